@@ -1,0 +1,62 @@
+package domain
+
+import (
+	"time"
+
+	"casebook/domain/refuse"
+)
+
+// Date is a calendar day without a time or zone, written YYYY-MM-DD, as sites write it on paper.
+type Date string
+
+// DateOf returns the day that t falls on, in t's own location.
+func DateOf(t time.Time) Date { return Date(t.Format(time.DateOnly)) }
+
+// Time returns midnight UTC of the day, for arithmetic between days.
+func (d Date) Time() (time.Time, error) {
+	t, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return time.Time{}, refuse.Malformed("malformed_date", "%q is not a date", shortened(string(d))).
+			Do("write the day as YYYY-MM-DD, such as 2026-03-01")
+	}
+	return t, nil
+}
+
+// Validate refuses anything but an existing day (code malformed_date).
+func (d Date) Validate() error {
+	_, err := d.Time()
+	return err
+}
+
+// AddDays returns the day n days later; n may be negative. A malformed date stays as it is.
+func (d Date) AddDays(n int) Date {
+	t, err := d.Time()
+	if err != nil {
+		return d
+	}
+	return DateOf(t.AddDate(0, 0, n))
+}
+
+// DaysSince returns how many days d lies after start: 0 on the day itself, negative before it.
+func (d Date) DaysSince(start Date) int {
+	to, err1 := d.Time()
+	from, err2 := start.Time()
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return int(to.Sub(from) / (24 * time.Hour))
+}
+
+// NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future): what has been
+// captured cannot lie ahead. field names the day in the refusal.
+func (d Date) NotAfterToday(field string, now time.Time) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	earliestZone := time.FixedZone("UTC+14", 14*3600)
+	if d > DateOf(now.In(earliestZone)) {
+		return refuse.Because("captured_in_future", "%s is %s, which lies in the future", field, d).
+			Do("check the date and the device's clock")
+	}
+	return nil
+}

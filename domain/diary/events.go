@@ -1,0 +1,100 @@
+// Package diary holds a patient's own reports (ePRO): which instruments are assigned, what was answered in which
+// window, what was corrected and why, and which windows passed unanswered.
+package diary
+
+import (
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+)
+
+// Event is what can happen to a patient's diary.
+type Event interface{ diaryEvent() }
+
+// InstrumentAssigned lets a patient answer an instrument from a day on. It carries the definition as it is published
+// on that day, so that a later amendment never changes what a past answer meant.
+type InstrumentAssigned struct {
+	Patient    domain.PatientID      `json:"patient"`
+	Instrument instrument.Definition `json:"instrument"`
+	// Zone is the IANA zone that the windows follow.
+	Zone string      `json:"zone"`
+	From domain.Date `json:"from"`
+	// Until is the last day on which a window opens.
+	Until domain.Date `json:"until"`
+}
+
+// Submitted is one filled-in instrument.
+type Submitted struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Version    int              `json:"version"`
+	Window     Window           `json:"window"`
+	CapturedAt time.Time        `json:"capturedAt"`
+	Answers    Answers          `json:"answers"`
+	Scores     []ScoreResult    `json:"scores,omitempty"`
+	// Late: captured after the window had closed, within what the protocol allows.
+	Late bool `json:"late,omitempty"`
+	// AfterMissed: it reached the server when the window had already been recorded as missed.
+	AfterMissed bool `json:"afterMissed,omitempty"`
+}
+
+// RiskFlagged says that a risk rule of the instrument holds for a diary.
+type RiskFlagged struct {
+	Patient    domain.PatientID    `json:"patient"`
+	Instrument instrument.ID       `json:"instrument"`
+	Window     string              `json:"window"`
+	Rule       string              `json:"rule"`
+	Severity   instrument.Severity `json:"severity"`
+	Message    string              `json:"message"`
+}
+
+// Corrected changes answers of a diary; the old ones stay readable here and in the events before.
+type Corrected struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     string           `json:"window"`
+	Changes    []Change         `json:"changes"`
+	Reason     string           `json:"reason"`
+	// Scores are the scores of the corrected answers.
+	Scores []ScoreResult `json:"scores,omitempty"`
+}
+
+// WindowMissed says that a window passed unanswered.
+type WindowMissed struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     Window           `json:"window"`
+}
+
+func (InstrumentAssigned) diaryEvent() {}
+func (Submitted) diaryEvent()          {}
+func (RiskFlagged) diaryEvent()        {}
+func (Corrected) diaryEvent()          {}
+func (WindowMissed) diaryEvent()       {}
+
+// Window is one scheduled time span, resolved to instants when it was recorded.
+type Window struct {
+	// ID is the local day and the name of the window in the day: 2026-03-01/evening.
+	ID     string    `json:"id"`
+	Opens  time.Time `json:"opens"`
+	Closes time.Time `json:"closes"`
+}
+
+// Answers are the answers by item: numbers, booleans and strings as JSON has them.
+type Answers map[instrument.ItemID]any
+
+// ScoreResult is a computed score. Value is nil where too many items were unanswered.
+type ScoreResult struct {
+	ID      string   `json:"id"`
+	Value   *float64 `json:"value"`
+	Missing int      `json:"missing,omitempty"`
+	Band    string   `json:"band,omitempty"`
+}
+
+// Change is one corrected item; nil stands for unanswered.
+type Change struct {
+	Item instrument.ItemID `json:"item"`
+	Old  any               `json:"old"`
+	New  any               `json:"new"`
+}

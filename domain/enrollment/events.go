@@ -1,0 +1,66 @@
+// Package enrollment holds a study's places: whether enrolment is open, the caps, and which patient holds a place. One
+// stream per study decides it, so that two sites that race for the last place are put in order by the log.
+package enrollment
+
+import "casebook/domain"
+
+// Event is what can happen to a study's places.
+type Event interface{ enrollmentEvent() }
+
+// Opened lets patients enter, up to the caps.
+type Opened struct {
+	Study domain.StudyID `json:"study"`
+	Caps  Caps           `json:"caps"`
+}
+
+// Closed ends the entry of patients; who has a place keeps it.
+type Closed struct {
+	Study  domain.StudyID `json:"study"`
+	Reason string         `json:"reason"`
+}
+
+// TargetSet changes target and caps.
+type TargetSet struct {
+	Study domain.StudyID `json:"study"`
+	Caps  Caps           `json:"caps"`
+}
+
+// PlaceReserved gives a patient a place in the study.
+type PlaceReserved struct {
+	Study   domain.StudyID   `json:"study"`
+	Site    domain.SiteID    `json:"site"`
+	Patient domain.PatientID `json:"patient"`
+	// Number is the patient's running number in the study, from 1.
+	Number int `json:"number"`
+}
+
+// PlaceRefused tells why a patient got no place.
+type PlaceRefused struct {
+	Study   domain.StudyID   `json:"study"`
+	Site    domain.SiteID    `json:"site"`
+	Patient domain.PatientID `json:"patient"`
+	Code    string           `json:"code"`
+	Reason  string           `json:"reason"`
+}
+
+// PlaceReleased gives a patient's place back.
+type PlaceReleased struct {
+	Study   domain.StudyID   `json:"study"`
+	Site    domain.SiteID    `json:"site"`
+	Patient domain.PatientID `json:"patient"`
+	Reason  string           `json:"reason"`
+}
+
+func (Opened) enrollmentEvent()        {}
+func (Closed) enrollmentEvent()        {}
+func (TargetSet) enrollmentEvent()     {}
+func (PlaceReserved) enrollmentEvent() {}
+func (PlaceRefused) enrollmentEvent()  {}
+func (PlaceReleased) enrollmentEvent() {}
+
+// Caps bound how many patients may hold a place. A cap of 0 for a site means that only the study's cap holds there.
+type Caps struct {
+	Target int                   `json:"target" minimum:"1" doc:"How many patients the study wants"`
+	Study  int                   `json:"study" minimum:"1" doc:"How many patients may hold a place at most"`
+	Sites  map[domain.SiteID]int `json:"sites,omitempty" doc:"The same for single sites"`
+}

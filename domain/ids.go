@@ -1,0 +1,82 @@
+package domain
+
+import (
+	"regexp"
+	"strings"
+
+	"casebook/domain/refuse"
+)
+
+// StudyID names a study: 1 to 32 letters, digits and hyphens, beginning with a letter or digit.
+type StudyID string
+
+// SiteID names a site within its study, in the same alphabet as a StudyID.
+type SiteID string
+
+// PatientID names a patient in the whole system. It is made of the study and the screening number (see NewPatientID),
+// so two patients of one study can never share a screening number.
+type PatientID string
+
+// UserID names a person, or a process manager, that acts: 1 to 64 lower-case letters, digits and . _ @ -.
+type UserID string
+
+var (
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`)
+	userPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
+)
+
+// NewPatientID returns the id of the patient with this screening number in this study.
+func NewPatientID(study StudyID, screeningNumber string) PatientID {
+	return PatientID(string(study) + "." + screeningNumber)
+}
+
+// Study returns the study that the patient belongs to, or "" for a malformed id.
+func (p PatientID) Study() StudyID {
+	study, _, _ := strings.Cut(string(p), ".")
+	return StudyID(study)
+}
+
+// Validate refuses an id that is not made as NewPatientID makes it (code malformed_id).
+func (p PatientID) Validate() error {
+	study, number, ok := strings.Cut(string(p), ".")
+	if !ok || !namePattern.MatchString(study) || !namePattern.MatchString(number) {
+		return malformedID("patient", string(p), "the study's id, a dot and the screening number, such as PAIN1.S-0001")
+	}
+	return nil
+}
+
+// Validate refuses a malformed id (code malformed_id).
+func (s StudyID) Validate() error { return validateName("study", string(s)) }
+
+// Validate refuses a malformed id (code malformed_id).
+func (s SiteID) Validate() error { return validateName("site", string(s)) }
+
+// Validate refuses a malformed id (code malformed_id).
+func (u UserID) Validate() error {
+	if !userPattern.MatchString(string(u)) {
+		return malformedID("user", string(u), "1 to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
+	}
+	return nil
+}
+
+// ValidateScreeningNumber refuses a screening number that cannot be part of a PatientID (code malformed_id).
+func ValidateScreeningNumber(number string) error { return validateName("screening number", number) }
+
+func validateName(what, id string) error {
+	if !namePattern.MatchString(id) {
+		return malformedID(what, id, "1 to 32 letters, digits and hyphens, beginning with a letter or digit")
+	}
+	return nil
+}
+
+func malformedID(what, id, want string) error {
+	return refuse.Malformed("malformed_id", "%q is not a %s id", shortened(id), what).Do("use " + want)
+}
+
+// shortened keeps a refusal's sentence readable, whatever was sent.
+func shortened(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}

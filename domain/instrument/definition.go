@@ -1,0 +1,131 @@
+// Package instrument holds what an ePRO questionnaire is: items, skip rules, scores, risk rules, and the schedule of
+// windows in which a patient answers it. Instruments are data that a protocol version publishes; nothing here knows a
+// particular questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
+package instrument
+
+// ID names an instrument within a study.
+type ID string
+
+// ItemID names an item within its instrument; rules use it as a variable: answers.worst.
+type ItemID string
+
+// ItemType is the type of an item's answer.
+type ItemType string
+
+// The types that an item's answer can have.
+const (
+	Integer ItemType = "integer"
+	Decimal ItemType = "decimal"
+	Boolean ItemType = "boolean"
+	Text    ItemType = "text"
+	Choice  ItemType = "choice"
+	DateDay ItemType = "date"
+)
+
+// Definition is one version of an instrument. It is fixed once published: a change is a new version.
+type Definition struct {
+	ID      ID     `json:"id" doc:"Name of the instrument within the study"`
+	Version int    `json:"version" minimum:"1" doc:"Version of the definition; a change is a new version"`
+	Title   string `json:"title" doc:"What the patient sees as heading"`
+	// Source says where the instrument comes from and under which licence it may be used.
+	Source    string     `json:"source" doc:"Publication and licence of the instrument"`
+	Items     []Item     `json:"items" minItems:"1" doc:"The questions, in order"`
+	Scores    []Score    `json:"scores,omitempty" doc:"Scores computed by the server when a diary is recorded"`
+	RiskRules []RiskRule `json:"riskRules,omitempty" doc:"Rules over answers and scores that flag a risk at once"`
+	Schedule  Schedule   `json:"schedule" doc:"When the patient is asked"`
+}
+
+// Item is one question.
+type Item struct {
+	ID       ItemID   `json:"id" doc:"Name of the item within the instrument"`
+	Text     string   `json:"text" doc:"The question as the patient reads it"`
+	Type     ItemType `json:"type" enum:"integer,decimal,boolean,text,choice,date" doc:"Type of the answer"`
+	Unit     string   `json:"unit,omitempty" doc:"Unit of a number, UCUM where there is one"`
+	Min      *float64 `json:"min,omitempty" doc:"Smallest number allowed"`
+	Max      *float64 `json:"max,omitempty" doc:"Largest number allowed"`
+	Options  []Option `json:"options,omitempty" doc:"What a choice can be"`
+	MaxChars int      `json:"maxChars,omitempty" doc:"Longest text allowed, in characters; 500 when not given"`
+	Required bool     `json:"required,omitempty" doc:"Whether an asked item must be answered"`
+	// AskedWhen is the skip rule: a CEL expression over the answers, true when the item is asked. Empty: always asked.
+	AskedWhen string `json:"askedWhen,omitempty" doc:"Skip rule: CEL over answers, true when the item is asked"`
+}
+
+// Option is one answer of a choice.
+type Option struct {
+	Value string  `json:"value" doc:"What is stored"`
+	Label string  `json:"label" doc:"What the patient reads"`
+	Score float64 `json:"score,omitempty" doc:"What the option counts in a score"`
+}
+
+// ScoreMethod says how a score is made of its items.
+type ScoreMethod string
+
+// The ways to make a score.
+const (
+	Sum  ScoreMethod = "sum"
+	Mean ScoreMethod = "mean"
+	Max  ScoreMethod = "max"
+)
+
+// Score is computed from items by the server, never taken from a device.
+type Score struct {
+	ID     string      `json:"id" doc:"Name of the score"`
+	Title  string      `json:"title" doc:"What a reader sees"`
+	Method ScoreMethod `json:"method" enum:"sum,mean,max" doc:"How the items make the score"`
+	Items  []ItemID    `json:"items" minItems:"1" doc:"The items that count"`
+	// MaxMissing is the instrument's missing-item rule: with more items unanswered there is no score; with fewer, a sum
+	// is scaled up from the mean of the answered items.
+	MaxMissing int    `json:"maxMissing" doc:"How many items may be unanswered; a sum is then prorated"`
+	Bands      []Band `json:"bands,omitempty" doc:"Names for ranges of the score"`
+}
+
+// Band names a range of a score, both ends included.
+type Band struct {
+	From  float64 `json:"from"`
+	To    float64 `json:"to"`
+	Label string  `json:"label"`
+}
+
+// Severity grades a risk.
+type Severity string
+
+// The grades of a risk.
+const (
+	SeverityWatch  Severity = "watch"
+	SeverityUrgent Severity = "urgent"
+)
+
+// RiskRule flags a risk when its expression holds.
+type RiskRule struct {
+	ID       string   `json:"id" doc:"Name of the rule"`
+	Severity Severity `json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
+	When     string   `json:"when" doc:"CEL over answers and scores, true when there is a risk"`
+	Message  string   `json:"message" doc:"What the site reads"`
+}
+
+// Schedule says on which days and in which windows of the patient's own day the instrument is asked.
+type Schedule struct {
+	EveryDays int         `json:"everyDays" minimum:"1" doc:"1 for daily, 7 for weekly; counted from the first day of the assignment"`
+	Windows   []DayWindow `json:"windows" minItems:"1" doc:"The windows of a day on which it is asked"`
+	Late      LatePolicy  `json:"late" doc:"What becomes of entries after the window"`
+}
+
+// DayWindow is a window of the patient's local day. It opens at Opens and ends just before Closes; a window whose Closes
+// is not after its Opens ends on the next day. Where the clocks go back, the window begins at the first and ends at the
+// second of two equal times, so that nobody loses time; where they go forward, a time that does not exist stands for
+// the moment of the change.
+type DayWindow struct {
+	ID     string `json:"id" doc:"Name of the window within the day, such as evening"`
+	Opens  string `json:"opens" doc:"Local time HH:MM"`
+	Closes string `json:"closes" doc:"Local time HH:MM"`
+}
+
+// LatePolicy says what the protocol allows after a window has closed (FDA guidance on patient-reported outcomes, 2009:
+// the protocol states when entries are to be made and how it is ensured).
+type LatePolicy struct {
+	// AcceptHours is how long after its close a window still takes an entry, flagged as late. 0: never.
+	AcceptHours int `json:"acceptHours" minimum:"0" maximum:"168" doc:"Hours after the close in which a late entry is accepted and flagged; 0 for none"`
+	// SyncHours is how long after the last moment for an entry the server waits for devices that were offline before
+	// it records the window as missed.
+	SyncHours int `json:"syncHours" minimum:"0" maximum:"336" doc:"Hours to wait for offline devices before the window is recorded as missed"`
+}

@@ -1,0 +1,67 @@
+package patient
+
+import "casebook/domain"
+
+// ScreenPatient records that a person is being considered for the study.
+type ScreenPatient struct {
+	Study           domain.StudyID `json:"study" doc:"The study"`
+	Site            domain.SiteID  `json:"site" doc:"The site that screens"`
+	ScreeningNumber string         `json:"screeningNumber" doc:"Unique within the study; study and number make the patient's id"`
+	On              domain.Date    `json:"on" doc:"Day of screening"`
+	Zone            string         `json:"zone,omitempty" doc:"IANA time zone the patient lives in; the site's when not given"`
+	Sex             Sex            `json:"sex,omitempty" enum:"F,M,U,UNDIFFERENTIATED" doc:"Sex as recorded, CDISC C66731"`
+	AgeYears        int            `json:"ageYears,omitempty" minimum:"0" maximum:"130" doc:"Age at screening, years"`
+}
+
+// RecordConsent records the informed consent that the patient signed.
+type RecordConsent struct {
+	Patient        domain.PatientID `json:"patient" doc:"The patient"`
+	ConsentVersion string           `json:"consentVersion" minLength:"1" doc:"Version of the form that was signed; it must be the one in force"`
+	On             domain.Date      `json:"on" doc:"Day of the signature"`
+}
+
+// RecordScreenFailure ends a patient's way before enrolment.
+type RecordScreenFailure struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	On      domain.Date      `json:"on" doc:"Day of the decision"`
+	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Criterion that was not met, or other reason"`
+}
+
+// EnrollPatient asks for the patient's enrolment. The enrolment process then confirms it, or says why not.
+type EnrollPatient struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	On      domain.Date      `json:"on" doc:"Day of enrolment"`
+}
+
+// ConfirmEnrollment is sent by the enrolment process when the patient has a place.
+type ConfirmEnrollment struct {
+	Patient       domain.PatientID `json:"patient" doc:"The patient"`
+	PatientNumber string           `json:"patientNumber" doc:"The number given with the place"`
+}
+
+// FailEnrollment is sent by the enrolment process when there is no place.
+type FailEnrollment struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	Code    string           `json:"code" doc:"Stable code of the reason"`
+	Reason  string           `json:"reason" doc:"The reason as a sentence"`
+}
+
+// WithdrawConsent ends the patient's participation by the patient's own will.
+type WithdrawConsent struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	On      domain.Date      `json:"on" doc:"Day of withdrawal"`
+	Reason  string           `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
+}
+
+// DiscontinuePatient ends the patient's participation early for another reason.
+type DiscontinuePatient struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	On      domain.Date      `json:"on" doc:"Day of discontinuation"`
+	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Why, such as ADVERSE EVENT"`
+}
+
+// CompletePatient ends the patient's participation as planned.
+type CompletePatient struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	On      domain.Date      `json:"on" doc:"Day of completion"`
+}

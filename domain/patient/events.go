@@ -1,0 +1,98 @@
+// Package patient holds a patient's way through a study: screened, consented, enrolled, and how it ended. Identity data
+// (name, contact, birth date) has no place in it.
+package patient
+
+import "casebook/domain"
+
+// Event is what can happen to a patient.
+type Event interface{ patientEvent() }
+
+// Screened begins a patient's stream.
+type Screened struct {
+	Patient         domain.PatientID `json:"patient"`
+	Study           domain.StudyID   `json:"study"`
+	Site            domain.SiteID    `json:"site"`
+	ScreeningNumber string           `json:"screeningNumber"`
+	On              domain.Date      `json:"on"`
+	// Zone is the IANA time zone that the patient lives in; diary windows follow it.
+	Zone     string `json:"zone"`
+	Sex      Sex    `json:"sex,omitempty"`
+	AgeYears int    `json:"ageYears,omitempty"`
+}
+
+// Consented records the informed consent that the patient signed (ICH E6(R3) 2.8).
+type Consented struct {
+	Patient        domain.PatientID `json:"patient"`
+	ConsentVersion string           `json:"consentVersion"`
+	On             domain.Date      `json:"on"`
+}
+
+// ScreenFailed ends a patient's way before enrolment.
+type ScreenFailed struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason"`
+}
+
+// EnrollmentRequested asks the enrolment process for a place; the patient is not enrolled yet.
+type EnrollmentRequested struct {
+	Patient domain.PatientID `json:"patient"`
+	Study   domain.StudyID   `json:"study"`
+	Site    domain.SiteID    `json:"site"`
+	On      domain.Date      `json:"on"`
+}
+
+// Enrolled confirms the enrolment: the patient has a place and a number.
+type Enrolled struct {
+	Patient       domain.PatientID `json:"patient"`
+	On            domain.Date      `json:"on"`
+	PatientNumber string           `json:"patientNumber"`
+}
+
+// EnrollmentFailed ends an enrolment that was asked for; it may be asked for again.
+type EnrollmentFailed struct {
+	Patient domain.PatientID `json:"patient"`
+	Code    string           `json:"code"`
+	Reason  string           `json:"reason"`
+}
+
+// ConsentWithdrawn ends a patient's participation by the patient's own will.
+type ConsentWithdrawn struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason,omitempty"`
+}
+
+// Discontinued ends a patient's participation early for another reason.
+type Discontinued struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason"`
+}
+
+// Completed ends a patient's participation as the protocol planned it.
+type Completed struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+}
+
+func (Screened) patientEvent()            {}
+func (Consented) patientEvent()           {}
+func (ScreenFailed) patientEvent()        {}
+func (EnrollmentRequested) patientEvent() {}
+func (Enrolled) patientEvent()            {}
+func (EnrollmentFailed) patientEvent()    {}
+func (ConsentWithdrawn) patientEvent()    {}
+func (Discontinued) patientEvent()        {}
+func (Completed) patientEvent()           {}
+
+// Sex is the sex as recorded at screening, CDISC code list C66731.
+type Sex string
+
+// The codes of C66731 that are used.
+const (
+	Female           Sex = "F"
+	Male             Sex = "M"
+	Undifferentiated Sex = "UNDIFFERENTIATED"
+	SexUnknown       Sex = "U"
+)

@@ -1,0 +1,97 @@
+// Package scenario lets the test of a decision read as a sentence: given these events, when this is asked, then these
+// events follow, or this refusal. It also holds every decider to its promise that Evolve leaves old states alone.
+package scenario
+
+import (
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// Given is the past of one stream.
+type Given[S, E any] struct {
+	t       testing.TB
+	decider domain.Decider[S, E]
+	state   S
+}
+
+// Outcome is what a decision answered.
+type Outcome[S, E any] struct {
+	given  Given[S, E]
+	events []E
+	err    error
+}
+
+// For begins a scenario on an empty stream of the decider.
+func For[S, E any](t testing.TB, decider domain.Decider[S, E]) Given[S, E] {
+	return Given[S, E]{t: t, decider: decider, state: decider.Initial}
+}
+
+// Given adds events to the stream's past.
+func (g Given[S, E]) Given(events ...E) Given[S, E] {
+	for _, e := range events {
+		g.state = g.decider.Evolve(g.state, e)
+	}
+	return g
+}
+
+// State returns the state that the given events fold to.
+func (g Given[S, E]) State() S { return g.state }
+
+// When asks for a decision on the state. Wrap the decision with Asked or AskedKnowing.
+func (g Given[S, E]) When(decide func(S) ([]E, error)) Outcome[S, E] {
+	g.t.Helper()
+	events, err := decide(g.state)
+	return Outcome[S, E]{given: g, events: events, err: err}
+}
+
+// Asked wraps a decision without facts for When.
+func Asked[S, E, C any](decide func(S, C, domain.Call) ([]E, error), command C, call domain.Call) func(S) ([]E, error) {
+	return func(s S) ([]E, error) { return decide(s, command, call) }
+}
+
+// AskedKnowing wraps a decision that needs facts of other streams for When.
+func AskedKnowing[S, F, E, C any](decide func(S, F, C, domain.Call) ([]E, error), facts F, command C, call domain.Call) func(S) ([]E, error) {
+	return func(s S) ([]E, error) { return decide(s, facts, command, call) }
+}
+
+// Then expects exactly these events, and returns the scenario with them added to the past, to go on with.
+func (o Outcome[S, E]) Then(want ...E) Given[S, E] {
+	t := o.given.t
+	t.Helper()
+	if o.err != nil {
+		t.Fatalf("refused or failed: %v", o.err)
+	}
+	if diff := cmp.Diff(want, o.events, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("other events than expected (-want +got):\n%s", diff)
+	}
+	next := o.given
+	for _, e := range o.events {
+		next.state = next.decider.Evolve(next.state, e)
+	}
+	return next
+}
+
+// ThenRefused expects a refusal with this code and no events, and returns it for a closer look.
+func (o Outcome[S, E]) ThenRefused(code string) *refuse.Refusal {
+	t := o.given.t
+	t.Helper()
+	r, ok := refuse.As(o.err)
+	if !ok {
+		t.Fatalf("want the refusal %s, got events %v and error %v", code, o.events, o.err)
+	}
+	if r.Code != code {
+		t.Fatalf("want the refusal %s, got %v", code, r)
+	}
+	if len(o.events) > 0 {
+		t.Fatalf("refused with %s, and yet it has events: %v", code, o.events)
+	}
+	if r.Sentence == "" {
+		t.Fatalf("the refusal %s has no sentence", code)
+	}
+	return r
+}

@@ -1,0 +1,93 @@
+// Package study holds what a trial is under its protocol: versions of the protocol with arms, visits, forms and
+// instruments, and the sites that take part. Whether and how many patients may enter is decided in domain/enrollment.
+package study
+
+import (
+	"encoding/json"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+)
+
+// Event is what can happen to a study.
+type Event interface{ studyEvent() }
+
+// Created begins a study.
+type Created struct {
+	Study   domain.StudyID `json:"study"`
+	Title   string         `json:"title"`
+	Sponsor string         `json:"sponsor"`
+	Phase   string         `json:"phase,omitempty"`
+}
+
+// ProtocolVersionPublished puts a version of the protocol, or an amendment, in force.
+type ProtocolVersionPublished struct {
+	Study    domain.StudyID `json:"study"`
+	Protocol Protocol       `json:"protocol"`
+}
+
+// SiteAdded lets a site take part; it can do nothing before it is activated.
+type SiteAdded struct {
+	Study   domain.StudyID `json:"study"`
+	Site    domain.SiteID  `json:"site"`
+	Name    string         `json:"name"`
+	Country string         `json:"country"`
+	// Zone is the site's IANA time zone.
+	Zone string `json:"zone"`
+}
+
+// SiteActivated lets a site screen and enrol, after its approvals (ICH E6(R3) 4.3.5).
+type SiteActivated struct {
+	Study domain.StudyID `json:"study"`
+	Site  domain.SiteID  `json:"site"`
+	On    domain.Date    `json:"on"`
+}
+
+// SiteClosed ends a site's screening and enrolment; its patients stay.
+type SiteClosed struct {
+	Study  domain.StudyID `json:"study"`
+	Site   domain.SiteID  `json:"site"`
+	On     domain.Date    `json:"on"`
+	Reason string         `json:"reason"`
+}
+
+func (Created) studyEvent()                  {}
+func (ProtocolVersionPublished) studyEvent() {}
+func (SiteAdded) studyEvent()                {}
+func (SiteActivated) studyEvent()            {}
+func (SiteClosed) studyEvent()               {}
+
+// Protocol is one version of the plan. It is fixed once published.
+type Protocol struct {
+	// Version is a number that grows by one with every amendment.
+	Version int `json:"version" minimum:"1" doc:"1 for the first, one more for each amendment"`
+	// ConsentVersion is the informed consent form that patients sign under this version.
+	ConsentVersion string                  `json:"consentVersion" minLength:"1" doc:"The informed consent form in force"`
+	Arms           []Arm                   `json:"arms,omitempty" doc:"What patients can be assigned to"`
+	Visits         []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
+	Forms          []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
+	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
+}
+
+// Arm is a treatment that patients can be assigned to. That arms exist is public; who is in one is not.
+type Arm struct {
+	ID    string `json:"id" minLength:"1"`
+	Title string `json:"title"`
+}
+
+// Visit is a planned contact; days count from enrolment, which is day 0.
+type Visit struct {
+	ID         string   `json:"id" minLength:"1"`
+	Title      string   `json:"title"`
+	Day        int      `json:"day" doc:"Planned day, counted from enrolment"`
+	DaysBefore int      `json:"daysBefore,omitempty" minimum:"0" doc:"How many days earlier is allowed"`
+	DaysAfter  int      `json:"daysAfter,omitempty" minimum:"0" doc:"How many days later is allowed"`
+	Forms      []string `json:"forms,omitempty" doc:"Ids of the forms filled in at the visit"`
+}
+
+// Form is a case report form; its definition is kept as it came.
+type Form struct {
+	ID         string          `json:"id" minLength:"1"`
+	Title      string          `json:"title"`
+	Definition json.RawMessage `json:"definition,omitempty"`
+}

@@ -1,0 +1,32 @@
+package user
+
+import "casebook/domain"
+
+// RegisterUser opens an account.
+type RegisterUser struct {
+	User domain.UserID `json:"user" doc:"Id to sign in with; never given to another person"`
+	Name string        `json:"name" minLength:"1" maxLength:"200" doc:"The person's name"`
+	// Password is digested before the decision sees it (see PasswordDigest).
+	Password string `json:"password,omitempty" maxLength:"200" doc:"At least 12 characters; leave out for accounts of an identity provider"`
+	// PasswordDigest is the argon2id digest, set by the handler from Password.
+	PasswordDigest string `json:"-"`
+}
+
+// GrantRole gives a role in a scope.
+type GrantRole struct {
+	User  domain.UserID `json:"user" doc:"The user"`
+	Grant Grant         `json:"grant" doc:"Role and scope"`
+}
+
+// RevokeRole takes a role away; it holds from the next request on.
+type RevokeRole struct {
+	User   domain.UserID `json:"user" doc:"The user"`
+	Grant  Grant         `json:"grant" doc:"Role and scope, as they were granted"`
+	Reason string        `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is taken away"`
+}
+
+// DeactivateUser ends an account.
+type DeactivateUser struct {
+	User   domain.UserID `json:"user" doc:"The user"`
+	Reason string        `json:"reason" minLength:"1" maxLength:"500" doc:"Why it ends"`
+}

@@ -1,0 +1,91 @@
+// Package user holds who may act: accounts, their passwords as argon2id digests, their grants, and their sign-ins.
+package user
+
+import "casebook/domain"
+
+// Event is what can happen to a user.
+type Event interface{ userEvent() }
+
+// Registered begins a user's stream. A user id is never given to another person (21 CFR 11.100(a)).
+type Registered struct {
+	User domain.UserID `json:"user"`
+	Name string        `json:"name"`
+}
+
+// PasswordSet sets the password by its digest; the password itself is never recorded.
+type PasswordSet struct {
+	User domain.UserID `json:"user"`
+	// Digest is an argon2id digest in PHC string format.
+	Digest string `json:"digest"`
+}
+
+// RoleGranted gives a role.
+type RoleGranted struct {
+	User  domain.UserID `json:"user"`
+	Grant Grant         `json:"grant"`
+}
+
+// RoleRevoked takes a role away.
+type RoleRevoked struct {
+	User   domain.UserID `json:"user"`
+	Grant  Grant         `json:"grant"`
+	Reason string        `json:"reason"`
+}
+
+// SignedIn records a sign-in with the right password.
+type SignedIn struct {
+	User domain.UserID `json:"user"`
+}
+
+// SignInFailed records a sign-in with a wrong password, or on a locked account.
+type SignInFailed struct {
+	User domain.UserID `json:"user"`
+	Code string        `json:"code"`
+}
+
+// Locked says that repeated failures have locked the account (21 CFR 11.300(d)).
+type Locked struct {
+	User domain.UserID `json:"user"`
+}
+
+// Deactivated ends an account for good.
+type Deactivated struct {
+	User   domain.UserID `json:"user"`
+	Reason string        `json:"reason"`
+}
+
+func (Registered) userEvent()   {}
+func (PasswordSet) userEvent()  {}
+func (RoleGranted) userEvent()  {}
+func (RoleRevoked) userEvent()  {}
+func (SignedIn) userEvent()     {}
+func (SignInFailed) userEvent() {}
+func (Locked) userEvent()       {}
+func (Deactivated) userEvent()  {}
+
+// Role is what a person does in a trial.
+type Role string
+
+// The roles of a trial. System is held by process managers alone and cannot be granted.
+const (
+	PatientRole   Role = "patient"
+	CRC           Role = "crc"
+	Investigator  Role = "investigator"
+	Monitor       Role = "monitor"
+	DataManager   Role = "data_manager"
+	SupplyManager Role = "supply_manager"
+	SafetyOfficer Role = "safety_officer"
+	Statistician  Role = "statistician"
+	Auditor       Role = "auditor"
+	Admin         Role = "admin"
+	System        Role = "system"
+)
+
+// Grant gives a role in a scope. Study is empty for an admin alone; Site is empty for roles that work across a study;
+// Patient is set for the role patient alone.
+type Grant struct {
+	Role    Role             `json:"role" enum:"patient,crc,investigator,monitor,data_manager,supply_manager,safety_officer,statistician,auditor,admin" doc:"The role"`
+	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
+	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
+	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`
+}
