@@ -1,0 +1,286 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// batchAppender sends all appends of the process down one long-lived BatchAppend stream, where each costs a message
+// instead of a stream of its own. The official client does not use that call, so this speaks it with the client's
+// stubs. When the stream breaks, whoever waits sends again on a new one: ids are derived and revisions exact, so what
+// had been stored before is found and answered, not stored twice.
+type batchAppender struct {
+	conn   *grpc.ClientConn
+	client streams.StreamsClient
+	header metadata.MD
+	logger *slog.Logger
+
+	mu     sync.Mutex // guards the fields below, and sends: a gRPC stream takes one at a time
+	stream streams.Streams_BatchAppendClient
+	cancel context.CancelFunc
+	// pending holds who waits for an answer on the present stream, by correlation id.
+	pending map[uint64]chan batchAnswer
+	next    uint64
+	closed  bool
+
+	receivers sync.WaitGroup
+}
+
+type batchAnswer struct {
+	position Position
+	err      error
+}
+
+// errStreamBroken says that the outcome of an append is unknown because its stream broke; it is sent again.
+var errStreamBroken = errors.New("the append stream broke")
+
+const (
+	batchAttempts = 8
+	batchBackoff  = 25 * time.Millisecond // doubled with each attempt
+)
+
+// openBatchAppender returns nil without error where the server, or the way to it, calls for the client's own append: a
+// server before 21.10, or a cluster, where the client has to find the leader.
+func openBatchAppender(ctx context.Context, config *esdb.Configuration, logger *slog.Logger) (*batchAppender, error) {
+	if len(config.GossipSeeds) > 0 || config.DnsDiscover || config.Address == "" {
+		return nil, nil
+	}
+	transport := insecure.NewCredentials()
+	if !config.DisableTLS {
+		tlsConfig := &tls.Config{RootCAs: config.RootCAs, InsecureSkipVerify: config.SkipCertificateVerification} // #nosec G402 -- only when the connection string asks for it
+		if config.UserCertFile != "" {
+			pair, err := tls.LoadX509KeyPair(config.UserCertFile, config.UserKeyFile)
+			if err != nil {
+				return nil, err
+			}
+			tlsConfig.Certificates = []tls.Certificate{pair}
+		}
+		transport = credentials.NewTLS(tlsConfig)
+	}
+	conn, err := grpc.NewClient(config.Address, grpc.WithTransportCredentials(transport),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
+	if err != nil {
+		return nil, err
+	}
+	b := &batchAppender{conn: conn, client: streams.NewStreamsClient(conn), logger: logger, pending: map[uint64]chan batchAnswer{}}
+	if config.Username != "" {
+		pair := base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password))
+		b.header = metadata.Pairs("authorization", "Basic "+pair)
+	}
+	spoken, err := b.spokenByServer(ctx)
+	if err != nil || !spoken {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return b, nil
+}
+
+func (b *batchAppender) spokenByServer(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	methods, err := serverfeatures.NewServerFeaturesClient(b.conn).GetSupportedMethods(ctx, &shared.Empty{}, grpc.WaitForReady(true))
+	if status.Code(err) == codes.Unimplemented {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for the server's features: %w", err)
+	}
+	for _, m := range methods.Methods {
+		if m.ServiceName == "event_store.client.streams.streams" && m.MethodName == "batchappend" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (Position, error) {
+	request := batchRequest(ctx, stream, revision, events)
+	wait := batchBackoff
+	for attempt := 1; ; attempt++ {
+		position, err := b.appendOnce(ctx, request)
+		if !errors.Is(err, errStreamBroken) || attempt == batchAttempts {
+			return position, err
+		}
+		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
+		select {
+		case <-ctx.Done():
+			return Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
+		case <-time.After(wait):
+			wait *= 2
+		}
+	}
+}
+
+func batchRequest(ctx context.Context, stream string, revision int64, events []Recorded) *streams.BatchAppendReq {
+	options := &streams.BatchAppendReq_Options{
+		StreamIdentifier:       &shared.StreamIdentifier{StreamName: []byte(stream)},
+		ExpectedStreamPosition: &streams.BatchAppendReq_Options_NoStream{NoStream: &emptypb.Empty{}},
+	}
+	if revision >= 0 {
+		options.ExpectedStreamPosition = &streams.BatchAppendReq_Options_StreamPosition{StreamPosition: uint64(revision)}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		options.DeadlineOption = &streams.BatchAppendReq_Options_Deadline{Deadline: durationpb.New(time.Until(deadline))}
+	}
+	request := &streams.BatchAppendReq{Options: options, IsFinal: true, ProposedMessages: make([]*streams.BatchAppendReq_ProposedMessage, len(events))}
+	for i, e := range events {
+		request.ProposedMessages[i] = &streams.BatchAppendReq_ProposedMessage{
+			Id:             protoUUID(e.ID),
+			Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
+			CustomMetadata: e.RawMetadata, Data: e.Data,
+		}
+	}
+	return request
+}
+
+func protoUUID(id uuid.UUID) *shared.UUID {
+	return &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}}
+}
+
+func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (Position, error) {
+	answer := make(chan batchAnswer, 1)
+	correlation, err := b.send(request, answer)
+	if err != nil {
+		return Position{}, err
+	}
+	select {
+	case a := <-answer:
+		return a.position, a.err
+	case <-ctx.Done():
+		b.mu.Lock()
+		delete(b.pending, correlation)
+		b.mu.Unlock()
+		return Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
+	}
+}
+
+func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchAnswer) (uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, errors.New("the event log is closed")
+	}
+	if b.stream == nil {
+		if err := b.open(); err != nil {
+			return 0, fmt.Errorf("%w: %w", errStreamBroken, err)
+		}
+	}
+	b.next++
+	correlation := b.next
+	request.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}}}
+	b.pending[correlation] = answer
+	if err := b.stream.Send(request); err != nil {
+		// The receiver sees why the stream broke, and answers all who wait.
+		return correlation, nil
+	}
+	return correlation, nil
+}
+
+// open begins a stream; b.mu is held.
+func (b *batchAppender) open() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	if b.header != nil {
+		ctx = metadata.NewOutgoingContext(ctx, b.header)
+	}
+	stream, err := b.client.BatchAppend(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	b.stream, b.cancel = stream, cancel
+	b.receivers.Go(func() { b.receive(stream, cancel) })
+	return nil
+}
+
+func (b *batchAppender) receive(stream streams.Streams_BatchAppendClient, cancel context.CancelFunc) {
+	defer cancel()
+	for {
+		resp, err := stream.Recv()
+		if err != nil {
+			b.broke(stream, err)
+			return
+		}
+		correlation := correlationOf(resp.CorrelationId)
+		b.mu.Lock()
+		answer := b.pending[correlation]
+		delete(b.pending, correlation)
+		b.mu.Unlock()
+		if answer != nil { // else its caller has given up
+			answer <- answerOf(resp)
+		}
+	}
+}
+
+// broke answers everybody who waits on the broken stream.
+func (b *batchAppender) broke(stream streams.Streams_BatchAppendClient, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream != stream {
+		return
+	}
+	b.stream = nil
+	for correlation, answer := range b.pending {
+		answer <- batchAnswer{err: fmt.Errorf("%w: %w", errStreamBroken, err)}
+		delete(b.pending, correlation)
+	}
+}
+
+// correlationOf reads the number that send put into the id, in whichever form the server gives it back.
+func correlationOf(id *shared.UUID) uint64 {
+	if s := id.GetStructured(); s != nil {
+		return uint64(s.LeastSignificantBits)
+	}
+	parsed, err := uuid.Parse(id.GetString_())
+	if err != nil {
+		return 0
+	}
+	var n uint64
+	for _, b := range parsed[8:] {
+		n = n<<8 | uint64(b)
+	}
+	return n
+}
+
+func answerOf(resp *streams.BatchAppendResp) batchAnswer {
+	if failure := resp.GetError(); failure != nil {
+		for _, detail := range failure.Details {
+			if detail.MessageIs(&shared.WrongExpectedVersion{}) {
+				return batchAnswer{err: ErrConflict}
+			}
+		}
+		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
+	}
+	p := resp.GetSuccess().GetPosition()
+	return batchAnswer{position: Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+}
+
+func (b *batchAppender) close() error {
+	b.mu.Lock()
+	b.closed = true
+	if b.cancel != nil {
+		b.cancel()
+	}
+	b.mu.Unlock()
+	b.receivers.Wait()
+	return b.conn.Close()
+}

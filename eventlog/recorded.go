@@ -1,0 +1,113 @@
+package eventlog
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+)
+
+// Position is a place in the log of all streams. Both halves are kept, because on some servers they differ, and a
+// subscription that goes on from the wrong pair skips an event.
+type Position struct {
+	Commit  uint64 `json:"commit" bson:"commit"`
+	Prepare uint64 `json:"prepare" bson:"prepare"`
+}
+
+// Before says whether p lies before q.
+func (p Position) Before(q Position) bool {
+	return p.Commit < q.Commit || p.Commit == q.Commit && p.Prepare < q.Prepare
+}
+
+// Recorded is an event as the log holds it.
+type Recorded struct {
+	ID       uuid.UUID
+	Stream   string
+	Revision uint64
+	Position Position
+	// StoredAt is the event store's own time.
+	StoredAt time.Time
+	Type     string
+	// Data and RawMetadata are the stored bytes.
+	Data, RawMetadata []byte
+	Metadata          Metadata
+	// Event is the decoded event, in its present schema version.
+	Event any
+}
+
+// StreamID returns the part of the stream's name after its category.
+func (r Recorded) StreamID() string {
+	_, id, _ := strings.Cut(r.Stream, "-")
+	return id
+}
+
+// Tail is the end of a stream as somebody knows it: the expected revision of the next append and the hash that the next
+// event carries on.
+type Tail struct {
+	// Revision of the last event; -1 for a stream without events.
+	Revision int64
+	// Hash of the last event (see Hash).
+	Hash string
+}
+
+// EmptyTail is the end of a stream that has no events.
+var EmptyTail = Tail{Revision: -1}
+
+// TailAfter returns the end of the stream whose last event is r.
+func TailAfter(r Recorded) Tail {
+	return Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, r.Type, r.Data, r.RawMetadata)}
+}
+
+// Hash identifies the content of an event: the SHA-256 over id, type, data and metadata, each led by its length, in
+// base64. An event's metadata hold the hash of the event before it, so a changed byte breaks the chain behind it
+// (21 CFR 11.10(a): altered records are discernible).
+func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
+	h := sha256.New()
+	var length [8]byte
+	for _, part := range [][]byte{id[:], []byte(eventType), data, metadata} {
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write(part)
+	}
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
+}
+
+// ErrBrokenChain says that an event does not carry on the hash of the event before it.
+var ErrBrokenChain = errors.New("the stream's hash chain is broken")
+
+// CheckChain returns an error that wraps ErrBrokenChain, and names the event, if next does not follow on after.
+func CheckChain(after Tail, next Recorded) error {
+	if next.Metadata.PreviousHash != after.Hash {
+		return fmt.Errorf("%w at %s@%d: it was altered, or the event before it was", ErrBrokenChain, next.Stream, next.Revision)
+	}
+	return nil
+}
+
+// EventID derives the id of a command's n-th event, so that a resent append is the same append.
+func EventID(commandID uuid.UUID, n int) uuid.UUID {
+	return uuid.NewSHA1(commandID, fmt.Appendf(nil, "event/%d", n))
+}
+
+func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
+	r := Recorded{
+		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
+		Position: Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
+		Type:     e.EventType, Data: e.Data, RawMetadata: e.UserMetadata,
+	}
+	if err := json.Unmarshal(e.UserMetadata, &r.Metadata); err != nil {
+		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
+	}
+	event, err := l.registry.Decode(e.EventType, r.Metadata.Schema, e.Data)
+	if err != nil {
+		return r, fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)
+	}
+	r.Event = event
+	return r, nil
+}
