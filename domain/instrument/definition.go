@@ -1,6 +1,9 @@
 // Package instrument holds what an ePRO questionnaire is: items, skip rules, scores, risk rules, and the schedule of
 // windows in which a patient answers it. Instruments are data that a protocol version publishes; nothing here knows a
 // particular questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
+//
+// A Definition is the data as it is published. Compile makes an Instrument of it, which checks answers, computes scores
+// and finds risks; a Calendar holds the windows of one assignment as instants. Begin reading at Compile.
 package instrument
 
 // ID names an instrument within a study.
@@ -75,8 +78,10 @@ type Score struct {
 	Items  []ItemID    `json:"items" minItems:"1" doc:"The items that count"`
 	// MaxMissing is the instrument's missing-item rule: with more items unanswered there is no score; with fewer, a sum
 	// is scaled up from the mean of the answered items.
-	MaxMissing int    `json:"maxMissing" doc:"How many items may be unanswered; a sum is then prorated"`
-	Bands      []Band `json:"bands,omitempty" doc:"Names for ranges of the score"`
+	MaxMissing int `json:"maxMissing" minimum:"0" doc:"How many items may be unanswered; a sum is then prorated"`
+	// Decimals is how many decimals the score is rounded to, half away from zero; nil leaves it as computed.
+	Decimals *int   `json:"decimals,omitempty" minimum:"0" maximum:"6" doc:"Decimals that the score is rounded to; not rounded when not given"`
+	Bands    []Band `json:"bands,omitempty" doc:"Names for ranges of the score"`
 }
 
 // Band names a range of a score, both ends included.

@@ -1,0 +1,97 @@
+package instrument
+
+import (
+	"math"
+	"strconv"
+)
+
+// ScoreResult is a computed score. Value is nil where too many items were unanswered.
+type ScoreResult struct {
+	ID    string   `json:"id"`
+	Value *float64 `json:"value"`
+	// Missing is how many of the score's items were unanswered, those that were not asked included.
+	Missing int    `json:"missing,omitempty"`
+	Band    string `json:"band,omitempty"`
+}
+
+// Scores computes every score of the instrument from checked answers. A number counts as it is, a choice by the score
+// of its option, a boolean as 1 or 0.
+//
+// Missing items: with more than MaxMissing of them there is no score. With fewer, a sum is scaled up as if the missing
+// items had been answered with the mean of the others; a mean and a maximum are those of the answered items.
+func (i *Instrument) Scores(answers map[ItemID]any) []ScoreResult {
+	if len(i.scores) == 0 {
+		return nil
+	}
+	results := make([]ScoreResult, len(i.scores))
+	for n := range i.scores {
+		results[n] = i.score(&i.scores[n], answers)
+	}
+	return results
+}
+
+func (i *Instrument) score(s *score, answers map[ItemID]any) ScoreResult {
+	result := ScoreResult{ID: s.ID}
+	sum, highest, answered := 0.0, math.Inf(-1), 0
+	for _, index := range s.items {
+		points, ok := i.items[index].pointsOf(answers)
+		if !ok {
+			continue
+		}
+		answered++
+		sum += points
+		highest = max(highest, points)
+	}
+	result.Missing = len(s.items) - answered
+	if answered == 0 || result.Missing > s.MaxMissing {
+		return result
+	}
+	value := sum
+	switch s.Method {
+	case Mean:
+		value = sum / float64(answered)
+	case Max:
+		value = highest
+	case Sum:
+		if result.Missing > 0 {
+			value = sum * float64(len(s.items)) / float64(answered)
+		}
+	}
+	if s.Decimals != nil {
+		scale := math.Pow10(*s.Decimals)
+		value = math.Round(value*scale) / scale
+	}
+	result.Value = &value
+	result.Band = s.band(value)
+	return result
+}
+
+// pointsOf returns what the item's answer counts.
+func (it *item) pointsOf(answers map[ItemID]any) (float64, bool) {
+	switch answer := answers[it.ID].(type) {
+	case float64:
+		return answer, true
+	case bool:
+		if answer {
+			return 1, true
+		}
+		return 0, true
+	case string:
+		points, ok := it.points[answer]
+		return points, ok
+	default:
+		return 0, false
+	}
+}
+
+// band returns the name of the range in which the score lies, "" for none.
+func (s *score) band(value float64) string {
+	for _, b := range s.Bands {
+		if b.From <= value && value <= b.To {
+			return b.Label
+		}
+	}
+	return ""
+}
+
+func decimal(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

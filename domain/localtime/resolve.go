@@ -1,0 +1,64 @@
+package localtime
+
+import "time"
+
+// Choice picks one of the two moments of a wall-clock time that comes twice.
+type Choice int
+
+const (
+	// First is the earlier moment, before the clocks go back.
+	First Choice = iota
+	// Second is the later moment, after the clocks have gone back.
+	Second
+)
+
+// farthestOffset is more than any zone ever lay from UTC (the extremes are -15:56 and +15:13, before 1900), in seconds.
+const farthestOffset = 16 * 60 * 60
+
+// Resolve returns the moment, UTC, at which the clocks of the zone show this time of this day. Where the clocks show it
+// twice, choice picks one. Where they skip it, it is the moment of the change; that holds for a whole day as well, such
+// as 2011-12-30 in Samoa.
+//
+// First is the earliest moment at which the local clocks have reached the time, Second the moment from which on they
+// never show less again. Both grow with the local time, so moments of ordered times are ordered too.
+func (z *Zone) Resolve(day Day, clock Clock, choice Choice) time.Time {
+	wall := int64(day)*secondsPerDay + int64(clock)*secondsPerMinute
+	if choice == Second {
+		return time.Unix(z.lastBelow(wall), 0).UTC()
+	}
+	return time.Unix(z.firstReaching(wall), 0).UTC()
+}
+
+// firstReaching walks forward over the periods of equal offset, from a moment at which no zone has reached wall yet.
+func (z *Zone) firstReaching(wall int64) int64 {
+	at := time.Unix(wall-farthestOffset, 0).In(z.location)
+	for {
+		_, offset := at.Zone()
+		start, end := at.ZoneBounds()
+		moment := wall - int64(offset)
+		if moment < start.Unix() {
+			return start.Unix()
+		}
+		if end.IsZero() || moment < end.Unix() {
+			return moment
+		}
+		at = end
+	}
+}
+
+// lastBelow walks backward over the periods of equal offset, from a moment at which every zone has passed wall.
+func (z *Zone) lastBelow(wall int64) int64 {
+	at := time.Unix(wall+farthestOffset, 0).In(z.location)
+	for {
+		_, offset := at.Zone()
+		start, end := at.ZoneBounds()
+		moment := wall - int64(offset)
+		if !end.IsZero() && moment > end.Unix() {
+			return end.Unix()
+		}
+		if start.IsZero() || moment > start.Unix() {
+			return moment
+		}
+		at = start.Add(-time.Second)
+	}
+}

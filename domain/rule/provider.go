@@ -1,0 +1,117 @@
+package rule
+
+import (
+	"fmt"
+	"math"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+)
+
+// provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled and
+// not when a patient hands in a diary.
+type provider struct {
+	types.Provider
+	fields map[string]map[string]*types.FieldType
+}
+
+func newProvider(rest types.Provider, variables Variables) *provider {
+	p := &provider{Provider: rest, fields: make(map[string]map[string]*types.FieldType, len(variables))}
+	for group, names := range variables {
+		fields := make(map[string]*types.FieldType, len(names))
+		for name, declared := range names {
+			fields[name] = &types.FieldType{
+				Type:    celType(declared),
+				IsSet:   func(target any) bool { return isSet(target, group, name) },
+				GetFrom: func(target any) (any, error) { return get(target, group, name, declared) },
+			}
+		}
+		p.fields[typeName(group)] = fields
+	}
+	return p
+}
+
+// typeName is the CEL type of a group; a dot in front of nothing keeps it apart from every type that can be written.
+func typeName(group string) string { return "casebook." + group }
+
+// FindStructType finds the type of a group.
+func (p *provider) FindStructType(name string) (*types.Type, bool) {
+	if _, ok := p.fields[name]; ok {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+// FindStructFieldNames returns the names in a group.
+func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
+	fields, ok := p.fields[name]
+	if !ok {
+		return p.Provider.FindStructFieldNames(name)
+	}
+	names := make([]string, 0, len(fields))
+	for field := range fields {
+		names = append(names, field)
+	}
+	return names, true
+}
+
+// FindStructFieldType finds a variable.
+func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	if fields, ok := p.fields[name]; ok {
+		f, found := fields[field]
+		return f, found
+	}
+	return p.Provider.FindStructFieldType(name, field)
+}
+
+func celType(t Type) *cel.Type {
+	switch t {
+	case Integer:
+		return cel.IntType
+	case Decimal:
+		return cel.DoubleType
+	case Boolean:
+		return cel.BoolType
+	default:
+		return cel.StringType
+	}
+}
+
+func isSet(target any, group, name string) bool {
+	values, ok := target.(Values)
+	if !ok {
+		return false
+	}
+	_, ok = values.Value(group, name)
+	return ok
+}
+
+// get reads a variable as the type that it was declared with.
+func get(target any, group, name string, declared Type) (any, error) {
+	values, ok := target.(Values)
+	if !ok {
+		return nil, fmt.Errorf("%s is not a group of values", group)
+	}
+	value, ok := values.Value(group, name)
+	if !ok {
+		return nil, errNoValue
+	}
+	switch v := value.(type) {
+	case float64:
+		if declared == Decimal {
+			return types.Double(v), nil
+		}
+		if declared == Integer && v == math.Trunc(v) && math.Abs(v) <= 1<<53 {
+			return types.Int(v), nil
+		}
+	case bool:
+		if declared == Boolean {
+			return types.Bool(v), nil
+		}
+	case string:
+		if declared == Text {
+			return types.String(v), nil
+		}
+	}
+	return nil, fmt.Errorf("%s.%s is of type %T, which was not declared", group, name, value)
+}
