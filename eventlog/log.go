@@ -256,6 +256,26 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.S
 	}
 }
 
+// Last returns the last event of a stream, and false where the stream has none.
+func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	client, err := l.connection()
+	if err != nil {
+		return Recorded{}, false, err
+	}
+	events, err := client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
+	if err != nil {
+		return Recorded{}, false, fmt.Errorf("read the end of %s: %w", stream, l.failed(client, err))
+	}
+	defer events.Close()
+	l.yieldAll(client, stream, events, func(r Recorded, e error) bool {
+		last, found, err = r, e == nil, e
+		return false
+	})
+	return last, found, err
+}
+
 // ReadLast returns up to count events from the end of the whole log, the newest first, of registered categories.
 func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {

@@ -134,6 +134,9 @@ func (r *Registry) Decode(name string, version int, data []byte) (any, error) {
 	return event, nil
 }
 
+// GoType is the type that the event decodes to.
+func (s *Schema) GoType() reflect.Type { return s.goType }
+
 func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(data)))
 	decoder.UseNumber() // a number keeps its digits on the way through

@@ -24,6 +24,8 @@ type Subscription struct {
 	After Position
 	// Categories to follow; all registered ones when empty.
 	Categories []string
+	// Types narrows it to events of these types; it takes the place of Categories.
+	Types []string
 	// MaxBatch bounds the events of a batch; 500 when 0.
 	MaxBatch int
 	// OnError is told of each interruption before the subscription is taken up again; it may be nil.
@@ -82,7 +84,7 @@ func (i *interruption) Unwrap() error { return i.err }
 func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(context.Context, Batch) error) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	options := esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: categoryFilter(s.Categories),
+	options := esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: s.filter(),
 		MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1}
 	if s.After != (Position{}) {
 		end, err := l.End(ctx)
@@ -211,9 +213,13 @@ func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle
 	}
 }
 
-func categoryFilter(categories []string) *esdb.SubscriptionFilter {
-	prefixes := make([]string, len(categories))
-	for i, c := range categories {
+// filter is evaluated by the server. Prefixes mean the same on every server, regular expressions do not.
+func (s *Subscription) filter() *esdb.SubscriptionFilter {
+	if len(s.Types) > 0 {
+		return &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: s.Types}
+	}
+	prefixes := make([]string, len(s.Categories))
+	for i, c := range s.Categories {
 		prefixes[i] = c + "-"
 	}
 	return &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: prefixes}

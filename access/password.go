@@ -1,0 +1,83 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Argon2id with the second recommended set of parameters of RFC 9106, section 4: 64 MiB, three passes.
+const (
+	argonMemoryKiB = 64 * 1024
+	argonPasses    = 3
+	argonLanes     = 4
+	argonKeyBytes  = 32
+	argonSaltBytes = 16
+)
+
+// digesting bounds how many digests are computed at a time: each takes 64 MiB.
+var digesting = make(chan struct{}, 2)
+
+// DigestPassword returns the argon2id digest of a password in PHC string format, with a new random salt.
+func DigestPassword(ctx context.Context, password string) (string, error) {
+	salt := make([]byte, argonSaltBytes)
+	if _, err := rand.Read(salt); err != nil {
+		return "", fmt.Errorf("make a salt: %w", err)
+	}
+	key, err := argon(ctx, password, salt, argonPasses, argonMemoryKiB, argonLanes)
+	if err != nil {
+		return "", err
+	}
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
+		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
+}
+
+// PasswordMatches says whether the digest is of this password. An empty digest matches nothing, in the same time.
+func PasswordMatches(ctx context.Context, digest, password string) (bool, error) {
+	known := digest != ""
+	if !known {
+		digest = noDigest
+	}
+	var version, memory, passes int
+	var lanes uint8
+	parts := strings.Split(digest, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" {
+		return false, fmt.Errorf("the stored digest is not of argon2id")
+	}
+	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
+		return false, fmt.Errorf("the stored digest has an unknown version %q", parts[2])
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &passes, &lanes); err != nil {
+		return false, fmt.Errorf("the stored digest has unreadable parameters: %w", err)
+	}
+	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
+	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
+	if err1 != nil || err2 != nil || len(want) != argonKeyBytes {
+		return false, fmt.Errorf("the stored digest is damaged")
+	}
+	got, err := argon(ctx, password, salt, passes, memory, lanes)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(got, want) == 1 && known, nil
+}
+
+// noDigest stands in for accounts without a password, so that asking for them takes as long as for any other.
+var noDigest = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
+	strings.Repeat("A", 22), strings.Repeat("A", 43))
+
+func argon(ctx context.Context, password string, salt []byte, passes, memory int, lanes uint8) ([]byte, error) {
+	select {
+	case digesting <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-digesting }()
+	return argon2.IDKey([]byte(password), salt, uint32(passes), uint32(memory), lanes, argonKeyBytes), nil
+}

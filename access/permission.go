@@ -1,0 +1,128 @@
+package access
+
+import (
+	"slices"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+)
+
+// Scope is what a command or query touches. Empty parts are not touched: a scope without a site means the whole study.
+type Scope struct {
+	Study   domain.StudyID
+	Site    domain.SiteID
+	Patient domain.PatientID
+}
+
+// Permission is the set of roles that a command or query is open to.
+type Permission []user.Role
+
+// To makes a permission of roles and of other permissions' roles.
+func To(permissions ...Permission) Permission {
+	var all Permission
+	for _, p := range permissions {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// The permissions that commands and queries are declared with.
+var (
+	// ThePatient is the patient of the scope, and no other.
+	ThePatient = Permission{user.PatientRole}
+	// SiteStaff works at the scope's site.
+	SiteStaff = Permission{user.CRC, user.Investigator}
+	// Monitors read the sites that they are assigned to.
+	Monitors = Permission{user.Monitor}
+	// DataManagers build the study and keep its data.
+	DataManagers = Permission{user.DataManager}
+	// SafetyOfficers review risks and events of a study.
+	SafetyOfficers = Permission{user.SafetyOfficer}
+	// Statisticians analyse a study.
+	Statisticians = Permission{user.Statistician}
+	// SupplyManagers move drug.
+	SupplyManagers = Permission{user.SupplyManager}
+	// Auditors read all that is recorded of a study, and change nothing.
+	Auditors = Permission{user.Auditor}
+	// Admins keep users and grants, and see nothing clinical.
+	Admins = Permission{user.Admin}
+	// Processes are the product's own process managers.
+	Processes = Permission{user.System}
+
+	// ClinicalReaders may read a patient's clinical data within their scope.
+	ClinicalReaders = To(SiteStaff, Monitors, DataManagers, SafetyOfficers, Statisticians, Auditors)
+	// StudyMembers may read what a study is and how it stands.
+	StudyMembers = To(ClinicalReaders, SupplyManagers)
+)
+
+// Principal is a proven identity with its grants at the time of the request.
+type Principal struct {
+	User   domain.UserID
+	Grants []user.Grant
+}
+
+// Process returns the principal of one of the product's own process managers. The colon keeps its name apart from every
+// id that a person can have.
+func Process(name string) Principal {
+	return Principal{User: domain.UserID("process:" + name), Grants: []user.Grant{{Role: user.System}}}
+}
+
+// IsProcess says whether the name is a process manager's rather than a person's.
+func IsProcess(u domain.UserID) bool { return strings.HasPrefix(string(u), "process:") }
+
+// Authorize returns the role in which the principal may act on the scope, or refuses (code not_allowed).
+func (p Principal) Authorize(action string, permission Permission, scope Scope) (user.Role, error) {
+	for _, g := range p.Grants {
+		if slices.Contains(permission, g.Role) && covers(g, scope) {
+			return g.Role, nil
+		}
+	}
+	return "", refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
+		Do("ask an administrator for a role that allows it here")
+}
+
+// Sites returns the sites of the study that the principal's grants among the permission's roles are bound to, or all
+// set to true if one of them reaches the whole study.
+func (p Principal) Sites(permission Permission, study domain.StudyID) (sites []domain.SiteID, all bool) {
+	for _, g := range p.Grants {
+		if g.Study != study || g.Role == user.PatientRole || !slices.Contains(permission, g.Role) {
+			continue
+		}
+		if g.Site == "" {
+			return nil, true
+		}
+		if !slices.Contains(sites, g.Site) {
+			sites = append(sites, g.Site)
+		}
+	}
+	return sites, false
+}
+
+// covers says whether the grant reaches the whole scope. A grant for a site never reaches beyond it: an action on the
+// study as a whole is out of its reach.
+func covers(g user.Grant, scope Scope) bool {
+	switch g.Role {
+	case user.System:
+		return true
+	case user.Admin:
+		return scope == Scope{}
+	case user.PatientRole:
+		return g.Patient != "" && g.Patient == scope.Patient
+	}
+	return g.Study != "" && g.Study == scope.Study && (g.Site == "" || g.Site == scope.Site)
+}
+
+// String names the scope for a refusal's sentence.
+func (s Scope) String() string {
+	switch {
+	case s.Patient != "":
+		return "on patient " + string(s.Patient)
+	case s.Site != "":
+		return "at site " + string(s.Site) + " of study " + string(s.Study)
+	case s.Study != "":
+		return "in study " + string(s.Study)
+	}
+	return "here"
+}

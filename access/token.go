@@ -1,0 +1,136 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+const (
+	// Issuer is the name under which Casebook signs its own tokens; it is their audience too.
+	Issuer = "casebook"
+	// clockSkew is how far the clocks of an identity provider and ours may differ.
+	clockSkew = 30 * time.Second
+	// minKeyBytes is the least that HS256 is safe with (RFC 7518, section 3.2).
+	minKeyBytes = 32
+)
+
+// Tokens signs and verifies bearer tokens. Our own are signed with HS256; those of an identity provider (RS256, ES256)
+// are verified with the keys that it publishes.
+type Tokens struct {
+	key      []byte
+	provider *provider
+}
+
+type provider struct {
+	keys             jwt.Keyfunc
+	issuer, audience string
+}
+
+// NewTokens returns Tokens with our own key of at least 32 bytes.
+func NewTokens(key []byte) (*Tokens, error) {
+	if len(key) < minKeyBytes {
+		return nil, fmt.Errorf("the token key has %d bytes; it needs at least %d", len(key), minKeyBytes)
+	}
+	return &Tokens{key: key}, nil
+}
+
+// TrustProvider also accepts tokens of an identity provider: signed with RS256 or ES256 by one of the keys at jwksURL,
+// from the issuer, for the audience. The keys are fetched now, and again when an unknown one is named; ctx ends that.
+func (t *Tokens) TrustProvider(ctx context.Context, jwksURL, issuer, audience string) error {
+	if issuer == "" || audience == "" {
+		return errors.New("an identity provider needs its issuer and our audience, or tokens made for others would pass")
+	}
+	keys, err := keyfunc.NewDefaultCtx(ctx, []string{jwksURL})
+	if err != nil {
+		return fmt.Errorf("fetch the identity provider's keys from %s: %w", jwksURL, err)
+	}
+	t.provider = &provider{keys: keys.Keyfunc, issuer: issuer, audience: audience}
+	return nil
+}
+
+// Sign returns a token for the user that expires after validFor.
+func (t *Tokens) Sign(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+		Issuer: Issuer, Audience: jwt.ClaimStrings{Issuer}, Subject: string(u), ID: uuid.NewString(),
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(validFor)),
+	}).SignedString(t.key)
+}
+
+// Verify returns the user that the token proves, or refuses: token_missing, token_expired or token_invalid.
+func (t *Tokens) Verify(token string) (domain.UserID, error) {
+	if token == "" {
+		return "", refuse.Unauthenticated("token_missing", "the request carries no bearer token").
+			Do("sign in, and send the token in the header Authorization: Bearer ...")
+	}
+	claims, err := t.parse(token)
+	if errors.Is(err, jwt.ErrTokenExpired) {
+		return "", refuse.Unauthenticated("token_expired", "the token has expired").Do("sign in again")
+	}
+	if err != nil {
+		return "", refuse.Unauthenticated("token_invalid", "the token is not valid").Do("sign in again")
+	}
+	u := domain.UserID(claims.Subject)
+	if err := u.Validate(); err != nil {
+		return "", refuse.Unauthenticated("token_invalid", "the token's subject is not a user id").Do("sign in again")
+	}
+	return u, nil
+}
+
+func (t *Tokens) parse(token string) (jwt.RegisteredClaims, error) {
+	var claims jwt.RegisteredClaims
+	_, err := ownTokens.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return t.key, nil })
+	if err == nil || t.provider == nil || !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+		return claims, err
+	}
+	claims = jwt.RegisteredClaims{}
+	_, err = jwt.ParseWithClaims(token, &claims, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
+		jwt.WithIssuer(t.provider.issuer), jwt.WithAudience(t.provider.audience), jwt.WithExpirationRequired(), jwt.WithLeeway(clockSkew))
+	return claims, err
+}
+
+// ownTokens accepts one method alone, so that a token can never choose how it is verified.
+var ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer), jwt.WithExpirationRequired())
+
+// LoadOrCreateKey returns the token key kept in the file, and makes one with a random key where there is none. The file
+// is readable for its owner alone.
+func LoadOrCreateKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
+	if errors.Is(err, os.ErrNotExist) {
+		return createKey(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the token key: %w", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil || len(key) < minKeyBytes {
+		return nil, fmt.Errorf("%s does not hold a token key: at least %d bytes in base64", path, minKeyBytes)
+	}
+	return key, nil
+}
+
+func createKey(path string) ([]byte, error) {
+	key := make([]byte, minKeyBytes)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("make a token key: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the token key's folder: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key)), 0o600); err != nil {
+		return nil, fmt.Errorf("keep the token key: %w", err)
+	}
+	return key, nil
+}

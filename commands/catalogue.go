@@ -1,0 +1,16 @@
+package commands
+
+// All lists every command that the system takes. A new command is declared beside its neighbours and named here.
+func All() []Command {
+	return []Command{
+		CreateStudy, PublishProtocolVersion, AddSite, ActivateSite, CloseSite,
+		OpenEnrollment, CloseEnrollment, SetEnrollmentTarget, ReservePlace, ReleasePlace,
+		ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment,
+		WithdrawConsent, DiscontinuePatient, CompletePatient,
+		AssignInstrument, SubmitDiary, CorrectDiary, CloseDiaryWindows,
+		RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser,
+	}
+}
+
+// internal lists what only the product itself sends.
+func internal() []Command { return []Command{attemptSignIn, recordAccessRefused} }

@@ -1,0 +1,87 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	"casebook/domain/refuse"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Decode reads a command's body, strictly: a field that does not exist, a name given twice, a value of another type or
+// anything behind the object is refused, because what the sender meant would be a guess. The codes are malformed_json,
+// unknown_field and wrong_type.
+func Decode(body []byte, into any) error {
+	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
+	if err == nil {
+		return nil
+	}
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		field := strings.TrimPrefix(strings.ReplaceAll(string(semantic.JSONPointer), "/", "."), ".")
+		if errors.Is(err, json.ErrUnknownName) {
+			return refuse.Malformed("unknown_field", "the command has no field %q", shortened(field)).At(field).
+				Do("remove it; /openapi.json lists the fields of every command")
+		}
+		return refuse.Malformed("wrong_type", "%s must be %s", orBody(field), wanted(semantic.GoType)).At(field).
+			Do("send a value of that type")
+	}
+	var syntactic *jsontext.SyntacticError
+	if errors.As(err, &syntactic) {
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return refuse.Malformed("malformed_json", "the body gives the name %s twice", shortened(string(syntactic.JSONPointer))).
+				Do("give every name once")
+		}
+		return refuse.Malformed("malformed_json", "the body is not JSON: something is wrong at byte %d", syntactic.ByteOffset).
+			Do("send one JSON object")
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return refuse.Malformed("malformed_json", "the body is empty or ends too early").Do("send one JSON object")
+	}
+	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
+}
+
+func orBody(field string) string {
+	if field == "" {
+		return "the body"
+	}
+	return fmt.Sprintf("%q", shortened(field))
+}
+
+// wanted names a Go type in the words of JSON.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return "a value of another type"
+	}
+	if t == reflect.TypeFor[time.Time]() {
+		return "a time such as 2026-03-01T20:30:00+01:00"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	}
+	return "a value of another type"
+}
+
+func shortened(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}

@@ -1,0 +1,68 @@
+package commands
+
+import (
+	"context"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// system is the scope of what belongs to no study: users and grants.
+func system[C any](context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
+
+// inStudy is the scope of a command on a whole study.
+func inStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
+	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+		return access.Scope{Study: of(c)}, of(c).Validate()
+	}
+}
+
+// atSite is the scope of a command on one site of a study.
+func atSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (access.Scope, error) {
+	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+		studyID, siteID := of(c)
+		if err := studyID.Validate(); err != nil {
+			return access.Scope{}, err
+		}
+		return access.Scope{Study: studyID, Site: siteID}, siteID.Validate()
+	}
+}
+
+// ofPatient is the scope of a command on a patient, who must exist (code patient_not_found).
+func ofPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (access.Scope, error) {
+	return func(ctx context.Context, look Look, c C) (access.Scope, error) {
+		scope, _, err := PatientScope(ctx, look, of(c))
+		return scope, err
+	}
+}
+
+// PatientScope returns the scope of a patient, and the patient's state; it refuses patient_not_found.
+func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
+	if err := id.Validate(); err != nil {
+		return access.Scope{}, patient.Patient{}, err
+	}
+	p, err := At(ctx, look, patient.Decider, string(id))
+	if err != nil {
+		return access.Scope{}, p, err
+	}
+	if !p.Exists() {
+		return access.Scope{}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
+			Do("check the id, or screen the patient first")
+	}
+	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
+}
+
+// theStudy is the fact of a study's present state, for commands that name the study.
+func theStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
+	return func(ctx context.Context, look Look, c C) (study.Study, error) {
+		return At(ctx, look, study.Decider, string(of(c)))
+	}
+}
+
+// studyOfPatient is the fact of the state of the study that the command's patient belongs to.
+func studyOfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (study.Study, error) {
+	return theStudy(func(c C) domain.StudyID { return of(c).Study() })
+}

@@ -1,0 +1,243 @@
+package commands
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casebook/domain"
+	"casebook/eventlog"
+
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// States is a bounded cache of folded streams. A command's own stream is only trusted together with the expected
+// revision of its append. Streams that decisions merely look at (users, patients, studies) are kept fresh by following
+// the log; while that is interrupted, every look reads the stream's new events first.
+type States struct {
+	log     *eventlog.Log
+	logger  *slog.Logger
+	streams *lru.Cache[string, *stream]
+	// following says that the log is being followed, so that cached states are as fresh as the log but for the moment
+	// that an event takes to arrive.
+	following atomic.Bool
+}
+
+// stream is a cached stream. Its snapshot is replaced, never changed.
+type stream struct {
+	name string
+	// turn is held by the command that runs on the stream, so that commands of one process do not conflict with
+	// themselves. Looks at the stream do not wait for it.
+	turn sync.Mutex
+
+	loading sync.Mutex
+	present atomic.Pointer[snapshot]
+	// behind says that the log has events that the snapshot has not.
+	behind atomic.Bool
+	// commandIDs holds the beginnings of the ids of all commands that the stream has events of, to find repeats. It is
+	// guarded by loading.
+	commandIDs map[uint64]struct{}
+}
+
+// snapshot is a folded stream up to its tail.
+type snapshot struct {
+	state any
+	tail  eventlog.Tail
+	last  eventlog.Position
+}
+
+// foldFunc adds one recorded event to a state; it is a decider's Evolve behind a type check.
+type foldFunc func(state any, event any) (any, error)
+
+func newStates(log *eventlog.Log, size int, logger *slog.Logger) *States {
+	cache, err := lru.New[string, *stream](size)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &States{log: log, logger: logger, streams: cache}
+}
+
+func (s *States) stream(name string) *stream {
+	if st, ok := s.streams.Get(name); ok {
+		return st
+	}
+	st := &stream{name: name, commandIDs: map[uint64]struct{}{}}
+	if previous, ok, _ := s.streams.PeekOrAdd(name, st); ok {
+		return previous
+	}
+	return st
+}
+
+// load returns the stream's snapshot, read from the log where it is not cached, or where refresh asks for its newest
+// events.
+func (s *States) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
+	if snap := st.present.Load(); snap != nil && !refresh && !st.behind.Load() {
+		return snap, nil
+	}
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	snap := st.present.Load()
+	if snap != nil && !refresh && !st.behind.Load() {
+		return snap, nil // another request has loaded it meanwhile
+	}
+	st.behind.Store(false) // before the read: what is noticed during it may have been missed by it
+	if snap == nil {
+		snap = &snapshot{state: initial, tail: eventlog.EmptyTail}
+	}
+	next := *snap
+	for r, err := range s.log.ReadStream(ctx, st.name, uint64(next.tail.Revision+1)) {
+		if err == nil {
+			err = st.add(&next, r, fold)
+		}
+		if err != nil {
+			st.behind.Store(true)
+			return nil, err
+		}
+	}
+	st.present.Store(&next)
+	return &next, nil
+}
+
+// add folds one more event into the snapshot; st.loading is held.
+func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error {
+	if err := eventlog.CheckChain(snap.tail, r); err != nil {
+		return err
+	}
+	state, err := fold(snap.state, r.Event)
+	if err != nil {
+		return fmt.Errorf("fold %s@%d: %w", r.Stream, r.Revision, err)
+	}
+	snap.state, snap.tail, snap.last = state, eventlog.TailAfter(r), r.Position
+	if id, err := uuid.Parse(r.Metadata.CommandID); err == nil {
+		st.commandIDs[shortID(id)] = struct{}{}
+	}
+	return nil
+}
+
+// advance adds events that have just been appended, unless the snapshot has moved on by itself.
+func (s *States) advance(st *stream, from *snapshot, events []eventlog.Recorded, fold foldFunc) {
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	if st.present.Load() != from {
+		return // the events have come, or will be read, from the log
+	}
+	next := *from
+	for _, r := range events {
+		if err := st.add(&next, r, fold); err != nil {
+			s.logger.Error("a cached stream could not take its own event", "stream", st.name, "error", err)
+			st.present.Store(nil)
+			return
+		}
+	}
+	st.present.Store(&next)
+}
+
+// mayKnow says whether the stream may hold events of the command.
+func (st *stream) mayKnow(id uuid.UUID) bool {
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	_, ok := st.commandIDs[shortID(id)]
+	return ok
+}
+
+// forget drops the snapshot. The command ids stay: they are only ever added to, and a repeat must be found meanwhile.
+func (s *States) forget(st *stream) {
+	st.loading.Lock()
+	defer st.loading.Unlock()
+	st.present.Store(nil)
+}
+
+func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
+
+// follow keeps cached streams of the categories fresh until ctx ends. It begins at the log's present end: what lies
+// before is read when it is asked for.
+func (s *States) follow(ctx context.Context, categories []string) error {
+	defer s.following.Store(false)
+	end, err := s.log.End(ctx)
+	if err != nil {
+		return err
+	}
+	s.streams.Purge() // what was cached before that end would never hear of the events in between
+	return s.log.Follow(ctx, eventlog.Subscription{
+		After: end, Categories: categories,
+		OnError: func(err error) {
+			s.following.Store(false)
+			s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
+		},
+	}, func(_ context.Context, b eventlog.Batch) error {
+		for _, r := range b.Events {
+			if st, ok := s.streams.Peek(r.Stream); ok {
+				st.notice(r)
+			}
+		}
+		if b.Live {
+			s.following.Store(true)
+		}
+		return nil
+	})
+}
+
+// notice marks a cached stream as behind when an event arrives that it has not seen.
+func (st *stream) notice(r eventlog.Recorded) {
+	if snap := st.present.Load(); snap != nil && int64(r.Revision) > snap.tail.Revision {
+		st.behind.Store(true)
+	}
+}
+
+// Look reads the state of other streams for a decision or an authorisation.
+type Look struct{ states *States }
+
+// At returns the state of the decider's stream with this id.
+func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
+	st := look.states.stream(decider.Stream(id))
+	snap, err := look.states.load(ctx, st, decider.Initial, foldOf(decider), !look.states.following.Load())
+	if err != nil {
+		var zero S
+		return zero, err
+	}
+	return snap.state.(S), nil
+}
+
+// EventsAt returns all events of the decider's stream with this id, for the rare decision that needs more of the past
+// than the state keeps.
+func EventsAt[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) ([]E, error) {
+	var events []E
+	for r, err := range look.states.log.ReadStream(ctx, decider.Stream(id), 0) {
+		if err != nil {
+			return nil, err
+		}
+		event, ok := r.Event.(E)
+		if !ok {
+			return nil, fmt.Errorf("%s@%d: %s is not an event of %s", r.Stream, r.Revision, r.Type, decider.Category)
+		}
+		events = append(events, event)
+	}
+	return events, nil
+}
+
+func foldOf[S, E any](decider domain.Decider[S, E]) foldFunc {
+	return func(state, event any) (any, error) {
+		e, ok := event.(E)
+		if !ok {
+			return nil, fmt.Errorf("%T is not an event of %s", event, decider.Category)
+		}
+		return decider.Evolve(state.(S), e), nil
+	}
+}
+
+// waitFollowing waits until the log is followed, or ctx ends.
+func (s *States) waitFollowing(ctx context.Context) error {
+	for !s.following.Load() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the log is not followed yet: %w", ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+// Package catalog registers every event of the domain under its stable name. A new event is one line here and one
+// golden file; a change of an event's shape is an upcast here and one more golden file, and the old ones stay.
+package catalog
+
+import (
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/security"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/eventlog"
+)
+
+// New returns the registry of all events.
+func New() *eventlog.Registry {
+	r := eventlog.NewRegistry()
+
+	category := study.Decider.Category
+	eventlog.Register[study.Created](r, category, "StudyCreated")
+	eventlog.Register[study.ProtocolVersionPublished](r, category, "ProtocolVersionPublished")
+	eventlog.Register[study.SiteAdded](r, category, "SiteAdded")
+	eventlog.Register[study.SiteActivated](r, category, "SiteActivated")
+	eventlog.Register[study.SiteClosed](r, category, "SiteClosed")
+
+	category = enrollment.Decider.Category
+	eventlog.Register[enrollment.Opened](r, category, "EnrollmentOpened")
+	eventlog.Register[enrollment.Closed](r, category, "EnrollmentClosed")
+	eventlog.Register[enrollment.TargetSet](r, category, "EnrollmentTargetSet")
+	eventlog.Register[enrollment.PlaceReserved](r, category, "PlaceReserved")
+	eventlog.Register[enrollment.PlaceRefused](r, category, "PlaceRefused")
+	eventlog.Register[enrollment.PlaceReleased](r, category, "PlaceReleased")
+
+	category = patient.Decider.Category
+	eventlog.Register[patient.Screened](r, category, "PatientScreened")
+	eventlog.Register[patient.Consented](r, category, "ConsentRecorded")
+	eventlog.Register[patient.ScreenFailed](r, category, "ScreenFailureRecorded")
+	eventlog.Register[patient.EnrollmentRequested](r, category, "EnrollmentRequested")
+	eventlog.Register[patient.Enrolled](r, category, "PatientEnrolled")
+	eventlog.Register[patient.EnrollmentFailed](r, category, "EnrollmentFailed")
+	eventlog.Register[patient.ConsentWithdrawn](r, category, "ConsentWithdrawn")
+	eventlog.Register[patient.Discontinued](r, category, "PatientDiscontinued")
+	eventlog.Register[patient.Completed](r, category, "PatientCompleted")
+
+	category = diary.Decider.Category
+	eventlog.Register[diary.InstrumentAssigned](r, category, "InstrumentAssigned")
+	eventlog.Register[diary.Submitted](r, category, "DiarySubmitted", scoresWithMissing)
+	eventlog.Register[diary.RiskFlagged](r, category, "RiskFlagged")
+	eventlog.Register[diary.Corrected](r, category, "DiaryCorrected")
+	eventlog.Register[diary.WindowMissed](r, category, "DiaryWindowMissed")
+
+	category = user.Decider.Category
+	eventlog.Register[user.Registered](r, category, "UserRegistered")
+	eventlog.Register[user.PasswordSet](r, category, "PasswordSet")
+	eventlog.Register[user.RoleGranted](r, category, "RoleGranted")
+	eventlog.Register[user.RoleRevoked](r, category, "RoleRevoked")
+	eventlog.Register[user.SignedIn](r, category, "SignedIn")
+	eventlog.Register[user.SignInFailed](r, category, "SignInFailed")
+	eventlog.Register[user.Locked](r, category, "UserLocked")
+	eventlog.Register[user.Unlocked](r, category, "UserUnlocked")
+	eventlog.Register[user.Deactivated](r, category, "UserDeactivated")
+
+	category = security.Decider.Category
+	eventlog.Register[security.AccessRefused](r, category, "AccessRefused")
+	eventlog.Register[security.RefusalsDropped](r, category, "RefusalsDropped")
+
+	eventlog.Register[process.Advanced](r, process.Category, "ProcessAdvanced")
+	return r
+}
