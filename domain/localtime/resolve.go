@@ -19,12 +19,12 @@ const farthestOffset = 16 * 60 * 60
 // twice, choice picks one. Where they skip it, it is the moment of the change; that holds for a whole day as well, such
 // as 2011-12-30 in Samoa.
 //
-// First is the earliest moment at which the local clocks have reached the time, Second the moment from which on they
-// never show less again. Both grow with the local time, so moments of ordered times are ordered too.
+// First is the earliest moment at which the local clocks have reached the time, Second the last at which they come to
+// it. Both grow with the local time, so moments of ordered times are ordered too.
 func (z *Zone) Resolve(day Day, clock Clock, choice Choice) time.Time {
 	wall := int64(day)*secondsPerDay + int64(clock)*secondsPerMinute
 	if choice == Second {
-		return time.Unix(z.lastBelow(wall), 0).UTC()
+		return time.Unix(z.lastReaching(wall), 0).UTC()
 	}
 	return time.Unix(z.firstReaching(wall), 0).UTC()
 }
@@ -46,8 +46,8 @@ func (z *Zone) firstReaching(wall int64) int64 {
 	}
 }
 
-// lastBelow walks backward over the periods of equal offset, from a moment at which every zone has passed wall.
-func (z *Zone) lastBelow(wall int64) int64 {
+// lastReaching walks backward over the periods of equal offset, from a moment at which every zone has passed wall.
+func (z *Zone) lastReaching(wall int64) int64 {
 	at := time.Unix(wall+farthestOffset, 0).In(z.location)
 	for {
 		_, offset := at.Zone()
@@ -56,7 +56,7 @@ func (z *Zone) lastBelow(wall int64) int64 {
 		if !end.IsZero() && moment > end.Unix() {
 			return end.Unix()
 		}
-		if start.IsZero() || moment > start.Unix() {
+		if start.IsZero() || moment >= start.Unix() {
 			return moment
 		}
 		at = start.Add(-time.Second)
