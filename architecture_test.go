@@ -1,0 +1,143 @@
+// Package casebook_test holds the architecture to its rules: which room may import which.
+package casebook_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport lists, for every room, the rooms whose packages it may import. Dependencies point inwards.
+var mayImport = map[string][]string{
+	"domain":         {"domain"},
+	"eventlog":       {"domain"},
+	"access":         {"domain"},
+	"commands":       {"domain", "eventlog", "access"},
+	"readmodels":     {"domain", "eventlog"},
+	"projections":    {"domain", "readmodels", "eventlog"},
+	"sagas":          {"domain", "commands", "eventlog", "access"},
+	"api":            {"domain", "commands", "readmodels", "eventlog", "access"},
+	"embedded/node":  {},
+	"embedded/mongo": {},
+	"simulation":     {"domain", "access"},
+	"loadtest":       {"domain", "access", "simulation"},
+	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
+		"embedded/node", "embedded/mongo", "simulation", "loadtest"},
+}
+
+// outside lists which of a room's packages may import what from outside the standard library. Rooms that are not named
+// are free in this.
+var outside = map[string][]string{
+	// Rules over answers are expressions; cel-go evaluates them without I/O and within a cost limit.
+	"casebook/domain/rule": {"cel.dev/cel-go", "google.golang.org/protobuf", "cel.dev/expr", "google.golang.org/genproto"},
+	// The kit for scenario tests.
+	"casebook/domain/scenario": {"github.com/google/go-cmp"},
+}
+
+// impure lists what a pure package has no use for: clocks are not among them, because time's types are, but see
+// TestDomainReadsNoClock.
+var impure = []string{"os", "os/exec", "net", "net/http", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "database/sql", "syscall"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Dir        string
+	GoFiles    []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Dir,GoFiles", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []goPackage
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// room returns the room that a package of ours belongs to, and false for others' packages.
+func room(importPath string) (string, bool) {
+	rest, ours := strings.CutPrefix(importPath, "casebook/")
+	if !ours {
+		return "", false
+	}
+	parts := strings.Split(rest, "/")
+	if parts[0] == "embedded" && len(parts) > 1 {
+		return parts[0] + "/" + parts[1], true
+	}
+	return parts[0], true
+}
+
+func TestDependenciesPointInwards(t *testing.T) {
+	for _, p := range packages(t) {
+		from, ours := room(p.ImportPath)
+		if !ours {
+			continue // the module's root holds this test alone
+		}
+		allowed, known := mayImport[from]
+		if !known {
+			t.Errorf("%s is in no room that mayImport names", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			to, ours := room(imported)
+			if !ours || to == from {
+				continue
+			}
+			// The catalog is the one place where the log meets the domain's events by name.
+			if p.ImportPath == "casebook/eventlog/catalog" && to == "domain" {
+				continue
+			}
+			if !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s: %s may not depend on %s", p.ImportPath, imported, from, to)
+			}
+		}
+	}
+}
+
+func TestDomainIsPure(t *testing.T) {
+	for _, p := range packages(t) {
+		if from, _ := room(p.ImportPath); from != "domain" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if slices.Contains(impure, imported) {
+				t.Errorf("%s imports %s: the domain does no I/O and draws no random numbers", p.ImportPath, imported)
+			}
+			standard := !strings.Contains(strings.Split(imported, "/")[0], ".")
+			if standard || strings.HasPrefix(imported, "casebook/") {
+				continue
+			}
+			if !slices.ContainsFunc(outside[p.ImportPath], func(prefix string) bool { return strings.HasPrefix(imported, prefix) }) {
+				t.Errorf("%s imports %s: the domain stands on the standard library", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// TestDomainReadsNoClock finds calls that read the clock: the time comes in with the command.
+func TestDomainReadsNoClock(t *testing.T) {
+	for _, p := range packages(t) {
+		if from, _ := room(p.ImportPath); from != "domain" || p.ImportPath == "casebook/domain/scenario" {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			for _, call := range clockCalls(t, p.Dir+"/"+file) {
+				t.Errorf("%s/%s calls %s: the time comes in with the command", p.ImportPath, file, call)
+			}
+		}
+	}
+}
