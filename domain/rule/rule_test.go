@@ -1,6 +1,9 @@
 package rule_test
 
 import (
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	"casebook/domain/refuse"
@@ -80,9 +83,108 @@ func TestRefusesWhatIsNotARule(t *testing.T) {
 			if !ok || r.Code != "invalid_rule" {
 				t.Fatalf("got %v", err)
 			}
-			t.Log(r)
+			if r.Sentence == "" || r.Remedy == "" {
+				t.Errorf("the refusal says too little: %v", r)
+			}
 		})
 	}
+}
+
+func TestRefusalsNameThePlace(t *testing.T) {
+	_, err := rule.Compile("answers.worst >= 8 &&\n answers.wrost > 3", declared)
+	r, _ := refuse.As(err)
+	if r == nil || !strings.Contains(r.Sentence, "line 2, column 9") || !strings.Contains(r.Sentence, "wrost") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What is too long, too deep or too dear is refused before it can run.
+func TestLimits(t *testing.T) {
+	contains := `answers.note.contains(answers.note)`
+	tests := map[string]string{
+		"too long":            strings.Repeat("answers.worst > 1 || ", 100) + "true",
+		"too long in bytes":   strings.Repeat("ä", 100_000),
+		"too deep":            strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
+		"too deep by not":     strings.Repeat("!(", 100) + "true" + strings.Repeat(")", 100),
+		"too many list parts": strings.Repeat("[", 100) + strings.Repeat("]", 100) + " == []",
+		"too dear":            contains + strings.Repeat(" || "+contains, 20),
+	}
+	for name, expression := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := rule.Compile(expression, declared)
+			if r, ok := refuse.As(err); !ok || r.Code != "invalid_rule" || len(r.Sentence) > 1000 {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+	if _, err := rule.Compile("answers.worst > 1"+strings.Repeat(" || answers.worst > 1", 40), declared); err != nil {
+		t.Errorf("a long list of alternatives is refused: %v", err)
+	}
+}
+
+// An evaluation that the estimate took for cheaper is broken off.
+func TestRuntimeLimit(t *testing.T) {
+	r, err := rule.Compile(`answers.note.contains("`+strings.Repeat("x", 100)+`")`, declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holds, err := r.Holds(values{"answers.note": strings.Repeat("y", 10_000_000)}); err == nil || holds {
+		t.Errorf("holds %v, %v", holds, err)
+	}
+}
+
+// What cannot be computed is a failure, and never holds.
+func TestFailures(t *testing.T) {
+	for expression, v := range map[string]values{
+		"answers.worst / answers.least > 2":       {"answers.worst": 4.0, "answers.least": 0.0},
+		"answers.worst + 9223372036854775807 > 0": {"answers.worst": 4.0},
+		`int(answers.note) > 2`:                   {"answers.note": "many"},
+		"answers.worst > 2":                       {"answers.worst": "a text"},
+		"answers.least > 2":                       {"answers.least": 2.5},
+	} {
+		r, err := rule.Compile(expression, declared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if holds, err := r.Holds(v); err == nil || holds {
+			t.Errorf("%s: holds %v, %v", expression, holds, err)
+		}
+	}
+}
+
+// The same rule over the same variables is compiled once; over others it is another rule.
+func TestCompileReusesPrograms(t *testing.T) {
+	first, err := rule.Compile("answers.worst >= 8", declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := rule.Compile("answers.worst >= 8", declared)
+	if err != nil || again != first {
+		t.Errorf("compiled again, %v", err)
+	}
+	other, err := rule.Compile("answers.worst >= 8", rule.Variables{"answers": {"worst": rule.Decimal}})
+	if err != nil || other == first {
+		t.Errorf("a rule over other variables is the same, %v", err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			for k := range 50 {
+				r, err := rule.Compile("answers.worst >= "+strconv.Itoa(k%10), declared)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if holds, err := r.Holds(values{"answers.worst": float64(n)}); err != nil || holds != (n >= k%10) {
+					t.Errorf("%d >= %d: %v, %v", n, k%10, holds, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func BenchmarkHolds(b *testing.B) {
@@ -94,6 +196,16 @@ func BenchmarkHolds(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := r.Holds(v); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	k := 0
+	for b.Loop() {
+		k++
+		if _, err := rule.Compile("answers.worst >= "+strconv.Itoa(k), declared); err != nil {
 			b.Fatal(err)
 		}
 	}
