@@ -1,0 +1,149 @@
+package instrument_test
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+
+	"casebook/domain/instrument"
+	"casebook/domain/refuse"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type answers = map[instrument.ItemID]any
+
+// everything has an item of each type, and two that are skipped.
+func everything(t testing.TB) *instrument.Instrument {
+	t.Helper()
+	d := instrument.PainDiary()
+	d.ID = "everything"
+	d.Items = []instrument.Item{
+		{ID: "n", Text: "Whole number", Type: instrument.Integer, Min: new(-5.0), Max: new(5.0), Required: true},
+		{ID: "x", Text: "Decimal", Type: instrument.Decimal, Min: new(0.5)},
+		{ID: "b", Text: "Yes or no", Type: instrument.Boolean},
+		{ID: "note", Text: "Text", Type: instrument.Text, MaxChars: 5, AskedWhen: "answers.b"},
+		{ID: "c", Text: "Choice", Type: instrument.Choice, Options: []instrument.Option{{Value: "low", Score: 1}, {Value: "high", Score: 3}}},
+		{ID: "d", Text: "Day", Type: instrument.DateDay, Required: true, AskedWhen: `answers.c == "high"`},
+		{ID: "long", Text: "Text without a length", Type: instrument.Text},
+		{ID: "ratio", Text: "Asked by a rule that can fail", Type: instrument.Integer, Required: true, AskedWhen: "has(answers.n) && 6 / answers.n > 2"},
+	}
+	d.Scores = []instrument.Score{
+		{ID: "sum", Method: instrument.Sum, Items: []instrument.ItemID{"n", "x", "b", "c"}, MaxMissing: 2, Bands: []instrument.Band{{From: 0, To: 4, Label: "low"}, {From: 5, To: 99, Label: "high"}}},
+		{ID: "mean", Method: instrument.Mean, Items: []instrument.ItemID{"n", "x"}, MaxMissing: 1},
+		{ID: "max", Method: instrument.Max, Items: []instrument.ItemID{"n", "c"}, MaxMissing: 1, Decimals: new(0)},
+	}
+	d.RiskRules = []instrument.RiskRule{
+		{ID: "sum-high", Severity: instrument.SeverityWatch, When: "scores.sum > 5", Message: "High"},
+		{ID: "sum-low", Severity: instrument.SeverityWatch, When: "!(scores.sum > 5)", Message: "Low"},
+		{ID: "ratio", Severity: instrument.SeverityUrgent, When: "10 / answers.n > 3", Message: "Ratio"},
+	}
+	compiled, err := instrument.Compile(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+func TestCheckCleans(t *testing.T) {
+	i := everything(t)
+	given := answers{"n": 4, "x": json.Number("0.5"), "b": true, "note": "fünf!", "c": "high", "d": "2026-02-28", "long": " \n", "ratio": nil}
+	want := answers{"n": 4.0, "x": 0.5, "b": true, "note": "fünf!", "c": "high", "d": "2026-02-28"}
+	got, err := i.Check(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("other answers (-want +got):\n%s", diff)
+	}
+	if len(given) != 8 || given["n"] != 4 {
+		t.Errorf("the given answers have changed: %v", given)
+	}
+	// What is clean stays as it is, so that a correction finds no change where there is none.
+	again, err := i.Check(got)
+	if diff := cmp.Diff(got, again); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	tests := []struct {
+		code, field string
+		answers     answers
+	}{
+		{"unknown_item", "answers.mood", answers{"n": 5, "mood": 1, "zeal": 2}},
+		{"unknown_item", "answers.mood", answers{"mood": nil}},
+		{"wrong_type", "answers.n", answers{"n": "5"}},
+		{"wrong_type", "answers.n", answers{"n": 1.5}},
+		{"wrong_type", "answers.n", answers{"n": true}},
+		{"wrong_type", "answers.n", answers{"n": math.NaN()}},
+		{"wrong_type", "answers.n", answers{"n": math.Inf(1)}},
+		{"wrong_type", "answers.n", answers{"n": 1e300}},
+		{"wrong_type", "answers.n", answers{"n": json.Number("many")}},
+		{"wrong_type", "answers.n", answers{"n": []any{1.0}}},
+		{"wrong_type", "answers.n", answers{"n": map[string]any{}}},
+		{"wrong_type", "answers.b", answers{"n": 5, "b": 1.0}},
+		{"wrong_type", "answers.note", answers{"n": 5, "b": true, "note": 1.0}},
+		{"wrong_type", "answers.c", answers{"n": 5, "c": 1.0}},
+		{"wrong_type", "answers.d", answers{"n": 5, "c": "high", "d": "2026-02-30"}},
+		{"answer_out_of_range", "answers.n", answers{"n": 6}},
+		{"answer_out_of_range", "answers.n", answers{"n": -6}},
+		{"answer_out_of_range", "answers.x", answers{"n": 5, "x": 0.49}},
+		{"not_an_option", "answers.c", answers{"n": 5, "c": "middle"}},
+		{"item_required", "answers.n", answers{}},
+		{"item_required", "answers.n", nil},
+		{"item_required", "answers.d", answers{"n": 5, "c": "high"}},
+		{"item_required", "answers.ratio", answers{"n": 2}},
+		{"item_not_asked", "answers.d", answers{"n": 5, "c": "low", "d": "2026-02-28"}},
+		{"item_not_asked", "answers.d", answers{"n": 5, "d": "2026-02-28"}},
+		{"item_not_asked", "answers.note", answers{"n": 5, "note": "a"}},
+		{"answer_too_long", "answers.note", answers{"n": 5, "b": true, "note": "sechs!"}},
+		{"answer_too_long", "answers.long", answers{"n": 5, "long": strings.Repeat("a", 501)}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.code+" "+tt.field, func(t *testing.T) {
+			_, err := everything(t).Check(tt.answers)
+			r, ok := refuse.As(err)
+			if !ok || r.Code != tt.code || r.Field != tt.field || r.Sentence == "" || r.Remedy == "" {
+				t.Errorf("got %v at %+v", err, r)
+			}
+		})
+	}
+}
+
+// A skip rule that cannot be computed costs nobody the diary: its item may be answered or not.
+func TestCheckWhereASkipRuleFails(t *testing.T) {
+	i := everything(t)
+	for _, given := range []answers{{"n": 0}, {"n": 0, "ratio": 3}} {
+		if _, err := i.Check(given); err != nil {
+			t.Errorf("%v: %v", given, err)
+		}
+	}
+}
+
+// What a device sends as JSON never makes Check panic or accept something else than one of the item's values.
+func FuzzCheck(f *testing.F) {
+	for _, seed := range []string{`{"n":4}`, `{"n":4,"c":"high","d":"2026-01-01"}`, `{"n":1e400}`, `{"n":null}`, `[]`, `{"note":"\ud800","b":true,"n":1}`} {
+		f.Add([]byte(seed))
+	}
+	i := everything(f)
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		var given answers
+		if json.Unmarshal(sent, &given) != nil {
+			return
+		}
+		clean, err := i.Check(given)
+		if err != nil {
+			if _, ok := refuse.As(err); !ok {
+				t.Fatalf("failed: %v", err)
+			}
+			return
+		}
+		again, err := i.Check(clean)
+		if diff := cmp.Diff(clean, again); err != nil || diff != "" {
+			t.Fatalf("what is clean is refused or cleaned again: %v\n%s", err, diff)
+		}
+		i.Risks(clean, i.Scores(clean))
+	})
+}
