@@ -1,5 +1,8 @@
 // Package diary holds a patient's own reports (ePRO): which instruments are assigned, what was answered in which
 // window, what was corrected and why, and which windows passed unanswered.
+//
+// One stream per patient holds it. Begin reading at Submit; Diary is the state that it decides on. The state knows which
+// windows are answered, not what the answers were: those stay in the events, where Correct reads them with EntryOf.
 package diary
 
 import (
@@ -74,23 +77,13 @@ func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 
 // Window is one scheduled time span, resolved to instants when it was recorded.
-type Window struct {
-	// ID is the local day and the name of the window in the day: 2026-03-01/evening.
-	ID     string    `json:"id"`
-	Opens  time.Time `json:"opens"`
-	Closes time.Time `json:"closes"`
-}
+type Window = instrument.Window
 
 // Answers are the answers by item: numbers, booleans and strings as JSON has them.
 type Answers map[instrument.ItemID]any
 
 // ScoreResult is a computed score. Value is nil where too many items were unanswered.
-type ScoreResult struct {
-	ID      string   `json:"id"`
-	Value   *float64 `json:"value"`
-	Missing int      `json:"missing,omitempty"`
-	Band    string   `json:"band,omitempty"`
-}
+type ScoreResult = instrument.ScoreResult
 
 // Change is one corrected item; nil stands for unanswered.
 type Change struct {

@@ -1,0 +1,119 @@
+package diary
+
+import (
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/localtime"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+)
+
+// maxYears bounds an assignment, and with it the state of a diary.
+const maxYears = 10
+
+// Prescription is what Assign has to know from other streams: the patient, and the instrument as the protocol in force
+// defines it (nil where it has none of that name).
+type Prescription struct {
+	Patient    patient.Patient
+	Definition *instrument.Definition
+}
+
+// Assign decides whether a patient is asked an instrument from a day on. The windows follow the zone that the patient
+// lives in.
+//
+// The same instrument can be assigned again for days after its present assignment. A newer version replaces an older
+// one from a day in the future on, provided that nothing is recorded for that day or later; the older one then ends the
+// day before.
+//
+// Refusals: patient_not_enrolled, patient_not_participating, instrument_unknown, invalid_instrument, invalid_rule,
+// unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_already_assigned.
+func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call) ([]Event, error) {
+	if err := mayBeAsked(facts.Patient); err != nil {
+		return nil, err
+	}
+	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
+		return nil, refuse.Because("instrument_unknown", "the protocol in force has no instrument %q", cmd.Instrument).
+			At("instrument").Do("use an instrument of the protocol, or publish an amendment with it")
+	}
+	if err := facts.Definition.Validate(); err != nil {
+		return nil, err
+	}
+	zone, err := localtime.Load(facts.Patient.Zone)
+	if err != nil {
+		return nil, err
+	}
+	if err := rangeOf(cmd, facts.Patient); err != nil {
+		return nil, err
+	}
+	today := domain.DateOf(zone.In(call.At))
+	for i := range d.assignments {
+		if err := d.assignments[i].givesWayTo(cmd, facts.Definition.Version, today); err != nil {
+			return nil, err
+		}
+	}
+	return []Event{InstrumentAssigned{
+		Patient: cmd.Patient, Instrument: *facts.Definition, Zone: zone.Name(), From: cmd.From, Until: cmd.Until,
+	}}, nil
+}
+
+func mayBeAsked(who patient.Patient) error {
+	if who.Participating() {
+		return nil
+	}
+	if who.EndedOn != "" {
+		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s", who.EndedOn)
+	}
+	return refuse.WrongState("patient_not_enrolled", "the patient is not enrolled").Do("enrol the patient first")
+}
+
+func rangeOf(cmd AssignInstrument, who patient.Patient) error {
+	if err := validDate("from", cmd.From); err != nil {
+		return err
+	}
+	if err := validDate("until", cmd.Until); err != nil {
+		return err
+	}
+	if cmd.Until < cmd.From {
+		return refuse.Because("invalid_range", "the last day, %s, lies before the first, %s", cmd.Until, cmd.From).At("until")
+	}
+	if first, err := cmd.From.Time(); err != nil || cmd.Until >= domain.DateOf(first.AddDate(maxYears, 0, 0)) {
+		return refuse.Because("invalid_range", "an assignment lasts ten years at most").At("until").
+			Do("end it earlier, and assign the instrument again when it ends")
+	}
+	if who.EnrolledOn != "" && cmd.From < who.EnrolledOn {
+		return refuse.Because("assignment_before_enrollment", "the first day, %s, lies before the enrolment on %s", cmd.From, who.EnrolledOn).
+			At("from").Do("begin on the day of enrolment or later")
+	}
+	return nil
+}
+
+// givesWayTo refuses a new assignment that this one stands against.
+func (a *Assignment) givesWayTo(cmd AssignInstrument, version int, today domain.Date) error {
+	if a.id != cmd.Instrument || a.Until < cmd.From {
+		return nil
+	}
+	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.id, a.From, a.Until).At("instrument")
+	switch {
+	case a.fault != nil || version <= a.Instrument.Definition().Version:
+		return refusal.Do("assign it for days after that")
+	case cmd.From <= a.From || cmd.From <= today:
+		return refusal.Do("let the newer version begin on a day in the future, after the first day of the older")
+	case a.recordedFrom(cmd.From):
+		return refusal.Do("let the newer version begin after the last recorded diary")
+	}
+	return nil
+}
+
+// recordedFrom says whether anything is recorded of a window that opens on the day or later.
+func (a *Assignment) recordedFrom(day domain.Date) bool {
+	before := a.endingOn(day.AddDays(-1))
+	return len(a.statuses) > before.calendar.Len()
+}
+
+func validDate(field string, date domain.Date) error {
+	err := date.Validate()
+	if r, ok := refuse.As(err); ok {
+		return r.At(field)
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package diary_test
+
+import (
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/scenario"
+)
+
+func assigning(who patient.Patient, definition *instrument.Definition, from, until domain.Date, now time.Time) func(diary.Diary) ([]diary.Event, error) {
+	return scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: definition},
+		diary.AssignInstrument{Patient: anna, Instrument: painNRS, From: from, Until: until}, call(now))
+}
+
+func TestAssign(t *testing.T) {
+	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-02-27 10:00")
+	scenario.For(t, diary.Decider).
+		When(assigning(who, instrument.PainDiary(), "2026-03-01", "2026-03-31", now)).
+		Then(assigned(instrument.PainDiary()))
+}
+
+func TestAssignRefusals(t *testing.T) {
+	now := shanghai(t, "2026-02-27 10:00")
+	who, pain := enrolled("Asia/Shanghai"), instrument.PainDiary()
+	screened, nowhere := who, who
+	screened.Status, screened.EnrolledOn = patient.StatusScreened, ""
+	nowhere.Zone = "Mars/Olympus"
+	broken := instrument.PainDiary()
+	broken.RiskRules[0].When = "answers.wrost >= 8"
+
+	tests := []struct {
+		code        string
+		who         patient.Patient
+		definition  *instrument.Definition
+		from, until domain.Date
+	}{
+		{"patient_not_enrolled", screened, pain, "2026-03-01", "2026-03-31"},
+		{"patient_not_participating", withdrawn("2026-02-25"), pain, "2026-03-01", "2026-03-31"},
+		{"instrument_unknown", who, nil, "2026-03-01", "2026-03-31"},
+		{"instrument_unknown", who, instrument.PHQ9(), "2026-03-01", "2026-03-31"},
+		{"invalid_rule", who, broken, "2026-03-01", "2026-03-31"},
+		{"unknown_zone", nowhere, pain, "2026-03-01", "2026-03-31"},
+		{"malformed_date", who, pain, "1 March", "2026-03-31"},
+		{"malformed_date", who, pain, "2026-03-01", "2026-03-32"},
+		{"invalid_range", who, pain, "2026-03-01", "2026-02-28"},
+		{"invalid_range", who, pain, "2026-03-01", "2036-03-01"},
+		{"assignment_before_enrollment", who, pain, "2026-02-19", "2026-03-31"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.code, func(t *testing.T) {
+			scenario.For(t, diary.Decider).When(assigning(tt.who, tt.definition, tt.from, tt.until, now)).ThenRefused(tt.code)
+		})
+	}
+	scenario.For(t, diary.Decider).When(assigning(who, pain, "2026-03-01", "2036-02-29", now)).
+		Then(diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2036-02-29"})
+}
+
+func TestAssignAgain(t *testing.T) {
+	who, pain, now := enrolled("Asia/Shanghai"), instrument.PainDiary(), shanghai(t, "2026-03-05 10:00")
+	march(t).When(assigning(who, pain, "2026-03-01", "2026-03-31", now)).ThenRefused("instrument_already_assigned")
+	march(t).When(assigning(who, pain, "2026-03-31", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
+
+	next := diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-04-01", Until: "2026-04-30"}
+	march(t).When(assigning(who, pain, "2026-04-01", "2026-04-30", now)).Then(next).
+		When(submitting(who, shanghai(t, "2026-04-01 09:00"), mild())).
+		Then(func() diary.Event {
+			e := handedIn(t, "2026-03-31", shanghai(t, "2026-04-01 09:00"))
+			e.Late = true
+			return e
+		}()).
+		When(submitting(who, shanghai(t, "2026-04-01 20:30"), mild())).
+		Then(handedIn(t, "2026-04-01", shanghai(t, "2026-04-01 20:30")))
+}
+
+// An amendment brings a newer version; the older one ends the day before it begins.
+func TestAssignANewerVersion(t *testing.T) {
+	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
+	newer := instrument.PainDiary()
+	newer.Version = 2
+	next := diary.InstrumentAssigned{Patient: anna, Instrument: *newer, Zone: "Asia/Shanghai", From: "2026-03-10", Until: "2026-04-30"}
+	version := func(date domain.Date, n int) diary.Submitted {
+		e := handedIn(t, date, shanghai(t, string(date)+" 20:30"))
+		e.Version = n
+		return e
+	}
+	march(t).
+		When(assigning(who, newer, "2026-03-10", "2026-04-30", now)).Then(next).
+		When(submitting(who, shanghai(t, "2026-03-09 20:30"), mild())).Then(version("2026-03-09", 1)).
+		When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(version("2026-03-10", 2))
+
+	march(t).When(assigning(who, newer, "2026-03-05", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
+	march(t).When(assigning(who, newer, "2026-03-01", "2026-04-30", shanghai(t, "2026-02-27 10:00"))).ThenRefused("instrument_already_assigned")
+}

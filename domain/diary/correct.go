@@ -1,0 +1,125 @@
+package diary
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/refuse"
+)
+
+// maxReasonChars is the longest reason for a change, in characters.
+const maxReasonChars = 500
+
+// Entry is one recorded diary as it stands now, after all of its corrections.
+type Entry struct {
+	Patient    domain.PatientID
+	Instrument instrument.ID
+	Version    int
+	Window     Window
+	CapturedAt time.Time
+	Answers    Answers
+	Scores     []ScoreResult
+	// Corrections counts how often it was corrected.
+	Corrections int
+}
+
+// EntryOf folds one diary from the events of the patient's stream; nil where the window has no entry.
+func EntryOf(events []Event, id instrument.ID, window string) *Entry {
+	var entry *Entry
+	for _, e := range events {
+		switch e := e.(type) {
+		case Submitted:
+			if e.Instrument == id && e.Window.ID == window {
+				entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window,
+					CapturedAt: e.CapturedAt, Answers: maps.Clone(e.Answers), Scores: e.Scores}
+			}
+		case Corrected:
+			if entry != nil && e.Instrument == id && e.Window == window {
+				entry.correct(e)
+			}
+		}
+	}
+	return entry
+}
+
+func (entry *Entry) correct(e Corrected) {
+	if entry.Answers == nil {
+		entry.Answers = Answers{}
+	}
+	for _, change := range e.Changes {
+		if change.New == nil {
+			delete(entry.Answers, change.Item)
+		} else {
+			entry.Answers[change.Item] = change.New
+		}
+	}
+	entry.Scores = e.Scores
+	entry.Corrections++
+}
+
+// Correct decides whether answers of a recorded diary are changed. The old answers stay readable in the events (21 CFR
+// 11.10(e)), and a change needs its reason (EMA guideline on computerised systems, 2023). The corrected diary has to
+// pass the checks of the instrument as a whole; scores are computed anew, and risks that did not hold before are flagged.
+//
+// entry is the diary as EntryOf returns it, nil where there is none. Refusals: reason_required, reason_too_long,
+// diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
+func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, error) {
+	reason := strings.TrimSpace(cmd.Reason)
+	if reason == "" {
+		return nil, refuse.Because("reason_required", "a change of recorded data needs a reason").At("reason").Do("say why the data are changed")
+	}
+	if utf8.RuneCountInString(reason) > maxReasonChars {
+		return nil, refuse.Because("reason_too_long", "the reason has more than %d characters", maxReasonChars).At("reason").Do("shorten it")
+	}
+	assigned, number, ok := d.find(cmd.Instrument, cmd.Window)
+	if !ok || entry == nil || assigned.status(number)&Answered == 0 {
+		return nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", cmd.Instrument, cmd.Window).At("window")
+	}
+	answers, err := assigned.Instrument.Check(entry.with(cmd.Answers))
+	if err != nil {
+		return nil, err
+	}
+	changes := changesBetween(assigned.Instrument.Definition(), entry.Answers, answers)
+	if len(changes) == 0 {
+		return nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", cmd.Window).At("answers")
+	}
+	scores := assigned.Instrument.Scores(answers)
+	events := []Event{Corrected{
+		Patient: cmd.Patient, Instrument: cmd.Instrument, Window: cmd.Window, Changes: changes, Reason: reason, Scores: scores,
+	}}
+	before := assigned.Instrument.Risks(entry.Answers, assigned.Instrument.Scores(entry.Answers))
+	for _, risk := range assigned.Instrument.Risks(answers, scores) {
+		if !slices.ContainsFunc(before, func(held instrument.RiskRule) bool { return held.ID == risk.ID }) {
+			events = append(events, flagged(cmd.Patient, cmd.Instrument, cmd.Window, risk))
+		}
+	}
+	return events, nil
+}
+
+// with returns all answers of the diary with some of them changed; nil clears one.
+func (entry *Entry) with(changed map[instrument.ItemID]any) map[instrument.ItemID]any {
+	answers := make(map[instrument.ItemID]any, len(entry.Answers)+len(changed))
+	maps.Copy(answers, entry.Answers)
+	maps.Copy(answers, changed)
+	return answers
+}
+
+// changesBetween lists the items whose answers differ, in the order of the instrument.
+func changesBetween(d *instrument.Definition, before, after map[instrument.ItemID]any) []Change {
+	var changes []Change
+	for _, item := range d.Items {
+		if before[item.ID] != after[item.ID] {
+			changes = append(changes, Change{Item: item.ID, Old: before[item.ID], New: after[item.ID]})
+		}
+	}
+	return changes
+}
+
+func flagged(who domain.PatientID, id instrument.ID, window string, risk instrument.RiskRule) RiskFlagged {
+	return RiskFlagged{Patient: who, Instrument: id, Window: window, Rule: risk.ID, Severity: risk.Severity, Message: risk.Message}
+}

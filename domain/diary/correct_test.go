@@ -1,0 +1,117 @@
+package diary_test
+
+import (
+	"strings"
+	"testing"
+
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/scenario"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
+	return func(d diary.Diary) ([]diary.Event, error) {
+		return diary.Correct(d, entry, diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening",
+			Answers: answers, Reason: reason}, diaryCall)
+	}
+}
+
+var diaryCall = call(instantOf("2026-03-02T10:00:00Z"))
+
+func corrected(scores []diary.ScoreResult, reason string, changes ...diary.Change) diary.Corrected {
+	return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Changes: changes, Reason: reason, Scores: scores}
+}
+
+func TestCorrect(t *testing.T) {
+	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	entry := diary.EntryOf([]diary.Event{past}, painNRS, "2026-03-01/evening")
+	given := march(t).Given(past)
+
+	given.When(correcting(entry, diary.Answers{"worst": 5, "least": 1.0}, " typed 3 for 5 ")).
+		Then(corrected(intensity(2.5, "mild"), "typed 3 for 5", diary.Change{Item: "worst", Old: 3.0, New: 5.0}))
+
+	// A changed answer can bring questions with it, or take them away.
+	given.When(correcting(entry, diary.Answers{"rescue": true}, "patient's call")).ThenRefused("item_required")
+	given.When(correcting(entry, diary.Answers{"rescue": true, "doses": 1.0}, "patient's call")).
+		Then(corrected(intensity(2, "mild"), "patient's call", diary.Change{Item: "rescue", Old: false, New: true}, diary.Change{Item: "doses", Old: nil, New: 1.0}))
+
+	given.When(correcting(entry, diary.Answers{"worst": 5}, "")).ThenRefused("reason_required")
+	given.When(correcting(entry, diary.Answers{"worst": 5}, " \n")).ThenRefused("reason_required")
+	given.When(correcting(entry, diary.Answers{"worst": 5}, strings.Repeat("ä", 501))).ThenRefused("reason_too_long")
+	given.When(correcting(entry, diary.Answers{"worst": 3}, "none")).ThenRefused("nothing_changed")
+	given.When(correcting(entry, nil, "none")).ThenRefused("nothing_changed")
+	given.When(correcting(entry, diary.Answers{"worst": 11}, "slip")).ThenRefused("answer_out_of_range")
+	given.When(correcting(entry, diary.Answers{"worst": nil}, "slip")).ThenRefused("item_required")
+	given.When(correcting(nil, diary.Answers{"worst": 5}, "slip")).ThenRefused("diary_not_found")
+	march(t).When(correcting(entry, diary.Answers{"worst": 5}, "slip")).ThenRefused("diary_not_found")
+	scenario.For(t, diary.Decider).When(correcting(entry, diary.Answers{"worst": 5}, "slip")).ThenRefused("diary_not_found")
+}
+
+func TestCorrectFlagsOnlyNewRisks(t *testing.T) {
+	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	first := corrected(intensity(3.25, "mild"), "read it again", diary.Change{Item: "worst", Old: 3.0, New: 8.0})
+	entry := diary.EntryOf([]diary.Event{past}, painNRS, "2026-03-01/evening")
+	after := march(t).Given(past).
+		When(correcting(entry, diary.Answers{"worst": 8}, "read it again")).
+		Then(first, diary.RiskFlagged{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Rule: "pain-severe",
+			Severity: instrument.SeverityUrgent, Message: "Worst pain of 8 or more in the last 24 hours"})
+
+	entry = diary.EntryOf([]diary.Event{past, first}, painNRS, "2026-03-01/evening")
+	after.When(correcting(entry, diary.Answers{"worst": 9}, "read it once more")).
+		Then(corrected(intensity(3.5, "mild"), "read it once more", diary.Change{Item: "worst", Old: 8.0, New: 9.0}))
+}
+
+// Corrected n times, n+1 values are readable from the events, and each old value is what was recorded before (21 CFR
+// 11.10(e)).
+func TestCorrectionsNeverObscurePriorValues(t *testing.T) {
+	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	d, events := march(t).Given(past).State(), []diary.Event{past}
+	values := []any{3.0, 4.0, 5.0, 4.0, 6.0, 2.0, 7.0}
+	for _, value := range values[1:] {
+		entry := diary.EntryOf(events, painNRS, "2026-03-01/evening")
+		news, err := correcting(entry, diary.Answers{"worst": value, "least": 1.0}, "source checked")(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range news {
+			d, events = diary.Decider.Evolve(d, e), append(events, e)
+		}
+	}
+	readable := []any{events[0].(diary.Submitted).Answers["worst"]}
+	for _, e := range events[1:] {
+		if c, ok := e.(diary.Corrected); ok {
+			if c.Changes[0].Old != readable[len(readable)-1] {
+				t.Errorf("the correction says that %v was recorded, but it was %v", c.Changes[0].Old, readable[len(readable)-1])
+			}
+			readable = append(readable, c.Changes[0].New)
+		}
+	}
+	if diff := cmp.Diff(values, readable); diff != "" {
+		t.Errorf("other values are readable (-want +got):\n%s", diff)
+	}
+	entry := diary.EntryOf(events, painNRS, "2026-03-01/evening")
+	if entry.Answers["worst"] != 7.0 || entry.Corrections != len(values)-1 || past.Answers["worst"] != 3.0 {
+		t.Errorf("the entry is %+v", entry)
+	}
+}
+
+func TestEntryOfFindsOneWindow(t *testing.T) {
+	events := []diary.Event{
+		assigned(instrument.PainDiary()), missed(t, "2026-03-01"),
+		handedIn(t, "2026-03-02", shanghai(t, "2026-03-02 20:30")),
+		diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-02/evening", Changes: []diary.Change{{Item: "interference", Old: nil, New: 4.0}}, Scores: intensity(2, "mild")},
+		diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-02/evening", Changes: []diary.Change{{Item: "interference", Old: 4.0, New: nil}}, Scores: intensity(2, "mild")},
+	}
+	if got := diary.EntryOf(events, painNRS, "2026-03-01/evening"); got != nil {
+		t.Errorf("a missed window has the entry %+v", got)
+	}
+	if got := diary.EntryOf(events, "phq-9", "2026-03-02/evening"); got != nil {
+		t.Errorf("another instrument has the entry %+v", got)
+	}
+	got := diary.EntryOf(events, painNRS, "2026-03-02/evening")
+	if diff := cmp.Diff(mild(), got.Answers); diff != "" || got.Corrections != 2 {
+		t.Errorf("the entry is %+v\n%s", got, diff)
+	}
+}

@@ -1,0 +1,233 @@
+package diary_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/localtime"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// zonesAndDays begin just before a change of the clocks, where they have one.
+var zonesAndDays = rapid.SampledFrom([]struct {
+	zone string
+	from domain.Date
+}{
+	{"Asia/Shanghai", "2026-03-01"},
+	{"America/New_York", "2026-10-30"}, {"America/New_York", "2026-03-06"},
+	{"Europe/Berlin", "2026-10-23"}, {"Europe/Berlin", "2026-03-27"},
+	{"Australia/Lord_Howe", "2026-04-03"}, {"Australia/Lord_Howe", "2026-10-02"},
+	{"America/St_Johns", "2010-11-05"}, {"Pacific/Apia", "2011-12-28"},
+})
+
+var daysOfWindows = rapid.SampledFrom([][]instrument.DayWindow{
+	{{ID: "evening", Opens: "18:00", Closes: "00:00"}},
+	{{ID: "night", Opens: "01:00", Closes: "02:00"}},
+	{{ID: "gap", Opens: "02:00", Closes: "03:00"}},
+	{{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"}, {ID: "evening", Opens: "22:00", Closes: "00:30"}},
+	{{ID: "whole", Opens: "12:00", Closes: "12:00"}},
+	{{ID: "first", Opens: "00:00", Closes: "01:00"}, {ID: "second", Opens: "01:00", Closes: "23:59"}},
+})
+
+// trial is one patient's diary under a random protocol.
+type trial struct {
+	who   patient.Patient
+	first diary.InstrumentAssigned
+	start time.Time
+	hours int
+}
+
+func drawTrial(t *rapid.T) trial {
+	where := zonesAndDays.Draw(t, "where")
+	definition := instrument.PainDiary()
+	definition.Schedule = instrument.Schedule{
+		EveryDays: rapid.IntRange(1, 3).Draw(t, "every days"),
+		Windows:   daysOfWindows.Draw(t, "windows"),
+		Late:      instrument.LatePolicy{AcceptHours: rapid.SampledFrom([]int{0, 1, 12, 72}).Draw(t, "accept hours"), SyncHours: rapid.SampledFrom([]int{0, 24}).Draw(t, "sync hours")},
+	}
+	days := rapid.IntRange(1, 8).Draw(t, "days")
+	start, err := where.from.Time()
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := enrolled(where.zone)
+	who.EnrolledOn = where.from
+	return trial{who: who, start: start.Add(-24 * time.Hour), hours: 24 * (days + 6),
+		first: diary.InstrumentAssigned{Patient: anna, Instrument: *definition, Zone: where.zone, From: where.from, Until: where.from.AddDays(days)}}
+}
+
+// next draws a command of the trial and returns what it is answered with.
+func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.Event, error) {
+	moment := tr.start.Add(time.Duration(rapid.IntRange(0, tr.hours*4).Draw(t, "quarter")) * 15 * time.Minute)
+	now := moment.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "hours until it arrives")) * time.Hour)
+	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	case 0:
+		return closing(moment, now)(d)
+	case 1:
+		window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
+		cmd := diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: window, Reason: "source checked",
+			Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
+		return diary.Correct(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
+	default:
+		return submittingAt(tr.who, moment, now, with(mild(), diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}))(d)
+	}
+}
+
+// windows are the ids of all windows, those that the clocks skip included.
+func (tr trial) windows() []string {
+	var ids []string
+	for date := tr.first.From; date <= tr.first.Until; date = date.AddDays(tr.first.Instrument.Schedule.EveryDays) {
+		for _, w := range tr.first.Instrument.Schedule.Windows {
+			ids = append(ids, string(date)+"/"+w.ID)
+		}
+	}
+	return ids
+}
+
+// Whatever comes in whatever order: a window never has two entries, is missed at most once and never after it was
+// answered, an entry after it was missed says so, entries lie where their window or its late time is, and at the end
+// every window is answered or missed.
+func TestEveryWindowEndsOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tr := drawTrial(t)
+		d, events := diary.Decider.Fold(tr.first), []diary.Event{tr.first}
+		add := func(news []diary.Event, err error) int {
+			if _, refused := refuse.As(err); err != nil && !refused {
+				t.Fatalf("failed: %v", err)
+			}
+			for _, e := range news {
+				d, events = diary.Decider.Evolve(d, e), append(events, e)
+			}
+			return len(news)
+		}
+		for range rapid.IntRange(0, 30).Draw(t, "commands") {
+			add(tr.next(t, d, events))
+		}
+		for {
+			due, ok := diary.NextDue(d)
+			if !ok {
+				break
+			}
+			if add(closing(due, due)(d)) == 0 {
+				t.Fatalf("a window is due at %s, and nothing is recorded", due)
+			}
+		}
+		tr.verify(t, d, events)
+	})
+}
+
+func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
+	answered, missed := map[string]bool{}, map[string]bool{}
+	accept := time.Duration(tr.first.Instrument.Schedule.Late.AcceptHours) * time.Hour
+	for _, e := range events {
+		switch e := e.(type) {
+		case diary.Submitted:
+			if answered[e.Window.ID] {
+				t.Fatalf("the window %s has two entries", e.Window.ID)
+			}
+			if e.AfterMissed != missed[e.Window.ID] {
+				t.Fatalf("the entry of %s says after missed: %v", e.Window.ID, e.AfterMissed)
+			}
+			inTime := !e.CapturedAt.Before(e.Window.Opens) && e.CapturedAt.Before(e.Window.Closes)
+			inLate := !e.CapturedAt.Before(e.Window.Closes) && e.CapturedAt.Before(e.Window.Closes.Add(accept))
+			if !e.Late && !inTime || e.Late && !inLate {
+				t.Fatalf("captured at %s, late %v, in the window %+v", e.CapturedAt, e.Late, e.Window)
+			}
+			answered[e.Window.ID] = true
+		case diary.WindowMissed:
+			if answered[e.Window.ID] || missed[e.Window.ID] {
+				t.Fatalf("the window %s is missed after its end was recorded", e.Window.ID)
+			}
+			if !e.Window.Opens.Before(e.Window.Closes) {
+				t.Fatalf("the window %+v is missed, but the clocks skip it", e.Window)
+			}
+			missed[e.Window.ID] = true
+		}
+	}
+	compiled, err := instrument.Compile(&tr.first.Instrument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calendar := mustCalendar(t, compiled, tr.first)
+	if calendar.Len() != len(tr.windows()) {
+		t.Fatalf("%d windows, want %d", calendar.Len(), len(tr.windows()))
+	}
+	for number, id := range tr.windows() {
+		if ended := answered[id] || missed[id]; ended == calendar.Empty(number) {
+			t.Fatalf("the window %s: ended %v, skipped by the clocks %v", id, ended, calendar.Empty(number))
+		}
+		want := diary.Status(0)
+		if answered[id] {
+			want |= diary.Answered
+		}
+		if missed[id] {
+			want |= diary.Missed
+		}
+		if got := d.Status(painNRS, id); got != want {
+			t.Fatalf("the state says %d of the window %s, want %d", got, id, want)
+		}
+	}
+}
+
+// Evolve leaves the state that it is given alone, and the same events always fold to the same state.
+func TestEvolveIsPure(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tr := drawTrial(t)
+		d, events := diary.Decider.Fold(tr.first), []diary.Event{tr.first}
+		var states []diary.Diary
+		var seen []string
+		for range rapid.IntRange(1, 20).Draw(t, "commands") {
+			news, _ := tr.next(t, d, events)
+			for _, e := range news {
+				states, seen = append(states, d), append(seen, picture(tr, d))
+				d, events = diary.Decider.Evolve(d, e), append(events, e)
+			}
+		}
+		for i, old := range states {
+			if diff := cmp.Diff(seen[i], picture(tr, old)); diff != "" {
+				t.Fatalf("the state %d has changed:\n%s", i, diff)
+			}
+		}
+		if diff := cmp.Diff(picture(tr, d), picture(tr, diary.Decider.Fold(events...))); diff != "" {
+			t.Fatalf("folded again it differs:\n%s", diff)
+		}
+	})
+}
+
+// picture is everything that can be seen of a state.
+func picture(tr trial, d diary.Diary) string {
+	due, ok := diary.NextDue(d)
+	s := fmt.Sprintf("due %s %v", due, ok)
+	for _, a := range d.Assignments() {
+		s += fmt.Sprintf("\n%s %s %s", a.Zone, a.From, a.Until)
+	}
+	for _, id := range tr.windows() {
+		s += fmt.Sprintf("\n%s %d", id, d.Status(painNRS, id))
+	}
+	return s
+}
+
+func mustCalendar(t *rapid.T, compiled *instrument.Instrument, e diary.InstrumentAssigned) instrument.Calendar {
+	zone := drawnZone(t, e.Zone)
+	calendar, err := compiled.Calendar(zone, e.From, e.Until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return calendar
+}
+
+func drawnZone(t *rapid.T, name string) *localtime.Zone {
+	zone, err := localtime.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zone
+}

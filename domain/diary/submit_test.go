@@ -1,0 +1,230 @@
+package diary_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/scenario"
+)
+
+func TestSubmit(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	march(t).
+		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
+		Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+}
+
+func TestSubmitFlagsRisksAtOnce(t *testing.T) {
+	who, captured := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30")
+	answers := diary.Answers{"worst": 9.0, "least": 6.0, "average": 7.0, "now": 8.0, "rescue": true, "doses": 4.0}
+	march(t).
+		When(submitting(who, captured, answers)).
+		Then(
+			diary.Submitted{Patient: anna, Instrument: painNRS, Version: 1, Window: evening(t, "2026-03-01"), CapturedAt: captured,
+				Answers: answers, Scores: intensity(7.5, "severe")},
+			diary.RiskFlagged{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Rule: "pain-severe",
+				Severity: instrument.SeverityUrgent, Message: "Worst pain of 8 or more in the last 24 hours"},
+			diary.RiskFlagged{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Rule: "pain-constant",
+				Severity: instrument.SeverityWatch, Message: "Mean pain intensity of 7 or more"},
+			diary.RiskFlagged{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Rule: "rescue-doses-high",
+				Severity: instrument.SeverityWatch, Message: "Four or more doses of rescue medication in 24 hours"},
+		)
+}
+
+func TestSubmitRecordsNumbersAsTheyAreReadBack(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	march(t).
+		When(submitting(who, shanghai(t, "2026-03-01 20:30"), diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false, "interference": nil})).
+		Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+}
+
+func TestSubmitWhereNothingIsAssigned(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	scenario.For(t, diary.Decider).
+		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
+		ThenRefused("instrument_not_assigned")
+	scenario.For(t, diary.Decider).Given(assigned(instrument.PHQ9())).
+		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
+		ThenRefused("instrument_not_assigned")
+}
+
+func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
+	who, captured := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30")
+	march(t).
+		When(submittingAt(who, captured, captured.Add(-diary.ClockTolerance), mild())).
+		Then(handedIn(t, "2026-03-01", captured))
+	march(t).
+		When(submittingAt(who, captured, captured.Add(-diary.ClockTolerance-time.Second), mild())).
+		ThenRefused("captured_in_future")
+	march(t).
+		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, Answers: mild()}, call(captured))).
+		ThenRefused("captured_at_required")
+	march(t).
+		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
+		ThenRefused("unknown_zone")
+}
+
+// The window follows the assignment's zone, wherever the device is.
+func TestSubmitWhileTravelling(t *testing.T) {
+	who, captured := enrolled("Asia/Shanghai"), at(t, "America/New_York", "2026-03-01 07:30")
+	march(t).
+		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "America/New_York", Answers: mild()}, call(captured))).
+		Then(handedIn(t, "2026-03-01", captured))
+}
+
+func TestSubmitAroundTheWindow(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	late := func(date, captured string) diary.Submitted {
+		e := handedIn(t, "2026-03-01", shanghai(t, captured))
+		e.Late = true
+		return e
+	}
+	march(t).When(submitting(who, shanghai(t, "2026-03-01 17:59"), mild())).ThenRefused("diary_too_early")
+	march(t).When(submitting(who, shanghai(t, "2026-03-01 18:00"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 18:00")))
+	march(t).When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 23:59")))
+	march(t).When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).Then(late("2026-03-01", "2026-03-02 00:00"))
+	march(t).When(submitting(who, shanghai(t, "2026-03-02 11:59"), mild())).Then(late("2026-03-01", "2026-03-02 11:59"))
+	r := march(t).When(submitting(who, shanghai(t, "2026-03-02 12:00"), mild())).ThenRefused("diary_too_late")
+	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
+		t.Errorf("the refusal names no windows: %s", r.Sentence)
+	}
+	march(t).When(submitting(who, shanghai(t, "2026-04-01 11:59"), mild())).
+		Then(func() diary.Event {
+			e := handedIn(t, "2026-03-31", shanghai(t, "2026-04-01 11:59"))
+			e.Late = true
+			return e
+		}())
+	march(t).When(submitting(who, shanghai(t, "2026-04-01 18:30"), mild())).ThenRefused("diary_too_late")
+}
+
+func TestSubmitWhereLateEntriesAreNotAllowed(t *testing.T) {
+	who, strict := enrolled("Asia/Shanghai"), instrument.PainDiary()
+	strict.Schedule.Late = instrument.LatePolicy{}
+	given := scenario.For(t, diary.Decider).Given(assigned(strict))
+	r := given.When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).ThenRefused("no_window")
+	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
+		t.Errorf("the refusal names no windows: %s", r.Sentence)
+	}
+	given.When(submitting(who, shanghai(t, "2026-04-01 00:00"), mild())).ThenRefused("diary_too_late")
+}
+
+func TestSubmitTwice(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	given := march(t).Given(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+	given.When(submitting(who, shanghai(t, "2026-03-01 21:00"), mild())).ThenRefused("diary_already_submitted")
+	given.When(submitting(who, shanghai(t, "2026-03-02 08:00"), mild())).ThenRefused("diary_already_submitted")
+}
+
+// An entry that was captured in time and arrives when its window has been recorded as missed is kept, and says so.
+func TestSubmitAfterTheWindowWasRecordedAsMissed(t *testing.T) {
+	who, captured := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30")
+	want := handedIn(t, "2026-03-01", captured)
+	want.AfterMissed = true
+	march(t).Given(missed(t, "2026-03-01")).
+		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:00"), mild())).Then(want).
+		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:01"), mild())).ThenRefused("diary_already_submitted")
+}
+
+func TestSubmitAfterTheEndOfParticipation(t *testing.T) {
+	march(t).
+		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-10 20:30"), mild())).
+		Then(handedIn(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
+	march(t).
+		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-11 20:30"), mild())).
+		ThenRefused("patient_not_participating")
+	march(t).
+		When(submitting(patient.Patient{ID: anna, Status: patient.StatusScreened}, shanghai(t, "2026-03-11 20:30"), mild())).
+		ThenRefused("patient_not_participating")
+}
+
+func TestSubmitChecksTheAnswers(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	tests := []struct {
+		code, field string
+		answers     diary.Answers
+	}{
+		{"answer_out_of_range", "answers.worst", with(mild(), diary.Answers{"worst": 11.0})},
+		{"wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": "eleven"})},
+		{"wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": 2.5})},
+		{"item_required", "answers.now", with(mild(), diary.Answers{"now": nil})},
+		{"item_required", "answers.doses", with(mild(), diary.Answers{"rescue": true})},
+		{"item_not_asked", "answers.doses", with(mild(), diary.Answers{"doses": 2.0})},
+		{"unknown_item", "answers.mood", with(mild(), diary.Answers{"mood": 2.0})},
+		{"item_required", "answers.worst", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.code, func(t *testing.T) {
+			r := march(t).When(submitting(who, shanghai(t, "2026-03-01 20:30"), tt.answers)).ThenRefused(tt.code)
+			if r.Field != tt.field {
+				t.Errorf("the refusal is at %q, want %q", r.Field, tt.field)
+			}
+		})
+	}
+}
+
+// In New York the hour from one to two comes twice on 1 November 2026. Both half past ones are in the same window, so
+// that the second entry is a duplicate, and neither is late.
+func TestSubmitInTheHourThatComesTwice(t *testing.T) {
+	night := instrument.PainDiary()
+	night.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "01:00", Closes: "02:00"}}
+	who := enrolled("America/New_York")
+	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
+		Patient: anna, Instrument: *night, Zone: "America/New_York", From: "2026-10-30", Until: "2026-11-05"})
+
+	first, second := instant(t, "2026-11-01T01:30:00-04:00"), instant(t, "2026-11-01T01:30:00-05:00")
+	want := diary.Submitted{Patient: anna, Instrument: painNRS, Version: 1,
+		Window:  diary.Window{ID: "2026-11-01/night", Opens: instant(t, "2026-11-01T05:00:00Z"), Closes: instant(t, "2026-11-01T07:00:00Z")},
+		Answers: mild(), Scores: intensity(2, "mild")}
+
+	want.CapturedAt = first
+	given.When(submitting(who, first, mild())).Then(want).
+		When(submitting(who, second, mild())).ThenRefused("diary_already_submitted")
+	want.CapturedAt = second
+	given.When(submitting(who, second, mild())).Then(want).
+		When(submitting(who, first, mild())).ThenRefused("diary_already_submitted")
+}
+
+// Where one window ends and the next begins within the hour that comes twice, both are open for a while. The patient
+// can answer both.
+func TestSubmitWhereTwoWindowsShareTheHourThatComesTwice(t *testing.T) {
+	halves := instrument.PainDiary()
+	halves.Schedule.Windows = []instrument.DayWindow{{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"}}
+	who := enrolled("America/New_York")
+	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
+		Patient: anna, Instrument: *halves, Zone: "America/New_York", From: "2026-10-30", Until: "2026-11-05"})
+
+	window := func(events []diary.Event) string { return events[0].(diary.Submitted).Window.ID }
+	d := given.State()
+	for _, want := range []string{"2026-11-01/early", "2026-11-01/late"} {
+		events, err := submitting(who, instant(t, "2026-11-01T05:45:00Z"), mild())(d)
+		if err != nil || window(events) != want {
+			t.Fatalf("got %v, %v; want %s", events, err, want)
+		}
+		d = diary.Decider.Evolve(d, events[0])
+	}
+	if _, err := submitting(who, instant(t, "2026-11-01T05:50:00Z"), mild())(d); err == nil {
+		t.Fatal("a third diary was taken")
+	}
+}
+
+// A window that the clocks skip can neither be answered nor missed.
+func TestWindowsThatDoNotTakePlace(t *testing.T) {
+	night := instrument.PainDiary()
+	night.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "02:00", Closes: "03:00"}}
+	night.Schedule.Late = instrument.LatePolicy{AcceptHours: 48}
+	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
+		Patient: anna, Instrument: *night, Zone: "Europe/Berlin", From: "2026-03-28", Until: "2026-03-30"})
+
+	events, err := diary.CloseWindows(given.State(), diary.CloseDiaryWindows{Patient: anna, Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
+	if err != nil || len(events) != 2 {
+		t.Fatalf("got %v, %v; want the windows of 28 and 30 March", events, err)
+	}
+	events, err = submitting(enrolled("Europe/Berlin"), instant(t, "2026-03-29T12:00:00Z"), mild())(given.State())
+	if err != nil || events[0].(diary.Submitted).Window.ID != "2026-03-28/night" {
+		t.Fatalf("got %v, %v; want a late entry for 28 March", events, err)
+	}
+}
