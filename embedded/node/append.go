@@ -1,0 +1,160 @@
+package node
+
+import (
+	"errors"
+	"io"
+
+	"casebook/embedded/node/store"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+)
+
+type streamsService struct {
+	streams.UnimplementedStreamsServer
+	node *Node
+}
+
+// maxDrained bounds what is read and thrown away to get an error through to a client that is still sending.
+const maxDrained = 256 << 20
+
+// Append takes one append: options, then events, until the client has closed its side.
+func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
+	a, f, err := s.receiveAppend(stream)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		stream.SetTrailer(f.trailer)
+		return f
+	}
+	result, f := s.node.append(stream.Context().Done(), stream.Context().Err, a)
+	if f == nil && errors.Is(result.Err, store.ErrWrongRevision) {
+		return stream.SendAndClose(wrongVersionResp(a.Expected, result.Revision))
+	}
+	if f == nil {
+		f = outcomeFailure(a, result)
+	}
+	if f != nil {
+		stream.SetTrailer(f.trailer)
+		return f
+	}
+	return stream.SendAndClose(successResp(len(a.Events) > 0, result))
+}
+
+// receiveAppend reads the request to its end, even if it is refused: a client that is told off while it sends sees a
+// broken stream instead of the reason.
+func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append, *failure, error) {
+	var (
+		a       *store.Append
+		refused *failure
+		drained int
+		message appendRequest
+	)
+	for {
+		err := stream.RecvMsg(&message)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if refused != nil {
+			if drained += message.event.size(); drained > maxDrained {
+				return nil, refused, nil
+			}
+			continue
+		}
+		switch {
+		case a == nil:
+			a = &store.Append{}
+			a.Stream, a.Expected, refused = message.options.target()
+		case !message.hasEvent:
+			refused = badRequest("a message after the first holds no event")
+		default:
+			refused = s.node.addEvent(a, &message.event)
+		}
+	}
+	if a == nil {
+		refused = badRequest("the request is empty; the first message must name stream and expected revision")
+	}
+	if refused != nil {
+		return nil, refused, nil
+	}
+	if deadline, ok := stream.Context().Deadline(); ok {
+		a.Deadline = deadline
+	}
+	return a, nil, nil
+}
+
+// addEvent encodes an event into the append, within the size limit.
+func (n *Node) addEvent(a *store.Append, e *wireEvent) *failure {
+	if a.Size += e.size(); a.Size > n.opts.MaxAppendBytes {
+		return tooLarge(n.opts.MaxAppendBytes)
+	}
+	p, f := e.propose(a.Stream)
+	if f != nil {
+		return f
+	}
+	a.Events = append(a.Events, p)
+	return nil
+}
+
+// append submits and waits for the outcome, or until the caller is gone.
+func (n *Node) append(gone <-chan struct{}, why func() error, a *store.Append) (store.Result, *failure) {
+	outcome := make(chan store.Result, 1)
+	a.Done = func(r store.Result) { outcome <- r }
+	if err := n.store.Submit(a); err != nil {
+		return store.Result{}, storeFailure(err)
+	}
+	select {
+	case r := <-outcome:
+		return r, nil
+	case <-gone:
+		return store.Result{}, storeFailure(why())
+	}
+}
+
+func successResp(wrote bool, r store.Result) *streams.AppendResp {
+	success := &streams.AppendResp_Success{
+		CurrentRevisionOption: &streams.AppendResp_Success_NoStream{NoStream: &shared.Empty{}},
+		PositionOption:        &streams.AppendResp_Success_NoPosition{NoPosition: &shared.Empty{}},
+	}
+	if r.Revision >= 0 {
+		success.CurrentRevisionOption = &streams.AppendResp_Success_CurrentRevision{CurrentRevision: uint64(r.Revision)}
+	}
+	if wrote {
+		success.PositionOption = &streams.AppendResp_Success_Position{
+			Position: &streams.AppendResp_Position{CommitPosition: r.Position, PreparePosition: r.Position},
+		}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: success}}
+}
+
+// wrongVersionResp says both revisions twice: in today's fields, and in those that clients of version 20.6 read.
+func wrongVersionResp(expected, current int64) *streams.AppendResp {
+	w := &streams.AppendResp_WrongExpectedVersion{}
+	if current < 0 {
+		w.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentNoStream{CurrentNoStream: &shared.Empty{}}
+		w.CurrentRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_NoStream_20_6_0{NoStream_20_6_0: &shared.Empty{}}
+	} else {
+		w.CurrentRevisionOption = &streams.AppendResp_WrongExpectedVersion_CurrentRevision{CurrentRevision: uint64(current)}
+		w.CurrentRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_CurrentRevision_20_6_0{CurrentRevision_20_6_0: uint64(current)}
+	}
+	switch expected {
+	case store.Any:
+		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedAny{ExpectedAny: &shared.Empty{}}
+		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_Any_20_6_0{Any_20_6_0: &shared.Empty{}}
+	case store.StreamExists:
+		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedStreamExists{ExpectedStreamExists: &shared.Empty{}}
+		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_StreamExists_20_6_0{StreamExists_20_6_0: &shared.Empty{}}
+	case store.NoStream:
+		// The old fields have no word for it.
+		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedNoStream{ExpectedNoStream: &shared.Empty{}}
+	default:
+		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision{ExpectedRevision: uint64(expected)}
+		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{ExpectedRevision_20_6_0: uint64(expected)}
+	}
+	return &streams.AppendResp{Result: &streams.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: w}}
+}

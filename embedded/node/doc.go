@@ -1,0 +1,29 @@
+// Package node is an event store for one machine that speaks the EventStoreDB gRPC protocol, so that the official
+// clients of that database work with it as they are.
+//
+// What it promises:
+//   - An append that was answered with success is fsynced. The events of one append are stored together or not at all.
+//   - Of many writers with the same exact expected revision, one wins. A repeated append with an exact revision is
+//     recognised by its event ids for ever; with any or stream_exists as long as memory holds the ids.
+//   - Nobody reads or is sent an event that could still be lost.
+//   - A subscription delivers every event once and in order, from disk and then live. It pulls at its reader's pace: a
+//     slow reader neither delays writers nor makes memory grow.
+//   - Every record is linked to its predecessor by SHA-256; Verify names the first damaged one.
+//   - Queues, caches and requests are bounded. Beyond the bounds a request is refused with Unavailable or
+//     InvalidArgument, with nothing written.
+//
+// What it speaks: ServerFeatures.GetSupportedMethods, Gossip.Read, and of Streams: Read (streams and $all, forwards,
+// backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and Tombstone. What
+// it does not speak answers Unimplemented, and is not announced.
+//
+// Where it differs from the original on purpose:
+//   - Regular expressions are RE2, so look-around and back-references are refused with InvalidArgument.
+//   - A subscription to $all from a position beyond the log's end is refused with InvalidArgument: such a checkpoint
+//     belongs to another log or to one that was restored, and waiting would skip events.
+//   - There are no users: credentials are accepted and not looked at, and traffic is not encrypted. Listen on a
+//     loopback address.
+//   - There is no scavenging: $all keeps what stream metadata hides from stream reads.
+//
+// Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log
+// itself is package store.
+package node

@@ -1,0 +1,35 @@
+package node
+
+import (
+	"context"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+)
+
+// serverVersion is the version of the original whose behaviour this is. Clients insist on three plain numbers.
+const serverVersion = "24.10.0"
+
+type featuresService struct {
+	serverfeatures.UnimplementedServerFeaturesServer
+}
+
+// GetSupportedMethods lists what exists, in the lower-case names that clients compare with.
+func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	const streams = "event_store.client.streams.streams"
+	method := func(service, name string, features ...string) *serverfeatures.SupportedMethod {
+		return &serverfeatures.SupportedMethod{ServiceName: service, MethodName: name, Features: features}
+	}
+	return &serverfeatures.SupportedMethods{
+		EventStoreServerVersion: serverVersion,
+		Methods: []*serverfeatures.SupportedMethod{
+			method(streams, "append"),
+			method(streams, "batchappend"),
+			method(streams, "read", "position", "events"),
+			method(streams, "delete"),
+			method(streams, "tombstone"),
+			method("event_store.client.gossip.gossip", "read"),
+			method("event_store.client.server_features.serverfeatures", "getsupportedmethods"),
+		},
+	}, nil
+}

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+
+	"casebook/embedded/node/store"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+)
+
+const (
+	// defaultWindow is how many events are looked at for one checkpoint interval when the client does not say.
+	defaultWindow  = 32
+	maxPrefixes    = 1000
+	maxFilterBytes = 64 << 10
+)
+
+// filter chooses events by their stream's name or their type.
+type filter struct {
+	byType   bool
+	prefixes [][]byte
+	regex    *regexp.Regexp
+	// interval is how many events may be looked at between two checkpoints.
+	interval uint64
+}
+
+// newFilter returns nil if the request has no filter.
+func newFilter(o *streams.ReadReq_Options_FilterOptions, subscription bool) (*filter, *failure) {
+	if o == nil {
+		return nil, nil
+	}
+	f := &filter{}
+	expression := o.GetStreamIdentifier()
+	if o.GetEventType() != nil {
+		f.byType, expression = true, o.GetEventType()
+	}
+	size := len(expression.GetRegex())
+	for _, p := range expression.GetPrefix() {
+		size += len(p)
+		f.prefixes = append(f.prefixes, []byte(p))
+	}
+	switch {
+	case expression == nil || size == 0 && len(f.prefixes) == 0:
+		return nil, badRequest("the filter is empty; give prefixes or a regular expression")
+	case len(f.prefixes) > 0 && expression.Regex != "":
+		return nil, badRequest("the filter has both prefixes and a regular expression; give one of them")
+	case len(f.prefixes) > maxPrefixes || size > maxFilterBytes:
+		return nil, badRequest("the filter is too large; give at most " + strconv.Itoa(maxPrefixes) + " prefixes and " + strconv.Itoa(maxFilterBytes) + " bytes")
+	}
+	if expression.Regex != "" {
+		regex, err := regexp.Compile(expression.Regex)
+		if err != nil {
+			return nil, badRequest("the filter's regular expression is not RE2, which has no look-around: " + err.Error())
+		}
+		f.regex = regex
+	}
+	window := uint64(defaultWindow)
+	if w, ok := o.GetWindow().(*streams.ReadReq_Options_FilterOptions_Max); ok {
+		window = uint64(w.Max)
+	}
+	if subscription && (window == 0 || o.CheckpointIntervalMultiplier == 0) {
+		return nil, badRequest("the filter's window and checkpoint interval must be larger than zero")
+	}
+	f.interval = window * uint64(o.CheckpointIntervalMultiplier)
+	return f, nil
+}
+
+// matches tells whether the event is chosen; a nil filter chooses all.
+func (f *filter) matches(r *store.Record) bool {
+	if f == nil {
+		return true
+	}
+	subject := r.Stream()
+	if f.byType {
+		subject = r.Type()
+	}
+	if f.regex != nil {
+		return f.regex.Match(subject)
+	}
+	for _, p := range f.prefixes {
+		if bytes.HasPrefix(subject, p) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casebook/embedded/node/store"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Options configure a node. Zero values mean the defaults.
+type Options struct {
+	// Dir is the directory of the log; it is created if need be.
+	Dir string
+	// Listen is the host:port to listen on, with port 0 for any free one. Default 127.0.0.1:2113.
+	Listen string
+	// FS is the file system; nil means the disk.
+	FS vfs.FS
+	// Logger gets the node's messages; nil discards them.
+	Logger *slog.Logger
+	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
+	CacheBytes int64
+	// MaxAppendBytes bounds one append: data, metadata and types of its events. Default 1 MiB, as clients expect.
+	MaxAppendBytes int
+	// QueueLength and QueueBytes bound the appends that wait. Beyond them an append is refused with Unavailable.
+	// Default 8192 appends and 64 MiB.
+	QueueLength int
+	QueueBytes  int64
+	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
+	TailEvents int
+	TailBytes  int
+}
+
+var (
+	// ErrListen says that the address could not be listened on, mostly because it is taken.
+	ErrListen = errors.New("cannot listen")
+	// ErrLocked says that another node uses the directory.
+	ErrLocked = store.ErrLocked
+)
+
+// VerifyReport says what Verify found; Damage names the first damaged record.
+type (
+	VerifyReport = store.VerifyReport
+	Damage       = store.Damage
+)
+
+// Stats are figures about a node since it was opened, unless they say otherwise.
+type Stats struct {
+	store.Stats
+	// Subscriptions, BatchStreams and Reads are open at this moment.
+	Subscriptions, BatchStreams, Reads int64
+	// EventsSent were delivered to readers and subscribers.
+	EventsSent uint64
+}
+
+// Node is a running event store.
+type Node struct {
+	opts     Options
+	logger   *slog.Logger
+	store    *store.Store
+	listener net.Listener
+	server   *grpc.Server
+
+	// stopping is closed when the node begins to close, so that calls without an end find one.
+	stopping  chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+	workers   sync.WaitGroup
+
+	subscriptions, batchStreams, reads atomic.Int64
+	sent                               atomic.Uint64
+}
+
+const (
+	defaultListen   = "127.0.0.1:2113"
+	defaultMaxBytes = 1 << 20
+	// maxMessage is what the official clients accept, and above what they may send.
+	maxMessage = 17 << 20
+	// closeGrace is how long calls that have begun may go on when the node closes.
+	closeGrace = 2 * time.Second
+)
+
+// Open opens or creates the log and serves it. When it returns the address can be dialled. The context bounds the
+// opening, not the node's life: that ends with Close.
+func Open(ctx context.Context, o Options) (_ *Node, err error) {
+	if o.Listen == "" {
+		o.Listen = defaultListen
+	}
+	if o.MaxAppendBytes <= 0 {
+		o.MaxAppendBytes = defaultMaxBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	// The port comes first: it is the cheaper thing to find missing.
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w; stop what uses the port or choose another", ErrListen, o.Listen, err)
+	}
+	st, err := store.Open(store.Options{
+		Dir: o.Dir, FS: o.FS, Logger: o.Logger, CacheBytes: o.CacheBytes,
+		QueueLength: o.QueueLength, QueueBytes: o.QueueBytes, TailEvents: o.TailEvents, TailBytes: o.TailBytes,
+	})
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, errors.Join(err, st.Close(), listener.Close())
+	}
+	n := &Node{opts: o, logger: o.Logger, store: st, listener: listener, stopping: make(chan struct{})}
+	n.server = grpc.NewServer(
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxSendMsgSize(maxMessage),
+		grpc.InitialWindowSize(1<<20),
+		grpc.InitialConnWindowSize(4<<20),
+		grpc.WriteBufferSize(64<<10),
+		grpc.ReadBufferSize(64<<10),
+		grpc.WaitForHandlers(true),
+		// Clients ping every ten seconds, also while idle; some are set to ping more often.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+	)
+	serverfeatures.RegisterServerFeaturesServer(n.server, featuresService{})
+	gossip.RegisterGossipServer(n.server, gossipService{node: n})
+	streams.RegisterStreamsServer(n.server, &streamsService{node: n})
+	n.workers.Go(func() {
+		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			n.logger.Error("serving ended", "error", err)
+		}
+	})
+	n.logger.Info("event store is open", "address", n.Addr(), "end", st.End())
+	return n, nil
+}
+
+// Addr is the host:port that the node listens on.
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// ConnectionString is what the official clients need to connect.
+func (n *Node) ConnectionString() string { return "esdb://" + n.Addr() + "?tls=false" }
+
+// Close ends subscriptions, finishes the appends that were taken in, waits for all goroutines and closes the log.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() {
+		close(n.stopping)
+		// A client that holds a call open without speaking must not hold up the node.
+		force := time.AfterFunc(closeGrace, n.server.Stop)
+		n.server.GracefulStop()
+		force.Stop()
+		n.workers.Wait()
+		n.closeErr = n.store.Close()
+	})
+	return n.closeErr
+}
+
+// Verify reads the whole log and checks the chain of hashes and the indexes. Damage is part of the report; an error
+// means that the check could not be done.
+func (n *Node) Verify(ctx context.Context) (VerifyReport, error) { return n.store.Verify(ctx) }
+
+// Stats returns the node's figures.
+func (n *Node) Stats() Stats {
+	s := Stats{
+		Stats:         n.store.Stats(),
+		Subscriptions: n.subscriptions.Load(), BatchStreams: n.batchStreams.Load(), Reads: n.reads.Load(),
+		EventsSent: n.sent.Load(),
+	}
+	return s
+}
+
+// splitAddr returns host and port of the address that a client dialled, or of the node's own.
+func splitAddr(dialled, own string) (string, string) {
+	if host, port, err := net.SplitHostPort(dialled); err == nil {
+		return strings.Trim(host, "[]"), port
+	}
+	host, port, _ := net.SplitHostPort(own)
+	return host, port
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// ErrNotFound says that there is no such event.
+var ErrNotFound = errors.New("event not found")
+
+// Page bounds one read: the number of events, and their bytes, which are exceeded by at most one event.
+type Page struct {
+	Events, Bytes int
+}
+
+// ReadForward appends to dst the durable events at or above from. It reports true if they came from memory, that is,
+// if the reader keeps up with the log. Nothing is appended if there is nothing yet.
+func (s *Store) ReadForward(from uint64, dst []*Record, page Page) ([]*Record, bool, error) {
+	durable := s.durable.Load()
+	if from >= durable {
+		return dst, true, nil
+	}
+	if dst, ok := s.tail.from(from, dst, page.Events); ok {
+		return dst, true, nil
+	}
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(from), UpperBound: eventKey(durable)})
+	if err != nil {
+		return dst, false, err
+	}
+	c := collector{dst: dst, page: page}
+	for ok := iter.First(); ok && !c.full(); ok = iter.Next() {
+		if err := c.add(iter); err != nil {
+			return dst, false, errors.Join(err, iter.Close())
+		}
+	}
+	return c.dst, false, errors.Join(iter.Error(), iter.Close())
+}
+
+// ReadBackward appends to dst the durable events below before, newest first.
+func (s *Store) ReadBackward(before uint64, dst []*Record, page Page) ([]*Record, error) {
+	return s.collectBackward(before, dst, page)
+}
+
+func (s *Store) readBackward(before uint64, events, bytes int) ([]*Record, error) {
+	return s.collectBackward(before, nil, Page{events, bytes})
+}
+
+func (s *Store) collectBackward(before uint64, dst []*Record, page Page) ([]*Record, error) {
+	// While the store is being opened the watermark is not set yet, and everything found is durable.
+	if durable := s.durable.Load(); durable != 0 {
+		before = min(before, durable)
+	}
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(before)})
+	if err != nil {
+		return dst, err
+	}
+	c := collector{dst: dst, page: page}
+	for ok := iter.Last(); ok && !c.full(); ok = iter.Prev() {
+		if err := c.add(iter); err != nil {
+			return dst, errors.Join(err, iter.Close())
+		}
+	}
+	return c.dst, errors.Join(iter.Error(), iter.Close())
+}
+
+// collector copies records out of an iterator, many into one allocation.
+type collector struct {
+	dst   []*Record
+	page  Page
+	taken int
+	bytes int
+	chunk []byte
+	slots []Record
+}
+
+func (c *collector) full() bool { return c.taken >= c.page.Events || c.bytes >= c.page.Bytes }
+
+func (c *collector) add(iter *pebble.Iterator) error {
+	key := iter.Key()
+	if len(key) != 9 {
+		return fmt.Errorf("%w: an event key of %d bytes", ErrDamaged, len(key))
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return err
+	}
+	pos := binary.BigEndian.Uint64(key[1:])
+	if cap(c.chunk)-len(c.chunk) < len(value) {
+		c.chunk = make([]byte, 0, max(len(value), min(64<<10, c.page.Bytes, 1024*c.page.Events)))
+	}
+	start := len(c.chunk)
+	c.chunk = append(c.chunk, value...)
+	record, err := parseRecord(pos, c.chunk[start:len(c.chunk):len(c.chunk)])
+	if err != nil {
+		return err
+	}
+	if len(c.slots) == cap(c.slots) {
+		c.slots = make([]Record, 0, min(128, c.page.Events))
+	}
+	c.slots = append(c.slots, record)
+	c.dst = append(c.dst, &c.slots[len(c.slots)-1])
+	c.taken++
+	c.bytes += len(value)
+	return nil
+}
+
+// record returns the durable event at exactly pos.
+func (s *Store) record(pos uint64) (*Record, error) {
+	if r := s.tail.at(pos); r != nil {
+		return r, nil
+	}
+	if pos >= s.durable.Load() {
+		return nil, fmt.Errorf("%w: at position %d", ErrNotFound, pos)
+	}
+	value, closer, err := s.db.Get(eventKey(pos))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, fmt.Errorf("%w: at position %d", ErrNotFound, pos)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the event at position %d: %w", pos, err)
+	}
+	r, err := parseRecord(pos, append([]byte(nil), value...))
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// streamRecord returns a stream's durable event by its revision.
+func (s *Store) streamRecord(id, revision uint64) (*Record, error) {
+	value, closer, err := s.db.Get(streamKey(id, revision))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, fmt.Errorf("%w: revision %d", ErrNotFound, revision)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up revision %d: %w", revision, err)
+	}
+	pos, err := position(value)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return nil, err
+	}
+	return s.record(pos)
+}
+
+// Stream tells what can be read of a stream.
+type Stream struct {
+	// ID is zero if the stream never had an event.
+	ID uint64
+	// Last is the revision of the last event, -1 if there is none.
+	Last int64
+	// First is the lowest revision that the stream's metadata leaves visible; it may be above Last.
+	First int64
+	// MaxAge, if not zero, hides older events.
+	MaxAge time.Duration
+	// Tombstoned streams are gone for good, Deleted ones until somebody appends.
+	Tombstoned, Deleted bool
+}
+
+// Stream looks up a stream's durable state.
+func (s *Store) Stream(name string) (Stream, error) {
+	h, err := s.loadHead(name)
+	if err != nil {
+		return Stream{}, err
+	}
+	if isMetastream(name) {
+		h.limits.maxCount = 1 // of metadata only the last word counts
+		subject, err := s.loadHead(described(name))
+		if err != nil {
+			return Stream{}, err
+		}
+		if subject.tombstoned() {
+			return Stream{ID: h.id, Last: h.last, Tombstoned: true}, nil
+		}
+	}
+	return Stream{
+		ID: h.id, Last: h.last, First: h.limits.first(h.last), MaxAge: h.limits.maxAge,
+		Tombstoned: h.tombstoned(), Deleted: h.limits.deleted(),
+	}, nil
+}
+
+// Hides tells whether the stream's metadata hides an event at this time.
+func (st *Stream) Hides(r *Record, now time.Time) bool {
+	return int64(r.Revision) < st.First || st.MaxAge > 0 && r.Created < ticks(now)-int64(st.MaxAge/100)
+}
+
+// ReadStreamForward appends to dst a stream's durable events from a revision on. Metadata is the caller's to apply.
+func (s *Store) ReadStreamForward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
+	return s.readStream(id, streamKey(id, from), streamKey(id+1, 0), false, dst, page)
+}
+
+// ReadStreamBackward appends to dst a stream's durable events from a revision down.
+func (s *Store) ReadStreamBackward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
+	upper := streamKey(id+1, 0)
+	if from+1 != 0 {
+		upper = streamKey(id, from+1)
+	}
+	return s.readStream(id, streamKey(id, 0), upper, true, dst, page)
+}
+
+func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []*Record, page Page) (_ []*Record, err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return dst, err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	ok, step := iter.First, iter.Next
+	if backward {
+		ok, step = iter.Last, iter.Prev
+	}
+	durable := s.durable.Load()
+	taken, bytes := 0, 0
+	for more := ok(); more && taken < page.Events && bytes < page.Bytes; more = step() {
+		revision, pos, err := streamEntry(iter)
+		if err != nil {
+			return dst, err
+		}
+		if pos >= durable {
+			if backward {
+				continue
+			}
+			break
+		}
+		r, err := s.record(pos)
+		if err != nil {
+			return dst, fmt.Errorf("revision %d: %w", revision, err)
+		}
+		dst = append(dst, r)
+		taken++
+		bytes += r.Size()
+	}
+	return dst, iter.Error()
+}
+
+// streamEntry decodes the stream index entry that the iterator is at.
+func streamEntry(iter *pebble.Iterator) (revision int64, pos uint64, err error) {
+	key := iter.Key()
+	if len(key) != 17 {
+		return 0, 0, fmt.Errorf("%w: a stream key of %d bytes", ErrDamaged, len(key))
+	}
+	value, err := iter.ValueAndErr()
+	if err != nil {
+		return 0, 0, err
+	}
+	pos, err = position(value)
+	return int64(binary.BigEndian.Uint64(key[9:])), pos, err
+}
+
+// Resolve finds the event that a link names as revision@stream. It returns nil without error if there is none, or none
+// that may be seen.
+func (s *Store) Resolve(link *Record, now time.Time) (*Record, error) {
+	revision, stream, ok := parseLink(link.Data())
+	if !ok {
+		return nil, nil
+	}
+	st, err := s.Stream(stream)
+	if err != nil || st.ID == 0 || st.Tombstoned || st.Deleted {
+		return nil, err
+	}
+	r, err := s.streamRecord(st.ID, revision)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil || st.Hides(r, now) {
+		return nil, err
+	}
+	return r, nil
+}
+
+func parseLink(data []byte) (revision uint64, stream string, ok bool) {
+	const maxRevision = TombstoneRevision
+	i := 0
+	for ; i < len(data) && data[i] != '@'; i++ {
+		d := data[i]
+		if d < '0' || d > '9' || revision > (maxRevision-9)/10 {
+			return 0, "", false
+		}
+		revision = revision*10 + uint64(d-'0')
+	}
+	if i == 0 || i+1 >= len(data) {
+		return 0, "", false
+	}
+	return revision, string(data[i+1:]), true
+}

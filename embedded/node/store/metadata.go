@@ -1,0 +1,79 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strings"
+	"time"
+)
+
+// metaPrefix marks a stream that holds another stream's metadata.
+const metaPrefix = "$$"
+
+// deletedBefore is the truncation point of a stream that was deleted and may be revived.
+const deletedBefore = math.MaxInt64
+
+func isMetastream(name string) bool { return strings.HasPrefix(name, metaPrefix) }
+
+// described returns the stream that a metastream describes.
+func described(name string) string { return name[len(metaPrefix):] }
+
+// limits are the parts of a stream's metadata that hide its events from stream reads. Zero means not set.
+type limits struct {
+	maxCount int64
+	maxAge   time.Duration
+	before   int64
+}
+
+func (l limits) deleted() bool { return l.before == deletedBefore }
+
+// first is the lowest revision that count and truncation leave visible.
+func (l limits) first(last int64) int64 {
+	first := l.before
+	if l.maxCount > 0 && last-l.maxCount+1 > first {
+		first = last - l.maxCount + 1
+	}
+	return first
+}
+
+// parseLimits reads a metadata event's data. Malformed metadata means none, and so do values that are not positive.
+func parseLimits(data []byte) limits {
+	var m struct {
+		MaxCount *int64 `json:"$maxCount"`
+		MaxAge   *int64 `json:"$maxAge"`
+		Before   *int64 `json:"$tb"`
+	}
+	if json.Unmarshal(data, &m) != nil {
+		return limits{}
+	}
+	positive := func(v *int64) int64 {
+		if v == nil || *v <= 0 {
+			return 0
+		}
+		return *v
+	}
+	l := limits{maxCount: positive(m.MaxCount), before: positive(m.Before)}
+	// An age beyond what a Duration holds hides nothing.
+	if age := positive(m.MaxAge); age <= int64(math.MaxInt64/time.Second) {
+		l.maxAge = time.Duration(age) * time.Second
+	}
+	return l
+}
+
+// withBefore returns the metadata with another truncation point; what else was set stays.
+func withBefore(data []byte, before int64) []byte {
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(data, &fields) != nil || fields == nil {
+		fields = map[string]json.RawMessage{}
+	}
+	number, _ := json.Marshal(before)
+	fields["$tb"] = number
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if encoder.Encode(fields) != nil { // what was just decoded always encodes
+		return []byte(`{"$tb":` + string(number) + `}`)
+	}
+	return bytes.TrimSpace(b.Bytes())
+}

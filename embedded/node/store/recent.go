@@ -1,0 +1,62 @@
+package store
+
+// recent remembers where the ids of the newest events went. It makes repeated appends without an exact expected
+// revision harmless as far as memory reaches, and it is where the events not yet committed are found.
+type recent struct {
+	max   int
+	byID  map[recentKey]recentEvent
+	ring  []recentKey
+	at    []uint64 // positions, parallel to ring
+	start int
+	count int
+}
+
+type recentKey struct {
+	stream uint64
+	id     ID
+}
+
+type recentEvent struct {
+	revision int64
+	position uint64
+}
+
+func newRecent(max int) *recent {
+	return &recent{max: max, byID: make(map[recentKey]recentEvent)}
+}
+
+func (r *recent) find(stream uint64, id ID) (recentEvent, bool) {
+	e, ok := r.byID[recentKey{stream, id}]
+	return e, ok
+}
+
+// add remembers an event and forgets the oldest durable ones beyond the bound.
+func (r *recent) add(stream uint64, id ID, e recentEvent, durable uint64) {
+	key := recentKey{stream, id}
+	r.byID[key] = e
+	if r.count == len(r.ring) {
+		r.grow()
+	}
+	i := (r.start + r.count) % len(r.ring)
+	r.ring[i], r.at[i] = key, e.position
+	r.count++
+	for r.count > r.max && r.at[r.start] < durable {
+		oldest := r.ring[r.start]
+		// The same id may have been written again since; then the newer entry stays.
+		if r.byID[oldest].position == r.at[r.start] {
+			delete(r.byID, oldest)
+		}
+		r.start = (r.start + 1) % len(r.ring)
+		r.count--
+	}
+}
+
+func (r *recent) grow() {
+	size := max(1024, 2*len(r.ring))
+	ring, at := make([]recentKey, size), make([]uint64, size)
+	for i := range r.count {
+		j := (r.start + i) % len(r.ring)
+		ring[i], at[i] = r.ring[j], r.at[j]
+	}
+	r.ring, r.at, r.start = ring, at, 0
+}

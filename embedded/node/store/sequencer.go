@@ -1,0 +1,452 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Expected revisions that are not a number.
+const (
+	NoStream     int64 = -1
+	Any          int64 = -2
+	StreamExists int64 = -4
+)
+
+// Kind tells what an Append does to its stream.
+type Kind uint8
+
+const (
+	// Events appends events, possibly none.
+	Events Kind = iota
+	// Delete hides all events and lets the stream be revived by an append.
+	Delete
+	// Tombstone ends the stream for good.
+	Tombstone
+)
+
+// Append is a request to change one stream.
+type Append struct {
+	// Stream is the stream's name.
+	Stream string
+	// Expected is the stream's revision that the caller has seen, or one of the constants above.
+	Expected int64
+	// Kind tells what to do; Events are the events to append, made with Propose for the same stream.
+	Kind   Kind
+	Events []Proposed
+	// Size is counted against the queue's bytes.
+	Size int
+	// Deadline, if set: an append that is not sequenced by then is not written.
+	Deadline time.Time
+	// Done is called once with the outcome, from the committer's goroutine. It must not block.
+	Done func(Result)
+}
+
+// Result is the outcome of an append.
+type Result struct {
+	// Err is nil, ErrWrongRevision, ErrStreamDeleted, ErrDeadline, ErrStopped or a failure to read the store.
+	Err error
+	// Revision is the stream's revision after a success; after ErrWrongRevision the one that it has. -1: no events.
+	Revision int64
+	// Position is that of the last event written, or found stored; 0 if there was none to write.
+	Position uint64
+}
+
+var (
+	// ErrWrongRevision says that the stream is not at the expected revision.
+	ErrWrongRevision = errors.New("the stream is not at the expected revision")
+	// ErrStreamDeleted says that the stream was ended for good, or is deleted and was expected to exist.
+	ErrStreamDeleted = errors.New("the stream is deleted")
+	// ErrDeadline says that the deadline passed before the append was looked at; nothing was written.
+	ErrDeadline = errors.New("the deadline passed before the append was begun, nothing was written")
+)
+
+// Submit hands an append to the sequencer without waiting. If it returns an error, Done is not called.
+func (s *Store) Submit(a *Append) error {
+	if failure := s.Failure(); failure != nil {
+		return failure
+	}
+	s.submitting.RLock()
+	defer s.submitting.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.queuedBytes.Add(int64(a.Size)) > s.opts.QueueBytes {
+		s.queuedBytes.Add(-int64(a.Size))
+		return ErrQueueFull
+	}
+	select {
+	case s.queue <- a:
+		return nil
+	default:
+		s.queuedBytes.Add(-int64(a.Size))
+		return ErrQueueFull
+	}
+}
+
+// A batch that is this full is not added to any more.
+const (
+	batchMaxEvents  = 4096
+	batchMaxAnswers = 4096
+	batchMaxBytes   = 4 << 20
+	chunkSize       = 256 << 10
+)
+
+// sequencer decides on all appends, one after the other, and encodes what they write. Its view runs ahead of what is
+// durable by at most two batches: the one that it fills and the one that is being committed.
+type sequencer struct {
+	store   *Store
+	heads   *heads
+	recent  *recent
+	state   state
+	chain   *chain
+	created int64
+	chunk   []byte
+	current *batch
+}
+
+func newSequencer(s *Store, st state) *sequencer {
+	return &sequencer{
+		store: s, heads: newHeads(s.opts.HeadStreams), recent: newRecent(s.opts.RecentEvents),
+		state: st, chain: newChain(st.hash), current: &batch{},
+	}
+}
+
+func (q *sequencer) run() {
+	defer close(q.store.batches)
+	for {
+		var out chan *batch
+		if len(q.current.answers) > 0 {
+			out = q.store.batches
+		}
+		in := q.store.queue
+		if q.full() {
+			in = nil
+		}
+		select {
+		case a, ok := <-in:
+			if !ok {
+				if len(q.current.answers) > 0 {
+					q.store.batches <- q.current
+				}
+				return
+			}
+			q.take(a)
+			// What waits already shares this batch's sync, even if the committer is idle.
+			for range len(in) {
+				if q.full() {
+					break
+				}
+				if a, ok := <-in; ok {
+					q.take(a)
+				}
+			}
+		case out <- q.current:
+			q.current = &batch{}
+		}
+	}
+}
+
+func (q *sequencer) full() bool {
+	b := q.current
+	return len(b.records) >= batchMaxEvents || len(b.answers) >= batchMaxAnswers || b.bytes >= batchMaxBytes
+}
+
+// settle returns when everything sequenced so far has been committed.
+func (q *sequencer) settle() {
+	if len(q.current.answers) > 0 {
+		q.store.batches <- q.current
+		q.current = &batch{}
+	}
+	q.store.batches <- &batch{} // the committer takes it after it has finished with the one before
+}
+
+func (q *sequencer) take(a *Append) {
+	result := q.decide(a)
+	b := q.current
+	b.answers = append(b.answers, answer{a, result})
+	b.queued += int64(a.Size)
+	b.end = q.state
+	switch {
+	case result.Err == nil:
+		q.store.counters.appends.Add(1)
+	case errors.Is(result.Err, ErrWrongRevision):
+		q.store.counters.conflicts.Add(1)
+	}
+}
+
+func (q *sequencer) decide(a *Append) Result {
+	if failure := q.store.Failure(); failure != nil {
+		return Result{Err: failure, Revision: -1}
+	}
+	now := time.Now()
+	if !a.Deadline.IsZero() && now.After(a.Deadline) {
+		return Result{Err: ErrDeadline, Revision: -1}
+	}
+	h, err := q.head(a.Stream)
+	if err != nil {
+		return Result{Err: err, Revision: -1}
+	}
+	if h.tombstoned() {
+		return Result{Err: ErrStreamDeleted, Revision: h.last}
+	}
+	if isMetastream(a.Stream) {
+		subject, err := q.head(described(a.Stream))
+		if err != nil {
+			return Result{Err: err, Revision: -1}
+		}
+		if subject.tombstoned() {
+			return Result{Err: ErrStreamDeleted, Revision: h.last}
+		}
+	}
+	if answered, result := q.check(h, a); answered {
+		return result
+	}
+	// Clocks may step back; the log's times do not.
+	q.created = max(q.created, ticks(now))
+	switch a.Kind {
+	case Delete:
+		meta := Propose(metaPrefix+a.Stream, newID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))
+		return q.appendTo(metaPrefix+a.Stream, []Proposed{meta})
+	case Tombstone:
+		p := Propose(a.Stream, newID(), TombstoneType, true, nil, []byte("{}"))
+		pos := q.write(h, &p, TombstoneRevision)
+		return Result{Revision: h.last, Position: pos}
+	}
+	if len(a.Events) == 0 {
+		return Result{Revision: h.last}
+	}
+	if h.limits.deleted() {
+		meta := Propose(metaPrefix+a.Stream, newID(), MetadataType, true, nil, withBefore(h.meta, h.last+1))
+		if r := q.appendTo(metaPrefix+a.Stream, []Proposed{meta}); r.Err != nil {
+			return r
+		}
+	}
+	return q.appendAll(h, a.Events)
+}
+
+// check applies the rules of expected revision and idempotency. It reports true if nothing is to be written.
+func (q *sequencer) check(h *head, a *Append) (bool, Result) {
+	wrong := Result{Err: ErrWrongRevision, Revision: h.last}
+	switch a.Expected {
+	case Any, StreamExists:
+		if a.Expected == StreamExists {
+			if h.limits.deleted() {
+				return true, Result{Err: ErrStreamDeleted, Revision: h.last}
+			}
+			if h.last < 0 && h.meta == nil {
+				return true, wrong
+			}
+		}
+		return q.checkRecent(h, a)
+	case h.last:
+		return false, Result{}
+	}
+	if a.Expected > h.last || a.Expected < NoStream {
+		return true, wrong
+	}
+	if a.Expected == NoStream && h.limits.deleted() {
+		return false, Result{}
+	}
+	if a.Kind != Events {
+		return true, wrong
+	}
+	if len(a.Events) == 0 {
+		return true, Result{Revision: h.last}
+	}
+	result, err := q.stored(h, a.Events, a.Expected+1)
+	if err == nil && result == nil && a.Expected == NoStream && h.limits.before > 0 {
+		// The stream was revived since: a repetition of the append that did it is found there.
+		result, err = q.stored(h, a.Events, h.limits.before)
+	}
+	switch {
+	case err != nil:
+		return true, Result{Err: err, Revision: -1}
+	case result == nil:
+		return true, wrong
+	}
+	q.store.counters.repeated.Add(1)
+	return true, *result
+}
+
+// checkRecent looks for a repetition among the events that memory holds.
+func (q *sequencer) checkRecent(h *head, a *Append) (bool, Result) {
+	if h.id == 0 || len(a.Events) == 0 {
+		return false, Result{}
+	}
+	first, found := q.recent.find(h.id, a.Events[0].id)
+	known := 0
+	last := first
+	consecutive := found
+	for i := range a.Events {
+		e, ok := q.recent.find(h.id, a.Events[i].id)
+		if ok {
+			known++
+		}
+		if !ok || e.revision != first.revision+int64(i) {
+			consecutive = false
+		}
+		last = e
+	}
+	switch {
+	case known == 0:
+		return false, Result{}
+	case consecutive:
+		q.store.counters.repeated.Add(1)
+		return true, Result{Revision: last.revision, Position: last.position}
+	}
+	return true, Result{Err: ErrWrongRevision, Revision: h.last}
+}
+
+// stored returns the outcome of the earlier append if the events are what the stream holds from revision on, else nil.
+func (q *sequencer) stored(h *head, events []Proposed, revision int64) (*Result, error) {
+	if h.id == 0 || int64(len(events)) > h.last-revision+1 {
+		return nil, nil
+	}
+	var pos uint64
+	for i := range events {
+		r := revision + int64(i)
+		if e, ok := q.recent.find(h.id, events[i].id); ok && e.revision == r {
+			pos = e.position
+			continue
+		}
+		record, err := q.store.streamRecord(h.id, uint64(r))
+		if errors.Is(err, ErrNotFound) {
+			// It is not durable yet, and memory knows its id only by a later event that has the same.
+			q.settle()
+			record, err = q.store.streamRecord(h.id, uint64(r))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if record.ID != events[i].id {
+			return nil, nil
+		}
+		pos = record.Position
+	}
+	return &Result{Revision: revision + int64(len(events)) - 1, Position: pos}, nil
+}
+
+func (q *sequencer) head(name string) (*head, error) {
+	if h := q.heads.get(name); h != nil {
+		return h, nil
+	}
+	h, err := q.store.loadHead(name)
+	if err != nil {
+		return nil, err
+	}
+	if h.id != 0 || h.meta != nil {
+		q.heads.put(h, q.store.durable.Load())
+	}
+	return h, nil
+}
+
+func (q *sequencer) appendTo(stream string, events []Proposed) Result {
+	h, err := q.head(stream)
+	if err != nil {
+		return Result{Err: err, Revision: -1}
+	}
+	return q.appendAll(h, events)
+}
+
+func (q *sequencer) appendAll(h *head, events []Proposed) Result {
+	if h.last > math.MaxInt64-1-int64(len(events)) {
+		return Result{Err: fmt.Errorf("stream %q has no revisions left", h.name), Revision: h.last}
+	}
+	var pos uint64
+	for i := range events {
+		pos = q.write(h, &events[i], h.last+1)
+	}
+	if !isMetastream(h.name) {
+		return Result{Revision: h.last, Position: pos}
+	}
+	// The metadata of another stream has changed. Its head must know, and must stay in memory until that is durable.
+	subject, err := q.head(described(h.name))
+	if err != nil {
+		// Nothing in memory contradicts the store, so the next look at the head finds the new metadata.
+		return Result{Revision: h.last, Position: pos}
+	}
+	last := q.current.records[len(q.current.records)-1]
+	subject.meta = nil
+	if string(last.Type()) == MetadataType {
+		subject.meta = append([]byte{}, last.Data()...)
+	}
+	subject.limits = parseLimits(subject.meta)
+	subject.changedBy = pos
+	q.heads.put(subject, q.store.durable.Load())
+	return Result{Revision: h.last, Position: pos}
+}
+
+// write encodes one event into the current batch and moves the head on.
+func (q *sequencer) write(h *head, p *Proposed, revision int64) uint64 {
+	b := q.current
+	if b.writes == nil {
+		b.writes = q.store.db.NewBatch()
+	}
+	pos := q.state.next
+	durable := q.store.durable.Load()
+	if h.id == 0 {
+		h.id = pos
+		op := b.writes.SetDeferred(1+len(h.name), 8)
+		op.Key[0] = prefixName
+		copy(op.Key[1:], h.name)
+		binary.BigEndian.PutUint64(op.Value, pos)
+		_ = op.Finish()
+	}
+	if need := len(p.wire) + maxSuffix; cap(q.chunk)-len(q.chunk) < need {
+		q.chunk = make([]byte, 0, max(chunkSize, need))
+	}
+	start := len(q.chunk)
+	q.chunk = q.chain.appendRecord(q.chunk, p, pos, h.id, uint64(revision), q.created)
+	raw := q.chunk[start:len(q.chunk):len(q.chunk)]
+
+	op := b.writes.SetDeferred(1+8, len(raw))
+	op.Key[0] = prefixEvent
+	binary.BigEndian.PutUint64(op.Key[1:], pos)
+	copy(op.Value, raw)
+	_ = op.Finish()
+	op = b.writes.SetDeferred(1+16, 8)
+	op.Key[0] = prefixStream
+	binary.BigEndian.PutUint64(op.Key[1:], h.id)
+	binary.BigEndian.PutUint64(op.Key[9:], uint64(revision))
+	binary.BigEndian.PutUint64(op.Value, pos)
+	_ = op.Finish()
+
+	b.records = append(b.records, Record{
+		Position: pos, StreamID: h.id, Revision: uint64(revision), Created: q.created, ID: p.id, raw: raw,
+		nameOff: p.nameOff, nameLen: p.nameLen, typeOff: p.typeOff, typeLen: p.typeLen,
+	})
+	b.bytes += len(raw)
+	h.last, h.changedBy = revision, pos
+	q.heads.put(h, durable)
+	q.recent.add(h.id, p.id, recentEvent{revision, pos}, durable)
+	q.state.next += uint64(len(raw))
+	q.state.events++
+	q.state.hash = q.chain.hash
+	return pos
+}
+
+func newID() ID {
+	var id ID
+	rand.Read(id[:])
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// ExpectedString names an expected revision as the protocol does.
+func ExpectedString(expected int64) string {
+	switch expected {
+	case NoStream:
+		return "no_stream"
+	case Any:
+		return "any"
+	case StreamExists:
+		return "stream_exists"
+	}
+	return strconv.FormatInt(expected, 10)
+}

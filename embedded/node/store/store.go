@@ -1,0 +1,302 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options say where the log lives and how much memory it may use. Zero values mean the defaults.
+type Options struct {
+	// Dir is the directory of the log. It is created if it does not exist.
+	Dir string
+	// FS is the file system; nil means the disk.
+	FS vfs.FS
+	// Logger gets the store's own messages; nil discards them.
+	Logger *slog.Logger
+	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
+	CacheBytes int64
+	// QueueLength bounds the appends that wait to be sequenced. Default 8192.
+	QueueLength int
+	// QueueBytes bounds the bytes of the appends that wait or are being written. Default 64 MiB.
+	QueueBytes int64
+	// TailEvents and TailBytes bound the newest events kept in memory for those who follow the log. Default 16384
+	// events and 32 MiB.
+	TailEvents int
+	TailBytes  int
+	// HeadStreams bounds the streams whose last revision is kept in memory. Default 65536.
+	HeadStreams int
+	// RecentEvents bounds the events whose ids are kept in memory, so that a repeated append without an exact
+	// expected revision is recognised. Default 65536.
+	RecentEvents int
+
+	// unsafeNoSync leaves out the fsync: the negative control of the crash tests.
+	unsafeNoSync bool
+}
+
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.QueueLength <= 0 {
+		o.QueueLength = 8192
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 64 << 20
+	}
+	if o.TailEvents <= 0 {
+		o.TailEvents = 16384
+	}
+	if o.TailBytes <= 0 {
+		o.TailBytes = 32 << 20
+	}
+	if o.HeadStreams <= 0 {
+		o.HeadStreams = 65536
+	}
+	if o.RecentEvents <= 0 {
+		o.RecentEvents = 65536
+	}
+}
+
+var (
+	// ErrLocked says that another process, or another Store of this one, uses the directory.
+	ErrLocked = errors.New("the event log's directory is in use")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("the event log is closed")
+	// ErrQueueFull says that more appends wait than the store takes in. Nothing was written; try again later.
+	ErrQueueFull = errors.New("too many appends are waiting, nothing was written; try again later")
+	// ErrStopped says that a commit failed. The log takes no appends until it is opened again.
+	ErrStopped = errors.New("the event log takes no appends since a commit failed, whose outcome is unknown; reads go on; restart the node after mending the disk")
+)
+
+// Store is an open event log. Its methods may be called from any goroutine.
+type Store struct {
+	opts   Options
+	db     *pebble.DB
+	lock   *pebble.Lock
+	cache  *pebble.Cache
+	nodeID [16]byte
+
+	// durable is the position behind the last event that is known to be on stable storage: the gate of all reads.
+	durable atomic.Uint64
+	events  atomic.Uint64
+	failure atomic.Pointer[error]
+
+	queue       chan *Append
+	queuedBytes atomic.Int64
+	submitting  sync.RWMutex // write-locked to close the queue
+	closed      bool
+	closing     chan struct{}
+	users       sync.WaitGroup // of the database, from outside: Close waits for them
+	batches     chan *batch
+	workers     sync.WaitGroup
+
+	lastPosition atomic.Uint64
+
+	tail     tail
+	watchers watchers
+	counters counters
+}
+
+// Open opens or creates the log in o.Dir.
+func Open(o Options) (_ *Store, err error) {
+	o.setDefaults()
+	if o.Dir == "" {
+		return nil, errors.New("open event log: no directory was given")
+	}
+	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create the event log's directory: %w", err)
+	}
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s (%w); stop the other node or choose another directory", ErrLocked, o.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	s := &Store{
+		opts: o, lock: lock,
+		queue:   make(chan *Append, o.QueueLength),
+		batches: make(chan *batch),
+		closing: make(chan struct{}),
+	}
+	s.tail.maxEvents, s.tail.maxBytes = o.TailEvents, o.TailBytes
+	s.cache = pebble.NewCache(o.CacheBytes)
+	defer func() {
+		if err != nil {
+			s.cache.Unref()
+		}
+	}()
+	s.db, err = pebble.Open(o.Dir, s.pebbleOptions())
+	if err != nil {
+		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+	}()
+	st, err := s.loadState()
+	if err != nil {
+		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	}
+	s.nodeID = st.nodeID
+	s.durable.Store(st.next)
+	s.events.Store(st.events)
+	s.tail.base = st.next
+
+	seq := newSequencer(s, st)
+	s.workers.Go(seq.run)
+	s.workers.Go(s.commitAll)
+	return s, nil
+}
+
+func (s *Store) pebbleOptions() *pebble.Options {
+	opts := &pebble.Options{
+		FS:                 s.opts.FS,
+		Lock:               s.lock,
+		Cache:              s.cache,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLogger{s.opts.Logger},
+		// A large memtable makes flushes rare; what is appended is read back soon, and then from memory.
+		MemTableSize:                64 << 20,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               256 << 20,
+		// Flushes and compactions write in steps, so that an fsync of the log does not queue behind one of them.
+		BytesPerSync: 1 << 20,
+	}
+	for i := range opts.Levels {
+		// The filters answer "no such stream", which every first event of a stream asks.
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		opts.Levels[i].BlockSize = 32 << 10
+	}
+	return opts
+}
+
+// loadState reads the log's state, or begins one, and checks that it fits the last record.
+func (s *Store) loadState() (state, error) {
+	value, closer, err := s.db.Get(keyState)
+	if errors.Is(err, pebble.ErrNotFound) {
+		st := state{next: FirstPosition}
+		rand.Read(st.nodeID[:])
+		st.nodeID[6] = st.nodeID[6]&0x0f | 0x40 // a random UUID
+		st.nodeID[8] = st.nodeID[8]&0x3f | 0x80
+		iter, err := s.db.NewIter(nil)
+		if err != nil {
+			return state{}, err
+		}
+		occupied := iter.First()
+		if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+			return state{}, err
+		}
+		if occupied {
+			return state{}, fmt.Errorf("%w: there are keys, but no state of an event log", ErrDamaged)
+		}
+		return st, s.db.Set(keyState, st.encode(nil), pebble.Sync)
+	}
+	if err != nil {
+		return state{}, err
+	}
+	st, err := decodeState(value)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return state{}, err
+	}
+	last, err := s.readBackward(st.next, 1, 1<<30)
+	if err != nil {
+		return state{}, err
+	}
+	switch {
+	case len(last) == 0 && st.next == FirstPosition:
+	case len(last) == 0:
+		return state{}, fmt.Errorf("%w: the log should end at position %d, but holds no event", ErrDamaged, st.next)
+	case last[0].Next() != st.next || last[0].Hash() != st.hash:
+		return state{}, fmt.Errorf("%w: the log should end at position %d, but its last record, at %d, ends at %d or has another hash", ErrDamaged, st.next, last[0].Position, last[0].Next())
+	}
+	if len(last) == 1 {
+		s.lastPosition.Store(last[0].Position)
+	}
+	return st, nil
+}
+
+// Close stops taking appends, writes those that it had taken, and closes the files. Cursors and reads must have ended.
+func (s *Store) Close() error {
+	s.submitting.Lock()
+	if s.closed {
+		s.submitting.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.queue)
+	close(s.closing)
+	s.submitting.Unlock()
+	s.workers.Wait()
+	s.users.Wait()
+	err := s.db.Close()
+	s.cache.Unref()
+	return errors.Join(err, s.lock.Close())
+}
+
+// use keeps the database open until users.Done is called. It reports false if it is closed.
+func (s *Store) use() bool {
+	s.submitting.RLock()
+	defer s.submitting.RUnlock()
+	if !s.closed {
+		s.users.Add(1)
+	}
+	return !s.closed
+}
+
+// NodeID is a random UUID that the log was given when it was created.
+func (s *Store) NodeID() [16]byte { return s.nodeID }
+
+// End is the position behind the last durable event.
+func (s *Store) End() uint64 { return s.durable.Load() }
+
+// Failure returns why the store stopped taking appends, or nil.
+func (s *Store) Failure() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (s *Store) fail(err error) {
+	wrapped := fmt.Errorf("%w: %w", ErrStopped, err)
+	if s.failure.CompareAndSwap(nil, &wrapped) {
+		s.opts.Logger.Error("the event log takes no more appends", "error", err)
+	}
+}
+
+type pebbleLogger struct{ *slog.Logger }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	if l.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // pebble passes no context
+		l.Debug(fmt.Sprintf(format, args...))
+	}
+}
+func (l pebbleLogger) Errorf(format string, args ...any) { l.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf must not return: what Pebble calls fatal leaves it with half-changed state. The committer recovers; in
+// Pebble's own goroutines it ends the process, whose next start recovers from the log.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	l.Error("storage engine failed", "error", err)
+	panic(err)
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"sort"
+	"sync"
+)
+
+// tail holds the newest durable events, for all who follow the log. It is bounded; who falls behind reads the disk.
+type tail struct {
+	maxEvents, maxBytes int
+
+	mu      sync.RWMutex
+	base    uint64 // every durable event at or above this position is in records
+	records []*Record
+	start   int // records before it have been dropped
+	bytes   int
+}
+
+// add takes in a batch that has become durable.
+func (t *tail) add(records []Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range records {
+		t.records = append(t.records, &records[i])
+		t.bytes += records[i].Size()
+	}
+	for len(t.records)-t.start > t.maxEvents || t.bytes > t.maxBytes && t.start < len(t.records) {
+		dropped := t.records[t.start]
+		t.bytes -= dropped.Size()
+		t.base = dropped.Next()
+		t.records[t.start] = nil
+		t.start++
+	}
+	if t.start > 1024 && t.start > len(t.records)/2 {
+		n := copy(t.records, t.records[t.start:])
+		clear(t.records[n:])
+		t.records, t.start = t.records[:n], 0
+	}
+}
+
+// from appends to dst the events at or above pos, at most max. It reports false if the tail does not reach back to pos.
+func (t *tail) from(pos uint64, dst []*Record, max int) ([]*Record, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if pos < t.base {
+		return dst, false
+	}
+	live := t.records[t.start:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].Position >= pos })
+	return append(dst, live[i:min(len(live), i+max)]...), true
+}
+
+// at returns the event at exactly pos, or nil.
+func (t *tail) at(pos uint64) *Record {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if pos < t.base {
+		return nil
+	}
+	live := t.records[t.start:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].Position >= pos })
+	if i < len(live) && live[i].Position == pos {
+		return live[i]
+	}
+	return nil
+}
+
+func (t *tail) size() (events, bytes int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.records) - t.start, t.bytes
+}

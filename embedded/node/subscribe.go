@@ -1,0 +1,203 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"casebook/embedded/node/store"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+)
+
+// A subscription is a cursor that pulls: it reads what there is, then sleeps until it is woken, and gRPC's flow control
+// is what slows it down. There is no hand-over from disk to memory that could lose or repeat an event, for both are read
+// by position.
+
+func (r *reader) confirm() *failure {
+	return r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
+		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: uuid.NewString()},
+	}})
+}
+
+func (r *reader) caughtUp() *failure {
+	return r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}})
+}
+
+func (r *reader) checkpoint(position uint64) *failure {
+	return r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_Checkpoint_{
+		Checkpoint: &streams.ReadResp_Checkpoint{CommitPosition: position, PreparePosition: position},
+	}})
+}
+
+// sleep returns nil when the watcher fires.
+func (r *reader) sleep(w *store.Watcher) *failure {
+	select {
+	case <-w.C:
+		return nil
+	case <-r.ctx.Done():
+		return storeFailure(r.ctx.Err())
+	case <-r.node.stopping:
+		return errClosing
+	}
+}
+
+// awake tells whether a busy subscription should go on.
+func (r *reader) awake() *failure {
+	select {
+	case <-r.ctx.Done():
+		return storeFailure(r.ctx.Err())
+	case <-r.node.stopping:
+		return errClosing
+	default:
+		return nil
+	}
+}
+
+func (r *reader) subscribeAll() *failure {
+	at, f := r.allPosition()
+	if f != nil {
+		return f
+	}
+	watcher := r.store.WatchAll()
+	defer watcher.Close()
+	end := r.store.End()
+	next := uint64(0)
+	switch _, fromPosition := r.options.GetAll().GetAllOption().(*streams.ReadReq_Options_AllOptions_Position); {
+	case at == math.MaxUint64:
+		next = end
+	case !fromPosition:
+	case at >= end && at > 0:
+		return badRequest(fmt.Sprintf("the position %d lies beyond the log's end, at %d: the checkpoint belongs to another log, or to one that was restored; read from the start again", at, end))
+	default:
+		next = at + 1 // the event at the position was seen already
+	}
+	if f := r.confirm(); f != nil {
+		return f
+	}
+
+	var (
+		live       bool   // CaughtUp was sent, and the cursor has kept up with memory since
+		considered uint64 // events since the last checkpoint
+		skipped    uint64 // the last event passed over since the last message that told the client a position
+	)
+	for {
+		if f := r.awake(); f != nil {
+			return f
+		}
+		var fromMemory bool
+		var err error
+		if r.records, fromMemory, err = r.store.ReadForward(next, r.records[:0], page); err != nil {
+			return storeFailure(err)
+		}
+		live = live && fromMemory
+		for _, e := range r.records {
+			next = e.Next()
+			considered++
+			if r.filter.matches(e) {
+				skipped = 0
+				if f := r.send(e); f != nil {
+					return f
+				}
+			} else {
+				skipped = e.Position
+			}
+			if r.filter != nil && considered >= r.filter.interval {
+				considered, skipped = 0, 0
+				if f := r.checkpoint(e.Position); f != nil {
+					return f
+				}
+			}
+		}
+		if len(r.records) > 0 {
+			continue
+		}
+		if !live {
+			live = true
+			if skipped != 0 {
+				// Whoever waits for something rare can save how far it has looked.
+				if f := r.checkpoint(skipped); f != nil {
+					return f
+				}
+				considered, skipped = 0, 0
+			}
+			if f := r.caughtUp(); f != nil {
+				return f
+			}
+		}
+		if f := r.sleep(watcher); f != nil {
+			return f
+		}
+	}
+}
+
+func (r *reader) subscribeStream() *failure {
+	at, f := r.streamRevision()
+	if f != nil {
+		return f
+	}
+	watcher := r.store.WatchStream(r.stream)
+	defer watcher.Close()
+	st, err := r.store.Stream(r.stream)
+	switch {
+	case err != nil:
+		return storeFailure(err)
+	case st.Tombstoned:
+		return streamDeleted(r.stream)
+	}
+	next := uint64(0)
+	switch _, fromRevision := r.options.GetStream().GetRevisionOption().(*streams.ReadReq_Options_StreamOptions_Revision); {
+	case at == math.MaxUint64:
+		next = uint64(st.Last + 1)
+	case fromRevision:
+		next = at + 1 // the event at the revision was seen already
+	}
+	if f := r.confirm(); f != nil {
+		return f
+	}
+	caughtUp := false
+	for {
+		if f := r.awake(); f != nil {
+			return f
+		}
+		// The stream may have been created, truncated or revived since.
+		if st, err = r.store.Stream(r.stream); err != nil {
+			return storeFailure(err)
+		}
+		if next < uint64(st.First) && !st.Deleted {
+			next = uint64(st.First)
+		}
+		r.records = r.records[:0]
+		if st.ID != 0 {
+			if r.records, err = r.store.ReadStreamForward(st.ID, next, r.records, page); err != nil {
+				return storeFailure(err)
+			}
+		}
+		now := time.Now()
+		for _, e := range r.records {
+			if e.IsTombstone() {
+				return streamDeleted(r.stream)
+			}
+			next = e.Revision + 1
+			if st.Hides(e, now) {
+				continue
+			}
+			if f := r.send(e); f != nil {
+				return f
+			}
+		}
+		if len(r.records) > 0 {
+			continue
+		}
+		if !caughtUp {
+			caughtUp = true
+			if f := r.caughtUp(); f != nil {
+				return f
+			}
+		}
+		if f := r.sleep(watcher); f != nil {
+			return f
+		}
+	}
+}
