@@ -89,10 +89,10 @@ func rangeOf(cmd AssignInstrument, who patient.Patient) error {
 
 // givesWayTo refuses a new assignment that this one stands against.
 func (a *Assignment) givesWayTo(cmd AssignInstrument, version int, today domain.Date) error {
-	if a.id != cmd.Instrument || a.Until < cmd.From {
+	if a.ID != cmd.Instrument || a.Until < cmd.From {
 		return nil
 	}
-	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.id, a.From, a.Until).At("instrument")
+	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.ID, a.From, a.Until).At("instrument")
 	switch {
 	case a.fault != nil || version <= a.Instrument.Definition().Version:
 		return refusal.Do("assign it for days after that")

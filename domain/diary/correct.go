@@ -67,7 +67,7 @@ func (entry *Entry) correct(e Corrected) {
 // pass the checks of the instrument as a whole; scores are computed anew, and risks that did not hold before are flagged.
 //
 // entry is the diary as EntryOf returns it, nil where there is none. Refusals: reason_required, reason_too_long,
-// diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
+// instrument_unusable, diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
 func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if reason == "" {
@@ -75,6 +75,9 @@ func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, e
 	}
 	if utf8.RuneCountInString(reason) > maxReasonChars {
 		return nil, refuse.Because("reason_too_long", "the reason has more than %d characters", maxReasonChars).At("reason").Do("shorten it")
+	}
+	if err := d.usable(cmd.Instrument); err != nil {
+		return nil, err
 	}
 	assigned, number, ok := d.find(cmd.Instrument, cmd.Window)
 	if !ok || entry == nil || assigned.status(number)&Answered == 0 {

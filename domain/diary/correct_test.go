@@ -1,6 +1,7 @@
 package diary_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -95,6 +96,28 @@ func TestCorrectionsNeverObscurePriorValues(t *testing.T) {
 	if entry.Answers["worst"] != 7.0 || entry.Corrections != len(values)-1 || past.Answers["worst"] != 3.0 {
 		t.Errorf("the entry is %+v", entry)
 	}
+}
+
+// What was recorded is read back from the log as JSON has it; that alone is no change.
+func TestCorrectFindsNoChangeInWhatWasReadBack(t *testing.T) {
+	d := march(t).State()
+	events, err := submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30"), diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": true, "doses": 2})(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := json.Marshal(events[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read diary.Submitted
+	if err := json.Unmarshal(stored, &read); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(events[0], diary.Event(read)); diff != "" {
+		t.Errorf("read back it differs:\n%s", diff)
+	}
+	entry := diary.EntryOf([]diary.Event{read}, painNRS, "2026-03-01/evening")
+	march(t).Given(read).When(correcting(entry, diary.Answers{"worst": 3, "doses": 2, "rescue": true}, "none")).ThenRefused("nothing_changed")
 }
 
 func TestEntryOfFindsOneWindow(t *testing.T) {

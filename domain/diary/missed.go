@@ -31,7 +31,7 @@ func CloseWindows(d Diary, cmd CloseDiaryWindows, call domain.Call) ([]Event, er
 			if len(events) == MaxMissedPerCall {
 				return events, nil
 			}
-			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.id, Window: a.calendar.Window(number)})
+			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: a.calendar.Window(number)})
 		}
 	}
 	return events, nil

@@ -21,12 +21,12 @@ func (d Diary) placeOf(cmd SubmitDiary) (place, error) {
 	known := false
 	for i := range d.assignments {
 		a := &d.assignments[i]
-		if a.id != cmd.Instrument {
+		if a.ID != cmd.Instrument {
 			continue
 		}
 		known = true
-		if a.fault != nil {
-			return place{}, a.fault
+		if err := a.usable(); err != nil {
+			return place{}, err
 		}
 		if number, open := a.openAt(cmd.CapturedAt); open {
 			return place{assignment: a, number: number}, nil

@@ -7,6 +7,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
+	"casebook/domain/refuse"
 )
 
 // Decider folds the stream of one patient's diary.
@@ -24,6 +25,8 @@ type Diary struct {
 // Assignment is one stretch of days on which a patient is asked an instrument. A newer version of the instrument, or a
 // second course of it, is an assignment of its own.
 type Assignment struct {
+	// ID is the instrument's id.
+	ID instrument.ID
 	// Instrument is the definition as it was published when it was assigned; nil where this program cannot use it.
 	Instrument *instrument.Instrument
 	// Zone is the IANA zone that the windows follow.
@@ -31,7 +34,6 @@ type Assignment struct {
 	// From and Until are the first and the last day on which a window opens.
 	From, Until domain.Date
 
-	id       instrument.ID
 	zone     *localtime.Zone
 	calendar instrument.Calendar
 	// statuses are the windows up to the last recorded one, by their number in the calendar.
@@ -41,6 +43,9 @@ type Assignment struct {
 	// fault is why the recorded definition cannot be used, nil as a rule.
 	fault error
 }
+
+// Calendar returns the windows of the assignment; it has none where Instrument is nil.
+func (a Assignment) Calendar() instrument.Calendar { return a.calendar }
 
 // Status is what is recorded of one window: nothing (0), Answered, Missed, or both when an entry came in after the
 // window had been recorded as missed.
@@ -103,7 +108,7 @@ func evolve(d Diary, e Event) Diary {
 func (d Diary) assigned(e InstrumentAssigned) Diary {
 	next := make([]Assignment, 0, len(d.assignments)+1)
 	for _, a := range d.assignments {
-		if a.id == e.Instrument.ID && a.Until >= e.From {
+		if a.ID == e.Instrument.ID && a.Until >= e.From {
 			a = a.endingOn(e.From.AddDays(-1))
 		}
 		next = append(next, a)
@@ -112,7 +117,7 @@ func (d Diary) assigned(e InstrumentAssigned) Diary {
 }
 
 func newAssignment(e InstrumentAssigned) Assignment {
-	a := Assignment{id: e.Instrument.ID, Zone: e.Zone, From: e.From, Until: e.Until}
+	a := Assignment{ID: e.Instrument.ID, Zone: e.Zone, From: e.From, Until: e.Until}
 	if a.Instrument, a.fault = instrument.Compile(&e.Instrument); a.fault != nil {
 		return a
 	}
@@ -153,6 +158,16 @@ func (d Diary) recorded(id instrument.ID, window string, status Status) Diary {
 	return d
 }
 
+// usable refuses when an assignment of the instrument cannot be decided on (code instrument_unusable).
+func (d Diary) usable(id instrument.ID) error {
+	for i := range d.assignments {
+		if d.assignments[i].ID == id && d.assignments[i].fault != nil {
+			return d.assignments[i].usable()
+		}
+	}
+	return nil
+}
+
 // find returns the assignment that holds a window, and the window's number.
 func (d Diary) find(id instrument.ID, window string) (*Assignment, int, bool) {
 	for i := range d.assignments {
@@ -164,10 +179,20 @@ func (d Diary) find(id instrument.ID, window string) (*Assignment, int, bool) {
 }
 
 func (a *Assignment) number(id instrument.ID, window string) (int, bool) {
-	if a.id != id || a.fault != nil {
+	if a.ID != id || a.fault != nil {
 		return 0, false
 	}
 	return a.calendar.Number(window)
+}
+
+// usable refuses what cannot be decided on (code instrument_unusable): a definition or a zone that was recorded by a
+// program that knew more than this one.
+func (a *Assignment) usable() error {
+	if a.fault == nil {
+		return nil
+	}
+	return refuse.WrongState("instrument_unusable", "instrument %s as it was assigned from %s cannot be used here: %v", a.ID, a.From, a.fault).
+		Do("update this server")
 }
 
 func (a *Assignment) status(number int) Status {

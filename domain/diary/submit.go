@@ -19,7 +19,7 @@ const ClockTolerance = 5 * time.Minute
 // guidance on patient-reported outcomes, 2009), and so is one that was captured in time but reached the server after
 // its window had been recorded as missed. Scores are computed here, and risks are flagged in the same append.
 //
-// Refusals: instrument_not_assigned, captured_at_required, captured_in_future, patient_not_participating, unknown_zone,
+// Refusals: instrument_not_assigned, instrument_unusable, captured_at_required, captured_in_future, patient_not_participating, unknown_zone,
 // diary_too_early, no_window, diary_too_late, diary_already_submitted, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	if err := d.mayBeCaptured(cmd, call); err != nil {

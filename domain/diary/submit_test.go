@@ -2,6 +2,7 @@ package diary_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestSubmitWhileTravelling(t *testing.T) {
 
 func TestSubmitAroundTheWindow(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
-	late := func(date, captured string) diary.Submitted {
+	late := func(captured string) diary.Submitted {
 		e := handedIn(t, "2026-03-01", shanghai(t, captured))
 		e.Late = true
 		return e
@@ -86,8 +87,8 @@ func TestSubmitAroundTheWindow(t *testing.T) {
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 17:59"), mild())).ThenRefused("diary_too_early")
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 18:00"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 18:00")))
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 23:59")))
-	march(t).When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).Then(late("2026-03-01", "2026-03-02 00:00"))
-	march(t).When(submitting(who, shanghai(t, "2026-03-02 11:59"), mild())).Then(late("2026-03-01", "2026-03-02 11:59"))
+	march(t).When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).Then(late("2026-03-02 00:00"))
+	march(t).When(submitting(who, shanghai(t, "2026-03-02 11:59"), mild())).Then(late("2026-03-02 11:59"))
 	r := march(t).When(submitting(who, shanghai(t, "2026-03-02 12:00"), mild())).ThenRefused("diary_too_late")
 	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
 		t.Errorf("the refusal names no windows: %s", r.Sentence)
@@ -226,5 +227,53 @@ func TestWindowsThatDoNotTakePlace(t *testing.T) {
 	events, err = submitting(enrolled("Europe/Berlin"), instant(t, "2026-03-29T12:00:00Z"), mild())(given.State())
 	if err != nil || events[0].(diary.Submitted).Window.ID != "2026-03-28/night" {
 		t.Fatalf("got %v, %v; want a late entry for 28 March", events, err)
+	}
+}
+
+// A recorded definition that this program cannot use, or a zone that it does not know, stops the diary and says why; it
+// never stops the stream from being read.
+func TestAnAssignmentThatCannotBeUsed(t *testing.T) {
+	broken, nowhere := assigned(instrument.PainDiary()), assigned(instrument.PainDiary())
+	broken.Instrument.RiskRules = []instrument.RiskRule{{ID: "r", Severity: instrument.SeverityWatch, When: "answers.pulse > 3", Message: "m"}}
+	nowhere.Zone = "Mars/Olympus"
+	for code, e := range map[string]diary.InstrumentAssigned{"invalid_rule": broken, "unknown_zone": nowhere} {
+		captured := shanghai(t, "2026-03-01 20:30")
+		given := scenario.For(t, diary.Decider).Given(e, handedIn(t, "2026-03-02", captured), missed(t, "2026-03-03"))
+		r := given.When(submitting(enrolled("Asia/Shanghai"), captured, mild())).ThenRefused("instrument_unusable")
+		if !strings.Contains(r.Sentence, code) {
+			t.Errorf("the refusal does not say why: %s", r.Sentence)
+		}
+		given.When(closing(captured, captured)).Then()
+		given.When(correcting(&diary.Entry{Answers: mild()}, diary.Answers{"worst": 1}, "slip")).ThenRefused("instrument_unusable")
+		if _, ok := given.State().NextDue(); ok {
+			t.Errorf("%s: something is due", code)
+		}
+		if a := given.State().Assignments(); len(a) != 1 || a[0].ID != painNRS || a[0].Instrument != nil && code == "invalid_rule" || a[0].Calendar().Opened(captured) != 0 {
+			t.Errorf("%s: assigned %v", code, a)
+		}
+	}
+}
+
+// Folded states are shared between requests.
+func TestSubmitConcurrentlyOnOneState(t *testing.T) {
+	who, d := enrolled("Asia/Shanghai"), march(t).State()
+	var all sync.WaitGroup
+	for day := range 8 {
+		all.Go(func() {
+			captured := shanghai(t, "2026-03-01 20:30").AddDate(0, 0, day)
+			events, err := submitting(who, captured, mild())(d)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			next := diary.Decider.Evolve(d, events[0])
+			if next.Status(painNRS, events[0].(diary.Submitted).Window.ID) != diary.Answered {
+				t.Error("not answered")
+			}
+		})
+	}
+	all.Wait()
+	if d.Status(painNRS, "2026-03-01/evening") != 0 {
+		t.Error("the shared state has changed")
 	}
 }

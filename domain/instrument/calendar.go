@@ -114,6 +114,9 @@ func (c Calendar) Next(number int) (int, bool) {
 // upTo counts the windows whose moment is at or before t. The local day of t gives the neighbourhood: windows that open
 // or close more than slack days away cannot be in doubt, even where a zone repeats or skips a day.
 func (c Calendar) upTo(t time.Time, moment func(int) time.Time) int {
+	if c.count == 0 {
+		return 0
+	}
 	const slack = 3
 	days := int(c.zone.DayAt(t) - c.first)
 	from := c.clamped((days-slack)/c.every - 1)

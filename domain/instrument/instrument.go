@@ -54,7 +54,7 @@ var instruments = bounded.New[[sha256.Size]byte, *Instrument](1024)
 func Compile(d *Definition) (*Instrument, error) {
 	encoded, err := json.Marshal(d)
 	if err != nil {
-		return nil, fmt.Errorf("encode the definition of instrument %s: %w", d.ID, err)
+		return nil, invalid("items", "the definition holds a number that cannot be written: %v", err)
 	}
 	key := sha256.Sum256(encoded)
 	if known, ok := instruments.Get(key); ok {

@@ -103,7 +103,7 @@ func (i *Instrument) compileItems() error {
 		if it.AskedWhen != "" {
 			// Only earlier items are declared: a patient fills in from the top, and rules that point at each other would
 			// have no answer.
-			asked, err := compileRule(field+".askedWhen", it.AskedWhen, rule.Variables{groupAnswers: earlier})
+			asked, err := i.compileRule(field+".askedWhen", it.AskedWhen, rule.Variables{groupAnswers: earlier})
 			if err != nil {
 				return err
 			}
@@ -273,7 +273,7 @@ func (i *Instrument) compileRisks() error {
 		if err := required(field+".message", r.Message, maxLabelChars); err != nil {
 			return err
 		}
-		when, err := compileRule(field+".when", r.When, variables)
+		when, err := i.compileRule(field+".when", r.When, variables)
 		if err != nil {
 			return err
 		}
@@ -326,12 +326,27 @@ func (i *Instrument) compileSchedule() error {
 	return nil
 }
 
-func compileRule(field, expression string, variables rule.Variables) (*rule.Rule, error) {
+// compileRule compiles a rule, and holds it against the options of the choices that it names: a misspelt option would
+// be a risk rule that never holds, or always.
+func (i *Instrument) compileRule(field, expression string, variables rule.Variables) (*rule.Rule, error) {
 	compiled, err := rule.Compile(expression, variables)
 	if r, ok := refuse.As(err); ok {
 		return nil, r.At(field)
 	}
-	return compiled, err
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range compiled.Comparisons() {
+		index, ok := i.index[ItemID(c.Name)]
+		if !ok || c.Group != groupAnswers || i.items[index].Type != Choice {
+			continue
+		}
+		if _, isOption := i.items[index].points[c.Text]; !isOption {
+			return nil, refuse.Because("invalid_rule", "the rule %q cannot be used: %q is not an option of %s", shortened(expression), shortened(c.Text), c.Name).
+				At(field).Do("compare with " + i.items[index].optionList())
+		}
+	}
+	return compiled, nil
 }
 
 func ruleType(t ItemType) rule.Type {

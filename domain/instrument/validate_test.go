@@ -1,6 +1,7 @@
 package instrument_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -83,6 +84,11 @@ func TestValidate(t *testing.T) {
 		{"riskRules[0].message", "", func(d *instrument.Definition) { d.RiskRules[0].Message = "" }},
 		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) { d.RiskRules[0].When = "" }},
 		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) { d.RiskRules[0].When = "scores.total > 3" }},
+		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) {
+			d.Items[6] = instrument.Item{ID: "place", Text: "Where?", Type: instrument.Choice, Options: []instrument.Option{{Value: "back"}, {Value: "leg"}}}
+			d.RiskRules[0].When = `answers.place in ["back", "legs"]`
+		}},
+		{"items", "", func(d *instrument.Definition) { d.Items[0].Max = new(math.NaN()) }},
 
 		{"schedule.everyDays", "", func(d *instrument.Definition) { d.Schedule.EveryDays = 0 }},
 		{"schedule.windows", "", func(d *instrument.Definition) { d.Schedule.Windows = nil }},

@@ -9,7 +9,6 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
-	celast "cel.dev/cel-go/common/ast"
 	celenv "cel.dev/cel-go/common/env"
 
 	"casebook/domain/refuse"
@@ -33,14 +32,14 @@ func Compile(expression string, variables Variables) (*Rule, error) {
 	if known, ok := compiled.Get(key); ok {
 		return known, nil
 	}
-	program, err := compileProgram(expression, variables)
+	r, err := compile(strings.Clone(expression), variables)
 	if err != nil {
 		return nil, err
 	}
-	return compiled.Add(key, &Rule{expression: strings.Clone(expression), program: program}), nil
+	return compiled.Add(key, r), nil
 }
 
-func compileProgram(expression string, variables Variables) (cel.Program, error) {
+func compile(expression string, variables Variables) (*Rule, error) {
 	env, err := environment(variables)
 	if err != nil {
 		return nil, err
@@ -52,7 +51,8 @@ func compileProgram(expression string, variables Variables) (cel.Program, error)
 	if !ast.OutputType().IsExactType(cel.BoolType) {
 		return nil, invalid(expression, "its result is of type %s, not true or false", ast.OutputType())
 	}
-	if fault := onlyVariables(ast.NativeRep().Expr()); fault != "" {
+	root := ast.NativeRep().Expr()
+	if fault := onlyVariables(root); fault != "" {
 		return nil, invalid(expression, "%s", fault)
 	}
 	cost, err := env.EstimateCost(ast, longestAnswers{})
@@ -66,7 +66,7 @@ func compileProgram(expression string, variables Variables) (cel.Program, error)
 	if err != nil {
 		return nil, invalid(expression, "%v", err)
 	}
-	return program, nil
+	return &Rule{expression: expression, program: program, comparisons: comparisonsIn(root)}, nil
 }
 
 // functions are the parts of CEL's standard library that rules can use. Left out is what a rule over answers does not
@@ -104,40 +104,6 @@ func environment(variables Variables) (*cel.Env, error) {
 		options = append(options, cel.Variable(group, cel.ObjectType(typeName(group))))
 	}
 	return env.Extend(options...)
-}
-
-// onlyVariables finds what is CEL but no rule over single answers: a group of variables as a whole, or an object or a
-// map that is made up. It returns "" where there is none.
-func onlyVariables(e celast.Expr) string {
-	switch e.Kind() {
-	case celast.LiteralKind:
-		return ""
-	case celast.SelectKind:
-		if e.AsSelect().Operand().Kind() == celast.IdentKind {
-			return ""
-		}
-	case celast.CallKind:
-		call := e.AsCall()
-		parts := call.Args()
-		if call.IsMemberFunction() {
-			parts = append(slices.Clone(parts), call.Target())
-		}
-		return onlyVariablesIn(parts)
-	case celast.ListKind:
-		return onlyVariablesIn(e.AsList().Elements())
-	case celast.IdentKind:
-		return "it uses " + e.AsIdent() + " as a whole"
-	}
-	return "it uses something other than single variables, numbers, texts and lists of them"
-}
-
-func onlyVariablesIn(parts []celast.Expr) string {
-	for _, part := range parts {
-		if fault := onlyVariables(part); fault != "" {
-			return fault
-		}
-	}
-	return ""
 }
 
 // longestAnswers tells the cost estimate how long texts can be.

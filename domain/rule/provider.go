@@ -31,7 +31,7 @@ func newProvider(rest types.Provider, variables Variables) *provider {
 	return p
 }
 
-// typeName is the CEL type of a group; a dot in front of nothing keeps it apart from every type that can be written.
+// typeName is the CEL type of a group, kept apart from the types that CEL brings.
 func typeName(group string) string { return "casebook." + group }
 
 // FindStructType finds the type of a group.

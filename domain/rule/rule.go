@@ -13,6 +13,7 @@ package rule
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -58,12 +59,22 @@ type Values interface {
 
 // Rule is a compiled expression. It never changes and is safe for concurrent use.
 type Rule struct {
-	expression string
-	program    cel.Program
+	expression  string
+	program     cel.Program
+	comparisons []Comparison
+}
+
+// Comparison is a text that a rule compares a variable with.
+type Comparison struct {
+	Group, Name, Text string
 }
 
 // String returns the expression as it was written.
 func (r *Rule) String() string { return r.expression }
+
+// Comparisons returns the texts that the rule compares variables with, by ==, != or in. Who declares a variable that
+// can only be one of a few texts can find a misspelt one with it.
+func (r *Rule) Comparisons() []Comparison { return slices.Clone(r.comparisons) }
 
 // Holds says whether the rule is true for these values. A rule whose result depends on a value that is missing does not
 // hold (see the package's comment). The error is a failure of the computation itself, such as a division by zero.

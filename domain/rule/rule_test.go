@@ -168,6 +168,20 @@ func TestCompileReusesPrograms(t *testing.T) {
 	}
 }
 
+func TestComparisons(t *testing.T) {
+	r, err := rule.Compile(`!(answers.note == "a") || "b" != answers.note || answers.worst > 3 && answers.note in ["c", "d"] || has(answers.note) == true || answers.note.contains("e")`, declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := ""
+	for _, c := range r.Comparisons() {
+		found += c.Group + "." + c.Name + "=" + c.Text + " "
+	}
+	if want := "answers.note=a answers.note=b answers.note=c answers.note=d "; found != want {
+		t.Errorf("got %q, want %q", found, want)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 8 {

@@ -1,0 +1,86 @@
+package rule
+
+import (
+	"slices"
+
+	celast "cel.dev/cel-go/common/ast"
+)
+
+// onlyVariables finds what is CEL but no rule over single answers: a group of variables as a whole, or an object or a
+// map that is made up. It returns "" where there is none.
+func onlyVariables(e celast.Expr) string {
+	switch e.Kind() {
+	case celast.LiteralKind:
+		return ""
+	case celast.SelectKind:
+		if e.AsSelect().Operand().Kind() == celast.IdentKind {
+			return ""
+		}
+	case celast.CallKind:
+		call := e.AsCall()
+		parts := call.Args()
+		if call.IsMemberFunction() {
+			parts = append(slices.Clone(parts), call.Target())
+		}
+		return onlyVariablesIn(parts)
+	case celast.ListKind:
+		return onlyVariablesIn(e.AsList().Elements())
+	case celast.IdentKind:
+		return "it uses " + e.AsIdent() + " as a whole"
+	}
+	return "it uses something other than single variables, numbers, texts and lists of them"
+}
+
+func onlyVariablesIn(parts []celast.Expr) string {
+	for _, part := range parts {
+		if fault := onlyVariables(part); fault != "" {
+			return fault
+		}
+	}
+	return ""
+}
+
+// comparisonsIn finds variables that are compared with written texts.
+func comparisonsIn(e celast.Expr) []Comparison {
+	switch e.Kind() {
+	case celast.ListKind:
+		return comparisonsInAll(e.AsList().Elements())
+	case celast.CallKind:
+		call := e.AsCall()
+		found := comparisonsInAll(call.Args())
+		switch call.FunctionName() {
+		case "_==_", "_!=_":
+			left, right := call.Args()[0], call.Args()[1]
+			return append(append(found, compared(left, right)...), compared(right, left)...)
+		case "@in":
+			if list := call.Args()[1]; list.Kind() == celast.ListKind {
+				for _, element := range list.AsList().Elements() {
+					found = append(found, compared(call.Args()[0], element)...)
+				}
+			}
+		}
+		return found
+	}
+	return nil
+}
+
+func comparisonsInAll(parts []celast.Expr) []Comparison {
+	var found []Comparison
+	for _, part := range parts {
+		found = append(found, comparisonsIn(part)...)
+	}
+	return found
+}
+
+// compared returns the comparison of a variable with a text, if that is what the two are.
+func compared(variable, text celast.Expr) []Comparison {
+	if variable.Kind() != celast.SelectKind || text.Kind() != celast.LiteralKind {
+		return nil
+	}
+	value, isText := text.AsLiteral().Value().(string)
+	selected := variable.AsSelect()
+	if !isText || selected.IsTestOnly() || selected.Operand().Kind() != celast.IdentKind {
+		return nil
+	}
+	return []Comparison{{Group: selected.Operand().AsIdent(), Name: selected.FieldName(), Text: value}}
+}
