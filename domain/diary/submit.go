@@ -19,21 +19,22 @@ const ClockTolerance = 5 * time.Minute
 // guidance on patient-reported outcomes, 2009), and so is one that was captured in time but reached the server after
 // its window had been recorded as missed. Scores are computed here, and risks are flagged in the same append.
 //
-// Refusals: instrument_not_assigned, instrument_unusable, captured_at_required, captured_in_future, patient_not_participating, unknown_zone,
-// diary_too_early, no_window, diary_too_late, diary_already_submitted, and those of instrument.Instrument.Check.
+// Refusals: instrument_not_assigned, instrument_unusable, captured_at_required, captured_in_future, unknown_zone,
+// diary_too_early, no_window, diary_too_late, patient_not_participating, diary_already_submitted, and those of
+// instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	if err := d.mayBeCaptured(cmd, call); err != nil {
+	if err := mayBeCaptured(cmd, call); err != nil {
 		return nil, err
 	}
-	place, err := d.placeOf(cmd)
+	found, err := d.placeOf(cmd)
 	if err != nil {
 		return nil, err
 	}
-	assigned := place.assignment
+	assigned := found.assignment
 	if err := wasParticipating(who, assigned.zone, cmd.CapturedAt); err != nil {
 		return nil, err
 	}
-	window, status := assigned.calendar.Window(place.number), assigned.status(place.number)
+	window, status := assigned.calendar.Window(found.number), assigned.status(found.number)
 	if status&Answered != 0 {
 		return nil, refuse.WrongState("diary_already_submitted", "the diary of window %s has been handed in", window.ID).
 			At("capturedAt").Do("let the site correct it, if something in it is wrong")
@@ -51,7 +52,7 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 		CapturedAt:  cmd.CapturedAt,
 		Answers:     answers,
 		Scores:      scores,
-		Late:        place.late,
+		Late:        found.late,
 		AfterMissed: status&Missed != 0,
 	}}
 	for _, risk := range assigned.Instrument.Risks(answers, scores) {
@@ -61,7 +62,7 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 }
 
 // mayBeCaptured refuses what cannot have happened.
-func (d Diary) mayBeCaptured(cmd SubmitDiary, call domain.Call) error {
+func mayBeCaptured(cmd SubmitDiary, call domain.Call) error {
 	if cmd.CapturedAt.IsZero() {
 		return refuse.Malformed("captured_at_required", "the diary does not say when the patient finished it").
 			At("capturedAt").Do("send the device's time with its offset from UTC")

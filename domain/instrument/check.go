@@ -75,11 +75,15 @@ func (it *item) clean(answer any) (any, error) {
 			return b, nil
 		}
 		return nil, it.wrongType("true or false")
+	case Text, Choice, DateDay:
+		if text, ok := answer.(string); ok {
+			return it.cleanText(text)
+		}
 	}
-	text, ok := answer.(string)
-	if !ok {
-		return nil, it.wrongType("a text")
-	}
+	return nil, it.wrongType("a text")
+}
+
+func (it *item) cleanText(text string) (any, error) {
 	switch it.Type {
 	case Choice:
 		if _, ok := it.points[text]; !ok {
@@ -90,13 +94,9 @@ func (it *item) clean(answer any) (any, error) {
 		if domain.Date(text).Validate() != nil {
 			return nil, it.wrongType("a day written YYYY-MM-DD")
 		}
-	case Text:
-		longest := it.MaxChars
-		if longest == 0 {
-			longest = defaultMaxChars
-		}
-		if n := utf8.RuneCountInString(text); n > longest {
-			return nil, refuse.Because("answer_too_long", "the answer to %s has %d characters, more than %d", it.ID, n, longest).
+	default:
+		if n := utf8.RuneCountInString(text); n > it.longest() {
+			return nil, refuse.Because("answer_too_long", "the answer to %s has %d characters, more than %d", it.ID, n, it.longest()).
 				At(field(it.ID)).Do("shorten it")
 		}
 		if strings.TrimSpace(text) == "" {
@@ -104,6 +104,14 @@ func (it *item) clean(answer any) (any, error) {
 		}
 	}
 	return text, nil
+}
+
+// longest is how many characters a text answer may have.
+func (it *item) longest() int {
+	if it.MaxChars == 0 {
+		return defaultMaxChars
+	}
+	return it.MaxChars
 }
 
 func (it *item) cleanNumber(answer any) (any, error) {

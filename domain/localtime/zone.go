@@ -10,8 +10,7 @@ package localtime
 import (
 	"strings"
 	"time"
-	// Zone rules are compiled in, so that a container without a zone database decides as every other machine does.
-	_ "time/tzdata"
+	_ "time/tzdata" // so that a container without a zone database decides as every other machine does
 
 	"casebook/domain/refuse"
 	"casebook/domain/rule/bounded"

@@ -27,6 +27,7 @@ func onlyVariables(e celast.Expr) string {
 		return onlyVariablesIn(e.AsList().Elements())
 	case celast.IdentKind:
 		return "it uses " + e.AsIdent() + " as a whole"
+	default:
 	}
 	return "it uses something other than single variables, numbers, texts and lists of them"
 }
@@ -60,8 +61,9 @@ func comparisonsIn(e celast.Expr) []Comparison {
 			}
 		}
 		return found
+	default:
+		return nil
 	}
-	return nil
 }
 
 func comparisonsInAll(parts []celast.Expr) []Comparison {
