@@ -1,6 +1,7 @@
 package diary_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -94,4 +95,42 @@ func TestAssignANewerVersion(t *testing.T) {
 
 	march(t).When(assigning(who, newer, "2026-03-05", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
 	march(t).When(assigning(who, newer, "2026-03-01", "2026-04-30", shanghai(t, "2026-02-27 10:00"))).ThenRefused("instrument_already_assigned")
+}
+
+// Between two courses of an instrument a diary is too late for the first, and the refusal says when the second begins.
+func TestSubmitBetweenTwoAssignments(t *testing.T) {
+	next := assigned(instrument.PainDiary())
+	next.From, next.Until = "2026-05-01", "2026-05-31"
+	r := march(t).Given(next).
+		When(submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-04-15 20:30"), mild())).
+		ThenRefused("diary_too_late")
+	if !strings.Contains(r.Sentence, "2026-03-31/evening") || !strings.Contains(r.Sentence, "2026-05-01/evening") {
+		t.Errorf("the refusal names no windows: %s", r.Sentence)
+	}
+}
+
+// What is recorded stays under the version that it was answered in.
+func TestAssignANewerVersionOverRecordedDays(t *testing.T) {
+	newer := instrument.PainDiary()
+	newer.Version = 2
+	march(t).Given(handedIn(t, "2026-03-10", shanghai(t, "2026-03-10 20:30"))).
+		When(assigning(enrolled("Asia/Shanghai"), newer, "2026-03-10", "2026-04-30", shanghai(t, "2026-03-05 10:00"))).
+		ThenRefused("instrument_already_assigned")
+}
+
+// Instruments are asked side by side.
+func TestAssignAnotherInstrument(t *testing.T) {
+	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
+	phq := diary.InstrumentAssigned{Patient: anna, Instrument: *instrument.PHQ9(), Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2026-06-30"}
+	given := march(t).
+		When(scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()},
+			diary.AssignInstrument{Patient: anna, Instrument: "phq-9", From: "2026-03-01", Until: "2026-06-30"}, call(now))).
+		Then(phq)
+	given.When(submitting(who, shanghai(t, "2026-03-05 20:30"), mild())).Then(handedIn(t, "2026-03-05", shanghai(t, "2026-03-05 20:30")))
+	if a := given.State().Assignments(); len(a) != 2 || a[1].ID != "phq-9" || a[1].Calendar().Len() != 9 {
+		t.Errorf("assigned %+v", a)
+	}
+	if diary.StreamOf(anna) != "diary-PAIN1.S-0001" {
+		t.Errorf("the stream is %s", diary.StreamOf(anna))
+	}
 }
