@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"casebook/embedded/node/store"
 
@@ -139,14 +138,14 @@ func (c *batchCall) receive() error {
 		if err != nil {
 			return err
 		}
-		if !c.take(&message) {
-			return nil
+		if err := c.take(&message); err != nil {
+			return err
 		}
 	}
 }
 
-// take adds a part to its append and hands the append on if it was the last part. It reports false if the call ended.
-func (c *batchCall) take(m *batchRequest) bool {
+// take adds a part to its append and hands the append on if it was the last part.
+func (c *batchCall) take(m *batchRequest) error {
 	a, known := c.open[string(m.rawID)]
 	if !known {
 		a = &batchedAppend{call: c, rawID: m.rawID}
@@ -170,15 +169,9 @@ func (c *batchCall) take(m *batchRequest) bool {
 			c.open[string(m.rawID)] = a
 		}
 		if len(c.open) > batchMaxOpen || c.openBytes > batchMaxOpenBytes {
-			// The oldest cannot be told from the others; the one that went over the bound gives way.
-			a.refuse(badRequest("too many appends of this call are incomplete; send the last part of each sooner"))
-			c.openBytes -= a.size
-			a.size = 0
-			if len(c.open) > 2*batchMaxOpen {
-				return false
-			}
+			return badRequest("too many appends of this call are incomplete; send the last part of each sooner")
 		}
-		return true
+		return nil
 	}
 	if known {
 		delete(c.open, string(m.rawID))
@@ -204,19 +197,19 @@ func (a *batchedAppend) begin(o *wireOptions) {
 		a.refuse(f)
 	}
 	a.Stream, a.Expected = stream, expected
-	a.Deadline = o.deadline(time.Now())
+	a.Deadline = o.deadline(a.call.node.store.Now())
 	a.echo = echoOptions(o)
 }
 
-// submit waits for room among the unanswered appends, then hands over. It reports false if the call ended.
-func (c *batchCall) submit(a *batchedAppend) bool {
+// submit waits for room among the unanswered appends, then hands over.
+func (c *batchCall) submit(a *batchedAppend) error {
 	c.mu.Lock()
 	for !c.ended && c.inFlight > 0 && (c.inFlight >= batchMaxInFlight || c.bytes+a.size > batchMaxInFlightBytes) {
 		c.room.Wait()
 	}
 	if c.ended {
 		c.mu.Unlock()
-		return false
+		return errClosing
 	}
 	c.inFlight++
 	c.bytes += a.size
@@ -225,12 +218,12 @@ func (c *batchCall) submit(a *batchedAppend) bool {
 		a.Append.Done = a.answer
 		err := c.node.store.Submit(&a.Append)
 		if err == nil {
-			return true
+			return nil
 		}
 		a.refused = storeFailure(err)
 	}
 	a.answer(store.Result{Revision: -1})
-	return true
+	return nil
 }
 
 // answer leaves the outcome to the sending goroutine. It never waits.

@@ -42,6 +42,8 @@ type Options struct {
 	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
 	TailEvents int
 	TailBytes  int
+
+	clock func() time.Time // nil means time.Now
 }
 
 var (
@@ -114,6 +116,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	st, err := store.Open(store.Options{
 		Dir: o.Dir, FS: o.FS, Logger: o.Logger, CacheBytes: o.CacheBytes,
 		QueueLength: o.QueueLength, QueueBytes: o.QueueBytes, TailEvents: o.TailEvents, TailBytes: o.TailBytes,
+		Clock: o.clock,
 	})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"math"
-	"time"
 
 	"casebook/embedded/node/store"
 
@@ -221,7 +220,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(r.stream)},
 		}}})
 	}
-	now := time.Now()
+	now := r.store.Now()
 	first, last := uint64(st.First), uint64(st.Last)
 	if r.extended && at < first && !backwards {
 		if f := r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_FirstStreamPosition{FirstStreamPosition: first}}); f != nil {
@@ -292,7 +291,7 @@ func (r *reader) endOfStream(last uint64) *failure {
 func (r *reader) send(e *store.Record) *failure {
 	r.node.sent.Add(1)
 	if r.options.ResolveLinks && string(e.Type()) == store.LinkType {
-		target, err := r.store.Resolve(e, time.Now())
+		target, err := r.store.Resolve(e, r.store.Now())
 		if err != nil {
 			return storeFailure(err)
 		}

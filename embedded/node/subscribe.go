@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"casebook/embedded/node/store"
 
@@ -174,7 +173,7 @@ func (r *reader) subscribeStream() *failure {
 				return storeFailure(err)
 			}
 		}
-		now := time.Now()
+		now := r.store.Now()
 		for _, e := range r.records {
 			if e.IsTombstone() {
 				return streamDeleted(r.stream)

@@ -183,7 +183,7 @@ func (q *sequencer) decide(a *Append) Result {
 	if failure := q.store.Failure(); failure != nil {
 		return Result{Err: failure, Revision: -1}
 	}
-	now := time.Now()
+	now := q.store.Now()
 	if !a.Deadline.IsZero() && now.After(a.Deadline) {
 		return Result{Err: ErrDeadline, Revision: -1}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -37,6 +38,9 @@ type Options struct {
 	// expected revision is recognised. Default 65536.
 	RecentEvents int
 
+	// Clock gives the time of writing; nil means time.Now. Tests of ageing set it.
+	Clock func() time.Time
+
 	// unsafeNoSync leaves out the fsync: the negative control of the crash tests.
 	unsafeNoSync bool
 }
@@ -47,6 +51,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 64 << 20
@@ -234,6 +241,9 @@ func (s *Store) loadState() (state, error) {
 	}
 	return st, nil
 }
+
+// Now is the store's idea of the time.
+func (s *Store) Now() time.Time { return s.opts.Clock() }
 
 // Close stops taking appends, writes those that it had taken, and closes the files. Cursors and reads must have ended.
 func (s *Store) Close() error {
