@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/readmodels"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options of an API.
+type Options struct {
+	// Handler takes the commands.
+	Handler *commands.Handler
+	// Store answers the queries.
+	Store *readmodels.Store
+	// Tokens proves who asks.
+	Tokens *access.Tokens
+	// Logger takes the access log and every failure; nil for none.
+	Logger *slog.Logger
+	// Now is the server's clock; time.Now when nil.
+	Now func() time.Time
+	// Limits bound what requests may take; each zero field takes its default.
+	Limits Limits
+	// TokenLifetime is how long a token from a sign-in is good; eight hours, a working day, when 0.
+	TokenLifetime time.Duration
+	// Ready says whether the event log can be reached; nil leaves that check out.
+	Ready func(context.Context) error
+	// Build names the running program in the description and at /healthz.
+	Build string
+	// Registerer takes the metrics, and Gatherer gives all of the process's for /metrics. Where either is nil, the API
+	// has a registry of its own.
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+	// TrustedProxies may say in X-Forwarded-For from where a request comes; nobody else is believed.
+	TrustedProxies []netip.Prefix
+}
+
+// defaultTokenLifetime is a working day: who comes back the next day signs in again.
+const defaultTokenLifetime = 8 * time.Hour
+
+// API serves the product over HTTP. It is safe for concurrent use.
+type API struct {
+	handler  *commands.Handler
+	store    *readmodels.Store
+	tokens   *access.Tokens
+	logger   *slog.Logger
+	now      func() time.Time
+	limits   Limits
+	lifetime time.Duration
+	ready    func(context.Context) error
+	build    string
+
+	metrics  *metrics
+	verified *verifiedTokens
+	signIns  *signInLimit
+	inFlight gate
+	batches  gate
+	document []byte
+
+	public http.Handler
+	admin  http.Handler
+}
+
+// New returns the API with its routes and its description.
+func New(o Options) (*API, error) {
+	if o.Handler == nil || o.Store == nil || o.Tokens == nil {
+		return nil, errors.New("the API needs a command handler, a store of read models and tokens")
+	}
+	a := &API{handler: o.Handler, store: o.Store, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
+		lifetime: o.TokenLifetime, ready: o.Ready, build: o.Build}
+	if a.logger == nil {
+		a.logger = slog.New(slog.DiscardHandler)
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.lifetime == 0 {
+		a.lifetime = defaultTokenLifetime
+	}
+	if o.Registerer == nil || o.Gatherer == nil {
+		own := prometheus.NewRegistry()
+		o.Registerer, o.Gatherer = own, own
+	}
+	a.inFlight, a.batches = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight)
+	var err error
+	if a.metrics, err = newMetrics(o.Registerer, a.inFlight); err != nil {
+		return nil, fmt.Errorf("register the API's metrics: %w", err)
+	}
+	if a.verified, err = newVerifiedTokens(a.limits.VerifiedTokens); err != nil {
+		return nil, err
+	}
+	if a.signIns, err = newSignInLimit(a.limits); err != nil {
+		return nil, err
+	}
+	if a.document, err = OpenAPI(o.Build); err != nil {
+		return nil, err
+	}
+	if a.public, err = a.routes(o.TrustedProxies); err != nil {
+		return nil, err
+	}
+	a.admin = a.adminRoutes(o.Gatherer)
+	return a, nil
+}
+
+// Handler returns the public side: API, description, docs and health.
+func (a *API) Handler() http.Handler { return a.public }
+
+// Admin returns the operators' side: metrics, profiles and health. It asks nobody who they are and belongs on an address
+// that only operators reach.
+func (a *API) Admin() http.Handler { return a.admin }
+
+// routes builds the router out of the two catalogues.
+func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = clientAddress(proxies)
+	e.HTTPErrorHandler = a.unrouted
+
+	a.route(e, http.MethodPost, "/api/v1/commands/:command", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
+	a.route(e, http.MethodPost, `/api/v1/commands\:batch`, route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
+	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout}, a.postSignIn)
+	for _, q := range Queries() {
+		a.route(e, http.MethodGet, q.route(), route{action: q.Name, timeout: a.limits.RequestTimeout}, a.ask(q))
+	}
+	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
+	a.healthRoutes(e)
+	return e, a.docsRoutes(e)
+}

@@ -1,0 +1,161 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/labstack/echo/v4"
+)
+
+// authenticate proves who asks, and loads the grants that hold now. Its refusals are recorded in the security log.
+func (c *call) authenticate() error {
+	token := bearerToken(c.Request().Header.Get(echo.HeaderAuthorization))
+	user, ok := c.api.verified.lookUp(token, c.api.now())
+	if !ok {
+		var err error
+		if user, err = c.api.tokens.Verify(token); err != nil {
+			c.recordRefusal("", noScope, err)
+			return err
+		}
+		c.api.verified.remember(token, user, c.api.now())
+	}
+	// Whoever holds a good token may have been deactivated or may have lost roles since (21 CFR 11.10(g)).
+	principal, err := c.api.handler.Principal(c.ctx(), user)
+	if err != nil {
+		if isAccess(err) {
+			c.recordRefusal(user, noScope, err)
+		}
+		return err
+	}
+	c.principal = principal
+	return nil
+}
+
+// recordRefusal puts a refusal of access into the security log.
+func (c *call) recordRefusal(user domain.UserID, scope access.Scope, why error) {
+	c.api.handler.RecordRefusal(c.ctx(), commands.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace, Why: why})
+}
+
+// isAccess says whether the error refuses access, as opposed to any other refusal or a failure.
+func isAccess(err error) bool {
+	switch problemStatus(err) {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	}
+	return false
+}
+
+// bearerToken returns the token of an Authorization header, or nothing where the header has another form.
+func bearerToken(header string) string {
+	const scheme = "bearer "
+	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return ""
+	}
+	return strings.TrimSpace(header[len(scheme):])
+}
+
+// trustVerified is how long a token is taken as verified. It bounds how long a token of an identity provider outlives
+// the withdrawal of the key that signed it.
+const trustVerified = time.Minute
+
+// verifiedTokens remembers for a short while which tokens have been verified, by their hash: verifying costs more than
+// everything else about a small request, RS256 most of all. It says nothing about grants, which are loaded every time.
+type verifiedTokens struct {
+	cache *lru.Cache[[sha256.Size]byte, verifiedToken]
+}
+
+type verifiedToken struct {
+	user  domain.UserID
+	until time.Time
+}
+
+func newVerifiedTokens(size int) (*verifiedTokens, error) {
+	cache, err := lru.New[[sha256.Size]byte, verifiedToken](size)
+	if err != nil {
+		return nil, fmt.Errorf("remember up to %d verified tokens: %w", size, err)
+	}
+	return &verifiedTokens{cache: cache}, nil
+}
+
+func (v *verifiedTokens) lookUp(token string, now time.Time) (domain.UserID, bool) {
+	if token == "" {
+		return "", false
+	}
+	known, ok := v.cache.Get(sha256.Sum256([]byte(token)))
+	if !ok || !now.Before(known.until) {
+		return "", false
+	}
+	return known.user, true
+}
+
+// remember keeps a token that has just been verified, until it expires or trustVerified is over.
+func (v *verifiedTokens) remember(token string, user domain.UserID, now time.Time) {
+	until := now.Add(trustVerified)
+	expires, ok := expiryOf(token)
+	if !ok {
+		return
+	}
+	if expires.Before(until) {
+		until = expires
+	}
+	v.cache.Add(sha256.Sum256([]byte(token)), verifiedToken{user: user, until: until})
+}
+
+// expiryOf reads when a verified token expires. The fraction of a second is cut off, to the safe side.
+func expiryOf(token string) (time.Time, bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, false
+	}
+	var claims struct {
+		Expires float64 `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil || claims.Expires <= 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(claims.Expires), 0), true
+}
+
+// clientAddress says how a request's address is found: from the connection, or from what a trusted proxy reports.
+func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range proxies {
+		trust = append(trust, echo.TrustIPRange(&net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
+}
+
+// noScope is the scope of what belongs to no study.
+var noScope access.Scope
+
+// prefixOf returns the network of so many bits that an address is in; IPv4 addresses in IPv6 form stay whole.
+func prefixOf(address string, bits int) (string, error) {
+	parsed, err := netip.ParseAddr(address)
+	if err != nil {
+		return "", err
+	}
+	if parsed = parsed.Unmap().WithZone(""); parsed.Is4() {
+		return parsed.String(), nil
+	}
+	network, err := parsed.Prefix(bits)
+	return network.String(), err
+}

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"casebook/access"
+	"casebook/domain/refuse"
+
+	"github.com/labstack/echo/v4"
+)
+
+// call is one request on its way through the API. It is owned by the goroutine that serves it.
+type call struct {
+	echo.Context
+	api *API
+	// trace ties together the answer, the log lines and the recorded events of the request.
+	trace string
+	// pattern is the route as it is declared; unlike the path it holds no ids, so it may stand in logs and metrics.
+	pattern string
+	// action names what is asked for, in the security log.
+	action string
+	// principal is empty until the caller has been proven.
+	principal access.Principal
+	// code is the outcome, for the log.
+	code string
+}
+
+// route is what holds for all requests of a route.
+type route struct {
+	// action is the name in the security log, until a more exact one is known.
+	action string
+	// timeout bounds the request; none when 0.
+	timeout time.Duration
+	// gate bounds the requests of the route, besides the gate of all.
+	gate gate
+	// unbounded routes are answered even when all other requests are turned away.
+	unbounded bool
+}
+
+func (a *API) route(e *echo.Echo, method, pattern string, r route, serve func(*call) error) {
+	e.Add(method, pattern, func(c echo.Context) error {
+		a.serve(c, c.Path(), r, serve)
+		return nil
+	})
+}
+
+// unrouted answers what the router has no route for, in the way of all other answers.
+func (a *API) unrouted(err error, c echo.Context) {
+	answer := refuse.NotFound("not_found", "there is nothing at this address").Do("/openapi.json lists what there is")
+	pattern := "(none)"
+	var he *echo.HTTPError
+	if errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed {
+		answer = refuse.Malformed("method_not_allowed", "this address does not take %s", knownMethod(c.Request().Method)).
+			Do("the header Allow lists what it takes")
+		pattern = "(method)"
+	}
+	a.serve(c, pattern, route{action: "Unrouted", unbounded: true}, func(*call) error { return answer })
+}
+
+// serve is the one path of every request: trace, bounds, time-out, the work itself, the problem if there is one, and the
+// log line.
+func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) error) {
+	started := time.Now()
+	request := c.Request()
+	cl := &call{Context: c, api: a, pattern: pattern, action: r.action, trace: traceOf(request.Header.Get("Traceparent"))}
+	header := c.Response().Header()
+	header.Set("Trace-Id", cl.trace)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+	err := cl.bounded(r, work)
+	if err != nil {
+		cl.answerProblem(err)
+	}
+	cl.finish(started)
+}
+
+// bounded does the work within the bounds of the route. A panic becomes an error here, so that the gates are left and the
+// answer is a problem.
+func (c *call) bounded(r route, work func(*call) error) (err error) {
+	if !r.unbounded {
+		if err := c.api.inFlight.enter(); err != nil {
+			return err
+		}
+		defer c.api.inFlight.leave()
+		if err := r.gate.enter(); err != nil {
+			return err
+		}
+		defer r.gate.leave()
+	}
+	if r.timeout > 0 {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), r.timeout)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+	}
+	defer recovered(&err)
+	return work(c)
+}
+
+// recovered turns a panic into an error with its stack.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	}
+}
+
+func (c *call) ctx() context.Context { return c.Request().Context() }
+
+// answerProblem tells the caller about a refusal or failure, and the log about a failure in full.
+func (c *call) answerProblem(err error) {
+	p := c.problem(err)
+	c.code = p.Code
+	if c.Response().Committed {
+		c.api.logger.LogAttrs(c.ctx(), slog.LevelError, "an answer broke off", slog.String("route", c.pattern),
+			slog.String("traceId", c.trace), slog.Any("error", err))
+		return
+	}
+	header := c.Response().Header()
+	header.Del("Etag")
+	if err := p.write(c.Response()); err != nil {
+		c.api.logger.LogAttrs(c.ctx(), slog.LevelDebug, "a problem could not be sent", slog.String("traceId", c.trace), slog.Any("error", err))
+	}
+	if p.Status == statusClientGone {
+		c.Response().Status = statusClientGone
+	}
+}
+
+// problem describes an error to this caller, counts it, and logs a failure.
+func (c *call) problem(err error) Problem {
+	p := problemOf(c.ctx(), err)
+	p.Instance, p.TraceID = c.Request().URL.Path, c.trace
+	c.api.metrics.refused(p.Code)
+	if p.failed && p.Status != statusClientGone {
+		c.api.logger.LogAttrs(c.ctx(), slog.LevelError, "a request failed", slog.String("route", c.pattern), slog.String("action", c.action),
+			slog.String("user", string(c.principal.User)), slog.String("traceId", c.trace), slog.Any("error", err))
+	}
+	return p
+}
+
+// finish writes the access log and the metrics. Neither holds a path, a body or an address: those name patients.
+func (c *call) finish(started time.Time) {
+	took := time.Since(started)
+	response := c.Response()
+	method := knownMethod(c.Request().Method)
+	c.api.metrics.served(c.pattern, method, response.Status, took)
+	if !c.api.logger.Enabled(c.ctx(), slog.LevelInfo) {
+		return
+	}
+	c.api.logger.LogAttrs(c.ctx(), slog.LevelInfo, "request",
+		slog.String("method", method), slog.String("route", c.pattern), slog.String("action", c.action), slog.Int("status", response.Status),
+		slog.String("code", c.code), slog.Duration("took", took), slog.Int64("bytes", response.Size),
+		slog.String("user", string(c.principal.User)), slog.String("traceId", c.trace))
+}
+
+// knownMethod keeps invented methods out of logs and labels.
+func knownMethod(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "OTHER"
+}

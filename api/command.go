@@ -1,0 +1,89 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"casebook/commands"
+	"casebook/domain/refuse"
+
+	"github.com/labstack/echo/v4"
+)
+
+// keyHeader makes a command safe to send again: the same key gets the same answer.
+const keyHeader = "Idempotency-Key"
+
+// positionHeader carries a log position: in an answer the position that it has seen, in a query the one to wait for.
+const positionHeader = "Casebook-Position"
+
+// maxAppName bounds what is kept of the client's name in metadata.
+const maxAppName = 200
+
+// postCommand takes one command.
+func (a *API) postCommand(c *call) error {
+	name := c.Param("command")
+	declared, known := a.handler.Find(name)
+	if known = known && !declared.Internal(); known {
+		c.action = declared.Name()
+	}
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if !known {
+		return unknownCommand(name)
+	}
+	body, err := c.body(a.limits.CommandBytes)
+	if err != nil {
+		return c.commanded(c.action, err)
+	}
+	defer returnBuffer(body)
+	answer, err := a.handler.Do(c.ctx(), c.request(c.action, c.Request().Header.Get(keyHeader), body.Bytes()))
+	if err != nil {
+		return c.commanded(c.action, err)
+	}
+	a.metrics.commanded(c.action, "")
+	header := c.Response().Header()
+	header.Set("Etag", `"`+strconv.FormatInt(answer.Revision, 10)+`"`)
+	header.Set(positionHeader, strconv.FormatUint(answer.Position, 10))
+	return c.answer(http.StatusOK, answer)
+}
+
+// request describes a command of this call to its handler.
+func (c *call) request(name, key string, body []byte) commands.Request {
+	app := c.Request().UserAgent()
+	if len(app) > maxAppName {
+		app = app[:maxAppName]
+	}
+	return commands.Request{Name: name, Body: body, Key: key, Principal: c.principal, Address: c.RealIP(), App: app, TraceID: c.trace}
+}
+
+// commanded counts a command that was not accepted, and passes its error on.
+func (c *call) commanded(command string, err error) error {
+	c.api.metrics.commanded(command, problemOf(c.ctx(), err).Code)
+	return err
+}
+
+func unknownCommand(name string) error {
+	if len(name) > 80 {
+		name = name[:80] + "..."
+	}
+	return refuse.NotFound("unknown_command", "there is no command %q", name).Do("/openapi.json lists the commands")
+}
+
+// answer sends a value as JSON.
+func (c *call) answer(status int, value any) error {
+	b := borrowBuffer()
+	defer returnBuffer(b)
+	if err := encodeTo(b, value); err != nil {
+		return err
+	}
+	return c.Blob(status, echo.MIMEApplicationJSON, b.Bytes())
+}
+
+// encodeTo writes a value as JSON. Characters that mean something in HTML stay as they are: the answer is no page.
+func encodeTo(w interface{ Write([]byte) (int, error) }, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}

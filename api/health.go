@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// readinessTimeout bounds all checks together; whoever asks does so every few seconds.
+const readinessTimeout = 3 * time.Second
+
+// Health says that the process lives.
+type Health struct {
+	Status string `json:"status" enum:"ok" doc:"ok, or there would be no answer"`
+	Build  string `json:"build,omitempty" doc:"The running program"`
+}
+
+// Readiness says whether requests can be served well.
+type Readiness struct {
+	Ready  bool    `json:"ready" doc:"Whether every check passed"`
+	Checks []Check `json:"checks" doc:"The single checks"`
+}
+
+// Check is one check of readiness. It says no more than its name: the reason stands in the log.
+type Check struct {
+	Name string `json:"name" doc:"What is checked"`
+	OK   bool   `json:"ok" doc:"Whether it passed"`
+}
+
+func (a *API) getHealth(c *call) error {
+	return c.answer(http.StatusOK, Health{Status: "ok", Build: a.build})
+}
+
+// getReadiness answers 200 when every check passes and 503 otherwise, so that a load balancer sends requests elsewhere.
+func (a *API) getReadiness(c *call) error {
+	checks := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"event-log", a.ready},
+		{"states", a.statesFollowed},
+		{"views", a.store.Ping},
+		{"projections", a.projectionsRun},
+	}
+	answer, status := Readiness{Ready: true}, http.StatusOK
+	for _, check := range checks {
+		if check.run == nil {
+			continue
+		}
+		err := check.run(c.ctx())
+		answer.Checks = append(answer.Checks, Check{Name: check.name, OK: err == nil})
+		if err != nil {
+			answer.Ready, status = false, http.StatusServiceUnavailable
+			a.logger.WarnContext(c.ctx(), "not ready", "check", check.name, "error", err, "traceId", c.trace)
+		}
+	}
+	return c.answer(status, answer)
+}
+
+// statesFollowed asks only whether the log is followed now; it waits a moment for what is about to be.
+func (a *API) statesFollowed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return a.handler.Ready(ctx)
+}
+
+// adminRoutes serves what only operators may reach.
+func (a *API) adminRoutes(gatherer prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	e := echo.New()
+	e.HTTPErrorHandler = a.unrouted
+	a.healthRoutes(e)
+	mux.Handle("/", e)
+	return mux
+}
+
+func (a *API) healthRoutes(e *echo.Echo) {
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		a.route(e, method, "/healthz", route{action: "Health", unbounded: true}, a.getHealth)
+		a.route(e, method, "/readyz", route{action: "Ready", unbounded: true, timeout: readinessTimeout}, a.getReadiness)
+	}
+}
+
+// projectionsRun refuses readiness while a view has stopped: what it shows grows old without anybody noticing.
+func (a *API) projectionsRun(ctx context.Context) error {
+	checkpoints, err := a.store.Checkpoints(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range checkpoints {
+		if p.State == projectionStopped {
+			return fmt.Errorf("the view %s has stopped", p.View)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"time"
+
+	"casebook/domain/refuse"
+)
+
+// Limits bound what requests may take of the process. A zero field takes its default.
+type Limits struct {
+	// CommandBytes and BatchBytes bound bodies: 1 MiB and 8 MiB.
+	CommandBytes, BatchBytes int64
+	// BatchCommands bounds the commands of one batch: 500.
+	BatchCommands int
+	// BatchConcurrency is how many patients' commands of one batch run at a time: 16.
+	BatchConcurrency int
+	// InFlight bounds the requests that are served at a time, and BatchesInFlight the batches among them: 1024 and 32.
+	InFlight, BatchesInFlight int
+	// RequestTimeout and BatchTimeout bound the time that a request may take: 15 s and 60 s.
+	RequestTimeout, BatchTimeout time.Duration
+	// WaitForPosition bounds how long a query waits for the position that it names: 5 s.
+	WaitForPosition time.Duration
+	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 30 a minute, 10 at once.
+	SignInsPerMinute, SignInBurst int
+	// SignInAddresses bounds how many addresses are told apart: 10,000.
+	SignInAddresses int
+	// VerifiedTokens bounds how many tokens are remembered as verified: 20,000.
+	VerifiedTokens int
+}
+
+func (l Limits) orDefaults() Limits {
+	orDefault(&l.CommandBytes, 1<<20)
+	orDefault(&l.BatchBytes, 8<<20)
+	orDefault(&l.BatchCommands, 500)
+	orDefault(&l.BatchConcurrency, 16)
+	orDefault(&l.InFlight, 1024)
+	orDefault(&l.BatchesInFlight, 32)
+	orDefault(&l.RequestTimeout, 15*time.Second)
+	orDefault(&l.BatchTimeout, 60*time.Second)
+	orDefault(&l.WaitForPosition, 5*time.Second)
+	orDefault(&l.SignInsPerMinute, 30)
+	orDefault(&l.SignInBurst, 10)
+	orDefault(&l.SignInAddresses, 10_000)
+	orDefault(&l.VerifiedTokens, 20_000)
+	return l
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// gate lets a bounded number of requests in at a time. A request that finds it full is turned away at once: a queue
+// would only make it wait for an answer that it no longer needs.
+type gate chan struct{}
+
+func newGate(size int) gate { return make(gate, size) }
+
+// enter refuses with the code overloaded, or returns nil; then leave has to be called.
+func (g gate) enter() error {
+	if g == nil {
+		return nil
+	}
+	select {
+	case g <- struct{}{}:
+		return nil
+	default:
+		return refuse.Overload("overloaded", "the server has as many requests under way as it takes").
+			Do("send the same request again in a moment, with the same Idempotency-Key")
+	}
+}
+
+func (g gate) leave() {
+	if g != nil {
+		<-g
+	}
+}

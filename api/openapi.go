@@ -1,0 +1,337 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain/user"
+	"casebook/eventlog/catalog"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
+// running server.
+func OpenAPI(build string) (document []byte, err error) {
+	defer func() {
+		// The schema generator panics on types that it cannot describe; that is a mistake in a command or query.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("describe the API: %v", p)
+		}
+	}()
+	return json.MarshalIndent(newDescription(build).document, "", "  ")
+}
+
+// description is the document while it is built.
+type description struct {
+	document *huma.OpenAPI
+	schemas  *schemas
+	// events are the types of events by the package of their context.
+	events map[string][]event
+}
+
+type event struct {
+	name   string
+	goType reflect.Type
+}
+
+const (
+	tagSession    = "session"
+	tagQueries    = "queries"
+	tagOperations = "operations"
+	mediaJSON     = "application/json"
+)
+
+func newDescription(build string) *description {
+	d := &description{events: map[string][]event{}}
+	names := map[reflect.Type]string{}
+	for _, s := range catalog.New().Schemas() {
+		t := s.GoType()
+		names[t] = s.Name
+		d.events[t.PkgPath()] = append(d.events[t.PkgPath()], event{name: s.Name, goType: t})
+	}
+	d.schemas = newSchemas(names)
+	d.document = &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{Title: "Casebook", Version: orDev(build), Description: introduction,
+			License: &huma.License{Name: "See LICENSE"}},
+		Servers: []*huma.Server{{URL: "/", Description: "This server"}},
+		Components: &huma.Components{
+			Schemas:   d.schemas,
+			Responses: map[string]*huma.Response{},
+			SecuritySchemes: map[string]*huma.SecurityScheme{bearerScheme: {Type: "http", Scheme: "bearer", BearerFormat: "JWT",
+				Description: "A token from /api/v1/sign-in, or of the identity provider that this server trusts"}},
+		},
+		Security: []map[string][]string{{bearerScheme: {}}},
+	}
+	d.problems()
+	d.session()
+	d.commands()
+	for _, q := range Queries() {
+		d.query(q)
+	}
+	d.operations()
+	return d
+}
+
+const bearerScheme = "bearer"
+
+const introduction = `The backend on which a clinical trial runs. Commands change it, each in one request and with one answer;
+queries read views of what was recorded.
+
+A command is safe to send again with the same ` + "`Idempotency-Key`" + `: it gets the same answer and is recorded once. Its answer
+names a log position; a query with the header ` + "`Casebook-Position`" + ` waits until its view has seen it.
+
+Errors are problem details (RFC 9457). Programs should look at ` + "`code`" + `, which is stable.`
+
+func orDev(build string) string {
+	if build == "" {
+		return "dev"
+	}
+	return build
+}
+
+// problemStatuses are the statuses that requests can have besides 200, with what they mean.
+var problemStatuses = []struct {
+	status int
+	name   string
+	means  string
+}{
+	{http.StatusBadRequest, "Malformed", "The request cannot be understood; it would be refused in any state"},
+	{http.StatusUnauthorized, "Unauthenticated", "Who asks is not proven"},
+	{http.StatusForbidden, "Forbidden", "No grant of the caller allows it here"},
+	{http.StatusNotFound, "NotFound", "What the request names does not exist"},
+	{http.StatusConflict, "WrongState", "The present state does not allow it, or changed meanwhile"},
+	{http.StatusRequestEntityTooLarge, "TooLarge", "The body is too large"},
+	{http.StatusUnsupportedMediaType, "WrongContentType", "The body is not declared as JSON"},
+	{http.StatusUnprocessableEntity, "Rule", "A rule of the protocol, of a regulation or of the instrument forbids it"},
+	{http.StatusTooManyRequests, "TooMany", "Too many requests; Retry-After says when to come back"},
+	{http.StatusInternalServerError, "Failure", "Something broke on the server's side; the trace id finds it in the log"},
+	{http.StatusServiceUnavailable, "Overloaded", "The server protects itself, or a store cannot be reached; Retry-After says when to come back"},
+	{http.StatusGatewayTimeout, "Timeout", "The request took too long; whether it was done is not known"},
+}
+
+func (d *description) problems() {
+	problem := d.schemas.Schema(reflect.TypeFor[Problem](), true, "")
+	for _, p := range problemStatuses {
+		r := &huma.Response{Description: p.means, Headers: traceHeader(),
+			Content: map[string]*huma.MediaType{problemType: {Schema: problem}}}
+		if p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests {
+			r.Headers["Retry-After"] = &huma.Param{Description: "Seconds to wait", Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0)}}
+		}
+		d.document.Components.Responses[p.name] = r
+	}
+}
+
+func traceHeader() map[string]*huma.Param {
+	return map[string]*huma.Param{"Trace-Id": {Description: "The id to find the request by in the server's log",
+		Schema: &huma.Schema{Type: huma.TypeString, Pattern: "^[0-9a-f]{32}$"}}}
+}
+
+// responses are those of an operation: its answer, and the problems that it can have.
+func (d *description) responses(answer *huma.Response, statuses ...int) map[string]*huma.Response {
+	all := map[string]*huma.Response{"200": answer}
+	for _, p := range problemStatuses {
+		if slices.Contains(statuses, p.status) {
+			all[strconv.Itoa(p.status)] = &huma.Response{Ref: "#/components/responses/" + p.name}
+		}
+	}
+	return all
+}
+
+// always are the problems that every operation can have.
+var always = []int{http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
+func (d *description) jsonAnswer(t reflect.Type, means string) *huma.Response {
+	return &huma.Response{Description: means, Headers: traceHeader(),
+		Content: map[string]*huma.MediaType{mediaJSON: {Schema: d.schemas.Schema(t, true, "")}}}
+}
+
+func (d *description) jsonBody(t reflect.Type, example any) *huma.RequestBody {
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaJSON: {Schema: d.schemas.Schema(t, true, ""), Example: example}}}
+}
+
+func (d *description) session() {
+	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagSession, Description: "Signing in"})
+	d.document.AddOperation(&huma.Operation{
+		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
+		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
+		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), map[string]any{"user": "nurse.weber", "password": "a long pass phrase"}),
+		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+		Security: []map[string][]string{},
+	})
+}
+
+// commandStatuses are the problems that a command can have.
+var commandStatuses = append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
+	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, always...)
+
+func (d *description) commands() {
+	seen := map[string]bool{}
+	for _, c := range commands.All() {
+		if c.Internal() {
+			continue
+		}
+		path := c.Body().PkgPath()
+		context := path[strings.LastIndex(path, "/")+1:]
+		if !seen[context] {
+			seen[context] = true
+			d.document.Tags = append(d.document.Tags, &huma.Tag{Name: context, Description: "Commands of the context " + context})
+		}
+		summary := summaryOf(c.Name())
+		d.document.AddOperation(&huma.Operation{
+			OperationID: c.Name(), Method: http.MethodPost, Path: "/api/v1/commands/" + c.Name(), Tags: []string{context},
+			Summary: summary, Description: summary + ". " + openTo(c.OpenTo(), " in the scope that the command touches") +
+				" A 200 means that the events are durable.",
+			Parameters:  []*huma.Param{keyParameter()},
+			RequestBody: d.jsonBody(c.Body(), exampleOf(c.Name(), c.Body(), d.schemas)),
+			Responses:   d.responses(d.commandAnswer(context, path), commandStatuses...),
+		})
+	}
+	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: "batch", Description: "Many commands in one request"})
+	d.document.AddOperation(&huma.Operation{
+		OperationID: "Batch", Method: http.MethodPost, Path: "/api/v1/commands:batch", Tags: []string{"batch"},
+		Summary: "Send commands that were kept while a device was offline",
+		Description: "Each command is answered by itself, in the batch's order, with the status that it would have had alone. The commands of one patient " +
+			"run one after another; those of different patients may run at the same time. A command that is not about a patient waits for all before it.",
+		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": "SubmitDiary",
+			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": exampleOf("SubmitDiary", nil, d.schemas)}}}),
+		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[BatchAnswer](), "One answer for each command"),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
+	})
+}
+
+func keyParameter() *huma.Param {
+	return &huma.Param{Name: keyHeader, In: "header", Description: "Makes the command safe to send again: the same key gets the same answer. Use a new one for every command.",
+		Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(200)}, Example: "0b6e2f5c-5f0f-4d6e-9d42-7f5b1c9d2a10"}
+}
+
+// commandAnswer describes the answer to commands of a context with the events that the context can record.
+func (d *description) commandAnswer(context, path string) *huma.Response {
+	name := strings.ToUpper(context[:1]) + context[1:] + "CommandAnswer"
+	if _, known := d.schemas.byName[name]; !known {
+		answer := *d.schemas.Schema(reflect.TypeFor[commands.Answer](), false, "")
+		properties := map[string]*huma.Schema{}
+		for field, s := range answer.Properties {
+			properties[field] = s
+		}
+		properties["events"] = &huma.Schema{Type: huma.TypeArray, Description: answer.Properties["events"].Description, Items: d.anyEventOf(path)}
+		answer.Properties = properties
+		d.schemas.byName[name], d.schemas.types[name] = &answer, nil
+	}
+	headers := traceHeader()
+	headers["Etag"] = &huma.Param{Description: "The stream's revision after the command", Schema: &huma.Schema{Type: huma.TypeString}}
+	headers[positionHeader] = &huma.Param{Description: "Log position of the last event", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}}
+	return &huma.Response{Description: "Recorded, or found recorded under the same key", Headers: headers,
+		Content: map[string]*huma.MediaType{mediaJSON: {Schema: &huma.Schema{Ref: schemaPrefix + name}}}}
+}
+
+// anyEventOf describes an answered event of the context: its type tells what its data are.
+func (d *description) anyEventOf(path string) *huma.Schema {
+	generic := d.schemas.Schema(reflect.TypeFor[commands.AnsweredEvent](), false, "")
+	var kinds []*huma.Schema
+	for _, e := range d.events[path] {
+		data := d.schemas.Schema(e.goType, true, "")
+		if e.goType == reflect.TypeFor[user.PasswordSet]() {
+			data = &huma.Schema{Type: "null", Description: "A digest is never shown"}
+		}
+		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.name, Properties: map[string]*huma.Schema{
+			"id": generic.Properties["id"], "revision": generic.Properties["revision"],
+			"type": {Type: huma.TypeString, Enum: []any{e.name}, Description: generic.Properties["type"].Description},
+			"data": data,
+		}})
+	}
+	return &huma.Schema{OneOf: kinds}
+}
+
+func (d *description) query(q Query) {
+	if !slices.ContainsFunc(d.document.Tags, func(t *huma.Tag) bool { return t.Name == tagQueries }) {
+		d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagQueries, Description: "Views of what was recorded"})
+	}
+	statuses := append([]int{http.StatusBadRequest, http.StatusUnauthorized}, always...)
+	if q.Reach != ReachSelf {
+		statuses = append(statuses, http.StatusForbidden)
+	}
+	var parameters []*huma.Param
+	for _, p := range q.Parameters {
+		parameters = append(parameters, p.described())
+		if p.In == inPath {
+			statuses = append(statuses, http.StatusNotFound)
+		}
+	}
+	if q.view != "" {
+		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
+			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
+	}
+	parameters = append(parameters, &huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "An ETag that was answered before; 304 when it still holds"})
+	answer := d.jsonAnswer(q.Answer, q.Summary)
+	answer.Headers["Etag"] = &huma.Param{Description: "Tag of the answer", Schema: &huma.Schema{Type: huma.TypeString}}
+	responses := d.responses(answer, statuses...)
+	responses["304"] = &huma.Response{Description: "The answer has not changed"}
+	d.document.AddOperation(&huma.Operation{
+		OperationID: q.Name, Method: http.MethodGet, Path: q.Path, Tags: []string{tagQueries}, Summary: q.Summary,
+		Description: strings.TrimSpace(q.Doc + " " + q.openTo()), Parameters: parameters, Responses: responses,
+	})
+}
+
+func (q Query) openTo() string {
+	switch q.Reach {
+	case ReachSelf:
+		return "Open to everybody who has signed in."
+	case ReachAnywhere:
+		return openTo(q.OpenTo, "")
+	case ReachSites:
+		return openTo(q.OpenTo, " in the study; roles that are bound to sites see those sites alone")
+	case ReachPatient:
+		return openTo(q.OpenTo, " for the patient")
+	case ReachStudy:
+		return openTo(q.OpenTo, " in the study, or at the site that is asked for; roles that are bound to sites have to name one")
+	}
+	return ""
+}
+
+func openTo(p access.Permission, where string) string {
+	roles := make([]string, 0, len(p))
+	for _, r := range p {
+		if word := string(r); !slices.Contains(roles, word) && word != "system" {
+			roles = append(roles, word)
+		}
+	}
+	return "Open to " + strings.Join(roles, ", ") + where + "."
+}
+
+func (p Parameter) described() *huma.Param {
+	s := &huma.Schema{Type: huma.TypeString, Pattern: p.Pattern}
+	if p.Max > 0 {
+		s = &huma.Schema{Type: huma.TypeInteger, Minimum: new(float64(p.Min)), Maximum: new(float64(p.Max)), Default: p.Default}
+	}
+	for _, v := range p.Enum {
+		s.Enum = append(s.Enum, v)
+	}
+	described := &huma.Param{Name: p.Name, In: p.In, Description: p.Doc, Required: p.In == inPath, Schema: s}
+	if p.Example != "" {
+		described.Example = p.Example
+	}
+	return described
+}
+
+func (d *description) operations() {
+	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagOperations, Description: "Health of the process"})
+	d.document.AddOperation(&huma.Operation{OperationID: "Health", Method: http.MethodGet, Path: "/healthz", Tags: []string{tagOperations},
+		Summary: "Whether the process lives", Description: "Answers as long as the process serves requests.", Security: []map[string][]string{},
+		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Health](), "It lives"))})
+	ready := d.responses(d.jsonAnswer(reflect.TypeFor[Readiness](), "Requests can be served well"))
+	ready["503"] = d.jsonAnswer(reflect.TypeFor[Readiness](), "A check does not pass")
+	d.document.AddOperation(&huma.Operation{OperationID: "Ready", Method: http.MethodGet, Path: "/readyz", Tags: []string{tagOperations},
+		Summary: "Whether requests can be served well", Description: "Checks the event log, the followed states, the views and what fills them.",
+		Security: []map[string][]string{}, Responses: ready})
+}

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/localtime"
+	"casebook/domain/patient"
+	"casebook/domain/user"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+const schemaPrefix = "#/components/schemas/"
+
+// schemas is the registry of the description's schemas. It differs from huma's own in that the domain's words (ids,
+// dates, answers) have schemas that say more than their Go kind, and in that types of the same name in two contexts keep
+// apart.
+type schemas struct {
+	byName map[string]*huma.Schema
+	types  map[string]reflect.Type
+	// names holds the stable names of events, which are better known than those of their Go types.
+	names map[reflect.Type]string
+}
+
+func newSchemas(names map[reflect.Type]string) *schemas {
+	return &schemas{byName: map[string]*huma.Schema{}, types: map[string]reflect.Type{}, names: names}
+}
+
+// Schema implements huma.Registry: structs become components, everything else stands in its place.
+func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if word, ok := words[t]; ok {
+		return word()
+	}
+	if t.Kind() != reflect.Struct {
+		plain := huma.SchemaFromType(s, t)
+		if plain != nil {
+			plain.Nullable = false // our answers have empty arrays where there is nothing
+		}
+		return plain
+	}
+	name := s.nameOf(t)
+	if _, known := s.byName[name]; !known {
+		s.byName[name], s.types[name] = &huma.Schema{}, t // first the name, for types that hold themselves
+		s.byName[name] = huma.SchemaFromType(s, t)
+	}
+	if allowRef {
+		return &huma.Schema{Ref: schemaPrefix + name}
+	}
+	return s.byName[name]
+}
+
+// nameOf names a type in the description: commands and events by their own names, other types by theirs, with the
+// context before it where the bare name would say little or is taken: StudyProtocol.
+func (s *schemas) nameOf(t reflect.Type) string {
+	if name, ok := s.names[t]; ok {
+		return name
+	}
+	path := t.PkgPath()
+	context := path[strings.LastIndex(path, "/")+1:]
+	name := genericName.Replace(t.Name())
+	long := strings.ToUpper(context[:1]) + context[1:] + name
+	taken := s.types[name] != nil && s.types[name] != t
+	if taken || strings.Contains(path, "/domain/") && !commandTypes[t] && !strings.HasPrefix(strings.ToLower(name), context) {
+		if s.types[long] != nil && s.types[long] != t {
+			panic(fmt.Sprintf("the types %v and %v are both described as %s", t, s.types[long], long))
+		}
+		return long
+	}
+	return name
+}
+
+// genericName makes a name of a generic type's.
+var genericName = strings.NewReplacer("[", "Of", "]", "", "casebook/", "", "readmodels.", "", "/", "", ".", "", ",", "And")
+
+// commandTypes are the bodies of commands; their bare names are known.
+var commandTypes = func() map[reflect.Type]bool {
+	types := map[reflect.Type]bool{}
+	for _, c := range commands.All() {
+		types[c.Body()] = true
+	}
+	return types
+}()
+
+// SchemaFromRef implements huma.Registry.
+func (s *schemas) SchemaFromRef(ref string) *huma.Schema {
+	return s.byName[strings.TrimPrefix(ref, schemaPrefix)]
+}
+
+// TypeFromRef implements huma.Registry.
+func (s *schemas) TypeFromRef(ref string) reflect.Type {
+	return s.types[strings.TrimPrefix(ref, schemaPrefix)]
+}
+
+// Map implements huma.Registry.
+func (s *schemas) Map() map[string]*huma.Schema { return s.byName }
+
+// RegisterTypeAlias implements huma.Registry; the description has no aliases.
+func (s *schemas) RegisterTypeAlias(reflect.Type, reflect.Type) {}
+
+// MarshalJSON writes the components.
+func (s *schemas) MarshalJSON() ([]byte, error) { return json.Marshal(s.byName) }
+
+// words are the schemas of the domain's words. Each call makes a new one, because fields add their own text to it.
+var words = map[reflect.Type]func() *huma.Schema{
+	reflect.TypeFor[domain.StudyID]():            text(namePattern, "PAIN1"),
+	reflect.TypeFor[domain.SiteID]():             text(namePattern, "DE-01"),
+	reflect.TypeFor[domain.PatientID]():          text(patientPattern, "PAIN1.S-0001"),
+	reflect.TypeFor[domain.UserID]():             text(`^[a-z0-9][a-z0-9._@-]{0,63}$`, "nurse.weber"),
+	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
+	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),
+	reflect.TypeFor[instrument.ID]():             text("", "pain-diary"),
+	reflect.TypeFor[instrument.ItemID]():         text("", "worst"),
+	reflect.TypeFor[user.Role]():                 oneOf(user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin),
+	reflect.TypeFor[patient.Sex]():               oneOf(patient.Female, patient.Male, patient.SexUnknown, patient.Undifferentiated),
+	reflect.TypeFor[instrument.Severity]():       oneOf(instrument.SeverityWatch, instrument.SeverityUrgent),
+	reflect.TypeFor[diary.Answers]():             answers,
+	reflect.TypeFor[map[instrument.ItemID]any](): answers,
+	reflect.TypeFor[localtime.Day](): func() *huma.Schema {
+		return &huma.Schema{Type: huma.TypeInteger, Description: "Days since 1970-01-01"}
+	},
+}
+
+const (
+	namePattern    = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+	patientPattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}\.[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+)
+
+func text(pattern, example string) func() *huma.Schema {
+	return func() *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Examples: []any{example}}
+	}
+}
+
+func formatted(format, example string) func() *huma.Schema {
+	return func() *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Format: format, Examples: []any{example}}
+	}
+}
+
+func oneOf[T ~string](values ...T) func() *huma.Schema {
+	return func() *huma.Schema {
+		s := &huma.Schema{Type: huma.TypeString}
+		for _, v := range values {
+			s.Enum = append(s.Enum, string(v))
+		}
+		return s
+	}
+}
+
+// answers are by item: a number, true or false, or a text, as the item's type says; null for an item that is cleared.
+func answers() *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject,
+		AdditionalProperties: &huma.Schema{AnyOf: []*huma.Schema{
+			{Type: huma.TypeNumber}, {Type: huma.TypeBoolean}, {Type: huma.TypeString}, {Type: "null"},
+		}},
+		Examples: []any{map[string]any{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}},
+	}
+}
