@@ -12,6 +12,20 @@ type RegisterUser struct {
 	PasswordDigest string `json:"-"`
 }
 
+// ChangePassword sets a new password. It opens a locked account again when an administrator sends it.
+type ChangePassword struct {
+	User domain.UserID `json:"user" doc:"The user"`
+	// Password is digested before the decision sees it (see PasswordDigest).
+	Password string `json:"password" minLength:"12" maxLength:"200" doc:"At least 12 characters"`
+	// PasswordDigest is the argon2id digest, set by the handler from Password.
+	PasswordDigest string `json:"-"`
+}
+
+// SignIn is an attempt to sign in; whether the password was right is a fact beside it.
+type SignIn struct {
+	User domain.UserID `json:"user" doc:"The user"`
+}
+
 // GrantRole gives a role in a scope.
 type GrantRole struct {
 	User  domain.UserID `json:"user" doc:"The user"`

@@ -48,6 +48,11 @@ type Locked struct {
 	User domain.UserID `json:"user"`
 }
 
+// Unlocked says that an administrator has opened a locked account again, with a new password.
+type Unlocked struct {
+	User domain.UserID `json:"user"`
+}
+
 // Deactivated ends an account for good.
 type Deactivated struct {
 	User   domain.UserID `json:"user"`
@@ -61,6 +66,7 @@ func (RoleRevoked) userEvent()  {}
 func (SignedIn) userEvent()     {}
 func (SignInFailed) userEvent() {}
 func (Locked) userEvent()       {}
+func (Unlocked) userEvent()     {}
 func (Deactivated) userEvent()  {}
 
 // Role is what a person does in a trial.

@@ -1,0 +1,101 @@
+// Command casebook is the backend on which a clinical trial runs: the server, the embedded stores, and the tools of
+// those who keep it. `casebook demo` shows all of it on one machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line; every flag can also be given as CASEBOOK_... in the environment, or in a JSON file.
+type cli struct {
+	Config kong.ConfigFlag `help:"JSON file with values for flags, by their names." type:"existingfile"`
+
+	Demo        demoCommand        `cmd:"" help:"Start everything embedded, build a study, let simulated patients live through it, and keep serving."`
+	Serve       serveCommand       `cmd:"" help:"Run the server, on embedded stores or on real ones."`
+	Node        nodeCommand        `cmd:"" help:"Run the embedded event store alone, for any EventStoreDB client."`
+	Users       usersCommand       `cmd:"" help:"Keep accounts and grants, such as the first administrator's."`
+	Token       tokenCommand       `cmd:"" help:"Print a bearer token for scripts."`
+	Projections projectionsCommand `cmd:"" help:"Look after the read models."`
+	Bench       benchCommand       `cmd:"" help:"Put the load on it that it exists for, and report."`
+	Openapi     openapiCommand     `cmd:"" help:"Print the OpenAPI description of the HTTP API."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// Exit codes of the command line.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// streams are where a command prints: results to out, everything else to err.
+type streams struct{ out, err io.Writer }
+
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c, kong.Name("casebook"),
+		kong.Description("The backend on which a clinical trial runs: commands in, an append-only log of events, views out."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("CASEBOOK"), kong.Configuration(kong.JSON),
+		kong.Writers(out, errOut), kong.Exit(func(code int) { exited = code }))
+	if err != nil {
+		fmt.Fprintln(errOut, "casebook:", err)
+		return exitFailure
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help has been answered
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintln(errOut, "casebook:", err)
+		fmt.Fprintln(errOut, "casebook --help lists the commands and their flags")
+		return exitUsage
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(streams{out: out, err: errOut}); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(errOut, "casebook:", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, buildID())
+	return err
+}
+
+// version is set when a release is built: -ldflags "-X main.version=v1.2.3".
+var version = "dev"
+
+// buildID names the running program; it stands in the metadata of every event that it writes.
+func buildID() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return version + "+" + s.Value[:12]
+		}
+	}
+	return version
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"casebook/access"
+	"casebook/api"
+	"casebook/commands"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+	"casebook/sagas"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+)
+
+// serverFlags are those of everything that serves.
+type serverFlags struct {
+	Stores storeFlags `embed:""`
+	HTTP   string     `name:"http" help:"Address of the API and its pages." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Admin  string     `help:"Address of metrics and profiles; keep it private." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	Roles  []string   `help:"What this process does: api, projections, sagas. Several processes can share the work." default:"api,projections,sagas" enum:"api,projections,sagas"`
+
+	KeyFile      string `help:"Key that signs our own tokens; made in --data when not given. All processes with the role api need the same." type:"path" placeholder:"FILE"`
+	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
+	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must name."`
+	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must name." default:"casebook"`
+
+	Log logFlags `embed:"" prefix:"log-"`
+}
+
+type serveCommand struct {
+	serverFlags
+}
+
+// Run serves until ctx ends, and then lets running requests finish.
+func (c serveCommand) Run(ctx context.Context, s streams) error {
+	server, err := start(ctx, c.serverFlags, c.Log.logger(s.err))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "API:    http://%s (description at /docs)\nadmin:  http://%s/metrics\nevents: %s\nviews:  %s\n",
+		server.httpAddress, server.adminAddress, server.stores.eventStoreURL, server.stores.mongoURL)
+	return server.wait()
+}
+
+// server is a running process: its stores and its parts.
+type server struct {
+	stores                    *stores
+	log                       *eventlog.Log
+	views                     *readmodels.Store
+	handler                   *commands.Handler
+	tokens                    *access.Tokens
+	httpAddress, adminAddress string
+
+	stop  context.CancelFunc
+	parts *errgroup.Group
+}
+
+// startTimeout bounds how long stores may take to answer at start-up.
+const startTimeout = 60 * time.Second
+
+// start opens the stores and starts the parts that the roles name. They run until ctx ends or one of them fails.
+func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, err error) {
+	slog.SetDefault(logger)
+	s := &server{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	roles := map[string]bool{}
+	for _, r := range f.Roles {
+		roles[r] = true
+	}
+	httpListener, adminListener, err := f.listen(roles["api"])
+	if err != nil {
+		return nil, err
+	}
+	closeListeners := func() {
+		_ = adminListener.Close()
+		if httpListener != nil {
+			_ = httpListener.Close()
+		}
+	}
+	if err := s.connect(ctx, f, roles, logger); err != nil {
+		closeListeners()
+		return nil, err
+	}
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	engine := projections.NewEngine(projections.Options{Log: s.log, Store: s.views, Logger: logger, Registerer: registry})
+	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
+		Registerer: registry, Gatherer: registry, Ready: s.ready})
+	if err != nil {
+		closeListeners()
+		return nil, err
+	}
+
+	run, stop := context.WithCancel(ctx)
+	s.stop = stop
+	group, run := errgroup.WithContext(run)
+	s.parts = group
+	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
+	group.Go(func() error { return part("admin server", api.Serve(run, adminListener, web.Admin())) })
+	if roles["projections"] {
+		group.Go(func() error { return part("projections", engine.Run(run)) })
+	}
+	if roles["sagas"] {
+		enrolment := sagas.Runner{Process: sagas.Enrollment, Log: s.log, Handler: s.handler, Logger: logger}
+		followUp := sagas.DiaryFollowUp{Log: s.log, Handler: s.handler, Logger: logger}
+		group.Go(func() error { return part("enrolment process", enrolment.Run(run)) })
+		group.Go(func() error { return part("diary follow-up", followUp.Run(run)) })
+	}
+	s.adminAddress = adminListener.Addr().String()
+	if roles["api"] {
+		s.httpAddress = httpListener.Addr().String()
+		group.Go(func() error { return part("API server", api.Serve(run, httpListener, web.Handler())) })
+	}
+	readyCtx, cancel := context.WithTimeout(run, startTimeout)
+	defer cancel()
+	if err := s.handler.Ready(readyCtx); err != nil {
+		return nil, err
+	}
+	logger.Info("casebook is serving", "build", buildID(), "http", s.httpAddress, "admin", s.adminAddress, "roles", f.Roles)
+	return s, nil
+}
+
+// listen takes the ports first, so that a taken one is known before anything else is touched.
+func (f serverFlags) listen(withAPI bool) (httpListener, adminListener net.Listener, err error) {
+	if withAPI {
+		if httpListener, err = net.Listen("tcp", f.HTTP); err != nil {
+			return nil, nil, fmt.Errorf("cannot listen on %s; choose another address with --http: %w", f.HTTP, err)
+		}
+	}
+	if adminListener, err = net.Listen("tcp", f.Admin); err != nil {
+		if httpListener != nil {
+			_ = httpListener.Close()
+		}
+		return nil, nil, fmt.Errorf("cannot listen on %s; choose another address with --admin: %w", f.Admin, err)
+	}
+	return httpListener, adminListener, nil
+}
+
+func (s *server) connect(ctx context.Context, f serverFlags, roles map[string]bool, logger *slog.Logger) (err error) {
+	if s.stores, err = f.Stores.open(ctx, true, logger); err != nil {
+		return err
+	}
+	connect, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if s.log, err = eventlog.Connect(connect, eventlog.Options{URL: s.stores.eventStoreURL, Registry: catalog.New(), Logger: logger}); err != nil {
+		return err
+	}
+	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase); err != nil {
+		return err
+	}
+	keyFile := f.KeyFile
+	if keyFile == "" {
+		keyFile = f.Stores.keyFile()
+	}
+	if s.tokens, err = loadTokens(keyFile); err != nil {
+		return err
+	}
+	if f.JWKSURL != "" {
+		if err := s.tokens.TrustProvider(ctx, f.JWKSURL, f.JWKSIssuer, f.JWKSAudience); err != nil {
+			return err
+		}
+	}
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Build: buildID(), Logger: logger})
+	return nil
+}
+
+// ready says whether requests can be served well.
+func (s *server) ready(ctx context.Context) error {
+	if err := s.log.Ping(ctx); err != nil {
+		return fmt.Errorf("event store: %w", err)
+	}
+	return s.handler.Ready(ctx)
+}
+
+// part names the part that failed.
+func part(name string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// wait returns when all parts have ended, and closes what they ran on.
+func (s *server) wait() error {
+	return errors.Join(s.parts.Wait(), s.close())
+}
+
+func (s *server) close() error {
+	var errs []error
+	if s.stop != nil {
+		s.stop()
+		errs = append(errs, s.parts.Wait())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.views != nil {
+		closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		errs = append(errs, s.views.Close(closing))
+	}
+	if s.stores != nil {
+		errs = append(errs, s.stores.close())
+	}
+	return errors.Join(errs...)
+}

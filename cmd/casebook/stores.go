@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"casebook/embedded/mongo"
+	"casebook/embedded/node"
+)
+
+// storeFlags say which stores to run on: real ones by their addresses, embedded ones in a directory.
+type storeFlags struct {
+	Data          string `help:"Directory of the embedded stores and of the token key." default:"casebook-data" type:"path"`
+	Eventstore    string `help:"Address of a real event store, esdb://... The embedded one runs when it is not given." placeholder:"URL"`
+	Mongo         string `help:"Address of a real MongoDB, mongodb://... The embedded one runs when it is not given." placeholder:"URL"`
+	MongoDatabase string `help:"Database of the read models." default:"casebook"`
+	NodeListen    string `help:"Address of the embedded event store." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
+	MongoListen   string `help:"Address of the embedded MongoDB." default:"127.0.0.1:27017" placeholder:"HOST:PORT"`
+}
+
+// stores are the addresses to connect to, and the embedded stores that have to be closed.
+type stores struct {
+	eventStoreURL, mongoURL string
+	node                    *node.Node
+	mongo                   *mongo.Server
+}
+
+func (f storeFlags) keyFile() string { return filepath.Join(f.Data, "token.key") }
+
+// open starts the embedded stores that are needed. A port that is taken is named with the flag that moves it.
+func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logger) (*stores, error) {
+	s := &stores{eventStoreURL: f.Eventstore, mongoURL: f.Mongo}
+	if s.eventStoreURL == "" {
+		n, err := openNode(ctx, filepath.Join(f.Data, "eventstore"), f.NodeListen, "--node-listen", logger)
+		if err != nil {
+			return nil, err
+		}
+		s.node, s.eventStoreURL = n, n.ConnectionString()
+	}
+	if s.mongoURL == "" && needMongo {
+		m, err := mongo.Open(ctx, mongo.Options{Dir: filepath.Join(f.Data, "mongo"), Listen: f.MongoListen, Logger: logger})
+		if err != nil {
+			return nil, errors.Join(nameFlag(err, mongo.ErrListen, f.MongoListen, "--mongo-listen"), s.close())
+		}
+		s.mongo, s.mongoURL = m, m.ConnectionString()
+	}
+	return s, nil
+}
+
+func openNode(ctx context.Context, dir, listen, flag string, logger *slog.Logger) (*node.Node, error) {
+	n, err := node.Open(ctx, node.Options{Dir: dir, Listen: listen, Logger: logger})
+	return n, nameFlag(err, node.ErrListen, listen, flag)
+}
+
+// nameFlag says of an address that cannot be listened on which flag gives another.
+func nameFlag(err, listenErr error, address, flag string) error {
+	if errors.Is(err, listenErr) {
+		return fmt.Errorf("cannot listen on %s; choose another address with %s: %w", address, flag, err)
+	}
+	return err
+}
+
+func (s *stores) close() error {
+	var errs []error
+	if s.mongo != nil {
+		errs = append(errs, s.mongo.Close())
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/user"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+
+	"golang.org/x/term"
+)
+
+type usersCommand struct {
+	Add    usersAddCommand    `cmd:"" help:"Register a user, for instance the first administrator with --role admin."`
+	Grant  usersGrantCommand  `cmd:"" help:"Give a user a role."`
+	Revoke usersRevokeCommand `cmd:"" help:"Take a role from a user."`
+	List   usersListCommand   `cmd:"" help:"List users and their grants."`
+}
+
+// toolStore says which event store a tool works on.
+type toolStore struct {
+	Eventstore string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
+	Data       string `help:"Work on the embedded store in this directory instead, while no server runs on it." type:"path" placeholder:"DIR"`
+}
+
+// grantFlags describe one grant.
+type grantFlags struct {
+	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, safety_officer, statistician, auditor or admin."`
+	Study   domain.StudyID   `help:"Study of the role; none for admin."`
+	Site    domain.SiteID    `help:"Site of the role, where it is bound to one."`
+	Patient domain.PatientID `help:"Patient that a patient's account stands for."`
+}
+
+func (g grantFlags) grant() user.Grant {
+	return user.Grant{Role: g.Role, Study: g.Study, Site: g.Site, Patient: g.Patient}
+}
+
+type usersAddCommand struct {
+	toolStore
+	grantFlags
+	User          domain.UserID `arg:"" help:"Id to sign in with."`
+	Name          string        `help:"The person's name." required:""`
+	PasswordStdin bool          `help:"Read the password from standard input."`
+	NoPassword    bool          `help:"Register an account without a password, for an identity provider's users."`
+}
+
+// Run registers the user. Without a terminal and without --password-stdin a password is made up and printed once.
+func (c usersAddCommand) Run(ctx context.Context, s streams) error {
+	password, made, err := c.password()
+	if err != nil {
+		return err
+	}
+	return c.with(ctx, func(do doCommand) error {
+		if err := do(user.RegisterUser{User: c.User, Name: c.Name, Password: password}); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.out, "registered", c.User)
+		if made {
+			fmt.Fprintln(s.out, "password (shown once):", password)
+		}
+		if c.Role == "" {
+			return nil
+		}
+		if err := do(user.GrantRole{User: c.User, Grant: c.grant()}); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.out, "granted", c.Role)
+		return nil
+	})
+}
+
+func (c usersAddCommand) password() (password string, made bool, err error) {
+	switch {
+	case c.NoPassword:
+		return "", false, nil
+	case c.PasswordStdin:
+		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return "", false, errors.Join(errors.New("standard input holds no password"), err)
+		}
+		return line, false, nil
+	case term.IsTerminal(int(os.Stdin.Fd())):
+		fmt.Fprint(os.Stderr, "password (at least 12 characters): ")
+		typed, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(os.Stderr)
+		return string(typed), false, err
+	}
+	return rand.Text(), true, nil
+}
+
+type usersGrantCommand struct {
+	toolStore
+	grantFlags
+	User domain.UserID `arg:"" help:"The user."`
+}
+
+// Run gives the role.
+func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
+	return c.with(ctx, func(do doCommand) error {
+		if err := do(user.GrantRole{User: c.User, Grant: c.grant()}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
+		return err
+	})
+}
+
+type usersRevokeCommand struct {
+	toolStore
+	grantFlags
+	User   domain.UserID `arg:"" help:"The user."`
+	Reason string        `help:"Why." required:""`
+}
+
+// Run takes the role away.
+func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
+	return c.with(ctx, func(do doCommand) error {
+		if err := do(user.RevokeRole{User: c.User, Grant: c.grant(), Reason: c.Reason}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "revoked", c.Role, "from", c.User)
+		return err
+	})
+}
+
+type usersListCommand struct {
+	toolStore
+	JSON bool `help:"Print JSON, a user a line."`
+}
+
+// Run reads the users' streams; they are few.
+func (c usersListCommand) Run(ctx context.Context, s streams) error {
+	return c.withLog(ctx, func(log *eventlog.Log) error {
+		users, order, err := readUsers(ctx, log)
+		if err != nil {
+			return err
+		}
+		for _, id := range order {
+			u := users[id]
+			if c.JSON {
+				line, err := json.Marshal(map[string]any{"user": u.ID, "name": u.Name, "grants": u.Grants, "locked": u.Locked, "deactivated": u.Deactivated})
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(s.out, string(line))
+				continue
+			}
+			fmt.Fprintf(s.out, "%-24s %-28s %s\n", u.ID, u.Name, describeGrants(u))
+		}
+		return nil
+	})
+}
+
+// errCaughtUp ends a reading of the log at its end.
+var errCaughtUp = errors.New("caught up")
+
+func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, error) {
+	users, order := map[string]user.User{}, []string{}
+	err := log.Follow(ctx, eventlog.Subscription{Categories: []string{user.Decider.Category}}, func(_ context.Context, b eventlog.Batch) error {
+		for _, r := range b.Events {
+			id := r.StreamID()
+			if _, known := users[id]; !known {
+				order = append(order, id)
+			}
+			if e, ok := r.Event.(user.Event); ok {
+				users[id] = user.Decider.Evolve(users[id], e)
+			}
+		}
+		if b.Live {
+			return errCaughtUp
+		}
+		return nil
+	})
+	if errors.Is(err, errCaughtUp) {
+		err = nil
+	}
+	return users, order, err
+}
+
+func describeGrants(u user.User) string {
+	var words []string
+	for _, g := range u.Grants {
+		word := string(g.Role)
+		for _, part := range []string{string(g.Study), string(g.Site), string(g.Patient)} {
+			if part != "" {
+				word += "/" + part
+			}
+		}
+		words = append(words, word)
+	}
+	if u.Locked {
+		words = append(words, "(locked)")
+	}
+	if u.Deactivated {
+		words = append(words, "(deactivated)")
+	}
+	return strings.Join(words, " ")
+}
+
+// doCommand sends one command and prints nothing.
+type doCommand func(command any) error
+
+// with opens the store and lets act send commands as the operator of the machine: who can open the store can do
+// anything, so it is recorded under a name of its own.
+func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
+	return t.withLog(ctx, func(log *eventlog.Log) error {
+		handler := commands.NewHandler(commands.Options{Log: log, Build: buildID()})
+		return act(func(command any) error { return sendAs(ctx, handler, operator(), command, "") })
+	})
+}
+
+// operator is the principal of whoever has the machine in hand.
+func operator() access.Principal { return access.Process("operator") }
+
+func sendAs(ctx context.Context, handler *commands.Handler, who access.Principal, command any, key string) error {
+	body, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	_, err = handler.Do(ctx, commands.Request{Name: commandName(command), Body: body, Principal: who, Key: key, App: "casebook command line"})
+	return err
+}
+
+func commandName(command any) string {
+	name := fmt.Sprintf("%T", command)
+	return name[strings.LastIndexByte(name, '.')+1:]
+}
+
+func (t toolStore) withLog(ctx context.Context, act func(*eventlog.Log) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	url := t.Eventstore
+	if t.Data != "" {
+		opened, err := storeFlags{Data: t.Data, NodeListen: "127.0.0.1:0"}.open(ctx, false, logFlags{}.logger(os.Stderr))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, opened.close()) }()
+		url = opened.eventStoreURL
+	}
+	connecting, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	log, err := eventlog.Connect(connecting, eventlog.Options{URL: url, Registry: catalog.New()})
+	if err != nil {
+		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return act(log)
+}

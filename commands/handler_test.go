@@ -1,0 +1,492 @@
+package commands_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/security"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+)
+
+var theNode *node.Node
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "commands")
+	if err != nil {
+		panic(err)
+	}
+	theNode, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := errors.Join(theNode.Close(), os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// process is one running handler, as a process of the product has it.
+type process struct {
+	*commands.Handler
+	t   testing.TB
+	log *eventlog.Log
+}
+
+var now = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+
+func run(t testing.TB) process {
+	t.Helper()
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Now: func() time.Time { return now }, Build: "test"})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, log.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return process{Handler: h, t: t, log: log}
+}
+
+// as sends a command and returns what became of it.
+func (p process) as(who access.Principal, key string, command any) (commands.Answer, error) {
+	p.t.Helper()
+	body, err := json.Marshal(command)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	name := fmt.Sprintf("%T", command)
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == '.' {
+			name = name[i+1:]
+			break
+		}
+	}
+	return p.Do(context.Background(), commands.Request{Name: name, Body: body, Key: key, Principal: who})
+}
+
+// must sends a command that is accepted.
+func (p process) must(who access.Principal, command any) commands.Answer {
+	p.t.Helper()
+	answer, err := p.as(who, "", command)
+	if err != nil {
+		p.t.Fatalf("%T: %v", command, err)
+	}
+	return answer
+}
+
+// refused expects a refusal with this code.
+func (p process) refused(code string, who access.Principal, command any) {
+	p.t.Helper()
+	answer, err := p.as(who, "", command)
+	if r, ok := refuse.As(err); !ok || r.Code != code {
+		p.t.Errorf("%T: got %v and %v, want the refusal %s", command, answer, err, code)
+	}
+}
+
+// trial is a study of its own with one enrolled patient.
+type trial struct {
+	process
+	study           domain.StudyID
+	patient         domain.PatientID
+	manager, crc    access.Principal
+	otherSite, self access.Principal
+}
+
+var trials int
+
+func newTrial(t testing.TB, p process) trial {
+	t.Helper()
+	trials++
+	id := domain.StudyID(fmt.Sprintf("T%d-%d", trials, time.Now().UnixNano()%1_000_000))
+	tr := trial{process: p, study: id, patient: domain.NewPatientID(id, "S-1")}
+	tr.manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}}
+	tr.crc = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
+	tr.otherSite = access.Principal{User: "crc2", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "02"}}}
+	tr.self = access.Principal{User: "p1", Grants: []user.Grant{{Role: user.PatientRole, Study: id, Patient: tr.patient}}}
+	p.must(tr.manager, study.CreateStudy{Study: id, Title: "A trial", Sponsor: "Nobody"})
+	p.must(tr.manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Instruments: []instrument.Definition{*instrument.PainDiary()}}})
+	p.must(tr.manager, study.AddSite{Study: id, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(tr.manager, study.ActivateSite{Study: id, Site: "01", On: "2026-01-01"})
+	p.must(tr.manager, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
+	p.must(tr.crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "S-1", On: "2026-02-01"})
+	p.must(tr.crc, patient.RecordConsent{Patient: tr.patient, ConsentVersion: "1.0", On: "2026-02-01"})
+	p.must(tr.crc, patient.EnrollPatient{Patient: tr.patient, On: "2026-02-02"})
+	p.must(access.Process("enrollment"), enrollment.ReservePlace{Study: id, Site: "01", Patient: tr.patient})
+	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
+	p.must(tr.crc, diary.AssignInstrument{Patient: tr.patient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
+	return tr
+}
+
+var painDiary = instrument.PainDiary().ID
+
+// entry is a complete diary of a day's evening.
+func (tr trial) entry(day int, worst float64) diary.SubmitDiary {
+	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary,
+		CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)), Answers: answers(worst)}
+}
+
+func answers(worst float64) diary.Answers {
+	a := diary.Answers{}
+	for _, item := range instrument.PainDiary().Items {
+		if !item.Required {
+			continue
+		}
+		switch item.Type {
+		case instrument.Boolean:
+			a[item.ID] = false
+		default:
+			a[item.ID] = min(worst, 2)
+		}
+	}
+	a["worst"] = worst
+	return a
+}
+
+func (tr trial) events() []eventlog.Recorded {
+	tr.t.Helper()
+	var all []eventlog.Recorded
+	for r, err := range tr.log.ReadStream(context.Background(), diary.Decider.Stream(string(tr.patient)), 0) {
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func TestR5_EveryEventSaysWhoWhenAndUnderWhichCommand(t *testing.T) {
+	tr := newTrial(t, run(t))
+	answer := tr.must(tr.self, tr.entry(4, 5))
+	events := tr.events()
+	m := events[len(events)-1].Metadata
+	if m.Actor != "p1" || m.Role != "patient" || m.Study != tr.study || m.Site != "01" || m.Patient != tr.patient ||
+		m.Command != "SubmitDiary" || m.CommandID != answer.CommandID || !m.RecordedAt.Equal(now) || m.Build != "test" {
+		t.Errorf("metadata are %+v", m)
+	}
+	if m.CapturedAt == nil || m.CapturedAt.Format(time.RFC3339) != "2026-02-04T20:30:00+01:00" {
+		t.Errorf("captured time is %v", m.CapturedAt)
+	}
+	tail := eventlog.EmptyTail
+	for _, r := range events {
+		if err := eventlog.CheckChain(tail, r); err != nil {
+			t.Fatal(err)
+		}
+		tail = eventlog.TailAfter(r)
+	}
+	if answer.Revision != tail.Revision || answer.Position != events[len(events)-1].Position.Commit {
+		t.Errorf("the answer says revision %d and position %d, the log %d and %d", answer.Revision, answer.Position,
+			tail.Revision, events[len(events)-1].Position.Commit)
+	}
+}
+
+func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
+	p := run(t)
+	tr := newTrial(t, p)
+	first, err := tr.as(tr.self, "key-1", tr.entry(4, 9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.Events) < 2 {
+		t.Fatalf("a diary with worst pain of 9 gives %d events; it should flag a risk too", len(first.Events))
+	}
+	tr.must(tr.self, tr.entry(5, 5))
+	before := len(tr.events())
+	other := trial{process: run(t), study: tr.study, patient: tr.patient, self: tr.self} // another process, with no memory
+	for name, again := range map[string]trial{"the same process": tr, "another process": other} {
+		second, err := again.as(tr.self, "key-1", tr.entry(4, 9))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(first, second); diff != "" {
+			t.Errorf("%s answers otherwise (-first +second):\n%s", name, diff)
+		}
+		if _, err := again.as(tr.self, "key-1", tr.entry(4, 3)); code(err) != "idempotency_key_reused" {
+			t.Errorf("%s: another body under the same key: %v", name, err)
+		}
+	}
+	if n := len(tr.events()); n != before {
+		t.Errorf("the repeats recorded %d events", n-before)
+	}
+}
+
+func TestAKeyCannotBeUsedForAnotherStream(t *testing.T) {
+	tr := newTrial(t, run(t))
+	if _, err := tr.as(tr.crc, "key", tr.entry(4, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.as(tr.crc, "key", patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestKeysOfDifferentCallersAreDifferent(t *testing.T) {
+	tr := newTrial(t, run(t))
+	if _, err := tr.as(tr.self, "key", tr.entry(4, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.as(tr.crc, "key", tr.entry(5, 5)); err != nil {
+		t.Errorf("another caller's key stands in the way: %v", err)
+	}
+}
+
+// TestRacesLeaveOneEntryPerWindow sends the same windows through three processes at once.
+func TestRacesLeaveOneEntryPerWindow(t *testing.T) {
+	tr := newTrial(t, run(t))
+	processes := []process{tr.process, run(t), run(t)}
+	var mu sync.Mutex
+	accepted := map[int]int{}
+	var group errgroup.Group
+	for _, p := range processes {
+		for day := 4; day < 14; day++ {
+			group.Go(func() error {
+				_, err := p.as(tr.self, "", tr.entry(day, 5))
+				if err == nil {
+					mu.Lock()
+					accepted[day]++
+					mu.Unlock()
+					return nil
+				}
+				if c := code(err); c != "diary_already_submitted" && c != "conflict" {
+					return err
+				}
+				return nil
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	windows := map[string]int{}
+	for _, r := range tr.events() {
+		if e, ok := r.Event.(diary.Submitted); ok {
+			windows[e.Window.ID]++
+		}
+	}
+	for day, n := range accepted {
+		if n != 1 {
+			t.Errorf("day %d was accepted %d times", day, n)
+		}
+	}
+	for window, n := range windows {
+		if n != 1 {
+			t.Errorf("window %s has %d entries", window, n)
+		}
+	}
+	if len(windows) != len(accepted) || len(windows) < 8 {
+		t.Errorf("%d accepted, %d recorded", len(accepted), len(windows))
+	}
+}
+
+func TestR4_NothingIsAllowedThatNoGrantAllows(t *testing.T) {
+	tr := newTrial(t, run(t))
+	before := len(tr.events())
+	stranger := access.Principal{User: "stranger"}
+	otherPatient := access.Principal{User: "p2", Grants: []user.Grant{{Role: user.PatientRole, Study: tr.study, Patient: tr.patient + "x"}}}
+	otherStudy := access.Principal{User: "crc3", Grants: []user.Grant{{Role: user.CRC, Study: "ELSEWHERE", Site: "01"}}}
+	admin := access.Principal{User: "admin", Grants: []user.Grant{{Role: user.Admin}}}
+	for _, who := range []access.Principal{stranger, otherPatient, otherStudy, admin, tr.otherSite, tr.manager} {
+		tr.refused("not_allowed", who, tr.entry(4, 5))
+	}
+	if n := len(tr.events()); n != before {
+		t.Errorf("refused commands recorded %d events", n-before)
+	}
+	for _, c := range commands.All() {
+		if len(c.OpenTo()) == 0 {
+			t.Errorf("%s is open to nobody", c.Name())
+		}
+	}
+	found := 0
+	for r, err := range tr.log.ReadStream(context.Background(), security.Decider.Stream("2026-03-10"), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := r.Event.(security.AccessRefused); ok && e.Patient == tr.patient && e.Action == "SubmitDiary" && e.Code == "not_allowed" {
+			found++
+		}
+	}
+	if found != 6 {
+		t.Errorf("the security log holds %d of 6 refusals", found)
+	}
+}
+
+func TestProcessesCommandsAreNotForPeople(t *testing.T) {
+	tr := newTrial(t, run(t))
+	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{Study: tr.study, Site: "01", Patient: tr.patient})
+	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
+	if _, err := tr.Do(t.Context(), commands.Request{Name: "SignInAttempt", Body: []byte(`{}`), Principal: tr.crc}); code(err) != "unknown_command" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestR9_ARevokedRoleIsGoneAtTheNextCommand(t *testing.T) {
+	p := run(t)
+	other := run(t) // another process, which only hears of it
+	admin := access.Process("operator")
+	name := domain.UserID(fmt.Sprintf("nurse%d", time.Now().UnixNano()))
+	grant := user.Grant{Role: user.CRC, Study: "ANY", Site: "01"}
+	p.must(admin, user.RegisterUser{User: name, Name: "A nurse"})
+	p.must(admin, user.GrantRole{User: name, Grant: grant})
+	for _, h := range []process{p, other} {
+		if who, err := h.Principal(t.Context(), name); err != nil || len(who.Grants) != 1 {
+			t.Fatalf("grants %v, %v", who.Grants, err)
+		}
+	}
+	p.must(admin, user.RevokeRole{User: name, Grant: grant, Reason: "left"})
+	if who, err := p.Principal(t.Context(), name); err != nil || len(who.Grants) != 0 {
+		t.Errorf("in the same process: grants %v, %v", who.Grants, err)
+	}
+	for {
+		who, err := other.Principal(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(who.Grants) == 0 {
+			return // the test's own time-out is the bound
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
+	p := run(t)
+	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
+	const password = "correct horse battery"
+	p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "A doctor", Password: password})
+	if who, err := p.SignIn(t.Context(), name, password, "", ""); err != nil || who.User != name {
+		t.Fatalf("sign-in: %v, %v", who, err)
+	}
+	for range 5 {
+		if _, err := p.SignIn(t.Context(), name, "wrong", "", ""); code(err) != "sign_in_failed" {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if _, err := p.SignIn(t.Context(), name, password, "", ""); code(err) != "sign_in_failed" {
+		t.Errorf("a locked account signs in: %v", err)
+	}
+	if _, err := p.Principal(t.Context(), name); code(err) != "account_locked" {
+		t.Errorf("a locked account's token is good: %v", err)
+	}
+	if _, err := p.SignIn(t.Context(), "nobody-at-all", password, "", ""); code(err) != "sign_in_failed" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNoSecretIsRecorded(t *testing.T) {
+	p := run(t)
+	name := domain.UserID(fmt.Sprintf("secret%d", time.Now().UnixNano()))
+	answer := p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "x", Password: "a very secret word"})
+	for _, e := range answer.Events {
+		if e.Type == "PasswordSet" && e.Data != nil {
+			t.Errorf("the answer shows the digest: %v", e.Data)
+		}
+	}
+	p.must(access.Process("operator"), user.RegisterUser{User: name + "2", Name: "x", Password: "another secret word"})
+	hashes := map[string]bool{}
+	for _, id := range []domain.UserID{name, name + "2"} {
+		for r, err := range p.log.ReadStream(t.Context(), user.Decider.Stream(string(id)), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			hashes[r.Metadata.CommandHash] = true
+		}
+	}
+	if len(hashes) != 1 {
+		t.Error("the hash of a command with a password depends on the password")
+	}
+}
+
+func TestRefusalsOfTheDomainRecordNothing(t *testing.T) {
+	tr := newTrial(t, run(t))
+	before := len(tr.events())
+	future := tr.entry(4, 5)
+	future.CapturedAt = now.Add(time.Hour)
+	tr.refused("captured_in_future", tr.self, future)
+	tr.refused("answer_out_of_range", tr.self, tr.entry(4, 11))
+	unknown := tr.entry(4, 5)
+	unknown.Instrument = "unknown"
+	tr.refused("instrument_not_assigned", tr.self, unknown)
+	nobody := tr.entry(4, 5)
+	nobody.Patient = domain.NewPatientID(tr.study, "S-999")
+	tr.refused("patient_not_found", tr.crc, nobody)
+	nobody.Patient = "no-id"
+	tr.refused("malformed_id", tr.crc, nobody)
+	if n := len(tr.events()); n != before {
+		t.Errorf("refused commands recorded %d events", n-before)
+	}
+}
+
+func TestR6_R18_CorrectionsKeepEveryValueAndItsReason(t *testing.T) {
+	tr := newTrial(t, run(t))
+	tr.must(tr.self, tr.entry(4, 5))
+	window := ""
+	for _, r := range tr.events() {
+		if e, ok := r.Event.(diary.Submitted); ok {
+			window = e.Window.ID
+		}
+	}
+	tr.refused("reason_required", tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window, Answers: diary.Answers{"worst": 6}})
+	for i := 6; i <= 8; i++ {
+		tr.must(tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window,
+			Answers: diary.Answers{"worst": i}, Reason: fmt.Sprintf("misread %d", i)})
+	}
+	values := []any{}
+	for _, r := range tr.events() {
+		switch e := r.Event.(type) {
+		case diary.Submitted:
+			values = append(values, e.Answers["worst"])
+		case diary.Corrected:
+			if r.Metadata.Reason == "" || e.Changes[0].Old != values[len(values)-1] {
+				t.Errorf("correction %+v with reason %q after %v", e, r.Metadata.Reason, values)
+			}
+			values = append(values, e.Changes[0].New)
+		}
+	}
+	if diff := cmp.Diff([]any{5.0, 6.0, 7.0, 8.0}, values); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func code(err error) string {
+	if r, ok := refuse.As(err); ok {
+		return r.Code
+	}
+	return ""
+}

@@ -1,0 +1,216 @@
+package enrollment
+
+import (
+	"maps"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// Enrollment is the state of a study's places.
+type Enrollment struct {
+	// Opened says whether it has ever been open, Open whether it is.
+	Opened, Open bool
+	Caps         Caps
+	// LastNumber is the last running number given; a number is never given twice, even where its place came back.
+	LastNumber int
+	// Taken counts the places that are held, in the study and by site.
+	Taken  int
+	AtSite map[domain.SiteID]int
+
+	// held are the places, as a chain of changes over a map. A place costs a link instead of a copy of the map, and
+	// every foldEvery links the map is made anew, so that both a fold of ten thousand places and a look stay cheap.
+	held *places
+}
+
+type places struct {
+	base   map[domain.PatientID]domain.SiteID
+	before *places
+	depth  int
+	who    domain.PatientID
+	site   domain.SiteID // "" for a place given back
+}
+
+const foldEvery = 64
+
+// Decider is how the stream of a study's places works.
+var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Evolve: evolve}
+
+// PlaceOf returns the site at which the patient holds a place.
+func (e Enrollment) PlaceOf(p domain.PatientID) (domain.SiteID, bool) {
+	for link := e.held; link != nil; link = link.before {
+		if link.base != nil {
+			site, ok := link.base[p]
+			return site, ok
+		}
+		if link.who == p {
+			return link.site, link.site != ""
+		}
+	}
+	return "", false
+}
+
+func (e Enrollment) changed(p domain.PatientID, site domain.SiteID, by int) Enrollment {
+	at := site
+	if site == "" {
+		at, _ = e.PlaceOf(p)
+	}
+	e.Taken += by
+	e.AtSite = maps.Clone(e.AtSite)
+	if e.AtSite == nil {
+		e.AtSite = map[domain.SiteID]int{}
+	}
+	e.AtSite[at] += by
+	link := &places{before: e.held, who: p, site: site, depth: 1}
+	if e.held != nil {
+		link.depth = e.held.depth + 1
+	}
+	if link.depth >= foldEvery {
+		link = &places{base: link.all()}
+	}
+	e.held = link
+	return e
+}
+
+func (l *places) all() map[domain.PatientID]domain.SiteID {
+	var links []*places
+	for ; l != nil && l.base == nil; l = l.before {
+		links = append(links, l)
+	}
+	all := map[domain.PatientID]domain.SiteID{}
+	if l != nil {
+		all = maps.Clone(l.base)
+	}
+	for i := len(links) - 1; i >= 0; i-- {
+		if links[i].site == "" {
+			delete(all, links[i].who)
+		} else {
+			all[links[i].who] = links[i].site
+		}
+	}
+	return all
+}
+
+func evolve(e Enrollment, event Event) Enrollment {
+	switch event := event.(type) {
+	case Opened:
+		e.Opened, e.Open, e.Caps = true, true, event.Caps
+	case Closed:
+		e.Open = false
+	case TargetSet:
+		e.Caps = event.Caps
+	case PlaceReserved:
+		e = e.changed(event.Patient, event.Site, 1)
+		e.LastNumber = event.Number
+	case PlaceReleased:
+		e = e.changed(event.Patient, "", -1)
+	case PlaceRefused: // nothing was taken
+	}
+	return e
+}
+
+// Open lets patients enter. It refuses study_not_found, no_protocol, no_active_site, enrollment_open and invalid_caps.
+func Open(e Enrollment, s study.Study, cmd OpenEnrollment, _ domain.Call) ([]Event, error) {
+	if e.Open {
+		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is open already", cmd.Study).Do("change its caps with SetEnrollmentTarget")
+	}
+	if err := cmd.Caps.validate(s, cmd.Study, e); err != nil {
+		return nil, err
+	}
+	if s.Protocol == nil {
+		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).Do("publish a protocol version first")
+	}
+	for id := range s.Sites {
+		if s.SiteIsActive(id) {
+			return []Event{Opened(cmd)}, nil
+		}
+	}
+	return nil, refuse.WrongState("no_active_site", "study %s has no active site", cmd.Study).Do("activate a site first")
+}
+
+// Close ends the entry of patients. It refuses enrollment_closed and reason_required.
+func Close(e Enrollment, cmd CloseEnrollment, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	if !e.Open {
+		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study)
+	}
+	return []Event{Closed(cmd)}, nil
+}
+
+// SetTarget changes target and caps. A cap below the places that are held only stops further ones. It refuses
+// study_not_found, enrollment_closed and invalid_caps.
+func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Call) ([]Event, error) {
+	if err := cmd.Caps.validate(s, cmd.Study, e); err != nil {
+		return nil, err
+	}
+	if !e.Open {
+		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).Do("open it with the new caps")
+	}
+	return []Event{TargetSet(cmd)}, nil
+}
+
+// Reserve answers a patient's ask for a place with PlaceReserved or PlaceRefused, so that the process that asks always
+// gets an answer from the log. Who holds a place already is given no second one, and no events: the answer to the first
+// ask is there to be read.
+func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Event, error) {
+	if _, held := e.PlaceOf(cmd.Patient); held {
+		return nil, nil
+	}
+	refused := func(code, reason string) ([]Event, error) {
+		return []Event{PlaceRefused{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
+	}
+	siteCap := e.Caps.Sites[cmd.Site]
+	switch {
+	case !e.Open:
+		return refused("enrollment_closed", "enrolment of the study is not open")
+	case !s.SiteIsActive(cmd.Site):
+		return refused("site_not_active", "the site is not active")
+	case e.Taken >= e.Caps.Study:
+		return refused("study_cap_reached", "all places of the study are taken")
+	case siteCap > 0 && e.AtSite[cmd.Site] >= siteCap:
+		return refused("site_cap_reached", "all places of the site are taken")
+	}
+	return []Event{PlaceReserved{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: e.LastNumber + 1}}, nil
+}
+
+// Release gives a place back. A place that is not held needs no giving back: the process may ask twice.
+func Release(e Enrollment, cmd ReleasePlace, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	site, held := e.PlaceOf(cmd.Patient)
+	if !held {
+		return nil, nil
+	}
+	return []Event{PlaceReleased{Study: cmd.Study, Site: site, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
+}
+
+func (c Caps) validate(s study.Study, id domain.StudyID, _ Enrollment) error {
+	if !s.Exists() {
+		return refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id, or create the study first")
+	}
+	const most = 1_000_000
+	switch {
+	case c.Study < 1 || c.Study > most:
+		return invalidCaps("caps.study", "the study's cap is %d", c.Study)
+	case c.Target < 1 || c.Target > c.Study:
+		return invalidCaps("caps.target", "the target is %d and the cap %d", c.Target, c.Study)
+	}
+	for site, siteCap := range c.Sites {
+		if _, known := s.Sites[site]; !known {
+			return invalidCaps("caps.sites", "study %s has no site %s", id, site)
+		}
+		if siteCap < 0 || siteCap > c.Study {
+			return invalidCaps("caps.sites", "the cap of site %s is %d", site, siteCap)
+		}
+	}
+	return nil
+}
+
+func invalidCaps(field, format string, args ...any) error {
+	return refuse.Because("invalid_caps", format, args...).At(field).
+		Do("use a target from 1 up to the study's cap, and site caps from 0 (none) up to it")
+}

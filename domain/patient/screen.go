@@ -1,0 +1,120 @@
+package patient
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/localtime"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// Screen begins a patient's stream. It refuses patient_exists, study_not_found, site_not_found, site_not_active,
+// captured_in_future, unknown_zone and values that are out of range.
+func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Event, error) {
+	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
+		domain.Between("ageYears", cmd.AgeYears, 0, 130), cmd.Sex.validate())
+	if err != nil {
+		return nil, err
+	}
+	if err := siteMustBeActive(s, cmd.Study, cmd.Site); err != nil {
+		return nil, err
+	}
+	if p.Exists() {
+		return nil, refuse.WrongState("patient_exists", "study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).
+			At("screeningNumber").Do("use a new screening number")
+	}
+	zone := cmd.Zone
+	if zone == "" {
+		zone = s.Sites[cmd.Site].Zone
+	}
+	if _, err := localtime.Load(zone); err != nil {
+		return nil, err
+	}
+	return []Event{Screened{Patient: domain.NewPatientID(cmd.Study, cmd.ScreeningNumber), Study: cmd.Study, Site: cmd.Site,
+		ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears}}, nil
+}
+
+// Consent records the informed consent. It may be signed before or after the day of screening, but the version has to
+// be the one in force; a patient who participates signs again when a new version comes (ICH E6(R3) 2.8). It refuses
+// consent_version_not_in_force, consent_already_recorded, captured_in_future and patient_ended.
+func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
+	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+		return nil, err
+	}
+	if err := p.mustGoOn(); err != nil {
+		return nil, err
+	}
+	if s.Protocol == nil || cmd.ConsentVersion != s.Protocol.ConsentVersion {
+		return nil, refuse.Because("consent_version_not_in_force", "consent version %q is not the one in force", cmd.ConsentVersion).
+			At("consentVersion").Do("have the version of the protocol in force signed")
+	}
+	if cmd.ConsentVersion == p.ConsentVersion {
+		return nil, refuse.WrongState("consent_already_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn)
+	}
+	return []Event{Consented(cmd)}, nil
+}
+
+// FailScreening ends a patient's way before enrolment. It refuses reason_required, captured_in_future, and
+// wrong_status once an enrolment has been asked for.
+func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
+		return nil, err
+	}
+	if err := p.mustBe("record a screen failure", StatusScreened, StatusConsented, StatusEnrollmentFailed); err != nil {
+		return nil, err
+	}
+	return []Event{ScreenFailed(cmd)}, nil
+}
+
+func siteMustBeActive(s study.Study, id domain.StudyID, site domain.SiteID) error {
+	if !s.Exists() {
+		return refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id")
+	}
+	if _, known := s.Sites[site]; !known {
+		return refuse.NotFound("site_not_found", "study %s has no site %s", id, site).Do("check the id")
+	}
+	if !s.SiteIsActive(site) {
+		return refuse.WrongState("site_not_active", "site %s of study %s is not active", site, id).Do("activate the site first")
+	}
+	return nil
+}
+
+func (sex Sex) validate() error {
+	if sex == "" || slices.Contains([]Sex{Female, Male, Undifferentiated, SexUnknown}, sex) {
+		return nil
+	}
+	return refuse.Malformed("unknown_code", "%q is not a code of C66731", string(sex[:min(len(sex), 40)])).At("sex").
+		Do("use F, M, U or UNDIFFERENTIATED")
+}
+
+// mustBe refuses (code wrong_status) a step that the patient's status does not allow (21 CFR 11.10(f)).
+func (p Patient) mustBe(step string, allowed ...Status) error {
+	if slices.Contains(allowed, p.Status) {
+		return nil
+	}
+	if !p.Exists() {
+		return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
+	}
+	if p.ended() {
+		return p.mustGoOn()
+	}
+	return refuse.WrongState("wrong_status", "the patient is %s; that is not when to %s", p.Status, step).
+		Do("follow the order screened, consented, enrolled")
+}
+
+func (p Patient) ended() bool {
+	return slices.Contains([]Status{StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted}, p.Status)
+}
+
+// mustGoOn refuses (codes patient_not_found, patient_ended) anything about a patient whose participation is over.
+func (p Patient) mustGoOn() error {
+	if !p.Exists() {
+		return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
+	}
+	if p.ended() {
+		return refuse.WrongState("patient_ended", "the patient's participation ended on %s: %s", p.EndedOn, p.Status).
+			Do("nothing more can be recorded of this kind")
+	}
+	return nil
+}

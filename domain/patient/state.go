@@ -1,0 +1,74 @@
+package patient
+
+import "casebook/domain"
+
+// Patient is the state of a patient's stream.
+type Patient struct {
+	ID              domain.PatientID
+	Study           domain.StudyID
+	Site            domain.SiteID
+	Zone            string
+	ScreeningNumber string
+	PatientNumber   string
+	Status          Status
+	ConsentVersion  string
+	ScreenedOn      domain.Date
+	ConsentedOn     domain.Date
+	// RequestedOn is the day of the enrolment that was asked for last.
+	RequestedOn domain.Date
+	EnrolledOn  domain.Date
+	EndedOn     domain.Date
+}
+
+// Status is where a patient stands; "" is nobody.
+type Status string
+
+// The ways a patient can stand.
+const (
+	StatusScreened         Status = "screened"
+	StatusConsented        Status = "consented"
+	StatusScreenFailed     Status = "screen_failed"
+	StatusEnrolling        Status = "enrolling"
+	StatusEnrolled         Status = "enrolled"
+	StatusEnrollmentFailed Status = "enrollment_failed"
+	StatusWithdrawn        Status = "withdrawn"
+	StatusDiscontinued     Status = "discontinued"
+	StatusCompleted        Status = "completed"
+)
+
+// Decider is how a patient's stream works.
+var Decider = domain.Decider[Patient, Event]{Category: "patient", Evolve: evolve}
+
+// Exists says whether the patient has been screened.
+func (p Patient) Exists() bool { return p.ID != "" }
+
+// Participating says whether the patient is enrolled and has not ended.
+func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
+
+func evolve(p Patient, e Event) Patient {
+	switch e := e.(type) {
+	case Screened:
+		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
+		p.ScreenedOn, p.Status = e.On, StatusScreened
+	case Consented:
+		p.ConsentVersion, p.ConsentedOn = e.ConsentVersion, e.On
+		if p.Status == StatusScreened {
+			p.Status = StatusConsented
+		}
+	case ScreenFailed:
+		p.Status, p.EndedOn = StatusScreenFailed, e.On
+	case EnrollmentRequested:
+		p.Status, p.RequestedOn = StatusEnrolling, e.On
+	case Enrolled:
+		p.Status, p.EnrolledOn, p.PatientNumber = StatusEnrolled, e.On, e.PatientNumber
+	case EnrollmentFailed:
+		p.Status = StatusEnrollmentFailed
+	case ConsentWithdrawn:
+		p.Status, p.EndedOn = StatusWithdrawn, e.On
+	case Discontinued:
+		p.Status, p.EndedOn = StatusDiscontinued, e.On
+	case Completed:
+		p.Status, p.EndedOn = StatusCompleted, e.On
+	}
+	return p
+}

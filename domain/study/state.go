@@ -1,0 +1,88 @@
+package study
+
+import (
+	"maps"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+)
+
+// Study is the state of a study's stream.
+type Study struct {
+	ID      domain.StudyID
+	Title   string
+	Sponsor string
+	// Protocol is the version in force; nil before the first is published.
+	Protocol *Protocol
+	Sites    map[domain.SiteID]Site
+}
+
+// Site is a site as it stands.
+type Site struct {
+	Name, Country string
+	// Zone is the site's IANA time zone.
+	Zone        string
+	Status      SiteStatus
+	ActivatedOn domain.Date
+}
+
+// SiteStatus says what a site may do.
+type SiteStatus string
+
+// The ways a site can stand.
+const (
+	SiteAddedOnly SiteStatus = "added"
+	SiteActive    SiteStatus = "active"
+	SiteIsClosed  SiteStatus = "closed"
+)
+
+// Decider is how a study's stream works.
+var Decider = domain.Decider[Study, Event]{Category: "study", Evolve: evolve}
+
+// Exists says whether the study has been created.
+func (s Study) Exists() bool { return s.ID != "" }
+
+// SiteIsActive says whether the site may screen and enrol.
+func (s Study) SiteIsActive(id domain.SiteID) bool { return s.Sites[id].Status == SiteActive }
+
+// Instrument returns the instrument's definition in the protocol in force, or nil.
+func (s Study) Instrument(id instrument.ID) *instrument.Definition {
+	if s.Protocol == nil {
+		return nil
+	}
+	for i := range s.Protocol.Instruments {
+		if s.Protocol.Instruments[i].ID == id {
+			return &s.Protocol.Instruments[i]
+		}
+	}
+	return nil
+}
+
+func evolve(s Study, e Event) Study {
+	switch e := e.(type) {
+	case Created:
+		s.ID, s.Title, s.Sponsor = e.Study, e.Title, e.Sponsor
+	case ProtocolVersionPublished:
+		s.Protocol = &e.Protocol
+	case SiteAdded:
+		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: SiteAddedOnly})
+	case SiteActivated:
+		site := s.Sites[e.Site]
+		site.Status, site.ActivatedOn = SiteActive, e.On
+		s.Sites = with(s.Sites, e.Site, site)
+	case SiteClosed:
+		site := s.Sites[e.Site]
+		site.Status = SiteIsClosed
+		s.Sites = with(s.Sites, e.Site, site)
+	}
+	return s
+}
+
+func with(sites map[domain.SiteID]Site, id domain.SiteID, site Site) map[domain.SiteID]Site {
+	sites = maps.Clone(sites)
+	if sites == nil {
+		sites = map[domain.SiteID]Site{}
+	}
+	sites[id] = site
+	return sites
+}

@@ -1,0 +1,133 @@
+package user
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+const (
+	// minPassword is the least length of a password in characters; length is what protects it (NIST SP 800-63B-4,
+	// section 3.1.1, asks for 15, or 8 beside a second factor).
+	minPassword = 12
+	maxPassword = 200
+	// lockAfter is how many failures in a row lock an account (21 CFR 11.300(d)).
+	lockAfter = 5
+)
+
+// Register opens an account. It refuses user_exists, also for an account that has been deactivated: an id is never
+// given to another person (21 CFR 11.100(a)).
+func Register(u User, cmd RegisterUser, _ domain.Call) ([]Event, error) {
+	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
+		return nil, err
+	}
+	if u.Exists() {
+		return nil, refuse.WrongState("user_exists", "the user id %s is taken", cmd.User).Do("choose another id; ids are never given twice")
+	}
+	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
+	if cmd.PasswordDigest != "" {
+		events = append(events, PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest})
+	}
+	return events, nil
+}
+
+// CheckPassword refuses a password that is too easy to guess (code weak_password).
+func (cmd RegisterUser) CheckPassword() error { return checkPassword(cmd.User, cmd.Password) }
+
+// CheckPassword refuses a password that is too easy to guess (code weak_password).
+func (cmd ChangePassword) CheckPassword() error { return checkPassword(cmd.User, cmd.Password) }
+
+func checkPassword(id domain.UserID, password string) error {
+	n := utf8.RuneCountInString(password)
+	switch {
+	case n < minPassword:
+		return weakPassword("the password has %d characters", n)
+	case n > maxPassword:
+		return weakPassword("the password has %d characters", n)
+	case strings.Contains(strings.ToLower(password), string(id)) && n < minPassword+len(id):
+		return weakPassword("the password is little more than the user id")
+	case strings.Count(password, password[:1]) == len(password):
+		return weakPassword("the password is one character again and again")
+	}
+	return nil
+}
+
+func weakPassword(format string, args ...any) error {
+	return refuse.Because("weak_password", format, args...).At("password").Do("use 12 to 200 characters that nobody guesses")
+}
+
+// SetPassword sets a new password, and opens a locked account again when somebody else, an administrator, does it. It
+// refuses user_not_found, account_deactivated and account_locked.
+func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) {
+	if err := u.mustBeActive(cmd.User); err != nil {
+		return nil, err
+	}
+	events := []Event{PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest}}
+	if !u.Locked {
+		return events, nil
+	}
+	if call.Actor == cmd.User {
+		return nil, refuse.WrongState("account_locked", "the account %s is locked", cmd.User).Do("ask an administrator to set a new password")
+	}
+	return append(events, Unlocked{User: cmd.User}), nil
+}
+
+// PasswordCheck is the fact that a sign-in is decided on.
+type PasswordCheck struct {
+	// Matches says that the password given is the account's.
+	Matches bool
+}
+
+// EnterPassword records a sign-in, or its failure; the last of five failures in a row locks the account. Nothing is
+// refused: a failure is a fact too.
+func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Event, error) {
+	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
+	switch {
+	case !u.Exists():
+		return nil, userNotFound(cmd.User)
+	case u.Deactivated:
+		return failed("account_deactivated")
+	case u.Locked:
+		return failed("account_locked")
+	case check.Matches:
+		return []Event{SignedIn{User: cmd.User}}, nil
+	case u.FailedSignIns+1 >= lockAfter:
+		return []Event{SignInFailed{User: cmd.User, Code: "wrong_password"}, Locked{User: cmd.User}}, nil
+	}
+	return failed("wrong_password")
+}
+
+// Deactivate ends an account. It refuses user_not_found, account_deactivated, reason_required and not_oneself.
+func Deactivate(u User, cmd DeactivateUser, call domain.Call) ([]Event, error) {
+	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
+		return nil, err
+	}
+	return []Event{Deactivated(cmd)}, nil
+}
+
+func (u User) mustBeActive(id domain.UserID) error {
+	if !u.Exists() {
+		return userNotFound(id)
+	}
+	if u.Deactivated {
+		return refuse.WrongState("account_deactivated", "the account %s is deactivated", id).Do("register a new account")
+	}
+	return nil
+}
+
+func userNotFound(id domain.UserID) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	return refuse.NotFound("user_not_found", "there is no user %s", id).Do("check the id, or register the user first")
+}
+
+// notOneself keeps administrators from locking themselves out, so that there is always one left.
+func notOneself(id domain.UserID, call domain.Call) error {
+	if call.Actor == id {
+		return refuse.Because("not_oneself", "administrators cannot take their own account or role away").Do("ask another administrator")
+	}
+	return nil
+}

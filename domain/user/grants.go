@@ -1,0 +1,101 @@
+package user
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+// GiveRole gives a role in a scope. It refuses user_not_found, account_deactivated, role_already_granted,
+// role_not_grantable and grant_scope.
+func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
+	if err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate()); err != nil {
+		return nil, err
+	}
+	if slices.Contains(u.Grants, cmd.Grant) {
+		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User)
+	}
+	return []Event{RoleGranted(cmd)}, nil
+}
+
+// TakeRole takes a role away; it holds from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
+// grant_not_found, reason_required, and not_oneself for one's own role of administrator.
+func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
+	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason)); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(u.Grants, cmd.Grant) {
+		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).Do("name role and scope as they were granted")
+	}
+	if cmd.Grant.Role == Admin {
+		if err := notOneself(cmd.User, call); err != nil {
+			return nil, err
+		}
+	}
+	return []Event{RoleRevoked(cmd)}, nil
+}
+
+// validate refuses a grant whose scope does not fit its role: a role must never reach further than it is meant to.
+func (g Grant) validate() error {
+	needs := func(study, site, patient bool) error {
+		switch {
+		case study != (g.Study != ""):
+			return grantScope(g, "grant.study", study)
+		case site != (g.Site != ""):
+			return grantScope(g, "grant.site", site)
+		case patient != (g.Patient != ""):
+			return grantScope(g, "grant.patient", patient)
+		}
+		return nil
+	}
+	var err error
+	switch g.Role {
+	case Admin:
+		err = needs(false, false, false)
+	case CRC, Investigator:
+		err = needs(true, true, false)
+	case Monitor:
+		err = needs(true, g.Site != "", false)
+	case PatientRole:
+		if err = needs(true, false, true); err == nil && g.Patient.Study() != g.Study {
+			err = refuse.Because("grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").Do("name the patient's own study")
+		}
+	case DataManager, SupplyManager, SafetyOfficer, Statistician, Auditor:
+		err = needs(true, false, false)
+	case System:
+		err = refuse.Because("role_not_grantable", "the role %s is for process managers alone", g.Role).At("grant.role")
+	default:
+		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
+			Do("use patient, crc, investigator, monitor, data_manager, supply_manager, safety_officer, statistician, auditor or admin")
+	}
+	if err != nil {
+		return err
+	}
+	return g.validateIDs()
+}
+
+func (g Grant) validateIDs() error {
+	if g.Study != "" {
+		if err := g.Study.Validate(); err != nil {
+			return err
+		}
+	}
+	if g.Site != "" {
+		if err := g.Site.Validate(); err != nil {
+			return err
+		}
+	}
+	if g.Patient != "" {
+		return g.Patient.Validate()
+	}
+	return nil
+}
+
+func grantScope(g Grant, field string, needed bool) error {
+	r := refuse.Because("grant_scope", "the role %s does not fit this scope", g.Role).At(field)
+	if needed {
+		return r.Do("name it")
+	}
+	return r.Do("leave it out")
+}

@@ -1,0 +1,50 @@
+package user
+
+import (
+	"slices"
+
+	"casebook/domain"
+)
+
+// User is the state of a user's stream.
+type User struct {
+	ID   domain.UserID
+	Name string
+	// Digest is the argon2id digest of the password; empty for accounts of an identity provider.
+	Digest string
+	Grants []Grant
+	// FailedSignIns counts the failures since the last success.
+	FailedSignIns int
+	Locked        bool
+	Deactivated   bool
+}
+
+// Decider is how a user's stream works.
+var Decider = domain.Decider[User, Event]{Category: "user", Evolve: evolve}
+
+// Exists says whether the account has been registered.
+func (u User) Exists() bool { return u.ID != "" }
+
+func evolve(u User, e Event) User {
+	switch e := e.(type) {
+	case Registered:
+		u.ID, u.Name = e.User, e.Name
+	case PasswordSet:
+		u.Digest = e.Digest
+	case RoleGranted:
+		u.Grants = append(slices.Clone(u.Grants), e.Grant)
+	case RoleRevoked:
+		u.Grants = slices.DeleteFunc(slices.Clone(u.Grants), func(g Grant) bool { return g == e.Grant })
+	case SignedIn:
+		u.FailedSignIns = 0
+	case SignInFailed:
+		u.FailedSignIns++
+	case Locked:
+		u.Locked = true
+	case Unlocked:
+		u.Locked, u.FailedSignIns = false, 0
+	case Deactivated:
+		u.Deactivated = true
+	}
+	return u
+}

@@ -1,0 +1,424 @@
+package eventlog_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/embedded/node"
+	"casebook/eventlog"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+)
+
+type noted struct {
+	Text string `json:"text"`
+}
+
+type counted struct {
+	N int `json:"n"`
+}
+
+func registry() *eventlog.Registry {
+	r := eventlog.NewRegistry()
+	eventlog.Register[noted](r, "note", "Noted")
+	eventlog.Register[counted](r, "count", "Counted")
+	return r
+}
+
+var theNode *node.Node
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "eventlog")
+	if err != nil {
+		panic(err)
+	}
+	theNode, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := errors.Join(theNode.Close(), os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func connect(t testing.TB, url string) *eventlog.Log {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	log, err := eventlog.Connect(ctx, eventlog.Options{URL: url, Registry: registry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log
+}
+
+// stream returns the name of a stream that no other test uses.
+func stream(category string) string { return category + "-" + uuid.NewString() }
+
+func meta(actor string) eventlog.Metadata {
+	return eventlog.Metadata{Actor: "tester", Reason: actor, RecordedAt: time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)}
+}
+
+func readAll(t *testing.T, log *eventlog.Log, name string) []eventlog.Recorded {
+	t.Helper()
+	var all []eventlog.Recorded
+	for r, err := range log.ReadStream(t.Context(), name, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func TestWhatIsAppendedIsRead(t *testing.T) {
+	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	command := uuid.New()
+	out, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("because"), noted{"one"}, noted{"two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Tail.Revision != 1 || out.Position == (eventlog.Position{}) {
+		t.Fatalf("tail %v, position %v", out.Tail, out.Position)
+	}
+	got := readAll(t, log, name)
+	if len(got) != 2 {
+		t.Fatalf("read %d events", len(got))
+	}
+	for i, want := range []noted{{"one"}, {"two"}} {
+		r := got[i]
+		if r.Event != want || r.ID != eventlog.EventID(command, i) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
+			t.Errorf("event %d was read as %+v", i, r)
+		}
+		if r.StoredAt.IsZero() {
+			t.Errorf("event %d has no time of the store", i)
+		}
+	}
+	if eventlog.TailAfter(got[1]) != out.Tail {
+		t.Errorf("the answered tail %v is not that of the stored events %v", out.Tail, eventlog.TailAfter(got[1]))
+	}
+	if got[1].Position != out.Position {
+		t.Errorf("answered position %v, stored %v", out.Position, got[1].Position)
+	}
+}
+
+func TestOneOfTwoRivalsWins(t *testing.T) {
+	log, name := connect(t, theNode.ConnectionString()), stream("count")
+	var mu sync.Mutex
+	won, lost := 0, 0
+	var group errgroup.Group
+	for i := range 16 {
+		group.Go(func() error {
+			_, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("race"), counted{i})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				won++
+			case errors.Is(err, eventlog.ErrConflict):
+				lost++
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if won != 1 || lost != 15 {
+		t.Errorf("%d won and %d lost", won, lost)
+	}
+}
+
+func TestTheSameAppendIsStoredOnce(t *testing.T) {
+	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	command := uuid.New()
+	first, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
+	if err != nil {
+		t.Fatalf("the same append again: %v", err)
+	}
+	if diff := cmp.Diff(first.Position, again.Position); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(readAll(t, log, name)); n != 1 {
+		t.Errorf("it is stored %d times", n)
+	}
+}
+
+func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
+	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"}, noted{"three"}); err != nil {
+		t.Fatal(err)
+	}
+	events := readAll(t, log, name)
+	check := func() error {
+		tail := eventlog.EmptyTail
+		for _, r := range events {
+			if err := eventlog.CheckChain(tail, r); err != nil {
+				return err
+			}
+			tail = eventlog.TailAfter(r)
+		}
+		return nil
+	}
+	if err := check(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range events[1].Data {
+		events[1].Data[i] ^= 1
+		if err := check(); !errors.Is(err, eventlog.ErrBrokenChain) {
+			t.Errorf("byte %d was altered, and the chain says %v", i, err)
+		}
+		events[1].Data[i] ^= 1
+	}
+}
+
+func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
+	log := connect(t, theNode.ConnectionString())
+	name := stream("count")
+	start, err := log.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 600
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { // appends while the follower goes from disk to live
+		tail := eventlog.EmptyTail
+		for i := range total {
+			out, err := log.Append(ctx, name, tail, uuid.New(), meta("x"), counted{i})
+			if err != nil {
+				return err
+			}
+			tail = out.Tail
+		}
+		return nil
+	})
+	next := 0
+	var last eventlog.Position
+	err = log.Follow(ctx, eventlog.Subscription{After: start, Categories: []string{"count"}, MaxBatch: 50}, func(_ context.Context, b eventlog.Batch) error {
+		if len(b.Events) > 50 {
+			return fmt.Errorf("a batch of %d", len(b.Events))
+		}
+		for _, r := range b.Events {
+			if !last.Before(r.Position) {
+				return fmt.Errorf("position %v after %v", r.Position, last)
+			}
+			last = r.Position
+			if r.Stream != name {
+				continue
+			}
+			if r.Event.(counted).N != next {
+				return fmt.Errorf("got %v, want %d", r.Event, next)
+			}
+			next++
+		}
+		if next == total {
+			cancel()
+		}
+		return nil
+	})
+	if err := errors.Join(err, group.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	if next != total {
+		t.Errorf("saw %d of %d", next, total)
+	}
+}
+
+func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
+	log := connect(t, theNode.ConnectionString())
+	notes, counts := stream("note"), stream("count")
+	first, err := log.Append(t.Context(), notes, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(t.Context(), counts, eventlog.EmptyTail, uuid.New(), meta("x"), counted{7}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(t.Context(), notes, first.Tail, uuid.New(), meta("x"), noted{"after"}); err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("stop")
+	var seen []any
+	err = log.Follow(t.Context(), eventlog.Subscription{After: first.Position, Types: []string{"Noted"}}, func(_ context.Context, b eventlog.Batch) error {
+		for _, r := range b.Events {
+			if r.Stream == notes || r.Stream == counts {
+				seen = append(seen, r.Event)
+			}
+		}
+		if b.Live {
+			return stop
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]any{noted{"after"}}, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
+	log := connect(t, theNode.ConnectionString())
+	beyond := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
+	err := log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
+	if !errors.Is(err, eventlog.ErrAheadOfLog) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAppendsOutliveARestartOfTheStore(t *testing.T) {
+	dir := t.TempDir()
+	n, err := node.Open(t.Context(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := n.Addr()
+	log, name := connect(t, n.ConnectionString()), stream("note")
+	first, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopened := make(chan *node.Node, 1)
+	go func() {
+		again, err := node.Open(context.Background(), node.Options{Dir: dir, Listen: address})
+		if err != nil {
+			t.Error(err)
+		}
+		reopened <- again
+	}()
+	command := uuid.New()
+	var second eventlog.Appended
+	for { // the caller's own retry with the same id, as the handler's clients do
+		if second, err = log.Append(t.Context(), name, first.Tail, command, meta("x"), noted{"after"}); err == nil {
+			break
+		}
+	}
+	again := <-reopened
+	defer func() { _ = again.Close() }()
+	var events []eventlog.Recorded
+	for range 50 { // reads find the server again too, once the client has been replaced
+		events = nil
+		var failed error
+		for r, err := range log.ReadStream(t.Context(), name, 0) {
+			if failed = err; err == nil {
+				events = append(events, r)
+			}
+		}
+		if failed == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if len(events) != 2 || second.Tail != eventlog.TailAfter(events[1]) {
+		t.Errorf("after the restart the stream holds %d events", len(events))
+	}
+}
+
+func TestLastAndEnd(t *testing.T) {
+	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	if _, found, err := log.Last(t.Context(), name); found || err != nil {
+		t.Fatalf("an empty stream has a last event: %v, %v", found, err)
+	}
+	out, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, found, err := log.Last(t.Context(), name)
+	if err != nil || !found || last.Event != (noted{"two"}) {
+		t.Errorf("last is %+v, %v, %v", last, found, err)
+	}
+	end, err := log.End(t.Context())
+	if err != nil || end != out.Position {
+		t.Errorf("the log ends at %v, %v; want %v", end, err, out.Position)
+	}
+}
+
+func TestEveryFieldOfMetadataIsKept(t *testing.T) {
+	at := time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
+	want := eventlog.Metadata{
+		CorrelationID: "c", CausationID: "d", Actor: "a", Role: "crc", Study: "S", Site: "T", Patient: "S.1", Reason: "r",
+		Command: "X", CommandID: "i", CommandHash: "h", CapturedAt: &at, CapturedZone: "Europe/Berlin", RecordedAt: at,
+		Address: "1.2.3.4", App: "app", TraceID: "t", Build: "b", Schema: 1, PreviousHash: "",
+	}
+	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), want, noted{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, readAll(t, log, name)[0].Metadata); diff != "" {
+		t.Error(diff)
+	}
+	raw, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored map[string]any
+	if err := json.Unmarshal(raw, &stored); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"$correlationId", "$causationId"} { // the event store's own conventions
+		if stored[key] == nil {
+			t.Errorf("metadata lack %s", key)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 8, 64, 256} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			log := connect(b, theNode.ConnectionString())
+			text := string(make([]byte, 300))
+			b.ResetTimer()
+			var group errgroup.Group
+			for w := range writers {
+				group.Go(func() error {
+					tail, name := eventlog.EmptyTail, stream("note")
+					for i := w; i < b.N; i += writers {
+						out, err := log.Append(context.Background(), name, tail, uuid.New(), meta("x"), noted{text})
+						if err != nil {
+							return err
+						}
+						tail = out.Tail
+					}
+					return nil
+				})
+			}
+			if err := group.Wait(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+		})
+	}
+}
