@@ -60,7 +60,7 @@ func mayBeAsked(who patient.Patient) error {
 	if who.Participating() {
 		return nil
 	}
-	if who.EndedOn != "" {
+	if who.EnrolledOn != "" && who.EndedOn != "" {
 		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s", who.EndedOn)
 	}
 	return refuse.WrongState("patient_not_enrolled", "the patient is not enrolled").Do("enrol the patient first")

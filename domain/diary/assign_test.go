@@ -30,6 +30,8 @@ func TestAssignRefusals(t *testing.T) {
 	screened, nowhere := who, who
 	screened.Status, screened.EnrolledOn = patient.StatusScreened, ""
 	nowhere.Zone = "Mars/Olympus"
+	failed := screened
+	failed.Status, failed.EndedOn = patient.StatusScreenFailed, "2026-02-25"
 	broken := instrument.PainDiary()
 	broken.RiskRules[0].When = "answers.wrost >= 8"
 
@@ -40,6 +42,7 @@ func TestAssignRefusals(t *testing.T) {
 		from, until domain.Date
 	}{
 		{"patient_not_enrolled", screened, pain, "2026-03-01", "2026-03-31"},
+		{"patient_not_enrolled", failed, pain, "2026-03-01", "2026-03-31"},
 		{"patient_not_participating", withdrawn("2026-02-25"), pain, "2026-03-01", "2026-03-31"},
 		{"instrument_unknown", who, nil, "2026-03-01", "2026-03-31"},
 		{"instrument_unknown", who, instrument.PHQ9(), "2026-03-01", "2026-03-31"},
