@@ -166,7 +166,7 @@ func (tr trial) entry(day int, worst float64) diary.SubmitDiary {
 func answers(worst float64) diary.Answers {
 	a := diary.Answers{}
 	for _, item := range instrument.PainDiary().Items {
-		if !item.Required {
+		if !item.Required || item.AskedWhen != "" {
 			continue
 		}
 		switch item.Type {

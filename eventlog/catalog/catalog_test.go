@@ -196,8 +196,10 @@ func fill(v reflect.Value, path string, depth int) {
 		v.SetString(path)
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Int, reflect.Int64, reflect.Uint32:
+	case reflect.Int:
 		v.SetInt(int64(len(path)))
+	case reflect.Uint64:
+		v.SetUint(uint64(len(path)))
 	case reflect.Float64:
 		v.SetFloat(float64(len(path)) + 0.5)
 	default:
