@@ -1,0 +1,240 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/security"
+	"casebook/domain/user"
+)
+
+// client speaks to a running API over HTTP.
+type client struct {
+	t      testing.TB
+	api    *API
+	tokens *access.Tokens
+	url    string
+	http   *http.Client
+	// token is sent with every request; none when empty.
+	token string
+}
+
+// serve starts an API over the shared world, on a port of its own, until the test ends.
+func serve(t testing.TB, change func(*Options)) client {
+	t.Helper()
+	tokens, err := access.NewTokens(bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Handler: the.handler, Store: the.store, Tokens: tokens, Ready: the.log.Ping, Build: "test"}
+	if change != nil {
+		change(&o)
+	}
+	a, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listen(t, a, a.Handler())
+}
+
+func listen(t testing.TB, a *API, handler http.Handler) client {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, listener, handler) }()
+	c := client{t: t, api: a, tokens: a.tokens, url: "http://" + listener.Addr().String(), http: &http.Client{
+		Transport:     &http.Transport{},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	t.Cleanup(func() {
+		c.http.CloseIdleConnections()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// as returns the client with the user's token.
+func (c client) as(u domain.UserID) client {
+	c.t.Helper()
+	token, err := c.tokens.Sign(u, time.Now(), time.Hour)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.token = token
+	return c
+}
+
+// reply is an answer with its body read.
+type reply struct {
+	*http.Response
+	body []byte
+}
+
+// send sends a request; headers are names and values in turn.
+func (c client) send(method, path string, body io.Reader, headers ...string) reply {
+	c.t.Helper()
+	request, err := http.NewRequest(method, c.url+path, body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return reply{Response: response, body: text}
+}
+
+func (c client) get(path string, headers ...string) reply {
+	c.t.Helper()
+	return c.send(http.MethodGet, path, nil, headers...)
+}
+
+func (c client) post(path, body string, headers ...string) reply {
+	c.t.Helper()
+	return c.send(http.MethodPost, path, strings.NewReader(body), headers...)
+}
+
+// command sends a command given as a Go value, under the name of its type.
+func (c client) command(command any, headers ...string) reply {
+	c.t.Helper()
+	body, err := json.Marshal(command)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.post("/api/v1/commands/"+nameOf(command), string(body), headers...)
+}
+
+func nameOf(command any) string {
+	name := fmt.Sprintf("%T", command)
+	return name[strings.LastIndex(name, ".")+1:]
+}
+
+// accepted sends a command that has to be accepted.
+func (c client) accepted(command any) commands.Answer {
+	c.t.Helper()
+	r := c.command(command)
+	if r.StatusCode != http.StatusOK {
+		c.t.Fatalf("%T is answered %d: %s", command, r.StatusCode, r.body)
+	}
+	return read[commands.Answer](c.t, r)
+}
+
+func read[T any](t testing.TB, r reply) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal(r.body, &value); err != nil {
+		t.Fatalf("%s: %v", r.body, err)
+	}
+	return value
+}
+
+// refused checks that the answer is a proper problem with this status and code.
+func (r reply) refused(t testing.TB, status int, code string) Problem {
+	t.Helper()
+	if r.StatusCode != status {
+		t.Fatalf("answered %d, want %d %s: %s", r.StatusCode, status, code, r.body)
+	}
+	if media := r.Header.Get("Content-Type"); media != problemType {
+		t.Errorf("the problem is sent as %q", media)
+	}
+	p := read[Problem](t, r)
+	if p.Code != code || p.Status != status || p.Type != "urn:casebook:problem:"+code || p.Title == "" || p.Detail == "" {
+		t.Fatalf("the problem is %+v, want %d %s", p, status, code)
+	}
+	if p.TraceID == "" || p.TraceID != r.Header.Get("Trace-Id") || r.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("trace ids are %q and %q; headers are %v", p.TraceID, r.Header.Get("Trace-Id"), r.Header)
+	}
+	if status == http.StatusUnauthorized && r.Header.Get("Www-Authenticate") == "" {
+		t.Error("a 401 does not say how to sign in")
+	}
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && r.Header.Get("Retry-After") == "" {
+		t.Errorf("a %d does not say when to come back", status)
+	}
+	return p
+}
+
+// lastRecorded is the log's last event outside the security log.
+func lastRecorded(t testing.TB) string {
+	t.Helper()
+	for r, err := range the.log.ReadLast(context.Background(), 10_000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(r.Stream, security.Decider.Category+"-") {
+			return r.ID.String()
+		}
+	}
+	return ""
+}
+
+// recordsNothing checks that what is done in between appends no event, the security log aside.
+func recordsNothing(t testing.TB, act func()) {
+	t.Helper()
+	before := lastRecorded(t)
+	act()
+	if after := lastRecorded(t); after != before {
+		t.Error("an event was recorded")
+	}
+}
+
+var made atomic.Int64
+
+// unique makes ids that no other test has.
+func unique(prefix string) string {
+	return fmt.Sprintf("%s%d", prefix, made.Add(1))
+}
+
+// do sends a command as one of the product's own processes.
+func do(t testing.TB, command any) commands.Answer {
+	t.Helper()
+	body, err := json.Marshal(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: access.Process("test")})
+	if err != nil {
+		t.Fatalf("%T: %v", command, err)
+	}
+	return answer
+}
+
+// account registers a user with grants, without a password.
+func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
+	t.Helper()
+	id := domain.UserID(unique(name))
+	do(t, user.RegisterUser{User: id, Name: "Somebody"})
+	for _, g := range grants {
+		do(t, user.GrantRole{User: id, Grant: g})
+	}
+	return id
+}

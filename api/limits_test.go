@@ -1,0 +1,82 @@
+package api
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"casebook/domain/refuse"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestAGateLetsSoManyIn(t *testing.T) {
+	g := newGate(2)
+	for range 2 {
+		if err := g.enter(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, ok := refuse.As(g.enter())
+	if !ok || r.Code != "overloaded" || r.Kind != refuse.KindOverload {
+		t.Errorf("a full gate says %v", r)
+	}
+	g.leave()
+	if err := g.enter(); err != nil {
+		t.Errorf("a place was free: %v", err)
+	}
+	var open gate
+	if err := open.enter(); err != nil {
+		t.Errorf("no gate refuses: %v", err)
+	}
+	open.leave()
+}
+
+func TestSignInsAreLimitedByAddress(t *testing.T) {
+	limit, err := newSignInLimit(Limits{SignInsPerMinute: 6, SignInBurst: 2, SignInAddresses: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	allowed := func(address string, at time.Time) bool { _, ok := limit.allow(address, at); return ok }
+	if !allowed("192.0.2.1", now) || !allowed("192.0.2.1", now) {
+		t.Fatal("the first two of an address are refused")
+	}
+	wait, ok := limit.allow("192.0.2.1", now)
+	if ok || wait <= 0 || wait > 10*time.Second {
+		t.Errorf("the third is allowed, or is to wait %s", wait)
+	}
+	if !allowed("192.0.2.2", now) {
+		t.Error("another address is refused too")
+	}
+	if !allowed("192.0.2.1", now.Add(wait)) {
+		t.Error("after the time named it is still refused")
+	}
+	if !allowed("2001:db8:1:2::1", now) || !allowed("2001:db8:1:2::ffff", now) || allowed("2001:db8:1:2:3::7", now) {
+		t.Error("the addresses of one IPv6 network are not taken as one")
+	}
+	if limit.limiters.Len() > 2 {
+		t.Errorf("%d addresses are remembered", limit.limiters.Len())
+	}
+}
+
+func TestLabelsStayBounded(t *testing.T) {
+	m, err := newMetrics(prometheus.NewRegistry(), newGate(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.codes.max = 3
+	for i := range 10 {
+		m.refused(fmt.Sprint("code_", i))
+		m.refused(fmt.Sprint("code_", i))
+	}
+	if n := len(m.codes.known); n != 3 {
+		t.Errorf("%d codes are known", n)
+	}
+	if got := m.codes.bounded("code_0"); got != "code_0" {
+		t.Errorf("a known code became %s", got)
+	}
+	if got := m.codes.bounded("code_9"); got != "other" {
+		t.Errorf("a code beyond the bound became %s", got)
+	}
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"casebook/commands"
+	"casebook/embedded/mongo"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+)
+
+// world is the running product behind the API: stores, handler and projections. All tests share it.
+type world struct {
+	node    *node.Node
+	mongo   *mongo.Server
+	log     *eventlog.Log
+	store   *readmodels.Store
+	handler *commands.Handler
+	stop    context.CancelFunc
+	parts   *errgroup.Group
+}
+
+var the world
+
+// now is the time of the command handler, so that diaries of fixed days are neither late nor in the future.
+var now = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	os.Exit(runAll(m))
+}
+
+func runAll(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "api")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if the, err = openWorld(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := errors.Join(the.close(), goleak.Find()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
+}
+
+func openWorld(dir string) (w world, err error) {
+	ctx := context.Background()
+	if w.node, err = node.Open(ctx, node.Options{Dir: filepath.Join(dir, "node"), Listen: "127.0.0.1:0"}); err != nil {
+		return w, err
+	}
+	if w.mongo, err = mongo.Open(ctx, mongo.Options{Dir: filepath.Join(dir, "mongo"), Listen: "127.0.0.1:0"}); err != nil {
+		return w, err
+	}
+	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()}); err != nil {
+		return w, err
+	}
+	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook"); err != nil {
+		return w, err
+	}
+	w.handler = commands.NewHandler(commands.Options{Log: w.log, Now: func() time.Time { return now }, Build: "test"})
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	running, stop := context.WithCancel(ctx)
+	w.stop = stop
+	w.parts, running = errgroup.WithContext(running)
+	w.parts.Go(func() error { return w.handler.Run(running) })
+	w.parts.Go(func() error { return engine.Run(running) })
+	return w, w.handler.Ready(ctx)
+}
+
+func (w world) close() error {
+	w.stop()
+	err := w.parts.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, w.log.Close(), w.store.Close(ctx), w.mongo.Close(), w.node.Close())
+}

@@ -1,0 +1,232 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"casebook/commands"
+)
+
+// document is the description as its readers get it.
+func document(t *testing.T) map[string]any {
+	t.Helper()
+	text, err := OpenAPI("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d map[string]any
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// operations calls each with every operation of the description.
+func operations(t *testing.T, d map[string]any, each func(method, path string, operation map[string]any)) {
+	t.Helper()
+	for path, item := range d["paths"].(map[string]any) {
+		for method, operation := range item.(map[string]any) {
+			each(method, path, operation.(map[string]any))
+		}
+	}
+}
+
+func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
+	described := map[string]bool{}
+	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
+	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "get /healthz": true, "get /readyz": true}
+	for _, c := range commands.All() {
+		if !c.Internal() {
+			expected["post /api/v1/commands/"+c.Name()] = true
+		}
+	}
+	for _, q := range Queries() {
+		expected["get "+q.Path] = true
+	}
+	for op := range expected {
+		if !described[op] {
+			t.Errorf("%s is not described", op)
+		}
+	}
+	for op := range described {
+		if !expected[op] {
+			t.Errorf("%s is described and does not exist", op)
+		}
+	}
+}
+
+func TestTheDescriptionHoldsTogether(t *testing.T) {
+	d := document(t)
+	if v, _ := d["openapi"].(string); !strings.HasPrefix(v, "3.1.") {
+		t.Errorf("openapi is %v", d["openapi"])
+	}
+	info := d["info"].(map[string]any)
+	if info["title"] == "" || info["version"] != "test" {
+		t.Errorf("info is %v", info)
+	}
+	walk(d, "#", func(at string, node map[string]any) {
+		if ref, ok := node["$ref"].(string); ok && resolve(d, ref) == nil {
+			t.Errorf("%s: %s leads nowhere", at, ref)
+		}
+		if pattern, ok := node["pattern"].(string); ok {
+			if _, err := regexp.Compile(pattern); err != nil {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+	})
+	tags := map[string]bool{}
+	for _, tag := range d["tags"].([]any) {
+		tags[tag.(map[string]any)["name"].(string)] = true
+	}
+	ids := map[string]string{}
+	operations(t, d, func(method, path string, operation map[string]any) {
+		where := method + " " + path
+		id, _ := operation["operationId"].(string)
+		if other, taken := ids[id]; id == "" || taken {
+			t.Errorf("%s has the operationId %q, as has %s", where, id, other)
+		}
+		ids[id] = where
+		for _, field := range []string{"summary", "description"} {
+			if text, _ := operation[field].(string); text == "" {
+				t.Errorf("%s has no %s", where, field)
+			}
+		}
+		for _, tag := range operation["tags"].([]any) {
+			if !tags[tag.(string)] {
+				t.Errorf("%s has the undeclared tag %v", where, tag)
+			}
+		}
+		checkParameters(t, where, path, operation)
+		checkResponses(t, d, where, operation)
+	})
+}
+
+var inBraces = regexp.MustCompile(`\{(\w+)\}`)
+
+func checkParameters(t *testing.T, where, path string, operation map[string]any) {
+	t.Helper()
+	inPathOf := map[string]bool{}
+	for _, p := range asList(operation["parameters"]) {
+		parameter := p.(map[string]any)
+		if parameter["description"] == nil || parameter["schema"] == nil {
+			t.Errorf("%s: the parameter %v has no description or no schema", where, parameter["name"])
+		}
+		if parameter["in"] == "path" {
+			inPathOf[parameter["name"].(string)] = true
+			if parameter["required"] != true {
+				t.Errorf("%s: the parameter %v of the path is not required", where, parameter["name"])
+			}
+		}
+	}
+	for _, name := range inBraces.FindAllStringSubmatch(path, -1) {
+		if !inPathOf[name[1]] {
+			t.Errorf("%s: %s is not declared", where, name[1])
+		}
+		delete(inPathOf, name[1])
+	}
+	if len(inPathOf) > 0 {
+		t.Errorf("%s: %v are declared and not in the path", where, inPathOf)
+	}
+}
+
+func checkResponses(t *testing.T, d map[string]any, where string, operation map[string]any) {
+	t.Helper()
+	responses := operation["responses"].(map[string]any)
+	for status, r := range responses {
+		response := r.(map[string]any)
+		if ref, ok := response["$ref"].(string); ok {
+			response = resolve(d, ref)
+		}
+		if response["description"] == nil {
+			t.Errorf("%s: %s has no description", where, status)
+		}
+		content, _ := response["content"].(map[string]any)
+		if status >= "400" && !strings.HasSuffix(where, "/readyz") && content[problemType] == nil {
+			t.Errorf("%s: %s is no problem", where, status)
+		}
+		if status == "200" && content[mediaJSON] == nil {
+			t.Errorf("%s: the answer has no schema", where)
+		}
+	}
+}
+
+// TestExamplesAreTaken gives every example of a command's body to the decoder that requests go through, and reads it back.
+func TestExamplesAreTaken(t *testing.T) {
+	bodies := map[string]reflect.Type{}
+	for _, c := range commands.All() {
+		bodies["/api/v1/commands/"+c.Name()] = c.Body()
+	}
+	seen := 0
+	operations(t, document(t), func(_, path string, operation map[string]any) {
+		body, ok := bodies[path]
+		if !ok {
+			return
+		}
+		seen++
+		example := operation["requestBody"].(map[string]any)["content"].(map[string]any)[mediaJSON].(map[string]any)["example"]
+		text, err := json.Marshal(example)
+		if err != nil || example == nil {
+			t.Fatalf("%s: the example is %v, %v", path, example, err)
+		}
+		value := reflect.New(body)
+		if err := commands.Decode(text, value.Interface()); err != nil {
+			t.Errorf("%s: its own example is refused: %v\n%s", path, err, text)
+		}
+		if value.Elem().IsZero() {
+			t.Errorf("%s: the example is empty", path)
+		}
+	})
+	if seen == 0 {
+		t.Error("no command has an example")
+	}
+}
+
+func TestTheDescriptionTellsNoSecret(t *testing.T) {
+	text, err := OpenAPI("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"passwordDigest", "PasswordDigest"} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("the description tells of %s", secret)
+		}
+	}
+}
+
+func walk(node any, at string, each func(string, map[string]any)) {
+	switch node := node.(type) {
+	case map[string]any:
+		each(at, node)
+		for name, child := range node {
+			if name == "example" || name == "examples" {
+				continue
+			}
+			walk(child, at+"/"+name, each)
+		}
+	case []any:
+		for i, child := range node {
+			walk(child, fmt.Sprint(at, "/", i), each)
+		}
+	}
+}
+
+func resolve(d map[string]any, ref string) map[string]any {
+	node := d
+	for _, part := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+		next, ok := node[part].(map[string]any)
+		if !ok {
+			return nil
+		}
+		node = next
+	}
+	return node
+}
+
+func asList(v any) []any {
+	list, _ := v.([]any)
+	return list
+}

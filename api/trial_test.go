@@ -1,0 +1,65 @@
+package api
+
+import (
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/user"
+)
+
+// trial is a study of its own with two sites and an enrolled patient at each.
+type trial struct {
+	study domain.StudyID
+	// patient is at site 01, other at site 02.
+	patient, other domain.PatientID
+	// manager works across the study; crc and otherCRC at sites 01 and 02; self is the patient's own account.
+	manager, crc, otherCRC, self domain.UserID
+	// position is the log position of the last event.
+	position uint64
+}
+
+var painDiary = instrument.PainDiary()
+
+func newTrial(t testing.TB) trial {
+	t.Helper()
+	id := domain.StudyID(unique("T"))
+	tr := trial{study: id, patient: domain.NewPatientID(id, "S-1"), other: domain.NewPatientID(id, "S-2")}
+	do(t, study.CreateStudy{Study: id, Title: "A trial", Sponsor: "Nobody", Phase: "II"})
+	do(t, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, Instruments: []instrument.Definition{*painDiary}}})
+	for _, site := range []domain.SiteID{"01", "02"} {
+		do(t, study.AddSite{Study: id, Site: site, Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
+		do(t, study.ActivateSite{Study: id, Site: site, On: "2026-01-01"})
+	}
+	do(t, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
+	tr.position = enrol(t, tr.patient, "01", "S-1", "1")
+	tr.position = enrol(t, tr.other, "02", "S-2", "2")
+	tr.manager = account(t, "manager", user.Grant{Role: user.DataManager, Study: id})
+	tr.crc = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
+	tr.otherCRC = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "02"})
+	tr.self = account(t, "patient", user.Grant{Role: user.PatientRole, Study: id, Patient: tr.patient})
+	return tr
+}
+
+// enrol takes a patient through to an assigned diary, as site and processes do, and returns the last log position.
+func enrol(t testing.TB, id domain.PatientID, site domain.SiteID, screening, number string) uint64 {
+	t.Helper()
+	do(t, patient.ScreenPatient{Study: id.Study(), Site: site, ScreeningNumber: screening, On: "2026-02-01"})
+	do(t, patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: "2026-02-01"})
+	do(t, patient.EnrollPatient{Patient: id, On: "2026-02-02"})
+	do(t, enrollment.ReservePlace{Study: id.Study(), Site: site, Patient: id})
+	do(t, patient.ConfirmEnrollment{Patient: id, PatientNumber: number})
+	return do(t, diary.AssignInstrument{Patient: id, Instrument: painDiary.ID, From: "2026-02-03", Until: "2026-12-31"}).Position
+}
+
+// entry is a complete diary of the evening of a day in February.
+func (tr trial) entry(day int) diary.SubmitDiary {
+	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
+		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
