@@ -1,0 +1,175 @@
+package mongo
+
+import (
+	"crypto/rand"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The commands below answer what drivers and shells ask before and beside their work.
+
+const (
+	serverVersion  = "7.0.0"
+	maxWireVersion = 21 // of MongoDB 7.0
+)
+
+func (r *request) hello() (doc, error) {
+	w := newBuilder()
+	if r.name == "hello" {
+		w.bool("isWritablePrimary", true)
+	} else {
+		w.bool("ismaster", true)
+	}
+	if r.body.lookup("helloOk").truthy() {
+		w.bool("helloOk", true)
+	}
+	w.int32("maxBsonObjectSize", maxDocSize).int32("maxMessageSizeBytes", maxMessageSize).
+		int32("maxWriteBatchSize", maxWriteBatch).date("localTime", time.Now().UnixMilli()).
+		int32("logicalSessionTimeoutMinutes", 30).int32("connectionId", int32(r.c.id)).
+		int32("minWireVersion", 0).int32("maxWireVersion", maxWireVersion).bool("readOnly", false)
+	return w.ok().done(), nil
+}
+
+func (r *request) ping() (doc, error) { return newBuilder().ok().done(), nil }
+
+func (r *request) buildInfo() (doc, error) {
+	w := newBuilder()
+	w.str("version", serverVersion).str("gitVersion", "casebook").array("modules").end().
+		str("sysInfo", runtime.Version()).array("versionArray").int32("", 7).int32("", 0).int32("", 0).int32("", 0).end().
+		int32("bits", 64).bool("debug", false).int32("maxBsonObjectSize", maxDocSize).
+		array("storageEngines").str("", "pebble").end()
+	return w.ok().done(), nil
+}
+
+func (r *request) getParameter() (doc, error) {
+	w := newBuilder()
+	found := false
+	params := func(w *builder, name string) {
+		if name == "featureCompatibilityVersion" {
+			w.doc(name).str("version", "7.0").end()
+			found = true
+		}
+	}
+	all := r.arg.t == tString && r.arg.str() == "*"
+	if all {
+		params(w, "featureCompatibilityVersion")
+	}
+	err := r.fields(func(name string, e elem) (bool, error) {
+		if !all && name != "allParameters" {
+			params(w, name)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, refuse(codeInvalidOptions, "no option found to get")
+	}
+	return w.ok().done(), nil
+}
+
+func (r *request) getCmdLineOpts() (doc, error) {
+	return newBuilder().array("argv").end().doc("parsed").end().ok().done(), nil
+}
+
+func (r *request) connectionStatus() (doc, error) {
+	return newBuilder().doc("authInfo").array("authenticatedUsers").end().array("authenticatedUserRoles").end().end().
+		ok().done(), nil
+}
+
+func (r *request) whatsMyURI() (doc, error) {
+	return newBuilder().str("you", r.c.nc.RemoteAddr().String()).ok().done(), nil
+}
+
+func (r *request) getLog() (doc, error) {
+	return newBuilder().int32("totalLinesWritten", 0).array("log").end().ok().done(), nil
+}
+
+func (r *request) hostInfo() (doc, error) {
+	w := newBuilder()
+	w.doc("system").date("currentTime", time.Now().UnixMilli()).int32("numCores", int32(runtime.NumCPU())).
+		str("cpuArch", runtime.GOARCH).end()
+	w.doc("os").str("type", runtime.GOOS).end()
+	return w.ok().done(), nil
+}
+
+func (r *request) serverStatus() (doc, error) {
+	st := r.s.Stats()
+	w := newBuilder()
+	w.str("host", r.s.Addr()).str("version", serverVersion).str("process", "casebook").
+		double("uptime", time.Since(r.s.started).Seconds()).date("localTime", time.Now().UnixMilli())
+	w.doc("connections").int32("current", int32(st.Connections)).int32("available", int32(r.s.opts.MaxConns-st.Connections)).end()
+	w.doc("metrics").doc("cursor").doc("open").int64("total", int64(st.Cursors)).end().end().
+		doc("commands").int64("total", st.Commands).int64("failed", st.FailedCommands).end().end()
+	w.doc("storageEngine").str("name", "pebble").bool("persistent", true).end()
+	return w.ok().done(), nil
+}
+
+func (r *request) listCommands() (doc, error) {
+	w := newBuilder()
+	w.doc("commands")
+	for _, name := range slices.Sorted(maps.Keys(commandTable)) {
+		w.doc(name).end()
+	}
+	w.end()
+	return w.ok().done(), nil
+}
+
+func (r *request) dbStats() (doc, error) {
+	var objects, size, indexes int64
+	colls := r.s.store.collections(r.db)
+	for _, c := range colls {
+		objects += c.count.Load()
+		size += r.s.store.sizeOf(c)
+		indexes += int64(len(*c.indexes.Load())) + 1
+	}
+	w := newBuilder()
+	w.str("db", r.db).int64("collections", int64(len(colls))).int64("views", 0).int64("objects", objects).
+		int64("dataSize", size).int64("storageSize", size).int64("indexes", indexes)
+	return w.ok().done(), nil
+}
+
+func (r *request) collStats() (doc, error) {
+	ns, err := r.collection()
+	if err != nil {
+		return nil, err
+	}
+	w := newBuilder()
+	w.str("ns", ns.String())
+	var count, size, indexes int64
+	if c := r.s.store.lookup(ns); c != nil {
+		count, size, indexes = c.count.Load(), r.s.store.sizeOf(c), int64(len(*c.indexes.Load()))+1
+	}
+	w.int64("count", count).int64("size", size).int64("storageSize", size).int32("nindexes", int32(indexes)).bool("capped", false)
+	return w.ok().done(), nil
+}
+
+// sessions answers the commands by which drivers keep or end sessions. Nothing here belongs to a session.
+func (r *request) sessions() (doc, error) {
+	if r.arg.t != tArray {
+		return nil, refuse(codeTypeMismatch, "BSON field '%s' is the wrong type '%s', expected type 'array'", r.name, r.arg.typeName())
+	}
+	return newBuilder().ok().done(), nil
+}
+
+func (r *request) startSession() (doc, error) {
+	var id [16]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, err
+	}
+	w := newBuilder()
+	w.doc("id").val("id", uuidValue(id)).end().int32("timeoutMinutes", 30)
+	return w.ok().done(), nil
+}
+
+// needAdmin refuses commands about the whole server on other databases than admin.
+func (r *request) needAdmin() error {
+	if !strings.EqualFold(r.db, "admin") {
+		return refuse(13, "%s may only be run against the admin database.", r.name)
+	}
+	return nil
+}

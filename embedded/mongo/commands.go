@@ -1,0 +1,336 @@
+package mongo
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// request is one command while it runs.
+type request struct {
+	ctx  context.Context
+	s    *Server
+	c    *conn
+	name string // of the command
+	arg  value  // the command's own value, most often the collection's name
+	db   string
+	body doc
+	seqs []sequence
+
+	durable bool // {writeConcern: {j: true}}
+}
+
+type handler func(*request) (doc, error)
+
+// commandTable is every command that is provided, by name. It is filled by init because some handlers look into it.
+var commandTable map[string]handler
+
+func init() {
+	commandTable = map[string]handler{
+		// The handshake, and what shells ask.
+		"hello": (*request).hello, "isMaster": (*request).hello, "ismaster": (*request).hello,
+		"ping": (*request).ping, "buildInfo": (*request).buildInfo, "buildinfo": (*request).buildInfo,
+		"getParameter": (*request).getParameter, "getCmdLineOpts": (*request).getCmdLineOpts,
+		"connectionStatus": (*request).connectionStatus, "whatsmyuri": (*request).whatsMyURI,
+		"getLog": (*request).getLog, "hostInfo": (*request).hostInfo, "serverStatus": (*request).serverStatus,
+		"listCommands": (*request).listCommands, "dbStats": (*request).dbStats, "dbstats": (*request).dbStats,
+		"collStats": (*request).collStats, "collstats": (*request).collStats,
+		"endSessions": (*request).sessions, "refreshSessions": (*request).sessions, "killSessions": (*request).sessions,
+		"startSession": (*request).startSession,
+		// The catalog.
+		"listDatabases": (*request).listDatabases, "listCollections": (*request).listCollections,
+		"listIndexes": (*request).listIndexes, "create": (*request).create, "drop": (*request).drop,
+		"dropDatabase": (*request).dropDatabase, "renameCollection": (*request).renameCollection,
+		"createIndexes": (*request).createIndexes, "dropIndexes": (*request).dropIndexes,
+		// Documents.
+		"insert": (*request).insert, "update": (*request).update, "delete": (*request).delete,
+		"findAndModify": (*request).findAndModify, "findandmodify": (*request).findAndModify,
+		"find": (*request).find, "getMore": (*request).getMore, "killCursors": (*request).killCursors,
+		"count": (*request).count, "distinct": (*request).distinct, "aggregate": (*request).aggregate,
+		"explain": (*request).explain,
+	}
+}
+
+// notSupported are commands of MongoDB that make no sense on this server; they are refused by name.
+var notSupported = map[string]string{
+	"saslStart":    "there is no authentication here: connect without user name and password",
+	"saslContinue": "there is no authentication here", "authenticate": "there is no authentication here",
+	"logout":            "there is no authentication here",
+	"commitTransaction": "transactions need a replica set", "abortTransaction": "transactions need a replica set",
+	"mapReduce": "use aggregate", "bulkWrite": "it is not part of server version 7.0: use insert, update and delete",
+	"replSetGetStatus": "this is a standalone server", "replSetInitiate": "this is a standalone server",
+	"createUser": "there is no authentication here", "collMod": "drop the index or collection and create it anew",
+	"convertToCapped": "capped collections are not provided here",
+}
+
+// dispatch runs the command in m.
+func (s *Server) dispatch(c *conn, m *message) (doc, error) {
+	first, _ := m.body.first()
+	if first.t == 0 {
+		return nil, refuse(codeFailedToParse, "the message has an empty body: its first field must be the command")
+	}
+	r := &request{ctx: s.life, s: s, c: c, name: string(first.name), arg: first.value, db: m.db, body: m.body, seqs: m.seqs}
+	h, ok := commandTable[r.name]
+	switch {
+	case m.legacy && r.name != "hello" && !strings.EqualFold(r.name, "isMaster"):
+		return nil, refuse(codeUnsupportedOpQueryCmd, "Unsupported OP_QUERY command: %s. The client driver may require an upgrade", truncated(r.name, 64))
+	case !ok && notSupported[r.name] != "":
+		return nil, refuse(codeCommandNotSupported, "command %s is not supported: %s", r.name, notSupported[r.name])
+	case !ok:
+		return nil, refuse(codeCommandNotFound, "no such command: '%s'", truncated(r.name, 64))
+	}
+	if r.db == "" {
+		return nil, refuse(codeMissingField, "command %s lacks the field $db, a string", r.name)
+	}
+	limit, err := r.common()
+	if err != nil {
+		return nil, err
+	}
+	if limit > 0 {
+		ctx, cancel := context.WithTimeout(s.life, limit)
+		defer cancel()
+		r.ctx = ctx
+	}
+	answer, err := h(r)
+	if err == nil && len(answer) > maxDocSize+(16<<10) {
+		return nil, refuse(codeBSONObjectTooLarge, "the answer to %s has %d bytes, at most %d can be sent", r.name, len(answer), maxDocSize)
+	}
+	return answer, err
+}
+
+// isCommon says whether any command takes a field of this name.
+func isCommon(name string) bool {
+	switch name {
+	case "$db", "lsid", "$clusterTime", "$readPreference", "readConcern", "writeConcern", "maxTimeMS", "comment",
+		"apiVersion", "apiStrict", "apiDeprecationErrors", "txnNumber", "autocommit", "startTransaction", "$client",
+		"maxTimeMSOpOnly", "$audit", "mayBypassWriteBlocking":
+		return true
+	}
+	return false
+}
+
+// common reads the fields that any command may have; it returns the time limit, 0 for none.
+func (r *request) common() (limit time.Duration, err error) {
+	for e, rest := r.body.first(); e.t != 0; e, rest = nextElem(rest) {
+		switch string(e.name) {
+		case "txnNumber", "autocommit", "startTransaction":
+			if r.body.lookup("startTransaction").truthy() {
+				return 0, refuse(codeOpNotInTransaction, "transactions are not provided by a standalone server: command %s", r.name)
+			}
+			return 0, refuse(codeIllegalOperation, "Transaction numbers are only allowed on a replica set member or mongos")
+		case "maxTimeMS":
+			n, ok := e.wholeNumber()
+			if !ok || n < 0 || n > 1<<31-1 {
+				return 0, refuse(codeBadValue, "maxTimeMS must be a whole number from 0 to %d", 1<<31-1)
+			}
+			limit = time.Duration(n) * time.Millisecond
+		case "lsid":
+			if e.t != tDocument {
+				return 0, wrongType(r, e, "object")
+			}
+		case "apiVersion":
+			if e.t != tString || e.str() != "1" {
+				return 0, refuse(322, "API version must be \"1\"")
+			}
+		case "readConcern":
+			if e.t != tDocument {
+				return 0, wrongType(r, e, "object")
+			}
+			if err := checkReadConcern(e.doc()); err != nil {
+				return 0, err
+			}
+		case "writeConcern":
+			if e.t != tDocument {
+				return 0, wrongType(r, e, "object")
+			}
+			if err := r.writeConcern(e.doc()); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return limit, nil
+}
+
+func checkReadConcern(d doc) error {
+	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
+		switch name := string(e.name); name {
+		case "level":
+			if e.t != tString {
+				return refuse(codeTypeMismatch, "readConcern.level must be a string")
+			}
+			switch level := e.str(); level {
+			case "local", "available", "majority": // one server: what is acknowledged is what a majority has
+			case "linearizable", "snapshot":
+				return refuse(123, "read concern %q needs a replica set", level)
+			default:
+				return refuse(codeFailedToParse, "read concern level %q is not known", level)
+			}
+		case "provenance":
+		default:
+			return refuse(codeNotImplemented, "read concern option %q needs a replica set", name)
+		}
+	}
+	return nil
+}
+
+func (r *request) writeConcern(d doc) error {
+	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
+		switch name := string(e.name); name {
+		case "w":
+			if e.t == tString {
+				if e.str() != "majority" {
+					return refuse(79, "no write concern mode named %q", e.str())
+				}
+				continue
+			}
+			n, ok := e.wholeNumber()
+			if !ok || n < 0 {
+				return refuse(codeFailedToParse, "writeConcern.w must be a whole number or \"majority\"")
+			}
+			if n > 1 {
+				return refuse(codeBadValue, "cannot use 'w' > 1 when a host is not replicated")
+			}
+		case "j", "fsync":
+			if e.t != tBool && !e.isNumber() {
+				return refuse(codeFailedToParse, "writeConcern.%s must be a boolean", name)
+			}
+			r.durable = r.durable || e.truthy()
+		case "wtimeout", "provenance", "wtimeoutMS":
+		default:
+			return refuse(codeUnknownField, "write concern option %q is not known", name)
+		}
+	}
+	return nil
+}
+
+// fields calls f with every field that belongs to this command alone; f says whether it knows the field.
+func (r *request) fields(f func(name string, e elem) (known bool, err error)) error {
+	_, rest := r.body.first()
+	for e, rest := nextElem(rest); e.t != 0; e, rest = nextElem(rest) {
+		name := string(e.name)
+		if isCommon(name) {
+			continue
+		}
+		known, err := f(name, e)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return refuse(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, truncated(name, 64))
+		}
+	}
+	return nil
+}
+
+// collection reads the command's value as the name of a collection.
+func (r *request) collection() (namespace, error) {
+	if r.arg.t != tString {
+		return namespace{}, refuse(codeInvalidNamespace, "collection name has invalid type %s", r.arg.typeName())
+	}
+	ns := namespace{r.db, r.arg.str()}
+	if ns.coll == "" || strings.IndexByte(ns.coll, 0) >= 0 {
+		return namespace{}, refuse(codeInvalidNamespace, "invalid namespace specified '%s'", ns)
+	}
+	return ns, nil
+}
+
+// docs returns the documents of an argument that comes as a document sequence or as an array in the body.
+func (r *request) docs(name string) ([]doc, error) {
+	for _, s := range r.seqs {
+		if s.name == name {
+			return s.docs, nil
+		}
+	}
+	v := r.body.lookup(name)
+	if v.missing() {
+		return nil, refuse(codeMissingField, "BSON field '%s.%s' is missing but a required field", r.name, name)
+	}
+	if v.t != tArray {
+		return nil, refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type 'array'", r.name, name, v.typeName())
+	}
+	var docs []doc
+	for e, rest := v.doc().first(); e.t != 0; e, rest = nextElem(rest) {
+		if e.t != tDocument {
+			return nil, refuse(codeTypeMismatch, "BSON field '%s.%s.%s' is the wrong type '%s', expected type 'object'", r.name, name, e.name, e.typeName())
+		}
+		docs = append(docs, e.doc())
+	}
+	return docs, nil
+}
+
+func wrongType(r *request, e elem, want string) error {
+	return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", r.name, truncated(string(e.name), 64), e.typeName(), want)
+}
+
+// The want functions read an argument of a certain type; null counts as not given.
+
+func (r *request) wantDoc(e elem, p *doc) error {
+	switch e.t {
+	case tNull:
+	case tDocument:
+		*p = e.doc()
+	default:
+		return wrongType(r, e, "object")
+	}
+	return nil
+}
+
+func (r *request) wantString(e elem, p *string) error {
+	if e.t != tString {
+		return wrongType(r, e, "string")
+	}
+	*p = e.str()
+	return nil
+}
+
+func (r *request) wantBool(e elem, p *bool) error {
+	if e.t != tBool && e.t != tNull && !e.isNumber() {
+		return wrongType(r, e, "bool")
+	}
+	*p = e.truthy()
+	return nil
+}
+
+// wantCount reads a number that is not negative.
+func (r *request) wantCount(e elem, p *int64) error {
+	if e.t == tNull {
+		return nil
+	}
+	if !e.isNumber() {
+		return wrongType(r, e, "long")
+	}
+	n, ok := e.wholeNumber()
+	if !ok || n < 0 {
+		return refuse(codeBadValue, "BSON field '%s.%s' must be a whole number that is not negative", r.name, e.name)
+	}
+	*p = n
+	return nil
+}
+
+// unset refuses an option that is not provided, unless it is given its neutral value.
+func (r *request) unset(e elem) error { return unsetOption(r.name, e) }
+
+func unsetOption(of string, e elem) error {
+	neutral := !e.truthy()
+	if e.t == tDocument || e.t == tArray {
+		neutral = e.doc().isEmpty()
+	}
+	if neutral {
+		return nil
+	}
+	return refuse(codeNotImplemented, "option %s of %s is not provided here", e.name, of)
+}
+
+// collation accepts only the order of bytes, which is the one there is.
+func collation(of string, e elem) error {
+	if e.t == tNull {
+		return nil
+	}
+	if e.t != tDocument {
+		return refuse(codeTypeMismatch, "collation of %s must be an object", of)
+	}
+	if l := e.doc().lookup("locale"); e.doc().isEmpty() || l.t == tString && l.str() == "simple" {
+		return nil
+	}
+	return refuse(codeNotImplemented, "collations are not provided here: strings are compared byte by byte, as with locale \"simple\"")
+}

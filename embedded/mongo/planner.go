@@ -1,0 +1,486 @@
+package mongo
+
+import (
+	"bytes"
+	"math/bits"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// The planner turns a filter and a sort into ranges of one index. The ranges only have to contain every document that
+// matches: the scan tests the whole filter on each document it fetches.
+
+// maxRanges bounds how many ranges the values of several $in may multiply to; beyond, the later fields are not bounded.
+const maxRanges = 10_000
+
+// keyRange is a range of keys, from lower to before upper.
+type keyRange struct{ lower, upper []byte }
+
+// plan says how to find the documents.
+type plan struct {
+	x       *index // nil: all documents, in any order (which is that of _id)
+	ranges  []keyRange
+	points  bool // every range is one _id
+	reverse bool
+	dedupe  bool // a document may turn up more than once
+	sorted  bool // the documents come in the order that was asked for
+	idOnly  bool // the filter is {_id: value} and nothing else
+	bounded int  // how many of the index's fields the filter bounds
+	mask    uint64
+}
+
+// stage is the plan's name in explain.
+func (p *plan) stage() string {
+	switch {
+	case p.idOnly:
+		return "IDHACK"
+	case p.x != nil:
+		return "IXSCAN"
+	}
+	return "COLLSCAN"
+}
+
+// interval is a range of encodings of one field's value, ascending.
+type interval struct {
+	lower, upper []byte
+	point        bool // lower is the encoding of one value, and upper its successor
+}
+
+// choose finds the best plan. hint, if not nil, is the only index to consider.
+func (v *view) choose(f *filter, sort *sortSpec, hint *index) *plan {
+	if id, ok := f.idEquals(); ok && hint == nil {
+		from := v.c.docKey(appendKey(nil, id))
+		e, _ := f.src.first()
+		return &plan{
+			x: v.c.primary, ranges: []keyRange{{from, successor(from)}}, points: true, sorted: true, bounded: 1,
+			idOnly: f.src.len() == 1 && string(e.name) == "_id" && !isOperatorDoc(e.value),
+		}
+	}
+	preds := map[string][]test{}
+	collectPreds(preds, "", f.root.(allOf))
+	if hint != nil {
+		return planIndex(hint, preds, sort, false)
+	}
+	best := planIndex(v.c.primary, preds, sort, true)
+	for _, x := range v.indexes {
+		if p := planIndex(x, preds, sort, true); p != nil && (best == nil || p.better(best)) {
+			best = p
+		}
+	}
+	if best == nil {
+		return v.collectionScan(sort, false)
+	}
+	return best
+}
+
+// collectionScan reads all documents.
+func (v *view) collectionScan(sort *sortSpec, reverse bool) *plan {
+	from := spaceKey(spaceDocs, v.c.id)
+	return &plan{ranges: []keyRange{{from, successor(from)}}, sorted: sort == nil, reverse: reverse}
+}
+
+// better orders plans: more bounded fields by far, then the order asked for without sorting, then fewer ranges.
+func (p *plan) better(o *plan) bool {
+	if p.sorted != o.sorted && min(p.bounded, o.bounded) > 0 {
+		// Both narrow the search. One field more does not make up for sorting all that is found.
+		return p.sorted
+	}
+	if p.bounded != o.bounded {
+		return p.bounded > o.bounded
+	}
+	if p.sorted != o.sorted {
+		return p.sorted
+	}
+	if u, w := p.uniquePoint(), o.uniquePoint(); u != w {
+		return u
+	}
+	return len(p.ranges) < len(o.ranges)
+}
+
+func (p *plan) uniquePoint() bool { return p.x.unique && p.bounded == len(p.x.fields) }
+
+// collectPreds gathers the tests that every match passes, by path. $elemMatch on documents counts for the paths within:
+// the element that matches has its own index entry.
+func collectPreds(preds map[string][]test, prefix string, all allOf) {
+	for _, n := range all {
+		l, ok := n.(*leaf)
+		if !ok {
+			continue
+		}
+		if t, ok := l.test.(elemDocTest); ok {
+			if kids, ok := t.f.(allOf); ok {
+				collectPreds(preds, prefix+l.path+".", kids)
+			}
+			continue
+		}
+		preds[prefix+l.path] = append(preds[prefix+l.path], l.test)
+	}
+}
+
+// planIndex plans a scan of x; with must, nil when x helps neither to find nor to sort.
+func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *plan {
+	p := &plan{x: x, mask: x.multikey.Load(), ranges: []keyRange{{lower: x.space}}}
+	p.dedupe = p.mask != 0
+	fixed := make([]bool, len(x.fields)) // bound to one value
+	boundMask := uint64(0)
+	open := true // the ranges so far are points, so that the next field can narrow them
+	for i := 0; i < len(x.fields) && open; i++ {
+		field := &x.fields[i]
+		multi := p.mask&(1<<i) != 0
+		// Two fields below one array: the bounds would have to hold for the same element, and need not.
+		if multi && boundMask&p.mask != 0 {
+			break
+		}
+		ivs := intervalsFor(preds[field.path], multi)
+		if ivs == nil {
+			break
+		}
+		points := !slices.ContainsFunc(ivs, func(iv interval) bool { return !iv.point })
+		if len(ivs)*len(p.ranges) > maxRanges && len(p.ranges) > 1 {
+			break
+		}
+		p.ranges = narrow(p.ranges, ivs, field.desc)
+		p.bounded++
+		boundMask |= 1 << i
+		fixed[i] = points && len(ivs) == 1
+		open = points
+	}
+	for i := range p.ranges {
+		if p.ranges[i].upper == nil {
+			p.ranges[i].upper = successor(p.ranges[i].lower)
+		}
+	}
+	p.points = x.primary && open && p.bounded > 0
+	p.sorted, p.reverse = p.order(sort, fixed)
+	if must && p.bounded == 0 && (sort == nil || !p.sorted) {
+		return nil
+	}
+	return p
+}
+
+// narrow appends each interval to each range, which is a prefix so far, keeping them in the index's order.
+func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
+	out := make([]keyRange, 0, len(prefixes)*len(ivs))
+	for _, p := range prefixes {
+		for n := range ivs {
+			iv := ivs[n]
+			if desc {
+				iv = ivs[len(ivs)-1-n]
+			}
+			lower, upper := bytes.Clone(iv.lower), bytes.Clone(iv.upper)
+			if desc {
+				invert(lower)
+				invert(upper)
+				if !iv.point {
+					// Inverting swaps the ends, and each of them changes between being part of the range and not.
+					lower, upper = successor(upper), successor(lower)
+				}
+			}
+			r := keyRange{lower: append(bytes.Clone(p.lower), lower...)}
+			if !iv.point {
+				r.upper = append(bytes.Clone(p.lower), upper...)
+			}
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// order says whether the index gives the order asked for, and in which direction it must be read.
+func (p *plan) order(sort *sortSpec, fixed []bool) (sorted, reverse bool) {
+	if sort == nil {
+		return true, false
+	}
+	i, decided := 0, false
+	for _, s := range sort.fields {
+		// Fields of one value do not influence the order.
+		if n := slices.IndexFunc(p.x.fields, func(f indexField) bool { return f.path == s.path }); n >= 0 && fixed[n] && p.mask&(1<<n) == 0 {
+			continue
+		}
+		for i < len(p.x.fields) && fixed[i] && p.x.fields[i].path != s.path {
+			i++
+		}
+		if i == len(p.x.fields) || p.x.fields[i].path != s.path || p.mask&(1<<i) != 0 {
+			// Beyond the _id there is nothing left to order by.
+			return p.x.primary && i == len(p.x.fields), reverse
+		}
+		rev := p.x.fields[i].desc != s.desc
+		if decided && rev != reverse {
+			return false, false
+		}
+		reverse, decided = rev, true
+		i++
+	}
+	return true, reverse
+}
+
+// intervalsFor returns where the values that pass all tests can lie, in order and apart from each other; nil when the
+// tests do not say. For a multikey field different elements may pass different tests, so only one test is used.
+func intervalsFor(tests []test, multi bool) []interval {
+	var best []interval
+	var rangesFrom, rangesTo []byte
+	rank := 0 // 3 equality, 2 list, 1 prefix
+	for _, t := range tests {
+		switch t := t.(type) {
+		case eqTest:
+			if rank < 3 && t.v.t != tArray {
+				best, rank = []interval{pointAt(appendKey(nil, t.v))}, 3
+			}
+		case *inTest:
+			if ivs := intervalsOfIn(t); rank < 2 && ivs != nil {
+				best, rank = ivs, 2
+			}
+		case *regexTest:
+			if rank < 1 && t.prefix != "" {
+				best, rank = intervalsOfRegex(t), 1
+			}
+		case cmpTest:
+			from, to := rangeOf(t)
+			if from == nil || multi && rangesFrom != nil {
+				continue
+			}
+			if rangesFrom == nil || bytes.Compare(from, rangesFrom) > 0 {
+				rangesFrom = from
+			}
+			if rangesTo == nil || bytes.Compare(to, rangesTo) < 0 {
+				rangesTo = to
+			}
+		}
+	}
+	if best == nil && rangesFrom != nil {
+		if bytes.Compare(rangesFrom, rangesTo) >= 0 {
+			rangesTo = rangesFrom // nothing can pass
+		}
+		best = []interval{{lower: rangesFrom, upper: rangesTo}}
+	}
+	return best
+}
+
+func pointAt(key []byte) interval { return interval{key, successor(key), true} }
+
+func intervalsOfIn(t *inTest) []interval {
+	ivs := make([]interval, 0, len(t.vals))
+	for _, v := range t.vals {
+		if v.t == tArray {
+			return nil
+		}
+		ivs = append(ivs, pointAt(appendKey(nil, v)))
+	}
+	for _, r := range t.regexes {
+		if r.prefix == "" {
+			return nil
+		}
+		ivs = append(ivs, intervalsOfRegex(r)...)
+	}
+	if len(ivs) == 0 { // nothing is in an empty list
+		return []interval{{lower: []byte{kMaxKey}, upper: []byte{kMaxKey}}}
+	}
+	slices.SortFunc(ivs, func(a, b interval) int { return bytes.Compare(a.lower, b.lower) })
+	// Patterns may overlap each other and the values.
+	merged := ivs[:1]
+	for _, iv := range ivs[1:] {
+		last := &merged[len(merged)-1]
+		if bytes.Compare(iv.lower, last.upper) >= 0 {
+			merged = append(merged, iv)
+			continue
+		}
+		last.point = false
+		if bytes.Compare(iv.upper, last.upper) > 0 {
+			last.upper = iv.upper
+		}
+	}
+	return merged
+}
+
+// intervalsOfRegex: strings with the prefix, and regular expressions, which match themselves.
+func intervalsOfRegex(t *regexTest) []interval {
+	from := appendEscaped([]byte{kString}, []byte(t.prefix))
+	from = from[:len(from)-2] // without the end mark
+	return []interval{{lower: from, upper: successor(from)}, {lower: []byte{kRegex}, upper: []byte{kRegex + 1}}}
+}
+
+// rangeOf returns where values that pass t lie: within the class of its operand.
+func rangeOf(t cmpTest) (from, to []byte) {
+	c := class(t.v.t)
+	if c == kMinKey || c == kMaxKey || t.v.t == tArray {
+		return nil, nil
+	}
+	key := appendKey(nil, t.v)
+	switch t.op {
+	case opGT:
+		return successor(key), []byte{c + 1}
+	case opGTE:
+		return key, []byte{c + 1}
+	case opLT:
+		return []byte{c}, key
+	default:
+		return []byte{c}, successor(key)
+	}
+}
+
+// scan walks over the documents of a plan. It can be stopped and continued on another view of the collection.
+type scan struct {
+	c *collection
+	v *view
+	p *plan
+	f *filter
+
+	it     *pebble.Iterator
+	fresh  bool   // the iterator stands before the first entry of the current range
+	at     int    // the current range, counted in the direction of the scan
+	last   []byte // the last entry that was looked at, nil before the first one of the range
+	seen   map[string]struct{}
+	doc    doc
+	docBuf []byte
+
+	keys, docs int64 // examined, for explain
+}
+
+// scan begins a scan of the view.
+func (v *view) scan(p *plan, f *filter) *scan {
+	s := &scan{c: v.c, v: v, p: p, f: f}
+	if p.dedupe {
+		s.seen = map[string]struct{}{}
+	}
+	return s
+}
+
+// release gives back what the scan holds of its view.
+func (s *scan) release() error {
+	if s.it == nil {
+		return nil
+	}
+	err := s.it.Close()
+	s.it = nil
+	return err
+}
+
+// step fetches the next document of the plan, whether it matches or not; it skips entries of documents it has seen.
+func (s *scan) step() (bool, error) {
+	if s.p.points {
+		return s.stepPoint()
+	}
+	for {
+		ok, err := s.advance()
+		if err != nil || !ok {
+			return false, err
+		}
+		key := s.it.Key()
+		s.last = append(s.last[:0], key...)
+		if s.p.x == nil || s.p.x.primary {
+			s.keys++
+			v, err := s.it.ValueAndErr()
+			if err != nil {
+				return false, err
+			}
+			s.doc = v
+			return true, nil
+		}
+		s.keys++
+		id, ok := entryID(key, s.it.Value())
+		if !ok {
+			return false, refuse(codeInternalError, "an entry of index %s is damaged; drop and create the index", s.p.x.name)
+		}
+		if s.seen != nil {
+			if _, dup := s.seen[string(id)]; dup {
+				continue
+			}
+			s.seen[string(id)] = struct{}{}
+		}
+		if ok, err := s.fetch(s.c.docKey(id)); ok || err != nil {
+			return ok, err
+		}
+	}
+}
+
+// fetch reads a document into s.doc.
+func (s *scan) fetch(key []byte) (bool, error) {
+	v, closer, err := s.v.Get(key)
+	if err == pebble.ErrNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s.docBuf = append(s.docBuf[:0], v...)
+	s.doc = s.docBuf
+	return true, closer.Close()
+}
+
+// stepPoint reads the documents of a list of _ids one by one, which is cheaper than to seek each with an iterator.
+func (s *scan) stepPoint() (bool, error) {
+	for s.at < len(s.p.ranges) {
+		r := s.current()
+		s.at++
+		s.keys++
+		if ok, err := s.fetch(r.lower); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+func (s *scan) current() keyRange {
+	if s.p.reverse {
+		return s.p.ranges[len(s.p.ranges)-1-s.at]
+	}
+	return s.p.ranges[s.at]
+}
+
+// advance moves the iterator to the next entry, through the ranges.
+func (s *scan) advance() (bool, error) {
+	for s.at < len(s.p.ranges) {
+		var ok bool
+		switch {
+		case s.it == nil || s.fresh:
+			r := s.current()
+			if bytes.Compare(r.lower, r.upper) >= 0 {
+				break
+			}
+			if s.it == nil {
+				var err error
+				if s.it, err = s.v.NewIter(&pebble.IterOptions{LowerBound: r.lower, UpperBound: r.upper}); err != nil {
+					return false, err
+				}
+			} else {
+				s.it.SetBounds(r.lower, r.upper)
+			}
+			s.fresh = false
+			switch {
+			case len(s.last) > 0 && s.p.reverse:
+				ok = s.it.SeekLT(s.last)
+			case len(s.last) > 0:
+				ok = s.it.SeekGE(append(s.last, 0))
+			case s.p.reverse:
+				ok = s.it.Last()
+			default:
+				ok = s.it.First()
+			}
+		case s.p.reverse:
+			ok = s.it.Prev()
+		default:
+			ok = s.it.Next()
+		}
+		if ok {
+			return true, nil
+		}
+		if s.it != nil {
+			if err := s.it.Error(); err != nil {
+				return false, err
+			}
+		}
+		s.at++
+		s.last = s.last[:0]
+		s.fresh = true
+	}
+	return false, nil
+}
+
+// usable says whether the plan can go on in a later view: its index is still there and means the same.
+func (p *plan) usable(v *view) bool {
+	if p.x == nil || p.x.primary {
+		return true
+	}
+	return slices.Contains(v.indexes, p.x) && bits.OnesCount64(p.x.multikey.Load()) == bits.OnesCount64(p.mask)
+}
