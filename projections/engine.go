@@ -1,0 +1,280 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// maxBatch bounds the events between two checkpoints.
+	maxBatch = 1000
+	// cachedDocuments bounds the documents kept in memory, for each projection.
+	cachedDocuments = 5000
+	retryLeast      = 50 * time.Millisecond
+	retryMost       = 5 * time.Second
+)
+
+// Options of an Engine.
+type Options struct {
+	Log    *eventlog.Log
+	Store  *readmodels.Store
+	Logger *slog.Logger
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
+	// Projections to run; All when nil.
+	Projections []Projection
+}
+
+// Engine runs projections. One engine at a time may write a view.
+type Engine struct {
+	log     *eventlog.Log
+	store   *readmodels.Store
+	logger  *slog.Logger
+	metrics *metrics
+	runners []*runner
+}
+
+// runner is one projection as it runs.
+type runner struct {
+	Projection
+	engine *Engine
+	at     readmodels.Checkpoint
+	// documents holds what was written last, so that a live view reads nothing. It is only right while this engine is
+	// the only writer, and is dropped whenever a write fails.
+	documents *lru.Cache[string, readmodels.Document]
+}
+
+// NewEngine returns an engine; Run starts it.
+func NewEngine(o Options) *Engine {
+	if o.Projections == nil {
+		o.Projections = All()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer)}
+	for _, p := range o.Projections {
+		documents, err := lru.New[string, readmodels.Document](cachedDocuments)
+		if err != nil {
+			panic(err) // only for a size below 1
+		}
+		e.runners = append(e.runners, &runner{Projection: p, engine: e, documents: documents})
+	}
+	return e
+}
+
+// Run folds until ctx ends. One subscription feeds all projections, from the place of the one that is furthest behind;
+// each skips what it has seen. A projection whose fold fails stops and says at which event; the others go on.
+func (e *Engine) Run(ctx context.Context) error {
+	var start eventlog.Position
+	err := e.retry(ctx, "load where views stand", func() error {
+		if err := e.store.EnsureIndexes(ctx); err != nil {
+			return err
+		}
+		for i, r := range e.runners {
+			at, err := e.store.LoadCheckpoint(ctx, r.View)
+			if err != nil {
+				return err
+			}
+			// A stopped projection tries again: the program may have been mended meanwhile.
+			at.State, at.Reason = readmodels.CatchingUp, ""
+			if r.at = at; i == 0 || at.Position.Before(start) {
+				start = at.Position
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.log.Follow(ctx, eventlog.Subscription{After: start, MaxBatch: maxBatch,
+		OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
+	}, e.fold)
+}
+
+// fold brings a batch to every projection.
+func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, r := range e.runners {
+		group.Go(func() error { return r.take(ctx, b) })
+	}
+	return group.Wait()
+}
+
+// take folds a batch into one view. Trouble with the store is waited out; trouble with an event stops the projection.
+func (r *runner) take(ctx context.Context, b eventlog.Batch) error {
+	state := readmodels.CatchingUp
+	if b.Live {
+		state = readmodels.Live
+	}
+	switch {
+	case r.at.State == readmodels.Stopped, !r.at.Position.Before(b.Through) && state == r.at.State:
+		return nil
+	case b.Through.Before(r.at.Position):
+		return nil // the others are still behind this one
+	}
+	err := r.engine.retry(ctx, "project "+r.View.Name, func() error {
+		next := r.at
+		next.State, next.At = state, time.Now().UTC()
+		folded, err := r.write(ctx, b.Events)
+		var failed *foldError
+		switch {
+		case errors.As(err, &failed):
+			r.engine.logger.Error("a projection has stopped; its view stays as it is until the program is mended and started again",
+				"view", r.View.Name, "error", err)
+			next.State, next.Reason = readmodels.Stopped, failed.Error()
+		case err != nil:
+			return err
+		default:
+			next.Position, next.Events = b.Through, next.Events+int64(folded)
+			if last := len(b.Events) - 1; last >= 0 {
+				next.LagMillis = time.Since(b.Events[last].Metadata.RecordedAt).Milliseconds()
+			}
+		}
+		if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
+			return err
+		}
+		r.at = next
+		r.engine.metrics.batch(r.View.Name, folded, next)
+		return nil
+	})
+	return err
+}
+
+// write folds the events into their documents, and writes those that changed behind position guards.
+func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded int, err error) {
+	touched := map[string][]int{}
+	var keys []string
+	for i, at := range events {
+		for _, key := range r.Touches(at) {
+			if touched[key] == nil {
+				keys = append(keys, key)
+			}
+			touched[key] = append(touched[key], i)
+		}
+	}
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	defer func() {
+		if err != nil {
+			r.documents.Purge()
+		}
+	}()
+	documents, err := r.load(ctx, keys)
+	if err != nil {
+		return 0, err
+	}
+	writes := make([]mongo.WriteModel, 0, len(keys))
+	for _, key := range keys {
+		doc, changed := documents[key], false
+		for _, i := range touched[key] {
+			did, err := r.Apply(doc, events[i])
+			if err != nil {
+				return 0, err
+			}
+			if did {
+				changed = true
+				folded++
+			}
+		}
+		if changed {
+			guard := bson.D{{Key: "_id", Value: key}, {Key: "_position", Value: bson.D{{Key: "$lt", Value: doc.Head().Position}}}}
+			writes = append(writes, mongo.NewReplaceOneModel().SetFilter(guard).SetReplacement(doc).SetUpsert(true))
+		}
+	}
+	if len(writes) > 0 {
+		_, err = r.engine.store.Collection(r.View).BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
+		if err = withoutSeen(err); err != nil {
+			return 0, fmt.Errorf("write %s: %w", r.View.Name, err)
+		}
+	}
+	for _, key := range keys {
+		r.documents.Add(key, documents[key])
+	}
+	return folded, nil
+}
+
+// load returns the documents of the keys, blank where there is none yet.
+func (r *runner) load(ctx context.Context, keys []string) (map[string]readmodels.Document, error) {
+	documents := make(map[string]readmodels.Document, len(keys))
+	var missing bson.A
+	for _, key := range keys {
+		if doc, ok := r.documents.Get(key); ok {
+			documents[key] = doc
+		} else {
+			missing = append(missing, key)
+		}
+	}
+	if len(missing) == 0 {
+		return documents, nil
+	}
+	found, err := r.engine.store.Collection(r.View).Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: missing}}}})
+	if err != nil {
+		return nil, fmt.Errorf("load documents of %s: %w", r.View.Name, err)
+	}
+	defer func() { _ = found.Close(ctx) }()
+	for found.Next(ctx) {
+		doc, err := r.read(found.Current)
+		if err != nil {
+			return nil, &foldError{fmt.Errorf("%s holds a document that cannot be read: %w", r.View.Name, err)}
+		}
+		documents[doc.Head().ID] = doc
+	}
+	if err := found.Err(); err != nil {
+		return nil, fmt.Errorf("load documents of %s: %w", r.View.Name, err)
+	}
+	for _, key := range missing {
+		if key := key.(string); documents[key] == nil {
+			documents[key] = r.Blank(key)
+		}
+	}
+	return documents, nil
+}
+
+// withoutSeen drops from a bulk's errors those of the guard: a document that is newer already makes the upsert collide
+// with it, which says that it has seen the events.
+func withoutSeen(err error) error {
+	var bulk mongo.BulkWriteException
+	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
+		return err
+	}
+	for _, e := range bulk.WriteErrors {
+		if !mongo.IsDuplicateKeyError(e) {
+			return err
+		}
+	}
+	return nil
+}
+
+// retry does something until it works, waiting longer each time; only ctx or a fold's error end it.
+func (e *Engine) retry(ctx context.Context, what string, do func() error) error {
+	wait := retryLeast
+	for {
+		err := do()
+		var failed *foldError
+		if err == nil || errors.As(err, &failed) || ctx.Err() != nil {
+			return err
+		}
+		e.logger.Warn("projections wait for the store", "doing", what, "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+			wait = min(2*wait, retryMost)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package projections
+
+import (
+	"time"
+
+	"casebook/readmodels"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of all projections, by view.
+type metrics struct {
+	events   *prometheus.CounterVec
+	batches  *prometheus.HistogramVec
+	lag      *prometheus.HistogramVec
+	position *prometheus.GaugeVec
+	stopped  *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "casebook_projection_events_total",
+			Help: "Events folded into documents."}, []string{"view"}),
+		batches: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "casebook_projection_batch_events",
+			Help: "Events folded in a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 6)}, []string{"view"}),
+		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "casebook_projection_lag_seconds",
+			Help: "Time from an event's recording until its view shows it.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 18)}, []string{"view"}),
+		position: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_position",
+			Help: "Log position up to which a view has folded."}, []string{"view"}),
+		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_stopped",
+			Help: "1 where a projection has stopped at an event."}, []string{"view"}),
+	}
+	if r != nil {
+		r.MustRegister(m.events, m.batches, m.lag, m.position, m.stopped)
+	}
+	return m
+}
+
+func (m *metrics) batch(view string, folded int, at readmodels.Checkpoint) {
+	m.events.WithLabelValues(view).Add(float64(folded))
+	m.position.WithLabelValues(view).Set(float64(at.Position.Commit))
+	stopped := 0.0
+	if at.State == readmodels.Stopped {
+		stopped = 1
+	}
+	m.stopped.WithLabelValues(view).Set(stopped)
+	if folded > 0 {
+		m.batches.WithLabelValues(view).Observe(float64(folded))
+		m.lag.WithLabelValues(view).Observe((time.Duration(at.LagMillis) * time.Millisecond).Seconds())
+	}
+}

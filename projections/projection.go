@@ -1,0 +1,140 @@
+package projections
+
+import (
+	"fmt"
+	"reflect"
+
+	"casebook/domain"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Envelope is an event with all that the log knows of it.
+type Envelope = eventlog.Recorded
+
+// Projection folds events into the documents of one view.
+type Projection struct {
+	// View says where the documents are, and the version of the fold.
+	View readmodels.View
+
+	keys  func(Envelope) []string
+	folds map[reflect.Type]func(readmodels.Document, Envelope)
+	blank func(key string) readmodels.Document
+	read  func(bson.Raw) (readmodels.Document, error)
+}
+
+// document is a pointer to D that is a readmodels.Document.
+type document[D any] interface {
+	*D
+	readmodels.Document
+}
+
+// Fold is how one type of event changes a document.
+type Fold[D any] struct {
+	event reflect.Type
+	apply func(*D, Envelope)
+}
+
+// On folds events of type E into documents. The function is pure: what it knows is the document, the event and its
+// envelope.
+func On[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
+	return Fold[D]{event: reflect.TypeFor[E](), apply: func(doc *D, at Envelope) { fold(doc, at.Event.(E), at) }}
+}
+
+// New declares a projection. keys names the documents that an event touches.
+func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []string, folds ...Fold[D]) Projection {
+	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
+		blank: func(key string) readmodels.Document {
+			doc := P(new(D))
+			doc.Head().ID = key
+			return doc
+		},
+		read: func(raw bson.Raw) (readmodels.Document, error) {
+			doc := P(new(D))
+			return doc, bson.Unmarshal(raw, doc)
+		},
+	}
+	for _, f := range folds {
+		if p.folds[f.event] != nil {
+			panic(fmt.Sprintf("projections: %s folds %v twice", view.Name, f.event))
+		}
+		p.folds[f.event] = func(doc readmodels.Document, at Envelope) { f.apply((*D)(doc.(P)), at) }
+	}
+	return p
+}
+
+// Folds says whether the projection folds events of this type.
+func (p Projection) Folds(event reflect.Type) bool { return p.folds[event] != nil }
+
+// Touches names the documents that the event changes; none for events that the projection does not fold.
+func (p Projection) Touches(at Envelope) []string {
+	if p.folds[reflect.TypeOf(at.Event)] == nil {
+		return nil
+	}
+	return p.keys(at)
+}
+
+// Blank returns the document of a key before its first event.
+func (p Projection) Blank(key string) readmodels.Document { return p.blank(key) }
+
+// Apply folds an event into a document, unless the document has seen it; it says whether it did. A fold that panics is
+// an error that names the event.
+func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, err error) {
+	head := doc.Head()
+	if head.Position >= int64(at.Position.Commit) {
+		return false, nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			folded, err = false, &foldError{fmt.Errorf("%s cannot fold %s of %s@%d into %q: %v", p.View.Name, at.Type, at.Stream, at.Revision, head.ID, r)}
+		}
+	}()
+	p.folds[reflect.TypeOf(at.Event)](doc, at)
+	head.Position = int64(at.Position.Commit)
+	return true, nil
+}
+
+// foldError is an error that trying again does not mend.
+type foldError struct{ err error }
+
+func (e *foldError) Error() string { return e.err.Error() }
+func (e *foldError) Unwrap() error { return e.err }
+
+// byPatient is the key of views that have a document a patient.
+func byPatient(at Envelope) []string { return []string{string(patientOf(at))} }
+
+// byStudy is the key of views that have a document a study.
+func byStudy(at Envelope) []string { return []string{string(at.Metadata.Study)} }
+
+func patientOf(at Envelope) domain.PatientID {
+	if at.Metadata.Patient != "" {
+		return at.Metadata.Patient
+	}
+	return domain.PatientID(at.StreamID())
+}
+
+// All lists all projections. A new view is named here.
+func All() []Projection {
+	return []Projection{StudyOverview, PatientList, PatientView, DiaryCompliance}
+}
+
+// NotShown lists the events that no view shows, each with the reason.
+var NotShown = map[string]string{
+	"UserRegistered":  "users are read from their streams",
+	"PasswordSet":     "never shown",
+	"RoleGranted":     "users are read from their streams",
+	"RoleRevoked":     "users are read from their streams",
+	"SignedIn":        "the audit trail shows it",
+	"SignInFailed":    "the audit trail shows it",
+	"UserLocked":      "users are read from their streams",
+	"UserUnlocked":    "users are read from their streams",
+	"UserDeactivated": "users are read from their streams",
+	"AccessRefused":   "the audit trail shows it",
+	"RefusalsDropped": "the audit trail shows it",
+	"ProcessAdvanced": "bookkeeping of process managers",
+	"PlaceReserved":   "the patient's own events say the same",
+	"PlaceRefused":    "the patient's own events say the same",
+	"PlaceReleased":   "the patient's own events say the same",
+}

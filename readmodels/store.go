@@ -1,0 +1,212 @@
+package readmodels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"casebook/domain/refuse"
+	"casebook/eventlog"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+)
+
+// View names one kind of document, with the version of the fold that makes it. A new version is filled into a
+// collection of its own, beside the old one.
+type View struct {
+	Name    string
+	Version int
+	// Indexes are those that the view's queries use.
+	Indexes []mongo.IndexModel
+}
+
+// Collection returns the name of the view's collection.
+func (v View) Collection() string { return fmt.Sprintf("%s_v%d", v.Name, v.Version) }
+
+// Views lists all views.
+func Views() []View { return []View{StudyOverviews, PatientLists, PatientViews, DiaryCompliances} }
+
+// Header is what every document carries: its key, and the log position that it has seen.
+type Header struct {
+	ID string `bson:"_id" json:"-"`
+	// Position is the commit position of the last event folded into the document. It guards against folding twice.
+	Position int64 `bson:"_position" json:"position" doc:"Log position that the answer has seen"`
+}
+
+// Head returns the header; it makes every document with a Header a Document.
+func (h *Header) Head() *Header { return h }
+
+// Document is a pointer to a document of a view.
+type Document interface{ Head() *Header }
+
+// Store is the database of the views. It is safe for concurrent use.
+type Store struct {
+	client *mongo.Client
+	db     *mongo.Database
+
+	mu       sync.Mutex
+	progress map[string]*progress
+}
+
+// progress is how far a view of this process has come, and who waits for more.
+type progress struct {
+	commit uint64
+	moved  chan struct{}
+}
+
+const (
+	checkpointCollection = "checkpoints"
+	waitPoll             = 20 * time.Millisecond
+	storeTimeout         = 15 * time.Second
+)
+
+// Connect returns the store in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
+// majority and reads see what the majority has.
+func Connect(ctx context.Context, url, database string) (*Store, error) {
+	client, err := mongo.Connect(options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("read models at %s: %w", url, err)
+	}
+	s := &Store{client: client, progress: map[string]*progress{}}
+	db := options.Database()
+	var hello struct {
+		SetName string `bson:"setName"`
+	}
+	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
+		return nil, errors.Join(fmt.Errorf("read models at %s do not answer: %w", url, err), client.Disconnect(ctx))
+	}
+	if hello.SetName != "" {
+		db.SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority())
+	}
+	s.db = client.Database(database, db)
+	return s, nil
+}
+
+// Close ends the connection.
+func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// Ping asks whether the store answers.
+func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
+
+// Collection returns the view's collection.
+func (s *Store) Collection(v View) *mongo.Collection { return s.db.Collection(v.Collection()) }
+
+// EnsureIndexes makes the indexes that the views declare.
+func (s *Store) EnsureIndexes(ctx context.Context) error {
+	for _, v := range Views() {
+		if len(v.Indexes) == 0 {
+			continue
+		}
+		if _, err := s.Collection(v).Indexes().CreateMany(ctx, v.Indexes); err != nil {
+			return fmt.Errorf("make the indexes of %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// State says what a projection is doing.
+type State string
+
+// The states of a projection.
+const (
+	CatchingUp State = "catching-up"
+	Live       State = "live"
+	Stopped    State = "stopped"
+)
+
+// Checkpoint says where a projection stands. It is written behind the documents, so a crash in between folds some
+// events again, which changes nothing.
+type Checkpoint struct {
+	Collection string            `bson:"_id" json:"-"`
+	View       string            `bson:"view" json:"view" doc:"Name of the view"`
+	Version    int               `bson:"version" json:"version" doc:"Version of its fold"`
+	Position   eventlog.Position `bson:"position" json:"position" doc:"Log position up to which it has folded"`
+	State      State             `bson:"state" json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	// Reason says why it stopped: the event, and what went wrong.
+	Reason string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it stopped"`
+	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`
+	// LagMillis is how long after an event was recorded the last batch's views showed it.
+	LagMillis int64     `bson:"lagMillis" json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
+	At        time.Time `bson:"at" json:"at" doc:"When this was noted"`
+}
+
+// LoadCheckpoint returns where the view stands; the zero Position where it has not begun.
+func (s *Store) LoadCheckpoint(ctx context.Context, v View) (Checkpoint, error) {
+	c := Checkpoint{Collection: v.Collection(), View: v.Name, Version: v.Version, State: CatchingUp}
+	err := s.db.Collection(checkpointCollection).FindOne(ctx, bson.D{{Key: "_id", Value: v.Collection()}}).Decode(&c)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
+	}
+	return c, err
+}
+
+// SaveCheckpoint notes where a view stands, and wakes who waits for it.
+func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
+	_, err := s.db.Collection(checkpointCollection).ReplaceOne(ctx, bson.D{{Key: "_id", Value: c.Collection}}, c, options.Replace().SetUpsert(true))
+	if err != nil {
+		return fmt.Errorf("note how far %s has come: %w", c.View, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.progressOf(c.View)
+	p.commit = c.Position.Commit
+	close(p.moved)
+	p.moved = make(chan struct{})
+	return nil
+}
+
+// Checkpoints returns where all views stand, in the order of Views. Views that have not begun are left out.
+func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
+	all := []Checkpoint{}
+	for _, v := range Views() {
+		c, err := s.LoadCheckpoint(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		if !c.At.IsZero() {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// WaitFor waits until the view has seen the log up to a commit position. When ctx ends before, it refuses (code
+// view_behind). A process that projects the view itself is told at once; another looks every 20 milliseconds.
+func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
+	for {
+		s.mu.Lock()
+		p := s.progressOf(v.Name)
+		reached, moved := p.commit, p.moved
+		s.mu.Unlock()
+		if reached >= commit {
+			return nil
+		}
+		c, err := s.LoadCheckpoint(ctx, v)
+		if err == nil && c.Position.Commit >= commit {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return refuse.Overload("view_behind", "the view %s has not seen position %d yet", v.Name, commit).
+				Do("ask again in a moment, or without Casebook-Position for what is known now")
+		case <-moved:
+		case <-time.After(waitPoll):
+		}
+	}
+}
+
+// progressOf is called with s.mu held.
+func (s *Store) progressOf(view string) *progress {
+	p := s.progress[view]
+	if p == nil {
+		p = &progress{moved: make(chan struct{})}
+		s.progress[view] = p
+	}
+	return p
+}
