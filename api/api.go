@@ -65,6 +65,7 @@ type API struct {
 	signIns  *signInLimit
 	inFlight gate
 	batches  gate
+	waiting  gate
 	document []byte
 
 	public http.Handler
@@ -91,7 +92,7 @@ func New(o Options) (*API, error) {
 		own := prometheus.NewRegistry()
 		o.Registerer, o.Gatherer = own, own
 	}
-	a.inFlight, a.batches = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight)
+	a.inFlight, a.batches, a.waiting = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight), newGate(a.limits.Waiting)
 	var err error
 	if a.metrics, err = newMetrics(o.Registerer, a.inFlight); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)

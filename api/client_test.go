@@ -214,14 +214,26 @@ func unique(prefix string) string {
 	return fmt.Sprintf("%s%d", prefix, made.Add(1))
 }
 
-// do sends a command as one of the product's own processes.
+// do sends a command as somebody who may do everything in the study that it is about.
 func do(t testing.TB, command any) commands.Answer {
 	t.Helper()
 	body, err := json.Marshal(command)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: access.Process("test")})
+	var about struct {
+		Study   domain.StudyID   `json:"study"`
+		Patient domain.PatientID `json:"patient"`
+	}
+	if err := json.Unmarshal(body, &about); err != nil {
+		t.Fatal(err)
+	}
+	if about.Study == "" {
+		about.Study = about.Patient.Study()
+	}
+	everybody := access.Process("test")
+	everybody.Grants = append(everybody.Grants, user.Grant{Role: user.DataManager, Study: about.Study}, user.Grant{Role: user.CRC, Study: about.Study})
+	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: everybody})
 	if err != nil {
 		t.Fatalf("%T: %v", command, err)
 	}

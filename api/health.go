@@ -7,6 +7,8 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"casebook/readmodels"
+
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -101,7 +103,7 @@ func (a *API) projectionsRun(ctx context.Context) error {
 		return err
 	}
 	for _, p := range checkpoints {
-		if p.State == projectionStopped {
+		if p.State == readmodels.Stopped {
 			return fmt.Errorf("the view %s has stopped", p.View)
 		}
 	}

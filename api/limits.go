@@ -18,8 +18,12 @@ type Limits struct {
 	InFlight, BatchesInFlight int
 	// RequestTimeout and BatchTimeout bound the time that a request may take: 15 s and 60 s.
 	RequestTimeout, BatchTimeout time.Duration
-	// WaitForPosition bounds how long a query waits for the position that it names: 5 s.
+	// ReadTimeout bounds how long a query waits for the store: 5 s.
+	ReadTimeout time.Duration
+	// WaitForPosition bounds how long a query waits for the position that it names, and Waiting how many do so at a
+	// time: 5 s and 256.
 	WaitForPosition time.Duration
+	Waiting         int
 	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 30 a minute, 10 at once.
 	SignInsPerMinute, SignInBurst int
 	// SignInAddresses bounds how many addresses are told apart: 10,000.
@@ -37,7 +41,9 @@ func (l Limits) orDefaults() Limits {
 	orDefault(&l.BatchesInFlight, 32)
 	orDefault(&l.RequestTimeout, 15*time.Second)
 	orDefault(&l.BatchTimeout, 60*time.Second)
+	orDefault(&l.ReadTimeout, 5*time.Second)
 	orDefault(&l.WaitForPosition, 5*time.Second)
+	orDefault(&l.Waiting, 256)
 	orDefault(&l.SignInsPerMinute, 30)
 	orDefault(&l.SignInBurst, 10)
 	orDefault(&l.SignInAddresses, 10_000)

@@ -267,7 +267,7 @@ func (d *description) query(q Query) {
 			statuses = append(statuses, http.StatusNotFound)
 		}
 	}
-	if q.view != "" {
+	if q.view != nil {
 		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
 			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"casebook/domain/refuse"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -115,7 +117,7 @@ func titleOf(code string) string {
 // unreachable says that a store did not answer, rather than that it answered something wrong. The same request may
 // succeed a moment later.
 func unreachable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || storeUnreachable(err) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || mongo.IsNetworkError(err) || mongo.IsTimeout(err) {
 		return true
 	}
 	if s, ok := status.FromError(err); ok {

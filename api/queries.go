@@ -1,8 +1,205 @@
 package api
 
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+	"casebook/readmodels"
+)
+
 // Queries lists every query.
-func Queries() []Query { return nil }
+func Queries() []Query {
+	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite, projections}
+}
 
-const projectionStopped = "stopped"
+var me = Query{
+	Name: "Me", Path: "/api/v1/me", Summary: "Who asks, and what they may do", Reach: ReachSelf, Answer: reflect.TypeFor[Me](),
+	read: func(_ context.Context, _ *API, ask asked) (any, error) {
+		return Me{User: ask.principal.User, Grants: append([]user.Grant{}, ask.principal.Grants...)}, nil
+	},
+}
 
-func storeUnreachable(error) bool { return false }
+var studies = Query{
+	Name: "Studies", Path: "/api/v1/studies", Summary: "The studies that the caller has a role in", Reach: ReachSelf,
+	Doc:        "What is public about each study, and the caller's roles in it, by the studies' ids.",
+	Parameters: paging, Answer: reflect.TypeFor[readmodels.List[StudyRow]](), view: &readmodels.StudyOverviews,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		roles := map[domain.StudyID][]user.Role{}
+		var ids []domain.StudyID
+		for _, g := range ask.principal.Grants {
+			if g.Study == "" {
+				continue
+			}
+			if roles[g.Study] == nil {
+				ids = append(ids, g.Study)
+			}
+			if !slices.Contains(roles[g.Study], g.Role) {
+				roles[g.Study] = append(roles[g.Study], g.Role)
+			}
+		}
+		found, err := a.store.StudyOverviews(ctx, ids, ask.page())
+		if err != nil {
+			return nil, err
+		}
+		rows := readmodels.List[StudyRow]{Items: make([]StudyRow, len(found.Items)), Next: found.Next}
+		for i, o := range found.Items {
+			rows.Items[i] = StudyRow{Study: o.Study, Title: o.Title, Sponsor: o.Sponsor, Phase: o.Phase, ProtocolVersion: o.ProtocolVersion,
+				EnrollmentOpen: o.Enrollment.Open, Roles: roles[o.Study]}
+		}
+		return rows, nil
+	},
+}
+
+// StudyRow is what is public about a study, and the caller's part in it.
+type StudyRow struct {
+	Study           domain.StudyID `json:"study" doc:"The study"`
+	Title           string         `json:"title" doc:"Full title"`
+	Sponsor         string         `json:"sponsor" doc:"Who is responsible"`
+	Phase           string         `json:"phase,omitempty" doc:"Clinical phase"`
+	ProtocolVersion int            `json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	EnrollmentOpen  bool           `json:"enrollmentOpen" doc:"Whether patients may enter"`
+	Roles           []user.Role    `json:"roles" doc:"The caller's roles in it"`
+}
+
+var studyOverview = Query{
+	Name: "StudyOverview", Path: "/api/v1/studies/{study}", Summary: "How a study stands", Reach: ReachSites, OpenTo: access.StudyMembers,
+	Doc:        "The study's facts and figures, as a whole and by site. Callers who see single sites get the facts and those sites' figures, and no totals.",
+	Parameters: []Parameter{studyParameter}, Answer: reflect.TypeFor[readmodels.StudyOverview](), view: &readmodels.StudyOverviews,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		o, err := a.store.StudyOverview(ctx, ask.study)
+		if err != nil {
+			return nil, err
+		}
+		if !ask.whole {
+			o.OnlySites(ask.sites)
+		}
+		o.Sites = orEmpty(o.Sites)
+		return o, nil
+	},
+}
+
+var patients = Query{
+	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients, by screening number", Reach: ReachStudy, OpenTo: access.ClinicalReaders,
+	Doc: "A line for each patient, with status and diary compliance. Identity data are held apart.",
+	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: []string{
+		string(patient.StatusScreened), string(patient.StatusConsented), string(patient.StatusScreenFailed), string(patient.StatusEnrolling),
+		string(patient.StatusEnrolled), string(patient.StatusEnrollmentFailed), string(patient.StatusWithdrawn), string(patient.StatusDiscontinued),
+		string(patient.StatusCompleted)}}}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[readmodels.PatientRow]](), view: &readmodels.PatientLists,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		return a.store.Patients(ctx, ask.study, readmodels.PatientFilter{Site: ask.site(), Status: patient.Status(ask.values["status"])}, ask.page())
+	},
+}
+
+var patientView = Query{
+	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient", Reach: ReachPatient,
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
+	Parameters: []Parameter{patientParameter}, Answer: reflect.TypeFor[readmodels.PatientView](), view: &readmodels.PatientViews,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) { return a.patientView(ctx, ask.patient) },
+}
+
+// patientView reads the view, with empty lists where the store has none.
+func (a *API) patientView(ctx context.Context, id domain.PatientID) (readmodels.PatientView, error) {
+	v, err := a.store.PatientView(ctx, id)
+	v.Steps, v.Instruments, v.Risks = orEmpty(v.Steps), orEmpty(v.Instruments), orEmpty(v.Risks)
+	for i := range v.Instruments {
+		v.Instruments[i].Entries = orEmpty(v.Instruments[i].Entries)
+	}
+	return v, err
+}
+
+var patientDiaries = Query{
+	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries, with their trend", Reach: ReachPatient,
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "The newest windows of each instrument with answers, scores, risks and corrections, at most 90.",
+	Parameters: []Parameter{patientParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)}},
+	Answer:     reflect.TypeFor[Diaries](), view: &readmodels.PatientViews,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		v, err := a.patientView(ctx, ask.patient)
+		if err != nil {
+			return nil, err
+		}
+		wanted, chosen := ask.values["instrument"]
+		v.Instruments = slices.DeleteFunc(v.Instruments, func(i readmodels.AnsweredBy) bool { return chosen && i.Instrument != instrument.ID(wanted) })
+		if chosen && len(v.Instruments) == 0 {
+			return nil, refuse.NotFound("instrument_not_assigned", "instrument %s is not assigned to the patient", shortened(wanted)).At("instrument").
+				Do("leave the parameter out to see what is")
+		}
+		return Diaries{Position: v.Position, Patient: v.Patient, Instruments: v.Instruments}, nil
+	},
+}
+
+// Diaries are a patient's diaries by instrument.
+type Diaries struct {
+	Position    int64                   `json:"position" doc:"Log position that the answer has seen"`
+	Patient     domain.PatientID        `json:"patient" doc:"The patient"`
+	Instruments []readmodels.AnsweredBy `json:"instruments" doc:"The instruments, with their newest entries"`
+}
+
+var compliance = Query{
+	Name: "Compliance", Path: "/api/v1/studies/{study}/compliance", Summary: "How patients keep their diaries, the worst first", Reach: ReachStudy,
+	OpenTo: access.ClinicalReaders, Doc: "Patients without a decided window come last.",
+	Parameters: append([]Parameter{studyParameter, siteParameter}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		return a.store.PatientsByCompliance(ctx, ask.study, ask.site(), ask.page())
+	},
+}
+
+var complianceBySite = Query{
+	Name: "ComplianceBySite", Path: "/api/v1/studies/{study}/compliance/sites", Summary: "How sites keep their diaries, the worst first", Reach: ReachSites,
+	OpenTo: access.ClinicalReaders, Doc: "Callers who see single sites get those, on one page.",
+	Parameters: append([]Parameter{studyParameter}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		if ask.whole {
+			return a.store.SitesByCompliance(ctx, ask.study, "", ask.page())
+		}
+		own := readmodels.List[readmodels.DiaryCompliance]{Items: []readmodels.DiaryCompliance{}}
+		for _, site := range ask.sites {
+			found, err := a.store.SitesByCompliance(ctx, ask.study, site, readmodels.Page{Limit: 1})
+			if err != nil {
+				return nil, err
+			}
+			own.Items = append(own.Items, found.Items...)
+		}
+		slices.SortStableFunc(own.Items, func(x, y readmodels.DiaryCompliance) int {
+			switch {
+			case x.Order < y.Order:
+				return -1
+			case x.Order > y.Order:
+				return 1
+			}
+			return 0
+		})
+		return own, nil
+	},
+}
+
+var projections = Query{
+	Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands", Reach: ReachAnywhere,
+	OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Doc: "How far each view has folded the log. Why one has stopped is in the server's log.",
+	Answer: reflect.TypeFor[ProjectionList](),
+	read: func(ctx context.Context, a *API, _ asked) (any, error) {
+		checkpoints, err := a.store.Checkpoints(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list := ProjectionList{Items: make([]Projection, len(checkpoints))}
+		for i, c := range checkpoints {
+			list.Items[i] = Projection{View: c.View, Version: c.Version, State: c.State, Position: c.Position.Commit, Events: c.Events, LagMillis: c.LagMillis, At: c.At.UTC()}
+		}
+		return list, nil
+	},
+}
+
+func orEmpty[T any](all []T) []T {
+	if all == nil {
+		return []T{}
+	}
+	return all
+}

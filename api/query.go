@@ -8,12 +8,12 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/readmodels"
 )
 
 // Query is a declared question about the present. Everything about it derives from its declaration: the route, the
@@ -34,8 +34,8 @@ type Query struct {
 	// Reach says in which scope one of these roles has to be held.
 	Reach Reach
 
-	// view is the read model that is asked, and that a Casebook-Position waits for; empty where there is none.
-	view string
+	// view is the read model that is asked, and that a Casebook-Position waits for; nil where there is none.
+	view *readmodels.View
 	read func(context.Context, *API, asked) (any, error)
 }
 
@@ -121,7 +121,10 @@ func (a *API) ask(q Query) func(*call) error {
 		if err := c.waitForPosition(q); err != nil {
 			return err
 		}
-		value, err := q.read(c.ctx(), a, ask)
+		// A store that does not answer is given up while there is still time to say so.
+		ctx, cancel := context.WithTimeout(c.ctx(), a.limits.ReadTimeout)
+		defer cancel()
+		value, err := q.read(ctx, a, ask)
 		if err != nil {
 			return err
 		}
@@ -271,20 +274,21 @@ func (c *call) waitForPosition(q Query) error {
 		return refuse.Malformed("malformed_position", "the header %s is not a log position", positionHeader).At(positionHeader).
 			Do("give the position of a command's answer")
 	}
-	if q.view == "" {
+	if q.view == nil {
 		return nil
 	}
+	// Waiting costs a place among those who wait, so that positions from the future cannot use up the server.
+	if err := c.api.waiting.enter(); err != nil {
+		return err
+	}
+	defer c.api.waiting.leave()
 	ctx, cancel := context.WithTimeout(c.ctx(), c.api.limits.WaitForPosition)
 	defer cancel()
-	err = c.api.store.WaitFor(ctx, q.view, position)
-	if err != nil && ctx.Err() != nil && c.ctx().Err() == nil {
-		return refuse.Overload("view_behind", "the view has not seen position %d within %s", position, c.api.limits.WaitForPosition.Round(time.Millisecond)).
-			Do("ask again in a moment, or without the header for what the view has now")
+	if err := c.api.store.WaitFor(ctx, *q.view, position); err != nil {
+		return err
 	}
-	if err == nil {
-		c.Response().Header().Set(positionHeader, named)
-	}
-	return err
+	c.Response().Header().Set(positionHeader, named)
+	return nil
 }
 
 // answerTagged sends a value as JSON with its tag, or only says that the caller has it already.

@@ -36,8 +36,8 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		code     string
 		sentence string
 	}{
-		{"nothing", func() reply { return self.post(submit, "") }, 400, "malformed_json", "ends too early"},
-		{"not JSON", func() reply { return self.post(submit, `{"patient":`) }, 400, "malformed_json", "too early"},
+		{"nothing", func() reply { return self.post(submit, "") }, 400, "malformed_json", "not JSON"},
+		{"not JSON", func() reply { return self.post(submit, `{"patient":`) }, 400, "malformed_json", "at byte 11"},
 		{"two objects", func() reply { return self.post(submit, `{}{}`) }, 400, "malformed_json", "not JSON"},
 		{"an answer twice", func() reply { return self.post(submit, body+`"worst":2,"worst":9}}`) }, 400, "malformed_json", "twice"},
 		{"an unknown field", func() reply { return self.post(submit, `{"dose":1}`) }, 400, "unknown_field", `no field "dose"`},

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -63,3 +64,15 @@ func (tr trial) entry(day int) diary.SubmitDiary {
 	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
 		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
 }
+
+// grantsOf are those of a coordinator who works at both sites.
+func grantsOf(tr trial) []user.Grant {
+	return []user.Grant{{Role: user.CRC, Study: tr.study, Site: "01"}, {Role: user.CRC, Study: tr.study, Site: "02"}}
+}
+
+func patientID(tr trial, number string) domain.PatientID {
+	return domain.NewPatientID(tr.study, number)
+}
+
+// processPrincipal is one of the product's own processes.
+var processPrincipal = access.Process("test")

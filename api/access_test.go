@@ -1,0 +1,312 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/security"
+	"casebook/domain/user"
+)
+
+// everyRole lists the roles that can be granted.
+var everyRole = []user.Role{user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager,
+	user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
+
+// What a command or query touches.
+const (
+	theSystem  = "system"
+	theStudy   = "study"
+	theSite    = "site"
+	thePatient = "patient"
+	ownSites   = "own sites"
+	anywhere   = "anywhere"
+	themselves = "themselves"
+)
+
+// entitled says who may do what, as DOMAIN.md has it. It is written down a second time on purpose: a declaration that
+// opens a command to one role too many fails here, and so does a command that nobody has thought about.
+var entitled = map[string]struct {
+	touches string
+	roles   []user.Role
+}{
+	"CreateStudy":            {theStudy, managers},
+	"PublishProtocolVersion": {theStudy, managers},
+	"AddSite":                {theStudy, managers},
+	"ActivateSite":           {theStudy, managers},
+	"CloseSite":              {theStudy, managers},
+	"OpenEnrollment":         {theStudy, managers},
+	"CloseEnrollment":        {theStudy, managers},
+	"SetEnrollmentTarget":    {theStudy, managers},
+	"ScreenPatient":          {theSite, siteStaff},
+	"RecordConsent":          {thePatient, siteStaff},
+	"RecordScreenFailure":    {thePatient, siteStaff},
+	"EnrollPatient":          {thePatient, siteStaff},
+	"WithdrawConsent":        {thePatient, siteStaff},
+	"DiscontinuePatient":     {thePatient, siteStaff},
+	"CompletePatient":        {thePatient, siteStaff},
+	"AssignInstrument":       {thePatient, siteStaff},
+	"SubmitDiary":            {thePatient, append([]user.Role{user.PatientRole}, siteStaff...)},
+	"CorrectDiary":           {thePatient, siteStaff},
+	"CloseDiaryWindows":      {thePatient, siteStaff},
+	"RegisterUser":           {theSystem, admins},
+	"ChangePassword":         {theSystem, admins},
+	"GrantRole":              {theSystem, admins},
+	"RevokeRole":             {theSystem, admins},
+	"DeactivateUser":         {theSystem, admins},
+
+	"Me":               {themselves, everyRole},
+	"Studies":          {themselves, everyRole},
+	"StudyOverview":    {ownSites, members},
+	"Patients":         {theSite, readers},
+	"Patient":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"PatientDiaries":   {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"Compliance":       {theSite, readers},
+	"ComplianceBySite": {ownSites, readers},
+	"Projections":      {anywhere, []user.Role{user.DataManager, user.Admin, user.Auditor}},
+}
+
+var (
+	managers  = []user.Role{user.DataManager}
+	siteStaff = []user.Role{user.CRC, user.Investigator}
+	admins    = []user.Role{user.Admin}
+	readers   = []user.Role{user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SafetyOfficer, user.Statistician, user.Auditor}
+	members   = append([]user.Role{user.SupplyManager}, readers...)
+)
+
+// asker is a user with one grant, and where that grant stands to what is asked for.
+type asker struct {
+	client
+	role user.Role
+	// where is own study, own site, other site or other study.
+	where string
+}
+
+const (
+	ownStudy   = "own study"
+	ownSite    = "own site"
+	otherSite  = "other site"
+	otherStudy = "other study"
+)
+
+// askers are one user for each role and place that the role can be granted in.
+func askers(t *testing.T, c client, tr, elsewhere trial) []asker {
+	t.Helper()
+	var all []asker
+	add := func(role user.Role, where string, g user.Grant) {
+		g.Role = role
+		all = append(all, asker{client: c.as(account(t, "asker", g)), role: role, where: where})
+	}
+	for _, role := range everyRole {
+		switch role {
+		case user.Admin:
+			add(role, ownStudy, user.Grant{})
+		case user.PatientRole:
+			add(role, ownSite, user.Grant{Study: tr.study, Patient: tr.patient})
+			add(role, otherSite, user.Grant{Study: tr.study, Patient: tr.other})
+			add(role, otherStudy, user.Grant{Study: elsewhere.study, Patient: elsewhere.patient})
+		default:
+			if mayWorkAcross(role) {
+				add(role, ownStudy, user.Grant{Study: tr.study})
+				add(role, otherStudy, user.Grant{Study: elsewhere.study})
+			}
+			if mayWorkAtSites(role) {
+				add(role, ownSite, user.Grant{Study: tr.study, Site: "01"})
+				add(role, otherSite, user.Grant{Study: tr.study, Site: "02"})
+				add(role, otherStudy, user.Grant{Study: elsewhere.study, Site: "01"})
+			}
+		}
+	}
+	return all
+}
+
+func mayWorkAcross(role user.Role) bool { return !slices.Contains(siteStaff, role) }
+
+func mayWorkAtSites(role user.Role) bool {
+	return slices.Contains(siteStaff, role) || role == user.Monitor
+}
+
+// may says whether a user with this role in this place is entitled to what touches something of the own study's site 01.
+func may(name string, a asker) bool {
+	e := entitled[name]
+	if !slices.Contains(e.roles, a.role) {
+		return false
+	}
+	switch e.touches {
+	case themselves, anywhere:
+		return true
+	case theSystem:
+		return a.role == user.Admin
+	case theStudy:
+		return a.where == ownStudy
+	case theSite, thePatient:
+		return a.where == ownStudy || a.where == ownSite
+	case ownSites:
+		return a.where != otherStudy
+	}
+	return false
+}
+
+// TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse asks every command of every role in every place.
+func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
+	c := serve(t, nil)
+	tr, elsewhere := newTrial(t), newTrial(t)
+	all := append(askers(t, c, tr, elsewhere), asker{client: c.as(account(t, "nobody"))})
+	for _, declared := range commands.All() {
+		if declared.Internal() {
+			continue
+		}
+		name := declared.Name()
+		t.Run(name, func(t *testing.T) {
+			if _, ok := entitled[name]; !ok {
+				t.Fatal("say in entitled who may do it")
+			}
+			body := bodyAbout(t, declared.Body(), tr)
+			for _, a := range all {
+				denied := func() {
+					a.post("/api/v1/commands/"+name, body).refused(t, http.StatusForbidden, "not_allowed")
+				}
+				if !may(name, a) {
+					recordsNothing(t, denied)
+					continue
+				}
+				if r := a.post("/api/v1/commands/"+name, body); r.StatusCode == http.StatusForbidden || r.StatusCode >= 500 {
+					t.Errorf("%s (%s) is answered %d: %s", a.role, a.where, r.StatusCode, r.body)
+				}
+			}
+			c.post("/api/v1/commands/"+name, body).refused(t, http.StatusUnauthorized, "token_missing")
+		})
+	}
+}
+
+// bodyAbout makes a body that names the trial's study, site and patient and says nothing else, so that whoever may send it
+// is refused by a rule.
+func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
+	t.Helper()
+	fields := map[string]any{}
+	for field := range body.Fields() {
+		switch field.Type {
+		case reflect.TypeFor[domain.StudyID]():
+			fields["study"] = tr.study
+		case reflect.TypeFor[domain.SiteID]():
+			fields["site"] = "01"
+		case reflect.TypeFor[domain.PatientID]():
+			fields["patient"] = tr.patient
+		case reflect.TypeFor[domain.UserID]():
+			fields["user"] = "nobody.at.all"
+		}
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse asks every query of every role in every place.
+func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
+	c := serve(t, nil)
+	tr, elsewhere := newTrial(t), newTrial(t)
+	caughtUp(t, elsewhere.position)
+	all := append(askers(t, c, tr, elsewhere), asker{client: c.as(account(t, "nobody"))})
+	for _, q := range Queries() {
+		t.Run(q.Name, func(t *testing.T) {
+			e, ok := entitled[q.Name]
+			if !ok {
+				t.Fatal("say in entitled who may ask it")
+			}
+			path := strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient)).Replace(q.Path)
+			if e.touches == theSite {
+				path += "?site=01"
+			}
+			for _, a := range all {
+				allowed := may(q.Name, a) || e.touches == themselves
+				r := a.get(path)
+				if !allowed {
+					r.refused(t, http.StatusForbidden, "not_allowed")
+				} else if r.StatusCode != http.StatusOK {
+					t.Errorf("%s (%s) is answered %d: %s", a.role, a.where, r.StatusCode, r.body)
+				}
+				if strings.Contains(string(r.body), "arm-a") || strings.Contains(string(r.body), "arm-b") && q.Name != "StudyOverview" {
+					t.Errorf("%s (%s) is shown an arm: %s", a.role, a.where, r.body)
+				}
+			}
+			c.get(path).refused(t, http.StatusUnauthorized, "token_missing")
+		})
+	}
+}
+
+// TestR4_ARoleAtASiteDoesNotReachTheStudy: what is not bound to a site is not for those who are.
+func TestR4_ARoleAtASiteDoesNotReachTheStudy(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	caughtUp(t, tr.position)
+	for _, path := range []string{"/patients", "/compliance"} {
+		p := c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)+path).refused(t, http.StatusForbidden, "not_allowed")
+		if p.Field != "site" || !strings.Contains(p.Remedy, "?site=01") {
+			t.Errorf("the remedy is %q", p.Remedy)
+		}
+		c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)+path+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
+	}
+	for _, path := range []string{"", "/compliance/sites"} {
+		r := c.as(tr.crc).get("/api/v1/studies/" + string(tr.study) + path)
+		if r.StatusCode != http.StatusOK || bytes.Contains(r.body, []byte(`"02"`)) || bytes.Contains(r.body, []byte("Hospital 02")) {
+			t.Errorf("%s tells a coordinator of site 01 about site 02: %d %s", path, r.StatusCode, r.body)
+		}
+		r = c.as(tr.manager).get("/api/v1/studies/" + string(tr.study) + path)
+		if !bytes.Contains(r.body, []byte(`"02"`)) {
+			t.Errorf("%s does not tell a data manager about site 02: %s", path, r.body)
+		}
+	}
+}
+
+func TestR9_ARoleThatIsRevokedMidSessionIsGone(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	caughtUp(t, tr.position)
+	grant := user.Grant{Role: user.CRC, Study: tr.study, Site: "01"}
+	nurse := account(t, "nurse", grant)
+	session := c.as(nurse)
+	session.accepted(tr.entry(4))
+	list := "/api/v1/studies/" + string(tr.study) + "/patients?site=01"
+	if r := session.get(list); r.StatusCode != http.StatusOK {
+		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
+	}
+	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
+	admin.accepted(user.RevokeRole{User: nurse, Grant: grant, Reason: "left the site"})
+	recordsNothing(t, func() {
+		session.command(tr.entry(5)).refused(t, http.StatusForbidden, "not_allowed")
+		session.get(list).refused(t, http.StatusForbidden, "not_allowed")
+		r := session.batch(batchOf(t, tr.entry(5)))
+		if len(r.Items) != 1 || r.Items[0].Status != http.StatusForbidden {
+			t.Errorf("the batch is answered %+v", r)
+		}
+	})
+	admin.accepted(user.DeactivateUser{User: nurse, Reason: "left the hospital"})
+	session.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "account_deactivated")
+}
+
+// TestRefusedAccessIsRecorded looks for refusals in the security log.
+func TestRefusedAccessIsRecorded(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	r := c.as(tr.crc).get("/api/v1/patients/" + string(tr.other))
+	p := r.refused(t, http.StatusForbidden, "not_allowed")
+	found := false
+	for e, err := range the.log.ReadStream(t.Context(), security.Decider.Stream(string(domain.DateOf(now))), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused, ok := e.Event.(security.AccessRefused)
+		found = found || ok && refused.Actor == tr.crc && refused.Action == "Patient" && refused.Patient == tr.other && refused.Site == "02" && refused.Address == "127.0.0.1"
+	}
+	if !found {
+		t.Errorf("the refusal %s is not in the security log", p.TraceID)
+	}
+}

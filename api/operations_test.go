@@ -1,0 +1,301 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/user"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+
+	"github.com/labstack/echo/v4"
+)
+
+func TestHealthAndReadiness(t *testing.T) {
+	c := serve(t, nil)
+	health := read[Health](t, c.get("/healthz"))
+	if health.Status != "ok" || health.Build != "test" {
+		t.Errorf("health is %+v", health)
+	}
+	r := c.get("/readyz")
+	ready := read[Readiness](t, r)
+	if r.StatusCode != http.StatusOK || !ready.Ready || len(ready.Checks) != 4 {
+		t.Errorf("readiness is %d %s", r.StatusCode, r.body)
+	}
+	if r := c.send(http.MethodHead, "/healthz", nil); r.StatusCode != http.StatusOK || len(r.body) > 0 {
+		t.Errorf("HEAD is answered %d with %d bytes", r.StatusCode, len(r.body))
+	}
+	lost := serve(t, func(o *Options) {
+		o.Ready = func(context.Context) error { return errors.New("the log at 10.0.0.1 is gone") }
+	})
+	r = lost.get("/readyz")
+	if ready = read[Readiness](t, r); r.StatusCode != http.StatusServiceUnavailable || ready.Ready || strings.Contains(string(r.body), "10.0.0.1") {
+		t.Errorf("without the log readiness is %d %s", r.StatusCode, r.body)
+	}
+}
+
+func TestTheAdminSideHasMetricsAndProfiles(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	c.as(tr.self).accepted(tr.entry(4))
+	c.as(tr.crc).get("/api/v1/patients/"+string(tr.other)).refused(t, http.StatusForbidden, "not_allowed")
+	c.get("/nowhere/"+string(tr.patient)).refused(t, http.StatusNotFound, "not_found")
+	admin := listen(t, c.api, c.api.Admin())
+	text := string(admin.get("/metrics").body)
+	for _, line := range []string{
+		`casebook_commands_total{command="SubmitDiary",outcome="accepted"} 1`,
+		`casebook_http_problems_total{code="not_allowed"} 1`,
+		`casebook_http_request_duration_seconds_count{method="POST",route="/api/v1/commands/:command",status="2xx"} 1`,
+		`casebook_http_request_duration_seconds_count{method="GET",route="(none)",status="4xx"} 1`,
+		`casebook_http_requests_in_flight 0`,
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("the metrics do not say %s:\n%s", line, text)
+		}
+	}
+	if strings.Contains(text, string(tr.study)) {
+		t.Error("the metrics name the study or a patient")
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/debug/pprof/", "/debug/pprof/cmdline"} {
+		if r := admin.get(path); r.StatusCode != http.StatusOK {
+			t.Errorf("%s is answered %d", path, r.StatusCode)
+		}
+	}
+	admin.get("/api/v1/me").refused(t, http.StatusNotFound, "not_found")
+	for _, path := range []string{"/metrics", "/debug/pprof/"} {
+		c.get(path).refused(t, http.StatusNotFound, "not_found")
+	}
+}
+
+func TestTheDocsNeedNothingFromElsewhere(t *testing.T) {
+	c := serve(t, nil)
+	for _, path := range []string{"/", "/docs"} {
+		if r := c.get(path); r.StatusCode != http.StatusFound || r.Header.Get("Location") != "/docs/" {
+			t.Errorf("%s is answered %d, Location %q", path, r.StatusCode, r.Header.Get("Location"))
+		}
+	}
+	page := c.get("/docs/")
+	policy := page.Header.Get("Content-Security-Policy")
+	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") || !strings.Contains(policy, "sha256-") || strings.Contains(policy, "script-src 'self' 'unsafe") {
+		t.Errorf("the page is answered %d with %v", page.StatusCode, page.Header)
+	}
+	if bytes.Contains(page.body, []byte(`src="http`)) || bytes.Contains(page.body, []byte(`href="http`)) {
+		t.Error("the page loads something from elsewhere")
+	}
+	for _, asset := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "swagger-ui-standalone-preset.js"} {
+		if r := c.get("/docs/" + asset); r.StatusCode != http.StatusOK || len(r.body) < 1000 {
+			t.Errorf("%s is answered %d with %d bytes", asset, r.StatusCode, len(r.body))
+		}
+	}
+	description := c.get("/openapi.json")
+	if !json.Valid(description.body) || description.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("the description is %s", description.Header.Get("Content-Type"))
+	}
+	if r := c.get("/openapi.json", "If-None-Match", description.Header.Get("Etag")); r.StatusCode != http.StatusNotModified || len(r.body) > 0 {
+		t.Errorf("the same description is answered %d", r.StatusCode)
+	}
+}
+
+// lines is a log that tests read.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
+	var log lines
+	c := serve(t, func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	tr := newTrial(t)
+	r := c.as(tr.self).command(tr.entry(4))
+	c.as(tr.self).get("/api/v1/patients/" + string(tr.patient))
+	c.post("/api/v1/sign-in", `{"user":"nobody.at.all","password":"a secret word"}`)
+	text := log.String()
+	for _, word := range []string{string(tr.patient), "a secret word", c.as(tr.self).token, "worst"} {
+		if strings.Contains(text, word) {
+			t.Errorf("the log holds %q:\n%s", word, text)
+		}
+	}
+	var first struct{ Msg, Method, Route, Action, User, TraceID string }
+	line, _, _ := strings.Cut(text, "\n")
+	if err := json.Unmarshal([]byte(line), &first); err != nil {
+		t.Fatal(err)
+	}
+	if first.Msg != "request" || first.Method != "POST" || first.Route != "/api/v1/commands/:command" || first.Action != "SubmitDiary" ||
+		first.User != string(tr.self) || first.TraceID != r.Header.Get("Trace-Id") {
+		t.Errorf("the line is %s", line)
+	}
+}
+
+// broken serves one route whose work goes wrong, through the path that all requests take.
+func broken(t *testing.T, log io.Writer, work func(*call) error) (*API, client) {
+	t.Helper()
+	c := serve(t, func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(log, nil)) })
+	e := echo.New()
+	c.api.route(e, http.MethodGet, "/broken", route{action: "Broken", timeout: time.Minute}, work)
+	return c.api, listen(t, c.api, e)
+}
+
+func TestFailuresTellTheirDetailToTheLogAlone(t *testing.T) {
+	for name, work := range map[string]func(*call) error{
+		"a failure": func(*call) error { return errors.New("cannot open /secret/path") },
+		"a panic":   func(*call) error { panic("cannot open /secret/path") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			a, c := broken(t, &log, work)
+			r := c.get("/broken")
+			p := r.refused(t, http.StatusInternalServerError, "failure")
+			if strings.Contains(string(r.body), "secret") {
+				t.Errorf("the caller is told %s", r.body)
+			}
+			if text := log.String(); !strings.Contains(text, "/secret/path") || !strings.Contains(text, p.TraceID) {
+				t.Errorf("the log says %s", text)
+			}
+			if len(a.inFlight) != 0 {
+				t.Error("the gate was not left")
+			}
+		})
+	}
+}
+
+func TestAFullServerTurnsAwayAndStaysHealthy(t *testing.T) {
+	c := serve(t, func(o *Options) { o.Limits.InFlight, o.Limits.BatchesInFlight = 1, 1 })
+	tr := newTrial(t)
+	c.api.inFlight <- struct{}{}
+	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusServiceUnavailable, "overloaded")
+	if r := c.get("/healthz"); r.StatusCode != http.StatusOK {
+		t.Errorf("health is answered %d", r.StatusCode)
+	}
+	<-c.api.inFlight
+	c.api.batches <- struct{}{}
+	c.as(tr.self).post("/api/v1/commands:batch", `{"commands":[]}`).refused(t, http.StatusServiceUnavailable, "overloaded")
+	c.as(tr.self).accepted(tr.entry(4))
+}
+
+func TestARequestThatTakesTooLongIsEnded(t *testing.T) {
+	c := serve(t, func(o *Options) { o.Limits.RequestTimeout = time.Nanosecond })
+	tr := newTrial(t)
+	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusGatewayTimeout, "timeout")
+}
+
+func TestALogThatCannotBeReachedIsNoFailureOfOurs(t *testing.T) {
+	n, err := node.Open(t.Context(), node.Options{Dir: filepath.Join(t.TempDir(), "node"), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: catalog.New(), Timeout: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	if err := h.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, func(o *Options) { o.Handler = h })
+	who := domain.UserID("operator")
+	body, err := json.Marshal(user.RegisterUser{User: who, Name: "Operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.api.handler.Do(t.Context(), commands.Request{Name: "RegisterUser", Body: body, Principal: processPrincipal}); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.as(who).get("/api/v1/me"); r.StatusCode != http.StatusOK {
+		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.as(who).command(user.ChangePassword{User: who, Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
+	stop()
+	if err := errors.Join(<-ended, log.Close()); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestRequestsUnderWayAreFinishedWhenTheServerStops(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-leave
+		if r.Context().Err() != nil {
+			t.Error("the request was cut off")
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, listener, handler) }()
+	answered := make(chan string, 1)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	go func() {
+		r, err := (&http.Client{Transport: transport}).Get("http://" + listener.Addr().String())
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer func() { _ = r.Body.Close() }()
+		text, _ := io.ReadAll(r.Body)
+		answered <- string(text)
+	}()
+	<-entered
+	stop()
+	close(leave)
+	if got := <-answered; got != "done" {
+		t.Errorf("the request got %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOnlyTrustedProxiesAreBelieved(t *testing.T) {
+	request := httptest.NewRequest(http.MethodGet, "/", nil)
+	request.RemoteAddr = "10.1.2.3:4567"
+	request.Header.Set("X-Forwarded-For", "198.51.100.7")
+	for proxies, want := range map[string]string{"": "10.1.2.3", "10.0.0.0/8": "198.51.100.7", "192.0.2.0/24": "10.1.2.3"} {
+		var trusted []netip.Prefix
+		if proxies != "" {
+			trusted = append(trusted, netip.MustParsePrefix(proxies))
+		}
+		if got := clientAddress(trusted)(request); got != want {
+			t.Errorf("with the proxies %q the address is %s, want %s", proxies, got, want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/readmodels"
+)
+
+// The parameters that queries share.
+var (
+	studyParameter = Parameter{Name: "study", In: inPath, Doc: "The study", Example: "PAIN1", Pattern: namePattern,
+		check: func(v string) error { return domain.StudyID(v).Validate() }}
+	patientParameter = Parameter{Name: "patient", In: inPath, Doc: "The patient", Example: "PAIN1.S-0001", Pattern: patientPattern,
+		check: func(v string) error { return domain.PatientID(v).Validate() }}
+	siteParameter = Parameter{Name: "site", In: inQuery, Doc: "Only this site", Example: "DE-01", Pattern: namePattern,
+		check: func(v string) error { return domain.SiteID(v).Validate() }}
+	paging = []Parameter{
+		{Name: "limit", In: inQuery, Doc: "How many items are wanted", Min: 1, Max: maxPage, Default: defaultPage},
+		{Name: "cursor", In: inQuery, Doc: "The cursor that the page before names as next", check: shortText("cursor", maxCursor)},
+	}
+)
+
+// Projection says where a view stands.
+type Projection struct {
+	View      string           `json:"view" doc:"Name of the view"`
+	Version   int              `json:"version" doc:"Version of its fold"`
+	State     readmodels.State `json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	Position  uint64           `json:"position" doc:"Log position up to which it has folded"`
+	Events    int64            `json:"events" doc:"Events folded so far"`
+	LagMillis int64            `json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
+	At        time.Time        `json:"at" doc:"When this was noted"`
+}
+
+// ProjectionList lists all views.
+type ProjectionList struct {
+	Items []Projection `json:"items" doc:"The views"`
+}
+
+// shortText refuses an empty text, and one that is longer than anything that it could be.
+func shortText(name string, most int) func(string) error {
+	return func(value string) error {
+		if value == "" || len(value) > most {
+			return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(value)).At(name).Do("leave it out, or give one that an answer named")
+		}
+		return nil
+	}
+}
+
+// page is the page that a query asks for.
+func (q asked) page() readmodels.Page {
+	return readmodels.Page{Limit: q.limit(), Cursor: q.values["cursor"]}
+}
