@@ -1,0 +1,289 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// ledger is what writers were told is durable: for each stream, how many events.
+type ledger struct {
+	mu    sync.Mutex
+	acked map[string]int
+	// gate is write-locked while a copy is being looked at, lest the log grow without end meanwhile.
+	gate sync.RWMutex
+}
+
+func (l *ledger) copy() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := make(map[string]int, len(l.acked))
+	for k, v := range l.acked {
+		c[k] = v
+	}
+	return c
+}
+
+// write appends events in pairs to one stream, each pair in one append, until stop is closed.
+func (l *ledger) write(s *Store, stream string, base int, stop <-chan struct{}) error {
+	for n := 0; ; n += 2 {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		l.gate.RLock()
+		r := appendTo(s, stream, int64(n-1), base+n, base+n+1)
+		l.gate.RUnlock()
+		if r.Err != nil {
+			return r.Err
+		}
+		l.mu.Lock()
+		l.acked[stream] = n + 2
+		l.mu.Unlock()
+	}
+}
+
+const (
+	crashWriters = 8
+	writerBase   = 1 << 20
+)
+
+// audit opens the log that a crash left and returns how many acknowledged events are missing. All that is there must
+// be a sound log with dense revisions and no half append.
+func audit(t *testing.T, fs vfs.FS, acked map[string]int) (missing int) {
+	t.Helper()
+	s, err := Open(Options{Dir: "log", FS: fs})
+	if err != nil {
+		t.Fatalf("open after the crash: %v", err)
+	}
+	defer s.Close()
+	report, err := s.Verify(t.Context())
+	if err != nil || report.Damage != nil {
+		t.Fatalf("verify after the crash: %+v, %v", report, err)
+	}
+	for w := range crashWriters {
+		stream := fmt.Sprint("w", w)
+		st, err := s.Stream(stream)
+		check(t, err)
+		got, err := s.ReadStreamForward(st.ID, 0, nil, Page{Events: 1 << 30, Bytes: 1 << 30})
+		check(t, err)
+		if st.ID == 0 {
+			got = nil
+		}
+		for i, r := range got {
+			if r.Revision != uint64(i) || r.ID != number(w*writerBase+i) {
+				t.Fatalf("%s: event %d has revision %d and id %x", stream, i, r.Revision, r.ID)
+			}
+			if i > 0 && got[i-1].Position >= r.Position {
+				t.Fatalf("%s: revision %d lies before its predecessor", stream, i)
+			}
+		}
+		if len(got)%2 != 0 {
+			t.Fatalf("%s: half an append is there", stream)
+		}
+		missing += max(0, acked[stream]-len(got))
+	}
+	return missing
+}
+
+// crash runs writers and calls check with a copy of the file system as a crash would leave it, with what had been
+// acknowledged before the crash. Every copy is made after more events have become durable.
+func crash(t *testing.T, o Options, rounds int, cfg func(round int) vfs.CrashCloneCfg, check func(vfs.FS, map[string]int)) {
+	t.Helper()
+	disk := vfs.NewCrashableMem()
+	o.Dir, o.FS = "log", disk
+	s := openStore(t, o)
+	l := &ledger{acked: map[string]int{}}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range crashWriters {
+		writers.Go(func() {
+			if err := l.write(s, fmt.Sprint("w", w), w*writerBase, stop); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	w := s.WatchAll()
+	for round := range rounds {
+		for seen := s.End(); s.End() < seen+uint64(1+rand.IntN(50_000)); {
+			<-w.C
+		}
+		acked := l.copy()
+		clone := disk.CrashClone(cfg(round)) // while writers are at work
+		l.gate.Lock()
+		check(clone, acked)
+		l.gate.Unlock()
+	}
+	w.Close()
+	close(stop)
+	writers.Wait()
+}
+
+func TestCrashLosesNothingAcknowledged(t *testing.T) {
+	for name, percent := range map[string]int{"nothing unsynced survives": 0, "half of it survives": 50, "most of it survives": 90} {
+		t.Run(name, func(t *testing.T) {
+			cfg := func(round int) vfs.CrashCloneCfg {
+				return vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, uint64(round)))}
+			}
+			crash(t, Options{}, 12, cfg, func(fs vfs.FS, acked map[string]int) {
+				if missing := audit(t, fs, acked); missing != 0 {
+					t.Fatalf("%d acknowledged events are lost", missing)
+				}
+			})
+		})
+	}
+}
+
+// Without fsync the same test must find losses, or it would prove nothing.
+func TestCrashTestNoticesAMissingSync(t *testing.T) {
+	lost := 0
+	crash(t, Options{unsafeNoSync: true}, 3, func(int) vfs.CrashCloneCfg { return vfs.CrashCloneCfg{} }, func(fs vfs.FS, acked map[string]int) {
+		lost += audit(t, fs, acked)
+	})
+	if lost == 0 {
+		t.Fatal("a store that never syncs lost nothing in a crash")
+	}
+}
+
+// A write that was cut off anywhere leaves a log that ends with a whole append.
+func TestTornWrite(t *testing.T) {
+	crashable := vfs.NewCrashableMem()
+	s := openStore(t, Options{FS: crashable})
+	for n := 0; n < 20; n += 2 {
+		mustAppend(t, s, "w0", int64(n-1), n, n+1)
+	}
+	// The copy is made while the store is open: nothing has been tidied up.
+	disk := crashable.CrashClone(vfs.CrashCloneCfg{})
+	names, err := disk.List("log")
+	check(t, err)
+	files := map[string][]byte{}
+	wal := ""
+	for _, name := range names {
+		if name == "LOCK" {
+			continue
+		}
+		if strings.HasSuffix(name, ".log") {
+			wal = name
+		}
+		files[name] = readFile(t, disk, filepath.Join("log", name))
+	}
+	// The file was made larger than what it holds; only cuts within the content are of interest.
+	content := len(strings.TrimRight(string(files[wal]), "\x00"))
+	seen := map[uint64]bool{}
+	for cut := content; cut > 0; cut -= 61 {
+		for _, end := range []string{"", strings.Repeat("\x00", 700)} {
+			torn := vfs.NewMem()
+			check(t, torn.MkdirAll("log", 0o755))
+			for name, data := range files {
+				if name == wal {
+					data = append(append([]byte{}, data[:cut]...), end...)
+				}
+				writeFile(t, torn, filepath.Join("log", name), data)
+			}
+			audit(t, torn, nil)
+			s, err := Open(Options{Dir: "log", FS: torn})
+			check(t, err)
+			seen[s.Stats().Events] = true
+			// It goes on from there.
+			if n := int(s.Stats().Events); n < 20 {
+				mustAppend(t, s, "w0", int64(n-1), n, n+1)
+			}
+			check(t, s.Close())
+			audit(t, torn, nil)
+		}
+	}
+	if len(seen) != 11 {
+		t.Fatalf("the cuts left %d different logs, not 0 to 10 appends", len(seen))
+	}
+}
+
+func readFile(t *testing.T, fs vfs.FS, name string) []byte {
+	t.Helper()
+	f, err := fs.Open(name)
+	check(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	check(t, err)
+	data := make([]byte, info.Size())
+	if _, err := f.ReadAt(data, 0); err != nil && len(data) > 0 {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func writeFile(t *testing.T, fs vfs.FS, name string, data []byte) {
+	t.Helper()
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	check(t, err)
+	_, err = f.Write(append([]byte{}, data...)) // the file system may change what it is given
+	check(t, err)
+	check(t, f.Sync())
+	check(t, f.Close())
+}
+
+// When a sync fails nobody knows what is on the disk: appends stop, reads go on and do not show what may be lost.
+func TestFailedCommitStopsAppends(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	var broken atomic.Bool
+	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo, errorfs.OpFileWrite, errorfs.OpFileFlush:
+			if broken.Load() && strings.HasSuffix(op.Path, ".log") {
+				return errors.New("the disk is gone")
+			}
+		}
+		return nil
+	}))
+	s, err := Open(Options{Dir: "log", FS: fs})
+	check(t, err)
+	mustAppend(t, s, "s", NoStream, 1)
+	broken.Store(true)
+	outcomes := make(chan Result, 20)
+	for i := range 20 {
+		a := Append{Stream: "s", Expected: Any, Events: events("s", 10+i), Done: func(r Result) { outcomes <- r }}
+		if err := s.Submit(&a); err != nil {
+			outcomes <- Result{Err: err}
+		}
+	}
+	for range 20 {
+		if r := <-outcomes; !errors.Is(r.Err, ErrStopped) {
+			t.Fatalf("an append that was not synced: %+v", r)
+		}
+	}
+	broken.Store(false)
+	if r := appendTo(s, "s", Any, 99); !errors.Is(r.Err, ErrStopped) {
+		t.Fatalf("an append after the failure: %+v", r)
+	}
+	// A repetition of what is stored rests on nothing lost, but its answer could not be told from one that does.
+	if r := appendTo(s, "s", NoStream, 1); !errors.Is(r.Err, ErrStopped) {
+		t.Fatalf("a repetition after the failure: %+v", r)
+	}
+	if got := readAll(t, s); len(got) != 1 {
+		t.Fatalf("%d events can be read, one is durable", len(got))
+	}
+	st, err := s.Stream("s")
+	if err != nil || st.Last != 0 {
+		t.Fatalf("the stream is at revision %d, %v", st.Last, err)
+	}
+	if s.Stats().Failure == nil {
+		t.Fatal("the figures do not tell of the failure")
+	}
+	_ = s.Close() // it cannot sync what is left
+	s = openStore(t, Options{FS: disk.CrashClone(vfs.CrashCloneCfg{})})
+	if got := readAll(t, s); len(got) != 1 {
+		t.Fatalf("%d events after opening again", len(got))
+	}
+	mustAppend(t, s, "s", 0, 2)
+}
