@@ -1,0 +1,228 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// writeConcurrently has writers append events to a stream each, some singly and some many at a time.
+func writeConcurrently(t *testing.T, c *esdb.Client, writers, each int) *sync.WaitGroup {
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for done := 0; done < each; {
+				n := min(1+(done+w)%5, each-done)
+				_, err := c.AppendToStream(context.Background(), fmt.Sprintf("w-%d", w), esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, numbered("T", done, n)...)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				done += n
+			}
+		})
+	}
+	return &group
+}
+
+// TestHandOver subscribes again and again while writers are at work, with so little memory that subscribers change from
+// disk to memory and back all the time. Nobody may miss an event or get one twice.
+func TestHandOver(t *testing.T) {
+	const writers, each, subscribers = 4, 400, 6
+	n := openNode(t, func(o *Options) { o.TailEvents = 8 })
+	c := connect(t, n)
+	group := writeConcurrently(t, c, writers, each)
+	var readers sync.WaitGroup
+	for i := range subscribers {
+		readers.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if i%2 == 0 {
+				followAll(ctx, t, c, writers, each)
+			} else {
+				followStream(ctx, t, c, fmt.Sprintf("w-%d", i%writers), each)
+			}
+		})
+	}
+	group.Wait()
+	readers.Wait()
+}
+
+// followAll reads $all in pieces: after every so many events it subscribes anew from the last position.
+func followAll(ctx context.Context, t *testing.T, c *esdb.Client, writers, each int) {
+	next := map[string]uint64{}
+	var from esdb.AllPosition = esdb.Start{}
+	for seen := 0; seen < writers*each; {
+		sub, err := c.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{From: from})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for piece := 0; piece < 173 && seen < writers*each; {
+			e := sub.Recv()
+			if e.SubscriptionDropped != nil {
+				t.Error(e.SubscriptionDropped.Error)
+				return
+			}
+			if e.EventAppeared == nil {
+				continue
+			}
+			r := e.EventAppeared.Event
+			if r.EventNumber != next[r.StreamID] {
+				t.Errorf("%s: revision %d came when %d was due", r.StreamID, r.EventNumber, next[r.StreamID])
+				return
+			}
+			next[r.StreamID]++
+			from = r.Position
+			seen++
+			piece++
+		}
+		_ = sub.Close()
+	}
+}
+
+func followStream(ctx context.Context, t *testing.T, c *esdb.Client, stream string, each int) {
+	var from esdb.StreamPosition = esdb.Start{}
+	for next := 0; next < each; {
+		sub, err := c.SubscribeToStream(ctx, stream, esdb.SubscribeToStreamOptions{From: from})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for piece := 0; piece < 57 && next < each; {
+			e := sub.Recv()
+			if e.SubscriptionDropped != nil {
+				t.Error(e.SubscriptionDropped.Error)
+				return
+			}
+			if e.EventAppeared == nil {
+				continue
+			}
+			if got := e.EventAppeared.Event.EventNumber; got != uint64(next) {
+				t.Errorf("%s: revision %d came when %d was due", stream, got, next)
+				return
+			}
+			from = esdb.Revision(uint64(next))
+			next++
+			piece++
+		}
+		_ = sub.Close()
+	}
+}
+
+// TestSlowSubscriber: one that reads nothing holds up neither writers nor other subscribers, and gets everything later.
+func TestSlowSubscriber(t *testing.T) {
+	n := openNode(t, func(o *Options) { o.TailEvents = 64; o.TailBytes = 1 << 20 })
+	c := connect(t, n)
+	slow, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}})
+	must(t, err)
+	defer slow.Close()
+	quick, err := connect(t, n).SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}})
+	must(t, err)
+	defer quick.Close()
+	// 24 MiB: far more than the windows of the connection take in for the slow one.
+	const appends = 24
+	data := make([]byte, 1000)
+	for i := range data {
+		data[i] = 'x'
+	}
+	for i := range appends {
+		events := make([]esdb.EventData, 1000)
+		for j := range events {
+			events[j] = esdb.EventData{EventType: "T", ContentType: esdb.ContentTypeBinary, Data: data}
+		}
+		mustAppend(t, c, fmt.Sprint("s-", i), esdb.NoStream{}, events...)
+	}
+	count := func(sub *esdb.Subscription) {
+		t.Helper()
+		var last uint64
+		for seen := 0; seen < appends*1000; {
+			e := sub.Recv()
+			if e.SubscriptionDropped != nil {
+				t.Fatal(e.SubscriptionDropped.Error)
+			}
+			if e.EventAppeared == nil {
+				continue
+			}
+			if p := e.EventAppeared.Event.Position.Commit; p <= last {
+				t.Fatalf("position %d after %d", p, last)
+			} else {
+				last = p
+			}
+			seen++
+		}
+	}
+	count(quick)
+	if st := n.Stats(); st.TailEvents > 64 || st.Subscriptions != 2 {
+		t.Fatalf("after the writing: %+v", st)
+	}
+	count(slow)
+}
+
+// TestLive: what is appended after CaughtUp arrives, and a filter's checkpoints go on.
+func TestLive(t *testing.T) {
+	n := openNode(t)
+	c := connect(t, n)
+	all, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.End{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"b"}}, MaxSearchWindow: 2, CheckpointInterval: 2})
+	must(t, err)
+	defer all.Close()
+	one, err := c.SubscribeToStream(t.Context(), "b-1", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
+	must(t, err)
+	defer one.Close()
+	for _, sub := range []*esdb.Subscription{all, one} {
+		if e := sub.Recv(); e.CaughtUp == nil {
+			t.Fatalf("the first message is %+v", e)
+		}
+	}
+	r := mustAppend(t, c, "a-1", esdb.NoStream{}, numbered("T", 0, 4)...)
+	if e := all.Recv(); e.CheckPointReached == nil || e.CheckPointReached.Commit != r.CommitPosition {
+		t.Fatalf("after four events passed over: %+v", e)
+	}
+	mustAppend(t, c, "b-1", esdb.NoStream{}, numbered("T", 0, 2)...)
+	for i := range uint64(2) {
+		for _, sub := range []*esdb.Subscription{all, one} {
+			if e := sub.Recv(); e.EventAppeared == nil || e.EventAppeared.Event.EventNumber != i {
+				t.Fatalf("event %d: %+v", i, e)
+			}
+		}
+	}
+	_, err = c.TombstoneStream(t.Context(), "b-1", esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}})
+	must(t, err)
+	e := one.Recv()
+	if e.SubscriptionDropped == nil || status.Code(e.SubscriptionDropped.Error) != codes.FailedPrecondition {
+		t.Fatalf("a subscription to a stream that was ended: %+v", e)
+	}
+}
+
+func TestCloseEndsSubscriptions(t *testing.T) {
+	n := openNode(t)
+	c := connect(t, n)
+	sub, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}})
+	must(t, err)
+	batch, err := dialStreams(t, n).BatchAppend(t.Context())
+	must(t, err)
+	must(t, batch.Send(&streams.BatchAppendReq{CorrelationId: &shared.UUID{Value: &shared.UUID_String_{String_: "1"}}, IsFinal: true}))
+	if _, err := batch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	must(t, n.Close())
+	for {
+		e := sub.Recv()
+		if e.SubscriptionDropped != nil {
+			if status.Code(e.SubscriptionDropped.Error) != codes.Unavailable {
+				t.Fatal(e.SubscriptionDropped.Error)
+			}
+			break
+		}
+	}
+	if _, err := batch.Recv(); status.Code(err) != codes.Unavailable {
+		t.Fatalf("an open batch call: %v", err)
+	}
+}
