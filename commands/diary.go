@@ -30,7 +30,7 @@ var (
 			AllowedTo(access.SiteStaff).
 			About(func(c diary.CorrectDiary, m *eventlog.Metadata) { m.Reason = c.Reason })
 
-	CloseDiaryWindows = Handle(diary.Decider, diary.CloseWindows).
+	CloseDiaryWindows = HandleKnowing(diary.Decider, patientState(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient }), diary.CloseWindows).
 				On(func(c diary.CloseDiaryWindows) string { return string(c.Patient) }).
 				In(ofPatient(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient })).
 				AllowedTo(access.Processes, access.SiteStaff)

@@ -37,6 +37,8 @@ func (d Date) AddDays(n int) Date {
 	return DateOf(t.AddDate(0, 0, n))
 }
 
+const secondsPerDay = 24 * 60 * 60
+
 // DaysSince returns how many days d lies after start: 0 on the day itself, negative before it.
 func (d Date) DaysSince(start Date) int {
 	to, err1 := d.Time()
@@ -44,19 +46,22 @@ func (d Date) DaysSince(start Date) int {
 	if err1 != nil || err2 != nil {
 		return 0
 	}
-	return int(to.Sub(from) / (24 * time.Hour))
+	return int((to.Unix() - from.Unix()) / secondsPerDay) // a Duration ends at 292 years
 }
 
 // NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future): what has been
-// captured cannot lie ahead. field names the day in the refusal.
+// captured cannot lie ahead. field names the day in the refusals, that of a malformed date included.
 func (d Date) NotAfterToday(field string, now time.Time) error {
 	if err := d.Validate(); err != nil {
+		if r, ok := refuse.As(err); ok {
+			return r.At(field)
+		}
 		return err
 	}
 	earliestZone := time.FixedZone("UTC+14", 14*3600)
 	if d > DateOf(now.In(earliestZone)) {
 		return refuse.Because("captured_in_future", "%s is %s, which lies in the future", field, d).
-			Do("check the date and the device's clock")
+			At(field).Do("check the date and the device's clock")
 	}
 	return nil
 }

@@ -2,14 +2,15 @@ package domain
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"casebook/domain/refuse"
 )
 
-// Text refuses a text that is missing (code value_missing) or longer than most characters (code value_too_long).
+// Text refuses a text that is missing or blank (code value_missing) or longer than most characters (code value_too_long).
 func Text(field, value string, most int) error {
-	if value == "" {
+	if strings.TrimSpace(value) == "" {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
 	}
 	return OptionalText(field, value, most)
@@ -23,9 +24,9 @@ func OptionalText(field, value string, most int) error {
 	return nil
 }
 
-// Reason refuses a change without its reason (code reason_required; ICH E6(R3) 4.2.2(a)(ii)).
+// Reason refuses a change without its reason (code reason_required; ICH E6(R3) 4.2.2(a)(ii)). Blanks are none.
 func Reason(value string) error {
-	if value == "" {
+	if strings.TrimSpace(value) == "" {
 		return refuse.Because("reason_required", "the change has no reason").At("reason").Do("say why, in a sentence")
 	}
 	return OptionalText("reason", value, 500)

@@ -30,9 +30,12 @@ func NewPatientID(study StudyID, screeningNumber string) PatientID {
 	return PatientID(string(study) + "." + screeningNumber)
 }
 
-// Study returns the study that the patient belongs to, or "" for a malformed id.
+// Study returns the study that the patient belongs to, or "" for an id without one.
 func (p PatientID) Study() StudyID {
-	study, _, _ := strings.Cut(string(p), ".")
+	study, _, ok := strings.Cut(string(p), ".")
+	if !ok {
+		return ""
+	}
 	return StudyID(study)
 }
 
@@ -75,8 +78,9 @@ func malformedID(what, id, want string) error {
 
 // shortened keeps a refusal's sentence readable, whatever was sent.
 func shortened(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "..."
+	const most = 80
+	if len(s) <= most {
+		return s
 	}
-	return s
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }

@@ -12,12 +12,14 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/eventlog"
 )
 
 // DiaryFollowUp records windows that ran out unanswered: it knows for every patient with an instrument when the next
-// window does, and asks the diary then. What it knows it reads from the log at every start.
+// window does, and asks the diary then. A patient whose participation has ended is followed until the last window that
+// opened before the end is recorded. What it knows it reads from the log at every start.
 type DiaryFollowUp struct {
 	Log     *eventlog.Log
 	Handler *commands.Handler
@@ -26,8 +28,13 @@ type DiaryFollowUp struct {
 	Now func() time.Time
 }
 
-// followUpRest is the least time between two looks at the same patient.
-const followUpRest = time.Minute
+const (
+	// followUpTick is how often it looks at the clock. It does not wait for the next moment that is due, because a
+	// waiting timer does not notice when the clock is set, or the machine was suspended.
+	followUpTick = time.Second
+	// followUpRest is how long it leaves a patient alone about whom nothing could be recorded.
+	followUpRest = time.Minute
+)
 
 // Run follows assignments and the clock until ctx ends.
 func (f *DiaryFollowUp) Run(ctx context.Context) error {
@@ -39,7 +46,8 @@ func (f *DiaryFollowUp) Run(ctx context.Context) error {
 	followCtx, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(assigned)
-		followed <- f.Log.Follow(followCtx, eventlog.Subscription{Types: []string{"InstrumentAssigned"}},
+		followed <- f.Log.Follow(followCtx, eventlog.Subscription{Types: []string{"InstrumentAssigned"},
+			OnError: func(err error) { f.Logger.Warn("diary follow-up waits for the log", "error", err) }},
 			func(ctx context.Context, b eventlog.Batch) error {
 				for _, e := range b.Events {
 					select {
@@ -60,12 +68,9 @@ func (f *DiaryFollowUp) Run(ctx context.Context) error {
 
 func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Recorded) {
 	due := &dueList{at: map[domain.PatientID]*dueEntry{}}
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	ticker := time.NewTicker(followUpTick)
+	defer ticker.Stop()
 	for {
-		if next, ok := due.first(); ok {
-			timer.Reset(max(0, next.at.Sub(f.Now())))
-		}
 		select {
 		case <-ctx.Done():
 			return
@@ -75,68 +80,79 @@ func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Reco
 			}
 			if a, ok := e.Event.(diary.InstrumentAssigned); ok {
 				// Devices get their time to send in what they hold, counted from when the assignment was known.
-				grace := time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour
-				due.set(a.Patient, e.Metadata.RecordedAt.Add(grace), grace)
+				wait := time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour
+				due.set(a.Patient, e.Metadata.RecordedAt.Add(wait))
 			}
-		case <-timer.C:
+		case <-ticker.C:
 			for {
 				next, ok := due.first()
 				if !ok || next.at.After(f.Now()) || ctx.Err() != nil {
 					break
 				}
-				f.look(ctx, due, next)
+				f.look(ctx, due, next.patient)
 			}
 		}
 	}
 }
 
 // look closes the windows of a patient that have run out, and notes when to look again.
-func (f *DiaryFollowUp) look(ctx context.Context, due *dueList, next *dueEntry) {
-	state, err := commands.At(ctx, f.Handler.Look(), diary.Decider, string(next.patient))
-	if err != nil {
-		f.Logger.Error("diary follow-up cannot read a diary; it looks again", "patient", next.patient, "error", err)
-		due.set(next.patient, f.Now().Add(followUpRest), next.grace)
-		return
-	}
-	at, ok := diary.NextDue(state)
+func (f *DiaryFollowUp) look(ctx context.Context, due *dueList, id domain.PatientID) {
+	recorded, next, err := f.closeRunOut(ctx, id)
 	switch {
-	case !ok:
-		due.remove(next.patient)
-		return
-	case at.After(f.Now()):
-		due.set(next.patient, at, next.grace)
-		return
+	case err != nil && ctx.Err() == nil:
+		f.Logger.Error("diary follow-up could not close windows; it looks again", "patient", id, "error", err)
+		due.set(id, f.Now().Add(followUpRest))
+	case err != nil:
+	case next.IsZero():
+		due.remove(id)
+	case recorded == 0 && !next.After(f.Now()):
+		due.set(id, f.Now().Add(followUpRest))
+	default:
+		due.set(id, next)
 	}
-	if err := f.close(ctx, next, at); err != nil && ctx.Err() == nil {
-		f.Logger.Error("diary follow-up could not close windows; it looks again", "patient", next.patient, "error", err)
-	}
-	due.set(next.patient, f.Now().Add(followUpRest), next.grace)
 }
 
-func (f *DiaryFollowUp) close(ctx context.Context, next *dueEntry, due time.Time) error {
+// closeRunOut has the patient's windows recorded that have run out. It returns how many events that made, and when the
+// next look is due: at once after something was recorded, never (the zero time) where no window is left.
+func (f *DiaryFollowUp) closeRunOut(ctx context.Context, id domain.PatientID) (recorded int, next time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	through := f.Now().Add(-next.grace).UTC().Truncate(time.Second)
-	body, err := json.Marshal(diary.CloseDiaryWindows{Patient: next.patient, Through: through})
+	state, err := commands.At(ctx, f.Handler.Look(), diary.Decider, string(id))
 	if err != nil {
-		return err
+		return 0, time.Time{}, fmt.Errorf("read the diary: %w", err)
 	}
-	_, err = f.Handler.Do(ctx, commands.Request{Name: "CloseDiaryWindows", Body: body, Principal: access.Process("diary-follow-up"),
-		Key: fmt.Sprintf("%s/%d/%d", next.patient, due.Unix(), through.Unix())})
+	who, err := commands.At(ctx, f.Handler.Look(), patient.Decider, string(id))
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("read the patient: %w", err)
+	}
+	due, ok := state.NextDue(who)
+	if !ok {
+		return 0, time.Time{}, nil
+	}
+	now := f.Now()
+	if due.After(now) {
+		return 0, due, nil
+	}
+	// Sub-seconds are kept: rounded down, a window would not be closed at the moment that it is due.
+	through := now.Add(-state.SyncWait()).UTC()
+	body, err := json.Marshal(diary.CloseDiaryWindows{Patient: id, Through: through})
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	answer, err := f.Handler.Do(ctx, commands.Request{Name: "CloseDiaryWindows", Body: body, Principal: access.Process("diary-follow-up"),
+		Key: fmt.Sprintf("%s/%d/%d", id, due.Unix(), through.UnixNano())})
 	if refusal, ok := refuse.As(err); ok {
-		f.Logger.Warn("diary follow-up was refused", "patient", next.patient, "code", refusal.Code, "reason", refusal.Sentence)
-		return nil
+		f.Logger.Warn("diary follow-up was refused", "patient", id, "code", refusal.Code, "reason", refusal.Sentence)
+		return 0, due, nil
 	}
-	return err
+	return len(answer.Events), due, err
 }
 
 // dueEntry is when to look at a patient's diary next.
 type dueEntry struct {
 	patient domain.PatientID
 	at      time.Time
-	// grace is the longest time that any of the patient's instruments gives devices to send in what they hold.
-	grace time.Duration
-	index int
+	index   int
 }
 
 // dueList orders patients by when they are due.
@@ -145,13 +161,13 @@ type dueList struct {
 	at    map[domain.PatientID]*dueEntry
 }
 
-func (l *dueList) set(p domain.PatientID, at time.Time, grace time.Duration) {
+func (l *dueList) set(p domain.PatientID, at time.Time) {
 	if e, ok := l.at[p]; ok {
-		e.at, e.grace = at, max(grace, e.grace)
+		e.at = at
 		heap.Fix(&l.order, e.index)
 		return
 	}
-	e := &dueEntry{patient: p, at: at, grace: grace}
+	e := &dueEntry{patient: p, at: at}
 	l.at[p] = e
 	heap.Push(&l.order, e)
 }
@@ -179,6 +195,7 @@ func (h *dueHeap) Push(x any)        { e := x.(*dueEntry); e.index = len(*h); *h
 func (h *dueHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return e
 }

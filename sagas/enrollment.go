@@ -31,10 +31,13 @@ func reactToEnrollment(event any) []any {
 	return nil
 }
 
-// makeUpForEnrollment gives the place back when the patient cannot be confirmed any more, such as after a withdrawal
-// that came in between.
+// makeUpForEnrollment tells the patient's record when no place could even be asked for, and gives the place back when
+// the patient cannot be confirmed any more, such as after a withdrawal that came in between.
 func makeUpForEnrollment(command any, refusal *refuse.Refusal) []any {
-	if c, ok := command.(patient.ConfirmEnrollment); ok {
+	switch c := command.(type) {
+	case enrollment.ReservePlace:
+		return []any{patient.FailEnrollment{Patient: c.Patient, Code: refusal.Code, Reason: refusal.Sentence}}
+	case patient.ConfirmEnrollment:
 		return []any{enrollment.ReleasePlace{Study: c.Patient.Study(), Patient: c.Patient, Reason: refusal.Sentence}}
 	}
 	return nil

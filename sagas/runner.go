@@ -46,7 +46,8 @@ const (
 )
 
 // Run follows the log until ctx ends. A command that fails, rather than being refused, is sent again until it gets
-// through: events behind it wait, so nothing is skipped.
+// through: events behind it wait, so nothing is skipped. When the same process runs twice, both send the same commands
+// with the same ids, and one of the two ends with an error that wraps eventlog.ErrConflict.
 func (r *Runner) Run(ctx context.Context) error {
 	progress, err := r.loadProgress(ctx)
 	if err != nil {
@@ -66,7 +67,9 @@ func (r *Runner) Run(ctx context.Context) error {
 			}
 			sent += n
 		}
-		return progress.advance(ctx, b.Through, sent > 0)
+		return progress.advance(ctx, b.Through, sent > 0, func(err error) {
+			r.Logger.Warn("a process's progress is not recorded yet", "process", r.Process.Name, "error", err)
+		})
 	})
 	if ctx.Err() != nil {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
@@ -117,8 +120,15 @@ func (r *Runner) send(ctx context.Context, cause eventlog.Recorded, n int, comma
 		if err == nil {
 			return nil, nil
 		}
-		if refusal, ok := refuse.As(err); ok && refusal.Kind != refuse.KindOverload && refusal.Code != "conflict" {
-			return refusal, nil
+		if refusal, ok := refuse.As(err); ok {
+			switch {
+			case refusal.Code == "idempotency_key_reused":
+				// It was sent before, by a version of the program that worded it otherwise, and is dealt with. Making up
+				// for it as for a refusal would undo what it did.
+				return nil, nil
+			case refusal.Kind != refuse.KindOverload && refusal.Code != "conflict":
+				return refusal, nil
+			}
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -144,6 +154,10 @@ type progress struct {
 	tail     eventlog.Tail
 	saved    eventlog.Position
 	savedAt  time.Time
+	// acted says that commands were sent for events behind saved.
+	acted bool
+	// unsure is the id of an append of which it is not known whether it was stored; the zero id for none.
+	unsure uuid.UUID
 }
 
 func (r *Runner) loadProgress(ctx context.Context) (*progress, error) {
@@ -164,28 +178,62 @@ func (r *Runner) loadProgress(ctx context.Context) (*progress, error) {
 func (p *progress) stream() string { return process.Category + "-" + p.process }
 
 // advance notes how far the process has come, and records it now and then: after a crash a little is dealt with again.
-func (p *progress) advance(ctx context.Context, through eventlog.Position, acted bool) error {
-	p.position = through
-	if !acted || time.Since(p.savedAt) < progressEvery {
+// That it cannot be recorded for now is reported and tried again later; the process itself can go on.
+func (p *progress) advance(ctx context.Context, through eventlog.Position, acted bool, report func(error)) error {
+	p.position, p.acted = through, p.acted || acted
+	if !p.acted || time.Since(p.savedAt) < progressEvery {
 		return nil
 	}
-	return p.save(ctx)
+	err := p.save(ctx)
+	if err == nil || errors.Is(err, eventlog.ErrConflict) {
+		return err
+	}
+	p.savedAt = time.Now()
+	report(err)
+	return nil
 }
 
 func (p *progress) save(ctx context.Context) error {
 	if p.position == p.saved {
 		return nil
 	}
-	actor := access.Process(p.process).User
-	appended, err := p.log.Append(ctx, p.stream(), p.tail, uuid.New(),
+	if err := p.ascertain(ctx); err != nil {
+		return err
+	}
+	id, actor := uuid.New(), access.Process(p.process).User
+	appended, err := p.log.Append(ctx, p.stream(), p.tail, id,
 		eventlog.Metadata{Actor: actor, Role: "system", RecordedAt: time.Now().UTC()},
 		process.Advanced{Process: p.process, Commit: p.position.Commit, Prepare: p.position.Prepare})
 	if errors.Is(err, eventlog.ErrConflict) {
-		return fmt.Errorf("process %s runs somewhere else too: %w", p.process, err)
+		return p.elsewhere(err)
 	}
 	if err != nil {
+		p.unsure = id
 		return fmt.Errorf("record the progress of process %s: %w", p.process, err)
 	}
-	p.saved, p.tail, p.savedAt = p.position, appended.Tail, time.Now()
+	p.saved, p.tail, p.savedAt, p.acted = p.position, appended.Tail, time.Now(), false
 	return nil
+}
+
+// ascertain finds out whether an append that failed has been stored all the same.
+func (p *progress) ascertain(ctx context.Context) error {
+	if p.unsure == (uuid.UUID{}) {
+		return nil
+	}
+	last, found, err := p.log.Last(ctx, p.stream())
+	if err != nil {
+		return fmt.Errorf("read the progress of process %s: %w", p.process, err)
+	}
+	switch {
+	case found && last.ID == eventlog.EventID(p.unsure, 0):
+		p.tail = eventlog.TailAfter(last)
+	case found && int64(last.Revision) > p.tail.Revision:
+		return p.elsewhere(eventlog.ErrConflict)
+	}
+	p.unsure = uuid.UUID{}
+	return nil
+}
+
+func (p *progress) elsewhere(err error) error {
+	return fmt.Errorf("process %s runs somewhere else too: %w", p.process, err)
 }

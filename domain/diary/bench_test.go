@@ -47,6 +47,6 @@ func BenchmarkNextDue(b *testing.B) {
 	d := diary.Decider.Fold(assigned(instrument.PainDiary()), assigned(instrument.PHQ9()))
 	b.ReportAllocs()
 	for b.Loop() {
-		diary.NextDue(d)
+		d.NextDue(enrolled("Asia/Shanghai"))
 	}
 }

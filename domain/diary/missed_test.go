@@ -6,11 +6,16 @@ import (
 
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/scenario"
 )
 
 func closing(through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.Asked(diary.CloseWindows, diary.CloseDiaryWindows{Patient: anna, Through: through}, call(now))
+	return closingFor(enrolled("Asia/Shanghai"), through, now)
+}
+
+func closingFor(who patient.Patient, through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
+	return scenario.AskedKnowing(diary.CloseWindows, who, diary.CloseDiaryWindows{Patient: anna, Through: through}, call(now))
 }
 
 func instantOf(s string) time.Time {
@@ -54,19 +59,20 @@ func TestCloseWindowsGoesOnAfterALongPause(t *testing.T) {
 			d = diary.Decider.Evolve(d, e)
 		}
 	}
-	if _, due := d.NextDue(); total != 1037 || due {
+	if _, due := d.NextDue(enrolled("Asia/Shanghai")); total != 1037 || due {
 		t.Errorf("%d windows were recorded as missed, and NextDue says %v", total, due)
 	}
 }
 
 func TestNextDue(t *testing.T) {
-	if _, ok := diary.NextDue(diary.Diary{}); ok {
+	who := enrolled("Asia/Shanghai")
+	if _, ok := (diary.Diary{}).NextDue(who); ok {
 		t.Error("something is due where nothing is assigned")
 	}
 	// It closes at midnight, takes late entries for 12 hours, and waits 36 hours for devices that were offline.
 	expect := func(d diary.Diary, want time.Time) {
 		t.Helper()
-		if got, ok := diary.NextDue(d); !ok || !got.Equal(want) {
+		if got, ok := d.NextDue(who); !ok || !got.Equal(want) {
 			t.Errorf("due %s, %v; want %s", got, ok, want)
 		}
 	}
@@ -78,6 +84,46 @@ func TestNextDue(t *testing.T) {
 	expect(given.State(), shanghai(t, "2026-03-06 00:00"))
 
 	// What is due when it is due gets recorded.
-	due, _ := diary.NextDue(given.State())
+	due, _ := given.State().NextDue(who)
 	given.When(closing(due.Add(-36*time.Hour), due)).Then(missed(t, "2026-03-03"))
+}
+
+func TestNobodyMissesWindowsAfterTheEndOfTheParticipation(t *testing.T) {
+	now := shanghai(t, "2026-04-20 10:00")
+	who := withdrawn("2026-03-03")
+	given := march(t).When(closingFor(who, now, now)).
+		Then(missed(t, "2026-03-01"), missed(t, "2026-03-02"), missed(t, "2026-03-03"))
+	given.When(closingFor(who, now, now)).Then()
+	if due, ok := given.State().NextDue(who); ok {
+		t.Errorf("a window is due at %s, after the end", due)
+	}
+	if _, ok := given.State().NextDue(enrolled("Asia/Shanghai")); !ok {
+		t.Error("nothing is due for a patient who goes on")
+	}
+	march(t).When(closingFor(withdrawn("2026-02-28"), now, now)).Then()
+}
+
+// The day of the end is a day of the assignment's zone: the evening of 3 March in Los Angeles opens on 4 March, UTC.
+func TestTheLastDayIsLocalToTheAssignment(t *testing.T) {
+	far := assigned(instrument.PainDiary())
+	far.Zone = "America/Los_Angeles"
+	now := instant(t, "2026-04-20T00:00:00Z")
+	who := withdrawn("2026-03-03")
+	who.Zone = "Asia/Shanghai" // where the patient lives by now
+	events, err := closingFor(who, now, now)(scenario.For(t, diary.Decider).Given(far).State())
+	if err != nil || len(events) != 3 || events[2].(diary.WindowMissed).Window.ID != "2026-03-03/evening" {
+		t.Errorf("got %v, %v; want the evenings of 1 to 3 March", events, err)
+	}
+}
+
+func TestTheLongestWaitForDevicesHoldsForAllInstruments(t *testing.T) {
+	hasty := *instrument.PHQ9()
+	hasty.Schedule.Late.SyncHours = 0
+	given := march(t).Given(assigned(&hasty))
+	if got := given.State().SyncWait(); got != 36*time.Hour {
+		t.Errorf("the wait is %s", got)
+	}
+	if got := (diary.Diary{}).SyncWait(); got != 0 {
+		t.Errorf("the wait is %s where nothing is assigned", got)
+	}
 }

@@ -70,7 +70,7 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 	now := moment.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "hours until it arrives")) * time.Hour)
 	switch rapid.IntRange(0, 3).Draw(t, "what") {
 	case 0:
-		return closing(moment, now)(d)
+		return closingFor(tr.who, moment, now)(d)
 	case 1:
 		window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
 		cmd := diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: window, Reason: "source checked",
@@ -112,11 +112,11 @@ func TestEveryWindowEndsOnce(t *testing.T) {
 			add(tr.next(t, d, events))
 		}
 		for {
-			due, ok := diary.NextDue(d)
+			due, ok := d.NextDue(tr.who)
 			if !ok {
 				break
 			}
-			if add(closing(due, due)(d)) == 0 {
+			if add(closingFor(tr.who, due, due)(d)) == 0 {
 				t.Fatalf("a window is due at %s, and nothing is recorded", due)
 			}
 		}
@@ -204,7 +204,7 @@ func TestEvolveIsPure(t *testing.T) {
 
 // picture is everything that can be seen of a state.
 func picture(tr trial, d diary.Diary) string {
-	due, ok := diary.NextDue(d)
+	due, ok := d.NextDue(tr.who)
 	s := fmt.Sprintf("due %s %v", due, ok)
 	for _, a := range d.Assignments() {
 		s += fmt.Sprintf("\n%s %s %s", a.Zone, a.From, a.Until)

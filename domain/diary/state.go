@@ -7,6 +7,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 )
 
@@ -69,24 +70,36 @@ func (d Diary) Status(id instrument.ID, window string) Status {
 }
 
 // NextDue returns the moment at which the next window without an entry should be recorded as missed: its close, plus
-// the time in which late entries are accepted, plus the wait for devices that were offline. ok is false when every
-// window of every assignment is recorded.
-func (d Diary) NextDue() (due time.Time, ok bool) {
+// the time in which late entries are accepted, plus SyncWait. ok is false when there is none left: every window that
+// the patient is asked to answer is recorded.
+func (d Diary) NextDue(who patient.Patient) (due time.Time, ok bool) {
 	for i := range d.assignments {
 		a := &d.assignments[i]
-		number, open := a.nextUndecided(a.undecided)
-		if !open {
+		if a.fault != nil {
 			continue
 		}
-		if at := a.lastMoment(number).Add(a.syncWait()); !ok || at.Before(due) {
+		number, open := a.nextUndecided(a.undecided)
+		if !open || number >= a.asked(who) {
+			continue
+		}
+		if at := a.lastMoment(number); !ok || at.Before(due) {
 			due, ok = at, true
 		}
 	}
-	return due, ok
+	return due.Add(d.SyncWait()), ok
 }
 
-// NextDue returns the moment of Diary.NextDue; it has the form that a scheduler over many streams takes.
-func NextDue(d Diary) (time.Time, bool) { return d.NextDue() }
+// SyncWait is how long the patient's device is given to send in what it captured offline: the longest time that any of
+// the assignments gives. One device holds all of the diaries, so it is offline for all of them.
+func (d Diary) SyncWait() time.Duration {
+	longest := time.Duration(0)
+	for i := range d.assignments {
+		if d.assignments[i].fault == nil {
+			longest = max(longest, d.assignments[i].syncWait())
+		}
+	}
+	return longest
+}
 
 func evolve(d Diary, e Event) Diary {
 	switch e := e.(type) {

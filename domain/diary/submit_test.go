@@ -220,7 +220,7 @@ func TestWindowsThatDoNotTakePlace(t *testing.T) {
 	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
 		Patient: anna, Instrument: *night, Zone: "Europe/Berlin", From: "2026-03-28", Until: "2026-03-30"})
 
-	events, err := diary.CloseWindows(given.State(), diary.CloseDiaryWindows{Patient: anna, Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
+	events, err := diary.CloseWindows(given.State(), enrolled("Europe/Berlin"), diary.CloseDiaryWindows{Patient: anna, Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
 	if err != nil || len(events) != 2 {
 		t.Fatalf("got %v, %v; want the windows of 28 and 30 March", events, err)
 	}
@@ -245,7 +245,7 @@ func TestAnAssignmentThatCannotBeUsed(t *testing.T) {
 		}
 		given.When(closing(captured, captured)).Then()
 		given.When(correcting(&diary.Entry{Answers: mild()}, diary.Answers{"worst": 1}, "slip")).ThenRefused("instrument_unusable")
-		if _, ok := given.State().NextDue(); ok {
+		if _, ok := given.State().NextDue(enrolled("Asia/Shanghai")); ok {
 			t.Errorf("%s: something is due", code)
 		}
 		if a := given.State().Assignments(); len(a) != 1 || a[0].ID != painNRS || a[0].Instrument != nil && code == "invalid_rule" || a[0].Calendar().Opened(captured) != 0 {

@@ -31,7 +31,7 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 }
 
 // Confirm ends an enrolment well. The process may send it twice; the second time there is nothing to record. It refuses
-// wrong_status and patient_ended, so that the process gives the place back.
+// patient_not_found, wrong_status and patient_ended, so that the process gives the place back.
 func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status == StatusEnrolled && p.PatientNumber == cmd.PatientNumber {
 		return nil, nil
@@ -45,16 +45,20 @@ func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	return []Event{Enrolled{Patient: p.ID, On: p.RequestedOn, PatientNumber: cmd.PatientNumber}}, nil
 }
 
-// Fail ends an enrolment that found no place, with the reason. The process may send it twice.
+// Fail ends an enrolment that found no place, with the reason. The process may send it twice, or when the patient has
+// ended meanwhile: then there is nothing to record. It refuses patient_not_found.
 func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
+	if !p.Exists() {
+		return nil, patientNotFound()
+	}
 	if p.Status != StatusEnrolling {
-		return nil, p.mustBe("fail an enrolment", p.Status)
+		return nil, nil
 	}
 	return []Event{EnrollmentFailed(cmd)}, nil
 }
 
-// Withdraw ends the participation by the patient's own will, at any time. It refuses patient_ended, captured_in_future
-// and ended_before_enrolment.
+// Withdraw ends the participation by the patient's own will, at any time after a consent. It refuses patient_not_found,
+// patient_ended, consent_missing, captured_in_future and ended_before_enrolment.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustGoOn(), p.mayEndOn(cmd.On, call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
 		return nil, err

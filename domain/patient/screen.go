@@ -94,13 +94,17 @@ func (p Patient) mustBe(step string, allowed ...Status) error {
 		return nil
 	}
 	if !p.Exists() {
-		return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
+		return patientNotFound()
 	}
 	if p.ended() {
 		return p.mustGoOn()
 	}
 	return refuse.WrongState("wrong_status", "the patient is %s; that is not when to %s", p.Status, step).
 		Do("follow the order screened, consented, enrolled")
+}
+
+func patientNotFound() error {
+	return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
 }
 
 func (p Patient) ended() bool {
@@ -110,7 +114,7 @@ func (p Patient) ended() bool {
 // mustGoOn refuses (codes patient_not_found, patient_ended) anything about a patient whose participation is over.
 func (p Patient) mustGoOn() error {
 	if !p.Exists() {
-		return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
+		return patientNotFound()
 	}
 	if p.ended() {
 		return refuse.WrongState("patient_ended", "the patient's participation ended on %s: %s", p.EndedOn, p.Status).

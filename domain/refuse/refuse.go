@@ -95,7 +95,7 @@ func Overload(code, format string, args ...any) *Refusal {
 	return newRefusal(KindOverload, code, format, args)
 }
 
-// As finds the refusal in err's chain.
+// As finds the refusal in err's chain; nil and false where there is none.
 func As(err error) (*Refusal, bool) {
 	var r *Refusal
 	ok := errors.As(err, &r)

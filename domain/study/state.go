@@ -15,6 +15,9 @@ type Study struct {
 	// Protocol is the version in force; nil before the first is published.
 	Protocol *Protocol
 	Sites    map[domain.SiteID]Site
+
+	// published holds every instrument as it was published last, those that the version in force left out included.
+	published map[instrument.ID]*instrument.Definition
 }
 
 // Site is a site as it stands.
@@ -64,6 +67,13 @@ func evolve(s Study, e Event) Study {
 		s.ID, s.Title, s.Sponsor = e.Study, e.Title, e.Sponsor
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
+		s.published = maps.Clone(s.published)
+		if s.published == nil {
+			s.published = map[instrument.ID]*instrument.Definition{}
+		}
+		for i := range e.Protocol.Instruments {
+			s.published[e.Protocol.Instruments[i].ID] = &e.Protocol.Instruments[i]
+		}
 	case SiteAdded:
 		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: SiteAddedOnly})
 	case SiteActivated:

@@ -48,10 +48,16 @@ func checkPassword(id domain.UserID, password string) error {
 		return weakPassword("the password has %d characters", n)
 	case strings.Contains(strings.ToLower(password), string(id)) && n < minPassword+len(id):
 		return weakPassword("the password is little more than the user id")
-	case strings.Count(password, password[:1]) == len(password):
+	case isOneCharacter(password):
 		return weakPassword("the password is one character again and again")
 	}
 	return nil
+}
+
+// isOneCharacter compares characters, not bytes: most of the world's characters have more than one.
+func isOneCharacter(password string) bool {
+	first, _ := utf8.DecodeRuneInString(password)
+	return strings.Trim(password, string(first)) == ""
 }
 
 func weakPassword(format string, args ...any) error {
