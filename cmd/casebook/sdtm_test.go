@@ -1,0 +1,247 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/readmodels"
+)
+
+// TestThePilotStudyComesOutAsItWas replays the CDISC pilot study through the HTTP API, as if its sites had used it.
+//
+// How SDTM variables become commands:
+//
+//	DM.STUDYID                                    CreateStudy, PublishProtocolVersion, OpenEnrollment
+//	DM.SITEID, COUNTRY                            AddSite, ActivateSite (on the day of the site's first screening)
+//	DM.SUBJID, DMDTC, SEX, AGE                    ScreenPatient: number, day, sex, age
+//	DM.DMDTC                                      RecordConsent: the day; RFICDTC is not filled in this study, and data
+//	                                              are collected from nobody before the consent
+//	DS.DSDECOD = SCREEN FAILURE, DSSTDTC, DSTERM  RecordScreenFailure: day, reason
+//	DS.DSDECOD = RANDOMIZED, DSSTDTC              EnrollPatient: the day
+//	DS.DSCAT = DISPOSITION EVENT, DSDECOD:
+//	   COMPLETED                                  CompletePatient
+//	   WITHDRAWAL BY SUBJECT                      WithdrawConsent
+//	   any other                                  DiscontinuePatient, DSDECOD as the reason
+//
+// DM.ARM is in no command: nobody who works here may know it.
+func TestThePilotStudyComesOutAsItWas(t *testing.T) {
+	dm := readCSV(t, shared(t, "sdtm/pilot/dm.csv"))
+	dispositions := map[string][]map[string]string{}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
+		if r["DSCAT"] != "OTHER EVENT" {
+			dispositions[r["USUBJID"]] = append(dispositions[r["USUBJID"]], r)
+		}
+	}
+	for _, d := range dispositions {
+		slices.SortStableFunc(d, func(a, b map[string]string) int { return compare(a["DSSTDTC"]+a["VISITNUM"], b["DSSTDTC"]+b["VISITNUM"]) })
+	}
+	slices.SortFunc(dm, func(a, b map[string]string) int { // as it happened
+		return compare(a["DMDTC"]+a["USUBJID"], b["DMDTC"]+b["USUBJID"])
+	})
+
+	in := install(t)
+	id := domain.StudyID(dm[0]["STUDYID"])
+	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
+	in.must(manager, study.CreateStudy{Study: id, Title: "Safety and Efficacy of the Xanomeline Transdermal Therapeutic System", Sponsor: "CDISC", Phase: "II"})
+	in.must(manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
+		Arms: []study.Arm{{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"}}}})
+	coordinators := map[string]string{}
+	for _, r := range dm {
+		site := r["SITEID"]
+		if coordinators[site] != "" {
+			continue
+		}
+		siteID := domain.SiteID(site)
+		coordinators[site] = in.account(domain.UserID("crc"+site), user.Grant{Role: user.CRC, Study: id, Site: siteID})
+		in.must(manager, study.AddSite{Study: id, Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York"})
+		in.must(manager, study.ActivateSite{Study: id, Site: siteID, On: domain.Date(r["DMDTC"])})
+	}
+	in.must(manager, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 254, Study: 300}})
+
+	var position uint64
+	want := map[patient.Status]int{}
+	for _, r := range dm {
+		crc := coordinators[r["SITEID"]]
+		age, err := strconv.Atoi(r["AGE"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		who := domain.NewPatientID(id, r["SUBJID"])
+		in.must(crc, patient.ScreenPatient{Study: id, Site: domain.SiteID(r["SITEID"]), ScreeningNumber: r["SUBJID"],
+			On: domain.Date(r["DMDTC"]), Sex: patient.Sex(r["SEX"]), AgeYears: age})
+		position = in.must(crc, patient.RecordConsent{Patient: who, ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
+		for _, d := range dispositions[r["USUBJID"]] {
+			on := domain.Date(d["DSSTDTC"])
+			switch d["DSDECOD"] {
+			case "RANDOMIZED":
+				asked := in.must(crc, patient.EnrollPatient{Patient: who, On: on}).Position
+				in.waitEnrolled(crc, who, asked)
+			case "SCREEN FAILURE":
+				position = in.must(crc, patient.RecordScreenFailure{Patient: who, On: on, Reason: d["DSTERM"]}).Position
+				want[patient.StatusScreenFailed]++
+			case "COMPLETED":
+				position = in.must(crc, patient.CompletePatient{Patient: who, On: on}).Position
+				want[patient.StatusCompleted]++
+			case "WITHDRAWAL BY SUBJECT":
+				position = in.must(crc, patient.WithdrawConsent{Patient: who, On: on, Reason: d["DSTERM"]}).Position
+				want[patient.StatusWithdrawn]++
+			default:
+				position = in.must(crc, patient.DiscontinuePatient{Patient: who, On: on, Reason: d["DSDECOD"]}).Position
+				want[patient.StatusDiscontinued]++
+			}
+		}
+	}
+
+	var overview readmodels.StudyOverview
+	in.query(manager, "/api/v1/studies/"+string(id), position, &overview)
+	if f := overview.Figures; f == nil || f.Screened != 306 || f.Enrolled != 254 || f.ScreenFailures != 52 || f.Completed != 110 || f.Withdrawn != 27 || f.Discontinued != 117 {
+		t.Errorf("the study's figures are %+v", f)
+	}
+	if len(overview.Sites) != 17 {
+		t.Errorf("the study has %d sites", len(overview.Sites))
+	}
+	screened, enrolled := map[domain.SiteID]int{}, map[domain.SiteID]int{}
+	for _, r := range dm {
+		screened[domain.SiteID(r["SITEID"])]++
+		if r["ARM"] != "Screen Failure" {
+			enrolled[domain.SiteID(r["SITEID"])]++
+		}
+	}
+	for _, s := range overview.Sites {
+		if s.Figures.Screened != screened[s.Site] || s.Figures.Enrolled != enrolled[s.Site] {
+			t.Errorf("site %s: %+v, want %d screened and %d enrolled", s.Site, s.Figures, screened[s.Site], enrolled[s.Site])
+		}
+	}
+	got, rows := map[patient.Status]int{}, in.allPatients(manager, id, "", position)
+	numbers := map[string]bool{}
+	for _, r := range rows {
+		got[r.Status]++
+		if r.PatientNumber != "" {
+			numbers[r.PatientNumber] = true
+		}
+	}
+	if len(rows) != 306 || len(numbers) != 254 || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the list holds %d patients, %d numbers, %v; want %v", len(rows), len(numbers), got, want)
+	}
+	if n := len(in.allPatients(coordinators["701"], id, "701", position)); n != screened["701"] {
+		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])
+	}
+	first := dm[0]
+	var view readmodels.PatientView
+	in.query(manager, "/api/v1/patients/"+string(domain.NewPatientID(id, first["SUBJID"])), position, &view)
+	if view.Steps[0].What != "PatientScreened" || string(view.Steps[0].On) != first["DMDTC"] {
+		t.Errorf("the first patient's first step is %+v, want the study's own date %s", view.Steps[0], first["DMDTC"])
+	}
+}
+
+func (in installation) waitEnrolled(token string, who domain.PatientID, asked uint64) {
+	in.t.Helper()
+	for range 500 {
+		var v readmodels.PatientView
+		in.query(token, "/api/v1/patients/"+string(who), asked, &v)
+		if v.Status == patient.StatusEnrolled {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	in.t.Fatalf("%s is not enrolled", who)
+}
+
+// allPatients reads the list page by page.
+func (in installation) allPatients(token string, id domain.StudyID, site domain.SiteID, position uint64) []readmodels.PatientRow {
+	in.t.Helper()
+	var all []readmodels.PatientRow
+	for next := ""; ; {
+		path := fmt.Sprintf("/api/v1/studies/%s/patients?limit=40", id)
+		if site != "" {
+			path += "&site=" + string(site)
+		}
+		if next != "" {
+			path += "&cursor=" + next
+		}
+		var page readmodels.List[readmodels.PatientRow]
+		in.query(token, path, position, &page)
+		all = append(all, page.Items...)
+		if next = page.Next; next == "" {
+			return all
+		}
+	}
+}
+
+func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
+	in := install(t)
+	const id = domain.StudyID("S1")
+	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
+	here := in.account("here", user.Grant{Role: user.CRC, Study: id, Site: "01"})
+	there := in.account("there", user.Grant{Role: user.CRC, Study: id, Site: "02"})
+	in.must(manager, study.CreateStudy{Study: id, Title: "x", Sponsor: "y"})
+	in.must(manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
+	for _, site := range []domain.SiteID{"01", "02"} {
+		in.must(manager, study.AddSite{Study: id, Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
+		in.must(manager, study.ActivateSite{Study: id, Site: site, On: "2026-01-01"})
+	}
+	position := in.must(here, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "A", On: "2026-01-02"}).Position
+	for _, path := range []string{"/api/v1/patients/S1.A", "/api/v1/studies/S1/patients?site=01", "/api/v1/studies/S1/patients"} {
+		request, err := http.NewRequest(http.MethodGet, in.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, text := in.do(request, there); status != http.StatusForbidden {
+			t.Errorf("%s answers another site's coordinator %d %s", path, status, text)
+		}
+	}
+	var overview readmodels.StudyOverview
+	in.query(there, "/api/v1/studies/S1", position, &overview)
+	if overview.Figures != nil || len(overview.Sites) != 1 || overview.Sites[0].Site != "02" {
+		t.Errorf("another site's coordinator sees %+v", overview)
+	}
+	status, _, text := in.command(there, "", patient.RecordConsent{Patient: "S1.A", ConsentVersion: "1", On: "2026-01-02"})
+	if status != http.StatusForbidden {
+		t.Errorf("another site's coordinator's command is answered %d %s", status, text)
+	}
+}
+
+func readCSV(t *testing.T, path string) []map[string]string {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	lines, err := csv.NewReader(file).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]string
+	for _, line := range lines[1:] {
+		row := map[string]string{}
+		for i, name := range lines[0] {
+			if line[i] != "NA" {
+				row[name] = line[i]
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/user"
+)
+
+// installation is a server on embedded stores in a directory, with free ports, as somebody runs it.
+type installation struct {
+	*server
+	t   testing.TB
+	url string
+}
+
+func flagsFor(dir string) serverFlags {
+	return serverFlags{
+		Stores: storeFlags{Data: dir, MongoDatabase: "casebook", NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"},
+		HTTP:   "127.0.0.1:0", Admin: "127.0.0.1:0", Roles: []string{"api", "projections", "sagas"},
+	}
+}
+
+func install(t testing.TB) installation {
+	t.Helper()
+	return startIn(t, t.TempDir())
+}
+
+func startIn(t testing.TB, dir string) installation {
+	t.Helper()
+	logFile, err := os.OpenFile(filepath.Join(dir, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := start(context.Background(), flagsFor(dir), slog.New(slog.NewJSONHandler(logFile, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			if text, err := os.ReadFile(logFile.Name()); err == nil {
+				t.Logf("the end of the server's log:\n%s", text[max(0, len(text)-4000):])
+			}
+		}
+		_ = logFile.Close()
+	})
+	return in
+}
+
+// account registers a user with grants, as the operator, and returns the user's token.
+func (in installation) account(id domain.UserID, grants ...user.Grant) string {
+	in.t.Helper()
+	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{User: id, Name: string(id)}, ""); err != nil {
+		in.t.Fatal(err)
+	}
+	for _, g := range grants {
+		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{User: id, Grant: g}, ""); err != nil {
+			in.t.Fatal(err)
+		}
+	}
+	token, err := in.tokens.Sign(id, time.Now(), time.Hour)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return token
+}
+
+type answered struct {
+	Stream   string `json:"stream"`
+	Revision int64  `json:"revision"`
+	Position uint64 `json:"position"`
+	Events   []struct {
+		Type string `json:"type"`
+	} `json:"events"`
+}
+
+// command posts a command and returns status, answer and the body.
+func (in installation) command(token, key string, command any) (int, answered, string) {
+	in.t.Helper()
+	body, err := json.Marshal(command)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/commands/"+commandName(command), bytes.NewReader(body))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", key)
+	var a answered
+	status, text := in.do(request, token)
+	if status == http.StatusOK {
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			in.t.Fatal(err)
+		}
+	}
+	return status, a, text
+}
+
+// must posts a command that is accepted.
+func (in installation) must(token string, command any) answered {
+	in.t.Helper()
+	status, a, text := in.command(token, "", command)
+	if status != http.StatusOK {
+		in.t.Fatalf("%T: %d %s", command, status, text)
+	}
+	return a
+}
+
+// query asks, waiting for a position, and decodes the answer.
+func (in installation) query(token, path string, position uint64, into any) {
+	in.t.Helper()
+	request, err := http.NewRequest(http.MethodGet, in.url+path, nil)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	if position > 0 {
+		request.Header.Set("Casebook-Position", strconv.FormatUint(position, 10))
+	}
+	status, text := in.do(request, token)
+	if status != http.StatusOK {
+		in.t.Fatalf("%s: %d %s", path, status, text)
+	}
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+func (in installation) do(request *http.Request, token string) (int, string) {
+	in.t.Helper()
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// shared returns a path in the folder of public data that lies beside the project, or skips the test.
+func shared(t testing.TB, path string) string {
+	t.Helper()
+	full := filepath.Join("..", "..", "..", "shared", "data", path)
+	if _, err := os.Stat(full); err != nil {
+		t.Skipf("the public data are not here: %v", err)
+	}
+	return full
+}
+
+func TestATakenPortIsNamedWithItsFlag(t *testing.T) {
+	in := install(t)
+	for flag, change := range map[string]func(*serverFlags){
+		"--http":         func(f *serverFlags) { f.HTTP = in.httpAddress },
+		"--admin":        func(f *serverFlags) { f.Admin = in.adminAddress },
+		"--node-listen":  func(f *serverFlags) { f.Stores.NodeListen = in.stores.node.Addr() },
+		"--mongo-listen": func(f *serverFlags) { f.Stores.MongoListen = in.stores.mongo.Addr() },
+	} {
+		f := flagsFor(t.TempDir())
+		change(&f)
+		if s, err := start(context.Background(), f, slog.New(slog.DiscardHandler)); err == nil {
+			_ = s.close()
+			t.Errorf("%s: started on a taken port", flag)
+		} else if !bytes.Contains([]byte(err.Error()), []byte(flag)) {
+			t.Errorf("%s is not named in: %v", flag, err)
+		}
+	}
+}
+
+func TestHealthAndMetrics(t *testing.T) {
+	in := install(t)
+	for _, address := range []string{in.url + "/healthz", in.url + "/readyz", in.url + "/openapi.json", in.url + "/docs",
+		"http://" + in.adminAddress + "/metrics", "http://" + in.adminAddress + "/debug/pprof/"} {
+		request, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var status int
+		for range 100 { // projections may need a moment to be ready
+			if status, _ = in.do(request, ""); status == http.StatusOK {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if status != http.StatusOK {
+			t.Errorf("%s answers %d", address, status)
+		}
+	}
+}
+
+func TestTheCommandLineExplainsItself(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"users", "add", "--help"}, {"projections", "list", "--help"}, {"version"}} {
+		var out, errOut bytes.Buffer
+		if code := run(context.Background(), args, &out, &errOut); code != exitOK || out.Len() == 0 {
+			t.Errorf("%v ends with %d: %s%s", args, code, out.String(), errOut.String())
+		}
+	}
+	var out, errOut bytes.Buffer
+	if code := run(context.Background(), []string{"surf"}, &out, &errOut); code != exitUsage || errOut.Len() == 0 {
+		t.Errorf("an unknown command ends with %d: %s", code, errOut.String())
+	}
+}
