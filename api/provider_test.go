@@ -10,7 +10,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -104,7 +103,7 @@ func TestTokensOfATrustedProviderAreTaken(t *testing.T) {
 		{"another method", sign(t, jwt.SigningMethodRS512, "rsa", p.rsa, claims), "token_invalid"},
 		{"the public key as a secret", sign(t, jwt.SigningMethodHS256, "rsa", p.rsa.N.Bytes(), claims), "token_invalid"},
 		{"no signature", sign(t, jwt.SigningMethodNone, "rsa", jwt.UnsafeAllowNoneSignatureType, claims), "token_invalid"},
-		{"a signature cut short", strings.TrimRight(sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, claims), "AQgw") + "A", "token_invalid"},
+		{"a signature cut short", cutShort(sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, claims)), "token_invalid"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c.t, c.token = t, x.token
@@ -112,3 +111,5 @@ func TestTokensOfATrustedProviderAreTaken(t *testing.T) {
 		})
 	}
 }
+
+func cutShort(token string) string { return token[:len(token)-4] }

@@ -16,7 +16,7 @@ import (
 
 // Queries lists every query.
 func Queries() []Query {
-	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite, projections}
+	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite, viewsStanding}
 }
 
 var me = Query{
@@ -180,7 +180,7 @@ var complianceBySite = Query{
 	},
 }
 
-var projections = Query{
+var viewsStanding = Query{
 	Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands", Reach: ReachAnywhere,
 	OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Doc: "How far each view has folded the log. Why one has stopped is in the server's log.",
 	Answer: reflect.TypeFor[ProjectionList](),

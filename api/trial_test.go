@@ -12,6 +12,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/domain/user"
+	"casebook/readmodels"
 )
 
 // trial is a study of its own with two sites and an enrolled patient at each.
@@ -76,3 +77,13 @@ func patientID(tr trial, number string) domain.PatientID {
 
 // processPrincipal is one of the product's own processes.
 var processPrincipal = access.Process("test")
+
+// caughtUp waits until all views have seen a log position.
+func caughtUp(t testing.TB, position uint64) {
+	t.Helper()
+	for _, v := range readmodels.Views() {
+		if err := the.store.WaitFor(t.Context(), v, position); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
