@@ -26,6 +26,7 @@ type cli struct {
 	Token       tokenCommand       `cmd:"" help:"Print a bearer token for scripts."`
 	Projections projectionsCommand `cmd:"" help:"Look after the read models."`
 	Bench       benchCommand       `cmd:"" help:"Put the load on it that it exists for, and report."`
+	BenchServer benchServerCommand `cmd:"" hidden:""`
 	Openapi     openapiCommand     `cmd:"" help:"Print the OpenAPI description of the HTTP API."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }

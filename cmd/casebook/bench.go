@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"casebook/domain"
+	"casebook/loadtest"
+)
+
+type benchCommand struct {
+	Diary benchDiaryCommand `cmd:"" help:"Submit diaries as fast as they are durably taken."`
+}
+
+type benchDiaryCommand struct {
+	Connections []int         `help:"Numbers of connections to measure with." default:"1,8,64"`
+	Duration    time.Duration `help:"Length of each run." default:"10s"`
+	Rounds      int           `help:"Runs of each kind; medians are reported." default:"3"`
+	Patients    int           `help:"Patients who send in turn." default:"2000"`
+	Rival       string        `help:"Also measure another system with POST /diary at this address, in turns." placeholder:"URL"`
+	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
+	Data        string        `help:"Directory for the server's data; a temporary one when not given." type:"path" placeholder:"DIR"`
+	JSON        bool          `help:"Print JSON."`
+}
+
+// benchReady is what the server process prints when it serves.
+const benchReady = "bench server at "
+
+// Run starts a server in a process of its own, on embedded stores and free ports, and puts the load on it.
+func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
+	dir := c.Data
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "casebook-bench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	tokens, err := loadTokens(storeFlags{Data: dir}.keyFile())
+	if err != nil {
+		return err
+	}
+	base, process, err := c.startServer(ctx, dir, s)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stop := process.Process.Signal(os.Interrupt)
+		var exit *exec.ExitError
+		if wait := process.Wait(); stop == nil && wait != nil && !errors.As(wait, &exit) {
+			err = errors.Join(err, wait)
+		}
+	}()
+	say := func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
+	report, err := loadtest.Diary(ctx, loadtest.Options{
+		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rounds: c.Rounds, Patients: c.Patients,
+		Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: process.Process.Pid, Say: say,
+		SignAs: func(u domain.UserID) (string, error) { return tokens.Sign(u, time.Now(), 24*time.Hour) },
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(report)
+	}
+	return report.WriteTable(s.out)
+}
+
+// startServer starts this program again as the server, so that load and server do not share a heap.
+func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s streams) (base string, process *exec.Cmd, err error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	process = exec.CommandContext(ctx, program, "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn") // #nosec G204 -- this program itself
+	process.Stderr = s.err
+	out, err := process.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := process.Start(); err != nil {
+		return "", nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	base, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
+	if err != nil || !ready {
+		return "", nil, errors.Join(fmt.Errorf("the server did not start: it printed %q: %w", line, err), process.Process.Kill(), process.Wait())
+	}
+	return base, process, nil
+}
+
+// benchServerCommand is the server behind a benchmark; it has an administrator from the start.
+type benchServerCommand struct {
+	serverFlags
+}
+
+// Run serves until it is interrupted, and prints where.
+func (c benchServerCommand) Run(ctx context.Context, s streams) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	server, err := start(ctx, c.serverFlags, c.Log.logger(s.err))
+	if err != nil {
+		return err
+	}
+	if err := server.bootstrapAdmin(ctx, demoAdmin, "only-for-the-benchmark"); err != nil {
+		return errors.Join(err, server.close())
+	}
+	fmt.Fprintf(s.out, "%shttp://%s\n", benchReady, server.httpAddress)
+	fmt.Fprintf(s.err, "server: http://%s, admin http://%s\n", server.httpAddress, server.adminAddress)
+	return server.wait()
+}

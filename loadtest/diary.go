@@ -1,0 +1,290 @@
+package loadtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/user"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options of a load test.
+type Options struct {
+	// BaseURL of the server, such as http://127.0.0.1:8080.
+	BaseURL string
+	// SignAs returns a token for a user of the installation.
+	SignAs func(domain.UserID) (string, error)
+	// Admin is an administrator's account; the test makes all others.
+	Admin domain.UserID
+	// Connections are the numbers of connections to measure with, one after the other.
+	Connections []int
+	// Duration of each measurement.
+	Duration time.Duration
+	// Rounds is how often each measurement is made; the report quotes medians.
+	Rounds int
+	// Patients is how many patients send diaries in turn.
+	Patients int
+	// Rival is the address of another system with POST /diary that is measured in turns, and RivalKey the HS256 key of
+	// its tokens; empty for none.
+	Rival, RivalKey string
+	// ServerPID is the server's process, whose memory is read; 0 for none.
+	ServerPID int
+	// Say is told what happens; it may be nil.
+	Say func(format string, args ...any)
+}
+
+// windowsEach is how many daily windows each patient has to fill: nine years of evenings.
+const windowsEach = 9 * 365
+
+// Diary measures durable SubmitDiary: patients who have kept a phone offline for years hand in evening after evening,
+// each request another window, each answered when it is durable.
+func Diary(ctx context.Context, o Options) (Report, error) {
+	if o.Say == nil {
+		o.Say = func(string, ...any) {}
+	}
+	o.Rounds = max(o.Rounds, 1)
+	began := time.Now()
+	crowd, err := prepare(ctx, o)
+	if err != nil {
+		return Report{}, fmt.Errorf("set up the study: %w", err)
+	}
+	o.Say("%d patients are enrolled and have their diaries, after %s", o.Patients, time.Since(began).Round(time.Millisecond))
+	report := Report{Patients: o.Patients, Duration: o.Duration, Rounds: o.Rounds}
+	for _, connections := range o.Connections {
+		row := Row{Connections: connections}
+		for range o.Rounds {
+			m, err := measure(ctx, crowd, connections, o.Duration)
+			if err != nil {
+				return report, err
+			}
+			caughtUp, err := crowd.catchUp(ctx)
+			if err != nil {
+				return report, err
+			}
+			m.CatchUp = caughtUp
+			m.MemoryBytes, m.PeakBytes = memoryOf(o.ServerPID)
+			row.Casebook = append(row.Casebook, m)
+			o.Say("%3d connections: %s", connections, m)
+			if o.Rival == "" {
+				continue
+			}
+			r, err := newRival(o)
+			if err != nil {
+				return report, err
+			}
+			if m, err = measure(ctx, r, connections, o.Duration); err != nil {
+				return report, err
+			}
+			row.Rival = append(row.Rival, m)
+			o.Say("%3d connections: %s (rival)", connections, m)
+		}
+		report.Rows = append(report.Rows, row)
+	}
+	return report, nil
+}
+
+// crowd is the patients of the study, ready to send.
+type crowd struct {
+	api    *client
+	study  domain.StudyID
+	people []person
+	first  domain.Date
+	// watcher's token reads any patient's view.
+	watcher string
+}
+
+type person struct {
+	id     domain.PatientID
+	bearer string
+	// next is the number of the next window to fill. A person is only ever in one connection's hands.
+	next int
+	last uint64
+}
+
+func prepare(ctx context.Context, o Options) (*crowd, error) {
+	c := &crowd{api: newClient(o.BaseURL), study: domain.StudyID(fmt.Sprintf("LOAD%d", time.Now().UnixMilli()%1_000_000_000))}
+	admin, err := o.SignAs(o.Admin)
+	if err != nil {
+		return nil, err
+	}
+	today := domain.DateOf(time.Now().UTC())
+	c.first = today.AddDays(-windowsEach - 2)
+	as := func(id domain.UserID, g user.Grant) (string, error) {
+		if err := errors.Join(c.api.command(ctx, admin, user.RegisterUser{User: id, Name: string(id)}),
+			c.api.command(ctx, admin, user.GrantRole{User: id, Grant: g})); err != nil {
+			return "", err
+		}
+		return o.SignAs(id)
+	}
+	suffix := "." + string(c.study[4:])
+	manager, err := as(domain.UserID("manager"+suffix), user.Grant{Role: user.DataManager, Study: c.study})
+	if err != nil {
+		return nil, err
+	}
+	crc, err := as(domain.UserID("crc"+suffix), user.Grant{Role: user.CRC, Study: c.study, Site: "01"})
+	if err != nil {
+		return nil, err
+	}
+	c.watcher = manager
+	definition := instrument.PainDiary()
+	for _, command := range []any{
+		study.CreateStudy{Study: c.study, Title: "Load", Sponsor: "Load"},
+		study.PublishProtocolVersion{Study: c.study, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*definition}}},
+		study.AddSite{Study: c.study, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{Study: c.study, Site: "01", On: c.first},
+		enrollment.OpenEnrollment{Study: c.study, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
+	} {
+		if err := c.api.command(ctx, manager, command); err != nil {
+			return nil, err
+		}
+	}
+	c.people = make([]person, o.Patients)
+	var group errgroup.Group
+	group.SetLimit(32)
+	for i := range c.people {
+		group.Go(func() (err error) {
+			number := fmt.Sprintf("P%06d", i)
+			p := &c.people[i]
+			p.id = domain.NewPatientID(c.study, number)
+			if p.bearer, err = as(domain.UserID("p"+strconv.Itoa(i)+suffix), user.Grant{Role: user.PatientRole, Study: c.study, Patient: p.id}); err != nil {
+				return err
+			}
+			p.bearer = "Bearer " + p.bearer
+			return c.enrol(ctx, crc, p.id, number, definition.ID, today)
+		})
+	}
+	return c, group.Wait()
+}
+
+// enrol leads a patient to an assigned diary; the enrolment itself is confirmed by the server in its own time.
+func (c *crowd) enrol(ctx context.Context, crc string, id domain.PatientID, number string, definition instrument.ID, today domain.Date) error {
+	for _, command := range []any{
+		patient.ScreenPatient{Study: c.study, Site: "01", ScreeningNumber: number, On: c.first, Zone: "UTC"},
+		patient.RecordConsent{Patient: id, ConsentVersion: "1", On: c.first},
+		patient.EnrollPatient{Patient: id, On: c.first},
+	} {
+		if err := c.api.command(ctx, crc, command); err != nil {
+			return err
+		}
+	}
+	assign := diary.AssignInstrument{Patient: id, Instrument: definition, From: c.first, Until: today}
+	for {
+		err := c.api.command(ctx, crc, assign)
+		var p *problem
+		if !errors.As(err, &p) || p.Code != "patient_not_enrolled" && p.Code != "patient_not_participating" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// sender gives the connections of a measurement their requests.
+type sender interface {
+	// line returns what one of n connections sends.
+	line(i, n int) (line, error)
+}
+
+func (c *crowd) line(i, n int) (line, error) {
+	own := len(c.people) / n
+	if own == 0 {
+		return nil, fmt.Errorf("%d patients cannot share %d connections", len(c.people), n)
+	}
+	return &diaryLine{crowd: c, people: c.people[i*own : (i+1)*own], client: newClient(c.api.base)}, nil
+}
+
+// diaryLine sends the diaries of its people in turn over one connection.
+type diaryLine struct {
+	crowd  *crowd
+	people []person
+	client *client
+	turn   int
+	body   []byte
+}
+
+func (l *diaryLine) send() error {
+	p := &l.people[l.turn%len(l.people)]
+	l.turn++
+	if p.next >= windowsEach {
+		return errors.New("all windows are filled; take more patients or less time")
+	}
+	day := l.crowd.first.AddDays(p.next)
+	worst := int64((l.turn*7 + p.next) % 8) // below the alarm, which is a load of its own
+	b := append(l.body[:0], `{"patient":"`...)
+	b = append(b, p.id...)
+	b = append(b, `","instrument":"pain-diary","capturedAt":"`...)
+	b = append(b, day...)
+	b = append(b, `T20:30:00Z","answers":{"worst":`...)
+	b = strconv.AppendInt(b, worst, 10)
+	b = append(b, `,"least":0,"average":`...)
+	b = strconv.AppendInt(b, worst/2, 10)
+	b = append(b, `,"now":`...)
+	b = strconv.AppendInt(b, worst/2, 10)
+	b = append(b, `,"rescue":false}}`...)
+	l.body = b
+	position, err := l.client.post("/api/v1/commands/SubmitDiary", p.bearer, b)
+	if err != nil {
+		return fmt.Errorf("diary of %s on %s: %w", p.id, day, err)
+	}
+	p.next++
+	p.last = position
+	return nil
+}
+
+func (l *diaryLine) close() { l.client.close() }
+
+// catchUp returns how long the views need, behind the last answered diary, to show all of them.
+func (c *crowd) catchUp(ctx context.Context) (time.Duration, error) {
+	newest := &c.people[0]
+	for i := range c.people {
+		if c.people[i].last > newest.last {
+			newest = &c.people[i]
+		}
+	}
+	began := time.Now()
+	for _, path := range []string{"/api/v1/patients/" + string(newest.id), "/api/v1/studies/" + string(c.study)} {
+		for {
+			err := c.api.get(ctx, path, c.watcher, newest.last)
+			var p *problem
+			if errors.As(err, &p) && p.Code == "view_behind" {
+				continue
+			}
+			if err != nil {
+				return 0, err
+			}
+			break
+		}
+	}
+	return time.Since(began), nil
+}
+
+// problem is a refusal of the server (RFC 9457).
+type problem struct {
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return fmt.Sprintf("%d %s: %s", p.Status, p.Code, p.Detail) }
+
+func problemOf(status int, body []byte) error {
+	p := &problem{Status: status}
+	if json.Unmarshal(body, p) != nil || p.Code == "" {
+		return fmt.Errorf("answered %d: %.200s", status, body)
+	}
+	return p
+}

@@ -1,0 +1,121 @@
+package loadtest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sync/errgroup"
+)
+
+// line is one connection that sends one request after the other.
+type line interface {
+	send() error
+	close()
+}
+
+// Measurement is what one run gave.
+type Measurement struct {
+	// PerSecond is how many requests were answered a second; P50, P99 and Max are how long they took.
+	PerSecond     float64       `json:"perSecond"`
+	P50, P99, Max time.Duration `json:"-"`
+	Requests      int64         `json:"requests"`
+	// CatchUp is how long after the last answer the views showed everything.
+	CatchUp time.Duration `json:"-"`
+	// MemoryBytes is the server's resident memory after the run, PeakBytes the most that it ever had; 0 where unknown.
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	PeakBytes   int64 `json:"peakBytes,omitempty"`
+}
+
+// String returns the measurement as a line.
+func (m Measurement) String() string {
+	s := fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", m.PerSecond, short(m.P50), short(m.P99))
+	if m.CatchUp > 0 {
+		s += ", views caught up after " + short(m.CatchUp)
+	}
+	if m.MemoryBytes > 0 {
+		s += fmt.Sprintf(", %d MB", m.MemoryBytes>>20)
+	}
+	return s
+}
+
+func short(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(100 * time.Microsecond).String()
+}
+
+// measure lets n connections send for a time. The first failure ends the run: a load test whose requests fail measures
+// something else.
+func measure(ctx context.Context, s sender, n int, duration time.Duration) (Measurement, error) {
+	ctx, stop := context.WithTimeout(ctx, duration)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	histograms := make([]*hdrhistogram.Histogram, n)
+	began := time.Now()
+	for i := range n {
+		l, err := s.line(i, n)
+		if err != nil {
+			return Measurement{}, err
+		}
+		h := hdrhistogram.New(1, int64(requestTimeout/time.Microsecond), 3)
+		histograms[i] = h
+		group.Go(func() error {
+			defer l.close()
+			for ctx.Err() == nil {
+				sent := time.Now()
+				if err := l.send(); err != nil {
+					return err
+				}
+				if err := h.RecordValue(time.Since(sent).Microseconds()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Measurement{}, err
+	}
+	took := time.Since(began)
+	all := histograms[0]
+	for _, h := range histograms[1:] {
+		all.Merge(h)
+	}
+	return Measurement{PerSecond: float64(all.TotalCount()) / took.Seconds(), Requests: all.TotalCount(),
+		P50: micros(all.ValueAtQuantile(50)), P99: micros(all.ValueAtQuantile(99)), Max: micros(all.Max())}, nil
+}
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// memoryOf reads a process's resident memory, now and at its most, where the system tells.
+func memoryOf(pid int) (now, peak int64) {
+	if pid == 0 {
+		return 0, 0
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0
+	}
+	defer func() { _ = file.Close() }()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "VmRSS":
+			now = kib << 10
+		case "VmHWM":
+			peak = kib << 10
+		}
+	}
+	return now, peak
+}
