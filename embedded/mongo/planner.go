@@ -62,16 +62,68 @@ func (v *view) choose(f *filter, sort *sortSpec, hint *index) *plan {
 	if hint != nil {
 		return planIndex(hint, preds, sort, false)
 	}
-	best := planIndex(v.c.primary, preds, sort, true)
-	for _, x := range v.indexes {
-		if p := planIndex(x, preds, sort, true); p != nil && (best == nil || p.better(best)) {
+	var plans []*plan
+	for _, x := range append([]*index{v.c.primary}, v.indexes...) {
+		p := planIndex(x, preds, sort, true)
+		if p == nil || slices.ContainsFunc(plans, func(o *plan) bool { return o.dominates(p) }) {
+			continue
+		}
+		plans = append(slices.DeleteFunc(plans, p.dominates), p)
+	}
+	switch len(plans) {
+	case 0:
+		return v.collectionScan(sort, false)
+	case 1:
+		return plans[0]
+	}
+	return v.probe(plans)
+}
+
+// dominates says that p is at least as good as o, whatever the documents are: it bounds what o bounds, and the order of
+// o, if o gives it, too.
+func (p *plan) dominates(o *plan) bool {
+	if o.sorted && !p.sorted {
+		return false
+	}
+	for i := range o.x.fields[:o.bounded] {
+		if !slices.ContainsFunc(p.x.fields[:p.bounded], func(f indexField) bool { return f.path == o.x.fields[i].path }) {
+			return false
+		}
+	}
+	return p.bounded > o.bounded || p.sorted && !o.sorted || !(o.x.unique && !p.x.unique)
+}
+
+// probeEntries is how many entries of each of several plans are looked at to choose between them.
+const probeEntries = 200
+
+// probe chooses between plans of which none is better for sure. One that is soon at its end wins: even if it has to sort,
+// it has little to do. If all are long, the rules of better decide.
+func (v *view) probe(plans []*plan) *plan {
+	best, least := plans[0], probeEntries
+	for _, p := range plans {
+		n := v.entries(p, least)
+		if n < least {
+			best, least = p, n
+		} else if least == probeEntries && p.better(best) {
 			best = p
 		}
 	}
-	if best == nil {
-		return v.collectionScan(sort, false)
-	}
 	return best
+}
+
+// entries counts the entries of a plan, up to limit.
+func (v *view) entries(p *plan, limit int) int {
+	if p.points {
+		return min(len(p.ranges), limit)
+	}
+	s := v.scan(p, nil)
+	defer s.release()
+	for n := range limit {
+		if ok, err := s.advance(); !ok || err != nil { // the scan proper will meet the error again
+			return n
+		}
+	}
+	return limit
 }
 
 // collectionScan reads all documents.
@@ -82,6 +134,9 @@ func (v *view) collectionScan(sort *sortSpec, reverse bool) *plan {
 
 // better orders plans: more bounded fields by far, then the order asked for without sorting, then fewer ranges.
 func (p *plan) better(o *plan) bool {
+	if p == o {
+		return false
+	}
 	if p.sorted != o.sorted && min(p.bounded, o.bounded) > 0 {
 		// Both narrow the search. One field more does not make up for sorting all that is found.
 		return p.sorted
@@ -368,8 +423,10 @@ func (s *scan) step() (bool, error) {
 		}
 		key := s.it.Key()
 		s.last = append(s.last[:0], key...)
-		if s.p.x == nil || s.p.x.primary {
+		if s.p.x != nil {
 			s.keys++
+		}
+		if s.p.x == nil || s.p.x.primary {
 			v, err := s.it.ValueAndErr()
 			if err != nil {
 				return false, err
@@ -377,7 +434,6 @@ func (s *scan) step() (bool, error) {
 			s.doc = v
 			return true, nil
 		}
-		s.keys++
 		id, ok := entryID(key, s.it.Value())
 		if !ok {
 			return false, refuse(codeInternalError, "an entry of index %s is damaged; drop and create the index", s.p.x.name)

@@ -94,7 +94,7 @@ func D(kv ...any) bson.D {
 }
 
 // A makes an array.
-func A(v ...any) bson.A { return v }
+func A(v ...any) bson.A { return append(bson.A{}, v...) }
 
 func TestSmoke(t *testing.T) {
 	ctx := context.Background()

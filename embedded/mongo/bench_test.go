@@ -1,0 +1,134 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// The benchmarks go through the driver to a server on disk. CASEBOOK_BENCH_DOCS sets the size of the collection.
+
+func benchDocs(b *testing.B) int {
+	n, err := strconv.Atoi(os.Getenv("CASEBOOK_BENCH_DOCS"))
+	if err != nil {
+		n = 20_000
+	}
+	return n
+}
+
+// patient is a read model of about 500 bytes.
+func patient(i, position int) bson.D {
+	return D("_id", fmt.Sprintf("patient-%08d", i), "position", int64(position), "site", fmt.Sprintf("site-%03d", i%200),
+		"status", []string{"screened", "enrolled", "treated", "completed"}[i%4], "at", time.UnixMilli(int64(1_700_000_000_000+i*1000)),
+		"last", D("instrument", "pain-nrs", "scores", A(1, 2, 3, 4), "note", strings.Repeat("x", 200)),
+		"flags", A(D("rule", "pain-severe", "open", i%7 == 0), D("rule", "missed", "open", i%11 == 0)))
+}
+
+func benchServer(b *testing.B) *driver.Collection {
+	b.Helper()
+	s := startServer(b, func(o *Options) { o.Dir, o.FS = b.TempDir(), vfs.Default })
+	return connect(b, s).Database("bench").Collection("patients")
+}
+
+func fill(b *testing.B, c *driver.Collection, n int) {
+	b.Helper()
+	ctx := context.Background()
+	_, err := c.Indexes().CreateMany(ctx, []driver.IndexModel{{Keys: D("site", 1, "at", -1)}, {Keys: D("status", 1)}})
+	must(b, err)
+	for from := 0; from < n; from += 1000 {
+		docs := make([]any, 0, 1000)
+		for i := from; i < min(n, from+1000); i++ {
+			docs = append(docs, patient(i, 0))
+		}
+		_, err := c.InsertMany(ctx, docs)
+		must(b, err)
+	}
+}
+
+func BenchmarkGuardedReplaces(b *testing.B) {
+	for _, indexed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("indexed=%t", indexed), func(b *testing.B) {
+			ctx := context.Background()
+			c := benchServer(b)
+			n := benchDocs(b)
+			if indexed {
+				fill(b, c, n)
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				models := make([]driver.WriteModel, 500)
+				for k := range models {
+					doc := patient(rand.IntN(n), i+1)
+					models[k] = driver.NewReplaceOneModel().SetUpsert(true).SetReplacement(doc).
+						SetFilter(D("_id", doc[0].Value, "position", D("$lte", int64(i+1))))
+				}
+				_, err := c.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+				must(b, err)
+			}
+			b.ReportMetric(float64(b.N*500)/b.Elapsed().Seconds(), "replaces/s")
+		})
+	}
+}
+
+// reads runs f b.N times and reports percentiles.
+func reads(b *testing.B, f func()) {
+	took := make([]time.Duration, 0, b.N)
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		f()
+		took = append(took, time.Since(start))
+	}
+	b.StopTimer()
+	slices.Sort(took)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(took[min(len(took)-1, len(took)*p/100)].Microseconds()), fmt.Sprintf("p%d-µs", p))
+	}
+}
+
+func BenchmarkReads(b *testing.B) {
+	ctx := context.Background()
+	c := benchServer(b)
+	n := benchDocs(b)
+	fill(b, c, n)
+	b.Run("point", func(b *testing.B) {
+		reads(b, func() {
+			must(b, c.FindOne(ctx, D("_id", fmt.Sprintf("patient-%08d", rand.IntN(n)))).Err())
+		})
+	})
+	b.Run("page", func(b *testing.B) {
+		reads(b, func() {
+			cur, err := c.Find(ctx, D("site", fmt.Sprintf("site-%03d", rand.IntN(200))),
+				options.Find().SetSort(D("at", -1)).SetLimit(50))
+			must(b, err)
+			var docs []bson.Raw
+			must(b, cur.All(ctx, &docs))
+			if len(docs) != min(50, n/200) {
+				b.Fatal(len(docs))
+			}
+		})
+	})
+	b.Run("manyIDs", func(b *testing.B) {
+		reads(b, func() {
+			ids := make(bson.A, 500)
+			for i := range ids {
+				ids[i] = fmt.Sprintf("patient-%08d", rand.IntN(n))
+			}
+			cur, err := c.Find(ctx, D("_id", D("$in", ids)))
+			must(b, err)
+			var docs []bson.Raw
+			must(b, cur.All(ctx, &docs))
+		})
+	})
+}
