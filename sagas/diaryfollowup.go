@@ -186,12 +186,22 @@ func (l *dueList) first() (*dueEntry, bool) {
 	return l.order[0], true
 }
 
+// dueHeap is a heap.Interface over entries, the earliest first.
 type dueHeap []*dueEntry
 
-func (h dueHeap) Len() int           { return len(h) }
+// Len implements heap.Interface.
+func (h dueHeap) Len() int { return len(h) }
+
+// Less implements heap.Interface.
 func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
-func (h *dueHeap) Push(x any)        { e := x.(*dueEntry); e.index = len(*h); *h = append(*h, e) }
+
+// Swap implements heap.Interface; every entry knows its place.
+func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+
+// Push implements heap.Interface.
+func (h *dueHeap) Push(x any) { e := x.(*dueEntry); e.index = len(*h); *h = append(*h, e) }
+
+// Pop implements heap.Interface.
 func (h *dueHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]

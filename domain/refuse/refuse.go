@@ -11,19 +11,19 @@ import (
 type Kind string
 
 const (
-	// KindMalformed: the request cannot be understood; it would be refused in any state.
+	// KindMalformed means: the request cannot be understood; it would be refused in any state.
 	KindMalformed Kind = "malformed"
-	// KindUnauthenticated: who asks is not known.
+	// KindUnauthenticated means: who asks is not known.
 	KindUnauthenticated Kind = "unauthenticated"
-	// KindForbidden: who asks may not do or see this.
+	// KindForbidden means: who asks may not do or see this.
 	KindForbidden Kind = "forbidden"
-	// KindNotFound: what the request names does not exist.
+	// KindNotFound means: what the request names does not exist.
 	KindNotFound Kind = "not_found"
-	// KindState: the thing is not in a state that allows this, or changed meanwhile.
+	// KindState means: the thing is not in a state that allows this, or changed meanwhile.
 	KindState Kind = "state"
-	// KindRule: a rule of the protocol, of a regulation or of the instrument forbids it.
+	// KindRule means: a rule of the protocol, of a regulation or of the instrument forbids it.
 	KindRule Kind = "rule"
-	// KindOverload: the system protects itself; the same request may be sent again later.
+	// KindOverload means: the system protects itself; the same request may be sent again later.
 	KindOverload Kind = "overload"
 )
 

@@ -33,10 +33,28 @@ func For[S, E any](t testing.TB, decider domain.Decider[S, E]) Given[S, E] {
 
 // Given adds events to the stream's past.
 func (g Given[S, E]) Given(events ...E) Given[S, E] {
+	g.t.Helper()
 	for _, e := range events {
-		g.state = g.decider.Evolve(g.state, e)
+		g.state = Evolve(g.t, g.decider, g.state, e)
 	}
 	return g
+}
+
+// Evolve returns the state after one more event, and fails the test where the old state changed on the way.
+func Evolve[S, E any](t Failer, decider domain.Decider[S, E], state S, e E) S {
+	t.Helper()
+	before := Picture(state)
+	next := decider.Evolve(state, e)
+	if diff := cmp.Diff(before, Picture(state)); diff != "" {
+		t.Fatalf("%T changed the state before it (-before +after):\n%s", e, diff)
+	}
+	return next
+}
+
+// Failer is what testing.TB and *rapid.T have in common.
+type Failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
 }
 
 // State returns the state that the given events fold to.
@@ -71,7 +89,7 @@ func (o Outcome[S, E]) Then(want ...E) Given[S, E] {
 	}
 	next := o.given
 	for _, e := range o.events {
-		next.state = next.decider.Evolve(next.state, e)
+		next.state = Evolve(t, next.decider, next.state, e)
 	}
 	return next
 }

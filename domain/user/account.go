@@ -98,9 +98,9 @@ func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Ev
 	case u.Locked:
 		return failed("account_locked")
 	case check.Matches:
-		return []Event{SignedIn{User: cmd.User}}, nil
+		return []Event{SignedIn(cmd)}, nil
 	case u.FailedSignIns+1 >= lockAfter:
-		return []Event{SignInFailed{User: cmd.User, Code: "wrong_password"}, Locked{User: cmd.User}}, nil
+		return []Event{SignInFailed{User: cmd.User, Code: "wrong_password"}, Locked(cmd)}, nil
 	}
 	return failed("wrong_password")
 }

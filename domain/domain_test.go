@@ -1,0 +1,211 @@
+package domain_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+
+	"pgregory.net/rapid"
+)
+
+// expect holds err to a refusal with this code; "" for none.
+func expect(t *testing.T, err error, code string) *refuse.Refusal {
+	t.Helper()
+	r, ok := refuse.As(err)
+	switch {
+	case code == "" && err != nil:
+		t.Errorf("got %v, want no error", err)
+	case code != "" && (!ok || r.Code != code):
+		t.Errorf("got %v, want the refusal %s", err, code)
+	}
+	return r
+}
+
+func TestIDs(t *testing.T) {
+	for id, good := range map[string]bool{
+		"PAIN1": true, "a": true, "9-x": true, strings.Repeat("x", 32): true,
+		"": false, "-x": false, "x_y": false, "x.y": false, "x y": false, "Ä1": false, "x\n": false, strings.Repeat("x", 33): false,
+	} {
+		want := "malformed_id"
+		if good {
+			want = ""
+		}
+		expect(t, domain.StudyID(id).Validate(), want)
+		expect(t, domain.SiteID(id).Validate(), want)
+		expect(t, domain.ValidateScreeningNumber(id), want)
+		expect(t, domain.PatientID("S."+id).Validate(), want)
+		expect(t, domain.PatientID(id+".S").Validate(), want)
+	}
+	for id, good := range map[domain.UserID]bool{
+		"anna": true, "a.b_c-d@example.org": true, "7": true, domain.UserID(strings.Repeat("x", 64)): true,
+		"": false, "Anna": false, ".x": false, "x y": false, "process:x": false, "x\n": false, domain.UserID(strings.Repeat("x", 65)): false,
+	} {
+		if err := id.Validate(); (err == nil) != good {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+func TestPatientIDs(t *testing.T) {
+	id := domain.NewPatientID("PAIN1", "S-0001")
+	if id != "PAIN1.S-0001" || id.Study() != "PAIN1" {
+		t.Errorf("got %s of %s", id, id.Study())
+	}
+	expect(t, id.Validate(), "")
+	for _, malformed := range []domain.PatientID{"", "PAIN1", ".", "PAIN1.", ".S-1", "PAIN1.S.1"} {
+		expect(t, malformed.Validate(), "malformed_id")
+	}
+	if study := domain.PatientID("PAIN1").Study(); study != "" {
+		t.Errorf("an id without a study belongs to %q", study)
+	}
+}
+
+// Study and number are read back from every id, so no two patients share one.
+func TestPatientIDsAreUnambiguous(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9-]{0,31}`)
+		study, number := name.Draw(t, "study"), name.Draw(t, "number")
+		id := domain.NewPatientID(domain.StudyID(study), number)
+		if err := id.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if id.Study() != domain.StudyID(study) || strings.TrimPrefix(string(id), study+".") != number {
+			t.Fatalf("%s does not read back as %s and %s", id, study, number)
+		}
+	})
+}
+
+// Whatever is sent, the sentence of a refusal stays short and readable.
+func TestRefusalsOfIDsStayReadable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, ok := refuse.As(domain.UserID(strings.Repeat(rapid.String().Draw(t, "id"), 50) + " ").Validate())
+		if !ok || len(r.Sentence) > 1000 || !utf8.ValidString(r.Sentence) {
+			t.Fatalf("got %+v", r)
+		}
+	})
+	r, _ := refuse.As(domain.UserID("A" + strings.Repeat("ä", 60)).Validate())
+	if strings.Contains(r.Sentence, `\x`) {
+		t.Errorf("a character was cut in two: %s", r.Sentence)
+	}
+}
+
+func TestDates(t *testing.T) {
+	for _, date := range []domain.Date{"2026-02-28", "2024-02-29", "1899-12-31", "9999-12-31"} {
+		expect(t, date.Validate(), "")
+	}
+	for _, date := range []domain.Date{"", "2026-02-29", "2026-13-01", "2026-2-1", "26-02-01", "2026-02-01T00:00:00Z", "yesterday", domain.Date(strings.Repeat("9", 1000))} {
+		expect(t, date.Validate(), "malformed_date")
+	}
+	day, err := domain.Date("2026-03-01").Time()
+	if err != nil || !day.Equal(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("got %v, %v", day, err)
+	}
+	for _, x := range []struct {
+		from domain.Date
+		n    int
+		want domain.Date
+	}{
+		{"2026-02-28", 1, "2026-03-01"}, {"2024-02-28", 1, "2024-02-29"}, {"2026-01-01", -1, "2025-12-31"},
+		{"2026-03-29", 1, "2026-03-30"}, {"2026-03-01", 0, "2026-03-01"}, {"nothing", 5, "nothing"},
+	} {
+		if got := x.from.AddDays(x.n); got != x.want {
+			t.Errorf("%s and %d days is %s, want %s", x.from, x.n, got, x.want)
+		}
+	}
+	for _, x := range []struct {
+		day, start domain.Date
+		want       int
+	}{
+		{"2026-03-01", "2026-03-01", 0}, {"2026-03-01", "2026-02-28", 1}, {"2026-02-28", "2026-03-01", -1},
+		{"2026-01-01", "0001-01-01", 739616}, // further apart than a Duration reaches
+		{"nothing", "2026-01-01", 0}, {"2026-01-01", "nothing", 0},
+	} {
+		if got := x.day.DaysSince(x.start); got != x.want {
+			t.Errorf("%s lies %d days after %s, want %d", x.day, got, x.start, x.want)
+		}
+	}
+}
+
+func TestDaysAddAndCount(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		start := domain.DateOf(time.Unix(rapid.Int64Range(-60_000_000_000, 200_000_000_000).Draw(t, "second"), 0).UTC())
+		n := rapid.IntRange(-20_000, 20_000).Draw(t, "days")
+		end := start.AddDays(n)
+		if end.DaysSince(start) != n || start.DaysSince(end) != -n || end.AddDays(-n) != start {
+			t.Fatalf("%s and %d days is %s", start, n, end)
+		}
+		if (n > 0) != (end > start) {
+			t.Fatalf("%s and %s are ordered otherwise than their text", start, end)
+		}
+	})
+}
+
+// A day may be recorded as soon as it has begun somewhere: sites on Kiritimati are 14 hours ahead of the server's UTC.
+func TestNotAfterToday(t *testing.T) {
+	now := time.Date(2026, 3, 1, 9, 59, 59, 0, time.UTC)
+	expect(t, domain.Date("2026-03-01").NotAfterToday("on", now), "")
+	expect(t, domain.Date("2026-02-01").NotAfterToday("on", now), "")
+	r := expect(t, domain.Date("2026-03-02").NotAfterToday("on", now), "captured_in_future")
+	if r.Field != "on" || r.Remedy == "" {
+		t.Errorf("got %+v", r)
+	}
+	now = now.Add(time.Second)
+	expect(t, domain.Date("2026-03-02").NotAfterToday("on", now), "")
+	expect(t, domain.Date("2026-03-03").NotAfterToday("on", now), "captured_in_future")
+	for _, zone := range []*time.Location{time.FixedZone("", 14*3600), time.FixedZone("", -12*3600)} {
+		expect(t, domain.Date("2026-03-02").NotAfterToday("on", now.In(zone)), "")
+		expect(t, domain.Date("2026-03-03").NotAfterToday("on", now.In(zone)), "captured_in_future")
+	}
+	if r := expect(t, domain.Date("2026-02-30").NotAfterToday("on", now), "malformed_date"); r.Field != "on" {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestFields(t *testing.T) {
+	r := expect(t, domain.Text("title", "", 5), "value_missing")
+	if r.Field != "title" {
+		t.Errorf("got %+v", r)
+	}
+	expect(t, domain.Text("title", " \t\n\u00a0", 5), "value_missing")
+	expect(t, domain.Text("title", "ÄÖÜßé", 5), "")
+	expect(t, domain.Text("title", "ÄÖÜßéx", 5), "value_too_long")
+	expect(t, domain.OptionalText("title", "", 5), "")
+	expect(t, domain.OptionalText("title", "123456", 5), "value_too_long")
+	for value, want := range map[int]string{-1: "value_out_of_range", 0: "", 3: "", 4: "value_out_of_range"} {
+		expect(t, domain.Between("age", value, 0, 3), want)
+	}
+	first, second := errors.New("first"), errors.New("second")
+	if err := domain.First(nil, first, second); err != first { //nolint:errorlint // the very error
+		t.Errorf("got %v", err)
+	}
+	if err := domain.First(nil, nil); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestR18_AReasonIsMoreThanBlanks(t *testing.T) {
+	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "x": "",
+		strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {
+		if r := expect(t, domain.Reason(reason), want); want != "" && r.Field != "reason" {
+			t.Errorf("got %+v", r)
+		}
+	}
+}
+
+func TestDecider(t *testing.T) {
+	sum := domain.Decider[int, int]{Category: "sum", Initial: 10, Evolve: func(s, e int) int { return s + e }}
+	if got := sum.Fold(1, 2, 3); got != 16 {
+		t.Errorf("folded to %d", got)
+	}
+	if got := sum.Fold(); got != 10 {
+		t.Errorf("no events fold to %d", got)
+	}
+	if got := sum.Stream("a-b.c"); got != "sum-a-b.c" {
+		t.Errorf("the stream is %s", got)
+	}
+}

@@ -1,0 +1,108 @@
+package scenario
+
+import (
+	"fmt"
+	"reflect"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Picture writes out all that a state holds, unexported fields and what lies behind pointers included, so that two
+// pictures differ when anything in it has changed. Types from outside the product, such as compiled rules and mutexes,
+// are left out.
+func Picture(state any) string {
+	var p picture
+	p.add(reflect.ValueOf(state))
+	return p.String()
+}
+
+type picture struct {
+	strings.Builder
+	// above are the pointers that lead here; a cycle is not followed twice.
+	above []uintptr
+}
+
+func (p *picture) add(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Invalid:
+		p.WriteString("nil")
+	case reflect.Struct:
+		p.addStruct(v)
+	case reflect.Pointer:
+		p.addPointer(v)
+	case reflect.Interface:
+		p.add(v.Elem())
+	case reflect.Slice, reflect.Array:
+		p.WriteByte('[')
+		for i := range v.Len() {
+			p.add(v.Index(i))
+			p.WriteByte(' ')
+		}
+		p.WriteByte(']')
+	case reflect.Map:
+		p.addMap(v)
+	case reflect.String:
+		fmt.Fprintf(p, "%q", v.String())
+	case reflect.Bool:
+		fmt.Fprint(p, v.Bool())
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		fmt.Fprint(p, v.Int())
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		fmt.Fprint(p, v.Uint())
+	case reflect.Float32, reflect.Float64:
+		fmt.Fprint(p, v.Float())
+	default: // functions and channels hold no state that can be seen
+		p.WriteString(v.Kind().String())
+	}
+}
+
+func (p *picture) addStruct(v reflect.Value) {
+	t := v.Type()
+	p.WriteString(t.Name())
+	if !ours(t) {
+		return
+	}
+	p.WriteByte('{')
+	for i := range v.NumField() {
+		p.WriteString(t.Field(i).Name)
+		p.WriteByte(':')
+		p.add(v.Field(i))
+		p.WriteByte(' ')
+	}
+	p.WriteByte('}')
+}
+
+func (p *picture) addPointer(v reflect.Value) {
+	if v.IsNil() {
+		p.WriteString("nil")
+		return
+	}
+	for _, a := range p.above {
+		if a == v.Pointer() {
+			p.WriteString("above")
+			return
+		}
+	}
+	p.above = append(p.above, v.Pointer())
+	p.add(v.Elem())
+	p.above = p.above[:len(p.above)-1]
+}
+
+func (p *picture) addMap(v reflect.Value) {
+	entries := make([]string, 0, v.Len())
+	for _, key := range v.MapKeys() {
+		entry := picture{above: p.above}
+		entry.add(key)
+		entry.WriteByte(':')
+		entry.add(v.MapIndex(key))
+		entries = append(entries, entry.String())
+	}
+	sort.Strings(entries)
+	fmt.Fprintf(p, "map%v", entries)
+}
+
+// ours says whether the type is declared in the product, in no package at all, or is a time.
+func ours(t reflect.Type) bool {
+	return t.PkgPath() == "" || t == reflect.TypeFor[time.Time]() || strings.HasPrefix(t.PkgPath(), "casebook/")
+}
