@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"casebook/embedded/node/store"
 
@@ -197,7 +198,7 @@ func (a *batchedAppend) begin(o *wireOptions) {
 		a.refuse(f)
 	}
 	a.Stream, a.Expected = stream, expected
-	a.Deadline = o.deadline(a.call.node.store.Now())
+	a.Deadline = o.deadline(time.Now())
 	a.echo = echoOptions(o)
 }
 

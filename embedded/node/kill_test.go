@@ -12,7 +12,10 @@ import (
 	"testing"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // victimDir tells a process of the test binary to be a node in that directory, until it is killed.
@@ -24,7 +27,7 @@ func runVictim(dir string) {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
-	fmt.Println("listening", n.ConnectionString())
+	fmt.Println("listening", n.Addr())
 	select {}
 }
 
@@ -40,14 +43,15 @@ func TestKilledUnderLoad(t *testing.T) {
 		must(t, err)
 		must(t, cmd.Start())
 		line, err := bufio.NewReader(out).ReadString('\n')
-		connection, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
+		address, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
 		if err != nil || !ok {
 			t.Fatalf("the node did not start: %q, %v", line, err)
 		}
-		client := connectTo(t, connection)
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(t, err)
 		// Dead after a random number of acknowledgements, so in a different state each time.
 		left := make(chan struct{}, 4000)
-		for range 200 + rand.IntN(1500) {
+		for range 200 + rand.IntN(3000) {
 			left <- struct{}{}
 		}
 		close(left)
@@ -57,15 +61,22 @@ func TestKilledUnderLoad(t *testing.T) {
 		for w := range writers {
 			group.Go(func() {
 				stream := fmt.Sprint("w", w)
+				call, err := streams.NewStreamsClient(conn).BatchAppend(ctx)
+				if err != nil {
+					return
+				}
 				for {
 					// An append that was in flight when the last round ended may have been stored; its repetition is
 					// recognised, and so it tells where to go on.
-					expected := esdb.ExpectedRevision(esdb.NoStream{})
-					if acked[w] > 0 {
-						expected = esdb.Revision(uint64(acked[w] - 1))
+					if call.Send(batchPart("x", stream, int64(acked[w]-1), true, killID(w, acked[w]))) != nil {
+						return
 					}
-					_, err := client.AppendToStream(ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: expected}, killEvent(w, acked[w]))
+					answer, err := call.Recv()
 					if err != nil {
+						return
+					}
+					if answer.GetSuccess() == nil {
+						t.Errorf("%s at %d: %v", stream, acked[w], answer)
 						return
 					}
 					acked[w]++
@@ -79,7 +90,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		killers.Wait()
 		cancel()
 		_ = cmd.Wait() // it was killed
-		_ = client.Close()
+		_ = conn.Close()
 
 		n, err := Open(t.Context(), Options{Dir: dir, Listen: "127.0.0.1:0"})
 		must(t, err)
@@ -95,7 +106,7 @@ func TestKilledUnderLoad(t *testing.T) {
 				t.Fatalf("stream %d holds %d events, %d were acknowledged", w, len(got), acked[w])
 			}
 			for i, e := range got {
-				if e.Event.EventNumber != uint64(i) || e.Event.EventID != killEvent(w, i).EventID {
+				if e.Event.EventNumber != uint64(i) || e.Event.EventID != killID(w, i) {
 					t.Fatalf("stream %d: event %d has number %d", w, i, e.Event.EventNumber)
 				}
 			}
@@ -105,6 +116,6 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 }
 
-func killEvent(writer, n int) esdb.EventData {
-	return esdb.EventData{EventID: uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%d-%d", writer, n)), EventType: "T", ContentType: esdb.ContentTypeJson, Data: []byte("{}")}
+func killID(writer, n int) uuid.UUID {
+	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%d-%d", writer, n))
 }

@@ -355,11 +355,7 @@ func (s *script) appendBatch(a arguments, events []esdb.EventData) string {
 	}
 	success := resp.GetSuccess()
 	if len(events) == 0 {
-		revision := success.GetCurrentRevision()
-		if success.GetNoStream() != nil {
-			revision = 1 // what the official client makes of it
-		}
-		return fmt.Sprintf("ok: revision %d, nothing written\n", revision)
+		return fmt.Sprintf("ok: revision %d, nothing written\n", success.GetCurrentRevision())
 	}
 	return fmt.Sprintf("ok: revision %d, at %s\n", success.GetCurrentRevision(), s.at(success.GetPosition().GetCommitPosition(), success.GetPosition().GetPreparePosition()))
 }
@@ -463,4 +459,3 @@ func (s *script) follow(sub *esdb.Subscription, err error) string {
 		}
 	}
 }
-

@@ -185,6 +185,7 @@ type wireOptions struct {
 	expected protowire.Number // 2: revision, 3: none, 4: any, 5: exists; 0: not given
 	revision uint64
 
+	batch                          bool             // only BatchAppend has deadlines
 	deadlineForm                   protowire.Number // 6: timestamp, 7: duration
 	deadlineSeconds, deadlineNanos uint64
 }
@@ -205,7 +206,7 @@ func (o *wireOptions) parse(b []byte) error {
 		case num >= 3 && num <= 5 && typ == protowire.BytesType:
 			o.expected = num
 			return fields(v, func(protowire.Number, protowire.Type, []byte, uint64) error { return nil })
-		case num >= 6 && num <= 7 && typ == protowire.BytesType:
+		case o.batch && num >= 6 && num <= 7 && typ == protowire.BytesType:
 			if o.deadlineForm != num {
 				o.deadlineForm, o.deadlineSeconds, o.deadlineNanos = num, 0, 0
 			}
@@ -315,7 +316,7 @@ type batchRequest struct {
 }
 
 func (r *batchRequest) parse(b []byte) error {
-	*r = batchRequest{events: r.events[:0]}
+	*r = batchRequest{events: r.events[:0], options: wireOptions{batch: true}}
 	ids := 0
 	err := fields(b, func(num protowire.Number, typ protowire.Type, v []byte, n uint64) error {
 		switch {

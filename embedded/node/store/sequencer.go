@@ -183,8 +183,7 @@ func (q *sequencer) decide(a *Append) Result {
 	if failure := q.store.Failure(); failure != nil {
 		return Result{Err: failure, Revision: -1}
 	}
-	now := q.store.Now()
-	if !a.Deadline.IsZero() && now.After(a.Deadline) {
+	if !a.Deadline.IsZero() && time.Now().After(a.Deadline) {
 		return Result{Err: ErrDeadline, Revision: -1}
 	}
 	h, err := q.head(a.Stream)
@@ -207,7 +206,7 @@ func (q *sequencer) decide(a *Append) Result {
 		return result
 	}
 	// Clocks may step back; the log's times do not.
-	q.created = max(q.created, ticks(now))
+	q.created = max(q.created, ticks(q.store.Now()))
 	switch a.Kind {
 	case Delete:
 		meta := Propose(metaPrefix+a.Stream, newID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))
