@@ -9,7 +9,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
-	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/readmodels"
 )
@@ -110,36 +109,19 @@ func (a *API) patientView(ctx context.Context, id domain.PatientID) (readmodels.
 	v, err := a.store.PatientView(ctx, id)
 	v.Steps, v.Instruments, v.Risks = orEmpty(v.Steps), orEmpty(v.Instruments), orEmpty(v.Risks)
 	for i := range v.Instruments {
-		v.Instruments[i].Entries = orEmpty(v.Instruments[i].Entries)
+		v.Instruments[i].Trend = orEmpty(v.Instruments[i].Trend)
 	}
 	return v, err
 }
 
 var patientDiaries = Query{
-	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries, with their trend", Reach: ReachPatient,
-	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "The newest windows of each instrument with answers, scores, risks and corrections, at most 90.",
-	Parameters: []Parameter{patientParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)}},
-	Answer:     reflect.TypeFor[Diaries](), view: &readmodels.PatientViews,
+	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries, the newest first", Reach: ReachPatient,
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "Every decided window with answers, scores, risks and corrections.",
+	Parameters: append([]Parameter{patientParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)}}, paging...),
+	Answer:     reflect.TypeFor[readmodels.List[readmodels.Diary]](), view: &readmodels.Diaries,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		v, err := a.patientView(ctx, ask.patient)
-		if err != nil {
-			return nil, err
-		}
-		wanted, chosen := ask.values["instrument"]
-		v.Instruments = slices.DeleteFunc(v.Instruments, func(i readmodels.AnsweredBy) bool { return chosen && i.Instrument != instrument.ID(wanted) })
-		if chosen && len(v.Instruments) == 0 {
-			return nil, refuse.NotFound("instrument_not_assigned", "instrument %s is not assigned to the patient", shortened(wanted)).At("instrument").
-				Do("leave the parameter out to see what is")
-		}
-		return Diaries{Position: v.Position, Patient: v.Patient, Instruments: v.Instruments}, nil
+		return a.store.Diaries(ctx, ask.patient, instrument.ID(ask.values["instrument"]), ask.page())
 	},
-}
-
-// Diaries are a patient's diaries by instrument.
-type Diaries struct {
-	Position    int64                   `json:"position" doc:"Log position that the answer has seen"`
-	Patient     domain.PatientID        `json:"patient" doc:"The patient"`
-	Instruments []readmodels.AnsweredBy `json:"instruments" doc:"The instruments, with their newest entries"`
 }
 
 var compliance = Query{

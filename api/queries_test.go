@@ -32,18 +32,20 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 		position := strconv.FormatUint(crc.accepted(tr.entry(day)).Position, 10)
 		r := crc.get(path, positionHeader, position)
 		view := read[readmodels.PatientView](t, r)
-		if len(view.Instruments) != 1 || len(view.Instruments[0].Entries) != day-3 {
+		if len(view.Instruments) != 1 || len(view.Instruments[0].Trend) != day-3 {
 			t.Fatalf("on day %d the view is %s", day, r.body)
 		}
 		if r.Header.Get(positionHeader) != position {
 			t.Errorf("the answer names the position %q", r.Header.Get(positionHeader))
 		}
 	}
-	diaries := answered[Diaries](crc, path+"/diaries?instrument=pain-diary")
-	if len(diaries.Instruments) != 1 || len(diaries.Instruments[0].Entries) != 5 || diaries.Instruments[0].Entries[0].Answers["worst"] != 6.0 {
+	diaries := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=pain-diary")
+	if len(diaries.Items) != 5 || diaries.Items[4].Answers["worst"] != 6.0 || diaries.Items[0].Window <= diaries.Items[4].Window {
 		t.Errorf("the diaries are %+v", diaries)
 	}
-	crc.get(path+"/diaries?instrument=mood").refused(t, http.StatusNotFound, "instrument_not_assigned")
+	if none := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=mood"); len(none.Items) != 0 {
+		t.Errorf("the diaries of another instrument are %+v", none)
+	}
 }
 
 func TestAPositionThatIsNotReachedIsNotWaitedForLong(t *testing.T) {

@@ -46,14 +46,11 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 
 	On(func(v *view, e diary.InstrumentAssigned, at Envelope) {
 		v.Assigned(readmodels.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
-			Zone: e.Zone, From: e.From, Until: e.Until, Entries: []readmodels.DiaryEntry{}})
+			Zone: e.Zone, From: e.From, Until: e.Until, Trend: []readmodels.TrendPoint{}})
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	On(func(v *view, e diary.Submitted, at Envelope) {
-		captured := e.CapturedAt.UTC()
-		v.Decided(e.Instrument, readmodels.DiaryEntry{Window: e.Window.ID, Opens: e.Window.Opens, Closes: e.Window.Closes,
-			CapturedAt: &captured, RecordedAt: at.Metadata.RecordedAt, Late: e.Late, AfterMissed: e.AfterMissed,
-			Answers: answersOf(e.Answers), Scores: scoresOf(e.Scores)})
+		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Late: e.Late, Score: firstScore(e.Scores)})
 		v.Compliance.Answered(e.Late, e.AfterMissed)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
@@ -63,26 +60,13 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	On(func(v *view, e diary.Corrected, at Envelope) {
-		if entry := v.Entry(e.Instrument, e.Window); entry != nil {
-			if entry.Answers == nil {
-				entry.Answers = map[string]any{}
-			}
-			for _, c := range e.Changes {
-				if c.New == nil {
-					delete(entry.Answers, string(c.Item))
-				} else {
-					entry.Answers[string(c.Item)] = c.New
-				}
-			}
-			entry.Scores = scoresOf(e.Scores)
-			entry.Corrections = append(entry.Corrections, readmodels.Correction{Changes: e.Changes, Reason: e.Reason,
-				By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
+		if point := v.Point(e.Instrument, e.Window); point != nil {
+			point.Score = firstScore(e.Scores)
 		}
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	On(func(v *view, e diary.WindowMissed, at Envelope) {
-		v.Decided(e.Instrument, readmodels.DiaryEntry{Window: e.Window.ID, Opens: e.Window.Opens, Closes: e.Window.Closes,
-			Missed: true, RecordedAt: at.Metadata.RecordedAt})
+		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Missed: true})
 		v.Compliance.WasMissed()
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
@@ -98,20 +82,9 @@ func step(v *view, at Envelope, on domain.Date, note string) {
 	v.UpdatedAt = at.Metadata.RecordedAt
 }
 
-func answersOf(answers diary.Answers) map[string]any {
-	all := make(map[string]any, len(answers))
-	for item, answer := range answers {
-		all[string(item)] = answer
+func firstScore(scores []diary.ScoreResult) *float64 {
+	if len(scores) == 0 {
+		return nil
 	}
-	return all
-}
-
-func scoresOf(scores []diary.ScoreResult) map[string]float64 {
-	all := map[string]float64{}
-	for _, s := range scores {
-		if s.Value != nil {
-			all[s.ID] = *s.Value
-		}
-	}
-	return all
+	return scores[0].Value
 }

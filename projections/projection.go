@@ -117,7 +117,7 @@ func patientOf(at Envelope) domain.PatientID {
 
 // All lists all projections. A new view is named here.
 func All() []Projection {
-	return []Projection{StudyOverview, PatientList, PatientView, DiaryCompliance}
+	return []Projection{StudyOverview, PatientList, PatientView, Diaries, DiaryCompliance}
 }
 
 // NotShown lists the events that no view shows, each with the reason.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -20,8 +20,8 @@ import (
 var PatientViews = View{Name: "patient-view", Version: 1}
 
 const (
-	// TrendLength bounds the entries that a document keeps of each instrument: three months of a daily diary. Older ones
-	// stay in the log. Without a bound every diary would rewrite all diaries before it.
+	// TrendLength bounds the windows that a document's trend holds of each instrument: three months of a daily diary. All
+	// of them are in the view of diaries. Without a bound every diary would rewrite the whole past.
 	TrendLength = 90
 	// maxSteps bounds the history of a patient's status; a patient has a dozen.
 	maxSteps = 200
@@ -65,31 +65,17 @@ type AnsweredBy struct {
 	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
 	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
 	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
-	Entries    []DiaryEntry  `bson:"entries" json:"entries" doc:"The newest windows in order of their opening, at most 90"`
+	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 90"`
 }
 
-// DiaryEntry is a decided window.
-type DiaryEntry struct {
-	Window      string             `bson:"window" json:"window" doc:"Local day and name of the window"`
-	Opens       time.Time          `bson:"opens" json:"opens" doc:"When it opened"`
-	Closes      time.Time          `bson:"closes" json:"closes" doc:"When it closed"`
-	Missed      bool               `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
-	CapturedAt  *time.Time         `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
-	RecordedAt  time.Time          `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
-	Late        bool               `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
-	AfterMissed bool               `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
-	Answers     map[string]any     `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
-	Scores      map[string]float64 `bson:"scores,omitempty" json:"scores,omitempty" doc:"Scores that could be computed"`
-	Risks       []string           `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
-	Corrections []Correction       `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why"`
-}
-
-// Correction is one change of a recorded diary.
-type Correction struct {
-	Changes    []diary.Change `bson:"changes" json:"changes" doc:"Old and new values"`
-	Reason     string         `bson:"reason" json:"reason" doc:"Why"`
-	By         domain.UserID  `bson:"by" json:"by" doc:"Who"`
-	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+// TrendPoint is a decided window in a trend. It is small because every diary writes all points of its patient again.
+type TrendPoint struct {
+	Window string `bson:"w" json:"window" doc:"Local day and name of the window"`
+	Missed bool   `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	Late   bool   `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	// Score is the instrument's first score, where it could be computed.
+	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
+	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
 }
 
 // Risk is a risk that a diary flagged.
@@ -107,11 +93,11 @@ func (v *PatientView) Step(s Step) {
 	v.Steps = newest(append(v.Steps, s), maxSteps)
 }
 
-// Flag adds a risk, to the list and to its diary's entry.
+// Flag adds a risk, to the list and to the trend.
 func (v *PatientView) Flag(r Risk) {
 	v.Risks = newest(append(v.Risks, r), maxRisks)
-	if e := v.Entry(r.Instrument, r.Window); e != nil {
-		e.Risks = append(e.Risks, r.Rule)
+	if p := v.Point(r.Instrument, r.Window); p != nil {
+		p.Risk = true
 	}
 }
 
@@ -119,7 +105,7 @@ func (v *PatientView) Flag(r Risk) {
 func (v *PatientView) Assigned(a AnsweredBy) {
 	for i := range v.Instruments {
 		if v.Instruments[i].Instrument == a.Instrument {
-			a.Entries = v.Instruments[i].Entries
+			a.Trend = v.Instruments[i].Trend
 			v.Instruments[i] = a
 			return
 		}
@@ -127,49 +113,36 @@ func (v *PatientView) Assigned(a AnsweredBy) {
 	v.Instruments = append(v.Instruments, a)
 }
 
-// Entry returns the entry of a window, or nil where the document no longer has it.
-func (v *PatientView) Entry(id instrument.ID, window string) *DiaryEntry {
+// Point returns the trend's point of a window, or nil where the trend no longer reaches back to it.
+func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 	for i := range v.Instruments {
-		if v.Instruments[i].Instrument != id {
-			continue
-		}
-		entries := v.Instruments[i].Entries
-		for j := range entries {
-			if entries[j].Window == window {
-				return &entries[j]
+		if a := &v.Instruments[i]; a.Instrument == id {
+			if at, found := slices.BinarySearchFunc(a.Trend, window, byWindow); found {
+				return &a.Trend[at]
 			}
 		}
 	}
 	return nil
 }
 
-// Decided adds a decided window in the order of openings, in the place of what the document had of it.
-func (v *PatientView) Decided(id instrument.ID, e DiaryEntry) {
+// Decided adds a decided window in its order, in the place of what the trend had of it. Windows are named by their
+// local day, so the order of names is that of days.
+func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
 	for i := range v.Instruments {
 		a := &v.Instruments[i]
 		if a.Instrument != id {
 			continue
 		}
-		at, found := slices.BinarySearchFunc(a.Entries, e, func(a, b DiaryEntry) int {
-			if c := a.Opens.Compare(b.Opens); c != 0 {
-				return c
-			}
-			switch {
-			case a.Window < b.Window:
-				return -1
-			case a.Window > b.Window:
-				return 1
-			}
-			return 0
-		})
-		if found {
-			a.Entries[at] = e
+		if at, found := slices.BinarySearchFunc(a.Trend, p.Window, byWindow); found {
+			a.Trend[at] = p
 		} else {
-			a.Entries = newest(slices.Insert(a.Entries, at, e), TrendLength)
+			a.Trend = newest(slices.Insert(a.Trend, at, p), TrendLength)
 		}
 		return
 	}
 }
+
+func byWindow(p TrendPoint, window string) int { return strings.Compare(p.Window, window) }
 
 func newest[T any](all []T, most int) []T {
 	if len(all) > most {

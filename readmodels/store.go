@@ -30,7 +30,9 @@ type View struct {
 func (v View) Collection() string { return fmt.Sprintf("%s_v%d", v.Name, v.Version) }
 
 // Views lists all views.
-func Views() []View { return []View{StudyOverviews, PatientLists, PatientViews, DiaryCompliances} }
+func Views() []View {
+	return []View{StudyOverviews, PatientLists, PatientViews, Diaries, DiaryCompliances}
+}
 
 // Header is what every document carries: its key, and the log position that it has seen.
 type Header struct {

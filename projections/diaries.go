@@ -1,0 +1,69 @@
+package projections
+
+import (
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/readmodels"
+)
+
+type entry = readmodels.Diary
+
+// Diaries makes a document a decided window.
+var Diaries = New(readmodels.Diaries, byWindow,
+	On(func(d *entry, e diary.Submitted, at Envelope) {
+		captured := e.CapturedAt.UTC()
+		ofWindow(d, at, e.Instrument, e.Window)
+		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
+		d.Answers, d.Scores = answersOf(e.Answers), e.Scores
+	}),
+	On(func(d *entry, e diary.RiskFlagged, _ Envelope) { d.Risks = append(d.Risks, e.Rule) }),
+	On(func(d *entry, e diary.Corrected, at Envelope) {
+		if d.Answers == nil {
+			d.Answers = map[string]any{}
+		}
+		for _, c := range e.Changes {
+			if c.New == nil {
+				delete(d.Answers, string(c.Item))
+			} else {
+				d.Answers[string(c.Item)] = c.New
+			}
+		}
+		d.Scores = e.Scores
+		d.Corrections = append(d.Corrections, readmodels.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor,
+			RecordedAt: at.Metadata.RecordedAt})
+	}),
+	On(func(d *entry, e diary.WindowMissed, at Envelope) {
+		ofWindow(d, at, e.Instrument, e.Window)
+		d.Missed = true
+	}),
+)
+
+func byWindow(at Envelope) []string {
+	var id instrument.ID
+	var window string
+	switch e := at.Event.(type) {
+	case diary.Submitted:
+		id, window = e.Instrument, e.Window.ID
+	case diary.RiskFlagged:
+		id, window = e.Instrument, e.Window
+	case diary.Corrected:
+		id, window = e.Instrument, e.Window
+	case diary.WindowMissed:
+		id, window = e.Instrument, e.Window.ID
+	}
+	return []string{readmodels.DiaryKey(patientOf(at), id, window)}
+}
+
+func ofWindow(d *entry, at Envelope, id instrument.ID, w diary.Window) {
+	d.Patient, d.Study, d.Site = patientOf(at), at.Metadata.Study, at.Metadata.Site
+	d.Instrument, d.Window, d.Opens, d.Closes = id, w.ID, w.Opens.UTC(), w.Closes.UTC()
+	d.RecordedAt = at.Metadata.RecordedAt
+}
+
+func answersOf(answers diary.Answers) map[string]any {
+	all := make(map[string]any, len(answers))
+	for item, answer := range answers {
+		all[string(item)] = answer
+	}
+	return all
+}

@@ -1,0 +1,73 @@
+package readmodels
+
+import (
+	"context"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// Diaries is the view of diaries, a document a decided window of a patient.
+var Diaries = View{Name: "diaries", Version: 1, Indexes: []mongo.IndexModel{
+	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+}}
+
+// Diary is a decided window: what was answered, or that nothing was.
+type Diary struct {
+	Header      `bson:",inline"`
+	Patient     domain.PatientID    `bson:"patient" json:"patient" doc:"The patient"`
+	Study       domain.StudyID      `bson:"study" json:"study" doc:"The study"`
+	Site        domain.SiteID       `bson:"site" json:"site" doc:"The site"`
+	Instrument  instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
+	Version     int                 `bson:"version,omitempty" json:"version,omitempty" doc:"Version of its definition"`
+	Window      string              `bson:"window" json:"window" doc:"Local day and name of the window"`
+	Opens       time.Time           `bson:"opens" json:"opens" doc:"When it opened"`
+	Closes      time.Time           `bson:"closes" json:"closes" doc:"When it closed"`
+	Missed      bool                `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	CapturedAt  *time.Time          `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
+	RecordedAt  time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
+	Late        bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	AfterMissed bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
+	Answers     map[string]any      `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
+	Scores      []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
+	Risks       []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
+	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why"`
+}
+
+// Correction is one change of a recorded diary.
+type Correction struct {
+	Changes    []diary.Change `bson:"changes" json:"changes" doc:"Old and new values"`
+	Reason     string         `bson:"reason" json:"reason" doc:"Why"`
+	By         domain.UserID  `bson:"by" json:"by" doc:"Who"`
+	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// DiaryKey is the key of a window's document.
+func DiaryKey(patient domain.PatientID, id instrument.ID, window string) string {
+	return string(patient) + "/" + string(id) + "/" + window
+}
+
+// Diaries returns a page of a patient's diaries, the newest first; of one instrument where it is named.
+func (s *Store) Diaries(ctx context.Context, patient domain.PatientID, id instrument.ID, page Page) (List[Diary], error) {
+	filter := bson.D{{Key: "patient", Value: string(patient)}}
+	if id != "" {
+		filter = append(filter, bson.E{Key: "instrument", Value: string(id)})
+	}
+	var window, last string
+	if more, err := page.after(&window, &last); err != nil {
+		return List[Diary]{}, err
+	} else if more {
+		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "window", Value: bson.D{{Key: "$lt", Value: window}}}},
+			bson.D{{Key: "window", Value: window}, {Key: "_id", Value: bson.D{{Key: "$lt", Value: last}}}},
+		}})
+	}
+	return list(ctx, s.Collection(Diaries), page, filter, bson.D{{Key: "window", Value: -1}, {Key: "_id", Value: -1}},
+		func(d Diary) []any { return []any{d.Window, d.ID} })
+}
