@@ -28,8 +28,9 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 	tr := newTrial(t)
 	crc := c.as(tr.crc)
 	path := "/api/v1/patients/" + string(tr.patient)
+	position := ""
 	for day := 4; day < 9; day++ {
-		position := strconv.FormatUint(crc.accepted(tr.entry(day)).Position, 10)
+		position = strconv.FormatUint(crc.accepted(tr.entry(day)).Position, 10)
 		r := crc.get(path, positionHeader, position)
 		view := read[readmodels.PatientView](t, r)
 		if len(view.Instruments) != 1 || len(view.Instruments[0].Trend) != day-3 {
@@ -39,7 +40,7 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 			t.Errorf("the answer names the position %q", r.Header.Get(positionHeader))
 		}
 	}
-	diaries := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=pain-diary")
+	diaries := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=pain-diary", positionHeader, position)
 	if len(diaries.Items) != 5 || diaries.Items[4].Answers["worst"] != 6.0 || diaries.Items[0].Window <= diaries.Items[4].Window {
 		t.Errorf("the diaries are %+v", diaries)
 	}
