@@ -3,11 +3,14 @@ package api
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"casebook/domain/refuse"
 
@@ -46,8 +49,14 @@ func (c *call) body(limit int64) (*bytes.Buffer, error) {
 	if r.ContentLength > 0 {
 		b.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
+	// A client that sends too slowly must not hold its place among the requests for longer than any other.
+	connection := http.NewResponseController(c.Response())
+	if deadline, ok := c.ctx().Deadline(); ok {
+		_ = connection.SetReadDeadline(deadline) // recorders in tests have none
+	}
 	_, err := b.ReadFrom(http.MaxBytesReader(c.Response(), r.Body, limit))
 	if err == nil {
+		_ = connection.SetReadDeadline(time.Time{})
 		return b, nil
 	}
 	returnBuffer(b)
@@ -55,10 +64,13 @@ func (c *call) body(limit int64) (*bytes.Buffer, error) {
 	switch {
 	case errors.As(err, &over):
 		return nil, tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Response().Header().Set(echo.HeaderConnection, "close")
+		return nil, refuse.Malformed("body_too_slow", "the body did not arrive in time").Do("send it again, in smaller parts where the connection is slow")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, refuse.Malformed("malformed_json", "the body ends before its announced length").Do("send it again, whole")
 	}
-	return nil, err
+	return nil, fmt.Errorf("%w: %w", errClientGone, err)
 }
 
 func tooLarge(limit int64) error {

@@ -76,8 +76,12 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
-	err := cl.bounded(r, work)
-	if err != nil {
+	if r.timeout > 0 {
+		ctx, cancel := context.WithTimeout(request.Context(), r.timeout)
+		defer cancel() // after the answer: why the work ended is read from the context
+		c.SetRequest(request.WithContext(ctx))
+	}
+	if err := cl.bounded(r, work); err != nil {
 		cl.answerProblem(err)
 	}
 	cl.finish(started)
@@ -95,11 +99,6 @@ func (c *call) bounded(r route, work func(*call) error) (err error) {
 			return err
 		}
 		defer r.gate.leave()
-	}
-	if r.timeout > 0 {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), r.timeout)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
 	}
 	defer recovered(&err)
 	return work(c)

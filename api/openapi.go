@@ -108,6 +108,7 @@ var problemStatuses = []struct {
 	{http.StatusUnauthorized, "Unauthenticated", "Who asks is not proven"},
 	{http.StatusForbidden, "Forbidden", "No grant of the caller allows it here"},
 	{http.StatusNotFound, "NotFound", "What the request names does not exist"},
+	{http.StatusRequestTimeout, "TooSlow", "The body did not arrive in time"},
 	{http.StatusConflict, "WrongState", "The present state does not allow it, or changed meanwhile"},
 	{http.StatusRequestEntityTooLarge, "TooLarge", "The body is too large"},
 	{http.StatusUnsupportedMediaType, "WrongContentType", "The body is not declared as JSON"},
@@ -165,14 +166,14 @@ func (d *description) session() {
 		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
 		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), map[string]any{"user": "nurse.weber", "password": "a long pass phrase"}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
-			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},
 	})
 }
 
 // commandStatuses are the problems that a command can have.
 var commandStatuses = append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
-	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, always...)
+	http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, always...)
 
 func (d *description) commands() {
 	seen := map[string]bool{}
@@ -205,7 +206,7 @@ func (d *description) commands() {
 		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": "SubmitDiary",
 			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": exampleOf("SubmitDiary", nil, d.schemas)}}}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[BatchAnswer](), "One answer for each command"),
-			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
 	})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -210,6 +211,28 @@ func TestARequestThatTakesTooLongIsEnded(t *testing.T) {
 	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusGatewayTimeout, "timeout")
 }
 
+func TestABodyThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
+	c := serve(t, func(o *Options) { o.Limits.RequestTimeout = 100 * time.Millisecond })
+	c = c.as(newTrial(t).crc)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", submit, c.token); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply{Response: response, body: text}.refused(t, http.StatusRequestTimeout, "body_too_slow")
+}
+
 func TestAStoreThatCannotBeReachedIsToldApart(t *testing.T) {
 	for name, x := range map[string]struct {
 		err    error
@@ -224,10 +247,20 @@ func TestAStoreThatCannotBeReachedIsToldApart(t *testing.T) {
 		"something else":                {fmt.Errorf("decode: %w", status.Error(codes.DataLoss, "10.0.0.1")), 500, "failure"},
 	} {
 		p := problemOf(t.Context(), x.err)
+		if gone := problemOf(ended(t), x.err); x.status == 503 && gone.Status != statusClientGone {
+			t.Errorf("%s: without its client, %v is told as %+v", name, x.err, gone)
+		}
 		if p.Status != x.status || p.Code != x.code || (p.retryAfter > 0) != (x.status == 503) || strings.Contains(p.Detail, "10.0.0.1") {
 			t.Errorf("%s: %v is told as %+v", name, x.err, p)
 		}
 	}
+}
+
+// ended is the context of a request whose client has gone.
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
 
 func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {

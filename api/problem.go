@@ -53,6 +53,7 @@ var statuses = map[refuse.Kind]int{
 // statusOfCode are the refusals of this package for which HTTP has a status of its own.
 var statusOfCode = map[string]int{
 	"body_too_large":     http.StatusRequestEntityTooLarge,
+	"body_too_slow":      http.StatusRequestTimeout,
 	"wrong_content_type": http.StatusUnsupportedMediaType,
 	"method_not_allowed": http.StatusMethodNotAllowed,
 	"too_many_sign_ins":  http.StatusTooManyRequests,
@@ -62,16 +63,21 @@ var statusOfCode = map[string]int{
 // statusClientGone is what the access log shows where the client did not wait for the answer; nobody receives it.
 const statusClientGone = 499
 
+// errClientGone says that the client ended the connection while it was sending.
+var errClientGone = errors.New("the client has gone")
+
 // problemOf says what an error means to the caller. Refusals are told in full. Of failures only is said what the caller
 // can do: their texts name machines and data.
 func problemOf(ctx context.Context, err error) Problem {
 	if r, ok := refuse.As(err); ok {
 		return problemOfRefusal(r)
 	}
+	// What a store says about a request that was ended on our side is that it was ended, in its own words.
+	ended := errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled || unreachable(err)
 	switch {
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case errors.Is(err, errClientGone), ended && errors.Is(ctx.Err(), context.Canceled):
 		return failure(statusClientGone, "client_gone", "the client has gone", 0)
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+	case ended && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return failure(http.StatusGatewayTimeout, "timeout",
 			"the request took too long, and whether it was done is not known; send the same command again with the same Idempotency-Key", 1)
 	case unreachable(err):
