@@ -1,0 +1,321 @@
+package enrollment_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/scenario"
+	"casebook/domain/study"
+
+	"pgregory.net/rapid"
+)
+
+const pain = domain.StudyID("PAIN1")
+
+var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
+
+// theStudy has the active sites A and B, C that is only added, and D that is closed.
+func theStudy() study.Study {
+	return study.Decider.Fold(
+		study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"},
+		study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0"}},
+		study.SiteAdded{Study: pain, Site: "A"}, study.SiteActivated{Study: pain, Site: "A"},
+		study.SiteAdded{Study: pain, Site: "B"}, study.SiteActivated{Study: pain, Site: "B"},
+		study.SiteAdded{Study: pain, Site: "C"},
+		study.SiteAdded{Study: pain, Site: "D"}, study.SiteActivated{Study: pain, Site: "D"}, study.SiteClosed{Study: pain, Site: "D"},
+	)
+}
+
+func caps(most int, sites map[domain.SiteID]int) enrollment.Caps {
+	return enrollment.Caps{Target: 1, Study: most, Sites: sites}
+}
+
+type decision = func(enrollment.Enrollment) ([]enrollment.Event, error)
+
+func opening(s study.Study, c enrollment.Caps) decision {
+	return scenario.AskedKnowing(enrollment.Open, s, enrollment.OpenEnrollment{Study: pain, Caps: c}, call)
+}
+
+func setting(s study.Study, c enrollment.Caps) decision {
+	return scenario.AskedKnowing(enrollment.SetTarget, s, enrollment.SetEnrollmentTarget{Study: pain, Caps: c}, call)
+}
+
+func closing(reason string) decision {
+	return scenario.Asked(enrollment.Close, enrollment.CloseEnrollment{Study: pain, Reason: reason}, call)
+}
+
+func asking(site domain.SiteID, who domain.PatientID) decision {
+	return scenario.AskedKnowing(enrollment.Reserve, theStudy(), enrollment.ReservePlace{Study: pain, Site: site, Patient: who}, call)
+}
+
+func releasing(who domain.PatientID, reason string) decision {
+	return scenario.Asked(enrollment.Release, enrollment.ReleasePlace{Study: pain, Patient: who, Reason: reason}, call)
+}
+
+func reserved(site domain.SiteID, who domain.PatientID, number int) enrollment.PlaceReserved {
+	return enrollment.PlaceReserved{Study: pain, Site: site, Patient: who, Number: number}
+}
+
+func released(site domain.SiteID, who domain.PatientID) enrollment.PlaceReleased {
+	return enrollment.PlaceReleased{Study: pain, Site: site, Patient: who, Reason: "withdrew"}
+}
+
+func opened(most int, sites map[domain.SiteID]int) enrollment.Opened {
+	return enrollment.Opened{Study: pain, Caps: caps(most, sites)}
+}
+
+func TestOpen(t *testing.T) {
+	nothing := scenario.For(t, enrollment.Decider)
+	nothing.When(opening(theStudy(), caps(10, map[domain.SiteID]int{"A": 0, "B": 10}))).
+		Then(opened(10, map[domain.SiteID]int{"A": 0, "B": 10})).
+		When(opening(theStudy(), caps(10, nil))).ThenRefused("enrollment_open")
+	nothing.When(opening(study.Study{}, caps(10, nil))).ThenRefused("study_not_found")
+	created := study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"}
+	nothing.When(opening(study.Decider.Fold(created), caps(10, nil))).ThenRefused("no_protocol")
+	nothing.When(opening(study.Decider.Fold(created, study.ProtocolVersionPublished{Study: pain}, study.SiteAdded{Study: pain, Site: "A"}), caps(10, nil))).
+		ThenRefused("no_active_site")
+	// After a close it may be opened again, with other caps.
+	nothing.Given(opened(10, nil), enrollment.Closed{Study: pain, Reason: "full"}).When(opening(theStudy(), caps(20, nil))).Then(opened(20, nil))
+}
+
+func TestCapsAreChecked(t *testing.T) {
+	nothing, open := scenario.For(t, enrollment.Decider), scenario.For(t, enrollment.Decider).Given(opened(5, nil))
+	for field, list := range map[string][]enrollment.Caps{
+		"caps.study":  {{Target: 1}, {Target: 1, Study: -1}, {Target: 1, Study: 1_000_001}},
+		"caps.target": {{Study: 5}, {Target: -1, Study: 5}, {Target: 6, Study: 5}},
+		"caps.sites":  {caps(5, map[domain.SiteID]int{"X": 1}), caps(5, map[domain.SiteID]int{"A": -1}), caps(5, map[domain.SiteID]int{"A": 6})},
+	} {
+		for _, c := range list {
+			for _, r := range []string{nothing.When(opening(theStudy(), c)).ThenRefused("invalid_caps").Field,
+				open.When(setting(theStudy(), c)).ThenRefused("invalid_caps").Field} {
+				if r != field {
+					t.Errorf("%+v: the fault is said to be in %s", c, r)
+				}
+			}
+		}
+	}
+}
+
+func TestSetTarget(t *testing.T) {
+	nothing := scenario.For(t, enrollment.Decider)
+	nothing.Given(opened(5, nil)).When(setting(theStudy(), caps(6, nil))).Then(enrollment.TargetSet{Study: pain, Caps: caps(6, nil)})
+	nothing.Given(opened(5, nil)).When(setting(study.Study{}, caps(6, nil))).ThenRefused("study_not_found")
+	nothing.When(setting(theStudy(), caps(6, nil))).ThenRefused("enrollment_closed")
+	nothing.Given(opened(5, nil), enrollment.Closed{Study: pain}).When(setting(theStudy(), caps(6, nil))).ThenRefused("enrollment_closed")
+	// A cap below what is taken takes nothing away, and stops further places.
+	lowered := nothing.Given(opened(5, nil), reserved("A", "PAIN1.1", 1), reserved("A", "PAIN1.2", 2)).
+		When(setting(theStudy(), caps(1, nil))).Then(enrollment.TargetSet{Study: pain, Caps: caps(1, nil)})
+	if _, held := lowered.State().PlaceOf("PAIN1.2"); !held {
+		t.Error("a place was taken away")
+	}
+	lowered.When(asking("A", "PAIN1.3")).Then(refusedPlace("A", "PAIN1.3", "study_cap_reached"))
+}
+
+func TestClose(t *testing.T) {
+	nothing := scenario.For(t, enrollment.Decider)
+	nothing.When(closing("full")).ThenRefused("enrollment_closed")
+	open := nothing.Given(opened(5, nil), reserved("A", "PAIN1.1", 1))
+	open.When(closing("")).ThenRefused("reason_required")
+	closed := open.When(closing("full")).Then(enrollment.Closed{Study: pain, Reason: "full"})
+	closed.When(closing("full")).ThenRefused("enrollment_closed")
+	closed.When(asking("A", "PAIN1.2")).Then(refusedPlace("A", "PAIN1.2", "enrollment_closed"))
+	if site, held := closed.State().PlaceOf("PAIN1.1"); !held || site != "A" {
+		t.Errorf("who has a place keeps it; got %s, %v", site, held)
+	}
+}
+
+// refusedPlace is the answer to an ask for a place; each code has its sentence.
+func refusedPlace(site domain.SiteID, who domain.PatientID, code string) enrollment.PlaceRefused {
+	return enrollment.PlaceRefused{Study: pain, Site: site, Patient: who, Code: code, Reason: map[string]string{
+		"enrollment_closed": "enrolment of the study is not open",
+		"site_not_active":   "the site is not active",
+		"study_cap_reached": "all places of the study are taken",
+		"site_cap_reached":  "all places of the site are taken",
+	}[code]}
+}
+
+func TestReserve(t *testing.T) {
+	nothing := scenario.For(t, enrollment.Decider)
+	nothing.When(asking("A", "PAIN1.1")).Then(refusedPlace("A", "PAIN1.1", "enrollment_closed"))
+
+	open := nothing.Given(opened(3, map[domain.SiteID]int{"A": 1, "B": 0}))
+	for _, site := range []domain.SiteID{"C", "D", "X"} {
+		open.When(asking(site, "PAIN1.1")).Then(refusedPlace(site, "PAIN1.1", "site_not_active"))
+	}
+	one := open.When(asking("A", "PAIN1.1")).Then(reserved("A", "PAIN1.1", 1))
+	one.When(asking("A", "PAIN1.1")).Then() // a second ask
+	one.When(asking("B", "PAIN1.1")).Then() // even from elsewhere
+	full := one.When(asking("A", "PAIN1.2")).Then(refusedPlace("A", "PAIN1.2", "site_cap_reached")).
+		When(asking("B", "PAIN1.2")).Then(reserved("B", "PAIN1.2", 2)). // no cap of its own
+		When(asking("B", "PAIN1.3")).Then(reserved("B", "PAIN1.3", 3)).
+		When(asking("B", "PAIN1.4")).Then(refusedPlace("B", "PAIN1.4", "study_cap_reached"))
+	// Who was refused may ask again, and gets an answer again.
+	full.When(asking("B", "PAIN1.4")).Then(refusedPlace("B", "PAIN1.4", "study_cap_reached"))
+}
+
+func TestRelease(t *testing.T) {
+	given := scenario.For(t, enrollment.Decider).Given(opened(1, nil), reserved("A", "PAIN1.1", 1))
+	given.When(releasing("PAIN1.1", "")).ThenRefused("reason_required")
+	given.When(releasing("PAIN1.2", "withdrew")).Then()
+	free := given.When(releasing("PAIN1.1", "withdrew")).Then(released("A", "PAIN1.1")).
+		When(releasing("PAIN1.1", "withdrew")).Then()
+	if s := free.State(); s.Taken != 0 || s.AtSite["A"] != 0 {
+		t.Errorf("%d places are taken, %d of them at A", s.Taken, s.AtSite["A"])
+	}
+	// The place is free, its number is not.
+	free.When(asking("B", "PAIN1.2")).Then(reserved("B", "PAIN1.2", 2)).
+		When(releasing("PAIN1.2", "withdrew")).Then(released("B", "PAIN1.2")).
+		When(asking("A", "PAIN1.1")).Then(reserved("A", "PAIN1.1", 3))
+	// A place can be given back after the close too.
+	given.Given(enrollment.Closed{Study: pain}).When(releasing("PAIN1.1", "withdrew")).Then(released("A", "PAIN1.1"))
+}
+
+// model is what the state should say, kept in the plainest way.
+type model struct {
+	held    map[domain.PatientID]domain.SiteID
+	numbers map[int]bool
+}
+
+func (m model) at(site domain.SiteID) (n int) {
+	for _, s := range m.held {
+		if s == site {
+			n++
+		}
+	}
+	return n
+}
+
+// Whatever the order of asks, releases, closes and changes of the caps: no cap is passed by a reservation, nobody holds
+// two places, no number is given twice, every ask is answered, and the state agrees with a plain map. Runs are long
+// enough for the places to be folded again and again.
+func TestPlacesAgreeWithAPlainMap(t *testing.T) {
+	folds := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m := model{held: map[domain.PatientID]domain.SiteID{}, numbers: map[int]bool{}}
+		s := enrollment.Decider.Fold(opened(40, map[domain.SiteID]int{"A": 25}))
+		patients := rapid.IntRange(1, 60).Draw(t, "patients")
+		who := rapid.Custom(func(t *rapid.T) domain.PatientID {
+			return domain.NewPatientID(pain, fmt.Sprint(rapid.IntRange(1, patients).Draw(t, "patient")))
+		})
+		sites := rapid.SampledFrom([]domain.SiteID{"A", "A", "B", "B", "C", "D"})
+		changes := 0
+		for range rapid.SampledFrom([]int{20, 100, 300}).Draw(t, "steps") {
+			var decide decision
+			asked := domain.PatientID("")
+			switch step := rapid.IntRange(0, 19).Draw(t, "step"); {
+			case step < 11:
+				asked = who.Draw(t, "who")
+				decide = asking(sites.Draw(t, "site"), asked)
+			case step < 17:
+				decide = releasing(who.Draw(t, "who"), "withdrew")
+			case step == 17:
+				most := rapid.IntRange(1, 50).Draw(t, "cap")
+				decide = setting(theStudy(), caps(most, map[domain.SiteID]int{"A": rapid.IntRange(0, most).Draw(t, "cap of A")}))
+			case step == 18:
+				decide = opening(theStudy(), caps(rapid.IntRange(1, 50).Draw(t, "cap"), nil))
+			default:
+				decide = closing("pause")
+			}
+			events, err := decide(s)
+			if asked != "" {
+				if _, holds := m.held[asked]; err != nil || holds != (len(events) == 0) {
+					t.Fatalf("%s, who holds a place: %v, was answered with %v, %v", asked, holds, events, err)
+				}
+			}
+			for _, e := range events {
+				changes += m.follow(t, s, e)
+				s = scenario.Evolve(t, enrollment.Decider, s, e)
+			}
+			m.compare(t, s, patients)
+		}
+		if changes > 64 {
+			folds++
+		}
+	})
+	if folds == 0 {
+		t.Error("no run was long enough for the places to be folded")
+	}
+}
+
+// follow holds an event to the rules, and returns how many places it changed.
+func (m model) follow(t *rapid.T, s enrollment.Enrollment, e enrollment.Event) int {
+	switch e := e.(type) {
+	case enrollment.PlaceReserved:
+		if _, held := m.held[e.Patient]; held {
+			t.Fatalf("%s gets a second place", e.Patient)
+		}
+		if m.numbers[e.Number] {
+			t.Fatalf("the number %d is given twice", e.Number)
+		}
+		m.held[e.Patient], m.numbers[e.Number] = e.Site, true
+		if siteCap := s.Caps.Sites[e.Site]; !s.Open || len(m.held) > s.Caps.Study || siteCap > 0 && m.at(e.Site) > siteCap {
+			t.Fatalf("%+v passes a cap: %d places, %d at the site, caps %+v", e, len(m.held), m.at(e.Site), s.Caps)
+		}
+		return 1
+	case enrollment.PlaceReleased:
+		if m.held[e.Patient] != e.Site {
+			t.Fatalf("%s gives back a place at %s, and holds one at %q", e.Patient, e.Site, m.held[e.Patient])
+		}
+		delete(m.held, e.Patient)
+		return 1
+	}
+	return 0
+}
+
+func (m model) compare(t *rapid.T, s enrollment.Enrollment, patients int) {
+	for i := range patients + 1 {
+		id := domain.NewPatientID(pain, fmt.Sprint(i))
+		want, held := m.held[id]
+		if site, ok := s.PlaceOf(id); site != want || ok != held {
+			t.Fatalf("%s holds a place at %q (%v), the state says %q (%v)", id, want, held, site, ok)
+		}
+	}
+	if s.Taken != len(m.held) {
+		t.Fatalf("%d places are held, the state says %d", len(m.held), s.Taken)
+	}
+	for _, site := range []domain.SiteID{"A", "B", "C", "D"} {
+		if s.AtSite[site] != m.at(site) {
+			t.Fatalf("%d places are held at %s, the state says %d", m.at(site), site, s.AtSite[site])
+		}
+	}
+}
+
+// Two states that were made of one share what they hold, and yet neither sees what became of the other.
+func TestStatesThatPartDoNotMeetAgain(t *testing.T) {
+	s := enrollment.Decider.Fold(opened(1000, nil))
+	patient := func(i int) domain.PatientID { return domain.NewPatientID(pain, fmt.Sprint(i)) }
+	for i := 1; i <= 200; i++ {
+		left := enrollment.Decider.Evolve(s, released("A", patient(i-1)))
+		if i == 1 {
+			left = s
+		}
+		right := enrollment.Decider.Evolve(s, reserved("B", patient(i), i))
+		if _, held := left.PlaceOf(patient(i)); held {
+			t.Fatalf("after %d places, what was reserved beside is seen", i)
+		}
+		if _, held := left.PlaceOf(patient(i - 1)); held {
+			t.Fatalf("after %d places, a place is still held", i)
+		}
+		if _, held := right.PlaceOf(patient(i - 1)); i > 1 && !held {
+			t.Fatalf("after %d places, what was given back beside is seen", i)
+		}
+		s = right
+	}
+	if s.Taken != 200 {
+		t.Errorf("%d places are taken", s.Taken)
+	}
+}
+
+func BenchmarkFoldTenThousandPlaces(b *testing.B) {
+	events := []enrollment.Event{opened(20_000, nil)}
+	for i := range 10_000 {
+		events = append(events, reserved("A", domain.NewPatientID(pain, fmt.Sprint(i)), i+1))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		enrollment.Decider.Fold(events...)
+	}
+}

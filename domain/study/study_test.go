@@ -1,0 +1,294 @@
+package study_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/refuse"
+	"casebook/domain/scenario"
+	"casebook/domain/study"
+
+	"pgregory.net/rapid"
+)
+
+const pain = domain.StudyID("PAIN1")
+
+var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
+
+type decision = func(study.Study) ([]study.Event, error)
+
+func creating(change func(*study.CreateStudy)) decision {
+	cmd := study.CreateStudy{Study: pain, Title: "Pain at night", Sponsor: "Nobody", Phase: "II"}
+	change(&cmd)
+	return scenario.Asked(study.Create, cmd, call)
+}
+
+func publishing(p study.Protocol) decision {
+	return scenario.Asked(study.Publish, study.PublishProtocolVersion{Study: pain, Protocol: p}, call)
+}
+
+func adding(change func(*study.AddSite)) decision {
+	cmd := study.AddSite{Study: pain, Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
+	change(&cmd)
+	return scenario.Asked(study.Add, cmd, call)
+}
+
+func activating(site domain.SiteID, on domain.Date) decision {
+	return scenario.Asked(study.Activate, study.ActivateSite{Study: pain, Site: site, On: on}, call)
+}
+
+func closing(site domain.SiteID, on domain.Date, reason string) decision {
+	return scenario.Asked(study.Close, study.CloseSite{Study: pain, Site: site, On: on, Reason: reason}, call)
+}
+
+func protocol(version int, instruments ...instrument.Definition) study.Protocol {
+	return study.Protocol{Version: version, ConsentVersion: fmt.Sprintf("%d.0", version), Instruments: instruments}
+}
+
+func published(p study.Protocol) study.ProtocolVersionPublished {
+	return study.ProtocolVersionPublished{Study: pain, Protocol: p}
+}
+
+var (
+	created = study.Created{Study: pain, Title: "Pain at night", Sponsor: "Nobody", Phase: "II"}
+	added   = study.SiteAdded{Study: pain, Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
+	active  = study.SiteActivated{Study: pain, Site: "A", On: "2026-03-01"}
+	closed  = study.SiteClosed{Study: pain, Site: "A", On: "2026-03-05", Reason: "no patients"}
+)
+
+func begun(t testing.TB) scenario.Given[study.Study, study.Event] {
+	return scenario.For(t, study.Decider).Given(created)
+}
+
+func same[T any](*T) {}
+
+func TestCreate(t *testing.T) {
+	nothing := scenario.For(t, study.Decider)
+	nothing.When(creating(same)).Then(created).When(creating(same)).ThenRefused("study_exists")
+	for code, change := range map[string]func(*study.CreateStudy){
+		"malformed_id":   func(c *study.CreateStudy) { c.Study = "no id" },
+		"value_missing":  func(c *study.CreateStudy) { c.Title = " " },
+		"value_too_long": func(c *study.CreateStudy) { c.Title = strings.Repeat("x", 301) },
+	} {
+		nothing.When(creating(change)).ThenRefused(code)
+	}
+	nothing.When(creating(func(c *study.CreateStudy) { c.Sponsor = "" })).ThenRefused("value_missing")
+	nothing.When(creating(func(c *study.CreateStudy) { c.Sponsor = strings.Repeat("x", 201) })).ThenRefused("value_too_long")
+	nothing.When(creating(func(c *study.CreateStudy) { c.Phase = strings.Repeat("x", 21) })).ThenRefused("value_too_long")
+}
+
+func TestPublishVersionsFollowOneAnother(t *testing.T) {
+	scenario.For(t, study.Decider).When(publishing(protocol(1))).ThenRefused("study_not_found")
+	for _, version := range []int{-1, 0, 2} {
+		begun(t).When(publishing(protocol(version))).ThenRefused("protocol_version_order")
+	}
+	given := begun(t).When(publishing(protocol(1))).Then(published(protocol(1)))
+	given.When(publishing(protocol(1))).ThenRefused("protocol_version_order")
+	given.When(publishing(protocol(3))).ThenRefused("protocol_version_order")
+	given = given.When(publishing(protocol(2))).Then(published(protocol(2)))
+	if p := given.State().Protocol; p.Version != 2 || p.ConsentVersion != "2.0" {
+		t.Errorf("in force is %+v", p)
+	}
+}
+
+func TestPublishChecksTheProtocol(t *testing.T) {
+	whole := func() study.Protocol {
+		p := protocol(1, *instrument.PainDiary())
+		p.Arms = []study.Arm{{ID: "active"}, {ID: "placebo"}}
+		p.Forms = []study.Form{{ID: "vitals", Definition: json.RawMessage(`{}`)}, {ID: "labs"}}
+		p.Visits = []study.Visit{{ID: "screening", Day: -14, DaysBefore: 3, Forms: []string{"vitals", "labs"}}, {ID: "day-7", Day: 7}}
+		return p
+	}
+	begun(t).When(publishing(whole())).Then(published(whole()))
+	for name, x := range map[string]struct {
+		code   string
+		change func(*study.Protocol)
+	}{
+		"no consent":        {"value_missing", func(p *study.Protocol) { p.ConsentVersion = "" }},
+		"long consent":      {"value_too_long", func(p *study.Protocol) { p.ConsentVersion = strings.Repeat("1", 51) }},
+		"an arm twice":      {"invalid_protocol", func(p *study.Protocol) { p.Arms[1].ID = "active" }},
+		"an arm without id": {"value_missing", func(p *study.Protocol) { p.Arms[1].ID = "" }},
+		"a long id":         {"value_too_long", func(p *study.Protocol) { p.Arms[1].ID = strings.Repeat("x", 51) }},
+		"a visit twice":     {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].ID = "screening" }},
+		"a form twice":      {"invalid_protocol", func(p *study.Protocol) { p.Forms[1].ID = "vitals" }},
+		"an instrument twice": {"invalid_protocol", func(p *study.Protocol) {
+			p.Instruments = append(p.Instruments, p.Instruments[0])
+		}},
+		"an unknown form":    {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].Forms = []string{"x"} }},
+		"days before":        {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysBefore = -1 }},
+		"days after":         {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysAfter = -1 }},
+		"a bad instrument":   {"invalid_instrument", func(p *study.Protocol) { p.Instruments[0].Items = nil }},
+		"a large form":       {"invalid_protocol", func(p *study.Protocol) { p.Forms[0].Definition = make(json.RawMessage, 256*1024+1) }},
+		"too many arms":      {"invalid_protocol", func(p *study.Protocol) { p.Arms = make([]study.Arm, 21) }},
+		"too many visits":    {"invalid_protocol", func(p *study.Protocol) { p.Visits = make([]study.Visit, 501) }},
+		"too many forms":     {"invalid_protocol", func(p *study.Protocol) { p.Forms = make([]study.Form, 501) }},
+		"too many diaries":   {"invalid_protocol", func(p *study.Protocol) { p.Instruments = make([]instrument.Definition, 51) }},
+		"no instrument's id": {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
+	} {
+		p := whole()
+		x.change(&p)
+		t.Run(name, func(t *testing.T) { begun(t).When(publishing(p)).ThenRefused(x.code) })
+	}
+}
+
+// An instrument keeps its meaning under its version for as long as the study lasts.
+func TestAChangedInstrumentHasAHigherVersion(t *testing.T) {
+	first := *instrument.PainDiary()
+	changed := *instrument.PainDiary()
+	changed.Title = "Another title"
+	higher := changed
+	higher.Version++
+	given := begun(t).Given(published(protocol(1, first)))
+	given.When(publishing(protocol(2, first))).Then(published(protocol(2, first)))
+	given.When(publishing(protocol(2, changed))).ThenRefused("instrument_version_order")
+	amended := given.When(publishing(protocol(2, higher))).Then(published(protocol(2, higher)))
+	amended.When(publishing(protocol(3, first))).ThenRefused("instrument_version_order")
+	// Also where a version of the protocol in between did without it.
+	without := given.Given(published(protocol(2)))
+	without.When(publishing(protocol(3, changed))).ThenRefused("instrument_version_order")
+	without.When(publishing(protocol(3, first))).Then(published(protocol(3, first)))
+	without.When(publishing(protocol(3, higher))).Then(published(protocol(3, higher)))
+	if without.State().Instrument(first.ID) != nil {
+		t.Error("an instrument that was left out is in force")
+	}
+	if got := amended.State().Instrument(first.ID); got == nil || got.Version != higher.Version {
+		t.Errorf("in force is %+v", got)
+	}
+	if (study.Study{}).Instrument(first.ID) != nil {
+		t.Error("a study without a protocol has an instrument")
+	}
+}
+
+// The log does not tell an empty list from none, so neither may the comparison.
+func TestAnInstrumentIsTheSameAfterItWasStored(t *testing.T) {
+	sent := *instrument.PainDiary()
+	sent.RiskRules = []instrument.RiskRule{}
+	raw, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored instrument.Definition
+	if err := json.Unmarshal(raw, &stored); err != nil {
+		t.Fatal(err)
+	}
+	begun(t).Given(published(protocol(1, stored))).When(publishing(protocol(2, sent))).Then(published(protocol(2, sent)))
+}
+
+func TestAddSite(t *testing.T) {
+	scenario.For(t, study.Decider).When(adding(same)).ThenRefused("study_not_found")
+	given := begun(t).When(adding(same)).Then(added)
+	given.When(adding(same)).ThenRefused("site_exists")
+	if given.State().SiteIsActive("A") || given.State().SiteIsActive("B") {
+		t.Error("a site is active before its activation")
+	}
+	for code, changes := range map[string][]func(*study.AddSite){
+		"malformed_id":   {func(c *study.AddSite) { c.Site = "" }, func(c *study.AddSite) { c.Site = "a b" }},
+		"value_missing":  {func(c *study.AddSite) { c.Name = "" }, func(c *study.AddSite) { c.Country = "" }},
+		"value_too_long": {func(c *study.AddSite) { c.Name = strings.Repeat("x", 201) }, func(c *study.AddSite) { c.Country = "DEUT" }},
+		"unknown_zone":   {func(c *study.AddSite) { c.Zone = "Mars/Olympus" }, func(c *study.AddSite) { c.Zone = "" }},
+	} {
+		for _, change := range changes {
+			begun(t).When(adding(change)).ThenRefused(code)
+		}
+	}
+}
+
+func TestR34_ASiteIsActivatedUnderAProtocol(t *testing.T) {
+	scenario.For(t, study.Decider).When(activating("A", "2026-03-01")).ThenRefused("study_not_found")
+	given := begun(t).Given(added)
+	given.When(activating("A", "2026-03-01")).ThenRefused("no_protocol")
+	given = given.Given(published(protocol(1)))
+	given.When(activating("B", "2026-03-01")).ThenRefused("site_not_found")
+	given.When(activating("A", "2026-03-12")).ThenRefused("captured_in_future")
+	given.When(activating("A", "1 March")).ThenRefused("malformed_date")
+	on := given.When(activating("A", "2026-03-01")).Then(active)
+	on.When(activating("A", "2026-03-02")).ThenRefused("site_already_active")
+	on.Given(closed).When(activating("A", "2026-03-06")).ThenRefused("site_closed")
+	if s := on.State(); !s.SiteIsActive("A") || s.Sites["A"].ActivatedOn != "2026-03-01" || s.Sites["A"].Zone != "Europe/Berlin" {
+		t.Errorf("the site is %+v", s.Sites["A"])
+	}
+}
+
+func TestCloseSite(t *testing.T) {
+	scenario.For(t, study.Decider).When(closing("A", "2026-03-05", "no patients")).ThenRefused("study_not_found")
+	given := begun(t).Given(published(protocol(1)), added)
+	given.When(closing("B", "2026-03-05", "no patients")).ThenRefused("site_not_found")
+	given.When(closing("A", "2026-03-05", "")).ThenRefused("reason_required")
+	given.When(closing("A", "2026-03-12", "no patients")).ThenRefused("captured_in_future")
+	given.When(closing("A", "", "no patients")).ThenRefused("malformed_date")
+	given.When(closing("A", "2026-03-05", "no patients")).Then(closed) // before it ever was active
+	off := given.Given(active).When(closing("A", "2026-03-05", "no patients")).Then(closed)
+	off.When(closing("A", "2026-03-05", "no patients")).ThenRefused("site_closed")
+	if s := off.State(); s.SiteIsActive("A") || s.Sites["A"].Status != study.SiteIsClosed {
+		t.Errorf("the site is %+v", s.Sites["A"])
+	}
+}
+
+// Whatever is asked in whatever order: Evolve leaves old states alone, versions have no gap, an instrument never has two
+// contents under one version, and a closed site never opens again.
+func TestAStudyKeepsItsOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, versions := study.Study{}, 0
+		contents, shut := map[string]string{}, map[domain.SiteID]bool{}
+		for range rapid.IntRange(1, 40).Draw(t, "commands") {
+			events, err := drawn(t, s)(s)
+			if _, refused := refuse.As(err); err != nil && !refused {
+				t.Fatalf("failed: %v", err)
+			}
+			for _, e := range events {
+				switch e := e.(type) {
+				case study.ProtocolVersionPublished:
+					if versions++; e.Protocol.Version != versions {
+						t.Fatalf("version %d was published as the %dth", e.Protocol.Version, versions)
+					}
+					for _, d := range e.Protocol.Instruments {
+						key := fmt.Sprintf("%s %d", d.ID, d.Version)
+						if title, seen := contents[key]; seen && title != d.Title {
+							t.Fatalf("instrument %s was %q, and is %q", key, title, d.Title)
+						}
+						contents[key] = d.Title
+					}
+				case study.SiteClosed:
+					shut[e.Site] = true
+				}
+				s = scenario.Evolve(t, study.Decider, s, e)
+			}
+			for site := range shut {
+				if s.SiteIsActive(site) {
+					t.Fatalf("the closed site %s is active", site)
+				}
+			}
+		}
+	})
+}
+
+func drawn(t *rapid.T, s study.Study) decision {
+	site := rapid.SampledFrom([]domain.SiteID{"A", "B"}).Draw(t, "site")
+	switch rapid.IntRange(0, 6).Draw(t, "what") {
+	case 0:
+		return creating(same)
+	case 1:
+		return adding(func(c *study.AddSite) { c.Site = site })
+	case 2:
+		return activating(site, "2026-03-01")
+	case 3:
+		return closing(site, "2026-03-05", "no patients")
+	default:
+		version := 1
+		if s.Protocol != nil {
+			version = s.Protocol.Version + rapid.IntRange(0, 1).Draw(t, "step")
+		}
+		p := protocol(version)
+		if rapid.Bool().Draw(t, "with a diary") {
+			d := *instrument.PainDiary()
+			d.Version, d.Title = rapid.IntRange(1, 3).Draw(t, "version"), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "title")
+			p.Instruments = append(p.Instruments, d)
+		}
+		return publishing(p)
+	}
+}
