@@ -232,3 +232,15 @@ func BenchmarkCatchUp(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkVerify(b *testing.B) {
+	n := openNode(b)
+	fill(b, n, 100_000)
+	for b.Loop() {
+		r, err := n.Verify(b.Context())
+		if err != nil || r.Events != 100_000 || r.Damage != nil {
+			b.Fatal(r, err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*100_000/b.Elapsed().Seconds(), "events/s")
+}

@@ -91,6 +91,8 @@ const (
 	defaultMaxBytes = 1 << 20
 	// maxMessage is what the official clients accept, and above what they may send.
 	maxMessage = 17 << 20
+	// maxCalls bounds the calls that one connection may have open, subscriptions among them.
+	maxCalls = 16384
 	// closeGrace is how long calls that have begun may go on when the node closes.
 	closeGrace = 2 * time.Second
 )
@@ -129,6 +131,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.InitialWindowSize(1<<20),
 		grpc.InitialConnWindowSize(4<<20),
 		grpc.WriteBufferSize(64<<10),

@@ -31,8 +31,12 @@ type heads struct {
 	order  *list.List // front: used last
 }
 
-func newHeads(max int) *heads {
-	return &heads{max: max, byName: make(map[string]*list.Element), order: list.New()}
+// minHeads is more than one append can involve (a stream, its metastream, and what they displace): a head that is being
+// worked on must not be evicted and loaded a second time.
+const minHeads = 8
+
+func newHeads(size int) *heads {
+	return &heads{max: max(size, minHeads), byName: make(map[string]*list.Element), order: list.New()}
 }
 
 func (c *heads) get(name string) *head {

@@ -185,6 +185,21 @@ func TestVerifyNamesTheFirstDamagedRecord(t *testing.T) {
 	}
 }
 
+func TestVerifyFindsIndexEntriesOfNothing(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, Options{FS: fs})
+	r := mustAppend(t, s, "s", NoStream, 1, 2)
+	check(t, s.Close())
+	withDatabase(t, fs, func(db *pebble.DB) {
+		check(t, db.Set(nameKey("another"), eventKey(r.Position)[1:], pebble.Sync))
+	})
+	s = openStore(t, Options{FS: fs})
+	report, err := s.Verify(t.Context())
+	if err != nil || report.Damage == nil || report.Events != 2 {
+		t.Fatalf("report %+v, %v", report, err)
+	}
+}
+
 func TestDamagedEndIsRefused(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openStore(t, Options{FS: fs})
