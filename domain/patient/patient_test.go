@@ -1,0 +1,346 @@
+package patient_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/scenario"
+	"casebook/domain/study"
+
+	"pgregory.net/rapid"
+)
+
+const (
+	pain = domain.StudyID("PAIN1")
+	anna = domain.PatientID("PAIN1.S-1")
+)
+
+var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "crc"}
+
+// theStudy has the active site A, B that is only added, and consent version 1.0 in force.
+func theStudy() study.Study {
+	return study.Decider.Fold(
+		study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"},
+		study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0"}},
+		study.SiteAdded{Study: pain, Site: "A", Zone: "Europe/Berlin"}, study.SiteActivated{Study: pain, Site: "A"},
+		study.SiteAdded{Study: pain, Site: "B", Zone: "Europe/Berlin"},
+	)
+}
+
+func amended() study.Study {
+	return study.Decider.Evolve(theStudy(),
+		study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "2.0"}})
+}
+
+func siteClosed() study.Study {
+	return study.Decider.Evolve(theStudy(), study.SiteClosed{Study: pain, Site: "A"})
+}
+
+type decision = func(patient.Patient) ([]patient.Event, error)
+
+func screening(s study.Study, change func(*patient.ScreenPatient)) decision {
+	cmd := patient.ScreenPatient{Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Sex: patient.Female, AgeYears: 44}
+	change(&cmd)
+	return scenario.AskedKnowing(patient.Screen, s, cmd, call)
+}
+
+func consenting(s study.Study, version string, on domain.Date) decision {
+	return scenario.AskedKnowing(patient.Consent, s, patient.RecordConsent{Patient: anna, ConsentVersion: version, On: on}, call)
+}
+
+func failing(on domain.Date, reason string) decision {
+	return scenario.Asked(patient.FailScreening, patient.RecordScreenFailure{Patient: anna, On: on, Reason: reason}, call)
+}
+
+func enrolling(s study.Study, on domain.Date) decision {
+	return scenario.AskedKnowing(patient.RequestEnrollment, s, patient.EnrollPatient{Patient: anna, On: on}, call)
+}
+
+func confirming(number string) decision {
+	return scenario.Asked(patient.Confirm, patient.ConfirmEnrollment{Patient: anna, PatientNumber: number}, call)
+}
+
+func givingUp() decision {
+	return scenario.Asked(patient.Fail, patient.FailEnrollment{Patient: anna, Code: "study_cap_reached", Reason: "full"}, call)
+}
+
+func withdrawing(on domain.Date, reason string) decision {
+	return scenario.Asked(patient.Withdraw, patient.WithdrawConsent{Patient: anna, On: on, Reason: reason}, call)
+}
+
+func discontinuing(on domain.Date, reason string) decision {
+	return scenario.Asked(patient.Discontinue, patient.DiscontinuePatient{Patient: anna, On: on, Reason: reason}, call)
+}
+
+func completing(on domain.Date) decision {
+	return scenario.Asked(patient.Complete, patient.CompletePatient{Patient: anna, On: on}, call)
+}
+
+var (
+	screened     = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
+	consented    = patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
+	screenFailed = patient.ScreenFailed{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
+	requested    = patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-03"}
+	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
+	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
+	withdrawn    = patient.ConsentWithdrawn{Patient: anna, On: "2026-03-01"}
+	discontinued = patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "ADVERSE EVENT"}
+	completed    = patient.Completed{Patient: anna, On: "2026-03-01"}
+)
+
+// histories lead to every status.
+var histories = map[patient.Status][]patient.Event{
+	"":                             nil,
+	patient.StatusScreened:         {screened},
+	patient.StatusConsented:        {screened, consented},
+	patient.StatusScreenFailed:     {screened, screenFailed},
+	patient.StatusEnrolling:        {screened, consented, requested},
+	patient.StatusEnrolled:         {screened, consented, requested, enrolled},
+	patient.StatusEnrollmentFailed: {screened, consented, requested, failed},
+	patient.StatusWithdrawn:        {screened, consented, requested, enrolled, withdrawn},
+	patient.StatusDiscontinued:     {screened, consented, requested, enrolled, discontinued},
+	patient.StatusCompleted:        {screened, consented, requested, enrolled, completed},
+}
+
+func in(t testing.TB, status patient.Status) scenario.Given[patient.Patient, patient.Event] {
+	t.Helper()
+	given := scenario.For(t, patient.Decider).Given(histories[status]...)
+	if got := given.State().Status; got != status {
+		t.Fatalf("the history of %q leads to %q", status, got)
+	}
+	return given
+}
+
+// TestR8_EveryCommandInEveryStatus is the whole table: where a command is accepted it says the events, "" for none, and
+// where not, the code.
+func TestR8_EveryCommandInEveryStatus(t *testing.T) {
+	commands := []struct {
+		name   string
+		decide decision
+		event  patient.Event
+	}{
+		{"ScreenPatient", screening(theStudy(), func(*patient.ScreenPatient) {}), screened},
+		{"RecordConsent", consenting(theStudy(), "1.0", "2026-02-02"), consented},
+		{"RecordConsent of the amendment", consenting(amended(), "2.0", "2026-03-02"), patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}},
+		{"RecordScreenFailure", failing("2026-03-01", "criterion 3"), screenFailed},
+		{"EnrollPatient", enrolling(theStudy(), "2026-02-03"), requested},
+		{"ConfirmEnrollment", confirming("PAIN1-00001"), enrolled},
+		{"ConfirmEnrollment of another", confirming("PAIN1-00002"), patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00002"}},
+		{"FailEnrollment", givingUp(), failed},
+		{"WithdrawConsent", withdrawing("2026-03-01", ""), withdrawn},
+		{"DiscontinuePatient", discontinuing("2026-03-01", "ADVERSE EVENT"), discontinued},
+		{"CompletePatient", completing("2026-03-01"), completed},
+	}
+	const (
+		yes    = "accepted"
+		same   = "" // nothing has to be recorded
+		nobody = "patient_not_found"
+		ended  = "patient_ended"
+		wrong  = "wrong_status"
+		twice  = "consent_already_recorded"
+		exists = "patient_exists"
+		none   = "consent_missing"
+	)
+	for status, want := range map[patient.Status][11]string{
+		//                               Screen, Consent, again, ScreenFail, Enrol, Confirm, other, Fail, Withdraw, Discontinue, Complete
+		"":                             {yes, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody},
+		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong},
+		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong},
+		patient.StatusScreenFailed:     {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
+		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, wrong, wrong},
+		patient.StatusEnrolled:         {exists, twice, yes, wrong, wrong, same, wrong, same, yes, yes, yes},
+		patient.StatusEnrollmentFailed: {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong},
+		patient.StatusWithdrawn:        {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
+		patient.StatusDiscontinued:     {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
+		patient.StatusCompleted:        {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
+	} {
+		for i, command := range commands {
+			t.Run(string(status)+"/"+command.name, func(t *testing.T) {
+				asked := in(t, status).When(command.decide)
+				switch want[i] {
+				case yes:
+					asked.Then(command.event)
+				case same:
+					asked.Then()
+				default:
+					asked.ThenRefused(want[i])
+				}
+			})
+		}
+	}
+}
+
+func TestScreen(t *testing.T) {
+	nothing := in(t, "")
+	for name, x := range map[string]struct {
+		code   string
+		change func(*patient.ScreenPatient)
+	}{
+		"number":       {"malformed_id", func(c *patient.ScreenPatient) { c.ScreeningNumber = "S 1" }},
+		"a dot":        {"malformed_id", func(c *patient.ScreenPatient) { c.ScreeningNumber = "S.1" }},
+		"date":         {"malformed_date", func(c *patient.ScreenPatient) { c.On = "" }},
+		"future":       {"captured_in_future", func(c *patient.ScreenPatient) { c.On = "2026-03-12" }},
+		"age":          {"value_out_of_range", func(c *patient.ScreenPatient) { c.AgeYears = 131 }},
+		"negative age": {"value_out_of_range", func(c *patient.ScreenPatient) { c.AgeYears = -1 }},
+		"sex":          {"unknown_code", func(c *patient.ScreenPatient) { c.Sex = patient.Sex(strings.Repeat("f", 100)) }},
+		"zone":         {"unknown_zone", func(c *patient.ScreenPatient) { c.Zone = "Mars/Olympus" }},
+		"site":         {"site_not_found", func(c *patient.ScreenPatient) { c.Site = "X" }},
+		"idle site":    {"site_not_active", func(c *patient.ScreenPatient) { c.Site = "B" }},
+	} {
+		t.Run(name, func(t *testing.T) { nothing.When(screening(theStudy(), x.change)).ThenRefused(x.code) })
+	}
+	same := func(*patient.ScreenPatient) {}
+	nothing.When(screening(study.Study{}, same)).ThenRefused("study_not_found")
+	nothing.When(screening(siteClosed(), same)).ThenRefused("site_not_active")
+
+	// Who lives elsewhere has windows there; sex and age may be unknown.
+	elsewhere := screened
+	elsewhere.Zone, elsewhere.Sex, elsewhere.AgeYears = "Asia/Shanghai", "", 0
+	nothing.When(screening(theStudy(), func(c *patient.ScreenPatient) { c.Zone, c.Sex, c.AgeYears = "Asia/Shanghai", "", 0 })).Then(elsewhere)
+	for _, sex := range []patient.Sex{patient.Female, patient.Male, patient.Undifferentiated, patient.SexUnknown} {
+		want := screened
+		want.Sex = sex
+		nothing.When(screening(theStudy(), func(c *patient.ScreenPatient) { c.Sex = sex })).Then(want)
+	}
+}
+
+func TestConsent(t *testing.T) {
+	given := in(t, patient.StatusScreened)
+	given.When(consenting(theStudy(), "0.9", "2026-02-02")).ThenRefused("consent_version_not_in_force")
+	given.When(consenting(amended(), "1.0", "2026-02-02")).ThenRefused("consent_version_not_in_force")
+	given.When(consenting(study.Study{}, "", "2026-02-02")).ThenRefused("consent_version_not_in_force")
+	given.When(consenting(theStudy(), "1.0", "2026-03-12")).ThenRefused("captured_in_future")
+	given.When(consenting(theStudy(), "1.0", "x")).ThenRefused("malformed_date")
+	// It may be signed before the screening.
+	given.When(consenting(theStudy(), "1.0", "2026-01-15")).Then(patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
+	// A later version is signed again and changes nothing about where the patient stands.
+	again := in(t, patient.StatusEnrolled).When(consenting(amended(), "2.0", "2026-03-02")).
+		Then(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}).State()
+	if again.Status != patient.StatusEnrolled || again.ConsentVersion != "2.0" || again.ConsentedOn != "2026-03-02" {
+		t.Errorf("the patient is %+v", again)
+	}
+}
+
+func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
+	given := in(t, patient.StatusConsented)
+	given.When(enrolling(theStudy(), "2026-02-01")).ThenRefused("enrolled_before_consent")
+	given.When(enrolling(theStudy(), "2026-02-02")).Then(patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-02"})
+	given.When(enrolling(theStudy(), "2026-03-12")).ThenRefused("captured_in_future")
+	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
+	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
+	given.When(enrolling(study.Study{}, "2026-02-03")).ThenRefused("study_not_found")
+	in(t, patient.StatusEnrolling).When(confirming("")).ThenRefused("value_missing")
+	in(t, patient.StatusEnrolling).When(confirming(strings.Repeat("1", 51))).ThenRefused("value_too_long")
+}
+
+func TestR18_ChangesOfStatusHaveAReason(t *testing.T) {
+	in(t, patient.StatusScreened).When(failing("2026-03-01", " ")).ThenRefused("reason_required")
+	in(t, patient.StatusEnrolled).When(discontinuing("2026-03-01", "")).ThenRefused("reason_required")
+	in(t, patient.StatusEnrolled).When(discontinuing("2026-03-01", strings.Repeat("x", 501))).ThenRefused("value_too_long")
+	// Nobody has to say why they take their consent back, and may.
+	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", "")).Then(withdrawn)
+	why := withdrawn
+	why.Reason = "too far to travel"
+	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", why.Reason)).Then(why)
+	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", strings.Repeat("x", 501))).ThenRefused("value_too_long")
+}
+
+func TestTheEndLiesBetweenEnrolmentAndToday(t *testing.T) {
+	for name, end := range map[string]func(domain.Date) decision{
+		"withdrawn":    func(on domain.Date) decision { return withdrawing(on, "") },
+		"discontinued": func(on domain.Date) decision { return discontinuing(on, "ADVERSE EVENT") },
+		"completed":    completing,
+	} {
+		t.Run(name, func(t *testing.T) {
+			given := in(t, patient.StatusEnrolled)
+			given.When(end("2026-02-02")).ThenRefused("ended_before_enrolment")
+			given.When(end("2026-03-12")).ThenRefused("captured_in_future")
+			given.When(end("soon")).ThenRefused("malformed_date")
+			events, err := end("2026-02-03")(given.State())
+			if err != nil || len(events) != 1 {
+				t.Fatalf("got %v, %v", events, err)
+			}
+			if p := given.Given(events...).State(); p.EndedOn != "2026-02-03" || p.Participating() || string(p.Status) != name {
+				t.Errorf("the patient is %+v", p)
+			}
+		})
+	}
+	in(t, patient.StatusScreened).When(failing("2026-03-12", "criterion 3")).ThenRefused("captured_in_future")
+}
+
+// The consent gate also holds for who failed to be enrolled once: the day is the new one.
+func TestAnEnrolmentMayBeAskedForAgain(t *testing.T) {
+	again := requested
+	again.On = "2026-03-05"
+	confirmed := enrolled
+	confirmed.On, confirmed.PatientNumber = "2026-03-05", "PAIN1-00007"
+	p := in(t, patient.StatusEnrollmentFailed).When(enrolling(theStudy(), "2026-03-05")).Then(again).
+		When(confirming("PAIN1-00007")).Then(confirmed).State()
+	if !p.Participating() || p.EnrolledOn != "2026-03-05" || p.PatientNumber != "PAIN1-00007" {
+		t.Errorf("the patient is %+v", p)
+	}
+}
+
+// graph is every step that a patient can make from one status to another.
+var graph = map[patient.Status][]patient.Status{
+	"":                             {patient.StatusScreened},
+	patient.StatusScreened:         {patient.StatusConsented, patient.StatusScreenFailed},
+	patient.StatusConsented:        {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
+	patient.StatusEnrolling:        {patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn},
+	patient.StatusEnrollmentFailed: {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
+	patient.StatusEnrolled:         {patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted},
+}
+
+// Whatever is asked in whatever order: only the steps of the graph are made, nobody participates without consent or
+// after the end, days never contradict one another, and Evolve leaves old states alone.
+func TestR8_PatientsStayOnTheGraph(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := patient.Patient{}
+		for range rapid.IntRange(1, 40).Draw(t, "commands") {
+			events, err := drawn(t)(p)
+			if _, refused := refuse.As(err); err != nil && !refused {
+				t.Fatalf("failed: %v", err)
+			}
+			for _, e := range events {
+				next := scenario.Evolve(t, patient.Decider, p, e)
+				if next.Status != p.Status && !slices.Contains(graph[p.Status], next.Status) {
+					t.Fatalf("%T leads from %q to %q", e, p.Status, next.Status)
+				}
+				p = next
+			}
+			hasEnded := p.Exists() && len(graph[p.Status]) == 0
+			switch {
+			case hasEnded != (p.EndedOn != ""):
+				t.Fatalf("%s, and the end is %q", p.Status, p.EndedOn)
+			case p.Participating() && (p.ConsentVersion == "" || p.PatientNumber == ""):
+				t.Fatalf("participates without consent or number: %+v", p)
+			case hasEnded && p.EnrolledOn != "" && p.EndedOn < p.EnrolledOn:
+				t.Fatalf("ended on %s before the enrolment on %s", p.EndedOn, p.EnrolledOn)
+			}
+		}
+	})
+}
+
+func drawn(t *rapid.T) decision {
+	on := domain.Date("2026-02-01").AddDays(rapid.IntRange(-3, 45).Draw(t, "day"))
+	s := theStudy()
+	if rapid.IntRange(0, 4).Draw(t, "amended") == 0 {
+		s = amended()
+	}
+	return []decision{
+		screening(s, func(c *patient.ScreenPatient) { c.On = on }),
+		consenting(s, s.Protocol.ConsentVersion, on),
+		failing(on, "criterion 3"),
+		enrolling(s, on), enrolling(s, on),
+		confirming(rapid.SampledFrom([]string{"1", "2", ""}).Draw(t, "number")),
+		givingUp(),
+		withdrawing(on, ""),
+		discontinuing(on, "ADVERSE EVENT"),
+		completing(on),
+	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}).Draw(t, "what")]
+}

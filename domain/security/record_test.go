@@ -1,0 +1,29 @@
+package security_test
+
+import (
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/scenario"
+	"casebook/domain/security"
+)
+
+var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "process:security-log"}
+
+func recording(cmd security.RecordAccessRefused) func(security.Log) ([]security.Event, error) {
+	return scenario.Asked(security.Record, cmd, call)
+}
+
+func TestEveryRefusalIsRecorded(t *testing.T) {
+	first := security.AccessRefused{Actor: "anna", Action: "SubmitDiary", Study: "PAIN1", Code: "not_allowed", Reason: "no grant"}
+	second := security.AccessRefused{Action: "SignIn", Code: "sign_in_failed", Reason: "wrong", Address: "10.0.0.1"}
+	log := scenario.For(t, security.Decider)
+	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first, second}})).Then(first, second)
+	// What came too fast is counted, beside the others or alone.
+	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first}, Dropped: 7})).
+		Then(first, security.RefusalsDropped{Count: 7}).
+		When(recording(security.RecordAccessRefused{Day: "2026-03-10", Dropped: 1})).Then(security.RefusalsDropped{Count: 1})
+	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10"})).Then()
+	log.When(recording(security.RecordAccessRefused{Day: "today", Refusals: []security.AccessRefused{first}})).ThenRefused("malformed_date")
+}
