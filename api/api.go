@@ -127,11 +127,11 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	e.IPExtractor = clientAddress(proxies)
 	e.HTTPErrorHandler = a.unrouted
 
-	a.route(e, http.MethodPost, "/api/v1/commands/:command", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
-	a.route(e, http.MethodPost, `/api/v1/commands\:batch`, route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
+	a.route(e, http.MethodPost, "/api/v1/commands/{command}", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
+	a.route(e, http.MethodPost, "/api/v1/commands:batch", route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
 	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout}, a.postSignIn)
 	for _, q := range Queries() {
-		a.route(e, http.MethodGet, q.route(), route{action: q.Name, timeout: a.limits.RequestTimeout}, a.ask(q))
+		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.ask(q))
 	}
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
 	a.healthRoutes(e)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"casebook/access"
@@ -43,12 +44,16 @@ type route struct {
 	unbounded bool
 }
 
+// route adds a route. The pattern holds parameters in braces, as the description writes them.
 func (a *API) route(e *echo.Echo, method, pattern string, r route, serve func(*call) error) {
-	e.Add(method, pattern, func(c echo.Context) error {
-		a.serve(c, c.Path(), r, serve)
+	e.Add(method, routerPath.Replace(pattern), func(c echo.Context) error {
+		a.serve(c, pattern, r, serve)
 		return nil
 	})
 }
+
+// routerPath writes a pattern in the router's notation.
+var routerPath = strings.NewReplacer(":", `\:`, "{", ":", "}", "")
 
 // unrouted answers what the router has no route for, in the way of all other answers.
 func (a *API) unrouted(err error, c echo.Context) {

@@ -66,7 +66,7 @@ func TestTheAdminSideHasMetricsAndProfiles(t *testing.T) {
 	for _, line := range []string{
 		`casebook_commands_total{command="SubmitDiary",outcome="accepted"} 1`,
 		`casebook_http_problems_total{code="not_allowed"} 1`,
-		`casebook_http_request_duration_seconds_count{method="POST",route="/api/v1/commands/:command",status="2xx"} 1`,
+		`casebook_http_request_duration_seconds_count{method="POST",route="/api/v1/commands/{command}",status="2xx"} 1`,
 		`casebook_http_request_duration_seconds_count{method="GET",route="(none)",status="4xx"} 1`,
 		`casebook_http_requests_in_flight 0`,
 	} {
@@ -153,7 +153,7 @@ func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &first); err != nil {
 		t.Fatal(err)
 	}
-	if first.Msg != "request" || first.Method != "POST" || first.Route != "/api/v1/commands/:command" || first.Action != "SubmitDiary" ||
+	if first.Msg != "request" || first.Method != "POST" || first.Route != "/api/v1/commands/{command}" || first.Action != "SubmitDiary" ||
 		first.User != string(tr.self) || first.TraceID != r.Header.Get("Trace-Id") {
 		t.Errorf("the line is %s", line)
 	}

@@ -100,11 +100,6 @@ const (
 	maxCursor   = 500
 )
 
-// route is the path in the router's notation.
-func (q Query) route() string {
-	return strings.NewReplacer("{", ":", "}", "").Replace(q.Path)
-}
-
 // ask serves a query: prove who asks, read the parameters, authorise, wait for the position, read, answer.
 func (a *API) ask(q Query) func(*call) error {
 	return func(c *call) error {
