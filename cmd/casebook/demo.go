@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/refuse"
-	"casebook/domain/user"
 	"casebook/simulation"
 
 	"github.com/vbauerster/mpb/v8"
@@ -28,9 +28,6 @@ type demoCommand struct {
 	Password string `help:"Password of all demo accounts." default:"casebook-demo-2026"`
 	Once     bool   `help:"Stop when the simulation is through, instead of serving on."`
 }
-
-// demoAdmin is the administrator that the demo begins with.
-const demoAdmin domain.UserID = "admin"
 
 // Run starts everything, lets the study happen, prints where to look, and serves until ctx ends.
 func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
@@ -72,11 +69,15 @@ func (c demoCommand) live(ctx context.Context, s streams, server *server, logger
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
 	signAs := func(u domain.UserID) (string, error) { return server.tokens.Sign(u, time.Now(), 24*time.Hour) }
+	scenario, err := c.scenario()
+	if err != nil {
+		return err
+	}
 	report, done := progressOn(s)
 	began := time.Now()
 	summary, err := simulation.Run(ctx, simulation.Options{
 		BaseURL: "http://" + server.httpAddress, SignAs: signAs, Admin: demoAdmin, Password: c.Password,
-		Patients: c.Patients, Days: c.Days, Seed: c.Seed, Today: domain.DateOf(time.Now().UTC()), Workers: 8, Progress: report,
+		Patients: scenario.Patients, Days: scenario.Days, Seed: scenario.Seed, Today: scenario.Today, Workers: 8, Progress: report,
 	})
 	done()
 	if err != nil {
@@ -86,21 +87,32 @@ func (c demoCommand) live(ctx context.Context, s streams, server *server, logger
 	return c.explain(s, server, summary, time.Since(began))
 }
 
-// bootstrapAdmin makes the first administrator, unless the directory already has one.
-func (s *server) bootstrapAdmin(ctx context.Context, id domain.UserID, password string) error {
-	exists := func(err error, code string) bool {
-		r, ok := refuse.As(err)
-		return ok && r.Code == code
+// scenario is what the directory's study was begun with. It is kept beside the data, so that the same command, on another
+// day or after a crash, carries on with the same study.
+type scenario struct {
+	Patients int         `json:"patients"`
+	Days     int         `json:"days"`
+	Seed     uint64      `json:"seed"`
+	Today    domain.Date `json:"today"`
+}
+
+func (c demoCommand) scenario() (scenario, error) {
+	file := filepath.Join(c.Stores.Data, "demo.json")
+	kept := scenario{Patients: c.Patients, Days: c.Days, Seed: c.Seed, Today: domain.DateOf(time.Now().UTC())}
+	text, err := os.ReadFile(file) // #nosec G304 -- the operator names the directory
+	if err == nil {
+		if err := json.Unmarshal(text, &kept); err != nil {
+			return kept, fmt.Errorf("read %s: %w", file, err)
+		}
+		return kept, nil
 	}
-	err := sendAs(ctx, s.handler, operator(), user.RegisterUser{User: id, Name: "First administrator", Password: password}, "bootstrap/"+string(id))
-	if err != nil && !exists(err, "user_exists") {
-		return err
+	if !errors.Is(err, os.ErrNotExist) {
+		return kept, err
 	}
-	err = sendAs(ctx, s.handler, operator(), user.GrantRole{User: id, Grant: user.Grant{Role: user.Admin}}, "bootstrap/"+string(id)+"/admin")
-	if err != nil && !exists(err, "role_already_granted") {
-		return err
+	if text, err = json.Marshal(kept); err != nil {
+		return kept, err
 	}
-	return nil
+	return kept, os.WriteFile(file, text, 0o600)
 }
 
 func (c demoCommand) explain(s streams, server *server, summary simulation.Summary, took time.Duration) error {
@@ -115,6 +127,7 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("  %-34s the log, for any EventStoreDB client\n", server.stores.eventStoreURL)
 	p("  %-34s the views, for mongosh and friends\n\n", server.stores.mongoURL)
 	p("Who can sign in, all with the password %s\n", c.Password)
+	p("  %-24s %s\n", demoAdmin, "administrator: users and grants, nothing clinical")
 	for _, a := range summary.Accounts {
 		p("  %-24s %s\n", a.User, a.Description)
 	}
@@ -135,12 +148,14 @@ func progressOn(s streams) (report func(simulation.Progress), done func()) {
 		return linesOn(s), func() {}
 	}
 	bars := mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
-	now := simulation.Progress{}
+	var now atomic.Value // the bars are drawn by a goroutine of their own
+	now.Store(simulation.Progress{})
+	shown := func() simulation.Progress { return now.Load().(simulation.Progress) }
 	bar := bars.AddBar(1,
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-22s", now.Phase) })),
-		mpb.AppendDecorators(decor.Percentage(), decor.Any(func(decor.Statistics) string { return "  " + counts(now) })))
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-22s", shown().Phase) })),
+		mpb.AppendDecorators(decor.Percentage(), decor.Any(func(decor.Statistics) string { return "  " + counts(shown()) })))
 	report = func(p simulation.Progress) {
-		now = p
+		now.Store(p)
 		bar.SetTotal(int64(max(p.Total, 1)), false)
 		bar.SetCurrent(int64(p.Done))
 	}

@@ -44,7 +44,9 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 		}
 	}
 	for _, d := range dispositions {
-		slices.SortStableFunc(d, func(a, b map[string]string) int { return compare(a["DSSTDTC"]+a["VISITNUM"], b["DSSTDTC"]+b["VISITNUM"]) })
+		slices.SortStableFunc(d, func(a, b map[string]string) int {
+			return compare(a["DSSTDTC"]+a["VISITNUM"], b["DSSTDTC"]+b["VISITNUM"])
+		})
 	}
 	slices.SortFunc(dm, func(a, b map[string]string) int { // as it happened
 		return compare(a["DMDTC"]+a["USUBJID"], b["DMDTC"]+b["USUBJID"])

@@ -1,0 +1,250 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/user"
+)
+
+// closedAfterDays is when a coordinator closes an evening that was not answered: the window ends at midnight, takes late
+// entries until noon, and phones have a day and a half to come online.
+const closedAfterDays = 3
+
+// act does what a patient, and the patient's site, do on a day.
+func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error {
+	switch {
+	case day == c.screenedOn:
+		return s.screen(ctx, c)
+	case c.failure != "" || c.enrolledOn == "" || day < c.enrolledOn:
+		return nil
+	case day == c.enrolledOn:
+		if err := s.enrol(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := s.answer(ctx, c, day); err != nil {
+		return err
+	}
+	if day == c.endsOn {
+		return s.end(ctx, c)
+	}
+	return nil
+}
+
+func (s *simulation) screen(ctx context.Context, c *course) error {
+	crc, key := s.accounts[c.site.crc].token, "patient/"+c.number
+	err := s.sendAll(ctx, crc, key,
+		patient.ScreenPatient{Study: studyID, Site: c.site.id, ScreeningNumber: c.number, On: c.screenedOn, Sex: c.sex, AgeYears: c.age},
+		patient.RecordConsent{Patient: c.id(), ConsentVersion: consentVersion, On: c.screenedOn})
+	if err == nil && c.failure != "" {
+		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{Patient: c.id(), On: c.screenedOn.AddDays(1), Reason: c.failure})
+	}
+	return err
+}
+
+func (s *simulation) enrol(ctx context.Context, c *course) error {
+	crc, key, id := s.accounts[c.site.crc].token, "patient/"+c.number, c.id()
+	if err := s.sendAll(ctx, crc, key, patient.EnrollPatient{Patient: id, On: c.enrolledOn}); err != nil {
+		return err
+	}
+	if err := s.waitEnrolled(ctx, crc, id); err != nil {
+		return err
+	}
+	until := c.enrolledOn.AddDays(84)
+	for _, instrumentID := range []instrument.ID{instrument.PainDiary().ID, instrument.PHQ9().ID} {
+		if err := s.send(ctx, crc, fmt.Sprintf("%s/assign/%s", key, instrumentID),
+			diary.AssignInstrument{Patient: id, Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
+			return err
+		}
+	}
+	phone := domain.UserID("phone." + string(c.site.id) + "." + lower(c.number))
+	account := &Account{User: phone, name: "Phone of patient " + c.number, grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: id}}}
+	if err := s.register(ctx, account, ""); err != nil {
+		return err
+	}
+	token, err := s.SignAs(phone)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phones[id] = token
+	return nil
+}
+
+// waitEnrolled waits until the enrolment process has confirmed the patient.
+func (s *simulation) waitEnrolled(ctx context.Context, token string, id domain.PatientID) error {
+	for {
+		status, err := s.api.patientStatus(ctx, token, id, s.lastPosition())
+		switch {
+		case err != nil:
+			return err
+		case status == patient.StatusEnrollmentFailed:
+			return fmt.Errorf("the enrolment of %s failed", id)
+		case status != patient.StatusEnrolling && status != patient.StatusConsented:
+			return nil // enrolled, or further already in a run that is repeated
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// answer hands in what the phone holds on a day, and lets the site correct and close.
+func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) error {
+	key := "patient/" + c.number
+	s.mu.Lock()
+	phone := s.phones[c.id()]
+	s.mu.Unlock()
+	crc := s.accounts[c.site.crc].token
+	for _, m := range c.moods {
+		if m.day == day {
+			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt, Zone: c.site.zone, Answers: m.answers}
+			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), submit); err != nil {
+				return err
+			}
+		}
+	}
+	var held []keyed
+	for _, e := range c.evenings {
+		if e.sentOn == day && !e.missed {
+			held = append(held, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
+				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers}})
+		}
+	}
+	var err error
+	switch len(held) {
+	case 0:
+	case 1:
+		err = s.send(ctx, phone, held[0].key, held[0].command)
+	default: // back online after days
+		err = s.sendBatch(ctx, phone, held)
+	}
+	if err != nil {
+		return err
+	}
+	return s.tend(ctx, c, crc, day, key)
+}
+
+// tend is what the site does about the diaries of a patient.
+func (s *simulation) tend(ctx context.Context, c *course, crc string, day domain.Date, key string) error {
+	for _, e := range c.evenings {
+		if e.correction > 0 && e.sentOn == day {
+			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
+				Window: string(e.day) + "/evening", Reason: "Patient called: slipped on the scale", Answers: correction(e)})
+			if err != nil {
+				return err
+			}
+		}
+		if e.missed && e.day.AddDays(closedAfterDays) == day {
+			noon := time.Date(e.capturedAt.Year(), e.capturedAt.Month(), e.capturedAt.Day()+1, 12, 0, 0, 0, e.capturedAt.Location())
+			if err := s.send(ctx, crc, key+"/close/"+string(e.day), diary.CloseDiaryWindows{Patient: c.id(), Through: noon}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// correction lowers the worst pain, and what may not lie above it.
+func correction(e evening) map[instrument.ItemID]any {
+	changes := map[instrument.ItemID]any{"worst": e.correction}
+	for _, item := range []instrument.ItemID{"average", "least", "now"} {
+		if e.answers[item].(int) > e.correction {
+			changes[item] = e.correction
+		}
+	}
+	return changes
+}
+
+func (s *simulation) end(ctx context.Context, c *course) error {
+	crc := s.accounts[c.site.crc].token
+	if c.withdrawn {
+		return s.sendAll(ctx, crc, "patient/"+c.number, patient.WithdrawConsent{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+	}
+	return s.sendAll(ctx, crc, "patient/"+c.number, patient.DiscontinuePatient{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+}
+
+// keyed is a command with its key.
+type keyed struct {
+	key     string
+	command any
+}
+
+// sendAll sends commands one after the other, each under the key with its name.
+func (s *simulation) sendAll(ctx context.Context, token, key string, commands ...any) error {
+	for _, command := range commands {
+		if err := s.send(ctx, token, key+"/"+nameOf(command), command); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *simulation) send(ctx context.Context, token, key string, command any) error {
+	a, err := s.api.command(ctx, token, key, command)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	s.count(a)
+	return nil
+}
+
+func (s *simulation) sendBatch(ctx context.Context, token string, commands []keyed) error {
+	answers, err := s.api.batch(ctx, token, commands)
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		s.count(a)
+	}
+	return nil
+}
+
+// count adds up what the server says it has recorded.
+func (s *simulation) count(a answer) {
+	s.report("", 0, 0, func(c *Counts) {
+		s.position = max(s.position, a.Position)
+		for _, e := range a.Events {
+			switch e.Type {
+			case "PatientScreened":
+				c.Screened++
+			case "ScreenFailureRecorded":
+				c.ScreenFailures++
+			case "EnrollmentRequested":
+				c.Enrolled++ // the simulation waits for the confirmation
+			case "ConsentWithdrawn", "PatientDiscontinued":
+				c.EndedEarly++
+			case "DiarySubmitted":
+				c.Diaries++
+				if e.Data.Late {
+					c.Late++
+				}
+				if e.Data.AfterMissed {
+					c.AfterMissed++
+					c.Missed--
+				}
+			case "DiaryWindowMissed":
+				c.Missed++
+			case "DiaryCorrected":
+				c.Corrected++
+			case "RiskFlagged":
+				c.Risks++
+			}
+		}
+	})
+}
+
+func (s *simulation) lastPosition() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.position
+}

@@ -1,0 +1,115 @@
+package simulation
+
+import (
+	"encoding/json"
+
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/study"
+	"casebook/domain/user"
+)
+
+// studyID is the simulated study.
+const studyID domain.StudyID = "PAIN1"
+
+const (
+	studyTitle     = "Relievo in chronic low back pain: a randomised, double-blind, placebo-controlled study"
+	consentVersion = "2.0"
+)
+
+// site is a site with the people who work there.
+type site struct {
+	id                domain.SiteID
+	name, country     string
+	zone              string
+	crc, investigator domain.UserID
+}
+
+var sites = []site{
+	{"01", "Klinikum am Spreeufer, Berlin", "DE", "Europe/Berlin", "crc.berlin", "dr.lindner"},
+	{"02", "Hudson Valley Pain Center, New York", "US", "America/New_York", "crc.newyork", "dr.alvarez"},
+	{"03", "East River Hospital, Shanghai", "CN", "Asia/Shanghai", "crc.shanghai", "dr.shen"},
+}
+
+// Account is an account that the simulation made, for people who want to look around.
+type Account struct {
+	User domain.UserID `json:"user"`
+	// Description says what the account may do.
+	Description string `json:"description"`
+
+	name   string
+	grants []user.Grant
+	token  string
+}
+
+const (
+	managerID domain.UserID = "data.manager"
+	// patientID is the account of the one patient who can sign in; the others' phones have tokens.
+	patientID domain.UserID = "patient.one"
+)
+
+// staff lists the accounts with a password.
+func staff() []*Account {
+	across := func(r user.Role) []user.Grant { return []user.Grant{{Role: r, Study: studyID}} }
+	all := []*Account{
+		{User: managerID, Description: "data manager: builds the study, reads all sites", name: "Noor Haddad", grants: across(user.DataManager)},
+		{User: "monitor", Description: "monitor of sites 01 and 02", name: "Piotr Zielinski",
+			grants: []user.Grant{{Role: user.Monitor, Study: studyID, Site: "01"}, {Role: user.Monitor, Study: studyID, Site: "02"}}},
+		{User: "safety.officer", Description: "safety officer", name: "Ines Carvalho", grants: across(user.SafetyOfficer)},
+		{User: "auditor", Description: "auditor: reads everything recorded, changes nothing", name: "Tomas Berg", grants: across(user.Auditor)},
+		{User: patientID, Description: "patient " + string(domain.NewPatientID(studyID, "S-0001")) + ", who sees nobody else", name: "Patient S-0001",
+			grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: domain.NewPatientID(studyID, "S-0001")}}},
+	}
+	for _, s := range sites {
+		all = append(all,
+			&Account{User: s.crc, Description: "coordinator at site " + string(s.id) + ", " + s.name, name: "Coordinator of site " + string(s.id),
+				grants: []user.Grant{{Role: user.CRC, Study: studyID, Site: s.id}}},
+			&Account{User: s.investigator, Description: "investigator at site " + string(s.id), name: "Investigator of site " + string(s.id),
+				grants: []user.Grant{{Role: user.Investigator, Study: studyID, Site: s.id}}})
+	}
+	return all
+}
+
+func protocol() study.Protocol {
+	form := func(id, title string, items ...string) study.Form {
+		definition, err := json.Marshal(map[string]any{"items": items})
+		if err != nil {
+			panic(err) // strings can always be written as JSON
+		}
+		return study.Form{ID: id, Title: title, Definition: definition}
+	}
+	return study.Protocol{
+		Version: 1, ConsentVersion: consentVersion,
+		Arms: []study.Arm{{ID: "A", Title: "Relievo 60 mg twice daily"}, {ID: "B", Title: "Placebo twice daily"}},
+		Forms: []study.Form{
+			form("demographics", "Demographics", "birthYear", "sex", "ethnicity"),
+			form("vitals", "Vital signs", "pulse", "systolic", "diastolic", "weight"),
+			form("exam", "Physical examination", "spine", "reflexes"),
+			form("labs", "Laboratory", "creatinine", "alt", "ast"),
+		},
+		Visits: []study.Visit{
+			{ID: "screening", Title: "Screening", Day: -7, DaysBefore: 14, DaysAfter: 6, Forms: []string{"demographics", "vitals", "exam", "labs"}},
+			{ID: "baseline", Title: "Baseline", Day: 0, Forms: []string{"vitals", "exam"}},
+			{ID: "week-2", Title: "Week 2", Day: 14, DaysBefore: 2, DaysAfter: 2, Forms: []string{"vitals"}},
+			{ID: "week-4", Title: "Week 4", Day: 28, DaysBefore: 3, DaysAfter: 3, Forms: []string{"vitals", "labs"}},
+			{ID: "week-8", Title: "Week 8", Day: 56, DaysBefore: 3, DaysAfter: 3, Forms: []string{"vitals", "labs"}},
+			{ID: "week-12", Title: "End of treatment", Day: 84, DaysBefore: 3, DaysAfter: 3, Forms: []string{"vitals", "exam", "labs"}},
+		},
+		Instruments: []instrument.Definition{*instrument.PainDiary(), *instrument.PHQ9()},
+	}
+}
+
+// buildCommands are what the data manager sends before the first patient.
+func buildCommands(o Options, opened domain.Date) []any {
+	commands := []any{
+		study.CreateStudy{Study: studyID, Title: studyTitle, Sponsor: "Meridian Therapeutics", Phase: "II"},
+		study.PublishProtocolVersion{Study: studyID, Protocol: protocol()},
+	}
+	for _, s := range sites {
+		commands = append(commands,
+			study.AddSite{Study: studyID, Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
+			study.ActivateSite{Study: studyID, Site: s.id, On: opened})
+	}
+	return append(commands, enrollment.OpenEnrollment{Study: studyID, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}})
+}
