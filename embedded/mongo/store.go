@@ -129,7 +129,9 @@ func openStore(o *Options) (st *store, err error) {
 	st.cache = pebble.NewCache(o.CacheBytes)
 	po := &pebble.Options{
 		FS: st.wal, Cache: st.cache, Logger: pebbleLogger{o.Logger},
-		FormatMajorVersion:          pebble.FormatNewest,
+		// The next format writes into the log how much of it has been synced, and takes a gap before that point for
+		// damage. walFS syncs later than Pebble believes, so after a crash of the machine such a gap is ordinary.
+		FormatMajorVersion:          pebble.FormatColumnarBlocks,
 		MemTableSize:                32 << 20,
 		MemTableStopWritesThreshold: 4,
 		LBaseMaxBytes:               64 << 20,

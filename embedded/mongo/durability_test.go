@@ -1,0 +1,248 @@
+package mongo
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"golang.org/x/sync/errgroup"
+)
+
+func TestReopen(t *testing.T) {
+	ctx := context.Background()
+	fs := vfs.NewMem()
+	open := func() (*Server, *driver.Collection) {
+		s := startServer(t, func(o *Options) { o.FS = fs })
+		return s, connect(t, s).Database("test").Collection("c")
+	}
+	s, c := open()
+	for i := range 50 {
+		_, err := c.InsertOne(ctx, D("_id", i, "n", A(i%5, i%3)))
+		must(t, err)
+	}
+	_, err := c.Indexes().CreateMany(ctx, []driver.IndexModel{{Keys: D("n", -1)}, {Keys: D("_id", 1, "n", 1), Options: options.Index().SetUnique(true)}})
+	must(t, err)
+	must(t, rename(ctx, c.Database(), "c", "d", false))
+	before := find(t, c.Database().Collection("d"), bson.D{})
+	must(t, s.Close())
+
+	s, c = open()
+	c = c.Database().Collection("d")
+	checkStore(t, s.store)
+	if after := find(t, c, bson.D{}); !sameValue(rawValue(before), rawValue(after)) {
+		t.Errorf("after reopening: %v, before: %v", after, before)
+	}
+	if n, err := c.EstimatedDocumentCount(ctx); n != 50 || err != nil {
+		t.Errorf("%d documents are counted (%v)", n, err)
+	}
+	if stages, keys, _ := explained(t, c, "filter", D("n", 4)); stages != "FETCH IXSCAN(n_-1 forward)" || keys != 10 {
+		t.Errorf("after reopening: %s with %d keys", stages, keys)
+	}
+	if st := s.Stats(); st.Documents != 50 || st.Collections != 1 || st.Indexes != 2 {
+		t.Errorf("%+v", st)
+	}
+	_, err = c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("n", -1), Options: options.Index().SetName("other")})
+	wantCode(t, err, codeIndexOptionsConflict)
+}
+
+// A build that a crash interrupts leaves nothing behind.
+func TestInterruptedIndexBuildIsSwept(t *testing.T) {
+	ctx := context.Background()
+	fs := vfs.NewMem()
+	s := startServer(t, func(o *Options) { o.FS = fs })
+	c := connect(t, s).Database("test").Collection("c")
+	_, err := c.InsertOne(ctx, D("_id", 1, "n", 1))
+	must(t, err)
+	x, err := newIndex("n_1", raw(D("n", 1)), false)
+	must(t, err)
+	must(t, s.store.reserve([]*index{x}))
+	w := s.store.writeTo(s.store.lookup(namespace{"test", "c"}))
+	must(t, s.store.build(&request{ctx: ctx}, w, []*index{x}))
+	w.close()
+	must(t, s.Close())
+
+	s = startServer(t, func(o *Options) { o.FS = fs })
+	for _, space := range [][]byte{x.space, {spaceBuilding}} {
+		each(t, s.store, space, func(k, _ []byte) { t.Errorf("key %x is left", k) })
+	}
+}
+
+// When the machine crashes, what is lost is the end of the history: the documents that are left are those of a moment,
+// whichever collection they are in, and that moment is not before the last write that asked for the disk.
+func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
+	ctx := context.Background()
+	for seed := range uint64(6) {
+		fs := vfs.NewCrashableMem()
+		// The timer must not decide what is on disk here.
+		s := startServer(t, func(o *Options) { o.FS, o.SyncEvery = fs, time.Hour })
+		db := connect(t, s).Database("test")
+		journaled := -1
+		const writes = 300
+		for i := range writes {
+			c := db.Collection(fmt.Sprint("c", i%3))
+			if i%97 == 50 {
+				c = db.Collection(c.Name(), options.Collection().SetWriteConcern(&writeconcern.WriteConcern{Journal: ptr(true)}))
+				journaled = i
+			}
+			_, err := c.InsertOne(ctx, D("_id", i, "pad", strings.Repeat("x", rand.IntN(2000))))
+			must(t, err)
+		}
+		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(seed, 1))})
+		must(t, s.Close())
+
+		s2 := startServer(t, func(o *Options) { o.FS = crashed })
+		db = connect(t, s2).Database("test")
+		left := 0
+		for i := range writes {
+			n, err := db.Collection(fmt.Sprint("c", i%3)).CountDocuments(ctx, D("_id", i))
+			must(t, err)
+			if n == 1 && left != i {
+				t.Fatalf("seed %d: write %d is there, but only %d of those before it", seed, i, left)
+			}
+			left += int(n)
+		}
+		if left <= journaled {
+			t.Errorf("seed %d: %d writes are left, write %d had asked for the disk", seed, left, journaled)
+		}
+		checkStore(t, s2.store)
+		must(t, s2.Close())
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestSyncs(t *testing.T) {
+	ctx := context.Background()
+	s := startServer(t, func(o *Options) { o.SyncEvery = time.Hour })
+	c := connect(t, s).Database("test").Collection("c")
+	_, err := c.InsertOne(ctx, D("_id", 1))
+	must(t, err)
+	before := s.Stats().LogSyncs
+	_, err = c.InsertOne(ctx, D("_id", 2))
+	must(t, err)
+	if n := s.Stats().LogSyncs; n != before {
+		t.Errorf("an ordinary write synced the log %d times", n-before)
+	}
+	j := connect(t, s).Database("test").Collection("c", options.Collection().SetWriteConcern(&writeconcern.WriteConcern{Journal: ptr(true)}))
+	_, err = j.InsertOne(ctx, D("_id", 3))
+	must(t, err)
+	if n := s.Stats().LogSyncs; n != before+1 {
+		t.Errorf("a journaled write synced the log %d times", n-before)
+	}
+
+	always := startServer(t, func(o *Options) { o.SyncEvery, o.SyncAlways = time.Hour, true })
+	c = connect(t, always).Database("test").Collection("c")
+	_, err = c.InsertOne(ctx, D("_id", 1))
+	must(t, err)
+	before = always.Stats().LogSyncs
+	_, err = c.InsertOne(ctx, D("_id", 2))
+	must(t, err)
+	if n := always.Stats().LogSyncs; n != before+1 {
+		t.Errorf("with SyncAlways a write synced the log %d times", n-before)
+	}
+}
+
+// serveEnv tells the test binary to be a server in that directory instead of running tests.
+const serveEnv = "CASEBOOK_MONGO_TEST_DIR"
+
+// TestServeForKill is the subprocess of the test below.
+func TestServeForKill(t *testing.T) {
+	dir := os.Getenv(serveEnv)
+	if dir == "" {
+		t.Skip("is run by TestKillLosesNothingAcknowledged")
+	}
+	s, err := Open(context.Background(), Options{Dir: dir})
+	must(t, err)
+	fmt.Println("serving " + s.ConnectionString())
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until killed, or the parent is gone
+	must(t, s.Close())
+}
+
+func TestKillLosesNothingAcknowledged(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	const writers = 4
+	acked := make([]int, writers) // how many of its documents each writer has seen acknowledged
+	for round := range 3 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestServeForKill$")
+		cmd.Env = append(os.Environ(), serveEnv+"="+dir)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		in, err := cmd.StdinPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		uri := ""
+		for lines := bufio.NewScanner(out); uri == "" && lines.Scan(); {
+			uri, _ = strings.CutPrefix(lines.Text(), "serving ")
+			if !strings.HasPrefix(uri, "mongodb:") {
+				uri = ""
+			}
+		}
+		if uri == "" {
+			t.Fatal("the server did not start")
+		}
+		client := connectTo(t, uri+"&serverSelectionTimeoutMS=2000")
+		c := client.Database("test").Collection("c")
+		if round == 0 {
+			_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("w", 1, "n", -1)})
+			must(t, err)
+		}
+		for w := range writers {
+			n, err := c.CountDocuments(ctx, D("w", w))
+			must(t, err)
+			// One more can be there: written, but killed before the answer.
+			if int(n) != acked[w] && int(n) != acked[w]+1 {
+				t.Errorf("round %d: %d documents of writer %d are left, %d were acknowledged", round, n, w, acked[w])
+			}
+			acked[w] = int(n)
+		}
+		var g errgroup.Group
+		enough := make(chan struct{}, writers)
+		for w := range writers {
+			g.Go(func() error {
+				for {
+					_, err := c.InsertOne(ctx, D("_id", fmt.Sprintf("%d-%d", w, acked[w]), "w", w, "n", acked[w], "pad", bytes.Repeat([]byte{1}, 300)))
+					if err != nil {
+						return nil // the server was killed
+					}
+					if acked[w]++; acked[w]%100 == 0 {
+						select {
+						case enough <- struct{}{}:
+						default:
+						}
+					}
+				}
+			})
+		}
+		<-enough
+		<-enough
+		must(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		_ = in.Close() // Wait has closed it already
+		must(t, g.Wait())
+		must(t, client.Disconnect(ctx))
+	}
+	s, err := Open(ctx, Options{Dir: dir})
+	must(t, err)
+	defer s.Close()
+	checkStore(t, s.store)
+	total := 0
+	for _, n := range acked {
+		total += n
+	}
+	if n := s.Stats().Documents; n < int64(total) || n > int64(total+writers) {
+		t.Errorf("%d documents are left, %d were acknowledged", n, total)
+	}
+}
