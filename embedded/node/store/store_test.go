@@ -259,3 +259,59 @@ func TestClosedStore(t *testing.T) {
 	}
 	check(t, s.Close())
 }
+
+// TestAppendsBuildOnWhatIsNotYetDurable holds the committer back, so that a long row of appends rests on events that the
+// database does not have, in more streams than the cache of heads is for.
+func TestAppendsBuildOnWhatIsNotYetDurable(t *testing.T) {
+	s := openStore(t, Options{HeadStreams: 1, RecentEvents: 1})
+	mustAppend(t, s, "first", NoStream, 1)
+	release, entered := make(chan struct{}), make(chan struct{})
+	check(t, s.Submit(&Append{Stream: "first", Expected: 0, Events: events("first", 2), Done: func(Result) { close(entered); <-release }}))
+	<-entered
+	const streams = 50
+	type step struct {
+		append Append
+		want   Result
+	}
+	var steps []step
+	then := func(a Append, want Result) { steps = append(steps, step{a, want}) }
+	each := func(f func(name string, id int)) {
+		for i := range streams {
+			f(fmt.Sprint("s", i), 1000*i)
+		}
+	}
+	each(func(name string, id int) {
+		then(Append{Stream: name, Expected: NoStream, Events: events(name, id, id+1)}, Result{Revision: 1})
+	})
+	each(func(name string, id int) {
+		then(Append{Stream: name, Expected: 1, Events: events(name, id)}, Result{Revision: 2}) // an id again
+	})
+	each(func(name string, id int) {
+		then(Append{Stream: name, Expected: 0, Events: events(name, id+5)}, Result{Err: ErrWrongRevision, Revision: 2})
+	})
+	each(func(name string, id int) {
+		then(Append{Stream: name, Kind: Delete, Expected: 2}, Result{Revision: 0})
+	})
+	each(func(name string, id int) {
+		then(Append{Stream: name, Expected: NoStream, Events: events(name, id+9)}, Result{Revision: 3})
+	})
+	each(func(name string, id int) { // found again, although its first id is remembered for a later event
+		then(Append{Stream: name, Expected: NoStream, Events: events(name, id, id+1)}, Result{Revision: 1})
+	})
+	outcomes := make([]chan Result, len(steps))
+	for i := range steps {
+		outcomes[i] = make(chan Result, 1)
+		steps[i].append.Done = func(r Result) { outcomes[i] <- r }
+		check(t, s.Submit(&steps[i].append))
+	}
+	close(release)
+	for i, step := range steps {
+		if r := <-outcomes[i]; !errors.Is(r.Err, step.want.Err) || r.Revision != step.want.Revision {
+			t.Fatalf("%s, expected %d: %+v, should be %+v", step.append.Stream, step.append.Expected, r, step.want)
+		}
+	}
+	report, err := s.Verify(t.Context())
+	if err != nil || report.Damage != nil || report.Streams != 1+2*streams {
+		t.Fatalf("%+v, %v", report, err)
+	}
+}
