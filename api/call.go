@@ -57,7 +57,7 @@ var routerPath = strings.NewReplacer(":", `\:`, "{", ":", "}", "")
 
 // unrouted answers what the router has no route for, in the way of all other answers.
 func (a *API) unrouted(err error, c echo.Context) {
-	answer := refuse.NotFound("not_found", "there is nothing at this address").Do("/openapi.json lists what there is")
+	answer := notFound()
 	pattern := "(none)"
 	var he *echo.HTTPError
 	if errors.As(err, &he) && he.Code == http.StatusMethodNotAllowed {
@@ -66,6 +66,10 @@ func (a *API) unrouted(err error, c echo.Context) {
 		pattern = "(method)"
 	}
 	a.serve(c, pattern, route{action: "Unrouted", unbounded: true}, func(*call) error { return answer })
+}
+
+func notFound() *refuse.Refusal {
+	return refuse.NotFound("not_found", "there is nothing at this address").Do("/openapi.json lists what there is")
 }
 
 // serve is the one path of every request: trace, bounds, time-out, the work itself, the problem if there is one, and the

@@ -40,10 +40,35 @@ func (a *API) docsRoutes(e *echo.Echo) error {
 		if c.Param("*") == "" {
 			return c.Blob(http.StatusOK, echo.MIMETextHTMLCharsetUTF8, page)
 		}
-		ui.ServeHTTP(c.Response(), c.Request())
+		asset := assetWriter{ResponseWriter: c.Response()}
+		ui.ServeHTTP(&asset, c.Request())
+		if asset.missing {
+			header.Del("Content-Encoding")
+			header.Set("Cache-Control", "no-store")
+			return notFound()
+		}
 		return nil
 	})
 	return nil
+}
+
+// assetWriter sends an asset, and only notes where there is none.
+type assetWriter struct {
+	http.ResponseWriter
+	missing bool
+}
+
+func (w *assetWriter) WriteHeader(status int) {
+	if w.missing = status == http.StatusNotFound; !w.missing {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *assetWriter) Write(p []byte) (int, error) {
+	if w.missing {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // renderedPage renders the page once; it is the same for everybody.

@@ -24,7 +24,8 @@ type Limits struct {
 	// time: 5 s and 256.
 	WaitForPosition time.Duration
 	Waiting         int
-	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 30 a minute, 10 at once.
+	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 60 a minute, 20 at once. A hospital's staff
+	// may share one.
 	SignInsPerMinute, SignInBurst int
 	// SignInAddresses bounds how many addresses are told apart: 10,000.
 	SignInAddresses int
@@ -44,8 +45,8 @@ func (l Limits) orDefaults() Limits {
 	orDefault(&l.ReadTimeout, 5*time.Second)
 	orDefault(&l.WaitForPosition, 5*time.Second)
 	orDefault(&l.Waiting, 256)
-	orDefault(&l.SignInsPerMinute, 30)
-	orDefault(&l.SignInBurst, 10)
+	orDefault(&l.SignInsPerMinute, 60)
+	orDefault(&l.SignInBurst, 20)
 	orDefault(&l.SignInAddresses, 10_000)
 	orDefault(&l.VerifiedTokens, 20_000)
 	return l

@@ -108,7 +108,11 @@ func TestTheDocsNeedNothingFromElsewhere(t *testing.T) {
 			t.Errorf("%s is answered %d with %d bytes", asset, r.StatusCode, len(r.body))
 		}
 	}
+	c.get("/docs/nothing.js").refused(t, http.StatusNotFound, "not_found")
 	description := c.get("/openapi.json")
+	if r := c.post("/openapi.json", ""); r.refused(t, http.StatusMethodNotAllowed, "method_not_allowed").Code != "" && !strings.Contains(r.Header.Get("Allow"), "GET") {
+		t.Errorf("a refused method is told to use %q", r.Header.Get("Allow"))
+	}
 	if !json.Valid(description.body) || description.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("the description is %s", description.Header.Get("Content-Type"))
 	}

@@ -108,6 +108,7 @@ func TestParametersAreReadStrictly(t *testing.T) {
 	manager.get("/api/v1/studies/"+strings.Repeat("x", 33)).refused(t, http.StatusBadRequest, "malformed_id")
 	manager.get("/api/v1/patients/nobody").refused(t, http.StatusBadRequest, "malformed_id")
 	manager.get("/api/v1/patients/"+string(tr.study)+".S-999").refused(t, http.StatusNotFound, "patient_not_found")
+	c.as(account(t, "nobody")).get("/api/v1/patients/"+string(tr.study)+".S-999").refused(t, http.StatusForbidden, "not_allowed")
 }
 
 func TestListsArePaged(t *testing.T) {

@@ -233,12 +233,24 @@ func (c *call) authorize(q Query, ask *asked) error {
 		}
 	case ReachPatient:
 		if scope, _, err = commands.PatientScope(c.ctx(), c.api.handler.Look(), ask.patient); err != nil {
-			return err
+			return c.orForbidden(q, ask.patient, err)
 		}
-		ask.study = scope.Study
 		_, err = c.principal.Authorize(q.Name, q.OpenTo, scope)
 	}
 	if err != nil {
+		c.recordRefusal(c.principal.User, scope, err)
+	}
+	return err
+}
+
+// orForbidden hides from callers who have no part in the study which of its patients do not exist.
+func (c *call) orForbidden(q Query, patient domain.PatientID, err error) error {
+	sites, whole := c.principal.Sites(q.OpenTo, patient.Study())
+	if problemStatus(err) != http.StatusNotFound || whole || len(sites) > 0 {
+		return err
+	}
+	scope := access.Scope{Study: patient.Study(), Patient: patient}
+	if _, err = c.principal.Authorize(q.Name, nil, scope); err != nil {
 		c.recordRefusal(c.principal.User, scope, err)
 	}
 	return err
