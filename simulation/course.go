@@ -115,7 +115,7 @@ func planOne(random *rand.Rand, i int, first domain.Date, o Options) (*course, e
 
 // live plans the evenings and moods from the enrolment to the last day.
 func (c *course) live(random *rand.Rand, zone *time.Location, last domain.Date, i int) {
-	baseline := 5 + 2.5*random.Float64()      // pain at the beginning
+	baseline := 3.5 + 2.5*random.Float64()    // pain at the beginning
 	relief := 0.02 + 0.05*random.Float64()    // how much of it goes with each day, up to a half
 	adherence := 0.80 + 0.18*random.Float64() // how many evenings are answered
 	flare, offline := 0, 0

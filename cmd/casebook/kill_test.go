@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/readmodels"
+	"casebook/simulation"
+)
+
+// TestTheSimulatedStudyIsWhatTheViewsShow lets a small study live, twice, and compares the views with what happened.
+func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
+	in := install(t)
+	if err := in.bootstrapAdmin(t.Context(), demoAdmin, "a password for a test"); err != nil {
+		t.Fatal(err)
+	}
+	options := simulation.Options{BaseURL: in.url, Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
+		Today: "2026-03-20", Workers: 4,
+		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) }}
+	first, err := simulation.Run(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := simulation.Run(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Counts != again.Counts {
+		t.Errorf("the second run counts %+v, the first %+v", again.Counts, first.Counts)
+	}
+	manager, err := in.tokens.Sign("data.manager", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := in.log.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var overview readmodels.StudyOverview
+	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
+	want := readmodels.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled,
+		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks}
+	got := *overview.Figures
+	if got.Withdrawn+got.Discontinued != first.EndedEarly {
+		t.Errorf("%d ended early, the view shows %+v", first.EndedEarly, got)
+	}
+	got.Withdrawn, got.Discontinued = 0, 0
+	if got != want {
+		t.Errorf("the view shows %+v, what happened is %+v", got, want)
+	}
+	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 {
+		t.Errorf("that is no life: %+v", first.Counts)
+	}
+	var compliance readmodels.List[readmodels.DiaryCompliance]
+	in.query(manager, "/api/v1/studies/PAIN1/compliance/sites", end.Commit, &compliance)
+	completed, missed := 0, 0
+	for _, c := range compliance.Items {
+		completed += c.Completed
+		missed += c.Missed
+	}
+	if completed != first.Diaries || missed != first.Missed {
+		t.Errorf("compliance counts %d completed and %d missed, %d and %d happened", completed, missed, first.Diaries, first.Missed)
+	}
+}
+
+// child is casebook as a process of its own.
+type child struct {
+	process *exec.Cmd
+	url     string
+}
+
+func spawn(t *testing.T, dir string) child {
+	t.Helper()
+	process := exec.Command(os.Args[0], "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "error")
+	process.Env = append(os.Environ(), asMain+"=1")
+	process.Stderr = os.Stderr
+	out, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	url, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
+	if err != nil || !ready {
+		t.Fatalf("it printed %q: %v", line, err)
+	}
+	return child{process, url}
+}
+
+// kill ends the process as a power switch does.
+func (c child) kill() {
+	_ = c.process.Process.Kill()
+	_ = c.process.Wait()
+}
+
+// TestR35_NothingAcknowledgedIsLost kills the process again and again while phones hand in diaries, and each time finds
+// every diary that was answered, once, in the views.
+func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
+	dir := t.TempDir()
+	tokens, err := loadTokens(filepath.Join(dir, "token.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(u domain.UserID) string {
+		token, err := tokens.Sign(u, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	const id = domain.StudyID("K1")
+	const phones = 6
+	c := spawn(t, dir)
+	in := installation{t: t, url: c.url}
+	setUp(in, id, sign, phones)
+
+	acknowledged := make([]map[string]bool, phones)
+	next := make([]int, phones)
+	for i := range acknowledged {
+		acknowledged[i] = map[string]bool{}
+	}
+	const rounds = 6
+	for round := range rounds {
+		var wait sync.WaitGroup
+		for i := range phones {
+			wait.Go(func() {
+				for {
+					day := domain.Date("2020-01-01").AddDays(next[i])
+					if !handIn(c.url, sign("crc"), domain.NewPatientID(id, fmt.Sprint(i)), day) {
+						return // the process is gone; the same diary is handed in again when it is back
+					}
+					acknowledged[i][string(day)+"/evening"] = true
+					next[i]++
+				}
+			})
+		}
+		time.Sleep(time.Duration(200+rand.IntN(400)) * time.Millisecond) // the moment of the kill is the point
+		c.kill()
+		wait.Wait()
+		c = spawn(t, dir)
+		in.url = c.url
+		for i := range phones {
+			// The view has seen whatever this answer has; the command changes nothing.
+			who := domain.NewPatientID(id, fmt.Sprint(i))
+			position := in.must(sign("crc"), diary.CloseDiaryWindows{Patient: who, Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
+			shown := map[string]int{}
+			path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
+			for next := path; next != ""; {
+				var page readmodels.List[readmodels.Diary]
+				in.query(sign("crc"), next, position, &page)
+				for _, d := range page.Items {
+					shown[d.Window]++
+				}
+				if next = ""; page.Next != "" {
+					next = path + "&cursor=" + page.Next
+				}
+			}
+			for window := range acknowledged[i] {
+				if shown[window] != 1 {
+					t.Fatalf("round %d: %s of %s was answered and is shown %d times", round, window, who, shown[window])
+				}
+			}
+			if extra := len(shown) - len(acknowledged[i]); extra > 1 { // one may have been stored and not answered
+				t.Errorf("round %d: %s has %d diaries that were never answered", round, who, extra)
+			}
+		}
+	}
+	c.kill()
+	total := 0
+	for _, a := range acknowledged {
+		total += len(a)
+	}
+	if total < rounds*phones {
+		t.Errorf("only %d diaries were handed in", total)
+	}
+	t.Logf("%d diaries were acknowledged over %d kills", total, rounds)
+}
+
+func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, phones int) {
+	admin := sign(demoAdmin)
+	for _, command := range []any{
+		user.RegisterUser{User: "manager", Name: "m"}, user.GrantRole{User: "manager", Grant: user.Grant{Role: user.DataManager, Study: id}},
+		user.RegisterUser{User: "crc", Name: "c"}, user.GrantRole{User: "crc", Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}},
+	} {
+		in.must(admin, command)
+	}
+	manager, crc := sign("manager"), sign("crc")
+	for _, command := range []any{
+		study.CreateStudy{Study: id, Title: "x", Sponsor: "y"},
+		study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}},
+		study.AddSite{Study: id, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{Study: id, Site: "01", On: "2020-01-01"},
+		enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 50, Study: 50}},
+	} {
+		in.must(manager, command)
+	}
+	for i := range phones {
+		who := domain.NewPatientID(id, fmt.Sprint(i))
+		in.must(crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: fmt.Sprint(i), On: "2020-01-01"})
+		in.must(crc, patient.RecordConsent{Patient: who, ConsentVersion: "1", On: "2020-01-01"})
+		asked := in.must(crc, patient.EnrollPatient{Patient: who, On: "2020-01-01"}).Position
+		in.waitEnrolled(crc, who, asked)
+		in.must(crc, diary.AssignInstrument{Patient: who, Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01"})
+	}
+}
+
+// handIn hands in a day's diary under its key, and says whether it was acknowledged.
+func handIn(url, token string, who domain.PatientID, day domain.Date) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	body, err := json.Marshal(map[string]any{"patient": who, "instrument": "pain-diary", "capturedAt": string(day) + "T20:30:00Z",
+		"answers": map[string]any{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}})
+	if err != nil {
+		return false
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/commands/SubmitDiary", strings.NewReader(string(body)))
+	if err != nil {
+		return false
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Idempotency-Key", string(who)+string(day))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.StatusCode == http.StatusOK
+}
