@@ -292,7 +292,6 @@ func TestBatchAppend(t *testing.T) {
 		batchPart("left", "", 0, false, ids(1)...),
 		batchPart("right", "", 0, true),
 		batchPart("left", "", 0, true, ids(1)...),
-		// A correlation id may be used again after its answer was due.
 		timeout(batchPart("late", "s4", -1, true, ids(1)...), -time.Second),
 		until(batchPart("past", "s4", -1, true, ids(1)...), time.Now().Add(-time.Hour)),
 		timeout(batchPart("in time", "s5", -1, true, ids(1)...), time.Hour),
@@ -339,6 +338,27 @@ func TestBatchAppend(t *testing.T) {
 	}
 	if st := n.Stats(); st.Events != 2+1+3+2+1+1 {
 		t.Errorf("%d events are stored", st.Events)
+	}
+}
+
+// TestCorrelationIsFreeAfterTheAnswer: a client may number its appends as it likes once it has their answers.
+func TestCorrelationIsFreeAfterTheAnswer(t *testing.T) {
+	n := openNode(t)
+	call, err := dialStreams(t, n).BatchAppend(t.Context())
+	must(t, err)
+	for i := range 3 {
+		stream := fmt.Sprint("s", i)
+		must(t, call.Send(batchPart("x", stream, -1, false, uuid.New())))
+		must(t, call.Send(batchPart("x", "", 0, true, uuid.New())))
+		r, err := call.Recv()
+		must(t, err)
+		if r.GetSuccess().GetCurrentRevision() != 1 || string(r.StreamIdentifier.StreamName) != stream {
+			t.Fatalf("answer %d: %v", i, r)
+		}
+	}
+	must(t, call.CloseSend())
+	if _, err := call.Recv(); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
 	}
 }
 

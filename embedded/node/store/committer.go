@@ -51,6 +51,8 @@ func (s *Store) commit(b *batch) {
 		s.fail(err)
 		return
 	}
+	// The tail comes before the watermark: whoever sees the new watermark must find its events in the tail, or would take
+	// the log for ended.
 	s.tail.add(b.records)
 	s.events.Store(b.end.events)
 	s.lastPosition.Store(b.records[len(b.records)-1].Position)
