@@ -164,7 +164,7 @@ func (c *call) finish(started time.Time) {
 	}
 	c.api.logger.LogAttrs(c.ctx(), slog.LevelInfo, "request",
 		slog.String("method", method), slog.String("route", c.pattern), slog.String("action", c.action), slog.Int("status", response.Status),
-		slog.String("code", c.code), slog.Duration("took", took), slog.Int64("bytes", response.Size),
+		slog.String("code", c.code), slog.Float64("durationMs", float64(took.Microseconds())/1000), slog.Int64("bytes", response.Size),
 		slog.String("user", string(c.principal.User)), slog.String("traceId", c.trace))
 }
 

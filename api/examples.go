@@ -48,7 +48,7 @@ var told = map[string]struct {
 		Answers: map[instrument.ItemID]any{"worst": 5}, Reason: "The patient called: mistyped"}},
 	"CloseDiaryWindows": {"Record windows that ran out unanswered as missed", diary.CloseDiaryWindows{Patient: "PAIN1.S-0001", Through: exampleMoment}},
 	"RegisterUser":      {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: "a long pass phrase"}},
-	"ChangePassword":    {"Set a new password", nil},
+	"ChangePassword":    {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: "another long pass phrase"}},
 	"GrantRole":         {"Give a user a role", user.GrantRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}},
 	"RevokeRole":        {"Take a role from a user", user.RevokeRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}, Reason: "Has left the site"}},
 	"DeactivateUser":    {"End an account", user.DeactivateUser{User: "nurse.weber", Reason: "Has left the hospital"}},
@@ -121,7 +121,14 @@ func exampleOfSchema(s *huma.Schema, all *schemas, depth int) any {
 		}
 		return object
 	case huma.TypeString:
-		return "text"
+		const word = "text"
+		switch {
+		case s.MinLength != nil && *s.MinLength > len(word):
+			return strings.Repeat("x", *s.MinLength)
+		case s.MaxLength != nil && *s.MaxLength < len(word):
+			return word[:*s.MaxLength]
+		}
+		return word
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"casebook/commands"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // document is the description as its readers get it.
@@ -179,9 +181,30 @@ func TestExamplesAreTaken(t *testing.T) {
 		if value.Elem().IsZero() {
 			t.Errorf("%s: the example is empty", path)
 		}
+		fits(t, path, body, example)
+		fits(t, path+" without its own example", body, exampleOf("", body, newSchemas(nil)))
 	})
 	if seen == 0 {
 		t.Error("no command has an example")
+	}
+}
+
+// fits checks a value against the schema of a type.
+func fits(t *testing.T, where string, body reflect.Type, value any) {
+	t.Helper()
+	s := newSchemas(nil)
+	var result huma.ValidateResult
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain any
+	if err := json.Unmarshal(text, &plain); err != nil {
+		t.Fatal(err)
+	}
+	huma.Validate(s, s.Schema(body, false, ""), huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, plain, &result)
+	for _, fault := range result.Errors {
+		t.Errorf("%s: the example %s does not fit its schema: %v", where, text, fault)
 	}
 }
 
