@@ -36,7 +36,7 @@ func TestReopen(t *testing.T) {
 	must(t, err)
 	must(t, rename(ctx, c.Database(), "c", "d", false))
 	before := find(t, c.Database().Collection("d"), bson.D{})
-	must(t, s.Close())
+	stop(t, s)
 
 	s, c = open()
 	c = c.Database().Collection("d")
@@ -71,7 +71,7 @@ func TestInterruptedIndexBuildIsSwept(t *testing.T) {
 	w := s.store.writeTo(s.store.lookup(namespace{"test", "c"}))
 	must(t, s.store.build(&request{ctx: ctx}, w, []*index{x}))
 	w.close()
-	must(t, s.Close())
+	stop(t, s)
 
 	s = startServer(t, func(o *Options) { o.FS = fs })
 	for _, space := range [][]byte{x.space, {spaceBuilding}} {
@@ -100,7 +100,7 @@ func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
 			must(t, err)
 		}
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(seed, 1))})
-		must(t, s.Close())
+		stop(t, s)
 
 		s2 := startServer(t, func(o *Options) { o.FS = crashed })
 		db = connect(t, s2).Database("test")
@@ -117,7 +117,7 @@ func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
 			t.Errorf("seed %d: %d writes are left, write %d had asked for the disk", seed, left, journaled)
 		}
 		checkStore(t, s2.store)
-		must(t, s2.Close())
+		stop(t, s2)
 	}
 }
 
@@ -193,7 +193,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 		if uri == "" {
 			t.Fatal("the server did not start")
 		}
-		client := connectTo(t, uri+"&serverSelectionTimeoutMS=2000")
+		client := connectTo(t, uri+"&serverSelectionTimeoutMS=200")
 		c := client.Database("test").Collection("c")
 		if round == 0 {
 			_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("w", 1, "n", -1)})

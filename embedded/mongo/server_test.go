@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,9 +35,27 @@ func startServer(t testing.TB, change ...func(*Options)) *Server {
 	return s
 }
 
+// clients are the clients of each server.
+var clients sync.Map
+
 func connect(t testing.TB, s *Server) *driver.Client {
 	t.Helper()
-	return connectTo(t, s.ConnectionString())
+	c := connectTo(t, s.ConnectionString())
+	known, _ := clients.LoadOrStore(s, &[]*driver.Client{})
+	list := known.(*[]*driver.Client)
+	*list = append(*list, c)
+	return c
+}
+
+// stop ends a server within a test. Its clients go first: they would wait long for a server to say goodbye to.
+func stop(t testing.TB, s *Server) {
+	t.Helper()
+	if known, ok := clients.LoadAndDelete(s); ok {
+		for _, c := range *known.(*[]*driver.Client) {
+			must(t, c.Disconnect(context.Background()))
+		}
+	}
+	must(t, s.Close())
 }
 
 func connectTo(t testing.TB, uri string) *driver.Client {
