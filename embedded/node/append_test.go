@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -513,6 +514,16 @@ func TestDiscovery(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		c := connectTo(t, fmt.Sprintf("esdb+discover://%s:%s?tls=false&maxDiscoverAttempts=3", host, port))
 		mustAppend(t, c, "by-"+host, esdb.NoStream{}, event("T", "{}"))
+
+		conn, err := grpc.NewClient(net.JoinHostPort(host, port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(t, err)
+		info, err := gossip.NewGossipClient(conn).Read(t.Context(), &shared.Empty{})
+		must(t, err)
+		must(t, conn.Close())
+		m := info.Members[0]
+		if len(info.Members) != 1 || m.State != gossip.MemberInfo_Leader || !m.IsAlive || m.HttpEndPoint.Address != host || fmt.Sprint(m.HttpEndPoint.Port) != port {
+			t.Fatalf("dialled %s:%s, gossip says %v", host, port, info)
+		}
 	}
 	version, err := connect(t, n).GetServerVersion()
 	if err != nil || version.Major != 24 {
