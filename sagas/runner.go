@@ -38,11 +38,13 @@ type Runner struct {
 	Logger  *slog.Logger
 }
 
+// progressEvery is how often a process that acts records its progress; a variable for tests.
+var progressEvery = 5 * time.Second
+
 const (
-	progressEvery = 5 * time.Second
-	sendRetry     = 100 * time.Millisecond
-	sendRetryMax  = 5 * time.Second
-	sendTimeout   = 15 * time.Second
+	sendRetry    = 100 * time.Millisecond
+	sendRetryMax = 5 * time.Second
+	sendTimeout  = 15 * time.Second
 )
 
 // Run follows the log until ctx ends. A command that fails, rather than being refused, is sent again until it gets
@@ -156,8 +158,15 @@ type progress struct {
 	savedAt  time.Time
 	// acted says that commands were sent for events behind saved.
 	acted bool
-	// unsure is the id of an append of which it is not known whether it was stored; the zero id for none.
-	unsure uuid.UUID
+	// saving is the append that has been sent and not answered. It is sent again as it was, because it may have been
+	// stored: the log takes it once.
+	saving *saving
+}
+
+type saving struct {
+	id       uuid.UUID
+	at       time.Time
+	position eventlog.Position
 }
 
 func (r *Runner) loadProgress(ctx context.Context) (*progress, error) {
@@ -194,46 +203,22 @@ func (p *progress) advance(ctx context.Context, through eventlog.Position, acted
 }
 
 func (p *progress) save(ctx context.Context) error {
-	if p.position == p.saved {
-		return nil
+	for p.saving != nil || p.position != p.saved {
+		if p.saving == nil {
+			p.saving = &saving{id: uuid.New(), at: time.Now().UTC(), position: p.position}
+		}
+		s := p.saving
+		appended, err := p.log.Append(ctx, p.stream(), p.tail, s.id,
+			eventlog.Metadata{Actor: access.Process(p.process).User, Role: "system", RecordedAt: s.at},
+			process.Advanced{Process: p.process, Commit: s.position.Commit, Prepare: s.position.Prepare})
+		if errors.Is(err, eventlog.ErrConflict) {
+			return fmt.Errorf("process %s runs somewhere else too: %w", p.process, err)
+		}
+		if err != nil {
+			return fmt.Errorf("record the progress of process %s: %w", p.process, err)
+		}
+		p.saved, p.tail, p.savedAt, p.saving = s.position, appended.Tail, time.Now(), nil
 	}
-	if err := p.ascertain(ctx); err != nil {
-		return err
-	}
-	id, actor := uuid.New(), access.Process(p.process).User
-	appended, err := p.log.Append(ctx, p.stream(), p.tail, id,
-		eventlog.Metadata{Actor: actor, Role: "system", RecordedAt: time.Now().UTC()},
-		process.Advanced{Process: p.process, Commit: p.position.Commit, Prepare: p.position.Prepare})
-	if errors.Is(err, eventlog.ErrConflict) {
-		return p.elsewhere(err)
-	}
-	if err != nil {
-		p.unsure = id
-		return fmt.Errorf("record the progress of process %s: %w", p.process, err)
-	}
-	p.saved, p.tail, p.savedAt, p.acted = p.position, appended.Tail, time.Now(), false
+	p.acted = false
 	return nil
-}
-
-// ascertain finds out whether an append that failed has been stored all the same.
-func (p *progress) ascertain(ctx context.Context) error {
-	if p.unsure == (uuid.UUID{}) {
-		return nil
-	}
-	last, found, err := p.log.Last(ctx, p.stream())
-	if err != nil {
-		return fmt.Errorf("read the progress of process %s: %w", p.process, err)
-	}
-	switch {
-	case found && last.ID == eventlog.EventID(p.unsure, 0):
-		p.tail = eventlog.TailAfter(last)
-	case found && int64(last.Revision) > p.tail.Revision:
-		return p.elsewhere(eventlog.ErrConflict)
-	}
-	p.unsure = uuid.UUID{}
-	return nil
-}
-
-func (p *progress) elsewhere(err error) error {
-	return fmt.Errorf("process %s runs somewhere else too: %w", p.process, err)
 }

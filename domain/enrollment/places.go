@@ -176,14 +176,15 @@ func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Ev
 	return []Event{PlaceReserved{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: e.LastNumber + 1}}, nil
 }
 
-// Release gives a place back. A place that is not held needs no giving back: the process may ask twice.
+// Release gives a place back. It refuses reason_required, and place_not_held: a refusal, unlike an answer without events,
+// is only given on the newest state, so a place that another program has just reserved is never left behind.
 func Release(e Enrollment, cmd ReleasePlace, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
 	site, held := e.PlaceOf(cmd.Patient)
 	if !held {
-		return nil, nil
+		return nil, refuse.WrongState("place_not_held", "patient %s holds no place in study %s", cmd.Patient, cmd.Study).Do("there is nothing to give back")
 	}
 	return []Event{PlaceReleased{Study: cmd.Study, Site: site, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }

@@ -159,9 +159,9 @@ func TestReserve(t *testing.T) {
 func TestRelease(t *testing.T) {
 	given := scenario.For(t, enrollment.Decider).Given(opened(1, nil), reserved("A", "PAIN1.1", 1))
 	given.When(releasing("PAIN1.1", "")).ThenRefused("reason_required")
-	given.When(releasing("PAIN1.2", "withdrew")).Then()
-	free := given.When(releasing("PAIN1.1", "withdrew")).Then(released("A", "PAIN1.1")).
-		When(releasing("PAIN1.1", "withdrew")).Then()
+	given.When(releasing("PAIN1.2", "withdrew")).ThenRefused("place_not_held")
+	free := given.When(releasing("PAIN1.1", "withdrew")).Then(released("A", "PAIN1.1"))
+	free.When(releasing("PAIN1.1", "withdrew")).ThenRefused("place_not_held")
 	if s := free.State(); s.Taken != 0 || s.AtSite["A"] != 0 {
 		t.Errorf("%d places are taken, %d of them at A", s.Taken, s.AtSite["A"])
 	}

@@ -1,0 +1,250 @@
+package sagas
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	progressEvery = time.Hour // progress is saved when a test says so
+	goleak.VerifyTestMain(m)
+}
+
+const pain = domain.StudyID("PAIN1")
+
+var (
+	manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: pain}}}
+	crc     = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: pain, Site: "A"}}}
+)
+
+// clock is set by hand.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = t
+}
+
+// world is an event store with one study, which many processes can work on.
+type world struct {
+	t     *testing.T
+	clock *clock
+	node  *node.Node
+	*part
+	screened int
+}
+
+// part is one process of the product: its own connection, its own cached states.
+type part struct {
+	log     *eventlog.Log
+	handler *commands.Handler
+	// crashed says that the log was closed under it, so that it cannot end well.
+	crashed bool
+}
+
+// newWorld opens an event store of its own, with the active site A and enrolment open up to the cap.
+func newWorld(t *testing.T, most int) *world {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, node: n}
+	w.part = w.newPart()
+	quick := *instrument.PHQ9()
+	quick.Schedule.Late = instrument.LatePolicy{}
+	w.must(manager, study.CreateStudy{Study: pain, Title: "Pain", Sponsor: "Nobody"})
+	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
+	w.must(manager, study.AddSite{Study: pain, Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(manager, study.ActivateSite{Study: pain, Site: "A", On: "2026-01-01"})
+	w.must(manager, enrollment.OpenEnrollment{Study: pain, Caps: enrollment.Caps{Target: 1, Study: most}})
+	return w
+}
+
+// newPart starts one more process; it ends with the test, or when it is closed before.
+func (w *world) newPart() *part {
+	w.t.Helper()
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Now: w.clock.Now})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	p := &part{log: log, handler: h}
+	go func() { ended <- h.Run(ctx) }()
+	w.t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, log.Close()); err != nil && !p.crashed {
+			w.t.Error(err)
+		}
+	})
+	if err := h.Ready(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (p *part) do(who access.Principal, command any) (commands.Answer, error) {
+	body, err := json.Marshal(command)
+	if err != nil {
+		return commands.Answer{}, err
+	}
+	return p.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: who})
+}
+
+func (w *world) must(who access.Principal, command any) {
+	w.t.Helper()
+	if _, err := w.do(who, command); err != nil {
+		w.t.Fatalf("%T: %v", command, err)
+	}
+}
+
+// screen returns a new patient, who has only been screened.
+func (w *world) screen() domain.PatientID {
+	w.t.Helper()
+	w.screened++
+	number := fmt.Sprintf("S-%03d", w.screened)
+	w.must(crc, patient.ScreenPatient{Study: pain, Site: "A", ScreeningNumber: number, On: "2026-02-01"})
+	return domain.NewPatientID(pain, number)
+}
+
+// request returns a new patient whose enrolment has been asked for.
+func (w *world) request() domain.PatientID {
+	w.t.Helper()
+	id := w.screen()
+	w.must(crc, patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: "2026-02-01"})
+	w.must(crc, patient.EnrollPatient{Patient: id, On: "2026-02-02"})
+	return id
+}
+
+// enroll returns a new patient who participates.
+func (w *world) enroll() domain.PatientID {
+	w.t.Helper()
+	id := w.request()
+	w.must(access.Process("enrollment"), enrollment.ReservePlace{Study: pain, Site: "A", Patient: id})
+	w.must(access.Process("enrollment"), patient.ConfirmEnrollment{Patient: id, PatientNumber: "1"})
+	return id
+}
+
+// events returns a stream's events.
+func (w *world) events(stream string) []any {
+	w.t.Helper()
+	var all []any
+	for r, err := range w.log.ReadStream(context.Background(), stream, 0) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, r.Event)
+	}
+	return all
+}
+
+// ofType returns those events that are of type E.
+func ofType[E any](events []any) []E {
+	var some []E
+	for _, e := range events {
+		if e, ok := e.(E); ok {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
+func names(events []any) []string {
+	all := make([]string, len(events))
+	for i, e := range events {
+		all[i] = reflect.TypeOf(e).Name()
+	}
+	return all
+}
+
+// running is a runner that is under way.
+type running struct {
+	stop  context.CancelFunc
+	ended chan error
+	seen  chan any
+}
+
+// start runs the enrolment process on a part. before is called with each event before it is dealt with; it may be nil.
+func (w *world) start(p *part, before func(event any, stop func())) *running {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{stop: stop, ended: make(chan error, 1), seen: make(chan any, 10_000)}
+	process := Enrollment
+	process.React = func(event any) []any {
+		if before != nil {
+			before(event, stop)
+		}
+		r.seen <- event
+		return Enrollment.React(event)
+	}
+	runner := Runner{Process: process, Log: p.log, Handler: p.handler, Logger: slog.New(slog.DiscardHandler)}
+	go func() { r.ended <- runner.Run(ctx) }()
+	return r
+}
+
+// end stops the runner and returns what it ended with.
+func (r *running) end() error {
+	r.stop()
+	return <-r.ended
+}
+
+// settle waits until the runners have dealt with everything, also with what their own commands recorded: an event
+// behind all others comes by, and that as many times as an enrolment has steps. A runner that has ended is left out.
+func (w *world) settle(runners ...*running) {
+	w.t.Helper()
+	for range 4 {
+		last := w.screen()
+		for _, r := range runners {
+			for passed := false; !passed; {
+				select {
+				case e := <-r.seen:
+					s, ok := e.(patient.Screened)
+					passed = ok && s.Patient == last
+				case err := <-r.ended:
+					r.ended <- err
+					passed = true
+				case <-w.t.Context().Done():
+					w.t.Fatal("the runner does not come to the end of the log")
+				}
+			}
+		}
+	}
+}
