@@ -110,6 +110,7 @@ func covers(g user.Grant, scope Scope) bool {
 		return scope == Scope{}
 	case user.PatientRole:
 		return g.Patient != "" && g.Patient == scope.Patient
+	default:
 	}
 	return g.Study != "" && g.Study == scope.Study && (g.Site == "" || g.Site == scope.Site)
 }

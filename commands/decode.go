@@ -75,8 +75,9 @@ func wanted(t reflect.Type) string {
 		return "an array"
 	case reflect.Struct, reflect.Map:
 		return "an object"
+	default:
+		return "a value of another type"
 	}
-	return "a value of another type"
 }
 
 func shortened(s string) string {

@@ -54,7 +54,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		before := s.After
 		err := l.followOnce(ctx, &s, handle)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // whoever ended ctx wants no error for it
 		}
 		var interrupted *interruption
 		if !errors.As(err, &interrupted) {

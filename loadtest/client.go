@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -72,7 +73,8 @@ func (c *client) command(ctx context.Context, token string, command any) error {
 	name := reflect.TypeOf(command).Name()
 	for {
 		_, err := c.post("/api/v1/commands/"+name, "Bearer "+token, body)
-		if p, ok := err.(*problem); !ok || p.Status != fasthttp.StatusServiceUnavailable && p.Status != fasthttp.StatusTooManyRequests {
+		var p *problem
+		if !errors.As(err, &p) || p.Status != fasthttp.StatusServiceUnavailable && p.Status != fasthttp.StatusTooManyRequests {
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}

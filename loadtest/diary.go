@@ -224,7 +224,8 @@ func (l *diaryLine) send() error {
 	}
 	day := l.crowd.first.AddDays(p.next)
 	worst := int64((l.turn*7 + p.next) % 8) // below the alarm, which is a load of its own
-	b := append(l.body[:0], `{"patient":"`...)
+	b := l.body[:0]
+	b = append(b, `{"patient":"`...)
 	b = append(b, p.id...)
 	b = append(b, `","instrument":"pain-diary","capturedAt":"`...)
 	b = append(b, day...)

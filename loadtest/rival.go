@@ -34,7 +34,8 @@ type rivalLine struct {
 func (l *rivalLine) send() error {
 	l.turn++
 	worst := int64(l.turn % 8)
-	b := append(l.body[:0], `{"id":"`...)
+	b := l.body[:0]
+	b = append(b, `{"id":"`...)
 	b = append(b, uuid.NewString()...)
 	b = append(b, `","subject":"`...)
 	b = append(b, l.subject...)

@@ -28,7 +28,7 @@ type site struct {
 
 var sites = []site{
 	{"01", "Klinikum am Spreeufer, Berlin", "DE", "Europe/Berlin", "crc.berlin", "dr.lindner"},
-	{"02", "Hudson Valley Pain Center, New York", "US", "America/New_York", "crc.newyork", "dr.alvarez"},
+	{"02", "Hudson Valley Pain Clinic, New York", "US", "America/New_York", "crc.newyork", "dr.alvarez"},
 	{"03", "East River Hospital, Shanghai", "CN", "Asia/Shanghai", "crc.shanghai", "dr.shen"},
 }
 

@@ -81,7 +81,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	for _, r := range f.Roles {
 		roles[r] = true
 	}
-	httpListener, adminListener, err := f.listen(roles["api"])
+	httpListener, adminListener, err := f.listen(ctx, roles["api"])
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 			_ = httpListener.Close()
 		}
 	}
-	if err := s.connect(ctx, f, roles, logger); err != nil {
+	if err := s.connect(ctx, f, logger); err != nil {
 		closeListeners()
 		return nil, err
 	}
@@ -136,13 +136,14 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 }
 
 // listen takes the ports first, so that a taken one is known before anything else is touched.
-func (f serverFlags) listen(withAPI bool) (httpListener, adminListener net.Listener, err error) {
+func (f serverFlags) listen(ctx context.Context, withAPI bool) (httpListener, adminListener net.Listener, err error) {
+	var config net.ListenConfig
 	if withAPI {
-		if httpListener, err = net.Listen("tcp", f.HTTP); err != nil {
+		if httpListener, err = config.Listen(ctx, "tcp", f.HTTP); err != nil {
 			return nil, nil, fmt.Errorf("cannot listen on %s; choose another address with --http: %w", f.HTTP, err)
 		}
 	}
-	if adminListener, err = net.Listen("tcp", f.Admin); err != nil {
+	if adminListener, err = config.Listen(ctx, "tcp", f.Admin); err != nil {
 		if httpListener != nil {
 			_ = httpListener.Close()
 		}
@@ -151,7 +152,7 @@ func (f serverFlags) listen(withAPI bool) (httpListener, adminListener net.Liste
 	return httpListener, adminListener, nil
 }
 
-func (s *server) connect(ctx context.Context, f serverFlags, roles map[string]bool, logger *slog.Logger) (err error) {
+func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger) (err error) {
 	if s.stores, err = f.Stores.open(ctx, true, logger); err != nil {
 		return err
 	}
