@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -9,6 +10,9 @@ import (
 	"testing"
 
 	"casebook/commands"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -198,14 +202,53 @@ func fits(t *testing.T, where string, body reflect.Type, value any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var plain any
-	if err := json.Unmarshal(text, &plain); err != nil {
-		t.Fatal(err)
-	}
-	huma.Validate(s, s.Schema(body, false, ""), huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, plain, &result)
+	huma.Validate(s, s.Schema(body, false, ""), huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, plain(t, text), &result)
 	for _, fault := range result.Errors {
-		t.Errorf("%s: the example %s does not fit its schema: %v", where, text, fault)
+		t.Errorf("%s does not fit its schema: %v\n%.300s", where, fault, text)
 	}
+}
+
+// TestAnswersAreAsDescribed gives real answers to the schemas that the description promises.
+func TestAnswersAreAsDescribed(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	late := tr.entry(5)
+	late.Answers["worst"] = 9 // flags a risk
+	for _, entry := range []diary.SubmitDiary{tr.entry(4), late} {
+		r := c.as(tr.self).command(entry)
+		fits(t, "the answer to a command", reflect.TypeFor[commands.Answer](), plain(t, r.body))
+		tr.position = read[commands.Answer](t, r).Position
+	}
+	do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now})
+	tr.position = do(t, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary.ID, Window: "2026-02-04/evening",
+		Answers: map[instrument.ItemID]any{"worst": 7}, Reason: "mistyped"}).Position
+	caughtUp(t, tr.position)
+	asker := c.as(tr.manager)
+	for _, q := range Queries() {
+		path := strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient)).Replace(q.Path)
+		r := asker.get(path)
+		if r.StatusCode != 200 {
+			t.Errorf("%s is answered %d: %s", q.Name, r.StatusCode, r.body)
+			continue
+		}
+		fits(t, q.Name, q.Answer, plain(t, r.body))
+		if bytes.Contains(r.body, []byte("null")) && q.Name != "PatientDiaries" {
+			t.Errorf("%s is answered with a null: %s", q.Name, r.body)
+		}
+	}
+	fits(t, "an overview for a site", reflect.TypeFor[readmodels.StudyOverview](), plain(t, c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)).body))
+	fits(t, "a batch", reflect.TypeFor[BatchAnswer](), plain(t, c.as(tr.self).post("/api/v1/commands:batch", `{"commands":[{"command":"X","body":{}},7]}`).body))
+	fits(t, "a problem", reflect.TypeFor[Problem](), plain(t, c.get("/nowhere").body))
+	fits(t, "readiness", reflect.TypeFor[Readiness](), plain(t, c.get("/readyz").body))
+}
+
+func plain(t *testing.T, text []byte) any {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return value
 }
 
 func TestTheDescriptionTellsNoSecret(t *testing.T) {

@@ -116,7 +116,7 @@ var words = map[reflect.Type]func() *huma.Schema{
 	reflect.TypeFor[domain.StudyID]():            text(namePattern, "PAIN1"),
 	reflect.TypeFor[domain.SiteID]():             text(namePattern, "DE-01"),
 	reflect.TypeFor[domain.PatientID]():          text(patientPattern, "PAIN1.S-0001"),
-	reflect.TypeFor[domain.UserID]():             text(`^[a-z0-9][a-z0-9._@-]{0,63}$`, "nurse.weber"),
+	reflect.TypeFor[domain.UserID]():             text(userPattern, "nurse.weber"),
 	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
 	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),
 	reflect.TypeFor[instrument.ID]():             text("", "pain-diary"),
@@ -132,7 +132,9 @@ var words = map[reflect.Type]func() *huma.Schema{
 }
 
 const (
-	namePattern    = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+	namePattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+	// userPattern also takes the names of process managers, which answers show where one of them acted.
+	userPattern    = `^(process:)?[a-z0-9][a-z0-9._@-]{0,63}$`
 	patientPattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}\.[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
 )
 
