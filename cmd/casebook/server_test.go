@@ -22,6 +22,7 @@ type installation struct {
 	*server
 	t   testing.TB
 	url string
+	dir string
 }
 
 func flagsFor(dir string) serverFlags {
@@ -46,7 +47,7 @@ func startIn(t testing.TB, dir string) installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	in := installation{server: s, t: t, url: "http://" + s.httpAddress, dir: dir}
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/loadtest"
+)
+
+// tool runs a command line and returns what it printed.
+func tool(t *testing.T, wantCode int, args ...string) string {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	if code := run(context.Background(), args, &out, &errOut); code != wantCode {
+		t.Fatalf("casebook %v ends with %d: %s%s", args, code, out.String(), errOut.String())
+	}
+	return out.String() + errOut.String()
+}
+
+// TestTheFirstAdministratorOpensTheDoor goes the way of an operator: register on the running server's log, sign in with
+// the password that was printed, give a role, use it, take it away.
+func TestTheFirstAdministratorOpensTheDoor(t *testing.T) {
+	in := install(t)
+	store := "--eventstore=" + in.stores.eventStoreURL
+	printed := tool(t, exitOK, "users", "add", "anna", "--name", "Anna Weber", "--role", "admin", store)
+	_, password, found := strings.Cut(printed, "password (shown once): ")
+	if !found {
+		t.Fatalf("no password was printed: %s", printed)
+	}
+	password, _, _ = strings.Cut(password, "\n")
+	body, err := json.Marshal(map[string]string{"user": "anna", "password": password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	status, text := in.do(request, "")
+	var signedIn struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal([]byte(text), &signedIn); err != nil || status != http.StatusOK || signedIn.Token == "" {
+		t.Fatalf("sign-in is answered %d %s", status, text)
+	}
+	tool(t, exitOK, "users", "add", "berta", "--name", "Berta", "--no-password", "--role", "crc", "--study", "S1", "--site", "01", store)
+	tool(t, exitOK, "users", "grant", "berta", "--role", "monitor", "--study", "S1", store)
+	list := tool(t, exitOK, "users", "list", store)
+	if !strings.Contains(list, "anna") || !strings.Contains(list, "crc/S1/01 monitor/S1") {
+		t.Errorf("the list is:\n%s", list)
+	}
+	tool(t, exitOK, "users", "revoke", "berta", "--role", "monitor", "--study", "S1", "--reason", "left", store)
+	if list := tool(t, exitOK, "users", "list", "--json", store); strings.Contains(list, "monitor") {
+		t.Errorf("after the revocation the list is:\n%s", list)
+	}
+	if refused := tool(t, exitFailure, "users", "add", "anna", "--name", "Another Anna", store); !strings.Contains(refused, "user_exists") {
+		t.Errorf("a second anna is answered: %s", refused)
+	}
+}
+
+func TestATokenFromTheCommandLineOpensTheServer(t *testing.T) {
+	in := install(t)
+	in.account("anna")
+	token := strings.TrimSpace(tool(t, exitOK, "token", "--user", "anna", "--key-file", filepath.Join(in.dataDir(), "token.key")))
+	request, err := http.NewRequest(http.MethodGet, in.url+"/api/v1/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, text := in.do(request, token); status != http.StatusOK || !strings.Contains(text, "anna") {
+		t.Errorf("the token is answered %d %s", status, text)
+	}
+	tool(t, exitUsage, "token", "--user", "No User", "--data", in.dataDir())
+}
+
+func TestProjectionsAreListed(t *testing.T) {
+	in := install(t)
+	in.account("anna")
+	for range 200 { // the views note where they stand a moment after the first event
+		list := tool(t, exitOK, "projections", "list", "--mongo", in.stores.mongoURL)
+		if strings.Count(list, "live") == 5 && strings.Contains(list, "patient-view") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the views never went live")
+}
+
+func TestOpenAPIIsPrinted(t *testing.T) {
+	var document struct {
+		OpenAPI string         `json:"openapi"`
+		Paths   map[string]any `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(tool(t, exitOK, "openapi")), &document); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(document.OpenAPI, "3.1") || document.Paths["/api/v1/commands/SubmitDiary"] == nil {
+		t.Errorf("the description is of %s and has %d paths", document.OpenAPI, len(document.Paths))
+	}
+}
+
+func TestFlagsComeFromFileAndEnvironmentToo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "casebook.json")
+	key := filepath.Join(t.TempDir(), "some.key")
+	if err := os.WriteFile(file, []byte(`{"user":"from-file"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CASEBOOK_KEY_FILE", key)
+	tool(t, exitOK, "--config", file, "token", "--user", "anna")
+	if _, err := os.Stat(key); err != nil {
+		t.Errorf("the flag was not taken from the environment: %v", err)
+	}
+}
+
+// dataDir is where the installation keeps its data.
+func (in installation) dataDir() string { return in.dir }
+
+// BenchmarkSubmitDiary measures durable diaries over HTTP on embedded stores, server and load in one process; see
+// `casebook bench diary` for a server of its own.
+func BenchmarkSubmitDiary(b *testing.B) {
+	in := install(b)
+	if err := in.bootstrapAdmin(context.Background(), demoAdmin, "a password for a test"); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		report, err := loadtest.Diary(context.Background(), loadtest.Options{BaseURL: in.url, Admin: demoAdmin, Connections: []int{1, 8, 64},
+			Duration: 3 * time.Second, Patients: 256,
+			SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, row := range report.Rows {
+			b.ReportMetric(row.Casebook[0].PerSecond, fmt.Sprintf("diaries/s@%d", row.Connections))
+		}
+	}
+}
