@@ -137,7 +137,7 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 			cfg := func(round int) vfs.CrashCloneCfg {
 				return vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, uint64(round)))}
 			}
-			crash(t, Options{}, 12, cfg, func(fs vfs.FS, acked map[string]int) {
+			crash(t, Options{}, 8, cfg, func(fs vfs.FS, acked map[string]int) {
 				if missing := audit(t, fs, acked); missing != 0 {
 					t.Fatalf("%d acknowledged events are lost", missing)
 				}
