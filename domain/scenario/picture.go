@@ -26,7 +26,7 @@ type picture struct {
 func (p *picture) add(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Invalid:
-		p.WriteString("nil")
+		fmt.Fprint(p, "nil")
 	case reflect.Struct:
 		p.addStruct(v)
 	case reflect.Pointer:
@@ -34,12 +34,12 @@ func (p *picture) add(v reflect.Value) {
 	case reflect.Interface:
 		p.add(v.Elem())
 	case reflect.Slice, reflect.Array:
-		p.WriteByte('[')
+		fmt.Fprint(p, "[")
 		for i := range v.Len() {
 			p.add(v.Index(i))
-			p.WriteByte(' ')
+			fmt.Fprint(p, " ")
 		}
-		p.WriteByte(']')
+		fmt.Fprint(p, "]")
 	case reflect.Map:
 		p.addMap(v)
 	case reflect.String:
@@ -53,34 +53,34 @@ func (p *picture) add(v reflect.Value) {
 	case reflect.Float32, reflect.Float64:
 		fmt.Fprint(p, v.Float())
 	default: // functions and channels hold no state that can be seen
-		p.WriteString(v.Kind().String())
+		fmt.Fprint(p, v.Kind().String())
 	}
 }
 
 func (p *picture) addStruct(v reflect.Value) {
 	t := v.Type()
-	p.WriteString(t.Name())
+	fmt.Fprint(p, t.Name())
 	if !ours(t) {
 		return
 	}
-	p.WriteByte('{')
+	fmt.Fprint(p, "{")
 	for i := range v.NumField() {
-		p.WriteString(t.Field(i).Name)
-		p.WriteByte(':')
+		fmt.Fprint(p, t.Field(i).Name)
+		fmt.Fprint(p, ":")
 		p.add(v.Field(i))
-		p.WriteByte(' ')
+		fmt.Fprint(p, " ")
 	}
-	p.WriteByte('}')
+	fmt.Fprint(p, "}")
 }
 
 func (p *picture) addPointer(v reflect.Value) {
 	if v.IsNil() {
-		p.WriteString("nil")
+		fmt.Fprint(p, "nil")
 		return
 	}
 	for _, a := range p.above {
 		if a == v.Pointer() {
-			p.WriteString("above")
+			fmt.Fprint(p, "above")
 			return
 		}
 	}
@@ -94,7 +94,7 @@ func (p *picture) addMap(v reflect.Value) {
 	for _, key := range v.MapKeys() {
 		entry := picture{above: p.above}
 		entry.add(key)
-		entry.WriteByte(':')
+		fmt.Fprint(&entry, ":")
 		entry.add(v.MapIndex(key))
 		entries = append(entries, entry.String())
 	}
