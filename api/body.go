@@ -89,8 +89,8 @@ func takesJSON(h http.Header) error {
 	}
 	media, parameters, err := mime.ParseMediaType(declared)
 	charset := parameters["charset"]
-	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) ||
-		charset != "" && !strings.EqualFold(charset, "utf-8") {
+	isJSON := media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+	if err != nil || !isJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return refuse.Malformed("wrong_content_type", "the body is not declared as JSON").Do("send Content-Type: application/json")
 	}
 	return nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -58,12 +59,14 @@ type assetWriter struct {
 	missing bool
 }
 
+// WriteHeader implements http.ResponseWriter.
 func (w *assetWriter) WriteHeader(status int) {
 	if w.missing = status == http.StatusNotFound; !w.missing {
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
+// Write implements http.ResponseWriter.
 func (w *assetWriter) Write(p []byte) (int, error) {
 	if w.missing {
 		return len(p), nil
@@ -73,7 +76,7 @@ func (w *assetWriter) Write(p []byte) (int, error) {
 
 // renderedPage renders the page once; it is the same for everybody.
 func renderedPage(ui http.Handler) ([]byte, error) {
-	request, err := http.NewRequest(http.MethodGet, "/docs/", nil)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "/docs/", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,10 @@ type pageWriter struct {
 	status int
 }
 
-func (p *pageWriter) Header() http.Header    { return p.header }
+// Header implements http.ResponseWriter.
+func (p *pageWriter) Header() http.Header { return p.header }
+
+// WriteHeader implements http.ResponseWriter.
 func (p *pageWriter) WriteHeader(status int) { p.status = status }
 
 var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)

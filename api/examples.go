@@ -47,12 +47,15 @@ var told = map[string]struct {
 	"CorrectDiary": {"Change answers of a recorded diary, with the reason", diary.CorrectDiary{Patient: "PAIN1.S-0001", Instrument: "pain-diary", Window: "2026-03-01/evening",
 		Answers: map[instrument.ItemID]any{"worst": 5}, Reason: "The patient called: mistyped"}},
 	"CloseDiaryWindows": {"Record windows that ran out unanswered as missed", diary.CloseDiaryWindows{Patient: "PAIN1.S-0001", Through: exampleMoment}},
-	"RegisterUser":      {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: "a long pass phrase"}},
-	"ChangePassword":    {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: "another long pass phrase"}},
+	"RegisterUser":      {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: examplePhrase}},
+	"ChangePassword":    {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: examplePhrase}},
 	"GrantRole":         {"Give a user a role", user.GrantRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}},
 	"RevokeRole":        {"Take a role from a user", user.RevokeRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}, Reason: "Has left the site"}},
 	"DeactivateUser":    {"End an account", user.DeactivateUser{User: "nurse.weber", Reason: "Has left the hospital"}},
 }
+
+// examplePhrase stands where a password belongs.
+const examplePhrase = "a long pass phrase"
 
 var (
 	exampleMoment     = time.Date(2026, 3, 1, 20, 30, 0, 0, time.FixedZone("", 3600))

@@ -164,7 +164,7 @@ func (d *description) session() {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
 		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
-		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), map[string]any{"user": "nurse.weber", "password": "a long pass phrase"}),
+		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},

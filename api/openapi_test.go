@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"reflect"
 	"regexp"
 	"strings"
@@ -227,7 +228,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	for _, q := range Queries() {
 		path := strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient)).Replace(q.Path)
 		r := asker.get(path)
-		if r.StatusCode != 200 {
+		if r.StatusCode != http.StatusOK {
 			t.Errorf("%s is answered %d: %s", q.Name, r.StatusCode, r.body)
 			continue
 		}

@@ -157,7 +157,7 @@ func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &first); err != nil {
 		t.Fatal(err)
 	}
-	if first.Msg != "request" || first.Method != "POST" || first.Route != "/api/v1/commands/{command}" || first.Action != "SubmitDiary" ||
+	if first.Msg != "request" || first.Method != http.MethodPost || first.Route != "/api/v1/commands/{command}" || first.Action != "SubmitDiary" ||
 		first.User != string(tr.self) || first.TraceID != r.Header.Get("Trace-Id") {
 		t.Errorf("the line is %s", line)
 	}

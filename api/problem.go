@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,21 +127,18 @@ func unreachable(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || mongo.IsNetworkError(err) || mongo.IsTimeout(err) {
 		return true
 	}
-	if s, ok := status.FromError(err); ok {
-		switch s.Code() {
-		case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
-			return true
-		}
+	if s, ok := status.FromError(err); ok && slices.Contains(unreachableCodes, s.Code()) {
+		return true
 	}
 	var e *esdb.Error
-	if errors.As(err, &e) {
-		switch e.Code() {
-		case esdb.ErrorCodeConnectionClosed, esdb.ErrorUnavailable, esdb.ErrorCodeDeadlineExceeded, esdb.ErrorCodeNotLeader:
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &e) && slices.Contains(unreachableErrors, e.Code())
 }
+
+// What the event store's protocol and its client call a store that does not answer.
+var (
+	unreachableCodes  = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted}
+	unreachableErrors = []esdb.ErrorCode{esdb.ErrorCodeConnectionClosed, esdb.ErrorUnavailable, esdb.ErrorCodeDeadlineExceeded, esdb.ErrorCodeNotLeader}
+)
 
 // write sends the problem. Who is gone receives nothing.
 func (p Problem) write(w http.ResponseWriter) error {

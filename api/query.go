@@ -43,15 +43,15 @@ type Query struct {
 type Reach string
 
 const (
-	// ReachSelf: the answer holds nothing but what the caller's own grants name.
+	// ReachSelf is for answers that hold nothing but what the caller's own grants name.
 	ReachSelf Reach = "self"
-	// ReachAnywhere: the role may be held anywhere; the answer tells of no study.
+	// ReachAnywhere wants the role held somewhere, no matter where; the answer tells of no study.
 	ReachAnywhere Reach = "anywhere"
-	// ReachStudy: the study as a whole, or one site where the parameter site names it.
+	// ReachStudy is the study as a whole, or one site where the parameter site names it.
 	ReachStudy Reach = "study"
-	// ReachSites: as much of the study as the caller's grants cover, the whole or single sites.
+	// ReachSites is as much of the study as the caller's grants cover, the whole or single sites.
 	ReachSites Reach = "sites"
-	// ReachPatient: the patient of the path.
+	// ReachPatient is the patient of the path.
 	ReachPatient Reach = "patient"
 )
 
