@@ -23,8 +23,8 @@ var mayImport = map[string][]string{
 	"api":            {"domain", "commands", "readmodels", "eventlog", "access"},
 	"embedded/node":  {},
 	"embedded/mongo": {},
-	"simulation":     {"domain", "access"},
-	"loadtest":       {"domain", "access", "simulation"},
+	"simulation":     {"domain"},
+	"loadtest":       {"domain"},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
 		"embedded/node", "embedded/mongo", "simulation", "loadtest"},
 }

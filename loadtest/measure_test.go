@@ -1,0 +1,121 @@
+package loadtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casebook/commands"
+	"casebook/domain/diary"
+)
+
+// fakeServer answers diaries, and checks that each is a command that the server would take.
+func fakeServer(t *testing.T, answer func(n int64, w http.ResponseWriter)) *httptest.Server {
+	var n atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := new(bytes.Buffer)
+		if _, err := body.ReadFrom(r.Body); err != nil {
+			t.Error(err)
+		}
+		if strings.HasSuffix(r.URL.Path, "/SubmitDiary") {
+			var command diary.SubmitDiary
+			if err := commands.Decode(body.Bytes(), &command); err != nil {
+				t.Errorf("%s: %v", body, err)
+			}
+			if len(command.Answers) != 5 || command.Patient == "" || r.Header.Get("Authorization") != "Bearer t" {
+				t.Errorf("sent %+v", command)
+			}
+		}
+		answer(n.Add(1), w)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func crowdAt(url string, people int) *crowd {
+	c := &crowd{api: newClient(url), study: "L1", first: "2020-01-01", people: make([]person, people)}
+	for i := range c.people {
+		c.people[i].id, c.people[i].bearer = "L1.P1", "Bearer t"
+	}
+	return c
+}
+
+func TestEveryRequestIsAnotherWindow(t *testing.T) {
+	s := fakeServer(t, func(n int64, w http.ResponseWriter) {
+		_, _ = w.Write([]byte(`{"stream":"x","position":` + strconv.FormatInt(n, 10) + `}`))
+	})
+	c := crowdAt(s.URL, 4)
+	m, err := measure(t.Context(), c, 2, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for _, p := range c.people {
+		sent += p.next
+	}
+	if m.Requests == 0 || int64(sent) != m.Requests {
+		t.Errorf("%d requests were measured and %d windows filled", m.Requests, sent)
+	}
+	if m.P50 == 0 || m.P50 > m.P99 || m.P99 > m.Max {
+		t.Errorf("quantiles %v, %v, %v", m.P50, m.P99, m.Max)
+	}
+}
+
+func TestARefusalEndsTheMeasurement(t *testing.T) {
+	s := fakeServer(t, func(n int64, w http.ResponseWriter) {
+		if n > 3 {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = w.Write([]byte(`{"code":"diary_too_late","detail":"no"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"position":7}`))
+	})
+	_, err := measure(t.Context(), crowdAt(s.URL, 1), 1, time.Minute)
+	var p *problem
+	if !errors.As(err, &p) || p.Code != "diary_too_late" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMoreConnectionsThanPatientsAreRefused(t *testing.T) {
+	if _, err := measure(context.Background(), crowdAt("http://127.0.0.1:1", 2), 3, time.Second); err == nil {
+		t.Error("two patients shared three connections")
+	}
+}
+
+func TestPositionsAreFound(t *testing.T) {
+	for body, want := range map[string]uint64{`{"a":1,"position":42,"b":2}`: 42, `{}`: 0, `{"position":`: 0, `{"position":x}`: 0} {
+		if got := positionOf([]byte(body)); got != want {
+			t.Errorf("%s gives %d", body, got)
+		}
+	}
+}
+
+func TestTheReportTakesMedians(t *testing.T) {
+	r := Report{Rows: []Row{{Connections: 8, Casebook: []Measurement{{PerSecond: 30}, {PerSecond: 10}, {PerSecond: 20}},
+		Rival: []Measurement{{PerSecond: 10}, {PerSecond: 40}, {PerSecond: 5}}}}}
+	if ratio := r.Rows[0].Ratio(); ratio != 2 {
+		t.Errorf("the ratio is %v", ratio)
+	}
+	var out bytes.Buffer
+	if err := r.WriteTable(&out); err != nil || !strings.Contains(out.String(), "2.00") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if _, err := json.Marshal(r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMemoryIsRead(t *testing.T) {
+	if now, _ := memoryOf(0); now != 0 {
+		t.Errorf("no process takes %d bytes", now)
+	}
+}
