@@ -16,6 +16,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -23,8 +24,10 @@ const (
 	maxBatch = 1000
 	// cachedDocuments bounds the documents kept in memory, for each projection.
 	cachedDocuments = 5000
-	retryLeast      = 50 * time.Millisecond
-	retryMost       = 5 * time.Second
+	// batchApart is the least time between the beginnings of two batches. It costs a view that much lag at the most.
+	batchApart = 15 * time.Millisecond
+	retryLeast = 50 * time.Millisecond
+	retryMost  = 5 * time.Second
 )
 
 // Options of an Engine.
@@ -45,6 +48,7 @@ type Engine struct {
 	logger  *slog.Logger
 	metrics *metrics
 	runners []*runner
+	pace    *rate.Limiter
 }
 
 // runner is one projection as it runs.
@@ -65,7 +69,8 @@ func NewEngine(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer)}
+	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer),
+		pace: rate.NewLimiter(rate.Every(batchApart), 1)}
 	for _, p := range o.Projections {
 		documents, err := lru.New[string, readmodels.Document](cachedDocuments)
 		if err != nil {
@@ -105,8 +110,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	}, e.fold)
 }
 
-// fold brings a batch to every projection.
+// fold brings a batch to every projection. Batches begin a moment apart: a lone event is shown at once, while under load
+// events gather meanwhile, and each write to the store serves many of them.
 func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
+	if err := e.pace.Wait(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, r := range e.runners {
 		group.Go(func() error { return r.take(ctx, b) })
