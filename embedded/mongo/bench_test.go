@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 )
 
 // The benchmarks go through the driver to a server on disk. CASEBOOK_BENCH_DOCS sets the size of the collection.
@@ -81,6 +82,39 @@ func BenchmarkGuardedReplaces(b *testing.B) {
 	}
 }
 
+// BenchmarkWriters has four clients write at the same time, into one collection or into one each.
+func BenchmarkWriters(b *testing.B) {
+	for _, collections := range []int{1, 4} {
+		b.Run(fmt.Sprintf("collections=%d", collections), func(b *testing.B) {
+			ctx := context.Background()
+			db := benchServer(b).Database()
+			for i := range collections {
+				fill(b, db.Collection(fmt.Sprint("c", i)), 1000)
+			}
+			b.ResetTimer()
+			var g errgroup.Group
+			for w := range 4 {
+				g.Go(func() error {
+					for i := range b.N {
+						models := make([]driver.WriteModel, 500)
+						for k := range models {
+							doc := patient(w*5000+rand.IntN(5000), i+1)
+							models[k] = driver.NewReplaceOneModel().SetUpsert(true).SetReplacement(doc).
+								SetFilter(D("_id", doc[0].Value, "position", D("$lte", int64(i+1))))
+						}
+						if _, err := db.Collection(fmt.Sprint("c", w%collections)).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			must(b, g.Wait())
+			b.ReportMetric(float64(b.N*4*500)/b.Elapsed().Seconds(), "replaces/s")
+		})
+	}
+}
+
 // reads runs f b.N times and reports percentiles.
 func reads(b *testing.B, f func()) {
 	took := make([]time.Duration, 0, b.N)
@@ -117,6 +151,16 @@ func BenchmarkReads(b *testing.B) {
 			if len(docs) != min(50, n/200) {
 				b.Fatal(len(docs))
 			}
+		})
+	})
+	b.Run("pageOfThreeSites", func(b *testing.B) {
+		reads(b, func() {
+			first := rand.IntN(198)
+			sites := A(fmt.Sprintf("site-%03d", first), fmt.Sprintf("site-%03d", first+1), fmt.Sprintf("site-%03d", first+2))
+			cur, err := c.Find(ctx, D("site", D("$in", sites)), options.Find().SetSort(D("at", -1)).SetLimit(50))
+			must(b, err)
+			var docs []bson.Raw
+			must(b, cur.All(ctx, &docs))
 		})
 	})
 	b.Run("manyIDs", func(b *testing.B) {

@@ -625,6 +625,9 @@ func (p *plan) describe(w *builder, q *query) {
 	switch stage := p.stage(); stage {
 	case "IXSCAN":
 		enter("FETCH")
+		if p.merge {
+			enter("SORT_MERGE")
+		}
 		enter(stage)
 		w.str("indexName", p.x.name).rawDoc("keyPattern", p.x.key).bool("isMultiKey", p.mask != 0).
 			bool("isUnique", p.x.unique).str("direction", direction).

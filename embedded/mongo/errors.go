@@ -16,7 +16,6 @@ const (
 	codeBadValue                 errCode = 2
 	codeFailedToParse            errCode = 9
 	codeTypeMismatch             errCode = 14
-	codeInvalidBSON              errCode = 22
 	codeIllegalOperation         errCode = 20
 	codeNamespaceNotFound        errCode = 26
 	codeIndexNotFound            errCode = 27
@@ -34,7 +33,6 @@ const (
 	codeInvalidNamespace         errCode = 73
 	codeIndexOptionsConflict     errCode = 85
 	codeIndexKeySpecsConflict    errCode = 86
-	codeShutdownInProgress       errCode = 91
 	codeCommandNotSupported      errCode = 115
 	codeExceededMemoryLimit      errCode = 146
 	codeCannotIndexParallel      errCode = 171
@@ -46,7 +44,6 @@ const (
 	codeBSONObjectTooLarge       errCode = 10334
 	codeDuplicateKey             errCode = 11000
 	codeInterruptedAtShutdown    errCode = 11600
-	codeNoSuchKey                errCode = 4
 	codeUnknownField             errCode = 40415
 	codeMissingField             errCode = 40414
 	codeUnknownPipelineStage     errCode = 40324
@@ -63,14 +60,13 @@ const (
 	codeLimitNotPositive         errCode = 15958
 	codeMatchNotDocument         errCode = 15959
 	codeSortNotDocument          errCode = 15973
-	codeInvalidIDReplacement     errCode = 66
 	codeUnsupportedOpQueryCmd    errCode = 352
 	codeNotExactValueFieldUpsert errCode = 54
 )
 
 var codeNames = map[errCode]string{
 	codeInternalError: "InternalError", codeBadValue: "BadValue", codeFailedToParse: "FailedToParse",
-	codeTypeMismatch: "TypeMismatch", codeInvalidBSON: "InvalidBSON", codeIllegalOperation: "IllegalOperation",
+	codeTypeMismatch: "TypeMismatch", codeIllegalOperation: "IllegalOperation",
 	codeNamespaceNotFound: "NamespaceNotFound", codeIndexNotFound: "IndexNotFound", codePathNotViable: "PathNotViable",
 	codeConflictingUpdate: "ConflictingUpdateOperators", codeCursorNotFound: "CursorNotFound",
 	codeNamespaceExists: "NamespaceExists", codeMaxTimeMSExpired: "MaxTimeMSExpired",
@@ -78,13 +74,13 @@ var codeNames = map[errCode]string{
 	codeCommandNotFound: "CommandNotFound", codeImmutableField: "ImmutableField",
 	codeCannotCreateIndex: "CannotCreateIndex", codeInvalidOptions: "InvalidOptions",
 	codeInvalidNamespace: "InvalidNamespace", codeIndexOptionsConflict: "IndexOptionsConflict",
-	codeIndexKeySpecsConflict: "IndexKeySpecsConflict", codeShutdownInProgress: "ShutdownInProgress",
-	codeCommandNotSupported: "CommandNotSupported", codeExceededMemoryLimit: "ExceededMemoryLimit",
+	codeIndexKeySpecsConflict: "IndexKeySpecsConflict",
+	codeCommandNotSupported:   "CommandNotSupported", codeExceededMemoryLimit: "ExceededMemoryLimit",
 	codeCannotIndexParallel: "CannotIndexParallelArrays", codeQueryPlanKilled: "QueryPlanKilled",
 	codeInvalidIndexSpec: "InvalidIndexSpecificationOption", codeNotImplemented: "NotImplemented",
 	codeSortMemoryExceeded: "QueryExceededMemoryLimitNoDiskUseAllowed", codeOpNotInTransaction: "OperationNotSupportedInTransaction",
 	codeBSONObjectTooLarge: "BSONObjectTooLarge", codeDuplicateKey: "DuplicateKey",
-	codeInterruptedAtShutdown: "InterruptedAtShutdown", codeNoSuchKey: "NoSuchKey",
+	codeInterruptedAtShutdown: "InterruptedAtShutdown",
 	codeUnsupportedOpQueryCmd: "UnsupportedOpQueryCommand", codeNotExactValueFieldUpsert: "NotExactValueField",
 }
 

@@ -2,6 +2,8 @@ package mongo
 
 import (
 	"bytes"
+	"container/heap"
+	"errors"
 	"math/bits"
 	"slices"
 
@@ -14,8 +16,14 @@ import (
 // maxRanges bounds how many ranges the values of several $in may multiply to; beyond, the later fields are not bounded.
 const maxRanges = 10_000
 
-// keyRange is a range of keys, from lower to before upper.
-type keyRange struct{ lower, upper []byte }
+// maxMerge bounds how many ranges are read side by side to get their documents in one order.
+const maxMerge = 100
+
+// keyRange is a range of keys, from lower to before upper. The first fixed bytes are the same in all its keys.
+type keyRange struct {
+	lower, upper []byte
+	fixed        int
+}
 
 // plan says how to find the documents.
 type plan struct {
@@ -25,6 +33,7 @@ type plan struct {
 	reverse bool
 	dedupe  bool // a document may turn up more than once
 	sorted  bool // the documents come in the order that was asked for
+	merge   bool // for which the ranges must be read side by side
 	idOnly  bool // the filter is {_id: value} and nothing else
 	bounded int  // how many of the index's fields the filter bounds
 	mask    uint64
@@ -53,7 +62,7 @@ func (v *view) choose(f *filter, sort *sortSpec, hint *index) *plan {
 		from := v.c.docKey(appendKey(nil, id))
 		e, _ := f.src.first()
 		return &plan{
-			x: v.c.primary, ranges: []keyRange{{from, successor(from)}}, points: true, sorted: true, bounded: 1,
+			x: v.c.primary, ranges: []keyRange{{lower: from, upper: successor(from)}}, points: true, sorted: true, bounded: 1,
 			idOnly: f.src.len() == 1 && string(e.name) == "_id" && !isOperatorDoc(e.value),
 		}
 	}
@@ -129,7 +138,7 @@ func (v *view) entries(p *plan, limit int) int {
 // collectionScan reads all documents.
 func (v *view) collectionScan(sort *sortSpec, reverse bool) *plan {
 	from := spaceKey(spaceDocs, v.c.id)
-	return &plan{ranges: []keyRange{{from, successor(from)}}, sorted: sort == nil, reverse: reverse}
+	return &plan{ranges: []keyRange{{lower: from, upper: successor(from)}}, sorted: sort == nil, reverse: reverse}
 }
 
 // better orders plans: more bounded fields by far, then the order asked for without sorting, then fewer ranges.
@@ -175,9 +184,10 @@ func collectPreds(preds map[string][]test, prefix string, all allOf) {
 
 // planIndex plans a scan of x; with must, nil when x helps neither to find nor to sort.
 func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *plan {
-	p := &plan{x: x, mask: x.multikey.Load(), ranges: []keyRange{{lower: x.space}}}
+	p := &plan{x: x, mask: x.multikey.Load(), ranges: []keyRange{{lower: x.space, fixed: len(x.space)}}}
 	p.dedupe = p.mask != 0
-	fixed := make([]bool, len(x.fields)) // bound to one value
+	fixed := make([]bool, len(x.fields))  // bound to one value
+	listed := make([]bool, len(x.fields)) // bound to one value or several
 	boundMask := uint64(0)
 	open := true // the ranges so far are points, so that the next field can narrow them
 	for i := 0; i < len(x.fields) && open; i++ {
@@ -199,6 +209,7 @@ func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *pl
 		p.bounded++
 		boundMask |= 1 << i
 		fixed[i] = points && len(ivs) == 1
+		listed[i] = points
 		open = points
 	}
 	for i := range p.ranges {
@@ -207,7 +218,10 @@ func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *pl
 		}
 	}
 	p.points = x.primary && open && p.bounded > 0
-	p.sorted, p.reverse = p.order(sort, fixed)
+	if p.sorted, p.reverse = p.order(sort, fixed, fixed); !p.sorted && len(p.ranges) <= maxMerge && !p.points {
+		p.sorted, p.reverse = p.order(sort, fixed, listed)
+		p.merge = p.sorted
+	}
 	if must && p.bounded == 0 && (sort == nil || !p.sorted) {
 		return nil
 	}
@@ -232,8 +246,10 @@ func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 					lower, upper = successor(upper), successor(lower)
 				}
 			}
-			r := keyRange{lower: append(bytes.Clone(p.lower), lower...)}
-			if !iv.point {
+			r := keyRange{lower: append(bytes.Clone(p.lower), lower...), fixed: p.fixed}
+			if iv.point {
+				r.fixed = len(r.lower)
+			} else {
 				r.upper = append(bytes.Clone(p.lower), upper...)
 			}
 			out = append(out, r)
@@ -242,8 +258,9 @@ func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 	return out
 }
 
-// order says whether the index gives the order asked for, and in which direction it must be read.
-func (p *plan) order(sort *sortSpec, fixed []bool) (sorted, reverse bool) {
+// order says whether the index gives the order asked for, and in which direction it must be read. Fixed are the fields
+// bound to one value; skip are those whose place in the index does not matter.
+func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) {
 	if sort == nil {
 		return true, false
 	}
@@ -253,7 +270,7 @@ func (p *plan) order(sort *sortSpec, fixed []bool) (sorted, reverse bool) {
 		if n := slices.IndexFunc(p.x.fields, func(f indexField) bool { return f.path == s.path }); n >= 0 && fixed[n] && p.mask&(1<<n) == 0 {
 			continue
 		}
-		for i < len(p.x.fields) && fixed[i] && p.x.fields[i].path != s.path {
+		for i < len(p.x.fields) && skip[i] && p.x.fields[i].path != s.path {
 			i++
 		}
 		if i == len(p.x.fields) || p.x.fields[i].path != s.path || p.mask&(1<<i) != 0 {
@@ -383,6 +400,7 @@ type scan struct {
 
 	it     *pebble.Iterator
 	fresh  bool   // the iterator stands before the first entry of the current range
+	heads  heads  // of the ranges that are merged; these have iterators of their own
 	at     int    // the current range, counted in the direction of the scan
 	last   []byte // the last entry that was looked at, nil before the first one of the range
 	seen   map[string]struct{}
@@ -403,11 +421,11 @@ func (v *view) scan(p *plan, f *filter) *scan {
 
 // release gives back what the scan holds of its view.
 func (s *scan) release() error {
-	if s.it == nil {
-		return nil
+	err := s.heads.release()
+	if s.it != nil {
+		err = errors.Join(err, s.it.Close())
+		s.it = nil
 	}
-	err := s.it.Close()
-	s.it = nil
 	return err
 }
 
@@ -417,24 +435,23 @@ func (s *scan) step() (bool, error) {
 		return s.stepPoint()
 	}
 	for {
-		ok, err := s.advance()
-		if err != nil || !ok {
+		it, err := s.nextEntry()
+		if err != nil || it == nil {
 			return false, err
 		}
-		key := s.it.Key()
-		s.last = append(s.last[:0], key...)
+		key := it.Key()
 		if s.p.x != nil {
 			s.keys++
 		}
 		if s.p.x == nil || s.p.x.primary {
-			v, err := s.it.ValueAndErr()
+			v, err := it.ValueAndErr()
 			if err != nil {
 				return false, err
 			}
 			s.doc = v
 			return true, nil
 		}
-		id, ok := entryID(key, s.it.Value())
+		id, ok := entryID(key, it.Value())
 		if !ok {
 			return false, refuse(codeInternalError, "an entry of index %s is damaged; drop and create the index", s.p.x.name)
 		}
@@ -448,6 +465,19 @@ func (s *scan) step() (bool, error) {
 			return ok, err
 		}
 	}
+}
+
+// nextEntry returns an iterator at the next entry, nil at the end.
+func (s *scan) nextEntry() (*pebble.Iterator, error) {
+	if s.p.merge {
+		return s.heads.next(s)
+	}
+	ok, err := s.advance()
+	if err != nil || !ok {
+		return nil, err
+	}
+	s.last = append(s.last[:0], s.it.Key()...)
+	return s.it, nil
 }
 
 // fetch reads a document into s.doc.
@@ -503,16 +533,7 @@ func (s *scan) advance() (bool, error) {
 				s.it.SetBounds(r.lower, r.upper)
 			}
 			s.fresh = false
-			switch {
-			case len(s.last) > 0 && s.p.reverse:
-				ok = s.it.SeekLT(s.last)
-			case len(s.last) > 0:
-				ok = s.it.SeekGE(append(s.last, 0))
-			case s.p.reverse:
-				ok = s.it.Last()
-			default:
-				ok = s.it.First()
-			}
+			ok = seek(s.it, s.last, s.p.reverse)
 		case s.p.reverse:
 			ok = s.it.Prev()
 		default:
@@ -539,4 +560,123 @@ func (p *plan) usable(v *view) bool {
 		return true
 	}
 	return slices.Contains(v.indexes, p.x) && bits.OnesCount64(p.x.multikey.Load()) == bits.OnesCount64(p.mask)
+}
+
+// heads are the ranges of a merged scan, as a heap: the one whose entry comes next is on top. The entries are compared
+// without the part that is fixed in each range, which is what the ranges differ in.
+type heads struct {
+	all     []*head // nil until the scan begins
+	heap    []*head // those that are not at their end
+	started bool    // the iterators are open
+}
+
+type head struct {
+	r       keyRange
+	reverse bool
+	it      *pebble.Iterator
+	last    []byte // the last entry that was handed out
+	ended   bool
+}
+
+func (h *head) rest() []byte { return h.it.Key()[h.r.fixed:] }
+
+func (h *heads) Len() int      { return len(h.heap) }
+func (h *heads) Swap(i, j int) { h.heap[i], h.heap[j] = h.heap[j], h.heap[i] }
+func (h *heads) Push(x any)    { h.heap = append(h.heap, x.(*head)) }
+func (h *heads) Less(i, j int) bool {
+	c := bytes.Compare(h.heap[i].rest(), h.heap[j].rest())
+	if h.heap[i].reverse {
+		return c > 0
+	}
+	return c < 0
+}
+
+func (h *heads) Pop() any {
+	last := h.heap[len(h.heap)-1]
+	h.heap = h.heap[:len(h.heap)-1]
+	return last
+}
+
+// next moves to the next entry of all ranges and returns the iterator that stands on it; nil at the end.
+func (h *heads) next(s *scan) (*pebble.Iterator, error) {
+	if !h.started {
+		if err := h.start(s); err != nil {
+			return nil, err
+		}
+	} else if len(h.heap) > 0 { // the top was handed out
+		top := h.heap[0]
+		if top.reverse {
+			top.it.Prev()
+		} else {
+			top.it.Next()
+		}
+		if top.it.Valid() {
+			heap.Fix(h, 0)
+		} else if err := top.it.Error(); err != nil {
+			return nil, err
+		} else {
+			top.ended = true
+			heap.Pop(h)
+		}
+	}
+	if len(h.heap) == 0 {
+		return nil, nil
+	}
+	top := h.heap[0]
+	top.last = append(top.last[:0], top.it.Key()...)
+	return top.it, nil
+}
+
+// start opens the iterators, where they were before release.
+func (h *heads) start(s *scan) error {
+	if h.all == nil {
+		for _, r := range s.p.ranges {
+			h.all = append(h.all, &head{r: r, reverse: s.p.reverse, ended: bytes.Compare(r.lower, r.upper) >= 0})
+		}
+	}
+	h.started = true
+	for _, one := range h.all {
+		if one.ended {
+			continue
+		}
+		var err error
+		if one.it, err = s.v.NewIter(&pebble.IterOptions{LowerBound: one.r.lower, UpperBound: one.r.upper}); err != nil {
+			return err
+		}
+		if seek(one.it, one.last, one.reverse) {
+			h.heap = append(h.heap, one)
+			continue
+		}
+		if err := one.it.Error(); err != nil {
+			return err
+		}
+		one.ended = true
+	}
+	heap.Init(h)
+	return nil
+}
+
+func (h *heads) release() error {
+	var err error
+	for _, one := range h.all {
+		if one.it != nil {
+			err = errors.Join(err, one.it.Close())
+			one.it = nil
+		}
+	}
+	h.heap, h.started = nil, false
+	return err
+}
+
+// seek puts an iterator on the first entry after last, in the direction of the scan; without last on the first of all.
+func seek(it *pebble.Iterator, last []byte, reverse bool) bool {
+	switch {
+	case len(last) > 0 && reverse:
+		return it.SeekLT(last)
+	case len(last) > 0:
+		return it.SeekGE(append(last, 0))
+	case reverse:
+		return it.Last()
+	}
+	return it.First()
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/semaphore"
 )
 
 // Options say where the server keeps its data and where it listens. The zero value of every field but Dir is usable.
@@ -79,7 +80,9 @@ const (
 	// closeGrace is how long Close lets running commands finish before it cuts their connections.
 	closeGrace = 5 * time.Second
 	// keepBuffer is the largest buffer a connection keeps between messages.
-	keepBuffer = 1 << 20
+	keepBuffer = 512 << 10
+	// largeBytes bounds the messages beyond keepBuffer that are in memory at one time; more have to wait.
+	largeBytes = 256 << 20
 )
 
 // Server is a running server. It is safe for concurrent use.
@@ -89,6 +92,7 @@ type Server struct {
 	ln      net.Listener
 	store   *store
 	cursors *cursorTable
+	large   *semaphore.Weighted // of largeBytes
 	started time.Time
 
 	// life ends when Close begins; running commands see it and stop.
@@ -126,6 +130,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("mongo: open the store in %s: %w", o.Dir, err), ln.Close())
 	}
 	s := &Server{opts: o, log: o.Logger, ln: ln, store: st, started: time.Now(), conns: map[*conn]struct{}{}}
+	s.large = semaphore.NewWeighted(largeBytes)
 	s.cursors = newCursorTable(o.MaxCursorsPerConn, o.CursorTimeout)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.wg.Go(s.accept)
@@ -247,34 +252,55 @@ func (c *conn) serve() {
 			return
 		}
 		var err error
-		buf, err = readFrame(in, buf, func() { c.nc.SetReadDeadline(time.Now().Add(frameTimeout)) })
-		if err != nil {
-			if !errors.Is(err, io.EOF) && s.life.Err() == nil {
+		if buf, out, err = c.one(in, buf, out); err != nil {
+			if errors.Is(err, errFrame) || errors.Is(err, errBSON) {
+				s.log.Warn("connection closed: malformed message", "conn", c.id, "from", c.nc.RemoteAddr(), "error", err)
+			} else if !errors.Is(err, io.EOF) && s.life.Err() == nil {
 				s.log.Debug("connection closed", "conn", c.id, "error", err)
 			}
 			return
-		}
-		m, err := parseMessage(buf)
-		if err != nil {
-			s.log.Warn("connection closed: malformed message", "conn", c.id, "error", err)
-			return
-		}
-		answer := s.handle(c, &m)
-		if !m.moreToCome {
-			out = appendReply(out[:0], &m, s.replyIDs.Add(1), answer)
-			c.nc.SetWriteDeadline(time.Now().Add(frameTimeout))
-			if _, err := c.nc.Write(out); err != nil {
-				s.log.Debug("connection closed", "conn", c.id, "error", err)
-				return
-			}
-		}
-		if cap(buf) > keepBuffer {
-			buf = nil
-		}
-		if cap(out) > keepBuffer {
-			out = nil
 		}
 	}
+}
+
+// one reads a request, runs it and answers. It returns the buffers to use for the next one.
+func (c *conn) one(in io.Reader, buf, out []byte) ([]byte, []byte, error) {
+	s := c.s
+	held := int64(0)
+	defer func() { s.large.Release(held) }()
+	buf, err := readFrame(in, buf, func(size int64) error {
+		if size > keepBuffer {
+			if err := s.large.Acquire(s.life, size); err != nil {
+				return err
+			}
+			held = size
+		}
+		return c.nc.SetReadDeadline(time.Now().Add(frameTimeout))
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := parseMessage(buf)
+	if err != nil {
+		return nil, nil, err
+	}
+	answer := s.handle(c, &m)
+	if !m.moreToCome {
+		out = appendReply(out[:0], &m, s.replyIDs.Add(1), answer)
+		if err := c.nc.SetWriteDeadline(time.Now().Add(frameTimeout)); err != nil {
+			return nil, nil, err
+		}
+		if _, err := c.nc.Write(out); err != nil {
+			return nil, nil, err
+		}
+	}
+	if cap(buf) > keepBuffer {
+		buf = nil
+	}
+	if cap(out) > keepBuffer {
+		out = nil
+	}
+	return buf, out, nil
 }
 
 // handle runs one request and returns the answer. A panic is a fault of this server and ends one command only.

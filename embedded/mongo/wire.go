@@ -46,9 +46,9 @@ type sequence struct {
 	docs []doc
 }
 
-// readFrame reads one message into buf, which grows as needed and is returned. Before the rest of a message is read,
-// begun is called: from then on the client must not dawdle.
-func readFrame(r io.Reader, buf []byte, begun func()) ([]byte, error) {
+// readFrame reads one message into buf, which grows as needed and is returned. Once the size of the message is known,
+// begun is called with it: from then on the client must not dawdle.
+func readFrame(r io.Reader, buf []byte, begun func(size int64) error) ([]byte, error) {
 	if cap(buf) < headerLen {
 		buf = make([]byte, 0, 4<<10)
 	}
@@ -60,7 +60,9 @@ func readFrame(r io.Reader, buf []byte, begun func()) ([]byte, error) {
 	if n < headerLen || n > maxMessageSize {
 		return buf, fmt.Errorf("%w: it says it has %d bytes, at most %d are taken", errFrame, n, maxMessageSize)
 	}
-	begun()
+	if err := begun(n); err != nil {
+		return buf, err
+	}
 	// A length is only a claim: the buffer grows with the bytes that arrive.
 	for int64(len(buf)) < n {
 		have := len(buf)

@@ -44,8 +44,8 @@ func sequenceOf(name string, docs ...bson.D) []byte {
 	return append(binary.LittleEndian.AppendUint32([]byte{1}, uint32(4+len(b))), b...)
 }
 
-// query builds an OP_QUERY.
-func query1(ns string, d bson.D) []byte {
+// legacyQuery builds an OP_QUERY.
+func legacyQuery(ns string, d bson.D) []byte {
 	b := make([]byte, headerLen+4)
 	binary.LittleEndian.PutUint32(b[12:], uint32(opQuery))
 	b = append(append(b, ns...), 0)
@@ -57,7 +57,7 @@ func query1(ns string, d bson.D) []byte {
 
 func receive(t testing.TB, r io.Reader) doc {
 	t.Helper()
-	b, err := readFrame(r, nil, func() {})
+	b, err := readFrame(r, nil, func(int64) error { return nil })
 	must(t, err)
 	if op := le32(b[12:]); op == opReply {
 		d, err := validate(b[headerLen+20:])
@@ -90,13 +90,13 @@ func TestWire(t *testing.T) {
 	}
 	// The handshake of old drivers.
 	for _, cmd := range []bson.D{D("isMaster", 1, "helloOk", true), D("ismaster", 1), D("$query", D("isMaster", 1)), D("hello", 1)} {
-		send(query1("admin.$cmd", cmd))
+		send(legacyQuery("admin.$cmd", cmd))
 		d := receive(t, nc)
 		if v, _ := d.lookup("maxWireVersion").wholeNumber(); v != 21 || !d.lookup("ok").truthy() {
 			t.Errorf("%v: %s", cmd, shellText(d))
 		}
 	}
-	send(query1("admin.$cmd", D("find", "c")))
+	send(legacyQuery("admin.$cmd", D("find", "c")))
 	if code, _ := receive(t, nc).lookup("code").wholeNumber(); code != int64(codeUnsupportedOpQueryCmd) {
 		t.Errorf("another OP_QUERY: code %d", code)
 	}
@@ -140,7 +140,7 @@ func TestMalformedMessagesEndTheConnection(t *testing.T) {
 		"unknown flag": frame(1<<5, body(D("ping", 1))), "no body": frame(0), "two bodies": frame(0, body(D("ping", 1)), body(D("ping", 1))),
 		"unknown section": frame(0, []byte{7}), "cut document": frame(0, body(D("ping", 1))[:8]),
 		"twice the same sequence": frame(0, body(D("ping", 1)), sequenceOf("a"), sequenceOf("a")),
-		"too deep":                frame(0, append([]byte{0}, deepBytes...)), "OP_QUERY elsewhere": query1("test.c", D("isMaster", 1)),
+		"too deep":                frame(0, append([]byte{0}, deepBytes...)), "OP_QUERY elsewhere": legacyQuery("test.c", D("isMaster", 1)),
 	} {
 		nc, err := net.Dial("tcp", s.Addr())
 		must(t, err)
@@ -163,10 +163,10 @@ func TestMalformedMessagesEndTheConnection(t *testing.T) {
 func FuzzParseMessage(f *testing.F) {
 	f.Add(frame(0, body(D("ping", 1, "$db", "admin"))))
 	f.Add(frame(flagChecksum, body(D("insert", "c", "$db", "d")), sequenceOf("documents", D("_id", 1), D("_id", "x"))))
-	f.Add(query1("admin.$cmd", D("isMaster", 1, "client", D("driver", "x"))))
+	f.Add(legacyQuery("admin.$cmd", D("isMaster", 1, "client", D("driver", "x"))))
 	f.Add(frame(0, body(D("a", numbers[:20], "b", bson.CodeWithScope{Code: "x", Scope: D("y", 1)}, "c", bson.DBPointer{}, "r", bson.Regex{Pattern: "a"}))))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := readFrame(bytes.NewReader(b), nil, func() {})
+		got, err := readFrame(bytes.NewReader(b), nil, func(int64) error { return nil })
 		if err == nil && len(got) > len(b) {
 			t.Fatal("more was read than is there")
 		}
