@@ -441,6 +441,63 @@ func TestAggregate(t *testing.T) {
 	}
 }
 
+// What drivers and shells ask before and beside their work is answered.
+func TestShellCommands(t *testing.T) {
+	ctx := context.Background()
+	client := connect(t, startServer(t))
+	_, err := client.Database("test").Collection("c").InsertOne(ctx, D("_id", 1))
+	must(t, err)
+	for _, tc := range []struct{ db, command, field, want string }{
+		{"admin", `{"hello": 1}`, "maxWireVersion", "21"},
+		{"admin", `{"isMaster": 1}`, "ismaster", "true"},
+		{"admin", `{"buildInfo": 1}`, "version", `"7.0.0"`},
+		{"admin", `{"getParameter": 1, "featureCompatibilityVersion": 1}`, "featureCompatibilityVersion", `{ version: "7.0" }`},
+		{"admin", `{"getCmdLineOpts": 1}`, "argv", "[ ]"},
+		{"admin", `{"connectionStatus": 1}`, "authInfo", "{ authenticatedUsers: [ ], authenticatedUserRoles: [ ] }"},
+		{"admin", `{"whatsmyuri": 1}`, "ok", "1"},
+		{"admin", `{"getLog": "startupWarnings"}`, "log", "[ ]"},
+		{"admin", `{"hostInfo": 1}`, "ok", "1"},
+		{"admin", `{"serverStatus": 1}`, "process", `"casebook"`},
+		{"admin", `{"listCommands": 1}`, "ok", "1"},
+		{"admin", `{"startSession": 1}`, "timeoutMinutes", "30"},
+		{"admin", `{"endSessions": [{"id": 1}]}`, "ok", "1"},
+		{"admin", `{"listDatabases": 1, "nameOnly": true}`, "databases", `[ { name: "test" } ]`},
+		{"test", `{"dbStats": 1}`, "objects", "1"},
+		{"test", `{"collStats": "c"}`, "count", "1"},
+		{"test", `{"ping": 1, "apiVersion": "1", "comment": "x", "maxTimeMS": 5000}`, "ok", "1"},
+	} {
+		var res bson.Raw
+		must(t, client.Database(tc.db).RunCommand(ctx, fromJSON(tc.command)).Decode(&res))
+		if got := shellValue(doc(res).lookup(tc.field)); got != tc.want {
+			t.Errorf("%s: %s is %s, want %s", tc.command, tc.field, got, tc.want)
+		}
+	}
+}
+
+// A command that has run out of time, or whose server stops, says so.
+func TestInterrupted(t *testing.T) {
+	s := startServer(t)
+	c := connect(t, s).Database("test").Collection("c")
+	var docs []any
+	for i := range 500 {
+		docs = append(docs, D("_id", i))
+	}
+	_, err := c.InsertMany(context.Background(), docs)
+	must(t, err)
+	expired, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	for ctx, code := range map[context.Context]errCode{expired: codeMaxTimeMSExpired, stopped: codeInterruptedAtShutdown} {
+		r := &request{ctx: ctx, s: s, c: &conn{}, name: "count", db: "test", body: raw(D("count", "c", "query", D("x", 1)))}
+		first, _ := r.body.first()
+		r.arg = first.value
+		if _, err := r.count(); asCommandError(err).code != code {
+			t.Errorf("got %v, want code %d", err, code)
+		}
+	}
+}
+
 func TestOpenAndClose(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)

@@ -19,6 +19,9 @@ const maxRanges = 10_000
 // maxMerge bounds how many ranges are read side by side to get their documents in one order.
 const maxMerge = 100
 
+// maxSeen bounds how many documents a scan remembers in order not to return one twice.
+const maxSeen = 5_000_000
+
 // keyRange is a range of keys, from lower to before upper. The first fixed bytes are the same in all its keys.
 type keyRange struct {
 	lower, upper []byte
@@ -458,6 +461,9 @@ func (s *scan) step() (bool, error) {
 		if s.seen != nil {
 			if _, dup := s.seen[string(id)]; dup {
 				continue
+			}
+			if len(s.seen) == maxSeen {
+				return false, refuse(codeExceededMemoryLimit, "the query finds more than %d documents by index %s, which has arrays: narrow it, or hint another index", maxSeen, s.p.x.name)
 			}
 			s.seen[string(id)] = struct{}{}
 		}

@@ -50,7 +50,11 @@ func spaceKey(space byte, id uint32) []byte {
 // store is the database: the catalog in memory and on disk, and the documents and index entries in Pebble.
 //
 // Locks: mu guards the catalog's maps; collection.mu is held by whoever writes to that collection. Who needs both takes
-// mu first. Readers take neither while they read: they work on a snapshot (see collection.view).
+// the collection's first (see lockAll). Readers take neither while they read: they work on a snapshot (see view).
+//
+// One writer per collection, rather than a lock per document, keeps unique indexes, scans that write, and guards simple.
+// It costs nothing that could be measured: on two cores four clients replace 57,000 documents a second in one collection
+// and 56,000 in four (BenchmarkWriters); commits share their syncs in either case.
 type store struct {
 	db    *pebble.DB
 	cache *pebble.Cache
@@ -399,30 +403,64 @@ func checkNamespace(ns namespace) error {
 	return nil
 }
 
+// lockAll locks the collections of these names for writing, and the catalog; nil stands for one that is not there. It
+// waits for their writers before it takes the catalog, so that a long write to one collection does not hold up the others.
+func (st *store) lockAll(names ...namespace) (colls []*collection, unlock func()) {
+	for {
+		colls = make([]*collection, len(names))
+		for i, ns := range names {
+			colls[i] = st.lookup(ns)
+		}
+		locked := slices.Compact(slices.SortedFunc(slices.Values(colls), byID)) // in one order, so that nobody waits in a circle
+		locked = slices.DeleteFunc(locked, func(c *collection) bool { return c == nil })
+		for _, c := range locked {
+			c.mu.Lock()
+		}
+		st.mu.Lock()
+		unlock = func() {
+			st.mu.Unlock()
+			for _, c := range locked {
+				c.mu.Unlock()
+			}
+		}
+		same := true
+		for i, ns := range names {
+			same = same && st.dbs[ns.db][ns.coll] == colls[i]
+		}
+		if same {
+			return colls, unlock
+		}
+		unlock() // somebody was faster: look again
+	}
+}
+
+func byID(a, b *collection) int {
+	id := func(c *collection) uint32 {
+		if c == nil {
+			return 0
+		}
+		return c.id
+	}
+	return cmp.Compare(id(a), id(b))
+}
+
 // drop removes the collections given by name in one batch; names that are not there are skipped. It returns those that
 // were dropped.
 func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	colls, unlock := st.lockAll(names...)
+	defer unlock()
 	b := st.db.NewBatch()
 	defer b.Close()
-	var gone []*collection
-	for _, ns := range names {
-		c := st.dbs[ns.db][ns.coll]
-		if c == nil {
-			continue
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
+	gone := slices.DeleteFunc(colls, func(c *collection) bool { return c == nil })
+	for _, c := range gone {
 		if err := eraseInto(b, c); err != nil {
 			return nil, err
 		}
-		gone = append(gone, c)
 	}
 	if len(gone) == 0 {
 		return nil, nil
 	}
-	// Readers must know before the documents vanish, see collection.view.
+	// Readers must know before the documents vanish, see view.
 	for _, c := range gone {
 		c.dropped.Store(true)
 	}
@@ -452,26 +490,21 @@ func (st *store) rename(from, to namespace, dropTarget, durable bool) error {
 	if err := checkNamespace(to); err != nil {
 		return err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	c := st.dbs[from.db][from.coll]
-	if c == nil {
-		return refuse(codeNamespaceNotFound, "source namespace %s does not exist", from)
-	}
 	if from == to {
 		return refuse(codeIllegalOperation, "can't rename %s to itself", from)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	colls, unlock := st.lockAll(from, to)
+	defer unlock()
+	c, target := colls[0], colls[1]
+	if c == nil {
+		return refuse(codeNamespaceNotFound, "source namespace %s does not exist", from)
+	}
 	b := st.db.NewBatch()
 	defer b.Close()
-	target := st.dbs[to.db][to.coll]
 	if target != nil {
 		if !dropTarget {
 			return refuse(codeNamespaceExists, "target namespace %s exists; pass dropTarget to replace it", to)
 		}
-		target.mu.Lock()
-		defer target.mu.Unlock()
 		if err := eraseInto(b, target); err != nil {
 			return err
 		}
