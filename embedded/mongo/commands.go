@@ -17,7 +17,7 @@ type request struct {
 	body doc
 	seqs []sequence
 
-	durable bool // {writeConcern: {j: true}}
+	durable bool // the answer waits for the disk
 }
 
 type handler func(*request) (doc, error)
@@ -174,6 +174,10 @@ func checkReadConcern(d doc) error {
 }
 
 func (r *request) writeConcern(d doc) error {
+	// As on a MongoDB standalone, "majority" waits for the disk unless j says otherwise.
+	if w := d.lookup("w"); w.t == tString && w.str() == "majority" && d.lookup("j").missing() {
+		r.durable = true
+	}
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		switch name := string(e.name); name {
 		case "w":

@@ -29,8 +29,8 @@
 //
 // A write is acknowledged once it is in the write-ahead log and the log was handed to the operating system. The death of
 // the process, by whatever signal, loses nothing that was acknowledged. The log is forced to disk at most
-// Options.SyncEvery later, before the acknowledgement when a client asks for {j: true} (all that wait share one sync), or
-// always with Options.SyncAlways. A crash of the machine can lose the writes after the last sync. All collections share
+// Options.SyncEvery later, before the acknowledgement when a client asks for {j: true} or {w: "majority"} (all that wait
+// share one sync), or always with Options.SyncAlways. A crash of the machine can lose the writes after the last sync. All collections share
 // one log, written in order, so what is lost is the log's end: a write is never there without all that were acknowledged
 // before it. A checkpoint that is written after its documents can therefore never outlive them.
 //

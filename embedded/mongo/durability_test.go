@@ -135,11 +135,19 @@ func TestSyncs(t *testing.T) {
 	if n := s.Stats().LogSyncs; n != before {
 		t.Errorf("an ordinary write synced the log %d times", n-before)
 	}
-	j := connect(t, s).Database("test").Collection("c", options.Collection().SetWriteConcern(&writeconcern.WriteConcern{Journal: ptr(true)}))
-	_, err = j.InsertOne(ctx, D("_id", 3))
-	must(t, err)
-	if n := s.Stats().LogSyncs; n != before+1 {
-		t.Errorf("a journaled write synced the log %d times", n-before)
+	for i, tc := range []struct {
+		wc    *writeconcern.WriteConcern
+		syncs int64
+	}{
+		{&writeconcern.WriteConcern{Journal: ptr(true)}, 1}, {writeconcern.Majority(), 1}, {writeconcern.W1(), 0},
+		{&writeconcern.WriteConcern{W: "majority", Journal: ptr(false)}, 0},
+	} {
+		_, err = c.Clone(options.Collection().SetWriteConcern(tc.wc)).InsertOne(ctx, D("_id", 3+i))
+		must(t, err)
+		if n := s.Stats().LogSyncs - before; n != tc.syncs {
+			t.Errorf("a write with %+v synced the log %d times, want %d", tc.wc, n, tc.syncs)
+		}
+		before = s.Stats().LogSyncs
 	}
 
 	always := startServer(t, func(o *Options) { o.SyncEvery, o.SyncAlways = time.Hour, true })
