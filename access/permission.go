@@ -83,6 +83,11 @@ func (p Principal) Authorize(action string, permission Permission, scope Scope) 
 		Do("ask an administrator for a role that allows it here")
 }
 
+// WorksIn says whether the principal holds any role in the study, or is a process manager.
+func (p Principal) WorksIn(study domain.StudyID) bool {
+	return slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return g.Role == user.System || g.Study != "" && g.Study == study })
+}
+
 // Sites returns the sites of the study that the principal's grants among the permission's roles are bound to, or all
 // set to true if one of them reaches the whole study.
 func (p Principal) Sites(permission Permission, study domain.StudyID) (sites []domain.SiteID, all bool) {

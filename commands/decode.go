@@ -1,9 +1,9 @@
 package commands
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"time"
@@ -18,6 +18,9 @@ import (
 // anything behind the object is refused, because what the sender meant would be a guess. The codes are malformed_json,
 // unknown_field and wrong_type.
 func Decode(body []byte, into any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return refuse.Malformed("malformed_json", "the body is empty, which is not JSON").Do("send one JSON object")
+	}
 	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
 	if err == nil {
 		return nil
@@ -40,9 +43,6 @@ func Decode(body []byte, into any) error {
 		}
 		return refuse.Malformed("malformed_json", "the body is not JSON: something is wrong at byte %d", syntactic.ByteOffset).
 			Do("send one JSON object")
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return refuse.Malformed("malformed_json", "the body is empty or ends too early").Do("send one JSON object")
 	}
 	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
 }

@@ -84,6 +84,9 @@ func NewHandler(o Options) *Handler {
 
 // Run follows the log and records refusals until ctx ends; what is queued by then is still recorded.
 func (h *Handler) Run(ctx context.Context) error {
+	if err := h.recall(ctx); err != nil {
+		h.logger.Warn("the latest commands could not be read; a key that was used before the start may pass for another stream", "error", err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -92,6 +95,24 @@ func (h *Handler) Run(ctx context.Context) error {
 	err := h.states.follow(ctx, lookedAt)
 	<-done
 	return err
+}
+
+// recalledEvents is how far back a start looks for the keys of commands.
+const recalledEvents = 10_000
+
+// recall remembers the commands behind the log's latest events.
+func (h *Handler) recall(ctx context.Context) error {
+	for r, err := range h.log.ReadLast(ctx, recalledEvents) {
+		if err != nil {
+			return err
+		}
+		id, err := uuid.Parse(r.Metadata.CommandID)
+		hash, err2 := base64.StdEncoding.DecodeString(r.Metadata.CommandHash)
+		if err == nil && err2 == nil && len(hash) == sha256.Size {
+			h.recent.Add(id, [sha256.Size]byte(hash))
+		}
+	}
+	return nil
 }
 
 // Ready waits until states are kept fresh, so that requests need no extra reads.
@@ -216,6 +237,10 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		return "", access.Scope{}, nil
 	}
 	scope, err := d.scope(ctx, h.Look(), body)
+	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
+		// Strangers to a study do not learn which of its patients exist.
+		scope, err = access.Scope{Study: scope.Study}, nil
+	}
 	if err != nil {
 		return "", scope, err
 	}
@@ -271,6 +296,10 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			}
 			return Answer{}, err
 		}
+		if len(events) == 0 && !refresh {
+			refresh = true // nor does an append guard what records nothing
+			continue
+		}
 		if len(events) == 0 {
 			return Answer{CommandID: id.String(), Stream: name, Revision: snap.tail.Revision, Position: snap.last.Commit, Events: []AnsweredEvent{}}, nil
 		}
@@ -278,6 +307,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		if errors.Is(err, eventlog.ErrConflict) {
 			refresh = true
 			continue
+		}
+		if errors.Is(err, eventlog.ErrTooLarge) {
+			return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", d.name).Do("stay below a megabyte")
 		}
 		if err != nil {
 			h.states.forget(st) // whether the events are there is not known: read before the next decision

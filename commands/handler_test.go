@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -220,7 +221,8 @@ func TestR5_EveryEventSaysWhoWhenAndUnderWhichCommand(t *testing.T) {
 func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
 	p := run(t)
 	tr := newTrial(t, p)
-	first, err := tr.as(tr.self, "key-1", tr.entry(4, 9))
+	key := string(tr.study) + "/key"
+	first, err := tr.as(tr.self, key, tr.entry(4, 9))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,14 +233,14 @@ func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
 	before := len(tr.events())
 	other := trial{process: run(t), study: tr.study, patient: tr.patient, self: tr.self} // another process, with no memory
 	for name, again := range map[string]trial{"the same process": tr, "another process": other} {
-		second, err := again.as(tr.self, "key-1", tr.entry(4, 9))
+		second, err := again.as(tr.self, key, tr.entry(4, 9))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if diff := cmp.Diff(first, second); diff != "" {
 			t.Errorf("%s answers otherwise (-first +second):\n%s", name, diff)
 		}
-		if _, err := again.as(tr.self, "key-1", tr.entry(4, 3)); code(err) != "idempotency_key_reused" {
+		if _, err := again.as(tr.self, key, tr.entry(4, 3)); code(err) != "idempotency_key_reused" {
 			t.Errorf("%s: another body under the same key: %v", name, err)
 		}
 	}
@@ -249,20 +251,22 @@ func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
 
 func TestAKeyCannotBeUsedForAnotherStream(t *testing.T) {
 	tr := newTrial(t, run(t))
-	if _, err := tr.as(tr.crc, "key", tr.entry(4, 5)); err != nil {
+	key := string(tr.study) + "/key"
+	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, "key", patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+	if _, err := tr.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestKeysOfDifferentCallersAreDifferent(t *testing.T) {
 	tr := newTrial(t, run(t))
-	if _, err := tr.as(tr.self, "key", tr.entry(4, 5)); err != nil {
+	key := string(tr.study) + "/key"
+	if _, err := tr.as(tr.self, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, "key", tr.entry(5, 5)); err != nil {
+	if _, err := tr.as(tr.crc, key, tr.entry(5, 5)); err != nil {
 		t.Errorf("another caller's key stands in the way: %v", err)
 	}
 }
@@ -489,4 +493,38 @@ func code(err error) string {
 		return r.Code
 	}
 	return ""
+}
+
+// TestAKeyIsRememberedAcrossAStart: a process that has just started still refuses a key that was used for another
+// stream before.
+func TestAKeyIsRememberedAcrossAStart(t *testing.T) {
+	tr := newTrial(t, run(t))
+	key := string(tr.study) + "/key"
+	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
+		t.Fatal(err)
+	}
+	started := trial{process: run(t), study: tr.study, patient: tr.patient}
+	if _, err := started.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestACommandTooLargeForTheStoreIsRefused(t *testing.T) {
+	tr := newTrial(t, run(t))
+	protocol := study.Protocol{Version: 2, ConsentVersion: "2.0"}
+	form := json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), 250_000)) + `"`)
+	for i := range 5 {
+		protocol.Forms = append(protocol.Forms, study.Form{ID: fmt.Sprint(i), Title: "Form", Definition: form})
+	}
+	tr.refused("command_too_large", tr.manager, study.PublishProtocolVersion{Study: tr.study, Protocol: protocol})
+}
+
+func TestStrangersDoNotLearnWhichPatientsExist(t *testing.T) {
+	tr := newTrial(t, run(t))
+	stranger := access.Principal{User: "stranger", Grants: []user.Grant{{Role: user.CRC, Study: "ELSEWHERE", Site: "01"}}}
+	there := tr.entry(4, 5)
+	nowhere := there
+	nowhere.Patient = domain.NewPatientID(tr.study, "S-999")
+	tr.refused("not_allowed", stranger, there)
+	tr.refused("not_allowed", stranger, nowhere)
 }

@@ -39,7 +39,8 @@ func ofPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C
 	}
 }
 
-// PatientScope returns the scope of a patient, and the patient's state; it refuses patient_not_found.
+// PatientScope returns the scope of a patient, and the patient's state. It refuses patient_not_found, with
+// the study that the id names as scope.
 func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
 		return access.Scope{}, patient.Patient{}, err
@@ -49,7 +50,7 @@ func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.S
 		return access.Scope{}, p, err
 	}
 	if !p.Exists() {
-		return access.Scope{}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
+		return access.Scope{Study: id.Study()}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
 			Do("check the id, or screen the patient first")
 	}
 	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil

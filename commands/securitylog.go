@@ -10,19 +10,25 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/security"
+
+	"golang.org/x/time/rate"
 )
 
 const (
-	refusalQueue     = 1024
-	refusalsAtOnce   = 100
-	refusalWait      = 2 * time.Second
-	refusalLastWords = 5 * time.Second
+	refusalQueue   = 1024
+	refusalsAtOnce = 100
+	// strangersPerSecond is how many refusals of unproven callers are recorded one by one; the others are counted.
+	strangersPerSecond = 10
+	refusalWait        = 2 * time.Second
+	refusalLastWords   = 5 * time.Second
 )
 
 // securityLog queues refusals, so that a flood of them costs memory and log within bounds.
 type securityLog struct {
 	queue   chan queuedRefusal
 	dropped *atomic.Int64
+	// strangers bounds how fast callers without a proven identity can make the log grow.
+	strangers *rate.Limiter
 }
 
 type queuedRefusal struct {
@@ -31,7 +37,8 @@ type queuedRefusal struct {
 }
 
 func newSecurityLog() securityLog {
-	return securityLog{queue: make(chan queuedRefusal, refusalQueue), dropped: new(atomic.Int64)}
+	return securityLog{queue: make(chan queuedRefusal, refusalQueue), dropped: new(atomic.Int64),
+		strangers: rate.NewLimiter(strangersPerSecond, 10*strangersPerSecond)}
 }
 
 // Refused is a refusal of access, as it is recorded.
@@ -55,8 +62,12 @@ func (h *Handler) RecordRefusal(ctx context.Context, r Refused) {
 	if refusal, ok := refuse.As(r.Why); ok {
 		event.Code, event.Reason = refusal.Code, refusal.Sentence
 	}
-	h.logger.Warn("access refused", "user", r.User, "action", r.Action, "scope", r.Scope.String(), "code", event.Code,
-		"address", r.Address, "traceId", r.TraceID)
+	// The program's log is read by people who may not know patients: it names none.
+	h.logger.Warn("access refused", "user", r.User, "action", r.Action, "study", r.Scope.Study, "code", event.Code, "traceId", r.TraceID)
+	if r.User == "" && !h.security.strangers.Allow() {
+		h.security.dropped.Add(1)
+		return
+	}
 	q := queuedRefusal{event: event, recorded: make(chan struct{})}
 	select {
 	case h.security.queue <- q:

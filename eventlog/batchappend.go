@@ -267,6 +267,9 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 			if detail.MessageIs(&shared.WrongExpectedVersion{}) {
 				return batchAnswer{err: ErrConflict}
 			}
+			if detail.MessageIs(&shared.MaximumAppendSizeExceeded{}) {
+				return batchAnswer{err: ErrTooLarge}
+			}
 		}
 		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
 	}

@@ -23,9 +23,10 @@ type Log struct {
 	logger   *slog.Logger
 	timeout  time.Duration
 	batches  *batchAppender // nil where the server does not speak BatchAppend
+	client   *esdb.Client
 
 	mu     sync.Mutex
-	client *esdb.Client
+	calls  int // calls to client under way
 	closed bool
 }
 
@@ -44,6 +45,12 @@ type Options struct {
 // ErrConflict says that the stream does not end where the append expected it to.
 var ErrConflict = errors.New("the stream has other events than expected")
 
+// ErrTooLarge says that the events are larger than an append may be.
+var ErrTooLarge = errors.New("the events are too large for one append")
+
+// maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what it adds.
+const maxAppendBytes = 1<<20 - 16<<10
+
 // ErrAheadOfLog says that a position lies beyond the end of the log, as after the restore of an older backup. Whoever
 // kept it must start anew.
 var ErrAheadOfLog = errors.New("the position lies beyond the end of the log")
@@ -55,6 +62,9 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 		return nil, fmt.Errorf("event store address %q: %w", o.URL, err)
 	}
 	config.Logger = esdb.NoopLogging() // what matters comes back as an error
+	// A client whose discovery fails is dead for good, and blocks whoever waits for it. This one never gives up: it finds
+	// the server whenever it is back, and callers are kept from waiting longer than they want to (see call).
+	config.MaxDiscoverAttempts = math.MaxInt32
 	l := &Log{registry: o.Registry, config: config, logger: o.Logger, timeout: o.Timeout}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
@@ -62,13 +72,16 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 	if l.timeout == 0 {
 		l.timeout = 10 * time.Second
 	}
+	if l.client, err = esdb.NewClient(config); err != nil {
+		return nil, fmt.Errorf("event store %s: %w", config.Address, err)
+	}
 	for {
 		if err = l.Ping(ctx); err == nil {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("event store %s does not answer: %w", config.Address, err)
+			return nil, errors.Join(fmt.Errorf("event store %s does not answer: %w", config.Address, err), l.Close())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -83,55 +96,59 @@ func (l *Log) Registry() *Registry { return l.registry }
 
 // Close ends the connection; appends that are under way fail.
 func (l *Log) Close() error {
-	var errs []error
+	var err error
 	if l.batches != nil {
-		errs = append(errs, l.batches.close())
+		err = l.batches.close()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	if l.client != nil {
-		errs = append(errs, l.client.Close())
-		l.client = nil
+	if l.calls > 0 {
+		return err // the last call closes the client: it panics when it is closed under a call
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, l.client.Close())
 }
 
-// connection returns the official client, and replaces one that has given up: it ends for good when its discovery
-// fails, even if the server comes back a moment later.
-func (l *Log) connection() (*esdb.Client, error) {
+func (l *Log) begin() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, errors.New("the event log is closed")
+		return errors.New("the event log is closed")
 	}
-	if l.client == nil {
-		client, err := esdb.NewClient(l.config)
-		if err != nil {
-			return nil, err
-		}
-		l.client = client
-	}
-	return l.client, nil
+	l.calls++
+	return nil
 }
 
-// failed passes err on, and drops the client where err says that it has given up.
-func (l *Log) failed(client *esdb.Client, err error) error {
-	var e *esdb.Error
-	if errors.As(err, &e) && (e.Code() == esdb.ErrorCodeConnectionClosed || e.Code() == esdb.ErrorUnavailable) || isDiscoveryFailure(err) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.client == client {
-			l.client = nil
-			go func() { _ = client.Close() }() // its own goroutine: Close waits for a client that may hang in discovery
-		}
+func (l *Log) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls--; l.closed && l.calls == 0 {
+		_ = l.client.Close()
 	}
-	return err
 }
 
-func isDiscoveryFailure(err error) bool {
-	var e *esdb.Error
-	return err != nil && !errors.As(err, &e)
+// call asks something of the client, and returns at the latest when ctx ends: while the client looks for its server it
+// heeds no context. The question is then left behind and ends when the client has found it.
+func call[T any](ctx context.Context, l *Log, ask func(*esdb.Client) (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	if err := l.begin(); err != nil {
+		return *new(T), err
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer l.end()
+		value, err := ask(l.client)
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
 }
 
 // Ping asks the event store for the end of the log.
@@ -144,24 +161,22 @@ func (l *Log) Ping(ctx context.Context) error {
 func (l *Log) End(ctx context.Context) (Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	client, err := l.connection()
-	if err != nil {
-		return Position{}, err
-	}
-	stream, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
-	if err != nil {
-		return Position{}, l.failed(client, err)
-	}
-	defer stream.Close()
-	last, err := stream.Recv()
-	if errors.Is(err, io.EOF) {
-		return Position{}, nil
-	}
-	if err != nil {
-		return Position{}, l.failed(client, err)
-	}
-	p := last.OriginalEvent().Position
-	return Position{Commit: p.Commit, Prepare: p.Prepare}, nil
+	return call(ctx, l, func(client *esdb.Client) (Position, error) {
+		stream, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
+		if err != nil {
+			return Position{}, err
+		}
+		defer stream.Close()
+		last, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return Position{}, nil
+		}
+		if err != nil {
+			return Position{}, err
+		}
+		p := last.OriginalEvent().Position
+		return Position{Commit: p.Commit, Prepare: p.Prepare}, nil
+	})
 }
 
 // Appended is the outcome of an append.
@@ -175,12 +190,13 @@ type Appended struct {
 }
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
-// stream as the caller knows it; if it has moved, nothing is stored and the error is ErrConflict. Event ids are derived
+// stream as the caller knows it; if it has moved, nothing is stored and the error is ErrConflict; events
+// of more than about 1 MiB together are ErrTooLarge. Event ids are derived
 // from commandID, so the same append sent again is stored once.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	out := Appended{Events: make([]Recorded, len(events)), Tail: tail}
+	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	for i, event := range events {
 		name, version, data, err := l.registry.Encode(event)
 		if err != nil {
@@ -194,6 +210,10 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 		r := Recorded{ID: EventID(commandID, i), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event}
 		out.Events[i], out.Tail = r, TailAfter(r)
+		size += len(data) + len(raw)
+	}
+	if size > maxAppendBytes {
+		return Appended{}, fmt.Errorf("append to %s: %w: %d bytes of at most %d", stream, ErrTooLarge, size, maxAppendBytes)
 	}
 	var err error
 	if l.batches != nil {
@@ -213,10 +233,6 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 // appendOnce appends through the official client, for servers without BatchAppend and for clusters, where the client
 // finds the leader.
 func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, events []Recorded) (Position, error) {
-	client, err := l.connection()
-	if err != nil {
-		return Position{}, err
-	}
 	proposed := make([]esdb.EventData, len(events))
 	for i, e := range events {
 		proposed[i] = esdb.EventData{EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.RawMetadata}
@@ -225,95 +241,92 @@ func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, eve
 	if revision >= 0 {
 		opts.ExpectedRevision = esdb.Revision(uint64(revision))
 	}
-	result, err := client.AppendToStream(ctx, stream, opts, proposed...)
-	if err != nil {
-		var e *esdb.Error
-		if errors.As(err, &e) && e.Code() == esdb.ErrorCodeWrongExpectedVersion {
-			return Position{}, ErrConflict
+	return call(ctx, l, func(client *esdb.Client) (Position, error) {
+		result, err := client.AppendToStream(ctx, stream, opts, proposed...)
+		if err != nil {
+			var e *esdb.Error
+			if errors.As(err, &e) && e.Code() == esdb.ErrorCodeWrongExpectedVersion {
+				return Position{}, ErrConflict
+			}
+			return Position{}, err
 		}
-		return Position{}, l.failed(client, err)
-	}
-	return Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil
+		return Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil
+	})
 }
 
-// ReadStream returns the stream's events from a revision on. A stream that does not exist has no events.
+// ReadStream returns the stream's events from a revision on. A stream that does not exist has no events. Streams are
+// small: all of it is read before the first event is given out.
 func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.Seq2[Recorded, error] {
-	return func(yield func(Recorded, error) bool) {
-		ctx, cancel := context.WithTimeout(ctx, l.timeout)
-		defer cancel()
-		client, err := l.connection()
-		if err != nil {
-			yield(Recorded{}, err)
-			return
-		}
-		events, err := client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(from), Direction: esdb.Forwards}, math.MaxInt64)
-		if err != nil {
-			yield(Recorded{}, fmt.Errorf("read %s: %w", stream, l.failed(client, err)))
-			return
-		}
-		defer events.Close()
-		l.yieldAll(client, stream, events, yield)
-	}
+	return l.read(ctx, stream, func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
+		return client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(from), Direction: esdb.Forwards}, math.MaxInt64)
+	})
 }
 
 // Last returns the last event of a stream, and false where the stream has none.
 func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
-	client, err := l.connection()
-	if err != nil {
-		return Recorded{}, false, err
+	for r, err := range l.read(ctx, stream, func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
+		return client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
+	}) {
+		return r, err == nil, err
 	}
-	events, err := client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
-	if err != nil {
-		return Recorded{}, false, fmt.Errorf("read the end of %s: %w", stream, l.failed(client, err))
-	}
-	defer events.Close()
-	l.yieldAll(client, stream, events, func(r Recorded, e error) bool {
-		last, found, err = r, e == nil, e
-		return false
-	})
-	return last, found, err
+	return Recorded{}, false, nil
 }
 
-// ReadLast returns up to count events from the end of the whole log, the newest first, of registered categories.
+// ReadLast returns up to count events from the end of the whole log, the newest first. Only those of registered
+// categories are given out.
 func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {
+	return l.read(ctx, "the log's end", func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
+		return client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, count)
+	})
+}
+
+// read gives out the events that a read of the client returns.
+func (l *Log) read(ctx context.Context, what string, open func(context.Context, *esdb.Client) (*esdb.ReadStream, error)) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		client, err := l.connection()
-		if err != nil {
-			yield(Recorded{}, err)
-			return
+		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		defer cancel()
+		events, err := call(ctx, l, func(client *esdb.Client) ([]Recorded, error) {
+			stream, err := open(ctx, client)
+			if err != nil {
+				return nil, err
+			}
+			defer stream.Close()
+			return l.collect(stream)
+		})
+		for _, r := range events {
+			if !yield(r, nil) {
+				return
+			}
 		}
-		events, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, count)
 		if err != nil {
-			yield(Recorded{}, fmt.Errorf("read the log's end: %w", l.failed(client, err)))
-			return
+			yield(Recorded{}, fmt.Errorf("read %s: %w", what, err))
 		}
-		defer events.Close()
-		l.yieldAll(client, "$all", events, yield)
 	}
 }
 
-func (l *Log) yieldAll(client *esdb.Client, what string, events *esdb.ReadStream, yield func(Recorded, error) bool) {
+// collect returns the events up to the end of the read, or up to one that cannot be read.
+func (l *Log) collect(stream *esdb.ReadStream) ([]Recorded, error) {
+	var events []Recorded
 	for {
-		next, err := events.Recv()
+		next, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return
+			return events, nil
 		}
 		if err != nil {
 			var e *esdb.Error
 			if errors.As(err, &e) && e.Code() == esdb.ErrorCodeResourceNotFound {
-				return
+				return events, nil
 			}
-			yield(Recorded{}, fmt.Errorf("read %s: %w", what, l.failed(client, err)))
-			return
+			return events, err
 		}
 		original := next.OriginalEvent()
 		if !l.registry.holds(original) {
 			continue // the store's own events, or another program's
 		}
-		if r, err := l.decode(original); !yield(r, err) || err != nil {
-			return
+		r, err := l.decode(original)
+		if err != nil {
+			return events, err
 		}
+		events = append(events, r)
 	}
 }

@@ -213,7 +213,7 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 	group.Go(func() error { // appends while the follower goes from disk to live
 		tail := eventlog.EmptyTail
 		for i := range total {
-			out, err := log.Append(ctx, name, tail, uuid.New(), meta("x"), counted{i})
+			out, err := log.Append(t.Context(), name, tail, uuid.New(), meta("x"), counted{i})
 			if err != nil {
 				return err
 			}

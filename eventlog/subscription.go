@@ -97,13 +97,11 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		}
 		options.From = esdb.Position{Commit: s.After.Commit, Prepare: s.After.Prepare}
 	}
-	client, err := l.connection()
+	subscription, err := call(ctx, l, func(client *esdb.Client) (*esdb.Subscription, error) {
+		return client.SubscribeToAll(ctx, options)
+	})
 	if err != nil {
 		return &interruption{err}
-	}
-	subscription, err := client.SubscribeToAll(ctx, options)
-	if err != nil {
-		return &interruption{l.failed(client, err)}
 	}
 	defer func() { _ = subscription.Close() }()
 
@@ -117,10 +115,6 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	err = batch(ctx, s, arrivals, handle)
 	cancel()
 	<-pumped
-	var broken *interruption
-	if errors.As(err, &broken) {
-		_ = l.failed(client, broken.err)
-	}
 	return err
 }
 
