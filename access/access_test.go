@@ -1,0 +1,188 @@
+package access_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+var key = []byte("0123456789abcdef0123456789abcdef")
+
+func tokens(t *testing.T) *access.Tokens {
+	t.Helper()
+	tokens, err := access.NewTokens(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func TestATokenProvesItsUser(t *testing.T) {
+	token, err := tokens(t).Sign("anna", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := tokens(t).Verify(token); err != nil || u != "anna" {
+		t.Errorf("got %q, %v", u, err)
+	}
+}
+
+func TestForgedAndOldTokensAreRefused(t *testing.T) {
+	sign := func(method jwt.SigningMethod, key any, change func(*jwt.RegisteredClaims)) string {
+		claims := jwt.RegisteredClaims{Issuer: access.Issuer, Audience: jwt.ClaimStrings{access.Issuer}, Subject: "anna",
+			ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+		if change != nil {
+			change(&claims)
+		}
+		token, err := jwt.NewWithClaims(method, claims).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	elliptic256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := sign(jwt.SigningMethodHS256, key, nil)
+	for name, c := range map[string]struct{ token, code string }{
+		"none given":          {"", "token_missing"},
+		"no token":            {"abc", "token_invalid"},
+		"another key":         {sign(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), nil), "token_invalid"},
+		"no signature":        {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "token_invalid"},
+		"another method":      {sign(jwt.SigningMethodHS512, key, nil), "token_invalid"},
+		"a provider unknown":  {sign(jwt.SigningMethodES256, elliptic256, nil), "token_invalid"},
+		"a changed signature": {good[:len(good)-4] + "AAAA", "token_invalid"},
+		"expired":             {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.ExpiresAt = jwt.NewNumericDate(time.Now().Add(-time.Minute)) }), "token_expired"},
+		"for ever":            {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), "token_invalid"},
+		"another issuer":      {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Issuer = "other" }), "token_invalid"},
+		"another audience":    {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"other"} }), "token_invalid"},
+		"no user":             {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Subject = "" }), "token_invalid"},
+		"a process's name":    {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Subject = "process:enrollment" }), "token_invalid"},
+	} {
+		u, err := tokens(t).Verify(c.token)
+		if r, ok := refuse.As(err); !ok || r.Code != c.code {
+			t.Errorf("%s: got %q, %v, want %s", name, u, err, c.code)
+		}
+	}
+}
+
+func TestKeysAreKeptForTheirOwnerAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "new", "token.key")
+	made, err := access.LoadOrCreateKey(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := access.LoadOrCreateKey(file)
+	if err != nil || string(again) != string(made) {
+		t.Errorf("the key changed: %v", err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(file, []byte("c2hvcnQ="), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := access.LoadOrCreateKey(file); err == nil {
+		t.Error("a short key was taken")
+	}
+	if _, err := access.NewTokens([]byte("short")); err == nil {
+		t.Error("a short key was taken")
+	}
+}
+
+func TestPasswordsMatchTheirDigestAlone(t *testing.T) {
+	digest, err := access.DigestPassword(t.Context(), "correct horse battery")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := access.DigestPassword(t.Context(), "correct horse battery")
+	if err != nil || other == digest {
+		t.Errorf("the same password has the same digest twice: %v", err)
+	}
+	for password, want := range map[string]bool{"correct horse battery": true, "correct horse batterY": false, "": false} {
+		if got, err := access.PasswordMatches(t.Context(), digest, password); err != nil || got != want {
+			t.Errorf("%q matches: %v, %v", password, got, err)
+		}
+	}
+	if got, err := access.PasswordMatches(t.Context(), "", ""); err != nil || got {
+		t.Errorf("an account without a password opens: %v, %v", got, err)
+	}
+	for _, broken := range []string{"x", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=1$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=1$AA$AA", "$argon2id$v=19$m=8,t=1,p=1$!!$AA"} {
+		if _, err := access.PasswordMatches(t.Context(), broken, "x"); err == nil {
+			t.Errorf("%s was taken for a digest", broken)
+		}
+	}
+}
+
+// TestR4_AGrantReachesNoFurtherThanItsScope goes through grants and scopes, own and others'.
+func TestR4_AGrantReachesNoFurtherThanItsScope(t *testing.T) {
+	const s, other = domain.StudyID("S"), domain.StudyID("T")
+	one, two := domain.SiteID("1"), domain.SiteID("2")
+	scopes := map[string]access.Scope{
+		"system": {}, "study": {Study: s}, "site": {Study: s, Site: one}, "patient": {Study: s, Site: one, Patient: "S.1"},
+		"other study": {Study: other}, "other site": {Study: s, Site: two}, "other patient": {Study: s, Site: one, Patient: "S.2"},
+		"patient elsewhere": {Study: s, Site: two, Patient: "S.3"}, "site of other study": {Study: other, Site: one},
+	}
+	everything := access.To(access.StudyMembers, access.ThePatient, access.Admins, access.Processes)
+	for _, c := range []struct {
+		grant   user.Grant
+		reaches []string
+	}{
+		{user.Grant{Role: user.CRC, Study: s, Site: one}, []string{"site", "patient", "other patient"}},
+		{user.Grant{Role: user.Monitor, Study: s}, []string{"study", "site", "patient", "other site", "other patient", "patient elsewhere"}},
+		{user.Grant{Role: user.PatientRole, Study: s, Patient: "S.1"}, []string{"patient"}},
+		{user.Grant{Role: user.PatientRole, Study: s}, nil},
+		{user.Grant{Role: user.Admin}, []string{"system"}},
+		{user.Grant{Role: user.CRC}, nil},
+	} {
+		who := access.Principal{User: "x", Grants: []user.Grant{c.grant}}
+		for name, scope := range scopes {
+			_, err := who.Authorize("Act", everything, scope)
+			want := false
+			for _, r := range c.reaches {
+				want = want || r == name
+			}
+			if (err == nil) != want {
+				t.Errorf("%+v on %s: %v", c.grant, name, err)
+			}
+			if err != nil {
+				if r, ok := refuse.As(err); !ok || r.Code != "not_allowed" || r.Kind != refuse.KindForbidden {
+					t.Errorf("refused with %v", err)
+				}
+			}
+		}
+	}
+	if _, err := (access.Principal{User: "x", Grants: []user.Grant{{Role: user.CRC, Study: s, Site: one}}}).Authorize("Act", access.DataManagers, scopes["site"]); err == nil {
+		t.Error("a role acts where another is asked for")
+	}
+}
+
+func TestSitesOfAPrincipal(t *testing.T) {
+	who := access.Principal{Grants: []user.Grant{{Role: user.CRC, Study: "S", Site: "1"}, {Role: user.Monitor, Study: "S", Site: "2"}, {Role: user.CRC, Study: "T", Site: "3"}}}
+	if sites, all := who.Sites(access.ClinicalReaders, "S"); all || len(sites) != 2 {
+		t.Errorf("got %v, %v", sites, all)
+	}
+	who.Grants = append(who.Grants, user.Grant{Role: user.Auditor, Study: "S"})
+	if _, all := who.Sites(access.ClinicalReaders, "S"); !all {
+		t.Error("an auditor does not see the whole study")
+	}
+	if !who.WorksIn("S") || who.WorksIn("X") || who.WorksIn("") || !access.Process("p").WorksIn("X") {
+		t.Error("works in the wrong studies")
+	}
+	if access.IsProcess("anna") || !access.IsProcess(access.Process("p").User) || access.Process("p").User.Validate() == nil {
+		t.Error("a person can have a process's name")
+	}
+}
