@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -58,13 +59,16 @@ func fill(b *testing.B, c *driver.Collection, n int) {
 }
 
 func BenchmarkGuardedReplaces(b *testing.B) {
-	for _, indexed := range []bool{false, true} {
-		b.Run(fmt.Sprintf("indexed=%t", indexed), func(b *testing.B) {
+	for _, how := range []string{"plain", "indexed", "indexed,majority"} {
+		b.Run(how, func(b *testing.B) {
 			ctx := context.Background()
 			c := benchServer(b)
 			n := benchDocs(b)
-			if indexed {
+			if how != "plain" {
 				fill(b, c, n)
+			}
+			if how == "indexed,majority" { // waits for the disk
+				c = c.Clone(options.Collection().SetWriteConcern(writeconcern.Majority()))
 			}
 			b.ResetTimer()
 			for i := range b.N {

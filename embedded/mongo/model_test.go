@@ -255,7 +255,7 @@ func modelCondition(depth int) *rapid.Generator[condition] {
 			v = rapid.Int32Range(0, 30).Draw(t, "id")
 		}
 		op := rapid.SampledFrom([]string{"$eq", "$eq", "literal", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$in", "$nin", "$exists",
-			"$size", "$all", "$regex", "$elemMatch", "$elemMatchDoc", "$not", "range"}).Draw(t, "op")
+			"$size", "$all", "$regex", "$elemMatch", "$elemMatchDoc", "$not", "range", "after", "after"}).Draw(t, "op")
 		if op == "literal" {
 			if _, isDoc := v.(bson.D); !isDoc {
 				return condition{D(path, v), func(d bson.D) bool { return modelAny(d, path, true, modelEqual(v)) }}
@@ -279,6 +279,12 @@ func modelOperator(t *rapid.T, path, op string, v any) condition {
 		w := modelOperand().Draw(t, "upper")
 		return condition{D(path, D("$gte", v, "$lt", w)), func(d bson.D) bool {
 			return modelAny(d, path, true, modelCmp("$gte", v)) && modelAny(d, path, true, modelCmp("$lt", w))
+		}}
+	case "after": // how pages begin where the last one ended
+		id := rapid.Int32Range(0, 30).Draw(t, "last")
+		return condition{D("$or", A(D(path, D("$gt", v)), D("$and", A(D(path, D("$eq", v)), D("_id", D("$gt", id)))))), func(d bson.D) bool {
+			return modelAny(d, path, true, modelCmp("$gt", v)) ||
+				modelAny(d, path, true, modelEqual(v)) && modelAny(d, "_id", true, modelCmp("$gt", id))
 		}}
 	case "$not":
 		return condition{D(path, D("$not", D("$gt", v))), func(d bson.D) bool { return !modelAny(d, path, true, modelCmp("$gt", v)) }}

@@ -171,6 +171,10 @@ func (p *plan) uniquePoint() bool { return p.x.unique && p.bounded == len(p.x.fi
 // the element that matches has its own index entry.
 func collectPreds(preds map[string][]test, prefix string, all allOf) {
 	for _, n := range all {
+		if or, ok := n.(anyOf); ok {
+			collectHulls(preds, prefix, or)
+			continue
+		}
 		l, ok := n.(*leaf)
 		if !ok {
 			continue
@@ -182,6 +186,47 @@ func collectPreds(preds map[string][]test, prefix string, all allOf) {
 			continue
 		}
 		preds[prefix+l.path] = append(preds[prefix+l.path], l.test)
+	}
+}
+
+// hull is not a test of a filter: it says that what passes lies somewhere in an interval.
+type hull struct{ interval }
+
+func (hull) whole() bool      { return false }
+func (hull) holds(value) bool { return true }
+
+// collectHulls adds the paths that every branch of an $or bounds, with the interval that holds all branches'. This is
+// what keeps paging by {$or: [{at: {$lt: t}}, {at: t, _id: {$gt: id}}]} from reading all earlier pages again.
+func collectHulls(preds map[string][]test, prefix string, or anyOf) {
+	var common map[string]interval
+	for i, n := range or {
+		kids, ok := n.(allOf)
+		if !ok {
+			return
+		}
+		branch := map[string][]test{}
+		collectPreds(branch, prefix, kids)
+		bounds := map[string]interval{}
+		for path, tests := range branch {
+			// Whether the field holds arrays is not known here, so it is taken to.
+			ivs := intervalsFor(tests, true)
+			before, known := common[path]
+			if ivs == nil || i > 0 && !known {
+				continue
+			}
+			iv := interval{lower: ivs[0].lower, upper: ivs[len(ivs)-1].upper}
+			if i > 0 && bytes.Compare(before.lower, iv.lower) < 0 {
+				iv.lower = before.lower
+			}
+			if i > 0 && bytes.Compare(before.upper, iv.upper) > 0 {
+				iv.upper = before.upper
+			}
+			bounds[path] = iv
+		}
+		common = bounds
+	}
+	for path, iv := range common {
+		preds[path] = append(preds[path], hull{iv})
 	}
 }
 
@@ -310,7 +355,7 @@ func intervalsFor(tests []test, multi bool) []interval {
 			if rank < 1 && t.prefix != "" {
 				best, rank = intervalsOfRegex(t), 1
 			}
-		case cmpTest:
+		case cmpTest, hull:
 			from, to := rangeOf(t)
 			if from == nil || multi && rangesFrom != nil {
 				continue
@@ -375,8 +420,12 @@ func intervalsOfRegex(t *regexTest) []interval {
 	return []interval{{lower: from, upper: successor(from)}, {lower: []byte{kRegex}, upper: []byte{kRegex + 1}}}
 }
 
-// rangeOf returns where values that pass t lie: within the class of its operand.
-func rangeOf(t cmpTest) (from, to []byte) {
+// rangeOf returns where values that pass a comparison, or a hull, lie: for a comparison within the class of its operand.
+func rangeOf(of test) (from, to []byte) {
+	if h, ok := of.(hull); ok {
+		return h.lower, h.upper
+	}
+	t := of.(cmpTest)
 	c := class(t.v.t)
 	if c == kMinKey || c == kMaxKey || t.v.t == tArray {
 		return nil, nil

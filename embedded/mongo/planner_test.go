@@ -75,6 +75,9 @@ func TestPlansUseIndexes(t *testing.T) {
 		{`{"filter": {"name": {"$regularExpression": {"pattern": "012$", "options": ""}}}}`, "COLLSCAN", 0},
 		{`{"filter": {"at": 5}}`, "COLLSCAN", 0},
 		{`{"filter": {"visits.k": 1, "visits.n": 2}}`, "FETCH IXSCAN(visits.k_1_visits.n_1 forward)", 2000},
+		{`{"filter": {"site": "s3", "$or": [{"at": {"$lt": 503}}, {"at": 503, "_id": {"$gt": 503}}]}, "sort": {"at": -1}, "limit": 5}`, "LIMIT FETCH IXSCAN(site_1_at_-1 forward)", 6},
+		{`{"filter": {"$or": [{"name": "n0001"}, {"name": {"$in": ["n0004", "n0002"]}, "at": 4}]}}`, "FETCH IXSCAN(name_1 forward)", 4},
+		{`{"filter": {"$or": [{"name": "n0001"}, {"at": 4}]}}`, "COLLSCAN", 0},
 		// Either index is right by its form; the one with few entries wins.
 		{`{"filter": {"status": 2, "name": "n0002"}}`, "FETCH IXSCAN(name_1 forward)", 1},
 		{`{"filter": {"site": "s3", "name": {"$in": ["n0003", "n0013"]}}, "sort": {"at": -1}}`, "SORT FETCH IXSCAN(name_1 forward)", 2},
