@@ -37,7 +37,9 @@
 // # Where to begin reading
 //
 // server.go has the life of the server and its connections, wire.go the framing, commands.go the table of commands and
-// their common arguments. cmd_*.go and aggregate.go are the commands. filter.go, update.go, projection.go and sort.go
-// compile what clients send; planner.go chooses and walks an index; index.go makes index keys, keyenc.go the bytes they
-// consist of; store.go has the layout on Pebble, the catalog and the writer; wal.go says when the log is synced.
+// their common arguments. cmd_*.go and aggregate.go are the commands, cursor.go what is left of them between batches.
+// raw.go reads and writes BSON; filterparse.go, update.go, projection.go and sort.go compile what clients send, filter.go
+// and updateops.go apply it. planner.go chooses an index, bounds.go says where in it to look, scan.go walks it. index.go
+// makes index keys, keyenc.go the bytes that they consist of. store.go has the layout on Pebble and the views that readers
+// use, catalog.go the collections, writer.go all changes of documents; wal.go says when the log is synced.
 package mongo

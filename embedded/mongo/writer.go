@@ -1,0 +1,269 @@
+package mongo
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// writer collects the changes of one command to one collection. Its owner holds the collection's mu from newWriter to
+// close. What is read through the writer includes what it wrote.
+type writer struct {
+	st      *store
+	c       *collection
+	b       *pebble.Batch
+	indexes []*index
+	delta   int64 // change of the number of documents
+	marked  bool  // an index became multikey, so the catalog record changes
+
+	keys, oldKeys keySet
+	idBuf         []byte
+}
+
+// write opens a writer on ns, which it creates if need be.
+func (st *store) write(ns namespace) (*writer, error) {
+	for {
+		c, _, err := st.create(ns, false)
+		if err != nil {
+			return nil, err
+		}
+		if w := st.writeTo(c); w != nil {
+			return w, nil
+		}
+	}
+}
+
+// writeTo opens a writer on c; nil when c was dropped meanwhile.
+func (st *store) writeTo(c *collection) *writer {
+	c.mu.Lock()
+	if c.dropped.Load() {
+		c.mu.Unlock()
+		return nil
+	}
+	return &writer{st: st, c: c, b: st.db.NewIndexedBatch(), indexes: *c.indexes.Load()}
+}
+
+// close releases the collection; what was not flushed is dropped.
+func (w *writer) close() {
+	w.b.Close()
+	w.c.mu.Unlock()
+}
+
+// view reads what the writer has written and all else.
+func (w *writer) view() *view { return &view{w.b, w.c, w.indexes} }
+
+// flush commits what was collected.
+func (w *writer) flush() error {
+	if w.b.Empty() {
+		return nil
+	}
+	if w.delta != 0 {
+		n := uint64(w.c.count.Load() + w.delta)
+		if err := w.b.Set(spaceKey(spaceCount, w.c.id), binary.BigEndian.AppendUint64(nil, n), nil); err != nil {
+			return err
+		}
+	}
+	if w.marked {
+		if err := w.b.Set(w.c.ns.Load().key(), w.c.record(w.indexes), nil); err != nil {
+			return err
+		}
+	}
+	if err := w.st.commit(w.b, false); err != nil {
+		return err
+	}
+	w.c.count.Add(w.delta)
+	w.delta, w.marked = 0, false
+	w.b.Close()
+	w.b = w.st.db.NewIndexedBatch()
+	return nil
+}
+
+// flushIfLarge keeps the memory of large commands bounded.
+func (w *writer) flushIfLarge() error {
+	if w.b.Len() < flushBytes {
+		return nil
+	}
+	return w.flush()
+}
+
+// idKey encodes a document's _id, after checking that it may be one. The result is valid until the next call.
+func (w *writer) idKey(d doc) ([]byte, error) {
+	id := d.lookup("_id")
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	w.idBuf = appendKey(w.idBuf[:0], id)
+	return w.idBuf, nil
+}
+
+func checkID(id value) error {
+	switch id.t {
+	case tArray, tRegex, tUndefined, tMissing:
+		return refuse(codeInvalidIDField, "the '_id' value cannot be of type %s", id.typeName())
+	case tDocument:
+		for e, rest := id.doc().first(); e.t != 0; e, rest = nextElem(rest) {
+			if len(e.name) > 0 && e.name[0] == '$' {
+				return refuse(codeDollarPrefixedFieldName, "_id fields may not begin with '$': %q", e.name)
+			}
+		}
+	}
+	return nil
+}
+
+// insert adds d, which has an _id.
+func (w *writer) insert(d doc) error {
+	id, err := w.idKey(d)
+	if err != nil {
+		return err
+	}
+	if err := checkSize(d); err != nil {
+		return err
+	}
+	key := w.c.docKey(id)
+	if old, err := readKey(w.b, key); err != nil {
+		return err
+	} else if old != nil {
+		return w.duplicate(w.c.primary, d)
+	}
+	if err := w.reindex(id, nil, d); err != nil {
+		return err
+	}
+	w.delta++
+	return w.b.Set(key, d, nil)
+}
+
+// replace puts d in the place of old; both have the same _id.
+func (w *writer) replace(old, d doc) error {
+	id, err := w.idKey(d)
+	if err != nil {
+		return err
+	}
+	if err := checkSize(d); err != nil {
+		return err
+	}
+	if err := w.reindex(id, old, d); err != nil {
+		return err
+	}
+	return w.b.Set(w.c.docKey(id), d, nil)
+}
+
+// remove deletes old.
+func (w *writer) remove(old doc) error {
+	id, err := w.idKey(old)
+	if err != nil {
+		return err
+	}
+	if err := w.reindex(id, old, nil); err != nil {
+		return err
+	}
+	w.delta--
+	return w.b.Delete(w.c.docKey(id), nil)
+}
+
+func checkSize(d doc) error {
+	if len(d) > maxDocSize {
+		return refuse(codeBSONObjectTooLarge, "the document has %d bytes, at most %d are stored: split it", len(d), maxDocSize)
+	}
+	return nil
+}
+
+// reindex moves the index entries of the document with that id from old to d, either of which may be nil. All unique
+// indexes are checked before anything is written, so that a refused statement leaves nothing behind.
+func (w *writer) reindex(id []byte, old, d doc) error {
+	if len(w.indexes) == 0 {
+		return nil
+	}
+	w.keys.reset(len(w.indexes))
+	w.oldKeys.reset(len(w.indexes))
+	for i, x := range w.indexes {
+		if d != nil {
+			if err := x.keys(d, &w.keys, i); err != nil {
+				return err
+			}
+		}
+		if old != nil {
+			// What is stored was indexed before, so this cannot be refused.
+			if err := x.keys(old, &w.oldKeys, i); err != nil {
+				return err
+			}
+		}
+	}
+	for i, x := range w.indexes {
+		if !x.unique {
+			continue
+		}
+		for _, k := range w.keys.of(i) {
+			if w.oldKeys.has(i, k) {
+				continue
+			}
+			taken, err := w.taken(x, k, id)
+			if err != nil {
+				return err
+			}
+			if taken {
+				return w.duplicate(x, d)
+			}
+		}
+	}
+	idLen := binary.AppendUvarint(nil, uint64(len(id)))
+	for i, x := range w.indexes {
+		for _, k := range w.oldKeys.of(i) {
+			if !w.keys.has(i, k) {
+				if err := w.b.Delete(x.entry(k, id), nil); err != nil {
+					return err
+				}
+			}
+		}
+		for _, k := range w.keys.of(i) {
+			if !w.oldKeys.has(i, k) {
+				if err := w.b.Set(x.entry(k, id), idLen, nil); err != nil {
+					return err
+				}
+			}
+		}
+		if mask := w.keys.multi[i]; mask&^x.multikey.Load() != 0 {
+			x.multikey.Or(mask)
+			w.marked = true
+		}
+	}
+	return nil
+}
+
+// taken says whether another document than id has the key k in the unique index x.
+func (w *writer) taken(x *index, k, id []byte) (bool, error) {
+	from := append(bytes.Clone(x.space), k...)
+	it, err := w.b.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: successor(from)})
+	if err != nil {
+		return false, err
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		if !bytes.Equal(it.Key()[len(from):], id) {
+			return true, nil
+		}
+	}
+	return false, it.Error()
+}
+
+// duplicate is the refusal of d by the unique index x.
+func (w *writer) duplicate(x *index, d doc) error {
+	return duplicateKey(*w.c.ns.Load(), x, d)
+}
+
+func duplicateKey(ns namespace, x *index, d doc) error {
+	kv := newBuilder()
+	for _, f := range x.fields {
+		v := firstAt(d, f.parts)
+		if v.missing() {
+			v = value{t: tNull}
+		}
+		kv.val(f.path, v)
+	}
+	keyValue := kv.done()
+	return &commandError{
+		code: codeDuplicateKey, keyPattern: x.key, keyValue: keyValue,
+		msg: fmt.Sprintf("E11000 duplicate key error collection: %s index: %s dup key: %s", ns, x.name, shellText(keyValue)),
+	}
+}
