@@ -111,7 +111,7 @@ func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := server.bootstrapAdmin(ctx, demoAdmin, "only-for-the-benchmark"); err != nil {
+	if err := server.bootstrapAdmin(ctx, "only-for-the-benchmark"); err != nil {
 		return errors.Join(err, server.close())
 	}
 	fmt.Fprintf(s.out, "%shttp://%s\n", benchReady, server.httpAddress)

@@ -12,7 +12,8 @@ import (
 const demoAdmin domain.UserID = "admin"
 
 // bootstrapAdmin makes the first administrator, unless the directory already has one.
-func (s *server) bootstrapAdmin(ctx context.Context, id domain.UserID, password string) error {
+func (s *server) bootstrapAdmin(ctx context.Context, password string) error {
+	const id = demoAdmin
 	exists := func(err error, code string) bool {
 		r, ok := refuse.As(err)
 		return ok && r.Code == code

@@ -65,7 +65,7 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 }
 
 func (c demoCommand) live(ctx context.Context, s streams, server *server, logger *slog.Logger) error {
-	if err := server.bootstrapAdmin(ctx, demoAdmin, c.Password); err != nil {
+	if err := server.bootstrapAdmin(ctx, c.Password); err != nil {
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
 	signAs := func(u domain.UserID) (string, error) { return server.tokens.Sign(u, time.Now(), 24*time.Hour) }

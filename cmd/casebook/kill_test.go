@@ -29,7 +29,7 @@ import (
 // TestTheSimulatedStudyIsWhatTheViewsShow lets a small study live, twice, and compares the views with what happened.
 func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	in := install(t)
-	if err := in.bootstrapAdmin(t.Context(), demoAdmin, "a password for a test"); err != nil {
+	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
 	options := simulation.Options{BaseURL: in.url, Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,

@@ -128,7 +128,7 @@ func (in installation) dataDir() string { return in.dir }
 // `casebook bench diary` for a server of its own.
 func BenchmarkSubmitDiary(b *testing.B) {
 	in := install(b)
-	if err := in.bootstrapAdmin(context.Background(), demoAdmin, "a password for a test"); err != nil {
+	if err := in.bootstrapAdmin(context.Background(), "a password for a test"); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

@@ -345,7 +345,7 @@ func (r *request) count() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := int64(0)
+	var n int64
 	if c := r.s.store.lookup(ns); c != nil && q.filter.src.isEmpty() && q.hint.missing() {
 		// The number of documents is known without looking.
 		n = max(c.count.Load()-q.skip, 0)

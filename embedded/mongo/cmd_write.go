@@ -62,7 +62,7 @@ func (r *request) writeOption(name string, e elem, ordered *bool) (bool, error) 
 	return false, nil
 }
 
-func checkBatch(r *request, n int, what string) error {
+func checkBatch(n int, what string) error {
 	if n == 0 || n > maxWriteBatch {
 		return refuse(codeInvalidOptions, "write batch sizes must be between 1 and %d. Got %d %s.", maxWriteBatch, n, what)
 	}
@@ -88,7 +88,7 @@ func (r *request) insert() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBatch(r, len(docs), "documents"); err != nil {
+	if err := checkBatch(len(docs), "documents"); err != nil {
 		return nil, err
 	}
 	w, err := r.s.store.write(ns)
@@ -230,7 +230,7 @@ func (r *request) update() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBatch(r, len(stmts), "updates"); err != nil {
+	if err := checkBatch(len(stmts), "updates"); err != nil {
 		return nil, err
 	}
 	w, err := r.writerFor(ns, stmts)
@@ -453,7 +453,7 @@ func (r *request) delete() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBatch(r, len(stmts), "deletes"); err != nil {
+	if err := checkBatch(len(stmts), "deletes"); err != nil {
 		return nil, err
 	}
 	w, err := r.writerFor(ns, nil)

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -86,7 +87,8 @@ func TestBulkGuardsHoldUnderRaces(t *testing.T) {
 						SetFilter(D("_id", id, "position", D("$lt", round))).SetReplacement(D("position", round)))
 				}
 				_, err := c.BulkWrite(gctx, models, options.BulkWrite().SetOrdered(false))
-				if bwe, ok := err.(driver.BulkWriteException); ok {
+				var bwe driver.BulkWriteException
+				if errors.As(err, &bwe) {
 					for _, we := range bwe.WriteErrors {
 						if we.Code != int(codeDuplicateKey) {
 							return err

@@ -195,7 +195,7 @@ func (t *cursorTable) add(c *cursor) error {
 		return refuse(codeExceededMemoryLimit, "this connection has opened %d cursors that are neither read to the end nor closed: close some", t.perConn)
 	}
 	for c.id == 0 || t.byID[c.id] != nil {
-		c.id = rand.Int64()
+		c.id = rand.Int64() // #nosec G404 -- a number to tell cursors apart, which only its own connection may use
 	}
 	c.used = time.Now()
 	t.byID[c.id] = c

@@ -223,7 +223,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 				for {
 					_, err := c.InsertOne(ctx, D("_id", fmt.Sprintf("%d-%d", w, acked[w]), "w", w, "n", acked[w], "pad", bytes.Repeat([]byte{1}, 300)))
 					if err != nil {
-						return nil // the server was killed
+						return nil //nolint:nilerr // the server was killed
 					}
 					if acked[w]++; acked[w]%100 == 0 {
 						select {

@@ -191,7 +191,7 @@ func (v value) wholeNumber() (int64, bool) {
 	case tInt64:
 		return v.int64(), true
 	case tDouble, tDecimal:
-		f := 0.0
+		var f float64
 		if v.t == tDouble {
 			f = v.double()
 		} else {

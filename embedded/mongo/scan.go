@@ -103,7 +103,7 @@ func (s *scan) nextEntry() (*pebble.Iterator, error) {
 // fetch reads a document into s.doc.
 func (s *scan) fetch(key []byte) (bool, error) {
 	v, closer, err := s.v.Get(key)
-	if err == pebble.ErrNotFound {
+	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {

@@ -183,7 +183,7 @@ func (s *sorter) add(d doc) error {
 	return nil
 }
 
-func (it *sortItem) size() int { return len(it.key) + len(it.doc) + 64 }
+func (a *sortItem) size() int { return len(a.key) + len(a.doc) + 64 }
 
 // sorted returns the documents in order.
 func (s *sorter) sorted() []doc {

@@ -201,7 +201,7 @@ func specOperations(c *driver.Collection, name string, args bson.Raw) (any, erro
 	}
 	one := func(r *driver.SingleResult) (any, error) {
 		var d bson.D
-		if err := r.Decode(&d); err == driver.ErrNoDocuments {
+		if err := r.Decode(&d); errors.Is(err, driver.ErrNoDocuments) {
 			return nil, nil
 		} else if err != nil {
 			return nil, err

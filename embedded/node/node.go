@@ -53,11 +53,11 @@ var (
 	ErrLocked = store.ErrLocked
 )
 
-// VerifyReport says what Verify found; Damage names the first damaged record.
-type (
-	VerifyReport = store.VerifyReport
-	Damage       = store.Damage
-)
+// VerifyReport says what Verify found.
+type VerifyReport = store.VerifyReport
+
+// Damage names the first damaged record that Verify found.
+type Damage = store.Damage
 
 // Stats are figures about a node since it was opened, unless they say otherwise.
 type Stats struct {

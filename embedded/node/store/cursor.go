@@ -189,7 +189,7 @@ func (st *Stream) Hides(r *Record, now time.Time) bool {
 
 // ReadStreamForward appends to dst a stream's durable events from a revision on. Metadata is the caller's to apply.
 func (s *Store) ReadStreamForward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
-	return s.readStream(id, streamKey(id, from), streamKey(id+1, 0), false, dst, page)
+	return s.readStream(streamKey(id, from), streamKey(id+1, 0), false, dst, page)
 }
 
 // ReadStreamBackward appends to dst a stream's durable events from a revision down.
@@ -198,10 +198,10 @@ func (s *Store) ReadStreamBackward(id, from uint64, dst []*Record, page Page) ([
 	if from+1 != 0 {
 		upper = streamKey(id, from+1)
 	}
-	return s.readStream(id, streamKey(id, 0), upper, true, dst, page)
+	return s.readStream(streamKey(id, 0), upper, true, dst, page)
 }
 
-func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []*Record, page Page) (_ []*Record, err error) {
+func (s *Store) readStream(lower, upper []byte, backward bool, dst []*Record, page Page) (_ []*Record, err error) {
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return dst, err

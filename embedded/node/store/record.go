@@ -144,9 +144,7 @@ func appendMetadata(b []byte, key, value string) ([]byte, uint32) {
 	return b, uint32(len(b) - len(value))
 }
 
-// ticksPerSecond is the resolution of created: 100 nanoseconds since 1970.
-const ticksPerSecond = 10_000_000
-
+// ticks are the resolution of created: 100 nanoseconds since 1970.
 func ticks(t time.Time) int64 { return t.UnixNano() / 100 }
 
 // maxSuffix bounds what appendRecord adds to a proposed event's own bytes.

@@ -215,6 +215,7 @@ func (q *sequencer) decide(a *Append) Result {
 		p := Propose(a.Stream, newID(), TombstoneType, true, nil, []byte("{}"))
 		pos := q.write(h, &p, TombstoneRevision)
 		return Result{Revision: h.last, Position: pos}
+	case Events:
 	}
 	if len(a.Events) == 0 {
 		return Result{Revision: h.last}
