@@ -24,10 +24,14 @@ const (
 	maxBatch = 1000
 	// cachedDocuments bounds the documents kept in memory, for each projection.
 	cachedDocuments = 5000
-	// batchApart is the least time between the beginnings of two batches. It costs a view that much lag at the most.
-	batchApart = 15 * time.Millisecond
-	retryLeast = 50 * time.Millisecond
-	retryMost  = 5 * time.Second
+	// Batches begin batchApart from each other at least, and batchPerEvent more for each event of the one before, up to
+	// batchApartMost. It is what a view lags behind by design: next to nothing when little happens, and a tenth of a
+	// second when much does, where each write then serves many events.
+	batchApart     = 10 * time.Millisecond
+	batchPerEvent  = 500 * time.Microsecond
+	batchApartMost = 100 * time.Millisecond
+	retryLeast     = 50 * time.Millisecond
+	retryMost      = 5 * time.Second
 )
 
 // Options of an Engine.
@@ -115,6 +119,11 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
 	if err := e.pace.Wait(ctx); err != nil {
 		return err
+	}
+	if b.Live {
+		e.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
+	} else {
+		e.pace.SetLimit(rate.Inf) // there is a past to catch up with
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, r := range e.runners {
