@@ -1,0 +1,301 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/embedded/mongo"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+)
+
+var (
+	theNode  *node.Node
+	theMongo *mongo.Server
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "projections")
+	if err != nil {
+		panic(err)
+	}
+	if theNode, err = node.Open(context.Background(), node.Options{Dir: dir + "/node", Listen: "127.0.0.1:0"}); err != nil {
+		panic(err)
+	}
+	if theMongo, err = mongo.Open(context.Background(), mongo.Options{Dir: dir + "/mongo", Listen: "127.0.0.1:0"}); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := errors.Join(theMongo.Close(), theNode.Close(), os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// world is a log and a database of its own, with an engine that can be started and stopped.
+type world struct {
+	t     testing.TB
+	log   *eventlog.Log
+	store *readmodels.Store
+	study domain.StudyID
+	tails map[string]eventlog.Tail
+	last  uint64
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.ReplaceAll(uuid.NewString()[:13], "-", "")
+	store, err := readmodels.Connect(context.Background(), theMongo.ConnectionString(), "db"+id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(log.Close(), store.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return &world{t: t, log: log, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
+}
+
+// run starts an engine, and returns what stops it.
+func (w *world) run(all ...projections.Projection) (stop func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: all})
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	return func() {
+		w.t.Helper()
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			w.t.Error(err)
+		}
+	}
+}
+
+func (w *world) record(stream string, who domain.PatientID, events ...any) {
+	w.t.Helper()
+	tail, ok := w.tails[stream]
+	if !ok {
+		tail = eventlog.EmptyTail
+	}
+	out, err := w.log.Append(context.Background(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
+		RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}, events...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.tails[stream], w.last = out.Tail, out.Position.Commit
+}
+
+func (w *world) screen(n int) domain.PatientID {
+	w.t.Helper()
+	number := fmt.Sprintf("P%04d", n)
+	id := domain.NewPatientID(w.study, number)
+	w.record("patient-"+string(id), id, patient.Screened{Patient: id, Study: w.study, Site: "01", ScreeningNumber: number, On: "2026-01-01", Zone: "UTC"})
+	return id
+}
+
+// wait waits until a view has seen everything that was recorded.
+func (w *world) wait(v readmodels.View) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := w.store.WaitFor(ctx, v, w.last); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) rows() []readmodels.PatientRow {
+	w.t.Helper()
+	var all []readmodels.PatientRow
+	for page := (readmodels.Page{Limit: 7}); ; {
+		l, err := w.store.Patients(w.t.Context(), w.study, readmodels.PatientFilter{}, page)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, l.Items...)
+		if page.Cursor = l.Next; page.Cursor == "" {
+			return all
+		}
+	}
+}
+
+func TestTheEngineCarriesOnWhereItStopped(t *testing.T) {
+	w := newWorld(t)
+	stop := w.run()
+	for n := range 20 {
+		w.screen(n)
+	}
+	w.wait(readmodels.PatientLists)
+	stop()
+	for n := 20; n < 40; n++ { // while nobody looks
+		w.screen(n)
+	}
+	stop = w.run()
+	defer stop()
+	w.wait(readmodels.PatientLists)
+	rows := w.rows()
+	if len(rows) != 40 {
+		t.Fatalf("the list holds %d patients", len(rows))
+	}
+	for n, r := range rows {
+		if r.ScreeningNumber != fmt.Sprintf("P%04d", n) || r.Status != patient.StatusScreened {
+			t.Errorf("row %d is %+v", n, r)
+		}
+	}
+}
+
+// TestACrashBeforeTheCheckpointChangesNothing puts the checkpoint back to the beginning, as if the process had died
+// before it was written, and folds everything again over the documents that are there.
+func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	stop := w.run()
+	for n := range 10 {
+		id := w.screen(n)
+		w.record("patient-"+string(id), id, patient.Consented{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
+	}
+	w.wait(readmodels.PatientLists)
+	w.wait(readmodels.PatientViews)
+	before := w.rows()
+	stop()
+	for _, v := range readmodels.Views() {
+		c, err := w.store.LoadCheckpoint(t.Context(), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Position = eventlog.Position{}
+		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop = w.run()
+	defer stop()
+	w.wait(readmodels.PatientLists)
+	if diff := cmp.Diff(before, w.rows()); diff != "" {
+		t.Errorf("folding again changed the list:\n%s", diff)
+	}
+}
+
+func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
+	w := newWorld(t)
+	view := readmodels.View{Name: "fragile", Version: 1}
+	fragile := func(breaks bool) projections.Projection {
+		return projections.New(view, func(at projections.Envelope) []string { return []string{string(at.Metadata.Study)} },
+			projections.On(func(_ *readmodels.PatientRow, e patient.Screened, at projections.Envelope) {
+				if breaks && e.ScreeningNumber == "P0003" && at.Metadata.Study == w.study {
+					panic("cannot show P0003")
+				}
+			}))
+	}
+	stop := w.run(projections.PatientList, fragile(true))
+	for n := range 6 {
+		w.screen(n)
+	}
+	w.wait(readmodels.PatientLists) // the others go on
+	if rows := w.rows(); len(rows) != 6 {
+		t.Errorf("the list holds %d patients", len(rows))
+	}
+	var c readmodels.Checkpoint
+	for c.State != readmodels.Stopped {
+		var err error
+		if c, err = w.store.LoadCheckpoint(t.Context(), view); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // the test's own time-out is the bound
+	}
+	if !strings.Contains(c.Reason, "PatientScreened") || !strings.Contains(c.Reason, "P0003") {
+		t.Errorf("it stopped because of %q", c.Reason)
+	}
+	stop()
+	stop = w.run(projections.PatientList, fragile(false))
+	defer stop()
+	w.wait(view)
+}
+
+func TestTheStoreMayGoAway(t *testing.T) {
+	dir := t.TempDir()
+	store, err := mongo.Open(t.Context(), mongo.Options{Dir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	if w.store, err = readmodels.Connect(t.Context(), store.ConnectionString(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.store.Close(context.Background()) }()
+	stop := w.run(projections.PatientList)
+	defer func() { stop() }()
+	w.screen(0)
+	w.wait(readmodels.PatientLists)
+	address := store.Addr()
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n < 5; n++ {
+		w.screen(n)
+	}
+	if store, err = mongo.Open(t.Context(), mongo.Options{Dir: dir, Listen: address}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	w.wait(readmodels.PatientLists)
+	if rows := w.rows(); len(rows) != 5 {
+		t.Errorf("the list holds %d patients", len(rows))
+	}
+	stop()
+	stop = func() {}
+}
+
+func BenchmarkEngine(b *testing.B) {
+	w := newWorld(b)
+	const patients, days = 200, 50
+	for n := range patients {
+		id := w.screen(n)
+		var events []any
+		for _, e := range aPatient(newStory()).events[4:] {
+			events = append(events, e.Event)
+		}
+		for day := range days {
+			e := submitted(1, 3)
+			e.Patient, e.Window.ID = id, string(domain.Date("2026-03-01").AddDays(day))+"/evening"
+			events = append(events, e)
+		}
+		w.record("diary-"+string(id), id, events...)
+	}
+	for b.Loop() {
+		var err error
+		if w.store, err = readmodels.Connect(context.Background(), theMongo.ConnectionString(), "b"+uuid.NewString()[:8]); err != nil {
+			b.Fatal(err)
+		}
+		stop := w.run()
+		for _, v := range readmodels.Views() {
+			w.wait(v)
+		}
+		stop()
+		_ = w.store.Close(context.Background())
+	}
+	b.ReportMetric(float64(b.N*patients*days)/b.Elapsed().Seconds(), "events/s")
+}

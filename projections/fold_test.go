@@ -1,0 +1,303 @@
+package projections_test
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var recordedAt = time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
+
+// story makes envelopes of events as the log would give them out.
+type story struct {
+	position uint64
+	study    domain.StudyID
+	site     domain.SiteID
+	patient  domain.PatientID
+	events   []projections.Envelope
+}
+
+func newStory() *story { return &story{study: "S", site: "01", patient: "S.1"} }
+
+func (s *story) tell(events ...any) *story {
+	for _, e := range events {
+		s.position += 100
+		name, _ := catalog.New().NameOf(e)
+		s.events = append(s.events, projections.Envelope{Stream: "x-" + string(s.patient), Revision: s.position / 100, Type: name, Event: e,
+			Position: eventlog.Position{Commit: s.position, Prepare: s.position},
+			Metadata: eventlog.Metadata{Actor: "crc", Study: s.study, Site: s.site, Patient: s.patient, RecordedAt: recordedAt}})
+	}
+	return s
+}
+
+// fold applies events to the documents of a projection.
+func fold(t testing.TB, p projections.Projection, events []projections.Envelope) map[string]readmodels.Document {
+	t.Helper()
+	documents := map[string]readmodels.Document{}
+	apply(t, p, documents, events)
+	return documents
+}
+
+func apply(t testing.TB, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) {
+	t.Helper()
+	for _, e := range events {
+		for _, key := range p.Touches(e) {
+			if documents[key] == nil {
+				documents[key] = p.Blank(key)
+			}
+			if _, err := p.Apply(documents[key], e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func window(day int) diary.Window {
+	opens := time.Date(2026, 3, day, 18, 0, 0, 0, time.UTC)
+	return diary.Window{ID: fmt.Sprintf("2026-03-%02d/evening", day), Opens: opens, Closes: opens.Add(6 * time.Hour)}
+}
+
+func submitted(day int, worst float64) diary.Submitted {
+	return diary.Submitted{Patient: "S.1", Instrument: "pain-diary", Version: 1, Window: window(day), CapturedAt: window(day).Opens.Add(time.Hour),
+		Answers: diary.Answers{"worst": worst}, Scores: []diary.ScoreResult{{ID: "intensity", Value: &worst, Band: "mild"}}}
+}
+
+func theStudy(s *story) *story {
+	return s.tell(
+		study.Created{Study: "S", Title: "A study", Sponsor: "Nobody", Phase: "II"},
+		study.ProtocolVersionPublished{Study: "S", Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0"}},
+		study.SiteAdded{Study: "S", Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin"},
+		study.SiteActivated{Study: "S", Site: "01", On: "2026-02-01"},
+		enrollment.Opened{Study: "S", Caps: enrollment.Caps{Target: 5, Study: 10}})
+}
+
+func aPatient(s *story) *story {
+	return s.tell(
+		patient.Screened{Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1", On: "2026-02-10", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 40},
+		patient.Consented{Patient: "S.1", ConsentVersion: "1.0", On: "2026-02-10"},
+		patient.EnrollmentRequested{Patient: "S.1", Study: "S", Site: "01", On: "2026-02-11"},
+		patient.Enrolled{Patient: "S.1", On: "2026-02-11", PatientNumber: "S-00001"},
+		diary.InstrumentAssigned{Patient: "S.1", Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-02-11", Until: "2026-05-01"})
+}
+
+func diaries(s *story) *story {
+	late := submitted(3, 4)
+	late.Late = true
+	afterMissed := submitted(4, 2)
+	afterMissed.AfterMissed = true
+	return s.tell(
+		submitted(2, 9),
+		diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Rule: "pain-severe", Severity: instrument.SeverityUrgent, Message: "m"},
+		late,
+		diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(4)},
+		diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(5)},
+		afterMissed,
+		diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(3).ID, Reason: "misread",
+			Changes: []diary.Change{{Item: "worst", Old: 4.0, New: 3.0}}, Scores: []diary.ScoreResult{{ID: "intensity", Value: new(3.0)}}})
+}
+
+func TestStudyOverview(t *testing.T) {
+	s := diaries(aPatient(theStudy(newStory())))
+	s.patient = "S.2"
+	s.tell(patient.Screened{Patient: "S.2", Study: "S", Site: "01", ScreeningNumber: "2", On: "2026-02-10", Zone: "UTC"},
+		patient.ScreenFailed{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
+		patient.ConsentWithdrawn{Patient: "S.2"}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
+		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"}, study.SiteClosed{Study: "S", Site: "01"})
+	figures := readmodels.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1, Completed: 1,
+		Diaries: 3, LateDiaries: 1, MissedWindows: 1, Risks: 1}
+	want := &readmodels.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study", Sponsor: "Nobody",
+		Phase: "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: readmodels.EnrollmentView{Target: 6, Cap: 12}, Figures: &figures,
+		Sites:     []readmodels.SiteOverview{{Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin", Status: "closed", ActivatedOn: "2026-02-01", Figures: figures}},
+		UpdatedAt: recordedAt}
+	if diff := cmp.Diff(map[string]readmodels.Document{"S": want}, fold(t, projections.StudyOverview, s.events)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPatientListAndCompliance(t *testing.T) {
+	s := diaries(aPatient(newStory()))
+	rate := 3.0 / 4
+	kept := readmodels.Compliance{Closed: 4, Completed: 3, OnTime: 2, Late: 1, AfterMissed: 1, Missed: 1, Rate: &rate}
+	last := window(4).Opens.Add(time.Hour)
+	want := &readmodels.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1",
+		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10", ConsentVersion: "1.0",
+		EnrolledOn: "2026-02-11", LastDiaryAt: &last, Risks: 1, Compliance: kept}
+	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, projections.PatientList, s.events)); diff != "" {
+		t.Error(diff)
+	}
+	documents := fold(t, projections.DiaryCompliance, s.events)
+	for key, level := range map[string]readmodels.Level{"patient/S.1": readmodels.OfPatient, "site/S/01": readmodels.OfSite, "study/S": readmodels.OfStudy} {
+		c, ok := documents[key].(*readmodels.DiaryCompliance)
+		if !ok || c.Level != level || c.Study != "S" || c.Order != rate {
+			t.Fatalf("%s is %+v", key, c)
+		}
+		if diff := cmp.Diff(kept, c.Compliance); diff != "" {
+			t.Errorf("%s: %s", key, diff)
+		}
+	}
+	if len(documents) != 3 {
+		t.Errorf("there are %d documents", len(documents))
+	}
+}
+
+func TestHowPatientsEnd(t *testing.T) {
+	for _, c := range []struct {
+		event  any
+		status patient.Status
+		reason string
+	}{
+		{patient.ScreenFailed{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusScreenFailed, "r"},
+		{patient.EnrollmentFailed{Patient: "S.1", Code: "c", Reason: "r"}, patient.StatusEnrollmentFailed, "r"},
+		{patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusWithdrawn, "r"},
+		{patient.Discontinued{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusDiscontinued, "r"},
+		{patient.Completed{Patient: "S.1", On: "2026-03-01"}, patient.StatusCompleted, ""},
+	} {
+		s := aPatient(newStory()).tell(c.event)
+		row := fold(t, projections.PatientList, s.events)["S.1"].(*readmodels.PatientRow)
+		view := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView)
+		if row.Status != c.status || view.Status != c.status || row.EndReason != c.reason {
+			t.Errorf("after %T: %s and %s, because of %q", c.event, row.Status, view.Status, row.EndReason)
+		}
+		if last := view.Steps[len(view.Steps)-1]; last.What == "" || last.By != "crc" || last.RecordedAt != recordedAt {
+			t.Errorf("after %T the last step is %+v", c.event, last)
+		}
+	}
+}
+
+func TestPatientView(t *testing.T) {
+	s := diaries(aPatient(newStory()))
+	v := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView)
+	two, three, nine := 2.0, 3.0, 9.0
+	want := []readmodels.TrendPoint{{Window: window(2).ID, Score: &nine, Risk: true}, {Window: window(3).ID, Late: true, Score: &three},
+		{Window: window(4).ID, Score: &two}, {Window: window(5).ID, Missed: true}}
+	if diff := cmp.Diff(want, v.Instruments[0].Trend); diff != "" {
+		t.Error(diff)
+	}
+	if len(v.Steps) != 4 || v.Steps[0].What != "PatientScreened" || v.Steps[0].On != "2026-02-10" || v.Status != patient.StatusEnrolled || len(v.Risks) != 1 {
+		t.Errorf("the view is %+v", v)
+	}
+	for day := range 200 { // the trend is bounded, and keeps the newest
+		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening"}})
+	}
+	trend := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView).Instruments[0].Trend
+	if len(trend) != readmodels.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {
+		t.Errorf("the trend holds %d points, the last of %s", len(trend), trend[len(trend)-1].Window)
+	}
+}
+
+func TestDiaries(t *testing.T) {
+	documents := fold(t, projections.Diaries, diaries(aPatient(newStory())).events)
+	if len(documents) != 4 {
+		t.Fatalf("there are %d documents", len(documents))
+	}
+	of := func(day int) *readmodels.Diary {
+		return documents[readmodels.DiaryKey("S.1", "pain-diary", window(day).ID)].(*readmodels.Diary)
+	}
+	if d := of(2); d.Answers["worst"] != 9.0 || len(d.Risks) != 1 || d.Missed || d.Patient != "S.1" || d.Opens != window(2).Opens {
+		t.Errorf("the 2nd is %+v", d)
+	}
+	if d := of(3); d.Answers["worst"] != 3.0 || *d.Scores[0].Value != 3 || len(d.Corrections) != 1 || d.Corrections[0].Changes[0].Old != 4.0 || !d.Late {
+		t.Errorf("the 3rd is %+v", d)
+	}
+	if d := of(4); d.Missed || !d.AfterMissed || d.Answers["worst"] != 2.0 {
+		t.Errorf("the 4th is %+v", d)
+	}
+	if d := of(5); !d.Missed || d.Answers != nil {
+		t.Errorf("the 5th is %+v", d)
+	}
+	cleared := diaries(aPatient(newStory())).tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Reason: "r",
+		Changes: []diary.Change{{Item: "worst", Old: 9.0, New: nil}}})
+	d := fold(t, projections.Diaries, cleared.events)[readmodels.DiaryKey("S.1", "pain-diary", window(2).ID)].(*readmodels.Diary)
+	if _, there := d.Answers["worst"]; there {
+		t.Error("a cleared answer is still shown")
+	}
+}
+
+// TestEveryEventIsShownOrLeftOutOnPurpose: a new event has to be folded by a view, or named among those that are not.
+func TestEveryEventIsShownOrLeftOutOnPurpose(t *testing.T) {
+	registered := map[string]bool{}
+	for _, s := range catalog.New().Schemas() {
+		registered[s.Name] = true
+		shown := false
+		for _, p := range projections.All() {
+			shown = shown || p.Folds(s.GoType())
+		}
+		if _, left := projections.NotShown[s.Name]; shown == left {
+			t.Errorf("%s: shown %v, left out %v", s.Name, shown, left)
+		}
+	}
+	for name, why := range projections.NotShown {
+		if !registered[name] || why == "" {
+			t.Errorf("%s is left out because of %q, and registered: %v", name, why, registered[name])
+		}
+	}
+}
+
+// TestR25_RepeatsAndCutsChangeNothing delivers a random story in random batches, some of them again, and compares the
+// documents with those of one clean delivery.
+func TestR25_RepeatsAndCutsChangeNothing(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		s := aPatient(theStudy(newStory()))
+		for day := 1; day <= rapid.IntRange(0, 25).Draw(r, "days"); day++ {
+			switch rapid.IntRange(0, 3).Draw(r, "what") {
+			case 0:
+				s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(day)})
+			case 1:
+				s.tell(submitted(day, float64(day%11)), diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(day).ID, Rule: "x"})
+			case 2:
+				s.tell(submitted(day, 1), diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(day).ID, Reason: "r",
+					Changes: []diary.Change{{Item: "worst", Old: 1.0, New: 2.0}}})
+			}
+		}
+		for _, p := range projections.All() {
+			want := fold(t, p, s.events)
+			got := map[string]readmodels.Document{}
+			for done := 0; done < len(s.events); {
+				again := rapid.IntRange(0, done).Draw(r, "from")
+				done = rapid.IntRange(done+1, len(s.events)).Draw(r, "to")
+				apply(t, p, got, s.events[again:done])
+			}
+			if !reflect.DeepEqual(want, got) {
+				r.Fatalf("%s differs after repeats:\n%s", p.View.Name, cmp.Diff(want, got))
+			}
+		}
+	})
+}
+
+func TestAFoldThatPanicsIsAnErrorThatNamesTheEvent(t *testing.T) {
+	broken := projections.New(readmodels.View{Name: "broken"}, func(projections.Envelope) []string { return []string{"k"} },
+		projections.On(func(*readmodels.PatientRow, patient.Completed, projections.Envelope) { panic("no") }))
+	s := newStory().tell(patient.Completed{Patient: "S.1"})
+	doc := broken.Blank("k")
+	if folded, err := broken.Apply(doc, s.events[0]); err == nil || folded || doc.Head().Position != 0 {
+		t.Errorf("folded %v, error %v, position %d", folded, err, doc.Head().Position)
+	}
+}
+
+func BenchmarkFold(b *testing.B) {
+	s := aPatient(theStudy(newStory()))
+	for day := range 90 {
+		s.tell(submitted(1, float64(day%10)))
+	}
+	for b.Loop() {
+		for _, p := range projections.All() {
+			fold(b, p, s.events)
+		}
+	}
+	b.ReportMetric(float64(b.N*len(s.events)*len(projections.All()))/b.Elapsed().Seconds(), "folds/s")
+}
