@@ -1,0 +1,302 @@
+package readmodels_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/embedded/mongo"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/goleak"
+)
+
+var theMongo *mongo.Server
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "readmodels")
+	if err != nil {
+		panic(err)
+	}
+	if theMongo, err = mongo.Open(context.Background(), mongo.Options{Dir: dir, Listen: "127.0.0.1:0"}); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := errors.Join(theMongo.Close(), os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func connect(t *testing.T, database string) *readmodels.Store {
+	t.Helper()
+	s, err := readmodels.Connect(t.Context(), theMongo.ConnectionString(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newDatabase() string { return "db" + uuid.NewString()[:8] }
+
+func put(t *testing.T, s *readmodels.Store, v readmodels.View, documents ...any) {
+	t.Helper()
+	if _, err := s.Collection(v).InsertMany(t.Context(), documents); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func row(n int, site domain.SiteID, status patient.Status) readmodels.PatientRow {
+	id := fmt.Sprintf("S.P%04d", n)
+	return readmodels.PatientRow{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(id), Study: "S", Site: site, Status: status}
+}
+
+func pages[T any](t *testing.T, limit int, ask func(readmodels.Page) (readmodels.List[T], error)) []T {
+	t.Helper()
+	var all []T
+	for page := (readmodels.Page{Limit: limit}); ; {
+		l, err := ask(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Items) > limit {
+			t.Fatalf("a page of %d", len(l.Items))
+		}
+		all = append(all, l.Items...)
+		if page.Cursor = l.Next; page.Cursor == "" {
+			return all
+		}
+	}
+}
+
+func TestPagesAreWholeAndStable(t *testing.T) {
+	s := connect(t, newDatabase())
+	for n := 0; n < 60; n += 2 {
+		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
+	}
+	first, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 10})
+	if err != nil || len(first.Items) != 10 || first.Next == "" {
+		t.Fatalf("%d items, %v", len(first.Items), err)
+	}
+	put(t, s, readmodels.PatientLists, row(1, "0", patient.StatusEnrolled), row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
+	second, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 10, Cursor: first.Next})
+	if err != nil || second.Items[0].ID != "S.P0020" || second.Items[1].ID != "S.P0021" {
+		t.Errorf("the second page begins with %+v, %v", second.Items[:2], err)
+	}
+	all := pages(t, 7, func(p readmodels.Page) (readmodels.List[readmodels.PatientRow], error) {
+		return s.Patients(t.Context(), "S", readmodels.PatientFilter{}, p)
+	})
+	if len(all) != 32 {
+		t.Errorf("%d of 32 patients", len(all))
+	}
+	for i := 1; i < len(all); i++ {
+		if all[i-1].ID >= all[i].ID {
+			t.Errorf("%s before %s", all[i-1].ID, all[i].ID)
+		}
+	}
+}
+
+func TestListsAreNarrowed(t *testing.T) {
+	s := connect(t, newDatabase())
+	for n := range 30 {
+		status := patient.StatusEnrolled
+		if n%5 == 0 {
+			status = patient.StatusScreenFailed
+		}
+		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), status))
+	}
+	for _, c := range []struct {
+		study  domain.StudyID
+		filter readmodels.PatientFilter
+		want   int
+	}{
+		{"S", readmodels.PatientFilter{}, 30}, {"S", readmodels.PatientFilter{Site: "1"}, 10}, {"T", readmodels.PatientFilter{}, 0},
+		{"S", readmodels.PatientFilter{Status: patient.StatusScreenFailed}, 6}, {"S", readmodels.PatientFilter{Site: "0", Status: patient.StatusScreenFailed}, 2},
+	} {
+		l, err := s.Patients(t.Context(), c.study, c.filter, readmodels.Page{})
+		if err != nil || len(l.Items) != c.want {
+			t.Errorf("%s %+v: %d items, %v", c.study, c.filter, len(l.Items), err)
+		}
+	}
+}
+
+func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
+	s := connect(t, newDatabase())
+	for n := range 25 {
+		c := readmodels.DiaryCompliance{Header: readmodels.Header{ID: fmt.Sprintf("patient/S.%02d", n)}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: 2}
+		if n%6 != 0 {
+			rate := float64(n%5) / 5
+			c.Rate, c.Order = &rate, rate
+		}
+		put(t, s, readmodels.DiaryCompliances, c)
+	}
+	put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: readmodels.OfSite, Study: "S", Site: "1"})
+	for _, site := range []domain.SiteID{"", "1"} {
+		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[readmodels.DiaryCompliance], error) {
+			return s.PatientsByCompliance(t.Context(), "S", site, p)
+		})
+		if len(all) != 25 {
+			t.Fatalf("%d of 25", len(all))
+		}
+		seen := map[string]bool{}
+		for i, c := range all {
+			if seen[c.ID] || i > 0 && all[i-1].Order > c.Order {
+				t.Errorf("%d: %s with %v", i, c.ID, c.Order)
+			}
+			seen[c.ID] = true
+		}
+		if all[24].Rate != nil || all[0].Rate == nil {
+			t.Error("those without a rate do not come last")
+		}
+	}
+	sites, err := s.SitesByCompliance(t.Context(), "S", "", readmodels.Page{})
+	if err != nil || len(sites.Items) != 1 {
+		t.Errorf("%d sites, %v", len(sites.Items), err)
+	}
+}
+
+func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
+	s := connect(t, newDatabase())
+	_, noPatient := s.PatientView(t.Context(), "S.1")
+	_, noStudy := s.StudyOverview(t.Context(), "S")
+	_, badCursor := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Cursor: "???"})
+	_, otherCursor := s.Diaries(t.Context(), "S.1", "", readmodels.Page{Cursor: "WzFd"}) // [1]
+	_, tooMany := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 501})
+	_, negative := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: -1})
+	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {
+		if r, ok := refuse.As(err); !ok || r.Code != code || r.Kind != refuse.KindNotFound {
+			t.Errorf("got %v, want %s", err, code)
+		}
+	}
+	for _, err := range []error{badCursor, otherCursor} {
+		if r, ok := refuse.As(err); !ok || r.Code != "malformed_cursor" {
+			t.Errorf("got %v", err)
+		}
+	}
+	for _, err := range []error{tooMany, negative} {
+		if r, ok := refuse.As(err); !ok || r.Code != "value_out_of_range" {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestWaitingForAPosition(t *testing.T) {
+	database := newDatabase()
+	here, elsewhere := connect(t, database), connect(t, database)
+	at := func(commit uint64) readmodels.Checkpoint {
+		return readmodels.Checkpoint{Collection: readmodels.PatientLists.Collection(), View: readmodels.PatientLists.Name, Version: 1, Position: eventlog.Position{Commit: commit, Prepare: commit}, At: time.Now()}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if r, ok := refuse.As(here.WaitFor(short, readmodels.PatientLists, 7)); !ok || r.Code != "view_behind" || r.Kind != refuse.KindOverload {
+		t.Errorf("got %v", r)
+	}
+	done := make(chan error, 2)
+	for _, s := range []*readmodels.Store{here, elsewhere} {
+		go func() { done <- s.WaitFor(t.Context(), readmodels.PatientLists, 7) }()
+	}
+	for _, commit := range []uint64{3, 7} {
+		if err := here.SaveCheckpoint(t.Context(), at(commit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := elsewhere.WaitFor(t.Context(), readmodels.PatientLists, 5); err != nil {
+		t.Error(err)
+	}
+	all, err := elsewhere.Checkpoints(t.Context())
+	if err != nil || len(all) != 1 || all[0].Position.Commit != 7 {
+		t.Errorf("checkpoints %+v, %v", all, err)
+	}
+}
+
+// TestQueriesUseTheirIndexes asks the store how it would answer what the queries ask.
+func TestQueriesUseTheirIndexes(t *testing.T) {
+	database := newDatabase()
+	s := connect(t, database)
+	for n := range 300 {
+		id := fmt.Sprintf("S.P%04d", n)
+		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
+		put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: float64(n)})
+		put(t, s, readmodels.Diaries, readmodels.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Window: fmt.Sprint(n)})
+	}
+	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	type d = bson.D
+	for name, c := range map[string]struct {
+		view         readmodels.View
+		filter, sort d
+	}{
+		"patients of a study":        {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "_id", Value: d{{Key: "$gt", Value: "S.P0100"}}}}, d{{Key: "_id", Value: 1}}},
+		"patients of a site":         {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "site", Value: "1"}}, d{{Key: "_id", Value: 1}}},
+		"patients of a status":       {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "status", Value: "enrolled"}}, d{{Key: "_id", Value: 1}}},
+		"a site's patients' rates":   {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}, {Key: "site", Value: "1"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
+		"a study's patients' rates":  {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
+		"a patient's diaries":        {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+		"diaries of one instrument":  {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+		"a document by its own name": {readmodels.PatientLists, d{{Key: "_id", Value: "S.P0001"}}, nil},
+	} {
+		find := d{{Key: "find", Value: c.view.Collection()}, {Key: "filter", Value: c.filter}, {Key: "limit", Value: 50}}
+		if c.sort != nil {
+			find = append(find, bson.E{Key: "sort", Value: c.sort})
+		}
+		var plan bson.M
+		if err := client.Database(database).RunCommand(t.Context(), d{{Key: "explain", Value: find}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		text, err := json.Marshal(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "IXSCAN") && !strings.Contains(string(text), "IDHACK") || strings.Contains(string(text), `"COLLSCAN"`) || strings.Contains(string(text), `"Value":"SORT"`) || strings.Contains(string(text), `"stage":"SORT"`) {
+			t.Errorf("%s is answered by %s", name, text)
+		}
+	}
+}
+
+func TestOtherSitesAreTakenOut(t *testing.T) {
+	o := readmodels.StudyOverview{Figures: &readmodels.Figures{Screened: 9}}
+	for _, site := range []domain.SiteID{"3", "1", "2"} {
+		o.SiteOf(site).Figures.Screened = 3
+	}
+	if len(o.Sites) != 3 || o.Sites[0].Site != "1" || o.Sites[2].Site != "3" {
+		t.Fatalf("the sites are %+v", o.Sites)
+	}
+	o.OnlySites([]domain.SiteID{"2"})
+	if o.Figures != nil || len(o.Sites) != 1 || o.Sites[0].Site != "2" {
+		t.Errorf("left are %+v", o)
+	}
+}
