@@ -49,14 +49,21 @@ func (d Date) DaysSince(start Date) int {
 	return int((to.Unix() - from.Unix()) / secondsPerDay) // a Duration ends at 292 years
 }
 
+// NotBefore refuses (with the code given) a day that lies before the one of an earlier step; an earliest of "" bounds
+// nothing. Both are valid days: written alike, they are ordered as their text is. what and earliestWhat name them in the
+// sentence, such as "the end" and "the enrolment".
+func (d Date) NotBefore(earliest Date, code, field, what, earliestWhat string) error {
+	if d >= earliest {
+		return nil
+	}
+	return refuse.Because(code, "%s on %s lies before %s on %s", what, d, earliestWhat, earliest).At(field).Do("check both days")
+}
+
 // NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future): what has been
 // captured cannot lie ahead. field names the day in the refusals, that of a malformed date included.
 func (d Date) NotAfterToday(field string, now time.Time) error {
 	if err := d.Validate(); err != nil {
-		if r, ok := refuse.As(err); ok {
-			return r.At(field)
-		}
-		return err
+		return At(field, err)
 	}
 	earliestZone := time.FixedZone("UTC+14", 14*3600)
 	if d > DateOf(now.In(earliestZone)) {

@@ -188,6 +188,45 @@ func TestFields(t *testing.T) {
 	}
 }
 
+func TestAtNamesTheField(t *testing.T) {
+	if r := expect(t, domain.At("grant.site", domain.SiteID("").Validate()), "malformed_id"); r.Field != "grant.site" {
+		t.Errorf("got %+v", r)
+	}
+	broken := errors.New("broken")
+	if err := domain.At("site", broken); err != broken { //nolint:errorlint // the very error
+		t.Errorf("a failure became %v", err)
+	}
+	if err := domain.At("site", nil); err != nil {
+		t.Errorf("nothing became %v", err)
+	}
+}
+
+func TestMalformedIDsNameTheirField(t *testing.T) {
+	for field, err := range map[string]error{
+		"study": domain.StudyID("").Validate(), "site": domain.SiteID("").Validate(), "user": domain.UserID("").Validate(),
+		"patient": domain.PatientID("").Validate(), "screeningNumber": domain.ValidateScreeningNumber(""),
+	} {
+		if r := expect(t, err, "malformed_id"); r.Field != field || r.Remedy == "" {
+			t.Errorf("got %+v, want the field %s", r, field)
+		}
+	}
+}
+
+func TestNotBefore(t *testing.T) {
+	for _, x := range []struct {
+		day, earliest domain.Date
+		want          string
+	}{
+		{"2026-03-01", "2026-03-01", ""}, {"2026-03-02", "2026-03-01", ""}, {"2026-02-28", "2026-03-01", "too_early"},
+		{"2026-03-01", "", ""}, {"9999-12-31", "2026-03-01", ""}, {"2025-12-31", "2026-01-01", "too_early"},
+	} {
+		r := expect(t, x.day.NotBefore(x.earliest, "too_early", "on", "the end", "the start"), x.want)
+		if r != nil && (r.Field != "on" || r.Remedy == "" || r.Sentence != "the end on "+string(x.day)+" lies before the start on "+string(x.earliest)) {
+			t.Errorf("got %+v", r)
+		}
+	}
+}
+
 func TestR18_AReasonIsMoreThanBlanks(t *testing.T) {
 	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "x": "",
 		strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {

@@ -40,6 +40,15 @@ func Between(field string, value, least, most int) error {
 	return nil
 }
 
+// At names the field that a refusal is about, for checks that do not know where their value came from. It leaves failures
+// and nil as they are.
+func At(field string, err error) error {
+	if r, ok := refuse.As(err); ok {
+		return r.At(field)
+	}
+	return err
+}
+
 // First returns the first error of a list of checks that have been made.
 func First(checks ...error) error {
 	for _, err := range checks {

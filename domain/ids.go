@@ -43,37 +43,40 @@ func (p PatientID) Study() StudyID {
 func (p PatientID) Validate() error {
 	study, number, ok := strings.Cut(string(p), ".")
 	if !ok || !namePattern.MatchString(study) || !namePattern.MatchString(number) {
-		return malformedID("patient", string(p), "the study's id, a dot and the screening number, such as PAIN1.S-0001")
+		return malformedID("patient", "patient", string(p), "the study's id, a dot and the screening number, such as PAIN1.S-0001")
 	}
 	return nil
 }
 
 // Validate refuses a malformed id (code malformed_id).
-func (s StudyID) Validate() error { return validateName("study", string(s)) }
+func (s StudyID) Validate() error { return validateName("study", "study", string(s)) }
 
 // Validate refuses a malformed id (code malformed_id).
-func (s SiteID) Validate() error { return validateName("site", string(s)) }
+func (s SiteID) Validate() error { return validateName("site", "site", string(s)) }
 
 // Validate refuses a malformed id (code malformed_id).
 func (u UserID) Validate() error {
 	if !userPattern.MatchString(string(u)) {
-		return malformedID("user", string(u), "1 to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
+		return malformedID("user", "user", string(u), "1 to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
 	}
 	return nil
 }
 
 // ValidateScreeningNumber refuses a screening number that cannot be part of a PatientID (code malformed_id).
-func ValidateScreeningNumber(number string) error { return validateName("screening number", number) }
+func ValidateScreeningNumber(number string) error {
+	return validateName("screeningNumber", "screening number", number)
+}
 
-func validateName(what, id string) error {
+func validateName(field, what, id string) error {
 	if !namePattern.MatchString(id) {
-		return malformedID(what, id, "1 to 32 letters, digits and hyphens, beginning with a letter or digit")
+		return malformedID(field, what, id, "1 to 32 letters, digits and hyphens, beginning with a letter or digit")
 	}
 	return nil
 }
 
-func malformedID(what, id, want string) error {
-	return refuse.Malformed("malformed_id", "%q is not a %s id", shortened(id), what).Do("use " + want)
+// malformedID names the field as commands call it; who has the id elsewhere names it with At.
+func malformedID(field, what, id, want string) error {
+	return refuse.Malformed("malformed_id", "%q is not a %s id", shortened(id), what).At(field).Do("use " + want)
 }
 
 // shortened keeps a refusal's sentence readable, whatever was sent.

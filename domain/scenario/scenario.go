@@ -17,6 +17,7 @@ type Given[S, E any] struct {
 	t       testing.TB
 	decider domain.Decider[S, E]
 	state   S
+	strict  bool
 }
 
 // Outcome is what a decision answered.
@@ -29,6 +30,13 @@ type Outcome[S, E any] struct {
 // For begins a scenario on an empty stream of the decider.
 func For[S, E any](t testing.TB, decider domain.Decider[S, E]) Given[S, E] {
 	return Given[S, E]{t: t, decider: decider, state: decider.Initial}
+}
+
+// Strict returns the scenario with ThenRefused also expecting of every refusal that it says what to do and which part of
+// the request is at fault.
+func (g Given[S, E]) Strict() Given[S, E] {
+	g.strict = true
+	return g
 }
 
 // Given adds events to the stream's past.
@@ -110,6 +118,9 @@ func (o Outcome[S, E]) ThenRefused(code string) *refuse.Refusal {
 	}
 	if r.Sentence == "" {
 		t.Fatalf("the refusal %s has no sentence", code)
+	}
+	if o.given.strict && (r.Remedy == "" || r.Field == "") {
+		t.Fatalf("the refusal %s does not say what to do or where: remedy %q, field %q", code, r.Remedy, r.Field)
 	}
 	return r
 }

@@ -31,6 +31,10 @@ func add(s tally, word string, _ domain.Call) ([]string, error) {
 	switch {
 	case word == "":
 		return nil, refuse.Because("empty", "there is no word")
+	case word == "full":
+		return nil, refuse.Because("full", "there is no room").At("word").Do("make room")
+	case word == "lost":
+		return nil, refuse.Because("lost", "it is not there").Do("look for it")
 	case word == "mute":
 		return nil, refuse.Because("mute", "")
 	case word == "both":
@@ -79,6 +83,9 @@ func TestScenariosPassWhenTheyShould(t *testing.T) {
 	if r := given.When(adding("")).ThenRefused("empty"); r.Sentence != "there is no word" {
 		t.Errorf("got %+v", r)
 	}
+	if r := given.Strict().When(adding("full")).ThenRefused("full"); r.Remedy == "" || r.Field == "" {
+		t.Errorf("got %+v", r)
+	}
 	facts := func(s tally, fact int, word string, call domain.Call) ([]string, error) {
 		return add(s, strings.Repeat(word, fact), call)
 	}
@@ -99,7 +106,11 @@ func TestScenariosFailWhenTheyShould(t *testing.T) {
 		"a failure instead": {func(t testing.TB) { scenario.For(t, decider).When(adding("break")).ThenRefused("empty") }, "it broke"},
 		"another refusal":   {func(t testing.TB) { scenario.For(t, decider).When(adding("")).ThenRefused("full") }, "want the refusal full"},
 		"refusal and event": {func(t testing.TB) { scenario.For(t, decider).When(adding("both")).ThenRefused("both") }, "and yet it has events"},
-		"no sentence":       {func(t testing.TB) { scenario.For(t, decider).When(adding("mute")).ThenRefused("mute") }, "has no sentence"},
+		"no remedy":         {func(t testing.TB) { scenario.For(t, decider).Strict().When(adding("")).ThenRefused("empty") }, "does not say what to do"},
+		"no field": {func(t testing.TB) {
+			scenario.For(t, decider).Strict().Given("a").When(adding("lost")).ThenRefused("lost")
+		}, "or where"},
+		"no sentence": {func(t testing.TB) { scenario.For(t, decider).When(adding("mute")).ThenRefused("mute") }, "has no sentence"},
 	} {
 		if got := failureOf(x.run); !strings.Contains(got, x.says) {
 			t.Errorf("%s: the scenario says %q, want %q", name, got, x.says)

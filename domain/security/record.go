@@ -17,10 +17,10 @@ type RecordAccessRefused struct {
 	Dropped int `json:"dropped"`
 }
 
-// Record records every refusal, and the number of those that were dropped.
+// Record records every refusal, and the number of those that were dropped. It refuses malformed_date.
 func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 	if err := cmd.Day.Validate(); err != nil {
-		return nil, err
+		return nil, domain.At("day", err)
 	}
 	events := make([]Event, 0, len(cmd.Refusals)+1)
 	for _, r := range cmd.Refusals {

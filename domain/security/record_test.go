@@ -18,7 +18,7 @@ func recording(cmd security.RecordAccessRefused) func(security.Log) ([]security.
 func TestEveryRefusalIsRecorded(t *testing.T) {
 	first := security.AccessRefused{Actor: "anna", Action: "SubmitDiary", Study: "PAIN1", Code: "not_allowed", Reason: "no grant"}
 	second := security.AccessRefused{Action: "SignIn", Code: "sign_in_failed", Reason: "wrong", Address: "10.0.0.1"}
-	log := scenario.For(t, security.Decider)
+	log := scenario.For(t, security.Decider).Strict()
 	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first, second}})).Then(first, second)
 	// What came too fast is counted, beside the others or alone.
 	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first}, Dropped: 7})).
