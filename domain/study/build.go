@@ -3,6 +3,7 @@ package study
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -16,12 +17,16 @@ const (
 	maxForms       = 500
 	maxInstruments = 50
 	maxFormBytes   = 256 * 1024
+	maxIDChars     = 50
+	maxTitleChars  = 300
+	// maxVisitDays bounds planned days and allowances: a century, beyond the longest follow-up.
+	maxVisitDays = 36_525
 )
 
-// Create begins a study. It refuses study_exists, and what is missing or too long.
+// Create begins a study. It refuses study_exists, malformed_id, value_missing and value_too_long.
 func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 	if s.Exists() {
-		return nil, refuse.WrongState("study_exists", "the study %s exists already", cmd.Study).Do("choose another id")
+		return nil, refuse.WrongState("study_exists", "the study %s exists already", cmd.Study).At("study").Do("choose another id")
 	}
 	err := domain.First(cmd.Study.Validate(), domain.Text("title", cmd.Title, 300), domain.Text("sponsor", cmd.Sponsor, 200),
 		domain.OptionalText("phase", cmd.Phase, 20))
@@ -33,8 +38,8 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 
 // Publish puts a protocol version in force. Versions follow one another without gap, and an instrument whose content
 // changed has a higher version than before, also where a version of the protocol in between left it out, so that no
-// recorded answer changes its meaning. It refuses study_not_found,
-// protocol_version_order, instrument_version_order, invalid_protocol and invalid_instrument.
+// recorded answer changes its meaning. It refuses study_not_found, protocol_version_order, instrument_version_order,
+// invalid_protocol, invalid_instrument, value_missing, value_too_long and value_out_of_range.
 func Publish(s Study, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
 		return nil, err
@@ -58,7 +63,7 @@ func Publish(s Study, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error
 		}
 		if !same {
 			return nil, refuse.WrongState("instrument_version_order", "instrument %s changed but has version %d, after %d", next.ID, next.Version, before.Version).
-				Do("give the changed instrument a higher version")
+				At("protocol.instruments").Do("give the changed instrument a higher version")
 		}
 	}
 	return []Event{ProtocolVersionPublished(cmd)}, nil
@@ -83,7 +88,7 @@ func (s Study) protocolVersion() int {
 
 func (s Study) mustExist(id domain.StudyID) error {
 	if !s.Exists() {
-		return refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id, or create the study first")
+		return refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id, or create the study first")
 	}
 	return nil
 }
@@ -92,38 +97,72 @@ func (p Protocol) validate() error {
 	if err := domain.Text("protocol.consentVersion", p.ConsentVersion, 50); err != nil {
 		return err
 	}
-	if len(p.Arms) > maxArms || len(p.Visits) > maxVisits || len(p.Forms) > maxForms || len(p.Instruments) > maxInstruments {
-		return refuse.Because("invalid_protocol", "the protocol has too many arms, visits, forms or instruments").
-			Do("stay within 20 arms, 500 visits, 500 forms and 50 instruments")
-	}
-	forms, err := uniqueIDs("form", p.Forms, func(f Form) string { return f.ID })
+	err := domain.First(atMost("arms", len(p.Arms), maxArms), atMost("visits", len(p.Visits), maxVisits),
+		atMost("forms", len(p.Forms), maxForms), atMost("instruments", len(p.Instruments), maxInstruments))
 	if err != nil {
 		return err
 	}
-	if _, err := uniqueIDs("arm", p.Arms, func(a Arm) string { return a.ID }); err != nil {
+	if err := p.validateArmsAndForms(); err != nil {
 		return err
 	}
-	if _, err := uniqueIDs("visit", p.Visits, func(v Visit) string { return v.ID }); err != nil {
+	if err := p.validateVisits(); err != nil {
 		return err
 	}
-	if _, err := uniqueIDs("instrument", p.Instruments, func(d instrument.Definition) string { return string(d.ID) }); err != nil {
+	return p.validateInstruments()
+}
+
+func (p Protocol) validateArmsAndForms() error {
+	if err := uniqueIDs("arms", p.Arms, func(a Arm) (string, string) { return a.ID, a.Title }); err != nil {
+		return err
+	}
+	if err := uniqueIDs("forms", p.Forms, func(f Form) (string, string) { return f.ID, f.Title }); err != nil {
 		return err
 	}
 	for _, f := range p.Forms {
 		if len(f.Definition) > maxFormBytes {
-			return refuse.Because("invalid_protocol", "the definition of form %s has %d bytes", f.ID, len(f.Definition)).Do("stay within 256 KiB")
+			return invalidProtocol("forms", "the definition of form %s has %d bytes", f.ID, len(f.Definition)).Do("stay within 256 KiB")
 		}
+	}
+	return nil
+}
+
+func (p Protocol) validateVisits() error {
+	if err := uniqueIDs("visits", p.Visits, func(v Visit) (string, string) { return v.ID, v.Title }); err != nil {
+		return err
+	}
+	forms := map[string]bool{}
+	for _, f := range p.Forms {
+		forms[f.ID] = true
 	}
 	for _, v := range p.Visits {
 		if v.DaysBefore < 0 || v.DaysAfter < 0 {
-			return refuse.Because("invalid_protocol", "visit %s has a negative allowance of days", v.ID).Do("use 0 or more")
+			return invalidProtocol("visits", "visit %s has a negative allowance of days", v.ID).Do("use 0 or more")
 		}
+		err := domain.First(domain.Between("protocol.visits.day", v.Day, -maxVisitDays, maxVisitDays),
+			domain.Between("protocol.visits.daysBefore", v.DaysBefore, 0, maxVisitDays),
+			domain.Between("protocol.visits.daysAfter", v.DaysAfter, 0, maxVisitDays))
+		if err != nil {
+			return err
+		}
+		used := map[string]bool{}
 		for _, f := range v.Forms {
 			if !forms[f] {
-				return refuse.Because("invalid_protocol", "visit %s uses the form %q, which the protocol does not have", v.ID, f).
+				return invalidProtocol("visits", "visit %s uses the form %.80q, which the protocol does not have", v.ID, f).
 					Do("add the form, or take it from the visit")
 			}
+			if used[f] {
+				return invalidProtocol("visits", "visit %s uses the form %q twice", v.ID, f).Do("name every form once")
+			}
+			used[f] = true
 		}
+	}
+	return nil
+}
+
+func (p Protocol) validateInstruments() error {
+	// Titles of instruments are the instruments' own to bound.
+	if err := uniqueIDs("instruments", p.Instruments, func(d instrument.Definition) (string, string) { return string(d.ID), "" }); err != nil {
+		return err
 	}
 	for i := range p.Instruments {
 		if err := p.Instruments[i].Validate(); err != nil {
@@ -133,17 +172,30 @@ func (p Protocol) validate() error {
 	return nil
 }
 
-func uniqueIDs[T any](what string, all []T, idOf func(T) string) (map[string]bool, error) {
+func atMost(list string, n, most int) error {
+	if n > most {
+		return invalidProtocol(list, "the protocol has %d %s", n, list).Do(fmt.Sprintf("use at most %d", most))
+	}
+	return nil
+}
+
+// uniqueIDs refuses ids that are missing, too long or used twice in a list of the protocol, and titles that are too long.
+func uniqueIDs[T any](list string, all []T, of func(T) (id, title string)) error {
+	field := "protocol." + list
 	seen := map[string]bool{}
 	for _, one := range all {
-		id := idOf(one)
-		if err := domain.Text(what+" id", id, 50); err != nil {
-			return nil, err
+		id, title := of(one)
+		if err := domain.First(domain.Text(field+".id", id, maxIDChars), domain.OptionalText(field+".title", title, maxTitleChars)); err != nil {
+			return err
 		}
 		if seen[id] {
-			return nil, refuse.Because("invalid_protocol", "the protocol has the %s %q twice", what, id).Do("give every one its own id")
+			return invalidProtocol(list, "%q is twice among the protocol's %s", id, list).Do("give every one its own id")
 		}
 		seen[id] = true
 	}
-	return seen, nil
+	return nil
+}
+
+func invalidProtocol(list, format string, args ...any) *refuse.Refusal {
+	return refuse.Because("invalid_protocol", format, args...).At("protocol." + list)
 }

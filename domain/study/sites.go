@@ -1,31 +1,35 @@
 package study
 
 import (
+	"strings"
+
 	"casebook/domain"
 	"casebook/domain/localtime"
 	"casebook/domain/refuse"
 )
 
-// Add lets a site take part. It refuses study_not_found, site_exists, unknown_zone, and what is missing or too long.
+// Add lets a site take part. It refuses study_not_found, malformed_id, value_missing, value_too_long, malformed_country,
+// unknown_zone and site_exists.
 func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
 		return nil, err
 	}
-	err := domain.First(cmd.Site.Validate(), domain.Text("name", cmd.Name, 200), domain.Text("country", cmd.Country, 3))
+	err := domain.First(cmd.Site.Validate(), domain.Text("name", cmd.Name, 200), country(cmd.Country))
 	if err != nil {
 		return nil, err
 	}
 	if _, err := localtime.Load(cmd.Zone); err != nil {
-		return nil, err
+		return nil, domain.At("zone", err)
 	}
 	if _, exists := s.Sites[cmd.Site]; exists {
-		return nil, refuse.WrongState("site_exists", "study %s has a site %s already", cmd.Study, cmd.Site).Do("choose another id")
+		return nil, refuse.WrongState("site_exists", "study %s has a site %s already", cmd.Study, cmd.Site).At("site").Do("choose another id")
 	}
 	return []Event{SiteAdded(cmd)}, nil
 }
 
 // Activate lets a site screen and enrol. It needs a protocol in force, because approvals are given to a version of it
-// (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, no_protocol, site_already_active and site_closed.
+// (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, malformed_date, captured_in_future, no_protocol,
+// site_already_active and site_closed.
 func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
@@ -36,17 +40,20 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	}
 	switch {
 	case s.Protocol == nil:
-		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).Do("publish a protocol version first")
+		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).At("study").
+			Do("publish a protocol version first")
 	case site.Status == SiteActive:
-		return nil, refuse.WrongState("site_already_active", "site %s is active already", cmd.Site)
+		return nil, refuse.WrongState("site_already_active", "site %s is active already, since %s", cmd.Site, site.ActivatedOn).At("site").
+			Do("nothing is left to do: it may screen and enrol")
 	case site.Status == SiteIsClosed:
 		return nil, siteClosed(cmd.Site)
 	}
 	return []Event{SiteActivated(cmd)}, nil
 }
 
-// Close ends a site's screening and enrolment. It refuses study_not_found, site_not_found, site_closed and
-// reason_required.
+// Close ends a site's screening and enrolment. A site that never was active may be closed too. It refuses
+// study_not_found, site_not_found, reason_required, value_too_long, malformed_date, captured_in_future, site_closed and
+// closed_before_activation.
 func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
@@ -58,6 +65,9 @@ func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	if site.Status == SiteIsClosed {
 		return nil, siteClosed(cmd.Site)
 	}
+	if err := cmd.On.NotBefore(site.ActivatedOn, "closed_before_activation", "on", "the closing", "the activation"); err != nil {
+		return nil, err
+	}
 	return []Event{SiteClosed(cmd)}, nil
 }
 
@@ -67,11 +77,23 @@ func (s Study) site(study domain.StudyID, id domain.SiteID) (Site, error) {
 	}
 	site, ok := s.Sites[id]
 	if !ok {
-		return Site{}, refuse.NotFound("site_not_found", "study %s has no site %s", study, id).Do("check the id, or add the site first")
+		return Site{}, refuse.NotFound("site_not_found", "study %s has no site %s", study, id).At("site").Do("check the id, or add the site first")
 	}
 	return site, nil
 }
 
+// country refuses what cannot be a code of ISO 3166-1: two or three capital letters.
+func country(code string) error {
+	if err := domain.Text("country", code, 3); err != nil {
+		return err
+	}
+	if len(code) < 2 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return refuse.Malformed("malformed_country", "%q is not a country's code", code).At("country").
+			Do("use the two or three capital letters of ISO 3166, such as DE or DEU")
+	}
+	return nil
+}
+
 func siteClosed(id domain.SiteID) error {
-	return refuse.WrongState("site_closed", "site %s is closed", id).Do("add a new site if it takes part again")
+	return refuse.WrongState("site_closed", "site %s is closed", id).At("site").Do("add a new site if it takes part again")
 }

@@ -27,6 +27,7 @@ type Site struct {
 	Zone        string
 	Status      SiteStatus
 	ActivatedOn domain.Date
+	ClosedOn    domain.Date
 }
 
 // SiteStatus says what a site may do.
@@ -82,7 +83,7 @@ func evolve(s Study, e Event) Study {
 		s.Sites = with(s.Sites, e.Site, site)
 	case SiteClosed:
 		site := s.Sites[e.Site]
-		site.Status = SiteIsClosed
+		site.Status, site.ClosedOn = SiteIsClosed, e.On
 		s.Sites = with(s.Sites, e.Site, site)
 	}
 	return s

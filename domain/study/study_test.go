@@ -62,13 +62,13 @@ var (
 )
 
 func begun(t testing.TB) scenario.Given[study.Study, study.Event] {
-	return scenario.For(t, study.Decider).Given(created)
+	return scenario.For(t, study.Decider).Strict().Given(created)
 }
 
 func same[T any](*T) {}
 
 func TestCreate(t *testing.T) {
-	nothing := scenario.For(t, study.Decider)
+	nothing := scenario.For(t, study.Decider).Strict()
 	nothing.When(creating(same)).Then(created).When(creating(same)).ThenRefused("study_exists")
 	for code, change := range map[string]func(*study.CreateStudy){
 		"malformed_id":   func(c *study.CreateStudy) { c.Study = "no id" },
@@ -83,7 +83,7 @@ func TestCreate(t *testing.T) {
 }
 
 func TestPublishVersionsFollowOneAnother(t *testing.T) {
-	scenario.For(t, study.Decider).When(publishing(protocol(1))).ThenRefused("study_not_found")
+	scenario.For(t, study.Decider).Strict().When(publishing(protocol(1))).ThenRefused("study_not_found")
 	for _, version := range []int{-1, 0, 2} {
 		begun(t).When(publishing(protocol(version))).ThenRefused("protocol_version_order")
 	}
@@ -119,20 +119,32 @@ func TestPublishChecksTheProtocol(t *testing.T) {
 		"an instrument twice": {"invalid_protocol", func(p *study.Protocol) {
 			p.Instruments = append(p.Instruments, p.Instruments[0])
 		}},
-		"an unknown form":    {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].Forms = []string{"x"} }},
-		"days before":        {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysBefore = -1 }},
-		"days after":         {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysAfter = -1 }},
-		"a bad instrument":   {"invalid_instrument", func(p *study.Protocol) { p.Instruments[0].Items = nil }},
-		"a large form":       {"invalid_protocol", func(p *study.Protocol) { p.Forms[0].Definition = make(json.RawMessage, 256*1024+1) }},
-		"too many arms":      {"invalid_protocol", func(p *study.Protocol) { p.Arms = make([]study.Arm, 21) }},
-		"too many visits":    {"invalid_protocol", func(p *study.Protocol) { p.Visits = make([]study.Visit, 501) }},
-		"too many forms":     {"invalid_protocol", func(p *study.Protocol) { p.Forms = make([]study.Form, 501) }},
-		"too many diaries":   {"invalid_protocol", func(p *study.Protocol) { p.Instruments = make([]instrument.Definition, 51) }},
-		"no instrument's id": {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
+		"an unknown form":      {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].Forms = []string{"x"} }},
+		"days before":          {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysBefore = -1 }},
+		"days after":           {"invalid_protocol", func(p *study.Protocol) { p.Visits[1].DaysAfter = -1 }},
+		"a bad instrument":     {"invalid_instrument", func(p *study.Protocol) { p.Instruments[0].Items = nil }},
+		"a large form":         {"invalid_protocol", func(p *study.Protocol) { p.Forms[0].Definition = make(json.RawMessage, 256*1024+1) }},
+		"a long title":         {"value_too_long", func(p *study.Protocol) { p.Arms[0].Title = strings.Repeat("x", 301) }},
+		"a long visit":         {"value_too_long", func(p *study.Protocol) { p.Visits[0].Title = strings.Repeat("x", 301) }},
+		"a long form":          {"value_too_long", func(p *study.Protocol) { p.Forms[0].Title = strings.Repeat("x", 301) }},
+		"a far day":            {"value_out_of_range", func(p *study.Protocol) { p.Visits[0].Day = 36_526 }},
+		"a day long ago":       {"value_out_of_range", func(p *study.Protocol) { p.Visits[0].Day = -36_526 }},
+		"a wide window before": {"value_out_of_range", func(p *study.Protocol) { p.Visits[0].DaysBefore = 36_526 }},
+		"a wide window after":  {"value_out_of_range", func(p *study.Protocol) { p.Visits[0].DaysAfter = 36_526 }},
+		"one form twice":       {"invalid_protocol", func(p *study.Protocol) { p.Visits[0].Forms = []string{"labs", "labs"} }},
+		"too many arms":        {"invalid_protocol", func(p *study.Protocol) { p.Arms = make([]study.Arm, 21) }},
+		"too many visits":      {"invalid_protocol", func(p *study.Protocol) { p.Visits = make([]study.Visit, 501) }},
+		"too many forms":       {"invalid_protocol", func(p *study.Protocol) { p.Forms = make([]study.Form, 501) }},
+		"too many diaries":     {"invalid_protocol", func(p *study.Protocol) { p.Instruments = make([]instrument.Definition, 51) }},
+		"no instrument's id":   {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
 	} {
 		p := whole()
 		x.change(&p)
-		t.Run(name, func(t *testing.T) { begun(t).When(publishing(p)).ThenRefused(x.code) })
+		t.Run(name, func(t *testing.T) {
+			if r := begun(t).When(publishing(p)).ThenRefused(x.code); !strings.HasPrefix(r.Field, "protocol.") && x.code != "invalid_instrument" {
+				t.Errorf("the fault is said to be in %s", r.Field)
+			}
+		})
 	}
 }
 
@@ -180,17 +192,23 @@ func TestAnInstrumentIsTheSameAfterItWasStored(t *testing.T) {
 }
 
 func TestAddSite(t *testing.T) {
-	scenario.For(t, study.Decider).When(adding(same)).ThenRefused("study_not_found")
+	scenario.For(t, study.Decider).Strict().When(adding(same)).ThenRefused("study_not_found")
 	given := begun(t).When(adding(same)).Then(added)
 	given.When(adding(same)).ThenRefused("site_exists")
 	if given.State().SiteIsActive("A") || given.State().SiteIsActive("B") {
 		t.Error("a site is active before its activation")
 	}
+	for _, code := range []string{"FR", "FRA"} {
+		there := added
+		there.Country = code
+		begun(t).When(adding(func(c *study.AddSite) { c.Country = code })).Then(there)
+	}
 	for code, changes := range map[string][]func(*study.AddSite){
-		"malformed_id":   {func(c *study.AddSite) { c.Site = "" }, func(c *study.AddSite) { c.Site = "a b" }},
-		"value_missing":  {func(c *study.AddSite) { c.Name = "" }, func(c *study.AddSite) { c.Country = "" }},
-		"value_too_long": {func(c *study.AddSite) { c.Name = strings.Repeat("x", 201) }, func(c *study.AddSite) { c.Country = "DEUT" }},
-		"unknown_zone":   {func(c *study.AddSite) { c.Zone = "Mars/Olympus" }, func(c *study.AddSite) { c.Zone = "" }},
+		"malformed_id":      {func(c *study.AddSite) { c.Site = "" }, func(c *study.AddSite) { c.Site = "a b" }},
+		"value_missing":     {func(c *study.AddSite) { c.Name = "" }, func(c *study.AddSite) { c.Country = "" }},
+		"value_too_long":    {func(c *study.AddSite) { c.Name = strings.Repeat("x", 201) }, func(c *study.AddSite) { c.Country = "DEUT" }},
+		"malformed_country": {func(c *study.AddSite) { c.Country = "D" }, func(c *study.AddSite) { c.Country = "de" }, func(c *study.AddSite) { c.Country = "Ö" }, func(c *study.AddSite) { c.Country = "D1" }},
+		"unknown_zone":      {func(c *study.AddSite) { c.Zone = "Mars/Olympus" }, func(c *study.AddSite) { c.Zone = "" }},
 	} {
 		for _, change := range changes {
 			begun(t).When(adding(change)).ThenRefused(code)
@@ -199,7 +217,7 @@ func TestAddSite(t *testing.T) {
 }
 
 func TestR34_ASiteIsActivatedUnderAProtocol(t *testing.T) {
-	scenario.For(t, study.Decider).When(activating("A", "2026-03-01")).ThenRefused("study_not_found")
+	scenario.For(t, study.Decider).Strict().When(activating("A", "2026-03-01")).ThenRefused("study_not_found")
 	given := begun(t).Given(added)
 	given.When(activating("A", "2026-03-01")).ThenRefused("no_protocol")
 	given = given.Given(published(protocol(1)))
@@ -215,16 +233,17 @@ func TestR34_ASiteIsActivatedUnderAProtocol(t *testing.T) {
 }
 
 func TestCloseSite(t *testing.T) {
-	scenario.For(t, study.Decider).When(closing("A", "2026-03-05", "no patients")).ThenRefused("study_not_found")
+	scenario.For(t, study.Decider).Strict().When(closing("A", "2026-03-05", "no patients")).ThenRefused("study_not_found")
 	given := begun(t).Given(published(protocol(1)), added)
 	given.When(closing("B", "2026-03-05", "no patients")).ThenRefused("site_not_found")
 	given.When(closing("A", "2026-03-05", "")).ThenRefused("reason_required")
 	given.When(closing("A", "2026-03-12", "no patients")).ThenRefused("captured_in_future")
 	given.When(closing("A", "", "no patients")).ThenRefused("malformed_date")
 	given.When(closing("A", "2026-03-05", "no patients")).Then(closed) // before it ever was active
+	given.Given(active).When(closing("A", "2026-02-28", "no patients")).ThenRefused("closed_before_activation")
 	off := given.Given(active).When(closing("A", "2026-03-05", "no patients")).Then(closed)
 	off.When(closing("A", "2026-03-05", "no patients")).ThenRefused("site_closed")
-	if s := off.State(); s.SiteIsActive("A") || s.Sites["A"].Status != study.SiteIsClosed {
+	if s := off.State(); s.SiteIsActive("A") || s.Sites["A"].Status != study.SiteIsClosed || s.Sites["A"].ClosedOn != "2026-03-05" {
 		t.Errorf("the site is %+v", s.Sites["A"])
 	}
 }
