@@ -6,23 +6,24 @@ import (
 	"casebook/domain/study"
 )
 
-// RequestEnrollment asks the enrolment process for the patient's place. It refuses consent_missing,
-// enrolled_before_consent, site_not_active, captured_in_future and wrong_status. After a failed enrolment it may be
-// asked for again.
+// RequestEnrollment asks the enrolment process for the patient's place. After a failed enrolment it may be asked for
+// again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, wrong_status,
+// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found and site_not_active.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}
 	if p.Status == StatusScreened {
 		return nil, refuse.Because("consent_missing", "the patient has not signed an informed consent").
-			Do("record the consent first; nobody is enrolled without (ICH E6(R3) 2.8)")
+			At("patient").Do("record the consent first; nobody is enrolled without (ICH E6(R3) 2.8)")
 	}
 	if err := p.mustBe("enrol", StatusConsented, StatusEnrollmentFailed); err != nil {
 		return nil, err
 	}
-	if cmd.On < p.ConsentedOn {
-		return nil, refuse.Because("enrolled_before_consent", "the enrolment on %s lies before the consent on %s", cmd.On, p.ConsentedOn).
-			At("on").Do("check both days")
+	err := domain.First(cmd.On.NotBefore(p.ScreenedOn, "enrolled_before_screening", "on", "the enrolment", "the screening"),
+		cmd.On.NotBefore(p.ConsentedOn, "enrolled_before_consent", "on", "the enrolment", "the consent"))
+	if err != nil {
+		return nil, err
 	}
 	if err := siteMustBeActive(s, p.Study, p.Site); err != nil {
 		return nil, err
@@ -31,7 +32,8 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 }
 
 // Confirm ends an enrolment well. The process may send it twice; the second time there is nothing to record. It refuses
-// patient_not_found, wrong_status and patient_ended, so that the process gives the place back.
+// value_missing, value_too_long, and, so that the process gives the place back, patient_not_found, wrong_status and
+// patient_ended.
 func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status == StatusEnrolled && p.PatientNumber == cmd.PatientNumber {
 		return nil, nil
@@ -58,20 +60,24 @@ func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
 }
 
 // Withdraw ends the participation by the patient's own will, at any time after a consent. It refuses patient_not_found,
-// patient_ended, consent_missing, captured_in_future and ended_before_enrolment.
+// patient_ended, malformed_date, captured_in_future, ended_before_enrolment, value_too_long, consent_missing, and
+// withdrawn_before_consent: what has not been given yet cannot be taken back.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustGoOn(), p.mayEndOn(cmd.On, call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
 		return nil, err
 	}
 	if p.ConsentVersion == "" {
 		return nil, refuse.Because("consent_missing", "the patient has signed no consent that could be withdrawn").
-			Do("record a screen failure instead")
+			At("patient").Do("record a screen failure instead")
+	}
+	if err := cmd.On.NotBefore(p.ConsentedOn, "withdrawn_before_consent", "on", "the withdrawal", "the consent"); err != nil {
+		return nil, err
 	}
 	return []Event{ConsentWithdrawn(cmd)}, nil
 }
 
-// Discontinue ends the participation early for another reason. It refuses reason_required, wrong_status,
-// captured_in_future and ended_before_enrolment.
+// Discontinue ends the participation early for another reason. It refuses reason_required, value_too_long,
+// patient_not_found, patient_ended, wrong_status, malformed_date, captured_in_future and ended_before_enrolment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -79,7 +85,8 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	return []Event{Discontinued(cmd)}, nil
 }
 
-// Complete ends the participation as planned. It refuses wrong_status, captured_in_future and ended_before_enrolment.
+// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, wrong_status, malformed_date,
+// captured_in_future and ended_before_enrolment.
 func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -91,9 +98,5 @@ func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {
 	if err := on.NotAfterToday("on", call.At); err != nil {
 		return err
 	}
-	if p.EnrolledOn != "" && on < p.EnrolledOn {
-		return refuse.Because("ended_before_enrolment", "the end on %s lies before the enrolment on %s", on, p.EnrolledOn).
-			At("on").Do("check the day")
-	}
-	return nil
+	return on.NotBefore(p.EnrolledOn, "ended_before_enrolment", "on", "the end", "the enrolment")
 }

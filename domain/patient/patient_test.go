@@ -109,7 +109,7 @@ var histories = map[patient.Status][]patient.Event{
 
 func in(t testing.TB, status patient.Status) scenario.Given[patient.Patient, patient.Event] {
 	t.Helper()
-	given := scenario.For(t, patient.Decider).Given(histories[status]...)
+	given := scenario.For(t, patient.Decider).Strict().Given(histories[status]...)
 	if got := given.State().Status; got != status {
 		t.Fatalf("the history of %q leads to %q", status, got)
 	}
@@ -234,6 +234,8 @@ func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
 	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
 	given.When(enrolling(study.Study{}, "2026-02-03")).ThenRefused("study_not_found")
+	in(t, patient.StatusScreened).Given(patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"}).
+		When(enrolling(theStudy(), "2026-01-31")).ThenRefused("enrolled_before_screening")
 	in(t, patient.StatusEnrolling).When(confirming("")).ThenRefused("value_missing")
 	in(t, patient.StatusEnrolling).When(confirming(strings.Repeat("1", 51))).ThenRefused("value_too_long")
 }
@@ -271,6 +273,21 @@ func TestTheEndLiesBetweenEnrolmentAndToday(t *testing.T) {
 		})
 	}
 	in(t, patient.StatusScreened).When(failing("2026-03-12", "criterion 3")).ThenRefused("captured_in_future")
+	in(t, patient.StatusScreened).When(failing("2026-01-31", "criterion 3")).ThenRefused("ended_before_screening")
+	onTheDay := screenFailed
+	onTheDay.On = screened.On
+	in(t, patient.StatusScreened).When(failing(screened.On, "criterion 3")).Then(onTheDay)
+}
+
+func TestAConsentIsTakenBackAfterItWasGiven(t *testing.T) {
+	for _, status := range []patient.Status{patient.StatusConsented, patient.StatusEnrolling, patient.StatusEnrollmentFailed} {
+		in(t, status).When(withdrawing("2026-02-01", "")).ThenRefused("withdrawn_before_consent")
+		in(t, status).When(withdrawing(consented.On, "")).Then(patient.ConsentWithdrawn{Patient: anna, On: consented.On})
+	}
+	// Who signed again was in the study until then.
+	again := in(t, patient.StatusEnrolled).Given(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
+	again.When(withdrawing("2026-03-01", "")).ThenRefused("withdrawn_before_consent")
+	again.When(withdrawing("2026-03-02", "")).Then(patient.ConsentWithdrawn{Patient: anna, On: "2026-03-02"})
 }
 
 // The consent gate also holds for who failed to be enrolled once: the day is the new one.
@@ -319,8 +336,14 @@ func TestR8_PatientsStayOnTheGraph(t *testing.T) {
 				t.Fatalf("%s, and the end is %q", p.Status, p.EndedOn)
 			case p.Participating() && (p.ConsentVersion == "" || p.PatientNumber == ""):
 				t.Fatalf("participates without consent or number: %+v", p)
-			case hasEnded && p.EnrolledOn != "" && p.EndedOn < p.EnrolledOn:
+			case p.EnrolledOn != "" && p.EnrolledOn < p.ScreenedOn:
+				t.Fatalf("enrolled on %s before the screening on %s", p.EnrolledOn, p.ScreenedOn)
+			case hasEnded && p.EndedOn < p.EnrolledOn:
 				t.Fatalf("ended on %s before the enrolment on %s", p.EndedOn, p.EnrolledOn)
+			case p.Status == patient.StatusScreenFailed && p.EndedOn < p.ScreenedOn:
+				t.Fatalf("failed on %s before the screening on %s", p.EndedOn, p.ScreenedOn)
+			case p.Status == patient.StatusWithdrawn && p.EndedOn < p.ConsentedOn:
+				t.Fatalf("withdrew on %s before the consent on %s", p.EndedOn, p.ConsentedOn)
 			}
 		}
 	})

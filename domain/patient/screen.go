@@ -9,8 +9,8 @@ import (
 	"casebook/domain/study"
 )
 
-// Screen begins a patient's stream. It refuses patient_exists, study_not_found, site_not_found, site_not_active,
-// captured_in_future, unknown_zone and values that are out of range.
+// Screen begins a patient's stream. It refuses malformed_id, malformed_date, captured_in_future, value_out_of_range,
+// unknown_code, study_not_found, site_not_found, site_not_active, patient_exists and unknown_zone.
 func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Event, error) {
 	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
 		domain.Between("ageYears", cmd.AgeYears, 0, 130), cmd.Sex.validate())
@@ -29,7 +29,7 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 		zone = s.Sites[cmd.Site].Zone
 	}
 	if _, err := localtime.Load(zone); err != nil {
-		return nil, err
+		return nil, domain.At("zone", err)
 	}
 	return []Event{Screened{Patient: domain.NewPatientID(cmd.Study, cmd.ScreeningNumber), Study: cmd.Study, Site: cmd.Site,
 		ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears}}, nil
@@ -37,7 +37,8 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 
 // Consent records the informed consent. It may be signed before or after the day of screening, but the version has to
 // be the one in force; a patient who participates signs again when a new version comes (ICH E6(R3) 2.8). It refuses
-// consent_version_not_in_force, consent_already_recorded, captured_in_future and patient_ended.
+// malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
+// consent_already_recorded.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -46,17 +47,19 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 		return nil, err
 	}
 	if s.Protocol == nil || cmd.ConsentVersion != s.Protocol.ConsentVersion {
-		return nil, refuse.Because("consent_version_not_in_force", "consent version %q is not the one in force", cmd.ConsentVersion).
+		return nil, refuse.Because("consent_version_not_in_force", "consent version %.80q is not the one in force", cmd.ConsentVersion).
 			At("consentVersion").Do("have the version of the protocol in force signed")
 	}
 	if cmd.ConsentVersion == p.ConsentVersion {
-		return nil, refuse.WrongState("consent_already_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn)
+		return nil, refuse.WrongState("consent_already_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
+			At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
 	return []Event{Consented(cmd)}, nil
 }
 
-// FailScreening ends a patient's way before enrolment. It refuses reason_required, captured_in_future, and
-// wrong_status once an enrolment has been asked for.
+// FailScreening ends a patient's way before enrolment. It refuses reason_required, value_too_long, malformed_date,
+// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and wrong_status once an enrolment has
+// been asked for.
 func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
 		return nil, err
@@ -64,18 +67,21 @@ func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Even
 	if err := p.mustBe("record a screen failure", StatusScreened, StatusConsented, StatusEnrollmentFailed); err != nil {
 		return nil, err
 	}
+	if err := cmd.On.NotBefore(p.ScreenedOn, "ended_before_screening", "on", "the screen failure", "the screening"); err != nil {
+		return nil, err
+	}
 	return []Event{ScreenFailed(cmd)}, nil
 }
 
 func siteMustBeActive(s study.Study, id domain.StudyID, site domain.SiteID) error {
 	if !s.Exists() {
-		return refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id")
+		return refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id")
 	}
 	if _, known := s.Sites[site]; !known {
-		return refuse.NotFound("site_not_found", "study %s has no site %s", id, site).Do("check the id")
+		return refuse.NotFound("site_not_found", "study %s has no site %s", id, site).At("site").Do("check the id")
 	}
 	if !s.SiteIsActive(site) {
-		return refuse.WrongState("site_not_active", "site %s of study %s is not active", site, id).Do("activate the site first")
+		return refuse.WrongState("site_not_active", "site %s of study %s is not active", site, id).At("site").Do("activate the site first")
 	}
 	return nil
 }
@@ -100,11 +106,11 @@ func (p Patient) mustBe(step string, allowed ...Status) error {
 		return p.mustGoOn()
 	}
 	return refuse.WrongState("wrong_status", "the patient is %s; that is not when to %s", p.Status, step).
-		Do("follow the order screened, consented, enrolled")
+		At("patient").Do("follow the order screened, consented, enrolled")
 }
 
 func patientNotFound() error {
-	return refuse.NotFound("patient_not_found", "there is no such patient").Do("check the id, or screen the patient first")
+	return refuse.NotFound("patient_not_found", "there is no such patient").At("patient").Do("check the id, or screen the patient first")
 }
 
 func (p Patient) ended() bool {
@@ -118,7 +124,7 @@ func (p Patient) mustGoOn() error {
 	}
 	if p.ended() {
 		return refuse.WrongState("patient_ended", "the patient's participation ended on %s: %s", p.EndedOn, p.Status).
-			Do("nothing more can be recorded of this kind")
+			At("patient").Do("nothing more can be recorded of this kind")
 	}
 	return nil
 }
