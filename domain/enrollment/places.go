@@ -113,29 +113,30 @@ func evolve(e Enrollment, event Event) Enrollment {
 // Open lets patients enter. It refuses study_not_found, no_protocol, no_active_site, enrollment_open and invalid_caps.
 func Open(e Enrollment, s study.Study, cmd OpenEnrollment, _ domain.Call) ([]Event, error) {
 	if e.Open {
-		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is open already", cmd.Study).Do("change its caps with SetEnrollmentTarget")
+		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is open already", cmd.Study).At("study").Do("change its caps with SetEnrollmentTarget")
 	}
-	if err := cmd.Caps.validate(s, cmd.Study, e); err != nil {
+	if err := cmd.Caps.validate(s, cmd.Study); err != nil {
 		return nil, err
 	}
 	if s.Protocol == nil {
-		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).Do("publish a protocol version first")
+		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).At("study").Do("publish a protocol version first")
 	}
 	for id := range s.Sites {
 		if s.SiteIsActive(id) {
 			return []Event{Opened(cmd)}, nil
 		}
 	}
-	return nil, refuse.WrongState("no_active_site", "study %s has no active site", cmd.Study).Do("activate a site first")
+	return nil, refuse.WrongState("no_active_site", "study %s has no active site", cmd.Study).At("study").Do("activate a site first")
 }
 
-// Close ends the entry of patients. It refuses enrollment_closed and reason_required.
+// Close ends the entry of patients. It refuses enrollment_closed, reason_required and value_too_long.
 func Close(e Enrollment, cmd CloseEnrollment, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
 	if !e.Open {
-		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study)
+		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").
+			Do("nothing is left to do: nobody can enter")
 	}
 	return []Event{Closed(cmd)}, nil
 }
@@ -143,11 +144,11 @@ func Close(e Enrollment, cmd CloseEnrollment, _ domain.Call) ([]Event, error) {
 // SetTarget changes target and caps. A cap below the places that are held only stops further ones. It refuses
 // study_not_found, enrollment_closed and invalid_caps.
 func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Call) ([]Event, error) {
-	if err := cmd.Caps.validate(s, cmd.Study, e); err != nil {
+	if err := cmd.Caps.validate(s, cmd.Study); err != nil {
 		return nil, err
 	}
 	if !e.Open {
-		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).Do("open it with the new caps")
+		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").Do("open it with the new caps")
 	}
 	return []Event{TargetSet(cmd)}, nil
 }
@@ -176,22 +177,23 @@ func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Ev
 	return []Event{PlaceReserved{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: e.LastNumber + 1}}, nil
 }
 
-// Release gives a place back. It refuses reason_required, and place_not_held: a refusal, unlike an answer without events,
-// is only given on the newest state, so a place that another program has just reserved is never left behind.
+// Release gives a place back. It refuses reason_required, value_too_long, and place_not_held: there, silence would read as
+// if a place had come back.
 func Release(e Enrollment, cmd ReleasePlace, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
 	site, held := e.PlaceOf(cmd.Patient)
 	if !held {
-		return nil, refuse.WrongState("place_not_held", "patient %s holds no place in study %s", cmd.Patient, cmd.Study).Do("there is nothing to give back")
+		return nil, refuse.WrongState("place_not_held", "patient %s holds no place in study %s", cmd.Patient, cmd.Study).At("patient").
+			Do("there is nothing to give back")
 	}
 	return []Event{PlaceReleased{Study: cmd.Study, Site: site, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
-func (c Caps) validate(s study.Study, id domain.StudyID, _ Enrollment) error {
+func (c Caps) validate(s study.Study, id domain.StudyID) error {
 	if !s.Exists() {
-		return refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id, or create the study first")
+		return refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id, or create the study first")
 	}
 	const most = 1_000_000
 	switch {
