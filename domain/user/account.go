@@ -17,14 +17,22 @@ const (
 	lockAfter = 5
 )
 
+// Why a sign-in failed, as SignInFailed records it. Callers are never told which it was.
+const (
+	wrongPassword      = "wrong_password"
+	noPassword         = "no_password"
+	accountLocked      = "account_locked"
+	accountDeactivated = "account_deactivated"
+)
+
 // Register opens an account. It refuses user_exists, also for an account that has been deactivated: an id is never
-// given to another person (21 CFR 11.100(a)).
+// given to another person (21 CFR 11.100(a)). It also refuses malformed_id, value_missing and value_too_long.
 func Register(u User, cmd RegisterUser, _ domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
 		return nil, err
 	}
 	if u.Exists() {
-		return nil, refuse.WrongState("user_exists", "the user id %s is taken", cmd.User).Do("choose another id; ids are never given twice")
+		return nil, refuse.WrongState("user_exists", "the user id %s is taken", cmd.User).At("user").Do("choose another id; ids are never given twice")
 	}
 	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
 	if cmd.PasswordDigest != "" {
@@ -65,17 +73,21 @@ func weakPassword(format string, args ...any) error {
 }
 
 // SetPassword sets a new password, and opens a locked account again when somebody else, an administrator, does it. It
-// refuses user_not_found, account_deactivated and account_locked.
+// refuses user_not_found, account_deactivated, value_missing and account_locked.
 func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
 		return nil, err
+	}
+	if cmd.PasswordDigest == "" { // an account must not lose its password by a command that was to give it one
+		return nil, domain.Text("password", "", maxPassword)
 	}
 	events := []Event{PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest}}
 	if !u.Locked {
 		return events, nil
 	}
 	if call.Actor == cmd.User {
-		return nil, refuse.WrongState("account_locked", "the account %s is locked", cmd.User).Do("ask an administrator to set a new password")
+		return nil, refuse.WrongState(accountLocked, "the account %s is locked", cmd.User).At("user").
+			Do("ask an administrator to set a new password")
 	}
 	return append(events, Unlocked{User: cmd.User}), nil
 }
@@ -86,26 +98,31 @@ type PasswordCheck struct {
 	Matches bool
 }
 
-// EnterPassword records a sign-in, or its failure; the last of five failures in a row locks the account. Nothing is
-// refused: a failure is a fact too.
+// EnterPassword records a sign-in, or its failure; the last of five wrong passwords in a row locks the account. A failure
+// is a fact too, so all that is refused is user_not_found (or malformed_id): recording it would begin a stream under any
+// name that a stranger types, and the security log has it. An account without a password is never locked: there is none
+// to guess, and a lock would keep its owner from signing in through the identity provider.
 func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
 	case !u.Exists():
 		return nil, userNotFound(cmd.User)
 	case u.Deactivated:
-		return failed("account_deactivated")
+		return failed(accountDeactivated)
 	case u.Locked:
-		return failed("account_locked")
+		return failed(accountLocked)
+	case u.Digest == "":
+		return failed(noPassword)
 	case check.Matches:
 		return []Event{SignedIn(cmd)}, nil
 	case u.FailedSignIns+1 >= lockAfter:
-		return []Event{SignInFailed{User: cmd.User, Code: "wrong_password"}, Locked(cmd)}, nil
+		return []Event{SignInFailed{User: cmd.User, Code: wrongPassword}, Locked(cmd)}, nil
 	}
-	return failed("wrong_password")
+	return failed(wrongPassword)
 }
 
-// Deactivate ends an account. It refuses user_not_found, account_deactivated, reason_required and not_oneself.
+// Deactivate ends an account. It refuses user_not_found, account_deactivated, reason_required, value_too_long and
+// not_oneself.
 func Deactivate(u User, cmd DeactivateUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
 		return nil, err
@@ -118,7 +135,7 @@ func (u User) mustBeActive(id domain.UserID) error {
 		return userNotFound(id)
 	}
 	if u.Deactivated {
-		return refuse.WrongState("account_deactivated", "the account %s is deactivated", id).Do("register a new account")
+		return refuse.WrongState(accountDeactivated, "the account %s is deactivated", id).At("user").Do("register a new account")
 	}
 	return nil
 }
@@ -127,13 +144,13 @@ func userNotFound(id domain.UserID) error {
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	return refuse.NotFound("user_not_found", "there is no user %s", id).Do("check the id, or register the user first")
+	return refuse.NotFound("user_not_found", "there is no user %s", id).At("user").Do("check the id, or register the user first")
 }
 
 // notOneself keeps administrators from locking themselves out, so that there is always one left.
 func notOneself(id domain.UserID, call domain.Call) error {
 	if call.Actor == id {
-		return refuse.Because("not_oneself", "administrators cannot take their own account or role away").Do("ask another administrator")
+		return refuse.Because("not_oneself", "administrators cannot take their own account or role away").At("user").Do("ask another administrator")
 	}
 	return nil
 }

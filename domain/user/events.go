@@ -37,10 +37,11 @@ type SignedIn struct {
 	User domain.UserID `json:"user"`
 }
 
-// SignInFailed records a sign-in with a wrong password, or on a locked account.
+// SignInFailed records a sign-in that was turned down.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	Code string        `json:"code"`
+	// Code is wrong_password, no_password, account_locked or account_deactivated.
+	Code string `json:"code"`
 }
 
 // Locked says that repeated failures have locked the account (21 CFR 11.300(d)).

@@ -7,26 +7,29 @@ import (
 	"casebook/domain/refuse"
 )
 
-// GiveRole gives a role in a scope. It refuses user_not_found, account_deactivated, role_already_granted,
-// role_not_grantable and grant_scope.
+// GiveRole gives a role in a scope. The scope need not exist yet: a data manager is granted a study before creating it, so
+// no fact of the study is asked for. It refuses user_not_found, account_deactivated, unknown_role, role_not_grantable,
+// grant_scope, malformed_id and role_already_granted.
 func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate()); err != nil {
 		return nil, err
 	}
 	if slices.Contains(u.Grants, cmd.Grant) {
-		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User)
+		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User).At("grant").
+			Do("nothing is left to do")
 	}
 	return []Event{RoleGranted(cmd)}, nil
 }
 
 // TakeRole takes a role away; it holds from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
-// grant_not_found, reason_required, and not_oneself for one's own role of administrator.
+// account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself for one's own role of
+// administrator.
 func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(u.Grants, cmd.Grant) {
-		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).Do("name role and scope as they were granted")
+		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).At("grant").Do("name role and scope as they were granted")
 	}
 	if cmd.Grant.Role == Admin {
 		if err := notOneself(cmd.User, call); err != nil {
@@ -64,7 +67,8 @@ func (g Grant) validate() error {
 	case DataManager, SupplyManager, SafetyOfficer, Statistician, Auditor:
 		err = needs(true, false, false)
 	case System:
-		err = refuse.Because("role_not_grantable", "the role %s is for process managers alone", g.Role).At("grant.role")
+		err = refuse.Because("role_not_grantable", "the role %s is for process managers alone", g.Role).At("grant.role").
+			Do("choose a role that people have")
 	default:
 		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
 			Do("use patient, crc, investigator, monitor, data_manager, supply_manager, safety_officer, statistician, auditor or admin")
@@ -78,16 +82,16 @@ func (g Grant) validate() error {
 func (g Grant) validateIDs() error {
 	if g.Study != "" {
 		if err := g.Study.Validate(); err != nil {
-			return err
+			return domain.At("grant.study", err)
 		}
 	}
 	if g.Site != "" {
 		if err := g.Site.Validate(); err != nil {
-			return err
+			return domain.At("grant.site", err)
 		}
 	}
 	if g.Patient != "" {
-		return g.Patient.Validate()
+		return domain.At("grant.patient", g.Patient.Validate())
 	}
 	return nil
 }

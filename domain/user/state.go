@@ -13,7 +13,7 @@ type User struct {
 	// Digest is the argon2id digest of the password; empty for accounts of an identity provider.
 	Digest string
 	Grants []Grant
-	// FailedSignIns counts the failures since the last success.
+	// FailedSignIns counts the failures since the last success; those of an account without a password do not count.
 	FailedSignIns int
 	Locked        bool
 	Deactivated   bool
@@ -38,7 +38,9 @@ func evolve(u User, e Event) User {
 	case SignedIn:
 		u.FailedSignIns = 0
 	case SignInFailed:
-		u.FailedSignIns++
+		if e.Code != noPassword { // nothing was guessed at
+			u.FailedSignIns++
+		}
 	case Locked:
 		u.Locked = true
 	case Unlocked:

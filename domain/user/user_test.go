@@ -64,7 +64,7 @@ var (
 )
 
 func account(t testing.TB) scenario.Given[user.User, user.Event] {
-	return scenario.For(t, user.Decider).Given(registered, passwordSet)
+	return scenario.For(t, user.Decider).Strict().Given(registered, passwordSet)
 }
 
 func lockedAccount(t testing.TB) scenario.Given[user.User, user.Event] {
@@ -72,7 +72,7 @@ func lockedAccount(t testing.TB) scenario.Given[user.User, user.Event] {
 }
 
 func TestRegister(t *testing.T) {
-	nothing := scenario.For(t, user.Decider)
+	nothing := scenario.For(t, user.Decider).Strict()
 	nothing.When(registering(anna, "Anna Beck", "digest-1")).Then(registered, passwordSet)
 	nothing.When(registering(anna, "Anna Beck", "")).Then(registered) // an identity provider has the password
 	nothing.When(registering("Anna", "Anna Beck", "")).ThenRefused("malformed_id")
@@ -138,8 +138,33 @@ func TestR16_FiveFailuresInARowLockTheAccount(t *testing.T) {
 	}
 }
 
+// An account of an identity provider has no password to guess, so strangers cannot lock it by guessing.
+func TestR16_AnAccountWithoutAPasswordIsNeverLocked(t *testing.T) {
+	none := user.SignInFailed{User: anna, Code: "no_password"}
+	given := scenario.For(t, user.Decider).Strict().Given(registered)
+	for i := range 12 {
+		given = given.When(signingIn(i%2 == 0)).Then(none)
+	}
+	// Nor do those tries count against a password that it is given later.
+	given = given.When(changing(boss)).Then(newPassword)
+	for range 4 {
+		given = given.When(signingIn(false)).Then(wrong)
+	}
+	given.When(signingIn(true)).Then(signedIn)
+	given.When(signingIn(false)).Then(wrong, locked)
+}
+
+func TestAPasswordIsNeverTakenAway(t *testing.T) {
+	asked := scenario.Asked(user.SetPassword, user.ChangePassword{User: anna}, by(boss))
+	for _, given := range []scenario.Given[user.User, user.Event]{account(t), lockedAccount(t)} {
+		if r := given.When(asked).ThenRefused("value_missing"); r.Field != "password" {
+			t.Errorf("got %+v", r)
+		}
+	}
+}
+
 func TestSignInOfWhoMayNot(t *testing.T) {
-	scenario.For(t, user.Decider).When(signingIn(true)).ThenRefused("user_not_found")
+	scenario.For(t, user.Decider).Strict().When(signingIn(true)).ThenRefused("user_not_found")
 	account(t).Given(deactivated).When(signingIn(true)).Then(user.SignInFailed{User: anna, Code: "account_deactivated"})
 }
 
@@ -155,14 +180,14 @@ func TestR16_OnlySomebodyElseOpensALockedAccount(t *testing.T) {
 	account(t).When(changing(anna)).Then(newPassword)
 	account(t).When(changing(boss)).Then(newPassword)
 	account(t).Given(deactivated).When(changing(boss)).ThenRefused("account_deactivated")
-	scenario.For(t, user.Decider).When(changing(boss)).ThenRefused("user_not_found")
+	scenario.For(t, user.Decider).Strict().When(changing(boss)).ThenRefused("user_not_found")
 }
 
 func TestDeactivate(t *testing.T) {
 	account(t).When(deactivating("left", boss)).Then(deactivated).When(deactivating("left", boss)).ThenRefused("account_deactivated")
 	account(t).When(deactivating("left", anna)).ThenRefused("not_oneself")
 	account(t).When(deactivating(" ", boss)).ThenRefused("reason_required")
-	scenario.For(t, user.Decider).When(deactivating("left", boss)).ThenRefused("user_not_found")
+	scenario.For(t, user.Decider).Strict().When(deactivating("left", boss)).ThenRefused("user_not_found")
 }
 
 func TestWhoIsNotThereHasTheIDChecked(t *testing.T) {
@@ -212,7 +237,9 @@ func TestGrantsNameWhatCanExist(t *testing.T) {
 		{Role: user.DataManager, Study: "no id"}, {Role: user.CRC, Study: "PAIN1", Site: "no id"},
 		{Role: user.PatientRole, Study: "PAIN1", Patient: "PAIN1.no id"}, {Role: user.PatientRole, Study: "PAIN1", Patient: "PAIN1.S.1"},
 	} {
-		account(t).When(granting(g)).ThenRefused("malformed_id")
+		if r := account(t).When(granting(g)).ThenRefused("malformed_id"); !strings.HasPrefix(r.Field, "grant.") {
+			t.Errorf("got %+v", r)
+		}
 	}
 	for _, p := range []domain.PatientID{"PAIN2.S-1", "PAIN1", "S-1"} {
 		account(t).When(granting(user.Grant{Role: user.PatientRole, Study: "PAIN1", Patient: p})).ThenRefused("grant_scope")
@@ -236,8 +263,8 @@ func TestR17_GrantsComeAndGo(t *testing.T) {
 	gone := given.Given(deactivated)
 	gone.When(granting(crc)).ThenRefused("account_deactivated")
 	gone.When(revoking(other, "left", boss)).ThenRefused("account_deactivated")
-	scenario.For(t, user.Decider).When(granting(crc)).ThenRefused("user_not_found")
-	scenario.For(t, user.Decider).When(revoking(crc, "left", boss)).ThenRefused("user_not_found")
+	scenario.For(t, user.Decider).Strict().When(granting(crc)).ThenRefused("user_not_found")
+	scenario.For(t, user.Decider).Strict().When(revoking(crc, "left", boss)).ThenRefused("user_not_found")
 }
 
 func TestAdministratorsKeepTheirOwnRole(t *testing.T) {
