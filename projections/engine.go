@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"casebook/eventlog"
@@ -30,8 +31,10 @@ const (
 	batchApart     = 10 * time.Millisecond
 	batchPerEvent  = 500 * time.Microsecond
 	batchApartMost = 100 * time.Millisecond
-	retryLeast     = 50 * time.Millisecond
-	retryMost      = 5 * time.Second
+	// maxDocument is what a MongoDB takes as one document.
+	maxDocument = 16 << 20
+	retryLeast  = 50 * time.Millisecond
+	retryMost   = 5 * time.Second
 )
 
 // Options of an Engine.
@@ -86,9 +89,10 @@ func NewEngine(o Options) *Engine {
 }
 
 // Run folds until ctx ends. One subscription feeds all projections, from the place of the one that is furthest behind;
-// each skips what it has seen. A projection whose fold fails stops and says at which event; the others go on.
+// each skips what it has seen. A projection whose fold fails stops and says at which event; the others go on. The error
+// is eventlog.ErrAheadOfLog where any view has seen more than the log holds.
 func (e *Engine) Run(ctx context.Context) error {
-	var start eventlog.Position
+	var start, end eventlog.Position
 	err := e.retry(ctx, "load where views stand", func() error {
 		if err := e.store.EnsureIndexes(ctx); err != nil {
 			return err
@@ -103,11 +107,20 @@ func (e *Engine) Run(ctx context.Context) error {
 			if r.at = at; i == 0 || at.Position.Before(start) {
 				start = at.Position
 			}
+			r.documents.Purge() // another engine may have written since this one ran last
 		}
-		return nil
+		var err error
+		end, err = e.log.End(ctx)
+		return err
 	})
 	if err != nil {
 		return err
+	}
+	for _, r := range e.runners {
+		if end.Before(r.at.Position) { // it would take the events to come for those that it has seen
+			return fmt.Errorf("view %s has seen position %d: %w, which ends at %d; restore the log or drop the views",
+				r.View.Name, r.at.Position.Commit, eventlog.ErrAheadOfLog, end.Commit)
+		}
 	}
 	return e.log.Follow(ctx, eventlog.Subscription{After: start, MaxBatch: maxBatch,
 		OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
@@ -144,44 +157,78 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch) error {
 	case b.Through.Before(r.at.Position):
 		return nil // the others are still behind this one
 	}
-	err := r.engine.retry(ctx, "project "+r.View.Name, func() error {
-		next := r.at
-		next.State, next.At = state, time.Now().UTC()
-		folded, err := r.write(ctx, b.Events)
-		var failed *foldError
-		switch {
-		case errors.As(err, &failed):
-			r.engine.logger.Error("a projection has stopped; its view stays as it is until the program is mended and started again",
-				"view", r.View.Name, "error", err)
-			next.State, next.Reason = readmodels.Stopped, failed.Error()
-		case err != nil:
-			return err
-		default:
-			next.Position, next.Events = b.Through, next.Events+int64(folded)
-			if last := len(b.Events) - 1; last >= 0 {
-				next.LagMillis = time.Since(b.Events[last].Metadata.RecordedAt).Milliseconds()
+	events, through, reason := unseen(b.Events, r.at.Position), b.Through, ""
+	return r.engine.retry(ctx, "project "+r.View.Name, func() error {
+		folded, err := r.write(ctx, events)
+		// What lies before an event that cannot be folded is still shown, so that where a view stops does not depend on how
+		// the batches were cut.
+		for failed := (*foldError)(nil); errors.As(err, &failed); folded, err = r.write(ctx, events) {
+			state, reason, events, through = readmodels.Stopped, failed.Error(), events[:failed.event], r.at.Position
+			if len(events) > 0 {
+				through = events[len(events)-1].Position
 			}
+		}
+		if err != nil {
+			return err
+		}
+		next := r.at
+		next.Position, next.State, next.Reason, next.At = through, state, reason, time.Now().UTC()
+		next.Events += int64(folded)
+		if len(events) > 0 {
+			next.LagMillis = time.Since(events[len(events)-1].Metadata.RecordedAt).Milliseconds()
 		}
 		if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 			return err
+		}
+		if state == readmodels.Stopped {
+			r.engine.logger.Error("a projection has stopped; its view stays as it is until the program is mended and started again",
+				"view", r.View.Name, "reason", reason)
 		}
 		r.at = next
 		r.engine.metrics.batch(r.View.Name, folded, next)
 		return nil
 	})
-	return err
 }
 
-// write folds the events into their documents, and writes those that changed behind position guards.
+// unseen returns the events behind a position.
+func unseen(events []eventlog.Recorded, through eventlog.Position) []eventlog.Recorded {
+	first, _ := slices.BinarySearchFunc(events, through, func(at eventlog.Recorded, p eventlog.Position) int {
+		if p.Before(at.Position) {
+			return 1
+		}
+		return -1
+	})
+	return events[first:]
+}
+
+// foldError is an error that trying again does not mend, with the number in its batch of the event at fault.
+type foldError struct {
+	event int
+	err   error
+}
+
+func (e *foldError) Error() string { return e.err.Error() }
+func (e *foldError) Unwrap() error { return e.err }
+
+// write folds the events into their documents, writes those that changed behind position guards, and says how many of
+// the events the view shows. An event counts once, whether or not its documents had seen it: that depends on where a
+// process died.
 func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded int, err error) {
 	touched := map[string][]int{}
 	var keys []string
 	for i, at := range events {
-		for _, key := range r.Touches(at) {
+		of, err := r.touches(at)
+		if err != nil {
+			return 0, &foldError{i, err}
+		}
+		for _, key := range of {
 			if touched[key] == nil {
 				keys = append(keys, key)
 			}
 			touched[key] = append(touched[key], i)
+		}
+		if len(of) > 0 {
+			folded++
 		}
 	}
 	if len(keys) == 0 {
@@ -192,27 +239,34 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 			r.documents.Purge()
 		}
 	}()
-	documents, err := r.load(ctx, keys)
+	documents, err := r.load(ctx, keys, touched)
 	if err != nil {
 		return 0, err
 	}
 	writes := make([]mongo.WriteModel, 0, len(keys))
 	for _, key := range keys {
-		doc, changed := documents[key], false
+		doc, last := documents[key], -1
 		for _, i := range touched[key] {
 			did, err := r.Apply(doc, events[i])
 			if err != nil {
-				return 0, err
+				return 0, &foldError{i, err}
 			}
 			if did {
-				changed = true
-				folded++
+				last = i
 			}
 		}
-		if changed {
-			guard := bson.D{{Key: "_id", Value: key}, {Key: "_position", Value: bson.D{{Key: "$lt", Value: doc.Head().Position}}}}
-			writes = append(writes, mongo.NewReplaceOneModel().SetFilter(guard).SetReplacement(doc).SetUpsert(true))
+		if last < 0 {
+			continue
 		}
+		// What cannot be stored is found here: as an answer of the store it would look like trouble that passes.
+		raw, err := bson.Marshal(doc)
+		if err == nil && len(raw) > maxDocument {
+			err = fmt.Errorf("it has %d bytes of at most %d", len(raw), maxDocument)
+		}
+		if err != nil {
+			return 0, &foldError{last, r.failed("store what becomes of", events[last], fmt.Errorf("document %q: %w", key, err))}
+		}
+		writes = append(writes, mongo.NewReplaceOneModel().SetFilter(doc.Head().Guard()).SetReplacement(bson.Raw(raw)).SetUpsert(true))
 	}
 	if len(writes) > 0 {
 		_, err = r.engine.store.Collection(r.View).BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
@@ -227,7 +281,7 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 }
 
 // load returns the documents of the keys, blank where there is none yet.
-func (r *runner) load(ctx context.Context, keys []string) (map[string]readmodels.Document, error) {
+func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int) (map[string]readmodels.Document, error) {
 	documents := make(map[string]readmodels.Document, len(keys))
 	var missing bson.A
 	for _, key := range keys {
@@ -246,11 +300,12 @@ func (r *runner) load(ctx context.Context, keys []string) (map[string]readmodels
 	}
 	defer func() { _ = found.Close(ctx) }()
 	for found.Next(ctx) {
+		key, _ := found.Current.Lookup("_id").StringValueOK()
 		doc, err := r.read(found.Current)
 		if err != nil {
-			return nil, &foldError{fmt.Errorf("%s holds a document that cannot be read: %w", r.View.Name, err)}
+			return nil, &foldError{touched[key][0], fmt.Errorf("%s holds a document %q that cannot be read: %w", r.View.Name, key, err)}
 		}
-		documents[doc.Head().ID] = doc
+		documents[key] = doc
 	}
 	if err := found.Err(); err != nil {
 		return nil, fmt.Errorf("load documents of %s: %w", r.View.Name, err)

@@ -83,24 +83,33 @@ func (p Projection) Blank(key string) readmodels.Document { return p.blank(key) 
 // an error that names the event.
 func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, err error) {
 	head := doc.Head()
-	if head.Position >= int64(at.Position.Commit) {
+	if head.Seen(at.Position) {
 		return false, nil
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			folded, err = false, &foldError{fmt.Errorf("%s cannot fold %s of %s@%d into %q: %v", p.View.Name, at.Type, at.Stream, at.Revision, head.ID, r)}
+			folded, err = false, p.failed("fold", at, fmt.Errorf("into %q: %v", head.ID, r))
 		}
 	}()
 	p.folds[reflect.TypeOf(at.Event)](doc, at)
-	head.Position = int64(at.Position.Commit)
+	head.See(at.Position)
 	return true, nil
 }
 
-// foldError is an error that trying again does not mend.
-type foldError struct{ err error }
+// touches is Touches for events that nobody has looked at before: a panic is an error that names the event.
+func (p Projection) touches(at Envelope) (keys []string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = p.failed("find the documents of", at, fmt.Errorf("%v", r))
+		}
+	}()
+	return p.Touches(at), nil
+}
 
-func (e *foldError) Error() string { return e.err.Error() }
-func (e *foldError) Unwrap() error { return e.err }
+// failed is the error of an event that the projection cannot get past.
+func (p Projection) failed(what string, at Envelope, err error) error {
+	return fmt.Errorf("%s cannot %s %s of %s@%d: %w", p.View.Name, what, at.Type, at.Stream, at.Revision, err)
+}
 
 // byPatient is the key of views that have a document a patient.
 func byPatient(at Envelope) []string { return []string{string(patientOf(at))} }

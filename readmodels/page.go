@@ -43,16 +43,22 @@ func (p Page) limit() (int, error) {
 	return p.Limit, nil
 }
 
-// after reads the cursor's values into those given; false for the first page.
+// after reads the cursor's values into those given; false for the first page. It refuses a cursor of another list: read
+// by halves, it would silently give a page from somewhere.
 func (p Page) after(values ...any) (bool, error) {
 	if p.Cursor == "" {
 		return false, nil
 	}
+	var parts []json.RawMessage
 	text, err := base64.RawURLEncoding.DecodeString(p.Cursor)
 	if err == nil {
-		err = json.Unmarshal(text, &values)
+		err = json.Unmarshal(text, &parts)
 	}
-	if err != nil {
+	ok := err == nil && len(parts) == len(values)
+	for i := 0; ok && i < len(parts); i++ {
+		ok = string(parts[i]) != "null" && json.Unmarshal(parts[i], values[i]) == nil
+	}
+	if !ok {
 		return false, refuse.Malformed("malformed_cursor", "the cursor was not made by this list").At("cursor").
 			Do("use the cursor of the page before as it came")
 	}

@@ -39,6 +39,30 @@ type Header struct {
 	ID string `bson:"_id" json:"-"`
 	// Position is the commit position of the last event folded into the document. It guards against folding twice.
 	Position int64 `bson:"_position" json:"position" doc:"Log position that the answer has seen"`
+	// Prepared is how far before its commit position that event was prepared. It is 0 on servers where the two are alike;
+	// on others events may share a commit position, and this tells them apart.
+	Prepared int64 `bson:"_prepared,omitempty" json:"-"`
+}
+
+// Seen says whether the document has seen the event at a position of the log.
+func (h *Header) Seen(p eventlog.Position) bool {
+	return !eventlog.Position{Commit: uint64(h.Position), Prepare: uint64(h.Position - h.Prepared)}.Before(p)
+}
+
+// See notes that the event at a position of the log is in the document.
+func (h *Header) See(p eventlog.Position) {
+	h.Position, h.Prepared = int64(p.Commit), int64(p.Commit)-int64(p.Prepare)
+}
+
+// Guard is the filter that finds the document only where what is stored has not seen more.
+func (h *Header) Guard() bson.D {
+	if h.Prepared == 0 { // nothing comes behind it at the same commit position
+		return bson.D{{Key: "_id", Value: h.ID}, {Key: "_position", Value: bson.D{{Key: "$lte", Value: h.Position}}}}
+	}
+	return bson.D{{Key: "_id", Value: h.ID}, {Key: "$or", Value: bson.A{
+		bson.D{{Key: "_position", Value: bson.D{{Key: "$lt", Value: h.Position}}}},
+		bson.D{{Key: "_position", Value: h.Position}, {Key: "_prepared", Value: bson.D{{Key: "$gte", Value: h.Prepared}}}},
+	}}}
 }
 
 // Head returns the header; it makes every document with a Header a Document.
@@ -53,19 +77,23 @@ type Store struct {
 	db     *mongo.Database
 
 	mu       sync.Mutex
-	progress map[string]*progress
+	progress map[string]*progress // by collection: two versions of a view go each at its own pace
 }
 
 // progress is how far a view of this process has come, and who waits for more.
 type progress struct {
 	commit uint64
 	moved  chan struct{}
+	// told says that this process projects the view, and need not look.
+	told bool
 }
 
 const (
 	checkpointCollection = "checkpoints"
 	waitPoll             = 20 * time.Millisecond
-	storeTimeout         = 15 * time.Second
+	// toldPoll is for a process that has projected the view and may have left that to another.
+	toldPoll     = time.Second
+	storeTimeout = 15 * time.Second
 )
 
 // Connect returns the store in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
@@ -156,8 +184,8 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.progressOf(c.View)
-	p.commit = c.Position.Commit
+	p := s.progressOf(c.Collection)
+	p.commit, p.told = c.Position.Commit, true
 	close(p.moved)
 	p.moved = make(chan struct{})
 	return nil
@@ -181,34 +209,43 @@ func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 // WaitFor waits until the view has seen the log up to a commit position. When ctx ends before, it refuses (code
 // view_behind). A process that projects the view itself is told at once; another looks every 20 milliseconds.
 func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
+	look := false
 	for {
 		s.mu.Lock()
-		p := s.progressOf(v.Name)
-		reached, moved := p.commit, p.moved
+		p := s.progressOf(v.Collection())
+		reached, moved, poll := p.commit, p.moved, waitPoll
+		if p.told {
+			poll = toldPoll
+		} else {
+			look = true
+		}
 		s.mu.Unlock()
 		if reached >= commit {
 			return nil
 		}
-		c, err := s.LoadCheckpoint(ctx, v)
-		if err == nil && c.Position.Commit >= commit {
-			return nil
+		if look {
+			if c, err := s.LoadCheckpoint(ctx, v); err == nil && c.Position.Commit >= commit {
+				return nil
+			}
 		}
+		look = false
 		select {
 		case <-ctx.Done():
 			return refuse.Overload("view_behind", "the view %s has not seen position %d yet", v.Name, commit).
 				Do("ask again in a moment, or without Casebook-Position for what is known now")
 		case <-moved:
-		case <-time.After(waitPoll):
+		case <-time.After(poll):
+			look = true
 		}
 	}
 }
 
 // progressOf is called with s.mu held.
-func (s *Store) progressOf(view string) *progress {
-	p := s.progress[view]
+func (s *Store) progressOf(collection string) *progress {
+	p := s.progress[collection]
 	if p == nil {
 		p = &progress{moved: make(chan struct{})}
-		s.progress[view] = p
+		s.progress[collection] = p
 	}
 	return p
 }

@@ -1,0 +1,317 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
+	"casebook/eventlog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// elsewhere is the same log with views in a database of their own.
+func (w *world) elsewhere() *world {
+	w.t.Helper()
+	store, err := readmodels.Connect(context.Background(), theMongo.ConnectionString(), "db"+uuid.NewString()[:8])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := store.Close(context.Background()); err != nil {
+			w.t.Error(err)
+		}
+	})
+	other := *w
+	other.store = store
+	return &other
+}
+
+// stored returns the documents of this world's study in all views, as they are in the store.
+func (w *world) stored(views ...readmodels.View) map[string]string {
+	w.t.Helper()
+	all := map[string]string{}
+	for _, v := range views {
+		found, err := w.store.Collection(v).Find(w.t.Context(), bson.D{{Key: "study", Value: string(w.study)}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var documents []bson.Raw
+		if err := found.All(w.t.Context(), &documents); err != nil {
+			w.t.Fatal(err)
+		}
+		for _, d := range documents {
+			all[v.Name+" "+d.Lookup("_id").StringValue()] = d.String()
+		}
+	}
+	return all
+}
+
+// sameAsFresh compares all views with those of an engine that folds the log from its beginning, and the counts too.
+func (w *world) sameAsFresh() {
+	w.t.Helper()
+	fresh := w.elsewhere()
+	stop := fresh.run()
+	defer stop()
+	for _, v := range readmodels.Views() {
+		w.wait(v)
+		fresh.wait(v)
+		if want, got := fresh.checkpoint(v).Events, w.checkpoint(v).Events; want != got {
+			w.t.Errorf("%s has counted %d events of %d", v.Name, got, want)
+		}
+	}
+	want := fresh.stored(readmodels.Views()...)
+	if len(want) == 0 {
+		w.t.Error("there is nothing to compare with")
+	}
+	if diff := cmp.Diff(want, w.stored(readmodels.Views()...)); diff != "" {
+		w.t.Errorf("the views differ from those of a clean run (-clean +got):\n%s", diff)
+	}
+}
+
+func (w *world) checkpoint(v readmodels.View) readmodels.Checkpoint {
+	w.t.Helper()
+	c, err := w.store.LoadCheckpoint(w.t.Context(), v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// stopped waits until a projection has stopped.
+func (w *world) stopped(v readmodels.View) readmodels.Checkpoint {
+	w.t.Helper()
+	for {
+		if c := w.checkpoint(v); c.State == readmodels.Stopped {
+			return c
+		}
+		time.Sleep(time.Millisecond) // the test's own time-out is the bound
+	}
+}
+
+// keep lets a patient keep the diary for some days: answered, late, missed, flagged and corrected.
+func (w *world) keep(who domain.PatientID, from, days int) {
+	w.t.Helper()
+	if from == 0 {
+		w.record("diary-"+string(who), who, diary.InstrumentAssigned{Patient: who, Zone: "UTC", From: "2026-03-01", Until: "2026-03-28"})
+	}
+	for day := from + 1; day <= from+days; day++ {
+		e := submitted(day, float64(day%11))
+		e.Patient, e.Late = who, day%5 == 0
+		switch day % 3 {
+		case 0:
+			w.record("diary-"+string(who), who, diary.WindowMissed{Patient: who, Instrument: "pain-diary", Window: window(day)})
+		case 1:
+			w.record("diary-"+string(who), who, e, diary.RiskFlagged{Patient: who, Instrument: "pain-diary", Window: window(day).ID, Rule: "r"})
+		case 2:
+			w.record("diary-"+string(who), who, e, diary.Corrected{Patient: who, Instrument: "pain-diary", Window: window(day).ID, Reason: "misread",
+				Changes: []diary.Change{{Item: "worst", Old: 1.0, New: 2.0}}})
+		}
+	}
+}
+
+// TestACrashBehindTheDocumentsCountsNothingTwice puts each checkpoint back to where it stood some time ago, as a process
+// leaves it that dies after it wrote the documents.
+func TestACrashBehindTheDocumentsCountsNothingTwice(t *testing.T) {
+	w := newWorld(t)
+	id := w.screen(1)
+	w.keep(id, 0, 4)
+	stop := w.run()
+	var ago []readmodels.Checkpoint
+	for i, v := range readmodels.Views() {
+		w.keep(id, 4+i, 1) // so that each view is put back to another place
+		w.wait(v)
+		ago = append(ago, w.checkpoint(v))
+	}
+	w.keep(id, 9, 10)
+	for _, v := range readmodels.Views() {
+		w.wait(v)
+	}
+	stop()
+	for _, c := range ago {
+		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop = w.run()
+	defer func() { stop() }()
+	w.keep(id, 19, 5)
+	w.sameAsFresh()
+}
+
+// TestAnEngineThatRunsAgainForgetsWhatItKnew lets another engine write in between.
+func TestAnEngineThatRunsAgainForgetsWhatItKnew(t *testing.T) {
+	w := newWorld(t)
+	id := w.screen(1)
+	first := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	stop := w.start(first)
+	w.keep(id, 0, 4)
+	w.wait(readmodels.DiaryCompliances)
+	stop()
+	stop = w.run()
+	w.keep(id, 4, 4)
+	for _, v := range readmodels.Views() {
+		w.wait(v)
+	}
+	stop()
+	stop = w.start(first)
+	defer func() { stop() }()
+	w.keep(id, 8, 4)
+	w.sameAsFresh()
+}
+
+// TestTwoEnginesAtOnceDoNoHarm: during a change of programs two may run for a while.
+func TestTwoEnginesAtOnceDoNoHarm(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.run(), w.run()
+	for n := range 5 {
+		id := w.screen(n)
+		w.keep(id, 0, 6)
+		if n == 2 {
+			one()
+			one = func() {}
+		}
+	}
+	two()
+	stop := w.run()
+	defer stop()
+	w.sameAsFresh()
+	one()
+}
+
+func (w *world) start(e *projections.Engine) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	return func() {
+		w.t.Helper()
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			w.t.Error(err)
+		}
+	}
+}
+
+var fragile = readmodels.View{Name: "fragile", Version: 1}
+
+// breaks makes a projection of patients that cannot get past the one with the screening number P0003.
+func breaks(w *world, keys func(projections.Envelope), fold func(*readmodels.Diary)) projections.Projection {
+	mine := func(e patient.Screened, at projections.Envelope) bool {
+		return at.Metadata.Study == w.study && e.ScreeningNumber == "P0003"
+	}
+	return projections.New(fragile, func(at projections.Envelope) []string {
+		if keys != nil && mine(at.Event.(patient.Screened), at) {
+			keys(at)
+		}
+		return []string{string(at.Metadata.Patient), string(at.Metadata.Study)}
+	}, projections.On(func(d *readmodels.Diary, e patient.Screened, at projections.Envelope) {
+		d.Study = at.Metadata.Study
+		d.Risks = append(d.Risks, e.ScreeningNumber)
+		if fold != nil && mine(e, at) {
+			fold(d)
+		}
+	}))
+}
+
+// TestAProjectionStopsRightBeforeTheEvent: wherever batches were cut, what lies before the event is shown, what lies
+// behind is not, and a mended program carries on as if nothing had been.
+func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
+	for name, broken := range map[string]func(*world) projections.Projection{
+		"a fold that panics": func(w *world) projections.Projection {
+			return breaks(w, nil, func(*readmodels.Diary) { panic("no") })
+		},
+		"keys that panic": func(w *world) projections.Projection {
+			return breaks(w, func(projections.Envelope) { panic("no") }, nil)
+		},
+		"a document that cannot be encoded": func(w *world) projections.Projection {
+			return breaks(w, nil, func(d *readmodels.Diary) { d.Answers = map[string]any{"zero\x00byte": 1} })
+		},
+		"a document that is too large": func(w *world) projections.Projection {
+			return breaks(w, nil, func(d *readmodels.Diary) { d.Answers = map[string]any{"large": strings.Repeat("x", 17<<20)} })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var before uint64
+			for n := range 6 { // they come in one batch
+				if n == 3 {
+					before = w.last
+				}
+				w.screen(n)
+			}
+			stop := w.run(projections.PatientList, broken(w))
+			w.wait(readmodels.PatientLists)
+			c := w.stopped(fragile)
+			if !strings.Contains(c.Reason, "PatientScreened") || !strings.Contains(c.Reason, "P0003") {
+				t.Errorf("it stopped because of %q", c.Reason)
+			}
+			if c.Position.Commit != before {
+				t.Errorf("it stopped at %d, and the event before lies at %d", c.Position.Commit, before)
+			}
+			shown := w.stored(fragile)
+			if len(shown) != 4 || !strings.Contains(shown["fragile "+string(w.study)], "P0002") {
+				t.Errorf("it shows %v", shown)
+			}
+			w.screen(6)
+			w.wait(readmodels.PatientLists)
+			if diff := cmp.Diff(shown, w.stored(fragile)); diff != "" {
+				t.Errorf("it has not stopped:\n%s", diff)
+			}
+			stop()
+
+			mended, fresh := breaks(w, nil, nil), w.elsewhere()
+			stop, stopFresh := w.run(projections.PatientList, mended), fresh.run(mended)
+			defer stop()
+			defer stopFresh()
+			w.wait(fragile)
+			fresh.wait(fragile)
+			if diff := cmp.Diff(fresh.stored(fragile), w.stored(fragile)); diff != "" {
+				t.Errorf("the mended view differs from a fresh one:\n%s", diff)
+			}
+			if c := w.checkpoint(fragile); c.Reason != "" || c.Events != fresh.checkpoint(fragile).Events {
+				t.Errorf("the mended view stands at %+v", c)
+			}
+		})
+	}
+}
+
+func TestAStoredDocumentThatCannotBeReadStopsItsViewOnly(t *testing.T) {
+	w := newWorld(t)
+	id := domain.NewPatientID(w.study, "P0000")
+	if _, err := w.store.Collection(readmodels.PatientViews).InsertOne(t.Context(), bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
+		t.Fatal(err)
+	}
+	stop := w.run()
+	defer stop()
+	w.screen(0)
+	w.wait(readmodels.PatientLists)
+	if c := w.stopped(readmodels.PatientViews); !strings.Contains(c.Reason, string(id)) {
+		t.Errorf("it stopped because of %q", c.Reason)
+	}
+}
+
+// TestAViewAheadOfTheLogIsNotFoldedInto: after the restore of an older log, one view that has seen more is enough.
+func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
+	w := newWorld(t)
+	w.screen(0)
+	c := w.checkpoint(readmodels.Diaries)
+	c.Position, c.At = eventlog.Position{Commit: math.MaxInt64, Prepare: math.MaxInt64}, time.Now()
+	if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store}).Run(t.Context())
+	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), readmodels.Diaries.Name) {
+		t.Errorf("the engine ended with %v", err)
+	}
+}
