@@ -8,7 +8,8 @@ import (
 
 // RequestEnrollment asks the enrolment process for the patient's place. After a failed enrolment it may be asked for
 // again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, wrong_status,
-// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found and site_not_active.
+// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active and
+// consent_version_not_in_force: an amendment with a new consent has to be signed before the enrolment.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -27,6 +28,10 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 	}
 	if err := siteMustBeActive(s, p.Study, p.Site); err != nil {
 		return nil, err
+	}
+	if s.Protocol == nil || p.ConsentVersion != s.Protocol.ConsentVersion {
+		return nil, refuse.Because("consent_version_not_in_force", "the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).
+			At("patient").Do("have the version of the protocol in force signed first (ICH E6(R3) 2.8)")
 	}
 	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On}}, nil
 }

@@ -367,3 +367,14 @@ func drawn(t *rapid.T) decision {
 		completing(on),
 	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}).Draw(t, "what")]
 }
+
+// TestASupersededConsentEnrollsNobody: between the signature and the enrolment an amendment may bring a new consent.
+func TestASupersededConsentEnrollsNobody(t *testing.T) {
+	screened := patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin"}
+	signed := scenario.For(t, patient.Decider).Given(screened, patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"})
+	signed.When(enrolling(amended(), "2026-02-03")).ThenRefused("consent_version_not_in_force")
+	signed.When(consenting(amended(), "2.0", "2026-02-02")).
+		Then(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
+		When(enrolling(amended(), "2026-02-03")).
+		Then(patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-03"})
+}
