@@ -23,6 +23,8 @@ import (
 
 var recordedAt = time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
 
+var registry = catalog.New()
+
 // story makes envelopes of events as the log would give them out.
 type story struct {
 	position uint64
@@ -37,7 +39,7 @@ func newStory() *story { return &story{study: "S", site: "01", patient: "S.1"} }
 func (s *story) tell(events ...any) *story {
 	for _, e := range events {
 		s.position += 100
-		name, _ := catalog.New().NameOf(e)
+		name, _ := registry.NameOf(e)
 		s.events = append(s.events, projections.Envelope{Stream: "x-" + string(s.patient), Revision: s.position / 100, Type: name, Event: e,
 			Position: eventlog.Position{Commit: s.position, Prepare: s.position},
 			Metadata: eventlog.Metadata{Actor: "crc", Study: s.study, Site: s.site, Patient: s.patient, RecordedAt: recordedAt}})
@@ -183,8 +185,8 @@ func TestPatientView(t *testing.T) {
 	s := diaries(aPatient(newStory()))
 	v := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView)
 	two, three, nine := 2.0, 3.0, 9.0
-	want := []readmodels.TrendPoint{{Window: window(2).ID, Score: &nine, Risk: true}, {Window: window(3).ID, Late: true, Score: &three},
-		{Window: window(4).ID, Score: &two}, {Window: window(5).ID, Missed: true}}
+	want := []readmodels.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true}, {Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
+		{Window: window(4).ID, Opens: window(4).Opens, Score: &two}, {Window: window(5).ID, Opens: window(5).Opens, Missed: true}}
 	if diff := cmp.Diff(want, v.Instruments[0].Trend); diff != "" {
 		t.Error(diff)
 	}
@@ -192,7 +194,7 @@ func TestPatientView(t *testing.T) {
 		t.Errorf("the view is %+v", v)
 	}
 	for day := range 200 { // the trend is bounded, and keeps the newest
-		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening"}})
+		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening", Opens: time.Date(2026, 4, 1+day, 18, 0, 0, 0, time.UTC)}})
 	}
 	trend := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView).Instruments[0].Trend
 	if len(trend) != readmodels.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {

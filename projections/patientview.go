@@ -50,7 +50,7 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	On(func(v *view, e diary.Submitted, at Envelope) {
-		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Late: e.Late, Score: firstScore(e.Scores)})
+		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Score: firstScore(e.Scores)})
 		v.Compliance.Answered(e.Late, e.AfterMissed)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
@@ -66,7 +66,7 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	On(func(v *view, e diary.WindowMissed, at Envelope) {
-		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Missed: true})
+		v.Decided(e.Instrument, readmodels.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Missed: true})
 		v.Compliance.WasMissed()
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),

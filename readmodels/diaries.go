@@ -13,9 +13,9 @@ import (
 )
 
 // Diaries is the view of diaries, a document a decided window of a patient.
-var Diaries = View{Name: "diaries", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+var Diaries = View{Name: "diaries", Version: 2, Indexes: []mongo.IndexModel{
+	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 }}
 
 // Diary is a decided window: what was answered, or that nothing was.
@@ -53,21 +53,23 @@ func DiaryKey(patient domain.PatientID, id instrument.ID, window string) string 
 	return string(patient) + "/" + string(id) + "/" + window
 }
 
-// Diaries returns a page of a patient's diaries, the newest first; of one instrument where it is named.
+// Diaries returns a page of a patient's diaries, the window that opened last first; of one instrument where it is named.
+// Names of windows would not do for the order: morning comes behind evening in the alphabet.
 func (s *Store) Diaries(ctx context.Context, patient domain.PatientID, id instrument.ID, page Page) (List[Diary], error) {
 	filter := bson.D{{Key: "patient", Value: string(patient)}}
 	if id != "" {
 		filter = append(filter, bson.E{Key: "instrument", Value: string(id)})
 	}
-	var window, last string
-	if more, err := page.after(&window, &last); err != nil {
+	var opens time.Time
+	var last string
+	if more, err := page.after(&opens, &last); err != nil {
 		return List[Diary]{}, err
 	} else if more {
 		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
-			bson.D{{Key: "window", Value: bson.D{{Key: "$lt", Value: window}}}},
-			bson.D{{Key: "window", Value: window}, {Key: "_id", Value: bson.D{{Key: "$lt", Value: last}}}},
+			bson.D{{Key: "opens", Value: bson.D{{Key: "$lt", Value: opens}}}},
+			bson.D{{Key: "opens", Value: opens}, {Key: "_id", Value: bson.D{{Key: "$lt", Value: last}}}},
 		}})
 	}
-	return list(ctx, s.Collection(Diaries), page, filter, bson.D{{Key: "window", Value: -1}, {Key: "_id", Value: -1}},
-		func(d Diary) []any { return []any{d.Window, d.ID} })
+	return list(ctx, s.Collection(Diaries), page, filter, bson.D{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}},
+		func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} })
 }

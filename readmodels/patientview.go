@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"casebook/domain"
@@ -17,7 +16,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, a document a patient.
-var PatientViews = View{Name: "patient-view", Version: 1}
+var PatientViews = View{Name: "patient-view", Version: 2}
 
 const (
 	// TrendLength bounds the windows that a document's trend holds of each instrument: three months of a daily diary. All
@@ -71,8 +70,10 @@ type AnsweredBy struct {
 // TrendPoint is a decided window in a trend. It is small because every diary writes all points of its patient again.
 type TrendPoint struct {
 	Window string `bson:"w" json:"window" doc:"Local day and name of the window"`
-	Missed bool   `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
-	Late   bool   `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	// Opens puts the windows of a day in order.
+	Opens  time.Time `bson:"o" json:"-"`
+	Missed bool      `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	Late   bool      `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
 	// Score is the instrument's first score, where it could be computed.
 	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
 	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
@@ -117,7 +118,7 @@ func (v *PatientView) Assigned(a AnsweredBy) {
 func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 	for i := range v.Instruments {
 		if a := &v.Instruments[i]; a.Instrument == id {
-			if at, found := slices.BinarySearchFunc(a.Trend, window, byWindow); found {
+			if at := a.point(window); at >= 0 {
 				return &a.Trend[at]
 			}
 		}
@@ -125,24 +126,34 @@ func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 	return nil
 }
 
-// Decided adds a decided window in its order, in the place of what the trend had of it. Windows are named by their
-// local day, so the order of names is that of days.
+// Decided adds a decided window in the order of their opening, in the place of what the trend had of it.
 func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
 	for i := range v.Instruments {
 		a := &v.Instruments[i]
 		if a.Instrument != id {
 			continue
 		}
-		if at, found := slices.BinarySearchFunc(a.Trend, p.Window, byWindow); found {
+		if at := a.point(p.Window); at >= 0 {
 			a.Trend[at] = p
-		} else {
-			a.Trend = newest(slices.Insert(a.Trend, at, p), TrendLength)
+			return
 		}
+		at := len(a.Trend) // mostly the newest
+		for at > 0 && p.Opens.Before(a.Trend[at-1].Opens) {
+			at--
+		}
+		a.Trend = newest(slices.Insert(a.Trend, at, p), TrendLength)
 		return
 	}
 }
 
-func byWindow(p TrendPoint, window string) int { return strings.Compare(p.Window, window) }
+// point returns the place of a window in the trend, or -1; it looks at the newest first.
+func (a *AnsweredBy) point(window string) int {
+	at := len(a.Trend) - 1
+	for at >= 0 && a.Trend[at].Window != window {
+		at--
+	}
+	return at
+}
 
 func newest[T any](all []T, most int) []T {
 	if len(all) > most {

@@ -248,7 +248,7 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 		id := fmt.Sprintf("S.P%04d", n)
 		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
 		put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: float64(n)})
-		put(t, s, readmodels.Diaries, readmodels.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Window: fmt.Sprint(n)})
+		put(t, s, readmodels.Diaries, readmodels.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Opens: time.Unix(int64(n), 0)})
 	}
 	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
 	if err != nil {
@@ -265,8 +265,8 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 		"patients of a status":       {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "status", Value: "enrolled"}}, d{{Key: "_id", Value: 1}}},
 		"a site's patients' rates":   {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}, {Key: "site", Value: "1"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
 		"a study's patients' rates":  {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
-		"a patient's diaries":        {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
-		"diaries of one instrument":  {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "window", Value: -1}, {Key: "_id", Value: -1}}},
+		"a patient's diaries":        {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+		"diaries of one instrument":  {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 		"a document by its own name": {readmodels.PatientLists, d{{Key: "_id", Value: "S.P0001"}}, nil},
 	} {
 		find := d{{Key: "find", Value: c.view.Collection()}, {Key: "filter", Value: c.filter}, {Key: "limit", Value: 50}}

@@ -1,0 +1,194 @@
+package projections_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
+)
+
+// anything returns one event of every type that any view folds, about a patient and a day.
+func anything(who domain.PatientID, site domain.SiteID, day int) []any {
+	late, afterMissed, plain := submitted(day, 1), submitted(day, 2), submitted(day, 3)
+	late.Late, afterMissed.AfterMissed = true, true
+	w := window(day)
+	return []any{
+		plain, late, afterMissed,
+		study.Created{Study: "S", Title: "A study"},
+		study.ProtocolVersionPublished{Study: "S", Protocol: study.Protocol{Version: day, ConsentVersion: fmt.Sprint(day)}},
+		study.SiteAdded{Study: "S", Site: site, Name: fmt.Sprint("site ", site), Country: "DE", Zone: "UTC"},
+		study.SiteActivated{Study: "S", Site: site, On: "2026-02-01"},
+		study.SiteClosed{Study: "S", Site: site, On: "2026-02-02"},
+		enrollment.Opened{Study: "S", Caps: enrollment.Caps{Target: day, Study: 2 * day}},
+		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 3 * day, Study: 4 * day}},
+		enrollment.Closed{Study: "S", Reason: "full"},
+		patient.Screened{Patient: who, Study: "S", Site: site, ScreeningNumber: "1", On: "2026-02-10", Zone: "UTC"},
+		patient.Consented{Patient: who, ConsentVersion: fmt.Sprint(day), On: "2026-02-10"},
+		patient.ScreenFailed{Patient: who, On: "2026-02-11", Reason: "r"},
+		patient.EnrollmentRequested{Patient: who, Study: "S", Site: site, On: "2026-02-11"},
+		patient.Enrolled{Patient: who, On: "2026-02-11", PatientNumber: fmt.Sprint(day)},
+		patient.EnrollmentFailed{Patient: who, Code: "c", Reason: "r"},
+		patient.ConsentWithdrawn{Patient: who, On: "2026-02-12", Reason: "r"},
+		patient.Discontinued{Patient: who, On: "2026-02-12", Reason: "r"},
+		patient.Completed{Patient: who, On: "2026-02-12"},
+		diary.InstrumentAssigned{Patient: who, Instrument: instrument.Definition{ID: "pain-diary", Version: day}, Zone: "UTC", From: "2026-03-01", Until: "2026-03-28"},
+		diary.WindowMissed{Patient: who, Instrument: "pain-diary", Window: w},
+		diary.RiskFlagged{Patient: who, Instrument: "pain-diary", Window: w.ID, Rule: "r"},
+		diary.Corrected{Patient: who, Instrument: "pain-diary", Window: w.ID, Reason: "misread",
+			Changes: []diary.Change{{Item: "worst", Old: 1.0, New: float64(day)}}, Scores: []diary.ScoreResult{{ID: "intensity", Value: new(float64(day))}}},
+	}
+}
+
+// TestEveryFoldChangesItsDocument: an event that a view folds without effect would be one that it does not show.
+func TestEveryFoldChangesItsDocument(t *testing.T) {
+	folded := map[reflect.Type]bool{}
+	for _, event := range anything("S.1", "01", 5) {
+		folded[reflect.TypeOf(event)] = true
+		for _, p := range projections.All() {
+			if !p.Folds(reflect.TypeOf(event)) {
+				continue
+			}
+			changed := false
+			for _, past := range pasts() {
+				was := fold(t, p, newStory().tell(past...).events)
+				for key, doc := range fold(t, p, newStory().tell(append(slices.Clone(past), event)...).events) {
+					if was[key] == nil {
+						was[key] = p.Blank(key)
+					}
+					changed = changed || !reflect.DeepEqual(facts(was[key]), facts(doc))
+				}
+			}
+			if !changed {
+				t.Errorf("%s folds %T, and shows nothing of it", p.View.Name, event)
+			}
+		}
+	}
+	for _, s := range catalog.New().Schemas() {
+		for _, p := range projections.All() {
+			if p.Folds(s.GoType()) && !folded[s.GoType()] {
+				t.Errorf("%s folds %s, which this test has no sample of", p.View.Name, s.Name)
+			}
+		}
+	}
+}
+
+// pasts are those in which the effect of an event shows: none, one event, or one of an instrument that is assigned.
+func pasts() [][]any {
+	all := [][]any{nil}
+	assigned := diary.InstrumentAssigned{Patient: "S.1", Instrument: instrument.Definition{ID: "pain-diary"}}
+	for _, day := range []int{4, 5} {
+		for _, event := range anything("S.1", "01", day) {
+			all = append(all, []any{event}, []any{assigned, event})
+		}
+	}
+	return all
+}
+
+// facts are what a document says, but for how new it is.
+func facts(doc readmodels.Document) any {
+	is := reflect.New(reflect.TypeOf(doc).Elem()).Elem()
+	is.Set(reflect.ValueOf(doc).Elem())
+	for _, name := range []string{"Header", "UpdatedAt"} {
+		if f := is.FieldByName(name); f.IsValid() {
+			f.SetZero()
+		}
+	}
+	return is.Interface()
+}
+
+// TestR25_AnySequenceFoldsOnce delivers random events, some with one commit position in common, in random batches with
+// repeats. Between batches documents may go through the store's encoding, as after a restart. The outcome is always that
+// of one delivery.
+func TestR25_AnySequenceFoldsOnce(t *testing.T) {
+	types := len(anything("", "", 1))
+	rapid.Check(t, func(r *rapid.T) {
+		s := newStory()
+		for range rapid.IntRange(1, 40).Draw(r, "events") {
+			s.patient = rapid.SampledFrom([]domain.PatientID{"S.1", "S.2"}).Draw(r, "patient")
+			s.site = domain.SiteID("0" + string(s.patient[2:]))
+			s.tell(anything(s.patient, s.site, rapid.IntRange(1, 5).Draw(r, "day"))[rapid.IntRange(0, types-1).Draw(r, "type")])
+			if at := len(s.events) - 1; at > 0 && rapid.Bool().Draw(r, "in one commit") {
+				s.position -= 100
+				for i := at - 1; i >= 0 && s.events[i].Position.Commit == s.position; i-- {
+					s.events[i].Position.Prepare -= 10
+				}
+				s.events[at].Position = eventlog.Position{Commit: s.position, Prepare: s.position}
+			}
+		}
+		for _, p := range projections.All() {
+			want, got := fold(t, p, s.events), map[string]readmodels.Document{}
+			for done := 0; done < len(s.events); {
+				again := rapid.IntRange(0, done).Draw(r, "from")
+				done = rapid.IntRange(done+1, len(s.events)).Draw(r, "to")
+				apply(t, p, got, s.events[again:done])
+				if rapid.Bool().Draw(r, "restart") {
+					for key := range got {
+						got[key] = stored(t, got[key])
+					}
+				}
+			}
+			for key := range want {
+				if got[key] == nil || !reflect.DeepEqual(stored(t, want[key]), stored(t, got[key])) {
+					r.Fatalf("%s %s differs after repeats:\n%s", p.View.Name, key, cmp.Diff(want[key], got[key]))
+				}
+			}
+			if len(want) != len(got) {
+				r.Fatalf("%s has %d documents of %d", p.View.Name, len(got), len(want))
+			}
+		}
+	})
+}
+
+// stored is the document as it is read back.
+func stored(t testing.TB, doc readmodels.Document) readmodels.Document {
+	t.Helper()
+	raw, err := bson.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := reflect.New(reflect.TypeOf(doc).Elem()).Interface().(readmodels.Document)
+	if err := bson.Unmarshal(raw, back); err != nil {
+		t.Fatal(err)
+	}
+	return back
+}
+
+// TestTheTrendFollowsTheClock: a day's windows are not in the order of their names, and answers come as devices send
+// them.
+func TestTheTrendFollowsTheClock(t *testing.T) {
+	s := aPatient(newStory())
+	at := func(day, hour int, name string) diary.Window {
+		opens := time.Date(2026, 3, day, hour, 0, 0, 0, time.UTC)
+		return diary.Window{ID: opens.Format(time.DateOnly) + "/" + name, Opens: opens, Closes: opens.Add(time.Hour)}
+	}
+	for _, w := range []diary.Window{at(2, 18, "evening"), at(1, 6, "morning"), at(2, 6, "morning"), at(1, 18, "evening"), at(3, 6, "morning")} {
+		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: w})
+	}
+	late := submitted(1, 4)
+	late.Window, late.AfterMissed = at(2, 6, "morning"), true
+	v := fold(t, projections.PatientView, s.tell(late).events)["S.1"].(*readmodels.PatientView)
+	var got []string
+	for _, p := range v.Instruments[0].Trend {
+		got = append(got, fmt.Sprint(p.Window, " ", p.Missed))
+	}
+	want := []string{"2026-03-01/morning true", "2026-03-01/evening true", "2026-03-02/morning false", "2026-03-02/evening true", "2026-03-03/morning true"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,213 @@
+package readmodels_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"pgregory.net/rapid"
+)
+
+// TestADocumentNeverGoesBack writes a document as of random positions, some with one commit position in common, as
+// engines do that run side by side: the one that has seen most stays.
+func TestADocumentNeverGoesBack(t *testing.T) {
+	s, n := connect(t, newDatabase()), 0
+	collection := s.Collection(readmodels.StudyOverviews)
+	rapid.Check(t, func(r *rapid.T) {
+		n++
+		var most eventlog.Position
+		position := rapid.Custom(func(r *rapid.T) eventlog.Position {
+			commit := rapid.Uint64Range(10, 14).Draw(r, "commit")
+			return eventlog.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
+		})
+		for _, p := range rapid.SliceOfN(position, 1, 8).Draw(r, "writes") {
+			doc := readmodels.StudyOverview{Header: readmodels.Header{ID: fmt.Sprint("S", n)}, Title: fmt.Sprint(p)}
+			if doc.Seen(p) {
+				r.Fatalf("a new document has seen %v", p)
+			}
+			doc.See(p)
+			if !doc.Seen(p) || !doc.Seen(most) && !p.Before(most) {
+				r.Fatalf("a document as of %v has not seen that, or %v", p, most)
+			}
+			_, err := collection.ReplaceOne(t.Context(), doc.Guard(), doc, options.Replace().SetUpsert(true))
+			if refused := driver.IsDuplicateKeyError(err); err != nil && !refused || refused != p.Before(most) {
+				r.Fatalf("writing %v over %v: %v", p, most, err)
+			}
+			if most.Before(p) {
+				most = p
+			}
+			is, err := s.StudyOverview(t.Context(), domain.StudyID(doc.ID))
+			if err != nil {
+				r.Fatal(err)
+			}
+			if is.Title != fmt.Sprint(most) || !is.Seen(most) {
+				r.Fatalf("stored is %s, and %v was written", is.Title, most)
+			}
+		}
+	})
+}
+
+// TestGuardsFindTheirDocumentByItsKey: each write of the engine goes through one.
+func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
+	database := newDatabase()
+	s := connect(t, database)
+	for n := range 50 {
+		put(t, s, readmodels.PatientLists, row(n, "1", patient.StatusEnrolled))
+	}
+	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(t.Context()) }()
+	for _, p := range []eventlog.Position{{Commit: 9, Prepare: 9}, {Commit: 9, Prepare: 7}} {
+		head := readmodels.Header{ID: "S.P0007"}
+		head.See(p)
+		var plan bson.M
+		if err := client.Database(database).RunCommand(t.Context(), bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: readmodels.PatientLists.Collection()},
+			{Key: "filter", Value: head.Guard()}}}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
+			t.Fatal(err)
+		}
+		text, err := bson.MarshalExtJSON(plan, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), `"totalDocsExamined":1`) {
+			t.Errorf("the guard at %v is answered by %s", p, text)
+		}
+	}
+}
+
+// TestACursorOfAnotherListIsRefused, however much it looks like one of this.
+func TestACursorOfAnotherListIsRefused(t *testing.T) {
+	s := connect(t, newDatabase())
+	lists := map[string]func(readmodels.Page) error{
+		"studies": func(p readmodels.Page) error { _, err := s.StudyOverviews(t.Context(), nil, p); return err },
+		"patients": func(p readmodels.Page) error {
+			_, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, p)
+			return err
+		},
+		"diaries": func(p readmodels.Page) error { _, err := s.Diaries(t.Context(), "S.1", "", p); return err },
+		"rates":   func(p readmodels.Page) error { _, err := s.PatientsByCompliance(t.Context(), "S", "", p); return err },
+	}
+	for _, c := range []struct {
+		text string
+		good string
+	}{
+		{`["a"]`, "studies patients"}, {`["2026-03-01T18:00:00Z","a"]`, "diaries"}, {`[0.5,"a"]`, "rates"},
+		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, ""}, {`[0.5]`, ""},
+		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates"}, {`[0.5,null]`, ""}, {`[{"$gt":""}]`, ""},
+	} {
+		for name, ask := range lists {
+			err := ask(readmodels.Page{Cursor: base64.RawURLEncoding.EncodeToString([]byte(c.text))})
+			if strings.Contains(c.good, name) {
+				if err != nil {
+					t.Errorf("%s with %s: %v", name, c.text, err)
+				}
+			} else if r, ok := refuse.As(err); !ok || r.Code != "malformed_cursor" {
+				t.Errorf("%s with %s: %v, want a refusal", name, c.text, err)
+			}
+		}
+	}
+}
+
+// TestDiariesAreInTheOrderOfTheirWindows: a day's windows are not in the order of their names.
+func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
+	s := connect(t, newDatabase())
+	var want []string
+	for day := 20; day > 0; day-- {
+		for _, w := range []struct {
+			name string
+			hour int
+		}{{"evening", 18}, {"noon", 12}, {"morning", 6}} {
+			opens := time.Date(2026, 3, day, w.hour, 0, 0, 0, time.UTC)
+			d := readmodels.Diary{Patient: "S.1", Instrument: "i", Window: opens.Format(time.DateOnly) + "/" + w.name, Opens: opens}
+			if w.hour == 12 {
+				d.Instrument = "other"
+			}
+			d.ID = readmodels.DiaryKey(d.Patient, d.Instrument, d.Window)
+			put(t, s, readmodels.Diaries, d)
+			want = append(want, d.ID)
+		}
+	}
+	for _, limit := range []int{1, 2, 7, 60} {
+		var got []string
+		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+			return s.Diaries(t.Context(), "S.1", "", p)
+		}) {
+			got = append(got, d.ID)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("in pages of %d:\n%s", limit, diff)
+		}
+	}
+	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+		return s.Diaries(t.Context(), "S.1", "other", p)
+	}); len(one) != 20 {
+		t.Errorf("%d diaries of one instrument", len(one))
+	}
+}
+
+// TestTwoVersionsOfAViewGoEachAtTheirOwnPace: the new one is filled while the old one still answers.
+func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
+	s := connect(t, newDatabase())
+	older, newer := readmodels.View{Name: "v", Version: 1}, readmodels.View{Name: "v", Version: 2}
+	for v, commit := range map[int]uint64{1: 100, 2: 7} {
+		view := readmodels.View{Name: "v", Version: v}
+		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: "v", Version: v,
+			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.WaitFor(t.Context(), older, 100); err != nil {
+		t.Error(err)
+	}
+	behind := make(chan error, 1)
+	go func() { behind <- s.WaitFor(t.Context(), newer, 8) }()
+	for commit := uint64(7); commit <= 8; commit++ {
+		select {
+		case err := <-behind:
+			t.Fatalf("position 8 is said to be reached at %d, or refused: %v", commit-1, err)
+		default:
+		}
+		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: newer.Collection(), View: "v", Version: 2,
+			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-behind; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAProcessThatLeftAViewToAnotherStillSeesIt: it was told of the view's progress once, and is no more.
+func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
+	database := newDatabase()
+	before, after := connect(t, database), connect(t, database)
+	save(t, before, 1)
+	seen := make(chan error, 1)
+	go func() { seen <- before.WaitFor(t.Context(), readmodels.Diaries, 9) }()
+	save(t, after, 9)
+	if err := <-seen; err != nil {
+		t.Error(err)
+	}
+}
+
+func save(t *testing.T, s *readmodels.Store, commit uint64) {
+	t.Helper()
+	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: readmodels.Diaries.Collection(), View: readmodels.Diaries.Name,
+		Version: readmodels.Diaries.Version, Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+		t.Fatal(err)
+	}
+}
