@@ -139,6 +139,9 @@ func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
 		e.pace.SetLimit(rate.Inf) // there is a past to catch up with
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	if b.Live {
+		group.SetLimit(1) // the machine is also there for those who send the events
+	}
 	for _, r := range e.runners {
 		group.Go(func() error { return r.take(ctx, b) })
 	}

@@ -19,9 +19,9 @@ import (
 var PatientViews = View{Name: "patient-view", Version: 2}
 
 const (
-	// TrendLength bounds the windows that a document's trend holds of each instrument: three months of a daily diary. All
+	// TrendLength bounds the windows that a document's trend holds of each instrument: a month of a daily diary. All
 	// of them are in the view of diaries. Without a bound every diary would rewrite the whole past.
-	TrendLength = 90
+	TrendLength = 30
 	// maxSteps bounds the history of a patient's status; a patient has a dozen.
 	maxSteps = 200
 	// maxRisks bounds the risks kept, the newest.
@@ -64,7 +64,7 @@ type AnsweredBy struct {
 	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
 	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
 	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
-	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 90"`
+	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
 }
 
 // TrendPoint is a decided window in a trend. It is small because every diary writes all points of its patient again.
