@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
@@ -269,33 +271,43 @@ func TestTheStoreMayGoAway(t *testing.T) {
 	stop = func() {}
 }
 
+// BenchmarkEngine folds 20,000 diaries of 500 patients into all views, and into each by itself, from an empty store until
+// the last is seen.
 func BenchmarkEngine(b *testing.B) {
 	w := newWorld(b)
-	const patients, days = 200, 50
-	for n := range patients {
-		id := w.screen(n)
-		var events []any
-		for _, e := range aPatient(newStory()).events[4:] {
-			events = append(events, e.Event)
-		}
-		for day := range days {
-			e := submitted(1, 3)
-			e.Patient, e.Window.ID = id, string(domain.Date("2026-03-01").AddDays(day))+"/evening"
-			events = append(events, e)
-		}
-		w.record("diary-"+string(id), id, events...)
+	const patients, weeks, days = 500, 8, 5
+	ids := make([]domain.PatientID, patients)
+	for n := range ids {
+		ids[n] = w.screen(n)
+		w.record("diary-"+string(ids[n]), ids[n], diary.InstrumentAssigned{Patient: ids[n], Instrument: *instrument.PainDiary(), Zone: "UTC",
+			From: "2026-03-01", Until: "2026-12-31"})
 	}
-	for b.Loop() {
-		var err error
-		if w.store, err = readmodels.Connect(context.Background(), theMongo.ConnectionString(), "b"+uuid.NewString()[:8]); err != nil {
-			b.Fatal(err)
+	for week := range weeks { // patients come by turns, as they do
+		for _, id := range ids {
+			var kept []any
+			for day := 7 * week; day < 7*week+days; day++ {
+				e := submitted(1, 3)
+				e.Patient, e.Window = id, diary.Window{ID: string(domain.Date("2026-03-01").AddDays(day)) + "/evening",
+					Opens: e.Window.Opens.AddDate(0, 0, day), Closes: e.Window.Closes.AddDate(0, 0, day)}
+				kept = append(kept, e)
+			}
+			w.record("diary-"+string(id), id, kept...)
 		}
-		stop := w.run()
-		for _, v := range readmodels.Views() {
-			w.wait(v)
-		}
-		stop()
-		_ = w.store.Close(context.Background())
 	}
-	b.ReportMetric(float64(b.N*patients*days)/b.Elapsed().Seconds(), "events/s")
+	const events = patients * (2 + weeks*days)
+	for name, of := range map[string][]projections.Projection{"all": projections.All(), "StudyOverview": {projections.StudyOverview},
+		"PatientList": {projections.PatientList}, "PatientView": {projections.PatientView}, "Diaries": {projections.Diaries},
+		"DiaryCompliance": {projections.DiaryCompliance}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				views := w.elsewhere()
+				stop := views.run(of...)
+				for _, p := range of {
+					views.wait(p.View)
+				}
+				stop()
+			}
+			b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
 }

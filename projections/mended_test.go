@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
@@ -313,5 +314,64 @@ func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store}).Run(t.Context())
 	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), readmodels.Diaries.Name) {
 		t.Errorf("the engine ended with %v", err)
+	}
+}
+
+// TestAGuardThatRefusesIsNoTrouble: a document that has seen more already stays, and the view goes on.
+func TestAGuardThatRefusesIsNoTrouble(t *testing.T) {
+	w := newWorld(t)
+	stop := w.run()
+	defer stop()
+	ahead, other := w.screen(1), w.screen(2)
+	w.wait(readmodels.PatientLists) // the engine remembers both
+	if _, err := w.store.Collection(readmodels.PatientLists).UpdateByID(t.Context(), string(ahead), bson.D{{Key: "$set", Value: bson.D{
+		{Key: "_position", Value: int64(math.MaxInt64)}, {Key: "status", Value: patient.StatusCompleted}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []domain.PatientID{ahead, other} {
+		w.record("patient-"+string(id), id, patient.Consented{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
+	}
+	w.wait(readmodels.PatientLists)
+	rows := w.rows()
+	if len(rows) != 2 || rows[0].Status != patient.StatusCompleted || rows[0].ConsentVersion != "" || rows[1].Status != patient.StatusConsented {
+		t.Errorf("the list holds %+v", rows)
+	}
+}
+
+func TestMetricsSayWhereEachViewStands(t *testing.T) {
+	w, registry := newWorld(t), prometheus.NewRegistry()
+	for n := range 5 {
+		w.screen(n)
+	}
+	broken := breaks(w, nil, func(*readmodels.Diary) { panic("no") })
+	stop := w.start(projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Registerer: registry,
+		Projections: []projections.Projection{projections.PatientList, broken}}))
+	w.wait(readmodels.PatientLists)
+	w.stopped(fragile)
+	stop()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	for _, v := range []readmodels.View{readmodels.PatientLists, fragile} {
+		view, c := v.Name, w.checkpoint(v)
+		stopped := 0.0
+		if c.State == readmodels.Stopped {
+			stopped = 1
+		}
+		for name, want := range map[string]float64{"events_total": float64(c.Events), "position": float64(c.Position.Commit), "stopped": stopped} {
+			if is, there := got["casebook_projection_"+name+" "+view]; is != want || !there {
+				t.Errorf("%s of %s is %v, want %v", name, view, is, want)
+			}
+		}
+	}
+	if got["casebook_projection_stopped "+fragile.Name] != 1 || got["casebook_projection_events_total "+readmodels.PatientLists.Name] < 5 {
+		t.Errorf("the metrics are %v", got)
 	}
 }
