@@ -36,7 +36,15 @@ var Diaries = New(readmodels.Diaries, byWindow,
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Missed = true
 	}),
-)
+).BegunBy(func(at Envelope) bool {
+	switch e := at.Event.(type) {
+	case diary.WindowMissed:
+		return true
+	case diary.Submitted:
+		return !e.AfterMissed
+	}
+	return false
+})
 
 func byWindow(at Envelope) []string {
 	var id instrument.ID

@@ -242,7 +242,7 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 			r.documents.Purge()
 		}
 	}()
-	documents, err := r.load(ctx, keys, touched)
+	documents, err := r.load(ctx, keys, touched, events)
 	if err != nil {
 		return 0, err
 	}
@@ -283,13 +283,16 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 	return folded, nil
 }
 
-// load returns the documents of the keys, blank where there is none yet.
-func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int) (map[string]readmodels.Document, error) {
+// load returns the documents of the keys, blank where there is none yet. A document that the batch begins is blank too
+// where it is stored already, as after a crash: its events all come again, and the guard keeps what has seen more.
+func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int, events []eventlog.Recorded) (map[string]readmodels.Document, error) {
 	documents := make(map[string]readmodels.Document, len(keys))
 	var missing bson.A
 	for _, key := range keys {
 		if doc, ok := r.documents.Get(key); ok {
 			documents[key] = doc
+		} else if r.begins(events[touched[key][0]]) {
+			documents[key] = r.Blank(key)
 		} else {
 			missing = append(missing, key)
 		}

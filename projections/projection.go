@@ -20,6 +20,7 @@ type Projection struct {
 	View readmodels.View
 
 	keys  func(Envelope) []string
+	begin func(Envelope) bool // nil where documents are begun by any event
 	folds map[reflect.Type]func(readmodels.Document, Envelope)
 	blank func(key string) readmodels.Document
 	read  func(bson.Raw) (readmodels.Document, error)
@@ -64,6 +65,16 @@ func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []strin
 	}
 	return p
 }
+
+// BegunBy returns the projection with a way to tell the events that are the first of each document they touch. The engine
+// does not look for such a document in the store, where many are made and few are changed.
+func (p Projection) BegunBy(first func(Envelope) bool) Projection {
+	p.begin = first
+	return p
+}
+
+// begins says whether the event is the first of each document that it touches.
+func (p Projection) begins(at Envelope) bool { return p.begin != nil && p.begin(at) }
 
 // Folds says whether the projection folds events of this type.
 func (p Projection) Folds(event reflect.Type) bool { return p.folds[event] != nil }
