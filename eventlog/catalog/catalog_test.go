@@ -19,6 +19,30 @@ import (
 
 var update = flag.Bool("update", false, "write golden files for events that have none for their present version")
 
+// TestGoldenFilesAreWritten makes the golden file of each event's present version, with every field filled. It only
+// writes where it is asked to, and never over a file.
+func TestGoldenFilesAreWritten(t *testing.T) {
+	if !*update {
+		t.Skip("only with -update")
+	}
+	registry := catalog.New()
+	for _, s := range registry.Schemas() {
+		file := fmt.Sprintf("testdata/golden/%s.v%d.stored.json", s.Name, s.Version)
+		if _, err := os.Stat(file); err == nil {
+			continue
+		}
+		value := reflect.New(s.GoType()).Elem()
+		fill(value, s.Name, 0)
+		data, err := json.MarshalIndent(value.Interface(), "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStoredBytesStillRead holds every golden file to what it reads as. The golden files are stored events as they were
 // written by each schema version; beside each lies what it means today. A file that is there is never rewritten.
 func TestStoredBytesStillRead(t *testing.T) {
@@ -65,30 +89,6 @@ func TestStoredBytesStillRead(t *testing.T) {
 			if key := fmt.Sprintf("%s.v%d", s.Name, v); !seen[key] {
 				t.Errorf("there is no golden file of %s; make one with go test ./eventlog/catalog -update", key)
 			}
-		}
-	}
-}
-
-// TestGoldenFilesAreWritten makes the golden file of each event's present version, with every field filled. It only
-// writes where it is asked to, and never over a file.
-func TestGoldenFilesAreWritten(t *testing.T) {
-	if !*update {
-		t.Skip("only with -update")
-	}
-	registry := catalog.New()
-	for _, s := range registry.Schemas() {
-		file := fmt.Sprintf("testdata/golden/%s.v%d.stored.json", s.Name, s.Version)
-		if _, err := os.Stat(file); err == nil {
-			continue
-		}
-		value := reflect.New(s.GoType()).Elem()
-		fill(value, s.Name, 0)
-		data, err := json.MarshalIndent(value.Interface(), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
-			t.Fatal(err)
 		}
 	}
 }
