@@ -178,6 +178,7 @@ func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle
 			return failure == nil
 		}
 		a, open := <-arrivals
+		b.Events = make([]Recorded, 0, min(len(arrivals)+1, s.MaxBatch))
 		more := take(a, open)
 		for more && len(b.Events) < s.MaxBatch {
 			select {

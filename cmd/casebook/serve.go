@@ -107,6 +107,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.stores.registerMetrics(registry)
 	engine := projections.NewEngine(projections.Options{Log: s.log, Store: s.views, Logger: logger, Registerer: registry})
 	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -204,6 +205,16 @@ func TestHealthAndMetrics(t *testing.T) {
 		}
 		if status != http.StatusOK {
 			t.Errorf("%s answers %d", address, status)
+		}
+	}
+	request, err := http.NewRequest(http.MethodGet, "http://"+in.adminAddress+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text := in.do(request, "")
+	for _, name := range []string{"casebook_node_commits_total", "casebook_mongo_documents", "casebook_projection_position", "go_goroutines"} {
+		if !strings.Contains(text, "\n"+name) {
+			t.Errorf("the metrics lack %s", name)
 		}
 	}
 }
