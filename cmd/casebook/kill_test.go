@@ -100,6 +100,10 @@ func spawn(t *testing.T, dir string) child {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // where the test has not ended it itself
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	url, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
 	if err != nil || !ready {
