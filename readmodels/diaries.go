@@ -2,6 +2,8 @@ package readmodels
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -34,10 +36,23 @@ type Diary struct {
 	RecordedAt  time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
 	Late        bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
 	AfterMissed bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
-	Answers     map[string]any      `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
+	Answers     Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
 	Scores      []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
 	Risks       []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why"`
+}
+
+// Answers are the answers of a diary, by item.
+type Answers map[string]any
+
+// MarshalBSON writes the answers in the order of their items, so that the same diary is always the same bytes, whenever
+// its view is made.
+func (a Answers) MarshalBSON() ([]byte, error) {
+	ordered := make(bson.D, 0, len(a))
+	for _, item := range slices.Sorted(maps.Keys(a)) {
+		ordered = append(ordered, bson.E{Key: item, Value: a[item]})
+	}
+	return bson.Marshal(ordered)
 }
 
 // Correction is one change of a recorded diary.
