@@ -21,8 +21,12 @@ import (
 )
 
 const (
-	// maxBatch bounds the events between two checkpoints.
-	maxBatch = 1000
+	// fetchBatch bounds the events of a batch as it comes from the log, and fetchAhead such batches while one is folded.
+	fetchBatch = 1000
+	fetchAhead = 4
+	// maxBatch bounds the events between two checkpoints, give or take a fetched batch. A document is written once in a
+	// batch, so that with a past to catch up with the work is less the more events of a patient fall into one.
+	maxBatch = fetchAhead * fetchBatch
 	// cachedDocuments bounds the documents kept in memory, for each projection.
 	cachedDocuments = 5000
 	// Batches begin batchApart from each other at least, and batchPerEvent more for each event of the one before, up to
@@ -122,17 +126,45 @@ func (e *Engine) Run(ctx context.Context) error {
 				r.View.Name, r.at.Position.Commit, eventlog.ErrAheadOfLog, end.Commit)
 		}
 	}
-	return e.log.Follow(ctx, eventlog.Subscription{After: start, MaxBatch: maxBatch,
-		OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
-	}, e.fold)
+	return e.follow(ctx, start)
 }
 
-// fold brings a batch to every projection. Batches begin a moment apart: a lone event is shown at once, while under load
-// events gather meanwhile, and each write to the store serves many of them.
-func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
+// follow folds what comes from the log behind a position. Reading and folding go on side by side: what comes while a
+// batch is folded makes the next one, so batches grow by themselves when there is much to do.
+func (e *Engine) follow(ctx context.Context, after eventlog.Position) error {
+	fetched := make(chan eventlog.Batch, fetchAhead)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(fetched)
+		return e.log.Follow(ctx, eventlog.Subscription{After: after, MaxBatch: fetchBatch,
+			OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
+		}, func(ctx context.Context, b eventlog.Batch) error {
+			select {
+			case fetched <- b:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	group.Go(func() error {
+		for b := range fetched {
+			if err := e.fold(ctx, b, fetched); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// fold brings a batch, with what has been fetched behind it, to every projection. Batches begin a moment apart: a lone
+// event is shown at once, while under load events gather meanwhile, and each write to the store serves many of them.
+func (e *Engine) fold(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 	if err := e.pace.Wait(ctx); err != nil {
 		return err
 	}
+	b = withMore(b, fetched)
 	if b.Live {
 		e.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
 	} else {
@@ -146,6 +178,22 @@ func (e *Engine) fold(ctx context.Context, b eventlog.Batch) error {
 		group.Go(func() error { return r.take(ctx, b) })
 	}
 	return group.Wait()
+}
+
+// withMore puts behind a batch what has been fetched meanwhile.
+func withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) eventlog.Batch {
+	for len(b.Events) < maxBatch {
+		select {
+		case next, open := <-fetched:
+			if !open {
+				return b
+			}
+			b.Events, b.Through, b.Live = append(b.Events, next.Events...), next.Through, next.Live
+		default:
+			return b
+		}
+	}
+	return b
 }
 
 // take folds a batch into one view. Trouble with the store is waited out; trouble with an event stops the projection.
@@ -246,9 +294,10 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 	if err != nil {
 		return 0, err
 	}
-	writes := make([]mongo.WriteModel, 0, len(keys))
+	var fresh, known []write
 	for _, key := range keys {
 		doc, last := documents[key], -1
+		isFresh := doc.Head().Position == 0
 		for _, i := range touched[key] {
 			did, err := r.Apply(doc, events[i])
 			if err != nil {
@@ -269,18 +318,56 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 		if err != nil {
 			return 0, &foldError{last, r.failed("store what becomes of", events[last], fmt.Errorf("document %q: %w", key, err))}
 		}
-		writes = append(writes, mongo.NewReplaceOneModel().SetFilter(doc.Head().Guard()).SetReplacement(bson.Raw(raw)).SetUpsert(true))
-	}
-	if len(writes) > 0 {
-		_, err = r.engine.store.Collection(r.View).BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
-		if err = withoutSeen(err); err != nil {
-			return 0, fmt.Errorf("write %s: %w", r.View.Name, err)
+		if w := (write{doc.Head().Guard(), raw}); isFresh {
+			fresh = append(fresh, w)
+		} else {
+			known = append(known, w)
 		}
+	}
+	if err := r.save(ctx, fresh, known); err != nil {
+		return 0, fmt.Errorf("write %s: %w", r.View.Name, err)
 	}
 	for _, key := range keys {
 		r.documents.Add(key, documents[key])
 	}
 	return folded, nil
+}
+
+// write is a document on its way to the store, and the filter that finds it there unless what is there has seen more.
+type write struct {
+	guard    bson.D
+	document bson.Raw
+}
+
+// save stores documents. Those that seem to be new are inserted, which costs a store least. The others, and what turns
+// out not to be new, are replaced where what is there has not seen more.
+func (r *runner) save(ctx context.Context, fresh, known []write) error {
+	collection := r.engine.store.Collection(r.View)
+	if len(fresh) > 0 {
+		documents := make([]any, len(fresh))
+		for i, w := range fresh {
+			documents[i] = w.document
+		}
+		_, err := collection.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+		there, err := collisions(err)
+		if err != nil {
+			return err
+		}
+		for _, i := range there {
+			known = append(known, fresh[i])
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	models := make([]mongo.WriteModel, len(known))
+	for i, w := range known {
+		models[i] = mongo.NewReplaceOneModel().SetFilter(w.guard).SetReplacement(w.document).SetUpsert(true)
+	}
+	_, err := collection.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	// A document that has seen more is not found, so that the upsert collides with it: the events are in it already.
+	_, err = collisions(err)
+	return err
 }
 
 // load returns the documents of the keys, blank where there is none yet. A document that the batch begins is blank too
@@ -324,19 +411,19 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 	return documents, nil
 }
 
-// withoutSeen drops from a bulk's errors those of the guard: a document that is newer already makes the upsert collide
-// with it, which says that it has seen the events.
-func withoutSeen(err error) error {
+// collisions returns which writes of a bulk met a document that is there, and err where there was any other trouble.
+func collisions(err error) (there []int, _ error) {
 	var bulk mongo.BulkWriteException
 	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range bulk.WriteErrors {
 		if !mongo.IsDuplicateKeyError(e) {
-			return err
+			return nil, err
 		}
+		there = append(there, e.Index)
 	}
-	return nil
+	return there, nil
 }
 
 // retry does something until it works, waiting longer each time; only ctx or a fold's error end it.
