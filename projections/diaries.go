@@ -16,21 +16,9 @@ var Diaries = New(readmodels.Diaries, byWindow,
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
 		d.Answers, d.Scores = answersOf(e.Answers), e.Scores
 	}),
-	On(func(d *entry, e diary.RiskFlagged, _ Envelope) { d.Risks = append(d.Risks, e.Rule) }),
+	On(func(d *entry, e diary.RiskFlagged, _ Envelope) { d.Flag(e.Rule) }),
 	On(func(d *entry, e diary.Corrected, at Envelope) {
-		if d.Answers == nil {
-			d.Answers = map[string]any{}
-		}
-		for _, c := range e.Changes {
-			if c.New == nil {
-				delete(d.Answers, string(c.Item))
-			} else {
-				d.Answers[string(c.Item)] = c.New
-			}
-		}
-		d.Scores = e.Scores
-		d.Corrections = append(d.Corrections, readmodels.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor,
-			RecordedAt: at.Metadata.RecordedAt})
+		d.Correct(readmodels.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt}, e.Scores)
 	}),
 	On(func(d *entry, e diary.WindowMissed, at Envelope) {
 		ofWindow(d, at, e.Instrument, e.Window)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"casebook/eventlog"
@@ -60,6 +61,8 @@ type Engine struct {
 	metrics *metrics
 	runners []*runner
 	pace    *rate.Limiter
+
+	mu sync.Mutex // guards at of the runners against Status; they read their own without
 }
 
 // runner is one projection as it runs.
@@ -87,7 +90,8 @@ func NewEngine(o Options) *Engine {
 		if err != nil {
 			panic(err) // only for a size below 1
 		}
-		e.runners = append(e.runners, &runner{Projection: p, engine: e, documents: documents})
+		e.runners = append(e.runners, &runner{Projection: p, engine: e, documents: documents,
+			at: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version, State: readmodels.CatchingUp}})
 	}
 	return e
 }
@@ -108,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			// A stopped projection tries again: the program may have been mended meanwhile.
 			at.State, at.Reason = readmodels.CatchingUp, ""
-			if r.at = at; i == 0 || at.Position.Before(start) {
+			if r.stands(at); i == 0 || at.Position.Before(start) {
 				start = at.Position
 			}
 			r.documents.Purge() // another engine may have written since this one ran last
@@ -131,9 +135,9 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // follow folds what comes from the log behind a position. Reading and folding go on side by side: what comes while a
 // batch is folded makes the next one, so batches grow by themselves when there is much to do.
-func (e *Engine) follow(ctx context.Context, after eventlog.Position) error {
+func (e *Engine) follow(parent context.Context, after eventlog.Position) error {
 	fetched := make(chan eventlog.Batch, fetchAhead)
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {
 		defer close(fetched)
 		return e.log.Follow(ctx, eventlog.Subscription{After: after, MaxBatch: fetchBatch,
@@ -155,7 +159,11 @@ func (e *Engine) follow(ctx context.Context, after eventlog.Position) error {
 		}
 		return nil
 	})
-	return group.Wait()
+	err := group.Wait()
+	if parent.Err() != nil {
+		return nil // it was told to stop
+	}
+	return err
 }
 
 // fold brings a batch, with what has been fetched behind it, to every projection. Batches begin a moment apart: a lone
@@ -196,6 +204,24 @@ func withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) eventlog.Batch {
 	return b
 }
 
+// Status returns where the projections of this engine stand, in the order in which they were given. Until Run has looked
+// at the checkpoints they stand at the beginning.
+func (e *Engine) Status() []readmodels.Checkpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]readmodels.Checkpoint, len(e.runners))
+	for i, r := range e.runners {
+		all[i] = r.at
+	}
+	return all
+}
+
+func (r *runner) stands(at readmodels.Checkpoint) {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	r.at = at
+}
+
 // take folds a batch into one view. Trouble with the store is waited out; trouble with an event stops the projection.
 func (r *runner) take(ctx context.Context, b eventlog.Batch) error {
 	state := readmodels.CatchingUp
@@ -226,7 +252,9 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch) error {
 		next.Position, next.State, next.Reason, next.At = through, state, reason, time.Now().UTC()
 		next.Events += int64(folded)
 		if len(events) > 0 {
-			next.LagMillis = time.Since(events[len(events)-1].Metadata.RecordedAt).Milliseconds()
+			next.Batch = folded
+			recorded := events[len(events)-1].Metadata.RecordedAt
+			next.LastEventAt, next.LagMillis = &recorded, time.Since(recorded).Milliseconds()
 		}
 		if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 			return err
@@ -235,7 +263,7 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch) error {
 			r.engine.logger.Error("a projection has stopped; its view stays as it is until the program is mended and started again",
 				"view", r.View.Name, "reason", reason)
 		}
-		r.at = next
+		r.stands(next)
 		r.engine.metrics.batch(r.View.Name, folded, next)
 		return nil
 	})

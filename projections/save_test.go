@@ -1,11 +1,17 @@
 package projections_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/projections"
 	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestWhatSeemsNewIsPutInThePlaceOfAnOlderOne lets an engine that remembers nothing meet documents that it takes for new:
@@ -82,4 +88,58 @@ func TestWhatGathersBehindABatchIsFoldedWithIt(t *testing.T) {
 		}
 	}
 	w.sameAsFresh()
+}
+
+// TestStatusSaysWhatTheCheckpointsSay compares what the engine knows with what another process reads.
+func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
+	w := newWorld(t)
+	id := w.screen(1)
+	w.keep(id, 0, 3)
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	for i, s := range engine.Status() {
+		if v := readmodels.Views()[i]; s.View != v.Name || s.Version != v.Version || s.State != readmodels.CatchingUp || s.Events != 0 {
+			t.Errorf("before it runs, %s is said to be %+v", v.Name, s)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	for _, v := range readmodels.Views() {
+		w.wait(v)
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	stored, err := w.store.Checkpoints(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	millis := cmp.Comparer(func(a, b time.Time) bool { return a.UnixMilli() == b.UnixMilli() })
+	if diff := cmp.Diff(stored, engine.Status(), millis); diff != "" {
+		t.Errorf("the engine says otherwise than its checkpoints (-stored +said):\n%s", diff)
+	}
+	for _, s := range stored {
+		if s.LastEventAt == nil || s.Batch == 0 || s.Events < int64(s.Batch) || s.LagMillis < 0 {
+			t.Errorf("%s: %+v", s.View, s)
+		}
+	}
+}
+
+// TestOneDiaryIsBoundedHoweverOftenItIsCorrected keeps the newest corrections, counts all, and names a rule once.
+func TestOneDiaryIsBoundedHoweverOftenItIsCorrected(t *testing.T) {
+	s := newStory().tell(submitted(1, 0))
+	const times = readmodels.MaxCorrections + 30
+	for n := range times {
+		s.tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(1).ID, Reason: "again",
+			Changes: []diary.Change{{Item: "worst", Old: float64(n), New: float64(n + 1)}}},
+			diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(1).ID, Rule: "severe"})
+	}
+	d := fold(t, projections.Diaries, s.events)[readmodels.DiaryKey("S.1", "pain-diary", window(1).ID)].(*readmodels.Diary)
+	if d.Corrected != times || len(d.Corrections) != readmodels.MaxCorrections || d.Answers["worst"] != float64(times) || len(d.Risks) != 1 {
+		t.Errorf("corrected %d times, of which %d are shown; the answers are %v, the risks %v", d.Corrected, len(d.Corrections), d.Answers, d.Risks)
+	}
+	if last := d.Corrections[len(d.Corrections)-1].Changes[0]; last.New != float64(times) {
+		t.Errorf("the last correction made it %v", last.New)
+	}
 }

@@ -15,10 +15,14 @@ import (
 )
 
 // Diaries is the view of diaries, a document a decided window of a patient.
-var Diaries = View{Name: "diaries", Version: 2, Indexes: []mongo.IndexModel{
+var Diaries = View{Name: "diaries", Version: 3, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 }}
+
+// MaxCorrections bounds the corrections that a document holds, the newest: a diary is corrected once or twice, and whoever
+// does it without end must not make a document that no store takes. All of them are in the log.
+const MaxCorrections = 100
 
 // Diary is a decided window: what was answered, or that nothing was.
 type Diary struct {
@@ -39,7 +43,8 @@ type Diary struct {
 	Answers     Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
 	Scores      []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
 	Risks       []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
-	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why"`
+	Corrected   int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
+	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
 
 // Answers are the answers of a diary, by item.
@@ -61,6 +66,30 @@ type Correction struct {
 	Reason     string         `bson:"reason" json:"reason" doc:"Why"`
 	By         domain.UserID  `bson:"by" json:"by" doc:"Who"`
 	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Correct changes answers and scores, and keeps what was changed.
+func (d *Diary) Correct(c Correction, scores []diary.ScoreResult) {
+	if d.Answers == nil {
+		d.Answers = Answers{}
+	}
+	for _, change := range c.Changes {
+		if change.New == nil {
+			delete(d.Answers, string(change.Item))
+		} else {
+			d.Answers[string(change.Item)] = change.New
+		}
+	}
+	d.Scores = scores
+	d.Corrected++
+	d.Corrections = newest(append(d.Corrections, c), MaxCorrections)
+}
+
+// Flag adds a risk. A rule that a correction lets hold once more is named once.
+func (d *Diary) Flag(rule string) {
+	if !slices.Contains(d.Risks, rule) {
+		d.Risks = append(d.Risks, rule)
+	}
 }
 
 // DiaryKey is the key of a window's document.

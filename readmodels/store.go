@@ -161,6 +161,9 @@ type Checkpoint struct {
 	// Reason says why it stopped: the event, and what went wrong.
 	Reason string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it stopped"`
 	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`
+	Batch  int    `bson:"batch" json:"batch" doc:"Events folded in the last batch"`
+	// LastEventAt is nil until there was an event.
+	LastEventAt *time.Time `bson:"lastEventAt,omitempty" json:"lastEventAt,omitempty" doc:"When the last event that it has looked at was recorded"`
 	// LagMillis is how long after an event was recorded the last batch's views showed it.
 	LagMillis int64     `bson:"lagMillis" json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
 	At        time.Time `bson:"at" json:"at" doc:"When this was noted"`
