@@ -161,7 +161,7 @@ func (e *Engine) follow(parent context.Context, after eventlog.Position) error {
 	})
 	err := group.Wait()
 	if parent.Err() != nil {
-		return nil // it was told to stop
+		return nil //nolint:nilerr // it was told to stop
 	}
 	return err
 }
