@@ -354,10 +354,13 @@ func TestMetricsSayWhereEachViewStands(t *testing.T) {
 		w.screen(n)
 	}
 	broken := breaks(w, nil, func(*readmodels.Diary) { panic("no") })
-	stop := w.start(projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Registerer: registry,
-		Projections: []projections.Projection{projections.PatientList, broken}}))
-	w.wait(readmodels.PatientLists)
-	w.stopped(fragile)
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Registerer: registry,
+		Projections: []projections.Projection{projections.PatientList, broken}})
+	stop := w.start(engine)
+	// What is stored is not enough: an engine that is stopped just then does not hear of it.
+	for at := engine.Status(); at[0].Position.Commit < w.last || at[1].State != readmodels.Stopped; at = engine.Status() {
+		time.Sleep(time.Millisecond) // the test's own time-out is the bound
+	}
 	stop()
 	families, err := registry.Gather()
 	if err != nil {
