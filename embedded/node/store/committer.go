@@ -61,16 +61,20 @@ func (s *Store) commit(b *batch) {
 	s.counters.committed(len(b.records))
 }
 
-func (s *Store) writeDurably(b *batch) (err error) {
-	w := b.writes
+func (s *Store) writeDurably(b *batch) error {
+	if err := b.writes.Set(keyState, b.end.encode(nil), nil); err != nil {
+		return fmt.Errorf("write the log's state: %w", err)
+	}
+	return s.apply(b.writes)
+}
+
+// apply makes a batch durable and closes it.
+func (s *Store) apply(w *pebble.Batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("storage engine failed: %v", p)
 		}
 	}()
-	if err := w.Set(keyState, b.end.encode(nil), nil); err != nil {
-		return fmt.Errorf("write the log's state: %w", err)
-	}
 	if s.opts.unsafeNoSync {
 		return errors.Join(s.db.Apply(w, pebble.NoSync), w.Close())
 	}

@@ -11,6 +11,7 @@ import (
 //	e<position>            -> record
 //	s<stream id><revision> -> position
 //	n<stream name>         -> stream id
+//	p<name>                -> a value kept beside the log, see PutNote
 //	v                      -> schema version, node id, end of the log, number of events, hash of the last record
 const (
 	prefixEvent  = 'e'
