@@ -6,7 +6,6 @@ import (
 	"casebook/embedded/node/store"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -34,26 +33,20 @@ func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneRe
 
 // remove reads the options as an append does: the two messages number them alike.
 func (s *streamsService) remove(ctx context.Context, options proto.Message, kind store.Kind) (uint64, error) {
-	refuse := func(f *failure) (uint64, error) {
-		if len(f.trailer) > 0 {
-			_ = grpc.SetTrailer(ctx, f.trailer) // fails only outside of a call
-		}
-		return 0, f
-	}
 	var o wireOptions
 	if options.ProtoReflect().IsValid() {
 		b, err := proto.Marshal(options)
 		if err != nil {
-			return refuse(badRequest(err.Error()))
+			return 0, refuse(ctx, badRequest(err.Error()))
 		}
 		if err := o.parse(b); err != nil {
-			return refuse(badRequest(err.Error()))
+			return 0, refuse(ctx, badRequest(err.Error()))
 		}
 	}
 	a := &store.Append{Kind: kind}
 	var f *failure
 	if a.Stream, a.Expected, f = o.target(); f != nil {
-		return refuse(f)
+		return 0, refuse(ctx, f)
 	}
 	a.Deadline, _ = ctx.Deadline()
 	result, f := s.node.append(ctx.Done(), ctx.Err, a)
@@ -61,7 +54,7 @@ func (s *streamsService) remove(ctx context.Context, options proto.Message, kind
 		f = outcomeFailure(a, result)
 	}
 	if f != nil {
-		return refuse(f)
+		return 0, refuse(ctx, f)
 	}
 	return result.Position, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -25,6 +26,8 @@ const (
 	trailerExpected  = "expected-version"
 	trailerActual    = "actual-version"
 	trailerMaxAppend = "maximum-append-size"
+	trailerGroup     = "group-name"
+	trailerReason    = "reason"
 
 	exceptionDeleted      = "stream-deleted"
 	exceptionWrongVersion = "wrong-expected-version"
@@ -60,6 +63,14 @@ func (f *failure) rpcStatus() *spb.Status {
 		}
 	}
 	return s
+}
+
+// refuse sends a failure's trailers along with it.
+func refuse(ctx context.Context, f *failure) error {
+	if len(f.trailer) > 0 {
+		_ = grpc.SetTrailer(ctx, f.trailer) // fails only outside of a call
+	}
+	return f
 }
 
 // headerSafe lets any stream name travel in a trailer.

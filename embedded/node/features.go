@@ -16,7 +16,10 @@ type featuresService struct {
 
 // GetSupportedMethods lists what exists, in the lower-case names that clients compare with.
 func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
-	const streams = "event_store.client.streams.streams"
+	const (
+		streams = "event_store.client.streams.streams"
+		groups  = "event_store.client.persistent_subscriptions.persistentsubscriptions"
+	)
 	method := func(service, name string, features ...string) *serverfeatures.SupportedMethod {
 		return &serverfeatures.SupportedMethod{ServiceName: service, MethodName: name, Features: features}
 	}
@@ -28,6 +31,14 @@ func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*ser
 			method(streams, "read", "position", "events"),
 			method(streams, "delete"),
 			method(streams, "tombstone"),
+			method(groups, "create", "stream", "all"),
+			method(groups, "update", "stream", "all"),
+			method(groups, "delete", "stream", "all"),
+			method(groups, "read", "stream", "all"),
+			method(groups, "getinfo", "stream", "all"),
+			method(groups, "replayparked", "stream", "all"),
+			method(groups, "list", "stream", "all"),
+			method(groups, "restartsubsystem"),
 			method("event_store.client.gossip.gossip", "read"),
 			method("event_store.client.server_features.serverfeatures", "getsupportedmethods"),
 		},

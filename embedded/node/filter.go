@@ -36,18 +36,11 @@ func newFilter(o *streams.ReadReq_Options_FilterOptions, subscription bool) (*fi
 	if o.GetEventType() != nil {
 		f.byType, expression = true, o.GetEventType()
 	}
-	size := len(expression.GetRegex())
-	for _, p := range expression.GetPrefix() {
-		size += len(p)
-		f.prefixes = append(f.prefixes, []byte(p))
+	if f := checkExpression(expression.GetPrefix(), expression.GetRegex()); f != nil {
+		return nil, f
 	}
-	switch {
-	case expression == nil || size == 0 && len(f.prefixes) == 0:
-		return nil, badRequest("the filter is empty; give prefixes or a regular expression")
-	case len(f.prefixes) > 0 && expression.Regex != "":
-		return nil, badRequest("the filter has both prefixes and a regular expression; give one of them")
-	case len(f.prefixes) > maxPrefixes || size > maxFilterBytes:
-		return nil, badRequest("the filter is too large; give at most " + strconv.Itoa(maxPrefixes) + " prefixes and " + strconv.Itoa(maxFilterBytes) + " bytes")
+	for _, p := range expression.Prefix {
+		f.prefixes = append(f.prefixes, []byte(p))
 	}
 	if expression.Regex != "" {
 		regex, err := regexp.Compile(expression.Regex)
@@ -65,6 +58,23 @@ func newFilter(o *streams.ReadReq_Options_FilterOptions, subscription bool) (*fi
 	}
 	f.interval = window * uint64(o.CheckpointIntervalMultiplier)
 	return f, nil
+}
+
+// checkExpression wants either prefixes or a regular expression, of a size that can be searched for in every event.
+func checkExpression(prefixes []string, regex string) *failure {
+	size := len(regex)
+	for _, p := range prefixes {
+		size += len(p)
+	}
+	switch {
+	case regex == "" && len(prefixes) == 0:
+		return badRequest("the filter is empty; give prefixes or a regular expression")
+	case regex != "" && len(prefixes) > 0:
+		return badRequest("the filter has both prefixes and a regular expression; give one of them")
+	case len(prefixes) > maxPrefixes || size > maxFilterBytes:
+		return badRequest("the filter is too large; give at most " + strconv.Itoa(maxPrefixes) + " prefixes and " + strconv.Itoa(maxFilterBytes) + " bytes")
+	}
+	return nil
 }
 
 // matches tells whether the event is chosen; a nil filter chooses all.

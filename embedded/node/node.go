@@ -11,9 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casebook/embedded/node/groups"
 	"casebook/embedded/node/store"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -73,6 +75,7 @@ type Node struct {
 	opts     Options
 	logger   *slog.Logger
 	store    *store.Store
+	groups   *groups.Groups
 	listener net.Listener
 	server   *grpc.Server
 
@@ -126,7 +129,12 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, st.Close(), listener.Close())
 	}
-	n := &Node{opts: o, logger: o.Logger, store: st, listener: listener, stopping: make(chan struct{})}
+	gs, err := groups.Open(st, o.Logger)
+	if err != nil {
+		gs.Close()
+		return nil, errors.Join(err, st.Close(), listener.Close())
+	}
+	n := &Node{opts: o, logger: o.Logger, store: st, groups: gs, listener: listener, stopping: make(chan struct{})}
 	n.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -144,6 +152,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	serverfeatures.RegisterServerFeaturesServer(n.server, featuresService{})
 	gossip.RegisterGossipServer(n.server, gossipService{node: n})
 	streams.RegisterStreamsServer(n.server, &streamsService{node: n})
+	persistent.RegisterPersistentSubscriptionsServer(n.server, &persistentService{node: n})
 	n.workers.Go(func() {
 		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.logger.Error("serving ended", "error", err)
@@ -168,6 +177,7 @@ func (n *Node) Close() error {
 		n.server.GracefulStop()
 		force.Stop()
 		n.workers.Wait()
+		n.groups.Close()
 		n.closeErr = n.store.Close()
 	})
 	return n.closeErr

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"casebook/embedded/node/groups"
 	"casebook/embedded/node/store"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -150,7 +151,7 @@ func (r *reader) readAll(backwards bool, count uint64) *failure {
 			if !backwards && e.Position >= end {
 				return r.endOfAll(end) // written since the read began: a busy log must not make it endless
 			}
-			if r.filter.matches(e) {
+			if r.chooses(e) {
 				if sent++; sent > count {
 					return nil
 				}
@@ -169,6 +170,9 @@ func (r *reader) readAll(backwards bool, count uint64) *failure {
 	}
 	return nil
 }
+
+// chooses tells whether an event of $all is delivered.
+func (r *reader) chooses(e *store.Record) bool { return r.filter.matches(e) && !groups.Internal(e) }
 
 func (r *reader) endOfAll(end uint64) *failure {
 	if !r.extended {
@@ -295,9 +299,9 @@ func (r *reader) send(e *store.Record) *failure {
 		if err != nil {
 			return storeFailure(err)
 		}
-		return r.sendFrame(readEvent(target, e, r.textIDs))
+		return r.sendFrame(readEvent(target, e, r.textIDs, noRetries))
 	}
-	return r.sendFrame(readEvent(e, nil, r.textIDs))
+	return r.sendFrame(readEvent(e, nil, r.textIDs, noRetries))
 }
 
 func (r *reader) sendFrame(f frame) *failure {
@@ -322,9 +326,12 @@ func (r *reader) sendError(err error) error {
 	return err
 }
 
-// readEvent encodes ReadResp{event: ReadEvent{event, link, commit_position}} around the stored bytes. Either record may
-// be nil: an event is, if its link leads nowhere.
-func readEvent(event, link *store.Record, textIDs bool) frame {
+// noRetries leaves out the count that only persistent subscriptions know.
+const noRetries = -1
+
+// readEvent encodes ReadResp{event: ReadEvent{event, link, commit_position, retry_count}} around the stored bytes; both
+// services number these fields alike. Either record may be nil: an event is, if its link leads nowhere.
+func readEvent(event, link *store.Record, textIDs bool, retries int) frame {
 	wire := func(e *store.Record) []byte {
 		switch {
 		case e == nil:
@@ -345,6 +352,9 @@ func readEvent(event, link *store.Record, textIDs bool) frame {
 		inner += 1 + protowire.SizeBytes(len(linkWire))
 	}
 	inner += 1 + protowire.SizeVarint(outer.Position)
+	if retries != noRetries {
+		inner += 1 + protowire.SizeVarint(uint64(retries))
+	}
 	b := make([]byte, 0, 1+protowire.SizeBytes(inner))
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(inner))
@@ -357,5 +367,10 @@ func readEvent(event, link *store.Record, textIDs bool) frame {
 		b = protowire.AppendBytes(b, linkWire)
 	}
 	b = protowire.AppendTag(b, 3, protowire.VarintType)
-	return protowire.AppendVarint(b, outer.Position)
+	b = protowire.AppendVarint(b, outer.Position)
+	if retries != noRetries {
+		b = protowire.AppendTag(b, 5, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(retries))
+	}
+	return b
 }

@@ -94,7 +94,7 @@ func (r *reader) subscribeAll() *failure {
 		for _, e := range r.records {
 			next = e.Next()
 			considered++
-			if r.filter.matches(e) {
+			if r.chooses(e) {
 				skipped = 0
 				if f := r.send(e); f != nil {
 					return f

@@ -77,3 +77,6 @@ func withBefore(data []byte, before int64) []byte {
 	}
 	return bytes.TrimSpace(b.Bytes())
 }
+
+// Metastream is the stream that holds the metadata of the named one.
+func Metastream(name string) string { return metaPrefix + name }

@@ -209,10 +209,10 @@ func (q *sequencer) decide(a *Append) Result {
 	q.created = max(q.created, ticks(q.store.Now()))
 	switch a.Kind {
 	case Delete:
-		meta := Propose(metaPrefix+a.Stream, newID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))
+		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))
 		return q.appendTo(metaPrefix+a.Stream, []Proposed{meta})
 	case Tombstone:
-		p := Propose(a.Stream, newID(), TombstoneType, true, nil, []byte("{}"))
+		p := Propose(a.Stream, NewID(), TombstoneType, true, nil, []byte("{}"))
 		pos := q.write(h, &p, TombstoneRevision)
 		return Result{Revision: h.last, Position: pos}
 	case Events:
@@ -221,7 +221,7 @@ func (q *sequencer) decide(a *Append) Result {
 		return Result{Revision: h.last}
 	}
 	if h.limits.deleted() {
-		meta := Propose(metaPrefix+a.Stream, newID(), MetadataType, true, nil, withBefore(h.meta, h.last+1))
+		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, withBefore(h.meta, h.last+1))
 		if r := q.appendTo(metaPrefix+a.Stream, []Proposed{meta}); r.Err != nil {
 			return r
 		}
@@ -430,7 +430,8 @@ func (q *sequencer) write(h *head, p *Proposed, revision int64) uint64 {
 	return pos
 }
 
-func newID() ID {
+// NewID returns a random UUID.
+func NewID() ID {
 	var id ID
 	rand.Read(id[:])
 	id[6] = id[6]&0x0f | 0x40

@@ -279,6 +279,9 @@ func (s *Store) NodeID() [16]byte { return s.nodeID }
 // End is the position behind the last durable event.
 func (s *Store) End() uint64 { return s.durable.Load() }
 
+// LastPosition is the position of the last durable event, 0 if there is none.
+func (s *Store) LastPosition() uint64 { return s.lastPosition.Load() }
+
 // Failure returns why the store stopped taking appends, or nil.
 func (s *Store) Failure() error {
 	if p := s.failure.Load(); p != nil {

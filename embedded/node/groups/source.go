@@ -1,0 +1,116 @@
+package groups
+
+import "casebook/embedded/node/store"
+
+// source is where a group's events come from: the whole log or one stream.
+type source interface {
+	// read returns the events at or above from that the filter chooses, looking at about as many as the page holds.
+	read(from uint64, page store.Page, f *Filter) (readout, error)
+	watch() *store.Watcher
+	// last is the last position or revision that there is; false if there is none.
+	last() (uint64, bool, error)
+}
+
+type readout struct {
+	events []sourced
+	// next is where to go on; more tells that there is something to be read there.
+	next uint64
+	more bool
+	// last is the last position or revision that was looked at, if considered is set.
+	last       uint64
+	considered bool
+}
+
+type sourced struct {
+	record *store.Record
+	at     uint64
+	before uint64 // looked at before it; counts for nothing if first is set
+	first  bool
+}
+
+func newSource(s *store.Store, name string) source {
+	if name == All {
+		return &logSource{store: s}
+	}
+	return &streamSource{store: s, name: name}
+}
+
+type logSource struct {
+	store   *store.Store
+	records []*store.Record
+}
+
+func (l *logSource) watch() *store.Watcher { return l.store.WatchAll() }
+
+func (l *logSource) last() (uint64, bool, error) {
+	at := l.store.LastPosition()
+	return at, at != 0, nil
+}
+
+// minPage is how many events are looked at together at least: few may pass the filter.
+const minPage = 256
+
+func (l *logSource) read(from uint64, page store.Page, f *Filter) (out readout, err error) {
+	room := page.Events
+	if f != nil {
+		page.Events = max(page.Events, minPage)
+	}
+	l.records, _, err = l.store.ReadForward(from, l.records[:0], page)
+	if err != nil {
+		return out, err
+	}
+	out.next, out.more = from, len(l.records) > 0
+	for _, r := range l.records {
+		if f.matches(r) && !Internal(r) {
+			if len(out.events) == room {
+				break
+			}
+			out.events = append(out.events, sourced{record: r, at: r.Position, before: out.last, first: !out.considered})
+		}
+		out.next, out.last, out.considered = r.Next(), r.Position, true
+	}
+	clear(l.records)
+	return out, nil
+}
+
+type streamSource struct {
+	store   *store.Store
+	name    string
+	records []*store.Record
+}
+
+func (s *streamSource) watch() *store.Watcher { return s.store.WatchStream(s.name) }
+
+func (s *streamSource) last() (uint64, bool, error) {
+	st, err := s.store.Stream(s.name)
+	return uint64(max(st.Last, 0)), st.Last >= 0 && !st.Tombstoned, err
+}
+
+func (s *streamSource) read(from uint64, page store.Page, _ *Filter) (out readout, err error) {
+	st, err := s.store.Stream(s.name)
+	if err != nil || st.ID == 0 || st.Tombstoned {
+		return readout{next: from}, err
+	}
+	if from < uint64(st.First) && !st.Deleted {
+		from = uint64(st.First)
+	}
+	out.next = from
+	s.records, err = s.store.ReadStreamForward(st.ID, from, s.records[:0], page)
+	if err != nil {
+		return out, err
+	}
+	now := s.store.Now()
+	out.more = len(s.records) > 0
+	for _, r := range s.records {
+		if r.IsTombstone() {
+			out.more = false
+			break
+		}
+		if !st.Hides(r, now) {
+			out.events = append(out.events, sourced{record: r, at: r.Revision, before: out.last, first: !out.considered})
+		}
+		out.next, out.last, out.considered = r.Revision+1, r.Revision, true
+	}
+	clear(s.records)
+	return out, nil
+}

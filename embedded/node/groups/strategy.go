@@ -1,0 +1,122 @@
+package groups
+
+import (
+	"encoding/json"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"casebook/embedded/node/store"
+)
+
+// pins tells whether a strategy ties events to consumers, so that one without room need not hold up the others.
+func pins(strategy string) bool { return strategy == Pinned || strategy == PinnedByCorrelation }
+
+// choose returns who gets the message, nil if whoever should has no room.
+func (g *group) choose(m *message) *Consumer {
+	switch g.def.Settings.Strategy {
+	case DispatchToSingle:
+		for _, c := range g.consumers {
+			if c.free() > 0 {
+				return c
+			}
+		}
+	case Pinned, PinnedByCorrelation:
+		return g.choosePinned(m)
+	default:
+		for range g.consumers {
+			c := g.consumers[g.turn%len(g.consumers)]
+			g.turn = (g.turn + 1) % len(g.consumers)
+			if c.free() > 0 {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+var seed = maphash.MakeSeed()
+
+// choosePinned picks, of all consumers, the one whose hash together with the message's is highest: when consumers come
+// and go, only what was or becomes theirs moves. While some of a stream's events are with one consumer, the rest waits
+// for it: two of them never work on the same stream at once.
+func (g *group) choosePinned(m *message) *Consumer {
+	if !m.pinned {
+		m.pin, m.pinned = maphash.String(seed, g.pinOf(m)), true
+	}
+	var best *Consumer
+	var highest uint64
+	for _, c := range g.consumers {
+		if c.holds(m.pin) {
+			best = c
+			break
+		}
+		if h := maphash.Comparable(seed, [2]uint64{m.pin, c.number}); best == nil || h > highest {
+			best, highest = c, h
+		}
+	}
+	if best == nil || best.free() == 0 {
+		return nil
+	}
+	return best
+}
+
+// holds tells whether the consumer works on an event that is pinned alike.
+func (c *Consumer) holds(pin uint64) bool { return c.pins[pin] > 0 }
+
+// pinOf is what pinning goes by: the stream that the event was written to first, not the one that links to it.
+func (g *group) pinOf(m *message) string {
+	if g.def.Settings.Strategy == PinnedByCorrelation {
+		var metadata struct {
+			Correlation string `json:"$correlationId"`
+		}
+		if json.Unmarshal(m.event.CustomMetadata(), &metadata) == nil && metadata.Correlation != "" {
+			return "c" + metadata.Correlation
+		}
+	}
+	if m.link == nil && string(m.event.Type()) == store.LinkType {
+		if _, stream, ok := strings.Cut(string(m.event.Data()), "@"); ok {
+			return "s" + stream
+		}
+	}
+	return "s" + string(m.event.Stream())
+}
+
+// observed are the times that a consumer took for its latest events.
+type observed struct {
+	window []int64 // milliseconds, a ring
+	next   int
+}
+
+const observedWindow = 1000
+
+func newObserved() observed { return observed{window: make([]int64, 0, observedWindow)} }
+
+func (o *observed) on() bool { return o.window != nil }
+
+func (o *observed) record(ms int64) {
+	if len(o.window) < cap(o.window) {
+		o.window = append(o.window, ms)
+		return
+	}
+	o.window[o.next] = ms
+	o.next = (o.next + 1) % len(o.window)
+}
+
+// measurements are mean and quantiles over the window, in milliseconds.
+func (o *observed) measurements() []Measurement {
+	n := len(o.window)
+	if n == 0 {
+		return nil
+	}
+	sorted := slices.Sorted(slices.Values(o.window))
+	sum := int64(0)
+	for _, v := range sorted {
+		sum += v
+	}
+	at := func(q float64) int64 { return sorted[min(n-1, int(q*float64(n)))] }
+	return []Measurement{
+		{"Mean", sum / int64(n)}, {"Median", at(0.5)}, {"Fastest", sorted[0]},
+		{"90%", at(0.9)}, {"95%", at(0.95)}, {"99%", at(0.99)}, {"99.5%", at(0.995)}, {"99.9%", at(0.999)}, {"Highest", sorted[n-1]},
+	}
+}
