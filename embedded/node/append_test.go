@@ -15,7 +15,7 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/projections"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -533,15 +533,10 @@ func TestDiscovery(t *testing.T) {
 
 func TestUnimplementedIsSaid(t *testing.T) {
 	n := openNode(t)
-	c := connect(t, n)
-	err := c.CreatePersistentSubscriptionToAll(t.Context(), "group", esdb.PersistentAllSubscriptionOptions{})
-	if e, _ := esdb.FromError(err); e == nil || e.Code() != esdb.ErrorCodeUnsupportedFeature {
-		t.Fatalf("a group on $all: %v", err)
-	}
 	conn, err := grpc.NewClient(n.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)
 	defer conn.Close()
-	_, err = persistent.NewPersistentSubscriptionsClient(conn).Create(t.Context(), &persistent.CreateReq{})
+	_, err = projections.NewProjectionsClient(conn).RestartSubsystem(t.Context(), &shared.Empty{})
 	if status.Code(err) != codes.Unimplemented {
 		t.Fatal(err)
 	}

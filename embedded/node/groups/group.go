@@ -48,7 +48,7 @@ func (m *message) id() store.ID {
 type group struct {
 	store  *store.Store
 	logger *slog.Logger
-	def    definition // of others only after ended is closed
+	def    definition // never changes; its place is where the group was started
 	source source
 
 	mu    sync.Mutex
@@ -172,7 +172,7 @@ func (g *group) run() {
 			watcher = nil
 		}
 		g.tick(time.Now())
-		if more {
+		if more || g.canPush() {
 			continue
 		}
 		timer.Reset(g.nextTick(time.Now()))
@@ -295,6 +295,7 @@ type Consumer struct {
 	pins            map[uint64]int // how many of what it holds are pinned alike
 	count           int
 	gone            bool
+	ahead           bool // it answers before it can have received
 	reason          error
 	settled, recent int64
 	since           time.Time
@@ -394,17 +395,10 @@ func (c *Consumer) Nack(action Action, reason string, ids ...store.ID) error {
 	})
 }
 
-// take removes the oldest message with the id from what the consumer holds. A message that was taken back for its
-// deadline and waits to be retried counts as held: that it was handled after all is the best that can happen to it.
+// take removes the oldest message with the id from what the consumer holds.
 func (c *Consumer) take(id store.ID) *message {
 	held := c.held[id]
 	if len(held) == 0 {
-		for i, m := range c.group.retry {
-			if m.consumer == c && m.id() == id {
-				c.group.retry = slices.Delete(c.group.retry, i, i+1)
-				return m
-			}
-		}
 		return nil
 	}
 	m := held[0]
@@ -439,7 +433,13 @@ func (c *Consumer) release(m *message) {
 	m.flight = nil
 }
 
-func (c *Consumer) free() int { return c.buffer - c.count }
+// free is how many more events the consumer may hold.
+func (c *Consumer) free() int {
+	if c.ahead {
+		return 0
+	}
+	return c.buffer - c.count
+}
 
 // push hands out messages as long as somebody has room for them.
 func (g *group) push() {
@@ -449,6 +449,14 @@ func (g *group) push() {
 	if len(g.retry) == 0 || pins(g.def.Settings.Strategy) {
 		g.fresh = g.handOut(g.fresh)
 	}
+}
+
+// canPush tells whether a deadline has just given back what a consumer has room for.
+func (g *group) canPush() bool {
+	if len(g.retry) > 0 && pins(g.def.Settings.Strategy) {
+		return slices.ContainsFunc(g.retry, func(m *message) bool { return g.choosePinned(m) != nil })
+	}
+	return len(g.retry) > 0 && slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.free() > 0 })
 }
 
 // handOut delivers what it can and returns the rest, in order.
@@ -468,14 +476,28 @@ func (g *group) handOut(waiting []*message) []*message {
 			rest = append(rest, m) // pinned to a consumer without room; others may be luckier
 			continue
 		}
-		g.deliver(m, c)
+		if !g.deliver(m, c) {
+			rest = append(rest, waiting[i:]...)
+			break
+		}
 		free--
 	}
 	clear(waiting[len(rest):])
 	return rest
 }
 
-func (g *group) deliver(m *message, c *Consumer) {
+// deliver reports false if the consumer has answered what it did not receive yet: then what was left for it fills its
+// channel, though it holds nothing.
+func (g *group) deliver(m *message, c *Consumer) bool {
+	select {
+	case c.C <- Delivery{Event: m.event, Link: m.link, Retries: m.retries}:
+	default:
+		c.ahead = true
+		g.post(func() {
+			g.drop(c, &Error{Kind: Dropped, Source: g.def.Source, Name: g.def.Name, Reason: "the consumer was dropped, because it answered events before they were sent to it"})
+		})
+		return false
+	}
 	m.consumer, m.sent = c, time.Now()
 	m.deadline = m.sent.Add(g.def.Settings.MessageTimeout)
 	m.flight = g.inFlight.PushBack(m)
@@ -484,7 +506,7 @@ func (g *group) deliver(m *message, c *Consumer) {
 		c.pins[m.pin]++
 	}
 	c.count++
-	c.C <- Delivery{Event: m.event, Link: m.link, Retries: m.retries} // there is room: see free
+	return true
 }
 
 // settle is the end of a message.
@@ -619,7 +641,7 @@ func (g *group) save() {
 		}
 		return
 	}
-	g.def, g.saved, g.settledSince = d, at, 0
+	g.saved, g.settledSince = at, 0
 }
 
 func (g *group) info() (Info, error) {

@@ -173,6 +173,8 @@ func (gs *Groups) Update(source, name string, start Start, settings Settings) er
 	// Whatever comes now, a running group must be left: with the new settings, or as it was.
 	g.stop(&Error{Kind: Dropped, Source: source, Name: name, Reason: fmt.Sprintf("the consumer was dropped, because the group %q of %q was updated; connect again", name, source)}, true)
 	d := g.def
+	d.Place = g.saved // the group has ended, so this is nobody else's any more
+	before := d
 	d.Settings = settings
 	if !d.Place.Any {
 		if d.Start, err = gs.begin(source, start); err == nil {
@@ -183,7 +185,7 @@ func (gs *Groups) Update(source, name string, start Start, settings Settings) er
 		err = d.save(gs.store)
 	}
 	if err != nil {
-		d = g.def
+		d = before
 	}
 	gs.byName[noteName(source, name)] = startGroup(gs.store, gs.logger, d)
 	return err

@@ -1,0 +1,156 @@
+package groups
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"casebook/embedded/node/store"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
+)
+
+// TestNothingIsSkipped lets consumers come, answer as they like and go, and nodes stop and crash. In the end every event
+// has been settled by somebody, and nobody ever held more than it asked for.
+func TestNothingIsSkipped(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
+		s.open()
+		defer func() { s.close(true) }()
+		settings, _, _ := s.options(nil)
+		settings.MinCheckpointCount, settings.MaxCheckpointCount = 1, rapid.IntRange(1, 5).Draw(r, "max")
+		settings.ReadBatchSize = rapid.IntRange(1, 5).Draw(r, "batch")
+		settings.HistoryBufferSize = settings.ReadBatchSize + 1
+		settings.LiveBufferSize = rapid.IntRange(1, 5).Draw(r, "live")
+		settings.MaxRetryCount = rapid.IntRange(0, 2).Draw(r, "retries")
+		settings.Strategy = rapid.SampledFrom([]string{RoundRobin, DispatchToSingle, Pinned, PinnedByCorrelation}).Draw(r, "strategy")
+		s.must(s.groups.Create(All, "g", Start{}, settings, &Filter{Prefixes: []string{"s"}}))
+
+		appended := 0
+		settled := map[store.ID]bool{}
+		var ids []store.ID
+		held := map[*Consumer][]store.ID{} // delivered and not answered
+		var consumers []*Consumer
+		forget := func() { held, consumers = map[*Consumer][]store.ID{}, nil }
+		receive := func() {
+			s.settle()
+			for _, c := range consumers {
+				for len(c.C) > 0 {
+					d := <-c.C
+					held[c] = append(held[c], d.Event.ID)
+					if len(held[c]) > c.buffer {
+						r.Fatalf("a consumer holds %d events and asked for %d", len(held[c]), c.buffer)
+					}
+				}
+			}
+		}
+		busy := func(r *rapid.T) (*Consumer, store.ID) {
+			var choice []*Consumer
+			for _, c := range consumers {
+				if len(held[c]) > 0 {
+					choice = append(choice, c)
+				}
+			}
+			if len(choice) == 0 {
+				r.Skip("nobody holds anything")
+			}
+			c := rapid.SampledFrom(choice).Draw(r, "consumer")
+			id := rapid.SampledFrom(held[c]).Draw(r, "event")
+			held[c] = slices.Delete(held[c], slices.Index(held[c], id), slices.Index(held[c], id)+1)
+			return c, id
+		}
+		r.Repeat(map[string]func(*rapid.T){
+			"append": func(r *rapid.T) {
+				for range rapid.IntRange(1, 8).Draw(r, "events") {
+					name := fmt.Sprint("e", appended)
+					appended++
+					ids = append(ids, s.id(name))
+					stream := rapid.SampledFrom([]string{"s1", "s2", "s3", "other"}).Draw(r, "stream")
+					if stream == "other" {
+						settled[s.id(name)] = true
+					}
+					s.append(stream, []store.Proposed{store.Propose(stream, s.id(name), "T", false, nil, nil)})
+				}
+			},
+			"connect": func(r *rapid.T) {
+				c, err := s.groups.Connect(All, "g", rapid.IntRange(1, 4).Draw(r, "buffer"), Identity{})
+				s.must(err)
+				consumers = append(consumers, c)
+			},
+			"ack": func(r *rapid.T) {
+				c, id := busy(r)
+				s.must(c.Ack(id))
+				settled[id] = true
+			},
+			"park": func(r *rapid.T) {
+				c, id := busy(r)
+				s.must(c.Nack(Park, "", id))
+				s.settle()
+				settled[id] = true
+			},
+			"retry": func(r *rapid.T) {
+				c, id := busy(r)
+				s.must(c.Nack(Retry, "", id))
+			},
+			"leave": func(r *rapid.T) {
+				if len(consumers) == 0 {
+					r.Skip("nobody is there")
+				}
+				i := rapid.IntRange(0, len(consumers)-1).Draw(r, "consumer")
+				consumers[i].Close()
+				delete(held, consumers[i])
+				consumers = slices.Delete(consumers, i, i+1)
+			},
+			"restart": func(r *rapid.T) {
+				s.close(rapid.Bool().Draw(r, "in order"))
+				s.open()
+				forget()
+			},
+			"": func(*rapid.T) { receive() },
+		})
+		// One last consumer gets all that is left.
+		for _, c := range consumers {
+			c.Close()
+		}
+		last, err := s.groups.Connect(All, "g", 100, Identity{})
+		s.must(err)
+		for quiet := 0; quiet < 2; {
+			s.settle()
+			if len(last.C) == 0 {
+				quiet++
+				continue
+			}
+			quiet = 0
+			d := <-last.C
+			settled[d.Event.ID] = true
+			s.must(last.Ack(d.Event.ID))
+		}
+		parked := parkedIDs(s)
+		for i, id := range ids {
+			if !settled[id] && !parked[id] {
+				r.Errorf("event %d of %d was skipped", i, len(ids))
+			}
+		}
+		info, err := s.groups.Info(All, "g")
+		s.must(err)
+		if info.Outstanding != 0 || info.InFlight != 0 || info.Buffered != 0 || info.Retrying != 0 {
+			r.Errorf("something is left: %+v", info)
+		}
+	})
+}
+
+func parkedIDs(s *script) map[store.ID]bool {
+	d := definition{Source: All, Name: "g"}
+	st, err := s.store.Stream(d.parkedStream())
+	s.must(err)
+	ids := map[store.ID]bool{}
+	links, err := s.store.ReadStreamForward(st.ID, 0, nil, store.Page{Events: 10000, Bytes: 1 << 24})
+	s.must(err)
+	for _, l := range links {
+		e, err := s.store.Resolve(l, s.store.Now())
+		s.must(err)
+		ids[e.ID] = true
+	}
+	return ids
+}
