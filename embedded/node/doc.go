@@ -12,18 +12,25 @@
 //   - Queues, caches and requests are bounded. Beyond the bounds a request is refused with Unavailable or
 //     InvalidArgument, with nothing written.
 //
-// What it speaks: ServerFeatures.GetSupportedMethods, Gossip.Read, and of Streams: Read (streams and $all, forwards,
-// backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and Tombstone. What
-// it does not speak answers Unimplemented, and is not announced.
+//   - A group of consumers settles every event from its start on, or parks it; see package groups.
+//
+// What it speaks: ServerFeatures.GetSupportedMethods, Gossip.Read; of Streams: Read (streams and $all, forwards,
+// backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and Tombstone; all of
+// PersistentSubscriptions. The streams by category ($ce-), by type ($et-) and of all streams ($streams) can be read and
+// subscribed to. What it does not speak answers Unimplemented, and is not announced.
 //
 // Where it differs from the original on purpose:
 //   - Regular expressions are RE2, so look-around and back-references are refused with InvalidArgument.
 //   - A subscription to $all from a position beyond the log's end is refused with InvalidArgument: such a checkpoint
 //     belongs to another log or to one that was restored, and waiting would skip events.
+//   - The links of $ce-, $et- and $streams are made up as they are read, and have their events' positions. $all does not
+//     show them, they cannot be written, and they are never behind.
+//   - A group's place is kept beside the log, not in a stream. Parked events that are replayed stay parked until they are
+//     settled.
 //   - There are no users: credentials are accepted and not looked at, and traffic is not encrypted. Listen on a
 //     loopback address.
 //   - There is no scavenging: $all keeps what stream metadata hides from stream reads.
 //
 // Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log
-// itself is package store.
+// itself is package store, groups of consumers are package groups.
 package node

@@ -233,6 +233,9 @@ func (o *wireOptions) target() (stream string, expected int64, f *failure) {
 	if f := checkStreamName(stream); f != nil {
 		return "", 0, f
 	}
+	if store.IsIndex(stream) {
+		return "", 0, accessDenied(stream)
+	}
 	switch o.expected {
 	case 2:
 		if o.revision > math.MaxInt64 {

@@ -256,12 +256,12 @@ func (s *script) nameOf(r *store.Record) string {
 	return string(r.Type())
 }
 
-// idOf finds the id that a consumer would acknowledge an event by: for a replayed one, that of the link.
+// idOf finds the id that a consumer would acknowledge an event by: that of the link, if it came by one.
 func (s *script) idOf(c *Consumer, name string) store.ID {
 	id := s.id(name)
 	s.must(c.group.do(func() {
 		for e := c.group.inFlight.Front(); e != nil; e = e.Next() {
-			if m := e.Value.(*message); m.consumer == c && m.parked >= 0 && m.event.ID == id {
+			if m := e.Value.(*message); m.consumer == c && m.link != nil && m.event.ID == id {
 				id = m.id()
 				return
 			}

@@ -65,17 +65,17 @@ func (s *Store) writeDurably(b *batch) error {
 	if err := b.writes.Set(keyState, b.end.encode(nil), nil); err != nil {
 		return fmt.Errorf("write the log's state: %w", err)
 	}
-	return s.apply(b.writes)
+	return s.apply(b.writes, !s.opts.unsafeNoSync)
 }
 
-// apply makes a batch durable and closes it.
-func (s *Store) apply(w *pebble.Batch) (err error) {
+// apply writes a batch, if wanted durably, and closes it.
+func (s *Store) apply(w *pebble.Batch, durably bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("storage engine failed: %v", p)
 		}
 	}()
-	if s.opts.unsafeNoSync {
+	if !durably {
 		return errors.Join(s.db.Apply(w, pebble.NoSync), w.Close())
 	}
 	// Apply and wait in two steps: the one-step form ends the process when the sync fails.

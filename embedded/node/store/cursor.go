@@ -162,6 +162,9 @@ type Stream struct {
 
 // Stream looks up a stream's durable state.
 func (s *Store) Stream(name string) (Stream, error) {
+	if IsIndex(name) {
+		return s.indexStream(name)
+	}
 	h, err := s.loadHead(name)
 	if err != nil {
 		return Stream{}, err
@@ -189,7 +192,7 @@ func (st *Stream) Hides(r *Record, now time.Time) bool {
 
 // ReadStreamForward appends to dst a stream's durable events from a revision on. Metadata is the caller's to apply.
 func (s *Store) ReadStreamForward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
-	return s.readStream(streamKey(id, from), streamKey(id+1, 0), false, dst, page)
+	return s.readStream(id, streamKey(id, from), streamKey(id+1, 0), false, dst, page)
 }
 
 // ReadStreamBackward appends to dst a stream's durable events from a revision down.
@@ -198,10 +201,17 @@ func (s *Store) ReadStreamBackward(id, from uint64, dst []*Record, page Page) ([
 	if from+1 != 0 {
 		upper = streamKey(id, from+1)
 	}
-	return s.readStream(streamKey(id, 0), upper, true, dst, page)
+	return s.readStream(id, streamKey(id, 0), upper, true, dst, page)
 }
 
-func (s *Store) readStream(lower, upper []byte, backward bool, dst []*Record, page Page) (_ []*Record, err error) {
+func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []*Record, page Page) (_ []*Record, err error) {
+	index := ""
+	if id&indexBit != 0 {
+		lower[0], upper[0] = prefixIndexNumber, prefixIndexNumber
+		if index, err = s.indexName(id); err != nil {
+			return dst, err
+		}
+	}
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return dst, err
@@ -227,6 +237,11 @@ func (s *Store) readStream(lower, upper []byte, backward bool, dst []*Record, pa
 		r, err := s.record(pos)
 		if err != nil {
 			return dst, fmt.Errorf("revision %d: %w", revision, err)
+		}
+		if index != "" {
+			if r, err = linkTo(index, id, uint64(revision), r); err != nil {
+				return dst, err
+			}
 		}
 		dst = append(dst, r)
 		taken++
@@ -260,14 +275,11 @@ func (s *Store) Resolve(link *Record, now time.Time) (*Record, error) {
 	if err != nil || st.ID == 0 || st.Tombstoned || st.Deleted {
 		return nil, err
 	}
-	r, err := s.streamRecord(st.ID, revision)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil || st.Hides(r, now) {
+	found, err := s.ReadStreamForward(st.ID, revision, nil, Page{Events: 1, Bytes: 1})
+	if err != nil || len(found) == 0 || found[0].Revision != revision || st.Hides(found[0], now) {
 		return nil, err
 	}
-	return r, nil
+	return found[0], nil
 }
 
 func parseLink(data []byte) (revision uint64, stream string, ok bool) {

@@ -12,6 +12,7 @@ import (
 //	s<stream id><revision> -> position
 //	n<stream name>         -> stream id
 //	p<name>                -> a value kept beside the log, see PutNote
+//	i, j, l, m             -> the indexes, see index.go
 //	v                      -> schema version, node id, end of the log, number of events, hash of the last record
 const (
 	prefixEvent  = 'e'

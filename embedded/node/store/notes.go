@@ -36,7 +36,7 @@ func (s *Store) changeNote(name string, change func(*pebble.Batch) error) error 
 	if err := change(b); err != nil {
 		return fmt.Errorf("keep %q: %w", name, errors.Join(err, b.Close()))
 	}
-	if err := s.apply(b); err != nil {
+	if err := s.apply(b, !s.opts.unsafeNoSync); err != nil {
 		s.fail(err)
 		return fmt.Errorf("keep %q: %w", name, err)
 	}

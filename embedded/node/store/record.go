@@ -153,8 +153,18 @@ const maxSuffix = wireOffset + 3*(1+10) + 32 + 20
 // appendRecord writes the whole record to b; the hash of the chain goes in and out through chain.
 func (c *chain) appendRecord(b []byte, p *Proposed, position, streamID, revision uint64, created int64) []byte {
 	start := len(b)
+	b = p.appendUnlinked(b, position, streamID, revision, created)
+	record := b[start:]
+	c.advance(position, record)
+	copy(record[1:bodyOffset], c.hash[:])
+	return b
+}
+
+// appendUnlinked writes the record without its link of the chain.
+func (p *Proposed) appendUnlinked(b []byte, position, streamID, revision uint64, created int64) []byte {
 	b = append(b, recordVersion)
-	b = append(b, c.hash[:]...) // overwritten below
+	var noHash Hash
+	b = append(b, noHash[:]...)
 	b = binary.BigEndian.AppendUint64(b, streamID)
 	b = binary.BigEndian.AppendUint64(b, revision)
 	b = binary.BigEndian.AppendUint64(b, uint64(created))
@@ -179,12 +189,7 @@ func (c *chain) appendRecord(b []byte, p *Proposed, position, streamID, revision
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
 	b = protowire.AppendString(b, "created")
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
-	b = protowire.AppendBytes(b, n)
-
-	record := b[start:]
-	c.advance(position, record)
-	copy(record[1:bodyOffset], c.hash[:])
-	return b
+	return protowire.AppendBytes(b, n)
 }
 
 // Record is a stored event. It is immutable and may be shared.

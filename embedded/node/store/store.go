@@ -114,6 +114,7 @@ type Store struct {
 	lastPosition atomic.Uint64
 
 	tail     tail
+	index    index
 	watchers watchers
 	counters counters
 }

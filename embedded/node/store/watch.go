@@ -25,7 +25,12 @@ type watchers struct {
 func (s *Store) WatchAll() *Watcher { return s.watchers.add("") }
 
 // WatchStream watches one stream.
-func (s *Store) WatchStream(name string) *Watcher { return s.watchers.add(name) }
+func (s *Store) WatchStream(name string) *Watcher {
+	if IsIndex(name) {
+		return s.WatchAll() // any event may add to it
+	}
+	return s.watchers.add(name)
+}
 
 func (ws *watchers) add(stream string) *Watcher {
 	w := &Watcher{C: make(chan struct{}, 1), stream: stream, owner: ws}
