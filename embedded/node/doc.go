@@ -2,13 +2,19 @@
 // clients of that database work with it as they are.
 //
 // What it promises:
+//
 //   - An append that was answered with success is fsynced. The events of one append are stored together or not at all.
+//
 //   - Of many writers with the same exact expected revision, one wins. A repeated append with an exact revision is
 //     recognised by its event ids for ever; with any or stream_exists as long as memory holds the ids.
+//
 //   - Nobody reads or is sent an event that could still be lost.
+//
 //   - A subscription delivers every event once and in order, from disk and then live. It pulls at its reader's pace: a
 //     slow reader neither delays writers nor makes memory grow.
+//
 //   - Every record is linked to its predecessor by SHA-256; Verify names the first damaged one.
+//
 //   - Queues, caches and requests are bounded. Beyond the bounds a request is refused with Unavailable or
 //     InvalidArgument, with nothing written.
 //
