@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,4 +244,52 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*100_000/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkConsumers has the consumers of one group acknowledge every event as they receive it.
+func BenchmarkConsumers(b *testing.B) {
+	const events = 50_000
+	for _, consumers := range []int{1, 4} {
+		b.Run(fmt.Sprintf("consumers=%d", consumers), func(b *testing.B) {
+			n := openNode(b)
+			fill(b, n, events)
+			for i := 0; b.Loop(); i++ {
+				group := fmt.Sprint("g", i)
+				clients := make([]*esdb.Client, consumers)
+				for i := range clients {
+					clients[i] = connect(b, n)
+				}
+				if err := clients[0].CreatePersistentSubscriptionToAll(b.Context(), group, esdb.PersistentAllSubscriptionOptions{StartFrom: esdb.Start{}}); err != nil {
+					b.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(b.Context())
+				var settled atomic.Int64
+				var wg sync.WaitGroup
+				for _, c := range clients {
+					wg.Go(func() {
+						sub, err := c.SubscribeToPersistentSubscriptionToAll(ctx, group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: 200})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						for {
+							e := sub.Recv()
+							if e.SubscriptionDropped != nil {
+								return
+							}
+							if err := sub.Ack(e.EventAppeared.Event); err != nil {
+								return
+							}
+							if settled.Add(1) == events {
+								cancel()
+							}
+						}
+					})
+				}
+				wg.Wait()
+				cancel()
+			}
+			b.ReportMetric(float64(b.N)*events/b.Elapsed().Seconds(), "events/s")
+		})
+	}
 }

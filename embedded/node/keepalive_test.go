@@ -1,0 +1,39 @@
+package node
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// TestIdleConnectionIsKept pings like a client that has nothing to ask for, as often as the node allows. Left as it is
+// by default, a gRPC server takes that for an attack and hangs up at the third ping.
+func TestIdleConnectionIsKept(t *testing.T) {
+	t.Parallel()
+	n := openNode(t)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", n.Addr())
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte(http2.ClientPreface))
+	must(t, err)
+	framer := http2.NewFramer(conn, conn)
+	must(t, framer.WriteSettings())
+	every := time.NewTicker(1100 * time.Millisecond) // the protocol's own time: there is nothing to wait for instead
+	defer every.Stop()
+	for i := range byte(5) {
+		<-every.C
+		must(t, framer.WritePing(false, [8]byte{i}))
+		for acknowledged := false; !acknowledged; {
+			frame, err := framer.ReadFrame()
+			must(t, err)
+			switch f := frame.(type) {
+			case *http2.GoAwayFrame:
+				t.Fatalf("hung up after %d pings: %v %s", i+1, f.ErrCode, f.DebugData())
+			case *http2.PingFrame:
+				acknowledged = f.IsAck() && f.Data[0] == i
+			}
+		}
+	}
+}
