@@ -133,6 +133,7 @@ func clientTree(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	writeCertificates(t, filepath.Join(tree, "certs"))
 	return tree
 }
 
