@@ -2,22 +2,87 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"casebook/embedded/node"
 )
 
 type nodeCommand struct {
-	Data   string   `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
-	Listen string   `help:"Address to listen on." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
-	Log    logFlags `embed:"" prefix:"log-"`
+	Data              string   `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
+	Listen            string   `help:"Address to listen on." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
+	TLSCert           string   `help:"Certificate, in PEM, to encrypt connections with." type:"existingfile" placeholder:"FILE"`
+	TLSKey            string   `help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
+	AdminPasswordFile string   `help:"Password of the user admin, who may do everything. With it, every call needs a user." type:"existingfile" placeholder:"FILE"`
+	OpsPasswordFile   string   `help:"Password of the user ops, who may look after the node." type:"existingfile" placeholder:"FILE"`
+	Insecure          bool     `help:"Let anybody who reaches the address do anything, even if that is not only this machine."`
+	Log               logFlags `embed:"" prefix:"log-"`
 }
 
 // Run serves the event store until ctx ends.
 func (c nodeCommand) Run(ctx context.Context, s streams) error {
-	n, err := openNode(ctx, c.Data, c.Listen, "--listen", c.Log.logger(s.err))
+	o, err := c.options()
 	if err != nil {
 		return err
+	}
+	o.Logger = c.Log.logger(s.err)
+	n, err := node.Open(ctx, o)
+	if err != nil {
+		return nameFlag(err, node.ErrListen, c.Listen, "--listen")
 	}
 	fmt.Fprintln(s.out, "event store:", n.ConnectionString())
 	<-ctx.Done()
 	return n.Close()
+}
+
+func (c nodeCommand) options() (node.Options, error) {
+	o := node.Options{Dir: c.Data, Listen: c.Listen}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return o, errors.New("--tls-cert and --tls-key belong together; give both or none")
+	}
+	if c.TLSCert != "" {
+		certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return o, fmt.Errorf("read the certificate of --tls-cert and its --tls-key: %w", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	for _, u := range []struct{ name, group, file string }{
+		{"admin", node.Admins, c.AdminPasswordFile}, {"ops", node.Operators, c.OpsPasswordFile},
+	} {
+		if u.file == "" {
+			continue
+		}
+		password, err := os.ReadFile(u.file)
+		if err != nil {
+			return o, fmt.Errorf("read the password of %s: %w", u.name, err)
+		}
+		o.Users = append(o.Users, node.User{Name: u.name, Password: strings.TrimRight(string(password), "\r\n"), Groups: []string{u.group}})
+	}
+	switch {
+	case c.Insecure:
+	case len(o.Users) == 0 && !loopback(c.Listen):
+		return o, fmt.Errorf("%s can be reached from other machines, and anybody there could do anything; give passwords with --admin-password-file and a certificate with --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure", c.Listen)
+	case len(o.Users) > 0 && o.TLS == nil && !loopback(c.Listen):
+		return o, fmt.Errorf("passwords would travel to %s in the clear; give a certificate with --tls-cert and --tls-key, or say --insecure", c.Listen)
+	}
+	return o, nil
+}
+
+// loopback tells whether only this machine can reach an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
 }

@@ -69,7 +69,9 @@ func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append,
 		switch {
 		case a == nil:
 			a = &store.Append{}
-			a.Stream, a.Expected, refused = message.options.target()
+			if a.Stream, a.Expected, refused = message.options.target(); refused == nil {
+				refused = s.node.authorize(stream.Context(), toWrite, a.Stream)
+			}
 		case !message.hasEvent:
 			refused = badRequest("a message after the first holds no event")
 		default:

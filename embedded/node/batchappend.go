@@ -194,6 +194,9 @@ func (a *batchedAppend) begin(o *wireOptions) {
 		a.refuse(badRequest("the append has no correlation id"))
 	}
 	stream, expected, f := o.target()
+	if f == nil {
+		f = a.call.node.authorize(a.call.stream.Context(), toWrite, stream)
+	}
 	if f != nil {
 		a.refuse(f)
 	}

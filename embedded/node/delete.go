@@ -48,6 +48,9 @@ func (s *streamsService) remove(ctx context.Context, options proto.Message, kind
 	if a.Stream, a.Expected, f = o.target(); f != nil {
 		return 0, refuse(ctx, f)
 	}
+	if f := s.node.authorize(ctx, toDelete, a.Stream); f != nil {
+		return 0, refuse(ctx, f)
+	}
 	a.Deadline, _ = ctx.Deadline()
 	result, f := s.node.append(ctx.Done(), ctx.Err, a)
 	if f == nil {

@@ -23,7 +23,8 @@
 // What it speaks: ServerFeatures.GetSupportedMethods, Gossip.Read; of Streams: Read (streams and $all, forwards,
 // backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and Tombstone; all of
 // PersistentSubscriptions. The streams by category ($ce-), by type ($et-) and of all streams ($streams) can be read and
-// subscribed to. What it does not speak answers Unimplemented, and is not announced.
+// subscribed to. What it does not speak answers Unimplemented, and is not announced. On the same port, over HTTP/1:
+// /health/live, /health/ready, /info, /stats and /metrics.
 //
 // Where it differs from the original on purpose:
 //   - Regular expressions are RE2, so look-around and back-references are refused with InvalidArgument.
@@ -33,8 +34,10 @@
 //     show them, they cannot be written, and they are never behind.
 //   - A group's place is kept beside the log, not in a stream. Parked events that are replayed stay parked until they are
 //     settled.
-//   - There are no users: credentials are accepted and not looked at, and traffic is not encrypted. Listen on a
-//     loopback address.
+//   - Users are given when the node is opened, and cannot be changed by calls. Without any, credentials are accepted and
+//     not looked at: then listen on a loopback address.
+//   - An access list, or settings, that cannot be parsed close a stream to all but administrators; links are resolved
+//     only to what the reader may read.
 //   - There is no scavenging: $all keeps what stream metadata hides from stream reads.
 //
 // Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log

@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +47,11 @@ type Options struct {
 	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
 	TailEvents int
 	TailBytes  int
+	// Users are who may connect; then every call needs the name and the password of one of them, and streams' access
+	// lists count. Without users anybody may do anything.
+	Users []User
+	// TLS, if set, encrypts all connections. It needs a certificate.
+	TLS *tls.Config
 
 	clock func() time.Time // nil means time.Now
 }
@@ -76,8 +84,12 @@ type Node struct {
 	logger   *slog.Logger
 	store    *store.Store
 	groups   *groups.Groups
+	users    *users
 	listener net.Listener
 	server   *grpc.Server
+	web      *http.Server
+	metrics  *metrics
+	opened   time.Time
 
 	// stopping is closed when the node begins to close, so that calls without an end find one.
 	stopping  chan struct{}
@@ -112,6 +124,16 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	who, err := newUsers(o.Users)
+	if err != nil {
+		return nil, fmt.Errorf("open the event store: %w", err)
+	}
+	if o.TLS != nil {
+		o.TLS = o.TLS.Clone()
+		o.TLS.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
+		// Who can speak both is a browser or the like, and gets HTTP/1; gRPC clients offer HTTP/2 alone.
+		o.TLS.NextProtos = []string{"http/1.1", "h2"}
+	}
 	// The port comes first: it is the cheaper thing to find missing.
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", o.Listen)
@@ -134,7 +156,15 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		gs.Close()
 		return nil, errors.Join(err, st.Close(), listener.Close())
 	}
-	n := &Node{opts: o, logger: o.Logger, store: st, groups: gs, listener: listener, stopping: make(chan struct{})}
+	n := &Node{
+		opts: o, logger: o.Logger, store: st, groups: gs, users: who, listener: listener,
+		stopping: make(chan struct{}), opened: time.Now(),
+	}
+	n.metrics = newMetrics(n)
+	unary, stream := []grpc.UnaryServerInterceptor{n.metrics.unary}, []grpc.StreamServerInterceptor{n.metrics.stream}
+	if who != nil {
+		unary, stream = append(unary, who.unary), append(stream, who.stream)
+	}
 	n.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -148,16 +178,14 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		// Clients ping every ten seconds, also while idle; some are set to ping more often.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+		grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...),
 	)
 	serverfeatures.RegisterServerFeaturesServer(n.server, featuresService{})
 	gossip.RegisterGossipServer(n.server, gossipService{node: n})
 	streams.RegisterStreamsServer(n.server, &streamsService{node: n})
 	persistent.RegisterPersistentSubscriptionsServer(n.server, &persistentService{node: n})
-	n.workers.Go(func() {
-		if err := n.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			n.logger.Error("serving ended", "error", err)
-		}
-	})
+	n.web = n.newWeb()
+	n.serve()
 	n.logger.Info("event store is open", "address", n.Addr(), "end", st.End())
 	return n, nil
 }
@@ -166,7 +194,9 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 func (n *Node) Addr() string { return n.listener.Addr().String() }
 
 // ConnectionString is what the official clients need to connect.
-func (n *Node) ConnectionString() string { return "esdb://" + n.Addr() + "?tls=false" }
+func (n *Node) ConnectionString() string {
+	return "esdb://" + n.Addr() + "?tls=" + strconv.FormatBool(n.opts.TLS != nil)
+}
 
 // Close ends subscriptions, finishes the appends that were taken in, waits for all goroutines and closes the log.
 func (n *Node) Close() error {
@@ -174,11 +204,17 @@ func (n *Node) Close() error {
 		close(n.stopping)
 		// A client that holds a call open without speaking must not hold up the node.
 		force := time.AfterFunc(closeGrace, n.server.Stop)
+		ended, cancel := context.WithTimeout(context.Background(), closeGrace)
+		n.closeErr = n.listener.Close()
+		if err := n.web.Shutdown(ended); err != nil {
+			n.closeErr = errors.Join(n.closeErr, n.web.Close())
+		}
+		cancel()
 		n.server.GracefulStop()
 		force.Stop()
 		n.workers.Wait()
 		n.groups.Close()
-		n.closeErr = n.store.Close()
+		n.closeErr = errors.Join(n.closeErr, n.store.Close())
 	})
 	return n.closeErr
 }

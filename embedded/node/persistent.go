@@ -53,6 +53,9 @@ func groupFailure(err error) *failure {
 
 // Create makes a group of consumers.
 func (s *persistentService) Create(ctx context.Context, req *persistent.CreateReq) (*persistent.CreateResp, error) {
+	if f := s.node.authorizeOperation(ctx, "create groups of consumers"); f != nil {
+		return nil, refuse(ctx, f)
+	}
 	o := req.GetOptions()
 	var (
 		source string
@@ -95,6 +98,9 @@ func (s *persistentService) Create(ctx context.Context, req *persistent.CreateRe
 
 // Update changes a group's settings and drops its consumers.
 func (s *persistentService) Update(ctx context.Context, req *persistent.UpdateReq) (*persistent.UpdateResp, error) {
+	if f := s.node.authorizeOperation(ctx, "update groups of consumers"); f != nil {
+		return nil, refuse(ctx, f)
+	}
 	o := req.GetOptions()
 	var (
 		source string
@@ -208,6 +214,9 @@ func groupFilter(o *persistent.CreateReq_AllOptions_FilterOptions) (*groups.Filt
 
 // Delete removes a group of consumers with its place and its parked events.
 func (s *persistentService) Delete(ctx context.Context, req *persistent.DeleteReq) (*persistent.DeleteResp, error) {
+	if f := s.node.authorizeOperation(ctx, "delete groups of consumers"); f != nil {
+		return nil, refuse(ctx, f)
+	}
 	o := req.GetOptions()
 	source := groups.All
 	if o.GetAll() == nil {
@@ -258,6 +267,9 @@ func (s *persistentService) List(ctx context.Context, req *persistent.ListReq) (
 
 // ReplayParked delivers parked events again.
 func (s *persistentService) ReplayParked(ctx context.Context, req *persistent.ReplayParkedReq) (*persistent.ReplayParkedResp, error) {
+	if f := s.node.authorizeOperation(ctx, "replay the parked events of groups of consumers"); f != nil {
+		return nil, refuse(ctx, f)
+	}
 	o := req.GetOptions()
 	source := groups.All
 	if o.GetAll() == nil {
@@ -277,6 +289,9 @@ func (s *persistentService) ReplayParked(ctx context.Context, req *persistent.Re
 
 // RestartSubsystem drops all consumers and begins again from what is stored.
 func (s *persistentService) RestartSubsystem(ctx context.Context, _ *shared.Empty) (*shared.Empty, error) {
+	if f := s.node.authorizeOperation(ctx, "restart the groups of consumers"); f != nil {
+		return nil, refuse(ctx, f)
+	}
 	if f := groupFailure(s.node.groups.Restart()); f != nil {
 		return nil, refuse(ctx, f)
 	}
@@ -354,6 +369,9 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 	if o.GetAll() == nil {
 		source = string(o.GetStreamIdentifier().GetStreamName())
 	}
+	if f := s.node.authorize(stream.Context(), toRead, source); f != nil {
+		return f
+	}
 	_, textIDs := o.GetUuidOption().GetContent().(*persistent.ReadReq_Options_UUIDOption_String_)
 	consumer, err := s.node.groups.Connect(source, o.GetGroupName(), int(o.GetBufferSize()), identity(stream.Context()))
 	if err != nil {
@@ -375,6 +393,12 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 		case d, open := <-consumer.C:
 			if !open {
 				return groupFailure(consumer.Reason())
+			}
+			if d.Link != nil {
+				// A link opens nothing that is closed to the consumer.
+				if f := s.node.authorize(stream.Context(), toRead, string(d.Event.Stream())); f != nil {
+					return f
+				}
 			}
 			s.node.sent.Add(1)
 			if err := stream.SendMsg(readEvent(d.Event, d.Link, textIDs, d.Retries)); err != nil {
@@ -450,7 +474,7 @@ func eventIDs(ids []*shared.UUID) ([]store.ID, *failure) {
 
 // identity says who a consumer is.
 func identity(ctx context.Context) groups.Identity {
-	who := groups.Identity{User: "anonymous", Connection: "<unknown>"}
+	who := groups.Identity{User: callerOf(ctx).name, Connection: "<unknown>"}
 	if p, ok := peer.FromContext(ctx); ok {
 		who.Address = p.Addr.String()
 	}

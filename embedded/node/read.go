@@ -78,7 +78,14 @@ func (s *streamsService) newReader(o *streams.ReadReq_Options, out streams.Strea
 	default:
 		return nil, badRequest("the read direction is unknown")
 	}
-	var f *failure
+	subject := r.stream
+	if subject == "" {
+		subject = allStream
+	}
+	f := r.node.authorize(r.ctx, toRead, subject)
+	if f != nil {
+		return nil, f
+	}
 	if r.filter, f = newFilter(o.GetFilter(), subscription); f != nil {
 		return nil, f
 	}
@@ -298,6 +305,9 @@ func (r *reader) send(e *store.Record) *failure {
 		target, err := r.store.Resolve(e, r.store.Now())
 		if err != nil {
 			return storeFailure(err)
+		}
+		if target != nil && r.node.authorize(r.ctx, toRead, string(target.Stream())) != nil {
+			target = nil // a link opens nothing that is closed to the reader
 		}
 		return r.sendFrame(readEvent(target, e, r.textIDs, noRetries))
 	}

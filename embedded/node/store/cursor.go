@@ -169,9 +169,9 @@ func (s *Store) Stream(name string) (Stream, error) {
 	if err != nil {
 		return Stream{}, err
 	}
-	if isMetastream(name) {
+	if IsMetastream(name) {
 		h.limits.maxCount = 1 // of metadata only the last word counts
-		subject, err := s.loadHead(described(name))
+		subject, err := s.loadHead(Described(name))
 		if err != nil {
 			return Stream{}, err
 		}
@@ -183,6 +183,19 @@ func (s *Store) Stream(name string) (Stream, error) {
 		ID: h.id, Last: h.last, First: h.limits.first(h.last), MaxAge: h.limits.maxAge,
 		Tombstoned: h.tombstoned(), Deleted: h.limits.deleted(),
 	}, nil
+}
+
+// LastEvent returns the last event of a stream that its metadata leave visible, nil if there is none.
+func (s *Store) LastEvent(name string) (*Record, error) {
+	st, err := s.Stream(name)
+	if err != nil || st.ID == 0 || st.Tombstoned || st.Deleted {
+		return nil, err
+	}
+	last, err := s.ReadStreamBackward(st.ID, uint64(st.Last), nil, Page{Events: 1, Bytes: 1})
+	if err != nil || len(last) == 0 || st.Hides(last[0], s.Now()) {
+		return nil, err
+	}
+	return last[0], nil
 }
 
 // Hides tells whether the stream's metadata hides an event at this time.

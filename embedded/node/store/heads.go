@@ -81,7 +81,7 @@ func (s *Store) loadHead(name string) (*head, error) {
 			h.last = last
 		}
 	}
-	if !isMetastream(name) {
+	if !IsMetastream(name) {
 		if h.meta, err = s.metadataOf(name); err != nil {
 			return nil, err
 		}

@@ -14,10 +14,11 @@ const metaPrefix = "$$"
 // deletedBefore is the truncation point of a stream that was deleted and may be revived.
 const deletedBefore = math.MaxInt64
 
-func isMetastream(name string) bool { return strings.HasPrefix(name, metaPrefix) }
+// IsMetastream tells whether a stream holds the metadata of another.
+func IsMetastream(name string) bool { return strings.HasPrefix(name, metaPrefix) }
 
-// described returns the stream that a metastream describes.
-func described(name string) string { return name[len(metaPrefix):] }
+// Described returns the stream that a metastream describes.
+func Described(name string) string { return strings.TrimPrefix(name, metaPrefix) }
 
 // limits are the parts of a stream's metadata that hide its events from stream reads. Zero means not set.
 type limits struct {
@@ -80,3 +81,6 @@ func withBefore(data []byte, before int64) []byte {
 
 // Metastream is the stream that holds the metadata of the named one.
 func Metastream(name string) string { return metaPrefix + name }
+
+// Metadata returns the last metadata of the named stream, nil if there are none.
+func (s *Store) Metadata(name string) ([]byte, error) { return s.metadataOf(name) }

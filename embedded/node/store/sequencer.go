@@ -193,8 +193,8 @@ func (q *sequencer) decide(a *Append) Result {
 	if h.tombstoned() {
 		return Result{Err: ErrStreamDeleted, Revision: h.last}
 	}
-	if isMetastream(a.Stream) {
-		subject, err := q.head(described(a.Stream))
+	if IsMetastream(a.Stream) {
+		subject, err := q.head(Described(a.Stream))
 		if err != nil {
 			return Result{Err: err, Revision: -1}
 		}
@@ -361,11 +361,11 @@ func (q *sequencer) appendAll(h *head, events []Proposed) Result {
 	for i := range events {
 		pos = q.write(h, &events[i], h.last+1)
 	}
-	if !isMetastream(h.name) {
+	if !IsMetastream(h.name) {
 		return Result{Revision: h.last, Position: pos}
 	}
 	// The metadata of another stream has changed. Its head must know, and must stay in memory until that is durable.
-	subject, err := q.head(described(h.name))
+	subject, err := q.head(Described(h.name))
 	if err != nil {
 		// Nothing in memory contradicts the store, so the next look at the head finds the new metadata.
 		return Result{Revision: h.last, Position: pos}

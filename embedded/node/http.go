@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc/codes"
+)
+
+// newWeb is the HTTP side of the node: health for whoever supervises it, figures for whoever watches it.
+func (n *Node) newWeb() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET /health/ready", n.ready)
+	mux.HandleFunc("GET /info", n.info)
+	mux.Handle("GET /stats", n.forOperators(http.HandlerFunc(n.stats)))
+	mux.Handle("GET /metrics", n.forOperators(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+" here; see /info, /stats, /metrics, /health/live and /health/ready")
+	})
+	return &http.Server{Handler: mux, ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}
+
+// forOperators asks for the credentials of somebody who looks after the node, if it has users.
+func (n *Node) forOperators(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.users != nil {
+			who, f := n.users.authenticate(r.Header.Get("Authorization"))
+			if f == nil {
+				r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
+				f = n.authorizeOperation(r.Context(), "look after the node")
+			}
+			if f != nil {
+				status := http.StatusForbidden
+				if f.code == codes.Unauthenticated {
+					w.Header().Set("WWW-Authenticate", `Basic realm="event store", charset="UTF-8"`)
+					status = http.StatusUnauthorized
+				}
+				writeProblem(w, status, f.message)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (n *Node) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := n.store.Failure(); err != nil {
+		writeProblem(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (n *Node) info(w http.ResponseWriter, _ *http.Request) {
+	authentication := "insecure"
+	if n.users != nil {
+		authentication = "internal"
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"dbVersion": serverVersion, "esVersion": serverVersion, "state": "leader",
+		"nodeId":         uuid.UUID(n.store.NodeID()).String(),
+		"features":       map[string]bool{"projections": false, "userManagement": false, "atomPub": false, "persistentSubscriptions": true},
+		"authentication": map[string]string{"type": authentication},
+	})
+}
+
+func (n *Node) stats(w http.ResponseWriter, _ *http.Request) {
+	s := n.Stats()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	failure := ""
+	if s.Failure != nil {
+		failure = s.Failure.Error()
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"events": s.Events, "lastPosition": s.LastPosition, "end": s.End, "diskBytes": s.DiskBytes, "failure": failure,
+		"uptimeSeconds": int64(time.Since(n.opened).Seconds()),
+		"appends":       map[string]any{"succeeded": s.Appends, "repeated": s.Repeated, "conflicts": s.Conflicts, "queued": s.QueuedAppends, "queuedBytes": s.QueuedBytes},
+		"commits":       map[string]any{"count": s.Commits, "events": s.CommittedEvents, "largest": s.LargestBatch},
+		"tail":          map[string]any{"events": s.TailEvents, "bytes": s.TailBytes},
+		"calls":         map[string]any{"subscriptions": s.Subscriptions, "batchStreams": s.BatchStreams, "reads": s.Reads, "watchers": s.Watchers},
+		"eventsSent":    s.EventsSent,
+		"memory":        map[string]any{"heapBytes": memory.HeapAlloc, "systemBytes": memory.Sys, "goroutines": runtime.NumGoroutine()},
+	})
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client may have gone
+}
+
+// writeProblem answers with an error as RFC 9457 has it.
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}
