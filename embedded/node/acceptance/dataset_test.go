@@ -208,6 +208,7 @@ func (b *builder) event(stream string, revision uint64) esdb.EventData {
 // positions and times as well: same events, in the same order, from the same places.
 func TestReadsOfTheDataSet(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := populatedCopy(dir); err != nil {
 		t.Fatal(err)
