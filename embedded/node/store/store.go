@@ -50,7 +50,7 @@ func (o *Options) setDefaults() {
 		o.FS = vfs.Default
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = discardLogger
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -115,6 +115,7 @@ type Store struct {
 
 	tail     tail
 	index    index
+	backup   sync.Mutex // held while one is being made
 	watchers watchers
 	counters counters
 }
@@ -137,6 +138,10 @@ func Open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
+	// A backup that a crash interrupted.
+	if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, backupDir)); err != nil {
+		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	}
 	s := &Store{
 		opts: o, lock: lock,
 		queue:   make(chan *Append, o.QueueLength),
@@ -297,6 +302,8 @@ func (s *Store) fail(err error) {
 		s.opts.Logger.Error("the event log takes no more appends", "error", err)
 	}
 }
+
+var discardLogger = slog.New(slog.DiscardHandler)
 
 type pebbleLogger struct{ *slog.Logger }
 
