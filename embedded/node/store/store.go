@@ -195,6 +195,11 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		// Flushes and compactions write in steps, so that an fsync of the log does not queue behind one of them.
 		BytesPerSync: 1 << 20,
 	}
+	// Without it Pebble ends the process when it reads a damaged block. It is an error of the read, which names the record;
+	// what else the log holds is still served.
+	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+		s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
+	}}
 	for i := range opts.Levels {
 		// The filters answer "no such stream", which every first event of a stream asks.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
