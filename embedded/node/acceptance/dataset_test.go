@@ -208,6 +208,7 @@ func (b *builder) event(stream string, revision uint64) esdb.EventData {
 // positions and times as well: same events, in the same order, from the same places.
 func TestReadsOfTheDataSet(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := populatedCopy(dir); err != nil {
 		t.Fatal(err)
@@ -215,21 +216,15 @@ func TestReadsOfTheDataSet(t *testing.T) {
 	c := connect(t, runNode(t, dir))
 
 	at := map[uuid.UUID]esdb.Position{} // where the known events came to stand
-	var afterTheFirst20 esdb.Position
-	head, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{From: esdb.Start{}}, 21)
-	for i, e := range collect(t, head, err) {
+	var afterTheKnown esdb.Position     // the original's 3386
+	head, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{From: esdb.Start{}}, 20)
+	for _, e := range collect(t, head, err) {
 		at[e.OriginalEvent().EventID] = e.OriginalEvent().Position
-		if i == 20 {
-			afterTheFirst20 = e.OriginalEvent().Position
-		}
+		afterTheKnown = e.OriginalEvent().Position
 	}
-	position1788 := func(t *testing.T) esdb.Position {
-		first := resource[expectation](t, allFrom1788)[0]
-		position, found := at[first.Event.EventID]
-		if !found {
-			t.Fatalf("the event at position 1788 of the original, %s, is not among the first of the log", first.Event.EventID)
-		}
-		return position
+	position1788, found := at[resource[expectation](t, allFrom1788)[0].Event.EventID]
+	if !found {
+		t.Fatal("the event at the original's position 1788 is not among the first of the log")
 	}
 	all := func(direction esdb.Direction, from esdb.AllPosition) []*esdb.ResolvedEvent {
 		events, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{Direction: direction, From: from, ResolveLinkTos: true}, 10)
@@ -241,8 +236,8 @@ func TestReadsOfTheDataSet(t *testing.T) {
 	}
 	for file, got := range map[string][]*esdb.ResolvedEvent{
 		firstOfAll:    all(esdb.Forwards, esdb.Start{}),
-		allFrom1788:   all(esdb.Forwards, position1788(t)),
-		allBefore3386: all(esdb.Backwards, afterTheFirst20),
+		allFrom1788:   all(esdb.Forwards, position1788),
+		allBefore3386: all(esdb.Backwards, afterTheKnown),
 		lastOfAll:     all(esdb.Backwards, esdb.End{}),
 		firstOfStream: stream(esdb.Forwards, esdb.Start{}),
 		lastOfStream:  stream(esdb.Backwards, esdb.End{}),

@@ -47,6 +47,7 @@ var reasons = []string{
 // names with a reason.
 func TestGoClientSuite(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("testdata", "goclient", "leftout.txt"))
 	if err != nil {
 		t.Fatal(err)
