@@ -13,7 +13,15 @@ import (
 	"casebook/embedded/node"
 )
 
+// nodeCommand is the event store alone, and what its keeper does with it.
 type nodeCommand struct {
+	Serve   nodeServeCommand   `cmd:"" default:"withargs" help:"Serve it. This is what happens without a word."`
+	Verify  nodeVerifyCommand  `cmd:"" help:"Check every record of a store that nobody serves, and name the first that is damaged."`
+	Backup  nodeBackupCommand  `cmd:"" help:"Copy a store to a file: from a running node, or from a directory that nobody serves."`
+	Restore nodeRestoreCommand `cmd:"" help:"Make a store of a backup, verified."`
+}
+
+type nodeServeCommand struct {
 	Data              string   `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
 	Listen            string   `help:"Address to listen on." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
 	TLSCert           string   `help:"Certificate, in PEM, to encrypt connections with." type:"existingfile" placeholder:"FILE"`
@@ -25,7 +33,7 @@ type nodeCommand struct {
 }
 
 // Run serves the event store until ctx ends.
-func (c nodeCommand) Run(ctx context.Context, s streams) error {
+func (c nodeServeCommand) Run(ctx context.Context, s streams) error {
 	o, err := c.options()
 	if err != nil {
 		return err
@@ -40,7 +48,7 @@ func (c nodeCommand) Run(ctx context.Context, s streams) error {
 	return n.Close()
 }
 
-func (c nodeCommand) options() (node.Options, error) {
+func (c nodeServeCommand) options() (node.Options, error) {
 	o := node.Options{Dir: c.Data, Listen: c.Listen}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return o, errors.New("--tls-cert and --tls-key belong together; give both or none")

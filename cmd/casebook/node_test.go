@@ -1,10 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"casebook/embedded/node"
+	"casebook/embedded/node/store"
 )
 
 // TestNodeIsNotLeftOpen goes through what the event store alone is told about who may reach it.
@@ -45,9 +49,93 @@ func TestNodeIsNotLeftOpen(t *testing.T) {
 			t.Errorf("%s: only this machine: %v", listen, !want)
 		}
 	}
-	c := nodeCommand{Listen: "127.0.0.1:0", AdminPasswordFile: password, OpsPasswordFile: password}
+	c := nodeServeCommand{Listen: "127.0.0.1:0", AdminPasswordFile: password, OpsPasswordFile: password}
 	o, err := c.options()
 	if err != nil || len(o.Users) != 2 || o.Users[0].Password != "s3cret" {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// TestKeepingAStore goes the way of whoever keeps a store: back it up while it runs and while it does not, restore it,
+// verify it, and find that one that was damaged is not believed.
+func TestKeepingAStore(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	password := at("password")
+	if err := os.WriteFile(password, []byte("s3cret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n, err := node.Open(t.Context(), node.Options{
+		Dir: at("store"), Listen: "127.0.0.1:0", Users: []node.User{{Name: "ops", Password: "s3cret", Groups: []string{node.Operators}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + n.Addr()
+	says := func(code int, want string, args ...string) {
+		t.Helper()
+		if said := tool(t, code, append([]string{"node"}, args...)...); !strings.Contains(said, want) {
+			t.Errorf("casebook node %v does not say %q but:\n%s", args, want, said)
+		}
+	}
+	says(exitFailure, "is being served", "verify", "--data", at("store"))
+	says(exitFailure, "is being served", "backup", "--data", at("store"), "--to", at("x.tar"))
+	says(exitFailure, "401", "backup", "--node", url, "--to", at("x.tar"))
+	says(exitFailure, "no address", "backup", "--node", "nonsense", "--to", at("x.tar"))
+	says(exitFailure, "--node", "backup", "--to", at("x.tar"))
+	says(exitOK, "online.tar", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
+	says(exitFailure, "exists", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fillStore(t, at("store"), 1000)
+	says(exitOK, "events   1000 in 10 streams, all sound", "verify", "--data", at("store"))
+	says(exitFailure, "there is no event store", "verify", "--data", at("nothing"))
+	says(exitOK, "offline.tar", "backup", "--data", at("store"), "--to", at("offline.tar"))
+	says(exitOK, "events   0", "restore", "--from", at("online.tar"), "--data", at("empty"))
+	says(exitOK, "events   1000", "restore", "--from", at("offline.tar"), "--data", at("copy"))
+	says(exitFailure, "not empty", "restore", "--from", at("offline.tar"), "--data", at("copy"))
+	says(exitOK, "events   1000", "verify", "--data", at("copy"))
+	left, err := filepath.Glob(at("*.tmp-*"))
+	if err != nil || len(left) > 0 || len(tool(t, exitOK, "node", "backup", "--data", at("copy"), "--to", "-")) < 1000 {
+		t.Errorf("left behind %v, %v", left, err)
+	}
+
+	// A bit rots in a table of the storage engine, which is where old events are.
+	tables, err := filepath.Glob(filepath.Join(at("copy"), "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	content, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/3] ^= 1
+	if err := os.WriteFile(tables[0], content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(exitFailure, "damaged", "verify", "--data", at("copy"))
+}
+
+// fillStore appends events and has them written out of the log that a restart replays.
+func fillStore(t *testing.T, dir string, events int) {
+	t.Helper()
+	s, err := store.Open(store.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range events {
+		stream := fmt.Sprint("s-", i%10)
+		done := make(chan store.Result, 1)
+		p := store.Propose(stream, store.NewID(), "T", true, nil, fmt.Appendf(nil, `{"n":%d}`, i))
+		if err := s.Submit(&store.Append{Stream: stream, Expected: store.Any, Events: []store.Proposed{p}, Done: func(r store.Result) { done <- r }}); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-done; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

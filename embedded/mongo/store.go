@@ -138,6 +138,10 @@ func openStore(o *Options) (st *store, err error) {
 		L0StopWritesThreshold:       24,
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		// Without it Pebble ends the process when it reads a damaged block, instead of failing the read.
+		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+			o.Logger.Error("a file of the database is damaged", "file", info.Path, "error", info.Details)
+		}},
 	}
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // point reads look into few tables; the other levels follow
 	st.db, err = pebble.Open(o.Dir, po)

@@ -3,9 +3,13 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"runtime"
 	"time"
+
+	"casebook/embedded/node/store"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -20,8 +24,9 @@ func (n *Node) newWeb() *http.Server {
 	mux.HandleFunc("GET /info", n.info)
 	mux.Handle("GET /stats", n.forOperators(http.HandlerFunc(n.stats)))
 	mux.Handle("GET /metrics", n.forOperators(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
+	mux.Handle("POST /admin/backup", n.forOperators(http.HandlerFunc(n.sendBackup)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+" here; see /info, /stats, /metrics, /health/live and /health/ready")
+		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+" here; see GET /info, /stats, /metrics, /health/live, /health/ready and POST /admin/backup")
 	})
 	return &http.Server{Handler: mux, ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
@@ -88,6 +93,38 @@ func (n *Node) stats(w http.ResponseWriter, _ *http.Request) {
 		"eventsSent":    s.EventsSent,
 		"memory":        map[string]any{"heapBytes": memory.HeapAlloc, "systemBytes": memory.Sys, "goroutines": runtime.NumGoroutine()},
 	})
+}
+
+// sendBackup answers with the archive. It is a POST because it makes the node work, and must not be made by following a
+// link.
+func (n *Node) sendBackup(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/x-tar")
+	sent := &counting{Writer: w}
+	_, err := n.Backup(r.Context(), sent)
+	switch {
+	case err == nil:
+	case sent.n == 0:
+		status := http.StatusInternalServerError
+		if errors.Is(err, store.ErrBackupRuns) {
+			status = http.StatusConflict
+		}
+		writeProblem(w, status, err.Error())
+	default:
+		n.logger.Warn("a backup was broken off", "error", err)
+		panic(http.ErrAbortHandler) // so that the client sees that it is not whole
+	}
+}
+
+// counting counts the bytes that went through.
+type counting struct {
+	io.Writer
+	n int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

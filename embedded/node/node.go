@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -65,6 +66,9 @@ var (
 
 // VerifyReport says what Verify found.
 type VerifyReport = store.VerifyReport
+
+// Manifest says what a backup holds.
+type Manifest = store.Manifest
 
 // Damage names the first damaged record that Verify found.
 type Damage = store.Damage
@@ -222,6 +226,16 @@ func (n *Node) Close() error {
 // Verify reads the whole log and checks the chain of hashes and the indexes. Damage is part of the report; an error
 // means that the check could not be done.
 func (n *Node) Verify(ctx context.Context) (VerifyReport, error) { return n.store.Verify(ctx) }
+
+// Backup writes a consistent copy of the log to w while the node is at work.
+func (n *Node) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
+	return n.store.Backup(ctx, w)
+}
+
+// Restore makes a log of a backup, in a directory that is empty or not there, and verifies it first.
+func Restore(ctx context.Context, dir string, r io.Reader) (VerifyReport, error) {
+	return store.Restore(ctx, nil, dir, r)
+}
 
 // Stats returns the node's figures.
 func (n *Node) Stats() Stats {

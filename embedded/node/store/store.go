@@ -50,7 +50,7 @@ func (o *Options) setDefaults() {
 		o.FS = vfs.Default
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = discardLogger
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -115,6 +115,7 @@ type Store struct {
 
 	tail     tail
 	index    index
+	backup   sync.Mutex // held while one is being made
 	watchers watchers
 	counters counters
 }
@@ -137,6 +138,10 @@ func Open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
+	// A backup that a crash interrupted.
+	if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, backupDir)); err != nil {
+		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	}
 	s := &Store{
 		opts: o, lock: lock,
 		queue:   make(chan *Append, o.QueueLength),
@@ -190,6 +195,11 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		// Flushes and compactions write in steps, so that an fsync of the log does not queue behind one of them.
 		BytesPerSync: 1 << 20,
 	}
+	// Without it Pebble ends the process when it reads a damaged block. It is an error of the read, which names the record;
+	// what else the log holds is still served.
+	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+		s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
+	}}
 	for i := range opts.Levels {
 		// The filters answer "no such stream", which every first event of a stream asks.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -297,6 +307,8 @@ func (s *Store) fail(err error) {
 		s.opts.Logger.Error("the event log takes no more appends", "error", err)
 	}
 }
+
+var discardLogger = slog.New(slog.DiscardHandler)
 
 type pebbleLogger struct{ *slog.Logger }
 
