@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -56,6 +57,9 @@ func TestGoClientSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree := clientTree(t)
+	if *update {
+		tidy(t, tree)
+	}
 	names, err := suiteTests(filepath.Join(tree, "esdb"))
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +69,7 @@ func TestGoClientSuite(t *testing.T) {
 	compile.Dir = tree
 	compile.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if out, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("the client's suite does not build: %v\n%s", err, out)
+		t.Fatalf("the client's suite does not build: %v; if a requirement has changed, `go test ./embedded/node/acceptance -run TestGoClientSuite -update` renews them\n%s", err, out)
 	}
 
 	var mu sync.Mutex
@@ -86,6 +90,41 @@ func TestGoClientSuite(t *testing.T) {
 		t.Error(line)
 	}
 	t.Log(summary)
+}
+
+// update renews the requirements of the client's suite, after the client or this module's requirements have changed.
+var update = flag.Bool("update", false, "write testdata/goclient/go.mod and go.sum anew")
+
+// tidy renews the requirements of the laid out module: those that this module has too, in its versions.
+func tidy(t *testing.T, tree string) {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{if not .Main}}{{.Path}}@{{.Version}}{{end}}", "all")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := os.ReadFile(filepath.Join(tree, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := []string{"mod", "edit"}
+	for module := range strings.FieldsSeq(string(out)) {
+		if path, _, _ := strings.Cut(module, "@"); bytes.Contains(wanted, []byte("\t"+path+" v")) {
+			edit = append(edit, "-require="+module)
+		}
+	}
+	for _, args := range [][]string{edit, {"mod", "tidy"}} {
+		command := exec.CommandContext(t.Context(), "go", args...)
+		command.Dir = tree
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if err := copyFile(filepath.Join("testdata", "goclient", file), filepath.Join(tree, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // clientDir is where the client's sources are.
