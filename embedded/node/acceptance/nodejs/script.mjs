@@ -199,6 +199,12 @@ await step("subscribe to a stream after a revision", async () => {
   await delivered.close();
 });
 
+await step("subscribe to $all after a position", async () => {
+  const delivered = deliveries(client.subscribeToAll({ fromPosition: fifth, filter: streamNameFilter({ prefixes: [stream] }) }));
+  assert.deepEqual(answers(await delivered.next(1)), [6]);
+  await delivered.close();
+});
+
 await step("subscribe to $all by stream name, with checkpoints", async () => {
   const prefix = name("visit");
   for (let i = 0; i < 3; i++) {
