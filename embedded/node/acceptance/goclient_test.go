@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -39,7 +40,6 @@ var reasons = []string{
 	"needs the original's certificates",
 	"compares positions that only the original's data set has",
 	"is wrong itself",
-	"not yet",
 }
 
 // TestGoClientSuite runs the official Go client's own tests. Where they start a container, they are given a node. Every
@@ -57,6 +57,9 @@ func TestGoClientSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree := clientTree(t)
+	if *update {
+		tidy(t, tree)
+	}
 	names, err := suiteTests(filepath.Join(tree, "esdb"))
 	if err != nil {
 		t.Fatal(err)
@@ -66,18 +69,16 @@ func TestGoClientSuite(t *testing.T) {
 	compile.Dir = tree
 	compile.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if out, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("the client's suite does not build: %v\n%s", err, out)
+		t.Fatalf("the client's suite does not build: %v; if a requirement has changed, `go test ./embedded/node/acceptance -run TestGoClientSuite -update` renews them\n%s", err, out)
 	}
 
 	var mu sync.Mutex
 	outcomes := map[string]map[string]outcome{}
 	t.Run("over", func(t *testing.T) {
-		for mode, settings := range map[string][]string{
-			"plaintext": {"EVENTSTORE_INSECURE=true"},
-		} {
+		for mode, flags := range modes(t, filepath.Join(tree, "certs")) {
 			t.Run(mode, func(t *testing.T) {
 				t.Parallel()
-				got := runSuite(t, binary, filepath.Join(tree, "esdb"), leftOut, settings...)
+				got := runSuite(t, binary, filepath.Join(tree, "esdb"), leftOut, flags)
 				mu.Lock()
 				defer mu.Unlock()
 				outcomes[mode] = got
@@ -89,6 +90,41 @@ func TestGoClientSuite(t *testing.T) {
 		t.Error(line)
 	}
 	t.Log(summary)
+}
+
+// update renews the requirements of the client's suite, after the client or this module's requirements have changed.
+var update = flag.Bool("update", false, "write testdata/goclient/go.mod and go.sum anew")
+
+// tidy renews the requirements of the laid out module: those that this module has too, in its versions.
+func tidy(t *testing.T, tree string) {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{if not .Main}}{{.Path}}@{{.Version}}{{end}}", "all")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := os.ReadFile(filepath.Join(tree, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := []string{"mod", "edit"}
+	for module := range strings.FieldsSeq(string(out)) {
+		if path, _, _ := strings.Cut(module, "@"); bytes.Contains(wanted, []byte("\t"+path+" v")) {
+			edit = append(edit, "-require="+module)
+		}
+	}
+	for _, args := range [][]string{edit, {"mod", "tidy"}} {
+		command := exec.CommandContext(t.Context(), "go", args...)
+		command.Dir = tree
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if err := copyFile(filepath.Join("testdata", "goclient", file), filepath.Join(tree, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // clientDir is where the client's sources are.
@@ -208,16 +244,17 @@ type outcome struct {
 	output string
 }
 
-// runSuite runs the compiled suite but for the tests that are left out, and returns the outcome of each by its name.
-func runSuite(t *testing.T, binary, dir string, leftOut map[string]string, settings ...string) map[string]outcome {
+// runSuite runs the compiled suite but for the tests that are left out, against nodes with the given flags, and returns
+// the outcome of each test by its name.
+func runSuite(t *testing.T, binary, dir string, leftOut map[string]string, flags []string) map[string]outcome {
 	t.Helper()
-	k := &keeper{t: t, nodes: map[string]*node{}}
+	k := &keeper{t: t, flags: flags, nodes: map[string]*node{}}
 	server := httptest.NewServer(k.serve())
 	t.Cleanup(func() { server.Close(); k.stopAll() })
 
 	suite := exec.CommandContext(t.Context(), binary, "-test.v=test2json", "-test.timeout="+suiteTimeout.String(), "-test.skip="+skipPattern(leftOut))
 	suite.Dir = dir
-	suite.Env = append(append(os.Environ(), settings...), "ACCEPTANCE_NODES="+server.URL, "CLUSTER=false")
+	suite.Env = append(os.Environ(), "ACCEPTANCE_NODES="+server.URL, "CLUSTER=false", "EVENTSTORE_INSECURE="+strconv.FormatBool(len(flags) == 0))
 	var printed bytes.Buffer
 	suite.Stdout, suite.Stderr = &printed, &printed
 	ended := suite.Run()

@@ -115,6 +115,23 @@ func (n *node) stop() error {
 	}
 }
 
+// modes returns the flags of a node that anybody may use, over plain connections, and of one that knows the client's
+// users, over TLS with the certificates in certs.
+func modes(t *testing.T, certs string) map[string][]string {
+	t.Helper()
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("changeit\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]string{
+		"plaintext": nil,
+		"TLS": {
+			"--tls-cert", filepath.Join(certs, "node", "node.crt"), "--tls-key", filepath.Join(certs, "node", "node.key"),
+			"--admin-password-file", password, "--ops-password-file", password,
+		},
+	}
+}
+
 // runNode starts a node that ends with the test.
 func runNode(t *testing.T, dir string, flags ...string) *node {
 	t.Helper()

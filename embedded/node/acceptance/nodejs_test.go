@@ -29,12 +29,21 @@ func TestNodeJSClient(t *testing.T) {
 	defer cancel()
 	inDir(ctx, t, dir, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error")
 
-	n := runNode(t, filepath.Join(dir, "data"))
-	out := inDir(ctx, t, dir, "node", "script.mjs", "esdb://"+n.endpoint+"?tls=false")
-	if !strings.Contains(out, "steps passed") {
-		t.Fatalf("the script did not get to its end:\n%s", out)
+	writeCertificates(t, filepath.Join(dir, "certs"))
+	for mode, flags := range modes(t, filepath.Join(dir, "certs")) {
+		t.Run(mode, func(t *testing.T) {
+			n := runNode(t, t.TempDir(), flags...)
+			connection := "esdb://" + n.endpoint + "?tls=false"
+			if flags != nil {
+				connection = "esdb://admin:changeit@" + n.endpoint + "?tls=true&tlsCAFile=" + filepath.Join(dir, "certs", "ca", "ca.crt")
+			}
+			out := inDir(ctx, t, dir, "node", "script.mjs", connection)
+			if !strings.Contains(out, "steps passed") {
+				t.Fatalf("the script did not get to its end:\n%s", out)
+			}
+			t.Log(strings.TrimSpace(out))
+		})
 	}
-	t.Log(strings.TrimSpace(out))
 }
 
 func inDir(ctx context.Context, t *testing.T, dir, name string, args ...string) string {

@@ -1,10 +1,12 @@
-// Walks through what the official Node.js client can do, against the node whose connection string is the first argument.
+// Walks through what the official Node.js client can do, against the node whose connection string is the first argument;
+// the node knows users if it names one.
 // Each step asserts what it sees; the first that fails ends the script with its name and exit code 1.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import {
+  AccessDeniedError,
   BACKWARDS,
   END,
   EventStoreDBClient,
@@ -30,6 +32,7 @@ import {
 const stepLimit = 20_000; // milliseconds, so that a step that waits for ever is named too
 
 const client = EventStoreDBClient.connectionString(process.argv[2]);
+const hasUsers = process.argv[2].includes("@");
 let steps = 0;
 
 async function step(name, walk) {
@@ -357,6 +360,31 @@ await step("a persistent subscription to $all with a filter", async () => {
   await client.deletePersistentSubscriptionToAll(all);
   await assert.rejects(client.getPersistentSubscriptionToAllInfo(all), PersistentSubscriptionDoesNotExistError);
 });
+
+const wrong = { username: "admin", password: "wrong" };
+const operator = { username: "ops", password: "changeit" };
+
+if (hasUsers) {
+  await step("a wrong password is refused", async () => {
+    await assert.rejects(take(client.readStream(stream, { credentials: wrong })), AccessDeniedError);
+    await assert.rejects(client.appendToStream(stream, diary(7), { credentials: wrong }), AccessDeniedError);
+    assert.equal((await take(client.readStream(stream))).length, 6);
+  });
+
+  await step("an access list is kept", async () => {
+    const closed = name("closed");
+    await client.appendToStream(closed, diary(1));
+    assert.deepEqual(answers(await take(client.readStream(closed, { credentials: operator }))), [1]);
+    await client.setStreamMetadata(closed, { acl: { readRoles: ["$admins"] } });
+    await assert.rejects(take(client.readStream(closed, { credentials: operator })), AccessDeniedError);
+    await assert.rejects(take(client.readAll({ credentials: operator })), AccessDeniedError);
+    assert.deepEqual(answers(await take(client.readStream(closed))), [1]);
+  });
+} else {
+  await step("without users any credentials will do", async () => {
+    assert.equal((await take(client.readStream(stream, { credentials: wrong }))).length, 6);
+  });
+}
 
 await client.dispose();
 console.log(`${steps} steps passed`);
