@@ -58,17 +58,22 @@ func writeWitness(fs vfs.FS, dir string, end uint64) error {
 
 // checkWitness refuses a log that ends before what was noted.
 func checkWitness(fs vfs.FS, dir string, end uint64) error {
-	file, err := fs.Open(fs.PathJoin(dir, witnessFile))
-	if err != nil {
-		return nil // there is none, as in a new log or a restored one
-	}
-	var b [witnessSize]byte
-	_, err = io.ReadFull(file, b[:])
-	if closing := file.Close(); err != nil || closing != nil || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
-		return nil
-	}
-	if noted := binary.BigEndian.Uint64(b[:]); end < noted {
+	if noted := readWitness(fs, dir); end < noted {
 		return fmt.Errorf("%w: it ends at position %d, and up to %d everything was synced; a file of its write-ahead log is damaged or was replaced. Restore a backup; to go on with what is left, remove %s", ErrShortened, end, noted, witnessFile)
 	}
 	return nil
+}
+
+// readWitness returns 0 if there is no note, as in a new log or a restored one, or none that can be read.
+func readWitness(fs vfs.FS, dir string) uint64 {
+	file, err := fs.Open(fs.PathJoin(dir, witnessFile))
+	if err != nil {
+		return 0
+	}
+	var b [witnessSize]byte
+	_, err = io.ReadFull(file, b[:])
+	if errors.Join(err, file.Close()) != nil || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b[:])
 }
