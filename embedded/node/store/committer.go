@@ -26,6 +26,7 @@ type answer struct {
 
 // commitAll owns the commits. It ends when the sequencer has closed the channel.
 func (s *Store) commitAll() {
+	defer close(s.advanced)
 	for b := range s.batches {
 		if b.writes != nil {
 			s.commit(b)
@@ -59,6 +60,10 @@ func (s *Store) commit(b *batch) {
 	s.durable.Store(b.end.next)
 	s.watchers.notify(b.records)
 	s.counters.committed(len(b.records))
+	select {
+	case s.advanced <- struct{}{}:
+	default:
+	}
 }
 
 func (s *Store) writeDurably(b *batch) error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -157,8 +158,10 @@ func TestCrashTestNoticesAMissingSync(t *testing.T) {
 	}
 }
 
-// A write that was cut off anywhere leaves a log that ends with a whole append.
-func TestTornWrite(t *testing.T) {
+// walOf returns the files of an open log with 10 appends of two events as they lie on the disk, the name of its
+// write-ahead log, and how many bytes of that are written.
+func walOf(t *testing.T) (files map[string][]byte, wal string, content int) {
+	t.Helper()
 	crashable := vfs.NewCrashableMem()
 	s := openStore(t, Options{FS: crashable})
 	for n := 0; n < 20; n += 2 {
@@ -168,8 +171,7 @@ func TestTornWrite(t *testing.T) {
 	disk := crashable.CrashClone(vfs.CrashCloneCfg{})
 	names, err := disk.List("log")
 	check(t, err)
-	files := map[string][]byte{}
-	wal := ""
+	files = map[string][]byte{}
 	for _, name := range names {
 		if name == "LOCK" {
 			continue
@@ -179,34 +181,169 @@ func TestTornWrite(t *testing.T) {
 		}
 		files[name] = readFile(t, disk, filepath.Join("log", name))
 	}
-	// The file was made larger than what it holds; only cuts within the content are of interest.
-	content := len(strings.TrimRight(string(files[wal]), "\x00"))
+	// The file was made larger than what it holds.
+	return files, wal, len(strings.TrimRight(string(files[wal]), "\x00"))
+}
+
+// with lays out the files with another write-ahead log.
+func with(t *testing.T, files map[string][]byte, wal string, data []byte) vfs.FS {
+	t.Helper()
+	fs := vfs.NewMem()
+	check(t, fs.MkdirAll("log", 0o755))
+	for name, original := range files {
+		if name == wal {
+			original = data
+		}
+		writeFile(t, fs, filepath.Join("log", name), original)
+	}
+	return fs
+}
+
+// A write that was cut off anywhere leaves a log that ends with a whole append. The last append is cut at every byte,
+// those before in steps; behind the cut there is nothing, or what the disk had there before.
+func TestTornWrite(t *testing.T) {
+	t.Parallel()
+	files, wal, content := walOf(t)
+	last := content / 10 // bytes of about one append
 	seen := map[uint64]bool{}
-	for cut := content; cut > 0; cut -= 61 {
+	for cut := content; cut > 0; {
 		for _, end := range []string{"", strings.Repeat("\x00", 700)} {
-			torn := vfs.NewMem()
-			check(t, torn.MkdirAll("log", 0o755))
-			for name, data := range files {
-				if name == wal {
-					data = append(append([]byte{}, data[:cut]...), end...)
-				}
-				writeFile(t, torn, filepath.Join("log", name), data)
-			}
-			audit(t, torn, nil)
+			torn := with(t, files, wal, append(append([]byte{}, files[wal][:cut]...), end...))
 			s, err := Open(Options{Dir: "log", FS: torn})
 			check(t, err)
-			seen[s.Stats().Events] = true
+			n := int(s.Stats().Events)
+			if n%2 != 0 {
+				t.Fatalf("cut at %d of %d bytes: %d events, which is half an append", cut, content, n)
+			}
+			seen[uint64(n)] = true
 			// It goes on from there.
-			if n := int(s.Stats().Events); n < 20 {
+			if n < 20 {
 				mustAppend(t, s, "w0", int64(n-1), n, n+1)
 			}
 			check(t, s.Close())
 			audit(t, torn, nil)
 		}
+		if cut > content-last {
+			cut--
+		} else {
+			cut -= 97
+		}
 	}
 	if len(seen) != 11 {
 		t.Fatalf("the cuts left %d different logs, not 0 to 10 appends", len(seen))
 	}
+}
+
+// A bit that rots in the write-ahead log is not taken for a torn write: up to where the store noted that everything was
+// durable the log is whole, or is not opened. Behind that it ends with a whole append, and what is there is right.
+func TestRottenWriteAheadLog(t *testing.T) {
+	t.Parallel()
+	files, wal, content := walOf(t)
+	s, err := Open(Options{Dir: "log", FS: with(t, files, wal, files[wal])})
+	check(t, err)
+	ends := []uint64{FirstPosition} // after each event
+	for _, e := range readAll(t, s) {
+		ends = append(ends, e.Next())
+	}
+	check(t, s.Close())
+	for _, noted := range []int{0, 10, 20} {
+		refused, shortened := 0, 0
+		for at := 0; at < content; at += 7 {
+			rotten := bytes.Clone(files[wal])
+			rotten[at] ^= 1 << (at % 8)
+			fs := with(t, files, wal, rotten)
+			check(t, writeWitness(fs, "log", ends[noted]))
+			s, err := Open(Options{Dir: "log", FS: fs})
+			if errors.Is(err, ErrShortened) {
+				refused++
+				continue
+			}
+			check(t, err)
+			events := readAll(t, s)
+			if len(events) < noted || len(events)%2 != 0 {
+				t.Fatalf("bit %d of byte %d: %d events are left, %d had been noted", at%8, at, len(events), noted)
+			}
+			for i, e := range events {
+				if e.Revision != uint64(i) || e.ID != number(i) || !bytes.Equal(e.Data(), fmt.Appendf(nil, `{"n":%d}`, i)) {
+					t.Fatalf("bit %d of byte %d: event %d is another", at%8, at, i)
+				}
+			}
+			if len(events) < 20 {
+				shortened++
+			}
+			check(t, s.Close())
+		}
+		if (refused == 0) != (noted == 0) || (shortened == 0) != (noted == 20) {
+			t.Errorf("of a log noted up to event %d, %d were refused and %d shortened", noted, refused, shortened)
+		}
+	}
+}
+
+// TestDurableEndIsNoted looks at the note of a store that was closed, and at one that is damaged itself.
+func TestDurableEndIsNoted(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := Open(Options{Dir: "log", FS: fs})
+	check(t, err)
+	mustAppend(t, s, "s", NoStream, 1, 2, 3)
+	end := s.End()
+	check(t, s.Close())
+	if err := checkWitness(fs, "log", end); err != nil {
+		t.Error(err)
+	}
+	if err := checkWitness(fs, "log", end-1); !errors.Is(err, ErrShortened) {
+		t.Errorf("a log that ends a byte earlier: %v", err)
+	}
+	for _, note := range []string{"", "short", "\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"} {
+		writeFile(t, fs, "log/"+witnessFile, []byte(note))
+		openStore(t, Options{FS: fs}).Close()
+	}
+}
+
+// An old record that rots in a table is found by Verify, which names it, and by whoever reads it; what lies before it is
+// still served, and appends go on.
+func TestRottenTable(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := Open(Options{Dir: "log", FS: fs})
+	check(t, err)
+	noise := rand.NewChaCha8([32]byte{1}) // does not compress, so that there are many blocks
+	for n := range 3000 {
+		data := make([]byte, 400)
+		_, _ = noise.Read(data)
+		p := Propose("w0", number(n), "T", false, nil, data)
+		if r := do(s, Append{Stream: "w0", Expected: Any, Events: []Proposed{p}}); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	check(t, s.db.Flush())
+	check(t, s.Close())
+	names, err := fs.List("log")
+	check(t, err)
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		data := readFile(t, fs, filepath.Join("log", name))
+		if len(data) < 1<<20 {
+			continue
+		}
+		data[len(data)/2] ^= 4
+		writeFile(t, fs, filepath.Join("log", name), data)
+		s := openStore(t, Options{FS: fs})
+		report, err := s.Verify(t.Context())
+		if err != nil || report.Damage == nil || report.Events == 0 || report.Events >= 3000 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		first, _, err := s.ReadForward(0, nil, Page{Events: 10, Bytes: 1 << 20})
+		if err != nil || len(first) != 10 {
+			t.Errorf("the beginning cannot be read: %d events, %v", len(first), err)
+		}
+		if _, _, err = s.ReadForward(report.Damage.Position, nil, Page{Events: 10, Bytes: 1 << 20}); err == nil {
+			t.Error("the damaged record was read")
+		}
+		mustAppend(t, s, "w1", NoStream, 1)
+		return
+	}
+	t.Fatalf("no large table among %v", names)
 }
 
 func readFile(t *testing.T, fs vfs.FS, name string) []byte {

@@ -109,6 +109,7 @@ type Store struct {
 	closing     chan struct{}
 	users       sync.WaitGroup // of the database, from outside: Close waits for them
 	batches     chan *batch
+	advanced    chan struct{} // one slot: there is a new durable end to be noted
 	workers     sync.WaitGroup
 
 	lastPosition atomic.Uint64
@@ -146,7 +147,7 @@ func Open(o Options) (_ *Store, err error) {
 		opts: o, lock: lock,
 		queue:   make(chan *Append, o.QueueLength),
 		batches: make(chan *batch),
-		closing: make(chan struct{}),
+		closing: make(chan struct{}), advanced: make(chan struct{}, 1),
 	}
 	s.tail.maxEvents, s.tail.maxBytes = o.TailEvents, o.TailBytes
 	s.cache = pebble.NewCache(o.CacheBytes)
@@ -168,6 +169,9 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
 	}
+	if err := checkWitness(o.FS, o.Dir, st.next); err != nil {
+		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	}
 	s.nodeID = st.nodeID
 	s.durable.Store(st.next)
 	s.events.Store(st.events)
@@ -176,6 +180,7 @@ func Open(o Options) (_ *Store, err error) {
 	seq := newSequencer(s, st)
 	s.workers.Go(seq.run)
 	s.workers.Go(s.commitAll)
+	s.workers.Go(s.witness)
 	return s, nil
 }
 
