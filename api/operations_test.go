@@ -243,6 +243,7 @@ func TestAStoreThatCannotBeReachedIsToldApart(t *testing.T) {
 		status int
 		code   string
 	}{
+		"the log's disk is full":        {fmt.Errorf("append: %w", status.Error(codes.ResourceExhausted, "the disk is almost full")), 503, "store_full"},
 		"the log, while appending":      {fmt.Errorf("append: %w", status.Error(codes.Unavailable, "connection refused at 10.0.0.1")), 503, "store_unreachable"},
 		"the log's answer did not come": {fmt.Errorf("no answer in time: %w", context.DeadlineExceeded), 503, "store_unreachable"},
 		"the stream broke":              {fmt.Errorf("the append stream broke: %w", io.EOF), 503, "store_unreachable"},

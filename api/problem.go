@@ -81,6 +81,9 @@ func problemOf(ctx context.Context, err error) Problem {
 	case ended && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return failure(http.StatusGatewayTimeout, "timeout",
 			"the request took too long, and whether it was done is not known; send the same command again with the same Idempotency-Key", 1)
+	case status.Code(err) == codes.ResourceExhausted:
+		return failure(http.StatusServiceUnavailable, "store_full",
+			"the event store takes nothing more at present, and nothing was recorded; keep the entry and send the same command again later, with the same Idempotency-Key", 60)
 	case unreachable(err):
 		return failure(http.StatusServiceUnavailable, "store_unreachable",
 			"a store cannot be reached at present; send the same command again in a moment, with the same Idempotency-Key", 1)

@@ -15,6 +15,10 @@
 //
 //   - Every record is linked to its predecessor by SHA-256; Verify names the first damaged one.
 //
+//   - On a disk that is almost full appends are refused with ResourceExhausted, until there is room; on one that fails,
+//     fills up or turns read-only they are refused until the node is opened again. Reads go on, and nothing that was
+//     acknowledged is lost.
+//
 //   - Queues, caches and requests are bounded. Beyond the bounds a request is refused with Unavailable or
 //     InvalidArgument, with nothing written.
 //

@@ -153,6 +153,8 @@ func storeFailure(err error) *failure {
 		return f
 	case errors.Is(err, store.ErrDeadline):
 		return &failure{code: codes.DeadlineExceeded, message: err.Error(), detail: &shared.Timeout{}}
+	case errors.Is(err, store.ErrDiskFull):
+		return &failure{code: codes.ResourceExhausted, message: err.Error(), detail: &shared.Unknown{}}
 	case errors.Is(err, store.ErrQueueFull), errors.Is(err, store.ErrStopped), errors.Is(err, store.ErrClosed):
 		return &failure{code: codes.Unavailable, message: err.Error(), detail: &shared.Unknown{}}
 	case errors.Is(err, context.DeadlineExceeded):

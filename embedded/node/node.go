@@ -48,6 +48,9 @@ type Options struct {
 	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
 	TailEvents int
 	TailBytes  int
+	// MinFreeBytes is the room on the disk below which appends are refused with ResourceExhausted. Default 512 MiB; below
+	// zero it is not looked at.
+	MinFreeBytes int64
 	// Users are who may connect; then every call needs the name and the password of one of them, and streams' access
 	// lists count. Without users anybody may do anything.
 	Users []User
@@ -147,7 +150,8 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	st, err := store.Open(store.Options{
 		Dir: o.Dir, FS: o.FS, Logger: o.Logger, CacheBytes: o.CacheBytes,
 		QueueLength: o.QueueLength, QueueBytes: o.QueueBytes, TailEvents: o.TailEvents, TailBytes: o.TailBytes,
-		Clock: o.clock,
+		MinFreeBytes: o.MinFreeBytes,
+		Clock:        o.clock,
 	})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())

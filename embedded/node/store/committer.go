@@ -48,9 +48,15 @@ func (s *Store) commit(b *batch) {
 	if s.Failure() != nil {
 		return
 	}
+	if !s.awaitEngine() {
+		return
+	}
 	if err := s.writeDurably(b); err != nil {
 		s.fail(err)
 		return
+	}
+	if s.Failure() != nil {
+		return // the engine was not told, see guard
 	}
 	// The tail comes before the watermark: whoever sees the new watermark must find its events in the tail, or would take
 	// the log for ended.
@@ -64,6 +70,29 @@ func (s *Store) commit(b *batch) {
 	case s.advanced <- struct{}{}:
 	default:
 	}
+}
+
+// Beyond these the engine is given time: tables in memory of so many times their size, which wait to be written out, and
+// layers of tables on the disk that wait to be merged. (By number tables may be more, for the first ones are small.)
+const (
+	maxMemTables = 4
+	maxSublevels = 24
+)
+
+// awaitEngine waits until the engine has written out and merged enough. It reports false if the store failed meanwhile.
+func (s *Store) awaitEngine() bool {
+	for s.crowded.Swap(false) { // before looking, so that what comes meanwhile is looked at the next time
+		m := s.db.Metrics()
+		if m.MemTable.Size < maxMemTables*s.opts.memTableBytes && m.Levels[0].Sublevels < maxSublevels {
+			break
+		}
+		s.crowded.Store(true)
+		<-s.relieved
+		if s.Failure() != nil {
+			return false
+		}
+	}
+	return s.Failure() == nil
 }
 
 func (s *Store) writeDurably(b *batch) error {

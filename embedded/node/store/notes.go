@@ -40,7 +40,7 @@ func (s *Store) changeNote(name string, change func(*pebble.Batch) error) error 
 		s.fail(err)
 		return fmt.Errorf("keep %q: %w", name, err)
 	}
-	return nil
+	return s.Failure() // the engine may not have been told, see guard
 }
 
 // Notes calls f with every name and value, in order of the names, until f returns an error. The value is f's to keep.

@@ -107,6 +107,7 @@ type sequencer struct {
 	created int64
 	chunk   []byte
 	current *batch
+	noRoom  error // what diskSpace said last
 }
 
 func newSequencer(s *Store, st state) *sequencer {
@@ -207,6 +208,12 @@ func (q *sequencer) decide(a *Append) Result {
 	}
 	// Clocks may step back; the log's times do not.
 	q.created = max(q.created, ticks(q.store.Now()))
+	if q.noRoom != nil || len(q.current.answers) == 0 { // once per batch, unless there was none
+		q.noRoom = q.store.diskSpace()
+	}
+	if q.noRoom != nil {
+		return Result{Err: q.noRoom, Revision: -1}
+	}
 	switch a.Kind {
 	case Delete:
 		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))

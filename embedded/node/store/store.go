@@ -38,9 +38,15 @@ type Options struct {
 	// expected revision is recognised. Default 65536.
 	RecentEvents int
 
+	// MinFreeBytes is the room on the disk below which appends are refused, before the storage engine itself has none left.
+	// Default 512 MiB; below zero it is not looked at.
+	MinFreeBytes int64
+
 	// Clock gives the time of writing; nil means time.Now. Tests of ageing set it.
 	Clock func() time.Time
 
+	// memTableBytes bounds what is kept in memory before it is written out; 0 means what is good for work. Tests set it.
+	memTableBytes uint64
 	// unsafeNoSync leaves out the fsync: the negative control of the crash tests.
 	unsafeNoSync bool
 }
@@ -73,6 +79,12 @@ func (o *Options) setDefaults() {
 	if o.HeadStreams <= 0 {
 		o.HeadStreams = 65536
 	}
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = defaultMinFree
+	}
+	if o.memTableBytes == 0 {
+		o.memTableBytes = 64 << 20
+	}
 	if o.RecentEvents <= 0 {
 		o.RecentEvents = 65536
 	}
@@ -95,6 +107,7 @@ type Store struct {
 	db     *pebble.DB
 	lock   *pebble.Lock
 	cache  *pebble.Cache
+	guard  *guard
 	nodeID [16]byte
 
 	// durable is the position behind the last event that is known to be on stable storage: the gate of all reads.
@@ -114,6 +127,10 @@ type Store struct {
 
 	lastPosition atomic.Uint64
 
+	// crowded says that the engine may have more in memory than it should, relieved that it may have less again.
+	crowded  atomic.Bool
+	relieved chan struct{}
+
 	tail     tail
 	index    index
 	backup   sync.Mutex // held while one is being made
@@ -128,11 +145,11 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, errors.New("open event log: no directory was given")
 	}
 	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("create the event log's directory: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrUnwritable, err)
 	}
 	lock, err := pebble.LockDirectory(o.Dir, o.FS)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s (%w); stop the other node or choose another directory", ErrLocked, o.Dir, err)
+		return nil, lockFailure(o.Dir, err)
 	}
 	defer func() {
 		if err != nil {
@@ -148,6 +165,7 @@ func Open(o Options) (_ *Store, err error) {
 		queue:   make(chan *Append, o.QueueLength),
 		batches: make(chan *batch),
 		closing: make(chan struct{}), advanced: make(chan struct{}, 1),
+		relieved: make(chan struct{}, 1),
 	}
 	s.tail.maxEvents, s.tail.maxBytes = o.TailEvents, o.TailBytes
 	s.cache = pebble.NewCache(o.CacheBytes)
@@ -156,7 +174,8 @@ func Open(o Options) (_ *Store, err error) {
 			s.cache.Unref()
 		}
 	}()
-	s.db, err = pebble.Open(o.Dir, s.pebbleOptions())
+	s.guard = &guard{FS: o.FS, failed: s.fail}
+	s.db, err = s.openEngine()
 	if err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
 	}
@@ -177,6 +196,7 @@ func Open(o Options) (_ *Store, err error) {
 	s.events.Store(st.events)
 	s.tail.base = st.next
 
+	s.guard.armed.Store(true)
 	seq := newSequencer(s, st)
 	s.workers.Go(seq.run)
 	s.workers.Go(s.commitAll)
@@ -184,27 +204,46 @@ func Open(o Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// openEngine opens Pebble. Some of what it cannot write it takes for fatal, also while it is being opened.
+func (s *Store) openEngine() (db *pebble.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("%w: %v", ErrUnwritable, p)
+		}
+	}()
+	return pebble.Open(s.opts.Dir, s.pebbleOptions())
+}
+
 func (s *Store) pebbleOptions() *pebble.Options {
 	opts := &pebble.Options{
-		FS:                 s.opts.FS,
+		FS:                 s.guard,
 		Lock:               s.lock,
 		Cache:              s.cache,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{s.opts.Logger},
 		// A large memtable makes flushes rare; what is appended is read back soon, and then from memory.
-		MemTableSize:                64 << 20,
-		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		MemTableSize:          s.opts.memTableBytes,
+		L0CompactionThreshold: 4,
+		// When flushes and merges do not keep up, the committer waits by itself, see awaitEngine: Pebble's own wait does not
+		// end if it is for a disk that is full.
+		MemTableStopWritesThreshold: 1 << 20,
+		L0StopWritesThreshold:       1 << 20,
 		LBaseMaxBytes:               256 << 20,
 		// Flushes and compactions write in steps, so that an fsync of the log does not queue behind one of them.
 		BytesPerSync: 1 << 20,
 	}
 	// Without it Pebble ends the process when it reads a damaged block. It is an error of the read, which names the record;
 	// what else the log holds is still served.
-	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-		s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
-	}}
+	opts.EventListener = &pebble.EventListener{
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
+		},
+		// A flush or a merge failed. The engine would try again without end, and appends would fill the memory meanwhile.
+		BackgroundError: func(err error) { _ = s.guard.freeze(err) },
+		WALCreated:      func(pebble.WALCreateInfo) { s.crowded.Store(true) },
+		FlushEnd:        func(pebble.FlushInfo) { s.crowded.Store(true); s.relieve() },
+		CompactionEnd:   func(pebble.CompactionInfo) { s.relieve() },
+	}
 	for i := range opts.Levels {
 		// The filters answer "no such stream", which every first event of a stream asks.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -310,6 +349,14 @@ func (s *Store) fail(err error) {
 	wrapped := fmt.Errorf("%w: %w", ErrStopped, err)
 	if s.failure.CompareAndSwap(nil, &wrapped) {
 		s.opts.Logger.Error("the event log takes no more appends", "error", err)
+		s.relieve()
+	}
+}
+
+func (s *Store) relieve() {
+	select {
+	case s.relieved <- struct{}{}:
+	default:
 	}
 }
 

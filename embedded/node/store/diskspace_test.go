@@ -1,0 +1,251 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// measured is a file system that says how much room there is.
+type measured struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (m *measured) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: m.free.Load(), TotalBytes: 1 << 40}, nil
+}
+
+// TestAlmostFullDisk refuses appends while there is little room, and nothing else.
+func TestAlmostFullDisk(t *testing.T) {
+	disk := &measured{FS: vfs.NewMem()}
+	disk.free.Store(1 << 30)
+	s := openStore(t, Options{FS: disk, MinFreeBytes: 1 << 29})
+	mustAppend(t, s, "s", NoStream, 1)
+	disk.free.Store(1<<29 - 1)
+	for _, a := range []Append{
+		{Stream: "s", Expected: 0, Events: events("s", 2)}, {Stream: "s", Expected: Any, Kind: Delete}, {Stream: "new", Expected: Any, Kind: Tombstone},
+	} {
+		if r := do(s, a); !errors.Is(r.Err, ErrDiskFull) || !strings.Contains(r.Err.Error(), "511 MiB are free, and 512 must be") {
+			t.Errorf("%+v", r)
+		}
+	}
+	// What writes nothing is answered as ever.
+	if r := appendTo(s, "s", NoStream, 1); r.Err != nil || r.Revision != 0 {
+		t.Errorf("a repeated append: %+v", r)
+	}
+	if r := appendTo(s, "s", 7, 2); !errors.Is(r.Err, ErrWrongRevision) {
+		t.Errorf("a wrong revision: %+v", r)
+	}
+	if got := readAll(t, s); len(got) != 1 || s.Failure() != nil {
+		t.Errorf("%d events, %v", len(got), s.Failure())
+	}
+	disk.free.Store(1 << 29)
+	mustAppend(t, s, "s", 0, 2)
+	unlimited := openStore(t, Options{Dir: "other", FS: disk, MinFreeBytes: -1})
+	disk.free.Store(0)
+	mustAppend(t, unlimited, "s", NoStream, 1)
+}
+
+// TestFullDisk has every write fail from a certain one on, for disks that are full at very different moments: in the
+// write-ahead log, while memory is written out, while files are merged. The store stops, its reads go on, and nothing
+// acknowledged is lost once there is room again.
+func TestFullDisk(t *testing.T) {
+	const rounds = 20
+	for round := range rounds {
+		disk := vfs.NewMem()
+		room := atomic.Int64{}
+		room.Store(1 << 40)
+		fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			switch op.Kind {
+			case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpFilePreallocate, errorfs.OpMkdirAll, errorfs.OpLink:
+				if room.Add(-1) < 0 {
+					return syscall.ENOSPC
+				}
+			}
+			return nil
+		}))
+		s, err := Open(Options{Dir: "log", FS: fs, memTableBytes: 64 << 10})
+		check(t, err)
+		room.Store(int64(20 + round*75 + rand.IntN(75)))
+		var acked [4]int
+		var writers sync.WaitGroup
+		for w := range acked {
+			writers.Go(func() {
+				for {
+					n := acked[w]
+					p := Propose(fmt.Sprint("w", w), number(w<<20|n), "T", false, nil, make([]byte, 700))
+					r := do(s, Append{Stream: fmt.Sprint("w", w), Expected: int64(n - 1), Events: []Proposed{p}})
+					if r.Err != nil {
+						if !errors.Is(r.Err, ErrStopped) || !errors.Is(r.Err, syscall.ENOSPC) && !strings.Contains(r.Err.Error(), "no space") {
+							t.Errorf("round %d: %v", round, r.Err)
+						}
+						return
+					}
+					acked[w]++
+				}
+			})
+		}
+		writers.Wait()
+		whole := func(s *Store, when string) {
+			for w, n := range acked {
+				st, err := s.Stream(fmt.Sprint("w", w))
+				check(t, err)
+				if st.Last < int64(n)-1 {
+					t.Fatalf("round %d, %s: stream %d ends at %d, and %d events were acknowledged", round, when, w, st.Last, n)
+				}
+			}
+			if report, err := s.Verify(t.Context()); err != nil || report.Damage != nil {
+				t.Fatalf("round %d, %s: %+v, %v", round, when, report, err)
+			}
+		}
+		whole(s, "on a full disk")
+		if len(readAll(t, s)) < acked[0]+acked[1]+acked[2]+acked[3] {
+			t.Fatalf("round %d: $all lacks events", round)
+		}
+		room.Store(1 << 40)
+		_ = s.Close() // it cannot write out what is left
+		s, err = Open(Options{Dir: "log", FS: disk})
+		check(t, err)
+		whole(s, "with room again")
+		mustAppend(t, s, "w0", Any, 1<<30)
+		check(t, s.Close())
+	}
+}
+
+// TestRealFullDisk fills a file system of 24 MiB.
+func TestRealFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount the small file system that this fills")
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skip("the small file system that this fills cannot be mounted:", err)
+	}
+	defer func() { check(t, syscall.Unmount(dir, 0)) }()
+	for name, tc := range map[string]struct {
+		minFree int64
+		want    error
+	}{"noticed early": {4 << 20, ErrDiskFull}, "not noticed": {-1, ErrStopped}} {
+		t.Run(name, func(t *testing.T) {
+			o := Options{Dir: dir + "/" + strings.ReplaceAll(name, " ", "-"), FS: vfs.Default, MinFreeBytes: tc.minFree, memTableBytes: 1 << 20}
+			s, err := Open(o)
+			check(t, err)
+			noise := rand.NewChaCha8([32]byte{2})
+			n := 0
+			for {
+				data := make([]byte, 64<<10)
+				_, _ = noise.Read(data)
+				r := do(s, Append{Stream: "s", Expected: int64(n - 1), Events: []Proposed{Propose("s", number(n), "T", false, nil, data)}})
+				if r.Err != nil {
+					if !errors.Is(r.Err, tc.want) {
+						t.Fatal(r.Err)
+					}
+					break
+				}
+				n++
+			}
+			if got := readAll(t, s); len(got) != n {
+				t.Errorf("%d events of %d can be read", len(got), n)
+			}
+			_ = s.Close()
+			check(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"))
+			o.MinFreeBytes = -1
+			s, err = Open(o)
+			check(t, err)
+			if got := readAll(t, s); len(got) < n {
+				t.Errorf("%d events of %d are left", len(got), n)
+			}
+			mustAppend(t, s, "s", Any, n+1)
+			check(t, s.Close())
+			check(t, os.RemoveAll(o.Dir))
+			check(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=24m"))
+		})
+	}
+}
+
+// TestReadOnlyDisk opens a directory that cannot be written, and has a disk turn read-only.
+func TestReadOnlyDisk(t *testing.T) {
+	disk := vfs.NewMem()
+	var readOnly atomic.Bool
+	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if readOnly.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return syscall.EROFS
+		}
+		return nil
+	}))
+	s, err := Open(Options{Dir: "log", FS: fs})
+	check(t, err)
+	mustAppend(t, s, "s", NoStream, 1)
+	readOnly.Store(true)
+	if r := appendTo(s, "s", 0, 2); !errors.Is(r.Err, ErrStopped) || !strings.Contains(r.Err.Error(), "read-only") {
+		t.Errorf("%+v", r)
+	}
+	if got := readAll(t, s); len(got) != 1 {
+		t.Errorf("%d events can be read", len(got))
+	}
+	_ = s.Close()
+	if _, err := Open(Options{Dir: "log", FS: fs}); !errors.Is(err, ErrUnwritable) || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("open: %v", err)
+	}
+	readOnly.Store(false)
+	s = openStore(t, Options{FS: fs})
+	if got := readAll(t, s); len(got) < 1 {
+		t.Errorf("%d events are left", len(got))
+	}
+	mustAppend(t, s, "s", Any, 3)
+}
+
+// TestAppendsWaitForTheEngine writes faster than a slow disk takes tables in: appends wait, and memory stays bounded.
+func TestAppendsWaitForTheEngine(t *testing.T) {
+	var slow atomic.Bool
+	gate := make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if slow.Load() && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+			<-gate
+		}
+		return nil
+	}))
+	s, err := Open(Options{Dir: "log", FS: fs, memTableBytes: 256 << 10})
+	check(t, err)
+	slow.Store(true)
+	done := make(chan error, 64)
+	const appends = 4000
+	go func() {
+		for i := range appends {
+			p := Propose("s", number(i), "T", false, nil, make([]byte, 8<<10))
+			for s.Submit(&Append{Stream: "s", Expected: Any, Events: []Proposed{p}, Size: 8 << 10, Done: func(r Result) { done <- r.Err }}) != nil {
+				t.Error("the queue is full")
+			}
+		}
+	}()
+	answered := 0
+	const limit = maxMemTables * 256 << 10
+	for waits := false; !waits; {
+		size := s.db.Metrics().MemTable.Size
+		if size > limit+2*batchMaxBytes { // the last batch may have been that large, and a table is made for it
+			t.Fatalf("%d KiB wait in memory", size>>10)
+		}
+		waits = size >= limit // then the next commit does
+		select {
+		case err := <-done:
+			check(t, err)
+			answered++
+		default:
+		}
+	}
+	close(gate)
+	for ; answered < appends; answered++ {
+		check(t, <-done)
+	}
+	check(t, s.Close())
+}

@@ -1,0 +1,180 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guard stands between the storage engine and the disk. When the engine's log, or the list of its files, cannot be
+// written, Pebble ends the process: not even reads would go on. The guard keeps the first such error for the store,
+// which then takes no more appends, and from that moment the directory is frozen: the engine's further writes to these
+// files go nowhere, and nothing is removed or renamed. So the directory stays as the last good write left it, and opening
+// it again recovers from that. Tables, which the engine can do without, fail as they would.
+type guard struct {
+	vfs.FS
+	// armed is set once the engine is open: until then an error is the opening's.
+	armed  atomic.Bool
+	frozen atomic.Bool
+	once   sync.Once
+	// failed is told the first error.
+	failed func(error)
+}
+
+// essential are the files without which the engine cannot go on.
+func essential(name string) bool {
+	base := filepath.Base(name)
+	return strings.HasSuffix(base, ".log") || strings.HasPrefix(base, "MANIFEST-") || strings.HasPrefix(base, "OPTIONS-") || strings.HasPrefix(base, "marker.")
+}
+
+// freeze takes note of an error, and returns what the engine is told.
+func (g *guard) freeze(err error) error {
+	if err == nil || !g.armed.Load() {
+		return err
+	}
+	g.once.Do(func() {
+		// First the store must know: what is written nowhere must not be taken for durable.
+		g.failed(err)
+		g.frozen.Store(true)
+	})
+	return nil
+}
+
+// tablePause slows down an engine that tries again and again to write a table.
+const tablePause = 200 * time.Millisecond
+
+func (g *guard) create(name string, create func() (vfs.File, error)) (vfs.File, error) {
+	switch {
+	case !essential(name):
+		if g.frozen.Load() {
+			time.Sleep(tablePause)
+			return nil, &fs.PathError{Op: "create", Path: name, Err: ErrStopped}
+		}
+		f, err := create()
+		if err != nil && g.armed.Load() {
+			// A table now and then may fail; one that cannot even be begun has no room.
+			_ = g.freeze(err)
+		}
+		return f, err
+	case g.frozen.Load():
+		return nowhere{}, nil
+	}
+	f, err := create()
+	if err != nil {
+		return nowhere{}, g.freeze(err)
+	}
+	return &guarded{File: f, guard: g}, nil
+}
+
+func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.create(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+}
+
+func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.create(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
+}
+
+func (g *guard) Remove(name string) error {
+	if g.frozen.Load() {
+		return nil
+	}
+	return g.FS.Remove(name)
+}
+
+func (g *guard) Rename(old, name string) error {
+	if g.frozen.Load() {
+		return nil
+	}
+	return g.FS.Rename(old, name)
+}
+
+func (g *guard) OpenDir(name string) (vfs.File, error) {
+	if g.frozen.Load() {
+		return nowhere{}, nil
+	}
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nowhere{}, g.freeze(err)
+	}
+	return &guarded{File: f, guard: g}, nil
+}
+
+// Unwrap returns the file system beneath.
+func (g *guard) Unwrap() vfs.FS { return g.FS }
+
+// guarded is an essential file.
+type guarded struct {
+	vfs.File
+	guard *guard
+}
+
+// do writes unless the directory is frozen.
+func (f *guarded) do(write func() error) error {
+	if f.guard.frozen.Load() {
+		return nil
+	}
+	return f.guard.freeze(write())
+}
+
+func (f *guarded) Write(b []byte) (n int, err error) {
+	err = f.do(func() error { n, err = f.File.Write(b); return err })
+	if err == nil {
+		n = len(b)
+	}
+	return n, err
+}
+
+func (f *guarded) WriteAt(b []byte, at int64) (n int, err error) {
+	err = f.do(func() error { n, err = f.File.WriteAt(b, at); return err })
+	if err == nil {
+		n = len(b)
+	}
+	return n, err
+}
+
+func (f *guarded) Preallocate(at, length int64) error {
+	return f.do(func() error { return f.File.Preallocate(at, length) })
+}
+
+func (f *guarded) Sync() error     { return f.do(f.File.Sync) }
+func (f *guarded) SyncData() error { return f.do(f.File.SyncData) }
+
+func (f *guarded) SyncTo(length int64) (full bool, err error) {
+	err = f.do(func() error { full, err = f.File.SyncTo(length); return err })
+	return full, err
+}
+
+func (f *guarded) Close() error { return f.guard.freeze(f.File.Close()) }
+
+// nowhere is a file of a frozen directory.
+type nowhere struct{}
+
+func (nowhere) Read([]byte) (int, error)               { return 0, os.ErrInvalid }
+func (nowhere) ReadAt([]byte, int64) (int, error)      { return 0, os.ErrInvalid }
+func (nowhere) Write(b []byte) (int, error)            { return len(b), nil }
+func (nowhere) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
+func (nowhere) Preallocate(int64, int64) error         { return nil }
+func (nowhere) Stat() (vfs.FileInfo, error)            { return nothing{}, nil }
+func (nowhere) Sync() error                            { return nil }
+func (nowhere) SyncTo(int64) (bool, error)             { return false, nil }
+func (nowhere) SyncData() error                        { return nil }
+func (nowhere) Prefetch(int64, int64) error            { return nil }
+func (nowhere) Fd() uintptr                            { return vfs.InvalidFd }
+func (nowhere) Close() error                           { return nil }
+
+// nothing describes such a file.
+type nothing struct{}
+
+func (nothing) Name() string           { return "" }
+func (nothing) Size() int64            { return 0 }
+func (nothing) Mode() fs.FileMode      { return 0 }
+func (nothing) ModTime() time.Time     { return time.Time{} }
+func (nothing) IsDir() bool            { return false }
+func (nothing) Sys() any               { return nil }
+func (nothing) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
