@@ -22,7 +22,9 @@
 //     belongs to another log or to one that was restored, and waiting would skip events.
 //   - There are no users: credentials are accepted and not looked at, and traffic is not encrypted. Listen on a
 //     loopback address.
-//   - There is no scavenging: $all keeps what stream metadata hides from stream reads.
+//   - Nothing is scavenged unless Scavenge is called: $all keeps what stream metadata hides from stream reads. It leaves
+//     alone the streams that its caller names, keeps the chain of hashes, announces in $scavenges what it removed, and
+//     removes a stream's last event too. Nobody else writes to $scavenges.
 //
 // Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log
 // itself is package store.

@@ -59,6 +59,12 @@ type VerifyReport = store.VerifyReport
 // Damage names the first damaged record that Verify found.
 type Damage = store.Damage
 
+// ScavengeOptions say what Scavenge leaves alone.
+type ScavengeOptions = store.ScavengeOptions
+
+// ScavengeReport says what Scavenge removed.
+type ScavengeReport = store.ScavengeReport
+
 // Stats are figures about a node since it was opened, unless they say otherwise.
 type Stats struct {
 	store.Stats
@@ -176,6 +182,12 @@ func (n *Node) Close() error {
 // Verify reads the whole log and checks the chain of hashes and the indexes. Damage is part of the report; an error
 // means that the check could not be done.
 func (n *Node) Verify(ctx context.Context) (VerifyReport, error) { return n.store.Verify(ctx) }
+
+// Scavenge removes for good the events that stream metadata hide, while the node is at work. The node never does so by
+// itself.
+func (n *Node) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport, error) {
+	return n.store.Scavenge(ctx, o)
+}
 
 // Stats returns the node's figures.
 func (n *Node) Stats() Stats {
