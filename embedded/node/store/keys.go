@@ -8,8 +8,8 @@ import (
 
 // The keys:
 //
-//	e<position>            -> record
-//	s<stream id><revision> -> position
+//	e<position>            -> record, or the stub of one that was scavenged
+//	s<stream id><revision> -> position; not of a stub, unless its revision is the stream's last before a tombstone
 //	n<stream name>         -> stream id
 //	v                      -> schema version, node id, end of the log, number of events, hash of the last record
 const (
