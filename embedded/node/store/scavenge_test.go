@@ -437,6 +437,9 @@ func TestScavengeGivesSpaceBack(t *testing.T) {
 		s = openStore(t, Options{FS: fs})
 		return total
 	}
+	// At the bottom of the tree nothing but the scavenge's own compaction gets rid of anything.
+	check(t, s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
+	size()
 	before := size()
 	report := scavenge(t, s, ScavengeOptions{})
 	if report.Events != n-10 || report.Bytes < report.Events*3000 {
@@ -702,5 +705,52 @@ func TestScavengeEndsWhenItIsTold(t *testing.T) {
 	check(t, s.Close())
 	if _, err := s.Scavenge(t.Context(), ScavengeOptions{}); !errors.Is(err, ErrClosed) {
 		t.Fatalf("of a closed store: %v", err)
+	}
+}
+
+// A revision that never was is damage, be there stubs or not: what is missing from an index must have been scavenged.
+func TestVerifyFindsRevisionsThatNeverWere(t *testing.T) {
+	for _, scavenged := range []bool{false, true} {
+		for name, damage := range map[string]func(db *pebble.DB, st *state, id uint64) uint64{
+			"in the log": func(db *pebble.DB, st *state, id uint64) uint64 {
+				// A record that fits the chain, as a faulty sequencer would have written it.
+				links := newChain(st.hash)
+				p := Propose("s", number(9), "T", true, nil, nil)
+				at := st.next
+				raw := links.appendRecord(nil, &p, at, id, 7, 1)
+				st.next, st.hash, st.events = at+uint64(len(raw)), links.hash, st.events+1
+				check(t, db.Set(eventKey(at), raw, pebble.Sync))
+				check(t, db.Set(streamKey(id, 7), binary.BigEndian.AppendUint64(nil, at), pebble.Sync))
+				check(t, db.Set(keyState, st.encode(nil), pebble.Sync))
+				return at
+			},
+			"in the index, far away": func(db *pebble.DB, st *state, id uint64) uint64 {
+				check(t, db.Set(streamKey(id, 1<<62), binary.BigEndian.AppendUint64(nil, id), pebble.Sync))
+				return st.next
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, scavenged %v", name, scavenged), func(t *testing.T) {
+				fs := vfs.NewMem()
+				s := openStore(t, Options{FS: fs})
+				mustAppend(t, s, "s", NoStream, 1, 2, 3, 4)
+				setMetadata(t, s, "s", `{"$maxCount":2}`)
+				if scavenged {
+					scavenge(t, s, ScavengeOptions{})
+				}
+				sound(t, s)
+				st, err := s.loadState()
+				check(t, err)
+				id, err := s.streamID("s")
+				check(t, err)
+				check(t, s.Close())
+				var at uint64
+				withDatabase(t, fs, func(db *pebble.DB) { at = damage(db, &st, id) })
+				s = openStore(t, Options{FS: fs})
+				report, err := s.Verify(t.Context())
+				if err != nil || report.Damage == nil || report.Damage.Position != at {
+					t.Fatalf("%+v, %v; the damage is at %d", report, err, at)
+				}
+			})
+		}
 	}
 }
