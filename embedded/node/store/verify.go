@@ -335,11 +335,8 @@ type scavengedStreams struct {
 // indexed says what is wrong with the index entries of a stub, if anything is.
 func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, error) {
 	if next := x.next[s.streamID]; s.revision != next {
-		switch _, err := entry(snapshot, streamKey(s.streamID, s.revision-1)); {
-		case errors.Is(err, pebble.ErrNotFound):
-			return "its stream lacks the revision before it", nil
-		case err != nil:
-			return "", err
+		if reason, err := follows(snapshot, s.streamID, s.revision); reason != "" || err != nil {
+			return reason, err
 		}
 	}
 	x.next[s.streamID] = s.revision + 1
@@ -352,6 +349,8 @@ func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, 
 	switch _, err := entry(snapshot, streamKey(s.streamID, s.revision)); {
 	case errors.Is(err, pebble.ErrNotFound):
 		return "", nil
+	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+		return err.Error(), nil
 	case err != nil:
 		return "", err
 	}
@@ -378,11 +377,19 @@ func (x *scavengedStreams) record(snapshot *pebble.Snapshot, r *Record) (string,
 	if some && next == r.Revision {
 		return "", nil
 	}
-	_, err := entry(snapshot, streamKey(r.StreamID, r.Revision-1))
-	if errors.Is(err, pebble.ErrNotFound) {
+	return follows(snapshot, r.StreamID, r.Revision)
+}
+
+// follows says what is wrong with the index entry of the revision before, if anything is.
+func follows(snapshot *pebble.Snapshot, stream, revision uint64) (string, error) {
+	switch _, err := entry(snapshot, streamKey(stream, revision-1)); {
+	case errors.Is(err, pebble.ErrNotFound):
 		return "its stream lacks the revision before it", nil
+	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+		return err.Error(), nil
+	default:
+		return "", err
 	}
-	return "", err
 }
 
 // unnamed returns the first stream that is not found under its name, 0 if there is none.
@@ -391,27 +398,30 @@ func (x *scavengedStreams) unnamed(ctx context.Context, closing <-chan struct{},
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
 	n := 0
 	for ok := iter.First(); ok && len(x.names) > 0; ok = iter.Next() {
 		if n++; n%1024 == 0 {
 			if err := interrupted(ctx, closing); err != nil {
-				return 0, err
+				return 0, errors.Join(err, iter.Close())
 			}
 		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
-			return 0, err
+			break // Close says why
 		}
 		named, err := position(value)
 		if err == nil && x.names[named] == nameHash(iter.Key()[1:]) {
 			delete(x.names, named)
 		}
 	}
+	// Names that lie in a damaged file are missing, too.
+	if err := iter.Close(); err != nil && !pebble.IsCorruptionError(err) {
+		return 0, err
+	}
 	for missing := range x.names {
 		if id == 0 || missing < id {
 			id = missing
 		}
 	}
-	return id, iter.Error()
+	return id, nil
 }
