@@ -19,6 +19,8 @@ type nodeCommand struct {
 	Verify  nodeVerifyCommand  `cmd:"" help:"Check every record of a store that nobody serves, and name the first that is damaged."`
 	Backup  nodeBackupCommand  `cmd:"" help:"Copy a store to a file: from a running node, or from a directory that nobody serves."`
 	Restore nodeRestoreCommand `cmd:"" help:"Make a store of a backup, verified."`
+
+	Scavenge nodeScavengeCommand `cmd:"" help:"Remove for good, from a store that nobody serves, the events that stream metadata hide. Records of trials stay."`
 }
 
 type nodeServeCommand struct {

@@ -68,7 +68,11 @@ func printReport(out io.Writer, r *node.VerifyReport) {
 	if r.Damage != nil {
 		sound = "sound before the first that is damaged"
 	}
-	fmt.Fprintf(out, "events   %d in %d streams, %s\nend      position %d\nhead     %s\n", r.Events, r.Streams, sound, r.End, r.Head)
+	fmt.Fprintf(out, "events   %d in %d streams, %s\n", r.Events, r.Streams, sound)
+	if r.Scavenged > 0 {
+		fmt.Fprintf(out, "         %d of them scavenged, as announced\n", r.Scavenged)
+	}
+	fmt.Fprintf(out, "end      position %d\nhead     %s\n", r.End, r.Head)
 }
 
 type nodeBackupCommand struct {

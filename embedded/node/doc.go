@@ -42,7 +42,9 @@
 //     not looked at: then listen on a loopback address.
 //   - An access list, or settings, that cannot be parsed close a stream to all but administrators; links are resolved
 //     only to what the reader may read.
-//   - There is no scavenging: $all keeps what stream metadata hides from stream reads.
+//   - Nothing is scavenged unless Scavenge is called: $all keeps what stream metadata hides from stream reads. It leaves
+//     alone the streams that its caller names, keeps the chain of hashes, announces in $scavenges what it removed, and
+//     removes a stream's last event too. Nobody else writes to $scavenges.
 //
 // Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log
 // itself is package store, groups of consumers are package groups.

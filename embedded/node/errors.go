@@ -151,6 +151,11 @@ func storeFailure(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.Is(err, store.ErrReserved):
+		return &failure{
+			code: codes.PermissionDenied, message: err.Error(), trailer: metadata.Pairs(trailerException, exceptionAccessDenied),
+			detail: &shared.AccessDenied{},
+		}
 	case errors.Is(err, store.ErrDeadline):
 		return &failure{code: codes.DeadlineExceeded, message: err.Error(), detail: &shared.Timeout{}}
 	case errors.Is(err, store.ErrDiskFull):

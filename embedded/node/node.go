@@ -76,6 +76,12 @@ type Manifest = store.Manifest
 // Damage names the first damaged record that Verify found.
 type Damage = store.Damage
 
+// ScavengeOptions say what Scavenge leaves alone.
+type ScavengeOptions = store.ScavengeOptions
+
+// ScavengeReport says what Scavenge removed.
+type ScavengeReport = store.ScavengeReport
+
 // Stats are figures about a node since it was opened, unless they say otherwise.
 type Stats struct {
 	store.Stats
@@ -239,6 +245,12 @@ func (n *Node) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 // Restore makes a log of a backup, in a directory that is empty or not there, and verifies it first.
 func Restore(ctx context.Context, dir string, r io.Reader) (VerifyReport, error) {
 	return store.Restore(ctx, nil, dir, r)
+}
+
+// Scavenge removes for good the events that stream metadata hide, while the node is at work. The node never does so by
+// itself.
+func (n *Node) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport, error) {
+	return n.store.Scavenge(ctx, o)
 }
 
 // Stats returns the node's figures.

@@ -261,7 +261,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 			return storeFailure(err)
 		}
 		if len(r.records) == 0 {
-			return storeFailure(store.ErrDamaged)
+			return r.endOfStream(last) // what there was has been scavenged
 		}
 		for _, e := range r.records {
 			if e.Revision > last || e.Revision < first {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"casebook/embedded/node/store"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -30,6 +33,7 @@ import (
 //	subscribe stream=s from=...                  everything up to CaughtUp
 //	subscribe-all from=... stream-prefix=(a,b) type-regex=... window=N every=N
 //	delete, tombstone stream=s expect=...
+//	scavenge keep=(prefix,...) dry-run
 //	clock +5s
 //	reopen
 func TestScripts(t *testing.T) {
@@ -104,6 +108,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			a.direction = esdb.Backwards
 		case "resolve":
 			a.resolve = true
+		case "keep":
+			a.keep = arg.Vals
+		case "dry-run":
+			a.dry = true
 		case "count":
 			a.count = uint64(number())
 		case "window":
@@ -147,6 +155,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "tombstone":
 		r, err := s.client.TombstoneStream(t.Context(), a.stream, esdb.TombstoneStreamOptions{ExpectedRevision: a.expected(t)})
 		return s.removed(r, err)
+	case "scavenge":
+		s.learn() // of what is removed the position is known still
+		report, err := s.node.Scavenge(t.Context(), ScavengeOptions{Keep: a.keep, By: "keeper", DryRun: a.dry})
+		must(t, err)
+		return fmt.Sprintf("%d events of %d streams\n", report.Events, report.Streams)
 	case "clock":
 		by, err := time.ParseDuration(a.word)
 		must(t, err)
@@ -169,7 +182,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 type arguments struct {
 	stream, expect, from, word string
 	direction                  esdb.Direction
-	resolve                    bool
+	resolve, dry               bool
+	keep                       []string
 	count                      uint64
 	filter                     *esdb.SubscriptionFilter
 	window, every              int
@@ -427,6 +441,16 @@ func (s *script) describe(e *esdb.ResolvedEvent) string {
 		text := fmt.Sprintf("%s/%d %s %s", r.StreamID, r.EventNumber, s.name(r), r.EventType)
 		if r.EventNumber == math.MaxInt64 {
 			text = fmt.Sprintf("%s/max %s %s", r.StreamID, s.name(r), r.EventType)
+		}
+		if r.EventType == store.ScavengeType {
+			var a struct {
+				By      string
+				Keep    []string
+				Events  int
+				Streams int
+			}
+			must(s.t, json.Unmarshal(r.Data, &a))
+			return text + fmt.Sprintf(" %d events of %d streams by %s, kept %v", a.Events, a.Streams, a.By, a.Keep)
 		}
 		if len(r.Data) > 0 {
 			text += " " + string(r.Data)

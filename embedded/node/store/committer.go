@@ -13,6 +13,7 @@ import (
 type batch struct {
 	writes  *pebble.Batch // nil if there is nothing to write
 	records []Record
+	removed []uint64 // positions of scavenged events
 	answers []answer
 	end     state
 	bytes   int
@@ -61,6 +62,7 @@ func (s *Store) commit(b *batch) {
 	// The tail comes before the watermark: whoever sees the new watermark must find its events in the tail, or would take
 	// the log for ended.
 	s.tail.add(b.records)
+	s.tail.remove(b.removed)
 	s.events.Store(b.end.events)
 	s.lastPosition.Store(b.records[len(b.records)-1].Position)
 	s.durable.Store(b.end.next)

@@ -42,19 +42,7 @@ func (s *Store) ReadForward(from uint64, dst []*Record, page Page) ([]*Record, b
 
 // ReadBackward appends to dst the durable events below before, newest first.
 func (s *Store) ReadBackward(before uint64, dst []*Record, page Page) ([]*Record, error) {
-	return s.collectBackward(before, dst, page)
-}
-
-func (s *Store) readBackward(before uint64, events, bytes int) ([]*Record, error) {
-	return s.collectBackward(before, nil, Page{events, bytes})
-}
-
-func (s *Store) collectBackward(before uint64, dst []*Record, page Page) ([]*Record, error) {
-	// While the store is being opened the watermark is not set yet, and everything found is durable.
-	if durable := s.durable.Load(); durable != 0 {
-		before = min(before, durable)
-	}
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(before)})
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(min(before, s.durable.Load()))})
 	if err != nil {
 		return dst, err
 	}
@@ -67,7 +55,8 @@ func (s *Store) collectBackward(before uint64, dst []*Record, page Page) ([]*Rec
 	return c.dst, errors.Join(iter.Error(), iter.Close())
 }
 
-// collector copies records out of an iterator, many into one allocation.
+// collector copies records out of an iterator, many into one allocation. It passes over scavenged ones, which do not
+// count: a page without events means that there are none, however many stubs there are.
 type collector struct {
 	dst   []*Record
 	page  Page
@@ -89,6 +78,10 @@ func (c *collector) add(iter *pebble.Iterator) error {
 		return err
 	}
 	pos := binary.BigEndian.Uint64(key[1:])
+	if isStub(value) {
+		_, err := parseStub(pos, value)
+		return err
+	}
 	if cap(c.chunk)-len(c.chunk) < len(value) {
 		c.chunk = make([]byte, 0, max(len(value), min(64<<10, c.page.Bytes, 1024*c.page.Events)))
 	}
@@ -108,7 +101,7 @@ func (c *collector) add(iter *pebble.Iterator) error {
 	return nil
 }
 
-// record returns the durable event at exactly pos.
+// record returns the durable event at exactly pos. Of a scavenged one errScavenged is returned.
 func (s *Store) record(pos uint64) (*Record, error) {
 	if r := s.tail.at(pos); r != nil {
 		return r, nil
@@ -143,7 +136,11 @@ func (s *Store) streamRecord(id, revision uint64) (*Record, error) {
 	if err := errors.Join(err, closer.Close()); err != nil {
 		return nil, err
 	}
-	return s.record(pos)
+	r, err := s.record(pos)
+	if errors.Is(err, ErrNotFound) && !errors.Is(err, errScavenged) && pos < s.durable.Load() {
+		return nil, fmt.Errorf("%w: the index of revision %d points to position %d, where nothing is", ErrDamaged, revision, pos)
+	}
+	return r, err
 }
 
 // Stream tells what can be read of a stream.
@@ -248,6 +245,9 @@ func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []
 			break
 		}
 		r, err := s.record(pos)
+		if errors.Is(err, errScavenged) {
+			continue
+		}
 		if err != nil {
 			return dst, fmt.Errorf("revision %d: %w", revision, err)
 		}

@@ -114,6 +114,9 @@ func (x *index) step(s *Store) (err error) {
 	if x.page, _, err = s.ReadForward(x.next, x.page[:0], Page{Events: indexBatch, Bytes: 8 << 20}); err != nil {
 		return err
 	}
+	if len(x.page) == 0 {
+		return fmt.Errorf("%w: there is nothing at or behind position %d", ErrDamaged, x.next)
+	}
 	defer func() { clear(x.page) }()
 	b := s.db.NewBatch()
 	next := x.next

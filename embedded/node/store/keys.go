@@ -8,8 +8,8 @@ import (
 
 // The keys:
 //
-//	e<position>            -> record
-//	s<stream id><revision> -> position
+//	e<position>            -> record, or the stub of one that was scavenged
+//	s<stream id><revision> -> position; not of a stub, unless its revision is the stream's last before a tombstone
 //	n<stream name>         -> stream id
 //	p<name>                -> a value kept beside the log, see PutNote
 //	i, j, l, m             -> the indexes, see index.go

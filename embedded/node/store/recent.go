@@ -51,6 +51,14 @@ func (r *recent) add(stream uint64, id ID, e recentEvent, durable uint64) {
 	}
 }
 
+// forget forgets an event that was scavenged.
+func (r *recent) forget(stream uint64, id ID, position uint64) {
+	key := recentKey{stream, id}
+	if e, ok := r.byID[key]; ok && e.position == position {
+		delete(r.byID, key) // its place in the ring is found empty when it is its turn
+	}
+}
+
 func (r *recent) grow() {
 	size := max(1024, 2*len(r.ring))
 	ring, at := make([]recentKey, size), make([]uint64, size)

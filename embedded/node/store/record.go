@@ -211,10 +211,16 @@ type Record struct {
 
 // parseRecord decodes a stored value and checks that its parts lie within it. It keeps value.
 func parseRecord(position uint64, value []byte) (Record, error) {
-	if len(value) < wireOffset {
+	if len(value) < wireOffset && !isStub(value) {
 		return Record{}, fmt.Errorf("%w at position %d: %d bytes are too few", ErrDamaged, position, len(value))
 	}
 	if value[0] != recordVersion {
+		if value[0] == stubVersion {
+			if _, err := parseStub(position, value); err != nil {
+				return Record{}, err
+			}
+			return Record{}, fmt.Errorf("position %d: %w", position, errScavenged)
+		}
 		return Record{}, fmt.Errorf("%w at position %d: format version %d is unknown, this build reads %d", ErrDamaged, position, value[0], recordVersion)
 	}
 	h := value[bodyOffset:]

@@ -44,6 +44,8 @@ type Append struct {
 	Deadline time.Time
 	// Done is called once with the outcome, from the committer's goroutine. It must not block.
 	Done func(Result)
+
+	removal *removal // what a scavenge asks for, instead of all the above
 }
 
 // Result is the outcome of an append.
@@ -69,6 +71,9 @@ var (
 func (s *Store) Submit(a *Append) error {
 	if failure := s.Failure(); failure != nil {
 		return failure
+	}
+	if a.removal == nil && IsReserved(a.Stream) {
+		return ErrReserved
 	}
 	s.submitting.RLock()
 	defer s.submitting.RUnlock()
@@ -193,6 +198,9 @@ func (q *sequencer) decide(a *Append) Result {
 	}
 	if h.tombstoned() {
 		return Result{Err: ErrStreamDeleted, Revision: h.last}
+	}
+	if a.removal != nil {
+		return q.remove(a.removal)
 	}
 	if IsMetastream(a.Stream) {
 		subject, err := q.head(Described(a.Stream))
@@ -322,10 +330,13 @@ func (q *sequencer) stored(h *head, events []Proposed, revision int64) (*Result,
 			continue
 		}
 		record, err := q.store.streamRecord(h.id, uint64(r))
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) && h.changedBy >= q.store.durable.Load() {
 			// It is not durable yet, and memory knows its id only by a later event that has the same.
 			q.settle()
 			record, err = q.store.streamRecord(h.id, uint64(r))
+		}
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil // it was scavenged, and equals nothing
 		}
 		if err != nil {
 			return nil, err

@@ -128,8 +128,9 @@ type Store struct {
 	lastPosition atomic.Uint64
 
 	// crowded says that the engine may have more in memory than it should, relieved that it may have less again.
-	crowded  atomic.Bool
-	relieved chan struct{}
+	crowded    atomic.Bool
+	relieved   chan struct{}
+	scavenging sync.Mutex // held while a scavenge is at work
 
 	tail     tail
 	index    index
@@ -280,21 +281,38 @@ func (s *Store) loadState() (state, error) {
 	if err := errors.Join(err, closer.Close()); err != nil {
 		return state{}, err
 	}
-	last, err := s.readBackward(st.next, 1, 1<<30)
-	if err != nil {
+	if err := s.checkEnd(&st); err != nil {
 		return state{}, err
 	}
-	switch {
-	case len(last) == 0 && st.next == FirstPosition:
-	case len(last) == 0:
-		return state{}, fmt.Errorf("%w: the log should end at position %d, but holds no event", ErrDamaged, st.next)
-	case last[0].Next() != st.next || last[0].Hash() != st.hash:
-		return state{}, fmt.Errorf("%w: the log should end at position %d, but its last record, at %d, ends at %d or has another hash", ErrDamaged, st.next, last[0].Position, last[0].Next())
-	}
-	if len(last) == 1 {
-		s.lastPosition.Store(last[0].Position)
-	}
 	return st, nil
+}
+
+// checkEnd compares the log's state with its last record. That is never a stub, for an announcement follows every stub.
+func (s *Store) checkEnd(st *state) (err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(st.next)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	if !iter.Last() {
+		if err := iter.Error(); err != nil || st.next == FirstPosition {
+			return err
+		}
+		return fmt.Errorf("%w: the log should end at position %d, but holds no event", ErrDamaged, st.next)
+	}
+	c := collector{page: Page{Events: 1, Bytes: 1}}
+	if err := c.add(iter); err != nil {
+		return err
+	}
+	if len(c.dst) == 0 {
+		return fmt.Errorf("%w: the last record, before position %d, is the stub of a scavenged one", ErrDamaged, st.next)
+	}
+	last := c.dst[0]
+	if last.Next() != st.next || last.Hash() != st.hash {
+		return fmt.Errorf("%w: the log should end at position %d, but its last record, at %d, ends at %d or has another hash", ErrDamaged, st.next, last.Position, last.Next())
+	}
+	s.lastPosition.Store(last.Position)
+	return nil
 }
 
 // Now is the store's idea of the time.

@@ -69,7 +69,7 @@ func mustAppend(t testing.TB, s *Store, stream string, expected int64, ids ...in
 	return r
 }
 
-func readAll(t testing.TB, s *Store) []*Record {
+func readAll(t fataler, s *Store) []*Record {
 	t.Helper()
 	var all []*Record
 	for from := uint64(0); ; {
@@ -109,7 +109,14 @@ func TestForeignSchemaIsRefused(t *testing.T) {
 	}
 }
 
-func check(t testing.TB, err error) {
+// fataler is what tests and properties have in common.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func check(t fataler, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

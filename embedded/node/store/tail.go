@@ -38,6 +38,30 @@ func (t *tail) add(records []Record) {
 	}
 }
 
+// remove forgets events that were scavenged.
+func (t *tail) remove(positions []uint64) {
+	if len(positions) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gone := make(map[uint64]struct{}, len(positions))
+	for _, p := range positions {
+		gone[p] = struct{}{}
+	}
+	// Readers hold parts of the old slice only while they hold the lock.
+	kept := t.records[:t.start]
+	for _, r := range t.records[t.start:] {
+		if _, ok := gone[r.Position]; ok {
+			t.bytes -= r.Size()
+			continue
+		}
+		kept = append(kept, r)
+	}
+	clear(t.records[len(kept):])
+	t.records = kept
+}
+
 // from appends to dst the events at or above pos, at most max. It reports false if the tail does not reach back to pos.
 func (t *tail) from(pos uint64, dst []*Record, max int) ([]*Record, bool) {
 	t.mu.RLock()

@@ -14,6 +14,8 @@ import (
 type VerifyReport struct {
 	// Events were found sound, up to the first damaged one.
 	Events uint64
+	// Scavenged of them are stubs, which were announced as such.
+	Scavenged uint64
 	// Streams is the number of streams among them.
 	Streams uint64
 	// End is the position behind the last sound event, Head its hash.
@@ -79,6 +81,8 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 	}
 	seed := maphash.MakeSeed()
 	should, is := entries{seed: seed}, entries{seed: seed}
+	// Revisions whose entry was removed by a scavenge, and those that the index lacks.
+	removed, lacking := entries{seed: seed}, entries{seed: seed}
 	// scan calls f with the entries of one kind until it returns false.
 	scan := func(prefix byte, f func(key, value []byte) bool) (whole bool, err error) {
 		iter, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
@@ -102,30 +106,50 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 	}
 
 	links := newChain(Hash{})
+	var stubs announced
 	report.End = FirstPosition
 	whole, err := scan(prefixEvent, func(key, value []byte) bool {
 		if len(key) != 9 || binary.BigEndian.Uint64(key[1:]) != report.End {
 			return false
 		}
 		pos := report.End
+		if isStub(value) {
+			st, err := parseStub(pos, value)
+			if err != nil {
+				return false
+			}
+			stubs.stub(&st, &report)
+			if st.indexed {
+				should.add(st.streamID, st.revision, pos)
+			} else {
+				removed.add(st.streamID, st.revision, 0)
+			}
+			if st.first() {
+				should.add(maphash.Bytes(seed, st.name[:]), 0, pos)
+			}
+			report.addStub(&st)
+			links.hash = st.hash
+			return true
+		}
 		r, err := parseRecord(pos, value)
 		if err != nil {
 			return false
 		}
 		links.advance(pos, value)
-		if r.Hash() != links.hash {
+		if r.Hash() != links.hash || stubs.record(&r, &report) != nil {
 			return false
 		}
 		should.add(r.StreamID, r.Revision, pos)
 		if r.StreamID == pos {
 			report.Streams++
-			should.add(maphash.Bytes(seed, r.Stream()), 0, pos)
+			name := nameHash(r.Stream())
+			should.add(maphash.Bytes(seed, name[:]), 0, pos)
 		}
 		report.Events++
 		report.End, report.Head = r.Next(), links.hash
 		return true
 	})
-	if !whole || err != nil || st.next != report.End || st.hash != report.Head || st.events != report.Events {
+	if !whole || err != nil || len(stubs.open) > 0 || st.next != report.End || st.hash != report.Head || st.events != report.Events {
 		return report, false, err
 	}
 	var id, next uint64
@@ -137,8 +161,13 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 		if stream != id {
 			id, next = stream, 0
 		}
-		if revision != next && revision != TombstoneRevision {
-			return false // a gap
+		if revision != TombstoneRevision {
+			for ; next < revision; next++ { // a gap, which a scavenge may have made
+				if lacking.count == removed.count {
+					return false
+				}
+				lacking.add(stream, next, 0)
+			}
 		}
 		next = revision + 1
 		is.add(stream, revision, binary.BigEndian.Uint64(value))
@@ -151,10 +180,21 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 		if len(value) != 8 {
 			return false
 		}
-		is.add(maphash.Bytes(seed, key[1:]), 0, binary.BigEndian.Uint64(value))
+		name := nameHash(key[1:])
+		is.add(maphash.Bytes(seed, name[:]), 0, binary.BigEndian.Uint64(value))
 		return true
 	})
-	return report, whole && is == should, err
+	return report, whole && is == should && lacking == removed, err
+}
+
+// addStub counts a stub; that it was announced is seen later.
+func (r *VerifyReport) addStub(s *stub) {
+	r.Events++
+	r.Scavenged++
+	if s.first() {
+		r.Streams++
+	}
+	r.End, r.Head = s.next(), s.hash
 }
 
 // closeVerified closes an iterator whose damage, which closing it reports once more, is in the report already.
@@ -197,6 +237,8 @@ func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snaps
 		return report, nil
 	}
 	links := newChain(Hash{})
+	var stubs announced
+	scavenged := scavengedStreams{next: map[uint64]uint64{}, names: map[uint64]Hash{}}
 	for ok := iter.First(); ok; ok = iter.Next() {
 		if report.Events%1024 == 0 {
 			if err := interrupted(ctx, closing); err != nil {
@@ -214,6 +256,21 @@ func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snaps
 		if err != nil {
 			return damaged(pos, "it cannot be read: %v", err)
 		}
+		if isStub(value) {
+			st, err := parseStub(pos, value)
+			if err != nil {
+				return damaged(pos, "%v", err)
+			}
+			if reason, err := scavenged.indexed(snapshot, &st); err != nil {
+				return report, err
+			} else if reason != "" {
+				return damaged(pos, "%s", reason)
+			}
+			stubs.stub(&st, &report)
+			report.addStub(&st)
+			links.hash = st.hash
+			continue
+		}
 		r, err := parseRecord(pos, value)
 		if err != nil {
 			return damaged(pos, "%v", err)
@@ -222,7 +279,10 @@ func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snaps
 		if r.Hash() != links.hash {
 			return damaged(pos, "its hash does not follow from its content and its predecessor")
 		}
-		if reason, err := indexed(snapshot, &r); err != nil {
+		if damage := stubs.record(&r, &report); damage != nil {
+			return *damage, nil
+		}
+		if reason, err := scavenged.record(snapshot, &r); err != nil {
 			return report, err
 		} else if reason != "" {
 			return damaged(pos, "%s", reason)
@@ -239,46 +299,137 @@ func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snaps
 	if st.next != report.End || st.hash != report.Head || st.events != report.Events {
 		return damaged(report.End, "the log should end at position %d after %d events, but ends after %d", st.next, st.events, report.Events)
 	}
+	if damage := stubs.end(); damage != nil {
+		return *damage, nil
+	}
+	if id, err := scavenged.unnamed(ctx, closing, snapshot); err != nil {
+		return report, err
+	} else if id != 0 {
+		return damaged(id, "the index of names lacks its stream's name, or has another")
+	}
 	return report, nil
 }
 
-// indexed says what is wrong with the index entries of a record, if anything is.
-func indexed(snapshot *pebble.Snapshot, r *Record) (string, error) {
-	entry := func(key []byte) (uint64, error) {
-		value, closer, err := snapshot.Get(key)
-		if err != nil {
-			return 0, err
-		}
-		pos, err := position(value)
-		return pos, errors.Join(err, closer.Close())
+// lookUp says what is wrong with an index entry that should point to a position, if anything is.
+func lookUp(snapshot *pebble.Snapshot, key []byte, want uint64, what string) (string, error) {
+	switch got, err := entry(snapshot, key); {
+	case errors.Is(err, pebble.ErrNotFound):
+		return "it is missing from the index of " + what, nil
+	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+		return err.Error(), nil
+	case err != nil:
+		return "", err
+	case got != want:
+		return fmt.Sprintf("the index of %s points to %d", what, got), nil
 	}
-	lookUp := func(key []byte, want uint64, what string) (string, error) {
-		switch got, err := entry(key); {
-		case errors.Is(err, pebble.ErrNotFound):
-			return "it is missing from the index of " + what, nil
-		case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
-			return err.Error(), nil
-		case err != nil:
-			return "", err
-		case got != want:
-			return fmt.Sprintf("the index of %s points to %d", what, got), nil
-		}
-		return "", nil
+	return "", nil
+}
+
+func entry(snapshot *pebble.Snapshot, key []byte) (uint64, error) {
+	value, closer, err := snapshot.Get(key)
+	if err != nil {
+		return 0, err
 	}
-	if reason, err := lookUp(streamKey(r.StreamID, r.Revision), r.Position, "revisions"); reason != "" || err != nil {
-		return reason, err
-	}
-	if r.StreamID == r.Position {
-		if reason, err := lookUp(nameKey(string(r.Stream())), r.Position, "names"); reason != "" || err != nil {
+	pos, err := position(value)
+	return pos, errors.Join(err, closer.Close())
+}
+
+// scavengedStreams is what the indexes cannot tell of streams with stubs.
+type scavengedStreams struct {
+	next  map[uint64]uint64 // by stream id, the revision behind the last one met
+	names map[uint64]Hash   // of streams whose first record, which held the name, is a stub
+}
+
+// indexed says what is wrong with the index entries of a stub, if anything is.
+func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, error) {
+	if next := x.next[s.streamID]; s.revision != next {
+		if reason, err := follows(snapshot, s.streamID, s.revision); reason != "" || err != nil {
 			return reason, err
 		}
 	}
-	if r.Revision > 0 && !r.IsTombstone() {
-		_, err := entry(streamKey(r.StreamID, r.Revision-1))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return "its stream lacks the revision before it", nil
-		}
+	x.next[s.streamID] = s.revision + 1
+	if s.first() {
+		x.names[s.streamID] = s.name
+	}
+	if s.indexed {
+		return lookUp(snapshot, streamKey(s.streamID, s.revision), s.position, "revisions")
+	}
+	switch _, err := entry(snapshot, streamKey(s.streamID, s.revision)); {
+	case errors.Is(err, pebble.ErrNotFound):
+		return "", nil
+	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+		return err.Error(), nil
+	case err != nil:
 		return "", err
 	}
-	return "", nil
+	return "it was scavenged, but the index of revisions has it still", nil
+}
+
+// record says what is wrong with the index entries of a record, if anything is.
+func (x *scavengedStreams) record(snapshot *pebble.Snapshot, r *Record) (string, error) {
+	if reason, err := lookUp(snapshot, streamKey(r.StreamID, r.Revision), r.Position, "revisions"); reason != "" || err != nil {
+		return reason, err
+	}
+	if r.StreamID == r.Position {
+		if reason, err := lookUp(snapshot, nameKey(string(r.Stream())), r.Position, "names"); reason != "" || err != nil {
+			return reason, err
+		}
+	}
+	if r.Revision == 0 || r.IsTombstone() {
+		return "", nil
+	}
+	next, some := x.next[r.StreamID]
+	if some {
+		x.next[r.StreamID] = r.Revision + 1
+	}
+	if some && next == r.Revision {
+		return "", nil
+	}
+	return follows(snapshot, r.StreamID, r.Revision)
+}
+
+// follows says what is wrong with the index entry of the revision before, if anything is.
+func follows(snapshot *pebble.Snapshot, stream, revision uint64) (string, error) {
+	switch _, err := entry(snapshot, streamKey(stream, revision-1)); {
+	case errors.Is(err, pebble.ErrNotFound):
+		return "its stream lacks the revision before it", nil
+	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+		return err.Error(), nil
+	default:
+		return "", err
+	}
+}
+
+// unnamed returns the first stream that is not found under its name, 0 if there is none.
+func (x *scavengedStreams) unnamed(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snapshot) (id uint64, err error) {
+	iter, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixName}, UpperBound: []byte{prefixName + 1}})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for ok := iter.First(); ok && len(x.names) > 0; ok = iter.Next() {
+		if n++; n%1024 == 0 {
+			if err := interrupted(ctx, closing); err != nil {
+				return 0, errors.Join(err, iter.Close())
+			}
+		}
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			break // Close says why
+		}
+		named, err := position(value)
+		if err == nil && x.names[named] == nameHash(iter.Key()[1:]) {
+			delete(x.names, named)
+		}
+	}
+	// Names that lie in a damaged file are missing, too.
+	if err := iter.Close(); err != nil && !pebble.IsCorruptionError(err) {
+		return 0, err
+	}
+	for missing := range x.names {
+		if id == 0 || missing < id {
+			id = missing
+		}
+	}
+	return id, nil
 }

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"casebook/embedded/node/store"
+	"casebook/eventlog/catalog"
+)
+
+// TestScavengeKeepsTheTrial has metadata hide events of every category, and finds them there when the tool has been at
+// work; only what is no record of a trial is gone.
+func TestScavengeKeepsTheTrial(t *testing.T) {
+	dir := t.TempDir()
+	categories := catalog.New().Categories()
+	if !slices.Contains(categories, "diary") || !slices.Contains(categories, "user") || len(categories) < 6 {
+		t.Fatalf("the categories are %v", categories)
+	}
+	open := func() *store.Store {
+		t.Helper()
+		s, err := store.Open(store.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	put := func(s *store.Store, stream, eventType, data string) {
+		t.Helper()
+		done := make(chan store.Result, 1)
+		var id store.ID
+		copy(id[:], fmt.Sprint(len(stream), data))
+		a := store.Append{Stream: stream, Expected: store.Any, Done: func(r store.Result) { done <- r },
+			Events: []store.Proposed{store.Propose(stream, id, eventType, true, nil, []byte(data))}}
+		if err := s.Submit(&a); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-done; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	s := open()
+	for _, category := range append(categories, "scratch", "notes") {
+		name := category + "-1"
+		for i := range 3 {
+			put(s, name, "T", fmt.Sprintf(`{"n":%d}`, i))
+		}
+		put(s, "$$"+name, store.MetadataType, `{"$maxCount":9}`)
+		put(s, "$$"+name, store.MetadataType, `{"$maxCount":1}`)
+	}
+	says := func(code int, want string, args ...string) {
+		t.Helper()
+		if said := tool(t, code, append([]string{"node", "scavenge"}, args...)...); !strings.Contains(said, want) {
+			t.Errorf("casebook node scavenge %v does not say %q but:\n%s", args, want, said)
+		}
+	}
+	says(exitFailure, "is being served", "--data", dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	says(exitFailure, "no event store", "--data", filepath.Join(dir, "nothing"))
+	says(exitUsage, "--data")
+	kept := fmt.Sprintf("%d kept", 2*len(categories)) // a process's streams are not, those of notes are
+	says(exitOK, "events   9 of 6 streams would be removed", "--data", dir, "--dry-run")
+	says(exitOK, "events   6 of 4 streams would be removed", "--data", dir, "--dry-run", "--keep", "notes")
+	says(exitOK, kept, "--data", dir, "--keep", "notes-", "--keep", "other", "--by", "anna")
+	says(exitOK, "events   0 of 0 streams", "--data", dir, "--keep", "notes-")
+
+	s = open()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	report, err := s.Verify(t.Context())
+	if err != nil || report.Damage != nil || report.Scavenged != 6 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	count := map[string]int{}
+	var announced []byte
+	for from := uint64(0); ; {
+		page, _, err := s.ReadForward(from, nil, store.Page{Events: 100, Bytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, r := range page {
+			count[string(r.Stream())]++
+			if string(r.Stream()) == store.ScavengeStream {
+				announced = r.Data()
+			}
+		}
+		from = page[len(page)-1].Next()
+	}
+	for _, category := range append(categories, "scratch", "notes") {
+		events, metadata := 3, 2
+		if category == "process" || category == "scratch" {
+			events, metadata = 1, 1
+		}
+		if name := category + "-1"; count[name] != events || count["$$"+name] != metadata {
+			t.Errorf("%s has %d events and %d metadata", name, count[name], count["$$"+name])
+		}
+	}
+	if !strings.Contains(string(announced), `"by":"anna"`) || !strings.Contains(string(announced), `"diary-"`) {
+		t.Errorf("announced is %s", announced)
+	}
+}
+
+// Without a word behind it, and with flags only, the command serves as it always did.
+func TestNodeServesWithoutAWord(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &untilWritten{then: cancel}
+	if code := run(ctx, []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}, out, io.Discard); code != exitOK {
+		t.Errorf("it ends with %d", code)
+	}
+	if !strings.HasPrefix(out.said, "event store: esdb://127.0.0.1:") {
+		t.Errorf("it says %q", out.said)
+	}
+}
+
+// untilWritten calls then after the first line.
+type untilWritten struct {
+	said string
+	then func()
+}
+
+func (w *untilWritten) Write(b []byte) (int, error) {
+	w.said += string(b)
+	w.then()
+	return len(b), nil
+}

@@ -1,0 +1,756 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
+)
+
+func setMetadata(t fataler, s *Store, stream, metadata string) {
+	t.Helper()
+	name := metaPrefix + stream
+	p := Propose(name, NewID(), MetadataType, true, nil, []byte(metadata))
+	check(t, do(s, Append{Stream: name, Expected: Any, Events: []Proposed{p}}).Err)
+}
+
+func scavenge(t fataler, s *Store, o ScavengeOptions) ScavengeReport {
+	t.Helper()
+	report, err := s.Scavenge(context.Background(), o)
+	check(t, err)
+	return report
+}
+
+// visible returns what a reader of the stream gets: revision and id of each event that metadata do not hide.
+func visible(t fataler, s *Store, stream string) []string {
+	t.Helper()
+	st, err := s.Stream(stream)
+	check(t, err)
+	if st.ID == 0 || st.Deleted || st.Tombstoned {
+		return nil
+	}
+	records, err := s.ReadStreamForward(st.ID, 0, nil, Page{Events: 1 << 30, Bytes: 1 << 30})
+	check(t, err)
+	var got []string
+	for _, r := range records {
+		if !st.Hides(r, s.Now()) {
+			got = append(got, fmt.Sprintf("%d:%x:%s", r.Revision, r.ID, r.Data()))
+		}
+	}
+	return got
+}
+
+func sound(t fataler, s *Store) VerifyReport {
+	t.Helper()
+	report, err := s.Verify(context.Background())
+	if err != nil || report.Damage != nil {
+		t.Fatalf("verify: %+v, %v", report, err)
+	}
+	if report.Events != s.Stats().Events || report.End != s.End() {
+		t.Fatalf("verify saw %+v, the store has %+v", report, s.Stats())
+	}
+	// The search by record must agree with the comparison in bulk.
+	snapshot := s.db.NewSnapshot()
+	defer snapshot.Close()
+	byRecord, err := verify(context.Background(), s.closing, snapshot)
+	if err != nil || byRecord != report {
+		t.Fatalf("record by record: %+v, %v; in bulk %+v", byRecord, err, report)
+	}
+	return report
+}
+
+// TestScavengeRemovesWhatIsHidden goes through all that hides events.
+func TestScavengeRemovesWhatIsHidden(t *testing.T) {
+	fs := vfs.NewMem()
+	var skew atomic.Int64
+	o := Options{FS: fs, Clock: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }}
+	s := openStore(t, o)
+	for _, name := range []string{"plain", "counted", "aged", "truncated", "deleted", "revived", "ended", "kept"} {
+		mustAppend(t, s, name, NoStream, 1, 2, 3, 4, 5)
+	}
+	setMetadata(t, s, "counted", `{"$maxCount":9}`)
+	setMetadata(t, s, "counted", `{"$maxCount":2}`)
+	setMetadata(t, s, "aged", `{"$maxAge":60}`)
+	setMetadata(t, s, "truncated", `{"$tb":3}`)
+	setMetadata(t, s, "ended", `{"$maxCount":4}`)
+	setMetadata(t, s, "ended", `{"$maxCount":3}`)
+	setMetadata(t, s, "kept", `{"$maxCount":9}`)
+	setMetadata(t, s, "kept", `{"$maxCount":1}`)
+	for _, name := range []string{"deleted", "revived"} {
+		check(t, do(s, Append{Stream: name, Kind: Delete, Expected: Any}).Err)
+	}
+	check(t, do(s, Append{Stream: "ended", Kind: Tombstone, Expected: Any}).Err)
+	mustAppend(t, s, "revived", NoStream, 6)
+	skew.Store(int64(time.Hour))
+	before := map[string][]string{}
+	names := []string{"plain", "counted", "aged", "truncated", "deleted", "revived", "kept"}
+	for _, name := range names {
+		before[name] = visible(t, s, name)
+	}
+	all := len(readAll(t, s))
+
+	want := ScavengeReport{Events: 3 + 5 + 3 + 5 + 5 + 5 /* streams */ + 1 + 1 + 1 /* metastreams */, Streams: 9}
+	planned := scavenge(t, s, ScavengeOptions{Keep: []string{"kep"}, DryRun: true})
+	if planned.Events != want.Events || planned.Streams != want.Streams || len(readAll(t, s)) != all {
+		t.Fatalf("the dry run reports %+v and leaves %d of %d events", planned, len(readAll(t, s)), all)
+	}
+	report := scavenge(t, s, ScavengeOptions{Keep: []string{"kep"}, By: "anna"})
+	if report != planned {
+		t.Fatalf("it reports %+v, the dry run %+v", report, planned)
+	}
+	for range 2 { // and once more after opening it again
+		if got := sound(t, s); got.Scavenged != want.Events || got.Streams != 8+7+1 {
+			t.Fatalf("verify counts %+v", got)
+		}
+		for _, name := range names {
+			if got := visible(t, s, name); !slices.Equal(got, before[name]) {
+				t.Errorf("%s shows %v, before it was %v", name, got, before[name])
+			}
+		}
+		forward := readAll(t, s)
+		backward, err := s.ReadBackward(s.End(), nil, Page{Events: 1 << 30, Bytes: 1 << 30})
+		check(t, err)
+		slices.Reverse(backward)
+		same := func(a, b *Record) bool { return a.Position == b.Position }
+		if len(forward) != all-int(want.Events)+1 || !slices.EqualFunc(forward, backward, same) {
+			t.Fatalf("$all has %d events forwards, %d backwards, of %d", len(forward), len(backward), all)
+		}
+		for _, r := range forward {
+			if name := string(r.Stream()); name == "ended" && !r.IsTombstone() || name == "counted" && r.Revision < 3 {
+				t.Errorf("%s at %d is there still", name, r.Revision)
+			}
+		}
+		var announced announcement
+		last := forward[len(forward)-1]
+		check(t, json.Unmarshal(last.Data(), &announced))
+		if string(last.Stream()) != ScavengeStream || announced.By != "anna" || announced.Events != want.Events || announced.Streams != want.Streams {
+			t.Errorf("announced is %s in %s", last.Data(), last.Stream())
+		}
+		check(t, s.Close())
+		s = openStore(t, o)
+	}
+	if again := scavenge(t, s, ScavengeOptions{Keep: []string{"kep"}}); again.Events != 0 || s.Stats().Events != uint64(all)+1 {
+		t.Fatalf("a second one removes %+v", again)
+	}
+	// Numbering goes on, what was removed is equal to nothing, and lifted metadata bring nothing back.
+	if r := mustAppend(t, s, "deleted", NoStream, 9); r.Revision != 5 {
+		t.Errorf("the deleted stream goes on at revision %d", r.Revision)
+	}
+	for _, name := range []string{"counted", "aged"} {
+		if r := appendTo(s, name, NoStream, 1, 2); !errors.Is(r.Err, ErrWrongRevision) || r.Revision != 4 {
+			t.Errorf("a repetition of what was scavenged from %s: %+v", name, r)
+		}
+	}
+	if r := appendTo(s, "plain", NoStream, 1, 2); r.Err != nil || r.Revision != 1 {
+		t.Errorf("a repetition of what is stored: %+v", r)
+	}
+	for _, name := range []string{"aged", "counted", "deleted"} {
+		setMetadata(t, s, name, `{}`)
+	}
+	if a, c, d := visible(t, s, "aged"), visible(t, s, "counted"), visible(t, s, "deleted"); len(a) != 0 || len(c) != 2 || len(d) != 1 {
+		t.Errorf("with their metadata lifted the streams show %v, %v and %v", a, c, d)
+	}
+	if r := mustAppend(t, s, "aged", 4, 7); r.Revision != 5 || len(visible(t, s, "aged")) != 1 {
+		t.Errorf("the aged stream goes on at %d", r.Revision)
+	}
+	if r := appendTo(s, "ended", Any, 1); !errors.Is(r.Err, ErrStreamDeleted) {
+		t.Errorf("a stream that was ended: %+v", r)
+	}
+	link, err := s.Resolve(linkRecord(t, s, "4@aged"), s.Now())
+	if err != nil || link != nil {
+		t.Errorf("a link to what was scavenged leads to %v, %v", link, err)
+	}
+	sound(t, s)
+}
+
+func linkRecord(t *testing.T, s *Store, to string) *Record {
+	t.Helper()
+	p := Propose("links", NewID(), LinkType, false, nil, []byte(to))
+	r := do(s, Append{Stream: "links", Expected: Any, Events: []Proposed{p}})
+	check(t, r.Err)
+	found, err := s.record(r.Position)
+	check(t, err)
+	return found
+}
+
+// The ids that memory holds of scavenged events are forgotten with them.
+func TestScavengedIDsAreForgotten(t *testing.T) {
+	s := openStore(t, Options{})
+	mustAppend(t, s, "s", NoStream, 1, 2, 3)
+	if r := appendTo(s, "s", Any, 1); r.Revision != 0 {
+		t.Fatalf("before: %+v", r)
+	}
+	setMetadata(t, s, "s", `{"$maxCount":1}`)
+	scavenge(t, s, ScavengeOptions{})
+	if r := appendTo(s, "s", NoStream, 1); !errors.Is(r.Err, ErrWrongRevision) {
+		t.Errorf("at its revision: %+v", r)
+	}
+	if r := appendTo(s, "s", Any, 1); r.Err != nil || r.Revision != 3 {
+		t.Errorf("with any revision: %+v", r)
+	}
+	if r := appendTo(s, "s", Any, 3); r.Err != nil || r.Revision != 2 {
+		t.Errorf("what is still there: %+v", r)
+	}
+}
+
+func TestScavengesAreWrittenByTheStoreAlone(t *testing.T) {
+	s := openStore(t, Options{})
+	for _, name := range []string{ScavengeStream, metaPrefix + ScavengeStream, metaPrefix + metaPrefix + ScavengeStream} {
+		for _, kind := range []Kind{Events, Delete, Tombstone} {
+			if r := do(s, Append{Stream: name, Kind: kind, Expected: Any, Events: events(name, 1)}); !errors.Is(r.Err, ErrReserved) {
+				t.Errorf("%s, kind %d: %+v", name, kind, r)
+			}
+		}
+	}
+	mustAppend(t, s, "$scavenges-of-mine", Any, 1)
+}
+
+// TestStubsHideNoDamage: who puts stubs in the place of records, or changes stubs, is found out.
+func TestStubsHideNoDamage(t *testing.T) {
+	change := func(at int, f func(s *stub)) func(*testing.T, *pebble.DB, []uint64) {
+		return func(t *testing.T, db *pebble.DB, positions []uint64) {
+			value, closer, err := db.Get(eventKey(positions[at]))
+			check(t, err)
+			s, err := parseStub(positions[at], value)
+			check(t, errors.Join(err, closer.Close()))
+			f(&s)
+			check(t, db.Set(eventKey(positions[at]), s.encode(nil), pebble.Sync))
+		}
+	}
+	forge := func(at int, announcedAt int) func(*testing.T, *pebble.DB, []uint64) {
+		return func(t *testing.T, db *pebble.DB, positions []uint64) {
+			value, closer, err := db.Get(eventKey(positions[at]))
+			check(t, err)
+			r, err := parseRecord(positions[at], append([]byte{}, value...))
+			check(t, errors.Join(err, closer.Close()))
+			s := stub{position: r.Position, hash: r.Hash(), streamID: r.StreamID, revision: r.Revision, size: uint32(r.Size()), announced: positions[announcedAt]}
+			if s.first() {
+				s.name = nameHash(r.Stream())
+			}
+			check(t, db.Set(eventKey(r.Position), s.encode(nil), pebble.Sync))
+			check(t, db.Delete(streamKey(r.StreamID, r.Revision), pebble.Sync))
+		}
+	}
+	// Positions in the log: kept 0 and 1, gone 2 to 5, its metadata 6, kept 7, the announcement 8, kept 9.
+	const announcement = 8
+	for name, test := range map[string]struct {
+		damage func(*testing.T, *pebble.DB, []uint64)
+		at     int // where Verify must find it
+	}{
+		"a record becomes a stub of the same announcement": {forge(1, announcement), 1},
+		"a record becomes a stub of an event":              {forge(0, 7), 0},
+		"a record becomes a stub of the last event":        {forge(1, 9), 1},
+		"a record becomes a stub announced by nothing": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			forge(1, announcement)(t, db, p)
+			change(1, func(s *stub) { s.announced = p[9] + 4096 })(t, db, p)
+		}, 1},
+		"a stub has another hash":          {change(3, func(s *stub) { s.hash[5] ^= 1 }), 2},
+		"a stub has another size":          {change(3, func(s *stub) { s.size++ }), -1},
+		"a stub has another revision":      {change(3, func(s *stub) { s.revision += 7 }), 3},
+		"a stub is of another stream":      {change(3, func(s *stub) { s.streamID += 7 }), 3},
+		"a stub has another stream's name": {change(2, func(s *stub) { s.name[0] ^= 1 }), 2},
+		"a stub says that it is indexed":   {change(3, func(s *stub) { s.indexed = true }), 3},
+		"a stub says that it is not":       {change(5, func(s *stub) { s.indexed = false }), 5},
+		"a stub is announced elsewhere":    {change(3, func(s *stub) { s.announced = 0 }), 3},
+		"a stub is gone": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			check(t, db.Delete(eventKey(p[4]), pebble.Sync))
+		}, 4},
+		"a byte of a stub is gone": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			value, closer, err := db.Get(eventKey(p[4]))
+			check(t, err)
+			short := append([]byte{}, value[:len(value)-1]...)
+			check(t, closer.Close())
+			check(t, db.Set(eventKey(p[4]), short, pebble.Sync))
+		}, 4},
+		"the name of a stream that begins with a stub is gone": {func(t *testing.T, db *pebble.DB, _ []uint64) {
+			check(t, db.Delete(nameKey("gone"), pebble.Sync))
+		}, 2},
+		"such a stream is renamed": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			check(t, db.Delete(nameKey("gone"), pebble.Sync))
+			check(t, db.Set(nameKey("gnoe"), binary.BigEndian.AppendUint64(nil, p[2]), pebble.Sync))
+		}, 2},
+		"the index has a scavenged revision again": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			check(t, db.Set(streamKey(p[2], 1), binary.BigEndian.AppendUint64(nil, p[3]), pebble.Sync))
+		}, 3},
+		"the index has lost the last revision": {func(t *testing.T, db *pebble.DB, p []uint64) {
+			check(t, db.Delete(streamKey(p[2], 3), pebble.Sync))
+		}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			s := openStore(t, Options{FS: fs})
+			var positions []uint64
+			at := func(r Result) { positions = append(positions, r.Position) }
+			at(mustAppend(t, s, "kept", NoStream, 1))
+			at(mustAppend(t, s, "kept", 0, 2))
+			for i := range 4 {
+				at(mustAppend(t, s, "gone", int64(i)-1, i))
+			}
+			at(do(s, Append{Stream: "gone", Kind: Delete, Expected: Any}))
+			at(mustAppend(t, s, "kept", 1, 3))
+			if report := scavenge(t, s, ScavengeOptions{}); report.Events != 4 {
+				t.Fatalf("%+v", report)
+			}
+			positions = append(positions, s.Stats().LastPosition)
+			at(mustAppend(t, s, "kept", 2, 4))
+			sound(t, s)
+			check(t, s.Close())
+			withDatabase(t, fs, func(db *pebble.DB) { test.damage(t, db, positions) })
+
+			s = openStore(t, Options{FS: fs})
+			report, err := s.Verify(t.Context())
+			if err != nil || report.Damage == nil {
+				t.Fatalf("nothing is found: %+v, %v", report, err)
+			}
+			want := positions[4] + 1 // where the record after one of a wrong size is looked for
+			if test.at >= 0 {
+				want = positions[test.at]
+			}
+			if report.Damage.Position != want {
+				t.Errorf("the damage is found at %d instead of %d: %s", report.Damage.Position, want, report.Damage.Reason)
+			}
+		})
+	}
+}
+
+// An announcement without its stubs says that somebody put records back, or never removed them.
+func TestAnnouncementsAreHeldTo(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, Options{FS: fs})
+	first := mustAppend(t, s, "s", NoStream, 1)
+	mustAppend(t, s, "s", 0, 2)
+	original, closer, err := s.db.Get(eventKey(first.Position))
+	check(t, err)
+	original = append([]byte{}, original...)
+	check(t, closer.Close())
+	setMetadata(t, s, "s", `{"$maxCount":1}`)
+	scavenge(t, s, ScavengeOptions{})
+	announcedAt := s.Stats().LastPosition
+	check(t, s.Close())
+	withDatabase(t, fs, func(db *pebble.DB) {
+		check(t, db.Set(eventKey(first.Position), original, pebble.Sync))
+		check(t, db.Set(streamKey(first.Position, 0), binary.BigEndian.AppendUint64(nil, first.Position), pebble.Sync))
+	})
+	s = openStore(t, Options{FS: fs})
+	report, err := s.Verify(t.Context())
+	if err != nil || report.Damage == nil || report.Damage.Position != announcedAt {
+		t.Fatalf("%+v, %v; the announcement is at %d", report, err, announcedAt)
+	}
+}
+
+// A run of stubs that is longer than any page neither ends a read nor is it taken for the end of the log.
+func TestReadersPassOverLongRunsOfStubs(t *testing.T) {
+	s := openStore(t, Options{})
+	mustAppend(t, s, "a", NoStream, 1)
+	const n = 5000
+	for i := 0; i < n; i += 50 {
+		ids := make([]int, 50)
+		for j := range ids {
+			ids[j] = i + j
+		}
+		mustAppend(t, s, "long", int64(i)-1, ids...)
+	}
+	mustAppend(t, s, "b", NoStream, 2)
+	setMetadata(t, s, "long", `{"$maxCount":1}`)
+	for range 2 { // from memory, where events were scavenged too, and from disk
+		if report := scavenge(t, s, ScavengeOptions{}); report.Events != n-1 && report.Events != 0 {
+			t.Fatalf("%+v", report)
+		}
+		want := []string{"a", "long", "b", "$$long"}
+		for range sound(t, s).Events - n - 3 {
+			want = append(want, ScavengeStream)
+		}
+		var got []string
+		for from := uint64(0); ; {
+			page, _, err := s.ReadForward(from, nil, Page{Events: 1, Bytes: 1})
+			check(t, err)
+			if len(page) == 0 {
+				break
+			}
+			got = append(got, string(page[0].Stream()))
+			from = page[0].Next()
+		}
+		var backwards []string
+		for before := s.End(); ; {
+			page, err := s.ReadBackward(before, nil, Page{Events: 1, Bytes: 1})
+			check(t, err)
+			if len(page) == 0 {
+				break
+			}
+			backwards = append(backwards, string(page[0].Stream()))
+			before = page[0].Position
+		}
+		slices.Reverse(backwards)
+		if !slices.Equal(got, want) || !slices.Equal(backwards, want) {
+			t.Fatalf("forwards %v, backwards %v, there is %v", got, backwards, want)
+		}
+		st, err := s.Stream("long")
+		check(t, err)
+		one, err := s.ReadStreamForward(st.ID, 0, nil, Page{Events: 1, Bytes: 1})
+		if err != nil || len(one) != 1 || one[0].Revision != n-1 {
+			t.Fatalf("the stream has %v, %v", one, err)
+		}
+		check(t, s.Close())
+		s = openStore(t, s.opts)
+	}
+}
+
+// Space comes back: the files of a store that was scavenged are smaller than what was in it.
+func TestScavengeGivesSpaceBack(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, Options{FS: fs})
+	random := make([]byte, 3000) // nothing that compresses
+	const n = 4000
+	outcomes := make(chan Result, n)
+	for i := range n {
+		for j := range random {
+			random[j] = byte(rand.Uint32())
+		}
+		p := Propose("s", number(i), "T", false, nil, random)
+		check(t, s.Submit(&Append{Stream: "s", Expected: int64(i) - 1, Events: []Proposed{p}, Done: func(r Result) { outcomes <- r }}))
+	}
+	for range n {
+		check(t, (<-outcomes).Err)
+	}
+	setMetadata(t, s, "s", `{"$maxCount":10}`)
+	size := func() (total int64) {
+		check(t, s.Close())
+		names, err := fs.List("log")
+		check(t, err)
+		for _, name := range names {
+			info, err := fs.Stat(fs.PathJoin("log", name))
+			check(t, err)
+			total += info.Size()
+		}
+		s = openStore(t, Options{FS: fs})
+		return total
+	}
+	// At the bottom of the tree nothing but the scavenge's own compaction gets rid of anything.
+	check(t, s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
+	size()
+	before := size()
+	report := scavenge(t, s, ScavengeOptions{})
+	if report.Events != n-10 || report.Bytes < report.Events*3000 {
+		t.Fatalf("%+v", report)
+	}
+	size() // a log file that holds what was written before is removed when the store is opened again
+	if after := size(); after > before/10 {
+		t.Fatalf("%d bytes of %d are left", after, before)
+	}
+	if got := sound(t, s); got.Scavenged != n-10 {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// TestScavengeAgainstModel lets metadata, appends and scavenges alternate, and compares what can be seen of every stream
+// before and after each scavenge.
+func TestScavengeAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var skew atomic.Int64
+		o := Options{Dir: "log", FS: vfs.NewMem(), HeadStreams: 2, TailEvents: rapid.SampledFrom([]int{2, 1000}).Draw(t, "tail"),
+			Clock: func() time.Time { return time.Unix(1e9, 0).Add(time.Duration(skew.Load())) }}
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		streams := []string{"a", "b", "c", "keep-a", "keep-b"}
+		stream := rapid.SampledFrom(streams)
+		nextID := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) {
+				name := stream.Draw(t, "stream")
+				ids := make([]int, rapid.IntRange(1, 4).Draw(t, "events"))
+				for i := range ids {
+					nextID++
+					ids[i] = nextID
+				}
+				if r := appendTo(s, name, Any, ids...); r.Err != nil && !errors.Is(r.Err, ErrStreamDeleted) {
+					t.Fatal(r.Err)
+				}
+			},
+			"metadata": func(t *rapid.T) {
+				name := metaPrefix + stream.Draw(t, "stream")
+				data := rapid.SampledFrom([]string{`{}`, `{"$maxCount":2}`, `{"$maxAge":30}`, `{"$tb":3}`, `{"$maxCount":1,"$maxAge":90}`}).Draw(t, "metadata")
+				p := Propose(name, NewID(), MetadataType, true, nil, []byte(data))
+				if r := do(s, Append{Stream: name, Expected: Any, Events: []Proposed{p}}); r.Err != nil && !errors.Is(r.Err, ErrStreamDeleted) {
+					t.Fatal(r.Err)
+				}
+			},
+			"delete": func(t *rapid.T) {
+				kind := rapid.SampledFrom([]Kind{Delete, Delete, Delete, Tombstone}).Draw(t, "kind")
+				r := do(s, Append{Stream: stream.Draw(t, "stream"), Kind: kind, Expected: Any})
+				if r.Err != nil && !errors.Is(r.Err, ErrStreamDeleted) {
+					t.Fatal(r.Err)
+				}
+			},
+			"age": func(t *rapid.T) { skew.Add(int64(rapid.IntRange(1, 60).Draw(t, "seconds")) * int64(time.Second)) },
+			"scavenge": func(t *rapid.T) {
+				before := map[string]string{}
+				last := map[string]Stream{}
+				for _, name := range streams {
+					before[name] = strings.Join(visible(t, s, name), " ")
+					last[name], _ = s.Stream(name)
+				}
+				all, kept := readAll(t, s), 0
+				for _, r := range all {
+					if strings.HasPrefix(subjectOf(string(r.Stream())), "keep") {
+						kept++
+					}
+				}
+				report := scavenge(t, s, ScavengeOptions{Keep: []string{"keep"}})
+				for _, name := range streams {
+					if after := strings.Join(visible(t, s, name), " "); after != before[name] {
+						t.Fatalf("%s shows %s, before it was %s", name, after, before[name])
+					}
+					if st, _ := s.Stream(name); st != last[name] {
+						t.Fatalf("%s is at %+v, before it was %+v", name, st, last[name])
+					}
+				}
+				left := readAll(t, s)
+				if removed := uint64(len(all) - len(left)); report.Events > 0 && removed != report.Events-1 || report.Events == 0 && removed != 0 {
+					t.Fatalf("%d events of %d are left, removed were %+v", len(left), len(all), report)
+				}
+				hidden := map[uint64]Stream{}
+				for _, r := range left {
+					name := string(r.Stream())
+					if subject := subjectOf(name); strings.HasPrefix(subject, "keep") {
+						kept--
+						continue
+					}
+					st, known := hidden[r.StreamID]
+					if !known {
+						st, _ = s.Stream(name)
+						hidden[r.StreamID] = st
+					}
+					if IsMetastream(name) && r.Revision == uint64(st.Last) || r.IsTombstone() {
+						continue
+					}
+					if st.Tombstoned || st.Hides(r, s.Now()) {
+						t.Fatalf("%s at %d is hidden, and still there", name, r.Revision)
+					}
+				}
+				if kept != 0 {
+					t.Fatalf("%d events of kept streams are gone", kept)
+				}
+				if again := scavenge(t, s, ScavengeOptions{Keep: []string{"keep"}}); again.Events != 0 {
+					t.Fatalf("a second scavenge removes %+v", again)
+				}
+			},
+			"reopen": func(t *rapid.T) {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if s, err = Open(o); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"": func(t *rapid.T) { sound(t, s) },
+		})
+	})
+}
+
+// TestCrashDuringScavenge takes the disk away while events are being scavenged and written: each is there or a stub,
+// what was acknowledged is not lost, and what a finished scavenge removed stays removed.
+func TestCrashDuringScavenge(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	var held sync.Mutex // while a copy is being looked at: a scavenge looks at the clock for every stream
+	s := openStore(t, Options{FS: disk, Clock: func() time.Time {
+		held.Lock()
+		defer held.Unlock()
+		return time.Now()
+	}})
+	const streams, each = 40, 250
+	for i := range streams {
+		name := fmt.Sprint("gone", i)
+		for n := 0; n < each; n += 50 {
+			ids := make([]int, 50)
+			for j := range ids {
+				ids[j] = n + j
+			}
+			mustAppend(t, s, name, int64(n)-1, ids...)
+		}
+		check(t, do(s, Append{Stream: name, Kind: Delete, Expected: Any}).Err)
+	}
+	l := &ledger{acked: map[string]int{}}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range crashWriters {
+		writers.Go(func() {
+			if err := l.write(s, fmt.Sprint("w", w), w*writerBase, stop); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	var finished ScavengeReport
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if finished, err = s.Scavenge(t.Context(), ScavengeOptions{Keep: []string{"w"}}); err != nil {
+			t.Error(err)
+		}
+	}()
+	seen := map[uint64]bool{}
+	look := func(finished uint64) {
+		acked := l.copy()
+		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(7, uint64(len(seen))))})
+		l.gate.Lock()
+		defer l.gate.Unlock()
+		held.Lock()
+		defer held.Unlock()
+		if missing := audit(t, clone, acked); missing != 0 {
+			t.Fatalf("%d acknowledged events are lost", missing)
+		}
+		after := openStore(t, Options{FS: clone})
+		report := sound(t, after)
+		if report.Scavenged < finished {
+			t.Fatalf("%d events are stubs after %d were removed", report.Scavenged, finished)
+		}
+		seen[report.Scavenged] = true
+		if len(seen)%2 == 0 { // it can be finished from there
+			scavenge(t, after, ScavengeOptions{Keep: []string{"w"}})
+			if got := sound(t, after); got.Scavenged != streams*each {
+				t.Fatalf("after another scavenge %d events are stubs", got.Scavenged)
+			}
+		}
+		check(t, after.Close())
+	}
+	w := s.WatchStream(ScavengeStream)
+	defer w.Close()
+	const looks = 4
+	for running := true; running; {
+		select {
+		case <-w.C:
+			if len(seen) < looks {
+				look(0)
+			}
+		case <-done:
+			running = false
+		}
+	}
+	if finished.Events != streams*each {
+		t.Fatalf("removed were %+v", finished)
+	}
+	look(finished.Events)
+	close(stop)
+	writers.Wait()
+	if len(seen) < 3 {
+		t.Fatalf("the crashes saw %d states of the scavenge", len(seen))
+	}
+	t.Logf("the crashes found %d states", len(seen))
+	sound(t, s)
+}
+
+// Metadata that are lifted while a scavenge is on its way keep what it has not reached.
+func TestScavengeAsksAgainBeforeItRemoves(t *testing.T) {
+	s := openStore(t, Options{})
+	mustAppend(t, s, "s", NoStream, 1, 2, 3)
+	mustAppend(t, s, "ended", NoStream, 1, 2)
+	setMetadata(t, s, "s", `{"$maxCount":1}`)
+	setMetadata(t, s, "ended", `{"$maxCount":1}`)
+	g := scavenger{store: s}
+	for _, name := range []string{"s", "ended"} {
+		id, err := s.streamID(name)
+		check(t, err)
+		check(t, g.stream(t.Context(), name, id))
+	}
+	setMetadata(t, s, "s", `{}`)
+	check(t, do(s, Append{Stream: "ended", Kind: Tombstone, Expected: Any}).Err)
+	check(t, g.flush(t.Context()))
+	if g.report.Events != 0 || len(visible(t, s, "s")) != 3 {
+		t.Fatalf("%+v, left is %v", g.report, visible(t, s, "s"))
+	}
+	if report := scavenge(t, s, ScavengeOptions{}); report.Events != 2+1+0 { // and the old metadata
+		t.Fatalf("%+v", report)
+	}
+	sound(t, s)
+}
+
+func TestScavengeEndsWhenItIsTold(t *testing.T) {
+	s := openStore(t, Options{})
+	for i := range 3000 {
+		mustAppend(t, s, "s", int64(i)-1, i)
+	}
+	setMetadata(t, s, "s", `{"$maxCount":1}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := s.WatchStream(ScavengeStream)
+	defer w.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Scavenge(ctx, ScavengeOptions{})
+		ended <- err
+	}()
+	<-w.C
+	if _, err := s.Scavenge(t.Context(), ScavengeOptions{}); err != nil && !errors.Is(err, ErrScavengeRuns) {
+		t.Fatalf("a second one at the same time: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	sound(t, s)
+	check(t, s.Close())
+	if _, err := s.Scavenge(t.Context(), ScavengeOptions{}); !errors.Is(err, ErrClosed) {
+		t.Fatalf("of a closed store: %v", err)
+	}
+}
+
+// A revision that never was is damage, be there stubs or not: what is missing from an index must have been scavenged.
+func TestVerifyFindsRevisionsThatNeverWere(t *testing.T) {
+	for _, scavenged := range []bool{false, true} {
+		for name, damage := range map[string]func(db *pebble.DB, st *state, id uint64) uint64{
+			"in the log": func(db *pebble.DB, st *state, id uint64) uint64 {
+				// A record that fits the chain, as a faulty sequencer would have written it.
+				links := newChain(st.hash)
+				p := Propose("s", number(9), "T", true, nil, nil)
+				at := st.next
+				raw := links.appendRecord(nil, &p, at, id, 7, 1)
+				st.next, st.hash, st.events = at+uint64(len(raw)), links.hash, st.events+1
+				check(t, db.Set(eventKey(at), raw, pebble.Sync))
+				check(t, db.Set(streamKey(id, 7), binary.BigEndian.AppendUint64(nil, at), pebble.Sync))
+				check(t, db.Set(keyState, st.encode(nil), pebble.Sync))
+				return at
+			},
+			"in the index, far away": func(db *pebble.DB, st *state, id uint64) uint64 {
+				check(t, db.Set(streamKey(id, 1<<62), binary.BigEndian.AppendUint64(nil, id), pebble.Sync))
+				return st.next
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, scavenged %v", name, scavenged), func(t *testing.T) {
+				fs := vfs.NewMem()
+				s := openStore(t, Options{FS: fs})
+				mustAppend(t, s, "s", NoStream, 1, 2, 3, 4)
+				setMetadata(t, s, "s", `{"$maxCount":2}`)
+				if scavenged {
+					scavenge(t, s, ScavengeOptions{})
+				}
+				sound(t, s)
+				st, err := s.loadState()
+				check(t, err)
+				id, err := s.streamID("s")
+				check(t, err)
+				check(t, s.Close())
+				var at uint64
+				withDatabase(t, fs, func(db *pebble.DB) { at = damage(db, &st, id) })
+				s = openStore(t, Options{FS: fs})
+				report, err := s.Verify(t.Context())
+				if err != nil || report.Damage == nil || report.Damage.Position != at {
+					t.Fatalf("%+v, %v; the damage is at %d", report, err, at)
+				}
+			})
+		}
+	}
+}
