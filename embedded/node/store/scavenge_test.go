@@ -754,3 +754,30 @@ func TestVerifyFindsRevisionsThatNeverWere(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkScavenge(b *testing.B) {
+	const streams, each = 1000, 100
+	data := []byte(fmt.Sprintf("%-480s", `{"diary":"pain"}`))
+	for b.Loop() {
+		b.StopTimer()
+		s := openStore(b, Options{Dir: b.TempDir(), FS: vfs.Default})
+		room := make(chan struct{}, 1024)
+		for i := range streams * each {
+			stream := fmt.Sprint("s", i%streams)
+			p := Propose(stream, newID(), "T", true, nil, data)
+			room <- struct{}{}
+			check(b, s.Submit(&Append{Stream: stream, Expected: Any, Events: []Proposed{p}, Done: func(Result) { <-room }}))
+		}
+		for i := range streams {
+			setMetadata(b, s, fmt.Sprint("s", i), `{"$maxCount":1}`)
+		}
+		b.StartTimer()
+		if report := scavenge(b, s, ScavengeOptions{}); report.Events != streams*(each-1) {
+			b.Fatal(report)
+		}
+		b.StopTimer()
+		check(b, s.Close())
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.N)*streams*(each-1)/b.Elapsed().Seconds(), "events/s")
+}
