@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"casebook/embedded/node/store"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -290,6 +293,75 @@ func BenchmarkConsumers(b *testing.B) {
 				cancel()
 			}
 			b.ReportMetric(float64(b.N)*events/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// BenchmarkIdleSubscribers appends with 64 in flight while so many subscriptions wait: for streams that nobody writes, and
+// for events of $all that never come.
+func BenchmarkIdleSubscribers(b *testing.B) {
+	for _, idle := range []struct {
+		name         string
+		streams, all int
+	}{{"none", 0, 0}, {"streams=1000", 1000, 0}, {"streams=1000,filters=100", 1000, 100}} {
+		b.Run(idle.name, func(b *testing.B) {
+			n := openNode(b)
+			c := connect(b, n)
+			for i := range idle.streams {
+				sub, err := c.SubscribeToStream(b.Context(), fmt.Sprint("quiet-", i), esdb.SubscribeToStreamOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer sub.Close()
+			}
+			for range idle.all {
+				sub, err := c.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{From: esdb.End{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"quiet-"}}, MaxSearchWindow: 4096})
+				if err != nil {
+					b.Fatal(err)
+				}
+				go func() { // checkpoints come all the same
+					for sub.Recv().SubscriptionDropped == nil {
+					}
+				}()
+				defer sub.Close()
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			defer cancel()
+			call, err := dialStreams(b, n).BatchAppend(ctx)
+			if err != nil {
+				b.Fatal(err)
+			}
+			tokens := make(chan struct{}, 64)
+			b.ResetTimer()
+			done := make(chan error, 1)
+			go func() {
+				for range b.N {
+					r, err := call.Recv()
+					if err != nil || r.GetSuccess() == nil {
+						done <- fmt.Errorf("append failed: %v, %w", r.GetError(), err)
+						return
+					}
+					<-tokens
+				}
+				done <- nil
+			}()
+			for i := range b.N {
+				tokens <- struct{}{}
+				id := uuid.New()
+				if err := call.Send(batchPart("x", fmt.Sprint("busy-", i%1000), store.Any, true, id)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+			b.ReportMetric(float64(m.HeapAlloc+m.StackInuse)/(1<<20), "heap+stacks-MB")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }

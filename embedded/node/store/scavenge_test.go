@@ -764,7 +764,7 @@ func BenchmarkScavenge(b *testing.B) {
 		room := make(chan struct{}, 1024)
 		for i := range streams * each {
 			stream := fmt.Sprint("s", i%streams)
-			p := Propose(stream, newID(), "T", true, nil, data)
+			p := Propose(stream, NewID(), "T", true, nil, data)
 			room <- struct{}{}
 			check(b, s.Submit(&Append{Stream: stream, Expected: Any, Events: []Proposed{p}, Done: func(Result) { <-room }}))
 		}
