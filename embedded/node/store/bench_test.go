@@ -63,7 +63,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 // BenchmarkCurve shows what the size of a log costs: the last 10,000 appends, a stream of it read, opening it, and the
-// memory that the process has with it. Run it with -benchtime 1x; ten million events need about 6 GB of disk and are
+// memory that the process has with it. Run it with -benchtime 1x; ten million events need some GB of disk and are
 // asked for with CASEBOOK_BENCH_LARGE=1.
 func BenchmarkCurve(b *testing.B) {
 	sizes := []int{10_000, 100_000, 1_000_000}

@@ -32,7 +32,9 @@ type Options struct {
 	// events and 32 MiB.
 	TailEvents int
 	TailBytes  int
-	// HeadStreams bounds the streams whose last revision is kept in memory. Default 65536.
+	// HeadStreams bounds the streams whose last revision is kept in memory, at about 300 bytes each. An append to another
+	// stream has to look it up in the tables, which on a log of millions of events takes a hundred times as long. Default
+	// 262144.
 	HeadStreams int
 	// RecentEvents bounds the events whose ids are kept in memory, so that a repeated append without an exact
 	// expected revision is recognised. Default 65536.
@@ -77,13 +79,13 @@ func (o *Options) setDefaults() {
 		o.TailBytes = 32 << 20
 	}
 	if o.HeadStreams <= 0 {
-		o.HeadStreams = 65536
+		o.HeadStreams = 1 << 18
 	}
 	if o.MinFreeBytes == 0 {
 		o.MinFreeBytes = defaultMinFree
 	}
 	if o.memTableBytes == 0 {
-		o.memTableBytes = 64 << 20
+		o.memTableBytes = 32 << 20
 	}
 	if o.RecentEvents <= 0 {
 		o.RecentEvents = 65536
@@ -331,7 +333,11 @@ func (s *Store) Close() error {
 	s.submitting.Unlock()
 	s.workers.Wait()
 	s.users.Wait()
-	err := s.db.Close()
+	var err error
+	if s.Failure() == nil {
+		err = s.db.Flush() // so that opening has no log to replay
+	}
+	err = errors.Join(err, s.db.Close())
 	s.cache.Unref()
 	return errors.Join(err, s.lock.Close())
 }
