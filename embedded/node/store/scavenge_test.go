@@ -207,14 +207,28 @@ func TestScavengedIDsAreForgotten(t *testing.T) {
 
 func TestScavengesAreWrittenByTheStoreAlone(t *testing.T) {
 	s := openStore(t, Options{})
-	for _, name := range []string{ScavengeStream, metaPrefix + ScavengeStream, metaPrefix + metaPrefix + ScavengeStream} {
-		for _, kind := range []Kind{Events, Delete, Tombstone} {
-			if r := do(s, Append{Stream: name, Kind: kind, Expected: Any, Events: events(name, 1)}); !errors.Is(r.Err, ErrReserved) {
-				t.Errorf("%s, kind %d: %+v", name, kind, r)
-			}
+	for _, kind := range []Kind{Events, Delete, Tombstone} {
+		if r := do(s, Append{Stream: ScavengeStream, Kind: kind, Expected: Any, Events: events(ScavengeStream, 1)}); !errors.Is(r.Err, ErrReserved) {
+			t.Errorf("kind %d: %+v", kind, r)
 		}
 	}
 	mustAppend(t, s, "$scavenges-of-mine", Any, 1)
+	// Metadata may say who reads it. Whatever they hide from readers is announced all the same, and stays.
+	setMetadata(t, s, ScavengeStream, fmt.Sprintf(`{"$tb":%d}`, int64(deletedBefore)))
+	mustAppend(t, s, "s", NoStream, 1, 2, 3)
+	setMetadata(t, s, "s", `{"$maxCount":1}`)
+	for range 2 {
+		scavenge(t, s, ScavengeOptions{})
+		announcements := 0
+		for _, r := range readAll(t, s) {
+			if string(r.Type()) == ScavengeType {
+				announcements++
+			}
+		}
+		if report, err := s.Verify(t.Context()); err != nil || report.Damage != nil || report.Scavenged != 2 || announcements != 1 {
+			t.Errorf("%d announcements: %+v, %v", announcements, report, err)
+		}
+	}
 }
 
 // TestStubsHideNoDamage: who puts stubs in the place of records, or changes stubs, is found out.

@@ -227,7 +227,5 @@ func (c *announced) end() *VerifyReport {
 // ErrReserved says that a stream is written by the store alone.
 var ErrReserved = errors.New("the stream is written by the store alone; write to another stream")
 
-// IsReserved tells whether a stream is written by the store alone.
-func IsReserved(stream string) bool {
-	return stream != "" && stream[0] == '$' && subjectOf(stream) == ScavengeStream
-}
+// IsReserved tells whether a stream is written by the store alone. Its metadata are not: they may say who reads it.
+func IsReserved(stream string) bool { return stream == ScavengeStream }
