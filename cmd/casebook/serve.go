@@ -50,7 +50,7 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "API:    http://%s (description at /docs)\nadmin:  http://%s/metrics\nevents: %s\nviews:  %s\n",
-		server.httpAddress, server.adminAddress, server.stores.eventStoreURL, server.stores.mongoURL)
+		server.httpAddress, server.adminAddress, withoutPassword(server.stores.eventStoreURL), withoutPassword(server.stores.mongoURL))
 	return server.wait()
 }
 

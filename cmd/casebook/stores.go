@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
+	"strings"
 
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
@@ -53,6 +55,20 @@ func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logge
 func openNode(ctx context.Context, dir, listen, flag string, logger *slog.Logger) (*node.Node, error) {
 	n, err := node.Open(ctx, node.Options{Dir: dir, Listen: listen, Logger: logger})
 	return n, nameFlag(err, node.ErrListen, listen, flag)
+}
+
+// withoutPassword makes a connection string fit to be shown. One that cannot be taken apart is not shown at all.
+func withoutPassword(connection string) string {
+	address, err := url.Parse(connection)
+	if err != nil {
+		// What a client takes may be no URL to Go; the user stands before the last @.
+		scheme, rest, found := strings.Cut(connection, "://")
+		if !found {
+			return "(as configured)"
+		}
+		return scheme + "://" + rest[strings.LastIndex(rest, "@")+1:]
+	}
+	return address.Redacted()
 }
 
 // nameFlag says of an address that cannot be listened on which flag gives another.

@@ -143,3 +143,18 @@ func BenchmarkSubmitDiary(b *testing.B) {
 		}
 	}
 }
+
+func TestPasswordsAreNotShown(t *testing.T) {
+	for connection, want := range map[string]string{
+		"esdb://admin:s3cret@es1:2113?tls=true":            "esdb://admin:xxxxx@es1:2113?tls=true",
+		"esdb://admin:s3cret@es1:2113,es2:2113,es3:2113":   "esdb://admin:xxxxx@es1:2113,es2:2113,es3:2113",
+		"esdb://127.0.0.1:2113?tls=false":                  "esdb://127.0.0.1:2113?tls=false",
+		"mongodb://casebook:s3@cret@m1,m2/?replicaSet=rs0": "mongodb://casebook:xxxxx@m1,m2/?replicaSet=rs0",
+		"esdb://admin:s3%zzcret@es1:2113":                  "esdb://es1:2113",
+		"admin:s3cret@es1\x00":                             "(as configured)",
+	} {
+		if got := withoutPassword(connection); got != want {
+			t.Errorf("%q is shown as %q", connection, got)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -30,7 +31,11 @@ func newMetrics(n *Node) *metrics {
 }
 
 func (m *metrics) observe(method string, began time.Time, err error) {
-	m.calls.WithLabelValues(strings.TrimPrefix(method, "/event_store.client."), status.Code(err).String()).Observe(time.Since(began).Seconds())
+	code := status.Code(err)
+	if code == codes.Unknown {
+		code = status.FromContextError(err).Code() // clients that go away are nothing unknown
+	}
+	m.calls.WithLabelValues(strings.TrimPrefix(method, "/event_store.client."), code.String()).Observe(time.Since(began).Seconds())
 }
 
 func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
