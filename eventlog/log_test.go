@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,6 +74,15 @@ func connect(t testing.TB, url string) *eventlog.Log {
 	return log
 }
 
+// eachWay runs a test with appends that share one stream, and with the official client's own, which serves clusters and
+// servers that lack the other.
+func eachWay(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
+	single := theNode.ConnectionString()
+	for way, url := range map[string]string{"over one stream": single, "through the client": strings.Replace(single, "esdb://", "esdb+discover://", 1)} {
+		t.Run(way, func(t *testing.T) { test(t, connect(t, url)) })
+	}
+}
+
 // stream returns the name of a stream that no other test uses.
 func stream(category string) string { return category + "-" + uuid.NewString() }
 
@@ -93,82 +103,88 @@ func readAll(t *testing.T, log *eventlog.Log, name string) []eventlog.Recorded {
 }
 
 func TestWhatIsAppendedIsRead(t *testing.T) {
-	log, name := connect(t, theNode.ConnectionString()), stream("note")
-	command := uuid.New()
-	out, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("because"), noted{"one"}, noted{"two"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out.Tail.Revision != 1 || out.Position == (eventlog.Position{}) {
-		t.Fatalf("tail %v, position %v", out.Tail, out.Position)
-	}
-	got := readAll(t, log, name)
-	if len(got) != 2 {
-		t.Fatalf("read %d events", len(got))
-	}
-	for i, want := range []noted{{"one"}, {"two"}} {
-		r := got[i]
-		if r.Event != want || r.ID != eventlog.EventID(command, i) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
-			t.Errorf("event %d was read as %+v", i, r)
+	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+		name := stream("note")
+		command := uuid.New()
+		out, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("because"), noted{"one"}, noted{"two"})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if r.StoredAt.IsZero() {
-			t.Errorf("event %d has no time of the store", i)
+		if out.Tail.Revision != 1 || out.Position == (eventlog.Position{}) {
+			t.Fatalf("tail %v, position %v", out.Tail, out.Position)
 		}
-	}
-	if eventlog.TailAfter(got[1]) != out.Tail {
-		t.Errorf("the answered tail %v is not that of the stored events %v", out.Tail, eventlog.TailAfter(got[1]))
-	}
-	if got[1].Position != out.Position {
-		t.Errorf("answered position %v, stored %v", out.Position, got[1].Position)
-	}
+		got := readAll(t, log, name)
+		if len(got) != 2 {
+			t.Fatalf("read %d events", len(got))
+		}
+		for i, want := range []noted{{"one"}, {"two"}} {
+			r := got[i]
+			if r.Event != want || r.ID != eventlog.EventID(command, i) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
+				t.Errorf("event %d was read as %+v", i, r)
+			}
+			if r.StoredAt.IsZero() {
+				t.Errorf("event %d has no time of the store", i)
+			}
+		}
+		if eventlog.TailAfter(got[1]) != out.Tail {
+			t.Errorf("the answered tail %v is not that of the stored events %v", out.Tail, eventlog.TailAfter(got[1]))
+		}
+		if got[1].Position != out.Position {
+			t.Errorf("answered position %v, stored %v", out.Position, got[1].Position)
+		}
+	})
 }
 
 func TestOneOfTwoRivalsWins(t *testing.T) {
-	log, name := connect(t, theNode.ConnectionString()), stream("count")
-	var mu sync.Mutex
-	won, lost := 0, 0
-	var group errgroup.Group
-	for i := range 16 {
-		group.Go(func() error {
-			_, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("race"), counted{i})
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				won++
-			case errors.Is(err, eventlog.ErrConflict):
-				lost++
-			default:
-				return err
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if won != 1 || lost != 15 {
-		t.Errorf("%d won and %d lost", won, lost)
-	}
+	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+		name := stream("count")
+		var mu sync.Mutex
+		won, lost := 0, 0
+		var group errgroup.Group
+		for i := range 16 {
+			group.Go(func() error {
+				_, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("race"), counted{i})
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					won++
+				case errors.Is(err, eventlog.ErrConflict):
+					lost++
+				default:
+					return err
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if won != 1 || lost != 15 {
+			t.Errorf("%d won and %d lost", won, lost)
+		}
+	})
 }
 
 func TestTheSameAppendIsStoredOnce(t *testing.T) {
-	log, name := connect(t, theNode.ConnectionString()), stream("note")
-	command := uuid.New()
-	first, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
-	if err != nil {
-		t.Fatalf("the same append again: %v", err)
-	}
-	if diff := cmp.Diff(first.Position, again.Position); diff != "" {
-		t.Error(diff)
-	}
-	if n := len(readAll(t, log, name)); n != 1 {
-		t.Errorf("it is stored %d times", n)
-	}
+	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+		name := stream("note")
+		command := uuid.New()
+		first, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
+		if err != nil {
+			t.Fatalf("the same append again: %v", err)
+		}
+		if diff := cmp.Diff(first.Position, again.Position); diff != "" {
+			t.Error(diff)
+		}
+		if n := len(readAll(t, log, name)); n != 1 {
+			t.Errorf("it is stored %d times", n)
+		}
+	})
 }
 
 func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
