@@ -165,6 +165,7 @@ func (g *group) run() {
 			if watcher == nil {
 				watcher = g.source.watch()
 			}
+			g.push() // what goes out makes room
 			more = g.fill()
 			g.push()
 		} else if watcher != nil {
@@ -219,14 +220,29 @@ func (g *group) room() int {
 	return limit - len(g.fresh) - len(g.retry)
 }
 
-// maxPageBytes bounds the bytes read at a time, which with the buffers' sizes bounds the group's memory.
-const maxPageBytes = 1 << 20
+// maxPageBytes bounds the bytes read at a time, and maxReadyBytes those held ready: the buffers' sizes count events, and
+// some are large. Each is exceeded by at most one page.
+const (
+	maxPageBytes  = 1 << 20
+	maxReadyBytes = 16 << 20
+)
+
+// readyBytes are held by what is ready for consumers.
+func (g *group) readyBytes() (n int) {
+	for _, m := range g.fresh {
+		n += m.event.Size()
+	}
+	for _, m := range g.retry {
+		n += m.event.Size()
+	}
+	return n
+}
 
 // fill reads at most a page from the parked stream, if a replay is under way, or else from the source. It reports true
 // if there may be more.
 func (g *group) fill() bool {
 	room := g.room()
-	if room <= 0 {
+	if room <= 0 || g.readyBytes() >= maxReadyBytes {
 		return false
 	}
 	room = min(room, g.def.Settings.ReadBatchSize)

@@ -154,3 +154,32 @@ func parkedIDs(s *script) map[store.ID]bool {
 	}
 	return ids
 }
+
+// TestLargeEventsAreBounded has a group of many large events, of which its consumer takes one at a time.
+func TestLargeEventsAreBounded(t *testing.T) {
+	s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
+	s.open()
+	defer s.close(true)
+	const count = 30
+	for i := range count {
+		s.append("s", []store.Proposed{store.Propose("s", s.id(fmt.Sprint(i)), "T", false, nil, make([]byte, 1<<20))})
+	}
+	settings, _, _ := s.options(nil)
+	s.must(s.groups.Create("s", "g", Start{}, settings, nil))
+	c, err := s.groups.Connect("s", "g", 1, Identity{})
+	s.must(err)
+	for i := range count {
+		d := <-c.C
+		if d.Event.Revision != uint64(i) {
+			t.Fatalf("revision %d came as number %d", d.Event.Revision, i)
+		}
+		s.must(c.group.do(func() {
+			for c.group.fill() {
+			}
+			if ready := c.group.readyBytes(); ready > maxReadyBytes+2*maxPageBytes || i == 0 && ready < maxReadyBytes {
+				t.Errorf("%d MiB are held ready", ready>>20)
+			}
+		}))
+		s.must(c.Ack(d.Event.ID))
+	}
+}
