@@ -48,7 +48,7 @@ type Options struct {
 	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
 	TailEvents int
 	TailBytes  int
-	// MinFreeBytes is the room on the disk below which appends are refused with ResourceExhausted. Default 512 MiB; below
+	// MinFreeBytes is the room on the disk below which appends are refused with ResourceExhausted. Default 256 MiB; below
 	// zero it is not looked at.
 	MinFreeBytes int64
 	// Users are who may connect; then every call needs the name and the password of one of them, and streams' access

@@ -14,9 +14,9 @@ var ErrDiskFull = errors.New("the disk is almost full, nothing was written; make
 // ErrUnwritable says that the directory cannot be written.
 var ErrUnwritable = errors.New("the event log's directory cannot be written; check the disk, and whose directory it is")
 
-// defaultMinFree is what the storage engine may need to write out what it holds in memory, so that a disk that fills up
+// defaultMinFree is twice what the storage engine holds in memory and may need to write out, so that a disk that fills up
 // is noticed while everything still works.
-const defaultMinFree = 512 << 20
+const defaultMinFree = 256 << 20
 
 // diskSpace tells whether there is room to append, by asking once per batch, and on every try while there is none.
 func (s *Store) diskSpace() error {

@@ -41,7 +41,7 @@ type Options struct {
 	RecentEvents int
 
 	// MinFreeBytes is the room on the disk below which appends are refused, before the storage engine itself has none left.
-	// Default 512 MiB; below zero it is not looked at.
+	// Default 256 MiB; below zero it is not looked at.
 	MinFreeBytes int64
 
 	// Clock gives the time of writing; nil means time.Now. Tests of ageing set it.
