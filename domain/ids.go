@@ -17,6 +17,10 @@ type SiteID string
 // so two patients of one study can never share a screening number.
 type PatientID string
 
+// ArmID names an arm of a study's protocol. Which patient is in which arm, and which kit holds which arm's drug, only ever
+// travels as a blind.Value.
+type ArmID string
+
 // UserID names a person, or a process manager, that acts: 1 to 64 lower-case letters, digits and . _ @ -.
 type UserID string
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	"casebook/domain"
+	"casebook/domain/persistent"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -19,77 +20,23 @@ type Enrollment struct {
 	Taken  int
 	AtSite map[domain.SiteID]int
 
-	// held are the places, as a chain of changes over a map. A place costs a link instead of a copy of the map, and
-	// every foldEvery links the map is made anew, so that both a fold of ten thousand places and a look stay cheap.
-	held *places
+	held persistent.Map[domain.PatientID, domain.SiteID]
 }
-
-type places struct {
-	base   map[domain.PatientID]domain.SiteID
-	before *places
-	depth  int
-	who    domain.PatientID
-	site   domain.SiteID // "" for a place given back
-}
-
-const foldEvery = 64
 
 // Decider is how the stream of a study's places works.
 var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Evolve: evolve}
 
 // PlaceOf returns the site at which the patient holds a place.
-func (e Enrollment) PlaceOf(p domain.PatientID) (domain.SiteID, bool) {
-	for link := e.held; link != nil; link = link.before {
-		if link.base != nil {
-			site, ok := link.base[p]
-			return site, ok
-		}
-		if link.who == p {
-			return link.site, link.site != ""
-		}
-	}
-	return "", false
-}
+func (e Enrollment) PlaceOf(p domain.PatientID) (domain.SiteID, bool) { return e.held.Get(p) }
 
-func (e Enrollment) changed(p domain.PatientID, site domain.SiteID, by int) Enrollment {
-	at := site
-	if site == "" {
-		at, _ = e.PlaceOf(p)
-	}
+func (e Enrollment) counted(at domain.SiteID, by int) Enrollment {
 	e.Taken += by
 	e.AtSite = maps.Clone(e.AtSite)
 	if e.AtSite == nil {
 		e.AtSite = map[domain.SiteID]int{}
 	}
 	e.AtSite[at] += by
-	link := &places{before: e.held, who: p, site: site, depth: 1}
-	if e.held != nil {
-		link.depth = e.held.depth + 1
-	}
-	if link.depth >= foldEvery {
-		link = &places{base: link.all()}
-	}
-	e.held = link
 	return e
-}
-
-func (l *places) all() map[domain.PatientID]domain.SiteID {
-	var links []*places
-	for ; l != nil && l.base == nil; l = l.before {
-		links = append(links, l)
-	}
-	all := map[domain.PatientID]domain.SiteID{}
-	if l != nil {
-		all = maps.Clone(l.base)
-	}
-	for i := len(links) - 1; i >= 0; i-- {
-		if links[i].site == "" {
-			delete(all, links[i].who)
-		} else {
-			all[links[i].who] = links[i].site
-		}
-	}
-	return all
 }
 
 func evolve(e Enrollment, event Event) Enrollment {
@@ -101,10 +48,12 @@ func evolve(e Enrollment, event Event) Enrollment {
 	case TargetSet:
 		e.Caps = event.Caps
 	case PlaceReserved:
-		e = e.changed(event.Patient, event.Site, 1)
-		e.LastNumber = event.Number
+		e = e.counted(event.Site, 1)
+		e.held, e.LastNumber = e.held.Set(event.Patient, event.Site), event.Number
 	case PlaceReleased:
-		e = e.changed(event.Patient, "", -1)
+		site, _ := e.held.Get(event.Patient)
+		e = e.counted(site, -1)
+		e.held = e.held.Delete(event.Patient)
 	case PlaceRefused: // nothing was taken
 	}
 	return e

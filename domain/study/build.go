@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -16,6 +17,9 @@ const (
 	maxVisits      = 500
 	maxForms       = 500
 	maxInstruments = 50
+	maxCriteria    = 200
+	maxFactors     = 10
+	maxLevels      = 50
 	maxFormBytes   = 256 * 1024
 	maxIDChars     = 50
 	maxTitleChars  = 300
@@ -108,7 +112,54 @@ func (p Protocol) validate() error {
 	if err := p.validateVisits(); err != nil {
 		return err
 	}
+	if err := p.validateTreatment(); err != nil {
+		return err
+	}
 	return p.validateInstruments()
+}
+
+func (p Protocol) validateTreatment() error {
+	if err := atMost("criteria", len(p.Criteria), maxCriteria); err != nil {
+		return err
+	}
+	if err := uniqueIDs("criteria", p.Criteria, func(c Criterion) (string, string) { return c.ID, c.Title }); err != nil {
+		return err
+	}
+	t := p.Treatment
+	if t == nil {
+		return nil
+	}
+	if err := domain.Between("protocol.treatment.doNotDispenseDays", t.DoNotDispenseDays, 0, maxVisitDays); err != nil {
+		return err
+	}
+	switch {
+	case t.Randomised && len(p.Arms) < 2:
+		return invalidProtocol("treatment", "patients are randomised among %d arms", len(p.Arms)).Do("give the protocol two arms or more")
+	case t.Kits && !t.Randomised && len(p.Arms) != 1:
+		return invalidProtocol("treatment", "there are kits, no randomisation, and %d arms", len(p.Arms)).Do("give the protocol the one arm that all patients are in")
+	case t.ForcedAllocation && !(t.Randomised && t.Kits):
+		return invalidProtocol("treatment", "an allocation can only be forced where patients are randomised and get kits").Do("leave forcedAllocation out")
+	case len(t.DispensingVisits) > 0 && !t.Kits:
+		return invalidProtocol("treatment", "visits dispense kits, and there are none").Do("set kits, or leave dispensingVisits out")
+	}
+	for _, id := range t.DispensingVisits {
+		if !slices.ContainsFunc(p.Visits, func(v Visit) bool { return v.ID == id }) {
+			return invalidProtocol("treatment", "kits are dispensed at the visit %.80q, which the protocol does not have", id).Do("add the visit, or take it from the list")
+		}
+	}
+	if err := domain.First(atMost("treatment.factors", len(t.Factors), maxFactors),
+		uniqueIDs("treatment.factors", t.Factors, func(f Factor) (string, string) { return f.ID, f.Title })); err != nil {
+		return err
+	}
+	for _, f := range t.Factors {
+		if len(f.Levels) == 0 || len(f.Levels) > maxLevels {
+			return invalidProtocol("treatment.factors", "factor %s has %d levels", f.ID, len(f.Levels)).Do(fmt.Sprintf("use 1 to %d", maxLevels))
+		}
+		if err := uniqueIDs("treatment.factors.levels", f.Levels, func(l string) (string, string) { return l, "" }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p Protocol) validateArmsAndForms() error {

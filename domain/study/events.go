@@ -67,6 +67,37 @@ type Protocol struct {
 	Visits         []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
 	Forms          []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
 	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
+	Criteria       []Criterion             `json:"criteria,omitempty" doc:"Who may be enrolled"`
+	Treatment      *Treatment              `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
+}
+
+// Criterion is one condition of eligibility; each is answered for each patient before the enrolment.
+type Criterion struct {
+	ID        string `json:"id" minLength:"1"`
+	Title     string `json:"title"`
+	Exclusion bool   `json:"exclusion,omitempty" doc:"Whether meeting it keeps the patient out"`
+}
+
+// Treatment says how patients are assigned and supplied.
+type Treatment struct {
+	// Randomised patients are drawn into one of the protocol's arms.
+	Randomised bool     `json:"randomised,omitempty" doc:"Whether patients are drawn into the arms"`
+	Factors    []Factor `json:"factors,omitempty" doc:"What the draw is stratified by, or balances"`
+	// Kits says that drug comes in numbered kits.
+	Kits bool `json:"kits,omitempty" doc:"Whether drug comes in numbered kits"`
+	// ForcedAllocation allows a draw among the arms that are in stock when not all are.
+	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped place of the list is recorded"`
+	// DoNotDispenseDays is how long before its expiry a kit is not given out any more.
+	DoNotDispenseDays int `json:"doNotDispenseDays,omitempty" minimum:"0" doc:"A kit that expires within so many days is not allocated"`
+	// DispensingVisits are the visits at which the next kit is given out; the first comes with the enrolment.
+	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
+}
+
+// Factor is a property of patients with a few levels, such as a site's country or a grade of severity.
+type Factor struct {
+	ID     string   `json:"id" minLength:"1"`
+	Title  string   `json:"title"`
+	Levels []string `json:"levels" minItems:"1"`
 }
 
 // Arm is a treatment that patients can be assigned to. That arms exist is public; who is in one is not.
