@@ -43,7 +43,11 @@ var (
 	// Statisticians analyse a study.
 	Statisticians = Permission{user.Statistician}
 	// SupplyManagers move drug.
-	SupplyManagers = Permission{user.SupplyManager}
+	SupplyManagers = Permission{user.SupplyManager, user.UnblindedSupplyManager}
+	// UnblindedSupply knows which kit holds which arm.
+	UnblindedSupply = Permission{user.UnblindedSupplyManager}
+	// Investigators answer for the patients of a site.
+	Investigators = Permission{user.Investigator}
 	// Auditors read all that is recorded of a study, and change nothing.
 	Auditors = Permission{user.Auditor}
 	// Admins keep users and grants, and see nothing clinical.

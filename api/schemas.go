@@ -121,7 +121,7 @@ var words = map[reflect.Type]func() *huma.Schema{
 	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),
 	reflect.TypeFor[instrument.ID]():             text("", "pain-diary"),
 	reflect.TypeFor[instrument.ItemID]():         text("", "worst"),
-	reflect.TypeFor[user.Role]():                 oneOf(user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin),
+	reflect.TypeFor[user.Role]():                 oneOf(user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager, user.UnblindedSupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin),
 	reflect.TypeFor[patient.Sex]():               oneOf(patient.Female, patient.Male, patient.SexUnknown, patient.Undifferentiated),
 	reflect.TypeFor[instrument.Severity]():       oneOf(instrument.SeverityWatch, instrument.SeverityUrgent),
 	reflect.TypeFor[diary.Answers]():             answers,

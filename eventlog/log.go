@@ -19,6 +19,7 @@ import (
 // Log is the connection to the event store. It is safe for concurrent use.
 type Log struct {
 	registry *Registry
+	keys     *BlindingKeys // nil where blinded values stay sealed
 	config   *esdb.Configuration
 	logger   *slog.Logger
 	timeout  time.Duration
@@ -36,6 +37,8 @@ type Options struct {
 	URL string
 	// Registry knows the events.
 	Registry *Registry
+	// BlindingKeys open blinded values; without them they are read sealed, and none can be written.
+	BlindingKeys *BlindingKeys
 	// Logger takes what goes wrong on the way; nil for none.
 	Logger *slog.Logger
 	// Timeout bounds each append and read of a stream; 10 seconds when 0.
@@ -65,7 +68,7 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 	// A client whose discovery fails is dead for good, and blocks whoever waits for it. This one never gives up: it finds
 	// the server whenever it is back, and callers are kept from waiting longer than they want to (see call).
 	config.MaxDiscoverAttempts = math.MaxInt32
-	l := &Log{registry: o.Registry, config: config, logger: o.Logger, timeout: o.Timeout}
+	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -198,7 +201,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	for i, event := range events {
-		name, version, data, err := l.registry.Encode(event)
+		name, version, data, err := l.registry.Encode(event, l.keys, meta.Study)
 		if err != nil {
 			return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
 		}

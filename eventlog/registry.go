@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
@@ -26,7 +28,9 @@ type Schema struct {
 
 	goType  reflect.Type
 	upcasts []Upcast // upcasts[i] turns version i+1 into i+2
-	decode  func([]byte) (any, error)
+	// blinded says that the event has blinded values.
+	blinded bool
+	decode  func([]byte, *BlindingKeys, domain.StudyID) (any, error)
 }
 
 // Registry maps events to their stored form. It is filled at start-up and then only read.
@@ -47,14 +51,20 @@ func NewRegistry() *Registry {
 // registered already: that is a mistake in the program, found by its first test.
 func Register[E any](r *Registry, category, name string, upcasts ...Upcast) {
 	s := &Schema{Name: name, Category: category, Version: len(upcasts) + 1, upcasts: upcasts,
-		goType: reflect.TypeFor[E](),
-		decode: func(data []byte) (any, error) {
-			var e E
-			if err := json.Unmarshal(data, &e); err != nil {
-				return nil, err
-			}
-			return e, nil
-		},
+		goType: reflect.TypeFor[E](), blinded: holdsBlinded(reflect.TypeFor[E](), map[reflect.Type]bool{}),
+	}
+	s.decode = func(data []byte, keys *BlindingKeys, study domain.StudyID) (any, error) {
+		var e E
+		var err error
+		if s.blinded {
+			err = keys.unmarshal(study, name, data, &e)
+		} else {
+			err = json.Unmarshal(data, &e)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
 	}
 	if r.byName[name] != nil || r.byType[s.goType] != nil {
 		panic(fmt.Sprintf("eventlog: %s (%v) is registered twice", name, s.goType))
@@ -98,13 +108,18 @@ func (r *Registry) NameOf(event any) (string, bool) {
 	return s.Name, true
 }
 
-// Encode returns the event's stable name, schema version and JSON.
-func (r *Registry) Encode(event any) (name string, version int, data []byte, err error) {
+// Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key; where
+// there are none, keys may be nil.
+func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (name string, version int, data []byte, err error) {
 	s, ok := r.byType[reflect.TypeOf(event)]
 	if !ok {
 		return "", 0, nil, fmt.Errorf("event type %T is not registered", event)
 	}
-	data, err = json.Marshal(event)
+	if s.blinded {
+		data, err = keys.marshal(study, s.Name, event)
+	} else {
+		data, err = json.Marshal(event)
+	}
 	if err != nil {
 		return "", 0, nil, fmt.Errorf("encode %s: %w", s.Name, err)
 	}
@@ -112,8 +127,9 @@ func (r *Registry) Encode(event any) (name string, version int, data []byte, err
 }
 
 // Decode reads the JSON of a stored event of any version up to the present one. A name or version from the future is an
-// error: an older program must stop at it rather than skip it.
-func (r *Registry) Decode(name string, version int, data []byte) (any, error) {
+// error: an older program must stop at it rather than skip it. Blinded values are opened with the study's key; without keys
+// they stay sealed.
+func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, study domain.StudyID) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
@@ -127,12 +143,15 @@ func (r *Registry) Decode(name string, version int, data []byte) (any, error) {
 			return nil, err
 		}
 	}
-	event, err := s.decode(data)
+	event, err := s.decode(data, keys, study)
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", name, err)
 	}
 	return event, nil
 }
+
+// Blinded says that the event has blinded values.
+func (s *Schema) Blinded() bool { return s.blinded }
 
 // GoType is the type that the event decodes to.
 func (s *Schema) GoType() reflect.Type { return s.goType }

@@ -81,17 +81,19 @@ const (
 	Monitor       Role = "monitor"
 	DataManager   Role = "data_manager"
 	SupplyManager Role = "supply_manager"
-	SafetyOfficer Role = "safety_officer"
-	Statistician  Role = "statistician"
-	Auditor       Role = "auditor"
-	Admin         Role = "admin"
-	System        Role = "system"
+	// UnblindedSupplyManager also knows which kit holds which arm.
+	UnblindedSupplyManager Role = "unblinded_supply_manager"
+	SafetyOfficer          Role = "safety_officer"
+	Statistician           Role = "statistician"
+	Auditor                Role = "auditor"
+	Admin                  Role = "admin"
+	System                 Role = "system"
 )
 
 // Grant gives a role in a scope. Study is empty for an admin alone; Site is empty for roles that work across a study;
 // Patient is set for the role patient alone.
 type Grant struct {
-	Role    Role             `json:"role" enum:"patient,crc,investigator,monitor,data_manager,supply_manager,safety_officer,statistician,auditor,admin" doc:"The role"`
+	Role    Role             `json:"role" enum:"patient,crc,investigator,monitor,data_manager,supply_manager,unblinded_supply_manager,safety_officer,statistician,auditor,admin" doc:"The role"`
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
 	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,8 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/eventlog"
 	"casebook/eventlog/catalog"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -33,11 +40,15 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 		}
 		value := reflect.New(s.GoType()).Elem()
 		fill(value, s.Name, 0)
-		data, err := json.MarshalIndent(value.Interface(), "", "  ")
+		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+		var text bytes.Buffer
+		if err := json.Indent(&text, data, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(text.Bytes(), '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -60,11 +71,11 @@ func TestStoredBytesStillRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			event, err := registry.Decode(name, version, stored)
+			event, err := registry.Decode(name, version, stored, goldenKeys(t), goldenStudy)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := json.MarshalIndent(event, "", "  ")
+			got, err := jsonv2.Marshal(event, jsonv1.DefaultOptionsV1(), jsontext.WithIndent("  "), openly)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,11 +111,11 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 	for _, s := range registry.Schemas() {
 		value := reflect.New(s.GoType()).Elem()
 		fill(value, s.Name, 0)
-		name, version, data, err := registry.Encode(value.Interface())
+		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := registry.Decode(name, version, data)
+		back, err := registry.Decode(name, version, data, goldenKeys(t), goldenStudy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +131,7 @@ func TestTheFutureIsNotGuessed(t *testing.T) {
 		name    string
 		version int
 	}{{"DiarySubmitted", 99}, {"DiarySubmitted", 0}, {"SomethingNew", 1}} {
-		if _, err := registry.Decode(c.name, c.version, []byte(`{}`)); err == nil {
+		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, ""); err == nil {
 			t.Errorf("%s version %d was read by a program that cannot know it", c.name, c.version)
 		}
 	}
@@ -134,7 +145,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 			t.Errorf("%s has the category %q", s.Name, s.Category)
 		}
 	}
-	if _, _, _, err := registry.Encode(struct{ X int }{1}); err == nil {
+	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, ""); err == nil {
 		t.Error("an unregistered event was encoded")
 	}
 }
@@ -142,7 +153,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 func TestUpcastRefusesWhatItCannotRead(t *testing.T) {
 	registry := catalog.New()
 	for _, stored := range []string{`{"scores":[1]}`, `{"scores":"x"}`, `[`, `7`} {
-		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored)); err == nil {
+		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, ""); err == nil {
 			t.Errorf("%s was read as %v", stored, event)
 		}
 	}
@@ -161,8 +172,42 @@ func nameAndVersion(t *testing.T, file string) (string, int) {
 	return parts[0], version
 }
 
+const goldenStudy = domain.StudyID("GOLDEN")
+
+// goldenKeys are those of the golden files.
+func goldenKeys(t *testing.T) *eventlog.BlindingKeys {
+	t.Helper()
+	keys, err := eventlog.NewBlindingKeys([]byte("the golden files' blinding secret"[:eventlog.BlindingKeyBytes]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// openly shows what blinded values hold.
+var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
+	plain, err := v.SealWith(func(plain []byte) (string, error) { return string(plain), nil })
+	if err != nil {
+		return err
+	}
+	return enc.WriteValue(jsontext.Value(plain))
+}))
+
 // fill sets every field to a value of its own, so that none is left out or taken for another.
 func fill(v reflect.Value, path string, depth int) {
+	if b, ok := v.Addr().Interface().(blind.Unsealer); ok {
+		holds, _ := v.Type().MethodByName("Open")
+		plain := reflect.New(holds.Type.Out(0)).Elem()
+		fill(plain, path, depth)
+		text, err := json.Marshal(plain.Interface())
+		if err != nil {
+			panic(err)
+		}
+		if err := b.UnsealFrom(text); err != nil {
+			panic(err)
+		}
+		return
+	}
 	switch {
 	case v.Type() == reflect.TypeFor[time.Time]():
 		v.Set(reflect.ValueOf(time.Date(2026, 3, 1, 20, 30, len(path)%60, 0, time.UTC)))

@@ -1,0 +1,174 @@
+package supply
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+// Quarantine sets kits aside until somebody decides about them. It refuses reason_required, value_too_long, unknown_code,
+// value_out_of_range, kit_not_here, kit_named_twice and kit_status.
+func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error) {
+	if cmd.Cause != CauseExcursion && cmd.Cause != CauseOther {
+		return nil, refuse.Malformed("unknown_code", "%.40q is no cause of a quarantine", string(cmd.Cause)).At("cause").Do("use excursion or other")
+	}
+	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
+		s.eachOnce("kits", "a quarantine", cmd.Kits, quarantinable)); err != nil {
+		return nil, err
+	}
+	return s.quarantined(Place{cmd.Study, cmd.Location}, cmd.Kits, cmd.Cause, cmd.Reason), nil
+}
+
+func quarantinable(k Kit) bool {
+	return k.Status == KitAvailable || k.Status == KitPacked || k.Status == KitIsAllocated
+}
+
+// quarantined sets the kits aside. A kit that is held for a patient is not taken from its hold: the hold would show. What
+// is held and cannot be used is found out when it is allocated.
+func (s Stock) quarantined(at Place, kits []KitNumber, cause Cause, reason string) []StockEvent {
+	return []StockEvent{KitsQuarantined{Place: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.patientsOf(kits)}}
+}
+
+// SetLotAside puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
+// patient who got one of the lot. It may be sent twice.
+func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
+	if s.Recalled[cmd.Lot] {
+		return nil, nil
+	}
+	kits, all := []KitNumber{}, []KitNumber{}
+	for n, k := range s.Kits.All() {
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, errSealed
+		}
+		if c.Lot != cmd.Lot || k.Status == KitInTransit {
+			continue
+		}
+		all = append(all, n)
+		if quarantinable(k) {
+			kits = append(kits, n)
+		}
+	}
+	affected := s.patientsOf(all)
+	if len(kits)+len(affected) == 0 {
+		return nil, nil
+	}
+	slices.Sort(kits)
+	return []StockEvent{KitsQuarantined{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot, Affected: affected}}, nil
+}
+
+// ReleaseFromQuarantine puts kits back to where they stood. It refuses reason_required, value_too_long,
+// value_out_of_range, kit_not_here, kit_named_twice, kit_status, lot_recalled and kit_replaced.
+func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
+		s.eachOnce("kits", "a release", cmd.Kits, func(k Kit) bool { return k.Status == KitQuarantined })); err != nil {
+		return nil, err
+	}
+	for _, n := range cmd.Kits {
+		k, _ := s.Kits.Get(n)
+		c, known := s.contents.Get(n)
+		switch {
+		case !known:
+			return nil, errSealed
+		case f.Supply.Lots[c.Lot].Recalled:
+			return nil, refuse.Because("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
+		case k.Replaced:
+			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
+		}
+	}
+	return []StockEvent{KitsReleased{Place: Place{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
+}
+
+// Return takes a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_here,
+// kit_not_allocated_to_patient and kit_status.
+func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
+	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+		return nil, err
+	}
+	if _, err := s.ofPatient(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed); err != nil {
+		return nil, err
+	}
+	return []StockEvent{KitReturned{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
+}
+
+// Reconcile accounts for a returned kit: the doses that it held are those returned, used and lost (ICH E6(R3) 3.15.3(c);
+// R36). It refuses value_out_of_range, value_too_long, kit_not_here, kit_not_allocated_to_patient, kit_status,
+// kit_reconciled and doses_do_not_add_up.
+func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Between("returned", cmd.Returned, 0, 10_000), domain.Between("used", cmd.Used, 0, 10_000),
+		domain.Between("lost", cmd.Lost, 0, 10_000), domain.OptionalText("note", cmd.Note, 500)); err != nil {
+		return nil, err
+	}
+	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "reconciling it", KitIsReturned)
+	if err != nil {
+		return nil, err
+	}
+	c, known := s.contents.Get(cmd.Kit)
+	switch {
+	case !known:
+		return nil, errSealed
+	case k.Reconciled:
+		return nil, refuse.WrongState("kit_reconciled", "kit %s is accounted for already", cmd.Kit).At("kit").Do("nothing is left to do")
+	case cmd.Returned+cmd.Used+cmd.Lost != c.Units:
+		// How many doses a kit holds may go with its arm, so the refusal does not say it.
+		return nil, refuse.Because("doses_do_not_add_up", "returned, used and lost together are %d doses, which is not what kit %s held",
+			cmd.Returned+cmd.Used+cmd.Lost, cmd.Kit).At("used").Do("count again")
+	}
+	return []StockEvent{KitReconciled{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
+		Returned: cmd.Returned, Used: cmd.Used, Lost: cmd.Lost, Note: cmd.Note}}, nil
+}
+
+// Expire takes out of stock what has run out. It may be sent twice, or where nothing has. It refuses malformed_date.
+func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
+	if err := cmd.Through.Validate(); err != nil {
+		return nil, domain.At("through", err)
+	}
+	var kits []KitNumber
+	for n, k := range s.Kits.All() {
+		if !quarantinable(k) && k.Status != KitQuarantined {
+			continue
+		}
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, errSealed
+		}
+		if c.Expiry <= cmd.Through {
+			kits = append(kits, n)
+		}
+	}
+	if len(kits) == 0 {
+		return nil, nil
+	}
+	slices.Sort(kits)
+	return []StockEvent{KitsExpired{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.patientsOf(kits)}}, nil
+}
+
+// Destroy ends kits of no more use. It refuses malformed_date, captured_in_future, value_missing, value_too_long,
+// value_out_of_range, kit_not_here, kit_named_twice, kit_status and kit_not_reconciled.
+func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
+	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
+		domain.Between("kits", len(cmd.Kits), 1, 1000),
+		s.eachOnce("kits", "destroying it", cmd.Kits, func(k Kit) bool {
+			return k.Status == KitIsReturned || k.Status == KitExpired || k.Status == KitDamaged || k.Status == KitQuarantined
+		})); err != nil {
+		return nil, err
+	}
+	for _, n := range cmd.Kits {
+		if k, _ := s.Kits.Get(n); k.Status == KitIsReturned && !k.Reconciled {
+			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
+		}
+	}
+	return []StockEvent{KitsDestroyed{Place: Place{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On, Certificate: cmd.Certificate}}, nil
+}
+
+// Lose ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_here and kit_status.
+func Lose(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {
+		return k.Status != KitInTransit && k.Status != KitDestroyed && k.Status != KitIsLost
+	})); err != nil {
+		return nil, err
+	}
+	k, _ := s.Kits.Get(cmd.Kit)
+	return []StockEvent{KitLost{Place: Place{cmd.Study, cmd.Location}, Kit: cmd.Kit, Patient: k.Patient, Reason: cmd.Reason}}, nil
+}

@@ -1,0 +1,331 @@
+// Package supply holds study drug: kits, the lots that they come from, and where each kit is. Two kinds of streams decide
+// it. One per study (category supply) knows every kit number, the lots and the resupply rules. One per place (category
+// stock), a depot or a site, knows the kits that lie there; who sends a shipment decides about it until it is dispatched,
+// who receives it from then on. So a kit is always in exactly one stream's hands, and never goes to two patients.
+//
+// Which arm a kit holds, its lot and its expiry are blinded values: lots and expiry dates may go with an arm, and what
+// goes with an arm tells it.
+package supply
+
+import (
+	"casebook/domain"
+	"casebook/domain/blind"
+)
+
+// KitNumber is what is printed on a kit. It tells nothing of what the kit holds.
+type KitNumber string
+
+// LocationID names a depot, or a site by its own id. Depots and sites of a study never share one.
+type LocationID string
+
+// ShipmentID names a shipment: the place that sends it, and a running number there.
+type ShipmentID string
+
+// Content is what blinded people must not learn of a kit.
+type Content struct {
+	Arm    domain.ArmID `json:"arm"`
+	Lot    string       `json:"lot"`
+	Expiry domain.Date  `json:"expiry"`
+	// Units is how many doses the kit holds.
+	Units int `json:"units"`
+}
+
+// Contents are those of several kits. They are sealed together: kits that are sealed one by one take more room.
+type Contents = blind.Value[map[KitNumber]Content]
+
+// Event is what can happen to a study's supply as a whole.
+type Event interface{ supplyEvent() }
+
+// DepotOpened adds a place that keeps kits and sends them to sites.
+type DepotOpened struct {
+	Study domain.StudyID `json:"study"`
+	Depot LocationID     `json:"depot"`
+	Name  string         `json:"name"`
+}
+
+// KitsRegistered makes kits known that have been delivered to a depot. Their numbers are in ascending order.
+type KitsRegistered struct {
+	Study domain.StudyID `json:"study"`
+	Depot LocationID     `json:"depot"`
+	// Delivery is the running number of the registration, from 1.
+	Delivery int         `json:"delivery"`
+	Kits     []KitNumber `json:"kits"`
+	// SHA256 is that of the file that told of them, in hex. It is blinded: who knows it could try what a short file says.
+	SHA256   blind.Value[string] `json:"sha256"`
+	Contents Contents            `json:"contents"`
+}
+
+// BatchReleased lets the kits of a lot be shipped and given out, after its certification (EU GMP Annex 16; Annex 13).
+type BatchReleased struct {
+	Study       domain.StudyID `json:"study"`
+	Lot         string         `json:"lot"`
+	Certificate string         `json:"certificate"`
+}
+
+// LotRecalled stops every kit of a lot in the whole study. Locations are the places that have to set theirs aside.
+type LotRecalled struct {
+	Study     domain.StudyID `json:"study"`
+	Lot       string         `json:"lot"`
+	Reason    string         `json:"reason"`
+	Locations []LocationID   `json:"locations"`
+}
+
+// ResupplyRuleSet says when a site is sent new kits, and how many.
+type ResupplyRuleSet struct {
+	Study domain.StudyID `json:"study"`
+	Rule  ResupplyRule   `json:"rule"`
+}
+
+func (DepotOpened) supplyEvent()     {}
+func (KitsRegistered) supplyEvent()  {}
+func (BatchReleased) supplyEvent()   {}
+func (LotRecalled) supplyEvent()     {}
+func (ResupplyRuleSet) supplyEvent() {}
+
+// StockEvent is what can happen to the kits of one place.
+type StockEvent interface{ stockEvent() }
+
+// Place is which place an event of a stock is about.
+type Place struct {
+	Study    domain.StudyID `json:"study"`
+	Location LocationID     `json:"location"`
+}
+
+// DeliveryTakenIn puts registered kits into a depot's stock.
+type DeliveryTakenIn struct {
+	Place
+	Delivery int         `json:"delivery"`
+	Kits     []KitNumber `json:"kits"`
+	Contents Contents    `json:"contents"`
+}
+
+// ShipmentCreated sets kits aside for a way. Their numbers are in ascending order, which tells nothing of the arms.
+type ShipmentCreated struct {
+	Place
+	Shipment ShipmentID  `json:"shipment"`
+	To       LocationID  `json:"to"`
+	Kits     []KitNumber `json:"kits"`
+	// Resupply says that a rule asked for it, not a person.
+	Resupply bool     `json:"resupply,omitempty"`
+	Reason   string   `json:"reason"`
+	Contents Contents `json:"contents"`
+}
+
+// ResupplyFellShort says that a rule asked for kits that the depot does not have.
+type ResupplyFellShort struct {
+	Place
+	To LocationID `json:"to"`
+	// Missing counts the kits by arm.
+	Missing blind.Value[map[domain.ArmID]int] `json:"missing"`
+}
+
+// ShipmentCancelled puts the kits of a shipment that has not left back into stock.
+type ShipmentCancelled struct {
+	Place
+	Shipment ShipmentID `json:"shipment"`
+	Reason   string     `json:"reason"`
+}
+
+// ShipmentDispatched hands a shipment to the carrier. From here on the receiving place decides about it.
+type ShipmentDispatched struct {
+	Place
+	Shipment ShipmentID  `json:"shipment"`
+	To       LocationID  `json:"to"`
+	On       domain.Date `json:"on"`
+	Carrier  string      `json:"carrier,omitempty"`
+}
+
+// ShipmentReceived takes a shipment's kits into stock, each as it arrived.
+type ShipmentReceived struct {
+	Place
+	Shipment ShipmentID  `json:"shipment"`
+	From     LocationID  `json:"from"`
+	On       domain.Date `json:"on"`
+	// Available can be given out; Damaged and Quarantined are set aside, Missing did not arrive.
+	Available   []KitNumber `json:"available,omitempty"`
+	Quarantined []KitNumber `json:"quarantined,omitempty"`
+	Damaged     []KitNumber `json:"damaged,omitempty"`
+	Missing     []KitNumber `json:"missing,omitempty"`
+	// Returned came back from a site and go to nobody any more.
+	Returned []KitNumber `json:"returned,omitempty"`
+	// Excursion says that the temperature left its range on the way, or that nobody knows whether it did.
+	Excursion bool     `json:"excursion,omitempty"`
+	Note      string   `json:"note,omitempty"`
+	Contents  Contents `json:"contents"`
+}
+
+// ShipmentLost ends a shipment that never arrived.
+type ShipmentLost struct {
+	Place
+	Shipment ShipmentID  `json:"shipment"`
+	From     LocationID  `json:"from"`
+	Kits     []KitNumber `json:"kits"`
+	Reason   string      `json:"reason"`
+}
+
+// KitsQuarantined sets kits aside until somebody decides about them.
+type KitsQuarantined struct {
+	Place
+	Kits   []KitNumber `json:"kits"`
+	Cause  Cause       `json:"cause"`
+	Reason string      `json:"reason"`
+	// Lot is the recalled one, where that is the cause.
+	Lot string `json:"lot,omitempty"`
+	// Affected are the patients to whom a kit among them, or one of the recalled lot, had been allocated or dispensed.
+	Affected []domain.PatientID `json:"affected,omitempty"`
+}
+
+// KitsReleased puts quarantined kits back to where they stood.
+type KitsReleased struct {
+	Place
+	Kits   []KitNumber `json:"kits"`
+	Reason string      `json:"reason"`
+}
+
+// StockHeld keeps a kit of every arm that the patient could get until the draw. Which kits is blinded: two kits that are
+// held together hold different arms.
+type StockHeld struct {
+	Place
+	Patient domain.PatientID                        `json:"patient"`
+	Kits    blind.Value[map[domain.ArmID]KitNumber] `json:"kits"`
+}
+
+// StockRefused says why no kits were held for a patient.
+type StockRefused struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Code    string           `json:"code"`
+	Reason  string           `json:"reason"`
+}
+
+// HoldReleased gives held kits back.
+type HoldReleased struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Reason  string           `json:"reason"`
+}
+
+// KitAllocated gives a kit to one patient for good; what else was held for the patient is free again.
+type KitAllocated struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	// Visit is the visit at which it is given out; empty for the kit of the enrolment.
+	Visit string `json:"visit,omitempty"`
+	// Replaces is the kit that cannot be given out any more.
+	Replaces KitNumber `json:"replaces,omitempty"`
+}
+
+// AllocationFailed says why a patient got no kit for now; what was held for the patient is free again.
+type AllocationFailed struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Visit   string           `json:"visit,omitempty"`
+	Code    string           `json:"code"`
+	Reason  string           `json:"reason"`
+}
+
+// KitsSetAside takes allocated kits that were never given out from a patient who needs them no more. They go to nobody
+// else: whatever was promised to one patient is not given to another.
+type KitsSetAside struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Kits    []KitNumber      `json:"kits"`
+	Reason  string           `json:"reason"`
+}
+
+// KitDispensed hands an allocated kit to its patient.
+type KitDispensed struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	Visit   string           `json:"visit,omitempty"`
+	On      domain.Date      `json:"on"`
+}
+
+// KitReturned takes a dispensed kit back from its patient.
+type KitReturned struct {
+	Place
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	On      domain.Date      `json:"on"`
+}
+
+// KitReconciled accounts for what a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).
+type KitReconciled struct {
+	Place
+	Patient  domain.PatientID `json:"patient"`
+	Kit      KitNumber        `json:"kit"`
+	Returned int              `json:"returned"`
+	Used     int              `json:"used"`
+	Lost     int              `json:"lost"`
+	Note     string           `json:"note,omitempty"`
+}
+
+// KitsExpired takes kits out of stock whose time has run out.
+type KitsExpired struct {
+	Place
+	Kits    []KitNumber `json:"kits"`
+	Through domain.Date `json:"through"`
+	// Affected are the patients to whom one of them had been allocated.
+	Affected []domain.PatientID `json:"affected,omitempty"`
+}
+
+// KitsDestroyed ends kits.
+type KitsDestroyed struct {
+	Place
+	Kits        []KitNumber `json:"kits"`
+	On          domain.Date `json:"on"`
+	Certificate string      `json:"certificate"`
+}
+
+// KitLost ends a kit that cannot be found, at its place or at its patient's.
+type KitLost struct {
+	Place
+	Kit     KitNumber        `json:"kit"`
+	Patient domain.PatientID `json:"patient,omitempty"`
+	Reason  string           `json:"reason"`
+}
+
+func (DeliveryTakenIn) stockEvent()    {}
+func (ShipmentCreated) stockEvent()    {}
+func (ResupplyFellShort) stockEvent()  {}
+func (ShipmentCancelled) stockEvent()  {}
+func (ShipmentDispatched) stockEvent() {}
+func (ShipmentReceived) stockEvent()   {}
+func (ShipmentLost) stockEvent()       {}
+func (KitsQuarantined) stockEvent()    {}
+func (KitsReleased) stockEvent()       {}
+func (StockHeld) stockEvent()          {}
+func (StockRefused) stockEvent()       {}
+func (HoldReleased) stockEvent()       {}
+func (KitAllocated) stockEvent()       {}
+func (AllocationFailed) stockEvent()   {}
+func (KitsSetAside) stockEvent()       {}
+func (KitDispensed) stockEvent()       {}
+func (KitReturned) stockEvent()        {}
+func (KitReconciled) stockEvent()      {}
+func (KitsExpired) stockEvent()        {}
+func (KitsDestroyed) stockEvent()      {}
+func (KitLost) stockEvent()            {}
+
+// Cause says what put a kit into quarantine.
+type Cause string
+
+// The causes of a quarantine.
+const (
+	CauseExcursion Cause = "excursion"
+	CauseRecall    Cause = "recall"
+	CauseOther     Cause = "other"
+)
+
+// ResupplyRule says when a site is sent kits: as soon as of any arm fewer than Trigger can be given out or are under way,
+// every arm is filled up to Target. Filling all arms at once keeps a shipment from telling which arm ran low.
+type ResupplyRule struct {
+	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
+	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
+	Trigger int           `json:"trigger" minimum:"1" doc:"Fewer kits of an arm than this, those under way counted, and a shipment is made"`
+	Target  int           `json:"target" minimum:"1" doc:"To how many kits each arm is filled up"`
+	// OverdueDays is when a dispatched shipment that has not been received is reported.
+	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
+}

@@ -1,0 +1,312 @@
+package supply
+
+import (
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/persistent"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// Supply is the state of a study's supply as a whole.
+type Supply struct {
+	Depots map[LocationID]string
+	// Deliveries are the registrations, the first is number 1.
+	Deliveries []KitsRegistered
+	Lots       map[string]Lot
+	Rules      map[domain.SiteID]ResupplyRule
+
+	numbers persistent.Map[KitNumber, int]
+}
+
+// Lot is how a lot stands.
+type Lot struct {
+	Released, Recalled bool
+	Reason             string
+}
+
+// Decider is how the stream of a study's supply works.
+var Decider = domain.Decider[Supply, Event]{Category: "supply", Evolve: evolve}
+
+func evolve(s Supply, event Event) Supply {
+	switch e := event.(type) {
+	case DepotOpened:
+		s.Depots = maps.Clone(s.Depots)
+		if s.Depots == nil {
+			s.Depots = map[LocationID]string{}
+		}
+		s.Depots[e.Depot] = e.Name
+	case KitsRegistered:
+		s.Deliveries = append(slices.Clip(s.Deliveries), e)
+		for _, n := range e.Kits {
+			s.numbers = s.numbers.Set(n, e.Delivery)
+		}
+	case BatchReleased:
+		s = s.withLot(e.Lot, func(l Lot) Lot { l.Released = true; return l })
+	case LotRecalled:
+		s = s.withLot(e.Lot, func(l Lot) Lot { l.Recalled, l.Reason = true, e.Reason; return l })
+	case ResupplyRuleSet:
+		s.Rules = maps.Clone(s.Rules)
+		if s.Rules == nil {
+			s.Rules = map[domain.SiteID]ResupplyRule{}
+		}
+		s.Rules[e.Rule.Site] = e.Rule
+	}
+	return s
+}
+
+func (s Supply) withLot(lot string, change func(Lot) Lot) Supply {
+	s.Lots = maps.Clone(s.Lots)
+	if s.Lots == nil {
+		s.Lots = map[string]Lot{}
+	}
+	s.Lots[lot] = change(s.Lots[lot])
+	return s
+}
+
+// Registered says whether the kit is known, and with which delivery it came.
+func (s Supply) Registered(kit KitNumber) (delivery int, known bool) { return s.numbers.Get(kit) }
+
+// usable says whether kits of the lot may be shipped and given out.
+func (s Supply) usable(lot string) bool { return s.Lots[lot].Released && !s.Lots[lot].Recalled }
+
+// Open adds a depot. It refuses malformed_id, value_missing, value_too_long, study_not_found, depot_exists and
+// location_is_site.
+func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.At("depot", cmd.Depot.Validate()), domain.Text("name", cmd.Name, 200), studyMustExist(in, cmd.Study)); err != nil {
+		return nil, err
+	}
+	if _, exists := s.Depots[cmd.Depot]; exists {
+		return nil, refuse.WrongState("depot_exists", "study %s has a depot %s already", cmd.Study, cmd.Depot).At("depot").Do("choose another id")
+	}
+	if _, isSite := in.Sites[domain.SiteID(cmd.Depot)]; isSite {
+		return nil, refuse.WrongState("location_is_site", "%s is a site of study %s", cmd.Depot, cmd.Study).At("depot").Do("choose another id")
+	}
+	return []Event{DepotOpened(cmd)}, nil
+}
+
+// maxKitsPerDelivery keeps a registration, and the delivery that follows from it, within one append.
+const maxKitsPerDelivery = 3_000
+
+// Register makes the kits of a delivery known. All of the file is taken, or nothing. It refuses depot_not_found,
+// malformed_csv, too_many_kits, unknown_arm, malformed_date, kit_exists, value_missing, value_too_long,
+// value_out_of_range and, where the numbers tell the arms, kit_numbers_reveal_arm.
+func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Event, error) {
+	if err := studyMustExist(in, cmd.Study); err != nil {
+		return nil, err
+	}
+	if _, exists := s.Depots[cmd.Depot]; !exists {
+		return nil, refuse.NotFound("depot_not_found", "study %s has no depot %s", cmd.Study, cmd.Depot).At("depot").Do("open it first")
+	}
+	contents, err := readKits(cmd.CSV, in.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	numbers := slices.Sorted(maps.Keys(contents))
+	for _, n := range numbers {
+		if _, known := s.Registered(n); known {
+			return nil, refuse.WrongState("kit_exists", "kit %s is registered already", n).At("csv").Do("take it out of the file; nothing of the file was registered")
+		}
+	}
+	if err := tellNothing(numbers, contents); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(cmd.CSV))
+	return []Event{KitsRegistered{Study: cmd.Study, Depot: cmd.Depot, Delivery: len(s.Deliveries) + 1, Kits: numbers,
+		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents)}}, nil
+}
+
+// readKits reads the file of a delivery.
+func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, error) {
+	malformed := func(format string, args ...any) error {
+		return refuse.Malformed("malformed_csv", format, args...).At("csv").
+			Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units")
+	}
+	r := csv.NewReader(strings.NewReader(text))
+	r.TrimLeadingSpace = true
+	header, err := r.Read()
+	if err != nil {
+		return nil, malformed("the file has no header line")
+	}
+	column := map[string]int{}
+	for i, name := range header {
+		column[strings.ToLower(strings.TrimSpace(name))] = i
+	}
+	for _, name := range []string{"kit", "arm", "lot", "expiry"} {
+		if _, ok := column[name]; !ok {
+			return nil, malformed("the file has no column %q", name)
+		}
+	}
+	contents := map[KitNumber]Content{}
+	for {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		line, _ := r.FieldPos(0)
+		if err != nil {
+			return nil, malformed("line %d cannot be read", len(contents)+2)
+		}
+		number := KitNumber(row[column["kit"]])
+		c := Content{Arm: domain.ArmID(row[column["arm"]]), Lot: row[column["lot"]], Expiry: domain.Date(row[column["expiry"]]), Units: 1}
+		if i, ok := column["units"]; ok {
+			if c.Units, err = strconv.Atoi(row[i]); err != nil {
+				return nil, malformed("units in line %d are no whole number", line)
+			}
+		}
+		err = domain.First(number.validate(), domain.Text("lot", c.Lot, 50), c.Expiry.Validate(), domain.Between("units", c.Units, 1, 10_000))
+		if err != nil {
+			return nil, domain.At("csv", err)
+		}
+		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
+			// The sentence repeats nothing of the file: refusals are logged.
+			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).At("csv").Do("use the protocol's arm ids")
+		}
+		if _, twice := contents[number]; twice {
+			return nil, malformed("kit %s is in the file twice", number)
+		}
+		if contents[number] = c; len(contents) > maxKitsPerDelivery {
+			return nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).At("csv").Do("register them in several files")
+		}
+	}
+	if len(contents) == 0 {
+		return nil, malformed("the file has no kits")
+	}
+	return contents, nil
+}
+
+// runsLimit is how many standard deviations fewer runs of arms than chance would make are still taken for chance.
+const runsLimit = -4
+
+// tellNothing refuses kit numbers that give their arms away, by their form or because arms lie side by side when the kits
+// are put in order. The latter is the runs test of Wald and Wolfowitz (1940), for each arm against the others.
+func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
+	reveals := func(how string) error {
+		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
+			Do("number the kits in random order over all arms, all in the same form")
+	}
+	count := map[domain.ArmID]int{}
+	form := ""
+	for i, n := range numbers {
+		count[contents[n].Arm]++
+		if f := n.form(); i > 0 && f != form {
+			form = "mixed"
+		} else if i == 0 {
+			form = f
+		}
+	}
+	if len(count) < 2 {
+		return nil
+	}
+	if form == "mixed" {
+		return reveals("they do not all have the same form")
+	}
+	for arm, n1 := range count {
+		n, runs := float64(len(numbers)), 1.0
+		for i := 1; i < len(numbers); i++ {
+			if (contents[numbers[i]].Arm == arm) != (contents[numbers[i-1]].Arm == arm) {
+				runs++
+			}
+		}
+		product := 2 * float64(n1) * (n - float64(n1))
+		mean, variance := product/n+1, product*(product-n)/(n*n*(n-1))
+		if variance > 0 && (runs-mean)/math.Sqrt(variance) < runsLimit {
+			return reveals("in the order of their numbers, kits of one arm lie together")
+		}
+	}
+	return nil
+}
+
+// form is the number with every digit alike and every letter alike.
+func (n KitNumber) form() string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return '9'
+		}
+		return r
+	}, string(n))
+}
+
+// Release lets a lot be used. It refuses value_missing, value_too_long, lot_recalled and batch_released.
+func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Text("certificate", cmd.Certificate, 200)); err != nil {
+		return nil, err
+	}
+	switch lot := s.Lots[cmd.Lot]; {
+	case lot.Recalled:
+		return nil, refuse.WrongState("lot_recalled", "lot %s is recalled", cmd.Lot).At("lot").Do("a recalled lot is not released any more")
+	case lot.Released:
+		return nil, refuse.WrongState("batch_released", "lot %s is released already", cmd.Lot).At("lot").Do("nothing is left to do")
+	}
+	return []Event{BatchReleased(cmd)}, nil
+}
+
+// Recall stops a lot. It refuses value_missing, value_too_long, reason_required and lot_recalled.
+func Recall(s Supply, in study.Study, cmd RecallLot, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Reason(cmd.Reason)); err != nil {
+		return nil, err
+	}
+	if s.Lots[cmd.Lot].Recalled {
+		return nil, refuse.WrongState("lot_recalled", "lot %s is recalled already", cmd.Lot).At("lot").Do("nothing is left to do")
+	}
+	return []Event{LotRecalled{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason, Locations: s.Locations(in)}}, nil
+}
+
+// Locations lists the depots and sites of a study, in order.
+func (s Supply) Locations(in study.Study) []LocationID {
+	all := slices.Collect(maps.Keys(s.Depots))
+	for id := range in.Sites {
+		all = append(all, LocationID(id))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range and
+// invalid_resupply_rule.
+func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Event, error) {
+	r := cmd.Rule
+	if _, exists := s.Depots[r.Depot]; !exists {
+		return nil, refuse.NotFound("depot_not_found", "study %s has no depot %s", cmd.Study, r.Depot).At("rule.depot").Do("open it first")
+	}
+	if _, exists := in.Sites[r.Site]; !exists {
+		return nil, refuse.NotFound("site_not_found", "study %s has no site %s", cmd.Study, r.Site).At("rule.site").Do("check the id")
+	}
+	err := domain.First(domain.Between("rule.trigger", r.Trigger, 1, 1000), domain.Between("rule.target", r.Target, 1, 1000),
+		domain.Between("rule.overdueDays", r.OverdueDays, 1, 365))
+	if err != nil {
+		return nil, err
+	}
+	if r.Target < r.Trigger {
+		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).At("rule.target").Do("use a target from the trigger up")
+	}
+	return []Event{ResupplyRuleSet(cmd)}, nil
+}
+
+// Validate refuses a malformed id (code malformed_id).
+func (l LocationID) Validate() error { return domain.At("location", domain.SiteID(l).Validate()) }
+
+func (n KitNumber) validate() error {
+	if err := domain.SiteID(n).Validate(); err != nil {
+		return refuse.Malformed("malformed_id", "%.80q is not a kit number", string(n)).At("kit").Do("use 1 to 32 letters, digits and hyphens, beginning with a letter or digit")
+	}
+	return nil
+}
+
+func studyMustExist(in study.Study, id domain.StudyID) error {
+	if !in.Exists() {
+		return refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id")
+	}
+	return nil
+}

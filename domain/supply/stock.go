@@ -1,0 +1,320 @@
+package supply
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/persistent"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// Stock is the state of one place's kits.
+type Stock struct {
+	// Kits that are, or were last, in this place's hands.
+	Kits persistent.Map[KitNumber, Kit]
+	// Holds are kept for patients until their draw.
+	Holds persistent.Map[domain.PatientID, StockHeld]
+	// Sent are the shipments made here; Arrived says of those made elsewhere how they ended here.
+	Sent    persistent.Map[ShipmentID, Sent]
+	Arrived persistent.Map[ShipmentID, ShipmentStatus]
+	// Allocated are the kits of patients by patient and visit: the ones that count, without those that were replaced.
+	Allocated persistent.Map[Slot, KitNumber]
+	// Delivered are the deliveries that were taken in, Recalled the lots that were set aside.
+	Delivered map[int]bool
+	Recalled  map[string]bool
+	// LastShipment is the running number of the last shipment made here.
+	LastShipment int
+	contents     persistent.Map[KitNumber, Content]
+}
+
+// Slot is one kit that a patient is to get.
+type Slot struct {
+	Patient domain.PatientID
+	Visit   string
+}
+
+// Kit is a kit as it stands in one place.
+type Kit struct {
+	Status KitStatus
+	// Patient is the only one who may ever get the kit; "" for nobody yet.
+	Patient domain.PatientID
+	Visit   string
+	// Shipment is the one that it leaves with, or left with.
+	Shipment ShipmentID
+	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
+	Packed, Before KitStatus
+	// Replaced says that its patient got another one instead.
+	Replaced bool
+	// Reconciled says that its doses are accounted for.
+	Reconciled bool
+}
+
+// KitStatus is how a kit stands.
+type KitStatus string
+
+// The ways a kit can stand. At a depot, what is available is what the field calls in depot.
+const (
+	KitAvailable   KitStatus = "available"
+	KitPacked      KitStatus = "packed"     // set aside for a shipment that has not left
+	KitInTransit   KitStatus = "in_transit" // sent; the receiving place decides from here on
+	KitIsAllocated KitStatus = "allocated"
+	KitIsDispensed KitStatus = "dispensed"
+	KitIsReturned  KitStatus = "returned" // by its patient, or set aside for good
+	KitQuarantined KitStatus = "quarantined"
+	KitDamaged     KitStatus = "damaged"
+	KitExpired     KitStatus = "expired"
+	KitDestroyed   KitStatus = "destroyed"
+	KitIsLost      KitStatus = "lost"
+)
+
+// Sent is a shipment as its sender knows it.
+type Sent struct {
+	ShipmentCreated
+	Status       ShipmentStatus
+	DispatchedOn domain.Date
+}
+
+// ShipmentStatus is how a shipment stands.
+type ShipmentStatus string
+
+// The ways a shipment can stand.
+const (
+	ShipmentPacked     ShipmentStatus = "packed"
+	ShipmentOnItsWay   ShipmentStatus = "dispatched"
+	ShipmentIsCanceled ShipmentStatus = "cancelled"
+	ShipmentArrived    ShipmentStatus = "received"
+	ShipmentIsLost     ShipmentStatus = "lost"
+)
+
+// StockDecider is how the stream of a place's kits works; its id is made by StockID.
+var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Evolve: evolveStock}
+
+// StockID is the id of a place's stream.
+func StockID(of domain.StudyID, at LocationID) string { return string(of) + "." + string(at) }
+
+// Facts are what decisions about a place's kits know besides.
+type Facts struct {
+	Study  study.Study
+	Supply Supply
+	// Other is the stock of the place that a shipment comes from, or goes to.
+	Other Stock
+	// Arm is the patient's arm, where it has been drawn.
+	Arm domain.ArmID
+	// Participating says whether the patient is enrolled, or on the way to be.
+	Participating bool
+}
+
+func evolveStock(s Stock, event StockEvent) Stock { //nolint:gocyclo // one case for every event
+	switch e := event.(type) {
+	case DeliveryTakenIn:
+		s.Delivered = with(s.Delivered, e.Delivery)
+		s = s.take(e.Contents).put(e.Kits, func(Kit) Kit { return Kit{Status: KitAvailable} })
+	case ShipmentCreated:
+		s.LastShipment++
+		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentPacked})
+		s = s.put(e.Kits, func(k Kit) Kit { k.Packed, k.Status, k.Shipment = k.Status, KitPacked, e.Shipment; return k })
+	case ShipmentCancelled:
+		sent, _ := s.Sent.Get(e.Shipment)
+		sent.Status = ShipmentIsCanceled
+		s.Sent = s.Sent.Set(e.Shipment, sent)
+		s = s.put(sent.Kits, func(k Kit) Kit {
+			if k.Status == KitPacked {
+				k.Status = k.Packed
+			}
+			if k.Before == KitPacked { // it is in quarantine
+				k.Before = k.Packed
+			}
+			k.Packed, k.Shipment = "", ""
+			return k
+		})
+	case ShipmentDispatched:
+		sent, _ := s.Sent.Get(e.Shipment)
+		sent.Status, sent.DispatchedOn = ShipmentOnItsWay, e.On
+		s.Sent = s.Sent.Set(e.Shipment, sent)
+		s = s.put(sent.Kits, func(k Kit) Kit { k.Status = KitInTransit; return k })
+	case ShipmentReceived:
+		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentArrived)
+		s = s.take(e.Contents)
+		s = s.put(e.Available, func(Kit) Kit { return Kit{Status: KitAvailable} })
+		s = s.put(e.Quarantined, func(Kit) Kit { return Kit{Status: KitQuarantined, Before: KitAvailable} })
+		s = s.put(e.Damaged, func(Kit) Kit { return Kit{Status: KitDamaged} })
+		s = s.put(e.Missing, func(Kit) Kit { return Kit{Status: KitIsLost} })
+		s = s.put(e.Returned, func(Kit) Kit { return Kit{Status: KitIsReturned, Reconciled: true} })
+	case ShipmentLost:
+		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentIsLost)
+		s = s.put(e.Kits, func(Kit) Kit { return Kit{Status: KitIsLost} })
+	case KitsQuarantined:
+		if e.Cause == CauseRecall {
+			s.Recalled = with(s.Recalled, e.Lot)
+		}
+		s = s.put(e.Kits, func(k Kit) Kit { k.Before, k.Status = k.Status, KitQuarantined; return k })
+	case KitsReleased:
+		s = s.put(e.Kits, func(k Kit) Kit { k.Status, k.Before = k.Before, ""; return k })
+	case StockHeld:
+		s.Holds = s.Holds.Set(e.Patient, e)
+	case HoldReleased:
+		s.Holds = s.Holds.Delete(e.Patient)
+	case KitAllocated:
+		s.Holds = s.Holds.Delete(e.Patient)
+		if e.Replaces != "" {
+			s = s.put([]KitNumber{e.Replaces}, func(k Kit) Kit { k.Replaced = true; return k })
+		}
+		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status, k.Patient, k.Visit = KitIsAllocated, e.Patient, e.Visit; return k })
+	case AllocationFailed:
+		s.Holds = s.Holds.Delete(e.Patient)
+	case KitsSetAside:
+		s = s.put(e.Kits, func(k Kit) Kit { k.Status, k.Reconciled = KitIsReturned, true; return k })
+	case KitDispensed:
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsDispensed; return k })
+	case KitReturned:
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsReturned; return k })
+	case KitReconciled:
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Reconciled = true; return k })
+	case KitsExpired:
+		s = s.put(e.Kits, func(k Kit) Kit { k.Status = KitExpired; return k })
+	case KitsDestroyed:
+		s = s.put(e.Kits, func(k Kit) Kit { k.Status = KitDestroyed; return k })
+	case KitLost:
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsLost; return k })
+	case StockRefused, ResupplyFellShort: // nothing moved
+	}
+	return s
+}
+
+func with[K comparable](set map[K]bool, key K) map[K]bool {
+	next := map[K]bool{key: true}
+	maps.Copy(next, set)
+	return next
+}
+
+func (s Stock) put(kits []KitNumber, change func(Kit) Kit) Stock {
+	for _, n := range kits {
+		k, _ := s.Kits.Get(n)
+		s.Kits = s.Kits.Set(n, change(k))
+	}
+	return s
+}
+
+// take keeps what kits hold. Sealed contents are left out: who cannot open them cannot decide about the kits either.
+func (s Stock) take(contents Contents) Stock {
+	plain, _ := contents.Open()
+	for n, c := range plain {
+		s.contents = s.contents.Set(n, c)
+	}
+	return s
+}
+
+// errSealed says that a decision needs to know what kits hold.
+var errSealed = errors.New("what the kits hold is sealed: this program runs without the blinding keys")
+
+// contentsOf returns what kits hold, for an event that hands them on.
+func (s Stock) contentsOf(kits []KitNumber) (map[KitNumber]Content, error) {
+	all := make(map[KitNumber]Content, len(kits))
+	for _, n := range kits {
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, errSealed
+		}
+		all[n] = c
+	}
+	return all, nil
+}
+
+// held are the kits that are kept for patients, other than one.
+func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
+	all := map[KitNumber]bool{}
+	for patient, hold := range s.Holds.All() {
+		if patient == except {
+			continue
+		}
+		kits, open := hold.Kits.Open()
+		if !open {
+			return nil, errSealed
+		}
+		for _, n := range kits {
+			all[n] = true
+		}
+	}
+	return all, nil
+}
+
+// HeldArms lists the arms of which a kit is held for the patient, in order.
+func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
+	hold, found := s.Holds.Get(p)
+	if !found {
+		return []domain.ArmID{}, nil
+	}
+	kits, open := hold.Kits.Open()
+	if !open {
+		return nil, errSealed
+	}
+	arms := []domain.ArmID{}
+	for arm := range kits {
+		arms = append(arms, arm)
+	}
+	slices.Sort(arms)
+	return arms, nil
+}
+
+// usable lists the kits of every arm that could be given to the patient on the day, the earliest expiry first, then by
+// number (first expired, first out). keepDays is how long before its expiry a kit is not given out any more.
+func (s Stock) usable(in Supply, on domain.Date, keepDays int, patient domain.PatientID) (map[domain.ArmID][]KitNumber, error) {
+	held, err := s.held(patient)
+	if err != nil {
+		return nil, err
+	}
+	all := map[domain.ArmID][]KitNumber{}
+	expiry := map[KitNumber]domain.Date{}
+	for n, k := range s.Kits.All() {
+		if k.Status != KitAvailable || held[n] {
+			continue
+		}
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, errSealed
+		}
+		if !in.usable(c.Lot) || c.Expiry.DaysSince(on) <= keepDays {
+			continue
+		}
+		all[c.Arm], expiry[n] = append(all[c.Arm], n), c.Expiry
+	}
+	for _, kits := range all {
+		slices.SortFunc(kits, func(a, b KitNumber) int { return cmp.Or(cmp.Compare(expiry[a], expiry[b]), cmp.Compare(a, b)) })
+	}
+	return all, nil
+}
+
+// today is the calendar day of a decision. A place's own zone would shift it by hours, which margins are not about.
+func today(call domain.Call) domain.Date { return domain.DateOf(call.At.In(time.UTC)) }
+
+func keepDays(in study.Study) int {
+	if in.Protocol == nil || in.Protocol.Treatment == nil {
+		return 0
+	}
+	return in.Protocol.Treatment.DoNotDispenseDays
+}
+
+// eachOnce refuses kits that are named twice or are not here in one of the statuses (codes kit_not_here, kit_named_twice,
+// kit_status).
+func (s Stock) eachOnce(field, what string, kits []KitNumber, may func(Kit) bool) error {
+	seen := map[KitNumber]bool{}
+	for _, n := range kits {
+		k, here := s.Kits.Get(n)
+		switch {
+		case !here:
+			return refuse.NotFound("kit_not_here", "kit %.40s is not here", n).At(field).Do("check number and place")
+		case seen[n]:
+			return refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(field).Do("name every kit once")
+		case !may(k):
+			return refuse.WrongState("kit_status", "kit %s is %s; %s is not possible", n, k.Status, what).At(field).Do("check the kit's status")
+		}
+		seen[n] = true
+	}
+	return nil
+}
