@@ -34,7 +34,7 @@ func TestATokenProvesItsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u, err := tokens(t).Verify(token); err != nil || u != "anna" {
+	if u, err := tokens(t).Verify(token); err != nil || u != (access.Proof{User: "anna"}) {
 		t.Errorf("got %q, %v", u, err)
 	}
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
@@ -65,6 +66,21 @@ var (
 type Principal struct {
 	User   domain.UserID
 	Grants []user.Grant
+	// AuthenticatedAt is when the person signed in last; the zero time where nobody did.
+	AuthenticatedAt time.Time
+}
+
+// reauthenticateWithin is how long a sign-in stands for the person being there.
+const reauthenticateWithin = 5 * time.Minute
+
+// MustBePresent refuses (code reauthentication_required) unless the person has signed in within the last five minutes:
+// some acts ask for proof that it is still the same person who sits there (21 CFR 11.200(a)(1)).
+func (p Principal) MustBePresent(action string, now time.Time) error {
+	if since := now.Sub(p.AuthenticatedAt); p.AuthenticatedAt.IsZero() || since > reauthenticateWithin || since < -clockSkew {
+		return refuse.Forbidden("reauthentication_required", "%s asks for a sign-in within the last five minutes", action).
+			Do("sign in again, and send the command with the new token")
+	}
+	return nil
 }
 
 // Process returns the principal of one of the product's own process managers. The colon keeps its name apart from every

@@ -61,44 +61,71 @@ func (t *Tokens) TrustProvider(ctx context.Context, jwksURL, issuer, audience st
 	return nil
 }
 
-// Sign returns a token for the user that expires after validFor.
-func (t *Tokens) Sign(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-		Issuer: Issuer, Audience: jwt.ClaimStrings{Issuer}, Subject: string(u), ID: uuid.NewString(),
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(validFor)),
-	}).SignedString(t.key)
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	// AuthTime is when the person proved who they are (OpenID Connect Core 1.0, section 2); nil where nobody did.
+	AuthTime *jwt.NumericDate `json:"auth_time,omitempty"`
 }
 
-// Verify returns the user that the token proves, or refuses: token_missing, token_expired or token_invalid.
-func (t *Tokens) Verify(token string) (domain.UserID, error) {
+// Proof is what a verified token proves.
+type Proof struct {
+	User domain.UserID
+	// AuthenticatedAt is when the person signed in; the zero time for tokens that were made without.
+	AuthenticatedAt time.Time
+}
+
+// Sign returns a token for the user that expires after validFor. It is for programs: nobody has signed in for it.
+func (t *Tokens) Sign(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
+	return t.sign(u, now, validFor, nil)
+}
+
+// SignFor returns a token for a user who has just signed in.
+func (t *Tokens) SignFor(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
+	return t.sign(u, now, validFor, jwt.NewNumericDate(now))
+}
+
+func (t *Tokens) sign(u domain.UserID, now time.Time, validFor time.Duration, authTime *jwt.NumericDate) (string, error) {
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{RegisteredClaims: jwt.RegisteredClaims{
+		Issuer: Issuer, Audience: jwt.ClaimStrings{Issuer}, Subject: string(u), ID: uuid.NewString(),
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(validFor)),
+	}, AuthTime: authTime}).SignedString(t.key)
+}
+
+// Verify returns what the token proves, or refuses: token_missing, token_expired or token_invalid.
+func (t *Tokens) Verify(token string) (Proof, error) {
 	if token == "" {
-		return "", refuse.Unauthenticated("token_missing", "the request carries no bearer token").
+		return Proof{}, refuse.Unauthenticated("token_missing", "the request carries no bearer token").
 			Do("sign in, and send the token in the header Authorization: Bearer ...")
 	}
 	claims, err := t.parse(token)
 	if errors.Is(err, jwt.ErrTokenExpired) {
-		return "", refuse.Unauthenticated("token_expired", "the token has expired").Do("sign in again")
+		return Proof{}, refuse.Unauthenticated("token_expired", "the token has expired").Do("sign in again")
 	}
 	if err != nil {
-		return "", refuse.Unauthenticated("token_invalid", "the token is not valid").Do("sign in again")
+		return Proof{}, refuse.Unauthenticated("token_invalid", "the token is not valid").Do("sign in again")
 	}
 	u := domain.UserID(claims.Subject)
 	if err := u.Validate(); err != nil {
-		return "", refuse.Unauthenticated("token_invalid", "the token's subject is not a user id").Do("sign in again")
+		return Proof{}, refuse.Unauthenticated("token_invalid", "the token's subject is not a user id").Do("sign in again")
 	}
-	return u, nil
+	proof := Proof{User: u}
+	if claims.AuthTime != nil {
+		proof.AuthenticatedAt = claims.AuthTime.Time
+	}
+	return proof, nil
 }
 
-func (t *Tokens) parse(token string) (jwt.RegisteredClaims, error) {
-	var claims jwt.RegisteredClaims
-	_, err := ownTokens.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return t.key, nil })
+func (t *Tokens) parse(token string) (claims, error) {
+	var said claims
+	_, err := ownTokens.ParseWithClaims(token, &said, func(*jwt.Token) (any, error) { return t.key, nil })
 	if err == nil || t.provider == nil || !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
-		return claims, err
+		return said, err
 	}
-	claims = jwt.RegisteredClaims{}
-	_, err = jwt.ParseWithClaims(token, &claims, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
+	said = claims{}
+	_, err = jwt.ParseWithClaims(token, &said, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
 		jwt.WithIssuer(t.provider.issuer), jwt.WithAudience(t.provider.audience), jwt.WithExpirationRequired(), jwt.WithLeeway(clockSkew))
-	return claims, err
+	return said, err
 }
 
 // ownTokens accepts one method alone, so that a token can never choose how it is verified.

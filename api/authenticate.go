@@ -22,23 +22,24 @@ import (
 // authenticate proves who asks, and loads the grants that hold now. Its refusals are recorded in the security log.
 func (c *call) authenticate() error {
 	token := bearerToken(c.Request().Header.Get(echo.HeaderAuthorization))
-	user, ok := c.api.verified.lookUp(token, c.api.now())
+	proof, ok := c.api.verified.lookUp(token, c.api.now())
 	if !ok {
 		var err error
-		if user, err = c.api.tokens.Verify(token); err != nil {
+		if proof, err = c.api.tokens.Verify(token); err != nil {
 			c.recordRefusal("", noScope, err)
 			return err
 		}
-		c.api.verified.remember(token, user, c.api.now())
+		c.api.verified.remember(token, proof, c.api.now())
 	}
 	// Whoever holds a good token may have been deactivated or may have lost roles since (21 CFR 11.10(g)).
-	principal, err := c.api.handler.Principal(c.ctx(), user)
+	principal, err := c.api.handler.Principal(c.ctx(), proof.User)
 	if err != nil {
 		if isAccess(err) {
-			c.recordRefusal(user, noScope, err)
+			c.recordRefusal(proof.User, noScope, err)
 		}
 		return err
 	}
+	principal.AuthenticatedAt = proof.AuthenticatedAt
 	c.principal = principal
 	return nil
 }
@@ -77,7 +78,7 @@ type verifiedTokens struct {
 }
 
 type verifiedToken struct {
-	user  domain.UserID
+	proof access.Proof
 	until time.Time
 }
 
@@ -89,19 +90,19 @@ func newVerifiedTokens(size int) (*verifiedTokens, error) {
 	return &verifiedTokens{cache: cache}, nil
 }
 
-func (v *verifiedTokens) lookUp(token string, now time.Time) (domain.UserID, bool) {
+func (v *verifiedTokens) lookUp(token string, now time.Time) (access.Proof, bool) {
 	if token == "" {
-		return "", false
+		return access.Proof{}, false
 	}
 	known, ok := v.cache.Get(sha256.Sum256([]byte(token)))
 	if !ok || !now.Before(known.until) {
-		return "", false
+		return access.Proof{}, false
 	}
-	return known.user, true
+	return known.proof, true
 }
 
 // remember keeps a token that has just been verified, until it expires or trustVerified is over.
-func (v *verifiedTokens) remember(token string, user domain.UserID, now time.Time) {
+func (v *verifiedTokens) remember(token string, proof access.Proof, now time.Time) {
 	until := now.Add(trustVerified)
 	expires, ok := expiryOf(token)
 	if !ok {
@@ -110,7 +111,7 @@ func (v *verifiedTokens) remember(token string, user domain.UserID, now time.Tim
 	if expires.Before(until) {
 		until = expires
 	}
-	v.cache.Add(sha256.Sum256([]byte(token)), verifiedToken{user: user, until: until})
+	v.cache.Add(sha256.Sum256([]byte(token)), verifiedToken{proof: proof, until: until})
 }
 
 // expiryOf reads when a verified token expires. The fraction of a second is cut off, to the safe side.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"casebook/access"
 )
 
 // FuzzCommandsOverHTTP: whatever is sent, the answer is one of the announced ones, never a failure of ours, and problems
@@ -103,7 +105,7 @@ func BenchmarkVerifiedToken(b *testing.B) {
 	}
 	c := serve(b, nil).as("somebody")
 	begin := time.Now()
-	known.remember(c.token, "somebody", begin)
+	known.remember(c.token, access.Proof{User: "somebody"}, begin)
 	for b.Loop() {
 		if _, ok := known.lookUp(c.token, begin); !ok {
 			b.Fatal("forgotten")

@@ -61,7 +61,7 @@ func (a *API) postSignIn(c *call) error {
 	}
 	c.principal = principal
 	now := a.now()
-	token, err := a.tokens.Sign(principal.User, now, a.lifetime)
+	token, err := a.tokens.SignFor(principal.User, now, a.lifetime)
 	if err != nil {
 		return fmt.Errorf("sign a token: %w", err)
 	}

@@ -8,9 +8,17 @@ func All() []Command {
 		ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment,
 		WithdrawConsent, DiscontinuePatient, CompletePatient,
 		AssignInstrument, SubmitDiary, CorrectDiary, CloseDiaryWindows,
+		OpenDepot, RegisterKits, ReleaseBatch, RecallLot, SetResupplyRule,
+		TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost,
+		QuarantineKits, QuarantineLot, ReleaseKits, ExpireKits, DestroyKits, ReportKitLost,
+		HoldStock, ReleaseHold, AllocateKit, SetKitsAside, DispenseKit, ReturnKit, ReconcileKit,
+		RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification,
+		RetryParkedMessage, AbandonParkedMessage,
 		RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser,
 	}
 }
 
 // internal lists what only the product itself sends.
-func internal() []Command { return []Command{attemptSignIn, recordAccessRefused} }
+func internal() []Command {
+	return []Command{attemptSignIn, recordAccessRefused, takeStep, parkMessage}
+}

@@ -41,6 +41,10 @@ type Declaration[S, E, F, C any] struct {
 	prepare func(context.Context, *C) error
 	// about fills metadata that the body holds: reason, captured time.
 	about func(C, *eventlog.Metadata)
+	// present says that whoever sends it has to have signed in just now.
+	present bool
+	// reveal returns what the sender alone is shown, once; nil for nothing.
+	reveal func(S, []E) (any, error)
 	// secret says that the body holds something that not even its hash may tell of.
 	secret bool
 }
@@ -96,6 +100,19 @@ func (d *Declaration[S, E, F, C]) PreparedBy(prepare func(context.Context, *C) e
 // About fills in the metadata that the body holds: the reason of a change, the captured time.
 func (d *Declaration[S, E, F, C]) About(fill func(C, *eventlog.Metadata)) *Declaration[S, E, F, C] {
 	d.about = fill
+	return d
+}
+
+// Reauthenticated says that whoever sends the command has to have signed in just now.
+func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
+	d.present = true
+	return d
+}
+
+// Revealing shows the sender something of the state that the events do not show. It is shown in the first answer alone: a
+// repeat of the command is answered without.
+func (d *Declaration[S, E, F, C]) Revealing(reveal func(S, []E) (any, error)) *Declaration[S, E, F, C] {
+	d.reveal = reveal
 	return d
 }
 

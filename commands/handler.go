@@ -12,9 +12,13 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/enrollment"
 	"casebook/domain/patient"
+	"casebook/domain/process"
 	"casebook/domain/refuse"
+	"casebook/domain/safety"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
 
@@ -32,7 +36,8 @@ const (
 )
 
 // lookedAt are the categories that decisions and authorisations look at besides their own stream.
-var lookedAt = []string{user.Decider.Category, patient.Decider.Category, study.Decider.Category}
+var lookedAt = []string{user.Decider.Category, patient.Decider.Category, study.Decider.Category, enrollment.Decider.Category,
+	supply.Decider.Category, supply.StockDecider.Category, safety.Decider.Category, process.Decider.Category}
 
 // Options of a Handler.
 type Options struct {
@@ -148,6 +153,8 @@ type Answer struct {
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
 	Events   []AnsweredEvent `json:"events" doc:"What was recorded; empty where nothing had to be"`
+	// Revealed is shown once, to whoever sent the command.
+	Revealed any `json:"revealed,omitempty" doc:"What the command reveals to its sender, in its first answer alone"`
 }
 
 // AnsweredEvent is one event of an answer.
@@ -245,6 +252,9 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		return "", scope, err
 	}
 	role, err := r.Principal.Authorize(d.name, d.open, scope)
+	if err == nil && d.present {
+		err = r.Principal.MustBePresent(d.name, h.now())
+	}
 	if err != nil {
 		h.RecordRefusal(ctx, Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
 	}
@@ -316,7 +326,17 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 		}
 		h.states.advance(st, snap, appended.Events, fold)
-		return answerOf(id, name, appended), nil
+		answer := answerOf(id, name, appended)
+		if d.reveal != nil {
+			decided := make([]E, len(events))
+			for i, e := range events {
+				decided[i] = e.(E)
+			}
+			if answer.Revealed, err = d.reveal(snap.state.(S), decided); err != nil {
+				return Answer{}, fmt.Errorf("%s: %w", d.name, err)
+			}
+		}
+		return answer, nil
 	}
 	return Answer{}, refuse.WrongState("conflict", "%s changed again and again while the command was decided on", name).
 		Do("send the command again")

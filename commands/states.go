@@ -203,6 +203,16 @@ func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], 
 	return snap.state.(S), nil
 }
 
+// Newest is At as the log has it now, for a decision that must not miss what another process has just recorded.
+func Newest[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
+	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), true)
+	if err != nil {
+		var zero S
+		return zero, err
+	}
+	return snap.state.(S), nil
+}
+
 // EventsAt returns all events of the decider's stream with this id, for the rare decision that needs more of the past
 // than the state keeps.
 func EventsAt[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) ([]E, error) {

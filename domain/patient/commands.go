@@ -31,6 +31,9 @@ type RecordScreenFailure struct {
 type EnrollPatient struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	On      domain.Date      `json:"on" doc:"Day of enrolment"`
+	// Criteria and Factors are what the protocol asks of every patient.
+	Criteria map[string]bool   `json:"criteria,omitempty" doc:"Whether the patient meets each criterion of the protocol, by the criterion's id"`
+	Factors  map[string]string `json:"factors,omitempty" doc:"The patient's level of each factor of the randomisation, by the factor's id"`
 }
 
 // ConfirmEnrollment is sent by the enrolment process when the patient has a place.

@@ -1,6 +1,8 @@
 package patient
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
@@ -9,7 +11,9 @@ import (
 // RequestEnrollment asks the enrolment process for the patient's place. After a failed enrolment it may be asked for
 // again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, wrong_status,
 // enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active and
-// consent_version_not_in_force: an amendment with a new consent has to be signed before the enrolment.
+// consent_version_not_in_force: an amendment with a new consent has to be signed before the enrolment. By the protocol's
+// criteria and factors it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level and
+// unknown_factor.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -33,7 +37,51 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		return nil, refuse.Because("consent_version_not_in_force", "the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).
 			At("patient").Do("have the version of the protocol in force signed first (ICH E6(R3) 2.8)")
 	}
-	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On}}, nil
+	if err := eligible(s.Protocol.Criteria, cmd.Criteria); err != nil {
+		return nil, err
+	}
+	t := s.Treatment()
+	if err := stratified(t, cmd.Factors); err != nil {
+		return nil, err
+	}
+	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
+		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria,
+		Randomise: t.Randomised, Kits: t.Kits, Factors: cmd.Factors}}, nil
+}
+
+// eligible holds a patient to every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is confirmed before
+// enrolment).
+func eligible(criteria []study.Criterion, met map[string]bool) error {
+	for _, c := range criteria {
+		answer, given := met[c.ID]
+		switch {
+		case !given:
+			return refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).At("criteria").Do("answer every criterion of the protocol")
+		case answer == c.Exclusion:
+			return refuse.Because("not_eligible", "the patient is not eligible by criterion %s", c.ID).At("criteria").Do("record a screen failure")
+		}
+	}
+	for id := range met {
+		if !slices.ContainsFunc(criteria, func(c study.Criterion) bool { return c.ID == id }) {
+			return refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).At("criteria").Do("answer the protocol's criteria alone")
+		}
+	}
+	return nil
+}
+
+// stratified holds the factors to those of the protocol, so that no draw fails for a level that does not exist.
+func stratified(t study.Treatment, factors map[string]string) error {
+	for _, f := range t.Factors {
+		if !slices.Contains(f.Levels, factors[f.ID]) {
+			return refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, factors[f.ID]).At("factors").Do("give each factor of the protocol one of its levels")
+		}
+	}
+	for id := range factors {
+		if !slices.ContainsFunc(t.Factors, func(f study.Factor) bool { return f.ID == id }) {
+			return refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").Do("give the protocol's factors alone")
+		}
+	}
+	return nil
 }
 
 // Confirm ends an enrolment well. The process may send it twice; the second time there is nothing to record. It refuses

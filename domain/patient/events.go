@@ -40,6 +40,16 @@ type EnrollmentRequested struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
 	On      domain.Date      `json:"on"`
+	// Attempt counts the patient's requests, from 1; 0 in events from before it was counted.
+	Attempt int `json:"attempt,omitempty"`
+	// Protocol, ConsentVersion and Criteria are what the gate was passed with.
+	Protocol       int             `json:"protocol,omitempty"`
+	ConsentVersion string          `json:"consentVersion,omitempty"`
+	Criteria       map[string]bool `json:"criteria,omitempty"`
+	// Randomise and Kits say what the protocol has the enrolment do; Factors are what the draw is stratified by.
+	Randomise bool              `json:"randomise,omitempty"`
+	Kits      bool              `json:"kits,omitempty"`
+	Factors   map[string]string `json:"factors,omitempty"`
 }
 
 // Enrolled confirms the enrolment: the patient has a place and a number.

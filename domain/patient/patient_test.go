@@ -85,7 +85,7 @@ var (
 	screened     = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
 	consented    = patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
 	screenFailed = patient.ScreenFailed{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
-	requested    = patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-03"}
+	requested    = asked("2026-02-03", 1, "1.0")
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
 	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
 	withdrawn    = patient.ConsentWithdrawn{Patient: anna, On: "2026-03-01"}
@@ -164,6 +164,10 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 				asked := in(t, status).When(command.decide)
 				switch want[i] {
 				case yes:
+					if again, ok := command.event.(patient.EnrollmentRequested); ok && status == patient.StatusEnrollmentFailed {
+						again.Attempt = 2
+						command.event = again
+					}
 					asked.Then(command.event)
 				case same:
 					asked.Then()
@@ -229,7 +233,7 @@ func TestConsent(t *testing.T) {
 func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 	given := in(t, patient.StatusConsented)
 	given.When(enrolling(theStudy(), "2026-02-01")).ThenRefused("enrolled_before_consent")
-	given.When(enrolling(theStudy(), "2026-02-02")).Then(patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-02"})
+	given.When(enrolling(theStudy(), "2026-02-02")).Then(asked("2026-02-02", 1, "1.0"))
 	given.When(enrolling(theStudy(), "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
 	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
@@ -292,8 +296,7 @@ func TestAConsentIsTakenBackAfterItWasGiven(t *testing.T) {
 
 // The consent gate also holds for who failed to be enrolled once: the day is the new one.
 func TestAnEnrolmentMayBeAskedForAgain(t *testing.T) {
-	again := requested
-	again.On = "2026-03-05"
+	again := asked("2026-03-05", 2, "1.0")
 	confirmed := enrolled
 	confirmed.On, confirmed.PatientNumber = "2026-03-05", "PAIN1-00007"
 	p := in(t, patient.StatusEnrollmentFailed).When(enrolling(theStudy(), "2026-03-05")).Then(again).
@@ -301,6 +304,40 @@ func TestAnEnrolmentMayBeAskedForAgain(t *testing.T) {
 	if !p.Participating() || p.EnrolledOn != "2026-03-05" || p.PatientNumber != "PAIN1-00007" {
 		t.Errorf("the patient is %+v", p)
 	}
+}
+
+func asked(on domain.Date, attempt int, consent string) patient.EnrollmentRequested {
+	return patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: on, Attempt: attempt, Protocol: 1, ConsentVersion: consent}
+}
+
+// The gate: every criterion is answered as it has to be, every factor has one of its levels, and what the patient was let
+// in with stands in the event.
+func TestR8_TheGateOfEligibility(t *testing.T) {
+	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Arms:      []study.Arm{{ID: "x"}, {ID: "y"}},
+		Criteria:  []study.Criterion{{ID: "adult"}, {ID: "pregnant", Exclusion: true}},
+		Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{{ID: "severity", Levels: []string{"mild", "severe"}}}}}})
+	given := in(t, patient.StatusConsented)
+	with := func(criteria map[string]bool, factors map[string]string) decision {
+		return scenario.AskedKnowing(patient.RequestEnrollment, s, patient.EnrollPatient{Patient: anna, On: "2026-02-03", Criteria: criteria, Factors: factors}, call)
+	}
+	good, mild := map[string]bool{"adult": true, "pregnant": false}, map[string]string{"severity": "mild"}
+	want := asked("2026-02-03", 1, "1.0")
+	want.Criteria, want.Factors, want.Randomise, want.Kits = good, mild, true, true
+	given.When(with(good, mild)).Then(want)
+	for code, x := range map[string]struct {
+		criteria map[string]bool
+		factors  map[string]string
+	}{
+		"criterion_unanswered": {map[string]bool{"adult": true}, mild},
+		"not_eligible":         {map[string]bool{"adult": true, "pregnant": true}, mild},
+		"unknown_criterion":    {map[string]bool{"adult": true, "pregnant": false, "tall": true}, mild},
+		"unknown_factor_level": {good, map[string]string{"severity": "none"}},
+		"unknown_factor":       {good, map[string]string{"severity": "mild", "colour": "red"}},
+	} {
+		given.When(with(x.criteria, x.factors)).ThenRefused(code)
+	}
+	given.When(with(map[string]bool{"adult": false, "pregnant": false}, mild)).ThenRefused("not_eligible")
 }
 
 // graph is every step that a patient can make from one status to another.
@@ -376,5 +413,5 @@ func TestASupersededConsentEnrollsNobody(t *testing.T) {
 	signed.When(consenting(amended(), "2.0", "2026-02-02")).
 		Then(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
 		When(enrolling(amended(), "2026-02-03")).
-		Then(patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: "2026-02-03"})
+		Then(func() patient.Event { e := asked("2026-02-03", 1, "2.0"); e.Protocol = 2; return e }())
 }

@@ -16,8 +16,10 @@ type Patient struct {
 	ConsentedOn     domain.Date
 	// RequestedOn is the day of the enrolment that was asked for last.
 	RequestedOn domain.Date
-	EnrolledOn  domain.Date
-	EndedOn     domain.Date
+	// Attempts counts the enrolments that were asked for.
+	Attempts   int
+	EnrolledOn domain.Date
+	EndedOn    domain.Date
 }
 
 // Status is where a patient stands; "" is nobody.
@@ -45,6 +47,9 @@ func (p Patient) Exists() bool { return p.ID != "" }
 // Participating says whether the patient is enrolled and has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
+// Supplied says whether the patient may be drawn and given kits: enrolled, or on the way there.
+func (p Patient) Supplied() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
+
 func evolve(p Patient, e Event) Patient {
 	switch e := e.(type) {
 	case Screened:
@@ -59,6 +64,7 @@ func evolve(p Patient, e Event) Patient {
 		p.Status, p.EndedOn = StatusScreenFailed, e.On
 	case EnrollmentRequested:
 		p.Status, p.RequestedOn = StatusEnrolling, e.On
+		p.Attempts++
 	case Enrolled:
 		p.Status, p.EnrolledOn, p.PatientNumber = StatusEnrolled, e.On, e.PatientNumber
 	case EnrollmentFailed:

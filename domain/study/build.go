@@ -125,6 +125,12 @@ func (p Protocol) validateTreatment() error {
 	if err := uniqueIDs("criteria", p.Criteria, func(c Criterion) (string, string) { return c.ID, c.Title }); err != nil {
 		return err
 	}
+	if a := p.Alerts; a != nil {
+		err := domain.First(domain.Between("protocol.alerts.reviewMinutes", a.ReviewMinutes, 1, 7*24*60), domain.Between("protocol.alerts.missedInARow", a.MissedInARow, 1, 100))
+		if err != nil {
+			return err
+		}
+	}
 	t := p.Treatment
 	if t == nil {
 		return nil

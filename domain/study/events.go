@@ -69,6 +69,13 @@ type Protocol struct {
 	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
 	Criteria       []Criterion             `json:"criteria,omitempty" doc:"Who may be enrolled"`
 	Treatment      *Treatment              `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
+	Alerts         *AlertPolicy            `json:"alerts,omitempty" doc:"When somebody has to be told; 60 minutes and 3 windows where it is left out"`
+}
+
+// AlertPolicy says how alerts are raised and escalated.
+type AlertPolicy struct {
+	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has looked at for so long is escalated"`
+	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site is told"`
 }
 
 // Criterion is one condition of eligibility; each is answered for each patient before the enrolment.

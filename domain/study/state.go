@@ -2,6 +2,7 @@ package study
 
 import (
 	"maps"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -96,4 +97,25 @@ func with(sites map[domain.SiteID]Site, id domain.SiteID, site Site) map[domain.
 	}
 	sites[id] = site
 	return sites
+}
+
+// AlertPolicy returns that of the protocol in force: 60 minutes and 3 windows where it says nothing.
+func (s Study) AlertPolicy() AlertPolicy {
+	if s.Protocol == nil || s.Protocol.Alerts == nil {
+		return AlertPolicy{ReviewMinutes: 60, MissedInARow: 3}
+	}
+	return *s.Protocol.Alerts
+}
+
+// ReviewWithin is how long an alert may wait for somebody to look.
+func (p AlertPolicy) ReviewWithin() time.Duration {
+	return time.Duration(p.ReviewMinutes) * time.Minute
+}
+
+// Treatment returns that of the protocol in force; none where it has none.
+func (s Study) Treatment() Treatment {
+	if s.Protocol == nil || s.Protocol.Treatment == nil {
+		return Treatment{}
+	}
+	return *s.Protocol.Treatment
 }

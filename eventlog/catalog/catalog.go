@@ -7,8 +7,10 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/safety"
 	"casebook/domain/security"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
 )
@@ -65,6 +67,53 @@ func New() *eventlog.Registry {
 	eventlog.Register[security.AccessRefused](r, category, "AccessRefused")
 	eventlog.Register[security.RefusalsDropped](r, category, "RefusalsDropped")
 
+	category = supply.Decider.Category
+	eventlog.Register[supply.DepotOpened](r, category, "DepotOpened")
+	eventlog.Register[supply.KitsRegistered](r, category, "KitsRegistered")
+	eventlog.Register[supply.BatchReleased](r, category, "BatchReleased")
+	eventlog.Register[supply.LotRecalled](r, category, "LotRecalled")
+	eventlog.Register[supply.ResupplyRuleSet](r, category, "ResupplyRuleSet")
+
+	category = supply.StockDecider.Category
+	eventlog.Register[supply.DeliveryTakenIn](r, category, "DeliveryTakenIn")
+	eventlog.Register[supply.ShipmentCreated](r, category, "ShipmentCreated")
+	eventlog.Register[supply.ResupplyFellShort](r, category, "ResupplyFellShort")
+	eventlog.Register[supply.ShipmentCancelled](r, category, "ShipmentCancelled")
+	eventlog.Register[supply.ShipmentDispatched](r, category, "ShipmentDispatched")
+	eventlog.Register[supply.ShipmentReceived](r, category, "ShipmentReceived")
+	eventlog.Register[supply.ShipmentLost](r, category, "ShipmentLost")
+	eventlog.Register[supply.KitsQuarantined](r, category, "KitsQuarantined")
+	eventlog.Register[supply.KitsReleased](r, category, "KitsReleased")
+	eventlog.Register[supply.StockHeld](r, category, "StockHeld")
+	eventlog.Register[supply.StockRefused](r, category, "StockRefused")
+	eventlog.Register[supply.HoldReleased](r, category, "HoldReleased")
+	eventlog.Register[supply.KitAllocated](r, category, "KitAllocated")
+	eventlog.Register[supply.AllocationFailed](r, category, "AllocationFailed")
+	eventlog.Register[supply.KitsSetAside](r, category, "KitsSetAside")
+	eventlog.Register[supply.KitDispensed](r, category, "KitDispensed")
+	eventlog.Register[supply.KitReturned](r, category, "KitReturned")
+	eventlog.Register[supply.KitReconciled](r, category, "KitReconciled")
+	eventlog.Register[supply.KitsExpired](r, category, "KitsExpired")
+	eventlog.Register[supply.KitsDestroyed](r, category, "KitsDestroyed")
+	eventlog.Register[supply.KitLost](r, category, "KitLost")
+
+	category = safety.Decider.Category
+	eventlog.Register[safety.AlertRaised](r, category, "AlertRaised")
+	eventlog.Register[safety.AlertReviewed](r, category, "AlertReviewed")
+	eventlog.Register[safety.AlertEscalated](r, category, "AlertEscalated")
+	eventlog.Register[safety.AlertClosed](r, category, "AlertClosed")
+	eventlog.Register[safety.NotificationSent](r, category, "NotificationSent")
+	eventlog.Register[safety.NotificationFailed](r, category, "NotificationFailed")
+
+	category = process.Decider.Category
+	eventlog.Register[process.StepTaken](r, category, "ProcessStepTaken")
+	eventlog.Register[process.TimerSet](r, category, "ProcessTimerSet")
+	eventlog.Register[process.TimerFired](r, category, "ProcessTimerFired")
+	eventlog.Register[process.TimerCancelled](r, category, "ProcessTimerCancelled")
+	category = process.ParkedDecider.Category
+	eventlog.Register[process.MessageParked](r, category, "MessageParked")
+	eventlog.Register[process.ParkedMessageRetried](r, category, "ParkedMessageRetried")
+	eventlog.Register[process.ParkedMessageAbandoned](r, category, "ParkedMessageAbandoned")
 	eventlog.Register[process.Advanced](r, process.Category, "ProcessAdvanced")
 	return r
 }

@@ -10,16 +10,18 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/safety"
 	"casebook/domain/scenario"
 	"casebook/domain/security"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog/catalog"
 )
 
 // changesNothing are the events that are recorded for people to read, and that no decision depends on.
 var changesNothing = map[string]bool{
-	"PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
+	"StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
 }
 
 // folds are the categories whose streams fold to a state.
@@ -30,6 +32,12 @@ var folds = map[string]func(events ...any) string{
 	diary.Decider.Category:      pictureOf(diary.Decider),
 	user.Decider.Category:       pictureOf(user.Decider),
 	security.Decider.Category:   pictureOf(security.Decider),
+
+	supply.Decider.Category:        pictureOf(supply.Decider),
+	supply.StockDecider.Category:   pictureOf(supply.StockDecider),
+	safety.Decider.Category:        pictureOf(safety.Decider),
+	process.Decider.Category:       pictureOf(process.Decider),
+	process.ParkedDecider.Category: pictureOf(process.ParkedDecider),
 }
 
 func pictureOf[S, E any](decider domain.Decider[S, E]) func(...any) string {

@@ -1,0 +1,68 @@
+package commands
+
+import (
+	"context"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/safety"
+	"casebook/domain/study"
+	"casebook/eventlog"
+)
+
+// alertReaders are told of alerts, and see to them.
+var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
+
+// The commands on alerts.
+var (
+	RaiseAlert = HandleKnowing(safety.Decider, theStudy(func(c safety.RaiseAlert) domain.StudyID { return c.Study }), safety.Raise).
+			On(func(c safety.RaiseAlert) string { return string(c.Alert) }).
+			In(func(_ context.Context, _ Look, c safety.RaiseAlert) (access.Scope, error) {
+			return access.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
+		}).
+		AllowedTo(access.Processes)
+
+	ReviewAlert = Handle(safety.Decider, safety.Review).
+			On(func(c safety.ReviewAlert) string { return string(c.Alert) }).
+			In(ofAlert(func(c safety.ReviewAlert) safety.AlertID { return c.Alert })).
+			AllowedTo(alertReaders, access.SupplyManagers)
+
+	CloseAlert = Handle(safety.Decider, safety.Close).
+			On(func(c safety.CloseAlert) string { return string(c.Alert) }).
+			In(ofAlert(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
+			AllowedTo(alertReaders, access.SupplyManagers).
+			About(func(c safety.CloseAlert, m *eventlog.Metadata) { m.Reason = c.Outcome })
+
+	EscalateAlert = HandleKnowing(safety.Decider, studyOfAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert }), safety.Escalate).
+			On(func(c safety.EscalateAlert) string { return string(c.Alert) }).
+			In(ofAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert })).
+			AllowedTo(access.Processes)
+
+	RecordNotification = Handle(safety.Decider, safety.Tell).
+				On(func(c safety.RecordNotification) string { return string(c.Alert) }).
+				In(ofAlert(func(c safety.RecordNotification) safety.AlertID { return c.Alert })).
+				AllowedTo(access.Processes)
+)
+
+// ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
+func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (access.Scope, error) {
+	return func(ctx context.Context, look Look, c C) (access.Scope, error) {
+		id := of(c)
+		if len(id) > 200 {
+			return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").Do("use an id that the list of alerts has")
+		}
+		a, err := At(ctx, look, safety.Decider, string(id))
+		if err != nil {
+			return access.Scope{}, err
+		}
+		if !a.Exists() {
+			return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
+		}
+		return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+	}
+}
+
+func studyOfAlert[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (study.Study, error) {
+	return theStudy(func(c C) domain.StudyID { return domain.PatientID(of(c)).Study() })
+}
