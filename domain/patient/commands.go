@@ -49,6 +49,13 @@ type FailEnrollment struct {
 	Reason  string           `json:"reason" doc:"The reason as a sentence"`
 }
 
+// RecordVisit records that a planned visit took place.
+type RecordVisit struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	Visit   string           `json:"visit" minLength:"1" maxLength:"50" doc:"Id of the visit in the protocol"`
+	On      domain.Date      `json:"on" doc:"Day of the visit"`
+}
+
 // WithdrawConsent ends the patient's participation by the patient's own will.
 type WithdrawConsent struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`

@@ -66,6 +66,15 @@ type EnrollmentFailed struct {
 	Reason  string           `json:"reason"`
 }
 
+// VisitRecorded records that a planned visit took place.
+type VisitRecorded struct {
+	Patient domain.PatientID `json:"patient"`
+	Visit   string           `json:"visit"`
+	On      domain.Date      `json:"on"`
+	// Dispense says that the protocol has a kit given out at the visit.
+	Dispense bool `json:"dispense,omitempty"`
+}
+
 // ConsentWithdrawn ends a patient's participation by the patient's own will.
 type ConsentWithdrawn struct {
 	Patient domain.PatientID `json:"patient"`
@@ -92,6 +101,7 @@ func (ScreenFailed) patientEvent()        {}
 func (EnrollmentRequested) patientEvent() {}
 func (Enrolled) patientEvent()            {}
 func (EnrollmentFailed) patientEvent()    {}
+func (VisitRecorded) patientEvent()       {}
 func (ConsentWithdrawn) patientEvent()    {}
 func (Discontinued) patientEvent()        {}
 func (Completed) patientEvent()           {}

@@ -27,7 +27,7 @@ func quarantinable(k Kit) bool {
 // quarantined sets the kits aside. A kit that is held for a patient is not taken from its hold: the hold would show. What
 // is held and cannot be used is found out when it is allocated.
 func (s Stock) quarantined(at Place, kits []KitNumber, cause Cause, reason string) []StockEvent {
-	return []StockEvent{KitsQuarantined{Place: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.patientsOf(kits)}}
+	return []StockEvent{KitsQuarantined{Place: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}}
 }
 
 // SetLotAside puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
@@ -50,7 +50,7 @@ func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error
 			kits = append(kits, n)
 		}
 	}
-	affected := s.patientsOf(all)
+	affected := s.slotsOf(all)
 	if len(kits)+len(affected) == 0 {
 		return nil, nil
 	}
@@ -141,7 +141,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{KitsExpired{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.patientsOf(kits)}}, nil
+	return []StockEvent{KitsExpired{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.slotsOf(kits)}}, nil
 }
 
 // Destroy ends kits of no more use. It refuses malformed_date, captured_in_future, value_missing, value_too_long,
@@ -169,6 +169,5 @@ func Lose(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	})); err != nil {
 		return nil, err
 	}
-	k, _ := s.Kits.Get(cmd.Kit)
-	return []StockEvent{KitLost{Place: Place{cmd.Study, cmd.Location}, Kit: cmd.Kit, Patient: k.Patient, Reason: cmd.Reason}}, nil
+	return []StockEvent{KitLost{Place: Place{cmd.Study, cmd.Location}, Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
 }

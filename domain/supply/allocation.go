@@ -1,7 +1,7 @@
 package supply
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 
 	"casebook/domain"
@@ -52,18 +52,17 @@ func GiveBack(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Allocate gives a patient a kit of the patient's arm: the one held, or else the one that expires first. It always
-// answers: KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. What the patient has
-// for the visit already is not given again; it is replaced only where the command names it and it cannot be given out.
+// answers: KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. Who has a kit for the
+// visit gets no second one, unless it was never given out and cannot be any more: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	place := Place{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
-	if has, got := s.Allocated.Get(slot); got {
-		k, _ := s.Kits.Get(has)
-		if has != cmd.Replaces || k.Status == KitIsAllocated || k.Status == KitIsDispensed || k.Status == KitIsReturned {
+	replaces, got := s.Allocated.Get(slot)
+	if got {
+		k, _ := s.Kits.Get(replaces)
+		if k.Dispensed || k.Status == KitIsAllocated || k.Status == KitIsReturned {
 			return nil, nil
 		}
-	} else if cmd.Replaces != "" {
-		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		return []StockEvent{AllocationFailed{Place: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason}}, nil
@@ -88,7 +87,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	if len(of) == 0 {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
-	return []StockEvent{KitAllocated{Place: place, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: cmd.Replaces}}, nil
+	return []StockEvent{KitAllocated{Place: place, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends a hold. It may be sent
@@ -173,16 +172,14 @@ func ArmOfAll(p *study.Protocol) domain.ArmID {
 	return domain.ArmID(p.Arms[0].ID)
 }
 
-// patientsOf lists the patients to whom one of the kits was allocated, in order.
-func (s Stock) patientsOf(kits []KitNumber) []domain.PatientID {
-	all := map[domain.PatientID]bool{}
+// slotsOf lists to whom the kits were allocated, in order.
+func (s Stock) slotsOf(kits []KitNumber) []Slot {
+	var all []Slot
 	for _, n := range kits {
 		if k, _ := s.Kits.Get(n); k.Patient != "" {
-			all[k.Patient] = true
+			all = append(all, Slot{k.Patient, k.Visit})
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(all))
+	slices.SortFunc(all, func(a, b Slot) int { return cmp.Or(cmp.Compare(a.Patient, b.Patient), cmp.Compare(a.Visit, b.Visit)) })
+	return slices.Compact(all)
 }

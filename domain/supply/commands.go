@@ -151,14 +151,14 @@ type ReleaseHold struct {
 	Reason  string           `json:"reason" doc:"Why"`
 }
 
-// AllocateKit gives a patient a kit of the patient's arm; it is answered with KitAllocated or AllocationFailed. It names no
-// arm: the decision knows it.
+// AllocateKit sees to it that a patient has a kit of the patient's arm for a visit that can be given out: where there is
+// none yet, or where the one allocated cannot be given out any more. It is answered with KitAllocated or AllocationFailed.
+// It names no arm: the decision knows it.
 type AllocateKit struct {
-	Study    domain.StudyID   `json:"study" doc:"The study"`
-	Site     domain.SiteID    `json:"site" doc:"The site"`
-	Patient  domain.PatientID `json:"patient" doc:"The patient"`
-	Visit    string           `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
-	Replaces KitNumber        `json:"replaces,omitempty" doc:"The kit that cannot be given out any more"`
+	Study   domain.StudyID   `json:"study" doc:"The study"`
+	Site    domain.SiteID    `json:"site" doc:"The site"`
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	Visit   string           `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
 }
 
 // SetKitsAside is sent when a patient has left: allocated kits that were not given out go to nobody.

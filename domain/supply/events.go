@@ -21,6 +21,12 @@ type LocationID string
 // ShipmentID names a shipment: the place that sends it, and a running number there.
 type ShipmentID string
 
+// Slot is one kit that a patient is to get: at the enrolment, or at a visit.
+type Slot struct {
+	Patient domain.PatientID `json:"patient"`
+	Visit   string           `json:"visit,omitempty"`
+}
+
 // Content is what blinded people must not learn of a kit.
 type Content struct {
 	Arm    domain.ArmID `json:"arm"`
@@ -171,8 +177,8 @@ type KitsQuarantined struct {
 	Reason string      `json:"reason"`
 	// Lot is the recalled one, where that is the cause.
 	Lot string `json:"lot,omitempty"`
-	// Affected are the patients to whom a kit among them, or one of the recalled lot, had been allocated or dispensed.
-	Affected []domain.PatientID `json:"affected,omitempty"`
+	// Affected are those to whom a kit among them, or one of the recalled lot, had been allocated or dispensed.
+	Affected []Slot `json:"affected,omitempty"`
 }
 
 // KitsReleased puts quarantined kits back to where they stood.
@@ -267,8 +273,8 @@ type KitsExpired struct {
 	Place
 	Kits    []KitNumber `json:"kits"`
 	Through domain.Date `json:"through"`
-	// Affected are the patients to whom one of them had been allocated.
-	Affected []domain.PatientID `json:"affected,omitempty"`
+	// Affected are those to whom one of them had been allocated.
+	Affected []Slot `json:"affected,omitempty"`
 }
 
 // KitsDestroyed ends kits.
@@ -282,9 +288,10 @@ type KitsDestroyed struct {
 // KitLost ends a kit that cannot be found, at its place or at its patient's.
 type KitLost struct {
 	Place
-	Kit     KitNumber        `json:"kit"`
-	Patient domain.PatientID `json:"patient,omitempty"`
-	Reason  string           `json:"reason"`
+	Kit KitNumber `json:"kit"`
+	// Affected is to whom it had been allocated, if anybody.
+	Affected []Slot `json:"affected,omitempty"`
+	Reason   string `json:"reason"`
 }
 
 func (DeliveryTakenIn) stockEvent()    {}

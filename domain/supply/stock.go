@@ -32,12 +32,6 @@ type Stock struct {
 	contents     persistent.Map[KitNumber, Content]
 }
 
-// Slot is one kit that a patient is to get.
-type Slot struct {
-	Patient domain.PatientID
-	Visit   string
-}
-
 // Kit is a kit as it stands in one place.
 type Kit struct {
 	Status KitStatus
@@ -48,6 +42,8 @@ type Kit struct {
 	Shipment ShipmentID
 	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
 	Packed, Before KitStatus
+	// Dispensed says that its patient has had it in hand.
+	Dispensed bool
 	// Replaced says that its patient got another one instead.
 	Replaced bool
 	// Reconciled says that its doses are accounted for.
@@ -171,7 +167,7 @@ func evolveStock(s Stock, event StockEvent) Stock { //nolint:gocyclo // one case
 	case KitsSetAside:
 		s = s.put(e.Kits, func(k Kit) Kit { k.Status, k.Reconciled = KitIsReturned, true; return k })
 	case KitDispensed:
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsDispensed; return k })
+		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status, k.Dispensed = KitIsDispensed, true; return k })
 	case KitReturned:
 		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsReturned; return k })
 	case KitReconciled:
