@@ -6,7 +6,7 @@ func All() []Command {
 		CreateStudy, PublishProtocolVersion, AddSite, ActivateSite, CloseSite,
 		OpenEnrollment, CloseEnrollment, SetEnrollmentTarget, ReservePlace, ReleasePlace,
 		ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment,
-		WithdrawConsent, DiscontinuePatient, CompletePatient,
+		RecordVisit, WithdrawConsent, DiscontinuePatient, CompletePatient,
 		AssignInstrument, SubmitDiary, CorrectDiary, CloseDiaryWindows,
 		OpenDepot, RegisterKits, ReleaseBatch, RecallLot, SetResupplyRule,
 		TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost,

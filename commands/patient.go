@@ -44,6 +44,11 @@ var (
 			AllowedTo(access.Processes).
 			About(func(c patient.FailEnrollment, m *eventlog.Metadata) { m.Reason = c.Reason })
 
+	RecordVisit = HandleKnowing(patient.Decider, studyOfPatient(func(c patient.RecordVisit) domain.PatientID { return c.Patient }), patient.Visited).
+			On(func(c patient.RecordVisit) string { return string(c.Patient) }).
+			In(ofPatient(func(c patient.RecordVisit) domain.PatientID { return c.Patient })).
+			AllowedTo(access.SiteStaff)
+
 	WithdrawConsent = Handle(patient.Decider, patient.Withdraw).
 			On(func(c patient.WithdrawConsent) string { return string(c.Patient) }).
 			In(ofPatient(func(c patient.WithdrawConsent) domain.PatientID { return c.Patient })).

@@ -1,6 +1,10 @@
 package patient
 
-import "casebook/domain"
+import (
+	"maps"
+
+	"casebook/domain"
+)
 
 // Patient is the state of a patient's stream.
 type Patient struct {
@@ -20,6 +24,8 @@ type Patient struct {
 	Attempts   int
 	EnrolledOn domain.Date
 	EndedOn    domain.Date
+	// Visits are the days of those that took place.
+	Visits map[string]domain.Date
 }
 
 // Status is where a patient stands; "" is nobody.
@@ -69,6 +75,12 @@ func evolve(p Patient, e Event) Patient {
 		p.Status, p.EnrolledOn, p.PatientNumber = StatusEnrolled, e.On, e.PatientNumber
 	case EnrollmentFailed:
 		p.Status = StatusEnrollmentFailed
+	case VisitRecorded:
+		p.Visits = maps.Clone(p.Visits)
+		if p.Visits == nil {
+			p.Visits = map[string]domain.Date{}
+		}
+		p.Visits[e.Visit] = e.On
 	case ConsentWithdrawn:
 		p.Status, p.EndedOn = StatusWithdrawn, e.On
 	case Discontinued:

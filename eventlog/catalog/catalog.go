@@ -41,6 +41,7 @@ func New() *eventlog.Registry {
 	eventlog.Register[patient.EnrollmentRequested](r, category, "EnrollmentRequested")
 	eventlog.Register[patient.Enrolled](r, category, "PatientEnrolled")
 	eventlog.Register[patient.EnrollmentFailed](r, category, "EnrollmentFailed")
+	eventlog.Register[patient.VisitRecorded](r, category, "VisitRecorded")
 	eventlog.Register[patient.ConsentWithdrawn](r, category, "ConsentWithdrawn")
 	eventlog.Register[patient.Discontinued](r, category, "PatientDiscontinued")
 	eventlog.Register[patient.Completed](r, category, "PatientCompleted")
