@@ -12,6 +12,7 @@ func All() []Command {
 		TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost,
 		QuarantineKits, QuarantineLot, ReleaseKits, ExpireKits, DestroyKits, ReportKitLost,
 		HoldStock, ReleaseHold, AllocateKit, SetKitsAside, DispenseKit, ReturnKit, ReconcileKit,
+		RandomisePatient,
 		RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification,
 		RetryParkedMessage, AbandonParkedMessage,
 		RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser,

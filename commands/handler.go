@@ -15,6 +15,7 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
@@ -37,7 +38,7 @@ const (
 
 // lookedAt are the categories that decisions and authorisations look at besides their own stream.
 var lookedAt = []string{user.Decider.Category, patient.Decider.Category, study.Decider.Category, enrollment.Decider.Category,
-	supply.Decider.Category, supply.StockDecider.Category, safety.Decider.Category, process.Decider.Category}
+	supply.Decider.Category, supply.StockDecider.Category, randomisation.Decider.Category, safety.Decider.Category, process.Decider.Category}
 
 // Options of a Handler.
 type Options struct {

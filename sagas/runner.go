@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"time"
 
 	"casebook/access"
@@ -18,207 +17,179 @@ import (
 	"github.com/google/uuid"
 )
 
-// Process is a process manager.
-type Process struct {
-	// Name is stable: the process's stream and its commands' ids are made of it.
-	Name string
-	// Categories of streams that it listens to.
-	Categories []string
-	// React returns the commands that the event calls for. It is pure.
-	React func(event any) []any
-	// Refused returns the commands that make up for one that was refused; nil where a refusal needs nothing.
-	Refused func(command any, refusal *refuse.Refusal) []any
-}
-
-// Runner runs one process manager.
+// Runner takes the steps of process managers. What an instance decided is recorded in its own stream before anything is
+// asked for; so a step is taken once, whoever takes it and however often its event comes, and what it asked for is asked
+// for again with the same ids until it got through. It is safe for concurrent use, also by several processes.
 type Runner struct {
-	Process Process
-	Log     *eventlog.Log
 	Handler *commands.Handler
 	Logger  *slog.Logger
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+	// Fault is called at every point at which a crash would matter, with its name; nil outside of tests.
+	Fault func(point string) error
 }
 
-// progressEvery is how often a process that acts records its progress; a variable for tests.
-var progressEvery = 5 * time.Second
+// stepAttempts is how often an instance reacts anew when others take its steps meanwhile.
+const stepAttempts = 20
 
-const (
-	sendRetry    = 100 * time.Millisecond
-	sendRetryMax = 5 * time.Second
-	sendTimeout  = 15 * time.Second
-)
+// errPermanent marks what does not get better by itself.
+type errPermanent struct{ error }
 
-// Run follows the log until ctx ends. A command that fails, rather than being refused, is sent again until it gets
-// through: events behind it wait, so nothing is skipped. When the same process runs twice, both send the same commands
-// with the same ids, and one of the two ends with an error that wraps eventlog.ErrConflict.
-func (r *Runner) Run(ctx context.Context) error {
-	progress, err := r.loadProgress(ctx)
-	if err != nil {
-		return fmt.Errorf("process %s: %w", r.Process.Name, err)
-	}
-	err = r.Log.Follow(ctx, eventlog.Subscription{
-		After: progress.position, Categories: r.Process.Categories,
-		OnError: func(err error) {
-			r.Logger.Warn("process waits for the log", "process", r.Process.Name, "error", err)
-		},
-	}, func(ctx context.Context, b eventlog.Batch) error {
-		sent := 0
-		for _, e := range b.Events {
-			n, err := r.deal(ctx, e)
-			if err != nil {
-				return err
-			}
-			sent += n
-		}
-		return progress.advance(ctx, b.Through, sent > 0, func(err error) {
-			r.Logger.Warn("a process's progress is not recorded yet", "process", r.Process.Name, "error", err)
-		})
-	})
-	if ctx.Err() != nil {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
-		defer cancel()
-		return progress.save(last)
-	}
-	return err
+func (e errPermanent) Unwrap() error { return e.error }
+
+func permanent(err error) error { return errPermanent{err} }
+
+// IsPermanent says that an event will fail however often it is dealt with again.
+func IsPermanent(err error) bool {
+	var p errPermanent
+	return errors.As(err, &p)
 }
 
-// deal sends the commands that an event calls for, and those that make up for refused ones. It returns how many.
-func (r *Runner) deal(ctx context.Context, e eventlog.Recorded) (int, error) {
-	waiting := r.Process.React(e.Event)
-	sent := 0
-	for len(waiting) > 0 {
-		command := waiting[0]
-		waiting = waiting[1:]
-		refusal, err := r.send(ctx, e, sent, command)
-		if err != nil {
-			return sent, err
-		}
-		sent++
-		if refusal != nil {
-			r.Logger.Warn("a process's command was refused", "process", r.Process.Name, "command", nameOf(command),
-				"stream", e.Stream, "revision", e.Revision, "code", refusal.Code, "reason", refusal.Sentence)
-			if r.Process.Refused != nil {
-				waiting = append(waiting, r.Process.Refused(command, refusal)...)
-			}
-		}
+// Deal lets every instance that the event is about react to it, and sends what they ask for. When it returns without an
+// error, all of it is recorded. After an error, the same event may be dealt with again.
+func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
+	o := Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
+		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID}
+	var errs []error
+	for _, of := range p.instances(e) {
+		// An instance that fails does not keep the others from their steps.
+		errs = append(errs, r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, o, nil))
 	}
-	return sent, nil
+	return errors.Join(errs...)
 }
 
-func (r *Runner) send(ctx context.Context, cause eventlog.Recorded, n int, command any) (*refuse.Refusal, error) {
-	body, err := json.Marshal(command)
-	if err != nil {
-		return nil, fmt.Errorf("process %s: encode %s: %w", r.Process.Name, nameOf(command), err)
-	}
-	request := commands.Request{
-		Name: nameOf(command), Body: body, Principal: access.Process(r.Process.Name),
-		Key:           fmt.Sprintf("%s/%d", cause.ID, n),
-		CorrelationID: cause.Metadata.CorrelationID, CausationID: cause.ID.String(), TraceID: cause.Metadata.TraceID,
-	}
-	wait := sendRetry
-	for {
-		attempt, cancel := context.WithTimeout(ctx, sendTimeout)
-		_, err := r.Handler.Do(attempt, request)
-		cancel()
-		if err == nil {
-			return nil, nil
-		}
-		if refusal, ok := refuse.As(err); ok {
-			switch {
-			case refusal.Code == "idempotency_key_reused":
-				// It was sent before, by a version of the program that worded it otherwise, and is dealt with. Making up
-				// for it as for a refusal would undo what it did.
-				return nil, nil
-			case refusal.Kind != refuse.KindOverload && refusal.Code != "conflict":
-				return refusal, nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		r.Logger.Error("a process's command failed and is sent again", "process", r.Process.Name, "command", request.Name,
-			"stream", cause.Stream, "revision", cause.Revision, "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
-			wait = min(2*wait, sendRetryMax)
-		}
-	}
-}
-
-func nameOf(command any) string { return reflect.TypeOf(command).Name() }
-
-// progress is how far a process has come, as its own stream says.
-type progress struct {
-	log      *eventlog.Log
-	process  string
-	position eventlog.Position
-	tail     eventlog.Tail
-	saved    eventlog.Position
-	savedAt  time.Time
-	// acted says that commands were sent for events behind saved.
-	acted bool
-	// saving is the append that has been sent and not answered. It is sent again as it was, because it may have been
-	// stored: the log takes it once.
-	saving *saving
-}
-
-type saving struct {
-	id       uuid.UUID
-	at       time.Time
-	position eventlog.Position
-}
-
-func (r *Runner) loadProgress(ctx context.Context) (*progress, error) {
-	p := &progress{log: r.Log, process: r.Process.Name, tail: eventlog.EmptyTail, savedAt: time.Now()}
-	last, found, err := r.Log.Last(ctx, p.stream())
-	if err != nil || !found {
-		return p, err
-	}
-	advanced, ok := last.Event.(process.Advanced)
+// Fire lets an instance react to a timer whose time has come. A timer that has fired or was cancelled means nothing.
+func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error {
+	set, ok := t.Event.(process.TimerSet)
 	if !ok {
-		return nil, fmt.Errorf("%s ends with %s instead of its progress", last.Stream, last.Type)
+		return permanent(fmt.Errorf("%s is no timer", t.Type))
 	}
-	p.position = eventlog.Position{Commit: advanced.Commit, Prepare: advanced.Prepare}
-	p.saved, p.tail = p.position, eventlog.TailAfter(last)
-	return p, nil
+	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(), Study: t.Metadata.Study, Site: t.Metadata.Site,
+		correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
+	return r.step(ctx, p, set.Instance, o, &process.Timer{Name: set.Name, At: set.At})
 }
 
-func (p *progress) stream() string { return process.Category + "-" + p.process }
+func (r *Runner) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
 
-// advance notes how far the process has come, and records it now and then: after a crash a little is dealt with again.
-// That it cannot be recorded for now is reported and tried again later; the process itself can go on.
-func (p *progress) advance(ctx context.Context, through eventlog.Position, acted bool, report func(error)) error {
-	p.position, p.acted = through, p.acted || acted
-	if !p.acted || time.Since(p.savedAt) < progressEvery {
+func (r *Runner) fault(point string) error {
+	if r.Fault == nil {
 		return nil
 	}
-	err := p.save(ctx)
-	if err == nil || errors.Is(err, eventlog.ErrConflict) {
-		return err
+	return r.Fault(point)
+}
+
+// step lets one instance react.
+func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occurrence, timer *process.Timer) error {
+	look := commands.At[process.State, process.Event]
+	for range stepAttempts {
+		state, err := look(ctx, r.Handler.Look(), process.Decider, i.String())
+		if err != nil {
+			return fmt.Errorf("process %s: %w", i, err)
+		}
+		if taken, already := state.TakenFor(o.ID); already {
+			return r.send(ctx, p, i, o, taken, state)
+		}
+		look = commands.Newest[process.State, process.Event] // whatever comes next has to be sure
+		reaction, err := p.react(state.Data, o)
+		if err != nil {
+			return fmt.Errorf("process %s: %w", i, err)
+		}
+		if reaction.none {
+			if refused, ok := o.Event.(Refused); ok {
+				return permanent(fmt.Errorf("process %s: %s was refused: %w", i, refused.Command, refused.Refusal))
+			}
+			if timer == nil {
+				return nil
+			}
+			// That the timer fired is recorded, so that it does not fire at every start.
+			reaction.step = process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: state.Stage, Outcome: state.Outcome}
+		}
+		reaction.step.Instance = i
+		take := process.TakeStep{Step: reaction.step, After: state.Steps, Set: reaction.timer.set, Cancel: reaction.timer.cancel, Fired: timer}
+		if err := r.fault("before step " + i.Process + " " + o.Type); err != nil {
+			return err
+		}
+		answer, err := r.do(ctx, p, o, "TakeStep", take, "")
+		if refusal, ok := refuse.As(err); ok && (refusal.Code == "step_out_of_date" || refusal.Code == "conflict") {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("process %s: %w", i, err)
+		}
+		if err := r.fault("after step " + i.Process + " " + o.Type); err != nil {
+			return err
+		}
+		if len(answer.Events) == 0 {
+			if timer != nil {
+				return nil // it fired before, or was cancelled
+			}
+			continue // somebody else took the step just now
+		}
+		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: reaction.step.Commands}, process.State{})
 	}
-	p.savedAt = time.Now()
-	report(err)
+	return fmt.Errorf("process %s: others take its steps all the time", i)
+}
+
+// refusals derives the ids under which instances are told of refusals.
+var refusals = uuid.MustParse("0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55")
+
+// send sends what a step asked for. A command that was refused before, and whose refusal the instance has reacted to, is
+// not sent again: by now it might be taken, and undo what was made up for.
+func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State) error {
+	for n, c := range taken.Commands {
+		key := fmt.Sprintf("%s/%d/%d", i, taken.Number, n)
+		told := o
+		told.ID, told.Type = uuid.NewSHA1(refusals, []byte(key)).String(), "refused:"+c.Name
+		if _, already := known.TakenFor(told.ID); already {
+			if err := r.step(ctx, p, i, told, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.fault("before " + c.Name); err != nil {
+			return err
+		}
+		_, err := r.do(ctx, p, o, c.Name, c.Body, key)
+		if refusal, ok := refuse.As(err); ok {
+			switch {
+			case refusal.Kind == refuse.KindOverload || refusal.Code == "conflict":
+				return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
+			case refusal.Code == "idempotency_key_reused":
+				// It was sent before, by a version of the program that worded it otherwise, and is dealt with.
+				continue
+			}
+			r.Logger.Info("a process's command was refused", "process", i.Process, "instance", i.Of, "command", c.Name, "code", refusal.Code)
+			told.Event = Refused{Command: c.Name, Refusal: refusal}
+			if err := r.step(ctx, p, i, told, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
+		}
+		if err := r.fault("after " + c.Name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (p *progress) save(ctx context.Context) error {
-	for p.saving != nil || p.position != p.saved {
-		if p.saving == nil {
-			p.saving = &saving{id: uuid.New(), at: time.Now().UTC(), position: p.position}
-		}
-		s := p.saving
-		appended, err := p.log.Append(ctx, p.stream(), p.tail, s.id,
-			eventlog.Metadata{Actor: access.Process(p.process).User, Role: "system", RecordedAt: s.at},
-			process.Advanced{Process: p.process, Commit: s.position.Commit, Prepare: s.position.Prepare})
-		if errors.Is(err, eventlog.ErrConflict) {
-			return fmt.Errorf("process %s runs somewhere else too: %w", p.process, err)
-		}
-		if err != nil {
-			return fmt.Errorf("record the progress of process %s: %w", p.process, err)
-		}
-		p.saved, p.tail, p.savedAt, p.saving = s.position, appended.Tail, time.Now(), nil
+// sendTimeout bounds one command.
+const sendTimeout = 15 * time.Second
+
+func (r *Runner) do(ctx context.Context, p Process, cause Occurrence, name string, command any, key string) (commands.Answer, error) {
+	body, err := json.Marshal(command)
+	if err != nil {
+		return commands.Answer{}, permanent(err)
 	}
-	p.acted = false
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, Key: key, Principal: access.Process(p.Name),
+		CorrelationID: cause.correlation, CausationID: cause.ID, TraceID: cause.trace})
 }

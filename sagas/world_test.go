@@ -1,11 +1,11 @@
 package sagas
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"sync"
 	"testing"
@@ -27,7 +27,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	progressEvery = time.Hour // progress is saved when a test says so
 	goleak.VerifyTestMain(m)
 }
 
@@ -98,10 +97,20 @@ func newWorld(t *testing.T, most int) *world {
 	return w
 }
 
+// blindingKeys are those of all tests.
+func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
+	t.Helper()
+	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // newPart starts one more process; it ends with the test, or when it is closed before.
 func (w *world) newPart() *part {
 	w.t.Helper()
-	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()})
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New(), BlindingKeys: blindingKeys(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -121,6 +130,8 @@ func (w *world) newPart() *part {
 	}
 	return p
 }
+
+func nameOf(command any) string { return reflect.TypeOf(command).Name() }
 
 func (p *part) do(who access.Principal, command any) (commands.Answer, error) {
 	body, err := json.Marshal(command)
@@ -194,57 +205,4 @@ func names(events []any) []string {
 		all[i] = reflect.TypeOf(e).Name()
 	}
 	return all
-}
-
-// running is a runner that is under way.
-type running struct {
-	stop  context.CancelFunc
-	ended chan error
-	seen  chan any
-}
-
-// start runs the enrolment process on a part. before is called with each event before it is dealt with; it may be nil.
-func (w *world) start(p *part, before func(event any, stop func())) *running {
-	ctx, stop := context.WithCancel(context.Background())
-	r := &running{stop: stop, ended: make(chan error, 1), seen: make(chan any, 10_000)}
-	process := Enrollment
-	process.React = func(event any) []any {
-		if before != nil {
-			before(event, stop)
-		}
-		r.seen <- event
-		return Enrollment.React(event)
-	}
-	runner := Runner{Process: process, Log: p.log, Handler: p.handler, Logger: slog.New(slog.DiscardHandler)}
-	go func() { r.ended <- runner.Run(ctx) }()
-	return r
-}
-
-// end stops the runner and returns what it ended with.
-func (r *running) end() error {
-	r.stop()
-	return <-r.ended
-}
-
-// settle waits until the runners have dealt with everything, also with what their own commands recorded: an event
-// behind all others comes by, and that as many times as an enrolment has steps. A runner that has ended is left out.
-func (w *world) settle(runners ...*running) {
-	w.t.Helper()
-	for range 4 {
-		last := w.screen()
-		for _, r := range runners {
-			for passed := false; !passed; {
-				select {
-				case e := <-r.seen:
-					s, ok := e.(patient.Screened)
-					passed = ok && s.Patient == last
-				case err := <-r.ended:
-					r.ended <- err
-					passed = true
-				case <-w.t.Context().Done():
-					w.t.Fatal("the runner does not come to the end of the log")
-				}
-			}
-		}
-	}
 }

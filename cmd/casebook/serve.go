@@ -126,9 +126,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
 	if roles["sagas"] {
-		enrolment := sagas.Runner{Process: sagas.Enrollment, Log: s.log, Handler: s.handler, Logger: logger}
 		followUp := sagas.DiaryFollowUp{Log: s.log, Handler: s.handler, Logger: logger}
-		group.Go(func() error { return part("enrolment process", enrolment.Run(run)) })
 		group.Go(func() error { return part("diary follow-up", followUp.Run(run)) })
 	}
 	s.adminAddress = adminListener.Addr().String()

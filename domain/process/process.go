@@ -155,7 +155,7 @@ type TakeStep struct {
 	// Set and Cancel are its timers; Fired is the one that set the step off.
 	Set    []Timer  `json:"set,omitempty"`
 	Cancel []string `json:"cancel,omitempty"`
-	Fired  string   `json:"fired,omitempty"`
+	Fired  *Timer   `json:"fired,omitempty"`
 }
 
 // Timer is a time at which a process wants to be called.
@@ -174,15 +174,18 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("step_out_of_date", "%s has taken %d steps, not %d", cmd.Step.Instance, s.Steps, cmd.After).Do("react to its present state")
 	}
 	var events []Event
-	if cmd.Fired != "" {
-		if _, set := s.Timers[cmd.Fired]; !set {
+	fired := ""
+	if cmd.Fired != nil {
+		// A timer that has been set anew fires at its new time.
+		if at, set := s.Timers[cmd.Fired.Name]; !set || !at.Equal(cmd.Fired.At) {
 			return nil, nil
 		}
-		events = append(events, TimerFired{Instance: cmd.Step.Instance, Name: cmd.Fired})
+		fired = cmd.Fired.Name
+		events = append(events, TimerFired{Instance: cmd.Step.Instance, Name: fired})
 	}
 	events = append(events, cmd.Step)
 	for _, name := range cmd.Cancel {
-		if _, set := s.Timers[name]; set && name != cmd.Fired && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
+		if _, set := s.Timers[name]; set && name != fired && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
 			events = append(events, TimerCancelled{Instance: cmd.Step.Instance, Name: name})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/security"
 	"casebook/domain/study"
@@ -67,6 +68,11 @@ func New() *eventlog.Registry {
 	category = security.Decider.Category
 	eventlog.Register[security.AccessRefused](r, category, "AccessRefused")
 	eventlog.Register[security.RefusalsDropped](r, category, "RefusalsDropped")
+
+	category = randomisation.Decider.Category
+	eventlog.Register[randomisation.PatientRandomised](r, category, "PatientRandomised")
+	eventlog.Register[randomisation.RandomisationRefused](r, category, "RandomisationRefused")
+	eventlog.Register[randomisation.BlindBroken](r, category, "BlindBroken")
 
 	category = supply.Decider.Category
 	eventlog.Register[supply.DepotOpened](r, category, "DepotOpened")
