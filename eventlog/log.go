@@ -194,8 +194,8 @@ type Appended struct {
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
 // stream as the caller knows it; if it has moved, nothing is stored and the error is ErrConflict; events
-// of more than about 1 MiB together are ErrTooLarge. Event ids are derived
-// from commandID, so the same append sent again is stored once.
+// of more than about 1 MiB together are ErrTooLarge. Event ids are derived from commandID and the events' bytes, so the
+// same append sent again is stored once, and another one under the same commandID is a conflict.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -210,7 +210,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 		if err != nil {
 			return Appended{}, fmt.Errorf("append to %s: encode metadata: %w", stream, err)
 		}
-		r := Recorded{ID: EventID(commandID, i), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
+		r := Recorded{ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event}
 		out.Events[i], out.Tail = r, TailAfter(r)
 		size += len(data) + len(raw)

@@ -119,7 +119,7 @@ func TestWhatIsAppendedIsRead(t *testing.T) {
 		}
 		for i, want := range []noted{{"one"}, {"two"}} {
 			r := got[i]
-			if r.Event != want || r.ID != eventlog.EventID(command, i) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
+			if r.Event != want || r.ID != eventlog.EventID(command, i, r.Data, r.RawMetadata) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
 				t.Errorf("event %d was read as %+v", i, r)
 			}
 			if r.StoredAt.IsZero() {
@@ -180,6 +180,24 @@ func TestTheSameAppendIsStoredOnce(t *testing.T) {
 		}
 		if diff := cmp.Diff(first.Position, again.Position); diff != "" {
 			t.Error(diff)
+		}
+		if n := len(readAll(t, log, name)); n != 1 {
+			t.Errorf("it is stored %d times", n)
+		}
+	})
+}
+
+// Two processes may take the same command at once, and what they would record differs in who took it when. One of them
+// wins, and the other one has to see what the log holds, or it would carry on a hash that nobody can check.
+func TestTheSameCommandInTwoProcessesIsAConflict(t *testing.T) {
+	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+		name := stream("note")
+		command := uuid.New()
+		if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("here"), noted{"one"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("there"), noted{"one"}); !errors.Is(err, eventlog.ErrConflict) {
+			t.Errorf("the second process got %v", err)
 		}
 		if n := len(readAll(t, log, name)); n != 1 {
 			t.Errorf("it is stored %d times", n)

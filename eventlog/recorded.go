@@ -90,9 +90,15 @@ func CheckChain(after Tail, next Recorded) error {
 	return nil
 }
 
-// EventID derives the id of a command's n-th event, so that a resent append is the same append.
-func EventID(commandID uuid.UUID, n int) uuid.UUID {
-	return uuid.NewSHA1(commandID, fmt.Appendf(nil, "event/%d", n))
+// EventID derives the id of a command's n-th event, so that a resent append is the same append. The event's bytes are part
+// of it: the store takes an append whose ids it knows for done, and whoever sent other bytes under the same ids, such as
+// another process that took the same command, would carry on a hash that the log does not hold.
+func EventID(commandID uuid.UUID, n int, data, metadata []byte) uuid.UUID {
+	h := sha256.New()
+	h.Write(data)
+	h.Write([]byte{0})
+	h.Write(metadata)
+	return uuid.NewSHA1(commandID, h.Sum(fmt.Appendf(nil, "event/%d/", n)))
 }
 
 func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {

@@ -45,7 +45,7 @@ var Safety = Define("safety", []string{"RiskFlagged", "AllocationFailed", "KitsQ
 		case safety.AlertClosed:
 			return one(a.Alert)
 		case supply.AllocationFailed:
-			if a.Code != "no_stock" {
+			if !a.Waits {
 				return nil
 			}
 		case supply.KitsQuarantined:

@@ -83,7 +83,7 @@ func reactToStock(s resupplying, o Occurrence) (Reaction[resupplying], bool) {
 	if at, ok := placeOf(o.Event); ok {
 		s.Study, s.Site = at.Study, domain.SiteID(at.Location)
 	}
-	r := Reaction[resupplying]{}
+	r, waited := Reaction[resupplying]{}, len(s.Waiting)
 	switch e := o.Event.(type) {
 	case supply.ResupplyRuleSet:
 		s.Study, s.Site, s.Rule = e.Study, e.Rule.Site, &e.Rule
@@ -95,7 +95,7 @@ func reactToStock(s resupplying, o Occurrence) (Reaction[resupplying], bool) {
 	case supply.AllocationFailed:
 		slot := supply.Slot{Patient: e.Patient, Visit: e.Visit}
 		s.Waiting = without(s.Waiting, slot)
-		if e.Code == "no_stock" {
+		if e.Waits {
 			s.Waiting = append(s.Waiting, slot)
 		}
 		r.Commands = s.plan()
@@ -130,7 +130,7 @@ func reactToStock(s resupplying, o Occurrence) (Reaction[resupplying], bool) {
 	default:
 		return r, false
 	}
-	if len(r.Commands)+len(r.Set)+len(r.Cancel) == 0 && s.Rule == nil {
+	if len(r.Commands)+len(r.Set)+len(r.Cancel) == 0 && len(s.Waiting) == waited {
 		return r, false // nothing that anybody has to know of
 	}
 	r.State, r.Stage = s, s.stage()

@@ -12,11 +12,12 @@ import (
 
 // Hold keeps a kit of every arm for a patient until the draw, so that no draw is made for whose outcome there is no kit.
 // Where the protocol allows a forced allocation, kits of some arms are enough. It always answers: StockHeld, or
-// StockRefused with the code no_stock or site_not_active. Who has a hold, or a kit, gets no second one.
+// StockRefused with the code no_stock or site_not_active. Who has a hold is answered with it again; who has a kit gets no
+// hold.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
 	place := Place{cmd.Study, LocationID(cmd.Site)}
-	if _, held := s.Holds.Get(cmd.Patient); held {
-		return nil, nil
+	if hold, held := s.Holds.Get(cmd.Patient); held {
+		return []StockEvent{hold}, nil // who asks again, such as for a second attempt, is answered again
 	}
 	if _, has := s.Allocated.Get(Slot{Patient: cmd.Patient}); has {
 		return nil, nil
@@ -65,7 +66,9 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		}
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
-		return []StockEvent{AllocationFailed{Place: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason}}, nil
+		// Where nothing was drawn, an enrolment without a kit is given up; everybody else waits for one.
+		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got)
+		return []StockEvent{AllocationFailed{Place: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason, Waits: waits}}, nil
 	}
 	switch {
 	case !f.Participating:

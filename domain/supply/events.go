@@ -229,6 +229,8 @@ type AllocationFailed struct {
 	Visit   string           `json:"visit,omitempty"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
+	// Waits says that the patient gets a kit as soon as there is one.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // KitsSetAside takes allocated kits that were never given out from a patient who needs them no more. They go to nobody
