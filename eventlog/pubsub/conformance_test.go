@@ -1,0 +1,75 @@
+package pubsub_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"casebook/eventlog/pubsub"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/google/uuid"
+)
+
+// pubSub returns a constructor as Watermill's conformance suite wants it.
+func pubSub(change func(*pubsub.SubscriberConfig)) tests.PubSubConstructor {
+	return func(t *testing.T) (message.Publisher, message.Subscriber) {
+		publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{URL: theNode.ConnectionString()}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := pubsub.SubscriberConfig{
+			URL:       theNode.ConnectionString(),
+			NackPause: func(int) time.Duration { return time.Millisecond },
+			// TestMessageCtx leaves a message unanswered and waits for the end of its context.
+			CloseTimeout: time.Second,
+		}
+		change(&config)
+		subscriber, err := pubsub.NewSubscriber(config, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The suite leaves some open: a publisher of TestNewSubscriberReceivesOldMessages, and the subscribers of
+		// TestPublishSubscribeInOrder, which it closes before it subscribes.
+		t.Cleanup(func() {
+			if err := errors.Join(publisher.Close(), subscriber.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		return publisher, subscriber
+	}
+}
+
+func ofGroup(name string) func(*pubsub.SubscriberConfig) {
+	return func(c *pubsub.SubscriberConfig) { c.Group = func(topic string) string { return name + topic } }
+}
+
+// TestConformance is Watermill's own suite, for subscribers with many messages in flight.
+func TestConformance(t *testing.T) {
+	features := tests.Features{ConsumerGroups: true, Persistent: true}
+	tests.TestPubSub(t, features, pubSub(func(*pubsub.SubscriberConfig) {}), func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+		return pubSub(ofGroup(group))(t)
+	})
+}
+
+// TestConformanceInOrder is the suite for subscribers with one message in flight, which promise more.
+func TestConformanceInOrder(t *testing.T) {
+	features := tests.Features{ConsumerGroups: true, Persistent: true, GuaranteedOrder: true, GuaranteedOrderWithSingleSubscriber: true}
+	one := func(c *pubsub.SubscriberConfig) { c.InFlight = 1 }
+	tests.TestPubSub(t, features, pubSub(one), func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+		return pubSub(func(c *pubsub.SubscriberConfig) {
+			one(c)
+			ofGroup(group)(c)
+		})(t)
+	})
+}
+
+// TestConformanceOldMessages is the part of the suite for subscribers that are a group each and so get what was
+// published before them.
+func TestConformanceOldMessages(t *testing.T) {
+	context := tests.TestContext{TestID: tests.NewTestID(), Features: tests.Features{Persistent: true, NewSubscriberReceivesOldMessages: true}}
+	tests.TestNewSubscriberReceivesOldMessages(t, context, func(t *testing.T) (message.Publisher, message.Subscriber) {
+		return pubSub(ofGroup(uuid.NewString()))(t)
+	})
+}

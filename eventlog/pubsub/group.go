@@ -1,0 +1,117 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/cenkalti/backoff/v5"
+)
+
+// prepareGroup makes the group if it is missing, and tries for as long as the time-out while the server is away.
+func (u *subscription) prepareGroup() error {
+	_, err := backoff.Retry(u.stopped, func() (struct{}, error) {
+		err := u.makeGroup()
+		if u.stopped.Err() != nil {
+			return struct{}{}, backoff.Permanent(u.ended())
+		}
+		if code := codeOf(err); err != nil && code != esdb.ErrorUnavailable && code != esdb.ErrorCodeNotLeader && code != esdb.ErrorCodeConnectionClosed {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(reconnectPause()), backoff.WithMaxElapsedTime(u.config.Timeout))
+	if err != nil && u.stopped.Err() != nil {
+		return u.ended()
+	}
+	return err
+}
+
+// makeGroup makes the group, and leaves it as it is if it exists. Who may not make groups can still be allowed to consume
+// from those that others made.
+func (u *subscription) makeGroup() error {
+	settings := *u.config.Settings
+	if settings.MaxSubscriberCount == 0 {
+		settings.MaxSubscriberCount = filterMark(u.filter)
+	}
+	options := esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}, Filter: &u.filter, Deadline: &u.config.Timeout}
+	if u.config.FromEnd {
+		options.StartFrom = esdb.End{}
+	}
+	_, err := ask(u, func(ctx context.Context, client *esdb.Client) (struct{}, error) {
+		return struct{}{}, client.CreatePersistentSubscriptionToAll(ctx, u.group, options)
+	})
+	switch {
+	case err == nil:
+		u.logger.Info("Made the consumer group", nil)
+	case codeOf(err) == esdb.ErrorCodeResourceAlreadyExists:
+		u.compare(settings)
+	case codeOf(err) == esdb.ErrorCodeAccessDenied:
+		u.logger.Info("The user may not make consumer groups; taking it that the group exists", nil)
+	default:
+		return fmt.Errorf("make the consumer group %q: %w", u.group, err)
+	}
+	return nil
+}
+
+// compare logs in what the group differs from the settings. It stays as it is: its filter cannot be changed, and to change
+// its settings would break the connections of all its consumers, once for each who thinks otherwise.
+func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) {
+	info, err := ask(u, func(ctx context.Context, client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
+		return client.GetPersistentSubscriptionInfoToAll(ctx, u.group, esdb.GetPersistentSubscriptionOptions{Deadline: &u.config.Timeout})
+	})
+	if err != nil || info.Settings == nil {
+		u.logger.Debug("Could not compare the consumer group's settings", watermill.LogFields{"error": err})
+		return
+	}
+	for _, difference := range differences(settings, *info.Settings) {
+		u.logger.Error("The consumer group differs from the configuration and is left as it is", errors.New(difference), nil)
+	}
+}
+
+// A group does not tell its filter. So a group without bound on its subscribers, which is the usual one, gets a bound
+// that nobody reaches and that stands for the filter: marks lie above leastMark.
+const leastMark = 1 << 30
+
+func filterMark(f esdb.SubscriptionFilter) int32 {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%d %q %q", f.Type, slices.Sorted(slices.Values(f.Prefixes)), f.Regex)
+	return int32(leastMark | h.Sum32()&(leastMark-1))
+}
+
+// differences says in what a group differs from the settings that were asked for, marks included.
+func differences(want, have esdb.PersistentSubscriptionSettings) []string {
+	var found []string
+	differ := func(name string, want, have any) {
+		if want != have {
+			found = append(found, fmt.Sprintf("%s is %v instead of %v; update the group, or delete it to have it made anew", name, have, want))
+		}
+	}
+	marked := func(n int32) bool { return n >= leastMark }
+	bound := func(n int32) int32 {
+		if marked(n) {
+			return 0
+		}
+		return n
+	}
+	if marked(want.MaxSubscriberCount) && marked(have.MaxSubscriberCount) && want.MaxSubscriberCount != have.MaxSubscriberCount {
+		found = append(found, "the filter is another one, so that messages are missing or foreign ones are delivered; name another group, or delete this one to have it made anew")
+	}
+	differ("the maximum subscriber count", bound(want.MaxSubscriberCount), bound(have.MaxSubscriberCount))
+	differ("the message time-out", want.MessageTimeout, have.MessageTimeout)
+	differ("the maximum retry count", want.MaxRetryCount, have.MaxRetryCount)
+	differ("the minimum checkpoint count", want.CheckpointLowerBound, have.CheckpointLowerBound)
+	differ("the maximum checkpoint count", want.CheckpointUpperBound, have.CheckpointUpperBound)
+	differ("the time between checkpoints", want.CheckpointAfter, have.CheckpointAfter)
+	differ("the live buffer size", want.LiveBufferSize, have.LiveBufferSize)
+	differ("the history buffer size", want.HistoryBufferSize, have.HistoryBufferSize)
+	differ("the read batch size", want.ReadBatchSize, have.ReadBatchSize)
+	differ("the consumer strategy", strings.ToLower(string(want.ConsumerStrategyName)), strings.ToLower(string(have.ConsumerStrategyName)))
+	differ("whether links are resolved", want.ResolveLinkTos, have.ResolveLinkTos)
+	differ("whether there are extra statistics", want.ExtraStatistics, have.ExtraStatistics)
+	return found
+}

@@ -1,0 +1,127 @@
+package pubsub
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// The metadata that every received message has beside the event's own. Publishers do not store it, so that a message can
+// be published as it was received; KeyType is what they read the event's type from.
+const (
+	// KeyStream is the name of the stream that holds the event.
+	KeyStream = "esdb_stream"
+	// KeyRevision is the event's number in its stream, from 0, in decimal.
+	KeyRevision = "esdb_revision"
+	// KeyType is the event's type.
+	KeyType = "esdb_type"
+	// KeyCommitPosition is the event's commit position in the log, in decimal.
+	KeyCommitPosition = "esdb_commit_position"
+	// KeyPreparePosition is the event's prepare position in the log, in decimal.
+	KeyPreparePosition = "esdb_prepare_position"
+	// KeyCreated is when the server stored the event, as RFC 3339 with nanoseconds, in UTC.
+	KeyCreated = "esdb_created"
+	// KeyRetryCount is how often the server has delivered the event before, in decimal.
+	KeyRetryCount = "esdb_retry_count"
+)
+
+// KeyUUID is the metadata under which a UUID that is none is stored, such as a ULID: the id of an event has to be one.
+const KeyUUID = "esdb_message_uuid"
+
+var reserved = map[string]bool{KeyStream: true, KeyRevision: true, KeyType: true, KeyCommitPosition: true,
+	KeyPreparePosition: true, KeyCreated: true, KeyRetryCount: true, KeyUUID: true}
+
+// defaultType is the type of an event whose message names none.
+const defaultType = "message"
+
+// idSpace is where the ids of messages are that do not have a UUID. It never changes: the ids in the stores depend on it.
+var idSpace = uuid.MustParse("5d9e1b0c-5f0e-4c3b-9a3e-7f6f1c1c2a54")
+
+// EventID is the id of the event that a message is stored as: its UUID, or one that is derived from whatever stands in
+// its place, always the same. A message without any gets a random one, so that two of them are not taken for one.
+func EventID(messageUUID string) uuid.UUID {
+	if messageUUID == "" {
+		return uuid.New()
+	}
+	// The store replaces the zero id by a random one, and would store the message twice.
+	if id, err := uuid.Parse(messageUUID); err == nil && id != uuid.Nil {
+		return id
+	}
+	return uuid.NewSHA1(idSpace, []byte(messageUUID))
+}
+
+// newEvent is what a message is stored as.
+func newEvent(msg *message.Message, eventType string, contentType esdb.ContentType) (esdb.EventData, error) {
+	event := esdb.EventData{EventID: EventID(msg.UUID), EventType: eventType, ContentType: contentType, Data: msg.Payload}
+	metadata := make(map[string]string, len(msg.Metadata))
+	for key, value := range msg.Metadata {
+		if !reserved[key] {
+			metadata[key] = value
+		}
+	}
+	if msg.UUID != "" && msg.UUID != event.EventID.String() {
+		metadata[KeyUUID] = msg.UUID
+	}
+	var err error
+	if event.Metadata, err = json.Marshal(metadata); err != nil {
+		return esdb.EventData{}, fmt.Errorf("encode the metadata of message %s: %w", msg.UUID, err)
+	}
+	return event, nil
+}
+
+// newMessage is what an event is delivered as.
+func newMessage(ctx context.Context, event *esdb.RecordedEvent, retries int) (*message.Message, context.CancelFunc) {
+	msg := message.NewMessage(event.EventID.String(), event.Data)
+	msg.Metadata = simpleMetadata(event.UserMetadata)
+	msg.Metadata[KeyStream] = event.StreamID
+	msg.Metadata[KeyRevision] = strconv.FormatUint(event.EventNumber, 10)
+	msg.Metadata[KeyType] = event.EventType
+	msg.Metadata[KeyCommitPosition] = strconv.FormatUint(event.Position.Commit, 10)
+	msg.Metadata[KeyPreparePosition] = strconv.FormatUint(event.Position.Prepare, 10)
+	msg.Metadata[KeyCreated] = event.CreatedDate.UTC().Format(time.RFC3339Nano)
+	msg.Metadata[KeyRetryCount] = strconv.Itoa(retries)
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, recordedEventKey{}, event))
+	msg.SetContext(ctx)
+	return msg, cancel
+}
+
+// simpleMetadata is what of an event's metadata is text, a number or a truth value. Programs that are not ours write
+// what they want there, so everything else is left to those who ask for the RecordedEvent.
+func simpleMetadata(raw []byte) message.Metadata {
+	var fields map[string]json.RawMessage
+	metadata := message.Metadata{}
+	if json.Unmarshal(raw, &fields) != nil {
+		return metadata
+	}
+	for key, value := range fields {
+		var text string
+		switch value = bytes.TrimSpace(value); {
+		case value[0] == '"':
+			if json.Unmarshal(value, &text) != nil {
+				continue
+			}
+		case strings.IndexByte("{[n", value[0]) >= 0:
+			continue // objects, arrays and null
+		default:
+			text = string(value)
+		}
+		metadata[key] = text
+	}
+	return metadata
+}
+
+type recordedEventKey struct{}
+
+// RecordedEvent returns the event that a message was made from, out of the message's context. It must not be changed.
+func RecordedEvent(ctx context.Context) (*esdb.RecordedEvent, bool) {
+	event, ok := ctx.Value(recordedEventKey{}).(*esdb.RecordedEvent)
+	return event, ok
+}

@@ -1,0 +1,308 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+)
+
+// subscription is what one Subscribe does, over as many connections as it takes.
+type subscription struct {
+	config  *SubscriberConfig
+	group   string
+	filter  esdb.SubscriptionFilter
+	clients *clients
+	logger  watermill.LoggerAdapter
+
+	ctx     context.Context // Subscribe's, which messages carry
+	stopped context.Context // ends with ctx or with Close: then no more messages are delivered
+	stop    context.CancelFunc
+	out     chan *message.Message
+
+	slots     chan struct{} // one for each message in flight
+	answering sync.WaitGroup
+	abandoned chan struct{} // closed when nobody waits for answers any more
+
+	mu       sync.Mutex
+	inFlight map[eventKey]*delivery
+}
+
+// eventKey tells events apart: an id alone may occur in several streams.
+type eventKey struct {
+	id       uuid.UUID
+	stream   string
+	revision uint64
+}
+
+// delivery is a message that waits for its answer.
+type delivery struct {
+	event    *esdb.ResolvedEvent
+	retries  int
+	message  *message.Message
+	cancel   context.CancelFunc // of the message's context
+	consumer *consumer          // over which it came last; guarded by subscription.mu
+}
+
+func keyOf(e *esdb.RecordedEvent) eventKey {
+	return eventKey{id: e.EventID, stream: e.StreamID, revision: e.EventNumber}
+}
+
+func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscription, error) {
+	if topic == "" {
+		return nil, errors.New("the topic is empty; name one")
+	}
+	u := &subscription{
+		config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
+		clients: newClients(s.connection, 1), ctx: ctx, out: make(chan *message.Message),
+		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), inFlight: map[eventKey]*delivery{},
+	}
+	if u.group == "" {
+		return nil, errors.New("the topic has no consumer group; name one")
+	}
+	if (u.filter.Regex == "") == (len(u.filter.Prefixes) == 0) {
+		return nil, errors.New("the topic's filter must have either prefixes or a regular expression")
+	}
+	u.logger = s.logger.With(watermill.LogFields{"topic": topic, "consumer_group": u.group})
+	stopped, stop := context.WithCancel(ctx)
+	unlink := context.AfterFunc(s.stopped, stop)
+	u.stopped, u.stop = stopped, func() { unlink(); stop() }
+	return u, nil
+}
+
+// ended says why the subscription ended.
+func (u *subscription) ended() error {
+	if err := u.ctx.Err(); err != nil {
+		return err
+	}
+	return ErrClosed
+}
+
+// ask asks the server something, for the time-out at most.
+func ask[T any](u *subscription, question func(context.Context, *esdb.Client) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(u.stopped, u.config.Timeout)
+	defer cancel()
+	return call(ctx, u.clients, func(client *esdb.Client) (T, error) { return question(ctx, client) })
+}
+
+// reconnectPause grows from 0.1 to 5 seconds, and is never the same for all who were interrupted together.
+func reconnectPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.Multiplier, pause.MaxInterval = 100*time.Millisecond, 2, 5*time.Second
+	return pause
+}
+
+// run delivers messages until the subscription is stopped.
+func (u *subscription) run() {
+	defer close(u.out)
+	defer u.release()
+	defer u.collect()
+	pause := reconnectPause()
+	for {
+		delivered, err := u.consume()
+		if u.stopped.Err() != nil {
+			return
+		}
+		u.clients.drop()
+		if delivered {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		u.logger.Error("The subscription was interrupted and will be taken up again", err, watermill.LogFields{"in": wait})
+		select {
+		case <-u.stopped.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// release ends the connections.
+func (u *subscription) release() {
+	u.stop()
+	if err := u.clients.close(u.config.CloseTimeout); err != nil {
+		u.logger.Error("Could not end the connections; they end by themselves", err, nil)
+	}
+}
+
+// collect waits for the answers to the messages in flight. Those that do not come in time are given up: the messages'
+// contexts end, and the server delivers them again.
+func (u *subscription) collect() {
+	all := make(chan struct{})
+	go func() {
+		u.answering.Wait()
+		close(all)
+	}()
+	timeout := time.NewTimer(u.config.CloseTimeout)
+	defer timeout.Stop()
+	select {
+	case <-all:
+	case <-u.abandoned: // this was done before
+		<-all
+	case <-timeout.C:
+		u.mu.Lock()
+		n := len(u.inFlight)
+		u.mu.Unlock()
+		u.logger.Info("Some messages were not answered before the subscription ended and will be delivered again", watermill.LogFields{"messages": n})
+		close(u.abandoned)
+		<-all
+	}
+}
+
+// consume delivers what comes over one connection. It returns nil when the subscription was stopped, and reports whether
+// the connection was of any use.
+func (u *subscription) consume() (delivered bool, err error) {
+	c, err := u.connect()
+	if err != nil {
+		return false, err
+	}
+	for err == nil && u.stopped.Err() == nil {
+		select {
+		case <-u.stopped.Done():
+		case <-c.lost:
+			err = c.reason
+		case appeared := <-c.arrivals:
+			delivered = true
+			u.deliver(c, appeared)
+		}
+	}
+	if err != nil {
+		c.abort()
+		return delivered, err
+	}
+	u.collect()
+	c.finish()
+	return delivered, nil
+}
+
+// deliver hands an event out as a message, and returns without having done so when the connection is lost or the
+// subscription is stopped.
+func (u *subscription) deliver(c *consumer, appeared *esdb.EventAppeared) {
+	resolved := appeared.Event
+	if resolved.OriginalEvent() == nil {
+		u.logger.Error("The server delivered no event at all; it is passed over", nil, nil)
+		return
+	}
+	if why := unfit(resolved); why != "" {
+		original := resolved.OriginalEvent()
+		u.logger.Info("An event was skipped", watermill.LogFields{"reason": why, "stream": original.StreamID, "revision": original.EventNumber, "type": original.EventType})
+		c.answer(answer{event: resolved, ack: true})
+		return
+	}
+	if u.again(c, resolved) {
+		return
+	}
+	select {
+	case u.slots <- struct{}{}:
+	case <-c.lost:
+		return
+	case <-u.stopped.Done():
+		return
+	}
+	d := &delivery{event: resolved, retries: appeared.RetryCount, consumer: c}
+	d.message, d.cancel = newMessage(u.ctx, resolved.Event, appeared.RetryCount)
+	u.mu.Lock()
+	u.inFlight[keyOf(resolved.OriginalEvent())] = d
+	u.mu.Unlock()
+	select {
+	case u.out <- d.message:
+		u.answering.Go(func() { u.await(d) })
+		return
+	case <-c.lost:
+	case <-u.stopped.Done():
+	}
+	d.cancel()
+	u.remove(d)
+	<-u.slots
+}
+
+// unfit says why an event is not delivered, if so.
+func unfit(e *esdb.ResolvedEvent) string {
+	switch {
+	case e.Event == nil:
+		return "the link leads to an event that is gone"
+	case len(e.Event.EventType) > 0 && e.Event.EventType[0] == '$':
+		return "it is the server's own, such as a deletion or a link"
+	}
+	return ""
+}
+
+// again tells whether the event is in flight already: the server delivers it once more when the connection was broken or
+// its time-out has passed. Whoever works on it is left to it, and his answer counts for this delivery.
+func (u *subscription) again(c *consumer, e *esdb.ResolvedEvent) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	d := u.inFlight[keyOf(e.OriginalEvent())]
+	if d != nil {
+		d.consumer = c
+	}
+	return d != nil
+}
+
+// remove takes a delivery out of those in flight and returns the connection over which it is to be answered.
+func (u *subscription) remove(d *delivery) *consumer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.inFlight, keyOf(d.event.OriginalEvent()))
+	return d.consumer
+}
+
+// await waits for a message's answer and hands it on.
+func (u *subscription) await(d *delivery) {
+	defer func() { <-u.slots }()
+	defer d.cancel()
+	acked := false
+	select {
+	case <-d.message.Acked():
+		acked = true
+	case <-d.message.Nacked():
+		d.cancel()
+		pause := time.NewTimer(u.config.NackPause(d.retries))
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-u.stopped.Done():
+		}
+	case <-u.abandoned:
+		u.remove(d)
+		return
+	}
+	u.remove(d).answer(answer{event: d.event, ack: acked})
+}
+
+// connect joins the group, which is made again if it was deleted.
+func (u *subscription) connect() (*consumer, error) {
+	c, err := u.join()
+	if codeOf(err) == esdb.ErrorCodeResourceNotFound {
+		u.logger.Info("The consumer group is gone and will be made again", nil)
+		if err := u.makeGroup(); err != nil {
+			return nil, err
+		}
+		c, err = u.join()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join the consumer group %q: %w", u.group, err)
+	}
+	return c, nil
+}
+
+func (u *subscription) join() (*consumer, error) {
+	// The connection must outlive the subscription's end, for the last answers.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(u.ctx))
+	stream, err := ask(u, func(_ context.Context, client *esdb.Client) (*esdb.PersistentSubscription, error) {
+		return client.SubscribeToPersistentSubscriptionToAll(ctx, u.group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)})
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	u.logger.Debug("Joined the consumer group", nil)
+	return newConsumer(u, stream, cancel), nil
+}
