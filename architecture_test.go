@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"embedded/mongo": {},
 	"simulation":     {"domain"},
 	"loadtest":       {"domain"},
+	"notify":         {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
 		"embedded/node", "embedded/mongo", "simulation", "loadtest"},
 }

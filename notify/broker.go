@@ -1,0 +1,222 @@
+package notify
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+const brokerName = "broker"
+
+// The metadata of a message at a broker: headers at NATS and Kafka. The correlation id has Watermill's own name for it.
+const (
+	MetadataContentType   = "content_type"
+	MetadataCorrelationID = "correlation_id"
+	MetadataTraceID       = "trace_id"
+	MetadataOccurredAt    = "occurred_at" // RFC 3339, UTC
+)
+
+// brokerAddress is a broker's address, taken apart.
+type brokerAddress struct {
+	kind           string // nats or kafka
+	hosts          []string
+	tls            bool
+	user, password string
+}
+
+// parseBroker takes an address apart. Its problems never show user and password.
+func parseBroker(address string) (brokerAddress, error) {
+	scheme, rest, _ := strings.Cut(address, "://")
+	kind, secured, hasSuffix := strings.Cut(scheme, "+")
+	port, known := map[string]string{"nats": "4222", "kafka": "9092"}[kind]
+	if !known || hasSuffix && secured != "tls" {
+		return brokerAddress{}, refused("broker_unknown", "the broker %s is of no kind that is known", shownBroker(address)).
+			do("write inprocess:, nats://host:4222 or kafka://host:9092; over TLS nats+tls:// or kafka+tls://")
+	}
+	b := brokerAddress{kind: kind, tls: hasSuffix}
+	invalid := func(why string) error {
+		return refused("broker_invalid", "the address of the %s broker %s", kind, why).do("write " + kind + "://host:" + port)
+	}
+	at := strings.LastIndex(rest, "@")
+	if at >= 0 {
+		user, password, _ := strings.Cut(rest[:at], ":")
+		var userErr, passwordErr error
+		b.user, userErr = url.PathUnescape(user)
+		b.password, passwordErr = url.PathUnescape(password)
+		if userErr != nil || passwordErr != nil || b.user == "" {
+			return brokerAddress{}, invalid("has a user or a password that is not percent-encoded")
+		}
+	}
+	for host := range strings.SplitSeq(strings.TrimSuffix(rest[at+1:], "/"), ",") {
+		if strings.ContainsAny(host, "/?# \t\r\n") {
+			return brokerAddress{}, invalid("has more than hosts and ports")
+		}
+		name, given, err := net.SplitHostPort(host)
+		if err != nil {
+			name, given = strings.Trim(host, "[]"), port
+		}
+		if number, err := strconv.ParseUint(given, 10, 16); err != nil || number == 0 || name == "" {
+			return brokerAddress{}, invalid("has no host, or a port that is none")
+		}
+		if b.user != "" && !b.tls && !isLoopback(name) {
+			return brokerAddress{}, refused("broker_in_the_clear", "the password for the %s broker at %s would travel in the clear", kind, name).
+				do("write " + kind + "+tls://")
+		}
+		b.hosts = append(b.hosts, net.JoinHostPort(name, given))
+	}
+	return b, nil
+}
+
+// broker is a channel to a broker outside of this process, by a publisher of Watermill's.
+type broker struct {
+	connect func(context.Context) (brokerPublisher, error)
+	logger  *slog.Logger
+	lane    *lane
+
+	mu        sync.Mutex // held while connecting: one connection is enough
+	connected brokerPublisher
+}
+
+// brokerPublisher puts one message on a topic, and returns when the broker has stored it. Libraries that know no
+// context end by their own time-outs.
+type brokerPublisher interface {
+	publish(ctx context.Context, topic string, m *message.Message) error
+	// rejects says whether an error means that the broker will never take the message.
+	rejects(err error) bool
+	Close() error
+}
+
+func openBroker(ctx context.Context, c Config) (Channel, error) {
+	switch c.Broker {
+	case "":
+		return nil, nil
+	case inProcessAddress:
+		return openInProcess(c.Logger), nil
+	}
+	address, err := parseBroker(c.Broker)
+	if err != nil {
+		return nil, err
+	}
+	var secured *tls.Config
+	if address.tls {
+		secured = &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
+	}
+	b := &broker{logger: c.Logger, lane: newLane()}
+	switch address.kind {
+	case "nats":
+		settings, err := c.NATS.withDefaults()
+		if err != nil {
+			return nil, err
+		}
+		b.connect = func(ctx context.Context) (brokerPublisher, error) {
+			return connectNATS(ctx, address, settings, secured, c.Logger)
+		}
+	default:
+		b.connect = func(context.Context) (brokerPublisher, error) { return connectKafka(address, secured, c.Logger) }
+	}
+	b.tryNow(ctx)
+	return newGuard(b, restFor, c.Logger), nil
+}
+
+// tryNow connects, so that a wrong address shows when the program starts and not at the first alert.
+func (b *broker) tryNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	err := b.lane.run(ctx, func(ctx context.Context) error {
+		_, err := b.publisher(ctx)
+		return err
+	})
+	if err != nil {
+		b.logger.Warn("the notification broker cannot be reached yet; every message tries again", "error", err)
+	}
+}
+
+func (b *broker) Name() string { return brokerName }
+
+// Send returns when the broker has stored the message. It fails with message_..., broker_rejected, broker_failed.
+func (b *broker) Send(ctx context.Context, m Message) error {
+	if err := m.checkForBroker(); err != nil {
+		return err
+	}
+	err := b.lane.run(ctx, func(ctx context.Context) error {
+		publisher, err := b.publisher(ctx)
+		if err != nil {
+			return err
+		}
+		err = publisher.publish(ctx, m.Topic, m.forBroker())
+		if err != nil && publisher.rejects(err) {
+			return refused("broker_rejected", "the broker will not take message %s for topic %s", m.ID, m.Topic).because(err).forGood()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrRejected) {
+		return brokerFailed(m).because(err)
+	}
+	return err
+}
+
+// publisher returns the connection, and makes it where there is none.
+func (b *broker) publisher(ctx context.Context) (brokerPublisher, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.connected != nil {
+		return b.connected, nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err // it waited for another who tried in vain
+	}
+	publisher, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.connected = publisher
+	return publisher, nil
+}
+
+func (b *broker) Close() error {
+	b.lane.wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.connected == nil {
+		return nil
+	}
+	return b.connected.Close()
+}
+
+func brokerFailed(m Message) *Problem {
+	return refused("broker_failed", "the broker did not take message %s for topic %s", m.ID, m.Topic).do("send it again later")
+}
+
+func (m Message) checkForBroker() error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	if err := m.checkTopic(); err != nil {
+		return err
+	}
+	return m.checkPayload()
+}
+
+// forBroker returns the message as Watermill knows it.
+func (m Message) forBroker() *message.Message {
+	w := message.NewMessage(m.ID, message.Payload(m.Payload))
+	w.Metadata.Set(MetadataContentType, "application/json")
+	for key, value := range map[string]string{MetadataCorrelationID: m.CorrelationID, MetadataTraceID: m.TraceID} {
+		if value != "" {
+			w.Metadata.Set(key, oneLine(value))
+		}
+	}
+	if !m.OccurredAt.IsZero() {
+		w.Metadata.Set(MetadataOccurredAt, m.OccurredAt.UTC().Format(time.RFC3339Nano))
+	}
+	return w
+}

@@ -1,0 +1,141 @@
+package notify
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	defaultDuplicates = 24 * time.Hour
+	defaultMaxAge     = 30 * 24 * time.Hour
+	natsDialTimeout   = 5 * time.Second
+	natsAckWithin     = 5 * time.Second
+)
+
+// NATSConfig says how streams come about.
+type NATSConfig struct {
+	// Provision makes a stream for a topic that no stream of the server holds. Without it a topic needs a stream that
+	// somebody else made, and messages fail until it is there. An existing stream is never changed.
+	Provision bool
+	// Replicas of a stream that is made here; 0 means 1.
+	Replicas int
+	// Duplicates is how long a stream that is made here remembers ids, to drop repeats; 0 means a day.
+	Duplicates time.Duration
+	// MaxAge is how long a stream that is made here keeps messages; 0 means 30 days.
+	MaxAge time.Duration
+}
+
+func (c NATSConfig) withDefaults() (NATSConfig, error) {
+	if c.Replicas < 0 || c.Duplicates < 0 || c.MaxAge < 0 {
+		return c, refused("nats_settings_invalid", "the settings of NATS have a number below zero").do("leave it 0 for the default")
+	}
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = defaultMaxAge
+	}
+	if c.Duplicates == 0 {
+		c.Duplicates = defaultDuplicates
+	}
+	// The server refuses a stream that remembers ids for longer than it keeps messages.
+	c.Duplicates = min(c.Duplicates, c.MaxAge)
+	return c, nil
+}
+
+type natsPublisher struct {
+	*wmnats.Publisher
+	streams  jetstream.JetStream
+	settings NATSConfig
+	held     sync.Map // topics that a stream holds
+}
+
+func connectNATS(_ context.Context, address brokerAddress, settings NATSConfig, secured *tls.Config, logger *slog.Logger) (*natsPublisher, error) {
+	options := []nats.Option{
+		nats.Name("casebook"), nats.Timeout(natsDialTimeout), nats.MaxReconnects(-1),
+		// What cannot be sent fails, rather than waits in a buffer where nobody sees it.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				logger.Warn("the connection to the notification broker broke", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { logger.Info("the notification broker is back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			logger.Warn("the notification broker reports a fault", "error", err)
+		}),
+	}
+	if address.user != "" {
+		options = append(options, nats.UserInfo(address.user, address.password))
+	}
+	if secured != nil {
+		options = append(options, nats.Secure(secured))
+	}
+	servers := make([]string, len(address.hosts))
+	for i, host := range address.hosts {
+		servers[i] = "nats://" + host
+	}
+	conn, err := nats.Connect(strings.Join(servers, ","), options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", strings.Join(address.hosts, ", "), err)
+	}
+	streams, err := jetstream.New(conn)
+	if err == nil {
+		var publisher *wmnats.Publisher
+		// The message's UUID goes along as Nats-Msg-Id: the server drops what it has seen.
+		publisher, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
+			Marshaler: &wmnats.NATSMarshaler{}, SubjectCalculator: wmnats.DefaultSubjectCalculator,
+			JetStream: wmnats.JetStreamConfig{TrackMsgId: true, ConnectOptions: []nats.JSOpt{nats.MaxWait(natsAckWithin)}},
+		}, watermillLogger(logger))
+		if err == nil {
+			return &natsPublisher{Publisher: publisher, streams: streams, settings: settings}, nil
+		}
+	}
+	conn.Close()
+	return nil, fmt.Errorf("use JetStream at %s: %w", strings.Join(address.hosts, ", "), err)
+}
+
+func (p *natsPublisher) publish(ctx context.Context, topic string, m *message.Message) error {
+	if err := p.provision(ctx, topic); err != nil {
+		return err
+	}
+	err := p.Publish(topic, m)
+	if errors.Is(err, nats.ErrNoStreamResponse) {
+		p.held.Delete(topic)
+		return fmt.Errorf("no stream holds the topic (make one, or let Casebook do it): %w", err)
+	}
+	return err
+}
+
+// provision makes a stream for the topic where none holds it. Watermill's own way would name the stream after the topic,
+// and names of streams have no dots.
+func (p *natsPublisher) provision(ctx context.Context, topic string) error {
+	if _, held := p.held.Load(topic); held || !p.settings.Provision {
+		return nil
+	}
+	_, err := p.streams.StreamNameBySubject(ctx, topic)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = p.streams.CreateStream(ctx, jetstream.StreamConfig{
+			Name: strings.ReplaceAll(topic, ".", "_"), Subjects: []string{topic},
+			Replicas: p.settings.Replicas, Duplicates: p.settings.Duplicates, MaxAge: p.settings.MaxAge,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("provide a stream for the topic: %w", err)
+	}
+	p.held.Store(topic, true)
+	return nil
+}
+
+func (p *natsPublisher) rejects(err error) bool { return errors.Is(err, nats.ErrMaxPayload) }
