@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"commands":       {"domain", "eventlog", "access"},
 	"readmodels":     {"domain", "eventlog"},
 	"projections":    {"domain", "readmodels", "eventlog"},
-	"sagas":          {"domain", "commands", "eventlog", "access"},
+	"sagas":          {"domain", "commands", "eventlog", "access", "notify"},
 	"api":            {"domain", "commands", "readmodels", "eventlog", "access"},
 	"embedded/node":  {},
 	"embedded/mongo": {},
@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"loadtest":       {"domain"},
 	"notify":         {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
-		"embedded/node", "embedded/mongo", "simulation", "loadtest"},
+		"notify", "embedded/node", "embedded/mongo", "simulation", "loadtest"},
 }
 
 // outside lists which of a room's packages may import what from outside the standard library. Rooms that are not named

@@ -131,19 +131,19 @@ func (t *Tokens) parse(token string) (claims, error) {
 // ownTokens accepts one method alone, so that a token can never choose how it is verified.
 var ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer), jwt.WithExpirationRequired())
 
-// LoadOrCreateKey returns the token key kept in the file, and makes one with a random key where there is none. The file
-// is readable for its owner alone.
+// LoadOrCreateKey returns the key of 32 bytes or more that is kept in the file, and makes one with a random key where there
+// is none. The file is readable for its owner alone.
 func LoadOrCreateKey(path string) ([]byte, error) {
 	text, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 	if errors.Is(err, os.ErrNotExist) {
 		return createKey(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the token key: %w", err)
+		return nil, fmt.Errorf("read the key: %w", err)
 	}
 	key, err := base64.StdEncoding.DecodeString(string(text))
 	if err != nil || len(key) < minKeyBytes {
-		return nil, fmt.Errorf("%s does not hold a token key: at least %d bytes in base64", path, minKeyBytes)
+		return nil, fmt.Errorf("%s does not hold a key: at least %d bytes in base64", path, minKeyBytes)
 	}
 	return key, nil
 }
@@ -151,13 +151,13 @@ func LoadOrCreateKey(path string) ([]byte, error) {
 func createKey(path string) ([]byte, error) {
 	key := make([]byte, minKeyBytes)
 	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("make a token key: %w", err)
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make the token key's folder: %w", err)
+		return nil, fmt.Errorf("make the key's folder: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key)), 0o600); err != nil {
-		return nil, fmt.Errorf("keep the token key: %w", err)
+		return nil, fmt.Errorf("keep the key: %w", err)
 	}
 	return key, nil
 }

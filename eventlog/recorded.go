@@ -117,3 +117,6 @@ func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 	r.Event = event
 	return r, nil
 }
+
+// Decode reads an event that came from the store by another way than the Log's own.
+func (l *Log) Decode(e *esdb.RecordedEvent) (Recorded, error) { return l.decode(e) }

@@ -50,12 +50,20 @@ func IsPermanent(err error) bool {
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
 	o := Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
 		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID}
-	var errs []error
+	var forGood, forNow []error
 	for _, of := range p.instances(e) {
 		// An instance that fails does not keep the others from their steps.
-		errs = append(errs, r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, o, nil))
+		switch err := r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, o, nil); {
+		case IsPermanent(err):
+			forGood = append(forGood, err)
+		case err != nil:
+			forNow = append(forNow, err)
+		}
 	}
-	return errors.Join(errs...)
+	if len(forNow) > 0 {
+		return errors.Join(forNow...) // the event is given up for good when nothing else is left of it
+	}
+	return errors.Join(forGood...)
 }
 
 // Fire lets an instance react to a timer whose time has come. A timer that has fired or was cancelled means nothing.

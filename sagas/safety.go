@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/instrument"
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/safety"
@@ -71,7 +72,11 @@ func reactToAlert(s watching, o Occurrence) (Reaction[watching], bool) {
 	switch e := o.Event.(type) {
 	case diary.RiskFlagged:
 		// What was answered stays inside: messages leave the system.
-		return raise(safety.RiskFlagged, safety.Urgent, o.Site, e.Patient, fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient))
+		severity := safety.Routine
+		if e.Severity == instrument.SeverityUrgent {
+			severity = safety.Urgent
+		}
+		return raise(safety.RiskFlagged, severity, o.Site, e.Patient, fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient))
 	case supply.AllocationFailed:
 		return raise(safety.PatientWithoutKit, safety.Urgent, domain.SiteID(e.Location), e.Patient, fmt.Sprintf("There is no kit for patient %s at site %s.", e.Patient, e.Location))
 	case supply.KitsQuarantined:

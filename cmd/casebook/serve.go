@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"casebook/access"
@@ -15,6 +16,7 @@ import (
 	"casebook/commands"
 	"casebook/eventlog"
 	"casebook/eventlog/catalog"
+	"casebook/notify"
 	"casebook/projections"
 	"casebook/readmodels"
 	"casebook/sagas"
@@ -35,6 +37,8 @@ type serverFlags struct {
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
 	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must name."`
 	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must name." default:"casebook"`
+
+	Notify notifyFlags `embed:""`
 
 	Log logFlags `embed:"" prefix:"log-"`
 }
@@ -58,6 +62,8 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 type server struct {
 	stores                    *stores
 	log                       *eventlog.Log
+	blindLog                  *eventlog.Log // as blinded views are built from
+	channels                  []notify.Channel
 	views                     *readmodels.Store
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
@@ -108,7 +114,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.stores.registerMetrics(registry)
-	engine := projections.NewEngine(projections.Options{Log: s.log, Store: s.views, Logger: logger, Registerer: registry})
+	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: registry})
 	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready})
 	if err != nil {
@@ -128,6 +134,8 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if roles["sagas"] {
 		followUp := sagas.DiaryFollowUp{Log: s.log, Handler: s.handler, Logger: logger}
 		group.Go(func() error { return part("diary follow-up", followUp.Run(run)) })
+		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Channels: s.channels, Logger: logger, Registerer: registry}
+		group.Go(func() error { return part("process managers", drive.Run(run)) })
 	}
 	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {
@@ -166,8 +174,22 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	connect, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if s.log, err = eventlog.Connect(connect, eventlog.Options{URL: s.stores.eventStoreURL, Registry: catalog.New(), Logger: logger}); err != nil {
+	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: catalog.New(), Logger: logger}
+	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
+	}
+	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
+		if log.BlindingKeys, err = f.Stores.blindingKeys(); err != nil {
+			return err
+		}
+	}
+	if s.log, err = eventlog.Connect(connect, log); err != nil {
+		return err
+	}
+	if slices.Contains(f.Roles, "sagas") {
+		if s.channels, err = f.Notify.open(ctx, logger); err != nil {
+			return err
+		}
 	}
 	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase); err != nil {
 		return err
@@ -215,8 +237,13 @@ func (s *server) close() error {
 		s.stop()
 		errs = append(errs, s.parts.Wait())
 	}
-	if s.log != nil {
-		errs = append(errs, s.log.Close())
+	for _, c := range s.channels {
+		errs = append(errs, c.Close())
+	}
+	for _, log := range []*eventlog.Log{s.log, s.blindLog} {
+		if log != nil {
+			errs = append(errs, log.Close())
+		}
 	}
 	if s.views != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"casebook/access"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
+	"casebook/eventlog"
 )
 
 // storeFlags say which stores to run on: real ones by their addresses, embedded ones in a directory.
@@ -19,8 +21,10 @@ type storeFlags struct {
 	Eventstore    string `help:"Address of a real event store, esdb://... The embedded one runs when it is not given." placeholder:"URL"`
 	Mongo         string `help:"Address of a real MongoDB, mongodb://... The embedded one runs when it is not given." placeholder:"URL"`
 	MongoDatabase string `help:"Database of the read models." default:"casebook"`
-	NodeListen    string `help:"Address of the embedded event store." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
-	MongoListen   string `help:"Address of the embedded MongoDB." default:"127.0.0.1:27017" placeholder:"HOST:PORT"`
+	// Whoever takes commands needs the key; views are built without it.
+	BlindingKeyFile string `help:"Key that seals arms and kit contents in the log; made in --data when not given. All processes with the roles api or sagas need the same, and losing it loses every arm." type:"path" placeholder:"FILE"`
+	NodeListen      string `help:"Address of the embedded event store." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
+	MongoListen     string `help:"Address of the embedded MongoDB." default:"127.0.0.1:27017" placeholder:"HOST:PORT"`
 }
 
 // stores are the addresses to connect to, and the embedded stores that have to be closed.
@@ -31,6 +35,23 @@ type stores struct {
 }
 
 func (f storeFlags) keyFile() string { return filepath.Join(f.Data, "token.key") }
+
+// blindingKeys loads the key that seals arms and kit contents, and makes one where there is none.
+func (f storeFlags) blindingKeys() (*eventlog.BlindingKeys, error) {
+	file := f.BlindingKeyFile
+	if file == "" {
+		file = filepath.Join(f.Data, "blinding.key")
+	}
+	key, err := access.LoadOrCreateKey(file)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := eventlog.NewBlindingKeys(key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return keys, nil
+}
 
 // open starts the embedded stores that are needed. A port that is taken is named with the flag that moves it.
 func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logger) (*stores, error) {

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"casebook/notify"
+)
+
+// notifyFlags say where messages about alerts go.
+type notifyFlags struct {
+	Broker string `help:"Broker that alerts are published to: inprocess:, nats://HOST:PORT or kafka://HOST:PORT,HOST:PORT (nats+tls, kafka+tls over TLS)." default:"inprocess:" placeholder:"URL"`
+
+	WebhookURL        string `name:"webhook-url" help:"Address that alerts are posted to, signed as Standard Webhooks has it." placeholder:"URL"`
+	WebhookSecretFile string `help:"File with the secret that posts are signed with, whsec_..." type:"path" placeholder:"FILE"`
+
+	SMTP             string   `name:"smtp" help:"Mail server that alerts are sent by." placeholder:"HOST:PORT"`
+	SMTPUser         string   `name:"smtp-user" help:"User at the mail server."`
+	SMTPPasswordFile string   `name:"smtp-password-file" help:"File with the password at the mail server." type:"path" placeholder:"FILE"`
+	SMTPTLS          string   `name:"smtp-tls" help:"Whether the connection to the mail server is encrypted: mandatory (STARTTLS), implicit, or none." default:"mandatory" enum:"mandatory,implicit,none"`
+	MailFrom         string   `help:"Sender of alerts by mail."`
+	MailTo           []string `help:"Who gets alerts by mail."`
+}
+
+// open opens the channels that the flags name.
+func (f notifyFlags) open(ctx context.Context, logger *slog.Logger) ([]notify.Channel, error) {
+	secret, err := secretFrom(f.WebhookSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	password, err := secretFrom(f.SMTPPasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	return notify.Open(ctx, notify.Config{Broker: f.Broker, Logger: logger,
+		Webhook: notify.WebhookConfig{URL: f.WebhookURL, Secret: secret},
+		Email:   notify.EmailConfig{SMTP: f.SMTP, User: f.SMTPUser, Password: password, TLS: notify.TLSPolicy(f.SMTPTLS), From: f.MailFrom, To: f.MailTo}})
+}
+
+// secretFrom reads a secret from a file, which is not shown in lists of processes as a flag would be.
+func secretFrom(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return "", fmt.Errorf("read a secret: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}

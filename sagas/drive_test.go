@@ -1,0 +1,254 @@
+package sagas
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/eventlog"
+	"casebook/notify"
+)
+
+// recorder is a channel that keeps what it is told, and fails when it is told to.
+type recorder struct {
+	name string
+	mu   sync.Mutex
+	got  []notify.Message
+	fail func(n int) error
+	sent int
+}
+
+func (r *recorder) Name() string { return r.name }
+func (r *recorder) Close() error { return nil }
+func (r *recorder) Send(_ context.Context, m notify.Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent++
+	if r.fail != nil {
+		if err := r.fail(r.sent); err != nil {
+			return err
+		}
+	}
+	r.got = append(r.got, m)
+	return nil
+}
+
+// ids are those of the messages that were taken, each once.
+func (r *recorder) ids() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, m := range r.got {
+		if !slices.Contains(all, m.ID) {
+			all = append(all, m.ID)
+		}
+	}
+	return all
+}
+
+// drive runs all processes on a part of their own until the function that it returns is called.
+func (w *world) drive(channels ...notify.Channel) (stop func()) {
+	w.t.Helper()
+	p := w.newPart()
+	ctx, cancel := context.WithCancel(context.Background())
+	d := Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Channels: channels, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				w.t.Error(err)
+			}
+		})
+	}
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// wait waits until the streams of the category hold an event for which is is true, and returns it.
+func (w *world) wait(types string, is func(any) bool) eventlog.Recorded {
+	w.t.Helper()
+	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
+	defer stop()
+	var found *eventlog.Recorded
+	err := w.log.Follow(ctx, eventlog.Subscription{Types: []string{types}}, func(_ context.Context, b eventlog.Batch) error {
+		for _, e := range b.Events {
+			if found == nil && is(e.Event) {
+				found = &e
+				stop()
+			}
+		}
+		return nil
+	})
+	if err != nil || found == nil {
+		w.t.Fatalf("no such %s came: %v", types, err)
+	}
+	return *found
+}
+
+func TestDriveEnrolsWithTwoPrograms(t *testing.T) {
+	w := newWorld(t, 1000)
+	text, numbers := kits(10_000, 20)
+	w.treated(nil, text)
+	w.drive()
+	w.drive()
+	w.wait("DeliveryTakenIn", func(any) bool { return true })
+	w.ship(numbers...)
+	var who []domain.PatientID
+	for range 12 {
+		who = append(who, w.request())
+	}
+	for _, p := range who {
+		w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == p })
+	}
+	w.wait("ProcessStepTaken", func(e any) bool {
+		s, ok := e.(process.StepTaken)
+		return ok && s.Of == string(who[11]) && s.Stage == "enrolled"
+	})
+	for _, p := range who {
+		w.verify(p)
+	}
+}
+
+// A diary with a risk becomes an alert, the alert a message on every channel; nobody looks, and it is escalated; somebody
+// looks, and it is not.
+func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
+	w := newWorld(t, 10)
+	broker, mail := &recorder{name: "broker"}, &recorder{name: "email", fail: func(n int) error {
+		if n < 3 {
+			return errors.New("the server is away")
+		}
+		return nil
+	}}
+	who := w.assign(phq9)
+	w.drive(broker, mail)
+	w.clock.set(berlin(3, 20, 30, 0))
+	w.must(crc, diary.SubmitDiary{Patient: who, Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
+	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
+	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent || !raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
+		t.Errorf("raised was %+v", raised)
+	}
+	told := func(channel string, level int) {
+		t.Helper()
+		w.wait("NotificationSent", func(e any) bool {
+			n := e.(safety.NotificationSent)
+			return n.Channel == channel && n.Level == level
+		})
+	}
+	told("broker", 0)
+	told("email", 0)
+	var m AlertMessage
+	if err := json.Unmarshal(broker.got[0].Payload, &m); err != nil || m.Alert != raised.Alert || m.Level != 0 || m.Patient != who {
+		t.Errorf("the broker got %+v, %v", m, err)
+	}
+	w.clock.set(raised.ReviewBy)
+	told("broker", 1)
+	w.must(crc, safety.ReviewAlert{Alert: raised.Alert, Note: "called the patient"})
+	w.wait("ProcessTimerCancelled", func(any) bool { return true })
+	w.clock.set(raised.ReviewBy.Add(2 * time.Hour))
+	told("email", 1)
+	if a, b := len(broker.ids()), len(mail.ids()); a != 2 || b != 2 {
+		t.Errorf("the broker got %d messages, the mail server %d", a, b)
+	}
+	if n := len(ofType[safety.AlertEscalated](w.events("alert-" + string(raised.Alert)))); n != 1 {
+		t.Errorf("it was escalated %d times", n)
+	}
+}
+
+// riskyPHQ9 are answers of which the ninth crosses the risk rule.
+func riskyPHQ9() diary.Answers {
+	answers := diary.Answers{"phq9": "2", "difficulty": "0"}
+	for i := 1; i <= 8; i++ {
+		answers[instrument.ItemID(fmt.Sprintf("phq%d", i))] = "0"
+	}
+	return answers
+}
+
+// The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
+func TestExactlyOneNotificationWhateverDies(t *testing.T) {
+	w := newWorld(t, 10)
+	alert := safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
+	w.must(access.Process("safety"), alert)
+	var raised eventlog.Recorded
+	for e, err := range w.log.ReadStream(t.Context(), "alert-PAIN1.x", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		raised = e
+	}
+	channel := &recorder{name: "broker"}
+	for _, dies := range []string{"before the message", "after the message", "never", "never"} {
+		n := &notifier{channel: channel, handler: w.newPart().handler, fault: func(point string) error {
+			if point == dies {
+				return errKilled
+			}
+			return nil
+		}}
+		if err := n.deal(t.Context(), raised); err != nil && !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+	}
+	if ids := channel.ids(); len(ids) != 1 || channel.sent != 2 {
+		t.Errorf("it was sent %d times, under the ids %v", channel.sent, ids)
+	}
+	if n := len(ofType[safety.NotificationSent](w.events("alert-PAIN1.x"))); n != 1 {
+		t.Errorf("it is recorded %d times", n)
+	}
+	// What the receiver will never take is recorded, and not sent again.
+	refusing := &recorder{name: "webhook", fail: func(int) error { return fmt.Errorf("no: %w", notify.ErrRejected) }}
+	for range 2 {
+		if err := (&notifier{channel: refusing, handler: w.handler}).deal(t.Context(), raised); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f := ofType[safety.NotificationFailed](w.events("alert-PAIN1.x")); len(f) != 1 || refusing.sent != 1 {
+		t.Errorf("failed: %+v, sent %d times", f, refusing.sent)
+	}
+}
+
+// A message that cannot be dealt with is parked with its reason, does not block the others, and is dealt with when it is
+// retried.
+func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
+	w := newWorld(t, 10)
+	broken := true
+	var mu sync.Mutex
+	channel := &recorder{name: "broker", fail: func(int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken {
+			panic("a mistake of ours")
+		}
+		return nil
+	}}
+	w.drive(channel)
+	w.must(access.Process("safety"), safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
+	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
+	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != pain || parked.Reason == "" {
+		t.Errorf("parked was %+v", parked)
+	}
+	who := w.request() // the others go on
+	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == who })
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	w.must(manager, process.RetryParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "mended"})
+	w.wait("NotificationSent", func(any) bool { return true })
+	if _, err := w.do(manager, process.AbandonParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "x"}); err == nil {
+		t.Error("a message that was retried could be abandoned")
+	}
+}
