@@ -125,7 +125,10 @@ func (h *Handler) recall(ctx context.Context) error {
 func (h *Handler) Ready(ctx context.Context) error { return h.states.waitFollowing(ctx) }
 
 // Look returns a reader of states, for queries that have to know what a decision would.
-func (h *Handler) Look() Look { return Look{h.states} }
+func (h *Handler) Look() Look { return Look{states: h.states} }
+
+// LookAfter returns a reader of states whose Newest has seen everything up to a log position.
+func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states, after: position} }
 
 // Request is one command as it comes in.
 type Request struct {
@@ -141,8 +144,9 @@ type Request struct {
 	Address, App, TraceID string
 	// CorrelationID ties together what one request or process set off; the command's id when empty.
 	CorrelationID string
-	// CausationID is the id of the event that made a process manager send the command.
-	CausationID string
+	// CausationID is the id of the event that made a process manager send the command, CausePosition its log position.
+	CausationID   string
+	CausePosition uint64
 }
 
 // Answer says what became of a command. When it comes, its events are durable.
@@ -298,7 +302,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				return answer, err
 			}
 		}
-		events, err := d.decision(ctx, h, snap.state.(S), body, domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()})
+		events, err := d.decision(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()})
 		if err != nil {
 			// A refusal holds only for the newest state; the cached one may be behind.
 			if _, refused := refuse.As(err); refused && !refresh {
@@ -343,8 +347,8 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		Do("send the command again")
 }
 
-func (d *Declaration[S, E, F, C]) decision(ctx context.Context, h *Handler, state S, body C, call domain.Call) ([]any, error) {
-	facts, err := d.facts(ctx, h.Look(), body)
+func (d *Declaration[S, E, F, C]) decision(ctx context.Context, look Look, state S, body C, call domain.Call) ([]any, error) {
+	facts, err := d.facts(ctx, look, body)
 	if err != nil {
 		return nil, err
 	}

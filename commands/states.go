@@ -26,6 +26,8 @@ type States struct {
 	// following says that the log is being followed, so that cached states are as fresh as the log but for the moment
 	// that an event takes to arrive.
 	following atomic.Bool
+	// through is the commit position up to which the log has been followed.
+	through atomic.Uint64
 }
 
 // stream is a cached stream. Its snapshot is replaced, never changed.
@@ -37,8 +39,11 @@ type stream struct {
 
 	loading sync.Mutex
 	present atomic.Pointer[snapshot]
-	// behind says that the log has events that the snapshot has not.
-	behind atomic.Bool
+	// noticed is the newest revision that the log is known to have, plus one; the snapshot is behind where its tail is not
+	// there yet.
+	noticed atomic.Uint64
+	// unsure says that the last load failed.
+	unsure atomic.Bool
 	// commandIDs holds the beginnings of the ids of all commands that the stream has events of, to find repeats. It is
 	// guarded by loading.
 	commandIDs map[uint64]struct{}
@@ -76,16 +81,15 @@ func (s *States) stream(name string) *stream {
 // load returns the stream's snapshot, read from the log where it is not cached, or where refresh asks for its newest
 // events.
 func (s *States) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
-	if snap := st.present.Load(); snap != nil && !refresh && !st.behind.Load() {
+	if snap := st.present.Load(); !refresh && st.upToDate(snap) {
 		return snap, nil
 	}
 	st.loading.Lock()
 	defer st.loading.Unlock()
 	snap := st.present.Load()
-	if snap != nil && !refresh && !st.behind.Load() {
+	if !refresh && st.upToDate(snap) {
 		return snap, nil // another request has loaded it meanwhile
 	}
-	st.behind.Store(false) // before the read: what is noticed during it may have been missed by it
 	if snap == nil {
 		snap = &snapshot{state: initial, tail: eventlog.EmptyTail}
 	}
@@ -95,12 +99,18 @@ func (s *States) load(ctx context.Context, st *stream, initial any, fold foldFun
 			err = st.add(&next, r, fold)
 		}
 		if err != nil {
-			st.behind.Store(true)
+			st.unsure.Store(true)
 			return nil, err
 		}
 	}
+	st.unsure.Store(false)
 	st.present.Store(&next)
 	return &next, nil
+}
+
+// upToDate says whether the snapshot has all that is known of its stream.
+func (st *stream) upToDate(snap *snapshot) bool {
+	return snap != nil && !st.unsure.Load() && st.noticed.Load() <= uint64(snap.tail.Revision+1)
 }
 
 // add folds one more event into the snapshot; st.loading is held.
@@ -175,6 +185,7 @@ func (s *States) follow(ctx context.Context, categories []string) error {
 				st.notice(r)
 			}
 		}
+		s.through.Store(b.Through.Commit)
 		if b.Live {
 			s.following.Store(true)
 		}
@@ -182,15 +193,39 @@ func (s *States) follow(ctx context.Context, categories []string) error {
 	})
 }
 
-// notice marks a cached stream as behind when an event arrives that it has not seen.
+// notice notes that the log has an event of a cached stream. It may be one of this process's own, whose append has not
+// been answered yet.
 func (st *stream) notice(r eventlog.Recorded) {
-	if snap := st.present.Load(); snap != nil && int64(r.Revision) > snap.tail.Revision {
-		st.behind.Store(true)
+	for known := st.noticed.Load(); known < r.Revision+1; known = st.noticed.Load() {
+		if st.noticed.CompareAndSwap(known, r.Revision+1) {
+			return
+		}
 	}
 }
 
 // Look reads the state of other streams for a decision or an authorisation.
-type Look struct{ states *States }
+type Look struct {
+	states *States
+	// after is the log position that Newest has to have seen; 0 for whatever the log holds now.
+	after uint64
+}
+
+// followWait bounds how long Newest waits for the follower; then it reads.
+const followWait = 200 * time.Millisecond
+
+// seen waits until everything up to look.after has been noticed, and says whether it has.
+func (look Look) seen(ctx context.Context) bool {
+	if look.after == 0 || !look.states.following.Load() {
+		return false
+	}
+	for begun := time.Now(); look.states.through.Load() < look.after; {
+		if ctx.Err() != nil || time.Since(begun) > followWait || !look.states.following.Load() {
+			return false
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+	return true
+}
 
 // At returns the state of the decider's stream with this id.
 func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
@@ -203,9 +238,10 @@ func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], 
 	return snap.state.(S), nil
 }
 
-// Newest is At as the log has it now, for a decision that must not miss what another process has just recorded.
+// Newest is At for a decision that must not miss what another process has recorded: all that was before the event that
+// set the decision off, or, where none did, all that the log holds now.
 func Newest[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
-	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), true)
+	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), !look.seen(ctx))
 	if err != nil {
 		var zero S
 		return zero, err

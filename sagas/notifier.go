@@ -59,7 +59,7 @@ func (n *notifier) deal(ctx context.Context, e eventlog.Recorded) error {
 	default:
 		return nil
 	}
-	alert, err := commands.Newest(ctx, n.handler.Look(), safety.Decider, string(id))
+	alert, err := commands.Newest(ctx, n.handler.LookAfter(e.Position.Commit), safety.Decider, string(id))
 	if err != nil {
 		return fmt.Errorf("notify of alert %s: %w", id, err)
 	}

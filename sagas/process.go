@@ -39,6 +39,7 @@ type Occurrence struct {
 	Site  domain.SiteID
 
 	correlation, trace string
+	position           uint64
 }
 
 // Refused tells an instance that a command of its was refused.

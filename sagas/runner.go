@@ -49,7 +49,7 @@ func IsPermanent(err error) bool {
 // error, all of it is recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
 	o := Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
-		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID}
+		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, position: e.Position.Commit}
 	var forGood, forNow []error
 	for _, of := range p.instances(e) {
 		// An instance that fails does not keep the others from their steps.
@@ -199,5 +199,5 @@ func (r *Runner) do(ctx context.Context, p Process, cause Occurrence, name strin
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, Key: key, Principal: access.Process(p.Name),
-		CorrelationID: cause.correlation, CausationID: cause.ID, TraceID: cause.trace})
+		CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position, TraceID: cause.trace})
 }

@@ -57,7 +57,7 @@ func (c *clock) set(t time.Time) {
 
 // world is an event store with one study, which many processes can work on.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	clock *clock
 	node  *node.Node
 	*part
@@ -73,7 +73,7 @@ type part struct {
 }
 
 // newWorld opens an event store of its own, with the active site A and enrolment open up to the cap.
-func newWorld(t *testing.T, most int) *world {
+func newWorld(t testing.TB, most int) *world {
 	t.Helper()
 	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -157,11 +157,18 @@ func (w *world) screen() domain.PatientID {
 	return domain.NewPatientID(pain, number)
 }
 
-// request returns a new patient whose enrolment has been asked for.
-func (w *world) request() domain.PatientID {
+// consented returns a new patient whose enrolment can be asked for.
+func (w *world) consented() domain.PatientID {
 	w.t.Helper()
 	id := w.screen()
 	w.must(crc, patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: "2026-02-01"})
+	return id
+}
+
+// request returns a new patient whose enrolment has been asked for.
+func (w *world) request() domain.PatientID {
+	w.t.Helper()
+	id := w.consented()
 	w.must(crc, patient.EnrollPatient{Patient: id, On: "2026-02-02"})
 	return id
 }

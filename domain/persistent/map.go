@@ -100,4 +100,25 @@ func (m Map[K, V]) Plain() map[K]V {
 }
 
 // All iterates over the present version, in no order.
-func (m Map[K, V]) All() iter.Seq2[K, V] { return maps.All(m.Plain()) }
+func (m Map[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		changed := map[K]bool{}
+		for l := m.link; l != nil; l = l.before {
+			if l.base != nil {
+				for key, value := range l.base {
+					if !changed[key] && !yield(key, value) {
+						return
+					}
+				}
+				return
+			}
+			if changed[l.key] {
+				continue
+			}
+			changed[l.key] = true
+			if !l.gone && !yield(l.key, l.value) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package sagas
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
+	"casebook/eventlog"
+	"casebook/notify"
+)
+
+// percentiles reports p50 and p99 of durations, in milliseconds.
+func percentiles(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	at := func(p float64) float64 {
+		return float64(took[min(len(took)-1, int(p*float64(len(took))))].Microseconds()) / 1000
+	}
+	b.ReportMetric(at(0.5), "p50-ms")
+	b.ReportMetric(at(0.99), "p99-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkEnrollment takes patients from the wish to enrol them to the confirmation: a place, held kits, a draw, a kit, and
+// the confirmation, in six streams, by Watermill over the embedded event store.
+func BenchmarkEnrollment(b *testing.B) {
+	for _, concurrent := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {
+			w := newWorld(b, 100_000)
+			n := max(b.N, concurrent)
+			text, numbers := kits(10_000, min(n+concurrent, 490))
+			w.treated(nil, text)
+			w.drive()
+			w.wait("DeliveryTakenIn", func(any) bool { return true })
+			w.ship(numbers...)
+			ready := make([]domain.PatientID, n)
+			for i := range ready {
+				ready[i] = w.consented()
+			}
+			var mu sync.Mutex
+			asked, took := map[domain.PatientID]time.Time{}, []time.Duration{}
+			done := make(chan struct{}, concurrent)
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			go func() {
+				_ = w.log.Follow(ctx, eventlog.Subscription{Types: []string{"PatientEnrolled", "EnrollmentFailed"}}, func(_ context.Context, batch eventlog.Batch) error {
+					for _, e := range batch.Events {
+						mu.Lock()
+						if p, ok := e.Event.(patient.Enrolled); ok {
+							took = append(took, time.Since(asked[p.Patient]))
+						} else {
+							b.Errorf("%+v", e.Event)
+						}
+						mu.Unlock()
+						done <- struct{}{}
+					}
+					return nil
+				})
+			}()
+			for range concurrent {
+				done <- struct{}{}
+			}
+			b.ResetTimer()
+			var group sync.WaitGroup
+			for _, p := range ready {
+				<-done
+				group.Go(func() {
+					mu.Lock()
+					asked[p] = time.Now()
+					mu.Unlock()
+					if _, err := w.do(crc, patient.EnrollPatient{Patient: p, On: "2026-02-02"}); err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			for range concurrent {
+				<-done
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "enrolments/s")
+			percentiles(b, took)
+		})
+	}
+}
+
+// BenchmarkAlert takes the time from the moment that a diary with a risk is accepted to its message at the broker, while a
+// thousand diaries a second come in.
+func BenchmarkAlert(b *testing.B) {
+	const perSecond, seconds = 1000, 5
+	w := newWorld(b, 100_000)
+	var who []domain.PatientID
+	for range perSecond {
+		p := w.enroll()
+		w.must(crc, diary.AssignInstrument{Patient: p, Instrument: painDiary, From: "2026-02-03", Until: "2026-03-03"})
+		w.must(crc, diary.AssignInstrument{Patient: p, Instrument: phq9, From: "2026-02-03", Until: "2026-03-03"})
+		who = append(who, p)
+	}
+	broker := &recorder{name: "broker"}
+	accepted, took := map[domain.PatientID]time.Time{}, []time.Duration{}
+	var mu sync.Mutex
+	w.drive(timed{broker, func(m notify.Message) {
+		var a AlertMessage
+		if json.Unmarshal(m.Payload, &a) == nil && a.Level == 0 { // escalations come by the clock
+			mu.Lock()
+			defer mu.Unlock()
+			if at, ok := accepted[a.Patient]; ok {
+				took = append(took, time.Since(at))
+			}
+		}
+	}})
+	w.clock.set(berlin(3, 20, 30, 0))
+	b.ResetTimer()
+	for range b.N {
+		var group sync.WaitGroup
+		ticker := time.NewTicker(time.Second / perSecond * 10)
+		sent := 0
+		for second := range seconds {
+			w.clock.set(berlin(3+second, 20, 30, 0))
+			for i := 0; i < perSecond; i += 10 {
+				<-ticker.C
+				for _, p := range who[i : i+10] {
+					sent++
+					group.Go(func() {
+						if second == 0 && i%100 == 0 && p == who[i] { // ten risks
+							mu.Lock()
+							accepted[p] = time.Now()
+							mu.Unlock()
+							w.must(crc, diary.SubmitDiary{Patient: p, Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0), Answers: riskyPHQ9()})
+							return
+						}
+						w.must(crc, diary.SubmitDiary{Patient: p, Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
+							Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
+					})
+				}
+			}
+		}
+		group.Wait()
+		ticker.Stop()
+		b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "diaries/s")
+	}
+	for range 100 {
+		mu.Lock()
+		n := len(took)
+		mu.Unlock()
+		if n >= perSecond/100 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b.ReportMetric(float64(len(took)), "alerts")
+	percentiles(b, took)
+}
+
+// timed calls seen before it hands a message on.
+type timed struct {
+	notify.Channel
+	seen func(notify.Message)
+}
+
+func (t timed) Send(ctx context.Context, m notify.Message) error {
+	t.seen(m)
+	return t.Channel.Send(ctx, m)
+}
