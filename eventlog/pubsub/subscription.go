@@ -30,6 +30,7 @@ type subscription struct {
 	slots     chan struct{} // one for each message in flight
 	answering sync.WaitGroup
 	abandoned chan struct{} // closed when nobody waits for answers any more
+	collected bool          // all answers; of the goroutine that runs the subscription
 
 	mu       sync.Mutex
 	inFlight map[eventKey]*delivery
@@ -103,7 +104,7 @@ func reconnectPause() *backoff.ExponentialBackOff {
 func (u *subscription) run() {
 	defer close(u.out)
 	defer u.release()
-	defer u.collect()
+	defer u.collect() // where there was no connection to do it for
 	pause := reconnectPause()
 	for {
 		delivered, err := u.consume()
@@ -128,13 +129,17 @@ func (u *subscription) run() {
 func (u *subscription) release() {
 	u.stop()
 	if err := u.clients.close(u.config.CloseTimeout); err != nil {
-		u.logger.Error("Could not end the connections; they end by themselves", err, nil)
+		u.logger.Error("Could not wait for the connections to end", err, nil)
 	}
 }
 
 // collect waits for the answers to the messages in flight. Those that do not come in time are given up: the messages'
 // contexts end, and the server delivers them again.
 func (u *subscription) collect() {
+	if u.collected {
+		return
+	}
+	u.collected = true
 	all := make(chan struct{})
 	go func() {
 		u.answering.Wait()
@@ -144,8 +149,6 @@ func (u *subscription) collect() {
 	defer timeout.Stop()
 	select {
 	case <-all:
-	case <-u.abandoned: // this was done before
-		<-all
 	case <-timeout.C:
 		u.mu.Lock()
 		n := len(u.inFlight)
