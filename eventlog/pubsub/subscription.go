@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
 )
 
 // subscription is what one Subscribe does, over as many connections as it takes.
@@ -299,6 +300,8 @@ func (u *subscription) connect() (*consumer, error) {
 func (u *subscription) join() (*consumer, error) {
 	// The connection must outlive the subscription's end, for the last answers.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(u.ctx))
+	name := "watermill-" + uuid.NewString()
+	ctx = metadata.AppendToOutgoingContext(ctx, "connection-name", name)
 	stream, err := ask(u, func(_ context.Context, client *esdb.Client) (*esdb.PersistentSubscription, error) {
 		return client.SubscribeToPersistentSubscriptionToAll(ctx, u.group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)})
 	})
@@ -307,5 +310,5 @@ func (u *subscription) join() (*consumer, error) {
 		return nil, err
 	}
 	u.logger.Debug("Joined the consumer group", nil)
-	return newConsumer(u, stream, cancel), nil
+	return newConsumer(u, name, stream, cancel), nil
 }
