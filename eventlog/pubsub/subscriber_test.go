@@ -168,26 +168,27 @@ type restartable struct {
 func openNode(t testing.TB) *restartable {
 	t.Helper()
 	r := &restartable{options: node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}}
-	r.start(t)
+	must(t, r.start())
 	r.options.Listen = r.Addr()
-	t.Cleanup(func() { r.stop(t) })
+	t.Cleanup(func() { must(t, r.stop()) })
 	return r
 }
 
-func (r *restartable) start(t testing.TB) {
-	t.Helper()
-	n, err := node.Open(context.Background(), r.options)
-	must(t, err)
-	r.Node = n
+func (r *restartable) start() (err error) {
+	r.Node, err = node.Open(context.Background(), r.options)
+	return err
 }
 
-func (r *restartable) stop(t testing.TB) {
-	t.Helper()
-	if r.Node != nil {
-		must(t, r.Close())
+func (r *restartable) stop() error {
+	if r.Node == nil {
+		return nil
 	}
+	err := r.Close()
 	r.Node = nil
+	return err
 }
+
+func (r *restartable) restart() error { return errors.Join(r.stop(), r.start()) }
 
 // TestUnansweredMessageComesAgain closes a subscriber that has not answered, as a crash would.
 func TestUnansweredMessageComesAgain(t *testing.T) {
@@ -298,11 +299,11 @@ func TestServerRestarts(t *testing.T) {
 	messages := subscribe(t, s, "topic")
 	expect(t, messages, first[:9]...)
 	held := next(t, messages)
-	n.stop(t)
+	must(t, n.stop())
 	if err := p.Publish("topic", message.NewMessage(uuid.NewString(), nil)); err == nil {
 		t.Error("a message was published while the server was away")
 	}
-	n.start(t)
+	must(t, n.start())
 	second := publish(t, p, "topic", 10)
 	// The held message is with somebody, so it does not come again, however often the server delivers it. What had been
 	// acknowledged just before may.
@@ -533,7 +534,7 @@ func TestServerIsAway(t *testing.T) {
 	publish(t, p, "topic", 1)
 	messages := subscribe(t, s, "topic")
 	held := next(t, messages)
-	n.stop(t)
+	must(t, n.stop())
 	if _, err := fleeting.Subscribe(t.Context(), "topic"); err == nil {
 		t.Error("subscribed to a server that is away")
 	}
