@@ -20,7 +20,7 @@ type consumer struct {
 	stream       *esdb.PersistentSubscription
 	cancel       context.CancelFunc // of the stream
 
-	arrivals chan *esdb.EventAppeared
+	arrivals chan *delivery
 	lost     chan struct{} // closed when nothing more arrives
 	reason   error         // why; for after lost was closed
 
@@ -47,7 +47,7 @@ const (
 func newConsumer(u *subscription, name string, stream *esdb.PersistentSubscription, cancel context.CancelFunc) *consumer {
 	c := &consumer{
 		subscription: u, name: name, stream: stream, cancel: cancel,
-		arrivals: make(chan *esdb.EventAppeared, u.config.InFlight), lost: make(chan struct{}),
+		arrivals: make(chan *delivery, u.config.InFlight), lost: make(chan struct{}),
 		answers: make(chan answer, u.config.InFlight), finishing: make(chan struct{}), silent: make(chan struct{}),
 	}
 	c.workers.Go(c.receive)
@@ -63,12 +63,17 @@ func (c *consumer) receive() {
 			c.reason = e.SubscriptionDropped.Error
 			return
 		}
-		if e.EventAppeared == nil {
+		if e.EventAppeared == nil || e.EventAppeared.Event.OriginalEvent() == nil {
+			continue // there is nothing that could be answered
+		}
+		d := c.subscription.arrived(c, e.EventAppeared)
+		if d == nil {
 			continue
 		}
 		select {
-		case c.arrivals <- e.EventAppeared:
+		case c.arrivals <- d:
 		case <-c.silent: // nobody could answer it any more; the stream is about to end
+			c.subscription.forget(d)
 		}
 	}
 }
@@ -178,4 +183,7 @@ func (c *consumer) end() {
 	_ = c.stream.Close() // it never fails
 	c.cancel()
 	c.workers.Wait()
+	for len(c.arrivals) > 0 {
+		c.subscription.forget(<-c.arrivals)
+	}
 }

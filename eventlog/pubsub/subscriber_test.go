@@ -378,6 +378,20 @@ func TestPauseHoldsBack(t *testing.T) {
 	}
 }
 
+// TestServerLosesPatience has the server deliver messages again and again while they wait for their turn, and park them in
+// the end. They come once all the same.
+func TestServerLosesPatience(t *testing.T) {
+	topic, p := uuid.NewString(), newPublisher(t, theNode)
+	settings := pubsub.DefaultSettings()
+	settings.MessageTimeout, settings.MaxRetryCount = 20, 2
+	messages := subscribe(t, newSubscriber(t, theNode, func(c *pubsub.SubscriberConfig) { c.Settings = &settings }), topic)
+	ids := publish(t, p, topic, 5)
+	held := next(t, messages)
+	await(t, clientOf(t, theNode), topic, func(i *esdb.PersistentSubscriptionInfo) bool { return i.Stats.ParkedMessagesCount == 5 })
+	held.Ack()
+	expect(t, messages, append(ids[1:], publish(t, p, topic, 1)...)...)
+}
+
 func TestServerParksWhereAsked(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
 	settings := pubsub.DefaultSettings()
