@@ -21,15 +21,17 @@ type clients struct {
 	config  *esdb.Configuration
 	seats   chan struct{} // taken by the calls under way
 	closing chan struct{}
+	ended   chan struct{} // closed when it was closed and no call is under way any more
 
 	mu     sync.Mutex
 	idle   []*esdb.Client
 	closed bool
+	calls  sync.WaitGroup
 }
 
 // newClients makes room for a number of calls at once. It does not connect yet.
 func newClients(config *esdb.Configuration, atOnce int) *clients {
-	return &clients{config: config, seats: make(chan struct{}, atOnce), closing: make(chan struct{})}
+	return &clients{config: config, seats: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // configuration parses a connection string.
@@ -71,10 +73,15 @@ func call[T any](ctx context.Context, c *clients, ask func(*esdb.Client) (T, err
 	go func() {
 		value, err := ask(client)
 		c.giveBack(client, err)
+		c.calls.Done()
+		<-c.seats
 		done <- outcome{value, err}
 	}()
 	select {
 	case o := <-done:
+		if o.err != nil && ctx.Err() != nil {
+			return none, fmt.Errorf("%w: %w", ctx.Err(), o.err) // the client hides it
+		}
 		return o.value, o.err
 	case <-ctx.Done():
 		return none, ctx.Err()
@@ -87,12 +94,17 @@ func (c *clients) take() (*esdb.Client, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}
+	c.calls.Add(1)
 	if n := len(c.idle); n > 0 {
 		client := c.idle[n-1]
 		c.idle = c.idle[:n-1]
 		return client, nil
 	}
-	return esdb.NewClient(c.config)
+	client, err := esdb.NewClient(c.config)
+	if err != nil {
+		c.calls.Done()
+	}
+	return client, err
 }
 
 func (c *clients) giveBack(client *esdb.Client, err error) {
@@ -107,7 +119,6 @@ func (c *clients) giveBack(client *esdb.Client, err error) {
 	default:
 		c.idle = append(c.idle, client)
 	}
-	<-c.seats
 }
 
 // drop closes the clients that are not in use; the next call connects anew.
@@ -124,26 +135,28 @@ func (c *clients) closeIdle() {
 	c.idle = nil
 }
 
-// close refuses further calls and waits for those under way. Those that take longer close their clients themselves.
+// close refuses further calls and waits for those under way. Those that take longer close their clients themselves. It
+// may be called more than once.
 func (c *clients) close(wait time.Duration) error {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
 		close(c.closing)
+		go func() { // no call goes on for ever
+			c.calls.Wait()
+			close(c.ended)
+		}()
 	}
 	c.closeIdle()
 	c.mu.Unlock()
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	for taken := range cap(c.seats) {
-		select {
-		case c.seats <- struct{}{}:
-			defer func() { <-c.seats }()
-		case <-timeout.C:
-			return fmt.Errorf("%d calls to the event store had not ended after %s", cap(c.seats)-taken, wait)
-		}
+	select {
+	case <-c.ended:
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("calls to the event store had not ended after %s; they end by themselves", wait)
 	}
-	return nil
 }
 
 // codeOf is the client's code for an error.

@@ -53,10 +53,14 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestConformanceInOrder is the suite for subscribers with one message in flight, which promise more.
+// TestConformanceInOrder is the suite for subscribers with one message in flight, which promise more. Its volumes are
+// the suite's small ones, but for the test of the order itself: each message waits for the answer to the one before.
 func TestConformanceInOrder(t *testing.T) {
 	features := tests.Features{ConsumerGroups: true, Persistent: true, GuaranteedOrder: true, GuaranteedOrderWithSingleSubscriber: true}
-	one := func(c *pubsub.SubscriberConfig) { c.InFlight = 1 }
+	t.Run("Order", func(t *testing.T) {
+		tests.TestPublishSubscribeInOrder(t, tests.TestContext{TestID: tests.NewTestID(), Features: features}, pubSub(one))
+	})
+	features.ForceShort = true
 	tests.TestPubSub(t, features, pubSub(one), func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		return pubSub(func(c *pubsub.SubscriberConfig) {
 			one(c)

@@ -3,26 +3,31 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/cenkalti/backoff/v5"
 )
 
 // consumer is one connection of a subscription to its group. One goroutine receives; another one sends the answers,
 // because a stream takes one at a time, and those that are waiting together.
 type consumer struct {
 	subscription *subscription
+	name         string // by which the server knows the connection
 	stream       *esdb.PersistentSubscription
 	cancel       context.CancelFunc // of the stream
 
-	arrivals chan *esdb.EventAppeared
+	arrivals chan *delivery
 	lost     chan struct{} // closed when nothing more arrives
 	reason   error         // why; for after lost was closed
 
 	answers   chan answer
 	finishing chan struct{} // closed when the last answer was given
 	silent    chan struct{} // closed when no more answers are sent
+	sent      int64         // answers; for after silent was closed
 	workers   sync.WaitGroup
 }
 
@@ -39,10 +44,10 @@ const (
 	farewell = time.Second
 )
 
-func newConsumer(u *subscription, stream *esdb.PersistentSubscription, cancel context.CancelFunc) *consumer {
+func newConsumer(u *subscription, name string, stream *esdb.PersistentSubscription, cancel context.CancelFunc) *consumer {
 	c := &consumer{
-		subscription: u, stream: stream, cancel: cancel,
-		arrivals: make(chan *esdb.EventAppeared, u.config.InFlight), lost: make(chan struct{}),
+		subscription: u, name: name, stream: stream, cancel: cancel,
+		arrivals: make(chan *delivery, u.config.InFlight), lost: make(chan struct{}),
 		answers: make(chan answer, u.config.InFlight), finishing: make(chan struct{}), silent: make(chan struct{}),
 	}
 	c.workers.Go(c.receive)
@@ -58,12 +63,17 @@ func (c *consumer) receive() {
 			c.reason = e.SubscriptionDropped.Error
 			return
 		}
-		if e.EventAppeared == nil {
+		if e.EventAppeared == nil || e.EventAppeared.Event.OriginalEvent() == nil {
+			continue // there is nothing that could be answered
+		}
+		d := c.subscription.arrived(c, e.EventAppeared)
+		if d == nil {
 			continue
 		}
 		select {
-		case c.arrivals <- e.EventAppeared:
+		case c.arrivals <- d:
 		case <-c.silent: // nobody could answer it any more; the stream is about to end
+			c.subscription.forget(d)
 		}
 	}
 }
@@ -118,6 +128,7 @@ func (c *consumer) sendWaiting(first answer) error {
 		}
 		break
 	}
+	c.sent += int64(len(acks) + len(nacks))
 	return errors.Join(c.stream.Ack(acks...), c.stream.Nack("the subscriber refused the message", esdb.NackActionRetry, nacks...))
 }
 
@@ -135,15 +146,29 @@ func (c *consumer) finish() {
 	c.end()
 }
 
-// arrive lets the answers get to the server: they are still on their way, and the end of the stream overtakes them. What
-// the server answers on the same connection it answers behind them. If it does not, events come again.
+// arrive waits until the server has taken the answers: the end of a stream overtakes what is on its way. The server tells
+// how many it has taken. Where it does not, or not in time, the events may come again.
 func (c *consumer) arrive() {
 	u := c.subscription
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), farewell)
 	defer cancel()
-	_, _ = call(ctx, u.clients, func(client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
-		return client.GetPersistentSubscriptionInfoToAll(ctx, u.group, esdb.GetPersistentSubscriptionOptions{})
-	})
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		info, err := call(ctx, u.clients, func(client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
+			return client.GetPersistentSubscriptionInfoToAll(ctx, u.group, esdb.GetPersistentSubscriptionOptions{})
+		})
+		if err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		for _, connection := range info.Connections {
+			if connection.ConnectionName == c.name && connection.TotalItemsProcessed < c.sent {
+				return struct{}{}, fmt.Errorf("the server has taken %d answers of %d", connection.TotalItemsProcessed, c.sent)
+			}
+		}
+		return struct{}{}, nil
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(5*time.Millisecond)))
+	if err != nil {
+		u.logger.Debug("Could not make sure that the last answers arrived", watermill.LogFields{"error": err})
+	}
 }
 
 // abort ends a connection that was lost.
@@ -158,4 +183,7 @@ func (c *consumer) end() {
 	_ = c.stream.Close() // it never fails
 	c.cancel()
 	c.workers.Wait()
+	for len(c.arrivals) > 0 {
+		c.subscription.forget(<-c.arrivals)
+	}
 }

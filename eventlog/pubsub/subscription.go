@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
 )
 
 // subscription is what one Subscribe does, over as many connections as it takes.
@@ -30,9 +31,10 @@ type subscription struct {
 	slots     chan struct{} // one for each message in flight
 	answering sync.WaitGroup
 	abandoned chan struct{} // closed when nobody waits for answers any more
+	collected bool          // all answers; of the goroutine that runs the subscription
 
-	mu       sync.Mutex
-	inFlight map[eventKey]*delivery
+	mu    sync.Mutex
+	known map[eventKey]*delivery // what has arrived and is not answered
 }
 
 // eventKey tells events apart: an id alone may occur in several streams.
@@ -42,7 +44,7 @@ type eventKey struct {
 	revision uint64
 }
 
-// delivery is a message that waits for its answer.
+// delivery is an event from its arrival until it is answered.
 type delivery struct {
 	event    *esdb.ResolvedEvent
 	retries  int
@@ -62,7 +64,7 @@ func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscr
 	u := &subscription{
 		config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
 		clients: newClients(s.connection, 1), ctx: ctx, out: make(chan *message.Message),
-		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), inFlight: map[eventKey]*delivery{},
+		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), known: map[eventKey]*delivery{},
 	}
 	if u.group == "" {
 		return nil, errors.New("the topic has no consumer group; name one")
@@ -103,7 +105,7 @@ func reconnectPause() *backoff.ExponentialBackOff {
 func (u *subscription) run() {
 	defer close(u.out)
 	defer u.release()
-	defer u.collect()
+	defer u.collect() // where there was no connection to do it for
 	pause := reconnectPause()
 	for {
 		delivered, err := u.consume()
@@ -128,13 +130,17 @@ func (u *subscription) run() {
 func (u *subscription) release() {
 	u.stop()
 	if err := u.clients.close(u.config.CloseTimeout); err != nil {
-		u.logger.Error("Could not end the connections; they end by themselves", err, nil)
+		u.logger.Error("Could not wait for the connections to end", err, nil)
 	}
 }
 
 // collect waits for the answers to the messages in flight. Those that do not come in time are given up: the messages'
 // contexts end, and the server delivers them again.
 func (u *subscription) collect() {
+	if u.collected {
+		return
+	}
+	u.collected = true
 	all := make(chan struct{})
 	go func() {
 		u.answering.Wait()
@@ -144,13 +150,8 @@ func (u *subscription) collect() {
 	defer timeout.Stop()
 	select {
 	case <-all:
-	case <-u.abandoned: // this was done before
-		<-all
 	case <-timeout.C:
-		u.mu.Lock()
-		n := len(u.inFlight)
-		u.mu.Unlock()
-		u.logger.Info("Some messages were not answered before the subscription ended and will be delivered again", watermill.LogFields{"messages": n})
+		u.logger.Info("Messages were not answered before the subscription ended, and will be delivered again", watermill.LogFields{"messages": len(u.slots)})
 		close(u.abandoned)
 		<-all
 	}
@@ -168,9 +169,11 @@ func (u *subscription) consume() (delivered bool, err error) {
 		case <-u.stopped.Done():
 		case <-c.lost:
 			err = c.reason
-		case appeared := <-c.arrivals:
+		case d := <-c.arrivals:
 			delivered = true
-			u.deliver(c, appeared)
+			if !u.deliver(c, d) {
+				u.forget(d)
+			}
 		}
 	}
 	if err != nil {
@@ -182,45 +185,56 @@ func (u *subscription) consume() (delivered bool, err error) {
 	return delivered, nil
 }
 
-// deliver hands an event out as a message, and returns without having done so when the connection is lost or the
-// subscription is stopped.
-func (u *subscription) deliver(c *consumer, appeared *esdb.EventAppeared) {
-	resolved := appeared.Event
-	if resolved.OriginalEvent() == nil {
-		u.logger.Error("The server delivered no event at all; it is passed over", nil, nil)
-		return
+// arrived takes note of an event, and returns nil if it waits for its answer already: the server delivers it once more
+// when the connection was broken or its time-out has passed. Whoever works on it is left to it, and his answer counts for
+// this delivery.
+func (u *subscription) arrived(c *consumer, appeared *esdb.EventAppeared) *delivery {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := keyOf(appeared.Event.OriginalEvent())
+	if d := u.known[key]; d != nil {
+		d.consumer = c
+		return nil
 	}
-	if why := unfit(resolved); why != "" {
-		original := resolved.OriginalEvent()
+	d := &delivery{event: appeared.Event, retries: appeared.RetryCount, consumer: c}
+	u.known[key] = d
+	return d
+}
+
+// forget makes that the event is delivered when it arrives again. It returns the connection over which it came last.
+func (u *subscription) forget(d *delivery) *consumer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.known, keyOf(d.event.OriginalEvent()))
+	return d.consumer
+}
+
+// deliver hands an event out as a message, or reports that the connection was lost or the subscription stopped before.
+func (u *subscription) deliver(c *consumer, d *delivery) bool {
+	if why := unfit(d.event); why != "" {
+		original := d.event.OriginalEvent()
 		u.logger.Info("An event was skipped", watermill.LogFields{"reason": why, "stream": original.StreamID, "revision": original.EventNumber, "type": original.EventType})
-		c.answer(answer{event: resolved, ack: true})
-		return
-	}
-	if u.again(c, resolved) {
-		return
+		u.forget(d).answer(answer{event: d.event, ack: true})
+		return true
 	}
 	select {
 	case u.slots <- struct{}{}:
 	case <-c.lost:
-		return
+		return false
 	case <-u.stopped.Done():
-		return
+		return false
 	}
-	d := &delivery{event: resolved, retries: appeared.RetryCount, consumer: c}
-	d.message, d.cancel = newMessage(u.ctx, resolved.Event, appeared.RetryCount)
-	u.mu.Lock()
-	u.inFlight[keyOf(resolved.OriginalEvent())] = d
-	u.mu.Unlock()
+	d.message, d.cancel = newMessage(u.ctx, d.event.Event, d.retries)
 	select {
 	case u.out <- d.message:
 		u.answering.Go(func() { u.await(d) })
-		return
+		return true
 	case <-c.lost:
 	case <-u.stopped.Done():
 	}
 	d.cancel()
-	u.remove(d)
 	<-u.slots
+	return false
 }
 
 // unfit says why an event is not delivered, if so.
@@ -232,26 +246,6 @@ func unfit(e *esdb.ResolvedEvent) string {
 		return "it is the server's own, such as a deletion or a link"
 	}
 	return ""
-}
-
-// again tells whether the event is in flight already: the server delivers it once more when the connection was broken or
-// its time-out has passed. Whoever works on it is left to it, and his answer counts for this delivery.
-func (u *subscription) again(c *consumer, e *esdb.ResolvedEvent) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	d := u.inFlight[keyOf(e.OriginalEvent())]
-	if d != nil {
-		d.consumer = c
-	}
-	return d != nil
-}
-
-// remove takes a delivery out of those in flight and returns the connection over which it is to be answered.
-func (u *subscription) remove(d *delivery) *consumer {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.inFlight, keyOf(d.event.OriginalEvent()))
-	return d.consumer
 }
 
 // await waits for a message's answer and hands it on.
@@ -271,10 +265,10 @@ func (u *subscription) await(d *delivery) {
 		case <-u.stopped.Done():
 		}
 	case <-u.abandoned:
-		u.remove(d)
+		u.forget(d)
 		return
 	}
-	u.remove(d).answer(answer{event: d.event, ack: acked})
+	u.forget(d).answer(answer{event: d.event, ack: acked})
 }
 
 // connect joins the group, which is made again if it was deleted.
@@ -296,6 +290,8 @@ func (u *subscription) connect() (*consumer, error) {
 func (u *subscription) join() (*consumer, error) {
 	// The connection must outlive the subscription's end, for the last answers.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(u.ctx))
+	name := "watermill-" + uuid.NewString()
+	ctx = metadata.AppendToOutgoingContext(ctx, "connection-name", name)
 	stream, err := ask(u, func(_ context.Context, client *esdb.Client) (*esdb.PersistentSubscription, error) {
 		return client.SubscribeToPersistentSubscriptionToAll(ctx, u.group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)})
 	})
@@ -304,5 +300,5 @@ func (u *subscription) join() (*consumer, error) {
 		return nil, err
 	}
 	u.logger.Debug("Joined the consumer group", nil)
-	return newConsumer(u, stream, cancel), nil
+	return newConsumer(u, name, stream, cancel), nil
 }
