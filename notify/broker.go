@@ -39,7 +39,7 @@ func parseBroker(address string) (brokerAddress, error) {
 	kind, secured, hasSuffix := strings.Cut(scheme, "+")
 	port, known := map[string]string{"nats": "4222", "kafka": "9092"}[kind]
 	if !known || hasSuffix && secured != "tls" {
-		return brokerAddress{}, refused("broker_unknown", "the broker %s is of no kind that is known", shownBroker(address)).
+		return brokerAddress{}, refused("broker_unknown", "the broker's address begins with no kind of broker that is known").
 			do("write inprocess:, nats://host:4222 or kafka://host:9092; over TLS nats+tls:// or kafka+tls://")
 	}
 	b := brokerAddress{kind: kind, tls: hasSuffix}
@@ -124,7 +124,7 @@ func openBroker(ctx context.Context, c Config) (Channel, error) {
 		b.connect = func(context.Context) (brokerPublisher, error) { return connectKafka(address, secured, c.Logger) }
 	}
 	b.tryNow(ctx)
-	return newGuard(b, restFor, c.Logger), nil
+	return newGuard(b, c.Logger), nil
 }
 
 // tryNow connects, so that a wrong address shows when the program starts and not at the first alert.
@@ -154,7 +154,8 @@ func (b *broker) Send(ctx context.Context, m Message) error {
 		}
 		err = publisher.publish(ctx, m.Topic, m.forBroker())
 		if err != nil && publisher.rejects(err) {
-			return refused("broker_rejected", "the broker will not take message %s for topic %s", m.ID, m.Topic).because(err).forGood()
+			return refused("broker_rejected", "the broker will not take message %s for topic %s", m.ID, m.Topic).because(err).
+				do("make the message smaller, or raise the broker's limit").forGood()
 		}
 		return err
 	})

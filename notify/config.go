@@ -98,6 +98,9 @@ func (c EmailConfig) String() string {
 	if c.SMTP == "" {
 		return "no e-mail"
 	}
+	if _, _, err := parseMailServer(c.SMTP); err != nil {
+		return "e-mail by a server with an invalid address"
+	}
 	return "e-mail by " + c.SMTP
 }
 
@@ -112,12 +115,12 @@ func shownBroker(address string) string {
 	if address == "" {
 		return "none"
 	}
-	scheme, rest, found := strings.Cut(address, "://")
-	if !found {
-		if address == inProcessAddress {
-			return address
-		}
+	if address == inProcessAddress {
+		return address
+	}
+	b, err := parseBroker(address)
+	if err != nil {
 		return "with an invalid address"
 	}
-	return scheme + "://" + rest[strings.LastIndex(rest, "@")+1:]
+	return b.kind + "://" + strings.Join(b.hosts, ",")
 }

@@ -79,16 +79,15 @@ func openEmail(_ context.Context, c Config) (Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGuard(e, restFor, c.Logger), nil
+	return newGuard(e, c.Logger), nil
 }
 
 func newEmail(c Config) (*email, error) {
-	host, portText, err := net.SplitHostPort(c.Email.SMTP)
-	port, portErr := strconv.ParseUint(portText, 10, 16)
-	if err != nil || portErr != nil || host == "" || port == 0 || strings.ContainsAny(host, "/@ \t\r\n") {
-		return nil, refused("email_server_invalid", "the mail server's address is not a host and a port").do("write mail.example:587")
+	host, port, err := parseMailServer(c.Email.SMTP)
+	if err != nil {
+		return nil, err
 	}
-	e := &email{host: host, port: int(port), policy: c.Email.TLS, timeout: c.Email.Timeout,
+	e := &email{host: host, port: port, policy: c.Email.TLS, timeout: c.Email.Timeout,
 		tls: &tls.Config{ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}}
 	switch e.policy {
 	case "":
@@ -135,6 +134,15 @@ func newEmail(c Config) (*email, error) {
 			gomail.WithOpportunisticSMTPAuth(gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthPlain, gomail.SMTPAuthLogin))
 	}
 	return e, nil
+}
+
+func parseMailServer(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	number, numberErr := strconv.ParseUint(text, 10, 16)
+	if err != nil || numberErr != nil || host == "" || number == 0 || strings.ContainsAny(host, "/@ \t\r\n") {
+		return "", 0, refused("email_server_invalid", "the mail server's address is not a host and a port").do("write mail.example:587")
+	}
+	return host, int(number), nil
 }
 
 func (e *email) Name() string { return emailName }

@@ -76,10 +76,10 @@ type abandoned struct{ error }
 
 func (a abandoned) Unwrap() error { return a.error }
 
-func newGuard(channel Channel, rest time.Duration, logger *slog.Logger) *guard {
+func newGuard(channel Channel, logger *slog.Logger) *guard {
 	return &guard{channel: channel, gate: newGate(), breaker: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:        channel.Name(),
-		Timeout:     rest,
+		Timeout:     restFor,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failuresBeforeRest },
 		// A receiver that says no is there; it is only the message that it does not want.
 		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrRejected) },
@@ -87,7 +87,7 @@ func newGuard(channel Channel, rest time.Duration, logger *slog.Logger) *guard {
 		OnStateChange: func(name string, _, to gobreaker.State) {
 			switch to {
 			case gobreaker.StateOpen:
-				logger.Warn("a notification channel rests: its receiver keeps failing", "channel", name, "for", rest)
+				logger.Warn("a notification channel rests: its receiver keeps failing", "channel", name, "for", restFor)
 			case gobreaker.StateHalfOpen:
 				logger.Info("a notification channel tries its receiver again", "channel", name)
 			case gobreaker.StateClosed:

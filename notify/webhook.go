@@ -65,7 +65,7 @@ func openWebhook(_ context.Context, c Config) (Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGuard(w, restFor, c.Logger), nil
+	return newGuard(w, c.Logger), nil
 }
 
 func newWebhook(c Config) (*webhook, error) {

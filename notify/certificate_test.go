@@ -1,0 +1,18 @@
+package notify
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http/httptest"
+	"testing"
+)
+
+// aCertificate is one for 127.0.0.1 that nobody vouches for, and the pool that does.
+func aCertificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	return &tls.Config{Certificates: server.TLS.Certificates, MinVersion: tls.VersionTLS12}, roots
+}
