@@ -79,7 +79,7 @@ type nodeBackupCommand struct {
 	To           string `help:"File to write, - for standard output. It must not exist." required:"" placeholder:"FILE"`
 	Data         string `help:"Directory of a store that nobody serves." type:"path" xor:"from" placeholder:"DIR"`
 	Node         string `help:"Address of a running node." xor:"from" placeholder:"http://127.0.0.1:2113"`
-	User         string `help:"User of the node, if it has users." default:"ops"`
+	User         string `help:"Administrator of the node, if it has users." default:"admin"`
 	PasswordFile string `help:"That user's password." type:"existingfile" placeholder:"FILE"`
 	TLSCA        string `help:"Certificate, in PEM, of the authority that signed the node's." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
 }

@@ -224,13 +224,18 @@ func (n *Node) authorize(ctx context.Context, to access, stream string) *failure
 
 // authorizeOperation refuses what only those may do who look after the node.
 func (n *Node) authorizeOperation(ctx context.Context, what string) *failure {
+	return n.authorizeGroups(ctx, what, Admins, Operators)
+}
+
+// authorizeGroups refuses what only members of these groups may do.
+func (n *Node) authorizeGroups(ctx context.Context, what string, groups ...string) *failure {
 	who := callerOf(ctx)
-	if n.users == nil || who.isOneOf([]string{Admins, Operators}) {
+	if n.users == nil || who.isOneOf(groups) {
 		return nil
 	}
 	return &failure{
 		code:    codes.PermissionDenied,
-		message: "user " + strconv.Quote(who.name) + " may not " + what + "; that is for " + Admins + " and " + Operators,
+		message: "user " + strconv.Quote(who.name) + " may not " + what + "; that is for " + strings.Join(groups, " and "),
 		trailer: metadata.Pairs(trailerException, exceptionAccessDenied),
 		detail:  &shared.AccessDenied{},
 	}

@@ -24,21 +24,45 @@ func (n *Node) newWeb() *http.Server {
 	mux.HandleFunc("GET /info", n.info)
 	mux.Handle("GET /stats", n.forOperators(http.HandlerFunc(n.stats)))
 	mux.Handle("GET /metrics", n.forOperators(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
-	mux.Handle("POST /admin/backup", n.forOperators(http.HandlerFunc(n.sendBackup)))
+	// A backup holds every stream, also those that operators may not read.
+	mux.Handle("POST /admin/backup", n.forGroups(http.HandlerFunc(n.sendBackup), Admins))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+" here; see GET /info, /stats, /metrics, /health/live, /health/ready and POST /admin/backup")
 	})
-	return &http.Server{Handler: mux, ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	return &http.Server{Handler: withoutBody(mux), ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
+
+// withoutBody refuses requests with a body, which nothing here takes: one that never arrives would hold its connection for
+// as long as the client likes.
+func withoutBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// The server reads what is left of a body before it answers; this bounds how long.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+			w.Header().Set("Connection", "close")
+			writeProblem(w, http.StatusRequestEntityTooLarge, "requests to the node have no body; send none")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// bodyTime is how long a body that nobody asked for may take to arrive.
+const bodyTime = time.Second
 
 // forOperators asks for the credentials of somebody who looks after the node, if it has users.
 func (n *Node) forOperators(next http.Handler) http.Handler {
+	return n.forGroups(next, Admins, Operators)
+}
+
+// forGroups asks for the credentials of a member of one of the groups, if the node has users.
+func (n *Node) forGroups(next http.Handler, groups ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.users != nil {
 			who, f := n.users.authenticate(r.Header.Get("Authorization"))
 			if f == nil {
 				r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
-				f = n.authorizeOperation(r.Context(), "look after the node")
+				f = n.authorizeGroups(r.Context(), "do this", groups...)
 			}
 			if f != nil {
 				status := http.StatusForbidden

@@ -47,6 +47,23 @@ func get(t *testing.T, client *http.Client, url string) (int, string, http.Heade
 	return r.StatusCode, string(body), r.Header
 }
 
+// TestHTTPTakesNoBody: a body that never arrives does not hold its connection.
+func TestHTTPTakesNoBody(t *testing.T) {
+	n := openNode(t)
+	for _, head := range []string{"Content-Length: 1000", "Transfer-Encoding: chunked"} {
+		connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.Addr())
+		must(t, err)
+		defer connection.Close()
+		_, err = fmt.Fprintf(connection, "POST /admin/backup HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", head)
+		must(t, err)
+		must(t, connection.SetReadDeadline(time.Now().Add(30*time.Second)))
+		answer, err := io.ReadAll(connection) // to the end that the server makes
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413") {
+			t.Errorf("%s: %q, %v", head, answer, err)
+		}
+	}
+}
+
 // TestHTTP asks the node's pages on the port that gRPC clients use.
 func TestHTTP(t *testing.T) {
 	n := openNode(t)
