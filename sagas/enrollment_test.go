@@ -11,6 +11,7 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -24,6 +25,11 @@ const (
 	blue  = domain.ArmID("BLUE-7f31")
 	green = domain.ArmID("GREEN-c204")
 )
+
+// statistician has just signed in.
+func (w *world) statistician() access.Principal {
+	return access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: pain}}, AuthenticatedAt: w.clock.Now()}
+}
 
 var supplier = access.Principal{User: "supplier", Grants: []user.Grant{{Role: user.UnblindedSupplyManager, Study: pain}}}
 
@@ -41,6 +47,14 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	}
 	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
 		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
+	if t.Randomised {
+		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{Study: pain, Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
+			BlockSizes: []int{2, 4, 6}, PerStratum: 600})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.must(w.statistician(), randomisation.ActivateRandomisation{Study: pain, Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
+	}
 	w.must(supplier, supply.OpenDepot{Study: pain, Depot: "D", Name: "Depot"})
 	w.must(supplier, supply.RegisterKits{Study: pain, Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
 	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L1", Certificate: "C-1"})
@@ -181,7 +195,7 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "Enrolled")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
 	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved")
-	w.expect("draws", names(w.events("randomisation-PAIN1")), "PatientRandomised")
+	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The steps stand in the process's own stream, each with what it asked for.
 	var stages, asked []string
 	for _, e := range ofType[process.StepTaken](w.events("saga-enrollment." + string(who))) {
@@ -209,7 +223,7 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
 	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved", "PlaceReleased")
-	w.expect("draws", names(w.events("randomisation-PAIN1")))
+	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated")
 	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
 		t.Errorf("it failed with %+v", f)
 	}

@@ -70,9 +70,17 @@ func New() *eventlog.Registry {
 	eventlog.Register[security.RefusalsDropped](r, category, "RefusalsDropped")
 
 	category = randomisation.Decider.Category
+	eventlog.Register[randomisation.ListUploaded](r, category, "ListUploaded")
+	eventlog.Register[randomisation.ListGenerated](r, category, "ListGenerated")
+	eventlog.Register[randomisation.MinimisationDefined](r, category, "MinimisationDefined")
+	eventlog.Register[randomisation.SchemeActivated](r, category, "SchemeActivated")
+	eventlog.Register[randomisation.CohortCapsSet](r, category, "CohortCapsSet")
 	eventlog.Register[randomisation.PatientRandomised](r, category, "PatientRandomised")
+	eventlog.Register[randomisation.EntrySkipped](r, category, "EntrySkipped")
 	eventlog.Register[randomisation.RandomisationRefused](r, category, "RandomisationRefused")
+	eventlog.Register[randomisation.StratumCorrected](r, category, "StratumCorrected")
 	eventlog.Register[randomisation.BlindBroken](r, category, "BlindBroken")
+	eventlog.Register[randomisation.SeedRevealed](r, category, "SeedRevealed")
 
 	category = supply.Decider.Category
 	eventlog.Register[supply.DepotOpened](r, category, "DepotOpened")

@@ -10,6 +10,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/scenario"
 	"casebook/domain/security"
@@ -21,7 +22,7 @@ import (
 
 // changesNothing are the events that are recorded for people to read, and that no decision depends on.
 var changesNothing = map[string]bool{
-	"StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
+	"RandomisationRefused": true, "BlindBroken": true, "StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
 }
 
 // folds are the categories whose streams fold to a state.
@@ -33,6 +34,7 @@ var folds = map[string]func(events ...any) string{
 	user.Decider.Category:       pictureOf(user.Decider),
 	security.Decider.Category:   pictureOf(security.Decider),
 
+	randomisation.Decider.Category: pictureOf(randomisation.Decider),
 	supply.Decider.Category:        pictureOf(supply.Decider),
 	supply.StockDecider.Category:   pictureOf(supply.StockDecider),
 	safety.Decider.Category:        pictureOf(safety.Decider),
