@@ -1,0 +1,98 @@
+package randomisation
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// maxCap bounds a cap, as domain/enrollment bounds the study's.
+const maxCap = 1_000_000
+
+// caps are the caps of cohorts that hold.
+type caps struct {
+	levels, arms []CohortCap
+	sealed       bool
+}
+
+// SetCaps bounds cohorts. A cap below the patients that were drawn only stops further ones. An arm at its cap is left out
+// of the draws, which go on among the others; a level at its cap stops the draws of its patients. It refuses
+// reason_required, value_too_long, study_not_found, no_protocol, study_not_randomised and invalid_caps.
+func SetCaps(_ Randomisation, s study.Study, cmd SetCohortCaps, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	factors, arms, err := planned(s, cmd.Study)
+	if err != nil {
+		return nil, err
+	}
+	e := CohortCapsSet{Study: cmd.Study, Reason: cmd.Reason}
+	ofArms, seen := []CohortCap{}, map[CohortCap]bool{}
+	for _, c := range cmd.Caps {
+		if err := c.validate(factors, arms); err != nil {
+			return nil, err
+		}
+		cohort := c
+		cohort.Most = 0
+		if seen[cohort] {
+			return nil, invalidCaps("a cohort has two caps")
+		}
+		seen[cohort] = true
+		if c.Arm != "" {
+			ofArms = append(ofArms, c)
+		} else {
+			e.Levels = append(e.Levels, c)
+		}
+	}
+	e.Arms = blind.Of(ofArms)
+	return []Event{e}, nil
+}
+
+func (c CohortCap) validate(factors []Factor, arms []domain.ArmID) error {
+	switch isLevel := c.Factor != "" || c.Level != ""; {
+	case c.Most < 0 || c.Most > maxCap:
+		return invalidCaps("a cap is %d", c.Most)
+	case isLevel == (c.Arm != ""):
+		return invalidCaps("a cap is not of one arm, or of one level of one factor")
+	case c.Arm != "" && !slices.Contains(arms, c.Arm):
+		return invalidCaps("a cap is of an arm that the protocol does not have")
+	case isLevel && !slices.ContainsFunc(factors, func(f Factor) bool { return f.ID == c.Factor && slices.Contains(f.Levels, c.Level) }):
+		return invalidCaps("a cap is of a level that the protocol does not have")
+	}
+	return nil
+}
+
+func invalidCaps(format string, args ...any) error {
+	return refuse.Because("invalid_caps", format, args...).At("caps").
+		Do("name an arm, or a factor and a level, of the protocol, each once, with a cap from 0 to 1000000")
+}
+
+// levelIsFull says whether one of the patient's levels has reached its cap.
+func (r Randomisation) levelIsFull(s *scheme, factors map[string]string) bool {
+	if r.caps == nil {
+		return false
+	}
+	return slices.ContainsFunc(r.caps.levels, func(c CohortCap) bool {
+		if factors[c.Factor] != c.Level {
+			return false
+		}
+		n := 0
+		for _, of := range r.tally(s, level{c.Factor, c.Level}) {
+			n += of
+		}
+		return n >= c.Most
+	})
+}
+
+// belowCap says of each of the scheme's arms whether it may take another patient.
+func (r Randomisation) belowCap(s *scheme) []bool {
+	all := r.tally(s, level{})
+	below := make([]bool, len(s.arms))
+	for i, arm := range s.arms {
+		below[i] = r.caps == nil || !slices.ContainsFunc(r.caps.arms, func(c CohortCap) bool { return c.Arm == arm && all[i] >= c.Most })
+	}
+	return below
+}

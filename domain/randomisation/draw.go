@@ -1,0 +1,144 @@
+package randomisation
+
+import (
+	"maps"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// Facts are what a draw needs to know beside the stream.
+type Facts struct {
+	Study study.Study
+	// InStock are the arms of which a kit is held for the patient; nil where the study has no kits: then every arm may be
+	// drawn.
+	InStock []domain.ArmID
+}
+
+// Randomise answers the ask for a patient's draw with PatientRandomised, behind an EntrySkipped for each place of the list
+// that it passes over, or with RandomisationRefused, so that the process that asks always gets an answer from the log.
+// Who was drawn already is never drawn again, and there are no events: the first answer is there to be read.
+//
+// The codes of RandomisationRefused are no_active_scheme, seed_revealed, invalid_factors, cap_reached, no_stock and
+// list_exhausted. Except for list_exhausted they are found before the place of the list, or the number from the seed, is
+// looked at: a refusal that depended on the arm would tell it, and would let a site ask until it likes the arm.
+//
+// Where kits are in stock of some arms only, the protocol decides. Without forced allocation nobody is drawn. With it,
+// the draw is among the arms in stock. A place of the list that is passed over waits; the oldest that waits and can be had
+// is used before any new one, so that the balance comes back (balanced later). Minimisation needs no such memory, because
+// its counts are.
+//
+// Randomise returns an error only for ids that are malformed (code malformed_id), and fails with ErrKeysMissing.
+func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([]Event, error) {
+	if err := domain.First(cmd.Study.Validate(), cmd.Site.Validate(), cmd.Patient.Validate()); err != nil {
+		return nil, err
+	}
+	if cmd.Patient.Study() != cmd.Study {
+		return nil, refuse.Malformed("malformed_id", "patient %s is not of study %s", cmd.Patient, cmd.Study).At("patient").
+			Do("use the id of a patient of the study")
+	}
+	if _, before := r.drawn.Get(cmd.Patient); before {
+		return nil, nil
+	}
+	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
+	return r.decide(cmd, f.InStock, force)
+}
+
+// choice is what a draw chooses from.
+type choice struct {
+	scheme *scheme
+	// stratum is the patient's; factors are the levels it stands for.
+	stratum int
+	factors map[string]string
+	// below says of each arm of the scheme whether it is below its cap, available whether it is in stock too.
+	below, available []bool
+}
+
+func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, force bool) ([]Event, error) {
+	refused := func(code, reason string) ([]Event, error) {
+		return []Event{RandomisationRefused{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
+	}
+	s := r.schemes[r.Active]
+	if s == nil {
+		return refused("no_active_scheme", "no scheme of randomisation is active in the study")
+	}
+	if s.revealed {
+		return refused("seed_revealed", "the seed of the scheme has been shown")
+	}
+	stratum, wrong := s.stratum(cmd.Factors)
+	if wrong != "" {
+		return refused("invalid_factors", wrong)
+	}
+	if s.sealed || r.sealed || r.caps != nil && r.caps.sealed {
+		return nil, ErrKeysMissing
+	}
+	if r.levelIsFull(s, cmd.Factors) {
+		return refused("cap_reached", "the cohort of one of the patient's levels is full")
+	}
+	c := choice{scheme: s, stratum: stratum, factors: cmd.Factors, below: r.belowCap(s)}
+	if !slices.Contains(c.below, true) {
+		return refused("cap_reached", "all cohorts that the patient could be drawn into are full")
+	}
+	c.available = slices.Clone(c.below)
+	record := Draw{Method: s.method, Scheme: s.id, Number: r.LastNumber + 1, Stratum: stratum, Arms: s.those(c.below)}
+	if inStock != nil {
+		held := make([]bool, len(s.arms))
+		for i, arm := range s.arms {
+			held[i] = slices.Contains(inStock, arm)
+			c.available[i] = c.available[i] && held[i]
+		}
+		record.InStock, record.Forced = s.those(held), !slices.Equal(c.available, c.below)
+	}
+	if record.Forced && !(force && slices.Contains(c.available, true)) {
+		return refused("no_stock", "kits are not in stock for every arm that the patient could be drawn into")
+	}
+	var skipped []int
+	if s.method == MethodList {
+		if record.Row, skipped = r.nextPlace(c); record.Row == 0 {
+			return refused("list_exhausted", "the list has no place left that the patient could be given")
+		}
+		record.Arm = s.arms[s.rows[record.Row-1].Arm()]
+	} else if err := r.minimise(c, &record); err != nil {
+		return nil, err
+	}
+	var events []Event
+	for _, row := range skipped {
+		events = append(events, EntrySkipped{Study: cmd.Study, Patient: cmd.Patient, Number: record.Number,
+			Skipped: blind.Of(Skipped{Scheme: s.id, Row: row + 1, Arm: s.arms[s.rows[row].Arm()]})})
+	}
+	return append(events, PatientRandomised{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Scheme: s.id, Number: record.Number,
+		Factors: maps.Clone(cmd.Factors), Arm: blind.Of(record.Arm), Draw: blind.Of(record)}), nil
+}
+
+// nextPlace returns the place of the list that is used next, from 1, and the rows that are passed over on the way to it;
+// 0 where there is none.
+func (r Randomisation) nextPlace(c choice) (place int, skipped []int) {
+	u, _ := r.used.Get(c.stratum)
+	for _, row := range u.waiting {
+		if c.available[c.scheme.rows[row].Arm()] {
+			return row + 1, nil
+		}
+	}
+	rows := c.scheme.strata[c.stratum]
+	for _, row := range rows[min(u.next, len(rows)):] {
+		if c.available[c.scheme.rows[row].Arm()] {
+			return row + 1, skipped
+		}
+		skipped = append(skipped, row)
+	}
+	return 0, nil
+}
+
+// those returns the arms that are marked.
+func (s *scheme) those(marked []bool) []domain.ArmID {
+	arms := []domain.ArmID{}
+	for i, arm := range s.arms {
+		if marked[i] {
+			arms = append(arms, arm)
+		}
+	}
+	return arms
+}

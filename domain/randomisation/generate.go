@@ -1,0 +1,104 @@
+package randomisation
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// maxBlock bounds a block. Longer ones balance nothing.
+const maxBlock = 1_000
+
+// Generate makes a list of permuted blocks from the seed: for every stratum, block after block, a size and then the order
+// of the arms in it, until there are enough places. It refuses study_not_found, no_protocol, study_not_randomised,
+// value_missing, value_too_long, scheme_exists, invalid_ratio, invalid_blocks, value_out_of_range, too_many_strata and
+// list_too_long.
+func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ domain.Call) ([]Event, error) {
+	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := sharesOf(cmd.Ratio, arms)
+	if err != nil {
+		return nil, err
+	}
+	strata, ok := strataOf(factors)
+	if !ok {
+		return nil, tooManyStrata(strata)
+	}
+	plan := Plan{Shares: shares, BlockSizes: slices.Sorted(slices.Values(cmd.BlockSizes)), PerStratum: cmd.PerStratum}
+	if err := domain.First(checkBlocks(plan), domain.Between("perStratum", cmd.PerStratum, 1, maxRows)); err != nil {
+		return nil, err
+	}
+	if n := strata * cmd.PerStratum; n > maxRows {
+		return nil, listTooLong("perStratum", "rows or more", n)
+	}
+	from, err := parseSeed(cmd.Seed)
+	if err != nil {
+		return nil, err
+	}
+	l := generated(plan, factors, strata, from)
+	if n := len(l.rows); n > maxRows {
+		return nil, listTooLong("perStratum", "rows", n)
+	}
+	hash := l.hash(&from)
+	parts := l.parts(hash)
+	events := make([]Event, len(parts))
+	for i, part := range parts {
+		e := ListGenerated{Study: cmd.Study, Scheme: cmd.Scheme, Part: i + 1, Parts: len(parts), Rows: len(l.rows), SHA256: hash,
+			SeedCommitment: from.commitment(), Seed: blind.Of(from.String()), Plan: blind.Of(plan), List: blind.Of(part)}
+		if i == 0 {
+			e.Factors = factors
+		}
+		events[i] = e
+	}
+	return events, nil
+}
+
+// generated makes the list that plan, factors and seed stand for.
+func generated(plan Plan, factors []Factor, strata int, from seed) list {
+	l := list{factors: factors, arms: armsOf(plan.Shares)}
+	sum := sumOf(plan.Shares)
+	for stratum := range strata {
+		numbers := from.numbersOfStratum(stratum)
+		for n := 0; n < plan.PerStratum; {
+			size := plan.BlockSizes[numbers.below(len(plan.BlockSizes))]
+			block := make([]int, 0, size)
+			for arm, share := range plan.Shares {
+				block = append(block, slices.Repeat([]int{arm}, share.Ratio*(size/sum))...)
+			}
+			shuffle(block, numbers)
+			for _, arm := range block {
+				l.rows = append(l.rows, Row{stratum, arm})
+			}
+			n += size
+		}
+	}
+	return l
+}
+
+// checkBlocks refuses block sizes that are not multiples of the ratio's sum, or come twice.
+func checkBlocks(p Plan) error {
+	sum := sumOf(p.Shares)
+	if len(p.BlockSizes) == 0 {
+		return invalidBlocks("there is no block size")
+	}
+	for i, size := range p.BlockSizes {
+		switch {
+		case size < 1 || size > maxBlock:
+			return invalidBlocks("a block of %d is not one of 1 to %d", size, maxBlock)
+		case size%sum != 0:
+			return invalidBlocks("a block of %d cannot hold the arms in the ratio, whose sum is %d", size, sum)
+		case i > 0 && size == p.BlockSizes[i-1]:
+			return invalidBlocks("the block size %d is there twice", size)
+		}
+	}
+	return nil
+}
+
+func invalidBlocks(format string, args ...any) error {
+	return refuse.Because("invalid_blocks", format, args...).At("blockSizes").Do("use different multiples of the ratio's sum")
+}

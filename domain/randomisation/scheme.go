@@ -1,0 +1,224 @@
+package randomisation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/enrollment"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// ErrKeysMissing says that a decision needs what is blinded, in a program without the study's blinding keys. It is a
+// failure: with the keys the same command may be sent again.
+var ErrKeysMissing = errors.New("the study's blinding keys are missing")
+
+// maxRatio bounds an arm's part of the ratio.
+const maxRatio = 100
+
+// scheme is a way to draw, as the events that define it tell. It is shared between states and never changed.
+type scheme struct {
+	id      string
+	method  Method
+	factors []Factor
+	// hash is what an activation has to name.
+	hash       string
+	commitment string
+	seed       blind.Value[string]
+	revealed   bool
+
+	plan         blind.Value[Plan]
+	minimisation blind.Value[Minimisation]
+
+	arms []domain.ArmID
+	rows []Row
+	// parts is how many parts of a list are there, of so many rows in all; complete says that all parts are.
+	parts, total int
+	complete     bool
+	// strata hold, by the stratum's number, the places of a list in their order, as indexes of rows.
+	strata map[int][]int
+	// sealed says that this program cannot know what the scheme holds.
+	sealed bool
+}
+
+// newScheme returns what a new scheme takes from the protocol: factors and arms, in its order.
+func (r Randomisation) newScheme(s study.Study, id domain.StudyID, scheme string) ([]Factor, []domain.ArmID, error) {
+	factors, arms, err := planned(s, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := domain.Text("scheme", scheme, 50); err != nil {
+		return nil, nil, err
+	}
+	if _, exists := r.schemes[scheme]; exists {
+		return nil, nil, refuse.WrongState("scheme_exists", "study %s has a scheme %s already", id, scheme).At("scheme").
+			Do("choose another id: a scheme never changes")
+	}
+	return factors, arms, nil
+}
+
+// planned returns the factors and arms of the protocol in force.
+func planned(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error) {
+	if !s.Exists() {
+		return nil, nil, refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id, or create the study first")
+	}
+	if s.Protocol == nil {
+		return nil, nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", id).At("study").Do("publish a protocol version first")
+	}
+	if s.Protocol.Treatment == nil || !s.Protocol.Treatment.Randomised {
+		return nil, nil, refuse.WrongState("study_not_randomised", "the protocol of study %s draws nobody", id).At("study").
+			Do("publish a protocol version whose treatment is randomised")
+	}
+	var factors []Factor
+	for _, f := range s.Protocol.Treatment.Factors {
+		factors = append(factors, Factor{ID: f.ID, Levels: f.Levels})
+	}
+	var arms []domain.ArmID
+	for _, a := range s.Protocol.Arms {
+		arms = append(arms, domain.ArmID(a.ID))
+	}
+	return factors, arms, nil
+}
+
+// sharesOf puts a ratio in the order of the arms; it refuses invalid_ratio.
+func sharesOf(ratio map[domain.ArmID]int, arms []domain.ArmID) ([]Share, error) {
+	shares := make([]Share, len(arms))
+	for i, arm := range arms {
+		part, there := ratio[arm]
+		if !there {
+			return nil, invalidRatio("the ratio leaves out an arm of the protocol")
+		}
+		shares[i] = Share{Arm: arm, Ratio: part}
+	}
+	if len(ratio) > len(arms) {
+		return nil, invalidRatio("the ratio has an arm that the protocol does not have")
+	}
+	return shares, checkShares(shares)
+}
+
+func checkShares(shares []Share) error {
+	if len(shares) == 0 {
+		return invalidRatio("the ratio has no arm")
+	}
+	for _, s := range shares {
+		if s.Ratio < 1 || s.Ratio > maxRatio {
+			return invalidRatio("an arm's part of the ratio is %d", s.Ratio)
+		}
+	}
+	return nil
+}
+
+func invalidRatio(format string, args ...any) error {
+	return refuse.Because("invalid_ratio", format, args...).At("ratio").
+		Do(fmt.Sprintf("give every arm of the protocol a whole number from 1 to %d", maxRatio))
+}
+
+func armsOf(shares []Share) []domain.ArmID {
+	arms := make([]domain.ArmID, len(shares))
+	for i, s := range shares {
+		arms[i] = s.Arm
+	}
+	return arms
+}
+
+func sumOf(shares []Share) int {
+	sum := 0
+	for _, s := range shares {
+		sum += s.Ratio
+	}
+	return sum
+}
+
+// stratum returns the number of the stratum that the levels make up. The sentence is for a refusal, and empty where every
+// factor has one of its levels and there is nothing else.
+func (s *scheme) stratum(of map[string]string) (number int, wrong string) {
+	for _, f := range s.factors {
+		level, there := of[f.ID]
+		if !there {
+			return 0, "the level of factor " + f.ID + " is missing"
+		}
+		i := slices.Index(f.Levels, level)
+		if i < 0 {
+			return 0, "the level of factor " + f.ID + " is not one of the scheme's"
+		}
+		number = number*len(f.Levels) + i
+	}
+	if len(of) > len(s.factors) {
+		return 0, "there is a factor that the scheme does not have"
+	}
+	return number, ""
+}
+
+// Activate lets patients be drawn by a scheme. Before the first draw it may replace another one. It refuses
+// study_not_found, no_protocol, study_not_randomised, scheme_not_found, scheme_active, scheme_in_use, seed_revealed,
+// scheme_outdated where an amendment changed arms or factors since the scheme was made, and hash_differs. It fails with
+// ErrKeysMissing.
+func Activate(r Randomisation, s study.Study, cmd ActivateRandomisation, _ domain.Call) ([]Event, error) {
+	factors, arms, err := planned(s, cmd.Study)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := r.scheme(cmd.Study, cmd.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Active == cmd.Scheme:
+		return nil, refuse.WrongState("scheme_active", "the scheme %s is active already", cmd.Scheme).At("scheme").Do("there is nothing to do")
+	case r.LastNumber > 0:
+		return nil, refuse.WrongState("scheme_in_use", "patients of study %s have been drawn by another scheme", cmd.Study).At("scheme").
+			Do("go on with the active scheme: a second one would end the first one's balance")
+	case chosen.revealed:
+		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown", cmd.Scheme).At("scheme").Do("make a new scheme")
+	case chosen.sealed:
+		return nil, ErrKeysMissing
+	case !slices.Equal(chosen.arms, arms) || !slices.EqualFunc(chosen.factors, factors, sameFactor):
+		return nil, refuse.WrongState("scheme_outdated", "the scheme %s has other arms or factors than the protocol in force", cmd.Scheme).At("scheme").
+			Do("make a new scheme")
+	case !strings.EqualFold(strings.TrimSpace(cmd.SHA256), chosen.hash):
+		return nil, refuse.Because("hash_differs", "the scheme %s has another SHA-256 than the one given", cmd.Scheme).At("sha256").
+			Do("compare the list with the one that was approved")
+	}
+	return []Event{SchemeActivated{Study: cmd.Study, Scheme: cmd.Scheme}}, nil
+}
+
+func sameFactor(a, b Factor) bool { return a.ID == b.ID && slices.Equal(a.Levels, b.Levels) }
+
+func (r Randomisation) scheme(id domain.StudyID, name string) (*scheme, error) {
+	s := r.schemes[name]
+	if s == nil || !s.complete {
+		return nil, refuse.NotFound("scheme_not_found", "study %s has no such scheme", id).At("scheme").Do("check the id")
+	}
+	return s, nil
+}
+
+// Reveal shows the seed of a scheme. It unblinds every patient that the scheme drew: when that may be is for the protocol
+// to say. Here, enrolment has to be closed, and nobody is drawn by the scheme any more, should it be opened again. It
+// refuses reason_required, value_too_long, scheme_not_found, no_seed, seed_revealed and enrollment_open. It fails with
+// ErrKeysMissing.
+func Reveal(r Randomisation, e enrollment.Enrollment, cmd RevealSeed, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	s, err := r.scheme(cmd.Study, cmd.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s.commitment == "":
+		return nil, refuse.WrongState("no_seed", "the list %s was made elsewhere and has no seed", cmd.Scheme).At("scheme").Do("ask who made the list")
+	case s.revealed:
+		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown already", cmd.Scheme).At("scheme").Do("read it in the record")
+	case e.Open || !e.Opened:
+		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is not over", cmd.Study).At("study").Do("close enrolment first")
+	}
+	shown, open := s.seed.Open()
+	if !open {
+		return nil, ErrKeysMissing
+	}
+	return []Event{SeedRevealed{Study: cmd.Study, Scheme: cmd.Scheme, Seed: shown, Reason: cmd.Reason}}, nil
+}
