@@ -80,15 +80,15 @@ func (p *replay) follow(e Event) error {
 func (p *replay) checkOther(before Randomisation, e Event) error {
 	switch e := e.(type) {
 	case ListUploaded:
-		if err := p.checkPart(before, e.Scheme, e.Part, e.Parts, e.Rows, e.List); err != nil {
+		if err := p.checkPart(before, e.Scheme, e.Part, e.Parts, e.Rows, e.SHA256, e.List); err != nil {
 			return err
 		}
-		return p.checkUploaded(e)
+		return checkUploaded(p.state.schemes[e.Scheme])
 	case ListGenerated:
-		if err := p.checkPart(before, e.Scheme, e.Part, e.Parts, e.Rows, e.List); err != nil {
+		if err := p.checkPart(before, e.Scheme, e.Part, e.Parts, e.Rows, e.SHA256, e.List); err != nil {
 			return err
 		}
-		return p.checkGenerated(e)
+		return checkGenerated(p.state.schemes[e.Scheme], e)
 	case MinimisationDefined:
 		if before.schemes[e.Scheme] != nil {
 			return errOrder
@@ -120,7 +120,8 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 		if s == nil || s.revealed {
 			return errOrder
 		}
-		return checkSeed(blind.Of(e.Seed), s.commitment)
+		_, err := checkSeed(blind.Of(e.Seed), s.commitment)
+		return err
 	}
 	return nil
 }
@@ -179,7 +180,8 @@ func sameEvent(a, b Event) bool {
 	return false
 }
 
-func (p *replay) checkPart(before Randomisation, scheme string, part, parts, rows int, content blind.Value[ListPart]) error {
+// checkPart holds a part of a list to the parts in front of it.
+func (p *replay) checkPart(before Randomisation, scheme string, part, parts, rows int, shown string, content blind.Value[ListPart]) error {
 	this, open := content.Open()
 	if !open {
 		return ErrKeysMissing
@@ -191,14 +193,17 @@ func (p *replay) checkPart(before Randomisation, scheme string, part, parts, row
 		}
 		had = s.parts
 	}
-	if s := p.state.schemes[scheme]; part != had+1 || part > parts || s.complete && len(s.rows) != rows {
+	s := p.state.schemes[scheme]
+	if part != had+1 || part > parts || rows != s.total || s.complete && len(s.rows) != rows {
 		return errOtherParts
+	}
+	if shown != this.SHA256 && !(shown == "" && rows < rowsThatHide) {
+		return errOtherHash
 	}
 	return nil
 }
 
-func (p *replay) checkUploaded(e ListUploaded) error {
-	s := p.state.schemes[e.Scheme]
+func checkUploaded(s *scheme) error {
 	if !s.complete {
 		return nil
 	}
@@ -206,40 +211,36 @@ func (p *replay) checkUploaded(e ListUploaded) error {
 	if !l.whole() {
 		return errUnusable
 	}
-	if hash := l.hash(nil); hash != s.hash || e.SHA256 != "" && e.SHA256 != hash {
+	if l.hash(nil) != s.hash {
 		return errOtherHash
 	}
 	return nil
 }
 
-func (p *replay) checkGenerated(e ListGenerated) error {
-	s := p.state.schemes[e.Scheme]
+func checkGenerated(s *scheme, e ListGenerated) error {
 	plan, open := e.Plan.Open()
 	if !open {
 		return ErrKeysMissing
 	}
-	if err := checkSeed(e.Seed, e.SeedCommitment); err != nil {
+	from, err := checkSeed(e.Seed, e.SeedCommitment)
+	if err != nil {
 		return err
 	}
-	if e.SeedCommitment != s.commitment || !s.seed.Equal(e.Seed) || !s.plan.Equal(e.Plan) {
+	if e.SeedCommitment != s.commitment || !s.plan.Equal(e.Plan) {
 		return errOtherParts
 	}
 	if !s.complete {
 		return nil
 	}
 	l := list{factors: s.factors, arms: s.arms, rows: s.rows}
-	if !l.whole() || checkShares(plan.Shares) != nil || checkBlocks(plan) != nil || plan.PerStratum < 1 || plan.PerStratum > maxRows {
+	strata, _ := strataOf(s.factors)
+	if !l.whole() || checkShares(plan.Shares) != nil || checkBlocks(plan) != nil || plan.PerStratum > maxRows/strata {
 		return errUnusable
 	}
-	from, err := parseSeed(s.seedText())
-	if err != nil {
-		return err
-	}
-	strata, _ := strataOf(s.factors)
 	if again := generated(plan, s.factors, strata, from); !slices.Equal(again.rows, l.rows) || !slices.Equal(again.arms, l.arms) {
 		return errOtherList
 	}
-	if hash := l.hash(&from); hash != s.hash || hash != e.SHA256 {
+	if l.hash(&from) != s.hash {
 		return errOtherHash
 	}
 	return nil
@@ -250,7 +251,7 @@ func checkMinimisation(e MinimisationDefined) error {
 	if !open {
 		return ErrKeysMissing
 	}
-	if err := checkSeed(e.Seed, e.SeedCommitment); err != nil {
+	if _, err := checkSeed(e.Seed, e.SeedCommitment); err != nil {
 		return err
 	}
 	if checkShares(m.Shares) != nil || m.validate() != nil || len(m.Weights) != len(e.Factors) {
@@ -259,13 +260,14 @@ func checkMinimisation(e MinimisationDefined) error {
 	return nil
 }
 
-func checkSeed(sealed blind.Value[string], commitment string) error {
+func checkSeed(sealed blind.Value[string], commitment string) (seed, error) {
 	shown, open := sealed.Open()
 	if !open {
-		return ErrKeysMissing
+		return seed{}, ErrKeysMissing
 	}
-	if s, err := parseSeed(shown); err != nil || s.commitment() != commitment {
-		return errOtherSeed
+	from, err := parseSeed(shown)
+	if err != nil || from.commitment() != commitment {
+		return seed{}, errOtherSeed
 	}
-	return nil
+	return from, nil
 }

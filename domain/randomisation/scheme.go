@@ -2,6 +2,7 @@ package randomisation
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -35,9 +36,9 @@ type scheme struct {
 
 	arms []domain.ArmID
 	rows []Row
-	// parts is how many parts of a list are there; complete says that all are.
-	parts    int
-	complete bool
+	// parts is how many parts of a list are there, of so many rows in all; complete says that all parts are.
+	parts, total int
+	complete     bool
 	// strata hold, by the stratum's number, the places of a list in their order, as indexes of rows.
 	strata map[int][]int
 	// sealed says that this program cannot know what the scheme holds.
@@ -85,24 +86,35 @@ func planned(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error)
 
 // sharesOf puts a ratio in the order of the arms; it refuses invalid_ratio.
 func sharesOf(ratio map[domain.ArmID]int, arms []domain.ArmID) ([]Share, error) {
-	invalid := func(format string, args ...any) error {
-		return refuse.Because("invalid_ratio", format, args...).At("ratio").Do("give every arm of the protocol a whole number from 1 to 100")
-	}
 	shares := make([]Share, len(arms))
 	for i, arm := range arms {
 		part, there := ratio[arm]
 		if !there {
-			return nil, invalid("the ratio leaves out an arm of the protocol")
-		}
-		if part < 1 || part > maxRatio {
-			return nil, invalid("an arm's part of the ratio is %d", part)
+			return nil, invalidRatio("the ratio leaves out an arm of the protocol")
 		}
 		shares[i] = Share{Arm: arm, Ratio: part}
 	}
 	if len(ratio) > len(arms) {
-		return nil, invalid("the ratio has an arm that the protocol does not have")
+		return nil, invalidRatio("the ratio has an arm that the protocol does not have")
 	}
-	return shares, nil
+	return shares, checkShares(shares)
+}
+
+func checkShares(shares []Share) error {
+	if len(shares) == 0 {
+		return invalidRatio("the ratio has no arm")
+	}
+	for _, s := range shares {
+		if s.Ratio < 1 || s.Ratio > maxRatio {
+			return invalidRatio("an arm's part of the ratio is %d", s.Ratio)
+		}
+	}
+	return nil
+}
+
+func invalidRatio(format string, args ...any) error {
+	return refuse.Because("invalid_ratio", format, args...).At("ratio").
+		Do(fmt.Sprintf("give every arm of the protocol a whole number from 1 to %d", maxRatio))
 }
 
 func armsOf(shares []Share) []domain.ArmID {

@@ -77,10 +77,10 @@ func (r Randomisation) FactorsOf(p domain.PatientID) (map[string]string, bool) {
 func evolve(r Randomisation, event Event) Randomisation {
 	switch event := event.(type) {
 	case ListUploaded:
-		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors}, event.Part, event.Parts, event.List)
+		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows}, event.Part, event.Parts, event.List)
 	case ListGenerated:
-		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors, commitment: event.SeedCommitment,
-			seed: event.Seed, plan: event.Plan}, event.Part, event.Parts, event.List)
+		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows,
+			commitment: event.SeedCommitment, seed: event.Seed, plan: event.Plan}, event.Part, event.Parts, event.List)
 	case MinimisationDefined:
 		s := scheme{id: event.Scheme, method: MethodMinimisation, factors: event.Factors, hash: event.SeedCommitment,
 			commitment: event.SeedCommitment, seed: event.Seed, minimisation: event.Minimisation, complete: true}
