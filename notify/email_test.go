@@ -48,7 +48,7 @@ func startMailServer(t *testing.T, secured *tls.Config, change ...func(*smtp.Ser
 	m := &mailServer{answers: map[string][]error{}, stopped: make(chan struct{})}
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		_, encrypted := c.TLSConnectionState()
-		return &mailSession{server: m, letter: letter{Encrypted: encrypted}}, nil
+		return &mailSession{server: m, conn: c.Conn(), letter: letter{Encrypted: encrypted}}, nil
 	}))
 	server.Domain, server.TLSConfig, server.AllowInsecureAuth = "localhost", secured, true
 	server.ErrorLog = silent{}
@@ -65,6 +65,7 @@ func startMailServer(t *testing.T, secured *tls.Config, change ...func(*smtp.Ser
 	t.Cleanup(func() {
 		close(m.stopped)
 		_ = server.Close()
+		_ = listener.Close() // the server does not know it yet when the test was quick
 		<-served
 	})
 	return m
@@ -90,6 +91,7 @@ func (m *mailServer) answer(recipient string, errs ...error) {
 
 type mailSession struct {
 	server *mailServer
+	conn   net.Conn
 	letter letter
 }
 
@@ -122,6 +124,9 @@ func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 	defer s.server.mu.Unlock()
 	if answers := s.server.answers[to]; len(answers) > 0 {
 		s.server.answers[to] = answers[1:]
+		if errors.Is(answers[0], errHangUp) {
+			_ = s.conn.Close()
+		}
 		if answers[0] != nil {
 			return answers[0]
 		}
@@ -165,6 +170,9 @@ func startTLSMailServer(t *testing.T) (*mailServer, Config) {
 	m := startMailServer(t, pair)
 	return m, m.config(roots, "")
 }
+
+// errHangUp lets the server break the connection rather than answer.
+var errHangUp = errors.New("hang up")
 
 var (
 	gone  = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
@@ -289,6 +297,20 @@ func TestARepeatGoesToThoseAloneWhoseServerDidNotTakeIt(t *testing.T) {
 	}
 }
 
+func TestAServerThatHangsUpIsAFailure(t *testing.T) {
+	server, config := startTLSMailServer(t)
+	server.answer("safety@trial.example", errHangUp)
+	channel := open(t, config)
+	m := anAlert()
+	err := channel.Send(t.Context(), m)
+	wantProblem(t, err, "email_failed", false)
+	wantNoSecret(t, "safety@trial.example", err)
+	must(t, channel.Send(t.Context(), m))
+	if diff := cmp.Diff(m.To, recipientsOf(server)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func recipientsOf(server *mailServer) []string {
 	var all []string
 	for _, l := range server.letters() {
@@ -299,6 +321,7 @@ func recipientsOf(server *mailServer) []string {
 
 func TestAMailEndsWithItsContextAndItsTimeout(t *testing.T) {
 	server, config := startTLSMailServer(t)
+	config.Email.Timeout = time.Hour // it is the context that ends this one
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("nobody waits any more")
 	server.hanging = func() { cancel(reason) }

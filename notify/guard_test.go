@@ -115,17 +115,6 @@ func TestClosingEndsWhatIsBeingSentAndThenTheReceiver(t *testing.T) {
 	})
 }
 
-// Nothing is lost between a result and the end of the wait for it.
-func TestALaneReturnsWhatTheWorkReturns(t *testing.T) {
-	l := newLane()
-	for range 2000 {
-		if err := l.run(t.Context(), func(context.Context) error { return nil }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l.wait()
-}
-
 func TestALaneHasABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLane()

@@ -129,8 +129,7 @@ func (p *InProcess) handOver(ctx context.Context, m *message.Message, out chan<-
 
 // Close ends the subscriptions and what is being sent.
 func (p *InProcess) Close() error {
-	p.gate.end() // the forwarders let go, so that nobody inside waits for a subscriber
-	p.gate.close()
+	p.gate.close() // the forwarders let go, so that nobody inside waits for a subscriber
 	p.lane.wait()
 	err := p.topics.Close()
 	p.forwarders.Wait()

@@ -26,15 +26,14 @@ func newLane() *lane { return &lane{slots: make(chan struct{}, inFlight), within
 // run returns what the work returns, or the cause of the context's end.
 func (l *lane) run(ctx context.Context, work func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, l.within)
+	defer cancel()
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
-		cancel()
 		return context.Cause(ctx)
 	}
 	done := make(chan error, 1)
 	l.onWay.Go(func() {
-		defer cancel()
 		defer func() { <-l.slots }()
 		done <- work(ctx)
 	})
@@ -42,12 +41,7 @@ func (l *lane) run(ctx context.Context, work func(context.Context) error) error 
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		select {
-		case err := <-done: // it came in time: work's own end is what ended ctx
-			return err
-		default:
-			return context.Cause(ctx)
-		}
+		return context.Cause(ctx)
 	}
 }
 
