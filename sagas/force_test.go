@@ -63,25 +63,23 @@ func (w *world) look(p domain.PatientID) outcome {
 		switch e := e.(type) {
 		case supply.StockHeld:
 			if e.Patient == p {
-				o.holds++
+				o.holds = 1 // who asks again is answered with the same hold
 			}
 		case supply.HoldReleased:
 			if e.Patient == p {
-				o.holds--
+				o.holds = 0
 			}
 		case supply.KitAllocated:
 			if e.Patient == p {
 				o.kits++
-				if o.holds > 0 {
-					o.holds--
-				}
+				o.holds = 0
 				if e.Replaces != "" {
 					o.kits--
 				}
 			}
 		case supply.AllocationFailed:
-			if e.Patient == p && o.holds > 0 {
-				o.holds--
+			if e.Patient == p {
+				o.holds = 0
 			}
 		}
 	}
