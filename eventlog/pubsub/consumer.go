@@ -64,7 +64,8 @@ func (c *consumer) receive() {
 			return
 		}
 		if e.EventAppeared == nil || e.EventAppeared.Event.OriginalEvent() == nil {
-			continue // there is nothing that could be answered
+			c.subscription.logger.Info("The server delivered no event at all; there is nothing to answer", nil)
+			continue
 		}
 		d := c.subscription.arrived(c, e.EventAppeared)
 		if d == nil {

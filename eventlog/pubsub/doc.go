@@ -6,7 +6,8 @@
 //     again under the same UUID is stored once, as far as the server remembers it (see Publisher).
 //   - A topic is a persistent subscription to $all with a filter, under the name of a consumer group. Each message goes to
 //     one subscriber of the group, again and again until it is acknowledged: at least once, and more than once after a
-//     crash, a broken connection or the server's message time-out.
+//     crash or a broken connection, or when another subscriber gets it after the server's message time-out. While a
+//     message is in flight, the same Subscribe does not deliver it a second time.
 //   - At most InFlight messages of a Subscribe are unanswered. With InFlight 1 and one subscriber the group's messages
 //     come in the log's order, a refused one before its successors; otherwise no order is promised.
 //   - A Subscribe outlives the server's restarts, and ends when its context ends or its Subscriber is closed.

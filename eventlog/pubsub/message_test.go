@@ -1,6 +1,7 @@
 package pubsub_test
 
 import (
+	"context"
 	"maps"
 	"strconv"
 	"testing"
@@ -56,12 +57,17 @@ func TestMessageCarriesItsEvent(t *testing.T) {
 			esdb.EventData{EventID: uuid.New(), EventType: "Noted", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`), Metadata: []byte(raw)})
 		must(t, err)
 	}
-	messages := subscribe(t, newSubscriber(t, theNode), topic)
+	type key struct{}
+	messages, err := newSubscriber(t, theNode).Subscribe(context.WithValue(t.Context(), key{}, "the subscriber's"), topic)
+	must(t, err)
 	for revision := range 5 {
 		m := next(t, messages)
 		event, ok := pubsub.RecordedEvent(m.Context())
 		if !ok {
 			t.Fatal("the message does not carry its event")
+		}
+		if m.Context().Value(key{}) != "the subscriber's" {
+			t.Error("the message's context is not the subscriber's")
 		}
 		want := message.Metadata{
 			pubsub.KeyStream: topic, pubsub.KeyRevision: strconv.Itoa(revision), pubsub.KeyType: "Noted", pubsub.KeyRetryCount: "0",

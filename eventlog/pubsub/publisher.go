@@ -115,6 +115,7 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	if err := p.publish(topic, messages); err != nil {
 		return fmt.Errorf("publish %d messages to %q: %w", len(messages), topic, err)
 	}
+	p.logger.Trace("Published", watermill.LogFields{"topic": topic, "messages": len(messages)})
 	return nil
 }
 
