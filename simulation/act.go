@@ -24,7 +24,11 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 	case c.failure != "" || c.enrolledOn == "" || day < c.enrolledOn:
 		return nil
 	case day == c.enrolledOn:
-		if err := s.enrol(ctx, c); err != nil {
+		if err := s.enrol(ctx, c); err != nil || c.enrolledOn != day {
+			return err
+		}
+	case day == c.enrolledOn.AddDays(14) && (c.endsOn == "" || day < c.endsOn):
+		if err := s.visit(ctx, c, day); err != nil {
 			return err
 		}
 	}
@@ -50,10 +54,23 @@ func (s *simulation) screen(ctx context.Context, c *course) error {
 
 func (s *simulation) enrol(ctx context.Context, c *course) error {
 	crc, key, id := s.accounts[c.site.crc].token, "patient/"+c.number, c.id()
-	if err := s.sendAll(ctx, crc, key, patient.EnrollPatient{Patient: id, On: c.enrolledOn}); err != nil {
+	age := "under-50"
+	if c.age >= 50 {
+		age = "50-or-more"
+	}
+	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{Patient: id, On: c.enrolledOn,
+		Criteria: map[string]bool{"pain-4": true, "opioids": false}, Factors: map[string]string{"age": age}}); err != nil {
 		return err
 	}
-	if err := s.waitEnrolled(ctx, crc, id); err != nil {
+	enrolledOn, err := s.waitEnrolled(ctx, c, crc)
+	if err != nil {
+		return err
+	}
+	if enrolledOn != c.enrolledOn { // the site has no kits: it tries again
+		c.enrolledOn = enrolledOn
+		return nil
+	}
+	if err := s.dispense(ctx, c, c.enrolledOn); err != nil {
 		return err
 	}
 	until := c.enrolledOn.AddDays(84)
@@ -78,24 +95,29 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	return nil
 }
 
-// waitEnrolled waits until the enrolment process has confirmed the patient.
-func (s *simulation) waitEnrolled(ctx context.Context, token string, id domain.PatientID) error {
-	for {
-		status, err := s.api.patientStatus(ctx, token, id, s.lastPosition())
+// waitEnrolled waits until the enrolment process has come to its end, and returns the day on which the patient is
+// enrolled, or on which the site tries again.
+func (s *simulation) waitEnrolled(ctx context.Context, c *course, token string) (on domain.Date, err error) {
+	err = s.until(ctx, func() (bool, error) {
+		now, err := s.api.patientStatus(ctx, token, c.id(), s.lastPosition())
 		switch {
 		case err != nil:
-			return err
-		case status == patient.StatusEnrollmentFailed:
-			return fmt.Errorf("the enrolment of %s failed", id)
-		case status != patient.StatusEnrolling && status != patient.StatusConsented:
-			return nil // enrolled, or further already in a run that is repeated
+			return false, err
+		case now.Status == patient.StatusEnrollmentFailed:
+			on = c.enrolledOn.AddDays(1)
+			s.report("", 0, 0, func(n *Counts) { n.NoKit++; n.Enrolled-- })
+			return true, nil
+		case now.Status != patient.StatusEnrolling && now.Status != patient.StatusConsented:
+			// Enrolled, or further already in a run that is repeated; there the first attempt may have failed.
+			if on = c.enrolledOn; now.enrolledOn() > on {
+				on = on.AddDays(1)
+				s.report("", 0, 0, func(n *Counts) { n.NoKit++; n.Enrolled-- })
+			}
+			return true, nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+		return false, nil
+	})
+	return on, err
 }
 
 // answer hands in what the phone holds on a day, and lets the site correct and close.
@@ -106,7 +128,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	s.mu.Unlock()
 	crc := s.accounts[c.site.crc].token
 	for _, m := range c.moods {
-		if m.day == day {
+		if m.day == day && day >= c.enrolledOn {
 			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt, Zone: c.site.zone, Answers: m.answers}
 			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), submit); err != nil {
 				return err
@@ -115,7 +137,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	}
 	var held []keyed
 	for _, e := range c.evenings {
-		if e.sentOn == day && !e.missed {
+		if e.sentOn == day && !e.missed && e.day >= c.enrolledOn {
 			held = append(held, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
 				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers}})
 		}
@@ -137,6 +159,9 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 // tend is what the site does about the diaries of a patient.
 func (s *simulation) tend(ctx context.Context, c *course, crc string, day domain.Date, key string) error {
 	for _, e := range c.evenings {
+		if e.day < c.enrolledOn {
+			continue
+		}
 		if e.correction > 0 && e.sentOn == day {
 			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
 				Window: string(e.day) + "/evening", Reason: "Patient called: slipped on the scale", Answers: correction(e)})
@@ -221,6 +246,10 @@ func (s *simulation) count(a answer) {
 				c.ScreenFailures++
 			case "EnrollmentRequested":
 				c.Enrolled++ // the simulation waits for the confirmation
+			case "KitDispensed":
+				c.KitsDispensed++
+			case "ShipmentReceived":
+				c.Shipments++
 			case "ConsentWithdrawn", "PatientDiscontinued":
 				c.EndedEarly++
 			case "DiarySubmitted":

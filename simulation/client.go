@@ -28,8 +28,9 @@ type answer struct {
 	Events   []struct {
 		Type string `json:"type"`
 		Data struct {
-			Late        bool `json:"late"`
-			AfterMissed bool `json:"afterMissed"`
+			Late        bool   `json:"late"`
+			AfterMissed bool   `json:"afterMissed"`
+			SHA256      string `json:"sha256"`
 		} `json:"data"`
 	} `json:"events"`
 }
@@ -94,12 +95,29 @@ func (c *client) batch(ctx context.Context, token string, commands []keyed) ([]a
 	return answers, nil
 }
 
-func (c *client) patientStatus(ctx context.Context, token string, id domain.PatientID, position uint64) (patient.Status, error) {
-	var view struct {
-		Status patient.Status `json:"status"`
+// standing is where a patient stands, and since when enrolled.
+type standing struct {
+	Status patient.Status `json:"status"`
+	Steps  []struct {
+		What string      `json:"what"`
+		On   domain.Date `json:"on"`
+	} `json:"steps"`
+}
+
+// enrolledOn is the day of the enrolment, "" before.
+func (s standing) enrolledOn() domain.Date {
+	for _, step := range s.Steps {
+		if step.What == "PatientEnrolled" {
+			return step.On
+		}
 	}
+	return ""
+}
+
+func (c *client) patientStatus(ctx context.Context, token string, id domain.PatientID, position uint64) (standing, error) {
+	var view standing
 	err := c.exchange(ctx, http.MethodGet, "/api/v1/patients/"+string(id), token, map[string]string{"Casebook-Position": strconv.FormatUint(position, 10)}, nil, &view)
-	return view.Status, err
+	return view, err
 }
 
 // exchange sends a request, again after a while where the server asks for that or cannot be reached, and decodes the

@@ -10,6 +10,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/supply"
 )
 
 // course is what one patient will do, planned before anything is sent.
@@ -29,6 +30,8 @@ type course struct {
 	endReason string
 	evenings  []evening
 	moods     []mood
+	// kit is the one that the patient was given last.
+	kit supply.KitNumber
 }
 
 func (c *course) id() domain.PatientID { return domain.NewPatientID(studyID, c.number) }

@@ -46,13 +46,17 @@ type Counts struct {
 	Screened       int `json:"screened"`
 	ScreenFailures int `json:"screenFailures"`
 	Enrolled       int `json:"enrolled"`
-	EndedEarly     int `json:"endedEarly"`
-	Diaries        int `json:"diaries"`
-	Late           int `json:"late"`
-	AfterMissed    int `json:"afterMissed"`
-	Missed         int `json:"missed"`
-	Corrected      int `json:"corrected"`
-	Risks          int `json:"risks"`
+	// NoKit counts the enrolments that failed because the site had no kits, and were asked for again.
+	NoKit         int `json:"noKit"`
+	KitsDispensed int `json:"kitsDispensed"`
+	Shipments     int `json:"shipments"`
+	EndedEarly    int `json:"endedEarly"`
+	Diaries       int `json:"diaries"`
+	Late          int `json:"late"`
+	AfterMissed   int `json:"afterMissed"`
+	Missed        int `json:"missed"`
+	Corrected     int `json:"corrected"`
+	Risks         int `json:"risks"`
 }
 
 // Summary says what the simulation did and where to look at it.
@@ -134,7 +138,8 @@ func (s *simulation) build(ctx context.Context) (err error) {
 		}
 		s.report("accounts and study", len(people)+i, len(people)+10, nil)
 	}
-	return nil
+	s.report("randomisation and drug", 0, 1, nil)
+	return s.supplyStudy(ctx, s.Today.AddDays(-s.Days-9))
 }
 
 func (s *simulation) register(ctx context.Context, a *Account, password string) error {
@@ -155,6 +160,9 @@ func (s *simulation) live(ctx context.Context) error {
 	days := last.DaysSince(first) + 1
 	for day := first; day <= last; day = day.AddDays(1) {
 		s.report("day "+string(day), day.DaysSince(first), days, nil)
+		if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+daysBarred)); err != nil {
+			return err
+		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(s.Workers)
 		for _, c := range s.courses {
@@ -163,6 +171,9 @@ func (s *simulation) live(ctx context.Context) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
+	}
+	if err := s.reviewAlerts(ctx); err != nil {
+		return err
 	}
 	s.report("done", days, days, nil)
 	return nil

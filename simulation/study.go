@@ -56,6 +56,9 @@ func staff() []*Account {
 		{User: managerID, Description: "data manager: builds the study, reads all sites", name: "Noor Haddad", grants: across(user.DataManager)},
 		{User: "monitor", Description: "monitor of sites 01 and 02", name: "Piotr Zielinski",
 			grants: []user.Grant{{Role: user.Monitor, Study: studyID, Site: "01"}, {Role: user.Monitor, Study: studyID, Site: "02"}}},
+		{User: supplyManagerID, Description: "supply manager: depots, shipments, kits, without knowing what they hold", name: "Jonas Wirth", grants: across(user.SupplyManager)},
+		{User: unblindedManagerID, Description: "unblinded supply manager: registers kits", name: "Agnes Moreau", grants: across(user.UnblindedSupplyManager)},
+		{User: statisticianID, Description: "statistician: randomisation list", name: "Kenji Mori", grants: across(user.Statistician)},
 		{User: "safety.officer", Description: "safety officer", name: "Ines Carvalho", grants: across(user.SafetyOfficer)},
 		{User: "auditor", Description: "auditor: reads everything recorded, changes nothing", name: "Tomas Berg", grants: across(user.Auditor)},
 		{User: patientID, Description: "patient " + string(domain.NewPatientID(studyID, "S-0001")) + ", who sees nobody else", name: "Patient S-0001",
@@ -81,7 +84,12 @@ func protocol() study.Protocol {
 	}
 	return study.Protocol{
 		Version: 1, ConsentVersion: consentVersion,
-		Arms: []study.Arm{{ID: "A", Title: "Relievo 60 mg twice daily"}, {ID: "B", Title: "Placebo twice daily"}},
+		Arms: []study.Arm{{ID: string(verum), Title: "Relievo 60 mg twice daily"}, {ID: string(placebo), Title: "Placebo twice daily"}},
+		Criteria: []study.Criterion{{ID: "pain-4", Title: "Mean pain of 4 or more on the numerical rating scale"},
+			{ID: "opioids", Title: "Opioids within the last 30 days", Exclusion: true}},
+		Treatment: &study.Treatment{Randomised: true, Kits: true, DoNotDispenseDays: 30, DispensingVisits: []string{secondVisit},
+			Factors: []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"}}}},
+		Alerts: &study.AlertPolicy{ReviewMinutes: 120, MissedInARow: 4},
 		Forms: []study.Form{
 			form("demographics", "Demographics", "birthYear", "sex", "ethnicity"),
 			form("vitals", "Vital signs", "pulse", "systolic", "diastolic", "weight"),

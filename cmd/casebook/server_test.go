@@ -29,7 +29,7 @@ type installation struct {
 func flagsFor(dir string) serverFlags {
 	return serverFlags{
 		Stores: storeFlags{Data: dir, MongoDatabase: "casebook", NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"},
-		HTTP:   "127.0.0.1:0", Admin: "127.0.0.1:0", Roles: []string{"api", "projections", "sagas"},
+		HTTP:   "127.0.0.1:0", Admin: "127.0.0.1:0", Roles: []string{"api", "projections", "sagas"}, Notify: notifyFlags{Broker: "inprocess:"},
 	}
 }
 
