@@ -1,0 +1,153 @@
+package randomisation_test
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"strings"
+	"testing"
+
+	"casebook/domain/blind"
+	"casebook/domain/randomisation"
+	"casebook/domain/scenario"
+)
+
+func correcting(who int, levels ...string) decision {
+	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(who), Factors: factorsOf(levels...), Reason: "misread"}, call)
+}
+
+func breaking(who int, reason string) decision {
+	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{Study: pain, Patient: patient(who), Reason: reason}, call)
+}
+
+func TestCorrect(t *testing.T) {
+	s := studyWith(two, bySex, byGrade)
+	past := begun(t, s, minimising(s, randomisation.DefineMinimisation{Scheme: "one", Ratio: equally, Metric: randomisation.MetricRange, P: 0.9, Seed: theSeed}))
+	past = append(past, must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1, "sex", "m", "grade", "mild"))...)
+	drawn := start(t).Given(past...)
+	_, first := theDraw(t, past)
+
+	was := factorsOf("sex", "m", "grade", "mild")
+	is := factorsOf("sex", "m", "grade", "worst")
+	drawn.When(correcting(2, "sex", "m", "grade", "mild")).ThenRefused("patient_not_randomised")
+	drawn.When(correcting(1, "sex", "m", "grade", "mild")).ThenRefused("stratum_unchanged")
+	drawn.When(correcting(1, "sex", "m")).ThenRefused("invalid_factors")
+	drawn.When(correcting(1, "sex", "m", "grade", "bad")).ThenRefused("invalid_factors")
+	drawn.When(correcting(1, "sex", "m", "grade", "mild", "age", "old")).ThenRefused("invalid_factors")
+	drawn.When(scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(1), Factors: is}, call)).ThenRefused("reason_required")
+	corrected := drawn.When(correcting(1, "sex", "m", "grade", "worst")).
+		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: was, Factors: is, Reason: "misread"})
+
+	// The draw stays what it was, and both can be seen.
+	e, _ := corrected.State().Drawn(patient(1))
+	if now, _ := corrected.State().FactorsOf(patient(1)); !maps.Equal(e.Factors, was) || !maps.Equal(now, is) {
+		t.Errorf("drawn with %v, which is %v by now", e.Factors, now)
+	}
+	if arm, _ := corrected.State().ArmOf(patient(1)); opened(t, arm) != first.Arm {
+		t.Error("the correction changed the arm")
+	}
+	corrected.When(drawing(s, two, 1, "sex", "m", "grade", "worst")).Then()
+
+	// Those who come later are drawn with the true counts.
+	counts := func(g given, grade string) [][]int {
+		_, draw := theDraw(t, must(t, g.State(), drawing(s, two, 2, "sex", "f", "grade", grade)))
+		return draw.Counts
+	}
+	one := []int{1, 0}
+	if first.Arm == placebo {
+		one = []int{0, 1}
+	}
+	none := []int{0, 0}
+	for _, x := range []struct {
+		given given
+		grade string
+		want  []int
+	}{{drawn, "mild", one}, {drawn, "worst", none}, {corrected, "mild", none}, {corrected, "worst", one}} {
+		if got := counts(x.given, x.grade); !reflect.DeepEqual(got, [][]int{none, x.want}) {
+			t.Errorf("a patient of grade %s meets the counts %v", x.grade, got)
+		}
+	}
+	// A second correction goes on from the first.
+	corrected.When(correcting(1, "sex", "f", "grade", "worst")).
+		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: is, Factors: factorsOf("sex", "f", "grade", "worst"), Reason: "misread"})
+}
+
+// A correction gives no place of a list back and takes none.
+func TestCorrectLeavesTheListAsItIs(t *testing.T) {
+	s := studyWith(two, bySex)
+	past := begun(t, s, uploading(s, "one", "sex,arm", "m,verum", "f,placebo", "m,placebo", "f,verum"))
+	past = append(past, must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1, "sex", "m"))...)
+	past = append(past, must(t, randomisation.Decider.Fold(past...), correcting(1, "sex", "f"))...)
+	state := randomisation.Decider.Fold(past...)
+	for sex, row := range map[string]int{"m": 3, "f": 2} {
+		if _, draw := theDraw(t, must(t, state, drawing(s, two, 2, "sex", sex))); draw.Row != row {
+			t.Errorf("the next of sex %s gets row %d, not %d", sex, draw.Row, row)
+		}
+	}
+}
+
+func TestBreak(t *testing.T) {
+	s := studyWith(two)
+	past := begun(t, s, uploading(s, "one", "arm", "verum", "placebo"))
+	drawn := start(t).Given(past...).Given(must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1))...)
+	drawn.When(breaking(2, "overdose")).ThenRefused("patient_not_randomised")
+	drawn.When(breaking(1, "")).ThenRefused("reason_required")
+	drawn.When(breaking(1, strings.Repeat("x", 501))).ThenRefused("value_too_long")
+	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Reason: "overdose"}
+	// Whoever asks a second time sees the arm a second time.
+	after := drawn.When(breaking(1, "overdose")).Then(broken).When(breaking(1, "overdose")).Then(broken)
+	if arm, ok := after.State().ArmOf(patient(1)); !ok || opened(t, arm) != verum {
+		t.Error("the arm is not there to be shown")
+	}
+	if _, ok := after.State().ArmOf(patient(2)); ok {
+		t.Error("somebody who was not drawn has an arm")
+	}
+	if _, ok := after.State().Drawn(patient(2)); ok {
+		t.Error("somebody was drawn without a draw")
+	}
+	if _, ok := after.State().FactorsOf(patient(2)); ok {
+		t.Error("somebody who was not drawn has levels")
+	}
+}
+
+// sealing returns the events as a program without keys reads them.
+func sealing(t testing.TB, events []randomisation.Event) []randomisation.Event {
+	t.Helper()
+	out := make([]randomisation.Event, len(events))
+	for i, e := range events {
+		out[i] = throughJSON(t, e, nil)
+	}
+	return out
+}
+
+// throughJSON returns the event as it is read back from the log: what is blinded is sealed by itself, and opened again by
+// the keys, if any.
+func throughJSON(t testing.TB, e randomisation.Event, open func(blind.Sealer, blind.Unsealer)) randomisation.Event {
+	t.Helper()
+	shown, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := reflect.New(reflect.TypeOf(e))
+	if err := json.Unmarshal(shown, back.Interface()); err != nil {
+		t.Fatal(err)
+	}
+	if open != nil {
+		for i := range back.Elem().NumField() {
+			if to, blinded := back.Elem().Field(i).Addr().Interface().(blind.Unsealer); blinded {
+				open(reflect.ValueOf(e).Field(i).Interface().(blind.Sealer), to)
+			}
+		}
+	}
+	return back.Elem().Interface().(randomisation.Event)
+}
+
+// withKeys opens again what was sealed.
+func withKeys(t testing.TB) func(blind.Sealer, blind.Unsealer) {
+	return func(from blind.Sealer, to blind.Unsealer) {
+		t.Helper()
+		if _, err := from.SealWith(func(plain []byte) (string, error) { return "", to.UnsealFrom(plain) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

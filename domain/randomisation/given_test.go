@@ -1,0 +1,161 @@
+package randomisation_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/randomisation"
+	"casebook/domain/scenario"
+	"casebook/domain/study"
+)
+
+const (
+	pain = domain.StudyID("PAIN1")
+
+	verum, placebo, comparator = domain.ArmID("verum"), domain.ArmID("placebo"), domain.ArmID("comparator")
+)
+
+var (
+	call    = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
+	theSeed = strings.Repeat("01", 32)
+
+	bySex   = study.Factor{ID: "sex", Levels: []string{"f", "m"}}
+	byGrade = study.Factor{ID: "grade", Levels: []string{"mild", "severe", "worst"}}
+	two     = []domain.ArmID{verum, placebo}
+	three   = []domain.ArmID{verum, placebo, comparator}
+	equally = map[domain.ArmID]int{verum: 1, placebo: 1}
+)
+
+// studyWith is a study whose patients are randomised among the arms.
+func studyWith(arms []domain.ArmID, factors ...study.Factor) study.Study {
+	return publishing(arms, study.Treatment{Randomised: true, Kits: true, Factors: factors})
+}
+
+// forcing is the same study where an allocation may be forced.
+func forcing(arms []domain.ArmID, factors ...study.Factor) study.Study {
+	return publishing(arms, study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, Factors: factors})
+}
+
+func publishing(arms []domain.ArmID, treatment study.Treatment) study.Study {
+	p := study.Protocol{Version: 1, ConsentVersion: "1.0", Treatment: &treatment}
+	for _, a := range arms {
+		p.Arms = append(p.Arms, study.Arm{ID: string(a)})
+	}
+	return study.Decider.Fold(study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"}, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+}
+
+func patient(n int) domain.PatientID { return domain.NewPatientID(pain, fmt.Sprint(n)) }
+
+type (
+	decision = func(randomisation.Randomisation) ([]randomisation.Event, error)
+	given    = scenario.Given[randomisation.Randomisation, randomisation.Event]
+)
+
+func start(t testing.TB) given { return scenario.For(t, randomisation.Decider).Strict() }
+
+func uploading(s study.Study, scheme string, lines ...string) decision {
+	return scenario.AskedKnowing(randomisation.Upload, s,
+		randomisation.UploadRandomisationList{Study: pain, Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
+}
+
+func generating(s study.Study, cmd randomisation.GenerateRandomisationList) decision {
+	cmd.Study = pain
+	return scenario.AskedKnowing(randomisation.Generate, s, cmd, call)
+}
+
+func minimising(s study.Study, cmd randomisation.DefineMinimisation) decision {
+	cmd.Study = pain
+	return scenario.AskedKnowing(randomisation.Minimise, s, cmd, call)
+}
+
+func activating(s study.Study, scheme, hash string) decision {
+	return scenario.AskedKnowing(randomisation.Activate, s, randomisation.ActivateRandomisation{Study: pain, Scheme: scheme, SHA256: hash}, call)
+}
+
+func capping(s study.Study, caps ...randomisation.CohortCap) decision {
+	return scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{Study: pain, Caps: caps, Reason: "dose cohort"}, call)
+}
+
+// drawing asks for a draw with the levels given as factor, level, factor, level.
+func drawing(s study.Study, inStock []domain.ArmID, who int, levels ...string) decision {
+	return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock}, randomise(who, levels...), call)
+}
+
+func randomise(who int, levels ...string) randomisation.RandomisePatient {
+	return randomisation.RandomisePatient{Study: pain, Site: "A", Patient: patient(who), Factors: factorsOf(levels...)}
+}
+
+func factorsOf(levels ...string) map[string]string {
+	var factors map[string]string
+	for i := 0; i+1 < len(levels); i += 2 {
+		if factors == nil {
+			factors = map[string]string{}
+		}
+		factors[levels[i]] = levels[i+1]
+	}
+	return factors
+}
+
+// must returns the events of a decision that has to go well.
+func must(t scenario.Failer, s randomisation.Randomisation, decide decision) []randomisation.Event {
+	t.Helper()
+	events, err := decide(s)
+	if err != nil {
+		t.Fatalf("refused or failed: %v", err)
+	}
+	return events
+}
+
+// begun is the past of a study that draws by the scheme that is decided on.
+func begun(t scenario.Failer, s study.Study, decide decision) []randomisation.Event {
+	t.Helper()
+	events := must(t, randomisation.Randomisation{}, decide)
+	scheme, hash := "", ""
+	switch e := events[0].(type) {
+	case randomisation.ListUploaded:
+		part, _ := e.List.Open()
+		scheme, hash = e.Scheme, part.SHA256
+	case randomisation.ListGenerated:
+		scheme, hash = e.Scheme, e.SHA256
+	case randomisation.MinimisationDefined:
+		scheme, hash = e.Scheme, e.SeedCommitment
+	}
+	return append(events, must(t, randomisation.Decider.Fold(events...), activating(s, scheme, hash))...)
+}
+
+// opened returns what a value holds, and fails the test where it is sealed.
+func opened[T any](t scenario.Failer, v blind.Value[T]) T {
+	t.Helper()
+	plain, open := v.Open()
+	if !open {
+		t.Fatalf("the value is sealed")
+	}
+	return plain
+}
+
+// theDraw returns the draw that ends the events of a decision.
+func theDraw(t scenario.Failer, events []randomisation.Event) (randomisation.PatientRandomised, randomisation.Draw) {
+	t.Helper()
+	if len(events) == 0 {
+		t.Fatalf("there are no events")
+	}
+	e, ok := events[len(events)-1].(randomisation.PatientRandomised)
+	if !ok {
+		t.Fatalf("nobody was drawn: %+v", events)
+	}
+	return e, opened(t, e.Draw)
+}
+
+// refusal returns the code of a draw that was refused, or "".
+func refusal(events []randomisation.Event) string {
+	if len(events) == 1 {
+		if e, ok := events[0].(randomisation.RandomisationRefused); ok {
+			return e.Code
+		}
+	}
+	return ""
+}
