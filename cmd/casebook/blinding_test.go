@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -108,6 +109,7 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 		in.everything(t, a.User, summary, blinded)
 	}
 	in.mistakes(t, summary, blinded)
+	in.unblindInAnEmergency(t, o.Password, summary)
 	end, err := in.log.End(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -232,6 +234,55 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 	} {
 		_, _, text := in.command(token, fmt.Sprint("mistake/", i), command)
 		into[fmt.Sprintf("%T", command)] = text
+	}
+}
+
+// unblindInAnEmergency breaks one blind, as R28 has it: for a reason, by somebody who has just signed in, shown once, told
+// to everyone concerned, and nowhere recorded but as a fact.
+func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
+	t.Helper()
+	breakBlind := randomisation.BreakBlind{Study: s.Study, Patient: s.Patient, Reason: "overdose; treatment depends on it"}
+	script, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, text := in.command(script, "", breakBlind); status != http.StatusForbidden || !strings.Contains(text, "reauthentication_required") {
+		t.Errorf("without a fresh sign-in it was answered %d %s", status, text)
+	}
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", strings.NewReader(`{"user":"dr.lindner","password":"`+password+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	var session api.Session
+	if _, text := in.do(request, ""); json.Unmarshal([]byte(text), &session) != nil {
+		t.Fatal(text)
+	}
+	_, arms := in.truth(t)
+	for i, shown := range []bool{true, false} { // the second is the same command again
+		status, _, text := in.command(session.Token, "emergency", breakBlind)
+		if status != http.StatusOK || strings.Contains(text, string(arms[string(s.Patient)])) != shown {
+			t.Errorf("the blind was broken with %d %s (time %d)", status, text, i+1)
+		}
+	}
+	token, err := in.tokens.Sign("safety.officer", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	for range 500 {
+		request, err := http.NewRequest(http.MethodGet, in.url+"/api/v1/studies/"+string(s.Study)+"/alerts?kind=blind_broken", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, text := in.do(request, token); strings.Contains(text, "blind_broken") {
+			told = true
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !told {
+		t.Error("nobody was told that the blind was broken")
 	}
 }
 
