@@ -7,7 +7,7 @@ func All() []Command {
 		OpenEnrollment, CloseEnrollment, SetEnrollmentTarget, ReservePlace, ReleasePlace,
 		ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment,
 		RecordVisit, WithdrawConsent, DiscontinuePatient, CompletePatient,
-		AssignInstrument, SubmitDiary, CorrectDiary, CloseDiaryWindows,
+		AssignInstrument, SubmitDiary, CorrectDiary, RemindOfDiaries, CloseDiaryWindows,
 		OpenDepot, RegisterKits, ReleaseBatch, RecallLot, SetResupplyRule,
 		TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost,
 		QuarantineKits, QuarantineLot, ReleaseKits, ExpireKits, DestroyKits, ReportKitLost,

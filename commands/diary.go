@@ -30,6 +30,11 @@ var (
 			AllowedTo(access.SiteStaff).
 			About(func(c diary.CorrectDiary, m *eventlog.Metadata) { m.Reason = c.Reason })
 
+	RemindOfDiaries = HandleKnowing(diary.Decider, patientState(func(c diary.RemindOfDiaries) domain.PatientID { return c.Patient }), diary.Remind).
+			On(func(c diary.RemindOfDiaries) string { return string(c.Patient) }).
+			In(ofPatient(func(c diary.RemindOfDiaries) domain.PatientID { return c.Patient })).
+			AllowedTo(access.Processes)
+
 	CloseDiaryWindows = HandleKnowing(diary.Decider, patientState(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient }), diary.CloseWindows).
 				On(func(c diary.CloseDiaryWindows) string { return string(c.Patient) }).
 				In(ofPatient(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient })).

@@ -17,8 +17,9 @@ import (
 	"casebook/eventlog"
 )
 
-// DiaryFollowUp records windows that ran out unanswered: it knows for every patient with an instrument when the next
-// window does, and asks the diary then. A patient whose participation has ended is followed until the last window that
+// DiaryFollowUp has patients reminded of windows that open, where the instrument's schedule asks for it, and records
+// windows that ran out unanswered: it knows for every patient with an instrument when the next window does, and asks the
+// diary then. A patient whose participation has ended is followed until the last window that
 // opened before the end is recorded. What it knows it reads from the log at every start.
 type DiaryFollowUp struct {
 	Log     *eventlog.Log
@@ -79,6 +80,10 @@ func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Reco
 				return
 			}
 			if a, ok := e.Event.(diary.InstrumentAssigned); ok {
+				if a.Instrument.Schedule.Remind {
+					due.set(a.Patient, e.Metadata.RecordedAt)
+					continue
+				}
 				// Devices get their time to send in what they hold, counted from when the assignment was known.
 				wait := time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour
 				due.set(a.Patient, e.Metadata.RecordedAt.Add(wait))
@@ -98,6 +103,9 @@ func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Reco
 // look closes the windows of a patient that have run out, and notes when to look again.
 func (f *DiaryFollowUp) look(ctx context.Context, due *dueList, id domain.PatientID) {
 	recorded, next, err := f.closeRunOut(ctx, id)
+	if err == nil {
+		next, err = f.remind(ctx, id, next)
+	}
 	switch {
 	case err != nil && ctx.Err() == nil:
 		f.Logger.Error("diary follow-up could not close windows; it looks again", "patient", id, "error", err)
@@ -146,6 +154,42 @@ func (f *DiaryFollowUp) closeRunOut(ctx context.Context, id domain.PatientID) (r
 		return 0, due, nil
 	}
 	return len(answer.Events), due, err
+}
+
+// remind has the patient reminded of what is open, and returns the earlier of the next moments for that and for closing.
+func (f *DiaryFollowUp) remind(ctx context.Context, id domain.PatientID, next time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	for range 2 { // what has just been reminded of is not due again
+		state, err := commands.Newest(ctx, f.Handler.Look(), diary.Decider, string(id))
+		if err != nil {
+			return next, fmt.Errorf("read the diary: %w", err)
+		}
+		who, err := commands.At(ctx, f.Handler.Look(), patient.Decider, string(id))
+		if err != nil {
+			return next, fmt.Errorf("read the patient: %w", err)
+		}
+		at, ok := state.NextReminder(who, f.Now())
+		if !ok {
+			return next, nil
+		}
+		if at.After(f.Now()) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			return next, nil
+		}
+		body, err := json.Marshal(diary.RemindOfDiaries{Patient: id})
+		if err != nil {
+			return next, err
+		}
+		_, err = f.Handler.Do(ctx, commands.Request{Name: "RemindOfDiaries", Body: body, Principal: access.Process("diary-follow-up"),
+			Key: fmt.Sprintf("%s/remind/%d", id, at.Unix())})
+		if _, refused := refuse.As(err); err != nil && !refused {
+			return next, err
+		}
+	}
+	return next, nil
 }
 
 // dueEntry is when to look at a patient's diary next.

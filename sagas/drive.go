@@ -76,7 +76,7 @@ func (d *Drive) Run(ctx context.Context) error {
 	}
 	for _, c := range d.Channels {
 		name := notifierName(c)
-		n := &notifier{channel: c, handler: d.Handler}
+		n := &notifier{channel: c, handler: d.Handler, now: runner.now}
 		types[name] = append(slices.Clone(notifierTypes), retriedMessage)
 		handlers[name] = n.deal
 	}

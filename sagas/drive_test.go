@@ -18,6 +18,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
+	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/notify"
 )
@@ -177,6 +178,38 @@ func riskyPHQ9() diary.Answers {
 		answers[instrument.ItemID(fmt.Sprintf("phq%d", i))] = "0"
 	}
 	return answers
+}
+
+// A window opens, and the patient's app is told once, though two programs look at the clock.
+func TestPatientsAreRemindedOnce(t *testing.T) {
+	w := newWorld(t, 10)
+	definition := *instrument.PainDiary()
+	definition.Schedule.Remind, definition.Version = true, 2
+	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+	who := w.assign(painDiary)
+	broker := &recorder{name: "broker"}
+	w.drive(broker)
+	ctx, stop := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	for range 2 {
+		f := w.followUp(w.newPart())
+		both.Go(func() {
+			if err := f.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	w.clock.set(berlin(3, 19, 0, 0))
+	w.wait("DiaryReminderDue", func(e any) bool { return e.(diary.ReminderDue).Window.ID == "2026-02-03/evening" })
+	w.clock.set(berlin(4, 19, 0, 0))
+	w.wait("DiaryReminderDue", func(e any) bool { return e.(diary.ReminderDue).Window.ID == "2026-02-04/evening" })
+	for began := time.Now(); len(broker.ids()) < 2 && time.Since(began) < time.Minute; time.Sleep(5 * time.Millisecond) {
+	}
+	stop()
+	both.Wait()
+	if n := len(ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who))))); n != 2 || len(broker.ids()) != 2 {
+		t.Errorf("%d reminders are recorded, %d sent", n, len(broker.ids()))
+	}
 }
 
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.

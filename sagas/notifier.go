@@ -10,6 +10,7 @@ import (
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/safety"
 	"casebook/eventlog"
 	"casebook/notify"
@@ -20,8 +21,11 @@ import (
 // AlertTopic is the broker topic of messages about alerts.
 const AlertTopic = "casebook.alerts"
 
+// ReminderTopic is the broker topic of messages that remind patients: a push service of the ePRO app takes them.
+const ReminderTopic = "casebook.reminders"
+
 // notifierTypes are the events that are told of.
-var notifierTypes = []string{"AlertRaised", "AlertEscalated"}
+var notifierTypes = []string{"AlertRaised", "AlertEscalated", "DiaryReminderDue"}
 
 func notifierName(c notify.Channel) string { return "notify-" + c.Name() }
 
@@ -30,6 +34,7 @@ func notifierName(c notify.Channel) string { return "notify-" + c.Name() }
 type notifier struct {
 	channel notify.Channel
 	handler *commands.Handler
+	now     func() time.Time
 	// fault is called at every point at which a crash would matter; nil outside of tests.
 	fault func(point string) error
 }
@@ -52,6 +57,8 @@ func (n *notifier) deal(ctx context.Context, e eventlog.Recorded) error {
 	var id safety.AlertID
 	level := 0
 	switch event := e.Event.(type) {
+	case diary.ReminderDue:
+		return n.remind(ctx, e, event)
 	case safety.AlertRaised:
 		id = event.Alert
 	case safety.AlertEscalated:
@@ -88,6 +95,26 @@ func (n *notifier) deal(ctx context.Context, e eventlog.Recorded) error {
 	}
 	_, err = n.handler.Do(ctx, commands.Request{Name: "RecordNotification", Body: body, Key: m.ID, Principal: access.Process(notifierName(n.channel)),
 		CorrelationID: e.Metadata.CorrelationID, CausationID: e.ID.String(), TraceID: e.Metadata.TraceID})
+	return err
+}
+
+// brokerChannel is the name of the channel that reminders go to; patients are not written to.
+const brokerChannel = "broker"
+
+// remind sends a reminder, unless its window has closed meanwhile.
+func (n *notifier) remind(ctx context.Context, e eventlog.Recorded, r diary.ReminderDue) error {
+	if n.channel.Name() != brokerChannel || r.Window.Closes.Before(n.now()) {
+		return nil
+	}
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return permanent(err)
+	}
+	err = n.channel.Send(ctx, notify.Message{ID: e.ID.String(), Topic: ReminderTopic, Subject: "Your diary is open", Text: "Your diary is open.",
+		Payload: payload, OccurredAt: e.Metadata.RecordedAt, TraceID: e.Metadata.TraceID, CorrelationID: e.Metadata.CorrelationID})
+	if errors.Is(err, notify.ErrRejected) {
+		return permanent(err)
+	}
 	return err
 }
 

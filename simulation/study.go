@@ -104,8 +104,15 @@ func protocol() study.Protocol {
 			{ID: "week-8", Title: "Week 8", Day: 56, DaysBefore: 3, DaysAfter: 3, Forms: []string{"vitals", "labs"}},
 			{ID: "week-12", Title: "End of treatment", Day: 84, DaysBefore: 3, DaysAfter: 3, Forms: []string{"vitals", "exam", "labs"}},
 		},
-		Instruments: []instrument.Definition{*instrument.PainDiary(), *instrument.PHQ9()},
+		Instruments: []instrument.Definition{painDiary(), *instrument.PHQ9()},
 	}
+}
+
+// painDiary is the instrument with reminders.
+func painDiary() instrument.Definition {
+	d := *instrument.PainDiary()
+	d.Schedule.Remind = true
+	return d
 }
 
 // buildCommands are what the data manager sends before the first patient.

@@ -33,6 +33,11 @@ type CorrectDiary struct {
 	Reason     string                    `json:"reason" minLength:"1" maxLength:"500" doc:"Why the data are changed"`
 }
 
+// RemindOfDiaries is sent by the diary follow-up when a window has opened.
+type RemindOfDiaries struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+}
+
 // CloseDiaryWindows records as missed every window whose last moment for an entry lies before Through and that has no
 // entry. The diary follow-up sends it when windows run out.
 type CloseDiaryWindows struct {

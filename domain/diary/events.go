@@ -75,9 +75,17 @@ func (Submitted) diaryEvent()          {}
 func (RiskFlagged) diaryEvent()        {}
 func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
+func (ReminderDue) diaryEvent()        {}
 
 // Window is one scheduled time span, resolved to instants when it was recorded.
 type Window = instrument.Window
+
+// ReminderDue says that a window has opened and the patient is to be reminded of it, once.
+type ReminderDue struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     Window           `json:"window"`
+}
 
 // Answers are the answers by item: numbers, booleans and strings as JSON has them.
 type Answers map[instrument.ItemID]any

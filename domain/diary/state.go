@@ -41,6 +41,8 @@ type Assignment struct {
 	statuses []Status
 	// undecided is the number of the first window of which nothing is recorded.
 	undecided int
+	// reminded is how many windows have been reminded of, or need it no more.
+	reminded int
 	// fault is why the recorded definition cannot be used, nil as a rule.
 	fault error
 }
@@ -109,6 +111,8 @@ func evolve(d Diary, e Event) Diary {
 		return d.recorded(e.Instrument, e.Window.ID, Answered)
 	case WindowMissed:
 		return d.recorded(e.Instrument, e.Window.ID, Missed)
+	case ReminderDue:
+		return d.hasReminded(e)
 	case RiskFlagged, Corrected:
 		// They change what is known of an answer, which the state does not hold.
 		return d

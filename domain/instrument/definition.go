@@ -112,7 +112,9 @@ type RiskRule struct {
 type Schedule struct {
 	EveryDays int         `json:"everyDays" minimum:"1" doc:"1 for daily, 7 for weekly; counted from the first day of the assignment"`
 	Windows   []DayWindow `json:"windows" minItems:"1" doc:"The windows of a day on which it is asked"`
-	Late      LatePolicy  `json:"late" doc:"What becomes of entries after the window"`
+	// Remind has the patient reminded when a window opens.
+	Remind bool       `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens"`
+	Late   LatePolicy `json:"late" doc:"What becomes of entries after the window"`
 }
 
 // DayWindow is a window of the patient's local day. It opens at Opens and ends just before Closes; a window whose Closes

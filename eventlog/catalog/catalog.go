@@ -53,6 +53,7 @@ func New() *eventlog.Registry {
 	eventlog.Register[diary.RiskFlagged](r, category, "RiskFlagged")
 	eventlog.Register[diary.Corrected](r, category, "DiaryCorrected")
 	eventlog.Register[diary.WindowMissed](r, category, "DiaryWindowMissed")
+	eventlog.Register[diary.ReminderDue](r, category, "DiaryReminderDue")
 
 	category = user.Decider.Category
 	eventlog.Register[user.Registered](r, category, "UserRegistered")

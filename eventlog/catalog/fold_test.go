@@ -94,6 +94,8 @@ func sample(goType reflect.Type) any {
 		return diary.WindowMissed{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.Corrected]():
 		return diary.Corrected{Instrument: pain.ID, Window: window}
+	case reflect.TypeFor[diary.ReminderDue]():
+		return diary.ReminderDue{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.RiskFlagged]():
 		return diary.RiskFlagged{Instrument: pain.ID, Window: window}
 	}
