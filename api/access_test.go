@@ -11,13 +11,15 @@ import (
 
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/safety"
 	"casebook/domain/security"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 )
 
 // everyRole lists the roles that can be granted.
 var everyRole = []user.Role{user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager,
-	user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
+	user.UnblindedSupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
 
 // What a command or query touches.
 const (
@@ -25,6 +27,8 @@ const (
 	theStudy   = "study"
 	theSite    = "site"
 	thePatient = "patient"
+	theAlert   = "alert"
+	theKit     = "kit"
 	ownSites   = "own sites"
 	anywhere   = "anywhere"
 	themselves = "themselves"
@@ -55,6 +59,28 @@ var entitled = map[string]struct {
 	"SubmitDiary":            {thePatient, append([]user.Role{user.PatientRole}, siteStaff...)},
 	"CorrectDiary":           {thePatient, siteStaff},
 	"CloseDiaryWindows":      {thePatient, siteStaff},
+	"RecordVisit":            {thePatient, siteStaff},
+	"OpenDepot":              {theStudy, suppliers},
+	"RegisterKits":           {theStudy, []user.Role{user.UnblindedSupplyManager}},
+	"ReleaseBatch":           {theStudy, suppliers},
+	"RecallLot":              {theStudy, suppliers},
+	"SetResupplyRule":        {theStudy, suppliers},
+	"CreateShipment":         {theSite, keepers},
+	"CancelShipment":         {theSite, keepers},
+	"DispatchShipment":       {theSite, keepers},
+	"ReceiveShipment":        {theSite, keepers},
+	"ReportShipmentLost":     {theSite, suppliers},
+	"QuarantineKits":         {theSite, keepers},
+	"ReleaseKits":            {theSite, suppliers},
+	"DestroyKits":            {theSite, keepers},
+	"ReportKitLost":          {theSite, keepers},
+	"DispenseKit":            {thePatient, siteStaff},
+	"ReturnKit":              {thePatient, siteStaff},
+	"ReconcileKit":           {thePatient, siteStaff},
+	"ReviewAlert":            {theAlert, append([]user.Role{user.SafetyOfficer}, keepers...)},
+	"CloseAlert":             {theAlert, append([]user.Role{user.SafetyOfficer}, keepers...)},
+	"RetryParkedMessage":     {theStudy, managers},
+	"AbandonParkedMessage":   {theStudy, managers},
 	"RegisterUser":           {theSystem, admins},
 	"ChangePassword":         {theSystem, admins},
 	"GrantRole":              {theSystem, admins},
@@ -69,6 +95,12 @@ var entitled = map[string]struct {
 	"PatientDiaries":   {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"Compliance":       {theSite, readers},
 	"ComplianceBySite": {ownSites, readers},
+	"Processes":        {theSite, members},
+	"ParkedMessages":   {theStudy, []user.Role{user.DataManager, user.Auditor}},
+	"Alerts":           {theSite, members},
+	"Kits":             {theSite, members},
+	"Kit":              {theKit, members},
+	"Shipments":        {theSite, members},
 	"Projections":      {anywhere, []user.Role{user.DataManager, user.Admin, user.Auditor}},
 }
 
@@ -77,7 +109,9 @@ var (
 	siteStaff = []user.Role{user.CRC, user.Investigator}
 	admins    = []user.Role{user.Admin}
 	readers   = []user.Role{user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SafetyOfficer, user.Statistician, user.Auditor}
-	members   = append([]user.Role{user.SupplyManager}, readers...)
+	suppliers = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
+	keepers   = append(slices.Clone(suppliers), siteStaff...)
+	members   = append(slices.Clone(suppliers), readers...)
 )
 
 // asker is a user with one grant, and where that grant stands to what is asked for.
@@ -145,7 +179,7 @@ func may(name string, a asker) bool {
 		return a.role == user.Admin
 	case theStudy:
 		return a.where == ownStudy
-	case theSite, thePatient:
+	case theSite, thePatient, theAlert, theKit:
 		return a.where == ownStudy || a.where == ownSite
 	case ownSites:
 		return a.where != otherStudy
@@ -201,6 +235,10 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 			fields["site"] = "01"
 		case reflect.TypeFor[domain.PatientID]():
 			fields["patient"] = tr.patient
+		case reflect.TypeFor[supply.LocationID]():
+			fields[strings.ToLower(field.Name)] = "01"
+		case reflect.TypeFor[safety.AlertID]():
+			fields["alert"] = tr.alert
 		case reflect.TypeFor[domain.UserID]():
 			fields["user"] = "nobody.at.all"
 		}
@@ -215,7 +253,7 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 // TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse asks every query of every role in every place.
 func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 	c := serve(t, nil)
-	tr, elsewhere := newTrial(t), newTrial(t)
+	tr, elsewhere := newTrial(t).supplied(t), newTrial(t).supplied(t)
 	caughtUp(t, elsewhere.position)
 	all := append(askers(t, c, tr, elsewhere), asker{client: c.as(account(t, "nobody"))})
 	for _, q := range Queries() {
@@ -224,9 +262,9 @@ func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 			if !ok {
 				t.Fatal("say in entitled who may ask it")
 			}
-			path := strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient)).Replace(q.Path)
+			path := tr.path(q)
 			if e.touches == theSite {
-				path += "?site=01"
+				path += "?" + q.within()[0] + "=01"
 			}
 			for _, a := range all {
 				allowed := may(q.Name, a) || e.touches == themselves

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +24,11 @@ import (
 
 // world is the running product behind the API: stores, handler and projections. All tests share it.
 type world struct {
-	node    *node.Node
-	mongo   *mongo.Server
+	node  *node.Node
+	mongo *mongo.Server
+	// log has the blinding keys, as decisions need them; blinded has none, as views are made.
 	log     *eventlog.Log
+	blinded *eventlog.Log
 	store   *readmodels.Store
 	handler *commands.Handler
 	stop    context.CancelFunc
@@ -67,14 +70,21 @@ func openWorld(dir string) (w world, err error) {
 	if w.mongo, err = mongo.Open(ctx, mongo.Options{Dir: filepath.Join(dir, "mongo"), Listen: "127.0.0.1:0"}); err != nil {
 		return w, err
 	}
-	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()}); err != nil {
+	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
+	if err != nil {
+		return w, err
+	}
+	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New(), BlindingKeys: keys}); err != nil {
+		return w, err
+	}
+	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()}); err != nil {
 		return w, err
 	}
 	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook"); err != nil {
 		return w, err
 	}
 	w.handler = commands.NewHandler(commands.Options{Log: w.log, Now: func() time.Time { return now }, Build: "test"})
-	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store})
 	running, stop := context.WithCancel(ctx)
 	w.stop = stop
 	w.parts, running = errgroup.WithContext(running)
@@ -91,5 +101,5 @@ func (w world) close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return errors.Join(err, w.log.Close(), w.store.Close(ctx), w.mongo.Close(), w.node.Close())
+	return errors.Join(err, w.log.Close(), w.blinded.Close(), w.store.Close(ctx), w.mongo.Close(), w.node.Close())
 }

@@ -212,7 +212,7 @@ func fits(t *testing.T, where string, body reflect.Type, value any) {
 // TestAnswersAreAsDescribed gives real answers to the schemas that the description promises.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	c := serve(t, nil)
-	tr := newTrial(t)
+	tr := newTrial(t).supplied(t)
 	late := tr.entry(5)
 	late.Answers["worst"] = 9 // flags a risk
 	for _, entry := range []diary.SubmitDiary{tr.entry(4), late} {
@@ -226,8 +226,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	caughtUp(t, tr.position)
 	asker := c.as(tr.manager)
 	for _, q := range Queries() {
-		path := strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient)).Replace(q.Path)
-		r := asker.get(path)
+		r := asker.get(tr.path(q))
 		if r.StatusCode != http.StatusOK {
 			t.Errorf("%s is answered %d: %s", q.Name, r.StatusCode, r.body)
 			continue

@@ -16,11 +16,22 @@ var (
 		check: func(v string) error { return domain.PatientID(v).Validate() }}
 	siteParameter = Parameter{Name: "site", In: inQuery, Doc: "Only this site", Example: "DE-01", Pattern: namePattern,
 		check: func(v string) error { return domain.SiteID(v).Validate() }}
+	kitParameter = Parameter{Name: "kit", In: inPath, Doc: "The kit's number", Example: "K-10017", Pattern: namePattern,
+		check: func(v string) error { return domain.At("kit", domain.SiteID(v).Validate()) }}
 	paging = []Parameter{
 		{Name: "limit", In: inQuery, Doc: "How many items are wanted", Min: 1, Max: maxPage, Default: defaultPage},
 		{Name: "cursor", In: inQuery, Doc: "The cursor that the page before names as next", check: shortText("cursor", maxCursor)},
 	}
 )
+
+// placeParameter is a depot or a site that an answer is bound to.
+func placeParameter(name, doc string) Parameter {
+	return Parameter{Name: name, In: inQuery, Doc: doc, Example: "DE-01", Pattern: namePattern,
+		check: func(v string) error { return domain.At(name, domain.SiteID(v).Validate()) }}
+}
+
+// patientsLeftOut is said of every answer that holds patients for some callers only.
+const patientsLeftOut = "Patients are left out for callers who may not read clinical data there."
 
 // Projection says where a view stands.
 type Projection struct {
@@ -46,6 +57,15 @@ func shortText(name string, most int) func(string) error {
 		}
 		return nil
 	}
+}
+
+// texts are the values that a parameter may have, as they are written.
+func texts[T ~string](values ...T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return all
 }
 
 // page is the page that a query asks for.

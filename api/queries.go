@@ -15,7 +15,8 @@ import (
 
 // Queries lists every query.
 func Queries() []Query {
-	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite, viewsStanding}
+	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite,
+		processes, parkedMessages, alerts, kits, kit, shipments, viewsStanding}
 }
 
 var me = Query{

@@ -33,6 +33,8 @@ type Query struct {
 	OpenTo access.Permission
 	// Reach says in which scope one of these roles has to be held.
 	Reach Reach
+	// Within names the parameters of which each binds a ReachStudy query to one site; site where it is empty.
+	Within []string
 
 	// view is the read model that is asked, and that a Casebook-Position waits for; nil where there is none.
 	view *readmodels.View
@@ -47,7 +49,7 @@ const (
 	ReachSelf Reach = "self"
 	// ReachAnywhere wants the role held somewhere, no matter where; the answer tells of no study.
 	ReachAnywhere Reach = "anywhere"
-	// ReachStudy is the study as a whole, or one site where the parameter site names it.
+	// ReachStudy is the study as a whole, or one site where a parameter names it (see Query.Within).
 	ReachStudy Reach = "study"
 	// ReachSites is as much of the study as the caller's grants cover, the whole or single sites.
 	ReachSites Reach = "sites"
@@ -82,9 +84,18 @@ type asked struct {
 	// sites are those that the answer is bound to; all where whole is set.
 	sites []domain.SiteID
 	whole bool
+	// mustSee refuses, and records the refusal, where the answer turns out to be about a site that the caller may not see.
+	mustSee func(domain.SiteID) error
 }
 
 func (q asked) site() domain.SiteID { return domain.SiteID(q.values["site"]) }
+
+// mayKnowPatientsAt says whether the caller may read clinical data at a site; with none named, in the study as a whole.
+// Others, such as supply managers, need not know whom things are about.
+func (q asked) mayKnowPatientsAt(site domain.SiteID) bool {
+	_, err := q.principal.Authorize("", access.ClinicalReaders, access.Scope{Study: q.study, Site: site})
+	return err == nil
+}
 
 func (q asked) limit() int {
 	n, err := strconv.Atoi(q.values["limit"])
@@ -221,15 +232,33 @@ func (c *call) authorize(q Query, ask *asked) error {
 		_, err = c.principal.Authorize(q.Name, nil, scope)
 	case ReachSites:
 		scope = access.Scope{Study: ask.study}
+		ask.mustSee = func(site domain.SiteID) error {
+			_, err := c.principal.Authorize(q.Name, q.OpenTo, access.Scope{Study: ask.study, Site: site})
+			if err != nil {
+				c.recordRefusal(c.principal.User, access.Scope{Study: ask.study, Site: site}, err)
+			}
+			return err
+		}
 		if ask.sites, ask.whole = c.principal.Sites(q.OpenTo, ask.study); ask.whole || len(ask.sites) > 0 {
 			return nil
 		}
 		_, err = c.principal.Authorize(q.Name, q.OpenTo, scope)
 	case ReachStudy:
-		scope = access.Scope{Study: ask.study, Site: ask.site()}
-		ask.whole = scope.Site == ""
-		if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err != nil && ask.whole {
-			err = c.namingSites(q, ask.study, err)
+		for _, name := range q.within() {
+			if ask.values[name] == "" {
+				continue
+			}
+			// Where several are given, the answer is about both ends of a way, and who may see one sees it.
+			scope = access.Scope{Study: ask.study, Site: domain.SiteID(ask.values[name])}
+			if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err == nil {
+				return nil
+			}
+		}
+		if scope.Site == "" {
+			scope, ask.whole = access.Scope{Study: ask.study}, true
+			if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err != nil {
+				err = c.namingSites(q, ask.study, err)
+			}
 		}
 	case ReachPatient:
 		if scope, _, err = commands.PatientScope(c.ctx(), c.api.handler.Look(), ask.patient); err != nil {
@@ -263,11 +292,21 @@ func (c *call) namingSites(q Query, study domain.StudyID, err error) error {
 	if !ok || len(sites) == 0 {
 		return err
 	}
-	words := make([]string, len(sites))
-	for i, s := range sites {
-		words[i] = "?site=" + string(s)
+	var words []string
+	for _, s := range sites {
+		for _, name := range q.within() {
+			words = append(words, "?"+name+"="+string(s))
+		}
 	}
-	return r.Do("your roles are bound to sites; ask for one of them with " + strings.Join(words, " or ")).At("site")
+	return r.Do("your roles are bound to sites; ask for one of them with " + strings.Join(words, " or ")).At(q.within()[0])
+}
+
+// within are the parameters that bind the query to one site.
+func (q Query) within() []string {
+	if len(q.Within) == 0 {
+		return []string{"site"}
+	}
+	return q.Within
 }
 
 // waitForPosition waits until the query's view has seen the position that the request names, for a bounded time.

@@ -189,8 +189,8 @@ func TestAVerifiedTokenIsForgottenWhenItExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known.remember(short, "somebody", begin)
-	known.remember(long, "somebody", begin)
+	known.remember(short, access.Proof{User: "somebody"}, begin)
+	known.remember(long, access.Proof{User: "somebody"}, begin)
 	for _, x := range []struct {
 		token string
 		after time.Duration

@@ -13,6 +13,8 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
 	"casebook/domain/patient"
+	"casebook/domain/safety"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,6 +119,11 @@ var words = map[reflect.Type]func() *huma.Schema{
 	reflect.TypeFor[domain.SiteID]():             text(namePattern, "DE-01"),
 	reflect.TypeFor[domain.PatientID]():          text(patientPattern, "PAIN1.S-0001"),
 	reflect.TypeFor[domain.UserID]():             text(userPattern, "nurse.weber"),
+	reflect.TypeFor[supply.KitNumber]():          text(namePattern, "K-10017"),
+	reflect.TypeFor[supply.LocationID]():         text(namePattern, "DE-01"),
+	reflect.TypeFor[supply.ShipmentID]():         text("", "DEPOT-0001"),
+	reflect.TypeFor[safety.AlertID]():            text("", "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"),
+	reflect.TypeFor[safety.Kind]():               oneOf(alertKinds...),
 	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
 	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),
 	reflect.TypeFor[instrument.ID]():             text("", "pain-diary"),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +11,9 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/safety"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
 )
@@ -22,6 +25,9 @@ type trial struct {
 	patient, other domain.PatientID
 	// manager works across the study; crc and otherCRC at sites 01 and 02; self is the patient's own account.
 	manager, crc, otherCRC, self domain.UserID
+	// alert is about the patient. kit is at site 01 once the trial is supplied.
+	alert safety.AlertID
+	kit   supply.KitNumber
 	// position is the log position of the last event.
 	position uint64
 }
@@ -42,6 +48,9 @@ func newTrial(t testing.TB) trial {
 	do(t, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
 	tr.position = enrol(t, tr.patient, "01", "S-1", "1")
 	tr.position = enrol(t, tr.other, "02", "S-2", "2")
+	tr.alert = safety.AlertID(string(id) + ".alert")
+	tr.position = do(t, safety.RaiseAlert{Alert: tr.alert, Study: id, Site: "01", Patient: tr.patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
+		Summary: "A diary of patient " + string(tr.patient) + " crossed a risk rule.", Source: "diary", OccurredAt: now}).Position
 	tr.manager = account(t, "manager", user.Grant{Role: user.DataManager, Study: id})
 	tr.crc = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
 	tr.otherCRC = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "02"})
@@ -60,10 +69,40 @@ func enrol(t testing.TB, id domain.PatientID, site domain.SiteID, screening, num
 	return do(t, diary.AssignInstrument{Patient: id, Instrument: painDiary.ID, From: "2026-02-03", Until: "2026-12-31"}).Position
 }
 
+// supplied sends kits of both arms from a depot to site 01.
+func (tr trial) supplied(t testing.TB) trial {
+	t.Helper()
+	tr.kit = "K-3"
+	do(t, supply.OpenDepot{Study: tr.study, Depot: "DEPOT", Name: "Depot"})
+	do(t, supply.RegisterKits{Study: tr.study, Depot: "DEPOT", CSV: "kit,arm,lot,expiry\nK-1,arm-a,L1,2027-01-01\nK-2,arm-b,L1,2027-01-01\n" +
+		"K-3,arm-b,L1,2027-01-01\nK-4,arm-a,L1,2027-01-01\n"})
+	do(t, supply.TakeInDelivery{Study: tr.study, Depot: "DEPOT", Delivery: 1})
+	do(t, supply.ReleaseBatch{Study: tr.study, Lot: "L1", Certificate: "C-1"})
+	tr.position = tr.send(t, "DEPOT", "01", "K-1", tr.kit)
+	return tr
+}
+
+// send has kits sent and received, and returns the last log position.
+func (tr trial) send(t testing.TB, from, to supply.LocationID, kits ...supply.KitNumber) uint64 {
+	t.Helper()
+	made := do(t, supply.CreateShipment{Study: tr.study, From: from, To: to, Kits: kits, Reason: "initial supply"})
+	created, ok := made.Events[0].Data.(supply.ShipmentCreated)
+	if !ok {
+		t.Fatalf("a shipment is answered with %+v", made.Events)
+	}
+	do(t, supply.DispatchShipment{Study: tr.study, From: from, Shipment: created.Shipment, On: "2026-02-01"})
+	return do(t, supply.ReceiveShipment{Study: tr.study, Location: to, From: from, Shipment: created.Shipment, On: "2026-02-02", Temperature: supply.TemperatureInRange}).Position
+}
+
 // entry is a complete diary of the evening of a day in February.
 func (tr trial) entry(day int) diary.SubmitDiary {
 	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
 		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
+
+// path is that of a query about the trial.
+func (tr trial) path(q Query) string {
+	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit)).Replace(q.Path)
 }
 
 // grantsOf are those of a coordinator who works at both sites.

@@ -36,6 +36,7 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 	On(func(v *view, e patient.EnrollmentFailed, at Envelope) {
 		become(v, patient.StatusEnrollmentFailed, at, "", e.Reason)
 	}),
+	On(func(v *view, e patient.VisitRecorded, at Envelope) { step(v, at, e.On, e.Visit) }),
 	On(func(v *view, e patient.ConsentWithdrawn, at Envelope) {
 		become(v, patient.StatusWithdrawn, at, e.On, e.Reason)
 	}),

@@ -137,7 +137,8 @@ func patientOf(at Envelope) domain.PatientID {
 
 // All lists all projections. A new view is named here.
 func All() []Projection {
-	return []Projection{StudyOverview, PatientList, PatientView, Diaries, DiaryCompliance}
+	return []Projection{StudyOverview, PatientList, PatientView, Diaries, DiaryCompliance,
+		SagaMonitor, ParkedMessages, Alerts, KitInventory, Shipments}
 }
 
 // NotShown lists the events that no view shows, each with the reason.
@@ -157,4 +158,17 @@ var NotShown = map[string]string{
 	"PlaceReserved":   "the patient's own events say the same",
 	"PlaceRefused":    "the patient's own events say the same",
 	"PlaceReleased":   "the patient's own events say the same",
+
+	"PatientRandomised":    "the saga monitor shows that it was drawn, and the arm is blinded",
+	"RandomisationRefused": "the saga monitor shows why",
+	"BlindBroken":          "the alert that it raises is shown",
+	"DepotOpened":          "decisions read it; the kits show where they are",
+	"BatchReleased":        "lots may go with an arm",
+	"LotRecalled":          "lots may go with an arm; the kits show that they are set aside",
+	"ResupplyRuleSet":      "decisions read it; the shipments show what comes of it",
+	"ResupplyFellShort":    "the alert that it raises is shown",
+	"StockHeld":            "which kits are held is blinded; the saga monitor shows that some are",
+	"StockRefused":         "the saga monitor shows why",
+	"HoldReleased":         "which kits were held is blinded",
+	"AllocationFailed":     "the saga monitor and the alert show it",
 }

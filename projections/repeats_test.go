@@ -12,7 +12,10 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/safety"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/eventlog/catalog"
 	"casebook/projections"
@@ -52,8 +55,66 @@ func anything(who domain.PatientID, site domain.SiteID, day int) []any {
 		diary.RiskFlagged{Patient: who, Instrument: "pain-diary", Window: w.ID, Rule: "r"},
 		diary.Corrected{Patient: who, Instrument: "pain-diary", Window: w.ID, Reason: "misread",
 			Changes: []diary.Change{{Item: "worst", Old: 1.0, New: float64(day)}}, Scores: []diary.ScoreResult{{ID: "intensity", Value: new(float64(day))}}},
+		patient.VisitRecorded{Patient: who, Visit: fmt.Sprint("week ", day), On: "2026-02-12"},
+
+		process.StepTaken{Instance: enrolling(who), Study: "S", Site: site, Trigger: fmt.Sprint(day), TriggerType: "PlaceReserved", Stage: fmt.Sprint("stage ", day%3),
+			Commands: []process.Command{{Name: "HoldStock"}, {Name: "HoldStock"}}},
+		process.TimerSet{Instance: enrolling(who), Name: "answer", At: w.Closes},
+		process.TimerFired{Instance: enrolling(who), Name: "answer"},
+		process.TimerCancelled{Instance: enrolling(who), Name: "answer"},
+		process.MessageParked{Parked: process.Parked{Process: "safety", Event: string(who)}, Study: "S", Stream: "diary-x", Revision: uint64(day), Type: "RiskFlagged", Reason: "r"},
+		process.ParkedMessageRetried{Parked: process.Parked{Process: "safety", Event: string(who)}, Study: "S", Reason: fmt.Sprint(day)},
+		process.ParkedMessageAbandoned{Parked: process.Parked{Process: "safety", Event: string(who)}, Study: "S", Reason: fmt.Sprint(day)},
+
+		safety.AlertRaised{Alert: about(who), Study: "S", Site: site, Patient: who, Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: fmt.Sprint(day),
+			OccurredAt: w.Opens, ReviewBy: w.Closes},
+		safety.AlertReviewed{Alert: about(who), Note: fmt.Sprint(day)},
+		safety.AlertEscalated{Alert: about(who), Study: "S", Site: site, Level: day, ReviewBy: w.Closes},
+		safety.AlertClosed{Alert: about(who), Outcome: fmt.Sprint(day)},
+		safety.NotificationSent{Alert: about(who), Level: day, Channel: "e-mail", Message: "m"},
+		safety.NotificationFailed{Alert: about(who), Level: day, Channel: "webhook", Message: "m", Reason: "gone"},
+
+		supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: twoKits(who)},
+		supply.DeliveryTakenIn{Place: depot, Delivery: 1, Kits: twoKits(who)},
+		supply.ShipmentCreated{Place: depot, Shipment: parcel(who), To: supply.LocationID(site), Kits: twoKits(who), Reason: fmt.Sprint(day)},
+		supply.ShipmentCancelled{Place: depot, Shipment: parcel(who), Reason: fmt.Sprint(day)},
+		supply.ShipmentDispatched{Place: depot, Shipment: parcel(who), To: supply.LocationID(site), On: "2026-02-12", Carrier: fmt.Sprint(day)},
+		supply.ShipmentReceived{Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Available: twoKits(who)[:1], Quarantined: twoKits(who)[1:], Excursion: day > 2},
+		supply.ShipmentReceived{Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Damaged: twoKits(who)[:1], Missing: twoKits(who)[1:], Note: "n"},
+		supply.ShipmentReceived{Place: depot, Shipment: parcel(who), From: supply.LocationID(site), On: "2026-02-13", Returned: twoKits(who)},
+		supply.ShipmentLost{Place: at(site), Shipment: parcel(who), From: "D", Kits: twoKits(who), Reason: fmt.Sprint(day)},
+		supply.KitsQuarantined{Place: at(site), Kits: twoKits(who), Cause: supply.CauseOther, Reason: fmt.Sprint(day)},
+		supply.KitsReleased{Place: at(site), Kits: twoKits(who), Reason: fmt.Sprint(day)},
+		supply.KitAllocated{Place: at(site), Patient: who, Kit: twoKits(who)[0]},
+		supply.KitAllocated{Place: at(site), Patient: who, Kit: twoKits(who)[1], Visit: fmt.Sprint("week ", day), Replaces: twoKits(who)[0]},
+		supply.KitsSetAside{Place: at(site), Patient: who, Kits: twoKits(who), Reason: fmt.Sprint(day)},
+		supply.KitDispensed{Place: at(site), Patient: who, Kit: twoKits(who)[0], On: "2026-02-14"},
+		supply.KitReturned{Place: at(site), Patient: who, Kit: twoKits(who)[0], On: "2026-02-15"},
+		supply.KitReconciled{Place: at(site), Patient: who, Kit: twoKits(who)[0], Returned: day, Used: 2 * day, Lost: 1},
+		supply.KitsExpired{Place: at(site), Kits: twoKits(who), Through: "2026-03-01"},
+		supply.KitsDestroyed{Place: depot, Kits: twoKits(who), On: "2026-03-02", Certificate: fmt.Sprint(day)},
+		supply.KitLost{Place: at(site), Kit: twoKits(who)[0], Reason: fmt.Sprint(day)},
 	}
 }
+
+var depot = supply.Place{Study: "S", Location: "D"}
+
+func at(site domain.SiteID) supply.Place {
+	return supply.Place{Study: "S", Location: supply.LocationID(site)}
+}
+
+func enrolling(who domain.PatientID) process.Instance {
+	return process.Instance{Process: "enrollment", Of: string(who)}
+}
+
+func about(who domain.PatientID) safety.AlertID { return safety.AlertID(who + "-alert") }
+
+// twoKits are those that come for a patient, with a parcel of their own.
+func twoKits(who domain.PatientID) []supply.KitNumber {
+	return []supply.KitNumber{supply.KitNumber("K1-" + who), supply.KitNumber("K2-" + who)}
+}
+
+func parcel(who domain.PatientID) supply.ShipmentID { return supply.ShipmentID("D-" + who) }
 
 // TestEveryFoldChangesItsDocument: an event that a view folds without effect would be one that it does not show.
 func TestEveryFoldChangesItsDocument(t *testing.T) {

@@ -70,6 +70,34 @@ func cursor(values ...any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
+// behind narrows a filter to what comes after an item in the order of the fields, which are given with the item's values;
+// direction is 1 where they ascend, -1 where they descend. The bound on the first field is said once more by itself, so
+// that an index begins there.
+func behind(filter bson.D, direction int, item bson.D) bson.D {
+	beyond, from := "$gt", "$gte"
+	if direction < 0 {
+		beyond, from = "$lt", "$lte"
+	}
+	var cases bson.A
+	for i, field := range item {
+		same := append(bson.D{}, item[:i]...)
+		cases = append(cases, append(same, bson.E{Key: field.Key, Value: bson.D{{Key: beyond, Value: field.Value}}}))
+	}
+	return append(filter, bson.E{Key: item[0].Key, Value: bson.D{{Key: from, Value: item[0].Value}}}, bson.E{Key: "$or", Value: cases})
+}
+
+// oneOf is the part of a filter that asks for one of the values.
+func oneOf[T ~string](field string, values []T) bson.E {
+	if len(values) == 1 {
+		return bson.E{Key: field, Value: string(values[0])}
+	}
+	all := make(bson.A, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return bson.E{Key: field, Value: bson.D{{Key: "$in", Value: all}}}
+}
+
 // list reads one page; place gives the cursor's values of an item.
 func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter, sort bson.D, place func(T) []any) (List[T], error) {
 	limit, err := page.limit()

@@ -16,7 +16,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, a document a patient.
-var PatientViews = View{Name: "patient-view", Version: 2}
+var PatientViews = View{Name: "patient-view", Version: 3}
 
 const (
 	// TrendLength bounds the windows that a document's trend holds of each instrument: a month of a daily diary. All
@@ -51,7 +51,7 @@ type PatientView struct {
 type Step struct {
 	What       string        `bson:"what" json:"what" doc:"The event's name"`
 	On         domain.Date   `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
-	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"Version that was signed, or the reason"`
+	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"Version that was signed, the visit, or the reason"`
 	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }

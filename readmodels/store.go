@@ -31,7 +31,8 @@ func (v View) Collection() string { return fmt.Sprintf("%s_v%d", v.Name, v.Versi
 
 // Views lists all views.
 func Views() []View {
-	return []View{StudyOverviews, PatientLists, PatientViews, Diaries, DiaryCompliances}
+	return []View{StudyOverviews, PatientLists, PatientViews, Diaries, DiaryCompliances,
+		SagaMonitors, ParkedMessages, Alerts, KitInventories, Shipments}
 }
 
 // Header is what every document carries: its key, and the log position that it has seen.

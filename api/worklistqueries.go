@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"casebook/access"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/readmodels"
+)
+
+var processes = Query{
+	Name: "Processes", Path: "/api/v1/studies/{study}/processes", Summary: "Where each process stands, the last to move first", Reach: ReachStudy, OpenTo: access.StudyMembers,
+	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the processes of supply.",
+	Parameters: append([]Parameter{studyParameter, siteParameter,
+		{Name: "process", In: inQuery, Doc: "Only runs of this process manager", Example: "enrollment", check: shortText("process", 100)},
+		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(readmodels.UnderWay, process.Held, process.Completed, process.Failed)}}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[readmodels.Process]](), view: &readmodels.SagaMonitors,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		named, some := shown(ask, ask.values["process"], supplyProcesses)
+		if !some {
+			return readmodels.List[readmodels.Process]{Items: []readmodels.Process{}}, nil
+		}
+		list, err := a.store.Processes(ctx, ask.study, readmodels.ProcessFilter{Site: ask.site(), Outcome: process.Outcome(ask.values["outcome"]), Processes: named}, ask.page())
+		for i := range list.Items {
+			list.Items[i].Asked, list.Items[i].Timers = orEmpty(list.Items[i].Asked), orEmpty(list.Items[i].Timers)
+		}
+		return list, err
+	},
+}
+
+// alertKinds are all kinds of alerts.
+var alertKinds = []safety.Kind{safety.RiskFlagged, safety.DiariesMissed, safety.ShipmentOverdue, safety.ResupplyShort, safety.PatientWithoutKit,
+	safety.KitsAffected, safety.BlindBroken}
+
+// supplyProcesses and supplyAlerts are those that supply managers see. The others are about patients.
+var (
+	supplyProcesses = []string{"resupply", "supply-upkeep"}
+	supplyAlerts    = []safety.Kind{safety.ShipmentOverdue, safety.ResupplyShort, safety.KitsAffected, safety.PatientWithoutKit}
+)
+
+var parkedMessages = Query{
+	Name: "ParkedMessages", Path: "/api/v1/studies/{study}/parked-messages", Summary: "Messages that a process could not deal with, the longest parked first", Reach: ReachStudy,
+	OpenTo: access.To(access.DataManagers, access.Auditors),
+	Doc:    "They are set aside so that they block no others, until somebody has them retried or gives them up.",
+	Parameters: append([]Parameter{studyParameter, {Name: "status", In: inQuery, Doc: "Only those that stand so", Enum: texts(
+		readmodels.ParkedWaiting, readmodels.ParkedRetried, readmodels.ParkedAbandoned)}}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[readmodels.ParkedMessage]](), view: &readmodels.ParkedMessages,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		return a.store.ParkedMessages(ctx, ask.study, readmodels.ParkedStatus(ask.values["status"]), ask.page())
+	},
+}
+
+var alerts = Query{
+	Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at, the most urgent and oldest first", Reach: ReachStudy, OpenTo: access.StudyMembers,
+	Doc: "What nobody has looked at comes first, then what is not closed. Alerts about the study as a whole have no site. Supply managers see those about supply. " + patientsLeftOut,
+	Parameters: append([]Parameter{studyParameter, siteParameter,
+		{Name: "status", In: inQuery, Doc: "Only alerts that stand so", Enum: texts(readmodels.AlertOpen, readmodels.AlertReviewed, readmodels.AlertClosed)},
+		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(alertKinds...)}}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[readmodels.Alert]](), view: &readmodels.Alerts,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		kinds, some := shown(ask, safety.Kind(ask.values["kind"]), supplyAlerts)
+		if !some {
+			return readmodels.List[readmodels.Alert]{Items: []readmodels.Alert{}}, nil
+		}
+		list, err := a.store.Alerts(ctx, ask.study, readmodels.AlertFilter{Site: ask.site(), Status: readmodels.AlertStatus(ask.values["status"]), Kinds: kinds}, ask.page())
+		for i := range list.Items {
+			alert := &list.Items[i]
+			if !ask.mayKnowPatientsAt(alert.Site) {
+				alert.WithoutPatient()
+			}
+			alert.Notifications = orEmpty(alert.Notifications)
+		}
+		return list, err
+	},
+}
+
+// shown are the values that a list is narrowed to: the one that is asked for, and for callers who must not read clinical
+// data where they ask none but ofSupply. False where nothing is left.
+func shown[T ~string](ask asked, wanted T, ofSupply []T) (values []T, some bool) {
+	all := ask.mayKnowPatientsAt(ask.site())
+	switch {
+	case wanted == "" && all:
+		return nil, true
+	case wanted == "":
+		return ofSupply, true
+	}
+	return []T{wanted}, all || slices.Contains(ofSupply, wanted)
+}

@@ -1,0 +1,162 @@
+package projections
+
+import (
+	"slices"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/supply"
+	"casebook/readmodels"
+)
+
+type kit = readmodels.Kit
+
+// KitInventory makes a document a kit. It is folded of what blinded people may know: contents stay sealed, and events
+// that would tell of them (which kits are held, which lot was recalled, what has run out on which day) leave in it no more
+// than where the kit stands.
+var KitInventory = New(readmodels.KitInventories, byKit,
+	On(func(k *kit, e supply.KitsRegistered, at Envelope) {
+		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, readmodels.KitRegistered
+		noted(k, at, readmodels.Custody{At: e.Depot})
+	}),
+	On(func(k *kit, e supply.DeliveryTakenIn, at Envelope) {
+		k.Status = supply.KitAvailable
+		noted(k, at, readmodels.Custody{At: e.Location})
+	}),
+	On(func(k *kit, e supply.ShipmentCreated, at Envelope) {
+		k.Packed, k.Status, k.Shipment = k.Status, supply.KitPacked, e.Shipment
+		noted(k, at, readmodels.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.ShipmentReceived, at Envelope) {
+		number, status := numberOf(k), supply.KitAvailable
+		switch {
+		case slices.Contains(e.Quarantined, number):
+			status, k.Before = supply.KitQuarantined, supply.KitAvailable
+		case slices.Contains(e.Damaged, number):
+			status = supply.KitDamaged
+		case slices.Contains(e.Missing, number):
+			status = supply.KitIsLost
+		case slices.Contains(e.Returned, number):
+			status = supply.KitIsReturned
+		}
+		k.Location, k.Status, k.Shipment, k.Packed = e.Location, status, "", ""
+		noted(k, at, readmodels.Custody{At: e.Location, On: e.On, Shipment: e.Shipment, Note: e.Note})
+	}),
+	On(func(k *kit, e supply.ShipmentLost, at Envelope) {
+		k.Location, k.Status, k.Shipment, k.Packed = e.Location, supply.KitIsLost, "", ""
+		noted(k, at, readmodels.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.KitsQuarantined, at Envelope) {
+		k.Before, k.Status = k.Status, supply.KitQuarantined
+		note := string(e.Cause)
+		if e.Cause != supply.CauseRecall { // the reason of a recall is free to name the lot
+			note += ": " + e.Reason
+		}
+		noted(k, at, readmodels.Custody{At: e.Location, Note: note})
+	}),
+	On(func(k *kit, e supply.KitsReleased, at Envelope) {
+		k.Status, k.Before = k.Before, ""
+		noted(k, at, readmodels.Custody{At: e.Location, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.KitAllocated, at Envelope) {
+		if e.Kit != numberOf(k) {
+			k.Replaced = true
+			noted(k, at, readmodels.Custody{At: e.Location, Note: "replaced by kit " + string(e.Kit)})
+			return
+		}
+		k.Status, k.Patient, k.Visit, k.Site = supply.KitIsAllocated, e.Patient, e.Visit, e.Location
+		noted(k, at, readmodels.Custody{At: e.Location})
+	}),
+	On(func(k *kit, e supply.KitsSetAside, at Envelope) {
+		k.Status, k.Reconciled = supply.KitIsReturned, true
+		noted(k, at, readmodels.Custody{At: e.Location, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.KitDispensed, at Envelope) {
+		k.Status, k.Dispensed = supply.KitIsDispensed, true
+		noted(k, at, readmodels.Custody{At: e.Location, On: e.On})
+	}),
+	On(func(k *kit, e supply.KitReturned, at Envelope) {
+		k.Status, k.CameBack = supply.KitIsReturned, true
+		noted(k, at, readmodels.Custody{At: e.Location, On: e.On})
+	}),
+	On(func(k *kit, e supply.KitReconciled, at Envelope) {
+		k.Reconciled, k.Returned, k.Used, k.Lost = true, e.Returned, e.Used, e.Lost
+		noted(k, at, readmodels.Custody{At: e.Location})
+	}),
+	On(func(k *kit, e supply.KitsExpired, at Envelope) {
+		k.Status = supply.KitExpired
+		noted(k, at, readmodels.Custody{At: e.Location})
+	}),
+	On(func(k *kit, e supply.KitsDestroyed, at Envelope) {
+		k.Status = supply.KitDestroyed
+		noted(k, at, readmodels.Custody{At: e.Location, On: e.On, Note: e.Certificate})
+	}),
+	On(func(k *kit, e supply.KitLost, at Envelope) {
+		k.Status = supply.KitIsLost
+		noted(k, at, readmodels.Custody{At: e.Location, Note: e.Reason})
+	}),
+).BegunBy(func(at Envelope) bool {
+	_, registered := at.Event.(supply.KitsRegistered)
+	return registered
+})
+
+// noted adds to the chain of custody what happened.
+func noted(k *kit, at Envelope, c readmodels.Custody) {
+	c.What, c.By, c.RecordedAt = at.Type, at.Metadata.Actor, at.Metadata.RecordedAt
+	k.Note(c)
+}
+
+// numberOf is the number of the document's kit, which its key ends with.
+func numberOf(k *kit) supply.KitNumber {
+	_, number, _ := strings.Cut(k.ID, "/")
+	return supply.KitNumber(number)
+}
+
+func byKit(at Envelope) []string {
+	study, kits := kitsOf(at.Event)
+	keys := make([]string, len(kits))
+	for i, n := range kits {
+		keys[i] = readmodels.KitKey(study, n)
+	}
+	return keys
+}
+
+// kitsOf are the kits that an event names, each once.
+func kitsOf(event any) (domain.StudyID, []supply.KitNumber) {
+	switch e := event.(type) {
+	case supply.KitsRegistered:
+		return e.Study, e.Kits
+	case supply.DeliveryTakenIn:
+		return e.Study, e.Kits
+	case supply.ShipmentCreated:
+		return e.Study, e.Kits
+	case supply.ShipmentReceived:
+		return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+	case supply.ShipmentLost:
+		return e.Study, e.Kits
+	case supply.KitsQuarantined:
+		return e.Study, e.Kits
+	case supply.KitsReleased:
+		return e.Study, e.Kits
+	case supply.KitAllocated:
+		if e.Replaces != "" && e.Replaces != e.Kit {
+			return e.Study, []supply.KitNumber{e.Kit, e.Replaces}
+		}
+		return e.Study, []supply.KitNumber{e.Kit}
+	case supply.KitsSetAside:
+		return e.Study, e.Kits
+	case supply.KitDispensed:
+		return e.Study, []supply.KitNumber{e.Kit}
+	case supply.KitReturned:
+		return e.Study, []supply.KitNumber{e.Kit}
+	case supply.KitReconciled:
+		return e.Study, []supply.KitNumber{e.Kit}
+	case supply.KitsExpired:
+		return e.Study, e.Kits
+	case supply.KitsDestroyed:
+		return e.Study, e.Kits
+	case supply.KitLost:
+		return e.Study, []supply.KitNumber{e.Kit}
+	}
+	return "", nil
+}

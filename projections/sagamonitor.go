@@ -1,0 +1,65 @@
+package projections
+
+import (
+	"slices"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/process"
+	"casebook/readmodels"
+)
+
+type run = readmodels.Process
+
+// SagaMonitor makes a document an instance of a process manager.
+var SagaMonitor = New(readmodels.SagaMonitors, byInstance,
+	On(func(p *run, e process.StepTaken, at Envelope) {
+		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
+		if site := siteOf(e); site != "" {
+			p.Site = site
+		}
+		p.Stand(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
+		p.Trigger, p.Asked = e.TriggerType, []string{}
+		for _, c := range e.Commands {
+			if !slices.Contains(p.Asked, c.Name) {
+				p.Asked = append(p.Asked, c.Name)
+			}
+		}
+		if p.Timers == nil {
+			p.Timers = []readmodels.Timer{}
+		}
+	}),
+	On(func(p *run, e process.TimerSet, _ Envelope) {
+		p.SetTimer(readmodels.Timer{Name: e.Name, At: e.At.UTC()})
+	}),
+	On(func(p *run, e process.TimerFired, _ Envelope) { p.EndTimer(e.Name) }),
+	On(func(p *run, e process.TimerCancelled, _ Envelope) { p.EndTimer(e.Name) }),
+).BegunBy(func(at Envelope) bool { return at.Revision == 0 })
+
+func byInstance(at Envelope) []string {
+	var i process.Instance
+	switch e := at.Event.(type) {
+	case process.StepTaken:
+		i = e.Instance
+	case process.TimerSet:
+		i = e.Instance
+	case process.TimerFired:
+		i = e.Instance
+	case process.TimerCancelled:
+		i = e.Instance
+	}
+	return []string{i.String()}
+}
+
+// resupply is the process that runs for places, and has their names: see supply.StockID.
+const resupply = "resupply"
+
+// siteOf is the site that a step is about: where it was set off, except that a shipment which leaves one place is a step
+// in the supply of another.
+func siteOf(e process.StepTaken) domain.SiteID {
+	if e.Process == resupply {
+		_, place, _ := strings.Cut(e.Of, ".")
+		return domain.SiteID(place)
+	}
+	return e.Site
+}

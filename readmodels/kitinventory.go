@@ -1,0 +1,139 @@
+package readmodels
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/supply"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// KitInventories is the view of kits, a document a kit. It is what blinded people may see: a kit that is held for a draw
+// is shown as available, and nothing tells what a kit holds. Which kits belong to a shipment is found by their documents,
+// because its way does not name them again.
+var KitInventories = View{Name: "kit-inventory", Version: 1, Indexes: []mongo.IndexModel{
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "_id", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "_id", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "shipment", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "patient", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "patient", Value: 1}}},
+}}
+
+// KitRegistered is how a kit stands that is known and not yet in its depot's stock.
+const KitRegistered supply.KitStatus = "registered"
+
+// maxCustody bounds the chain of custody that a document holds, the newest; a kit has a dozen entries.
+const maxCustody = 200
+
+// KitRow is a line of a list of kits.
+type KitRow struct {
+	Header   `bson:",inline"`
+	Kit      supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
+	Study    domain.StudyID    `bson:"study" json:"study" doc:"The study"`
+	Location supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
+	Status   supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
+	Shipment supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
+	Patient  domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
+	Visit    string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	// Replaced says that its patient got another one instead.
+	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
+	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+}
+
+// WithoutPatient takes out of the line who got the kit, for callers who must not read clinical data.
+func (k *KitRow) WithoutPatient() { k.Patient, k.Visit = "", "" }
+
+// Kit is a kit with its chain of custody.
+type Kit struct {
+	KitRow  `bson:",inline"`
+	Custody []Custody `bson:"custody" json:"custody" doc:"What happened to it, the newest last, at most 200"`
+
+	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
+	Packed supply.KitStatus `bson:"packed,omitempty" json:"-"`
+	Before supply.KitStatus `bson:"before,omitempty" json:"-"`
+	// Site is where it was allocated; the rest is what became of it at its patient's, and is shown in the accountability.
+	Site       supply.LocationID `bson:"site,omitempty" json:"-"`
+	Dispensed  bool              `bson:"dispensed,omitempty" json:"-"`
+	CameBack   bool              `bson:"cameBack,omitempty" json:"-"`
+	Reconciled bool              `bson:"reconciled,omitempty" json:"-"`
+	Returned   int               `bson:"returned,omitempty" json:"-"`
+	Used       int               `bson:"used,omitempty" json:"-"`
+	Lost       int               `bson:"lost,omitempty" json:"-"`
+}
+
+// Custody is an entry of a chain of custody.
+type Custody struct {
+	What       string            `bson:"what" json:"what" doc:"The event's name"`
+	At         supply.LocationID `bson:"at" json:"at" doc:"The place where it happened"`
+	On         domain.Date       `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the place wrote it"`
+	Shipment   supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment"`
+	Patient    domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
+	Note       string            `bson:"note,omitempty" json:"note,omitempty" doc:"What else was recorded"`
+	By         domain.UserID     `bson:"by" json:"by" doc:"Who recorded it"`
+	RecordedAt time.Time         `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Note adds an entry to the chain of custody. Once a kit has a patient, whatever happens to it happens to the patient's.
+func (k *Kit) Note(c Custody) {
+	c.Patient = k.Patient
+	k.Custody = newest(append(k.Custody, c), maxCustody)
+	k.UpdatedAt = c.RecordedAt
+}
+
+// WithoutPatient takes out of the kit who got it, for callers who must not read clinical data. What people wrote down
+// while it was a patient's goes too: nobody knows what is in it.
+func (k *Kit) WithoutPatient() {
+	k.KitRow.WithoutPatient()
+	for i := range k.Custody {
+		if c := &k.Custody[i]; c.Patient != "" {
+			c.Patient, c.Note = "", ""
+		}
+	}
+}
+
+// KitKey is the key of a kit's document.
+func KitKey(study domain.StudyID, kit supply.KitNumber) string {
+	return string(study) + "/" + string(kit)
+}
+
+// KitFilter narrows a list of kits; empty fields do not.
+type KitFilter struct {
+	Location supply.LocationID
+	Status   supply.KitStatus
+}
+
+// Kits returns a page of a study's kits, by number.
+func (s *Store) Kits(ctx context.Context, study domain.StudyID, f KitFilter, page Page) (List[KitRow], error) {
+	filter := bson.D{{Key: "study", Value: string(study)}}
+	if f.Location != "" {
+		filter = append(filter, bson.E{Key: "location", Value: string(f.Location)})
+	}
+	if f.Status != "" {
+		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
+	}
+	var last string
+	if more, err := page.after(&last); err != nil {
+		return List[KitRow]{}, err
+	} else if more {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: last}}})
+	}
+	return list(ctx, s.Collection(KitInventories), page, filter, bson.D{{Key: "_id", Value: 1}},
+		func(k KitRow) []any { return []any{k.ID} })
+}
+
+// Kit returns a kit with its chain of custody; it refuses kit_not_found.
+func (s *Store) Kit(ctx context.Context, study domain.StudyID, number supply.KitNumber) (Kit, error) {
+	var k Kit
+	err := s.Collection(KitInventories).FindOne(ctx, bson.D{{Key: "_id", Value: KitKey(study, number)}}).Decode(&k)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return k, refuse.NotFound("kit_not_found", "study %s has no kit %s", study, number).At("kit").Do("check the number on the label")
+	}
+	return k, err
+}

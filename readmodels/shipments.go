@@ -1,0 +1,86 @@
+package readmodels
+
+import (
+	"context"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/supply"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// Shipments is the board of shipments, a document a shipment. How one stands is looked at in each of those from or to a
+// place; a place has few.
+var Shipments = View{Name: "shipments", Version: 1, Indexes: []mongo.IndexModel{
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "to", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "from", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
+}}
+
+// Shipment is kits on a way from one place to another. How many days one is late nobody has to fold: dispatchedOn tells.
+type Shipment struct {
+	Header   `bson:",inline"`
+	Shipment supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
+	Study    domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	From     supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
+	To       supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
+	Kits     []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
+	Status   supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
+	Resupply bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
+	Reason   string                `bson:"reason" json:"reason" doc:"Why it was made"`
+	// Created and what follows say when each step was recorded, and the days that the places wrote.
+	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`
+	CreatedBy    domain.UserID `bson:"createdBy" json:"createdBy" doc:"By whom"`
+	DispatchedOn domain.Date   `bson:"dispatchedOn,omitempty" json:"dispatchedOn,omitempty" doc:"Day on which it was handed to the carrier"`
+	Carrier      string        `bson:"carrier,omitempty" json:"carrier,omitempty" doc:"Carrier and reference"`
+	ReceivedOn   domain.Date   `bson:"receivedOn,omitempty" json:"receivedOn,omitempty" doc:"Day of receipt"`
+	EndedAt      *time.Time    `bson:"endedAt,omitempty" json:"endedAt,omitempty" doc:"When it was recorded as received, lost or cancelled"`
+	EndedBy      domain.UserID `bson:"endedBy,omitempty" json:"endedBy,omitempty" doc:"By whom"`
+	Excursion    bool          `bson:"excursion,omitempty" json:"excursion,omitempty" doc:"The temperature left its range on the way, or nobody knows whether it did"`
+	Damaged      int           `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"Kits that arrived damaged"`
+	Missing      int           `bson:"missing,omitempty" json:"missing,omitempty" doc:"Kits that were not in it"`
+	Quarantined  int           `bson:"quarantined,omitempty" json:"quarantined,omitempty" doc:"Kits that were set aside on receipt"`
+	Note         string        `bson:"note,omitempty" json:"note,omitempty" doc:"What was seen on receipt, or why it is lost or was cancelled"`
+}
+
+// End notes how the shipment ended.
+func (s *Shipment) End(status supply.ShipmentStatus, note string, by domain.UserID, at time.Time) {
+	s.Status, s.Note, s.EndedBy, s.EndedAt = status, note, by, &at
+}
+
+// ShipmentKey is the key of a shipment's document.
+func ShipmentKey(study domain.StudyID, shipment supply.ShipmentID) string {
+	return string(study) + "/" + string(shipment)
+}
+
+// ShipmentFilter narrows a list of shipments; empty fields do not.
+type ShipmentFilter struct {
+	From, To supply.LocationID
+	Status   supply.ShipmentStatus
+}
+
+// Shipments returns a page of a study's shipments, the newest first.
+func (s *Store) Shipments(ctx context.Context, study domain.StudyID, f ShipmentFilter, page Page) (List[Shipment], error) {
+	filter := bson.D{{Key: "study", Value: string(study)}}
+	if f.From != "" {
+		filter = append(filter, bson.E{Key: "from", Value: string(f.From)})
+	}
+	if f.To != "" {
+		filter = append(filter, bson.E{Key: "to", Value: string(f.To)})
+	}
+	if f.Status != "" {
+		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
+	}
+	var created time.Time
+	var last string
+	if more, err := page.after(&created, &last); err != nil {
+		return List[Shipment]{}, err
+	} else if more {
+		filter = behind(filter, -1, bson.D{{Key: "createdAt", Value: created}, {Key: "_id", Value: last}})
+	}
+	return list(ctx, s.Collection(Shipments), page, filter, bson.D{{Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}},
+		func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} })
+}
