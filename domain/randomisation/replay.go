@@ -188,7 +188,7 @@ func (p *replay) checkPart(before Randomisation, scheme string, part, parts, row
 	}
 	had := 0
 	if s := before.schemes[scheme]; s != nil {
-		if s.complete || s.hash != this.SHA256 || !slices.Equal(s.arms, this.Arms) {
+		if s.hash != this.SHA256 || !slices.Equal(s.arms, this.Arms) {
 			return errOtherParts
 		}
 		had = s.parts

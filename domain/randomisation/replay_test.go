@@ -2,6 +2,7 @@ package randomisation_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -255,6 +256,27 @@ func TestReplayReadsWhatTheLogHolds(t *testing.T) {
 	}
 }
 
+// One thing that is sealed is enough: what is not known is not called proven.
+func TestReplayNeedsAllKeys(t *testing.T) {
+	for name, events := range full(t) {
+		for i, e := range events {
+			for field := range reflect.TypeOf(e).NumField() {
+				sealed := reflect.New(reflect.TypeOf(e)).Elem()
+				sealed.Set(reflect.ValueOf(e))
+				if _, blinded := sealed.Field(field).Interface().(blind.Sealer); !blinded {
+					continue
+				}
+				sealed.Field(field).SetZero()
+				mixed := slices.Clone(events)
+				mixed[i] = sealed.Interface().(randomisation.Event)
+				if err := randomisation.Replay(mixed); !errors.Is(err, randomisation.ErrKeysMissing) {
+					t.Errorf("%s: with %s of event %d, %T, sealed: %v", name, reflect.TypeOf(e).Field(field).Name, i, e, err)
+				}
+			}
+		}
+	}
+}
+
 // full returns a stream of each kind with all that can happen in it.
 func full(t *testing.T) map[string][]randomisation.Event {
 	t.Helper()
@@ -393,6 +415,10 @@ func tampering() ways {
 	change(w, "the uploaded list's part", func(e *randomisation.ListUploaded) bool { e.Part = 2; return true })
 	change(w, "the uploaded list's factors", func(e *randomisation.ListUploaded) bool { e.Factors = nil; return true })
 	change(w, "the generated list's hash that is shown", func(e *randomisation.ListGenerated) bool { e.SHA256 = theSeed; return true })
+	change(w, "the generated list's hashes", func(e *randomisation.ListGenerated) bool {
+		e.SHA256 = theSeed
+		return inside(&e.List, func(p *randomisation.ListPart) bool { p.SHA256 = theSeed; return true })
+	})
 	change(w, "the generated list's parts", func(e *randomisation.ListGenerated) bool { e.Parts = 0; return true })
 	change(w, "the generated list's levels", func(e *randomisation.ListGenerated) bool {
 		e.Factors = []randomisation.Factor{{ID: "sex"}}
@@ -488,6 +514,32 @@ func TestReplayFindsWhatWasTamperedWith(t *testing.T) {
 	for what := range tampering {
 		if !tried[what] {
 			t.Errorf("no stream has %s", what)
+		}
+	}
+}
+
+// Of places that are passed over at the end of the stream, in front of a draw that is not there yet, it is known at least
+// that each is the next of its stratum.
+func TestReplayFollowsSkippedPlacesOneByOne(t *testing.T) {
+	s := forcing(two)
+	past := begun(t, s, uploading(s, "one", "arm", "verum", "verum", "placebo"))
+	first, second, third := skipped(1, 1, 1, verum), skipped(1, 1, 2, verum), skipped(1, 1, 3, placebo)
+	for _, x := range []struct {
+		skips []randomisation.Event
+		good  bool
+	}{
+		{[]randomisation.Event{first}, true},
+		{[]randomisation.Event{first, second, third}, true},
+		{[]randomisation.Event{second}, false},
+		{[]randomisation.Event{first, first}, false},
+		{[]randomisation.Event{first, third}, false},
+		{[]randomisation.Event{first, second, third, third}, false},
+		{[]randomisation.Event{skipped(1, 1, 1, placebo)}, false},
+		{[]randomisation.Event{skipped(1, 2, 1, verum)}, false},
+		{[]randomisation.Event{first, randomisation.BlindBroken{Study: pain, Patient: patient(1)}}, false},
+	} {
+		if err := randomisation.Replay(slices.Concat(past, x.skips)); (err == nil) != x.good {
+			t.Errorf("%v: %v", x.skips, err)
 		}
 	}
 }

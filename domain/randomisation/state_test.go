@@ -17,13 +17,7 @@ func TestStatesThatPartDoNotMeetAgain(t *testing.T) {
 		lines = append(lines, "m,verum", "m,verum", "m,placebo")
 	}
 	state := randomisation.Decider.Fold(begun(t, s, uploading(s, "one", lines...))...)
-	follow := func(events []randomisation.Event) randomisation.Randomisation {
-		next := state
-		for _, e := range events {
-			next = randomisation.Decider.Evolve(next, e)
-		}
-		return next
-	}
+	follow := func(events []randomisation.Event) randomisation.Randomisation { return followed(state, events) }
 	for i := range 200 {
 		left := must(t, state, drawing(s, []domain.ArmID{placebo}, 2*i, "sex", "m"))
 		right := must(t, state, drawing(s, two, 2*i+1, "sex", "m"))
@@ -49,16 +43,40 @@ func TestStatesThatPartDoNotMeetAgain(t *testing.T) {
 	}
 }
 
+func followed(state randomisation.Randomisation, events []randomisation.Event) randomisation.Randomisation {
+	for _, e := range events {
+		state = randomisation.Decider.Evolve(state, e)
+	}
+	return state
+}
+
+// Places that wait are kept in one piece of memory by the states that were made of one; each has its own all the same.
+func TestWaitingPlacesOfStatesThatPart(t *testing.T) {
+	s := forcing(three)
+	only := func(arm domain.ArmID) []domain.ArmID { return []domain.ArmID{arm} }
+	after := func(state randomisation.Randomisation, decide decision) randomisation.Randomisation {
+		return followed(state, must(t, state, decide))
+	}
+	both := randomisation.Decider.Fold(begun(t, s, uploading(s, "one", "arm",
+		"verum", "verum", "verum", "placebo", "placebo", "comparator", "placebo", "comparator"))...)
+	both = after(both, drawing(s, only(placebo), 1)) // three places wait
+	one := after(both, drawing(s, only(comparator), 2))
+	other := after(after(both, drawing(s, only(placebo), 2)), drawing(s, only(placebo), 3))
+	if _, draw := theDraw(t, must(t, one, drawing(s, only(placebo), 4))); draw.Row != 5 {
+		t.Errorf("place 5 waits in the one state, and %d is used", draw.Row)
+	}
+	if _, draw := theDraw(t, must(t, other, drawing(s, only(comparator), 4))); draw.Row != 6 {
+		t.Errorf("place 6 waits in the other state, and %d is used", draw.Row)
+	}
+}
+
 func tenThousandDraws(b *testing.B, decide func(*testing.B) (events []randomisation.Event, ask func(int) decision)) []randomisation.Event {
 	b.Helper()
 	events, ask := decide(b)
 	state := randomisation.Decider.Fold(events...)
 	for i := range 10_000 {
 		drawn := must(b, state, ask(i))
-		for _, e := range drawn {
-			state = randomisation.Decider.Evolve(state, e)
-		}
-		events = append(events, drawn...)
+		state, events = followed(state, drawn), append(events, drawn...)
 	}
 	return events
 }
