@@ -14,9 +14,12 @@ const maxCap = 1_000_000
 
 // caps are the caps of cohorts that hold.
 type caps struct {
-	levels, arms []CohortCap
-	sealed       bool
+	levels []CohortCap
+	arms   *armCaps
+	sealed bool
 }
+
+type armCaps struct{ all []CohortCap }
 
 // SetCaps bounds cohorts. A cap below the patients that were drawn only stops further ones. An arm at its cap is left out
 // of the draws, which go on among the others; a level at its cap stops the draws of its patients. It refuses
@@ -92,7 +95,7 @@ func (r Randomisation) belowCap(s *scheme) []bool {
 	all := r.tally(s, level{})
 	below := make([]bool, len(s.arms))
 	for i, arm := range s.arms {
-		below[i] = r.caps == nil || !slices.ContainsFunc(r.caps.arms, func(c CohortCap) bool { return c.Arm == arm && all[i] >= c.Most })
+		below[i] = r.caps == nil || !slices.ContainsFunc(r.caps.arms.all, func(c CohortCap) bool { return c.Arm == arm && all[i] >= c.Most })
 	}
 	return below
 }

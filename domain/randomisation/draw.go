@@ -116,7 +116,7 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 // nextPlace returns the place of the list that is used next, from 1, and the rows that are passed over on the way to it;
 // 0 where there is none.
 func (r Randomisation) nextPlace(c choice) (place int, skipped []int) {
-	u, _ := r.used.Get(c.stratum)
+	u := r.usage(c.stratum)
 	for _, row := range u.waiting {
 		if c.available[c.scheme.rows[row].Arm()] {
 			return row + 1, nil

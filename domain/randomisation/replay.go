@@ -96,7 +96,7 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 		return checkMinimisation(e)
 	case SchemeActivated:
 		s := before.schemes[e.Scheme]
-		if s == nil || !s.complete || s.revealed || before.LastNumber > 0 {
+		if s == nil || !s.complete || s.revealed || before.Active == e.Scheme || before.LastNumber > 0 {
 			return errOrder
 		}
 	case CohortCapsSet:
@@ -136,7 +136,7 @@ func (p *replay) checkSkipped(e EntrySkipped) error {
 		return errOtherDraw
 	}
 	row := s.rows[place.Row-1]
-	u, _ := p.state.used.Get(row.Stratum())
+	u := p.state.usage(row.Stratum())
 	if rows := s.strata[row.Stratum()]; u.next >= len(rows) || rows[u.next] != place.Row-1 || s.arms[row.Arm()] != place.Arm {
 		return errOtherDraw
 	}
@@ -188,7 +188,7 @@ func (p *replay) checkPart(before Randomisation, scheme string, part, parts, row
 	}
 	had := 0
 	if s := before.schemes[scheme]; s != nil {
-		if s.complete || s.hash != this.SHA256 || !slices.Equal(s.arms, this.Arms) {
+		if s.hash != this.SHA256 || !slices.Equal(s.arms, this.Arms) {
 			return errOtherParts
 		}
 		had = s.parts

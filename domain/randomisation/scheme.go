@@ -25,24 +25,29 @@ type scheme struct {
 	id      string
 	method  Method
 	factors []Factor
-	// hash is what an activation has to name.
-	hash       string
+	// commitment is that to the seed; "" for lists that were made elsewhere.
 	commitment string
-	seed       blind.Value[string]
 	revealed   bool
+	// parts is how many parts of a list are there, of so many rows in all; complete says that all parts are.
+	parts, total int
+	complete     bool
+	// sealed says that this program cannot know what the scheme holds.
+	sealed bool
+	*content
+}
 
+// content is what a scheme holds blinded.
+type content struct {
+	// hash is what an activation has to name.
+	hash         string
+	seed         blind.Value[string]
 	plan         blind.Value[Plan]
 	minimisation blind.Value[Minimisation]
 
 	arms []domain.ArmID
 	rows []Row
-	// parts is how many parts of a list are there, of so many rows in all; complete says that all parts are.
-	parts, total int
-	complete     bool
 	// strata hold, by the stratum's number, the places of a list in their order, as indexes of rows.
 	strata map[int][]int
-	// sealed says that this program cannot know what the scheme holds.
-	sealed bool
 }
 
 // newScheme returns what a new scheme takes from the protocol: factors and arms, in its order.

@@ -9,7 +9,8 @@ import (
 	"casebook/domain/persistent"
 )
 
-// Randomisation is the state of a study's draws. Blinded things lie behind pointers in it, so that no format prints them.
+// Randomisation is the state of a study's draws. Blinded things lie behind two pointers in it: fmt follows one where a verb
+// does not suit, and could not ask a blind.Value in an unexported field how it wants to be printed.
 type Randomisation struct {
 	// Active is the scheme that patients are drawn by; "" is none.
 	Active string
@@ -21,15 +22,18 @@ type Randomisation struct {
 	drawn   persistent.Map[domain.PatientID, *drawn]
 	// tallies are how many patients were drawn into each arm of the active scheme: of every level, and of all under the
 	// zero level.
-	tallies persistent.Map[level, []int]
+	tallies persistent.Map[level, *tally]
 	// used is what is gone of the strata of the active list.
-	used persistent.Map[int, usage]
+	used persistent.Map[int, *usage]
 	// sealed says that this program cannot know all that a draw depends on.
 	sealed bool
 }
 
 // level names one level of one factor.
 type level struct{ factor, name string }
+
+// tally is how many patients of something were drawn into each of the scheme's arms.
+type tally struct{ byArm []int }
 
 // drawn is a patient who was drawn, and what is true of him or her by now.
 type drawn struct {
@@ -77,21 +81,22 @@ func (r Randomisation) FactorsOf(p domain.PatientID) (map[string]string, bool) {
 func evolve(r Randomisation, event Event) Randomisation {
 	switch event := event.(type) {
 	case ListUploaded:
-		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows}, event.Part, event.Parts, event.List)
+		s := scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows, content: &content{}}
+		r = r.withPart(s, event.Part, event.Parts, event.List)
 	case ListGenerated:
-		r = r.withPart(scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows,
-			commitment: event.SeedCommitment, seed: event.Seed, plan: event.Plan}, event.Part, event.Parts, event.List)
+		s := scheme{id: event.Scheme, method: MethodList, factors: event.Factors, total: event.Rows, commitment: event.SeedCommitment,
+			sealed: event.Seed.Sealed(), content: &content{seed: event.Seed, plan: event.Plan}}
+		r = r.withPart(s, event.Part, event.Parts, event.List)
 	case MinimisationDefined:
-		s := scheme{id: event.Scheme, method: MethodMinimisation, factors: event.Factors, hash: event.SeedCommitment,
-			commitment: event.SeedCommitment, seed: event.Seed, minimisation: event.Minimisation, complete: true}
 		m, open := event.Minimisation.Open()
-		s.arms, s.sealed = armsOf(m.Shares), !open || event.Seed.Sealed()
-		r = r.withScheme(s)
+		r = r.withScheme(scheme{id: event.Scheme, method: MethodMinimisation, factors: event.Factors, commitment: event.SeedCommitment,
+			complete: true, sealed: !open || event.Seed.Sealed(),
+			content: &content{hash: event.SeedCommitment, seed: event.Seed, minimisation: event.Minimisation, arms: armsOf(m.Shares)}})
 	case SchemeActivated:
 		r.Active = event.Scheme
 	case CohortCapsSet:
 		arms, open := event.Arms.Open()
-		r.caps = &caps{levels: event.Levels, arms: arms, sealed: !open}
+		r.caps = &caps{levels: event.Levels, arms: &armCaps{arms}, sealed: !open}
 	case EntrySkipped:
 		r = r.skip(event)
 	case PatientRandomised:
@@ -119,20 +124,21 @@ func (r Randomisation) withScheme(s scheme) Randomisation {
 }
 
 // withPart adds a part of a list. The first part brings the scheme.
-func (r Randomisation) withPart(s scheme, part, parts int, content blind.Value[ListPart]) Randomisation {
+func (r Randomisation) withPart(s scheme, part, parts int, this blind.Value[ListPart]) Randomisation {
 	if begun := r.schemes[s.id]; begun != nil {
 		s = *begun
 	}
-	p, open := content.Open()
-	s.sealed = s.sealed || !open || s.commitment != "" && s.seed.Sealed()
-	s.hash, s.arms, s.parts, s.complete = p.SHA256, p.Arms, part, part == parts
-	s.rows = slices.Concat(s.rows, p.Rows)
+	p, open := this.Open()
+	s.sealed, s.parts, s.complete = s.sealed || !open, part, part == parts
+	c := *s.content
+	c.hash, c.arms, c.rows = p.SHA256, p.Arms, slices.Concat(c.rows, p.Rows)
 	if s.complete {
-		s.strata = map[int][]int{}
-		for i, row := range s.rows {
-			s.strata[row.Stratum()] = append(s.strata[row.Stratum()], i)
+		c.strata = map[int][]int{}
+		for i, row := range c.rows {
+			c.strata[row.Stratum()] = append(c.strata[row.Stratum()], i)
 		}
 	}
+	s.content = &c
 	return r.withScheme(s)
 }
 
@@ -145,8 +151,8 @@ func (r Randomisation) skip(e EntrySkipped) Randomisation {
 	}
 	row := place.Row - 1
 	stratum := s.rows[row].Stratum()
-	u, _ := r.used.Get(stratum)
-	r.used = r.used.Set(stratum, usage{next: u.next + 1, waiting: append(slices.Clip(u.waiting), row)})
+	u := r.usage(stratum)
+	r.used = r.used.Set(stratum, &usage{next: u.next + 1, waiting: append(slices.Clip(u.waiting), row)})
 	return r
 }
 
@@ -166,13 +172,13 @@ func (r Randomisation) draw(e PatientRandomised) Randomisation {
 	if record.Row >= 1 && record.Row <= len(s.rows) {
 		row := record.Row - 1
 		stratum := s.rows[row].Stratum()
-		u, _ := r.used.Get(stratum)
+		u := r.usage(stratum)
 		if i := slices.Index(u.waiting, row); i >= 0 {
 			u.waiting = slices.Concat(u.waiting[:i], u.waiting[i+1:])
 		} else {
 			u.next++
 		}
-		r.used = r.used.Set(stratum, u)
+		r.used = r.used.Set(stratum, &u)
 	}
 	return r
 }
@@ -207,14 +213,22 @@ func (r Randomisation) talliedAt(s *scheme, arm domain.ArmID, at level, by int) 
 	}
 	counts := slices.Clone(r.tally(s, at))
 	counts[i] += by
-	r.tallies = r.tallies.Set(at, counts)
+	r.tallies = r.tallies.Set(at, &tally{counts})
 	return r
 }
 
 // tally returns how many patients of each of the scheme's arms were drawn at a level.
 func (r Randomisation) tally(s *scheme, at level) []int {
-	if counts, ok := r.tallies.Get(at); ok && len(counts) == len(s.arms) {
-		return counts
+	if counts, ok := r.tallies.Get(at); ok && len(counts.byArm) == len(s.arms) {
+		return counts.byArm
 	}
 	return make([]int, len(s.arms))
+}
+
+// usage returns what is gone of a stratum.
+func (r Randomisation) usage(stratum int) usage {
+	if u, ok := r.used.Get(stratum); ok {
+		return *u
+	}
+	return usage{}
 }
