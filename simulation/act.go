@@ -127,9 +127,10 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	phone := s.phones[c.id()]
 	s.mu.Unlock()
 	crc := s.accounts[c.site.crc].token
+	delay := c.enrolledOn.DaysSince(c.plannedOn) // the questionnaire's days are counted from the enrolment
 	for _, m := range c.moods {
-		if m.day == day && day >= c.enrolledOn {
-			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt, Zone: c.site.zone, Answers: m.answers}
+		if m.day.AddDays(delay) == day && day <= s.lastDay() {
+			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt.AddDate(0, 0, delay), Zone: c.site.zone, Answers: m.answers}
 			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), submit); err != nil {
 				return err
 			}
@@ -248,8 +249,6 @@ func (s *simulation) count(a answer) {
 				c.Enrolled++ // the simulation waits for the confirmation
 			case "KitDispensed":
 				c.KitsDispensed++
-			case "ShipmentReceived":
-				c.Shipments++
 			case "ConsentWithdrawn", "PatientDiscontinued":
 				c.EndedEarly++
 			case "DiarySubmitted":

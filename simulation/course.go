@@ -23,6 +23,8 @@ type course struct {
 	screenedOn domain.Date
 	failure    string
 	enrolledOn domain.Date
+	// plannedOn is the day on which the enrolment was to be; without kits it takes longer.
+	plannedOn domain.Date
 	// endsOn is the day on which the participation ends early; "" for none. withdrawn tells a withdrawal of consent from
 	// another reason.
 	endsOn    domain.Date
@@ -96,6 +98,7 @@ func planOne(random *rand.Rand, i int, first domain.Date, o Options) (*course, e
 	if i == 0 {
 		c.enrolledOn = first
 	}
+	c.plannedOn = c.enrolledOn
 	last := o.lastDay()
 	if i > 0 && random.Float64() < 0.06 && o.Days > 7 {
 		c.endsOn = c.enrolledOn.AddDays(5 + random.IntN(o.Days/2))

@@ -87,13 +87,14 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 	if err != nil {
 		return err
 	}
-	for _, place := range sites { // the delivery is taken in by a process: until then a rule finds nothing to send
-		if err := s.until(ctx, func() (bool, error) {
-			kits, err := s.kits(ctx, manager, string(depotID), "available", "")
-			return len(kits) > 0, err
-		}); err != nil {
-			return err
-		}
+	// The delivery is taken in by a process: until then a rule finds nothing to send.
+	if err := s.until(ctx, func() (bool, error) {
+		waiting, err := s.kits(ctx, manager, "", "registered", "")
+		return len(waiting) == 0, err
+	}); err != nil {
+		return err
+	}
+	for _, place := range sites {
 		rule := supply.ResupplyRule{Site: place.id, Depot: depotID, Trigger: max(2, perArm(s.Options)/4), Target: perArm(s.Options), OverdueDays: 5}
 		if err := s.send(ctx, manager, "supply/rule/"+string(place.id), supply.SetResupplyRule{Study: studyID, Rule: rule}); err != nil {
 			return err
@@ -138,6 +139,9 @@ func (s *simulation) deliver(ctx context.Context, id supply.ShipmentID, to site,
 func (s *simulation) supplyRound(ctx context.Context, day domain.Date, barredUntil domain.Date) error {
 	manager := s.accounts[supplyManagerID].token
 	for _, place := range sites {
+		if place.id == outOfStock && day < barredUntil {
+			continue // the carrier's cool boxes are looked into first
+		}
 		waiting, err := s.shipments(ctx, manager, string(place.id), "packed")
 		if err != nil {
 			return err
@@ -170,7 +174,7 @@ func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) er
 	if err := s.until(ctx, func() (bool, error) {
 		kits, err := s.kits(ctx, crc, string(c.site.id), "", c.id())
 		for _, k := range kits {
-			if k.Status == "allocated" || k.Status == "dispensed" && k.Visit == visitOf(c, on) {
+			if k.Visit == visitOf(c, on) {
 				next = k
 			}
 		}
@@ -241,7 +245,10 @@ type shipmentRow struct {
 
 // kits lists the kits of a place, by status, and those of one patient alone where one is named.
 func (s *simulation) kits(ctx context.Context, token, location, status string, of domain.PatientID) (all []kitRow, err error) {
-	parameters := url.Values{"location": {location}, "limit": {"200"}}
+	parameters := url.Values{"limit": {"200"}}
+	if location != "" {
+		parameters.Set("location", location)
+	}
 	if status != "" {
 		parameters.Set("status", status)
 	}

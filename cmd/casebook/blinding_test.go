@@ -139,8 +139,12 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 			}
 		}
 	}
-	if tapped.count < 1000 || len(documents) < 100 || len(broker()) == 0 {
-		t.Errorf("looked at %d answers, %d documents and %d messages alone", tapped.count, len(documents), len(broker()))
+	total := 0
+	for _, d := range documents {
+		total += len(d)
+	}
+	if tapped.count < 1000 || total < 1000 || len(broker()) == 0 {
+		t.Errorf("looked at %d answers, %d documents and %d messages alone", tapped.count, total, len(broker()))
 	}
 
 	ofKit, ofPatient := in.truth(t)
@@ -376,29 +380,64 @@ type sample struct {
 // samples collects, by field, what documents about single kits or patients say. Fields of lists are taken together by
 // their number and their first and last entry.
 func samples(documents []bson.M, key string, arms map[string]domain.ArmID) map[string]*sample {
-	all := map[string]*sample{}
+	// What several documents say of one thing counts once: they are not independent of one another.
+	said := map[string]map[string][]any{}
 	for _, d := range documents {
 		name, _ := d[key].(string)
-		arm, known := arms[name]
-		if !known {
+		if _, known := arms[name]; !known {
 			continue
-		}
-		side := 0
-		if arm == domain.ArmID(armTokens[1]) {
-			side = 1
 		}
 		flat := map[string]any{}
 		flatten("", d, flat)
 		for field, value := range flat {
-			s := all[field]
-			if s == nil {
-				s = &sample{words: map[string]*[2]float64{}}
-				all[field] = s
+			if said[field] == nil {
+				said[field] = map[string][]any{}
 			}
-			s.add(side, value)
+			said[field][name] = append(said[field][name], value)
+		}
+	}
+	all := map[string]*sample{}
+	for field, of := range said {
+		s := &sample{words: map[string]*[2]float64{}}
+		all[field] = s
+		for name, values := range of {
+			side := 0
+			if arms[name] == domain.ArmID(armTokens[1]) {
+				side = 1
+			}
+			s.add(side, together(values))
 		}
 	}
 	return all
+}
+
+// together is the mean of numbers, and the first of words.
+func together(values []any) any {
+	sum := 0.0
+	for _, value := range values {
+		n, ok := number(value)
+		if !ok {
+			return values[0]
+		}
+		sum += n
+	}
+	return sum / float64(len(values))
+}
+
+func number(value any) (float64, bool) {
+	switch v := value.(type) {
+	case int:
+		return float64(v), true
+	case int32:
+		return float64(v), true
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, true
+	case bson.DateTime:
+		return float64(v), true
+	}
+	return 0, false
 }
 
 func flatten(path string, value any, into map[string]any) {
@@ -423,30 +462,21 @@ func flatten(path string, value any, into map[string]any) {
 }
 
 func (s *sample) add(side int, value any) {
-	switch v := value.(type) {
-	case int:
-		s.numbers[side] = append(s.numbers[side], float64(v))
-	case int32:
-		s.numbers[side] = append(s.numbers[side], float64(v))
-	case int64:
-		s.numbers[side] = append(s.numbers[side], float64(v))
-	case float64:
-		s.numbers[side] = append(s.numbers[side], v)
-	case bson.DateTime:
-		s.numbers[side] = append(s.numbers[side], float64(v))
-	default:
-		word := fmt.Sprint(v)
-		if s.words[word] == nil {
-			s.words[word] = &[2]float64{}
-		}
-		s.words[word][side]++
-		// The order of words, such as of numbers printed on kits, may tell as well.
-		n := 0.0
-		for i := range min(8, len(word)) {
-			n += float64(word[i]) * math.Pow(256, float64(7-i))
-		}
+	if n, ok := number(value); ok {
 		s.numbers[side] = append(s.numbers[side], n)
+		return
 	}
+	word := fmt.Sprint(value)
+	if s.words[word] == nil {
+		s.words[word] = &[2]float64{}
+	}
+	s.words[word][side]++
+	// The order of words, such as of numbers printed on kits, may tell as well.
+	n := 0.0
+	for i := range min(8, len(word)) {
+		n += float64(word[i]) * math.Pow(256, float64(7-i))
+	}
+	s.numbers[side] = append(s.numbers[side], n)
 }
 
 // separationLimit is how many standard deviations from chance a field may be. There are some hundred fields; that one of

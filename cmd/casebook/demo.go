@@ -120,6 +120,7 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p := func(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
 	p("\n%s\n", summary.Title)
 	p("  %d sites, %d patients screened, %d screen failures, %d enrolled, %d ended early\n", summary.Sites, summary.Screened, summary.ScreenFailures, summary.Enrolled, summary.EndedEarly)
+	p("  %d enrolments had to wait for kits, %d kits dispensed, %d shipments\n", summary.NoKit, summary.KitsDispensed, summary.Shipments)
 	p("  %d diaries: %d late, %d corrected, %d windows missed, %d risks flagged; in %s\n\n", summary.Diaries, summary.Late, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
 	p("Where to look\n")
 	p("  %-34s the API, described and to be tried\n", base+"/docs")
@@ -134,7 +135,9 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("\nTry\n")
 	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}' | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
 	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/patients?site=%s'\n", base, summary.Study, summary.Site)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" %s/api/v1/patients/%s\n\n", base, summary.Patient)
+	p("  curl -s -H \"Authorization: Bearer $TOKEN\" %s/api/v1/patients/%s\n", base, summary.Patient)
+	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/processes?process=enrollment'   # where each enrolment stands\n", base, summary.Study)
+	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/kits?location=%s'               # or /shipments, /alerts\n\n", base, summary.Study, summary.Site)
 	if !c.Once {
 		p("Serving. Ctrl-C stops it; the same command carries on from %s.\n", c.Stores.Data)
 	}
