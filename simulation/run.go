@@ -49,14 +49,15 @@ type Counts struct {
 	// NoKit counts the enrolments that failed because the site had no kits, and were asked for again.
 	NoKit         int `json:"noKit"`
 	KitsDispensed int `json:"kitsDispensed"`
-	Shipments     int `json:"shipments"`
-	EndedEarly    int `json:"endedEarly"`
-	Diaries       int `json:"diaries"`
-	Late          int `json:"late"`
-	AfterMissed   int `json:"afterMissed"`
-	Missed        int `json:"missed"`
-	Corrected     int `json:"corrected"`
-	Risks         int `json:"risks"`
+	// Shipments counts those that have arrived.
+	Shipments   int `json:"shipments"`
+	EndedEarly  int `json:"endedEarly"`
+	Diaries     int `json:"diaries"`
+	Late        int `json:"late"`
+	AfterMissed int `json:"afterMissed"`
+	Missed      int `json:"missed"`
+	Corrected   int `json:"corrected"`
+	Risks       int `json:"risks"`
 }
 
 // Summary says what the simulation did and where to look at it.
@@ -173,6 +174,9 @@ func (s *simulation) live(ctx context.Context) error {
 		}
 	}
 	if err := s.reviewAlerts(ctx); err != nil {
+		return err
+	}
+	if err := s.countShipments(ctx); err != nil {
 		return err
 	}
 	s.report("done", days, days, nil)

@@ -230,6 +230,17 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 	return nil
 }
 
+func (s *simulation) countShipments(ctx context.Context) error {
+	for _, place := range sites {
+		arrived, err := s.shipments(ctx, s.accounts[supplyManagerID].token, string(place.id), "received")
+		if err != nil {
+			return err
+		}
+		s.report("", 0, 0, func(c *Counts) { c.Shipments += len(arrived) })
+	}
+	return nil
+}
+
 // kitRow and shipmentRow are what the simulation reads of the views.
 type kitRow struct {
 	Kit     string           `json:"kit"`

@@ -56,7 +56,7 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	}
 	var overview readmodels.StudyOverview
 	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
-	want := readmodels.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled,
+	want := readmodels.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
 		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {
@@ -66,7 +66,7 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	if got != want {
 		t.Errorf("the view shows %+v, what happened is %+v", got, want)
 	}
-	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 {
+	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 || first.NoKit == 0 || first.KitsDispensed == 0 || first.Shipments < 4 {
 		t.Errorf("that is no life: %+v", first.Counts)
 	}
 	var compliance readmodels.List[readmodels.DiaryCompliance]
