@@ -11,7 +11,10 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/safety"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 	"casebook/domain/user"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -38,6 +41,7 @@ var told = map[string]struct {
 	"RecordConsent":       {"Record the informed consent that a patient signed", patient.RecordConsent{Patient: "PAIN1.S-0001", ConsentVersion: "1.0", On: "2026-02-01"}},
 	"RecordScreenFailure": {"End a patient's way before enrolment", patient.RecordScreenFailure{Patient: "PAIN1.S-0001", On: "2026-02-02", Reason: "Inclusion criterion 3 is not met"}},
 	"EnrollPatient":       {"Ask for a patient's enrolment", patient.EnrollPatient{Patient: "PAIN1.S-0001", On: "2026-02-03"}},
+	"RecordVisit":         {"Record that a planned visit took place", patient.RecordVisit{Patient: "PAIN1.S-0001", Visit: "week-4", On: "2026-03-03"}},
 	"WithdrawConsent":     {"End participation by the patient's own will", patient.WithdrawConsent{Patient: "PAIN1.S-0001", On: "2026-05-01"}},
 	"DiscontinuePatient":  {"End participation early for another reason", patient.DiscontinuePatient{Patient: "PAIN1.S-0001", On: "2026-05-01", Reason: "ADVERSE EVENT"}},
 	"CompletePatient":     {"End participation as planned", patient.CompletePatient{Patient: "PAIN1.S-0001", On: "2026-08-01"}},
@@ -47,17 +51,48 @@ var told = map[string]struct {
 	"CorrectDiary": {"Change answers of a recorded diary, with the reason", diary.CorrectDiary{Patient: "PAIN1.S-0001", Instrument: "pain-diary", Window: "2026-03-01/evening",
 		Answers: map[instrument.ItemID]any{"worst": 5}, Reason: "The patient called: mistyped"}},
 	"CloseDiaryWindows": {"Record windows that ran out unanswered as missed", diary.CloseDiaryWindows{Patient: "PAIN1.S-0001", Through: exampleMoment}},
-	"RegisterUser":      {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: examplePhrase}},
-	"ChangePassword":    {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: examplePhrase}},
-	"GrantRole":         {"Give a user a role", user.GrantRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}},
-	"RevokeRole":        {"Take a role from a user", user.RevokeRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}, Reason: "Has left the site"}},
-	"DeactivateUser":    {"End an account", user.DeactivateUser{User: "nurse.weber", Reason: "Has left the hospital"}},
+	"OpenDepot":         {"Add a depot to a study", supply.OpenDepot{Study: "PAIN1", Depot: "DEPOT", Name: "Central depot"}},
+	"RegisterKits": {"Make the kits of a delivery known", supply.RegisterKits{Study: "PAIN1", Depot: "DEPOT",
+		CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}},
+	"ReleaseBatch":     {"Let a lot be shipped and given out", supply.ReleaseBatch{Study: "PAIN1", Lot: "L-1", Certificate: "QP-2026-0017"}},
+	"RecallLot":        {"Stop every kit of a lot, wherever it is", supply.RecallLot{Study: "PAIN1", Lot: "L-1", Reason: "Out of specification at 12 months"}},
+	"SetResupplyRule":  {"Say when a site is sent kits, and how many", supply.SetResupplyRule{Study: "PAIN1", Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}},
+	"CreateShipment":   {"Set kits aside for a way to another place", supply.CreateShipment{Study: "PAIN1", From: "DEPOT", To: "DE-01", Kits: exampleKits, Reason: "Initial supply"}},
+	"CancelShipment":   {"Put the kits of a shipment back that has not left", supply.CancelShipment{Study: "PAIN1", From: "DEPOT", Shipment: "DEPOT-0001", Reason: "The site is not open yet"}},
+	"DispatchShipment": {"Hand a shipment to the carrier", supply.DispatchShipment{Study: "PAIN1", From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}},
+	"ReceiveShipment": {"Take a shipment in, each kit as it arrived", supply.ReceiveShipment{Study: "PAIN1", Location: "DE-01", From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
+		Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}},
+	"ReportShipmentLost": {"End a shipment that never arrived", supply.ReportShipmentLost{Study: "PAIN1", Location: "DE-01", From: "DEPOT", Shipment: "DEPOT-0001", Reason: "The carrier cannot find it"}},
+	"QuarantineKits":     {"Set kits aside until somebody decides about them", supply.QuarantineKits{Study: "PAIN1", Location: "DE-01", Kits: exampleKits, Cause: supply.CauseExcursion, Reason: "The refrigerator failed overnight"}},
+	"ReleaseKits":        {"Put quarantined kits back to where they stood", supply.ReleaseKits{Study: "PAIN1", Location: "DE-01", Kits: exampleKits, Reason: "Within the stability data, see QA-0042"}},
+	"DestroyKits":        {"End kits that are of no more use", supply.DestroyKits{Study: "PAIN1", Location: "DEPOT", Kits: exampleKits, On: "2026-12-01", Certificate: "D-2026-0003"}},
+	"ReportKitLost":      {"End a kit that cannot be found", supply.ReportKitLost{Study: "PAIN1", Location: "DE-01", Kit: exampleKits[0], Reason: "Not found at the inventory"}},
+	"DispenseKit":        {"Hand a patient the allocated kit", supply.DispenseKit{Site: "DE-01", Patient: "PAIN1.S-0001", Kit: exampleKits[0], On: "2026-02-03"}},
+	"ReturnKit":          {"Take a dispensed kit back", supply.ReturnKit{Site: "DE-01", Patient: "PAIN1.S-0001", Kit: exampleKits[0], On: "2026-03-03"}},
+	"ReconcileKit":       {"Account for the doses of a returned kit", supply.ReconcileKit{Site: "DE-01", Patient: "PAIN1.S-0001", Kit: exampleKits[0], Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}},
+	"ReviewAlert":        {"Record that one has looked at an alert", safety.ReviewAlert{Alert: exampleAlert, Note: "Called the patient"}},
+	"CloseAlert":         {"End an alert", safety.CloseAlert{Alert: exampleAlert, Outcome: "The rescue medication was increased"}},
+	"RetryParkedMessage": {"Hand a parked message to its process once more", process.RetryParkedMessage{Study: "PAIN1", Process: "enrollment", Event: exampleEvent, Reason: "The depot has been opened"}},
+	"AbandonParkedMessage": {"Give a parked message up", process.AbandonParkedMessage{Study: "PAIN1", Process: "enrollment", Event: exampleEvent,
+		Reason: "The site has enrolled the patient by hand"}},
+	"RegisterUser":   {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: examplePhrase}},
+	"ChangePassword": {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: examplePhrase}},
+	"GrantRole":      {"Give a user a role", user.GrantRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}},
+	"RevokeRole":     {"Take a role from a user", user.RevokeRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}, Reason: "Has left the site"}},
+	"DeactivateUser": {"End an account", user.DeactivateUser{User: "nurse.weber", Reason: "Has left the hospital"}},
 }
+
+// exampleAlert and exampleEvent are ids as lists show them.
+const (
+	exampleAlert = "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"
+	exampleEvent = "0b6e2f5c-5f0f-5d6e-9d42-7f5b1c9d2a10"
+)
 
 // examplePhrase stands where a password belongs.
 const examplePhrase = "a long pass phrase"
 
 var (
+	exampleKits       = []supply.KitNumber{"K-10017", "K-10018"}
 	exampleMoment     = time.Date(2026, 3, 1, 20, 30, 0, 0, time.FixedZone("", 3600))
 	exampleInstrument = instrument.Definition{ID: "pain-short", Version: 1, Title: "Pain today", Source: "Own wording",
 		Items: []instrument.Item{{ID: "worst", Text: "How strong was your pain today at its worst?", Type: instrument.Integer, Min: new(0.0), Max: new(10.0), Required: true}},

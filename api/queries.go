@@ -16,7 +16,7 @@ import (
 // Queries lists every query.
 func Queries() []Query {
 	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite,
-		processes, parkedMessages, alerts, kits, kit, shipments, viewsStanding}
+		processes, parkedMessages, alerts, kits, kit, shipments, accountability, accountabilityByPatient, viewsStanding}
 }
 
 var me = Query{

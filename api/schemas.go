@@ -122,7 +122,7 @@ var words = map[reflect.Type]func() *huma.Schema{
 	reflect.TypeFor[supply.KitNumber]():          text(namePattern, "K-10017"),
 	reflect.TypeFor[supply.LocationID]():         text(namePattern, "DE-01"),
 	reflect.TypeFor[supply.ShipmentID]():         text("", "DEPOT-0001"),
-	reflect.TypeFor[safety.AlertID]():            text("", "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"),
+	reflect.TypeFor[safety.AlertID]():            text("", exampleAlert),
 	reflect.TypeFor[safety.Kind]():               oneOf(alertKinds...),
 	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
 	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),

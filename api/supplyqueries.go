@@ -65,3 +65,31 @@ var shipments = Query{
 		return list, err
 	},
 }
+
+// AccountabilityList is what places answer for.
+type AccountabilityList struct {
+	Items []readmodels.Accountability `json:"items" doc:"The depots and sites that have kits, by id"`
+}
+
+var accountability = Query{
+	Name: "Accountability", Path: "/api/v1/studies/{study}/accountability", Summary: "What each depot and site answers for", Reach: ReachSites, OpenTo: access.StudyMembers,
+	Doc:        "How many kits stand how, in each place. Callers who see single sites get those.",
+	Parameters: []Parameter{studyParameter}, Answer: reflect.TypeFor[AccountabilityList](), view: &readmodels.KitInventories,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		var places []supply.LocationID
+		for _, site := range ask.sites { // none where the caller sees the whole study
+			places = append(places, supply.LocationID(site))
+		}
+		items, err := a.store.Accountability(ctx, ask.study, places)
+		return AccountabilityList{Items: items}, err
+	},
+}
+
+var accountabilityByPatient = Query{
+	Name: "AccountabilityByPatient", Path: "/api/v1/studies/{study}/accountability/patients", Summary: "How the kits of each patient are accounted for", Reach: ReachStudy,
+	OpenTo: access.ClinicalReaders, Doc: "Kits dispensed, returned and reconciled, and their doses as the site counted them, by patient and by the site that gave the kits out.",
+	Parameters: append([]Parameter{studyParameter, siteParameter}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.PatientAccountability]](), view: &readmodels.KitInventories,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
+		return a.store.AccountabilityByPatient(ctx, ask.study, supply.LocationID(ask.site()), ask.page())
+	},
+}

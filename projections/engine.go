@@ -293,13 +293,13 @@ func (e *foldError) Unwrap() error { return e.err }
 // the events the view shows. An event counts once, whether or not its documents had seen it: that depends on where a
 // process died.
 func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded int, err error) {
+	all, err := r.documentsOf(ctx, events)
+	if err != nil {
+		return 0, err
+	}
 	touched := map[string][]int{}
 	var keys []string
-	for i, at := range events {
-		of, err := r.touches(at)
-		if err != nil {
-			return 0, &foldError{i, err}
-		}
+	for i, of := range all {
 		for _, key := range of {
 			if touched[key] == nil {
 				keys = append(keys, key)
@@ -360,6 +360,51 @@ func (r *runner) write(ctx context.Context, events []eventlog.Recorded) (folded 
 	}
 	return folded, nil
 }
+
+// documentsOf names the documents that each event touches. Those of a group are named by the event that made it, or else
+// by the group's document: either way they are the same, whatever has been folded meanwhile.
+func (r *runner) documentsOf(ctx context.Context, events []eventlog.Recorded) ([][]string, error) {
+	all := make([][]string, len(events))
+	made, asked := map[string][]string{}, map[string][]int{}
+	var groups []string
+	for i, at := range events {
+		keys, group, err := r.touches(at)
+		if err != nil {
+			return nil, &foldError{i, err}
+		}
+		switch {
+		case group == "":
+			all[i] = keys
+		case len(keys) > 0:
+			if made[group] == nil {
+				made[group] = keys
+			}
+			all[i] = withGroup(keys, group)
+		case made[group] != nil:
+			all[i] = withGroup(made[group], group)
+		default:
+			if asked[group] == nil {
+				groups = append(groups, group)
+			}
+			asked[group] = append(asked[group], i)
+		}
+	}
+	if len(groups) == 0 {
+		return all, nil
+	}
+	documents, err := r.load(ctx, groups, asked, events)
+	if err != nil {
+		return nil, err
+	}
+	for group, at := range asked {
+		for _, i := range at {
+			all[i] = withGroup(documents[group].(Group).Members(), group)
+		}
+	}
+	return all, nil
+}
+
+func withGroup(keys []string, group string) []string { return append(slices.Clip(keys), group) }
 
 // write is a document on its way to the store, and the filter that finds it there unless what is there has seen more.
 type write struct {

@@ -3,6 +3,7 @@ package projections_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,7 +59,14 @@ func fold(t testing.TB, p projections.Projection, events []projections.Envelope)
 func apply(t testing.TB, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) {
 	t.Helper()
 	for _, e := range events {
-		for _, key := range p.Touches(e) {
+		keys, group := p.Touches(e)
+		if made, ok := documents[group].(projections.Group); ok && len(keys) == 0 {
+			keys = made.Members()
+		}
+		if group != "" {
+			keys = append(slices.Clip(keys), group)
+		}
+		for _, key := range keys {
 			if documents[key] == nil {
 				documents[key] = p.Blank(key)
 			}

@@ -24,8 +24,32 @@ var KitInventory = New(readmodels.KitInventories, byKit,
 		noted(k, at, readmodels.Custody{At: e.Location})
 	}),
 	On(func(k *kit, e supply.ShipmentCreated, at Envelope) {
+		if k.ID == readmodels.ShippedKey(e.Study, e.Shipment) {
+			k.Shipped = byKit(at)
+			return
+		}
 		k.Packed, k.Status, k.Shipment = k.Status, supply.KitPacked, e.Shipment
 		noted(k, at, readmodels.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.ShipmentCancelled, at Envelope) {
+		if k.ID == readmodels.ShippedKey(e.Study, e.Shipment) {
+			return
+		}
+		if k.Before == supply.KitPacked { // it was set aside meanwhile
+			k.Before = k.Packed
+		}
+		if k.Status == supply.KitPacked {
+			k.Status = k.Packed
+		}
+		k.Shipment, k.Packed = "", ""
+		noted(k, at, readmodels.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+	}),
+	On(func(k *kit, e supply.ShipmentDispatched, at Envelope) {
+		if k.ID == readmodels.ShippedKey(e.Study, e.Shipment) {
+			return
+		}
+		k.Status = supply.KitInTransit
+		noted(k, at, readmodels.Custody{At: e.Location, On: e.On, Shipment: e.Shipment, Note: e.Carrier})
 	}),
 	On(func(k *kit, e supply.ShipmentReceived, at Envelope) {
 		number, status := numberOf(k), supply.KitAvailable
@@ -64,23 +88,24 @@ var KitInventory = New(readmodels.KitInventories, byKit,
 			noted(k, at, readmodels.Custody{At: e.Location, Note: "replaced by kit " + string(e.Kit)})
 			return
 		}
-		k.Status, k.Patient, k.Visit, k.Site = supply.KitIsAllocated, e.Patient, e.Visit, e.Location
+		k.Status, k.Patient, k.Visit = supply.KitIsAllocated, e.Patient, e.Visit
+		k.Given = &readmodels.Given{Patient: e.Patient, Site: e.Location}
 		noted(k, at, readmodels.Custody{At: e.Location})
 	}),
 	On(func(k *kit, e supply.KitsSetAside, at Envelope) {
-		k.Status, k.Reconciled = supply.KitIsReturned, true
+		k.Status, k.Reconciled = supply.KitIsReturned, 1
 		noted(k, at, readmodels.Custody{At: e.Location, Note: e.Reason})
 	}),
 	On(func(k *kit, e supply.KitDispensed, at Envelope) {
-		k.Status, k.Dispensed = supply.KitIsDispensed, true
+		k.Status, k.Dispensed = supply.KitIsDispensed, 1
 		noted(k, at, readmodels.Custody{At: e.Location, On: e.On})
 	}),
 	On(func(k *kit, e supply.KitReturned, at Envelope) {
-		k.Status, k.CameBack = supply.KitIsReturned, true
+		k.Status, k.CameBack = supply.KitIsReturned, 1
 		noted(k, at, readmodels.Custody{At: e.Location, On: e.On})
 	}),
 	On(func(k *kit, e supply.KitReconciled, at Envelope) {
-		k.Reconciled, k.Returned, k.Used, k.Lost = true, e.Returned, e.Used, e.Lost
+		k.Reconciled, k.Returned, k.Used, k.Lost = 1, e.Returned, e.Used, e.Lost
 		noted(k, at, readmodels.Custody{At: e.Location})
 	}),
 	On(func(k *kit, e supply.KitsExpired, at Envelope) {
@@ -98,6 +123,16 @@ var KitInventory = New(readmodels.KitInventories, byKit,
 ).BegunBy(func(at Envelope) bool {
 	_, registered := at.Event.(supply.KitsRegistered)
 	return registered
+}).Grouped(func(at Envelope) string {
+	switch e := at.Event.(type) {
+	case supply.ShipmentCreated:
+		return readmodels.ShippedKey(e.Study, e.Shipment)
+	case supply.ShipmentCancelled:
+		return readmodels.ShippedKey(e.Study, e.Shipment)
+	case supply.ShipmentDispatched:
+		return readmodels.ShippedKey(e.Study, e.Shipment)
+	}
+	return ""
 })
 
 // noted adds to the chain of custody what happened.

@@ -20,7 +20,8 @@ type Projection struct {
 	View readmodels.View
 
 	keys  func(Envelope) []string
-	begin func(Envelope) bool // nil where documents are begun by any event
+	begin func(Envelope) bool   // nil where documents are begun by any event
+	group func(Envelope) string // nil where every event names its documents
 	folds map[reflect.Type]func(readmodels.Document, Envelope)
 	blank func(key string) readmodels.Document
 	read  func(bson.Raw) (readmodels.Document, error)
@@ -73,18 +74,36 @@ func (p Projection) BegunBy(first func(Envelope) bool) Projection {
 	return p
 }
 
+// Grouped returns the projection with a way to tell the events about a group of documents, such as the kits of a
+// shipment: of is the key of a document that stands for the group. The event that makes the group names its documents;
+// later ones need not, and are folded into the same. The document of the group is folded too, and is a Group.
+func (p Projection) Grouped(of func(Envelope) string) Projection {
+	p.group = of
+	return p
+}
+
+// Group is a document that stands for a group.
+type Group interface {
+	// Members are the keys of the group's documents, as the event that made the group has named them.
+	Members() []string
+}
+
 // begins says whether the event is the first of each document that it touches.
 func (p Projection) begins(at Envelope) bool { return p.begin != nil && p.begin(at) }
 
 // Folds says whether the projection folds events of this type.
 func (p Projection) Folds(event reflect.Type) bool { return p.folds[event] != nil }
 
-// Touches names the documents that the event changes; none for events that the projection does not fold.
-func (p Projection) Touches(at Envelope) []string {
+// Touches names the documents that the event changes; none for events that the projection does not fold. Where the event
+// is about a group, it names that too; if it names no documents besides, they are the group's members.
+func (p Projection) Touches(at Envelope) (keys []string, group string) {
 	if p.folds[reflect.TypeOf(at.Event)] == nil {
-		return nil
+		return nil, ""
 	}
-	return p.keys(at)
+	if p.group != nil {
+		group = p.group(at)
+	}
+	return p.keys(at), group
 }
 
 // Blank returns the document of a key before its first event.
@@ -108,13 +127,14 @@ func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, er
 }
 
 // touches is Touches for events that nobody has looked at before: a panic is an error that names the event.
-func (p Projection) touches(at Envelope) (keys []string, err error) {
+func (p Projection) touches(at Envelope) (keys []string, group string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = p.failed("find the documents of", at, fmt.Errorf("%v", r))
 		}
 	}()
-	return p.Touches(at), nil
+	keys, group = p.Touches(at)
+	return keys, group, nil
 }
 
 // failed is the error of an event that the projection cannot get past.

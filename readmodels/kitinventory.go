@@ -14,16 +14,15 @@ import (
 )
 
 // KitInventories is the view of kits, a document a kit. It is what blinded people may see: a kit that is held for a draw
-// is shown as available, and nothing tells what a kit holds. Which kits belong to a shipment is found by their documents,
-// because its way does not name them again.
+// is shown as available, and nothing tells what a kit holds. Besides, a document a shipment names its kits: the events of
+// its dispatch and of its cancellation do not. It is of no study, so that no query finds it.
 var KitInventories = View{Name: "kit-inventory", Version: 1, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "shipment", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "patient", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "patient", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "given.patient", Value: 1}, {Key: "given.site", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "given.site", Value: 1}, {Key: "given.patient", Value: 1}}},
 }}
 
 // KitRegistered is how a kit stands that is known and not yet in its depot's stock.
@@ -58,15 +57,35 @@ type Kit struct {
 	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
 	Packed supply.KitStatus `bson:"packed,omitempty" json:"-"`
 	Before supply.KitStatus `bson:"before,omitempty" json:"-"`
-	// Site is where it was allocated; the rest is what became of it at its patient's, and is shown in the accountability.
-	Site       supply.LocationID `bson:"site,omitempty" json:"-"`
-	Dispensed  bool              `bson:"dispensed,omitempty" json:"-"`
-	CameBack   bool              `bson:"cameBack,omitempty" json:"-"`
-	Reconciled bool              `bson:"reconciled,omitempty" json:"-"`
-	Returned   int               `bson:"returned,omitempty" json:"-"`
-	Used       int               `bson:"used,omitempty" json:"-"`
-	Lost       int               `bson:"lost,omitempty" json:"-"`
+	// Stands is what kits are counted by, Given what they are accounted for by.
+	Stands Standing `bson:"stands" json:"-"`
+	Given  *Given   `bson:"given,omitempty" json:"-"`
+	// What became of it at its patient's is shown in the accountability only: all doses together are what the kit held,
+	// which may go with its arm. The first three are 1 or 0, so that they add up.
+	Dispensed  int `bson:"dispensed,omitempty" json:"-"`
+	CameBack   int `bson:"cameBack,omitempty" json:"-"`
+	Reconciled int `bson:"reconciled,omitempty" json:"-"`
+	Returned   int `bson:"returned,omitempty" json:"-"`
+	Used       int `bson:"used,omitempty" json:"-"`
+	Lost       int `bson:"lost,omitempty" json:"-"`
+	// Shipped are the keys of the kits, in the document of a shipment.
+	Shipped []string `bson:"shipped,omitempty" json:"-"`
 }
+
+// Standing is where a kit is and how it stands.
+type Standing struct {
+	Location supply.LocationID `bson:"location"`
+	Status   supply.KitStatus  `bson:"status"`
+}
+
+// Given is to whom a kit was allocated, and where.
+type Given struct {
+	Patient domain.PatientID  `bson:"patient"`
+	Site    supply.LocationID `bson:"site"`
+}
+
+// Members are the keys of the documents of a shipment's kits; none where the document is a kit's.
+func (k *Kit) Members() []string { return k.Shipped }
 
 // Custody is an entry of a chain of custody.
 type Custody struct {
@@ -80,11 +99,11 @@ type Custody struct {
 	RecordedAt time.Time         `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// Note adds an entry to the chain of custody. Once a kit has a patient, whatever happens to it happens to the patient's.
+// Note adds an entry to the chain of custody, when all else has been changed. Once a kit has a patient, whatever happens to it happens to the patient's.
 func (k *Kit) Note(c Custody) {
 	c.Patient = k.Patient
 	k.Custody = newest(append(k.Custody, c), maxCustody)
-	k.UpdatedAt = c.RecordedAt
+	k.Stands, k.UpdatedAt = Standing{k.Location, k.Status}, c.RecordedAt
 }
 
 // WithoutPatient takes out of the kit who got it, for callers who must not read clinical data. What people wrote down
@@ -101,6 +120,11 @@ func (k *Kit) WithoutPatient() {
 // KitKey is the key of a kit's document.
 func KitKey(study domain.StudyID, kit supply.KitNumber) string {
 	return string(study) + "/" + string(kit)
+}
+
+// ShippedKey is the key of the document that names the kits of a shipment. No number of a kit has a slash.
+func ShippedKey(study domain.StudyID, shipment supply.ShipmentID) string {
+	return string(study) + "/shipment/" + string(shipment)
 }
 
 // KitFilter narrows a list of kits; empty fields do not.
