@@ -212,15 +212,14 @@ func (s enrolling) releaseHold(why string) any {
 
 // fail gives back, in reverse, what was taken before the draw, and says why.
 func (s enrolling) fail(code, reason string) Reaction[enrolling] {
-	var give []any
+	r := s.end(stageFailed, code+": "+reason, process.Failed)
 	if s.Held {
-		give = append(give, s.releaseHold(reason))
+		r.Commands = append(r.Commands, s.releaseHold(reason))
 	}
 	if s.Number > 0 {
-		give = append(give, s.releasePlace(reason))
+		r.Commands = append(r.Commands, s.releasePlace(reason))
 	}
-	r := s.end(stageFailed, code+": "+reason, process.Failed)
-	r.Commands = append(give, patient.FailEnrollment{Patient: s.Patient, Code: code, Reason: reason})
+	r.Commands = append(r.Commands, patient.FailEnrollment{Patient: s.Patient, Code: code, Reason: reason})
 	return r
 }
 

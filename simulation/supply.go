@@ -34,8 +34,9 @@ const (
 	unitsPerKit = 28
 	// outOfStock is the site whose first shipment gets too warm on its way, and is kept in quarantine for some days.
 	outOfStock domain.SiteID = "03"
-	daysBarred               = 4
 )
+
+const daysBarred = 4
 
 // perArm is how many kits of each arm a site is filled up to.
 func perArm(o Options) int { return min(400, 2*o.Patients/len(sites)+10) }

@@ -136,7 +136,7 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}' | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
 	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/patients?site=%s'\n", base, summary.Study, summary.Site)
 	p("  curl -s -H \"Authorization: Bearer $TOKEN\" %s/api/v1/patients/%s\n", base, summary.Patient)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/processes?process=enrollment'   # where each enrolment stands\n", base, summary.Study)
+	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/processes?process=enrollment&site=%s'   # where each enrolment stands\n", base, summary.Study, summary.Site)
 	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/kits?location=%s'               # or /shipments, /alerts\n\n", base, summary.Study, summary.Site)
 	if !c.Once {
 		p("Serving. Ctrl-C stops it; the same command carries on from %s.\n", c.Stores.Data)
