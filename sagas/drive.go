@@ -112,12 +112,33 @@ func (d *Drive) Run(ctx context.Context) error {
 		h := router.AddConsumerHandler(topic, topic, subscriber, d.consume(topic, types[topic], deal))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
+	for topic := range handlers {
+		if err := subscriber.SubscribeInitialize(topic); err != nil || ctx.Err() != nil {
+			if ctx.Err() != nil {
+				err = nil
+			}
+			return errors.Join(err, subscriber.Close())
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return router.Run(ctx) })
+	over := make(chan struct{})
+	group.Go(func() error {
+		defer close(over)
+		// A router that is stopped while it subscribes leaves goroutines behind, so it is stopped by Close alone.
+		return router.Run(context.WithoutCancel(ctx))
+	})
+	group.Go(func() error {
+		select {
+		case <-router.Running():
+		case <-over:
+			return nil
+		}
+		<-ctx.Done()
+		return router.Close()
+	})
 	timers := &timers{log: d.Log, runner: runner, logger: d.Logger, now: runner.now}
 	group.Go(func() error { return timers.run(ctx) })
-	err = group.Wait()
-	return errors.Join(err, subscriber.Close())
+	return errors.Join(group.Wait(), subscriber.Close())
 }
 
 // consume turns a message into the event that it carries.
