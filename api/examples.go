@@ -7,11 +7,13 @@ import (
 	"time"
 	"unicode"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -75,6 +77,21 @@ var told = map[string]struct {
 	"RetryParkedMessage": {"Hand a parked message to its process once more", process.RetryParkedMessage{Study: "PAIN1", Process: "enrollment", Event: exampleEvent, Reason: "The depot has been opened"}},
 	"AbandonParkedMessage": {"Give a parked message up", process.AbandonParkedMessage{Study: "PAIN1", Process: "enrollment", Event: exampleEvent,
 		Reason: "The site has enrolled the patient by hand"}},
+	"UploadRandomisationList": {"Bring a randomisation list that was made elsewhere", randomisation.UploadRandomisationList{Study: "PAIN1", Scheme: "list-1",
+		CSV: "age,arm\nunder-50,walk\nunder-50,usual\n"}},
+	"GenerateRandomisationList": {"Make a randomisation list of permuted blocks", randomisation.GenerateRandomisationList{Study: "PAIN1", Scheme: "list-2",
+		Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}, BlockSizes: []int{2, 4}, PerStratum: 60}},
+	"DefineMinimisation": {"Have patients drawn by minimisation", randomisation.DefineMinimisation{Study: "PAIN1", Scheme: "minimisation",
+		Ratio: map[domain.ArmID]int{"walk": 2, "usual": 1}, Metric: randomisation.MetricRange, P: 0.8}},
+	"ActivateRandomisation": {"Let patients be drawn by a scheme; asks for a fresh sign-in", randomisation.ActivateRandomisation{Study: "PAIN1", Scheme: "list-2",
+		SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}},
+	"SetCohortCaps": {"Bound how many patients of an arm or a level are drawn", randomisation.SetCohortCaps{Study: "PAIN1",
+		Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reason: "Amendment 2"}},
+	"CorrectStratum": {"Correct the levels that a patient was drawn with; the assignment stays", randomisation.CorrectStratum{Study: "PAIN1", Patient: "PAIN1.S-0001",
+		Factors: map[string]string{"age": "50-or-more"}, Reason: "The birth year was misread"}},
+	"BreakBlind": {"Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once", randomisation.BreakBlind{Study: "PAIN1",
+		Patient: "PAIN1.S-0001", Reason: "Suspected overdose: treatment depends on it"}},
+	"RevealSeed":     {"Show the seed of a scheme when enrolment is over; asks for a fresh sign-in", randomisation.RevealSeed{Study: "PAIN1", Scheme: "list-2", Reason: "Database lock"}},
 	"RegisterUser":   {"Open an account", user.RegisterUser{User: "nurse.weber", Name: "Anna Weber", Password: examplePhrase}},
 	"ChangePassword": {"Set a new password", user.ChangePassword{User: "nurse.weber", Password: examplePhrase}},
 	"GrantRole":      {"Give a user a role", user.GrantRole{User: "nurse.weber", Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}},
