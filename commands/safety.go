@@ -5,6 +5,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
@@ -16,7 +17,7 @@ var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
 
 // The commands on alerts.
 var (
-	RaiseAlert = HandleKnowing(safety.Decider, theStudy(func(c safety.RaiseAlert) domain.StudyID { return c.Study }), safety.Raise).
+	RaiseAlert = HandleKnowing(safety.Decider, alertFacts, safety.Raise).
 			On(func(c safety.RaiseAlert) string { return string(c.Alert) }).
 			In(func(_ context.Context, _ Look, c safety.RaiseAlert) (access.Scope, error) {
 			return access.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
@@ -44,6 +45,16 @@ var (
 				In(ofAlert(func(c safety.RecordNotification) safety.AlertID { return c.Alert })).
 				AllowedTo(access.Processes)
 )
+
+// alertFacts are the study, and how many windows a patient has missed in a row where the alert is about that.
+func alertFacts(ctx context.Context, look Look, c safety.RaiseAlert) (f safety.Facts, err error) {
+	if f.Study, err = At(ctx, look, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
+		return f, err
+	}
+	d, err := Newest(ctx, look, diary.Decider, string(c.Patient))
+	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
+	return f, err
+}
 
 // ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
 func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (access.Scope, error) {

@@ -12,6 +12,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
+	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -227,4 +228,107 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
 		t.Errorf("it failed with %+v", f)
 	}
+}
+
+// Three windows missed one after another have the site told, once; an answer in between begins the count anew.
+func TestMissedDiariesRaiseAnAlert(t *testing.T) {
+	w := newWorld(t, 10)
+	steady, lapsed := w.assign(painDiary), w.assign(painDiary) // from 3 to 5 February: three windows
+	w.clock.set(berlin(4, 21, 0, 0))
+	w.submit(steady, 4)
+	c, l := w.courier(w.part), w.looks(w.part, steady, lapsed)
+	l.at(due(4))
+	c.mustSettle()
+	raised := func() (all []safety.AlertRaised) {
+		for _, e := range c.past {
+			if a, ok := e.Event.(safety.AlertRaised); ok {
+				all = append(all, a)
+			}
+		}
+		return all
+	}
+	if got := raised(); len(got) != 0 {
+		t.Fatalf("alerts came too early: %+v", got)
+	}
+	l.at(due(5))
+	c.mustSettle()
+	if got := raised(); len(got) != 1 || got[0].Patient != lapsed || got[0].Kind != safety.DiariesMissed {
+		t.Errorf("raised were %+v", got)
+	}
+}
+
+// A kit that is recalled after it was allocated is replaced, at the enrolment as at a visit; who has one already is told of.
+func TestARecalledKitIsReplaced(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
+	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L2", Certificate: "C-2"})
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004")
+	who := w.request()
+	c.mustSettle()
+	w.must(supplier, supply.RecallLot{Study: pain, Lot: "L1", Reason: "impurity"})
+	c.mustSettle()
+	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+	if len(allocated) != 2 || allocated[1].Replaces != allocated[0].Kit || allocated[1].Patient != who {
+		t.Errorf("allocated were %+v", allocated)
+	}
+	alerts := 0
+	for _, e := range c.past {
+		if a, ok := e.Event.(safety.AlertRaised); ok && a.Kind == safety.KitsAffected {
+			alerts++
+		}
+	}
+	if alerts != 1 {
+		t.Errorf("%d alerts tell of it", alerts)
+	}
+}
+
+// At a visit that dispenses, the next kit is allocated; a site without kits gets some by its rule, and the patient the kit.
+func TestDispensingAndResupply(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(nil, twoOfEach)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1003", "1004") // one of each arm
+	who := w.request()
+	c.mustSettle()
+	w.must(crc, patient.RecordVisit{Patient: who, Visit: "week-4", On: "2026-02-03"})
+	c.mustSettle()
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
+	w.must(supplier, supply.SetResupplyRule{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+	c.mustSettle()
+	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
+	if len(sent) != 2 || !sent[1].Resupply {
+		t.Fatalf("shipments are %+v", sent)
+	}
+	w.must(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: sent[1].Shipment, On: "2026-02-03"})
+	c.mustSettle()
+	w.clock.set(w.clock.Now().AddDate(0, 0, 3)) // it is overdue
+	c.fire()
+	c.mustSettle()
+	overdue := 0
+	for _, e := range c.past {
+		if a, ok := e.Event.(safety.AlertRaised); ok && a.Kind == safety.ShipmentOverdue {
+			overdue++
+		}
+	}
+	if overdue != 1 {
+		t.Errorf("%d alerts tell of the overdue shipment", overdue)
+	}
+	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
+	c.mustSettle()
+	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+	if len(allocated) != 2 || allocated[1].Visit != "week-4" || allocated[1].Patient != who {
+		t.Errorf("allocated were %+v", allocated)
+	}
+	// Kits that expire are taken out by the clock.
+	w.clock.set(w.clock.Now().AddDate(2, 0, 0))
+	c.fire()
+	if expired := ofType[supply.KitsExpired](w.events("stock-PAIN1.A")); len(expired) == 0 {
+		t.Error("nothing has expired after two years")
+	}
+	withdraw := patient.WithdrawConsent{Patient: who, On: "2026-02-06"}
+	w.must(crc, withdraw)
+	c.mustSettle()
 }

@@ -109,7 +109,7 @@ func Define[S any](name string, types []string, instances func(eventlog.Recorded
 
 // All lists the process managers of the product.
 func All() []Process {
-	return []Process{Enrollment, Dispensing, Resupply, SupplyUpkeep, DiaryRuns, Safety, Leaving}
+	return []Process{Enrollment, Dispensing, Resupply, SupplyUpkeep, MissedDiaries, Safety, Leaving}
 }
 
 // one is the instances of an event that is about one.

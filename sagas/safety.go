@@ -102,33 +102,20 @@ func reactToAlert(s watching, o Occurrence) (Reaction[watching], bool) {
 	return Reaction[watching]{}, false
 }
 
-// missing counts a patient's missed windows.
-type missing struct {
-	InARow int `json:"inARow,omitempty"`
-}
+// missed is what the follow-up of a missed window remembers: nothing.
+type missed struct{}
 
-// DiaryRuns is the part of the diary follow-up that counts windows missed in a row, and has the site told.
-var DiaryRuns = Define("diary-runs", []string{"DiaryWindowMissed", "DiarySubmitted"},
-	func(e eventlog.Recorded) []string {
-		switch e := e.Event.(type) {
-		case diary.WindowMissed:
-			return one(e.Patient)
-		case diary.Submitted:
-			return one(e.Patient)
+// MissedDiaries is the part of the diary follow-up that has the site told of a patient who misses one window after
+// another. How many it were is for the decision to count.
+var MissedDiaries = Define("missed-diaries", []string{"DiaryWindowMissed"},
+	func(e eventlog.Recorded) []string { return one(alertID(e.Metadata.Study, e.ID.String())) },
+	func(s missed, o Occurrence) (Reaction[missed], bool) {
+		e, ok := o.Event.(diary.WindowMissed)
+		if !ok {
+			return Reaction[missed]{}, false
 		}
-		return nil
-	}, func(s missing, o Occurrence) (Reaction[missing], bool) {
-		switch e := o.Event.(type) {
-		case diary.WindowMissed:
-			s.InARow++
-			return Reaction[missing]{State: s, Stage: fmt.Sprintf("%d windows missed in a row", s.InARow), Commands: []any{
-				safety.RaiseAlert{Alert: alertID(o.Study, o.ID), Study: o.Study, Site: o.Site, Patient: e.Patient, Kind: safety.DiariesMissed, Severity: safety.Routine,
-					Summary: fmt.Sprintf("Patient %s has missed %d diaries in a row.", e.Patient, s.InARow), Source: o.ID, OccurredAt: o.At, InARow: s.InARow}}}, true
-		case diary.Submitted:
-			if s.InARow == 0 {
-				return Reaction[missing]{}, false
-			}
-			return Reaction[missing]{Stage: "answered again"}, true
-		}
-		return Reaction[missing]{}, false
+		return Reaction[missed]{State: s, Stage: "looked at", Outcome: process.Completed, Commands: []any{
+			safety.RaiseAlert{Alert: alertID(o.Study, o.ID), Study: o.Study, Site: o.Site, Patient: e.Patient, Kind: safety.DiariesMissed, Severity: safety.Routine,
+				Summary: fmt.Sprintf("Patient %s misses one diary after another.", e.Patient), Source: o.ID, OccurredAt: o.At,
+				Instrument: e.Instrument, Window: e.Window.ID}}}, true
 	})

@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"casebook/domain"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 )
@@ -42,6 +43,23 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 		}
 	}
 	return events, nil
+}
+
+// MissedInARow counts the windows of an instrument that were missed one after another, up to a window; 0 where that one was
+// answered, or is not known.
+func (d Diary) MissedInARow(id instrument.ID, window string) int {
+	a, number, ok := d.find(id, window)
+	run := 0
+	for ; ok && number >= 0; number-- {
+		if a.calendar.Empty(number) {
+			continue
+		}
+		if a.status(number) != Missed {
+			break
+		}
+		run++
+	}
+	return run
 }
 
 // asked returns how many windows the patient is asked to answer: those with the numbers below it. They are all, or those

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/instrument"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -169,8 +170,16 @@ type RaiseAlert struct {
 	Summary    string           `json:"summary"`
 	Source     string           `json:"source"`
 	OccurredAt time.Time        `json:"occurredAt"`
-	// InARow counts the windows missed in a row, for DiariesMissed.
-	InARow int `json:"inARow,omitempty"`
+	// Instrument and Window are what was missed, for DiariesMissed.
+	Instrument instrument.ID `json:"instrument,omitempty"`
+	Window     string        `json:"window,omitempty"`
+}
+
+// Facts are what the decision to raise an alert knows besides.
+type Facts struct {
+	Study study.Study
+	// MissedInARow counts the windows that were missed one after another, for DiariesMissed.
+	MissedInARow int
 }
 
 // ReviewAlert records that one has looked at an alert.
@@ -205,9 +214,9 @@ type RecordNotification struct {
 const LastLevel = 2
 
 // Raise begins an alert, once. A run of missed windows raises one when it has become as long as the protocol says.
-func Raise(a Alert, in study.Study, cmd RaiseAlert, call domain.Call) ([]Event, error) {
-	policy := in.AlertPolicy()
-	if a.Exists() || cmd.Kind == DiariesMissed && cmd.InARow != policy.MissedInARow {
+func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
+	policy := f.Study.AlertPolicy()
+	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow {
 		return nil, nil
 	}
 	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Kind: cmd.Kind, Severity: cmd.Severity,
