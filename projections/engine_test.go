@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,17 +56,27 @@ func TestMain(m *testing.M) {
 
 // world is a log and a database of its own, with an engine that can be started and stopped.
 type world struct {
-	t     testing.TB
-	log   *eventlog.Log
-	store *readmodels.Store
-	study domain.StudyID
-	tails map[string]eventlog.Tail
-	last  uint64
+	t   testing.TB
+	log *eventlog.Log
+	// writer has the blinding keys, as commands have; the engine's log has none.
+	writer *eventlog.Log
+	store  *readmodels.Store
+	study  domain.StudyID
+	tails  map[string]eventlog.Tail
+	last   uint64
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,11 +86,11 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(log.Close(), store.Close(context.Background())); err != nil {
+		if err := errors.Join(log.Close(), writer.Close(), store.Close(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, log: log, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
+	return &world{t: t, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
 }
 
 // run starts an engine, and returns what stops it.
@@ -104,7 +115,7 @@ func (w *world) record(stream string, who domain.PatientID, events ...any) {
 	if !ok {
 		tail = eventlog.EmptyTail
 	}
-	out, err := w.log.Append(context.Background(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
+	out, err := w.writer.Append(context.Background(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
 		RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}, events...)
 	if err != nil {
 		w.t.Fatal(err)

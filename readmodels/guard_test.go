@@ -100,14 +100,26 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 		},
 		"diaries": func(p readmodels.Page) error { _, err := s.Diaries(t.Context(), "S.1", "", p); return err },
 		"rates":   func(p readmodels.Page) error { _, err := s.PatientsByCompliance(t.Context(), "S", "", p); return err },
+		"alerts": func(p readmodels.Page) error {
+			_, err := s.Alerts(t.Context(), "S", readmodels.AlertFilter{}, p)
+			return err
+		},
+		"processes": func(p readmodels.Page) error {
+			_, err := s.Processes(t.Context(), "S", readmodels.ProcessFilter{}, p)
+			return err
+		},
+		"accounts": func(p readmodels.Page) error {
+			_, err := s.AccountabilityByPatient(t.Context(), "S", "", p)
+			return err
+		},
 	}
 	for _, c := range []struct {
 		text string
 		good string
 	}{
-		{`["a"]`, "studies patients"}, {`["2026-03-01T18:00:00Z","a"]`, "diaries"}, {`[0.5,"a"]`, "rates"},
-		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, ""}, {`[0.5]`, ""},
-		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates"}, {`[0.5,null]`, ""}, {`[{"$gt":""}]`, ""},
+		{`["a"]`, "studies patients"}, {`["2026-03-01T18:00:00Z","a"]`, "diaries processes accounts"}, {`[1,"2026-03-01T18:00:00Z","a"]`, "alerts"}, {`[0.5,"a"]`, "rates"},
+		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, "accounts"}, {`[0.5]`, ""},
+		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates alerts processes accounts"}, {`[0.5,null]`, ""}, {`[{"$gt":""}]`, ""},
 	} {
 		for name, ask := range lists {
 			err := ask(readmodels.Page{Cursor: base64.RawURLEncoding.EncodeToString([]byte(c.text))})

@@ -1,0 +1,263 @@
+package projections_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/supply"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+const secretLot, secretArm, secretDay = "LOT-77", "verum", domain.Date("2031-07-09")
+
+// delivered registers kits with what they hold, and takes them in.
+func delivered(kits ...supply.KitNumber) []any {
+	contents := map[supply.KitNumber]supply.Content{}
+	for _, n := range kits {
+		contents[n] = supply.Content{Arm: secretArm, Lot: secretLot, Expiry: secretDay, Units: 4711}
+	}
+	return []any{
+		supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: kits, SHA256: blind.Of("feed"), Contents: blind.Of(contents)},
+		supply.DeliveryTakenIn{Place: depot, Delivery: 1, Kits: kits, Contents: blind.Of(contents)},
+	}
+}
+
+func shipped(id supply.ShipmentID, kits ...supply.KitNumber) supply.ShipmentCreated {
+	return supply.ShipmentCreated{Place: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply", Contents: blind.Of(map[supply.KitNumber]supply.Content{})}
+}
+
+// kitAfter is the document of a kit after a story.
+func kitAfter(t *testing.T, number supply.KitNumber, events ...any) *readmodels.Kit {
+	t.Helper()
+	return fold(t, projections.KitInventory, newStory().tell(events...).events)[readmodels.KitKey("S", number)].(*readmodels.Kit)
+}
+
+// TestAKitIsFollowedFromTheDepotToItsPatientAndBack looks at the kit K-1 after each step of its life.
+func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
+	site := at("01")
+	story := delivered("K-1", "K-2", "K-3")
+	for i, step := range []struct {
+		event    any
+		status   supply.KitStatus
+		location supply.LocationID
+		shipment supply.ShipmentID
+		custody  readmodels.Custody
+	}{
+		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001", readmodels.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
+		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "", readmodels.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
+		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002", readmodels.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
+		{supply.ShipmentDispatched{Place: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit, "D", "D-0002",
+			readmodels.Custody{What: "ShipmentDispatched", At: "D", On: "2026-02-01", Shipment: "D-0002", Note: "van"}},
+		{supply.ShipmentReceived{Place: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"}, Excursion: true, Note: "warm"}, supply.KitQuarantined, "01", "",
+			readmodels.Custody{What: "ShipmentReceived", At: "01", On: "2026-02-02", Shipment: "D-0002", Note: "warm"}},
+		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "", readmodels.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
+		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "", readmodels.Custody{What: "KitAllocated", At: "01"}},
+		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "", readmodels.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
+		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "", readmodels.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
+		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"}, supply.KitIsReturned, "01", "", readmodels.Custody{What: "KitReconciled", At: "01"}},
+		{supply.ShipmentReceived{Place: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}}, supply.KitIsReturned, "D", "",
+			readmodels.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
+		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed, "D", "", readmodels.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
+	} {
+		story = append(story, step.event)
+		k := kitAfter(t, "K-1", story...)
+		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment || k.Stands != (readmodels.Standing{Location: step.location, Status: step.status}) {
+			t.Errorf("after %T it is %+v", step.event, k)
+		}
+		want := step.custody
+		want.By, want.RecordedAt, want.Patient = "crc", recordedAt, k.Patient
+		if diff := cmp.Diff(want, k.Custody[len(k.Custody)-1]); diff != "" || len(k.Custody) != i+3 {
+			t.Errorf("after %T the custody has %d entries: %s", step.event, len(k.Custody), diff)
+		}
+	}
+	k := kitAfter(t, "K-1", story...)
+	if k.Patient != "S.1" || k.Visit != "week-4" || *k.Given != (readmodels.Given{Patient: "S.1", Site: "01"}) ||
+		k.Dispensed != 1 || k.CameBack != 1 || k.Reconciled != 1 || k.Returned != 3 || k.Used != 25 || k.Lost != 1 {
+		t.Errorf("it is accounted for as %+v", k)
+	}
+	if other := kitAfter(t, "K-2", story...); other.Status != supply.KitAvailable || other.Location != "D" || len(other.Custody) != 4 {
+		t.Errorf("the kit of the cancelled shipment is %+v", other)
+	}
+	if third := kitAfter(t, "K-3", story...); third.Status != supply.KitAvailable || len(third.Custody) != 2 {
+		t.Errorf("a kit that nothing happened to is %+v", third)
+	}
+}
+
+// TestAQuarantineEndsWhereTheKitStoodBefore, also where its shipment was cancelled meanwhile.
+func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
+	aside := supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "dented"}
+	back := supply.KitsReleased{Place: depot, Kits: []supply.KitNumber{"K-1"}, Reason: "only the box"}
+	cancelled := supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"}
+	for name, c := range map[string]struct {
+		events []any
+		want   supply.KitStatus
+	}{
+		"available": {[]any{aside, back}, supply.KitAvailable},
+		"packed":    {[]any{shipped("D-0001", "K-1"), aside, back}, supply.KitPacked},
+		"cancelled": {[]any{shipped("D-0001", "K-1"), aside, cancelled, back}, supply.KitAvailable},
+		"allocated": {[]any{supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-1"}, aside, back}, supply.KitIsAllocated},
+	} {
+		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.events...)...); k.Status != c.want {
+			t.Errorf("%s: it is %s", name, k.Status)
+		}
+	}
+}
+
+func TestHowKitsEnd(t *testing.T) {
+	all := []supply.KitNumber{"K-1"}
+	for _, c := range []struct {
+		event any
+		want  supply.KitStatus
+	}{
+		{supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", Damaged: all}, supply.KitDamaged},
+		{supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", Missing: all}, supply.KitIsLost},
+		{supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitIsLost},
+		{supply.KitsExpired{Place: depot, Kits: all, Through: secretDay}, supply.KitExpired},
+		{supply.KitLost{Place: depot, Kit: "K-1", Reason: "r"}, supply.KitIsLost},
+		{supply.KitsSetAside{Place: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitIsReturned},
+	} {
+		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.event)...); k.Status != c.want || k.Shipment != "" {
+			t.Errorf("after %+v it is %+v", c.event, k)
+		}
+	}
+}
+
+func TestAKitThatIsReplacedSaysByWhich(t *testing.T) {
+	story := append(delivered("K-1", "K-2"), supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-1"},
+		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "r"},
+		supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-2", Replaces: "K-1"})
+	old, next := kitAfter(t, "K-1", story...), kitAfter(t, "K-2", story...)
+	if !old.Replaced || old.Status != supply.KitQuarantined || old.Custody[len(old.Custody)-1].Note != "replaced by kit K-2" {
+		t.Errorf("the old kit is %+v", old)
+	}
+	if next.Replaced || next.Status != supply.KitIsAllocated || next.Patient != "S.1" {
+		t.Errorf("the new kit is %+v", next)
+	}
+}
+
+// TestR27_NoViewTellsWhatAKitHolds folds events that are open, which a projection never gets, and looks for what they hold
+// in every document as it is stored and as it is answered. What held kits would tell, no view folds.
+func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
+	events := append(delivered("K-1", "K-2"),
+		supply.BatchReleased{Study: "S", Lot: secretLot, Certificate: "C"},
+		supply.StockHeld{Place: depot, Patient: "S.1", Kits: blind.Of(map[domain.ArmID]supply.KitNumber{secretArm: "K-1"})},
+		shipped("D-0001", "K-2"),
+		supply.LotRecalled{Study: "S", Lot: secretLot, Reason: "lot " + secretLot, Locations: []supply.LocationID{"D"}},
+		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot, Lot: secretLot},
+		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
+		supply.ResupplyFellShort{Place: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
+	s := newStory().tell(events...)
+	for _, p := range projections.All() {
+		for key, doc := range fold(t, p, s.events) {
+			answered, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := bson.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range []string{secretLot, secretArm, string(secretDay), "4711", "feed"} {
+				if strings.Contains(string(answered), secret) || strings.Contains(bson.Raw(raw).String(), secret) {
+					t.Errorf("%s %s tells %s: %s", p.View.Name, key, secret, bson.Raw(raw))
+				}
+			}
+		}
+	}
+	held := newStory().tell(append(delivered("K-1"), events[3])...)
+	if k := fold(t, projections.KitInventory, held.events)["S/K-1"].(*readmodels.Kit); k.Status != supply.KitAvailable || k.Patient != "" {
+		t.Errorf("a held kit is shown as %+v", k)
+	}
+}
+
+func TestShipments(t *testing.T) {
+	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "01", On: "2026-02-01", Carrier: "van"}}
+	begun := readmodels.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"}, Status: supply.ShipmentPacked,
+		Reason: "initial supply", CreatedAt: recordedAt, CreatedBy: "crc"}
+	on := begun
+	on.Status, on.DispatchedOn, on.Carrier = supply.ShipmentOnItsWay, "2026-02-01", "van"
+	received, lost, cancelled := on, on, begun
+	received.End(supply.ShipmentArrived, "warm", "crc", recordedAt)
+	received.ReceivedOn, received.Excursion, received.Damaged, received.Missing, received.Quarantined = "2026-02-02", true, 1, 1, 0
+	lost.End(supply.ShipmentIsLost, "gone", "crc", recordedAt)
+	cancelled.End(supply.ShipmentIsCanceled, "too early", "crc", recordedAt)
+	for _, c := range []struct {
+		events []any
+		want   readmodels.Shipment
+	}{
+		{way[:1], begun}, {way, on},
+		{append(way[:2:2], supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02", Damaged: []supply.KitNumber{"K-1"},
+			Missing: []supply.KitNumber{"K-2"}, Excursion: true, Note: "warm"}), received},
+		{append(way[:2:2], supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K-1", "K-2"}, Reason: "gone"}), lost},
+		{append(way[:1:1], supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}), cancelled},
+	} {
+		s := newStory().tell(c.events...)
+		c.want.Header = readmodels.Header{ID: "S/D-0001", Position: int64(s.position)}
+		if diff := cmp.Diff(map[string]readmodels.Document{"S/D-0001": &c.want}, fold(t, projections.Shipments, s.events)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// TestKitsFollowTheirShipmentHoweverTheLogIsCut stops and starts the engine within the way of shipments, and compares
+// with an engine that folds all of it at once.
+func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
+	w := newWorld(t)
+	place := supply.Place{Study: w.study, Location: "D"}
+	record := func(events ...any) { w.record("stock-"+string(w.study)+".D", "", events...) }
+	var kits []supply.KitNumber
+	for n := range 8 {
+		kits = append(kits, supply.KitNumber(fmt.Sprint("K-", n)))
+	}
+	sealed := blind.Of(map[supply.KitNumber]supply.Content{})
+	steps := []func(){
+		func() {
+			w.record("supply-"+string(w.study), "", supply.KitsRegistered{Study: w.study, Depot: "D", Delivery: 1, Kits: kits, SHA256: blind.Of(""), Contents: sealed})
+		},
+		func() {
+			record(supply.DeliveryTakenIn{Place: place, Delivery: 1, Kits: kits, Contents: sealed})
+			for n := range 4 {
+				record(supply.ShipmentCreated{Place: place, Shipment: supply.ShipmentID(fmt.Sprint("D-", n)), To: "01", Kits: kits[2*n : 2*n+2], Reason: "r", Contents: sealed})
+			}
+			record(supply.ShipmentDispatched{Place: place, Shipment: "D-0", To: "01", On: "2026-02-01"}) // in one batch with its making
+		},
+		func() {
+			record(supply.ShipmentDispatched{Place: place, Shipment: "D-1", To: "01", On: "2026-02-01"})
+			record(supply.ShipmentCancelled{Place: place, Shipment: "D-2", Reason: "r"})
+		},
+		func() {
+			record(supply.ShipmentCreated{Place: place, Shipment: "D-4", To: "01", Kits: kits[4:5], Reason: "again", Contents: sealed})
+			record(supply.ShipmentDispatched{Place: place, Shipment: "D-4", To: "01", On: "2026-02-02"}, supply.ShipmentDispatched{Place: place, Shipment: "D-3", To: "01", On: "2026-02-02"})
+		},
+	}
+	for _, step := range steps {
+		step()
+		stop := w.run()
+		for _, v := range readmodels.Views() {
+			w.wait(v)
+		}
+		stop()
+	}
+	got, err := w.store.Kits(t.Context(), w.study, readmodels.KitFilter{}, readmodels.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var standing []string
+	for _, k := range got.Items {
+		standing = append(standing, fmt.Sprint(k.Kit, " ", k.Status, " ", k.Shipment))
+	}
+	want := []string{"K-0 in_transit D-0", "K-1 in_transit D-0", "K-2 in_transit D-1", "K-3 in_transit D-1", "K-4 in_transit D-4", "K-5 available ",
+		"K-6 in_transit D-3", "K-7 in_transit D-3"}
+	if diff := cmp.Diff(want, standing); diff != "" {
+		t.Error(diff)
+	}
+	w.sameAsFresh()
+}
