@@ -39,6 +39,9 @@ func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error
 	kits, all := []KitNumber{}, []KitNumber{}
 	for n, k := range s.Kits.All() {
 		c, known := s.contents.Get(n)
+		if !known && k.Status == KitIsLost {
+			continue // it never arrived, and nobody here has had it
+		}
 		if !known {
 			return nil, errSealed
 		}
