@@ -162,12 +162,10 @@ func supplying[C any](decide stockDecision[C], of func(C) (domain.SiteID, domain
 		return facts, err
 	}, decide).
 		On(func(c C) string { return supply.StockID(where(c).study, where(c).at) }).
-		In(func(ctx context.Context, look Look, c C) (access.Scope, error) {
-			site, id := of(c)
-			scope, _, err := PatientScope(ctx, look, id)
-			scope.Site = site // where the kits are; a patient may have moved
-			return scope, err
-		})
+		In(ofPatient(func(c C) domain.PatientID {
+			_, id := of(c)
+			return id
+		}))
 }
 
 func stockFacts(ctx context.Context, look Look, p place) (f supply.Facts, err error) {

@@ -223,7 +223,7 @@ func stocked(t *testing.T, n int) (*world, *courier) {
 
 // The program is killed at every point of an enrolment, before and after each append and each command, and begins again
 // knowing nothing, with everything delivered to it once more, as where no acknowledgement got through.
-func TestR57_KilledAtEveryStep(t *testing.T) {
+func TestKilledAtEveryStep(t *testing.T) {
 	for _, course := range courses {
 		t.Run(course.name, func(t *testing.T) {
 			t.Parallel()
@@ -286,7 +286,7 @@ func TestR57_KilledAtEveryStep(t *testing.T) {
 }
 
 // Every event comes twice, late and in any order; two programs race for all of it.
-func TestR57_TwiceLateInAnyOrderAndByTwo(t *testing.T) {
+func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

@@ -21,9 +21,9 @@ import (
 	"casebook/readmodels"
 )
 
-// TestR57_KilledWhileEnrolling kills the whole process again and again while patients are enrolled, with draw and kit, and
+// TestKilledWhileEnrolling kills the whole process again and again while patients are enrolled, with draw and kit, and
 // finds at the end that everybody has one place, one arm and one kit.
-func TestR57_KilledWhileEnrolling(t *testing.T) {
+func TestKilledWhileEnrolling(t *testing.T) {
 	const id = domain.StudyID("K2")
 	const rounds, each = 6, 5
 	dir := t.TempDir()

@@ -100,6 +100,10 @@ func TestPublishChecksTheProtocol(t *testing.T) {
 	whole := func() study.Protocol {
 		p := protocol(1, *instrument.PainDiary())
 		p.Arms = []study.Arm{{ID: "active"}, {ID: "placebo"}}
+		p.Criteria = []study.Criterion{{ID: "adult"}, {ID: "pregnant", Exclusion: true}}
+		p.Treatment = &study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, DispensingVisits: []string{"day-7"},
+			Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}}}
+		p.Alerts = &study.AlertPolicy{ReviewMinutes: 30, MissedInARow: 2}
 		p.Forms = []study.Form{{ID: "vitals", Definition: json.RawMessage(`{}`)}, {ID: "labs"}}
 		p.Visits = []study.Visit{{ID: "screening", Day: -14, DaysBefore: 3, Forms: []string{"vitals", "labs"}}, {ID: "day-7", Day: 7}}
 		return p
@@ -136,6 +140,19 @@ func TestPublishChecksTheProtocol(t *testing.T) {
 		"too many visits":      {"invalid_protocol", func(p *study.Protocol) { p.Visits = make([]study.Visit, 501) }},
 		"too many forms":       {"invalid_protocol", func(p *study.Protocol) { p.Forms = make([]study.Form, 501) }},
 		"too many diaries":     {"invalid_protocol", func(p *study.Protocol) { p.Instruments = make([]instrument.Definition, 51) }},
+		"a criterion twice":    {"invalid_protocol", func(p *study.Protocol) { p.Criteria[1].ID = "adult" }},
+		"too many criteria":    {"invalid_protocol", func(p *study.Protocol) { p.Criteria = make([]study.Criterion, 201) }},
+		"one arm to draw":      {"invalid_protocol", func(p *study.Protocol) { p.Arms = p.Arms[:1] }},
+		"kits of two arms":     {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Randomised, p.Treatment.ForcedAllocation = false, false }},
+		"forced without kits":  {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.DispensingVisits = false, nil }},
+		"visits without kits":  {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.ForcedAllocation = false, false }},
+		"an unknown visit":     {"invalid_protocol", func(p *study.Protocol) { p.Treatment.DispensingVisits = []string{"x"} }},
+		"a long margin":        {"value_out_of_range", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = 36_526 }},
+		"a factor twice":       {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors = append(p.Treatment.Factors, p.Treatment.Factors[0]) }},
+		"a level twice":        {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels[1] = "young" }},
+		"no level":             {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels = nil }},
+		"review in no time":    {"value_out_of_range", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 0 }},
+		"missed never":         {"value_out_of_range", func(p *study.Protocol) { p.Alerts.MissedInARow = 0 }},
 		"no instrument's id":   {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
 	} {
 		p := whole()
