@@ -15,18 +15,29 @@ const Shown = "(blinded)"
 
 // Value is one blinded T. The zero Value is sealed and holds nothing.
 type Value[T any] struct {
-	plain T
-	open  bool
+	// Two values that hold the same are not the same to ==, so they cannot be compared like this.
+	_ [0]func()
+	// plain is nil where the value is sealed. It lies behind two pointers because fmt does not ask a Formatter about %p, in
+	// unexported fields, or once a verb has not suited something: then it prints what it finds, and follows one pointer.
+	plain **T
 }
 
 // Of returns an open value.
-func Of[T any](plain T) Value[T] { return Value[T]{plain: plain, open: true} }
+func Of[T any](plain T) Value[T] {
+	behind := &plain
+	return Value[T]{plain: &behind}
+}
 
 // Open returns what the value holds, and false where this program cannot know it.
-func (v Value[T]) Open() (T, bool) { return v.plain, v.open }
+func (v Value[T]) Open() (plain T, open bool) {
+	if v.plain == nil {
+		return plain, false
+	}
+	return **v.plain, true
+}
 
 // Sealed says that this program cannot know what the value holds.
-func (v Value[T]) Sealed() bool { return !v.open }
+func (v Value[T]) Sealed() bool { return v.plain == nil }
 
 // Format implements fmt.Formatter, for all verbs, so that no format prints what the value holds.
 func (v Value[T]) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Shown) }
@@ -61,7 +72,7 @@ type Unsealer interface {
 
 // SealWith implements Sealer.
 func (v Value[T]) SealWith(seal func([]byte) (string, error)) (string, error) {
-	if !v.open {
+	if v.Sealed() {
 		return "", fmt.Errorf("a sealed %T cannot be written down", v)
 	}
 	plain, err := json.Marshal(v.plain)
@@ -83,7 +94,7 @@ func (v *Value[T]) UnsealFrom(plain []byte) error {
 
 // Equal says whether both hold the same, as go-cmp asks it; sealed values are equal to one another.
 func (v Value[T]) Equal(w Value[T]) bool {
-	if v.open != w.open {
+	if v.Sealed() != w.Sealed() {
 		return false
 	}
 	a, errA := json.Marshal(v.plain)

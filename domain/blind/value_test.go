@@ -3,67 +3,172 @@ package blind_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 
 	"casebook/domain/blind"
+
+	"github.com/google/go-cmp/cmp"
 )
 
+const secret = "ZQX-9"
+
+type arms map[string]string
+
+// event has blinded values in every place where one can be, and a text and a number, so that no verb suits everything.
 type event struct {
-	Patient string
-	Arm     blind.Value[string]
-	Kits    blind.Value[map[string]string]
+	Name    string
+	N       int
+	Arm     blind.Value[string]            `json:"arm"`
+	Behind  *blind.Value[string]           `json:"behind"`
+	Some    []blind.Value[arms]            `json:"some"`
+	ByName  map[string]blind.Value[[]byte] `json:"byName"`
+	Any     any                            `json:"any"`
+	private blind.Value[string]
+	hidden  []blind.Value[arms]
 }
 
-// However it is printed, logged or marshalled, a blinded value shows nothing.
-func TestNothingShows(t *testing.T) {
-	e := event{"P1", blind.Of("ARM-X7"), blind.Of(map[string]string{"K1": "ARM-X7"})}
-	text, err := json.Marshal(map[string]any{"e": e, "p": &e, "v": e.Arm})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "event", e, "arm", e.Arm, "pointer", &e.Arm)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "event", e, "arm", e.Arm)
-	shown := string(text) + log.String()
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
-		shown += fmt.Sprintf(verb+verb+verb+verb, e, &e, e.Arm, &e.Arm)
-	}
-	for _, token := range []string{"ARM-X7", "K1", "41524d2d5837"} {
-		if strings.Contains(shown, token) {
-			t.Errorf("%s shows in %s", token, shown)
+func full() event {
+	one := blind.Of(secret)
+	return event{Name: "n", N: 7, Arm: one, Behind: &one, Some: []blind.Value[arms]{blind.Of(arms{secret: secret})},
+		ByName: map[string]blind.Value[[]byte]{"k": blind.Of([]byte(secret))}, Any: one, private: one, hidden: []blind.Value[arms]{blind.Of(arms{"a": secret})}}
+}
+
+// shows says whether a text has the secret in it, in any of the ways in which fmt writes texts.
+func shows(text string) bool {
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret), fmt.Sprintf("%d", []byte(secret)),
+		strings.Trim(fmt.Sprintf("%#v", []byte(secret)), "[]byte{}")} {
+		if strings.Contains(text, form) {
+			return true
 		}
 	}
-	if !strings.Contains(string(text), blind.Shown) {
-		t.Errorf("the JSON is %s", text)
+	return false
+}
+
+func TestNothingPrintsWhatAValueHolds(t *testing.T) {
+	e, one := full(), blind.Of(secret)
+	flags := []string{"", "+", "#", "-", " ", "0", "20", ".3", "+#20.3", "*", ".*"}
+	printed := 0
+	wrong := []string{"none", "%[2]*[1]d", "%[3]d", "%!", "%"}
+	for _, v := range []any{e, &e, one, &one, []event{e}, map[string]event{"k": e}, struct{ inner event }{e}, []any{e, &one}, struct{ v blind.Value[string] }{one}} {
+		for verb := ' '; verb <= '~'; verb++ {
+			for _, f := range flags {
+				if text := fmt.Sprintf("%"+f+string(verb), v); shows(text) {
+					t.Fatalf("%%%s%c of %T prints %s", f, verb, v, text)
+				}
+				printed++
+			}
+		}
+		texts := []string{fmt.Sprint(v), fmt.Sprintln(v), fmt.Errorf("wrapped: %w", fmt.Errorf("%v", v)).Error()}
+		for _, format := range wrong {
+			texts = append(texts, fmt.Sprintf(format, v, v))
+		}
+		for _, text := range texts {
+			if shows(text) {
+				t.Fatalf("%T prints %s", v, text)
+			}
+		}
+	}
+	if printed < 1000 {
+		t.Fatal("hardly anything was printed")
+	}
+	if text := fmt.Sprintf("%v|%s|%#v|%d|%+v", one, one, one, one, blind.Value[int]{}); text != strings.Repeat(blind.Shown+"|", 4)+blind.Shown {
+		t.Errorf("values print as %s", text)
+	}
+	if one.String() != blind.Shown {
+		t.Errorf("as a text it is %s", one.String())
 	}
 }
 
-func TestSealedAndOpen(t *testing.T) {
-	v := blind.Of("ARM-X7")
-	sealed, err := v.SealWith(func(plain []byte) (string, error) { return "sealed " + string(plain), nil })
-	if err != nil || sealed != `sealed "ARM-X7"` {
-		t.Fatal(sealed, err)
+func TestNothingMarshalsWhatAValueHolds(t *testing.T) {
+	e := full()
+	var text bytes.Buffer
+	for name, write := range map[string]func() error{
+		"JSON": func() error { return json.NewEncoder(&text).Encode([]any{e, &e}) },
+		"XML":  func() error { return xml.NewEncoder(&text).Encode(e.Arm) },
+		"text handler": func() error {
+			slog.New(slog.NewTextHandler(&text, nil)).Info("it", "event", e, "behind", &e, "value", e.Arm, slog.Group("g", "some", e.Some))
+			return nil
+		},
+		"JSON handler": func() error {
+			slog.New(slog.NewJSONHandler(&text, nil)).Info("it", "event", e, "behind", &e, "value", e.Arm, slog.Group("g", "some", e.Some))
+			return nil
+		},
+	} {
+		text.Reset()
+		if err := write(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if text.Len() == 0 || shows(text.String()) || !strings.Contains(text.String(), "(blinded)") {
+			t.Errorf("%s shows %s", name, &text)
+		}
 	}
-	var back blind.Value[string]
-	if !back.Sealed() {
+}
+
+func TestWhatIsReadWithoutKeysIsSealed(t *testing.T) {
+	for _, text := range []string{`"(blinded)"`, `"sealed:1:abc"`, `{"a":1}`, `null`, `7`} {
+		v := blind.Of("before")
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if plain, open := v.Open(); open || plain != "" || !v.Sealed() {
+			t.Errorf("%s is read as %q, %v", text, plain, open)
+		}
+	}
+	if v := (blind.Value[int]{}); !v.Sealed() {
 		t.Error("the zero value is open")
 	}
-	if _, err := back.SealWith(func([]byte) (string, error) { return "", nil }); err == nil {
+}
+
+func TestValuesAreSealedAndOpened(t *testing.T) {
+	var written []byte
+	sealed, err := blind.Of(arms{"a": secret}).SealWith(func(plain []byte) (string, error) {
+		written = plain
+		return "sealed", nil
+	})
+	if err != nil || sealed != "sealed" || string(written) != `{"a":"`+secret+`"}` {
+		t.Fatalf("sealed as %q from %s, %v", sealed, written, err)
+	}
+	var v blind.Value[arms]
+	if err := v.UnsealFrom(append(written, "   "...)); err != nil {
+		t.Fatal(err)
+	}
+	if plain, open := v.Open(); !open || v.Sealed() || plain["a"] != secret {
+		t.Errorf("opened as %v, %v", plain, open)
+	}
+
+	// A fault leaves what was there, and shows nothing.
+	if err := v.UnsealFrom([]byte(`["` + secret + `"]`)); err == nil || shows(err.Error()) {
+		t.Errorf("opened from something else: %v", err)
+	}
+	if plain, open := v.Open(); !open || plain["a"] != secret {
+		t.Errorf("after a fault it holds %v, %v", plain, open)
+	}
+	never := func([]byte) (string, error) { t.Error("there was nothing to seal"); return "", nil }
+	if _, err := (blind.Value[arms]{}).SealWith(never); err == nil {
 		t.Error("a sealed value was written down")
 	}
-	if err := json.Unmarshal([]byte(`"sealed:..."`), &back); err != nil || !back.Sealed() {
-		t.Errorf("what is read without keys is %v, %v", back.Sealed(), err)
+	if _, err := blind.Of(func() {}).SealWith(never); err == nil {
+		t.Error("a function was written down")
 	}
-	if back.Equal(v) || !v.Equal(blind.Of("ARM-X7")) || v.Equal(blind.Of("other")) {
-		t.Error("values are compared wrongly")
+	broken := errors.New("broken")
+	if _, err := blind.Of(1).SealWith(func([]byte) (string, error) { return "", broken }); !errors.Is(err, broken) {
+		t.Errorf("the sealer's error became %v", err)
 	}
-	if err := back.UnsealFrom([]byte(`"ARM-X7"`)); err != nil || !back.Equal(v) {
-		t.Error(err)
-	}
-	if err := back.UnsealFrom([]byte(`7`)); err == nil {
-		t.Error("a number became a text")
+}
+
+func TestEqual(t *testing.T) {
+	a, b, sealed := blind.Of(arms{"x": "1", "y": "2"}), blind.Of(arms{"y": "2", "x": "1"}), blind.Value[arms]{}
+	for _, c := range []struct {
+		v, w blind.Value[arms]
+		same bool
+	}{{a, a, true}, {a, b, true}, {sealed, sealed, true}, {a, sealed, false}, {sealed, a, false}, {a, blind.Of(arms{"x": "1"}), false}, {blind.Of[arms](nil), sealed, false}} {
+		if c.v.Equal(c.w) != c.same || cmp.Equal(c.v, c.w) != c.same {
+			t.Errorf("Equal does not say %v", c.same)
+		}
 	}
 }

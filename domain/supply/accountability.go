@@ -20,8 +20,9 @@ func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error
 	return s.quarantined(Place{cmd.Study, cmd.Location}, cmd.Kits, cmd.Cause, cmd.Reason), nil
 }
 
+// quarantinable says whether a kit could still go to somebody; what is packed to be sent back, used or expired, could not.
 func quarantinable(k Kit) bool {
-	return k.Status == KitAvailable || k.Status == KitPacked || k.Status == KitIsAllocated
+	return k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitPacked && k.Packed == KitAvailable
 }
 
 // quarantined sets the kits aside. A kit that is held for a patient is not taken from its hold: the hold would show. What
@@ -31,21 +32,18 @@ func (s Stock) quarantined(at Place, kits []KitNumber, cause Cause, reason strin
 }
 
 // SetLotAside puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
-// patient who got one of the lot. It may be sent twice.
+// patient who got one of the lot. It may be sent twice: then it does something only where kits have come in since.
 func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
-	if s.Recalled[cmd.Lot] {
-		return nil, nil
-	}
 	kits, all := []KitNumber{}, []KitNumber{}
 	for n, k := range s.Kits.All() {
-		c, known := s.contents.Get(n)
-		if !known && k.Status == KitIsLost {
-			continue // it never arrived, and nobody here has had it
+		if !quarantinable(k) && k.Patient == "" {
+			continue // it goes to nobody, and nobody had it here
 		}
+		c, known := s.contents.Get(n)
 		if !known {
 			return nil, errSealed
 		}
-		if c.Lot != cmd.Lot || k.Status == KitInTransit {
+		if c.Lot != cmd.Lot {
 			continue
 		}
 		all = append(all, n)
@@ -54,7 +52,7 @@ func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error
 		}
 	}
 	affected := s.slotsOf(all)
-	if len(kits)+len(affected) == 0 {
+	if len(kits) == 0 && (len(affected) == 0 || s.Recalled[cmd.Lot]) {
 		return nil, nil
 	}
 	slices.Sort(kits)

@@ -28,7 +28,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if !f.Study.SiteIsActive(cmd.Site) || f.Study.Protocol == nil || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
 	}
-	usable, err := s.usable(f.Supply, today(call), keepDays(f.Study), cmd.Patient)
+	usable, err := s.usableFor(cmd.Patient, f, call)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +42,15 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
 	return []StockEvent{StockHeld{Place: place, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
+}
+
+// usableFor lists the kits of every arm that could be given to the patient now.
+func (s Stock) usableFor(p domain.PatientID, f Facts, call domain.Call) (map[domain.ArmID][]KitNumber, error) {
+	held, err := s.held(p)
+	if err != nil {
+		return nil, err
+	}
+	return s.usable(f.Supply, today(call), keepDays(f.Study), held)
 }
 
 // GiveBack ends a hold. It may be sent twice, or where nothing is held.
@@ -76,7 +85,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	case f.Arm == "":
 		return failed("not_randomised", "the patient has not been randomised")
 	}
-	usable, err := s.usable(f.Supply, today(call), keepDays(f.Study), cmd.Patient)
+	usable, err := s.usableFor(cmd.Patient, f, call)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +124,9 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_here,
-// kit_not_allocated_to_patient, kit_status, lot_recalled and kit_expired: a kit of which the time has run out goes to
-// nobody (R37; ICH E6(R3) 3.15.3(c)), and nothing is dispensed before it is drawn and allocated (R8).
+// kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon: a kit of which
+// the time has run out, or nearly has, goes to nobody (R37; ICH E6(R3) 3.15.3(c)), and nothing is dispensed before it is
+// drawn and allocated (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -129,13 +139,16 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).At("patient").Do("set the kit aside")
 	}
 	c, known := s.contents.Get(cmd.Kit)
+	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
 	switch {
 	case !known:
 		return nil, errSealed
 	case f.Supply.Lots[c.Lot].Recalled:
 		return nil, refuse.Because("lot_recalled", "kit %s is recalled", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
-	case c.Expiry.DaysSince(max(cmd.On, today(call))) <= 0:
+	case daysLeft <= 0:
 		return nil, refuse.Because("kit_expired", "the time of kit %s has run out", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
+	case daysLeft <= keepDays(f.Study):
+		return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be given out", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
 	}
 	return []StockEvent{KitDispensed{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +77,18 @@ func (s Supply) withLot(lot string, change func(Lot) Lot) Supply {
 // Registered says whether the kit is known, and with which delivery it came.
 func (s Supply) Registered(kit KitNumber) (delivery int, known bool) { return s.numbers.Get(kit) }
 
+// recalled lists the lots that were recalled, in order.
+func (s Supply) recalled() []string {
+	var all []string
+	for name, lot := range s.Lots {
+		if lot.Recalled {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // usable says whether kits of the lot may be shipped and given out.
 func (s Supply) usable(lot string) bool { return s.Lots[lot].Released && !s.Lots[lot].Recalled }
 
@@ -127,25 +138,26 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents)}}, nil
 }
 
-// readKits reads the file of a delivery.
+// readKits reads the file of a delivery. Its refusals name lines and repeat nothing of the file: they are recorded too, and
+// where columns are mixed up, anything could be an arm.
 func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, error) {
-	malformed := func(format string, args ...any) error {
-		return refuse.Malformed("malformed_csv", format, args...).At("csv").
-			Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units")
-	}
-	r := csv.NewReader(strings.NewReader(text))
+	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write the mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
 	if err != nil {
-		return nil, malformed("the file has no header line")
+		return nil, malformedFile("the file has no header line")
 	}
 	column := map[string]int{}
 	for i, name := range header {
-		column[strings.ToLower(strings.TrimSpace(name))] = i
+		name = strings.ToLower(strings.TrimSpace(name))
+		if _, twice := column[name]; twice {
+			return nil, malformedFile("two columns of the file have the same name")
+		}
+		column[name] = i
 	}
 	for _, name := range []string{"kit", "arm", "lot", "expiry"} {
 		if _, ok := column[name]; !ok {
-			return nil, malformed("the file has no column %q", name)
+			return nil, malformedFile("the file has no column %q", name)
 		}
 	}
 	contents := map[KitNumber]Content{}
@@ -154,88 +166,49 @@ func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, err
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		line, _ := r.FieldPos(0)
-		if err != nil {
-			return nil, malformed("line %d cannot be read", len(contents)+2)
+		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
+			return nil, malformedFile("line %d cannot be read: %v", parse.Line, parse.Err)
 		}
+		line, _ := r.FieldPos(0)
 		number := KitNumber(row[column["kit"]])
 		c := Content{Arm: domain.ArmID(row[column["arm"]]), Lot: row[column["lot"]], Expiry: domain.Date(row[column["expiry"]]), Units: 1}
 		if i, ok := column["units"]; ok {
 			if c.Units, err = strconv.Atoi(row[i]); err != nil {
-				return nil, malformed("units in line %d are no whole number", line)
+				return nil, malformedFile("units in line %d are no whole number", line)
 			}
 		}
-		err = domain.First(number.validate(), domain.Text("lot", c.Lot, 50), c.Expiry.Validate(), domain.Between("units", c.Units, 1, 10_000))
-		if err != nil {
-			return nil, domain.At("csv", err)
+		if err := domain.First(inLine(line, "the kit number", number.validate()), inLine(line, "the lot", domain.Text("lot", c.Lot, 50)),
+			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
+			return nil, err
 		}
 		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
-			// The sentence repeats nothing of the file: refusals are logged.
 			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).At("csv").Do("use the protocol's arm ids")
 		}
 		if _, twice := contents[number]; twice {
-			return nil, malformed("kit %s is in the file twice", number)
+			return nil, malformedFile("the kit in line %d is in the file twice", line)
 		}
 		if contents[number] = c; len(contents) > maxKitsPerDelivery {
 			return nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).At("csv").Do("register them in several files")
 		}
 	}
 	if len(contents) == 0 {
-		return nil, malformed("the file has no kits")
+		return nil, malformedFile("the file has no kits")
 	}
 	return contents, nil
 }
 
-// runsLimit is how many standard deviations fewer runs of arms than chance would make are still taken for chance.
-const runsLimit = -4
-
-// tellNothing refuses kit numbers that give their arms away, by their form or because arms lie side by side when the kits
-// are put in order. The latter is the runs test of Wald and Wolfowitz (1940), for each arm against the others.
-func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
-	reveals := func(how string) error {
-		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
-			Do("number the kits in random order over all arms, all in the same form")
-	}
-	count := map[domain.ArmID]int{}
-	form := ""
-	for i, n := range numbers {
-		count[contents[n].Arm]++
-		if f := n.form(); i > 0 && f != form {
-			form = "mixed"
-		} else if i == 0 {
-			form = f
-		}
-	}
-	if len(count) < 2 {
-		return nil
-	}
-	if form == "mixed" {
-		return reveals("they do not all have the same form")
-	}
-	for arm, n1 := range count {
-		n, runs := float64(len(numbers)), 1.0
-		for i := 1; i < len(numbers); i++ {
-			if (contents[numbers[i]].Arm == arm) != (contents[numbers[i-1]].Arm == arm) {
-				runs++
-			}
-		}
-		product := 2 * float64(n1) * (n - float64(n1))
-		mean, variance := product/n+1, product*(product-n)/(n*n*(n-1))
-		if variance > 0 && (runs-mean)/math.Sqrt(variance) < runsLimit {
-			return reveals("in the order of their numbers, kits of one arm lie together")
-		}
-	}
-	return nil
+func malformedFile(format string, args ...any) error {
+	return refuse.Malformed("malformed_csv", format, args...).At("csv").
+		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units")
 }
 
-// form is the number with every digit alike and every letter alike.
-func (n KitNumber) form() string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return '9'
-		}
-		return r
-	}, string(n))
+// inLine returns the refusal of a value with the value's place instead of the value.
+func inLine(line int, what string, err error) error {
+	r, ok := refuse.As(err)
+	if !ok {
+		return err
+	}
+	return refuse.Malformed(r.Code, "%s in line %d cannot be taken", what, line).At("csv").Do(r.Remedy)
 }
 
 // Release lets a lot be used. It refuses value_missing, value_too_long, lot_recalled and batch_released.

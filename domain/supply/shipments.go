@@ -10,8 +10,9 @@ import (
 	"casebook/domain/refuse"
 )
 
-// TakeIn puts a registered delivery into the depot's stock. It may be sent twice. It refuses delivery_not_found.
-func TakeIn(s Stock, f Facts, cmd TakeInDelivery, _ domain.Call) ([]StockEvent, error) {
+// TakeIn puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
+// once, because the recall may have been dealt with here already. It may be sent twice. It refuses delivery_not_found.
+func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
 	if cmd.Delivery < 1 || cmd.Delivery > len(f.Supply.Deliveries) || f.Supply.Deliveries[cmd.Delivery-1].Depot != cmd.Depot {
 		return nil, refuse.NotFound("delivery_not_found", "depot %s of study %s has no delivery %d", cmd.Depot, cmd.Study, cmd.Delivery).
 			At("delivery").Do("check the number")
@@ -23,11 +24,20 @@ func TakeIn(s Stock, f Facts, cmd TakeInDelivery, _ domain.Call) ([]StockEvent, 
 	if d.Contents.Sealed() {
 		return nil, errSealed
 	}
-	return []StockEvent{DeliveryTakenIn{Place: Place{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}, nil
+	events := []StockEvent{DeliveryTakenIn{Place: Place{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
+	s = evolveStock(s, events[0])
+	for _, lot := range f.Supply.recalled() {
+		aside, err := SetLotAside(s, QuarantineLot{Study: cmd.Study, Location: cmd.Depot, Lot: lot, Reason: f.Supply.Lots[lot].Reason}, call)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, aside...)
+	}
+	return events, nil
 }
 
 // Create sets kits aside for a way to another place. A depot sends what can be given out; a site sends back what nobody
-// needs any more. It refuses location_not_found, shipment_to_itself, reason_required, value_too_long, value_out_of_range,
+// needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required, value_too_long, value_out_of_range,
 // kit_not_here, kit_named_twice, kit_status, kit_held, lot_not_released, kit_expires_soon and kit_not_reconciled.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study)); err != nil {
@@ -88,7 +98,8 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		return nil, nil
 	}
 	on, keep := today(call), keepDays(f.Study)
-	there, err := f.Other.usable(f.Supply, on, keep, "")
+	// What is held at the site counts as there: most of it is free again after the draw.
+	there, err := f.Other.usable(f.Supply, on, keep, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +129,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if !low {
 		return nil, nil
 	}
-	here, err := s.usable(f.Supply, on, keep, "")
+	here, err := s.usable(f.Supply, on, keep, nil) // nothing is held at a depot
 	if err != nil {
 		return nil, err
 	}
@@ -229,15 +240,18 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 		return nil, err
 	}
 	special := map[KitNumber]string{}
-	for field, list := range map[string][]KitNumber{"damaged": cmd.Damaged, "missing": cmd.Missing} {
-		for _, n := range list {
+	for _, named := range []struct {
+		field string
+		kits  []KitNumber
+	}{{"damaged", cmd.Damaged}, {"missing", cmd.Missing}} {
+		for _, n := range named.kits {
 			if !slices.Contains(sent.Kits, n) {
-				return nil, refuse.Because("kit_not_in_shipment", "kit %.40s is not in shipment %s", n, cmd.Shipment).At(field).Do("check the number")
+				return nil, refuse.Because("kit_not_in_shipment", "kit %.40s is not in shipment %s", n, cmd.Shipment).At(named.field).Do("check the number")
 			}
 			if special[n] != "" {
-				return nil, refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(field).Do("name every kit once")
+				return nil, refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(named.field).Do("name every kit once")
 			}
-			special[n] = field
+			special[n] = named.field
 		}
 	}
 	contents, err := f.Other.contentsOf(sent.Kits)

@@ -258,13 +258,9 @@ func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	return arms, nil
 }
 
-// usable lists the kits of every arm that could be given to the patient on the day, the earliest expiry first, then by
-// number (first expired, first out). keepDays is how long before its expiry a kit is not given out any more.
-func (s Stock) usable(in Supply, on domain.Date, keepDays int, patient domain.PatientID) (map[domain.ArmID][]KitNumber, error) {
-	held, err := s.held(patient)
-	if err != nil {
-		return nil, err
-	}
+// usable lists the kits of every arm that could be given out on the day, the earliest expiry first, then by number (first
+// expired, first out). keepDays is how long before its expiry a kit is not given out any more; held kits are left out.
+func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
 	all := map[domain.ArmID][]KitNumber{}
 	expiry := map[KitNumber]domain.Date{}
 	for n, k := range s.Kits.All() {

@@ -77,7 +77,7 @@ type stock = scenario.Given[supply.Stock, supply.StockEvent]
 // at is a place with these kits available.
 func at(t *testing.T, p supply.Place, kits ...supply.KitNumber) stock {
 	t.Helper()
-	return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{Place: p, Shipment: "D-0001", From: "D", Available: kits, Contents: holding(kits...)})
+	return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{Place: p, Shipment: "Z-0001", From: "Z", Available: kits, Contents: holding(kits...)})
 }
 
 func asked[C any](decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error), f supply.Facts, command C) func(supply.Stock) ([]supply.StockEvent, error) {
