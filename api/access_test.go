@@ -85,8 +85,8 @@ var entitled = map[string]struct {
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
 	"ReconcileKit":              {thePatient, siteStaff},
-	"ReviewAlert":               {theAlert, append([]user.Role{user.SafetyOfficer}, keepers...)},
-	"CloseAlert":                {theAlert, append([]user.Role{user.SafetyOfficer}, keepers...)},
+	"ReviewAlert":               {theAlert, append([]user.Role{user.SafetyOfficer}, siteStaff...)}, // a clinical one; those of supply are also for who moves drug
+	"CloseAlert":                {theAlert, append([]user.Role{user.SafetyOfficer}, siteStaff...)},
 	"RetryParkedMessage":        {theStudy, managers},
 	"AbandonParkedMessage":      {theStudy, managers},
 	"RegisterUser":              {theSystem, admins},

@@ -38,7 +38,7 @@ var alertKinds = []safety.Kind{safety.RiskFlagged, safety.DiariesMissed, safety.
 // supplyProcesses and supplyAlerts are those that supply managers see. The others are about patients.
 var (
 	supplyProcesses = []string{"resupply", "supply-upkeep"}
-	supplyAlerts    = []safety.Kind{safety.ShipmentOverdue, safety.ResupplyShort, safety.KitsAffected, safety.PatientWithoutKit}
+	supplyAlerts    = slices.DeleteFunc(slices.Clone(alertKinds), func(k safety.Kind) bool { return !k.OfSupply() })
 )
 
 var parkedMessages = Query{

@@ -35,6 +35,8 @@ type Declaration[S, E, F, C any] struct {
 	stream  func(C) string
 	scope   func(context.Context, Look, C) (access.Scope, error)
 	open    access.Permission
+	// openFor narrows open by what the command is about; nil where it does not matter.
+	openFor func(context.Context, Look, C) (access.Permission, error)
 	// self lets the user whom the command is about send it, whatever the grants.
 	self func(C) domain.UserID
 	// prepare changes the body before it is decided on, such as a password into its digest.
@@ -82,6 +84,12 @@ func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (acces
 // AllowedTo opens the command to roles; without it the command is open to nobody.
 func (d *Declaration[S, E, F, C]) AllowedTo(permissions ...access.Permission) *Declaration[S, E, F, C] {
 	d.open = access.To(permissions...)
+	return d
+}
+
+// Narrowed lets what the command is about decide which of the roles that it is open to may send it.
+func (d *Declaration[S, E, F, C]) Narrowed(openFor func(context.Context, Look, C) (access.Permission, error)) *Declaration[S, E, F, C] {
+	d.openFor = openFor
 	return d
 }
 

@@ -256,7 +256,13 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 	if err != nil {
 		return "", scope, err
 	}
-	role, err := r.Principal.Authorize(d.name, d.open, scope)
+	open := d.open
+	if d.openFor != nil {
+		if open, err = d.openFor(ctx, h.Look(), body); err != nil {
+			return "", scope, err
+		}
+	}
+	role, err := r.Principal.Authorize(d.name, open, scope)
 	if err == nil && d.present {
 		err = r.Principal.MustBePresent(d.name, h.now())
 	}

@@ -27,12 +27,14 @@ var (
 	ReviewAlert = Handle(safety.Decider, safety.Review).
 			On(func(c safety.ReviewAlert) string { return string(c.Alert) }).
 			In(ofAlert(func(c safety.ReviewAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(alertReaders, access.SupplyManagers)
+			AllowedTo(alertReaders, access.SupplyManagers).
+			Narrowed(byKind(func(c safety.ReviewAlert) safety.AlertID { return c.Alert }))
 
 	CloseAlert = Handle(safety.Decider, safety.Close).
 			On(func(c safety.CloseAlert) string { return string(c.Alert) }).
 			In(ofAlert(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
 			AllowedTo(alertReaders, access.SupplyManagers).
+			Narrowed(byKind(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
 			About(func(c safety.CloseAlert, m *eventlog.Metadata) { m.Reason = c.Outcome })
 
 	EscalateAlert = HandleKnowing(safety.Decider, studyOfAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert }), safety.Escalate).
@@ -71,6 +73,17 @@ func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (a
 			return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
 		}
 		return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+	}
+}
+
+// byKind keeps those who move drug from all other alerts.
+func byKind[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (access.Permission, error) {
+	return func(ctx context.Context, look Look, c C) (access.Permission, error) {
+		a, err := At(ctx, look, safety.Decider, string(of(c)))
+		if a.Kind.OfSupply() {
+			return access.To(alertReaders, access.SupplyManagers), err
+		}
+		return alertReaders, err
 	}
 }
 

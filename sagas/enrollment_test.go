@@ -316,6 +316,13 @@ func TestDispensingAndResupply(t *testing.T) {
 	if overdue != 1 {
 		t.Errorf("%d alerts tell of the overdue shipment", overdue)
 	}
+	for _, e := range c.past { // who moves drug sees to alerts about drug
+		if a, ok := e.Event.(safety.AlertRaised); ok {
+			if _, err := w.do(supplier, safety.ReviewAlert{Alert: a.Alert}); err != nil {
+				t.Errorf("the supply manager looks at %s: %v", a.Kind, err)
+			}
+		}
+	}
 	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))

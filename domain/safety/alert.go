@@ -35,6 +35,11 @@ const (
 	BlindBroken Kind = "blind_broken"
 )
 
+// OfSupply says that the alert is about drug: those who move it see to it.
+func (k Kind) OfSupply() bool {
+	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit
+}
+
 // Severity orders alerts.
 type Severity string
 
