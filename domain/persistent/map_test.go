@@ -1,53 +1,149 @@
 package persistent_test
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
 	"casebook/domain/persistent"
 
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
-// Every version is as a plain map would be, also after others were made from it.
-func TestOldVersionsStayAsTheyWere(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var m persistent.Map[int, int]
-		plain := map[int]int{}
-		type version struct {
-			m    persistent.Map[int, int]
-			want map[int]int
+// hold fails the test where a map and the plain map beside it differ, however one looks.
+func hold(t *rapid.T, m persistent.Map[int, string], want map[int]string, keys int) {
+	t.Helper()
+	if m.Len() != len(want) {
+		t.Fatalf("it has %d keys, not %d", m.Len(), len(want))
+	}
+	for k := range keys {
+		if got, ok := m.Get(k); got != want[k] || ok != has(want, k) {
+			t.Fatalf("%d is %q, %v, not %q", k, got, ok, want[k])
 		}
-		var versions []version
-		for i := range rapid.IntRange(0, 300).Draw(t, "changes") {
-			key := rapid.IntRange(0, 40).Draw(t, "key")
-			if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
-				m = m.Delete(key)
-				delete(plain, key)
+	}
+	if got := m.Plain(); !maps.Equal(got, want) {
+		t.Fatalf("it is %v, not %v", got, want)
+	}
+	seen := map[int]string{}
+	for k, v := range m.All() {
+		if _, twice := seen[k]; twice {
+			t.Fatalf("%d is seen twice", k)
+		}
+		seen[k] = v
+	}
+	if !maps.Equal(seen, want) {
+		t.Fatalf("what is seen of it is %v, not %v", seen, want)
+	}
+}
+
+func has(m map[int]string, k int) bool {
+	_, ok := m[k]
+	return ok
+}
+
+// Every version, and what grows from an old one beside a new one, agrees with a plain map for ever.
+func TestEveryVersionAgreesWithAPlainMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type version struct {
+			m    persistent.Map[int, string]
+			want map[int]string
+		}
+		keys := rapid.SampledFrom([]int{1, 3, 20, 200}).Draw(t, "keys")
+		versions := []version{{want: map[int]string{}}}
+		// Runs begin around the folds: nothing, just before and just behind one, and behind several.
+		start := versions[0]
+		for i := range rapid.SampledFrom([]int{0, 62, 63, 64, 65, 127, 128, 129, 200}).Draw(t, "before") {
+			start.want = maps.Clone(start.want)
+			if i%5 == 4 {
+				start.m = start.m.Delete(i % keys)
+				delete(start.want, i%keys)
 			} else {
-				m = m.Set(key, i)
-				plain[key] = i
+				start.m = start.m.Set(i%keys, fmt.Sprint("s", i))
+				start.want[i%keys] = fmt.Sprint("s", i)
 			}
-			versions = append(versions, version{m, maps.Clone(plain)})
-			if i%50 == 49 { // changes go on from an old version too
-				old := rapid.SampledFrom(versions).Draw(t, "version")
-				m, plain = old.m, maps.Clone(old.want)
+		}
+		versions = append(versions, start)
+		for i := range rapid.IntRange(1, 80).Draw(t, "changes") {
+			from := versions[len(versions)-1]
+			if rapid.IntRange(0, 9).Draw(t, "branch") == 0 {
+				from = rapid.SampledFrom(versions).Draw(t, "version")
 			}
+			k, next := rapid.IntRange(0, keys-1).Draw(t, "key"), version{want: maps.Clone(from.want)}
+			if rapid.IntRange(0, 2).Draw(t, "what") == 0 {
+				next.m = from.m.Delete(k)
+				delete(next.want, k)
+			} else {
+				next.m = from.m.Set(k, fmt.Sprint(i))
+				next.want[k] = fmt.Sprint(i)
+			}
+			versions = append(versions, next)
+			hold(t, next.m, next.want, keys)
 		}
 		for _, v := range versions {
-			if diff := cmp.Diff(v.want, maps.Collect(v.m.All())); diff != "" || v.m.Len() != len(v.want) || !maps.Equal(v.want, v.m.Plain()) {
-				t.Fatalf("a version has changed (-want +got):\n%s", diff)
-			}
-			for key := range 41 {
-				want, there := v.want[key]
-				if got, ok := v.m.Get(key); ok != there || got != want {
-					t.Fatalf("%d is %d, %v; want %d, %v", key, got, ok, want, there)
-				}
-			}
-		}
-		for range (persistent.Map[int, int]{}).All() {
-			t.Fatal("the empty map has something")
+			hold(t, v.m, v.want, keys)
 		}
 	})
+}
+
+// A long fold is folded again and again on its way; no version before is changed by it, nor by what is done to its Plain.
+func TestALongFold(t *testing.T) {
+	var m persistent.Map[int, int]
+	versions := []persistent.Map[int, int]{}
+	const n = 10_000
+	for i := range n {
+		m = m.Set(i, i)
+		if i%1000 == 999 {
+			m = m.Delete(i)
+			versions = append(versions, m)
+		}
+	}
+	clear(m.Plain())
+	for i, v := range versions {
+		if want := (i + 1) * 999; v.Len() != want || len(v.Plain()) != want {
+			t.Errorf("version %d has %d keys, and %d as a plain map, not %d", i, v.Len(), len(v.Plain()), want)
+		}
+		if _, ok := v.Get((i + 1) * 1000); ok {
+			t.Errorf("version %d has what came later", i)
+		}
+		if _, ok := v.Get(i*1000 + 999); ok {
+			t.Errorf("version %d has what was deleted", i)
+		}
+		if got, ok := v.Get(i * 1000); !ok || got != i*1000 {
+			t.Errorf("version %d has %d, %v", i, got, ok)
+		}
+	}
+}
+
+func TestAllStopsWhenItIsTold(t *testing.T) {
+	for _, n := range []int{3, 64, 70} { // links only, a base only, both
+		var m persistent.Map[int, int]
+		for i := range n {
+			m = m.Set(i, i)
+		}
+		for stop := 1; stop <= n; stop++ {
+			seen := 0
+			for range m.All() {
+				if seen++; seen == stop {
+					break
+				}
+			}
+			if seen != stop {
+				t.Errorf("of %d, %d were seen instead of %d", n, seen, stop)
+			}
+		}
+	}
+}
+
+func TestAnEmptyMapIsReady(t *testing.T) {
+	var m persistent.Map[string, int]
+	if _, ok := m.Get("x"); ok || m.Len() != 0 || len(m.Plain()) != 0 || m.Delete("x").Len() != 0 {
+		t.Error("an empty map holds something")
+	}
+	for range m.All() {
+		t.Error("an empty map holds something")
+	}
+	m = m.Set("x", 0)
+	if v, ok := m.Get("x"); !ok || v != 0 || m.Len() != 1 {
+		t.Error("a zero value is a value")
+	}
 }

@@ -184,8 +184,8 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		events = append(events, TimerFired{Instance: cmd.Step.Instance, Name: fired})
 	}
 	events = append(events, cmd.Step)
-	for _, name := range cmd.Cancel {
-		if _, set := s.Timers[name]; set && name != fired && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
+	for i, name := range cmd.Cancel {
+		if _, set := s.Timers[name]; set && name != fired && !slices.Contains(cmd.Cancel[:i], name) && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
 			events = append(events, TimerCancelled{Instance: cmd.Step.Instance, Name: name})
 		}
 	}

@@ -2,80 +2,177 @@ package process_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"testing"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/domain/scenario"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 var (
-	now  = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
-	call = domain.Call{At: now, Actor: "process:enrollment"}
-	anna = process.Instance{Process: "enrollment", Of: "PAIN1.S-1"}
+	run  = process.Instance{Process: "enrolment", Of: "PAIN1.S-1"}
+	call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
 )
 
+type decision = func(process.State) ([]process.Event, error)
+
 func step(trigger, stage string) process.StepTaken {
-	return process.StepTaken{Instance: anna, Trigger: trigger, TriggerType: "T", Stage: stage, State: json.RawMessage(`{"stage":"` + stage + `"}`),
-		Commands: []process.Command{{Name: "C", Body: json.RawMessage(`{}`)}}}
+	return process.StepTaken{Instance: run, Study: "PAIN1", Site: "A", Trigger: trigger, TriggerType: "Something", Stage: stage,
+		Commands: []process.Command{{Name: "HoldStock", Body: json.RawMessage(`{"for":"` + trigger + `"}`)}}}
 }
 
-func taking(c process.TakeStep) func(process.State) ([]process.Event, error) {
-	return scenario.Asked(process.Take, c, call)
+func taking(s process.StepTaken, after int, change func(*process.TakeStep)) decision {
+	cmd := process.TakeStep{Step: s, After: after}
+	if change != nil {
+		change(&cmd)
+	}
+	return scenario.Asked(process.Take, cmd, call)
 }
 
-// A trigger sets off one step, and a step is taken on the state that the process reacted to.
-func TestAStepIsTakenOnce(t *testing.T) {
-	nothing := scenario.For(t, process.Decider)
-	one := nothing.When(taking(process.TakeStep{Step: step("e1", "place")})).Then(step("e1", "place"))
-	one.When(taking(process.TakeStep{Step: step("e1", "other")})).Then()
-	one.When(taking(process.TakeStep{Step: step("e2", "stock")})).ThenRefused("step_out_of_date")
-	two := one.When(taking(process.TakeStep{Step: step("e2", "stock"), After: 1})).Then(step("e2", "stock"))
-	if s := two.State(); s.Steps != 2 || s.Stage != "stock" || string(s.Data) != `{"stage":"stock"}` {
-		t.Errorf("the state is %+v", s)
+func at(minutes int) time.Time { return call.At.Add(time.Duration(minutes) * time.Minute) }
+
+func timerSet(name string, minutes int) process.TimerSet {
+	return process.TimerSet{Instance: run, Name: name, At: at(minutes)}
+}
+
+func given(t testing.TB, events ...process.Event) scenario.Given[process.State, process.Event] {
+	return scenario.For(t, process.Decider).Given(events...)
+}
+
+// A trigger sets off one step, however often it comes; a step that was thought out on an old state is not taken.
+func TestATriggerSetsOffOneStep(t *testing.T) {
+	one := given(t).When(taking(step("e1", "waits"), 0, nil)).Then(step("e1", "waits"))
+	one.When(taking(step("e1", "waits"), 0, nil)).Then()
+	one.When(taking(step("e1", "something else"), 1, nil)).Then()
+	one.When(taking(step("e2", "goes on"), 0, nil)).ThenRefused("step_out_of_date")
+	one.When(taking(step("e2", "goes on"), 2, nil)).ThenRefused("step_out_of_date")
+	end := step("e2", "done")
+	end.Outcome, end.State = process.Completed, json.RawMessage(`{"kit":"K1"}`)
+	two := one.When(taking(end, 1, nil)).Then(end)
+	s := two.When(taking(step("e3", "once more"), 2, nil)).Then(step("e3", "once more")).State()
+	if s.Steps != 3 || s.Stage != "once more" || s.Outcome != "" || string(s.Data) != `{"kit":"K1"}` {
+		t.Errorf("after three steps it is %+v", s) // a step without a state leaves what is remembered
 	}
-	if taken, ok := two.State().TakenFor("e1"); !ok || taken.Number != 0 || len(taken.Commands) != 1 {
-		t.Errorf("the first step was %+v, %v", taken, ok)
+	for n, trigger := range []string{"e1", "e2", "e3"} {
+		taken, did := s.TakenFor(trigger)
+		if !did || taken.Number != n || len(taken.Commands) != 1 || string(taken.Commands[0].Body) != `{"for":"`+trigger+`"}` {
+			t.Errorf("%s set off %+v, %v", trigger, taken, did)
+		}
+	}
+	if _, did := s.TakenFor("e4"); did {
+		t.Error("a step was taken for a trigger that never came")
+	}
+	if got := run.String(); got != "enrolment.PAIN1.S-1" {
+		t.Errorf("its stream is %s", got)
 	}
 }
 
-// A timer fires once, at the time for which it was set last, and not after it was cancelled.
-func TestTimersFireOnce(t *testing.T) {
-	set := func(at time.Time) process.TimerSet { return process.TimerSet{Instance: anna, Name: "answer", At: at} }
-	fire := func(at time.Time, after int) process.TakeStep {
-		return process.TakeStep{Step: step("timer", "late"), After: after, Fired: &process.Timer{Name: "answer", At: at}}
-	}
-	one := scenario.For(t, process.Decider).When(taking(process.TakeStep{Step: step("e1", "place"), Set: []process.Timer{{Name: "answer", At: now}}})).
-		Then(step("e1", "place"), set(now))
-	fired := process.TimerFired{Instance: anna, Name: "answer"}
-	one.When(taking(fire(now, 1))).Then(fired, step("timer", "late"))
-	later := now.Add(time.Hour)
-	again := one.When(taking(process.TakeStep{Step: step("e2", "stock"), After: 1, Set: []process.Timer{{Name: "answer", At: later}}, Cancel: []string{"answer"}})).
-		Then(step("e2", "stock"), set(later))
-	again.When(taking(fire(now, 2))).Then() // that time is void
-	again.When(taking(fire(later, 2))).Then(fired, step("timer", "late"))
-	done := again.When(taking(process.TakeStep{Step: step("e3", "enrolled"), After: 2, Cancel: []string{"answer", "other"}})).
-		Then(step("e3", "enrolled"), process.TimerCancelled{Instance: anna, Name: "answer"})
-	done.When(taking(fire(later, 3))).Then()
+func firing(name string, minutes int) func(*process.TakeStep) {
+	return func(c *process.TakeStep) { c.Fired = &process.Timer{Name: name, At: at(minutes)} }
 }
 
-func TestParkedMessages(t *testing.T) {
-	about := process.Parked{Process: "enrollment", Event: "e1"}
-	message := process.MessageParked{Parked: about, Study: "PAIN1", Stream: "patient-x", Revision: 3, Type: "T", Reason: "it panicked"}
-	park := scenario.Asked(process.Park, process.ParkMessage{Message: message}, call)
-	retry := func(study domain.StudyID, reason string) func(process.ParkedState) ([]process.ParkedEvent, error) {
-		return scenario.Asked(process.Retry, process.RetryParkedMessage{Study: study, Process: "enrollment", Event: "e1", Reason: reason}, call)
+func TestATimerFiresOnce(t *testing.T) {
+	set := func(name string, minutes int) func(*process.TakeStep) {
+		return func(c *process.TakeStep) {
+			c.Set = []process.Timer{{Name: name, At: at(minutes).In(time.FixedZone("CET", 3600))}}
+		}
 	}
-	abandon := scenario.Asked(process.Abandon, process.AbandonParkedMessage{Study: "PAIN1", Process: "enrollment", Event: "e1", Reason: "by hand"}, call)
-	nothing := scenario.For(t, process.ParkedDecider)
-	nothing.When(retry("PAIN1", "mended")).ThenRefused("message_not_parked")
-	parked := nothing.When(park).Then(message)
-	parked.When(park).Then()
-	parked.When(retry("PAIN1", " ")).ThenRefused("reason_required")
-	parked.When(retry("PAIN2", "mended")).ThenRefused("message_not_parked") // another study's
-	retried := parked.When(retry("PAIN1", "mended")).Then(process.ParkedMessageRetried{Parked: about, Study: "PAIN1", Reason: "mended", Stream: "patient-x", Revision: 3})
-	retried.When(abandon).ThenRefused("message_not_parked")
-	retried.When(park).Then(message) // it failed again
-	parked.When(abandon).Then(process.ParkedMessageAbandoned{Parked: about, Study: "PAIN1", Reason: "by hand"}).When(retry("PAIN1", "x")).ThenRefused("message_not_parked")
+	waits := given(t).When(taking(step("e1", "waits"), 0, set("stock", 5))).Then(step("e1", "waits"), timerSet("stock", 5)) // in UTC
+	fired := waits.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "late"))
+	fired.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then()
+	fired.When(taking(step("t1'", "late"), 2, firing("stock", 5))).Then() // nor under another id
+	given(t).When(taking(step("t1", "late"), 0, firing("stock", 5))).Then()
+	waits.When(taking(step("t1", "late"), 1, firing("other", 5))).Then()
+	waits.When(taking(step("t1", "late"), 0, firing("stock", 5))).ThenRefused("step_out_of_date")
+
+	// Set anew, it fires at its new time and not at the old one.
+	anew := waits.When(taking(step("e2", "waits"), 1, set("stock", 9))).Then(step("e2", "waits"), timerSet("stock", 9))
+	anew.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
+	anew.When(taking(step("t2", "late"), 2, firing("stock", 9))).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t2", "late"))
+	// A timer can be set again by the step that it sets off, which then is not cancelled.
+	waits.When(taking(step("t1", "again"), 1, func(c *process.TakeStep) {
+		firing("stock", 5)(c)
+		set("stock", 7)(c)
+		c.Cancel = []string{"stock"}
+	})).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "again"), timerSet("stock", 7))
+}
+
+func TestTimersAreCancelled(t *testing.T) {
+	waits := given(t, step("e1", "waits"), timerSet("stock", 5), timerSet("place", 6))
+	cancelling := func(names ...string) func(*process.TakeStep) {
+		return func(c *process.TakeStep) { c.Cancel = names }
+	}
+	off := waits.When(taking(step("e2", "has it"), 1, cancelling("stock", "unknown"))).Then(step("e2", "has it"), process.TimerCancelled{Instance: run, Name: "stock"})
+	if diff := cmp.Diff(map[string]time.Time{"place": at(6)}, off.State().Timers); diff != "" {
+		t.Errorf("other timers are set:\n%s", diff)
+	}
+	off.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
+	off.When(taking(step("e3", "more"), 2, cancelling("stock"))).Then(step("e3", "more"))
+	waits.When(taking(step("e2", "twice"), 1, cancelling("stock", "stock"))).Then(step("e2", "twice"), process.TimerCancelled{Instance: run, Name: "stock"})
+	// Cancelled and set in one step, it is set; fired and cancelled, it has fired.
+	waits.When(taking(step("e2", "waits"), 1, func(c *process.TakeStep) {
+		c.Cancel, c.Set = []string{"stock"}, []process.Timer{{Name: "stock", At: at(8)}}
+	})).Then(step("e2", "waits"), timerSet("stock", 8))
+	waits.When(taking(step("t1", "late"), 1, func(c *process.TakeStep) {
+		firing("stock", 5)(c)
+		c.Cancel = []string{"stock", "place"}
+	})).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "late"), process.TimerCancelled{Instance: run, Name: "place"})
+}
+
+// Whatever comes, twice, late or on an old state: every trigger sets off one step at most, steps are numbered without a
+// gap, and the timers are those of a plain map; none fires that is not set, or at another time than its own.
+func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s process.State
+		timers, taken := map[string]time.Time{}, map[string]int{}
+		name := rapid.SampledFrom([]string{"a", "b", "c"})
+		minutes := rapid.IntRange(1, 3)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			trigger := fmt.Sprint("e", rapid.IntRange(1, 30).Draw(t, "trigger"))
+			cmd := process.TakeStep{Step: step(trigger, "s"), After: s.Steps - rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(t, "behind"), Cancel: rapid.SliceOfN(name, 0, 2).Draw(t, "cancel")}
+			for range rapid.IntRange(0, 2).Draw(t, "set") {
+				cmd.Set = append(cmd.Set, process.Timer{Name: name.Draw(t, "name"), At: at(minutes.Draw(t, "at"))})
+			}
+			if rapid.Bool().Draw(t, "fires") {
+				cmd.Fired = &process.Timer{Name: name.Draw(t, "fired"), At: at(minutes.Draw(t, "fired at"))}
+			}
+			events, err := process.Take(s, cmd, call)
+			_, before := taken[trigger]
+			due := cmd.Fired == nil || timers[cmd.Fired.Name].Equal(cmd.Fired.At)
+			want := !before && cmd.After == s.Steps && due
+			if (len(events) > 0) != want || (err != nil) != (!before && cmd.After != s.Steps) {
+				t.Fatalf("%+v on %+v: %v, %v", cmd, s, events, err)
+			}
+			for _, e := range events {
+				switch e := e.(type) {
+				case process.StepTaken:
+					taken[e.Trigger] = len(taken)
+				case process.TimerFired:
+					delete(timers, e.Name)
+				case process.TimerCancelled:
+					if _, set := timers[e.Name]; !set {
+						t.Fatalf("%s is cancelled and was not set", e.Name)
+					}
+					delete(timers, e.Name)
+				case process.TimerSet:
+					timers[e.Name] = e.At
+				}
+				s = scenario.Evolve(t, process.Decider, s, e)
+			}
+			if s.Steps != len(taken) || !maps.EqualFunc(timers, s.Timers, time.Time.Equal) {
+				t.Fatalf("%d steps with %v, the state has %d with %v", len(taken), timers, s.Steps, s.Timers)
+			}
+			for trigger, n := range taken {
+				if got, did := s.TakenFor(trigger); !did || got.Number != n {
+					t.Fatalf("step %d, set off by %s, is %+v, %v", n, trigger, got, did)
+				}
+			}
+		}
+	})
 }

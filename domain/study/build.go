@@ -153,7 +153,8 @@ func (p Protocol) validateTreatment() error {
 			return invalidProtocol("treatment", "kits are dispensed at the visit %.80q, which the protocol does not have", id).Do("add the visit, or take it from the list")
 		}
 	}
-	if err := domain.First(atMost("treatment.factors", len(t.Factors), maxFactors),
+	if err := domain.First(uniqueIDs("treatment.dispensingVisits", t.DispensingVisits, func(v string) (string, string) { return v, "" }),
+		atMost("treatment.factors", len(t.Factors), maxFactors),
 		uniqueIDs("treatment.factors", t.Factors, func(f Factor) (string, string) { return f.ID, f.Title })); err != nil {
 		return err
 	}
