@@ -80,13 +80,7 @@ func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Reco
 				return
 			}
 			if a, ok := e.Event.(diary.InstrumentAssigned); ok {
-				if a.Instrument.Schedule.Remind {
-					due.set(a.Patient, e.Metadata.RecordedAt)
-					continue
-				}
-				// Devices get their time to send in what they hold, counted from when the assignment was known.
-				wait := time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour
-				due.set(a.Patient, e.Metadata.RecordedAt.Add(wait))
+				due.assigned(a, e.Metadata.RecordedAt)
 			}
 		case <-ticker.C:
 			for {
@@ -102,7 +96,10 @@ func (f *DiaryFollowUp) watch(ctx context.Context, assigned <-chan eventlog.Reco
 
 // look closes the windows of a patient that have run out, and notes when to look again.
 func (f *DiaryFollowUp) look(ctx context.Context, due *dueList, id domain.PatientID) {
-	recorded, next, err := f.closeRunOut(ctx, id)
+	recorded, next, err := 0, due.at[id].closeFrom, error(nil)
+	if !f.Now().Before(next) {
+		recorded, next, err = f.closeRunOut(ctx, id)
+	}
 	if err == nil {
 		next, err = f.remind(ctx, id, next)
 	}
@@ -196,13 +193,26 @@ func (f *DiaryFollowUp) remind(ctx context.Context, id domain.PatientID, next ti
 type dueEntry struct {
 	patient domain.PatientID
 	at      time.Time
-	index   int
+	// closeFrom is before when no window is closed; the zero time where that was long ago.
+	closeFrom time.Time
+	index     int
 }
 
 // dueList orders patients by when they are due.
 type dueList struct {
 	order dueHeap
 	at    map[domain.PatientID]*dueEntry
+}
+
+// assigned has a patient looked at who was assigned an instrument: at once for reminders, and for closing when devices
+// have had their time to send in what they hold, counted from when the assignment was known.
+func (l *dueList) assigned(a diary.InstrumentAssigned, recordedAt time.Time) {
+	closeFrom := recordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour)
+	l.set(a.Patient, closeFrom)
+	if a.Instrument.Schedule.Remind {
+		l.set(a.Patient, recordedAt)
+	}
+	l.at[a.Patient].closeFrom = closeFrom
 }
 
 func (l *dueList) set(p domain.PatientID, at time.Time) {

@@ -12,6 +12,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/study"
 	"casebook/eventlog"
 
 	"github.com/google/go-cmp/cmp"
@@ -173,6 +174,29 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 	w.expectMissed(stays, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
 	if len(l.list.at) != 0 {
 		t.Errorf("%d patients are still followed", len(l.list.at))
+	}
+}
+
+// Who is assigned days that have passed misses none before the devices have had their time, reminded or not.
+func TestDevicesGetTheirTimeForDaysThatHavePassed(t *testing.T) {
+	for _, remind := range []bool{false, true} {
+		w := newWorld(t, 10)
+		definition := *instrument.PainDiary()
+		definition.Schedule.Remind, definition.Version = remind, 2
+		w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+		w.clock.set(due(9))
+		who := w.assign(painDiary)
+		l := w.looks(w.part)
+		for r, err := range w.log.ReadStream(t.Context(), diary.Decider.Stream(string(who)), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.list.assigned(r.Event.(diary.InstrumentAssigned), r.Metadata.RecordedAt)
+		}
+		l.at(due(9).Add(36*time.Hour - time.Nanosecond))
+		w.expectMissed(who)
+		l.at(due(9).Add(36 * time.Hour))
+		w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
 	}
 }
 
