@@ -184,8 +184,8 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	_, fromDepot := f.Supply.Depots[cmd.From]
 	for _, n := range sent.Kits {
 		k, _ := s.Kits.Get(n)
-		if k.Status != KitPacked {
-			return nil, refuse.WrongState("kit_status", "kit %s of the shipment is %s", n, k.Status).At("shipment").Do("cancel the shipment and make another")
+		if k.Status != KitPacked || k.Shipment != cmd.Shipment { // what expired in it may be on its way back with another
+			return nil, refuse.WrongState("kit_status", "kit %s is %s, and not ready to leave with the shipment", n, k.Status).At("shipment").Do("cancel the shipment and make another")
 		}
 		c, known := s.contents.Get(n)
 		if !known {

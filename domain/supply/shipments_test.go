@@ -134,6 +134,23 @@ func TestDispatchAndCancel(t *testing.T) {
 		When(creating("D", "A", "r", "K1")).Then(supply.ShipmentCreated{Place: depot, Shipment: "D-0002", To: "A", Kits: []supply.KitNumber{"K1"}, Reason: "r", Contents: holding("K1")})
 }
 
+// A kit that expired while it was packed can be packed with another shipment. It leaves with that one, and what becomes of
+// the first does not touch it.
+func TestAKitLeavesWithTheShipmentThatItWasPackedWithLast(t *testing.T) {
+	made := func(id supply.ShipmentID) supply.ShipmentCreated {
+		return supply.ShipmentCreated{Place: site, Shipment: id, To: "D", Kits: kits("K1"), Reason: "r", Contents: holding("K1")}
+	}
+	dispatching := func(id supply.ShipmentID) stockDecision {
+		return asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: "A", Shipment: id, On: "2026-03-10"})
+	}
+	twice := strictlyAt(t, site, "K1").When(creating("A", "D", "r", "K1")).Then(made("A-0001")).
+		Given(supply.KitsExpired{Place: site, Kits: kits("K1")}).When(creating("A", "D", "r", "K1")).Then(made("A-0002"))
+	twice.When(dispatching("A-0001")).ThenRefused("kit_status")
+	left := supply.ShipmentDispatched{Place: site, Shipment: "A-0002", To: "D", On: "2026-03-10"}
+	twice.When(dispatching("A-0002")).Then(left)
+	twice.Given(supply.ShipmentCancelled{Place: site, Shipment: "A-0001"}).When(dispatching("A-0002")).Then(left)
+}
+
 func TestReceiveRefusals(t *testing.T) {
 	sent := from(sending(strictlyAt(t, depot, "K1", "K3"), depot, "A", "K1", "K3"))
 	nothing := scenario.For(t, supply.StockDecider).Strict()

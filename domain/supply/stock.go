@@ -119,6 +119,9 @@ func evolveStock(s Stock, event StockEvent) Stock { //nolint:gocyclo // one case
 		sent.Status = ShipmentIsCanceled
 		s.Sent = s.Sent.Set(e.Shipment, sent)
 		s = s.put(sent.Kits, func(k Kit) Kit {
+			if k.Shipment != e.Shipment {
+				return k // it has been packed with another since
+			}
 			if k.Status == KitPacked {
 				k.Status = k.Packed
 			}
