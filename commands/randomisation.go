@@ -11,7 +11,6 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/randomisation"
-	"casebook/domain/refuse"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
@@ -142,15 +141,15 @@ func armOf(ctx context.Context, look Look, p domain.PatientID, in study.Study) (
 	return plain, nil
 }
 
-// drawFacts are what a draw knows besides: the protocol, and the arms of which a kit is held. Nobody is drawn who does not
-// take part any more (code patient_ended).
+// drawFacts are what a draw knows besides: whether the patient still takes part, the protocol, and the arms of which a kit
+// is held.
 func drawFacts(ctx context.Context, look Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
 	who, err := Newest(ctx, look, patient.Decider, string(c.Patient))
 	if err != nil {
 		return f, err
 	}
-	if !who.Supplied() {
-		return f, refuse.WrongState("patient_ended", "patient %s does not take part", c.Patient).At("patient").Do("nobody is drawn who has left")
+	if f.Left = !who.Supplied(); f.Left {
+		return f, nil
 	}
 	if f.Study, err = At(ctx, look, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
 		return f, err

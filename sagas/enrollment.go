@@ -44,6 +44,8 @@ type enrolling struct {
 	Number int  `json:"number,omitempty"`
 	Held   bool `json:"held,omitempty"`
 	Drawn  bool `json:"drawn,omitempty"`
+	// Asks is how often the draw was asked for, in earlier attempts too.
+	Asks int `json:"asks,omitempty"`
 	// Ended says that the patient has left meanwhile.
 	Ended bool `json:"ended,omitempty"`
 }
@@ -99,7 +101,7 @@ func reactToEnrollment(s enrolling, o Occurrence) (Reaction[enrolling], bool) {
 			return Reaction[enrolling]{}, false // an older request that comes late
 		}
 		s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
-			Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors}
+			Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
 		return s.ask(o, stagePlace, enrollment.ReservePlace{Study: s.Study, Site: s.Site, Patient: s.Patient}), true
 	}
 	switch e := o.Event.(type) {
@@ -133,12 +135,16 @@ func reactToEnrollment(s enrolling, o Occurrence) (Reaction[enrolling], bool) {
 			return s.next(o), true
 		}
 	case randomisation.RandomisationRefused:
-		if s.Stage == stageDraw {
+		// Only the answer to the last ask says that nothing was drawn, and that nothing will be.
+		if s.Stage == stageDraw && e.Ask == s.Asks {
 			return s.fail(e.Code, e.Reason), true
 		}
 	case supply.KitAllocated:
-		if s.Stage == stageKit {
+		switch s.Stage {
+		case stageKit:
 			return s.ask(o, stageConfirmation, s.confirm()), true
+		case stageFailed:
+			return s.stays("a kit was allocated too late, and is set aside", s.setAside("the enrolment had given up")), true
 		}
 	case supply.AllocationFailed:
 		if s.Stage == stageKit {
@@ -177,7 +183,7 @@ func (s enrolling) next(o Occurrence) Reaction[enrolling] {
 	case s.Stage == stagePlace && s.Kits:
 		return s.ask(o, stageStock, supply.HoldStock{Study: s.Study, Site: s.Site, Patient: s.Patient})
 	case s.Randomise && !s.Drawn:
-		return s.ask(o, stageDraw, s.draw())
+		return s.askForDraw(o)
 	case s.Kits:
 		return s.ask(o, stageKit, s.allocate())
 	}
@@ -190,8 +196,9 @@ func (s enrolling) ask(o Occurrence, stage string, command any) Reaction[enrolli
 	return Reaction[enrolling]{State: s, Stage: stage, Commands: []any{command}, Set: []process.Timer{{Name: answerTimer, At: o.At.Add(answerWithin)}}}
 }
 
-func (s enrolling) draw() any {
-	return randomisation.RandomisePatient{Study: s.Study, Site: s.Site, Patient: s.Patient, Factors: s.Factors}
+func (s enrolling) askForDraw(o Occurrence) Reaction[enrolling] {
+	s.Asks++
+	return s.ask(o, stageDraw, randomisation.RandomisePatient{Study: s.Study, Site: s.Site, Patient: s.Patient, Factors: s.Factors, Ask: s.Asks})
 }
 
 func (s enrolling) allocate() any {
@@ -204,6 +211,10 @@ func (s enrolling) confirm() any {
 
 func (s enrolling) releasePlace(why string) any {
 	return enrollment.ReleasePlace{Study: s.Study, Patient: s.Patient, Reason: why}
+}
+
+func (s enrolling) setAside(why string) any {
+	return supply.SetKitsAside{Study: s.Study, Site: s.Site, Patient: s.Patient, Reason: why}
 }
 
 func (s enrolling) releaseHold(why string) any {
@@ -253,7 +264,7 @@ func (s enrolling) waitedTooLong(o Occurrence) (Reaction[enrolling], bool) {
 	case stagePlace, stageStock:
 		return s.fail("enrollment_timed_out", "the enrolment got no answer in time"), true
 	case stageDraw:
-		return s.ask(o, s.Stage, s.draw()), true
+		return s.askForDraw(o), true
 	case stageKit:
 		return s.ask(o, s.Stage, s.allocate()), true
 	case stageConfirmation:
@@ -270,13 +281,13 @@ func (s enrolling) refused(e Refused) (Reaction[enrolling], bool) {
 		if s.Drawn {
 			r := s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed)
 			if s.Kits {
-				r.Commands = []any{supply.SetKitsAside{Study: s.Study, Site: s.Site, Patient: s.Patient, Reason: e.Refusal.Sentence}}
+				r.Commands = []any{s.setAside(e.Refusal.Sentence)}
 			}
 			return r, true
 		}
 		r := s.fail(e.Refusal.Code, e.Refusal.Sentence)
 		if s.Kits {
-			r.Commands = append([]any{supply.SetKitsAside{Study: s.Study, Site: s.Site, Patient: s.Patient, Reason: e.Refusal.Sentence}}, r.Commands...)
+			r.Commands = append([]any{s.setAside(e.Refusal.Sentence)}, r.Commands...)
 		}
 		return r, true
 	case "ReleasePlace":

@@ -231,6 +231,39 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 }
 
 // Three windows missed one after another have the site told, once; an answer in between begins the count anew.
+// The answer to an ask that was repeated says nothing: the repeated one may have been answered otherwise, and what follows
+// a draw is never undone.
+func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
+	waiting := enrolling{Attempt: 1, Study: pain, Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1, Held: true}
+	deal := func(s enrolling, event any) (Reaction[enrolling], bool) {
+		return reactToEnrollment(s, Occurrence{Event: event})
+	}
+	first, _ := deal(waiting, supply.StockHeld{Patient: "PAIN1.S-1"})
+	again, _ := deal(first.State, Fired{answerTimer})
+	for n, r := range []Reaction[enrolling]{first, again} {
+		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Ask != n+1 {
+			t.Errorf("the %d. ask is %+v", n+1, ask)
+		}
+	}
+	if r, some := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 1}); some {
+		t.Errorf("a stale answer leads to %+v", r)
+	}
+	if r, _ := deal(again.State, randomisation.PatientRandomised{}); !r.State.Drawn || r.Stage != stageConfirmation {
+		t.Errorf("the draw leads to %+v", r)
+	}
+	failed, _ := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 2})
+	if failed.Stage != stageFailed || len(failed.Commands) != 3 {
+		t.Errorf("the last answer leads to %+v", failed)
+	}
+	later, _ := deal(failed.State, patient.EnrollmentRequested{Patient: "PAIN1.S-1", Attempt: 2})
+	if later.State.Asks != 2 {
+		t.Errorf("the next attempt starts with %+v", later.State)
+	}
+	if r, some := deal(failed.State, supply.KitAllocated{}); !some || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
+		t.Errorf("a kit that comes too late leads to %+v", r)
+	}
+}
+
 func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	w := newWorld(t, 10)
 	steady, lapsed := w.assign(painDiary), w.assign(painDiary) // from 3 to 5 February: three windows

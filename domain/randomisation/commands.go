@@ -49,12 +49,14 @@ type SetCohortCaps struct {
 }
 
 // RandomisePatient asks for a patient's draw. The enrolment process sends it; it is answered with PatientRandomised or
-// RandomisationRefused.
+// RandomisationRefused. Asks of a patient are numbered from 1: once one has been refused, no earlier one draws any more,
+// however late it comes.
 type RandomisePatient struct {
 	Study   domain.StudyID    `json:"study" doc:"The study"`
 	Site    domain.SiteID     `json:"site" doc:"The patient's site"`
 	Patient domain.PatientID  `json:"patient" doc:"The patient"`
 	Factors map[string]string `json:"factors,omitempty" doc:"The patient's level of every factor, by the factor's id"`
+	Ask     int               `json:"ask,omitempty" doc:"How often the patient's draw has been asked for, this time included"`
 }
 
 // CorrectStratum records the true levels of a patient who was drawn with wrong ones. The assignment stays.

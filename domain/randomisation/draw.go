@@ -16,13 +16,16 @@ type Facts struct {
 	// InStock are the arms of which a kit is held for the patient; nil where the study has no kits: then every arm may be
 	// drawn.
 	InStock []domain.ArmID
+	// Left says that the patient does not take part any more.
+	Left bool
 }
 
 // Randomise answers the ask for a patient's draw with PatientRandomised, behind an EntrySkipped for each place of the list
 // that it passes over, or with RandomisationRefused, so that the process that asks always gets an answer from the log.
-// Who was drawn already is never drawn again, and there are no events: the first answer is there to be read.
+// Who was drawn already is never drawn again, and there are no events: the first answer is there to be read. Nor are there
+// for an ask that comes after a later one was refused: whoever asked has given everything back by then.
 //
-// The codes of RandomisationRefused are no_active_scheme, seed_revealed, invalid_factors, cap_reached, no_stock and
+// The codes of RandomisationRefused are patient_ended, no_active_scheme, seed_revealed, invalid_factors, cap_reached, no_stock and
 // list_exhausted. Except for list_exhausted they are found before the place of the list, or the number from the seed, is
 // looked at: a refusal that depended on the arm would tell it, and would let a site ask until it likes the arm.
 //
@@ -43,6 +46,12 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 	if _, before := r.drawn.Get(cmd.Patient); before {
 		return nil, nil
 	}
+	if refused, before := r.refused.Get(cmd.Patient); before && cmd.Ask > 0 && cmd.Ask <= refused {
+		return nil, nil
+	}
+	if f.Left {
+		return cmd.refused("patient_ended", "the patient does not take part any more")
+	}
 	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
 	return r.decide(cmd, f.InStock, force)
 }
@@ -57,10 +66,12 @@ type choice struct {
 	below, available []bool
 }
 
+func (c RandomisePatient) refused(code, reason string) ([]Event, error) {
+	return []Event{RandomisationRefused{Study: c.Study, Site: c.Site, Patient: c.Patient, Code: code, Reason: reason, Ask: c.Ask}}, nil
+}
+
 func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, force bool) ([]Event, error) {
-	refused := func(code, reason string) ([]Event, error) {
-		return []Event{RandomisationRefused{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
-	}
+	refused := cmd.refused
 	s := r.schemes[r.Active]
 	if s == nil {
 		return refused("no_active_scheme", "no scheme of randomisation is active in the study")

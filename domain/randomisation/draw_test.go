@@ -55,6 +55,27 @@ func TestRandomiseByList(t *testing.T) {
 	given.When(drawing(s, nil, 1, "sex", "m")).Then(placed(1, 1, 1, verum, func(d *randomisation.Draw) { d.Stratum, d.InStock = 1, nil }, "sex", "m"))
 }
 
+// An ask that was refused has had everything given back: a late one before it must not draw.
+func TestRandomiseAnswersTheLastAsk(t *testing.T) {
+	s := studyWith(two)
+	ask := func(n int, left bool, inStock ...domain.ArmID) decision {
+		return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock, Left: left},
+			randomisation.RandomisePatient{Study: pain, Site: "A", Patient: patient(1), Ask: n}, call)
+	}
+	no := func(n int, code, reason string) randomisation.RandomisationRefused {
+		r := refused(1, code, reason)
+		r.Ask = n
+		return r
+	}
+	given := start(t).Given(begun(t, s, uploading(s, "one", "arm", "verum", "placebo"))...)
+	out := given.When(ask(2, false, verum)).Then(no(2, "no_stock", "kits are not in stock for every arm that the patient could be drawn into"))
+	out.When(ask(1, false, two...)).Then()
+	out.When(ask(2, false, two...)).Then()
+	drawn := out.When(ask(3, false, two...)).Then(placed(1, 1, 1, verum, nil))
+	drawn.When(ask(4, true, two...)).Then() // who has left after the draw stays drawn
+	given.When(ask(1, true, two...)).Then(no(1, "patient_ended", "the patient does not take part any more"))
+}
+
 func TestRandomiseChecksTheFactors(t *testing.T) {
 	s := studyWith(two, bySex, byGrade)
 	given := start(t).Given(begun(t, s, uploading(s, "one", "sex,grade,arm", "m,mild,verum", "f,mild,placebo"))...)

@@ -101,12 +101,14 @@ type EntrySkipped struct {
 }
 
 // RandomisationRefused tells why a patient was not drawn. Neither code nor reason depends on what would have been drawn.
+// Ask is the number of the ask that it answers.
 type RandomisationRefused struct { //nolint:revive // an event's type is its name in the log
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
+	Ask     int              `json:"ask,omitempty"`
 }
 
 // StratumCorrected records the true levels of a patient who was drawn with others.

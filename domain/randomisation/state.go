@@ -25,6 +25,8 @@ type Randomisation struct {
 	tallies persistent.Map[level, *tally]
 	// used is what is gone of the strata of the active list.
 	used persistent.Map[int, *usage]
+	// refused is the last ask of a patient that was refused.
+	refused persistent.Map[domain.PatientID, int]
 	// sealed says that this program cannot know all that a draw depends on.
 	sealed bool
 }
@@ -109,7 +111,9 @@ func evolve(r Randomisation, event Event) Randomisation {
 			next.revealed = true
 			r = r.withScheme(next)
 		}
-	case RandomisationRefused, BlindBroken: // nothing was drawn, and an arm that was shown stays what it is
+	case RandomisationRefused:
+		r.refused = r.refused.Set(event.Patient, event.Ask)
+	case BlindBroken: // an arm that was shown stays what it is
 	}
 	return r
 }

@@ -160,12 +160,11 @@ func (w *world) refusedOrDecided(events int, err error) {
 // on takes a decision on the present of a place, with facts that may be behind, and holds what follows against the account.
 // It returns the events.
 func on[C any](w *world, at, other supply.LocationID, who *person, decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error), cmd C) []supply.StockEvent {
-	f, exact := supply.Facts{Study: w.study}, true
-	f.Supply, exact = behind(w.t, w.supply)
+	known, exact := behind(w.t, w.supply)
+	f := supply.Facts{Study: w.study, Supply: known}
 	if other != "" {
-		present := false
-		f.Other, present = behind(w.t, w.stocks[other])
-		exact = exact && present
+		there, present := behind(w.t, w.stocks[other])
+		f.Other, exact = there, exact && present
 	}
 	if who != nil {
 		f.Participating = !who.left

@@ -22,7 +22,7 @@ import (
 
 // changesNothing are the events that are recorded for people to read, and that no decision depends on.
 var changesNothing = map[string]bool{
-	"RandomisationRefused": true, "BlindBroken": true, "StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
+	"BlindBroken": true, "StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
 }
 
 // folds are the categories whose streams fold to a state.
