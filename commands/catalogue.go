@@ -16,6 +16,7 @@ func All() []Command {
 		RandomisePatient, CorrectStratum, BreakBlind, RevealSeed,
 		RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification,
 		RetryParkedMessage, AbandonParkedMessage,
+		RebuildProjection, CancelRebuild, SkipProjectionEvent, RetryProjection, DropProjectionBuild,
 		RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser,
 	}
 }

@@ -275,6 +275,36 @@ func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found boo
 	return Recorded{}, false, nil
 }
 
+// MetadataOf returns the metadata of one event, which need not be of a kind that can be decoded; false where there is none.
+func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (meta Metadata, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	_, err = call(ctx, l, func(client *esdb.Client) (struct{}, error) {
+		events, err := client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(revision), Direction: esdb.Forwards}, 1)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer events.Close()
+		next, err := events.Recv()
+		var e *esdb.Error
+		if errors.Is(err, io.EOF) || errors.As(err, &e) && e.Code() == esdb.ErrorCodeResourceNotFound {
+			return struct{}{}, nil
+		}
+		if err != nil {
+			return struct{}{}, err
+		}
+		original := next.OriginalEvent()
+		if found = original.EventNumber == revision; !found {
+			return struct{}{}, nil
+		}
+		return struct{}{}, json.Unmarshal(original.UserMetadata, &meta)
+	})
+	if err != nil {
+		return Metadata{}, false, fmt.Errorf("read %s@%d: %w", stream, revision, err)
+	}
+	return meta, found, nil
+}
+
 // ReadLast returns up to count events from the end of the whole log, the newest first. Only those of registered
 // categories are given out.
 func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {

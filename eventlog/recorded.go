@@ -42,6 +42,9 @@ type Recorded struct {
 	Event any
 }
 
+// Unreadable stands for an event that cannot be decoded, such as one of a type that this program does not know.
+type Unreadable struct{ Err error }
+
 // StreamID returns the part of the stream's name after its category.
 func (r Recorded) StreamID() string {
 	_, id, _ := strings.Cut(r.Stream, "-")

@@ -100,8 +100,11 @@ func (r *Registry) holds(e *esdb.RecordedEvent) bool {
 }
 
 // NameOf returns the stable name of the event, and whether its type is registered.
-func (r *Registry) NameOf(event any) (string, bool) {
-	s, ok := r.byType[reflect.TypeOf(event)]
+func (r *Registry) NameOf(event any) (string, bool) { return r.NameOfType(reflect.TypeOf(event)) }
+
+// NameOfType is NameOf for the type of an event.
+func (r *Registry) NameOfType(event reflect.Type) (string, bool) {
+	s, ok := r.byType[event]
 	if !ok {
 		return "", false
 	}

@@ -28,6 +28,8 @@ type Subscription struct {
 	Types []string
 	// MaxBatch bounds the events of a batch; 500 when 0.
 	MaxBatch int
+	// KeepUnreadable gives out an event that cannot be decoded as one with an Unreadable, instead of ending there.
+	KeepUnreadable bool
 	// OnError is told of each interruption before the subscription is taken up again; it may be nil.
 	OnError func(error)
 }
@@ -110,7 +112,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	go func() {
 		defer close(pumped)
 		defer close(arrivals)
-		l.pump(ctx, subscription, arrivals)
+		l.pump(ctx, subscription, s.KeepUnreadable, arrivals)
 	}()
 	err = batch(ctx, s, arrivals, handle)
 	cancel()
@@ -126,13 +128,16 @@ type arrival struct {
 	err      error
 }
 
-func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrivals chan<- arrival) {
+func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, keepUnreadable bool, arrivals chan<- arrival) {
 	for {
 		var a arrival
 		message := subscription.Recv()
 		switch {
 		case message.EventAppeared != nil:
 			r, err := l.decode(message.EventAppeared.OriginalEvent())
+			if err != nil && keepUnreadable {
+				r.Event, err = Unreadable{err}, nil
+			}
 			a = arrival{event: &r, through: r.Position, err: err}
 		case message.CheckPointReached != nil:
 			a.through = Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}

@@ -68,7 +68,12 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New()})
+	return newWorldOn(t, theNode.ConnectionString(), theMongo.ConnectionString())
+}
+
+func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
+	t.Helper()
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: catalog.New()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,12 +81,12 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New(), BlindingKeys: keys})
+	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: catalog.New(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := strings.ReplaceAll(uuid.NewString()[:13], "-", "")
-	store, err := readmodels.Connect(context.Background(), theMongo.ConnectionString(), "db"+id)
+	store, err := readmodels.Connect(context.Background(), mongoURL, "db"+id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,9 +175,16 @@ var NotShown = map[string]string{
 	"AccessRefused":   "the audit trail shows it",
 	"RefusalsDropped": "the audit trail shows it",
 	"ProcessAdvanced": "bookkeeping of process managers",
-	"PlaceReserved":   "the patient's own events say the same",
-	"PlaceRefused":    "the patient's own events say the same",
-	"PlaceReleased":   "the patient's own events say the same",
+
+	"ProjectionRebuildRequested": "the list of projections shows what becomes of it",
+	"ProjectionRebuildCancelled": "the list of projections shows what becomes of it",
+	"ProjectionEventSkipped":     "the audit trail shows it",
+	"ProjectionRetried":          "the audit trail shows it",
+	"ProjectionBuildDropped":     "the list of projections shows what becomes of it",
+
+	"PlaceReserved": "the patient's own events say the same",
+	"PlaceRefused":  "the patient's own events say the same",
+	"PlaceReleased": "the patient's own events say the same",
 
 	"PatientRandomised":    "the saga monitor shows that it was drawn, and the arm is blinded",
 	"RandomisationRefused": "the saga monitor shows why",

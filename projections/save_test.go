@@ -124,7 +124,7 @@ func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
 	for i, s := range stored {
 		// What happened here touches patients and their diaries, and no other view.
 		touched := projections.All()[i].Folds(reflect.TypeFor[patient.Screened]()) || projections.All()[i].Folds(reflect.TypeFor[diary.Submitted]())
-		if s.LastEventAt == nil || s.Batch > 0 != touched || s.Events < int64(s.Batch) || s.LagMillis < 0 {
+		if s.LastEventAt != nil != touched || s.Batch > 0 != touched || s.Events < int64(s.Batch) || s.LagMillis < 0 {
 			t.Errorf("%s: %+v", s.View, s)
 		}
 	}

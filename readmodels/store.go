@@ -78,7 +78,8 @@ type Store struct {
 	db     *mongo.Database
 
 	mu       sync.Mutex
-	progress map[string]*progress // by collection: two versions of a view go each at its own pace
+	progress map[string]*progress // by collection: two builds of a view go each at its own pace
+	asked    asked                // guarded by mu too
 }
 
 // progress is how far a view of this process has come, and who waits for more.
@@ -125,18 +126,29 @@ func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ct
 // Ping asks whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
 
-// Collection returns the view's collection.
-func (s *Store) Collection(v View) *mongo.Collection { return s.db.Collection(v.Collection()) }
+// Collection returns the collection of the build of the view that is asked.
+func (s *Store) Collection(v View) *mongo.Collection { return s.db.Collection(s.live(v)) }
 
-// EnsureIndexes makes the indexes that the views declare.
+// CollectionNamed returns the collection of any build of a view.
+func (s *Store) CollectionNamed(name string) *mongo.Collection { return s.db.Collection(name) }
+
+// EnsureIndexes makes the indexes that the views declare, for the builds that are asked.
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	for _, v := range Views() {
-		if len(v.Indexes) == 0 {
-			continue
+		if err := s.IndexBuild(ctx, v, s.live(v)); err != nil {
+			return err
 		}
-		if _, err := s.Collection(v).Indexes().CreateMany(ctx, v.Indexes); err != nil {
-			return fmt.Errorf("make the indexes of %s: %w", v.Name, err)
-		}
+	}
+	return nil
+}
+
+// IndexBuild makes the indexes of a view in the collection of one of its builds.
+func (s *Store) IndexBuild(ctx context.Context, v View, collection string) error {
+	if len(v.Indexes) == 0 {
+		return nil
+	}
+	if _, err := s.db.Collection(collection).Indexes().CreateMany(ctx, v.Indexes); err != nil {
+		return fmt.Errorf("make the indexes of %s: %w", v.Name, err)
 	}
 	return nil
 }
@@ -164,25 +176,51 @@ type Checkpoint struct {
 	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`
 	Batch  int    `bson:"batch" json:"batch" doc:"Events folded in the last batch"`
 	// LastEventAt is nil until there was an event.
-	LastEventAt *time.Time `bson:"lastEventAt,omitempty" json:"lastEventAt,omitempty" doc:"When the last event that it has looked at was recorded"`
+	LastEventAt *time.Time `bson:"lastEventAt,omitempty" json:"lastEventAt,omitempty" doc:"When the last event that it shows was recorded"`
 	// LagMillis is how long after an event was recorded the last batch's views showed it.
 	LagMillis int64     `bson:"lagMillis" json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
 	At        time.Time `bson:"at" json:"at" doc:"When this was noted"`
+	// Token is that of the lease under which it was written.
+	Token int64 `bson:"token" json:"-"`
+	// FailedAt is the event at which it has stopped.
+	FailedAt *FailedAt `bson:"failedAt,omitempty" json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+	// Rate and RemainingMillis are those of a build that catches up; 0 is not known.
+	Rate            float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Events folded a second, while it catches up"`
+	RemainingMillis int64   `bson:"remainingMillis,omitempty" json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
+	// End is the log's end as it was known last.
+	End uint64 `bson:"end,omitempty" json:"end,omitempty" doc:"Position of the log's end, as it was known last"`
 }
 
-// LoadCheckpoint returns where the view stands; the zero Position where it has not begun.
+// FailedAt names an event that a projection cannot get past.
+type FailedAt struct {
+	Stream   string            `bson:"stream" json:"stream" doc:"Its stream"`
+	Revision uint64            `bson:"revision" json:"revision" doc:"Its revision there"`
+	Type     string            `bson:"type" json:"type" doc:"Its type"`
+	Position eventlog.Position `bson:"position" json:"position" doc:"Its log position"`
+}
+
+// LoadCheckpoint returns where the build of the view that is asked stands; the zero Position where it has not begun.
 func (s *Store) LoadCheckpoint(ctx context.Context, v View) (Checkpoint, error) {
-	c := Checkpoint{Collection: v.Collection(), View: v.Name, Version: v.Version, State: CatchingUp}
-	err := s.db.Collection(checkpointCollection).FindOne(ctx, bson.D{{Key: "_id", Value: v.Collection()}}).Decode(&c)
+	return s.LoadBuildCheckpoint(ctx, v, s.live(v))
+}
+
+// LoadBuildCheckpoint returns where one of the builds of the view stands.
+func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection string) (Checkpoint, error) {
+	c := Checkpoint{Collection: collection, View: v.Name, Version: v.Version, State: CatchingUp}
+	err := s.db.Collection(checkpointCollection).FindOne(ctx, bson.D{{Key: "_id", Value: collection}}).Decode(&c)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		err = nil
 	}
 	return c, err
 }
 
-// SaveCheckpoint notes where a view stands, and wakes who waits for it.
+// SaveCheckpoint notes where a build stands, and wakes who waits for it. It fails with ErrLeaseLost where a later holder
+// of the lease has written meanwhile.
 func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
-	_, err := s.db.Collection(checkpointCollection).ReplaceOne(ctx, bson.D{{Key: "_id", Value: c.Collection}}, c, options.Replace().SetUpsert(true))
+	_, err := s.db.Collection(checkpointCollection).ReplaceOne(ctx, fenced(c.Collection, c.Token), c, options.Replace().SetUpsert(true))
+	if mongo.IsDuplicateKeyError(err) {
+		return fmt.Errorf("note how far %s has come: %w", c.View, ErrLeaseLost)
+	}
 	if err != nil {
 		return fmt.Errorf("note how far %s has come: %w", c.View, err)
 	}
@@ -195,16 +233,27 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	return nil
 }
 
-// Checkpoints returns where all views stand, in the order of Views. Views that have not begun are left out.
+// Checkpoints returns where all views stand, in the order of Views, each build that is asked before the one that is made
+// beside it. Views that have not begun are left out.
 func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	all := []Checkpoint{}
 	for _, v := range Views() {
-		c, err := s.LoadCheckpoint(ctx, v)
+		builds, err := s.BuildsOf(ctx, v)
 		if err != nil {
 			return nil, err
 		}
-		if !c.At.IsZero() {
-			all = append(all, c)
+		collections := []string{builds.Live.Collection}
+		if builds.Building != nil {
+			collections = append(collections, builds.Building.Collection)
+		}
+		for _, collection := range collections {
+			c, err := s.LoadBuildCheckpoint(ctx, v, collection)
+			if err != nil {
+				return nil, err
+			}
+			if !c.At.IsZero() {
+				all = append(all, c)
+			}
 		}
 	}
 	return all, nil
@@ -215,8 +264,9 @@ func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 	look := false
 	for {
+		collection := s.live(v) // it may be another by the time
 		s.mu.Lock()
-		p := s.progressOf(v.Collection())
+		p := s.progressOf(collection)
 		reached, moved, poll := p.commit, p.moved, waitPoll
 		if p.told {
 			poll = toldPoll
@@ -228,8 +278,13 @@ func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 			return nil
 		}
 		if look {
-			if c, err := s.LoadCheckpoint(ctx, v); err == nil && c.Position.Commit >= commit {
+			c, err := s.LoadBuildCheckpoint(ctx, v, collection)
+			if err == nil && c.Position.Commit >= commit {
 				return nil
+			}
+			if err == nil && c.State == Stopped {
+				return refuse.Overload("view_stopped", "the view %s has stopped, and will not see position %d before it is mended", v.Name, commit).
+					Do("ask without Casebook-Position for what it knows; those who run the system have been told")
 			}
 		}
 		look = false

@@ -7,6 +7,7 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/projection"
 	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/security"
@@ -131,5 +132,12 @@ func New() *eventlog.Registry {
 	eventlog.Register[process.ParkedMessageRetried](r, category, "ParkedMessageRetried")
 	eventlog.Register[process.ParkedMessageAbandoned](r, category, "ParkedMessageAbandoned")
 	eventlog.Register[process.Advanced](r, process.Category, "ProcessAdvanced")
+
+	category = projection.Decider.Category
+	eventlog.Register[projection.RebuildRequested](r, category, "ProjectionRebuildRequested")
+	eventlog.Register[projection.RebuildCancelled](r, category, "ProjectionRebuildCancelled")
+	eventlog.Register[projection.EventSkipped](r, category, "ProjectionEventSkipped")
+	eventlog.Register[projection.Retried](r, category, "ProjectionRetried")
+	eventlog.Register[projection.BuildDropped](r, category, "ProjectionBuildDropped")
 	return r
 }

@@ -1,0 +1,437 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"casebook/domain/projection"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	"golang.org/x/time/rate"
+)
+
+// keeper looks after one view: it holds the lease, keeps the build that is asked up to date, and makes a new one beside it
+// when the fold has a new version, or somebody asks for it.
+type keeper struct {
+	Projection
+	engine *Engine
+	// news says that something was decided about the view.
+	news chan struct{}
+	// at is where the build stands that is asked; guarded by engine.mu.
+	at readmodels.Checkpoint
+}
+
+func (k *keeper) tell() {
+	select {
+	case k.news <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) stands(at readmodels.Checkpoint) {
+	k.engine.mu.Lock()
+	defer k.engine.mu.Unlock()
+	k.at = at
+}
+
+// run keeps the view whenever this engine has the lease.
+func (k *keeper) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		lease, err := k.acquire(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // only the end of ctx ends the waiting
+		}
+		err = k.hold(ctx, lease)
+		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		_ = k.engine.store.LeaveLease(leaving, lease) // else it runs out by itself
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, readmodels.ErrLeaseLost):
+			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// acquire waits until the lease is free, its holder has died on this machine, or its holder has given no sign of life for
+// as long as a lease lasts.
+func (k *keeper) acquire(ctx context.Context) (readmodels.Lease, error) {
+	e := k.engine
+	var seen readmodels.Lease
+	var since time.Time
+	for {
+		lease, err := e.store.LeaseOf(ctx, k.View.Name)
+		if err == nil {
+			if lease != seen || since.IsZero() {
+				seen, since = lease, time.Now()
+			}
+			if lease.Holder == "" || diedHere(lease.Holder) || time.Since(since) > e.lease {
+				// Whether it was taken has to be known, or it would be held by nobody until it runs out.
+				taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
+				var taken readmodels.Lease
+				taken, err = e.store.TakeLease(taking, lease, e.name)
+				cancel()
+				if err == nil {
+					return taken, nil
+				}
+			}
+		}
+		if err != nil && !errors.Is(err, readmodels.ErrLeaseLost) && ctx.Err() == nil {
+			e.logger.Warn("projections wait for the store", "doing", "take the lease on "+k.View.Name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return readmodels.Lease{}, ctx.Err()
+		case <-time.After(min(e.lease/10, time.Second)):
+		}
+	}
+}
+
+// diedHere says that the holder was a process of this machine that is not there any more. A wrong guess does no harm, the
+// token sees to that; it only makes two processes take turns.
+func diedHere(holder string) bool {
+	parts := strings.Split(holder, "/")
+	host, err := os.Hostname()
+	if len(parts) != 3 || err != nil || parts[0] != host {
+		return false
+	}
+	pid, err := strconv.Atoi(parts[1])
+	if err != nil || pid == os.Getpid() {
+		return false
+	}
+	process, err := os.FindProcess(pid)
+	return errors.Is(err, os.ErrProcessDone) || err == nil && errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
+}
+
+// hold keeps the view until ctx ends or the lease is lost.
+func (k *keeper) hold(parent context.Context, lease readmodels.Lease) error {
+	ctx, lost := context.WithCancelCause(parent)
+	beaten := make(chan struct{})
+	go func() {
+		defer close(beaten)
+		k.beat(ctx, lease, lost)
+	}()
+	err := k.keep(ctx, lease.Token)
+	cause := context.Cause(ctx)
+	lost(nil)
+	<-beaten
+	if parent.Err() == nil && errors.Is(cause, readmodels.ErrLeaseLost) {
+		return cause
+	}
+	return err
+}
+
+// beat says again and again that the holder lives. When that cannot be said for as long as a lease lasts, another may have
+// taken it.
+func (k *keeper) beat(ctx context.Context, lease readmodels.Lease, lost context.CancelCauseFunc) {
+	said := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(k.engine.lease / 4):
+		}
+		asking, cancel := context.WithTimeout(ctx, k.engine.lease/2)
+		err := k.engine.store.KeepLease(asking, lease)
+		cancel()
+		switch {
+		case err == nil:
+			said = time.Now()
+		case errors.Is(err, readmodels.ErrLeaseLost), time.Since(said) > k.engine.lease:
+			lost(fmt.Errorf("%w: %w", readmodels.ErrLeaseLost, err))
+			return
+		}
+	}
+}
+
+// job is a build that is being folded.
+type job struct {
+	*runner
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func (k *keeper) begin(ctx context.Context, r *runner, work func(context.Context) error) *job {
+	ctx, cancel := context.WithCancel(ctx)
+	j := &job{runner: r, cancel: cancel, ended: make(chan error, 1)}
+	go func() { j.ended <- work(ctx) }()
+	return j
+}
+
+// end waits until the job does nothing any more.
+func (j *job) end() {
+	if j != nil {
+		j.cancel()
+		<-j.ended
+	}
+}
+
+// endOf returns the channel that tells of a job's end; nil, which never does, where there is none.
+func endOf(j *job) <-chan error {
+	if j == nil {
+		return nil
+	}
+	return j.ended
+}
+
+// keep brings the view up to date and keeps it so, until ctx ends.
+func (k *keeper) keep(ctx context.Context, token int64) error {
+	builds, err := k.builds(ctx, token)
+	if err != nil {
+		return err
+	}
+	var live, building *job
+	defer func() {
+		live.end()
+		building.end()
+	}()
+	stopped := -1 // how much was decided when the live build stopped; it is not tried again before there is more
+	failed := -1  // the same of the build that is made
+	for {
+		decided := k.engine.decisions(k.View.Name)
+		if live == nil && builds.Live.Version == k.View.Version && decided.Decisions != stopped {
+			r, err := k.runnerOf(ctx, builds.Live.Collection, token)
+			if err != nil {
+				return err
+			}
+			live, stopped = k.keepLive(ctx, r), -1
+		}
+		needed := builds.Live.Version != k.View.Version || decided.Wanted() > builds.Request
+		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() && decided.Wanted() > builds.Request) {
+			building.end()
+			building = nil
+			if builds, err = k.drop(ctx, builds, *old); err != nil {
+				return err
+			}
+		}
+		if needed && building == nil && decided.Decisions != failed {
+			if builds.Building == nil {
+				if builds, err = k.save(ctx, builds.Next(k.View, decided.Wanted(), time.Now().UTC())); err != nil {
+					return err
+				}
+			}
+			r, err := k.runnerOf(ctx, builds.Building.Collection, token)
+			if err != nil {
+				return err
+			}
+			if n := decided.EventsPerSecond; n > 0 && builds.Building.Request > 0 {
+				r.pace = rate.NewLimiter(rate.Limit(n), max(1, n/4))
+			}
+			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection, "from", r.at.Position.Commit)
+			building = k.begin(ctx, r, func(ctx context.Context) error { return r.catchUp(ctx, func() bool { return true }) })
+		}
+		again, err := k.dropOld(ctx, &builds, decided)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-k.news:
+			if now := k.engine.decisions(k.View.Name); live != nil && now.Decisions != decided.Decisions && k.skipsMore(decided, now) {
+				live.end() // it goes on with what is to be skipped
+				live = nil
+			}
+		case <-again:
+		case err := <-endOf(live):
+			live = nil
+			if !errors.Is(err, errStopped) {
+				return err
+			}
+			stopped = decided.Decisions
+		case err := <-endOf(building):
+			built := building.runner
+			building = nil
+			switch {
+			case errors.Is(err, errStopped):
+				failed = decided.Decisions
+				continue
+			case err != nil:
+				return err
+			}
+			// Nobody may be shown less than before: what the old build has seen, the new one has to have seen.
+			var seen eventlog.Position
+			if live != nil {
+				live.end()
+				seen = live.through
+				live = nil
+			}
+			switch err := built.catchUp(ctx, func() bool { return !built.through.Before(seen) }); {
+			case errors.Is(err, errStopped):
+				failed = decided.Decisions
+				continue
+			case err != nil:
+				return err
+			}
+			if builds, err = k.save(ctx, builds.Switched(time.Now().UTC())); err != nil {
+				return err
+			}
+			k.engine.logger.Info("a new build of the view is asked", "view", k.View.Name, "collection", builds.Live.Collection)
+			built.pace = nil
+			live, stopped = k.keepLive(ctx, built), -1
+		}
+	}
+}
+
+// skipsMore says whether events are to be skipped that were not before.
+func (k *keeper) skipsMore(was, is projection.State) bool {
+	return len(is.Skipped[k.View.Version]) > len(was.Skipped[k.View.Version])
+}
+
+// keepLive keeps the build up to date that is asked.
+func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
+	r.saved = func(folded int, at readmodels.Checkpoint) {
+		k.stands(at)
+		k.engine.metrics.batch(k.View.Name, folded, at)
+	}
+	k.stands(r.at)
+	return k.begin(ctx, r, func(ctx context.Context) error {
+		for {
+			m, err := k.join(ctx, r)
+			if err != nil {
+				return err
+			}
+			select {
+			case err := <-m.left:
+				var failed *foldError
+				if !errors.As(err, &failed) {
+					return err
+				}
+				r.forget()
+				r.stop = failed
+			case <-ctx.Done():
+				k.engine.shared.leave(m)
+				return ctx.Err()
+			}
+		}
+	})
+}
+
+// joinAttempts is how often a runner tries to come up with the others before they wait for it.
+const joinAttempts = 3
+
+// join brings a runner up to the log's end, to where the shared reading can take it in.
+func (k *keeper) join(ctx context.Context, r *runner) (*member, error) {
+	var joined *member
+	attempts := 0
+	err := r.catchUp(ctx, func() (in bool) {
+		joined, in = k.engine.shared.join(r)
+		attempts++
+		return in || attempts == joinAttempts
+	})
+	if err != nil || joined != nil {
+		return joined, err
+	}
+	return k.engine.shared.wait(ctx, r)
+}
+
+// builds reads which builds there are, and notes them under this lease.
+func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Builds, err error) {
+	e := k.engine
+	err = e.retry(ctx, "load the builds of "+k.View.Name, func() error {
+		builds, err = e.store.BuildsOf(ctx, k.View)
+		return err
+	})
+	if err != nil {
+		return builds, err
+	}
+	if builds.Live.Version > k.View.Version {
+		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version, "ours", k.View.Version)
+		<-ctx.Done()
+		return builds, context.Cause(ctx)
+	}
+	var at readmodels.Checkpoint
+	var end eventlog.Position
+	err = e.retry(ctx, "load where "+k.View.Name+" stands", func() error {
+		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Live.Collection); err != nil {
+			return err
+		}
+		end, err = e.log.End(ctx)
+		return err
+	})
+	if err != nil {
+		return builds, err
+	}
+	if end.Before(at.Position) { // it would take the events to come for those that it has seen
+		return builds, fmt.Errorf("view %s has seen position %d: %w, which ends at %d; restore the log or drop the views",
+			k.View.Name, at.Position.Commit, eventlog.ErrAheadOfLog, end.Commit)
+	}
+	builds.Token = token
+	return k.save(ctx, builds)
+}
+
+func (k *keeper) save(ctx context.Context, builds readmodels.Builds) (readmodels.Builds, error) {
+	return builds, k.engine.retry(ctx, "note the builds of "+k.View.Name, func() error { return k.engine.store.SaveBuilds(ctx, builds) })
+}
+
+// runnerOf returns the runner of a build, where its checkpoint stands, with the view's indexes made.
+func (k *keeper) runnerOf(ctx context.Context, collection string, token int64) (r *runner, err error) {
+	e := k.engine
+	err = e.retry(ctx, "load where "+collection+" stands", func() error {
+		if err := e.store.IndexBuild(ctx, k.View, collection); err != nil {
+			return err
+		}
+		at, err := e.store.LoadBuildCheckpoint(ctx, k.View, collection)
+		r = e.newRunner(k.Projection, collection, at, token)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.skips = k.skips()
+	return r, nil
+}
+
+// skips says which events the view passes over.
+func (k *keeper) skips() func(Envelope) bool {
+	skipped := map[projection.EventPlace]bool{}
+	for _, at := range k.engine.decisions(k.View.Name).Skipped[k.View.Version] {
+		skipped[at] = true
+	}
+	return func(at Envelope) bool {
+		return len(skipped) > 0 && skipped[projection.EventPlace{Stream: at.Stream, Revision: at.Revision}]
+	}
+}
+
+// drop gives up the build that is made.
+func (k *keeper) drop(ctx context.Context, builds readmodels.Builds, build readmodels.Build) (readmodels.Builds, error) {
+	builds.Building = nil
+	builds, err := k.save(ctx, builds)
+	if err != nil {
+		return builds, err
+	}
+	return builds, k.engine.retry(ctx, "drop "+build.Collection, func() error { return k.engine.store.DropBuild(ctx, build.Collection) })
+}
+
+// dropOld drops the old builds that are not wanted any more. One that was asked a moment ago waits: again tells when.
+func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided projection.State) (again <-chan time.Time, err error) {
+	for _, old := range builds.Kept {
+		if !slices.Contains(decided.Dropped, old.Collection) {
+			continue
+		}
+		if wait := time.Until(builds.Since.Add(readmodels.KeptAtLeast)); wait > 0 {
+			return time.After(wait), nil
+		}
+		rest := *builds
+		rest.Kept = slices.DeleteFunc(slices.Clone(builds.Kept), func(b readmodels.Build) bool { return b.Collection == old.Collection })
+		if err := k.engine.retry(ctx, "drop "+old.Collection, func() error { return k.engine.store.DropBuild(ctx, old.Collection) }); err != nil {
+			return nil, err
+		}
+		if *builds, err = k.save(ctx, rest); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,398 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
+	"casebook/domain/projection"
+	"casebook/embedded/node"
+	"casebook/eventlog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// decide records a decision about a view, as the command would.
+func (w *world) decide(view string, events ...any) {
+	w.t.Helper()
+	stream := projection.Decider.Stream(view)
+	tail := eventlog.EmptyTail
+	last, found, err := w.writer.Last(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if found {
+		tail = eventlog.TailAfter(last)
+	}
+	if _, err := w.writer.Append(w.t.Context(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "manager", RecordedAt: time.Now().UTC()}, events...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// named is a view with a name of this test's own, because decisions about a view are for everybody on the log.
+func named(v readmodels.View) readmodels.View {
+	v.Name += "-" + uuid.NewString()[:8]
+	return v
+}
+
+// ofPatients is a projection of patients, whose documents say what the fold makes of a status.
+func ofPatients(v readmodels.View, says func(*readmodels.PatientRow)) projections.Projection {
+	return projections.New(v, func(at projections.Envelope) []string { return []string{string(at.Metadata.Patient)} },
+		projections.On(func(r *readmodels.PatientRow, e patient.Screened, at projections.Envelope) {
+			r.Patient, r.Study, r.ScreeningNumber = e.Patient, at.Metadata.Study, e.ScreeningNumber
+			says(r)
+		}),
+		projections.On(func(r *readmodels.PatientRow, e patient.Consented, _ projections.Envelope) { r.ConsentVersion = e.ConsentVersion }))
+}
+
+func (w *world) builds(v readmodels.View) readmodels.Builds {
+	w.t.Helper()
+	b, err := w.store.BuildsOf(w.t.Context(), v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// until waits until something holds; the test's own time-out is the bound.
+func until(t testing.TB, holds func() bool) {
+	t.Helper()
+	for !holds() {
+		if t.Context().Err() != nil {
+			t.Fatal("it never came to that")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (w *world) documents(collection string) map[string]string {
+	w.t.Helper()
+	found, err := w.store.CollectionNamed(collection).Find(w.t.Context(), bson.D{{Key: "study", Value: string(w.study)}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var documents []bson.Raw
+	if err := found.All(w.t.Context(), &documents); err != nil {
+		w.t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, d := range documents {
+		all[d.Lookup("_id").StringValue()] = d.String()
+	}
+	return all
+}
+
+func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "rebuilt", Version: 1})
+	p := ofPatients(view, func(*readmodels.PatientRow) {})
+	for n := range 20 {
+		w.screen(n)
+	}
+	stop := w.run(p)
+	defer func() { stop() }()
+	w.wait(view)
+	// What a fold would not make shows whether the new build was made from the log.
+	if _, err := w.store.Collection(view).UpdateByID(t.Context(), string(domain.NewPatientID(w.study, "P0007")), bson.D{{Key: "$set", Value: bson.D{{Key: "site", Value: "damaged"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	before := w.documents(view.Collection())
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "a document was damaged"})
+	for n := 20; n < 60; n++ { // meanwhile life goes on, and every wait is answered
+		w.screen(n)
+		w.wait(view)
+		found, err := w.store.Collection(view).CountDocuments(t.Context(), bson.D{{Key: "study", Value: string(w.study)}})
+		if err != nil || found != int64(n+1) {
+			t.Fatalf("%d patients are shown after %d, %v", found, n+1, err)
+		}
+	}
+	until(t, func() bool { return w.builds(view).Live.Request == 1 })
+	b := w.builds(view)
+	if b.Building != nil || len(b.Kept) != 1 || b.Kept[0].Collection != view.Collection() || b.Live.Collection == view.Collection() {
+		t.Errorf("the builds are %+v", b)
+	}
+	w.screen(60)
+	w.wait(view)
+	fresh := w.elsewhere()
+	stopFresh := fresh.run(ofPatients(readmodels.View{Name: "fresh", Version: 1}, func(*readmodels.PatientRow) {}))
+	defer stopFresh()
+	fresh.wait(readmodels.View{Name: "fresh", Version: 1})
+	if diff := cmp.Diff(fresh.documents("fresh_v1"), w.documents(b.Live.Collection)); diff != "" {
+		t.Errorf("the rebuilt view differs from a fresh one:\n%s", diff)
+	}
+	kept := w.documents(view.Collection())
+	for id, was := range before {
+		if kept[id] != was {
+			t.Errorf("the old build's %s has changed", id)
+		}
+	}
+	// A second request is carried out too, the first not again, also by an engine that starts anew.
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "again"})
+	until(t, func() bool { return w.builds(view).Live.Request == 2 })
+	stop()
+	stop = w.run(p)
+	w.screen(61)
+	w.wait(view)
+	if b := w.builds(view); b.Live.Request != 2 || len(b.Kept) != 2 || b.Building != nil {
+		t.Errorf("after a start the builds are %+v", b)
+	}
+}
+
+func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "versioned", Version: 1})
+	for n := range 10 {
+		w.screen(n)
+	}
+	stop := w.run(ofPatients(view, func(r *readmodels.PatientRow) { r.Site = "one" }))
+	w.wait(view)
+	stop()
+	newer := view
+	newer.Version = 2
+	gate := make(chan struct{})
+	stop = w.run(ofPatients(newer, func(r *readmodels.PatientRow) {
+		<-gate
+		r.Site = "two"
+	}))
+	defer func() { stop() }()
+	until(t, func() bool { return w.builds(newer).Building != nil })
+	for id, d := range w.documents(w.store.Collection(newer).Name()) {
+		if !strings.Contains(d, `"one"`) {
+			t.Errorf("while the new version is built, %s is %s", id, d)
+		}
+	}
+	close(gate)
+	until(t, func() bool { return w.builds(newer).Building == nil })
+	b := w.builds(newer)
+	if b.Live.Version != 2 || len(b.Kept) != 1 || b.Kept[0].Version != 1 {
+		t.Errorf("the builds are %+v", b)
+	}
+	shown := w.documents(w.store.Collection(newer).Name())
+	if len(shown) != 10 {
+		t.Errorf("%d patients are shown", len(shown))
+	}
+	for id, d := range shown {
+		if !strings.Contains(d, `"two"`) {
+			t.Errorf("%s is %s", id, d)
+		}
+	}
+	// An older program that comes late leaves the view alone.
+	stop()
+	w.screen(10)
+	stop = w.run(ofPatients(view, func(r *readmodels.PatientRow) { r.Site = "one" }))
+	time.Sleep(50 * time.Millisecond)
+	if b := w.builds(newer); b.Live.Version != 2 || b.Building != nil {
+		t.Errorf("the older program has made %+v", b)
+	}
+}
+
+func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "given-up", Version: 1})
+	for n := range 10 {
+		w.screen(n)
+	}
+	stop := w.run(ofPatients(view, func(*readmodels.PatientRow) {}))
+	defer func() { stop() }()
+	w.wait(view)
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "slowly", EventsPerSecond: 1})
+	until(t, func() bool { return w.builds(view).Building != nil })
+	made := w.builds(view).Building.Collection
+	w.decide(view.Name, projection.RebuildCancelled{Projection: view.Name, Reason: "not now"})
+	until(t, func() bool { return w.builds(view).Building == nil })
+	until(t, func() bool { return len(w.documents(made)) == 0 })
+	if b := w.builds(view); b.Live.Collection != view.Collection() || len(b.Kept) != 0 {
+		t.Errorf("the builds are %+v", b)
+	}
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "now"})
+	until(t, func() bool { return len(w.builds(view).Kept) == 1 })
+	stop()
+	// Others may ask an old build for a moment more: it is dropped when that has passed.
+	b := w.builds(view)
+	b.Since = b.Since.Add(-readmodels.KeptAtLeast)
+	if err := w.store.SaveBuilds(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	stop = w.run(ofPatients(view, func(*readmodels.PatientRow) {}))
+	w.decide(view.Name, projection.BuildDropped{Projection: view.Name, Collection: b.Kept[0].Collection, Reason: "space"},
+		projection.BuildDropped{Projection: view.Name, Collection: b.Live.Collection, Reason: "a mistake"})
+	until(t, func() bool { return len(w.builds(view).Kept) == 0 })
+	if got := w.documents(b.Kept[0].Collection); len(got) != 0 {
+		t.Errorf("%d documents are left of it", len(got))
+	}
+	if got := w.documents(b.Live.Collection); len(got) != 10 {
+		t.Errorf("the build that is asked has %d documents", len(got))
+	}
+}
+
+// TestAnEventIsSkippedOrTriedAgain: what has stopped goes on when somebody has decided about it, and a skipped event stays
+// skipped when the view is built anew.
+func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "fragile", Version: 3})
+	broken := true
+	p := ofPatients(view, func(r *readmodels.PatientRow) {
+		if r.ScreeningNumber == "P0003" && broken || r.ScreeningNumber == "P0005" {
+			panic("cannot show it")
+		}
+	})
+	for n := range 8 {
+		w.screen(n)
+	}
+	stop := w.run(p, projections.PatientList)
+	defer func() { stop() }()
+	c := w.stopped(view)
+	if c.FailedAt == nil || c.FailedAt.Type != "PatientScreened" || !strings.HasSuffix(c.FailedAt.Stream, "P0003") {
+		t.Fatalf("it has stopped at %+v", c.FailedAt)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := w.store.WaitFor(ctx, view, w.last); err == nil || ctx.Err() != nil {
+		t.Errorf("who waits for a view that has stopped is told %v", err)
+	}
+	w.decide(view.Name, projection.Retried{Projection: view.Name, Reason: "perhaps"}) // it fails again
+	until(t, func() bool { return w.checkpoint(view).At.After(c.At) && w.checkpoint(view).State == readmodels.Stopped })
+	skip := func(at *readmodels.FailedAt) {
+		w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 3, Stream: at.Stream, Revision: at.Revision, Reason: "seen to"})
+	}
+	skip(c.FailedAt)
+	until(t, func() bool {
+		c = w.checkpoint(view)
+		return c.State == readmodels.Stopped && strings.HasSuffix(c.FailedAt.Stream, "P0005")
+	})
+	skip(c.FailedAt)
+	until(t, func() bool { return w.checkpoint(view).Position.Commit >= w.last })
+	shown := w.documents(w.store.Collection(view).Name())
+	if len(shown) != 6 {
+		t.Errorf("%d patients are shown", len(shown))
+	}
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "to see"})
+	until(t, func() bool { return w.builds(view).Live.Request == 1 })
+	if diff := cmp.Diff(shown, w.documents(w.store.Collection(view).Name())); diff != "" {
+		t.Errorf("built anew it differs:\n%s", diff)
+	}
+}
+
+// TestARebuildThatFailsLeavesTheViewAlone: the old build is asked and kept up to date as before.
+func TestARebuildThatFailsLeavesTheViewAlone(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "half-broken", Version: 1})
+	w.screen(0)
+	broken := false
+	p := ofPatients(view, func(r *readmodels.PatientRow) {
+		if broken && r.ScreeningNumber == "P0000" {
+			panic("cannot show it any more")
+		}
+	})
+	stop := w.run(p)
+	defer func() { stop() }()
+	w.wait(view)
+	stop()
+	broken = true
+	stop = w.run(p)
+	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "to see"})
+	until(t, func() bool {
+		b := w.builds(view)
+		if b.Building == nil {
+			return false
+		}
+		c, err := w.store.LoadBuildCheckpoint(t.Context(), view, b.Building.Collection)
+		return err == nil && c.State == readmodels.Stopped
+	})
+	w.screen(1)
+	w.wait(view)
+	if b := w.builds(view); b.Live.Collection != view.Collection() {
+		t.Errorf("the builds are %+v", b)
+	}
+}
+
+// TestAnotherEngineTakesOver when one dies without a word, and what the dead one would still note is refused.
+func TestAnotherEngineTakesOver(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "held", Version: 1})
+	dead, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "another-machine/1/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "a third"); !errors.Is(err, readmodels.ErrLeaseLost) {
+		t.Errorf("a lease that is held is given to another: %v", err)
+	}
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Lease: 200 * time.Millisecond,
+		Projections: []projections.Projection{ofPatients(view, func(*readmodels.PatientRow) {})}})
+	stop := w.start(engine)
+	defer stop()
+	w.screen(0)
+	w.wait(view)
+	if err := w.store.KeepLease(t.Context(), dead); !errors.Is(err, readmodels.ErrLeaseLost) {
+		t.Errorf("the dead one keeps its lease: %v", err)
+	}
+	for what, err := range map[string]error{
+		"checkpoint": w.store.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: view.Name, Version: 1, Token: dead.Token}),
+		"builds":     w.store.SaveBuilds(t.Context(), readmodels.Builds{View: view.Name, Token: dead.Token}),
+	} {
+		if !errors.Is(err, readmodels.ErrLeaseLost) {
+			t.Errorf("what the dead one notes as its %s is taken: %v", what, err)
+		}
+	}
+}
+
+func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}) // others could not read it either
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorldOn(t, n.ConnectionString(), theMongo.ConnectionString())
+	view := named(readmodels.View{Name: "reads", Version: 1})
+	other := named(readmodels.View{Name: "reads-other", Version: 1})
+	w.screen(0)
+	settings, err := esdb.ParseConnectionString(n.ConnectionString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := esdb.NewClient(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	for kind, data := range map[string]string{"PatientScreened": `{"patient":7}`, "NobodyKnowsThis": `{}`} {
+		if _, err := client.AppendToStream(t.Context(), "patient-odd", esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
+			esdb.EventData{EventType: kind, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(`{}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.screen(1)
+	diaries := projections.New(other, func(projections.Envelope) []string { return []string{string(w.study)} },
+		projections.On(func(r *readmodels.PatientRow, _ diary.WindowMissed, at projections.Envelope) { r.Study = at.Metadata.Study }))
+	id := w.screen(2)
+	w.keep(id, 0, 3)
+	stop := w.run(ofPatients(view, func(*readmodels.PatientRow) {}), diaries)
+	defer stop()
+	w.wait(other)
+	if len(w.documents(other.Collection())) != 1 {
+		t.Error("the other view shows nothing")
+	}
+	c := w.stopped(view)
+	if c.FailedAt.Type != "PatientScreened" || len(w.documents(view.Collection())) != 1 {
+		t.Errorf("it stopped at %+v", c.FailedAt)
+	}
+	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: c.FailedAt.Stream, Revision: c.FailedAt.Revision, Reason: "rubbish"})
+	until(t, func() bool { return w.checkpoint(view).Position.Commit >= w.last })
+	if shown := w.documents(view.Collection()); len(shown) != 3 {
+		t.Errorf("%d patients are shown", len(shown))
+	}
+}

@@ -1,0 +1,622 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// Limits bound what is kept in memory for each view; a 0 is its default.
+type Limits struct {
+	// Documents are kept as they were written last, so that a live view reads nothing; 5,000.
+	Documents int
+	// Unwritten documents are held back while a view catches up, so that one that many events change is written once;
+	// 20,000.
+	Unwritten int
+	// Events are folded between two checkpoints at most while a view catches up; 50,000.
+	Events int
+}
+
+func (l Limits) orDefault() Limits {
+	for of, otherwise := range map[*int]int{&l.Documents: 5000, &l.Unwritten: 20_000, &l.Events: 50_000} {
+		if *of == 0 {
+			*of = otherwise
+		}
+	}
+	return l
+}
+
+const (
+	// checkpointEvery is how often a view that catches up writes, so that its progress is seen and a crash costs little.
+	checkpointEvery = 2 * time.Second
+	// writeBatch bounds the documents of one write to the store.
+	writeBatch = 1000
+	// parallelFrom is how many documents a batch has to touch to be folded by several goroutines.
+	parallelFrom = 200
+	// maxDocument is what a MongoDB takes as one document.
+	maxDocument = 16 << 20
+)
+
+// runner folds the log into one build of a view. It is for one goroutine at a time.
+type runner struct {
+	Projection
+	engine     *Engine
+	collection *mongo.Collection
+	token      int64
+	// types are the names of the events that it folds.
+	types []string
+	// skips says which events it passes over.
+	skips func(Envelope) bool
+	// saved is told of each checkpoint; nil for nobody.
+	saved func(folded int, at readmodels.Checkpoint)
+	// pace bounds the events a second; nil where they are not bounded.
+	pace *rate.Limiter
+
+	// at is the checkpoint as it was written last, through how far everything has been folded, and folded how many events
+	// since at.
+	at      readmodels.Checkpoint
+	through eventlog.Position
+	folded  int
+	last    time.Time // when the last event folded was recorded
+	// documents holds what was written last, unwritten what was not. Both are only right while nobody else writes, and are
+	// dropped when the runner starts again.
+	documents *lru.Cache[string, readmodels.Document]
+	unwritten map[string]*unwritten
+	// stop is the event before which it has to stop, because it cannot get past it.
+	stop *foldError
+	// written is when the last checkpoint was, at catching up; rated is the pace since then, smoothed.
+	written time.Time
+	rated   float64
+}
+
+// unwritten is a document that has been changed since it was written.
+type unwritten struct {
+	document readmodels.Document
+	// fresh says that the store does not seem to have it yet.
+	fresh bool
+	// by is the last event that changed it, without its content.
+	by Envelope
+}
+
+// foldError is an error that trying again does not mend, with the event at fault.
+type foldError struct {
+	event Envelope
+	err   error
+}
+
+func (e *foldError) Error() string { return e.err.Error() }
+func (e *foldError) Unwrap() error { return e.err }
+
+// errStopped says that a view has come to an event that it cannot get past, and has noted so.
+var errStopped = errors.New("the projection has stopped")
+
+// newRunner returns a runner that stands where the build's checkpoint does.
+func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkpoint, token int64) *runner {
+	documents, err := lru.New[string, readmodels.Document](e.limits.Documents)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
+	// One that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
+	at.State, at.Reason, at.FailedAt = readmodels.CatchingUp, "", nil
+	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position,
+		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false }}
+	for event := range p.folds {
+		if name, ok := e.log.Registry().NameOfType(event); ok {
+			r.types = append(r.types, name)
+		}
+	}
+	slices.Sort(r.types)
+	return r
+}
+
+// catchUp folds by itself what the log holds, from where the runner stands. At the log's end, when all is written, it asks
+// whether it is done; if not, it goes on. It fails with errStopped at an event that cannot be folded.
+func (r *runner) catchUp(ctx context.Context, done func() bool) error {
+	r.written, r.rated = time.Now(), 0
+	for {
+		caughtUp, err := r.toTheEnd(ctx, done)
+		var failed *foldError
+		switch {
+		case errors.As(err, &failed):
+			// What lies before an event that cannot be folded is still shown, so that where a view stops does not depend on
+			// how the batches were cut. All since the last checkpoint is folded again, up to it.
+			r.forget()
+			r.stop = failed
+		case err != nil || caughtUp:
+			return err
+		}
+	}
+}
+
+// toTheEnd folds up to the log's end, and says whether it is done there.
+func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err error) {
+	// The server is asked for this view's events alone. When it says that there are no more, there are none up to where
+	// the log ended before it was asked, whatever lies between.
+	var end eventlog.Position
+	if err := r.engine.retry(ctx, "ask for the log's end", func() error {
+		end, err = r.engine.log.End(ctx)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	errEnd := errors.New("at the log's end")
+	err = pipe(ctx, r.engine, eventlog.Subscription{After: r.through, Types: r.types}, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+		if r.pace == nil {
+			b = withMore(b, fetched)
+		}
+		for left := len(b.Events); left > 0 && r.pace != nil; left -= r.pace.Burst() {
+			if err := r.pace.WaitN(ctx, min(left, r.pace.Burst())); err != nil {
+				return err
+			}
+		}
+		if b.Live && b.Through.Before(end) {
+			b.Through = end
+		}
+		if err := r.take(ctx, b, false); err != nil {
+			return err
+		}
+		if b.Live {
+			is = done()
+			return errEnd
+		}
+		return nil
+	})
+	if errors.Is(err, errEnd) {
+		err = nil
+	}
+	return is, err
+}
+
+// forget drops what has not been written.
+func (r *runner) forget() {
+	r.documents.Purge()
+	clear(r.unwritten)
+	r.through, r.folded = r.at.Position, 0
+}
+
+// take folds a batch. A live view writes it at once; one that catches up writes when enough has come together, and at the
+// log's end.
+func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
+	switch {
+	case b.Through.Before(r.through):
+		return nil // the others are still behind this one
+	case b.Live && !r.through.Before(b.Through) && r.at.State == readmodels.Live && r.folded == 0:
+		return nil
+	}
+	events, through := unseen(b.Events, r.through), b.Through
+	stops := r.stop != nil && !b.Through.Before(r.stop.event.Position)
+	if stops {
+		events = before(events, r.stop.event.Position)
+		through = r.through
+		if len(events) > 0 {
+			through = events[len(events)-1].Position
+		}
+	}
+	var folded int
+	err := r.engine.retry(ctx, "load documents of "+r.View.Name, func() (err error) {
+		folded, err = r.fold(ctx, events, !live)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.through, r.folded = through, r.folded+folded
+	if folded > 0 {
+		r.last = events[len(events)-1].Metadata.RecordedAt
+	}
+	limits := r.engine.limits
+	if !live && !b.Live && !stops && r.folded < limits.Events && len(r.unwritten) < limits.Unwritten && time.Since(r.written) < checkpointEvery {
+		return nil
+	}
+	state := readmodels.CatchingUp
+	switch {
+	case stops:
+		state = readmodels.Stopped
+	case b.Live:
+		state = readmodels.Live
+	}
+	if err := r.engine.retry(ctx, "write "+r.View.Name, func() error { return r.write(ctx, state) }); err != nil {
+		return err
+	}
+	if stops {
+		r.engine.logger.Error("a projection has stopped; its view stays as it is until the event is skipped, or tried again",
+			"view", r.View.Name, "reason", r.stop.Error())
+		return errStopped
+	}
+	return nil
+}
+
+// unseen returns the events behind a position, before those in front of one.
+func unseen(events []Envelope, through eventlog.Position) []Envelope {
+	first, _ := slices.BinarySearchFunc(events, through, func(at Envelope, p eventlog.Position) int {
+		if p.Before(at.Position) {
+			return 1
+		}
+		return -1
+	})
+	return events[first:]
+}
+
+func before(events []Envelope, end eventlog.Position) []Envelope {
+	for i, at := range events {
+		if !at.Position.Before(end) {
+			return events[:i]
+		}
+	}
+	return events
+}
+
+// fold brings events to their documents, in memory, and says how many of them the view shows. An event counts once,
+// whether or not its documents had seen it: that depends on where a process died. Documents do not know of each other, so
+// that they can be folded side by side.
+func (r *runner) fold(ctx context.Context, events []Envelope, sideBySide bool) (folded int, err error) {
+	all, err := r.documentsOf(ctx, events)
+	if err != nil {
+		return 0, err
+	}
+	touched := map[string][]int{}
+	var keys []string
+	for i, of := range all {
+		for _, key := range of {
+			if touched[key] == nil {
+				keys = append(keys, key)
+			}
+			touched[key] = append(touched[key], i)
+		}
+		if len(of) > 0 {
+			folded++
+		}
+	}
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	documents, err := r.load(ctx, keys, touched, events)
+	if err != nil {
+		return 0, err
+	}
+	fresh := map[string]bool{}
+	for _, key := range keys {
+		fresh[key] = documents[key].Head().Position == 0
+	}
+	parts := 1
+	if sideBySide && len(keys) >= parallelFrom {
+		parts = runtime.GOMAXPROCS(0)
+	}
+	changed := make([]map[string]int, parts) // the last event that each document took
+	failures := make([]*foldError, parts)
+	var group errgroup.Group
+	for part := range parts {
+		changed[part] = map[string]int{}
+		group.Go(func() error {
+			for k := part; k < len(keys); k += parts {
+				failures[part] = earlier(failures[part], r.foldInto(documents[keys[k]], touched[keys[k]], events, changed[part]))
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	var failed *foldError
+	for _, f := range failures {
+		failed = earlier(failed, f)
+	}
+	if failed != nil {
+		return 0, failed
+	}
+	for _, part := range changed {
+		for key, last := range part {
+			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type, Position: events[last].Position}
+			if known := r.unwritten[key]; known != nil {
+				known.by = by
+				continue
+			}
+			r.unwritten[key] = &unwritten{document: documents[key], by: by, fresh: fresh[key]}
+		}
+	}
+	return folded, nil
+}
+
+// earlier returns that one of two failures whose event comes first.
+func earlier(a, b *foldError) *foldError {
+	if a == nil || b != nil && b.event.Position.Before(a.event.Position) {
+		return b
+	}
+	return a
+}
+
+// foldInto folds a document's events into it.
+func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, changed map[string]int) *foldError {
+	key := doc.Head().ID
+	for _, i := range of {
+		did, err := r.Apply(doc, events[i])
+		if err == nil && did && r.stop != nil {
+			_, err = r.encode(doc, events[i]) // it has to be known exactly which event cannot be shown
+		}
+		if err != nil {
+			return &foldError{events[i], err}
+		}
+		if did {
+			changed[key] = i
+		}
+	}
+	return nil
+}
+
+// encode returns a document as it is stored. What cannot be stored is found here: as an answer of the store it would look
+// like trouble that passes.
+func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) {
+	raw, err := bson.Marshal(doc)
+	if err == nil && len(raw) > maxDocument {
+		err = fmt.Errorf("it has %d bytes of at most %d", len(raw), maxDocument)
+	}
+	if err != nil {
+		return nil, r.failed("store what becomes of", by, fmt.Errorf("document %q: %w", doc.Head().ID, err))
+	}
+	return raw, nil
+}
+
+// documentsOf names the documents that each event touches. Those of a group are named by the event that made it, or else
+// by the group's document: either way they are the same, whatever has been folded meanwhile.
+func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string, error) {
+	all := make([][]string, len(events))
+	made, asked := map[string][]string{}, map[string][]int{}
+	var groups []string
+	for i, at := range events {
+		if r.skips(at) {
+			continue
+		}
+		keys, group, err := r.touches(at)
+		if unreadable, is := at.Event.(eventlog.Unreadable); is && slices.Contains(r.types, at.Type) {
+			err = r.failed("read", at, unreadable.Err)
+		}
+		if err != nil {
+			return nil, &foldError{at, err}
+		}
+		switch {
+		case group == "":
+			all[i] = keys
+		case len(keys) > 0:
+			if made[group] == nil {
+				made[group] = keys
+			}
+			all[i] = withGroup(keys, group)
+		case made[group] != nil:
+			all[i] = withGroup(made[group], group)
+		default:
+			if asked[group] == nil {
+				groups = append(groups, group)
+			}
+			asked[group] = append(asked[group], i)
+		}
+	}
+	if len(groups) == 0 {
+		return all, nil
+	}
+	documents, err := r.load(ctx, groups, asked, events)
+	if err != nil {
+		return nil, err
+	}
+	for group, at := range asked {
+		for _, i := range at {
+			all[i] = withGroup(documents[group].(Group).Members(), group)
+		}
+	}
+	return all, nil
+}
+
+func withGroup(keys []string, group string) []string { return append(slices.Clip(keys), group) }
+
+// load returns the documents of the keys, blank where there is none yet. A document that the batch begins is blank too
+// where it is stored already, as after a crash: its events all come again, and the guard keeps what has seen more.
+func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int, events []Envelope) (map[string]readmodels.Document, error) {
+	documents := make(map[string]readmodels.Document, len(keys))
+	var missing bson.A
+	for _, key := range keys {
+		if waits := r.unwritten[key]; waits != nil {
+			documents[key] = waits.document
+		} else if doc, ok := r.documents.Get(key); ok {
+			documents[key] = doc
+		} else if r.begins(events[touched[key][0]]) {
+			documents[key] = r.Blank(key)
+		} else {
+			missing = append(missing, key)
+		}
+	}
+	if len(missing) == 0 {
+		return documents, nil
+	}
+	found, err := r.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: missing}}}})
+	if err != nil {
+		return nil, fmt.Errorf("load documents of %s: %w", r.View.Name, err)
+	}
+	defer func() { _ = found.Close(ctx) }()
+	for found.Next(ctx) {
+		key, _ := found.Current.Lookup("_id").StringValueOK()
+		doc, err := r.read(found.Current)
+		if err != nil {
+			at := events[touched[key][0]]
+			return nil, &foldError{at, r.failed("fold", at, fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err))}
+		}
+		documents[key] = doc
+	}
+	if err := found.Err(); err != nil {
+		return nil, fmt.Errorf("load documents of %s: %w", r.View.Name, err)
+	}
+	for _, key := range missing {
+		if key := key.(string); documents[key] == nil {
+			documents[key] = r.Blank(key)
+		}
+	}
+	return documents, nil
+}
+
+// write stores the documents that have changed, behind position guards, and then the checkpoint.
+func (r *runner) write(ctx context.Context, state readmodels.State) error {
+	if err := r.writeDocuments(ctx); err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	next := r.at
+	next.Position, next.State, next.At = r.through, state, now
+	next.Events += int64(r.folded)
+	next.Rate, next.RemainingMillis = 0, 0
+	if r.folded > 0 {
+		recorded := r.last
+		next.Batch, next.LastEventAt, next.LagMillis = r.folded, &recorded, now.Sub(recorded).Milliseconds()
+	}
+	switch state {
+	case readmodels.CatchingUp:
+		next.End = r.end(ctx)
+		r.progress(&next, now)
+	case readmodels.Stopped:
+		next.Reason = r.stop.Error()
+		at := r.stop.event
+		next.FailedAt = &readmodels.FailedAt{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
+	case readmodels.Live:
+		next.End = 0
+	}
+	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
+		return err
+	}
+	folded := r.folded
+	r.at, r.folded, r.written = next, 0, now
+	for key, w := range r.unwritten {
+		r.documents.Add(key, w.document)
+	}
+	clear(r.unwritten)
+	if r.saved != nil {
+		r.saved(folded, next)
+	}
+	return nil
+}
+
+// end asks for the log's end, so that whoever waits for a view that catches up learns how long; 0 where it is not known.
+func (r *runner) end(ctx context.Context) uint64 {
+	end, err := r.engine.log.End(ctx)
+	if err != nil {
+		return 0
+	}
+	return end.Commit
+}
+
+// progress fills in the pace since the last checkpoint, smoothed, and how long the rest will take at this pace.
+func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
+	since := now.Sub(r.written).Seconds()
+	if since <= 0 {
+		return
+	}
+	const weight = 0.3
+	pace := float64(next.Position.Commit-r.at.Position.Commit) / since
+	if r.rated == 0 {
+		r.rated = pace
+	}
+	r.rated = weight*pace + (1-weight)*r.rated
+	next.Rate = float64(r.folded) / since
+	if next.End > next.Position.Commit && r.rated > 0 {
+		next.RemainingMillis = int64(1000 * float64(next.End-next.Position.Commit) / r.rated)
+	}
+}
+
+// write is a document on its way to the store, and the filter that finds it there unless what is there has seen more.
+type write struct {
+	guard    bson.D
+	document bson.Raw
+	fresh    bool
+}
+
+// writeDocuments stores what has changed, some documents at a time: while the store takes the one lot, the next is encoded.
+func (r *runner) writeDocuments(ctx context.Context) error {
+	if len(r.unwritten) == 0 {
+		return nil
+	}
+	keys := make([]string, 0, len(r.unwritten))
+	for key := range r.unwritten {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys) // neighbours in the store come together
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	for lot := range slices.Chunk(keys, writeBatch) {
+		group.Go(func() error {
+			writes := make([]write, 0, len(lot))
+			for _, key := range lot {
+				w := r.unwritten[key]
+				raw, err := r.encode(w.document, w.by)
+				if err != nil {
+					return &foldError{w.by, err}
+				}
+				writes = append(writes, write{w.document.Head().Guard(), raw, w.fresh})
+			}
+			return r.save(ctx, writes)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("write %s: %w", r.View.Name, err)
+	}
+	return nil
+}
+
+// save stores documents. Those that seem to be new are inserted, which costs a store least. The others, and what turns
+// out not to be new, are replaced where what is there has not seen more.
+func (r *runner) save(ctx context.Context, writes []write) error {
+	var fresh []any
+	var known, inserted []write
+	for _, w := range writes {
+		if w.fresh {
+			fresh, inserted = append(fresh, w.document), append(inserted, w)
+		} else {
+			known = append(known, w)
+		}
+	}
+	if len(fresh) > 0 {
+		_, err := r.collection.InsertMany(ctx, fresh, options.InsertMany().SetOrdered(false))
+		there, err := collisions(err)
+		if err != nil {
+			return err
+		}
+		for _, i := range there {
+			known = append(known, inserted[i])
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	models := make([]mongo.WriteModel, len(known))
+	for i, w := range known {
+		models[i] = mongo.NewReplaceOneModel().SetFilter(w.guard).SetReplacement(w.document).SetUpsert(true)
+	}
+	_, err := r.collection.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	// A document that has seen more is not found, so that the upsert collides with it: the events are in it already.
+	_, err = collisions(err)
+	return err
+}
+
+// collisions returns which writes of a bulk met a document that is there, and err where there was any other trouble.
+func collisions(err error) (there []int, _ error) {
+	var bulk mongo.BulkWriteException
+	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
+		return nil, err
+	}
+	for _, e := range bulk.WriteErrors {
+		if !mongo.IsDuplicateKeyError(e) {
+			return nil, err
+		}
+		there = append(there, e.Index)
+	}
+	return there, nil
+}
