@@ -45,11 +45,11 @@ func (k *keeper) stands(at readmodels.Checkpoint) {
 // run keeps the view whenever this engine has the lease.
 func (k *keeper) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		lease, err := k.acquire(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // only the end of ctx ends the waiting
+		lease, got := k.acquire(ctx)
+		if !got {
+			return nil
 		}
-		err = k.hold(ctx, lease)
+		err := k.hold(ctx, lease)
 		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		_ = k.engine.store.LeaveLease(leaving, lease) // else it runs out by itself
 		cancel()
@@ -66,8 +66,8 @@ func (k *keeper) run(ctx context.Context) error {
 }
 
 // acquire waits until the lease is free, its holder has died on this machine, or its holder has given no sign of life for
-// as long as a lease lasts.
-func (k *keeper) acquire(ctx context.Context) (readmodels.Lease, error) {
+// as long as a lease lasts. Only the end of ctx ends the waiting.
+func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool) {
 	e := k.engine
 	var seen readmodels.Lease
 	var since time.Time
@@ -84,7 +84,7 @@ func (k *keeper) acquire(ctx context.Context) (readmodels.Lease, error) {
 				taken, err = e.store.TakeLease(taking, lease, e.name)
 				cancel()
 				if err == nil {
-					return taken, nil
+					return taken, true
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func (k *keeper) acquire(ctx context.Context) (readmodels.Lease, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return readmodels.Lease{}, ctx.Err()
+			return readmodels.Lease{}, false
 		case <-time.After(min(e.lease/10, time.Second)):
 		}
 	}
@@ -159,13 +159,15 @@ func (k *keeper) beat(ctx context.Context, lease readmodels.Lease, lost context.
 // job is a build that is being folded.
 type job struct {
 	*runner
-	cancel context.CancelFunc
-	ended  chan error
+	// decided is how much was decided about the view when it began.
+	decided int
+	cancel  context.CancelFunc
+	ended   chan error
 }
 
 func (k *keeper) begin(ctx context.Context, r *runner, work func(context.Context) error) *job {
 	ctx, cancel := context.WithCancel(ctx)
-	j := &job{runner: r, cancel: cancel, ended: make(chan error, 1)}
+	j := &job{runner: r, decided: k.engine.decisions(k.View.Name).Decisions, cancel: cancel, ended: make(chan error, 1)}
 	go func() { j.ended <- work(ctx) }()
 	return j
 }
@@ -174,7 +176,7 @@ func (k *keeper) begin(ctx context.Context, r *runner, work func(context.Context
 func (j *job) end() {
 	if j != nil {
 		j.cancel()
-		<-j.ended
+		<-j.ended //nolint:errcheck // it was told to end
 	}
 }
 
@@ -246,17 +248,17 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			}
 		case <-again:
 		case err := <-endOf(live):
+			stopped = live.decided
 			live = nil
 			if !errors.Is(err, errStopped) {
 				return err
 			}
-			stopped = decided.Decisions
 		case err := <-endOf(building):
-			built := building.runner
+			built, begun := building.runner, building.decided
 			building = nil
 			switch {
 			case errors.Is(err, errStopped):
-				failed = decided.Decisions
+				failed = begun
 				continue
 			case err != nil:
 				return err
@@ -270,7 +272,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			}
 			switch err := built.catchUp(ctx, func() bool { return !built.through.Before(seen) }); {
 			case errors.Is(err, errStopped):
-				failed = decided.Decisions
+				failed = begun
 				continue
 			case err != nil:
 				return err

@@ -212,7 +212,7 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 		return nil, refuse.WrongState("event_skipped", "version %d of %s passes over %s@%d already", cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).
 			At("revision").Do("see at which event the view stands now")
 	}
-	return []Event{EventSkipped{Projection: cmd.Projection, Study: cmd.Study, Version: cmd.Version, Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
+	return []Event{EventSkipped(cmd)}, nil
 }
 
 // Retry has a stopped view try again. It refuses projection_not_found, reason_required and value_too_long.
