@@ -111,6 +111,15 @@ func (r *Registry) NameOfType(event reflect.Type) (string, bool) {
 	return s.Name, true
 }
 
+// CategoryOf returns the category of the streams that hold events of this kind, and whether its type is registered.
+func (r *Registry) CategoryOf(event any) (string, bool) {
+	s, ok := r.byType[reflect.TypeOf(event)]
+	if !ok {
+		return "", false
+	}
+	return s.Category, true
+}
+
 // Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key; where
 // there are none, keys may be nil.
 func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (name string, version int, data []byte, err error) {

@@ -32,7 +32,7 @@ var Diaries = New(readmodels.Diaries, byWindow,
 		return !e.AfterMissed
 	}
 	return false
-})
+}).OfPatient(ofPatientAndDiary)
 
 func byWindow(at Envelope) []string {
 	var id instrument.ID

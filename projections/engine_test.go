@@ -64,11 +64,32 @@ type world struct {
 	study  domain.StudyID
 	tails  map[string]eventlog.Tail
 	last   uint64
+	// alone says that nobody else writes this log.
+	alone bool
+	// url is that of the log.
+	url string
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldOn(t, theNode.ConnectionString(), theMongo.ConnectionString())
+}
+
+// newWorldAlone has a log that nobody else writes.
+func newWorldAlone(t testing.TB) *world {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorldOn(t, n.ConnectionString(), theMongo.ConnectionString())
+	w.alone, w.url = true, n.ConnectionString()
+	return w
 }
 
 func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {

@@ -55,7 +55,7 @@ func (k *keeper) run(ctx context.Context) error {
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to stop
 		case errors.Is(err, readmodels.ErrLeaseLost):
 			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
 		case err != nil:

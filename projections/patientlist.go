@@ -47,4 +47,4 @@ var PatientList = New(readmodels.PatientLists, byPatient,
 	}),
 	On(func(r *row, _ diary.WindowMissed, _ Envelope) { r.Compliance.WasMissed() }),
 	On(func(r *row, _ diary.RiskFlagged, _ Envelope) { r.Risks++ }),
-)
+).OfPatient(ofPatientAndDiary)

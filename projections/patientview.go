@@ -71,7 +71,7 @@ var PatientView = New(readmodels.PatientViews, byPatient,
 		v.Compliance.WasMissed()
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
-)
+).OfPatient(ofPatientAndDiary)
 
 func become(v *view, status patient.Status, at Envelope, on domain.Date, note string) {
 	v.Status = status

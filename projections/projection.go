@@ -5,6 +5,8 @@ import (
 	"reflect"
 
 	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
 	"casebook/eventlog"
 	"casebook/readmodels"
 
@@ -19,12 +21,13 @@ type Projection struct {
 	// View says where the documents are, and the version of the fold.
 	View readmodels.View
 
-	keys  func(Envelope) []string
-	begin func(Envelope) bool   // nil where documents are begun by any event
-	group func(Envelope) string // nil where every event names its documents
-	folds map[reflect.Type]func(readmodels.Document, Envelope)
-	blank func(key string) readmodels.Document
-	read  func(bson.Raw) (readmodels.Document, error)
+	keys    func(Envelope) []string
+	begin   func(Envelope) bool             // nil where documents are begun by any event
+	group   func(Envelope) string           // nil where every event names its documents
+	streams func(domain.PatientID) []string // nil where one patient cannot be folded alone
+	folds   map[reflect.Type]func(readmodels.Document, Envelope)
+	blank   func(key string) readmodels.Document
+	read    func(bson.Raw) (readmodels.Document, error)
 }
 
 // document is a pointer to D that is a readmodels.Document.
@@ -147,6 +150,11 @@ func byPatient(at Envelope) []string { return []string{string(patientOf(at))} }
 
 // byStudy is the key of views that have a document a study.
 func byStudy(at Envelope) []string { return []string{string(at.Metadata.Study)} }
+
+// ofPatientAndDiary are the streams of views that are folded of nothing but a patient's way and diaries.
+func ofPatientAndDiary(who domain.PatientID) []string {
+	return []string{patient.Decider.Stream(string(who)), diary.Decider.Stream(string(who))}
+}
 
 func patientOf(at Envelope) domain.PatientID {
 	if at.Metadata.Patient != "" {

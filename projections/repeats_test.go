@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/blind"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
@@ -30,7 +31,7 @@ import (
 func anything(who domain.PatientID, site domain.SiteID, day int) []any {
 	late, afterMissed, plain := submitted(day, 1), submitted(day, 2), submitted(day, 3)
 	late.Late, afterMissed.AfterMissed = true, true
-	w := window(day)
+	w, unknown := window(day), blind.Of(map[supply.KitNumber]supply.Content{})
 	return []any{
 		plain, late, afterMissed,
 		study.Created{Study: "S", Title: "A study"},
@@ -74,14 +75,14 @@ func anything(who domain.PatientID, site domain.SiteID, day int) []any {
 		safety.NotificationSent{Alert: about(who), Level: day, Channel: "e-mail", Message: "m"},
 		safety.NotificationFailed{Alert: about(who), Level: day, Channel: "webhook", Message: "m", Reason: "gone"},
 
-		supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: twoKits(who)},
-		supply.DeliveryTakenIn{Place: depot, Delivery: 1, Kits: twoKits(who)},
-		supply.ShipmentCreated{Place: depot, Shipment: parcel(who), To: supply.LocationID(site), Kits: twoKits(who), Reason: fmt.Sprint(day)},
+		supply.KitsRegistered{SHA256: blind.Of("feed"), Contents: unknown, Study: "S", Depot: "D", Delivery: 1, Kits: twoKits(who)},
+		supply.DeliveryTakenIn{Contents: unknown, Place: depot, Delivery: 1, Kits: twoKits(who)},
+		supply.ShipmentCreated{Contents: unknown, Place: depot, Shipment: parcel(who), To: supply.LocationID(site), Kits: twoKits(who), Reason: fmt.Sprint(day)},
 		supply.ShipmentCancelled{Place: depot, Shipment: parcel(who), Reason: fmt.Sprint(day)},
 		supply.ShipmentDispatched{Place: depot, Shipment: parcel(who), To: supply.LocationID(site), On: "2026-02-12", Carrier: fmt.Sprint(day)},
-		supply.ShipmentReceived{Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Available: twoKits(who)[:1], Quarantined: twoKits(who)[1:], Excursion: day > 2},
-		supply.ShipmentReceived{Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Damaged: twoKits(who)[:1], Missing: twoKits(who)[1:], Note: "n"},
-		supply.ShipmentReceived{Place: depot, Shipment: parcel(who), From: supply.LocationID(site), On: "2026-02-13", Returned: twoKits(who)},
+		supply.ShipmentReceived{Contents: unknown, Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Available: twoKits(who)[:1], Quarantined: twoKits(who)[1:], Excursion: day > 2},
+		supply.ShipmentReceived{Contents: unknown, Place: at(site), Shipment: parcel(who), From: "D", On: "2026-02-13", Damaged: twoKits(who)[:1], Missing: twoKits(who)[1:], Note: "n"},
+		supply.ShipmentReceived{Contents: unknown, Place: depot, Shipment: parcel(who), From: supply.LocationID(site), On: "2026-02-13", Returned: twoKits(who)},
 		supply.ShipmentLost{Place: at(site), Shipment: parcel(who), From: "D", Kits: twoKits(who), Reason: fmt.Sprint(day)},
 		supply.KitsQuarantined{Place: at(site), Kits: twoKits(who), Cause: supply.CauseOther, Reason: fmt.Sprint(day)},
 		supply.KitsReleased{Place: at(site), Kits: twoKits(who), Reason: fmt.Sprint(day)},

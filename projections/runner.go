@@ -62,6 +62,8 @@ type runner struct {
 	skips func(Envelope) bool
 	// saved is told of each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
+	// until is where a runner stops that shows the past; nil for none.
+	until *Until
 	// pace bounds the events a second; nil where they are not bounded.
 	pace *rate.Limiter
 
@@ -165,6 +167,11 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 		}
 		if b.Live && b.Through.Before(end) {
 			b.Through = end
+		}
+		if r.until != nil {
+			if b = r.until.cut(b); b.Through.Before(r.through) {
+				b.Through = r.through
+			}
 		}
 		if err := r.take(ctx, b, false); err != nil {
 			return err
@@ -486,7 +493,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	case readmodels.Stopped:
 		next.Reason = r.stop.Error()
 		at := r.stop.event
-		next.FailedAt = &readmodels.FailedAt{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
+		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
 	case readmodels.Live:
 		next.End = 0
 	}

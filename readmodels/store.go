@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/eventlog"
 
@@ -193,6 +194,7 @@ type Checkpoint struct {
 
 // FailedAt names an event that a projection cannot get past.
 type FailedAt struct {
+	Study    domain.StudyID    `bson:"study,omitempty" json:"study,omitempty" doc:"Its study"`
 	Stream   string            `bson:"stream" json:"stream" doc:"Its stream"`
 	Revision uint64            `bson:"revision" json:"revision" doc:"Its revision there"`
 	Type     string            `bson:"type" json:"type" doc:"Its type"`

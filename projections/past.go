@@ -1,0 +1,201 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/projection"
+	"casebook/domain/refuse"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// Until is a moment of the log: the last position that is still looked at, or the last time. One of them is zero.
+type Until struct {
+	Position eventlog.Position
+	// Time is when events were recorded. The log is looked at up to the first event that was recorded later.
+	Time time.Time
+}
+
+// passed says that an event lies behind the moment.
+func (u Until) passed(at Envelope) bool {
+	if !u.Time.IsZero() {
+		return at.Metadata.RecordedAt.After(u.Time)
+	}
+	return u.Position.Before(at.Position)
+}
+
+// cut ends a batch at the moment. A batch that is cut is the last.
+func (u Until) cut(b eventlog.Batch) eventlog.Batch {
+	for i, at := range b.Events {
+		if u.passed(at) {
+			b.Events, b.Live = b.Events[:i], true
+			if i > 0 {
+				b.Through = b.Events[i-1].Position
+			} else {
+				b.Through = eventlog.Position{}
+			}
+			return b
+		}
+	}
+	if u.Time.IsZero() && !b.Through.Before(u.Position) {
+		b.Through, b.Live = u.Position, true
+	}
+	return b
+}
+
+// Named returns the projection of a view. It refuses projection_not_found.
+func Named(view string) (Projection, error) {
+	for _, p := range All() {
+		if p.View.Name == view {
+			return p, nil
+		}
+	}
+	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q", view).At("projection").Do("the list of projections has their names")
+}
+
+// scratch is a build of a view that nobody asks: the log folded once more, up to a moment.
+type scratch struct {
+	*runner
+	store *readmodels.Store
+}
+
+// newScratch begins one; remove ends it. progress is told of each checkpoint; it may be nil.
+func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint)) (*scratch, error) {
+	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
+	decided := projection.Decider.Initial
+	for at, err := range log.ReadStream(ctx, projection.Decider.Stream(p.View.Name), 0) {
+		if err != nil {
+			return nil, err
+		}
+		if decision, ok := at.Event.(projection.Event); ok {
+			decided = projection.Decider.Evolve(decided, decision)
+		}
+	}
+	e.decided[p.View.Name] = decided
+	r := e.newRunner(p, fmt.Sprintf("%s_scratch_%s", p.View.Name, uuid.NewString()[:8]), readmodels.Checkpoint{}, 0)
+	r.skips = e.keepers[0].skips()
+	r.saved = func(_ int, at readmodels.Checkpoint) {
+		if progress != nil {
+			progress(at)
+		}
+	}
+	return &scratch{r, store}, nil
+}
+
+// fold brings the scratch up to a moment.
+func (s *scratch) fold(ctx context.Context, until Until) error {
+	s.until = &until
+	return s.catchUp(ctx, func() bool { return true })
+}
+
+// remove drops what was made.
+func (s *scratch) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return s.store.DropBuild(ctx, s.collection.Name())
+}
+
+// AsOf folds the log up to a moment, and gives out the documents as they were then, in the order of their keys, and how
+// far the log was looked at. progress may be nil.
+func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until, progress func(readmodels.Checkpoint), give func(bson.Raw) error) (through eventlog.Position, err error) {
+	s, err := newScratch(ctx, log, store, p, progress)
+	if err != nil {
+		return through, err
+	}
+	defer func() {
+		if e := s.remove(ctx); err == nil {
+			err = e
+		}
+	}()
+	if err := s.fold(ctx, until); err != nil {
+		return through, s.explain(err)
+	}
+	found, err := s.collection.Find(ctx, bson.D{}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return through, err
+	}
+	defer func() { _ = found.Close(ctx) }()
+	for found.Next(ctx) {
+		if err := give(found.Current); err != nil {
+			return through, err
+		}
+	}
+	return s.through, found.Err()
+}
+
+// explain says at which event a fold has stopped.
+func (r *runner) explain(err error) error {
+	if r.stop != nil {
+		return r.stop
+	}
+	return err
+}
+
+// OfPatient returns the projection with the streams that all of a patient's documents are made of, so that they can be
+// folded at once, without the rest of the log.
+func (p Projection) OfPatient(streams func(domain.PatientID) []string) Projection {
+	p.streams = streams
+	return p
+}
+
+// PatientAsOf folds the documents of one patient up to a moment, by their keys. It refuses no_past where the view has
+// documents that more than the patient's own streams go into.
+func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until) (map[string]readmodels.Document, error) {
+	if p.streams == nil {
+		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
+			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
+	}
+	decided := projection.Decider.Initial
+	for at, err := range log.ReadStream(ctx, projection.Decider.Stream(p.View.Name), 0) {
+		if err != nil {
+			return nil, err
+		}
+		if decision, ok := at.Event.(projection.Event); ok {
+			decided = projection.Decider.Evolve(decided, decision)
+		}
+	}
+	var events []Envelope
+	for _, stream := range p.streams(who) {
+		for at, err := range log.ReadStream(ctx, stream, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if until.passed(at) {
+				break
+			}
+			if !decided.Skips(p.View.Version, at.Stream, at.Revision) {
+				events = append(events, at)
+			}
+		}
+	}
+	slices.SortFunc(events, func(a, b Envelope) int {
+		if a.Position.Before(b.Position) {
+			return -1
+		}
+		return 1
+	})
+	documents := map[string]readmodels.Document{}
+	for _, at := range events {
+		keys, _, err := p.touches(at)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			if documents[key] == nil {
+				documents[key] = p.Blank(key)
+			}
+			if _, err := p.Apply(documents[key], at); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return documents, nil
+}
