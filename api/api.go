@@ -33,6 +33,8 @@ type Options struct {
 	Limits Limits
 	// TokenLifetime is how long a token from a sign-in is good; eight hours, a working day, when 0.
 	TokenLifetime time.Duration
+	// Past answers queries with asOf; nil refuses them.
+	Past Past
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
 	// Build names the running program in the description and at /healthz.
@@ -57,6 +59,7 @@ type API struct {
 	now      func() time.Time
 	limits   Limits
 	lifetime time.Duration
+	past     Past
 	ready    func(context.Context) error
 	build    string
 
@@ -78,7 +81,7 @@ func New(o Options) (*API, error) {
 		return nil, errors.New("the API needs a command handler, a store of read models and tokens")
 	}
 	a := &API{handler: o.Handler, store: o.Store, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
-		lifetime: o.TokenLifetime, ready: o.Ready, build: o.Build}
+		lifetime: o.TokenLifetime, past: o.Past, ready: o.Ready, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

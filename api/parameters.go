@@ -1,8 +1,6 @@
 package api
 
 import (
-	"time"
-
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
@@ -32,22 +30,6 @@ func placeParameter(name, doc string) Parameter {
 
 // patientsLeftOut is said of every answer that holds patients for some callers only.
 const patientsLeftOut = "Patients are left out for callers who may not read clinical data there."
-
-// Projection says where a view stands.
-type Projection struct {
-	View      string           `json:"view" doc:"Name of the view"`
-	Version   int              `json:"version" doc:"Version of its fold"`
-	State     readmodels.State `json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
-	Position  uint64           `json:"position" doc:"Log position up to which it has folded"`
-	Events    int64            `json:"events" doc:"Events folded so far"`
-	LagMillis int64            `json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
-	At        time.Time        `json:"at" doc:"When this was noted"`
-}
-
-// ProjectionList lists all views.
-type ProjectionList struct {
-	Items []Projection `json:"items" doc:"The views"`
-}
 
 // shortText refuses an empty text, and one that is longer than anything that it could be.
 func shortText(name string, most int) func(string) error {

@@ -9,6 +9,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/readmodels"
 )
@@ -101,13 +102,22 @@ var patients = Query{
 var patientView = Query{
 	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient", Reach: ReachPatient,
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
-	Parameters: []Parameter{patientParameter}, Answer: reflect.TypeFor[readmodels.PatientView](), view: &readmodels.PatientViews,
-	read: func(ctx context.Context, a *API, ask asked) (any, error) { return a.patientView(ctx, ask.patient) },
+	Parameters: []Parameter{patientParameter, asOfParameter}, Answer: reflect.TypeFor[readmodels.PatientView](), view: &readmodels.PatientViews,
+	read: func(ctx context.Context, a *API, ask asked) (any, error) { return a.patientView(ctx, ask) },
 }
 
-// patientView reads the view, with empty lists where the store has none.
-func (a *API) patientView(ctx context.Context, id domain.PatientID) (readmodels.PatientView, error) {
-	v, err := a.store.PatientView(ctx, id)
+// patientView reads the view, or makes it as it was, with empty lists where there are none.
+func (a *API) patientView(ctx context.Context, ask asked) (v readmodels.PatientView, err error) {
+	past, isPast, err := ask.asOf(ctx, a, readmodels.PatientViews)
+	switch was, known := past[string(ask.patient)].(*readmodels.PatientView); {
+	case err != nil:
+	case !isPast:
+		v, err = a.store.PatientView(ctx, ask.patient)
+	case known:
+		v = *was
+	default:
+		err = refuse.NotFound("patient_not_found", "there was no patient %s then", ask.patient).At("asOf").Do("ask for a later moment")
+	}
 	v.Steps, v.Instruments, v.Risks = orEmpty(v.Steps), orEmpty(v.Instruments), orEmpty(v.Risks)
 	for i := range v.Instruments {
 		v.Instruments[i].Trend = orEmpty(v.Instruments[i].Trend)
@@ -165,16 +175,17 @@ var complianceBySite = Query{
 
 var viewsStanding = Query{
 	Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands", Reach: ReachAnywhere,
-	OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Doc: "How far each view has folded the log. Why one has stopped is in the server's log.",
+	OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Doc: "How far each view has folded the log; a build that is made beside the one that is asked comes behind it, with its progress. " +
+		"The event at which a view has stopped is shown to those who work in its study, and to administrators; why is in the server's log.",
 	Answer: reflect.TypeFor[ProjectionList](),
-	read: func(ctx context.Context, a *API, _ asked) (any, error) {
+	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		checkpoints, err := a.store.Checkpoints(ctx)
 		if err != nil {
 			return nil, err
 		}
 		list := ProjectionList{Items: make([]Projection, len(checkpoints))}
 		for i, c := range checkpoints {
-			list.Items[i] = Projection{View: c.View, Version: c.Version, State: c.State, Position: c.Position.Commit, Events: c.Events, LagMillis: c.LagMillis, At: c.At.UTC()}
+			list.Items[i] = standing(c, ask.principal)
 		}
 		return list, nil
 	},

@@ -297,7 +297,10 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 		if found = original.EventNumber == revision; !found {
 			return struct{}{}, nil
 		}
-		return struct{}{}, json.Unmarshal(original.UserMetadata, &meta)
+		if json.Unmarshal(original.UserMetadata, &meta) != nil {
+			meta = Metadata{} // not an event of ours
+		}
+		return struct{}{}, nil
 	})
 	if err != nil {
 		return Metadata{}, false, fmt.Errorf("read %s@%d: %w", stream, revision, err)

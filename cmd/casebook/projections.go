@@ -5,49 +5,498 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/projection"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
 	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 type projectionsCommand struct {
-	List projectionsListCommand `cmd:"" help:"Show where each view stands."`
+	List    projectionsListCommand    `cmd:"" help:"Show where each view stands, and its builds."`
+	Rebuild projectionsRebuildCommand `cmd:"" help:"Build a view anew beside the one that is asked, and put it in its place."`
+	Cancel  projectionsCancelCommand  `cmd:"" help:"Give up a rebuild."`
+	Verify  projectionsVerifyCommand  `cmd:"" help:"Fold the log afresh, and compare the view document by document."`
+	Diff    projectionsDiffCommand    `cmd:"" help:"Compare an old build of a view with what this version makes of the same log; the report is for a release's validation file."`
+	AsOf    projectionsAsOfCommand    `cmd:"" help:"Print a view as it was at a log position or a time."`
+	Retry   projectionsRetryCommand   `cmd:"" help:"Have a view that has stopped try its event again."`
+	Skip    projectionsSkipCommand    `cmd:"" help:"Have a view pass over the event at which it has stopped."`
+	Drop    projectionsDropCommand    `cmd:"" help:"Drop an old build of a view."`
+}
+
+// viewStores say where the log and the views are.
+type viewStores struct {
+	Eventstore    string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
+	Mongo         string `help:"Address of the MongoDB with the views; that of a running server on this machine by default." default:"mongodb://127.0.0.1:27017/?directConnection=true" placeholder:"URL"`
+	MongoDatabase string `help:"Database of the read models." default:"casebook"`
+	Data          string `help:"Work on the embedded stores in this directory instead, while no server runs on them." type:"path" placeholder:"DIR"`
+}
+
+// views are the log and the read models, as a tool works on them. Nothing here needs the keys of blinded values.
+type views struct {
+	log   *eventlog.Log
+	store *readmodels.Store
+	// alone says that no server runs on the stores, so that the tool has to do the work itself.
+	alone bool
+}
+
+// with connects to the log and the views.
+func (v viewStores) with(ctx context.Context, act func(views) error) error {
+	return v.opened(ctx, func(eventStore, mongo string) (err error) {
+		connecting, stop := context.WithTimeout(ctx, 10*time.Second)
+		defer stop()
+		log, err := eventlog.Connect(connecting, eventlog.Options{URL: eventStore, Registry: catalog.New()})
+		if err != nil {
+			return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
+		}
+		defer func() { err = errors.Join(err, log.Close()) }()
+		return v.withStore(ctx, mongo, func(store *readmodels.Store) error {
+			return act(views{log: log, store: store, alone: v.Data != ""})
+		})
+	})
+}
+
+func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readmodels.Store) error) (err error) {
+	connecting, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase)
+	if err != nil {
+		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, store.Close(closing))
+	}()
+	return act(store)
+}
+
+// opened starts the embedded stores where a directory is given, and gives their addresses.
+func (v viewStores) opened(ctx context.Context, act func(eventStore, mongo string) error) (err error) {
+	eventStore, mongo := v.Eventstore, v.Mongo
+	if v.Data != "" {
+		if _, err := os.Stat(filepath.Join(v.Data, "mongo")); err != nil {
+			return fmt.Errorf("there are no embedded stores in %s: %w", v.Data, err)
+		}
+		opened, err := storeFlags{Data: v.Data, NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"}.open(ctx, true, logFlags{}.logger(os.Stderr))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, opened.close()) }()
+		eventStore, mongo = opened.eventStoreURL, opened.mongoURL
+	}
+	return act(eventStore, mongo)
+}
+
+// do sends a command as the operator of the machine.
+func (v views) do(ctx context.Context, command any) error {
+	return sendAs(ctx, commands.NewHandler(commands.Options{Log: v.log, Build: buildID()}), operator(), command, "")
+}
+
+// decided reads what has been decided about a view.
+func (v views) decided(ctx context.Context, view string) (projection.State, error) {
+	state := projection.Decider.Initial
+	for at, err := range v.log.ReadStream(ctx, projection.Decider.Stream(view), 0) {
+		if err != nil {
+			return state, err
+		}
+		if decision, ok := at.Event.(projection.Event); ok {
+			state = projection.Decider.Evolve(state, decision)
+		}
+	}
+	return state, nil
 }
 
 type projectionsListCommand struct {
-	Mongo         string `help:"Address of the MongoDB with the views; that of a running server on this machine by default." default:"mongodb://127.0.0.1:27017/?directConnection=true" placeholder:"URL"`
-	MongoDatabase string `help:"Database of the read models." default:"casebook"`
-	JSON          bool   `help:"Print JSON, a view a line."`
+	viewStores
+	JSON bool `help:"Print JSON, a build a line."`
 }
 
-// Run prints the checkpoints.
-func (c projectionsListCommand) Run(ctx context.Context, s streams) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	store, err := readmodels.Connect(ctx, c.Mongo, c.MongoDatabase)
-	if err != nil {
-		return fmt.Errorf("%w; is a server running?", err)
+// standing is a build as the list shows it.
+type standing struct {
+	readmodels.Checkpoint
+	Collection string    `json:"collection"`
+	Role       string    `json:"role"`
+	Begun      time.Time `json:"begun,omitzero"`
+}
+
+// Run prints where the builds stand.
+func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
+	return c.opened(ctx, func(_, mongo string) error {
+		return c.withStore(ctx, mongo, func(store *readmodels.Store) error { return c.list(ctx, s, store) })
+	})
+}
+
+func (c projectionsListCommand) list(ctx context.Context, s streams, store *readmodels.Store) error {
+	var all []standing
+	for _, view := range readmodels.Views() {
+		builds, err := store.BuildsOf(ctx, view)
+		if err != nil {
+			return err
+		}
+		add := func(role string, b readmodels.Build) error {
+			at, err := store.LoadBuildCheckpoint(ctx, view, b.Collection)
+			if at.Version = b.Version; role == "kept" {
+				at.State = "-"
+			}
+			all = append(all, standing{at, b.Collection, role, b.Begun})
+			return err
+		}
+		errs := []error{add("live", builds.Live)}
+		if builds.Building != nil {
+			errs = append(errs, add("building", *builds.Building))
+		}
+		for _, b := range builds.Kept {
+			errs = append(errs, add("kept", b))
+		}
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, store.Close(ctx)) }()
-	checkpoints, err := store.Checkpoints(ctx)
+	if c.JSON {
+		return printLines(s, all)
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tUPDATED")
+	for _, b := range all {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\n", b.View, b.Version, b.Role, b.Collection, b.State, b.Position.Commit, b.Events, b.At.Format(time.RFC3339))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, b := range all {
+		if b.State == readmodels.Stopped {
+			fmt.Fprintf(s.out, "\n%s has stopped: %s\n", b.Collection, b.Reason)
+		}
+	}
+	return nil
+}
+
+func printLines[T any](s streams, all []T) error {
+	for _, item := range all {
+		line, err := json.Marshal(item)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(s.out, string(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type projectionsRebuildCommand struct {
+	viewStores
+	Name            string `arg:"" help:"The view."`
+	Reason          string `help:"Why it is built anew; it stands in the audit trail." default:"asked for on the command line"`
+	EventsPerSecond int    `help:"The most events a second, to leave the machine to others; as fast as it goes by default."`
+	NoWait          bool   `help:"Do not wait until it is done; the server goes on with it."`
+}
+
+const (
+	// watchEvery is how often a tool looks how far a build has come, and hintAfter how long nothing has to happen before it
+	// says what may be wrong.
+	watchEvery = 200 * time.Millisecond
+	hintAfter  = 15 * time.Second
+)
+
+// Run asks for the rebuild, and shows its progress until the new build is asked. When it is interrupted, the rebuild goes
+// on.
+func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
+	p, err := projections.Named(c.Name)
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		for _, p := range checkpoints {
-			line, err := json.Marshal(p)
+	return c.with(ctx, func(v views) error {
+		if err := v.do(ctx, projection.RebuildProjection{Projection: c.Name, Reason: c.Reason, EventsPerSecond: c.EventsPerSecond}); err != nil {
+			return err
+		}
+		decided, err := v.decided(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		if v.alone {
+			run, stop := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			engine := projections.NewEngine(projections.Options{Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p}})
+			go func() { ended <- engine.Run(run) }()
+			defer func() {
+				stop()
+				<-ended //nolint:errcheck // it was told to end
+			}()
+		} else if c.NoWait {
+			_, err := fmt.Fprintln(s.out, "asked for; casebook projections list shows how it goes")
+			return err
+		}
+		return v.watch(ctx, s, p.View, decided.Requests)
+	})
+}
+
+// watch shows the progress of a rebuild until it is done.
+func (v views) watch(ctx context.Context, s streams, view readmodels.View, request int) error {
+	bar := newProgressBar(s.err, view.Name)
+	defer bar.end()
+	moved, began := time.Now(), time.Now()
+	var last readmodels.Checkpoint
+	hinted := false
+	for {
+		builds, err := v.store.BuildsOf(ctx, view)
+		if err != nil {
+			return err
+		}
+		decided, err := v.decided(ctx, view.Name)
+		switch {
+		case err != nil:
+			return err
+		case builds.Request >= request:
+			bar.end()
+			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Live.Collection)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(s.out, string(line))
+			_, err = fmt.Fprintf(s.out, "%s is asked from %s now: %d events in %s\n", view.Name, builds.Live.Collection, at.Events, time.Since(began).Round(time.Millisecond))
+			return err
+		case decided.Cancelled >= request:
+			return fmt.Errorf("the rebuild of %s was given up", view.Name)
+		}
+		if builds.Building != nil {
+			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Building.Collection)
+			if err != nil {
+				return err
+			}
+			if at.State == readmodels.Stopped {
+				return fmt.Errorf("%s; the old build is asked as before. Have the event tried again or skipped, or give the rebuild up", at.Reason)
+			}
+			bar.show(at)
+			if at.At != last.At {
+				last, moved = at, time.Now()
+			}
+		}
+		if time.Since(moved) > hintAfter && !hinted {
+			hinted = true
+			fmt.Fprintln(s.err, "nothing has happened for a while; is a server with the role projections running?")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; the rebuild goes on without this tool", ctx.Err())
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// aboutView are the flags of a decision about a view.
+type aboutView struct {
+	viewStores
+	Name   string `arg:"" help:"The view."`
+	Reason string `help:"Why; it stands in the audit trail." required:""`
+}
+
+func (a aboutView) send(ctx context.Context, s streams, command func(views) (any, error), done string) error {
+	return a.with(ctx, func(v views) error {
+		c, err := command(v)
+		if err != nil {
+			return err
+		}
+		if err := v.do(ctx, c); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, done)
+		return err
+	})
+}
+
+type projectionsCancelCommand struct{ aboutView }
+
+// Run gives the rebuild up.
+func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
+	return c.send(ctx, s, func(views) (any, error) { return projection.CancelRebuild{Projection: c.Name, Reason: c.Reason}, nil }, "given up")
+}
+
+type projectionsRetryCommand struct{ aboutView }
+
+// Run has the event tried again.
+func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
+	return c.send(ctx, s, func(views) (any, error) { return projection.RetryProjection{Projection: c.Name, Reason: c.Reason}, nil }, "tried again")
+}
+
+type projectionsDropCommand struct {
+	aboutView
+	Collection string `arg:"" help:"Collection of the old build, as the list shows it."`
+}
+
+// Run drops the build.
+func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
+	return c.send(ctx, s, func(views) (any, error) {
+		return projection.DropProjectionBuild{Projection: c.Name, Collection: c.Collection, Reason: c.Reason}, nil
+	}, "dropped, as soon as nobody can ask it any more")
+}
+
+type projectionsSkipCommand struct {
+	aboutView
+}
+
+// Run has the view pass over the event at which it has stopped, be it the build that is asked or the one that is made.
+func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
+	p, err := projections.Named(c.Name)
+	if err != nil {
+		return err
+	}
+	return c.send(ctx, s, func(v views) (any, error) {
+		builds, err := v.store.BuildsOf(ctx, p.View)
+		if err != nil {
+			return nil, err
+		}
+		all := []readmodels.Build{builds.Live}
+		if builds.Building != nil {
+			all = append(all, *builds.Building)
+		}
+		for _, b := range all {
+			at, err := v.store.LoadBuildCheckpoint(ctx, p.View, b.Collection)
+			if err != nil {
+				return nil, err
+			}
+			if at.State == readmodels.Stopped && at.FailedAt != nil {
+				fmt.Fprintf(s.out, "passes over %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
+				return projection.SkipProjectionEvent{Projection: c.Name, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reason: c.Reason}, nil
+			}
+		}
+		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)
+	}, "skipped")
+}
+
+type projectionsVerifyCommand struct {
+	viewStores
+	Name string `arg:"" help:"The view."`
+	Most int    `help:"The most differences that are described; all are counted." default:"1000"`
+	JSON bool   `help:"Print JSON."`
+}
+
+var errDiffers = errors.New("the view differs from what the log says; rebuild it, and keep this report for whoever looks into it")
+
+// Run verifies the view. A difference is an error.
+func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
+	p, err := projections.Named(c.Name)
+	if err != nil {
+		return err
+	}
+	return c.with(ctx, func(v views) error {
+		builds, err := v.store.BuildsOf(ctx, p.View)
+		if err != nil {
+			return err
+		}
+		if builds.Live.Version != p.View.Version {
+			return fmt.Errorf("version %d of %s is asked, and this program has version %d; diff compares them", builds.Live.Version, c.Name, p.View.Version)
+		}
+		r, err := v.compare(ctx, s, p, builds.Live, c.Most)
+		if err != nil {
+			return err
+		}
+		if err := r.print(s.out, c.JSON); err != nil {
+			return err
+		}
+		if !r.Same() {
+			return errDiffers
 		}
 		return nil
+	})
+}
+
+type projectionsDiffCommand struct {
+	viewStores
+	Name  string `arg:"" help:"The view."`
+	Build string `help:"Collection of the old build; the newest of another version by default." placeholder:"COLLECTION"`
+	Out   string `help:"File for the report; printed by default." type:"path" placeholder:"FILE"`
+	Most  int    `help:"The most differences that are described; all are counted." default:"10000"`
+	JSON  bool   `help:"Write JSON."`
+}
+
+// Run compares. Differences are what it is asked for, and no error.
+func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
+	p, err := projections.Named(c.Name)
+	if err != nil {
+		return err
 	}
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VIEW\tVERSION\tSTATE\tPOSITION\tEVENTS\tUPDATED")
-	for _, p := range checkpoints {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%d\t%s\n", p.View, p.Version, p.State, p.Position.Commit, p.Events, p.At.Format(time.RFC3339))
+	return c.with(ctx, func(v views) (err error) {
+		builds, err := v.store.BuildsOf(ctx, p.View)
+		if err != nil {
+			return err
+		}
+		build, err := c.build(builds, p.View.Version)
+		if err != nil {
+			return err
+		}
+		r, err := v.compare(ctx, s, p, build, c.Most)
+		if err != nil {
+			return err
+		}
+		out := s.out
+		if c.Out != "" {
+			file, err := os.Create(c.Out)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, file.Close()) }()
+			out = file
+		}
+		return r.print(out, c.JSON)
+	})
+}
+
+// build chooses the build that is compared.
+func (c projectionsDiffCommand) build(builds readmodels.Builds, version int) (chosen readmodels.Build, err error) {
+	for _, b := range append(builds.Kept, builds.Live) {
+		if b.Collection == c.Build || c.Build == "" && b.Version != version {
+			chosen = b
+		}
 	}
-	return table.Flush()
+	if chosen.Collection == "" {
+		return chosen, fmt.Errorf("%s has no such build; casebook projections list shows those that there are", c.Name)
+	}
+	return chosen, nil
+}
+
+type projectionsAsOfCommand struct {
+	viewStores
+	Name     string           `arg:"" help:"The view."`
+	Position uint64           `help:"Log position, as answers and the list show it." xor:"moment" required:""`
+	Time     time.Time        `help:"Time, such as 2026-03-01T12:00:00Z." xor:"moment" required:""`
+	Study    domain.StudyID   `help:"Only documents of this study."`
+	Patient  domain.PatientID `help:"Only documents of this patient."`
+}
+
+// Run prints the documents as extended JSON, a document a line, in the order of their keys.
+func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
+	p, err := projections.Named(c.Name)
+	if err != nil {
+		return err
+	}
+	until := projections.Until{Position: eventlog.Position{Commit: c.Position, Prepare: c.Position}, Time: c.Time}
+	return c.with(ctx, func(v views) error {
+		bar := newProgressBar(s.err, c.Name)
+		through, err := projections.AsOf(ctx, v.log, v.store, p, until, bar.show, func(d bson.Raw) error {
+			bar.end()
+			for field, want := range map[string]string{"study": string(c.Study), "patient": string(c.Patient)} {
+				if is, _ := d.Lookup(field).StringValueOK(); want != "" && is != want {
+					return nil
+				}
+			}
+			_, err := fmt.Fprintln(s.out, d.String())
+			return err
+		})
+		bar.end()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(s.err, "%s at log position %d\n", c.Name, through.Commit)
+		return err
+	})
 }

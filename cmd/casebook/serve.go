@@ -14,6 +14,7 @@ import (
 	"casebook/access"
 	"casebook/api"
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/eventlog"
 	"casebook/eventlog/catalog"
 	"casebook/notify"
@@ -116,7 +117,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s.stores.registerMetrics(registry)
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: registry})
 	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready})
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Past: s.past})
 	if err != nil {
 		closeListeners()
 		return nil, err
@@ -208,6 +209,15 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	s.handler = commands.NewHandler(commands.Options{Log: s.log, Build: buildID(), Logger: logger})
 	return nil
+}
+
+// past folds one patient's documents up to a moment, without the keys of blinded values.
+func (s *server) past(ctx context.Context, view string, who domain.PatientID, position uint64, at time.Time) (map[string]readmodels.Document, error) {
+	p, err := projections.Named(view)
+	if err != nil {
+		return nil, err
+	}
+	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: eventlog.Position{Commit: position, Prepare: position}, Time: at})
 }
 
 // ready says whether requests can be served well.

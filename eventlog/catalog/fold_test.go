@@ -10,6 +10,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/projection"
 	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/scenario"
@@ -40,6 +41,7 @@ var folds = map[string]func(events ...any) string{
 	safety.Decider.Category:        pictureOf(safety.Decider),
 	process.Decider.Category:       pictureOf(process.Decider),
 	process.ParkedDecider.Category: pictureOf(process.ParkedDecider),
+	projection.Decider.Category:    pictureOf(projection.Decider),
 }
 
 func pictureOf[S, E any](decider domain.Decider[S, E]) func(...any) string {

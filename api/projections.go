@@ -1,0 +1,53 @@
+package api
+
+import (
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/readmodels"
+)
+
+// Projection says where a build of a view stands.
+type Projection struct {
+	View    string           `json:"view" doc:"Name of the view"`
+	Version int              `json:"version" doc:"Version of its fold"`
+	Build   string           `json:"build" doc:"Name of the build; a view is asked in the one that comes first"`
+	State   readmodels.State `json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	// Position and End bound what is left to do.
+	Position  uint64    `json:"position" doc:"Log position up to which it has folded"`
+	End       uint64    `json:"end,omitempty" doc:"Where the log ended when this was noted, while it catches up"`
+	Events    int64     `json:"events" doc:"Events folded so far"`
+	Rate      float64   `json:"rate,omitempty" doc:"Events folded a second, while it catches up"`
+	Remaining int64     `json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
+	LagMillis int64     `json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
+	At        time.Time `json:"at" doc:"When this was noted"`
+	// FailedAt is left out for those who have no part in its study.
+	FailedAt *FailedAt `json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+}
+
+// FailedAt is an event at which a view has stopped.
+type FailedAt struct {
+	Study    domain.StudyID `json:"study,omitempty" doc:"The study that it belongs to"`
+	Stream   string         `json:"stream" doc:"Its stream"`
+	Revision uint64         `json:"revision" doc:"Its revision there"`
+	Type     string         `json:"type" doc:"Its type"`
+}
+
+// ProjectionList lists all views.
+type ProjectionList struct {
+	Items []Projection `json:"items" doc:"The views"`
+}
+
+// standing is what a caller is told of a build.
+func standing(c readmodels.Checkpoint, who access.Principal) Projection {
+	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End, Events: c.Events,
+		Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
+	if f := c.FailedAt; f != nil {
+		_, err := who.Authorize("", access.Admins, access.Scope{})
+		if err == nil || f.Study != "" && who.WorksIn(f.Study) {
+			p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
+		}
+	}
+	return p
+}
