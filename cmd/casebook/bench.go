@@ -18,7 +18,8 @@ import (
 )
 
 type benchCommand struct {
-	Diary benchDiaryCommand `cmd:"" help:"Submit diaries as fast as they are durably taken."`
+	Diary   benchDiaryCommand   `cmd:"" help:"Submit diaries as fast as they are durably taken."`
+	Rebuild benchRebuildCommand `cmd:"" help:"Build a view from logs of several lengths."`
 }
 
 type benchDiaryCommand struct {
