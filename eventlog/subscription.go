@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -112,9 +114,9 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	go func() {
 		defer close(pumped)
 		defer close(arrivals)
-		l.pump(ctx, subscription, s.KeepUnreadable, arrivals)
+		l.pump(ctx, subscription, arrivals)
 	}()
-	err = batch(ctx, s, arrivals, handle)
+	err = l.batch(ctx, s, arrivals, handle)
 	cancel()
 	<-pumped
 	return err
@@ -122,23 +124,20 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 
 // arrival is one message of a subscription: an event, a checkpoint without event, or the end.
 type arrival struct {
-	event    *Recorded
+	event    *esdb.RecordedEvent
 	through  Position
 	caughtUp bool
 	err      error
 }
 
-func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, keepUnreadable bool, arrivals chan<- arrival) {
+func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrivals chan<- arrival) {
 	for {
 		var a arrival
 		message := subscription.Recv()
 		switch {
 		case message.EventAppeared != nil:
-			r, err := l.decode(message.EventAppeared.OriginalEvent())
-			if err != nil && keepUnreadable {
-				r.Event, err = Unreadable{err}, nil
-			}
-			a = arrival{event: &r, through: r.Position, err: err}
+			a.event = message.EventAppeared.OriginalEvent()
+			a.through = Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
 		case message.CheckPointReached != nil:
 			a.through = Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
 		case message.CaughtUp != nil:
@@ -161,11 +160,12 @@ func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, keepUnr
 
 // batch cuts the arrivals into batches: as large as what has arrived, up to the bound. So batches are small when the
 // log is quiet, and grow by themselves when it is not.
-func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle func(context.Context, Batch) error) error {
+func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle func(context.Context, Batch) error) error {
 	live := false
 	for {
 		var b Batch
 		var failure error
+		var stored []*esdb.RecordedEvent
 		take := func(a arrival, open bool) bool {
 			switch {
 			case !open:
@@ -176,16 +176,16 @@ func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle
 				live = true
 			default:
 				if a.event != nil {
-					b.Events = append(b.Events, *a.event)
+					stored = append(stored, a.event)
 				}
 				b.Through = a.through
 			}
 			return failure == nil
 		}
 		a, open := <-arrivals
-		b.Events = make([]Recorded, 0, min(len(arrivals)+1, s.MaxBatch))
+		stored = make([]*esdb.RecordedEvent, 0, min(len(arrivals)+1, s.MaxBatch))
 		more := take(a, open)
-		for more && len(b.Events) < s.MaxBatch {
+		for more && len(stored) < s.MaxBatch {
 			select {
 			case a, open = <-arrivals:
 				more = take(a, open)
@@ -193,6 +193,13 @@ func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle
 			default:
 			}
 			break
+		}
+		var unreadable error
+		if b.Events, unreadable = l.decodeAll(stored, s.KeepUnreadable); unreadable != nil {
+			failure, live = unreadable, false
+			if b.Through = s.After; len(b.Events) > 0 {
+				b.Through = b.Events[len(b.Events)-1].Position
+			}
 		}
 		if b.Through != (Position{}) && s.After.Before(b.Through) {
 			b.Live = live && len(arrivals) == 0
@@ -211,6 +218,33 @@ func batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle
 			return failure
 		}
 	}
+}
+
+// decodeTogether is how many events a goroutine decodes at least, where there is more than one.
+const decodeTogether = 50
+
+// decodeAll decodes events side by side; of a large batch it is most of the work. With an error it returns those in front
+// of the event that cannot be read.
+func (l *Log) decodeAll(stored []*esdb.RecordedEvent, keepUnreadable bool) ([]Recorded, error) {
+	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
+	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/decodeTogether))
+	var wait sync.WaitGroup
+	for part := range parts {
+		wait.Go(func() {
+			for i := part * len(stored) / parts; i < (part+1)*len(stored)/parts; i++ {
+				if events[i], failures[i] = l.decode(stored[i]); failures[i] != nil && keepUnreadable {
+					events[i].Event, failures[i] = Unreadable{failures[i]}, nil
+				}
+			}
+		})
+	}
+	wait.Wait()
+	for i, err := range failures {
+		if err != nil {
+			return events[:i], err
+		}
+	}
+	return events, nil
 }
 
 // filter is evaluated by the server. Prefixes mean the same on every server, regular expressions do not.

@@ -54,7 +54,7 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 		return errors.New("there has to be at least one patient, and one diary in an append")
 	}
 	for _, events := range c.Events {
-		r, err := c.measure(ctx, s, p, events)
+		r, err := c.measure(ctx, p, events)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-func (c benchRebuildCommand) measure(ctx context.Context, s streams, p projections.Projection, events int) (r rebuildReport, err error) {
+func (c benchRebuildCommand) measure(ctx context.Context, p projections.Projection, events int) (r rebuildReport, err error) {
 	dir, err := os.MkdirTemp("", "casebook-bench-")
 	if err != nil {
 		return r, err
