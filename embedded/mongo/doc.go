@@ -41,5 +41,6 @@
 // raw.go reads and writes BSON; filterparse.go, update.go, projection.go and sort.go compile what clients send, filter.go
 // and updateops.go apply it. planner.go chooses an index, bounds.go says where in it to look, scan.go walks it. index.go
 // makes index keys, keyenc.go the bytes that they consist of. store.go has the layout on Pebble and the views that readers
-// use, catalog.go the collections, writer.go all changes of documents; wal.go says when the log is synced.
+// use, catalog.go the collections, writer.go all changes of documents, readahead.go what it
+// reads before; wal.go says when the log is synced.
 package mongo
