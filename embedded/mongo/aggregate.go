@@ -154,7 +154,7 @@ func (r *request) aggregate() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, rest, err := absorb(stages, hint)
+	open, rest, err := r.beginPipeline(ns, stages, hint)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (r *request) aggregate() (doc, error) {
 			return nil, err
 		}
 	}
-	src, err := r.openScan(ns, q)
+	src, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +184,17 @@ func (r *request) aggregate() (doc, error) {
 	return r.firstBatch(ns, src, batchSize, false)
 }
 
+// beginPipeline says where the documents of a pipeline come from, and which stages are left.
+func (r *request) beginPipeline(ns namespace, stages []doc, hint value) (open func() (source, error), rest []doc, err error) {
+	if len(stages) > 0 {
+		if e, _ := stages[0].first(); string(e.name) == "$collStats" {
+			return func() (source, error) { return r.collStatsStage(ns, e.value) }, stages[1:], nil
+		}
+	}
+	q, rest, err := absorb(stages, hint)
+	return func() (source, error) { return r.openScan(ns, q) }, rest, err
+}
+
 // checkDepth refuses what stages have nested so deep that no client could read it.
 func checkDepth(d doc) (doc, error) {
 	if depth := d.depth(); depth > maxBSONDepth {
@@ -196,7 +207,7 @@ func checkDepth(d doc) (doc, error) {
 type stageBuilder func(source) (source, error)
 
 var otherStages = map[string]bool{
-	"$addFields": true, "$bucket": true, "$bucketAuto": true, "$changeStream": true, "$collStats": true, "$densify": true,
+	"$addFields": true, "$bucket": true, "$bucketAuto": true, "$changeStream": true, "$densify": true,
 	"$documents": true, "$facet": true, "$fill": true, "$geoNear": true, "$graphLookup": true, "$indexStats": true,
 	"$lookup": true, "$merge": true, "$out": true, "$redact": true, "$replaceRoot": true, "$replaceWith": true,
 	"$sample": true, "$search": true, "$set": true, "$setWindowFields": true, "$sortByCount": true, "$unionWith": true,
@@ -241,6 +252,8 @@ func (r *request) parseStage(name string, arg value) (stageBuilder, error) {
 		return r.parseGroup(arg)
 	case "$unwind":
 		return parseUnwind(arg)
+	case "$collStats":
+		return nil, refuse(40602, "$collStats is only valid as the first stage in a pipeline.")
 	}
 	if otherStages[name] {
 		return nil, refuse(codeNotImplemented, "aggregation stage %s is not provided here", name)

@@ -7,8 +7,9 @@
 // It presents itself as a standalone server of version 7.0. Databases, collections and indexes (compound, unique,
 // ascending and descending, over arrays) with the commands to make, list, rename and drop them; insert, update (by
 // replacement and by operators), delete and findAndModify; find with filter, sort, skip, limit, projection and cursors;
-// count, distinct, explain, and aggregation pipelines of the stages $match, $sort, $skip, $limit, $project, $unwind, $count
-// and $group, which take fields, constants, and objects and arrays of them, but no operators. Values of all BSON types are stored, compared and ordered as MongoDB does; strings are ordered byte by byte.
+// count, distinct, explain, and aggregation pipelines of the stages $match, $sort, $skip, $limit, $project, $unwind,
+// $count, $group and $collStats. What $project and $group compute is made of fields, constants, and objects and arrays of
+// these. Values of all BSON types are stored, compared and ordered as MongoDB does; strings are ordered byte by byte.
 //
 // # What it refuses
 //

@@ -348,10 +348,9 @@ func (st *store) stats() Stats {
 	return s
 }
 
-// sizeOf estimates the bytes a collection takes on disk, without its indexes.
-func (st *store) sizeOf(c *collection) int64 {
-	from := spaceKey(spaceDocs, c.id)
-	n, err := st.db.EstimateDiskUsage(from, successor(from))
+// sizeOf estimates the bytes an index takes on disk; the primary one is the documents.
+func (st *store) sizeOf(x *index) int64 {
+	n, err := st.db.EstimateDiskUsage(x.space, successor(x.space))
 	if err != nil {
 		return 0
 	}
