@@ -43,6 +43,9 @@ type Options struct {
 	CursorTimeout time.Duration
 	// SortBytes bounds the memory of one sort without an index, or of one aggregation stage; 100 MiB when 0.
 	SortBytes int
+
+	// memTableBytes is for tests, which want Pebble to be busy with little data.
+	memTableBytes int64
 }
 
 func (o *Options) setDefaults() {
@@ -62,6 +65,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 128 << 20
+	}
+	if o.memTableBytes == 0 {
+		o.memTableBytes = 32 << 20
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = 100 * time.Millisecond

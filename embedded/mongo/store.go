@@ -38,9 +38,8 @@ const (
 	// small enough not to hold much memory.
 	flushBytes = 4 << 20
 
-	// memTableBytes is the size of one of Pebble's memtables, memTables is how many there are at most.
-	memTableBytes = 32 << 20
-	memTables     = 4
+	// memTables is how many of Pebble's memtables there are at most.
+	memTables = 4
 )
 
 func spaceKey(space byte, id uint32) []byte {
@@ -132,13 +131,13 @@ func openStore(o *Options) (st *store, err error) {
 	}
 	// Pebble takes the memory of its memtables, those that wait to be written included, out of the cache. Without room of
 	// their own they would leave a busy writer with hardly any cache at all.
-	st.cache = pebble.NewCache(o.CacheBytes + memTables*memTableBytes)
+	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
 	po := &pebble.Options{
 		FS: st.wal, Cache: st.cache, Logger: pebbleLogger{o.Logger},
 		// The next format writes into the log how much of it has been synced, and takes a gap before that point for
 		// damage. walFS syncs later than Pebble believes, so after a crash of the machine such a gap is ordinary.
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                uint64(o.memTableBytes),
 		MemTableStopWritesThreshold: memTables,
 		LBaseMaxBytes:               64 << 20,
 		L0StopWritesThreshold:       24,
