@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// maxStages bounds a pipeline, as MongoDB does.
+const maxStages = 1000
+
 // A pipeline is a chain of sources. Its first stages become a query, as far as they can, so that they use indexes.
 
 func (r *request) parseAggregate() (stages []doc, batchSize int64, hint value, err error) {
@@ -46,6 +49,9 @@ func (r *request) parseAggregate() (stages []doc, batchSize int64, hint value, e
 		}
 		if e.doc().len() != 1 {
 			return nil, 0, hint, refuse(codePipelineStageFields, "A pipeline stage specification object must contain exactly one field.")
+		}
+		if len(stages) == maxStages {
+			return nil, 0, hint, refuse(7749501, "Pipeline length must be no longer than %d stages.", maxStages)
 		}
 		stages = append(stages, e.doc())
 	}
@@ -148,7 +154,7 @@ func (r *request) aggregate() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, rest, err := absorb(stages, hint)
+	open, rest, err := r.beginPipeline(ns, stages, hint)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +166,7 @@ func (r *request) aggregate() (doc, error) {
 			return nil, err
 		}
 	}
-	src, err := r.openScan(ns, q)
+	src, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -172,18 +178,40 @@ func (r *request) aggregate() (doc, error) {
 		}
 		src = next
 	}
+	if len(rest) > 0 {
+		src = &mapSource{src, checkDepth}
+	}
 	return r.firstBatch(ns, src, batchSize, false)
+}
+
+// beginPipeline says where the documents of a pipeline come from, and which stages are left.
+func (r *request) beginPipeline(ns namespace, stages []doc, hint value) (open func() (source, error), rest []doc, err error) {
+	if len(stages) > 0 {
+		if e, _ := stages[0].first(); string(e.name) == "$collStats" {
+			return func() (source, error) { return r.collStatsStage(ns, e.value) }, stages[1:], nil
+		}
+	}
+	q, rest, err := absorb(stages, hint)
+	return func() (source, error) { return r.openScan(ns, q) }, rest, err
+}
+
+// checkDepth refuses what stages have nested so deep that no client could read it.
+func checkDepth(d doc) (doc, error) {
+	if depth := d.depth(); depth > maxBSONDepth {
+		return nil, refuse(codeOverflow, "a document of the pipeline has %d levels, at most %d can be sent", depth, maxBSONDepth)
+	}
+	return d, nil
 }
 
 // stageBuilder puts a stage behind a source. A stage that must see all documents reads the source to its end.
 type stageBuilder func(source) (source, error)
 
 var otherStages = map[string]bool{
-	"$addFields": true, "$bucket": true, "$bucketAuto": true, "$changeStream": true, "$collStats": true, "$densify": true,
+	"$addFields": true, "$bucket": true, "$bucketAuto": true, "$changeStream": true, "$densify": true,
 	"$documents": true, "$facet": true, "$fill": true, "$geoNear": true, "$graphLookup": true, "$indexStats": true,
 	"$lookup": true, "$merge": true, "$out": true, "$redact": true, "$replaceRoot": true, "$replaceWith": true,
 	"$sample": true, "$search": true, "$set": true, "$setWindowFields": true, "$sortByCount": true, "$unionWith": true,
-	"$unset": true, "$unwind": true, "$currentOp": true, "$listSessions": true,
+	"$unset": true, "$currentOp": true, "$listSessions": true,
 }
 
 func (r *request) parseStage(name string, arg value) (stageBuilder, error) {
@@ -222,6 +250,10 @@ func (r *request) parseStage(name string, arg value) (stageBuilder, error) {
 		return func(src source) (source, error) { return r.countStage(src, field) }, err
 	case "$group":
 		return r.parseGroup(arg)
+	case "$unwind":
+		return parseUnwind(arg)
+	case "$collStats":
+		return nil, refuse(40602, "$collStats is only valid as the first stage in a pipeline.")
 	}
 	if otherStages[name] {
 		return nil, refuse(codeNotImplemented, "aggregation stage %s is not provided here", name)
@@ -274,206 +306,4 @@ func (r *request) countStage(src source, field string) (source, error) {
 		return r.instead(src, nil, nil)
 	}
 	return r.instead(src, []doc{newBuilder().val(field, countValue(n)).done()}, nil)
-}
-
-// operand is what a $group takes from each document: a constant, or the value at a path.
-type operand struct {
-	constant value
-	parts    []string
-}
-
-func parseOperand(v value) (operand, error) {
-	switch {
-	case v.t == tString && strings.HasPrefix(v.str(), "$$"):
-		return operand{}, refuse(codeNotImplemented, "aggregation variable %q is not provided here", truncated(v.str(), 64))
-	case v.t == tString && strings.HasPrefix(v.str(), "$"):
-		path := v.str()[1:]
-		return operand{parts: strings.Split(path, ".")}, checkPath(path)
-	case v.t == tArray || v.t == tDocument && !v.doc().isEmpty():
-		return operand{}, refuse(codeNotImplemented, "aggregation expression %s is not provided here: use a constant or \"$field\"", shellValue(v))
-	}
-	return operand{constant: v}, nil
-}
-
-func (o *operand) of(d doc) value {
-	if o.parts == nil {
-		return o.constant
-	}
-	return valueAt(d, o.parts)
-}
-
-// valueAt is the value of a field path in an expression: through an array it is the array of the values in it.
-func valueAt(d doc, parts []string) value {
-	v := d.lookup(parts[0])
-	switch {
-	case len(parts) == 1:
-		return v
-	case v.t == tDocument:
-		return valueAt(v.doc(), parts[1:])
-	case v.t == tArray:
-		w := newBuilder()
-		w.array("")
-		for e, rest := v.doc().first(); e.t != 0; e, rest = nextElem(rest) {
-			if e.t == tDocument {
-				if inner := valueAt(e.doc(), parts[1:]); !inner.missing() {
-					w.val("", inner)
-				}
-			}
-		}
-		return w.end().done().lookup("")
-	}
-	return value{}
-}
-
-type accumulator struct {
-	name string
-	op   string
-	operand
-}
-
-// groupState is one group and what its accumulators have so far.
-type groupState struct {
-	id   value
-	vals []value
-	n    []int64 // numbers seen, for $avg
-}
-
-func (r *request) parseGroup(arg value) (stageBuilder, error) {
-	if arg.t != tDocument {
-		return nil, refuse(15947, "a group's fields must be specified in an object")
-	}
-	var id operand
-	hasID := false
-	var accs []accumulator
-	for e, rest := arg.doc().first(); e.t != 0; e, rest = nextElem(rest) {
-		name := string(e.name)
-		if name == "_id" {
-			var err error
-			if id, err = parseOperand(e.value); err != nil {
-				return nil, err
-			}
-			hasID = true
-			continue
-		}
-		if e.t != tDocument || e.doc().len() != 1 {
-			return nil, refuse(codeGroupAccumulatorNotDoc, "The field '%s' must be an accumulator object", truncated(name, 64))
-		}
-		if strings.ContainsAny(name, ".$") {
-			return nil, refuse(40235, "The field name '%s' cannot contain '.' or '$'", truncated(name, 64))
-		}
-		a, _ := e.doc().first()
-		acc := accumulator{name: name, op: string(a.name)}
-		switch acc.op {
-		case "$sum", "$min", "$max", "$avg", "$first", "$last":
-		case "$push", "$addToSet", "$stdDevPop", "$stdDevSamp", "$mergeObjects", "$top", "$topN", "$bottom", "$bottomN",
-			"$firstN", "$lastN", "$maxN", "$minN", "$accumulator", "$count":
-			return nil, refuse(codeNotImplemented, "group accumulator %s is not provided here", acc.op)
-		default:
-			return nil, refuse(codeUnknownAccumulator, "unknown group operator '%s'", truncated(acc.op, 64))
-		}
-		var err error
-		if acc.operand, err = parseOperand(a.value); err != nil {
-			return nil, err
-		}
-		accs = append(accs, acc)
-	}
-	if !hasID {
-		return nil, refuse(codeGroupNeedsID, "a group specification must include an _id")
-	}
-	return func(src source) (source, error) {
-		docs, err := r.group(src, id, accs)
-		return r.instead(src, docs, err)
-	}, nil
-}
-
-func (r *request) group(src source, id operand, accs []accumulator) ([]doc, error) {
-	groups := map[string]*groupState{}
-	var order []*groupState
-	var key []byte
-	size := 0
-	for {
-		d, err := src.next(r.ctx)
-		if err != nil {
-			return nil, err
-		}
-		if d == nil {
-			break
-		}
-		gid := id.of(d)
-		key = key[:0]
-		if !gid.missing() { // which is another group than null
-			key = appendKey(key, gid)
-		}
-		g := groups[string(key)]
-		if g == nil {
-			g = &groupState{id: gid.clone(), vals: make([]value, len(accs)), n: make([]int64, len(accs))}
-			groups[string(key)] = g
-			order = append(order, g)
-			if size += len(key) + len(gid.b) + 128*(1+len(accs)); size > r.s.opts.SortBytes {
-				return nil, refuse(codeSortMemoryExceeded, "$group needs more than %d bytes of memory: narrow the $match before it", r.s.opts.SortBytes)
-			}
-		}
-		for i := range accs {
-			g.add(i, accs[i].op, accs[i].of(d))
-		}
-	}
-	docs := make([]doc, len(order))
-	for i, g := range order {
-		w := newBuilder()
-		if g.id.missing() {
-			g.id.t = tNull
-		}
-		w.val("_id", g.id)
-		for j := range accs {
-			w.val(accs[j].name, g.result(j, accs[j].op))
-		}
-		docs[i] = w.done()
-	}
-	return docs, nil
-}
-
-func (g *groupState) add(i int, op string, v value) {
-	now := &g.vals[i]
-	switch op {
-	case "$sum", "$avg":
-		if !v.isNumber() || v.t == tDecimal {
-			return
-		}
-		g.n[i]++
-		switch sum, ok := arithmetic("$inc", *now, v); {
-		case now.missing():
-			*now = v.clone()
-		case ok:
-			*now = sum
-		default: // beyond 64 bits
-			*now = doubleValue(asFloat(*now) + asFloat(v))
-		}
-	case "$min":
-		if !v.isNullish() && (now.missing() || compare(v, *now) < 0) {
-			*now = v.clone()
-		}
-	case "$max":
-		if !v.isNullish() && (now.missing() || compare(v, *now) > 0) {
-			*now = v.clone()
-		}
-	case "$first":
-		if g.n[i]++; g.n[i] == 1 {
-			*now = v.clone()
-		}
-	case "$last":
-		*now = v.clone()
-	}
-}
-
-func (g *groupState) result(i int, op string) value {
-	v := g.vals[i]
-	switch {
-	case op == "$sum" && v.missing():
-		return int32Value(0)
-	case op == "$avg" && !v.missing():
-		return doubleValue(asFloat(v) / float64(g.n[i]))
-	case v.missing():
-		return value{t: tNull}
-	}
-	return v
 }

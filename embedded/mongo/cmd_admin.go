@@ -119,18 +119,59 @@ func (r *request) listCommands() (doc, error) {
 	return w.ok().done(), nil
 }
 
+// scale reads the option of dbStats and collStats that divides their sizes.
+func (r *request) scale() (int64, error) {
+	scale := int64(1)
+	err := r.fields(func(name string, e elem) (bool, error) {
+		switch name {
+		case "scale":
+			if e.t == tNull {
+				return true, nil
+			}
+			n, ok := e.wholeNumber()
+			if !ok || n < 1 {
+				return true, refuse(codeBadValue, "BSON field '%s.scale' must be a whole number from 1", r.name)
+			}
+			scale = n
+			return true, nil
+		case "freeStorage":
+			return true, r.unset(e)
+		}
+		return false, nil
+	})
+	return scale, err
+}
+
 func (r *request) dbStats() (doc, error) {
-	var objects, size, indexes int64
+	scale, err := r.scale()
+	if err != nil {
+		return nil, err
+	}
+	var objects, size, indexes, indexSize int64
 	colls := r.s.store.collections(r.db)
 	for _, c := range colls {
 		objects += c.count.Load()
-		size += r.s.store.sizeOf(c)
-		indexes += int64(len(*c.indexes.Load())) + 1
+		size += r.s.store.sizeOf(c.primary)
+		indexes++ // of the _id
+		for _, x := range *c.indexes.Load() {
+			indexes++
+			indexSize += r.s.store.sizeOf(x)
+		}
 	}
 	w := newBuilder()
 	w.str("db", r.db).int64("collections", int64(len(colls))).int64("views", 0).int64("objects", objects).
-		int64("dataSize", size).int64("storageSize", size).int64("indexes", indexes)
+		double("avgObjSize", average(size, objects)).int64("dataSize", size/scale).int64("storageSize", size/scale).
+		int64("indexes", indexes).int64("indexSize", indexSize/scale).int64("totalSize", (size+indexSize)/scale).
+		int64("scaleFactor", scale)
 	return w.ok().done(), nil
+}
+
+// average is 0 for nothing.
+func average(size, n int64) float64 {
+	if n == 0 {
+		return 0
+	}
+	return float64(size) / float64(n)
 }
 
 func (r *request) collStats() (doc, error) {
@@ -138,14 +179,75 @@ func (r *request) collStats() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
+	scale, err := r.scale()
+	if err != nil {
+		return nil, err
+	}
 	w := newBuilder()
 	w.str("ns", ns.String())
-	var count, size, indexes int64
-	if c := r.s.store.lookup(ns); c != nil {
-		count, size, indexes = c.count.Load(), r.s.store.sizeOf(c), int64(len(*c.indexes.Load()))+1
-	}
-	w.int64("count", count).int64("size", size).int64("storageSize", size).int32("nindexes", int32(indexes)).bool("capped", false)
+	r.storageStats(w, r.s.store.lookup(ns), scale)
 	return w.ok().done(), nil
+}
+
+// storageStats appends what is known of a collection's size; c is nil when there is none. The documents are the index of
+// the _id, so that one takes no space of its own.
+func (r *request) storageStats(w *builder, c *collection, scale int64) {
+	var count, size, indexSize int64
+	sizes := newBuilder()
+	var indexes []*index
+	if c != nil {
+		count, size, indexes = c.count.Load(), r.s.store.sizeOf(c.primary), *c.indexes.Load()
+		sizes.int64(c.primary.name, 0)
+	}
+	for _, x := range indexes {
+		n := r.s.store.sizeOf(x)
+		indexSize += n
+		sizes.int64(x.name, n/scale)
+	}
+	w.int64("size", size/scale).int64("count", count).double("avgObjSize", average(size, count)).
+		int64("storageSize", size/scale).bool("capped", false)
+	d := sizes.done()
+	w.int32("nindexes", int32(d.len())).rawDoc("indexSizes", d).int64("totalIndexSize", indexSize/scale).
+		int64("totalSize", (size+indexSize)/scale).int64("scaleFactor", scale)
+}
+
+// collStatsStage is $collStats: one document about the collection, with which a pipeline may begin.
+func (r *request) collStatsStage(ns namespace, arg value) (source, error) {
+	if arg.t != tDocument {
+		return nil, refuse(40166, "$collStats must take a nested object but found a value of type %s", arg.typeName())
+	}
+	c := r.s.store.lookup(ns)
+	if c == nil {
+		return nil, refuse(codeNamespaceNotFound, "unable to retrieve the statistics of collection %s: it does not exist", ns)
+	}
+	w := newBuilder()
+	w.str("ns", ns.String()).str("host", r.s.Addr()).date("localTime", time.Now().UnixMilli())
+	for e, rest := arg.doc().first(); e.t != 0; e, rest = nextElem(rest) {
+		if e.t != tDocument {
+			return nil, refuse(codeTypeMismatch, "option %s of $collStats must be an object", truncated(string(e.name), 64))
+		}
+		switch name := string(e.name); name {
+		case "count":
+			w.int64("count", c.count.Load())
+		case "storageStats":
+			scale := int64(1)
+			if v := e.doc().lookup("scale"); !v.isNullish() {
+				n, ok := v.wholeNumber()
+				if !ok || n < 1 {
+					return nil, refuse(codeBadValue, "scale of $collStats must be a whole number from 1")
+				}
+				scale = n
+			}
+			w.doc("storageStats")
+			r.storageStats(w, c, scale)
+			w.end()
+		case "latencyStats", "queryExecStats", "operationStats":
+			return nil, refuse(codeNotImplemented, "option %s of $collStats is not provided here", name)
+		default:
+			return nil, refuse(codeUnknownField, "BSON field '$collStats.%s' is an unknown field.", truncated(name, 64))
+		}
+	}
+	return &listSource{[]doc{w.done()}}, nil
 }
 
 // sessions answers the commands by which drivers keep or end sessions. Nothing here belongs to a session.

@@ -37,7 +37,7 @@ func (r *request) listDatabases() (doc, error) {
 		size := int64(0)
 		if !nameOnly {
 			for _, c := range r.s.store.collections(name) {
-				size += r.s.store.sizeOf(c)
+				size += r.s.store.sizeOf(c.primary)
 			}
 			one.int64("sizeOnDisk", size).bool("empty", false)
 		}

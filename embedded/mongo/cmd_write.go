@@ -97,6 +97,12 @@ func (r *request) insert() (doc, error) {
 	}
 	n := int32(0)
 	for i, d := range docs {
+		if i%aheadStatements == 0 {
+			if err := w.readAhead(idsOf(docs[i:])); err != nil {
+				w.close()
+				return nil, err
+			}
+		}
 		err := w.insert(withIDFirst(d))
 		if err == nil {
 			n++
@@ -239,9 +245,10 @@ func (r *request) update() (doc, error) {
 	}
 	var matched, modified int32
 	var upserted *builder
-	for i, d := range stmts {
+	var next ahead
+	for i := range stmts {
 		var res updateResult
-		st, err := parseUpdateStatement(d)
+		st, err := next.statement(w, stmts, i, parseUpdateStatement)
 		if err == nil && w != nil {
 			res, err = r.runUpdate(w, st)
 		}
@@ -324,15 +331,15 @@ func (r *request) runUpdate(w *writer, st *statement) (res updateResult, err err
 
 // firstMatch finds one document that matches, the first in the order of sort; nil when there is none.
 func (r *request) firstMatch(w *writer, st *statement, sort *sortSpec) (doc, error) {
-	v := w.view()
 	if id, ok := st.filter.idEquals(); ok && st.hint.missing() {
 		w.idBuf = appendKey(w.idBuf[:0], id)
-		d, err := readKey(v, w.c.docKey(w.idBuf))
+		d, err := w.read(w.idBuf)
 		if err != nil || d == nil || !st.filter.match(d) {
 			return nil, err
 		}
 		return d, nil
 	}
+	v := w.view()
 	p, err := v.planWithHint(st.filter, sort, st.hint)
 	if err != nil {
 		return nil, err
@@ -461,8 +468,9 @@ func (r *request) delete() (doc, error) {
 		return nil, err
 	}
 	n := int32(0)
-	for i, d := range stmts {
-		st, err := parseDeleteStatement(d)
+	var next ahead
+	for i := range stmts {
+		st, err := next.statement(w, stmts, i, parseDeleteStatement)
 		if err == nil && w != nil {
 			var gone int32
 			gone, err = r.runDelete(w, st)

@@ -55,12 +55,21 @@ func init() {
 var notSupported = map[string]string{
 	"saslStart":    "there is no authentication here: connect without user name and password",
 	"saslContinue": "there is no authentication here", "authenticate": "there is no authentication here",
-	"logout":            "there is no authentication here",
+	"logout": "there is no authentication here", "usersInfo": "there is no authentication here",
+	"createUser": "there is no authentication here", "updateUser": "there is no authentication here",
+	"dropUser": "there is no authentication here", "rolesInfo": "there is no authentication here",
+	"createRole": "there is no authentication here", "dropRole": "there is no authentication here",
 	"commitTransaction": "transactions need a replica set", "abortTransaction": "transactions need a replica set",
 	"mapReduce": "use aggregate", "bulkWrite": "it is not part of server version 7.0: use insert, update and delete",
 	"replSetGetStatus": "this is a standalone server", "replSetInitiate": "this is a standalone server",
-	"createUser": "there is no authentication here", "collMod": "drop the index or collection and create it anew",
-	"convertToCapped": "capped collections are not provided here",
+	"replSetGetConfig": "this is a standalone server", "listShards": "this is a standalone server",
+	"collMod":         "drop the index or collection and create it anew",
+	"convertToCapped": "capped collections are not provided here", "cloneCollectionAsCapped": "capped collections are not provided here",
+	"currentOp": "running commands are not listed here", "killOp": "running commands are not listed here: give them maxTimeMS",
+	"profile": "there is no profiler here", "setParameter": "options are set when the server is started",
+	"validate": "indexes are written together with the documents", "reIndex": "drop the index and create it anew",
+	"compact": "the store compacts itself", "fsync": "ask for {j: true} with a write",
+	"shutdown": "end the process that serves", "top": "use serverStatus", "dataSize": "use collStats",
 }
 
 // dispatch runs the command in m.

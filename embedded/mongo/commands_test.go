@@ -78,6 +78,35 @@ func TestRefusals(t *testing.T) {
 		{`{"aggregate": "c", "pipeline": [{"$what": {}}], "cursor": {}}`, codeUnknownPipelineStage},
 		{`{"aggregate": "c", "pipeline": [{"$group": {"n": {"$sum": 1}}}], "cursor": {}}`, codeGroupNeedsID},
 		{`{"aggregate": "c", "pipeline": [{"$limit": 0}], "cursor": {}}`, codeLimitNotPositive},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": {"$year": "$at"}}}], "cursor": {}}`, codeNotImplemented},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": {"$what": "$at"}}}], "cursor": {}}`, codeInvalidPipelineOperator},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": "$$what"}}], "cursor": {}}`, 17276},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": "$$NOW"}}], "cursor": {}}`, codeNotImplemented},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": {"a.b": 1}}}], "cursor": {}}`, 16412},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "_id": 2}}], "cursor": {}}`, 15948},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "n": {"$what": 1}}}], "cursor": {}}`, codeUnknownAccumulator},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "n": {"$top": 1}}}], "cursor": {}}`, codeNotImplemented},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "n": {"$sum": ["$a"]}}}], "cursor": {}}`, 40237},
+		{`{"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "n": {"$count": 1}}}], "cursor": {}}`, codeTypeMismatch},
+		{`{"aggregate": "c", "pipeline": [{"$project": {"a": 0, "b": "$c"}}], "cursor": {}}`, 31310},
+		{`{"aggregate": "c", "pipeline": [{"$project": {"b": "$c", "a": 0}}], "cursor": {}}`, codeProjectionMixExclude},
+		{`{"aggregate": "c", "pipeline": [{"$project": {"a": {}}}], "cursor": {}}`, 51270},
+		{`{"aggregate": "c", "pipeline": [{"$project": {"a": 1, "a": "$b"}}], "cursor": {}}`, codeProjectionPathCollision},
+		{`{"aggregate": "none", "pipeline": [{"$collStats": {"count": {}}}], "cursor": {}}`, codeNamespaceNotFound},
+		{`{"aggregate": "c", "pipeline": [{"$match": {}}, {"$collStats": {}}], "cursor": {}}`, 40602},
+		{`{"aggregate": "c", "pipeline": [{"$collStats": {"latencyStats": {}}}], "cursor": {}}`, codeNotImplemented},
+		{`{"collStats": "c", "scale": 0}`, codeBadValue},
+		{`{"usersInfo": 1}`, codeCommandNotSupported},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": 1}], "cursor": {}}`, 15981},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {}}], "cursor": {}}`, 28812},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {"path": 1}}], "cursor": {}}`, 28808},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": "a"}], "cursor": {}}`, 28818},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a", "preserveNullAndEmptyArrays": 1}}], "cursor": {}}`, 28809},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a", "includeArrayIndex": ""}}], "cursor": {}}`, 28810},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a", "includeArrayIndex": "$i"}}], "cursor": {}}`, 28822},
+		{`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a", "what": 1}}], "cursor": {}}`, 28811},
+		{`{"find": "c", "sort": {"` + strings.Repeat("a.", 200) + `b": 1}}`, codeOverflow},
+		{`{"aggregate": "c", "pipeline": [` + strings.Repeat(`{"$skip": 0}, `, maxStages) + `{"$skip": 0}], "cursor": {}}`, 7749501},
 		{`{"findAndModify": "c", "query": {}}`, codeFailedToParse},
 		{`{"findAndModify": "c", "query": {"_id": 1}, "update": {"$set": {"_id": 2}}}`, codeImmutableField},
 		{`{"findAndModify": "c", "query": {"_id": 1}, "update": {"$inc": {"s": 1}}}`, codeTypeMismatch},
@@ -421,6 +450,21 @@ func TestAggregate(t *testing.T) {
 			`[{"_id": "s0", "n": 7, "v": 63, "min": 0, "max": 18, "avg": 9.0, "first": 0, "last": 18}]`},
 		{`[{"$group": {"_id": null, "n": {"$sum": 1.5}}}]`, `[{"_id": null, "n": 30.0}]`},
 		{`[{"$group": {"_id": "$tags.k", "n": {"$sum": 1}}}, {"$sort": {"_id": 1}}]`, `[{"_id": [0], "n": 10}, {"_id": [1], "n": 10}]`},
+		{`[{"$group": {"_id": {"s": "$site", "k": "$none"}, "n": {"$count": {}}}}, {"$sort": {"_id": -1}}, {"$limit": 1}]`, `[{"_id": {"s": "s2"}, "n": 6}]`},
+		{`[{"$match": {"v": {"$lt": 5}}}, {"$group": {"_id": null, "all": {"$push": "$site"}, "set": {"$addToSet": "$tags.k"}, "none": {"$push": "$none"}, "docs": {"$push": {"s": "$site", "v": "$v", "x": "$none", "a": ["$v", "$none"]}}}}, {"$project": {"_id": 0, "all": 1, "set": 1, "none": 1, "third": "$docs.v", "a": "$docs.a"}}]`,
+			`[{"all": ["s0", "s1", "s2", "s0", "s1"], "set": [[0], [1]], "none": [], "third": [0, 1, 2, 3, 4], "a": [[0, null], [1, null], [2, null], [3, null], [4, null]]}]`},
+		{`[{"$group": {"_id": "$none", "n": {"$sum": 1}, "min": {"$min": "$none"}, "avg": {"$avg": "$site"}, "first": {"$first": "$none"}}}]`, `[{"_id": null, "n": 20, "min": null, "avg": null, "first": null}]`},
+		{`[{"$group": {"_id": null, "sum": {"$sum": {"$literal": 0.1}}, "long": {"$sum": {"$numberLong": "5"}}, "avg": {"$avg": 0.1}, "big": {"$sum": {"$numberLong": "9000000000000000000"}}}}]`,
+			`[{"_id": null, "sum": 2.0, "long": {"$numberLong": "100"}, "avg": 0.1, "big": 1.8e20}]`},
+		{`[{"$limit": 1}, {"$project": {"_id": "$site", "w": "$v", "tags": {"k": 1}, "t": "text", "root": "$$ROOT.v", "gone": "$$REMOVE", "o": {"$literal": {"$v": 1}}}}]`,
+			`[{"_id": "s0", "tags": [{"k": 0}], "w": 0, "t": "text", "root": 0, "o": {"$v": 1}}]`},
+		{`[{"$limit": 1}, {"$project": {"v": 0, "tags": {"k": 0}}}]`, `[{"_id": 0, "site": "s0", "tags": [{}]}]`},
+		{`[{"$limit": 2}, {"$unwind": "$tags"}, {"$project": {"tags": 1}}]`, `[{"_id": 0, "tags": {"k": 0}}, {"_id": 1, "tags": {"k": 1}}]`},
+		{`[{"$limit": 1}, {"$unwind": "$none"}]`, `[]`},
+		{`[{"$limit": 1}, {"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i.n"}}, {"$project": {"i": 1}}]`, `[{"_id": 0, "i": {"n": null}}]`},
+		{`[{"$group": {"_id": null, "none": {"$push": "$none"}}}, {"$unwind": "$none"}]`, `[]`},
+		{`[{"$group": {"_id": null, "none": {"$push": "$none"}}}, {"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i"}}]`, `[{"_id": null, "i": null}]`},
+		{`[{"$group": {"_id": null, "all": {"$push": "$v"}}}, {"$unwind": {"path": "$all", "includeArrayIndex": "_id"}}, {"$skip": 18}]`, `[{"_id": {"$numberLong": "18"}, "all": 18}, {"_id": {"$numberLong": "19"}, "all": 19}]`},
 	} {
 		cur, err := c.Aggregate(ctx, fromJSON(`{"p": ` + tc.pipeline + `}`)[0].Value)
 		must(t, err)
@@ -434,6 +478,16 @@ func TestAggregate(t *testing.T) {
 			t.Errorf("%s\n got %v\nwant %s", tc.pipeline, got, tc.want)
 		}
 	}
+	_, err := c.Aggregate(ctx, A(D("$group", D("_id", nil, "n", D("$sum", decimalFrom("1"))))))
+	wantCode(t, err, codeNotImplemented)
+	deeper := bson.A{}
+	for range maxBSONDepth - 1 { // the documents have two levels of their own
+		deeper = append(deeper, D("$project", D("in", "$$ROOT")))
+	}
+	_, err = c.Aggregate(ctx, deeper[1:])
+	must(t, err)
+	_, err = c.Aggregate(ctx, deeper)
+	wantCode(t, err, codeOverflow)
 	var values []string
 	must(t, c.Distinct(ctx, "site", D("v", D("$gt", 3))).Decode(&values))
 	if len(values) != 3 {
@@ -463,7 +517,11 @@ func TestShellCommands(t *testing.T) {
 		{"admin", `{"endSessions": [{"id": 1}]}`, "ok", "1"},
 		{"admin", `{"listDatabases": 1, "nameOnly": true}`, "databases", `[ { name: "test" } ]`},
 		{"test", `{"dbStats": 1}`, "objects", "1"},
-		{"test", `{"collStats": "c"}`, "count", "1"},
+		{"test", `{"collStats": "c", "scale": 1024}`, "count", "1"},
+		{"test", `{"collStats": "c"}`, "nindexes", "1"},
+		{"test", `{"collStats": "none"}`, "nindexes", "0"},
+		{"test", `{"aggregate": "c", "pipeline": [{"$collStats": {"count": {}, "storageStats": {"scale": 2}}}, {"$project": {"_id": 0, "count": 1, "storageStats.count": 1, "storageStats.scaleFactor": 1}}], "cursor": {}}`,
+			"cursor", `{ firstBatch: [ { count: 1, storageStats: { count: 1, scaleFactor: 2 } } ], id: 0, ns: "test.c" }`},
 		{"test", `{"ping": 1, "apiVersion": "1", "comment": "x", "maxTimeMS": 5000}`, "ok", "1"},
 	} {
 		var res bson.Raw

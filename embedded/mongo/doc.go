@@ -7,8 +7,9 @@
 // It presents itself as a standalone server of version 7.0. Databases, collections and indexes (compound, unique,
 // ascending and descending, over arrays) with the commands to make, list, rename and drop them; insert, update (by
 // replacement and by operators), delete and findAndModify; find with filter, sort, skip, limit, projection and cursors;
-// count, distinct, explain, and aggregation pipelines of the stages $match, $sort, $skip, $limit, $project, $count and
-// $group. Values of all BSON types are stored, compared and ordered as MongoDB does; strings are ordered byte by byte.
+// count, distinct, explain, and aggregation pipelines of the stages $match, $sort, $skip, $limit, $project, $unwind,
+// $count, $group and $collStats. What $project and $group compute is made of fields, constants, and objects and arrays of
+// these. Values of all BSON types are stored, compared and ordered as MongoDB does; strings are ordered byte by byte.
 //
 // # What it refuses
 //
@@ -37,9 +38,11 @@
 // # Where to begin reading
 //
 // server.go has the life of the server and its connections, wire.go the framing, commands.go the table of commands and
-// their common arguments. cmd_*.go and aggregate.go are the commands, cursor.go what is left of them between batches.
+// their common arguments. cmd_*.go and aggregate.go are the commands, group.go
+// and unwind.go the longer stages of pipelines, expression.go what they compute, cursor.go what is left of them between batches.
 // raw.go reads and writes BSON; filterparse.go, update.go, projection.go and sort.go compile what clients send, filter.go
 // and updateops.go apply it. planner.go chooses an index, bounds.go says where in it to look, scan.go walks it. index.go
 // makes index keys, keyenc.go the bytes that they consist of. store.go has the layout on Pebble and the views that readers
-// use, catalog.go the collections, writer.go all changes of documents; wal.go says when the log is synced.
+// use, catalog.go the collections, writer.go all changes of documents, readahead.go what it
+// reads before; wal.go says when the log is synced.
 package mongo

@@ -1,13 +1,9 @@
 package mongo
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +13,6 @@ import (
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
-	"golang.org/x/sync/errgroup"
 )
 
 func TestReopen(t *testing.T) {
@@ -159,98 +154,5 @@ func TestSyncs(t *testing.T) {
 	must(t, err)
 	if n := always.Stats().LogSyncs; n != before+1 {
 		t.Errorf("with SyncAlways a write synced the log %d times", n-before)
-	}
-}
-
-// serveEnv tells the test binary to be a server in that directory instead of running tests.
-const serveEnv = "CASEBOOK_MONGO_TEST_DIR"
-
-// TestServeForKill is the subprocess of the test below.
-func TestServeForKill(t *testing.T) {
-	dir := os.Getenv(serveEnv)
-	if dir == "" {
-		t.Skip("is run by TestKillLosesNothingAcknowledged")
-	}
-	s, err := Open(context.Background(), Options{Dir: dir})
-	must(t, err)
-	fmt.Println("serving " + s.ConnectionString())
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until killed, or the parent is gone
-	must(t, s.Close())
-}
-
-func TestKillLosesNothingAcknowledged(t *testing.T) {
-	ctx := context.Background()
-	dir := t.TempDir()
-	const writers = 4
-	acked := make([]int, writers) // how many of its documents each writer has seen acknowledged
-	for round := range 3 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestServeForKill$")
-		cmd.Env = append(os.Environ(), serveEnv+"="+dir)
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		in, err := cmd.StdinPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		uri := ""
-		for lines := bufio.NewScanner(out); uri == "" && lines.Scan(); {
-			uri, _ = strings.CutPrefix(lines.Text(), "serving ")
-			if !strings.HasPrefix(uri, "mongodb:") {
-				uri = ""
-			}
-		}
-		if uri == "" {
-			t.Fatal("the server did not start")
-		}
-		client := connectTo(t, uri+"&serverSelectionTimeoutMS=200")
-		c := client.Database("test").Collection("c")
-		if round == 0 {
-			_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("w", 1, "n", -1)})
-			must(t, err)
-		}
-		for w := range writers {
-			n, err := c.CountDocuments(ctx, D("w", w))
-			must(t, err)
-			// One more can be there: written, but killed before the answer.
-			if int(n) != acked[w] && int(n) != acked[w]+1 {
-				t.Errorf("round %d: %d documents of writer %d are left, %d were acknowledged", round, n, w, acked[w])
-			}
-			acked[w] = int(n)
-		}
-		var g errgroup.Group
-		enough := make(chan struct{}, writers)
-		for w := range writers {
-			g.Go(func() error {
-				for {
-					_, err := c.InsertOne(ctx, D("_id", fmt.Sprintf("%d-%d", w, acked[w]), "w", w, "n", acked[w], "pad", bytes.Repeat([]byte{1}, 300)))
-					if err != nil {
-						return nil //nolint:nilerr // the server was killed
-					}
-					if acked[w]++; acked[w]%100 == 0 {
-						select {
-						case enough <- struct{}{}:
-						default:
-						}
-					}
-				}
-			})
-		}
-		<-enough
-		<-enough
-		must(t, cmd.Process.Kill())
-		_ = cmd.Wait()
-		_ = in.Close() // Wait has closed it already
-		must(t, g.Wait())
-		must(t, client.Disconnect(ctx))
-	}
-	s, err := Open(ctx, Options{Dir: dir})
-	must(t, err)
-	defer s.Close()
-	checkStore(t, s.store)
-	total := 0
-	for _, n := range acked {
-		total += n
-	}
-	if n := s.Stats().Documents; n < int64(total) || n > int64(total+writers) {
-		t.Errorf("%d documents are left, %d were acknowledged", n, total)
 	}
 }

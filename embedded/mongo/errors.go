@@ -16,6 +16,7 @@ const (
 	codeBadValue                 errCode = 2
 	codeFailedToParse            errCode = 9
 	codeTypeMismatch             errCode = 14
+	codeOverflow                 errCode = 15
 	codeIllegalOperation         errCode = 20
 	codeNamespaceNotFound        errCode = 26
 	codeIndexNotFound            errCode = 27
@@ -35,6 +36,7 @@ const (
 	codeIndexKeySpecsConflict    errCode = 86
 	codeCommandNotSupported      errCode = 115
 	codeExceededMemoryLimit      errCode = 146
+	codeInvalidPipelineOperator  errCode = 168
 	codeCannotIndexParallel      errCode = 171
 	codeQueryPlanKilled          errCode = 175
 	codeInvalidIndexSpec         errCode = 197
@@ -66,7 +68,7 @@ const (
 
 var codeNames = map[errCode]string{
 	codeInternalError: "InternalError", codeBadValue: "BadValue", codeFailedToParse: "FailedToParse",
-	codeTypeMismatch: "TypeMismatch", codeIllegalOperation: "IllegalOperation",
+	codeTypeMismatch: "TypeMismatch", codeOverflow: "Overflow", codeIllegalOperation: "IllegalOperation",
 	codeNamespaceNotFound: "NamespaceNotFound", codeIndexNotFound: "IndexNotFound", codePathNotViable: "PathNotViable",
 	codeConflictingUpdate: "ConflictingUpdateOperators", codeCursorNotFound: "CursorNotFound",
 	codeNamespaceExists: "NamespaceExists", codeMaxTimeMSExpired: "MaxTimeMSExpired",
@@ -77,7 +79,7 @@ var codeNames = map[errCode]string{
 	codeIndexKeySpecsConflict: "IndexKeySpecsConflict",
 	codeCommandNotSupported:   "CommandNotSupported", codeExceededMemoryLimit: "ExceededMemoryLimit",
 	codeCannotIndexParallel: "CannotIndexParallelArrays", codeQueryPlanKilled: "QueryPlanKilled",
-	codeInvalidIndexSpec: "InvalidIndexSpecificationOption", codeNotImplemented: "NotImplemented",
+	codeInvalidPipelineOperator: "InvalidPipelineOperator", codeInvalidIndexSpec: "InvalidIndexSpecificationOption", codeNotImplemented: "NotImplemented",
 	codeSortMemoryExceeded: "QueryExceededMemoryLimitNoDiskUseAllowed", codeOpNotInTransaction: "OperationNotSupportedInTransaction",
 	codeBSONObjectTooLarge: "BSONObjectTooLarge", codeDuplicateKey: "DuplicateKey",
 	codeInterruptedAtShutdown: "InterruptedAtShutdown",

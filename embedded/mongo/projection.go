@@ -2,16 +2,19 @@ package mongo
 
 import "strings"
 
-// projection is a compiled list of fields to keep or to leave out; nil keeps everything.
+// projection is a compiled list of fields to keep, to leave out or to compute; nil keeps everything.
 type projection struct {
-	include bool
-	root    *projNode
-	keepID  bool
+	include  bool
+	decided  bool // include was said
+	root     *projNode
+	keepID   bool
+	computed []namedExpression // in place of the fields of these names; the _id is first among them
 }
 
 // projNode is one part of the projected paths. A node without kids stands for the whole field.
 type projNode struct {
-	kids map[string]*projNode
+	kids     map[string]*projNode
+	computed bool // what the document has there does not count
 }
 
 func parseProjection(d doc) (*projection, error) {
@@ -19,38 +22,94 @@ func parseProjection(d doc) (*projection, error) {
 		return nil, nil
 	}
 	p := &projection{root: &projNode{}, keepID: true}
-	decided := false
-	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
-		path := string(e.name)
-		if e.t != tBool && !e.isNumber() {
-			return nil, refuse(codeNotImplemented, "projection of %q by an expression or a literal is not provided here: use 1 or 0", truncated(path, 64))
-		}
-		if strings.HasSuffix(path, ".$") {
-			return nil, refuse(codeNotImplemented, "positional projection %q is not provided here", truncated(path, 64))
-		}
-		if err := checkPath(path); err != nil {
-			return nil, err
-		}
-		include := e.truthy()
-		if path == "_id" {
-			p.keepID = include
-			continue
-		}
-		if decided && include != p.include {
-			if include {
-				return nil, refuse(codeProjectionMixInclude, "Cannot do inclusion on field %s in exclusion projection", path)
-			}
-			return nil, refuse(codeProjectionMixExclude, "Cannot do exclusion on field %s in inclusion projection", path)
-		}
-		p.include, decided = include, true
-		if err := p.root.add(path); err != nil {
-			return nil, err
-		}
+	if err := p.parse("", d); err != nil {
+		return nil, err
 	}
-	if !decided { // only _id was named: {_id: 1} keeps it alone, {_id: 0} leaves it alone out
+	if !p.decided { // only _id was named: {_id: 1} keeps it alone, {_id: 0} leaves it alone out
 		p.include = p.keepID
 	}
 	return p, nil
+}
+
+// parse reads the fields of d, whose names follow prefix.
+func (p *projection) parse(prefix string, d doc) error {
+	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
+		path := prefix + string(e.name)
+		if strings.HasSuffix(path, ".$") {
+			return refuse(codeNotImplemented, "positional projection %q is not provided here", truncated(path, 64))
+		}
+		if err := checkPath(path); err != nil {
+			return err
+		}
+		if e.t == tDocument {
+			first, _ := e.doc().first()
+			if first.t == 0 {
+				return refuse(51270, "An empty sub-projection is not a valid value. Found empty object at path %s", path)
+			}
+			if len(first.name) == 0 || first.name[0] != '$' {
+				if err := p.parse(path+".", e.doc()); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := p.field(path, e.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// field reads what is to become of one path.
+func (p *projection) field(path string, v value) error {
+	if v.t != tBool && !v.isNumber() {
+		return p.compute(path, v)
+	}
+	include := v.truthy()
+	if path == "_id" {
+		p.keepID = include
+		return nil
+	}
+	if p.decided && include != p.include {
+		if include {
+			return refuse(codeProjectionMixInclude, "Cannot do inclusion on field %s in exclusion projection", path)
+		}
+		return refuse(codeProjectionMixExclude, "Cannot do exclusion on field %s in inclusion projection", path)
+	}
+	p.include, p.decided = include, true
+	return p.root.add(path)
+}
+
+// compute reads an expression.
+func (p *projection) compute(path string, v value) error {
+	if v.t == tDocument {
+		first, _ := v.doc().first()
+		switch op := string(first.name); op {
+		case "$slice", "$elemMatch", "$meta":
+			return refuse(codeNotImplemented, "projection operator %s of %q is not provided here", op, truncated(path, 64))
+		}
+	}
+	x, err := parseExpression(v)
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(path, "."):
+		return refuse(codeNotImplemented, "computing the field %q within another one is not provided here: compute the whole field", truncated(path, 64))
+	case p.decided && !p.include:
+		return refuse(31310, "Cannot use an expression %s in an exclusion projection", path)
+	}
+	p.include, p.decided = true, true
+	if path == "_id" {
+		p.keepID = false
+		p.computed = append([]namedExpression{{path, x}}, p.computed...)
+		return nil
+	}
+	p.computed = append(p.computed, namedExpression{path, x})
+	if err := p.root.add(path); err != nil {
+		return err
+	}
+	p.root.kids[path].computed = true
+	return nil
 }
 
 func (n *projNode) add(path string) error {
@@ -80,8 +139,22 @@ func (p *projection) apply(d doc) doc {
 		return d
 	}
 	w := newBuilder()
+	computed := p.computed
+	if len(computed) > 0 && computed[0].name == "_id" {
+		p.appendComputed(w, computed[:1], d)
+		computed = computed[1:]
+	}
 	p.copy(w, d, p.root, true)
+	p.appendComputed(w, computed, d)
 	return w.done()
+}
+
+func (p *projection) appendComputed(w *builder, computed []namedExpression, d doc) {
+	for i := range computed {
+		if v := computed[i].of(d); !v.missing() {
+			w.val(computed[i].name, v)
+		}
+	}
 }
 
 func (p *projection) copy(w *builder, d doc, n *projNode, top bool) {
@@ -100,7 +173,7 @@ func (p *projection) copy(w *builder, d doc, n *projNode, top bool) {
 				w.val(name, e.value)
 			}
 		case len(kid.kids) == 0:
-			if p.include {
+			if p.include && !kid.computed {
 				w.val(name, e.value)
 			}
 		case e.t == tDocument:

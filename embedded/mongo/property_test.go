@@ -25,6 +25,10 @@ func checkStore(t testing.TB, st *store) {
 			n := int64(0)
 			each(t, st, c.primary.space, func(k, v []byte) {
 				n++
+				if d, err := validate(v); err != nil || len(d) != len(v) {
+					t.Errorf("%s: a document is damaged: %v", c.ns.Load(), err)
+					return
+				}
 				id := k[len(c.primary.space):]
 				if !bytes.Equal(id, keyOf(doc(v).lookup("_id"))) {
 					t.Errorf("%s: document %s lies under another _id", c.ns.Load(), shellText(v))

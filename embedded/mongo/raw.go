@@ -374,6 +374,13 @@ func newBuilder() *builder {
 	return w
 }
 
+// newArrayBuilder is a builder whose outermost document is an array.
+func newArrayBuilder() *builder {
+	w := &builder{}
+	w.push(0)
+	return w
+}
+
 func (w *builder) push(index int) {
 	w.open = append(w.open, len(w.b))
 	w.index = append(w.index, index)

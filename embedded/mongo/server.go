@@ -27,7 +27,8 @@ type Options struct {
 	FS vfs.FS
 	// Logger takes what goes wrong; nil for none.
 	Logger *slog.Logger
-	// CacheBytes is the size of the cache of data blocks; 64 MiB when 0.
+	// CacheBytes is the size of the cache of data blocks; 128 MiB when 0. What is written and not in tables yet takes up
+	// to 128 MiB more.
 	CacheBytes int64
 	// SyncAlways makes every write wait for the disk (fsync) before it is acknowledged, as if each client asked for
 	// {j: true}.
@@ -42,6 +43,9 @@ type Options struct {
 	CursorTimeout time.Duration
 	// SortBytes bounds the memory of one sort without an index, or of one aggregation stage; 100 MiB when 0.
 	SortBytes int
+
+	// memTableBytes is for tests, which want Pebble to be busy with little data.
+	memTableBytes int64
 }
 
 func (o *Options) setDefaults() {
@@ -60,7 +64,10 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 128 << 20
+	}
+	if o.memTableBytes == 0 {
+		o.memTableBytes = 32 << 20
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = 100 * time.Millisecond

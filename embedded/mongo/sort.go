@@ -45,6 +45,9 @@ func checkPath(path string) error {
 	if path == "" {
 		return refuse(15998, "a field path cannot be empty")
 	}
+	if strings.Count(path, ".") >= maxBSONDepth {
+		return refuse(codeOverflow, "FieldPath %q... has more than %d parts", path[:16], maxBSONDepth)
+	}
 	for p := range strings.SplitSeq(path, ".") {
 		if p == "" {
 			return refuse(15998, "FieldPath %q must not have empty parts", path)

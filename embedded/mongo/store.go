@@ -37,6 +37,9 @@ const (
 	// flushBytes is how much one command collects before it commits: large enough to share the cost of a commit,
 	// small enough not to hold much memory.
 	flushBytes = 4 << 20
+
+	// memTables is how many of Pebble's memtables there are at most.
+	memTables = 4
 )
 
 func spaceKey(space byte, id uint32) []byte {
@@ -126,14 +129,16 @@ func openStore(o *Options) (st *store, err error) {
 	st = &store{
 		wal: newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, dbs: map[string]map[string]*collection{},
 	}
-	st.cache = pebble.NewCache(o.CacheBytes)
+	// Pebble takes the memory of its memtables, those that wait to be written included, out of the cache. Without room of
+	// their own they would leave a busy writer with hardly any cache at all.
+	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
 	po := &pebble.Options{
 		FS: st.wal, Cache: st.cache, Logger: pebbleLogger{o.Logger},
 		// The next format writes into the log how much of it has been synced, and takes a gap before that point for
 		// damage. walFS syncs later than Pebble believes, so after a crash of the machine such a gap is ordinary.
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
-		MemTableSize:                32 << 20,
-		MemTableStopWritesThreshold: 4,
+		MemTableSize:                uint64(o.memTableBytes),
+		MemTableStopWritesThreshold: memTables,
 		LBaseMaxBytes:               64 << 20,
 		L0StopWritesThreshold:       24,
 		BytesPerSync:                1 << 20,
@@ -342,10 +347,9 @@ func (st *store) stats() Stats {
 	return s
 }
 
-// sizeOf estimates the bytes a collection takes on disk, without its indexes.
-func (st *store) sizeOf(c *collection) int64 {
-	from := spaceKey(spaceDocs, c.id)
-	n, err := st.db.EstimateDiskUsage(from, successor(from))
+// sizeOf estimates the bytes an index takes on disk; the primary one is the documents.
+func (st *store) sizeOf(x *index) int64 {
+	n, err := st.db.EstimateDiskUsage(x.space, successor(x.space))
 	if err != nil {
 		return 0
 	}

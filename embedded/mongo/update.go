@@ -201,7 +201,7 @@ func (u *updater) apply(old doc, insert bool) (doc, error) {
 	t.appendTo(w)
 	d := doc(w.b)
 	if depth := d.depth(); depth > maxBSONDepth {
-		return nil, refuse(15, "the document would have %d levels, at most %d are stored", depth, maxBSONDepth)
+		return nil, refuse(codeOverflow, "the document would have %d levels, at most %d are stored", depth, maxBSONDepth)
 	}
 	if now := d.lookup("_id"); !id.missing() && !(now.t == id.t && bytes.Equal(now.b, id.b)) {
 		return nil, refuse(codeImmutableField, "Performing an update on the path '_id' would modify the immutable field '_id'")

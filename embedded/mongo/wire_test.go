@@ -251,6 +251,7 @@ func FuzzFilter(f *testing.F) {
 // FuzzCommand gives any document to a server as a command.
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
+		`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a.b", "includeArrayIndex": "i.n", "preserveNullAndEmptyArrays": true}}, {"$group": {"_id": {"a": "$a"}, "n": {"$sum": "$i.n"}, "l": {"$push": ["$$ROOT", {"x": "$a.x"}]}}}, {"$project": {"_id": "$n", "l": {"$literal": 1}, "x": {"y": 1}}}], "cursor": {}, "$db": "d"}`,
 		`{"find": "c", "filter": {"a": 1}, "sort": {"b": 1}, "limit": 2, "projection": {"a": 1}, "$db": "d"}`,
 		`{"insert": "c", "documents": [{"a": 1}, {"_id": [1]}], "ordered": false, "$db": "d"}`,
 		`{"update": "c", "updates": [{"q": {"a": 1}, "u": {"$inc": {"a": 1}}, "upsert": true, "multi": true}], "$db": "d"}`,

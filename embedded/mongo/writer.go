@@ -20,6 +20,7 @@ type writer struct {
 
 	keys, oldKeys keySet
 	idBuf         []byte
+	known         map[string]doc // see readAhead
 }
 
 // write opens a writer on ns, which it creates if need be.
@@ -121,8 +122,7 @@ func (w *writer) insert(d doc) error {
 	if err := checkSize(d); err != nil {
 		return err
 	}
-	key := w.c.docKey(id)
-	if old, err := readKey(w.b, key); err != nil {
+	if old, err := w.read(id); err != nil {
 		return err
 	} else if old != nil {
 		return w.duplicate(w.c.primary, d)
@@ -131,7 +131,8 @@ func (w *writer) insert(d doc) error {
 		return err
 	}
 	w.delta++
-	return w.b.Set(key, d, nil)
+	w.wrote(id, d)
+	return w.b.Set(w.c.docKey(id), d, nil)
 }
 
 // replace puts d in the place of old; both have the same _id.
@@ -146,6 +147,7 @@ func (w *writer) replace(old, d doc) error {
 	if err := w.reindex(id, old, d); err != nil {
 		return err
 	}
+	w.wrote(id, d)
 	return w.b.Set(w.c.docKey(id), d, nil)
 }
 
@@ -159,6 +161,7 @@ func (w *writer) remove(old doc) error {
 		return err
 	}
 	w.delta--
+	w.wrote(id, nil)
 	return w.b.Delete(w.c.docKey(id), nil)
 }
 
