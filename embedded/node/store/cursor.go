@@ -136,8 +136,9 @@ func (s *Store) streamRecord(id, revision uint64) (*Record, error) {
 	if err := errors.Join(err, closer.Close()); err != nil {
 		return nil, err
 	}
+	durable := s.durable.Load() // before the look: what becomes durable only then may well not have been found
 	r, err := s.record(pos)
-	if errors.Is(err, ErrNotFound) && !errors.Is(err, errScavenged) && pos < s.durable.Load() {
+	if errors.Is(err, ErrNotFound) && !errors.Is(err, errScavenged) && pos < durable {
 		return nil, fmt.Errorf("%w: the index of revision %d points to position %d, where nothing is", ErrDamaged, revision, pos)
 	}
 	return r, err

@@ -329,8 +329,9 @@ func (q *sequencer) stored(h *head, events []Proposed, revision int64) (*Result,
 			pos = e.position
 			continue
 		}
+		durable := q.store.durable.Load() // before the look: what becomes durable meanwhile may not have been found
 		record, err := q.store.streamRecord(h.id, uint64(r))
-		if errors.Is(err, ErrNotFound) && h.changedBy >= q.store.durable.Load() {
+		if errors.Is(err, ErrNotFound) && h.changedBy >= durable {
 			// It is not durable yet, and memory knows its id only by a later event that has the same.
 			q.settle()
 			record, err = q.store.streamRecord(h.id, uint64(r))
