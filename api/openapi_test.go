@@ -13,6 +13,7 @@ import (
 	"casebook/commands"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/user"
 	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -224,7 +225,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	tr.position = do(t, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary.ID, Window: "2026-02-04/evening",
 		Answers: map[instrument.ItemID]any{"worst": 7}, Reason: "mistyped"}).Position
 	caughtUp(t, tr.position)
-	asker := c.as(tr.manager)
+	asker := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}, user.Grant{Role: user.Admin}))
 	for _, q := range Queries() {
 		r := asker.get(tr.path(q))
 		if r.StatusCode != http.StatusOK {

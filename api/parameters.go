@@ -1,6 +1,9 @@
 package api
 
 import (
+	"strconv"
+	"time"
+
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
@@ -50,7 +53,57 @@ func texts[T ~string](values ...T) []string {
 	return all
 }
 
+// sorting is the parameter that names one of a list's orders. The first is taken where none is named.
+func sorting(orders []string, doc string) Parameter {
+	return Parameter{Name: "sort", In: inQuery, Doc: doc + " " + orders[0] + " where none is named", Enum: orders}
+}
+
+// timeParameter bounds a list by a time.
+func timeParameter(name, doc string) Parameter {
+	return Parameter{Name: name, In: inQuery, Doc: doc, Example: "2026-03-01T00:00:00Z", check: func(value string) error {
+		if t, err := time.Parse(time.RFC3339, value); err != nil || t.IsZero() {
+			return refuse.Malformed("malformed_time", "%s is no time", name).At(name).Do("give one as of RFC 3339, such as 2026-03-01T00:00:00Z")
+		}
+		return nil
+	}}
+}
+
+// dateParameter bounds a list by a day.
+func dateParameter(name, doc string) Parameter {
+	return Parameter{Name: name, In: inQuery, Doc: doc, Example: "2026-03-01", check: func(value string) error {
+		return domain.At(name, domain.Date(value).Validate())
+	}}
+}
+
+// positionParameter bounds a list by a log position.
+func positionParameter(name, doc string) Parameter {
+	return Parameter{Name: name, In: inQuery, Doc: doc, Example: "48210", check: func(value string) error {
+		if n, err := strconv.ParseUint(value, 10, 63); err != nil || n == 0 {
+			return refuse.Malformed("malformed_position", "%s is not a log position", name).At(name).Do("give one that an answer named")
+		}
+		return nil
+	}}
+}
+
+// time is the value of a parameter that a check has found to be a time, the zero time where it is not given.
+func (q asked) time(name string) time.Time {
+	t, err := time.Parse(time.RFC3339, q.values[name])
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+// position is the value of a parameter that a check has found to be a log position, 0 where it is not given.
+func (q asked) position(name string) uint64 {
+	n, err := strconv.ParseUint(q.values[name], 10, 63)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // page is the page that a query asks for.
 func (q asked) page() readmodels.Page {
-	return readmodels.Page{Limit: q.limit(), Cursor: q.values["cursor"]}
+	return readmodels.Page{Limit: q.limit(), Cursor: q.values["cursor"], Sort: q.values["sort"]}
 }

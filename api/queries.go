@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"casebook/access"
 	"casebook/domain"
@@ -16,8 +18,9 @@ import (
 
 // Queries lists every query.
 func Queries() []Query {
-	return []Query{me, studies, studyOverview, patients, patientView, patientDiaries, compliance, complianceBySite,
-		processes, parkedMessages, alerts, kits, kit, shipments, accountability, accountabilityByPatient, viewsStanding}
+	return []Query{me, studies, studyOverview, enrollmentBySite, siteDashboard, patients, patientView, patientDiaries, compliance, complianceBySite,
+		processes, parkedMessages, alerts, kits, kit, shipments, accountability, accountabilityByPatient,
+		studyUsers, users, studyTrail, accountTrail, viewsStanding}
 }
 
 var me = Query{
@@ -87,12 +90,10 @@ var studyOverview = Query{
 }
 
 var patients = Query{
-	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients, by screening number", Reach: ReachStudy, OpenTo: access.ClinicalReaders,
+	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients", Reach: ReachStudy, OpenTo: access.ClinicalReaders,
 	Doc: "A line for each patient, with status and diary compliance. Identity data are held apart.",
-	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: []string{
-		string(patient.StatusScreened), string(patient.StatusConsented), string(patient.StatusScreenFailed), string(patient.StatusEnrolling),
-		string(patient.StatusEnrolled), string(patient.StatusEnrollmentFailed), string(patient.StatusWithdrawn), string(patient.StatusDiscontinued),
-		string(patient.StatusCompleted)}}}, paging...),
+	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: texts(readmodels.PatientStatuses...)},
+		sorting(readmodels.PatientSorts, "By screening number, or by when they or their site recorded something, the last or the first in front;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.PatientRow]](), view: &readmodels.PatientLists,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		return a.store.Patients(ctx, ask.study, readmodels.PatientFilter{Site: ask.site(), Status: patient.Status(ask.values["status"])}, ask.page())
@@ -126,51 +127,76 @@ func (a *API) patientView(ctx context.Context, ask asked) (v readmodels.PatientV
 }
 
 var patientDiaries = Query{
-	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries, the newest first", Reach: ReachPatient,
+	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries", Reach: ReachPatient,
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "Every decided window with answers, scores, risks and corrections.",
-	Parameters: append([]Parameter{patientParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)}}, paging...),
-	Answer:     reflect.TypeFor[readmodels.List[readmodels.Diary]](), view: &readmodels.Diaries,
+	Parameters: append([]Parameter{patientParameter, asOfParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)},
+		{Name: "only", In: inQuery, Doc: "Only windows that ended so; those that were answered late are answered too", Enum: texts(readmodels.DiaryAnswered, readmodels.DiaryLate, readmodels.DiaryMissed)},
+		timeParameter("from", "Only windows that opened then or later"), timeParameter("to", "Only windows that opened before"),
+		sorting(readmodels.DiarySorts, "By when the windows opened;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[readmodels.Diary]](), view: &readmodels.Diaries,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return a.store.Diaries(ctx, ask.patient, instrument.ID(ask.values["instrument"]), ask.page())
+		filter := readmodels.DiaryFilter{Instrument: instrument.ID(ask.values["instrument"]), Only: readmodels.DiaryEnd(ask.values["only"]), From: ask.time("from"), To: ask.time("to")}
+		past, isPast, err := ask.asOf(ctx, a, readmodels.Diaries)
+		if err != nil {
+			return nil, err
+		}
+		if isPast {
+			return filter.Of(past, ask.page())
+		}
+		return a.store.Diaries(ctx, ask.patient, filter, ask.page())
 	},
 }
 
 var compliance = Query{
-	Name: "Compliance", Path: "/api/v1/studies/{study}/compliance", Summary: "How patients keep their diaries, the worst first", Reach: ReachStudy,
-	OpenTo: access.ClinicalReaders, Doc: "Patients without a decided window come last.",
-	Parameters: append([]Parameter{studyParameter, siteParameter}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	Name: "Compliance", Path: "/api/v1/studies/{study}/compliance", Summary: "How patients keep their diaries", Reach: ReachStudy,
+	OpenTo: access.ClinicalReaders, Doc: "Patients without a decided window come last, or are left out where the best come first.",
+	Parameters: append([]Parameter{studyParameter, siteParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return a.store.PatientsByCompliance(ctx, ask.study, ask.site(), ask.page())
+		return a.store.PatientsByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Site: ask.site(), Below: ask.below()}, ask.page())
 	},
 }
 
 var complianceBySite = Query{
-	Name: "ComplianceBySite", Path: "/api/v1/studies/{study}/compliance/sites", Summary: "How sites keep their diaries, the worst first", Reach: ReachSites,
+	Name: "ComplianceBySite", Path: "/api/v1/studies/{study}/compliance/sites", Summary: "How sites keep their diaries", Reach: ReachSites,
 	OpenTo: access.ClinicalReaders, Doc: "Callers who see single sites get those, on one page.",
-	Parameters: append([]Parameter{studyParameter}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	Parameters: append([]Parameter{studyParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		if ask.whole {
-			return a.store.SitesByCompliance(ctx, ask.study, "", ask.page())
+			return a.store.SitesByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Below: ask.below()}, ask.page())
 		}
 		own := readmodels.List[readmodels.DiaryCompliance]{Items: []readmodels.DiaryCompliance{}}
 		for _, site := range ask.sites {
-			found, err := a.store.SitesByCompliance(ctx, ask.study, site, readmodels.Page{Limit: 1})
+			found, err := a.store.SitesByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Site: site, Below: ask.below()}, readmodels.Page{Limit: 1, Sort: ask.values["sort"]})
 			if err != nil {
 				return nil, err
 			}
 			own.Items = append(own.Items, found.Items...)
 		}
 		slices.SortStableFunc(own.Items, func(x, y readmodels.DiaryCompliance) int {
-			switch {
-			case x.Order < y.Order:
-				return -1
-			case x.Order > y.Order:
-				return 1
+			if ask.values["sort"] == "best" {
+				x, y = y, x
 			}
-			return 0
+			return cmp.Compare(x.Order, y.Order)
 		})
 		return own, nil
 	},
+}
+
+var complianceOrder = sorting(readmodels.ComplianceSorts, "By the rate of windows answered;")
+
+var belowParameter = Parameter{Name: "below", In: inQuery, Doc: "Only rates below this one, of at most 1", Example: "0.8", check: func(value string) error {
+	if rate, err := strconv.ParseFloat(value, 64); err != nil || !(rate > 0 && rate <= 1) {
+		return refuse.Malformed("malformed_parameter", "below is no rate").At("below").Do("give a number above 0, and at most 1")
+	}
+	return nil
+}}
+
+func (q asked) below() float64 {
+	rate, err := strconv.ParseFloat(q.values["below"], 64)
+	if err != nil {
+		return 0
+	}
+	return rate
 }
 
 var viewsStanding = Query{

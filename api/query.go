@@ -36,8 +36,10 @@ type Query struct {
 	// Within names the parameters of which each binds a ReachStudy query to one site; site where it is empty.
 	Within []string
 
-	// view is the read model that is asked, and that a Casebook-Position waits for; nil where there is none.
+	// view is the read model that is asked, and that a Casebook-Position waits for; nil where there is none. also are
+	// those that an answer is made of besides.
 	view *readmodels.View
+	also []readmodels.View
 	read func(context.Context, *API, asked) (any, error)
 }
 
@@ -330,8 +332,10 @@ func (c *call) waitForPosition(q Query) error {
 	defer c.api.waiting.leave()
 	ctx, cancel := context.WithTimeout(c.ctx(), c.api.limits.WaitForPosition)
 	defer cancel()
-	if err := c.api.store.WaitFor(ctx, *q.view, position); err != nil {
-		return err
+	for _, view := range append([]readmodels.View{*q.view}, q.also...) {
+		if err := c.api.store.WaitFor(ctx, view, position); err != nil {
+			return err
+		}
 	}
 	c.Response().Header().Set(positionHeader, named)
 	return nil

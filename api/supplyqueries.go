@@ -11,11 +11,10 @@ import (
 )
 
 var kits = Query{
-	Name: "Kits", Path: "/api/v1/studies/{study}/kits", Summary: "A study's kits, by number", Reach: ReachStudy, Within: []string{"location"}, OpenTo: access.StudyMembers,
+	Name: "Kits", Path: "/api/v1/studies/{study}/kits", Summary: "A study's kits", Reach: ReachStudy, Within: []string{"location"}, OpenTo: access.StudyMembers,
 	Doc: "Where each kit is and how it stands, as blinded people may see it: a kit that is held for a draw is available. " + patientsLeftOut,
-	Parameters: append([]Parameter{studyParameter, placeParameter("location", "Only kits in the hands of this depot or site"), {Name: "status", In: inQuery, Doc: "Only kits that stand so", Enum: texts(
-		readmodels.KitRegistered, supply.KitAvailable, supply.KitPacked, supply.KitInTransit, supply.KitIsAllocated, supply.KitIsDispensed, supply.KitIsReturned,
-		supply.KitQuarantined, supply.KitDamaged, supply.KitExpired, supply.KitDestroyed, supply.KitIsLost)}}, paging...),
+	Parameters: append([]Parameter{studyParameter, placeParameter("location", "Only kits in the hands of this depot or site"), {Name: "status", In: inQuery, Doc: "Only kits that stand so", Enum: texts(readmodels.KitStatuses...)},
+		sorting(readmodels.KitSorts, "By number, or the last to change in front;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.KitRow]](), view: &readmodels.KitInventories,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		list, err := a.store.Kits(ctx, ask.study, readmodels.KitFilter{Location: supply.LocationID(ask.values["location"]), Status: supply.KitStatus(ask.values["status"])}, ask.page())
@@ -50,11 +49,11 @@ var kit = Query{
 }
 
 var shipments = Query{
-	Name: "Shipments", Path: "/api/v1/studies/{study}/shipments", Summary: "A study's shipments, the newest first", Reach: ReachStudy, Within: []string{"to", "from"}, OpenTo: access.StudyMembers,
+	Name: "Shipments", Path: "/api/v1/studies/{study}/shipments", Summary: "A study's shipments", Reach: ReachStudy, Within: []string{"to", "from"}, OpenTo: access.StudyMembers,
 	Doc: "What was sent from where to where, and how it arrived. Who may see one end of a way sees the shipment.",
 	Parameters: append([]Parameter{studyParameter, placeParameter("to", "Only shipments to this depot or site"), placeParameter("from", "Only shipments from this depot or site"),
-		{Name: "status", In: inQuery, Doc: "Only shipments that stand so", Enum: texts(
-			supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived, supply.ShipmentIsLost, supply.ShipmentIsCanceled)}}, paging...),
+		{Name: "status", In: inQuery, Doc: "Only shipments that stand so", Enum: texts(readmodels.ShipmentStatuses...)},
+		sorting(readmodels.ShipmentSorts, "By when they were made;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.Shipment]](), view: &readmodels.Shipments,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		list, err := a.store.Shipments(ctx, ask.study, readmodels.ShipmentFilter{From: supply.LocationID(ask.values["from"]), To: supply.LocationID(ask.values["to"]),

@@ -102,7 +102,7 @@ func (tr trial) entry(day int) diary.SubmitDiary {
 
 // path is that of a query about the trial.
 func (tr trial) path(q Query) string {
-	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit)).Replace(q.Path)
+	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit), "{site}", "01").Replace(q.Path)
 }
 
 // grantsOf are those of a coordinator who works at both sites.

@@ -12,18 +12,21 @@ import (
 )
 
 var processes = Query{
-	Name: "Processes", Path: "/api/v1/studies/{study}/processes", Summary: "Where each process stands, the last to move first", Reach: ReachStudy, OpenTo: access.StudyMembers,
+	Name: "Processes", Path: "/api/v1/studies/{study}/processes", Summary: "Where each process stands", Reach: ReachStudy, OpenTo: access.StudyMembers,
 	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the processes of supply.",
 	Parameters: append([]Parameter{studyParameter, siteParameter,
 		{Name: "process", In: inQuery, Doc: "Only runs of this process manager", Example: "enrollment", check: shortText("process", 100)},
-		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(readmodels.UnderWay, process.Held, process.Completed, process.Failed)}}, paging...),
+		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(readmodels.Outcomes...)},
+		{Name: "stage", In: inQuery, Doc: "Only those that wait for this", Example: "kit", check: shortText("stage", 100)},
+		sorting(readmodels.ProcessSorts, "The last to take a step in front, or the longest in its stage;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.Process]](), view: &readmodels.SagaMonitors,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		named, some := shown(ask, ask.values["process"], supplyProcesses)
 		if !some {
 			return readmodels.List[readmodels.Process]{Items: []readmodels.Process{}}, nil
 		}
-		list, err := a.store.Processes(ctx, ask.study, readmodels.ProcessFilter{Site: ask.site(), Outcome: process.Outcome(ask.values["outcome"]), Processes: named}, ask.page())
+		list, err := a.store.Processes(ctx, ask.study, readmodels.ProcessFilter{Site: ask.site(),
+			Outcome: process.Outcome(ask.values["outcome"]), Stage: ask.values["stage"], Processes: named}, ask.page())
 		for i := range list.Items {
 			list.Items[i].Asked, list.Items[i].Timers = orEmpty(list.Items[i].Asked), orEmpty(list.Items[i].Timers)
 		}
@@ -42,11 +45,11 @@ var (
 )
 
 var parkedMessages = Query{
-	Name: "ParkedMessages", Path: "/api/v1/studies/{study}/parked-messages", Summary: "Messages that a process could not deal with, the longest parked first", Reach: ReachStudy,
+	Name: "ParkedMessages", Path: "/api/v1/studies/{study}/parked-messages", Summary: "Messages that a process could not deal with", Reach: ReachStudy,
 	OpenTo: access.To(access.DataManagers, access.Auditors),
 	Doc:    "They are set aside so that they block no others, until somebody has them retried or gives them up.",
 	Parameters: append([]Parameter{studyParameter, {Name: "status", In: inQuery, Doc: "Only those that stand so", Enum: texts(
-		readmodels.ParkedWaiting, readmodels.ParkedRetried, readmodels.ParkedAbandoned)}}, paging...),
+		readmodels.ParkedWaiting, readmodels.ParkedRetried, readmodels.ParkedAbandoned)}, sorting(readmodels.ParkedSorts, "By since when they have been parked;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.ParkedMessage]](), view: &readmodels.ParkedMessages,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		return a.store.ParkedMessages(ctx, ask.study, readmodels.ParkedStatus(ask.values["status"]), ask.page())
@@ -54,18 +57,22 @@ var parkedMessages = Query{
 }
 
 var alerts = Query{
-	Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at, the most urgent and oldest first", Reach: ReachStudy, OpenTo: access.StudyMembers,
-	Doc: "What nobody has looked at comes first, then what is not closed. Alerts about the study as a whole have no site. Supply managers see those about supply. " + patientsLeftOut,
+	Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at", Reach: ReachStudy, OpenTo: access.StudyMembers,
+	Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the oldest. Alerts about the study as a whole have no site. Supply managers see those about supply. " + patientsLeftOut,
 	Parameters: append([]Parameter{studyParameter, siteParameter,
 		{Name: "status", In: inQuery, Doc: "Only alerts that stand so", Enum: texts(readmodels.AlertOpen, readmodels.AlertReviewed, readmodels.AlertClosed)},
-		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(alertKinds...)}}, paging...),
+		{Name: "severity", In: inQuery, Doc: "Only alerts of this severity", Enum: texts(safety.Urgent, safety.Routine)},
+		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(alertKinds...)},
+		timeParameter("raisedBefore", "Only alerts that were raised before"),
+		sorting(readmodels.AlertSorts, "By urgency, or by when they were raised;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[readmodels.Alert]](), view: &readmodels.Alerts,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		kinds, some := shown(ask, safety.Kind(ask.values["kind"]), supplyAlerts)
 		if !some {
 			return readmodels.List[readmodels.Alert]{Items: []readmodels.Alert{}}, nil
 		}
-		list, err := a.store.Alerts(ctx, ask.study, readmodels.AlertFilter{Site: ask.site(), Status: readmodels.AlertStatus(ask.values["status"]), Kinds: kinds}, ask.page())
+		list, err := a.store.Alerts(ctx, ask.study, readmodels.AlertFilter{Site: ask.site(), Status: readmodels.AlertStatus(ask.values["status"]),
+			Severity: safety.Severity(ask.values["severity"]), Kinds: kinds, RaisedBefore: ask.time("raisedBefore")}, ask.page())
 		for i := range list.Items {
 			alert := &list.Items[i]
 			if !ask.mayKnowPatientsAt(alert.Site) {

@@ -9,34 +9,28 @@ import (
 
 type compliance = readmodels.DiaryCompliance
 
-// noRate sorts documents without a rate behind all others.
-const noRate = 2
-
 // DiaryCompliance makes a document for each patient, site and study with a diary.
 var DiaryCompliance = New(readmodels.DiaryCompliances, func(at Envelope) []string {
 	m := at.Metadata
 	return []string{
-		string(readmodels.OfPatient) + "/" + string(patientOf(at)),
-		string(readmodels.OfSite) + "/" + string(m.Study) + "/" + string(m.Site),
-		string(readmodels.OfStudy) + "/" + string(m.Study),
+		readmodels.ComplianceKey(readmodels.OfPatient, string(patientOf(at))),
+		readmodels.ComplianceKey(readmodels.OfSite, string(m.Study)+"/"+string(m.Site)),
+		readmodels.ComplianceKey(readmodels.OfStudy, string(m.Study)),
 	}
 },
 	On(func(c *compliance, _ diary.InstrumentAssigned, at Envelope) {
-		began := c.Level != ""
 		about(c, at)
-		if !began {
-			c.Order = noRate
-		}
+		c.Ordered()
 	}),
 	On(func(c *compliance, e diary.Submitted, at Envelope) {
 		about(c, at)
 		c.Answered(e.Late, e.AfterMissed)
-		c.Order = *c.Rate
+		c.Ordered()
 	}),
 	On(func(c *compliance, _ diary.WindowMissed, at Envelope) {
 		about(c, at)
 		c.WasMissed()
-		c.Order = *c.Rate
+		c.Ordered()
 	}),
 )
 

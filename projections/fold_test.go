@@ -146,7 +146,7 @@ func TestPatientListAndCompliance(t *testing.T) {
 	last := window(4).Opens.Add(time.Hour)
 	want := &readmodels.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1",
 		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10", ConsentVersion: "1.0",
-		EnrolledOn: "2026-02-11", LastDiaryAt: &last, Risks: 1, Compliance: kept}
+		EnrolledOn: "2026-02-11", LastDiaryAt: &last, LastActivityAt: recordedAt, Risks: 1, Compliance: kept}
 	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, projections.PatientList, s.events)); diff != "" {
 		t.Error(diff)
 	}
@@ -245,7 +245,7 @@ func TestEveryEventIsShownOrLeftOutOnPurpose(t *testing.T) {
 		registered[s.Name] = true
 		shown := false
 		for _, p := range projections.All() {
-			shown = shown || p.Folds(s.GoType())
+			shown = shown || p.View.Name != readmodels.AuditIndex.Name && p.Folds(s.GoType())
 		}
 		if _, left := projections.NotShown[s.Name]; shown == left {
 			t.Errorf("%s: shown %v, left out %v", s.Name, shown, left)
@@ -310,4 +310,16 @@ func BenchmarkFold(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N*len(s.events)*len(projections.All()))/b.Elapsed().Seconds(), "folds/s")
+}
+
+// typeNamed is the Go type of an event.
+func typeNamed(t *testing.T, name string) reflect.Type {
+	t.Helper()
+	for _, s := range catalog.New().Schemas() {
+		if s.Name == name {
+			return s.GoType()
+		}
+	}
+	t.Fatalf("there is no event %s", name)
+	return nil
 }

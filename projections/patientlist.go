@@ -10,36 +10,37 @@ type row = readmodels.PatientRow
 
 // PatientList makes a line a patient for lists.
 var PatientList = New(readmodels.PatientLists, byPatient,
-	On(func(r *row, e patient.Screened, _ Envelope) {
+	active(func(r *row, e patient.Screened) {
 		r.Patient, r.Study, r.Site, r.ScreeningNumber = e.Patient, e.Study, e.Site, e.ScreeningNumber
 		r.Status, r.ScreenedOn = patient.StatusScreened, e.On
 	}),
-	On(func(r *row, e patient.Consented, _ Envelope) {
+	active(func(r *row, e patient.Consented) {
 		r.ConsentedOn, r.ConsentVersion = e.On, e.ConsentVersion
 		if r.Status == patient.StatusScreened {
 			r.Status = patient.StatusConsented
 		}
 	}),
-	On(func(r *row, e patient.ScreenFailed, _ Envelope) {
+	active(func(r *row, e patient.ScreenFailed) {
 		r.Status, r.EndedOn, r.EndReason = patient.StatusScreenFailed, e.On, e.Reason
 	}),
-	On(func(r *row, _ patient.EnrollmentRequested, _ Envelope) {
+	active(func(r *row, _ patient.EnrollmentRequested) {
 		r.Status, r.EndReason = patient.StatusEnrolling, ""
 	}),
-	On(func(r *row, e patient.Enrolled, _ Envelope) {
+	active(func(r *row, e patient.Enrolled) {
 		r.Status, r.EnrolledOn, r.PatientNumber = patient.StatusEnrolled, e.On, e.PatientNumber
 	}),
-	On(func(r *row, e patient.EnrollmentFailed, _ Envelope) {
+	active(func(r *row, e patient.EnrollmentFailed) {
 		r.Status, r.EndReason = patient.StatusEnrollmentFailed, e.Reason
 	}),
-	On(func(r *row, e patient.ConsentWithdrawn, _ Envelope) {
+	active(func(*row, patient.VisitRecorded) {}),
+	active(func(r *row, e patient.ConsentWithdrawn) {
 		r.Status, r.EndedOn, r.EndReason = patient.StatusWithdrawn, e.On, e.Reason
 	}),
-	On(func(r *row, e patient.Discontinued, _ Envelope) {
+	active(func(r *row, e patient.Discontinued) {
 		r.Status, r.EndedOn, r.EndReason = patient.StatusDiscontinued, e.On, e.Reason
 	}),
-	On(func(r *row, e patient.Completed, _ Envelope) { r.Status, r.EndedOn = patient.StatusCompleted, e.On }),
-	On(func(r *row, e diary.Submitted, _ Envelope) {
+	active(func(r *row, e patient.Completed) { r.Status, r.EndedOn = patient.StatusCompleted, e.On }),
+	active(func(r *row, e diary.Submitted) {
 		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
 			r.LastDiaryAt = &captured
 		}
@@ -48,3 +49,11 @@ var PatientList = New(readmodels.PatientLists, byPatient,
 	On(func(r *row, _ diary.WindowMissed, _ Envelope) { r.Compliance.WasMissed() }),
 	On(func(r *row, _ diary.RiskFlagged, _ Envelope) { r.Risks++ }),
 ).OfPatient(ofPatientAndDiary)
+
+// active is On for what patient or site have done. That nothing came of a window is not.
+func active[E any](fold func(*row, E)) Fold[row] {
+	return On(func(r *row, e E, at Envelope) {
+		r.LastActivityAt = at.Metadata.RecordedAt
+		fold(r, e)
+	})
+}

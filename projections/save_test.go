@@ -41,7 +41,7 @@ func TestWhatSeemsNewIsPutInThePlaceOfAnOlderOne(t *testing.T) {
 	stop = w.run()
 	defer func() { stop() }()
 	w.wait(readmodels.Diaries)
-	list, err := w.store.Diaries(t.Context(), id, "", readmodels.Page{})
+	list, err := w.store.Diaries(t.Context(), id, readmodels.DiaryFilter{}, readmodels.Page{})
 	if err != nil {
 		t.Fatal(err)
 	}

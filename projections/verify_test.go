@@ -180,7 +180,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 	for n := range 6 {
 		patients = append(patients, w.screen(n))
 	}
-	w.randomly(r, 200, patients...)
+	w.randomly(r, 600, patients...)
 	then := map[string]map[string]string{}
 	stop := w.run()
 	for _, p := range projections.All() {

@@ -58,6 +58,9 @@ func (s *Store) Accountability(ctx context.Context, study domain.StudyID, places
 	return all, nil
 }
 
+var accountsOrder = order[PatientAccountability]{"accounts", 1, []string{"given.patient", "given.site"},
+	func(a PatientAccountability) []any { return []any{string(a.Patient), string(a.Site)} }}
+
 // AccountabilityByPatient returns a page of how the kits of a study's patients are accounted for, by patient and site; of
 // one site where it is named.
 func (s *Store) AccountabilityByPatient(ctx context.Context, study domain.StudyID, site supply.LocationID, page Page) (List[PatientAccountability], error) {
@@ -69,11 +72,10 @@ func (s *Store) AccountabilityByPatient(ctx context.Context, study domain.StudyI
 	if site != "" {
 		filter = append(filter, bson.E{Key: "given.site", Value: string(site)})
 	}
-	var lastPatient, lastSite string
-	if more, err := page.after(&lastPatient, &lastSite); err != nil {
+	if last, err := accountsOrder.begin(page); err != nil {
 		return List[PatientAccountability]{}, err
-	} else if more {
-		filter = behind(filter, 1, bson.D{{Key: "given.patient", Value: lastPatient}, {Key: "given.site", Value: lastSite}})
+	} else if last != nil {
+		filter = behind(filter, accountsOrder.direction, last)
 	} else {
 		filter = append(filter, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}
@@ -95,8 +97,7 @@ func (s *Store) AccountabilityByPatient(ctx context.Context, study domain.StudyI
 		l.Items = append(l.Items, f.PatientAccountability)
 	}
 	if len(found) > limit {
-		last := l.Items[limit-1]
-		l.Next, err = cursor(last.Patient, last.Site)
+		l.Next, err = accountsOrder.cursor(l.Items[limit-1])
 	}
 	return l, err
 }

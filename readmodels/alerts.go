@@ -12,13 +12,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Alerts is the worklist of alerts, a document an alert. Of one kind, or of several, alerts are found by looking at
-// each: an index more for every combination would cost every alert more than it saves a reader.
+// Alerts is the worklist of alerts, a document an alert. How an alert stands and how urgent it is make one field, Order, of
+// which a list asks for some of the six values; so two indexes serve every filter, in the order of urgency and, merged by
+// the store, in that of time. Of one kind, or of several, alerts are found by looking at each: an index more for every
+// combination would cost every alert more than it saves a reader.
 var Alerts = View{Name: "alerts", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "order", Value: 1}, {Key: "raisedAt", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1}, {Key: "raisedAt", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "order", Value: 1}, {Key: "raisedAt", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "status", Value: 1}, {Key: "order", Value: 1}, {Key: "raisedAt", Value: 1}, {Key: "_id", Value: 1}}},
+	ascending("study", "order", "raisedAt", "_id"),
+	ascending("study", "site", "order", "raisedAt", "_id"),
 }}
 
 // maxNotifications bounds the messages that a document holds, the newest. There is one for each level and channel.
@@ -73,16 +73,26 @@ type Notification struct {
 // Become changes how the alert stands, and with it its place in the list.
 func (a *Alert) Become(status AlertStatus) {
 	a.Status, a.Order = status, 0
-	switch status {
-	case AlertOpen:
-	case AlertReviewed:
-		a.Order = 2
-	case AlertClosed:
-		a.Order = 4
+	for order, of := range alertOrders() {
+		if of.status == status && (of.severity == safety.Urgent) == (a.Severity == safety.Urgent) {
+			a.Order = order
+		}
 	}
-	if a.Severity != safety.Urgent {
-		a.Order++
+}
+
+type alertOrder struct {
+	status   AlertStatus
+	severity safety.Severity
+}
+
+// alertOrders are the ways an alert can stand, by the value of its field Order.
+func alertOrders() (all []alertOrder) {
+	for _, status := range []AlertStatus{AlertOpen, AlertReviewed, AlertClosed} {
+		for _, severity := range []safety.Severity{safety.Urgent, safety.Routine} {
+			all = append(all, alertOrder{status, severity})
+		}
 	}
+	return all
 }
 
 // Notified adds a message.
@@ -102,32 +112,37 @@ func (a *Alert) WithoutPatient() {
 
 // AlertFilter narrows a list of alerts; empty fields do not.
 type AlertFilter struct {
-	Site   domain.SiteID
-	Status AlertStatus
-	Kinds  []safety.Kind
+	Site     domain.SiteID
+	Status   AlertStatus
+	Severity safety.Severity
+	Kinds    []safety.Kind
+	// RaisedBefore leaves the old ones.
+	RaisedBefore time.Time
 }
 
-// Alerts returns a page of a study's alerts: those that nobody has looked at come first, then those that are not closed;
-// among them the urgent ones, and of these the oldest.
+var alertsOrdered = []order[Alert]{
+	{"urgent", 1, []string{"order", "raisedAt", "_id"}, func(a Alert) []any { return []any{a.Order, a.RaisedAt.UTC(), a.ID} }},
+	{"oldest", 1, []string{"raisedAt", "_id"}, func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }},
+	{"newest", -1, []string{"raisedAt", "_id"}, func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }},
+}
+
+// AlertSorts are the orders of a list of alerts. The first is urgent: those that nobody has looked at, then those that are
+// not closed; among them the urgent ones, and of these the oldest.
+var AlertSorts = names(alertsOrdered)
+
+// Alerts returns a page of a study's alerts.
 func (s *Store) Alerts(ctx context.Context, study domain.StudyID, f AlertFilter, page Page) (List[Alert], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if f.Site != "" {
-		filter = append(filter, bson.E{Key: "site", Value: string(f.Site)})
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	stands := bson.A{}
+	for order, of := range alertOrders() {
+		if (f.Status == "" || f.Status == of.status) && (f.Severity == "" || f.Severity == of.severity) {
+			stands = append(stands, order)
+		}
 	}
-	if f.Status != "" {
-		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
-	}
+	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: stands}}})
+	filter = between(filter, "raisedAt", time.Time{}, f.RaisedBefore)
 	if len(f.Kinds) > 0 {
 		filter = append(filter, oneOf("kind", f.Kinds))
 	}
-	var order int
-	var raised time.Time
-	var last string
-	if more, err := page.after(&order, &raised, &last); err != nil {
-		return List[Alert]{}, err
-	} else if more {
-		filter = behind(filter, 1, bson.D{{Key: "order", Value: order}, {Key: "raisedAt", Value: raised}, {Key: "_id", Value: last}})
-	}
-	return list(ctx, s.Collection(Alerts), page, filter, bson.D{{Key: "order", Value: 1}, {Key: "raisedAt", Value: 1}, {Key: "_id", Value: 1}},
-		func(a Alert) []any { return []any{a.Order, a.RaisedAt.UTC(), a.ID} })
+	return listed(ctx, s.Collection(Alerts), page, filter, alertsOrdered)
 }

@@ -97,23 +97,58 @@ func DiaryKey(patient domain.PatientID, id instrument.ID, window string) string 
 	return string(patient) + "/" + string(id) + "/" + window
 }
 
-// Diaries returns a page of a patient's diaries, the window that opened last first; of one instrument where it is named.
+// DiaryFilter narrows a list of diaries; empty fields do not.
+type DiaryFilter struct {
+	Instrument instrument.ID
+	// Only leaves the windows that ended so.
+	Only DiaryEnd
+	// From and To bound when the windows opened; To is the first moment that is left out.
+	From, To time.Time
+}
+
+// DiaryEnd is how a window ended.
+type DiaryEnd string
+
+// The ways a window can end, of which a list leaves one. Late windows are answered too.
+const (
+	DiaryAnswered DiaryEnd = "answered"
+	DiaryLate     DiaryEnd = "late"
+	DiaryMissed   DiaryEnd = "missed"
+)
+
 // Names of windows would not do for the order: morning comes behind evening in the alphabet.
-func (s *Store) Diaries(ctx context.Context, patient domain.PatientID, id instrument.ID, page Page) (List[Diary], error) {
-	filter := bson.D{{Key: "patient", Value: string(patient)}}
-	if id != "" {
-		filter = append(filter, bson.E{Key: "instrument", Value: string(id)})
+var diaryOrders = []order[Diary]{
+	{"newest", -1, []string{"opens", "_id"}, func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }},
+	{"oldest", 1, []string{"opens", "_id"}, func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }},
+}
+
+// DiarySorts are the orders of a list of diaries, by when their windows opened.
+var DiarySorts = names(diaryOrders)
+
+// Diaries returns a page of a patient's diaries. How a window ended is looked at in each: a patient has some hundreds.
+func (s *Store) Diaries(ctx context.Context, patient domain.PatientID, f DiaryFilter, page Page) (List[Diary], error) {
+	filter := equal(bson.D{{Key: "patient", Value: string(patient)}}, "instrument", f.Instrument)
+	filter = between(filter, "opens", f.From, f.To)
+	switch f.Only {
+	case DiaryAnswered: // the fields are left out where they are false
+		filter = append(filter, bson.E{Key: "missed", Value: bson.D{{Key: "$ne", Value: true}}})
+	case DiaryLate:
+		filter = append(filter, bson.E{Key: "late", Value: true})
+	case DiaryMissed:
+		filter = append(filter, bson.E{Key: "missed", Value: true})
 	}
-	var opens time.Time
-	var last string
-	if more, err := page.after(&opens, &last); err != nil {
-		return List[Diary]{}, err
-	} else if more {
-		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
-			bson.D{{Key: "opens", Value: bson.D{{Key: "$lt", Value: opens}}}},
-			bson.D{{Key: "opens", Value: opens}, {Key: "_id", Value: bson.D{{Key: "$lt", Value: last}}}},
-		}})
+	return listed(ctx, s.Collection(Diaries), page, filter, diaryOrders)
+}
+
+// Of is Diaries of documents that were folded rather than stored, all of one patient.
+func (f DiaryFilter) Of(documents map[string]Document, page Page) (List[Diary], error) {
+	var found []Diary
+	for _, document := range documents {
+		d, ok := document.(*Diary)
+		if ok && (f.Instrument == "" || d.Instrument == f.Instrument) && !d.Opens.Before(f.From) && (f.To.IsZero() || d.Opens.Before(f.To)) &&
+			(f.Only == "" || d.Missed == (f.Only == DiaryMissed) && (f.Only != DiaryLate || d.Late)) {
+			found = append(found, *d)
+		}
 	}
-	return list(ctx, s.Collection(Diaries), page, filter, bson.D{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}},
-		func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} })
+	return paged(found, page, diaryOrders)
 }

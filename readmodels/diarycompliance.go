@@ -80,31 +80,53 @@ type DiaryCompliance struct {
 	Order float64 `bson:"order" json:"-"`
 }
 
-// PatientsByCompliance returns a page of patients, the worst rate first; of one site where it is named.
-func (s *Store) PatientsByCompliance(ctx context.Context, study domain.StudyID, site domain.SiteID, page Page) (List[DiaryCompliance], error) {
-	return s.compliance(ctx, OfPatient, study, site, page)
+// ComplianceKey is the key of the document about a patient, a site of a study (STUDY/SITE), or a study.
+func ComplianceKey(level Level, of string) string { return string(level) + "/" + of }
+
+// ComplianceFilter narrows a list by compliance; empty fields do not.
+type ComplianceFilter struct {
+	Site domain.SiteID
+	// Below leaves rates below this one, from 0 to 1; 0 leaves all.
+	Below float64
 }
 
-// SitesByCompliance returns a page of sites, the worst rate first.
-func (s *Store) SitesByCompliance(ctx context.Context, study domain.StudyID, site domain.SiteID, page Page) (List[DiaryCompliance], error) {
-	return s.compliance(ctx, OfSite, study, site, page)
+// noRate is what stands in the place of a rate for sorting where there is none: it comes behind all rates.
+const noRate = 2
+
+// Ordered puts the document in its place in lists.
+func (c *DiaryCompliance) Ordered() {
+	c.Order = noRate
+	if c.Rate != nil {
+		c.Order = *c.Rate
+	}
 }
 
-func (s *Store) compliance(ctx context.Context, level Level, study domain.StudyID, site domain.SiteID, page Page) (List[DiaryCompliance], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}, {Key: "level", Value: string(level)}}
-	if site != "" {
-		filter = append(filter, bson.E{Key: "site", Value: string(site)})
+var complianceOrders = []order[DiaryCompliance]{
+	{"worst", 1, []string{"order", "_id"}, func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }},
+	{"best", -1, []string{"order", "_id"}, func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }},
+}
+
+// ComplianceSorts are the orders of lists by compliance. Those without a rate come last in the first, worst; the other,
+// best, leaves them out.
+var ComplianceSorts = names(complianceOrders)
+
+// PatientsByCompliance returns a page of patients by their rates.
+func (s *Store) PatientsByCompliance(ctx context.Context, study domain.StudyID, f ComplianceFilter, page Page) (List[DiaryCompliance], error) {
+	return s.compliance(ctx, OfPatient, study, f, page)
+}
+
+// SitesByCompliance returns a page of sites by their rates.
+func (s *Store) SitesByCompliance(ctx context.Context, study domain.StudyID, f ComplianceFilter, page Page) (List[DiaryCompliance], error) {
+	return s.compliance(ctx, OfSite, study, f, page)
+}
+
+func (s *Store) compliance(ctx context.Context, level Level, study domain.StudyID, f ComplianceFilter, page Page) (List[DiaryCompliance], error) {
+	filter := equal(bson.D{{Key: "study", Value: string(study)}, {Key: "level", Value: string(level)}}, "site", f.Site)
+	switch {
+	case f.Below > 0:
+		filter = bounded(filter, "order", "$lt", f.Below)
+	case page.Sort == "best":
+		filter = bounded(filter, "order", "$lt", noRate)
 	}
-	var order float64
-	var last string
-	if more, err := page.after(&order, &last); err != nil {
-		return List[DiaryCompliance]{}, err
-	} else if more {
-		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
-			bson.D{{Key: "order", Value: bson.D{{Key: "$gt", Value: order}}}},
-			bson.D{{Key: "order", Value: order}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: last}}}},
-		}})
-	}
-	return list(ctx, s.Collection(DiaryCompliances), page, filter, bson.D{{Key: "order", Value: 1}, {Key: "_id", Value: 1}},
-		func(c DiaryCompliance) []any { return []any{c.Order, c.ID} })
+	return listed(ctx, s.Collection(DiaryCompliances), page, filter, complianceOrders)
 }

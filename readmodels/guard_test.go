@@ -98,8 +98,14 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 			_, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, p)
 			return err
 		},
-		"diaries": func(p readmodels.Page) error { _, err := s.Diaries(t.Context(), "S.1", "", p); return err },
-		"rates":   func(p readmodels.Page) error { _, err := s.PatientsByCompliance(t.Context(), "S", "", p); return err },
+		"diaries": func(p readmodels.Page) error {
+			_, err := s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, p)
+			return err
+		},
+		"rates": func(p readmodels.Page) error {
+			_, err := s.PatientsByCompliance(t.Context(), "S", readmodels.ComplianceFilter{}, p)
+			return err
+		},
 		"alerts": func(p readmodels.Page) error {
 			_, err := s.Alerts(t.Context(), "S", readmodels.AlertFilter{}, p)
 			return err
@@ -117,8 +123,10 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 		text string
 		good string
 	}{
-		{`["a"]`, "studies patients"}, {`["2026-03-01T18:00:00Z","a"]`, "diaries processes accounts"}, {`[1,"2026-03-01T18:00:00Z","a"]`, "alerts"}, {`[0.5,"a"]`, "rates"},
-		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, "accounts"}, {`[0.5]`, ""},
+		{`["study","a"]`, "studies"}, {`["screening","a"]`, "patients"}, {`["newest","2026-03-01T18:00:00Z","a"]`, "diaries"},
+		{`["moved","2026-03-01T18:00:00Z","a"]`, "processes"}, {`["urgent",1,"2026-03-01T18:00:00Z","a"]`, "alerts"}, {`["worst",0.5,"a"]`, "rates"},
+		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, ""}, {`["accounts","a","b"]`, "accounts"}, {`[0.5]`, ""},
+		{`["oldest","2026-03-01T18:00:00Z","a"]`, ""}, {`["best",0.5,"a"]`, ""}, {`["worst","0.5","a"]`, ""}, {`["newest","2026-03-01T18:00:00Z"]`, ""},
 		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates alerts processes accounts"}, {`[0.5,null]`, ""}, {`[{"$gt":""}]`, ""},
 	} {
 		for name, ask := range lists {
@@ -156,7 +164,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
 		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
-			return s.Diaries(t.Context(), "S.1", "", p)
+			return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, p)
 		}) {
 			got = append(got, d.ID)
 		}
@@ -165,7 +173,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 		}
 	}
 	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
-		return s.Diaries(t.Context(), "S.1", "other", p)
+		return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{Instrument: "other"}, p)
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}

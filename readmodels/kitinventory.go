@@ -17,12 +17,14 @@ import (
 // is shown as available, and nothing tells what a kit holds. Besides, a document a shipment names its kits: the events of
 // its dispatch and of its cancellation do not. It is of no study, so that no query finds it.
 var KitInventories = View{Name: "kit-inventory", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "location", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "given.patient", Value: 1}, {Key: "given.site", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "given.site", Value: 1}, {Key: "given.patient", Value: 1}}},
+	ascending("study", "_id"),
+	ascending("study", "location", "_id"),
+	ascending("study", "status", "_id"),
+	ascending("study", "location", "status", "_id"),
+	ascending("study", "status", "updatedAt", "_id"),
+	ascending("study", "location", "status", "updatedAt", "_id"),
+	ascending("study", "given.patient", "given.site"),
+	ascending("study", "given.site", "given.patient"),
 }}
 
 // KitRegistered is how a kit stands that is known and not yet in its depot's stock.
@@ -127,29 +129,33 @@ func ShippedKey(study domain.StudyID, shipment supply.ShipmentID) string {
 	return string(study) + "/shipment/" + string(shipment)
 }
 
-// KitFilter narrows a list of kits; empty fields do not.
+// KitFilter narrows a list of kits; empty fields do not. When kits expire is blinded: expiry dates may go with an arm.
 type KitFilter struct {
 	Location supply.LocationID
 	Status   supply.KitStatus
 }
 
-// Kits returns a page of a study's kits, by number.
+// KitStatuses are all the ways a kit can stand.
+var KitStatuses = []supply.KitStatus{KitRegistered, supply.KitAvailable, supply.KitPacked, supply.KitInTransit, supply.KitIsAllocated,
+	supply.KitIsDispensed, supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired, supply.KitDestroyed, supply.KitIsLost}
+
+var kitOrders = []order[KitRow]{
+	{"number", 1, []string{"_id"}, func(k KitRow) []any { return []any{k.ID} }},
+	{"changed", -1, []string{"updatedAt", "_id"}, func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }},
+}
+
+// KitSorts are the orders of a list of kits: by number, or the last to change first.
+var KitSorts = names(kitOrders)
+
+// Kits returns a page of a study's kits.
 func (s *Store) Kits(ctx context.Context, study domain.StudyID, f KitFilter, page Page) (List[KitRow], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if f.Location != "" {
-		filter = append(filter, bson.E{Key: "location", Value: string(f.Location)})
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "location", f.Location)
+	if page.Sort == "changed" {
+		filter = append(filter, standing("status", f.Status, KitStatuses))
+	} else {
+		filter = equal(filter, "status", f.Status)
 	}
-	if f.Status != "" {
-		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
-	}
-	var last string
-	if more, err := page.after(&last); err != nil {
-		return List[KitRow]{}, err
-	} else if more {
-		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: last}}})
-	}
-	return list(ctx, s.Collection(KitInventories), page, filter, bson.D{{Key: "_id", Value: 1}},
-		func(k KitRow) []any { return []any{k.ID} })
+	return listed(ctx, s.Collection(KitInventories), page, filter, kitOrders)
 }
 
 // Kit returns a kit with its chain of custody; it refuses kit_not_found.

@@ -1,9 +1,13 @@
 package readmodels
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
 
 	"casebook/domain/refuse"
 
@@ -24,6 +28,8 @@ type Page struct {
 	Limit int
 	// Cursor is where the page before ended; empty for the first.
 	Cursor string
+	// Sort names one of the list's orders; its first when empty.
+	Sort string
 }
 
 // List is one page of a list.
@@ -78,12 +84,32 @@ func behind(filter bson.D, direction int, item bson.D) bson.D {
 	if direction < 0 {
 		beyond, from = "$lt", "$lte"
 	}
+	if len(item) == 1 {
+		return bounded(filter, item[0].Key, beyond, item[0].Value)
+	}
 	var cases bson.A
 	for i, field := range item {
 		same := append(bson.D{}, item[:i]...)
 		cases = append(cases, append(same, bson.E{Key: field.Key, Value: bson.D{{Key: beyond, Value: field.Value}}}))
 	}
-	return append(filter, bson.E{Key: item[0].Key, Value: bson.D{{Key: from, Value: item[0].Value}}}, bson.E{Key: "$or", Value: cases})
+	return append(bounded(filter, item[0].Key, from, item[0].Value), bson.E{Key: "$or", Value: cases})
+}
+
+// bounded bounds a field once more. A bound that was there gives way to one of the same kind: what a page comes behind
+// lies within the bounds of its list, and so is the narrower.
+func bounded(filter bson.D, field, bound string, value any) bson.D {
+	narrowed := slices.Clone(filter)
+	for i, e := range narrowed {
+		bounds, ok := e.Value.(bson.D)
+		if e.Key != field || !ok {
+			continue
+		}
+		bounds = slices.DeleteFunc(slices.Clone(bounds), func(b bson.E) bool { return b.Key == bound })
+		bounds = append(bounds, bson.E{Key: bound, Value: value})
+		narrowed[i].Value = bounds
+		return narrowed
+	}
+	return append(narrowed, bson.E{Key: field, Value: bson.D{{Key: bound, Value: value}}})
 }
 
 // oneOf is the part of a filter that asks for one of the values.
@@ -98,11 +124,77 @@ func oneOf[T ~string](field string, values []T) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: "$in", Value: all}}}
 }
 
-// list reads one page; place gives the cursor's values of an item.
-func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter, sort bson.D, place func(T) []any) (List[T], error) {
+// order is a way to go through a list of T. All its fields go in one direction, and the last is the key, so that no two
+// documents share a place; an index of the view has to give it.
+type order[T any] struct {
+	name string
+	// direction is 1 where the fields ascend, -1 where they descend.
+	direction int
+	fields    []string
+	// place gives an item's values of the fields.
+	place func(T) []any
+}
+
+// ordered returns the order that a page names, the first where it names none. It refuses unknown_order.
+func ordered[T any](orders []order[T], page Page) (order[T], error) {
+	if page.Sort == "" {
+		return orders[0], nil
+	}
+	for _, o := range orders {
+		if o.name == page.Sort {
+			return o, nil
+		}
+	}
+	return order[T]{}, refuse.Malformed("unknown_order", "the list has no order %q", page.Sort[:min(len(page.Sort), 40)]).At("sort").
+		Do("leave it out, or give one of those that /openapi.json lists")
+}
+
+// cursor says where a page ends that has the item as its last.
+func (o order[T]) cursor(last T) (string, error) {
+	return cursor(append([]any{o.name}, o.place(last)...)...)
+}
+
+// begin reads from the page's cursor the item that the page comes behind; nil for the first page. It refuses the cursor of
+// another order: its values would be those of other fields, and the page one from somewhere.
+func (o order[T]) begin(page Page) (bson.D, error) {
+	var name string
+	var none T
+	values := o.place(none)
+	pointers := []any{&name}
+	for _, v := range values {
+		pointers = append(pointers, reflect.New(reflect.TypeOf(v)).Interface())
+	}
+	more, err := page.after(pointers...)
+	if err != nil || !more {
+		return nil, err
+	}
+	if name != o.name {
+		return nil, refuse.Malformed("malformed_cursor", "the cursor was made in another order").At("cursor").
+			Do("ask for all pages of a list with the same sort")
+	}
+	item := make(bson.D, len(o.fields))
+	for i, field := range o.fields {
+		item[i] = bson.E{Key: field, Value: reflect.ValueOf(pointers[i+1]).Elem().Interface()}
+	}
+	return item, nil
+}
+
+// list reads one page of what a filter finds, in an order.
+func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, o order[T]) (List[T], error) {
 	limit, err := page.limit()
 	if err != nil {
 		return List[T]{}, err
+	}
+	item, err := o.begin(page)
+	if err != nil {
+		return List[T]{}, err
+	}
+	if item != nil {
+		filter = behind(filter, o.direction, item)
+	}
+	sort := make(bson.D, len(o.fields))
+	for i, field := range o.fields {
+		sort[i] = bson.E{Key: field, Value: o.direction}
 	}
 	found, err := c.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)+1))
 	if err != nil {
@@ -114,9 +206,115 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter, so
 	}
 	if len(l.Items) > limit {
 		l.Items = l.Items[:limit]
-		if l.Next, err = cursor(place(l.Items[limit-1])...); err != nil {
+		if l.Next, err = o.cursor(l.Items[limit-1]); err != nil {
 			return List[T]{}, err
 		}
 	}
 	return l, nil
+}
+
+// listed reads one page of what a filter finds, in the order that the page names.
+func listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []order[T]) (List[T], error) {
+	o, err := ordered(orders, page)
+	if err != nil {
+		return List[T]{}, err
+	}
+	return list(ctx, c, page, filter, o)
+}
+
+// paged is listed of items at hand.
+func paged[T any](items []T, page Page, orders []order[T]) (List[T], error) {
+	limit, err := page.limit()
+	if err != nil {
+		return List[T]{}, err
+	}
+	o, err := ordered(orders, page)
+	if err != nil {
+		return List[T]{}, err
+	}
+	behind, err := o.begin(page)
+	if err != nil {
+		return List[T]{}, err
+	}
+	if behind != nil {
+		after := make([]any, len(behind))
+		for i, field := range behind {
+			after[i] = field.Value
+		}
+		items = slices.DeleteFunc(items, func(item T) bool { return o.direction*compared(o.place(item), after) <= 0 })
+	}
+	slices.SortFunc(items, func(a, b T) int { return o.direction * compared(o.place(a), o.place(b)) })
+	l := List[T]{Items: append([]T{}, items...)}
+	if len(items) > limit {
+		l.Items = l.Items[:limit]
+		l.Next, err = o.cursor(l.Items[limit-1])
+	}
+	return l, err
+}
+
+// compared compares two places of one order.
+func compared(a, b []any) int {
+	for i := range a {
+		c := 0
+		switch x := a[i].(type) {
+		case string:
+			c = cmp.Compare(x, b[i].(string)) //nolint:forcetypeassert // both are made by one function
+		case time.Time:
+			c = x.Compare(b[i].(time.Time)) //nolint:forcetypeassert // as above
+		case int:
+			c = cmp.Compare(x, b[i].(int)) //nolint:forcetypeassert // as above
+		case float64:
+			c = cmp.Compare(x, b[i].(float64)) //nolint:forcetypeassert // as above
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// equal adds to a filter that a field has a value, unless the value is empty.
+func equal[V ~string](filter bson.D, field string, value V) bson.D {
+	if value == "" {
+		return filter
+	}
+	return append(filter, bson.E{Key: field, Value: string(value)})
+}
+
+// between adds to a filter that a field is from one time to before another; the zero time bounds nothing.
+func between(filter bson.D, field string, from, to time.Time) bson.D {
+	if !from.IsZero() {
+		filter = bounded(filter, field, "$gte", from)
+	}
+	if !to.IsZero() {
+		filter = bounded(filter, field, "$lt", to)
+	}
+	return filter
+}
+
+// standing is the part of a filter that asks for one status, or for any of all where none is given: named one by one, so
+// that an index on the status still gives the order of what comes behind it.
+func standing[V ~string](field string, status V, all []V) bson.E {
+	if status != "" {
+		all = []V{status}
+	}
+	return oneOf(field, all)
+}
+
+// names are those of a list's orders.
+func names[T any](orders []order[T]) []string {
+	all := make([]string, len(orders))
+	for i, o := range orders {
+		all[i] = o.name
+	}
+	return all
+}
+
+// ascending are the keys of an index; all fields ascend, since it can be read from either end.
+func ascending(fields ...string) mongo.IndexModel {
+	keys := make(bson.D, len(fields))
+	for i, field := range fields {
+		keys[i] = bson.E{Key: field, Value: 1}
+	}
+	return mongo.IndexModel{Keys: keys}
 }

@@ -12,8 +12,8 @@ import (
 
 // ParkedMessages is the view of messages that a process manager could not deal with, a document a message.
 var ParkedMessages = View{Name: "parked-messages", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "since", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "since", Value: 1}, {Key: "_id", Value: 1}}},
+	ascending("study", "since", "_id"),
+	ascending("study", "status", "since", "_id"),
 }}
 
 // ParkedStatus is how a parked message stands.
@@ -45,19 +45,16 @@ type ParkedMessage struct {
 	Decision  string        `bson:"decision,omitempty" json:"decision,omitempty" doc:"The reason given"`
 }
 
-// ParkedMessages returns a page of a study's parked messages, the longest parked first; of one status where it is named.
+var parkedOrders = []order[ParkedMessage]{
+	{"oldest", 1, []string{"since", "_id"}, func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} }},
+	{"newest", -1, []string{"since", "_id"}, func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} }},
+}
+
+// ParkedSorts are the orders of a list of parked messages, by since when they have been parked.
+var ParkedSorts = names(parkedOrders)
+
+// ParkedMessages returns a page of a study's parked messages; of one status where it is named.
 func (s *Store) ParkedMessages(ctx context.Context, study domain.StudyID, status ParkedStatus, page Page) (List[ParkedMessage], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if status != "" {
-		filter = append(filter, bson.E{Key: "status", Value: string(status)})
-	}
-	var since time.Time
-	var last string
-	if more, err := page.after(&since, &last); err != nil {
-		return List[ParkedMessage]{}, err
-	} else if more {
-		filter = behind(filter, 1, bson.D{{Key: "since", Value: since}, {Key: "_id", Value: last}})
-	}
-	return list(ctx, s.Collection(ParkedMessages), page, filter, bson.D{{Key: "since", Value: 1}, {Key: "_id", Value: 1}},
-		func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} })
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "status", status)
+	return listed(ctx, s.Collection(ParkedMessages), page, filter, parkedOrders)
 }

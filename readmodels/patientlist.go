@@ -13,11 +13,16 @@ import (
 
 // PatientLists is the view behind the lists of patients, a document a patient. A patient's id begins with the study
 // and goes on with the screening number, so the order of ids is that of screening numbers.
-var PatientLists = View{Name: "patient-list", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "_id", Value: 1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "_id", Value: 1}}},
+//
+// Something is recorded of a patient every day, so the order of the last activity is in two indexes alone: they begin with
+// the status, all of which a list asks for that is of none, and the store merges them.
+var PatientLists = View{Name: "patient-list", Version: 2, Indexes: []mongo.IndexModel{
+	ascending("study", "_id"),
+	ascending("study", "site", "_id"),
+	ascending("study", "status", "_id"),
+	ascending("study", "site", "status", "_id"),
+	ascending("study", "status", "lastActivityAt", "_id"),
+	ascending("study", "site", "status", "lastActivityAt", "_id"),
 }}
 
 // PatientRow is a line of a list of patients.
@@ -36,6 +41,7 @@ type PatientRow struct {
 	EndedOn         domain.Date      `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
 	EndReason       string           `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
 	LastDiaryAt     *time.Time       `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
+	LastActivityAt  time.Time        `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
 	Risks           int              `bson:"risks" json:"risks" doc:"Risks flagged so far"`
 	Compliance      Compliance       `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
 }
@@ -46,21 +52,27 @@ type PatientFilter struct {
 	Status patient.Status
 }
 
-// Patients returns a page of a study's patients, by screening number.
+// PatientStatuses are all the ways a patient can stand.
+var PatientStatuses = []patient.Status{patient.StatusScreened, patient.StatusConsented, patient.StatusScreenFailed, patient.StatusEnrolling,
+	patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted}
+
+var patientOrders = []order[PatientRow]{
+	{"screening", 1, []string{"_id"}, func(r PatientRow) []any { return []any{r.ID} }},
+	{"active", -1, []string{"lastActivityAt", "_id"}, func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }},
+	{"inactive", 1, []string{"lastActivityAt", "_id"}, func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }},
+}
+
+// PatientSorts are the orders of a list of patients: by screening number, or by when they or their site recorded something last,
+// from the last to do so or from the first. Those who keep their diaries badly are in the list by compliance.
+var PatientSorts = names(patientOrders)
+
+// Patients returns a page of a study's patients.
 func (s *Store) Patients(ctx context.Context, study domain.StudyID, f PatientFilter, page Page) (List[PatientRow], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if f.Site != "" {
-		filter = append(filter, bson.E{Key: "site", Value: string(f.Site)})
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	if page.Sort == "" || page.Sort == patientOrders[0].name {
+		filter = equal(filter, "status", f.Status)
+	} else {
+		filter = append(filter, standing("status", f.Status, PatientStatuses))
 	}
-	if f.Status != "" {
-		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
-	}
-	var last string
-	if more, err := page.after(&last); err != nil {
-		return List[PatientRow]{}, err
-	} else if more {
-		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: last}}})
-	}
-	return list(ctx, s.Collection(PatientLists), page, filter, bson.D{{Key: "_id", Value: 1}},
-		func(r PatientRow) []any { return []any{r.ID} })
+	return listed(ctx, s.Collection(PatientLists), page, filter, patientOrders)
 }

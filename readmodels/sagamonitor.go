@@ -13,13 +13,15 @@ import (
 )
 
 // SagaMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
-// and what went wrong. Instances at one site are few enough to look at process and outcome in each.
+// and what went wrong. Instances of one outcome at one site are few enough to look at process and stage in each. A document
+// changes with every step, so all indexes begin with the outcome, and serve lists of any outcome too: these ask for all
+// four, and the store merges them.
 var SagaMonitors = View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "site", Value: 1}, {Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "outcome", Value: 1}, {Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "process", Value: 1}, {Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "process", Value: 1}, {Key: "outcome", Value: 1}, {Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}}},
+	ascending("study", "outcome", "lastStepAt", "_id"),
+	ascending("study", "site", "outcome", "lastStepAt", "_id"),
+	ascending("study", "process", "outcome", "lastStepAt", "_id"),
+	ascending("study", "outcome", "since", "_id"),
+	ascending("study", "site", "outcome", "since", "_id"),
 }}
 
 // UnderWay is the outcome of a process that has not come to one; the log writes none.
@@ -80,32 +82,31 @@ func (p *Process) EndTimer(name string) {
 	p.Timers = slices.DeleteFunc(p.Timers, func(t Timer) bool { return t.Name == name })
 }
 
+// Outcomes are all the ways a process can stand.
+var Outcomes = []process.Outcome{UnderWay, process.Held, process.Completed, process.Failed}
+
 // ProcessFilter narrows a list of processes; empty fields do not.
 type ProcessFilter struct {
 	Site      domain.SiteID
 	Outcome   process.Outcome
+	Stage     string
 	Processes []string
 }
 
-// Processes returns a page of a study's processes, the one that took a step last first.
+var processOrders = []order[Process]{
+	{"moved", -1, []string{"lastStepAt", "_id"}, func(p Process) []any { return []any{p.LastStepAt.UTC(), p.ID} }},
+	{"longest", 1, []string{"since", "_id"}, func(p Process) []any { return []any{p.Since.UTC(), p.ID} }},
+}
+
+// ProcessSorts are the orders of a list of processes: the last to take a step first, or the longest in its stage.
+var ProcessSorts = names(processOrders)
+
+// Processes returns a page of a study's processes.
 func (s *Store) Processes(ctx context.Context, study domain.StudyID, f ProcessFilter, page Page) (List[Process], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if f.Site != "" {
-		filter = append(filter, bson.E{Key: "site", Value: string(f.Site)})
-	}
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	filter = append(filter, standing("outcome", f.Outcome, Outcomes))
 	if len(f.Processes) > 0 {
 		filter = append(filter, oneOf("process", f.Processes))
 	}
-	if f.Outcome != "" {
-		filter = append(filter, bson.E{Key: "outcome", Value: string(f.Outcome)})
-	}
-	var at time.Time
-	var last string
-	if more, err := page.after(&at, &last); err != nil {
-		return List[Process]{}, err
-	} else if more {
-		filter = behind(filter, -1, bson.D{{Key: "lastStepAt", Value: at}, {Key: "_id", Value: last}})
-	}
-	return list(ctx, s.Collection(SagaMonitors), page, filter, bson.D{{Key: "lastStepAt", Value: -1}, {Key: "_id", Value: -1}},
-		func(p Process) []any { return []any{p.LastStepAt.UTC(), p.ID} })
+	return listed(ctx, s.Collection(SagaMonitors), page, equal(filter, "stage", f.Stage), processOrders)
 }

@@ -11,13 +11,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Shipments is the board of shipments, a document a shipment. How one stands is looked at in each of those from or to a
-// place; a place has few.
+// Shipments is the board of shipments, a document a shipment. All indexes begin with place and status; a list of any
+// status asks for all five, and the store merges them.
 var Shipments = View{Name: "shipments", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "to", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "from", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "status", Value: 1}, {Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}},
+	ascending("study", "status", "createdAt", "_id"),
+	ascending("study", "to", "status", "createdAt", "_id"),
+	ascending("study", "from", "status", "createdAt", "_id"),
 }}
 
 // Shipment is kits on a way from one place to another. How many days one is late nobody has to fold: dispatchedOn tells.
@@ -62,25 +61,21 @@ type ShipmentFilter struct {
 	Status   supply.ShipmentStatus
 }
 
-// Shipments returns a page of a study's shipments, the newest first.
+// ShipmentStatuses are all the ways a shipment can stand.
+var ShipmentStatuses = []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived, supply.ShipmentIsLost,
+	supply.ShipmentIsCanceled}
+
+var shipmentOrders = []order[Shipment]{
+	{"newest", -1, []string{"createdAt", "_id"}, func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }},
+	{"oldest", 1, []string{"createdAt", "_id"}, func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }},
+}
+
+// ShipmentSorts are the orders of a list of shipments, by when they were made.
+var ShipmentSorts = names(shipmentOrders)
+
+// Shipments returns a page of a study's shipments.
 func (s *Store) Shipments(ctx context.Context, study domain.StudyID, f ShipmentFilter, page Page) (List[Shipment], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if f.From != "" {
-		filter = append(filter, bson.E{Key: "from", Value: string(f.From)})
-	}
-	if f.To != "" {
-		filter = append(filter, bson.E{Key: "to", Value: string(f.To)})
-	}
-	if f.Status != "" {
-		filter = append(filter, bson.E{Key: "status", Value: string(f.Status)})
-	}
-	var created time.Time
-	var last string
-	if more, err := page.after(&created, &last); err != nil {
-		return List[Shipment]{}, err
-	} else if more {
-		filter = behind(filter, -1, bson.D{{Key: "createdAt", Value: created}, {Key: "_id", Value: last}})
-	}
-	return list(ctx, s.Collection(Shipments), page, filter, bson.D{{Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}},
-		func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} })
+	filter := equal(bson.D{{Key: "study", Value: string(study)}}, "from", f.From)
+	filter = append(equal(filter, "to", f.To), standing("status", f.Status, ShipmentStatuses))
+	return listed(ctx, s.Collection(Shipments), page, filter, shipmentOrders)
 }

@@ -33,7 +33,7 @@ func (v View) Collection() string { return fmt.Sprintf("%s_v%d", v.Name, v.Versi
 // Views lists all views.
 func Views() []View {
 	return []View{StudyOverviews, PatientLists, PatientViews, Diaries, DiaryCompliances,
-		SagaMonitors, ParkedMessages, Alerts, KitInventories, Shipments}
+		SagaMonitors, ParkedMessages, Alerts, KitInventories, Shipments, AuditIndex, SiteEnrollments, UserDirectory}
 }
 
 // Header is what every document carries: its key, and the log position that it has seen.
@@ -101,8 +101,9 @@ const (
 
 // Connect returns the store in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
 // majority and reads see what the majority has.
-func Connect(ctx context.Context, url, database string) (*Store, error) {
-	client, err := mongo.Connect(options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout))
+func Connect(ctx context.Context, url, database string, more ...*options.ClientOptions) (*Store, error) {
+	own := options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout)
+	client, err := mongo.Connect(append([]*options.ClientOptions{own}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read models at %s: %w", url, err)
 	}

@@ -46,9 +46,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func connect(t *testing.T, database string) *readmodels.Store {
+func connect(t *testing.T, database string, more ...*options.ClientOptions) *readmodels.Store {
 	t.Helper()
-	s, err := readmodels.Connect(t.Context(), theMongo.ConnectionString(), database)
+	s, err := readmodels.Connect(t.Context(), theMongo.ConnectionString(), database, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 	put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: readmodels.OfSite, Study: "S", Site: "1"})
 	for _, site := range []domain.SiteID{"", "1"} {
 		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[readmodels.DiaryCompliance], error) {
-			return s.PatientsByCompliance(t.Context(), "S", site, p)
+			return s.PatientsByCompliance(t.Context(), "S", readmodels.ComplianceFilter{Site: site}, p)
 		})
 		if len(all) != 25 {
 			t.Fatalf("%d of 25", len(all))
@@ -175,7 +175,7 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 			t.Error("those without a rate do not come last")
 		}
 	}
-	sites, err := s.SitesByCompliance(t.Context(), "S", "", readmodels.Page{})
+	sites, err := s.SitesByCompliance(t.Context(), "S", readmodels.ComplianceFilter{}, readmodels.Page{})
 	if err != nil || len(sites.Items) != 1 {
 		t.Errorf("%d sites, %v", len(sites.Items), err)
 	}
@@ -186,7 +186,7 @@ func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
 	_, noPatient := s.PatientView(t.Context(), "S.1")
 	_, noStudy := s.StudyOverview(t.Context(), "S")
 	_, badCursor := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Cursor: "???"})
-	_, otherCursor := s.Diaries(t.Context(), "S.1", "", readmodels.Page{Cursor: "WzFd"}) // [1]
+	_, otherCursor := s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, readmodels.Page{Cursor: "WzFd"}) // [1]
 	_, tooMany := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 501})
 	_, negative := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: -1})
 	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {

@@ -109,13 +109,7 @@ func (s *Store) StudyOverviews(ctx context.Context, ids []domain.StudyID, page P
 	for i, id := range ids {
 		in[i] = string(id)
 	}
-	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: in}}}}
-	var last string
-	if more, err := page.after(&last); err != nil {
-		return List[StudyOverview]{}, err
-	} else if more {
-		filter = bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: in}, {Key: "$gt", Value: last}}}}
-	}
-	return list(ctx, s.Collection(StudyOverviews), page, filter, bson.D{{Key: "_id", Value: 1}},
-		func(o StudyOverview) []any { return []any{o.ID} })
+	return listed(ctx, s.Collection(StudyOverviews), page, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: in}}}}, studyOrders)
 }
+
+var studyOrders = []order[StudyOverview]{{"study", 1, []string{"_id"}, func(o StudyOverview) []any { return []any{o.ID} }}}

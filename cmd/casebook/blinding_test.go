@@ -212,12 +212,29 @@ func (in installation) everything(t *testing.T, user domain.UserID, s simulation
 	}
 	for _, q := range api.Queries() {
 		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}", "310001").Replace(q.Path)
-		request, err := http.NewRequest(http.MethodGet, in.url+path+"?limit=200", nil)
-		if err != nil {
-			t.Fatal(err)
+		asked := []string{""}
+		for _, p := range q.Parameters { // those who work at a site have to name it
+			switch {
+			case p.In == "path":
+			case p.Name == "limit":
+				for i := range asked {
+					asked[i] += "&limit=200"
+				}
+			case p.Name == "site" || slices.Contains(q.Within, p.Name):
+				asked = append(asked, asked[0]+"&"+p.Name+"="+string(s.Site))
+			}
 		}
-		_, text := in.do(request, token)
-		into[fmt.Sprint(path, " as ", user)] = text
+		for _, parameters := range asked {
+			request, err := http.NewRequest(http.MethodGet, in.url+path+"?"+strings.TrimPrefix(parameters, "&"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, text := in.do(request, token)
+			if status != http.StatusOK && status != http.StatusForbidden {
+				t.Errorf("%s?%s as %s is answered %d %s", path, parameters, user, status, text)
+			}
+			into[fmt.Sprint(path, parameters, " as ", user)] = text
+		}
 	}
 }
 

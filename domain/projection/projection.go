@@ -12,7 +12,7 @@ import (
 
 // Names are those of all views.
 var Names = []string{"study-overview", "patient-list", "patient-view", "diaries", "diary-compliance", "saga-monitor", "parked-messages",
-	"alerts", "kit-inventory", "shipments"}
+	"alerts", "kit-inventory", "shipments", "audit-index", "site-enrollment", "user-directory"}
 
 // Event is what can be decided about a view.
 type Event interface{ projectionEvent() }

@@ -70,6 +70,9 @@ func (Locked) userEvent()       {}
 func (Unlocked) userEvent()     {}
 func (Deactivated) userEvent()  {}
 
+// Roles are all roles that can be granted.
+var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, Statistician, Auditor, Admin}
+
 // Role is what a person does in a trial.
 type Role string
 

@@ -1,0 +1,130 @@
+package projections
+
+import (
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/randomisation"
+	"casebook/domain/security"
+	"casebook/domain/supply"
+	"casebook/domain/user"
+	"casebook/eventlog/catalog"
+	"casebook/readmodels"
+)
+
+type audited = readmodels.AuditEvent
+
+// AuditIndex makes a document an event, of what the log knows about it. What the event says stays out, but for a few words
+// that are not blinded.
+var AuditIndex = New(readmodels.AuditIndex, func(at Envelope) []string { return []string{readmodels.AuditKey(at.Position)} }, everyEvent()...).
+	BegunBy(func(Envelope) bool { return true })
+
+// everyEvent folds all events alike, whatever their type. One is left out: who is told that a draw passed over an arm that
+// was not in stock, and of whom, could tell which patients are in the same one.
+func everyEvent() []Fold[audited] {
+	var folds []Fold[audited]
+	for _, s := range catalog.New().Schemas() {
+		if s.Name != "EntrySkipped" {
+			folds = append(folds, Fold[audited]{event: s.GoType(), apply: index})
+		}
+	}
+	return folds
+}
+
+func index(a *audited, at Envelope) {
+	m := at.Metadata
+	a.Type, a.Stream, a.Actor, a.Role = at.Type, at.Stream, m.Actor, m.Role
+	a.Study, a.Site, a.Patient, a.About = m.Study, m.Site, m.Patient, aboutOf(at.Event)
+	a.RecordedAt, a.CapturedZone, a.Command, a.CommandID = m.RecordedAt, m.CapturedZone, m.Command, m.CommandID
+	a.Address, a.App = m.Address, m.App
+	if m.CapturedAt != nil {
+		captured := m.CapturedAt.UTC()
+		a.CapturedAt = &captured
+	}
+	if m.CorrelationID != m.CommandID {
+		a.CorrelationID = m.CorrelationID
+	}
+	if m.CausationID != m.CommandID {
+		a.CausationID = m.CausationID
+	}
+	category, _, _ := strings.Cut(at.Stream, "-")
+	if category != randomisation.Decider.Category {
+		revision := int64(at.Revision)
+		a.Revision = &revision
+	}
+	if !reasonMayTell(at) {
+		a.Reason = m.Reason
+	}
+	a.Trails = []domain.StudyID{m.Study}
+	ofAccount(a, at)
+	for _, u := range []domain.UserID{a.Actor, a.Account} {
+		if u != "" && (len(a.Users) == 0 || a.Users[0] != u) {
+			a.Users = append(a.Users, u)
+		}
+	}
+}
+
+// reasonMayTell says whether the reason given may tell of an arm: it was written down by somebody who knows arms, or it is
+// about a lot, which may go with one.
+func reasonMayTell(at Envelope) bool {
+	switch user.Role(at.Metadata.Role) {
+	case user.Statistician, user.UnblindedSupplyManager:
+		return true
+	default:
+	}
+	switch e := at.Event.(type) {
+	case supply.LotRecalled:
+		return true
+	case supply.KitsQuarantined:
+		return e.Cause == supply.CauseRecall
+	}
+	return false
+}
+
+// ofAccount says whose account an event is about, and in which trails it is. A role is in the trail of its study too, so
+// that who audits the study sees who could act in it; a refusal is in that of the study that it kept somebody from.
+func ofAccount(a *audited, at Envelope) {
+	within := func(g user.Grant) {
+		if g.Study != "" {
+			a.Study, a.Site, a.Patient = g.Study, g.Site, g.Patient
+			a.Trails = []domain.StudyID{readmodels.AccountTrail, g.Study}
+		}
+	}
+	switch e := at.Event.(type) {
+	case security.AccessRefused:
+		a.Actor, a.Role, a.Address = e.Actor, "", e.Address
+		a.Study, a.Site, a.Patient = e.Study, e.Site, e.Patient
+		a.Trails = []domain.StudyID{e.Study}
+	case user.RoleGranted:
+		within(e.Grant)
+	case user.RoleRevoked:
+		within(e.Grant)
+	}
+	if _, is := at.Event.(user.Event); is {
+		a.Account = domain.UserID(at.StreamID())
+	}
+}
+
+// aboutOf names what an event is about, where that is not blinded and the metadata do not say it.
+func aboutOf(event any) string {
+	switch e := event.(type) {
+	case diary.Submitted:
+		return string(e.Instrument) + " " + e.Window.ID
+	case diary.Corrected:
+		return string(e.Instrument) + " " + e.Window
+	case diary.WindowMissed:
+		return string(e.Instrument) + " " + e.Window.ID
+	case diary.RiskFlagged:
+		return string(e.Instrument) + " " + e.Window
+	case security.AccessRefused:
+		return e.Action + ": " + e.Code
+	case user.SignInFailed:
+		return e.Code
+	case user.RoleGranted:
+		return string(e.Grant.Role)
+	case user.RoleRevoked:
+		return string(e.Grant.Role)
+	}
+	return ""
+}

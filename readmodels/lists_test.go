@@ -1,0 +1,209 @@
+package readmodels_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+	"casebook/eventlog"
+	"casebook/readmodels"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestPatientsAreSortedByTheirActivity(t *testing.T) {
+	s := connect(t, newDatabase())
+	statuses := []patient.Status{patient.StatusEnrolled, patient.StatusScreened, patient.StatusWithdrawn}
+	var all []readmodels.PatientRow
+	for n := range documents {
+		p := readmodels.PatientRow{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Status: statuses[n%5%3], LastActivityAt: moment(n * 7)}
+		all = append(all, p)
+		put(t, s, readmodels.PatientLists, p)
+	}
+	id := func(p readmodels.PatientRow) string { return p.ID }
+	rapid.Check(t, func(r *rapid.T) {
+		f := readmodels.PatientFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		order := rapid.SampledFrom(append(readmodels.PatientSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.PatientRow], error) {
+			p.Sort = order
+			return s.Patients(t.Context(), "S", f, p)
+		})
+		want := expected(all, id, func(p readmodels.PatientRow) bool { return wanted(f.Site, p.Site) && wanted(f.Status, p.Status) },
+			func(a, b readmodels.PatientRow) int {
+				switch active := cmp.Or(a.LastActivityAt.Compare(b.LastActivityAt), cmp.Compare(a.ID, b.ID)); order {
+				case "active":
+					return -active
+				case "inactive":
+					return active
+				}
+				return cmp.Compare(a.ID, b.ID)
+			})
+		if diff := gocmp.Diff(want, got); diff != "" {
+			r.Fatal(diff)
+		}
+	})
+}
+
+// TestDiariesOfThePastAreListedLikeThoseOfThePresent: one list is read from the store, the other made of the same documents.
+func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
+	s := connect(t, newDatabase())
+	folded := map[string]readmodels.Document{}
+	for n := range documents {
+		d := readmodels.Diary{Header: key(n), Patient: "S.1", Instrument: "a", Opens: moment(n * 3), Late: n%3 == 0, Missed: n%3 == 1}
+		if n%2 == 0 {
+			d.Instrument = "b"
+		}
+		folded[d.ID] = &d
+		put(t, s, readmodels.Diaries, d)
+	}
+	times := []time.Time{{}, moment(1), moment(2), moment(3)}
+	id := func(d readmodels.Diary) string { return d.ID }
+	rapid.Check(t, func(r *rapid.T) {
+		f := readmodels.DiaryFilter{From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
+			Only: rapid.SampledFrom([]readmodels.DiaryEnd{"", readmodels.DiaryAnswered, readmodels.DiaryLate, readmodels.DiaryMissed}).Draw(r, "only")}
+		if rapid.Bool().Draw(r, "of one instrument") {
+			f.Instrument = "a"
+		}
+		order, limit := rapid.SampledFrom(append(readmodels.DiarySorts, "")).Draw(r, "order"), rapid.IntRange(1, 100).Draw(r, "limit")
+		present := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+			p.Sort = order
+			return s.Diaries(t.Context(), "S.1", f, p)
+		})
+		past := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+			p.Sort = order
+			return f.Of(folded, p)
+		})
+		if diff := gocmp.Diff(present, past); diff != "" {
+			r.Fatal(diff)
+		}
+		for _, key := range past {
+			d := folded[key].(*readmodels.Diary)
+			if f.Only == readmodels.DiaryMissed && !d.Missed || f.Only == readmodels.DiaryLate && !d.Late || f.Only == readmodels.DiaryAnswered && d.Missed ||
+				d.Opens.Before(f.From) || !f.To.IsZero() && !d.Opens.Before(f.To) {
+				r.Fatalf("%+v is in the list %+v", d, f)
+			}
+		}
+	})
+	if l := listed(t, 100, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+		return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{Only: readmodels.DiaryAnswered}, p)
+	}); len(l) != documents/3*2 {
+		t.Errorf("%d diaries are answered", len(l))
+	}
+}
+
+// TestTheAuditIndexIsFoundByPatientUserTimeAndKind compares it with a search by hand, and holds studies apart.
+func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
+	s := connect(t, newDatabase())
+	types, users := []string{"DiarySubmitted", "DiaryCorrected", "PatientScreened"}, []domain.UserID{"u1", "u2"}
+	var all []readmodels.AuditEvent
+	for n := range documents {
+		at := eventlog.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
+		e := readmodels.AuditEvent{Header: readmodels.Header{ID: readmodels.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
+			Site: domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
+		if n%7 == 0 {
+			e.Trails = []domain.StudyID{readmodels.AccountTrail, "S"}
+		}
+		if n%11 == 0 {
+			e.Trails = []domain.StudyID{"T"}
+		}
+		all = append(all, e)
+		put(t, s, readmodels.AuditIndex, e)
+	}
+	times := []time.Time{{}, moment(1), moment(2), moment(3)}
+	id := func(e readmodels.AuditEvent) string { return e.ID }
+	rapid.Check(t, func(r *rapid.T) {
+		trail := rapid.SampledFrom([]domain.StudyID{"S", "T", readmodels.AccountTrail}).Draw(r, "trail")
+		f := readmodels.AuditFilter{Patient: rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient"), User: rapid.SampledFrom(append(users, "")).Draw(r, "user"),
+			Site: rapid.SampledFrom([]domain.SiteID{"", "1"}).Draw(r, "site"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r, "types"),
+			From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to")}
+		order := rapid.SampledFrom(append(readmodels.AuditSorts, "")).Draw(r, "order")
+		if order == readmodels.AuditByPosition {
+			f.First, f.Last = rapid.SampledFrom([]uint64{0, 1100}).Draw(r, "first"), rapid.SampledFrom([]uint64{0, 1200}).Draw(r, "last")
+		}
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.AuditEvent], error) {
+			p.Sort = order
+			return s.AuditEvents(t.Context(), trail, f, p)
+		})
+		want := expected(all, id, func(e readmodels.AuditEvent) bool {
+			var commit uint64
+			if _, err := fmt.Sscanf(e.ID, "%16x", &commit); err != nil {
+				r.Fatal(err)
+			}
+			return slices.Contains(e.Trails, trail) && wanted(f.Patient, e.Patient) && (f.User == "" || slices.Contains(e.Users, f.User)) && wanted(f.Site, e.Site) &&
+				(f.Types == nil || slices.Contains(f.Types, e.Type)) && !e.RecordedAt.Before(f.From) && (f.To.IsZero() || e.RecordedAt.Before(f.To)) &&
+				commit >= f.First && (f.Last == 0 || commit <= f.Last)
+		}, func(a, b readmodels.AuditEvent) int {
+			switch old := cmp.Or(a.RecordedAt.Compare(b.RecordedAt), cmp.Compare(a.ID, b.ID)); order {
+			case readmodels.AuditOldest:
+				return old
+			case readmodels.AuditByPosition:
+				return cmp.Compare(a.ID, b.ID)
+			default:
+				return -old
+			}
+		})
+		if diff := gocmp.Diff(want, got); diff != "" {
+			r.Fatal(diff)
+		}
+	})
+	_, err := s.AuditEvents(t.Context(), "S", readmodels.AuditFilter{First: 7}, readmodels.Page{})
+	if r, ok := refuse.As(err); !ok || r.Code != "positions_out_of_order" {
+		t.Errorf("positions in the order of time: %v", err)
+	}
+}
+
+func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
+	s := connect(t, newDatabase())
+	var all []readmodels.User
+	for n := range documents {
+		u := readmodels.User{Header: key(n), Status: readmodels.UserStatuses[n%5%3], LastSignInAt: moment(n * 3)}
+		for k, role := range []user.Role{user.CRC, user.Monitor, user.PatientRole} {
+			if (n+k)%4 < 2 {
+				u.Give(readmodels.Granted{Grant: user.Grant{Role: role, Study: domain.StudyID(fmt.Sprint("S", (n+k)%3))}})
+			}
+		}
+		all = append(all, u)
+		put(t, s, readmodels.UserDirectory, u)
+	}
+	id := func(u readmodels.User) string { return u.ID }
+	rapid.Check(t, func(r *rapid.T) {
+		f := readmodels.UserFilter{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), Status: rapid.SampledFrom(append(readmodels.UserStatuses, "")).Draw(r, "status"),
+			Role: rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}
+		order := rapid.SampledFrom(append(readmodels.UserSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.User], error) {
+			p.Sort = order
+			return s.Users(t.Context(), f, p)
+		})
+		want := expected(all, id, func(u readmodels.User) bool {
+			return wanted(f.Status, u.Status) && (f.Study == "" && f.Role == "" || slices.ContainsFunc(u.Grants, func(g readmodels.Granted) bool {
+				return wanted(f.Role, g.Grant.Role) && wanted(f.Study, g.Grant.Study) && (f.Study == "" || g.Grant.Role != user.PatientRole)
+			}))
+		}, func(a, b readmodels.User) int {
+			switch away := cmp.Or(a.LastSignInAt.Compare(b.LastSignInAt), cmp.Compare(a.ID, b.ID)); order {
+			case "last-sign-in":
+				return -away
+			case "longest-away":
+				return away
+			}
+			return cmp.Compare(a.ID, b.ID)
+		})
+		if diff := gocmp.Diff(want, got); diff != "" {
+			r.Fatal(diff)
+		}
+	})
+}
+
+func TestAnOrderThatAListDoesNotHaveIsRefused(t *testing.T) {
+	s := connect(t, newDatabase())
+	_, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Sort: "name"})
+	if r, ok := refuse.As(err); !ok || r.Code != "unknown_order" {
+		t.Errorf("got %v", err)
+	}
+}
