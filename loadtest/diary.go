@@ -31,6 +31,9 @@ type Options struct {
 	Connections []int
 	// Duration of each measurement.
 	Duration time.Duration
+	// Rate bounds how many requests are sent a second, in all; 0 for as many as are answered. How long a request takes is
+	// then counted from when it was due.
+	Rate int
 	// Rounds is how often each measurement is made; the report quotes medians.
 	Rounds int
 	// Patients is how many patients send diaries in turn.
@@ -64,8 +67,11 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 	for _, connections := range o.Connections {
 		row := Row{Connections: connections}
 		for range o.Rounds {
-			m, err := measure(ctx, crowd, connections, o.Duration)
+			m, err := measure(ctx, crowd, connections, o.Duration, o.Rate)
 			if err != nil {
+				return report, err
+			}
+			if m.Lag50, m.Lag99, err = crowd.lag.result(); err != nil {
 				return report, err
 			}
 			caughtUp, err := crowd.catchUp(ctx)
@@ -83,7 +89,7 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 			if err != nil {
 				return report, err
 			}
-			if m, err = measure(ctx, r, connections, o.Duration); err != nil {
+			if m, err = measure(ctx, r, connections, o.Duration, o.Rate); err != nil {
 				return report, err
 			}
 			row.Rival = append(row.Rival, m)
@@ -102,6 +108,7 @@ type crowd struct {
 	first  domain.Date
 	// watcher's token reads any patient's view.
 	watcher string
+	lag     *lag
 }
 
 type person struct {
@@ -113,7 +120,7 @@ type person struct {
 }
 
 func prepare(ctx context.Context, o Options) (*crowd, error) {
-	c := &crowd{api: newClient(o.BaseURL), study: domain.StudyID(fmt.Sprintf("LOAD%d", time.Now().UnixMilli()%1_000_000_000))}
+	c := &crowd{lag: newLag(), api: newClient(o.BaseURL), study: domain.StudyID(fmt.Sprintf("LOAD%d", time.Now().UnixMilli()%1_000_000_000))}
 	admin, err := o.SignAs(o.Admin)
 	if err != nil {
 		return nil, err
@@ -216,7 +223,7 @@ type diaryLine struct {
 	body   []byte
 }
 
-func (l *diaryLine) send() error {
+func (l *diaryLine) send(ctx context.Context) error {
 	p := &l.people[l.turn%len(l.people)]
 	l.turn++
 	if p.next >= windowsEach {
@@ -243,6 +250,9 @@ func (l *diaryLine) send() error {
 	}
 	p.next++
 	p.last = position
+	if l.turn%lookEvery == 0 {
+		l.crowd.lag.look(ctx, l.crowd, p.id, position)
+	}
 	return nil
 }
 
@@ -258,16 +268,8 @@ func (c *crowd) catchUp(ctx context.Context) (time.Duration, error) {
 	}
 	began := time.Now()
 	for _, path := range []string{"/api/v1/patients/" + string(newest.id), "/api/v1/studies/" + string(c.study)} {
-		for {
-			err := c.api.get(ctx, path, c.watcher, newest.last)
-			var p *problem
-			if errors.As(err, &p) && p.Code == "view_behind" {
-				continue
-			}
-			if err != nil {
-				return 0, err
-			}
-			break
+		if err := c.shows(ctx, path, newest.last); err != nil {
+			return 0, err
 		}
 	}
 	return time.Since(began), nil

@@ -15,7 +15,7 @@ import (
 
 // line is one connection that sends one request after the other.
 type line interface {
-	send() error
+	send(ctx context.Context) error
 	close()
 }
 
@@ -27,6 +27,8 @@ type Measurement struct {
 	Requests      int64         `json:"requests"`
 	// CatchUp is how long after the last answer the views showed everything.
 	CatchUp time.Duration `json:"-"`
+	// Lag50 and Lag99 are how long after its answer a diary was in its patient's view, for those that were looked for.
+	Lag50, Lag99 time.Duration `json:"-"`
 	// MemoryBytes is the server's resident memory after the run, PeakBytes the most that it ever had; 0 where unknown.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 	PeakBytes   int64 `json:"peakBytes,omitempty"`
@@ -35,6 +37,9 @@ type Measurement struct {
 // String returns the measurement as a line.
 func (m Measurement) String() string {
 	s := fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", m.PerSecond, short(m.P50), short(m.P99))
+	if m.Lag99 > 0 {
+		s += fmt.Sprintf(", shown after p50 %s, p99 %s", short(m.Lag50), short(m.Lag99))
+	}
 	if m.CatchUp > 0 {
 		s += ", views caught up after " + short(m.CatchUp)
 	}
@@ -51,9 +56,9 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Microsecond).String()
 }
 
-// measure lets n connections send for a time. The first failure ends the run: a load test whose requests fail measures
+// measure lets n connections send for a time, and not more than rate requests a second if it is not 0. The first failure ends the run: a load test whose requests fail measures
 // something else.
-func measure(ctx context.Context, s sender, n int, duration time.Duration) (Measurement, error) {
+func measure(ctx context.Context, s sender, n int, duration time.Duration, rate int) (Measurement, error) {
 	ctx, stop := context.WithTimeout(ctx, duration)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
@@ -68,12 +73,19 @@ func measure(ctx context.Context, s sender, n int, duration time.Duration) (Meas
 		histograms[i] = h
 		group.Go(func() error {
 			defer l.close()
-			for ctx.Err() == nil {
-				sent := time.Now()
-				if err := l.send(); err != nil {
+			for k := 0; ctx.Err() == nil; k++ {
+				due := time.Now()
+				if rate > 0 { // the connections take turns
+					due = began.Add(time.Duration(k*n+i) * time.Second / time.Duration(rate))
+					if !sleepUntil(ctx, due) {
+						return nil
+					}
+				}
+				// What was sent when time was up is still answered.
+				if err := l.send(context.WithoutCancel(ctx)); err != nil {
 					return err
 				}
-				if err := h.RecordValue(time.Since(sent).Microseconds()); err != nil {
+				if err := h.RecordValue(time.Since(due).Microseconds()); err != nil {
 					return err
 				}
 			}
@@ -90,6 +102,18 @@ func measure(ctx context.Context, s sender, n int, duration time.Duration) (Meas
 	}
 	return Measurement{PerSecond: float64(all.TotalCount()) / took.Seconds(), Requests: all.TotalCount(),
 		P50: micros(all.ValueAtQuantile(50)), P99: micros(all.ValueAtQuantile(99)), Max: micros(all.Max())}, nil
+}
+
+// sleepUntil returns false where the context ends first.
+func sleepUntil(ctx context.Context, due time.Time) bool {
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

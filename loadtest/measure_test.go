@@ -41,7 +41,7 @@ func fakeServer(t *testing.T, answer func(n int64, w http.ResponseWriter)) *http
 }
 
 func crowdAt(url string, people int) *crowd {
-	c := &crowd{api: newClient(url), study: "L1", first: "2020-01-01", people: make([]person, people)}
+	c := &crowd{lag: newLag(), api: newClient(url), study: "L1", first: "2020-01-01", people: make([]person, people)}
 	for i := range c.people {
 		c.people[i].id, c.people[i].bearer = "L1.P1", "Bearer t"
 	}
@@ -53,7 +53,7 @@ func TestEveryRequestIsAnotherWindow(t *testing.T) {
 		_, _ = w.Write([]byte(`{"stream":"x","position":` + strconv.FormatInt(n, 10) + `}`))
 	})
 	c := crowdAt(s.URL, 4)
-	m, err := measure(t.Context(), c, 2, 100*time.Millisecond)
+	m, err := measure(t.Context(), c, 2, 100*time.Millisecond, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestARefusalEndsTheMeasurement(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(`{"position":7}`))
 	})
-	_, err := measure(t.Context(), crowdAt(s.URL, 1), 1, time.Minute)
+	_, err := measure(t.Context(), crowdAt(s.URL, 1), 1, time.Minute, 0)
 	var p *problem
 	if !errors.As(err, &p) || p.Code != "diary_too_late" {
 		t.Errorf("got %v", err)
@@ -86,7 +86,7 @@ func TestARefusalEndsTheMeasurement(t *testing.T) {
 }
 
 func TestMoreConnectionsThanPatientsAreRefused(t *testing.T) {
-	if _, err := measure(context.Background(), crowdAt("http://127.0.0.1:1", 2), 3, time.Second); err == nil {
+	if _, err := measure(context.Background(), crowdAt("http://127.0.0.1:1", 2), 3, time.Second, 0); err == nil {
 		t.Error("two patients shared three connections")
 	}
 }
@@ -117,5 +117,31 @@ func TestTheReportTakesMedians(t *testing.T) {
 func TestMemoryIsRead(t *testing.T) {
 	if now, _ := memoryOf(0); now != 0 {
 		t.Errorf("no process takes %d bytes", now)
+	}
+}
+
+// TestARateIsKept: as many requests are sent as the rate allows, by all connections together, and some are looked for.
+func TestARateIsKept(t *testing.T) {
+	var looked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && looked.Add(1) == 1 { // the first is refused, and asked again
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`{"code":"view_behind"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"position":7}`))
+	}))
+	t.Cleanup(s.Close)
+	c := crowdAt(s.URL, 4)
+	m, err := measure(t.Context(), c, 4, 300*time.Millisecond, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Requests == 0 || m.Requests > 304 {
+		t.Errorf("%d requests in 0.3 s at 1,000 a second", m.Requests)
+	}
+	p50, p99, err := c.lag.result()
+	if err != nil || m.Requests > 4*lookEvery && (looked.Load() < 2 || p50 == 0 || p99 < p50) {
+		t.Errorf("%d were looked for, %v and %v, %v", looked.Load(), p50, p99, err)
 	}
 }

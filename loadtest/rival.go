@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -31,7 +32,7 @@ type rivalLine struct {
 	body    []byte
 }
 
-func (l *rivalLine) send() error {
+func (l *rivalLine) send(context.Context) error {
 	l.turn++
 	worst := int64(l.turn % 8)
 	b := l.body[:0]

@@ -25,6 +25,7 @@ type benchCommand struct {
 type benchDiaryCommand struct {
 	Connections []int         `help:"Numbers of connections to measure with." default:"1,8,64"`
 	Duration    time.Duration `help:"Length of each run." default:"10s"`
+	Rate        int           `help:"Requests to send a second, in all; as many as are answered when not given." placeholder:"N"`
 	Rounds      int           `help:"Runs of each kind; medians are reported." default:"3"`
 	Patients    int           `help:"Patients who send in turn." default:"2000"`
 	Rival       string        `help:"Also measure another system with POST /diary at this address, in turns." placeholder:"URL"`
@@ -62,7 +63,7 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 	}()
 	say := func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
 	report, err := loadtest.Diary(ctx, loadtest.Options{
-		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rounds: c.Rounds, Patients: c.Patients,
+		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds, Patients: c.Patients,
 		Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: process.Process.Pid, Say: say,
 		SignAs: func(u domain.UserID) (string, error) { return tokens.Sign(u, time.Now(), 24*time.Hour) },
 	})
