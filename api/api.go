@@ -35,6 +35,8 @@ type Options struct {
 	TokenLifetime time.Duration
 	// Past answers queries with asOf; nil refuses them.
 	Past Past
+	// Changes is what GET /api/v1/events tells of; nil refuses it. Run has to run then.
+	Changes *ChangeSource
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
 	// Build names the running program in the description and at /healthz.
@@ -66,6 +68,8 @@ type API struct {
 	metrics  *metrics
 	verified *verifiedTokens
 	signIns  *signInLimit
+	feed     *changeFeed
+	streams  gate
 	inFlight gate
 	batches  gate
 	waiting  gate
@@ -95,9 +99,13 @@ func New(o Options) (*API, error) {
 		own := prometheus.NewRegistry()
 		o.Registerer, o.Gatherer = own, own
 	}
+	if o.Changes != nil {
+		a.feed = newChangeFeed(*o.Changes, a.store, a.logger, a.limits.StreamsOfUser)
+	}
+	a.streams = newGate(a.limits.Streams)
 	a.inFlight, a.batches, a.waiting = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight), newGate(a.limits.Waiting)
 	var err error
-	if a.metrics, err = newMetrics(o.Registerer, a.inFlight); err != nil {
+	if a.metrics, err = newMetrics(o.Registerer, a.inFlight, a.streams); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
 	if a.verified, err = newVerifiedTokens(a.limits.VerifiedTokens); err != nil {
@@ -136,6 +144,7 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	for _, q := range Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.ask(q))
 	}
+	a.route(e, http.MethodGet, changesRoute, route{action: changesQuery.Name, gate: a.streams, longLived: true}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)

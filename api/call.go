@@ -40,6 +40,8 @@ type route struct {
 	timeout time.Duration
 	// gate bounds the requests of the route, besides the gate of all.
 	gate gate
+	// longLived requests are bounded by the gate of the route alone.
+	longLived bool
 	// unbounded routes are answered even when all other requests are turned away.
 	unbounded bool
 }
@@ -100,10 +102,12 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 // answer is a problem.
 func (c *call) bounded(r route, work func(*call) error) (err error) {
 	if !r.unbounded {
-		if err := c.api.inFlight.enter(); err != nil {
-			return err
+		if !r.longLived {
+			if err := c.api.inFlight.enter(); err != nil {
+				return err
+			}
+			defer c.api.inFlight.leave()
 		}
-		defer c.api.inFlight.leave()
 		if err := r.gate.enter(); err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/security"
 	"casebook/domain/user"
+	"casebook/projections"
 )
 
 // client speaks to a running API over HTTP.
@@ -38,7 +39,8 @@ func serve(t testing.TB, change func(*Options)) client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Handler: the.handler, Store: the.store, Tokens: tokens, Ready: the.log.Ping, Build: "test"}
+	o := Options{Handler: the.handler, Store: the.store, Tokens: tokens, Ready: the.log.Ping, Build: "test",
+		Changes: &ChangeSource{Log: the.blinded, ViewsOf: projections.ViewsOf}}
 	if change != nil {
 		change(&o)
 	}
@@ -46,7 +48,17 @@ func serve(t testing.TB, change func(*Options)) client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return listen(t, a, a.Handler())
+	c := listen(t, a, a.Handler())
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
 }
 
 func listen(t testing.TB, a *API, handler http.Handler) client {

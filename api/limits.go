@@ -29,6 +29,8 @@ type Limits struct {
 	SignInsPerMinute, SignInBurst int
 	// SignInAddresses bounds how many addresses are told apart: 10,000.
 	SignInAddresses int
+	// Streams bounds who listens to changes at a time, and StreamsOfUser how often one user does: 1000 and 8.
+	Streams, StreamsOfUser int
 	// VerifiedTokens bounds how many tokens are remembered as verified: 20,000.
 	VerifiedTokens int
 }
@@ -48,6 +50,8 @@ func (l Limits) orDefaults() Limits {
 	orDefault(&l.SignInsPerMinute, 60)
 	orDefault(&l.SignInBurst, 20)
 	orDefault(&l.SignInAddresses, 10_000)
+	orDefault(&l.Streams, 1000)
+	orDefault(&l.StreamsOfUser, 8)
 	orDefault(&l.VerifiedTokens, 20_000)
 	return l
 }

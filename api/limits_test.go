@@ -63,7 +63,7 @@ func TestSignInsAreLimitedByAddress(t *testing.T) {
 }
 
 func TestLabelsStayBounded(t *testing.T) {
-	m, err := newMetrics(prometheus.NewRegistry(), newGate(1))
+	m, err := newMetrics(prometheus.NewRegistry(), newGate(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

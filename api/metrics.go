@@ -21,7 +21,7 @@ type metrics struct {
 // maxCodes bounds the codes that are counted apart. The program has some hundred; the bound holds whatever is added.
 const maxCodes = 400
 
-func newMetrics(r prometheus.Registerer, inFlight gate) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, inFlight, streams gate) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "casebook_http_request_duration_seconds", Help: "How long requests took, by route, method and class of status.",
@@ -38,7 +38,10 @@ func newMetrics(r prometheus.Registerer, inFlight gate) (*metrics, error) {
 	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "casebook_http_requests_in_flight", Help: "Requests that are being served.",
 	}, func() float64 { return float64(len(inFlight)) })
-	return m, errors.Join(r.Register(m.requests), r.Register(m.commands), r.Register(m.refusals), r.Register(gauge))
+	listening := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "casebook_change_streams", Help: "Clients that listen to changes.",
+	}, func() float64 { return float64(len(streams)) })
+	return m, errors.Join(r.Register(m.requests), r.Register(m.commands), r.Register(m.refusals), r.Register(gauge), r.Register(listening))
 }
 
 func (m *metrics) served(route, method string, status int, took time.Duration) {

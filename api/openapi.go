@@ -77,6 +77,7 @@ func newDescription(build string) *description {
 	for _, q := range Queries() {
 		d.query(q)
 	}
+	d.changes()
 	d.operations()
 	return d
 }

@@ -169,6 +169,16 @@ func All() []Projection {
 		SagaMonitor, ParkedMessages, Alerts, KitInventory, Shipments, AuditIndex, SiteEnrollment, UserDirectory}
 }
 
+// ViewsOf names the views that fold events of the event's type.
+func ViewsOf(event any) (names []string) {
+	for _, p := range All() {
+		if p.Folds(reflect.TypeOf(event)) {
+			names = append(names, p.View.Name)
+		}
+	}
+	return names
+}
+
 // NotShown lists the events that no view shows, each with the reason. The audit index has nearly all events, but does not
 // show what they say.
 var NotShown = map[string]string{

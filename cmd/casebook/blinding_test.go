@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -107,6 +108,7 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 			continue
 		}
 		in.everything(t, a.User, summary, blinded)
+		blinded[fmt.Sprint("changes as ", a.User)] = in.changes(t, a.User)
 	}
 	in.mistakes(t, summary, blinded)
 	in.unblindInAnEmergency(t, o.Password, summary)
@@ -236,6 +238,38 @@ func (in installation) everything(t *testing.T, user domain.UserID, s simulation
 			into[fmt.Sprint(path, parameters, " as ", user)] = text
 		}
 	}
+}
+
+// changes is what the stream of changes tells a user of all that has happened.
+func (in installation) changes(t *testing.T, user domain.UserID) string {
+	t.Helper()
+	token, err := in.tokens.Sign(user, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, in.url+"/api/v1/events?after=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var text strings.Builder
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		text.WriteString(lines.Text())
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if !strings.Contains(data, "patient-view") && !strings.Contains(data, "kit-inventory") && !strings.Contains(data, "user-directory") {
+				t.Errorf("%s is told %.300s", user, data)
+			}
+			break
+		}
+	}
+	return text.String()
 }
 
 // mistakes sends what is refused, or cannot be read, as blinded people.

@@ -117,7 +117,8 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s.stores.registerMetrics(registry)
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: registry})
 	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Past: s.past})
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Past: s.past,
+		Changes: &api.ChangeSource{Log: s.blindLog, ViewsOf: projections.ViewsOf}})
 	if err != nil {
 		closeListeners()
 		return nil, err
@@ -141,6 +142,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {
 		s.httpAddress = httpListener.Addr().String()
+		group.Go(func() error { return part("stream of changes", web.Run(run)) })
 		group.Go(func() error { return part("API server", api.Serve(run, httpListener, web.Handler())) })
 	}
 	readyCtx, cancel := context.WithTimeout(run, startTimeout)

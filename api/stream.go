@@ -1,0 +1,298 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"casebook/access"
+	"casebook/domain/refuse"
+	"casebook/readmodels"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+const (
+	// Messages to one listener are at least changesApart from each other; what happens in between is in the next.
+	changesApart = 200 * time.Millisecond
+	// heartbeat keeps connections open through proxies, and bounds how long somebody listens who may not any more.
+	heartbeat = 15 * time.Second
+	// messageTimeout is how long a listener may take to take a message.
+	messageTimeout = 10 * time.Second
+	// streamStart bounds how long a listener waits until it is told of changes.
+	streamStart = 5 * time.Second
+	// longestStream bounds a stream whose token does not say when it expires.
+	longestStream = time.Hour
+
+	lastEventID  = "Last-Event-ID"
+	changesRoute = "/api/v1/events"
+	mediaEvents  = "text/event-stream"
+)
+
+// changesQuery declares the parameters of the stream of changes.
+var changesQuery = Query{
+	Name: "Changes", Path: changesRoute, Summary: "What changes, as it changes (server-sent events)", Reach: ReachSelf,
+	Doc: "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may ask these views; not what was recorded. " +
+		"An event change has the data of Changes. An event reset says that more has changed than can be told, or that the caller's roles have: ask anew what is shown. " +
+		"An event end, with a code, comes before the server ends the stream: token_expired, account_deactivated, account_locked, not_allowed or server_stopping. " +
+		"Who comes back with the id of the last message as Last-Event-ID is told what happened in between. " +
+		"The token goes into the Authorization header as everywhere, which a browser's EventSource cannot send; read the answer of fetch as a stream instead.",
+	Parameters: []Parameter{
+		{Name: "study", In: inQuery, Doc: "Only this study", Example: "PAIN1", Pattern: namePattern, check: studyParameter.check}, siteParameter,
+		{Name: "patient", In: inQuery, Doc: "Only this patient", Example: "PAIN1.S-0001", Pattern: patientPattern, check: patientParameter.check},
+		{Name: "view", In: inQuery, Doc: "Only this view, or several with commas between them", Example: "alerts,patient-list", check: func(v string) error {
+			_, err := viewsNamed(v)
+			return err
+		}},
+		{Name: "after", In: inQuery, Doc: "Also what was recorded behind this position; the header Last-Event-ID goes before it", Example: "48210", check: func(v string) error {
+			_, err := positionOf(v)
+			return err
+		}},
+	},
+}
+
+// viewsNamed reads names of views, of which none stands for all. It refuses projection_not_found.
+func viewsNamed(names string) (of views, err error) {
+	for _, name := range commaSeparated(names) {
+		found := false
+		for i, v := range readmodels.Views() {
+			if v.Name == name {
+				of, found = of|1<<i, true
+			}
+		}
+		if !found {
+			return 0, refuse.NotFound("projection_not_found", "there is no view %q", shortened(name)).At("view").Do("the list of projections has their names")
+		}
+	}
+	if of == 0 {
+		of = ^views(0)
+	}
+	return of, nil
+}
+
+// Run serves what is not done within a request: it tells of changes. It ends the streams when ctx ends, before the
+// server waits for the requests under way.
+func (a *API) Run(ctx context.Context) error {
+	if a.feed == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return a.feed.run(ctx)
+}
+
+// getChanges tells the caller of changes until either side has enough.
+func (a *API) getChanges(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if a.feed == nil {
+		return refuse.Overload("no_changes", "this process does not tell what changes").Do("ask the queries instead")
+	}
+	ask, err := c.parameters(changesQuery)
+	if err != nil {
+		return err
+	}
+	of, err := viewsNamed(ask.values["view"])
+	if err != nil {
+		return err
+	}
+	from := c.Request().Header.Get(lastEventID)
+	if from == "" {
+		from = ask.values["after"]
+	}
+	only := access.Scope{Study: ask.study, Site: ask.site(), Patient: ask.patient}
+	if err := c.mayListen(c.principal, only); err != nil {
+		c.recordRefusal(c.principal.User, only, err)
+		return err
+	}
+	l := newListener(a.feed, c.principal, only, of)
+	if err := a.feed.listen(l); err != nil {
+		return err
+	}
+	defer a.feed.leave(l)
+	if err := c.begin(l, from); err != nil {
+		return err
+	}
+	s := &changeStream{call: c, control: http.NewResponseController(c.Response()), listener: l}
+	return s.serve()
+}
+
+// mayListen refuses somebody to whom nothing within the scope could ever be told.
+func (c *call) mayListen(p access.Principal, only access.Scope) error {
+	if only.Study == "" {
+		only.Study = only.Patient.Study()
+	}
+	if only.Study == "" || p.WorksIn(only.Study) {
+		return nil
+	}
+	_, err := p.Authorize(c.action, nil, only)
+	return err
+}
+
+// begin waits until the listener is told of changes, and tells it what it has missed.
+func (c *call) begin(l *listener, from string) error {
+	ctx, cancel := context.WithTimeout(c.ctx(), streamStart)
+	defer cancel()
+	to, err := c.api.feed.place(ctx)
+	if err != nil {
+		if c.ctx().Err() != nil {
+			return errClientGone
+		}
+		return refuse.Overload("no_changes", "the log cannot be followed at present").Do("connect again in a moment")
+	}
+	l.mu.Lock()
+	if l.through.Before(to) {
+		l.through = to
+	}
+	l.mu.Unlock()
+	if from == "" {
+		return nil
+	}
+	after, err := positionOf(from)
+	if err != nil {
+		return err
+	}
+	if err := c.api.feed.resume(ctx, l, after, to); err != nil {
+		l.miss(to)
+	}
+	return nil
+}
+
+// changeStream is a listener's connection.
+type changeStream struct {
+	*call
+	control  *http.ResponseController
+	listener *listener
+}
+
+// serve writes messages until the client goes, the process stops, or the client may not listen any more.
+func (s *changeStream) serve() error {
+	header := s.Response().Header()
+	header.Set("Content-Type", mediaEvents)
+	header.Set("X-Accel-Buffering", "no") // proxies that keep answers back would keep every message back
+	// The bounds of short requests do not hold here; each message has its own.
+	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("stream changes: %w", err)
+	}
+	s.Response().WriteHeader(http.StatusOK)
+	if s.write(": changes are told from here on\n\n") != nil {
+		return nil
+	}
+	expiry, beat := time.NewTimer(s.remaining()), time.NewTicker(heartbeat)
+	defer expiry.Stop()
+	defer beat.Stop()
+	ready, pause := s.listener.ready, make(<-chan time.Time)
+	for {
+		var err error
+		select {
+		case <-s.ctx().Done():
+			return nil
+		case <-s.listener.stopped:
+			s.end("server_stopping")
+			return nil
+		case <-expiry.C:
+			s.end("token_expired")
+			return nil
+		case <-pause:
+			ready = s.listener.ready
+			continue
+		case <-beat.C:
+			if code := s.recheck(); code != "" {
+				s.end(code)
+				return nil
+			}
+			err = s.write(": still here\n\n")
+		case <-ready:
+			if code := s.recheck(); code != "" {
+				s.end(code)
+				return nil
+			}
+			err = s.tell()
+			ready, pause = nil, time.After(changesApart)
+		}
+		if err != nil {
+			return nil // the client has gone, or takes nothing any more
+		}
+	}
+}
+
+// remaining is how long the token is good.
+func (s *changeStream) remaining() time.Duration {
+	expires, ok := expiryOf(bearerToken(s.Request().Header.Get("Authorization")))
+	if !ok {
+		return longestStream
+	}
+	return max(expires.Sub(s.api.now()), 0)
+}
+
+// recheck looks whether the caller may still listen (21 CFR 11.10(g)), and returns the code why not.
+func (s *changeStream) recheck() string {
+	ctx, cancel := context.WithTimeout(s.ctx(), streamStart)
+	defer cancel()
+	p, err := s.api.handler.Principal(ctx, s.principal.User)
+	if err == nil {
+		err = s.mayListen(p, s.listener.only)
+	}
+	if err != nil {
+		if isAccess(err) {
+			s.recordRefusal(s.principal.User, s.listener.only, err)
+		}
+		return problemOf(ctx, err).Code
+	}
+	s.listener.regrant(p)
+	return ""
+}
+
+// tell writes what there is to tell.
+func (s *changeStream) tell() error {
+	changes, through, missed := s.listener.take()
+	if missed {
+		return s.write(fmt.Sprintf("id: %s\nevent: reset\ndata: {\"position\":%d}\n\n", eventID(through), through.Commit))
+	}
+	if len(changes.Changes) == 0 {
+		return nil
+	}
+	data, err := json.Marshal(changes)
+	if err != nil {
+		return err
+	}
+	return s.write(fmt.Sprintf("id: %s\nevent: change\ndata: %s\n\n", eventID(through), data))
+}
+
+// end says why the stream ends; nobody has to hear it.
+func (s *changeStream) end(code string) {
+	s.code = code
+	_ = s.write(fmt.Sprintf("event: end\ndata: {\"code\":%q}\n\n", code))
+}
+
+func (s *changeStream) write(text string) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(messageTimeout)); err != nil {
+		return err
+	}
+	if _, err := s.Response().Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// changes describes the stream.
+func (d *description) changes() {
+	var parameters []*huma.Param
+	for _, p := range changesQuery.Parameters {
+		parameters = append(parameters, p.described())
+	}
+	parameters = append(parameters, &huma.Param{Name: lastEventID, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "The id of the last message that was received: what happened since is told first"})
+	d.schemas.Schema(reflect.TypeFor[Changes](), true, "")
+	answer := &huma.Response{Description: "Messages, as long as both sides want", Headers: traceHeader(),
+		Content: map[string]*huma.MediaType{mediaEvents: {Schema: &huma.Schema{Type: huma.TypeString,
+			Description: "Events change, reset and end; the data of change are a Changes"}}}}
+	d.document.AddOperation(&huma.Operation{
+		OperationID: changesQuery.Name, Method: http.MethodGet, Path: changesQuery.Path, Tags: []string{tagQueries}, Summary: changesQuery.Summary,
+		Description: changesQuery.Doc + " " + changesQuery.openTo(), Parameters: parameters,
+		Responses: d.responses(answer, append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests}, always...)...),
+	})
+}
