@@ -32,6 +32,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(engineVariable); config != "" {
+		if err := beEngine(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "projections")
 	if err != nil {
 		panic(err)
@@ -66,8 +73,8 @@ type world struct {
 	last   uint64
 	// alone says that nobody else writes this log.
 	alone bool
-	// url is that of the log.
-	url string
+	// url is that of the log, and database the name of the views'.
+	url, database string
 }
 
 func newWorld(t testing.TB) *world {
@@ -107,7 +114,8 @@ func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 		t.Fatal(err)
 	}
 	id := strings.ReplaceAll(uuid.NewString()[:13], "-", "")
-	store, err := readmodels.Connect(context.Background(), mongoURL, "db"+id)
+	database := "db" + id
+	store, err := readmodels.Connect(context.Background(), mongoURL, database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +124,7 @@ func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
+	return &world{t: t, database: database, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
 }
 
 // run starts an engine, and returns what stops it.

@@ -308,11 +308,15 @@ func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
 			select {
 			case err := <-m.left:
 				var failed *foldError
-				if !errors.As(err, &failed) {
+				switch {
+				case errors.As(err, &failed):
+					r.forget()
+					r.stop = failed
+				case errors.Is(err, errThere):
+					r.doubt()
+				default:
 					return err
 				}
-				r.forget()
-				r.stop = failed
 			case <-ctx.Done():
 				k.engine.shared.leave(m)
 				return ctx.Err()

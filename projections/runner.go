@@ -28,10 +28,12 @@ type Limits struct {
 	Unwritten int
 	// Events are folded between two checkpoints at most while a view catches up; 50,000.
 	Events int
+	// Batch bounds the events that come from the log together; 1,000. Up to four such batches are folded at once.
+	Batch int
 }
 
 func (l Limits) orDefault() Limits {
-	for of, otherwise := range map[*int]int{&l.Documents: 5000, &l.Unwritten: 20_000, &l.Events: 50_000} {
+	for of, otherwise := range map[*int]int{&l.Documents: 5000, &l.Unwritten: 20_000, &l.Events: 50_000, &l.Batch: 1000} {
 		if *of == 0 {
 			*of = otherwise
 		}
@@ -77,6 +79,8 @@ type runner struct {
 	// dropped when the runner starts again.
 	documents *lru.Cache[string, readmodels.Document]
 	unwritten map[string]*unwritten
+	// doubted is up to where no document is taken for new without a look.
+	doubted eventlog.Position
 	// stop is the event before which it has to stop, because it cannot get past it.
 	stop *foldError
 	// written is when the last checkpoint was, at catching up; rated is the pace since then, smoothed.
@@ -104,6 +108,9 @@ func (e *foldError) Unwrap() error { return e.err }
 
 // errStopped says that a view has come to an event that it cannot get past, and has noted so.
 var errStopped = errors.New("the projection has stopped")
+
+// errThere says that documents are in the store that were taken for new: it has not been written what was to be.
+var errThere = errors.New("documents are there that were taken for new")
 
 // newRunner returns a runner that stands where the build's checkpoint does.
 func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkpoint, token int64) *runner {
@@ -138,6 +145,8 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 			// how the batches were cut. All since the last checkpoint is folded again, up to it.
 			r.forget()
 			r.stop = failed
+		case errors.Is(err, errThere):
+			r.doubt()
 		case err != nil || caughtUp:
 			return err
 		}
@@ -158,7 +167,7 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	errEnd := errors.New("at the log's end")
 	err = pipe(ctx, r.engine, eventlog.Subscription{After: r.through, Types: r.types}, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
-			b = withMore(b, fetched)
+			b = r.engine.withMore(b, fetched)
 		}
 		for left := len(b.Events); left > 0 && r.pace != nil; left -= r.pace.Burst() {
 			if err := r.pace.WaitN(ctx, min(left, r.pace.Burst())); err != nil {
@@ -193,6 +202,14 @@ func (r *runner) forget() {
 	r.documents.Purge()
 	clear(r.unwritten)
 	r.through, r.folded = r.at.Position, 0
+}
+
+// doubt begins again at the checkpoint, and loads all documents of what has been folded since.
+func (r *runner) doubt() {
+	if r.doubted.Before(r.through) {
+		r.doubted = r.through
+	}
+	r.forget()
 }
 
 // take folds a batch. A live view writes it at once; one that catches up writes when enough has come together, and at the
@@ -428,8 +445,8 @@ func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string
 
 func withGroup(keys []string, group string) []string { return append(slices.Clip(keys), group) }
 
-// load returns the documents of the keys, blank where there is none yet. A document that the batch begins is blank too
-// where it is stored already, as after a crash: its events all come again, and the guard keeps what has seen more.
+// load returns the documents of the keys, blank where there is none yet. One that the batch begins is taken to be new
+// without a look. Where it is there after all, as after a crash, it cannot be inserted, and is looked for then.
 func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int, events []Envelope) (map[string]readmodels.Document, error) {
 	documents := make(map[string]readmodels.Document, len(keys))
 	var missing bson.A
@@ -438,7 +455,7 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 			documents[key] = waits.document
 		} else if doc, ok := r.documents.Get(key); ok {
 			documents[key] = doc
-		} else if r.begins(events[touched[key][0]]) {
+		} else if first := events[touched[key][0]]; r.doubted.Before(first.Position) && r.begins(first) {
 			documents[key] = r.Blank(key)
 		} else {
 			missing = append(missing, key)
@@ -578,14 +595,14 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	return nil
 }
 
-// save stores documents. Those that seem to be new are inserted, which costs a store least. The others, and what turns
-// out not to be new, are replaced where what is there has not seen more.
+// save stores documents. Those that seem to be new are inserted, which costs a store least; it fails with errThere where
+// they are not. The others are replaced where what is there has not seen more.
 func (r *runner) save(ctx context.Context, writes []write) error {
 	var fresh []any
-	var known, inserted []write
+	var known []write
 	for _, w := range writes {
 		if w.fresh {
-			fresh, inserted = append(fresh, w.document), append(inserted, w)
+			fresh = append(fresh, w.document)
 		} else {
 			known = append(known, w)
 		}
@@ -596,8 +613,8 @@ func (r *runner) save(ctx context.Context, writes []write) error {
 		if err != nil {
 			return err
 		}
-		for _, i := range there {
-			known = append(known, inserted[i])
+		if there > 0 {
+			return errThere
 		}
 	}
 	if len(known) == 0 {
@@ -613,17 +630,17 @@ func (r *runner) save(ctx context.Context, writes []write) error {
 	return err
 }
 
-// collisions returns which writes of a bulk met a document that is there, and err where there was any other trouble.
-func collisions(err error) (there []int, _ error) {
+// collisions returns how many writes of a bulk met a document that is there, and err where there was any other trouble.
+func collisions(err error) (there int, _ error) {
 	var bulk mongo.BulkWriteException
 	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
-		return nil, err
+		return 0, err
 	}
 	for _, e := range bulk.WriteErrors {
 		if !mongo.IsDuplicateKeyError(e) {
-			return nil, err
+			return 0, err
 		}
-		there = append(there, e.Index)
+		there++
 	}
 	return there, nil
 }

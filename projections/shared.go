@@ -12,11 +12,8 @@ import (
 )
 
 const (
-	// fetchBatch bounds the events of a batch as it comes from the log, and fetchAhead such batches while one is folded.
-	fetchBatch = 1000
+	// fetchAhead bounds the batches that are fetched while one is folded. As many are folded together, give or take one.
 	fetchAhead = 4
-	// maxBatch bounds the events that are folded together, give or take a fetched batch.
-	maxBatch = fetchAhead * fetchBatch
 	// Batches begin batchApart from each other at least, and batchPerEvent more for each event of the one before, up to
 	// batchApartMost. It is what a view lags behind by design: next to nothing when little happens, and a tenth of a
 	// second when much does, where each write then serves many events.
@@ -97,7 +94,7 @@ func (s *shared) run(ctx context.Context) error {
 			if err := s.pace.Wait(ctx); err != nil {
 				return err
 			}
-			b = withMore(b, fetched)
+			b = s.engine.withMore(b, fetched)
 			if b.Live {
 				s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
 			} else {
@@ -134,7 +131,7 @@ func (s *shared) give(ctx context.Context, b eventlog.Batch) error {
 // pipe follows the log. Reading and folding go on side by side: what comes while a batch is folded makes the next one, so
 // batches grow by themselves when there is much to do.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription, fold func(context.Context, eventlog.Batch, <-chan eventlog.Batch) error) error {
-	from.MaxBatch, from.KeepUnreadable = fetchBatch, true
+	from.MaxBatch, from.KeepUnreadable = e.limits.Batch, true
 	from.OnError = func(err error) { e.logger.Warn("projections wait for the log", "error", err) }
 	fetched := make(chan eventlog.Batch, fetchAhead)
 	group, ctx := errgroup.WithContext(parent)
@@ -165,8 +162,8 @@ func pipe(parent context.Context, e *Engine, from eventlog.Subscription, fold fu
 }
 
 // withMore puts behind a batch what has been fetched meanwhile.
-func withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) eventlog.Batch {
-	for len(b.Events) < maxBatch {
+func (e *Engine) withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) eventlog.Batch {
+	for len(b.Events) < fetchAhead*e.limits.Batch {
 		select {
 		case next, open := <-fetched:
 			if !open {
