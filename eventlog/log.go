@@ -195,7 +195,8 @@ type Appended struct {
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
 // stream as the caller knows it; if it has moved, nothing is stored and the error is ErrConflict; events
 // of more than about 1 MiB together are ErrTooLarge. Event ids are derived from commandID and the events' bytes, so the
-// same append sent again is stored once, and another one under the same commandID is a conflict.
+// same append sent again is stored once, and another one under the same commandID is a conflict. One that holds blinded
+// values is another one each time, because they are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()

@@ -113,28 +113,51 @@ func (w *world) bursts(r *rand.Rand, n int, patients []domain.PatientID) (record
 	w.t.Helper()
 	for recorded < n {
 		who := patients[r.IntN(len(patients))]
-		byCategory := map[string][]any{}
-		var categories []string
-		for _, event := range anything(who, domain.SiteID(fmt.Sprint(1+r.IntN(3))), 1+r.IntN(5)) {
-			category, ok := w.log.Registry().CategoryOf(event)
-			if !ok || category == projection.Decider.Category {
-				continue
-			}
-			if byCategory[category] == nil {
-				categories = append(categories, category)
-			}
-			byCategory[category] = append(byCategory[category], event)
-		}
-		category := categories[r.IntN(len(categories))]
-		of := byCategory[category]
-		events := make([]any, 1+r.IntN(20))
-		for i := range events {
-			events[i] = of[r.IntN(len(of))]
-		}
+		category, events := oneCategory(w, r, who)
 		w.record(category+"-"+string(who), who, events...)
 		recorded += len(events)
 	}
 	return recorded
+}
+
+// oneCategory draws up to 20 events about a patient that can stand in one stream.
+func oneCategory(w *world, r *rand.Rand, who domain.PatientID) (category string, events []any) {
+	byCategory := map[string][]any{}
+	var categories []string
+	for _, event := range anything(who, domain.SiteID(fmt.Sprint(1+r.IntN(3))), 1+r.IntN(5)) {
+		category, ok := w.log.Registry().CategoryOf(event)
+		if !ok || category == projection.Decider.Category {
+			continue
+		}
+		if byCategory[category] == nil {
+			categories = append(categories, category)
+		}
+		byCategory[category] = append(byCategory[category], event)
+	}
+	category = categories[r.IntN(len(categories))]
+	of := byCategory[category]
+	events = make([]any, 1+r.IntN(20))
+	for i := range events {
+		events[i] = of[r.IntN(len(of))]
+	}
+	return category, events
+}
+
+// afresh folds the whole log into an empty database.
+func (w *world) afresh(t testing.TB) *world {
+	t.Helper()
+	fresh := *w
+	var err error
+	if fresh.store, err = readmodels.Connect(context.Background(), theMongo.ConnectionString(), "fresh"+uuid.NewString()[:8]); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fresh.store.Close(context.Background()) })
+	stop := fresh.run()
+	defer stop()
+	for _, v := range readmodels.Views() {
+		fresh.wait(v)
+	}
+	return &fresh
 }
 
 // raw are the documents of a build as they are stored, byte for byte, by their keys.
@@ -267,17 +290,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	}
 	stop()
 	// And one that begins with nothing.
-	fresh := *w
-	var err error
-	if fresh.store, err = readmodels.Connect(t.Context(), theMongo.ConnectionString(), "fresh"+uuid.NewString()[:8]); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = fresh.store.Close(context.Background()) }()
-	stop = fresh.run()
-	for _, v := range readmodels.Views() {
-		fresh.wait(v)
-	}
-	stop()
+	fresh := w.afresh(t)
 	total := 0
 	for _, v := range readmodels.Views() {
 		rebuilt, alone := w.builds(v).Live, fresh.builds(v).Live

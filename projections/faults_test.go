@@ -1,0 +1,241 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/projection"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+	"casebook/eventlog/catalog"
+	"casebook/projections"
+	"casebook/readmodels"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+)
+
+// faultyWay is a proxy in front of a store, over which connections break.
+type faultyWay struct {
+	*toxiproxy.Proxy
+	t testing.TB
+}
+
+// before returns the address of a store with a proxy in front of it.
+func before(t testing.TB, address string) (string, faultyWay) {
+	t.Helper()
+	to, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	p := toxiproxy.NewProxy(server, to.Scheme, "127.0.0.1:0", to.Host)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	to.Host = p.Listen
+	return to.String(), faultyWay{p, t}
+}
+
+// trouble is what can happen to connections, in the proxy's words: they are reset, end after some bytes, take their time, or
+// deliver what is sent bit by bit.
+var trouble = []string{
+	`{"name":"t","type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
+	`{"name":"t","type":"reset_peer","stream":"upstream","attributes":{"timeout":5}}`,
+	`{"name":"t","type":"limit_data","stream":"downstream","attributes":{"bytes":3000}}`,
+	`{"name":"t","type":"limit_data","stream":"upstream","attributes":{"bytes":20000}}`,
+	`{"name":"t","type":"latency","stream":"downstream","attributes":{"latency":40,"jitter":40}}`,
+	`{"name":"t","type":"slicer","stream":"downstream","attributes":{"average_size":200,"size_variation":100,"delay":50}}`,
+}
+
+// fail makes trouble for a while; one time in three the store is gone altogether.
+func (f faultyWay) fail(r *rand.Rand) {
+	f.t.Helper()
+	lasting := time.Duration(5+r.IntN(200)) * time.Millisecond
+	if r.IntN(3) == 0 {
+		f.Stop()
+		time.Sleep(lasting)
+		if err := f.Start(); err != nil {
+			f.t.Fatal(err)
+		}
+		return
+	}
+	if _, err := f.Toxics.AddToxicJson(strings.NewReader(trouble[r.IntN(len(trouble))])); err != nil {
+		f.t.Fatal(err)
+	}
+	time.Sleep(lasting)
+	if err := f.Toxics.RemoveToxic(context.Background(), "t"); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// stubbornly records events over a way that breaks, the same append until it is known to be in the log: it stands there once.
+func (w *world) stubbornly(log *eventlog.Log, stream string, who domain.PatientID, events ...any) {
+	w.t.Helper()
+	tail, ok := w.tails[stream]
+	if !ok {
+		tail = eventlog.EmptyTail
+	}
+	id, meta := uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who, RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	for {
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		out, err := log.Append(ctx, stream, tail, id, meta, events...)
+		cancel()
+		if err == nil {
+			w.tails[stream], w.last = out.Tail, out.Position.Commit
+			return
+		}
+		if w.t.Context().Err() != nil {
+			w.t.Fatal(err)
+		}
+		if !errors.Is(err, eventlog.ErrConflict) {
+			continue
+		}
+		// What is blinded is sealed anew each time, so the same append is another one; nobody else writes the stream.
+		last, found, err := w.log.Last(w.t.Context(), stream)
+		if err != nil || !found || int64(last.Revision) != tail.Revision+int64(len(events)) {
+			w.t.Fatalf("%s stands at %+v, %v", stream, last, err)
+		}
+		w.tails[stream], w.last = eventlog.TailAfter(last), last.Position.Commit
+		return
+	}
+}
+
+// TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing: both stores are behind proxies that break connections, while
+// events are recorded, two engines fold them, views are rebuilt and compared. In the end the log holds each event once, and
+// the views are byte for byte those that an engine makes that nothing happens to.
+func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // chances, not secrets
+	w := newWorldAlone(t)
+	logURL, logWay := before(t, w.url)
+	mongoURL, mongoWay := before(t, theMongo.ConnectionString())
+	connect := func() (*eventlog.Log, *readmodels.Store) {
+		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: logURL, Registry: catalog.New(), BlindingKeys: blindingKeys(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := readmodels.Connect(t.Context(), mongoURL, w.database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := errors.Join(log.Close(), store.Close(context.Background())); err != nil {
+				t.Error(err)
+			}
+		})
+		return log, store
+	}
+	var stops []func()
+	for range 2 {
+		log, store := connect()
+		ctx, cancel := context.WithCancel(t.Context())
+		engine := projections.NewEngine(projections.Options{Log: log, Store: store, Lease: 500 * time.Millisecond,
+			Limits: projections.Limits{Documents: 50, Batch: 200}})
+		ended := make(chan error, 1)
+		go func() { ended <- engine.Run(ctx) }()
+		stops = append(stops, func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	writer, _ := connect()
+	var patients []domain.PatientID
+	recorded := 0
+	for n := range 40 {
+		who := w.screen(n)
+		patients = append(patients, who)
+		w.record("stock-"+string(who), who, supply.ShipmentCreated{Contents: blind.Of(map[supply.KitNumber]supply.Content{}), Place: depot, Shipment: parcel(who),
+			To: "1", Kits: twoKits(who), Reason: "first"})
+		recorded += 2
+	}
+	done := make(chan int)
+	random := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // as above
+	go func() {
+		sum := 0
+		defer func() { done <- sum }()
+		for sum < 3000 && t.Context().Err() == nil {
+			who := patients[random.IntN(len(patients))]
+			category, events := oneCategory(w, random, who)
+			w.stubbornly(writer, category+"-"+string(who), who, events...)
+			sum += len(events)
+		}
+	}()
+	rebuilt := 0
+	for fails := range 30 {
+		way := logWay
+		if r.IntN(2) == 0 {
+			way = mongoWay
+		}
+		way.fail(r)
+		time.Sleep(time.Duration(r.IntN(80)) * time.Millisecond)
+		if fails%6 == 2 {
+			v := readmodels.Views()[r.IntN(len(readmodels.Views()))]
+			w.decide(v.Name, projection.RebuildRequested{Projection: v.Name, Reason: "to see"})
+			rebuilt++
+		}
+	}
+	recorded += <-done
+	for _, v := range readmodels.Views() {
+		w.wait(v)
+	}
+	for _, stop := range stops {
+		stop()
+	}
+	held := 0
+	end, err := w.log.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("read")
+	if err := w.log.Follow(t.Context(), eventlog.Subscription{KeepUnreadable: true}, func(_ context.Context, b eventlog.Batch) error {
+		for _, at := range b.Events {
+			if _, decision := at.Event.(projection.Event); !decision {
+				held++
+			}
+		}
+		if !b.Through.Before(end) {
+			return enough
+		}
+		return nil
+	}); !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	if held != recorded {
+		t.Errorf("%d events were recorded, and the log holds %d", recorded, held)
+	}
+	fresh := w.afresh(t)
+	for _, v := range readmodels.Views() {
+		want := raw(t, fresh.store, fresh.builds(v).Live.Collection)
+		same(t, v.Name, want, raw(t, w.store, w.builds(v).Live.Collection))
+		counts := make([]int64, 2)
+		for i, of := range []*world{w, fresh} {
+			c, err := of.store.LoadBuildCheckpoint(t.Context(), v, of.builds(v).Live.Collection)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[i] = c.Events
+		}
+		if counts[0] != counts[1] {
+			t.Errorf("%s has folded %d events of %d", v.Name, counts[0], counts[1])
+		}
+	}
+	for _, p := range []projections.Projection{projections.PatientView, projections.AuditIndex} {
+		if c := w.compare(p, w.builds(p.View).Live); !c.Same() {
+			t.Errorf("%s differs from the log: %+v", p.View.Name, c)
+		}
+	}
+	t.Logf("%d events, %d rebuilds", recorded, rebuilt)
+}
