@@ -85,7 +85,7 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 func TestALogWithoutKeysIsBlinded(t *testing.T) {
 	open := func(keys *eventlog.BlindingKeys) *eventlog.Log {
 		t.Helper()
-		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: blindRegistry(), BlindingKeys: keys})
+		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: eventStoreURL, Registry: blindRegistry(), BlindingKeys: keys})
 		if err != nil {
 			t.Fatal(err)
 		}

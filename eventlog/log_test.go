@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,19 +36,20 @@ func registry() *eventlog.Registry {
 	return r
 }
 
-var theNode *node.Node
+// eventStoreURL is that of the log that the tests share.
+var eventStoreURL string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "eventlog")
 	if err != nil {
 		panic(err)
 	}
-	theNode, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
-	if err != nil {
+	var closeLog func() error
+	if eventStoreURL, closeLog, err = storetest.EventStore(context.Background(), dir); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	if err := errors.Join(theNode.Close(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(closeLog(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -77,7 +79,7 @@ func connect(t testing.TB, url string) *eventlog.Log {
 // eachWay runs a test with appends that share one stream, and with the official client's own, which serves clusters and
 // servers that lack the other.
 func eachWay(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
-	single := theNode.ConnectionString()
+	single := eventStoreURL
 	for way, url := range map[string]string{"over one stream": single, "through the client": strings.Replace(single, "esdb://", "esdb+discover://", 1)} {
 		t.Run(way, func(t *testing.T) { test(t, connect(t, url)) })
 	}
@@ -206,7 +208,7 @@ func TestTheSameCommandInTwoProcessesIsAConflict(t *testing.T) {
 }
 
 func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
-	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	log, name := connect(t, eventStoreURL), stream("note")
 	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"}, noted{"three"}); err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +236,7 @@ func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
 }
 
 func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
-	log := connect(t, theNode.ConnectionString())
+	log := connect(t, eventStoreURL)
 	name := stream("count")
 	start, err := log.End(t.Context())
 	if err != nil {
@@ -288,7 +290,7 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 }
 
 func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
-	log := connect(t, theNode.ConnectionString())
+	log := connect(t, eventStoreURL)
 	notes, counts := stream("note"), stream("count")
 	first, err := log.Append(t.Context(), notes, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"before"})
 	if err != nil {
@@ -322,7 +324,7 @@ func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
 }
 
 func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
-	log := connect(t, theNode.ConnectionString())
+	log := connect(t, eventStoreURL)
 	beyond := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	err := log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
 	if !errors.Is(err, eventlog.ErrAheadOfLog) {
@@ -382,7 +384,7 @@ func TestAppendsOutliveARestartOfTheStore(t *testing.T) {
 }
 
 func TestLastAndEnd(t *testing.T) {
-	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	log, name := connect(t, eventStoreURL), stream("note")
 	if _, found, err := log.Last(t.Context(), name); found || err != nil {
 		t.Fatalf("an empty stream has a last event: %v, %v", found, err)
 	}
@@ -407,7 +409,7 @@ func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 		Command: "X", CommandID: "i", CommandHash: "h", CapturedAt: &at, CapturedZone: "Europe/Berlin", RecordedAt: at,
 		Address: "1.2.3.4", App: "app", TraceID: "t", Build: "b", Schema: 1, PreviousHash: "",
 	}
-	log, name := connect(t, theNode.ConnectionString()), stream("note")
+	log, name := connect(t, eventStoreURL), stream("note")
 	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), want, noted{"x"}); err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +434,7 @@ func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	for _, writers := range []int{1, 8, 64, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			log := connect(b, theNode.ConnectionString())
+			log := connect(b, eventStoreURL)
 			text := string(make([]byte, 300))
 			b.ResetTimer()
 			var group errgroup.Group

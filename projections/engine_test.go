@@ -16,6 +16,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/eventlog/catalog"
 	"casebook/projections"
@@ -26,10 +27,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-var (
-	theNode  *node.Node
-	theMongo *mongo.Server
-)
+// eventStoreURL and mongoURL are those of the stores that the tests share.
+var eventStoreURL, mongoURL string
 
 func TestMain(m *testing.M) {
 	if config := os.Getenv(engineVariable); config != "" {
@@ -43,14 +42,15 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	if theNode, err = node.Open(context.Background(), node.Options{Dir: dir + "/node", Listen: "127.0.0.1:0"}); err != nil {
+	var closeLog, closeMongo func() error
+	if eventStoreURL, closeLog, err = storetest.EventStore(context.Background(), dir+"/node"); err != nil {
 		panic(err)
 	}
-	if theMongo, err = mongo.Open(context.Background(), mongo.Options{Dir: dir + "/mongo", Listen: "127.0.0.1:0"}); err != nil {
+	if mongoURL, closeMongo, err = storetest.Mongo(context.Background(), dir+"/mongo"); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	if err := errors.Join(theMongo.Close(), theNode.Close(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(closeMongo(), closeLog(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -82,12 +82,24 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return newWorldOn(t, theNode.ConnectionString(), theMongo.ConnectionString())
+	return newWorldOn(t, eventStoreURL, mongoURL)
 }
 
-// newWorldAlone has a log that nobody else writes.
+// newWorldAlone has a log that nobody else writes, or is hurt by.
 func newWorldAlone(t testing.TB) *world {
 	t.Helper()
+	if os.Getenv(storetest.EventStoreVariable) != "" {
+		t.Skip("what this test writes would be in the way of all others on the log that is given")
+	}
+	return newWorldToFill(t)
+}
+
+// newWorldToFill has a log of its own, or that which is given.
+func newWorldToFill(t testing.TB) *world {
+	t.Helper()
+	if os.Getenv(storetest.EventStoreVariable) != "" {
+		return newWorld(t)
+	}
 	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +109,8 @@ func newWorldAlone(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	w := newWorldOn(t, n.ConnectionString(), theMongo.ConnectionString())
-	w.alone, w.url = true, n.ConnectionString()
+	w := newWorldOn(t, n.ConnectionString(), mongoURL)
+	w.alone = true
 	return w
 }
 
@@ -123,7 +135,7 @@ func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, database: database, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
+	return &world{t: t, url: eventStoreURL, database: database, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
 }
 
 func blindingKeys(t testing.TB) *eventlog.BlindingKeys {

@@ -72,7 +72,7 @@ type engineProcess struct {
 
 func (w *world) startEngine(r *rand.Rand, lease time.Duration) *engineProcess {
 	w.t.Helper()
-	config, err := json.Marshal(engineConfig{Log: w.url, Mongo: theMongo.ConnectionString(), Database: w.database, Lease: lease,
+	config, err := json.Marshal(engineConfig{Log: w.url, Mongo: mongoURL, Database: w.database, Lease: lease,
 		Limits: projections.Limits{Documents: 1 + r.IntN(300), Unwritten: 1 + r.IntN(2000), Events: 1 + r.IntN(3000), Batch: 1 + r.IntN(700)}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -148,7 +148,7 @@ func (w *world) afresh(t testing.TB) *world {
 	t.Helper()
 	fresh := *w
 	var err error
-	if fresh.store, err = readmodels.Connect(context.Background(), theMongo.ConnectionString(), "fresh"+uuid.NewString()[:8]); err != nil {
+	if fresh.store, err = readmodels.Connect(context.Background(), mongoURL, "fresh"+uuid.NewString()[:8]); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = fresh.store.Close(context.Background()) })
@@ -209,7 +209,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // chances, not secrets
-	w := newWorldAlone(t)
+	w := newWorldToFill(t)
 	var patients []domain.PatientID
 	for n := range 150 {
 		who := w.screen(n)

@@ -25,7 +25,7 @@ import (
 // elsewhere is the same log with views in a database of their own.
 func (w *world) elsewhere() *world {
 	w.t.Helper()
-	store, err := readmodels.Connect(context.Background(), theMongo.ConnectionString(), "db"+uuid.NewString()[:8])
+	store, err := readmodels.Connect(context.Background(), mongoURL, "db"+uuid.NewString()[:8])
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 }
 
 func TestAStoredDocumentThatCannotBeReadStopsItsViewOnly(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldAlone(t)
 	id := domain.NewPatientID(w.study, "P0000")
 	if _, err := w.store.Collection(readmodels.PatientViews).InsertOne(t.Context(), bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
 		t.Fatal(err)

@@ -33,9 +33,11 @@ func (w *world) decide(view string, events ...any) {
 	if found {
 		tail = eventlog.TailAfter(last)
 	}
-	if _, err := w.writer.Append(w.t.Context(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "manager", RecordedAt: time.Now().UTC()}, events...); err != nil {
+	out, err := w.writer.Append(w.t.Context(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "manager", RecordedAt: time.Now().UTC()}, events...)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.last = max(w.last, out.Position.Commit)
 }
 
 // named is a view with a name of this test's own, because decisions about a view are for everybody on the log.

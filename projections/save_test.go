@@ -94,7 +94,7 @@ func TestWhatGathersBehindABatchIsFoldedWithIt(t *testing.T) {
 
 // TestStatusSaysWhatTheCheckpointsSay compares what the engine knows with what another process reads.
 func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldAlone(t)
 	id := w.screen(1)
 	w.keep(id, 0, 3)
 	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})

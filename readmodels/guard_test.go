@@ -66,7 +66,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	for n := range 50 {
 		put(t, s, readmodels.PatientLists, row(n, "1", patient.StatusEnrolled))
 	}
-	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
+	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
 		t.Fatal(err)
 	}

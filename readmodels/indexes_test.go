@@ -156,7 +156,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 	}}))
 	fill(t, s, r)
 	sent = nil
-	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
+	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
 		t.Fatal(err)
 	}

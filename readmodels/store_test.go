@@ -13,7 +13,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
-	"casebook/embedded/mongo"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/readmodels"
 
@@ -24,18 +24,20 @@ import (
 	"go.uber.org/goleak"
 )
 
-var theMongo *mongo.Server
+// mongoURL is that of the store that the tests share.
+var mongoURL string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "readmodels")
 	if err != nil {
 		panic(err)
 	}
-	if theMongo, err = mongo.Open(context.Background(), mongo.Options{Dir: dir, Listen: "127.0.0.1:0"}); err != nil {
+	var closeMongo func() error
+	if mongoURL, closeMongo, err = storetest.Mongo(context.Background(), dir); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	if err := errors.Join(theMongo.Close(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(closeMongo(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -48,7 +50,7 @@ func TestMain(m *testing.M) {
 
 func connect(t *testing.T, database string, more ...*options.ClientOptions) *readmodels.Store {
 	t.Helper()
-	s, err := readmodels.Connect(t.Context(), theMongo.ConnectionString(), database, more...)
+	s, err := readmodels.Connect(t.Context(), mongoURL, database, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +252,7 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 		put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: float64(n)})
 		put(t, s, readmodels.Diaries, readmodels.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Opens: time.Unix(int64(n), 0)})
 	}
-	client, err := driver.Connect(options.Client().ApplyURI(theMongo.ConnectionString()))
+	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
 		t.Fatal(err)
 	}
