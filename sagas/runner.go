@@ -93,19 +93,26 @@ func (r *Runner) fault(point string) error {
 
 // step lets one instance react.
 func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occurrence, timer *process.Timer) error {
-	look := commands.At[process.State, process.Event]
+	look, from, sure := commands.At[process.State, process.Event], r.Handler.Look(), false
 	for range stepAttempts {
-		state, err := look(ctx, r.Handler.Look(), process.Decider, i.String())
+		state, err := look(ctx, from, process.Decider, i.String())
 		if err != nil {
 			return fmt.Errorf("process %s: %w", i, err)
 		}
 		if taken, already := state.TakenFor(o.ID); already {
 			return r.send(ctx, p, i, o, taken, state)
 		}
-		look = commands.Newest[process.State, process.Event] // whatever comes next has to be sure
 		reaction, err := p.react(state.Data, o)
 		if err != nil {
 			return fmt.Errorf("process %s: %w", i, err)
+		}
+		unsure := !sure
+		look, sure = commands.Newest[process.State, process.Event], true // whatever comes next has to be sure
+		if reaction.none && unsure {
+			// Another program may have taken the step that the event is the answer to, and this one not have heard of it. Where
+			// a step is taken, its append would find that out; nothing does where none is.
+			from = r.Handler.LookAfter(o.position)
+			continue
 		}
 		if reaction.none {
 			if refused, ok := o.Event.(Refused); ok {
@@ -122,6 +129,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("before step " + i.Process + " " + o.Type); err != nil {
 			return err
 		}
+		from = r.Handler.Look()
 		answer, err := r.do(ctx, p, o, "TakeStep", take, "")
 		if refusal, ok := refuse.As(err); ok && (refusal.Code == "step_out_of_date" || refusal.Code == "conflict") {
 			continue
