@@ -203,8 +203,8 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 	failed := -1  // the same of the build that is made
 	for {
 		decided := k.engine.decisions(k.View.Name)
-		if live == nil && builds.Live.Version == k.View.Version && decided.Decisions != stopped {
-			r, err := k.runnerOf(ctx, builds.Live.Collection, token)
+		if asked, known := k.inVersion(builds.Live.Version); live == nil && known && decided.Decisions != stopped {
+			r, err := k.runnerOf(ctx, asked, builds.Live.Collection, token)
 			if err != nil {
 				return err
 			}
@@ -224,7 +224,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 					return err
 				}
 			}
-			r, err := k.runnerOf(ctx, builds.Building.Collection, token)
+			r, err := k.runnerOf(ctx, k.Projection, builds.Building.Collection, token)
 			if err != nil {
 				return err
 			}
@@ -242,7 +242,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-k.news:
-			if now := k.engine.decisions(k.View.Name); live != nil && now.Decisions != decided.Decisions && k.skipsMore(decided, now) {
+			if now := k.engine.decisions(k.View.Name); live != nil && now.Decisions != decided.Decisions && live.skipsMore(decided, now) {
 				live.end() // it goes on with what is to be skipped
 				live = nil
 			}
@@ -288,8 +288,8 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 }
 
 // skipsMore says whether events are to be skipped that were not before.
-func (k *keeper) skipsMore(was, is projection.State) bool {
-	return len(is.Skipped[k.View.Version]) > len(was.Skipped[k.View.Version])
+func (r *runner) skipsMore(was, is projection.State) bool {
+	return len(is.Skipped[r.View.Version]) > len(was.Skipped[r.View.Version])
 }
 
 // keepLive keeps the build up to date that is asked.
@@ -382,28 +382,28 @@ func (k *keeper) save(ctx context.Context, builds readmodels.Builds) (readmodels
 	return builds, k.engine.retry(ctx, "note the builds of "+k.View.Name, func() error { return k.engine.store.SaveBuilds(ctx, builds) })
 }
 
-// runnerOf returns the runner of a build, where its checkpoint stands, with the view's indexes made.
-func (k *keeper) runnerOf(ctx context.Context, collection string, token int64) (r *runner, err error) {
+// runnerOf returns the runner of a build that p makes, where its checkpoint stands, with the view's indexes made.
+func (k *keeper) runnerOf(ctx context.Context, p Projection, collection string, token int64) (r *runner, err error) {
 	e := k.engine
 	err = e.retry(ctx, "load where "+collection+" stands", func() error {
-		if err := e.store.IndexBuild(ctx, k.View, collection); err != nil {
+		if err := e.store.IndexBuild(ctx, p.View, collection); err != nil {
 			return err
 		}
-		at, err := e.store.LoadBuildCheckpoint(ctx, k.View, collection)
-		r = e.newRunner(k.Projection, collection, at, token)
+		at, err := e.store.LoadBuildCheckpoint(ctx, p.View, collection)
+		r = e.newRunner(p, collection, at, token)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.skips = k.skips()
+	r.skips = e.skips(p.View)
 	return r, nil
 }
 
-// skips says which events the view passes over.
-func (k *keeper) skips() func(Envelope) bool {
+// skips says which events a version of a view passes over.
+func (e *Engine) skips(v readmodels.View) func(Envelope) bool {
 	skipped := map[projection.EventPlace]bool{}
-	for _, at := range k.engine.decisions(k.View.Name).Skipped[k.View.Version] {
+	for _, at := range e.decisions(v.Name).Skipped[v.Version] {
 		skipped[at] = true
 	}
 	return func(at Envelope) bool {

@@ -81,7 +81,7 @@ func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store,
 	}
 	e.decided[p.View.Name] = decided
 	r := e.newRunner(p, fmt.Sprintf("%s_scratch_%s", p.View.Name, uuid.NewString()[:8]), readmodels.Checkpoint{}, 0)
-	r.skips = e.keepers[0].skips()
+	r.skips = e.skips(p.View)
 	r.saved = func(_ int, at readmodels.Checkpoint) {
 		if progress != nil {
 			progress(at)

@@ -28,6 +28,7 @@ type Projection struct {
 	folds   map[reflect.Type]func(readmodels.Document, Envelope)
 	blank   func(key string) readmodels.Document
 	read    func(bson.Raw) (readmodels.Document, error)
+	former  *Projection // the fold of the version before, where it is kept
 }
 
 // document is a pointer to D that is a readmodels.Document.
@@ -83,6 +84,28 @@ func (p Projection) BegunBy(first func(Envelope) bool) Projection {
 func (p Projection) Grouped(of func(Envelope) string) Projection {
 	p.group = of
 	return p
+}
+
+// InPlaceOf returns the projection with the one that it replaces, of the same view in an earlier version. While a program
+// that starts with the new version builds it, it goes on folding what happens into the old build too, so that queries and
+// those who wait for their own writes notice nothing. Keep the former fold for a release; without it the old build is shown
+// as it was.
+func (p Projection) InPlaceOf(former Projection) Projection {
+	if former.View.Name != p.View.Name || former.View.Version >= p.View.Version {
+		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s", p.View.Version, p.View.Name, former.View.Version, former.View.Name))
+	}
+	p.former = &former
+	return p
+}
+
+// inVersion returns the fold that makes a version of the view; false where this program does not have it.
+func (p Projection) inVersion(version int) (Projection, bool) {
+	for of := &p; of != nil; of = of.former {
+		if of.View.Version == version {
+			return *of, true
+		}
+	}
+	return Projection{}, false
 }
 
 // Group is a document that stands for a group.

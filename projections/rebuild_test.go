@@ -203,6 +203,92 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	}
 }
 
+// TestAFormerFoldGoesOnUntilTheNewOneIsAsked: where a program has both versions, nobody waits for the change.
+func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "former", Version: 1})
+	for n := range 10 {
+		w.screen(n)
+	}
+	former := ofPatients(view, func(r *readmodels.PatientRow) {
+		if r.Study == w.study && r.ScreeningNumber == "P0012" {
+			panic("the former fold cannot show it")
+		}
+		r.Site = "one"
+	})
+	stop := w.run(former)
+	w.wait(view)
+	stop()
+	newer := view
+	newer.Version = 2
+	gate := make(chan struct{})
+	stop = w.run(ofPatients(newer, func(r *readmodels.PatientRow) {
+		<-gate
+		r.Site = "two"
+	}).InPlaceOf(former))
+	defer func() { stop() }()
+	shows := func(patients int, site string) {
+		t.Helper()
+		shown := w.documents(w.store.Collection(newer).Name())
+		if len(shown) != patients {
+			t.Errorf("%d patients are shown, of %d", len(shown), patients)
+		}
+		for id, d := range shown {
+			if !strings.Contains(d, `"`+site+`"`) {
+				t.Errorf("%s is %s", id, d)
+			}
+		}
+	}
+	until(t, func() bool { return w.builds(newer).Building != nil })
+	for n := 10; n < 12; n++ {
+		w.screen(n)
+		w.wait(newer)
+		shows(n+1, "one")
+	}
+	// What the former fold stops at holds up nobody but itself, and can be skipped for its version alone.
+	refused := patient.Decider.Stream(string(w.screen(12)))
+	stands := func() readmodels.Checkpoint {
+		at, err := w.store.LoadCheckpoint(t.Context(), newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	until(t, func() bool { return stands().State == readmodels.Stopped })
+	if at := stands(); at.FailedAt.Stream != refused || at.Version != 1 {
+		t.Errorf("it has stopped at %+v", at)
+	}
+	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: refused, Revision: 0, Reason: "the new version can"})
+	until(t, func() bool { return stands().State == readmodels.Live })
+	w.screen(13)
+	w.wait(newer)
+	shows(13, "one")
+	close(gate)
+	until(t, func() bool { return w.builds(newer).Live.Version == 2 })
+	w.screen(14)
+	w.wait(newer)
+	shows(15, "two")
+	if b := w.builds(newer); b.Building != nil || len(b.Kept) != 1 || b.Kept[0].Version != 1 {
+		t.Errorf("the builds are %+v", b)
+	}
+}
+
+func TestOnlyAnEarlierVersionIsReplaced(t *testing.T) {
+	p := func(name string, version int) projections.Projection {
+		return ofPatients(readmodels.View{Name: name, Version: version}, func(*readmodels.PatientRow) {})
+	}
+	for _, former := range []projections.Projection{p("a", 2), p("a", 3), p("b", 1)} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("version %d of %s is replaced by version 2 of a", former.View.Version, former.View.Name)
+				}
+			}()
+			p("a", 2).InPlaceOf(former)
+		}()
+	}
+}
+
 func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "given-up", Version: 1})
