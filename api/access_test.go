@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"casebook/commands"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/safety"
 	"casebook/domain/security"
@@ -215,7 +215,7 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 	c := serve(t, nil)
 	tr, elsewhere := newTrial(t), newTrial(t)
 	all := append(askers(t, c, tr, elsewhere), asker{client: c.as(account(t, "nobody"))})
-	for _, declared := range commands.All() {
+	for _, declared := range contexts.Commands() {
 		if declared.Internal() {
 			continue
 		}

@@ -79,7 +79,7 @@ type changeFeed struct {
 func newChangeFeed(source ChangeSource, store *readmodels.Store, logger *slog.Logger, most int) *changeFeed {
 	f := &changeFeed{source: source, store: store, logger: logger, most: most, replayed: maxReplayed, replay: newGate(replays), wanted: make(chan struct{}, 1),
 		listeners: map[*listener]struct{}{}, users: map[domain.UserID]int{}, begun: make(chan struct{}), cease: func() {}}
-	for _, v := range readmodels.Views() {
+	for _, v := range f.store.Views() {
 		var ways []viewAsk
 		for _, q := range Queries() {
 			if q.view != nil && q.view.Name == v.Name {
@@ -292,7 +292,7 @@ func (f *changeFeed) viewsOf(event any) (of views) {
 		return of
 	}
 	for _, name := range f.source.ViewsOf(event) {
-		for i, v := range readmodels.Views() {
+		for i, v := range f.store.Views() {
 			if v.Name == name {
 				of |= 1 << i
 			}
@@ -341,7 +341,7 @@ func (f *changeFeed) waitFor(ctx context.Context, changed map[access.Scope]views
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
 	slow := views(f.slow.Load())
-	for i, v := range readmodels.Views() {
+	for i, v := range f.store.Views() {
 		if all&(1<<i) == 0 {
 			continue
 		}
@@ -391,10 +391,10 @@ func (w viewAsk) reaches(p access.Principal, scope access.Scope) bool {
 }
 
 // names are those of the views in a set.
-func (v views) names() []string {
+func (f *changeFeed) names(of views) []string {
 	names := []string{}
-	for i, view := range readmodels.Views() {
-		if v&(1<<i) != 0 {
+	for i, view := range f.store.Views() {
+		if of&(1<<i) != 0 {
 			names = append(names, view.Name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/security"
@@ -40,7 +41,7 @@ func serve(t testing.TB, change func(*Options)) client {
 		t.Fatal(err)
 	}
 	o := Options{Handler: the.handler, Store: the.store, Tokens: tokens, Ready: the.log.Ping, Build: "test",
-		Changes: &ChangeSource{Log: the.blinded, ViewsOf: projections.ViewsOf}}
+		Changes: &ChangeSource{Log: the.blinded, ViewsOf: projections.ViewsOf(contexts.Projections())}}
 	if change != nil {
 		change(&o)
 	}

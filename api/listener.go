@@ -149,13 +149,13 @@ func (l *listener) take() (c Changes, through eventlog.Position, missed bool) {
 	defer l.mu.Unlock()
 	c = Changes{Position: l.through.Commit, Changes: []Change{}}
 	for s, of := range l.pending {
-		c.Changes = append(c.Changes, Change{Study: s.Study, Site: s.Site, Patient: s.Patient, Views: of.names()})
+		c.Changes = append(c.Changes, Change{Study: s.Study, Site: s.Site, Patient: s.Patient, Views: l.feed.names(of)})
 	}
 	slices.SortFunc(c.Changes, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(a.Study, b.Study), cmp.Compare(a.Site, b.Site), cmp.Compare(a.Patient, b.Patient))
 	})
 	if l.behind != 0 {
-		c.Behind = l.behind.names()
+		c.Behind = l.feed.names(l.behind)
 	}
 	missed = l.missed
 	l.missed, l.pending, l.behind = false, map[access.Scope]views{}, 0

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -74,17 +74,17 @@ func openWorld(dir string) (w world, err error) {
 	if err != nil {
 		return w, err
 	}
-	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New(), BlindingKeys: keys}); err != nil {
+	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: keys}); err != nil {
 		return w, err
 	}
-	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New()}); err != nil {
+	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry()}); err != nil {
 		return w, err
 	}
-	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook"); err != nil {
+	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
 		return w, err
 	}
-	w.handler = commands.NewHandler(commands.Options{Log: w.log, Now: func() time.Time { return now }, Build: "test"})
-	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store})
+	w.handler = commands.NewHandler(commands.Options{Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now }, Build: "test"})
+	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections()})
 	running, stop := context.WithCancel(ctx)
 	w.stop = stop
 	w.parts, running = errgroup.WithContext(running)

@@ -12,21 +12,21 @@ import (
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain/user"
-	"casebook/eventlog/catalog"
+	"casebook/eventlog"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
 // running server.
-func OpenAPI(build string) (document []byte, err error) {
+func OpenAPI(build string, commands []commands.Command, events *eventlog.Registry) (document []byte, err error) {
 	defer func() {
 		// The schema generator panics on types that it cannot describe; that is a mistake in a command or query.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("describe the API: %v", p)
 		}
 	}()
-	return json.MarshalIndent(newDescription(build).document, "", "  ")
+	return json.MarshalIndent(newDescription(build, commands, events).document, "", "  ")
 }
 
 // description is the document while it is built.
@@ -49,15 +49,15 @@ const (
 	mediaJSON     = "application/json"
 )
 
-func newDescription(build string) *description {
+func newDescription(build string, all []commands.Command, events *eventlog.Registry) *description {
 	d := &description{events: map[string][]event{}}
 	names := map[reflect.Type]string{}
-	for _, s := range catalog.New().Schemas() {
-		t := s.GoType()
+	for _, s := range events.Schemas() {
+		t := s.Go
 		names[t] = s.Name
 		d.events[t.PkgPath()] = append(d.events[t.PkgPath()], event{name: s.Name, goType: t})
 	}
-	d.schemas = newSchemas(names)
+	d.schemas = newSchemas(names, all)
 	d.document = &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{Title: "Casebook", Version: orDev(build), Description: introduction,
@@ -73,7 +73,7 @@ func newDescription(build string) *description {
 	}
 	d.problems()
 	d.session()
-	d.commands()
+	d.commands(all)
 	for _, q := range Queries() {
 		d.query(q)
 	}
@@ -176,9 +176,9 @@ func (d *description) session() {
 var commandStatuses = append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 	http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, always...)
 
-func (d *description) commands() {
+func (d *description) commands(all []commands.Command) {
 	seen := map[string]bool{}
-	for _, c := range commands.All() {
+	for _, c := range all {
 		if c.Internal() {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
@@ -22,7 +23,7 @@ import (
 // document is the description as its readers get it.
 func document(t *testing.T) map[string]any {
 	t.Helper()
-	text, err := OpenAPI("test")
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	described := map[string]bool{}
 	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
 	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "get /healthz": true, "get /readyz": true, "get " + changesRoute: true}
-	for _, c := range commands.All() {
+	for _, c := range contexts.Commands() {
 		if !c.Internal() {
 			expected["post /api/v1/commands/"+c.Name()] = true
 		}
@@ -165,7 +166,7 @@ func checkResponses(t *testing.T, d map[string]any, where string, operation map[
 // TestExamplesAreTaken gives every example of a command's body to the decoder that requests go through, and reads it back.
 func TestExamplesAreTaken(t *testing.T) {
 	bodies := map[string]reflect.Type{}
-	for _, c := range commands.All() {
+	for _, c := range contexts.Commands() {
 		bodies["/api/v1/commands/"+c.Name()] = c.Body()
 	}
 	seen := 0
@@ -188,7 +189,7 @@ func TestExamplesAreTaken(t *testing.T) {
 			t.Errorf("%s: the example is empty", path)
 		}
 		fits(t, path, body, example)
-		fits(t, path+" without its own example", body, exampleOf("", body, newSchemas(nil)))
+		fits(t, path+" without its own example", body, exampleOf("", body, newSchemas(nil, contexts.Commands())))
 	})
 	if seen == 0 {
 		t.Error("no command has an example")
@@ -198,7 +199,7 @@ func TestExamplesAreTaken(t *testing.T) {
 // fits checks a value against the schema of a type.
 func fits(t *testing.T, where string, body reflect.Type, value any) {
 	t.Helper()
-	s := newSchemas(nil)
+	s := newSchemas(nil, nil)
 	var result huma.ValidateResult
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -253,7 +254,7 @@ func plain(t *testing.T, text []byte) any {
 }
 
 func TestTheDescriptionTellsNoSecret(t *testing.T) {
-	text, err := OpenAPI("test")
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,12 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 
 	"github.com/labstack/echo/v4"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -273,7 +273,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: catalog.New(), Timeout: 2 * time.Second})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: contexts.Registry(), Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

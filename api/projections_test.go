@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/user"
@@ -19,7 +20,7 @@ import (
 // withPast answers asOf as the server does.
 func withPast(o *Options) {
 	o.Past = func(ctx context.Context, view string, who domain.PatientID, position uint64, at time.Time) (map[string]readmodels.Document, error) {
-		p, err := projections.Named(view)
+		p, err := projections.Named(contexts.Projections(), view)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/readmodels"
@@ -191,7 +192,7 @@ func TestViewsSayWhereTheyStand(t *testing.T) {
 	tr := newTrial(t)
 	caughtUp(t, tr.position)
 	list := answered[ProjectionList](c.as(tr.manager), "/api/v1/projections")
-	if len(list.Items) != len(readmodels.Views()) {
+	if len(list.Items) != len(contexts.Views()) {
 		t.Fatalf("%d views are listed", len(list.Items))
 	}
 	for _, p := range list.Items {

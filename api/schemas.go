@@ -30,10 +30,16 @@ type schemas struct {
 	types  map[string]reflect.Type
 	// names holds the stable names of events, which are better known than those of their Go types.
 	names map[reflect.Type]string
+	// bodies are the types of commands, whose bare names are known.
+	bodies map[reflect.Type]bool
 }
 
-func newSchemas(names map[reflect.Type]string) *schemas {
-	return &schemas{byName: map[string]*huma.Schema{}, types: map[string]reflect.Type{}, names: names}
+func newSchemas(names map[reflect.Type]string, all []commands.Command) *schemas {
+	s := &schemas{byName: map[string]*huma.Schema{}, types: map[string]reflect.Type{}, names: names, bodies: map[reflect.Type]bool{}}
+	for _, c := range all {
+		s.bodies[c.Body()] = true
+	}
+	return s
 }
 
 // Schema implements huma.Registry: structs become components, everything else stands in its place.
@@ -73,7 +79,7 @@ func (s *schemas) nameOf(t reflect.Type) string {
 	name := genericName.Replace(t.Name())
 	long := strings.ToUpper(context[:1]) + context[1:] + name
 	taken := s.types[name] != nil && s.types[name] != t
-	if taken || strings.Contains(path, "/domain/") && !commandTypes[t] && !strings.HasPrefix(strings.ToLower(name), context) {
+	if taken || strings.Contains(path, "/domain/") && !s.bodies[t] && !strings.HasPrefix(strings.ToLower(name), context) {
 		if s.types[long] != nil && s.types[long] != t {
 			panic(fmt.Sprintf("the types %v and %v are both described as %s", t, s.types[long], long))
 		}
@@ -84,15 +90,6 @@ func (s *schemas) nameOf(t reflect.Type) string {
 
 // genericName makes a name of a generic type's.
 var genericName = strings.NewReplacer("[", "Of", "]", "", "casebook/", "", "readmodels.", "", "/", "", ".", "", ",", "And")
-
-// commandTypes are the bodies of commands; their bare names are known.
-var commandTypes = func() map[reflect.Type]bool {
-	types := map[reflect.Type]bool{}
-	for _, c := range commands.All() {
-		types[c.Body()] = true
-	}
-	return types
-}()
 
 // SchemaFromRef implements huma.Registry.
 func (s *schemas) SchemaFromRef(ref string) *huma.Schema {

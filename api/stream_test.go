@@ -316,11 +316,11 @@ func TestASlowListenerIsToldLessOften(t *testing.T) {
 	of := func(n int) access.Scope {
 		return access.Scope{Study: "S", Site: "01", Patient: domain.PatientID(fmt.Sprint("S.", n))}
 	}
-	diaries, err := viewsNamed("diaries")
+	diaries, err := a.feed.viewsNamed("diaries")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := viewsNamed("patient-list")
+	list, err := a.feed.viewsNamed("patient-list")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,17 +348,17 @@ func TestASlowListenerIsToldLessOften(t *testing.T) {
 // TestAViewThatLagsIsNamedAndHoldsNobodyUp: what it does not show yet is told as that.
 func TestAViewThatLagsIsNamedAndHoldsNobodyUp(t *testing.T) {
 	f := serve(t, nil).api.feed
-	diaries, err := viewsNamed("diaries")
+	diaries, err := f.viewsNamed("diaries")
 	if err != nil {
 		t.Fatal(err)
 	}
 	future := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	for range 2 {
 		if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, future); behind != diaries || views(f.slow.Load()) != diaries {
-			t.Errorf("behind are %v", behind.names())
+			t.Errorf("behind are %v", f.names(behind))
 		}
 	}
 	if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, eventlog.Position{}); behind != 0 || f.slow.Load() != 0 {
-		t.Errorf("back again, behind are %v", behind.names())
+		t.Errorf("back again, behind are %v", f.names(behind))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -15,7 +16,6 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
-	"casebook/readmodels"
 )
 
 // trial is a study of its own with two sites and an enrolled patient at each.
@@ -120,7 +120,7 @@ var processPrincipal = access.Process("test")
 // caughtUp waits until all views have seen a log position.
 func caughtUp(t testing.TB, position uint64) {
 	t.Helper()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		if err := the.store.WaitFor(t.Context(), v, position); err != nil {
 			t.Fatal(err)
 		}

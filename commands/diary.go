@@ -63,3 +63,6 @@ func diaryEntry(ctx context.Context, look Look, c diary.CorrectDiary) (*diary.En
 	events, err := EventsAt(ctx, look, diary.Decider, string(c.Patient))
 	return diary.EntryOf(events, c.Instrument, c.Window), err
 }
+
+// DiaryCommands are the commands of this context.
+var DiaryCommands = []Command{AssignInstrument, SubmitDiary, CorrectDiary, RemindOfDiaries, CloseDiaryWindows}

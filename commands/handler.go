@@ -12,14 +12,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
-	"casebook/domain/enrollment"
-	"casebook/domain/patient"
-	"casebook/domain/process"
-	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
-	"casebook/domain/safety"
-	"casebook/domain/study"
-	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
 
@@ -36,13 +29,11 @@ const (
 	recentCommands = 100_000
 )
 
-// lookedAt are the categories that decisions and authorisations look at besides their own stream.
-var lookedAt = []string{user.Decider.Category, patient.Decider.Category, study.Decider.Category, enrollment.Decider.Category,
-	supply.Decider.Category, supply.StockDecider.Category, randomisation.Decider.Category, safety.Decider.Category, process.Decider.Category}
-
 // Options of a Handler.
 type Options struct {
 	Log *eventlog.Log
+	// Commands are those that the handler takes.
+	Commands []Command
 	// Now is the server's clock; time.Now when nil.
 	Now func() time.Time
 	// Build names the running program in the metadata of its events (21 CFR 11.10(k): which version wrote it).
@@ -60,6 +51,7 @@ type Handler struct {
 	now      func() time.Time
 	build    string
 	logger   *slog.Logger
+	commands []Command
 	byName   map[string]Command
 	security securityLog
 }
@@ -81,8 +73,8 @@ func NewHandler(o Options) *Handler {
 		panic(err) // only for a size below 1
 	}
 	h := &Handler{log: o.Log, states: newStates(o.Log, o.CachedStreams, o.Logger), recent: recent,
-		now: o.Now, build: o.Build, logger: o.Logger, byName: map[string]Command{}, security: newSecurityLog()}
-	for _, c := range append(All(), internal()...) {
+		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog()}
+	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
 	}
 	return h
@@ -98,7 +90,7 @@ func (h *Handler) Run(ctx context.Context) error {
 		defer close(done)
 		h.recordRefusals(ctx)
 	}()
-	err := h.states.follow(ctx, lookedAt)
+	err := h.states.follow(ctx)
 	<-done
 	return err
 }
@@ -337,7 +329,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 		}
 		h.states.advance(st, snap, appended.Events, fold)
-		answer := answerOf(id, name, appended)
+		answer := h.answerOf(id, name, appended)
 		if d.reveal != nil {
 			decided := make([]E, len(events))
 			for i, e := range events {
@@ -369,25 +361,22 @@ func (d *Declaration[S, E, F, C]) decision(ctx context.Context, look Look, state
 	return events, nil
 }
 
-func answerOf(id uuid.UUID, stream string, appended eventlog.Appended) Answer {
+func (h *Handler) answerOf(id uuid.UUID, stream string, appended eventlog.Appended) Answer {
 	a := Answer{CommandID: id.String(), Stream: stream, Revision: appended.Tail.Revision, Position: appended.Position.Commit,
 		Events: make([]AnsweredEvent, len(appended.Events))}
 	for i, e := range appended.Events {
-		a.Events[i] = answeredEvent(e)
+		a.Events[i] = h.answeredEvent(e)
 	}
 	return a
 }
 
-func answeredEvent(e eventlog.Recorded) AnsweredEvent {
+func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 	event := AnsweredEvent{ID: e.ID.String(), Type: e.Type, Revision: e.Revision, Data: e.Event}
-	if secretEvents[e.Type] {
+	if s, known := h.log.Registry().Named(e.Type); known && s.Secret {
 		event.Data = nil
 	}
 	return event
 }
-
-// secretEvents are never shown, not even to whoever caused them.
-var secretEvents = map[string]bool{"PasswordSet": true}
 
 // repeated answers a command that the stream already holds the events of, as it was answered the first time.
 func (h *Handler) repeated(ctx context.Context, st *stream, key string, id uuid.UUID, hash string) (Answer, bool, error) {
@@ -402,7 +391,7 @@ func (h *Handler) repeated(ctx context.Context, st *stream, key string, id uuid.
 		if r.Metadata.CommandHash != hash {
 			return Answer{}, true, keyReused(key)
 		}
-		a.Events = append(a.Events, answeredEvent(r))
+		a.Events = append(a.Events, h.answeredEvent(r))
 		a.Revision, a.Position = int64(r.Revision), r.Position.Commit
 	}
 	return a, len(a.Events) > 0, nil
@@ -412,6 +401,12 @@ func keyReused(key string) error {
 	return refuse.WrongState("idempotency_key_reused", "the Idempotency-Key %q was used for another command", shortened(key)).
 		Do("use a new key for every command, and the same key only to send the same command again")
 }
+
+// Commands returns the commands that the handler takes, in the order in which they were given.
+func (h *Handler) Commands() []Command { return h.commands }
+
+// Registry returns the registry of the events that commands record.
+func (h *Handler) Registry() *eventlog.Registry { return h.log.Registry() }
 
 // Find returns the declared command of this name; upper and lower case matter.
 func (h *Handler) Find(name string) (Command, bool) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
@@ -24,7 +25,6 @@ import (
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -65,11 +65,11 @@ var now = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 
 func run(t testing.TB) process {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: catalog.New()})
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := commands.NewHandler(commands.Options{Log: log, Now: func() time.Time { return now }, Build: "test"})
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: func() time.Time { return now }, Build: "test"})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
@@ -332,7 +332,7 @@ func TestR4_NothingIsAllowedThatNoGrantAllows(t *testing.T) {
 	if n := len(tr.events()); n != before {
 		t.Errorf("refused commands recorded %d events", n-before)
 	}
-	for _, c := range commands.All() {
+	for _, c := range contexts.Commands() {
 		if len(c.OpenTo()) == 0 {
 			t.Errorf("%s is open to nobody", c.Name())
 		}

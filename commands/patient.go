@@ -66,3 +66,6 @@ var (
 			In(ofPatient(func(c patient.CompletePatient) domain.PatientID { return c.Patient })).
 			AllowedTo(access.SiteStaff)
 )
+
+// PatientCommands are the commands of this context.
+var PatientCommands = []Command{ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment, RecordVisit, WithdrawConsent, DiscontinuePatient, CompletePatient}

@@ -41,3 +41,6 @@ var (
 		AllowedTo(access.DataManagers).
 		About(func(c process.AbandonParkedMessage, m *eventlog.Metadata) { m.Reason = c.Reason })
 )
+
+// ProcessCommands are the commands of this context.
+var ProcessCommands = []Command{RetryParkedMessage, AbandonParkedMessage, takeStep, parkMessage}

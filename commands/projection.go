@@ -9,40 +9,44 @@ import (
 	"casebook/eventlog"
 )
 
-// The commands on the views that are built from the log. Views hold all studies, so they are open to those who keep the
-// system, also from the command line, and to a study's data managers, who name their study.
-var (
-	RebuildProjection = Handle(projection.Decider, projection.Rebuild).
-				On(func(c projection.RebuildProjection) string { return c.Projection }).
-				In(viewFor(func(c projection.RebuildProjection) domain.StudyID { return c.Study })).
-				AllowedTo(access.DataManagers, access.Admins, access.Processes).
-				About(func(c projection.RebuildProjection, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	CancelRebuild = Handle(projection.Decider, projection.Cancel).
+// ProjectionCommands returns the commands on the views that are built from the log, whose names it is given. Views hold all
+// studies, so the commands are open to those who keep the system, also from the command line, and to a study's data
+// managers, who name their study.
+func ProjectionCommands(views projection.Views) []Command {
+	return []Command{
+		HandleKnowing(projection.Decider, theViews[projection.RebuildProjection](views), projection.Rebuild).
+			On(func(c projection.RebuildProjection) string { return c.Projection }).
+			In(viewFor(func(c projection.RebuildProjection) domain.StudyID { return c.Study })).
+			AllowedTo(access.DataManagers, access.Admins, access.Processes).
+			About(func(c projection.RebuildProjection, m *eventlog.Metadata) { m.Reason = c.Reason }),
+		HandleKnowing(projection.Decider, theViews[projection.CancelRebuild](views), projection.Cancel).
 			On(func(c projection.CancelRebuild) string { return c.Projection }).
 			In(viewFor(func(c projection.CancelRebuild) domain.StudyID { return c.Study })).
 			AllowedTo(access.DataManagers, access.Admins, access.Processes).
-			About(func(c projection.CancelRebuild, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	// SkipProjectionEvent asks for the study of the event, where it has one: nobody decides about another study's data.
-	SkipProjectionEvent = HandleKnowing(projection.Decider, eventToSkip, projection.Skip).
-				On(func(c projection.SkipProjectionEvent) string { return c.Projection }).
-				In(viewFor(func(c projection.SkipProjectionEvent) domain.StudyID { return c.Study })).
-				AllowedTo(access.DataManagers, access.Admins, access.Processes).
-				About(func(c projection.SkipProjectionEvent, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	RetryProjection = Handle(projection.Decider, projection.Retry).
+			About(func(c projection.CancelRebuild, m *eventlog.Metadata) { m.Reason = c.Reason }),
+		// Whoever skips an event names its study, where it has one: nobody decides about another study's data.
+		HandleKnowing(projection.Decider, eventToSkip(views), projection.Skip).
+			On(func(c projection.SkipProjectionEvent) string { return c.Projection }).
+			In(viewFor(func(c projection.SkipProjectionEvent) domain.StudyID { return c.Study })).
+			AllowedTo(access.DataManagers, access.Admins, access.Processes).
+			About(func(c projection.SkipProjectionEvent, m *eventlog.Metadata) { m.Reason = c.Reason }),
+		HandleKnowing(projection.Decider, theViews[projection.RetryProjection](views), projection.Retry).
 			On(func(c projection.RetryProjection) string { return c.Projection }).
 			In(viewFor(func(c projection.RetryProjection) domain.StudyID { return c.Study })).
 			AllowedTo(access.DataManagers, access.Admins, access.Processes).
-			About(func(c projection.RetryProjection, m *eventlog.Metadata) { m.Reason = c.Reason })
+			About(func(c projection.RetryProjection, m *eventlog.Metadata) { m.Reason = c.Reason }),
+		HandleKnowing(projection.Decider, theViews[projection.DropProjectionBuild](views), projection.Drop).
+			On(func(c projection.DropProjectionBuild) string { return c.Projection }).
+			In(viewFor(func(c projection.DropProjectionBuild) domain.StudyID { return c.Study })).
+			AllowedTo(access.DataManagers, access.Admins, access.Processes).
+			About(func(c projection.DropProjectionBuild, m *eventlog.Metadata) { m.Reason = c.Reason }),
+	}
+}
 
-	DropProjectionBuild = Handle(projection.Decider, projection.Drop).
-				On(func(c projection.DropProjectionBuild) string { return c.Projection }).
-				In(viewFor(func(c projection.DropProjectionBuild) domain.StudyID { return c.Study })).
-				AllowedTo(access.DataManagers, access.Admins, access.Processes).
-				About(func(c projection.DropProjectionBuild, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
+// theViews are the facts of a decision that has to know which views there are.
+func theViews[C any](views projection.Views) func(context.Context, Look, C) (projection.Views, error) {
+	return func(context.Context, Look, C) (projection.Views, error) { return views, nil }
+}
 
 // viewFor is the scope of a command on a view: the study that the caller names, or the system.
 func viewFor[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
@@ -55,10 +59,12 @@ func viewFor[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (a
 }
 
 // eventToSkip looks the event up in the log.
-func eventToSkip(ctx context.Context, look Look, c projection.SkipProjectionEvent) (projection.SkippedEvent, error) {
-	if c.Stream == "" {
-		return projection.SkippedEvent{}, nil
+func eventToSkip(views projection.Views) func(context.Context, Look, projection.SkipProjectionEvent) (projection.SkippedEvent, error) {
+	return func(ctx context.Context, look Look, c projection.SkipProjectionEvent) (projection.SkippedEvent, error) {
+		if c.Stream == "" {
+			return projection.SkippedEvent{Views: views}, nil
+		}
+		meta, exists, err := look.MetadataOf(ctx, c.Stream, c.Revision)
+		return projection.SkippedEvent{Views: views, Exists: exists, Study: meta.Study}, err
 	}
-	meta, exists, err := look.states.log.MetadataOf(ctx, c.Stream, c.Revision)
-	return projection.SkippedEvent{Exists: exists, Study: meta.Study}, err
 }

@@ -161,3 +161,6 @@ func drawFacts(ctx context.Context, look Look, c randomisation.RandomisePatient)
 	f.InStock, err = stock.HeldArms(c.Patient)
 	return f, err
 }
+
+// RandomisationCommands are the commands of this context.
+var RandomisationCommands = []Command{UploadRandomisationList, GenerateRandomisationList, DefineMinimisation, ActivateRandomisation, SetCohortCaps, RandomisePatient, CorrectStratum, BreakBlind, RevealSeed}

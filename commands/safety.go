@@ -90,3 +90,6 @@ func byKind[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (ac
 func studyOfAlert[C any](of func(C) safety.AlertID) func(context.Context, Look, C) (study.Study, error) {
 	return theStudy(func(c C) domain.StudyID { return domain.PatientID(of(c)).Study() })
 }
+
+// SafetyCommands are the commands of this context.
+var SafetyCommands = []Command{RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification}

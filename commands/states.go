@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -26,6 +27,8 @@ type States struct {
 	// following says that the log is being followed, so that cached states are as fresh as the log but for the moment
 	// that an event takes to arrive.
 	following atomic.Bool
+	// categories are those of the streams that are followed: all that the log's registry declares.
+	categories map[string]bool
 	// through is the commit position up to which the log has been followed.
 	through atomic.Uint64
 }
@@ -64,7 +67,11 @@ func newStates(log *eventlog.Log, size int, logger *slog.Logger) *States {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &States{log: log, logger: logger, streams: cache}
+	s := &States{log: log, logger: logger, streams: cache, categories: map[string]bool{}}
+	for _, category := range log.Registry().Categories() {
+		s.categories[category] = true
+	}
+	return s
 }
 
 func (s *States) stream(name string) *stream {
@@ -164,9 +171,9 @@ func (s *States) forget(st *stream) {
 
 func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
-// follow keeps cached streams of the categories fresh until ctx ends. It begins at the log's present end: what lies
+// follow keeps cached streams fresh until ctx ends. It begins at the log's present end: what lies
 // before is read when it is asked for.
-func (s *States) follow(ctx context.Context, categories []string) error {
+func (s *States) follow(ctx context.Context) error {
 	defer s.following.Store(false)
 	end, err := s.log.End(ctx)
 	if err != nil {
@@ -174,7 +181,7 @@ func (s *States) follow(ctx context.Context, categories []string) error {
 	}
 	s.streams.Purge() // what was cached before that end would never hear of the events in between
 	return s.log.Follow(ctx, eventlog.Subscription{
-		After: end, Categories: categories,
+		After: end, Undecoded: true,
 		OnError: func(err error) {
 			s.following.Store(false)
 			s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
@@ -210,6 +217,11 @@ type Look struct {
 	after uint64
 }
 
+// MetadataOf returns the metadata of one event, and whether it exists.
+func (look Look) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
+	return look.states.log.MetadataOf(ctx, stream, revision)
+}
+
 // followWait bounds how long Newest waits for the follower; then it reads.
 const followWait = 200 * time.Millisecond
 
@@ -229,22 +241,27 @@ func (look Look) seen(ctx context.Context) bool {
 
 // At returns the state of the decider's stream with this id.
 func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
-	st := look.states.stream(decider.Stream(id))
-	snap, err := look.states.load(ctx, st, decider.Initial, foldOf(decider), !look.states.following.Load())
-	if err != nil {
-		var zero S
-		return zero, err
-	}
-	return snap.state.(S), nil
+	return read(ctx, look, decider, id, func() bool { return !look.states.following.Load() })
 }
 
 // Newest is At for a decision that must not miss what another process has recorded: all that was before the event that
 // set the decision off, or, where none did, all that the log holds now.
 func Newest[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
-	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), !look.seen(ctx))
+	return read(ctx, look, decider, id, func() bool { return !look.seen(ctx) })
+}
+
+// ErrNotFollowed says that a state was asked for whose streams are not followed: it would be read once and never hear of
+// a new event.
+var ErrNotFollowed = errors.New("its streams are not followed; declare the decider among the context's Streams")
+
+func read[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
+	var none S
+	if !look.states.categories[decider.Category] {
+		return none, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
+	}
+	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
 	if err != nil {
-		var zero S
-		return zero, err
+		return none, err
 	}
 	return snap.state.(S), nil
 }

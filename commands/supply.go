@@ -181,3 +181,6 @@ func stockFacts(ctx context.Context, look Look, p place) (f supply.Facts, err er
 	}
 	return f, err
 }
+
+// SupplyCommands are the commands of this context.
+var SupplyCommands = []Command{OpenDepot, RegisterKits, ReleaseBatch, RecallLot, SetResupplyRule, TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost, QuarantineKits, QuarantineLot, ReleaseKits, ExpireKits, DestroyKits, ReportKitLost, HoldStock, ReleaseHold, AllocateKit, SetKitsAside, DispenseKit, ReturnKit, ReconcileKit}

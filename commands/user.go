@@ -7,7 +7,6 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/domain/security"
 	"casebook/domain/user"
 	"casebook/eventlog"
 )
@@ -77,11 +76,6 @@ var attemptSignIn = Handle(user.Decider, func(s user.User, c signInAttempt, call
 	In(system[signInAttempt]).
 	AllowedTo(access.Processes)
 
-var recordAccessRefused = Handle(security.Decider, security.Record).
-	On(func(c security.RecordAccessRefused) string { return string(c.Day) }).
-	In(system[security.RecordAccessRefused]).
-	AllowedTo(access.Processes)
-
 // SignIn checks a user's password and records the attempt. Every failure is refused alike (sign_in_failed), so that the
 // answer does not tell which accounts exist.
 func (h *Handler) SignIn(ctx context.Context, id domain.UserID, password, address, traceID string) (access.Principal, error) {
@@ -120,3 +114,6 @@ func (h *Handler) SignIn(ctx context.Context, id domain.UserID, password, addres
 	}
 	return access.Principal{}, failed
 }
+
+// UserCommands are the commands of this context.
+var UserCommands = []Command{RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser, attemptSignIn}

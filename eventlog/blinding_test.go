@@ -27,10 +27,9 @@ func keysOf(t *testing.T, b byte) *eventlog.BlindingKeys {
 }
 
 func blindRegistry() *eventlog.Registry {
-	r := eventlog.NewRegistry()
-	eventlog.Register[drawn](r, "draw", "Drawn")
-	eventlog.Register[noted](r, "note", "Noted")
-	return r
+	return eventlog.NewRegistry(
+		domain.StreamType{Category: "draw", Events: []domain.EventType{domain.Stored[drawn]("Drawn")}},
+		domain.StreamType{Category: "note", Events: []domain.EventType{domain.Stored[noted]("Noted")}})
 }
 
 func TestR27_BlindedValuesAreSealed(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
@@ -30,10 +31,9 @@ type counted struct {
 }
 
 func registry() *eventlog.Registry {
-	r := eventlog.NewRegistry()
-	eventlog.Register[noted](r, "note", "Noted")
-	eventlog.Register[counted](r, "count", "Counted")
-	return r
+	return eventlog.NewRegistry(
+		domain.StreamType{Category: "note", Events: []domain.EventType{domain.Stored[noted]("Noted")}},
+		domain.StreamType{Category: "count", Events: []domain.EventType{domain.Stored[counted]("Counted")}})
 }
 
 // eventStoreURL is that of the log that the tests share.

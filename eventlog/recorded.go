@@ -104,12 +104,17 @@ func EventID(commandID uuid.UUID, n int, data, metadata []byte) uuid.UUID {
 	return uuid.NewSHA1(commandID, h.Sum(fmt.Appendf(nil, "event/%d/", n)))
 }
 
-func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
-	r := Recorded{
+// undecoded is an event of which nothing but its place, its type and its bytes is known.
+func undecoded(e *esdb.RecordedEvent) Recorded {
+	return Recorded{
 		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
 		Position: Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
 		Type:     e.EventType, Data: e.Data, RawMetadata: e.UserMetadata,
 	}
+}
+
+func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
+	r := undecoded(e)
 	if err := json.Unmarshal(e.UserMetadata, &r.Metadata); err != nil {
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}

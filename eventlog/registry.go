@@ -13,68 +13,50 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
-// Upcast turns the JSON of one schema version of an event into that of the next. Stored bytes are never rewritten; they
-// are read through the chain of upcasts up to the present version.
-type Upcast func(old map[string]any) (map[string]any, error)
-
 // Schema is what the registry knows about one type of event.
 type Schema struct {
-	// Name is the stable name under which the event is stored; a Go type may be renamed, this never.
-	Name string
+	domain.EventType
 	// Category is the first part of the names of the streams that hold it.
 	Category string
 	// Version is the present schema version, from 1.
 	Version int
 
-	goType  reflect.Type
-	upcasts []Upcast // upcasts[i] turns version i+1 into i+2
 	// blinded says that the event has blinded values.
 	blinded bool
-	decode  func([]byte, *BlindingKeys, domain.StudyID) (any, error)
 }
 
-// Registry maps events to their stored form. It is filled at start-up and then only read.
+// Registry maps events to their stored form. It is made at start-up and then only read.
 type Registry struct {
-	byName map[string]*Schema
-	byType map[reflect.Type]*Schema
+	streams []domain.StreamType
+	byName  map[string]*Schema
+	byType  map[reflect.Type]*Schema
 	// categories in the order of their names
 	categories []string
 }
 
-// NewRegistry returns an empty registry.
-func NewRegistry() *Registry {
-	return &Registry{byName: map[string]*Schema{}, byType: map[reflect.Type]*Schema{}}
+// NewRegistry returns the registry of all events of the given kinds of streams. It panics where two have the same name, or
+// a Go type is declared twice: that is a mistake in the program, found by its first test.
+func NewRegistry(streams ...domain.StreamType) *Registry {
+	r := &Registry{streams: streams, byName: map[string]*Schema{}, byType: map[reflect.Type]*Schema{}}
+	for _, stream := range streams {
+		for _, event := range stream.Events {
+			s := &Schema{EventType: event, Category: stream.Category, Version: event.Version(),
+				blinded: holdsBlinded(event.Go, map[reflect.Type]bool{})}
+			if r.byName[s.Name] != nil || r.byType[s.Go] != nil {
+				panic(fmt.Sprintf("eventlog: %s (%v) is declared twice", s.Name, s.Go))
+			}
+			r.byName[s.Name], r.byType[s.Go] = s, s
+		}
+		if !slices.Contains(r.categories, stream.Category) {
+			r.categories = append(r.categories, stream.Category)
+		}
+	}
+	slices.Sort(r.categories)
+	return r
 }
 
-// Register makes E storable in streams of the category, under the stable name. Each upcast leads from one version to
-// the next, so the present version is one more than the number of upcasts. It panics on a name or type that is
-// registered already: that is a mistake in the program, found by its first test.
-func Register[E any](r *Registry, category, name string, upcasts ...Upcast) {
-	s := &Schema{Name: name, Category: category, Version: len(upcasts) + 1, upcasts: upcasts,
-		goType: reflect.TypeFor[E](), blinded: holdsBlinded(reflect.TypeFor[E](), map[reflect.Type]bool{}),
-	}
-	s.decode = func(data []byte, keys *BlindingKeys, study domain.StudyID) (any, error) {
-		var e E
-		var err error
-		if s.blinded {
-			err = keys.unmarshal(study, name, data, &e)
-		} else {
-			err = json.Unmarshal(data, &e)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return e, nil
-	}
-	if r.byName[name] != nil || r.byType[s.goType] != nil {
-		panic(fmt.Sprintf("eventlog: %s (%v) is registered twice", name, s.goType))
-	}
-	r.byName[name], r.byType[s.goType] = s, s
-	if !slices.Contains(r.categories, category) {
-		r.categories = append(r.categories, category)
-		sort.Strings(r.categories)
-	}
-}
+// Streams returns the kinds of streams that the registry was made of.
+func (r *Registry) Streams() []domain.StreamType { return slices.Clone(r.streams) }
 
 // Schemas returns all registered schemas, ordered by name.
 func (r *Registry) Schemas() []*Schema {
@@ -97,6 +79,12 @@ func (r *Registry) holds(e *esdb.RecordedEvent) bool {
 	}
 	category, _, _ := strings.Cut(e.StreamID, "-")
 	return slices.Contains(r.categories, category)
+}
+
+// Named returns the schema of the events that are stored under a name.
+func (r *Registry) Named(name string) (*Schema, bool) {
+	s, ok := r.byName[name]
+	return s, ok
 }
 
 // NameOf returns the stable name of the event, and whether its type is registered.
@@ -155,7 +143,12 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 			return nil, err
 		}
 	}
-	event, err := s.decode(data, keys, study)
+	event, err := s.Read(func(into any) error {
+		if s.blinded {
+			return keys.unmarshal(study, name, data, into)
+		}
+		return json.Unmarshal(data, into)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", name, err)
 	}
@@ -165,9 +158,6 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 // Blinded says that the event has blinded values.
 func (s *Schema) Blinded() bool { return s.blinded }
 
-// GoType is the type that the event decodes to.
-func (s *Schema) GoType() reflect.Type { return s.goType }
-
 func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(data)))
 	decoder.UseNumber() // a number keeps its digits on the way through
@@ -176,7 +166,7 @@ func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decode %s version %d: %w", s.Name, version, err)
 	}
 	for v := version; v < s.Version; v++ {
-		next, err := s.upcasts[v-1](shape)
+		next, err := s.Upcasts[v-1](shape)
 		if err != nil {
 			return nil, fmt.Errorf("upcast %s from version %d: %w", s.Name, v, err)
 		}

@@ -32,6 +32,9 @@ type Subscription struct {
 	MaxBatch int
 	// KeepUnreadable gives out an event that cannot be decoded as one with an Unreadable, instead of ending there.
 	KeepUnreadable bool
+	// Undecoded gives out where each event is and of which type, without its metadata and what it says. Such events are
+	// never unreadable.
+	Undecoded bool
 	// OnError is told of each interruption before the subscription is taken up again; it may be nil.
 	OnError func(error)
 }
@@ -195,7 +198,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			break
 		}
 		var unreadable error
-		if b.Events, unreadable = l.decodeAll(stored, s.KeepUnreadable); unreadable != nil {
+		if b.Events, unreadable = l.decodeAll(stored, s); unreadable != nil {
 			failure, live = unreadable, false
 			if b.Through = s.After; len(b.Events) > 0 {
 				b.Through = b.Events[len(b.Events)-1].Position
@@ -225,14 +228,21 @@ const decodeTogether = 50
 
 // decodeAll decodes events side by side; of a large batch it is most of the work. With an error it returns those in front
 // of the event that cannot be read.
-func (l *Log) decodeAll(stored []*esdb.RecordedEvent, keepUnreadable bool) ([]Recorded, error) {
+func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Recorded, error) {
+	if s.Undecoded {
+		events := make([]Recorded, len(stored))
+		for i, e := range stored {
+			events[i] = undecoded(e)
+		}
+		return events, nil
+	}
 	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/decodeTogether))
 	var wait sync.WaitGroup
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(stored) / parts; i < (part+1)*len(stored)/parts; i++ {
-				if events[i], failures[i] = l.decode(stored[i]); failures[i] != nil && keepUnreadable {
+				if events[i], failures[i] = l.decode(stored[i]); failures[i] != nil && s.KeepUnreadable {
 					events[i].Event, failures[i] = Unreadable{failures[i]}, nil
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -23,7 +24,7 @@ import (
 // indexed is the document that an event makes.
 func indexed(t *testing.T, at projections.Envelope) *readmodels.AuditEvent {
 	t.Helper()
-	documents := fold(t, projections.AuditIndex, []projections.Envelope{at})
+	documents := fold(t, projections.AuditIndex(contexts.Streams()), []projections.Envelope{at})
 	if len(documents) != 1 {
 		t.Fatalf("%s makes %d documents", at.Type, len(documents))
 	}
@@ -100,7 +101,7 @@ func TestTheAuditIndexTellsNothingOfAnArm(t *testing.T) {
 	if drawn.Revision != nil {
 		t.Error("the revision of a draw is shown")
 	}
-	if projections.AuditIndex.Folds(typeNamed(t, "EntrySkipped")) {
+	if projections.AuditIndex(contexts.Streams()).Folds(typeNamed(t, "EntrySkipped")) {
 		t.Error("it is shown that a draw passed over an entry")
 	}
 }

@@ -32,7 +32,7 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
-	// Projections to run; All when nil.
+	// Projections to run.
 	Projections []Projection
 	// Lease is how long the lease on a view outlives its holder; 10 seconds when 0.
 	Lease time.Duration
@@ -60,9 +60,6 @@ type Engine struct {
 
 // NewEngine returns an engine; Run starts it.
 func NewEngine(o Options) *Engine {
-	if o.Projections == nil {
-		o.Projections = All()
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
@@ -18,7 +19,6 @@ import (
 	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -116,17 +116,17 @@ func newWorldToFill(t testing.TB) *world {
 
 func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: catalog.New()})
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: catalog.New(), BlindingKeys: blindingKeys(t)})
+	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := strings.ReplaceAll(uuid.NewString()[:13], "-", "")
 	database := "db" + id
-	store, err := readmodels.Connect(context.Background(), mongoURL, database)
+	store, err := readmodels.Connect(context.Background(), mongoURL, database, contexts.Views())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 	w.wait(readmodels.PatientViews)
 	before := w.rows()
 	stop()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		c, err := w.store.LoadCheckpoint(t.Context(), v)
 		if err != nil {
 			t.Fatal(err)
@@ -309,7 +309,7 @@ func TestTheStoreMayGoAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
-	if w.store, err = readmodels.Connect(t.Context(), store.ConnectionString(), "db"); err != nil {
+	if w.store, err = readmodels.Connect(t.Context(), store.ConnectionString(), "db", contexts.Views()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = w.store.Close(context.Background()) }()
@@ -360,7 +360,7 @@ func BenchmarkEngine(b *testing.B) {
 		}
 	}
 	const events = patients * (2 + weeks*days)
-	for name, of := range map[string][]projections.Projection{"all": projections.All(), "StudyOverview": {projections.StudyOverview},
+	for name, of := range map[string][]projections.Projection{"all": contexts.Projections(), "StudyOverview": {projections.StudyOverview},
 		"PatientList": {projections.PatientList}, "PatientView": {projections.PatientView}, "Diaries": {projections.Diaries},
 		"DiaryCompliance": {projections.DiaryCompliance}} {
 		b.Run(name, func(b *testing.B) {

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/projection"
 	"casebook/domain/supply"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -121,11 +121,11 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	logURL, logWay := before(t, w.url)
 	brokenMongoURL, mongoWay := before(t, mongoURL)
 	connect := func() (*eventlog.Log, *readmodels.Store) {
-		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: logURL, Registry: catalog.New(), BlindingKeys: blindingKeys(t)})
+		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: logURL, Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		store, err := readmodels.Connect(t.Context(), brokenMongoURL, w.database)
+		store, err := readmodels.Connect(t.Context(), brokenMongoURL, w.database, contexts.Views())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	for range 2 {
 		log, store := connect()
 		ctx, cancel := context.WithCancel(t.Context())
-		engine := projections.NewEngine(projections.Options{Log: log, Store: store, Lease: 500 * time.Millisecond,
+		engine := projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: 500 * time.Millisecond,
 			Limits: projections.Limits{Documents: 50, Batch: 200}})
 		ended := make(chan error, 1)
 		go func() { ended <- engine.Run(ctx) }()
@@ -186,14 +186,14 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 		way.fail(r)
 		time.Sleep(time.Duration(r.IntN(80)) * time.Millisecond)
 		if fails%6 == 2 {
-			v := readmodels.Views()[r.IntN(len(readmodels.Views()))]
+			v := contexts.Views()[r.IntN(len(contexts.Views()))]
 			w.decide(v.Name, projection.RebuildRequested{Projection: v.Name, Reason: "to see"})
 			rebuilt++
 		}
 	}
 	all := <-done
 	recorded, w.last = recorded+all.events, max(w.last, all.last)
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	for _, stop := range stops {
@@ -222,7 +222,7 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 		t.Errorf("%d events were recorded, and the log holds %d", recorded, held)
 	}
 	fresh := w.afresh(t)
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		want := raw(t, fresh.store, fresh.builds(v).Live.Collection)
 		same(t, v.Name, want, raw(t, w.store, w.builds(v).Live.Collection))
 		counts := make([]int64, 2)
@@ -237,7 +237,7 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 			t.Errorf("%s has folded %d events of %d", v.Name, counts[0], counts[1])
 		}
 	}
-	for _, p := range []projections.Projection{projections.PatientView, projections.AuditIndex} {
+	for _, p := range []projections.Projection{projections.PatientView, projections.AuditIndex(contexts.Streams())} {
 		if c := w.compare(p, w.builds(p.View).Live); !c.Same() {
 			t.Errorf("%s differs from the log: %+v", p.View.Name, c)
 		}

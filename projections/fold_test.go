@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -14,7 +15,6 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -24,7 +24,7 @@ import (
 
 var recordedAt = time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
 
-var registry = catalog.New()
+var registry = contexts.Registry()
 
 // story makes envelopes of events as the log would give them out.
 type story struct {
@@ -241,11 +241,11 @@ func TestDiaries(t *testing.T) {
 // TestEveryEventIsShownOrLeftOutOnPurpose: a new event has to be folded by a view, or named among those that are not.
 func TestEveryEventIsShownOrLeftOutOnPurpose(t *testing.T) {
 	registered := map[string]bool{}
-	for _, s := range catalog.New().Schemas() {
+	for _, s := range contexts.Registry().Schemas() {
 		registered[s.Name] = true
 		shown := false
-		for _, p := range projections.All() {
-			shown = shown || p.View.Name != readmodels.AuditIndex.Name && p.Folds(s.GoType())
+		for _, p := range contexts.Projections() {
+			shown = shown || p.View.Name != readmodels.AuditIndex.Name && p.Folds(s.Go)
 		}
 		if _, left := projections.NotShown[s.Name]; shown == left {
 			t.Errorf("%s: shown %v, left out %v", s.Name, shown, left)
@@ -274,7 +274,7 @@ func TestR25_RepeatsAndCutsChangeNothing(t *testing.T) {
 					Changes: []diary.Change{{Item: "worst", Old: 1.0, New: 2.0}}})
 			}
 		}
-		for _, p := range projections.All() {
+		for _, p := range contexts.Projections() {
 			want := fold(t, p, s.events)
 			got := map[string]readmodels.Document{}
 			for done := 0; done < len(s.events); {
@@ -305,19 +305,19 @@ func BenchmarkFold(b *testing.B) {
 		s.tell(submitted(1, float64(day%10)))
 	}
 	for b.Loop() {
-		for _, p := range projections.All() {
+		for _, p := range contexts.Projections() {
 			fold(b, p, s.events)
 		}
 	}
-	b.ReportMetric(float64(b.N*len(s.events)*len(projections.All()))/b.Elapsed().Seconds(), "folds/s")
+	b.ReportMetric(float64(b.N*len(s.events)*len(contexts.Projections()))/b.Elapsed().Seconds(), "folds/s")
 }
 
 // typeNamed is the Go type of an event.
 func typeNamed(t *testing.T, name string) reflect.Type {
 	t.Helper()
-	for _, s := range catalog.New().Schemas() {
+	for _, s := range contexts.Registry().Schemas() {
 		if s.Name == name {
-			return s.GoType()
+			return s.Go
 		}
 	}
 	t.Fatalf("there is no event %s", name)

@@ -15,12 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/projection"
 	"casebook/domain/supply"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -51,15 +51,15 @@ func beEngine(config string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	log, err := eventlog.Connect(ctx, eventlog.Options{URL: c.Log, Registry: catalog.New()})
+	log, err := eventlog.Connect(ctx, eventlog.Options{URL: c.Log, Registry: contexts.Registry()})
 	if err != nil {
 		return err
 	}
-	store, err := readmodels.Connect(ctx, c.Mongo, c.Database)
+	store, err := readmodels.Connect(ctx, c.Mongo, c.Database, contexts.Views())
 	if err != nil {
 		return err
 	}
-	return projections.NewEngine(projections.Options{Log: log, Store: store, Lease: c.Lease, Limits: c.Limits}).Run(ctx)
+	return projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: c.Lease, Limits: c.Limits}).Run(ctx)
 }
 
 // engineProcess is an engine's process.
@@ -148,13 +148,13 @@ func (w *world) afresh(t testing.TB) *world {
 	t.Helper()
 	fresh := *w
 	var err error
-	if fresh.store, err = readmodels.Connect(context.Background(), mongoURL, "fresh"+uuid.NewString()[:8]); err != nil {
+	if fresh.store, err = readmodels.Connect(context.Background(), mongoURL, "fresh"+uuid.NewString()[:8], contexts.Views()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = fresh.store.Close(context.Background()) })
 	stop := fresh.run()
 	defer stop()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		fresh.wait(v)
 	}
 	return &fresh
@@ -253,7 +253,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 			p.pause(t, false)
 		}
 	}
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	stopWatching()
@@ -268,31 +268,31 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 		t.Errorf("%d kills and %d pauses prove little", kills, pauses)
 	}
 	live := map[string]readmodels.Build{}
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		live[v.Name] = w.builds(v).Live
 	}
 
 	// A rebuild, by an engine that goes on where the others were.
 	stop := w.run()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.decide(v.Name, projection.RebuildRequested{Projection: v.Name, Reason: "to compare"})
 	}
 	until(t, func() bool {
-		for _, v := range readmodels.Views() {
+		for _, v := range contexts.Views() {
 			if b := w.builds(v); b.Live == live[v.Name] || b.Building != nil {
 				return false
 			}
 		}
 		return true
 	})
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	stop()
 	// And one that begins with nothing.
 	fresh := w.afresh(t)
 	total := 0
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		rebuilt, alone := w.builds(v).Live, fresh.builds(v).Live
 		want := raw(t, fresh.store, alone.Collection)
 		same(t, v.Name+" under force", want, raw(t, w.store, live[v.Name].Collection))

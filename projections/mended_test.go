@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -25,7 +26,7 @@ import (
 // elsewhere is the same log with views in a database of their own.
 func (w *world) elsewhere() *world {
 	w.t.Helper()
-	store, err := readmodels.Connect(context.Background(), mongoURL, "db"+uuid.NewString()[:8])
+	store, err := readmodels.Connect(context.Background(), mongoURL, "db"+uuid.NewString()[:8], contexts.Views())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -65,18 +66,18 @@ func (w *world) sameAsFresh() {
 	fresh := w.elsewhere()
 	stop := fresh.run()
 	defer stop()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 		fresh.wait(v)
 		if want, got := fresh.checkpoint(v).Events, w.checkpoint(v).Events; want != got {
 			w.t.Errorf("%s has counted %d events of %d", v.Name, got, want)
 		}
 	}
-	want := fresh.stored(readmodels.Views()...)
+	want := fresh.stored(contexts.Views()...)
 	if len(want) == 0 {
 		w.t.Error("there is nothing to compare with")
 	}
-	if diff := cmp.Diff(want, w.stored(readmodels.Views()...)); diff != "" {
+	if diff := cmp.Diff(want, w.stored(contexts.Views()...)); diff != "" {
 		w.t.Errorf("the views differ from those of a clean run (-clean +got):\n%s", diff)
 	}
 }
@@ -130,18 +131,18 @@ func TestACrashBehindTheDocumentsCountsNothingTwice(t *testing.T) {
 	w.keep(id, 0, 4)
 	stop := w.run()
 	var ago []readmodels.Checkpoint
-	for i, v := range readmodels.Views() {
+	for i, v := range contexts.Views() {
 		w.keep(id, 4+i, 1) // so that each view is put back to another place
 		w.wait(v)
 		ago = append(ago, w.checkpoint(v))
 	}
 	w.keep(id, 9, 10)
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	stop()
 	for i, c := range ago {
-		c.Token = w.checkpoint(readmodels.Views()[i]).Token
+		c.Token = w.checkpoint(contexts.Views()[i]).Token
 		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +152,7 @@ func TestACrashBehindTheDocumentsCountsNothingTwice(t *testing.T) {
 	w.sameAsFresh()
 	stop()
 	for i, c := range ago { // and once from the beginning, over documents that have seen all
-		c.Position, c.Events, c.Token = eventlog.Position{}, 0, w.checkpoint(readmodels.Views()[i]).Token
+		c.Position, c.Events, c.Token = eventlog.Position{}, 0, w.checkpoint(contexts.Views()[i]).Token
 		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -166,14 +167,14 @@ func TestACrashBehindTheDocumentsCountsNothingTwice(t *testing.T) {
 func TestAnEngineThatRunsAgainForgetsWhatItKnew(t *testing.T) {
 	w := newWorld(t)
 	id := w.screen(1)
-	first := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	first := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()})
 	stop := w.start(first)
 	w.keep(id, 0, 4)
 	w.wait(readmodels.DiaryCompliances)
 	stop()
 	stop = w.run()
 	w.keep(id, 4, 4)
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	stop()
@@ -322,7 +323,7 @@ func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store}).Run(t.Context())
+	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()}).Run(t.Context())
 	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), readmodels.Diaries.Name) {
 		t.Errorf("the engine ended with %v", err)
 	}

@@ -51,9 +51,9 @@ func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 	return b
 }
 
-// Named returns the projection of a view. It refuses projection_not_found.
-func Named(view string) (Projection, error) {
-	for _, p := range All() {
+// Named returns that one of all projections which makes a view. It refuses projection_not_found.
+func Named(all []Projection, view string) (Projection, error) {
+	for _, p := range all {
 		if p.View.Name == view {
 			return p, nil
 		}

@@ -49,6 +49,11 @@ func On[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 	return Fold[D]{event: reflect.TypeFor[E](), apply: func(doc *D, at Envelope) { fold(doc, at.Event.(E), at) }}
 }
 
+// OnType is On for a view that folds events of all types alike.
+func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
+	return Fold[D]{event: event.Go, apply: fold}
+}
+
 // New declares a projection. keys names the documents that an event touches.
 func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []string, folds ...Fold[D]) Projection {
 	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
@@ -186,20 +191,16 @@ func patientOf(at Envelope) domain.PatientID {
 	return domain.PatientID(at.StreamID())
 }
 
-// All lists all projections. A new view is named here.
-func All() []Projection {
-	return []Projection{StudyOverview, PatientList, PatientView, Diaries, DiaryCompliance,
-		SagaMonitor, ParkedMessages, Alerts, KitInventory, Shipments, AuditIndex, SiteEnrollment, UserDirectory}
-}
-
-// ViewsOf names the views that fold events of the event's type.
-func ViewsOf(event any) (names []string) {
-	for _, p := range All() {
-		if p.Folds(reflect.TypeOf(event)) {
-			names = append(names, p.View.Name)
+// ViewsOf returns a function that names the views that fold events of an event's type.
+func ViewsOf(all []Projection) func(event any) []string {
+	return func(event any) (names []string) {
+		for _, p := range all {
+			if p.Folds(reflect.TypeOf(event)) {
+				names = append(names, p.View.Name)
+			}
 		}
+		return names
 	}
-	return names
 }
 
 // NotShown lists the events that no view shows, each with the reason. The audit index has nearly all events, but does not

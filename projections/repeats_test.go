@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/diary"
@@ -19,7 +20,6 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -112,9 +112,9 @@ func others(than []any) (all []any) {
 	for _, event := range than {
 		known[reflect.TypeOf(event)] = true
 	}
-	for _, s := range catalog.New().Schemas() {
-		if !known[s.GoType()] && projections.AuditIndex.Folds(s.GoType()) {
-			event := reflect.New(s.GoType()).Elem()
+	for _, s := range contexts.Registry().Schemas() {
+		if !known[s.Go] && projections.AuditIndex(contexts.Streams()).Folds(s.Go) {
+			event := reflect.New(s.Go).Elem()
 			for i := range event.NumField() { // what is sealed could not be written down
 				if sealed, ok := event.Field(i).Addr().Interface().(blind.Unsealer); ok && sealed.UnsealFrom([]byte("null")) != nil {
 					panic(s.Name)
@@ -150,7 +150,7 @@ func TestEveryFoldChangesItsDocument(t *testing.T) {
 	folded := map[reflect.Type]bool{}
 	for _, event := range anything("S.1", "01", 5) {
 		folded[reflect.TypeOf(event)] = true
-		for _, p := range projections.All() {
+		for _, p := range contexts.Projections() {
 			if !p.Folds(reflect.TypeOf(event)) {
 				continue
 			}
@@ -169,9 +169,9 @@ func TestEveryFoldChangesItsDocument(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range catalog.New().Schemas() {
-		for _, p := range projections.All() {
-			if p.Folds(s.GoType()) && !folded[s.GoType()] {
+	for _, s := range contexts.Registry().Schemas() {
+		for _, p := range contexts.Projections() {
+			if p.Folds(s.Go) && !folded[s.Go] {
 				t.Errorf("%s folds %s, which this test has no sample of", p.View.Name, s.Name)
 			}
 		}
@@ -221,7 +221,7 @@ func TestR25_AnySequenceFoldsOnce(t *testing.T) {
 				s.events[at].Position = eventlog.Position{Commit: s.position, Prepare: s.position}
 			}
 		}
-		for _, p := range projections.All() {
+		for _, p := range contexts.Projections() {
 			want, got := fold(t, p, s.events), map[string]readmodels.Document{}
 			for done := 0; done < len(s.events); {
 				again := rapid.IntRange(0, done).Draw(r, "from")

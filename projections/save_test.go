@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -77,7 +78,7 @@ func TestWhatGathersBehindABatchIsFoldedWithIt(t *testing.T) {
 	}
 	stop := w.run()
 	defer func() { stop() }()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	rows := w.rows()
@@ -97,16 +98,16 @@ func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
 	w := newWorldAlone(t)
 	id := w.screen(1)
 	w.keep(id, 0, 3)
-	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store})
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()})
 	for i, s := range engine.Status() {
-		if v := readmodels.Views()[i]; s.View != v.Name || s.Version != v.Version || s.State != readmodels.CatchingUp || s.Events != 0 {
+		if v := contexts.Views()[i]; s.View != v.Name || s.Version != v.Version || s.State != readmodels.CatchingUp || s.Events != 0 {
 			t.Errorf("before it runs, %s is said to be %+v", v.Name, s)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		w.wait(v)
 	}
 	cancel()
@@ -123,7 +124,7 @@ func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
 	}
 	for i, s := range stored {
 		// What happened here touches patients and their diaries, and no other view.
-		touched := projections.All()[i].Folds(reflect.TypeFor[patient.Screened]()) || projections.All()[i].Folds(reflect.TypeFor[diary.Submitted]())
+		touched := contexts.Projections()[i].Folds(reflect.TypeFor[patient.Screened]()) || contexts.Projections()[i].Folds(reflect.TypeFor[diary.Submitted]())
 		if s.LastEventAt != nil != touched || s.Batch > 0 != touched || s.Events < int64(s.Batch) || s.LagMillis < 0 {
 			t.Errorf("%s: %+v", s.View, s)
 		}

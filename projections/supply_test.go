@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/supply"
@@ -155,7 +156,7 @@ func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
 		supply.ResupplyFellShort{Place: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
 	s := newStory().tell(events...)
-	for _, p := range projections.All() {
+	for _, p := range contexts.Projections() {
 		for key, doc := range fold(t, p, s.events) {
 			answered, err := json.Marshal(doc)
 			if err != nil {
@@ -241,7 +242,7 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 	for _, step := range steps {
 		step()
 		stop := w.run()
-		for _, v := range readmodels.Views() {
+		for _, v := range contexts.Views() {
 			w.wait(v)
 		}
 		stop()

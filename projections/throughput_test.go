@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
@@ -14,7 +15,6 @@ import (
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -38,13 +38,13 @@ func BenchmarkCatchingUp(b *testing.B) {
 func BenchmarkShowingOne(b *testing.B) {
 	log, url := benchLog(b), benchMongo(b)
 	last := recordTrial(b, log, 50, 20)
-	store, err := readmodels.Connect(b.Context(), url, "live")
+	store, err := readmodels.Connect(b.Context(), url, "live", contexts.Views())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = store.Close(context.Background()) }()
 	defer start(b, log, store)()
-	seen(b, store, last, readmodels.Views()...)
+	seen(b, store, last, contexts.Views()...)
 	tail, n := eventlog.EmptyTail, 0
 	for b.Loop() {
 		n++
@@ -63,7 +63,7 @@ func benchLog(b *testing.B) *eventlog.Log {
 	if err != nil {
 		b.Fatal(err)
 	}
-	log, err := eventlog.Connect(b.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: catalog.New()})
+	log, err := eventlog.Connect(b.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: contexts.Registry()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -154,19 +154,21 @@ func recordTrial(b *testing.B, log *eventlog.Log, patients, days int) uint64 {
 // catchUp makes all views anew.
 func catchUp(b *testing.B, log *eventlog.Log, url string, end uint64) {
 	b.Helper()
-	store, err := readmodels.Connect(b.Context(), url, "t"+uuid.NewString()[:8])
+	store, err := readmodels.Connect(b.Context(), url, "t"+uuid.NewString()[:8], contexts.Views())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = store.Close(context.Background()) }()
 	defer start(b, log, store)()
-	seen(b, store, end, readmodels.Views()...)
+	seen(b, store, end, contexts.Views()...)
 }
 
 func start(b *testing.B, log *eventlog.Log, store *readmodels.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- projections.NewEngine(projections.Options{Log: log, Store: store}).Run(ctx) }()
+	go func() {
+		ended <- projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections()}).Run(ctx)
+	}()
 	return func() {
 		cancel()
 		if err := <-ended; err != nil && ctx.Err() == nil {

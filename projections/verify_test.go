@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
-	"casebook/domain/projection"
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
@@ -48,7 +48,7 @@ func TestVerifyFindsWhatDiffersAndTheEventThatMadeIt(t *testing.T) {
 	w.keep(other, 0, 6)
 	stop := w.run()
 	defer stop()
-	for _, p := range projections.All() {
+	for _, p := range contexts.Projections() {
 		w.wait(p.View)
 		if c := w.compare(p, w.builds(p.View).Live); !c.Same() || c.Equal != c.Documents {
 			t.Errorf("%s differs: %+v", p.View.Name, c)
@@ -183,18 +183,18 @@ func TestAsOfShowsThePast(t *testing.T) {
 	w.randomly(r, 600, patients...)
 	then := map[string]map[string]string{}
 	stop := w.run()
-	for _, p := range projections.All() {
+	for _, p := range contexts.Projections() {
 		w.wait(p.View)
 	}
 	stop()
 	moment := projections.Until{Position: eventlog.Position{Commit: w.last, Prepare: w.last}}
 	at := time.Now()
-	for _, p := range projections.All() {
+	for _, p := range contexts.Projections() {
 		then[p.View.Name] = w.documents(w.store.Collection(p.View).Name())
 	}
 	time.Sleep(2 * time.Millisecond) // times of events are whole milliseconds
 	w.randomly(r, 200, patients...)
-	for _, p := range projections.All() {
+	for _, p := range contexts.Projections() {
 		for name, until := range map[string]projections.Until{"position": moment, "time": {Time: at}} {
 			past := map[string]string{}
 			if _, err := projections.AsOf(t.Context(), w.log, w.store, p, until, nil, func(d bson.Raw) error {
@@ -228,21 +228,5 @@ func TestAsOfShowsThePast(t *testing.T) {
 	}
 	if _, err := projections.SagaMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
-	}
-}
-
-func TestEveryViewCanBeDecidedAbout(t *testing.T) {
-	known := map[string]bool{}
-	for _, name := range projection.Names {
-		known[name] = true
-	}
-	for _, p := range projections.All() {
-		if !known[p.View.Name] {
-			t.Errorf("%s cannot be named in a command", p.View.Name)
-		}
-		delete(known, p.View.Name)
-	}
-	if len(known) > 0 {
-		t.Errorf("there are no views %v", known)
 	}
 }

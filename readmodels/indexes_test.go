@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -143,7 +144,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 	var mu sync.Mutex
 	var sent []bson.Raw
 	views := map[string]bool{}
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		views[v.Collection()] = true
 	}
 	database := newDatabase()
@@ -242,7 +243,7 @@ var orders = map[reflect.Type][]string{
 // fill gives each view documents with the fields that it is indexed by.
 func fill(t *testing.T, s *readmodels.Store, r *rand.Rand) {
 	t.Helper()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		fields := map[string]bool{}
 		for _, x := range v.Indexes {
 			for _, key := range x.Keys.(bson.D) {

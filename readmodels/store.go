@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,12 +30,6 @@ type View struct {
 
 // Collection returns the name of the view's collection.
 func (v View) Collection() string { return fmt.Sprintf("%s_v%d", v.Name, v.Version) }
-
-// Views lists all views.
-func Views() []View {
-	return []View{StudyOverviews, PatientLists, PatientViews, Diaries, DiaryCompliances,
-		SagaMonitors, ParkedMessages, Alerts, KitInventories, Shipments, AuditIndex, SiteEnrollments, UserDirectory}
-}
 
 // Header is what every document carries: its key, and the log position that it has seen.
 type Header struct {
@@ -77,6 +72,7 @@ type Document interface{ Head() *Header }
 type Store struct {
 	client *mongo.Client
 	db     *mongo.Database
+	views  []View
 
 	mu       sync.Mutex
 	progress map[string]*progress // by collection: two builds of a view go each at its own pace
@@ -99,15 +95,15 @@ const (
 	storeTimeout = 15 * time.Second
 )
 
-// Connect returns the store in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
+// Connect returns the store of views in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
 // majority and reads see what the majority has.
-func Connect(ctx context.Context, url, database string, more ...*options.ClientOptions) (*Store, error) {
+func Connect(ctx context.Context, url, database string, views []View, more ...*options.ClientOptions) (*Store, error) {
 	own := options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout)
 	client, err := mongo.Connect(append([]*options.ClientOptions{own}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read models at %s: %w", url, err)
 	}
-	s := &Store{client: client, progress: map[string]*progress{}}
+	s := &Store{client: client, views: views, progress: map[string]*progress{}}
 	db := options.Database()
 	var hello struct {
 		SetName string `bson:"setName"`
@@ -121,6 +117,9 @@ func Connect(ctx context.Context, url, database string, more ...*options.ClientO
 	s.db = client.Database(database, db)
 	return s, nil
 }
+
+// Views returns the views that the store holds, in the order in which they were given.
+func (s *Store) Views() []View { return slices.Clone(s.views) }
 
 // Close ends the connection.
 func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
@@ -136,7 +135,7 @@ func (s *Store) CollectionNamed(name string) *mongo.Collection { return s.db.Col
 
 // EnsureIndexes makes the indexes that the views declare, for the builds that are asked.
 func (s *Store) EnsureIndexes(ctx context.Context) error {
-	for _, v := range Views() {
+	for _, v := range s.views {
 		if err := s.IndexBuild(ctx, v, s.live(v)); err != nil {
 			return err
 		}
@@ -236,11 +235,11 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	return nil
 }
 
-// Checkpoints returns where all views stand, in the order of Views, each build that is asked before the one that is made
+// Checkpoints returns where all views stand, in the order in which they were given, each build that is asked before the one that is made
 // beside it. Views that have not begun are left out.
 func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	all := []Checkpoint{}
-	for _, v := range Views() {
+	for _, v := range s.views {
 		builds, err := s.BuildsOf(ctx, v)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 
 func connect(t *testing.T, database string, more ...*options.ClientOptions) *readmodels.Store {
 	t.Helper()
-	s, err := readmodels.Connect(t.Context(), mongoURL, database, more...)
+	s, err := readmodels.Connect(t.Context(), mongoURL, database, contexts.Views(), more...)
 	if err != nil {
 		t.Fatal(err)
 	}

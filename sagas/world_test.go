@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -21,7 +22,6 @@ import (
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 
 	"go.uber.org/goleak"
 )
@@ -110,11 +110,11 @@ func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
 // newPart starts one more process; it ends with the test, or when it is closed before.
 func (w *world) newPart() *part {
 	w.t.Helper()
-	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: catalog.New(), BlindingKeys: blindingKeys(w.t)})
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: blindingKeys(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := commands.NewHandler(commands.Options{Log: log, Now: w.clock.Now})
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: w.clock.Now})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	p := &part{log: log, handler: h}

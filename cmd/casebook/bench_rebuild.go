@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
@@ -46,7 +47,7 @@ type rebuildReport struct {
 // Run records a trial of each length into stores of its own, and measures how long a view takes to be built from it. The
 // memory is that of the whole process, embedded stores included.
 func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.View)
+	p, err := projections.Named(contexts.Projections(), c.View)
 	if err != nil {
 		return err
 	}

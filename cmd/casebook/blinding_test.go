@@ -21,13 +21,13 @@ import (
 	"time"
 
 	"casebook/api"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/notify"
-	"casebook/readmodels"
 	"casebook/sagas"
 	"casebook/simulation"
 
@@ -624,7 +624,7 @@ func TestTheTestOfSeparationSeparates(t *testing.T) {
 // waitForViews waits until every view has seen a position.
 func (in installation) waitForViews(t *testing.T, position uint64) {
 	t.Helper()
-	for _, v := range readmodels.Views() {
+	for _, v := range contexts.Views() {
 		if err := in.views.WaitFor(t.Context(), v, position); err != nil {
 			t.Fatal(err)
 		}

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"os/user"
 
-	"casebook/domain/process"
+	"casebook/cmd/casebook/contexts"
 	"casebook/embedded/node/store"
-	"casebook/eventlog/catalog"
 )
 
 type nodeScavengeCommand struct {
@@ -22,9 +21,9 @@ type nodeScavengeCommand struct {
 // nothing may remove those, whatever their metadata say. How far a process has come is no such record.
 func trialStreams() []string {
 	var prefixes []string
-	for _, category := range catalog.New().Categories() {
-		if category != process.Category {
-			prefixes = append(prefixes, category+"-")
+	for _, stream := range contexts.Streams() {
+		if stream.State != nil {
+			prefixes = append(prefixes, stream.Category+"-")
 		}
 	}
 	return prefixes

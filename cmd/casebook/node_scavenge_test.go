@@ -9,15 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/embedded/node/store"
-	"casebook/eventlog/catalog"
 )
 
 // TestScavengeKeepsTheTrial has metadata hide events of every category, and finds them there when the tool has been at
 // work; only what is no record of a trial is gone.
 func TestScavengeKeepsTheTrial(t *testing.T) {
 	dir := t.TempDir()
-	categories := catalog.New().Categories()
+	categories := contexts.Registry().Categories()
 	if !slices.Contains(categories, "diary") || !slices.Contains(categories, "user") || len(categories) < 6 {
 		t.Fatalf("the categories are %v", categories)
 	}

@@ -1,12 +1,15 @@
 package main
 
-import "casebook/api"
+import (
+	"casebook/api"
+	"casebook/cmd/casebook/contexts"
+)
 
 type openapiCommand struct{}
 
 // Run prints the description that a server gives at /openapi.json.
 func (openapiCommand) Run(s streams) error {
-	document, err := api.OpenAPI(buildID())
+	document, err := api.OpenAPI(buildID(), contexts.Commands(), contexts.Registry())
 	if err != nil {
 		return err
 	}

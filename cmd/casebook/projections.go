@@ -10,11 +10,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/projection"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/projections"
 	"casebook/readmodels"
 
@@ -54,7 +54,7 @@ func (v viewStores) with(ctx context.Context, act func(views) error) error {
 	return v.opened(ctx, func(eventStore, mongo string) (err error) {
 		connecting, stop := context.WithTimeout(ctx, 10*time.Second)
 		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{URL: eventStore, Registry: catalog.New()})
+		log, err := eventlog.Connect(connecting, eventlog.Options{URL: eventStore, Registry: contexts.Registry()})
 		if err != nil {
 			return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
 		}
@@ -68,7 +68,7 @@ func (v viewStores) with(ctx context.Context, act func(views) error) error {
 func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readmodels.Store) error) (err error) {
 	connecting, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
-	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase)
+	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase, contexts.Views())
 	if err != nil {
 		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
 	}
@@ -99,7 +99,7 @@ func (v viewStores) opened(ctx context.Context, act func(eventStore, mongo strin
 
 // do sends a command as the operator of the machine.
 func (v views) do(ctx context.Context, command any) error {
-	return sendAs(ctx, commands.NewHandler(commands.Options{Log: v.log, Build: buildID()}), operator(), command, "")
+	return sendAs(ctx, commands.NewHandler(commands.Options{Log: v.log, Commands: contexts.Commands(), Build: buildID()}), operator(), command, "")
 }
 
 // decided reads what has been decided about a view.
@@ -138,7 +138,7 @@ func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
 
 func (c projectionsListCommand) list(ctx context.Context, s streams, store *readmodels.Store) error {
 	var all []standing
-	for _, view := range readmodels.Views() {
+	for _, view := range contexts.Views() {
 		builds, err := store.BuildsOf(ctx, view)
 		if err != nil {
 			return err
@@ -212,7 +212,7 @@ const (
 // Run asks for the rebuild, and shows its progress until the new build is asked. When it is interrupted, the rebuild goes
 // on.
 func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.Name)
+	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}
@@ -346,7 +346,7 @@ type projectionsSkipCommand struct {
 
 // Run has the view pass over the event at which it has stopped, be it the build that is asked or the one that is made.
 func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.Name)
+	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}
@@ -384,7 +384,7 @@ var errDiffers = errors.New("the view differs from what the log says; rebuild it
 
 // Run verifies the view. A difference is an error.
 func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.Name)
+	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}
@@ -421,7 +421,7 @@ type projectionsDiffCommand struct {
 
 // Run compares. Differences are what it is asked for, and no error.
 func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.Name)
+	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}
@@ -475,7 +475,7 @@ type projectionsAsOfCommand struct {
 
 // Run prints the documents as extended JSON, a document a line, in the order of their keys.
 func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(c.Name)
+	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}

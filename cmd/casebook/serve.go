@@ -13,10 +13,10 @@ import (
 
 	"casebook/access"
 	"casebook/api"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 	"casebook/notify"
 	"casebook/projections"
 	"casebook/readmodels"
@@ -115,10 +115,10 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.stores.registerMetrics(registry)
-	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: registry})
+	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(), Logger: logger, Registerer: registry})
 	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Past: s.past,
-		Changes: &api.ChangeSource{Log: s.blindLog, ViewsOf: projections.ViewsOf}})
+		Changes: &api.ChangeSource{Log: s.blindLog, ViewsOf: projections.ViewsOf(contexts.Projections())}})
 	if err != nil {
 		closeListeners()
 		return nil, err
@@ -177,7 +177,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	connect, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: catalog.New(), Logger: logger}
+	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: contexts.Registry(), Logger: logger}
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 			return err
 		}
 	}
-	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase); err != nil {
+	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase, contexts.Views()); err != nil {
 		return err
 	}
 	keyFile := f.KeyFile
@@ -209,13 +209,13 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 			return err
 		}
 	}
-	s.handler = commands.NewHandler(commands.Options{Log: s.log, Build: buildID(), Logger: logger})
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Commands: contexts.Commands(), Build: buildID(), Logger: logger})
 	return nil
 }
 
 // past folds one patient's documents up to a moment, without the keys of blinded values.
 func (s *server) past(ctx context.Context, view string, who domain.PatientID, position uint64, at time.Time) (map[string]readmodels.Document, error) {
-	p, err := projections.Named(view)
+	p, err := projections.Named(contexts.Projections(), view)
 	if err != nil {
 		return nil, err
 	}

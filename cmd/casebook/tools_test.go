@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/loadtest"
-	"casebook/readmodels"
 )
 
 // tool runs a command line and returns what it printed.
@@ -88,7 +88,7 @@ func TestProjectionsAreListed(t *testing.T) {
 	in.account("anna")
 	for range 200 { // the views note where they stand a moment after the first event
 		list := tool(t, exitOK, "projections", "list", "--mongo", in.stores.mongoURL)
-		if strings.Count(list, "live ") == 2*len(readmodels.Views()) && // the build that is asked, and it has caught up
+		if strings.Count(list, "live ") == 2*len(contexts.Views()) && // the build that is asked, and it has caught up
 			strings.Contains(list, "patient-view") {
 			return
 		}

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 
 	"golang.org/x/term"
 )
@@ -215,7 +215,7 @@ type doCommand func(command any) error
 // anything, so it is recorded under a name of its own.
 func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
 	return t.withLog(ctx, func(log *eventlog.Log) error {
-		handler := commands.NewHandler(commands.Options{Log: log, Build: buildID()})
+		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
 		return act(func(command any) error { return sendAs(ctx, handler, operator(), command, "") })
 	})
 }
@@ -251,7 +251,7 @@ func (t toolStore) withLog(ctx context.Context, act func(*eventlog.Log) error) (
 	}
 	connecting, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
-	log, err := eventlog.Connect(connecting, eventlog.Options{URL: url, Registry: catalog.New()})
+	log, err := eventlog.Connect(connecting, eventlog.Options{URL: url, Registry: contexts.Registry()})
 	if err != nil {
 		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
 	}

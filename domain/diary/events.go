@@ -15,6 +15,16 @@ import (
 // Event is what can happen to a patient's diary.
 type Event interface{ diaryEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[InstrumentAssigned]("InstrumentAssigned"),
+	domain.Stored[Submitted]("DiarySubmitted", scoresWithMissing),
+	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
+	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
+	domain.Stored[WindowMissed]("DiaryWindowMissed"),
+	domain.Stored[ReminderDue]("DiaryReminderDue"),
+}
+
 // InstrumentAssigned lets a patient answer an instrument from a day on. It carries the definition as it is published
 // on that day, so that a later amendment never changes what a past answer meant.
 type InstrumentAssigned struct {

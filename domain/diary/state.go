@@ -12,7 +12,10 @@ import (
 )
 
 // Decider folds the stream of one patient's diary.
-var Decider = domain.Decider[Diary, Event]{Category: "diary", Evolve: evolve}
+var Decider = domain.Decider[Diary, Event]{Category: "diary", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // StreamOf names the stream of a patient's diary.
 func StreamOf(patient domain.PatientID) string { return Decider.Stream(string(patient)) }

@@ -7,6 +7,16 @@ import "casebook/domain"
 // Event is what can happen to a study's places.
 type Event interface{ enrollmentEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[Opened]("EnrollmentOpened"),
+	domain.Stored[Closed]("EnrollmentClosed"),
+	domain.Stored[TargetSet]("EnrollmentTargetSet"),
+	domain.Stored[PlaceReserved]("PlaceReserved"),
+	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders(),
+	domain.Stored[PlaceReleased]("PlaceReleased"),
+}
+
 // Opened lets patients enter, up to the caps.
 type Opened struct {
 	Study domain.StudyID `json:"study"`

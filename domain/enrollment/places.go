@@ -24,7 +24,10 @@ type Enrollment struct {
 }
 
 // Decider is how the stream of a study's places works.
-var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Evolve: evolve}
+var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // PlaceOf returns the site at which the patient holds a place.
 func (e Enrollment) PlaceOf(p domain.PatientID) (domain.SiteID, bool) { return e.held.Get(p) }

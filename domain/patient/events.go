@@ -7,6 +7,20 @@ import "casebook/domain"
 // Event is what can happen to a patient.
 type Event interface{ patientEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[Screened]("PatientScreened"),
+	domain.Stored[Consented]("ConsentRecorded"),
+	domain.Stored[ScreenFailed]("ScreenFailureRecorded"),
+	domain.Stored[EnrollmentRequested]("EnrollmentRequested"),
+	domain.Stored[Enrolled]("PatientEnrolled"),
+	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
+	domain.Stored[VisitRecorded]("VisitRecorded"),
+	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn"),
+	domain.Stored[Discontinued]("PatientDiscontinued"),
+	domain.Stored[Completed]("PatientCompleted"),
+}
+
 // Screened begins a patient's stream.
 type Screened struct {
 	Patient         domain.PatientID `json:"patient"`

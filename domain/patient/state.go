@@ -45,7 +45,10 @@ const (
 )
 
 // Decider is how a patient's stream works.
-var Decider = domain.Decider[Patient, Event]{Category: "patient", Evolve: evolve}
+var Decider = domain.Decider[Patient, Event]{Category: "patient", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // Exists says whether the patient has been screened.
 func (p Patient) Exists() bool { return p.ID != "" }

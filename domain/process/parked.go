@@ -8,6 +8,13 @@ import (
 // ParkedEvent is what can happen to a message that a process could not deal with.
 type ParkedEvent interface{ parkedEvent() }
 
+// parkedEvents are the events of a parked message, under the names that the log knows them by.
+var parkedEvents = []domain.EventType{
+	domain.Stored[MessageParked]("MessageParked"),
+	domain.Stored[ParkedMessageRetried]("ParkedMessageRetried"),
+	domain.Stored[ParkedMessageAbandoned]("ParkedMessageAbandoned"),
+}
+
 // Parked names a message that is set aside.
 type Parked struct {
 	// Process could not deal with it.
@@ -59,7 +66,7 @@ type ParkedState struct {
 }
 
 // ParkedDecider is how the stream of a parked message works; its id is Parked.String.
-var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
+var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Events: parkedEvents, Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
 	switch e := event.(type) {
 	case MessageParked:
 		s.Message, s.Waiting = e, true

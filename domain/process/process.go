@@ -14,8 +14,8 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Category is the category of the streams in which earlier versions kept how far a process had read the log.
-const Category = "process"
+// Former are the streams in which earlier versions kept how far a process had read the log. Nothing reads them any more.
+var Former = domain.StreamType{Category: "process", Events: []domain.EventType{domain.Stored[Advanced]("ProcessAdvanced")}}
 
 // Advanced says up to where a process manager of an earlier version has dealt with the log.
 type Advanced struct {
@@ -26,6 +26,14 @@ type Advanced struct {
 
 // Event is what can happen to an instance of a process.
 type Event interface{ processEvent() }
+
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[StepTaken]("ProcessStepTaken"),
+	domain.Stored[TimerSet]("ProcessTimerSet"),
+	domain.Stored[TimerFired]("ProcessTimerFired"),
+	domain.Stored[TimerCancelled]("ProcessTimerCancelled"),
+}
 
 // Instance names one run of a process, such as the enrolment of one patient.
 type Instance struct {
@@ -117,7 +125,10 @@ type Taken struct {
 }
 
 // Decider is how the stream of an instance works; its id is Instance.String.
-var Decider = domain.Decider[State, Event]{Category: "saga", Evolve: evolve}
+var Decider = domain.Decider[State, Event]{Category: "saga", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams(), ParkedDecider.Streams(), Former}
 
 // TakenFor returns the step that the trigger set off, and whether it did already.
 func (s State) TakenFor(trigger string) (Taken, bool) { return s.taken.Get(trigger) }

@@ -10,12 +10,17 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Names are those of all views.
-var Names = []string{"study-overview", "patient-list", "patient-view", "diaries", "diary-compliance", "saga-monitor", "parked-messages",
-	"alerts", "kit-inventory", "shipments", "audit-index", "site-enrollment", "user-directory"}
-
 // Event is what can be decided about a view.
 type Event interface{ projectionEvent() }
+
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[RebuildRequested]("ProjectionRebuildRequested"),
+	domain.Stored[RebuildCancelled]("ProjectionRebuildCancelled"),
+	domain.Stored[EventSkipped]("ProjectionEventSkipped"),
+	domain.Stored[Retried]("ProjectionRetried"),
+	domain.Stored[BuildDropped]("ProjectionBuildDropped"),
+}
 
 // RebuildRequested has the view built anew beside the one that is asked, and then put in its place.
 type RebuildRequested struct {
@@ -98,7 +103,10 @@ func (s State) Skips(version int, stream string, revision uint64) bool {
 }
 
 // Decider is how the stream of a view works; its id is the view's name.
-var Decider = domain.Decider[State, Event]{Category: "projection", Evolve: evolve}
+var Decider = domain.Decider[State, Event]{Category: "projection", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 func evolve(s State, event Event) State {
 	s.Decisions++
@@ -163,16 +171,19 @@ type DropProjectionBuild struct {
 	Reason     string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is not needed"`
 }
 
-func check(name, reason string) error {
-	if !slices.Contains(Names, name) {
+// Views are the names of all views that the program makes.
+type Views []string
+
+func (v Views) check(name, reason string) error {
+	if !slices.Contains(v, name) {
 		return refuse.NotFound("projection_not_found", "there is no view %q", name).At("projection").Do("the list of projections has their names")
 	}
 	return domain.Reason(reason)
 }
 
 // Rebuild has a view built anew. It refuses projection_not_found, reason_required, value_too_long and value_out_of_range.
-func Rebuild(_ State, cmd RebuildProjection, _ domain.Call) ([]Event, error) {
-	if err := check(cmd.Projection, cmd.Reason); err != nil {
+func Rebuild(_ State, views Views, cmd RebuildProjection, _ domain.Call) ([]Event, error) {
+	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
 	if cmd.EventsPerSecond < 0 {
@@ -182,8 +193,8 @@ func Rebuild(_ State, cmd RebuildProjection, _ domain.Call) ([]Event, error) {
 }
 
 // Cancel gives up what was asked for. It refuses projection_not_found, reason_required, value_too_long and no_rebuild.
-func Cancel(s State, cmd CancelRebuild, _ domain.Call) ([]Event, error) {
-	if err := check(cmd.Projection, cmd.Reason); err != nil {
+func Cancel(s State, views Views, cmd CancelRebuild, _ domain.Call) ([]Event, error) {
+	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
 	if s.Wanted() == 0 {
@@ -194,6 +205,7 @@ func Cancel(s State, cmd CancelRebuild, _ domain.Call) ([]Event, error) {
 
 // SkippedEvent is what is known of the event that is to be skipped.
 type SkippedEvent struct {
+	Views
 	Exists bool
 	Study  domain.StudyID
 }
@@ -201,7 +213,7 @@ type SkippedEvent struct {
 // Skip lets a view pass over an event. It refuses projection_not_found, reason_required, value_too_long, event_not_found
 // and event_skipped.
 func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) ([]Event, error) {
-	if err := check(cmd.Projection, cmd.Reason); err != nil {
+	if err := event.Views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
 	if !event.Exists || cmd.Study != "" && event.Study != cmd.Study {
@@ -216,8 +228,8 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 }
 
 // Retry has a stopped view try again. It refuses projection_not_found, reason_required and value_too_long.
-func Retry(_ State, cmd RetryProjection, _ domain.Call) ([]Event, error) {
-	if err := check(cmd.Projection, cmd.Reason); err != nil {
+func Retry(_ State, views Views, cmd RetryProjection, _ domain.Call) ([]Event, error) {
+	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
 	return []Event{Retried(cmd)}, nil
@@ -225,8 +237,8 @@ func Retry(_ State, cmd RetryProjection, _ domain.Call) ([]Event, error) {
 
 // Drop drops an old build. The build that is asked is never dropped, whatever is recorded. It refuses
 // projection_not_found, reason_required, value_too_long and build_dropped.
-func Drop(s State, cmd DropProjectionBuild, _ domain.Call) ([]Event, error) {
-	if err := check(cmd.Projection, cmd.Reason); err != nil {
+func Drop(s State, views Views, cmd DropProjectionBuild, _ domain.Call) ([]Event, error) {
+	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
 	if slices.Contains(s.Dropped, cmd.Collection) {

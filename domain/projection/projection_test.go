@@ -9,13 +9,15 @@ import (
 	"casebook/domain/scenario"
 )
 
+var views = projection.Views{"alerts", "diaries"}
+
 var call = domain.Call{At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Actor: "manager"}
 
 func TestRebuildAndCancel(t *testing.T) {
 	rebuild := func(c projection.RebuildProjection) func(projection.State) ([]projection.Event, error) {
-		return scenario.Asked(projection.Rebuild, c, call)
+		return scenario.AskedKnowing(projection.Rebuild, views, c, call)
 	}
-	cancel := scenario.Asked(projection.Cancel, projection.CancelRebuild{Projection: "alerts", Reason: "no"}, call)
+	cancel := scenario.AskedKnowing(projection.Cancel, views, projection.CancelRebuild{Projection: "alerts", Reason: "no"}, call)
 	start := scenario.For(t, projection.Decider).Strict()
 	start.When(rebuild(projection.RebuildProjection{Projection: "nothing", Reason: "x"})).ThenRefused("projection_not_found")
 	start.When(rebuild(projection.RebuildProjection{Projection: "alerts"})).ThenRefused("reason_required")
@@ -40,16 +42,16 @@ func TestSkipRetryAndDrop(t *testing.T) {
 		return scenario.AskedKnowing(projection.Skip, event, c, call)
 	}
 	c := projection.SkipProjectionEvent{Projection: "alerts", Study: "S", Version: 2, Stream: "safety-1", Revision: 3, Reason: "seen to"}
-	there := projection.SkippedEvent{Exists: true, Study: "S"}
-	start.When(skip(projection.SkippedEvent{}, c)).ThenRefused("event_not_found")
-	start.When(skip(projection.SkippedEvent{Exists: true, Study: "T"}, c)).ThenRefused("event_not_found")
+	there := projection.SkippedEvent{Views: views, Exists: true, Study: "S"}
+	start.When(skip(projection.SkippedEvent{Views: views}, c)).ThenRefused("event_not_found")
+	start.When(skip(projection.SkippedEvent{Views: views, Exists: true, Study: "T"}, c)).ThenRefused("event_not_found")
 	skipped := start.When(skip(there, c)).Then(projection.EventSkipped(c))
 	skipped.When(skip(there, c)).ThenRefused("event_skipped")
 	if s := skipped.State(); !s.Skips(2, "safety-1", 3) || s.Skips(1, "safety-1", 3) || s.Skips(2, "safety-1", 4) || s.Skips(2, "safety-2", 3) {
 		t.Errorf("it passes over %+v", s.Skipped)
 	}
-	start.When(scenario.Asked(projection.Retry, projection.RetryProjection{Projection: "alerts", Reason: "mended"}, call)).
+	start.When(scenario.AskedKnowing(projection.Retry, views, projection.RetryProjection{Projection: "alerts", Reason: "mended"}, call)).
 		Then(projection.Retried{Projection: "alerts", Reason: "mended"})
-	drop := scenario.Asked(projection.Drop, projection.DropProjectionBuild{Projection: "alerts", Collection: "alerts_v1", Reason: "space"}, call)
+	drop := scenario.AskedKnowing(projection.Drop, views, projection.DropProjectionBuild{Projection: "alerts", Collection: "alerts_v1", Reason: "space"}, call)
 	start.When(drop).Then(projection.BuildDropped{Projection: "alerts", Collection: "alerts_v1", Reason: "space"}).When(drop).ThenRefused("build_dropped")
 }

@@ -16,6 +16,21 @@ import (
 // Event is what can happen to a study's draws.
 type Event interface{ randomisationEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[ListUploaded]("ListUploaded"),
+	domain.Stored[ListGenerated]("ListGenerated"),
+	domain.Stored[MinimisationDefined]("MinimisationDefined"),
+	domain.Stored[SchemeActivated]("SchemeActivated"),
+	domain.Stored[CohortCapsSet]("CohortCapsSet"),
+	domain.Stored[PatientRandomised]("PatientRandomised"),
+	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex(),
+	domain.Stored[RandomisationRefused]("RandomisationRefused"),
+	domain.Stored[StratumCorrected]("StratumCorrected"),
+	domain.Stored[BlindBroken]("BlindBroken").ForReaders(),
+	domain.Stored[SeedRevealed]("SeedRevealed"),
+}
+
 // ListUploaded brings a list that was made elsewhere, or a part of one: an append to the log is bounded.
 type ListUploaded struct {
 	Study  domain.StudyID `json:"study"`

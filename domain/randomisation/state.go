@@ -51,7 +51,10 @@ type usage struct {
 }
 
 // Decider is how the stream of a study's draws works.
-var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Evolve: evolve}
+var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // ArmOf returns the arm of a patient who was drawn.
 func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], bool) {

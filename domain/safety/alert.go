@@ -52,6 +52,16 @@ const (
 // Event is what can happen to an alert.
 type Event interface{ alertEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[AlertRaised]("AlertRaised"),
+	domain.Stored[AlertReviewed]("AlertReviewed"),
+	domain.Stored[AlertEscalated]("AlertEscalated"),
+	domain.Stored[AlertClosed]("AlertClosed"),
+	domain.Stored[NotificationSent]("NotificationSent"),
+	domain.Stored[NotificationFailed]("NotificationFailed"),
+}
+
 // AlertRaised begins an alert.
 type AlertRaised struct {
 	Alert    AlertID          `json:"alert"`
@@ -131,7 +141,10 @@ type Notice struct {
 }
 
 // Decider is how an alert's stream works; its id is the AlertID.
-var Decider = domain.Decider[Alert, Event]{Category: "alert", Evolve: evolve}
+var Decider = domain.Decider[Alert, Event]{Category: "alert", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // Exists says whether the alert was raised.
 func (a Alert) Exists() bool { return a.Alert != "" }

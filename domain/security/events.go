@@ -7,6 +7,12 @@ import "casebook/domain"
 // Event is what the security log can hold.
 type Event interface{ securityEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[AccessRefused]("AccessRefused").ForReaders(),
+	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders(),
+}
+
 // AccessRefused records that somebody was refused a command or a query (21 CFR 11.10(d) and (g)).
 type AccessRefused struct {
 	// Actor is the user, or empty where the identity was not proven.

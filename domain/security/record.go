@@ -6,7 +6,10 @@ import "casebook/domain"
 type Log struct{}
 
 // Decider is how a day's security log works.
-var Decider = domain.Decider[Log, Event]{Category: "security", Evolve: func(l Log, _ Event) Log { return l }}
+var Decider = domain.Decider[Log, Event]{Category: "security", Events: events, Evolve: func(l Log, _ Event) Log { return l }}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // RecordAccessRefused records refusals of access. The product itself sends it.
 type RecordAccessRefused struct {

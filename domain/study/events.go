@@ -12,6 +12,15 @@ import (
 // Event is what can happen to a study.
 type Event interface{ studyEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[Created]("StudyCreated"),
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished"),
+	domain.Stored[SiteAdded]("SiteAdded"),
+	domain.Stored[SiteActivated]("SiteActivated"),
+	domain.Stored[SiteClosed]("SiteClosed"),
+}
+
 // Created begins a study.
 type Created struct {
 	Study   domain.StudyID `json:"study"`

@@ -42,7 +42,10 @@ const (
 )
 
 // Decider is how a study's stream works.
-var Decider = domain.Decider[Study, Event]{Category: "study", Evolve: evolve}
+var Decider = domain.Decider[Study, Event]{Category: "study", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // Exists says whether the study has been created.
 func (s Study) Exists() bool { return s.ID != "" }

@@ -42,6 +42,15 @@ type Contents = blind.Value[map[KitNumber]Content]
 // Event is what can happen to a study's supply as a whole.
 type Event interface{ supplyEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[DepotOpened]("DepotOpened"),
+	domain.Stored[KitsRegistered]("KitsRegistered"),
+	domain.Stored[BatchReleased]("BatchReleased"),
+	domain.Stored[LotRecalled]("LotRecalled"),
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet"),
+}
+
 // DepotOpened adds a place that keeps kits and sends them to sites.
 type DepotOpened struct {
 	Study domain.StudyID `json:"study"`
@@ -90,6 +99,31 @@ func (ResupplyRuleSet) supplyEvent() {}
 
 // StockEvent is what can happen to the kits of one place.
 type StockEvent interface{ stockEvent() }
+
+// stockEvents are the events of a place's kits, under the names that the log knows them by.
+var stockEvents = []domain.EventType{
+	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
+	domain.Stored[ShipmentCreated]("ShipmentCreated"),
+	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders(),
+	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
+	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
+	domain.Stored[ShipmentReceived]("ShipmentReceived"),
+	domain.Stored[ShipmentLost]("ShipmentLost"),
+	domain.Stored[KitsQuarantined]("KitsQuarantined"),
+	domain.Stored[KitsReleased]("KitsReleased"),
+	domain.Stored[StockHeld]("StockHeld"),
+	domain.Stored[StockRefused]("StockRefused").ForReaders(),
+	domain.Stored[HoldReleased]("HoldReleased"),
+	domain.Stored[KitAllocated]("KitAllocated"),
+	domain.Stored[AllocationFailed]("AllocationFailed"),
+	domain.Stored[KitsSetAside]("KitsSetAside"),
+	domain.Stored[KitDispensed]("KitDispensed"),
+	domain.Stored[KitReturned]("KitReturned"),
+	domain.Stored[KitReconciled]("KitReconciled"),
+	domain.Stored[KitsExpired]("KitsExpired"),
+	domain.Stored[KitsDestroyed]("KitsDestroyed"),
+	domain.Stored[KitLost]("KitLost"),
+}
 
 // Place is which place an event of a stock is about.
 type Place struct {

@@ -36,7 +36,10 @@ type Lot struct {
 }
 
 // Decider is how the stream of a study's supply works.
-var Decider = domain.Decider[Supply, Event]{Category: "supply", Evolve: evolve}
+var Decider = domain.Decider[Supply, Event]{Category: "supply", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams(), StockDecider.Streams()}
 
 func evolve(s Supply, event Event) Supply {
 	switch e := event.(type) {

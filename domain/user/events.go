@@ -6,6 +6,19 @@ import "casebook/domain"
 // Event is what can happen to a user.
 type Event interface{ userEvent() }
 
+// events are the events of the stream, under the names that the log knows them by.
+var events = []domain.EventType{
+	domain.Stored[Registered]("UserRegistered"),
+	domain.Stored[PasswordSet]("PasswordSet").NeverShown(),
+	domain.Stored[RoleGranted]("RoleGranted"),
+	domain.Stored[RoleRevoked]("RoleRevoked"),
+	domain.Stored[SignedIn]("SignedIn"),
+	domain.Stored[SignInFailed]("SignInFailed"),
+	domain.Stored[Locked]("UserLocked"),
+	domain.Stored[Unlocked]("UserUnlocked"),
+	domain.Stored[Deactivated]("UserDeactivated"),
+}
+
 // Registered begins a user's stream. A user id is never given to another person (21 CFR 11.100(a)).
 type Registered struct {
 	User domain.UserID `json:"user"`

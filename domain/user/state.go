@@ -20,7 +20,10 @@ type User struct {
 }
 
 // Decider is how a user's stream works.
-var Decider = domain.Decider[User, Event]{Category: "user", Evolve: evolve}
+var Decider = domain.Decider[User, Event]{Category: "user", Events: events, Evolve: evolve}
+
+// Streams are the kinds of streams of this context.
+var Streams = []domain.StreamType{Decider.Streams()}
 
 // Exists says whether the account has been registered.
 func (u User) Exists() bool { return u.ID != "" }

@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/eventlog"
-	"casebook/eventlog/catalog"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,13 +32,13 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 	if !*update {
 		t.Skip("only with -update")
 	}
-	registry := catalog.New()
+	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
 		file := fmt.Sprintf("testdata/golden/%s.v%d.stored.json", s.Name, s.Version)
 		if _, err := os.Stat(file); err == nil {
 			continue
 		}
-		value := reflect.New(s.GoType()).Elem()
+		value := reflect.New(s.Go).Elem()
 		fill(value, s.Name, 0)
 		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
@@ -57,7 +57,7 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 // TestStoredBytesStillRead holds every golden file to what it reads as. The golden files are stored events as they were
 // written by each schema version; beside each lies what it means today. A file that is there is never rewritten.
 func TestStoredBytesStillRead(t *testing.T) {
-	registry := catalog.New()
+	registry := contexts.Registry()
 	files, err := filepath.Glob("testdata/golden/*.stored.json")
 	if err != nil {
 		t.Fatal(err)
@@ -107,9 +107,9 @@ func TestStoredBytesStillRead(t *testing.T) {
 // TestRegisteredEventsKeepAllFields writes and reads every event with all fields filled: a field that is lost on the
 // way would be lost for ever.
 func TestRegisteredEventsKeepAllFields(t *testing.T) {
-	registry := catalog.New()
+	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
-		value := reflect.New(s.GoType()).Elem()
+		value := reflect.New(s.Go).Elem()
 		fill(value, s.Name, 0)
 		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
@@ -126,7 +126,7 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 }
 
 func TestTheFutureIsNotGuessed(t *testing.T) {
-	registry := catalog.New()
+	registry := contexts.Registry()
 	for _, c := range []struct {
 		name    string
 		version int
@@ -139,7 +139,7 @@ func TestTheFutureIsNotGuessed(t *testing.T) {
 
 // TestR21_EveryEventHasARegisteredCategory: nothing can be stored outside the streams that the trail covers.
 func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
-	registry := catalog.New()
+	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
 		if s.Category == "" || strings.Contains(s.Category, "-") {
 			t.Errorf("%s has the category %q", s.Name, s.Category)
@@ -151,7 +151,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 }
 
 func TestUpcastRefusesWhatItCannotRead(t *testing.T) {
-	registry := catalog.New()
+	registry := contexts.Registry()
 	for _, stored := range []string{`{"scores":[1]}`, `{"scores":"x"}`, `[`, `7`} {
 		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, ""); err == nil {
 			t.Errorf("%s was read as %v", stored, event)

@@ -4,80 +4,37 @@ import (
 	"reflect"
 	"testing"
 
-	"casebook/domain"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain/diary"
-	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
-	"casebook/domain/patient"
-	"casebook/domain/process"
-	"casebook/domain/projection"
-	"casebook/domain/randomisation"
-	"casebook/domain/safety"
 	"casebook/domain/scenario"
-	"casebook/domain/security"
-	"casebook/domain/study"
-	"casebook/domain/supply"
-	"casebook/domain/user"
-	"casebook/eventlog/catalog"
 )
-
-// changesNothing are the events that are recorded for people to read, and that no decision depends on.
-var changesNothing = map[string]bool{
-	"BlindBroken": true, "StockRefused": true, "ResupplyFellShort": true, "PlaceRefused": true, "RiskFlagged": true, "DiaryCorrected": true, "AccessRefused": true, "RefusalsDropped": true,
-}
-
-// folds are the categories whose streams fold to a state.
-var folds = map[string]func(events ...any) string{
-	study.Decider.Category:      pictureOf(study.Decider),
-	enrollment.Decider.Category: pictureOf(enrollment.Decider),
-	patient.Decider.Category:    pictureOf(patient.Decider),
-	diary.Decider.Category:      pictureOf(diary.Decider),
-	user.Decider.Category:       pictureOf(user.Decider),
-	security.Decider.Category:   pictureOf(security.Decider),
-
-	randomisation.Decider.Category: pictureOf(randomisation.Decider),
-	supply.Decider.Category:        pictureOf(supply.Decider),
-	supply.StockDecider.Category:   pictureOf(supply.StockDecider),
-	safety.Decider.Category:        pictureOf(safety.Decider),
-	process.Decider.Category:       pictureOf(process.Decider),
-	process.ParkedDecider.Category: pictureOf(process.ParkedDecider),
-	projection.Decider.Category:    pictureOf(projection.Decider),
-}
-
-func pictureOf[S, E any](decider domain.Decider[S, E]) func(...any) string {
-	return func(events ...any) string {
-		state := decider.Initial
-		for _, e := range events {
-			state = decider.Evolve(state, e.(E))
-		}
-		return scenario.Picture(state)
-	}
-}
 
 // TestR21_EveryEventIsFolded finds for every registered event a past, of no event or of one other, in which it changes
 // the state. An event that no Evolve knows of would be recorded and have no effect.
 func TestR21_EveryEventIsFolded(t *testing.T) {
-	registry := catalog.New()
-	samples := map[string][]any{}
-	for _, s := range registry.Schemas() {
-		samples[s.Category] = append(samples[s.Category], sample(s.GoType()))
-	}
-	for category, events := range samples {
-		fold := folds[category]
-		if fold == nil {
-			if category != process.Category {
-				t.Errorf("nothing folds the category %s", category)
-			}
+	for _, stream := range contexts.Streams() {
+		if stream.State == nil {
 			continue
 		}
-		for _, e := range events {
-			name, _ := registry.NameOf(e)
-			changed := fold() != fold(e)
-			for _, before := range events {
-				changed = changed || fold(before) != fold(before, e)
+		picture := func(events ...any) string {
+			state, err := stream.State(events...)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if changed == changesNothing[name] {
-				t.Errorf("%s changes the state: %v; it should: %v", name, changed, !changed)
+			return scenario.Picture(state)
+		}
+		var samples []any
+		for _, event := range stream.Events {
+			samples = append(samples, sample(event.Go))
+		}
+		for i, event := range stream.Events {
+			changed := picture() != picture(samples[i])
+			for _, before := range samples {
+				changed = changed || picture(before) != picture(before, samples[i])
+			}
+			if changed == event.Stateless {
+				t.Errorf("%s changes the state: %v; it should: %v", event.Name, changed, !changed)
 			}
 		}
 	}

@@ -1,0 +1,4 @@
+package projections
+
+// EnrollmentProjections are the projections of this context.
+var EnrollmentProjections = []Projection{SiteEnrollment}

@@ -1,0 +1,4 @@
+package projections
+
+// SafetyProjections are the projections of this context.
+var SafetyProjections = []Projection{Alerts}
