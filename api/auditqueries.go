@@ -10,6 +10,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
 )
 
 // trailParameters narrow a trail. What narrows it to a place or a patient is the study's alone.
@@ -21,7 +22,7 @@ func trailParameters(more ...Parameter) []Parameter {
 		{Name: "type", In: inQuery, Doc: "Only events of this type, or of several with commas between them", Example: "DiarySubmitted,DiaryCorrected", check: eventTypes},
 		timeParameter("from", "Only what was recorded then or later"), timeParameter("to", "Only what was recorded before"),
 		positionParameter("first", "The first log position; with the sort by position"), positionParameter("last", "The last log position; with the sort by position"),
-		sorting(readmodels.AuditSorts, "By when it was recorded, or by the position in the log, as programs follow it;"),
+		sorting(auditviews.AuditSorts, "By when it was recorded, or by the position in the log, as programs follow it;"),
 	}, paging)
 }
 
@@ -48,8 +49,8 @@ func commaSeparated(value string) []string {
 	return strings.Split(value, ",")
 }
 
-func (q asked) trail(ctx context.Context, a *API, trail domain.StudyID) (readmodels.List[readmodels.AuditEvent], error) {
-	return a.store.AuditEvents(ctx, trail, readmodels.AuditFilter{
+func (q asked) trail(ctx context.Context, a *API, trail domain.StudyID) (readmodels.List[auditviews.AuditEvent], error) {
+	return auditviews.ListAuditEvents(ctx, a.store, trail, auditviews.AuditFilter{
 		Patient: domain.PatientID(q.values["patient"]), User: domain.UserID(q.values["user"]), Site: q.site(), Types: commaSeparated(q.values["type"]),
 		From: q.time("from"), To: q.time("to"), First: q.position("first"), Last: q.position("last"),
 	}, q.page())
@@ -62,15 +63,15 @@ var studyTrail = Query{
 		"Roles given in the study and access that was refused are in it too (21 CFR 11.10(e)).",
 	Parameters: trailParameters(studyParameter, siteParameter,
 		Parameter{Name: "patient", In: inQuery, Doc: "Only what is about this patient", Example: "PAIN1.S-0001", Pattern: patientPattern, check: patientParameter.check}),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.AuditEvent]](), view: &readmodels.AuditIndex,
+	Answer: reflect.TypeFor[readmodels.List[auditviews.AuditEvent]](), view: &auditviews.AuditIndex,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) { return ask.trail(ctx, a, ask.study) },
 }
 
 var accountTrail = Query{
 	Name: "AccountTrail", Path: "/api/v1/audit/accounts/events", Summary: "What was recorded of accounts, by whom and when", Reach: ReachAnywhere, OpenTo: access.Admins,
 	Doc:        "The audit index of what belongs to no study: accounts, grants, sign-ins and their failures, and access that was refused outside of studies, the newest in front.",
-	Parameters: trailParameters(), Answer: reflect.TypeFor[readmodels.List[readmodels.AuditEvent]](), view: &readmodels.AuditIndex,
+	Parameters: trailParameters(), Answer: reflect.TypeFor[readmodels.List[auditviews.AuditEvent]](), view: &auditviews.AuditIndex,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return ask.trail(ctx, a, readmodels.AccountTrail)
+		return ask.trail(ctx, a, auditviews.AccountTrail)
 	},
 }

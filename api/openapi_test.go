@@ -15,7 +15,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/user"
-	"casebook/readmodels"
+	studyviews "casebook/readmodels/study"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -238,7 +238,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			t.Errorf("%s is answered with a null: %s", q.Name, r.body)
 		}
 	}
-	fits(t, "an overview for a site", reflect.TypeFor[readmodels.StudyOverview](), plain(t, c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)).body))
+	fits(t, "an overview for a site", reflect.TypeFor[studyviews.StudyOverview](), plain(t, c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)).body))
 	fits(t, "a batch", reflect.TypeFor[BatchAnswer](), plain(t, c.as(tr.self).post("/api/v1/commands:batch", `{"commands":[{"command":"X","body":{}},7]}`).body))
 	fits(t, "a problem", reflect.TypeFor[Problem](), plain(t, c.get("/nowhere").body))
 	fits(t, "readiness", reflect.TypeFor[Readiness](), plain(t, c.get("/readyz").body))

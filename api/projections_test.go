@@ -15,6 +15,8 @@ import (
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
+	safetyviews "casebook/readmodels/safety"
 )
 
 // withPast answers asOf as the server does.
@@ -41,7 +43,7 @@ func TestAPatientIsShownAsOfAMoment(t *testing.T) {
 		fmt.Sprint(screened.Position): patient.StatusScreened, fmt.Sprint(consented.Position): patient.StatusConsented,
 		now.Add(time.Hour).Format(time.RFC3339): patient.StatusConsented,
 	} {
-		v := read[readmodels.PatientView](t, crc.get(path+"?asOf="+asOf))
+		v := read[patientviews.PatientView](t, crc.get(path+"?asOf="+asOf))
 		if v.Status != want || v.Patient != id {
 			t.Errorf("as of %s the patient is %s", asOf, v.Status)
 		}
@@ -62,7 +64,7 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
 	build := func() string {
 		for _, p := range read[ProjectionList](t, manager.get("/api/v1/projections")).Items {
-			if p.View == readmodels.Alerts.Name {
+			if p.View == safetyviews.Alerts.Name {
 				return p.Build
 			}
 		}
@@ -73,7 +75,7 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 		client
 		study domain.StudyID
 	}{{manager, tr.study}, {admin, ""}} {
-		who.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":%q,"study":%q,"reason":"to see"}`, readmodels.Alerts.Name, who.study)).fine(t)
+		who.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":%q,"study":%q,"reason":"to see"}`, safetyviews.Alerts.Name, who.study)).fine(t)
 		for build() == before {
 			time.Sleep(5 * time.Millisecond) // the test's own time-out is the bound
 		}

@@ -14,6 +14,9 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
 )
 
 // Queries lists every query.
@@ -33,7 +36,7 @@ var me = Query{
 var studies = Query{
 	Name: "Studies", Path: "/api/v1/studies", Summary: "The studies that the caller has a role in", Reach: ReachSelf,
 	Doc:        "What is public about each study, and the caller's roles in it, by the studies' ids.",
-	Parameters: paging, Answer: reflect.TypeFor[readmodels.List[StudyRow]](), view: &readmodels.StudyOverviews,
+	Parameters: paging, Answer: reflect.TypeFor[readmodels.List[StudyRow]](), view: &studyviews.StudyOverviews,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		roles := map[domain.StudyID][]user.Role{}
 		var ids []domain.StudyID
@@ -48,7 +51,7 @@ var studies = Query{
 				roles[g.Study] = append(roles[g.Study], g.Role)
 			}
 		}
-		found, err := a.store.StudyOverviews(ctx, ids, ask.page())
+		found, err := studyviews.ListStudyOverviews(ctx, a.store, ids, ask.page())
 		if err != nil {
 			return nil, err
 		}
@@ -75,9 +78,9 @@ type StudyRow struct {
 var studyOverview = Query{
 	Name: "StudyOverview", Path: "/api/v1/studies/{study}", Summary: "How a study stands", Reach: ReachSites, OpenTo: access.StudyMembers,
 	Doc:        "The study's facts and figures, as a whole and by site. Callers who see single sites get the facts and those sites' figures, and no totals.",
-	Parameters: []Parameter{studyParameter}, Answer: reflect.TypeFor[readmodels.StudyOverview](), view: &readmodels.StudyOverviews,
+	Parameters: []Parameter{studyParameter}, Answer: reflect.TypeFor[studyviews.StudyOverview](), view: &studyviews.StudyOverviews,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		o, err := a.store.StudyOverview(ctx, ask.study)
+		o, err := studyviews.LoadStudyOverview(ctx, a.store, ask.study)
 		if err != nil {
 			return nil, err
 		}
@@ -92,28 +95,28 @@ var studyOverview = Query{
 var patients = Query{
 	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients", Reach: ReachStudy, OpenTo: access.ClinicalReaders,
 	Doc: "A line for each patient, with status and diary compliance. Identity data are held apart.",
-	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: texts(readmodels.PatientStatuses...)},
-		sorting(readmodels.PatientSorts, "By screening number, or by when they or their site recorded something, the last or the first in front;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.PatientRow]](), view: &readmodels.PatientLists,
+	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: texts(patientviews.PatientStatuses...)},
+		sorting(patientviews.PatientSorts, "By screening number, or by when they or their site recorded something, the last or the first in front;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[patientviews.PatientRow]](), view: &patientviews.PatientLists,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return a.store.Patients(ctx, ask.study, readmodels.PatientFilter{Site: ask.site(), Status: patient.Status(ask.values["status"])}, ask.page())
+		return patientviews.ListPatients(ctx, a.store, ask.study, patientviews.PatientFilter{Site: ask.site(), Status: patient.Status(ask.values["status"])}, ask.page())
 	},
 }
 
 var patientView = Query{
 	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient", Reach: ReachPatient,
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
-	Parameters: []Parameter{patientParameter, asOfParameter}, Answer: reflect.TypeFor[readmodels.PatientView](), view: &readmodels.PatientViews,
+	Parameters: []Parameter{patientParameter, asOfParameter}, Answer: reflect.TypeFor[patientviews.PatientView](), view: &patientviews.PatientViews,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) { return a.patientView(ctx, ask) },
 }
 
 // patientView reads the view, or makes it as it was, with empty lists where there are none.
-func (a *API) patientView(ctx context.Context, ask asked) (v readmodels.PatientView, err error) {
-	past, isPast, err := ask.asOf(ctx, a, readmodels.PatientViews)
-	switch was, known := past[string(ask.patient)].(*readmodels.PatientView); {
+func (a *API) patientView(ctx context.Context, ask asked) (v patientviews.PatientView, err error) {
+	past, isPast, err := ask.asOf(ctx, a, patientviews.PatientViews)
+	switch was, known := past[string(ask.patient)].(*patientviews.PatientView); {
 	case err != nil:
 	case !isPast:
-		v, err = a.store.PatientView(ctx, ask.patient)
+		v, err = patientviews.LoadPatientView(ctx, a.store, ask.patient)
 	case known:
 		v = *was
 	default:
@@ -130,49 +133,49 @@ var patientDiaries = Query{
 	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries", Reach: ReachPatient,
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Doc: "Every decided window with answers, scores, risks and corrections.",
 	Parameters: append([]Parameter{patientParameter, asOfParameter, {Name: "instrument", In: inQuery, Doc: "Only this instrument", Example: "pain-diary", check: shortText("instrument", 100)},
-		{Name: "only", In: inQuery, Doc: "Only windows that ended so; those that were answered late are answered too", Enum: texts(readmodels.DiaryAnswered, readmodels.DiaryLate, readmodels.DiaryMissed)},
+		{Name: "only", In: inQuery, Doc: "Only windows that ended so; those that were answered late are answered too", Enum: texts(diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed)},
 		timeParameter("from", "Only windows that opened then or later"), timeParameter("to", "Only windows that opened before"),
-		sorting(readmodels.DiarySorts, "By when the windows opened;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.Diary]](), view: &readmodels.Diaries,
+		sorting(diaryviews.DiarySorts, "By when the windows opened;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[diaryviews.Diary]](), view: &diaryviews.Diaries,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		filter := readmodels.DiaryFilter{Instrument: instrument.ID(ask.values["instrument"]), Only: readmodels.DiaryEnd(ask.values["only"]), From: ask.time("from"), To: ask.time("to")}
-		past, isPast, err := ask.asOf(ctx, a, readmodels.Diaries)
+		filter := diaryviews.DiaryFilter{Instrument: instrument.ID(ask.values["instrument"]), Only: diaryviews.DiaryEnd(ask.values["only"]), From: ask.time("from"), To: ask.time("to")}
+		past, isPast, err := ask.asOf(ctx, a, diaryviews.Diaries)
 		if err != nil {
 			return nil, err
 		}
 		if isPast {
 			return filter.Of(past, ask.page())
 		}
-		return a.store.Diaries(ctx, ask.patient, filter, ask.page())
+		return diaryviews.ListDiaries(ctx, a.store, ask.patient, filter, ask.page())
 	},
 }
 
 var compliance = Query{
 	Name: "Compliance", Path: "/api/v1/studies/{study}/compliance", Summary: "How patients keep their diaries", Reach: ReachStudy,
 	OpenTo: access.ClinicalReaders, Doc: "Patients without a decided window come last, or are left out where the best come first.",
-	Parameters: append([]Parameter{studyParameter, siteParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	Parameters: append([]Parameter{studyParameter, siteParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[diaryviews.DiaryCompliance]](), view: &diaryviews.DiaryCompliances,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return a.store.PatientsByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Site: ask.site(), Below: ask.below()}, ask.page())
+		return diaryviews.ListPatientsByCompliance(ctx, a.store, ask.study, diaryviews.ComplianceFilter{Site: ask.site(), Below: ask.below()}, ask.page())
 	},
 }
 
 var complianceBySite = Query{
 	Name: "ComplianceBySite", Path: "/api/v1/studies/{study}/compliance/sites", Summary: "How sites keep their diaries", Reach: ReachSites,
 	OpenTo: access.ClinicalReaders, Doc: "Callers who see single sites get those, on one page.",
-	Parameters: append([]Parameter{studyParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](), view: &readmodels.DiaryCompliances,
+	Parameters: append([]Parameter{studyParameter, belowParameter, complianceOrder}, paging...), Answer: reflect.TypeFor[readmodels.List[diaryviews.DiaryCompliance]](), view: &diaryviews.DiaryCompliances,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		if ask.whole {
-			return a.store.SitesByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Below: ask.below()}, ask.page())
+			return diaryviews.ListSitesByCompliance(ctx, a.store, ask.study, diaryviews.ComplianceFilter{Below: ask.below()}, ask.page())
 		}
-		own := readmodels.List[readmodels.DiaryCompliance]{Items: []readmodels.DiaryCompliance{}}
+		own := readmodels.List[diaryviews.DiaryCompliance]{Items: []diaryviews.DiaryCompliance{}}
 		for _, site := range ask.sites {
-			found, err := a.store.SitesByCompliance(ctx, ask.study, readmodels.ComplianceFilter{Site: site, Below: ask.below()}, readmodels.Page{Limit: 1, Sort: ask.values["sort"]})
+			found, err := diaryviews.ListSitesByCompliance(ctx, a.store, ask.study, diaryviews.ComplianceFilter{Site: site, Below: ask.below()}, readmodels.Page{Limit: 1, Sort: ask.values["sort"]})
 			if err != nil {
 				return nil, err
 			}
 			own.Items = append(own.Items, found.Items...)
 		}
-		slices.SortStableFunc(own.Items, func(x, y readmodels.DiaryCompliance) int {
+		slices.SortStableFunc(own.Items, func(x, y diaryviews.DiaryCompliance) int {
 			if ask.values["sort"] == "best" {
 				x, y = y, x
 			}
@@ -182,7 +185,7 @@ var complianceBySite = Query{
 	},
 }
 
-var complianceOrder = sorting(readmodels.ComplianceSorts, "By the rate of windows answered;")
+var complianceOrder = sorting(diaryviews.ComplianceSorts, "By the rate of windows answered;")
 
 var belowParameter = Parameter{Name: "below", In: inQuery, Doc: "Only rates below this one, of at most 1", Example: "0.8", check: func(value string) error {
 	if rate, err := strconv.ParseFloat(value, 64); err != nil || !(rate > 0 && rate <= 1) {

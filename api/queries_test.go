@@ -12,6 +12,9 @@ import (
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
 )
 
 // answered asks a query that has to be answered.
@@ -33,7 +36,7 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 	for day := 4; day < 9; day++ {
 		position = strconv.FormatUint(crc.accepted(tr.entry(day)).Position, 10)
 		r := crc.get(path, positionHeader, position)
-		view := read[readmodels.PatientView](t, r)
+		view := read[patientviews.PatientView](t, r)
 		if len(view.Instruments) != 1 || len(view.Instruments[0].Trend) != day-3 {
 			t.Fatalf("on day %d the view is %s", day, r.body)
 		}
@@ -41,11 +44,11 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 			t.Errorf("the answer names the position %q", r.Header.Get(positionHeader))
 		}
 	}
-	diaries := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=pain-diary", positionHeader, position)
+	diaries := answered[readmodels.List[diaryviews.Diary]](crc, path+"/diaries?instrument=pain-diary", positionHeader, position)
 	if len(diaries.Items) != 5 || diaries.Items[4].Answers["worst"] != 6.0 || diaries.Items[0].Window <= diaries.Items[4].Window {
 		t.Errorf("the diaries are %+v", diaries)
 	}
-	if none := answered[readmodels.List[readmodels.Diary]](crc, path+"/diaries?instrument=mood"); len(none.Items) != 0 {
+	if none := answered[readmodels.List[diaryviews.Diary]](crc, path+"/diaries?instrument=mood"); len(none.Items) != 0 {
 		t.Errorf("the diaries of another instrument are %+v", none)
 	}
 }
@@ -139,7 +142,7 @@ func TestListsArePaged(t *testing.T) {
 			t.Errorf("%s: %d patients on %d pages", list, len(seen), pages)
 		}
 	}
-	one := answered[readmodels.List[readmodels.PatientRow]](c.as(tr.manager), "/api/v1/studies/"+string(tr.study)+"/patients?site=02&status=enrolled")
+	one := answered[readmodels.List[patientviews.PatientRow]](c.as(tr.manager), "/api/v1/studies/"+string(tr.study)+"/patients?site=02&status=enrolled")
 	if len(one.Items) != 1 || one.Items[0].Patient != tr.other {
 		t.Errorf("site 02 has %+v", one.Items)
 	}
@@ -171,15 +174,15 @@ func TestAnOverviewForASiteHasNoTotals(t *testing.T) {
 	tr := newTrial(t)
 	caughtUp(t, tr.position)
 	path := "/api/v1/studies/" + string(tr.study)
-	whole := answered[readmodels.StudyOverview](c.as(tr.manager), path)
+	whole := answered[studyviews.StudyOverview](c.as(tr.manager), path)
 	if whole.Figures == nil || whole.Figures.Enrolled != 2 || len(whole.Sites) != 2 {
 		t.Errorf("a data manager sees %+v", whole)
 	}
-	own := answered[readmodels.StudyOverview](c.as(tr.crc), path)
+	own := answered[studyviews.StudyOverview](c.as(tr.crc), path)
 	if own.Figures != nil || len(own.Sites) != 1 || own.Sites[0].Site != "01" || own.Sites[0].Figures.Enrolled != 1 || own.Title != "A trial" {
 		t.Errorf("a coordinator of site 01 sees %+v", own)
 	}
-	sites := answered[readmodels.List[readmodels.DiaryCompliance]](c.as(account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "02"})), path+"/compliance/sites")
+	sites := answered[readmodels.List[diaryviews.DiaryCompliance]](c.as(account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "02"})), path+"/compliance/sites")
 	for _, s := range sites.Items {
 		if s.Site != "02" {
 			t.Errorf("a monitor of site 02 sees %+v", s)

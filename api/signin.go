@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
@@ -55,7 +56,7 @@ func (a *API) postSignIn(c *call) error {
 	if err := commands.Decode(body.Bytes(), &ask); err != nil {
 		return err
 	}
-	principal, err := a.handler.SignIn(c.ctx(), ask.User, ask.Password, c.RealIP(), c.trace)
+	principal, err := usercommands.SignIn(c.ctx(), a.handler, ask.User, ask.Password, c.RealIP(), c.trace)
 	if err != nil {
 		return err
 	}

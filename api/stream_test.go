@@ -18,6 +18,8 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
 )
 
 // message is one of a stream.
@@ -131,7 +133,7 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 
 	accepted := c.as(tr.self).accepted(tr.entry(4))
 	for name, h := range map[string]hearing{"manager": manager, "crc": crc, "the patient": self} {
-		m, _ := h.until(tr.patient, readmodels.Diaries)
+		m, _ := h.until(tr.patient, diaryviews.Diaries)
 		told := m.changes(t)
 		if told.Position < accepted.Position || len(told.Behind) != 0 {
 			t.Errorf("%s is told %+v of position %d", name, told, accepted.Position)
@@ -146,16 +148,16 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 		}
 	}
 	// Told means shown: no position has to be named.
-	if got := read[readmodels.List[readmodels.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries")); len(got.Items) != 1 {
+	if got := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries")); len(got.Items) != 1 {
 		t.Errorf("after the change was told %d diaries are shown", len(got.Items))
 	}
 	// Those who may not know have heard nothing of it: the first that they hear of is their own.
 	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
-	if _, all := other.until(tr.other, readmodels.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Site != "02" }) {
+	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Site != "02" }) {
 		t.Errorf("a coordinator of site 02 is told %+v", all)
 	}
 	do(t, diary.CloseDiaryWindows{Patient: elsewhere.patient, Through: now})
-	if _, all := stranger.until(elsewhere.patient, readmodels.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Study != elsewhere.study }) {
+	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Study != elsewhere.study }) {
 		t.Errorf("a manager of another study is told %+v", all)
 	}
 	late := tr.entry(5)
@@ -185,14 +187,14 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 	caughtUp(t, tr.position)
 	h := first.as(tr.manager).hear("?study=" + string(tr.study))
 	first.as(tr.self).accepted(tr.entry(4))
-	last, _ := h.until(tr.patient, readmodels.Diaries)
+	last, _ := h.until(tr.patient, diaryviews.Diaries)
 	h.stop()
 
 	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
 	do(t, patient.DiscontinuePatient{Patient: tr.other, On: "2026-03-01", Reason: "moved away"})
 	second := serve(t, nil) // another process
 	again := second.as(tr.manager).hear("?study="+string(tr.study), "Last-Event-ID", last.id)
-	m, all := again.until(tr.other, readmodels.PatientViews)
+	m, all := again.until(tr.other, patientviews.PatientViews)
 	for _, change := range all {
 		if change.Patient != tr.other && change.Patient != "" {
 			t.Errorf("told again is %+v", change)
@@ -201,13 +203,13 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 	// Nothing is left to be told: the next that is heard is new.
 	quiet := second.as(tr.manager).hear("?study=" + string(tr.study) + "&after=" + m.id)
 	second.as(tr.self).accepted(tr.entry(5))
-	if _, all := quiet.until(tr.patient, readmodels.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Patient == tr.other }) {
+	if _, all := quiet.until(tr.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Patient == tr.other }) {
 		t.Errorf("told again is %+v", all)
 	}
 	// What a command answered is a position too.
 	answer := second.as(tr.self).accepted(tr.entry(6))
 	second.as(tr.self).accepted(tr.entry(7))
-	second.as(tr.manager).hear(fmt.Sprint("?study=", tr.study, "&after=", answer.Position)).until(tr.patient, readmodels.Diaries)
+	second.as(tr.manager).hear(fmt.Sprint("?study=", tr.study, "&after=", answer.Position)).until(tr.patient, diaryviews.Diaries)
 }
 
 func TestWhoHasMissedTooMuchIsToldToReload(t *testing.T) {
@@ -255,7 +257,7 @@ func TestAStreamEndsWithTheRightToIt(t *testing.T) {
 		t.Errorf("who has lost one of two roles is told %+v", m)
 	}
 	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
-	moved.until(tr.other, readmodels.Diaries)
+	moved.until(tr.other, diaryviews.Diaries)
 
 	short, err := c.tokens.Sign(tr.crc, time.Now(), 2*time.Second)
 	if err != nil {

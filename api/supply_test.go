@@ -19,6 +19,9 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
+	supplyviews "casebook/readmodels/supply"
 )
 
 // newOpenTrial is a study in which all patients get the same drug, so that one of them can be given a kit: patient has
@@ -92,11 +95,11 @@ func TestSupplyManagersAreNotToldWhoGotAKit(t *testing.T) {
 				}
 			}
 		}
-		kit := answered[readmodels.Kit](asker, base+"/kits/K-1")
+		kit := answered[supplyviews.Kit](asker, base+"/kits/K-1")
 		if kit.Status != supply.KitIsReturned || kit.Location != "01" || kit.Patient != "" != x.knows || len(kit.Custody) != 9 {
 			t.Errorf("%s sees the kit %+v", x.who, kit)
 		}
-		if list := answered[readmodels.List[readmodels.Alert]](asker, base+"/alerts?site=01"); len(list.Items) != 1 || list.Items[0].Patient != "" != x.knows {
+		if list := answered[readmodels.List[safetyviews.Alert]](asker, base+"/alerts?site=01"); len(list.Items) != 1 || list.Items[0].Patient != "" != x.knows {
 			t.Errorf("%s sees the alerts %+v", x.who, list.Items)
 		}
 	}
@@ -151,8 +154,8 @@ func TestKitsAreAccountedForByPlaceAndPatient(t *testing.T) {
 	if own := places(tr.crc); len(own) != 1 || len(own["01"]) != 2 {
 		t.Errorf("a coordinator of site 01 sees %v", own)
 	}
-	list := answered[readmodels.List[readmodels.PatientAccountability]](c.as(tr.crc), base+"/patients?site=01")
-	want := readmodels.PatientAccountability{Patient: tr.patient, Site: "01", Allocated: 1, Dispensed: 1, CameBack: 1, Reconciled: 1, Returned: 2, Used: 25, Lost: 1}
+	list := answered[readmodels.List[supplyviews.PatientAccountability]](c.as(tr.crc), base+"/patients?site=01")
+	want := supplyviews.PatientAccountability{Patient: tr.patient, Site: "01", Allocated: 1, Dispensed: 1, CameBack: 1, Reconciled: 1, Returned: 2, Used: 25, Lost: 1}
 	if len(list.Items) != 1 || list.Items[0] != want {
 		t.Errorf("the patients' kits are accounted for as %+v", list.Items)
 	}
@@ -231,7 +234,7 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 		{both, "?site=01", []safety.Kind{safety.RiskFlagged, safety.KitsAffected}},
 	} {
 		var kinds []safety.Kind
-		for _, a := range answered[readmodels.List[readmodels.Alert]](c.as(x.who), base+x.query).Items {
+		for _, a := range answered[readmodels.List[safetyviews.Alert]](c.as(x.who), base+x.query).Items {
 			kinds = append(kinds, a.Kind)
 		}
 		if !slices.Equal(kinds, x.kinds) {
@@ -243,7 +246,7 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 	c.as(tr.crc).accepted(safety.ReviewAlert{Alert: tr.alert, Note: "called"})
 	position := c.as(officer).accepted(safety.CloseAlert{Alert: tr.alert, Outcome: "fine"}).Position
 	caughtUp(t, position)
-	closed := answered[readmodels.List[readmodels.Alert]](c.as(officer), base+"?status=closed").Items
+	closed := answered[readmodels.List[safetyviews.Alert]](c.as(officer), base+"?status=closed").Items
 	if len(closed) != 1 || closed[0].ReviewedBy != tr.crc || closed[0].Note != "called" || closed[0].ClosedBy != officer || closed[0].Outcome != "fine" {
 		t.Errorf("the closed alerts are %+v", closed)
 	}
@@ -281,7 +284,7 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 		{supplier, "?process=resupply", []string{string(tr.study) + ".01"}},
 	} {
 		var of []string
-		for _, p := range answered[readmodels.List[readmodels.Process]](c.as(x.who), base+"/processes"+x.query).Items {
+		for _, p := range answered[readmodels.List[processviews.Process]](c.as(x.who), base+"/processes"+x.query).Items {
 			of = append(of, p.Of)
 			if len(p.Timers) != 1 || len(p.Asked) != 1 || p.Asked[0] != "HoldStock" {
 				t.Errorf("a process is shown as %+v", p)
@@ -294,12 +297,12 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 		}
 	}
 	manager := c.as(tr.manager)
-	if waiting := answered[readmodels.List[readmodels.ParkedMessage]](manager, base+"/parked-messages?status=waiting").Items; len(waiting) != 1 || waiting[0].Event != parked.Event {
+	if waiting := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=waiting").Items; len(waiting) != 1 || waiting[0].Event != parked.Event {
 		t.Errorf("waiting are %+v", waiting)
 	}
 	position := manager.accepted(process.AbandonParkedMessage{Study: tr.study, Process: parked.Process, Event: parked.Event, Reason: "done by hand"}).Position
 	caughtUp(t, position)
-	if gone := answered[readmodels.List[readmodels.ParkedMessage]](manager, base+"/parked-messages?status=abandoned").Items; len(gone) != 1 || gone[0].DecidedBy != tr.manager ||
+	if gone := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=abandoned").Items; len(gone) != 1 || gone[0].DecidedBy != tr.manager ||
 		gone[0].Decision != "done by hand" {
 		t.Errorf("given up are %+v", gone)
 	}

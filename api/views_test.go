@@ -15,6 +15,12 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
+	diaryviews "casebook/readmodels/diary"
+	enrollmentviews "casebook/readmodels/enrollment"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
+	userviews "casebook/readmodels/user"
 )
 
 func TestASiteSeesHowItStands(t *testing.T) {
@@ -26,13 +32,13 @@ func TestASiteSeesHowItStands(t *testing.T) {
 	created := do(t, supply.CreateShipment{Study: tr.study, From: "DEPOT", To: "01", Kits: []supply.KitNumber{"K-2"}, Reason: "more"})
 	caughtUp(t, created.Position)
 	path := "/api/v1/studies/" + string(tr.study) + "/sites/01/dashboard"
-	d := read[readmodels.SiteDashboard](t, c.as(tr.crc).get(path))
+	d := read[studyviews.SiteDashboard](t, c.as(tr.crc).get(path))
 	if d.Patients[patient.StatusEnrolled] != 1 || d.Patients[patient.StatusScreened] != 1 || len(d.Patients) != 2 || d.OpenAlerts[safety.Urgent] != 1 ||
 		d.Compliance.Missed == 0 || d.Kits[supply.KitAvailable] != 2 || len(d.Awaited) != 1 || d.Awaited[0].Status != supply.ShipmentPacked {
 		t.Errorf("with %s screened the site stands at %+v", waiting, d)
 	}
 	c.as(tr.otherCRC).get(path).refused(t, http.StatusForbidden, "not_allowed")
-	other := read[readmodels.SiteDashboard](t, c.as(tr.otherCRC).get("/api/v1/studies/"+string(tr.study)+"/sites/02/dashboard"))
+	other := read[studyviews.SiteDashboard](t, c.as(tr.otherCRC).get("/api/v1/studies/"+string(tr.study)+"/sites/02/dashboard"))
 	if other.Patients[patient.StatusEnrolled] != 1 || len(other.Kits) != 0 || len(other.OpenAlerts) != 0 || len(other.Awaited) != 0 {
 		t.Errorf("the other site stands at %+v", other)
 	}
@@ -48,10 +54,10 @@ func TestEnrolmentOverTimeIsShownToEachForTheirSites(t *testing.T) {
 		sites []domain.SiteID
 	}{{tr.manager, []domain.SiteID{"01", "02"}}, {tr.crc, []domain.SiteID{"01"}}} {
 		var sites []domain.SiteID
-		for _, s := range read[readmodels.List[readmodels.EnrollmentSeries]](t, c.as(asker.user).get(path+"?step=day")).Items {
+		for _, s := range read[readmodels.List[enrollmentviews.EnrollmentSeries]](t, c.as(asker.user).get(path+"?step=day")).Items {
 			sites = append(sites, s.Site)
-			want := []readmodels.EnrollmentPoint{{From: "2026-02-01", New: readmodels.Enrolling{Screened: 1, Consented: 1}, Total: readmodels.Enrolling{Screened: 1, Consented: 1}},
-				{From: "2026-02-02", New: readmodels.Enrolling{Enrolled: 1}, Total: readmodels.Enrolling{Screened: 1, Consented: 1, Enrolled: 1}}}
+			want := []enrollmentviews.EnrollmentPoint{{From: "2026-02-01", New: enrollmentviews.Enrolling{Screened: 1, Consented: 1}, Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1}},
+				{From: "2026-02-02", New: enrollmentviews.Enrolling{Enrolled: 1}, Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1, Enrolled: 1}}}
 			if !slices.Equal(s.Points, want) {
 				t.Errorf("site %s has %+v", s.Site, s.Points)
 			}
@@ -71,7 +77,7 @@ func TestWhoWorksInAStudyIsShownWithoutTheirOtherStudies(t *testing.T) {
 	tr, elsewhere := newTrial(t), newTrial(t)
 	both := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"}, user.Grant{Role: user.Monitor, Study: elsewhere.study, Site: "02"})
 	caughtUp(t, do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now}).Position)
-	list := read[readmodels.List[readmodels.User]](t, c.as(tr.manager).get("/api/v1/studies/"+string(tr.study)+"/users"))
+	list := read[readmodels.List[userviews.User]](t, c.as(tr.manager).get("/api/v1/studies/"+string(tr.study)+"/users"))
 	var ids []domain.UserID
 	for _, u := range list.Items {
 		ids = append(ids, u.User)
@@ -90,8 +96,8 @@ func TestWhoWorksInAStudyIsShownWithoutTheirOtherStudies(t *testing.T) {
 		t.Errorf("shown are %v; the patient is none of them", ids)
 	}
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
-	named := read[readmodels.List[readmodels.User]](t, admin.get("/api/v1/users?role=monitor&limit=200"))
-	if i := slices.IndexFunc(named.Items, func(u readmodels.User) bool { return u.User == both }); i < 0 || len(named.Items[i].Grants) != 2 {
+	named := read[readmodels.List[userviews.User]](t, admin.get("/api/v1/users?role=monitor&limit=200"))
+	if i := slices.IndexFunc(named.Items, func(u userviews.User) bool { return u.User == both }); i < 0 || len(named.Items[i].Grants) != 2 {
 		t.Errorf("an administrator is shown %+v", named.Items)
 	}
 	admin.get("/api/v1/users?status=gone").refused(t, http.StatusBadRequest, "malformed_parameter")
@@ -104,9 +110,9 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 	accepted := c.as(tr.self).accepted(tr.entry(4))
 	caughtUp(t, do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now}).Position)
 	path := "/api/v1/audit/studies/" + string(tr.study) + "/events"
-	trail := func(who domain.UserID, query string) []readmodels.AuditEvent {
+	trail := func(who domain.UserID, query string) []auditviews.AuditEvent {
 		t.Helper()
-		return read[readmodels.List[readmodels.AuditEvent]](t, c.as(who).get(path+"?limit=200&"+query)).Items
+		return read[readmodels.List[auditviews.AuditEvent]](t, c.as(who).get(path+"?limit=200&"+query)).Items
 	}
 	auditor := account(t, "auditor", user.Grant{Role: user.Auditor, Study: tr.study})
 	monitor := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"})
@@ -154,7 +160,7 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 		"sort=random": "malformed_parameter", "type=a,,b": "malformed_parameter"} {
 		c.as(auditor).get(path+"?"+query).refused(t, http.StatusBadRequest, code)
 	}
-	accounts := read[readmodels.List[readmodels.AuditEvent]](t, c.as(account(t, "admin", user.Grant{Role: user.Admin})).get("/api/v1/audit/accounts/events?limit=200&user="+string(tr.crc)))
+	accounts := read[readmodels.List[auditviews.AuditEvent]](t, c.as(account(t, "admin", user.Grant{Role: user.Admin})).get("/api/v1/audit/accounts/events?limit=200&user="+string(tr.crc)))
 	if len(accounts.Items) == 0 {
 		t.Error("an administrator is shown nothing of an account")
 	}
@@ -173,12 +179,12 @@ func TestDiariesAreListedAsOfAMoment(t *testing.T) {
 	caughtUp(t, second.Position)
 	path := "/api/v1/patients/" + string(tr.patient) + "/diaries"
 	for asOf, want := range map[uint64]int{first.Position: 1, second.Position: 2} {
-		if got := read[readmodels.List[readmodels.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?asOf=", asOf))); len(got.Items) != want {
+		if got := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?asOf=", asOf))); len(got.Items) != want {
 			t.Errorf("as of %d there are %d diaries", asOf, len(got.Items))
 		}
 	}
-	page := read[readmodels.List[readmodels.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position)))
-	next := read[readmodels.List[readmodels.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position, "&cursor=", page.Next)))
+	page := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position)))
+	next := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position, "&cursor=", page.Next)))
 	if len(page.Items) != 1 || len(next.Items) != 1 || !page.Items[0].Opens.Before(next.Items[0].Opens) || next.Next != "" {
 		t.Errorf("in pages of one there are %+v and %+v", page, next)
 	}
@@ -204,6 +210,6 @@ func TestListsAreSortedAndNarrowed(t *testing.T) {
 	for _, below := range []string{"0", "-1", "1.5", "x", "NaN", "Inf"} {
 		manager.get(study+"/compliance?below="+below).refused(t, http.StatusBadRequest, "malformed_parameter")
 	}
-	first := read[readmodels.List[readmodels.PatientRow]](t, manager.get(study+"/patients?limit=1&sort=active"))
+	first := read[readmodels.List[patientviews.PatientRow]](t, manager.get(study+"/patients?limit=1&sort=active"))
 	manager.get(study+"/patients?limit=1&sort=inactive&cursor="+first.Next).refused(t, http.StatusBadRequest, "malformed_cursor")
 }

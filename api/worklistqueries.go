@@ -9,6 +9,8 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/safety"
 	"casebook/readmodels"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
 )
 
 var processes = Query{
@@ -16,16 +18,16 @@ var processes = Query{
 	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the processes of supply.",
 	Parameters: append([]Parameter{studyParameter, siteParameter,
 		{Name: "process", In: inQuery, Doc: "Only runs of this process manager", Example: "enrollment", check: shortText("process", 100)},
-		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(readmodels.Outcomes...)},
+		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(processviews.Outcomes...)},
 		{Name: "stage", In: inQuery, Doc: "Only those that wait for this", Example: "kit", check: shortText("stage", 100)},
-		sorting(readmodels.ProcessSorts, "The last to take a step in front, or the longest in its stage;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.Process]](), view: &readmodels.SagaMonitors,
+		sorting(processviews.ProcessSorts, "The last to take a step in front, or the longest in its stage;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[processviews.Process]](), view: &processviews.SagaMonitors,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		named, some := shown(ask, ask.values["process"], supplyProcesses)
 		if !some {
-			return readmodels.List[readmodels.Process]{Items: []readmodels.Process{}}, nil
+			return readmodels.List[processviews.Process]{Items: []processviews.Process{}}, nil
 		}
-		list, err := a.store.Processes(ctx, ask.study, readmodels.ProcessFilter{Site: ask.site(),
+		list, err := processviews.ListProcesses(ctx, a.store, ask.study, processviews.ProcessFilter{Site: ask.site(),
 			Outcome: process.Outcome(ask.values["outcome"]), Stage: ask.values["stage"], Processes: named}, ask.page())
 		for i := range list.Items {
 			list.Items[i].Asked, list.Items[i].Timers = orEmpty(list.Items[i].Asked), orEmpty(list.Items[i].Timers)
@@ -49,10 +51,10 @@ var parkedMessages = Query{
 	OpenTo: access.To(access.DataManagers, access.Auditors),
 	Doc:    "They are set aside so that they block no others, until somebody has them retried or gives them up.",
 	Parameters: append([]Parameter{studyParameter, {Name: "status", In: inQuery, Doc: "Only those that stand so", Enum: texts(
-		readmodels.ParkedWaiting, readmodels.ParkedRetried, readmodels.ParkedAbandoned)}, sorting(readmodels.ParkedSorts, "By since when they have been parked;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.ParkedMessage]](), view: &readmodels.ParkedMessages,
+		processviews.ParkedWaiting, processviews.ParkedRetried, processviews.ParkedAbandoned)}, sorting(processviews.ParkedSorts, "By since when they have been parked;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[processviews.ParkedMessage]](), view: &processviews.ParkedMessages,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
-		return a.store.ParkedMessages(ctx, ask.study, readmodels.ParkedStatus(ask.values["status"]), ask.page())
+		return processviews.ListParkedMessages(ctx, a.store, ask.study, processviews.ParkedStatus(ask.values["status"]), ask.page())
 	},
 }
 
@@ -60,18 +62,18 @@ var alerts = Query{
 	Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at", Reach: ReachStudy, OpenTo: access.StudyMembers,
 	Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the oldest. Alerts about the study as a whole have no site. Supply managers see those about supply. " + patientsLeftOut,
 	Parameters: append([]Parameter{studyParameter, siteParameter,
-		{Name: "status", In: inQuery, Doc: "Only alerts that stand so", Enum: texts(readmodels.AlertOpen, readmodels.AlertReviewed, readmodels.AlertClosed)},
+		{Name: "status", In: inQuery, Doc: "Only alerts that stand so", Enum: texts(safetyviews.AlertOpen, safetyviews.AlertReviewed, safetyviews.AlertClosed)},
 		{Name: "severity", In: inQuery, Doc: "Only alerts of this severity", Enum: texts(safety.Urgent, safety.Routine)},
 		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(alertKinds...)},
 		timeParameter("raisedBefore", "Only alerts that were raised before"),
-		sorting(readmodels.AlertSorts, "By urgency, or by when they were raised;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[readmodels.Alert]](), view: &readmodels.Alerts,
+		sorting(safetyviews.AlertSorts, "By urgency, or by when they were raised;")}, paging...),
+	Answer: reflect.TypeFor[readmodels.List[safetyviews.Alert]](), view: &safetyviews.Alerts,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		kinds, some := shown(ask, safety.Kind(ask.values["kind"]), supplyAlerts)
 		if !some {
-			return readmodels.List[readmodels.Alert]{Items: []readmodels.Alert{}}, nil
+			return readmodels.List[safetyviews.Alert]{Items: []safetyviews.Alert{}}, nil
 		}
-		list, err := a.store.Alerts(ctx, ask.study, readmodels.AlertFilter{Site: ask.site(), Status: readmodels.AlertStatus(ask.values["status"]),
+		list, err := safetyviews.ListAlerts(ctx, a.store, ask.study, safetyviews.AlertFilter{Site: ask.site(), Status: safetyviews.AlertStatus(ask.values["status"]),
 			Severity: safety.Severity(ask.values["severity"]), Kinds: kinds, RaisedBefore: ask.time("raisedBefore")}, ask.page())
 		for i := range list.Items {
 			alert := &list.Items[i]

@@ -14,6 +14,7 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -394,21 +395,21 @@ func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	const password = "correct horse battery"
 	p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "A doctor", Password: password})
-	if who, err := p.SignIn(t.Context(), name, password, "", ""); err != nil || who.User != name {
+	if who, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); err != nil || who.User != name {
 		t.Fatalf("sign-in: %v, %v", who, err)
 	}
 	for range 5 {
-		if _, err := p.SignIn(t.Context(), name, "wrong", "", ""); code(err) != "sign_in_failed" {
+		if _, err := usercommands.SignIn(t.Context(), p.Handler, name, "wrong", "", ""); code(err) != "sign_in_failed" {
 			t.Fatalf("got %v", err)
 		}
 	}
-	if _, err := p.SignIn(t.Context(), name, password, "", ""); code(err) != "sign_in_failed" {
+	if _, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); code(err) != "sign_in_failed" {
 		t.Errorf("a locked account signs in: %v", err)
 	}
 	if _, err := p.Principal(t.Context(), name); code(err) != "account_locked" {
 		t.Errorf("a locked account's token is good: %v", err)
 	}
-	if _, err := p.SignIn(t.Context(), "nobody-at-all", password, "", ""); code(err) != "sign_in_failed" {
+	if _, err := usercommands.SignIn(t.Context(), p.Handler, "nobody-at-all", password, "", ""); code(err) != "sign_in_failed" {
 		t.Errorf("got %v", err)
 	}
 }

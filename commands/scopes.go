@@ -10,18 +10,18 @@ import (
 	"casebook/domain/study"
 )
 
-// system is the scope of what belongs to no study: users and grants.
-func system[C any](context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
+// System is the scope of what belongs to no study: users and grants.
+func System[C any](context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
 
-// inStudy is the scope of a command on a whole study.
-func inStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
+// InStudy is the scope of a command on a whole study.
+func InStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
 	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
 		return access.Scope{Study: of(c)}, of(c).Validate()
 	}
 }
 
-// atSite is the scope of a command on one site of a study.
-func atSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (access.Scope, error) {
+// AtSite is the scope of a command on one site of a study.
+func AtSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (access.Scope, error) {
 	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
 		studyID, siteID := of(c)
 		if err := studyID.Validate(); err != nil {
@@ -31,8 +31,8 @@ func atSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Cont
 	}
 }
 
-// ofPatient is the scope of a command on a patient, who must exist (code patient_not_found).
-func ofPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (access.Scope, error) {
+// OfPatient is the scope of a command on a patient, who must exist (code patient_not_found).
+func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (access.Scope, error) {
 	return func(ctx context.Context, look Look, c C) (access.Scope, error) {
 		scope, _, err := PatientScope(ctx, look, of(c))
 		return scope, err
@@ -56,14 +56,14 @@ func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.S
 	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
 }
 
-// theStudy is the fact of a study's present state, for commands that name the study.
-func theStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
+// TheStudy is the fact of a study's present state, for commands that name the study.
+func TheStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
 	return func(ctx context.Context, look Look, c C) (study.Study, error) {
 		return At(ctx, look, study.Decider, string(of(c)))
 	}
 }
 
-// studyOfPatient is the fact of the state of the study that the command's patient belongs to.
-func studyOfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (study.Study, error) {
-	return theStudy(func(c C) domain.StudyID { return of(c).Study() })
+// StudyOfPatient is the fact of the state of the study that the command's patient belongs to.
+func StudyOfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (study.Study, error) {
+	return TheStudy(func(c C) domain.StudyID { return of(c).Study() })
 }

@@ -15,20 +15,22 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/projections"
+	auditprojections "casebook/projections/audit"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // indexed is the document that an event makes.
-func indexed(t *testing.T, at projections.Envelope) *readmodels.AuditEvent {
+func indexed(t *testing.T, at projections.Envelope) *auditviews.AuditEvent {
 	t.Helper()
-	documents := fold(t, projections.AuditIndex(contexts.Streams()), []projections.Envelope{at})
+	documents := fold(t, auditprojections.AuditIndex(contexts.Streams()), []projections.Envelope{at})
 	if len(documents) != 1 {
 		t.Fatalf("%s makes %d documents", at.Type, len(documents))
 	}
-	return documents[readmodels.AuditKey(at.Position)].(*readmodels.AuditEvent)
+	return documents[auditviews.AuditKey(at.Position)].(*auditviews.AuditEvent)
 }
 
 func envelope(stream string, event any, m eventlog.Metadata) projections.Envelope {
@@ -43,7 +45,7 @@ func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
 		Command: "CorrectDiary", CommandID: "c1", CorrelationID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0"}
 	event := diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(3).ID, Reason: "misread", Changes: []diary.Change{{Item: "worst", Old: 4.0, New: 3.0}}}
 	revision := int64(4)
-	want := &readmodels.AuditEvent{Header: readmodels.Header{ID: readmodels.AuditKey(eventlog.Position{Commit: 77, Prepare: 77}), Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
+	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(eventlog.Position{Commit: 77, Prepare: 77}), Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
 		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID, RecordedAt: recordedAt, CapturedAt: &utc,
 		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0",
 		Trails: []domain.StudyID{"S"}, Users: []domain.UserID{"crc"}}
@@ -61,11 +63,11 @@ func TestAccountsHaveATrailOfTheirOwn(t *testing.T) {
 		users  []domain.UserID
 		about  string
 	}{
-		{user.SignedIn{User: "nurse"}, []domain.StudyID{readmodels.AccountTrail}, []domain.UserID{"admin", "nurse"}, ""},
-		{user.RoleGranted{User: "nurse", Grant: grant}, []domain.StudyID{readmodels.AccountTrail, "S"}, []domain.UserID{"admin", "nurse"}, "crc"},
-		{user.RoleRevoked{User: "nurse", Grant: user.Grant{Role: user.Admin}}, []domain.StudyID{readmodels.AccountTrail}, []domain.UserID{"admin", "nurse"}, "admin"},
+		{user.SignedIn{User: "nurse"}, []domain.StudyID{auditviews.AccountTrail}, []domain.UserID{"admin", "nurse"}, ""},
+		{user.RoleGranted{User: "nurse", Grant: grant}, []domain.StudyID{auditviews.AccountTrail, "S"}, []domain.UserID{"admin", "nurse"}, "crc"},
+		{user.RoleRevoked{User: "nurse", Grant: user.Grant{Role: user.Admin}}, []domain.StudyID{auditviews.AccountTrail}, []domain.UserID{"admin", "nurse"}, "admin"},
 		{security.AccessRefused{Actor: "mallory", Action: "Patient", Code: "not_allowed", Study: "S"}, []domain.StudyID{"S"}, []domain.UserID{"mallory"}, "Patient: not_allowed"},
-		{security.AccessRefused{Action: "SignIn", Code: "token_missing"}, []domain.StudyID{readmodels.AccountTrail}, nil, "SignIn: token_missing"},
+		{security.AccessRefused{Action: "SignIn", Code: "token_missing"}, []domain.StudyID{auditviews.AccountTrail}, nil, "SignIn: token_missing"},
 	} {
 		got := indexed(t, envelope("user-nurse", c.event, eventlog.Metadata{Actor: "admin", RecordedAt: recordedAt}))
 		if diff := cmp.Diff([]any{c.trails, c.users, c.about}, []any{got.Trails, got.Users, got.About}); diff != "" {
@@ -87,7 +89,7 @@ func TestTheAuditIndexTellsNothingOfAnArm(t *testing.T) {
 		{envelope("kits-S", supply.KitsQuarantined{Cause: supply.CauseRecall}, because(user.SupplyManager)), false},
 		{envelope("kits-S", supply.LotRecalled{}, because(user.SupplyManager)), false},
 		{envelope("kits-S", supply.KitLost{}, because(user.UnblindedSupplyManager)), false},
-		{envelope("study-S", patient.Consented{}, because(user.Statistician)), false},
+		{envelope("study-S", patient.ConsentRecorded{}, because(user.Statistician)), false},
 	} {
 		raw, err := bson.Marshal(indexed(t, c.at))
 		if err != nil {
@@ -101,7 +103,7 @@ func TestTheAuditIndexTellsNothingOfAnArm(t *testing.T) {
 	if drawn.Revision != nil {
 		t.Error("the revision of a draw is shown")
 	}
-	if projections.AuditIndex(contexts.Streams()).Folds(typeNamed(t, "EntrySkipped")) {
+	if auditprojections.AuditIndex(contexts.Streams()).Folds(typeNamed(t, "EntrySkipped")) {
 		t.Error("it is shown that a draw passed over an entry")
 	}
 }

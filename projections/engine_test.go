@@ -20,7 +20,11 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/projections"
+	diaryprojections "casebook/projections/diary"
+	patientprojections "casebook/projections/patient"
+	studyprojections "casebook/projections/study"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -195,11 +199,11 @@ func (w *world) wait(v readmodels.View) {
 	}
 }
 
-func (w *world) rows() []readmodels.PatientRow {
+func (w *world) rows() []patientviews.PatientRow {
 	w.t.Helper()
-	var all []readmodels.PatientRow
+	var all []patientviews.PatientRow
 	for page := (readmodels.Page{Limit: 7}); ; {
-		l, err := w.store.Patients(w.t.Context(), w.study, readmodels.PatientFilter{}, page)
+		l, err := patientviews.ListPatients(w.t.Context(), w.store, w.study, patientviews.PatientFilter{}, page)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -216,14 +220,14 @@ func TestTheEngineCarriesOnWhereItStopped(t *testing.T) {
 	for n := range 20 {
 		w.screen(n)
 	}
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	stop()
 	for n := 20; n < 40; n++ { // while nobody looks
 		w.screen(n)
 	}
 	stop = w.run()
 	defer stop()
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	rows := w.rows()
 	if len(rows) != 40 {
 		t.Fatalf("the list holds %d patients", len(rows))
@@ -242,10 +246,10 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 	stop := w.run()
 	for n := range 10 {
 		id := w.screen(n)
-		w.record("patient-"+string(id), id, patient.Consented{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
+		w.record("patient-"+string(id), id, patient.ConsentRecorded{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
 	}
-	w.wait(readmodels.PatientLists)
-	w.wait(readmodels.PatientViews)
+	w.wait(patientviews.PatientLists)
+	w.wait(patientviews.PatientViews)
 	before := w.rows()
 	stop()
 	for _, v := range contexts.Views() {
@@ -260,7 +264,7 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 	}
 	stop = w.run()
 	defer stop()
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	if diff := cmp.Diff(before, w.rows()); diff != "" {
 		t.Errorf("folding again changed the list:\n%s", diff)
 	}
@@ -271,17 +275,17 @@ func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
 	view := readmodels.View{Name: "fragile", Version: 1}
 	fragile := func(breaks bool) projections.Projection {
 		return projections.New(view, func(at projections.Envelope) []string { return []string{string(at.Metadata.Study)} },
-			projections.On(func(_ *readmodels.PatientRow, e patient.Screened, at projections.Envelope) {
+			projections.On(func(_ *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
 				if breaks && e.ScreeningNumber == "P0003" && at.Metadata.Study == w.study {
 					panic("cannot show P0003")
 				}
 			}))
 	}
-	stop := w.run(projections.PatientList, fragile(true))
+	stop := w.run(patientprojections.PatientList, fragile(true))
 	for n := range 6 {
 		w.screen(n)
 	}
-	w.wait(readmodels.PatientLists) // the others go on
+	w.wait(patientviews.PatientLists) // the others go on
 	if rows := w.rows(); len(rows) != 6 {
 		t.Errorf("the list holds %d patients", len(rows))
 	}
@@ -297,7 +301,7 @@ func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
 		t.Errorf("it stopped because of %q", c.Reason)
 	}
 	stop()
-	stop = w.run(projections.PatientList, fragile(false))
+	stop = w.run(patientprojections.PatientList, fragile(false))
 	defer stop()
 	w.wait(view)
 }
@@ -313,10 +317,10 @@ func TestTheStoreMayGoAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = w.store.Close(context.Background()) }()
-	stop := w.run(projections.PatientList)
+	stop := w.run(patientprojections.PatientList)
 	defer func() { stop() }()
 	w.screen(0)
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	address := store.Addr()
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
@@ -328,7 +332,7 @@ func TestTheStoreMayGoAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close() }()
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	if rows := w.rows(); len(rows) != 5 {
 		t.Errorf("the list holds %d patients", len(rows))
 	}
@@ -360,9 +364,9 @@ func BenchmarkEngine(b *testing.B) {
 		}
 	}
 	const events = patients * (2 + weeks*days)
-	for name, of := range map[string][]projections.Projection{"all": contexts.Projections(), "StudyOverview": {projections.StudyOverview},
-		"PatientList": {projections.PatientList}, "PatientView": {projections.PatientView}, "Diaries": {projections.Diaries},
-		"DiaryCompliance": {projections.DiaryCompliance}} {
+	for name, of := range map[string][]projections.Projection{"all": contexts.Projections(), "StudyOverview": {studyprojections.StudyOverview},
+		"PatientList": {patientprojections.PatientList}, "PatientView": {patientprojections.PatientView}, "Diaries": {diaryprojections.Diaries},
+		"DiaryCompliance": {diaryprojections.DiaryCompliance}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				views := w.elsewhere()

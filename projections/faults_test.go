@@ -16,6 +16,8 @@ import (
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/projections"
+	auditprojections "casebook/projections/audit"
+	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -237,7 +239,7 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 			t.Errorf("%s has folded %d events of %d", v.Name, counts[0], counts[1])
 		}
 	}
-	for _, p := range []projections.Projection{projections.PatientView, projections.AuditIndex(contexts.Streams())} {
+	for _, p := range []projections.Projection{patientprojections.PatientView, auditprojections.AuditIndex(contexts.Streams())} {
 		if c := w.compare(p, w.builds(p.View).Live); !c.Same() {
 			t.Errorf("%s differs from the log: %+v", p.View.Name, c)
 		}

@@ -16,7 +16,14 @@ import (
 	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/projections"
+	diaryprojections "casebook/projections/diary"
+	patientprojections "casebook/projections/patient"
+	studyprojections "casebook/projections/study"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -99,7 +106,7 @@ func theStudy(s *story) *story {
 func aPatient(s *story) *story {
 	return s.tell(
 		patient.Screened{Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1", On: "2026-02-10", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 40},
-		patient.Consented{Patient: "S.1", ConsentVersion: "1.0", On: "2026-02-10"},
+		patient.ConsentRecorded{Patient: "S.1", ConsentVersion: "1.0", On: "2026-02-10"},
 		patient.EnrollmentRequested{Patient: "S.1", Study: "S", Site: "01", On: "2026-02-11"},
 		patient.Enrolled{Patient: "S.1", On: "2026-02-11", PatientNumber: "S-00001"},
 		diary.InstrumentAssigned{Patient: "S.1", Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-02-11", Until: "2026-05-01"})
@@ -125,16 +132,16 @@ func TestStudyOverview(t *testing.T) {
 	s := diaries(aPatient(theStudy(newStory())))
 	s.patient = "S.2"
 	s.tell(patient.Screened{Patient: "S.2", Study: "S", Site: "01", ScreeningNumber: "2", On: "2026-02-10", Zone: "UTC"},
-		patient.ScreenFailed{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
+		patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
 		patient.ConsentWithdrawn{Patient: "S.2"}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
 		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"}, study.SiteClosed{Study: "S", Site: "01"})
-	figures := readmodels.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1, Completed: 1,
+	figures := studyviews.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1, Completed: 1,
 		Diaries: 3, LateDiaries: 1, MissedWindows: 1, Risks: 1}
-	want := &readmodels.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study", Sponsor: "Nobody",
-		Phase: "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: readmodels.EnrollmentView{Target: 6, Cap: 12}, Figures: &figures,
-		Sites:     []readmodels.SiteOverview{{Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin", Status: "closed", ActivatedOn: "2026-02-01", Figures: figures}},
+	want := &studyviews.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study", Sponsor: "Nobody",
+		Phase: "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: studyviews.EnrollmentView{Target: 6, Cap: 12}, Figures: &figures,
+		Sites:     []studyviews.SiteOverview{{Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin", Status: "closed", ActivatedOn: "2026-02-01", Figures: figures}},
 		UpdatedAt: recordedAt}
-	if diff := cmp.Diff(map[string]readmodels.Document{"S": want}, fold(t, projections.StudyOverview, s.events)); diff != "" {
+	if diff := cmp.Diff(map[string]readmodels.Document{"S": want}, fold(t, studyprojections.StudyOverview, s.events)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -142,17 +149,17 @@ func TestStudyOverview(t *testing.T) {
 func TestPatientListAndCompliance(t *testing.T) {
 	s := diaries(aPatient(newStory()))
 	rate := 3.0 / 4
-	kept := readmodels.Compliance{Closed: 4, Completed: 3, OnTime: 2, Late: 1, AfterMissed: 1, Missed: 1, Rate: &rate}
+	kept := diaryviews.Compliance{Closed: 4, Completed: 3, OnTime: 2, Late: 1, AfterMissed: 1, Missed: 1, Rate: &rate}
 	last := window(4).Opens.Add(time.Hour)
-	want := &readmodels.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1",
+	want := &patientviews.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1",
 		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10", ConsentVersion: "1.0",
 		EnrolledOn: "2026-02-11", LastDiaryAt: &last, LastActivityAt: recordedAt, Risks: 1, Compliance: kept}
-	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, projections.PatientList, s.events)); diff != "" {
+	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, patientprojections.PatientList, s.events)); diff != "" {
 		t.Error(diff)
 	}
-	documents := fold(t, projections.DiaryCompliance, s.events)
-	for key, level := range map[string]readmodels.Level{"patient/S.1": readmodels.OfPatient, "site/S/01": readmodels.OfSite, "study/S": readmodels.OfStudy} {
-		c, ok := documents[key].(*readmodels.DiaryCompliance)
+	documents := fold(t, diaryprojections.DiaryCompliance, s.events)
+	for key, level := range map[string]diaryviews.Level{"patient/S.1": diaryviews.OfPatient, "site/S/01": diaryviews.OfSite, "study/S": diaryviews.OfStudy} {
+		c, ok := documents[key].(*diaryviews.DiaryCompliance)
 		if !ok || c.Level != level || c.Study != "S" || c.Order != rate {
 			t.Fatalf("%s is %+v", key, c)
 		}
@@ -171,15 +178,15 @@ func TestHowPatientsEnd(t *testing.T) {
 		status patient.Status
 		reason string
 	}{
-		{patient.ScreenFailed{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusScreenFailed, "r"},
+		{patient.ScreenFailureRecorded{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusScreenFailed, "r"},
 		{patient.EnrollmentFailed{Patient: "S.1", Code: "c", Reason: "r"}, patient.StatusEnrollmentFailed, "r"},
 		{patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusWithdrawn, "r"},
 		{patient.Discontinued{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusDiscontinued, "r"},
 		{patient.Completed{Patient: "S.1", On: "2026-03-01"}, patient.StatusCompleted, ""},
 	} {
 		s := aPatient(newStory()).tell(c.event)
-		row := fold(t, projections.PatientList, s.events)["S.1"].(*readmodels.PatientRow)
-		view := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView)
+		row := fold(t, patientprojections.PatientList, s.events)["S.1"].(*patientviews.PatientRow)
+		view := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView)
 		if row.Status != c.status || view.Status != c.status || row.EndReason != c.reason {
 			t.Errorf("after %T: %s and %s, because of %q", c.event, row.Status, view.Status, row.EndReason)
 		}
@@ -191,9 +198,9 @@ func TestHowPatientsEnd(t *testing.T) {
 
 func TestPatientView(t *testing.T) {
 	s := diaries(aPatient(newStory()))
-	v := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView)
+	v := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView)
 	two, three, nine := 2.0, 3.0, 9.0
-	want := []readmodels.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true}, {Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
+	want := []patientviews.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true}, {Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
 		{Window: window(4).ID, Opens: window(4).Opens, Score: &two}, {Window: window(5).ID, Opens: window(5).Opens, Missed: true}}
 	if diff := cmp.Diff(want, v.Instruments[0].Trend); diff != "" {
 		t.Error(diff)
@@ -204,19 +211,19 @@ func TestPatientView(t *testing.T) {
 	for day := range 200 { // the trend is bounded, and keeps the newest
 		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening", Opens: time.Date(2026, 4, 1+day, 18, 0, 0, 0, time.UTC)}})
 	}
-	trend := fold(t, projections.PatientView, s.events)["S.1"].(*readmodels.PatientView).Instruments[0].Trend
-	if len(trend) != readmodels.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {
+	trend := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView).Instruments[0].Trend
+	if len(trend) != patientviews.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {
 		t.Errorf("the trend holds %d points, the last of %s", len(trend), trend[len(trend)-1].Window)
 	}
 }
 
 func TestDiaries(t *testing.T) {
-	documents := fold(t, projections.Diaries, diaries(aPatient(newStory())).events)
+	documents := fold(t, diaryprojections.Diaries, diaries(aPatient(newStory())).events)
 	if len(documents) != 4 {
 		t.Fatalf("there are %d documents", len(documents))
 	}
-	of := func(day int) *readmodels.Diary {
-		return documents[readmodels.DiaryKey("S.1", "pain-diary", window(day).ID)].(*readmodels.Diary)
+	of := func(day int) *diaryviews.Diary {
+		return documents[diaryviews.DiaryKey("S.1", "pain-diary", window(day).ID)].(*diaryviews.Diary)
 	}
 	if d := of(2); d.Answers["worst"] != 9.0 || len(d.Risks) != 1 || d.Missed || d.Patient != "S.1" || d.Opens != window(2).Opens {
 		t.Errorf("the 2nd is %+v", d)
@@ -232,7 +239,7 @@ func TestDiaries(t *testing.T) {
 	}
 	cleared := diaries(aPatient(newStory())).tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Reason: "r",
 		Changes: []diary.Change{{Item: "worst", Old: 9.0, New: nil}}})
-	d := fold(t, projections.Diaries, cleared.events)[readmodels.DiaryKey("S.1", "pain-diary", window(2).ID)].(*readmodels.Diary)
+	d := fold(t, diaryprojections.Diaries, cleared.events)[diaryviews.DiaryKey("S.1", "pain-diary", window(2).ID)].(*diaryviews.Diary)
 	if _, there := d.Answers["worst"]; there {
 		t.Error("a cleared answer is still shown")
 	}
@@ -245,7 +252,7 @@ func TestEveryEventIsShownOrLeftOutOnPurpose(t *testing.T) {
 		registered[s.Name] = true
 		shown := false
 		for _, p := range contexts.Projections() {
-			shown = shown || p.View.Name != readmodels.AuditIndex.Name && p.Folds(s.Go)
+			shown = shown || p.View.Name != auditviews.AuditIndex.Name && p.Folds(s.Go)
 		}
 		if _, left := projections.NotShown[s.Name]; shown == left {
 			t.Errorf("%s: shown %v, left out %v", s.Name, shown, left)
@@ -291,7 +298,7 @@ func TestR25_RepeatsAndCutsChangeNothing(t *testing.T) {
 
 func TestAFoldThatPanicsIsAnErrorThatNamesTheEvent(t *testing.T) {
 	broken := projections.New(readmodels.View{Name: "broken"}, func(projections.Envelope) []string { return []string{"k"} },
-		projections.On(func(*readmodels.PatientRow, patient.Completed, projections.Envelope) { panic("no") }))
+		projections.On(func(*patientviews.PatientRow, patient.Completed, projections.Envelope) { panic("no") }))
 	s := newStory().tell(patient.Completed{Patient: "S.1"})
 	doc := broken.Blank("k")
 	if folded, err := broken.Apply(doc, s.events[0]); err == nil || folded || doc.Head().Position != 0 {

@@ -14,7 +14,10 @@ import (
 	"casebook/domain/patient"
 	"casebook/eventlog"
 	"casebook/projections"
+	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -170,7 +173,7 @@ func TestAnEngineThatRunsAgainForgetsWhatItKnew(t *testing.T) {
 	first := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()})
 	stop := w.start(first)
 	w.keep(id, 0, 4)
-	w.wait(readmodels.DiaryCompliances)
+	w.wait(diaryviews.DiaryCompliances)
 	stop()
 	stop = w.run()
 	w.keep(id, 4, 4)
@@ -219,7 +222,7 @@ func (w *world) start(e *projections.Engine) (stop func()) {
 var fragile = readmodels.View{Name: "fragile", Version: 1}
 
 // breaks makes a projection of patients that cannot get past the one with the screening number P0003.
-func breaks(w *world, keys func(projections.Envelope), fold func(*readmodels.Diary)) projections.Projection {
+func breaks(w *world, keys func(projections.Envelope), fold func(*diaryviews.Diary)) projections.Projection {
 	mine := func(e patient.Screened, at projections.Envelope) bool {
 		return at.Metadata.Study == w.study && e.ScreeningNumber == "P0003"
 	}
@@ -228,7 +231,7 @@ func breaks(w *world, keys func(projections.Envelope), fold func(*readmodels.Dia
 			keys(at)
 		}
 		return []string{string(at.Metadata.Patient), string(at.Metadata.Study)}
-	}, projections.On(func(d *readmodels.Diary, e patient.Screened, at projections.Envelope) {
+	}, projections.On(func(d *diaryviews.Diary, e patient.Screened, at projections.Envelope) {
 		d.Study = at.Metadata.Study
 		d.Risks = append(d.Risks, e.ScreeningNumber)
 		if fold != nil && mine(e, at) {
@@ -242,16 +245,16 @@ func breaks(w *world, keys func(projections.Envelope), fold func(*readmodels.Dia
 func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 	for name, broken := range map[string]func(*world) projections.Projection{
 		"a fold that panics": func(w *world) projections.Projection {
-			return breaks(w, nil, func(*readmodels.Diary) { panic("no") })
+			return breaks(w, nil, func(*diaryviews.Diary) { panic("no") })
 		},
 		"keys that panic": func(w *world) projections.Projection {
 			return breaks(w, func(projections.Envelope) { panic("no") }, nil)
 		},
 		"a document that cannot be encoded": func(w *world) projections.Projection {
-			return breaks(w, nil, func(d *readmodels.Diary) { d.Answers = map[string]any{"zero\x00byte": 1} })
+			return breaks(w, nil, func(d *diaryviews.Diary) { d.Answers = map[string]any{"zero\x00byte": 1} })
 		},
 		"a document that is too large": func(w *world) projections.Projection {
-			return breaks(w, nil, func(d *readmodels.Diary) { d.Answers = map[string]any{"large": strings.Repeat("x", 17<<20)} })
+			return breaks(w, nil, func(d *diaryviews.Diary) { d.Answers = map[string]any{"large": strings.Repeat("x", 17<<20)} })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,8 +266,8 @@ func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 				}
 				w.screen(n)
 			}
-			stop := w.run(projections.PatientList, broken(w))
-			w.wait(readmodels.PatientLists)
+			stop := w.run(patientprojections.PatientList, broken(w))
+			w.wait(patientviews.PatientLists)
 			c := w.stopped(fragile)
 			if !strings.Contains(c.Reason, "PatientScreened") || !strings.Contains(c.Reason, "P0003") {
 				t.Errorf("it stopped because of %q", c.Reason)
@@ -277,14 +280,14 @@ func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 				t.Errorf("it shows %v", shown)
 			}
 			w.screen(6)
-			w.wait(readmodels.PatientLists)
+			w.wait(patientviews.PatientLists)
 			if diff := cmp.Diff(shown, w.stored(fragile)); diff != "" {
 				t.Errorf("it has not stopped:\n%s", diff)
 			}
 			stop()
 
 			mended, fresh := breaks(w, nil, nil), w.elsewhere()
-			stop, stopFresh := w.run(projections.PatientList, mended), fresh.run(mended)
+			stop, stopFresh := w.run(patientprojections.PatientList, mended), fresh.run(mended)
 			defer stop()
 			defer stopFresh()
 			w.wait(fragile)
@@ -302,14 +305,14 @@ func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 func TestAStoredDocumentThatCannotBeReadStopsItsViewOnly(t *testing.T) {
 	w := newWorldAlone(t)
 	id := domain.NewPatientID(w.study, "P0000")
-	if _, err := w.store.Collection(readmodels.PatientViews).InsertOne(t.Context(), bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
+	if _, err := w.store.Collection(patientviews.PatientViews).InsertOne(t.Context(), bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
 		t.Fatal(err)
 	}
 	stop := w.run()
 	defer stop()
 	w.screen(0)
-	w.wait(readmodels.PatientLists)
-	if c := w.stopped(readmodels.PatientViews); !strings.Contains(c.Reason, string(id)) {
+	w.wait(patientviews.PatientLists)
+	if c := w.stopped(patientviews.PatientViews); !strings.Contains(c.Reason, string(id)) {
 		t.Errorf("it stopped because of %q", c.Reason)
 	}
 }
@@ -318,13 +321,13 @@ func TestAStoredDocumentThatCannotBeReadStopsItsViewOnly(t *testing.T) {
 func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	w := newWorld(t)
 	w.screen(0)
-	c := w.checkpoint(readmodels.Diaries)
+	c := w.checkpoint(diaryviews.Diaries)
 	c.Position, c.At = eventlog.Position{Commit: math.MaxInt64, Prepare: math.MaxInt64}, time.Now()
 	if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()}).Run(t.Context())
-	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), readmodels.Diaries.Name) {
+	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), diaryviews.Diaries.Name) {
 		t.Errorf("the engine ended with %v", err)
 	}
 }
@@ -335,15 +338,15 @@ func TestAGuardThatRefusesIsNoTrouble(t *testing.T) {
 	stop := w.run()
 	defer stop()
 	ahead, other := w.screen(1), w.screen(2)
-	w.wait(readmodels.PatientLists) // the engine remembers both
-	if _, err := w.store.Collection(readmodels.PatientLists).UpdateByID(t.Context(), string(ahead), bson.D{{Key: "$set", Value: bson.D{
+	w.wait(patientviews.PatientLists) // the engine remembers both
+	if _, err := w.store.Collection(patientviews.PatientLists).UpdateByID(t.Context(), string(ahead), bson.D{{Key: "$set", Value: bson.D{
 		{Key: "_position", Value: int64(math.MaxInt64)}, {Key: "status", Value: patient.StatusCompleted}}}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []domain.PatientID{ahead, other} {
-		w.record("patient-"+string(id), id, patient.Consented{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
+		w.record("patient-"+string(id), id, patient.ConsentRecorded{Patient: id, ConsentVersion: "1", On: "2026-01-02"})
 	}
-	w.wait(readmodels.PatientLists)
+	w.wait(patientviews.PatientLists)
 	rows := w.rows()
 	if len(rows) != 2 || rows[0].Status != patient.StatusCompleted || rows[0].ConsentVersion != "" || rows[1].Status != patient.StatusConsented {
 		t.Errorf("the list holds %+v", rows)
@@ -355,9 +358,9 @@ func TestMetricsSayWhereEachViewStands(t *testing.T) {
 	for n := range 5 {
 		w.screen(n)
 	}
-	broken := breaks(w, nil, func(*readmodels.Diary) { panic("no") })
+	broken := breaks(w, nil, func(*diaryviews.Diary) { panic("no") })
 	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Registerer: registry,
-		Projections: []projections.Projection{projections.PatientList, broken}})
+		Projections: []projections.Projection{patientprojections.PatientList, broken}})
 	stop := w.start(engine)
 	// What is stored is not enough: an engine that is stopped just then does not hear of it.
 	for at := engine.Status(); at[0].Position.Commit < w.last || at[1].State != readmodels.Stopped; at = engine.Status() {
@@ -374,7 +377,7 @@ func TestMetricsSayWhereEachViewStands(t *testing.T) {
 			got[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	for _, v := range []readmodels.View{readmodels.PatientLists, fragile} {
+	for _, v := range []readmodels.View{patientviews.PatientLists, fragile} {
 		view, c := v.Name, w.checkpoint(v)
 		stopped := 0.0
 		if c.State == readmodels.Stopped {
@@ -386,7 +389,7 @@ func TestMetricsSayWhereEachViewStands(t *testing.T) {
 			}
 		}
 	}
-	if got["casebook_projection_stopped "+fragile.Name] != 1 || got["casebook_projection_events_total "+readmodels.PatientLists.Name] < 5 {
+	if got["casebook_projection_stopped "+fragile.Name] != 1 || got["casebook_projection_events_total "+patientviews.PatientLists.Name] < 5 {
 		t.Errorf("the metrics are %v", got)
 	}
 }

@@ -173,18 +173,18 @@ func (p Projection) failed(what string, at Envelope, err error) error {
 	return fmt.Errorf("%s cannot %s %s of %s@%d: %w", p.View.Name, what, at.Type, at.Stream, at.Revision, err)
 }
 
-// byPatient is the key of views that have a document a patient.
-func byPatient(at Envelope) []string { return []string{string(patientOf(at))} }
+// ByPatient is the key of views that have a document a patient.
+func ByPatient(at Envelope) []string { return []string{string(PatientOf(at))} }
 
-// byStudy is the key of views that have a document a study.
-func byStudy(at Envelope) []string { return []string{string(at.Metadata.Study)} }
+// ByStudy is the key of views that have a document a study.
+func ByStudy(at Envelope) []string { return []string{string(at.Metadata.Study)} }
 
-// ofPatientAndDiary are the streams of views that are folded of nothing but a patient's way and diaries.
-func ofPatientAndDiary(who domain.PatientID) []string {
+// OfPatientAndDiary are the streams of views that are folded of nothing but a patient's way and diaries.
+func OfPatientAndDiary(who domain.PatientID) []string {
 	return []string{patient.Decider.Stream(string(who)), diary.Decider.Stream(string(who))}
 }
 
-func patientOf(at Envelope) domain.PatientID {
+func PatientOf(at Envelope) domain.PatientID {
 	if at.Metadata.Patient != "" {
 		return at.Metadata.Patient
 	}

@@ -13,7 +13,9 @@ import (
 	"casebook/domain/projection"
 	"casebook/eventlog"
 	"casebook/projections"
+	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/go-cmp/cmp"
@@ -47,13 +49,13 @@ func named(v readmodels.View) readmodels.View {
 }
 
 // ofPatients is a projection of patients, whose documents say what the fold makes of a status.
-func ofPatients(v readmodels.View, says func(*readmodels.PatientRow)) projections.Projection {
+func ofPatients(v readmodels.View, says func(*patientviews.PatientRow)) projections.Projection {
 	return projections.New(v, func(at projections.Envelope) []string { return []string{string(at.Metadata.Patient)} },
-		projections.On(func(r *readmodels.PatientRow, e patient.Screened, at projections.Envelope) {
+		projections.On(func(r *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
 			r.Patient, r.Study, r.ScreeningNumber = e.Patient, at.Metadata.Study, e.ScreeningNumber
 			says(r)
 		}),
-		projections.On(func(r *readmodels.PatientRow, e patient.Consented, _ projections.Envelope) {
+		projections.On(func(r *patientviews.PatientRow, e patient.ConsentRecorded, _ projections.Envelope) {
 			r.ConsentVersion = e.ConsentVersion
 		}))
 }
@@ -102,7 +104,7 @@ func (w *world) documents(collection string) map[string]string {
 func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "rebuilt", Version: 1})
-	p := ofPatients(view, func(*readmodels.PatientRow) {})
+	p := ofPatients(view, func(*patientviews.PatientRow) {})
 	for n := range 20 {
 		w.screen(n)
 	}
@@ -131,7 +133,7 @@ func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 	w.screen(60)
 	w.wait(view)
 	fresh := w.elsewhere()
-	stopFresh := fresh.run(ofPatients(readmodels.View{Name: "fresh", Version: 1}, func(*readmodels.PatientRow) {}))
+	stopFresh := fresh.run(ofPatients(readmodels.View{Name: "fresh", Version: 1}, func(*patientviews.PatientRow) {}))
 	defer stopFresh()
 	fresh.wait(readmodels.View{Name: "fresh", Version: 1})
 	if diff := cmp.Diff(fresh.documents("fresh_v1"), w.documents(b.Live.Collection)); diff != "" {
@@ -161,13 +163,13 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	for n := range 10 {
 		w.screen(n)
 	}
-	stop := w.run(ofPatients(view, func(r *readmodels.PatientRow) { r.Site = "one" }))
+	stop := w.run(ofPatients(view, func(r *patientviews.PatientRow) { r.Site = "one" }))
 	w.wait(view)
 	stop()
 	newer := view
 	newer.Version = 2
 	gate := make(chan struct{})
-	stop = w.run(ofPatients(newer, func(r *readmodels.PatientRow) {
+	stop = w.run(ofPatients(newer, func(r *patientviews.PatientRow) {
 		<-gate
 		r.Site = "two"
 	}))
@@ -196,7 +198,7 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	// An older program that comes late leaves the view alone.
 	stop()
 	w.screen(10)
-	stop = w.run(ofPatients(view, func(r *readmodels.PatientRow) { r.Site = "one" }))
+	stop = w.run(ofPatients(view, func(r *patientviews.PatientRow) { r.Site = "one" }))
 	time.Sleep(50 * time.Millisecond)
 	if b := w.builds(newer); b.Live.Version != 2 || b.Building != nil {
 		t.Errorf("the older program has made %+v", b)
@@ -210,7 +212,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 	for n := range 10 {
 		w.screen(n)
 	}
-	former := ofPatients(view, func(r *readmodels.PatientRow) {
+	former := ofPatients(view, func(r *patientviews.PatientRow) {
 		if r.Study == w.study && r.ScreeningNumber == "P0012" {
 			panic("the former fold cannot show it")
 		}
@@ -222,7 +224,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 	newer := view
 	newer.Version = 2
 	gate := make(chan struct{})
-	stop = w.run(ofPatients(newer, func(r *readmodels.PatientRow) {
+	stop = w.run(ofPatients(newer, func(r *patientviews.PatientRow) {
 		<-gate
 		r.Site = "two"
 	}).InPlaceOf(former))
@@ -275,7 +277,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 
 func TestOnlyAnEarlierVersionIsReplaced(t *testing.T) {
 	p := func(name string, version int) projections.Projection {
-		return ofPatients(readmodels.View{Name: name, Version: version}, func(*readmodels.PatientRow) {})
+		return ofPatients(readmodels.View{Name: name, Version: version}, func(*patientviews.PatientRow) {})
 	}
 	for _, former := range []projections.Projection{p("a", 2), p("a", 3), p("b", 1)} {
 		func() {
@@ -295,7 +297,7 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	for n := range 10 {
 		w.screen(n)
 	}
-	stop := w.run(ofPatients(view, func(*readmodels.PatientRow) {}))
+	stop := w.run(ofPatients(view, func(*patientviews.PatientRow) {}))
 	defer func() { stop() }()
 	w.wait(view)
 	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "slowly", EventsPerSecond: 1})
@@ -316,7 +318,7 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	if err := w.store.SaveBuilds(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	stop = w.run(ofPatients(view, func(*readmodels.PatientRow) {}))
+	stop = w.run(ofPatients(view, func(*patientviews.PatientRow) {}))
 	w.decide(view.Name, projection.BuildDropped{Projection: view.Name, Collection: b.Kept[0].Collection, Reason: "space"},
 		projection.BuildDropped{Projection: view.Name, Collection: b.Live.Collection, Reason: "a mistake"})
 	until(t, func() bool { return len(w.builds(view).Kept) == 0 })
@@ -333,7 +335,7 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "fragile", Version: 3})
-	p := ofPatients(view, func(r *readmodels.PatientRow) {
+	p := ofPatients(view, func(r *patientviews.PatientRow) {
 		if r.Study == w.study && (r.ScreeningNumber == "P0003" || r.ScreeningNumber == "P0005") {
 			panic("cannot show it")
 		}
@@ -341,7 +343,7 @@ func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 	for n := range 8 {
 		w.screen(n)
 	}
-	stop := w.run(p, projections.PatientList)
+	stop := w.run(p, patientprojections.PatientList)
 	defer func() { stop() }()
 	c := w.stopped(view)
 	if c.FailedAt == nil || c.FailedAt.Type != "PatientScreened" || !strings.HasSuffix(c.FailedAt.Stream, "P0003") {
@@ -383,7 +385,7 @@ func TestARebuildThatFailsLeavesTheViewAlone(t *testing.T) {
 	view := named(readmodels.View{Name: "half-broken", Version: 1})
 	w.screen(0)
 	broken := false
-	p := ofPatients(view, func(r *readmodels.PatientRow) {
+	p := ofPatients(view, func(r *patientviews.PatientRow) {
 		if broken && r.Study == w.study && r.ScreeningNumber == "P0000" {
 			panic("cannot show it any more")
 		}
@@ -422,7 +424,7 @@ func TestAnotherEngineTakesOver(t *testing.T) {
 		t.Errorf("a lease that is held is given to another: %v", err)
 	}
 	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Lease: 200 * time.Millisecond,
-		Projections: []projections.Projection{ofPatients(view, func(*readmodels.PatientRow) {})}})
+		Projections: []projections.Projection{ofPatients(view, func(*patientviews.PatientRow) {})}})
 	stop := w.start(engine)
 	defer stop()
 	w.screen(0)
@@ -462,12 +464,12 @@ func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
 	}
 	w.screen(1)
 	diaries := projections.New(other, func(projections.Envelope) []string { return []string{string(w.study)} },
-		projections.On(func(r *readmodels.PatientRow, _ diary.WindowMissed, at projections.Envelope) {
+		projections.On(func(r *patientviews.PatientRow, _ diary.WindowMissed, at projections.Envelope) {
 			r.Study = at.Metadata.Study
 		}))
 	id := w.screen(2)
 	w.keep(id, 0, 3)
-	stop := w.run(ofPatients(view, func(*readmodels.PatientRow) {}), diaries)
+	stop := w.run(ofPatients(view, func(*patientviews.PatientRow) {}), diaries)
 	defer stop()
 	w.wait(other)
 	if len(w.documents(other.Collection())) != 1 {

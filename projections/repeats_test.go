@@ -20,8 +20,10 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
-	"casebook/projections"
+	auditprojections "casebook/projections/audit"
+	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -44,8 +46,8 @@ func anything(who domain.PatientID, site domain.SiteID, day int) []any {
 		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 3 * day, Study: 4 * day}},
 		enrollment.Closed{Study: "S", Reason: "full"},
 		patient.Screened{Patient: who, Study: "S", Site: site, ScreeningNumber: "1", On: "2026-02-10", Zone: "UTC"},
-		patient.Consented{Patient: who, ConsentVersion: fmt.Sprint(day), On: "2026-02-10"},
-		patient.ScreenFailed{Patient: who, On: "2026-02-11", Reason: "r"},
+		patient.ConsentRecorded{Patient: who, ConsentVersion: fmt.Sprint(day), On: "2026-02-10"},
+		patient.ScreenFailureRecorded{Patient: who, On: "2026-02-11", Reason: "r"},
 		patient.EnrollmentRequested{Patient: who, Study: "S", Site: site, On: "2026-02-11"},
 		patient.Enrolled{Patient: who, On: "2026-02-11", PatientNumber: fmt.Sprint(day)},
 		patient.EnrollmentFailed{Patient: who, Code: "c", Reason: "r"},
@@ -113,7 +115,7 @@ func others(than []any) (all []any) {
 		known[reflect.TypeOf(event)] = true
 	}
 	for _, s := range contexts.Registry().Schemas() {
-		if !known[s.Go] && projections.AuditIndex(contexts.Streams()).Folds(s.Go) {
+		if !known[s.Go] && auditprojections.AuditIndex(contexts.Streams()).Folds(s.Go) {
 			event := reflect.New(s.Go).Elem()
 			for i := range event.NumField() { // what is sealed could not be written down
 				if sealed, ok := event.Field(i).Addr().Interface().(blind.Unsealer); ok && sealed.UnsealFrom([]byte("null")) != nil {
@@ -272,7 +274,7 @@ func TestTheTrendFollowsTheClock(t *testing.T) {
 	}
 	late := submitted(1, 4)
 	late.Window, late.AfterMissed = at(2, 6, "morning"), true
-	v := fold(t, projections.PatientView, s.tell(late).events)["S.1"].(*readmodels.PatientView)
+	v := fold(t, patientprojections.PatientView, s.tell(late).events)["S.1"].(*patientviews.PatientView)
 	var got []string
 	for _, p := range v.Instruments[0].Trend {
 		got = append(got, fmt.Sprint(p.Window, " ", p.Missed))

@@ -12,7 +12,9 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/projections"
+	diaryprojections "casebook/projections/diary"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -30,10 +32,10 @@ func TestWhatSeemsNewIsPutInThePlaceOfAnOlderOne(t *testing.T) {
 	}
 	stop := w.run()
 	w.record(stream, id, diary.WindowMissed{Patient: id, Instrument: "pain-diary", Window: window(1)})
-	w.wait(readmodels.Diaries)
-	before := w.checkpoint(readmodels.Diaries)
+	w.wait(diaryviews.Diaries)
+	before := w.checkpoint(diaryviews.Diaries)
 	w.record(stream, id, answered(2))
-	w.wait(readmodels.Diaries)
+	w.wait(diaryviews.Diaries)
 	stop()
 	if err := w.store.SaveCheckpoint(t.Context(), before); err != nil { // the second comes again
 		t.Fatal(err)
@@ -41,8 +43,8 @@ func TestWhatSeemsNewIsPutInThePlaceOfAnOlderOne(t *testing.T) {
 	w.record(stream, id, answered(1), answered(3))
 	stop = w.run()
 	defer func() { stop() }()
-	w.wait(readmodels.Diaries)
-	list, err := w.store.Diaries(t.Context(), id, readmodels.DiaryFilter{}, readmodels.Page{})
+	w.wait(diaryviews.Diaries)
+	list, err := diaryviews.ListDiaries(t.Context(), w.store, id, diaryviews.DiaryFilter{}, readmodels.Page{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,14 +136,14 @@ func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
 // TestOneDiaryIsBoundedHoweverOftenItIsCorrected keeps the newest corrections, counts all, and names a rule once.
 func TestOneDiaryIsBoundedHoweverOftenItIsCorrected(t *testing.T) {
 	s := newStory().tell(submitted(1, 0))
-	const times = readmodels.MaxCorrections + 30
+	const times = diaryviews.MaxCorrections + 30
 	for n := range times {
 		s.tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(1).ID, Reason: "again",
 			Changes: []diary.Change{{Item: "worst", Old: float64(n), New: float64(n + 1)}}},
 			diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(1).ID, Rule: "severe"})
 	}
-	d := fold(t, projections.Diaries, s.events)[readmodels.DiaryKey("S.1", "pain-diary", window(1).ID)].(*readmodels.Diary)
-	if d.Corrected != times || len(d.Corrections) != readmodels.MaxCorrections || d.Answers["worst"] != float64(times) || len(d.Risks) != 1 {
+	d := fold(t, diaryprojections.Diaries, s.events)[diaryviews.DiaryKey("S.1", "pain-diary", window(1).ID)].(*diaryviews.Diary)
+	if d.Corrected != times || len(d.Corrections) != diaryviews.MaxCorrections || d.Answers["worst"] != float64(times) || len(d.Risks) != 1 {
 		t.Errorf("corrected %d times, of which %d are shown; the answers are %v, the risks %v", d.Corrected, len(d.Corrections), d.Answers, d.Risks)
 	}
 	if last := d.Corrections[len(d.Corrections)-1].Changes[0]; last.New != float64(times) {

@@ -5,8 +5,8 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/projections"
-	"casebook/readmodels"
+	enrollmentprojections "casebook/projections/enrollment"
+	enrollmentviews "casebook/readmodels/enrollment"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -15,56 +15,56 @@ import (
 func TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown(t *testing.T) {
 	s := newStory()
 	for _, e := range []any{
-		patient.Screened{Patient: "S.1", On: "2026-02-10"}, patient.Screened{Patient: "S.2", On: "2026-01-30"}, patient.Consented{Patient: "S.1", On: "2026-02-10"},
-		patient.Enrolled{Patient: "S.1", On: "2026-02-11"}, patient.ScreenFailed{Patient: "S.2", On: "2026-02-11"}, patient.Screened{Patient: "S.3", On: "2026-03-05"},
+		patient.Screened{Patient: "S.1", On: "2026-02-10"}, patient.Screened{Patient: "S.2", On: "2026-01-30"}, patient.ConsentRecorded{Patient: "S.1", On: "2026-02-10"},
+		patient.Enrolled{Patient: "S.1", On: "2026-02-11"}, patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11"}, patient.Screened{Patient: "S.3", On: "2026-03-05"},
 		patient.EnrollmentFailed{Patient: "S.3"}, patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01"},
 	} {
 		s.tell(e)
 	}
 	s.site = "02"
 	s.tell(patient.Screened{Patient: "S.4", On: "2026-02-10"}, patient.Discontinued{Patient: "S.4", On: "2026-02-12"}, patient.Completed{Patient: "S.4", On: "2026-02-13"})
-	documents := fold(t, projections.SiteEnrollment, s.events)
+	documents := fold(t, enrollmentprojections.SiteEnrollment, s.events)
 	if len(documents) != 2 {
 		t.Fatalf("%d documents of two sites", len(documents))
 	}
-	one := documents[readmodels.EnrollmentKey("S", "01")].(*readmodels.SiteEnrollment)
-	type counts = readmodels.Enrolling
-	point := func(from domain.Date, n, total counts) readmodels.EnrollmentPoint {
-		return readmodels.EnrollmentPoint{From: from, New: n, Total: total}
+	one := documents[enrollmentviews.EnrollmentKey("S", "01")].(*enrollmentviews.SiteEnrollment)
+	type counts = enrollmentviews.Enrolling
+	point := func(from domain.Date, n, total counts) enrollmentviews.EnrollmentPoint {
+		return enrollmentviews.EnrollmentPoint{From: from, New: n, Total: total}
 	}
 	january, february := counts{Screened: 1}, counts{Screened: 1, Consented: 1, Enrolled: 1, ScreenFailures: 1}
 	march := counts{Screened: 1, EnrollmentsFailed: 1, Withdrawn: 1}
 	for _, c := range []struct {
-		step     readmodels.Period
+		step     enrollmentviews.Period
 		from, to domain.Date
-		want     []readmodels.EnrollmentPoint
+		want     []enrollmentviews.EnrollmentPoint
 	}{
-		{"", "", "", []readmodels.EnrollmentPoint{point("2026-01-01", january, january), point("2026-02-01", february, january.Plus(february)),
+		{"", "", "", []enrollmentviews.EnrollmentPoint{point("2026-01-01", january, january), point("2026-02-01", february, january.Plus(february)),
 			point("2026-03-01", march, january.Plus(february).Plus(march))}},
-		{readmodels.ByMonth, "2026-02-01", "2026-02-28", []readmodels.EnrollmentPoint{point("2026-02-01", february, january.Plus(february))}},
-		{readmodels.ByDay, "2026-01-31", "2026-02-10", []readmodels.EnrollmentPoint{point("2026-02-10", counts{Screened: 1, Consented: 1}, counts{Screened: 2, Consented: 1})}},
-		{readmodels.ByDay, "2027-01-01", "", []readmodels.EnrollmentPoint{}},
+		{enrollmentviews.ByMonth, "2026-02-01", "2026-02-28", []enrollmentviews.EnrollmentPoint{point("2026-02-01", february, january.Plus(february))}},
+		{enrollmentviews.ByDay, "2026-01-31", "2026-02-10", []enrollmentviews.EnrollmentPoint{point("2026-02-10", counts{Screened: 1, Consented: 1}, counts{Screened: 2, Consented: 1})}},
+		{enrollmentviews.ByDay, "2027-01-01", "", []enrollmentviews.EnrollmentPoint{}},
 	} {
 		if diff := cmp.Diff(c.want, one.Series(c.step, c.from, c.to).Points); diff != "" {
 			t.Errorf("by %q from %s to %s: %s", c.step, c.from, c.to, diff)
 		}
 	}
-	two := documents[readmodels.EnrollmentKey("S", "02")].(*readmodels.SiteEnrollment).Series(readmodels.ByMonth, "", "").Points
-	if diff := cmp.Diff([]readmodels.EnrollmentPoint{point("2026-02-01", counts{Screened: 1, Discontinued: 1, Completed: 1}, counts{Screened: 1, Discontinued: 1, Completed: 1})}, two); diff != "" {
+	two := documents[enrollmentviews.EnrollmentKey("S", "02")].(*enrollmentviews.SiteEnrollment).Series(enrollmentviews.ByMonth, "", "").Points
+	if diff := cmp.Diff([]enrollmentviews.EnrollmentPoint{point("2026-02-01", counts{Screened: 1, Discontinued: 1, Completed: 1}, counts{Screened: 1, Discontinued: 1, Completed: 1})}, two); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // TestDaysAreBoundedAndNoneIsForgotten: what no longer fits is kept as a sum.
 func TestDaysAreBoundedAndNoneIsForgotten(t *testing.T) {
-	var s readmodels.SiteEnrollment
+	var s enrollmentviews.SiteEnrollment
 	day := domain.Date("2000-01-01")
 	for range 4100 {
-		s.Count(day, func(c *readmodels.Enrolling) { c.Screened++ })
+		s.Count(day, func(c *enrollmentviews.Enrolling) { c.Screened++ })
 		day = day.AddDays(1)
 	}
-	s.Count("1999-06-01", func(c *readmodels.Enrolling) { c.Enrolled++ })
-	points := s.Series(readmodels.ByMonth, "", "").Points
+	s.Count("1999-06-01", func(c *enrollmentviews.Enrolling) { c.Enrolled++ })
+	points := s.Series(enrollmentviews.ByMonth, "", "").Points
 	if last := points[len(points)-1].Total; len(s.Days) != 4000 || last.Screened != 4100 || last.Enrolled != 1 {
 		t.Errorf("%d days, and in all %+v", len(s.Days), last)
 	}

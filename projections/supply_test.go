@@ -10,8 +10,9 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/supply"
-	"casebook/projections"
+	supplyprojections "casebook/projections/supply"
 	"casebook/readmodels"
+	supplyviews "casebook/readmodels/supply"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -36,9 +37,9 @@ func shipped(id supply.ShipmentID, kits ...supply.KitNumber) supply.ShipmentCrea
 }
 
 // kitAfter is the document of a kit after a story.
-func kitAfter(t *testing.T, number supply.KitNumber, events ...any) *readmodels.Kit {
+func kitAfter(t *testing.T, number supply.KitNumber, events ...any) *supplyviews.Kit {
 	t.Helper()
-	return fold(t, projections.KitInventory, newStory().tell(events...).events)[readmodels.KitKey("S", number)].(*readmodels.Kit)
+	return fold(t, supplyprojections.KitInventory, newStory().tell(events...).events)[supplyviews.KitKey("S", number)].(*supplyviews.Kit)
 }
 
 // TestAKitIsFollowedFromTheDepotToItsPatientAndBack looks at the kit K-1 after each step of its life.
@@ -50,27 +51,27 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 		status   supply.KitStatus
 		location supply.LocationID
 		shipment supply.ShipmentID
-		custody  readmodels.Custody
+		custody  supplyviews.Custody
 	}{
-		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001", readmodels.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
-		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "", readmodels.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
-		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002", readmodels.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
+		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001", supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
+		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "", supplyviews.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
+		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002", supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
 		{supply.ShipmentDispatched{Place: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit, "D", "D-0002",
-			readmodels.Custody{What: "ShipmentDispatched", At: "D", On: "2026-02-01", Shipment: "D-0002", Note: "van"}},
+			supplyviews.Custody{What: "ShipmentDispatched", At: "D", On: "2026-02-01", Shipment: "D-0002", Note: "van"}},
 		{supply.ShipmentReceived{Place: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"}, Excursion: true, Note: "warm"}, supply.KitQuarantined, "01", "",
-			readmodels.Custody{What: "ShipmentReceived", At: "01", On: "2026-02-02", Shipment: "D-0002", Note: "warm"}},
-		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "", readmodels.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
-		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "", readmodels.Custody{What: "KitAllocated", At: "01"}},
-		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "", readmodels.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
-		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "", readmodels.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
-		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"}, supply.KitIsReturned, "01", "", readmodels.Custody{What: "KitReconciled", At: "01"}},
+			supplyviews.Custody{What: "ShipmentReceived", At: "01", On: "2026-02-02", Shipment: "D-0002", Note: "warm"}},
+		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "", supplyviews.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
+		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "", supplyviews.Custody{What: "KitAllocated", At: "01"}},
+		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "", supplyviews.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
+		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
+		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"}, supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReconciled", At: "01"}},
 		{supply.ShipmentReceived{Place: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}}, supply.KitIsReturned, "D", "",
-			readmodels.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
-		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed, "D", "", readmodels.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
+			supplyviews.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
+		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed, "D", "", supplyviews.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
 	} {
 		story = append(story, step.event)
 		k := kitAfter(t, "K-1", story...)
-		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment || k.Stands != (readmodels.Standing{Location: step.location, Status: step.status}) {
+		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment || k.Stands != (supplyviews.Standing{Location: step.location, Status: step.status}) {
 			t.Errorf("after %T it is %+v", step.event, k)
 		}
 		want := step.custody
@@ -80,7 +81,7 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 		}
 	}
 	k := kitAfter(t, "K-1", story...)
-	if k.Patient != "S.1" || k.Visit != "week-4" || *k.Given != (readmodels.Given{Patient: "S.1", Site: "01"}) ||
+	if k.Patient != "S.1" || k.Visit != "week-4" || *k.Given != (supplyviews.Given{Patient: "S.1", Site: "01"}) ||
 		k.Dispensed != 1 || k.CameBack != 1 || k.Reconciled != 1 || k.Returned != 3 || k.Used != 25 || k.Lost != 1 {
 		t.Errorf("it is accounted for as %+v", k)
 	}
@@ -174,14 +175,14 @@ func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 		}
 	}
 	held := newStory().tell(append(delivered("K-1"), events[3])...)
-	if k := fold(t, projections.KitInventory, held.events)["S/K-1"].(*readmodels.Kit); k.Status != supply.KitAvailable || k.Patient != "" {
+	if k := fold(t, supplyprojections.KitInventory, held.events)["S/K-1"].(*supplyviews.Kit); k.Status != supply.KitAvailable || k.Patient != "" {
 		t.Errorf("a held kit is shown as %+v", k)
 	}
 }
 
 func TestShipments(t *testing.T) {
 	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "01", On: "2026-02-01", Carrier: "van"}}
-	begun := readmodels.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"}, Status: supply.ShipmentPacked,
+	begun := supplyviews.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"}, Status: supply.ShipmentPacked,
 		Reason: "initial supply", CreatedAt: recordedAt, CreatedBy: "crc"}
 	on := begun
 	on.Status, on.DispatchedOn, on.Carrier = supply.ShipmentOnItsWay, "2026-02-01", "van"
@@ -192,7 +193,7 @@ func TestShipments(t *testing.T) {
 	cancelled.End(supply.ShipmentIsCanceled, "too early", "crc", recordedAt)
 	for _, c := range []struct {
 		events []any
-		want   readmodels.Shipment
+		want   supplyviews.Shipment
 	}{
 		{way[:1], begun}, {way, on},
 		{append(way[:2:2], supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02", Damaged: []supply.KitNumber{"K-1"},
@@ -202,7 +203,7 @@ func TestShipments(t *testing.T) {
 	} {
 		s := newStory().tell(c.events...)
 		c.want.Header = readmodels.Header{ID: "S/D-0001", Position: int64(s.position)}
-		if diff := cmp.Diff(map[string]readmodels.Document{"S/D-0001": &c.want}, fold(t, projections.Shipments, s.events)); diff != "" {
+		if diff := cmp.Diff(map[string]readmodels.Document{"S/D-0001": &c.want}, fold(t, supplyprojections.Shipments, s.events)); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -247,7 +248,7 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 		}
 		stop()
 	}
-	got, err := w.store.Kits(t.Context(), w.study, readmodels.KitFilter{}, readmodels.Page{})
+	got, err := supplyviews.ListKits(t.Context(), w.store, w.study, supplyviews.KitFilter{}, readmodels.Page{})
 	if err != nil {
 		t.Fatal(err)
 	}

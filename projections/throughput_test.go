@@ -17,6 +17,7 @@ import (
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -53,7 +54,7 @@ func BenchmarkShowingOne(b *testing.B) {
 			b.Fatal(err)
 		}
 		tail = out.Tail
-		seen(b, store, out.Position.Commit, readmodels.PatientViews)
+		seen(b, store, out.Position.Commit, patientviews.PatientViews)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/projections"
+	userprojections "casebook/projections/user"
 	"casebook/readmodels"
+	userviews "casebook/readmodels/user"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -30,10 +32,10 @@ func TestTheDirectoryShowsAccountsAndTheirGrants(t *testing.T) {
 		events = append(events, e)
 	}
 	failed, set := at(9), at(1)
-	want := &readmodels.User{Header: readmodels.Header{ID: "nurse", Position: 110}, User: "nurse", Name: "A. Nurse", Status: readmodels.UserLocked, Since: at(10),
+	want := &userviews.User{Header: readmodels.Header{ID: "nurse", Position: 110}, User: "nurse", Name: "A. Nurse", Status: userviews.UserLocked, Since: at(10),
 		RegisteredAt: at(0), RegisteredBy: "admin", LastSignInAt: at(6), LastFailedAt: &failed, FailedSignIns: 2, PasswordSetAt: &set,
-		Grants: []readmodels.Granted{{Grant: site, By: "admin", At: at(2)}, {Grant: self, By: "admin", At: at(4)}}, StaffOf: []domain.StudyID{"S"}}
-	documents := fold(t, projections.UserDirectory, events)
+		Grants: []userviews.Granted{{Grant: site, By: "admin", At: at(2)}, {Grant: self, By: "admin", At: at(4)}}, StaffOf: []domain.StudyID{"S"}}
+	documents := fold(t, userprojections.UserDirectory, events)
 	if diff := cmp.Diff(map[string]readmodels.Document{"nurse": want}, documents); diff != "" {
 		t.Error(diff)
 	}

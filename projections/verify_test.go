@@ -11,7 +11,11 @@ import (
 	"casebook/domain"
 	"casebook/eventlog"
 	"casebook/projections"
+	diaryprojections "casebook/projections/diary"
+	patientprojections "casebook/projections/patient"
+	processprojections "casebook/projections/process"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -54,7 +58,7 @@ func TestVerifyFindsWhatDiffersAndTheEventThatMadeIt(t *testing.T) {
 			t.Errorf("%s differs: %+v", p.View.Name, c)
 		}
 	}
-	views := w.store.Collection(readmodels.PatientViews)
+	views := w.store.Collection(patientviews.PatientViews)
 	set := func(key, field string, value any) {
 		t.Helper()
 		if _, err := views.UpdateByID(t.Context(), key, bson.D{{Key: "$set", Value: bson.D{{Key: field, Value: value}}}}); err != nil {
@@ -69,7 +73,7 @@ func TestVerifyFindsWhatDiffersAndTheEventThatMadeIt(t *testing.T) {
 	if _, err := views.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "nobody"}, {Key: "_position", Value: int64(5)}}); err != nil {
 		t.Fatal(err)
 	}
-	c := w.compare(projections.PatientView, w.builds(readmodels.PatientViews).Live)
+	c := w.compare(patientprojections.PatientView, w.builds(patientviews.PatientViews).Live)
 	if c.Differing != 1 || c.Missing != 1 || c.Extra != 1 || len(c.Differences) != 3 || c.Equal != c.Documents-2 || c.Fields["zone"] != 2 {
 		t.Fatalf("it finds %+v", c)
 	}
@@ -113,14 +117,14 @@ func TestVerifyBesideALiveView(t *testing.T) {
 	for n := range 20 {
 		patients = append(patients, w.screen(n))
 	}
-	stop := w.run(projections.PatientView, projections.Diaries)
+	stop := w.run(patientprojections.PatientView, diaryprojections.Diaries)
 	defer stop()
 	w.randomly(r, 300, patients...)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for range 5 {
-			for _, p := range []projections.Projection{projections.PatientView, projections.Diaries} {
+			for _, p := range []projections.Projection{patientprojections.PatientView, diaryprojections.Diaries} {
 				if c, err := projections.Compare(t.Context(), w.log, w.store, p, readmodels.Build{Collection: p.View.Collection(), Version: p.View.Version}, 0, nil); err != nil || !c.Same() {
 					t.Errorf("%+v, %v", c, err)
 				}
@@ -144,12 +148,12 @@ func TestDiffComparesTwoVersions(t *testing.T) {
 	for n := range 5 {
 		w.screen(n)
 	}
-	stop := w.run(ofPatients(view, func(r *readmodels.PatientRow) { r.Site = "one" }))
+	stop := w.run(ofPatients(view, func(r *patientviews.PatientRow) { r.Site = "one" }))
 	w.wait(view)
 	stop()
 	newer := view
 	newer.Version = 2
-	next := ofPatients(newer, func(r *readmodels.PatientRow) {
+	next := ofPatients(newer, func(r *patientviews.PatientRow) {
 		if r.Site = "one"; r.ScreeningNumber == "P0003" {
 			r.Site = "two"
 		}
@@ -226,7 +230,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 	}
-	if _, err := projections.SagaMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
+	if _, err := processprojections.SagaMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
 	}
 }

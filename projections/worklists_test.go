@@ -7,8 +7,11 @@ import (
 
 	"casebook/domain/process"
 	"casebook/domain/safety"
-	"casebook/projections"
+	processprojections "casebook/projections/process"
+	safetyprojections "casebook/projections/safety"
 	"casebook/readmodels"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -34,11 +37,11 @@ func TestSagaMonitor(t *testing.T) {
 		process.TimerSet{Instance: of, Name: "daily", At: due},
 		process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "3", TriggerType: "ConsentWithdrawn", Stage: "stock", Note: "the patient has left meanwhile"})
 	folded := func() readmodels.Document {
-		return fold(t, projections.SagaMonitor, s.later().events)["enrollment.S.1"]
+		return fold(t, processprojections.SagaMonitor, s.later().events)["enrollment.S.1"]
 	}
-	want := readmodels.Process{Header: readmodels.Header{ID: "enrollment.S.1", Position: int64(s.position)}, Process: "enrollment", Of: "S.1", Study: "S", Site: "01",
-		Stage: "stock", Outcome: readmodels.UnderWay, Note: "the patient has left meanwhile", Since: minute(2), Trigger: "ConsentWithdrawn", LastStepAt: minute(5), Steps: 3,
-		Asked: []string{}, Timers: []readmodels.Timer{{Name: "daily", At: due}, {Name: "answer", At: due.Add(time.Hour)}}}
+	want := processviews.Process{Header: readmodels.Header{ID: "enrollment.S.1", Position: int64(s.position)}, Process: "enrollment", Of: "S.1", Study: "S", Site: "01",
+		Stage: "stock", Outcome: processviews.UnderWay, Note: "the patient has left meanwhile", Since: minute(2), Trigger: "ConsentWithdrawn", LastStepAt: minute(5), Steps: 3,
+		Asked: []string{}, Timers: []processviews.Timer{{Name: "daily", At: due}, {Name: "answer", At: due.Add(time.Hour)}}}
 	if diff := cmp.Diff(readmodels.Document(&want), folded()); diff != "" {
 		t.Errorf("under way: %s", diff)
 	}
@@ -47,7 +50,7 @@ func TestSagaMonitor(t *testing.T) {
 			Commands: []process.Command{{Name: "ReleasePlace"}, {Name: "FailEnrollment"}, {Name: "ReleasePlace"}}},
 		process.TimerCancelled{Instance: of, Name: "answer"})
 	want.Position, want.Stage, want.Outcome, want.Note, want.Since, want.LastStepAt = int64(s.position), "enrolment failed", process.Failed, "no_stock", minute(7), minute(7)
-	want.Trigger, want.Steps, want.Asked, want.Timers = "StockRefused", 4, []string{"ReleasePlace", "FailEnrollment"}, []readmodels.Timer{}
+	want.Trigger, want.Steps, want.Asked, want.Timers = "StockRefused", 4, []string{"ReleasePlace", "FailEnrollment"}, []processviews.Timer{}
 	if diff := cmp.Diff(readmodels.Document(&want), folded()); diff != "" {
 		t.Errorf("failed: %s", diff)
 	}
@@ -57,7 +60,7 @@ func TestSagaMonitor(t *testing.T) {
 func TestAResupplyIsOfItsOwnSite(t *testing.T) {
 	of := process.Instance{Process: "resupply", Of: "S.01"}
 	s := newStory().tell(process.StepTaken{Instance: of, Study: "S", Site: "DEPOT", TriggerType: "ShipmentDispatched", Stage: "1 shipments are under way"})
-	if p := fold(t, projections.SagaMonitor, s.events)["resupply.S.01"].(*readmodels.Process); p.Site != "01" {
+	if p := fold(t, processprojections.SagaMonitor, s.events)["resupply.S.01"].(*processviews.Process); p.Site != "01" {
 		t.Errorf("it is shown at %q", p.Site)
 	}
 }
@@ -69,7 +72,7 @@ func TestOpenTimersAreBounded(t *testing.T) {
 	for n := 300; n > 0; n-- {
 		s.tell(process.TimerSet{Instance: of, Name: fmt.Sprint("overdue:", n), At: minute(n)})
 	}
-	p := fold(t, projections.SagaMonitor, s.events)["resupply.S.01"].(*readmodels.Process)
+	p := fold(t, processprojections.SagaMonitor, s.events)["resupply.S.01"].(*processviews.Process)
 	if len(p.Timers) != 100 || p.Timers[0].At != minute(1) || p.Timers[99].At != minute(100) {
 		t.Errorf("%d timers are held, from %v to %v", len(p.Timers), p.Timers[0], p.Timers[len(p.Timers)-1])
 	}
@@ -78,22 +81,22 @@ func TestOpenTimersAreBounded(t *testing.T) {
 func TestParkedMessages(t *testing.T) {
 	of := process.Parked{Process: "safety", Event: "e-1"}
 	parked := process.MessageParked{Parked: of, Study: "S", Stream: "diary-S.1", Revision: 7, Type: "RiskFlagged", Reason: "no such site"}
-	begun := readmodels.ParkedMessage{Process: "safety", Event: "e-1", Study: "S", Type: "RiskFlagged", Stream: "diary-S.1", Revision: 7, Reason: "no such site",
-		Status: readmodels.ParkedWaiting, Since: minute(0), Times: 1}
+	begun := processviews.ParkedMessage{Process: "safety", Event: "e-1", Study: "S", Type: "RiskFlagged", Stream: "diary-S.1", Revision: 7, Reason: "no such site",
+		Status: processviews.ParkedWaiting, Since: minute(0), Times: 1}
 	at := minute(1)
 	retried := begun
-	retried.Status, retried.DecidedBy, retried.DecidedAt, retried.Decision = readmodels.ParkedRetried, "crc", &at, "the site is there"
+	retried.Status, retried.DecidedBy, retried.DecidedAt, retried.Decision = processviews.ParkedRetried, "crc", &at, "the site is there"
 	again := retried
-	again.Status, again.Since, again.Times = readmodels.ParkedWaiting, minute(2), 2
+	again.Status, again.Since, again.Times = processviews.ParkedWaiting, minute(2), 2
 	end := minute(3)
 	abandoned := again
-	abandoned.Status, abandoned.DecidedAt, abandoned.Decision = readmodels.ParkedAbandoned, &end, "done by hand"
+	abandoned.Status, abandoned.DecidedAt, abandoned.Decision = processviews.ParkedAbandoned, &end, "done by hand"
 	events := []any{parked, process.ParkedMessageRetried{Parked: of, Study: "S", Reason: "the site is there"}, parked,
 		process.ParkedMessageAbandoned{Parked: of, Study: "S", Reason: "done by hand"}}
-	for i, want := range []readmodels.ParkedMessage{begun, retried, again, abandoned} {
+	for i, want := range []processviews.ParkedMessage{begun, retried, again, abandoned} {
 		s := newStory().tell(events[:i+1]...).later()
 		want.Header = readmodels.Header{ID: "safety.e-1", Position: int64(s.position)}
-		if diff := cmp.Diff(map[string]readmodels.Document{"safety.e-1": &want}, fold(t, projections.ParkedMessages, s.events)); diff != "" {
+		if diff := cmp.Diff(map[string]readmodels.Document{"safety.e-1": &want}, fold(t, processprojections.ParkedMessages, s.events)); diff != "" {
 			t.Errorf("after %d events: %s", i+1, diff)
 		}
 	}
@@ -103,8 +106,8 @@ func TestAlerts(t *testing.T) {
 	by, next := recordedAt.Add(time.Hour), recordedAt.Add(2*time.Hour)
 	raised := safety.AlertRaised{Alert: "S.a", Study: "S", Site: "01", Patient: "S.1", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "s", Source: "e",
 		OccurredAt: recordedAt.Add(-time.Second), ReviewBy: by}
-	want := readmodels.Alert{Alert: "S.a", Study: "S", Site: "01", Patient: "S.1", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "s",
-		OccurredAt: recordedAt.Add(-time.Second), RaisedAt: minute(0), Status: readmodels.AlertOpen, ReviewBy: &by, Notifications: []readmodels.Notification{}, Order: 0}
+	want := safetyviews.Alert{Alert: "S.a", Study: "S", Site: "01", Patient: "S.1", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "s",
+		OccurredAt: recordedAt.Add(-time.Second), RaisedAt: minute(0), Status: safetyviews.AlertOpen, ReviewBy: &by, Notifications: []safetyviews.Notification{}, Order: 0}
 	s := newStory()
 	for _, step := range []struct {
 		event  any
@@ -112,25 +115,25 @@ func TestAlerts(t *testing.T) {
 	}{
 		{raised, func() {}},
 		{safety.NotificationSent{Alert: "S.a", Channel: "e-mail", Message: "m"}, func() {
-			want.Notifications = append(want.Notifications, readmodels.Notification{Channel: "e-mail", Sent: true, At: minute(1)})
+			want.Notifications = append(want.Notifications, safetyviews.Notification{Channel: "e-mail", Sent: true, At: minute(1)})
 		}},
 		{safety.AlertEscalated{Alert: "S.a", Level: 1, ReviewBy: next}, func() { want.Level, want.ReviewBy = 1, &next }},
 		{safety.NotificationFailed{Alert: "S.a", Level: 1, Channel: "webhook", Message: "m", Reason: "gone"}, func() {
-			want.Notifications = append(want.Notifications, readmodels.Notification{Channel: "webhook", Level: 1, Reason: "gone", At: minute(3)})
+			want.Notifications = append(want.Notifications, safetyviews.Notification{Channel: "webhook", Level: 1, Reason: "gone", At: minute(3)})
 		}},
 		{safety.AlertEscalated{Alert: "S.a", Level: 2}, func() { want.Level, want.ReviewBy = 2, nil }},
 		{safety.AlertReviewed{Alert: "S.a", Note: "called"}, func() {
 			at := minute(5)
-			want.Status, want.ReviewedBy, want.ReviewedAt, want.Note, want.Order = readmodels.AlertReviewed, "crc", &at, "called", 2
+			want.Status, want.ReviewedBy, want.ReviewedAt, want.Note, want.Order = safetyviews.AlertReviewed, "crc", &at, "called", 2
 		}},
 		{safety.AlertClosed{Alert: "S.a", Outcome: "fine"}, func() {
 			at := minute(6)
-			want.Status, want.ClosedBy, want.ClosedAt, want.Outcome, want.Order = readmodels.AlertClosed, "crc", &at, "fine", 4
+			want.Status, want.ClosedBy, want.ClosedAt, want.Outcome, want.Order = safetyviews.AlertClosed, "crc", &at, "fine", 4
 		}},
 	} {
 		step.change()
 		want.Header = readmodels.Header{ID: "S.a", Position: int64(s.tell(step.event).later().position)}
-		if diff := cmp.Diff(map[string]readmodels.Document{"S.a": &want}, fold(t, projections.Alerts, s.events)); diff != "" {
+		if diff := cmp.Diff(map[string]readmodels.Document{"S.a": &want}, fold(t, safetyprojections.Alerts, s.events)); diff != "" {
 			t.Errorf("after %T: %s", step.event, diff)
 		}
 	}

@@ -12,6 +12,12 @@ import (
 	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
+	studyviews "casebook/readmodels/study"
+	supplyviews "casebook/readmodels/supply"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -24,7 +30,7 @@ import (
 // engines do that run side by side: the one that has seen most stays.
 func TestADocumentNeverGoesBack(t *testing.T) {
 	s, n := connect(t, newDatabase()), 0
-	collection := s.Collection(readmodels.StudyOverviews)
+	collection := s.Collection(studyviews.StudyOverviews)
 	rapid.Check(t, func(r *rapid.T) {
 		n++
 		var most eventlog.Position
@@ -33,7 +39,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 			return eventlog.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
 		})
 		for _, p := range rapid.SliceOfN(position, 1, 8).Draw(r, "writes") {
-			doc := readmodels.StudyOverview{Header: readmodels.Header{ID: fmt.Sprint("S", n)}, Title: fmt.Sprint(p)}
+			doc := studyviews.StudyOverview{Header: readmodels.Header{ID: fmt.Sprint("S", n)}, Title: fmt.Sprint(p)}
 			if doc.Seen(p) {
 				r.Fatalf("a new document has seen %v", p)
 			}
@@ -48,7 +54,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 			if most.Before(p) {
 				most = p
 			}
-			is, err := s.StudyOverview(t.Context(), domain.StudyID(doc.ID))
+			is, err := studyviews.LoadStudyOverview(t.Context(), s, domain.StudyID(doc.ID))
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -64,7 +70,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	database := newDatabase()
 	s := connect(t, database)
 	for n := range 50 {
-		put(t, s, readmodels.PatientLists, row(n, "1", patient.StatusEnrolled))
+		put(t, s, patientviews.PatientLists, row(n, "1", patient.StatusEnrolled))
 	}
 	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
@@ -75,7 +81,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 		head := readmodels.Header{ID: "S.P0007"}
 		head.See(p)
 		var plan bson.M
-		if err := client.Database(database).RunCommand(t.Context(), bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: readmodels.PatientLists.Collection()},
+		if err := client.Database(database).RunCommand(t.Context(), bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: patientviews.PatientLists.Collection()},
 			{Key: "filter", Value: head.Guard()}}}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
 			t.Fatal(err)
 		}
@@ -93,29 +99,32 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
 	lists := map[string]func(readmodels.Page) error{
-		"studies": func(p readmodels.Page) error { _, err := s.StudyOverviews(t.Context(), nil, p); return err },
+		"studies": func(p readmodels.Page) error {
+			_, err := studyviews.ListStudyOverviews(t.Context(), s, nil, p)
+			return err
+		},
 		"patients": func(p readmodels.Page) error {
-			_, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, p)
+			_, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, p)
 			return err
 		},
 		"diaries": func(p readmodels.Page) error {
-			_, err := s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, p)
+			_, err := diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
 			return err
 		},
 		"rates": func(p readmodels.Page) error {
-			_, err := s.PatientsByCompliance(t.Context(), "S", readmodels.ComplianceFilter{}, p)
+			_, err := diaryviews.ListPatientsByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{}, p)
 			return err
 		},
 		"alerts": func(p readmodels.Page) error {
-			_, err := s.Alerts(t.Context(), "S", readmodels.AlertFilter{}, p)
+			_, err := safetyviews.ListAlerts(t.Context(), s, "S", safetyviews.AlertFilter{}, p)
 			return err
 		},
 		"processes": func(p readmodels.Page) error {
-			_, err := s.Processes(t.Context(), "S", readmodels.ProcessFilter{}, p)
+			_, err := processviews.ListProcesses(t.Context(), s, "S", processviews.ProcessFilter{}, p)
 			return err
 		},
 		"accounts": func(p readmodels.Page) error {
-			_, err := s.AccountabilityByPatient(t.Context(), "S", "", p)
+			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), s, "S", "", p)
 			return err
 		},
 	}
@@ -152,19 +161,19 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 			hour int
 		}{{"evening", 18}, {"noon", 12}, {"morning", 6}} {
 			opens := time.Date(2026, 3, day, w.hour, 0, 0, 0, time.UTC)
-			d := readmodels.Diary{Patient: "S.1", Instrument: "i", Window: opens.Format(time.DateOnly) + "/" + w.name, Opens: opens}
+			d := diaryviews.Diary{Patient: "S.1", Instrument: "i", Window: opens.Format(time.DateOnly) + "/" + w.name, Opens: opens}
 			if w.hour == 12 {
 				d.Instrument = "other"
 			}
-			d.ID = readmodels.DiaryKey(d.Patient, d.Instrument, d.Window)
-			put(t, s, readmodels.Diaries, d)
+			d.ID = diaryviews.DiaryKey(d.Patient, d.Instrument, d.Window)
+			put(t, s, diaryviews.Diaries, d)
 			want = append(want, d.ID)
 		}
 	}
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
-		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
-			return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, p)
+		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
+			return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
 		}) {
 			got = append(got, d.ID)
 		}
@@ -172,8 +181,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 			t.Errorf("in pages of %d:\n%s", limit, diff)
 		}
 	}
-	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
-		return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{Instrument: "other"}, p)
+	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
+		return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{Instrument: "other"}, p)
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}
@@ -217,7 +226,7 @@ func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 	before, after := connect(t, database), connect(t, database)
 	save(t, before, 1)
 	seen := make(chan error, 1)
-	go func() { seen <- before.WaitFor(t.Context(), readmodels.Diaries, 9) }()
+	go func() { seen <- before.WaitFor(t.Context(), diaryviews.Diaries, 9) }()
 	save(t, after, 9)
 	if err := <-seen; err != nil {
 		t.Error(err)
@@ -226,8 +235,8 @@ func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 
 func save(t *testing.T, s *readmodels.Store, commit uint64) {
 	t.Helper()
-	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: readmodels.Diaries.Collection(), View: readmodels.Diaries.Name,
-		Version: readmodels.Diaries.Version, Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: diaryviews.Diaries.Collection(), View: diaryviews.Diaries.Name,
+		Version: diaryviews.Diaries.Version, Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
 		t.Fatal(err)
 	}
 }

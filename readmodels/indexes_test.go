@@ -19,6 +19,13 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
+	supplyviews "casebook/readmodels/supply"
+	userviews "casebook/readmodels/user"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -28,9 +35,9 @@ import (
 
 // indexed are values for the fields that views are indexed by. Some of what a filter names has to be among them.
 func indexed(r *rand.Rand, field string, view readmodels.View) any {
-	statuses := map[string][]string{readmodels.PatientLists.Name: texts(readmodels.PatientStatuses), readmodels.KitInventories.Name: texts(readmodels.KitStatuses),
-		readmodels.Shipments.Name: texts(readmodels.ShipmentStatuses), readmodels.UserDirectory.Name: texts(readmodels.UserStatuses),
-		readmodels.ParkedMessages.Name: {"waiting", "retried", "abandoned"}}
+	statuses := map[string][]string{patientviews.PatientLists.Name: texts(patientviews.PatientStatuses), supplyviews.KitInventories.Name: texts(supplyviews.KitStatuses),
+		supplyviews.Shipments.Name: texts(supplyviews.ShipmentStatuses), userviews.UserDirectory.Name: texts(userviews.UserStatuses),
+		processviews.ParkedMessages.Name: {"waiting", "retried", "abandoned"}}
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
 	switch field {
 	case "study":
@@ -46,14 +53,14 @@ func indexed(r *rand.Rand, field string, view readmodels.View) any {
 	case "patient", "given.patient":
 		return one("S.1", "S.2")
 	case "order":
-		if view.Name == readmodels.Alerts.Name {
+		if view.Name == safetyviews.Alerts.Name {
 			return r.IntN(6)
 		}
 		return r.Float64()
 	case "level":
 		return one("patient", "site")
 	case "outcome":
-		return one(texts(readmodels.Outcomes)...)
+		return one(texts(processviews.Outcomes)...)
 	case "instrument":
 		return one("pain-diary", "other")
 	case "process":
@@ -76,32 +83,32 @@ func texts[T ~string](of []T) []string {
 
 // given are values for the parameters of queries, by their types.
 var given = map[reflect.Type][]any{
-	reflect.TypeFor[domain.StudyID]():          {domain.StudyID("S")},
-	reflect.TypeFor[domain.SiteID]():           {domain.SiteID("1")},
-	reflect.TypeFor[domain.PatientID]():        {domain.PatientID("S.1")},
-	reflect.TypeFor[domain.UserID]():           {domain.UserID("u1")},
-	reflect.TypeFor[supply.LocationID]():       {supply.LocationID("1")},
-	reflect.TypeFor[supply.KitNumber]():        {supply.KitNumber("K1")},
-	reflect.TypeFor[instrument.ID]():           {instrument.ID("pain-diary")},
-	reflect.TypeFor[patient.Status]():          {patient.StatusEnrolled, patient.StatusScreened},
-	reflect.TypeFor[supply.KitStatus]():        {supply.KitAvailable},
-	reflect.TypeFor[supply.ShipmentStatus]():   {supply.ShipmentPacked},
-	reflect.TypeFor[process.Outcome]():         {process.Held, readmodels.UnderWay},
-	reflect.TypeFor[safety.Severity]():         {safety.Urgent},
-	reflect.TypeFor[readmodels.AlertStatus]():  {readmodels.AlertOpen},
-	reflect.TypeFor[readmodels.ParkedStatus](): {readmodels.ParkedWaiting},
-	reflect.TypeFor[readmodels.DiaryEnd]():     {readmodels.DiaryAnswered, readmodels.DiaryLate, readmodels.DiaryMissed},
-	reflect.TypeFor[readmodels.UserStatus]():   {readmodels.UserLocked},
-	reflect.TypeFor[user.Role]():               {user.CRC},
-	reflect.TypeFor[string]():                  {"enrollment"},
-	reflect.TypeFor[float64]():                 {0.5},
-	reflect.TypeFor[uint64]():                  {uint64(77)},
-	reflect.TypeFor[time.Time]():               {time.Date(2026, 3, 1, 2, 30, 0, 0, time.UTC)},
-	reflect.TypeFor[[]domain.StudyID]():        {[]domain.StudyID{"S"}},
-	reflect.TypeFor[[]domain.SiteID]():         {[]domain.SiteID(nil), []domain.SiteID{"1", "2"}},
-	reflect.TypeFor[[]supply.LocationID]():     {[]supply.LocationID(nil), []supply.LocationID{"1", "2"}},
-	reflect.TypeFor[[]safety.Kind]():           {[]safety.Kind{safety.RiskFlagged}, []safety.Kind{safety.ResupplyShort, safety.KitsAffected}},
-	reflect.TypeFor[[]string]():                {[]string{"enrollment", "DiarySubmitted"}, []string{"resupply", "safety", "DiarySubmitted", "DiaryCorrected"}},
+	reflect.TypeFor[domain.StudyID]():            {domain.StudyID("S")},
+	reflect.TypeFor[domain.SiteID]():             {domain.SiteID("1")},
+	reflect.TypeFor[domain.PatientID]():          {domain.PatientID("S.1")},
+	reflect.TypeFor[domain.UserID]():             {domain.UserID("u1")},
+	reflect.TypeFor[supply.LocationID]():         {supply.LocationID("1")},
+	reflect.TypeFor[supply.KitNumber]():          {supply.KitNumber("K1")},
+	reflect.TypeFor[instrument.ID]():             {instrument.ID("pain-diary")},
+	reflect.TypeFor[patient.Status]():            {patient.StatusEnrolled, patient.StatusScreened},
+	reflect.TypeFor[supply.KitStatus]():          {supply.KitAvailable},
+	reflect.TypeFor[supply.ShipmentStatus]():     {supply.ShipmentPacked},
+	reflect.TypeFor[process.Outcome]():           {process.Held, processviews.UnderWay},
+	reflect.TypeFor[safety.Severity]():           {safety.Urgent},
+	reflect.TypeFor[safetyviews.AlertStatus]():   {safetyviews.AlertOpen},
+	reflect.TypeFor[processviews.ParkedStatus](): {processviews.ParkedWaiting},
+	reflect.TypeFor[diaryviews.DiaryEnd]():       {diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed},
+	reflect.TypeFor[userviews.UserStatus]():      {userviews.UserLocked},
+	reflect.TypeFor[user.Role]():                 {user.CRC},
+	reflect.TypeFor[string]():                    {"enrollment"},
+	reflect.TypeFor[float64]():                   {0.5},
+	reflect.TypeFor[uint64]():                    {uint64(77)},
+	reflect.TypeFor[time.Time]():                 {time.Date(2026, 3, 1, 2, 30, 0, 0, time.UTC)},
+	reflect.TypeFor[[]domain.StudyID]():          {[]domain.StudyID{"S"}},
+	reflect.TypeFor[[]domain.SiteID]():           {[]domain.SiteID(nil), []domain.SiteID{"1", "2"}},
+	reflect.TypeFor[[]supply.LocationID]():       {[]supply.LocationID(nil), []supply.LocationID{"1", "2"}},
+	reflect.TypeFor[[]safety.Kind]():             {[]safety.Kind{safety.RiskFlagged}, []safety.Kind{safety.ResupplyShort, safety.KitsAffected}},
+	reflect.TypeFor[[]string]():                  {[]string{"enrollment", "DiarySubmitted"}, []string{"resupply", "safety", "DiarySubmitted", "DiaryCorrected"}},
 }
 
 // argument draws a value for a parameter of a query; the fields of a filter may be left empty.
@@ -228,16 +235,16 @@ func ask(t *testing.T, r *rand.Rand, query reflect.Value) {
 
 // orders are those of each list.
 var orders = map[reflect.Type][]string{
-	reflect.TypeFor[readmodels.List[readmodels.PatientRow]]():      readmodels.PatientSorts,
-	reflect.TypeFor[readmodels.List[readmodels.Diary]]():           readmodels.DiarySorts,
-	reflect.TypeFor[readmodels.List[readmodels.DiaryCompliance]](): readmodels.ComplianceSorts,
-	reflect.TypeFor[readmodels.List[readmodels.Process]]():         readmodels.ProcessSorts,
-	reflect.TypeFor[readmodels.List[readmodels.ParkedMessage]]():   readmodels.ParkedSorts,
-	reflect.TypeFor[readmodels.List[readmodels.Alert]]():           readmodels.AlertSorts,
-	reflect.TypeFor[readmodels.List[readmodels.KitRow]]():          readmodels.KitSorts,
-	reflect.TypeFor[readmodels.List[readmodels.Shipment]]():        readmodels.ShipmentSorts,
-	reflect.TypeFor[readmodels.List[readmodels.AuditEvent]]():      readmodels.AuditSorts,
-	reflect.TypeFor[readmodels.List[readmodels.User]]():            readmodels.UserSorts,
+	reflect.TypeFor[readmodels.List[patientviews.PatientRow]]():    patientviews.PatientSorts,
+	reflect.TypeFor[readmodels.List[diaryviews.Diary]]():           diaryviews.DiarySorts,
+	reflect.TypeFor[readmodels.List[diaryviews.DiaryCompliance]](): diaryviews.ComplianceSorts,
+	reflect.TypeFor[readmodels.List[processviews.Process]]():       processviews.ProcessSorts,
+	reflect.TypeFor[readmodels.List[processviews.ParkedMessage]](): processviews.ParkedSorts,
+	reflect.TypeFor[readmodels.List[safetyviews.Alert]]():          safetyviews.AlertSorts,
+	reflect.TypeFor[readmodels.List[supplyviews.KitRow]]():         supplyviews.KitSorts,
+	reflect.TypeFor[readmodels.List[supplyviews.Shipment]]():       supplyviews.ShipmentSorts,
+	reflect.TypeFor[readmodels.List[auditviews.AuditEvent]]():      auditviews.AuditSorts,
+	reflect.TypeFor[readmodels.List[userviews.User]]():             userviews.UserSorts,
 }
 
 // fill gives each view documents with the fields that it is indexed by.

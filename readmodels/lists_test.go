@@ -13,6 +13,10 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	userviews "casebook/readmodels/user"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -21,22 +25,22 @@ import (
 func TestPatientsAreSortedByTheirActivity(t *testing.T) {
 	s := connect(t, newDatabase())
 	statuses := []patient.Status{patient.StatusEnrolled, patient.StatusScreened, patient.StatusWithdrawn}
-	var all []readmodels.PatientRow
+	var all []patientviews.PatientRow
 	for n := range documents {
-		p := readmodels.PatientRow{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Status: statuses[n%5%3], LastActivityAt: moment(n * 7)}
+		p := patientviews.PatientRow{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Status: statuses[n%5%3], LastActivityAt: moment(n * 7)}
 		all = append(all, p)
-		put(t, s, readmodels.PatientLists, p)
+		put(t, s, patientviews.PatientLists, p)
 	}
-	id := func(p readmodels.PatientRow) string { return p.ID }
+	id := func(p patientviews.PatientRow) string { return p.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := readmodels.PatientFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
-		order := rapid.SampledFrom(append(readmodels.PatientSorts, "")).Draw(r, "order")
-		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.PatientRow], error) {
+		f := patientviews.PatientFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		order := rapid.SampledFrom(append(patientviews.PatientSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[patientviews.PatientRow], error) {
 			p.Sort = order
-			return s.Patients(t.Context(), "S", f, p)
+			return patientviews.ListPatients(t.Context(), s, "S", f, p)
 		})
-		want := expected(all, id, func(p readmodels.PatientRow) bool { return wanted(f.Site, p.Site) && wanted(f.Status, p.Status) },
-			func(a, b readmodels.PatientRow) int {
+		want := expected(all, id, func(p patientviews.PatientRow) bool { return wanted(f.Site, p.Site) && wanted(f.Status, p.Status) },
+			func(a, b patientviews.PatientRow) int {
 				switch active := cmp.Or(a.LastActivityAt.Compare(b.LastActivityAt), cmp.Compare(a.ID, b.ID)); order {
 				case "active":
 					return -active
@@ -56,27 +60,27 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 	s := connect(t, newDatabase())
 	folded := map[string]readmodels.Document{}
 	for n := range documents {
-		d := readmodels.Diary{Header: key(n), Patient: "S.1", Instrument: "a", Opens: moment(n * 3), Late: n%3 == 0, Missed: n%3 == 1}
+		d := diaryviews.Diary{Header: key(n), Patient: "S.1", Instrument: "a", Opens: moment(n * 3), Late: n%3 == 0, Missed: n%3 == 1}
 		if n%2 == 0 {
 			d.Instrument = "b"
 		}
 		folded[d.ID] = &d
-		put(t, s, readmodels.Diaries, d)
+		put(t, s, diaryviews.Diaries, d)
 	}
 	times := []time.Time{{}, moment(1), moment(2), moment(3)}
-	id := func(d readmodels.Diary) string { return d.ID }
+	id := func(d diaryviews.Diary) string { return d.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := readmodels.DiaryFilter{From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
-			Only: rapid.SampledFrom([]readmodels.DiaryEnd{"", readmodels.DiaryAnswered, readmodels.DiaryLate, readmodels.DiaryMissed}).Draw(r, "only")}
+		f := diaryviews.DiaryFilter{From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
+			Only: rapid.SampledFrom([]diaryviews.DiaryEnd{"", diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed}).Draw(r, "only")}
 		if rapid.Bool().Draw(r, "of one instrument") {
 			f.Instrument = "a"
 		}
-		order, limit := rapid.SampledFrom(append(readmodels.DiarySorts, "")).Draw(r, "order"), rapid.IntRange(1, 100).Draw(r, "limit")
-		present := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+		order, limit := rapid.SampledFrom(append(diaryviews.DiarySorts, "")).Draw(r, "order"), rapid.IntRange(1, 100).Draw(r, "limit")
+		present := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
 			p.Sort = order
-			return s.Diaries(t.Context(), "S.1", f, p)
+			return diaryviews.ListDiaries(t.Context(), s, "S.1", f, p)
 		})
-		past := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
+		past := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
 			p.Sort = order
 			return f.Of(folded, p)
 		})
@@ -84,15 +88,15 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 			r.Fatal(diff)
 		}
 		for _, key := range past {
-			d := folded[key].(*readmodels.Diary)
-			if f.Only == readmodels.DiaryMissed && !d.Missed || f.Only == readmodels.DiaryLate && !d.Late || f.Only == readmodels.DiaryAnswered && d.Missed ||
+			d := folded[key].(*diaryviews.Diary)
+			if f.Only == diaryviews.DiaryMissed && !d.Missed || f.Only == diaryviews.DiaryLate && !d.Late || f.Only == diaryviews.DiaryAnswered && d.Missed ||
 				d.Opens.Before(f.From) || !f.To.IsZero() && !d.Opens.Before(f.To) {
 				r.Fatalf("%+v is in the list %+v", d, f)
 			}
 		}
 	})
-	if l := listed(t, 100, id, func(p readmodels.Page) (readmodels.List[readmodels.Diary], error) {
-		return s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{Only: readmodels.DiaryAnswered}, p)
+	if l := listed(t, 100, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
+		return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{Only: diaryviews.DiaryAnswered}, p)
 	}); len(l) != documents/3*2 {
 		t.Errorf("%d diaries are answered", len(l))
 	}
@@ -102,36 +106,36 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	s := connect(t, newDatabase())
 	types, users := []string{"DiarySubmitted", "DiaryCorrected", "PatientScreened"}, []domain.UserID{"u1", "u2"}
-	var all []readmodels.AuditEvent
+	var all []auditviews.AuditEvent
 	for n := range documents {
 		at := eventlog.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
-		e := readmodels.AuditEvent{Header: readmodels.Header{ID: readmodels.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
+		e := auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
 			Site: domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
 		if n%7 == 0 {
-			e.Trails = []domain.StudyID{readmodels.AccountTrail, "S"}
+			e.Trails = []domain.StudyID{auditviews.AccountTrail, "S"}
 		}
 		if n%11 == 0 {
 			e.Trails = []domain.StudyID{"T"}
 		}
 		all = append(all, e)
-		put(t, s, readmodels.AuditIndex, e)
+		put(t, s, auditviews.AuditIndex, e)
 	}
 	times := []time.Time{{}, moment(1), moment(2), moment(3)}
-	id := func(e readmodels.AuditEvent) string { return e.ID }
+	id := func(e auditviews.AuditEvent) string { return e.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		trail := rapid.SampledFrom([]domain.StudyID{"S", "T", readmodels.AccountTrail}).Draw(r, "trail")
-		f := readmodels.AuditFilter{Patient: rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient"), User: rapid.SampledFrom(append(users, "")).Draw(r, "user"),
+		trail := rapid.SampledFrom([]domain.StudyID{"S", "T", auditviews.AccountTrail}).Draw(r, "trail")
+		f := auditviews.AuditFilter{Patient: rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient"), User: rapid.SampledFrom(append(users, "")).Draw(r, "user"),
 			Site: rapid.SampledFrom([]domain.SiteID{"", "1"}).Draw(r, "site"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r, "types"),
 			From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to")}
-		order := rapid.SampledFrom(append(readmodels.AuditSorts, "")).Draw(r, "order")
-		if order == readmodels.AuditByPosition {
+		order := rapid.SampledFrom(append(auditviews.AuditSorts, "")).Draw(r, "order")
+		if order == auditviews.AuditByPosition {
 			f.First, f.Last = rapid.SampledFrom([]uint64{0, 1100}).Draw(r, "first"), rapid.SampledFrom([]uint64{0, 1200}).Draw(r, "last")
 		}
-		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.AuditEvent], error) {
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[auditviews.AuditEvent], error) {
 			p.Sort = order
-			return s.AuditEvents(t.Context(), trail, f, p)
+			return auditviews.ListAuditEvents(t.Context(), s, trail, f, p)
 		})
-		want := expected(all, id, func(e readmodels.AuditEvent) bool {
+		want := expected(all, id, func(e auditviews.AuditEvent) bool {
 			var commit uint64
 			if _, err := fmt.Sscanf(e.ID, "%16x", &commit); err != nil {
 				r.Fatal(err)
@@ -139,11 +143,11 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 			return slices.Contains(e.Trails, trail) && wanted(f.Patient, e.Patient) && (f.User == "" || slices.Contains(e.Users, f.User)) && wanted(f.Site, e.Site) &&
 				(f.Types == nil || slices.Contains(f.Types, e.Type)) && !e.RecordedAt.Before(f.From) && (f.To.IsZero() || e.RecordedAt.Before(f.To)) &&
 				commit >= f.First && (f.Last == 0 || commit <= f.Last)
-		}, func(a, b readmodels.AuditEvent) int {
+		}, func(a, b auditviews.AuditEvent) int {
 			switch old := cmp.Or(a.RecordedAt.Compare(b.RecordedAt), cmp.Compare(a.ID, b.ID)); order {
-			case readmodels.AuditOldest:
+			case auditviews.AuditOldest:
 				return old
-			case readmodels.AuditByPosition:
+			case auditviews.AuditByPosition:
 				return cmp.Compare(a.ID, b.ID)
 			default:
 				return -old
@@ -153,7 +157,7 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 			r.Fatal(diff)
 		}
 	})
-	_, err := s.AuditEvents(t.Context(), "S", readmodels.AuditFilter{First: 7}, readmodels.Page{})
+	_, err := auditviews.ListAuditEvents(t.Context(), s, "S", auditviews.AuditFilter{First: 7}, readmodels.Page{})
 	if r, ok := refuse.As(err); !ok || r.Code != "positions_out_of_order" {
 		t.Errorf("positions in the order of time: %v", err)
 	}
@@ -161,31 +165,31 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 
 func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
 	s := connect(t, newDatabase())
-	var all []readmodels.User
+	var all []userviews.User
 	for n := range documents {
-		u := readmodels.User{Header: key(n), Status: readmodels.UserStatuses[n%5%3], LastSignInAt: moment(n * 3)}
+		u := userviews.User{Header: key(n), Status: userviews.UserStatuses[n%5%3], LastSignInAt: moment(n * 3)}
 		for k, role := range []user.Role{user.CRC, user.Monitor, user.PatientRole} {
 			if (n+k)%4 < 2 {
-				u.Give(readmodels.Granted{Grant: user.Grant{Role: role, Study: domain.StudyID(fmt.Sprint("S", (n+k)%3))}})
+				u.Give(userviews.Granted{Grant: user.Grant{Role: role, Study: domain.StudyID(fmt.Sprint("S", (n+k)%3))}})
 			}
 		}
 		all = append(all, u)
-		put(t, s, readmodels.UserDirectory, u)
+		put(t, s, userviews.UserDirectory, u)
 	}
-	id := func(u readmodels.User) string { return u.ID }
+	id := func(u userviews.User) string { return u.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := readmodels.UserFilter{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), Status: rapid.SampledFrom(append(readmodels.UserStatuses, "")).Draw(r, "status"),
+		f := userviews.UserFilter{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), Status: rapid.SampledFrom(append(userviews.UserStatuses, "")).Draw(r, "status"),
 			Role: rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}
-		order := rapid.SampledFrom(append(readmodels.UserSorts, "")).Draw(r, "order")
-		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.User], error) {
+		order := rapid.SampledFrom(append(userviews.UserSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[userviews.User], error) {
 			p.Sort = order
-			return s.Users(t.Context(), f, p)
+			return userviews.ListUsers(t.Context(), s, f, p)
 		})
-		want := expected(all, id, func(u readmodels.User) bool {
-			return wanted(f.Status, u.Status) && (f.Study == "" && f.Role == "" || slices.ContainsFunc(u.Grants, func(g readmodels.Granted) bool {
+		want := expected(all, id, func(u userviews.User) bool {
+			return wanted(f.Status, u.Status) && (f.Study == "" && f.Role == "" || slices.ContainsFunc(u.Grants, func(g userviews.Granted) bool {
 				return wanted(f.Role, g.Grant.Role) && wanted(f.Study, g.Grant.Study) && (f.Study == "" || g.Grant.Role != user.PatientRole)
 			}))
-		}, func(a, b readmodels.User) int {
+		}, func(a, b userviews.User) int {
 			switch away := cmp.Or(a.LastSignInAt.Compare(b.LastSignInAt), cmp.Compare(a.ID, b.ID)); order {
 			case "last-sign-in":
 				return -away
@@ -202,7 +206,7 @@ func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
 
 func TestAnOrderThatAListDoesNotHaveIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
-	_, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Sort: "name"})
+	_, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Sort: "name"})
 	if r, ok := refuse.As(err); !ok || r.Code != "unknown_order" {
 		t.Errorf("got %v", err)
 	}

@@ -39,7 +39,8 @@ type List[T any] struct {
 	Next string `json:"next,omitempty" doc:"Cursor of the next page; none on the last"`
 }
 
-func (p Page) limit() (int, error) {
+// Size is how many items are wanted. It refuses value_out_of_range.
+func (p Page) Size() (int, error) {
 	switch {
 	case p.Limit == 0:
 		return DefaultLimit, nil
@@ -76,28 +77,28 @@ func cursor(values ...any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
-// behind narrows a filter to what comes after an item in the order of the fields, which are given with the item's values;
+// Behind narrows a filter to what comes after an item in the order of the fields, which are given with the item's values;
 // direction is 1 where they ascend, -1 where they descend. The bound on the first field is said once more by itself, so
 // that an index begins there.
-func behind(filter bson.D, direction int, item bson.D) bson.D {
+func Behind(filter bson.D, direction int, item bson.D) bson.D {
 	beyond, from := "$gt", "$gte"
 	if direction < 0 {
 		beyond, from = "$lt", "$lte"
 	}
 	if len(item) == 1 {
-		return bounded(filter, item[0].Key, beyond, item[0].Value)
+		return Bounded(filter, item[0].Key, beyond, item[0].Value)
 	}
 	var cases bson.A
 	for i, field := range item {
 		same := append(bson.D{}, item[:i]...)
 		cases = append(cases, append(same, bson.E{Key: field.Key, Value: bson.D{{Key: beyond, Value: field.Value}}}))
 	}
-	return append(bounded(filter, item[0].Key, from, item[0].Value), bson.E{Key: "$or", Value: cases})
+	return append(Bounded(filter, item[0].Key, from, item[0].Value), bson.E{Key: "$or", Value: cases})
 }
 
-// bounded bounds a field once more. A bound that was there gives way to one of the same kind: what a page comes behind
+// Bounded bounds a field once more. A bound that was there gives way to one of the same kind: what a page comes behind
 // lies within the bounds of its list, and so is the narrower.
-func bounded(filter bson.D, field, bound string, value any) bson.D {
+func Bounded(filter bson.D, field, bound string, value any) bson.D {
 	narrowed := slices.Clone(filter)
 	for i, e := range narrowed {
 		bounds, ok := e.Value.(bson.D)
@@ -112,8 +113,8 @@ func bounded(filter bson.D, field, bound string, value any) bson.D {
 	return append(narrowed, bson.E{Key: field, Value: bson.D{{Key: bound, Value: value}}})
 }
 
-// oneOf is the part of a filter that asks for one of the values.
-func oneOf[T ~string](field string, values []T) bson.E {
+// OneOf is the part of a filter that asks for one of the values.
+func OneOf[T ~string](field string, values []T) bson.E {
 	if len(values) == 1 {
 		return bson.E{Key: field, Value: string(values[0])}
 	}
@@ -124,39 +125,49 @@ func oneOf[T ~string](field string, values []T) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: "$in", Value: all}}}
 }
 
-// order is a way to go through a list of T. All its fields go in one direction, and the last is the key, so that no two
+// Order is a way to go through a list of T. All its fields go in one direction, and the last is the key, so that no two
 // documents share a place; an index of the view has to give it.
-type order[T any] struct {
-	name string
+type Order[T any] struct {
+	Name string
 	// direction is 1 where the fields ascend, -1 where they descend.
-	direction int
+	Direction int
 	fields    []string
 	// place gives an item's values of the fields.
 	place func(T) []any
 }
 
+// Ascending is an order in which the fields ascend; place gives an item's values of them.
+func Ascending[T any](name string, place func(T) []any, fields ...string) Order[T] {
+	return Order[T]{Name: name, Direction: 1, fields: fields, place: place}
+}
+
+// Descending is an order in which the fields descend; place gives an item's values of them.
+func Descending[T any](name string, place func(T) []any, fields ...string) Order[T] {
+	return Order[T]{Name: name, Direction: -1, fields: fields, place: place}
+}
+
 // ordered returns the order that a page names, the first where it names none. It refuses unknown_order.
-func ordered[T any](orders []order[T], page Page) (order[T], error) {
+func ordered[T any](orders []Order[T], page Page) (Order[T], error) {
 	if page.Sort == "" {
 		return orders[0], nil
 	}
 	for _, o := range orders {
-		if o.name == page.Sort {
+		if o.Name == page.Sort {
 			return o, nil
 		}
 	}
-	return order[T]{}, refuse.Malformed("unknown_order", "the list has no order %q", page.Sort[:min(len(page.Sort), 40)]).At("sort").
+	return Order[T]{}, refuse.Malformed("unknown_order", "the list has no order %q", page.Sort[:min(len(page.Sort), 40)]).At("sort").
 		Do("leave it out, or give one of those that /openapi.json lists")
 }
 
-// cursor says where a page ends that has the item as its last.
-func (o order[T]) cursor(last T) (string, error) {
-	return cursor(append([]any{o.name}, o.place(last)...)...)
+// Cursor says where a page ends that has the item as its last.
+func (o Order[T]) Cursor(last T) (string, error) {
+	return cursor(append([]any{o.Name}, o.place(last)...)...)
 }
 
-// begin reads from the page's cursor the item that the page comes behind; nil for the first page. It refuses the cursor of
+// Begin reads from the page's cursor the item that the page comes behind; nil for the first page. It refuses the cursor of
 // another order: its values would be those of other fields, and the page one from somewhere.
-func (o order[T]) begin(page Page) (bson.D, error) {
+func (o Order[T]) Begin(page Page) (bson.D, error) {
 	var name string
 	var none T
 	values := o.place(none)
@@ -168,7 +179,7 @@ func (o order[T]) begin(page Page) (bson.D, error) {
 	if err != nil || !more {
 		return nil, err
 	}
-	if name != o.name {
+	if name != o.Name {
 		return nil, refuse.Malformed("malformed_cursor", "the cursor was made in another order").At("cursor").
 			Do("ask for all pages of a list with the same sort")
 	}
@@ -180,21 +191,21 @@ func (o order[T]) begin(page Page) (bson.D, error) {
 }
 
 // list reads one page of what a filter finds, in an order.
-func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, o order[T]) (List[T], error) {
-	limit, err := page.limit()
+func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, o Order[T]) (List[T], error) {
+	limit, err := page.Size()
 	if err != nil {
 		return List[T]{}, err
 	}
-	item, err := o.begin(page)
+	item, err := o.Begin(page)
 	if err != nil {
 		return List[T]{}, err
 	}
 	if item != nil {
-		filter = behind(filter, o.direction, item)
+		filter = Behind(filter, o.Direction, item)
 	}
 	sort := make(bson.D, len(o.fields))
 	for i, field := range o.fields {
-		sort[i] = bson.E{Key: field, Value: o.direction}
+		sort[i] = bson.E{Key: field, Value: o.Direction}
 	}
 	found, err := c.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)+1))
 	if err != nil {
@@ -206,15 +217,15 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bso
 	}
 	if len(l.Items) > limit {
 		l.Items = l.Items[:limit]
-		if l.Next, err = o.cursor(l.Items[limit-1]); err != nil {
+		if l.Next, err = o.Cursor(l.Items[limit-1]); err != nil {
 			return List[T]{}, err
 		}
 	}
 	return l, nil
 }
 
-// listed reads one page of what a filter finds, in the order that the page names.
-func listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []order[T]) (List[T], error) {
+// Listed reads one page of what a filter finds, in the order that the page names.
+func Listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T]) (List[T], error) {
 	o, err := ordered(orders, page)
 	if err != nil {
 		return List[T]{}, err
@@ -222,9 +233,9 @@ func listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter b
 	return list(ctx, c, page, filter, o)
 }
 
-// paged is listed of items at hand.
-func paged[T any](items []T, page Page, orders []order[T]) (List[T], error) {
-	limit, err := page.limit()
+// Paged is listed of items at hand.
+func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
+	limit, err := page.Size()
 	if err != nil {
 		return List[T]{}, err
 	}
@@ -232,7 +243,7 @@ func paged[T any](items []T, page Page, orders []order[T]) (List[T], error) {
 	if err != nil {
 		return List[T]{}, err
 	}
-	behind, err := o.begin(page)
+	behind, err := o.Begin(page)
 	if err != nil {
 		return List[T]{}, err
 	}
@@ -241,13 +252,13 @@ func paged[T any](items []T, page Page, orders []order[T]) (List[T], error) {
 		for i, field := range behind {
 			after[i] = field.Value
 		}
-		items = slices.DeleteFunc(items, func(item T) bool { return o.direction*compared(o.place(item), after) <= 0 })
+		items = slices.DeleteFunc(items, func(item T) bool { return o.Direction*compared(o.place(item), after) <= 0 })
 	}
-	slices.SortFunc(items, func(a, b T) int { return o.direction * compared(o.place(a), o.place(b)) })
+	slices.SortFunc(items, func(a, b T) int { return o.Direction * compared(o.place(a), o.place(b)) })
 	l := List[T]{Items: append([]T{}, items...)}
 	if len(items) > limit {
 		l.Items = l.Items[:limit]
-		l.Next, err = o.cursor(l.Items[limit-1])
+		l.Next, err = o.Cursor(l.Items[limit-1])
 	}
 	return l, err
 }
@@ -273,48 +284,56 @@ func compared(a, b []any) int {
 	return 0
 }
 
-// equal adds to a filter that a field has a value, unless the value is empty.
-func equal[V ~string](filter bson.D, field string, value V) bson.D {
+// Equal adds to a filter that a field has a value, unless the value is empty.
+func Equal[V ~string](filter bson.D, field string, value V) bson.D {
 	if value == "" {
 		return filter
 	}
 	return append(filter, bson.E{Key: field, Value: string(value)})
 }
 
-// between adds to a filter that a field is from one time to before another; the zero time bounds nothing.
-func between(filter bson.D, field string, from, to time.Time) bson.D {
+// Between adds to a filter that a field is from one time to before another; the zero time bounds nothing.
+func Between(filter bson.D, field string, from, to time.Time) bson.D {
 	if !from.IsZero() {
-		filter = bounded(filter, field, "$gte", from)
+		filter = Bounded(filter, field, "$gte", from)
 	}
 	if !to.IsZero() {
-		filter = bounded(filter, field, "$lt", to)
+		filter = Bounded(filter, field, "$lt", to)
 	}
 	return filter
 }
 
-// standing is the part of a filter that asks for one status, or for any of all where none is given: named one by one, so
+// Standing is the part of a filter that asks for one status, or for any of all where none is given: named one by one, so
 // that an index on the status still gives the order of what comes behind it.
-func standing[V ~string](field string, status V, all []V) bson.E {
+func Standing[V ~string](field string, status V, all []V) bson.E {
 	if status != "" {
 		all = []V{status}
 	}
-	return oneOf(field, all)
+	return OneOf(field, all)
 }
 
-// names are those of a list's orders.
-func names[T any](orders []order[T]) []string {
+// Names are those of a list's orders.
+func Names[T any](orders []Order[T]) []string {
 	all := make([]string, len(orders))
 	for i, o := range orders {
-		all[i] = o.name
+		all[i] = o.Name
 	}
 	return all
 }
 
-// ascending are the keys of an index; all fields ascend, since it can be read from either end.
-func ascending(fields ...string) mongo.IndexModel {
+// IndexOn are the keys of an index; all fields ascend, since it can be read from either end.
+func IndexOn(fields ...string) mongo.IndexModel {
 	keys := make(bson.D, len(fields))
 	for i, field := range fields {
 		keys[i] = bson.E{Key: field, Value: 1}
 	}
 	return mongo.IndexModel{Keys: keys}
+}
+
+// Newest returns the last of a list that holds at most so many, as documents do whose lists are bounded.
+func Newest[T any](all []T, most int) []T {
+	if len(all) > most {
+		return all[len(all)-most:]
+	}
+	return all
 }

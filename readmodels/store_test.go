@@ -17,6 +17,9 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -75,9 +78,9 @@ func put(t *testing.T, s *readmodels.Store, v readmodels.View, documents ...any)
 	}
 }
 
-func row(n int, site domain.SiteID, status patient.Status) readmodels.PatientRow {
+func row(n int, site domain.SiteID, status patient.Status) patientviews.PatientRow {
 	id := fmt.Sprintf("S.P%04d", n)
-	return readmodels.PatientRow{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(id), Study: "S", Site: site, Status: status}
+	return patientviews.PatientRow{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(id), Study: "S", Site: site, Status: status}
 }
 
 func pages[T any](t *testing.T, limit int, ask func(readmodels.Page) (readmodels.List[T], error)) []T {
@@ -101,19 +104,19 @@ func pages[T any](t *testing.T, limit int, ask func(readmodels.Page) (readmodels
 func TestPagesAreWholeAndStable(t *testing.T) {
 	s := connect(t, newDatabase())
 	for n := 0; n < 60; n += 2 {
-		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
+		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
 	}
-	first, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 10})
+	first, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 10})
 	if err != nil || len(first.Items) != 10 || first.Next == "" {
 		t.Fatalf("%d items, %v", len(first.Items), err)
 	}
-	put(t, s, readmodels.PatientLists, row(1, "0", patient.StatusEnrolled), row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
-	second, err := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 10, Cursor: first.Next})
+	put(t, s, patientviews.PatientLists, row(1, "0", patient.StatusEnrolled), row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
+	second, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 10, Cursor: first.Next})
 	if err != nil || second.Items[0].ID != "S.P0020" || second.Items[1].ID != "S.P0021" {
 		t.Errorf("the second page begins with %+v, %v", second.Items[:2], err)
 	}
-	all := pages(t, 7, func(p readmodels.Page) (readmodels.List[readmodels.PatientRow], error) {
-		return s.Patients(t.Context(), "S", readmodels.PatientFilter{}, p)
+	all := pages(t, 7, func(p readmodels.Page) (readmodels.List[patientviews.PatientRow], error) {
+		return patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, p)
 	})
 	if len(all) != 32 {
 		t.Errorf("%d of 32 patients", len(all))
@@ -132,17 +135,17 @@ func TestListsAreNarrowed(t *testing.T) {
 		if n%5 == 0 {
 			status = patient.StatusScreenFailed
 		}
-		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), status))
+		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), status))
 	}
 	for _, c := range []struct {
 		study  domain.StudyID
-		filter readmodels.PatientFilter
+		filter patientviews.PatientFilter
 		want   int
 	}{
-		{"S", readmodels.PatientFilter{}, 30}, {"S", readmodels.PatientFilter{Site: "1"}, 10}, {"T", readmodels.PatientFilter{}, 0},
-		{"S", readmodels.PatientFilter{Status: patient.StatusScreenFailed}, 6}, {"S", readmodels.PatientFilter{Site: "0", Status: patient.StatusScreenFailed}, 2},
+		{"S", patientviews.PatientFilter{}, 30}, {"S", patientviews.PatientFilter{Site: "1"}, 10}, {"T", patientviews.PatientFilter{}, 0},
+		{"S", patientviews.PatientFilter{Status: patient.StatusScreenFailed}, 6}, {"S", patientviews.PatientFilter{Site: "0", Status: patient.StatusScreenFailed}, 2},
 	} {
-		l, err := s.Patients(t.Context(), c.study, c.filter, readmodels.Page{})
+		l, err := patientviews.ListPatients(t.Context(), s, c.study, c.filter, readmodels.Page{})
 		if err != nil || len(l.Items) != c.want {
 			t.Errorf("%s %+v: %d items, %v", c.study, c.filter, len(l.Items), err)
 		}
@@ -152,17 +155,17 @@ func TestListsAreNarrowed(t *testing.T) {
 func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 	s := connect(t, newDatabase())
 	for n := range 25 {
-		c := readmodels.DiaryCompliance{Header: readmodels.Header{ID: fmt.Sprintf("patient/S.%02d", n)}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: 2}
+		c := diaryviews.DiaryCompliance{Header: readmodels.Header{ID: fmt.Sprintf("patient/S.%02d", n)}, Level: diaryviews.OfPatient, Study: "S", Site: "1", Order: 2}
 		if n%6 != 0 {
 			rate := float64(n%5) / 5
 			c.Rate, c.Order = &rate, rate
 		}
-		put(t, s, readmodels.DiaryCompliances, c)
+		put(t, s, diaryviews.DiaryCompliances, c)
 	}
-	put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: readmodels.OfSite, Study: "S", Site: "1"})
+	put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: diaryviews.OfSite, Study: "S", Site: "1"})
 	for _, site := range []domain.SiteID{"", "1"} {
-		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[readmodels.DiaryCompliance], error) {
-			return s.PatientsByCompliance(t.Context(), "S", readmodels.ComplianceFilter{Site: site}, p)
+		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[diaryviews.DiaryCompliance], error) {
+			return diaryviews.ListPatientsByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{Site: site}, p)
 		})
 		if len(all) != 25 {
 			t.Fatalf("%d of 25", len(all))
@@ -178,7 +181,7 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 			t.Error("those without a rate do not come last")
 		}
 	}
-	sites, err := s.SitesByCompliance(t.Context(), "S", readmodels.ComplianceFilter{}, readmodels.Page{})
+	sites, err := diaryviews.ListSitesByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{}, readmodels.Page{})
 	if err != nil || len(sites.Items) != 1 {
 		t.Errorf("%d sites, %v", len(sites.Items), err)
 	}
@@ -186,12 +189,12 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 
 func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
-	_, noPatient := s.PatientView(t.Context(), "S.1")
-	_, noStudy := s.StudyOverview(t.Context(), "S")
-	_, badCursor := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Cursor: "???"})
-	_, otherCursor := s.Diaries(t.Context(), "S.1", readmodels.DiaryFilter{}, readmodels.Page{Cursor: "WzFd"}) // [1]
-	_, tooMany := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: 501})
-	_, negative := s.Patients(t.Context(), "S", readmodels.PatientFilter{}, readmodels.Page{Limit: -1})
+	_, noPatient := patientviews.LoadPatientView(t.Context(), s, "S.1")
+	_, noStudy := studyviews.LoadStudyOverview(t.Context(), s, "S")
+	_, badCursor := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Cursor: "???"})
+	_, otherCursor := diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, readmodels.Page{Cursor: "WzFd"}) // [1]
+	_, tooMany := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 501})
+	_, negative := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: -1})
 	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {
 		if r, ok := refuse.As(err); !ok || r.Code != code || r.Kind != refuse.KindNotFound {
 			t.Errorf("got %v, want %s", err, code)
@@ -213,16 +216,16 @@ func TestWaitingForAPosition(t *testing.T) {
 	database := newDatabase()
 	here, elsewhere := connect(t, database), connect(t, database)
 	at := func(commit uint64) readmodels.Checkpoint {
-		return readmodels.Checkpoint{Collection: readmodels.PatientLists.Collection(), View: readmodels.PatientLists.Name, Version: 1, Position: eventlog.Position{Commit: commit, Prepare: commit}, At: time.Now()}
+		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: eventlog.Position{Commit: commit, Prepare: commit}, At: time.Now()}
 	}
 	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if r, ok := refuse.As(here.WaitFor(short, readmodels.PatientLists, 7)); !ok || r.Code != "view_behind" || r.Kind != refuse.KindOverload {
+	if r, ok := refuse.As(here.WaitFor(short, patientviews.PatientLists, 7)); !ok || r.Code != "view_behind" || r.Kind != refuse.KindOverload {
 		t.Errorf("got %v", r)
 	}
 	done := make(chan error, 2)
 	for _, s := range []*readmodels.Store{here, elsewhere} {
-		go func() { done <- s.WaitFor(t.Context(), readmodels.PatientLists, 7) }()
+		go func() { done <- s.WaitFor(t.Context(), patientviews.PatientLists, 7) }()
 	}
 	for _, commit := range []uint64{3, 7} {
 		if err := here.SaveCheckpoint(t.Context(), at(commit)); err != nil {
@@ -234,7 +237,7 @@ func TestWaitingForAPosition(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := elsewhere.WaitFor(t.Context(), readmodels.PatientLists, 5); err != nil {
+	if err := elsewhere.WaitFor(t.Context(), patientviews.PatientLists, 5); err != nil {
 		t.Error(err)
 	}
 	all, err := elsewhere.Checkpoints(t.Context())
@@ -249,9 +252,9 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 	s := connect(t, database)
 	for n := range 300 {
 		id := fmt.Sprintf("S.P%04d", n)
-		put(t, s, readmodels.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
-		put(t, s, readmodels.DiaryCompliances, readmodels.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: readmodels.OfPatient, Study: "S", Site: "1", Order: float64(n)})
-		put(t, s, readmodels.Diaries, readmodels.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Opens: time.Unix(int64(n), 0)})
+		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
+		put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: diaryviews.OfPatient, Study: "S", Site: "1", Order: float64(n)})
+		put(t, s, diaryviews.Diaries, diaryviews.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Opens: time.Unix(int64(n), 0)})
 	}
 	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
@@ -263,14 +266,14 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 		view         readmodels.View
 		filter, sort d
 	}{
-		"patients of a study":        {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "_id", Value: d{{Key: "$gt", Value: "S.P0100"}}}}, d{{Key: "_id", Value: 1}}},
-		"patients of a site":         {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "site", Value: "1"}}, d{{Key: "_id", Value: 1}}},
-		"patients of a status":       {readmodels.PatientLists, d{{Key: "study", Value: "S"}, {Key: "status", Value: "enrolled"}}, d{{Key: "_id", Value: 1}}},
-		"a site's patients' rates":   {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}, {Key: "site", Value: "1"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
-		"a study's patients' rates":  {readmodels.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
-		"a patient's diaries":        {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
-		"diaries of one instrument":  {readmodels.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
-		"a document by its own name": {readmodels.PatientLists, d{{Key: "_id", Value: "S.P0001"}}, nil},
+		"patients of a study":        {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "_id", Value: d{{Key: "$gt", Value: "S.P0100"}}}}, d{{Key: "_id", Value: 1}}},
+		"patients of a site":         {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "site", Value: "1"}}, d{{Key: "_id", Value: 1}}},
+		"patients of a status":       {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "status", Value: "enrolled"}}, d{{Key: "_id", Value: 1}}},
+		"a site's patients' rates":   {diaryviews.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}, {Key: "site", Value: "1"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
+		"a study's patients' rates":  {diaryviews.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
+		"a patient's diaries":        {diaryviews.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+		"diaries of one instrument":  {diaryviews.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+		"a document by its own name": {patientviews.PatientLists, d{{Key: "_id", Value: "S.P0001"}}, nil},
 	} {
 		find := d{{Key: "find", Value: c.view.Collection()}, {Key: "filter", Value: c.filter}, {Key: "limit", Value: 50}}
 		if c.sort != nil {
@@ -291,7 +294,7 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 }
 
 func TestOtherSitesAreTakenOut(t *testing.T) {
-	o := readmodels.StudyOverview{Figures: &readmodels.Figures{Screened: 9}}
+	o := studyviews.StudyOverview{Figures: &studyviews.Figures{Screened: 9}}
 	for _, site := range []domain.SiteID{"3", "1", "2"} {
 		o.SiteOf(site).Figures.Screened = 3
 	}

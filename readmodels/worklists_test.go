@@ -13,6 +13,9 @@ import (
 	"casebook/domain/safety"
 	"casebook/domain/supply"
 	"casebook/readmodels"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
+	supplyviews "casebook/readmodels/supply"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -54,29 +57,29 @@ const documents = 90
 
 func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	s := connect(t, newDatabase())
-	outcomes := []process.Outcome{readmodels.UnderWay, process.Held, process.Completed, process.Failed}
+	outcomes := []process.Outcome{processviews.UnderWay, process.Held, process.Completed, process.Failed}
 	names := []string{"enrollment", "resupply", "safety"}
-	var all []readmodels.Process
+	var all []processviews.Process
 	for n := range documents {
-		p := readmodels.Process{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Process: names[n%7%3], Outcome: outcomes[n%5%4],
+		p := processviews.Process{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Process: names[n%7%3], Outcome: outcomes[n%5%4],
 			Stage: names[n%2], LastStepAt: moment(n * 7), Since: moment(n * 5)}
 		all = append(all, p)
-		put(t, s, readmodels.SagaMonitors, p)
+		put(t, s, processviews.SagaMonitors, p)
 	}
-	id := func(p readmodels.Process) string { return p.ID }
+	id := func(p processviews.Process) string { return p.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := readmodels.ProcessFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
+		f := processviews.ProcessFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
 			Outcome:   rapid.SampledFrom(append(outcomes, "")).Draw(r, "outcome"),
 			Processes: rapid.SampledFrom([][]string{nil, {"enrollment"}, {"resupply", "safety"}, {"none"}}).Draw(r, "processes"),
 			Stage:     rapid.SampledFrom([]string{"", "resupply"}).Draw(r, "stage")}
-		order := rapid.SampledFrom(append(readmodels.ProcessSorts, "")).Draw(r, "order")
-		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.Process], error) {
+		order := rapid.SampledFrom(append(processviews.ProcessSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[processviews.Process], error) {
 			p.Sort = order
-			return s.Processes(t.Context(), "S", f, p)
+			return processviews.ListProcesses(t.Context(), s, "S", f, p)
 		})
-		want := expected(all, id, func(p readmodels.Process) bool {
+		want := expected(all, id, func(p processviews.Process) bool {
 			return wanted(f.Site, p.Site) && wanted(f.Outcome, p.Outcome) && wanted(f.Stage, p.Stage) && (f.Processes == nil || slices.Contains(f.Processes, p.Process))
-		}, func(a, b readmodels.Process) int {
+		}, func(a, b processviews.Process) int {
 			if order == "longest" {
 				return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 			}
@@ -90,22 +93,22 @@ func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 
 func TestParkedMessagesAreListedTheLongestParkedFirst(t *testing.T) {
 	s := connect(t, newDatabase())
-	statuses := []readmodels.ParkedStatus{readmodels.ParkedWaiting, readmodels.ParkedRetried, readmodels.ParkedAbandoned}
-	var all []readmodels.ParkedMessage
+	statuses := []processviews.ParkedStatus{processviews.ParkedWaiting, processviews.ParkedRetried, processviews.ParkedAbandoned}
+	var all []processviews.ParkedMessage
 	for n := range documents {
-		m := readmodels.ParkedMessage{Header: key(n), Study: "S", Status: statuses[n%3], Since: moment(n * 5)}
+		m := processviews.ParkedMessage{Header: key(n), Study: "S", Status: statuses[n%3], Since: moment(n * 5)}
 		all = append(all, m)
-		put(t, s, readmodels.ParkedMessages, m)
+		put(t, s, processviews.ParkedMessages, m)
 	}
-	id := func(m readmodels.ParkedMessage) string { return m.ID }
+	id := func(m processviews.ParkedMessage) string { return m.ID }
 	for _, status := range append(statuses, "") {
 		for order, direction := range map[string]int{"": 1, "oldest": 1, "newest": -1} {
-			got := listed(t, 7, id, func(p readmodels.Page) (readmodels.List[readmodels.ParkedMessage], error) {
+			got := listed(t, 7, id, func(p readmodels.Page) (readmodels.List[processviews.ParkedMessage], error) {
 				p.Sort = order
-				return s.ParkedMessages(t.Context(), "S", status, p)
+				return processviews.ListParkedMessages(t.Context(), s, "S", status, p)
 			})
-			want := expected(all, id, func(m readmodels.ParkedMessage) bool { return wanted(status, m.Status) },
-				func(a, b readmodels.ParkedMessage) int {
+			want := expected(all, id, func(m processviews.ParkedMessage) bool { return wanted(status, m.Status) },
+				func(a, b processviews.ParkedMessage) int {
 					return direction * cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 				})
 			if diff := gocmp.Diff(want, got); diff != "" {
@@ -117,40 +120,40 @@ func TestParkedMessagesAreListedTheLongestParkedFirst(t *testing.T) {
 
 func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 	s := connect(t, newDatabase())
-	statuses := []readmodels.AlertStatus{readmodels.AlertOpen, readmodels.AlertReviewed, readmodels.AlertClosed}
+	statuses := []safetyviews.AlertStatus{safetyviews.AlertOpen, safetyviews.AlertReviewed, safetyviews.AlertClosed}
 	kinds := []safety.Kind{safety.RiskFlagged, safety.ResupplyShort, safety.KitsAffected}
-	var all []readmodels.Alert
+	var all []safetyviews.Alert
 	for n := range documents {
-		a := readmodels.Alert{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Kind: kinds[n%7%3], Severity: safety.Routine, RaisedAt: moment(n * 3)}
+		a := safetyviews.Alert{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Kind: kinds[n%7%3], Severity: safety.Routine, RaisedAt: moment(n * 3)}
 		if n%2 == 0 {
 			a.Severity = safety.Urgent
 		}
 		a.Become(statuses[n%5%3])
 		all = append(all, a)
-		put(t, s, readmodels.Alerts, a)
+		put(t, s, safetyviews.Alerts, a)
 	}
-	id := func(a readmodels.Alert) string { return a.ID }
-	urgent := func(a readmodels.Alert) int {
+	id := func(a safetyviews.Alert) string { return a.ID }
+	urgent := func(a safetyviews.Alert) int {
 		if a.Severity == safety.Urgent {
 			return 0
 		}
 		return 1
 	}
 	rapid.Check(t, func(r *rapid.T) {
-		f := readmodels.AlertFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
+		f := safetyviews.AlertFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
 			Status:       rapid.SampledFrom(append(statuses, "")).Draw(r, "status"),
 			Severity:     rapid.SampledFrom([]safety.Severity{"", safety.Urgent, safety.Routine}).Draw(r, "severity"),
 			RaisedBefore: rapid.SampledFrom([]time.Time{{}, moment(0), moment(2)}).Draw(r, "raised before"),
 			Kinds:        rapid.SampledFrom([][]safety.Kind{nil, kinds[:1], kinds[1:]}).Draw(r, "kinds")}
-		order := rapid.SampledFrom(append(readmodels.AlertSorts, "")).Draw(r, "order")
-		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[readmodels.Alert], error) {
+		order := rapid.SampledFrom(append(safetyviews.AlertSorts, "")).Draw(r, "order")
+		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[safetyviews.Alert], error) {
 			p.Sort = order
-			return s.Alerts(t.Context(), "S", f, p)
+			return safetyviews.ListAlerts(t.Context(), s, "S", f, p)
 		})
-		want := expected(all, id, func(a readmodels.Alert) bool {
+		want := expected(all, id, func(a safetyviews.Alert) bool {
 			return wanted(f.Site, a.Site) && wanted(f.Status, a.Status) && wanted(f.Severity, a.Severity) &&
 				(f.RaisedBefore.IsZero() || a.RaisedAt.Before(f.RaisedBefore)) && (f.Kinds == nil || slices.Contains(f.Kinds, a.Kind))
-		}, func(a, b readmodels.Alert) int {
+		}, func(a, b safetyviews.Alert) int {
 			switch age := cmp.Or(a.RaisedAt.Compare(b.RaisedAt), cmp.Compare(a.ID, b.ID)); order {
 			case "oldest":
 				return age
@@ -167,12 +170,12 @@ func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 }
 
 func TestAnAlertWithoutItsPatientTellsNothingOfHer(t *testing.T) {
-	a := readmodels.Alert{Patient: "S.P1", Summary: "There is no kit for patient S.P1 at site 1.", Note: "she called", Outcome: "she got one", Level: 1}
+	a := safetyviews.Alert{Patient: "S.P1", Summary: "There is no kit for patient S.P1 at site 1.", Note: "she called", Outcome: "she got one", Level: 1}
 	a.WithoutPatient()
-	if diff := gocmp.Diff(readmodels.Alert{Summary: "There is no kit for patient (left out) at site 1.", Level: 1}, a); diff != "" {
+	if diff := gocmp.Diff(safetyviews.Alert{Summary: "There is no kit for patient (left out) at site 1.", Level: 1}, a); diff != "" {
 		t.Error(diff)
 	}
-	about := readmodels.Alert{Summary: "Depot D has not enough kits for site 1.", Note: "ordered", Outcome: "delivered"}
+	about := safetyviews.Alert{Summary: "Depot D has not enough kits for site 1.", Note: "ordered", Outcome: "delivered"}
 	same := about
 	if same.WithoutPatient(); !gocmp.Equal(about, same) {
 		t.Errorf("an alert about no patient becomes %+v", same)
@@ -183,30 +186,30 @@ var statuses = []supply.KitStatus{supply.KitAvailable, supply.KitIsAllocated, su
 
 func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 	s := connect(t, newDatabase())
-	var kits []readmodels.Kit
-	var shipments []readmodels.Shipment
+	var kits []supplyviews.Kit
+	var shipments []supplyviews.Shipment
 	ways := []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived}
 	for n := range documents {
 		location := supply.LocationID(fmt.Sprint(n % 3))
-		k := readmodels.Kit{KitRow: readmodels.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S", Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}
-		x := readmodels.Shipment{Header: key(n), Study: "S", From: location, To: supply.LocationID(fmt.Sprint(n % 4)), Status: ways[n%5%3], CreatedAt: moment(n * 3)}
+		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S", Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}
+		x := supplyviews.Shipment{Header: key(n), Study: "S", From: location, To: supply.LocationID(fmt.Sprint(n % 4)), Status: ways[n%5%3], CreatedAt: moment(n * 3)}
 		kits, shipments = append(kits, k), append(shipments, x)
-		put(t, s, readmodels.KitInventories, k)
-		put(t, s, readmodels.Shipments, x)
+		put(t, s, supplyviews.KitInventories, k)
+		put(t, s, supplyviews.Shipments, x)
 	}
 	// A shipment's document lies among the kits, and is none.
-	put(t, s, readmodels.KitInventories, readmodels.Kit{KitRow: readmodels.KitRow{Header: readmodels.Header{ID: readmodels.ShippedKey("S", "0-1")}}, Shipped: []string{"S/K1"}})
+	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: supplyviews.ShippedKey("S", "0-1")}}, Shipped: []string{"S/K1"}})
 	places := []supply.LocationID{"", "1", "9"}
 	rapid.Check(t, func(r *rapid.T) {
 		limit := rapid.IntRange(1, 100).Draw(r, "limit")
-		kf := readmodels.KitFilter{Location: rapid.SampledFrom(places).Draw(r, "location"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		kf := supplyviews.KitFilter{Location: rapid.SampledFrom(places).Draw(r, "location"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
 		order := rapid.SampledFrom([]string{"", "number", "changed"}).Draw(r, "order of kits")
-		got := listed(t, limit, func(k readmodels.KitRow) string { return k.ID }, func(p readmodels.Page) (readmodels.List[readmodels.KitRow], error) {
+		got := listed(t, limit, func(k supplyviews.KitRow) string { return k.ID }, func(p readmodels.Page) (readmodels.List[supplyviews.KitRow], error) {
 			p.Sort = order
-			return s.Kits(t.Context(), "S", kf, p)
+			return supplyviews.ListKits(t.Context(), s, "S", kf, p)
 		})
-		want := expected(kits, func(k readmodels.Kit) string { return k.ID }, func(k readmodels.Kit) bool { return wanted(kf.Location, k.Location) && wanted(kf.Status, k.Status) },
-			func(a, b readmodels.Kit) int {
+		want := expected(kits, func(k supplyviews.Kit) string { return k.ID }, func(k supplyviews.Kit) bool { return wanted(kf.Location, k.Location) && wanted(kf.Status, k.Status) },
+			func(a, b supplyviews.Kit) int {
 				if order == "changed" {
 					return cmp.Or(b.UpdatedAt.Compare(a.UpdatedAt), cmp.Compare(b.ID, a.ID))
 				}
@@ -215,16 +218,16 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 		if diff := gocmp.Diff(want, got); diff != "" {
 			r.Fatalf("kits: %s", diff)
 		}
-		sf := readmodels.ShipmentFilter{From: rapid.SampledFrom(places).Draw(r, "from"), To: rapid.SampledFrom(places).Draw(r, "to"), Status: rapid.SampledFrom(append(ways, "")).Draw(r, "way")}
-		id := func(x readmodels.Shipment) string { return x.ID }
+		sf := supplyviews.ShipmentFilter{From: rapid.SampledFrom(places).Draw(r, "from"), To: rapid.SampledFrom(places).Draw(r, "to"), Status: rapid.SampledFrom(append(ways, "")).Draw(r, "way")}
+		id := func(x supplyviews.Shipment) string { return x.ID }
 		order = rapid.SampledFrom([]string{"", "newest", "oldest"}).Draw(r, "order of shipments")
-		got = listed(t, limit, id, func(p readmodels.Page) (readmodels.List[readmodels.Shipment], error) {
+		got = listed(t, limit, id, func(p readmodels.Page) (readmodels.List[supplyviews.Shipment], error) {
 			p.Sort = order
-			return s.Shipments(t.Context(), "S", sf, p)
+			return supplyviews.ListShipments(t.Context(), s, "S", sf, p)
 		})
-		want = expected(shipments, id, func(x readmodels.Shipment) bool {
+		want = expected(shipments, id, func(x supplyviews.Shipment) bool {
 			return wanted(sf.From, x.From) && wanted(sf.To, x.To) && wanted(sf.Status, x.Status)
-		}, func(a, b readmodels.Shipment) int {
+		}, func(a, b supplyviews.Shipment) int {
 			if order == "oldest" {
 				a, b = b, a
 			}
@@ -234,7 +237,7 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 			r.Fatalf("shipments: %s", diff)
 		}
 	})
-	_, err := s.Kit(t.Context(), "S", "K999")
+	_, err := supplyviews.LoadKit(t.Context(), s, "S", "K999")
 	if r, ok := refuse.As(err); !ok || r.Code != "kit_not_found" || r.Kind != refuse.KindNotFound {
 		t.Errorf("a kit that is not there: %v", err)
 	}
@@ -244,13 +247,13 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 // whom one has moved.
 func TestKitsAreAccountedFor(t *testing.T) {
 	s := connect(t, newDatabase())
-	places := map[supply.LocationID]readmodels.Accountability{}
-	patients := map[readmodels.Given]readmodels.PatientAccountability{}
+	places := map[supply.LocationID]supplyviews.Accountability{}
+	patients := map[supplyviews.Given]supplyviews.PatientAccountability{}
 	for n := range documents {
-		k := readmodels.Kit{KitRow: readmodels.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)), Status: statuses[n%5%3]}}
-		k.Stands = readmodels.Standing{Location: k.Location, Status: k.Status}
+		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)), Status: statuses[n%5%3]}}
+		k.Stands = supplyviews.Standing{Location: k.Location, Status: k.Status}
 		if n%2 == 0 {
-			k.Given = &readmodels.Given{Patient: domain.PatientID(fmt.Sprint("S.", n%14)), Site: supply.LocationID(fmt.Sprint(n % 4))}
+			k.Given = &supplyviews.Given{Patient: domain.PatientID(fmt.Sprint("S.", n%14)), Site: supply.LocationID(fmt.Sprint(n % 4))}
 			k.Dispensed, k.CameBack, k.Reconciled, k.Returned, k.Used, k.Lost = 1, n%3%2, n%5%2, n, 2*n, n%4
 			p := patients[*k.Given]
 			p.Patient, p.Site = k.Given.Patient, k.Given.Site
@@ -260,20 +263,20 @@ func TestKitsAreAccountedFor(t *testing.T) {
 		}
 		a := places[k.Location]
 		if a.Statuses == nil {
-			a = readmodels.Accountability{Location: k.Location, Statuses: map[supply.KitStatus]int{}}
+			a = supplyviews.Accountability{Location: k.Location, Statuses: map[supply.KitStatus]int{}}
 		}
 		a.Kits++
 		a.Statuses[k.Status]++
 		places[k.Location] = a
-		put(t, s, readmodels.KitInventories, k)
+		put(t, s, supplyviews.KitInventories, k)
 	}
-	put(t, s, readmodels.KitInventories, readmodels.Kit{KitRow: readmodels.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T", Location: "1"}, Given: &readmodels.Given{Patient: "T.1", Site: "1"}})
+	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T", Location: "1"}, Given: &supplyviews.Given{Patient: "T.1", Site: "1"}})
 	for _, asked := range [][]supply.LocationID{nil, {"1"}, {"2", "0"}, {"9"}} {
-		got, err := s.Accountability(t.Context(), "S", asked)
+		got, err := supplyviews.ListAccountability(t.Context(), s, "S", asked)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []readmodels.Accountability{}
+		want := []supplyviews.Accountability{}
 		for _, l := range []supply.LocationID{"0", "1", "2"} {
 			if asked == nil || slices.Contains(asked, l) {
 				want = append(want, places[l])
@@ -285,16 +288,16 @@ func TestKitsAreAccountedFor(t *testing.T) {
 	}
 	for _, site := range []supply.LocationID{"", "2", "9"} {
 		for _, limit := range []int{1, 3, 100} {
-			got := pages(t, limit, func(p readmodels.Page) (readmodels.List[readmodels.PatientAccountability], error) {
-				return s.AccountabilityByPatient(t.Context(), "S", site, p)
+			got := pages(t, limit, func(p readmodels.Page) (readmodels.List[supplyviews.PatientAccountability], error) {
+				return supplyviews.ListAccountabilityByPatient(t.Context(), s, "S", site, p)
 			})
-			var want []readmodels.PatientAccountability
+			var want []supplyviews.PatientAccountability
 			for given, p := range patients {
 				if wanted(site, given.Site) {
 					want = append(want, p)
 				}
 			}
-			slices.SortFunc(want, func(a, b readmodels.PatientAccountability) int {
+			slices.SortFunc(want, func(a, b supplyviews.PatientAccountability) int {
 				return cmp.Or(cmp.Compare(a.Patient, b.Patient), cmp.Compare(a.Site, b.Site))
 			})
 			if diff := gocmp.Diff(want, got); diff != "" {

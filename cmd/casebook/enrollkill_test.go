@@ -18,7 +18,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
-	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 )
 
 // TestKilledWhileEnrolling kills the whole process again and again while patients are enrolled, with draw and kit, and
@@ -55,7 +55,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	for i := range rounds * each {
 		status := patient.Status("")
 		for began := time.Now(); status != patient.StatusEnrolled && time.Since(began) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
-			var v readmodels.PatientView
+			var v patientviews.PatientView
 			in.query(crc, "/api/v1/patients/"+string(who(i)), 0, &v)
 			status = v.Status
 		}

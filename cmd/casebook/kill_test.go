@@ -23,6 +23,8 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	studyviews "casebook/readmodels/study"
 	"casebook/simulation"
 )
 
@@ -54,9 +56,9 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var overview readmodels.StudyOverview
+	var overview studyviews.StudyOverview
 	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
-	want := readmodels.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
+	want := studyviews.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
 		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {
@@ -69,7 +71,7 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 || first.NoKit == 0 || first.KitsDispensed == 0 || first.Shipments < 4 {
 		t.Errorf("that is no life: %+v", first.Counts)
 	}
-	var compliance readmodels.List[readmodels.DiaryCompliance]
+	var compliance readmodels.List[diaryviews.DiaryCompliance]
 	in.query(manager, "/api/v1/studies/PAIN1/compliance/sites", end.Commit, &compliance)
 	completed, missed := 0, 0
 	for _, c := range compliance.Items {
@@ -171,7 +173,7 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 			shown := map[string]int{}
 			path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
 			for next := path; next != ""; {
-				var page readmodels.List[readmodels.Diary]
+				var page readmodels.List[diaryviews.Diary]
 				in.query(sign("crc"), next, position, &page)
 				for _, d := range page.Items {
 					shown[d.Window]++

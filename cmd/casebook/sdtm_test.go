@@ -16,6 +16,8 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
 )
 
 // TestThePilotStudyComesOutAsItWas replays the CDISC pilot study through the HTTP API, as if its sites had used it.
@@ -105,7 +107,7 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 		}
 	}
 
-	var overview readmodels.StudyOverview
+	var overview studyviews.StudyOverview
 	in.query(manager, "/api/v1/studies/"+string(id), position, &overview)
 	if f := overview.Figures; f == nil || f.Screened != 306 || f.Enrolled != 254 || f.ScreenFailures != 52 || f.Completed != 110 || f.Withdrawn != 27 || f.Discontinued != 117 {
 		t.Errorf("the study's figures are %+v", f)
@@ -140,7 +142,7 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])
 	}
 	first := dm[0]
-	var view readmodels.PatientView
+	var view patientviews.PatientView
 	in.query(manager, "/api/v1/patients/"+string(domain.NewPatientID(id, first["SUBJID"])), position, &view)
 	if view.Steps[0].What != "PatientScreened" || string(view.Steps[0].On) != first["DMDTC"] {
 		t.Errorf("the first patient's first step is %+v, want the study's own date %s", view.Steps[0], first["DMDTC"])
@@ -150,7 +152,7 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 func (in installation) waitEnrolled(token string, who domain.PatientID, asked uint64) {
 	in.t.Helper()
 	for range 500 {
-		var v readmodels.PatientView
+		var v patientviews.PatientView
 		in.query(token, "/api/v1/patients/"+string(who), asked, &v)
 		if v.Status == patient.StatusEnrolled {
 			return
@@ -161,9 +163,9 @@ func (in installation) waitEnrolled(token string, who domain.PatientID, asked ui
 }
 
 // allPatients reads the list page by page.
-func (in installation) allPatients(token string, id domain.StudyID, site domain.SiteID, position uint64) []readmodels.PatientRow {
+func (in installation) allPatients(token string, id domain.StudyID, site domain.SiteID, position uint64) []patientviews.PatientRow {
 	in.t.Helper()
-	var all []readmodels.PatientRow
+	var all []patientviews.PatientRow
 	for next := ""; ; {
 		path := fmt.Sprintf("/api/v1/studies/%s/patients?limit=40", id)
 		if site != "" {
@@ -172,7 +174,7 @@ func (in installation) allPatients(token string, id domain.StudyID, site domain.
 		if next != "" {
 			path += "&cursor=" + next
 		}
-		var page readmodels.List[readmodels.PatientRow]
+		var page readmodels.List[patientviews.PatientRow]
 		in.query(token, path, position, &page)
 		all = append(all, page.Items...)
 		if next = page.Next; next == "" {
@@ -203,7 +205,7 @@ func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
 			t.Errorf("%s answers another site's coordinator %d %s", path, status, text)
 		}
 	}
-	var overview readmodels.StudyOverview
+	var overview studyviews.StudyOverview
 	in.query(there, "/api/v1/studies/S1", position, &overview)
 	if overview.Figures != nil || len(overview.Sites) != 1 || overview.Sites[0].Site != "02" {
 		t.Errorf("another site's coordinator sees %+v", overview)

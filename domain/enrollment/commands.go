@@ -1,6 +1,8 @@
 package enrollment
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // OpenEnrollment lets patients enter the study.
 type OpenEnrollment struct {

@@ -2,7 +2,9 @@
 // stream per study decides it, so that two sites that race for the last place are put in order by the log.
 package enrollment
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // Event is what can happen to a study's places.
 type Event interface{ enrollmentEvent() }

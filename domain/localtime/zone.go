@@ -10,7 +10,7 @@ package localtime
 import (
 	"strings"
 	"time"
-	_ "time/tzdata" // so that a container without a zone database decides as every other machine does
+	_ "time/tzdata"
 
 	"casebook/domain/refuse"
 	"casebook/domain/rule/bounded"

@@ -1,6 +1,8 @@
 package patient
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // ScreenPatient records that a person is being considered for the study.
 type ScreenPatient struct {

@@ -2,7 +2,9 @@
 // (name, contact, birth date) has no place in it.
 package patient
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // Event is what can happen to a patient.
 type Event interface{ patientEvent() }
@@ -10,8 +12,8 @@ type Event interface{ patientEvent() }
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
 	domain.Stored[Screened]("PatientScreened"),
-	domain.Stored[Consented]("ConsentRecorded"),
-	domain.Stored[ScreenFailed]("ScreenFailureRecorded"),
+	domain.Stored[ConsentRecorded]("ConsentRecorded"),
+	domain.Stored[ScreenFailureRecorded]("ScreenFailureRecorded"),
 	domain.Stored[EnrollmentRequested]("EnrollmentRequested"),
 	domain.Stored[Enrolled]("PatientEnrolled"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
@@ -34,15 +36,15 @@ type Screened struct {
 	AgeYears int    `json:"ageYears,omitempty"`
 }
 
-// Consented records the informed consent that the patient signed (ICH E6(R3) 2.8).
-type Consented struct {
+// ConsentRecorded records the informed consent that the patient signed (ICH E6(R3) 2.8).
+type ConsentRecorded struct {
 	Patient        domain.PatientID `json:"patient"`
 	ConsentVersion string           `json:"consentVersion"`
 	On             domain.Date      `json:"on"`
 }
 
-// ScreenFailed ends a patient's way before enrolment.
-type ScreenFailed struct {
+// ScreenFailureRecorded ends a patient's way before enrolment.
+type ScreenFailureRecorded struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
 	Reason  string           `json:"reason"`
@@ -109,16 +111,16 @@ type Completed struct {
 	On      domain.Date      `json:"on"`
 }
 
-func (Screened) patientEvent()            {}
-func (Consented) patientEvent()           {}
-func (ScreenFailed) patientEvent()        {}
-func (EnrollmentRequested) patientEvent() {}
-func (Enrolled) patientEvent()            {}
-func (EnrollmentFailed) patientEvent()    {}
-func (VisitRecorded) patientEvent()       {}
-func (ConsentWithdrawn) patientEvent()    {}
-func (Discontinued) patientEvent()        {}
-func (Completed) patientEvent()           {}
+func (Screened) patientEvent()              {}
+func (ConsentRecorded) patientEvent()       {}
+func (ScreenFailureRecorded) patientEvent() {}
+func (EnrollmentRequested) patientEvent()   {}
+func (Enrolled) patientEvent()              {}
+func (EnrollmentFailed) patientEvent()      {}
+func (VisitRecorded) patientEvent()         {}
+func (ConsentWithdrawn) patientEvent()      {}
+func (Discontinued) patientEvent()          {}
+func (Completed) patientEvent()             {}
 
 // Sex is the sex as recorded at screening, CDISC code list C66731.
 type Sex string

@@ -83,8 +83,8 @@ func completing(on domain.Date) decision {
 
 var (
 	screened     = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
-	consented    = patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
-	screenFailed = patient.ScreenFailed{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
+	consented    = patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
+	screenFailed = patient.ScreenFailureRecorded{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
 	requested    = asked("2026-02-03", 1, "1.0")
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
 	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
@@ -126,7 +126,7 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 	}{
 		{"ScreenPatient", screening(theStudy(), func(*patient.ScreenPatient) {}), screened},
 		{"RecordConsent", consenting(theStudy(), "1.0", "2026-02-02"), consented},
-		{"RecordConsent of the amendment", consenting(amended(), "2.0", "2026-03-02"), patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}},
+		{"RecordConsent of the amendment", consenting(amended(), "2.0", "2026-03-02"), patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}},
 		{"RecordScreenFailure", failing("2026-03-01", "criterion 3"), screenFailed},
 		{"EnrollPatient", enrolling(theStudy(), "2026-02-03"), requested},
 		{"ConfirmEnrollment", confirming("PAIN1-00001"), enrolled},
@@ -221,10 +221,10 @@ func TestConsent(t *testing.T) {
 	given.When(consenting(theStudy(), "1.0", "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(consenting(theStudy(), "1.0", "x")).ThenRefused("malformed_date")
 	// It may be signed before the screening.
-	given.When(consenting(theStudy(), "1.0", "2026-01-15")).Then(patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
+	given.When(consenting(theStudy(), "1.0", "2026-01-15")).Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
 	// A later version is signed again and changes nothing about where the patient stands.
 	again := in(t, patient.StatusEnrolled).When(consenting(amended(), "2.0", "2026-03-02")).
-		Then(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}).State()
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}).State()
 	if again.Status != patient.StatusEnrolled || again.ConsentVersion != "2.0" || again.ConsentedOn != "2026-03-02" {
 		t.Errorf("the patient is %+v", again)
 	}
@@ -238,7 +238,7 @@ func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
 	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
 	given.When(enrolling(study.Study{}, "2026-02-03")).ThenRefused("study_not_found")
-	in(t, patient.StatusScreened).Given(patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"}).
+	in(t, patient.StatusScreened).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"}).
 		When(enrolling(theStudy(), "2026-01-31")).ThenRefused("enrolled_before_screening")
 	in(t, patient.StatusEnrolling).When(confirming("")).ThenRefused("value_missing")
 	in(t, patient.StatusEnrolling).When(confirming(strings.Repeat("1", 51))).ThenRefused("value_too_long")
@@ -289,7 +289,7 @@ func TestAConsentIsTakenBackAfterItWasGiven(t *testing.T) {
 		in(t, status).When(withdrawing(consented.On, "")).Then(patient.ConsentWithdrawn{Patient: anna, On: consented.On})
 	}
 	// Who signed again was in the study until then.
-	again := in(t, patient.StatusEnrolled).Given(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
+	again := in(t, patient.StatusEnrolled).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
 	again.When(withdrawing("2026-03-01", "")).ThenRefused("withdrawn_before_consent")
 	again.When(withdrawing("2026-03-02", "")).Then(patient.ConsentWithdrawn{Patient: anna, On: "2026-03-02"})
 }
@@ -408,10 +408,10 @@ func drawn(t *rapid.T) decision {
 // TestASupersededConsentEnrollsNobody: between the signature and the enrolment an amendment may bring a new consent.
 func TestASupersededConsentEnrollsNobody(t *testing.T) {
 	screened := patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin"}
-	signed := scenario.For(t, patient.Decider).Given(screened, patient.Consented{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"})
+	signed := scenario.For(t, patient.Decider).Given(screened, patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"})
 	signed.When(enrolling(amended(), "2026-02-03")).ThenRefused("consent_version_not_in_force")
 	signed.When(consenting(amended(), "2.0", "2026-02-02")).
-		Then(patient.Consented{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
 		When(enrolling(amended(), "2026-02-03")).
 		Then(func() patient.Event { e := asked("2026-02-03", 1, "2.0"); e.Protocol = 2; return e }())
 }

@@ -64,12 +64,12 @@ func evolve(p Patient, e Event) Patient {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
 		p.ScreenedOn, p.Status = e.On, StatusScreened
-	case Consented:
+	case ConsentRecorded:
 		p.ConsentVersion, p.ConsentedOn = e.ConsentVersion, e.On
 		if p.Status == StatusScreened {
 			p.Status = StatusConsented
 		}
-	case ScreenFailed:
+	case ScreenFailureRecorded:
 		p.Status, p.EndedOn = StatusScreenFailed, e.On
 	case EnrollmentRequested:
 		p.Status, p.RequestedOn = StatusEnrolling, e.On

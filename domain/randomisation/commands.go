@@ -1,6 +1,8 @@
 package randomisation
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // UploadRandomisationList brings a list that was made elsewhere. It draws nothing before it is activated.
 type UploadRandomisationList struct {

@@ -7,12 +7,12 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"casebook/domain/refuse"
+	"casebook/domain/rule/bounded"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
 	celenv "cel.dev/cel-go/common/env"
-
-	"casebook/domain/refuse"
-	"casebook/domain/rule/bounded"
 )
 
 // compiled keeps programs, because the same few rules are met with every patient of a study.

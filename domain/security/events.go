@@ -2,7 +2,9 @@
 // refusals never mix with the record of a patient.
 package security
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // Event is what the security log can hold.
 type Event interface{ securityEvent() }

@@ -1,6 +1,8 @@
 package security
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // Log is the state of a day's security log; nothing is decided on it.
 type Log struct{}

@@ -1,6 +1,8 @@
 package study
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // CreateStudy begins a study.
 type CreateStudy struct {

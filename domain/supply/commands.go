@@ -1,6 +1,8 @@
 package supply
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // OpenDepot adds a depot to a study.
 type OpenDepot struct {

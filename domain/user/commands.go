@@ -1,6 +1,8 @@
 package user
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // RegisterUser opens an account.
 type RegisterUser struct {

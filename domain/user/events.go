@@ -1,7 +1,9 @@
 // Package user holds who may act: accounts, their passwords as argon2id digests, their grants, and their sign-ins.
 package user
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+)
 
 // Event is what can happen to a user.
 type Event interface{ userEvent() }

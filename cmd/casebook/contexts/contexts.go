@@ -6,6 +6,17 @@ import (
 	"slices"
 
 	"casebook/commands"
+	diarycommands "casebook/commands/diary"
+	enrollmentcommands "casebook/commands/enrollment"
+	patientcommands "casebook/commands/patient"
+	processcommands "casebook/commands/process"
+	projectioncommands "casebook/commands/projection"
+	randomisationcommands "casebook/commands/randomisation"
+	safetycommands "casebook/commands/safety"
+	securitycommands "casebook/commands/security"
+	studycommands "casebook/commands/study"
+	supplycommands "casebook/commands/supply"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -20,6 +31,15 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/projections"
+	auditprojections "casebook/projections/audit"
+	diaryprojections "casebook/projections/diary"
+	enrollmentprojections "casebook/projections/enrollment"
+	patientprojections "casebook/projections/patient"
+	processprojections "casebook/projections/process"
+	safetyprojections "casebook/projections/safety"
+	studyprojections "casebook/projections/study"
+	supplyprojections "casebook/projections/supply"
+	userprojections "casebook/projections/user"
 	"casebook/readmodels"
 )
 
@@ -46,32 +66,32 @@ func Registry() *eventlog.Registry { return eventlog.NewRegistry(Streams()...) }
 // Commands are all commands that the program takes.
 func Commands() []commands.Command {
 	return slices.Concat(
-		commands.StudyCommands,
-		commands.EnrollmentCommands,
-		commands.PatientCommands,
-		commands.DiaryCommands,
-		commands.SupplyCommands,
-		commands.RandomisationCommands,
-		commands.SafetyCommands,
-		commands.ProcessCommands,
-		commands.ProjectionCommands(viewNames()),
-		commands.UserCommands,
-		commands.SecurityCommands,
+		studycommands.Commands,
+		enrollmentcommands.Commands,
+		patientcommands.Commands,
+		diarycommands.Commands,
+		supplycommands.Commands,
+		randomisationcommands.Commands,
+		safetycommands.Commands,
+		processcommands.Commands,
+		projectioncommands.Commands(viewNames()),
+		usercommands.Commands,
+		securitycommands.Commands,
 	)
 }
 
 // Projections are all projections that the program makes views with.
 func Projections() []projections.Projection {
 	return slices.Concat(
-		projections.StudyProjections,
-		projections.PatientProjections,
-		projections.DiaryProjections,
-		projections.ProcessProjections,
-		projections.SafetyProjections,
-		projections.SupplyProjections,
-		projections.AuditProjections(Streams()),
-		projections.EnrollmentProjections,
-		projections.UserProjections,
+		studyprojections.Projections,
+		patientprojections.Projections,
+		diaryprojections.Projections,
+		processprojections.Projections,
+		safetyprojections.Projections,
+		supplyprojections.Projections,
+		auditprojections.Projections(Streams()),
+		enrollmentprojections.Projections,
+		userprojections.Projections,
 	)
 }
 

@@ -1,6 +1,8 @@
 package groups
 
-import "casebook/embedded/node/store"
+import (
+	"casebook/embedded/node/store"
+)
 
 // source is where a group's events come from: the whole log or one stream.
 type source interface {

@@ -1,0 +1,11 @@
+package audit
+
+import (
+	"casebook/domain"
+	"casebook/projections"
+)
+
+// Projections are the projections of the trail of all streams.
+func Projections(streams []domain.StreamType) []projections.Projection {
+	return []projections.Projection{AuditIndex(streams)}
+}

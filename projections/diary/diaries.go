@@ -1,0 +1,66 @@
+package diary
+
+import (
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/projections"
+	diaryviews "casebook/readmodels/diary"
+)
+
+type entry = diaryviews.Diary
+
+// Diaries makes a document a decided window.
+var Diaries = projections.New(diaryviews.Diaries, byWindow,
+	projections.On(func(d *entry, e diary.Submitted, at projections.Envelope) {
+		captured := e.CapturedAt.UTC()
+		ofWindow(d, at, e.Instrument, e.Window)
+		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
+		d.Answers, d.Scores = answersOf(e.Answers), e.Scores
+	}),
+	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
+	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
+		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt}, e.Scores)
+	}),
+	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
+		ofWindow(d, at, e.Instrument, e.Window)
+		d.Missed = true
+	}),
+).BegunBy(func(at projections.Envelope) bool {
+	switch e := at.Event.(type) {
+	case diary.WindowMissed:
+		return true
+	case diary.Submitted:
+		return !e.AfterMissed
+	}
+	return false
+}).OfPatient(projections.OfPatientAndDiary)
+
+func byWindow(at projections.Envelope) []string {
+	var id instrument.ID
+	var window string
+	switch e := at.Event.(type) {
+	case diary.Submitted:
+		id, window = e.Instrument, e.Window.ID
+	case diary.RiskFlagged:
+		id, window = e.Instrument, e.Window
+	case diary.Corrected:
+		id, window = e.Instrument, e.Window
+	case diary.WindowMissed:
+		id, window = e.Instrument, e.Window.ID
+	}
+	return []string{diaryviews.DiaryKey(projections.PatientOf(at), id, window)}
+}
+
+func ofWindow(d *entry, at projections.Envelope, id instrument.ID, w diary.Window) {
+	d.Patient, d.Study, d.Site = projections.PatientOf(at), at.Metadata.Study, at.Metadata.Site
+	d.Instrument, d.Window, d.Opens, d.Closes = id, w.ID, w.Opens.UTC(), w.Closes.UTC()
+	d.RecordedAt = at.Metadata.RecordedAt
+}
+
+func answersOf(answers diary.Answers) map[string]any {
+	all := make(map[string]any, len(answers))
+	for item, answer := range answers {
+		all[string(item)] = answer
+	}
+	return all
+}

@@ -1,0 +1,8 @@
+package diary
+
+import (
+	"casebook/projections"
+)
+
+// Projections are the projections of this context.
+var Projections = []projections.Projection{Diaries, DiaryCompliance}

@@ -1,4 +1,0 @@
-package projections
-
-// EnrollmentProjections are the projections of this context.
-var EnrollmentProjections = []Projection{SiteEnrollment}

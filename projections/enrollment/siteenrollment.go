@@ -1,0 +1,48 @@
+package enrollment
+
+import (
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/projections"
+	enrollmentviews "casebook/readmodels/enrollment"
+)
+
+type entered = enrollmentviews.SiteEnrollment
+
+// SiteEnrollment makes a document a site: how many patients came in and left on which day.
+var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, func(at projections.Envelope) []string {
+	return []string{enrollmentviews.EnrollmentKey(at.Metadata.Study, at.Metadata.Site)}
+},
+	projections.On(func(s *entered, e patient.Screened, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Screened++ })
+	}),
+	projections.On(func(s *entered, e patient.ConsentRecorded, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Consented++ })
+	}),
+	projections.On(func(s *entered, e patient.ScreenFailureRecorded, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.ScreenFailures++ })
+	}),
+	projections.On(func(s *entered, e patient.Enrolled, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Enrolled++ })
+	}),
+	projections.On(func(s *entered, _ patient.EnrollmentFailed, at projections.Envelope) {
+		counted(s, at, "", func(c *enrollmentviews.Enrolling) { c.EnrollmentsFailed++ })
+	}),
+	projections.On(func(s *entered, e patient.ConsentWithdrawn, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Withdrawn++ })
+	}),
+	projections.On(func(s *entered, e patient.Discontinued, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Discontinued++ })
+	}),
+	projections.On(func(s *entered, e patient.Completed, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Completed++ })
+	}),
+)
+
+func counted(s *entered, at projections.Envelope, on domain.Date, add func(*enrollmentviews.Enrolling)) {
+	s.Study, s.Site = at.Metadata.Study, at.Metadata.Site
+	if on == "" {
+		on = domain.DateOf(at.Metadata.RecordedAt)
+	}
+	s.Count(on, add)
+}

@@ -1,0 +1,94 @@
+package patient
+
+import (
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
+	"casebook/projections"
+	patientviews "casebook/readmodels/patient"
+)
+
+type view = patientviews.PatientView
+
+// PatientView makes the whole view of a patient.
+var PatientView = projections.New(patientviews.PatientViews, projections.ByPatient,
+	projections.On(func(v *view, e patient.Screened, at projections.Envelope) {
+		v.Patient, v.Study, v.Site, v.ScreeningNumber, v.Zone = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.Zone
+		v.Sex, v.AgeYears, v.Status = e.Sex, e.AgeYears, patient.StatusScreened
+		v.Instruments, v.Risks = []patientviews.AnsweredBy{}, []patientviews.Risk{}
+		step(v, at, e.On, "")
+	}),
+	projections.On(func(v *view, e patient.ConsentRecorded, at projections.Envelope) {
+		if v.Status == patient.StatusScreened {
+			v.Status = patient.StatusConsented
+		}
+		step(v, at, e.On, e.ConsentVersion)
+	}),
+	projections.On(func(v *view, e patient.ScreenFailureRecorded, at projections.Envelope) {
+		become(v, patient.StatusScreenFailed, at, e.On, e.Reason)
+	}),
+	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
+		become(v, patient.StatusEnrolling, at, e.On, "")
+	}),
+	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
+		v.PatientNumber = e.PatientNumber
+		become(v, patient.StatusEnrolled, at, e.On, "")
+	}),
+	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) {
+		become(v, patient.StatusEnrollmentFailed, at, "", e.Reason)
+	}),
+	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) { step(v, at, e.On, e.Visit) }),
+	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
+		become(v, patient.StatusWithdrawn, at, e.On, e.Reason)
+	}),
+	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) {
+		become(v, patient.StatusDiscontinued, at, e.On, e.Reason)
+	}),
+	projections.On(func(v *view, e patient.Completed, at projections.Envelope) {
+		become(v, patient.StatusCompleted, at, e.On, "")
+	}),
+
+	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
+		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
+			Zone: e.Zone, From: e.From, Until: e.Until, Trend: []patientviews.TrendPoint{}})
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Score: firstScore(e.Scores)})
+		v.Compliance.Answered(e.Late, e.AfterMissed)
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.RiskFlagged, at projections.Envelope) {
+		v.Flag(patientviews.Risk{Instrument: e.Instrument, Window: e.Window, Rule: e.Rule, Severity: e.Severity, Message: e.Message,
+			RecordedAt: at.Metadata.RecordedAt})
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.Corrected, at projections.Envelope) {
+		if point := v.Point(e.Instrument, e.Window); point != nil {
+			point.Score = firstScore(e.Scores)
+		}
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.WindowMissed, at projections.Envelope) {
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Missed: true})
+		v.Compliance.WasMissed()
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+).OfPatient(projections.OfPatientAndDiary)
+
+func become(v *view, status patient.Status, at projections.Envelope, on domain.Date, note string) {
+	v.Status = status
+	step(v, at, on, note)
+}
+
+func step(v *view, at projections.Envelope, on domain.Date, note string) {
+	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
+	v.UpdatedAt = at.Metadata.RecordedAt
+}
+
+func firstScore(scores []diary.ScoreResult) *float64 {
+	if len(scores) == 0 {
+		return nil
+	}
+	return scores[0].Value
+}

@@ -1,0 +1,66 @@
+package process
+
+import (
+	"slices"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/process"
+	"casebook/projections"
+	processviews "casebook/readmodels/process"
+)
+
+type run = processviews.Process
+
+// SagaMonitor makes a document an instance of a process manager.
+var SagaMonitor = projections.New(processviews.SagaMonitors, byInstance,
+	projections.On(func(p *run, e process.StepTaken, at projections.Envelope) {
+		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
+		if site := siteOf(e); site != "" {
+			p.Site = site
+		}
+		p.Stand(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
+		p.Trigger, p.Asked = e.TriggerType, []string{}
+		for _, c := range e.Commands {
+			if !slices.Contains(p.Asked, c.Name) {
+				p.Asked = append(p.Asked, c.Name)
+			}
+		}
+		if p.Timers == nil {
+			p.Timers = []processviews.Timer{}
+		}
+	}),
+	projections.On(func(p *run, e process.TimerSet, _ projections.Envelope) {
+		p.SetTimer(processviews.Timer{Name: e.Name, At: e.At.UTC()})
+	}),
+	projections.On(func(p *run, e process.TimerFired, _ projections.Envelope) { p.EndTimer(e.Name) }),
+	projections.On(func(p *run, e process.TimerCancelled, _ projections.Envelope) { p.EndTimer(e.Name) }),
+).BegunBy(func(at projections.Envelope) bool { return at.Revision == 0 })
+
+func byInstance(at projections.Envelope) []string {
+	var i process.Instance
+	switch e := at.Event.(type) {
+	case process.StepTaken:
+		i = e.Instance
+	case process.TimerSet:
+		i = e.Instance
+	case process.TimerFired:
+		i = e.Instance
+	case process.TimerCancelled:
+		i = e.Instance
+	}
+	return []string{i.String()}
+}
+
+// resupply is the process that runs for places, and has their names: see supply.StockID.
+const resupply = "resupply"
+
+// siteOf is the site that a step is about: where it was set off, except that a shipment which leaves one place is a step
+// in the supply of another.
+func siteOf(e process.StepTaken) domain.SiteID {
+	if e.Process == resupply {
+		_, place, _ := strings.Cut(e.Of, ".")
+		return domain.SiteID(place)
+	}
+	return e.Site
+}

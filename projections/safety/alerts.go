@@ -1,0 +1,68 @@
+package safety
+
+import (
+	"time"
+
+	"casebook/domain/safety"
+	"casebook/projections"
+	safetyviews "casebook/readmodels/safety"
+)
+
+type alert = safetyviews.Alert
+
+// Alerts makes a document an alert.
+var Alerts = projections.New(safetyviews.Alerts, byAlert,
+	projections.On(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
+		a.Alert, a.Study, a.Site, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Site, e.Patient, e.Kind, e.Severity
+		a.Summary, a.OccurredAt, a.RaisedAt, a.ReviewBy = e.Summary, e.OccurredAt.UTC(), at.Metadata.RecordedAt, timeIfAny(e.ReviewBy)
+		a.Notifications = []safetyviews.Notification{}
+		a.Become(safetyviews.AlertOpen)
+	}),
+	projections.On(func(a *alert, e safety.AlertReviewed, at projections.Envelope) {
+		a.ReviewedBy, a.ReviewedAt, a.Note, a.ReviewBy = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Note, nil
+		a.Become(safetyviews.AlertReviewed)
+	}),
+	projections.On(func(a *alert, e safety.AlertEscalated, _ projections.Envelope) {
+		a.Level, a.ReviewBy = e.Level, timeIfAny(e.ReviewBy)
+	}),
+	projections.On(func(a *alert, e safety.AlertClosed, at projections.Envelope) {
+		a.ClosedBy, a.ClosedAt, a.Outcome = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Outcome
+		a.Become(safetyviews.AlertClosed)
+	}),
+	projections.On(func(a *alert, e safety.NotificationSent, at projections.Envelope) {
+		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Sent: true, At: at.Metadata.RecordedAt})
+	}),
+	projections.On(func(a *alert, e safety.NotificationFailed, at projections.Envelope) {
+		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Reason: e.Reason, At: at.Metadata.RecordedAt})
+	}),
+).BegunBy(func(at projections.Envelope) bool {
+	_, raised := at.Event.(safety.AlertRaised)
+	return raised
+})
+
+func byAlert(at projections.Envelope) []string {
+	var id safety.AlertID
+	switch e := at.Event.(type) {
+	case safety.AlertRaised:
+		id = e.Alert
+	case safety.AlertReviewed:
+		id = e.Alert
+	case safety.AlertEscalated:
+		id = e.Alert
+	case safety.AlertClosed:
+		id = e.Alert
+	case safety.NotificationSent:
+		id = e.Alert
+	case safety.NotificationFailed:
+		id = e.Alert
+	}
+	return []string{string(id)}
+}
+
+func timeIfAny(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,8 @@
+package safety
+
+import (
+	"casebook/projections"
+)
+
+// Projections are the projections of this context.
+var Projections = []projections.Projection{Alerts}

@@ -1,4 +1,0 @@
-package projections
-
-// StudyProjections are the projections of this context.
-var StudyProjections = []Projection{StudyOverview}

@@ -1,0 +1,8 @@
+package study
+
+import (
+	"casebook/projections"
+)
+
+// Projections are the projections of this context.
+var Projections = []projections.Projection{StudyOverview}

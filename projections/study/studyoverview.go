@@ -1,0 +1,92 @@
+package study
+
+import (
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/projections"
+	studyviews "casebook/readmodels/study"
+)
+
+type overview = studyviews.StudyOverview
+
+// StudyOverview makes a document a study: what it is, and how far it has come.
+var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStudy,
+	projections.On(func(o *overview, e study.Created, at projections.Envelope) {
+		o.Study, o.Title, o.Sponsor, o.Phase = e.Study, e.Title, e.Sponsor, e.Phase
+		o.Figures, o.Sites, o.UpdatedAt = &studyviews.Figures{}, []studyviews.SiteOverview{}, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e study.ProtocolVersionPublished, at projections.Envelope) {
+		o.ProtocolVersion, o.ConsentVersion, o.UpdatedAt = e.Protocol.Version, e.Protocol.ConsentVersion, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e study.SiteAdded, at projections.Envelope) {
+		site := o.SiteOf(e.Site)
+		site.Name, site.Country, site.Zone, site.Status = e.Name, e.Country, e.Zone, string(study.SiteAddedOnly)
+		o.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e study.SiteActivated, at projections.Envelope) {
+		site := o.SiteOf(e.Site)
+		site.Status, site.ActivatedOn, o.UpdatedAt = string(study.SiteActive), e.On, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) {
+		o.SiteOf(e.Site).Status, o.UpdatedAt = string(study.SiteIsClosed), at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e enrollment.Opened, at projections.Envelope) {
+		o.Enrollment, o.UpdatedAt = studyviews.EnrollmentView{Open: true, Target: e.Caps.Target, Cap: e.Caps.Study}, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, _ enrollment.Closed, at projections.Envelope) {
+		o.Enrollment.Open, o.UpdatedAt = false, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e enrollment.TargetSet, at projections.Envelope) {
+		o.Enrollment.Target, o.Enrollment.Cap, o.UpdatedAt = e.Caps.Target, e.Caps.Study, at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, _ patient.Screened, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Screened++ })
+	}),
+	projections.On(func(o *overview, _ patient.ScreenFailureRecorded, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.ScreenFailures++ })
+	}),
+	projections.On(func(o *overview, _ patient.Enrolled, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Enrolled++ })
+	}),
+	projections.On(func(o *overview, _ patient.EnrollmentFailed, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.EnrollmentsFailed++ })
+	}),
+	projections.On(func(o *overview, _ patient.ConsentWithdrawn, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Withdrawn++ })
+	}),
+	projections.On(func(o *overview, _ patient.Discontinued, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Discontinued++ })
+	}),
+	projections.On(func(o *overview, _ patient.Completed, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Completed++ })
+	}),
+	projections.On(func(o *overview, e diary.Submitted, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) {
+			f.Diaries++
+			if e.Late {
+				f.LateDiaries++
+			}
+			if e.AfterMissed {
+				f.MissedWindows--
+			}
+		})
+	}),
+	projections.On(func(o *overview, _ diary.WindowMissed, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.MissedWindows++ })
+	}),
+	projections.On(func(o *overview, _ diary.RiskFlagged, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Risks++ })
+	}),
+)
+
+// count adds to the figures of the study and of the event's site.
+func count(o *overview, at projections.Envelope, add func(*studyviews.Figures)) {
+	if o.Figures == nil {
+		o.Figures = &studyviews.Figures{}
+	}
+	add(o.Figures)
+	add(&o.SiteOf(at.Metadata.Site).Figures)
+	o.UpdatedAt = at.Metadata.RecordedAt
+}

@@ -1,0 +1,148 @@
+package enrollment
+
+import (
+	"context"
+	"slices"
+
+	"casebook/domain"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// SiteEnrollments is the view of enrolment over time, a document a site. It holds the days on which something happened
+// rather than a document for each: a study has some thousands of such days, all of a site are asked for together, and
+// what they add up to takes one read.
+var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 1, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
+
+// maxEnrollmentDays bounds the days that a document holds, the newest: more than ten years. What is older is kept as a sum.
+const maxEnrollmentDays = 4000
+
+// Enrolling counts patients by what happened to them.
+type Enrolling struct {
+	Screened          int `bson:"screened,omitempty" json:"screened" doc:"Patients screened"`
+	Consented         int `bson:"consented,omitempty" json:"consented" doc:"Consents recorded, of a new version too"`
+	ScreenFailures    int `bson:"screenFailures,omitempty" json:"screenFailures" doc:"Patients who failed screening"`
+	Enrolled          int `bson:"enrolled,omitempty" json:"enrolled" doc:"Patients enrolled"`
+	EnrollmentsFailed int `bson:"enrollmentsFailed,omitempty" json:"enrollmentsFailed" doc:"Enrolments that found no place, or no kit"`
+	Withdrawn         int `bson:"withdrawn,omitempty" json:"withdrawn" doc:"Patients who withdrew their consent"`
+	Discontinued      int `bson:"discontinued,omitempty" json:"discontinued" doc:"Patients who ended early for another reason"`
+	Completed         int `bson:"completed,omitempty" json:"completed" doc:"Patients who completed the study"`
+}
+
+// Plus returns both counts together.
+func (e Enrolling) Plus(o Enrolling) Enrolling {
+	return Enrolling{Screened: e.Screened + o.Screened, Consented: e.Consented + o.Consented, ScreenFailures: e.ScreenFailures + o.ScreenFailures,
+		Enrolled: e.Enrolled + o.Enrolled, EnrollmentsFailed: e.EnrollmentsFailed + o.EnrollmentsFailed, Withdrawn: e.Withdrawn + o.Withdrawn,
+		Discontinued: e.Discontinued + o.Discontinued, Completed: e.Completed + o.Completed}
+}
+
+// SiteEnrollment is how patients have entered a study at a site, and left it.
+type SiteEnrollment struct {
+	readmodels.Header `bson:",inline"`
+	Study  domain.StudyID `bson:"study"`
+	Site   domain.SiteID  `bson:"site"`
+	// Before sums what lies before the first of the days, if there were too many.
+	Before Enrolling       `bson:"before"`
+	Days   []EnrollmentDay `bson:"days"`
+}
+
+// EnrollmentDay is a day on which something happened, as the site wrote it down; the day in UTC on which it was recorded
+// where it wrote none.
+type EnrollmentDay struct {
+	Day    domain.Date `bson:"day"`
+	Counts Enrolling   `bson:"counts"`
+}
+
+// Count counts something on a day. Sites write down days that have long passed, so it may be any.
+func (s *SiteEnrollment) Count(day domain.Date, add func(*Enrolling)) {
+	at, found := slices.BinarySearchFunc(s.Days, day, func(d EnrollmentDay, day domain.Date) int {
+		switch {
+		case d.Day < day:
+			return -1
+		case d.Day > day:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		s.Days = slices.Insert(s.Days, at, EnrollmentDay{Day: day})
+	}
+	add(&s.Days[at].Counts)
+	for len(s.Days) > maxEnrollmentDays {
+		s.Before = s.Before.Plus(s.Days[0].Counts)
+		s.Days = slices.Delete(s.Days, 0, 1)
+	}
+}
+
+// Period is the step of a series of enrolments.
+type Period string
+
+// The periods.
+const (
+	ByMonth Period = "month"
+	ByDay   Period = "day"
+)
+
+// of returns the period that a day is in, by its first day.
+func (p Period) of(day domain.Date) domain.Date {
+	if p == ByDay || len(day) < len("2006-01-02") {
+		return day
+	}
+	return day[:len("2006-01")] + "-01"
+}
+
+// EnrollmentSeries is the enrolment at a site over time.
+type EnrollmentSeries struct {
+	Site   domain.SiteID     `json:"site" doc:"The site"`
+	Points []EnrollmentPoint `json:"points" doc:"The periods in which something happened, the earliest first"`
+	// Position is that of the document.
+	Position int64 `json:"position" doc:"Log position that the answer has seen"`
+}
+
+// EnrollmentPoint is one period of a series.
+type EnrollmentPoint struct {
+	From  domain.Date `json:"from" doc:"First day of the period"`
+	New   Enrolling   `json:"new" doc:"What happened in it"`
+	Total Enrolling   `json:"total" doc:"What had happened by its end"`
+}
+
+// Series adds up the days from one to another, both included, in steps; an empty bound does not. Totals also count what lies
+// before the first.
+func (s *SiteEnrollment) Series(step Period, from, to domain.Date) EnrollmentSeries {
+	series := EnrollmentSeries{Site: s.Site, Points: []EnrollmentPoint{}, Position: s.Position}
+	total := s.Before
+	for _, d := range s.Days {
+		if to != "" && d.Day > to {
+			break
+		}
+		total = total.Plus(d.Counts)
+		if d.Day < from {
+			continue
+		}
+		start := step.of(d.Day)
+		if n := len(series.Points); n == 0 || series.Points[n-1].From != start {
+			series.Points = append(series.Points, EnrollmentPoint{From: start})
+		}
+		last := &series.Points[len(series.Points)-1]
+		last.New, last.Total = last.New.Plus(d.Counts), total
+	}
+	return series
+}
+
+// EnrollmentKey is the key of a site's document.
+func EnrollmentKey(study domain.StudyID, site domain.SiteID) string {
+	return string(study) + "/" + string(site)
+}
+
+var enrollmentOrders = []readmodels.Order[SiteEnrollment]{readmodels.Ascending("site", func(s SiteEnrollment) []any { return []any{string(s.Site)} }, "site")}
+
+// ListEnrollmentBySite returns a page of a study's sites, by id; of some sites where any are named.
+func ListEnrollmentBySite(ctx context.Context, s *readmodels.Store, study domain.StudyID, sites []domain.SiteID, page readmodels.Page) (readmodels.List[SiteEnrollment], error) {
+	filter := bson.D{{Key: "study", Value: string(study)}}
+	if len(sites) > 0 {
+		filter = append(filter, readmodels.OneOf("site", sites))
+	}
+	return readmodels.Listed(ctx, s.Collection(SiteEnrollments), page, filter, enrollmentOrders)
+}

@@ -1,0 +1,80 @@
+package patient
+
+import (
+	"context"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// PatientLists is the view behind the lists of patients, a document a patient. A patient's id begins with the study
+// and goes on with the screening number, so the order of ids is that of screening numbers.
+//
+// Something is recorded of a patient every day, so the order of the last activity is in two indexes alone: they begin with
+// the status, all of which a list asks for that is of none, and the store merges them.
+var PatientLists = readmodels.View{Name: "patient-list", Version: 2, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "_id"),
+	readmodels.IndexOn("study", "site", "_id"),
+	readmodels.IndexOn("study", "status", "_id"),
+	readmodels.IndexOn("study", "site", "status", "_id"),
+	readmodels.IndexOn("study", "status", "lastActivityAt", "_id"),
+	readmodels.IndexOn("study", "site", "status", "lastActivityAt", "_id"),
+}}
+
+// PatientRow is a line of a list of patients.
+type PatientRow struct {
+	readmodels.Header          `bson:",inline"`
+	Patient         domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
+	Study           domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	Site            domain.SiteID         `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber   string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
+	Status          patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	ScreenedOn      domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
+	ConsentedOn     domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
+	ConsentVersion  string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
+	EnrolledOn      domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
+	EndedOn         domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
+	EndReason       string                `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
+	LastDiaryAt     *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
+	LastActivityAt  time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
+	Risks           int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
+	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+}
+
+// PatientFilter narrows a list of patients; empty fields do not.
+type PatientFilter struct {
+	Site   domain.SiteID
+	Status patient.Status
+}
+
+// PatientStatuses are all the ways a patient can stand.
+var PatientStatuses = []patient.Status{patient.StatusScreened, patient.StatusConsented, patient.StatusScreenFailed, patient.StatusEnrolling,
+	patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted}
+
+var patientOrders = []readmodels.Order[PatientRow]{
+	readmodels.Ascending("screening", func(r PatientRow) []any { return []any{r.ID} }, "_id"),
+	readmodels.Descending("active", func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }, "lastActivityAt", "_id"),
+	readmodels.Ascending("inactive", func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }, "lastActivityAt", "_id"),
+}
+
+// PatientSorts are the orders of a list of patients: by screening number, or by when they or their site recorded something last,
+// from the last to do so or from the first. Those who keep their diaries badly are in the list by compliance.
+var PatientSorts = readmodels.Names(patientOrders)
+
+// ListPatients returns a page of a study's patients.
+func ListPatients(ctx context.Context, s *readmodels.Store, study domain.StudyID, f PatientFilter, page readmodels.Page) (readmodels.List[PatientRow], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	if page.Sort == "" || page.Sort == patientOrders[0].Name {
+		filter = readmodels.Equal(filter, "status", f.Status)
+	} else {
+		filter = append(filter, readmodels.Standing("status", f.Status, PatientStatuses))
+	}
+	return readmodels.Listed(ctx, s.Collection(PatientLists), page, filter, patientOrders)
+}

@@ -1,0 +1,168 @@
+package patient
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// PatientViews is the view of whole patients, a document a patient.
+var PatientViews = readmodels.View{Name: "patient-view", Version: 3}
+
+const (
+	// TrendLength bounds the windows that a document's trend holds of each instrument: a month of a daily diary. All
+	// of them are in the view of diaries. Without a bound every diary would rewrite the whole past.
+	TrendLength = 30
+	// maxSteps bounds the history of a patient's status; a patient has a dozen.
+	maxSteps = 200
+	// maxRisks bounds the risks kept, the newest.
+	maxRisks = 100
+)
+
+// PatientView is all that is known of a patient, but for identity, which is held apart.
+type PatientView struct {
+	readmodels.Header          `bson:",inline"`
+	Patient         domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
+	Study           domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	Site            domain.SiteID         `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber   string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
+	Zone            string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
+	Sex             patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
+	AgeYears        int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
+	Status          patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
+	Instruments     []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
+	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
+	UpdatedAt       time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+}
+
+// Step is one step of a patient's way.
+type Step struct {
+	What       string        `bson:"what" json:"what" doc:"The event's name"`
+	On         domain.Date   `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
+	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"Version that was signed, the visit, or the reason"`
+	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
+	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// AnsweredBy is an instrument as assigned to the patient, with the newest entries.
+type AnsweredBy struct {
+	Instrument instrument.ID `bson:"instrument" json:"instrument" doc:"The instrument"`
+	Version    int           `bson:"version" json:"version" doc:"Version of its definition"`
+	Title      string        `bson:"title" json:"title" doc:"Its title"`
+	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
+	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
+	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
+	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
+}
+
+// TrendPoint is a decided window in a trend. It is small because every diary writes all points of its patient again.
+type TrendPoint struct {
+	Window string `bson:"w" json:"window" doc:"Local day and name of the window"`
+	// Opens puts the windows of a day in order.
+	Opens  time.Time `bson:"o" json:"-"`
+	Missed bool      `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	Late   bool      `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	// Score is the instrument's first score, where it could be computed.
+	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
+	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
+}
+
+// Risk is a risk that a diary flagged.
+type Risk struct {
+	Instrument instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
+	Window     string              `bson:"window" json:"window" doc:"The window"`
+	Rule       string              `bson:"rule" json:"rule" doc:"The rule that holds"`
+	Severity   instrument.Severity `bson:"severity" json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
+	Message    string              `bson:"message" json:"message" doc:"What the site reads"`
+	RecordedAt time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Step adds a step of the patient's way.
+func (v *PatientView) Step(s Step) {
+	v.Steps = readmodels.Newest(append(v.Steps, s), maxSteps)
+}
+
+// Flag adds a risk, to the list and to the trend.
+func (v *PatientView) Flag(r Risk) {
+	v.Risks = readmodels.Newest(append(v.Risks, r), maxRisks)
+	if p := v.Point(r.Instrument, r.Window); p != nil {
+		p.Risk = true
+	}
+}
+
+// Assigned adds an instrument, or puts its new version in the place of the old.
+func (v *PatientView) Assigned(a AnsweredBy) {
+	for i := range v.Instruments {
+		if v.Instruments[i].Instrument == a.Instrument {
+			a.Trend = v.Instruments[i].Trend
+			v.Instruments[i] = a
+			return
+		}
+	}
+	v.Instruments = append(v.Instruments, a)
+}
+
+// Point returns the trend's point of a window, or nil where the trend no longer reaches back to it.
+func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
+	for i := range v.Instruments {
+		if a := &v.Instruments[i]; a.Instrument == id {
+			if at := a.point(window); at >= 0 {
+				return &a.Trend[at]
+			}
+		}
+	}
+	return nil
+}
+
+// Decided adds a decided window in the order of their opening, in the place of what the trend had of it.
+func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
+	for i := range v.Instruments {
+		a := &v.Instruments[i]
+		if a.Instrument != id {
+			continue
+		}
+		if at := a.point(p.Window); at >= 0 {
+			a.Trend[at] = p
+			return
+		}
+		at := len(a.Trend) // mostly the newest
+		for at > 0 && p.Opens.Before(a.Trend[at-1].Opens) {
+			at--
+		}
+		a.Trend = readmodels.Newest(slices.Insert(a.Trend, at, p), TrendLength)
+		return
+	}
+}
+
+// point returns the place of a window in the trend, or -1; it looks at the newest first.
+func (a *AnsweredBy) point(window string) int {
+	at := len(a.Trend) - 1
+	for at >= 0 && a.Trend[at].Window != window {
+		at--
+	}
+	return at
+}
+
+// LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
+func LoadPatientView(ctx context.Context, s *readmodels.Store, id domain.PatientID) (PatientView, error) {
+	var v PatientView
+	err := s.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&v)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return v, refuse.NotFound("patient_not_found", "there is no patient %s", id).Do("check the id")
+	}
+	return v, err
+}

@@ -1,0 +1,61 @@
+package process
+
+import (
+	"context"
+	"time"
+
+	"casebook/domain"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// ParkedMessages is the view of messages that a process manager could not deal with, a document a message.
+var ParkedMessages = readmodels.View{Name: "parked-messages", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "since", "_id"),
+	readmodels.IndexOn("study", "status", "since", "_id"),
+}}
+
+// ParkedStatus is how a parked message stands.
+type ParkedStatus string
+
+// The ways a parked message can stand.
+const (
+	ParkedWaiting   ParkedStatus = "waiting"
+	ParkedRetried   ParkedStatus = "retried"
+	ParkedAbandoned ParkedStatus = "abandoned"
+)
+
+// ParkedMessage is a message that was set aside so that it does not block the others.
+type ParkedMessage struct {
+	readmodels.Header   `bson:",inline"`
+	Process  string         `bson:"process" json:"process" doc:"The process that could not deal with it"`
+	Event    string         `bson:"event" json:"event" doc:"Id of the event that it is about"`
+	Study    domain.StudyID `bson:"study" json:"study" doc:"The study"`
+	Type     string         `bson:"type" json:"type" doc:"Name of that event"`
+	Stream   string         `bson:"stream" json:"stream" doc:"The event's stream"`
+	Revision int64          `bson:"revision" json:"revision" doc:"The event's number in its stream, from 0"`
+	Reason   string         `bson:"reason" json:"reason" doc:"Why the process could not deal with it"`
+	Status   ParkedStatus   `bson:"status" json:"status" enum:"waiting,retried,abandoned" doc:"Whether somebody has decided about it"`
+	Since    time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
+	Times    int            `bson:"times" json:"times" doc:"How often it was parked"`
+	// DecidedBy and what follows are of the last decision; a message that is parked again waits for a new one.
+	DecidedBy domain.UserID `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who had it retried, or gave it up"`
+	DecidedAt *time.Time    `bson:"decidedAt,omitempty" json:"decidedAt,omitempty" doc:"When"`
+	Decision  string        `bson:"decision,omitempty" json:"decision,omitempty" doc:"The reason given"`
+}
+
+var parkedOrders = []readmodels.Order[ParkedMessage]{
+	readmodels.Ascending("oldest", func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} }, "since", "_id"),
+	readmodels.Descending("newest", func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} }, "since", "_id"),
+}
+
+// ParkedSorts are the orders of a list of parked messages, by since when they have been parked.
+var ParkedSorts = readmodels.Names(parkedOrders)
+
+// ListParkedMessages returns a page of a study's parked messages; of one status where it is named.
+func ListParkedMessages(ctx context.Context, s *readmodels.Store, study domain.StudyID, status ParkedStatus, page readmodels.Page) (readmodels.List[ParkedMessage], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "status", status)
+	return readmodels.Listed(ctx, s.Collection(ParkedMessages), page, filter, parkedOrders)
+}

@@ -1,0 +1,113 @@
+package process
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/process"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// SagaMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
+// and what went wrong. Instances of one outcome at one site are few enough to look at process and stage in each. A document
+// changes with every step, so all indexes begin with the outcome, and serve lists of any outcome too: these ask for all
+// four, and the store merges them.
+var SagaMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
+	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
+	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),
+	readmodels.IndexOn("study", "outcome", "since", "_id"),
+	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
+}}
+
+// UnderWay is the outcome of a process that has not come to one; the log writes none.
+const UnderWay process.Outcome = "under_way"
+
+// maxTimers bounds the open timers that a document holds. A site has one for every shipment that is under way.
+const maxTimers = 100
+
+// Process is one run of a process manager, such as the enrolment of one patient.
+type Process struct {
+	readmodels.Header     `bson:",inline"`
+	Process    string          `bson:"process" json:"process" doc:"The process manager"`
+	Of         string          `bson:"of" json:"of" doc:"What the run is about, such as the patient"`
+	Study      domain.StudyID  `bson:"study" json:"study" doc:"The study"`
+	Site       domain.SiteID   `bson:"site,omitempty" json:"site,omitempty" doc:"The site, or the depot, that it is about"`
+	Stage      string          `bson:"stage" json:"stage" doc:"What it waits for, or how it ended"`
+	Outcome    process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,completed,failed" doc:"How it stands; held waits for something that people have to see to"`
+	Note       string          `bson:"note,omitempty" json:"note,omitempty" doc:"Why it stands there"`
+	Since      time.Time       `bson:"since" json:"since" doc:"When it came to this stage"`
+	Trigger    string          `bson:"trigger" json:"trigger" doc:"What set its last step off: an event's name, timer:NAME or refused:COMMAND"`
+	LastStepAt time.Time       `bson:"lastStepAt" json:"lastStepAt" doc:"When it took its last step"`
+	Steps      int             `bson:"steps" json:"steps" doc:"How many steps it has taken"`
+	Asked      []string        `bson:"asked" json:"asked" doc:"The commands that the last step asked for, each named once"`
+	Timers     []Timer         `bson:"timers" json:"timers" doc:"When it is called at the latest, the earliest first, at most 100"`
+}
+
+// Timer is when a process is called at the latest.
+type Timer struct {
+	Name string    `bson:"name" json:"name" doc:"What the time is for"`
+	At   time.Time `bson:"at" json:"at" doc:"When it comes"`
+}
+
+// Stand notes a step: where the process stands since, and what it asked for.
+func (p *Process) Stand(stage string, outcome process.Outcome, note string, at time.Time) {
+	if outcome == "" {
+		outcome = UnderWay
+	}
+	if p.Stage != stage || p.Outcome != outcome {
+		p.Since = at
+	}
+	p.Stage, p.Outcome, p.Note, p.LastStepAt = stage, outcome, note, at
+	p.Steps++
+}
+
+// SetTimer adds a timer, in the place of one of the same name.
+func (p *Process) SetTimer(t Timer) {
+	p.EndTimer(t.Name)
+	at := len(p.Timers)
+	for at > 0 && t.At.Before(p.Timers[at-1].At) {
+		at--
+	}
+	p.Timers = slices.Insert(p.Timers, at, t)
+	p.Timers = p.Timers[:min(len(p.Timers), maxTimers)]
+}
+
+// EndTimer takes a timer out that has fired or was cancelled.
+func (p *Process) EndTimer(name string) {
+	p.Timers = slices.DeleteFunc(p.Timers, func(t Timer) bool { return t.Name == name })
+}
+
+// Outcomes are all the ways a process can stand.
+var Outcomes = []process.Outcome{UnderWay, process.Held, process.Completed, process.Failed}
+
+// ProcessFilter narrows a list of processes; empty fields do not.
+type ProcessFilter struct {
+	Site      domain.SiteID
+	Outcome   process.Outcome
+	Stage     string
+	Processes []string
+}
+
+var processOrders = []readmodels.Order[Process]{
+	readmodels.Descending("moved", func(p Process) []any { return []any{p.LastStepAt.UTC(), p.ID} }, "lastStepAt", "_id"),
+	readmodels.Ascending("longest", func(p Process) []any { return []any{p.Since.UTC(), p.ID} }, "since", "_id"),
+}
+
+// ProcessSorts are the orders of a list of processes: the last to take a step first, or the longest in its stage.
+var ProcessSorts = readmodels.Names(processOrders)
+
+// ListProcesses returns a page of a study's processes.
+func ListProcesses(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ProcessFilter, page readmodels.Page) (readmodels.List[Process], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	filter = append(filter, readmodels.Standing("outcome", f.Outcome, Outcomes))
+	if len(f.Processes) > 0 {
+		filter = append(filter, readmodels.OneOf("process", f.Processes))
+	}
+	return readmodels.Listed(ctx, s.Collection(SagaMonitors), page, readmodels.Equal(filter, "stage", f.Stage), processOrders)
+}

@@ -1,0 +1,149 @@
+package safety
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/safety"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// Alerts is the worklist of alerts, a document an alert. How an alert stands and how urgent it is make one field, Order, of
+// which a list asks for some of the six values; so two indexes serve every filter, in the order of urgency and, merged by
+// the store, in that of time. Of one kind, or of several, alerts are found by looking at each: an index more for every
+// combination would cost every alert more than it saves a reader.
+var Alerts = readmodels.View{Name: "alerts", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
+	readmodels.IndexOn("study", "site", "order", "raisedAt", "_id"),
+}}
+
+// maxNotifications bounds the messages that a document holds, the newest. There is one for each level and channel.
+const maxNotifications = 100
+
+// AlertStatus is how an alert stands.
+type AlertStatus string
+
+// The ways an alert can stand: nobody has looked at it, somebody has, and it is dealt with.
+const (
+	AlertOpen     AlertStatus = "open"
+	AlertReviewed AlertStatus = "reviewed"
+	AlertClosed   AlertStatus = "closed"
+)
+
+// Alert is something that somebody has to look at.
+type Alert struct {
+	readmodels.Header     `bson:",inline"`
+	Alert      safety.AlertID   `bson:"alert" json:"alert" doc:"The alert"`
+	Study      domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	Site       domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site; none where it is about the study as a whole"`
+	Patient    domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
+	Kind       safety.Kind      `bson:"kind" json:"kind" doc:"What it is about"`
+	Severity   safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How soon somebody must look"`
+	Summary    string           `bson:"summary" json:"summary" doc:"What happened"`
+	OccurredAt time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
+	RaisedAt   time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
+	Status     AlertStatus      `bson:"status" json:"status" enum:"open,reviewed,closed" doc:"Whether somebody has looked at it, and whether it is dealt with"`
+	Level      int              `bson:"level" json:"level" doc:"How often it was escalated"`
+	// ReviewBy is nil behind the last level.
+	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`
+	ReviewedBy    domain.UserID  `bson:"reviewedBy,omitempty" json:"reviewedBy,omitempty" doc:"Who has looked"`
+	ReviewedAt    *time.Time     `bson:"reviewedAt,omitempty" json:"reviewedAt,omitempty" doc:"When"`
+	Note          string         `bson:"note,omitempty" json:"note,omitempty" doc:"What was found or done"`
+	ClosedBy      domain.UserID  `bson:"closedBy,omitempty" json:"closedBy,omitempty" doc:"Who has closed it"`
+	ClosedAt      *time.Time     `bson:"closedAt,omitempty" json:"closedAt,omitempty" doc:"When"`
+	Outcome       string         `bson:"outcome,omitempty" json:"outcome,omitempty" doc:"How it ended"`
+	Notifications []Notification `bson:"notifications" json:"notifications" doc:"Who was told by which channel, the newest last, at most 100"`
+	// Order puts what nobody has looked at first, and of that what is urgent.
+	Order int `bson:"order" json:"-"`
+}
+
+// Notification is what became of the message about an alert's level on a channel.
+type Notification struct {
+	Channel string    `bson:"channel" json:"channel" doc:"The channel"`
+	Level   int       `bson:"level" json:"level" doc:"The level that it was about; 0 is the alert itself"`
+	Sent    bool      `bson:"sent" json:"sent" doc:"Whether the channel took it; otherwise it has refused it for good"`
+	Reason  string    `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was refused"`
+	At      time.Time `bson:"at" json:"at" doc:"When this was recorded"`
+}
+
+// Become changes how the alert stands, and with it its place in the list.
+func (a *Alert) Become(status AlertStatus) {
+	a.Status, a.Order = status, 0
+	for order, of := range AlertOrders() {
+		if of.Status == status && (of.severity == safety.Urgent) == (a.Severity == safety.Urgent) {
+			a.Order = order
+		}
+	}
+}
+
+type alertOrder struct {
+	Status   AlertStatus
+	severity safety.Severity
+}
+
+// AlertOrders are the ways an alert can stand, by the value of its field Order.
+func AlertOrders() (all []alertOrder) {
+	for _, status := range []AlertStatus{AlertOpen, AlertReviewed, AlertClosed} {
+		for _, severity := range []safety.Severity{safety.Urgent, safety.Routine} {
+			all = append(all, alertOrder{status, severity})
+		}
+	}
+	return all
+}
+
+// Notified adds a message.
+func (a *Alert) Notified(n Notification) {
+	a.Notifications = readmodels.Newest(append(a.Notifications, n), maxNotifications)
+}
+
+// WithoutPatient takes out of the alert who it is about, for callers who must not read clinical data. What people wrote
+// down about a patient goes too: nobody knows what is in it.
+func (a *Alert) WithoutPatient() {
+	if a.Patient == "" {
+		return
+	}
+	a.Summary = strings.ReplaceAll(a.Summary, string(a.Patient), "(left out)")
+	a.Patient, a.Note, a.Outcome = "", "", ""
+}
+
+// AlertFilter narrows a list of alerts; empty fields do not.
+type AlertFilter struct {
+	Site     domain.SiteID
+	Status   AlertStatus
+	Severity safety.Severity
+	Kinds    []safety.Kind
+	// RaisedBefore leaves the old ones.
+	RaisedBefore time.Time
+}
+
+var alertsOrdered = []readmodels.Order[Alert]{
+	readmodels.Ascending("urgent", func(a Alert) []any { return []any{a.Order, a.RaisedAt.UTC(), a.ID} }, "order", "raisedAt", "_id"),
+	readmodels.Ascending("oldest", func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }, "raisedAt", "_id"),
+	readmodels.Descending("newest", func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }, "raisedAt", "_id"),
+}
+
+// AlertSorts are the orders of a list of alerts. The first is urgent: those that nobody has looked at, then those that are
+// not closed; among them the urgent ones, and of these the oldest.
+var AlertSorts = readmodels.Names(alertsOrdered)
+
+// ListAlerts returns a page of a study's alerts.
+func ListAlerts(ctx context.Context, s *readmodels.Store, study domain.StudyID, f AlertFilter, page readmodels.Page) (readmodels.List[Alert], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
+	stands := bson.A{}
+	for order, of := range AlertOrders() {
+		if (f.Status == "" || f.Status == of.Status) && (f.Severity == "" || f.Severity == of.severity) {
+			stands = append(stands, order)
+		}
+	}
+	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: stands}}})
+	filter = readmodels.Between(filter, "raisedAt", time.Time{}, f.RaisedBefore)
+	if len(f.Kinds) > 0 {
+		filter = append(filter, readmodels.OneOf("kind", f.Kinds))
+	}
+	return readmodels.Listed(ctx, s.Collection(Alerts), page, filter, alertsOrdered)
+}

@@ -1,0 +1,129 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/domain/supply"
+	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
+	processviews "casebook/readmodels/process"
+	safetyviews "casebook/readmodels/safety"
+	supplyviews "casebook/readmodels/supply"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// SiteDashboard is how a site stands. It is put together when it is asked for, of the views that have its parts: what
+// happens to a patient, a kit or an alert does not say how it stood before, so a document a site would have to remember
+// every one of them, and be a second truth beside their own views. Each part is found by an index and is as large as a
+// site, not as a study. How many kits will soon expire is not among it: expiry dates may go with an arm, and a number that
+// falls when a patient gets a kit would tell which.
+type SiteDashboard struct {
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	// Patients, Alerts and Kits leave out what there is none of.
+	Patients   map[patient.Status]int   `json:"patients" doc:"How many patients stand where; those that there is none of are left out"`
+	OpenAlerts map[safety.Severity]int  `json:"openAlerts" doc:"How many alerts nobody has looked at, by severity; those that there is none of are left out"`
+	Compliance diaryviews.Compliance    `json:"compliance" doc:"How the site's patients keep their diaries"`
+	Kits       map[supply.KitStatus]int `json:"kits" doc:"How many kits stand how; those that there is none of are left out"`
+	Awaited    []supplyviews.Shipment   `json:"awaited" doc:"Shipments to the site that have not arrived: those on their way, then those that are packed, the oldest first, at most 50"`
+	Waiting    []WaitingEnrollment      `json:"waiting" doc:"Enrolments that have not come to an end: those that are held, then those under way, the longest first, at most 50"`
+}
+
+// WaitingEnrollment is an enrolment that is under way or held up.
+type WaitingEnrollment struct {
+	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	Stage   string           `json:"stage" doc:"What it waits for"`
+	Outcome process.Outcome  `json:"outcome" enum:"under_way,held" doc:"Whether it goes on by itself, or is held until people see to it"`
+	Note    string           `json:"note,omitempty" doc:"Why it stands there"`
+	Since   time.Time        `json:"since" doc:"Since when"`
+}
+
+// DashboardViews are the views that a dashboard is made of.
+var DashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances, supplyviews.KitInventories, supplyviews.Shipments, processviews.SagaMonitors}
+
+// dashboardItems bounds each list of a dashboard.
+const dashboardItems = 50
+
+// enrolling is the process that enrols patients; what it is about is the patient.
+const enrolling = "enrollment"
+
+// LoadSiteDashboard returns how a site stands. Of a site that nothing has happened at it has nothing to say.
+func LoadSiteDashboard(ctx context.Context, s *readmodels.Store, study domain.StudyID, site domain.SiteID) (d SiteDashboard, err error) {
+	d.Study, d.Site = study, site
+	at := bson.D{{Key: "study", Value: string(study)}, {Key: "site", Value: string(site)}}
+	if d.Patients, err = counts[patient.Status](ctx, s.Collection(patientviews.PatientLists), at, "$status"); err != nil {
+		return d, err
+	}
+	var open bson.A
+	for order, of := range safetyviews.AlertOrders() {
+		if of.Status == safetyviews.AlertOpen {
+			open = append(open, order)
+		}
+	}
+	unseen := slices.Concat(at, bson.D{{Key: "order", Value: bson.D{{Key: "$in", Value: open}}}})
+	if d.OpenAlerts, err = counts[safety.Severity](ctx, s.Collection(safetyviews.Alerts), unseen, "$severity"); err != nil {
+		return d, err
+	}
+	var kept diaryviews.DiaryCompliance
+	err = s.Collection(diaryviews.DiaryCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: diaryviews.ComplianceKey(diaryviews.OfSite, string(study)+"/"+string(site))}}).Decode(&kept)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return d, err
+	}
+	d.Compliance = kept.Compliance
+	place := supply.LocationID(site)
+	here := bson.D{{Key: "study", Value: string(study)}, {Key: "location", Value: string(site)}}
+	if d.Kits, err = counts[supply.KitStatus](ctx, s.Collection(supplyviews.KitInventories), here, "$status"); err != nil {
+		return d, err
+	}
+	for _, status := range []supply.ShipmentStatus{supply.ShipmentOnItsWay, supply.ShipmentPacked} {
+		coming, err := supplyviews.ListShipments(ctx, s, study, supplyviews.ShipmentFilter{To: place, Status: status}, readmodels.Page{Limit: dashboardItems, Sort: "oldest"})
+		if err != nil {
+			return d, err
+		}
+		d.Awaited = append(d.Awaited, coming.Items...)
+	}
+	d.Awaited = d.Awaited[:min(len(d.Awaited), dashboardItems)]
+	d.Waiting = []WaitingEnrollment{}
+	for _, outcome := range []process.Outcome{process.Held, processviews.UnderWay} {
+		waiting, err := processviews.ListProcesses(ctx, s, study, processviews.ProcessFilter{Site: site, Outcome: outcome, Processes: []string{enrolling}}, readmodels.Page{Limit: dashboardItems, Sort: "longest"})
+		if err != nil {
+			return d, err
+		}
+		for _, p := range waiting.Items {
+			d.Waiting = append(d.Waiting, WaitingEnrollment{Patient: domain.PatientID(p.Of), Stage: p.Stage, Outcome: p.Outcome, Note: p.Note, Since: p.Since})
+		}
+	}
+	d.Waiting = d.Waiting[:min(len(d.Waiting), dashboardItems)]
+	return d, nil
+}
+
+// counts counts what a filter finds by one of its fields.
+func counts[K ~string](ctx context.Context, c *mongo.Collection, filter bson.D, by string) (map[K]int, error) {
+	found, err := c.Aggregate(ctx, []bson.D{{{Key: "$match", Value: filter}},
+		{{Key: "$group", Value: bson.D{{Key: "_id", Value: by}, {Key: "count", Value: bson.D{{Key: "$sum", Value: 1}}}}}}})
+	if err != nil {
+		return nil, err
+	}
+	var groups []struct {
+		Of    K   `bson:"_id"`
+		Count int `bson:"count"`
+	}
+	if err := found.All(ctx, &groups); err != nil {
+		return nil, err
+	}
+	all := make(map[K]int, len(groups))
+	for _, g := range groups {
+		all[g.Of] = g.Count
+	}
+	return all, nil
+}

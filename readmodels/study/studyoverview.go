@@ -1,0 +1,116 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// StudyOverviews is the view of studies, a document a study.
+var StudyOverviews = readmodels.View{Name: "study-overview", Version: 1}
+
+// StudyOverview is how a study stands.
+type StudyOverview struct {
+	readmodels.Header          `bson:",inline"`
+	Study           domain.StudyID `bson:"study" json:"study" doc:"The study"`
+	Title           string         `bson:"title" json:"title" doc:"Full title"`
+	Sponsor         string         `bson:"sponsor" json:"sponsor" doc:"Who is responsible"`
+	Phase           string         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Clinical phase"`
+	ProtocolVersion int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	ConsentVersion  string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
+	Enrollment      EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
+	Figures         *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
+	Sites           []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
+	UpdatedAt       time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+}
+
+// EnrollmentView says whether patients may enter.
+type EnrollmentView struct {
+	Open   bool `bson:"open" json:"open" doc:"Whether enrolment is open"`
+	Target int  `bson:"target,omitempty" json:"target,omitempty" doc:"How many patients the study wants"`
+	Cap    int  `bson:"cap,omitempty" json:"cap,omitempty" doc:"How many may hold a place"`
+}
+
+// SiteOverview is how a site of a study stands.
+type SiteOverview struct {
+	Site        domain.SiteID `bson:"site" json:"site" doc:"The site"`
+	Name        string        `bson:"name" json:"name" doc:"Hospital or practice"`
+	Country     string        `bson:"country" json:"country" doc:"ISO 3166 code"`
+	Zone        string        `bson:"zone" json:"zone" doc:"IANA time zone"`
+	Status      string        `bson:"status" json:"status" enum:"added,active,closed" doc:"Whether it may screen and enrol"`
+	ActivatedOn domain.Date   `bson:"activatedOn,omitempty" json:"activatedOn,omitempty" doc:"Day of activation"`
+	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
+}
+
+// Figures count what has happened, ever. A patient who withdraws stays among the enrolled, as intention to treat wants.
+type Figures struct {
+	Screened          int `bson:"screened" json:"screened" doc:"Patients screened"`
+	ScreenFailures    int `bson:"screenFailures" json:"screenFailures" doc:"Patients who failed screening"`
+	Enrolled          int `bson:"enrolled" json:"enrolled" doc:"Patients enrolled"`
+	EnrollmentsFailed int `bson:"enrollmentsFailed" json:"enrollmentsFailed" doc:"Enrolments that found no place"`
+	Withdrawn         int `bson:"withdrawn" json:"withdrawn" doc:"Patients who withdrew their consent"`
+	Discontinued      int `bson:"discontinued" json:"discontinued" doc:"Patients who ended early for another reason"`
+	Completed         int `bson:"completed" json:"completed" doc:"Patients who completed the study"`
+	Diaries           int `bson:"diaries" json:"diaries" doc:"Diaries recorded"`
+	LateDiaries       int `bson:"lateDiaries" json:"lateDiaries" doc:"Of them captured after their window"`
+	MissedWindows     int `bson:"missedWindows" json:"missedWindows" doc:"Windows that passed unanswered"`
+	Risks             int `bson:"risks" json:"risks" doc:"Risks flagged"`
+}
+
+// SiteOf returns the site's part of the overview, and adds one where there is none.
+func (o *StudyOverview) SiteOf(id domain.SiteID) *SiteOverview {
+	at := 0
+	for at < len(o.Sites) && o.Sites[at].Site < id {
+		at++
+	}
+	if at == len(o.Sites) || o.Sites[at].Site != id {
+		o.Sites = append(o.Sites, SiteOverview{})
+		copy(o.Sites[at+1:], o.Sites[at:])
+		o.Sites[at] = SiteOverview{Site: id}
+	}
+	return &o.Sites[at]
+}
+
+// OnlySites leaves of the overview what a caller may see whose grants are bound to sites: no other site's figures, and
+// no totals from which they could be computed.
+func (o *StudyOverview) OnlySites(allowed []domain.SiteID) {
+	o.Figures = nil
+	kept := o.Sites[:0]
+	for _, site := range o.Sites {
+		for _, id := range allowed {
+			if site.Site == id {
+				kept = append(kept, site)
+				break
+			}
+		}
+	}
+	o.Sites = kept
+}
+
+// LoadStudyOverview returns how the study stands; it refuses study_not_found.
+func LoadStudyOverview(ctx context.Context, s *readmodels.Store, id domain.StudyID) (StudyOverview, error) {
+	var o StudyOverview
+	err := s.Collection(StudyOverviews).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&o)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return o, refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id")
+	}
+	return o, err
+}
+
+// ListStudyOverviews returns those of the named studies that exist, by id.
+func ListStudyOverviews(ctx context.Context, s *readmodels.Store, ids []domain.StudyID, page readmodels.Page) (readmodels.List[StudyOverview], error) {
+	in := make(bson.A, len(ids))
+	for i, id := range ids {
+		in[i] = string(id)
+	}
+	return readmodels.Listed(ctx, s.Collection(StudyOverviews), page, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: in}}}}, studyOrders)
+}
+
+var studyOrders = []readmodels.Order[StudyOverview]{readmodels.Ascending("study", func(o StudyOverview) []any { return []any{o.ID} }, "_id")}

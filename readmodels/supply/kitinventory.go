@@ -1,0 +1,170 @@
+package supply
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/supply"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// KitInventories is the view of kits, a document a kit. It is what blinded people may see: a kit that is held for a draw
+// is shown as available, and nothing tells what a kit holds. Besides, a document a shipment names its kits: the events of
+// its dispatch and of its cancellation do not. It is of no study, so that no query finds it.
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "_id"),
+	readmodels.IndexOn("study", "location", "_id"),
+	readmodels.IndexOn("study", "status", "_id"),
+	readmodels.IndexOn("study", "location", "status", "_id"),
+	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
+	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
+	readmodels.IndexOn("study", "given.patient", "given.site"),
+	readmodels.IndexOn("study", "given.site", "given.patient"),
+}}
+
+// KitRegistered is how a kit stands that is known and not yet in its depot's stock.
+const KitRegistered supply.KitStatus = "registered"
+
+// maxCustody bounds the chain of custody that a document holds, the newest; a kit has a dozen entries.
+const maxCustody = 200
+
+// KitRow is a line of a list of kits.
+type KitRow struct {
+	readmodels.Header   `bson:",inline"`
+	Kit      supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
+	Study    domain.StudyID    `bson:"study" json:"study" doc:"The study"`
+	Location supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
+	Status   supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
+	Shipment supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
+	Patient  domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
+	Visit    string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	// Replaced says that its patient got another one instead.
+	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
+	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+}
+
+// WithoutPatient takes out of the line who got the kit, for callers who must not read clinical data.
+func (k *KitRow) WithoutPatient() { k.Patient, k.Visit = "", "" }
+
+// Kit is a kit with its chain of custody.
+type Kit struct {
+	KitRow  `bson:",inline"`
+	Custody []Custody `bson:"custody" json:"custody" doc:"What happened to it, the newest last, at most 200"`
+
+	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
+	Packed supply.KitStatus `bson:"packed,omitempty" json:"-"`
+	Before supply.KitStatus `bson:"before,omitempty" json:"-"`
+	// Stands is what kits are counted by, Given what they are accounted for by.
+	Stands Standing `bson:"stands" json:"-"`
+	Given  *Given   `bson:"given,omitempty" json:"-"`
+	// What became of it at its patient's is shown in the accountability only: all doses together are what the kit held,
+	// which may go with its arm. The first three are 1 or 0, so that they add up.
+	Dispensed  int `bson:"dispensed,omitempty" json:"-"`
+	CameBack   int `bson:"cameBack,omitempty" json:"-"`
+	Reconciled int `bson:"reconciled,omitempty" json:"-"`
+	Returned   int `bson:"returned,omitempty" json:"-"`
+	Used       int `bson:"used,omitempty" json:"-"`
+	Lost       int `bson:"lost,omitempty" json:"-"`
+	// Shipped are the keys of the kits, in the document of a shipment.
+	Shipped []string `bson:"shipped,omitempty" json:"-"`
+}
+
+// Standing is where a kit is and how it stands.
+type Standing struct {
+	Location supply.LocationID `bson:"location"`
+	Status   supply.KitStatus  `bson:"status"`
+}
+
+// Given is to whom a kit was allocated, and where.
+type Given struct {
+	Patient domain.PatientID  `bson:"patient"`
+	Site    supply.LocationID `bson:"site"`
+}
+
+// Members are the keys of the documents of a shipment's kits; none where the document is a kit's.
+func (k *Kit) Members() []string { return k.Shipped }
+
+// Custody is an entry of a chain of custody.
+type Custody struct {
+	What       string            `bson:"what" json:"what" doc:"The event's name"`
+	At         supply.LocationID `bson:"at" json:"at" doc:"The place where it happened"`
+	On         domain.Date       `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the place wrote it"`
+	Shipment   supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment"`
+	Patient    domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
+	Note       string            `bson:"note,omitempty" json:"note,omitempty" doc:"What else was recorded"`
+	By         domain.UserID     `bson:"by" json:"by" doc:"Who recorded it"`
+	RecordedAt time.Time         `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Note adds an entry to the chain of custody, when all else has been changed. Once a kit has a patient, whatever happens to it happens to the patient's.
+func (k *Kit) Note(c Custody) {
+	c.Patient = k.Patient
+	k.Custody = readmodels.Newest(append(k.Custody, c), maxCustody)
+	k.Stands, k.UpdatedAt = Standing{k.Location, k.Status}, c.RecordedAt
+}
+
+// WithoutPatient takes out of the kit who got it, for callers who must not read clinical data. What people wrote down
+// while it was a patient's goes too: nobody knows what is in it.
+func (k *Kit) WithoutPatient() {
+	k.KitRow.WithoutPatient()
+	for i := range k.Custody {
+		if c := &k.Custody[i]; c.Patient != "" {
+			c.Patient, c.Note = "", ""
+		}
+	}
+}
+
+// KitKey is the key of a kit's document.
+func KitKey(study domain.StudyID, kit supply.KitNumber) string {
+	return string(study) + "/" + string(kit)
+}
+
+// ShippedKey is the key of the document that names the kits of a shipment. No number of a kit has a slash.
+func ShippedKey(study domain.StudyID, shipment supply.ShipmentID) string {
+	return string(study) + "/shipment/" + string(shipment)
+}
+
+// KitFilter narrows a list of kits; empty fields do not. When kits expire is blinded: expiry dates may go with an arm.
+type KitFilter struct {
+	Location supply.LocationID
+	Status   supply.KitStatus
+}
+
+// KitStatuses are all the ways a kit can stand.
+var KitStatuses = []supply.KitStatus{KitRegistered, supply.KitAvailable, supply.KitPacked, supply.KitInTransit, supply.KitIsAllocated,
+	supply.KitIsDispensed, supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired, supply.KitDestroyed, supply.KitIsLost}
+
+var kitOrders = []readmodels.Order[KitRow]{
+	readmodels.Ascending("number", func(k KitRow) []any { return []any{k.ID} }, "_id"),
+	readmodels.Descending("changed", func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }, "updatedAt", "_id"),
+}
+
+// KitSorts are the orders of a list of kits: by number, or the last to change first.
+var KitSorts = readmodels.Names(kitOrders)
+
+// ListKits returns a page of a study's kits.
+func ListKits(ctx context.Context, s *readmodels.Store, study domain.StudyID, f KitFilter, page readmodels.Page) (readmodels.List[KitRow], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "location", f.Location)
+	if page.Sort == "changed" {
+		filter = append(filter, readmodels.Standing("status", f.Status, KitStatuses))
+	} else {
+		filter = readmodels.Equal(filter, "status", f.Status)
+	}
+	return readmodels.Listed(ctx, s.Collection(KitInventories), page, filter, kitOrders)
+}
+
+// LoadKit returns a kit with its chain of custody; it refuses kit_not_found.
+func LoadKit(ctx context.Context, s *readmodels.Store, study domain.StudyID, number supply.KitNumber) (Kit, error) {
+	var k Kit
+	err := s.Collection(KitInventories).FindOne(ctx, bson.D{{Key: "_id", Value: KitKey(study, number)}}).Decode(&k)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return k, refuse.NotFound("kit_not_found", "study %s has no kit %s", study, number).At("kit").Do("check the number on the label")
+	}
+	return k, err
+}

@@ -1,0 +1,82 @@
+package supply
+
+import (
+	"context"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/supply"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// Shipments is the board of shipments, a document a shipment. All indexes begin with place and status; a list of any
+// status asks for all five, and the store merges them.
+var Shipments = readmodels.View{Name: "shipments", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "status", "createdAt", "_id"),
+	readmodels.IndexOn("study", "to", "status", "createdAt", "_id"),
+	readmodels.IndexOn("study", "from", "status", "createdAt", "_id"),
+}}
+
+// Shipment is kits on a way from one place to another. How many days one is late nobody has to fold: dispatchedOn tells.
+type Shipment struct {
+	readmodels.Header   `bson:",inline"`
+	Shipment supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
+	Study    domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	From     supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
+	To       supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
+	Kits     []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
+	Status   supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
+	Resupply bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
+	Reason   string                `bson:"reason" json:"reason" doc:"Why it was made"`
+	// Created and what follows say when each step was recorded, and the days that the places wrote.
+	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`
+	CreatedBy    domain.UserID `bson:"createdBy" json:"createdBy" doc:"By whom"`
+	DispatchedOn domain.Date   `bson:"dispatchedOn,omitempty" json:"dispatchedOn,omitempty" doc:"Day on which it was handed to the carrier"`
+	Carrier      string        `bson:"carrier,omitempty" json:"carrier,omitempty" doc:"Carrier and reference"`
+	ReceivedOn   domain.Date   `bson:"receivedOn,omitempty" json:"receivedOn,omitempty" doc:"Day of receipt"`
+	EndedAt      *time.Time    `bson:"endedAt,omitempty" json:"endedAt,omitempty" doc:"When it was recorded as received, lost or cancelled"`
+	EndedBy      domain.UserID `bson:"endedBy,omitempty" json:"endedBy,omitempty" doc:"By whom"`
+	Excursion    bool          `bson:"excursion,omitempty" json:"excursion,omitempty" doc:"The temperature left its range on the way, or nobody knows whether it did"`
+	Damaged      int           `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"Kits that arrived damaged"`
+	Missing      int           `bson:"missing,omitempty" json:"missing,omitempty" doc:"Kits that were not in it"`
+	Quarantined  int           `bson:"quarantined,omitempty" json:"quarantined,omitempty" doc:"Kits that were set aside on receipt"`
+	Note         string        `bson:"note,omitempty" json:"note,omitempty" doc:"What was seen on receipt, or why it is lost or was cancelled"`
+}
+
+// End notes how the shipment ended.
+func (s *Shipment) End(status supply.ShipmentStatus, note string, by domain.UserID, at time.Time) {
+	s.Status, s.Note, s.EndedBy, s.EndedAt = status, note, by, &at
+}
+
+// ShipmentKey is the key of a shipment's document.
+func ShipmentKey(study domain.StudyID, shipment supply.ShipmentID) string {
+	return string(study) + "/" + string(shipment)
+}
+
+// ShipmentFilter narrows a list of shipments; empty fields do not.
+type ShipmentFilter struct {
+	From, To supply.LocationID
+	Status   supply.ShipmentStatus
+}
+
+// ShipmentStatuses are all the ways a shipment can stand.
+var ShipmentStatuses = []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived, supply.ShipmentIsLost,
+	supply.ShipmentIsCanceled}
+
+var shipmentOrders = []readmodels.Order[Shipment]{
+	readmodels.Descending("newest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
+	readmodels.Ascending("oldest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
+}
+
+// ShipmentSorts are the orders of a list of shipments, by when they were made.
+var ShipmentSorts = readmodels.Names(shipmentOrders)
+
+// ListShipments returns a page of a study's shipments.
+func ListShipments(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ShipmentFilter, page readmodels.Page) (readmodels.List[Shipment], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "from", f.From)
+	filter = append(readmodels.Equal(filter, "to", f.To), readmodels.Standing("status", f.Status, ShipmentStatuses))
+	return readmodels.Listed(ctx, s.Collection(Shipments), page, filter, shipmentOrders)
+}

@@ -1,0 +1,123 @@
+package user
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/user"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// UserDirectory is the view of accounts, a document a user. It never holds anything of a password.
+var UserDirectory = readmodels.View{Name: "user-directory", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("status", "_id"),
+	readmodels.IndexOn("status", "lastSignInAt", "_id"),
+	readmodels.IndexOn("staffOf", "status", "_id"),
+	readmodels.IndexOn("staffOf", "status", "lastSignInAt", "_id"),
+}}
+
+// UserStatus is how an account stands.
+type UserStatus string
+
+// The ways an account can stand. One that was locked or deactivated cannot be signed in to.
+const (
+	UserActive      UserStatus = "active"
+	UserLocked      UserStatus = "locked"
+	UserDeactivated UserStatus = "deactivated"
+)
+
+// UserStatuses are all the ways an account can stand.
+var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
+
+// User is an account with its grants (21 CFR 11.10(d) and (g)).
+type User struct {
+	readmodels.Header       `bson:",inline"`
+	User         domain.UserID `bson:"user" json:"user" doc:"The user"`
+	Name         string        `bson:"name" json:"name" doc:"The person's name"`
+	Status       UserStatus    `bson:"status" json:"status" enum:"active,locked,deactivated" doc:"Whether it can be signed in to"`
+	Since        time.Time     `bson:"since" json:"since" doc:"Since when"`
+	Reason       string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
+	RegisteredAt time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
+	RegisteredBy domain.UserID `bson:"registeredBy" json:"registeredBy" doc:"By whom"`
+	// LastSignInAt is the zero time before the first, also in the store: it is sorted by.
+	LastSignInAt  time.Time  `bson:"lastSignInAt" json:"lastSignInAt,omitzero" doc:"When the user signed in last with the password; left out before the first time, and for those who sign in elsewhere"`
+	LastFailedAt  *time.Time `bson:"lastFailedAt,omitempty" json:"lastFailedAt,omitempty" doc:"When a sign-in failed last"`
+	FailedSignIns int        `bson:"failedSignIns" json:"failedSignIns" doc:"Sign-ins that have failed since the last success"`
+	PasswordSetAt *time.Time `bson:"passwordSetAt,omitempty" json:"passwordSetAt,omitempty" doc:"When the password was set; left out for accounts of an identity provider"`
+	Grants        []Granted  `bson:"grants" json:"grants" doc:"The roles that the user holds, in the order in which they were given"`
+	// StaffOf are the studies in which the user holds a role other than a patient's. Patients are in the directory of
+	// administrators alone: their names are identity data.
+	StaffOf []domain.StudyID `bson:"staffOf,omitempty" json:"-"`
+}
+
+// Granted is a role with who has given it and when.
+type Granted struct {
+	Grant user.Grant    `bson:"grant" json:"grant" doc:"Role and scope"`
+	By    domain.UserID `bson:"by" json:"by" doc:"Who has given it"`
+	At    time.Time     `bson:"at" json:"at" doc:"When"`
+}
+
+// Become changes how the account stands.
+func (u *User) Become(status UserStatus, at time.Time) { u.Status, u.Since = status, at }
+
+// Give adds a role.
+func (u *User) Give(g Granted) {
+	u.Grants = append(u.Grants, g)
+	u.staff()
+}
+
+// Take takes a role away.
+func (u *User) Take(g user.Grant) {
+	u.Grants = slices.DeleteFunc(u.Grants, func(has Granted) bool { return has.Grant == g })
+	u.staff()
+}
+
+func (u *User) staff() {
+	u.StaffOf = nil
+	for _, g := range u.Grants {
+		if g.Grant.Study != "" && g.Grant.Role != user.PatientRole && !slices.Contains(u.StaffOf, g.Grant.Study) {
+			u.StaffOf = append(u.StaffOf, g.Grant.Study)
+		}
+	}
+}
+
+// OnlyIn leaves of the account what somebody in a study may see: the roles in that study, and no patient's.
+func (u *User) OnlyIn(study domain.StudyID) {
+	u.Grants = slices.DeleteFunc(u.Grants, func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole })
+}
+
+// UserFilter narrows the directory; empty fields do not.
+type UserFilter struct {
+	// Study leaves those who hold a role in it, patients left out.
+	Study  domain.StudyID
+	Status UserStatus
+	Role   user.Role
+}
+
+var userOrders = []readmodels.Order[User]{
+	readmodels.Ascending("user", func(u User) []any { return []any{u.ID} }, "_id"),
+	readmodels.Descending("last-sign-in", func(u User) []any { return []any{u.LastSignInAt.UTC(), u.ID} }, "lastSignInAt", "_id"),
+	readmodels.Ascending("longest-away", func(u User) []any { return []any{u.LastSignInAt.UTC(), u.ID} }, "lastSignInAt", "_id"),
+}
+
+// UserSorts are the orders of the directory: by id, or by the last sign-in from either end. Those who never signed in are
+// the longest away.
+var UserSorts = readmodels.Names(userOrders)
+
+// ListUsers returns a page of the directory. Roles are looked at in each account: a study has some hundreds.
+func ListUsers(ctx context.Context, s *readmodels.Store, f UserFilter, page readmodels.Page) (readmodels.List[User], error) {
+	filter := append(readmodels.Equal(bson.D{}, "staffOf", f.Study), readmodels.Standing("status", f.Status, UserStatuses))
+	switch {
+	case f.Role != "" && f.Study != "":
+		filter = append(filter, bson.E{Key: "grants", Value: bson.D{{Key: "$elemMatch", Value: bson.D{
+			{Key: "grant.role", Value: string(f.Role)}, {Key: "grant.study", Value: string(f.Study)}}}}})
+	case f.Role != "":
+		filter = append(filter, bson.E{Key: "grants.grant.role", Value: string(f.Role)})
+	}
+	return readmodels.Listed(ctx, s.Collection(UserDirectory), page, filter, userOrders)
+}
