@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func (s *schemas) nameOf(t reflect.Type) string {
 	}
 	path := t.PkgPath()
 	context := path[strings.LastIndex(path, "/")+1:]
-	name := genericName.Replace(t.Name())
+	name := genericName.Replace(documentPath.ReplaceAllString(t.Name(), ""))
 	long := strings.ToUpper(context[:1]) + context[1:] + name
 	taken := s.types[name] != nil && s.types[name] != t
 	if taken || strings.Contains(path, "/domain/") && !s.bodies[t] && !strings.HasPrefix(strings.ToLower(name), context) {
@@ -87,6 +88,9 @@ func (s *schemas) nameOf(t reflect.Type) string {
 	}
 	return name
 }
+
+// documentPath stands before a document in the name of a generic type: List[casebook/readmodels/diary.Diary].
+var documentPath = regexp.MustCompile(`casebook/readmodels/\w+\.`)
 
 // genericName makes a name of a generic type's.
 var genericName = strings.NewReplacer("[", "Of", "]", "", "casebook/", "", "readmodels.", "", "/", "", ".", "", ",", "And")

@@ -31,8 +31,8 @@ const AccountTrail domain.StudyID = ""
 // AuditEvent is an event as the audit index shows it (21 CFR 11.10(e); ICH E6(R3) 4.2.2).
 type AuditEvent struct {
 	readmodels.Header `bson:",inline"`
-	Type   string `bson:"type" json:"type" doc:"Name of the event"`
-	Stream string `bson:"stream" json:"stream" doc:"Its stream"`
+	Type              string `bson:"type" json:"type" doc:"Name of the event"`
+	Stream            string `bson:"stream" json:"stream" doc:"Its stream"`
 	// Revision is nil in the streams of randomisation, where a gap would tell that a draw had to pass over an arm.
 	Revision *int64           `bson:"revision,omitempty" json:"revision,omitempty" doc:"Its number in the stream, from 0; left out where gaps could tell of an arm"`
 	Actor    domain.UserID    `bson:"actor,omitempty" json:"actor,omitempty" doc:"Who did it, or was refused; none where nobody had proven an identity"`

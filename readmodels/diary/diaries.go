@@ -27,25 +27,25 @@ const MaxCorrections = 100
 
 // Diary is a decided window: what was answered, or that nothing was.
 type Diary struct {
-	readmodels.Header      `bson:",inline"`
-	Patient     domain.PatientID    `bson:"patient" json:"patient" doc:"The patient"`
-	Study       domain.StudyID      `bson:"study" json:"study" doc:"The study"`
-	Site        domain.SiteID       `bson:"site" json:"site" doc:"The site"`
-	Instrument  instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
-	Version     int                 `bson:"version,omitempty" json:"version,omitempty" doc:"Version of its definition"`
-	Window      string              `bson:"window" json:"window" doc:"Local day and name of the window"`
-	Opens       time.Time           `bson:"opens" json:"opens" doc:"When it opened"`
-	Closes      time.Time           `bson:"closes" json:"closes" doc:"When it closed"`
-	Missed      bool                `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
-	CapturedAt  *time.Time          `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
-	RecordedAt  time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
-	Late        bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
-	AfterMissed bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
-	Answers     Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
-	Scores      []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
-	Risks       []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
-	Corrected   int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
-	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
+	readmodels.Header `bson:",inline"`
+	Patient           domain.PatientID    `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID      `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID       `bson:"site" json:"site" doc:"The site"`
+	Instrument        instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
+	Version           int                 `bson:"version,omitempty" json:"version,omitempty" doc:"Version of its definition"`
+	Window            string              `bson:"window" json:"window" doc:"Local day and name of the window"`
+	Opens             time.Time           `bson:"opens" json:"opens" doc:"When it opened"`
+	Closes            time.Time           `bson:"closes" json:"closes" doc:"When it closed"`
+	Missed            bool                `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	CapturedAt        *time.Time          `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
+	RecordedAt        time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
+	Late              bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	AfterMissed       bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
+	Answers           Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
+	Scores            []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
+	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
+	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
+	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
 
 // Answers are the answers of a diary, by item.

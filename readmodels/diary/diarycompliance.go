@@ -71,12 +71,12 @@ func (c *Compliance) rate() {
 
 // DiaryCompliance is how diaries are kept by a patient, at a site or in a study.
 type DiaryCompliance struct {
-	readmodels.Header     `bson:",inline"`
-	Level      Level            `bson:"level" json:"level" enum:"patient,site,study" doc:"What the figures are of"`
-	Study      domain.StudyID   `bson:"study" json:"study" doc:"The study"`
-	Site       domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
-	Patient    domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
-	Compliance `bson:",inline"`
+	readmodels.Header `bson:",inline"`
+	Level             Level            `bson:"level" json:"level" enum:"patient,site,study" doc:"What the figures are of"`
+	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
+	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
+	Compliance        `bson:",inline"`
 	// Order is the rate for sorting, worst first; documents without one come last.
 	Order float64 `bson:"order" json:"-"`
 }

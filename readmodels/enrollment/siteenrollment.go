@@ -41,8 +41,8 @@ func (e Enrolling) Plus(o Enrolling) Enrolling {
 // SiteEnrollment is how patients have entered a study at a site, and left it.
 type SiteEnrollment struct {
 	readmodels.Header `bson:",inline"`
-	Study  domain.StudyID `bson:"study"`
-	Site   domain.SiteID  `bson:"site"`
+	Study             domain.StudyID `bson:"study"`
+	Site              domain.SiteID  `bson:"site"`
 	// Before sums what lies before the first of the days, if there were too many.
 	Before Enrolling       `bson:"before"`
 	Days   []EnrollmentDay `bson:"days"`

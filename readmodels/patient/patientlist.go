@@ -29,23 +29,23 @@ var PatientLists = readmodels.View{Name: "patient-list", Version: 2, Indexes: []
 
 // PatientRow is a line of a list of patients.
 type PatientRow struct {
-	readmodels.Header          `bson:",inline"`
-	Patient         domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
-	Study           domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	Site            domain.SiteID         `bson:"site" json:"site" doc:"The site"`
-	ScreeningNumber string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber   string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
-	Status          patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
-	ScreenedOn      domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
-	ConsentedOn     domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
-	ConsentVersion  string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
-	EnrolledOn      domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
-	EndedOn         domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
-	EndReason       string                `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
-	LastDiaryAt     *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
-	LastActivityAt  time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
-	Risks           int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
-	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+	readmodels.Header `bson:",inline"`
+	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
+	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
+	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
+	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
+	EnrolledOn        domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
+	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
+	EndReason         string                `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
+	LastDiaryAt       *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
+	LastActivityAt    time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
+	Risks             int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
+	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
 }
 
 // PatientFilter narrows a list of patients; empty fields do not.

@@ -32,21 +32,21 @@ const (
 
 // PatientView is all that is known of a patient, but for identity, which is held apart.
 type PatientView struct {
-	readmodels.Header          `bson:",inline"`
-	Patient         domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
-	Study           domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	Site            domain.SiteID         `bson:"site" json:"site" doc:"The site"`
-	ScreeningNumber string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber   string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
-	Zone            string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
-	Sex             patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
-	AgeYears        int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	Status          patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
-	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
-	Instruments     []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
-	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
-	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
-	UpdatedAt       time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	readmodels.Header `bson:",inline"`
+	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
+	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
+	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
+	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
+	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
+	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
+	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
+	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
 }
 
 // Step is one step of a patient's way.

@@ -29,17 +29,17 @@ const (
 
 // ParkedMessage is a message that was set aside so that it does not block the others.
 type ParkedMessage struct {
-	readmodels.Header   `bson:",inline"`
-	Process  string         `bson:"process" json:"process" doc:"The process that could not deal with it"`
-	Event    string         `bson:"event" json:"event" doc:"Id of the event that it is about"`
-	Study    domain.StudyID `bson:"study" json:"study" doc:"The study"`
-	Type     string         `bson:"type" json:"type" doc:"Name of that event"`
-	Stream   string         `bson:"stream" json:"stream" doc:"The event's stream"`
-	Revision int64          `bson:"revision" json:"revision" doc:"The event's number in its stream, from 0"`
-	Reason   string         `bson:"reason" json:"reason" doc:"Why the process could not deal with it"`
-	Status   ParkedStatus   `bson:"status" json:"status" enum:"waiting,retried,abandoned" doc:"Whether somebody has decided about it"`
-	Since    time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
-	Times    int            `bson:"times" json:"times" doc:"How often it was parked"`
+	readmodels.Header `bson:",inline"`
+	Process           string         `bson:"process" json:"process" doc:"The process that could not deal with it"`
+	Event             string         `bson:"event" json:"event" doc:"Id of the event that it is about"`
+	Study             domain.StudyID `bson:"study" json:"study" doc:"The study"`
+	Type              string         `bson:"type" json:"type" doc:"Name of that event"`
+	Stream            string         `bson:"stream" json:"stream" doc:"The event's stream"`
+	Revision          int64          `bson:"revision" json:"revision" doc:"The event's number in its stream, from 0"`
+	Reason            string         `bson:"reason" json:"reason" doc:"Why the process could not deal with it"`
+	Status            ParkedStatus   `bson:"status" json:"status" enum:"waiting,retried,abandoned" doc:"Whether somebody has decided about it"`
+	Since             time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
+	Times             int            `bson:"times" json:"times" doc:"How often it was parked"`
 	// DecidedBy and what follows are of the last decision; a message that is parked again waits for a new one.
 	DecidedBy domain.UserID `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who had it retried, or gave it up"`
 	DecidedAt *time.Time    `bson:"decidedAt,omitempty" json:"decidedAt,omitempty" doc:"When"`

@@ -37,18 +37,18 @@ const (
 
 // Alert is something that somebody has to look at.
 type Alert struct {
-	readmodels.Header     `bson:",inline"`
-	Alert      safety.AlertID   `bson:"alert" json:"alert" doc:"The alert"`
-	Study      domain.StudyID   `bson:"study" json:"study" doc:"The study"`
-	Site       domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site; none where it is about the study as a whole"`
-	Patient    domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
-	Kind       safety.Kind      `bson:"kind" json:"kind" doc:"What it is about"`
-	Severity   safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How soon somebody must look"`
-	Summary    string           `bson:"summary" json:"summary" doc:"What happened"`
-	OccurredAt time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
-	RaisedAt   time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
-	Status     AlertStatus      `bson:"status" json:"status" enum:"open,reviewed,closed" doc:"Whether somebody has looked at it, and whether it is dealt with"`
-	Level      int              `bson:"level" json:"level" doc:"How often it was escalated"`
+	readmodels.Header `bson:",inline"`
+	Alert             safety.AlertID   `bson:"alert" json:"alert" doc:"The alert"`
+	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site; none where it is about the study as a whole"`
+	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
+	Kind              safety.Kind      `bson:"kind" json:"kind" doc:"What it is about"`
+	Severity          safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How soon somebody must look"`
+	Summary           string           `bson:"summary" json:"summary" doc:"What happened"`
+	OccurredAt        time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
+	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
+	Status            AlertStatus      `bson:"status" json:"status" enum:"open,reviewed,closed" doc:"Whether somebody has looked at it, and whether it is dealt with"`
+	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
 	// ReviewBy is nil behind the last level.
 	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`
 	ReviewedBy    domain.UserID  `bson:"reviewedBy,omitempty" json:"reviewedBy,omitempty" doc:"Who has looked"`

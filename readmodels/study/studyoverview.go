@@ -18,17 +18,17 @@ var StudyOverviews = readmodels.View{Name: "study-overview", Version: 1}
 
 // StudyOverview is how a study stands.
 type StudyOverview struct {
-	readmodels.Header          `bson:",inline"`
-	Study           domain.StudyID `bson:"study" json:"study" doc:"The study"`
-	Title           string         `bson:"title" json:"title" doc:"Full title"`
-	Sponsor         string         `bson:"sponsor" json:"sponsor" doc:"Who is responsible"`
-	Phase           string         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Clinical phase"`
-	ProtocolVersion int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Protocol version in force"`
-	ConsentVersion  string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
-	Enrollment      EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
-	Figures         *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
-	Sites           []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
-	UpdatedAt       time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	readmodels.Header `bson:",inline"`
+	Study             domain.StudyID `bson:"study" json:"study" doc:"The study"`
+	Title             string         `bson:"title" json:"title" doc:"Full title"`
+	Sponsor           string         `bson:"sponsor" json:"sponsor" doc:"Who is responsible"`
+	Phase             string         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Clinical phase"`
+	ProtocolVersion   int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	ConsentVersion    string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
+	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
+	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
+	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
+	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
 }
 
 // EnrollmentView says whether patients may enter.

@@ -36,14 +36,14 @@ const maxCustody = 200
 
 // KitRow is a line of a list of kits.
 type KitRow struct {
-	readmodels.Header   `bson:",inline"`
-	Kit      supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
-	Study    domain.StudyID    `bson:"study" json:"study" doc:"The study"`
-	Location supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
-	Status   supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
-	Shipment supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
-	Patient  domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
-	Visit    string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	readmodels.Header `bson:",inline"`
+	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
+	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
+	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
+	Status            supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
+	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
+	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
+	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
 	// Replaced says that its patient got another one instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
 	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`

@@ -22,15 +22,15 @@ var Shipments = readmodels.View{Name: "shipments", Version: 1, Indexes: []mongo.
 
 // Shipment is kits on a way from one place to another. How many days one is late nobody has to fold: dispatchedOn tells.
 type Shipment struct {
-	readmodels.Header   `bson:",inline"`
-	Shipment supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
-	Study    domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	From     supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
-	To       supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
-	Kits     []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
-	Status   supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
-	Resupply bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
-	Reason   string                `bson:"reason" json:"reason" doc:"Why it was made"`
+	readmodels.Header `bson:",inline"`
+	Shipment          supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
+	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
+	From              supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
+	To                supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
+	Kits              []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
+	Status            supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
+	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
+	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
 	// Created and what follows say when each step was recorded, and the days that the places wrote.
 	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`
 	CreatedBy    domain.UserID `bson:"createdBy" json:"createdBy" doc:"By whom"`

@@ -36,14 +36,14 @@ var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
 
 // User is an account with its grants (21 CFR 11.10(d) and (g)).
 type User struct {
-	readmodels.Header       `bson:",inline"`
-	User         domain.UserID `bson:"user" json:"user" doc:"The user"`
-	Name         string        `bson:"name" json:"name" doc:"The person's name"`
-	Status       UserStatus    `bson:"status" json:"status" enum:"active,locked,deactivated" doc:"Whether it can be signed in to"`
-	Since        time.Time     `bson:"since" json:"since" doc:"Since when"`
-	Reason       string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
-	RegisteredAt time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
-	RegisteredBy domain.UserID `bson:"registeredBy" json:"registeredBy" doc:"By whom"`
+	readmodels.Header `bson:",inline"`
+	User              domain.UserID `bson:"user" json:"user" doc:"The user"`
+	Name              string        `bson:"name" json:"name" doc:"The person's name"`
+	Status            UserStatus    `bson:"status" json:"status" enum:"active,locked,deactivated" doc:"Whether it can be signed in to"`
+	Since             time.Time     `bson:"since" json:"since" doc:"Since when"`
+	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
+	RegisteredAt      time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
+	RegisteredBy      domain.UserID `bson:"registeredBy" json:"registeredBy" doc:"By whom"`
 	// LastSignInAt is the zero time before the first, also in the store: it is sorted by.
 	LastSignInAt  time.Time  `bson:"lastSignInAt" json:"lastSignInAt,omitzero" doc:"When the user signed in last with the password; left out before the first time, and for those who sign in elsewhere"`
 	LastFailedAt  *time.Time `bson:"lastFailedAt,omitempty" json:"lastFailedAt,omitempty" doc:"When a sign-in failed last"`
