@@ -279,7 +279,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	}
 	c := serve(t, func(o *Options) { o.Handler = commands.NewHandler(commands.Options{Log: log}) })
 	who := domain.UserID("operator")
-	body, err := json.Marshal(user.RegisterUser{User: who, Name: "Operator"})
+	body, err := json.Marshal(user.RegisterUser{OfUser: domain.ForUser(who), Name: "Operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.as(who).command(user.ChangePassword{User: who, Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
+	c.as(who).command(user.ChangePassword{OfUser: domain.ForUser(who), Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}

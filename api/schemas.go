@@ -1,10 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,11 +65,54 @@ func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 	if _, known := s.byName[name]; !known {
 		s.byName[name], s.types[name] = &huma.Schema{}, t // first the name, for types that hold themselves
 		s.byName[name] = huma.SchemaFromType(s, t)
+		if s.bodies[t] {
+			describeEmbedded(s.byName[name], t)
+		}
 	}
 	if allowRef {
 		return &huma.Schema{Ref: schemaPrefix + name}
 	}
 	return s.byName[name]
+}
+
+// describeEmbedded puts the text on an embedded struct in the place of that of the struct's last field (see
+// domain.OfPatient and its neighbours), and what is required in the order of the fields.
+func describeEmbedded(s *huma.Schema, t reflect.Type) {
+	var order []string
+	for field := range fields(t) {
+		if field.Anonymous {
+			for embedded := range fields(field.Type) {
+				order = append(order, nameInJSON(embedded))
+			}
+		} else {
+			order = append(order, nameInJSON(field))
+		}
+		doc, ok := field.Tag.Lookup("doc")
+		if !ok || !field.Anonymous || field.Type.Kind() != reflect.Struct {
+			continue
+		}
+		last := nameInJSON(field.Type.Field(field.Type.NumField() - 1))
+		if property := s.Properties[last]; property != nil {
+			property.Description = doc
+		}
+	}
+	slices.SortStableFunc(s.Required, func(a, b string) int { return cmp.Compare(slices.Index(order, a), slices.Index(order, b)) })
+}
+
+func nameInJSON(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+	return name
+}
+
+// fields are those of a struct.
+func fields(t reflect.Type) iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
 }
 
 // nameOf names a type in the description: commands and events by their own names, other types by theirs, with the
@@ -123,7 +169,7 @@ var words = map[reflect.Type]func() *huma.Schema{
 	reflect.TypeFor[supply.KitNumber]():          text(namePattern, "K-10017"),
 	reflect.TypeFor[supply.LocationID]():         text(namePattern, "DE-01"),
 	reflect.TypeFor[supply.ShipmentID]():         text("", "DEPOT-0001"),
-	reflect.TypeFor[safety.AlertID]():            text("", exampleAlert),
+	reflect.TypeFor[safety.AlertID]():            text("", "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"),
 	reflect.TypeFor[safety.Kind]():               oneOf(alertKinds...),
 	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
 	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),

@@ -237,7 +237,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 }
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, access.Scope, error) {
-	if d.self != nil && d.self(body) == r.Principal.User {
+	if d.isSelf(body, r.Principal.User) {
 		return "", access.Scope{}, nil
 	}
 	scope, err := d.scope(ctx, h.Look(), body)
@@ -277,9 +277,7 @@ func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uui
 	if meta.CausationID == "" {
 		meta.CausationID = meta.CommandID
 	}
-	if d.about != nil {
-		d.about(body, &meta)
-	}
+	describe(body, &meta)
 	return meta
 }
 
@@ -300,7 +298,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				return answer, err
 			}
 		}
-		events, err := d.decision(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()})
+		events, err := d.decideOn(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()})
 		if err != nil {
 			// A refusal holds only for the newest state; the cached one may be behind.
 			if _, refused := refuse.As(err); refused && !refresh {
@@ -345,7 +343,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		Do("send the command again")
 }
 
-func (d *Declaration[S, E, F, C]) decision(ctx context.Context, look Look, state S, body C, call domain.Call) ([]any, error) {
+func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, look Look, state S, body C, call domain.Call) ([]any, error) {
 	facts, err := d.facts(ctx, look, body)
 	if err != nil {
 		return nil, err

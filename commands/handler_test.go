@@ -142,18 +142,18 @@ func newTrial(t testing.TB, p process) trial {
 	tr.crc = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
 	tr.otherSite = access.Principal{User: "crc2", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "02"}}}
 	tr.self = access.Principal{User: "p1", Grants: []user.Grant{{Role: user.PatientRole, Study: id, Patient: tr.patient}}}
-	p.must(tr.manager, study.CreateStudy{Study: id, Title: "A trial", Sponsor: "Nobody"})
-	p.must(tr.manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+	p.must(tr.manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody"})
+	p.must(tr.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: []instrument.Definition{*instrument.PainDiary()}}})
-	p.must(tr.manager, study.AddSite{Study: id, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	p.must(tr.manager, study.ActivateSite{Study: id, Site: "01", On: "2026-01-01"})
-	p.must(tr.manager, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
-	p.must(tr.crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "S-1", On: "2026-02-01"})
-	p.must(tr.crc, patient.RecordConsent{Patient: tr.patient, ConsentVersion: "1.0", On: "2026-02-01"})
-	p.must(tr.crc, patient.EnrollPatient{Patient: tr.patient, On: "2026-02-02"})
-	p.must(access.Process("enrollment"), enrollment.ReservePlace{Study: id, Site: "01", Patient: tr.patient})
-	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
-	p.must(tr.crc, diary.AssignInstrument{Patient: tr.patient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
+	p.must(tr.manager, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(tr.manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
+	p.must(tr.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
+	p.must(tr.crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
+	p.must(tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-01"})
+	p.must(tr.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-02-02"})
+	p.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(id), Site: "01", OfPatient: domain.ForPatient(tr.patient)})
+	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: domain.ForPatient(tr.patient), PatientNumber: "1"})
+	p.must(tr.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
 	return tr
 }
 
@@ -161,7 +161,7 @@ var painDiary = instrument.PainDiary().ID
 
 // entry is a complete diary of a day's evening.
 func (tr trial) entry(day int, worst float64) diary.SubmitDiary {
-	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary,
+	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
 		CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)), Answers: answers(worst)}
 }
 
@@ -256,7 +256,7 @@ func TestAKeyCannotBeUsedForAnotherStream(t *testing.T) {
 	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+	if _, err := tr.as(tr.crc, key, patient.CompletePatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -354,8 +354,8 @@ func TestR4_NothingIsAllowedThatNoGrantAllows(t *testing.T) {
 
 func TestProcessesCommandsAreNotForPeople(t *testing.T) {
 	tr := newTrial(t, run(t))
-	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{Study: tr.study, Site: "01", Patient: tr.patient})
-	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
+	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{InStudy: domain.ForStudy(tr.study), Site: "01", OfPatient: domain.ForPatient(tr.patient)})
+	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(tr.patient), PatientNumber: "1"})
 	if _, err := tr.Do(t.Context(), commands.Request{Name: "SignInAttempt", Body: []byte(`{}`), Principal: tr.crc}); code(err) != "unknown_command" {
 		t.Errorf("got %v", err)
 	}
@@ -367,14 +367,14 @@ func TestR9_ARevokedRoleIsGoneAtTheNextCommand(t *testing.T) {
 	admin := access.Process("operator")
 	name := domain.UserID(fmt.Sprintf("nurse%d", time.Now().UnixNano()))
 	grant := user.Grant{Role: user.CRC, Study: "ANY", Site: "01"}
-	p.must(admin, user.RegisterUser{User: name, Name: "A nurse"})
-	p.must(admin, user.GrantRole{User: name, Grant: grant})
+	p.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: "A nurse"})
+	p.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	for _, h := range []process{p, other} {
 		if who, err := h.Principal(t.Context(), name); err != nil || len(who.Grants) != 1 {
 			t.Fatalf("grants %v, %v", who.Grants, err)
 		}
 	}
-	p.must(admin, user.RevokeRole{User: name, Grant: grant, Reason: "left"})
+	p.must(admin, user.RevokeRole{OfUser: domain.ForUser(name), Grant: grant, Reasoned: domain.Because("left")})
 	if who, err := p.Principal(t.Context(), name); err != nil || len(who.Grants) != 0 {
 		t.Errorf("in the same process: grants %v, %v", who.Grants, err)
 	}
@@ -394,7 +394,7 @@ func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	const password = "correct horse battery"
-	p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "A doctor", Password: password})
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
 	if who, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); err != nil || who.User != name {
 		t.Fatalf("sign-in: %v, %v", who, err)
 	}
@@ -417,13 +417,13 @@ func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
 func TestNoSecretIsRecorded(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("secret%d", time.Now().UnixNano()))
-	answer := p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "x", Password: "a very secret word"})
+	answer := p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "x", Password: "a very secret word"})
 	for _, e := range answer.Events {
 		if e.Type == "PasswordSet" && e.Data != nil {
 			t.Errorf("the answer shows the digest: %v", e.Data)
 		}
 	}
-	p.must(access.Process("operator"), user.RegisterUser{User: name + "2", Name: "x", Password: "another secret word"})
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name + "2"), Name: "x", Password: "another secret word"})
 	hashes := map[string]bool{}
 	for _, id := range []domain.UserID{name, name + "2"} {
 		for r, err := range p.log.ReadStream(t.Context(), user.Decider.Stream(string(id)), 0) {
@@ -467,10 +467,10 @@ func TestR6_R18_CorrectionsKeepEveryValueAndItsReason(t *testing.T) {
 			window = e.Window.ID
 		}
 	}
-	tr.refused("reason_required", tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window, Answers: diary.Answers{"worst": 6}})
+	tr.refused("reason_required", tr.crc, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window, Answers: diary.Answers{"worst": 6}})
 	for i := 6; i <= 8; i++ {
-		tr.must(tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window,
-			Answers: diary.Answers{"worst": i}, Reason: fmt.Sprintf("misread %d", i)})
+		tr.must(tr.crc, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window,
+			Answers: diary.Answers{"worst": i}, Reasoned: domain.Because(fmt.Sprintf("misread %d", i))})
 	}
 	values := []any{}
 	for _, r := range tr.events() {
@@ -505,7 +505,7 @@ func TestAKeyIsRememberedAcrossAStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := trial{process: run(t), study: tr.study, patient: tr.patient}
-	if _, err := started.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+	if _, err := started.as(tr.crc, key, patient.CompletePatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -517,7 +517,7 @@ func TestACommandTooLargeForTheStoreIsRefused(t *testing.T) {
 	for i := range 5 {
 		protocol.Forms = append(protocol.Forms, study.Form{ID: fmt.Sprint(i), Title: "Form", Definition: form})
 	}
-	tr.refused("command_too_large", tr.manager, study.PublishProtocolVersion{Study: tr.study, Protocol: protocol})
+	tr.refused("command_too_large", tr.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(tr.study), Protocol: protocol})
 }
 
 func TestStrangersDoNotLearnWhichPatientsExist(t *testing.T) {

@@ -10,33 +10,39 @@ import (
 	"casebook/domain/study"
 )
 
-// System is the scope of what belongs to no study: users and grants.
-func System[C any](context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
-
-// InStudy is the scope of a command on a whole study.
-func InStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
-		return access.Scope{Study: of(c)}, of(c).Validate()
-	}
-}
-
-// AtSite is the scope of a command on one site of a study.
-func AtSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (access.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
-		studyID, siteID := of(c)
-		if err := studyID.Validate(); err != nil {
-			return access.Scope{}, err
+// scopeOf returns how the scope of a command follows from what it embeds: the site, else the patient, else the study. A
+// command about an account, or about nothing of these, touches no study.
+func scopeOf[C any]() func(context.Context, Look, C) (access.Scope, error) {
+	var blank C
+	switch any(blank).(type) {
+	case domain.AboutSite:
+		return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+			study, site := any(c).(domain.AboutSite).AboutSite()
+			if err := study.Validate(); err != nil {
+				return access.Scope{}, err
+			}
+			return access.Scope{Study: study, Site: site}, site.Validate()
 		}
-		return access.Scope{Study: studyID, Site: siteID}, siteID.Validate()
+	case domain.AboutPatient:
+		return func(ctx context.Context, look Look, c C) (access.Scope, error) {
+			scope, _, err := PatientScope(ctx, look, any(c).(domain.AboutPatient).AboutPatient())
+			return scope, err
+		}
+	case domain.AboutStudy:
+		return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+			return wholeStudy(any(c).(domain.AboutStudy))
+		}
 	}
+	return func(context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
 }
 
-// OfPatient is the scope of a command on a patient, who must exist (code patient_not_found).
-func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (access.Scope, error) {
-	return func(ctx context.Context, look Look, c C) (access.Scope, error) {
-		scope, _, err := PatientScope(ctx, look, of(c))
-		return scope, err
-	}
+func wholeStudy(c domain.AboutStudy) (access.Scope, error) {
+	return access.Scope{Study: c.AboutStudy()}, c.AboutStudy().Validate()
+}
+
+// WholeStudy is the scope of a command that names a site or a patient and yet is about the study as a whole.
+func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (access.Scope, error) {
+	return wholeStudy(c)
 }
 
 // PatientScope returns the scope of a patient, and the patient's state. It refuses patient_not_found, with
@@ -56,14 +62,17 @@ func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.S
 	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
 }
 
-// TheStudy is the fact of a study's present state, for commands that name the study.
-func TheStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
-	return func(ctx context.Context, look Look, c C) (study.Study, error) {
-		return At(ctx, look, study.Decider, string(of(c)))
-	}
+// TheStudy is the fact of the present state of the study that a command names.
+func TheStudy[C domain.AboutStudy](ctx context.Context, look Look, c C) (study.Study, error) {
+	return At(ctx, look, study.Decider, string(c.AboutStudy()))
 }
 
-// StudyOfPatient is the fact of the state of the study that the command's patient belongs to.
-func StudyOfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (study.Study, error) {
-	return TheStudy(func(c C) domain.StudyID { return of(c).Study() })
+// StudyOfPatient is the fact of the present state of the study that a command's patient belongs to.
+func StudyOfPatient[C domain.AboutPatient](ctx context.Context, look Look, c C) (study.Study, error) {
+	return At(ctx, look, study.Decider, string(c.AboutPatient().Study()))
+}
+
+// ThePatient is the fact of the present state of a command's patient.
+func ThePatient[C domain.AboutPatient](ctx context.Context, look Look, c C) (patient.Patient, error) {
+	return At(ctx, look, patient.Decider, string(c.AboutPatient()))
 }

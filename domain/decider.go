@@ -14,6 +14,8 @@ type Decider[S, E any] struct {
 	Category string
 	// Initial is the state of a stream without events.
 	Initial S
+	// Key returns the id of the stream that a command runs on; ok is false for commands that are not about such a stream.
+	Key func(command any) (id string, ok bool)
 	// Evolve returns the state after one more event. It never changes the state that it was given, because folded
 	// states are shared between requests: maps and slices are copied before they are written.
 	Evolve func(S, E) S

@@ -128,8 +128,8 @@ func prepare(ctx context.Context, o Options) (*crowd, error) {
 	today := domain.DateOf(time.Now().UTC())
 	c.first = today.AddDays(-windowsEach - 2)
 	as := func(id domain.UserID, g user.Grant) (string, error) {
-		if err := errors.Join(c.api.command(ctx, admin, user.RegisterUser{User: id, Name: string(id)}),
-			c.api.command(ctx, admin, user.GrantRole{User: id, Grant: g})); err != nil {
+		if err := errors.Join(c.api.command(ctx, admin, user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}),
+			c.api.command(ctx, admin, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})); err != nil {
 			return "", err
 		}
 		return o.SignAs(id)
@@ -146,11 +146,11 @@ func prepare(ctx context.Context, o Options) (*crowd, error) {
 	c.watcher = manager
 	definition := instrument.PainDiary()
 	for _, command := range []any{
-		study.CreateStudy{Study: c.study, Title: "Load", Sponsor: "Load"},
-		study.PublishProtocolVersion{Study: c.study, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*definition}}},
-		study.AddSite{Study: c.study, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{Study: c.study, Site: "01", On: c.first},
-		enrollment.OpenEnrollment{Study: c.study, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
+		study.CreateStudy{InStudy: domain.ForStudy(c.study), Title: "Load", Sponsor: "Load"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(c.study), Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*definition}}},
+		study.AddSite{InStudy: domain.ForStudy(c.study), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{InStudy: domain.ForStudy(c.study), Site: "01", On: c.first},
+		enrollment.OpenEnrollment{InStudy: domain.ForStudy(c.study), Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
 	} {
 		if err := c.api.command(ctx, manager, command); err != nil {
 			return nil, err
@@ -177,15 +177,15 @@ func prepare(ctx context.Context, o Options) (*crowd, error) {
 // enrol leads a patient to an assigned diary; the enrolment itself is confirmed by the server in its own time.
 func (c *crowd) enrol(ctx context.Context, crc string, id domain.PatientID, number string, definition instrument.ID, today domain.Date) error {
 	for _, command := range []any{
-		patient.ScreenPatient{Study: c.study, Site: "01", ScreeningNumber: number, On: c.first, Zone: "UTC"},
-		patient.RecordConsent{Patient: id, ConsentVersion: "1", On: c.first},
-		patient.EnrollPatient{Patient: id, On: c.first},
+		patient.ScreenPatient{AtSite: domain.ForSite(c.study, "01"), ScreeningNumber: number, On: c.first, Zone: "UTC"},
+		patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1", On: c.first},
+		patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: c.first},
 	} {
 		if err := c.api.command(ctx, crc, command); err != nil {
 			return err
 		}
 	}
-	assign := diary.AssignInstrument{Patient: id, Instrument: definition, From: c.first, Until: today}
+	assign := diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: definition, From: c.first, Until: today}
 	for {
 		err := c.api.command(ctx, crc, assign)
 		var p *problem

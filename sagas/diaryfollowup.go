@@ -140,7 +140,7 @@ func (f *DiaryFollowUp) closeRunOut(ctx context.Context, id domain.PatientID) (r
 	}
 	// Sub-seconds are kept: rounded down, a window would not be closed at the moment that it is due.
 	through := now.Add(-state.SyncWait()).UTC()
-	body, err := json.Marshal(diary.CloseDiaryWindows{Patient: id, Through: through})
+	body, err := json.Marshal(diary.CloseDiaryWindows{OfPatient: domain.ForPatient(id), Through: through})
 	if err != nil {
 		return 0, time.Time{}, err
 	}
@@ -176,7 +176,7 @@ func (f *DiaryFollowUp) remind(ctx context.Context, id domain.PatientID, next ti
 			}
 			return next, nil
 		}
-		body, err := json.Marshal(diary.RemindOfDiaries{Patient: id})
+		body, err := json.Marshal(diary.RemindOfDiaries{OfPatient: domain.ForPatient(id)})
 		if err != nil {
 			return next, err
 		}

@@ -38,14 +38,14 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	w.t.Helper()
 	who := w.enroll()
 	for _, id := range ids {
-		w.must(crc, diary.AssignInstrument{Patient: who, Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
+		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
 	}
 	return who
 }
 
 func (w *world) submit(who domain.PatientID, day int) {
 	w.t.Helper()
-	w.must(crc, diary.SubmitDiary{Patient: who, Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
+	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
 		Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 }
 
@@ -160,7 +160,7 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	who, stays := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(4, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{Patient: who, On: "2026-02-04"})
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-04"})
 	l := w.looks(w.part, who, stays)
 	l.at(due(3))
 	w.expectMissed(who, "2026-02-03/evening")
@@ -183,7 +183,7 @@ func TestDevicesGetTheirTimeForDaysThatHavePassed(t *testing.T) {
 		w := newWorld(t, 10)
 		definition := *instrument.PainDiary()
 		definition.Schedule.Remind, definition.Version = remind, 2
-		w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+		w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
 		w.clock.set(due(9))
 		who := w.assign(painDiary)
 		l := w.looks(w.part)
@@ -267,7 +267,7 @@ func TestDiaryFollowUpEndToEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	first, gone := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(3, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{Patient: gone, On: "2026-02-03"})
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(gone), On: "2026-02-03"})
 	last := w.assign(painDiary) // whose turn comes behind the others'
 	w.clock.set(due(3))
 	w.run(last, "2026-02-03/evening")

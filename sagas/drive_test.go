@@ -139,7 +139,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	who := w.assign(phq9)
 	w.drive(broker, mail)
 	w.clock.set(berlin(3, 20, 30, 0))
-	w.must(crc, diary.SubmitDiary{Patient: who, Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
+	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent || !raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
 		t.Errorf("raised was %+v", raised)
@@ -159,7 +159,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	}
 	w.clock.set(raised.ReviewBy)
 	told("broker", 1)
-	w.must(crc, safety.ReviewAlert{Alert: raised.Alert, Note: "called the patient"})
+	w.must(crc, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: raised.Alert}, Note: "called the patient"})
 	w.wait("ProcessTimerCancelled", func(any) bool { return true })
 	w.clock.set(raised.ReviewBy.Add(2 * time.Hour))
 	told("email", 1)
@@ -185,7 +185,7 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 	w := newWorld(t, 10)
 	definition := *instrument.PainDiary()
 	definition.Schedule.Remind, definition.Version = true, 2
-	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
 	who := w.assign(painDiary)
 	broker := &recorder{name: "broker"}
 	w.drive(broker)
@@ -214,7 +214,7 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
 	var raised eventlog.Recorded
 	for e, err := range w.log.ReadStream(t.Context(), "alert-PAIN1.x", 0) {
@@ -268,7 +268,7 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 		return nil
 	}}
 	w.drive(channel)
-	w.must(access.Process("safety"), safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
 	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != pain || parked.Reason == "" {
 		t.Errorf("parked was %+v", parked)
@@ -278,9 +278,9 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 	mu.Lock()
 	broken = false
 	mu.Unlock()
-	w.must(manager, process.RetryParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "mended"})
+	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("mended")})
 	w.wait("NotificationSent", func(any) bool { return true })
-	if _, err := w.do(manager, process.AbandonParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "x"}); err == nil {
+	if _, err := w.do(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("x")}); err == nil {
 		t.Error("a message that was retried could be abandoned")
 	}
 }

@@ -102,7 +102,7 @@ func reactToEnrollment(s enrolling, o Occurrence) (Reaction[enrolling], bool) {
 		}
 		s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
 			Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
-		return s.ask(o, stagePlace, enrollment.ReservePlace{Study: s.Study, Site: s.Site, Patient: s.Patient}), true
+		return s.ask(o, stagePlace, enrollment.ReservePlace{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}), true
 	}
 	switch e := o.Event.(type) {
 	case enrollment.PlaceReserved:
@@ -181,7 +181,7 @@ func (s enrolling) next(o Occurrence) Reaction[enrolling] {
 	case s.Ended && !s.Drawn:
 		return s.fail("patient_ended", "the patient has left before the enrolment was through")
 	case s.Stage == stagePlace && s.Kits:
-		return s.ask(o, stageStock, supply.HoldStock{Study: s.Study, Site: s.Site, Patient: s.Patient})
+		return s.ask(o, stageStock, supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)})
 	case s.Randomise && !s.Drawn:
 		return s.askForDraw(o)
 	case s.Kits:
@@ -198,27 +198,27 @@ func (s enrolling) ask(o Occurrence, stage string, command any) Reaction[enrolli
 
 func (s enrolling) askForDraw(o Occurrence) Reaction[enrolling] {
 	s.Asks++
-	return s.ask(o, stageDraw, randomisation.RandomisePatient{Study: s.Study, Site: s.Site, Patient: s.Patient, Factors: s.Factors, Ask: s.Asks})
+	return s.ask(o, stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Ask: s.Asks})
 }
 
 func (s enrolling) allocate() any {
-	return supply.AllocateKit{Study: s.Study, Site: s.Site, Patient: s.Patient}
+	return supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
 }
 
 func (s enrolling) confirm() any {
-	return patient.ConfirmEnrollment{Patient: s.Patient, PatientNumber: patientNumber(s.Study, s.Number)}
+	return patient.ConfirmEnrollment{OfPatient: domain.ForPatient(s.Patient), PatientNumber: patientNumber(s.Study, s.Number)}
 }
 
 func (s enrolling) releasePlace(why string) any {
-	return enrollment.ReleasePlace{Study: s.Study, Patient: s.Patient, Reason: why}
+	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 func (s enrolling) setAside(why string) any {
-	return supply.SetKitsAside{Study: s.Study, Site: s.Site, Patient: s.Patient, Reason: why}
+	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 func (s enrolling) releaseHold(why string) any {
-	return supply.ReleaseHold{Study: s.Study, Site: s.Site, Patient: s.Patient, Reason: why}
+	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 // fail gives back, in reverse, what was taken before the draw, and says why.
@@ -230,7 +230,7 @@ func (s enrolling) fail(code, reason string) Reaction[enrolling] {
 	if s.Number > 0 {
 		r.Commands = append(r.Commands, s.releasePlace(reason))
 	}
-	r.Commands = append(r.Commands, patient.FailEnrollment{Patient: s.Patient, Code: code, Reason: reason})
+	r.Commands = append(r.Commands, patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
 	return r
 }
 

@@ -46,19 +46,19 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	if !t.Randomised {
 		arms = arms[:1]
 	}
-	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
 		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
 	if t.Randomised {
-		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{Study: pain, Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
+		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
 			BlockSizes: []int{2, 4, 6}, PerStratum: 600})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.must(w.statistician(), randomisation.ActivateRandomisation{Study: pain, Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
+		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
 	}
-	w.must(supplier, supply.OpenDepot{Study: pain, Depot: "D", Name: "Depot"})
-	w.must(supplier, supply.RegisterKits{Study: pain, Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
-	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L1", Certificate: "C-1"})
+	w.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: "D", Name: "Depot"})
+	w.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
+	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L1", Certificate: "C-1"})
 }
 
 const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L1,2026-12-31\n1004,BLUE-7f31,L1,2026-12-31\n"
@@ -66,7 +66,7 @@ const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n
 // ship sends kits from the depot to site A, where they arrive well.
 func (w *world) ship(kits ...supply.KitNumber) {
 	w.t.Helper()
-	answer, err := w.do(supplier, supply.CreateShipment{Study: pain, From: "D", To: "A", Kits: kits, Reason: "initial supply"})
+	answer, err := w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits, Reasoned: domain.Because("initial supply")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -75,8 +75,8 @@ func (w *world) ship(kits ...supply.KitNumber) {
 
 func (w *world) receive(id supply.ShipmentID) {
 	w.t.Helper()
-	w.must(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: id, On: "2026-02-03"})
-	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
+	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: "2026-02-03"})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
 }
 
 // courier hands the log's events to the processes by hand, so that a test decides what is delivered when.
@@ -294,13 +294,13 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 func TestARecalledKitIsReplaced(t *testing.T) {
 	w := newWorld(t, 10)
 	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
-	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L2", Certificate: "C-2"})
+	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
 	c := w.courier(w.part)
 	c.mustSettle()
 	w.ship("1001", "1002", "1003", "1004")
 	who := w.request()
 	c.mustSettle()
-	w.must(supplier, supply.RecallLot{Study: pain, Lot: "L1", Reason: "impurity"})
+	w.must(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L1", Reasoned: domain.Because("impurity")})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
 	if len(allocated) != 2 || allocated[1].Replaces != allocated[0].Kit || allocated[1].Patient != who {
@@ -326,16 +326,16 @@ func TestDispensingAndResupply(t *testing.T) {
 	w.ship("1003", "1004") // one of each arm
 	who := w.request()
 	c.mustSettle()
-	w.must(crc, patient.RecordVisit{Patient: who, Visit: "week-4", On: "2026-02-03"})
+	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
-	w.must(supplier, supply.SetResupplyRule{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
 	c.mustSettle()
 	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
 	if len(sent) != 2 || !sent[1].Resupply {
 		t.Fatalf("shipments are %+v", sent)
 	}
-	w.must(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: sent[1].Shipment, On: "2026-02-03"})
+	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: sent[1].Shipment, On: "2026-02-03"})
 	c.mustSettle()
 	w.clock.set(w.clock.Now().AddDate(0, 0, 3)) // it is overdue
 	c.fire()
@@ -351,12 +351,12 @@ func TestDispensingAndResupply(t *testing.T) {
 	}
 	for _, e := range c.past { // who moves drug sees to alerts about drug
 		if a, ok := e.Event.(safety.AlertRaised); ok {
-			if _, err := w.do(supplier, safety.ReviewAlert{Alert: a.Alert}); err != nil {
+			if _, err := w.do(supplier, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}}); err != nil {
 				t.Errorf("the supply manager looks at %s: %v", a.Kind, err)
 			}
 		}
 	}
-	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
 	if len(allocated) != 2 || allocated[1].Visit != "week-4" || allocated[1].Patient != who {
@@ -368,7 +368,7 @@ func TestDispensingAndResupply(t *testing.T) {
 	if expired := ofType[supply.KitsExpired](w.events("stock-PAIN1.A")); len(expired) == 0 {
 		t.Error("nothing has expired after two years")
 	}
-	withdraw := patient.WithdrawConsent{Patient: who, On: "2026-02-06"}
+	withdraw := patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-06"}
 	w.must(crc, withdraw)
 	c.mustSettle()
 }

@@ -163,7 +163,7 @@ func quarantineAll(w *world, _ domain.PatientID) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(crc, supply.QuarantineKits{Study: pain, Location: "A", Kits: all, Cause: supply.CauseExcursion, Reason: "the fridge failed"})
+		w.must(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")})
 	}
 }
 
@@ -186,7 +186,7 @@ func restock(w *world) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(supplier, supply.ReleaseKits{Study: pain, Location: "A", Kits: all, Reason: "still good"})
+		w.must(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Reasoned: domain.Because("still good")})
 	}
 }
 
@@ -195,7 +195,7 @@ var courses = []course{
 	{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
 	{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
 	{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
-		w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 1}})
+		w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1}})
 	}), ends: "EnrollmentFailed"},
 	{name: "the patient withdraws before the draw", at: once("before HoldStock", withdraw), ends: "ConsentWithdrawn"},
 	{name: "the patient withdraws at the draw", at: once("before RandomisePatient", withdraw), ends: "ConsentWithdrawn"},
@@ -205,7 +205,7 @@ var courses = []course{
 
 func withdraw(w *world, p domain.PatientID) {
 	w.t.Helper()
-	w.must(crc, patient.WithdrawConsent{Patient: p, On: "2026-02-03"})
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"})
 }
 
 // stocked is a world with n kits of each arm at site A.
@@ -229,7 +229,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Parallel()
 			w, c := stocked(t, 30)
 			for point := 0; ; point++ {
-				w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 1000}})
+				w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1000}})
 				restock(w)
 				c.mustSettle()
 				who := w.request()
@@ -292,7 +292,7 @@ func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 7))
 			w, first := stocked(t, 6) // too few for all: some fail, some are held
-			w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 8}})
+			w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 8}})
 			first.mustSettle()
 			second := w.courier(w.newPart())
 			second.seen = first.seen
@@ -360,7 +360,7 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
 	c.runner.Fault = nil
 	restock(w)
-	w.must(crc, patient.EnrollPatient{Patient: who, On: "2026-02-03"})
+	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "Enrolled")
 }

@@ -80,7 +80,7 @@ func (n *notifier) deal(ctx context.Context, e eventlog.Recorded) error {
 	if err := n.at("before the message"); err != nil {
 		return err
 	}
-	record := safety.RecordNotification{Alert: id, Level: level, Channel: n.channel.Name(), Message: m.ID}
+	record := safety.RecordNotification{OfAlert: safety.OfAlert{Alert: id}, Level: level, Channel: n.channel.Name(), Message: m.ID}
 	if err := n.channel.Send(ctx, m); errors.Is(err, notify.ErrRejected) {
 		record.Refused = err.Error()
 	} else if err != nil {

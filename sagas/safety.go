@@ -59,7 +59,7 @@ var Safety = Define("safety", []string{"RiskFlagged", "AllocationFailed", "KitsQ
 
 func reactToAlert(s watching, o Occurrence) (Reaction[watching], bool) {
 	raise := func(kind safety.Kind, severity safety.Severity, site domain.SiteID, patient domain.PatientID, summary string) (Reaction[watching], bool) {
-		return Reaction[watching]{State: s, Stage: "raising", Commands: []any{safety.RaiseAlert{Alert: alertID(o.Study, o.ID), Study: o.Study,
+		return Reaction[watching]{State: s, Stage: "raising", Commands: []any{safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: alertID(o.Study, o.ID)}, Study: o.Study,
 			Site: site, Patient: patient, Kind: kind, Severity: severity, Summary: summary, Source: o.ID, OccurredAt: o.At}}}, true
 	}
 	waits := func(by time.Time) (Reaction[watching], bool) {
@@ -97,7 +97,7 @@ func reactToAlert(s watching, o Occurrence) (Reaction[watching], bool) {
 	case safety.AlertClosed:
 		return Reaction[watching]{State: s, Stage: "closed", Cancel: []string{reviewTimer}, Outcome: process.Completed}, true
 	case Fired:
-		return Reaction[watching]{State: s, Stage: "nobody has looked in time", Commands: []any{safety.EscalateAlert{Alert: s.Alert, Level: s.Level + 1}}}, true
+		return Reaction[watching]{State: s, Stage: "nobody has looked in time", Commands: []any{safety.EscalateAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Level: s.Level + 1}}}, true
 	}
 	return Reaction[watching]{}, false
 }
@@ -115,7 +115,7 @@ var MissedDiaries = Define("missed-diaries", []string{"DiaryWindowMissed"},
 			return Reaction[missed]{}, false
 		}
 		return Reaction[missed]{State: s, Stage: "looked at", Outcome: process.Completed, Commands: []any{
-			safety.RaiseAlert{Alert: alertID(o.Study, o.ID), Study: o.Study, Site: o.Site, Patient: e.Patient, Kind: safety.DiariesMissed, Severity: safety.Routine,
+			safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: alertID(o.Study, o.ID)}, Study: o.Study, Site: o.Site, Patient: e.Patient, Kind: safety.DiariesMissed, Severity: safety.Routine,
 				Summary: fmt.Sprintf("Patient %s misses one diary after another.", e.Patient), Source: o.ID, OccurredAt: o.At,
 				Instrument: e.Instrument, Window: e.Window.ID}}}, true
 	})

@@ -118,12 +118,12 @@ func reactToStock(s resupplying, o Occurrence) (Reaction[resupplying], bool) {
 	case Fired:
 		if e.Timer == dailyTimer {
 			r.Set = []process.Timer{nextDay(o)}
-			r.Commands = append([]any{supply.ExpireKits{Study: s.Study, Location: supply.LocationID(s.Site), Through: domain.DateOf(o.At.UTC())}}, s.plan()...)
+			r.Commands = append([]any{supply.ExpireKits{AtLocation: supply.AtLocation{Study: s.Study, Location: supply.LocationID(s.Site)}, Through: domain.DateOf(o.At.UTC())}}, s.plan()...)
 			break
 		}
 		for _, id := range s.Underway {
 			if e.Timer == overdueTimer(id) {
-				r.Commands = []any{safety.RaiseAlert{Alert: alertID(s.Study, o.ID), Study: s.Study, Site: s.Site, Kind: safety.ShipmentOverdue, Severity: safety.Routine,
+				r.Commands = []any{safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: alertID(s.Study, o.ID)}, Study: s.Study, Site: s.Site, Kind: safety.ShipmentOverdue, Severity: safety.Routine,
 					Summary: fmt.Sprintf("Shipment %s has not arrived at site %s in time.", id, s.Site), Source: o.ID, OccurredAt: o.At}}
 			}
 		}
@@ -151,14 +151,14 @@ func (s resupplying) plan() []any {
 	if s.Rule == nil {
 		return nil
 	}
-	return []any{supply.PlanResupply{Study: s.Study, Depot: s.Rule.Depot, Site: s.Site}}
+	return []any{supply.PlanResupply{AtDepot: supply.AtDepot{Study: s.Study, Depot: s.Rule.Depot}, Site: s.Site}}
 }
 
 // retry asks again for those who wait, the longest wait first.
 func (s resupplying) retry() []any {
 	var all []any
 	for _, slot := range s.Waiting {
-		all = append(all, supply.AllocateKit{Study: s.Study, Site: s.Site, Patient: slot.Patient, Visit: slot.Visit})
+		all = append(all, supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 	}
 	return all
 }
@@ -203,14 +203,14 @@ var SupplyUpkeep = Define("supply-upkeep", []string{"DepotOpened", "KitsRegister
 			s.Study, s.Depots = e.Study, append(slices.Clone(s.Depots), e.Depot)
 			r.Set = []process.Timer{nextDay(o)}
 		case supply.KitsRegistered:
-			r.Commands = []any{supply.TakeInDelivery{Study: e.Study, Depot: e.Depot, Delivery: e.Delivery}}
+			r.Commands = []any{supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: e.Study, Depot: e.Depot}, Delivery: e.Delivery}}
 		case supply.LotRecalled:
 			for _, l := range e.Locations {
-				r.Commands = append(r.Commands, supply.QuarantineLot{Study: e.Study, Location: l, Lot: e.Lot, Reason: e.Reason})
+				r.Commands = append(r.Commands, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: e.Study, Location: l}, Lot: e.Lot, Reasoned: domain.Because(e.Reason)})
 			}
 		case Fired:
 			for _, d := range s.Depots {
-				r.Commands = append(r.Commands, supply.ExpireKits{Study: s.Study, Location: d, Through: domain.DateOf(o.At.UTC())})
+				r.Commands = append(r.Commands, supply.ExpireKits{AtLocation: supply.AtLocation{Study: s.Study, Location: d}, Through: domain.DateOf(o.At.UTC())})
 			}
 			r.Set = []process.Timer{nextDay(o)}
 		default:
@@ -270,7 +270,7 @@ func reactToDispensing(s dispensing, o Occurrence) (Reaction[dispensing], bool) 
 	r := Reaction[dispensing]{Stage: "kit asked for"}
 	replace := func(at supply.Place, affected []supply.Slot) {
 		for _, slot := range affected {
-			r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location), Patient: slot.Patient, Visit: slot.Visit})
+			r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location), OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 		}
 		r.Note = "a kit cannot be given out any more"
 	}
@@ -283,7 +283,7 @@ func reactToDispensing(s dispensing, o Occurrence) (Reaction[dispensing], bool) 
 			return r, false
 		}
 		s.Wanted = append(slices.Clone(s.Wanted), e.Visit)
-		r.Commands = []any{supply.AllocateKit{Study: o.Study, Site: o.Site, Patient: e.Patient, Visit: e.Visit}}
+		r.Commands = []any{supply.AllocateKit{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit}}
 	case supply.KitsQuarantined:
 		replace(e.Place, e.Affected)
 	case supply.KitsExpired:
@@ -331,5 +331,5 @@ var Leaving = Define("leaving", []string{"ConsentWithdrawn", "PatientDiscontinue
 			return Reaction[leaving]{}, false
 		}
 		return Reaction[leaving]{State: s, Stage: "kits set aside", Outcome: process.Completed, Commands: []any{
-			supply.SetKitsAside{Study: o.Study, Site: o.Site, Patient: who, Reason: "the patient's participation has ended"}}}, true
+			supply.SetKitsAside{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("the patient's participation has ended")}}}, true
 	})

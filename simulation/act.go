@@ -44,10 +44,10 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 func (s *simulation) screen(ctx context.Context, c *course) error {
 	crc, key := s.accounts[c.site.crc].token, "patient/"+c.number
 	err := s.sendAll(ctx, crc, key,
-		patient.ScreenPatient{Study: studyID, Site: c.site.id, ScreeningNumber: c.number, On: c.screenedOn, Sex: c.sex, AgeYears: c.age},
-		patient.RecordConsent{Patient: c.id(), ConsentVersion: consentVersion, On: c.screenedOn})
+		patient.ScreenPatient{AtSite: domain.ForSite(studyID, c.site.id), ScreeningNumber: c.number, On: c.screenedOn, Sex: c.sex, AgeYears: c.age},
+		patient.RecordConsent{OfPatient: domain.ForPatient(c.id()), ConsentVersion: consentVersion, On: c.screenedOn})
 	if err == nil && c.failure != "" {
-		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{Patient: c.id(), On: c.screenedOn.AddDays(1), Reason: c.failure})
+		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{OfPatient: domain.ForPatient(c.id()), On: c.screenedOn.AddDays(1), Reasoned: domain.Because(c.failure)})
 	}
 	return err
 }
@@ -58,7 +58,7 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	if c.age >= 50 {
 		age = "50-or-more"
 	}
-	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{Patient: id, On: c.enrolledOn,
+	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: c.enrolledOn,
 		Criteria: map[string]bool{"pain-4": true, "opioids": false}, Factors: map[string]string{"age": age}}); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	until := c.enrolledOn.AddDays(84)
 	for _, instrumentID := range []instrument.ID{instrument.PainDiary().ID, instrument.PHQ9().ID} {
 		if err := s.send(ctx, crc, fmt.Sprintf("%s/assign/%s", key, instrumentID),
-			diary.AssignInstrument{Patient: id, Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
+			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	delay := c.enrolledOn.DaysSince(c.plannedOn) // the questionnaire's days are counted from the enrolment
 	for _, m := range c.moods {
 		if m.day.AddDays(delay) == day && day <= s.lastDay() {
-			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt.AddDate(0, 0, delay), Zone: c.site.zone, Answers: m.answers}
+			submit := diary.SubmitDiary{OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt.AddDate(0, 0, delay), Zone: c.site.zone, Answers: m.answers}
 			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), submit); err != nil {
 				return err
 			}
@@ -139,7 +139,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	var held []keyed
 	for _, e := range c.evenings {
 		if e.sentOn == day && !e.missed && e.day >= c.enrolledOn {
-			held = append(held, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
+			held = append(held, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
 				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers}})
 		}
 	}
@@ -164,15 +164,15 @@ func (s *simulation) tend(ctx context.Context, c *course, crc string, day domain
 			continue
 		}
 		if e.correction > 0 && e.sentOn == day {
-			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
-				Window: string(e.day) + "/evening", Reason: "Patient called: slipped on the scale", Answers: correction(e)})
+			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
+				Window: string(e.day) + "/evening", Reasoned: domain.Because("Patient called: slipped on the scale"), Answers: correction(e)})
 			if err != nil {
 				return err
 			}
 		}
 		if e.missed && e.day.AddDays(closedAfterDays) == day {
 			noon := time.Date(e.capturedAt.Year(), e.capturedAt.Month(), e.capturedAt.Day()+1, 12, 0, 0, 0, e.capturedAt.Location())
-			if err := s.send(ctx, crc, key+"/close/"+string(e.day), diary.CloseDiaryWindows{Patient: c.id(), Through: noon}); err != nil {
+			if err := s.send(ctx, crc, key+"/close/"+string(e.day), diary.CloseDiaryWindows{OfPatient: domain.ForPatient(c.id()), Through: noon}); err != nil {
 				return err
 			}
 		}
@@ -194,9 +194,9 @@ func correction(e evening) map[instrument.ItemID]any {
 func (s *simulation) end(ctx context.Context, c *course) error {
 	crc := s.accounts[c.site.crc].token
 	if c.withdrawn {
-		return s.sendAll(ctx, crc, "patient/"+c.number, patient.WithdrawConsent{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+		return s.sendAll(ctx, crc, "patient/"+c.number, patient.WithdrawConsent{OfPatient: domain.ForPatient(c.id()), On: c.endsOn, Reason: c.endReason})
 	}
-	return s.sendAll(ctx, crc, "patient/"+c.number, patient.DiscontinuePatient{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+	return s.sendAll(ctx, crc, "patient/"+c.number, patient.DiscontinuePatient{OfPatient: domain.ForPatient(c.id()), On: c.endsOn, Reasoned: domain.Because(c.endReason)})
 }
 
 // keyed is a command with its key.

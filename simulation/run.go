@@ -144,12 +144,12 @@ func (s *simulation) build(ctx context.Context) (err error) {
 }
 
 func (s *simulation) register(ctx context.Context, a *Account, password string) error {
-	err := s.send(ctx, s.admin, "register/"+string(a.User), user.RegisterUser{User: a.User, Name: a.name, Password: password})
+	err := s.send(ctx, s.admin, "register/"+string(a.User), user.RegisterUser{OfUser: domain.ForUser(a.User), Name: a.name, Password: password})
 	for i, g := range a.grants {
 		if err != nil {
 			return err
 		}
-		err = s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{User: a.User, Grant: g})
+		err = s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{OfUser: domain.ForUser(a.User), Grant: g})
 	}
 	return err
 }

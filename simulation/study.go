@@ -118,13 +118,13 @@ func painDiary() instrument.Definition {
 // buildCommands are what the data manager sends before the first patient.
 func buildCommands(o Options, opened domain.Date) []any {
 	commands := []any{
-		study.CreateStudy{Study: studyID, Title: studyTitle, Sponsor: "Meridian Therapeutics", Phase: "II"},
-		study.PublishProtocolVersion{Study: studyID, Protocol: protocol()},
+		study.CreateStudy{InStudy: domain.ForStudy(studyID), Title: studyTitle, Sponsor: "Meridian Therapeutics", Phase: "II"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(studyID), Protocol: protocol()},
 	}
 	for _, s := range sites {
 		commands = append(commands,
-			study.AddSite{Study: studyID, Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
-			study.ActivateSite{Study: studyID, Site: s.id, On: opened})
+			study.AddSite{InStudy: domain.ForStudy(studyID), Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
+			study.ActivateSite{InStudy: domain.ForStudy(studyID), Site: s.id, On: opened})
 	}
-	return append(commands, enrollment.OpenEnrollment{Study: studyID, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}})
+	return append(commands, enrollment.OpenEnrollment{InStudy: domain.ForStudy(studyID), Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}})
 }

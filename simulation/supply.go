@@ -67,22 +67,22 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 	if err != nil {
 		return err
 	}
-	made, err := s.api.command(ctx, statistician, "supply/list", randomisation.GenerateRandomisationList{Study: studyID, Scheme: "main",
+	made, err := s.api.command(ctx, statistician, "supply/list", randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(studyID), Scheme: "main",
 		Ratio: map[domain.ArmID]int{verum: 1, placebo: 1}, BlockSizes: []int{2, 4}, PerStratum: 2*s.Patients + 8})
 	if err != nil {
 		return err
 	}
-	if err := s.send(ctx, statistician, "supply/activate", randomisation.ActivateRandomisation{Study: studyID, Scheme: "main", SHA256: made.Events[0].Data.SHA256}); err != nil {
+	if err := s.send(ctx, statistician, "supply/activate", randomisation.ActivateRandomisation{InStudy: domain.ForStudy(studyID), Scheme: "main", SHA256: made.Events[0].Data.SHA256}); err != nil {
 		return err
 	}
 	manager := s.accounts[supplyManagerID].token
-	err = s.sendAll(ctx, manager, "supply", supply.OpenDepot{Study: studyID, Depot: depotID, Name: "Central depot, Leiden"})
+	err = s.sendAll(ctx, manager, "supply", supply.OpenDepot{InStudy: domain.ForStudy(studyID), Depot: depotID, Name: "Central depot, Leiden"})
 	if err == nil {
-		err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/kits", supply.RegisterKits{Study: studyID, Depot: depotID, CSV: kitsCSV(s.Options)})
+		err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/kits", supply.RegisterKits{InStudy: domain.ForStudy(studyID), Depot: depotID, CSV: kitsCSV(s.Options)})
 	}
 	for _, lot := range []string{"LOT-71", "LOT-72"} {
 		if err == nil {
-			err = s.send(ctx, manager, "supply/release/"+lot, supply.ReleaseBatch{Study: studyID, Lot: lot, Certificate: "QP-2026-" + lot})
+			err = s.send(ctx, manager, "supply/release/"+lot, supply.ReleaseBatch{InStudy: domain.ForStudy(studyID), Lot: lot, Certificate: "QP-2026-" + lot})
 		}
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 	}
 	for _, place := range sites {
 		rule := supply.ResupplyRule{Site: place.id, Depot: depotID, Trigger: max(2, perArm(s.Options)/4), Target: perArm(s.Options), OverdueDays: 5}
-		if err := s.send(ctx, manager, "supply/rule/"+string(place.id), supply.SetResupplyRule{Study: studyID, Rule: rule}); err != nil {
+		if err := s.send(ctx, manager, "supply/rule/"+string(place.id), supply.SetResupplyRule{InStudy: domain.ForStudy(studyID), Rule: rule}); err != nil {
 			return err
 		}
 		var first string
@@ -127,11 +127,11 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 // deliver takes a shipment from the depot to its site.
 func (s *simulation) deliver(ctx context.Context, id supply.ShipmentID, to site, on domain.Date, temperature supply.Temperature) error {
 	err := s.send(ctx, s.accounts[supplyManagerID].token, "supply/dispatch/"+string(id),
-		supply.DispatchShipment{Study: studyID, From: depotID, Shipment: id, On: on, Carrier: "ColdLine"})
+		supply.DispatchShipment{FromLocation: supply.FromLocation{Study: studyID, From: depotID}, Shipment: id, On: on, Carrier: "ColdLine"})
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, s.accounts[to.crc].token, "supply/receive/"+string(id), supply.ReceiveShipment{Study: studyID, Location: supply.LocationID(to.id),
+	return s.send(ctx, s.accounts[to.crc].token, "supply/receive/"+string(id), supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: studyID, Location: supply.LocationID(to.id)},
 		From: depotID, Shipment: id, On: on, Temperature: temperature})
 }
 
@@ -164,8 +164,8 @@ func (s *simulation) supplyRound(ctx context.Context, day domain.Date, barredUnt
 	for _, k := range barred {
 		kits = append(kits, supply.KitNumber(k.Kit))
 	}
-	return s.send(ctx, manager, "supply/release-kits", supply.ReleaseKits{Study: studyID, Location: supply.LocationID(outOfStock), Kits: kits,
-		Reason: "The manufacturer's stability data cover the excursion"})
+	return s.send(ctx, manager, "supply/release-kits", supply.ReleaseKits{AtLocation: supply.AtLocation{Study: studyID, Location: supply.LocationID(outOfStock)}, Kits: kits,
+		Reasoned: domain.Because("The manufacturer's stability data cover the excursion")})
 }
 
 // dispense gives a patient the kit that was allocated for a visit, and takes the one before back.
@@ -183,14 +183,14 @@ func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) er
 	}); err != nil {
 		return fmt.Errorf("the kit of %s: %w", c.id(), err)
 	}
-	err := s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, Patient: c.id(), Kit: supply.KitNumber(next.Kit), On: on})
+	err := s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, OfPatient: domain.ForPatient(c.id()), Kit: supply.KitNumber(next.Kit), On: on})
 	if err != nil || c.kit == "" {
 		c.kit = supply.KitNumber(next.Kit)
 		return err
 	}
 	left := len(c.number) % 3 // a few doses come back
-	err = s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, Patient: c.id(), Kit: c.kit, On: on},
-		supply.ReconcileKit{Site: c.site.id, Patient: c.id(), Kit: c.kit, Returned: left, Used: unitsPerKit - left})
+	err = s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, OfPatient: domain.ForPatient(c.id()), Kit: c.kit, On: on},
+		supply.ReconcileKit{Site: c.site.id, OfPatient: domain.ForPatient(c.id()), Kit: c.kit, Returned: left, Used: unitsPerKit - left})
 	c.kit = supply.KitNumber(next.Kit)
 	return err
 }
@@ -204,7 +204,7 @@ func visitOf(c *course, on domain.Date) string {
 
 // visit records the second visit, at which the second kit is given out.
 func (s *simulation) visit(ctx context.Context, c *course, on domain.Date) error {
-	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, patient.RecordVisit{Patient: c.id(), Visit: secondVisit, On: on}); err != nil {
+	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, patient.RecordVisit{OfPatient: domain.ForPatient(c.id()), Visit: secondVisit, On: on}); err != nil {
 		return err
 	}
 	return s.dispense(ctx, c, on)
@@ -222,7 +222,7 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 		return err
 	}
 	for _, a := range open.Items {
-		err := s.send(ctx, investigator, "alert/"+string(a.Alert), safety.ReviewAlert{Alert: a.Alert, Note: "Spoke with the patient"})
+		err := s.send(ctx, investigator, "alert/"+string(a.Alert), safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}, Note: "Spoke with the patient"})
 		var r *refusal
 		if err != nil && !(errors.As(err, &r) && r.Code == "alert_reviewed") {
 			return err

@@ -217,7 +217,7 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	return c.with(ctx, func(v views) error {
-		if err := v.do(ctx, projection.RebuildProjection{Projection: c.Name, Reason: c.Reason, EventsPerSecond: c.EventsPerSecond}); err != nil {
+		if err := v.do(ctx, projection.RebuildProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond}); err != nil {
 			return err
 		}
 		decided, err := v.decided(ctx, c.Name)
@@ -318,14 +318,18 @@ type projectionsCancelCommand struct{ aboutView }
 
 // Run gives the rebuild up.
 func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) { return projection.CancelRebuild{Projection: c.Name, Reason: c.Reason}, nil }, "given up")
+	return c.send(ctx, s, func(views) (any, error) {
+		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
+	}, "given up")
 }
 
 type projectionsRetryCommand struct{ aboutView }
 
 // Run has the event tried again.
 func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) { return projection.RetryProjection{Projection: c.Name, Reason: c.Reason}, nil }, "tried again")
+	return c.send(ctx, s, func(views) (any, error) {
+		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
+	}, "tried again")
 }
 
 type projectionsDropCommand struct {
@@ -336,7 +340,7 @@ type projectionsDropCommand struct {
 // Run drops the build.
 func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
 	return c.send(ctx, s, func(views) (any, error) {
-		return projection.DropProjectionBuild{Projection: c.Name, Collection: c.Collection, Reason: c.Reason}, nil
+		return projection.DropProjectionBuild{OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason)}, nil
 	}, "dropped, as soon as nobody can ask it any more")
 }
 
@@ -366,7 +370,7 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 			}
 			if at.State == readmodels.Stopped && at.FailedAt != nil {
 				fmt.Fprintf(s.out, "passes over %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
-				return projection.SkipProjectionEvent{Projection: c.Name, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reason: c.Reason}, nil
+				return projection.SkipProjectionEvent{OfView: projection.OfView{Projection: c.Name}, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason)}, nil
 			}
 		}
 		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)

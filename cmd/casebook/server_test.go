@@ -66,11 +66,11 @@ func startIn(t testing.TB, dir string) installation {
 // account registers a user with grants, as the operator, and returns the user's token.
 func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.t.Helper()
-	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{User: id, Name: string(id)}, ""); err != nil {
+	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}, ""); err != nil {
 		in.t.Fatal(err)
 	}
 	for _, g := range grants {
-		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{User: id, Grant: g}, ""); err != nil {
+		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{OfUser: domain.ForUser(id), Grant: g}, ""); err != nil {
 			in.t.Fatal(err)
 		}
 	}

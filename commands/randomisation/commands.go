@@ -14,86 +14,76 @@ import (
 	"casebook/domain/randomisation"
 	"casebook/domain/study"
 	"casebook/domain/supply"
-	"casebook/eventlog"
 )
 
-// The commands on a study's randomisation.
-var (
-	UploadRandomisationList = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.UploadRandomisationList) domain.StudyID { return c.Study }), randomisation.Upload).
-				On(func(c randomisation.UploadRandomisationList) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.UploadRandomisationList) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				Secret()
-
-	GenerateRandomisationList = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.GenerateRandomisationList) domain.StudyID { return c.Study }), randomisation.Generate).
-					On(func(c randomisation.GenerateRandomisationList) string { return string(c.Study) }).
-					In(commands.InStudy(func(c randomisation.GenerateRandomisationList) domain.StudyID { return c.Study })).
-					AllowedTo(access.Statisticians).
-					PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
+// Commands are those on a study's randomisation.
+var Commands = []commands.Command{
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Upload).
+		AllowedTo(access.Statisticians).
+		Secret().
+		Described("Bring a randomisation list that was made elsewhere",
+			randomisation.UploadRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-1",
+				CSV: "age,arm\nunder-50,walk\nunder-50,usual\n"}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Generate).
+		AllowedTo(access.Statisticians).
+		PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
 			c.Seed, err = newSeed()
 			return err
 		}).
-		Secret() // block sizes are kept from everybody else
-
-	DefineMinimisation = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.DefineMinimisation) domain.StudyID { return c.Study }), randomisation.Minimise).
-				On(func(c randomisation.DefineMinimisation) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.DefineMinimisation) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
+		Secret().
+		Described("Make a randomisation list of permuted blocks",
+			randomisation.GenerateRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
+				Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}, BlockSizes: []int{2, 4}, PerStratum: 60}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Minimise).
+		AllowedTo(access.Statisticians).
+		PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
 			c.Seed, err = newSeed()
 			return err
-		})
-
-	ActivateRandomisation = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.ActivateRandomisation) domain.StudyID { return c.Study }), randomisation.Activate).
-				On(func(c randomisation.ActivateRandomisation) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.ActivateRandomisation) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				Reauthenticated()
-
-	SetCohortCaps = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.SetCohortCaps) domain.StudyID { return c.Study }), randomisation.SetCaps).
-			On(func(c randomisation.SetCohortCaps) string { return string(c.Study) }).
-			In(commands.InStudy(func(c randomisation.SetCohortCaps) domain.StudyID { return c.Study })).
-			AllowedTo(access.Statisticians).
-			About(func(c randomisation.SetCohortCaps, m *eventlog.Metadata) { m.Reason = c.Reason }).
-			Secret() // caps of arms
-
-	RandomisePatient = commands.HandleKnowing(randomisation.Decider, drawFacts, randomisation.Randomise).
-				On(func(c randomisation.RandomisePatient) string { return string(c.Study) }).
-				In(commands.OfPatient(func(c randomisation.RandomisePatient) domain.PatientID { return c.Patient })).
-				AllowedTo(access.Processes)
-
-	CorrectStratum = commands.Handle(randomisation.Decider, randomisation.Correct).
-			On(func(c randomisation.CorrectStratum) string { return string(c.Study) }).
-			In(commands.OfPatient(func(c randomisation.CorrectStratum) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Investigators, access.DataManagers).
-			About(func(c randomisation.CorrectStratum, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	// BreakBlind shows the arm to its sender alone, once; what is recorded does not hold it (ICH E6(R3) 4.1.4). Everyone
-	// concerned is told by an alert.
-	BreakBlind = commands.Handle(randomisation.Decider, randomisation.Break).
-			On(func(c randomisation.BreakBlind) string { return string(c.Study) }).
-			In(commands.OfPatient(func(c randomisation.BreakBlind) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Investigators, access.SafetyOfficers).
-			Reauthenticated().
-			About(func(c randomisation.BreakBlind, m *eventlog.Metadata) { m.Reason = c.Reason }).
-			Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
+		}).
+		Described("Have patients drawn by minimisation",
+			randomisation.DefineMinimisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "minimisation",
+				Ratio: map[domain.ArmID]int{"walk": 2, "usual": 1}, Metric: randomisation.MetricRange, P: 0.8}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Activate).
+		AllowedTo(access.Statisticians).
+		Reauthenticated().
+		Described("Let patients be drawn by a scheme; asks for a fresh sign-in",
+			randomisation.ActivateRandomisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
+				SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.SetCaps).
+		AllowedTo(access.Statisticians).
+		Secret().
+		Described("Bound how many patients of an arm or a level are drawn",
+			randomisation.SetCohortCaps{InStudy: domain.ForStudy("PAIN1"),
+				Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reasoned: domain.Because("Amendment 2")}),
+	commands.HandleKnowing(randomisation.Decider, drawFacts, randomisation.Randomise).
+		AllowedTo(access.Processes),
+	commands.Handle(randomisation.Decider, randomisation.Correct).
+		AllowedTo(access.Investigators, access.DataManagers).
+		Described("Correct the levels that a patient was drawn with; the assignment stays",
+			randomisation.CorrectStratum{InStudy: domain.ForStudy("PAIN1"), OfPatient: domain.ForPatient("PAIN1.S-0001"),
+				Factors: map[string]string{"age": "50-or-more"}, Reasoned: domain.Because("The birth year was misread")}),
+	commands.Handle(randomisation.Decider, randomisation.Break).
+		AllowedTo(access.Investigators, access.SafetyOfficers).
+		Reauthenticated().
+		Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
 			for _, e := range events {
 				if broken, ok := e.(randomisation.BlindBroken); ok {
 					return armOfDrawn(r, broken.Patient)
 				}
 			}
 			return nil, nil
-		})
-
-	RevealSeed = commands.HandleKnowing(randomisation.Decider, func(ctx context.Context, look commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
+		}).
+		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once",
+			randomisation.BreakBlind{InStudy: domain.ForStudy("PAIN1"),
+				OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
+	commands.HandleKnowing(randomisation.Decider, func(ctx context.Context, look commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
 		return commands.Newest(ctx, look, enrollment.Decider, string(c.Study))
 	}, randomisation.Reveal).
-		On(func(c randomisation.RevealSeed) string { return string(c.Study) }).
-		In(commands.InStudy(func(c randomisation.RevealSeed) domain.StudyID { return c.Study })).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
-		About(func(c randomisation.RevealSeed, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
+		Described("Show the seed of a scheme when enrolment is over; asks for a fresh sign-in",
+			randomisation.RevealSeed{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2", Reasoned: domain.Because("Database lock")}),
+}
 
 // Unblinded is what BreakBlind shows.
 type Unblinded struct {
@@ -162,6 +152,3 @@ func drawFacts(ctx context.Context, look commands.Look, c randomisation.Randomis
 	f.InStock, err = stock.HeldArms(c.Patient)
 	return f, err
 }
-
-// Commands are the commands of this context.
-var Commands = []commands.Command{UploadRandomisationList, GenerateRandomisationList, DefineMinimisation, ActivateRandomisation, SetCohortCaps, RandomisePatient, CorrectStratum, BreakBlind, RevealSeed}

@@ -10,44 +10,37 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
-	"casebook/eventlog"
 )
 
 // alertReaders are told of alerts, and see to them.
 var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
 
-// The commands on alerts.
-var (
-	RaiseAlert = commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
-			On(func(c safety.RaiseAlert) string { return string(c.Alert) }).
-			In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (access.Scope, error) {
+// Commands are those on alerts.
+var Commands = []commands.Command{
+	commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
+		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (access.Scope, error) {
 			return access.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
-		AllowedTo(access.Processes)
-
-	ReviewAlert = commands.Handle(safety.Decider, safety.Review).
-			On(func(c safety.ReviewAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.ReviewAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(alertReaders, access.SupplyManagers).
-			Narrowed(byKind(func(c safety.ReviewAlert) safety.AlertID { return c.Alert }))
-
-	CloseAlert = commands.Handle(safety.Decider, safety.Close).
-			On(func(c safety.CloseAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(alertReaders, access.SupplyManagers).
-			Narrowed(byKind(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
-			About(func(c safety.CloseAlert, m *eventlog.Metadata) { m.Reason = c.Outcome })
-
-	EscalateAlert = commands.HandleKnowing(safety.Decider, studyOfAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert }), safety.Escalate).
-			On(func(c safety.EscalateAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(access.Processes)
-
-	RecordNotification = commands.Handle(safety.Decider, safety.Tell).
-				On(func(c safety.RecordNotification) string { return string(c.Alert) }).
-				In(ofAlert(func(c safety.RecordNotification) safety.AlertID { return c.Alert })).
-				AllowedTo(access.Processes)
-)
+		AllowedTo(access.Processes),
+	commands.Handle(safety.Decider, safety.Review).
+		In(ofAlert).
+		AllowedTo(alertReaders, access.SupplyManagers).
+		Narrowed(byKind).
+		Described("Record that one has looked at an alert",
+			safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Note: "Called the patient"}),
+	commands.Handle(safety.Decider, safety.Close).
+		In(ofAlert).
+		AllowedTo(alertReaders, access.SupplyManagers).
+		Narrowed(byKind).
+		Described("End an alert",
+			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
+	commands.HandleKnowing(safety.Decider, studyOfAlert, safety.Escalate).
+		In(ofAlert).
+		AllowedTo(access.Processes),
+	commands.Handle(safety.Decider, safety.Tell).
+		In(ofAlert).
+		AllowedTo(access.Processes),
+}
 
 // alertFacts are the study, and how many windows a patient has missed in a row where the alert is about that.
 func alertFacts(ctx context.Context, look commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
@@ -60,37 +53,36 @@ func alertFacts(ctx context.Context, look commands.Look, c safety.RaiseAlert) (f
 }
 
 // ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
-func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (access.Scope, error) {
-	return func(ctx context.Context, look commands.Look, c C) (access.Scope, error) {
-		id := of(c)
-		if len(id) > 200 {
-			return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").Do("use an id that the list of alerts has")
-		}
-		a, err := commands.At(ctx, look, safety.Decider, string(id))
-		if err != nil {
-			return access.Scope{}, err
-		}
-		if !a.Exists() {
-			return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
-		}
-		return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+func ofAlert[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (access.Scope, error) {
+	id := c.AboutAlert()
+	if len(id) > 200 {
+		return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
+			Do("use an id that the list of alerts has")
 	}
+	a, err := commands.At(ctx, look, safety.Decider, string(id))
+	if err != nil {
+		return access.Scope{}, err
+	}
+	if !a.Exists() {
+		return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).
+			At("alert").Do("check the id")
+	}
+	return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 }
 
 // byKind keeps those who move drug from all other alerts.
-func byKind[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (access.Permission, error) {
-	return func(ctx context.Context, look commands.Look, c C) (access.Permission, error) {
-		a, err := commands.At(ctx, look, safety.Decider, string(of(c)))
-		if a.Kind.OfSupply() {
-			return access.To(alertReaders, access.SupplyManagers), err
-		}
-		return alertReaders, err
+func byKind[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (access.Permission, error) {
+	a, err := commands.At(ctx, look, safety.Decider, string(c.AboutAlert()))
+	if a.Kind.OfSupply() {
+		return access.To(alertReaders, access.SupplyManagers), err
 	}
+	return alertReaders, err
 }
 
-func studyOfAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (study.Study, error) {
-	return commands.TheStudy(func(c C) domain.StudyID { return domain.PatientID(of(c)).Study() })
+// studyOfAlert is the study that an alert belongs to, which its id names.
+func studyOfAlert[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (study.Study, error) {
+	return commands.At(ctx, look, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
 }
 
-// Commands are the commands of this context.
-var Commands = []commands.Command{RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification}
+// exampleAlert is an id as the list of alerts shows it.
+const exampleAlert = "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"

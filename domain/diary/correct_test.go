@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/scenario"
@@ -14,8 +15,8 @@ import (
 
 func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
 	return func(d diary.Diary) ([]diary.Event, error) {
-		return diary.Correct(d, entry, diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening",
-			Answers: answers, Reason: reason}, diaryCall)
+		return diary.Correct(d, entry, diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: "2026-03-01/evening",
+			Answers: answers, Reasoned: domain.Because(reason)}, diaryCall)
 	}
 }
 

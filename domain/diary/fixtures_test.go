@@ -108,7 +108,7 @@ func submitting(who patient.Patient, captured time.Time, answers diary.Answers) 
 }
 
 func submittingAt(who patient.Patient, captured, now time.Time, answers diary.Answers) func(diary.Diary) ([]diary.Event, error) {
-	cmd := diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: who.Zone, Answers: answers}
+	cmd := diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured, Zone: who.Zone, Answers: answers}
 	return submit(who, cmd, call(now))
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -15,7 +16,7 @@ func closing(through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
 }
 
 func closingFor(who patient.Patient, through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.CloseWindows, who, diary.CloseDiaryWindows{Patient: anna, Through: through}, call(now))
+	return scenario.AskedKnowing(diary.CloseWindows, who, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(anna), Through: through}, call(now))
 }
 
 func instantOf(s string) time.Time {

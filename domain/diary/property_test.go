@@ -73,7 +73,7 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 		return closingFor(tr.who, moment, now)(d)
 	case 1:
 		window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
-		cmd := diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: window, Reason: "source checked",
+		cmd := diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window, Reasoned: domain.Because("source checked"),
 			Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
 		return diary.Correct(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
 	default:

@@ -12,7 +12,7 @@ import (
 )
 
 func reminding(who patient.Patient, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.Remind, who, diary.RemindOfDiaries{Patient: anna}, call(now))
+	return scenario.AskedKnowing(diary.Remind, who, diary.RemindOfDiaries{OfPatient: domain.ForPatient(anna)}, call(now))
 }
 
 // A patient is reminded once, of what is open and unanswered, and of nothing that nobody asks for.

@@ -12,7 +12,7 @@ import (
 )
 
 // Decider folds the stream of one patient's diary.
-var Decider = domain.Decider[Diary, Event]{Category: "diary", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Diary, Event]{Category: "diary", Key: domain.ByPatient, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -62,10 +63,10 @@ func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
 		When(submittingAt(who, captured, captured.Add(-diary.ClockTolerance-time.Second), mild())).
 		ThenRefused("captured_in_future")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, Answers: mild()}, call(captured))).
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Answers: mild()}, call(captured))).
 		ThenRefused("captured_at_required")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured, Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
 		ThenRefused("unknown_zone")
 }
 
@@ -73,7 +74,7 @@ func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
 func TestSubmitWhileTravelling(t *testing.T) {
 	who, captured := enrolled("Asia/Shanghai"), at(t, "America/New_York", "2026-03-01 07:30")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "America/New_York", Answers: mild()}, call(captured))).
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured, Zone: "America/New_York", Answers: mild()}, call(captured))).
 		Then(handedIn(t, "2026-03-01", captured))
 }
 
@@ -220,7 +221,7 @@ func TestWindowsThatDoNotTakePlace(t *testing.T) {
 	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
 		Patient: anna, Instrument: *night, Zone: "Europe/Berlin", From: "2026-03-28", Until: "2026-03-30"})
 
-	events, err := diary.CloseWindows(given.State(), enrolled("Europe/Berlin"), diary.CloseDiaryWindows{Patient: anna, Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
+	events, err := diary.CloseWindows(given.State(), enrolled("Europe/Berlin"), diary.CloseDiaryWindows{OfPatient: domain.ForPatient(anna), Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
 	if err != nil || len(events) != 2 {
 		t.Fatalf("got %v, %v; want the windows of 28 and 30 March", events, err)
 	}

@@ -24,7 +24,7 @@ type Enrollment struct {
 }
 
 // Decider is how the stream of a study's places works.
-var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -75,7 +75,7 @@ func Open(e Enrollment, s study.Study, cmd OpenEnrollment, _ domain.Call) ([]Eve
 	}
 	for id := range s.Sites {
 		if s.SiteIsActive(id) {
-			return []Event{Opened(cmd)}, nil
+			return []Event{Opened{Study: cmd.Study, Caps: cmd.Caps}}, nil
 		}
 	}
 	return nil, refuse.WrongState("no_active_site", "study %s has no active site", cmd.Study).At("study").Do("activate a site first")
@@ -90,7 +90,7 @@ func Close(e Enrollment, cmd CloseEnrollment, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").
 			Do("nothing is left to do: nobody can enter")
 	}
-	return []Event{Closed(cmd)}, nil
+	return []Event{Closed{Study: cmd.Study, Reason: cmd.Reason}}, nil
 }
 
 // SetTarget changes target and caps. A cap below the places that are held only stops further ones. It refuses
@@ -102,7 +102,7 @@ func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Ca
 	if !e.Open {
 		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").Do("open it with the new caps")
 	}
-	return []Event{TargetSet(cmd)}, nil
+	return []Event{TargetSet{Study: cmd.Study, Caps: cmd.Caps}}, nil
 }
 
 // Reserve answers a patient's ask for a place with PlaceReserved or PlaceRefused, so that the process that asks always

@@ -36,23 +36,23 @@ func caps(most int, sites map[domain.SiteID]int) enrollment.Caps {
 type decision = func(enrollment.Enrollment) ([]enrollment.Event, error)
 
 func opening(s study.Study, c enrollment.Caps) decision {
-	return scenario.AskedKnowing(enrollment.Open, s, enrollment.OpenEnrollment{Study: pain, Caps: c}, call)
+	return scenario.AskedKnowing(enrollment.Open, s, enrollment.OpenEnrollment{InStudy: domain.ForStudy(pain), Caps: c}, call)
 }
 
 func setting(s study.Study, c enrollment.Caps) decision {
-	return scenario.AskedKnowing(enrollment.SetTarget, s, enrollment.SetEnrollmentTarget{Study: pain, Caps: c}, call)
+	return scenario.AskedKnowing(enrollment.SetTarget, s, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: c}, call)
 }
 
 func closing(reason string) decision {
-	return scenario.Asked(enrollment.Close, enrollment.CloseEnrollment{Study: pain, Reason: reason}, call)
+	return scenario.Asked(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(reason)}, call)
 }
 
 func asking(site domain.SiteID, who domain.PatientID) decision {
-	return scenario.AskedKnowing(enrollment.Reserve, theStudy(), enrollment.ReservePlace{Study: pain, Site: site, Patient: who}, call)
+	return scenario.AskedKnowing(enrollment.Reserve, theStudy(), enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: site, OfPatient: domain.ForPatient(who)}, call)
 }
 
 func releasing(who domain.PatientID, reason string) decision {
-	return scenario.Asked(enrollment.Release, enrollment.ReleasePlace{Study: pain, Patient: who, Reason: reason}, call)
+	return scenario.Asked(enrollment.Release, enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(reason)}, call)
 }
 
 func reserved(site domain.SiteID, who domain.PatientID, number int) enrollment.PlaceReserved {

@@ -45,7 +45,7 @@ const (
 )
 
 // Decider is how a patient's stream works.
-var Decider = domain.Decider[Patient, Event]{Category: "patient", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Patient, Event]{Category: "patient", Key: domain.ByPatient, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}

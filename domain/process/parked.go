@@ -66,7 +66,7 @@ type ParkedState struct {
 }
 
 // ParkedDecider is how the stream of a parked message works; its id is Parked.String.
-var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Events: parkedEvents, Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
+var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Key: byMessage, Events: parkedEvents, Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
 	switch e := event.(type) {
 	case MessageParked:
 		s.Message, s.Waiting = e, true
@@ -83,18 +83,18 @@ type ParkMessage struct {
 
 // RetryParkedMessage hands a parked message to its process once more.
 type RetryParkedMessage struct {
-	Study   domain.StudyID `json:"study" doc:"The study that the message is about"`
-	Process string         `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
-	Event   string         `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
-	Reason  string         `json:"reason" minLength:"1" maxLength:"500" doc:"What has changed"`
+	domain.InStudy  `doc:"The study that the message is about"`
+	Process         string `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
+	Event           string `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
+	domain.Reasoned `doc:"What has changed"`
 }
 
 // AbandonParkedMessage gives a parked message up.
 type AbandonParkedMessage struct {
-	Study   domain.StudyID `json:"study" doc:"The study that the message is about"`
-	Process string         `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
-	Event   string         `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
-	Reason  string         `json:"reason" minLength:"1" maxLength:"500" doc:"Who has seen to it, and how"`
+	domain.InStudy  `doc:"The study that the message is about"`
+	Process         string `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
+	Event           string `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
+	domain.Reasoned `doc:"Who has seen to it, and how"`
 }
 
 // Park sets a message aside. One that waits already is not parked twice.
@@ -130,4 +130,20 @@ func (s ParkedState) mayDecide(study domain.StudyID, reason string) error {
 		return refuse.NotFound("message_not_parked", "the study has no such parked message").At("event").Do("the list of parked messages has them")
 	}
 	return nil
+}
+
+// aboutMessage is a command about a message that a process could not deal with.
+type aboutMessage interface{ message() Parked }
+
+func (c ParkMessage) message() Parked          { return c.Message.Parked }
+func (c RetryParkedMessage) message() Parked   { return Parked{Process: c.Process, Event: c.Event} }
+func (c AbandonParkedMessage) message() Parked { return Parked{Process: c.Process, Event: c.Event} }
+
+// byMessage is the key of the streams of parked messages.
+func byMessage(command any) (id string, ok bool) {
+	c, ok := command.(aboutMessage)
+	if !ok {
+		return "", false
+	}
+	return c.message().String(), true
 }

@@ -20,11 +20,11 @@ func parking(reason string) parkedDecision {
 }
 
 func retrying(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Retry, process.RetryParkedMessage{Study: study, Process: "enrolment", Event: "e-1", Reason: reason}, call)
+	return scenario.Asked(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1", Reasoned: domain.Because(reason)}, call)
 }
 
 func abandoning(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Abandon, process.AbandonParkedMessage{Study: study, Process: "enrolment", Event: "e-1", Reason: reason}, call)
+	return scenario.Asked(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1", Reasoned: domain.Because(reason)}, call)
 }
 
 func TestParkedMessages(t *testing.T) {

@@ -125,7 +125,7 @@ type Taken struct {
 }
 
 // Decider is how the stream of an instance works; its id is Instance.String.
-var Decider = domain.Decider[State, Event]{Category: "saga", Events: events, Evolve: evolve}
+var Decider = domain.Decider[State, Event]{Category: "saga", Key: byInstance, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams(), ParkedDecider.Streams(), Former}
@@ -204,4 +204,10 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		events = append(events, TimerSet{Instance: cmd.Step.Instance, Name: t.Name, At: t.At.UTC()})
 	}
 	return events, nil
+}
+
+// byInstance is the key of the streams of instances.
+func byInstance(command any) (id string, ok bool) {
+	c, ok := command.(TakeStep)
+	return c.Step.Instance.String(), ok
 }

@@ -103,7 +103,7 @@ func (s State) Skips(version int, stream string, revision uint64) bool {
 }
 
 // Decider is how the stream of a view works; its id is the view's name.
-var Decider = domain.Decider[State, Event]{Category: "projection", Events: events, Evolve: evolve}
+var Decider = domain.Decider[State, Event]{Category: "projection", Key: byView, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -132,43 +132,38 @@ func evolve(s State, event Event) State {
 
 // RebuildProjection asks for a view to be built anew.
 type RebuildProjection struct {
-	Projection      string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
-	Study           domain.StudyID `json:"study,omitempty" doc:"A study of the caller's, for those whose role belongs to one"`
-	Reason          string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is built anew"`
-	EventsPerSecond int            `json:"eventsPerSecond,omitempty" minimum:"0" maximum:"10000000" doc:"The most events a second; 0 or none is as fast as it goes"`
+	OfView
+	domain.Reasoned `doc:"Why it is built anew"`
+	EventsPerSecond int `json:"eventsPerSecond,omitempty" minimum:"0" maximum:"10000000" doc:"The most events a second; 0 or none is as fast as it goes"`
 }
 
 // CancelRebuild gives up a rebuild.
 type CancelRebuild struct {
-	Projection string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
-	Study      domain.StudyID `json:"study,omitempty" doc:"A study of the caller's, for those whose role belongs to one"`
-	Reason     string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is given up"`
+	OfView
+	domain.Reasoned `doc:"Why it is given up"`
 }
 
 // SkipProjectionEvent lets a view pass over an event at which it has stopped. What the event says is then missing in the
 // view, and stays in the log.
 type SkipProjectionEvent struct {
-	Projection string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
-	Study      domain.StudyID `json:"study,omitempty" doc:"The study that the event belongs to"`
-	Version    int            `json:"version" minimum:"1" doc:"Version of the fold that cannot show it"`
-	Stream     string         `json:"stream" minLength:"1" maxLength:"300" doc:"Stream of the event"`
-	Revision   uint64         `json:"revision" doc:"Its revision there"`
-	Reason     string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why the view can do without it"`
+	OfView          `doc:"The study that the event belongs to"`
+	Version         int    `json:"version" minimum:"1" doc:"Version of the fold that cannot show it"`
+	Stream          string `json:"stream" minLength:"1" maxLength:"300" doc:"Stream of the event"`
+	Revision        uint64 `json:"revision" doc:"Its revision there"`
+	domain.Reasoned `doc:"Why the view can do without it"`
 }
 
 // RetryProjection has a view that has stopped try its event again.
 type RetryProjection struct {
-	Projection string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
-	Study      domain.StudyID `json:"study,omitempty" doc:"A study of the caller's, for those whose role belongs to one"`
-	Reason     string         `json:"reason" minLength:"1" maxLength:"500" doc:"What has changed"`
+	OfView
+	domain.Reasoned `doc:"What has changed"`
 }
 
 // DropProjectionBuild drops an old build of a view.
 type DropProjectionBuild struct {
-	Projection string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
-	Study      domain.StudyID `json:"study,omitempty" doc:"A study of the caller's, for those whose role belongs to one"`
-	Collection string         `json:"collection" minLength:"1" maxLength:"100" doc:"Collection of the old build"`
-	Reason     string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is not needed"`
+	OfView
+	Collection      string `json:"collection" minLength:"1" maxLength:"100" doc:"Collection of the old build"`
+	domain.Reasoned `doc:"Why it is not needed"`
 }
 
 // Views are the names of all views that the program makes.
@@ -189,7 +184,7 @@ func Rebuild(_ State, views Views, cmd RebuildProjection, _ domain.Call) ([]Even
 	if cmd.EventsPerSecond < 0 {
 		return nil, refuse.Malformed("value_out_of_range", "%d events a second", cmd.EventsPerSecond).At("eventsPerSecond").Do("use 0 for as fast as it goes")
 	}
-	return []Event{RebuildRequested(cmd)}, nil
+	return []Event{RebuildRequested{Projection: cmd.Projection, Study: cmd.Study, Reason: cmd.Reason, EventsPerSecond: cmd.EventsPerSecond}}, nil
 }
 
 // Cancel gives up what was asked for. It refuses projection_not_found, reason_required, value_too_long and no_rebuild.
@@ -200,7 +195,7 @@ func Cancel(s State, views Views, cmd CancelRebuild, _ domain.Call) ([]Event, er
 	if s.Wanted() == 0 {
 		return nil, refuse.WrongState("no_rebuild", "no rebuild of %s was asked for", cmd.Projection).At("projection").Do("there is nothing to give up")
 	}
-	return []Event{RebuildCancelled(cmd)}, nil
+	return []Event{RebuildCancelled{Projection: cmd.Projection, Study: cmd.Study, Reason: cmd.Reason}}, nil
 }
 
 // SkippedEvent is what is known of the event that is to be skipped.
@@ -224,7 +219,7 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 		return nil, refuse.WrongState("event_skipped", "version %d of %s passes over %s@%d already", cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).
 			At("revision").Do("see at which event the view stands now")
 	}
-	return []Event{EventSkipped(cmd)}, nil
+	return []Event{EventSkipped{Projection: cmd.Projection, Study: cmd.Study, Version: cmd.Version, Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
 }
 
 // Retry has a stopped view try again. It refuses projection_not_found, reason_required and value_too_long.
@@ -232,7 +227,7 @@ func Retry(_ State, views Views, cmd RetryProjection, _ domain.Call) ([]Event, e
 	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
 	}
-	return []Event{Retried(cmd)}, nil
+	return []Event{Retried{Projection: cmd.Projection, Study: cmd.Study, Reason: cmd.Reason}}, nil
 }
 
 // Drop drops an old build. The build that is asked is never dropped, whatever is recorded. It refuses
@@ -244,5 +239,29 @@ func Drop(s State, views Views, cmd DropProjectionBuild, _ domain.Call) ([]Event
 	if slices.Contains(s.Dropped, cmd.Collection) {
 		return nil, refuse.WrongState("build_dropped", "%s was dropped before", cmd.Collection).At("collection").Do("there is nothing left to drop")
 	}
-	return []Event{BuildDropped(cmd)}, nil
+	return []Event{BuildDropped{Projection: cmd.Projection, Study: cmd.Study, Collection: cmd.Collection, Reason: cmd.Reason}}, nil
+}
+
+// OfView is embedded by commands about one view.
+type OfView struct {
+	Projection string         `json:"projection" minLength:"1" maxLength:"50" doc:"The view"`
+	Study      domain.StudyID `json:"study,omitempty" doc:"A study of the caller's, for those whose role belongs to one"`
+}
+
+// AboutView is a command about one view. The study is the caller's, empty for those who keep the system.
+type AboutView interface {
+	AboutView() (view string, study domain.StudyID)
+}
+
+// AboutView returns the view that the command is about, and the study of whoever decides about it.
+func (o OfView) AboutView() (view string, study domain.StudyID) { return o.Projection, o.Study }
+
+// byView is the key of the streams of views.
+func byView(command any) (id string, ok bool) {
+	c, ok := command.(AboutView)
+	if !ok {
+		return "", false
+	}
+	id, _ = c.AboutView()
+	return id, true
 }

@@ -60,7 +60,7 @@ func TestRandomiseAnswersTheLastAsk(t *testing.T) {
 	s := studyWith(two)
 	ask := func(n int, left bool, inStock ...domain.ArmID) decision {
 		return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock, Left: left},
-			randomisation.RandomisePatient{Study: pain, Site: "A", Patient: patient(1), Ask: n}, call)
+			randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(1)), Ask: n}, call)
 	}
 	no := func(n int, code, reason string) randomisation.RandomisationRefused {
 		r := refused(1, code, reason)
@@ -94,15 +94,15 @@ func TestRandomiseChecksTheFactors(t *testing.T) {
 func TestRandomiseRefusesMalformedIDs(t *testing.T) {
 	facts := randomisation.Facts{Study: studyWith(two)}
 	for field, cmd := range map[string]randomisation.RandomisePatient{
-		"study":   {Study: "", Site: "A", Patient: "PAIN1.1"},
-		"site":    {Study: pain, Site: "x y", Patient: "PAIN1.1"},
-		"patient": {Study: pain, Site: "A", Patient: "1"},
+		"study":   {InStudy: domain.ForStudy(""), Site: "A", OfPatient: domain.ForPatient("PAIN1.1")},
+		"site":    {InStudy: domain.ForStudy(pain), Site: "x y", OfPatient: domain.ForPatient("PAIN1.1")},
+		"patient": {InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("1")},
 	} {
 		if r := start(t).When(scenario.AskedKnowing(randomisation.Randomise, facts, cmd, call)).ThenRefused("malformed_id"); r.Field != field {
 			t.Errorf("the fault is said to be in %s", r.Field)
 		}
 	}
-	other := randomisation.RandomisePatient{Study: pain, Site: "A", Patient: "OTHER.1"}
+	other := randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("OTHER.1")}
 	start(t).When(scenario.AskedKnowing(randomisation.Randomise, facts, other, call)).ThenRefused("malformed_id")
 }
 
@@ -166,7 +166,7 @@ func TestSetCaps(t *testing.T) {
 		t.Run(what, func(*testing.T) { given.When(capping(s, c)).ThenRefused("invalid_caps") })
 	}
 	given.When(capping(s, randomisation.CohortCap{Arm: verum, Most: 1}, randomisation.CohortCap{Arm: verum, Most: 2})).ThenRefused("invalid_caps")
-	given.When(scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{Study: pain}, call)).ThenRefused("reason_required")
+	given.When(scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{InStudy: domain.ForStudy(pain)}, call)).ThenRefused("reason_required")
 }
 
 func TestAFullLevelStopsItsPatients(t *testing.T) {

@@ -40,7 +40,7 @@ func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if _, err := r.mustBeDrawn(cmd.Study, cmd.Patient); err != nil {
 		return nil, err
 	}
-	return []Event{BlindBroken(cmd)}, nil
+	return []Event{BlindBroken{Study: cmd.Study, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
 func (r Randomisation) mustBeDrawn(study domain.StudyID, p domain.PatientID) (*drawn, error) {

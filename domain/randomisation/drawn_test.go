@@ -7,17 +7,18 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 )
 
 func correcting(who int, levels ...string) decision {
-	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(who), Factors: factorsOf(levels...), Reason: "misread"}, call)
+	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(patient(who)), Factors: factorsOf(levels...), Reasoned: domain.Because("misread")}, call)
 }
 
 func breaking(who int, reason string) decision {
-	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{Study: pain, Patient: patient(who), Reason: reason}, call)
+	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
 }
 
 func TestCorrect(t *testing.T) {
@@ -34,7 +35,7 @@ func TestCorrect(t *testing.T) {
 	drawn.When(correcting(1, "sex", "m")).ThenRefused("invalid_factors")
 	drawn.When(correcting(1, "sex", "m", "grade", "bad")).ThenRefused("invalid_factors")
 	drawn.When(correcting(1, "sex", "m", "grade", "mild", "age", "old")).ThenRefused("invalid_factors")
-	drawn.When(scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(1), Factors: is}, call)).ThenRefused("reason_required")
+	drawn.When(scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(patient(1)), Factors: is}, call)).ThenRefused("reason_required")
 	corrected := drawn.When(correcting(1, "sex", "m", "grade", "worst")).
 		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: was, Factors: is, Reason: "misread"})
 

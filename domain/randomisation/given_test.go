@@ -59,7 +59,7 @@ func start(t testing.TB) given { return scenario.For(t, randomisation.Decider).S
 
 func uploading(s study.Study, scheme string, lines ...string) decision {
 	return scenario.AskedKnowing(randomisation.Upload, s,
-		randomisation.UploadRandomisationList{Study: pain, Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
+		randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
 }
 
 func generating(s study.Study, cmd randomisation.GenerateRandomisationList) decision {
@@ -73,11 +73,11 @@ func minimising(s study.Study, cmd randomisation.DefineMinimisation) decision {
 }
 
 func activating(s study.Study, scheme, hash string) decision {
-	return scenario.AskedKnowing(randomisation.Activate, s, randomisation.ActivateRandomisation{Study: pain, Scheme: scheme, SHA256: hash}, call)
+	return scenario.AskedKnowing(randomisation.Activate, s, randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: scheme, SHA256: hash}, call)
 }
 
 func capping(s study.Study, caps ...randomisation.CohortCap) decision {
-	return scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{Study: pain, Caps: caps, Reason: "dose cohort"}, call)
+	return scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{InStudy: domain.ForStudy(pain), Caps: caps, Reasoned: domain.Because("dose cohort")}, call)
 }
 
 // drawing asks for a draw with the levels given as factor, level, factor, level.
@@ -86,7 +86,7 @@ func drawing(s study.Study, inStock []domain.ArmID, who int, levels ...string) d
 }
 
 func randomise(who int, levels ...string) randomisation.RandomisePatient {
-	return randomisation.RandomisePatient{Study: pain, Site: "A", Patient: patient(who), Factors: factorsOf(levels...)}
+	return randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(who)), Factors: factorsOf(levels...)}
 }
 
 func factorsOf(levels ...string) map[string]string {

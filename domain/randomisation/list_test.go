@@ -341,7 +341,7 @@ func FuzzUpload(f *testing.F) {
 	f.Add("sex,arm\n\"m\n")
 	f.Fuzz(func(t *testing.T, csv string) {
 		events, err := randomisation.Upload(randomisation.Randomisation{}, studyWith(two, bySex),
-			randomisation.UploadRandomisationList{Study: pain, Scheme: "one", CSV: csv}, call)
+			randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "one", CSV: csv}, call)
 		if err != nil {
 			if _, refused := refuse.As(err); !refused || len(events) > 0 {
 				t.Fatalf("%v with %d events", err, len(events))

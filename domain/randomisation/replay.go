@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"casebook/domain"
 	"casebook/domain/blind"
 )
 
@@ -152,7 +153,7 @@ func (p *replay) checkDraw(e PatientRandomised) error {
 	if _, drawn := p.before.drawn.Get(e.Patient); drawn {
 		return errDrawnBefore
 	}
-	again, err := p.before.decide(RandomisePatient{Study: e.Study, Site: e.Site, Patient: e.Patient, Factors: e.Factors}, record.InStock, true)
+	again, err := p.before.decide(RandomisePatient{InStudy: domain.ForStudy(e.Study), Site: e.Site, OfPatient: domain.ForPatient(e.Patient), Factors: e.Factors}, record.InStock, true)
 	if err != nil {
 		return err
 	}

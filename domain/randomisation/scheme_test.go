@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
@@ -46,7 +47,7 @@ func TestActivate(t *testing.T) {
 }
 
 func revealing(e enrollment.Enrollment, scheme, reason string) decision {
-	return scenario.AskedKnowing(randomisation.Reveal, e, randomisation.RevealSeed{Study: pain, Scheme: scheme, Reason: reason}, call)
+	return scenario.AskedKnowing(randomisation.Reveal, e, randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(reason)}, call)
 }
 
 func TestReveal(t *testing.T) {

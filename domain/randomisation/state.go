@@ -51,7 +51,7 @@ type usage struct {
 }
 
 // Decider is how the stream of a study's draws works.
-var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}

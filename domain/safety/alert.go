@@ -141,7 +141,7 @@ type Notice struct {
 }
 
 // Decider is how an alert's stream works; its id is the AlertID.
-var Decider = domain.Decider[Alert, Event]{Category: "alert", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Alert, Event]{Category: "alert", Key: byAlert, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -179,7 +179,7 @@ func (a Alert) after(n Notice) Alert {
 
 // RaiseAlert is sent by process managers.
 type RaiseAlert struct {
-	Alert      AlertID          `json:"alert"`
+	OfAlert
 	Study      domain.StudyID   `json:"study"`
 	Site       domain.SiteID    `json:"site,omitempty"`
 	Patient    domain.PatientID `json:"patient,omitempty"`
@@ -202,28 +202,28 @@ type Facts struct {
 
 // ReviewAlert records that one has looked at an alert.
 type ReviewAlert struct {
-	Alert AlertID `json:"alert" doc:"The alert"`
-	Note  string  `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
+	OfAlert
+	Note string `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
 }
 
 // CloseAlert ends an alert.
 type CloseAlert struct {
-	Alert   AlertID `json:"alert" doc:"The alert"`
-	Outcome string  `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
+	OfAlert
+	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
 // EscalateAlert is sent by the safety process when nobody has looked in time.
 type EscalateAlert struct {
-	Alert AlertID `json:"alert"`
-	Level int     `json:"level"`
+	OfAlert
+	Level int `json:"level"`
 }
 
 // RecordNotification is sent by the safety process when a channel has taken a message, or refused it for good.
 type RecordNotification struct {
-	Alert   AlertID `json:"alert"`
-	Level   int     `json:"level"`
-	Channel string  `json:"channel"`
-	Message string  `json:"message"`
+	OfAlert
+	Level   int    `json:"level"`
+	Channel string `json:"channel"`
+	Message string `json:"message"`
 	// Refused is why the channel will never take it; empty where it has.
 	Refused string `json:"refused,omitempty"`
 }
@@ -249,7 +249,7 @@ func Review(a Alert, cmd ReviewAlert, _ domain.Call) ([]Event, error) {
 	if a.Reviewed {
 		return nil, refuse.WrongState("alert_reviewed", "alert %s has been looked at already", cmd.Alert).At("alert").Do("close it when it is dealt with")
 	}
-	return []Event{AlertReviewed(cmd)}, nil
+	return []Event{AlertReviewed{Alert: cmd.Alert, Note: cmd.Note}}, nil
 }
 
 // Close ends an alert; who closes it has looked at it. It refuses alert_not_found, alert_closed, value_missing and
@@ -259,9 +259,9 @@ func Close(a Alert, cmd CloseAlert, _ domain.Call) ([]Event, error) {
 		return nil, err
 	}
 	if !a.Reviewed {
-		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed(cmd)}, nil
+		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 	}
-	return []Event{AlertClosed(cmd)}, nil
+	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 }
 
 // Escalate tells the next people, unless somebody has looked. It may be sent twice.
@@ -303,3 +303,26 @@ func (a Alert) mustBeOpen(id AlertID) error {
 func alertNotFound(id AlertID) error {
 	return refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
 }
+
+// OfAlert is embedded by commands about one alert.
+type OfAlert struct {
+	Alert AlertID `json:"alert" doc:"The alert"`
+}
+
+// AboutAlert is a command about one alert.
+type AboutAlert interface{ AboutAlert() AlertID }
+
+// AboutAlert returns the alert that the command is about.
+func (o OfAlert) AboutAlert() AlertID { return o.Alert }
+
+// byAlert is the key of the streams of alerts.
+func byAlert(command any) (id string, ok bool) {
+	c, ok := command.(AboutAlert)
+	if !ok {
+		return "", false
+	}
+	return string(c.AboutAlert()), true
+}
+
+// WhyAsked returns the outcome, which is the reason of the closing.
+func (c CloseAlert) WhyAsked() string { return c.Outcome }

@@ -28,7 +28,7 @@ func withPolicy(p *study.AlertPolicy) study.Study {
 type decision = func(safety.Alert) ([]safety.Event, error)
 
 func raising(f safety.Facts, kind safety.Kind) decision {
-	return scenario.AskedKnowing(safety.Raise, f, safety.RaiseAlert{Alert: one, Study: pain, Site: "A", Patient: "PAIN1.S-1", Kind: kind, Severity: safety.Urgent,
+	return scenario.AskedKnowing(safety.Raise, f, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: one}, Study: pain, Site: "A", Patient: "PAIN1.S-1", Kind: kind, Severity: safety.Urgent,
 		Summary: "An answer crossed a rule.", Source: "e-1", OccurredAt: call.At.Add(-time.Minute)}, call)
 }
 
@@ -38,19 +38,19 @@ func raised(kind safety.Kind, within time.Duration) safety.AlertRaised {
 }
 
 func reviewing(note string) decision {
-	return scenario.Asked(safety.Review, safety.ReviewAlert{Alert: one, Note: note}, call)
+	return scenario.Asked(safety.Review, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: one}, Note: note}, call)
 }
 
 func closing(outcome string) decision {
-	return scenario.Asked(safety.Close, safety.CloseAlert{Alert: one, Outcome: outcome}, call)
+	return scenario.Asked(safety.Close, safety.CloseAlert{OfAlert: safety.OfAlert{Alert: one}, Outcome: outcome}, call)
 }
 
 func escalating(p *study.AlertPolicy, level int) decision {
-	return scenario.AskedKnowing(safety.Escalate, withPolicy(p), safety.EscalateAlert{Alert: one, Level: level}, call)
+	return scenario.AskedKnowing(safety.Escalate, withPolicy(p), safety.EscalateAlert{OfAlert: safety.OfAlert{Alert: one}, Level: level}, call)
 }
 
 func telling(level int, channel, refused string) decision {
-	return scenario.Asked(safety.Tell, safety.RecordNotification{Alert: one, Level: level, Channel: channel, Message: "m-1", Refused: refused}, call)
+	return scenario.Asked(safety.Tell, safety.RecordNotification{OfAlert: safety.OfAlert{Alert: one}, Level: level, Channel: channel, Message: "m-1", Refused: refused}, call)
 }
 
 func given(t testing.TB, events ...safety.Event) scenario.Given[safety.Alert, safety.Event] {

@@ -8,7 +8,7 @@ import (
 type Log struct{}
 
 // Decider is how a day's security log works.
-var Decider = domain.Decider[Log, Event]{Category: "security", Events: events, Evolve: func(l Log, _ Event) Log { return l }}
+var Decider = domain.Decider[Log, Event]{Category: "security", Key: byDay, Events: events, Evolve: func(l Log, _ Event) Log { return l }}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -35,4 +35,10 @@ func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 		events = append(events, RefusalsDropped{Count: cmd.Dropped})
 	}
 	return events, nil
+}
+
+// byDay is the key of the streams of the security log.
+func byDay(command any) (id string, ok bool) {
+	c, ok := command.(RecordAccessRefused)
+	return string(c.Day), ok
 }

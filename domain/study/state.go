@@ -42,7 +42,7 @@ const (
 )
 
 // Decider is how a study's stream works.
-var Decider = domain.Decider[Study, Event]{Category: "study", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Study, Event]{Category: "study", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}

@@ -27,7 +27,7 @@ func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEven
 	events := []StockEvent{DeliveryTakenIn{Place: Place{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
 	for _, lot := range f.Supply.recalled() {
-		aside, err := SetLotAside(s, QuarantineLot{Study: cmd.Study, Location: cmd.Depot, Lot: lot, Reason: f.Supply.Lots[lot].Reason}, call)
+		aside, err := SetLotAside(s, QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot, Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}, call)
 		if err != nil {
 			return nil, err
 		}

@@ -127,7 +127,7 @@ func Deactivate(u User, cmd DeactivateUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
 		return nil, err
 	}
-	return []Event{Deactivated(cmd)}, nil
+	return []Event{Deactivated{User: cmd.User, Reason: cmd.Reason}}, nil
 }
 
 func (u User) mustBeActive(id domain.UserID) error {

@@ -6,8 +6,8 @@ import (
 
 // RegisterUser opens an account.
 type RegisterUser struct {
-	User domain.UserID `json:"user" doc:"Id to sign in with; never given to another person"`
-	Name string        `json:"name" minLength:"1" maxLength:"200" doc:"The person's name"`
+	domain.OfUser `doc:"Id to sign in with; never given to another person"`
+	Name          string `json:"name" minLength:"1" maxLength:"200" doc:"The person's name"`
 	// Password is digested before the decision sees it (see PasswordDigest).
 	Password string `json:"password,omitempty" maxLength:"200" doc:"At least 12 characters; leave out for accounts of an identity provider"`
 	// PasswordDigest is the argon2id digest, set by the handler from Password.
@@ -16,7 +16,7 @@ type RegisterUser struct {
 
 // ChangePassword sets a new password. It opens a locked account again when an administrator sends it.
 type ChangePassword struct {
-	User domain.UserID `json:"user" doc:"The user"`
+	domain.OfUser
 	// Password is digested before the decision sees it (see PasswordDigest).
 	Password string `json:"password" minLength:"12" maxLength:"200" doc:"At least 12 characters"`
 	// PasswordDigest is the argon2id digest, set by the handler from Password.
@@ -30,19 +30,19 @@ type SignIn struct {
 
 // GrantRole gives a role in a scope.
 type GrantRole struct {
-	User  domain.UserID `json:"user" doc:"The user"`
-	Grant Grant         `json:"grant" doc:"Role and scope"`
+	domain.OfUser
+	Grant Grant `json:"grant" doc:"Role and scope"`
 }
 
 // RevokeRole takes a role away; it holds from the next request on.
 type RevokeRole struct {
-	User   domain.UserID `json:"user" doc:"The user"`
-	Grant  Grant         `json:"grant" doc:"Role and scope, as they were granted"`
-	Reason string        `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is taken away"`
+	domain.OfUser
+	Grant           Grant `json:"grant" doc:"Role and scope, as they were granted"`
+	domain.Reasoned `doc:"Why it is taken away"`
 }
 
 // DeactivateUser ends an account.
 type DeactivateUser struct {
-	User   domain.UserID `json:"user" doc:"The user"`
-	Reason string        `json:"reason" minLength:"1" maxLength:"500" doc:"Why it ends"`
+	domain.OfUser
+	domain.Reasoned `doc:"Why it ends"`
 }

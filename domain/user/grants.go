@@ -18,7 +18,7 @@ func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User).At("grant").
 			Do("nothing is left to do")
 	}
-	return []Event{RoleGranted(cmd)}, nil
+	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 }
 
 // TakeRole takes a role away; it holds from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
@@ -36,7 +36,7 @@ func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
 			return nil, err
 		}
 	}
-	return []Event{RoleRevoked(cmd)}, nil
+	return []Event{RoleRevoked{User: cmd.User, Grant: cmd.Grant, Reason: cmd.Reason}}, nil
 }
 
 // validate refuses a grant whose scope does not fit its role: a role must never reach further than it is meant to.

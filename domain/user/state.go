@@ -20,7 +20,7 @@ type User struct {
 }
 
 // Decider is how a user's stream works.
-var Decider = domain.Decider[User, Event]{Category: "user", Events: events, Evolve: evolve}
+var Decider = domain.Decider[User, Event]{Category: "user", Key: domain.ByUser, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}

@@ -27,11 +27,11 @@ func by(actor domain.UserID) domain.Call {
 type decision = func(user.User) ([]user.Event, error)
 
 func registering(id domain.UserID, name, digest string) decision {
-	return scenario.Asked(user.Register, user.RegisterUser{User: id, Name: name, PasswordDigest: digest}, by(boss))
+	return scenario.Asked(user.Register, user.RegisterUser{OfUser: domain.ForUser(id), Name: name, PasswordDigest: digest}, by(boss))
 }
 
 func changing(actor domain.UserID) decision {
-	return scenario.Asked(user.SetPassword, user.ChangePassword{User: anna, PasswordDigest: "digest-2"}, by(actor))
+	return scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna), PasswordDigest: "digest-2"}, by(actor))
 }
 
 func signingIn(matches bool) decision {
@@ -39,15 +39,15 @@ func signingIn(matches bool) decision {
 }
 
 func granting(g user.Grant) decision {
-	return scenario.Asked(user.GiveRole, user.GrantRole{User: anna, Grant: g}, by(boss))
+	return scenario.Asked(user.GiveRole, user.GrantRole{OfUser: domain.ForUser(anna), Grant: g}, by(boss))
 }
 
 func revoking(g user.Grant, reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.TakeRole, user.RevokeRole{User: anna, Grant: g, Reason: reason}, by(actor))
+	return scenario.Asked(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func deactivating(reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.Deactivate, user.DeactivateUser{User: anna, Reason: reason}, by(actor))
+	return scenario.Asked(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 var (
@@ -105,7 +105,7 @@ func TestPasswordRules(t *testing.T) {
 		"中中中中中中中中中中中中":                  false,
 		"            ":                  false,
 	} {
-		for _, err := range []error{user.RegisterUser{User: anna, Password: password}.CheckPassword(), user.ChangePassword{User: anna, Password: password}.CheckPassword()} {
+		for _, err := range []error{user.RegisterUser{OfUser: domain.ForUser(anna), Password: password}.CheckPassword(), user.ChangePassword{OfUser: domain.ForUser(anna), Password: password}.CheckPassword()} {
 			r, refused := refuse.As(err)
 			if good != (err == nil) || refused && r.Code != "weak_password" {
 				t.Errorf("%q: %v", password, err)
@@ -155,7 +155,7 @@ func TestR16_AnAccountWithoutAPasswordIsNeverLocked(t *testing.T) {
 }
 
 func TestAPasswordIsNeverTakenAway(t *testing.T) {
-	asked := scenario.Asked(user.SetPassword, user.ChangePassword{User: anna}, by(boss))
+	asked := scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna)}, by(boss))
 	for _, given := range []scenario.Given[user.User, user.Event]{account(t), lockedAccount(t)} {
 		if r := given.When(asked).ThenRefused("value_missing"); r.Field != "password" {
 			t.Errorf("got %+v", r)
@@ -191,7 +191,7 @@ func TestDeactivate(t *testing.T) {
 }
 
 func TestWhoIsNotThereHasTheIDChecked(t *testing.T) {
-	_, err := user.Deactivate(user.User{}, user.DeactivateUser{User: "No Id", Reason: "left"}, by(boss))
+	_, err := user.Deactivate(user.User{}, user.DeactivateUser{OfUser: domain.ForUser("No Id"), Reasoned: domain.Because("left")}, by(boss))
 	if r, ok := refuse.As(err); !ok || r.Code != "malformed_id" {
 		t.Errorf("got %v", err)
 	}

@@ -1,0 +1,114 @@
+package domain
+
+import "time"
+
+// What a command is about stands in its fields: it embeds OfPatient, AtSite, InStudy or OfUser, or a struct of its context
+// that has the same methods. From that follow the stream that it runs on, the scope in which it needs a role, its place in
+// a batch and what its events' metadata say. A tag doc:"..." on the embedded struct describes the last of its fields in
+// the API, where the command has something more precise to say.
+
+// OfPatient is embedded by commands about one patient.
+type OfPatient struct {
+	Patient PatientID `json:"patient" doc:"The patient"`
+}
+
+// InStudy is embedded by commands about a study as a whole.
+type InStudy struct {
+	Study StudyID `json:"study" doc:"The study"`
+}
+
+// AtSite is embedded by commands about one site of a study.
+type AtSite struct {
+	Study StudyID `json:"study" doc:"The study"`
+	Site  SiteID  `json:"site" doc:"The site"`
+}
+
+// OfUser is embedded by commands about one account.
+type OfUser struct {
+	User UserID `json:"user" doc:"The user"`
+}
+
+// Reasoned is embedded by commands that say why (ICH E6(R3) 4.2.2(a)(ii)). The reason becomes part of the events' metadata.
+type Reasoned struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
+}
+
+// AboutPatient is a command about one patient.
+type AboutPatient interface{ AboutPatient() PatientID }
+
+// AboutStudy is a command about a study as a whole.
+type AboutStudy interface{ AboutStudy() StudyID }
+
+// AboutSite is a command about one site, or one depot, of a study.
+type AboutSite interface{ AboutSite() (StudyID, SiteID) }
+
+// AboutUser is a command about one account.
+type AboutUser interface{ AboutUser() UserID }
+
+// WithReason is a command that says why.
+type WithReason interface{ WhyAsked() string }
+
+// WithCapture is a command that carries what a device captured.
+type WithCapture interface {
+	Captured() (at time.Time, zone string)
+}
+
+// AboutPatient returns the patient that the command is about.
+func (o OfPatient) AboutPatient() PatientID { return o.Patient }
+
+// AboutStudy returns the study that the command is about.
+func (i InStudy) AboutStudy() StudyID { return i.Study }
+
+// AboutSite returns the site that the command is about.
+func (a AtSite) AboutSite() (StudyID, SiteID) { return a.Study, a.Site }
+
+// AboutStudy returns the study that the site belongs to.
+func (a AtSite) AboutStudy() StudyID { return a.Study }
+
+// AboutUser returns the account that the command is about.
+func (o OfUser) AboutUser() UserID { return o.User }
+
+// WhyAsked returns the reason.
+func (r Reasoned) WhyAsked() string { return r.Reason }
+
+// ForPatient says that a command is about this patient.
+func ForPatient(id PatientID) OfPatient { return OfPatient{Patient: id} }
+
+// ForStudy says that a command is about this study.
+func ForStudy(id StudyID) InStudy { return InStudy{Study: id} }
+
+// ForSite says that a command is about this site of the study.
+func ForSite(study StudyID, site SiteID) AtSite { return AtSite{Study: study, Site: site} }
+
+// ForUser says that a command is about this account.
+func ForUser(id UserID) OfUser { return OfUser{User: id} }
+
+// Because gives the reason of a command.
+func Because(reason string) Reasoned { return Reasoned{Reason: reason} }
+
+// ByPatient is the Key of deciders that have one stream per patient.
+func ByPatient(command any) (id string, ok bool) {
+	c, ok := command.(AboutPatient)
+	if !ok {
+		return "", false
+	}
+	return string(c.AboutPatient()), true
+}
+
+// ByStudy is the Key of deciders that have one stream per study.
+func ByStudy(command any) (id string, ok bool) {
+	c, ok := command.(AboutStudy)
+	if !ok {
+		return "", false
+	}
+	return string(c.AboutStudy()), true
+}
+
+// ByUser is the Key of deciders that have one stream per account.
+func ByUser(command any) (id string, ok bool) {
+	c, ok := command.(AboutUser)
+	if !ok {
+		return "", false
+	}
+	return string(c.AboutUser()), true
+}
