@@ -43,7 +43,7 @@ var Commands = []commands.Command{
 			supply.CreateShipment{FromLocation: supply.FromLocation{Study: "PAIN1", From: "DEPOT"}, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
 	stocking(supply.Resupply).
 		AllowedTo(access.Processes),
-	stocking(withoutFacts(supply.Cancel)).
+	commands.Handle(supply.StockDecider, supply.Cancel).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Put the kits of a shipment back that has not left",
 			supply.CancelShipment{FromLocation: supply.FromLocation{Study: "PAIN1", From: "DEPOT"}, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
@@ -60,43 +60,43 @@ var Commands = []commands.Command{
 		AllowedTo(access.SupplyManagers).
 		Described("End a shipment that never arrived",
 			supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, From: "DEPOT", Shipment: "DEPOT-0001", Reasoned: domain.Because("The carrier cannot find it")}),
-	stocking(withoutFacts(supply.Quarantine)).
+	commands.Handle(supply.StockDecider, supply.Quarantine).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Set kits aside until somebody decides about them",
 			supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kits: exampleKits, Cause: supply.CauseExcursion, Reasoned: domain.Because("The refrigerator failed overnight")}),
-	stocking(withoutFacts(supply.SetLotAside)).
+	commands.Handle(supply.StockDecider, supply.SetLotAside).
 		AllowedTo(access.Processes),
 	stocking(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
 		Described("Put quarantined kits back to where they stood",
 			supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
-	stocking(withoutFacts(supply.Expire)).
+	commands.Handle(supply.StockDecider, supply.Expire).
 		AllowedTo(access.Processes),
-	stocking(withoutFacts(supply.Destroy)).
+	commands.Handle(supply.StockDecider, supply.Destroy).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("End kits that are of no more use",
 			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits, On: "2026-12-01", Certificate: "D-2026-0003"}),
-	stocking(withoutFacts(supply.Lose)).
+	commands.Handle(supply.StockDecider, supply.Lose).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("End a kit that cannot be found",
 			supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
 	supplying(supply.Hold).
 		AllowedTo(access.Processes),
-	supplying(withoutFacts(supply.GiveBack)).
+	commands.Handle(supply.StockDecider, supply.GiveBack).
 		AllowedTo(access.Processes),
 	supplying(supply.Allocate).
 		AllowedTo(access.Processes),
-	supplying(withoutFacts(supply.SetAside)).
+	commands.Handle(supply.StockDecider, supply.SetAside).
 		AllowedTo(access.Processes),
 	supplying(supply.Dispense).
 		AllowedTo(access.SiteStaff).
 		Described("Hand a patient the allocated kit",
 			supply.DispenseKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-02-03"}),
-	supplying(withoutFacts(supply.Return)).
+	commands.Handle(supply.StockDecider, supply.Return).
 		AllowedTo(access.SiteStaff).
 		Described("Take a dispensed kit back",
 			supply.ReturnKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-03-03"}),
-	supplying(withoutFacts(supply.Reconcile)).
+	commands.Handle(supply.StockDecider, supply.Reconcile).
 		AllowedTo(access.SiteStaff).
 		Described("Account for the doses of a returned kit",
 			supply.ReconcileKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}),
@@ -104,12 +104,6 @@ var Commands = []commands.Command{
 
 // stockDecision is a decision about the kits of a place.
 type stockDecision[C any] = func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error)
-
-func withoutFacts[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEvent, error)) stockDecision[C] {
-	return func(s supply.Stock, _ supply.Facts, c C, call domain.Call) ([]supply.StockEvent, error) {
-		return decide(s, c, call)
-	}
-}
 
 // stocking declares a command on the kits of a place. Who may do it at a site needs a role there; at a depot, one in the
 // whole study.
