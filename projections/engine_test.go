@@ -151,11 +151,14 @@ func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
 	return keys
 }
 
-// run starts an engine, and returns what stops it.
-func (w *world) run(all ...projections.Projection) (stop func()) {
+// run starts an engine of some projections, or of all where none are named, and returns what stops it.
+func (w *world) run(some ...projections.Projection) (stop func()) {
 	w.t.Helper()
+	if len(some) == 0 {
+		some = contexts.Projections()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: all})
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: some})
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 	return func() {
