@@ -63,10 +63,12 @@ func fold(t testing.TB, p projections.Projection, events []projections.Envelope)
 	return documents
 }
 
-func apply(t testing.TB, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) {
+// apply folds events into documents, and returns the keys of those that the last event is about.
+func apply(t testing.TB, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) (keys []string) {
 	t.Helper()
 	for _, e := range events {
-		keys, group := p.Touches(e)
+		var group string
+		keys, group = p.Touches(e)
 		if made, ok := documents[group].(projections.Group); ok && len(keys) == 0 {
 			keys = made.Members()
 		}
@@ -82,6 +84,7 @@ func apply(t testing.TB, p projections.Projection, documents map[string]readmode
 			}
 		}
 	}
+	return keys
 }
 
 func window(day int) diary.Window {

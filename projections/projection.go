@@ -29,6 +29,7 @@ type Projection struct {
 	blank   func(key string) readmodels.Document
 	read    func(bson.Raw) (readmodels.Document, error)
 	former  *Projection // the fold of the version before, where it is kept
+	alike   bool        // events of all types are folded alike
 }
 
 // document is a pointer to D that is a readmodels.Document.
@@ -41,6 +42,7 @@ type document[D any] interface {
 type Fold[D any] struct {
 	event reflect.Type
 	apply func(*D, Envelope)
+	alike bool
 }
 
 // On folds events of type E into documents. The function is pure: what it knows is the document, the event and its
@@ -51,7 +53,7 @@ func On[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 
 // OnType is On for a view that folds events of all types alike.
 func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
-	return Fold[D]{event: event.Go, apply: fold}
+	return Fold[D]{event: event.Go, apply: fold, alike: true}
 }
 
 // New declares a projection. keys names the documents that an event touches.
@@ -71,6 +73,7 @@ func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []strin
 		if p.folds[f.event] != nil {
 			panic(fmt.Sprintf("projections: %s folds %v twice", view.Name, f.event))
 		}
+		p.alike = p.alike || f.alike
 		p.folds[f.event] = func(doc readmodels.Document, at Envelope) { f.apply((*D)(doc.(P)), at) }
 	}
 	return p
