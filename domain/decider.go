@@ -70,6 +70,9 @@ type EventType struct {
 	Secret bool
 	// Unlisted says that the audit index leaves the event out, because that it happened could tell of an arm.
 	Unlisted bool
+	// Unshown is why no view shows the event; empty where one does. The audit index has nearly all events, but not what
+	// they say.
+	Unshown string
 
 	// Read returns the event that decode fills in.
 	Read func(decode func(into any) error) (any, error)
@@ -109,6 +112,12 @@ func (t EventType) NeverShown() EventType {
 // NotInAuditIndex returns the type of an event that the audit index leaves out.
 func (t EventType) NotInAuditIndex() EventType {
 	t.Unlisted = true
+	return t
+}
+
+// InNoView returns the type of an event that no view shows, with the reason.
+func (t EventType) InNoView(why string) EventType {
+	t.Unshown = why
 	return t
 }
 
