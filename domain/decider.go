@@ -54,6 +54,22 @@ type StreamType struct {
 	Events   []EventType
 	// State folds events to a state; nil for streams that earlier versions wrote and nothing reads any more.
 	State func(events ...any) (any, error)
+	// Accounts says that there is one stream per account, whose id is that of the account.
+	Accounts bool
+	// GapsTell says that the revisions that an event stands between could tell of an arm.
+	GapsTell bool
+}
+
+// OfAccounts returns the kind of streams of which there is one per account.
+func (s StreamType) OfAccounts() StreamType {
+	s.Accounts = true
+	return s
+}
+
+// WithTellingGaps returns the kind of streams whose revisions are not shown, because gaps between them could tell of an arm.
+func (s StreamType) WithTellingGaps() StreamType {
+	s.GapsTell = true
+	return s
 }
 
 // EventType is a type of event as the log knows it.

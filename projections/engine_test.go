@@ -277,7 +277,7 @@ func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
 	w := newWorld(t)
 	view := readmodels.View{Name: "fragile", Version: 1}
 	fragile := func(breaks bool) projections.Projection {
-		return projections.New(view, func(at projections.Envelope) []string { return []string{string(at.Metadata.Study)} },
+		return projections.New(view, projections.ByStudy,
 			projections.On(func(_ *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
 				if breaks && e.ScreeningNumber == "P0003" && at.Metadata.Study == w.study {
 					panic("cannot show P0003")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,16 +39,29 @@ type story struct {
 	study    domain.StudyID
 	site     domain.SiteID
 	patient  domain.PatientID
-	events   []projections.Envelope
+	// stream is that of the events; empty for the patient's.
+	stream string
+	events []projections.Envelope
 }
 
 func newStory() *story { return &story{study: "S", site: "01", patient: "S.1"} }
 
+// in is a story of one stream.
+func in(stream string) *story {
+	s := newStory()
+	s.stream = stream
+	return s
+}
+
 func (s *story) tell(events ...any) *story {
+	stream := s.stream
+	if stream == "" {
+		stream = "x-" + string(s.patient)
+	}
 	for _, e := range events {
 		s.position += 100
 		name, _ := registry.NameOf(e)
-		s.events = append(s.events, projections.Envelope{Stream: "x-" + string(s.patient), Revision: s.position / 100, Type: name, Event: e,
+		s.events = append(s.events, projections.Envelope{Stream: stream, Revision: s.position / 100, Type: name, Event: e,
 			Position: eventlog.Position{Commit: s.position, Prepare: s.position},
 			Metadata: eventlog.Metadata{Actor: "crc", Study: s.study, Site: s.site, Patient: s.patient, RecordedAt: recordedAt}})
 	}
@@ -292,13 +306,26 @@ func TestR25_RepeatsAndCutsChangeNothing(t *testing.T) {
 }
 
 func TestAFoldThatPanicsIsAnErrorThatNamesTheEvent(t *testing.T) {
-	broken := projections.New(readmodels.View{Name: "broken"}, func(projections.Envelope) []string { return []string{"k"} },
+	broken := projections.New(readmodels.View{Name: "broken"}, projections.ByStream,
 		projections.On(func(*patientviews.PatientRow, patient.Completed, projections.Envelope) { panic("no") }))
 	s := newStory().tell(patient.Completed{Patient: "S.1"})
-	doc := broken.Blank("k")
+	doc := broken.Blank("S.1")
 	if folded, err := broken.Apply(doc, s.events[0]); err == nil || folded || doc.Head().Position != 0 {
 		t.Errorf("folded %v, error %v, position %d", folded, err, doc.Head().Position)
 	}
+}
+
+// TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce, when the projection is declared.
+func TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce(t *testing.T) {
+	defer func() {
+		if said := fmt.Sprint(recover()); !strings.Contains(said, "diaries folds diary.ReminderDue, which does not say which document it is about") {
+			t.Errorf("it says %q", said)
+		}
+	}()
+	projections.New(readmodels.View{Name: "diaries"}, projections.KeyOf(func(e diary.OfWindow, _ projections.Envelope) string {
+		_, window := e.OfWindow()
+		return window
+	}), projections.On(func(*diaryviews.Diary, diary.ReminderDue, projections.Envelope) {}))
 }
 
 func BenchmarkFold(b *testing.B) {
