@@ -56,6 +56,22 @@ type StreamType struct {
 	Events   []EventType
 	// State folds events to a state; nil for streams that earlier versions wrote and nothing reads any more.
 	State func(events ...any) (any, error)
+	// Accounts says that there is one stream per account, whose id is that of the account.
+	Accounts bool
+	// GapsTell says that the revisions that an event stands between could tell of an arm.
+	GapsTell bool
+}
+
+// OfAccounts returns the kind of streams of which there is one per account.
+func (s StreamType) OfAccounts() StreamType {
+	s.Accounts = true
+	return s
+}
+
+// WithTellingGaps returns the kind of streams whose revisions are not shown, because gaps between them could tell of an arm.
+func (s StreamType) WithTellingGaps() StreamType {
+	s.GapsTell = true
+	return s
 }
 
 // EventType is a type of event as the log knows it.
@@ -72,6 +88,9 @@ type EventType struct {
 	Secret bool
 	// Unlisted says that the audit index leaves the event out, because that it happened could tell of an arm.
 	Unlisted bool
+	// Unshown is why no view shows the event; empty where one does. The audit index has nearly all events, but not what
+	// they say.
+	Unshown string
 
 	// Read returns the event that decode fills in.
 	Read func(decode func(into any) error) (any, error)
@@ -111,6 +130,12 @@ func (t EventType) NeverShown() EventType {
 // NotInAuditIndex returns the type of an event that the audit index leaves out.
 func (t EventType) NotInAuditIndex() EventType {
 	t.Unlisted = true
+	return t
+}
+
+// InNoView returns the type of an event that no view shows, with the reason.
+func (t EventType) InNoView(why string) EventType {
+	t.Unshown = why
 	return t
 }
 

@@ -22,7 +22,7 @@ var events = []domain.EventType{
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
 	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
-	domain.Stored[ReminderDue]("DiaryReminderDue"),
+	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
 // InstrumentAssigned lets a patient answer an instrument from a day on. It carries the definition as it is published

@@ -14,9 +14,9 @@ var events = []domain.EventType{
 	domain.Stored[Opened]("EnrollmentOpened"),
 	domain.Stored[Closed]("EnrollmentClosed"),
 	domain.Stored[TargetSet]("EnrollmentTargetSet"),
-	domain.Stored[PlaceReserved]("PlaceReserved"),
-	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders(),
-	domain.Stored[PlaceReleased]("PlaceReleased"),
+	domain.Stored[PlaceReserved]("PlaceReserved").InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders().InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceReleased]("PlaceReleased").InNoView("the patient's own events say the same"),
 }
 
 // Opened lets patients enter, up to the caps.

@@ -15,7 +15,9 @@ import (
 )
 
 // Former are the streams in which earlier versions kept how far a process had read the log. Nothing reads them any more.
-var Former = domain.StreamType{Category: "process", Events: []domain.EventType{domain.Stored[Advanced]("ProcessAdvanced")}}
+var Former = domain.StreamType{Category: "process", Events: []domain.EventType{
+	domain.Stored[Advanced]("ProcessAdvanced").InNoView("bookkeeping of process managers"),
+}}
 
 // Advanced says up to where a process manager of an earlier version has dealt with the log.
 type Advanced struct {

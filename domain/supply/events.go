@@ -44,11 +44,11 @@ type Event interface{ supplyEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[DepotOpened]("DepotOpened"),
+	domain.Stored[DepotOpened]("DepotOpened").InNoView("decisions read it; the kits show where they are"),
 	domain.Stored[KitsRegistered]("KitsRegistered"),
-	domain.Stored[BatchReleased]("BatchReleased"),
-	domain.Stored[LotRecalled]("LotRecalled"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet"),
+	domain.Stored[BatchReleased]("BatchReleased").InNoView("lots may go with an arm"),
+	domain.Stored[LotRecalled]("LotRecalled").InNoView("lots may go with an arm; the kits show that they are set aside"),
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show what comes of it"),
 }
 
 // DepotOpened adds a place that keeps kits and sends them to sites.
@@ -104,18 +104,18 @@ type StockEvent interface{ stockEvent() }
 var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
-	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders(),
+	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
 	domain.Stored[ShipmentReceived]("ShipmentReceived"),
 	domain.Stored[ShipmentLost]("ShipmentLost"),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
 	domain.Stored[KitsReleased]("KitsReleased"),
-	domain.Stored[StockHeld]("StockHeld"),
-	domain.Stored[StockRefused]("StockRefused").ForReaders(),
-	domain.Stored[HoldReleased]("HoldReleased"),
+	domain.Stored[StockHeld]("StockHeld").InNoView("which kits are held is blinded; the process monitor shows that some are"),
+	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
+	domain.Stored[HoldReleased]("HoldReleased").InNoView("which kits were held is blinded"),
 	domain.Stored[KitAllocated]("KitAllocated"),
-	domain.Stored[AllocationFailed]("AllocationFailed"),
+	domain.Stored[AllocationFailed]("AllocationFailed").InNoView("the process monitor and the alert show it"),
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
 	domain.Stored[KitReturned]("KitReturned"),

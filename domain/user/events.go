@@ -108,6 +108,9 @@ const (
 	System                 Role = "system"
 )
 
+// KnowsArms says that people in the role know who is in which arm, so that their words may tell.
+func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
+
 // Grant gives a role in a scope. Study is empty for an admin alone; Site is empty for roles that work across a study;
 // Patient is set for the role patient alone.
 type Grant struct {
