@@ -3,9 +3,11 @@ package pubsub_test
 import (
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
+	"casebook/embedded/node"
 	"casebook/eventlog/pubsub"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -15,9 +17,9 @@ import (
 )
 
 // stored reads a stream as it is.
-func stored(t *testing.T, stream string) (events []*esdb.RecordedEvent) {
+func stored(t *testing.T, n *node.Node, stream string) (events []*esdb.RecordedEvent) {
 	t.Helper()
-	read, err := clientOf(t, theNode).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, 1000)
+	read, err := clientOf(t, n).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, math.MaxInt64)
 	must(t, err)
 	defer read.Close()
 	for {
@@ -52,7 +54,7 @@ func TestPublishStoresOnce(t *testing.T) {
 	}
 	must(t, p.Publish(topic, two(other)...))
 	var ids []uuid.UUID
-	for _, e := range stored(t, topic) {
+	for _, e := range stored(t, theNode, topic) {
 		ids = append(ids, e.EventID)
 	}
 	if len(ids) != 5 || ids[0] != uuid.MustParse(id) || ids[1] != pubsub.EventID("01J0000000-a-ulid") || ids[2] == ids[3] || ids[4] != uuid.MustParse(other) {
@@ -68,7 +70,7 @@ func TestPublishStoresWhatItWasGiven(t *testing.T) {
 	typed := message.NewMessage("not-a-uuid", []byte(`{"n":1}`))
 	typed.Metadata = message.Metadata{pubsub.KeyType: "DiarySubmitted", pubsub.KeyStream: "old", "by": "nurse"}
 	must(t, p.Publish(topic, typed, message.NewMessage("", []byte("no JSON"))))
-	events := stored(t, "stream-"+topic)
+	events := stored(t, theNode, "stream-"+topic)
 	if len(events) != 2 {
 		t.Fatalf("stored %d events", len(events))
 	}
@@ -109,7 +111,7 @@ func TestPublishRefusals(t *testing.T) {
 		t.Error("published without a type")
 	}
 	must(t, p.Publish(topic))
-	if events := stored(t, topic); len(events) != 0 {
+	if events := stored(t, theNode, topic); len(events) != 0 {
 		t.Errorf("refusals left %d events behind", len(events))
 	}
 	must(t, p.Publish(topic, large()[0])) // and the publisher goes on
