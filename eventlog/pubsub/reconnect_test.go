@@ -122,7 +122,7 @@ func (a *account) undelivered(events []*esdb.RecordedEvent) []*esdb.RecordedEven
 	}
 }
 
-// TestReconnect restarts the server twice while a hundred publishers send ten thousand messages. It stands in for the
+// TestReconnect restarts the server twice while a hundred publishers send thousands of messages. It stands in for the
 // case of the same name in Watermill's suite, which is wrong about one message now and then: it compares what has been
 // received with the list of what has been published as soon as the last message is there, without a lock, and at that
 // moment the Publish of that message may not have returned.
@@ -131,7 +131,7 @@ func TestReconnect(t *testing.T) {
 		t.Skip("takes several seconds")
 	}
 	const (
-		count      = 10_000
+		count      = 4_000
 		publishers = 100
 	)
 	n := openNode(t)
