@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// theNode serves all tests that do not stop it.
+// theNode is shared by all tests that do not stop it.
 var theNode *node.Node
 
 func TestMain(m *testing.M) {

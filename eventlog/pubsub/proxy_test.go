@@ -11,12 +11,12 @@ import (
 	"casebook/eventlog/pubsub"
 )
 
-// proxy passes bytes between clients and a node. It can hold back either direction, and cut all connections.
+// proxy passes bytes between clients and a node. A test can hold back either direction and cut all connections.
 type proxy struct {
 	node     *node.Node
 	listener net.Listener
 
-	// What clients say and what the node answers is held back while the lock is taken.
+	// While a test holds requests, no bytes go from clients to the node; while it holds answers, none go back.
 	requests, answers sync.RWMutex
 	held              chan struct{} // one slot: something is held back
 

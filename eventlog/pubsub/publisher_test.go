@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// stored reads a stream as it is.
+// stored returns the events of a stream.
 func stored(t *testing.T, n *node.Node, stream string) (events []*esdb.RecordedEvent) {
 	t.Helper()
 	read, err := clientOf(t, n).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, math.MaxInt64)
@@ -48,7 +48,7 @@ func TestPublishStoresOnce(t *testing.T) {
 	must(t, p.Publish(topic, two(id, "01J0000000-a-ulid")...))
 	must(t, p.Publish(topic, two(id)...))
 	must(t, p.Publish(topic, two("")...))
-	must(t, p.Publish(topic, two("")...)) // two without an id are two
+	must(t, p.Publish(topic, two("")...)) // messages without an id are different ones
 	if err := p.Publish(topic, two(id, other)...); !errors.Is(err, pubsub.ErrPartlyStored) {
 		t.Errorf("a new message beside an old one: %v", err)
 	}
@@ -57,7 +57,8 @@ func TestPublishStoresOnce(t *testing.T) {
 	for _, e := range stored(t, theNode, topic) {
 		ids = append(ids, e.EventID)
 	}
-	if len(ids) != 5 || ids[0] != uuid.MustParse(id) || ids[1] != pubsub.EventID("01J0000000-a-ulid") || ids[2] == ids[3] || ids[4] != uuid.MustParse(other) {
+	if len(ids) != 5 || ids[0] != uuid.MustParse(id) || ids[1] != pubsub.EventID("01J0000000-a-ulid") ||
+		ids[2] == ids[3] || ids[4] != uuid.MustParse(other) {
 		t.Errorf("stored %v", ids)
 	}
 }
@@ -114,7 +115,7 @@ func TestPublishRefusals(t *testing.T) {
 	if events := stored(t, theNode, topic); len(events) != 0 {
 		t.Errorf("refusals left %d events behind", len(events))
 	}
-	must(t, p.Publish(topic, large()[0])) // and the publisher goes on
+	must(t, p.Publish(topic, large()[0])) // the publisher still works
 	must(t, p.Close())
 	if err := p.Publish(topic, message.NewMessage(uuid.NewString(), nil)); !errors.Is(err, pubsub.ErrClosed) {
 		t.Errorf("published after the end: %v", err)

@@ -18,9 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// account records what became of each message of a topic: whether its Publish succeeded, and which events of the stream
-// were delivered. A message may arrive before its Publish returns, so the account is balanced only after all publishers
-// have ended.
+// account records of each message of a topic whether its Publish succeeded, and which events of the stream were delivered.
+// A message may arrive before its Publish returns, so the account can be balanced only after all publishers have ended.
 type account struct {
 	topic    string
 	handling sync.Mutex // taken for each message that is handled; a test holds it to keep messages waiting
@@ -28,15 +27,15 @@ type account struct {
 	mu        sync.Mutex
 	published map[string]bool // by message UUID; false until a Publish succeeded
 	delivered map[uint64]bool // by the event's revision
-	foreign   []string        // delivered, but never published
-	progress  chan struct{}   // one slot: something was delivered
+	foreign   []string        // messages that were delivered and never published
+	progress  chan struct{}   // one slot: a message was delivered
 }
 
 func newAccount(topic string) *account {
 	return &account{topic: topic, published: map[string]bool{}, delivered: map[uint64]bool{}, progress: make(chan struct{}, 1)}
 }
 
-// publish publishes a new message again and again until that succeeds.
+// publish publishes a new message, again and again until that succeeds.
 func (a *account) publish(p *pubsub.Publisher) error {
 	msg := message.NewMessage(uuid.NewString(), []byte("x"))
 	a.mu.Lock()
@@ -82,8 +81,8 @@ func (a *account) receive(messages <-chan *message.Message) error {
 	return nil
 }
 
-// faults waits for what is still on its way, and returns what is wrong with the messages that are stored as these events.
-// It is for after all publishers have ended.
+// faults describes each message that was lost or wrongly reported. events is the topic's stream after all publishers have
+// ended. It waits for events that are still to be delivered.
 func (a *account) faults(events []*esdb.RecordedEvent) (faults []string) {
 	stored := map[string]bool{}
 	for _, e := range events {
@@ -105,7 +104,7 @@ func (a *account) faults(events []*esdb.RecordedEvent) (faults []string) {
 	return faults
 }
 
-// undelivered returns the events that are not delivered, once none has come for too long.
+// undelivered returns the events that are not delivered. It waits until all are, or until none has come for too long.
 func (a *account) undelivered(events []*esdb.RecordedEvent) []*esdb.RecordedEvent {
 	for rest := slices.Clone(events); ; {
 		a.mu.Lock()
@@ -122,10 +121,10 @@ func (a *account) undelivered(events []*esdb.RecordedEvent) []*esdb.RecordedEven
 	}
 }
 
-// TestReconnect restarts the server twice while a hundred publishers send thousands of messages. It stands in for the
-// case of the same name in Watermill's suite, which is wrong about one message now and then: it compares what has been
-// received with the list of what has been published as soon as the last message is there, without a lock, and at that
-// moment the Publish of that message may not have returned.
+// TestReconnect restarts the server twice while a hundred publishers send thousands of messages. It replaces the test of
+// the same name in Watermill's suite, which sometimes counts one message wrongly: as soon as the last message is received,
+// it compares the received messages with the list of published ones, without a lock. At that moment the Publish of that
+// message may not have returned.
 func TestReconnect(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes several seconds")
@@ -160,7 +159,7 @@ func TestReconnect(t *testing.T) {
 	for range cap(due) {
 		<-due
 		a.handling.Lock()
-		// Many messages have reached the subscriber and wait behind the one that is handled, or are on their way.
+		// Now as many messages as possible are on their way, or wait in the subscriber behind the one that is handled.
 		await(t, clientOf(t, n.Node), a.topic, func(i *esdb.PersistentSubscriptionInfo) bool { return i.Stats.TotalInFlightMessages == 64 })
 		must(t, n.restart())
 		a.handling.Unlock()
@@ -173,15 +172,15 @@ func TestReconnect(t *testing.T) {
 	if len(faults) > 10 {
 		t.Fatalf("and %d other faults", len(faults)-10)
 	}
-	// Each message was acknowledged once and for all: the group has nothing left, and delivers only what is new.
+	// All acknowledgements have arrived: the group has nothing left and delivers only new messages.
 	await(t, clientOf(t, n.Node), a.topic, nothingLeft)
 	must(t, s.Close())
 	must(t, receiving.Wait())
 	expect(t, subscribe(t, newSubscriber(t, n.Node), a.topic), publish(t, p, a.topic, 1)...)
 }
 
-// TestMessageArrivesBeforePublishReturns holds the server's answer back until the message has been handled. Whoever takes
-// stock at that moment counts one message less published than received, and nothing is lost.
+// TestMessageArrivesBeforePublishReturns holds back the server's answer until the message has been handled. At that moment
+// one message less is published than received, though nothing is lost.
 func TestMessageArrivesBeforePublishReturns(t *testing.T) {
 	a, proxy := newAccount(uuid.NewString()), openProxy(t, theNode)
 	p, s := proxy.newPublisher(t), newSubscriber(t, theNode)
@@ -207,7 +206,7 @@ func TestMessageArrivesBeforePublishReturns(t *testing.T) {
 	must(t, receiving.Wait())
 }
 
-// TestAnswerToPublishIsLost breaks the connection when the messages are stored and the publisher has not been told.
+// TestAnswerToPublishIsLost breaks the connection after the message was stored and before the publisher gets the answer.
 func TestAnswerToPublishIsLost(t *testing.T) {
 	topic, proxy := uuid.NewString(), openProxy(t, theNode)
 	p := proxy.newPublisher(t)
@@ -230,8 +229,8 @@ func TestAnswerToPublishIsLost(t *testing.T) {
 	expect(t, messages, publish(t, p, topic, 1)...)
 }
 
-// TestAcknowledgementIsLost breaks the connection when a message has been acknowledged and the server has not been told:
-// the message comes again, and so does the one that nobody had answered, which its handler keeps.
+// TestAcknowledgementIsLost breaks the connection after a message was acknowledged and before the server learns of it. That
+// message comes again. The server also sends the unanswered message again, but the subscriber does not deliver it twice.
 func TestAcknowledgementIsLost(t *testing.T) {
 	topic, proxy, p := uuid.NewString(), openProxy(t, theNode), newPublisher(t, theNode)
 	messages := subscribe(t, proxy.newSubscriber(t), topic)
@@ -244,6 +243,6 @@ func TestAcknowledgementIsLost(t *testing.T) {
 	proxy.requests.Unlock()
 	expect(t, messages, ids[1])
 	expect(t, messages, publish(t, p, topic, 1)...)
-	held.Ack() // its delivery over the new connection is answered
+	held.Ack() // the answer goes over the new connection
 	await(t, clientOf(t, theNode), topic, nothingLeft)
 }
