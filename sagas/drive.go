@@ -14,7 +14,6 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
-	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
 	"casebook/notify"
@@ -238,7 +237,8 @@ func (p *parking) Publish(_ string, messages ...*message.Message) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.Context()), sendTimeout)
 		_, err = p.handler.Do(ctx, commands.Request{Name: "ParkMessage", Body: body, Principal: access.Process(topic)})
 		cancel()
-		if _, refused := refuse.As(err); err != nil && !refused {
+		if err != nil {
+			// A refusal too, such as a conflict: whatever is not recorded as parked must not be acknowledged.
 			return fmt.Errorf("park message %s: %w", m.UUID, err)
 		}
 	}

@@ -7,6 +7,8 @@
 //     then it stays with the group, through crashes too. A restart may repeat events, it never skips one.
 //   - A consumer has at most as many unsettled events as it asked for, and the group holds at most its buffer's size
 //     beyond those: a slow consumer makes nothing grow.
+//   - A consumer answers by event id, so it never has two unsettled events with the same id: the second one waits, or goes
+//     to another consumer. EventStoreDB skips it instead.
 //   - A parked event is a link in the group's parked stream, with the reason. It counts as unsettled until the link is
 //     durable, and stays parked until a replay of it is settled.
 //

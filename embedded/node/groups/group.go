@@ -307,7 +307,7 @@ type Consumer struct {
 	C chan Delivery
 
 	// Of the group's goroutine:
-	held            map[store.ID][]*message
+	held            map[store.ID]*message // one per id, because it answers by id
 	pins            map[uint64]int // how many of what it holds are pinned alike
 	count           int
 	gone            bool
@@ -327,7 +327,7 @@ type Delivery struct {
 func (g *group) connect(buffer int, who Identity) (*Consumer, error) {
 	c := &Consumer{
 		group: g, buffer: buffer, who: who, C: make(chan Delivery, buffer),
-		held: map[store.ID][]*message{}, pins: map[uint64]int{}, since: time.Now(),
+		held: map[store.ID]*message{}, pins: map[uint64]int{}, since: time.Now(),
 	}
 	var refused error
 	err := g.do(func() {
@@ -411,13 +411,12 @@ func (c *Consumer) Nack(action Action, reason string, ids ...store.ID) error {
 	})
 }
 
-// take removes the oldest message with the id from what the consumer holds.
+// take removes the message with the id from what the consumer holds.
 func (c *Consumer) take(id store.ID) *message {
-	held := c.held[id]
-	if len(held) == 0 {
+	m := c.held[id]
+	if m == nil {
 		return nil
 	}
-	m := held[0]
 	c.release(m)
 	if c.times.on() {
 		c.times.record(time.Since(m.sent).Milliseconds())
@@ -429,16 +428,7 @@ func (c *Consumer) take(id store.ID) *message {
 
 // release forgets that the consumer holds the message.
 func (c *Consumer) release(m *message) {
-	id := m.id()
-	held := c.held[id]
-	if i := slices.Index(held, m); i >= 0 {
-		held = slices.Delete(held, i, i+1)
-	}
-	if len(held) == 0 {
-		delete(c.held, id)
-	} else {
-		c.held[id] = held
-	}
+	delete(c.held, m.id())
 	if m.pinned {
 		if c.pins[m.pin]--; c.pins[m.pin] == 0 {
 			delete(c.pins, m.pin)
@@ -457,22 +447,29 @@ func (c *Consumer) free() int {
 	return c.buffer - c.count
 }
 
+// canTake tells whether the consumer may hold the message as well. Of two events with the same id it holds one at a time:
+// its answer could settle either, and the other one would be lost with the connection.
+func (c *Consumer) canTake(m *message) bool { return c.free() > 0 && c.held[m.id()] == nil }
+
 // push hands out messages as long as somebody has room for them.
 func (g *group) push() {
 	if len(g.retry) > 0 {
 		g.retry = g.handOut(g.retry)
 	}
-	if len(g.retry) == 0 || pins(g.def.Settings.Strategy) {
-		g.fresh = g.handOut(g.fresh)
-	}
+	g.fresh = g.handOut(g.fresh)
 }
 
 // canPush tells whether a deadline has just given back what a consumer has room for.
 func (g *group) canPush() bool {
-	if len(g.retry) > 0 && pins(g.def.Settings.Strategy) {
-		return slices.ContainsFunc(g.retry, func(m *message) bool { return g.choosePinned(m) != nil })
+	if !slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.free() > 0 }) {
+		return false
 	}
-	return len(g.retry) > 0 && slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.free() > 0 })
+	return slices.ContainsFunc(g.retry, func(m *message) bool {
+		if pins(g.def.Settings.Strategy) {
+			return g.choosePinned(m) != nil
+		}
+		return slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.canTake(m) })
+	})
 }
 
 // handOut delivers what it can and returns the rest, in order.
@@ -489,7 +486,7 @@ func (g *group) handOut(waiting []*message) []*message {
 		}
 		c := g.choose(m)
 		if c == nil {
-			rest = append(rest, m) // pinned to a consumer without room; others may be luckier
+			rest = append(rest, m) // nobody may take this one now; others may be luckier
 			continue
 		}
 		if !g.deliver(m, c) {
@@ -517,7 +514,7 @@ func (g *group) deliver(m *message, c *Consumer) bool {
 	m.consumer, m.sent = c, time.Now()
 	m.deadline = m.sent.Add(g.def.Settings.MessageTimeout)
 	m.flight = g.inFlight.PushBack(m)
-	c.held[m.id()] = append(c.held[m.id()], m)
+	c.held[m.id()] = m
 	if m.pinned {
 		c.pins[m.pin]++
 	}

@@ -12,12 +12,12 @@ import (
 // pins tells whether a strategy ties events to consumers, so that one without room need not hold up the others.
 func pins(strategy string) bool { return strategy == Pinned || strategy == PinnedByCorrelation }
 
-// choose returns who gets the message, nil if whoever should has no room.
+// choose returns who gets the message, nil if nobody may take it now.
 func (g *group) choose(m *message) *Consumer {
 	switch g.def.Settings.Strategy {
 	case DispatchToSingle:
 		for _, c := range g.consumers {
-			if c.free() > 0 {
+			if c.canTake(m) {
 				return c
 			}
 		}
@@ -27,7 +27,7 @@ func (g *group) choose(m *message) *Consumer {
 		for range g.consumers {
 			c := g.consumers[g.turn%len(g.consumers)]
 			g.turn = (g.turn + 1) % len(g.consumers)
-			if c.free() > 0 {
+			if c.canTake(m) {
 				return c
 			}
 		}
@@ -55,7 +55,7 @@ func (g *group) choosePinned(m *message) *Consumer {
 			best, highest = c, h
 		}
 	}
-	if best == nil || best.free() == 0 {
+	if best == nil || !best.canTake(m) {
 		return nil
 	}
 	return best
