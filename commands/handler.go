@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -80,19 +81,19 @@ func NewHandler(o Options) *Handler {
 	return h
 }
 
-// Run follows the log and records refusals until ctx ends; what is queued by then is still recorded.
+// Run follows the log and records refusals until ctx ends or the log can no longer be followed, which is the error.
+// Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
 	if err := h.recall(ctx); err != nil {
 		h.logger.Warn("the latest commands could not be read; a key that was used before the start may pass for another stream", "error", err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return h.states.follow(ctx) })
+	group.Go(func() error {
 		h.recordRefusals(ctx)
-	}()
-	err := h.states.follow(ctx)
-	<-done
-	return err
+		return nil
+	})
+	return group.Wait()
 }
 
 // recalledEvents is how far back a start looks for the keys of commands.

@@ -176,8 +176,11 @@ func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 func (s *States) follow(ctx context.Context) error {
 	defer s.following.Store(false)
 	end, err := s.log.End(ctx)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the end of ctx is no failure
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	s.streams.Purge() // what was cached before that end would never hear of the events in between
 	return s.log.Follow(ctx, eventlog.Subscription{
