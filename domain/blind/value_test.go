@@ -79,7 +79,8 @@ func TestPrintingNeverShowsTheContent(t *testing.T) {
 	if printed < 1000 {
 		t.Fatalf("only %d texts were printed", printed)
 	}
-	if text := fmt.Sprintf("%v|%s|%#v|%d|%+v", one, one, one, one, blind.Value[int]{}); text != strings.Repeat(blind.Shown+"|", 4)+blind.Shown {
+	want := strings.Repeat(blind.Shown+"|", 4) + blind.Shown
+	if text := fmt.Sprintf("%v|%s|%#v|%d|%+v", one, one, one, one, blind.Value[int]{}); text != want {
 		t.Errorf("values print as %s", text)
 	}
 	if one.String() != blind.Shown {
