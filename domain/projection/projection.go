@@ -189,7 +189,8 @@ func Rebuild(_ State, views Views, cmd RebuildProjection, _ domain.Call) ([]Even
 		return nil, refuse.Malformed("value_out_of_range", "eventsPerSecond is %d", cmd.EventsPerSecond).At("eventsPerSecond").
 			Do("use 0 for as fast as possible")
 	}
-	return []Event{RebuildRequested{Projection: cmd.Projection, Study: cmd.Study, Reason: cmd.Reason, EventsPerSecond: cmd.EventsPerSecond}}, nil
+	return []Event{RebuildRequested{Projection: cmd.Projection, Study: cmd.Study, Reason: cmd.Reason,
+		EventsPerSecond: cmd.EventsPerSecond}}, nil
 }
 
 // Cancel cancels the requested rebuild. It refuses projection_not_found, reason_required, value_too_long and
@@ -219,12 +220,12 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 		return nil, err
 	}
 	if !event.Exists || cmd.Study != "" && event.Study != cmd.Study {
-		return nil, refuse.NotFound("event_not_found", "there is no event %d in the stream %s of the study", cmd.Revision, cmd.Stream).At("stream").
-			Do("use the stream and revision at which the view has stopped")
+		return nil, refuse.NotFound("event_not_found", "there is no event %d in the stream %s of the study", cmd.Revision, cmd.Stream).
+			At("stream").Do("use the stream and revision at which the view has stopped")
 	}
 	if s.Skips(cmd.Version, cmd.Stream, cmd.Revision) {
-		return nil, refuse.WrongState("event_skipped", "version %d of %s skips %s@%d already", cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).
-			At("revision").Do("see at which event the view has stopped now")
+		return nil, refuse.WrongState("event_skipped", "version %d of %s skips %s@%d already",
+			cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).At("revision").Do("see at which event the view has stopped now")
 	}
 	return []Event{EventSkipped{Projection: cmd.Projection, Study: cmd.Study, Version: cmd.Version,
 		Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
