@@ -308,7 +308,7 @@ type Consumer struct {
 
 	// Of the group's goroutine:
 	held            map[store.ID]*message // one per id, because it answers by id
-	pins            map[uint64]int // how many of what it holds are pinned alike
+	pins            map[uint64]int        // how many of what it holds are pinned alike
 	count           int
 	gone            bool
 	ahead           bool // it answers before it can have received
