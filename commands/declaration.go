@@ -31,6 +31,8 @@ type Command interface {
 	Decision() string
 	// Category is the category of the streams that it runs on.
 	Category() string
+	// Upcasts lead from the bodies of earlier versions, as processes have recorded them, to the present one.
+	Upcasts() domain.Upcasts
 	// Patient reads from a body whom the command is about; "" where it is about no patient, or where the body cannot be read.
 	Patient(body []byte) domain.PatientID
 
@@ -58,7 +60,8 @@ type Declaration[S, E, F, C any] struct {
 	// reveal returns what the sender alone is shown, once; nil for nothing.
 	reveal func(S, []E) (any, error)
 	// secret says that the body holds something that not even its hash may tell of.
-	secret bool
+	secret  bool
+	upcasts domain.Upcasts
 
 	summary string
 	example *C
@@ -149,6 +152,13 @@ func (d *Declaration[S, E, F, C]) Secret() *Declaration[S, E, F, C] {
 	return d
 }
 
+// Upcast says how bodies of earlier versions are read, the first upcast from version 1 to version 2. A process records a
+// command before it sends it, so what it recorded has to be sendable for ever.
+func (d *Declaration[S, E, F, C]) Upcast(upcasts ...domain.Upcast) *Declaration[S, E, F, C] {
+	d.upcasts = upcasts
+	return d
+}
+
 // Described says in a line what the command does, and gives a body to begin with. Commands that people send need both.
 func (d *Declaration[S, E, F, C]) Described(summary string, example C) *Declaration[S, E, F, C] {
 	d.summary, d.example = summary, &example
@@ -172,6 +182,9 @@ func (d *Declaration[S, E, F, C]) Decision() string { return d.decision }
 
 // Category implements Command.
 func (d *Declaration[S, E, F, C]) Category() string { return d.decider.Category }
+
+// Upcasts implements Command.
+func (d *Declaration[S, E, F, C]) Upcasts() domain.Upcasts { return d.upcasts }
 
 // Example implements Command.
 func (d *Declaration[S, E, F, C]) Example() any {

@@ -64,8 +64,8 @@ type EventType struct {
 	Name string
 	// Go is the type that stored events decode to.
 	Go reflect.Type
-	// Upcasts lead from each schema version to the next, so that the present version is one more than their number.
-	Upcasts []Upcast
+	// Upcasts lead from each schema version to the present one.
+	Upcasts Upcasts
 	// Stateless says that the event is recorded for people to read and changes no state.
 	Stateless bool
 	// Secret says that what the event holds is shown to nobody, not even to whoever caused it.
@@ -76,10 +76,6 @@ type EventType struct {
 	// Read returns the event that decode fills in.
 	Read func(decode func(into any) error) (any, error)
 }
-
-// Upcast turns the JSON of one schema version of an event into that of the next. Stored bytes are never rewritten; they
-// are read through the chain of upcasts up to the present version.
-type Upcast func(old map[string]any) (map[string]any, error)
 
 // Stored declares that events of type E are stored under a stable name. A change of the event's shape is one more
 // upcast, from the last version to the new one.
@@ -94,7 +90,7 @@ func Stored[E any](name string, upcasts ...Upcast) EventType {
 }
 
 // Version is the present schema version, from 1.
-func (t EventType) Version() int { return len(t.Upcasts) + 1 }
+func (t EventType) Version() int { return t.Upcasts.Version() }
 
 // ForReaders returns the type of an event that is recorded for people to read and changes no state.
 func (t EventType) ForReaders() EventType {

@@ -70,6 +70,13 @@ func (PlaceReserved) enrollmentEvent() {}
 func (PlaceRefused) enrollmentEvent()  {}
 func (PlaceReleased) enrollmentEvent() {}
 
+// AboutPatient returns the patient that the event is about.
+func (e PlaceReserved) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+
 // Caps bound how many patients may hold a place. A cap of 0 for a site means that only the study's cap holds there.
 type Caps struct {
 	Target int                   `json:"target" minimum:"1" doc:"How many patients the study wants"`

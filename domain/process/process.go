@@ -59,14 +59,17 @@ type StepTaken struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Commands are what it asked for, in their order.
 	Commands []Command `json:"commands,omitempty"`
-	// State is what the process has to remember.
-	State json.RawMessage `json:"state,omitempty"`
+	// State is what the process has to remember; StateVersion is the version of its shape, where that is not 1.
+	State        json.RawMessage `json:"state,omitempty"`
+	StateVersion int             `json:"stateVersion,omitempty"`
 }
 
 // Command is one command that a process asked for.
 type Command struct {
-	Name string          `json:"name"`
-	Body json.RawMessage `json:"body"`
+	Name string `json:"name"`
+	// Version is the version of the body's shape, where that is not 1.
+	Version int             `json:"version,omitempty"`
+	Body    json.RawMessage `json:"body"`
 }
 
 // Outcome is how a process stands.
@@ -110,8 +113,9 @@ type State struct {
 	Steps   int
 	Stage   string
 	Outcome Outcome
-	// Data is what the process remembers.
-	Data json.RawMessage
+	// Data is what the process remembers, and DataVersion the version of its shape, from 1.
+	Data        json.RawMessage
+	DataVersion int
 	// Timers are those that are set.
 	Timers map[string]time.Time
 
@@ -140,7 +144,7 @@ func evolve(s State, event Event) State {
 		s.Steps++
 		s.Stage, s.Outcome = e.Stage, e.Outcome
 		if len(e.State) > 0 {
-			s.Data = e.State
+			s.Data, s.DataVersion = e.State, max(1, e.StateVersion)
 		}
 	case TimerSet:
 		s.Timers = maps.Clone(s.Timers)
