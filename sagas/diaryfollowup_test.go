@@ -43,6 +43,16 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	return who
 }
 
+// amend publishes a protocol with both instruments as they are by themselves, but that patients are reminded of the pain
+// diary or not.
+func (w *world) amend(remind bool) {
+	w.t.Helper()
+	diary, questionnaire := *instrument.PainDiary(), *instrument.PHQ9()
+	diary.Schedule.Remind, diary.Version, questionnaire.Version = remind, 2, 2
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+		Instruments: []instrument.Definition{diary, questionnaire}}})
+}
+
 func (w *world) submit(who domain.PatientID, day int) {
 	w.t.Helper()
 	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
@@ -84,6 +94,17 @@ func (f followUp) at(now time.Time) {
 		}
 	}
 	f.w.t.Fatal("it takes turn after turn")
+}
+
+// takeAll hands the follow-up all events of a patient's diary.
+func (f followUp) takeAll(who domain.PatientID) {
+	f.w.t.Helper()
+	for r, err := range f.w.log.ReadStream(f.w.t.Context(), diary.Decider.Stream(string(who)), 0) {
+		if err != nil {
+			f.w.t.Fatal(err)
+		}
+		f.Take(r)
+	}
 }
 
 // next is when the next turn is due; the zero time for never.
@@ -173,23 +194,32 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 func TestDevicesGetTheirTimeForDaysThatHavePassed(t *testing.T) {
 	for _, remind := range []bool{false, true} {
 		w := newWorld(t, 10)
-		definition := *instrument.PainDiary()
-		definition.Schedule.Remind, definition.Version = remind, 2
-		w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+		w.amend(remind)
 		w.clock.set(due(9))
 		who := w.assign(painDiary)
 		f := w.followUp(w.part)
-		for r, err := range w.log.ReadStream(t.Context(), diary.Decider.Stream(string(who)), 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.Take(r)
-		}
+		f.takeAll(who)
 		f.at(due(9).Add(36*time.Hour - time.Nanosecond))
 		w.expectMissed(who)
 		f.at(due(9).Add(36 * time.Hour))
 		w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
 	}
+}
+
+// Of two instruments that are assigned one after another, the one that gives devices more time keeps it.
+func TestDevicesGetTheLongestTimeOfTwoAssignments(t *testing.T) {
+	w := newWorld(t, 10)
+	w.amend(false)
+	w.clock.set(due(20)) // long after the days that are assigned
+	who := w.assign(phq9)
+	w.clock.set(due(20).Add(time.Hour))
+	w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
+	f := w.followUp(w.part)
+	f.takeAll(who)
+	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the pain diary 36
+	w.expectMissed(who)
+	f.at(due(20).Add(48 * time.Hour))
+	w.expectMissed(who, "2026-02-03/day", "2026-02-03/evening")
 }
 
 func TestTwoFollowUpsRecordAWindowOnce(t *testing.T) {
@@ -210,6 +240,47 @@ func TestTwoFollowUpsRecordAWindowOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
+}
+
+// The follow-up runs in a program that takes no commands itself. It misses no course of diaries that another program has
+// assigned, however shortly before its turn.
+func TestTheFollowUpMissesNothingThatAnotherProgramRecords(t *testing.T) {
+	const courses = 30
+	w := newWorld(t, 10)
+	who := w.enroll()
+	f := w.followUp(w.newPart())
+	var want []string
+	for day := 3; day < 3+courses; day++ {
+		date := domain.DateOf(berlin(day, 12, 0, 0))
+		want = append(want, string(date)+"/evening")
+		w.clock.set(due(day).Add(-36 * time.Hour))
+		answer, err := w.do(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date})
+		if err != nil {
+			t.Fatal(err)
+		}
+		assigned := answer.Events[0]
+		f.Take(eventlog.Recorded{Type: assigned.Type, Event: assigned.Data, Metadata: eventlog.Metadata{RecordedAt: due(day).Add(-36 * time.Hour)}})
+		f.at(due(day))
+		if next := f.next(); !next.IsZero() {
+			t.Fatalf("the window of day %d is recorded, and the next turn is due at %s", day, next)
+		}
+		w.expectMissed(who, want...)
+	}
+}
+
+// A second instrument, whose devices are given time to send in what they hold, does not put off the reminders of the first.
+func TestRemindersAreNotPutOffByAnotherAssignment(t *testing.T) {
+	w := newWorld(t, 10)
+	w.amend(true)
+	f := w.followUp(w.part)
+	who := w.assign(painDiary, phq9)
+	f.takeAll(who)
+	f.at(w.clock.Now())
+	f.at(berlin(3, 19, 0, 0)) // when the window of the first opens
+	reminders := ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who))))
+	if len(reminders) != 1 || reminders[0].Instrument != painDiary {
+		t.Errorf("the reminders are %+v", reminders)
+	}
 }
 
 // A turn that fails is taken again, after a rest.

@@ -19,7 +19,6 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
-	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/notify"
 	"casebook/sagas"
@@ -191,9 +190,7 @@ func riskyPHQ9() diary.Answers {
 // A window opens, and the patient's app is told once, though two programs look at the clock.
 func TestPatientsAreRemindedOnce(t *testing.T) {
 	w := newWorld(t, 10)
-	definition := *instrument.PainDiary()
-	definition.Schedule.Remind, definition.Version = true, 2
-	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+	w.amend(true)
 	who := w.assign(painDiary)
 	broker := &recorder{name: "broker"}
 	stops := []func(){w.drive(broker), w.drive(broker)}

@@ -38,11 +38,10 @@ var FollowUp = sagas.DefineByClock("diary-follow-up",
 // assigned begins to follow a patient who was assigned an instrument: at once for reminders, and for closing when devices
 // have had their time to send in what they hold, counted from when the assignment was known.
 func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (followed, time.Time) {
-	f.closeFrom = at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour)
-	if a.Instrument.Schedule.Remind {
-		return f, at.Metadata.RecordedAt
+	if from := at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour); from.After(f.closeFrom) {
+		f.closeFrom = from
 	}
-	return f, f.closeFrom
+	return f, at.Metadata.RecordedAt
 }
 
 // takeTurn closes the windows of a patient that have run out, reminds of those that are open, and returns when the next
