@@ -128,8 +128,9 @@ func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states
 type Request struct {
 	// Name is the command's name.
 	Name string
-	// Body is the command as JSON.
-	Body []byte
+	// Body is the command as JSON, and BodyVersion the version of its shape; the current one when 0.
+	Body        []byte
+	BodyVersion int
 	// Key is the caller's Idempotency-Key; the same key gets the same answer. Without a key, every request is a new
 	// command.
 	Key string
@@ -212,8 +213,15 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
+	present := r.Body
+	if r.BodyVersion != 0 {
+		var err error
+		if present, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
+			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
+		}
+	}
 	var body C
-	if err := Decode(r.Body, &body); err != nil {
+	if err := Decode(present, &body); err != nil {
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
@@ -226,6 +234,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		}
 	}
 	id := r.commandID()
+	// The hash is that of the body as it was sent, so that a later version of the program knows a repeat.
 	hash := sha256.Sum256(append([]byte(d.name+"\x00"), r.Body...))
 	if d.secret {
 		hash = sha256.Sum256([]byte(d.name))

@@ -81,8 +81,8 @@ type EventType struct {
 	Name string
 	// Go is the type that stored events decode to.
 	Go reflect.Type
-	// Upcasts lead from each schema version to the next. The current version is one more than their number.
-	Upcasts []Upcast
+	// Upcasts lead from each schema version to the current one.
+	Upcasts Upcasts
 	// Stateless says that the event is recorded for people to read and changes no state.
 	Stateless bool
 	// Secret says that the event's content is never shown, not even to the sender of the command.
@@ -97,10 +97,6 @@ type EventType struct {
 	Read func(decode func(into any) error) (any, error)
 }
 
-// Upcast turns the JSON of one schema version of an event into the JSON of the next version. Stored bytes are never
-// rewritten: old events are read through all upcasts from their own version to the current one.
-type Upcast func(old map[string]any) (map[string]any, error)
-
 // Stored declares that events of type E are stored under a stable name. Whoever changes the event's fields adds an
 // upcast from the last version to the new one.
 func Stored[E any](name string, upcasts ...Upcast) EventType {
@@ -114,7 +110,7 @@ func Stored[E any](name string, upcasts ...Upcast) EventType {
 }
 
 // Version is the current schema version, from 1.
-func (t EventType) Version() int { return len(t.Upcasts) + 1 }
+func (t EventType) Version() int { return t.Upcasts.Version() }
 
 // ForReaders marks an event that is recorded for people to read and changes no state.
 func (t EventType) ForReaders() EventType {

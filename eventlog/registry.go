@@ -134,14 +134,9 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
 	}
-	if version < 1 || version > s.Version {
-		return nil, fmt.Errorf("%s has schema version %d; this version of the program reads 1 to %d", name, version, s.Version)
-	}
-	if version < s.Version {
-		var err error
-		if data, err = s.upcast(version, data); err != nil {
-			return nil, err
-		}
+	data, err := s.Upcasts.Present(version, data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	event, err := s.Read(func(into any) error {
 		if s.blinded {
@@ -157,20 +152,3 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 
 // Blinded says that the event has blinded values.
 func (s *Schema) Blinded() bool { return s.blinded }
-
-func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
-	decoder.UseNumber() // a number keeps its digits on the way through
-	var shape map[string]any
-	if err := decoder.Decode(&shape); err != nil {
-		return nil, fmt.Errorf("decode %s version %d: %w", s.Name, version, err)
-	}
-	for v := version; v < s.Version; v++ {
-		next, err := s.Upcasts[v-1](shape)
-		if err != nil {
-			return nil, fmt.Errorf("upcast %s from version %d: %w", s.Name, v, err)
-		}
-		shape = next
-	}
-	return json.Marshal(shape)
-}

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"strings"
@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain/refuse"
 	"casebook/eventlog/pubsub"
+	"casebook/sagas"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
@@ -20,7 +21,7 @@ func TestRefusedParkingIsAnError(t *testing.T) {
 	msg.Metadata.Set(pubsub.KeyRevision, "0")
 	msg.Metadata.Set(pubsub.KeyStream, strings.Repeat("x", 2<<20)) // larger than an event may be
 	msg.Metadata.Set(middleware.PoisonedTopicKey, "safety")
-	err := (&parking{handler: w.handler}).Publish("parked", msg)
+	err := sagas.Parking(w.handler).Publish("parked", msg)
 	if _, refused := refuse.As(err); !refused {
 		t.Errorf("parking ended with %v", err)
 	}

@@ -87,6 +87,9 @@ func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 func (ReminderDue) diaryEvent()        {}
 
+// AboutPatient returns the patient that the event is about.
+func (e InstrumentAssigned) AboutPatient() domain.PatientID { return e.Patient }
+
 // Window is one scheduled time span, resolved to instants when it was recorded.
 type Window = instrument.Window
 

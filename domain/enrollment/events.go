@@ -71,6 +71,12 @@ func (PlaceReserved) enrollmentEvent() {}
 func (PlaceRefused) enrollmentEvent()  {}
 func (PlaceReleased) enrollmentEvent() {}
 
+// AboutPatient returns the patient that the event is about.
+func (e PlaceReserved) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
+
 // Caps bound how many patients may hold a place. A site without a cap, or with a cap of 0, is bound by the study's cap
 // alone.
 type Caps struct {

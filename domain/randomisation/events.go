@@ -164,6 +164,13 @@ func (StratumCorrected) randomisationEvent()     {}
 func (BlindBroken) randomisationEvent()          {}
 func (SeedRevealed) randomisationEvent()         {}
 
+// AboutPatient returns the patient that the event is about.
+func (e PatientRandomised) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e RandomisationRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+
 // Factor is a factor of the protocol as it was when a scheme was made.
 type Factor struct {
 	ID     string   `json:"id"`

@@ -8,6 +8,8 @@
 package supply
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/blind"
 )
@@ -25,6 +27,17 @@ type ShipmentID string
 type Slot struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
+}
+
+// PatientsOf returns the patients of the slots, each once.
+func PatientsOf(slots []Slot) []domain.PatientID {
+	var all []domain.PatientID
+	for _, s := range slots {
+		if !slices.Contains(all, s.Patient) {
+			all = append(all, s.Patient)
+		}
+	}
+	return all
 }
 
 // Content is what blinded people must not learn of a kit.
@@ -130,6 +143,9 @@ type Place struct {
 	Study    domain.StudyID `json:"study"`
 	Location LocationID     `json:"location"`
 }
+
+// AtPlace returns the place that the event is about.
+func (p Place) AtPlace() Place { return p }
 
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
@@ -351,6 +367,19 @@ func (KitReconciled) stockEvent()      {}
 func (KitsExpired) stockEvent()        {}
 func (KitsDestroyed) stockEvent()      {}
 func (KitLost) stockEvent()            {}
+
+// AboutPatient returns the patient that the event is about.
+func (e StockHeld) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e StockRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e KitAllocated) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e AllocationFailed) AboutPatient() domain.PatientID { return e.Patient }
+
 
 // Cause says what put a kit into quarantine.
 type Cause string
