@@ -331,8 +331,8 @@ func infoMessage(i *groups.Info) *persistent.SubscriptionInfo {
 	if i.Live {
 		m.Status = "Live"
 	}
-	if i.Saved {
-		m.LastCheckpointedEventPosition = position(i.SavedPlace)
+	if i.HasCheckpoint {
+		m.LastCheckpointedEventPosition = position(i.Checkpoint)
 	}
 	if i.Known {
 		m.LastKnownEventPosition = position(i.LastKnown)
