@@ -11,10 +11,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestNothingIsSkipped lets consumers come, answer as they like and go, and nodes stop and crash. In the end every event
-// has been settled by somebody, and nobody ever held more than it asked for. Events of different streams may have the same
-// id.
-func TestNothingIsSkipped(t *testing.T) {
+// TestNoEventIsSkipped connects consumers, has them answer at random and leave, and stops and crashes nodes in between.
+// In the end every event must be settled, and no consumer may ever have held more events than it asked for. Events of
+// different streams may have the same id.
+func TestNoEventIsSkipped(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
 		s.open()
@@ -55,7 +55,7 @@ func TestNothingIsSkipped(t *testing.T) {
 				}
 			}
 			if len(choice) == 0 {
-				r.Skip("nobody holds anything")
+				r.Skip("no consumer holds an event")
 			}
 			c := rapid.SampledFrom(choice).Draw(r, "consumer")
 			i := rapid.IntRange(0, len(held[c])-1).Draw(r, "event")
@@ -106,7 +106,7 @@ func TestNothingIsSkipped(t *testing.T) {
 			},
 			"leave": func(r *rapid.T) {
 				if len(consumers) == 0 {
-					r.Skip("nobody is there")
+					r.Skip("no consumer is connected")
 				}
 				i := rapid.IntRange(0, len(consumers)-1).Draw(r, "consumer")
 				consumers[i].Close()
@@ -120,7 +120,7 @@ func TestNothingIsSkipped(t *testing.T) {
 			},
 			"": func(*rapid.T) { receive() },
 		})
-		// One last consumer gets all that is left.
+		// A last consumer gets the remaining events.
 		for _, c := range consumers {
 			c.Close()
 		}
@@ -146,7 +146,7 @@ func TestNothingIsSkipped(t *testing.T) {
 		info, err := s.groups.Info(All, "g")
 		s.must(err)
 		if info.Outstanding != 0 || info.InFlight != 0 || info.Buffered != 0 || info.Retrying != 0 {
-			r.Errorf("something is left: %+v", info)
+			r.Errorf("events are left: %+v", info)
 		}
 	})
 }
@@ -169,7 +169,7 @@ func parkedEvents(s *script) map[string]bool {
 	return events
 }
 
-// TestLargeEventsAreBounded has a group of many large events, of which its consumer takes one at a time.
+// TestLargeEventsAreBounded delivers many large events to a consumer that takes one at a time.
 func TestLargeEventsAreBounded(t *testing.T) {
 	s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
 	s.open()
@@ -185,13 +185,13 @@ func TestLargeEventsAreBounded(t *testing.T) {
 	for i := range count {
 		d := <-c.C
 		if d.Event.Revision != uint64(i) {
-			t.Fatalf("revision %d came as number %d", d.Event.Revision, i)
+			t.Fatalf("revision %d was delivered instead of %d", d.Event.Revision, i)
 		}
 		s.must(c.group.do(func() {
 			for c.group.fill() {
 			}
 			if ready := c.group.readyBytes(); ready > maxReadyBytes+2*maxPageBytes || i == 0 && ready < maxReadyBytes {
-				t.Errorf("%d MiB are held ready", ready>>20)
+				t.Errorf("%d MiB are buffered", ready>>20)
 			}
 		}))
 		s.must(c.Ack(d.Event.ID))
