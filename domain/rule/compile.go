@@ -19,8 +19,8 @@ import (
 var compiled = bounded.New[string, *Rule](4096)
 
 // Compile checks an expression against the variables that it may name and makes it ready to run. It refuses, with the
-// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come out
-// as true or false, or could cost too much.
+// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come
+// out as true or false, or could cost too much.
 func Compile(expression string, variables Variables) (*Rule, error) {
 	if len(expression) > 4*MaxChars || utf8.RuneCountInString(expression) > MaxChars {
 		return nil, invalid(expression, "it is longer than %d characters", MaxChars)

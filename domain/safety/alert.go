@@ -245,7 +245,8 @@ func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) 
 		return nil, nil
 	}
 	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient,
-		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt, ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
+		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt,
+		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
 }
 
 // Review records that somebody has reviewed the alert. It refuses alert_not_found, alert_closed, alert_reviewed and
