@@ -97,8 +97,8 @@ type EventType struct {
 	Read func(decode func(into any) error) (any, error)
 }
 
-// Stored declares that events of type E are stored under a stable name. Whoever changes the event's fields adds an
-// upcast from the last version to the new one.
+// Stored declares that events of type E are stored under a stable name. A change of the event's fields needs one more
+// upcast, from the last version to the new one.
 func Stored[E any](name string, upcasts ...Upcast) EventType {
 	return EventType{Name: name, Go: reflect.TypeFor[E](), Upcasts: upcasts, Read: func(decode func(into any) error) (any, error) {
 		var e E
