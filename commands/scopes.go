@@ -10,8 +10,8 @@ import (
 	"casebook/domain/study"
 )
 
-// scopeOf returns how the scope of a command follows from what it embeds: the site, else the patient, else the study. A
-// command about an account, or about nothing of these, touches no study.
+// scopeOf returns the function that finds the scope of a command in what it embeds: its site, else its patient, else
+// its study. A command about an account, or about none of these, has an empty scope.
 func scopeOf[C any]() func(context.Context, Look, C) (access.Scope, error) {
 	var blank C
 	switch any(blank).(type) {
@@ -24,8 +24,8 @@ func scopeOf[C any]() func(context.Context, Look, C) (access.Scope, error) {
 			return access.Scope{Study: study, Site: site}, site.Validate()
 		}
 	case domain.AboutPatient:
-		return func(ctx context.Context, look Look, c C) (access.Scope, error) {
-			scope, _, err := PatientScope(ctx, look, any(c).(domain.AboutPatient).AboutPatient())
+		return func(ctx context.Context, reader Look, c C) (access.Scope, error) {
+			scope, _, err := PatientScope(ctx, reader, any(c).(domain.AboutPatient).AboutPatient())
 			return scope, err
 		}
 	case domain.AboutStudy:
@@ -40,18 +40,19 @@ func wholeStudy(c domain.AboutStudy) (access.Scope, error) {
 	return access.Scope{Study: c.AboutStudy()}, c.AboutStudy().Validate()
 }
 
-// WholeStudy is the scope of a command that names a site or a patient and yet is about the study as a whole.
+// WholeStudy returns the whole study as the scope. It is for commands that name a site or a patient but concern the
+// study.
 func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (access.Scope, error) {
 	return wholeStudy(c)
 }
 
-// PatientScope returns the scope of a patient, and the patient's state. It refuses patient_not_found, with
-// the study that the id names as scope.
-func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
+// PatientScope returns the scope of a patient, and the patient's state. It refuses malformed_id and patient_not_found;
+// with patient_not_found it returns the study in the id as the scope.
+func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
 		return access.Scope{}, patient.Patient{}, err
 	}
-	p, err := At(ctx, look, patient.Decider, string(id))
+	p, err := At(ctx, reader, patient.Decider, string(id))
 	if err != nil {
 		return access.Scope{}, p, err
 	}
@@ -62,17 +63,17 @@ func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.S
 	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
 }
 
-// TheStudy is the fact of the present state of the study that a command names.
-func TheStudy[C domain.AboutStudy](ctx context.Context, look Look, c C) (study.Study, error) {
-	return At(ctx, look, study.Decider, string(c.AboutStudy()))
+// TheStudy reads the state of the study that a command names. It is the facts of decisions that need nothing else.
+func TheStudy[C domain.AboutStudy](ctx context.Context, reader Look, c C) (study.Study, error) {
+	return At(ctx, reader, study.Decider, string(c.AboutStudy()))
 }
 
-// StudyOfPatient is the fact of the present state of the study that a command's patient belongs to.
-func StudyOfPatient[C domain.AboutPatient](ctx context.Context, look Look, c C) (study.Study, error) {
-	return At(ctx, look, study.Decider, string(c.AboutPatient().Study()))
+// StudyOfPatient reads the state of the study that the command's patient belongs to.
+func StudyOfPatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (study.Study, error) {
+	return At(ctx, reader, study.Decider, string(c.AboutPatient().Study()))
 }
 
-// ThePatient is the fact of the present state of a command's patient.
-func ThePatient[C domain.AboutPatient](ctx context.Context, look Look, c C) (patient.Patient, error) {
-	return At(ctx, look, patient.Decider, string(c.AboutPatient()))
+// ThePatient reads the state of the command's patient.
+func ThePatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (patient.Patient, error) {
+	return At(ctx, reader, patient.Decider, string(c.AboutPatient()))
 }

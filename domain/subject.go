@@ -2,10 +2,10 @@ package domain
 
 import "time"
 
-// What a command is about stands in its fields: it embeds OfPatient, AtSite, InStudy or OfUser, or a struct of its context
-// that has the same methods. From that follow the stream that it runs on, the scope in which it needs a role, its place in
-// a batch and what its events' metadata say. A tag doc:"..." on the embedded struct describes the last of its fields in
-// the API, where the command has something more precise to say.
+// A command's fields say what it is about: it embeds OfPatient, AtSite, InStudy or OfUser, or a struct of its context
+// with the same methods. The stream that the command runs on, the scope in which it needs a role, its order in a batch
+// and the metadata of its events follow from that. A doc:"..." tag on the embedded struct replaces the API's
+// description of the last of its fields, if the command can describe the field more precisely.
 
 // OfPatient is embedded by commands about one patient.
 type OfPatient struct {
@@ -28,12 +28,13 @@ type OfUser struct {
 	User UserID `json:"user" doc:"The user"`
 }
 
-// Reasoned is embedded by commands that say why (ICH E6(R3) 4.2.2(a)(ii)). The reason becomes part of the events' metadata.
+// Reasoned is embedded by commands with a reason (ICH E6(R3) 4.2.2(a)(ii)). The reason becomes part of the events'
+// metadata.
 type Reasoned struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
 }
 
-// AboutPatient is a command about one patient.
+// AboutPatient is a command, or an event, about one patient.
 type AboutPatient interface{ AboutPatient() PatientID }
 
 // AboutStudy is a command about a study as a whole.
@@ -45,10 +46,10 @@ type AboutSite interface{ AboutSite() (StudyID, SiteID) }
 // AboutUser is a command about one account.
 type AboutUser interface{ AboutUser() UserID }
 
-// WithReason is a command that says why.
+// WithReason is a command with a reason.
 type WithReason interface{ WhyAsked() string }
 
-// WithCapture is a command that carries what a device captured.
+// WithCapture is a command with data that a device captured, at a time and in a time zone.
 type WithCapture interface {
 	Captured() (at time.Time, zone string)
 }
@@ -71,22 +72,22 @@ func (o OfUser) AboutUser() UserID { return o.User }
 // WhyAsked returns the reason.
 func (r Reasoned) WhyAsked() string { return r.Reason }
 
-// ForPatient says that a command is about this patient.
+// ForPatient returns the field of a command about this patient.
 func ForPatient(id PatientID) OfPatient { return OfPatient{Patient: id} }
 
-// ForStudy says that a command is about this study.
+// ForStudy returns the field of a command about this study.
 func ForStudy(id StudyID) InStudy { return InStudy{Study: id} }
 
-// ForSite says that a command is about this site of the study.
+// ForSite returns the fields of a command about this site of the study.
 func ForSite(study StudyID, site SiteID) AtSite { return AtSite{Study: study, Site: site} }
 
-// ForUser says that a command is about this account.
+// ForUser returns the field of a command about this account.
 func ForUser(id UserID) OfUser { return OfUser{User: id} }
 
-// Because gives the reason of a command.
+// Because returns the field of a command with this reason.
 func Because(reason string) Reasoned { return Reasoned{Reason: reason} }
 
-// ByPatient is the Key of deciders that have one stream per patient.
+// ByPatient is the Key of deciders with one stream per patient.
 func ByPatient(command any) (id string, ok bool) {
 	c, ok := command.(AboutPatient)
 	if !ok {
@@ -95,7 +96,7 @@ func ByPatient(command any) (id string, ok bool) {
 	return string(c.AboutPatient()), true
 }
 
-// ByStudy is the Key of deciders that have one stream per study.
+// ByStudy is the Key of deciders with one stream per study.
 func ByStudy(command any) (id string, ok bool) {
 	c, ok := command.(AboutStudy)
 	if !ok {
@@ -104,7 +105,7 @@ func ByStudy(command any) (id string, ok bool) {
 	return string(c.AboutStudy()), true
 }
 
-// ByUser is the Key of deciders that have one stream per account.
+// ByUser is the Key of deciders with one stream per account.
 func ByUser(command any) (id string, ok bool) {
 	c, ok := command.(AboutUser)
 	if !ok {

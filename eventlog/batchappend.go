@@ -53,8 +53,13 @@ type batchAnswer struct {
 	err      error
 }
 
-// errStreamBroken means that the outcome of an append is unknown because its stream broke. The append is sent again.
-var errStreamBroken = errors.New("the append stream broke")
+// After either of these errors the outcome of an append is unknown, and the append is sent again.
+var (
+	// errStreamBroken means that the stream broke before the answer came.
+	errStreamBroken = errors.New("the append stream broke")
+	// errNoPosition means that the answer does not tell where the events are stored.
+	errNoPosition = errors.New("the event store did not answer with a position")
+)
 
 const (
 	batchAttempts = 8
@@ -124,7 +129,8 @@ func (b *batchAppender) append(ctx context.Context, stream string, revision int6
 	wait := batchBackoff
 	for attempt := 1; ; attempt++ {
 		position, err := b.appendOnce(ctx, request)
-		if !errors.Is(err, errStreamBroken) || attempt == batchAttempts {
+		unknown := errors.Is(err, errStreamBroken) || errors.Is(err, errNoPosition)
+		if !unknown || attempt == batchAttempts {
 			return position, err
 		}
 		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
@@ -280,10 +286,22 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 				return batchAnswer{err: ErrTooLarge}
 			}
 		}
+		if codes.Code(failure.Code) == codes.OK {
+			// A node that is busy, or whose cluster has lost its quorum, says so in the message alone.
+			return batchAnswer{err: noPosition(failure.Message)}
+		}
 		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
 	}
 	p := resp.GetSuccess().GetPosition()
+	if p.GetCommitPosition() == 0 {
+		return batchAnswer{err: noPosition("it gave no reason")}
+	}
 	return batchAnswer{position: Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+}
+
+// noPosition is the error of an answer that must not be taken for a success. To callers the event store is unavailable.
+func noPosition(why string) error {
+	return fmt.Errorf("%w: %w", errNoPosition, status.Error(codes.Unavailable, why))
 }
 
 func (b *batchAppender) close() error {

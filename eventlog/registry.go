@@ -137,14 +137,9 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
 	}
-	if version < 1 || version > s.Version {
-		return nil, fmt.Errorf("%s has schema version %d; this version of the program reads 1 to %d", name, version, s.Version)
-	}
-	if version < s.Version {
-		var err error
-		if data, err = s.upcast(version, data); err != nil {
-			return nil, err
-		}
+	data, err := s.Upcasts.Present(version, data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	event, err := s.Read(func(into any) error {
 		if s.blinded {
@@ -160,21 +155,3 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 
 // Blinded reports whether such events have blinded values.
 func (s *Schema) Blinded() bool { return s.blinded }
-
-// upcast brings the JSON of an earlier schema version to the current one.
-func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
-	decoder.UseNumber() // numbers keep all their digits
-	var fields map[string]any
-	if err := decoder.Decode(&fields); err != nil {
-		return nil, fmt.Errorf("decode %s version %d: %w", s.Name, version, err)
-	}
-	for v := version; v < s.Version; v++ {
-		next, err := s.Upcasts[v-1](fields)
-		if err != nil {
-			return nil, fmt.Errorf("upcast %s from version %d: %w", s.Name, v, err)
-		}
-		fields = next
-	}
-	return json.Marshal(fields)
-}

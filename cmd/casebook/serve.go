@@ -143,12 +143,9 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
 	if roles["sagas"] {
-		followUp := sagas.DiaryFollowUp{Log: s.log, Handler: s.handler, Logger: logger}
-		group.Go(func() error { return part("diary follow-up", followUp.Run(run)) })
-		drive := sagas.Drive{
-			URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Channels: s.channels, Logger: logger, Registerer: registry,
-		}
-		group.Go(func() error { return part("process managers", drive.Run(run)) })
+		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Processes: contexts.Processes(s.channels...),
+			Logger: logger, Registerer: registry}
+		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
 	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {

@@ -13,7 +13,7 @@ import (
 	"casebook/domain/study"
 )
 
-// Commands are those on a patient's diary.
+// Commands are the commands on a patient's diary.
 var Commands = []commands.Command{
 	commands.HandleKnowing(diary.Decider, prescription, diary.Assign).
 		AllowedTo(access.SiteStaff).
@@ -22,7 +22,8 @@ var Commands = []commands.Command{
 	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.Submit).
 		AllowedTo(access.ThePatient, access.SiteStaff).
 		Described("Hand in one filled-in instrument",
-			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", CapturedAt: exampleMoment, Zone: "Europe/Berlin",
+			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
+				CapturedAt: exampleMoment, Zone: "Europe/Berlin",
 				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
 	commands.HandleKnowing(diary.Decider, diaryEntry, diary.Correct).
 		AllowedTo(access.SiteStaff).
@@ -37,22 +38,23 @@ var Commands = []commands.Command{
 			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
 }
 
-// prescription is what AssignInstrument has to know: the patient, and the instrument of the protocol in force.
-func prescription(ctx context.Context, look commands.Look, c diary.AssignInstrument) (diary.Prescription, error) {
-	p, err := commands.At(ctx, look, patient.Decider, string(c.Patient))
+// prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
+// it.
+func prescription(ctx context.Context, reader commands.Look, c diary.AssignInstrument) (diary.Prescription, error) {
+	p, err := commands.At(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return diary.Prescription{}, err
 	}
-	s, err := commands.At(ctx, look, study.Decider, string(p.Study))
+	s, err := commands.At(ctx, reader, study.Decider, string(p.Study))
 	return diary.Prescription{Patient: p, Definition: s.Instrument(c.Instrument)}, err
 }
 
-// diaryEntry is the entry that CorrectDiary changes. It is read after the state and may only be newer; then the append
-// conflicts, and both are read again.
-func diaryEntry(ctx context.Context, look commands.Look, c diary.CorrectDiary) (*diary.Entry, error) {
-	events, err := commands.EventsAt(ctx, look, diary.Decider, string(c.Patient))
+// diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;
+// then the append conflicts, and both are read again.
+func diaryEntry(ctx context.Context, reader commands.Look, c diary.CorrectDiary) (*diary.Entry, error) {
+	events, err := commands.EventsAt(ctx, reader, diary.Decider, string(c.Patient))
 	return diary.EntryOf(events, c.Instrument, c.Window), err
 }
 
-// exampleMoment is when a diary is captured on an evening in Berlin.
+// exampleMoment is an evening in Berlin, when a patient fills in a diary.
 var exampleMoment = time.Date(2026, 3, 1, 20, 30, 0, 0, time.FixedZone("", 3600))

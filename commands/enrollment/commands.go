@@ -7,7 +7,7 @@ import (
 	"casebook/domain/enrollment"
 )
 
-// Commands decide about a study's places.
+// Commands are the commands on a study's places.
 var Commands = []commands.Command{
 	commands.HandleKnowing(enrollment.Decider, commands.TheStudy, enrollment.Open).
 		AllowedTo(access.DataManagers).

@@ -7,7 +7,7 @@ import (
 	"casebook/domain/patient"
 )
 
-// Commands record a patient's way through the study.
+// Commands are the commands that record a patient's way through the study.
 var Commands = []commands.Command{
 	commands.HandleKnowing(patient.Decider, commands.TheStudy, patient.Screen).
 		AllowedTo(access.SiteStaff).
@@ -21,7 +21,8 @@ var Commands = []commands.Command{
 	commands.Handle(patient.Decider, patient.FailScreening).
 		AllowedTo(access.SiteStaff).
 		Described("End a patient's way before enrolment",
-			patient.RecordScreenFailure{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-02", Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
+			patient.RecordScreenFailure{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-02",
+				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
 	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
 		Described("Ask for a patient's enrolment",

@@ -9,12 +9,13 @@ import (
 	"casebook/domain/process"
 )
 
-// Commands are those of the machinery that runs process managers, and those on messages that it could not deal with.
+// Commands are the commands that record what processes do, and the commands on parked messages.
 var Commands = []commands.Command{
 	commands.Handle(process.ParkedDecider, process.Retry).
 		AllowedTo(access.DataManagers).
 		Described("Hand a parked message to its process once more",
-			process.RetryParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent, Reasoned: domain.Because("The depot has been opened")}),
+			process.RetryParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent,
+				Reasoned: domain.Because("The depot has been opened")}),
 	commands.Handle(process.ParkedDecider, process.Abandon).
 		AllowedTo(access.DataManagers).
 		Described("Give a parked message up",
@@ -32,5 +33,5 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 }
 
-// exampleEvent is an id as the list of parked messages shows it.
+// exampleEvent is an event's id, as the list of parked messages shows it.
 const exampleEvent = "0b6e2f5c-5f0f-5d6e-9d42-7f5b1c9d2a10"

@@ -16,7 +16,7 @@ import (
 	"casebook/domain/supply"
 )
 
-// Commands are those on a study's randomisation.
+// Commands are the commands on a study's randomisation.
 var Commands = []commands.Command{
 	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Upload).
 		AllowedTo(access.Statisticians).
@@ -68,7 +68,7 @@ var Commands = []commands.Command{
 		Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
 			for _, e := range events {
 				if broken, ok := e.(randomisation.BlindBroken); ok {
-					return armOfDrawn(r, broken.Patient)
+					return unblind(r, broken.Patient)
 				}
 			}
 			return nil, nil
@@ -76,22 +76,26 @@ var Commands = []commands.Command{
 		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once",
 			randomisation.BreakBlind{InStudy: domain.ForStudy("PAIN1"),
 				OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
-	commands.HandleKnowing(randomisation.Decider, func(ctx context.Context, look commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
-		return commands.Newest(ctx, look, enrollment.Decider, string(c.Study))
-	}, randomisation.Reveal).
+	commands.HandleKnowing(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
 		Described("Show the seed of a scheme when enrolment is over; asks for a fresh sign-in",
 			randomisation.RevealSeed{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2", Reasoned: domain.Because("Database lock")}),
 }
 
-// Unblinded is what BreakBlind shows.
+// enrollmentOfStudy reads whether enrolment is open in the study of RevealSeed.
+func enrollmentOfStudy(ctx context.Context, reader commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
+	return commands.Newest(ctx, reader, enrollment.Decider, string(c.Study))
+}
+
+// Unblinded is what BreakBlind reveals to its sender.
 type Unblinded struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	Arm     domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
 }
 
-func armOfDrawn(r randomisation.Randomisation, p domain.PatientID) (any, error) {
+// unblind returns the arm of a patient who was drawn.
+func unblind(r randomisation.Randomisation, p domain.PatientID) (any, error) {
 	arm, _ := r.ArmOf(p)
 	plain, open := arm.Open()
 	if !open {
@@ -109,15 +113,16 @@ func newSeed() (string, error) {
 	return hex.EncodeToString(seed), nil
 }
 
-// errSealedArm says that a decision needs an arm that this program cannot know.
+// errSealedArm says that a decision needs an arm that this program cannot read.
 var errSealedArm = errors.New("the patient's arm is sealed: this program runs without the blinding keys")
 
-// ArmOf returns the patient's arm, "" where none has been drawn.
-func ArmOf(ctx context.Context, look commands.Look, p domain.PatientID, in study.Study) (domain.ArmID, error) {
+// ArmOf returns the patient's arm: the one arm of a study that is not randomised, else the drawn one, or "" before the
+// draw. It fails if the program has no blinding keys.
+func ArmOf(ctx context.Context, reader commands.Look, p domain.PatientID, in study.Study) (domain.ArmID, error) {
 	if !in.Treatment().Randomised {
 		return supply.ArmOfAll(in.Protocol), nil
 	}
-	drawn, err := commands.Newest(ctx, look, randomisation.Decider, string(p.Study()))
+	drawn, err := commands.Newest(ctx, reader, randomisation.Decider, string(p.Study()))
 	if err != nil {
 		return "", err
 	}
@@ -132,20 +137,20 @@ func ArmOf(ctx context.Context, look commands.Look, p domain.PatientID, in study
 	return plain, nil
 }
 
-// drawFacts are what a draw knows besides: whether the patient still takes part, the protocol, and the arms of which a kit
-// is held.
-func drawFacts(ctx context.Context, look commands.Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
-	who, err := commands.Newest(ctx, look, patient.Decider, string(c.Patient))
+// drawFacts reads the facts of a draw: whether the patient still takes part, the protocol, and the arms of which the
+// site holds a kit for the patient.
+func drawFacts(ctx context.Context, reader commands.Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
+	who, err := commands.Newest(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return f, err
 	}
 	if f.Left = !who.Supplied(); f.Left {
 		return f, nil
 	}
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
 		return f, err
 	}
-	stock, err := commands.Newest(ctx, look, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
+	stock, err := commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
 	if err != nil {
 		return f, err
 	}

@@ -12,10 +12,10 @@ import (
 	"casebook/domain/study"
 )
 
-// alertReaders are told of alerts, and see to them.
-var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
+// alertHandlers may review and close alerts of every kind.
+var alertHandlers = access.To(access.SiteStaff, access.SafetyOfficers)
 
-// Commands are those on alerts.
+// Commands are the commands on alerts.
 var Commands = []commands.Command{
 	commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
 		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (access.Scope, error) {
@@ -23,43 +23,44 @@ var Commands = []commands.Command{
 		}).
 		AllowedTo(access.Processes),
 	commands.Handle(safety.Decider, safety.Review).
-		In(ofAlert).
-		AllowedTo(alertReaders, access.SupplyManagers).
+		In(scopeOfAlert).
+		AllowedTo(alertHandlers, access.SupplyManagers).
 		Narrowed(byKind).
 		Described("Record that one has looked at an alert",
 			safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Note: "Called the patient"}),
 	commands.Handle(safety.Decider, safety.Close).
-		In(ofAlert).
-		AllowedTo(alertReaders, access.SupplyManagers).
+		In(scopeOfAlert).
+		AllowedTo(alertHandlers, access.SupplyManagers).
 		Narrowed(byKind).
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
 	commands.HandleKnowing(safety.Decider, studyOfAlert, safety.Escalate).
-		In(ofAlert).
+		In(scopeOfAlert).
 		AllowedTo(access.Processes),
 	commands.Handle(safety.Decider, safety.Tell).
-		In(ofAlert).
+		In(scopeOfAlert).
 		AllowedTo(access.Processes),
 }
 
-// alertFacts are the study, and how many windows a patient has missed in a row where the alert is about that.
-func alertFacts(ctx context.Context, look commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
+// alertFacts reads the facts of RaiseAlert: the study, and for an alert about missed diaries how many the patient has
+// missed in a row.
+func alertFacts(ctx context.Context, reader commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
 		return f, err
 	}
-	d, err := commands.Newest(ctx, look, diary.Decider, string(c.Patient))
+	d, err := commands.Newest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
 	return f, err
 }
 
-// ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
-func ofAlert[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (access.Scope, error) {
+// scopeOfAlert returns the scope of a command on an alert. It refuses malformed_id and alert_not_found.
+func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (access.Scope, error) {
 	id := c.AboutAlert()
 	if len(id) > 200 {
 		return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
 			Do("use an id that the list of alerts has")
 	}
-	a, err := commands.At(ctx, look, safety.Decider, string(id))
+	a, err := commands.At(ctx, reader, safety.Decider, string(id))
 	if err != nil {
 		return access.Scope{}, err
 	}
@@ -70,19 +71,19 @@ func ofAlert[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) 
 	return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 }
 
-// byKind keeps those who move drug from all other alerts.
-func byKind[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (access.Permission, error) {
-	a, err := commands.At(ctx, look, safety.Decider, string(c.AboutAlert()))
+// byKind allows supply managers to handle alerts about supply only.
+func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (access.Permission, error) {
+	a, err := commands.At(ctx, reader, safety.Decider, string(c.AboutAlert()))
 	if a.Kind.OfSupply() {
-		return access.To(alertReaders, access.SupplyManagers), err
+		return access.To(alertHandlers, access.SupplyManagers), err
 	}
-	return alertReaders, err
+	return alertHandlers, err
 }
 
-// studyOfAlert is the study that an alert belongs to, which its id names.
-func studyOfAlert[C safety.AboutAlert](ctx context.Context, look commands.Look, c C) (study.Study, error) {
-	return commands.At(ctx, look, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
+// studyOfAlert reads the state of the study that the alert belongs to. The alert's id begins with the study's id.
+func studyOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (study.Study, error) {
+	return commands.At(ctx, reader, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
 }
 
-// exampleAlert is an id as the list of alerts shows it.
+// exampleAlert is an alert's id, as the list of alerts shows it.
 const exampleAlert = "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"

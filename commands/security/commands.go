@@ -6,7 +6,7 @@ import (
 	"casebook/domain/security"
 )
 
-// Commands record what was refused.
+// Commands are the commands that record refusals of access.
 var Commands = []commands.Command{
 	commands.Handle(security.Decider, security.Record).
 		AllowedTo(access.Processes),

@@ -8,12 +8,13 @@ import (
 	"casebook/domain/study"
 )
 
-// Commands build a study.
+// Commands are the commands that build a study.
 var Commands = []commands.Command{
 	commands.Handle(study.Decider, study.Create).
 		AllowedTo(access.DataManagers).
 		Described("Begin a study",
-			study.CreateStudy{InStudy: domain.ForStudy("PAIN1"), Title: "Pain relief by daily walking", Sponsor: "University of Example", Phase: "II"}),
+			study.CreateStudy{InStudy: domain.ForStudy("PAIN1"), Title: "Pain relief by daily walking",
+				Sponsor: "University of Example", Phase: "II"}),
 	commands.Handle(study.Decider, study.Publish).
 		AllowedTo(access.DataManagers).
 		Described("Put the first protocol version, or an amendment, in force",
@@ -35,8 +36,9 @@ var Commands = []commands.Command{
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 }
 
-// exampleInstrument is one that patients answer every evening.
+// exampleInstrument is an instrument that patients answer every evening.
 var exampleInstrument = instrument.Definition{ID: "pain-short", Version: 1, Title: "Pain today", Source: "Own wording",
-	Items: []instrument.Item{{ID: "worst", Text: "How strong was your pain today at its worst?", Type: instrument.Integer, Min: new(0.0), Max: new(10.0), Required: true}},
+	Items: []instrument.Item{{ID: "worst", Text: "How strong was your pain today at its worst?", Type: instrument.Integer,
+		Min: new(0.0), Max: new(10.0), Required: true}},
 	Schedule: instrument.Schedule{EveryDays: 1, Windows: []instrument.DayWindow{{ID: "evening", Opens: "18:00", Closes: "00:00"}},
 		Late: instrument.LatePolicy{AcceptHours: 12, SyncHours: 36}}}

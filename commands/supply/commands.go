@@ -11,7 +11,7 @@ import (
 	"casebook/domain/supply"
 )
 
-// Commands are those on a study's supply as a whole, on the kits of a place, and on a patient's kits.
+// Commands are the commands on a study's supply as a whole, on the kits of a location, and on a patient's kits.
 var Commands = []commands.Command{
 	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Open).
 		AllowedTo(access.SupplyManagers).
@@ -34,61 +34,65 @@ var Commands = []commands.Command{
 	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.SetRule).
 		AllowedTo(access.SupplyManagers).
 		Described("Say when a site is sent kits, and how many",
-			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"), Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
-	stocking(supply.TakeIn).
+			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"),
+				Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
+	onStock(supply.TakeIn).
 		AllowedTo(access.Processes),
-	stocking(supply.Create).
+	onStock(supply.Create).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Set kits aside for a way to another place",
-			supply.CreateShipment{FromLocation: supply.FromLocation{Study: "PAIN1", From: "DEPOT"}, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
-	stocking(supply.Resupply).
+			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
+	onStock(supply.Resupply).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.Cancel).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Put the kits of a shipment back that has not left",
-			supply.CancelShipment{FromLocation: supply.FromLocation{Study: "PAIN1", From: "DEPOT"}, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
-	stocking(supply.Dispatch).
+			supply.CancelShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
+	onStock(supply.Dispatch).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Hand a shipment to the carrier",
-			supply.DispatchShipment{FromLocation: supply.FromLocation{Study: "PAIN1", From: "DEPOT"}, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
-	stocking(supply.Receive).
+			supply.DispatchShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
+	onStock(supply.Receive).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Take a shipment in, each kit as it arrived",
-			supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
+			supply.ReceiveShipment{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
 				Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}),
-	stocking(supply.LoseShipment).
+	onStock(supply.LoseShipment).
 		AllowedTo(access.SupplyManagers).
 		Described("End a shipment that never arrived",
-			supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, From: "DEPOT", Shipment: "DEPOT-0001", Reasoned: domain.Because("The carrier cannot find it")}),
+			supply.ReportShipmentLost{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001",
+				Reasoned: domain.Because("The carrier cannot find it")}),
 	commands.Handle(supply.StockDecider, supply.Quarantine).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Set kits aside until somebody decides about them",
-			supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kits: exampleKits, Cause: supply.CauseExcursion, Reasoned: domain.Because("The refrigerator failed overnight")}),
+			supply.QuarantineKits{AtLocation: atSite, Kits: exampleKits, Cause: supply.CauseExcursion,
+				Reasoned: domain.Because("The refrigerator failed overnight")}),
 	commands.Handle(supply.StockDecider, supply.SetLotAside).
 		AllowedTo(access.Processes),
-	stocking(supply.ReleaseFromQuarantine).
+	onStock(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
 		Described("Put quarantined kits back to where they stood",
-			supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
+			supply.ReleaseKits{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
 	commands.Handle(supply.StockDecider, supply.Expire).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.Destroy).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("End kits that are of no more use",
-			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits, On: "2026-12-01", Certificate: "D-2026-0003"}),
+			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits,
+				On: "2026-12-01", Certificate: "D-2026-0003"}),
 	commands.Handle(supply.StockDecider, supply.Lose).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("End a kit that cannot be found",
-			supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DE-01"}, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
-	supplying(supply.Hold).
+			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
+	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.GiveBack).
 		AllowedTo(access.Processes),
-	supplying(supply.Allocate).
+	onPatientKits(supply.Allocate).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.SetAside).
 		AllowedTo(access.Processes),
-	supplying(supply.Dispense).
+	onPatientKits(supply.Dispense).
 		AllowedTo(access.SiteStaff).
 		Described("Hand a patient the allocated kit",
 			supply.DispenseKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-02-03"}),
@@ -99,50 +103,57 @@ var Commands = []commands.Command{
 	commands.Handle(supply.StockDecider, supply.Reconcile).
 		AllowedTo(access.SiteStaff).
 		Described("Account for the doses of a returned kit",
-			supply.ReconcileKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}),
+			supply.ReconcileKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
+				Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}),
 }
 
-// stockDecision is a decision about the kits of a place.
+// stockDecision is a decision about the kits of a location.
 type stockDecision[C any] = func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error)
 
-// stocking declares a command on the kits of a place. Who may do it at a site needs a role there; at a depot, one in the
-// whole study.
-func stocking[C any](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
+// onStock declares a command on the kits of a location. At a site it needs a role at that site; at a depot, a role in
+// the whole study.
+func onStock[C any](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
 	return commands.HandleKnowing(supply.StockDecider, stockFacts[C], decide)
 }
 
-// supplying declares a command on a patient's kits at a site.
-func supplying[C domain.AboutPatient](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
-	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, look commands.Look, c C) (supply.Facts, error) {
-		facts, err := stockFacts(ctx, look, c)
+// onPatientKits declares a command on a patient's kits at a site.
+func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
+	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, reader commands.Look, c C) (supply.Facts, error) {
+		facts, err := stockFacts(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
-		who, err := commands.ThePatient(ctx, look, c)
+		who, err := commands.ThePatient(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
 		facts.Participating = who.Supplied()
-		facts.Arm, err = randomisationcommands.ArmOf(ctx, look, c.AboutPatient(), facts.Study)
+		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
 		return facts, err
 	}, decide)
 }
 
-// stockFacts are the study, its lots, and the other place that the decision looks at, if any.
-func stockFacts[C any](ctx context.Context, look commands.Look, c C) (f supply.Facts, err error) {
+// stockFacts reads the facts of a decision about kits: the study, its lots, and the stock of the other location of a
+// shipment, if there is one.
+func stockFacts[C any](ctx context.Context, reader commands.Look, c C) (f supply.Facts, err error) {
 	at, _ := supply.PlaceOf(c)
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(at.Study)); err != nil {
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
-	// A recall holds at once and everywhere, so what is known of lots is read anew.
-	if f.Supply, err = commands.Newest(ctx, look, supply.Decider, string(at.Study)); err != nil {
+	// A recall must take effect everywhere at once, so the newest state of the lots is needed.
+	if f.Supply, err = commands.Newest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
 	if c, ok := any(c).(supply.BetweenPlaces); ok {
-		f.Other, err = commands.Newest(ctx, look, supply.StockDecider, supply.StockID(at.Study, c.OtherPlace()))
+		f.Other, err = commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherPlace()))
 	}
 	return f, err
 }
 
-// exampleKits are numbers as labels show them.
-var exampleKits = []supply.KitNumber{"K-10017", "K-10018"}
+// What the examples of commands share.
+var (
+	// exampleKits are kit numbers, as labels show them.
+	exampleKits = []supply.KitNumber{"K-10017", "K-10018"}
+	fromDepot   = supply.FromLocation{Study: "PAIN1", From: "DEPOT"}
+	atSite      = supply.AtLocation{Study: "PAIN1", Location: "DE-01"}
+)

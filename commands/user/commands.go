@@ -11,7 +11,7 @@ import (
 	"casebook/domain/user"
 )
 
-// Commands are those on accounts and their grants.
+// Commands are the commands on accounts and their grants.
 var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Register).
 		AllowedTo(access.Admins, access.Processes).
@@ -50,7 +50,8 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.TakeRole).
 		AllowedTo(access.Admins, access.Processes).
 		Described("Take a role from a user",
-			user.RevokeRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}, Reasoned: domain.Because("Has left the site")}),
+			user.RevokeRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"},
+				Reasoned: domain.Because("Has left the site")}),
 	commands.Handle(user.Decider, user.Deactivate).
 		AllowedTo(access.Admins, access.Processes).
 		Described("End an account",
@@ -61,14 +62,14 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 }
 
-// signInAttempt is the internal command behind Handler.SignIn.
+// signInAttempt is the internal command that SignIn sends.
 type signInAttempt struct {
 	domain.OfUser
 	Matches bool `json:"matches"`
 }
 
-// SignIn checks a user's password and records the attempt. Every failure is refused alike (sign_in_failed), so that the
-// answer does not tell which accounts exist.
+// SignIn checks a user's password and records the attempt. Every failure gets the same refusal (sign_in_failed), so
+// that the answer does not show which accounts exist.
 func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password, address, traceID string) (access.Principal, error) {
 	failed := refuse.Unauthenticated("sign_in_failed", "user and password do not match an active account").
 		Do("check both; after repeated failures an account is locked until an administrator sets a new password")
@@ -94,7 +95,8 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	if err != nil {
 		return access.Principal{}, err
 	}
-	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"), Address: address, TraceID: traceID})
+	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
+		Address: address, TraceID: traceID})
 	if err != nil {
 		return access.Principal{}, err
 	}
@@ -106,5 +108,5 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	return access.Principal{}, failed
 }
 
-// examplePhrase stands where a password belongs.
+// examplePhrase is the password of the examples.
 const examplePhrase = "a long pass phrase"

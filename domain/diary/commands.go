@@ -7,7 +7,7 @@ import (
 	"casebook/domain/instrument"
 )
 
-// AssignInstrument lets an enrolled patient answer an instrument of the protocol in force.
+// AssignInstrument assigns an instrument of the protocol in force to an enrolled patient.
 type AssignInstrument struct {
 	domain.OfPatient
 	Instrument instrument.ID `json:"instrument" doc:"The instrument, as the protocol names it"`
@@ -15,7 +15,7 @@ type AssignInstrument struct {
 	Until      domain.Date   `json:"until" doc:"Last day on which a window opens; at most ten years after the first"`
 }
 
-// SubmitDiary hands in one filled-in instrument.
+// SubmitDiary submits one filled-in instrument.
 type SubmitDiary struct {
 	domain.OfPatient
 	Instrument instrument.ID `json:"instrument" doc:"The instrument"`
@@ -33,13 +33,13 @@ type CorrectDiary struct {
 	domain.Reasoned `doc:"Why the data are changed"`
 }
 
-// RemindOfDiaries is sent by the diary follow-up when a window has opened.
+// RemindOfDiaries records that the patient is due for reminders. The diary follow-up sends it when a window has opened.
 type RemindOfDiaries struct {
 	domain.OfPatient
 }
 
-// CloseDiaryWindows records as missed every window whose last moment for an entry lies before Through and that has no
-// entry. The diary follow-up sends it when windows run out.
+// CloseDiaryWindows records every window as missed that has no entry and took entries only until Through. The diary
+// follow-up sends it when windows have ended.
 type CloseDiaryWindows struct {
 	domain.OfPatient
 	Through time.Time `json:"through" doc:"Windows whose time had run out at this moment; not in the future"`

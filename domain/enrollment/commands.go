@@ -4,13 +4,13 @@ import (
 	"casebook/domain"
 )
 
-// OpenEnrollment lets patients enter the study.
+// OpenEnrollment lets patients enrol in the study, up to the caps.
 type OpenEnrollment struct {
 	domain.InStudy
 	Caps Caps `json:"caps" doc:"Target and caps"`
 }
 
-// CloseEnrollment ends the entry of patients.
+// CloseEnrollment stops the enrolment of patients.
 type CloseEnrollment struct {
 	domain.InStudy
 	domain.Reasoned `doc:"Why it is closed"`
@@ -22,15 +22,15 @@ type SetEnrollmentTarget struct {
 	Caps Caps `json:"caps" doc:"Target and caps"`
 }
 
-// ReservePlace asks for a patient's place. The enrolment process sends it; it is answered with PlaceReserved or
-// PlaceRefused, never with a refusal that would stop the process.
+// ReservePlace reserves a place for a patient. The enrolment process sends it. The answer is PlaceReserved or
+// PlaceRefused, never a refusal, which would stop the process.
 type ReservePlace struct {
 	domain.InStudy
 	Site domain.SiteID `json:"site" doc:"The patient's site"`
 	domain.OfPatient
 }
 
-// ReleasePlace gives a place back when an enrolment fails after its reservation.
+// ReleasePlace gives a place back if an enrolment fails after the place was reserved.
 type ReleasePlace struct {
 	domain.InStudy
 	domain.OfPatient

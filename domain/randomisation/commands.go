@@ -4,7 +4,8 @@ import (
 	"casebook/domain"
 )
 
-// UploadRandomisationList brings a list that was made elsewhere. It draws nothing before it is activated.
+// UploadRandomisationList records a list that was made outside of Casebook. No patient is drawn from the list before it
+// is activated.
 type UploadRandomisationList struct {
 	domain.InStudy
 	Scheme string `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
@@ -16,15 +17,15 @@ type GenerateRandomisationList struct {
 	domain.InStudy
 	Scheme string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
 	Ratio  map[domain.ArmID]int `json:"ratio" doc:"The share of every arm of the protocol, such as 2 and 1"`
-	// BlockSizes are drawn from at random, each as likely as the others.
+	// BlockSizes are the sizes that a block may have; each is equally likely.
 	BlockSizes []int `json:"blockSizes" minItems:"1" doc:"Sizes of the blocks, each a multiple of the ratio's sum; several sizes make the end of a block hard to guess"`
 	// PerStratum is rounded up to whole blocks.
 	PerStratum int `json:"perStratum" minimum:"1" doc:"How many places each stratum has at least; the last block is always whole"`
-	// Seed is 32 random bytes in hex, put in by the command layer before the decision.
+	// Seed is 32 random bytes in hex. The command's declaration sets it before the decision.
 	Seed string `json:"-"`
 }
 
-// DefineMinimisation lets patients be drawn by minimisation (Pocock and Simon 1975).
+// DefineMinimisation defines a scheme that draws patients by minimisation (Pocock and Simon 1975).
 type DefineMinimisation struct {
 	domain.InStudy
 	Scheme  string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
@@ -32,27 +33,28 @@ type DefineMinimisation struct {
 	Weights map[string]float64   `json:"weights,omitempty" doc:"How much each factor counts, by its id; 1 where left out"`
 	Metric  Metric               `json:"metric" enum:"range,variance,marginal_sum" doc:"How imbalance is measured"`
 	P       float64              `json:"p" minimum:"0.5" maximum:"0.99" doc:"The probability with which the smallest arm is drawn when it is preferred"`
-	// Seed is 32 random bytes in hex, put in by the command layer before the decision.
+	// Seed is 32 random bytes in hex. The command's declaration sets it before the decision.
 	Seed string `json:"-"`
 }
 
-// ActivateRandomisation lets patients be drawn by a scheme.
+// ActivateRandomisation makes a scheme the active one, by which patients are drawn.
 type ActivateRandomisation struct {
 	domain.InStudy
 	Scheme string `json:"scheme" minLength:"1" doc:"The scheme"`
 	SHA256 string `json:"sha256" minLength:"1" doc:"What the SHA-256 of the list, or for minimisation the commitment to its seed, is believed to be, in hex"`
 }
 
-// SetCohortCaps bounds how many patients of an arm, or of a level of a factor, may be drawn. It replaces all earlier caps.
+// SetCohortCaps bounds how many patients of an arm, or of a level of a factor, may be drawn. It replaces all earlier
+// caps.
 type SetCohortCaps struct {
 	domain.InStudy
 	Caps            []CohortCap `json:"caps" doc:"All caps that hold from now on; none lifts them"`
 	domain.Reasoned `doc:"Why the caps change"`
 }
 
-// RandomisePatient asks for a patient's draw. The enrolment process sends it; it is answered with PatientRandomised or
-// RandomisationRefused. Asks of a patient are numbered from 1: once one has been refused, no earlier one draws any more,
-// however late it comes.
+// RandomisePatient requests the draw of a patient. The enrolment process sends it. The answer is PatientRandomised or
+// RandomisationRefused. The requests of a patient are numbered from 1 (Ask): after one was refused, an earlier request
+// that arrives late draws nothing.
 type RandomisePatient struct {
 	domain.InStudy
 	Site domain.SiteID `json:"site" doc:"The patient's site"`
@@ -69,15 +71,15 @@ type CorrectStratum struct {
 	domain.Reasoned `doc:"Why the levels were wrong"`
 }
 
-// BreakBlind records that a patient's arm is about to be shown (emergency unblinding).
+// BreakBlind records that a patient's arm will be shown to the sender (emergency unblinding).
 type BreakBlind struct {
 	domain.InStudy
 	domain.OfPatient
 	domain.Reasoned `doc:"Why the arm has to be known"`
 }
 
-// RevealSeed shows the seed that a scheme was made from, so that anybody can repeat its draws. With the seed, every
-// patient's arm is known.
+// RevealSeed makes the seed of a scheme public, so that anybody can repeat its draws. Everybody with the seed can find
+// out every patient's arm.
 type RevealSeed struct {
 	domain.InStudy
 	Scheme          string `json:"scheme" minLength:"1" doc:"The scheme"`
