@@ -31,7 +31,7 @@ type Command interface {
 	Decision() string
 	// Category is the category of the streams that the command runs on.
 	Category() string
-	// Patient returns the patient that a body names; "" where the command is about no patient or the body cannot be read.
+	// Patient returns the patient that a body names; "" if the command is about no patient or the body cannot be read.
 	Patient(body []byte) domain.PatientID
 
 	run(ctx context.Context, h *Handler, r Request) (Answer, error)

@@ -148,7 +148,7 @@ type Request struct {
 type Answer struct {
 	CommandID string `json:"commandId" doc:"The command's id; the same for the same Idempotency-Key"`
 	Stream    string `json:"stream" doc:"The stream that took the events"`
-	// Revision of the stream after the command; -1 where the stream has no events.
+	// Revision of the stream after the command; -1 if the stream has no events.
 	Revision int64 `json:"revision" doc:"The stream's revision after the command"`
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
