@@ -31,6 +31,8 @@ type Command interface {
 	Decision() string
 	// Category is the category of the streams that the command runs on.
 	Category() string
+	// Upcasts lead from the bodies of earlier versions, which processes have recorded, to the current one.
+	Upcasts() domain.Upcasts
 	// Patient returns the patient that a body names; "" if the command is about no patient or the body cannot be read.
 	Patient(body []byte) domain.PatientID
 
@@ -58,7 +60,8 @@ type Declaration[S, E, F, C any] struct {
 	// reveal returns what the first answer alone shows to the sender; nil means nothing.
 	reveal func(S, []E) (any, error)
 	// secret says that the body holds a secret, so that its hash is not recorded either.
-	secret bool
+	secret  bool
+	upcasts domain.Upcasts
 
 	summary string
 	example *C
@@ -151,6 +154,13 @@ func (d *Declaration[S, E, F, C]) Secret() *Declaration[S, E, F, C] {
 	return d
 }
 
+// Upcast says how bodies of earlier versions are read; the first upcast leads from version 1 to version 2. A process
+// records a command before it sends it, so every recorded body must remain sendable.
+func (d *Declaration[S, E, F, C]) Upcast(upcasts ...domain.Upcast) *Declaration[S, E, F, C] {
+	d.upcasts = upcasts
+	return d
+}
+
 // Described sets a line that says what the command does, and an example of a body. Commands that people send need both.
 func (d *Declaration[S, E, F, C]) Described(summary string, example C) *Declaration[S, E, F, C] {
 	d.summary, d.example = summary, &example
@@ -174,6 +184,9 @@ func (d *Declaration[S, E, F, C]) Decision() string { return d.decision }
 
 // Category implements Command.
 func (d *Declaration[S, E, F, C]) Category() string { return d.decider.Category }
+
+// Upcasts implements Command.
+func (d *Declaration[S, E, F, C]) Upcasts() domain.Upcasts { return d.upcasts }
 
 // Example implements Command.
 func (d *Declaration[S, E, F, C]) Example() any {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -80,20 +81,20 @@ func NewHandler(o Options) *Handler {
 	return h
 }
 
-// Run follows the log and records refusals until ctx ends. Refusals that are queued by then are still recorded.
+// Run follows the log and records refusals until ctx ends or the log can no longer be followed, which is the error.
+// Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
 	if err := h.rememberLatest(ctx); err != nil {
 		h.logger.Warn("the latest commands could not be read; a key that was used before the start may be accepted for another stream",
 			"error", err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return h.states.follow(ctx) })
+	group.Go(func() error {
 		h.recordRefusals(ctx)
-	}()
-	err := h.states.follow(ctx)
-	<-done
-	return err
+		return nil
+	})
+	return group.Wait()
 }
 
 // latestEvents is how many events Run reads back to learn which keys were used before it started.
@@ -127,8 +128,9 @@ func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states
 type Request struct {
 	// Name is the command's name.
 	Name string
-	// Body is the command as JSON.
-	Body []byte
+	// Body is the command as JSON, and BodyVersion the version of its shape; the current one when 0.
+	Body        []byte
+	BodyVersion int
 	// Key is the caller's Idempotency-Key; the same key gets the same answer. Without a key, every request is a new
 	// command.
 	Key string
@@ -211,8 +213,15 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
+	present := r.Body
+	if r.BodyVersion != 0 {
+		var err error
+		if present, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
+			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
+		}
+	}
 	var body C
-	if err := Decode(r.Body, &body); err != nil {
+	if err := Decode(present, &body); err != nil {
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
@@ -225,6 +234,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		}
 	}
 	id := r.commandID()
+	// The hash is that of the body as it was sent, so that a later version of the program knows a repeat.
 	hash := sha256.Sum256(append([]byte(d.name+"\x00"), r.Body...))
 	if d.secret {
 		hash = sha256.Sum256([]byte(d.name))

@@ -537,3 +537,20 @@ func TestUsersOfOtherStudiesDoNotLearnWhichPatientsExist(t *testing.T) {
 	tr.refused("not_allowed", outsider, existing)
 	tr.refused("not_allowed", outsider, missing)
 }
+
+// TestRunEndsWhenTheLogCannotBeFollowed gives the handler a log that is closed.
+func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := h.Run(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("Run ends with %v, and its context with %v", err, ctx.Err())
+	}
+}

@@ -177,8 +177,11 @@ func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 func (s *stateCache) follow(ctx context.Context) error {
 	defer s.following.Store(false)
 	end, err := s.log.End(ctx)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the end of ctx is no failure
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	s.streams.Purge() // streams that were cached earlier may lack events before that end
 	return s.log.Follow(ctx, eventlog.Subscription{

@@ -57,6 +57,22 @@ type StreamType struct {
 	// State folds events to a state. It is nil for streams that only earlier versions wrote and that nothing reads any
 	// more.
 	State func(events ...any) (any, error)
+	// Accounts says that there is one stream per account, whose id is that of the account.
+	Accounts bool
+	// GapsTell says that the revisions that an event stands between could tell of an arm.
+	GapsTell bool
+}
+
+// OfAccounts returns the kind of streams of which there is one per account.
+func (s StreamType) OfAccounts() StreamType {
+	s.Accounts = true
+	return s
+}
+
+// WithTellingGaps returns the kind of streams whose revisions are not shown, because gaps between them could tell of an arm.
+func (s StreamType) WithTellingGaps() StreamType {
+	s.GapsTell = true
+	return s
 }
 
 // EventType is a type of event as the log knows it.
@@ -65,22 +81,21 @@ type EventType struct {
 	Name string
 	// Go is the type that stored events decode to.
 	Go reflect.Type
-	// Upcasts lead from each schema version to the next. The current version is one more than their number.
-	Upcasts []Upcast
+	// Upcasts lead from each schema version to the current one.
+	Upcasts Upcasts
 	// Stateless says that the event is recorded for people to read and changes no state.
 	Stateless bool
 	// Secret says that the event's content is never shown, not even to the sender of the command.
 	Secret bool
 	// Unlisted says that the audit index leaves the event out, because the mere fact that it happened could reveal an arm.
 	Unlisted bool
+	// Unshown is why no view shows the event; empty where one does. The audit index has nearly all events, but not what
+	// they say.
+	Unshown string
 
 	// Read makes an event of the type, lets decode fill it in, and returns it.
 	Read func(decode func(into any) error) (any, error)
 }
-
-// Upcast turns the JSON of one schema version of an event into the JSON of the next version. Stored bytes are never
-// rewritten: old events are read through all upcasts from their own version to the current one.
-type Upcast func(old map[string]any) (map[string]any, error)
 
 // Stored declares that events of type E are stored under a stable name. A change of the event's fields needs one more
 // upcast, from the last version to the new one.
@@ -95,7 +110,7 @@ func Stored[E any](name string, upcasts ...Upcast) EventType {
 }
 
 // Version is the current schema version, from 1.
-func (t EventType) Version() int { return len(t.Upcasts) + 1 }
+func (t EventType) Version() int { return t.Upcasts.Version() }
 
 // ForReaders marks an event that is recorded for people to read and changes no state.
 func (t EventType) ForReaders() EventType {
@@ -112,6 +127,12 @@ func (t EventType) NeverShown() EventType {
 // NotInAuditIndex marks an event that the audit index leaves out.
 func (t EventType) NotInAuditIndex() EventType {
 	t.Unlisted = true
+	return t
+}
+
+// InNoView returns the type of an event that no view shows, with the reason.
+func (t EventType) InNoView(why string) EventType {
+	t.Unshown = why
 	return t
 }
 

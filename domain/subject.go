@@ -34,7 +34,7 @@ type Reasoned struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
 }
 
-// AboutPatient is a command about one patient.
+// AboutPatient is a command, or an event, about one patient.
 type AboutPatient interface{ AboutPatient() PatientID }
 
 // AboutStudy is a command about a study as a whole.

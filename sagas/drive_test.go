@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
@@ -12,15 +12,17 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
-	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/notify"
+	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 )
 
 // recorder is a channel that keeps what it is told, and fails when it is told to.
@@ -63,9 +65,14 @@ func (r *recorder) ids() []string {
 // drive runs all processes on a part of their own until the function that it returns is called.
 func (w *world) drive(channels ...notify.Channel) (stop func()) {
 	w.t.Helper()
+	return w.driveThese(contexts.Processes(channels...))
+}
+
+func (w *world) driveThese(processes []sagas.Process) (stop func()) {
+	w.t.Helper()
 	p := w.newPart()
 	ctx, cancel := context.WithCancel(context.Background())
-	d := Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Channels: channels, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+	d := sagas.Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Processes: processes, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	var once sync.Once
@@ -153,7 +160,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	}
 	told("broker", 0)
 	told("email", 0)
-	var m AlertMessage
+	var m safetyprocesses.AlertMessage
 	if err := json.Unmarshal(broker.got[0].Payload, &m); err != nil || m.Alert != raised.Alert || m.Level != 0 || m.Patient != who {
 		t.Errorf("the broker got %+v, %v", m, err)
 	}
@@ -183,29 +190,18 @@ func riskyPHQ9() diary.Answers {
 // A window opens, and the patient's app is told once, though two programs look at the clock.
 func TestPatientsAreRemindedOnce(t *testing.T) {
 	w := newWorld(t, 10)
-	definition := *instrument.PainDiary()
-	definition.Schedule.Remind, definition.Version = true, 2
-	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+	w.amend(true)
 	who := w.assign(painDiary)
 	broker := &recorder{name: "broker"}
-	w.drive(broker)
-	ctx, stop := context.WithCancel(context.Background())
-	var both sync.WaitGroup
-	for range 2 {
-		f := w.followUp(w.newPart())
-		both.Go(func() {
-			if err := f.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	stops := []func(){w.drive(broker), w.drive(broker)}
 	for n, day := range []int{3, 4} {
 		w.clock.set(berlin(day, 19, 0, 0))
 		for began := time.Now(); len(broker.ids()) <= n && time.Since(began) < time.Minute; time.Sleep(5 * time.Millisecond) {
 		}
 	}
-	stop()
-	both.Wait()
+	for _, stop := range stops {
+		stop()
+	}
 	if n := len(ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who))))); n != 2 || len(broker.ids()) != 2 {
 		t.Errorf("%d reminders are recorded, %d sent", n, len(broker.ids()))
 	}
@@ -225,13 +221,14 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	}
 	channel := &recorder{name: "broker"}
 	for _, dies := range []string{"before the message", "after the message", "never", "never"} {
-		n := &notifier{channel: channel, handler: w.newPart().handler, fault: func(point string) error {
+		runner := w.runner(w.newPart())
+		runner.Fault = func(point string) error {
 			if point == dies {
 				return errKilled
 			}
 			return nil
-		}}
-		if err := n.deal(t.Context(), raised); err != nil && !errors.Is(err, errKilled) {
+		}
+		if err := runner.Deal(t.Context(), safetyprocesses.Notifier(channel), raised); err != nil && !errors.Is(err, errKilled) {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +241,7 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	// What the receiver will never take is recorded, and not sent again.
 	refusing := &recorder{name: "webhook", fail: func(int) error { return fmt.Errorf("no: %w", notify.ErrRejected) }}
 	for range 2 {
-		if err := (&notifier{channel: refusing, handler: w.handler}).deal(t.Context(), raised); err != nil {
+		if err := w.runner(w.part).Deal(t.Context(), safetyprocesses.Notifier(refusing), raised); err != nil {
 			t.Fatal(err)
 		}
 	}

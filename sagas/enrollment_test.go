@@ -1,12 +1,11 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
-	"log/slog"
-	"slices"
 	"testing"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
@@ -17,6 +16,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
+	"casebook/sagas"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -82,7 +82,7 @@ func (w *world) receive(id supply.ShipmentID) {
 // courier hands the log's events to the processes by hand, so that a test decides what is delivered when.
 type courier struct {
 	w      *world
-	runner *Runner
+	runner *sagas.Runner
 	seen   eventlog.Position
 	// arrange changes what is delivered: order, repeats; nil for as it comes.
 	arrange func([]eventlog.Recorded) []eventlog.Recorded
@@ -91,7 +91,7 @@ type courier struct {
 }
 
 func (w *world) courier(p *part) *courier {
-	return &courier{w: w, runner: &Runner{Handler: p.handler, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}}
+	return &courier{w: w, runner: w.runner(p)}
 }
 
 // fresh returns the events that came since the last call.
@@ -135,8 +135,8 @@ func (c *courier) settle() error {
 }
 
 func (c *courier) deal(e eventlog.Recorded) error {
-	for _, p := range All() {
-		if slices.Contains(p.Types, e.Type) {
+	for _, p := range contexts.Processes() {
+		if !p.ByClock() {
 			if err := c.runner.Deal(context.Background(), p, e); err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ func (c *courier) fire() {
 		if !ok || set.At.After(c.w.clock.Now()) {
 			continue
 		}
-		for _, p := range All() {
+		for _, p := range contexts.Processes() {
 			if p.Name == set.Process {
 				if err := c.runner.Fire(context.Background(), p, e); err != nil {
 					c.w.t.Fatal(err)
@@ -171,11 +171,11 @@ func (c *courier) fire() {
 }
 
 func (w *world) patientEvents(p domain.PatientID) []string {
-	return names(w.events(patient.Decider.Stream(string(p))))
+	return w.types(patient.Decider.Stream(string(p)))
 }
 
 func (w *world) stockEvents(at supply.LocationID) []string {
-	return names(w.events(supply.StockDecider.Stream(supply.StockID(pain, at))))
+	return w.types(supply.StockDecider.Stream(supply.StockID(pain, at)))
 }
 
 func (w *world) expect(what string, got []string, want ...string) {
@@ -193,10 +193,10 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	w.ship("1001", "1002", "1003", "1004")
 	who := w.request()
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "Enrolled")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
-	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved")
-	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated", "PatientRandomised")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
+	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The steps stand in the process's own stream, each with what it asked for.
 	var stages, asked []string
 	for _, e := range ofType[process.StepTaken](w.events("saga-enrollment." + string(who))) {
@@ -221,56 +221,23 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	w.ship("1001", "1004") // one arm alone
 	who := w.request()
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
-	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved", "PlaceReleased")
-	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
+	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated")
 	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
 		t.Errorf("it failed with %+v", f)
 	}
 }
 
-// Three windows missed one after another have the site told, once; an answer in between begins the count anew.
-// The answer to an ask that was repeated says nothing: the repeated one may have been answered otherwise, and what follows
-// a draw is never undone.
-func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
-	waiting := enrolling{Attempt: 1, Study: pain, Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1, Held: true}
-	deal := func(s enrolling, event any) (Reaction[enrolling], bool) {
-		return reactToEnrollment(s, Occurrence{Event: event})
-	}
-	first, _ := deal(waiting, supply.StockHeld{Patient: "PAIN1.S-1"})
-	again, _ := deal(first.State, Fired{answerTimer})
-	for n, r := range []Reaction[enrolling]{first, again} {
-		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Ask != n+1 {
-			t.Errorf("the %d. ask is %+v", n+1, ask)
-		}
-	}
-	if r, some := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 1}); some {
-		t.Errorf("a stale answer leads to %+v", r)
-	}
-	if r, _ := deal(again.State, randomisation.PatientRandomised{}); !r.State.Drawn || r.Stage != stageConfirmation {
-		t.Errorf("the draw leads to %+v", r)
-	}
-	failed, _ := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 2})
-	if failed.Stage != stageFailed || len(failed.Commands) != 3 {
-		t.Errorf("the last answer leads to %+v", failed)
-	}
-	later, _ := deal(failed.State, patient.EnrollmentRequested{Patient: "PAIN1.S-1", Attempt: 2})
-	if later.State.Asks != 2 {
-		t.Errorf("the next attempt starts with %+v", later.State)
-	}
-	if r, some := deal(failed.State, supply.KitAllocated{}); !some || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
-		t.Errorf("a kit that comes too late leads to %+v", r)
-	}
-}
-
+// Three windows missed one after another raise an alert, once; an answer in between begins the count anew.
 func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	w := newWorld(t, 10)
 	steady, lapsed := w.assign(painDiary), w.assign(painDiary) // from 3 to 5 February: three windows
 	w.clock.set(berlin(4, 21, 0, 0))
 	w.submit(steady, 4)
-	c, l := w.courier(w.part), w.looks(w.part, steady, lapsed)
-	l.at(due(4))
+	c, f := w.courier(w.part), w.followUp(w.part, steady, lapsed)
+	f.at(due(4))
 	c.mustSettle()
 	raised := func() (all []safety.AlertRaised) {
 		for _, e := range c.past {
@@ -283,7 +250,7 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	if got := raised(); len(got) != 0 {
 		t.Fatalf("alerts came too early: %+v", got)
 	}
-	l.at(due(5))
+	f.at(due(5))
 	c.mustSettle()
 	if got := raised(); len(got) != 1 || got[0].Patient != lapsed || got[0].Kind != safety.DiariesMissed {
 		t.Errorf("raised were %+v", got)

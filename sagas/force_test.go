@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"errors"
@@ -17,6 +17,7 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
+	enrollmentprocesses "casebook/sagas/enrollment"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -191,7 +192,7 @@ func restock(w *world) {
 }
 
 var courses = []course{
-	{name: "as planned", ends: "Enrolled"},
+	{name: "as planned", ends: "PatientEnrolled"},
 	{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
 	{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
 	{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
@@ -269,7 +270,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					restock(w)
 					c.mustSettle()
 					events := w.patientEvents(who)
-					if got := events[len(events)-1]; got != "Enrolled" {
+					if got := events[len(events)-1]; got != "PatientEnrolled" {
 						t.Errorf("killed at point %d, the hold ends with %s", point, got)
 					}
 					w.verify(who)
@@ -334,7 +335,7 @@ func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 				events := w.patientEvents(p)
 				ends[events[len(events)-1]]++
 			}
-			if ends["EnrollmentRequested"] > 0 || ends["Enrolled"] == 0 || ends["EnrollmentFailed"] == 0 {
+			if ends["EnrollmentRequested"] > 0 || ends["PatientEnrolled"] == 0 || ends["EnrollmentFailed"] == 0 {
 				t.Errorf("they ended as %v", ends)
 			}
 		})
@@ -357,12 +358,12 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 	}
 	c.mustSettle()
 	w.verify(who)
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	c.runner.Fault = nil
 	restock(w)
 	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "Enrolled")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "PatientEnrolled")
 }
 
 // An answer that never comes: before the draw the enrolment gives up, and gives back what comes too late.
@@ -383,7 +384,7 @@ func TestAnEnrolmentThatGetsNoAnswerGivesUp(t *testing.T) {
 	if got := w.patientEvents(who); got[len(got)-1] != "EnrollmentRequested" {
 		t.Fatalf("it gave up before its time: %v", got)
 	}
-	w.clock.set(w.clock.Now().Add(answerWithin))
+	w.clock.set(w.clock.Now().Add(enrollmentprocesses.AnswerWithin))
 	c.fire()
 	c.fire() // the second time there is nothing to fire
 	c.arrange = nil

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
+	"casebook/sagas"
 
 	"go.uber.org/goleak"
 )
@@ -131,6 +133,11 @@ func (w *world) newPart() *part {
 	return p
 }
 
+// runner runs processes on a part.
+func (w *world) runner(p *part) *sagas.Runner {
+	return &sagas.Runner{Handler: p.handler, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+}
+
 func nameOf(command any) string { return reflect.TypeOf(command).Name() }
 
 func (p *part) do(who access.Principal, command any) (commands.Answer, error) {
@@ -206,10 +213,15 @@ func ofType[E any](events []any) []E {
 	return some
 }
 
-func names(events []any) []string {
-	all := make([]string, len(events))
-	for i, e := range events {
-		all[i] = reflect.TypeOf(e).Name()
+// types returns the stable names of a stream's events.
+func (w *world) types(stream string) []string {
+	w.t.Helper()
+	var all []string
+	for r, err := range w.log.ReadStream(context.Background(), stream, 0) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, r.Type)
 	}
 	return all
 }

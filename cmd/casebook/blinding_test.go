@@ -28,7 +28,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/notify"
-	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 	"casebook/simulation"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -182,7 +182,7 @@ func listen(t *testing.T, in installation) func() []string {
 			continue
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		messages, err := broker.Subscribe(ctx, sagas.AlertTopic)
+		messages, err := broker.Subscribe(ctx, safetyprocesses.AlertTopic)
 		if err != nil {
 			t.Fatal(err)
 		}

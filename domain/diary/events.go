@@ -22,7 +22,7 @@ var events = []domain.EventType{
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
 	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
-	domain.Stored[ReminderDue]("DiaryReminderDue"),
+	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
 // InstrumentAssigned assigns an instrument to a patient for a range of days. It holds the whole definition of the
@@ -86,6 +86,9 @@ func (RiskFlagged) diaryEvent()        {}
 func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 func (ReminderDue) diaryEvent()        {}
+
+// AboutPatient returns the patient that the event is about.
+func (e InstrumentAssigned) AboutPatient() domain.PatientID { return e.Patient }
 
 // Window is one scheduled time span. Its local times were resolved to moments when it was recorded.
 type Window = instrument.Window

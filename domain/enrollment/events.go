@@ -15,9 +15,9 @@ var events = []domain.EventType{
 	domain.Stored[Opened]("EnrollmentOpened"),
 	domain.Stored[Closed]("EnrollmentClosed"),
 	domain.Stored[TargetSet]("EnrollmentTargetSet"),
-	domain.Stored[PlaceReserved]("PlaceReserved"),
-	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders(),
-	domain.Stored[PlaceReleased]("PlaceReleased"),
+	domain.Stored[PlaceReserved]("PlaceReserved").InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders().InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceReleased]("PlaceReleased").InNoView("the patient's own events say the same"),
 }
 
 // Opened lets patients enrol, up to the caps.
@@ -70,6 +70,12 @@ func (TargetSet) enrollmentEvent()     {}
 func (PlaceReserved) enrollmentEvent() {}
 func (PlaceRefused) enrollmentEvent()  {}
 func (PlaceReleased) enrollmentEvent() {}
+
+// AboutPatient returns the patient that the event is about.
+func (e PlaceReserved) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
 
 // Caps bound how many patients may hold a place. A site without a cap, or with a cap of 0, is bound by the study's cap
 // alone.

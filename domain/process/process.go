@@ -16,7 +16,9 @@ import (
 
 // Former is the kind of streams in which earlier versions recorded how far a process had read the log. Nothing reads
 // them any more.
-var Former = domain.StreamType{Category: "process", Events: []domain.EventType{domain.Stored[Advanced]("ProcessAdvanced")}}
+var Former = domain.StreamType{Category: "process", Events: []domain.EventType{
+	domain.Stored[Advanced]("ProcessAdvanced").InNoView("bookkeeping of process managers"),
+}}
 
 // Advanced says up to which position a process of an earlier version has read the log.
 type Advanced struct {
@@ -60,14 +62,17 @@ type StepTaken struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Commands are the commands that the step sends, in this order.
 	Commands []Command `json:"commands,omitempty"`
-	// State is what the instance has to remember.
-	State json.RawMessage `json:"state,omitempty"`
+	// State is what the instance has to remember; StateVersion is the version of its shape, where that is not 1.
+	State        json.RawMessage `json:"state,omitempty"`
+	StateVersion int             `json:"stateVersion,omitempty"`
 }
 
 // Command is one command that a process sends.
 type Command struct {
-	Name string          `json:"name"`
-	Body json.RawMessage `json:"body"`
+	Name string `json:"name"`
+	// Version is the version of the body's shape, where that is not 1.
+	Version int             `json:"version,omitempty"`
+	Body    json.RawMessage `json:"body"`
 }
 
 // Outcome says whether an instance has ended or is held up.
@@ -111,8 +116,9 @@ type State struct {
 	Steps   int
 	Stage   string
 	Outcome Outcome
-	// Data is what the instance remembers.
-	Data json.RawMessage
+	// Data is what the instance remembers, and DataVersion the version of its shape, from 1.
+	Data        json.RawMessage
+	DataVersion int
 	// Timers are the timers that are set, with the times at which they fire.
 	Timers map[string]time.Time
 
@@ -141,7 +147,7 @@ func evolve(s State, event Event) State {
 		s.Steps++
 		s.Stage, s.Outcome = e.Stage, e.Outcome
 		if len(e.State) > 0 {
-			s.Data = e.State
+			s.Data, s.DataVersion = e.State, max(1, e.StateVersion)
 		}
 	case TimerSet:
 		s.Timers = maps.Clone(s.Timers)

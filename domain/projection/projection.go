@@ -16,11 +16,11 @@ type Event interface{ projectionEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[RebuildRequested]("ProjectionRebuildRequested"),
-	domain.Stored[RebuildCancelled]("ProjectionRebuildCancelled"),
-	domain.Stored[EventSkipped]("ProjectionEventSkipped"),
-	domain.Stored[Retried]("ProjectionRetried"),
-	domain.Stored[BuildDropped]("ProjectionBuildDropped"),
+	domain.Stored[RebuildRequested]("ProjectionRebuildRequested").InNoView("the list of projections shows what becomes of it"),
+	domain.Stored[RebuildCancelled]("ProjectionRebuildCancelled").InNoView("the list of projections shows what becomes of it"),
+	domain.Stored[EventSkipped]("ProjectionEventSkipped").InNoView("the audit trail shows it"),
+	domain.Stored[Retried]("ProjectionRetried").InNoView("the audit trail shows it"),
+	domain.Stored[BuildDropped]("ProjectionBuildDropped").InNoView("the list of projections shows what becomes of it"),
 }
 
 // RebuildRequested requests a new build of the view. The new build is made beside the active one and then replaces it.

@@ -21,17 +21,17 @@ type Event interface{ randomisationEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[ListUploaded]("ListUploaded"),
-	domain.Stored[ListGenerated]("ListGenerated"),
-	domain.Stored[MinimisationDefined]("MinimisationDefined"),
-	domain.Stored[SchemeActivated]("SchemeActivated"),
-	domain.Stored[CohortCapsSet]("CohortCapsSet"),
-	domain.Stored[PatientRandomised]("PatientRandomised"),
-	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex(),
-	domain.Stored[RandomisationRefused]("RandomisationRefused"),
-	domain.Stored[StratumCorrected]("StratumCorrected"),
-	domain.Stored[BlindBroken]("BlindBroken").ForReaders(),
-	domain.Stored[SeedRevealed]("SeedRevealed"),
+	domain.Stored[ListUploaded]("ListUploaded").InNoView("lists are blinded"),
+	domain.Stored[ListGenerated]("ListGenerated").InNoView("lists are blinded"),
+	domain.Stored[MinimisationDefined]("MinimisationDefined").InNoView("how patients are drawn is blinded"),
+	domain.Stored[SchemeActivated]("SchemeActivated").InNoView("decisions read it"),
+	domain.Stored[CohortCapsSet]("CohortCapsSet").InNoView("decisions read it"),
+	domain.Stored[PatientRandomised]("PatientRandomised").InNoView("the process monitor shows that it was drawn, and the arm is blinded"),
+	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex().InNoView("lists are blinded"),
+	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
+	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
+	domain.Stored[BlindBroken]("BlindBroken").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[SeedRevealed]("SeedRevealed").InNoView("the audit trail shows it"),
 }
 
 // ListUploaded records a list that was made outside of Casebook, or a part of one, because the size of an event is
@@ -167,6 +167,12 @@ func (RandomisationRefused) randomisationEvent() {}
 func (StratumCorrected) randomisationEvent()     {}
 func (BlindBroken) randomisationEvent()          {}
 func (SeedRevealed) randomisationEvent()         {}
+
+// AboutPatient returns the patient that the event is about.
+func (e PatientRandomised) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e RandomisationRefused) AboutPatient() domain.PatientID { return e.Patient }
 
 // Factor is a factor of the protocol at the time when a scheme was made.
 type Factor struct {

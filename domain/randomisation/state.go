@@ -54,7 +54,7 @@ type usage struct {
 var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams in this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams().WithTellingGaps()}
 
 // ArmOf returns the arm of a patient who was drawn.
 func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], bool) {

@@ -129,6 +129,18 @@ func (AlertClosed) alertEvent()        {}
 func (NotificationSent) alertEvent()   {}
 func (NotificationFailed) alertEvent() {}
 
+// AboutAlert returns the alert that the event is about.
+func (e AlertRaised) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertReviewed) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertEscalated) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertClosed) AboutAlert() AlertID { return e.Alert }
+
 // Alert is the state of an alert.
 type Alert struct {
 	AlertRaised
@@ -323,7 +335,7 @@ type OfAlert struct {
 	Alert AlertID `json:"alert" doc:"The alert"`
 }
 
-// AboutAlert is a command about one alert.
+// AboutAlert is a command, or an event, about one alert.
 type AboutAlert interface{ AboutAlert() AlertID }
 
 // AboutAlert returns the alert that the command is about.

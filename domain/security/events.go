@@ -11,8 +11,8 @@ type Event interface{ securityEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[AccessRefused]("AccessRefused").ForReaders(),
-	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders(),
+	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
 }
 
 // AccessRefused records that somebody was refused a command or a query (21 CFR 11.10(d) and (g)).

@@ -8,6 +8,8 @@
 package supply
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/blind"
 )
@@ -27,6 +29,17 @@ type Slot struct {
 	Visit   string           `json:"visit,omitempty"`
 }
 
+// PatientsOf returns the patients of the slots, each once.
+func PatientsOf(slots []Slot) []domain.PatientID {
+	var all []domain.PatientID
+	for _, s := range slots {
+		if !slices.Contains(all, s.Patient) {
+			all = append(all, s.Patient)
+		}
+	}
+	return all
+}
+
 // Content is what blinded people must not learn of a kit.
 type Content struct {
 	Arm    domain.ArmID `json:"arm"`
@@ -44,11 +57,11 @@ type Event interface{ supplyEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[DepotOpened]("DepotOpened"),
+	domain.Stored[DepotOpened]("DepotOpened").InNoView("decisions read it; the kits show where they are"),
 	domain.Stored[KitsRegistered]("KitsRegistered"),
-	domain.Stored[BatchReleased]("BatchReleased"),
-	domain.Stored[LotRecalled]("LotRecalled"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet"),
+	domain.Stored[BatchReleased]("BatchReleased").InNoView("lots may go with an arm"),
+	domain.Stored[LotRecalled]("LotRecalled").InNoView("lots may go with an arm; the kits show that they are set aside"),
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show what comes of it"),
 }
 
 // DepotOpened adds a place that keeps kits and sends them to sites.
@@ -104,18 +117,18 @@ type StockEvent interface{ stockEvent() }
 var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
-	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders(),
+	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
 	domain.Stored[ShipmentReceived]("ShipmentReceived"),
 	domain.Stored[ShipmentLost]("ShipmentLost"),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
 	domain.Stored[KitsReleased]("KitsReleased"),
-	domain.Stored[StockHeld]("StockHeld"),
-	domain.Stored[StockRefused]("StockRefused").ForReaders(),
-	domain.Stored[HoldReleased]("HoldReleased"),
+	domain.Stored[StockHeld]("StockHeld").InNoView("which kits are held is blinded; the process monitor shows that some are"),
+	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
+	domain.Stored[HoldReleased]("HoldReleased").InNoView("which kits were held is blinded"),
 	domain.Stored[KitAllocated]("KitAllocated"),
-	domain.Stored[AllocationFailed]("AllocationFailed"),
+	domain.Stored[AllocationFailed]("AllocationFailed").InNoView("the process monitor and the alert show it"),
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
 	domain.Stored[KitReturned]("KitReturned"),
@@ -130,6 +143,9 @@ type Place struct {
 	Study    domain.StudyID `json:"study"`
 	Location LocationID     `json:"location"`
 }
+
+// AtPlace returns the place that the event is about.
+func (p Place) AtPlace() Place { return p }
 
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
@@ -351,6 +367,19 @@ func (KitReconciled) stockEvent()      {}
 func (KitsExpired) stockEvent()        {}
 func (KitsDestroyed) stockEvent()      {}
 func (KitLost) stockEvent()            {}
+
+// AboutPatient returns the patient that the event is about.
+func (e StockHeld) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e StockRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e KitAllocated) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e AllocationFailed) AboutPatient() domain.PatientID { return e.Patient }
+
 
 // Cause says what put a kit into quarantine.
 type Cause string

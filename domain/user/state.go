@@ -23,7 +23,7 @@ type User struct {
 var Decider = domain.Decider[User, Event]{Category: "user", Key: domain.ByUser, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams in this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams().OfAccounts()}
 
 // Exists says whether the account has been registered.
 func (u User) Exists() bool { return u.ID != "" }

@@ -49,7 +49,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	}),
 	projections.On(func(r *row, _ diary.WindowMissed, _ projections.Envelope) { r.Compliance.WasMissed() }),
 	projections.On(func(r *row, _ diary.RiskFlagged, _ projections.Envelope) { r.Risks++ }),
-).OfPatient(projections.OfPatientAndDiary)
+).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
 // active is On for what patient or site have done. That nothing came of a window is not.
 func active[E any](fold func(*row, E)) projections.Fold[row] {

@@ -74,7 +74,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.Compliance.WasMissed()
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
-).OfPatient(projections.OfPatientAndDiary)
+).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
 func become(v *view, status patient.Status, at projections.Envelope, on domain.Date, note string) {
 	v.Status = status

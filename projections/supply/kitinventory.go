@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"casebook/domain"
 	"casebook/domain/supply"
 	"casebook/projections"
 	supplyviews "casebook/readmodels/supply"
@@ -15,8 +14,10 @@ type kit = supplyviews.Kit
 // KitInventory makes a document a kit. It is folded of what blinded people may know: contents stay sealed, and events
 // that would tell of them (which kits are held, which lot was recalled, what has run out on which day) leave in it no more
 // than where the kit stands.
-var KitInventory = projections.New(supplyviews.KitInventories, byKit,
-	projections.On(func(k *kit, e supply.KitsRegistered, at projections.Envelope) {
+var KitInventory = projections.New(supplyviews.KitInventories,
+	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits, _ projections.Envelope) []string { return keysOf(e) }),
+		func(e supply.OfShipment) string { return supplyviews.ShippedKey(e.OfShipment()) }),
+	projections.Begin(func(k *kit, e supply.KitsRegistered, at projections.Envelope) {
 		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, supplyviews.KitRegistered
 		noted(k, at, supplyviews.Custody{At: e.Depot})
 	}),
@@ -26,7 +27,7 @@ var KitInventory = projections.New(supplyviews.KitInventories, byKit,
 	}),
 	projections.On(func(k *kit, e supply.ShipmentCreated, at projections.Envelope) {
 		if k.ID == supplyviews.ShippedKey(e.Study, e.Shipment) {
-			k.Shipped = byKit(at)
+			k.Shipped = keysOf(e)
 			return
 		}
 		k.Packed, k.Status, k.Shipment = k.Status, supply.KitPacked, e.Shipment
@@ -121,20 +122,7 @@ var KitInventory = projections.New(supplyviews.KitInventories, byKit,
 		k.Status = supply.KitIsLost
 		noted(k, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
-).BegunBy(func(at projections.Envelope) bool {
-	_, registered := at.Event.(supply.KitsRegistered)
-	return registered
-}).Grouped(func(at projections.Envelope) string {
-	switch e := at.Event.(type) {
-	case supply.ShipmentCreated:
-		return supplyviews.ShippedKey(e.Study, e.Shipment)
-	case supply.ShipmentCancelled:
-		return supplyviews.ShippedKey(e.Study, e.Shipment)
-	case supply.ShipmentDispatched:
-		return supplyviews.ShippedKey(e.Study, e.Shipment)
-	}
-	return ""
-})
+)
 
 // noted adds to the chain of custody what happened.
 func noted(k *kit, at projections.Envelope, c supplyviews.Custody) {
@@ -148,51 +136,12 @@ func numberOf(k *kit) supply.KitNumber {
 	return supply.KitNumber(number)
 }
 
-func byKit(at projections.Envelope) []string {
-	study, kits := kitsOf(at.Event)
+// keysOf are the keys of the kits that an event names.
+func keysOf(e supply.OfKits) []string {
+	study, kits := e.OfKits()
 	keys := make([]string, len(kits))
 	for i, n := range kits {
 		keys[i] = supplyviews.KitKey(study, n)
 	}
 	return keys
-}
-
-// kitsOf are the kits that an event names, each once.
-func kitsOf(event any) (domain.StudyID, []supply.KitNumber) {
-	switch e := event.(type) {
-	case supply.KitsRegistered:
-		return e.Study, e.Kits
-	case supply.DeliveryTakenIn:
-		return e.Study, e.Kits
-	case supply.ShipmentCreated:
-		return e.Study, e.Kits
-	case supply.ShipmentReceived:
-		return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
-	case supply.ShipmentLost:
-		return e.Study, e.Kits
-	case supply.KitsQuarantined:
-		return e.Study, e.Kits
-	case supply.KitsReleased:
-		return e.Study, e.Kits
-	case supply.KitAllocated:
-		if e.Replaces != "" && e.Replaces != e.Kit {
-			return e.Study, []supply.KitNumber{e.Kit, e.Replaces}
-		}
-		return e.Study, []supply.KitNumber{e.Kit}
-	case supply.KitsSetAside:
-		return e.Study, e.Kits
-	case supply.KitDispensed:
-		return e.Study, []supply.KitNumber{e.Kit}
-	case supply.KitReturned:
-		return e.Study, []supply.KitNumber{e.Kit}
-	case supply.KitReconciled:
-		return e.Study, []supply.KitNumber{e.Kit}
-	case supply.KitsExpired:
-		return e.Study, e.Kits
-	case supply.KitsDestroyed:
-		return e.Study, e.Kits
-	case supply.KitLost:
-		return e.Study, []supply.KitNumber{e.Kit}
-	}
-	return "", nil
 }
