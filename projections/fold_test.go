@@ -76,8 +76,14 @@ func fold(t testing.TB, p projections.Projection, events []projections.Envelope)
 	return documents
 }
 
+// failer is what *testing.T and *rapid.T have in common.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // apply folds events into documents, and returns the keys of those that the last event is about.
-func apply(t testing.TB, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) (keys []string) {
+func apply(t failer, p projections.Projection, documents map[string]readmodels.Document, events []projections.Envelope) (keys []string) {
 	t.Helper()
 	for _, e := range events {
 		var group string

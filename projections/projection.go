@@ -2,6 +2,7 @@ package projections
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 
 	"casebook/domain"
@@ -110,6 +111,15 @@ func (p Projection) InPlaceOf(former Projection) Projection {
 		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s", p.View.Version, p.View.Name, former.View.Version, former.View.Name))
 	}
 	p.former = &former
+	return p
+}
+
+// Former returns the projection as it was in a former version of its view, with the folds that were others.
+func Former[D any, P document[D]](p Projection, version int, folds ...Fold[D]) Projection {
+	p.View.Version, p.folds = version, maps.Clone(p.folds)
+	for _, f := range folds {
+		p.folds[f.event] = func(doc readmodels.Document, at Envelope) { f.apply((*D)(doc.(P)), at) }
+	}
 	return p
 }
 

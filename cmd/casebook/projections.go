@@ -19,6 +19,7 @@ import (
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sync/errgroup"
 )
 
 type projectionsCommand struct {
@@ -224,21 +225,38 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
+		defer func() {
+			if ctx.Err() != nil {
+				fmt.Fprintln(s.err, "interrupted; a server with the role projections continues the rebuild")
+			}
+		}()
+		watch := func(ctx context.Context) error { return v.watch(ctx, s, p.View, decided.Requests) }
 		if v.alone {
-			run, stop := context.WithCancel(ctx)
-			ended := make(chan error, 1)
-			engine := projections.NewEngine(projections.Options{Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p}})
-			go func() { ended <- engine.Run(run) }()
-			defer func() {
-				stop()
-				<-ended //nolint:errcheck // it was told to end
-			}()
-		} else if c.NoWait {
-			_, err := fmt.Fprintln(s.out, "asked for; casebook projections list shows how it goes")
+			engine := projections.NewEngine(projections.Options{
+				Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p},
+			})
+			return whileRunning(ctx, engine.Run, watch)
+		}
+		if c.NoWait {
+			_, err := fmt.Fprintln(s.out, "requested; casebook projections list shows its progress")
 			return err
 		}
-		return v.watch(ctx, s, p.View, decided.Requests)
+		return watch(ctx)
 	})
+}
+
+// whileRunning runs an engine for as long as a tool works, and returns the tool's error. If the engine fails, it ends the
+// tool and returns the engine's error.
+func whileRunning(ctx context.Context, engine, tool func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return engine(ctx) })
+	group.Go(func() error {
+		defer stop()
+		return tool(ctx)
+	})
+	return group.Wait()
 }
 
 // watch shows the progress of a rebuild until it is done.
@@ -287,7 +305,7 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; the rebuild goes on without this tool", ctx.Err())
+			return ctx.Err()
 		case <-time.After(watchEvery):
 		}
 	}

@@ -258,9 +258,10 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-// TestServingViewsAheadOfTheLogFails serves an older log, here an empty one, with the views of a newer one.
-func TestServingViewsAheadOfTheLogFails(t *testing.T) {
-	dir := t.TempDir()
+// viewsAheadOfTheLog returns a directory with views of a log that has been replaced by an older one, here an empty one.
+func viewsAheadOfTheLog(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -274,7 +275,11 @@ func TestServingViewsAheadOfTheLogFails(t *testing.T) {
 	if err := errors.Join(err, s.close(), os.RemoveAll(filepath.Join(dir, "eventstore"))); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
 
+func TestServingViewsAheadOfTheLogFails(t *testing.T) {
+	dir := viewsAheadOfTheLog(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var out, errOut lockedBuffer
@@ -305,6 +310,32 @@ func TestAFailureAtTheStartIsReturned(t *testing.T) {
 	}
 	if err := s.release(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAToolEndsWhenItsEngineFails(t *testing.T) {
+	failure := errors.New("the views are ahead of the log")
+	untilStopped := func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}
+	watch := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := whileRunning(t.Context(), func(context.Context) error { return failure }, watch); !errors.Is(err, failure) {
+		t.Errorf("with an engine that fails it returns %v", err)
+	}
+	if err := whileRunning(t.Context(), untilStopped, func(context.Context) error { return nil }); err != nil {
+		t.Errorf("with a tool that is done it returns %v", err)
+	}
+	if err := whileRunning(t.Context(), untilStopped, func(context.Context) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("with a tool that fails it returns %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := whileRunning(ended, untilStopped, watch); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context it returns %v", err)
 	}
 }
 

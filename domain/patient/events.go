@@ -143,7 +143,6 @@ func (e Discontinued) AboutPatient() domain.PatientID { return e.Patient }
 // AboutPatient returns the patient that the event is about.
 func (e Completed) AboutPatient() domain.PatientID { return e.Patient }
 
-
 // Sex is the sex as recorded at screening, CDISC code list C66731.
 type Sex string
 

@@ -380,7 +380,6 @@ func (e KitAllocated) AboutPatient() domain.PatientID { return e.Patient }
 // AboutPatient returns the patient that the event is about.
 func (e AllocationFailed) AboutPatient() domain.PatientID { return e.Patient }
 
-
 // Cause says what put a kit into quarantine.
 type Cause string
 

@@ -10,6 +10,42 @@ import (
 	"casebook/domain/refuse"
 )
 
+// Sent is a shipment as its sender knows it.
+type Sent struct {
+	ShipmentCreated
+	Status       ShipmentStatus
+	DispatchedOn domain.Date
+}
+
+// ShipmentStatus is what has become of a shipment.
+type ShipmentStatus string
+
+// The statuses of a shipment.
+const (
+	ShipmentPacked     ShipmentStatus = "packed"
+	ShipmentOnItsWay   ShipmentStatus = "dispatched"
+	ShipmentIsCanceled ShipmentStatus = "cancelled"
+	ShipmentArrived    ShipmentStatus = "received"
+	ShipmentIsLost     ShipmentStatus = "lost"
+)
+
+// After returns the status after an event that is about the shipment.
+func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
+	switch event.(type) {
+	case ShipmentCreated:
+		return ShipmentPacked
+	case ShipmentCancelled:
+		return ShipmentIsCanceled
+	case ShipmentDispatched:
+		return ShipmentOnItsWay
+	case ShipmentReceived:
+		return ShipmentArrived
+	case ShipmentLost:
+		return ShipmentIsLost
+	}
+	return s
+}
+
 // TakeIn puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
 // once, because the recall may have been dealt with here already. It may be sent twice. It refuses delivery_not_found.
 func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
