@@ -5,10 +5,11 @@ import "casebook/domain"
 // About implements domain.Described.
 func (e AccessRefused) About() string { return e.Action + ": " + e.Code }
 
-// Scope implements domain.Scoped: a refusal belongs to what somebody was kept from.
+// Scope implements domain.Scoped: a refusal belongs to the study, site and patient of the refused request.
 func (e AccessRefused) Scope() (domain.StudyID, domain.SiteID, domain.PatientID) {
 	return e.Study, e.Site, e.Patient
 }
 
-// DoneBy implements domain.Attributed. The metadata name the program that records refusals.
+// DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused
+// users.
 func (e AccessRefused) DoneBy() (actor domain.UserID, address string) { return e.Actor, e.Address }
