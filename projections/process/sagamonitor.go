@@ -20,14 +20,11 @@ var SagaMonitor = projections.New(processviews.SagaMonitors, projections.ByStrea
 			p.Site = site
 		}
 		p.Stand(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
-		p.Trigger, p.Asked = e.TriggerType, []string{}
+		p.Trigger, p.Asked = e.TriggerType, nil
 		for _, c := range e.Commands {
 			if !slices.Contains(p.Asked, c.Name) {
 				p.Asked = append(p.Asked, c.Name)
 			}
-		}
-		if p.Timers == nil {
-			p.Timers = []processviews.Timer{}
 		}
 	}),
 	projections.On(func(p *run, e process.TimerSet, _ projections.Envelope) {
