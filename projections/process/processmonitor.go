@@ -12,8 +12,8 @@ import (
 
 type run = processviews.Process
 
-// SagaMonitor makes a document an instance of a process manager.
-var SagaMonitor = projections.New(processviews.SagaMonitors, projections.ByStream,
+// ProcessMonitor makes a document an instance of a process manager.
+var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.ByStream,
 	projections.On(func(p *run, e process.StepTaken, at projections.Envelope) {
 		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
 		if site := siteOf(e); site != "" {
