@@ -21,7 +21,7 @@ var processes = Query{
 		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(processviews.Outcomes...)},
 		{Name: "stage", In: inQuery, Doc: "Only those that wait for this", Example: "kit", check: shortText("stage", 100)},
 		sorting(processviews.ProcessSorts, "The last to take a step in front, or the longest in its stage;")}, paging...),
-	Answer: reflect.TypeFor[readmodels.List[processviews.Process]](), view: &processviews.SagaMonitors,
+	Answer: reflect.TypeFor[readmodels.List[processviews.Process]](), view: &processviews.ProcessMonitors,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
 		named, some := shown(ask, ask.values["process"], supplyProcesses)
 		if !some {

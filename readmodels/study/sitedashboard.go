@@ -49,7 +49,7 @@ type WaitingEnrollment struct {
 }
 
 // DashboardViews are the views that a dashboard is made of.
-var DashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances, supplyviews.KitInventories, supplyviews.Shipments, processviews.SagaMonitors}
+var DashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances, supplyviews.KitInventories, supplyviews.Shipments, processviews.ProcessMonitors}
 
 // dashboardItems bounds each list of a dashboard.
 const dashboardItems = 50

@@ -13,11 +13,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// SagaMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
+// ProcessMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
 // and what went wrong. Instances of one outcome at one site are few enough to look at process and stage in each. A document
 // changes with every step, so all indexes begin with the outcome, and serve lists of any outcome too: these ask for all
 // four, and the store merges them.
-var SagaMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
+var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),
@@ -109,5 +109,5 @@ func ListProcesses(ctx context.Context, s *readmodels.Store, study domain.StudyI
 	if len(f.Processes) > 0 {
 		filter = append(filter, readmodels.OneOf("process", f.Processes))
 	}
-	return readmodels.Listed(ctx, s.Collection(SagaMonitors), page, readmodels.Equal(filter, "stage", f.Stage), processOrders)
+	return readmodels.Listed(ctx, s.Collection(ProcessMonitors), page, readmodels.Equal(filter, "stage", f.Stage), processOrders)
 }
