@@ -72,7 +72,7 @@ type changeFeed struct {
 	users     map[domain.UserID]int
 	// begun is closed when at is known; both begin anew whenever the log is followed anew.
 	begun chan struct{}
-	at    eventlog.Position
+	at    domain.Position
 	cease context.CancelFunc
 }
 
@@ -214,7 +214,7 @@ func (f *changeFeed) leave(l *listener) {
 }
 
 // place waits until the log is followed, and returns behind which position the listener is told of everything.
-func (f *changeFeed) place(ctx context.Context) (eventlog.Position, error) {
+func (f *changeFeed) place(ctx context.Context) (domain.Position, error) {
 	f.mu.Lock()
 	begun := f.begun
 	f.mu.Unlock()
@@ -224,7 +224,7 @@ func (f *changeFeed) place(ctx context.Context) (eventlog.Position, error) {
 		defer f.mu.Unlock()
 		return f.at, nil
 	case <-ctx.Done():
-		return eventlog.Position{}, ctx.Err()
+		return domain.Position{}, ctx.Err()
 	}
 }
 
@@ -233,7 +233,7 @@ var errReplayed = errors.New("all is replayed")
 
 // resume tells a listener what was recorded behind one position, up to another; that it has missed something where that
 // is too much, or where the log does not go so far.
-func (f *changeFeed) resume(ctx context.Context, l *listener, after, to eventlog.Position) error {
+func (f *changeFeed) resume(ctx context.Context, l *listener, after, to domain.Position) error {
 	if !after.Before(to) {
 		if to.Before(after) { // it is told soon what the listener knows already, unless it knows another log
 			if end, err := f.source.Log.End(ctx); err != nil || end.Before(after) {
@@ -330,7 +330,7 @@ func scopesOf(at eventlog.Recorded) []access.Scope {
 }
 
 // waitFor waits until the views show what has changed, and returns those that do not in time.
-func (f *changeFeed) waitFor(ctx context.Context, changed map[access.Scope]views, through eventlog.Position) (behind views) {
+func (f *changeFeed) waitFor(ctx context.Context, changed map[access.Scope]views, through domain.Position) (behind views) {
 	var all views
 	for _, of := range changed {
 		all |= of

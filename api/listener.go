@@ -12,7 +12,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
-	"casebook/eventlog"
 )
 
 // Changes tells what was recorded, by what it is about and which views show it. What was recorded is not in it: the views
@@ -46,7 +45,7 @@ type listener struct {
 	known     map[scopeKind]views
 	pending   map[access.Scope]views
 	behind    views
-	through   eventlog.Position
+	through   domain.Position
 	missed    bool
 }
 
@@ -63,7 +62,7 @@ func newListener(f *changeFeed, p access.Principal, only access.Scope, of views)
 }
 
 // add notes what has changed, as far as the listener may know it and wants to.
-func (l *listener) add(changed map[access.Scope]views, behind views, through eventlog.Position) {
+func (l *listener) add(changed map[access.Scope]views, behind views, through domain.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.through.Before(through) {
@@ -90,7 +89,7 @@ func (l *listener) add(changed map[access.Scope]views, behind views, through eve
 }
 
 // miss notes that something has happened that the listener is not told of.
-func (l *listener) miss(through eventlog.Position) {
+func (l *listener) miss(through domain.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.through = through
@@ -144,7 +143,7 @@ func (l *listener) regrant(p access.Principal) {
 }
 
 // take returns what there is to tell, and up to where; missed says that there was more than can be told.
-func (l *listener) take() (c Changes, through eventlog.Position, missed bool) {
+func (l *listener) take() (c Changes, through domain.Position, missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c = Changes{Position: l.through.Commit, Changes: []Change{}}
@@ -163,7 +162,7 @@ func (l *listener) take() (c Changes, through eventlog.Position, missed bool) {
 }
 
 // eventID writes a position as the id of a message, by which a listener that comes back says where it was.
-func eventID(p eventlog.Position) string {
+func eventID(p domain.Position) string {
 	if p.Prepare == p.Commit {
 		return strconv.FormatUint(p.Commit, 10)
 	}
@@ -171,7 +170,7 @@ func eventID(p eventlog.Position) string {
 }
 
 // positionOf reads what eventID has written, and the position of a command's answer. It refuses malformed_position.
-func positionOf(id string) (p eventlog.Position, err error) {
+func positionOf(id string) (p domain.Position, err error) {
 	commit, prepare, two := strings.Cut(id, "-")
 	if p.Commit, err = strconv.ParseUint(commit, 10, 63); err == nil && two {
 		p.Prepare, err = strconv.ParseUint(prepare, 10, 63)

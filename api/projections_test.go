@@ -12,7 +12,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
 	patientviews "casebook/readmodels/patient"
@@ -26,7 +25,7 @@ func withPast(o *Options) {
 		if err != nil {
 			return nil, err
 		}
-		return p.PatientAsOf(ctx, the.blinded, who, projections.Until{Position: eventlog.Position{Commit: position, Prepare: position}, Time: at})
+		return p.PatientAsOf(ctx, the.blinded, who, projections.Until{Position: domain.Position{Commit: position, Prepare: position}, Time: at})
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
@@ -314,7 +313,7 @@ func TestASlowListenerIsToldLessOften(t *testing.T) {
 	a := serve(t, nil).api
 	p := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: "S"}}}
 	l := newListener(a.feed, p, access.Scope{}, ^views(0))
-	at := func(n uint64) eventlog.Position { return eventlog.Position{Commit: n, Prepare: n} }
+	at := func(n uint64) domain.Position { return domain.Position{Commit: n, Prepare: n} }
 	of := func(n int) access.Scope {
 		return access.Scope{Study: "S", Site: "01", Patient: domain.PatientID(fmt.Sprint("S.", n))}
 	}
@@ -354,13 +353,13 @@ func TestAViewThatLagsIsNamedAndHoldsNobodyUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	future := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
+	future := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	for range 2 {
 		if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, future); behind != diaries || views(f.slow.Load()) != diaries {
 			t.Errorf("behind are %v", f.names(behind))
 		}
 	}
-	if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, eventlog.Position{}); behind != 0 || f.slow.Load() != 0 {
+	if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, domain.Position{}); behind != 0 || f.slow.Load() != 0 {
 		t.Errorf("back again, behind are %v", f.names(behind))
 	}
 }

@@ -56,7 +56,7 @@ type stream struct {
 type snapshot struct {
 	state any
 	tail  eventlog.Tail
-	last  eventlog.Position
+	last  domain.Position
 }
 
 // foldFunc adds one recorded event to a state; it is a decider's Evolve behind a type check.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -48,7 +50,7 @@ type batchAppender struct {
 }
 
 type batchAnswer struct {
-	position Position
+	position domain.Position
 	err      error
 }
 
@@ -113,7 +115,7 @@ func (b *batchAppender) spokenByServer(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (Position, error) {
+func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	request := batchRequest(ctx, stream, revision, events)
 	wait := batchBackoff
 	for attempt := 1; ; attempt++ {
@@ -124,7 +126,7 @@ func (b *batchAppender) append(ctx context.Context, stream string, revision int6
 		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
 		select {
 		case <-ctx.Done():
-			return Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
+			return domain.Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
 		case <-time.After(wait):
 			wait *= 2
 		}
@@ -157,11 +159,11 @@ func protoUUID(id uuid.UUID) *shared.UUID {
 	return &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}}
 }
 
-func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (Position, error) {
+func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (domain.Position, error) {
 	answer := make(chan batchAnswer, 1)
 	correlation, err := b.send(request, answer)
 	if err != nil {
-		return Position{}, err
+		return domain.Position{}, err
 	}
 	select {
 	case a := <-answer:
@@ -170,7 +172,7 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 		b.mu.Lock()
 		delete(b.pending, correlation)
 		b.mu.Unlock()
-		return Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
+		return domain.Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
 	}
 }
 
@@ -274,7 +276,7 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
 	}
 	p := resp.GetSuccess().GetPosition()
-	return batchAnswer{position: Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+	return batchAnswer{position: domain.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
 }
 
 func (b *batchAppender) close() error {

@@ -112,7 +112,7 @@ func TestWhatIsAppendedIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out.Tail.Revision != 1 || out.Position == (eventlog.Position{}) {
+		if out.Tail.Revision != 1 || out.Position == (domain.Position{}) {
 			t.Fatalf("tail %v, position %v", out.Tail, out.Position)
 		}
 		got := readAll(t, log, name)
@@ -258,7 +258,7 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 		return nil
 	})
 	next := 0
-	var last eventlog.Position
+	var last domain.Position
 	err = log.Follow(ctx, eventlog.Subscription{After: start, Categories: []string{"count"}, MaxBatch: 50}, func(_ context.Context, b eventlog.Batch) error {
 		if len(b.Events) > 50 {
 			return fmt.Errorf("a batch of %d", len(b.Events))
@@ -325,7 +325,7 @@ func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
 
 func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
 	log := connect(t, eventStoreURL)
-	beyond := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
+	beyond := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	err := log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
 	if !errors.Is(err, eventlog.ErrAheadOfLog) {
 		t.Errorf("got %v", err)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
@@ -15,7 +17,7 @@ import (
 type Batch struct {
 	Events []Recorded
 	// Through is the position up to which the log has been looked at, at or behind the last event.
-	Through Position
+	Through domain.Position
 	// Live says that there was nothing more to read when the batch was cut.
 	Live bool
 }
@@ -23,7 +25,7 @@ type Batch struct {
 // Subscription says what to follow.
 type Subscription struct {
 	// After is the position behind which to begin; the zero Position for the log's beginning.
-	After Position
+	After domain.Position
 	// Categories to follow; all registered ones when empty.
 	Categories []string
 	// Types narrows it to events of these types; it takes the place of Categories.
@@ -93,7 +95,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	defer cancel()
 	options := esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: s.filter(),
 		MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1}
-	if s.After != (Position{}) {
+	if s.After != (domain.Position{}) {
 		end, err := l.End(ctx)
 		if err != nil {
 			return &interruption{err}
@@ -128,7 +130,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 // arrival is one message of a subscription: an event, a checkpoint without event, or the end.
 type arrival struct {
 	event    *esdb.RecordedEvent
-	through  Position
+	through  domain.Position
 	caughtUp bool
 	err      error
 }
@@ -140,9 +142,9 @@ func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrival
 		switch {
 		case message.EventAppeared != nil:
 			a.event = message.EventAppeared.OriginalEvent()
-			a.through = Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
+			a.through = domain.Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
 		case message.CheckPointReached != nil:
-			a.through = Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
+			a.through = domain.Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
 		case message.CaughtUp != nil:
 			a.caughtUp = true
 		case message.SubscriptionDropped != nil:
@@ -204,7 +206,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 				b.Through = b.Events[len(b.Events)-1].Position
 			}
 		}
-		if b.Through != (Position{}) && s.After.Before(b.Through) {
+		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
 			b.Live = live && len(arrivals) == 0
 			if err := handle(ctx, b); err != nil {
 				return err

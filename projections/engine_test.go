@@ -257,7 +257,7 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Position = eventlog.Position{}
+		c.Position = domain.Position{}
 		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
@@ -33,10 +32,10 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 	collection := s.Collection(studyviews.StudyOverviews)
 	rapid.Check(t, func(r *rapid.T) {
 		n++
-		var most eventlog.Position
-		position := rapid.Custom(func(r *rapid.T) eventlog.Position {
+		var most domain.Position
+		position := rapid.Custom(func(r *rapid.T) domain.Position {
 			commit := rapid.Uint64Range(10, 14).Draw(r, "commit")
-			return eventlog.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
+			return domain.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
 		})
 		for _, p := range rapid.SliceOfN(position, 1, 8).Draw(r, "writes") {
 			doc := studyviews.StudyOverview{Header: readmodels.Header{ID: fmt.Sprint("S", n)}, Title: fmt.Sprint(p)}
@@ -77,7 +76,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Disconnect(t.Context()) }()
-	for _, p := range []eventlog.Position{{Commit: 9, Prepare: 9}, {Commit: 9, Prepare: 7}} {
+	for _, p := range []domain.Position{{Commit: 9, Prepare: 9}, {Commit: 9, Prepare: 7}} {
 		head := readmodels.Header{ID: "S.P0007"}
 		head.See(p)
 		var plan bson.M
@@ -195,7 +194,7 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	for v, commit := range map[int]uint64{1: 100, 2: 7} {
 		view := readmodels.View{Name: "v", Version: v}
 		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: "v", Version: v,
-			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +210,7 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 		default:
 		}
 		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: newer.Collection(), View: "v", Version: 2,
-			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -236,7 +235,7 @@ func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 func save(t *testing.T, s *readmodels.Store, commit uint64) {
 	t.Helper()
 	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: diaryviews.Diaries.Collection(), View: diaryviews.Diaries.Name,
-		Version: diaryviews.Diaries.Version, Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+		Version: diaryviews.Diaries.Version, Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	auditviews "casebook/readmodels/audit"
 	diaryviews "casebook/readmodels/diary"
@@ -108,7 +107,7 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	types, users := []string{"DiarySubmitted", "DiaryCorrected", "PatientScreened"}, []domain.UserID{"u1", "u2"}
 	var all []auditviews.AuditEvent
 	for n := range documents {
-		at := eventlog.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
+		at := domain.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
 		e := auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
 			Site: domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
 		if n%7 == 0 {

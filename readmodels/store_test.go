@@ -15,7 +15,6 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/embedded/storetest"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
@@ -216,7 +215,7 @@ func TestWaitingForAPosition(t *testing.T) {
 	database := newDatabase()
 	here, elsewhere := connect(t, database), connect(t, database)
 	at := func(commit uint64) readmodels.Checkpoint {
-		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: eventlog.Position{Commit: commit, Prepare: commit}, At: time.Now()}
+		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: domain.Position{Commit: commit, Prepare: commit}, At: time.Now()}
 	}
 	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()

@@ -219,7 +219,7 @@ func (s *server) past(ctx context.Context, view string, who domain.PatientID, po
 	if err != nil {
 		return nil, err
 	}
-	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: eventlog.Position{Commit: position, Prepare: position}, Time: at})
+	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: domain.Position{Commit: position, Prepare: position}, Time: at})
 }
 
 // ready says whether requests can be served well.

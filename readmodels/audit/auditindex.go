@@ -7,7 +7,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/eventlog"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -62,7 +61,7 @@ type AuditEvent struct {
 
 // AuditKey is the key of an event's document. Keys are in the order of the log; on servers where the events of one append
 // share a commit position, they are told apart by where they were prepared, the last of them at the commit itself.
-func AuditKey(p eventlog.Position) string {
+func AuditKey(p domain.Position) string {
 	if p.Prepare == p.Commit {
 		return fmt.Sprintf("%016x~", p.Commit)
 	}
@@ -114,7 +113,7 @@ func ListAuditEvents(ctx context.Context, s *readmodels.Store, trail domain.Stud
 	case page.Sort == AuditByPosition:
 		filter = readmodels.Bounded(filter, "_id", "$gte", fmt.Sprintf("%016x", f.First)) // also of 0: it keeps to the order of the keys
 		if f.Last > 0 {
-			filter = readmodels.Bounded(filter, "_id", "$lte", AuditKey(eventlog.Position{Commit: f.Last, Prepare: f.Last}))
+			filter = readmodels.Bounded(filter, "_id", "$lte", AuditKey(domain.Position{Commit: f.Last, Prepare: f.Last}))
 		}
 	case f.First > 0 || f.Last > 0:
 		return readmodels.List[AuditEvent]{}, refuse.Malformed("positions_out_of_order", "log positions are given for a list in the order of time").At("sort").
