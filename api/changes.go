@@ -12,9 +12,6 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/domain/security"
-	"casebook/domain/supply"
-	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/readmodels"
 )
@@ -247,7 +244,7 @@ func (f *changeFeed) resume(ctx context.Context, l *listener, after, to domain.P
 		return nil
 	}
 	defer f.replay.leave()
-	changed, seen := map[access.Scope]views{}, 0
+	changed, seen := map[domain.Scope]views{}, 0
 	err := f.source.Log.Follow(ctx, eventlog.Subscription{After: after, MaxBatch: changeBatch, KeepUnreadable: true}, func(_ context.Context, b eventlog.Batch) error {
 		f.addTo(changed, b.Events)
 		if seen += len(b.Events); seen > f.replayed || b.Live || !b.Through.Before(to) {
@@ -266,13 +263,13 @@ func (f *changeFeed) resume(ctx context.Context, l *listener, after, to domain.P
 	return nil
 }
 
-func (f *changeFeed) changed(events []eventlog.Recorded) map[access.Scope]views {
-	changed := map[access.Scope]views{}
+func (f *changeFeed) changed(events []eventlog.Recorded) map[domain.Scope]views {
+	changed := map[domain.Scope]views{}
 	f.addTo(changed, events)
 	return changed
 }
 
-func (f *changeFeed) addTo(changed map[access.Scope]views, events []eventlog.Recorded) {
+func (f *changeFeed) addTo(changed map[domain.Scope]views, events []eventlog.Recorded) {
 	for _, at := range events {
 		touched := f.viewsOf(at.Event)
 		if touched == 0 {
@@ -302,35 +299,17 @@ func (f *changeFeed) viewsOf(event any) (of views) {
 	return of
 }
 
-// scopesOf are those in which views show an event: the one in which it was recorded, and for what happens between two
-// scopes the other.
-func scopesOf(at eventlog.Recorded) []access.Scope {
-	m := at.Metadata
-	own := access.Scope{Study: m.Study, Site: m.Site, Patient: m.Patient}
-	with := func(site supply.LocationID) []access.Scope {
-		return []access.Scope{own, {Study: m.Study, Site: domain.SiteID(site)}}
+// scopesOf are those in which views show an event.
+func scopesOf(at eventlog.Recorded) []domain.Scope {
+	recorded := domain.Scope{Study: at.Metadata.Study, Site: at.Metadata.Site, Patient: at.Metadata.Patient}
+	if e, ok := at.Event.(domain.ShownElsewhere); ok {
+		return e.ShownIn(recorded)
 	}
-	switch e := at.Event.(type) {
-	case user.RoleGranted:
-		return []access.Scope{own, {Study: e.Grant.Study, Site: e.Grant.Site, Patient: e.Grant.Patient}}
-	case user.RoleRevoked:
-		return []access.Scope{own, {Study: e.Grant.Study, Site: e.Grant.Site, Patient: e.Grant.Patient}}
-	case security.AccessRefused:
-		return []access.Scope{{Study: e.Study, Site: e.Site, Patient: e.Patient}}
-	case supply.ShipmentCreated:
-		return with(e.To)
-	case supply.ShipmentDispatched:
-		return with(e.To)
-	case supply.ShipmentReceived:
-		return with(e.From)
-	case supply.ShipmentLost:
-		return with(e.From)
-	}
-	return []access.Scope{own}
+	return []domain.Scope{recorded}
 }
 
 // waitFor waits until the views show what has changed, and returns those that do not in time.
-func (f *changeFeed) waitFor(ctx context.Context, changed map[access.Scope]views, through domain.Position) (behind views) {
+func (f *changeFeed) waitFor(ctx context.Context, changed map[domain.Scope]views, through domain.Position) (behind views) {
 	var all views
 	for _, of := range changed {
 		all |= of
@@ -363,7 +342,7 @@ func (f *changeFeed) waitForView(ctx context.Context, v readmodels.View, commit 
 }
 
 // may returns the views that a principal may ask about a scope.
-func (f *changeFeed) may(p access.Principal, scope access.Scope) (allowed views) {
+func (f *changeFeed) may(p access.Principal, scope domain.Scope) (allowed views) {
 	for i, ways := range f.asks {
 		for _, way := range ways {
 			if way.reaches(p, scope) {
@@ -375,8 +354,8 @@ func (f *changeFeed) may(p access.Principal, scope access.Scope) (allowed views)
 	return allowed
 }
 
-func (w viewAsk) reaches(p access.Principal, scope access.Scope) bool {
-	asked := access.Scope{Study: scope.Study, Site: scope.Site}
+func (w viewAsk) reaches(p access.Principal, scope domain.Scope) bool {
+	asked := domain.Scope{Study: scope.Study, Site: scope.Site}
 	switch {
 	case w.reach == ReachPatient && scope.Patient == "", w.reach == ReachSelf, (w.reach == ReachAnywhere) != (scope.Study == ""):
 		return false

@@ -35,7 +35,7 @@ type Change struct {
 type listener struct {
 	feed *changeFeed
 	// only narrows what is told to a scope, and of to some views.
-	only access.Scope
+	only domain.Scope
 	of   views
 	// ready has a place for one word that there is something to tell; stopped is closed when the process stops.
 	ready, stopped chan struct{}
@@ -43,7 +43,7 @@ type listener struct {
 	mu        sync.Mutex
 	principal access.Principal
 	known     map[scopeKind]views
-	pending   map[access.Scope]views
+	pending   map[domain.Scope]views
 	behind    views
 	through   domain.Position
 	missed    bool
@@ -52,17 +52,17 @@ type listener struct {
 // scopeKind is what scopes have in common that the same views may be asked about; the patient is left out where the
 // listener holds no role that is bound to one.
 type scopeKind struct {
-	access.Scope
+	domain.Scope
 	aboutPatient bool
 }
 
-func newListener(f *changeFeed, p access.Principal, only access.Scope, of views) *listener {
+func newListener(f *changeFeed, p access.Principal, only domain.Scope, of views) *listener {
 	return &listener{feed: f, principal: p, only: only, of: of, ready: make(chan struct{}, 1), stopped: make(chan struct{}),
-		known: map[scopeKind]views{}, pending: map[access.Scope]views{}}
+		known: map[scopeKind]views{}, pending: map[domain.Scope]views{}}
 }
 
 // add notes what has changed, as far as the listener may know it and wants to.
-func (l *listener) add(changed map[access.Scope]views, behind views, through domain.Position) {
+func (l *listener) add(changed map[domain.Scope]views, behind views, through domain.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.through.Before(through) {
@@ -97,7 +97,7 @@ func (l *listener) miss(through domain.Position) {
 	l.tell()
 }
 
-func (l *listener) forget() { l.missed, l.pending, l.behind = true, map[access.Scope]views{}, 0 }
+func (l *listener) forget() { l.missed, l.pending, l.behind = true, map[domain.Scope]views{}, 0 }
 
 func (l *listener) tell() {
 	select {
@@ -106,14 +106,14 @@ func (l *listener) tell() {
 	}
 }
 
-func (l *listener) wants(s access.Scope) bool {
+func (l *listener) wants(s domain.Scope) bool {
 	return (l.only.Study == "" || l.only.Study == s.Study) && (l.only.Site == "" || l.only.Site == s.Site) && (l.only.Patient == "" || l.only.Patient == s.Patient)
 }
 
 // maxKnown bounds the scopes whose views a listener remembers.
 const maxKnown = 10_000
 
-func (l *listener) may(s access.Scope) views {
+func (l *listener) may(s domain.Scope) views {
 	kind := scopeKind{s, s.Patient != ""}
 	if !slices.ContainsFunc(l.principal.Grants, func(g user.Grant) bool { return g.Patient != "" }) {
 		kind.Patient = ""
@@ -157,7 +157,7 @@ func (l *listener) take() (c Changes, through domain.Position, missed bool) {
 		c.Behind = l.feed.names(l.behind)
 	}
 	missed = l.missed
-	l.missed, l.pending, l.behind = false, map[access.Scope]views{}, 0
+	l.missed, l.pending, l.behind = false, map[domain.Scope]views{}, 0
 	return c, l.through, missed
 }
 

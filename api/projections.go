@@ -44,7 +44,7 @@ func standing(c readmodels.Checkpoint, who access.Principal) Projection {
 	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End, Events: c.Events,
 		Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
 	if f := c.FailedAt; f != nil {
-		_, err := who.Authorize("", access.Admins, access.Scope{})
+		_, err := who.Authorize("", access.Admins, domain.Scope{})
 		if err == nil || f.Study != "" && who.WorksIn(f.Study) {
 			p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
 		}

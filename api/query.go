@@ -95,7 +95,7 @@ func (q asked) site() domain.SiteID { return domain.SiteID(q.values["site"]) }
 // mayKnowPatientsAt says whether the caller may read clinical data at a site; with none named, in the study as a whole.
 // Others, such as supply managers, need not know whom things are about.
 func (q asked) mayKnowPatientsAt(site domain.SiteID) bool {
-	_, err := q.principal.Authorize("", access.ClinicalReaders, access.Scope{Study: q.study, Site: site})
+	_, err := q.principal.Authorize("", access.ClinicalReaders, domain.Scope{Study: q.study, Site: site})
 	return err == nil
 }
 
@@ -219,13 +219,13 @@ func (p Parameter) verify(value string) error {
 
 // authorize refuses a caller to whom the query is not open here, and says in ask how much of the study may be seen.
 func (c *call) authorize(q Query, ask *asked) error {
-	scope, err := access.Scope{}, error(nil)
+	scope, err := domain.Scope{}, error(nil)
 	switch q.Reach {
 	case ReachSelf:
 		return nil
 	case ReachAnywhere:
 		for _, g := range c.principal.Grants {
-			scope = access.Scope{Study: g.Study, Site: g.Site}
+			scope = domain.Scope{Study: g.Study, Site: g.Site}
 			if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err == nil {
 				return nil
 			}
@@ -233,11 +233,11 @@ func (c *call) authorize(q Query, ask *asked) error {
 		scope = noScope
 		_, err = c.principal.Authorize(q.Name, nil, scope)
 	case ReachSites:
-		scope = access.Scope{Study: ask.study}
+		scope = domain.Scope{Study: ask.study}
 		ask.mustSee = func(site domain.SiteID) error {
-			_, err := c.principal.Authorize(q.Name, q.OpenTo, access.Scope{Study: ask.study, Site: site})
+			_, err := c.principal.Authorize(q.Name, q.OpenTo, domain.Scope{Study: ask.study, Site: site})
 			if err != nil {
-				c.recordRefusal(c.principal.User, access.Scope{Study: ask.study, Site: site}, err)
+				c.recordRefusal(c.principal.User, domain.Scope{Study: ask.study, Site: site}, err)
 			}
 			return err
 		}
@@ -251,13 +251,13 @@ func (c *call) authorize(q Query, ask *asked) error {
 				continue
 			}
 			// Where several are given, the answer is about both ends of a way, and who may see one sees it.
-			scope = access.Scope{Study: ask.study, Site: domain.SiteID(ask.values[name])}
+			scope = domain.Scope{Study: ask.study, Site: domain.SiteID(ask.values[name])}
 			if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err == nil {
 				return nil
 			}
 		}
 		if scope.Site == "" {
-			scope, ask.whole = access.Scope{Study: ask.study}, true
+			scope, ask.whole = domain.Scope{Study: ask.study}, true
 			if _, err = c.principal.Authorize(q.Name, q.OpenTo, scope); err != nil {
 				err = c.namingSites(q, ask.study, err)
 			}
@@ -280,7 +280,7 @@ func (c *call) orForbidden(q Query, patient domain.PatientID, err error) error {
 	if problemStatus(err) != http.StatusNotFound || whole || len(sites) > 0 {
 		return err
 	}
-	scope := access.Scope{Study: patient.Study(), Patient: patient}
+	scope := domain.Scope{Study: patient.Study(), Patient: patient}
 	if _, err = c.principal.Authorize(q.Name, nil, scope); err != nil {
 		c.recordRefusal(c.principal.User, scope, err)
 	}

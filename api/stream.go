@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -99,7 +100,7 @@ func (a *API) getChanges(c *call) error {
 	if from == "" {
 		from = ask.values["after"]
 	}
-	only := access.Scope{Study: ask.study, Site: ask.site(), Patient: ask.patient}
+	only := domain.Scope{Study: ask.study, Site: ask.site(), Patient: ask.patient}
 	if err := c.mayListen(c.principal, only); err != nil {
 		c.recordRefusal(c.principal.User, only, err)
 		return err
@@ -117,7 +118,7 @@ func (a *API) getChanges(c *call) error {
 }
 
 // mayListen refuses somebody to whom nothing within the scope could ever be told.
-func (c *call) mayListen(p access.Principal, only access.Scope) error {
+func (c *call) mayListen(p access.Principal, only domain.Scope) error {
 	if only.Study == "" {
 		only.Study = only.Patient.Study()
 	}

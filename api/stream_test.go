@@ -312,10 +312,10 @@ func TestStreamsAreRefusedAndBounded(t *testing.T) {
 func TestASlowListenerIsToldLessOften(t *testing.T) {
 	a := serve(t, nil).api
 	p := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: "S"}}}
-	l := newListener(a.feed, p, access.Scope{}, ^views(0))
+	l := newListener(a.feed, p, domain.Scope{}, ^views(0))
 	at := func(n uint64) domain.Position { return domain.Position{Commit: n, Prepare: n} }
-	of := func(n int) access.Scope {
-		return access.Scope{Study: "S", Site: "01", Patient: domain.PatientID(fmt.Sprint("S.", n))}
+	of := func(n int) domain.Scope {
+		return domain.Scope{Study: "S", Site: "01", Patient: domain.PatientID(fmt.Sprint("S.", n))}
 	}
 	diaries, err := a.feed.viewsNamed("diaries")
 	if err != nil {
@@ -325,14 +325,14 @@ func TestASlowListenerIsToldLessOften(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.add(map[access.Scope]views{of(1): diaries}, 0, at(5))
-	l.add(map[access.Scope]views{of(1): list, of(2): diaries}, diaries, at(6))
+	l.add(map[domain.Scope]views{of(1): diaries}, 0, at(5))
+	l.add(map[domain.Scope]views{of(1): list, of(2): diaries}, diaries, at(6))
 	c, through, missed := l.take()
 	if missed || through != at(6) || len(c.Changes) != 2 || !slices.Equal(c.Changes[0].Views, []string{"patient-list", "diaries"}) || !slices.Equal(c.Behind, []string{"diaries"}) {
 		t.Errorf("told at once is %+v", c)
 	}
 	for n := range maxPending + 1 {
-		l.add(map[access.Scope]views{of(n): diaries}, 0, at(uint64(10+n)))
+		l.add(map[domain.Scope]views{of(n): diaries}, 0, at(uint64(10+n)))
 	}
 	if len(l.pending) > maxPending {
 		t.Errorf("%d are kept for a slow listener", len(l.pending))
@@ -340,7 +340,7 @@ func TestASlowListenerIsToldLessOften(t *testing.T) {
 	if c, through, missed = l.take(); !missed || len(c.Changes) != 0 || through != at(10+maxPending) {
 		t.Errorf("told is %+v up to %v, missed %v", c, through, missed)
 	}
-	l.add(map[access.Scope]views{of(1): diaries}, 0, at(5000))
+	l.add(map[domain.Scope]views{of(1): diaries}, 0, at(5000))
 	if c, _, missed = l.take(); missed || len(c.Changes) != 1 {
 		t.Errorf("after that it is told %+v, missed %v", c, missed)
 	}
@@ -355,11 +355,11 @@ func TestAViewThatLagsIsNamedAndHoldsNobodyUp(t *testing.T) {
 	}
 	future := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	for range 2 {
-		if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, future); behind != diaries || views(f.slow.Load()) != diaries {
+		if behind := f.waitFor(t.Context(), map[domain.Scope]views{{Study: "S"}: diaries}, future); behind != diaries || views(f.slow.Load()) != diaries {
 			t.Errorf("behind are %v", f.names(behind))
 		}
 	}
-	if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, domain.Position{}); behind != 0 || f.slow.Load() != 0 {
+	if behind := f.waitFor(t.Context(), map[domain.Scope]views{{Study: "S"}: diaries}, domain.Position{}); behind != 0 || f.slow.Load() != 0 {
 		t.Errorf("back again, behind are %v", f.names(behind))
 	}
 }

@@ -33,7 +33,7 @@ type Declaration[S, E, F, C any] struct {
 	decide  func(S, F, C, domain.Call) ([]E, error)
 	facts   func(context.Context, Look, C) (F, error)
 	stream  func(C) string
-	scope   func(context.Context, Look, C) (access.Scope, error)
+	scope   func(context.Context, Look, C) (domain.Scope, error)
 	open    access.Permission
 	// openFor narrows open by what the command is about; nil where it does not matter.
 	openFor func(context.Context, Look, C) (access.Permission, error)
@@ -76,7 +76,7 @@ func (d *Declaration[S, E, F, C]) On(id func(C) string) *Declaration[S, E, F, C]
 }
 
 // In says what the command touches.
-func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (access.Scope, error)) *Declaration[S, E, F, C] {
+func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (domain.Scope, error)) *Declaration[S, E, F, C] {
 	d.scope = scope
 	return d
 }

@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 
-	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -11,29 +10,29 @@ import (
 )
 
 // System is the scope of what belongs to no study: users and grants.
-func System[C any](context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
+func System[C any](context.Context, Look, C) (domain.Scope, error) { return domain.Scope{}, nil }
 
 // InStudy is the scope of a command on a whole study.
-func InStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (access.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
-		return access.Scope{Study: of(c)}, of(c).Validate()
+func InStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (domain.Scope, error) {
+	return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
+		return domain.Scope{Study: of(c)}, of(c).Validate()
 	}
 }
 
 // AtSite is the scope of a command on one site of a study.
-func AtSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (access.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+func AtSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (domain.Scope, error) {
+	return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
 		studyID, siteID := of(c)
 		if err := studyID.Validate(); err != nil {
-			return access.Scope{}, err
+			return domain.Scope{}, err
 		}
-		return access.Scope{Study: studyID, Site: siteID}, siteID.Validate()
+		return domain.Scope{Study: studyID, Site: siteID}, siteID.Validate()
 	}
 }
 
 // OfPatient is the scope of a command on a patient, who must exist (code patient_not_found).
-func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (access.Scope, error) {
-	return func(ctx context.Context, look Look, c C) (access.Scope, error) {
+func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (domain.Scope, error) {
+	return func(ctx context.Context, look Look, c C) (domain.Scope, error) {
 		scope, _, err := PatientScope(ctx, look, of(c))
 		return scope, err
 	}
@@ -41,19 +40,19 @@ func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C
 
 // PatientScope returns the scope of a patient, and the patient's state. It refuses patient_not_found, with
 // the study that the id names as scope.
-func PatientScope(ctx context.Context, look Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
+func PatientScope(ctx context.Context, look Look, id domain.PatientID) (domain.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
-		return access.Scope{}, patient.Patient{}, err
+		return domain.Scope{}, patient.Patient{}, err
 	}
 	p, err := At(ctx, look, patient.Decider, string(id))
 	if err != nil {
-		return access.Scope{}, p, err
+		return domain.Scope{}, p, err
 	}
 	if !p.Exists() {
-		return access.Scope{Study: id.Study()}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
+		return domain.Scope{Study: id.Study()}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
 			Do("check the id, or screen the patient first")
 	}
-	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
+	return domain.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
 }
 
 // TheStudy is the fact of a study's present state, for commands that name the study.

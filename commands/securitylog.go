@@ -41,22 +41,10 @@ func newSecurityLog() securityLog {
 		strangers: rate.NewLimiter(strangersPerSecond, 10*strangersPerSecond)}
 }
 
-// Refused is a refusal of access, as it is recorded.
-type Refused struct {
-	// User is empty where the identity was not proven.
-	User domain.UserID
-	// Action is the name of the command or query.
-	Action           string
-	Scope            access.Scope
-	Address, TraceID string
-	// Why is the refusal.
-	Why error
-}
-
 // RecordRefusal puts a refusal of access into the security log. For a proven user it waits, for up to two seconds,
 // until it is durable; others are recorded soon after. What comes faster than the log takes is counted, and the count
 // recorded.
-func (h *Handler) RecordRefusal(ctx context.Context, r Refused) {
+func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	event := security.AccessRefused{Actor: r.User, Action: r.Action, Study: r.Scope.Study, Site: r.Scope.Site,
 		Patient: r.Scope.Patient, Address: r.Address, Code: "failure", Reason: r.Why.Error()}
 	if refusal, ok := refuse.As(r.Why); ok {

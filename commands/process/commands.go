@@ -14,15 +14,15 @@ import (
 var (
 	takeStep = commands.Handle(process.Decider, process.Take).
 			On(func(c process.TakeStep) string { return c.Step.Instance.String() }).
-			In(func(_ context.Context, _ commands.Look, c process.TakeStep) (access.Scope, error) {
-			return access.Scope{Study: c.Step.Study, Site: c.Step.Site}, nil
+			In(func(_ context.Context, _ commands.Look, c process.TakeStep) (domain.Scope, error) {
+			return domain.Scope{Study: c.Step.Study, Site: c.Step.Site}, nil
 		}).
 		AllowedTo(access.Processes)
 
 	parkMessage = commands.Handle(process.ParkedDecider, process.Park).
 			On(func(c process.ParkMessage) string { return c.Message.Parked.String() }).
-			In(func(_ context.Context, _ commands.Look, c process.ParkMessage) (access.Scope, error) {
-			return access.Scope{Study: c.Message.Study}, nil
+			In(func(_ context.Context, _ commands.Look, c process.ParkMessage) (domain.Scope, error) {
+			return domain.Scope{Study: c.Message.Study}, nil
 		}).
 		AllowedTo(access.Processes)
 

@@ -50,12 +50,12 @@ func theViews[C any](views projection.Views) func(context.Context, commands.Look
 }
 
 // viewFor is the scope of a command on a view: the study that the caller names, or the system.
-func viewFor[C any](of func(C) domain.StudyID) func(context.Context, commands.Look, C) (access.Scope, error) {
-	return func(_ context.Context, _ commands.Look, c C) (access.Scope, error) {
+func viewFor[C any](of func(C) domain.StudyID) func(context.Context, commands.Look, C) (domain.Scope, error) {
+	return func(_ context.Context, _ commands.Look, c C) (domain.Scope, error) {
 		if of(c) == "" {
-			return access.Scope{}, nil
+			return domain.Scope{}, nil
 		}
-		return access.Scope{Study: of(c)}, of(c).Validate()
+		return domain.Scope{Study: of(c)}, of(c).Validate()
 	}
 }
 

@@ -20,8 +20,8 @@ var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
 var (
 	RaiseAlert = commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
 			On(func(c safety.RaiseAlert) string { return string(c.Alert) }).
-			In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (access.Scope, error) {
-			return access.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
+			In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (domain.Scope, error) {
+			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
 		AllowedTo(access.Processes)
 
@@ -60,20 +60,20 @@ func alertFacts(ctx context.Context, look commands.Look, c safety.RaiseAlert) (f
 }
 
 // ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
-func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (access.Scope, error) {
-	return func(ctx context.Context, look commands.Look, c C) (access.Scope, error) {
+func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (domain.Scope, error) {
+	return func(ctx context.Context, look commands.Look, c C) (domain.Scope, error) {
 		id := of(c)
 		if len(id) > 200 {
-			return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").Do("use an id that the list of alerts has")
+			return domain.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").Do("use an id that the list of alerts has")
 		}
 		a, err := commands.At(ctx, look, safety.Decider, string(id))
 		if err != nil {
-			return access.Scope{}, err
+			return domain.Scope{}, err
 		}
 		if !a.Exists() {
-			return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
+			return domain.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
 		}
-		return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+		return domain.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 	}
 }
 

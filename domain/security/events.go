@@ -29,6 +29,11 @@ type AccessRefused struct {
 	Address string           `json:"address,omitempty"`
 }
 
+// ShownIn implements domain.ShownElsewhere: a refusal is shown where access was wanted, not where it was recorded.
+func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope {
+	return []domain.Scope{{Study: e.Study, Site: e.Site, Patient: e.Patient}}
+}
+
 // RefusalsDropped says how many refusals were not recorded one by one, because they came faster than the log takes.
 type RefusalsDropped struct {
 	Count int `json:"count"`

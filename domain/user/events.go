@@ -75,6 +75,16 @@ type Deactivated struct {
 	Reason string        `json:"reason"`
 }
 
+// ShownIn implements domain.ShownElsewhere: a role is shown where it holds, too.
+func (e RoleGranted) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Grant.Scope()}
+}
+
+// ShownIn implements domain.ShownElsewhere: a role is shown where it held, too.
+func (e RoleRevoked) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Grant.Scope()}
+}
+
 func (Registered) userEvent()   {}
 func (PasswordSet) userEvent()  {}
 func (RoleGranted) userEvent()  {}
@@ -115,4 +125,9 @@ type Grant struct {
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
 	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`
+}
+
+// Scope is where the role holds.
+func (g Grant) Scope() domain.Scope {
+	return domain.Scope{Study: g.Study, Site: g.Site, Patient: g.Patient}
 }
