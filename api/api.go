@@ -114,7 +114,7 @@ func New(o Options) (*API, error) {
 	if a.signIns, err = newSignInLimit(a.limits); err != nil {
 		return nil, err
 	}
-	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Handler.Registry()); err != nil {
+	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Handler.Registry().Streams()); err != nil {
 		return nil, err
 	}
 	if a.public, err = a.routes(o.TrustedProxies); err != nil {

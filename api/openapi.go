@@ -11,35 +11,29 @@ import (
 
 	"casebook/access"
 	"casebook/commands"
-	"casebook/domain/user"
-	"casebook/eventlog"
+	"casebook/domain"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
 // running server.
-func OpenAPI(build string, commands []commands.Command, events *eventlog.Registry) (document []byte, err error) {
+func OpenAPI(build string, commands []commands.Command, streams []domain.StreamType) (document []byte, err error) {
 	defer func() {
 		// The schema generator panics on types that it cannot describe; that is a mistake in a command or query.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("describe the API: %v", p)
 		}
 	}()
-	return json.MarshalIndent(newDescription(build, commands, events).document, "", "  ")
+	return json.MarshalIndent(newDescription(build, commands, streams).document, "", "  ")
 }
 
 // description is the document while it is built.
 type description struct {
 	document *huma.OpenAPI
 	schemas  *schemas
-	// events are the types of events by the package of their context.
-	events map[string][]event
-}
-
-type event struct {
-	name   string
-	goType reflect.Type
+	// events are the types of events by the package of their context, in the order of their names.
+	events map[string][]domain.EventType
 }
 
 const (
@@ -49,13 +43,17 @@ const (
 	mediaJSON     = "application/json"
 )
 
-func newDescription(build string, all []commands.Command, events *eventlog.Registry) *description {
-	d := &description{events: map[string][]event{}}
+func newDescription(build string, all []commands.Command, streams []domain.StreamType) *description {
+	d := &description{events: map[string][]domain.EventType{}}
 	names := map[reflect.Type]string{}
-	for _, s := range events.Schemas() {
-		t := s.Go
-		names[t] = s.Name
-		d.events[t.PkgPath()] = append(d.events[t.PkgPath()], event{name: s.Name, goType: t})
+	for _, stream := range streams {
+		for _, e := range stream.Events {
+			names[e.Go] = e.Name
+			d.events[e.Go.PkgPath()] = append(d.events[e.Go.PkgPath()], e)
+		}
+	}
+	for _, of := range d.events {
+		slices.SortFunc(of, func(a, b domain.EventType) int { return strings.Compare(a.Name, b.Name) })
 	}
 	d.schemas = newSchemas(names, all)
 	d.document = &huma.OpenAPI{
@@ -241,13 +239,13 @@ func (d *description) anyEventOf(path string) *huma.Schema {
 	generic := d.schemas.Schema(reflect.TypeFor[commands.AnsweredEvent](), false, "")
 	var kinds []*huma.Schema
 	for _, e := range d.events[path] {
-		data := d.schemas.Schema(e.goType, true, "")
-		if e.goType == reflect.TypeFor[user.PasswordSet]() {
+		data := d.schemas.Schema(e.Go, true, "")
+		if e.Secret {
 			data = &huma.Schema{Type: "null", Description: "A digest is never shown"}
 		}
-		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.name, Properties: map[string]*huma.Schema{
+		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.Name, Properties: map[string]*huma.Schema{
 			"id": generic.Properties["id"], "revision": generic.Properties["revision"],
-			"type": {Type: huma.TypeString, Enum: []any{e.name}, Description: generic.Properties["type"].Description},
+			"type": {Type: huma.TypeString, Enum: []any{e.Name}, Description: generic.Properties["type"].Description},
 			"data": data,
 		}})
 	}

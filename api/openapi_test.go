@@ -23,7 +23,7 @@ import (
 // document is the description as its readers get it.
 func document(t *testing.T) map[string]any {
 	t.Helper()
-	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Streams())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func plain(t *testing.T, text []byte) any {
 }
 
 func TestTheDescriptionTellsNoSecret(t *testing.T) {
-	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Streams())
 	if err != nil {
 		t.Fatal(err)
 	}

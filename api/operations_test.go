@@ -277,7 +277,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := serve(t, func(o *Options) { o.Handler = commands.NewHandler(commands.Options{Log: log}) })
+	c := serve(t, func(o *Options) { o.Handler = commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()}) })
 	who := domain.UserID("operator")
 	body, err := json.Marshal(user.RegisterUser{User: who, Name: "Operator"})
 	if err != nil {

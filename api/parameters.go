@@ -107,3 +107,8 @@ func (q asked) position(name string) uint64 {
 func (q asked) page() readmodels.Page {
 	return readmodels.Page{Limit: q.limit(), Cursor: q.values["cursor"], Sort: q.values["sort"]}
 }
+
+var (
+	namePattern    = domain.NamePattern
+	patientPattern = domain.PatientID("").Schema().Pattern
+)

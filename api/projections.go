@@ -13,7 +13,7 @@ type Projection struct {
 	View    string           `json:"view" doc:"Name of the view"`
 	Version int              `json:"version" doc:"Version of its fold"`
 	Build   string           `json:"build" doc:"Name of the build; a view is asked in the one that comes first"`
-	State   readmodels.State `json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	State   readmodels.State `json:"state" doc:"What it is doing"`
 	// Position and End bound what is left to do.
 	Position  uint64    `json:"position" doc:"Log position up to which it has folded"`
 	End       uint64    `json:"end,omitempty" doc:"Where the log ended when this was noted, while it catches up"`

@@ -95,7 +95,7 @@ var studyOverview = Query{
 var patients = Query{
 	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients", Reach: ReachStudy, OpenTo: access.ClinicalReaders,
 	Doc: "A line for each patient, with status and diary compliance. Identity data are held apart.",
-	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: texts(patientviews.PatientStatuses...)},
+	Parameters: append([]Parameter{studyParameter, siteParameter, {Name: "status", In: inQuery, Doc: "Only patients who stand there", Enum: texts(patient.Statuses...)},
 		sorting(patientviews.PatientSorts, "By screening number, or by when they or their site recorded something, the last or the first in front;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[patientviews.PatientRow]](), view: &patientviews.PatientLists,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {

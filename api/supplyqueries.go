@@ -14,7 +14,7 @@ import (
 var kits = Query{
 	Name: "Kits", Path: "/api/v1/studies/{study}/kits", Summary: "A study's kits", Reach: ReachStudy, Within: []string{"location"}, OpenTo: access.StudyMembers,
 	Doc: "Where each kit is and how it stands, as blinded people may see it: a kit that is held for a draw is available. " + patientsLeftOut,
-	Parameters: append([]Parameter{studyParameter, placeParameter("location", "Only kits in the hands of this depot or site"), {Name: "status", In: inQuery, Doc: "Only kits that stand so", Enum: texts(supplyviews.KitStatuses...)},
+	Parameters: append([]Parameter{studyParameter, placeParameter("location", "Only kits in the hands of this depot or site"), {Name: "status", In: inQuery, Doc: "Only kits that stand so", Enum: texts(supply.KitStatuses...)},
 		sorting(supplyviews.KitSorts, "By number, or the last to change in front;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[supplyviews.KitRow]](), view: &supplyviews.KitInventories,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {
@@ -53,7 +53,7 @@ var shipments = Query{
 	Name: "Shipments", Path: "/api/v1/studies/{study}/shipments", Summary: "A study's shipments", Reach: ReachStudy, Within: []string{"to", "from"}, OpenTo: access.StudyMembers,
 	Doc: "What was sent from where to where, and how it arrived. Who may see one end of a way sees the shipment.",
 	Parameters: append([]Parameter{studyParameter, placeParameter("to", "Only shipments to this depot or site"), placeParameter("from", "Only shipments from this depot or site"),
-		{Name: "status", In: inQuery, Doc: "Only shipments that stand so", Enum: texts(supplyviews.ShipmentStatuses...)},
+		{Name: "status", In: inQuery, Doc: "Only shipments that stand so", Enum: texts(supply.ShipmentStatuses...)},
 		sorting(supplyviews.ShipmentSorts, "By when they were made;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[supplyviews.Shipment]](), view: &supplyviews.Shipments,
 	read: func(ctx context.Context, a *API, ask asked) (any, error) {

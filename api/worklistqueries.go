@@ -18,7 +18,7 @@ var processes = Query{
 	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the processes of supply.",
 	Parameters: append([]Parameter{studyParameter, siteParameter,
 		{Name: "process", In: inQuery, Doc: "Only runs of this process manager", Example: "enrollment", check: shortText("process", 100)},
-		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(processviews.Outcomes...)},
+		{Name: "outcome", In: inQuery, Doc: "Only those that stand so", Enum: texts(process.Outcomes...)},
 		{Name: "stage", In: inQuery, Doc: "Only those that wait for this", Example: "kit", check: shortText("stage", 100)},
 		sorting(processviews.ProcessSorts, "The last to take a step in front, or the longest in its stage;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[processviews.Process]](), view: &processviews.SagaMonitors,
@@ -36,14 +36,10 @@ var processes = Query{
 	},
 }
 
-// alertKinds are all kinds of alerts.
-var alertKinds = []safety.Kind{safety.RiskFlagged, safety.DiariesMissed, safety.ShipmentOverdue, safety.ResupplyShort, safety.PatientWithoutKit,
-	safety.KitsAffected, safety.BlindBroken}
-
 // supplyProcesses and supplyAlerts are those that supply managers see. The others are about patients.
 var (
 	supplyProcesses = []string{"resupply", "supply-upkeep"}
-	supplyAlerts    = slices.DeleteFunc(slices.Clone(alertKinds), func(k safety.Kind) bool { return !k.OfSupply() })
+	supplyAlerts    = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() })
 )
 
 var parkedMessages = Query{
@@ -64,7 +60,7 @@ var alerts = Query{
 	Parameters: append([]Parameter{studyParameter, siteParameter,
 		{Name: "status", In: inQuery, Doc: "Only alerts that stand so", Enum: texts(safetyviews.AlertOpen, safetyviews.AlertReviewed, safetyviews.AlertClosed)},
 		{Name: "severity", In: inQuery, Doc: "Only alerts of this severity", Enum: texts(safety.Urgent, safety.Routine)},
-		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(alertKinds...)},
+		{Name: "kind", In: inQuery, Doc: "Only alerts of this kind", Enum: texts(safety.Kinds...)},
 		timeParameter("raisedBefore", "Only alerts that were raised before"),
 		sorting(safetyviews.AlertSorts, "By urgency, or by when they were raised;")}, paging...),
 	Answer: reflect.TypeFor[readmodels.List[safetyviews.Alert]](), view: &safetyviews.Alerts,

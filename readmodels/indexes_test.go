@@ -35,8 +35,8 @@ import (
 
 // indexed are values for the fields that views are indexed by. Some of what a filter names has to be among them.
 func indexed(r *rand.Rand, field string, view readmodels.View) any {
-	statuses := map[string][]string{patientviews.PatientLists.Name: texts(patientviews.PatientStatuses), supplyviews.KitInventories.Name: texts(supplyviews.KitStatuses),
-		supplyviews.Shipments.Name: texts(supplyviews.ShipmentStatuses), userviews.UserDirectory.Name: texts(userviews.UserStatuses),
+	statuses := map[string][]string{patientviews.PatientLists.Name: texts(patient.Statuses), supplyviews.KitInventories.Name: texts(supply.KitStatuses),
+		supplyviews.Shipments.Name: texts(supply.ShipmentStatuses), userviews.UserDirectory.Name: texts(userviews.UserStatuses),
 		processviews.ParkedMessages.Name: {"waiting", "retried", "abandoned"}}
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
 	switch field {
@@ -60,7 +60,7 @@ func indexed(r *rand.Rand, field string, view readmodels.View) any {
 	case "level":
 		return one("patient", "site")
 	case "outcome":
-		return one(texts(processviews.Outcomes)...)
+		return one(texts(process.Outcomes)...)
 	case "instrument":
 		return one("pain-diary", "other")
 	case "process":
@@ -93,7 +93,7 @@ var given = map[reflect.Type][]any{
 	reflect.TypeFor[patient.Status]():            {patient.StatusEnrolled, patient.StatusScreened},
 	reflect.TypeFor[supply.KitStatus]():          {supply.KitAvailable},
 	reflect.TypeFor[supply.ShipmentStatus]():     {supply.ShipmentPacked},
-	reflect.TypeFor[process.Outcome]():           {process.Held, processviews.UnderWay},
+	reflect.TypeFor[process.Outcome]():           {process.Held, process.UnderWay},
 	reflect.TypeFor[safety.Severity]():           {safety.Urgent},
 	reflect.TypeFor[safetyviews.AlertStatus]():   {safetyviews.AlertOpen},
 	reflect.TypeFor[processviews.ParkedStatus](): {processviews.ParkedWaiting},

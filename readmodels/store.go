@@ -163,6 +163,9 @@ const (
 	Stopped    State = "stopped"
 )
 
+// Schema implements domain.Described.
+func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped) }
+
 // Checkpoint says where a projection stands. It is written behind the documents, so a crash in between folds some
 // events again, which changes nothing.
 type Checkpoint struct {
@@ -170,7 +173,7 @@ type Checkpoint struct {
 	View       string          `bson:"view" json:"view" doc:"Name of the view"`
 	Version    int             `bson:"version" json:"version" doc:"Version of its fold"`
 	Position   domain.Position `bson:"position" json:"position" doc:"Log position up to which it has folded"`
-	State      State           `bson:"state" json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	State      State           `bson:"state" json:"state" doc:"What it is doing"`
 	// Reason says why it stopped: the event, and what went wrong.
 	Reason string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it stopped"`
 	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`

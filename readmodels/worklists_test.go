@@ -57,7 +57,7 @@ const documents = 90
 
 func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	s := connect(t, newDatabase())
-	outcomes := []process.Outcome{processviews.UnderWay, process.Held, process.Completed, process.Failed}
+	outcomes := []process.Outcome{process.UnderWay, process.Held, process.Completed, process.Failed}
 	names := []string{"enrollment", "resupply", "safety"}
 	var all []processviews.Process
 	for n := range documents {

@@ -26,11 +26,11 @@ type SubmitDiary struct {
 
 // CorrectDiary changes answers of a recorded diary, with the reason. It needs a role at the patient's site.
 type CorrectDiary struct {
-	Patient    domain.PatientID          `json:"patient" doc:"The patient"`
-	Instrument instrument.ID             `json:"instrument" doc:"The instrument"`
-	Window     string                    `json:"window" doc:"Id of the window, such as 2026-03-01/evening"`
-	Answers    map[instrument.ItemID]any `json:"answers" doc:"New answers for the items that change; null clears one"`
-	Reason     string                    `json:"reason" minLength:"1" maxLength:"500" doc:"Why the data are changed"`
+	Patient    domain.PatientID `json:"patient" doc:"The patient"`
+	Instrument instrument.ID    `json:"instrument" doc:"The instrument"`
+	Window     string           `json:"window" doc:"Id of the window, such as 2026-03-01/evening"`
+	Answers    Answers          `json:"answers" doc:"New answers for the items that change; null clears one"`
+	Reason     string           `json:"reason" minLength:"1" maxLength:"500" doc:"Why the data are changed"`
 }
 
 // RemindOfDiaries is sent by the diary follow-up when a window has opened.

@@ -132,3 +132,6 @@ const (
 	Undifferentiated Sex = "UNDIFFERENTIATED"
 	SexUnknown       Sex = "U"
 )
+
+// Schema implements domain.Described.
+func (Sex) Schema() domain.Schema { return domain.OneOf(Female, Male, SexUnknown, Undifferentiated) }

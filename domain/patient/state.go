@@ -44,6 +44,13 @@ const (
 	StatusCompleted        Status = "completed"
 )
 
+// Statuses are all the ways a patient can stand.
+var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusEnrollmentFailed,
+	StatusWithdrawn, StatusDiscontinued, StatusCompleted}
+
+// Schema implements domain.Described.
+func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
+
 // Decider is how a patient's stream works.
 var Decider = domain.Decider[Patient, Event]{Category: "patient", Events: events, Evolve: evolve}
 

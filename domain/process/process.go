@@ -72,13 +72,18 @@ type Command struct {
 // Outcome is how a process stands.
 type Outcome string
 
-// The outcomes of a process; "" while it is under way.
+// The outcomes of a process.
 const (
+	// UnderWay has not come to an outcome. Events leave it out.
+	UnderWay  Outcome = "under_way"
 	Completed Outcome = "completed"
 	Failed    Outcome = "failed"
 	// Held waits for something that people have to see to, such as stock.
 	Held Outcome = "held"
 )
+
+// Outcomes are all the ways a process can stand.
+var Outcomes = []Outcome{UnderWay, Held, Completed, Failed}
 
 // TimerSet asks to be called at a time. A timer of the same name that was set before is void.
 type TimerSet struct {

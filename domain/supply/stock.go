@@ -55,6 +55,8 @@ type KitStatus string
 
 // The ways a kit can stand. At a depot, what is available is what the field calls in depot.
 const (
+	// KitRegistered is known and not yet in its depot's stock, so no place's stream has it.
+	KitRegistered  KitStatus = "registered"
 	KitAvailable   KitStatus = "available"
 	KitPacked      KitStatus = "packed"     // set aside for a shipment that has not left
 	KitInTransit   KitStatus = "in_transit" // sent; the receiving place decides from here on
@@ -67,6 +69,13 @@ const (
 	KitDestroyed   KitStatus = "destroyed"
 	KitIsLost      KitStatus = "lost"
 )
+
+// KitStatuses are all the ways a kit can stand.
+var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTransit, KitIsAllocated, KitIsDispensed, KitIsReturned,
+	KitQuarantined, KitDamaged, KitExpired, KitDestroyed, KitIsLost}
+
+// Schema implements domain.Described.
+func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
 
 // Sent is a shipment as its sender knows it.
 type Sent struct {
@@ -86,6 +95,12 @@ const (
 	ShipmentArrived    ShipmentStatus = "received"
 	ShipmentIsLost     ShipmentStatus = "lost"
 )
+
+// ShipmentStatuses are all the ways a shipment can stand.
+var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
+
+// Schema implements domain.Described.
+func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
 
 // StockDecider is how the stream of a place's kits works; its id is made by StockID.
 var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Events: stockEvents, Evolve: evolveStock}

@@ -17,7 +17,7 @@ type kit = supplyviews.Kit
 // than where the kit stands.
 var KitInventory = projections.New(supplyviews.KitInventories, byKit,
 	projections.On(func(k *kit, e supply.KitsRegistered, at projections.Envelope) {
-		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, supplyviews.KitRegistered
+		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, supply.KitRegistered
 		noted(k, at, supplyviews.Custody{At: e.Depot})
 	}),
 	projections.On(func(k *kit, e supply.DeliveryTakenIn, at projections.Envelope) {

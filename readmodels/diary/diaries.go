@@ -117,6 +117,9 @@ const (
 	DiaryMissed   DiaryEnd = "missed"
 )
 
+// Schema implements domain.Described.
+func (DiaryEnd) Schema() domain.Schema { return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed) }
+
 // Names of windows would not do for the order: morning comes behind evening in the alphabet.
 var diaryOrders = []readmodels.Order[Diary]{
 	readmodels.Descending("newest", func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }, "opens", "_id"),

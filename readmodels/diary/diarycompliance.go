@@ -26,6 +26,9 @@ const (
 	OfStudy   Level = "study"
 )
 
+// Schema implements domain.Described.
+func (Level) Schema() domain.Schema { return domain.OneOf(OfPatient, OfSite, OfStudy) }
+
 // Compliance counts windows. A window counts once it is decided: when it is answered, or recorded as missed. Windows
 // that are still open are in no figure, so that the rate never falls by the mere passing of a day.
 type Compliance struct {
@@ -72,7 +75,7 @@ func (c *Compliance) rate() {
 // DiaryCompliance is how diaries are kept by a patient, at a site or in a study.
 type DiaryCompliance struct {
 	readmodels.Header `bson:",inline"`
-	Level             Level            `bson:"level" json:"level" enum:"patient,site,study" doc:"What the figures are of"`
+	Level             Level            `bson:"level" json:"level" doc:"What the figures are of"`
 	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
 	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`

@@ -85,6 +85,9 @@ const (
 	ByDay   Period = "day"
 )
 
+// Schema implements domain.Described.
+func (Period) Schema() domain.Schema { return domain.OneOf(ByMonth, ByDay) }
+
 // of returns the period that a day is in, by its first day.
 func (p Period) of(day domain.Date) domain.Date {
 	if p == ByDay || len(day) < len("2006-01-02") {

@@ -35,7 +35,7 @@ type PatientRow struct {
 	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
 	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
 	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
-	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
 	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
@@ -54,10 +54,6 @@ type PatientFilter struct {
 	Status patient.Status
 }
 
-// PatientStatuses are all the ways a patient can stand.
-var PatientStatuses = []patient.Status{patient.StatusScreened, patient.StatusConsented, patient.StatusScreenFailed, patient.StatusEnrolling,
-	patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted}
-
 var patientOrders = []readmodels.Order[PatientRow]{
 	readmodels.Ascending("screening", func(r PatientRow) []any { return []any{r.ID} }, "_id"),
 	readmodels.Descending("active", func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }, "lastActivityAt", "_id"),
@@ -74,7 +70,7 @@ func ListPatients(ctx context.Context, s *readmodels.Store, study domain.StudyID
 	if page.Sort == "" || page.Sort == patientOrders[0].Name {
 		filter = readmodels.Equal(filter, "status", f.Status)
 	} else {
-		filter = append(filter, readmodels.Standing("status", f.Status, PatientStatuses))
+		filter = append(filter, readmodels.Standing("status", f.Status, patient.Statuses))
 	}
 	return readmodels.Listed(ctx, s.Collection(PatientLists), page, filter, patientOrders)
 }

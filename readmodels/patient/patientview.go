@@ -41,7 +41,7 @@ type PatientView struct {
 	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
 	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
 	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
@@ -86,7 +86,7 @@ type Risk struct {
 	Instrument instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
 	Window     string              `bson:"window" json:"window" doc:"The window"`
 	Rule       string              `bson:"rule" json:"rule" doc:"The rule that holds"`
-	Severity   instrument.Severity `bson:"severity" json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
+	Severity   instrument.Severity `bson:"severity" json:"severity" doc:"How soon somebody must look"`
 	Message    string              `bson:"message" json:"message" doc:"What the site reads"`
 	RecordedAt time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }

@@ -27,6 +27,11 @@ const (
 	ParkedAbandoned ParkedStatus = "abandoned"
 )
 
+// Schema implements domain.Described.
+func (ParkedStatus) Schema() domain.Schema {
+	return domain.OneOf(ParkedWaiting, ParkedRetried, ParkedAbandoned)
+}
+
 // ParkedMessage is a message that was set aside so that it does not block the others.
 type ParkedMessage struct {
 	readmodels.Header `bson:",inline"`
@@ -37,7 +42,7 @@ type ParkedMessage struct {
 	Stream            string         `bson:"stream" json:"stream" doc:"The event's stream"`
 	Revision          int64          `bson:"revision" json:"revision" doc:"The event's number in its stream, from 0"`
 	Reason            string         `bson:"reason" json:"reason" doc:"Why the process could not deal with it"`
-	Status            ParkedStatus   `bson:"status" json:"status" enum:"waiting,retried,abandoned" doc:"Whether somebody has decided about it"`
+	Status            ParkedStatus   `bson:"status" json:"status" doc:"Whether somebody has decided about it"`
 	Since             time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
 	Times             int            `bson:"times" json:"times" doc:"How often it was parked"`
 	// DecidedBy and what follows are of the last decision; a message that is parked again waits for a new one.

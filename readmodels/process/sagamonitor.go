@@ -25,9 +25,6 @@ var SagaMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []
 	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
 }}
 
-// UnderWay is the outcome of a process that has not come to one; the log writes none.
-const UnderWay process.Outcome = "under_way"
-
 // maxTimers bounds the open timers that a document holds. A site has one for every shipment that is under way.
 const maxTimers = 100
 
@@ -58,7 +55,7 @@ type Timer struct {
 // Stand notes a step: where the process stands since, and what it asked for.
 func (p *Process) Stand(stage string, outcome process.Outcome, note string, at time.Time) {
 	if outcome == "" {
-		outcome = UnderWay
+		outcome = process.UnderWay
 	}
 	if p.Stage != stage || p.Outcome != outcome {
 		p.Since = at
@@ -83,9 +80,6 @@ func (p *Process) EndTimer(name string) {
 	p.Timers = slices.DeleteFunc(p.Timers, func(t Timer) bool { return t.Name == name })
 }
 
-// Outcomes are all the ways a process can stand.
-var Outcomes = []process.Outcome{UnderWay, process.Held, process.Completed, process.Failed}
-
 // ProcessFilter narrows a list of processes; empty fields do not.
 type ProcessFilter struct {
 	Site      domain.SiteID
@@ -105,7 +99,7 @@ var ProcessSorts = readmodels.Names(processOrders)
 // ListProcesses returns a page of a study's processes.
 func ListProcesses(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ProcessFilter, page readmodels.Page) (readmodels.List[Process], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
-	filter = append(filter, readmodels.Standing("outcome", f.Outcome, Outcomes))
+	filter = append(filter, readmodels.Standing("outcome", f.Outcome, process.Outcomes))
 	if len(f.Processes) > 0 {
 		filter = append(filter, readmodels.OneOf("process", f.Processes))
 	}

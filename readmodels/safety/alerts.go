@@ -35,6 +35,9 @@ const (
 	AlertClosed   AlertStatus = "closed"
 )
 
+// Schema implements domain.Described.
+func (AlertStatus) Schema() domain.Schema { return domain.OneOf(AlertOpen, AlertReviewed, AlertClosed) }
+
 // Alert is something that somebody has to look at.
 type Alert struct {
 	readmodels.Header `bson:",inline"`
@@ -47,7 +50,7 @@ type Alert struct {
 	Summary           string           `bson:"summary" json:"summary" doc:"What happened"`
 	OccurredAt        time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
 	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
-	Status            AlertStatus      `bson:"status" json:"status" enum:"open,reviewed,closed" doc:"Whether somebody has looked at it, and whether it is dealt with"`
+	Status            AlertStatus      `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
 	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
 	// ReviewBy is nil behind the last level.
 	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`

@@ -94,7 +94,7 @@ func LoadSiteDashboard(ctx context.Context, s *readmodels.Store, study domain.St
 	}
 	d.Awaited = d.Awaited[:min(len(d.Awaited), dashboardItems)]
 	d.Waiting = []WaitingEnrollment{}
-	for _, outcome := range []process.Outcome{process.Held, processviews.UnderWay} {
+	for _, outcome := range []process.Outcome{process.Held, process.UnderWay} {
 		waiting, err := processviews.ListProcesses(ctx, s, study, processviews.ProcessFilter{Site: site, Outcome: outcome, Processes: []string{enrolling}}, readmodels.Page{Limit: dashboardItems, Sort: "longest"})
 		if err != nil {
 			return d, err

@@ -28,9 +28,6 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 1, Indexes:
 	readmodels.IndexOn("study", "given.site", "given.patient"),
 }}
 
-// KitRegistered is how a kit stands that is known and not yet in its depot's stock.
-const KitRegistered supply.KitStatus = "registered"
-
 // maxCustody bounds the chain of custody that a document holds, the newest; a kit has a dozen entries.
 const maxCustody = 200
 
@@ -40,7 +37,7 @@ type KitRow struct {
 	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
 	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
 	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
-	Status            supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
+	Status            supply.KitStatus  `bson:"status" json:"status" doc:"How it stands"`
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
@@ -136,10 +133,6 @@ type KitFilter struct {
 	Status   supply.KitStatus
 }
 
-// KitStatuses are all the ways a kit can stand.
-var KitStatuses = []supply.KitStatus{KitRegistered, supply.KitAvailable, supply.KitPacked, supply.KitInTransit, supply.KitIsAllocated,
-	supply.KitIsDispensed, supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired, supply.KitDestroyed, supply.KitIsLost}
-
 var kitOrders = []readmodels.Order[KitRow]{
 	readmodels.Ascending("number", func(k KitRow) []any { return []any{k.ID} }, "_id"),
 	readmodels.Descending("changed", func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }, "updatedAt", "_id"),
@@ -152,7 +145,7 @@ var KitSorts = readmodels.Names(kitOrders)
 func ListKits(ctx context.Context, s *readmodels.Store, study domain.StudyID, f KitFilter, page readmodels.Page) (readmodels.List[KitRow], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "location", f.Location)
 	if page.Sort == "changed" {
-		filter = append(filter, readmodels.Standing("status", f.Status, KitStatuses))
+		filter = append(filter, readmodels.Standing("status", f.Status, supply.KitStatuses))
 	} else {
 		filter = readmodels.Equal(filter, "status", f.Status)
 	}

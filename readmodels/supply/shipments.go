@@ -28,7 +28,7 @@ type Shipment struct {
 	From              supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
 	To                supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
 	Kits              []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
-	Status            supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
+	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"How it stands"`
 	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
 	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
 	// Created and what follows say when each step was recorded, and the days that the places wrote.
@@ -62,10 +62,6 @@ type ShipmentFilter struct {
 	Status   supply.ShipmentStatus
 }
 
-// ShipmentStatuses are all the ways a shipment can stand.
-var ShipmentStatuses = []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived, supply.ShipmentIsLost,
-	supply.ShipmentIsCanceled}
-
 var shipmentOrders = []readmodels.Order[Shipment]{
 	readmodels.Descending("newest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
 	readmodels.Ascending("oldest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
@@ -77,6 +73,6 @@ var ShipmentSorts = readmodels.Names(shipmentOrders)
 // ListShipments returns a page of a study's shipments.
 func ListShipments(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ShipmentFilter, page readmodels.Page) (readmodels.List[Shipment], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "from", f.From)
-	filter = append(readmodels.Equal(filter, "to", f.To), readmodels.Standing("status", f.Status, ShipmentStatuses))
+	filter = append(readmodels.Equal(filter, "to", f.To), readmodels.Standing("status", f.Status, supply.ShipmentStatuses))
 	return readmodels.Listed(ctx, s.Collection(Shipments), page, filter, shipmentOrders)
 }

@@ -34,12 +34,15 @@ const (
 // UserStatuses are all the ways an account can stand.
 var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
 
+// Schema implements domain.Described.
+func (UserStatus) Schema() domain.Schema { return domain.OneOf(UserStatuses...) }
+
 // User is an account with its grants (21 CFR 11.10(d) and (g)).
 type User struct {
 	readmodels.Header `bson:",inline"`
 	User              domain.UserID `bson:"user" json:"user" doc:"The user"`
 	Name              string        `bson:"name" json:"name" doc:"The person's name"`
-	Status            UserStatus    `bson:"status" json:"status" enum:"active,locked,deactivated" doc:"Whether it can be signed in to"`
+	Status            UserStatus    `bson:"status" json:"status" doc:"Whether it can be signed in to"`
 	Since             time.Time     `bson:"since" json:"since" doc:"Since when"`
 	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
 	RegisteredAt      time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
