@@ -55,6 +55,12 @@ func PatientScope(ctx context.Context, look Look, id domain.PatientID) (domain.S
 	return domain.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
 }
 
+// PatientScope is the function PatientScope for queries.
+func (h *Handler) PatientScope(ctx context.Context, id domain.PatientID) (domain.Scope, error) {
+	scope, _, err := PatientScope(ctx, h.Look(), id)
+	return scope, err
+}
+
 // TheStudy is the fact of a study's present state, for commands that name the study.
 func TheStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
 	return func(ctx context.Context, look Look, c C) (study.Study, error) {

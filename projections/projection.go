@@ -191,18 +191,6 @@ func PatientOf(at Envelope) domain.PatientID {
 	return domain.PatientID(at.StreamID())
 }
 
-// ViewsOf returns a function that names the views that fold events of an event's type.
-func ViewsOf(all []Projection) func(event any) []string {
-	return func(event any) (names []string) {
-		for _, p := range all {
-			if p.Folds(reflect.TypeOf(event)) {
-				names = append(names, p.View.Name)
-			}
-		}
-		return names
-	}
-}
-
 // NotShown lists the events that no view shows, each with the reason. The audit index has nearly all events, but does not
 // show what they say.
 var NotShown = map[string]string{

@@ -53,7 +53,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 			if most.Before(p) {
 				most = p
 			}
-			is, err := studyviews.LoadStudyOverview(t.Context(), s, domain.StudyID(doc.ID))
+			is, err := studyviews.LoadStudyOverview(t.Context(), everything(s), studyviews.StudyOverviewQuery{Study: domain.StudyID(doc.ID)})
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -99,31 +99,31 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
 	lists := map[string]func(readmodels.Page) error{
 		"studies": func(p readmodels.Page) error {
-			_, err := studyviews.ListStudyOverviews(t.Context(), s, nil, p)
+			_, err := studyviews.ListStudies(t.Context(), everything(s), studyviews.StudiesQuery{Page: p})
 			return err
 		},
 		"patients": func(p readmodels.Page) error {
-			_, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, p)
+			_, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: p})
 			return err
 		},
 		"diaries": func(p readmodels.Page) error {
-			_, err := diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
+			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
 			return err
 		},
 		"rates": func(p readmodels.Page) error {
-			_, err := diaryviews.ListPatientsByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{}, p)
+			_, err := diaryviews.ListPatientsByCompliance(t.Context(), everything(s), diaryviews.ComplianceQuery{Study: "S", Page: p})
 			return err
 		},
 		"alerts": func(p readmodels.Page) error {
-			_, err := safetyviews.ListAlerts(t.Context(), s, "S", safetyviews.AlertFilter{}, p)
+			_, err := safetyviews.ListAlerts(t.Context(), everything(s), safetyviews.AlertsQuery{Study: "S", Page: p})
 			return err
 		},
 		"processes": func(p readmodels.Page) error {
-			_, err := processviews.ListProcesses(t.Context(), s, "S", processviews.ProcessFilter{}, p)
+			_, err := processviews.ListProcesses(t.Context(), everything(s), processviews.ProcessesQuery{Study: "S", Page: p})
 			return err
 		},
 		"accounts": func(p readmodels.Page) error {
-			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), s, "S", "", p)
+			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S", Page: p})
 			return err
 		},
 	}
@@ -172,7 +172,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
 		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
+			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
 		}) {
 			got = append(got, d.ID)
 		}
@@ -181,7 +181,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 		}
 	}
 	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{Instrument: "other"}, p)
+		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Instrument: "other", Page: p})
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}

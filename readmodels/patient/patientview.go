@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -157,12 +158,36 @@ func (a *AnsweredBy) point(window string) int {
 	return at
 }
 
+// patientView is the query of one patient.
+var patientView = readmodels.Declare(readmodels.Query{
+	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient",
+	Doc:    "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient,
+	Views: []readmodels.View{PatientViews},
+}, LoadPatientView)
+
+// PatientQuery asks for all that is known of a patient, now or at a moment.
+type PatientQuery struct {
+	Patient domain.PatientID  `path:"patient" doc:"The patient"`
+	AsOf    readmodels.Moment `query:"asOf"`
+}
+
 // LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
-func LoadPatientView(ctx context.Context, s *readmodels.Store, id domain.PatientID) (PatientView, error) {
-	var v PatientView
-	err := s.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&v)
+func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
+	if !q.AsOf.IsPresent() {
+		past, err := r.AsOf(ctx, PatientViews, q.Patient, q.AsOf)
+		if err != nil {
+			return v, err
+		}
+		was, known := past[string(q.Patient)].(*PatientView)
+		if !known {
+			return v, refuse.NotFound("patient_not_found", "there was no patient %s then", q.Patient).At("asOf").Do("ask for a later moment")
+		}
+		return *was, nil
+	}
+	err = r.Store.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&v)
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return v, refuse.NotFound("patient_not_found", "there is no patient %s", id).Do("check the id")
+		return v, refuse.NotFound("patient_not_found", "there is no patient %s", q.Patient).Do("check the id")
 	}
 	return v, err
 }
