@@ -41,8 +41,10 @@ func TestATokenProvesItsUser(t *testing.T) {
 
 func TestForgedAndOldTokensAreRefused(t *testing.T) {
 	sign := func(method jwt.SigningMethod, key any, change func(*jwt.RegisteredClaims)) string {
-		claims := jwt.RegisteredClaims{Issuer: access.Issuer, Audience: jwt.ClaimStrings{access.Issuer}, Subject: "anna",
-			ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
+		claims := jwt.RegisteredClaims{
+			Issuer: access.Issuer, Audience: jwt.ClaimStrings{access.Issuer}, Subject: "anna",
+			ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour)),
+		}
 		if change != nil {
 			change(&claims)
 		}
@@ -56,21 +58,23 @@ func TestForgedAndOldTokensAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	changed := func(change func(*jwt.RegisteredClaims)) string { return sign(jwt.SigningMethodHS256, key, change) }
 	good := sign(jwt.SigningMethodHS256, key, nil)
+	anHourAgo := jwt.NewNumericDate(time.Now().Add(-time.Hour))
 	for name, c := range map[string]struct{ token, code string }{
-		"none given":          {"", "token_missing"},
-		"no token":            {"abc", "token_invalid"},
+		"no token":            {"", "token_missing"},
+		"not a token":         {"abc", "token_invalid"},
 		"another key":         {sign(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), nil), "token_invalid"},
 		"no signature":        {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "token_invalid"},
 		"another method":      {sign(jwt.SigningMethodHS512, key, nil), "token_invalid"},
-		"a provider unknown":  {sign(jwt.SigningMethodES256, elliptic256, nil), "token_invalid"},
+		"unknown provider":    {sign(jwt.SigningMethodES256, elliptic256, nil), "token_invalid"},
 		"a changed signature": {good[:len(good)-4] + "AAAA", "token_invalid"},
-		"expired":             {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.ExpiresAt = jwt.NewNumericDate(time.Now().Add(-time.Minute)) }), "token_expired"},
-		"for ever":            {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), "token_invalid"},
-		"another issuer":      {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Issuer = "other" }), "token_invalid"},
-		"another audience":    {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"other"} }), "token_invalid"},
-		"no user":             {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Subject = "" }), "token_invalid"},
-		"a process's name":    {sign(jwt.SigningMethodHS256, key, func(c *jwt.RegisteredClaims) { c.Subject = "process:enrollment" }), "token_invalid"},
+		"expired":             {changed(func(c *jwt.RegisteredClaims) { c.ExpiresAt = anHourAgo }), "token_expired"},
+		"no expiry":           {changed(func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), "token_invalid"},
+		"another issuer":      {changed(func(c *jwt.RegisteredClaims) { c.Issuer = "other" }), "token_invalid"},
+		"another audience":    {changed(func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"other"} }), "token_invalid"},
+		"no user":             {changed(func(c *jwt.RegisteredClaims) { c.Subject = "" }), "token_invalid"},
+		"a process's name":    {changed(func(c *jwt.RegisteredClaims) { c.Subject = "process:enrollment" }), "token_invalid"},
 	} {
 		u, err := tokens(t).Verify(c.token)
 		if r, ok := refuse.As(err); !ok || r.Code != c.code {
@@ -79,7 +83,7 @@ func TestForgedAndOldTokensAreRefused(t *testing.T) {
 	}
 }
 
-func TestKeysAreKeptForTheirOwnerAlone(t *testing.T) {
+func TestOnlyTheOwnerCanReadAKeyFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new", "token.key")
 	made, err := access.LoadOrCreateKey(file)
 	if err != nil {
@@ -96,21 +100,21 @@ func TestKeysAreKeptForTheirOwnerAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := access.LoadOrCreateKey(file); err == nil {
-		t.Error("a short key was taken")
+		t.Error("LoadOrCreateKey accepts a short key")
 	}
 	if _, err := access.NewTokens([]byte("short")); err == nil {
-		t.Error("a short key was taken")
+		t.Error("NewTokens accepts a short key")
 	}
 }
 
-func TestPasswordsMatchTheirDigestAlone(t *testing.T) {
+func TestPasswordsMatchOnlyTheirOwnDigest(t *testing.T) {
 	digest, err := access.DigestPassword(t.Context(), "correct horse battery")
 	if err != nil {
 		t.Fatal(err)
 	}
 	other, err := access.DigestPassword(t.Context(), "correct horse battery")
 	if err != nil || other == digest {
-		t.Errorf("the same password has the same digest twice: %v", err)
+		t.Errorf("the same password got the same digest twice: %v", err)
 	}
 	for password, want := range map[string]bool{"correct horse battery": true, "correct horse batterY": false, "": false} {
 		if got, err := access.PasswordMatches(t.Context(), digest, password); err != nil || got != want {
@@ -118,16 +122,19 @@ func TestPasswordsMatchTheirDigestAlone(t *testing.T) {
 		}
 	}
 	if got, err := access.PasswordMatches(t.Context(), "", ""); err != nil || got {
-		t.Errorf("an account without a password opens: %v, %v", got, err)
+		t.Errorf("a password matches the empty digest: %v, %v", got, err)
 	}
-	for _, broken := range []string{"x", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=1$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=1$AA$AA", "$argon2id$v=19$m=8,t=1,p=1$!!$AA"} {
+	for _, broken := range []string{
+		"x", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=1$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=1$AA$AA",
+		"$argon2id$v=19$m=8,t=1,p=1$!!$AA",
+	} {
 		if _, err := access.PasswordMatches(t.Context(), broken, "x"); err == nil {
-			t.Errorf("%s was taken for a digest", broken)
+			t.Errorf("%s was accepted as a digest", broken)
 		}
 	}
 }
 
-// TestR4_AGrantReachesNoFurtherThanItsScope goes through grants and scopes, own and others'.
+// TestR4_AGrantReachesNoFurtherThanItsScope tries grants on scopes that they cover and on others.
 func TestR4_AGrantReachesNoFurtherThanItsScope(t *testing.T) {
 	const s, other = domain.StudyID("S"), domain.StudyID("T")
 	one, two := domain.SiteID("1"), domain.SiteID("2")
@@ -165,13 +172,16 @@ func TestR4_AGrantReachesNoFurtherThanItsScope(t *testing.T) {
 			}
 		}
 	}
-	if _, err := (access.Principal{User: "x", Grants: []user.Grant{{Role: user.CRC, Study: s, Site: one}}}).Authorize("Act", access.DataManagers, scopes["site"]); err == nil {
-		t.Error("a role acts where another is asked for")
+	crc := access.Principal{User: "x", Grants: []user.Grant{{Role: user.CRC, Study: s, Site: one}}}
+	if _, err := crc.Authorize("Act", access.DataManagers, scopes["site"]); err == nil {
+		t.Error("a role is allowed what only another role may do")
 	}
 }
 
 func TestSitesOfAPrincipal(t *testing.T) {
-	who := access.Principal{Grants: []user.Grant{{Role: user.CRC, Study: "S", Site: "1"}, {Role: user.Monitor, Study: "S", Site: "2"}, {Role: user.CRC, Study: "T", Site: "3"}}}
+	who := access.Principal{Grants: []user.Grant{
+		{Role: user.CRC, Study: "S", Site: "1"}, {Role: user.Monitor, Study: "S", Site: "2"}, {Role: user.CRC, Study: "T", Site: "3"},
+	}}
 	if sites, all := who.Sites(access.ClinicalReaders, "S"); all || len(sites) != 2 {
 		t.Errorf("got %v, %v", sites, all)
 	}
@@ -180,7 +190,7 @@ func TestSitesOfAPrincipal(t *testing.T) {
 		t.Error("an auditor does not see the whole study")
 	}
 	if !who.WorksIn("S") || who.WorksIn("X") || who.WorksIn("") || !access.Process("p").WorksIn("X") {
-		t.Error("works in the wrong studies")
+		t.Error("WorksIn is wrong")
 	}
 	if access.IsProcess("anna") || !access.IsProcess(access.Process("p").User) || access.Process("p").User.Validate() == nil {
 		t.Error("a person can have a process's name")

@@ -1,6 +1,6 @@
-// Package access decides who may do and see what: identities proven by tokens, grants per study and site, permissions
-// that commands and queries declare. Nothing is allowed that no grant allows (21 CFR 11.10(d) and (g)).
+// Package access decides who may do and see what. Tokens prove identities, users have grants per study and site, and
+// commands and queries declare permissions. Access is refused unless a grant allows it (21 CFR 11.10(d) and (g)).
 //
-// The package holds no state of users: grants come in from the user's stream with every decision, so that a role that is
-// revoked is gone at the next request.
+// The package keeps no state of users. The caller brings the grants, from the user's stream, to every decision, so that
+// a revoked role is gone at the next request.
 package access

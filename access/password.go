@@ -20,8 +20,8 @@ const (
 	argonSaltBytes = 16
 )
 
-// digesting bounds how many digests are computed at a time: each takes 64 MiB.
-var digesting = make(chan struct{}, 2)
+// argonSlots limits how many digests are computed at a time, because each takes 64 MiB.
+var argonSlots = make(chan struct{}, 2)
 
 // DigestPassword returns the argon2id digest of a password in PHC string format, with a new random salt.
 func DigestPassword(ctx context.Context, password string) (string, error) {
@@ -38,7 +38,8 @@ func DigestPassword(ctx context.Context, password string) (string, error) {
 		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
 }
 
-// PasswordMatches says whether the digest is of this password. An empty digest matches nothing, in the same time.
+// PasswordMatches reports whether the digest is that of the password. An empty digest matches no password, and takes as
+// long to check.
 func PasswordMatches(ctx context.Context, digest, password string) (bool, error) {
 	known := digest != ""
 	if !known {
@@ -68,16 +69,17 @@ func PasswordMatches(ctx context.Context, digest, password string) (bool, error)
 	return subtle.ConstantTimeCompare(got, want) == 1 && known, nil
 }
 
-// noDigest stands in for accounts without a password, so that asking for them takes as long as for any other.
+// noDigest is checked for accounts without a password, so that response times do not tell which accounts have none.
 var noDigest = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
 	strings.Repeat("A", 22), strings.Repeat("A", 43))
 
+// argon computes an argon2id key, when a slot is free.
 func argon(ctx context.Context, password string, salt []byte, passes, memory int, lanes uint8) ([]byte, error) {
 	select {
-	case digesting <- struct{}{}:
+	case argonSlots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-digesting }()
+	defer func() { <-argonSlots }()
 	return argon2.IDKey([]byte(password), salt, uint32(passes), uint32(memory), lanes, argonKeyBytes), nil
 }

@@ -13,7 +13,7 @@ import (
 // Permission is the set of roles that a command or query is open to.
 type Permission []user.Role
 
-// To makes a permission of roles and of other permissions' roles.
+// To returns the permission of all roles of the given permissions.
 func To(permissions ...Permission) Permission {
 	var all Permission
 	for _, p := range permissions {
@@ -24,9 +24,9 @@ func To(permissions ...Permission) Permission {
 
 // The permissions that commands and queries are declared with.
 var (
-	// ThePatient is the patient of the scope, and no other.
+	// ThePatient is the patient of the scope, and no other patient.
 	ThePatient = Permission{user.PatientRole}
-	// SiteStaff works at the scope's site.
+	// SiteStaff are coordinators and investigators of the scope's site.
 	SiteStaff = Permission{user.CRC, user.Investigator}
 	// Monitors read the sites that they are assigned to.
 	Monitors = Permission{user.Monitor}
@@ -36,22 +36,22 @@ var (
 	SafetyOfficers = Permission{user.SafetyOfficer}
 	// Statisticians analyse a study.
 	Statisticians = Permission{user.Statistician}
-	// SupplyManagers move drug.
+	// SupplyManagers ship kits and keep their stock.
 	SupplyManagers = Permission{user.SupplyManager, user.UnblindedSupplyManager}
-	// UnblindedSupply knows which kit holds which arm.
+	// UnblindedSupply may know the arm of each kit.
 	UnblindedSupply = Permission{user.UnblindedSupplyManager}
-	// Investigators answer for the patients of a site.
+	// Investigators are responsible for the patients of a site.
 	Investigators = Permission{user.Investigator}
-	// Auditors read all that is recorded of a study, and change nothing.
+	// Auditors read everything that is recorded of a study, and change nothing.
 	Auditors = Permission{user.Auditor}
-	// Admins keep users and grants, and see nothing clinical.
+	// Admins manage users and grants, and see no clinical data.
 	Admins = Permission{user.Admin}
 	// Processes are the product's own process managers.
 	Processes = Permission{user.System}
 
 	// ClinicalReaders may read a patient's clinical data within their scope.
 	ClinicalReaders = To(SiteStaff, Monitors, DataManagers, SafetyOfficers, Statisticians, Auditors)
-	// StudyMembers may read what a study is and how it stands.
+	// StudyMembers may read a study's definition and its figures.
 	StudyMembers = To(ClinicalReaders, SupplyManagers)
 )
 
@@ -59,15 +59,15 @@ var (
 type Principal struct {
 	User   domain.UserID
 	Grants []user.Grant
-	// AuthenticatedAt is when the person signed in last; the zero time where nobody did.
+	// AuthenticatedAt is when the person last signed in; the zero time if the token proves no sign-in.
 	AuthenticatedAt time.Time
 }
 
-// reauthenticateWithin is how long a sign-in stands for the person being there.
+// reauthenticateWithin is how long a sign-in proves that the person is present.
 const reauthenticateWithin = 5 * time.Minute
 
-// MustBePresent refuses (code reauthentication_required) unless the person has signed in within the last five minutes:
-// some acts ask for proof that it is still the same person who sits there (21 CFR 11.200(a)(1)).
+// MustBePresent refuses (code reauthentication_required) unless the person has signed in within the last five minutes.
+// Some acts require this proof that the same person is still present (21 CFR 11.200(a)(1)).
 func (p Principal) MustBePresent(action string, now time.Time) error {
 	if since := now.Sub(p.AuthenticatedAt); p.AuthenticatedAt.IsZero() || since > reauthenticateWithin || since < -clockSkew {
 		return refuse.Forbidden("reauthentication_required", "%s asks for a sign-in within the last five minutes", action).
@@ -76,13 +76,13 @@ func (p Principal) MustBePresent(action string, now time.Time) error {
 	return nil
 }
 
-// Process returns the principal of one of the product's own process managers. The colon keeps its name apart from every
-// id that a person can have.
+// Process returns the principal of one of the product's own process managers. Its user id contains a colon, which no id
+// of a person can.
 func Process(name string) Principal {
 	return Principal{User: domain.UserID("process:" + name), Grants: []user.Grant{{Role: user.System}}}
 }
 
-// IsProcess says whether the name is a process manager's rather than a person's.
+// IsProcess reports whether the user is a process manager, not a person.
 func IsProcess(u domain.UserID) bool { return strings.HasPrefix(string(u), "process:") }
 
 // Authorize returns the role in which the principal may act on the scope, or refuses (code not_allowed).
@@ -96,13 +96,13 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 		Do("ask an administrator for a role that allows it here")
 }
 
-// WorksIn says whether the principal holds any role in the study, or is a process manager.
+// WorksIn reports whether the principal has any role in the study, or is a process manager.
 func (p Principal) WorksIn(study domain.StudyID) bool {
 	return slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return g.Role == user.System || g.Study != "" && g.Study == study })
 }
 
-// Sites returns the sites of the study that the principal's grants among the permission's roles are bound to, or all
-// set to true if one of them reaches the whole study.
+// Sites returns the sites of the study at which the principal has one of the permission's roles. If a grant of such a
+// role covers the whole study, all is true and sites is empty.
 func (p Principal) Sites(permission Permission, study domain.StudyID) (sites []domain.SiteID, all bool) {
 	for _, g := range p.Grants {
 		if g.Study != study || g.Role == user.PatientRole || !slices.Contains(permission, g.Role) {

@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// Issuer is the name under which Casebook signs its own tokens; it is their audience too.
+	// Issuer is the issuer and the audience of the tokens that Casebook signs itself.
 	Issuer = "casebook"
-	// clockSkew is how far the clocks of an identity provider and ours may differ.
+	// clockSkew is how far the clock of an identity provider may differ from ours.
 	clockSkew = 30 * time.Second
-	// minKeyBytes is the least that HS256 is safe with (RFC 7518, section 3.2).
+	// minKeyBytes is the minimum length of a key for HS256 (RFC 7518, section 3.2).
 	minKeyBytes = 32
 )
 
-// Tokens signs and verifies bearer tokens. Our own are signed with HS256; those of an identity provider (RS256, ES256)
-// are verified with the keys that it publishes.
+// Tokens signs and verifies bearer tokens. Our own tokens are signed with HS256. The tokens of an identity provider
+// (RS256, ES256) are verified with the keys that it publishes.
 type Tokens struct {
 	key      []byte
 	provider *provider
@@ -39,7 +39,7 @@ type provider struct {
 	issuer, audience string
 }
 
-// NewTokens returns Tokens with our own key of at least 32 bytes.
+// NewTokens returns Tokens that sign with this key of at least 32 bytes.
 func NewTokens(key []byte) (*Tokens, error) {
 	if len(key) < minKeyBytes {
 		return nil, fmt.Errorf("the token key has %d bytes; it needs at least %d", len(key), minKeyBytes)
@@ -47,11 +47,12 @@ func NewTokens(key []byte) (*Tokens, error) {
 	return &Tokens{key: key}, nil
 }
 
-// TrustProvider also accepts tokens of an identity provider: signed with RS256 or ES256 by one of the keys at jwksURL,
-// from the issuer, for the audience. The keys are fetched now, and again when an unknown one is named; ctx ends that.
+// TrustProvider makes Verify also accept tokens of an identity provider: signed with RS256 or ES256 by one of the keys
+// at jwksURL, and with this issuer and audience. The keys are fetched now, and again when a token names an unknown key,
+// until ctx ends.
 func (t *Tokens) TrustProvider(ctx context.Context, jwksURL, issuer, audience string) error {
 	if issuer == "" || audience == "" {
-		return errors.New("an identity provider needs its issuer and our audience, or tokens made for others would pass")
+		return errors.New("an identity provider needs its issuer and our audience; without them, tokens for other systems would be accepted")
 	}
 	keys, err := keyfunc.NewDefaultCtx(ctx, []string{jwksURL})
 	if err != nil {
@@ -61,26 +62,26 @@ func (t *Tokens) TrustProvider(ctx context.Context, jwksURL, issuer, audience st
 	return nil
 }
 
-// claims are what a token says.
+// claims are the contents of a token.
 type claims struct {
 	jwt.RegisteredClaims
-	// AuthTime is when the person proved who they are (OpenID Connect Core 1.0, section 2); nil where nobody did.
+	// AuthTime is when the person signed in (OpenID Connect Core 1.0, section 2); nil in a token without a sign-in.
 	AuthTime *jwt.NumericDate `json:"auth_time,omitempty"`
 }
 
 // Proof is what a verified token proves.
 type Proof struct {
 	User domain.UserID
-	// AuthenticatedAt is when the person signed in; the zero time for tokens that were made without.
+	// AuthenticatedAt is when the person signed in; the zero time in a token without a sign-in.
 	AuthenticatedAt time.Time
 }
 
-// Sign returns a token for the user that expires after validFor. It is for programs: nobody has signed in for it.
+// Sign returns a token for a program that acts as the user. It expires after validFor, and proves no sign-in.
 func (t *Tokens) Sign(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
 	return t.sign(u, now, validFor, nil)
 }
 
-// SignFor returns a token for a user who has just signed in.
+// SignFor returns a token for a user who signed in now. It expires after validFor.
 func (t *Tokens) SignFor(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
 	return t.sign(u, now, validFor, jwt.NewNumericDate(now))
 }
@@ -92,7 +93,7 @@ func (t *Tokens) sign(u domain.UserID, now time.Time, validFor time.Duration, au
 	}, AuthTime: authTime}).SignedString(t.key)
 }
 
-// Verify returns what the token proves, or refuses: token_missing, token_expired or token_invalid.
+// Verify returns what the token proves, or refuses it (token_missing, token_expired, token_invalid).
 func (t *Tokens) Verify(token string) (Proof, error) {
 	if token == "" {
 		return Proof{}, refuse.Unauthenticated("token_missing", "the request carries no bearer token").
@@ -116,23 +117,26 @@ func (t *Tokens) Verify(token string) (Proof, error) {
 	return proof, nil
 }
 
+// parse verifies the token as one of ours, and then as one of the identity provider.
 func (t *Tokens) parse(token string) (claims, error) {
-	var said claims
-	_, err := ownTokens.ParseWithClaims(token, &said, func(*jwt.Token) (any, error) { return t.key, nil })
+	var parsed claims
+	_, err := ownTokens.ParseWithClaims(token, &parsed, func(*jwt.Token) (any, error) { return t.key, nil })
 	if err == nil || t.provider == nil || !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
-		return said, err
+		return parsed, err
 	}
-	said = claims{}
-	_, err = jwt.ParseWithClaims(token, &said, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
-		jwt.WithIssuer(t.provider.issuer), jwt.WithAudience(t.provider.audience), jwt.WithExpirationRequired(), jwt.WithLeeway(clockSkew))
-	return said, err
+	parsed = claims{}
+	_, err = jwt.ParseWithClaims(token, &parsed, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
+		jwt.WithIssuer(t.provider.issuer), jwt.WithAudience(t.provider.audience), jwt.WithExpirationRequired(),
+		jwt.WithLeeway(clockSkew))
+	return parsed, err
 }
 
-// ownTokens accepts one method alone, so that a token can never choose how it is verified.
-var ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer), jwt.WithExpirationRequired())
+// ownTokens verifies our own tokens. It accepts a single method, so that no token can choose how it is verified.
+var ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer),
+	jwt.WithExpirationRequired())
 
-// LoadOrCreateKey returns the key of 32 bytes or more that is kept in the file, and makes one with a random key where there
-// is none. The file is readable for its owner alone.
+// LoadOrCreateKey returns the key of at least 32 bytes that the file holds in base64. If the file does not exist, it is
+// created with a random key, and only its owner can read it.
 func LoadOrCreateKey(path string) ([]byte, error) {
 	text, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
 	if errors.Is(err, os.ErrNotExist) {

@@ -349,7 +349,7 @@ func TestR9_ARoleThatIsRevokedMidSessionIsGone(t *testing.T) {
 		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
 	}
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
-	admin.accepted(user.RevokeRole{User: nurse, Grant: grant, Reason: "left the site"})
+	admin.accepted(user.RevokeRole{OfUser: domain.ForUser(nurse), Grant: grant, Reasoned: domain.Because("left the site")})
 	recordsNothing(t, func() {
 		session.command(tr.entry(5)).refused(t, http.StatusForbidden, "not_allowed")
 		session.get(list).refused(t, http.StatusForbidden, "not_allowed")
@@ -358,7 +358,7 @@ func TestR9_ARoleThatIsRevokedMidSessionIsGone(t *testing.T) {
 			t.Errorf("the batch is answered %+v", r)
 		}
 	})
-	admin.accepted(user.DeactivateUser{User: nurse, Reason: "left the hospital"})
+	admin.accepted(user.DeactivateUser{OfUser: domain.ForUser(nurse), Reasoned: domain.Because("left the hospital")})
 	session.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "account_deactivated")
 }
 

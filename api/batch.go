@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -58,7 +59,7 @@ func (a *API) postBatch(c *call) error {
 	answer := BatchAnswer{Items: make([]BatchItem, len(raw))}
 	jobs := make([]batchJob, len(raw))
 	for i, text := range raw {
-		jobs[i] = newBatchJob(i, text)
+		jobs[i] = a.newBatchJob(i, text)
 	}
 	for _, stage := range stages(jobs) {
 		var group errgroup.Group
@@ -112,34 +113,20 @@ type batchJob struct {
 	// refused is set where the command cannot be read.
 	refused error
 	// patient is who the command is about, empty where it is about something else.
-	patient string
+	patient domain.PatientID
 }
 
-func newBatchJob(place int, text jsontext.Value) batchJob {
+func (a *API) newBatchJob(place int, text jsontext.Value) batchJob {
 	j := batchJob{place: place}
 	j.refused = commands.Decode(text, &j.command)
 	if j.refused == nil && j.command.Command == "" {
 		j.refused = refuse.Malformed("malformed_json", "the batch's item has no command").At("command").Do("name the command")
 	}
-	j.patient = patientOf(j.command.Body)
+	// Two commands that cannot be read meet in the handler, which puts each stream in order.
+	if declared, ok := a.handler.Find(j.command.Command); ok {
+		j.patient = declared.Patient(j.command.Body)
+	}
 	return j
-}
-
-// patientOf reads which patient a command is about, from the names that all commands on patients share. It need not be
-// exact: two commands that it sees as of different patients meet in the handler, which puts each stream in order.
-func patientOf(body []byte) string {
-	var about struct {
-		Patient         string `json:"patient"`
-		Study           string `json:"study"`
-		ScreeningNumber string `json:"screeningNumber"`
-	}
-	if json.Unmarshal(body, &about) != nil {
-		return ""
-	}
-	if about.Patient == "" && about.ScreeningNumber != "" {
-		return about.Study + "." + about.ScreeningNumber
-	}
-	return about.Patient
 }
 
 // stages orders the commands of a batch. The commands of one patient form a lane and run one after another; the lanes of
@@ -147,7 +134,7 @@ func patientOf(body []byte) string {
 // comes behind it may build on it, and it on what came before.
 func stages(jobs []batchJob) [][][]batchJob {
 	var all [][][]batchJob
-	lanes := map[string]int{}
+	lanes := map[domain.PatientID]int{}
 	for _, j := range jobs {
 		if j.patient == "" {
 			all = append(all, [][]batchJob{{j}})

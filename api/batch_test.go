@@ -5,23 +5,26 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 )
 
-func TestPatientsOfABatchAreTold(t *testing.T) {
-	for body, want := range map[string]string{
-		`{"patient":"A.1","answers":{"patient":"B.2"}}`:   "A.1",
-		`{"study":"A","site":"01","screeningNumber":"1"}`: "A.1",
-		`{"study":"A","site":"01"}`:                       "",
-		`{"user":"x","grant":{"patient":"A.1"}}`:          "",
-		`{"patient":7}`:                                   "",
-		``:                                                "",
+func TestABatchKnowsWhomItsCommandsAreAbout(t *testing.T) {
+	a := &API{handler: the.handler}
+	for _, c := range []struct{ command, body, want string }{
+		{"SubmitDiary", `{"patient":"A.1","answers":{"patient":"B.2"}}`, "A.1"},
+		{"ScreenPatient", `{"study":"A","site":"01","screeningNumber":"1"}`, "A.1"},
+		{"AddSite", `{"study":"A","site":"01"}`, ""},
+		{"GrantRole", `{"user":"x","grant":{"patient":"A.1"}}`, ""},
+		{"SubmitDiary", `{"patient":7}`, ""},
+		{"Nothing", `{"patient":"A.1"}`, ""},
 	} {
-		if got := patientOf([]byte(body)); got != want {
-			t.Errorf("%s is about %q, want %q", body, got, want)
+		job := a.newBatchJob(0, jsontext.Value(`{"command":"`+c.command+`","body":`+c.body+`}`))
+		if string(job.patient) != c.want {
+			t.Errorf("%s %s is about %q, want %q", c.command, c.body, job.patient, c.want)
 		}
 	}
 }
@@ -32,13 +35,13 @@ func TestStagesKeepTheOrderThatMatters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		jobs := make([]batchJob, rapid.IntRange(0, 40).Draw(t, "commands"))
 		for i := range jobs {
-			jobs[i] = batchJob{place: i, patient: rapid.SampledFrom([]string{"", "A.1", "A.2", "A.3"}).Draw(t, "patient")}
+			jobs[i] = batchJob{place: i, patient: rapid.SampledFrom([]domain.PatientID{"", "A.1", "A.2", "A.3"}).Draw(t, "patient")}
 		}
 		seen := map[int]bool{}
 		done := -1 // the last place of the stages before
 		for _, stage := range stages(jobs) {
 			last := done
-			owners := map[string]bool{}
+			owners := map[domain.PatientID]bool{}
 			for _, lane := range stage {
 				if owners[lane[0].patient] {
 					t.Fatalf("two lanes of %q in one stage", lane[0].patient)
@@ -94,7 +97,7 @@ func TestBatchesAreReadItemByItem(t *testing.T) {
 		"\"\xff\"":                             "malformed_json",
 		`{"command":"X","body":{"a":1,"a":2}}`: "malformed_json",
 	} {
-		if r, ok := refuse.As(newBatchJob(0, jsontext.Value(text)).refused); !ok || r.Code != code {
+		if r, ok := refuse.As((&API{handler: the.handler}).newBatchJob(0, jsontext.Value(text)).refused); !ok || r.Code != code {
 			t.Errorf("%s is refused with %v, want %s", text, r, code)
 		}
 	}
@@ -114,7 +117,7 @@ func FuzzReadBatch(f *testing.F) {
 		}
 		jobs := make([]batchJob, len(items))
 		for i, text := range items {
-			jobs[i] = newBatchJob(i, text)
+			jobs[i] = (&API{handler: the.handler}).newBatchJob(i, text)
 		}
 		stages(jobs)
 	})

@@ -273,9 +273,9 @@ func do(t testing.TB, command any) commands.Answer {
 func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
 	t.Helper()
 	id := domain.UserID(unique(name))
-	do(t, user.RegisterUser{User: id, Name: "Somebody"})
+	do(t, user.RegisterUser{OfUser: domain.ForUser(id), Name: "Somebody"})
 	for _, g := range grants {
-		do(t, user.GrantRole{User: id, Grant: g})
+		do(t, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})
 	}
 	return id
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 )
@@ -85,7 +86,7 @@ func TestABatchAnswersEachCommandByItself(t *testing.T) {
 	tr := newTrial(t)
 	late := tr.entry(4)
 	late.Answers = diary.Answers{"worst": 99}
-	b := batchOf(t, tr.entry(4), late, tr.entry(5), patient.CompletePatient{Patient: tr.other, On: "2026-03-01"}, tr.entry(6))
+	b := batchOf(t, tr.entry(4), late, tr.entry(5), patient.CompletePatient{OfPatient: domain.ForPatient(tr.other), On: "2026-03-01"}, tr.entry(6))
 	b.Commands = append(b.Commands,
 		BatchCommand{Command: "StopTheWorld", Body: json.RawMessage(`{}`)},
 		BatchCommand{Command: "ConfirmEnrollment", Body: json.RawMessage(`{}`)},
@@ -148,10 +149,10 @@ func TestABatchMayScreenAndConsent(t *testing.T) {
 	tr := newTrial(t)
 	var all []any
 	for _, number := range []string{"S-11", "S-12", "S-13"} {
-		all = append(all, patient.ScreenPatient{Study: tr.study, Site: "01", ScreeningNumber: number, On: "2026-02-01"})
+		all = append(all, patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: number, On: "2026-02-01"})
 	}
 	for _, number := range []string{"S-11", "S-12", "S-13"} {
-		all = append(all, patient.RecordConsent{Patient: patientID(tr, number), ConsentVersion: "1.0", On: "2026-02-01"})
+		all = append(all, patient.RecordConsent{OfPatient: domain.ForPatient(patientID(tr, number)), ConsentVersion: "1.0", On: "2026-02-01"})
 	}
 	for i, item := range c.as(tr.crc).batch(batchOf(t, all...)).Items {
 		if item.Status != http.StatusOK {

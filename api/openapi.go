@@ -164,7 +164,7 @@ func (d *description) session() {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
 		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
-		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
+		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: "a long pass phrase"}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},
@@ -187,15 +187,25 @@ func (d *description) commands(all []commands.Command) {
 			seen[context] = true
 			d.document.Tags = append(d.document.Tags, &huma.Tag{Name: context, Description: "Commands of the context " + context})
 		}
-		summary := summaryOf(c.Name())
+		summary := summaryOf(c)
 		d.document.AddOperation(&huma.Operation{
 			OperationID: c.Name(), Method: http.MethodPost, Path: "/api/v1/commands/" + c.Name(), Tags: []string{context},
 			Summary: summary, Description: summary + ". " + openTo(c.OpenTo(), " in the scope that the command touches") +
 				" A 200 means that the events are durable.",
 			Parameters:  []*huma.Param{keyParameter()},
-			RequestBody: d.jsonBody(c.Body(), exampleOf(c.Name(), c.Body(), d.schemas)),
+			RequestBody: d.jsonBody(c.Body(), exampleOf(c, d.schemas)),
 			Responses:   d.responses(d.commandAnswer(context, path), commandStatuses...),
 		})
+	}
+	d.batch(all)
+}
+
+// batch describes how many commands are sent in one request.
+func (d *description) batch(all []commands.Command) {
+	const kept = "SubmitDiary" // what a device keeps while it is offline
+	var body any
+	if at := slices.IndexFunc(all, func(c commands.Command) bool { return c.Name() == kept }); at >= 0 {
+		body = exampleOf(all[at], d.schemas)
 	}
 	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: "batch", Description: "Many commands in one request"})
 	d.document.AddOperation(&huma.Operation{
@@ -203,8 +213,8 @@ func (d *description) commands(all []commands.Command) {
 		Summary: "Send commands that were kept while a device was offline",
 		Description: "Each command is answered by itself, in the batch's order, with the status that it would have had alone. The commands of one patient " +
 			"run one after another; those of different patients may run at the same time. A command that is not about a patient waits for all before it.",
-		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": "SubmitDiary",
-			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": exampleOf("SubmitDiary", nil, d.schemas)}}}),
+		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": kept,
+			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": body}}}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[BatchAnswer](), "One answer for each command"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
 	})

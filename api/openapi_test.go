@@ -12,6 +12,7 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/user"
@@ -189,7 +190,8 @@ func TestExamplesAreTaken(t *testing.T) {
 			t.Errorf("%s: the example is empty", path)
 		}
 		fits(t, path, body, example)
-		fits(t, path+" without its own example", body, exampleOf("", body, newSchemas(nil, contexts.Commands())))
+		schemas := newSchemas(nil, contexts.Commands())
+		fits(t, path+" without its own example", body, exampleOfSchema(schemas.Schema(body, false, ""), schemas, 0))
 	})
 	if seen == 0 {
 		t.Error("no command has an example")
@@ -222,9 +224,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		fits(t, "the answer to a command", reflect.TypeFor[commands.Answer](), plain(t, r.body))
 		tr.position = read[commands.Answer](t, r).Position
 	}
-	do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now})
-	tr.position = do(t, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary.ID, Window: "2026-02-04/evening",
-		Answers: map[instrument.ItemID]any{"worst": 7}, Reason: "mistyped"}).Position
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
+	tr.position = do(t, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: "2026-02-04/evening",
+		Answers: map[instrument.ItemID]any{"worst": 7}, Reasoned: domain.Because("mistyped")}).Position
 	caughtUp(t, tr.position)
 	asker := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}, user.Grant{Role: user.Admin}))
 	for _, q := range contexts.Queries() {

@@ -281,7 +281,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 		o.Handler = commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()})
 	})
 	who := domain.UserID("operator")
-	body, err := json.Marshal(user.RegisterUser{User: who, Name: "Operator"})
+	body, err := json.Marshal(user.RegisterUser{OfUser: domain.ForUser(who), Name: "Operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.as(who).command(user.ChangePassword{User: who, Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
+	c.as(who).command(user.ChangePassword{OfUser: domain.ForUser(who), Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}

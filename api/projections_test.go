@@ -35,8 +35,8 @@ func TestAPatientIsShownAsOfAMoment(t *testing.T) {
 	crc := c.as(account(t, "crc", user.Grant{Role: user.CRC, Study: tr.study, Site: "01"}))
 	id := patientID(tr, unique("P"))
 	number := string(id)[len(tr.study)+1:]
-	screened := crc.accepted(patient.ScreenPatient{Study: tr.study, Site: "01", ScreeningNumber: number, On: domain.DateOf(now)})
-	consented := crc.accepted(patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: domain.DateOf(now)})
+	screened := crc.accepted(patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: number, On: domain.DateOf(now)})
+	consented := crc.accepted(patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1.0", On: domain.DateOf(now)})
 	path := "/api/v1/patients/" + string(id)
 	for asOf, want := range map[string]patient.Status{
 		fmt.Sprint(screened.Position): patient.StatusScreened, fmt.Sprint(consented.Position): patient.StatusConsented,

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,11 +58,54 @@ func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 	if _, known := s.byName[name]; !known {
 		s.byName[name], s.types[name] = &huma.Schema{}, t // first the name, for types that hold themselves
 		s.byName[name] = huma.SchemaFromType(s, t)
+		if s.bodies[t] {
+			describeEmbedded(s.byName[name], t)
+		}
 	}
 	if allowRef {
 		return &huma.Schema{Ref: schemaPrefix + name}
 	}
 	return s.byName[name]
+}
+
+// describeEmbedded puts the text on an embedded struct in the place of that of the struct's last field (see
+// domain.OfPatient and its neighbours), and what is required in the order of the fields.
+func describeEmbedded(s *huma.Schema, t reflect.Type) {
+	var order []string
+	for field := range fields(t) {
+		if field.Anonymous {
+			for embedded := range fields(field.Type) {
+				order = append(order, nameInJSON(embedded))
+			}
+		} else {
+			order = append(order, nameInJSON(field))
+		}
+		doc, ok := field.Tag.Lookup("doc")
+		if !ok || !field.Anonymous || field.Type.Kind() != reflect.Struct {
+			continue
+		}
+		last := nameInJSON(field.Type.Field(field.Type.NumField() - 1))
+		if property := s.Properties[last]; property != nil {
+			property.Description = doc
+		}
+	}
+	slices.SortStableFunc(s.Required, func(a, b string) int { return cmp.Compare(slices.Index(order, a), slices.Index(order, b)) })
+}
+
+func nameInJSON(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+	return name
+}
+
+// fields are those of a struct.
+func fields(t reflect.Type) iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
 }
 
 // nameOf names a type in the description: commands and events by their own names, other types by theirs, with the
@@ -113,7 +159,7 @@ func described(t reflect.Type) (*huma.Schema, bool) {
 	if t == reflect.TypeFor[time.Time]() {
 		return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T20:30:00+01:00"}}, true
 	}
-	word, ok := reflect.Zero(t).Interface().(domain.Described)
+	word, ok := reflect.Zero(t).Interface().(domain.HasSchema)
 	if !ok {
 		return nil, false
 	}

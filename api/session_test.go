@@ -17,8 +17,8 @@ func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
 	const password = "correct horse battery"
 	name := domain.UserID(unique("doctor"))
 	grant := user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"}
-	do(t, user.RegisterUser{User: name, Name: "A doctor", Password: password})
-	do(t, user.GrantRole{User: name, Grant: grant})
+	do(t, user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
+	do(t, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	ask := func(password string) reply {
 		return c.post("/api/v1/sign-in", fmt.Sprintf(`{"user":%q,"password":%q}`, name, password))
 	}

@@ -150,18 +150,18 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 		t.Errorf("after the change was told %d diaries are shown", len(got.Items))
 	}
 	// Those who may not know have heard nothing of it: the first that they hear of is their own.
-	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now})
 	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Site != "02" }) {
 		t.Errorf("a coordinator of site 02 is told %+v", all)
 	}
-	do(t, diary.CloseDiaryWindows{Patient: elsewhere.patient, Through: now})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(elsewhere.patient), Through: now})
 	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Study != elsewhere.study }) {
 		t.Errorf("a manager of another study is told %+v", all)
 	}
 	late := tr.entry(5)
 	late.Answers["worst"] = 9
 	c.as(tr.self).accepted(late)
-	do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
 	account(t, "nobody")
 	for m := admin.next(); ; m = admin.next() {
 		told := m.changes(t)
@@ -188,8 +188,8 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 	last, _ := h.until(tr.patient, diaryviews.Diaries)
 	h.stop()
 
-	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
-	do(t, patient.DiscontinuePatient{Patient: tr.other, On: "2026-03-01", Reason: "moved away"})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now})
+	do(t, patient.DiscontinuePatient{OfPatient: domain.ForPatient(tr.other), On: "2026-03-01", Reasoned: domain.Because("moved away")})
 	second := serve(t, nil) // another process
 	again := second.as(tr.manager).hear("?study="+string(tr.study), "Last-Event-ID", last.id)
 	m, all := again.until(tr.other, patientviews.PatientViews)
@@ -244,16 +244,16 @@ func TestAStreamEndsWithTheRightToIt(t *testing.T) {
 	}
 	nurse, leaver, both := account(t, "nurse", grant), account(t, "nurse", grant), account(t, "nurse", grant, user.Grant{Role: user.CRC, Study: tr.study, Site: "02"})
 	revoked, deactivated, moved := c.as(nurse).hear("?study="+string(tr.study)), c.as(leaver).hear(""), c.as(both).hear("")
-	admin.accepted(user.RevokeRole{User: nurse, Grant: grant, Reason: "left the site"})
-	admin.accepted(user.DeactivateUser{User: leaver, Reason: "left"})
-	admin.accepted(user.RevokeRole{User: both, Grant: grant, Reason: "moved"})
+	admin.accepted(user.RevokeRole{OfUser: domain.ForUser(nurse), Grant: grant, Reasoned: domain.Because("left the site")})
+	admin.accepted(user.DeactivateUser{OfUser: domain.ForUser(leaver), Reasoned: domain.Because("left")})
+	admin.accepted(user.RevokeRole{OfUser: domain.ForUser(both), Grant: grant, Reasoned: domain.Because("moved")})
 	c.as(tr.self).accepted(tr.entry(4))
 	ends(revoked, "not_allowed")
 	ends(deactivated, "account_deactivated")
 	if m := moved.next(); m.event != "reset" || strings.Contains(m.data, string(tr.patient)) {
 		t.Errorf("who has lost one of two roles is told %+v", m)
 	}
-	do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now})
 	moved.until(tr.other, diaryviews.Diaries)
 
 	short, err := c.tokens.Sign(tr.crc, time.Now(), 2*time.Second)

@@ -30,28 +30,28 @@ func newOpenTrial(t testing.TB) trial {
 	t.Helper()
 	id := domain.StudyID(unique("T"))
 	tr := trial{study: id, patient: domain.NewPatientID(id, "S-1"), kit: "K-1"}
-	do(t, study.CreateStudy{Study: id, Title: "An open trial", Sponsor: "Nobody", Phase: "II"})
-	do(t, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "arm-a", Title: "A"}},
+	do(t, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "An open trial", Sponsor: "Nobody", Phase: "II"})
+	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "arm-a", Title: "A"}},
 		Instruments: []instrument.Definition{*painDiary}, Treatment: &study.Treatment{Kits: true}}})
-	do(t, study.AddSite{Study: id, Site: "01", Name: "Hospital 01", Country: "DE", Zone: "Europe/Berlin"})
-	do(t, study.ActivateSite{Study: id, Site: "01", On: "2026-01-01"})
-	do(t, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
-	do(t, supply.OpenDepot{Study: id, Depot: "DEPOT", Name: "Depot"})
-	do(t, supply.RegisterKits{Study: id, Depot: "DEPOT", CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-07-09,28\n" +
+	do(t, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Hospital 01", Country: "DE", Zone: "Europe/Berlin"})
+	do(t, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
+	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
+	do(t, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "DEPOT", Name: "Depot"})
+	do(t, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "DEPOT", CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-07-09,28\n" +
 		"K-3,arm-a,LOT-SECRET,2031-07-09,28\n"})
-	do(t, supply.TakeInDelivery{Study: id, Depot: "DEPOT", Delivery: 1})
-	do(t, supply.ReleaseBatch{Study: id, Lot: "LOT-SECRET", Certificate: "C"})
+	do(t, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: id, Depot: "DEPOT"}, Delivery: 1})
+	do(t, supply.ReleaseBatch{InStudy: domain.ForStudy(id), Lot: "LOT-SECRET", Certificate: "C"})
 	tr.send(t, "DEPOT", "01", "K-1", "K-2")
-	do(t, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "S-1", On: "2026-02-01"})
-	do(t, patient.RecordConsent{Patient: tr.patient, ConsentVersion: "1.0", On: "2026-02-01"})
-	do(t, patient.EnrollPatient{Patient: tr.patient, On: "2026-02-02"})
-	do(t, enrollment.ReservePlace{Study: id, Site: "01", Patient: tr.patient})
-	do(t, supply.HoldStock{Study: id, Site: "01", Patient: tr.patient})
-	do(t, supply.AllocateKit{Study: id, Site: "01", Patient: tr.patient})
-	do(t, patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
-	do(t, supply.DispenseKit{Site: "01", Patient: tr.patient, Kit: "K-1", On: "2026-02-03"})
-	do(t, supply.ReturnKit{Site: "01", Patient: tr.patient, Kit: "K-1", On: "2026-03-03"})
-	do(t, supply.ReconcileKit{Site: "01", Patient: tr.patient, Kit: "K-1", Returned: 2, Used: 25, Lost: 1})
+	do(t, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
+	do(t, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-01"})
+	do(t, patient.EnrollPatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-02-02"})
+	do(t, enrollment.ReservePlace{InStudy: domain.ForStudy(id), Site: "01", OfPatient: domain.ForPatient(tr.patient)})
+	do(t, supply.HoldStock{Study: id, Site: "01", OfPatient: domain.ForPatient(tr.patient)})
+	do(t, supply.AllocateKit{Study: id, Site: "01", OfPatient: domain.ForPatient(tr.patient)})
+	do(t, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(tr.patient), PatientNumber: "1"})
+	do(t, supply.DispenseKit{Site: "01", OfPatient: domain.ForPatient(tr.patient), Kit: "K-1", On: "2026-02-03"})
+	do(t, supply.ReturnKit{Site: "01", OfPatient: domain.ForPatient(tr.patient), Kit: "K-1", On: "2026-03-03"})
+	do(t, supply.ReconcileKit{Site: "01", OfPatient: domain.ForPatient(tr.patient), Kit: "K-1", Returned: 2, Used: 25, Lost: 1})
 	tr.position = raise(t, tr, safety.PatientWithoutKit, "01", tr.patient, "There is no kit for patient "+string(tr.patient)+" at site 01.")
 	tr.manager = account(t, "manager", user.Grant{Role: user.DataManager, Study: id})
 	tr.crc = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
@@ -61,7 +61,7 @@ func newOpenTrial(t testing.TB) trial {
 // raise raises an alert as processes do, and returns its log position.
 func raise(t testing.TB, tr trial, kind safety.Kind, site domain.SiteID, who domain.PatientID, summary string) uint64 {
 	t.Helper()
-	return do(t, safety.RaiseAlert{Alert: safety.AlertID(string(tr.study) + "." + unique("alert")), Study: tr.study, Site: site, Patient: who, Kind: kind,
+	return do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(string(tr.study) + "." + unique("alert"))}, Study: tr.study, Site: site, Patient: who, Kind: kind,
 		Severity: safety.Routine, Summary: summary, Source: "test", OccurredAt: now}).Position
 }
 
@@ -165,11 +165,11 @@ func TestKitsAreAccountedForByPlaceAndPatient(t *testing.T) {
 func TestR4_WhoSeesOneEndOfAWaySeesTheShipment(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t).supplied(t)
-	created, ok := do(t, supply.CreateShipment{Study: tr.study, From: "01", To: "DEPOT", Kits: []supply.KitNumber{"K-1"}, Reason: "too many"}).Events[0].Data.(supply.ShipmentCreated)
+	created, ok := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, To: "DEPOT", Kits: []supply.KitNumber{"K-1"}, Reasoned: domain.Because("too many")}).Events[0].Data.(supply.ShipmentCreated)
 	if !ok {
 		t.Fatal("no shipment was made")
 	}
-	tr.position = do(t, supply.DispatchShipment{Study: tr.study, From: "01", Shipment: created.Shipment, On: "2026-02-03"}).Position
+	tr.position = do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, Shipment: created.Shipment, On: "2026-02-03"}).Position
 	caughtUp(t, tr.position)
 	base := "/api/v1/studies/" + string(tr.study)
 	for _, x := range []struct {
@@ -243,8 +243,8 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 	}
 	c.as(tr.crc).get(base).refused(t, http.StatusForbidden, "not_allowed")
 	c.as(tr.crc).get(base+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
-	c.as(tr.crc).accepted(safety.ReviewAlert{Alert: tr.alert, Note: "called"})
-	position := c.as(officer).accepted(safety.CloseAlert{Alert: tr.alert, Outcome: "fine"}).Position
+	c.as(tr.crc).accepted(safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Note: "called"})
+	position := c.as(officer).accepted(safety.CloseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Outcome: "fine"}).Position
 	caughtUp(t, position)
 	closed := answered[readmodels.List[safetyviews.Alert]](c.as(officer), base+"?status=closed").Items
 	if len(closed) != 1 || closed[0].ReviewedBy != tr.crc || closed[0].Note != "called" || closed[0].ClosedBy != officer || closed[0].Outcome != "fine" {
@@ -300,13 +300,13 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 	if waiting := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=waiting").Items; len(waiting) != 1 || waiting[0].Event != parked.Event {
 		t.Errorf("waiting are %+v", waiting)
 	}
-	position := manager.accepted(process.AbandonParkedMessage{Study: tr.study, Process: parked.Process, Event: parked.Event, Reason: "done by hand"}).Position
+	position := manager.accepted(process.AbandonParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("done by hand")}).Position
 	caughtUp(t, position)
 	if gone := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=abandoned").Items; len(gone) != 1 || gone[0].DecidedBy != tr.manager ||
 		gone[0].Decision != "done by hand" {
 		t.Errorf("given up are %+v", gone)
 	}
-	manager.command(process.RetryParkedMessage{Study: tr.study, Process: parked.Process, Event: parked.Event, Reason: "r"}).refused(t, http.StatusNotFound, "message_not_parked")
+	manager.command(process.RetryParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("r")}).refused(t, http.StatusNotFound, "message_not_parked")
 }
 
 // sendAs sends a command of the machinery of processes, by its name, and returns the log position.

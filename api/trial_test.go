@@ -39,18 +39,18 @@ func newTrial(t testing.TB) trial {
 	t.Helper()
 	id := domain.StudyID(unique("T"))
 	tr := trial{study: id, patient: domain.NewPatientID(id, "S-1"), other: domain.NewPatientID(id, "S-2")}
-	do(t, study.CreateStudy{Study: id, Title: "A trial", Sponsor: "Nobody", Phase: "II"})
-	do(t, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+	do(t, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody", Phase: "II"})
+	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, Instruments: []instrument.Definition{*painDiary}}})
 	for _, site := range []domain.SiteID{"01", "02"} {
-		do(t, study.AddSite{Study: id, Site: site, Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
-		do(t, study.ActivateSite{Study: id, Site: site, On: "2026-01-01"})
+		do(t, study.AddSite{InStudy: domain.ForStudy(id), Site: site, Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
+		do(t, study.ActivateSite{InStudy: domain.ForStudy(id), Site: site, On: "2026-01-01"})
 	}
-	do(t, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
+	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	tr.position = enrol(t, tr.patient, "01", "S-1", "1")
 	tr.position = enrol(t, tr.other, "02", "S-2", "2")
 	tr.alert = safety.AlertID(string(id) + ".alert")
-	tr.position = do(t, safety.RaiseAlert{Alert: tr.alert, Study: id, Site: "01", Patient: tr.patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
+	tr.position = do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Study: id, Site: "01", Patient: tr.patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
 		Summary: "A diary of patient " + string(tr.patient) + " crossed a risk rule.", Source: "diary", OccurredAt: now}).Position
 	tr.manager = account(t, "manager", user.Grant{Role: user.DataManager, Study: id})
 	tr.crc = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
@@ -62,23 +62,23 @@ func newTrial(t testing.TB) trial {
 // enrol takes a patient through to an assigned diary, as site and processes do, and returns the last log position.
 func enrol(t testing.TB, id domain.PatientID, site domain.SiteID, screening, number string) uint64 {
 	t.Helper()
-	do(t, patient.ScreenPatient{Study: id.Study(), Site: site, ScreeningNumber: screening, On: "2026-02-01"})
-	do(t, patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: "2026-02-01"})
-	do(t, patient.EnrollPatient{Patient: id, On: "2026-02-02"})
-	do(t, enrollment.ReservePlace{Study: id.Study(), Site: site, Patient: id})
-	do(t, patient.ConfirmEnrollment{Patient: id, PatientNumber: number})
-	return do(t, diary.AssignInstrument{Patient: id, Instrument: painDiary.ID, From: "2026-02-03", Until: "2026-12-31"}).Position
+	do(t, patient.ScreenPatient{AtSite: domain.ForSite(id.Study(), site), ScreeningNumber: screening, On: "2026-02-01"})
+	do(t, patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1.0", On: "2026-02-01"})
+	do(t, patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: "2026-02-02"})
+	do(t, enrollment.ReservePlace{InStudy: domain.ForStudy(id.Study()), Site: site, OfPatient: domain.ForPatient(id)})
+	do(t, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: number})
+	return do(t, diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: painDiary.ID, From: "2026-02-03", Until: "2026-12-31"}).Position
 }
 
 // supplied sends kits of both arms from a depot to site 01.
 func (tr trial) supplied(t testing.TB) trial {
 	t.Helper()
 	tr.kit = "K-3"
-	do(t, supply.OpenDepot{Study: tr.study, Depot: "DEPOT", Name: "Depot"})
-	do(t, supply.RegisterKits{Study: tr.study, Depot: "DEPOT", CSV: "kit,arm,lot,expiry\nK-1,arm-a,L1,2027-01-01\nK-2,arm-b,L1,2027-01-01\n" +
+	do(t, supply.OpenDepot{InStudy: domain.ForStudy(tr.study), Depot: "DEPOT", Name: "Depot"})
+	do(t, supply.RegisterKits{InStudy: domain.ForStudy(tr.study), Depot: "DEPOT", CSV: "kit,arm,lot,expiry\nK-1,arm-a,L1,2027-01-01\nK-2,arm-b,L1,2027-01-01\n" +
 		"K-3,arm-b,L1,2027-01-01\nK-4,arm-a,L1,2027-01-01\n"})
-	do(t, supply.TakeInDelivery{Study: tr.study, Depot: "DEPOT", Delivery: 1})
-	do(t, supply.ReleaseBatch{Study: tr.study, Lot: "L1", Certificate: "C-1"})
+	do(t, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: tr.study, Depot: "DEPOT"}, Delivery: 1})
+	do(t, supply.ReleaseBatch{InStudy: domain.ForStudy(tr.study), Lot: "L1", Certificate: "C-1"})
 	tr.position = tr.send(t, "DEPOT", "01", "K-1", tr.kit)
 	return tr
 }
@@ -86,18 +86,18 @@ func (tr trial) supplied(t testing.TB) trial {
 // send has kits sent and received, and returns the last log position.
 func (tr trial) send(t testing.TB, from, to supply.LocationID, kits ...supply.KitNumber) uint64 {
 	t.Helper()
-	made := do(t, supply.CreateShipment{Study: tr.study, From: from, To: to, Kits: kits, Reason: "initial supply"})
+	made := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, To: to, Kits: kits, Reasoned: domain.Because("initial supply")})
 	created, ok := made.Events[0].Data.(supply.ShipmentCreated)
 	if !ok {
 		t.Fatalf("a shipment is answered with %+v", made.Events)
 	}
-	do(t, supply.DispatchShipment{Study: tr.study, From: from, Shipment: created.Shipment, On: "2026-02-01"})
-	return do(t, supply.ReceiveShipment{Study: tr.study, Location: to, From: from, Shipment: created.Shipment, On: "2026-02-02", Temperature: supply.TemperatureInRange}).Position
+	do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, Shipment: created.Shipment, On: "2026-02-01"})
+	return do(t, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: tr.study, Location: to}, From: from, Shipment: created.Shipment, On: "2026-02-02", Temperature: supply.TemperatureInRange}).Position
 }
 
 // entry is a complete diary of the evening of a day in February.
 func (tr trial) entry(day int) diary.SubmitDiary {
-	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
+	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
 		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
 }
 

@@ -27,9 +27,9 @@ func TestASiteSeesHowItStands(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t).supplied(t)
 	waiting := domain.NewPatientID(tr.study, "S-7")
-	do(t, patient.ScreenPatient{Study: tr.study, Site: "01", ScreeningNumber: "S-7", On: "2026-02-01"})
-	do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now})
-	created := do(t, supply.CreateShipment{Study: tr.study, From: "DEPOT", To: "01", Kits: []supply.KitNumber{"K-2"}, Reason: "more"})
+	do(t, patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: "S-7", On: "2026-02-01"})
+	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
+	created := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "DEPOT"}, To: "01", Kits: []supply.KitNumber{"K-2"}, Reasoned: domain.Because("more")})
 	caughtUp(t, created.Position)
 	path := "/api/v1/studies/" + string(tr.study) + "/sites/01/dashboard"
 	d := read[studyviews.SiteDashboard](t, c.as(tr.crc).get(path))
@@ -76,7 +76,7 @@ func TestWhoWorksInAStudyIsShownWithoutTheirOtherStudies(t *testing.T) {
 	c := serve(t, nil)
 	tr, elsewhere := newTrial(t), newTrial(t)
 	both := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"}, user.Grant{Role: user.Monitor, Study: elsewhere.study, Site: "02"})
-	caughtUp(t, do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now}).Position)
+	caughtUp(t, do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now}).Position)
 	list := read[readmodels.List[userviews.User]](t, c.as(tr.manager).get("/api/v1/studies/"+string(tr.study)+"/users"))
 	var ids []domain.UserID
 	for _, u := range list.Items {
@@ -108,7 +108,7 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 	tr, elsewhere := newTrial(t), newTrial(t)
 	c.as(tr.crc).get("/api/v1/patients/"+string(tr.other)).refused(t, http.StatusForbidden, "not_allowed")
 	accepted := c.as(tr.self).accepted(tr.entry(4))
-	caughtUp(t, do(t, diary.CloseDiaryWindows{Patient: tr.other, Through: now}).Position)
+	caughtUp(t, do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now}).Position)
 	path := "/api/v1/audit/studies/" + string(tr.study) + "/events"
 	trail := func(who domain.UserID, query string) []auditviews.AuditEvent {
 		t.Helper()
@@ -193,7 +193,7 @@ func TestDiariesAreListedAsOfAMoment(t *testing.T) {
 func TestListsAreSortedAndNarrowed(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t).supplied(t)
-	caughtUp(t, do(t, diary.CloseDiaryWindows{Patient: tr.patient, Through: now}).Position)
+	caughtUp(t, do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now}).Position)
 	study := "/api/v1/studies/" + string(tr.study)
 	manager := c.as(tr.manager)
 	for path, want := range map[string]int{

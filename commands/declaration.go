@@ -2,7 +2,9 @@ package commands
 
 import (
 	"context"
+	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 
 	"casebook/access"
@@ -11,122 +13,157 @@ import (
 	"casebook/eventlog"
 )
 
-// Command is a declared command, whatever its types are.
+// Command is a declared command of any type.
 type Command interface {
 	// Name is the command's name in the API, in metadata and in logs: the name of its Go type.
 	Name() string
 	// Body is the Go type of the command's body.
 	Body() reflect.Type
-	// OpenTo lists the roles that the command is open to.
+	// OpenTo lists the roles that may send the command.
 	OpenTo() access.Permission
-	// Internal says that only process managers send it; the API does not offer it.
+	// Internal says that only process managers send the command; the API does not offer it.
 	Internal() bool
+	// Summary says in one line what the command does; it is empty for commands that are not described.
+	Summary() string
+	// Example is an example of a body; it is nil for commands that are not described.
+	Example() any
+	// Decision names the pure function that decides on the command, as package.Function.
+	Decision() string
+	// Category is the category of the streams that the command runs on.
+	Category() string
+	// Upcasts lead from the bodies of earlier versions, which processes have recorded, to the current one.
+	Upcasts() domain.Upcasts
+	// Patient returns the patient that a body names; "" where the command is about no patient or the body cannot be read.
+	Patient(body []byte) domain.PatientID
 
 	run(ctx context.Context, h *Handler, r Request) (Answer, error)
 }
 
-// Declaration says all that surrounds the decision about commands of type C on streams with state S and events E,
-// where the decision knows facts F of other streams.
+// Declaration is everything about a command of type C except its decision. The command runs on a stream with state S
+// and events E; F is the type of the facts that the decision needs from other streams.
 type Declaration[S, E, F, C any] struct {
-	name    string
-	decider domain.Decider[S, E]
-	decide  func(S, F, C, domain.Call) ([]E, error)
-	facts   func(context.Context, Look, C) (F, error)
-	stream  func(C) string
-	scope   func(context.Context, Look, C) (domain.Scope, error)
-	open    access.Permission
-	// openFor narrows open by what the command is about; nil where it does not matter.
-	openFor func(context.Context, Look, C) (access.Permission, error)
-	// self lets the user whom the command is about send it, whatever the grants.
-	self func(C) domain.UserID
-	// prepare changes the body before it is decided on, such as a password into its digest.
+	name     string
+	decision string
+	decider  domain.Decider[S, E]
+	decide   func(S, F, C, domain.Call) ([]E, error)
+	facts    func(context.Context, Look, C) (F, error)
+	scope    func(context.Context, Look, C) (domain.Scope, error)
+	openTo   access.Permission
+	// narrow returns the roles of openTo that may send this very command; nil means all of them.
+	narrow func(context.Context, Look, C) (access.Permission, error)
+	// openToSelf also allows the user whom the command is about, without any grant.
+	openToSelf bool
+	// prepare changes the body before the decision, for example a password into its digest.
 	prepare func(context.Context, *C) error
-	// about fills metadata that the body holds: reason, captured time.
-	about func(C, *eventlog.Metadata)
-	// present says that whoever sends it has to have signed in just now.
-	present bool
-	// reveal returns what the sender alone is shown, once; nil for nothing.
+	// freshSignIn says that the sender must have signed in within the last few minutes.
+	freshSignIn bool
+	// reveal returns what the first answer alone shows to the sender; nil means nothing.
 	reveal func(S, []E) (any, error)
-	// secret says that the body holds something that not even its hash may tell of.
-	secret bool
+	// secret says that the body holds a secret, so that its hash is not recorded either.
+	secret  bool
+	upcasts domain.Upcasts
+
+	summary string
+	example *C
 }
 
-// none is the facts of a decision that needs none.
-type none struct{}
+// noFacts is the type of the facts of a decision that needs none.
+type noFacts struct{}
 
-// Handle declares a command that the decision alone can answer.
-func Handle[S, E, C any](decider domain.Decider[S, E], decide func(S, C, domain.Call) ([]E, error)) *Declaration[S, E, none, C] {
-	return HandleKnowing(decider,
-		func(context.Context, Look, C) (none, error) { return none{}, nil },
-		func(s S, _ none, c C, call domain.Call) ([]E, error) { return decide(s, c, call) })
+// Handle declares a command whose decision needs nothing but the command's own stream. The stream, the scope and the
+// reason in the events' metadata follow from what the command embeds (see domain.OfPatient and its neighbours). Handle
+// panics if the command embeds nothing that says on which of the decider's streams it runs: that is a mistake in the
+// program, and its first test finds it.
+func Handle[S, E, C any](decider domain.Decider[S, E], decide func(S, C, domain.Call) ([]E, error)) *Declaration[S, E, noFacts, C] {
+	return declare(decider, nameOfFunction(decide),
+		func(context.Context, Look, C) (noFacts, error) { return noFacts{}, nil },
+		func(s S, _ noFacts, c C, call domain.Call) ([]E, error) { return decide(s, c, call) })
 }
 
-// HandleKnowing declares a command whose decision needs facts that other streams hold. They are read before the
-// decision, and again when it is taken again.
+// HandleKnowing declares a command whose decision needs facts that other streams hold. The facts are read before every
+// attempt at the decision.
 func HandleKnowing[S, E, F, C any](decider domain.Decider[S, E], facts func(context.Context, Look, C) (F, error),
 	decide func(S, F, C, domain.Call) ([]E, error)) *Declaration[S, E, F, C] {
+	return declare(decider, nameOfFunction(decide), facts, decide)
+}
+
+func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, facts func(context.Context, Look, C) (F, error),
+	decide func(S, F, C, domain.Call) ([]E, error)) *Declaration[S, E, F, C] {
 	name := reflect.TypeFor[C]().Name()
-	return &Declaration[S, E, F, C]{name: strings.ToUpper(name[:1]) + name[1:], decider: decider, decide: decide, facts: facts}
+	name = strings.ToUpper(name[:1]) + name[1:]
+	var blank C
+	if _, ok := decider.Key(blank); !ok {
+		panic(fmt.Sprintf("commands: %s embeds nothing that says on which stream of the category %s it runs", name, decider.Category))
+	}
+	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts, scope: scopeOf[C]()}
 }
 
-// On says which stream the command runs on, by the id behind the stream's category.
-func (d *Declaration[S, E, F, C]) On(id func(C) string) *Declaration[S, E, F, C] {
-	d.stream = func(c C) string { return d.decider.Stream(id(c)) }
-	return d
+// nameOfFunction returns a function's name as package.Function.
+func nameOfFunction(f any) string {
+	name := runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()
+	return name[strings.LastIndex(name, "/")+1:]
 }
 
-// In says what the command touches.
+// In sets the scope of a command whose scope does not follow from what it embeds.
 func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (domain.Scope, error)) *Declaration[S, E, F, C] {
 	d.scope = scope
 	return d
 }
 
-// AllowedTo opens the command to roles; without it the command is open to nobody.
+// AllowedTo sets the roles that may send the command; without it nobody may.
 func (d *Declaration[S, E, F, C]) AllowedTo(permissions ...access.Permission) *Declaration[S, E, F, C] {
-	d.open = access.To(permissions...)
+	d.openTo = access.To(permissions...)
 	return d
 }
 
-// Narrowed lets what the command is about decide which of the roles that it is open to may send it.
-func (d *Declaration[S, E, F, C]) Narrowed(openFor func(context.Context, Look, C) (access.Permission, error)) *Declaration[S, E, F, C] {
-	d.openFor = openFor
+// Narrowed allows the command to fewer roles than AllowedTo, depending on what the single command is about.
+func (d *Declaration[S, E, F, C]) Narrowed(narrow func(context.Context, Look, C) (access.Permission, error)) *Declaration[S, E, F, C] {
+	d.narrow = narrow
 	return d
 }
 
-// AndSelf also opens the command to the user whom it is about.
-func (d *Declaration[S, E, F, C]) AndSelf(about func(C) domain.UserID) *Declaration[S, E, F, C] {
-	d.self = about
+// AndSelf also allows the command to the user whom it is about. The command has to embed domain.OfUser.
+func (d *Declaration[S, E, F, C]) AndSelf() *Declaration[S, E, F, C] {
+	d.openToSelf = true
 	return d
 }
 
-// PreparedBy changes the body before the decision.
+// PreparedBy sets a function that changes the body before the decision.
 func (d *Declaration[S, E, F, C]) PreparedBy(prepare func(context.Context, *C) error) *Declaration[S, E, F, C] {
 	d.prepare = prepare
 	return d
 }
 
-// About fills in the metadata that the body holds: the reason of a change, the captured time.
-func (d *Declaration[S, E, F, C]) About(fill func(C, *eventlog.Metadata)) *Declaration[S, E, F, C] {
-	d.about = fill
-	return d
-}
-
-// Reauthenticated says that whoever sends the command has to have signed in just now.
+// Reauthenticated says that the sender must have signed in within the last few minutes (see
+// access.Principal.MustBePresent).
 func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
-	d.present = true
+	d.freshSignIn = true
 	return d
 }
 
-// Revealing shows the sender something of the state that the events do not show. It is shown in the first answer alone: a
-// repeat of the command is answered without.
+// Revealing sets a function that returns something that the sender may see but that the events do not hold. Only the
+// first answer shows it; the answer to a repeat of the command does not.
 func (d *Declaration[S, E, F, C]) Revealing(reveal func(S, []E) (any, error)) *Declaration[S, E, F, C] {
 	d.reveal = reveal
 	return d
 }
 
-// Secret says that the body holds a secret, so that no hash of it may be kept.
+// Secret says that the body holds a secret, so that not even its hash is recorded.
 func (d *Declaration[S, E, F, C]) Secret() *Declaration[S, E, F, C] {
 	d.secret = true
+	return d
+}
+
+// Upcast says how bodies of earlier versions are read; the first upcast leads from version 1 to version 2. A process
+// records a command before it sends it, so every recorded body must remain sendable.
+func (d *Declaration[S, E, F, C]) Upcast(upcasts ...domain.Upcast) *Declaration[S, E, F, C] {
+	d.upcasts = upcasts
+	return d
+}
+
+// Described sets a line that says what the command does, and an example of a body. Commands that people send need both.
+func (d *Declaration[S, E, F, C]) Described(summary string, example C) *Declaration[S, E, F, C] {
+	d.summary, d.example = summary, &example
 	return d
 }
 
@@ -137,14 +174,75 @@ func (d *Declaration[S, E, F, C]) Name() string { return d.name }
 func (d *Declaration[S, E, F, C]) Body() reflect.Type { return reflect.TypeFor[C]() }
 
 // OpenTo implements Command.
-func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.open }
+func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
+
+// Summary implements Command.
+func (d *Declaration[S, E, F, C]) Summary() string { return d.summary }
+
+// Decision implements Command.
+func (d *Declaration[S, E, F, C]) Decision() string { return d.decision }
+
+// Category implements Command.
+func (d *Declaration[S, E, F, C]) Category() string { return d.decider.Category }
+
+// Upcasts implements Command.
+func (d *Declaration[S, E, F, C]) Upcasts() domain.Upcasts { return d.upcasts }
+
+// Example implements Command.
+func (d *Declaration[S, E, F, C]) Example() any {
+	if d.example == nil {
+		return nil
+	}
+	return *d.example
+}
+
+// Patient implements Command.
+func (d *Declaration[S, E, F, C]) Patient(body []byte) domain.PatientID {
+	var c C
+	about, ok := any(c).(domain.AboutPatient)
+	if !ok || Decode(body, &c) != nil {
+		return ""
+	}
+	about, _ = any(c).(domain.AboutPatient)
+	return about.AboutPatient()
+}
 
 // Internal implements Command.
 func (d *Declaration[S, E, F, C]) Internal() bool {
-	for _, role := range d.open {
+	for _, role := range d.openTo {
 		if role != user.System {
 			return false
 		}
 	}
-	return d.self == nil
+	return !d.openToSelf
+}
+
+// stream returns the name of the stream that a command runs on.
+func (d *Declaration[S, E, F, C]) stream(c C) string {
+	id, _ := d.decider.Key(c)
+	return d.decider.Stream(id)
+}
+
+// isOpenToSelf says whether the command is about this user and the user may send it for that reason.
+func (d *Declaration[S, E, F, C]) isOpenToSelf(c C, id domain.UserID) bool {
+	about, ok := any(c).(domain.AboutUser)
+	return d.openToSelf && ok && about.AboutUser() == id
+}
+
+// addFromBody adds to the metadata what the body holds: the reason, the captured time, and the patient and site if the
+// scope does not have them.
+func addFromBody(command any, m *eventlog.Metadata) {
+	if c, ok := command.(domain.WithReason); ok {
+		m.Reason = c.WhyAsked()
+	}
+	if c, ok := command.(domain.WithCapture); ok {
+		at, zone := c.Captured()
+		m.CapturedAt, m.CapturedZone = &at, zone
+	}
+	if c, ok := command.(domain.AboutPatient); ok && m.Patient == "" {
+		m.Patient = c.AboutPatient()
+	}
+	if c, ok := command.(domain.AboutSite); ok && m.Site == "" {
+		_, m.Site = c.AboutSite()
+	}
 }

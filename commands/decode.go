@@ -14,9 +14,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Decode reads a command's body, strictly: a field that does not exist, a name given twice, a value of another type or
-// anything behind the object is refused, because what the sender meant would be a guess. The codes are malformed_json,
-// unknown_field and wrong_type.
+// Decode reads a command's body strictly. It refuses an unknown field (code unknown_field), a value of another type
+// (wrong_type), a name given twice, anything after the object, and what is not JSON (malformed_json): a lenient reader
+// would have to guess what the sender meant.
 func Decode(body []byte, into any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return refuse.Malformed("malformed_json", "the body is empty, which is not JSON").Do("send one JSON object")
@@ -32,7 +32,7 @@ func Decode(body []byte, into any) error {
 			return refuse.Malformed("unknown_field", "the command has no field %q", shortened(field)).At(field).
 				Do("remove it; /openapi.json lists the fields of every command")
 		}
-		return refuse.Malformed("wrong_type", "%s must be %s", orBody(field), wanted(semantic.GoType)).At(field).
+		return refuse.Malformed("wrong_type", "%s must be %s", fieldOrBody(field), inWordsOfJSON(semantic.GoType)).At(field).
 			Do("send a value of that type")
 	}
 	var syntactic *jsontext.SyntacticError
@@ -47,15 +47,16 @@ func Decode(body []byte, into any) error {
 	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
 }
 
-func orBody(field string) string {
+// fieldOrBody quotes the field; without a field, the whole body is meant.
+func fieldOrBody(field string) string {
 	if field == "" {
 		return "the body"
 	}
 	return fmt.Sprintf("%q", shortened(field))
 }
 
-// wanted names a Go type in the words of JSON.
-func wanted(t reflect.Type) string {
+// inWordsOfJSON describes a Go type to somebody who writes JSON.
+func inWordsOfJSON(t reflect.Type) string {
 	if t == nil {
 		return "a value of another type"
 	}
@@ -67,7 +68,8 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case reflect.String:
 		return "a string"
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return "a whole number"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
@@ -80,6 +82,7 @@ func wanted(t reflect.Type) string {
 	}
 }
 
+// shortened bounds how much of a sender's text a refusal repeats.
 func shortened(s string) string {
 	if len(s) > 80 {
 		return s[:80] + "..."

@@ -10,17 +10,17 @@ import (
 	"casebook/domain/study"
 )
 
-func TestBodiesAreReadStrictly(t *testing.T) {
+func TestDecodeIsStrict(t *testing.T) {
 	for _, c := range []struct{ name, body, code, field string }{
 		{"nothing", ``, "malformed_json", ""},
 		{"not JSON", `{"patient":`, "malformed_json", ""},
-		{"behind the object", `{} {}`, "malformed_json", ""},
+		{"something after the object", `{} {}`, "malformed_json", ""},
 		{"a name twice", `{"patient":"A.1","patient":"A.2"}`, "malformed_json", ""},
 		{"an unknown field", `{"patient":"A.1","dose":3}`, "unknown_field", "dose"},
-		{"another case", `{"Patient":"A.1"}`, "unknown_field", "Patient"},
+		{"a field in another case", `{"Patient":"A.1"}`, "unknown_field", "Patient"},
 		{"a number for a string", `{"patient":7}`, "wrong_type", "patient"},
 		{"a string for an object", `{"answers":"x"}`, "wrong_type", "answers"},
-		{"a time that is none", `{"capturedAt":"yesterday"}`, "wrong_type", "capturedAt"},
+		{"a text for a time", `{"capturedAt":"yesterday"}`, "wrong_type", "capturedAt"},
 		{"an array", `[]`, "wrong_type", ""},
 		{"a number", `7`, "wrong_type", ""},
 		{"answers given twice", `{"answers":{"worst":2,"worst":9}}`, "malformed_json", ""},
@@ -29,7 +29,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 			var body diary.SubmitDiary
 			r, ok := refuse.As(commands.Decode([]byte(c.body), &body))
 			if !ok {
-				t.Fatalf("%s was taken as %+v", c.body, body)
+				t.Fatalf("%s was read as %+v", c.body, body)
 			}
 			if r.Code != c.code || r.Field != c.field || r.Kind != refuse.KindMalformed || r.Remedy == "" {
 				t.Errorf("refused with %+v, want code %s and field %q", r, c.code, c.field)
@@ -38,16 +38,15 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	}
 }
 
-func TestARefusalNeverRepeatsALongInput(t *testing.T) {
+func TestRefusalsDoNotRepeatLongInput(t *testing.T) {
 	var body diary.SubmitDiary
 	err := commands.Decode([]byte(`{"`+strings.Repeat("x", 100_000)+`":1}`), &body)
 	if r, ok := refuse.As(err); !ok || len(r.Sentence) > 300 {
-		t.Errorf("got a sentence of %d characters", len(r.Sentence))
+		t.Errorf("the sentence has %d characters", len(r.Sentence))
 	}
 }
 
-// FuzzDecode: whatever comes in is read or refused as malformed, and what was read from an accepted body is the same
-// when it is read again.
+// FuzzDecode checks that Decode either reads a body or refuses it as malformed, and never panics.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`{"patient":"PAIN1.S-1","instrument":"pain","capturedAt":"2026-03-01T20:30:00+01:00","answers":{"worst":7,"rescue":true}}`,
@@ -57,7 +56,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		check := func(into any) {
+		decode := func(into any) {
 			if err := commands.Decode(body, into); err != nil {
 				r, ok := refuse.As(err)
 				if !ok || r.Kind != refuse.KindMalformed || r.Code == "" || r.Sentence == "" {
@@ -65,8 +64,8 @@ func FuzzDecode(f *testing.F) {
 				}
 			}
 		}
-		check(&diary.SubmitDiary{})
-		check(&diary.CorrectDiary{})
-		check(&study.PublishProtocolVersion{})
+		decode(&diary.SubmitDiary{})
+		decode(&diary.CorrectDiary{})
+		decode(&study.PublishProtocolVersion{})
 	})
 }

@@ -1,6 +1,8 @@
 // Package commands is the one path that every command takes: authorise, load the state, decide, append once, answer.
 // Nothing else appends domain events.
 //
-// A command is declared once, with the decision that it runs, the stream that it runs on, the scope that it touches and
-// the roles that it is open to (see diary.go and its neighbours); All lists the declarations. Begin reading at Handler.
+// Each command is declared once, in commands/<context>/commands.go: its decision and the decider that says on which
+// streams it runs, the facts of other streams that the decision needs, the scope that it touches, and the roles that
+// may send it. The scope and the stream follow from what the command embeds (domain.OfPatient and its neighbours).
+// Begin reading at Handler.Do.
 package commands

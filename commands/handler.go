@@ -18,36 +18,38 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// conflictAttempts is how often a command is decided anew when its stream moves under it.
-	conflictAttempts = 8
-	// defaultCachedStreams bounds the cached states; a patient's diary takes some kilobytes.
+	// maxAttempts bounds how often a command is decided while its stream keeps changing.
+	maxAttempts = 8
+	// defaultCachedStreams bounds the cached states; the state of a patient's diary takes some kilobytes.
 	defaultCachedStreams = 50_000
-	// recentCommands is how many command ids are remembered across streams, to refuse a key that is used twice.
-	recentCommands = 100_000
+	// rememberedCommands is how many command ids of all streams are remembered, to refuse a key that is used twice.
+	rememberedCommands = 100_000
 )
 
 // Options of a Handler.
 type Options struct {
 	Log *eventlog.Log
-	// Commands are those that the handler takes.
+	// Commands are all commands that the handler accepts.
 	Commands []Command
 	// Now is the server's clock; time.Now when nil.
 	Now func() time.Time
-	// Build names the running program in the metadata of its events (21 CFR 11.10(k): which version wrote it).
+	// Build is the version of the running program. It is recorded with every event (21 CFR 11.10(k)).
 	Build  string
 	Logger *slog.Logger
 	// CachedStreams bounds the cache of folded states; 50,000 when 0.
 	CachedStreams int
 }
 
-// Handler takes every command through its one path. It is safe for concurrent use.
+// Handler runs commands. It is safe for concurrent use.
 type Handler struct {
-	log      *eventlog.Log
-	states   *States
-	recent   *lru.Cache[uuid.UUID, [sha256.Size]byte]
+	log    *eventlog.Log
+	states *stateCache
+	// hashes are the hashes of the commands that were accepted last, by the command's id.
+	hashes   *lru.Cache[uuid.UUID, [sha256.Size]byte]
 	now      func() time.Time
 	build    string
 	logger   *slog.Logger
@@ -56,8 +58,7 @@ type Handler struct {
 	security securityLog
 }
 
-// NewHandler returns a handler of all declared commands. Run has to be running for it to be fast and to record
-// refusals.
+// NewHandler returns a handler of the options' commands. It caches states and records refusals only while Run runs.
 func NewHandler(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -68,11 +69,11 @@ func NewHandler(o Options) *Handler {
 	if o.CachedStreams == 0 {
 		o.CachedStreams = defaultCachedStreams
 	}
-	recent, err := lru.New[uuid.UUID, [sha256.Size]byte](recentCommands)
+	hashes, err := lru.New[uuid.UUID, [sha256.Size]byte](rememberedCommands)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	h := &Handler{log: o.Log, states: newStates(o.Log, o.CachedStreams, o.Logger), recent: recent,
+	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.CachedStreams, o.Logger), hashes: hashes,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog()}
 	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
@@ -80,68 +81,72 @@ func NewHandler(o Options) *Handler {
 	return h
 }
 
-// Run follows the log and records refusals until ctx ends; what is queued by then is still recorded.
+// Run follows the log and records refusals until ctx ends or the log can no longer be followed, which is the error.
+// Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
-	if err := h.recall(ctx); err != nil {
-		h.logger.Warn("the latest commands could not be read; a key that was used before the start may pass for another stream", "error", err)
+	if err := h.rememberLatest(ctx); err != nil {
+		h.logger.Warn("the latest commands could not be read; a key that was used before the start may be accepted for another stream",
+			"error", err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return h.states.follow(ctx) })
+	group.Go(func() error {
 		h.recordRefusals(ctx)
-	}()
-	err := h.states.follow(ctx)
-	<-done
-	return err
+		return nil
+	})
+	return group.Wait()
 }
 
-// recalledEvents is how far back a start looks for the keys of commands.
-const recalledEvents = 10_000
+// latestEvents is how many events Run reads back to learn which keys were used before it started.
+const latestEvents = 10_000
 
-// recall remembers the commands behind the log's latest events.
-func (h *Handler) recall(ctx context.Context) error {
-	for r, err := range h.log.ReadLast(ctx, recalledEvents) {
+// rememberLatest remembers the commands that recorded the log's latest events.
+func (h *Handler) rememberLatest(ctx context.Context) error {
+	for r, err := range h.log.ReadLast(ctx, latestEvents) {
 		if err != nil {
 			return err
 		}
 		id, err := uuid.Parse(r.Metadata.CommandID)
 		hash, err2 := base64.StdEncoding.DecodeString(r.Metadata.CommandHash)
 		if err == nil && err2 == nil && len(hash) == sha256.Size {
-			h.recent.Add(id, [sha256.Size]byte(hash))
+			h.hashes.Add(id, [sha256.Size]byte(hash))
 		}
 	}
 	return nil
 }
 
-// Ready waits until states are kept fresh, so that requests need no extra reads.
-func (h *Handler) Ready(ctx context.Context) error { return h.states.waitFollowing(ctx) }
+// Ready waits until the cache follows the log, so that requests need no extra reads.
+func (h *Handler) Ready(ctx context.Context) error { return h.states.waitUntilFollowing(ctx) }
 
-// Look returns a reader of states, for queries that have to know what a decision would.
+// Look returns a reader of states, for queries that need the same states as decisions.
 func (h *Handler) Look() Look { return Look{states: h.states} }
 
-// LookAfter returns a reader of states whose Newest has seen everything up to a log position.
+// LookAfter returns a reader of states; Newest, given this reader, includes all events up to the log position.
 func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states, after: position} }
 
-// Request is one command as it comes in.
+// Request is one command as a caller sends it.
 type Request struct {
-	// Name of the command.
+	// Name is the command's name.
 	Name string
-	// Body is the command as JSON.
-	Body []byte
-	// Key is the caller's Idempotency-Key; the same key gets the same answer. Empty: every request is a new command.
+	// Body is the command as JSON, and BodyVersion the version of its shape; the current one when 0.
+	Body        []byte
+	BodyVersion int
+	// Key is the caller's Idempotency-Key; the same key gets the same answer. Without a key, every request is a new
+	// command.
 	Key string
-	// Principal asks.
+	// Principal is who sends the command.
 	Principal access.Principal
-	// Address and App are the client's network address and program; TraceID ties log lines and events together.
+	// Address and App are the client's network address and program. TraceID connects log lines and events.
 	Address, App, TraceID string
-	// CorrelationID ties together what one request or process set off; the command's id when empty.
+	// CorrelationID is shared by all events that one request or process caused; the command's id when empty.
 	CorrelationID string
-	// CausationID is the id of the event that made a process manager send the command, CausePosition its log position.
+	// CausationID is the id of the event because of which a process manager sends the command, CausePosition that event's
+	// log position.
 	CausationID   string
 	CausePosition uint64
 }
 
-// Answer says what became of a command. When it comes, its events are durable.
+// Answer says what a command has recorded. The events are durable before the answer is given.
 type Answer struct {
 	CommandID string `json:"commandId" doc:"The command's id; the same for the same Idempotency-Key"`
 	Stream    string `json:"stream" doc:"The stream that took the events"`
@@ -150,7 +155,7 @@ type Answer struct {
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
 	Events   []AnsweredEvent `json:"events" doc:"What was recorded; empty where nothing had to be"`
-	// Revealed is shown once, to whoever sent the command.
+	// Revealed is shown once, to the sender of the command.
 	Revealed any `json:"revealed,omitempty" doc:"What the command reveals to its sender, in its first answer alone"`
 }
 
@@ -162,8 +167,8 @@ type AnsweredEvent struct {
 	Data     any    `json:"data" doc:"What was recorded"`
 }
 
-// Do takes a command through. A refusal (package refuse) means that nothing was recorded but, for a caller who was not
-// allowed, the refusal itself. Any other error is a failure; the same request with the same Key may be sent again.
+// Do runs a command. After a refusal (package refuse) nothing has been recorded, except the refusal itself where the
+// caller was not allowed. Any other error is a failure; the same request with the same Key may be sent again.
 func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 	c, ok := h.byName[r.Name]
 	if !ok || c.Internal() && !access.IsProcess(r.Principal.User) {
@@ -173,7 +178,7 @@ func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 	return c.run(ctx, h, r)
 }
 
-// Principal returns the identity with its present grants, or refuses: user_unknown, account_locked or
+// Principal returns the user with the grants that hold now. It refuses user_unknown, account_locked and
 // account_deactivated.
 func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
 	u, err := At(ctx, h.Look(), user.Decider, string(id))
@@ -185,12 +190,13 @@ func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Princ
 	case u.Deactivated:
 		return access.Principal{}, refuse.Unauthenticated("account_deactivated", "the account %s is deactivated", id)
 	case u.Locked:
-		return access.Principal{}, refuse.Unauthenticated("account_locked", "the account %s is locked", id).Do("ask an administrator to set a new password")
+		return access.Principal{}, refuse.Unauthenticated("account_locked", "the account %s is locked", id).
+			Do("ask an administrator to set a new password")
 	}
 	return access.Principal{User: id, Grants: u.Grants}, nil
 }
 
-// commandNamespace derives command ids from the caller and the caller's key.
+// commandNamespace is the UUIDv5 namespace of command ids, which are derived from the caller and the caller's key.
 var commandNamespace = uuid.MustParse("6f2d1c0a-54e8-4c57-9a0e-0d5f3b8f1c11")
 
 func (r Request) commandID() uuid.UUID {
@@ -202,13 +208,20 @@ func (r Request) commandID() uuid.UUID {
 
 const maxKeyLength = 200
 
-// run is the one path.
+// run is the path that every command takes.
 func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request) (Answer, error) {
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
+	present := r.Body
+	if r.BodyVersion != 0 {
+		var err error
+		if present, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
+			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
+		}
+	}
 	var body C
-	if err := Decode(r.Body, &body); err != nil {
+	if err := Decode(present, &body); err != nil {
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
@@ -221,41 +234,42 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		}
 	}
 	id := r.commandID()
+	// The hash is that of the body as it was sent, so that a later version of the program knows a repeat.
 	hash := sha256.Sum256(append([]byte(d.name+"\x00"), r.Body...))
 	if d.secret {
 		hash = sha256.Sum256([]byte(d.name))
 	}
-	if known, ok := h.recent.Get(id); ok && known != hash {
+	if first, ok := h.hashes.Get(id); ok && first != hash {
 		return Answer{}, keyReused(r.Key)
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
 	answer, err := d.decideAndAppend(ctx, h, r, body, id, meta)
 	if err == nil {
-		h.recent.Add(id, hash)
+		h.hashes.Add(id, hash)
 	}
 	return answer, err
 }
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
-	if d.self != nil && d.self(body) == r.Principal.User {
+	if d.isOpenToSelf(body, r.Principal.User) {
 		return "", domain.Scope{}, nil
 	}
 	scope, err := d.scope(ctx, h.Look(), body)
 	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
-		// Strangers to a study do not learn which of its patients exist.
+		// Users without a role in a study must not learn which of its patients exist.
 		scope, err = domain.Scope{Study: scope.Study}, nil
 	}
 	if err != nil {
 		return "", scope, err
 	}
-	open := d.open
-	if d.openFor != nil {
-		if open, err = d.openFor(ctx, h.Look(), body); err != nil {
+	openTo := d.openTo
+	if d.narrow != nil {
+		if openTo, err = d.narrow(ctx, h.Look(), body); err != nil {
 			return "", scope, err
 		}
 	}
-	role, err := r.Principal.Authorize(d.name, open, scope)
-	if err == nil && d.present {
+	role, err := r.Principal.Authorize(d.name, openTo, scope)
+	if err == nil && d.freshSignIn {
 		err = r.Principal.MustBePresent(d.name, h.now())
 	}
 	if err != nil {
@@ -264,7 +278,8 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 	return role, scope, err
 }
 
-func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash [sha256.Size]byte, role user.Role, scope domain.Scope) eventlog.Metadata {
+func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash [sha256.Size]byte,
+	role user.Role, scope domain.Scope) eventlog.Metadata {
 	meta := eventlog.Metadata{
 		CorrelationID: r.CorrelationID, CausationID: r.CausationID,
 		Actor: r.Principal.User, Role: string(role), Study: scope.Study, Site: scope.Site, Patient: scope.Patient,
@@ -277,32 +292,32 @@ func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uui
 	if meta.CausationID == "" {
 		meta.CausationID = meta.CommandID
 	}
-	if d.about != nil {
-		d.about(body, &meta)
-	}
+	addFromBody(body, &meta)
 	return meta
 }
 
-func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, body C, id uuid.UUID, meta eventlog.Metadata) (Answer, error) {
+func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, body C, id uuid.UUID,
+	meta eventlog.Metadata) (Answer, error) {
 	name, fold := d.stream(body), foldOf(d.decider)
+	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
 	st := h.states.stream(name)
-	st.turn.Lock()
-	defer st.turn.Unlock()
+	st.command.Lock()
+	defer st.command.Unlock()
 
 	refresh := false
-	for range conflictAttempts {
+	for range maxAttempts {
 		snap, err := h.states.load(ctx, st, d.decider.Initial, fold, refresh)
 		if err != nil {
 			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
 		}
-		if st.mayKnow(id) {
-			if answer, found, err := h.repeated(ctx, st, r.Key, id, meta.CommandHash); found || err != nil {
+		if st.mayHold(id) {
+			if answer, found, err := h.firstAnswer(ctx, st, r.Key, id, meta.CommandHash); found || err != nil {
 				return answer, err
 			}
 		}
-		events, err := d.decision(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()})
+		events, err := d.decideOn(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, call)
 		if err != nil {
-			// A refusal holds only for the newest state; the cached one may be behind.
+			// The cached state may be old. Only a refusal on the newest state is final.
 			if _, refused := refuse.As(err); refused && !refresh {
 				refresh = true
 				continue
@@ -310,11 +325,12 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, err
 		}
 		if len(events) == 0 && !refresh {
-			refresh = true // nor does an append guard what records nothing
+			refresh = true // without an append, nothing else checks that the cached state is the newest
 			continue
 		}
 		if len(events) == 0 {
-			return Answer{CommandID: id.String(), Stream: name, Revision: snap.tail.Revision, Position: snap.last.Commit, Events: []AnsweredEvent{}}, nil
+			return Answer{CommandID: id.String(), Stream: name, Revision: snap.tail.Revision, Position: snap.last.Commit,
+				Events: []AnsweredEvent{}}, nil
 		}
 		appended, err := h.log.Append(ctx, name, snap.tail, id, meta, events...)
 		if errors.Is(err, eventlog.ErrConflict) {
@@ -325,7 +341,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", d.name).Do("stay below a megabyte")
 		}
 		if err != nil {
-			h.states.forget(st) // whether the events are there is not known: read before the next decision
+			h.states.forget(st) // the store may have taken the events or not, so the next decision has to read the stream
 			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 		}
 		h.states.advance(st, snap, appended.Events, fold)
@@ -345,8 +361,8 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		Do("send the command again")
 }
 
-func (d *Declaration[S, E, F, C]) decision(ctx context.Context, look Look, state S, body C, call domain.Call) ([]any, error) {
-	facts, err := d.facts(ctx, look, body)
+func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Look, state S, body C, call domain.Call) ([]any, error) {
+	facts, err := d.facts(ctx, reader, body)
 	if err != nil {
 		return nil, err
 	}
@@ -378,8 +394,9 @@ func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 	return event
 }
 
-// repeated answers a command that the stream already holds the events of, as it was answered the first time.
-func (h *Handler) repeated(ctx context.Context, st *stream, key string, id uuid.UUID, hash string) (Answer, bool, error) {
+// firstAnswer rebuilds the first answer to a command from the events that it has recorded in the stream, and says
+// whether there are any. It refuses idempotency_key_reused if they are those of another command with the same key.
+func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, hash string) (Answer, bool, error) {
 	a := Answer{CommandID: id.String(), Stream: st.name}
 	for r, err := range h.log.ReadStream(ctx, st.name, 0) {
 		if err != nil {
@@ -402,13 +419,13 @@ func keyReused(key string) error {
 		Do("use a new key for every command, and the same key only to send the same command again")
 }
 
-// Commands returns the commands that the handler takes, in the order in which they were given.
+// Commands returns the handler's commands, in the order of its options.
 func (h *Handler) Commands() []Command { return h.commands }
 
 // Registry returns the registry of the events that commands record.
 func (h *Handler) Registry() *eventlog.Registry { return h.log.Registry() }
 
-// Find returns the declared command of this name; upper and lower case matter.
+// Find returns the declared command with this name. Names are case-sensitive.
 func (h *Handler) Find(name string) (Command, bool) {
 	c, ok := h.byName[strings.TrimSpace(name)]
 	return c, ok

@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// process is one running handler, as a process of the product has it.
+// process is one running handler. Two of them stand for two processes on the same log.
 type process struct {
 	*commands.Handler
 	t   testing.TB
@@ -86,7 +86,7 @@ func run(t testing.TB) process {
 	return process{Handler: h, t: t, log: log}
 }
 
-// as sends a command and returns what became of it.
+// as sends a command and returns its answer.
 func (p process) as(who access.Principal, key string, command any) (commands.Answer, error) {
 	p.t.Helper()
 	body, err := json.Marshal(command)
@@ -103,7 +103,7 @@ func (p process) as(who access.Principal, key string, command any) (commands.Ans
 	return p.Do(context.Background(), commands.Request{Name: name, Body: body, Key: key, Principal: who})
 }
 
-// must sends a command that is accepted.
+// must sends a command that has to be accepted.
 func (p process) must(who access.Principal, command any) commands.Answer {
 	p.t.Helper()
 	answer, err := p.as(who, "", command)
@@ -113,7 +113,7 @@ func (p process) must(who access.Principal, command any) commands.Answer {
 	return answer
 }
 
-// refused expects a refusal with this code.
+// refused sends a command that has to be refused with this code.
 func (p process) refused(code string, who access.Principal, command any) {
 	p.t.Helper()
 	answer, err := p.as(who, "", command)
@@ -122,7 +122,7 @@ func (p process) refused(code string, who access.Principal, command any) {
 	}
 }
 
-// trial is a study of its own with one enrolled patient.
+// trial is a new study with one enrolled patient.
 type trial struct {
 	process
 	study           domain.StudyID
@@ -142,26 +142,27 @@ func newTrial(t testing.TB, p process) trial {
 	tr.crc = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
 	tr.otherSite = access.Principal{User: "crc2", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "02"}}}
 	tr.self = access.Principal{User: "p1", Grants: []user.Grant{{Role: user.PatientRole, Study: id, Patient: tr.patient}}}
-	p.must(tr.manager, study.CreateStudy{Study: id, Title: "A trial", Sponsor: "Nobody"})
-	p.must(tr.manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+	p.must(tr.manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody"})
+	p.must(tr.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: []instrument.Definition{*instrument.PainDiary()}}})
-	p.must(tr.manager, study.AddSite{Study: id, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	p.must(tr.manager, study.ActivateSite{Study: id, Site: "01", On: "2026-01-01"})
-	p.must(tr.manager, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 5, Study: 10}})
-	p.must(tr.crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "S-1", On: "2026-02-01"})
-	p.must(tr.crc, patient.RecordConsent{Patient: tr.patient, ConsentVersion: "1.0", On: "2026-02-01"})
-	p.must(tr.crc, patient.EnrollPatient{Patient: tr.patient, On: "2026-02-02"})
-	p.must(access.Process("enrollment"), enrollment.ReservePlace{Study: id, Site: "01", Patient: tr.patient})
-	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
-	p.must(tr.crc, diary.AssignInstrument{Patient: tr.patient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
+	p.must(tr.manager, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(tr.manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
+	p.must(tr.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
+	p.must(tr.crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
+	p.must(tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-01"})
+	p.must(tr.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-02-02"})
+	ofPatient := domain.ForPatient(tr.patient)
+	p.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(id), Site: "01", OfPatient: ofPatient})
+	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: ofPatient, PatientNumber: "1"})
+	p.must(tr.crc, diary.AssignInstrument{OfPatient: ofPatient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
 	return tr
 }
 
 var painDiary = instrument.PainDiary().ID
 
-// entry is a complete diary of a day's evening.
+// entry is a complete diary of the evening of a day in February 2026.
 func (tr trial) entry(day int, worst float64) diary.SubmitDiary {
-	return diary.SubmitDiary{Patient: tr.patient, Instrument: painDiary,
+	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
 		CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)), Answers: answers(worst)}
 }
 
@@ -194,7 +195,7 @@ func (tr trial) events() []eventlog.Recorded {
 	return all
 }
 
-func TestR5_EveryEventSaysWhoWhenAndUnderWhichCommand(t *testing.T) {
+func TestR5_EventsNameTheActorTheTimeAndTheCommand(t *testing.T) {
 	tr := newTrial(t, run(t))
 	answer := tr.must(tr.self, tr.entry(4, 5))
 	events := tr.events()
@@ -219,7 +220,7 @@ func TestR5_EveryEventSaysWhoWhenAndUnderWhichCommand(t *testing.T) {
 	}
 }
 
-func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
+func TestRepeatedCommandGetsTheFirstAnswer(t *testing.T) {
 	p := run(t)
 	tr := newTrial(t, p)
 	key := string(tr.study) + "/key"
@@ -228,18 +229,18 @@ func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(first.Events) < 2 {
-		t.Fatalf("a diary with worst pain of 9 gives %d events; it should flag a risk too", len(first.Events))
+		t.Fatalf("a diary with worst pain of 9 records %d events; it should flag a risk too", len(first.Events))
 	}
 	tr.must(tr.self, tr.entry(5, 5))
 	before := len(tr.events())
-	other := trial{process: run(t), study: tr.study, patient: tr.patient, self: tr.self} // another process, with no memory
+	other := trial{process: run(t), study: tr.study, patient: tr.patient, self: tr.self} // another process, with an empty cache
 	for name, again := range map[string]trial{"the same process": tr, "another process": other} {
 		second, err := again.as(tr.self, key, tr.entry(4, 9))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if diff := cmp.Diff(first, second); diff != "" {
-			t.Errorf("%s answers otherwise (-first +second):\n%s", name, diff)
+			t.Errorf("%s gives another answer (-first +second):\n%s", name, diff)
 		}
 		if _, err := again.as(tr.self, key, tr.entry(4, 3)); code(err) != "idempotency_key_reused" {
 			t.Errorf("%s: another body under the same key: %v", name, err)
@@ -250,30 +251,31 @@ func TestTheSameKeyGetsTheSameAnswer(t *testing.T) {
 	}
 }
 
-func TestAKeyCannotBeUsedForAnotherStream(t *testing.T) {
+func TestKeyCannotBeReusedForAnotherStream(t *testing.T) {
 	tr := newTrial(t, run(t))
 	key := string(tr.study) + "/key"
 	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+	complete := patient.CompletePatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-03-01"}
+	if _, err := tr.as(tr.crc, key, complete); code(err) != "idempotency_key_reused" {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestKeysOfDifferentCallersAreDifferent(t *testing.T) {
+func TestCallersMayUseTheSameKey(t *testing.T) {
 	tr := newTrial(t, run(t))
 	key := string(tr.study) + "/key"
 	if _, err := tr.as(tr.self, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tr.as(tr.crc, key, tr.entry(5, 5)); err != nil {
-		t.Errorf("another caller's key stands in the way: %v", err)
+		t.Errorf("a key that another caller has used is refused: %v", err)
 	}
 }
 
-// TestRacesLeaveOneEntryPerWindow sends the same windows through three processes at once.
-func TestRacesLeaveOneEntryPerWindow(t *testing.T) {
+// TestConcurrentSubmissionsLeaveOneEntryPerWindow submits a diary for the same windows through three processes at once.
+func TestConcurrentSubmissionsLeaveOneEntryPerWindow(t *testing.T) {
 	tr := newTrial(t, run(t))
 	processes := []process{tr.process, run(t), run(t)}
 	var mu sync.Mutex
@@ -320,7 +322,7 @@ func TestRacesLeaveOneEntryPerWindow(t *testing.T) {
 	}
 }
 
-func TestR4_NothingIsAllowedThatNoGrantAllows(t *testing.T) {
+func TestR4_CommandsNeedAGrant(t *testing.T) {
 	tr := newTrial(t, run(t))
 	before := len(tr.events())
 	stranger := access.Principal{User: "stranger"}
@@ -352,29 +354,31 @@ func TestR4_NothingIsAllowedThatNoGrantAllows(t *testing.T) {
 	}
 }
 
-func TestProcessesCommandsAreNotForPeople(t *testing.T) {
+func TestPeopleCannotSendInternalCommands(t *testing.T) {
 	tr := newTrial(t, run(t))
-	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{Study: tr.study, Site: "01", Patient: tr.patient})
-	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{Patient: tr.patient, PatientNumber: "1"})
-	if _, err := tr.Do(t.Context(), commands.Request{Name: "SignInAttempt", Body: []byte(`{}`), Principal: tr.crc}); code(err) != "unknown_command" {
-		t.Errorf("got %v", err)
+	ofPatient := domain.ForPatient(tr.patient)
+	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{InStudy: domain.ForStudy(tr.study), Site: "01", OfPatient: ofPatient})
+	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{OfPatient: ofPatient, PatientNumber: "1"})
+	_, err := tr.Do(t.Context(), commands.Request{Name: "SignInAttempt", Body: []byte(`{}`), Principal: tr.crc})
+	if code(err) != "unknown_command" {
+		t.Errorf("SignInAttempt: got %v", err)
 	}
 }
 
-func TestR9_ARevokedRoleIsGoneAtTheNextCommand(t *testing.T) {
+func TestR9_RevokedRoleEndsAtTheNextCommand(t *testing.T) {
 	p := run(t)
-	other := run(t) // another process, which only hears of it
+	other := run(t) // another process, which learns of the change from the log
 	admin := access.Process("operator")
 	name := domain.UserID(fmt.Sprintf("nurse%d", time.Now().UnixNano()))
 	grant := user.Grant{Role: user.CRC, Study: "ANY", Site: "01"}
-	p.must(admin, user.RegisterUser{User: name, Name: "A nurse"})
-	p.must(admin, user.GrantRole{User: name, Grant: grant})
+	p.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: "A nurse"})
+	p.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	for _, h := range []process{p, other} {
 		if who, err := h.Principal(t.Context(), name); err != nil || len(who.Grants) != 1 {
 			t.Fatalf("grants %v, %v", who.Grants, err)
 		}
 	}
-	p.must(admin, user.RevokeRole{User: name, Grant: grant, Reason: "left"})
+	p.must(admin, user.RevokeRole{OfUser: domain.ForUser(name), Grant: grant, Reasoned: domain.Because("left")})
 	if who, err := p.Principal(t.Context(), name); err != nil || len(who.Grants) != 0 {
 		t.Errorf("in the same process: grants %v, %v", who.Grants, err)
 	}
@@ -384,17 +388,17 @@ func TestR9_ARevokedRoleIsGoneAtTheNextCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(who.Grants) == 0 {
-			return // the test's own time-out is the bound
+			return // otherwise the test's own time-out ends the loop
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
+func TestR16_RepeatedSignInFailuresLockTheAccount(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	const password = "correct horse battery"
-	p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "A doctor", Password: password})
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
 	if who, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); err != nil || who.User != name {
 		t.Fatalf("sign-in: %v, %v", who, err)
 	}
@@ -404,26 +408,26 @@ func TestR16_RepeatedFailuresLockAnAccount(t *testing.T) {
 		}
 	}
 	if _, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); code(err) != "sign_in_failed" {
-		t.Errorf("a locked account signs in: %v", err)
+		t.Errorf("sign-in to a locked account: got %v", err)
 	}
 	if _, err := p.Principal(t.Context(), name); code(err) != "account_locked" {
-		t.Errorf("a locked account's token is good: %v", err)
+		t.Errorf("principal of a locked account: got %v", err)
 	}
 	if _, err := usercommands.SignIn(t.Context(), p.Handler, "nobody-at-all", password, "", ""); code(err) != "sign_in_failed" {
-		t.Errorf("got %v", err)
+		t.Errorf("sign-in to an unknown account: got %v", err)
 	}
 }
 
-func TestNoSecretIsRecorded(t *testing.T) {
+func TestPasswordsAreNeitherRecordedNorShown(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("secret%d", time.Now().UnixNano()))
-	answer := p.must(access.Process("operator"), user.RegisterUser{User: name, Name: "x", Password: "a very secret word"})
+	answer := p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "x", Password: "a very secret word"})
 	for _, e := range answer.Events {
 		if e.Type == "PasswordSet" && e.Data != nil {
 			t.Errorf("the answer shows the digest: %v", e.Data)
 		}
 	}
-	p.must(access.Process("operator"), user.RegisterUser{User: name + "2", Name: "x", Password: "another secret word"})
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name + "2"), Name: "x", Password: "another secret word"})
 	hashes := map[string]bool{}
 	for _, id := range []domain.UserID{name, name + "2"} {
 		for r, err := range p.log.ReadStream(t.Context(), user.Decider.Stream(string(id)), 0) {
@@ -438,7 +442,7 @@ func TestNoSecretIsRecorded(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfTheDomainRecordNothing(t *testing.T) {
+func TestRefusedCommandsRecordNothing(t *testing.T) {
 	tr := newTrial(t, run(t))
 	before := len(tr.events())
 	future := tr.entry(4, 5)
@@ -458,7 +462,7 @@ func TestRefusalsOfTheDomainRecordNothing(t *testing.T) {
 	}
 }
 
-func TestR6_R18_CorrectionsKeepEveryValueAndItsReason(t *testing.T) {
+func TestR6_R18_CorrectionsKeepOldValuesAndReasons(t *testing.T) {
 	tr := newTrial(t, run(t))
 	tr.must(tr.self, tr.entry(4, 5))
 	window := ""
@@ -467,10 +471,13 @@ func TestR6_R18_CorrectionsKeepEveryValueAndItsReason(t *testing.T) {
 			window = e.Window.ID
 		}
 	}
-	tr.refused("reason_required", tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window, Answers: diary.Answers{"worst": 6}})
-	for i := 6; i <= 8; i++ {
-		tr.must(tr.crc, diary.CorrectDiary{Patient: tr.patient, Instrument: painDiary, Window: window,
-			Answers: diary.Answers{"worst": i}, Reason: fmt.Sprintf("misread %d", i)})
+	correct := func(worst int, reason string) diary.CorrectDiary {
+		return diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window,
+			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(reason)}
+	}
+	tr.refused("reason_required", tr.crc, correct(6, ""))
+	for worst := 6; worst <= 8; worst++ {
+		tr.must(tr.crc, correct(worst, fmt.Sprintf("misread %d", worst)))
 	}
 	values := []any{}
 	for _, r := range tr.events() {
@@ -496,36 +503,54 @@ func code(err error) string {
 	return ""
 }
 
-// TestAKeyIsRememberedAcrossAStart: a process that has just started still refuses a key that was used for another
-// stream before.
-func TestAKeyIsRememberedAcrossAStart(t *testing.T) {
+// TestKeyIsRememberedAfterARestart checks that a process that has just started refuses a key that was used for another
+// stream before the start.
+func TestKeyIsRememberedAfterARestart(t *testing.T) {
 	tr := newTrial(t, run(t))
 	key := string(tr.study) + "/key"
 	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
 	started := trial{process: run(t), study: tr.study, patient: tr.patient}
-	if _, err := started.as(tr.crc, key, patient.CompletePatient{Patient: tr.patient, On: "2026-03-01"}); code(err) != "idempotency_key_reused" {
+	complete := patient.CompletePatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-03-01"}
+	if _, err := started.as(tr.crc, key, complete); code(err) != "idempotency_key_reused" {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestACommandTooLargeForTheStoreIsRefused(t *testing.T) {
+func TestTooLargeCommandIsRefused(t *testing.T) {
 	tr := newTrial(t, run(t))
 	protocol := study.Protocol{Version: 2, ConsentVersion: "2.0"}
 	form := json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), 250_000)) + `"`)
 	for i := range 5 {
 		protocol.Forms = append(protocol.Forms, study.Form{ID: fmt.Sprint(i), Title: "Form", Definition: form})
 	}
-	tr.refused("command_too_large", tr.manager, study.PublishProtocolVersion{Study: tr.study, Protocol: protocol})
+	tr.refused("command_too_large", tr.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(tr.study), Protocol: protocol})
 }
 
-func TestStrangersDoNotLearnWhichPatientsExist(t *testing.T) {
+func TestUsersOfOtherStudiesDoNotLearnWhichPatientsExist(t *testing.T) {
 	tr := newTrial(t, run(t))
-	stranger := access.Principal{User: "stranger", Grants: []user.Grant{{Role: user.CRC, Study: "ELSEWHERE", Site: "01"}}}
-	there := tr.entry(4, 5)
-	nowhere := there
-	nowhere.Patient = domain.NewPatientID(tr.study, "S-999")
-	tr.refused("not_allowed", stranger, there)
-	tr.refused("not_allowed", stranger, nowhere)
+	outsider := access.Principal{User: "outsider", Grants: []user.Grant{{Role: user.CRC, Study: "ELSEWHERE", Site: "01"}}}
+	existing := tr.entry(4, 5)
+	missing := existing
+	missing.Patient = domain.NewPatientID(tr.study, "S-999")
+	tr.refused("not_allowed", outsider, existing)
+	tr.refused("not_allowed", outsider, missing)
+}
+
+// TestRunEndsWhenTheLogCannotBeFollowed gives the handler a log that is closed.
+func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := h.Run(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("Run ends with %v, and its context with %v", err, ctx.Err())
+	}
 }

@@ -9,42 +9,49 @@ import (
 	"casebook/domain/study"
 )
 
-// System is the scope of what belongs to no study: users and grants.
-func System[C any](context.Context, Look, C) (domain.Scope, error) { return domain.Scope{}, nil }
-
-// InStudy is the scope of a command on a whole study.
-func InStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (domain.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
-		return domain.Scope{Study: of(c)}, of(c).Validate()
-	}
-}
-
-// AtSite is the scope of a command on one site of a study.
-func AtSite[C any](of func(C) (domain.StudyID, domain.SiteID)) func(context.Context, Look, C) (domain.Scope, error) {
-	return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
-		studyID, siteID := of(c)
-		if err := studyID.Validate(); err != nil {
-			return domain.Scope{}, err
+// scopeOf returns the function that finds the scope of a command in what it embeds: its site, else its patient, else
+// its study. A command about an account, or about none of these, has an empty scope.
+func scopeOf[C any]() func(context.Context, Look, C) (domain.Scope, error) {
+	var blank C
+	switch any(blank).(type) {
+	case domain.AboutSite:
+		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
+			study, site := any(c).(domain.AboutSite).AboutSite()
+			if err := study.Validate(); err != nil {
+				return domain.Scope{}, err
+			}
+			return domain.Scope{Study: study, Site: site}, site.Validate()
 		}
-		return domain.Scope{Study: studyID, Site: siteID}, siteID.Validate()
+	case domain.AboutPatient:
+		return func(ctx context.Context, reader Look, c C) (domain.Scope, error) {
+			scope, _, err := PatientScope(ctx, reader, any(c).(domain.AboutPatient).AboutPatient())
+			return scope, err
+		}
+	case domain.AboutStudy:
+		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
+			return wholeStudy(any(c).(domain.AboutStudy))
+		}
 	}
+	return func(context.Context, Look, C) (domain.Scope, error) { return domain.Scope{}, nil }
 }
 
-// OfPatient is the scope of a command on a patient, who must exist (code patient_not_found).
-func OfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (domain.Scope, error) {
-	return func(ctx context.Context, look Look, c C) (domain.Scope, error) {
-		scope, _, err := PatientScope(ctx, look, of(c))
-		return scope, err
-	}
+func wholeStudy(c domain.AboutStudy) (domain.Scope, error) {
+	return domain.Scope{Study: c.AboutStudy()}, c.AboutStudy().Validate()
 }
 
-// PatientScope returns the scope of a patient, and the patient's state. It refuses patient_not_found, with
-// the study that the id names as scope.
-func PatientScope(ctx context.Context, look Look, id domain.PatientID) (domain.Scope, patient.Patient, error) {
+// WholeStudy returns the whole study as the scope. It is for commands that name a site or a patient but concern the
+// study.
+func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (domain.Scope, error) {
+	return wholeStudy(c)
+}
+
+// PatientScope returns the scope of a patient, and the patient's state. It refuses malformed_id and patient_not_found;
+// with patient_not_found it returns the study in the id as the scope.
+func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (domain.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
 		return domain.Scope{}, patient.Patient{}, err
 	}
-	p, err := At(ctx, look, patient.Decider, string(id))
+	p, err := At(ctx, reader, patient.Decider, string(id))
 	if err != nil {
 		return domain.Scope{}, p, err
 	}
@@ -61,14 +68,17 @@ func (h *Handler) PatientScope(ctx context.Context, id domain.PatientID) (domain
 	return scope, err
 }
 
-// TheStudy is the fact of a study's present state, for commands that name the study.
-func TheStudy[C any](of func(C) domain.StudyID) func(context.Context, Look, C) (study.Study, error) {
-	return func(ctx context.Context, look Look, c C) (study.Study, error) {
-		return At(ctx, look, study.Decider, string(of(c)))
-	}
+// TheStudy reads the state of the study that a command names. It is the facts of decisions that need nothing else.
+func TheStudy[C domain.AboutStudy](ctx context.Context, reader Look, c C) (study.Study, error) {
+	return At(ctx, reader, study.Decider, string(c.AboutStudy()))
 }
 
-// StudyOfPatient is the fact of the state of the study that the command's patient belongs to.
-func StudyOfPatient[C any](of func(C) domain.PatientID) func(context.Context, Look, C) (study.Study, error) {
-	return TheStudy(func(c C) domain.StudyID { return of(c).Study() })
+// StudyOfPatient reads the state of the study that the command's patient belongs to.
+func StudyOfPatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (study.Study, error) {
+	return At(ctx, reader, study.Decider, string(c.AboutPatient().Study()))
+}
+
+// ThePatient reads the state of the command's patient.
+func ThePatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (patient.Patient, error) {
+	return At(ctx, reader, patient.Decider, string(c.AboutPatient()))
 }

@@ -15,20 +15,24 @@ import (
 )
 
 const (
-	refusalQueue   = 1024
-	refusalsAtOnce = 100
-	// strangersPerSecond is how many refusals of unproven callers are recorded one by one; the others are counted.
-	strangersPerSecond = 10
-	refusalWait        = 2 * time.Second
-	refusalLastWords   = 5 * time.Second
+	// maxQueuedRefusals bounds the queue; refusalsPerCommand bounds how many refusals one command records.
+	maxQueuedRefusals  = 1024
+	refusalsPerCommand = 100
+	// anonymousPerSecond is how many refusals a second of callers without a proven identity are recorded singly; the
+	// others are only counted.
+	anonymousPerSecond = 10
+	// maxRefusalWait bounds how long a caller waits for its refusal to be recorded; recordTimeout bounds the recording.
+	maxRefusalWait = 2 * time.Second
+	recordTimeout  = 5 * time.Second
 )
 
-// securityLog queues refusals, so that a flood of them costs memory and log within bounds.
+// securityLog queues refusals, so that even a flood of them takes limited memory and limited space in the log.
 type securityLog struct {
-	queue   chan queuedRefusal
+	queue chan queuedRefusal
+	// dropped counts the refusals that are not recorded singly.
 	dropped *atomic.Int64
-	// strangers bounds how fast callers without a proven identity can make the log grow.
-	strangers *rate.Limiter
+	// anonymous limits how fast callers without a proven identity can make the log grow.
+	anonymous *rate.Limiter
 }
 
 type queuedRefusal struct {
@@ -37,22 +41,22 @@ type queuedRefusal struct {
 }
 
 func newSecurityLog() securityLog {
-	return securityLog{queue: make(chan queuedRefusal, refusalQueue), dropped: new(atomic.Int64),
-		strangers: rate.NewLimiter(strangersPerSecond, 10*strangersPerSecond)}
+	return securityLog{queue: make(chan queuedRefusal, maxQueuedRefusals), dropped: new(atomic.Int64),
+		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond)}
 }
 
-// RecordRefusal puts a refusal of access into the security log. For a proven user it waits, for up to two seconds,
-// until it is durable; others are recorded soon after. What comes faster than the log takes is counted, and the count
-// recorded.
+// RecordRefusal puts a refusal of access into the security log. If the user is proven, it waits up to two seconds until
+// the refusal is durable; other refusals are recorded soon after it returns. Refusals that come faster than the log can
+// take them are only counted, and the count is recorded.
 func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	event := security.AccessRefused{Actor: r.User, Action: r.Action, Study: r.Scope.Study, Site: r.Scope.Site,
 		Patient: r.Scope.Patient, Address: r.Address, Code: "failure", Reason: r.Why.Error()}
 	if refusal, ok := refuse.As(r.Why); ok {
 		event.Code, event.Reason = refusal.Code, refusal.Sentence
 	}
-	// The program's log is read by people who may not know patients: it names none.
+	// People who may not know patients read the program's log, so it does not name the patient.
 	h.logger.Warn("access refused", "user", r.User, "action", r.Action, "study", r.Scope.Study, "code", event.Code, "traceId", r.TraceID)
-	if r.User == "" && !h.security.strangers.Allow() {
+	if r.User == "" && !h.security.anonymous.Allow() {
 		h.security.dropped.Add(1)
 		return
 	}
@@ -66,7 +70,7 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	if r.User == "" {
 		return
 	}
-	wait, cancel := context.WithTimeout(ctx, refusalWait)
+	wait, cancel := context.WithTimeout(ctx, maxRefusalWait)
 	defer cancel()
 	select {
 	case <-q.recorded:
@@ -74,16 +78,17 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	}
 }
 
+// recordRefusals records queued refusals until ctx ends, and then those that are still queued.
 func (h *Handler) recordRefusals(ctx context.Context) {
 	for {
 		select {
 		case q := <-h.security.queue:
-			h.recordWith(context.WithoutCancel(ctx), q)
+			h.recordBatch(context.WithoutCancel(ctx), q)
 		case <-ctx.Done():
 			for {
 				select {
 				case q := <-h.security.queue:
-					h.recordWith(context.WithoutCancel(ctx), q)
+					h.recordBatch(context.WithoutCancel(ctx), q)
 				default:
 					return
 				}
@@ -92,22 +97,22 @@ func (h *Handler) recordRefusals(ctx context.Context) {
 	}
 }
 
-// recordWith records a refusal together with those that wait behind it.
-func (h *Handler) recordWith(ctx context.Context, first queuedRefusal) {
-	ctx, cancel := context.WithTimeout(ctx, refusalLastWords)
+// recordBatch records a refusal together with those that wait behind it in the queue.
+func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	waiting := []queuedRefusal{first}
-	for len(waiting) < refusalsAtOnce {
+	batch := []queuedRefusal{first}
+	for len(batch) < refusalsPerCommand {
 		select {
 		case q := <-h.security.queue:
-			waiting = append(waiting, q)
+			batch = append(batch, q)
 			continue
 		default:
 		}
 		break
 	}
 	record := security.RecordAccessRefused{Day: domain.DateOf(h.now().UTC()), Dropped: int(h.security.dropped.Swap(0))}
-	for _, q := range waiting {
+	for _, q := range batch {
 		record.Refusals = append(record.Refusals, q.event)
 	}
 	body, err := json.Marshal(record)
@@ -115,11 +120,11 @@ func (h *Handler) recordWith(ctx context.Context, first queuedRefusal) {
 		_, err = h.Do(ctx, Request{Name: "RecordAccessRefused", Body: body, Principal: access.Process("security")})
 	}
 	if err != nil {
-		h.security.dropped.Add(int64(len(waiting) + record.Dropped))
-		h.logger.Error("refusals of access could not be recorded", "count", len(waiting), "error", err)
+		h.security.dropped.Add(int64(len(batch) + record.Dropped))
+		h.logger.Error("refusals of access could not be recorded", "count", len(batch), "error", err)
 		return
 	}
-	for _, q := range waiting {
+	for _, q := range batch {
 		close(q.recorded)
 	}
 }

@@ -17,17 +17,18 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// States is a bounded cache of folded streams. A command's own stream is only trusted together with the expected
-// revision of its append. Streams that decisions merely look at (users, patients, studies) are kept fresh by following
-// the log; while that is interrupted, every look reads the stream's new events first.
-type States struct {
+// stateCache is a bounded cache of the states of streams. A command trusts the cached state of its own stream, because
+// its append names the revision that it expects. The states of other streams that a decision needs (users, patients,
+// studies) stay fresh because the cache follows the log. While it cannot follow, every read first reads the stream's
+// new events.
+type stateCache struct {
 	log     *eventlog.Log
 	logger  *slog.Logger
 	streams *lru.Cache[string, *stream]
-	// following says that the log is being followed, so that cached states are as fresh as the log but for the moment
-	// that an event takes to arrive.
+	// following says that the cache follows the log: a cached state then lags behind the log only for the moment that an
+	// event takes to arrive.
 	following atomic.Bool
-	// categories are those of the streams that are followed: all that the log's registry declares.
+	// categories are those of the followed streams: all that the log's registry declares.
 	categories map[string]bool
 	// through is the commit position up to which the log has been followed.
 	through atomic.Uint64
@@ -36,45 +37,44 @@ type States struct {
 // stream is a cached stream. Its snapshot is replaced, never changed.
 type stream struct {
 	name string
-	// turn is held by the command that runs on the stream, so that commands of one process do not conflict with
-	// themselves. Looks at the stream do not wait for it.
-	turn sync.Mutex
+	// command is held by the command that runs on the stream, so that commands of one process do not conflict with one
+	// another. Reads of the state do not wait for it.
+	command sync.Mutex
 
+	// loading guards changes of current and commandIDs.
 	loading sync.Mutex
-	present atomic.Pointer[snapshot]
-	// noticed is the newest revision that the log is known to have, plus one; the snapshot is behind where its tail is not
-	// there yet.
-	noticed atomic.Uint64
-	// unsure says that the last load failed.
-	unsure atomic.Bool
-	// commandIDs holds the beginnings of the ids of all commands that the stream has events of, to find repeats. It is
-	// guarded by loading.
+	current atomic.Pointer[snapshot]
+	// length is how many events the stream is known to have. A snapshot with fewer events is out of date.
+	length atomic.Uint64
+	// loadFailed says that the last load failed, so that the snapshot may be out of date.
+	loadFailed atomic.Bool
+	// commandIDs holds the first bytes of the ids of all commands that recorded events in the stream, to find repeats.
 	commandIDs map[uint64]struct{}
 }
 
-// snapshot is a folded stream up to its tail.
+// snapshot is the state of a stream after the event at its tail.
 type snapshot struct {
 	state any
 	tail  eventlog.Tail
 	last  domain.Position
 }
 
-// foldFunc adds one recorded event to a state; it is a decider's Evolve behind a type check.
+// foldFunc returns the state after one more event: a decider's Evolve behind a type check.
 type foldFunc func(state any, event any) (any, error)
 
-func newStates(log *eventlog.Log, size int, logger *slog.Logger) *States {
+func newStateCache(log *eventlog.Log, size int, logger *slog.Logger) *stateCache {
 	cache, err := lru.New[string, *stream](size)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	s := &States{log: log, logger: logger, streams: cache, categories: map[string]bool{}}
+	s := &stateCache{log: log, logger: logger, streams: cache, categories: map[string]bool{}}
 	for _, category := range log.Registry().Categories() {
 		s.categories[category] = true
 	}
 	return s
 }
 
-func (s *States) stream(name string) *stream {
+func (s *stateCache) stream(name string) *stream {
 	if st, ok := s.streams.Get(name); ok {
 		return st
 	}
@@ -85,17 +85,17 @@ func (s *States) stream(name string) *stream {
 	return st
 }
 
-// load returns the stream's snapshot, read from the log where it is not cached, or where refresh asks for its newest
-// events.
-func (s *States) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
-	if snap := st.present.Load(); !refresh && st.upToDate(snap) {
+// load returns the stream's snapshot. It reads new events from the log if refresh is set, or if the cached snapshot is
+// missing or out of date.
+func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
+	if snap := st.current.Load(); !refresh && st.upToDate(snap) {
 		return snap, nil
 	}
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	snap := st.present.Load()
+	snap := st.current.Load()
 	if !refresh && st.upToDate(snap) {
-		return snap, nil // another request has loaded it meanwhile
+		return snap, nil // another request has loaded it in the meantime
 	}
 	if snap == nil {
 		snap = &snapshot{state: initial, tail: eventlog.EmptyTail}
@@ -106,21 +106,21 @@ func (s *States) load(ctx context.Context, st *stream, initial any, fold foldFun
 			err = st.add(&next, r, fold)
 		}
 		if err != nil {
-			st.unsure.Store(true)
+			st.loadFailed.Store(true)
 			return nil, err
 		}
 	}
-	st.unsure.Store(false)
-	st.present.Store(&next)
+	st.loadFailed.Store(false)
+	st.current.Store(&next)
 	return &next, nil
 }
 
-// upToDate says whether the snapshot has all that is known of its stream.
+// upToDate says whether the snapshot includes all events that the stream is known to have.
 func (st *stream) upToDate(snap *snapshot) bool {
-	return snap != nil && !st.unsure.Load() && st.noticed.Load() <= uint64(snap.tail.Revision+1)
+	return snap != nil && !st.loadFailed.Load() && st.length.Load() <= uint64(snap.tail.Revision+1)
 }
 
-// add folds one more event into the snapshot; st.loading is held.
+// add folds one more event into the snapshot. The caller holds st.loading.
 func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error {
 	if err := eventlog.CheckChain(snap.tail, r); err != nil {
 		return err
@@ -136,50 +136,54 @@ func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error 
 	return nil
 }
 
-// advance adds events that have just been appended, unless the snapshot has moved on by itself.
-func (s *States) advance(st *stream, from *snapshot, events []eventlog.Recorded, fold foldFunc) {
+// advance adds events that have just been appended after the snapshot from.
+func (s *stateCache) advance(st *stream, from *snapshot, events []eventlog.Recorded, fold foldFunc) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	if st.present.Load() != from {
-		return // the events have come, or will be read, from the log
+	if st.current.Load() != from {
+		return // another snapshot has replaced it, and the events are or will be read from the log
 	}
 	next := *from
 	for _, r := range events {
 		if err := st.add(&next, r, fold); err != nil {
-			s.logger.Error("a cached stream could not take its own event", "stream", st.name, "error", err)
-			st.present.Store(nil)
+			s.logger.Error("an appended event could not be added to the cached state", "stream", st.name, "error", err)
+			st.current.Store(nil)
 			return
 		}
 	}
-	st.present.Store(&next)
+	st.current.Store(&next)
 }
 
-// mayKnow says whether the stream may hold events of the command.
-func (st *stream) mayKnow(id uuid.UUID) bool {
+// mayHold says whether the stream may hold events of the command.
+func (st *stream) mayHold(id uuid.UUID) bool {
 	st.loading.Lock()
 	defer st.loading.Unlock()
 	_, ok := st.commandIDs[shortID(id)]
 	return ok
 }
 
-// forget drops the snapshot. The command ids stay: they are only ever added to, and a repeat must be found meanwhile.
-func (s *States) forget(st *stream) {
+// forget drops the snapshot. It keeps the command ids: they stay true, and repeats must be found even without a
+// snapshot.
+func (s *stateCache) forget(st *stream) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	st.present.Store(nil)
+	st.current.Store(nil)
 }
 
 func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
-// follow keeps cached streams fresh until ctx ends. It begins at the log's present end: what lies
-// before is read when it is asked for.
-func (s *States) follow(ctx context.Context) error {
+// follow keeps cached states fresh until ctx ends. It begins at the current end of the log; load reads older events
+// when a state is needed.
+func (s *stateCache) follow(ctx context.Context) error {
 	defer s.following.Store(false)
 	end, err := s.log.End(ctx)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the end of ctx is no failure
 	}
-	s.streams.Purge() // what was cached before that end would never hear of the events in between
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	s.streams.Purge() // streams that were cached earlier may lack events before that end
 	return s.log.Follow(ctx, eventlog.Subscription{
 		After: end, Undecoded: true,
 		OnError: func(err error) {
@@ -189,7 +193,7 @@ func (s *States) follow(ctx context.Context) error {
 	}, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			if st, ok := s.streams.Peek(r.Stream); ok {
-				st.notice(r)
+				st.growTo(r.Revision + 1)
 			}
 		}
 		s.through.Store(b.Through.Commit)
@@ -200,38 +204,39 @@ func (s *States) follow(ctx context.Context) error {
 	})
 }
 
-// notice notes that the log has an event of a cached stream. It may be one of this process's own, whose append has not
-// been answered yet.
-func (st *stream) notice(r eventlog.Recorded) {
-	for known := st.noticed.Load(); known < r.Revision+1; known = st.noticed.Load() {
-		if st.noticed.CompareAndSwap(known, r.Revision+1) {
+// growTo records that the stream is known to have at least this many events. The newest may be this process's own, from
+// an append that has not returned yet.
+func (st *stream) growTo(length uint64) {
+	for known := st.length.Load(); known < length; known = st.length.Load() {
+		if st.length.CompareAndSwap(known, length) {
 			return
 		}
 	}
 }
 
-// Look reads the state of other streams for a decision or an authorisation.
+// Look reads the states of streams for decisions, authorisation and queries.
 type Look struct {
-	states *States
-	// after is the log position that Newest has to have seen; 0 for whatever the log holds now.
+	states *stateCache
+	// after is the log position up to which Newest includes all events; 0 means the end of the log.
 	after uint64
 }
 
-// MetadataOf returns the metadata of one event, and whether it exists.
-func (look Look) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
-	return look.states.log.MetadataOf(ctx, stream, revision)
+// MetadataOf returns the metadata of one event, and whether the event exists.
+func (r Look) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
+	return r.states.log.MetadataOf(ctx, stream, revision)
 }
 
-// followWait bounds how long Newest waits for the follower; then it reads.
-const followWait = 200 * time.Millisecond
+// maxFollowWait bounds how long Newest waits until the cache has followed far enough; after that it reads the stream.
+const maxFollowWait = 200 * time.Millisecond
 
-// seen waits until everything up to look.after has been noticed, and says whether it has.
-func (look Look) seen(ctx context.Context) bool {
-	if look.after == 0 || !look.states.following.Load() {
+// waitUntilFollowed waits until the cache has followed the log up to r.after. It returns false if that takes too long,
+// or if there is no such position.
+func (r Look) waitUntilFollowed(ctx context.Context) bool {
+	if r.after == 0 || !r.states.following.Load() {
 		return false
 	}
-	for begun := time.Now(); look.states.through.Load() < look.after; {
-		if ctx.Err() != nil || time.Since(begun) > followWait || !look.states.following.Load() {
+	for begun := time.Now(); r.states.through.Load() < r.after; {
+		if ctx.Err() != nil || time.Since(begun) > maxFollowWait || !r.states.following.Load() {
 			return false
 		}
 		time.Sleep(200 * time.Microsecond)
@@ -239,27 +244,27 @@ func (look Look) seen(ctx context.Context) bool {
 	return true
 }
 
-// At returns the state of the decider's stream with this id.
-func At[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
-	return read(ctx, look, decider, id, func() bool { return !look.states.following.Load() })
+// At returns the state of the decider's stream with this id. It may lack events of the last moment.
+func At[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) (S, error) {
+	return readState(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 }
 
-// Newest is At for a decision that must not miss what another process has recorded: all that was before the event that
-// set the decision off, or, where none did, all that the log holds now.
-func Newest[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) (S, error) {
-	return read(ctx, look, decider, id, func() bool { return !look.seen(ctx) })
+// Newest returns the state of the decider's stream with this id, for decisions that must not miss what another process
+// has recorded. It includes all events up to the reader's log position; without a position, all that the log holds now.
+func Newest[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) (S, error) {
+	return readState(ctx, reader, decider, id, func() bool { return !reader.waitUntilFollowed(ctx) })
 }
 
-// ErrNotFollowed says that a state was asked for whose streams are not followed: it would be read once and never hear of
-// a new event.
+// ErrNotFollowed says that the streams of a state are not followed. Such a state would be cached once and then miss
+// every new event.
 var ErrNotFollowed = errors.New("its streams are not followed; declare the decider among the context's Streams")
 
-func read[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
+func readState[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
 	var none S
-	if !look.states.categories[decider.Category] {
+	if !reader.states.categories[decider.Category] {
 		return none, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
 	}
-	snap, err := look.states.load(ctx, look.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
+	snap, err := reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
 	if err != nil {
 		return none, err
 	}
@@ -268,9 +273,9 @@ func read[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E]
 
 // EventsAt returns all events of the decider's stream with this id, for the rare decision that needs more of the past
 // than the state keeps.
-func EventsAt[S, E any](ctx context.Context, look Look, decider domain.Decider[S, E], id string) ([]E, error) {
+func EventsAt[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) ([]E, error) {
 	var events []E
-	for r, err := range look.states.log.ReadStream(ctx, decider.Stream(id), 0) {
+	for r, err := range reader.states.log.ReadStream(ctx, decider.Stream(id), 0) {
 		if err != nil {
 			return nil, err
 		}
@@ -293,8 +298,8 @@ func foldOf[S, E any](decider domain.Decider[S, E]) foldFunc {
 	}
 }
 
-// waitFollowing waits until the log is followed, or ctx ends.
-func (s *States) waitFollowing(ctx context.Context) error {
+// waitUntilFollowing waits until the cache follows the log, or ctx ends.
+func (s *stateCache) waitUntilFollowing(ctx context.Context) error {
 	for !s.following.Load() {
 		select {
 		case <-ctx.Done():

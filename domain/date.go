@@ -6,7 +6,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Date is a calendar day without a time or zone, written YYYY-MM-DD, as sites write it on paper.
+// Date is a calendar day without a time or zone, written YYYY-MM-DD. Sites record days like this on paper.
 type Date string
 
 // DateOf returns the day that t falls on, in t's own location.
@@ -22,16 +22,16 @@ func (d Date) Time() (time.Time, error) {
 	return t, nil
 }
 
-// Schema implements Described.
+// Schema implements HasSchema.
 func (Date) Schema() Schema { return Schema{Format: "date", Example: "2026-03-01"} }
 
-// Validate refuses anything but an existing day (code malformed_date).
+// Validate refuses anything but a day of the calendar (code malformed_date).
 func (d Date) Validate() error {
 	_, err := d.Time()
 	return err
 }
 
-// AddDays returns the day n days later; n may be negative. A malformed date stays as it is.
+// AddDays returns the day n days later; n may be negative. It returns a malformed date unchanged.
 func (d Date) AddDays(n int) Date {
 	t, err := d.Time()
 	if err != nil {
@@ -42,19 +42,19 @@ func (d Date) AddDays(n int) Date {
 
 const secondsPerDay = 24 * 60 * 60
 
-// DaysSince returns how many days d lies after start: 0 on the day itself, negative before it.
+// DaysSince returns how many days d is after start: 0 on the same day, negative before it, 0 if either is malformed.
 func (d Date) DaysSince(start Date) int {
 	to, err1 := d.Time()
 	from, err2 := start.Time()
 	if err1 != nil || err2 != nil {
 		return 0
 	}
-	return int((to.Unix() - from.Unix()) / secondsPerDay) // a Duration ends at 292 years
+	return int((to.Unix() - from.Unix()) / secondsPerDay) // a Duration cannot hold more than 292 years
 }
 
-// NotBefore refuses (with the code given) a day that lies before the one of an earlier step; an earliest of "" bounds
-// nothing. Both are valid days: written alike, they are ordered as their text is. what and earliestWhat name them in the
-// sentence, such as "the end" and "the enrolment".
+// NotBefore refuses, with the given code, a day before the day of an earlier step; an earliest of "" allows every day.
+// Both must be valid days, whose text sorts as the days do. what and earliestWhat name the two days in the sentence,
+// for example "the end" and "the enrolment".
 func (d Date) NotBefore(earliest Date, code, field, what, earliestWhat string) error {
 	if d >= earliest {
 		return nil
@@ -62,8 +62,9 @@ func (d Date) NotBefore(earliest Date, code, field, what, earliestWhat string) e
 	return refuse.Because(code, "%s on %s lies before %s on %s", what, d, earliestWhat, earliest).At(field).Do("check both days")
 }
 
-// NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future): what has been
-// captured cannot lie ahead. field names the day in the refusals, that of a malformed date included.
+// NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future), because what has
+// happened cannot be in the future. It also refuses a malformed date (malformed_date). field names the day in both
+// refusals.
 func (d Date) NotAfterToday(field string, now time.Time) error {
 	if err := d.Validate(); err != nil {
 		return At(field, err)

@@ -6,25 +6,27 @@ import (
 	"time"
 )
 
-// Decider is how one kind of stream works: where it starts and how each event changes it. The third part, the
-// decisions, are plain functions of (state, command, call), or of (state, facts, command, call) where a decision needs
-// to know something that another stream holds.
+// Decider describes one kind of stream: its initial state and how each event changes the state. The decisions on it are
+// plain functions of (state, command, call), or of (state, facts, command, call) if a decision needs facts that another
+// stream holds.
 type Decider[S, E any] struct {
 	// Category is the first part of the stream's name; the stream of id x is called Category-x.
 	Category string
 	// Initial is the state of a stream without events.
 	Initial S
-	// Evolve returns the state after one more event. It never changes the state that it was given, because folded
-	// states are shared between requests: maps and slices are copied before they are written.
+	// Key returns the id of the stream that a command runs on; ok is false for commands that do not run on such a stream.
+	Key func(command any) (id string, ok bool)
+	// Evolve returns the state after one more event. It never changes the state that it gets, because requests share
+	// states: it copies maps and slices before it writes to them.
 	Evolve func(S, E) S
 	// Events are all types of events that the stream can hold, with the names under which they are stored.
 	Events []EventType
 }
 
-// Stream names the stream that holds the events of id.
+// Stream returns the name of the stream that holds the events of id.
 func (d Decider[S, E]) Stream(id string) string { return d.Category + "-" + id }
 
-// Fold returns the state after all of events.
+// Fold returns the state after all the events.
 func (d Decider[S, E]) Fold(events ...E) S {
 	state := d.Initial
 	for _, e := range events {
@@ -33,7 +35,7 @@ func (d Decider[S, E]) Fold(events ...E) S {
 	return state
 }
 
-// Streams describes the decider's kind of stream to rooms that do not know its types.
+// Streams describes the decider's kind of stream to packages that do not know its types.
 func (d Decider[S, E]) Streams() StreamType {
 	return StreamType{Category: d.Category, Events: d.Events, State: func(events ...any) (any, error) {
 		state := d.Initial
@@ -52,34 +54,50 @@ func (d Decider[S, E]) Streams() StreamType {
 type StreamType struct {
 	Category string
 	Events   []EventType
-	// State folds events to a state; nil for streams that earlier versions wrote and nothing reads any more.
+	// State folds events to a state. It is nil for streams that only earlier versions wrote and that nothing reads any
+	// more.
 	State func(events ...any) (any, error)
+	// Accounts says that there is one stream per account, whose id is that of the account.
+	Accounts bool
+	// GapsTell says that the revisions that an event stands between could tell of an arm.
+	GapsTell bool
+}
+
+// OfAccounts returns the kind of streams of which there is one per account.
+func (s StreamType) OfAccounts() StreamType {
+	s.Accounts = true
+	return s
+}
+
+// WithTellingGaps returns the kind of streams whose revisions are not shown, because gaps between them could tell of an arm.
+func (s StreamType) WithTellingGaps() StreamType {
+	s.GapsTell = true
+	return s
 }
 
 // EventType is a type of event as the log knows it.
 type EventType struct {
-	// Name is the stable name under which the event is stored. A Go type may be renamed, this never.
+	// Name is the name under which the event is stored. The Go type may be renamed, but this name never changes.
 	Name string
 	// Go is the type that stored events decode to.
 	Go reflect.Type
-	// Upcasts lead from each schema version to the next, so that the present version is one more than their number.
-	Upcasts []Upcast
+	// Upcasts lead from each schema version to the current one.
+	Upcasts Upcasts
 	// Stateless says that the event is recorded for people to read and changes no state.
 	Stateless bool
-	// Secret says that what the event holds is shown to nobody, not even to whoever caused it.
+	// Secret says that the event's content is never shown, not even to the sender of the command.
 	Secret bool
-	// Unlisted says that the audit index leaves the event out, because that it happened could tell of an arm.
+	// Unlisted says that the audit index leaves the event out, because the mere fact that it happened could reveal an arm.
 	Unlisted bool
+	// Unshown is why no view shows the event; empty where one does. The audit index has nearly all events, but not what
+	// they say.
+	Unshown string
 
-	// Read returns the event that decode fills in.
+	// Read makes an event of the type, lets decode fill it in, and returns it.
 	Read func(decode func(into any) error) (any, error)
 }
 
-// Upcast turns the JSON of one schema version of an event into that of the next. Stored bytes are never rewritten; they
-// are read through the chain of upcasts up to the present version.
-type Upcast func(old map[string]any) (map[string]any, error)
-
-// Stored declares that events of type E are stored under a stable name. A change of the event's shape is one more
+// Stored declares that events of type E are stored under a stable name. A change of the event's fields needs one more
 // upcast, from the last version to the new one.
 func Stored[E any](name string, upcasts ...Upcast) EventType {
 	return EventType{Name: name, Go: reflect.TypeFor[E](), Upcasts: upcasts, Read: func(decode func(into any) error) (any, error) {
@@ -91,34 +109,40 @@ func Stored[E any](name string, upcasts ...Upcast) EventType {
 	}}
 }
 
-// Version is the present schema version, from 1.
-func (t EventType) Version() int { return len(t.Upcasts) + 1 }
+// Version is the current schema version, from 1.
+func (t EventType) Version() int { return t.Upcasts.Version() }
 
-// ForReaders returns the type of an event that is recorded for people to read and changes no state.
+// ForReaders marks an event that is recorded for people to read and changes no state.
 func (t EventType) ForReaders() EventType {
 	t.Stateless = true
 	return t
 }
 
-// NeverShown returns the type of an event whose content is shown to nobody.
+// NeverShown marks an event whose content is never shown.
 func (t EventType) NeverShown() EventType {
 	t.Secret = true
 	return t
 }
 
-// NotInAuditIndex returns the type of an event that the audit index leaves out.
+// NotInAuditIndex marks an event that the audit index leaves out.
 func (t EventType) NotInAuditIndex() EventType {
 	t.Unlisted = true
 	return t
 }
 
-// Call is what a decision may know about who asks, and when. It comes in with the command, so that a decision can be
-// repeated exactly.
+// InNoView returns the type of an event that no view shows, with the reason.
+func (t EventType) InNoView(why string) EventType {
+	t.Unshown = why
+	return t
+}
+
+// Call says who sends a command, and when. A decision takes these from the call alone, so that it can be repeated with
+// the same result.
 type Call struct {
 	// At is the server's time of the call, UTC.
 	At time.Time
-	// Actor is the user, or the process manager, that asks.
+	// Actor is the user or the process manager that sends the command.
 	Actor UserID
-	// CommandID is the id of the command; ids that a decision has to make up are derived from it.
+	// CommandID is the id of the command. A decision that needs new ids derives them from it.
 	CommandID string
 }

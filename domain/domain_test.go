@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// expect holds err to a refusal with this code; "" for none.
+// expect fails the test unless err is a refusal with this code, or nil if the code is "". It returns the refusal.
 func expect(t *testing.T, err error, code string) *refuse.Refusal {
 	t.Helper()
 	r, ok := refuse.As(err)
@@ -65,7 +65,7 @@ func TestPatientIDs(t *testing.T) {
 	}
 }
 
-// Study and number are read back from every id, so no two patients share one.
+// Every id gives back its study and its number, so no two patients can have the same id.
 func TestPatientIDsAreUnambiguous(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9-]{0,31}`)
@@ -80,8 +80,8 @@ func TestPatientIDsAreUnambiguous(t *testing.T) {
 	})
 }
 
-// Whatever is sent, the sentence of a refusal stays short and readable.
-func TestRefusalsOfIDsStayReadable(t *testing.T) {
+// The sentence of a refusal stays short and readable, even if the refused id is long or not UTF-8.
+func TestRefusalsOfIDsAreReadable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r, ok := refuse.As(domain.UserID(strings.Repeat(rapid.String().Draw(t, "id"), 50) + " ").Validate())
 		if !ok || len(r.Sentence) > 1000 || !utf8.ValidString(r.Sentence) {
@@ -98,7 +98,8 @@ func TestDates(t *testing.T) {
 	for _, date := range []domain.Date{"2026-02-28", "2024-02-29", "1899-12-31", "9999-12-31"} {
 		expect(t, date.Validate(), "")
 	}
-	for _, date := range []domain.Date{"", "2026-02-29", "2026-13-01", "2026-2-1", "26-02-01", "2026-02-01T00:00:00Z", "yesterday", domain.Date(strings.Repeat("9", 1000))} {
+	for _, date := range []domain.Date{"", "2026-02-29", "2026-13-01", "2026-2-1", "26-02-01", "2026-02-01T00:00:00Z",
+		"yesterday", domain.Date(strings.Repeat("9", 1000))} {
 		expect(t, date.Validate(), "malformed_date")
 	}
 	day, err := domain.Date("2026-03-01").Time()
@@ -114,7 +115,7 @@ func TestDates(t *testing.T) {
 		{"2026-03-29", 1, "2026-03-30"}, {"2026-03-01", 0, "2026-03-01"}, {"nothing", 5, "nothing"},
 	} {
 		if got := x.from.AddDays(x.n); got != x.want {
-			t.Errorf("%s and %d days is %s, want %s", x.from, x.n, got, x.want)
+			t.Errorf("%s plus %d days is %s, want %s", x.from, x.n, got, x.want)
 		}
 	}
 	for _, x := range []struct {
@@ -122,30 +123,30 @@ func TestDates(t *testing.T) {
 		want       int
 	}{
 		{"2026-03-01", "2026-03-01", 0}, {"2026-03-01", "2026-02-28", 1}, {"2026-02-28", "2026-03-01", -1},
-		{"2026-01-01", "0001-01-01", 739616}, // further apart than a Duration reaches
+		{"2026-01-01", "0001-01-01", 739616}, // more than a Duration can hold
 		{"nothing", "2026-01-01", 0}, {"2026-01-01", "nothing", 0},
 	} {
 		if got := x.day.DaysSince(x.start); got != x.want {
-			t.Errorf("%s lies %d days after %s, want %d", x.day, got, x.start, x.want)
+			t.Errorf("%s is %d days after %s, want %d", x.day, got, x.start, x.want)
 		}
 	}
 }
 
-func TestDaysAddAndCount(t *testing.T) {
+func TestAddDaysAndDaysSinceAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := domain.DateOf(time.Unix(rapid.Int64Range(-60_000_000_000, 200_000_000_000).Draw(t, "second"), 0).UTC())
 		n := rapid.IntRange(-20_000, 20_000).Draw(t, "days")
 		end := start.AddDays(n)
 		if end.DaysSince(start) != n || start.DaysSince(end) != -n || end.AddDays(-n) != start {
-			t.Fatalf("%s and %d days is %s", start, n, end)
+			t.Fatalf("%s plus %d days is %s", start, n, end)
 		}
 		if (n > 0) != (end > start) {
-			t.Fatalf("%s and %s are ordered otherwise than their text", start, end)
+			t.Fatalf("the text of %s and %s does not sort as the days do", start, end)
 		}
 	})
 }
 
-// A day may be recorded as soon as it has begun somewhere: sites on Kiritimati are 14 hours ahead of the server's UTC.
+// A day may be recorded as soon as it has begun anywhere: clocks on Kiritimati are 14 hours ahead of the server's UTC.
 func TestNotAfterToday(t *testing.T) {
 	now := time.Date(2026, 3, 1, 9, 59, 59, 0, time.UTC)
 	expect(t, domain.Date("2026-03-01").NotAfterToday("on", now), "")
@@ -180,7 +181,7 @@ func TestFields(t *testing.T) {
 		expect(t, domain.Between("age", value, 0, 3), want)
 	}
 	first, second := errors.New("first"), errors.New("second")
-	if err := domain.First(nil, first, second); err != first { //nolint:errorlint // the very error
+	if err := domain.First(nil, first, second); err != first { //nolint:errorlint // the same error, not one that wraps it
 		t.Errorf("got %v", err)
 	}
 	if err := domain.First(nil, nil); err != nil {
@@ -188,20 +189,20 @@ func TestFields(t *testing.T) {
 	}
 }
 
-func TestAtNamesTheField(t *testing.T) {
+func TestAtSetsTheFieldOfRefusals(t *testing.T) {
 	if r := expect(t, domain.At("grant.site", domain.SiteID("").Validate()), "malformed_id"); r.Field != "grant.site" {
 		t.Errorf("got %+v", r)
 	}
 	broken := errors.New("broken")
-	if err := domain.At("site", broken); err != broken { //nolint:errorlint // the very error
+	if err := domain.At("site", broken); err != broken { //nolint:errorlint // the same error, not one that wraps it
 		t.Errorf("a failure became %v", err)
 	}
 	if err := domain.At("site", nil); err != nil {
-		t.Errorf("nothing became %v", err)
+		t.Errorf("nil became %v", err)
 	}
 }
 
-func TestMalformedIDsNameTheirField(t *testing.T) {
+func TestRefusalsOfIDsNameTheirField(t *testing.T) {
 	for field, err := range map[string]error{
 		"study": domain.StudyID("").Validate(), "site": domain.SiteID("").Validate(), "user": domain.UserID("").Validate(),
 		"patient": domain.PatientID("").Validate(), "screeningNumber": domain.ValidateScreeningNumber(""),
@@ -221,13 +222,14 @@ func TestNotBefore(t *testing.T) {
 		{"2026-03-01", "", ""}, {"9999-12-31", "2026-03-01", ""}, {"2025-12-31", "2026-01-01", "too_early"},
 	} {
 		r := expect(t, x.day.NotBefore(x.earliest, "too_early", "on", "the end", "the start"), x.want)
-		if r != nil && (r.Field != "on" || r.Remedy == "" || r.Sentence != "the end on "+string(x.day)+" lies before the start on "+string(x.earliest)) {
+		sentence := "the end on " + string(x.day) + " lies before the start on " + string(x.earliest)
+		if r != nil && (r.Field != "on" || r.Remedy == "" || r.Sentence != sentence) {
 			t.Errorf("got %+v", r)
 		}
 	}
 }
 
-func TestR18_AReasonIsMoreThanBlanks(t *testing.T) {
+func TestR18_BlankReasonIsRefused(t *testing.T) {
 	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "x": "",
 		strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {
 		if r := expect(t, domain.Reason(reason), want); want != "" && r.Field != "reason" {
@@ -239,12 +241,12 @@ func TestR18_AReasonIsMoreThanBlanks(t *testing.T) {
 func TestDecider(t *testing.T) {
 	sum := domain.Decider[int, int]{Category: "sum", Initial: 10, Evolve: func(s, e int) int { return s + e }}
 	if got := sum.Fold(1, 2, 3); got != 16 {
-		t.Errorf("folded to %d", got)
+		t.Errorf("1, 2 and 3 fold to %d, want 16", got)
 	}
 	if got := sum.Fold(); got != 10 {
-		t.Errorf("no events fold to %d", got)
+		t.Errorf("no events fold to %d, want 10", got)
 	}
 	if got := sum.Stream("a-b.c"); got != "sum-a-b.c" {
-		t.Errorf("the stream is %s", got)
+		t.Errorf("the stream's name is %s", got)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Text refuses a text that is missing or blank (code value_missing) or longer than most characters (code value_too_long).
+// Text refuses a text that is missing or blank (code value_missing) or has more than most characters (code
+// value_too_long).
 func Text(field, value string, most int) error {
 	if strings.TrimSpace(value) == "" {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
@@ -16,7 +17,7 @@ func Text(field, value string, most int) error {
 	return OptionalText(field, value, most)
 }
 
-// OptionalText refuses a text that is longer than most characters (code value_too_long).
+// OptionalText refuses a text that has more than most characters (code value_too_long). An empty text is allowed.
 func OptionalText(field, value string, most int) error {
 	if n := utf8.RuneCountInString(value); n > most {
 		return refuse.Malformed("value_too_long", "%s has %d characters", field, n).At(field).Do(fmt.Sprintf("use at most %d", most))
@@ -24,7 +25,8 @@ func OptionalText(field, value string, most int) error {
 	return nil
 }
 
-// Reason refuses a change without its reason (code reason_required; ICH E6(R3) 4.2.2(a)(ii)). Blanks are none.
+// Reason refuses a reason that is missing or blank (code reason_required; ICH E6(R3) 4.2.2(a)(ii)) or has more than 500
+// characters (code value_too_long).
 func Reason(value string) error {
 	if strings.TrimSpace(value) == "" {
 		return refuse.Because("reason_required", "the change has no reason").At("reason").Do("say why, in a sentence")
@@ -40,8 +42,8 @@ func Between(field string, value, least, most int) error {
 	return nil
 }
 
-// At names the field that a refusal is about, for checks that do not know where their value came from. It leaves failures
-// and nil as they are.
+// At sets the field that a refusal is about. It is for checks that do not know which field their value came from.
+// Failures and nil are returned unchanged.
 func At(field string, err error) error {
 	if r, ok := refuse.As(err); ok {
 		return r.At(field)
@@ -49,7 +51,7 @@ func At(field string, err error) error {
 	return err
 }
 
-// First returns the first error of a list of checks that have been made.
+// First returns the first error among the results of checks, or nil.
 func First(checks ...error) error {
 	for _, err := range checks {
 		if err != nil {

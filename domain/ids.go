@@ -13,15 +13,16 @@ type StudyID string
 // SiteID names a site within its study, in the same alphabet as a StudyID.
 type SiteID string
 
-// PatientID names a patient in the whole system. It is made of the study and the screening number (see NewPatientID),
+// PatientID names a patient in the whole system. It consists of the study and the screening number (see NewPatientID),
 // so two patients of one study can never share a screening number.
 type PatientID string
 
-// ArmID names an arm of a study's protocol. Which patient is in which arm, and which kit holds which arm's drug, only ever
-// travels as a blind.Value.
+// ArmID names an arm of a study's protocol. The arm of a patient and the arm of a kit are only passed on as a
+// blind.Value.
 type ArmID string
 
-// UserID names a person, or a process manager, that acts: 1 to 64 lower-case letters, digits and . _ @ -.
+// UserID names a person: 1 to 64 lower-case letters, digits and . _ @ -. A process manager has a UserID that no person
+// can have, with a colon in it.
 type UserID string
 
 const (
@@ -38,16 +39,16 @@ var (
 	isPerson = regexp.MustCompile(personPattern).MatchString
 )
 
-// Schema implements Described.
+// Schema implements HasSchema.
 func (StudyID) Schema() Schema { return Schema{Pattern: NamePattern, Example: "PAIN1"} }
 
-// Schema implements Described.
+// Schema implements HasSchema.
 func (SiteID) Schema() Schema { return Schema{Pattern: NamePattern, Example: "DE-01"} }
 
-// Schema implements Described.
+// Schema implements HasSchema.
 func (PatientID) Schema() Schema { return Schema{Pattern: patientPattern, Example: "PAIN1.S-0001"} }
 
-// Schema implements Described.
+// Schema implements HasSchema.
 func (UserID) Schema() Schema { return Schema{Pattern: userPattern, Example: "nurse.weber"} }
 
 // NewPatientID returns the id of the patient with this screening number in this study.
@@ -64,7 +65,7 @@ func (p PatientID) Study() StudyID {
 	return StudyID(study)
 }
 
-// Validate refuses an id that is not made as NewPatientID makes it (code malformed_id).
+// Validate refuses an id that NewPatientID could not have made of a valid study and number (code malformed_id).
 func (p PatientID) Validate() error {
 	study, number, ok := strings.Cut(string(p), ".")
 	if !ok || !isName(study) || !isName(number) {
@@ -99,12 +100,12 @@ func validateName(field, what, id string) error {
 	return nil
 }
 
-// malformedID names the field as commands call it; who has the id elsewhere names it with At.
+// malformedID refuses an id in the field that commands usually have it in. Callers set another field with At.
 func malformedID(field, what, id, want string) error {
 	return refuse.Malformed("malformed_id", "%q is not a %s id", shortened(id), what).At(field).Do("use " + want)
 }
 
-// shortened keeps a refusal's sentence readable, whatever was sent.
+// shortened bounds how much of a sender's text a refusal repeats.
 func shortened(s string) string {
 	const most = 80
 	if len(s) <= most {

@@ -17,9 +17,9 @@ type Schema struct {
 	Example any
 }
 
-// Described is a type that says what its values look like. The description of the API and the parameters of queries are
+// HasSchema is a type that says what its values look like. The description of the API and the parameters of queries are
 // made of it.
-type Described interface{ Schema() Schema }
+type HasSchema interface{ Schema() Schema }
 
 // OneOf is the schema of a type that has a few values.
 func OneOf[T ~string](values ...T) Schema {

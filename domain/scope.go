@@ -20,10 +20,3 @@ func (s Scope) String() string {
 	}
 	return "here"
 }
-
-// ShownElsewhere is an event that views show in other scopes than the one in which it was recorded. What happens between
-// two sites, for example, is shown at both.
-type ShownElsewhere interface {
-	// ShownIn returns the scopes in which views show the event that was recorded in a scope.
-	ShownIn(recorded Scope) []Scope
-}

@@ -28,20 +28,21 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// batchAppender sends all appends of the process down one long-lived BatchAppend stream, where each costs a message
-// instead of a stream of its own. The official client does not use that call, so this speaks it with the client's
-// stubs. When the stream breaks, whoever waits sends again on a new one: ids are derived and revisions exact, so what
-// had been stored before is found and answered, not stored twice.
+// batchAppender sends all appends of the process over one long-lived BatchAppend stream, so that an append costs one
+// message instead of a gRPC stream of its own. The official client does not use this call; batchAppender makes it with
+// the client's stubs. When the stream breaks, unanswered appends are sent again on a new one. Their event ids and
+// expected revisions stay the same, so the server recognises an append that it has already stored and does not store it
+// twice.
 type batchAppender struct {
 	conn   *grpc.ClientConn
 	client streams.StreamsClient
 	header metadata.MD
 	logger *slog.Logger
 
-	mu     sync.Mutex // guards the fields below, and sends: a gRPC stream takes one at a time
+	mu     sync.Mutex // guards the fields below and Send, which a gRPC stream does not allow concurrently
 	stream streams.Streams_BatchAppendClient
 	cancel context.CancelFunc
-	// pending holds who waits for an answer on the present stream, by correlation id.
+	// pending holds the channels of the appends that have not been answered on this stream, by correlation id.
 	pending map[uint64]chan batchAnswer
 	next    uint64
 	closed  bool
@@ -54,23 +55,31 @@ type batchAnswer struct {
 	err      error
 }
 
-// errStreamBroken says that the outcome of an append is unknown because its stream broke; it is sent again.
-var errStreamBroken = errors.New("the append stream broke")
+// After either of these errors the outcome of an append is unknown, and the append is sent again.
+var (
+	// errStreamBroken means that the stream broke before the answer came.
+	errStreamBroken = errors.New("the append stream broke")
+	// errNoPosition means that the answer does not tell where the events are stored.
+	errNoPosition = errors.New("the event store did not answer with a position")
+)
 
 const (
 	batchAttempts = 8
 	batchBackoff  = 25 * time.Millisecond // doubled with each attempt
 )
 
-// openBatchAppender returns nil without error where the server, or the way to it, calls for the client's own append: a
-// server before 21.10, or a cluster, where the client has to find the leader.
+// openBatchAppender returns nil and no error if appends have to use the official client: for a server before 21.10, and
+// for a cluster, where the client finds the leader.
 func openBatchAppender(ctx context.Context, config *esdb.Configuration, logger *slog.Logger) (*batchAppender, error) {
 	if len(config.GossipSeeds) > 0 || config.DnsDiscover || config.Address == "" {
 		return nil, nil
 	}
 	transport := insecure.NewCredentials()
 	if !config.DisableTLS {
-		tlsConfig := &tls.Config{RootCAs: config.RootCAs, InsecureSkipVerify: config.SkipCertificateVerification} // #nosec G402 -- only when the connection string asks for it
+		tlsConfig := &tls.Config{
+			RootCAs:            config.RootCAs,
+			InsecureSkipVerify: config.SkipCertificateVerification, // #nosec G402 -- only when the connection string asks for it
+		}
 		if config.UserCertFile != "" {
 			pair, err := tls.LoadX509KeyPair(config.UserCertFile, config.UserKeyFile)
 			if err != nil {
@@ -90,14 +99,15 @@ func openBatchAppender(ctx context.Context, config *esdb.Configuration, logger *
 		pair := base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password))
 		b.header = metadata.Pairs("authorization", "Basic "+pair)
 	}
-	spoken, err := b.spokenByServer(ctx)
-	if err != nil || !spoken {
+	supported, err := b.supportedByServer(ctx)
+	if err != nil || !supported {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return b, nil
 }
 
-func (b *batchAppender) spokenByServer(ctx context.Context) (bool, error) {
+// supportedByServer reports whether the server supports BatchAppend.
+func (b *batchAppender) supportedByServer(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	methods, err := serverfeatures.NewServerFeaturesClient(b.conn).GetSupportedMethods(ctx, &shared.Empty{}, grpc.WaitForReady(true))
@@ -115,12 +125,14 @@ func (b *batchAppender) spokenByServer(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
+// append appends events and returns the position of the last one. It sends them again when the stream breaks.
 func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	request := batchRequest(ctx, stream, revision, events)
 	wait := batchBackoff
 	for attempt := 1; ; attempt++ {
 		position, err := b.appendOnce(ctx, request)
-		if !errors.Is(err, errStreamBroken) || attempt == batchAttempts {
+		unknown := errors.Is(err, errStreamBroken) || errors.Is(err, errNoPosition)
+		if !unknown || attempt == batchAttempts {
 			return position, err
 		}
 		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
@@ -144,15 +156,15 @@ func batchRequest(ctx context.Context, stream string, revision int64, events []R
 	if deadline, ok := ctx.Deadline(); ok {
 		options.DeadlineOption = &streams.BatchAppendReq_Options_Deadline{Deadline: durationpb.New(time.Until(deadline))}
 	}
-	request := &streams.BatchAppendReq{Options: options, IsFinal: true, ProposedMessages: make([]*streams.BatchAppendReq_ProposedMessage, len(events))}
+	messages := make([]*streams.BatchAppendReq_ProposedMessage, len(events))
 	for i, e := range events {
-		request.ProposedMessages[i] = &streams.BatchAppendReq_ProposedMessage{
+		messages[i] = &streams.BatchAppendReq_ProposedMessage{
 			Id:             protoUUID(e.ID),
 			Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
 			CustomMetadata: e.RawMetadata, Data: e.Data,
 		}
 	}
-	return request
+	return &streams.BatchAppendReq{Options: options, IsFinal: true, ProposedMessages: messages}
 }
 
 func protoUUID(id uuid.UUID) *shared.UUID {
@@ -176,6 +188,7 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 	}
 }
 
+// send sends a request, on a new stream if there is none, and returns its correlation id.
 func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchAnswer) (uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -189,16 +202,17 @@ func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchA
 	}
 	b.next++
 	correlation := b.next
-	request.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}}}
+	id := &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}
+	request.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: id}}
 	b.pending[correlation] = answer
 	if err := b.stream.Send(request); err != nil {
-		// The receiver sees why the stream broke, and answers all who wait.
+		// The receiver gets the reason, and passes it to all pending appends.
 		return correlation, nil
 	}
 	return correlation, nil
 }
 
-// open begins a stream; b.mu is held.
+// open begins a stream. b.mu is held.
 func (b *batchAppender) open() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	if b.header != nil {
@@ -214,12 +228,13 @@ func (b *batchAppender) open() error {
 	return nil
 }
 
+// receive passes the answers of a stream to the appends that wait for them, until the stream ends.
 func (b *batchAppender) receive(stream streams.Streams_BatchAppendClient, cancel context.CancelFunc) {
 	defer cancel()
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
-			b.broke(stream, err)
+			b.failPending(stream, err)
 			return
 		}
 		correlation := correlationOf(resp.CorrelationId)
@@ -227,14 +242,14 @@ func (b *batchAppender) receive(stream streams.Streams_BatchAppendClient, cancel
 		answer := b.pending[correlation]
 		delete(b.pending, correlation)
 		b.mu.Unlock()
-		if answer != nil { // else its caller has given up
+		if answer != nil { // otherwise the caller has given up
 			answer <- answerOf(resp)
 		}
 	}
 }
 
-// broke answers everybody who waits on the broken stream.
-func (b *batchAppender) broke(stream streams.Streams_BatchAppendClient, err error) {
+// failPending passes the error of a broken stream to all appends that wait for an answer on it.
+func (b *batchAppender) failPending(stream streams.Streams_BatchAppendClient, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stream != stream {
@@ -247,7 +262,7 @@ func (b *batchAppender) broke(stream streams.Streams_BatchAppendClient, err erro
 	}
 }
 
-// correlationOf reads the number that send put into the id, in whichever form the server gives it back.
+// correlationOf returns the number that send put into the id. Servers return the id as a structure or as a string.
 func correlationOf(id *shared.UUID) uint64 {
 	if s := id.GetStructured(); s != nil {
 		return uint64(s.LeastSignificantBits)
@@ -273,10 +288,22 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 				return batchAnswer{err: ErrTooLarge}
 			}
 		}
+		if codes.Code(failure.Code) == codes.OK {
+			// A node that is busy, or whose cluster has lost its quorum, says so in the message alone.
+			return batchAnswer{err: noPosition(failure.Message)}
+		}
 		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
 	}
 	p := resp.GetSuccess().GetPosition()
+	if p.GetCommitPosition() == 0 {
+		return batchAnswer{err: noPosition("it gave no reason")}
+	}
 	return batchAnswer{position: domain.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+}
+
+// noPosition is the error of an answer that must not be taken for a success. To callers the event store is unavailable.
+func noPosition(why string) error {
+	return fmt.Errorf("%w: %w", errNoPosition, status.Error(codes.Unavailable, why))
 }
 
 func (b *batchAppender) close() error {

@@ -24,15 +24,15 @@ import (
 // BlindingKeyBytes is the length of the key from which the studies' blinding keys are derived.
 const BlindingKeyBytes = 32
 
-// BlindingKeys seal the blinded values of events, and open them. Each study has a key of its own. A log that is connected
-// without them reads the same events with their blinded values sealed: that is how blinded views are built
-// (ICH E6(R3) 4.1.1: blinding is kept by how the systems work).
+// BlindingKeys seal and open the blinded values of events. Each study has its own key. A Log without keys reads the
+// same events with their blinded values sealed; blinded views are built from such a Log (ICH E6(R3) 4.1.1: the design
+// of the systems keeps the blinding).
 type BlindingKeys struct {
 	secret  []byte
 	ciphers sync.Map // domain.StudyID -> cipher.AEAD
 }
 
-// NewBlindingKeys returns the keys derived from a secret of BlindingKeyBytes bytes.
+// NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
 func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 	if len(secret) != BlindingKeyBytes {
 		return nil, fmt.Errorf("the blinding key has %d bytes; it needs %d", len(secret), BlindingKeyBytes)
@@ -40,16 +40,17 @@ func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 	return &BlindingKeys{secret: bytes.Clone(secret)}, nil
 }
 
-// ErrNoBlindingKeys says that a blinded value was to be written down by a program that runs without the keys.
+// ErrNoBlindingKeys is returned when a program without the keys would have to write a blinded value.
 var ErrNoBlindingKeys = errors.New("this program runs without the blinding keys")
 
 const (
 	sealedPrefix = "sealed:1:"
-	// sealedPadding makes values of different length look alike: an arm's name must not show by its length. What is
-	// padded is JSON, so blanks behind it change nothing.
+	// sealedPadding is the unit, in bytes, to which values are padded, so that the length of a sealed value does not tell
+	// an arm's name. The values are JSON, so the appended blanks do not change them.
 	sealedPadding = 256
 )
 
+// cipher returns the cipher with the study's key.
 func (k *BlindingKeys) cipher(study domain.StudyID) (cipher.AEAD, error) {
 	if k == nil {
 		return nil, ErrNoBlindingKeys
@@ -84,7 +85,7 @@ func (k *BlindingKeys) seal(study domain.StudyID, event string, plain []byte) (s
 	size := (len(plain) + sealedPadding - 1) / sealedPadding * sealedPadding
 	padded := append(make([]byte, 0, size), plain...)
 	padded = append(padded, bytes.Repeat([]byte{' '}, size-len(plain))...)
-	// GCM with a random nonce is safe for 2^32 values under a key (NIST SP 800-38D, 8.3), more than a study has.
+	// GCM with random nonces is safe for 2^32 values per key (NIST SP 800-38D, 8.3), which no study reaches.
 	sealed := c.Seal(nil, nil, padded, boundTo(study, event)) // #nosec G407 -- the cipher makes the nonce itself
 	return sealedPrefix + base64.StdEncoding.EncodeToString(sealed), nil
 }
@@ -109,12 +110,13 @@ func (k *BlindingKeys) open(study domain.StudyID, event, sealed string) ([]byte,
 	return plain, nil
 }
 
-// boundTo ties a sealed value to where it stands, so that it cannot be moved to another study or kind of event.
+// boundTo returns the additional data that bind a sealed value to its study and its type of event. A value that was
+// moved to another study or type does not open.
 func boundTo(study domain.StudyID, event string) []byte {
 	return []byte(string(study) + "\x00" + event)
 }
 
-// marshal writes an event with its blinded values sealed.
+// marshal encodes an event with its blinded values sealed.
 func (k *BlindingKeys) marshal(study domain.StudyID, name string, event any) ([]byte, error) {
 	return json.Marshal(event, jsonv1.DefaultOptionsV1(), json.WithMarshalers(
 		json.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
@@ -126,7 +128,7 @@ func (k *BlindingKeys) marshal(study domain.StudyID, name string, event any) ([]
 		})))
 }
 
-// unmarshal reads an event and opens its blinded values; without keys they stay sealed.
+// unmarshal decodes an event and opens its blinded values; without keys they stay sealed.
 func (k *BlindingKeys) unmarshal(study domain.StudyID, name string, data []byte, event any) error {
 	if k == nil {
 		return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1())
@@ -150,7 +152,7 @@ func (k *BlindingKeys) unmarshal(study domain.StudyID, name string, data []byte,
 
 var sealer = reflect.TypeFor[blind.Sealer]()
 
-// holdsBlinded says whether values of the type have blinded ones in them.
+// holdsBlinded reports whether the type is blinded or contains a blinded type. seen holds the types already visited.
 func holdsBlinded(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if t.Implements(sealer) {
 		return true

@@ -42,15 +42,15 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 		}
 		return data
 	}
-	short, long := encode("A"), encode("an arm with a long name that could be told by its length")
+	short, long := encode("A"), encode("an arm with a long name that its length could reveal")
 	if len(short) != len(long) {
-		t.Errorf("a sealed value is %d bytes long, or %d: its length tells something", len(short), len(long))
+		t.Errorf("sealed values of different arms have %d and %d bytes", len(short), len(long))
 	}
 	if bytes.Equal(short, encode("A")) {
-		t.Error("the same value looks the same twice")
+		t.Error("the same value is sealed twice to the same bytes")
 	}
 	if bytes.Contains(long, []byte("long name")) {
-		t.Errorf("it shows: %s", long)
+		t.Errorf("the sealed value shows the arm: %s", long)
 	}
 	back, err := r.Decode("Drawn", 1, short, keys, "S1")
 	if err != nil {
@@ -59,28 +59,32 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 	if arm, open := back.(drawn).Arm.Open(); !open || arm != "A" {
 		t.Errorf("it opens as %q, %v", arm, open)
 	}
-	// Another secret, another study, a moved or damaged value: an error, and no value.
 	damaged := bytes.Replace(short, []byte(`sealed:1:`), []byte(`sealed:1:AAAA`), 1)
-	for name, try := range map[string]struct {
+	for name, c := range map[string]struct {
 		keys  *eventlog.BlindingKeys
 		study domain.StudyID
 		data  []byte
 	}{
-		"another secret": {keysOf(t, 2), "S1", short}, "another study": {keys, "S2", short}, "no study": {keys, "", short}, "damaged": {keys, "S1", damaged},
-		"in the clear": {keys, "S1", []byte(`{"arm":"A"}`)}, "no text": {keys, "S1", []byte(`{"arm":7}`)},
+		"another secret": {keysOf(t, 2), "S1", short},
+		"another study":  {keys, "S2", short},
+		"no study":       {keys, "", short},
+		"damaged":        {keys, "S1", damaged},
+		"not sealed":     {keys, "S1", []byte(`{"arm":"A"}`)},
+		"not a string":   {keys, "S1", []byte(`{"arm":7}`)},
 	} {
-		if event, err := r.Decode("Drawn", 1, try.data, try.keys, try.study); err == nil {
+		if event, err := r.Decode("Drawn", 1, c.data, c.keys, c.study); err == nil {
 			t.Errorf("%s: it opens as %+v", name, event)
 		} else if strings.Contains(err.Error(), "A\"") {
-			t.Errorf("%s: the error shows something: %v", name, err)
+			t.Errorf("%s: the error shows the arm: %v", name, err)
 		}
 	}
 	if _, err := eventlog.NewBlindingKeys([]byte("short")); err == nil {
-		t.Error("a short secret is taken")
+		t.Error("NewBlindingKeys accepts a secret that is too short")
 	}
 }
 
-// A program without keys reads the same stream, knows who was drawn and not into what, and can write no such event.
+// A program without keys reads the same stream. It learns who was randomised, but not to which arm, and it cannot write
+// such an event.
 func TestALogWithoutKeysIsBlinded(t *testing.T) {
 	open := func(keys *eventlog.BlindingKeys) *eventlog.Log {
 		t.Helper()
@@ -98,19 +102,20 @@ func TestALogWithoutKeysIsBlinded(t *testing.T) {
 	unblinded, blinded := open(keysOf(t, 1)), open(nil)
 	name, m := stream("draw"), meta("x")
 	m.Study = "S1"
-	out, err := unblinded.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), m, drawn{Patient: "P1", Arm: blind.Of(domain.ArmID("ARM-X"))})
+	draw := drawn{Patient: "P1", Arm: blind.Of(domain.ArmID("ARM-X"))}
+	out, err := unblinded.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), m, draw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for log, knows := range map[*eventlog.Log]bool{unblinded: true, blinded: false} {
+	for log, hasKeys := range map[*eventlog.Log]bool{unblinded: true, blinded: false} {
 		all := readAll(t, log, name)
 		if len(all) != 1 {
 			t.Fatalf("read %d events", len(all))
 		}
 		e := all[0].Event.(drawn)
 		arm, open := e.Arm.Open()
-		if e.Patient != "P1" || open != knows || knows != (arm == "ARM-X") {
-			t.Errorf("with keys %v it reads %+v, %q", knows, e, arm)
+		if e.Patient != "P1" || open != hasKeys || hasKeys != (arm == "ARM-X") {
+			t.Errorf("with keys %v it reads %+v, %q", hasKeys, e, arm)
 		}
 		if err := eventlog.CheckChain(eventlog.EmptyTail, all[0]); err != nil {
 			t.Error(err)
@@ -120,6 +125,6 @@ func TestALogWithoutKeysIsBlinded(t *testing.T) {
 		t.Error("a program without keys has written an arm")
 	}
 	if _, err := unblinded.Append(t.Context(), name, out.Tail, uuid.New(), m, readAll(t, blinded, name)[0].Event); err == nil {
-		t.Error("a sealed value was written down again")
+		t.Error("a value was written that was still sealed")
 	}
 }

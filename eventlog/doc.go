@@ -1,5 +1,7 @@
-// Package eventlog is the product's one way to the event store. It turns typed events into stored ones and back: stable
-// names, schema versions with upcasting, JSON, metadata, and in every event the hash of the stream's event before it.
+// Package eventlog is the only package through which the product reaches the event store. It turns typed events into
+// stored ones and back: stable names, schema versions with upcasting, JSON and metadata. The metadata of each event
+// hold the hash of the event before it in the stream.
 //
-// It knows no particular event: casebook/eventlog/catalog registers those of the domain. Begin reading at Log.
+// The package knows no particular event. The contexts declare theirs, and a Registry is made of these declarations.
+// Begin reading at Log.
 package eventlog

@@ -25,11 +25,11 @@ type Log struct {
 	config   *esdb.Configuration
 	logger   *slog.Logger
 	timeout  time.Duration
-	batches  *batchAppender // nil where the server does not speak BatchAppend
+	batches  *batchAppender // nil when the server does not support BatchAppend
 	client   *esdb.Client
 
 	mu     sync.Mutex
-	calls  int // calls to client under way
+	calls  int // calls of client that are running
 	closed bool
 }
 
@@ -37,38 +37,38 @@ type Log struct {
 type Options struct {
 	// URL is the connection string, such as esdb://127.0.0.1:2113?tls=false.
 	URL string
-	// Registry knows the events.
+	// Registry holds the types of events that can be read and written.
 	Registry *Registry
-	// BlindingKeys open blinded values; without them they are read sealed, and none can be written.
+	// BlindingKeys seal and open blinded values. If nil, these values are read sealed and cannot be written.
 	BlindingKeys *BlindingKeys
-	// Logger takes what goes wrong on the way; nil for none.
+	// Logger receives warnings about broken connections; nil for none.
 	Logger *slog.Logger
 	// Timeout bounds each append and read of a stream; 10 seconds when 0.
 	Timeout time.Duration
 }
 
-// ErrConflict says that the stream does not end where the append expected it to.
+// ErrConflict is returned when the stream does not end where the append expected it to end.
 var ErrConflict = errors.New("the stream has other events than expected")
 
-// ErrTooLarge says that the events are larger than an append may be.
+// ErrTooLarge is returned when the events of an append exceed its maximum size.
 var ErrTooLarge = errors.New("the events are too large for one append")
 
-// maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what it adds.
+// maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what the store adds.
 const maxAppendBytes = 1<<20 - 16<<10
 
-// ErrAheadOfLog says that a position lies beyond the end of the log, as after the restore of an older backup. Whoever
-// kept it must start anew.
+// ErrAheadOfLog is returned when a position lies beyond the end of the log, as after the restore of an older backup.
+// What was built from the log up to this position has to be rebuilt.
 var ErrAheadOfLog = errors.New("the position lies beyond the end of the log")
 
-// Connect returns a Log on the event store. It waits, within ctx, until the server answers.
+// Connect returns a Log on the event store. It waits until the server answers or ctx ends.
 func Connect(ctx context.Context, o Options) (*Log, error) {
 	config, err := esdb.ParseConnectionString(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("event store address %q: %w", o.URL, err)
 	}
-	config.Logger = esdb.NoopLogging() // what matters comes back as an error
-	// A client whose discovery fails is dead for good, and blocks whoever waits for it. This one never gives up: it finds
-	// the server whenever it is back, and callers are kept from waiting longer than they want to (see call).
+	config.Logger = esdb.NoopLogging() // failures are returned as errors
+	// A client whose discovery fails never recovers, and blocks its callers. With this setting it never gives up: it finds
+	// the server as soon as it is back, and call lets callers wait no longer than their context.
 	config.MaxDiscoverAttempts = math.MaxInt32
 	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout}
 	if l.logger == nil {
@@ -99,7 +99,7 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 // Registry returns the registry of events that the log reads and writes.
 func (l *Log) Registry() *Registry { return l.registry }
 
-// Close ends the connection; appends that are under way fail.
+// Close ends the connection. Appends that have not been answered fail.
 func (l *Log) Close() error {
 	var err error
 	if l.batches != nil {
@@ -109,7 +109,7 @@ func (l *Log) Close() error {
 	defer l.mu.Unlock()
 	l.closed = true
 	if l.calls > 0 {
-		return err // the last call closes the client: it panics when it is closed under a call
+		return err // the last call closes the client, which panics when it is closed during a call
 	}
 	return errors.Join(err, l.client.Close())
 }
@@ -132,9 +132,9 @@ func (l *Log) end() {
 	}
 }
 
-// call asks something of the client, and returns at the latest when ctx ends: while the client looks for its server it
-// heeds no context. The question is then left behind and ends when the client has found it.
-func call[T any](ctx context.Context, l *Log, ask func(*esdb.Client) (T, error)) (T, error) {
+// call runs a request of the client, and returns at the latest when ctx ends. The client ignores contexts while it
+// searches for its server; the abandoned request then ends when the client has found the server.
+func call[T any](ctx context.Context, l *Log, request func(*esdb.Client) (T, error)) (T, error) {
 	type outcome struct {
 		value T
 		err   error
@@ -145,7 +145,7 @@ func call[T any](ctx context.Context, l *Log, ask func(*esdb.Client) (T, error))
 	done := make(chan outcome, 1)
 	go func() {
 		defer l.end()
-		value, err := ask(l.client)
+		value, err := request(l.client)
 		done <- outcome{value, err}
 	}()
 	select {
@@ -156,7 +156,7 @@ func call[T any](ctx context.Context, l *Log, ask func(*esdb.Client) (T, error))
 	}
 }
 
-// Ping asks the event store for the end of the log.
+// Ping returns an error if the event store does not answer.
 func (l *Log) Ping(ctx context.Context) error {
 	_, err := l.End(ctx)
 	return err
@@ -186,19 +186,21 @@ func (l *Log) End(ctx context.Context) (domain.Position, error) {
 
 // Appended is the outcome of an append.
 type Appended struct {
-	// Events are the events as they were stored; their Position is that of the append's last event.
+	// Events are the events as they were stored. All have the Position of the last one.
 	Events []Recorded
-	// Tail is the stream's end behind them.
+	// Tail is the stream's new end.
 	Tail Tail
-	// Position is the log position of the last of them.
+	// Position is the log position of the last event.
 	Position domain.Position
 }
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
-// stream as the caller knows it; if it has moved, nothing is stored and the error is ErrConflict; events
-// of more than about 1 MiB together are ErrTooLarge. Event ids are derived from commandID and the events' bytes, so the
-// same append sent again is stored once, and another one under the same commandID is a conflict. One that holds blinded
-// values is another one each time, because they are sealed anew.
+// stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
+// the events exceed about 1 MiB together, the error is ErrTooLarge.
+//
+// Event ids are derived from commandID and the events' bytes. An append that is sent again is therefore stored once,
+// and a different append with the same commandID is a conflict. Events with blinded values differ each time they are
+// encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -213,8 +215,10 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 		if err != nil {
 			return Appended{}, fmt.Errorf("append to %s: encode metadata: %w", stream, err)
 		}
-		r := Recorded{ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
-			Data: data, RawMetadata: raw, Metadata: meta, Event: event}
+		r := Recorded{
+			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
+			Data: data, RawMetadata: raw, Metadata: meta, Event: event,
+		}
 		out.Events[i], out.Tail = r, TailAfter(r)
 		size += len(data) + len(raw)
 	}
@@ -236,12 +240,14 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 	return out, nil
 }
 
-// appendOnce appends through the official client, for servers without BatchAppend and for clusters, where the client
-// finds the leader.
+// appendOnce appends through the official client. It serves clusters, where the client finds the leader, and servers
+// without BatchAppend.
 func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	proposed := make([]esdb.EventData, len(events))
 	for i, e := range events {
-		proposed[i] = esdb.EventData{EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.RawMetadata}
+		proposed[i] = esdb.EventData{
+			EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson, Data: e.Data, Metadata: e.RawMetadata,
+		}
 	}
 	opts := esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}, RequiresLeader: true}
 	if revision >= 0 {
@@ -256,19 +262,22 @@ func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, eve
 			}
 			return domain.Position{}, err
 		}
+		if result.CommitPosition == 0 { // the client takes an answer that it does not understand for a success
+			return domain.Position{}, noPosition("it gave no reason")
+		}
 		return domain.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil
 	})
 }
 
-// ReadStream returns the stream's events from a revision on. A stream that does not exist has no events. Streams are
-// small: all of it is read before the first event is given out.
+// ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
+// events. Streams are small, so the whole stream is read before the first event is returned.
 func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.Seq2[Recorded, error] {
 	return l.read(ctx, stream, func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
 		return client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(from), Direction: esdb.Forwards}, math.MaxInt64)
 	})
 }
 
-// Last returns the last event of a stream, and false where the stream has none.
+// Last returns the last event of a stream, and false if the stream has no events.
 func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
 	for r, err := range l.read(ctx, stream, func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
 		return client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
@@ -278,7 +287,8 @@ func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found boo
 	return Recorded{}, false, nil
 }
 
-// MetadataOf returns the metadata of one event, which need not be of a kind that can be decoded; false where there is none.
+// MetadataOf returns the metadata of one event, and false if the event does not exist. The event may be of a type that
+// cannot be decoded.
 func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (meta Metadata, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
@@ -301,7 +311,7 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 			return struct{}{}, nil
 		}
 		if json.Unmarshal(original.UserMetadata, &meta) != nil {
-			meta = Metadata{} // not an event of ours
+			meta = Metadata{} // another program's event
 		}
 		return struct{}{}, nil
 	})
@@ -311,16 +321,19 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 	return meta, found, nil
 }
 
-// ReadLast returns up to count events from the end of the whole log, the newest first. Only those of registered
-// categories are given out.
+// ReadLast reads up to count events from the end of the whole log, the newest first, and returns those of registered
+// categories.
 func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {
 	return l.read(ctx, "the log's end", func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
 		return client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, count)
 	})
 }
 
-// read gives out the events that a read of the client returns.
-func (l *Log) read(ctx context.Context, what string, open func(context.Context, *esdb.Client) (*esdb.ReadStream, error)) iter.Seq2[Recorded, error] {
+// openRead begins a read of the event store.
+type openRead func(context.Context, *esdb.Client) (*esdb.ReadStream, error)
+
+// read returns the events of a read. what names the events in an error.
+func (l *Log) read(ctx context.Context, what string, open openRead) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		ctx, cancel := context.WithTimeout(ctx, l.timeout)
 		defer cancel()
@@ -343,7 +356,7 @@ func (l *Log) read(ctx context.Context, what string, open func(context.Context, 
 	}
 }
 
-// collect returns the events up to the end of the read, or up to one that cannot be read.
+// collect returns the events up to the end of the read, or up to the first event that cannot be decoded.
 func (l *Log) collect(stream *esdb.ReadStream) ([]Recorded, error) {
 	var events []Recorded
 	for {

@@ -36,7 +36,7 @@ func registry() *eventlog.Registry {
 		domain.StreamType{Category: "count", Events: []domain.EventType{domain.Stored[counted]("Counted")}})
 }
 
-// eventStoreURL is that of the log that the tests share.
+// eventStoreURL is the address of the event store that the tests share.
 var eventStoreURL string
 
 func TestMain(m *testing.M) {
@@ -76,20 +76,19 @@ func connect(t testing.TB, url string) *eventlog.Log {
 	return log
 }
 
-// eachWay runs a test with appends that share one stream, and with the official client's own, which serves clusters and
-// servers that lack the other.
-func eachWay(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
-	single := eventStoreURL
-	for way, url := range map[string]string{"over one stream": single, "through the client": strings.Replace(single, "esdb://", "esdb+discover://", 1)} {
-		t.Run(way, func(t *testing.T) { test(t, connect(t, url)) })
-	}
+// withEachAppender runs a test twice: with appends over one BatchAppend stream, and with the official client's appends,
+// which serve clusters and servers without BatchAppend.
+func withEachAppender(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
+	t.Run("BatchAppend", func(t *testing.T) { test(t, connect(t, eventStoreURL)) })
+	cluster := strings.Replace(eventStoreURL, "esdb://", "esdb+discover://", 1)
+	t.Run("official client", func(t *testing.T) { test(t, connect(t, cluster)) })
 }
 
 // stream returns the name of a stream that no other test uses.
 func stream(category string) string { return category + "-" + uuid.NewString() }
 
-func meta(actor string) eventlog.Metadata {
-	return eventlog.Metadata{Actor: "tester", Reason: actor, RecordedAt: time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)}
+func meta(reason string) eventlog.Metadata {
+	return eventlog.Metadata{Actor: "tester", Reason: reason, RecordedAt: time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)}
 }
 
 func readAll(t *testing.T, log *eventlog.Log, name string) []eventlog.Recorded {
@@ -104,8 +103,8 @@ func readAll(t *testing.T, log *eventlog.Log, name string) []eventlog.Recorded {
 	return all
 }
 
-func TestWhatIsAppendedIsRead(t *testing.T) {
-	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+func TestAppendedEventsAreRead(t *testing.T) {
+	withEachAppender(t, func(t *testing.T, log *eventlog.Log) {
 		name := stream("note")
 		command := uuid.New()
 		out, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("because"), noted{"one"}, noted{"two"})
@@ -121,27 +120,28 @@ func TestWhatIsAppendedIsRead(t *testing.T) {
 		}
 		for i, want := range []noted{{"one"}, {"two"}} {
 			r := got[i]
-			if r.Event != want || r.ID != eventlog.EventID(command, i, r.Data, r.RawMetadata) || r.Metadata.Reason != "because" || r.Metadata.Schema != 1 || r.Type != "Noted" {
+			if r.Event != want || r.Type != "Noted" || r.Metadata.Schema != 1 || r.Metadata.Reason != "because" ||
+				r.ID != eventlog.EventID(command, i, r.Data, r.RawMetadata) {
 				t.Errorf("event %d was read as %+v", i, r)
 			}
 			if r.StoredAt.IsZero() {
-				t.Errorf("event %d has no time of the store", i)
+				t.Errorf("event %d has no StoredAt", i)
 			}
 		}
 		if eventlog.TailAfter(got[1]) != out.Tail {
-			t.Errorf("the answered tail %v is not that of the stored events %v", out.Tail, eventlog.TailAfter(got[1]))
+			t.Errorf("Append returned the tail %v, the stored events have %v", out.Tail, eventlog.TailAfter(got[1]))
 		}
 		if got[1].Position != out.Position {
-			t.Errorf("answered position %v, stored %v", out.Position, got[1].Position)
+			t.Errorf("Append returned the position %v, the stored event has %v", out.Position, got[1].Position)
 		}
 	})
 }
 
-func TestOneOfTwoRivalsWins(t *testing.T) {
-	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+func TestOnlyOneConcurrentAppendSucceeds(t *testing.T) {
+	withEachAppender(t, func(t *testing.T, log *eventlog.Log) {
 		name := stream("count")
 		var mu sync.Mutex
-		won, lost := 0, 0
+		stored, conflicts := 0, 0
 		var group errgroup.Group
 		for i := range 16 {
 			group.Go(func() error {
@@ -150,9 +150,9 @@ func TestOneOfTwoRivalsWins(t *testing.T) {
 				defer mu.Unlock()
 				switch {
 				case err == nil:
-					won++
+					stored++
 				case errors.Is(err, eventlog.ErrConflict):
-					lost++
+					conflicts++
 				default:
 					return err
 				}
@@ -162,14 +162,14 @@ func TestOneOfTwoRivalsWins(t *testing.T) {
 		if err := group.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		if won != 1 || lost != 15 {
-			t.Errorf("%d won and %d lost", won, lost)
+		if stored != 1 || conflicts != 15 {
+			t.Errorf("%d appends were stored and %d were conflicts", stored, conflicts)
 		}
 	})
 }
 
-func TestTheSameAppendIsStoredOnce(t *testing.T) {
-	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+func TestRepeatedAppendIsStoredOnce(t *testing.T) {
+	withEachAppender(t, func(t *testing.T, log *eventlog.Log) {
 		name := stream("note")
 		command := uuid.New()
 		first, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("x"), noted{"one"})
@@ -189,16 +189,18 @@ func TestTheSameAppendIsStoredOnce(t *testing.T) {
 	})
 }
 
-// Two processes may take the same command at once, and what they would record differs in who took it when. One of them
-// wins, and the other one has to see what the log holds, or it would carry on a hash that nobody can check.
+// Two processes may take the same command at once, and would record events with different metadata. Only one append may
+// succeed. If the other one were answered with success too, its process would continue with a hash that the log does
+// not hold.
 func TestTheSameCommandInTwoProcessesIsAConflict(t *testing.T) {
-	eachWay(t, func(t *testing.T, log *eventlog.Log) {
+	withEachAppender(t, func(t *testing.T, log *eventlog.Log) {
 		name := stream("note")
 		command := uuid.New()
 		if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("here"), noted{"one"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("there"), noted{"one"}); !errors.Is(err, eventlog.ErrConflict) {
+		_, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, meta("there"), noted{"one"})
+		if !errors.Is(err, eventlog.ErrConflict) {
 			t.Errorf("the second process got %v", err)
 		}
 		if n := len(readAll(t, log, name)); n != 1 {
@@ -209,7 +211,8 @@ func TestTheSameCommandInTwoProcessesIsAConflict(t *testing.T) {
 
 func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
 	log, name := connect(t, eventStoreURL), stream("note")
-	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"}, noted{"three"}); err != nil {
+	notes := []any{noted{"one"}, noted{"two"}, noted{"three"}}
+	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), notes...); err != nil {
 		t.Fatal(err)
 	}
 	events := readAll(t, log, name)
@@ -229,7 +232,7 @@ func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
 	for i := range events[1].Data {
 		events[1].Data[i] ^= 1
 		if err := check(); !errors.Is(err, eventlog.ErrBrokenChain) {
-			t.Errorf("byte %d was altered, and the chain says %v", i, err)
+			t.Errorf("byte %d was altered, and CheckChain returns %v", i, err)
 		}
 		events[1].Data[i] ^= 1
 	}
@@ -246,7 +249,7 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var group errgroup.Group
-	group.Go(func() error { // appends while the follower goes from disk to live
+	group.Go(func() error { // appends while the follower catches up
 		tail := eventlog.EmptyTail
 		for i := range total {
 			out, err := log.Append(t.Context(), name, tail, uuid.New(), meta("x"), counted{i})
@@ -259,7 +262,8 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 	})
 	next := 0
 	var last domain.Position
-	err = log.Follow(ctx, eventlog.Subscription{After: start, Categories: []string{"count"}, MaxBatch: 50}, func(_ context.Context, b eventlog.Batch) error {
+	counts := eventlog.Subscription{After: start, Categories: []string{"count"}, MaxBatch: 50}
+	err = log.Follow(ctx, counts, func(_ context.Context, b eventlog.Batch) error {
 		if len(b.Events) > 50 {
 			return fmt.Errorf("a batch of %d", len(b.Events))
 		}
@@ -285,11 +289,11 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if next != total {
-		t.Errorf("saw %d of %d", next, total)
+		t.Errorf("the follower got %d of %d events", next, total)
 	}
 }
 
-func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
+func TestFollowBeginsAfterAPositionAndFiltersByType(t *testing.T) {
 	log := connect(t, eventStoreURL)
 	notes, counts := stream("note"), stream("count")
 	first, err := log.Append(t.Context(), notes, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"before"})
@@ -304,7 +308,8 @@ func TestFollowingGoesOnAtAPositionAndByType(t *testing.T) {
 	}
 	stop := errors.New("stop")
 	var seen []any
-	err = log.Follow(t.Context(), eventlog.Subscription{After: first.Position, Types: []string{"Noted"}}, func(_ context.Context, b eventlog.Batch) error {
+	later := eventlog.Subscription{After: first.Position, Types: []string{"Noted"}}
+	err = log.Follow(t.Context(), later, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			if r.Stream == notes || r.Stream == counts {
 				seen = append(seen, r.Event)
@@ -332,7 +337,7 @@ func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
 	}
 }
 
-func TestAppendsOutliveARestartOfTheStore(t *testing.T) {
+func TestAppendsSurviveARestartOfTheStore(t *testing.T) {
 	dir := t.TempDir()
 	n, err := node.Open(t.Context(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -357,7 +362,7 @@ func TestAppendsOutliveARestartOfTheStore(t *testing.T) {
 	}()
 	command := uuid.New()
 	var second eventlog.Appended
-	for { // the caller's own retry with the same id, as the handler's clients do
+	for { // the caller sends the same command again until it is stored
 		if second, err = log.Append(t.Context(), name, first.Tail, command, meta("x"), noted{"after"}); err == nil {
 			break
 		}
@@ -365,7 +370,7 @@ func TestAppendsOutliveARestartOfTheStore(t *testing.T) {
 	again := <-reopened
 	defer func() { _ = again.Close() }()
 	var events []eventlog.Recorded
-	for range 50 { // reads find the server again too, once the client has been replaced
+	for range 50 { // reads find the server again, too, once the client has reconnected
 		events = nil
 		var failed error
 		for r, err := range log.ReadStream(t.Context(), name, 0) {
@@ -424,7 +429,7 @@ func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 	if err := json.Unmarshal(raw, &stored); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"$correlationId", "$causationId"} { // the event store's own conventions
+	for _, key := range []string{"$correlationId", "$causationId"} { // conventions of the event store
 		if stored[key] == nil {
 			t.Errorf("metadata lack %s", key)
 		}

@@ -6,10 +6,11 @@ import (
 	"casebook/domain"
 )
 
-// Metadata says of an event who, when, why, from where and under which command (21 CFR 11.10(e); ICH E6(R3) 4.2.2). The
-// names that begin with $ are the event store's own conventions.
+// Metadata of an event say who recorded it, when, why, from where and with which command (21 CFR 11.10(e); ICH E6(R3)
+// 4.2.2). The names that begin with $ are conventions of the event store.
 type Metadata struct {
-	// CorrelationID is the same for everything that one request set off; CausationID is the id of the command.
+	// CorrelationID is the same for all events that one request led to. CausationID is the id of the command or event that
+	// caused this event.
 	CorrelationID string `json:"$correlationId,omitempty"`
 	CausationID   string `json:"$causationId,omitempty"`
 
@@ -18,18 +19,20 @@ type Metadata struct {
 	Study   domain.StudyID   `json:"study,omitempty"`
 	Site    domain.SiteID    `json:"site,omitempty"`
 	Patient domain.PatientID `json:"patient,omitempty"`
-	// Reason is why data were changed, where they were.
+	// Reason is why data were changed; empty when none were.
 	Reason string `json:"reason,omitempty"`
 
 	Command   string `json:"command,omitempty"`
 	CommandID string `json:"commandId,omitempty"`
-	// CommandHash is the SHA-256 of name and body of the command, in base64: it tells a repeat from a reuse of the id.
+	// CommandHash is the SHA-256 of the command's name and body, in base64. It distinguishes a repeated command from
+	// another command with the same id.
 	CommandHash string `json:"commandHash,omitempty"`
 
-	// CapturedAt and CapturedZone are the device's time, where the data were captured on one.
+	// CapturedAt and CapturedZone are the time and time zone of the device on which the data were captured, if there was
+	// one.
 	CapturedAt   *time.Time `json:"capturedAt,omitempty"`
 	CapturedZone string     `json:"capturedZone,omitempty"`
-	// RecordedAt is the time of the server that took the command, UTC.
+	// RecordedAt is the time, in UTC, of the server that accepted the command.
 	RecordedAt time.Time `json:"recordedAt"`
 	// Address and App are the client's network address and program.
 	Address string `json:"address,omitempty"`
@@ -38,8 +41,8 @@ type Metadata struct {
 	// Build names the program that wrote the event.
 	Build string `json:"build,omitempty"`
 
-	// Schema is the version of the event's shape.
+	// Schema is the schema version of the event, from 1.
 	Schema int `json:"schema"`
-	// PreviousHash is the hash of the event before it in the stream (see Hash); empty in a stream's first.
+	// PreviousHash is the hash of the event before it in the stream (see Hash); empty in the first event of a stream.
 	PreviousHash string `json:"previousHash,omitempty"`
 }

@@ -22,17 +22,17 @@ type Recorded struct {
 	Stream   string
 	Revision uint64
 	Position domain.Position
-	// StoredAt is the event store's own time.
+	// StoredAt is the event store's own time of the append.
 	StoredAt time.Time
 	Type     string
 	// Data and RawMetadata are the stored bytes.
 	Data, RawMetadata []byte
 	Metadata          Metadata
-	// Event is the decoded event, in its present schema version.
+	// Event is the decoded event, in its current schema version, or an Unreadable.
 	Event any
 }
 
-// Unreadable stands for an event that cannot be decoded, such as one of a type that this program does not know.
+// Unreadable takes the place of an event that cannot be decoded, such as one of a type that this program does not know.
 type Unreadable struct{ Err error }
 
 // StreamID returns the part of the stream's name after its category.
@@ -41,12 +41,12 @@ func (r Recorded) StreamID() string {
 	return id
 }
 
-// Tail is the end of a stream as somebody knows it: the expected revision of the next append and the hash that the next
-// event carries on.
+// Tail is the end of a stream: the revision that the next append expects, and the hash that the next event holds as its
+// PreviousHash.
 type Tail struct {
 	// Revision of the last event; -1 for a stream without events.
 	Revision int64
-	// Hash of the last event (see Hash).
+	// Hash of the last event (see function Hash); empty for a stream without events.
 	Hash string
 }
 
@@ -58,9 +58,9 @@ func TailAfter(r Recorded) Tail {
 	return Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, r.Type, r.Data, r.RawMetadata)}
 }
 
-// Hash identifies the content of an event: the SHA-256 over id, type, data and metadata, each led by its length, in
-// base64. An event's metadata hold the hash of the event before it, so a changed byte breaks the chain behind it
-// (21 CFR 11.10(a): altered records are discernible).
+// Hash identifies the content of an event: the SHA-256, in base64, over id, type, data and metadata, each preceded by
+// its length. The metadata of each event hold the hash of the event before it, so a changed byte breaks the chain at
+// the next event (21 CFR 11.10(a): altered records are discernible).
 func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
 	h := sha256.New()
 	var length [8]byte
@@ -72,10 +72,10 @@ func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// ErrBrokenChain says that an event does not carry on the hash of the event before it.
+// ErrBrokenChain is returned when an event does not hold the hash of the event before it.
 var ErrBrokenChain = errors.New("the stream's hash chain is broken")
 
-// CheckChain returns an error that wraps ErrBrokenChain, and names the event, if next does not follow on after.
+// CheckChain returns an error that wraps ErrBrokenChain and names the event, if next does not hold the hash of after.
 func CheckChain(after Tail, next Recorded) error {
 	if next.Metadata.PreviousHash != after.Hash {
 		return fmt.Errorf("%w at %s@%d: it was altered, or the event before it was", ErrBrokenChain, next.Stream, next.Revision)
@@ -83,9 +83,9 @@ func CheckChain(after Tail, next Recorded) error {
 	return nil
 }
 
-// EventID derives the id of a command's n-th event, so that a resent append is the same append. The event's bytes are part
-// of it: the store takes an append whose ids it knows for done, and whoever sent other bytes under the same ids, such as
-// another process that took the same command, would carry on a hash that the log does not hold.
+// EventID derives the id of a command's n-th event, so that an append that is sent again has the same ids. The id also
+// depends on the event's bytes. The store answers an append whose ids it already holds without comparing the bytes: if
+// a second process sent other bytes with the same ids, it would continue with a hash that the log does not hold.
 func EventID(commandID uuid.UUID, n int, data, metadata []byte) uuid.UUID {
 	h := sha256.New()
 	h.Write(data)
@@ -94,7 +94,7 @@ func EventID(commandID uuid.UUID, n int, data, metadata []byte) uuid.UUID {
 	return uuid.NewSHA1(commandID, h.Sum(fmt.Appendf(nil, "event/%d/", n)))
 }
 
-// undecoded is an event of which nothing but its place, its type and its bytes is known.
+// undecoded returns the event with its position, type and bytes only.
 func undecoded(e *esdb.RecordedEvent) Recorded {
 	return Recorded{
 		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
@@ -116,5 +116,5 @@ func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 	return r, nil
 }
 
-// Decode reads an event that came from the store by another way than the Log's own.
+// Decode decodes an event that was read from the store without this Log.
 func (l *Log) Decode(e *esdb.RecordedEvent) (Recorded, error) { return l.decode(e) }

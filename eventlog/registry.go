@@ -13,35 +13,36 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
-// Schema is what the registry knows about one type of event.
+// Schema describes one type of event.
 type Schema struct {
 	domain.EventType
-	// Category is the first part of the names of the streams that hold it.
+	// Category is the first part of the names of the streams that hold such events.
 	Category string
-	// Version is the present schema version, from 1.
+	// Version is the current schema version, from 1.
 	Version int
 
-	// blinded says that the event has blinded values.
+	// blinded is true if such events have blinded values.
 	blinded bool
 }
 
 // Registry maps events to their stored form. It is made at start-up and then only read.
 type Registry struct {
-	streams []domain.StreamType
-	byName  map[string]*Schema
-	byType  map[reflect.Type]*Schema
-	// categories in the order of their names
-	categories []string
+	streams    []domain.StreamType
+	byName     map[string]*Schema
+	byType     map[reflect.Type]*Schema
+	categories []string // sorted
 }
 
-// NewRegistry returns the registry of all events of the given kinds of streams. It panics where two have the same name, or
-// a Go type is declared twice: that is a mistake in the program, found by its first test.
+// NewRegistry returns the registry of all events of the given kinds of streams. It panics if a name or a Go type is
+// declared twice: such a mistake in the program is found by its first test.
 func NewRegistry(streams ...domain.StreamType) *Registry {
 	r := &Registry{streams: streams, byName: map[string]*Schema{}, byType: map[reflect.Type]*Schema{}}
 	for _, stream := range streams {
 		for _, event := range stream.Events {
-			s := &Schema{EventType: event, Category: stream.Category, Version: event.Version(),
-				blinded: holdsBlinded(event.Go, map[reflect.Type]bool{})}
+			s := &Schema{
+				EventType: event, Category: stream.Category, Version: event.Version(),
+				blinded: holdsBlinded(event.Go, map[reflect.Type]bool{}),
+			}
 			if r.byName[s.Name] != nil || r.byType[s.Go] != nil {
 				panic(fmt.Sprintf("eventlog: %s (%v) is declared twice", s.Name, s.Go))
 			}
@@ -68,11 +69,11 @@ func (r *Registry) Schemas() []*Schema {
 	return all
 }
 
-// Categories returns the categories of all registered events, in order.
+// Categories returns the categories of all registered events, sorted.
 func (r *Registry) Categories() []string { return slices.Clone(r.categories) }
 
-// holds says whether an event belongs to a category of the registry. Within those, an unknown type is an error; outside,
-// it is none of our business.
+// holds reports whether the event is of a registered type or in a registered category. Other events belong to the store
+// or to other programs. An unknown type in a registered category is an error when the event is decoded.
 func (r *Registry) holds(e *esdb.RecordedEvent) bool {
 	if s := r.byName[e.EventType]; s != nil {
 		return true
@@ -81,7 +82,7 @@ func (r *Registry) holds(e *esdb.RecordedEvent) bool {
 	return slices.Contains(r.categories, category)
 }
 
-// Named returns the schema of the events that are stored under a name.
+// Named returns the schema of the events with this stable name, and whether it is registered.
 func (r *Registry) Named(name string) (*Schema, bool) {
 	s, ok := r.byName[name]
 	return s, ok
@@ -99,7 +100,7 @@ func (r *Registry) NameOfType(event reflect.Type) (string, bool) {
 	return s.Name, true
 }
 
-// CategoryOf returns the category of the streams that hold events of this kind, and whether its type is registered.
+// CategoryOf returns the category of the streams that hold events of this type, and whether the type is registered.
 func (r *Registry) CategoryOf(event any) (string, bool) {
 	s, ok := r.byType[reflect.TypeOf(event)]
 	if !ok {
@@ -108,9 +109,11 @@ func (r *Registry) CategoryOf(event any) (string, bool) {
 	return s.Category, true
 }
 
-// Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key; where
-// there are none, keys may be nil.
-func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (name string, version int, data []byte, err error) {
+// Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key; keys
+// may be nil for an event without blinded values.
+func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (
+	name string, version int, data []byte, err error,
+) {
 	s, ok := r.byType[reflect.TypeOf(event)]
 	if !ok {
 		return "", 0, nil, fmt.Errorf("event type %T is not registered", event)
@@ -126,22 +129,17 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (
 	return s.Name, s.Version, data, nil
 }
 
-// Decode reads the JSON of a stored event of any version up to the present one. A name or version from the future is an
-// error: an older program must stop at it rather than skip it. Blinded values are opened with the study's key; without keys
-// they stay sealed.
+// Decode decodes the JSON of a stored event of any schema version up to the current one. An unknown name or a later
+// version is an error: an older program must stop at an event of a newer one instead of skipping it. Blinded values are
+// opened with the study's key; without keys they stay sealed.
 func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, study domain.StudyID) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
 	}
-	if version < 1 || version > s.Version {
-		return nil, fmt.Errorf("%s has schema version %d; this version of the program reads 1 to %d", name, version, s.Version)
-	}
-	if version < s.Version {
-		var err error
-		if data, err = s.upcast(version, data); err != nil {
-			return nil, err
-		}
+	data, err := s.Upcasts.Present(version, data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	event, err := s.Read(func(into any) error {
 		if s.blinded {
@@ -155,22 +153,5 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	return event, nil
 }
 
-// Blinded says that the event has blinded values.
+// Blinded reports whether such events have blinded values.
 func (s *Schema) Blinded() bool { return s.blinded }
-
-func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
-	decoder.UseNumber() // a number keeps its digits on the way through
-	var shape map[string]any
-	if err := decoder.Decode(&shape); err != nil {
-		return nil, fmt.Errorf("decode %s version %d: %w", s.Name, version, err)
-	}
-	for v := version; v < s.Version; v++ {
-		next, err := s.Upcasts[v-1](shape)
-		if err != nil {
-			return nil, fmt.Errorf("upcast %s from version %d: %w", s.Name, v, err)
-		}
-		shape = next
-	}
-	return json.Marshal(shape)
-}

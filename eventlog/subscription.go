@@ -13,44 +13,47 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
-// Batch is a run of events from the log, in order.
+// Batch holds consecutive events of a subscription, in the order of the log.
 type Batch struct {
 	Events []Recorded
-	// Through is the position up to which the log has been looked at, at or behind the last event.
+	// Through is the position up to which the log has been read. It may lie after the last event, because the events in
+	// between did not match the subscription.
 	Through domain.Position
-	// Live says that there was nothing more to read when the batch was cut.
+	// Live is true if no further event was waiting when the batch was made.
 	Live bool
 }
 
-// Subscription says what to follow.
+// Subscription selects the events to follow.
 type Subscription struct {
-	// After is the position behind which to begin; the zero Position for the log's beginning.
+	// After is the position after which to begin; the zero Position is the beginning of the log.
 	After domain.Position
-	// Categories to follow; all registered ones when empty.
+	// Categories of the events; all registered categories when empty.
 	Categories []string
-	// Types narrows it to events of these types; it takes the place of Categories.
+	// Types selects events whose type begins with one of these names. If it is given, Categories is ignored.
 	Types []string
-	// MaxBatch bounds the events of a batch; 500 when 0.
+	// MaxBatch is the maximum number of events in a batch; 500 when 0.
 	MaxBatch int
-	// KeepUnreadable gives out an event that cannot be decoded as one with an Unreadable, instead of ending there.
+	// KeepUnreadable returns an event that cannot be decoded with an Unreadable as its Event, instead of ending the
+	// subscription.
 	KeepUnreadable bool
-	// Undecoded gives out where each event is and of which type, without its metadata and what it says. Such events are
-	// never unreadable.
+	// Undecoded returns events with stream, revision, position, type and bytes, but without Metadata and Event. Such
+	// events are never unreadable.
 	Undecoded bool
-	// OnError is told of each interruption before the subscription is taken up again; it may be nil.
+	// OnError receives the error of each interruption before the subscription continues; it may be nil.
 	OnError func(error)
 }
 
 const (
-	subscriptionBuffer       = 2048 // events read ahead, beside gRPC's own flow control
+	subscriptionBuffer       = 2048 // events read ahead, in addition to gRPC's own flow control
 	subscriptionRetry        = 200 * time.Millisecond
 	subscriptionRetryMax     = 5 * time.Second
 	subscriptionSearchWindow = 256
 )
 
-// Follow gives handle all events behind s.After, in order and without gap, batch by batch: what there is at once when it
-// has fallen behind, each event as it comes when it is live. An interrupted connection is taken up again at the last
-// batch. It returns when ctx ends (nil), when handle fails (that error), or when an event cannot be read.
+// Follow passes all events after s.After to handle, in order and without gaps. It first delivers the events that exist,
+// in large batches, and then each new event as it arrives. After an interrupted connection it continues behind the last
+// batch. It returns nil when ctx ends, the error of handle when handle fails, and an error when an event cannot be
+// decoded or when s.After lies beyond the end of the log (ErrAheadOfLog).
 func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Context, Batch) error) error {
 	if s.MaxBatch == 0 {
 		s.MaxBatch = 500
@@ -63,7 +66,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		before := s.After
 		err := l.followOnce(ctx, &s, handle)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // whoever ended ctx wants no error for it
+			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 		var interrupted *interruption
 		if !errors.As(err, &interrupted) {
@@ -84,17 +87,19 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 	}
 }
 
-// interruption is an error of the connection, after which the subscription is taken up again.
+// interruption is an error of the connection, after which the subscription continues.
 type interruption struct{ err error }
 
 func (i *interruption) Error() string { return "subscription interrupted: " + i.err.Error() }
 func (i *interruption) Unwrap() error { return i.err }
 
+// followOnce follows over one connection, and moves s.After behind each handled batch.
 func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(context.Context, Batch) error) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	options := esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: s.filter(),
-		MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1}
+	options := esdb.SubscribeToAllOptions{
+		From: esdb.Start{}, Filter: s.filter(), MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1,
+	}
 	if s.After != (domain.Position{}) {
 		end, err := l.End(ctx)
 		if err != nil {
@@ -127,7 +132,8 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	return err
 }
 
-// arrival is one message of a subscription: an event, a checkpoint without event, or the end.
+// arrival is one message of a subscription: an event, a checkpoint, the news that the subscription has caught up, or
+// the error that ended it.
 type arrival struct {
 	event    *esdb.RecordedEvent
 	through  domain.Position
@@ -135,6 +141,7 @@ type arrival struct {
 	err      error
 }
 
+// pump passes the messages of the subscription to arrivals, until it ends or ctx ends.
 func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrivals chan<- arrival) {
 	for {
 		var a arrival
@@ -163,8 +170,8 @@ func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrival
 	}
 }
 
-// batch cuts the arrivals into batches: as large as what has arrived, up to the bound. So batches are small when the
-// log is quiet, and grow by themselves when it is not.
+// batch passes the arrivals to handle in batches. A batch takes everything that has arrived, up to s.MaxBatch events.
+// Batches are therefore small when few events arrive, and grow when handle is slower than the arrivals.
 func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle func(context.Context, Batch) error) error {
 	live := false
 	for {
@@ -213,7 +220,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			}
 			s.After = b.Through
 		} else if live && failure == nil && len(arrivals) == 0 {
-			// Caught up without anything new: whoever waits for that is told.
+			// The subscription has caught up without a new event: an empty batch reports it.
 			b.Through, b.Live = s.After, true
 			if err := handle(ctx, b); err != nil {
 				return err
@@ -225,11 +232,11 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 	}
 }
 
-// decodeTogether is how many events a goroutine decodes at least, where there is more than one.
-const decodeTogether = 50
+// minDecodedPerGoroutine is the least number of events for which another goroutine is worthwhile.
+const minDecodedPerGoroutine = 50
 
-// decodeAll decodes events side by side; of a large batch it is most of the work. With an error it returns those in front
-// of the event that cannot be read.
+// decodeAll decodes events in parallel, because decoding is most of the work of a large batch. With an error it returns
+// the events before the first that cannot be decoded.
 func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Recorded, error) {
 	if s.Undecoded {
 		events := make([]Recorded, len(stored))
@@ -239,7 +246,7 @@ func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Record
 		return events, nil
 	}
 	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
-	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/decodeTogether))
+	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/minDecodedPerGoroutine))
 	var wait sync.WaitGroup
 	for part := range parts {
 		wait.Go(func() {
@@ -259,7 +266,7 @@ func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Record
 	return events, nil
 }
 
-// filter is evaluated by the server. Prefixes mean the same on every server, regular expressions do not.
+// filter returns the filter that the server applies. It uses prefixes, because servers differ in regular expressions.
 func (s *Subscription) filter() *esdb.SubscriptionFilter {
 	if len(s.Types) > 0 {
 		return &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: s.Types}

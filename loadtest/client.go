@@ -13,7 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// client is a lean HTTP client: it shares its two cores with the server that it measures.
+// client is an HTTP client that needs little CPU, because it runs on the same machine as the server that it measures.
 type client struct {
 	base string
 	http *fasthttp.Client
@@ -22,13 +22,15 @@ type client struct {
 const requestTimeout = 30 * time.Second
 
 func newClient(base string) *client {
-	return &client{base: base, http: &fasthttp.Client{Name: "casebook-bench", ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
-		NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxConnsPerHost: 64}}
+	return &client{base: base, http: &fasthttp.Client{
+		Name: "casebook-bench", ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		NoDefaultUserAgentHeader: true, DisablePathNormalizing: true, MaxConnsPerHost: 64,
+	}}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-// post sends a body and returns the position that the answer names.
+// post sends a body and returns the position from the answer; 0 if the answer has none.
 func (c *client) post(path, bearer string, body []byte) (uint64, error) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
@@ -47,7 +49,7 @@ func (c *client) post(path, bearer string, body []byte) (uint64, error) {
 	return positionOf(response.Body()), nil
 }
 
-// positionOf finds the position in an answer without decoding all of it.
+// positionOf finds the position in an answer without decoding the whole answer.
 func positionOf(body []byte) uint64 {
 	_, rest, found := bytes.Cut(body, []byte(`"position":`))
 	if !found {
@@ -64,7 +66,7 @@ func positionOf(body []byte) uint64 {
 	return n
 }
 
-// command sends a command of the set-up, again where the server asks for it.
+// command sends a command that prepares the study. It sends it again while the server is overloaded.
 func (c *client) command(ctx context.Context, token string, command any) error {
 	body, err := json.Marshal(command)
 	if err != nil {
@@ -88,7 +90,7 @@ func (c *client) command(ctx context.Context, token string, command any) error {
 	}
 }
 
-// get asks a query that waits for a position.
+// get sends a query that waits until its view has reached a position.
 func (c *client) get(ctx context.Context, path, token string, position uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err

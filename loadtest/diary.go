@@ -25,40 +25,40 @@ type Options struct {
 	BaseURL string
 	// SignAs returns a token for a user of the installation.
 	SignAs func(domain.UserID) (string, error)
-	// Admin is an administrator's account; the test makes all others.
+	// Admin is an administrator's account; the test creates all others.
 	Admin domain.UserID
 	// Connections are the numbers of connections to measure with, one after the other.
 	Connections []int
 	// Duration of each measurement.
 	Duration time.Duration
-	// Rate bounds how many requests are sent a second, in all; 0 for as many as are answered. How long a request takes is
-	// then counted from when it was due.
+	// Rate is the maximum number of requests per second, in total; 0 for no limit. With a rate, the time of a request
+	// counts from when it was due.
 	Rate int
-	// Rounds is how often each measurement is made; the report quotes medians.
+	// Rounds is how often each measurement is repeated; the report shows medians.
 	Rounds int
-	// Patients is how many patients send diaries in turn.
+	// Patients is the number of patients, who send diaries in turn.
 	Patients int
-	// Rival is the address of another system with POST /diary that is measured in turns, and RivalKey the HS256 key of
+	// Rival is the address of another system with POST /diary that is measured alternately, and RivalKey the HS256 key of
 	// its tokens; empty for none.
 	Rival, RivalKey string
-	// ServerPID is the server's process, whose memory is read; 0 for none.
+	// ServerPID is the id of the server's process, whose memory is read; 0 for none.
 	ServerPID int
-	// Say is told what happens; it may be nil.
+	// Say receives messages about the progress; it may be nil.
 	Say func(format string, args ...any)
 }
 
-// windowsEach is how many daily windows each patient has to fill: nine years of evenings.
+// windowsEach is how many daily windows each patient can fill: nine years of evenings.
 const windowsEach = 9 * 365
 
-// Diary measures durable SubmitDiary: patients who have kept a phone offline for years hand in evening after evening,
-// each request another window, each answered when it is durable.
+// Diary measures SubmitDiary. The patients submit their diaries of past years, one evening per request, and each
+// request is answered when its events are durable.
 func Diary(ctx context.Context, o Options) (Report, error) {
 	if o.Say == nil {
 		o.Say = func(string, ...any) {}
 	}
 	o.Rounds = max(o.Rounds, 1)
 	began := time.Now()
-	crowd, err := prepare(ctx, o)
+	cohort, err := prepare(ctx, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("set up the study: %w", err)
 	}
@@ -67,14 +67,14 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 	for _, connections := range o.Connections {
 		row := Row{Connections: connections}
 		for range o.Rounds {
-			m, err := measure(ctx, crowd, connections, o.Duration, o.Rate)
+			m, err := measure(ctx, cohort, connections, o.Duration, o.Rate)
 			if err != nil {
 				return report, err
 			}
-			if m.Lag50, m.Lag99, err = crowd.lag.result(); err != nil {
+			if m.Lag50, m.Lag99, err = cohort.lag.result(); err != nil {
 				return report, err
 			}
-			caughtUp, err := crowd.catchUp(ctx)
+			caughtUp, err := cohort.catchUp(ctx)
 			if err != nil {
 				return report, err
 			}
@@ -100,27 +100,31 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 	return report, nil
 }
 
-// crowd is the patients of the study, ready to send.
-type crowd struct {
+// cohort holds the patients of the study.
+type cohort struct {
 	api    *client
 	study  domain.StudyID
-	people []person
+	phones []phone
 	first  domain.Date
-	// watcher's token reads any patient's view.
-	watcher string
-	lag     *lag
+	// manager is the data manager's token, which reads every patient's view.
+	manager string
+	lag     *lagSampler
 }
 
-type person struct {
+// phone is a patient's phone. It is used by one connection at a time.
+
+type phone struct {
 	id     domain.PatientID
 	bearer string
-	// next is the number of the next window to fill. A person is only ever in one connection's hands.
+	// next is the number of the next window to fill, last the position of the last answer.
 	next int
 	last uint64
 }
 
-func prepare(ctx context.Context, o Options) (*crowd, error) {
-	c := &crowd{lag: newLag(), api: newClient(o.BaseURL), study: domain.StudyID(fmt.Sprintf("LOAD%d", time.Now().UnixMilli()%1_000_000_000))}
+// prepare creates a study with enrolled patients who have a diary.
+func prepare(ctx context.Context, o Options) (*cohort, error) {
+	id := domain.StudyID(fmt.Sprintf("LOAD%d", time.Now().UnixMilli()%1_000_000_000))
+	c := &cohort{lag: newLagSampler(), api: newClient(o.BaseURL), study: id}
 	admin, err := o.SignAs(o.Admin)
 	if err != nil {
 		return nil, err
@@ -128,8 +132,8 @@ func prepare(ctx context.Context, o Options) (*crowd, error) {
 	today := domain.DateOf(time.Now().UTC())
 	c.first = today.AddDays(-windowsEach - 2)
 	as := func(id domain.UserID, g user.Grant) (string, error) {
-		if err := errors.Join(c.api.command(ctx, admin, user.RegisterUser{User: id, Name: string(id)}),
-			c.api.command(ctx, admin, user.GrantRole{User: id, Grant: g})); err != nil {
+		if err := errors.Join(c.api.command(ctx, admin, user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}),
+			c.api.command(ctx, admin, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})); err != nil {
 			return "", err
 		}
 		return o.SignAs(id)
@@ -143,49 +147,54 @@ func prepare(ctx context.Context, o Options) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.watcher = manager
+	c.manager = manager
 	definition := instrument.PainDiary()
+	protocol := study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*definition}}
 	for _, command := range []any{
-		study.CreateStudy{Study: c.study, Title: "Load", Sponsor: "Load"},
-		study.PublishProtocolVersion{Study: c.study, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*definition}}},
-		study.AddSite{Study: c.study, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{Study: c.study, Site: "01", On: c.first},
-		enrollment.OpenEnrollment{Study: c.study, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
+		study.CreateStudy{InStudy: domain.ForStudy(c.study), Title: "Load", Sponsor: "Load"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(c.study), Protocol: protocol},
+		study.AddSite{InStudy: domain.ForStudy(c.study), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{InStudy: domain.ForStudy(c.study), Site: "01", On: c.first},
+		enrollment.OpenEnrollment{InStudy: domain.ForStudy(c.study), Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
 	} {
 		if err := c.api.command(ctx, manager, command); err != nil {
 			return nil, err
 		}
 	}
-	c.people = make([]person, o.Patients)
+	c.phones = make([]phone, o.Patients)
 	var group errgroup.Group
 	group.SetLimit(32)
-	for i := range c.people {
-		group.Go(func() (err error) {
+	for i := range c.phones {
+		group.Go(func() error {
 			number := fmt.Sprintf("P%06d", i)
-			p := &c.people[i]
+			p := &c.phones[i]
 			p.id = domain.NewPatientID(c.study, number)
-			if p.bearer, err = as(domain.UserID("p"+strconv.Itoa(i)+suffix), user.Grant{Role: user.PatientRole, Study: c.study, Patient: p.id}); err != nil {
+			grant := user.Grant{Role: user.PatientRole, Study: c.study, Patient: p.id}
+			token, err := as(domain.UserID("p"+strconv.Itoa(i)+suffix), grant)
+			if err != nil {
 				return err
 			}
-			p.bearer = "Bearer " + p.bearer
+			p.bearer = "Bearer " + token
 			return c.enrol(ctx, crc, p.id, number, definition.ID, today)
 		})
 	}
 	return c, group.Wait()
 }
 
-// enrol leads a patient to an assigned diary; the enrolment itself is confirmed by the server in its own time.
-func (c *crowd) enrol(ctx context.Context, crc string, id domain.PatientID, number string, definition instrument.ID, today domain.Date) error {
+// enrol screens and enrols a patient, and assigns the diary as soon as the enrolment is confirmed.
+func (c *cohort) enrol(
+	ctx context.Context, crc string, id domain.PatientID, number string, definition instrument.ID, today domain.Date,
+) error {
 	for _, command := range []any{
-		patient.ScreenPatient{Study: c.study, Site: "01", ScreeningNumber: number, On: c.first, Zone: "UTC"},
-		patient.RecordConsent{Patient: id, ConsentVersion: "1", On: c.first},
-		patient.EnrollPatient{Patient: id, On: c.first},
+		patient.ScreenPatient{AtSite: domain.ForSite(c.study, "01"), ScreeningNumber: number, On: c.first, Zone: "UTC"},
+		patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1", On: c.first},
+		patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: c.first},
 	} {
 		if err := c.api.command(ctx, crc, command); err != nil {
 			return err
 		}
 	}
-	assign := diary.AssignInstrument{Patient: id, Instrument: definition, From: c.first, Until: today}
+	assign := diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: definition, From: c.first, Until: today}
 	for {
 		err := c.api.command(ctx, crc, assign)
 		var p *problem
@@ -200,37 +209,31 @@ func (c *crowd) enrol(ctx context.Context, crc string, id domain.PatientID, numb
 	}
 }
 
-// sender gives the connections of a measurement their requests.
-type sender interface {
-	// line returns what one of n connections sends.
-	line(i, n int) (line, error)
-}
-
-func (c *crowd) line(i, n int) (line, error) {
-	own := len(c.people) / n
+func (c *cohort) connect(i, n int) (connection, error) {
+	own := len(c.phones) / n
 	if own == 0 {
-		return nil, fmt.Errorf("%d patients cannot share %d connections", len(c.people), n)
+		return nil, fmt.Errorf("%d patients cannot share %d connections", len(c.phones), n)
 	}
-	return &diaryLine{crowd: c, people: c.people[i*own : (i+1)*own], client: newClient(c.api.base)}, nil
+	return &diaryConnection{cohort: c, phones: c.phones[i*own : (i+1)*own], client: newClient(c.api.base)}, nil
 }
 
-// diaryLine sends the diaries of its people in turn over one connection.
-type diaryLine struct {
-	crowd  *crowd
-	people []person
+// diaryConnection sends the diaries of its phones, in turn.
+type diaryConnection struct {
+	cohort *cohort
+	phones []phone
 	client *client
 	turn   int
 	body   []byte
 }
 
-func (l *diaryLine) send(ctx context.Context) error {
-	p := &l.people[l.turn%len(l.people)]
+func (l *diaryConnection) send(ctx context.Context) error {
+	p := &l.phones[l.turn%len(l.phones)]
 	l.turn++
 	if p.next >= windowsEach {
 		return errors.New("all windows are filled; take more patients or less time")
 	}
-	day := l.crowd.first.AddDays(p.next)
-	worst := int64((l.turn*7 + p.next) % 8) // below the alarm, which is a load of its own
+	day := l.cohort.first.AddDays(p.next)
+	worst := int64((l.turn*7 + p.next) % 8) // never severe pain, whose alerts would be further load
 	b := l.body[:0]
 	b = append(b, `{"patient":"`...)
 	b = append(b, p.id...)
@@ -250,25 +253,25 @@ func (l *diaryLine) send(ctx context.Context) error {
 	}
 	p.next++
 	p.last = position
-	if l.turn%lookEvery == 0 {
-		l.crowd.lag.look(ctx, l.crowd, p.id, position)
+	if l.turn%sampleEvery == 0 {
+		l.cohort.lag.sample(ctx, l.cohort, p.id, position)
 	}
 	return nil
 }
 
-func (l *diaryLine) close() { l.client.close() }
+func (l *diaryConnection) close() { l.client.close() }
 
-// catchUp returns how long the views need, behind the last answered diary, to show all of them.
-func (c *crowd) catchUp(ctx context.Context) (time.Duration, error) {
-	newest := &c.people[0]
-	for i := range c.people {
-		if c.people[i].last > newest.last {
-			newest = &c.people[i]
+// catchUp waits until the views show all diaries, and returns how long this takes.
+func (c *cohort) catchUp(ctx context.Context) (time.Duration, error) {
+	newest := &c.phones[0]
+	for i := range c.phones {
+		if c.phones[i].last > newest.last {
+			newest = &c.phones[i]
 		}
 	}
 	began := time.Now()
 	for _, path := range []string{"/api/v1/patients/" + string(newest.id), "/api/v1/studies/" + string(c.study)} {
-		if err := c.shows(ctx, path, newest.last); err != nil {
+		if err := c.waitShown(ctx, path, newest.last); err != nil {
 			return 0, err
 		}
 	}

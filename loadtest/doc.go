@@ -1,4 +1,4 @@
-// Package loadtest puts the load on Casebook that it exists for, over its public HTTP API, and reports what came of it:
-// throughput, latency, how far the views were behind, memory. It can put the same load on another system in turns, so
-// that the two are compared in one session. Begin reading at Diary.
+// Package loadtest submits diaries to Casebook over its public HTTP API, and measures throughput, latency, the delay of
+// the views, and memory. It can alternate with another system that gets the same load, so that both are measured under
+// the same conditions. Begin reading at Diary.
 package loadtest

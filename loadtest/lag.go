@@ -12,64 +12,65 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// lookEvery is of how many diaries one is looked for in the view, lookers how many are looked for at a time.
+// One of sampleEvery diaries is sampled, and at most concurrentSamples at a time.
 const (
-	lookEvery = 40
-	lookers   = 8
+	sampleEvery       = 40
+	concurrentSamples = 8
 )
 
-// lag measures how long after its answer a diary is shown to somebody who asks for its position at once: the time of the
-// query is in it.
-type lag struct {
-	places  chan struct{}
-	looking sync.WaitGroup
+// lagSampler measures the time from the answer to a diary until a query shows it. The query is sent right after the
+// answer, and its own duration is part of the time.
+type lagSampler struct {
+	slots   chan struct{}
+	running sync.WaitGroup
 	mu      sync.Mutex
-	seen    *hdrhistogram.Histogram
+	delays  *hdrhistogram.Histogram // microseconds
 	err     error
 }
 
-func newLag() *lag {
-	return &lag{places: make(chan struct{}, lookers), seen: hdrhistogram.New(1, int64(requestTimeout/time.Microsecond), 3)}
+func newLagSampler() *lagSampler {
+	delays := hdrhistogram.New(1, int64(requestTimeout/time.Microsecond), 3)
+	return &lagSampler{slots: make(chan struct{}, concurrentSamples), delays: delays}
 }
 
-// look begins to look for a diary in its patient's view, if there is a place.
-func (l *lag) look(ctx context.Context, c *crowd, id domain.PatientID, position uint64) {
+// sample starts to measure when a patient's view shows a diary, unless too many samples are running.
+func (l *lagSampler) sample(ctx context.Context, c *cohort, id domain.PatientID, position uint64) {
 	select {
-	case l.places <- struct{}{}:
+	case l.slots <- struct{}{}:
 	default:
 		return
 	}
-	l.looking.Go(func() {
-		defer func() { <-l.places }()
+	l.running.Go(func() {
+		defer func() { <-l.slots }()
 		began := time.Now()
-		err := c.shows(ctx, "/api/v1/patients/"+string(id), position)
+		err := c.waitShown(ctx, "/api/v1/patients/"+string(id), position)
 		took := time.Since(began)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if err == nil {
-			err = l.seen.RecordValue(took.Microseconds())
+			err = l.delays.RecordValue(took.Microseconds())
 		}
 		if err != nil && l.err == nil && ctx.Err() == nil {
-			l.err = fmt.Errorf("look for %d of %s: %w", position, id, err)
+			l.err = fmt.Errorf("wait until the view of %s shows %d: %w", id, position, err)
 		}
 	})
 }
 
-// result waits for those who look, and begins anew.
-func (l *lag) result() (p50, p99 time.Duration, err error) {
-	l.looking.Wait()
+// result waits for the running samples, returns the quantiles, and resets them.
+func (l *lagSampler) result() (p50, p99 time.Duration, err error) {
+	l.running.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p50, p99, err = micros(l.seen.ValueAtQuantile(50)), micros(l.seen.ValueAtQuantile(99)), l.err
-	l.seen.Reset()
+	p50, p99, err = micros(l.delays.ValueAtQuantile(50)), micros(l.delays.ValueAtQuantile(99)), l.err
+	l.delays.Reset()
 	l.err = nil
 	return p50, p99, err
 }
 
-// shows asks a query until its view has seen the position.
-func (c *crowd) shows(ctx context.Context, path string, position uint64) error {
+// waitShown sends a query until its view has reached the position.
+func (c *cohort) waitShown(ctx context.Context, path string, position uint64) error {
 	for {
-		err := c.api.get(ctx, path, c.watcher, position)
+		err := c.api.get(ctx, path, c.manager, position)
 		var p *problem
 		if !errors.As(err, &p) || p.Code != "view_behind" {
 			return err

@@ -13,28 +13,34 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// line is one connection that sends one request after the other.
-type line interface {
+// target is the system that is measured.
+type target interface {
+	// connect returns connection i of n.
+	connect(i, n int) (connection, error)
+}
+
+// connection sends one request after the other.
+type connection interface {
 	send(ctx context.Context) error
 	close()
 }
 
-// Measurement is what one run gave.
+// Measurement holds the results of one run.
 type Measurement struct {
-	// PerSecond is how many requests were answered a second; P50, P99 and Max are how long they took.
+	// PerSecond is how many requests were answered per second; P50, P99 and Max are how long they took.
 	PerSecond     float64       `json:"perSecond"`
 	P50, P99, Max time.Duration `json:"-"`
 	Requests      int64         `json:"requests"`
-	// CatchUp is how long after the last answer the views showed everything.
+	// CatchUp is the time from the last answer until the views showed everything.
 	CatchUp time.Duration `json:"-"`
-	// Lag50 and Lag99 are how long after its answer a diary was in its patient's view, for those that were looked for.
+	// Lag50 and Lag99 are quantiles of the time from the answer to a diary until its patient's view showed it.
 	Lag50, Lag99 time.Duration `json:"-"`
-	// MemoryBytes is the server's resident memory after the run, PeakBytes the most that it ever had; 0 where unknown.
+	// MemoryBytes is the server's resident memory after the run, PeakBytes its maximum; 0 if unknown.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 	PeakBytes   int64 `json:"peakBytes,omitempty"`
 }
 
-// String returns the measurement as a line.
+// String returns the measurement in one line.
 func (m Measurement) String() string {
 	s := fmt.Sprintf("%6.0f/s, p50 %s, p99 %s", m.PerSecond, short(m.P50), short(m.P99))
 	if m.Lag99 > 0 {
@@ -56,16 +62,16 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Microsecond).String()
 }
 
-// measure lets n connections send for a time, and not more than rate requests a second if it is not 0. The first failure ends the run: a load test whose requests fail measures
-// something else.
-func measure(ctx context.Context, s sender, n int, duration time.Duration, rate int) (Measurement, error) {
+// measure lets n connections send requests for a time, at most rate requests per second in total if rate is not 0. The
+// first failed request ends the run, because failures would distort the figures.
+func measure(ctx context.Context, t target, n int, duration time.Duration, rate int) (Measurement, error) {
 	ctx, stop := context.WithTimeout(ctx, duration)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	histograms := make([]*hdrhistogram.Histogram, n)
 	began := time.Now()
 	for i := range n {
-		l, err := s.line(i, n)
+		l, err := t.connect(i, n)
 		if err != nil {
 			return Measurement{}, err
 		}
@@ -81,7 +87,7 @@ func measure(ctx context.Context, s sender, n int, duration time.Duration, rate 
 						return nil
 					}
 				}
-				// What was sent when time was up is still answered.
+				// A request that was sent before the end of the run is still answered.
 				if err := l.send(context.WithoutCancel(ctx)); err != nil {
 					return err
 				}
@@ -100,11 +106,13 @@ func measure(ctx context.Context, s sender, n int, duration time.Duration, rate 
 	for _, h := range histograms[1:] {
 		all.Merge(h)
 	}
-	return Measurement{PerSecond: float64(all.TotalCount()) / took.Seconds(), Requests: all.TotalCount(),
-		P50: micros(all.ValueAtQuantile(50)), P99: micros(all.ValueAtQuantile(99)), Max: micros(all.Max())}, nil
+	return Measurement{
+		PerSecond: float64(all.TotalCount()) / took.Seconds(), Requests: all.TotalCount(),
+		P50: micros(all.ValueAtQuantile(50)), P99: micros(all.ValueAtQuantile(99)), Max: micros(all.Max()),
+	}, nil
 }
 
-// sleepUntil returns false where the context ends first.
+// sleepUntil returns false if the context ends before the due time.
 func sleepUntil(ctx context.Context, due time.Time) bool {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
@@ -118,7 +126,7 @@ func sleepUntil(ctx context.Context, due time.Time) bool {
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
-// memoryOf reads a process's resident memory, now and at its most, where the system tells.
+// memoryOf returns a process's resident memory and its peak, in bytes. They are 0 where there is no /proc.
 func memoryOf(pid int) (now, peak int64) {
 	if pid == 0 {
 		return 0, 0

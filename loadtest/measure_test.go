@@ -17,7 +17,7 @@ import (
 	"casebook/domain/diary"
 )
 
-// fakeServer answers diaries, and checks that each is a command that the server would take.
+// fakeServer answers requests, and checks that each diary is a valid command.
 func fakeServer(t *testing.T, answer func(n int64, w http.ResponseWriter)) *httptest.Server {
 	var n atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,25 +40,25 @@ func fakeServer(t *testing.T, answer func(n int64, w http.ResponseWriter)) *http
 	return s
 }
 
-func crowdAt(url string, people int) *crowd {
-	c := &crowd{lag: newLag(), api: newClient(url), study: "L1", first: "2020-01-01", people: make([]person, people)}
-	for i := range c.people {
-		c.people[i].id, c.people[i].bearer = "L1.P1", "Bearer t"
+func cohortAt(url string, phones int) *cohort {
+	c := &cohort{lag: newLagSampler(), api: newClient(url), study: "L1", first: "2020-01-01", phones: make([]phone, phones)}
+	for i := range c.phones {
+		c.phones[i].id, c.phones[i].bearer = "L1.P1", "Bearer t"
 	}
 	return c
 }
 
-func TestEveryRequestIsAnotherWindow(t *testing.T) {
+func TestEveryRequestFillsAnotherWindow(t *testing.T) {
 	s := fakeServer(t, func(n int64, w http.ResponseWriter) {
 		_, _ = w.Write([]byte(`{"stream":"x","position":` + strconv.FormatInt(n, 10) + `}`))
 	})
-	c := crowdAt(s.URL, 4)
+	c := cohortAt(s.URL, 4)
 	m, err := measure(t.Context(), c, 2, 100*time.Millisecond, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sent := 0
-	for _, p := range c.people {
+	for _, p := range c.phones {
 		sent += p.next
 	}
 	if m.Requests == 0 || int64(sent) != m.Requests {
@@ -69,7 +69,7 @@ func TestEveryRequestIsAnotherWindow(t *testing.T) {
 	}
 }
 
-func TestARefusalEndsTheMeasurement(t *testing.T) {
+func TestRefusedRequestEndsTheMeasurement(t *testing.T) {
 	s := fakeServer(t, func(n int64, w http.ResponseWriter) {
 		if n > 3 {
 			w.WriteHeader(http.StatusUnprocessableEntity)
@@ -78,7 +78,7 @@ func TestARefusalEndsTheMeasurement(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(`{"position":7}`))
 	})
-	_, err := measure(t.Context(), crowdAt(s.URL, 1), 1, time.Minute, 0)
+	_, err := measure(t.Context(), cohortAt(s.URL, 1), 1, time.Minute, 0)
 	var p *problem
 	if !errors.As(err, &p) || p.Code != "diary_too_late" {
 		t.Errorf("got %v", err)
@@ -86,22 +86,24 @@ func TestARefusalEndsTheMeasurement(t *testing.T) {
 }
 
 func TestMoreConnectionsThanPatientsAreRefused(t *testing.T) {
-	if _, err := measure(context.Background(), crowdAt("http://127.0.0.1:1", 2), 3, time.Second, 0); err == nil {
+	if _, err := measure(context.Background(), cohortAt("http://127.0.0.1:1", 2), 3, time.Second, 0); err == nil {
 		t.Error("two patients shared three connections")
 	}
 }
 
-func TestPositionsAreFound(t *testing.T) {
+func TestPositionOf(t *testing.T) {
 	for body, want := range map[string]uint64{`{"a":1,"position":42,"b":2}`: 42, `{}`: 0, `{"position":`: 0, `{"position":x}`: 0} {
 		if got := positionOf([]byte(body)); got != want {
-			t.Errorf("%s gives %d", body, got)
+			t.Errorf("%s has the position %d, want %d", body, got, want)
 		}
 	}
 }
 
-func TestTheReportTakesMedians(t *testing.T) {
-	r := Report{Rows: []Row{{Connections: 8, Casebook: []Measurement{{PerSecond: 30}, {PerSecond: 10}, {PerSecond: 20}},
-		Rival: []Measurement{{PerSecond: 10}, {PerSecond: 40}, {PerSecond: 5}}}}}
+func TestReportShowsMedians(t *testing.T) {
+	r := Report{Rows: []Row{{
+		Connections: 8, Casebook: []Measurement{{PerSecond: 30}, {PerSecond: 10}, {PerSecond: 20}},
+		Rival: []Measurement{{PerSecond: 10}, {PerSecond: 40}, {PerSecond: 5}},
+	}}}
 	if ratio := r.Rows[0].Ratio(); ratio != 2 {
 		t.Errorf("the ratio is %v", ratio)
 	}
@@ -114,17 +116,18 @@ func TestTheReportTakesMedians(t *testing.T) {
 	}
 }
 
-func TestMemoryIsRead(t *testing.T) {
+func TestMemoryOfNoProcessIsZero(t *testing.T) {
 	if now, _ := memoryOf(0); now != 0 {
-		t.Errorf("no process takes %d bytes", now)
+		t.Errorf("no process has %d bytes", now)
 	}
 }
 
-// TestARateIsKept: as many requests are sent as the rate allows, by all connections together, and some are looked for.
-func TestARateIsKept(t *testing.T) {
-	var looked atomic.Int64
+// TestRateIsKept checks that all connections together send no more requests than the rate allows, and that some diaries
+// are sampled in the view.
+func TestRateIsKept(t *testing.T) {
+	var queries atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && looked.Add(1) == 1 { // the first is refused, and asked again
+		if r.Method == http.MethodGet && queries.Add(1) == 1 { // the first query is refused, and has to be sent again
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = w.Write([]byte(`{"code":"view_behind"}`))
 			return
@@ -132,16 +135,16 @@ func TestARateIsKept(t *testing.T) {
 		_, _ = w.Write([]byte(`{"position":7}`))
 	}))
 	t.Cleanup(s.Close)
-	c := crowdAt(s.URL, 4)
+	c := cohortAt(s.URL, 4)
 	m, err := measure(t.Context(), c, 4, 300*time.Millisecond, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m.Requests == 0 || m.Requests > 304 {
-		t.Errorf("%d requests in 0.3 s at 1,000 a second", m.Requests)
+		t.Errorf("%d requests in 0.3 s at 1,000 per second", m.Requests)
 	}
 	p50, p99, err := c.lag.result()
-	if err != nil || m.Requests > 4*lookEvery && (looked.Load() < 2 || p50 == 0 || p99 < p50) {
-		t.Errorf("%d were looked for, %v and %v, %v", looked.Load(), p50, p99, err)
+	if err != nil || m.Requests > 4*sampleEvery && (queries.Load() < 2 || p50 == 0 || p99 < p50) {
+		t.Errorf("%d queries, quantiles %v and %v, %v", queries.Load(), p50, p99, err)
 	}
 }

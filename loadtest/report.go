@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Report is what a load test found.
+// Report holds the results of a load test.
 type Report struct {
 	Patients int           `json:"patients"`
 	Rounds   int           `json:"rounds"`
@@ -17,14 +17,14 @@ type Report struct {
 	Rows     []Row         `json:"rows"`
 }
 
-// Row holds the measurements with one number of connections, in the order in which they were made.
+// Row holds the measurements with one number of connections, in the order of the rounds.
 type Row struct {
 	Connections int           `json:"connections"`
 	Casebook    []Measurement `json:"casebook"`
 	Rival       []Measurement `json:"rival,omitempty"`
 }
 
-// Ratio returns Casebook's median throughput over the rival's; 0 without a rival.
+// Ratio returns Casebook's median throughput divided by the rival's; 0 without a rival.
 func (r Row) Ratio() float64 {
 	if len(r.Rival) == 0 {
 		return 0
@@ -47,15 +47,16 @@ func median(all []Measurement) Measurement {
 	return sorted[len(sorted)/2]
 }
 
-// WriteTable writes the report for people.
+// WriteTable writes the report as a table of medians.
 func (r Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "durable SubmitDiary over HTTP, %d patients, %s a run, medians of %d\n\n", r.Patients, r.Duration, r.Rounds)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "connections\tdiaries/s\tp50\tp99\tmax\tshown p50\tshown p99\tviews behind\tmemory\trival/s\trival p50\trival p99\tratio\t")
+	fmt.Fprintln(table, "connections\tdiaries/s\tp50\tp99\tmax\tshown p50\tshown p99\tviews behind\tmemory\t"+
+		"rival/s\trival p50\trival p99\tratio\t")
 	for _, row := range r.Rows {
 		m := median(row.Casebook)
-		fmt.Fprintf(table, "%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%d MB\t", row.Connections, m.PerSecond, short(m.P50), short(m.P99), short(m.Max),
-			short(m.Lag50), short(m.Lag99), short(m.CatchUp), m.MemoryBytes>>20)
+		fmt.Fprintf(table, "%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%d MB\t", row.Connections, m.PerSecond, short(m.P50), short(m.P99),
+			short(m.Max), short(m.Lag50), short(m.Lag99), short(m.CatchUp), m.MemoryBytes>>20)
 		if len(row.Rival) > 0 {
 			rival := median(row.Rival)
 			fmt.Fprintf(table, "%.0f\t%s\t%s\t%.2f\t\n", rival.PerSecond, short(rival.P50), short(rival.P99), row.Ratio())
@@ -66,7 +67,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	return table.Flush()
 }
 
-// MarshalJSON writes durations in milliseconds.
+// MarshalJSON encodes durations in milliseconds.
 func (m Measurement) MarshalJSON() ([]byte, error) {
 	type plain Measurement
 	return json.Marshal(struct {

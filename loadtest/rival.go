@@ -9,22 +9,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// rival is another system that takes diaries at POST /diary, with the same kind of token and payload.
+// rival is another system that accepts diaries at POST /diary, with the same kind of token and payload.
 type rival struct {
 	base, bearer string
 }
 
 func newRival(o Options) (*rival, error) {
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{Subject: "bench",
-		ExpiresAt: jwt.NewNumericDate(time.Now().Add(24 * time.Hour))}).SignedString([]byte(o.RivalKey))
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+		Subject: "bench", ExpiresAt: jwt.NewNumericDate(time.Now().Add(24 * time.Hour)),
+	}).SignedString([]byte(o.RivalKey))
 	return &rival{base: o.Rival, bearer: "Bearer " + token}, err
 }
 
-func (r *rival) line(i, _ int) (line, error) {
-	return &rivalLine{rival: r, client: newClient(r.base), subject: "S-" + strconv.Itoa(i)}, nil
+func (r *rival) connect(i, _ int) (connection, error) {
+	return &rivalConnection{rival: r, client: newClient(r.base), subject: "S-" + strconv.Itoa(i)}, nil
 }
 
-type rivalLine struct {
+type rivalConnection struct {
 	*rival
 	client  *client
 	subject string
@@ -32,7 +33,7 @@ type rivalLine struct {
 	body    []byte
 }
 
-func (l *rivalLine) send(context.Context) error {
+func (l *rivalConnection) send(context.Context) error {
 	l.turn++
 	worst := int64(l.turn % 8)
 	b := l.body[:0]
@@ -52,4 +53,4 @@ func (l *rivalLine) send(context.Context) error {
 	return err
 }
 
-func (l *rivalLine) close() { l.client.close() }
+func (l *rivalConnection) close() { l.client.close() }

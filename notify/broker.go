@@ -17,7 +17,8 @@ import (
 
 const brokerName = "broker"
 
-// The metadata of a message at a broker: headers at NATS and Kafka. The correlation id has Watermill's own name for it.
+// Names of a message's metadata at a broker; NATS and Kafka store them as headers. correlation_id is Watermill's own
+// name.
 const (
 	MetadataContentType   = "content_type"
 	MetadataCorrelationID = "correlation_id"
@@ -25,7 +26,7 @@ const (
 	MetadataOccurredAt    = "occurred_at" // RFC 3339, UTC
 )
 
-// brokerAddress is a broker's address, taken apart.
+// brokerAddress is a parsed address of a broker.
 type brokerAddress struct {
 	kind           string // nats or kafka
 	hosts          []string
@@ -33,13 +34,13 @@ type brokerAddress struct {
 	user, password string
 }
 
-// parseBroker takes an address apart. Its problems never show user and password.
+// parseBroker parses an address. Its problems never show the user and the password.
 func parseBroker(address string) (brokerAddress, error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	kind, secured, hasSuffix := strings.Cut(scheme, "+")
 	port, known := map[string]string{"nats": "4222", "kafka": "9092"}[kind]
 	if !known || hasSuffix && secured != "tls" {
-		return brokerAddress{}, refused("broker_unknown", "the broker's address begins with no kind of broker that is known").
+		return brokerAddress{}, refused("broker_unknown", "the broker's address does not begin with a known scheme").
 			do("write inprocess:, nats://host:4222 or kafka://host:9092; over TLS nats+tls:// or kafka+tls://")
 	}
 	b := brokerAddress{kind: kind, tls: hasSuffix}
@@ -58,17 +59,17 @@ func parseBroker(address string) (brokerAddress, error) {
 	}
 	for host := range strings.SplitSeq(strings.TrimSuffix(rest[at+1:], "/"), ",") {
 		if strings.ContainsAny(host, "/?# \t\r\n") {
-			return brokerAddress{}, invalid("has more than hosts and ports")
+			return brokerAddress{}, invalid("has more parts than hosts and ports")
 		}
 		name, given, err := net.SplitHostPort(host)
 		if err != nil {
 			name, given = strings.Trim(host, "[]"), port
 		}
 		if number, err := strconv.ParseUint(given, 10, 16); err != nil || number == 0 || name == "" {
-			return brokerAddress{}, invalid("has no host, or a port that is none")
+			return brokerAddress{}, invalid("has no host, or an invalid port")
 		}
 		if b.user != "" && !b.tls && !isLoopback(name) {
-			return brokerAddress{}, refused("broker_in_the_clear", "the password for the %s broker at %s would travel in the clear", kind, name).
+			return brokerAddress{}, refused("broker_in_the_clear", "the password for the %s broker at %s would be sent unencrypted", kind, name).
 				do("write " + kind + "+tls://")
 		}
 		b.hosts = append(b.hosts, net.JoinHostPort(name, given))
@@ -76,21 +77,21 @@ func parseBroker(address string) (brokerAddress, error) {
 	return b, nil
 }
 
-// broker is a channel to a broker outside of this process, by a publisher of Watermill's.
+// broker is the channel to a broker outside of this process. It uses a publisher of Watermill.
 type broker struct {
 	connect func(context.Context) (brokerPublisher, error)
 	logger  *slog.Logger
-	lane    *lane
+	calls   *callPool
 
-	mu        sync.Mutex // held while connecting: one connection is enough
+	mu        sync.Mutex // also held while connecting, so that only one connection is made
 	connected brokerPublisher
 }
 
-// brokerPublisher puts one message on a topic, and returns when the broker has stored it. Libraries that know no
-// context end by their own time-outs.
+// brokerPublisher publishes messages at a broker. Libraries that do not support contexts use their own time-outs.
 type brokerPublisher interface {
+	// publish returns when the broker has stored the message.
 	publish(ctx context.Context, topic string, m *message.Message) error
-	// rejects says whether an error means that the broker will never take the message.
+	// rejects reports whether the error means that the broker will never accept the message.
 	rejects(err error) bool
 	Close() error
 }
@@ -110,28 +111,28 @@ func openBroker(ctx context.Context, c Config) (Channel, error) {
 	if address.tls {
 		secured = &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
 	}
-	b := &broker{logger: c.Logger, lane: newLane()}
+	b := &broker{logger: c.Logger, calls: newCallPool()}
 	switch address.kind {
 	case "nats":
 		settings, err := c.NATS.withDefaults()
 		if err != nil {
 			return nil, err
 		}
-		b.connect = func(ctx context.Context) (brokerPublisher, error) {
-			return connectNATS(ctx, address, settings, secured, c.Logger)
+		b.connect = func(context.Context) (brokerPublisher, error) {
+			return connectNATS(address, settings, secured, c.Logger)
 		}
 	default:
 		b.connect = func(context.Context) (brokerPublisher, error) { return connectKafka(address, secured, c.Logger) }
 	}
-	b.tryNow(ctx)
+	b.tryToConnect(ctx)
 	return newGuard(b, c.Logger), nil
 }
 
-// tryNow connects, so that a wrong address shows when the program starts and not at the first alert.
-func (b *broker) tryNow(ctx context.Context) {
+// tryToConnect connects when the program starts, so that a wrong address is logged then and not at the first alert.
+func (b *broker) tryToConnect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	err := b.lane.run(ctx, func(ctx context.Context) error {
+	err := b.calls.run(ctx, func(ctx context.Context) error {
 		_, err := b.publisher(ctx)
 		return err
 	})
@@ -142,20 +143,20 @@ func (b *broker) tryNow(ctx context.Context) {
 
 func (b *broker) Name() string { return brokerName }
 
-// Send returns when the broker has stored the message. It fails with message_..., broker_rejected, broker_failed.
+// Send returns when the broker has stored the message. It fails with message_..., broker_rejected or broker_failed.
 func (b *broker) Send(ctx context.Context, m Message) error {
 	if err := m.checkForBroker(); err != nil {
 		return err
 	}
-	err := b.lane.run(ctx, func(ctx context.Context) error {
+	err := b.calls.run(ctx, func(ctx context.Context) error {
 		publisher, err := b.publisher(ctx)
 		if err != nil {
 			return err
 		}
 		err = publisher.publish(ctx, m.Topic, m.forBroker())
 		if err != nil && publisher.rejects(err) {
-			return refused("broker_rejected", "the broker will not take message %s for topic %s", m.ID, m.Topic).because(err).
-				do("make the message smaller, or raise the broker's limit").forGood()
+			return refused("broker_rejected", "the broker does not accept message %s for topic %s", m.ID, m.Topic).because(err).
+				do("make the message smaller, or raise the broker's limit").permanent()
 		}
 		return err
 	})
@@ -165,7 +166,7 @@ func (b *broker) Send(ctx context.Context, m Message) error {
 	return err
 }
 
-// publisher returns the connection, and makes it where there is none.
+// publisher returns the connection, and connects if there is none.
 func (b *broker) publisher(ctx context.Context) (brokerPublisher, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -173,7 +174,7 @@ func (b *broker) publisher(ctx context.Context) (brokerPublisher, error) {
 		return b.connected, nil
 	}
 	if err := context.Cause(ctx); err != nil {
-		return nil, err // it waited for another who tried in vain
+		return nil, err // the context ended while another call tried to connect
 	}
 	publisher, err := b.connect(ctx)
 	if err != nil {
@@ -184,7 +185,7 @@ func (b *broker) publisher(ctx context.Context) (brokerPublisher, error) {
 }
 
 func (b *broker) Close() error {
-	b.lane.wait()
+	b.calls.wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.connected == nil {
@@ -194,7 +195,7 @@ func (b *broker) Close() error {
 }
 
 func brokerFailed(m Message) *Problem {
-	return refused("broker_failed", "the broker did not take message %s for topic %s", m.ID, m.Topic).do("send it again later")
+	return refused("broker_failed", "the broker did not accept message %s for topic %s", m.ID, m.Topic).do("send it again later")
 }
 
 func (m Message) checkForBroker() error {
@@ -207,7 +208,7 @@ func (m Message) checkForBroker() error {
 	return m.checkPayload()
 }
 
-// forBroker returns the message as Watermill knows it.
+// forBroker returns the message as a message of Watermill.
 func (m Message) forBroker() *message.Message {
 	w := message.NewMessage(m.ID, message.Payload(m.Payload))
 	w.Metadata.Set(MetadataContentType, "application/json")

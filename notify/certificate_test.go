@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// aCertificate is one for 127.0.0.1 that nobody vouches for, and the pool that does.
-func aCertificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+// selfSigned returns a server's configuration with a self-signed certificate for 127.0.0.1, and roots that contain it.
+func selfSigned(t *testing.T) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	server := httptest.NewTLSServer(nil)
 	defer server.Close()

@@ -12,30 +12,30 @@ import (
 	"time"
 )
 
-// connectWithin bounds how long Open waits for a broker.
+// connectWithin is how long Open waits for a broker.
 const connectWithin = 5 * time.Second
 
-// Config names the channels. However it is printed or logged, it shows no secret.
+// Config selects and configures the channels. It shows no secret when it is printed or logged.
 type Config struct {
-	// Broker is "inprocess:", "nats://host:4222" or "kafka://host:9092,host2:9092"; none where it is empty. Over TLS the
-	// schemes are nats+tls and kafka+tls. A user and a password go before the hosts, percent-encoded where they have
-	// characters of URLs, as in nats+tls://user:password@host:4222; Kafka takes them as SASL PLAIN.
+	// Broker is "inprocess:", "nats://host:4222" or "kafka://host:9092,host2:9092"; no broker when it is empty. The
+	// schemes nats+tls and kafka+tls use TLS. A user and a password are written before the hosts, percent-encoded, as in
+	// nats+tls://user:password@host:4222. Kafka gets them as SASL PLAIN.
 	Broker string
-	// NATS says how the streams of NATS JetStream come about.
+	// NATS configures the streams of NATS JetStream.
 	NATS NATSConfig
-	// Webhook is the webhook; none where its URL is empty.
+	// Webhook configures the webhook; no webhook when its URL is empty.
 	Webhook WebhookConfig
-	// Email is the mail server; none where its SMTP is empty.
+	// Email configures the mail server; no e-mail when its SMTP is empty.
 	Email EmailConfig
-	// RootCAs are who signs receivers' certificates; nil: those that the system trusts.
+	// RootCAs verify the receivers' certificates; nil for the roots of the system.
 	RootCAs *x509.CertPool
-	// Logger gets what nobody waits for, such as a receiver that is away; nil: nobody.
+	// Logger receives warnings, such as those about a receiver that cannot be reached; nil for none.
 	Logger *slog.Logger
 }
 
-// Open makes the channels that the configuration names, in the order broker, webhook, email. It fails with a Problem
-// where the configuration cannot work, and with ctx's error. A receiver that is away is not an error: a trial goes on
-// without it. It is logged, and every Send tries again.
+// Open opens the configured channels, in the order broker, webhook, email. It returns a Problem if the configuration is
+// invalid, and ctx's error if ctx has ended. A receiver that cannot be reached is not an error, because a trial has to
+// continue without it: it is logged, and every Send tries to reach it.
 func Open(ctx context.Context, c Config) ([]Channel, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open the notification channels: %w", err)
@@ -64,7 +64,7 @@ func closeAll(channels []Channel) error {
 	return failed
 }
 
-// String names the receivers without anything secret.
+// String names the receivers, without secrets.
 func (c Config) String() string {
 	return fmt.Sprintf("broker %s, %s, %s", shownBroker(c.Broker), c.Webhook, c.Email)
 }
@@ -75,7 +75,7 @@ func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String(
 // LogValue logs what String returns.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// String names the webhook by its host: paths of webhooks often hold a token.
+// String names only the webhook's host, because the paths of webhooks often contain a token.
 func (c WebhookConfig) String() string {
 	if c.URL == "" {
 		return "no webhook"

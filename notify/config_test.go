@@ -11,10 +11,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestOpenMakesTheChannelsThatAreNamed(t *testing.T) {
+func TestOpenMakesTheConfiguredChannels(t *testing.T) {
 	channels, err := Open(t.Context(), Config{})
 	if err != nil || len(channels) != 0 {
-		t.Fatalf("nothing is named, got %v, %v", channels, err)
+		t.Fatalf("without a configuration: got %v, %v", channels, err)
 	}
 	channels, err = Open(t.Context(), Config{
 		Broker: "inprocess:", Webhook: WebhookConfig{URL: "https://hooks.example/a", Secret: aSecret},
@@ -29,14 +29,14 @@ func TestOpenMakesTheChannelsThatAreNamed(t *testing.T) {
 	if diff := cmp.Diff([]string{"broker", "webhook", "email"}, names); diff != "" {
 		t.Error(diff)
 	}
-	over, cancel := context.WithCancel(t.Context())
+	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Open(over, Config{}); !errors.Is(err, context.Canceled) {
+	if _, err := Open(ended, Config{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestOpenRefusesWhatCannotWork(t *testing.T) {
+func TestOpenRefusesInvalidConfigurations(t *testing.T) {
 	hook := func(url, secret string) Config {
 		return Config{Broker: "inprocess:", Webhook: WebhookConfig{URL: url, Secret: secret}}
 	}
@@ -50,24 +50,24 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		config Config
 	}{
 		"unknown broker":             {"broker_unknown", Config{Broker: "amqp://u:hunter2@host"}},
-		"no broker":                  {"broker_unknown", Config{Broker: "hunter2"}},
-		"other TLS":                  {"broker_unknown", Config{Broker: "nats+ssl://u:hunter2@host"}},
+		"no scheme":                  {"broker_unknown", Config{Broker: "hunter2"}},
+		"unknown TLS":                {"broker_unknown", Config{Broker: "nats+ssl://u:hunter2@host"}},
 		"no host":                    {"broker_invalid", Config{Broker: "nats://"}},
 		"one host missing":           {"broker_invalid", Config{Broker: "kafka://a:9092,,b:9092"}},
-		"no port":                    {"broker_invalid", Config{Broker: "kafka://a:hunter2"}},
+		"port not a number":          {"broker_invalid", Config{Broker: "kafka://a:hunter2"}},
 		"port too large":             {"broker_invalid", Config{Broker: "kafka://a:70000"}},
 		"a path":                     {"broker_invalid", Config{Broker: "nats://a:4222/hunter2"}},
-		"a password alone":           {"broker_invalid", Config{Broker: "nats+tls://:hunter2@a:4222"}},
+		"a password without a user":  {"broker_invalid", Config{Broker: "nats+tls://:hunter2@a:4222"}},
 		"not percent-encoded":        {"broker_invalid", Config{Broker: "nats+tls://u:hunter2%@a:4222"}},
-		"password in the clear":      {"broker_in_the_clear", Config{Broker: "nats://u:hunter2@broker.example"}},
-		"password to one in clear":   {"broker_in_the_clear", Config{Broker: "kafka://u:hunter2@127.0.0.1,10.0.0.9"}},
+		"unencrypted password":       {"broker_in_the_clear", Config{Broker: "nats://u:hunter2@broker.example"}},
+		"unencrypted to one of two":  {"broker_in_the_clear", Config{Broker: "kafka://u:hunter2@127.0.0.1,10.0.0.9"}},
 		"negative replicas":          {"nats_settings_invalid", Config{Broker: "nats://a", NATS: NATSConfig{Replicas: -1}}},
 		"webhook without scheme":     {"webhook_url_invalid", hook("hooks.example/hunter2", aSecret)},
 		"webhook without host":       {"webhook_url_invalid", hook("https:///hunter2", aSecret)},
 		"webhook by FTP":             {"webhook_url_invalid", hook("ftp://hooks.example/hunter2", aSecret)},
-		"webhook unreadable":         {"webhook_url_invalid", hook("https://hooks.example/%hunter2", aSecret)},
-		"webhook in the clear":       {"webhook_in_the_clear", hook("http://hooks.example/hunter2", aSecret)},
-		"webhook by a private net":   {"webhook_in_the_clear", hook("http://10.0.0.9/hunter2", aSecret)},
+		"webhook not an URL":         {"webhook_url_invalid", hook("https://hooks.example/%hunter2", aSecret)},
+		"unencrypted webhook":        {"webhook_in_the_clear", hook("http://hooks.example/hunter2", aSecret)},
+		"webhook in a private net":   {"webhook_in_the_clear", hook("http://10.0.0.9/hunter2", aSecret)},
 		"webhook to all addresses":   {"webhook_in_the_clear", hook("http://0.0.0.0/hunter2", aSecret)},
 		"name that looks like local": {"webhook_in_the_clear", hook("http://localhost.example/", aSecret)},
 		"no secret":                  {"webhook_secret_invalid", hook("https://hooks.example/", "")},
@@ -79,39 +79,39 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		"mail without port":      {"email_server_invalid", post(func(c *EmailConfig) { c.SMTP = "mail.example" })},
 		"mail to port 0":         {"email_server_invalid", post(func(c *EmailConfig) { c.SMTP = "mail.example:0" })},
 		"mail server as URL":     {"email_server_invalid", post(func(c *EmailConfig) { c.SMTP = "smtp://u:hunter2@mail.example:587" })},
-		"mail in the clear":      {"email_in_the_clear", post(func(c *EmailConfig) { c.TLS = TLSNone })},
+		"unencrypted mail":       {"email_in_the_clear", post(func(c *EmailConfig) { c.TLS = TLSNone })},
 		"unknown TLS policy":     {"email_tls_unknown", post(func(c *EmailConfig) { c.TLS = "maybe" })},
 		"user without password":  {"email_settings_invalid", post(func(c *EmailConfig) { c.User = "u" })},
 		"password without user":  {"email_settings_invalid", post(func(c *EmailConfig) { c.Password = "hunter2" })},
 		"negative mail time-out": {"email_settings_invalid", post(func(c *EmailConfig) { c.Timeout = -time.Second })},
 		"no sender":              {"email_address_invalid", post(func(c *EmailConfig) { c.From = "" })},
-		"recipient unreadable":   {"email_address_invalid", post(func(c *EmailConfig) { c.To = []string{"nobody"} })},
+		"invalid recipient":      {"email_address_invalid", post(func(c *EmailConfig) { c.To = []string{"nobody"} })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			channels, err := Open(t.Context(), c.config)
 			wantProblem(t, err, c.code, false)
 			if len(channels) != 0 {
-				t.Errorf("it opens %v all the same", channels)
+				t.Errorf("Open returns %v together with the error", channels)
 			}
 			wantNoSecret(t, "hunter2", err, c.config)
 		})
 	}
 }
 
-func TestWhatIsOnThisMachineMayBeInTheClear(t *testing.T) {
+func TestIsLoopback(t *testing.T) {
 	for _, host := range []string{"localhost", "LOCALHOST", "127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"} {
 		if !isLoopback(host) {
-			t.Errorf("%s is this machine", host)
+			t.Errorf("isLoopback(%q) is false", host)
 		}
 	}
 	for _, host := range []string{"", "localhost.", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "::ffff:10.0.0.1"} {
 		if isLoopback(host) {
-			t.Errorf("%s need not be this machine", host)
+			t.Errorf("isLoopback(%q) is true", host)
 		}
 	}
 }
 
-func TestBrokerAddressesAreTakenApart(t *testing.T) {
+func TestParseBroker(t *testing.T) {
 	for address, want := range map[string]brokerAddress{
 		"nats://a":                           {kind: "nats", hosts: []string{"a:4222"}},
 		"kafka://a,b:9093/":                  {kind: "kafka", hosts: []string{"a:9092", "b:9093"}},
@@ -135,7 +135,7 @@ func TestBrokerAddressesAreTakenApart(t *testing.T) {
 	})
 }
 
-func TestMessagesThatNoBrokerTakes(t *testing.T) {
+func TestInvalidMessagesAreRejected(t *testing.T) {
 	p := openInProcessUntilEnd(t)
 	for _, topic := range []string{"", ".", "a..b", ".a", "a.", "a b", "a*", "a.>", "ä", strings.Repeat("a", maxTopicBytes+1), "a\r\nPUB b"} {
 		m := anAlert()
@@ -154,7 +154,7 @@ func TestMessagesThatNoBrokerTakes(t *testing.T) {
 	}
 }
 
-func TestOneLineHasNoLineBreaksAndLosesNoWord(t *testing.T) {
+func TestOneLineHasNoLineBreaks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.String().Draw(t, "text")
 		got := oneLine(text)

@@ -19,42 +19,42 @@ import (
 const (
 	emailName    = "email"
 	emailTimeout = 30 * time.Second
-	// maxRecipients bounds one message; larger circles need a list at the mail server.
+	// maxRecipients is the maximum number of recipients of one message. A larger group needs a mailing list.
 	maxRecipients = 100
-	// takenMails is how many mails that servers took are remembered.
-	takenMails = 4096
+	// rememberedMails is how many accepted mails are remembered, so that they are not repeated.
+	rememberedMails = 4096
 )
 
 // TLSPolicy says how the connection to a mail server is encrypted.
 type TLSPolicy string
 
 const (
-	// TLSMandatory means: STARTTLS, or nothing is sent. It is the default.
+	// TLSMandatory requires STARTTLS; without it nothing is sent. It is the default.
 	TLSMandatory TLSPolicy = "mandatory"
-	// TLSImplicit means: TLS from the first byte, usually at port 465 (RFC 8314).
+	// TLSImplicit uses TLS from the first byte, usually at port 465 (RFC 8314).
 	TLSImplicit TLSPolicy = "implicit"
-	// TLSNone means: in the clear. It is only taken for a mail server on this machine.
+	// TLSNone does not encrypt. It is allowed only for a mail server on this machine.
 	TLSNone TLSPolicy = "none"
 )
 
-// EmailConfig is a mail server that takes our mails.
+// EmailConfig configures the mail server.
 type EmailConfig struct {
 	// SMTP is the server's host and port, such as mail.example:587.
 	SMTP string
-	// User and Password sign in; nobody signs in where both are empty.
+	// User and Password are the credentials for the server. If both are empty, none are sent.
 	User, Password string
-	// TLS is mandatory where it is empty.
+	// TLS is the policy; mandatory when it is empty.
 	TLS TLSPolicy
-	// From is the sender's address, with a name or without: Casebook <casebook@trial.example>.
+	// From is the sender's address, with or without a name: Casebook <casebook@trial.example>.
 	From string
-	// To are the recipients of messages that name none.
+	// To are the recipients of messages without recipients.
 	To []string
-	// Timeout bounds one Send; 0 means 30 seconds.
+	// Timeout is how long one Send may take; 0 means 30 seconds.
 	Timeout time.Duration
 }
 
-// email sends every recipient a mail of their own: so one mailbox that is gone does not keep an alert from the others,
-// and nobody sees who else is told.
+// email is the channel that sends mails. Each recipient gets a mail of their own, so that a mailbox that no longer
+// exists does not stop the mails to the others, and recipients do not see each other.
 type email struct {
 	host    string
 	port    int
@@ -65,11 +65,11 @@ type email struct {
 	domain  string
 	to      []*mail.Address
 	timeout time.Duration
-	// taken remembers which mails servers took, so that a repeat for the sake of one recipient does not bother the rest.
-	taken *lru.Cache[taken, struct{}]
+	// accepted holds the mails that the server has accepted, so that a repeat goes only to the recipients that failed.
+	accepted *lru.Cache[acceptedMail, struct{}]
 }
 
-type taken struct{ message, recipient string }
+type acceptedMail struct{ message, recipient string }
 
 func openEmail(_ context.Context, c Config) (Channel, error) {
 	if c.Email.SMTP == "" {
@@ -87,22 +87,25 @@ func newEmail(c Config) (*email, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &email{host: host, port: port, policy: c.Email.TLS, timeout: c.Email.Timeout,
-		tls: &tls.Config{ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}}
+	e := &email{
+		host: host, port: port, policy: c.Email.TLS, timeout: c.Email.Timeout,
+		tls: &tls.Config{ServerName: host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
+	}
 	switch e.policy {
 	case "":
 		e.policy = TLSMandatory
 	case TLSMandatory, TLSImplicit:
 	case TLSNone:
 		if !isLoopback(host) {
-			return nil, refused("email_in_the_clear", "mails to %s would travel in the clear", c.Email.SMTP).
-				do("set the TLS policy to mandatory or implicit; none is for this machine alone")
+			return nil, refused("email_in_the_clear", "mails to %s would be sent unencrypted", c.Email.SMTP).
+				do("set the TLS policy to mandatory or implicit; none is for this machine only")
 		}
 	default:
 		return nil, refused("email_tls_unknown", "there is no TLS policy %q", string(e.policy)).do("write mandatory, implicit or none")
 	}
 	if (c.Email.User == "") != (c.Email.Password == "") {
-		return nil, refused("email_settings_invalid", "the mail server is given a user without a password, or a password without a user").do("give both or none")
+		return nil, refused("email_settings_invalid", "the mail server has a user without a password, or a password without a user").
+			do("give both or none")
 	}
 	if e.timeout < 0 {
 		return nil, refused("email_settings_invalid", "the mail server's time-out is below zero").do("leave it 0 for the default")
@@ -111,14 +114,14 @@ func newEmail(c Config) (*email, error) {
 		e.timeout = emailTimeout
 	}
 	if e.from, err = mail.ParseAddress(c.Email.From); err != nil {
-		return nil, refused("email_address_invalid", "the sender's address cannot be read").because(err).do("write casebook@trial.example")
+		return nil, refused("email_address_invalid", "the sender's address is invalid").because(err).do("write casebook@trial.example")
 	}
 	e.domain = e.from.Address[strings.LastIndex(e.from.Address, "@")+1:]
 	if e.to, err = parseRecipients(c.Email.To); err != nil {
-		return nil, refused("email_address_invalid", "the default recipients cannot be read").because(err).do("write one address for each")
+		return nil, refused("email_address_invalid", "the default recipients are invalid").because(err).do("write one address for each")
 	}
-	if e.taken, err = lru.New[taken, struct{}](takenMails); err != nil {
-		return nil, refused("email_settings_invalid", "there is no memory of sent mails").because(err)
+	if e.accepted, err = lru.New[acceptedMail, struct{}](rememberedMails); err != nil {
+		return nil, refused("email_settings_invalid", "sent mails cannot be remembered").because(err)
 	}
 	e.options = append(e.options, gomail.WithPort(e.port), gomail.WithTLSConfig(e.tls), gomail.WithoutNoop(), gomail.WithoutRset())
 	switch e.policy {
@@ -147,18 +150,20 @@ func parseMailServer(address string) (host string, port int, err error) {
 
 func (e *email) Name() string { return emailName }
 
-// Send gives each recipient's mail to the mail server. When some are refused for good the others have it all the same.
-// It fails with message_..., email_rejected, email_failed.
+// Send sends a mail to each recipient. If the server rejects some of them, the others are sent all the same. It fails
+// with message_..., email_rejected or email_failed.
 func (e *email) Send(ctx context.Context, m Message) error {
 	recipients, err := e.recipients(m)
 	if err != nil {
 		return err
 	}
 	if m.Subject == "" && m.Text == "" || len(m.Text) > maxTextBytes {
-		return refused("message_without_text", "message %s has nothing for people, or more than %d bytes", m.ID, maxTextBytes).
-			do("give it a subject and a short text").forGood()
+		return refused("message_without_text", "message %s has neither subject nor text, or more than %d bytes", m.ID, maxTextBytes).
+			do("give it a subject and a short text").permanent()
 	}
-	recipients = slices.DeleteFunc(recipients, func(r *mail.Address) bool { return e.taken.Contains(taken{m.ID, r.Address}) })
+	recipients = slices.DeleteFunc(recipients, func(r *mail.Address) bool {
+		return e.accepted.Contains(acceptedMail{m.ID, r.Address})
+	})
 	if len(recipients) == 0 {
 		return nil
 	}
@@ -171,7 +176,7 @@ func (e *email) Send(ctx context.Context, m Message) error {
 			if err != nil {
 				return nil, err
 			}
-			// The library knows the context while it dials; this ends the rest too, and lets no connection linger.
+			// The library uses the context only while it dials. This ends everything after that, and the connection, too.
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			hangUp = func() {
 				stop()
@@ -187,7 +192,7 @@ func (e *email) Send(ctx context.Context, m Message) error {
 		defer hangUp()
 	}
 	if err != nil {
-		return e.failed(m).because(e.ended(ctx, err))
+		return e.failed(m).because(e.causeOf(ctx, err))
 	}
 	refusals, failures := 0, 0
 	var refusal, failure error
@@ -195,7 +200,7 @@ func (e *email) Send(ctx context.Context, m Message) error {
 		written := e.write(m, recipient)
 		err := client.SendWithSMTPClient(session, written)
 		if written.IsDelivered() {
-			e.taken.Add(taken{m.ID, recipient.Address}, struct{}{})
+			e.accepted.Add(acceptedMail{m.ID, recipient.Address}, struct{}{})
 			continue
 		}
 		if code := answerCode(err); code >= 500 {
@@ -203,7 +208,7 @@ func (e *email) Send(ctx context.Context, m Message) error {
 		} else if code > 0 {
 			failures, failure = failures+1, fmt.Errorf("it answered %d", code)
 		} else {
-			failures, failure = failures+1, e.ended(ctx, stripped(err))
+			failures, failure = failures+1, e.causeOf(ctx, withoutRecipients(err))
 		}
 	}
 	_ = client.CloseWithSMTPClient(session)
@@ -211,13 +216,13 @@ func (e *email) Send(ctx context.Context, m Message) error {
 	case failures > 0:
 		return e.failed(m, fmt.Sprintf(" for %d of %d recipients", failures, len(recipients))).because(failure)
 	case refusals > 0:
-		return refused("email_rejected", "the mail server at %s will not take message %s for %d of %d recipients", e.host, m.ID, refusals, len(recipients)).
-			because(refusal).do("see to the recipients' addresses").forGood()
+		return refused("email_rejected", "the mail server at %s rejects message %s for %d of %d recipients",
+			e.host, m.ID, refusals, len(recipients)).because(refusal).do("correct the recipients' addresses").permanent()
 	}
 	return nil
 }
 
-// dial forms the address itself: the library's has no brackets around IPv6.
+// dial connects to the server. It does not use the library's address, which lacks the brackets around IPv6.
 func (e *email) dial(ctx context.Context, network string) (net.Conn, error) {
 	address := net.JoinHostPort(e.host, strconv.Itoa(e.port))
 	if e.policy == TLSImplicit {
@@ -226,16 +231,17 @@ func (e *email) dial(ctx context.Context, network string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// ended returns why the context ended where it did: the broken connection is only what comes of it.
-func (e *email) ended(ctx context.Context, err error) error {
+// causeOf returns why the context ended, if it has ended: then err is only the broken connection that follows.
+// Otherwise it returns err.
+func (e *email) causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
 }
 
-// stripped returns an error of the library's without the recipients that it names.
-func stripped(err error) error {
+// withoutRecipients returns an error of the library without the recipients that it names.
+func withoutRecipients(err error) error {
 	var failed *gomail.SendError
 	if errors.As(err, &failed) {
 		return errors.New(failed.Reason.String())
@@ -243,7 +249,7 @@ func stripped(err error) error {
 	return err
 }
 
-// answerCode is the code that the mail server answered with; 0 where it did not answer.
+// answerCode returns the code of the mail server's answer; 0 if it did not answer.
 func answerCode(err error) int {
 	var failed *gomail.SendError
 	if errors.As(err, &failed) {
@@ -255,20 +261,21 @@ func answerCode(err error) int {
 func (e *email) recipients(m Message) ([]*mail.Address, error) {
 	if len(m.To) == 0 {
 		if len(e.to) == 0 {
-			return nil, refused("message_recipients_invalid", "message %s names no recipient, and the channel has none of its own", m.ID).
-				do("configure recipients").forGood()
+			return nil, refused("message_recipients_invalid", "message %s has no recipient, and the channel has no default recipients", m.ID).
+				do("configure recipients").permanent()
 		}
 		return slices.Clone(e.to), nil
 	}
 	recipients, err := parseRecipients(m.To)
 	if err != nil {
-		return nil, refused("message_recipients_invalid", "message %s has recipients that cannot be read", m.ID).because(err).
-			do("write one address for each").forGood()
+		return nil, refused("message_recipients_invalid", "message %s has invalid recipients", m.ID).because(err).
+			do("write one address for each").permanent()
 	}
 	return recipients, nil
 }
 
-// parseRecipients reads addresses, each once. Its errors say which one is wrong, not what it is.
+// parseRecipients parses addresses, and drops repeated ones. Its errors name the invalid address by its number only,
+// because addresses are personal data.
 func parseRecipients(list []string) ([]*mail.Address, error) {
 	if len(list) > maxRecipients {
 		return nil, fmt.Errorf("there are %d recipients, more than %d", len(list), maxRecipients)
@@ -286,7 +293,7 @@ func parseRecipients(list []string) ([]*mail.Address, error) {
 	return all, nil
 }
 
-// write makes the mail: plain text, with an id that is the same however often it is written.
+// write makes a recipient's mail: plain text, with a Message-ID that is always the same for the message.
 func (e *email) write(m Message, recipient *mail.Address) *gomail.Msg {
 	written := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	written.FromMailAddress(e.from)
@@ -296,14 +303,15 @@ func (e *email) write(m Message, recipient *mail.Address) *gomail.Msg {
 	if !m.OccurredAt.IsZero() {
 		written.SetDateWithValue(m.OccurredAt)
 	}
-	// Mailboxes whose owner is away do not answer such mails (RFC 3834).
+	// Automatic responders do not answer such mails (RFC 3834).
 	written.SetGenHeader("Auto-Submitted", "auto-generated")
 	written.SetBodyString(gomail.TypeTextPlain, m.Text)
 	return written
 }
 
 func (e *email) failed(m Message, whom ...string) *Problem {
-	return refused("email_failed", "the mail server at %s did not take message %s%s", e.host, m.ID, strings.Join(whom, "")).do("send it again later")
+	return refused("email_failed", "the mail server at %s did not accept message %s%s", e.host, m.ID, strings.Join(whom, "")).
+		do("send it again later")
 }
 
 func (e *email) Close() error { return nil }

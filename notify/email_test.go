@@ -24,31 +24,31 @@ import (
 
 const mailUser, mailPassword = "casebook", "hunter2"
 
-// letter is what a mail server took.
-type letter struct {
-	From, To, Body, UserSignedIn string
-	Encrypted                    bool
-	Header                       mail.Header
+// receivedMail is a mail that the server accepted.
+type receivedMail struct {
+	From, To, Body, User string
+	Encrypted            bool
+	Header               mail.Header
 }
 
-// mailServer is a real SMTP server that takes what it gets, but for the recipients that it has an answer for.
+// mailServer is a real SMTP server. It accepts all mails, except to recipients that have an entry in answers.
 type mailServer struct {
 	address string
 	stopped chan struct{}
 
-	mu      sync.Mutex
-	taken   []letter
-	answers map[string][]error // by recipient, one for each try
-	hanging func()             // where it is set, it is called, and then the server answers no more
+	mu       sync.Mutex
+	received []receivedMail
+	answers  map[string][]error // by recipient, one for each attempt
+	hang     func()             // if set, the server calls it for the next mail and stops answering
 }
 
-// startMailServer runs it until the test ends; without a configuration for TLS it has none.
+// startMailServer runs a mail server until the test ends. Without secured it has no TLS.
 func startMailServer(t *testing.T, secured *tls.Config, change ...func(*smtp.Server) net.Listener) *mailServer {
 	t.Helper()
 	m := &mailServer{answers: map[string][]error{}, stopped: make(chan struct{})}
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		_, encrypted := c.TLSConnectionState()
-		return &mailSession{server: m, conn: c.Conn(), letter: letter{Encrypted: encrypted}}, nil
+		return &mailSession{server: m, conn: c.Conn(), mail: receivedMail{Encrypted: encrypted}}, nil
 	}))
 	server.Domain, server.TLSConfig, server.AllowInsecureAuth = "localhost", secured, true
 	server.ErrorLog = silent{}
@@ -65,7 +65,7 @@ func startMailServer(t *testing.T, secured *tls.Config, change ...func(*smtp.Ser
 	t.Cleanup(func() {
 		close(m.stopped)
 		_ = server.Close()
-		_ = listener.Close() // the server does not know it yet when the test was quick
+		_ = listener.Close() // in a short test the server may not know its listener yet
 		<-served
 	})
 	return m
@@ -76,13 +76,13 @@ type silent struct{}
 func (silent) Printf(string, ...any) {}
 func (silent) Println(...any)        {}
 
-func (m *mailServer) letters() []letter {
+func (m *mailServer) mails() []receivedMail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.taken)
+	return slices.Clone(m.received)
 }
 
-// answer lets the next tries to a recipient end as told.
+// answer sets the answers to the next attempts for a recipient.
 func (m *mailServer) answer(recipient string, errs ...error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,7 +92,7 @@ func (m *mailServer) answer(recipient string, errs ...error) {
 type mailSession struct {
 	server *mailServer
 	conn   net.Conn
-	letter letter
+	mail   receivedMail
 }
 
 func (s *mailSession) AuthMechanisms() []string { return []string{sasl.Plain} }
@@ -102,20 +102,20 @@ func (s *mailSession) Auth(string) (sasl.Server, error) {
 		if user != mailUser || password != mailPassword {
 			return smtp.ErrAuthFailed
 		}
-		s.letter.UserSignedIn = user
+		s.mail.User = user
 		return nil
 	}), nil
 }
 
 func (s *mailSession) Mail(from string, _ *smtp.MailOptions) error {
 	s.server.mu.Lock()
-	hanging := s.server.hanging
+	hang := s.server.hang
 	s.server.mu.Unlock()
-	if hanging != nil {
-		hanging()
+	if hang != nil {
+		hang()
 		<-s.server.stopped
 	}
-	s.letter.From = from
+	s.mail.From = from
 	return nil
 }
 
@@ -131,7 +131,7 @@ func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 			return answers[0]
 		}
 	}
-	s.letter.To = to
+	s.mail.To = to
 	return nil
 }
 
@@ -144,18 +144,18 @@ func (s *mailSession) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	taken := s.letter
-	taken.Header, taken.Body = parsed.Header, strings.TrimSpace(strings.ReplaceAll(string(body), "\r\n", "\n"))
+	received := s.mail
+	received.Header, received.Body = parsed.Header, strings.TrimSpace(strings.ReplaceAll(string(body), "\r\n", "\n"))
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
-	s.server.taken = append(s.server.taken, taken)
+	s.server.received = append(s.server.received, received)
 	return nil
 }
 
 func (s *mailSession) Reset()        {}
 func (s *mailSession) Logout() error { return nil }
 
-// config is a channel's configuration for the mail server.
+// config returns a channel's configuration for the mail server.
 func (m *mailServer) config(roots *x509.CertPool, policy TLSPolicy) Config {
 	return Config{RootCAs: roots, Email: EmailConfig{
 		SMTP: m.address, User: mailUser, Password: mailPassword, TLS: policy,
@@ -163,34 +163,34 @@ func (m *mailServer) config(roots *x509.CertPool, policy TLSPolicy) Config {
 	}}
 }
 
-// startTLSMailServer is a mail server with STARTTLS, and a channel's configuration for it.
+// startTLSMailServer runs a mail server with STARTTLS, and returns a channel's configuration for it.
 func startTLSMailServer(t *testing.T) (*mailServer, Config) {
 	t.Helper()
-	pair, roots := aCertificate(t)
+	pair, roots := selfSigned(t)
 	m := startMailServer(t, pair)
 	return m, m.config(roots, "")
 }
 
-// errHangUp lets the server break the connection rather than answer.
+// errHangUp is an answer that breaks the connection.
 var errHangUp = errors.New("hang up")
 
 var (
-	gone  = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
-	later = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "try later"}
+	mailboxGone = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
+	tryLater    = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "try later"}
 )
 
-func TestAMailIsSentEncryptedAndSigned(t *testing.T) {
+func TestMailIsSentEncryptedAndAuthenticated(t *testing.T) {
 	server, config := startTLSMailServer(t)
 	m := anAlert()
 	must(t, open(t, config).Send(t.Context(), m))
-	letters := server.letters()
-	if len(letters) != 1 {
-		t.Fatalf("the server took %d mails, want one", len(letters))
+	mails := server.mails()
+	if len(mails) != 1 {
+		t.Fatalf("the server accepted %d mails, want one", len(mails))
 	}
-	got := letters[0]
+	got := mails[0]
 	header := got.Header
 	got.Header = nil
-	want := letter{From: "casebook@trial.example", To: "safety@trial.example", Body: m.Text, UserSignedIn: mailUser, Encrypted: true}
+	want := receivedMail{From: "casebook@trial.example", To: "safety@trial.example", Body: m.Text, User: mailUser, Encrypted: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -205,13 +205,13 @@ func TestAMailIsSentEncryptedAndSigned(t *testing.T) {
 	}
 }
 
-func TestAMailWithoutRecipientsGoesToTheChannelsOwn(t *testing.T) {
+func TestMessageWithoutRecipientsGoesToTheDefaultRecipients(t *testing.T) {
 	server, config := startTLSMailServer(t)
 	m := anAlert()
 	m.To = nil
 	must(t, open(t, config).Send(t.Context(), m))
-	if letters := server.letters(); len(letters) != 1 || letters[0].To != "duty@trial.example" {
-		t.Errorf("the server took %v", letters)
+	if mails := server.mails(); len(mails) != 1 || mails[0].To != "duty@trial.example" {
+		t.Errorf("the server accepted %v", mails)
 	}
 	config.Email.To = nil
 	wantProblem(t, open(t, config).Send(t.Context(), m), "message_recipients_invalid", true)
@@ -220,43 +220,43 @@ func TestAMailWithoutRecipientsGoesToTheChannelsOwn(t *testing.T) {
 func TestAServerWithoutSTARTTLSGetsNothing(t *testing.T) {
 	server := startMailServer(t, nil)
 	wantProblem(t, open(t, server.config(nil, "")).Send(t.Context(), anAlert()), "email_failed", false)
-	if letters := server.letters(); len(letters) != 0 {
-		t.Errorf("the server took %v", letters)
+	if mails := server.mails(); len(mails) != 0 {
+		t.Errorf("the server accepted %v", mails)
 	}
 }
 
-func TestAServerWhomNobodyVouchesForGetsNothing(t *testing.T) {
-	pair, _ := aCertificate(t)
+func TestServerWithAnUntrustedCertificateGetsNothing(t *testing.T) {
+	pair, _ := selfSigned(t)
 	server := startMailServer(t, pair)
 	wantProblem(t, open(t, server.config(x509.NewCertPool(), "")).Send(t.Context(), anAlert()), "email_failed", false)
-	if letters := server.letters(); len(letters) != 0 {
-		t.Errorf("the server took %v", letters)
+	if mails := server.mails(); len(mails) != 0 {
+		t.Errorf("the server accepted %v", mails)
 	}
 }
 
-func TestMailInTheClearAndOverTLSFromTheStart(t *testing.T) {
-	clear := startMailServer(t, nil)
-	must(t, open(t, clear.config(nil, TLSNone)).Send(t.Context(), anAlert()))
-	if letters := clear.letters(); len(letters) != 1 || letters[0].Encrypted {
-		t.Errorf("the server took %v", letters)
+func TestUnencryptedMailAndImplicitTLS(t *testing.T) {
+	unencrypted := startMailServer(t, nil)
+	must(t, open(t, unencrypted.config(nil, TLSNone)).Send(t.Context(), anAlert()))
+	if mails := unencrypted.mails(); len(mails) != 1 || mails[0].Encrypted {
+		t.Errorf("the server accepted %v", mails)
 	}
 
-	pair, roots := aCertificate(t)
+	pair, roots := selfSigned(t)
 	implicit := startMailServer(t, pair, func(s *smtp.Server) net.Listener {
 		listener, err := tls.Listen("tcp", "127.0.0.1:0", pair)
 		must(t, err)
 		return listener
 	})
 	must(t, open(t, implicit.config(roots, TLSImplicit)).Send(t.Context(), anAlert()))
-	if letters := implicit.letters(); len(letters) != 1 || !letters[0].Encrypted || letters[0].UserSignedIn != mailUser {
-		t.Errorf("the server took %v", letters)
+	if mails := implicit.mails(); len(mails) != 1 || !mails[0].Encrypted || mails[0].User != mailUser {
+		t.Errorf("the server accepted %v", mails)
 	}
 }
 
 func TestAWrongPasswordIsAFailureAndIsNotShown(t *testing.T) {
 	_, config := startTLSMailServer(t)
 	config.Email.Password = "hunter3"
-	log := &logged{}
+	log := &logBuffer{}
 	config.Logger = log.logger()
 	err := open(t, config).Send(t.Context(), anAlert())
 	wantProblem(t, err, "email_failed", false)
@@ -264,9 +264,9 @@ func TestAWrongPasswordIsAFailureAndIsNotShown(t *testing.T) {
 	wantNoSecret(t, "hunter3", err, config, config.Email, log)
 }
 
-func TestOneMailboxThatIsGoneDoesNotKeepTheMailFromTheOthers(t *testing.T) {
+func TestRejectedRecipientDoesNotStopTheOtherMails(t *testing.T) {
 	server, config := startTLSMailServer(t)
-	server.answer("b@trial.example", gone)
+	server.answer("b@trial.example", mailboxGone)
 	m := anAlert()
 	m.To = []string{"a@trial.example", "b@trial.example", "c@trial.example"}
 	err := open(t, config).Send(t.Context(), m)
@@ -277,9 +277,9 @@ func TestOneMailboxThatIsGoneDoesNotKeepTheMailFromTheOthers(t *testing.T) {
 	}
 }
 
-func TestARepeatGoesToThoseAloneWhoseServerDidNotTakeIt(t *testing.T) {
+func TestRepeatGoesOnlyToRecipientsThatFailed(t *testing.T) {
 	server, config := startTLSMailServer(t)
-	server.answer("b@trial.example", later)
+	server.answer("b@trial.example", tryLater)
 	channel := open(t, config)
 	m := anAlert()
 	m.To = []string{"a@trial.example", "b@trial.example"}
@@ -292,8 +292,8 @@ func TestARepeatGoesToThoseAloneWhoseServerDidNotTakeIt(t *testing.T) {
 	other := anAlert()
 	other.To = m.To[:1]
 	must(t, channel.Send(t.Context(), other))
-	if n := len(server.letters()); n != 3 {
-		t.Errorf("the server took %d mails, want 3: another message is no repeat", n)
+	if n := len(server.mails()); n != 3 {
+		t.Errorf("the server accepted %d mails, want 3: another message is not a repeat", n)
 	}
 }
 
@@ -313,7 +313,7 @@ func TestAServerThatHangsUpIsAFailure(t *testing.T) {
 
 func recipientsOf(server *mailServer) []string {
 	var all []string
-	for _, l := range server.letters() {
+	for _, l := range server.mails() {
 		all = append(all, l.To)
 	}
 	return all
@@ -321,25 +321,25 @@ func recipientsOf(server *mailServer) []string {
 
 func TestAMailEndsWithItsContextAndItsTimeout(t *testing.T) {
 	server, config := startTLSMailServer(t)
-	config.Email.Timeout = time.Hour // it is the context that ends this one
+	config.Email.Timeout = time.Hour // so that the context ends this Send
 	ctx, cancel := context.WithCancelCause(t.Context())
-	reason := errors.New("nobody waits any more")
-	server.hanging = func() { cancel(reason) }
+	reason := errors.New("the caller gave up")
+	server.hang = func() { cancel(reason) }
 	err := open(t, config).Send(ctx, anAlert())
 	wantProblem(t, err, "email_failed", false)
 	if !errors.Is(err, reason) {
-		t.Errorf("%v does not say why it ended", err)
+		t.Errorf("%v does not wrap the cause of the context's end", err)
 	}
 
 	config.Email.Timeout = 100 * time.Millisecond
 	err = open(t, config).Send(t.Context(), anAlert())
 	wantProblem(t, err, "email_failed", false)
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v does not say that it took too long", err)
+		t.Errorf("%v does not wrap the context's error", err)
 	}
 }
 
-func TestAMailNeedsSomethingForPeople(t *testing.T) {
+func TestInvalidMailsAreRejected(t *testing.T) {
 	server, config := startTLSMailServer(t)
 	channel := open(t, config)
 	for code, change := range map[string]func(*Message){
@@ -357,17 +357,20 @@ func TestAMailNeedsSomethingForPeople(t *testing.T) {
 	m = anAlert()
 	m.Text = strings.Repeat("a", maxTextBytes+1)
 	wantProblem(t, channel.Send(t.Context(), m), "message_without_text", true)
-	if letters := server.letters(); len(letters) != 0 {
-		t.Errorf("the server took %v", letters)
+	if mails := server.mails(); len(mails) != 0 {
+		t.Errorf("the server accepted %v", mails)
 	}
 }
 
-// Whatever a message says, it cannot add a header, and what people read is what was written.
-func TestNoTextBecomesAHeader(t *testing.T) {
+// A message cannot add a header to the mail, and its subject is shown as it was written.
+func TestMessageTextCannotAddHeaders(t *testing.T) {
 	e, err := newEmail(Config{Email: EmailConfig{SMTP: "127.0.0.1:25", From: "casebook@trial.example"}})
 	must(t, err)
-	known := []string{"Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "Message-Id", "Mime-Version", "Subject", "To"}
-	texts := rapid.OneOf(rapid.String(), rapid.StringMatching("[a-z äß€😀]{0,90}\r?\n?(Bcc|To|Subject): [a-z]@b.example(\r\n\r\n)?[a-z]{0,9}"))
+	known := []string{
+		"Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "Message-Id", "Mime-Version", "Subject", "To",
+	}
+	header := rapid.StringMatching("[a-z äß€😀]{0,90}\r?\n?(Bcc|To|Subject): [a-z]@b.example(\r\n\r\n)?[a-z]{0,9}")
+	texts := rapid.OneOf(rapid.String(), header)
 	recipients, err := parseRecipients([]string{`"Safety, Team" <safety@trial.example>`})
 	must(t, err)
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// failuresBeforeRest is how many sends in a row fail before a channel rests.
+	// failuresBeforeRest is after how many failed sends in a row a channel rests, that is, sends nothing.
 	failuresBeforeRest = 5
-	// restFor is how long a channel rests before one message tries whether the receiver is back.
+	// restFor is how long a channel rests before it sends one message to find out whether the receiver works again.
 	restFor = 30 * time.Second
 )
 
-// gate counts those inside, so that closing can end them and wait for them.
+// gate counts the calls of a channel that are running, so that Close can end them and wait for them.
 type gate struct {
-	mu     sync.Mutex
-	closed bool
-	inside sync.WaitGroup
-	ending context.Context
-	end    context.CancelFunc
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+	ending  context.Context // ends when the gate closes
+	end     context.CancelFunc
 }
 
 func newGate() *gate {
@@ -31,47 +31,49 @@ func newGate() *gate {
 	return &gate{ending: ending, end: end}
 }
 
-// enter returns a context that also ends when the gate closes, and the function to leave by. It fails with
-// channel_closed.
+// enter begins a call. It returns a context that also ends when the gate closes, and a function that ends the call. If
+// the gate is closed, it fails with channel_closed.
 func (g *gate) enter(ctx context.Context, channel string) (context.Context, func(), error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return nil, nil, closed(channel)
+		return nil, nil, channelClosed(channel)
 	}
-	g.inside.Add(1)
+	g.running.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(g.ending, func() { cancel(closed(channel)) })
+	stop := context.AfterFunc(g.ending, func() { cancel(channelClosed(channel)) })
 	return ctx, func() {
 		stop()
 		cancel(nil)
-		g.inside.Done()
+		g.running.Done()
 	}, nil
 }
 
-func closed(channel string) error {
+func channelClosed(channel string) error {
 	return refused("channel_closed", "channel %s is closed", channel).do("open it again")
 }
 
-// close lets nobody in any more and waits for those inside. It returns false where it was closed already.
+// close refuses new calls, ends the running ones and waits for them. It returns false if the gate was already closed.
 func (g *gate) close() bool {
 	g.mu.Lock()
 	first := !g.closed
 	g.closed = true
 	g.mu.Unlock()
 	g.end()
-	g.inside.Wait()
+	g.running.Wait()
 	return first
 }
 
-// guard surrounds a channel with what all channels need: a check of the message, a circuit breaker, and an end.
+// guard wraps a channel with what all channels need: a check of the message, a circuit breaker, and a Close that waits
+// for running sends.
 type guard struct {
 	channel Channel
 	gate    *gate
 	breaker *gobreaker.CircuitBreaker[struct{}]
 }
 
-// abandoned marks a send that the caller gave up: it says nothing of the receiver.
+// abandoned marks the error of a send that the caller cancelled. The circuit breaker ignores it, because it says
+// nothing about the receiver.
 type abandoned struct{ error }
 
 func (a abandoned) Unwrap() error { return a.error }
@@ -81,7 +83,7 @@ func newGuard(channel Channel, logger *slog.Logger) *guard {
 		Name:        channel.Name(),
 		Timeout:     restFor,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failuresBeforeRest },
-		// A receiver that says no is there; it is only the message that it does not want.
+		// A receiver that rejects a message works; only the message is wrong.
 		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrRejected) },
 		IsExcluded:   func(err error) bool { return errors.As(err, new(abandoned)) },
 		OnStateChange: func(name string, _, to gobreaker.State) {
@@ -117,7 +119,7 @@ func (g *guard) Send(ctx context.Context, m Message) error {
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return refused("channel_resting", "channel %s rests, because its receiver failed %d times in a row", g.Name(), failuresBeforeRest).
-			do("see to the receiver; send the message again later").because(err)
+			do("repair the receiver, and send the message again later").because(err)
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// scripted is a channel that does what the test says.
+// scripted is a channel whose Send is a function of the test.
 type scripted struct {
 	send   func(context.Context) error
 	sends  atomic.Int32
@@ -31,10 +31,10 @@ func (s *scripted) Close() error {
 
 var errDown = errors.New("down")
 
-func TestADeadReceiverIsLeftAloneForAWhile(t *testing.T) {
+func TestChannelRestsAfterRepeatedFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		receiver := &scripted{send: func(context.Context) error { return errDown }}
-		log := &logged{}
+		log := &logBuffer{}
 		g := newGuard(receiver, log.logger())
 		for range failuresBeforeRest {
 			if err := g.Send(t.Context(), anAlert()); !errors.Is(err, errDown) {
@@ -45,15 +45,15 @@ func TestADeadReceiverIsLeftAloneForAWhile(t *testing.T) {
 			wantProblem(t, g.Send(t.Context(), anAlert()), "channel_resting", false)
 		}
 		if n := receiver.sends.Load(); n != failuresBeforeRest {
-			t.Errorf("the receiver was asked %d times, want %d", n, failuresBeforeRest)
+			t.Errorf("%d messages were sent, want %d", n, failuresBeforeRest)
 		}
 		if !strings.Contains(log.String(), "rests") {
-			t.Error("nobody is told that the channel rests")
+			t.Error("the log does not say that the channel rests")
 		}
 
 		time.Sleep(restFor + 1)
 		if err := g.Send(t.Context(), anAlert()); !errors.Is(err, errDown) {
-			t.Errorf("after its rest the channel does not try: %v", err)
+			t.Errorf("after its rest the channel sends no message: %v", err)
 		}
 		wantProblem(t, g.Send(t.Context(), anAlert()), "channel_resting", false)
 
@@ -66,9 +66,9 @@ func TestADeadReceiverIsLeftAloneForAWhile(t *testing.T) {
 	})
 }
 
-func TestWhatSaysNothingOfTheReceiverDoesNotRestTheChannel(t *testing.T) {
-	rejecting := &scripted{send: func(context.Context) error { return refused("no", "no").forGood() }}
-	g := newGuard(rejecting, (&logged{}).logger())
+func TestRejectionsAndCancellationsDoNotRestTheChannel(t *testing.T) {
+	rejecting := &scripted{send: func(context.Context) error { return refused("no", "no").permanent() }}
+	g := newGuard(rejecting, (&logBuffer{}).logger())
 	for range 3 * failuresBeforeRest {
 		if err := g.Send(t.Context(), anAlert()); !errors.Is(err, ErrRejected) {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func TestWhatSaysNothingOfTheReceiverDoesNotRestTheChannel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	waiting := &scripted{send: func(ctx context.Context) error { return ctx.Err() }}
-	g = newGuard(waiting, (&logged{}).logger())
+	g = newGuard(waiting, (&logBuffer{}).logger())
 	for range 3 * failuresBeforeRest {
 		if err := g.Send(ctx, anAlert()); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
@@ -91,17 +91,17 @@ func TestWhatSaysNothingOfTheReceiverDoesNotRestTheChannel(t *testing.T) {
 	}
 }
 
-func TestClosingEndsWhatIsBeingSentAndThenTheReceiver(t *testing.T) {
+func TestCloseEndsRunningSendsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var waiting *scripted
 		waiting = &scripted{send: func(ctx context.Context) error {
 			<-ctx.Done()
 			if waiting.closed.Load() != 0 {
-				t.Error("the receiver was let go while a message was on its way")
+				t.Error("the channel was closed while a message was being sent")
 			}
 			return context.Cause(ctx)
 		}}
-		g := newGuard(waiting, (&logged{}).logger())
+		g := newGuard(waiting, (&logBuffer{}).logger())
 		sent := make(chan error, 1)
 		go func() { sent <- g.Send(t.Context(), anAlert()) }()
 		synctest.Wait()
@@ -115,14 +115,14 @@ func TestClosingEndsWhatIsBeingSentAndThenTheReceiver(t *testing.T) {
 	})
 }
 
-func TestALaneHasABound(t *testing.T) {
+func TestCallPoolLimitsConcurrentCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane()
+		pool := newCallPool()
 		release := make(chan struct{})
 		var running, most atomic.Int32
 		for range 3 * inFlight {
 			go func() {
-				_ = l.run(t.Context(), func(context.Context) error {
+				_ = pool.run(t.Context(), func(context.Context) error {
 					n := running.Add(1)
 					most.Store(max(n, most.Load()))
 					<-release
@@ -137,14 +137,14 @@ func TestALaneHasABound(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := l.run(ctx, func(context.Context) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a full lane lets another in: %v", err)
+		if err := pool.run(ctx, func(context.Context) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a full pool runs another call: %v", err)
 		}
 		close(release)
 		synctest.Wait()
 		if n := most.Load(); n > inFlight {
 			t.Errorf("%d calls ran at once", n)
 		}
-		l.wait()
+		pool.wait()
 	})
 }

@@ -13,36 +13,36 @@ import (
 
 const (
 	inProcessAddress = "inprocess:"
-	// takeWithin is how long a subscriber may have a message before it is cut off.
-	takeWithin = 5 * time.Second
-	// nackPause keeps a subscriber that refuses a message from getting it in a busy loop.
+	// ackTimeout is how long a subscriber may take to acknowledge a message before it is cut off.
+	ackTimeout = 5 * time.Second
+	// nackPause is the pause before a message that was not acknowledged is delivered again.
 	nackPause = 20 * time.Millisecond
 )
 
-// InProcess is the broker for programs in the same process. It keeps nothing: what nobody subscribes to is gone. Unlike
-// the other channels it has no circuit breaker, since a subscriber that does not answer is cut off.
+// InProcess is a broker for subscribers in the same process. It stores nothing: a message without subscribers is lost.
+// Unlike the other channels it has no circuit breaker, because a subscriber that does not answer is cut off.
 type InProcess struct {
 	topics     *gochannel.GoChannel
 	gate       *gate
-	lane       *lane
+	calls      *callPool
 	forwarders sync.WaitGroup
-	takeWithin time.Duration
+	ackTimeout time.Duration
 	logger     *slog.Logger
 }
 
 func openInProcess(logger *slog.Logger) *InProcess {
 	return &InProcess{
-		// Send waits for the subscribers, so that what waits is bounded by those who send.
+		// Send waits for the subscribers, so that no queue of messages can grow.
 		topics: gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermillLogger(logger)),
-		gate:   newGate(), lane: newLane(), takeWithin: takeWithin, logger: logger,
+		gate:   newGate(), calls: newCallPool(), ackTimeout: ackTimeout, logger: logger,
 	}
 }
 
 // Name is "broker".
 func (p *InProcess) Name() string { return brokerName }
 
-// Send returns when every subscriber of the topic has acknowledged the message, or was cut off because it did not. It
-// fails with the codes message_..., which wrap ErrRejected, and with channel_closed.
+// Send returns when every subscriber of the topic has acknowledged the message or was cut off. It fails with
+// message_... (which wraps ErrRejected), broker_failed and channel_closed.
 func (p *InProcess) Send(ctx context.Context, m Message) error {
 	if err := m.checkForBroker(); err != nil {
 		return err
@@ -52,17 +52,17 @@ func (p *InProcess) Send(ctx context.Context, m Message) error {
 		return err
 	}
 	defer leave()
-	err = p.lane.run(ctx, func(context.Context) error { return p.topics.Publish(m.Topic, m.forBroker()) })
+	err = p.calls.run(ctx, func(context.Context) error { return p.topics.Publish(m.Topic, m.forBroker()) })
 	if err != nil {
 		return brokerFailed(m).because(err)
 	}
 	return nil
 }
 
-// Subscribe returns the messages of a topic from now on, until ctx ends or the channel closes. Each message has to be
-// acknowledged (Ack) before the next one comes; after Nack it comes again. A subscriber that acknowledges none within
-// five seconds is cut off, which closes what Subscribe returned: so it never holds up the sender for long. It fails with
-// channel_closed.
+// Subscribe returns the messages that are sent to a topic from now on, until ctx ends or the channel closes. Each
+// message has to be acknowledged (Ack) before the next one is delivered; after Nack it is delivered again. A subscriber
+// that does not acknowledge a message within five seconds is cut off, so that it does not hold up the sender: its Go
+// channel is closed. Subscribe fails with channel_closed.
 func (p *InProcess) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	_, leave, err := p.gate.enter(ctx, p.Name())
 	if err != nil {
@@ -80,10 +80,10 @@ func (p *InProcess) Subscribe(ctx context.Context, topic string) (<-chan *messag
 		defer close(out)
 		defer cancel()
 		for m := range in {
-			if !p.handOver(ctx, m, out) {
+			if !p.deliver(ctx, m, out) {
 				if ctx.Err() == nil {
-					p.logger.Warn("a subscriber in this process is cut off: it did not take a message in time",
-						"topic", topic, "message", m.UUID, "within", p.takeWithin)
+					p.logger.Warn("a subscriber in this process is cut off: it did not acknowledge a message in time",
+						"topic", topic, "message", m.UUID, "within", p.ackTimeout)
 				}
 				return
 			}
@@ -92,16 +92,17 @@ func (p *InProcess) Subscribe(ctx context.Context, topic string) (<-chan *messag
 	return out, nil
 }
 
-// handOver gives a message to a subscriber until it acknowledges it, and returns false where it does not in time.
-func (p *InProcess) handOver(ctx context.Context, m *message.Message, out chan<- *message.Message) bool {
-	patience := time.NewTimer(p.takeWithin)
-	defer patience.Stop()
+// deliver delivers a message to a subscriber until the subscriber acknowledges it. It returns false if the subscriber
+// does not acknowledge it in time, or if the subscription ends.
+func (p *InProcess) deliver(ctx context.Context, m *message.Message, out chan<- *message.Message) bool {
+	timeout := time.NewTimer(p.ackTimeout)
+	defer timeout.Stop()
 	for {
-		handed := m.Copy()
-		handed.SetContext(m.Context())
+		copied := m.Copy()
+		copied.SetContext(m.Context())
 		select {
-		case out <- handed:
-		case <-patience.C:
+		case out <- copied:
+		case <-timeout.C:
 			return false
 		case <-ctx.Done():
 			return false
@@ -109,15 +110,15 @@ func (p *InProcess) handOver(ctx context.Context, m *message.Message, out chan<-
 			return false
 		}
 		select {
-		case <-handed.Acked():
+		case <-copied.Acked():
 			return m.Ack()
-		case <-handed.Nacked():
+		case <-copied.Nacked():
 			select {
 			case <-time.After(nackPause):
 			case <-ctx.Done():
 				return false
 			}
-		case <-patience.C:
+		case <-timeout.C:
 			return false
 		case <-ctx.Done():
 			return false
@@ -127,16 +128,16 @@ func (p *InProcess) handOver(ctx context.Context, m *message.Message, out chan<-
 	}
 }
 
-// Close ends the subscriptions and what is being sent.
+// Close ends the subscriptions and running sends.
 func (p *InProcess) Close() error {
-	p.gate.close() // the forwarders let go, so that nobody inside waits for a subscriber
-	p.lane.wait()
+	p.gate.close() // ends the forwarders too, so that no Send waits for a subscriber
+	p.calls.wait()
 	err := p.topics.Close()
 	p.forwarders.Wait()
 	return err
 }
 
-// watermillLogger turns what Watermill tells about every message into debug lines.
+// watermillLogger logs what Watermill says about every message at the level debug, and traces below it.
 func watermillLogger(logger *slog.Logger) watermill.LoggerAdapter {
 	return watermill.NewSlogLoggerWithLevelMapping(logger, map[slog.Level]slog.Level{
 		slog.LevelInfo: slog.LevelDebug, watermill.LevelTrace: slog.LevelDebug - 4,

@@ -16,13 +16,13 @@ func openInProcessUntilEnd(t *testing.T) *InProcess {
 	t.Helper()
 	p, ok := open(t, Config{Broker: "inprocess:"}).(*InProcess)
 	if !ok {
-		t.Fatal("the channel is not an InProcess, so nobody can subscribe")
+		t.Fatal("the channel is not an InProcess")
 	}
 	return p
 }
 
-// take takes one message and acknowledges it.
-func take(t testing.TB, from <-chan *message.Message) *message.Message {
+// receive receives one message and acknowledges it.
+func receive(t testing.TB, from <-chan *message.Message) *message.Message {
 	t.Helper()
 	m, open := <-from
 	if !open {
@@ -42,7 +42,7 @@ func TestSubscribersInThisProcessGetMessagesInOrder(t *testing.T) {
 		must(t, err)
 		readers.Go(func() {
 			for _, want := range sent {
-				got := take(t, from)
+				got := receive(t, from)
 				if got.UUID != want.ID || string(got.Payload) != string(want.Payload) {
 					t.Errorf("got %s %s, want %s", got.UUID, got.Payload, want.ID)
 				}
@@ -61,7 +61,7 @@ func TestSubscribersInThisProcessGetMessagesInOrder(t *testing.T) {
 	readers.Wait()
 }
 
-func TestWithoutSubscribersAMessageIsGone(t *testing.T) {
+func TestMessageWithoutSubscribersIsDropped(t *testing.T) {
 	p := openInProcessUntilEnd(t)
 	elsewhere, err := p.Subscribe(t.Context(), "casebook.others")
 	must(t, err)
@@ -73,7 +73,7 @@ func TestWithoutSubscribersAMessageIsGone(t *testing.T) {
 	}
 }
 
-func TestARefusedMessageComesAgain(t *testing.T) {
+func TestNackedMessageIsDeliveredAgain(t *testing.T) {
 	p := openInProcessUntilEnd(t)
 	from, err := p.Subscribe(t.Context(), "casebook.alerts")
 	must(t, err)
@@ -81,16 +81,16 @@ func TestARefusedMessageComesAgain(t *testing.T) {
 	sent := make(chan error, 1)
 	go func() { sent <- p.Send(t.Context(), m) }()
 	(<-from).Nack()
-	if again := take(t, from); again.UUID != m.ID {
+	if again := receive(t, from); again.UUID != m.ID {
 		t.Errorf("got %s, want %s again", again.UUID, m.ID)
 	}
 	must(t, <-sent)
 }
 
-// The clock of these tests is synctest's: five seconds pass at once.
-func TestASubscriberThatDoesNotAnswerIsCutOff(t *testing.T) {
+// The tests with synctest have an artificial clock: five seconds pass at once.
+func TestSubscribersThatDoNotAcknowledgeAreCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := openInProcess((&logged{}).logger())
+		p := openInProcess((&logBuffer{}).logger())
 		idle, err := p.Subscribe(t.Context(), "casebook.alerts")
 		must(t, err)
 		forgetful, err := p.Subscribe(t.Context(), "casebook.alerts")
@@ -106,13 +106,13 @@ func TestASubscriberThatDoesNotAnswerIsCutOff(t *testing.T) {
 				m.Nack()
 			}
 		})
-		readers.Go(func() { take(t, good); take(t, good) })
+		readers.Go(func() { receive(t, good); receive(t, good) })
 		must(t, p.Send(t.Context(), anAlert()))
 		must(t, p.Send(t.Context(), anAlert()))
 		readers.Wait()
 		for _, from := range []<-chan *message.Message{idle, forgetful, refusing} {
 			if _, open := <-from; open {
-				t.Error("a subscriber that did not answer still gets messages")
+				t.Error("a subscriber that did not acknowledge still gets messages")
 			}
 		}
 		must(t, p.Close())
@@ -122,30 +122,30 @@ func TestASubscriberThatDoesNotAnswerIsCutOff(t *testing.T) {
 	})
 }
 
-func TestTheSenderWaitsNoLongerThanItsContext(t *testing.T) {
+func TestSendInProcessEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := openInProcess((&logged{}).logger())
+		p := openInProcess((&logBuffer{}).logger())
 		_, err := p.Subscribe(t.Context(), "casebook.alerts")
 		must(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), takeWithin/2)
+		ctx, cancel := context.WithTimeout(t.Context(), ackTimeout/2)
 		defer cancel()
 		err = p.Send(ctx, anAlert())
 		wantProblem(t, err, "broker_failed", false)
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v does not say that it took too long", err)
+			t.Errorf("%v does not wrap the context's error", err)
 		}
 		must(t, p.Close())
 	})
 }
 
-func TestASubscriptionEndsWithItsContext(t *testing.T) {
+func TestSubscriptionEndsWithItsContext(t *testing.T) {
 	p := openInProcessUntilEnd(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	from, err := p.Subscribe(ctx, "casebook.alerts")
 	must(t, err)
 	sent := make(chan error, 1)
 	go func() { sent <- p.Send(t.Context(), anAlert()) }()
-	<-from // it has a message, and leaves with it
+	<-from // the subscriber has received a message, and does not acknowledge it
 	cancel()
 	must(t, <-sent)
 	if _, open := <-from; open {
@@ -153,9 +153,9 @@ func TestASubscriptionEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestClosingEndsASenderThatWaits(t *testing.T) {
+func TestCloseEndsAWaitingSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := openInProcess((&logged{}).logger())
+		p := openInProcess((&logBuffer{}).logger())
 		_, err := p.Subscribe(t.Context(), "casebook.alerts")
 		must(t, err)
 		sent := make(chan error, 1)

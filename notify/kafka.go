@@ -26,7 +26,7 @@ type kafkaPublisher struct{ *wmkafka.Publisher }
 func connectKafka(address brokerAddress, secured *tls.Config, logger *slog.Logger) (kafkaPublisher, error) {
 	publisher, err := wmkafka.NewPublisher(wmkafka.PublisherConfig{
 		Brokers: address.hosts, OverwriteSaramaConfig: kafkaSettings(address, secured),
-		// Repeats of a message have its key, so they land in one partition, where log compaction keeps one of them.
+		// Repeats of a message have the same key. They are stored in one partition, where log compaction keeps one of them.
 		Marshaler: wmkafka.NewWithPartitioningMarshaler(func(_ string, m *message.Message) (string, error) { return m.UUID, nil }),
 	}, watermillLogger(logger))
 	if err != nil {
@@ -35,14 +35,15 @@ func connectKafka(address brokerAddress, secured *tls.Config, logger *slog.Logge
 	return kafkaPublisher{publisher}, nil
 }
 
-// kafkaSettings are those of a producer that loses nothing and repeats nothing of its own tries.
+// kafkaSettings returns the settings of an idempotent producer, which waits for all replicas and whose retries are not
+// stored twice.
 func kafkaSettings(address brokerAddress, secured *tls.Config) *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = "casebook"
-	c.Version = sarama.V2_1_0_0 // the oldest that Kafka 4 still speaks
+	c.Version = sarama.V2_1_0_0 // the oldest version that Kafka 4 supports
 	c.Producer.Idempotent = true
 	c.Producer.RequiredAcks = sarama.WaitForAll
-	c.Net.MaxOpenRequests = 1 // an idempotent producer keeps its order
+	c.Net.MaxOpenRequests = 1 // sarama requires it of an idempotent producer
 	c.Producer.Return.Successes = true
 	c.Producer.Return.Errors = true
 	c.Producer.Timeout = kafkaIOTimeout

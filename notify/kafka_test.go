@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// startKafka runs a broker that speaks Kafka's protocol until the test ends.
+// startKafka runs a fake Kafka broker until the test ends.
 func startKafka(t *testing.T, options ...kfake.Opt) (cluster *kfake.Cluster, hosts string) {
 	t.Helper()
 	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(1, "casebook.alerts")}, options...)...)
@@ -59,11 +59,11 @@ func TestKafkaStoresAMessageWithItsKeyAndHeaders(t *testing.T) {
 	m := anAlert()
 	must(t, open(t, Config{Broker: "kafka://" + hosts}).Send(t.Context(), m))
 	if diff := cmp.Diff([]int16{-1}, acks); diff != "" {
-		t.Errorf("not every replica is waited for: %s", diff)
+		t.Errorf("the producer does not wait for all replicas: %s", diff)
 	}
 	record := records(t, hosts, 1)[0]
 	if string(record.Key) != m.ID || string(record.Value) != string(m.Payload) {
-		t.Errorf("it holds %s: %s", record.Key, record.Value)
+		t.Errorf("the record is %s: %s", record.Key, record.Value)
 	}
 	headers := map[string]string{}
 	for _, h := range record.Headers {
@@ -77,8 +77,8 @@ func TestKafkaStoresAMessageWithItsKeyAndHeaders(t *testing.T) {
 	}
 }
 
-// The broker stores the record and says that it did not: the producer's second try must not store it again.
-func TestKafkaDropsTheRepeatOfALostAnswer(t *testing.T) {
+// The broker stores the record but answers with an error. The producer's second attempt must not store it again.
+func TestKafkaStoresAMessageOnceWhenTheAnswerIsLost(t *testing.T) {
 	cluster, hosts := startKafka(t)
 	lost := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "casebook.alerts", Err: kerr.NotEnoughReplicasAfterAppend})
 	channel := open(t, Config{Broker: "kafka://" + hosts})
@@ -91,24 +91,26 @@ func TestKafkaDropsTheRepeatOfALostAnswer(t *testing.T) {
 	}
 }
 
-func TestAKafkaBrokerThatFailsOrRefuses(t *testing.T) {
+func TestKafkaFailuresAndRejections(t *testing.T) {
 	cluster, hosts := startKafka(t)
 	channel := open(t, Config{Broker: "kafka://" + hosts})
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "casebook.alerts", Err: kerr.MessageTooLarge})
 	wantProblem(t, channel.Send(t.Context(), anAlert()), "broker_rejected", true)
 	fault.Remove()
-	fault = cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "casebook.alerts", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	fault = cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: "casebook.alerts", Err: kerr.TopicAuthorizationFailed, Count: -1,
+	})
 	wantProblem(t, channel.Send(t.Context(), anAlert()), "broker_failed", false)
 	fault.Remove()
 	must(t, channel.Send(t.Context(), anAlert()))
 }
 
 func TestKafkaWithAPasswordOverTLS(t *testing.T) {
-	pair, roots := aCertificate(t)
+	pair, roots := selfSigned(t)
 	_, hosts := startKafka(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "casebook", "hunter2"), kfake.TLS(&tls.Config{
 		Certificates: pair.Certificates, MinVersion: tls.VersionTLS12,
 	}))
-	log := &logged{}
+	log := &logBuffer{}
 	config := Config{Broker: fmt.Sprintf("kafka+tls://casebook:hunter2@%s", hosts), RootCAs: roots, Logger: log.logger()}
 	must(t, open(t, config).Send(t.Context(), anAlert()))
 

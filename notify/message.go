@@ -10,60 +10,60 @@ import (
 )
 
 const (
-	// maxPayloadBytes keeps a message, with its headers, below the mebibyte that brokers take by default.
+	// maxPayloadBytes keeps a message, with its headers, below the mebibyte that brokers accept by default.
 	maxPayloadBytes = 512 << 10
-	// maxTextBytes bounds a mail's body; mail servers refuse large mails.
+	// maxTextBytes is the maximum size of a mail's body, because mail servers refuse large mails.
 	maxTextBytes = 512 << 10
-	// maxSubjectRunes is about what mail clients show and what fits into one header.
+	// maxSubjectRunes is about as much as mail clients show.
 	maxSubjectRunes = 200
-	// maxTopicBytes is the longest name that Kafka gives a topic.
+	// maxTopicBytes is Kafka's limit for the name of a topic.
 	maxTopicBytes = 249
 )
 
-// Message is one notification. The same ID is the same notification, however often it is sent.
+// Message is one notification. Messages with the same ID are the same notification, sent again.
 type Message struct {
 	// ID is a UUID, derived from the alert and the channel.
 	ID string
-	// Topic is where a broker puts the message, such as casebook.alerts: letters, digits, dots, hyphens, underscores.
+	// Topic is the broker's topic, such as casebook.alerts: letters, digits, dots, hyphens and underscores.
 	Topic string
-	// Subject is one line for people; line breaks in it become spaces.
+	// Subject is the subject of the e-mail. Line breaks in it become spaces.
 	Subject string
-	// Text is plain text for people.
+	// Text is the plain text of the e-mail.
 	Text string
-	// To holds e-mail addresses; where it is empty, the channel's own recipients get the message.
+	// To holds e-mail addresses. When it is empty, the e-mail goes to the recipients of the configuration.
 	To []string
-	// Payload is the message for programs: JSON of at most 512 KiB.
+	// Payload is the message for brokers and webhooks: JSON of at most 512 KiB.
 	Payload json.RawMessage
-	// OccurredAt is when the thing happened that the message tells of; zero where nobody knows.
+	// OccurredAt is when the reported event happened; zero if unknown.
 	OccurredAt time.Time
-	// TraceID and CorrelationID lead back to what caused the message; they may be empty.
+	// TraceID and CorrelationID identify what caused the message; they may be empty.
 	TraceID, CorrelationID string
 }
 
-// check refuses a message that no channel can send.
+// check rejects a message that no channel can send.
 func (m Message) check() error {
 	if _, err := uuid.Parse(m.ID); err != nil || len(m.ID) != 36 {
-		return refused("message_id_invalid", "the id %q is not a UUID", m.ID).do("derive one from the alert and the channel").forGood()
+		return refused("message_id_invalid", "the id %q is not a UUID", m.ID).do("derive one from the alert and the channel").permanent()
 	}
 	return nil
 }
 
-// checkPayload refuses what a program could not read.
+// checkPayload rejects a payload that is missing, too large or not JSON.
 func (m Message) checkPayload() error {
 	switch {
 	case len(m.Payload) == 0:
-		return refused("message_without_payload", "message %s has nothing for programs", m.ID).do("give it a payload").forGood()
+		return refused("message_without_payload", "message %s has no payload", m.ID).do("give it a payload").permanent()
 	case len(m.Payload) > maxPayloadBytes:
 		return refused("message_too_large", "the payload of message %s has %d bytes, more than %d", m.ID, len(m.Payload), maxPayloadBytes).
-			do("send a reference to the data instead of the data").forGood()
+			do("send a reference to the data instead of the data").permanent()
 	case !json.Valid(m.Payload):
-		return refused("message_payload_invalid", "the payload of message %s is not JSON", m.ID).do("encode it as JSON").forGood()
+		return refused("message_payload_invalid", "the payload of message %s is not JSON", m.ID).do("encode it as JSON").permanent()
 	}
 	return nil
 }
 
-// checkTopic refuses a topic that one of the brokers does not know: the names that Kafka takes, without the empty parts
-// that NATS does not.
+// checkTopic rejects a topic that one of the brokers does not accept. Kafka limits the characters and the length, and
+// NATS accepts no empty parts between dots.
 func (m Message) checkTopic() error {
 	legal := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-'
@@ -71,20 +71,20 @@ func (m Message) checkTopic() error {
 	topic := "." + m.Topic + "."
 	if m.Topic == "" || len(m.Topic) > maxTopicBytes || strings.Contains(topic, "..") ||
 		strings.ContainsFunc(m.Topic, func(r rune) bool { return !legal(r) }) {
-		return refused("message_topic_invalid", "message %s has the topic %q, which not every broker takes", m.ID, m.Topic).
-			do("name it with letters, digits, single dots, hyphens and underscores, such as casebook.alerts").forGood()
+		return refused("message_topic_invalid", "message %s has the topic %q, which not every broker accepts", m.ID, m.Topic).
+			do("name it with letters, digits, single dots, hyphens and underscores, such as casebook.alerts").permanent()
 	}
 	return nil
 }
 
-// oneLine returns the text with every run of spaces, line breaks and control characters as one space: so nothing in it
-// can begin a header.
+// oneLine replaces each run of spaces, line breaks and control characters by one space, so that the text cannot begin a
+// header of its own.
 func oneLine(text string) string {
 	words := strings.FieldsFunc(strings.ToValidUTF8(text, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 	return strings.Join(words, " ")
 }
 
-// shortened returns at most n runes of the text, and says by an ellipsis that there was more.
+// shortened returns at most n runes of the text. A text that was cut ends with an ellipsis.
 func shortened(text string, n int) string {
 	runes := []rune(text)
 	if len(runes) <= n {

@@ -23,16 +23,16 @@ const (
 	natsAckWithin     = 5 * time.Second
 )
 
-// NATSConfig says how streams come about.
+// NATSConfig configures the streams of NATS JetStream.
 type NATSConfig struct {
-	// Provision makes a stream for a topic that no stream of the server holds. Without it a topic needs a stream that
-	// somebody else made, and messages fail until it is there. An existing stream is never changed.
+	// Provision creates a stream for a topic if the server has none for it. Without Provision the stream has to be created
+	// in another way, and messages fail until it exists. An existing stream is never changed.
 	Provision bool
-	// Replicas of a stream that is made here; 0 means 1.
+	// Replicas of a created stream; 0 means 1.
 	Replicas int
-	// Duplicates is how long a stream that is made here remembers ids, to drop repeats; 0 means a day.
+	// Duplicates is how long a created stream remembers ids, to drop repeats; 0 means a day.
 	Duplicates time.Duration
-	// MaxAge is how long a stream that is made here keeps messages; 0 means 30 days.
+	// MaxAge is how long a created stream keeps messages; 0 means 30 days.
 	MaxAge time.Duration
 }
 
@@ -58,13 +58,13 @@ type natsPublisher struct {
 	*wmnats.Publisher
 	streams  jetstream.JetStream
 	settings NATSConfig
-	held     sync.Map // topics that a stream holds
+	known    sync.Map // topics that have a stream
 }
 
-func connectNATS(_ context.Context, address brokerAddress, settings NATSConfig, secured *tls.Config, logger *slog.Logger) (*natsPublisher, error) {
+func connectNATS(address brokerAddress, settings NATSConfig, secured *tls.Config, logger *slog.Logger) (*natsPublisher, error) {
 	options := []nats.Option{
 		nats.Name("casebook"), nats.Timeout(natsDialTimeout), nats.MaxReconnects(-1),
-		// What cannot be sent fails, rather than waits in a buffer where nobody sees it.
+		// Without a connection a message fails at once, instead of waiting in a buffer.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -93,7 +93,7 @@ func connectNATS(_ context.Context, address brokerAddress, settings NATSConfig, 
 	streams, err := jetstream.New(conn)
 	if err == nil {
 		var publisher *wmnats.Publisher
-		// The message's UUID goes along as Nats-Msg-Id: the server drops what it has seen.
+		// TrackMsgId sends the message's UUID as Nats-Msg-Id, by which the server drops repeats.
 		publisher, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
 			Marshaler: &wmnats.NATSMarshaler{}, SubjectCalculator: wmnats.DefaultSubjectCalculator,
 			JetStream: wmnats.JetStreamConfig{TrackMsgId: true, ConnectOptions: []nats.JSOpt{nats.MaxWait(natsAckWithin)}},
@@ -112,16 +112,16 @@ func (p *natsPublisher) publish(ctx context.Context, topic string, m *message.Me
 	}
 	err := p.Publish(topic, m)
 	if errors.Is(err, nats.ErrNoStreamResponse) {
-		p.held.Delete(topic)
-		return fmt.Errorf("no stream holds the topic (make one, or let Casebook do it): %w", err)
+		p.known.Delete(topic)
+		return fmt.Errorf("the topic has no stream (create one, or let Casebook do it): %w", err)
 	}
 	return err
 }
 
-// provision makes a stream for the topic where none holds it. Watermill's own way would name the stream after the topic,
-// and names of streams have no dots.
+// provision creates a stream for the topic if there is none. Watermill's own provisioning would give the stream the
+// name of the topic, and names of streams must not have dots.
 func (p *natsPublisher) provision(ctx context.Context, topic string) error {
-	if _, held := p.held.Load(topic); held || !p.settings.Provision {
+	if _, known := p.known.Load(topic); known || !p.settings.Provision {
 		return nil
 	}
 	_, err := p.streams.StreamNameBySubject(ctx, topic)
@@ -132,9 +132,9 @@ func (p *natsPublisher) provision(ctx context.Context, topic string) error {
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("provide a stream for the topic: %w", err)
+		return fmt.Errorf("create a stream for the topic: %w", err)
 	}
-	p.held.Store(topic, true)
+	p.known.Store(topic, true)
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startNATS runs a NATS server with JetStream until the test ends; options may change.
+// startNATS runs a NATS server with JetStream until the test ends. change may change its options.
 func startNATS(t *testing.T, change ...func(*server.Options)) *server.Server {
 	t.Helper()
 	options := &server.Options{
@@ -34,8 +34,8 @@ func startNATS(t *testing.T, change ...func(*server.Options)) *server.Server {
 	return s
 }
 
-// look looks into the server's streams.
-func look(t *testing.T, s *server.Server, options ...nats.Option) jetstream.JetStream {
+// connectJetStream returns a client that reads and creates the server's streams.
+func connectJetStream(t *testing.T, s *server.Server, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
 	conn, err := nats.Connect(s.ClientURL(), options...)
 	must(t, err)
@@ -45,7 +45,7 @@ func look(t *testing.T, s *server.Server, options ...nats.Option) jetstream.JetS
 	return streams
 }
 
-func TestNATSStoresAMessageOnceHoweverOftenItIsSent(t *testing.T) {
+func TestNATSStoresARepeatedMessageOnce(t *testing.T) {
 	s := startNATS(t)
 	config := Config{Broker: s.ClientURL(), NATS: NATSConfig{Provision: true}}
 	m := anAlert()
@@ -56,7 +56,7 @@ func TestNATSStoresAMessageOnceHoweverOftenItIsSent(t *testing.T) {
 	other := anAlert()
 	must(t, channel.Send(t.Context(), other))
 
-	stream, err := look(t, s).Stream(t.Context(), "casebook_alerts")
+	stream, err := connectJetStream(t, s).Stream(t.Context(), "casebook_alerts")
 	must(t, err)
 	info, err := stream.Info(t.Context())
 	must(t, err)
@@ -64,12 +64,12 @@ func TestNATSStoresAMessageOnceHoweverOftenItIsSent(t *testing.T) {
 		t.Errorf("the stream holds %d messages, want 2", info.State.Msgs)
 	}
 	if info.Config.Duplicates != defaultDuplicates || info.Config.MaxAge != defaultMaxAge || info.Config.Storage != jetstream.FileStorage {
-		t.Errorf("the stream is made as %+v", info.Config)
+		t.Errorf("the stream has the configuration %+v", info.Config)
 	}
 	stored, err := stream.GetMsg(t.Context(), 1)
 	must(t, err)
 	if string(stored.Data) != string(m.Payload) || stored.Subject != m.Topic {
-		t.Errorf("it holds %s at %s", stored.Data, stored.Subject)
+		t.Errorf("the stream holds %s with the subject %s", stored.Data, stored.Subject)
 	}
 	if diff := cmp.Diff(nats.Header{
 		nats.MsgIdHdr: {m.ID}, "_watermill_message_uuid": {m.ID}, MetadataContentType: {"application/json"},
@@ -81,11 +81,13 @@ func TestNATSStoresAMessageOnceHoweverOftenItIsSent(t *testing.T) {
 
 func TestAnExistingStreamIsUsedAndNotChanged(t *testing.T) {
 	s := startNATS(t)
-	streams := look(t, s)
-	_, err := streams.CreateStream(t.Context(), jetstream.StreamConfig{Name: "everything", Subjects: []string{"casebook.>"}, MaxMsgs: 7})
+	streams := connectJetStream(t, s)
+	existing := jetstream.StreamConfig{Name: "everything", Subjects: []string{"casebook.>"}, MaxMsgs: 7}
+	_, err := streams.CreateStream(t.Context(), existing)
 	must(t, err)
 	for _, provision := range []bool{true, false} {
-		must(t, open(t, Config{Broker: s.ClientURL(), NATS: NATSConfig{Provision: provision}}).Send(t.Context(), anAlert()))
+		channel := open(t, Config{Broker: s.ClientURL(), NATS: NATSConfig{Provision: provision}})
+		must(t, channel.Send(t.Context(), anAlert()))
 	}
 	stream, err := streams.Stream(t.Context(), "everything")
 	must(t, err)
@@ -97,38 +99,39 @@ func TestAnExistingStreamIsUsedAndNotChanged(t *testing.T) {
 	}
 }
 
-func TestWithoutAStreamAMessageFailsUntilThereIsOne(t *testing.T) {
+func TestSendFailsUntilTheTopicHasAStream(t *testing.T) {
 	s := startNATS(t)
 	channel := open(t, Config{Broker: s.ClientURL()})
 	m := anAlert()
 	wantProblem(t, channel.Send(t.Context(), m), "broker_failed", false)
-	_, err := look(t, s).CreateStream(t.Context(), jetstream.StreamConfig{Name: "alerts", Subjects: []string{m.Topic}})
+	_, err := connectJetStream(t, s).CreateStream(t.Context(), jetstream.StreamConfig{Name: "alerts", Subjects: []string{m.Topic}})
 	must(t, err)
 	must(t, channel.Send(t.Context(), m))
 }
 
-func TestAMessageThatTheServerNeverTakesIsRejected(t *testing.T) {
+func TestMessageTooLargeForTheServerIsRejected(t *testing.T) {
 	s := startNATS(t, func(o *server.Options) { o.MaxPayload = 1 << 10 })
 	m := anAlert()
 	m.Payload = append(append([]byte(`"`), make([]byte, 2<<10)...), '"')
 	for i := 1; i < len(m.Payload)-1; i++ {
 		m.Payload[i] = 'a'
 	}
-	wantProblem(t, open(t, Config{Broker: s.ClientURL(), NATS: NATSConfig{Provision: true}}).Send(t.Context(), m), "broker_rejected", true)
+	channel := open(t, Config{Broker: s.ClientURL(), NATS: NATSConfig{Provision: true}})
+	wantProblem(t, channel.Send(t.Context(), m), "broker_rejected", true)
 }
 
-func TestABrokerThatIsAwayFailsSendsAndNotOpen(t *testing.T) {
+func TestUnreachableBrokerFailsSendButNotOpen(t *testing.T) {
 	s := startNATS(t)
 	url := s.ClientURL()
 	port := s.Addr().String()
 	s.Shutdown()
 	s.WaitForShutdown()
-	log := &logged{}
+	log := &logBuffer{}
 	channel := open(t, Config{Broker: url, NATS: NATSConfig{Provision: true}, Logger: log.logger()})
 	m := anAlert()
 	wantProblem(t, channel.Send(t.Context(), m), "broker_failed", false)
 	if log.String() == "" {
-		t.Error("nobody is told that the broker is away")
+		t.Error("the log does not say that the broker cannot be reached")
 	}
 	_, portNumber, err := splitPort(port)
 	must(t, err)
@@ -137,14 +140,16 @@ func TestABrokerThatIsAwayFailsSendsAndNotOpen(t *testing.T) {
 }
 
 func TestNATSWithAPasswordOverTLS(t *testing.T) {
-	pair, roots := aCertificate(t)
+	pair, roots := selfSigned(t)
 	s := startNATS(t, func(o *server.Options) {
 		o.Username, o.Password = "casebook", "hunter2/@:"
 		o.TLS, o.TLSConfig = true, pair
 	})
-	log := &logged{}
+	log := &logBuffer{}
 	at := "@" + s.Addr().String()
-	config := Config{Broker: "nats+tls://casebook:hunter2%2F%40%3A" + at, NATS: NATSConfig{Provision: true}, RootCAs: roots, Logger: log.logger()}
+	config := Config{
+		Broker: "nats+tls://casebook:hunter2%2F%40%3A" + at, NATS: NATSConfig{Provision: true}, RootCAs: roots, Logger: log.logger(),
+	}
 	must(t, open(t, config).Send(t.Context(), anAlert()))
 
 	wrong := config
@@ -155,12 +160,12 @@ func TestNATSWithAPasswordOverTLS(t *testing.T) {
 	wantNoSecret(t, "hunter2", err, config, wrong, log)
 }
 
-func TestASendToABrokerEndsWithItsContext(t *testing.T) {
+func TestBrokerSendEndsWithItsContext(t *testing.T) {
 	s := startNATS(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("nobody waits any more")
-	cancel(gone)
-	if err := open(t, Config{Broker: s.ClientURL()}).Send(ctx, anAlert()); !errors.Is(err, gone) {
+	reason := errors.New("the caller gave up")
+	cancel(reason)
+	if err := open(t, Config{Broker: s.ClientURL()}).Send(ctx, anAlert()); !errors.Is(err, reason) {
 		t.Errorf("got %v", err)
 	}
 }

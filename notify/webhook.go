@@ -24,29 +24,29 @@ const (
 	webhookName    = "webhook"
 	secretPrefix   = "whsec_"
 	webhookTimeout = 10 * time.Second
-	// webhookTries and webhookWithin bound one Send; what sends later is the caller's.
-	webhookTries  = 4
-	webhookWithin = time.Minute
-	// firstPause is the pause after the first try, about; it doubles.
+	// webhookAttempts and webhookDuration limit one Send. Sending again later is up to the caller.
+	webhookAttempts = 4
+	webhookDuration = time.Minute
+	// firstPause is roughly the pause after the first attempt. It doubles after each further attempt, up to maxPause.
 	firstPause = 500 * time.Millisecond
 	maxPause   = 10 * time.Second
-	// maxAnswerBytes is how much of an answer is read, to use the connection again; nobody looks at it.
+	// maxAnswerBytes is how much of an answer's body is read, so that the connection can be used again. It is not used.
 	maxAnswerBytes = 64 << 10
-	// The sizes of keys that Standard Webhooks asks for.
+	// The sizes of keys that Standard Webhooks requires.
 	minSecretBytes, maxSecretBytes = 24, 64
 )
 
-// WebhookConfig is a receiver of webhooks, as the Standard Webhooks specification has them.
+// WebhookConfig configures a receiver of webhooks according to the Standard Webhooks specification.
 type WebhookConfig struct {
-	// URL is https, or http to this machine.
+	// URL begins with https, or with http for this machine.
 	URL string
-	// Secret is what messages are signed with: whsec_ and base64 of 24 to 64 bytes.
+	// Secret signs the messages: whsec_ and base64 of 24 to 64 bytes.
 	Secret string
-	// Timeout bounds one try; 0 means ten seconds.
+	// Timeout is how long one attempt may take; 0 means ten seconds.
 	Timeout time.Duration
 }
 
-// webhook posts payloads, signed.
+// webhook is the channel that posts signed payloads.
 type webhook struct {
 	url     string
 	host    string
@@ -71,31 +71,33 @@ func openWebhook(_ context.Context, c Config) (Channel, error) {
 func newWebhook(c Config) (*webhook, error) {
 	address, err := url.Parse(c.Webhook.URL)
 	if err != nil || address.Hostname() == "" || address.Scheme != "https" && address.Scheme != "http" {
-		return nil, refused("webhook_url_invalid", "the webhook's URL is none that can be posted to").do("write https://host/path")
+		return nil, refused("webhook_url_invalid", "the webhook's URL is not an http or https URL with a host").do("write https://host/path")
 	}
 	if address.Scheme == "http" && !isLoopback(address.Hostname()) {
-		return nil, refused("webhook_in_the_clear", "messages to the webhook at %s would travel in the clear", address.Host).
-			do("write https://; http is for this machine alone")
+		return nil, refused("webhook_in_the_clear", "messages to the webhook at %s would be sent unencrypted", address.Host).
+			do("write https://; http is for this machine only")
 	}
 	encoded, prefixed := strings.CutPrefix(c.Webhook.Secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || !prefixed || len(key) < minSecretBytes || len(key) > maxSecretBytes {
-		return nil, refused("webhook_secret_invalid", "the webhook's secret is not %s and base64 of %d to %d bytes", secretPrefix, minSecretBytes, maxSecretBytes).
-			do("take the one that the receiver shows, or make one of random bytes")
+		return nil, refused("webhook_secret_invalid", "the webhook's secret is not %s and base64 of %d to %d bytes",
+			secretPrefix, minSecretBytes, maxSecretBytes).do("use the secret that the receiver shows, or make one of random bytes")
 	}
 	if c.Webhook.Timeout < 0 {
 		return nil, refused("webhook_settings_invalid", "the webhook's time-out is below zero").do("leave it 0 for the default")
 	}
 	signer, err := standardwebhooks.NewWebhookRaw(key)
 	if err != nil {
-		return nil, refused("webhook_secret_invalid", "the webhook's secret cannot be used").do("take another")
+		return nil, refused("webhook_secret_invalid", "the webhook's secret cannot be used").do("use another secret")
 	}
-	w := &webhook{url: c.Webhook.URL, host: address.Host, signer: signer, timeout: c.Webhook.Timeout, pause: firstPause, logger: c.Logger}
+	w := &webhook{
+		url: c.Webhook.URL, host: address.Host, signer: signer, timeout: c.Webhook.Timeout, pause: firstPause, logger: c.Logger,
+	}
 	if w.timeout == 0 {
 		w.timeout = webhookTimeout
 	}
 	w.client = &http.Client{
-		// A redirect would carry the message to somebody whom nobody named.
+		// A redirect would send the message to a receiver that is not configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
@@ -112,7 +114,7 @@ func newWebhook(c Config) (*webhook, error) {
 
 func (w *webhook) Name() string { return webhookName }
 
-// Send posts the payload, up to four times within about a minute. It fails with message_..., webhook_rejected,
+// Send posts the payload, up to four times within about a minute. It fails with message_..., webhook_rejected or
 // webhook_failed.
 func (w *webhook) Send(ctx context.Context, m Message) error {
 	if err := m.checkPayload(); err != nil {
@@ -122,12 +124,12 @@ func (w *webhook) Send(ctx context.Context, m Message) error {
 	pauses.InitialInterval, pauses.Multiplier, pauses.MaxInterval = w.pause, 2, maxPause
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		last = w.try(ctx, m)
+		last = w.post(ctx, m)
 		if errors.Is(last, ErrRejected) {
 			return struct{}{}, backoff.Permanent(last)
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(webhookTries), backoff.WithMaxElapsedTime(webhookWithin),
+	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(webhookAttempts), backoff.WithMaxElapsedTime(webhookDuration),
 		backoff.WithNotify(func(err error, pause time.Duration) {
 			w.logger.Debug("a webhook is tried again", "message", m.ID, "after", pause, "error", err)
 		}))
@@ -137,8 +139,8 @@ func (w *webhook) Send(ctx context.Context, m Message) error {
 	return err
 }
 
-// try posts once. The signature is of this try's own time, the id is always the same.
-func (w *webhook) try(ctx context.Context, m Message) error {
+// post posts the payload once. Every attempt has its own timestamp and signature, and the same id.
+func (w *webhook) post(ctx context.Context, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(m.Payload))
@@ -161,15 +163,16 @@ func (w *webhook) try(ctx context.Context, m Message) error {
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
-		// The receiver has it; what else it says is only read so that the connection can be used again.
+		// The receiver has accepted the message. The body is read only so that the connection can be used again.
 		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswerBytes)
 		return nil
 	}
-	return w.refusedWith(m, answer)
+	return w.problemOf(m, answer)
 }
 
-// refusedWith says what an answer other than 2xx means: try again, or never again.
-func (w *webhook) refusedWith(m Message, answer *http.Response) error {
+// problemOf returns webhook_failed for an answer after which another attempt may succeed, and webhook_rejected for any
+// other answer that is not 2xx.
+func (w *webhook) problemOf(m Message, answer *http.Response) error {
 	status := answer.StatusCode
 	switch {
 	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
@@ -179,15 +182,15 @@ func (w *webhook) refusedWith(m Message, answer *http.Response) error {
 		return w.failed(m).because(fmt.Errorf("it answered %d", status))
 	case status >= 300 && status < 400:
 		return refused("webhook_rejected", "the receiver of webhooks at %s answered message %s with %d, a redirect", w.host, m.ID, status).
-			do("configure the URL where messages are taken").forGood()
+			do("configure the URL that accepts messages").permanent()
 	default:
 		return refused("webhook_rejected", "the receiver of webhooks at %s answered message %s with %d", w.host, m.ID, status).
-			do("ask the receiver why").forGood()
+			do("ask the receiver why").permanent()
 	}
 }
 
 func (w *webhook) failed(m Message) *Problem {
-	return refused("webhook_failed", "the receiver of webhooks at %s did not take message %s", w.host, m.ID).do("send it again later")
+	return refused("webhook_failed", "the receiver of webhooks at %s did not accept message %s", w.host, m.ID).do("send it again later")
 }
 
 func (w *webhook) Close() error {
@@ -195,8 +198,8 @@ func (w *webhook) Close() error {
 	return nil
 }
 
-// retryAfter reads a Retry-After header, seconds or a date (RFC 9110, section 10.2.3). More than an hour is an hour:
-// nobody waits for it here.
+// retryAfter parses a Retry-After header: seconds or a date (RFC 9110, section 10.2.3). It returns an hour at most, and
+// false if the header is missing or invalid.
 func retryAfter(header string, now time.Time) (time.Duration, bool) {
 	const longest = time.Hour
 	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil {

@@ -20,7 +20,7 @@ import (
 
 const aSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// receiver is a receiver of webhooks that verifies what it gets, and answers as it is told, call by call.
+// receiver is a receiver of webhooks. It verifies the requests, and gives one of its answers to each.
 type receiver struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -73,7 +73,7 @@ func status(code int, headers ...string) http.HandlerFunc {
 	}
 }
 
-// hang answers nothing until the caller is gone.
+// hang does not answer until the client has closed the connection.
 func (r *receiver) hang(_ http.ResponseWriter, request *http.Request) {
 	select {
 	case <-request.Context().Done():
@@ -81,7 +81,7 @@ func (r *receiver) hang(_ http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// reset breaks the connection as a crash does.
+// reset breaks the connection, as a crash does.
 func reset(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -91,7 +91,7 @@ func reset(w http.ResponseWriter, _ *http.Request) {
 	_ = conn.Close()
 }
 
-// endless sends a body for as long as somebody reads it.
+// endless sends a body until the client closes the connection.
 func endless(w http.ResponseWriter, _ *http.Request) {
 	chunk := make([]byte, 1<<16)
 	for {
@@ -101,10 +101,10 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// patient is a webhook channel with pauses as given.
-func patient(t *testing.T, url string, pause, timeout time.Duration) *webhook {
+// newTestWebhook returns a webhook channel with this first pause and this time-out of an attempt.
+func newTestWebhook(t *testing.T, url string, pause, timeout time.Duration) *webhook {
 	t.Helper()
-	log := &logged{}
+	log := &logBuffer{}
 	w, err := newWebhook(Config{Webhook: WebhookConfig{URL: url, Secret: aSecret, Timeout: timeout}, Logger: log.logger()})
 	must(t, err)
 	w.pause = pause
@@ -115,7 +115,8 @@ func patient(t *testing.T, url string, pause, timeout time.Duration) *webhook {
 	return w
 }
 
-const soon, never = time.Millisecond, time.Hour
+// Pauses that are shorter, or longer, than a test waits.
+const shortPause, longPause = time.Millisecond, time.Hour
 
 func TestAWebhookIsSignedAndPosted(t *testing.T) {
 	r := newReceiver(t)
@@ -126,8 +127,8 @@ func TestAWebhookIsSignedAndPosted(t *testing.T) {
 	}
 }
 
-func TestAWebhookIsPostedOverTLSToWhomTheRootsVouchFor(t *testing.T) {
-	pair, roots := aCertificate(t)
+func TestWebhookChecksTheCertificate(t *testing.T) {
+	pair, roots := selfSigned(t)
 	verifier, err := standardwebhooks.NewWebhook(aSecret)
 	must(t, err)
 	verified := make(chan error, 1)
@@ -146,25 +147,29 @@ func TestAWebhookIsPostedOverTLSToWhomTheRootsVouchFor(t *testing.T) {
 	err = open(t, Config{Webhook: WebhookConfig{URL: server.URL, Secret: aSecret}}).Send(short, anAlert())
 	wantProblem(t, err, "webhook_failed", false)
 	if len(verified) > 0 {
-		t.Error("a receiver whom nobody vouches for got the message")
+		t.Error("a receiver with an untrusted certificate got the message")
 	}
 }
 
-func TestAWebhookIsTriedAgainWithTheSameID(t *testing.T) {
+func TestWebhookIsRetriedWithTheSameID(t *testing.T) {
 	var r *receiver
 	for name, first := range map[string]http.HandlerFunc{
-		"server error": status(500), "unavailable": status(503, "Retry-After", "0"), "too many": status(429, "Retry-After", "0"),
-		"server's time-out": status(408), "too early": status(425), "connection reset": reset,
-		"hang": func(w http.ResponseWriter, request *http.Request) { r.hang(w, request) },
+		"server error":      status(500),
+		"unavailable":       status(503, "Retry-After", "0"),
+		"too many requests": status(429, "Retry-After", "0"),
+		"server's time-out": status(408),
+		"too early":         status(425),
+		"connection reset":  reset,
+		"no answer":         func(w http.ResponseWriter, request *http.Request) { r.hang(w, request) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r = newReceiver(t, first, first)
 			m := anAlert()
-			timeout := time.Hour // of a try; only what hangs needs a short one
-			if name == "hang" {
+			timeout := time.Hour // of an attempt
+			if name == "no answer" {
 				timeout = time.Second
 			}
-			must(t, patient(t, r.URL, soon, timeout).Send(t.Context(), m))
+			must(t, newTestWebhook(t, r.URL, shortPause, timeout).Send(t.Context(), m))
 			post := m.ID + " " + string(m.Payload)
 			if diff := cmp.Diff([]string{post, post, post}, r.received()); diff != "" {
 				t.Error(diff)
@@ -173,37 +178,37 @@ func TestAWebhookIsTriedAgainWithTheSameID(t *testing.T) {
 	}
 }
 
-func TestAWebhookIsTriedABoundedNumberOfTimes(t *testing.T) {
+func TestWebhookRetriesAreLimited(t *testing.T) {
 	r := newReceiver(t, status(500), status(502), status(503), status(504), status(500), status(500))
-	wantProblem(t, patient(t, r.URL, soon, time.Second).Send(t.Context(), anAlert()), "webhook_failed", false)
-	if n := len(r.received()); n != webhookTries {
-		t.Errorf("it was tried %d times, want %d", n, webhookTries)
+	wantProblem(t, newTestWebhook(t, r.URL, shortPause, time.Second).Send(t.Context(), anAlert()), "webhook_failed", false)
+	if n := len(r.received()); n != webhookAttempts {
+		t.Errorf("there were %d attempts, want %d", n, webhookAttempts)
 	}
 }
 
-// A pause of its own would be far too long here: only Retry-After makes the second try.
-func TestRetryAfterIsHeeded(t *testing.T) {
+// The channel's own pause is an hour here, so only Retry-After can lead to a second attempt.
+func TestRetryAfterIsRespected(t *testing.T) {
 	r := newReceiver(t, status(429, "Retry-After", "0"), status(503, "Retry-After", "Mon, 02 Jan 2006 15:04:05 GMT"))
-	must(t, patient(t, r.URL, never, time.Second).Send(t.Context(), anAlert()))
+	must(t, newTestWebhook(t, r.URL, longPause, time.Second).Send(t.Context(), anAlert()))
 	if n := len(r.received()); n != 3 {
-		t.Errorf("it was tried %d times, want 3", n)
+		t.Errorf("there were %d attempts, want 3", n)
 	}
 }
 
 func TestALongRetryAfterIsLeftToTheCaller(t *testing.T) {
 	r := newReceiver(t, status(429, "Retry-After", "3600"))
-	wantProblem(t, patient(t, r.URL, soon, time.Second).Send(t.Context(), anAlert()), "webhook_failed", false)
+	wantProblem(t, newTestWebhook(t, r.URL, shortPause, time.Second).Send(t.Context(), anAlert()), "webhook_failed", false)
 	if n := len(r.received()); n != 1 {
-		t.Errorf("it was tried %d times, want once", n)
+		t.Errorf("there were %d attempts, want one", n)
 	}
 }
 
-func TestAWebhookThatIsRefusedIsNotTriedAgain(t *testing.T) {
+func TestRejectedWebhookIsNotRetried(t *testing.T) {
 	for _, code := range []int{400, 401, 403, 404, 410, 413, 422} {
 		r := newReceiver(t, status(code))
-		wantProblem(t, patient(t, r.URL, soon, time.Second).Send(t.Context(), anAlert()), "webhook_rejected", true)
+		wantProblem(t, newTestWebhook(t, r.URL, shortPause, time.Second).Send(t.Context(), anAlert()), "webhook_rejected", true)
 		if n := len(r.received()); n != 1 {
-			t.Errorf("after %d it was tried %d times, want once", code, n)
+			t.Errorf("after %d there were %d attempts, want one", code, n)
 		}
 	}
 }
@@ -212,56 +217,57 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	elsewhere := newReceiver(t)
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		r := newReceiver(t, status(code, "Location", elsewhere.URL))
-		wantProblem(t, patient(t, r.URL, soon, time.Second).Send(t.Context(), anAlert()), "webhook_rejected", true)
+		wantProblem(t, newTestWebhook(t, r.URL, shortPause, time.Second).Send(t.Context(), anAlert()), "webhook_rejected", true)
 	}
 	if got := elsewhere.received(); len(got) != 0 {
-		t.Errorf("the message went where nobody sent it: %v", got)
+		t.Errorf("the target of a redirect got %v", got)
 	}
 }
 
 func TestAnEndlessAnswerIsNotRead(t *testing.T) {
 	r := newReceiver(t, endless)
-	// The time-out of a try would end an endless reading too, so it is longer than the test may be.
-	must(t, patient(t, r.URL, soon, time.Hour).Send(t.Context(), anAlert()))
+	// The time-out of an attempt would also end the reading, so it is longer than the test may take.
+	must(t, newTestWebhook(t, r.URL, shortPause, time.Hour).Send(t.Context(), anAlert()))
 }
 
 func TestAWebhookEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("nobody waits any more")
+	reason := errors.New("the caller gave up")
 	var r *receiver
 	r = newReceiver(t, func(w http.ResponseWriter, request *http.Request) {
-		cancel(gone)
+		cancel(reason)
 		r.hang(w, request)
 	})
-	err := patient(t, r.URL, soon, time.Hour).Send(ctx, anAlert())
+	err := newTestWebhook(t, r.URL, shortPause, time.Hour).Send(ctx, anAlert())
 	wantProblem(t, err, "webhook_failed", false)
-	if !errors.Is(err, gone) {
-		t.Errorf("%v does not say why it ended", err)
+	if !errors.Is(err, reason) {
+		t.Errorf("%v does not wrap the cause of the context's end", err)
 	}
 }
 
 func TestAWebhookNeedsAPayload(t *testing.T) {
 	r := newReceiver(t)
 	for code, payload := range map[string]string{
-		"message_without_payload": "", "message_payload_invalid": `{"a":`, "message_too_large": `"` + strings.Repeat("a", maxPayloadBytes) + `"`,
+		"message_without_payload": "", "message_payload_invalid": `{"a":`,
+		"message_too_large": `"` + strings.Repeat("a", maxPayloadBytes) + `"`,
 	} {
 		m := anAlert()
 		m.Payload = []byte(payload)
-		wantProblem(t, patient(t, r.URL, soon, time.Second).Send(t.Context(), m), code, true)
+		wantProblem(t, newTestWebhook(t, r.URL, shortPause, time.Second).Send(t.Context(), m), code, true)
 	}
 	if got := r.received(); len(got) != 0 {
 		t.Errorf("the receiver got %v", got)
 	}
 }
 
-func TestNothingOfTheURLButItsHostIsShown(t *testing.T) {
-	log := &logged{}
+func TestErrorsAndLogsShowOnlyTheHostOfTheURL(t *testing.T) {
+	log := &logBuffer{}
 	c := Config{
 		Webhook: WebhookConfig{URL: "http://hook:hunter2@127.0.0.1:1/services/hunter2?token=hunter2", Secret: aSecret}, Logger: log.logger(),
 	}
 	w, err := newWebhook(c)
 	must(t, err)
-	w.pause = soon
+	w.pause = shortPause
 	err = w.Send(t.Context(), anAlert())
 	wantProblem(t, err, "webhook_failed", false)
 	c.Logger.Info("configured", "config", c, "webhook", c.Webhook)
@@ -281,7 +287,7 @@ func TestRetryAfterIsBounded(t *testing.T) {
 	}
 	for _, header := range []string{"", "-1", "soon", "1.5"} {
 		if got, given := retryAfter(header, now); given {
-			t.Errorf("%q is taken for %v", header, got)
+			t.Errorf("%q is parsed as %v", header, got)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -151,11 +151,14 @@ func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
 	return keys
 }
 
-// run starts an engine, and returns what stops it.
-func (w *world) run(all ...projections.Projection) (stop func()) {
+// run starts an engine of some projections, or of all where none are named, and returns what stops it.
+func (w *world) run(some ...projections.Projection) (stop func()) {
 	w.t.Helper()
+	if len(some) == 0 {
+		some = contexts.Projections()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: all})
+	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: some})
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 	return func() {
@@ -274,7 +277,7 @@ func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
 	w := newWorld(t)
 	view := readmodels.View{Name: "fragile", Version: 1}
 	fragile := func(breaks bool) projections.Projection {
-		return projections.New(view, func(at projections.Envelope) []string { return []string{string(at.Metadata.Study)} },
+		return projections.New(view, projections.ByStudy,
 			projections.On(func(_ *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
 				if breaks && e.ScreeningNumber == "P0003" && at.Metadata.Study == w.study {
 					panic("cannot show P0003")

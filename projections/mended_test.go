@@ -226,12 +226,12 @@ func breaks(w *world, keys func(projections.Envelope), fold func(*diaryviews.Dia
 	mine := func(e patient.Screened, at projections.Envelope) bool {
 		return at.Metadata.Study == w.study && e.ScreeningNumber == "P0003"
 	}
-	return projections.New(fragile, func(at projections.Envelope) []string {
-		if keys != nil && mine(at.Event.(patient.Screened), at) {
+	return projections.New(fragile, projections.KeysOf(func(e patient.Screened, at projections.Envelope) []string {
+		if keys != nil && mine(e, at) {
 			keys(at)
 		}
 		return []string{string(at.Metadata.Patient), string(at.Metadata.Study)}
-	}, projections.On(func(d *diaryviews.Diary, e patient.Screened, at projections.Envelope) {
+	}), projections.On(func(d *diaryviews.Diary, e patient.Screened, at projections.Envelope) {
 		d.Study = at.Metadata.Study
 		d.Risks = append(d.Risks, e.ScreeningNumber)
 		if fold != nil && mine(e, at) {

@@ -139,9 +139,9 @@ func (r *runner) explain(err error) error {
 	return err
 }
 
-// OfPatient returns the projection with the streams that all of a patient's documents are made of, so that they can be
-// folded at once, without the rest of the log.
-func (p Projection) OfPatient(streams func(domain.PatientID) []string) Projection {
+// OfPatient returns the projection with the streams that all of a patient's documents are made of, by the patient's id, so
+// that they can be folded at once, without the rest of the log.
+func (p Projection) OfPatient(streams ...func(id string) string) Projection {
 	p.streams = streams
 	return p
 }
@@ -149,7 +149,7 @@ func (p Projection) OfPatient(streams func(domain.PatientID) []string) Projectio
 // PatientAsOf folds the documents of one patient up to a moment, by their keys. It refuses no_past where the view has
 // documents that more than the patient's own streams go into.
 func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until) (map[string]readmodels.Document, error) {
-	if p.streams == nil {
+	if len(p.streams) == 0 {
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
 	}
@@ -163,8 +163,8 @@ func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who doma
 		}
 	}
 	var events []Envelope
-	for _, stream := range p.streams(who) {
-		for at, err := range log.ReadStream(ctx, stream, 0) {
+	for _, stream := range p.streams {
+		for at, err := range log.ReadStream(ctx, stream(string(who)), 0) {
 			if err != nil {
 				return nil, err
 			}

@@ -2,11 +2,10 @@ package projections
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 
 	"casebook/domain"
-	"casebook/domain/diary"
-	"casebook/domain/patient"
 	"casebook/eventlog"
 	"casebook/readmodels"
 
@@ -21,14 +20,14 @@ type Projection struct {
 	// View says where the documents are, and the version of the fold.
 	View readmodels.View
 
-	keys    func(Envelope) []string
-	begin   func(Envelope) bool             // nil where documents are begun by any event
-	group   func(Envelope) string           // nil where every event names its documents
-	streams func(domain.PatientID) []string // nil where one patient cannot be folded alone
+	keys    Keys
 	folds   map[reflect.Type]func(readmodels.Document, Envelope)
+	begins  func(Envelope) bool      // whether the event is the first of each document that it touches
+	streams []func(id string) string // those of one patient; none where one patient cannot be folded alone
+	former  *Projection              // the fold of the version before, where it is kept
+	alike   bool                     // events of all types are folded alike
 	blank   func(key string) readmodels.Document
 	read    func(bson.Raw) (readmodels.Document, error)
-	former  *Projection // the fold of the version before, where it is kept
 }
 
 // document is a pointer to D that is a readmodels.Document.
@@ -39,8 +38,10 @@ type document[D any] interface {
 
 // Fold is how one type of event changes a document.
 type Fold[D any] struct {
-	event reflect.Type
-	apply func(*D, Envelope)
+	event  reflect.Type
+	apply  func(*D, Envelope)
+	begins bool
+	alike  bool
 }
 
 // On folds events of type E into documents. The function is pure: what it knows is the document, the event and its
@@ -49,14 +50,25 @@ func On[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 	return Fold[D]{event: reflect.TypeFor[E](), apply: func(doc *D, at Envelope) { fold(doc, at.Event.(E), at) }}
 }
 
-// OnType is On for a view that folds events of all types alike.
-func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
-	return Fold[D]{event: event.Go, apply: fold}
+// Begin is On for events that are the first of each document that they touch. The engine does not look for such a document
+// in the store.
+func Begin[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
+	f := On(fold)
+	f.begins = true
+	return f
 }
 
-// New declares a projection. keys names the documents that an event touches.
-func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []string, folds ...Fold[D]) Projection {
+// OnType is On for a view that folds events of all types alike.
+func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
+	return Fold[D]{event: event.Go, apply: fold, alike: true}
+}
+
+// New declares a projection. It panics where two folds are of one type of event, or where the keys name no document of an
+// event that is folded: these are mistakes in the program, found by its first test.
+func New[D any, P document[D]](view readmodels.View, keys Keys, folds ...Fold[D]) Projection {
+	begin := map[reflect.Type]bool{}
 	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
+		begins: func(at Envelope) bool { return begin[reflect.TypeOf(at.Event)] },
 		blank: func(key string) readmodels.Document {
 			doc := P(new(D))
 			doc.Head().ID = key
@@ -71,23 +83,22 @@ func New[D any, P document[D]](view readmodels.View, keys func(Envelope) []strin
 		if p.folds[f.event] != nil {
 			panic(fmt.Sprintf("projections: %s folds %v twice", view.Name, f.event))
 		}
+		if !keys.names(f.event) {
+			panic(fmt.Sprintf("projections: %s folds %v, which does not say which document it is about: "+
+				"give the event the method that the view's keys ask for, where it is declared", view.Name, f.event))
+		}
+		begin[f.event] = f.begins
+		p.alike = p.alike || f.alike
 		p.folds[f.event] = func(doc readmodels.Document, at Envelope) { f.apply((*D)(doc.(P)), at) }
 	}
 	return p
 }
 
-// BegunBy returns the projection with a way to tell the events that are the first of each document they touch. The engine
-// does not look for such a document in the store, where many are made and few are changed.
+// BegunBy returns the projection with a way to tell the events that are the first of each document that they touch, where
+// their type alone does not tell it. The engine does not look for such a document in the store, where many are made and few
+// are changed.
 func (p Projection) BegunBy(first func(Envelope) bool) Projection {
-	p.begin = first
-	return p
-}
-
-// Grouped returns the projection with a way to tell the events about a group of documents, such as the kits of a
-// shipment: of is the key of a document that stands for the group. The event that makes the group names its documents;
-// later ones need not, and are folded into the same. The document of the group is folded too, and is a Group.
-func (p Projection) Grouped(of func(Envelope) string) Projection {
-	p.group = of
+	p.begins = first
 	return p
 }
 
@@ -100,6 +111,15 @@ func (p Projection) InPlaceOf(former Projection) Projection {
 		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s", p.View.Version, p.View.Name, former.View.Version, former.View.Name))
 	}
 	p.former = &former
+	return p
+}
+
+// Former returns the projection as it was in a former version of its view, with the folds that were others.
+func Former[D any, P document[D]](p Projection, version int, folds ...Fold[D]) Projection {
+	p.View.Version, p.folds = version, maps.Clone(p.folds)
+	for _, f := range folds {
+		p.folds[f.event] = func(doc readmodels.Document, at Envelope) { f.apply((*D)(doc.(P)), at) }
+	}
 	return p
 }
 
@@ -119,9 +139,6 @@ type Group interface {
 	Members() []string
 }
 
-// begins says whether the event is the first of each document that it touches.
-func (p Projection) begins(at Envelope) bool { return p.begin != nil && p.begin(at) }
-
 // Folds says whether the projection folds events of this type.
 func (p Projection) Folds(event reflect.Type) bool { return p.folds[event] != nil }
 
@@ -131,10 +148,10 @@ func (p Projection) Touches(at Envelope) (keys []string, group string) {
 	if p.folds[reflect.TypeOf(at.Event)] == nil {
 		return nil, ""
 	}
-	if p.group != nil {
-		group = p.group(at)
+	if p.keys.group != nil {
+		group = p.keys.group(at)
 	}
-	return p.keys(at), group
+	return p.keys.of(at), group
 }
 
 // Blank returns the document of a key before its first event.
@@ -173,60 +190,14 @@ func (p Projection) failed(what string, at Envelope, err error) error {
 	return fmt.Errorf("%s cannot %s %s of %s@%d: %w", p.View.Name, what, at.Type, at.Stream, at.Revision, err)
 }
 
-// ByPatient is the key of views that have a document a patient.
-func ByPatient(at Envelope) []string { return []string{string(PatientOf(at))} }
-
-// ByStudy is the key of views that have a document a study.
-func ByStudy(at Envelope) []string { return []string{string(at.Metadata.Study)} }
-
-// OfPatientAndDiary are the streams of views that are folded of nothing but a patient's way and diaries.
-func OfPatientAndDiary(who domain.PatientID) []string {
-	return []string{patient.Decider.Stream(string(who)), diary.Decider.Stream(string(who))}
-}
-
-func PatientOf(at Envelope) domain.PatientID {
-	if at.Metadata.Patient != "" {
-		return at.Metadata.Patient
+// ViewsOf returns a function that names the views that fold events of an event's type.
+func ViewsOf(all []Projection) func(event any) []string {
+	return func(event any) (names []string) {
+		for _, p := range all {
+			if p.Folds(reflect.TypeOf(event)) {
+				names = append(names, p.View.Name)
+			}
+		}
+		return names
 	}
-	return domain.PatientID(at.StreamID())
-}
-
-// NotShown lists the events that no view shows, each with the reason. The audit index has nearly all events, but does not
-// show what they say.
-var NotShown = map[string]string{
-	"AccessRefused":   "the audit trail shows it",
-	"RefusalsDropped": "the audit trail shows it",
-	"ProcessAdvanced": "bookkeeping of process managers",
-
-	"ProjectionRebuildRequested": "the list of projections shows what becomes of it",
-	"ProjectionRebuildCancelled": "the list of projections shows what becomes of it",
-	"ProjectionEventSkipped":     "the audit trail shows it",
-	"ProjectionRetried":          "the audit trail shows it",
-	"ProjectionBuildDropped":     "the list of projections shows what becomes of it",
-
-	"PlaceReserved": "the patient's own events say the same",
-	"PlaceRefused":  "the patient's own events say the same",
-	"PlaceReleased": "the patient's own events say the same",
-
-	"PatientRandomised":    "the saga monitor shows that it was drawn, and the arm is blinded",
-	"RandomisationRefused": "the saga monitor shows why",
-	"ListUploaded":         "lists are blinded",
-	"ListGenerated":        "lists are blinded",
-	"MinimisationDefined":  "how patients are drawn is blinded",
-	"SchemeActivated":      "decisions read it",
-	"CohortCapsSet":        "decisions read it",
-	"EntrySkipped":         "lists are blinded",
-	"StratumCorrected":     "the audit trail shows it",
-	"SeedRevealed":         "the audit trail shows it",
-	"DiaryReminderDue":     "reminders are for the patient's device",
-	"BlindBroken":          "the alert that it raises is shown",
-	"DepotOpened":          "decisions read it; the kits show where they are",
-	"BatchReleased":        "lots may go with an arm",
-	"LotRecalled":          "lots may go with an arm; the kits show that they are set aside",
-	"ResupplyRuleSet":      "decisions read it; the shipments show what comes of it",
-	"ResupplyFellShort":    "the alert that it raises is shown",
-	"StockHeld":            "which kits are held is blinded; the saga monitor shows that some are",
-	"StockRefused":         "the saga monitor shows why",
-	"HoldReleased":         "which kits were held is blinded",
-	"AllocationFailed":     "the saga monitor and the alert show it",
 }

@@ -50,7 +50,7 @@ func named(v readmodels.View) readmodels.View {
 
 // ofPatients is a projection of patients, whose documents say what the fold makes of a status.
 func ofPatients(v readmodels.View, says func(*patientviews.PatientRow)) projections.Projection {
-	return projections.New(v, func(at projections.Envelope) []string { return []string{string(at.Metadata.Patient)} },
+	return projections.New(v, projections.ByPatient,
 		projections.On(func(r *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
 			r.Patient, r.Study, r.ScreeningNumber = e.Patient, at.Metadata.Study, e.ScreeningNumber
 			says(r)
@@ -463,7 +463,7 @@ func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
 		}
 	}
 	w.screen(1)
-	diaries := projections.New(other, func(projections.Envelope) []string { return []string{string(w.study)} },
+	diaries := projections.New(other, projections.ByStudy,
 		projections.On(func(r *patientviews.PatientRow, _ diary.WindowMissed, at projections.Envelope) {
 			r.Study = at.Metadata.Study
 		}))

@@ -113,6 +113,15 @@ func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 	}
 }
 
+// TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother: what expires in a shipment is packed with another.
+func TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother(t *testing.T) {
+	k := kitAfter(t, "K-1", append(delivered("K-1"), shipped("D-0001", "K-1"), supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-1"}},
+		shipped("D-0002", "K-1"), supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"})...)
+	if k.Status != supply.KitPacked || k.Shipment != "D-0002" {
+		t.Errorf("it is shown as %s, with shipment %q", k.Status, k.Shipment)
+	}
+}
+
 func TestHowKitsEnd(t *testing.T) {
 	all := []supply.KitNumber{"K-1"}
 	for _, c := range []struct {

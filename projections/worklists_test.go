@@ -29,7 +29,7 @@ func minute(n int) time.Time { return recordedAt.Add(time.Duration(n) * time.Min
 func TestSagaMonitor(t *testing.T) {
 	of := process.Instance{Process: "enrollment", Of: "S.1"}
 	due := recordedAt.Add(time.Hour)
-	s := newStory().tell(
+	s := in("saga-enrollment.S.1").tell(
 		process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "1", TriggerType: "EnrollmentRequested", Stage: "place", Commands: []process.Command{{Name: "ReservePlace"}}},
 		process.TimerSet{Instance: of, Name: "answer", At: due},
 		process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "2", TriggerType: "PlaceReserved", Stage: "stock", Commands: []process.Command{{Name: "HoldStock"}, {Name: "HoldStock"}}},
@@ -59,7 +59,7 @@ func TestSagaMonitor(t *testing.T) {
 // TestAResupplyIsOfItsOwnSite, though a shipment that leaves the depot is a step of it.
 func TestAResupplyIsOfItsOwnSite(t *testing.T) {
 	of := process.Instance{Process: "resupply", Of: "S.01"}
-	s := newStory().tell(process.StepTaken{Instance: of, Study: "S", Site: "DEPOT", TriggerType: "ShipmentDispatched", Stage: "1 shipments are under way"})
+	s := in("saga-resupply.S.01").tell(process.StepTaken{Instance: of, Study: "S", Site: "DEPOT", TriggerType: "ShipmentDispatched", Stage: "1 shipments are under way"})
 	if p := fold(t, processprojections.SagaMonitor, s.events)["resupply.S.01"].(*processviews.Process); p.Site != "01" {
 		t.Errorf("it is shown at %q", p.Site)
 	}
@@ -68,7 +68,7 @@ func TestAResupplyIsOfItsOwnSite(t *testing.T) {
 // TestOpenTimersAreBounded keeps those that come first.
 func TestOpenTimersAreBounded(t *testing.T) {
 	of := process.Instance{Process: "resupply", Of: "S.01"}
-	s := newStory()
+	s := in("saga-resupply.S.01")
 	for n := 300; n > 0; n-- {
 		s.tell(process.TimerSet{Instance: of, Name: fmt.Sprint("overdue:", n), At: minute(n)})
 	}
@@ -94,7 +94,7 @@ func TestParkedMessages(t *testing.T) {
 	events := []any{parked, process.ParkedMessageRetried{Parked: of, Study: "S", Reason: "the site is there"}, parked,
 		process.ParkedMessageAbandoned{Parked: of, Study: "S", Reason: "done by hand"}}
 	for i, want := range []processviews.ParkedMessage{begun, retried, again, abandoned} {
-		s := newStory().tell(events[:i+1]...).later()
+		s := in("parked-safety.e-1").tell(events[:i+1]...).later()
 		want.Header = readmodels.Header{ID: "safety.e-1", Position: int64(s.position)}
 		if diff := cmp.Diff(map[string]readmodels.Document{"safety.e-1": &want}, fold(t, processprojections.ParkedMessages, s.events)); diff != "" {
 			t.Errorf("after %d events: %s", i+1, diff)
@@ -108,7 +108,7 @@ func TestAlerts(t *testing.T) {
 		OccurredAt: recordedAt.Add(-time.Second), ReviewBy: by}
 	want := safetyviews.Alert{Alert: "S.a", Study: "S", Site: "01", Patient: "S.1", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "s",
 		OccurredAt: recordedAt.Add(-time.Second), RaisedAt: minute(0), Status: safetyviews.AlertOpen, ReviewBy: &by, Notifications: []safetyviews.Notification{}, Order: 0}
-	s := newStory()
+	s := in("alert-S.a")
 	for _, step := range []struct {
 		event  any
 		change func()

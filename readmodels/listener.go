@@ -32,7 +32,7 @@ func (q ChangesQuery) Scope() domain.Scope {
 // ViewNames are names of views.
 type ViewNames []string
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (ViewNames) Schema() domain.Schema { return domain.Schema{Example: "alerts,patient-list"} }
 
 // UnmarshalText reads names with commas between them.
@@ -52,7 +52,7 @@ type Bookmark struct {
 // BookmarkAt returns the bookmark of a position.
 func BookmarkAt(p domain.Position) Bookmark { return Bookmark{Position: p, isSet: true} }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Bookmark) Schema() domain.Schema { return domain.Schema{Example: "48210"} }
 
 // String writes the bookmark as UnmarshalText reads it.

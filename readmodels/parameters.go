@@ -32,7 +32,7 @@ type Parameter struct {
 }
 
 // Parameters are those of a query, in the order in which they are described: the fields of a struct with a tag path or
-// query, which names the parameter. The type of a field says what it looks like and refuses values (domain.Described,
+// query, which names the parameter. The type of a field says what it looks like and refuses values (domain.HasSchema,
 // Validate, UnmarshalText); further tags are
 //
 //	doc        what it means, where the type does not say it
@@ -72,7 +72,7 @@ func parametersOf(of reflect.Type, sort Sorting) Parameters {
 
 // describe takes what the field's type and tags say.
 func (p *Parameter) describe(f reflect.StructField) {
-	if word, ok := reflect.Zero(f.Type).Interface().(domain.Described); ok {
+	if word, ok := reflect.Zero(f.Type).Interface().(domain.HasSchema); ok {
 		s := word.Schema()
 		p.Enum, p.Pattern, p.Doc = s.Enum, s.Pattern, s.Description
 		p.Example, _ = s.Example.(string)
@@ -255,7 +255,7 @@ type Moment struct {
 // IsPresent says that no point in the past is meant.
 func (m Moment) IsPresent() bool { return m == Moment{} }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Moment) Schema() domain.Schema {
 	return domain.Schema{Description: "A log position or a time (RFC 3339); the answer is what it was then", Example: "2026-03-01T12:00:00Z"}
 }

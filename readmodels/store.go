@@ -163,7 +163,7 @@ const (
 	Stopped    State = "stopped"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped) }
 
 // Checkpoint says where a projection stands. It is written behind the documents, so a crash in between folds some

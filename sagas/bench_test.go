@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/eventlog"
 	"casebook/notify"
+	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 )
 
 // percentiles reports p50 and p99 of durations, in milliseconds.
@@ -74,7 +77,7 @@ func BenchmarkEnrollment(b *testing.B) {
 					mu.Lock()
 					asked[p] = time.Now()
 					mu.Unlock()
-					if _, err := w.do(crc, patient.EnrollPatient{Patient: p, On: "2026-02-02"}); err != nil {
+					if _, err := w.do(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-02"}); err != nil {
 						b.Error(err)
 					}
 				})
@@ -98,15 +101,15 @@ func BenchmarkAlert(b *testing.B) {
 	var who []domain.PatientID
 	for range perSecond {
 		p := w.enroll()
-		w.must(crc, diary.AssignInstrument{Patient: p, Instrument: painDiary, From: "2026-02-03", Until: "2026-03-03"})
-		w.must(crc, diary.AssignInstrument{Patient: p, Instrument: phq9, From: "2026-02-03", Until: "2026-03-03"})
+		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: painDiary, From: "2026-02-03", Until: "2026-03-03"})
+		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: phq9, From: "2026-02-03", Until: "2026-03-03"})
 		who = append(who, p)
 	}
 	broker := &recorder{name: "broker"}
 	accepted, took := map[domain.PatientID]time.Time{}, []time.Duration{}
 	var mu sync.Mutex
-	w.drive(timed{broker, func(m notify.Message) {
-		var a AlertMessage
+	channel := timed{broker, func(m notify.Message) {
+		var a safetyprocesses.AlertMessage
 		if json.Unmarshal(m.Payload, &a) == nil && a.Level == 0 { // escalations come by the clock
 			mu.Lock()
 			defer mu.Unlock()
@@ -114,7 +117,8 @@ func BenchmarkAlert(b *testing.B) {
 				took = append(took, time.Since(at))
 			}
 		}
-	}})
+	}}
+	w.driveThese(slices.DeleteFunc(contexts.Processes(channel), sagas.Process.ByClock)) // nobody misses a diary meanwhile
 	w.clock.set(berlin(3, 20, 30, 0))
 	b.ResetTimer()
 	for range b.N {
@@ -132,10 +136,10 @@ func BenchmarkAlert(b *testing.B) {
 							mu.Lock()
 							accepted[p] = time.Now()
 							mu.Unlock()
-							w.must(crc, diary.SubmitDiary{Patient: p, Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0), Answers: riskyPHQ9()})
+							w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0), Answers: riskyPHQ9()})
 							return
 						}
-						w.must(crc, diary.SubmitDiary{Patient: p, Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
+						w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
 							Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 					})
 				}

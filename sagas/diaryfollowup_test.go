@@ -1,9 +1,7 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
-	"log/slog"
-	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +12,8 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/eventlog"
+	"casebook/sagas"
+	diaryprocesses "casebook/sagas/diary"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
@@ -38,14 +38,24 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	w.t.Helper()
 	who := w.enroll()
 	for _, id := range ids {
-		w.must(crc, diary.AssignInstrument{Patient: who, Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
+		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
 	}
 	return who
 }
 
+// amend publishes a protocol with both instruments as they are by themselves, but that patients are reminded of the pain
+// diary or not.
+func (w *world) amend(remind bool) {
+	w.t.Helper()
+	diary, questionnaire := *instrument.PainDiary(), *instrument.PHQ9()
+	diary.Schedule.Remind, diary.Version, questionnaire.Version = remind, 2, 2
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+		Instruments: []instrument.Definition{diary, questionnaire}}})
+}
+
 func (w *world) submit(who domain.PatientID, day int) {
 	w.t.Helper()
-	w.must(crc, diary.SubmitDiary{Patient: who, Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
+	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
 		Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 }
 
@@ -59,45 +69,48 @@ func (w *world) missed(who domain.PatientID) []string {
 	return ids
 }
 
-func (w *world) followUp(p *part) *DiaryFollowUp {
-	return &DiaryFollowUp{Log: p.log, Handler: p.handler, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+// followUp is a diary follow-up whose turns are taken by hand.
+type followUp struct {
+	*sagas.Clock
+	w *world
 }
 
-// looks is a follow-up that only looks when it is told to.
-type looks struct {
-	*DiaryFollowUp
-	w    *world
-	list *dueList
-}
-
-func (w *world) looks(p *part, patients ...domain.PatientID) looks {
-	l := looks{w.followUp(p), w, &dueList{at: map[domain.PatientID]*dueEntry{}}}
+// followUp returns a follow-up on a part, which has the patients' turns due now.
+func (w *world) followUp(p *part, patients ...domain.PatientID) followUp {
+	f := followUp{sagas.NewClock(diaryprocesses.FollowUp, w.runner(p)), w}
 	for _, id := range patients {
-		l.list.set(id, w.clock.Now())
+		f.Schedule(string(id), w.clock.Now())
 	}
-	return l
+	return f
 }
 
-// at looks at whatever is due at a moment, until nothing is, as watch does.
-func (l looks) at(now time.Time) {
-	l.w.t.Helper()
-	l.w.clock.set(now)
+// at takes all turns that are due at a moment, until none is.
+func (f followUp) at(now time.Time) {
+	f.w.t.Helper()
+	f.w.clock.set(now)
 	for range 100 {
-		next, ok := l.list.first()
-		if !ok || next.at.After(now) {
+		if !f.TakeTurn(f.w.t.Context()) {
 			return
 		}
-		l.look(l.w.t.Context(), l.list, next.patient)
 	}
-	l.w.t.Fatal("it looks again and again")
+	f.w.t.Fatal("it takes turn after turn")
 }
 
-// next is when it looks next; the zero time for never.
-func (l looks) next() time.Time {
-	if next, ok := l.list.first(); ok {
-		return next.at
+// takeAll hands the follow-up all events of a patient's diary.
+func (f followUp) takeAll(who domain.PatientID) {
+	f.w.t.Helper()
+	for r, err := range f.w.log.ReadStream(f.w.t.Context(), diary.Decider.Stream(string(who)), 0) {
+		if err != nil {
+			f.w.t.Fatal(err)
+		}
+		f.Take(r)
 	}
-	return time.Time{}
+}
+
+// next is when the next turn is due; the zero time for never.
+func (f followUp) next() time.Time {
+	_, at, _ := f.Next()
+	return at
 }
 
 func (w *world) expectMissed(who domain.PatientID, want ...string) {
@@ -110,28 +123,28 @@ func (w *world) expectMissed(who domain.PatientID, want ...string) {
 func TestWindowsAreMissedWhenTheirTimeHasRunOutAndNotBefore(t *testing.T) {
 	w := newWorld(t, 10)
 	who := w.assign(painDiary)
-	l := w.looks(w.part, who)
-	l.at(w.clock.Now())
-	if !l.next().Equal(due(3)) {
-		t.Fatalf("it looks next at %s", l.next())
+	f := w.followUp(w.part, who)
+	f.at(w.clock.Now())
+	if !f.next().Equal(due(3)) {
+		t.Fatalf("the next turn is due at %s", f.next())
 	}
-	l.at(due(3).Add(-time.Nanosecond))
+	f.at(due(3).Add(-time.Nanosecond))
 	w.expectMissed(who)
-	l.at(due(3))
+	f.at(due(3))
 	w.expectMissed(who, "2026-02-03/evening")
-	if !l.next().Equal(due(4)) {
-		t.Fatalf("it looks next at %s", l.next())
+	if !f.next().Equal(due(4)) {
+		t.Fatalf("the next turn is due at %s", f.next())
 	}
 	w.submit(who, 4)
-	l.at(due(5).Add(-time.Nanosecond))
+	f.at(due(5).Add(-time.Nanosecond))
 	w.expectMissed(who, "2026-02-03/evening")
-	l.at(due(5))
+	f.at(due(5))
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-05/evening")
-	if next := l.next(); !next.IsZero() {
-		t.Errorf("all windows are recorded, and it looks again at %s", next)
+	if next := f.next(); !next.IsZero() {
+		t.Errorf("all windows are recorded, and the next turn is due at %s", next)
 	}
-	l = w.looks(w.newPart(), who) // another process, which knows nothing
-	l.at(due(28))
+	f = w.followUp(w.newPart(), who) // another process, which knows nothing
+	f.at(due(28))
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-05/evening")
 }
 
@@ -140,17 +153,17 @@ func TestTheLongestSyncHoursHold(t *testing.T) {
 	for _, order := range [][]instrument.ID{{painDiary, phq9}, {phq9, painDiary}} {
 		w := newWorld(t, 10)
 		who := w.assign(order...)
-		l := w.looks(w.part, who)
+		f := w.followUp(w.part, who)
 		// The questionnaire closes at midnight and takes no late entries; by itself it would not wait either.
 		closed := berlin(4, 0, 0, 0).Add(36 * time.Hour)
-		l.at(closed.Add(-time.Nanosecond))
+		f.at(closed.Add(-time.Nanosecond))
 		w.expectMissed(who)
-		if !l.next().Equal(closed) {
-			t.Fatalf("it looks next at %s", l.next())
+		if !f.next().Equal(closed) {
+			t.Fatalf("the next turn is due at %s", f.next())
 		}
-		l.at(closed)
+		f.at(closed)
 		w.expectMissed(who, "2026-02-03/day")
-		l.at(due(3))
+		f.at(due(3))
 		w.expectMissed(who, "2026-02-03/day", "2026-02-03/evening")
 	}
 }
@@ -160,20 +173,20 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	who, stays := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(4, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{Patient: who, On: "2026-02-04"})
-	l := w.looks(w.part, who, stays)
-	l.at(due(3))
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-04"})
+	f := w.followUp(w.part, who, stays)
+	f.at(due(3))
 	w.expectMissed(who, "2026-02-03/evening")
-	l.at(due(4)) // the last day belongs to the participation
+	f.at(due(4)) // the last day belongs to the participation
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening")
-	if _, followed := l.list.at[who]; followed {
+	if f.Follows(string(who)) {
 		t.Error("the patient is still followed")
 	}
-	l.at(due(5))
+	f.at(due(5))
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening")
 	w.expectMissed(stays, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
-	if len(l.list.at) != 0 {
-		t.Errorf("%d patients are still followed", len(l.list.at))
+	if of, _, followed := f.Next(); followed {
+		t.Errorf("%s is still followed", of)
 	}
 }
 
@@ -181,23 +194,32 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 func TestDevicesGetTheirTimeForDaysThatHavePassed(t *testing.T) {
 	for _, remind := range []bool{false, true} {
 		w := newWorld(t, 10)
-		definition := *instrument.PainDiary()
-		definition.Schedule.Remind, definition.Version = remind, 2
-		w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+		w.amend(remind)
 		w.clock.set(due(9))
 		who := w.assign(painDiary)
-		l := w.looks(w.part)
-		for r, err := range w.log.ReadStream(t.Context(), diary.Decider.Stream(string(who)), 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.list.assigned(r.Event.(diary.InstrumentAssigned), r.Metadata.RecordedAt)
-		}
-		l.at(due(9).Add(36*time.Hour - time.Nanosecond))
+		f := w.followUp(w.part)
+		f.takeAll(who)
+		f.at(due(9).Add(36*time.Hour - time.Nanosecond))
 		w.expectMissed(who)
-		l.at(due(9).Add(36 * time.Hour))
+		f.at(due(9).Add(36 * time.Hour))
 		w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
 	}
+}
+
+// Of two instruments that are assigned one after another, the one that gives devices more time keeps it.
+func TestDevicesGetTheLongestTimeOfTwoAssignments(t *testing.T) {
+	w := newWorld(t, 10)
+	w.amend(false)
+	w.clock.set(due(20)) // long after the days that are assigned
+	who := w.assign(phq9)
+	w.clock.set(due(20).Add(time.Hour))
+	w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
+	f := w.followUp(w.part)
+	f.takeAll(who)
+	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the pain diary 36
+	w.expectMissed(who)
+	f.at(due(20).Add(48 * time.Hour))
+	w.expectMissed(who, "2026-02-03/day", "2026-02-03/evening")
 }
 
 func TestTwoFollowUpsRecordAWindowOnce(t *testing.T) {
@@ -206,10 +228,10 @@ func TestTwoFollowUpsRecordAWindowOnce(t *testing.T) {
 	w.clock.set(due(5))
 	var both errgroup.Group
 	for range 2 {
-		l := w.looks(w.newPart(), who)
+		f := w.followUp(w.newPart(), who)
 		both.Go(func() error {
-			for !l.next().IsZero() {
-				l.look(t.Context(), l.list, who)
+			for !f.next().IsZero() {
+				f.TakeTurn(t.Context())
 			}
 			return nil
 		})
@@ -220,19 +242,60 @@ func TestTwoFollowUpsRecordAWindowOnce(t *testing.T) {
 	w.expectMissed(who, "2026-02-03/evening", "2026-02-04/evening", "2026-02-05/evening")
 }
 
-// What cannot be read or written is looked at again, after a rest.
-func TestItLooksAgainAfterAFailure(t *testing.T) {
+// The follow-up runs in a program that takes no commands itself. It misses no course of diaries that another program has
+// assigned, however shortly before its turn.
+func TestTheFollowUpMissesNothingThatAnotherProgramRecords(t *testing.T) {
+	const courses = 30
+	w := newWorld(t, 10)
+	who := w.enroll()
+	f := w.followUp(w.newPart())
+	var want []string
+	for day := 3; day < 3+courses; day++ {
+		date := domain.DateOf(berlin(day, 12, 0, 0))
+		want = append(want, string(date)+"/evening")
+		w.clock.set(due(day).Add(-36 * time.Hour))
+		answer, err := w.do(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date})
+		if err != nil {
+			t.Fatal(err)
+		}
+		assigned := answer.Events[0]
+		f.Take(eventlog.Recorded{Type: assigned.Type, Event: assigned.Data, Metadata: eventlog.Metadata{RecordedAt: due(day).Add(-36 * time.Hour)}})
+		f.at(due(day))
+		if next := f.next(); !next.IsZero() {
+			t.Fatalf("the window of day %d is recorded, and the next turn is due at %s", day, next)
+		}
+		w.expectMissed(who, want...)
+	}
+}
+
+// A second instrument, whose devices are given time to send in what they hold, does not put off the reminders of the first.
+func TestRemindersAreNotPutOffByAnotherAssignment(t *testing.T) {
+	w := newWorld(t, 10)
+	w.amend(true)
+	f := w.followUp(w.part)
+	who := w.assign(painDiary, phq9)
+	f.takeAll(who)
+	f.at(w.clock.Now())
+	f.at(berlin(3, 19, 0, 0)) // when the window of the first opens
+	reminders := ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who))))
+	if len(reminders) != 1 || reminders[0].Instrument != painDiary {
+		t.Errorf("the reminders are %+v", reminders)
+	}
+}
+
+// A turn that fails is taken again, after a rest.
+func TestTheFollowUpTriesAgainAfterAFailure(t *testing.T) {
 	w := newWorld(t, 10)
 	who := w.assign(painDiary)
 	p := w.newPart()
 	p.crashed = true
-	l := w.looks(p, who)
+	f := w.followUp(p, who)
 	if err := p.log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l.at(due(3))
-	if !l.next().Equal(due(3).Add(followUpRest)) {
-		t.Errorf("it looks next at %s", l.next())
+	f.at(due(3))
+	if !f.next().Equal(due(3).Add(time.Minute)) {
+		t.Errorf("the next turn is due at %s", f.next())
 	}
 	w.expectMissed(who)
 }
@@ -243,7 +306,8 @@ func (w *world) run(who domain.PatientID, window string) {
 	ctx, stop := context.WithCancel(w.t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- w.followUp(w.newPart()).Run(ctx) }()
+	p := w.newPart()
+	go func() { ended <- w.followUp(p).Run(ctx, p.log) }()
 	found := false
 	err := w.log.Follow(ctx, eventlog.Subscription{Types: []string{"DiaryWindowMissed"}}, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
@@ -267,7 +331,7 @@ func TestDiaryFollowUpEndToEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	first, gone := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(3, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{Patient: gone, On: "2026-02-03"})
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(gone), On: "2026-02-03"})
 	last := w.assign(painDiary) // whose turn comes behind the others'
 	w.clock.set(due(3))
 	w.run(last, "2026-02-03/evening")
@@ -291,32 +355,13 @@ func TestDiaryFollowUpEndToEnd(t *testing.T) {
 func TestTheFollowUpIsNamed(t *testing.T) {
 	w := newWorld(t, 10)
 	who := w.assign(painDiary)
-	w.looks(w.part, who).at(due(3))
+	w.followUp(w.part, who).at(due(3))
 	for r, err := range w.log.ReadStream(t.Context(), diary.Decider.Stream(string(who)), 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Type == "DiaryWindowMissed" && r.Metadata.Actor != access.Process("diary-follow-up").User {
+		if r.Type == "DiaryWindowMissed" && r.Metadata.Actor != access.Process(diaryprocesses.FollowUp.Name).User {
 			t.Errorf("recorded by %s", r.Metadata.Actor)
 		}
-	}
-}
-
-func TestDueListKeepsTheOrder(t *testing.T) {
-	l := &dueList{at: map[domain.PatientID]*dueEntry{}}
-	for i, id := range []domain.PatientID{"d", "a", "c", "b", "e"} {
-		l.set(id, berlin(i+1, 0, 0, 0))
-	}
-	l.set("d", berlin(10, 0, 0, 0))
-	l.set("e", berlin(1, 0, 0, 0))
-	l.remove("c")
-	l.remove("nobody")
-	var order []domain.PatientID
-	for next, ok := l.first(); ok; next, ok = l.first() {
-		order = append(order, next.patient)
-		l.remove(next.patient)
-	}
-	if !slices.Equal(order, []domain.PatientID{"e", "a", "b", "d"}) {
-		t.Errorf("the order is %v", order)
 	}
 }

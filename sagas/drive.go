@@ -2,22 +2,18 @@ package sagas
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
 
-	"casebook/access"
 	"casebook/commands"
-	"casebook/domain"
 	"casebook/domain/process"
-	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
-	"casebook/notify"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/ThreeDotsLabs/watermill"
@@ -28,16 +24,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Drive runs all process managers on Watermill's router: each is a consumer group of the event store, whose members, in
-// one or more programs, share its events. It also runs the timers, and sends the messages about alerts.
+// Drive runs processes. Those that take events do so on Watermill's router: each is a consumer group of the event store,
+// whose members, in one or more programs, share its events. The others run by the clock. It also runs the timers.
 type Drive struct {
 	// URL is the event store's connection string.
 	URL     string
 	Log     *eventlog.Log
 	Handler *commands.Handler
-	// Channels carry the messages about alerts.
-	Channels []notify.Channel
-	Logger   *slog.Logger
+	// Processes are those that it runs.
+	Processes []Process
+	Logger    *slog.Logger
 	// Registerer takes the router's metrics; none when nil.
 	Registerer prometheus.Registerer
 	// Now is the clock; time.Now when nil.
@@ -59,26 +55,16 @@ const (
 	closeTime = 20 * time.Second
 )
 
-// groupName names the consumer group of a process or a channel. Groups keep their place in the store under it.
+// groupName names the consumer group of a process. Groups keep their place in the store under it.
 func groupName(topic string) string { return "casebook-" + topic }
-
-const retriedMessage = "ParkedMessageRetried"
 
 // Run runs until ctx ends. It returns nil then, or what kept it from beginning.
 func (d *Drive) Run(ctx context.Context) error {
 	runner := &Runner{Handler: d.Handler, Logger: d.Logger, Now: d.Now}
 	log := watermill.NewSlogLoggerWithLevelMapping(d.Logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
-	types := map[string][]string{}
-	handlers := map[string]func(context.Context, eventlog.Recorded) error{}
-	for _, p := range All() {
-		types[p.Name] = append(slices.Clone(p.Types), retriedMessage)
-		handlers[p.Name] = func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
-	}
-	for _, c := range d.Channels {
-		name := notifierName(c)
-		n := &notifier{channel: c, handler: d.Handler, now: runner.now}
-		types[name] = append(slices.Clone(notifierTypes), retriedMessage)
-		handlers[name] = n.deal
+	types, err := d.types()
+	if err != nil {
+		return err
 	}
 	inFlight := d.InFlight
 	if inFlight == 0 {
@@ -108,11 +94,15 @@ func (d *Drive) Run(ctx context.Context) error {
 	router.AddMiddleware(parked, tooOften, middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second,
 		Multiplier: 2, RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}.Middleware,
 		recovered)
-	for topic, deal := range handlers {
-		h := router.AddConsumerHandler(topic, topic, subscriber, d.consume(topic, types[topic], deal))
+	for _, p := range d.Processes {
+		if p.ByClock() {
+			continue
+		}
+		deal := func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
+		h := router.AddConsumerHandler(p.Name, p.Name, subscriber, d.consume(p.Name, types[p.Name], deal))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
-	for topic := range handlers {
+	for topic := range types {
 		if err := subscriber.SubscribeInitialize(topic); err != nil || ctx.Err() != nil {
 			if ctx.Err() != nil {
 				err = nil
@@ -136,9 +126,62 @@ func (d *Drive) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return router.Close()
 	})
-	timers := &timers{log: d.Log, runner: runner, logger: d.Logger, now: runner.now}
-	group.Go(func() error { return timers.run(ctx) })
+	timers := &timers{processes: d.Processes, runner: runner, logger: d.Logger}
+	group.Go(func() error { return timers.run(ctx, d.Log) })
+	for _, p := range d.Processes {
+		if p.ByClock() {
+			group.Go(func() error {
+				if err := NewClock(p, runner).Run(ctx, d.Log); err != nil {
+					return fmt.Errorf("process %s: %w", p.Name, err)
+				}
+				return nil
+			})
+		}
+	}
 	return errors.Join(group.Wait(), subscriber.Close())
+}
+
+// types are the names of the events that each consumer group is delivered, by the name of its process.
+func (d *Drive) types() (map[string][]string, error) {
+	types, seen := map[string][]string{}, map[string]bool{}
+	for _, p := range d.Processes {
+		if seen[p.Name] {
+			return nil, fmt.Errorf("two processes are named %s", p.Name)
+		}
+		seen[p.Name] = true
+		if p.ByClock() {
+			continue
+		}
+		names, err := GroupFilter(d.Log.Registry(), p)
+		if err != nil {
+			return nil, err
+		}
+		types[p.Name] = names
+	}
+	return types, nil
+}
+
+// GroupFilter are the names of the events that the consumer group of a process is delivered: those that it listens to, and
+// messages that were parked and are handed to it again. A group that exists keeps the filter that it was made with.
+func GroupFilter(registry *eventlog.Registry, p Process) ([]string, error) {
+	names, err := namesOf(registry, append(p.Events(), reflect.TypeFor[process.ParkedMessageRetried]()))
+	if err != nil {
+		return nil, fmt.Errorf("process %s: %w", p.Name, err)
+	}
+	return names, nil
+}
+
+// namesOf returns the stable names of types of events.
+func namesOf(registry *eventlog.Registry, events []reflect.Type) ([]string, error) {
+	names := make([]string, len(events))
+	for i, e := range events {
+		name, ok := registry.NameOfType(e)
+		if !ok {
+			return nil, fmt.Errorf("%v is not an event of the log", e)
+		}
+		names[i] = name
+	}
+	return names, nil
 }
 
 // consume turns a message into the event that it carries.
@@ -146,14 +189,14 @@ func (d *Drive) consume(topic string, types []string, deal func(context.Context,
 	return func(msg *message.Message) error {
 		stored, ok := pubsub.RecordedEvent(msg.Context())
 		if !ok {
-			return permanent(errors.New("the message carries no event of the store"))
+			return Permanent(errors.New("the message carries no event of the store"))
 		}
 		if !slices.Contains(types, stored.EventType) {
-			return nil // a prefix chooses a little more than is asked for
+			return nil // the filter is by prefix, and another type may have the same
 		}
 		e, err := d.Log.Decode(stored)
 		if err != nil {
-			return permanent(err)
+			return Permanent(err)
 		}
 		msg.Metadata.Set(studyKey, string(e.Metadata.Study))
 		middleware.SetCorrelationID(e.Metadata.CorrelationID, msg)
@@ -182,18 +225,15 @@ func (d *Drive) find(ctx context.Context, m process.ParkedMessageRetried) (event
 		}
 		break
 	}
-	return eventlog.Recorded{}, permanent(fmt.Errorf("the event %s is not at %s@%d", m.Event, m.Stream, m.Revision))
+	return eventlog.Recorded{}, Permanent(fmt.Errorf("the event %s is not at %s@%d", m.Event, m.Stream, m.Revision))
 }
-
-// studyKey is the metadata under which a message carries its study, for whoever parks it.
-const studyKey = "casebook_study"
 
 // tooOften gives a message up that the store has delivered again and again.
 func tooOften(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := h(msg)
 		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); err != nil && n >= deliveries && msg.Context().Err() == nil {
-			err = permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
+			err = Permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
 		}
 		return out, err
 	}
@@ -206,52 +246,8 @@ func recovered(h message.HandlerFunc) message.HandlerFunc {
 		out, err := inner(msg)
 		var p middleware.RecoveredPanicError
 		if errors.As(err, &p) {
-			err = permanent(err)
+			err = Permanent(err)
 		}
 		return out, err
 	}
-}
-
-// parking is where poisoned messages are published to: it has each recorded, with the reason.
-type parking struct{ handler *commands.Handler }
-
-// maxReason bounds what is recorded of an error.
-const maxReason = 1000
-
-// Publish implements message.Publisher.
-func (p *parking) Publish(_ string, messages ...*message.Message) error {
-	for _, m := range messages {
-		revision, err := strconv.ParseUint(m.Metadata.Get(pubsub.KeyRevision), 10, 64)
-		if err != nil {
-			return fmt.Errorf("park message %s: %w", m.UUID, err)
-		}
-		reason := m.Metadata.Get(middleware.ReasonForPoisonedKey)
-		if len(reason) > maxReason {
-			reason = reason[:maxReason]
-		}
-		topic := m.Metadata.Get(middleware.PoisonedTopicKey)
-		body, err := json.Marshal(process.ParkMessage{Message: process.MessageParked{Parked: process.Parked{Process: topic, Event: m.UUID},
-			Study: studyOf(m), Stream: m.Metadata.Get(pubsub.KeyStream), Revision: revision, Type: m.Metadata.Get(pubsub.KeyType), Reason: reason}})
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.Context()), sendTimeout)
-		_, err = p.handler.Do(ctx, commands.Request{Name: "ParkMessage", Body: body, Principal: access.Process(topic)})
-		cancel()
-		if _, refused := refuse.As(err); err != nil && !refused {
-			return fmt.Errorf("park message %s: %w", m.UUID, err)
-		}
-	}
-	return nil
-}
-
-// Close implements message.Publisher.
-func (p *parking) Close() error { return nil }
-
-// studyOf returns the study of a message, also of one whose event could not be read.
-func studyOf(m *message.Message) (study domain.StudyID) {
-	if s := m.Metadata.Get(studyKey); s != "" {
-		return domain.StudyID(s)
-	}
-	return domain.StudyID(m.Metadata.Get("study"))
 }

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
@@ -12,15 +12,17 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
-	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/notify"
+	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 )
 
 // recorder is a channel that keeps what it is told, and fails when it is told to.
@@ -63,9 +65,14 @@ func (r *recorder) ids() []string {
 // drive runs all processes on a part of their own until the function that it returns is called.
 func (w *world) drive(channels ...notify.Channel) (stop func()) {
 	w.t.Helper()
+	return w.driveThese(contexts.Processes(channels...))
+}
+
+func (w *world) driveThese(processes []sagas.Process) (stop func()) {
+	w.t.Helper()
 	p := w.newPart()
 	ctx, cancel := context.WithCancel(context.Background())
-	d := Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Channels: channels, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+	d := sagas.Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Processes: processes, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	var once sync.Once
@@ -139,7 +146,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	who := w.assign(phq9)
 	w.drive(broker, mail)
 	w.clock.set(berlin(3, 20, 30, 0))
-	w.must(crc, diary.SubmitDiary{Patient: who, Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
+	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent || !raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
 		t.Errorf("raised was %+v", raised)
@@ -153,13 +160,13 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	}
 	told("broker", 0)
 	told("email", 0)
-	var m AlertMessage
+	var m safetyprocesses.AlertMessage
 	if err := json.Unmarshal(broker.got[0].Payload, &m); err != nil || m.Alert != raised.Alert || m.Level != 0 || m.Patient != who {
 		t.Errorf("the broker got %+v, %v", m, err)
 	}
 	w.clock.set(raised.ReviewBy)
 	told("broker", 1)
-	w.must(crc, safety.ReviewAlert{Alert: raised.Alert, Note: "called the patient"})
+	w.must(crc, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: raised.Alert}, Note: "called the patient"})
 	w.wait("ProcessTimerCancelled", func(any) bool { return true })
 	w.clock.set(raised.ReviewBy.Add(2 * time.Hour))
 	told("email", 1)
@@ -183,29 +190,18 @@ func riskyPHQ9() diary.Answers {
 // A window opens, and the patient's app is told once, though two programs look at the clock.
 func TestPatientsAreRemindedOnce(t *testing.T) {
 	w := newWorld(t, 10)
-	definition := *instrument.PainDiary()
-	definition.Schedule.Remind, definition.Version = true, 2
-	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0", Instruments: []instrument.Definition{definition}}})
+	w.amend(true)
 	who := w.assign(painDiary)
 	broker := &recorder{name: "broker"}
-	w.drive(broker)
-	ctx, stop := context.WithCancel(context.Background())
-	var both sync.WaitGroup
-	for range 2 {
-		f := w.followUp(w.newPart())
-		both.Go(func() {
-			if err := f.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	stops := []func(){w.drive(broker), w.drive(broker)}
 	for n, day := range []int{3, 4} {
 		w.clock.set(berlin(day, 19, 0, 0))
 		for began := time.Now(); len(broker.ids()) <= n && time.Since(began) < time.Minute; time.Sleep(5 * time.Millisecond) {
 		}
 	}
-	stop()
-	both.Wait()
+	for _, stop := range stops {
+		stop()
+	}
 	if n := len(ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who))))); n != 2 || len(broker.ids()) != 2 {
 		t.Errorf("%d reminders are recorded, %d sent", n, len(broker.ids()))
 	}
@@ -214,7 +210,7 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
 	var raised eventlog.Recorded
 	for e, err := range w.log.ReadStream(t.Context(), "alert-PAIN1.x", 0) {
@@ -225,13 +221,14 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	}
 	channel := &recorder{name: "broker"}
 	for _, dies := range []string{"before the message", "after the message", "never", "never"} {
-		n := &notifier{channel: channel, handler: w.newPart().handler, fault: func(point string) error {
+		runner := w.runner(w.newPart())
+		runner.Fault = func(point string) error {
 			if point == dies {
 				return errKilled
 			}
 			return nil
-		}}
-		if err := n.deal(t.Context(), raised); err != nil && !errors.Is(err, errKilled) {
+		}
+		if err := runner.Deal(t.Context(), safetyprocesses.Notifier(channel), raised); err != nil && !errors.Is(err, errKilled) {
 			t.Fatal(err)
 		}
 	}
@@ -244,7 +241,7 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	// What the receiver will never take is recorded, and not sent again.
 	refusing := &recorder{name: "webhook", fail: func(int) error { return fmt.Errorf("no: %w", notify.ErrRejected) }}
 	for range 2 {
-		if err := (&notifier{channel: refusing, handler: w.handler}).deal(t.Context(), raised); err != nil {
+		if err := w.runner(w.part).Deal(t.Context(), safetyprocesses.Notifier(refusing), raised); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -268,7 +265,7 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 		return nil
 	}}
 	w.drive(channel)
-	w.must(access.Process("safety"), safety.RaiseAlert{Alert: "PAIN1.x", Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
 	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != pain || parked.Reason == "" {
 		t.Errorf("parked was %+v", parked)
@@ -278,9 +275,9 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 	mu.Lock()
 	broken = false
 	mu.Unlock()
-	w.must(manager, process.RetryParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "mended"})
+	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("mended")})
 	w.wait("NotificationSent", func(any) bool { return true })
-	if _, err := w.do(manager, process.AbandonParkedMessage{Study: pain, Process: parked.Process, Event: parked.Event, Reason: "x"}); err == nil {
+	if _, err := w.do(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("x")}); err == nil {
 		t.Error("a message that was retried could be abandoned")
 	}
 }

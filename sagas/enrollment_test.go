@@ -1,12 +1,11 @@
-package sagas
+package sagas_test
 
 import (
 	"context"
-	"log/slog"
-	"slices"
 	"testing"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
@@ -17,6 +16,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
+	"casebook/sagas"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -46,19 +46,19 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	if !t.Randomised {
 		arms = arms[:1]
 	}
-	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
 		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
 	if t.Randomised {
-		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{Study: pain, Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
+		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
 			BlockSizes: []int{2, 4, 6}, PerStratum: 600})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.must(w.statistician(), randomisation.ActivateRandomisation{Study: pain, Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
+		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
 	}
-	w.must(supplier, supply.OpenDepot{Study: pain, Depot: "D", Name: "Depot"})
-	w.must(supplier, supply.RegisterKits{Study: pain, Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
-	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L1", Certificate: "C-1"})
+	w.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: "D", Name: "Depot"})
+	w.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
+	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L1", Certificate: "C-1"})
 }
 
 const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L1,2026-12-31\n1004,BLUE-7f31,L1,2026-12-31\n"
@@ -66,7 +66,7 @@ const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n
 // ship sends kits from the depot to site A, where they arrive well.
 func (w *world) ship(kits ...supply.KitNumber) {
 	w.t.Helper()
-	answer, err := w.do(supplier, supply.CreateShipment{Study: pain, From: "D", To: "A", Kits: kits, Reason: "initial supply"})
+	answer, err := w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits, Reasoned: domain.Because("initial supply")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -75,14 +75,14 @@ func (w *world) ship(kits ...supply.KitNumber) {
 
 func (w *world) receive(id supply.ShipmentID) {
 	w.t.Helper()
-	w.must(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: id, On: "2026-02-03"})
-	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
+	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: "2026-02-03"})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
 }
 
 // courier hands the log's events to the processes by hand, so that a test decides what is delivered when.
 type courier struct {
 	w      *world
-	runner *Runner
+	runner *sagas.Runner
 	seen   domain.Position
 	// arrange changes what is delivered: order, repeats; nil for as it comes.
 	arrange func([]eventlog.Recorded) []eventlog.Recorded
@@ -91,7 +91,7 @@ type courier struct {
 }
 
 func (w *world) courier(p *part) *courier {
-	return &courier{w: w, runner: &Runner{Handler: p.handler, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}}
+	return &courier{w: w, runner: w.runner(p)}
 }
 
 // fresh returns the events that came since the last call.
@@ -135,8 +135,8 @@ func (c *courier) settle() error {
 }
 
 func (c *courier) deal(e eventlog.Recorded) error {
-	for _, p := range All() {
-		if slices.Contains(p.Types, e.Type) {
+	for _, p := range contexts.Processes() {
+		if !p.ByClock() {
 			if err := c.runner.Deal(context.Background(), p, e); err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ func (c *courier) fire() {
 		if !ok || set.At.After(c.w.clock.Now()) {
 			continue
 		}
-		for _, p := range All() {
+		for _, p := range contexts.Processes() {
 			if p.Name == set.Process {
 				if err := c.runner.Fire(context.Background(), p, e); err != nil {
 					c.w.t.Fatal(err)
@@ -171,11 +171,11 @@ func (c *courier) fire() {
 }
 
 func (w *world) patientEvents(p domain.PatientID) []string {
-	return names(w.events(patient.Decider.Stream(string(p))))
+	return w.types(patient.Decider.Stream(string(p)))
 }
 
 func (w *world) stockEvents(at supply.LocationID) []string {
-	return names(w.events(supply.StockDecider.Stream(supply.StockID(pain, at))))
+	return w.types(supply.StockDecider.Stream(supply.StockID(pain, at)))
 }
 
 func (w *world) expect(what string, got []string, want ...string) {
@@ -193,10 +193,10 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	w.ship("1001", "1002", "1003", "1004")
 	who := w.request()
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "Enrolled")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
-	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved")
-	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated", "PatientRandomised")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
+	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The steps stand in the process's own stream, each with what it asked for.
 	var stages, asked []string
 	for _, e := range ofType[process.StepTaken](w.events("saga-enrollment." + string(who))) {
@@ -221,56 +221,23 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	w.ship("1001", "1004") // one arm alone
 	who := w.request()
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
-	w.expect("places", names(w.events(enrollment.Decider.Stream(string(pain)))), "Opened", "PlaceReserved", "PlaceReleased")
-	w.expect("draws", names(w.events("randomisation-PAIN1")), "ListGenerated", "SchemeActivated")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
+	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated")
 	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
 		t.Errorf("it failed with %+v", f)
 	}
 }
 
-// Three windows missed one after another have the site told, once; an answer in between begins the count anew.
-// The answer to an ask that was repeated says nothing: the repeated one may have been answered otherwise, and what follows
-// a draw is never undone.
-func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
-	waiting := enrolling{Attempt: 1, Study: pain, Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1, Held: true}
-	deal := func(s enrolling, event any) (Reaction[enrolling], bool) {
-		return reactToEnrollment(s, Occurrence{Event: event})
-	}
-	first, _ := deal(waiting, supply.StockHeld{Patient: "PAIN1.S-1"})
-	again, _ := deal(first.State, Fired{answerTimer})
-	for n, r := range []Reaction[enrolling]{first, again} {
-		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Ask != n+1 {
-			t.Errorf("the %d. ask is %+v", n+1, ask)
-		}
-	}
-	if r, some := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 1}); some {
-		t.Errorf("a stale answer leads to %+v", r)
-	}
-	if r, _ := deal(again.State, randomisation.PatientRandomised{}); !r.State.Drawn || r.Stage != stageConfirmation {
-		t.Errorf("the draw leads to %+v", r)
-	}
-	failed, _ := deal(again.State, randomisation.RandomisationRefused{Code: "no_stock", Ask: 2})
-	if failed.Stage != stageFailed || len(failed.Commands) != 3 {
-		t.Errorf("the last answer leads to %+v", failed)
-	}
-	later, _ := deal(failed.State, patient.EnrollmentRequested{Patient: "PAIN1.S-1", Attempt: 2})
-	if later.State.Asks != 2 {
-		t.Errorf("the next attempt starts with %+v", later.State)
-	}
-	if r, some := deal(failed.State, supply.KitAllocated{}); !some || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
-		t.Errorf("a kit that comes too late leads to %+v", r)
-	}
-}
-
+// Three windows missed one after another raise an alert, once; an answer in between begins the count anew.
 func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	w := newWorld(t, 10)
 	steady, lapsed := w.assign(painDiary), w.assign(painDiary) // from 3 to 5 February: three windows
 	w.clock.set(berlin(4, 21, 0, 0))
 	w.submit(steady, 4)
-	c, l := w.courier(w.part), w.looks(w.part, steady, lapsed)
-	l.at(due(4))
+	c, f := w.courier(w.part), w.followUp(w.part, steady, lapsed)
+	f.at(due(4))
 	c.mustSettle()
 	raised := func() (all []safety.AlertRaised) {
 		for _, e := range c.past {
@@ -283,7 +250,7 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	if got := raised(); len(got) != 0 {
 		t.Fatalf("alerts came too early: %+v", got)
 	}
-	l.at(due(5))
+	f.at(due(5))
 	c.mustSettle()
 	if got := raised(); len(got) != 1 || got[0].Patient != lapsed || got[0].Kind != safety.DiariesMissed {
 		t.Errorf("raised were %+v", got)
@@ -294,13 +261,13 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 func TestARecalledKitIsReplaced(t *testing.T) {
 	w := newWorld(t, 10)
 	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
-	w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L2", Certificate: "C-2"})
+	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
 	c := w.courier(w.part)
 	c.mustSettle()
 	w.ship("1001", "1002", "1003", "1004")
 	who := w.request()
 	c.mustSettle()
-	w.must(supplier, supply.RecallLot{Study: pain, Lot: "L1", Reason: "impurity"})
+	w.must(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L1", Reasoned: domain.Because("impurity")})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
 	if len(allocated) != 2 || allocated[1].Replaces != allocated[0].Kit || allocated[1].Patient != who {
@@ -326,16 +293,16 @@ func TestDispensingAndResupply(t *testing.T) {
 	w.ship("1003", "1004") // one of each arm
 	who := w.request()
 	c.mustSettle()
-	w.must(crc, patient.RecordVisit{Patient: who, Visit: "week-4", On: "2026-02-03"})
+	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
-	w.must(supplier, supply.SetResupplyRule{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
 	c.mustSettle()
 	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
 	if len(sent) != 2 || !sent[1].Resupply {
 		t.Fatalf("shipments are %+v", sent)
 	}
-	w.must(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: sent[1].Shipment, On: "2026-02-03"})
+	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: sent[1].Shipment, On: "2026-02-03"})
 	c.mustSettle()
 	w.clock.set(w.clock.Now().AddDate(0, 0, 3)) // it is overdue
 	c.fire()
@@ -351,12 +318,12 @@ func TestDispensingAndResupply(t *testing.T) {
 	}
 	for _, e := range c.past { // who moves drug sees to alerts about drug
 		if a, ok := e.Event.(safety.AlertRaised); ok {
-			if _, err := w.do(supplier, safety.ReviewAlert{Alert: a.Alert}); err != nil {
+			if _, err := w.do(supplier, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}}); err != nil {
 				t.Errorf("the supply manager looks at %s: %v", a.Kind, err)
 			}
 		}
 	}
-	w.must(crc, supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
 	if len(allocated) != 2 || allocated[1].Visit != "week-4" || allocated[1].Patient != who {
@@ -368,7 +335,7 @@ func TestDispensingAndResupply(t *testing.T) {
 	if expired := ofType[supply.KitsExpired](w.events("stock-PAIN1.A")); len(expired) == 0 {
 		t.Error("nothing has expired after two years")
 	}
-	withdraw := patient.WithdrawConsent{Patient: who, On: "2026-02-06"}
+	withdraw := patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-06"}
 	w.must(crc, withdraw)
 	c.mustSettle()
 }

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"errors"
@@ -17,6 +17,7 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
+	enrollmentprocesses "casebook/sagas/enrollment"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -163,7 +164,7 @@ func quarantineAll(w *world, _ domain.PatientID) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(crc, supply.QuarantineKits{Study: pain, Location: "A", Kits: all, Cause: supply.CauseExcursion, Reason: "the fridge failed"})
+		w.must(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")})
 	}
 }
 
@@ -186,16 +187,16 @@ func restock(w *world) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(supplier, supply.ReleaseKits{Study: pain, Location: "A", Kits: all, Reason: "still good"})
+		w.must(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Reasoned: domain.Because("still good")})
 	}
 }
 
 var courses = []course{
-	{name: "as planned", ends: "Enrolled"},
+	{name: "as planned", ends: "PatientEnrolled"},
 	{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
 	{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
 	{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
-		w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 1}})
+		w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1}})
 	}), ends: "EnrollmentFailed"},
 	{name: "the patient withdraws before the draw", at: once("before HoldStock", withdraw), ends: "ConsentWithdrawn"},
 	{name: "the patient withdraws at the draw", at: once("before RandomisePatient", withdraw), ends: "ConsentWithdrawn"},
@@ -205,7 +206,7 @@ var courses = []course{
 
 func withdraw(w *world, p domain.PatientID) {
 	w.t.Helper()
-	w.must(crc, patient.WithdrawConsent{Patient: p, On: "2026-02-03"})
+	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"})
 }
 
 // stocked is a world with n kits of each arm at site A.
@@ -229,7 +230,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Parallel()
 			w, c := stocked(t, 30)
 			for point := 0; ; point++ {
-				w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 1000}})
+				w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1000}})
 				restock(w)
 				c.mustSettle()
 				who := w.request()
@@ -269,7 +270,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					restock(w)
 					c.mustSettle()
 					events := w.patientEvents(who)
-					if got := events[len(events)-1]; got != "Enrolled" {
+					if got := events[len(events)-1]; got != "PatientEnrolled" {
 						t.Errorf("killed at point %d, the hold ends with %s", point, got)
 					}
 					w.verify(who)
@@ -292,7 +293,7 @@ func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 7))
 			w, first := stocked(t, 6) // too few for all: some fail, some are held
-			w.must(manager, enrollment.SetEnrollmentTarget{Study: pain, Caps: enrollment.Caps{Target: 1, Study: 8}})
+			w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 8}})
 			first.mustSettle()
 			second := w.courier(w.newPart())
 			second.seen = first.seen
@@ -334,7 +335,7 @@ func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 				events := w.patientEvents(p)
 				ends[events[len(events)-1]]++
 			}
-			if ends["EnrollmentRequested"] > 0 || ends["Enrolled"] == 0 || ends["EnrollmentFailed"] == 0 {
+			if ends["EnrollmentRequested"] > 0 || ends["PatientEnrolled"] == 0 || ends["EnrollmentFailed"] == 0 {
 				t.Errorf("they ended as %v", ends)
 			}
 		})
@@ -357,12 +358,12 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 	}
 	c.mustSettle()
 	w.verify(who)
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	c.runner.Fault = nil
 	restock(w)
-	w.must(crc, patient.EnrollPatient{Patient: who, On: "2026-02-03"})
+	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "Screened", "Consented", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "Enrolled")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "PatientEnrolled")
 }
 
 // An answer that never comes: before the draw the enrolment gives up, and gives back what comes too late.
@@ -383,7 +384,7 @@ func TestAnEnrolmentThatGetsNoAnswerGivesUp(t *testing.T) {
 	if got := w.patientEvents(who); got[len(got)-1] != "EnrollmentRequested" {
 		t.Fatalf("it gave up before its time: %v", got)
 	}
-	w.clock.set(w.clock.Now().Add(answerWithin))
+	w.clock.set(w.clock.Now().Add(enrollmentprocesses.AnswerWithin))
 	c.fire()
 	c.fire() // the second time there is nothing to fire
 	c.arrange = nil

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"fmt"
@@ -131,8 +131,8 @@ func TestR36_RandomInterleavings(t *testing.T) {
 				fmt.Fprintf(&lines, "%05d,%s,%s,%s\n", 20_000+i, []domain.ArmID{blue, green}[k%2], lot(k/2), []string{"2026-02-20", "2027-06-30"}[k/4%2])
 			}
 			w.treated(nil, lines.String())
-			w.must(supplier, supply.ReleaseBatch{Study: pain, Lot: "L2", Certificate: "C-2"})
-			w.must(supplier, supply.SetResupplyRule{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 3}})
+			w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
+			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 3}})
 			c := w.courier(w.newPart())
 			var pending []eventlog.Recorded
 			deliver := func(n int) {
@@ -213,17 +213,17 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 		*who = append(*who, w.request())
 	case n < 8:
 		if kits := some(depot, 1+r.IntN(6), available); len(kits) > 0 {
-			try(w.do(supplier, supply.CreateShipment{Study: pain, From: "D", To: "A", Kits: kits, Reason: "by hand"}))
+			try(w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits, Reasoned: domain.Because("by hand")}))
 		}
 	case n < 13 && shipment != "":
 		switch {
 		case status == supply.ShipmentPacked && r.IntN(6) == 0:
-			try(w.do(supplier, supply.CancelShipment{Study: pain, From: "D", Shipment: shipment, Reason: "not needed"}))
+			try(w.do(supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment, Reasoned: domain.Because("not needed")}))
 		case status == supply.ShipmentPacked:
-			try(w.do(supplier, supply.DispatchShipment{Study: pain, From: "D", Shipment: shipment, On: domain.DateOf(w.clock.Now())}))
+			try(w.do(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment, On: domain.DateOf(w.clock.Now())}))
 		default:
 			sent, _ := depot.Sent.Get(shipment)
-			receive := supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: shipment, On: domain.DateOf(w.clock.Now()), Temperature: supply.TemperatureInRange}
+			receive := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: shipment, On: domain.DateOf(w.clock.Now()), Temperature: supply.TemperatureInRange}
 			if r.IntN(4) == 0 {
 				receive.Temperature = supply.TemperatureExcursion
 			}
@@ -234,19 +234,19 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 		}
 	case n == 13:
 		if kits := some(stock, 3, func(k supply.Kit) bool { return available(k) || k.Status == supply.KitIsAllocated }); len(kits) > 0 {
-			try(w.do(crc, supply.QuarantineKits{Study: pain, Location: "A", Kits: kits, Cause: supply.CauseExcursion, Reason: "the fridge failed"}))
+			try(w.do(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")}))
 		}
 	case n == 14:
 		if kits := some(stock, 4, func(k supply.Kit) bool { return k.Status == supply.KitQuarantined && !k.Replaced }); len(kits) > 0 {
-			try(w.do(supplier, supply.ReleaseKits{Study: pain, Location: "A", Kits: kits, Reason: "still good"}))
+			try(w.do(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Reasoned: domain.Because("still good")}))
 		}
 	case n == 15 && r.IntN(6) == 0:
-		try(w.do(supplier, supply.RecallLot{Study: pain, Lot: "L2", Reason: "impurity"}))
+		try(w.do(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L2", Reasoned: domain.Because("impurity")}))
 	case n == 16 && len(*who) > 0:
 		if p := (*who)[r.IntN(len(*who))]; r.IntN(2) == 0 {
-			try(w.do(crc, patient.WithdrawConsent{Patient: p, On: "2026-02-03"}))
+			try(w.do(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"}))
 		} else {
-			try(w.do(crc, patient.EnrollPatient{Patient: p, On: "2026-02-03"})) // after a failure
+			try(w.do(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-03"})) // after a failure
 		}
 	case n == 17:
 		w.clock.set(w.clock.Now().Add(time.Duration(r.IntN(20)) * time.Hour))
@@ -254,7 +254,7 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 	default:
 		if kits := some(stock, 1, func(k supply.Kit) bool { return k.Status == supply.KitIsAllocated }); len(kits) > 0 {
 			k, _ := stock.Kits.Get(kits[0])
-			try(w.do(crc, supply.DispenseKit{Site: "A", Patient: k.Patient, Kit: kits[0], On: domain.DateOf(w.clock.Now())}))
+			try(w.do(crc, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(k.Patient), Kit: kits[0], On: domain.DateOf(w.clock.Now())}))
 		}
 	}
 	if _, refused := refuse.As(err); err != nil && !refused {

@@ -1,9 +1,12 @@
 package sagas
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -12,16 +15,58 @@ import (
 	"casebook/eventlog"
 )
 
-// Process is a process manager: which events it listens to, which of its instances each is about, and how an instance
-// reacts. Define makes one.
+// Process is a process manager: which events it listens to, which commands it may send, and how it reacts. Define,
+// DefineByClock and DefineRelay make one.
 type Process struct {
-	// Name is stable: the streams of its instances, the ids of their commands and its consumer group are made of it.
+	// Name is stable: the streams of its instances, the ids of its commands, its consumer group and the actor in its
+	// events' metadata are made of it.
 	Name string
-	// Types are the stable names of the events that it listens to.
-	Types []string
 
-	instances func(e eventlog.Recorded) []string
-	react     func(data json.RawMessage, o Occurrence) (reaction, error)
+	events []reflect.Type
+	sends  []reflect.Type
+
+	// One of these says of which kind it is.
+	stateful *stateful
+	clocked  *clocked
+	relay    map[reflect.Type]func(context.Context, *Desk, eventlog.Recorded) error
+}
+
+// stateful is what a process that keeps a state is made of.
+type stateful struct {
+	state    reflect.Type
+	upcasts  domain.Upcasts
+	about    map[reflect.Type]func(eventlog.Recorded) []string
+	refusals []reflect.Type
+	react    func(remembered json.RawMessage, o Occurrence) (step Step, reacted bool, err error)
+}
+
+// Events are the types of the events that the process listens to, in the order of their declaration.
+func (p Process) Events() []reflect.Type { return slices.Clone(p.events) }
+
+// Commands are the types of the commands that the process may send.
+func (p Process) Commands() []reflect.Type { return slices.Clone(p.sends) }
+
+// ByClock says whether the process works by the clock.
+func (p Process) ByClock() bool { return p.clocked != nil }
+
+// State is the type of what an instance remembers, and how earlier versions of it are read; nil for a process that keeps
+// no state.
+func (p Process) State() (reflect.Type, domain.Upcasts) {
+	if p.stateful == nil {
+		return nil, nil
+	}
+	return p.stateful.state, p.stateful.upcasts
+}
+
+// ListensTo says whether the process listens to events of the event's type.
+func (p Process) ListensTo(event any) bool { return slices.Contains(p.events, reflect.TypeOf(event)) }
+
+// mustDeclare returns an error unless the process has declared that it sends commands of the command's type.
+func (p Process) mustDeclare(command any) error {
+	if !slices.Contains(p.sends, reflect.TypeOf(command)) {
+		return Permanent(fmt.Errorf("process %s sends %T, which is not among its Sends", p.Name, command))
+	}
+	return nil
 }
 
 // Occurrence is what an instance reacts to.
@@ -42,19 +87,25 @@ type Occurrence struct {
 	position           uint64
 }
 
-// Refused tells an instance that a command of its was refused.
+// occurrenceOf is the occurrence of a recorded event.
+func occurrenceOf(e eventlog.Recorded) Occurrence {
+	return Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
+		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, position: e.Position.Commit}
+}
+
+// Refused is the occurrence of a refusal: a command that the instance sent, by this name, was refused.
 type Refused struct {
 	Command string
 	Refusal *refuse.Refusal
 }
 
-// Fired tells an instance that the time of a timer has come.
+// Fired is the occurrence of a timer whose time has come.
 type Fired struct{ Timer string }
 
 // Reaction is how an instance of a process with state S reacts.
 type Reaction[S any] struct {
 	State S
-	// Stage says what it waits for, or how it ended; Note says why, for people.
+	// Stage says what the instance waits for, or how it ended; Note says why, for people.
 	Stage, Note string
 	Outcome     process.Outcome
 	// Commands are sent in their order, each once.
@@ -64,58 +115,183 @@ type Reaction[S any] struct {
 	Cancel []string
 }
 
-// reaction is a Reaction of any process, in the form in which it is recorded.
-type reaction struct {
-	none  bool
-	step  process.StepTaken
-	timer struct {
-		set    []process.Timer
-		cancel []string
+// Step is a reaction in the form in which it is recorded.
+type Step struct {
+	process.StepTaken
+	// Set and Cancel are timers.
+	Set    []process.Timer
+	Cancel []string
+}
+
+// Sends lists the commands that a process may send, by a blank value of each type. A process that sends another command
+// has a mistake, and the message that it reacted to is parked.
+func Sends(commands ...any) []reflect.Type {
+	types := make([]reflect.Type, len(commands))
+	for i, c := range commands {
+		types[i] = reflect.TypeOf(c)
 	}
+	return types
 }
 
-// Define makes a process manager. instances says which instances an event is about; react is pure, and returns false where
-// the occurrence means nothing to the instance as it stands. A refusal that means nothing to it is a mistake in the
-// process, and its message is parked.
-func Define[S any](name string, types []string, instances func(eventlog.Recorded) []string, react func(S, Occurrence) (Reaction[S], bool)) Process {
-	return Process{Name: name, Types: types, instances: instances, react: func(data json.RawMessage, o Occurrence) (reaction, error) {
-		var state S
-		if len(data) > 0 {
-			if err := json.Unmarshal(data, &state); err != nil {
-				return reaction{}, permanent(fmt.Errorf("read the state of process %s: %w", name, err))
-			}
-		}
-		r, some := react(state, o)
-		if !some {
-			return reaction{none: true}, nil
-		}
-		next, err := json.Marshal(r.State)
-		if err != nil {
-			return reaction{}, permanent(err)
-		}
-		out := reaction{step: process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: r.Stage, Note: r.Note,
-			Outcome: r.Outcome, State: next}}
-		for _, c := range r.Commands {
-			body, err := json.Marshal(c)
-			if err != nil {
-				return reaction{}, permanent(err)
-			}
-			out.step.Commands = append(out.step.Commands, process.Command{Name: reflect.TypeOf(c).Name(), Body: body})
-		}
-		out.timer.set, out.timer.cancel = r.Set, r.Cancel
-		return out, nil
-	}}
+// Listener is how instances of a process with state S react to occurrences of one kind. On, OnTimer and OnRefusal make
+// one. The function that reacts is pure, and returns false where the occurrence means nothing to the instance.
+type Listener[S any] struct {
+	event   reflect.Type // of On
+	refused reflect.Type // of OnRefusal
+	about   func(eventlog.Recorded) []string
+	react   func(S, Occurrence) (Reaction[S], bool)
 }
 
-// All lists the process managers of the product.
-func All() []Process {
-	return []Process{Enrollment, Dispensing, Resupply, SupplyUpkeep, MissedDiaries, Safety, Leaving}
+// On reacts to events of type E. about names the instances that an event is about, none where it is about none.
+func On[E, S any](about func(E, eventlog.Recorded) []string, react func(S, E, Occurrence) (Reaction[S], bool)) Listener[S] {
+	return Listener[S]{event: reflect.TypeFor[E](),
+		about: func(at eventlog.Recorded) []string { return about(at.Event.(E), at) },
+		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(E), o) }}
 }
 
-// one is the instances of an event that is about one.
-func one[T ~string](id T) []string {
+// Delivered names a type of event that the consumer group of the process is delivered, and to which nothing reacts: a group
+// that exists keeps its filter, so an event to which a process reacts no more stays in it.
+func Delivered[E, S any]() Listener[S] { return Listener[S]{event: reflect.TypeFor[E]()} }
+
+// OnTimer reacts to the instance's timers.
+func OnTimer[S any](react func(S, Fired, Occurrence) (Reaction[S], bool)) Listener[S] {
+	return Listener[S]{react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Fired), o) }}
+}
+
+// OnRefusal reacts to the refusal of a command of type C that the instance sent. A refusal to which nothing reacts is a
+// mistake in the process, and the message that led to the command is parked.
+func OnRefusal[C, S any](react func(S, *refuse.Refusal, Occurrence) (Reaction[S], bool)) Listener[S] {
+	return Listener[S]{refused: reflect.TypeFor[C](),
+		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Refused).Refusal, o) }}
+}
+
+// ByPatient names the instance of the patient whom an event is about.
+func ByPatient[E domain.AboutPatient](e E, _ eventlog.Recorded) []string {
+	return Instance(e.AboutPatient())
+}
+
+// Instance names one instance; none where the id is empty.
+func Instance[T ~string](id T) []string {
 	if id == "" {
 		return nil
 	}
 	return []string{string(id)}
+}
+
+// Define makes a process whose instances keep a state S. It panics where a listener is declared twice, or reacts to the
+// refusal of a command that the process does not send: that is a mistake in the program, found by its first test.
+func Define[S any](name string, sends []reflect.Type, listeners ...Listener[S]) Process {
+	p := Process{Name: name, sends: sends, stateful: &stateful{state: reflect.TypeFor[S](),
+		about: map[reflect.Type]func(eventlog.Recorded) []string{}}}
+	reactions := map[any]func(S, Occurrence) (Reaction[S], bool){}
+	for _, l := range listeners {
+		var to any
+		switch {
+		case l.event != nil:
+			to = l.event
+			p.events = append(p.events, l.event)
+			p.stateful.about[l.event] = l.about
+		case l.refused != nil:
+			to = Refused{Command: l.refused.Name()}
+			p.stateful.refusals = append(p.stateful.refusals, l.refused)
+			if !slices.Contains(sends, l.refused) {
+				panic(fmt.Sprintf("sagas: process %s reacts to the refusal of %v, which is not among its Sends", name, l.refused))
+			}
+		default:
+			to = Fired{}
+		}
+		if reactions[to] != nil {
+			panic(fmt.Sprintf("sagas: process %s has two listeners of %v", name, to))
+		}
+		reactions[to] = l.react
+	}
+	p.stateful.react = func(remembered json.RawMessage, o Occurrence) (Step, bool, error) {
+		react := reactions[kindOf(o)]
+		if react == nil {
+			return Step{}, false, nil
+		}
+		var state S
+		if len(remembered) > 0 {
+			if err := json.Unmarshal(remembered, &state); err != nil {
+				return Step{}, false, Permanent(fmt.Errorf("read the state of process %s: %w", name, err))
+			}
+		}
+		r, reacted := react(state, o)
+		if !reacted {
+			return Step{}, false, nil
+		}
+		step, err := recordable(p, r, o)
+		return step, err == nil, err
+	}
+	return p
+}
+
+// kindOf is what a process looks its reaction to an occurrence up by.
+func kindOf(o Occurrence) any {
+	switch e := o.Event.(type) {
+	case Fired:
+		return Fired{}
+	case Refused:
+		return Refused{Command: e.Command}
+	}
+	return reflect.TypeOf(o.Event)
+}
+
+// recordable returns a reaction in the form in which it is recorded.
+func recordable[S any](p Process, r Reaction[S], o Occurrence) (Step, error) {
+	state, err := json.Marshal(r.State)
+	if err != nil {
+		return Step{}, Permanent(err)
+	}
+	step := Step{Set: r.Set, Cancel: r.Cancel, StepTaken: process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type,
+		Stage: r.Stage, Note: r.Note, Outcome: r.Outcome, State: state}}
+	for _, c := range r.Commands {
+		if err := p.mustDeclare(c); err != nil {
+			return Step{}, err
+		}
+		body, err := json.Marshal(c)
+		if err != nil {
+			return Step{}, Permanent(err)
+		}
+		step.Commands = append(step.Commands, process.Command{Name: reflect.TypeOf(c).Name(), Body: body})
+	}
+	return step, nil
+}
+
+// Upcast says how what instances remembered in earlier versions is read, the first upcast from version 1 to version 2.
+func (p Process) Upcast(upcasts ...domain.Upcast) Process {
+	changed := *p.stateful
+	changed.upcasts = upcasts
+	p.stateful = &changed
+	return p
+}
+
+// React is the pure part of a process: how an instance that remembers this, in a version of its state, reacts to an
+// occurrence, and whether it does. It fails with domain.ErrUnknownVersion where a later program wrote the state.
+func (p Process) React(remembered json.RawMessage, version int, o Occurrence) (step Step, reacted bool, err error) {
+	if p.stateful == nil {
+		return Step{}, false, Permanent(fmt.Errorf("process %s keeps no state", p.Name))
+	}
+	if len(remembered) > 0 {
+		remembered, err = p.stateful.upcasts.Present(version, remembered)
+		switch {
+		case errors.Is(err, domain.ErrUnknownVersion): // a later program, which runs beside this one, takes the step
+			return Step{}, false, fmt.Errorf("read the state of process %s: %w", p.Name, err)
+		case err != nil:
+			return Step{}, false, Permanent(fmt.Errorf("read the state of process %s: %w", p.Name, err))
+		}
+	}
+	step, reacted, err = p.stateful.react(remembered, o)
+	if v := p.stateful.upcasts.Version(); v > 1 {
+		step.StateVersion = v
+	}
+	return step, reacted, err
+}
+
+// About names the instances of a process that keeps a state which the event is about.
+func (p Process) About(e eventlog.Recorded) []string {
+	if about := p.stateful.about[reflect.TypeOf(e.Event)]; about != nil {
+		return about(e)
+	}
+	return nil
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Runner takes the steps of process managers. What an instance decided is recorded in its own stream before anything is
-// asked for; so a step is taken once, whoever takes it and however often its event comes, and what it asked for is asked
-// for again with the same ids until it got through. It is safe for concurrent use, also by several processes.
+// Runner takes the steps of processes. What an instance decided is recorded in its own stream before any command is sent;
+// so a step is taken once, whoever takes it and however often its event comes, and its commands are sent again with the
+// same ids until they got through. It is safe for concurrent use, also by several programs.
 type Runner struct {
 	Handler *commands.Handler
 	Logger  *slog.Logger
@@ -37,40 +37,47 @@ type errPermanent struct{ error }
 
 func (e errPermanent) Unwrap() error { return e.error }
 
-func permanent(err error) error { return errPermanent{err} }
+// Permanent marks an error that does not get better by itself: the message is parked at once.
+func Permanent(err error) error { return errPermanent{err} }
 
-// IsPermanent says that an event will fail however often it is dealt with again.
+// IsPermanent says that an event will fail however often it is delivered again.
 func IsPermanent(err error) bool {
 	var p errPermanent
 	return errors.As(err, &p)
 }
 
-// Deal lets every instance that the event is about react to it, and sends what they ask for. When it returns without an
-// error, all of it is recorded. After an error, the same event may be dealt with again.
+// Deal lets every instance that the event is about react to it, and sends the commands that follow. When it returns
+// without an error, all of it is recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
-	o := Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
-		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, position: e.Position.Commit}
-	var forGood, forNow []error
-	for _, of := range p.instances(e) {
+	switch {
+	case !p.ListensTo(e.Event):
+		return nil
+	case p.relay != nil:
+		return p.pass(ctx, r, e)
+	case p.stateful == nil:
+		return Permanent(fmt.Errorf("process %s works by the clock, and takes no single events", p.Name))
+	}
+	var lasting, passing []error
+	for _, of := range p.About(e) {
 		// An instance that fails does not keep the others from their steps.
-		switch err := r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, o, nil); {
+		switch err := r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, occurrenceOf(e), nil); {
 		case IsPermanent(err):
-			forGood = append(forGood, err)
+			lasting = append(lasting, err)
 		case err != nil:
-			forNow = append(forNow, err)
+			passing = append(passing, err)
 		}
 	}
-	if len(forNow) > 0 {
-		return errors.Join(forNow...) // the event is given up for good when nothing else is left of it
+	if len(passing) > 0 {
+		return errors.Join(passing...) // the event is parked when all other instances have taken their steps
 	}
-	return errors.Join(forGood...)
+	return errors.Join(lasting...)
 }
 
 // Fire lets an instance react to a timer whose time has come. A timer that has fired or was cancelled means nothing.
 func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error {
 	set, ok := t.Event.(process.TimerSet)
 	if !ok {
-		return permanent(fmt.Errorf("%s is no timer", t.Type))
+		return Permanent(fmt.Errorf("%s is no timer", t.Type))
 	}
 	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(), Study: t.Metadata.Study, Site: t.Metadata.Site,
 		correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
@@ -93,44 +100,47 @@ func (r *Runner) fault(point string) error {
 
 // step lets one instance react.
 func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occurrence, timer *process.Timer) error {
-	look, from, sure := commands.At[process.State, process.Event], r.Handler.Look(), false
+	read, from, sure := commands.At[process.State, process.Event], r.Handler.Look(), false
 	for range stepAttempts {
-		state, err := look(ctx, from, process.Decider, i.String())
+		state, err := read(ctx, from, process.Decider, i.String())
 		if err != nil {
 			return fmt.Errorf("process %s: %w", i, err)
 		}
 		if taken, already := state.TakenFor(o.ID); already {
 			return r.send(ctx, p, i, o, taken, state)
 		}
-		reaction, err := p.react(state.Data, o)
+		step, reacted, err := p.React(state.Data, state.DataVersion, o)
 		if err != nil {
 			return fmt.Errorf("process %s: %w", i, err)
 		}
-		unsure := !sure
-		look, sure = commands.Newest[process.State, process.Event], true // whatever comes next has to be sure
-		if reaction.none && unsure {
-			// Another program may have taken the step that the event is the answer to, and this one not have heard of it. Where
-			// a step is taken, its append would find that out; nothing does where none is.
+		wasSure := sure
+		read, sure = commands.Newest[process.State, process.Event], true // every further attempt has to be sure
+		if !reacted && !wasSure {
+			// Another program may have taken the step that the event is the answer to, and this one may not know of it yet.
+			// Where a step is taken, its append would find that out; nothing does where none is.
 			from = r.Handler.LookAfter(o.position)
 			continue
 		}
-		if reaction.none {
+		if !reacted {
 			if refused, ok := o.Event.(Refused); ok {
-				return permanent(fmt.Errorf("process %s: %s was refused: %w", i, refused.Command, refused.Refusal))
+				return Permanent(fmt.Errorf("process %s: %s was refused: %w", i, refused.Command, refused.Refusal))
 			}
 			if timer == nil {
 				return nil
 			}
 			// That the timer fired is recorded, so that it does not fire at every start.
-			reaction.step = process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: state.Stage, Outcome: state.Outcome}
+			step = Step{StepTaken: process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: state.Stage, Outcome: state.Outcome}}
 		}
-		reaction.step.Instance = i
-		take := process.TakeStep{Step: reaction.step, After: state.Steps, Set: reaction.timer.set, Cancel: reaction.timer.cancel, Fired: timer}
+		step.Instance = i
+		if err := r.setVersions(step.Commands); err != nil {
+			return fmt.Errorf("process %s: %w", i, err)
+		}
+		take := process.TakeStep{Step: step.StepTaken, After: state.Steps, Set: step.Set, Cancel: step.Cancel, Fired: timer}
 		if err := r.fault("before step " + i.Process + " " + o.Type); err != nil {
 			return err
 		}
 		from = r.Handler.Look()
-		answer, err := r.do(ctx, p, o, "TakeStep", take, "")
+		answer, err := r.do(ctx, p, o, "TakeStep", 0, take, "")
 		if refusal, ok := refuse.As(err); ok && (refusal.Code == "step_out_of_date" || refusal.Code == "conflict") {
 			continue
 		}
@@ -146,23 +156,37 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			}
 			continue // somebody else took the step just now
 		}
-		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: reaction.step.Commands}, process.State{})
+		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: step.Commands}, process.State{})
 	}
 	return fmt.Errorf("process %s: others take its steps all the time", i)
 }
 
-// refusals derives the ids under which instances are told of refusals.
+// setVersions notes in which version the bodies of the commands are.
+func (r *Runner) setVersions(sent []process.Command) error {
+	for n, c := range sent {
+		declared, ok := r.Handler.Find(c.Name)
+		if !ok {
+			return Permanent(fmt.Errorf("there is no command %s", c.Name))
+		}
+		if v := declared.Upcasts().Version(); v > 1 {
+			sent[n].Version = v
+		}
+	}
+	return nil
+}
+
+// refusals derives the ids of the occurrences of refusals.
 var refusals = uuid.MustParse("0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55")
 
-// send sends what a step asked for. A command that was refused before, and whose refusal the instance has reacted to, is
-// not sent again: by now it might be taken, and undo what was made up for.
+// send sends the commands of a step. A command that was refused before, and whose refusal the instance has reacted to, is
+// not sent again: it might be accepted by now, against what the instance did about the refusal.
 func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State) error {
 	for n, c := range taken.Commands {
 		key := fmt.Sprintf("%s/%d/%d", i, taken.Number, n)
-		told := o
-		told.ID, told.Type = uuid.NewSHA1(refusals, []byte(key)).String(), "refused:"+c.Name
-		if _, already := known.TakenFor(told.ID); already {
-			if err := r.step(ctx, p, i, told, nil); err != nil {
+		refused := o
+		refused.ID, refused.Type = uuid.NewSHA1(refusals, []byte(key)).String(), "refused:"+c.Name
+		if _, already := known.TakenFor(refused.ID); already {
+			if err := r.step(ctx, p, i, refused, nil); err != nil {
 				return err
 			}
 			continue
@@ -170,7 +194,7 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("before " + c.Name); err != nil {
 			return err
 		}
-		_, err := r.do(ctx, p, o, c.Name, c.Body, key)
+		_, err := r.do(ctx, p, o, c.Name, max(1, c.Version), c.Body, key)
 		if refusal, ok := refuse.As(err); ok {
 			switch {
 			case refusal.Kind == refuse.KindOverload || refusal.Code == "conflict":
@@ -180,8 +204,8 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 				continue
 			}
 			r.Logger.Info("a process's command was refused", "process", i.Process, "instance", i.Of, "command", c.Name, "code", refusal.Code)
-			told.Event = Refused{Command: c.Name, Refusal: refusal}
-			if err := r.step(ctx, p, i, told, nil); err != nil {
+			refused.Event = Refused{Command: c.Name, Refusal: refusal}
+			if err := r.step(ctx, p, i, refused, nil); err != nil {
 				return err
 			}
 			continue
@@ -199,13 +223,14 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 // sendTimeout bounds one command.
 const sendTimeout = 15 * time.Second
 
-func (r *Runner) do(ctx context.Context, p Process, cause Occurrence, name string, command any, key string) (commands.Answer, error) {
+// do sends a command in the name of the process. version is that of the command's shape, 0 for the present one.
+func (r *Runner) do(ctx context.Context, p Process, cause Occurrence, name string, version int, command any, key string) (commands.Answer, error) {
 	body, err := json.Marshal(command)
 	if err != nil {
-		return commands.Answer{}, permanent(err)
+		return commands.Answer{}, Permanent(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, Key: key, Principal: access.Process(p.Name),
+	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key, Principal: access.Process(p.Name),
 		CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position, TraceID: cause.trace})
 }

@@ -1,4 +1,4 @@
-package sagas
+package sagas_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
+	"casebook/sagas"
 
 	"go.uber.org/goleak"
 )
@@ -88,12 +90,12 @@ func newWorld(t testing.TB, most int) *world {
 	w.part = w.newPart()
 	quick := *instrument.PHQ9()
 	quick.Schedule.Late = instrument.LatePolicy{}
-	w.must(manager, study.CreateStudy{Study: pain, Title: "Pain", Sponsor: "Nobody"})
-	w.must(manager, study.PublishProtocolVersion{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+	w.must(manager, study.CreateStudy{InStudy: domain.ForStudy(pain), Title: "Pain", Sponsor: "Nobody"})
+	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
-	w.must(manager, study.AddSite{Study: pain, Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(manager, study.ActivateSite{Study: pain, Site: "A", On: "2026-01-01"})
-	w.must(manager, enrollment.OpenEnrollment{Study: pain, Caps: enrollment.Caps{Target: 1, Study: most}})
+	w.must(manager, study.AddSite{InStudy: domain.ForStudy(pain), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(manager, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: "A", On: "2026-01-01"})
+	w.must(manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: most}})
 	return w
 }
 
@@ -131,6 +133,11 @@ func (w *world) newPart() *part {
 	return p
 }
 
+// runner runs processes on a part.
+func (w *world) runner(p *part) *sagas.Runner {
+	return &sagas.Runner{Handler: p.handler, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+}
+
 func nameOf(command any) string { return reflect.TypeOf(command).Name() }
 
 func (p *part) do(who access.Principal, command any) (commands.Answer, error) {
@@ -153,7 +160,7 @@ func (w *world) screen() domain.PatientID {
 	w.t.Helper()
 	w.screened++
 	number := fmt.Sprintf("S-%03d", w.screened)
-	w.must(crc, patient.ScreenPatient{Study: pain, Site: "A", ScreeningNumber: number, On: "2026-02-01"})
+	w.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: number, On: "2026-02-01"})
 	return domain.NewPatientID(pain, number)
 }
 
@@ -161,7 +168,7 @@ func (w *world) screen() domain.PatientID {
 func (w *world) consented() domain.PatientID {
 	w.t.Helper()
 	id := w.screen()
-	w.must(crc, patient.RecordConsent{Patient: id, ConsentVersion: "1.0", On: "2026-02-01"})
+	w.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1.0", On: "2026-02-01"})
 	return id
 }
 
@@ -169,7 +176,7 @@ func (w *world) consented() domain.PatientID {
 func (w *world) request() domain.PatientID {
 	w.t.Helper()
 	id := w.consented()
-	w.must(crc, patient.EnrollPatient{Patient: id, On: "2026-02-02"})
+	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: "2026-02-02"})
 	return id
 }
 
@@ -177,8 +184,8 @@ func (w *world) request() domain.PatientID {
 func (w *world) enroll() domain.PatientID {
 	w.t.Helper()
 	id := w.request()
-	w.must(access.Process("enrollment"), enrollment.ReservePlace{Study: pain, Site: "A", Patient: id})
-	w.must(access.Process("enrollment"), patient.ConfirmEnrollment{Patient: id, PatientNumber: "1"})
+	w.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(id)})
+	w.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: "1"})
 	return id
 }
 
@@ -206,10 +213,15 @@ func ofType[E any](events []any) []E {
 	return some
 }
 
-func names(events []any) []string {
-	all := make([]string, len(events))
-	for i, e := range events {
-		all[i] = reflect.TypeOf(e).Name()
+// types returns the stable names of a stream's events.
+func (w *world) types(stream string) []string {
+	w.t.Helper()
+	var all []string
+	for r, err := range w.log.ReadStream(context.Background(), stream, 0) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, r.Type)
 	}
 	return all
 }

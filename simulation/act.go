@@ -12,11 +12,11 @@ import (
 	"casebook/domain/user"
 )
 
-// closedAfterDays is when a coordinator closes an evening that was not answered: the window ends at midnight, takes late
-// entries until noon, and phones have a day and a half to come online.
+// closedAfterDays is after how many days a coordinator closes the window of an evening that was not answered. The
+// window ends at midnight and accepts late entries until noon; then phones have a day and a half to come online.
 const closedAfterDays = 3
 
-// act does what a patient, and the patient's site, do on a day.
+// act simulates one day of a patient and of the patient's site.
 func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error {
 	switch {
 	case day == c.screenedOn:
@@ -42,31 +42,39 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 }
 
 func (s *simulation) screen(ctx context.Context, c *course) error {
-	crc, key := s.accounts[c.site.crc].token, "patient/"+c.number
+	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number, domain.ForPatient(c.id())
 	err := s.sendAll(ctx, crc, key,
-		patient.ScreenPatient{Study: studyID, Site: c.site.id, ScreeningNumber: c.number, On: c.screenedOn, Sex: c.sex, AgeYears: c.age},
-		patient.RecordConsent{Patient: c.id(), ConsentVersion: consentVersion, On: c.screenedOn})
+		patient.ScreenPatient{
+			AtSite: domain.ForSite(studyID, c.site.id), ScreeningNumber: c.number, On: c.screenedOn, Sex: c.sex, AgeYears: c.age,
+		},
+		patient.RecordConsent{OfPatient: of, ConsentVersion: consentVersion, On: c.screenedOn})
 	if err == nil && c.failure != "" {
-		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{Patient: c.id(), On: c.screenedOn.AddDays(1), Reason: c.failure})
+		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{
+			OfPatient: of, On: c.screenedOn.AddDays(1), Reasoned: domain.Because(c.failure),
+		})
 	}
 	return err
 }
 
+// enrol enrols a patient, dispenses the first kit, and assigns the instruments. If the site has no kits, it moves
+// c.enrolledOn to the next day.
 func (s *simulation) enrol(ctx context.Context, c *course) error {
 	crc, key, id := s.accounts[c.site.crc].token, "patient/"+c.number, c.id()
 	age := "under-50"
 	if c.age >= 50 {
 		age = "50-or-more"
 	}
-	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{Patient: id, On: c.enrolledOn,
-		Criteria: map[string]bool{"pain-4": true, "opioids": false}, Factors: map[string]string{"age": age}}); err != nil {
+	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{
+		OfPatient: domain.ForPatient(id), On: c.enrolledOn,
+		Criteria: map[string]bool{"pain-4": true, "opioids": false}, Factors: map[string]string{"age": age},
+	}); err != nil {
 		return err
 	}
 	enrolledOn, err := s.waitEnrolled(ctx, c, crc)
 	if err != nil {
 		return err
 	}
-	if enrolledOn != c.enrolledOn { // the site has no kits: it tries again
+	if enrolledOn != c.enrolledOn {
 		c.enrolledOn = enrolledOn
 		return nil
 	}
@@ -76,12 +84,15 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	until := c.enrolledOn.AddDays(84)
 	for _, instrumentID := range []instrument.ID{instrument.PainDiary().ID, instrument.PHQ9().ID} {
 		if err := s.send(ctx, crc, fmt.Sprintf("%s/assign/%s", key, instrumentID),
-			diary.AssignInstrument{Patient: id, Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
+			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
 			return err
 		}
 	}
 	phone := domain.UserID("phone." + string(c.site.id) + "." + lower(c.number))
-	account := &Account{User: phone, name: "Phone of patient " + c.number, grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: id}}}
+	account := &Account{
+		User: phone, name: "Phone of patient " + c.number,
+		grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: id}},
+	}
 	if err := s.register(ctx, account, ""); err != nil {
 		return err
 	}
@@ -95,11 +106,11 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	return nil
 }
 
-// waitEnrolled waits until the enrolment process has come to its end, and returns the day on which the patient is
-// enrolled, or on which the site tries again.
+// waitEnrolled waits until the enrolment process has ended. It returns the day of the enrolment or, if it failed, the
+// day on which the site has to try again.
 func (s *simulation) waitEnrolled(ctx context.Context, c *course, token string) (on domain.Date, err error) {
-	err = s.until(ctx, func() (bool, error) {
-		now, err := s.api.patientStatus(ctx, token, c.id(), s.lastPosition())
+	err = s.waitUntil(ctx, func() (bool, error) {
+		now, err := s.api.patient(ctx, token, c.id(), s.lastPosition())
 		switch {
 		case err != nil:
 			return false, err
@@ -108,7 +119,7 @@ func (s *simulation) waitEnrolled(ctx context.Context, c *course, token string) 
 			s.report("", 0, 0, func(n *Counts) { n.NoKit++; n.Enrolled-- })
 			return true, nil
 		case now.Status != patient.StatusEnrolling && now.Status != patient.StatusConsented:
-			// Enrolled, or further already in a run that is repeated; there the first attempt may have failed.
+			// The patient is enrolled. In a repeated run the status may be a later one, and the first attempt may have failed.
 			if on = c.enrolledOn; now.enrolledOn() > on {
 				on = on.AddDays(1)
 				s.report("", 0, 0, func(n *Counts) { n.NoKit++; n.Enrolled-- })
@@ -120,59 +131,66 @@ func (s *simulation) waitEnrolled(ctx context.Context, c *course, token string) 
 	return on, err
 }
 
-// answer hands in what the phone holds on a day, and lets the site correct and close.
+// answer submits what the phone sends on a day, and lets the site correct and close diaries.
 func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) error {
 	key := "patient/" + c.number
 	s.mu.Lock()
 	phone := s.phones[c.id()]
 	s.mu.Unlock()
 	crc := s.accounts[c.site.crc].token
-	delay := c.enrolledOn.DaysSince(c.plannedOn) // the questionnaire's days are counted from the enrolment
+	delay := c.enrolledOn.DaysSince(c.plannedOn) // the days of the PHQ-9 count from the enrolment
 	for _, m := range c.moods {
 		if m.day.AddDays(delay) == day && day <= s.lastDay() {
-			submit := diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PHQ9().ID, CapturedAt: m.capturedAt.AddDate(0, 0, delay), Zone: c.site.zone, Answers: m.answers}
-			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), submit); err != nil {
+			if err := s.send(ctx, phone, key+"/mood/"+string(m.day), diary.SubmitDiary{
+				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PHQ9().ID,
+				CapturedAt: m.capturedAt.AddDate(0, 0, delay), Zone: c.site.zone, Answers: m.answers,
+			}); err != nil {
 				return err
 			}
 		}
 	}
-	var held []keyed
+	var submitted []keyed
 	for _, e := range c.evenings {
 		if e.sentOn == day && !e.missed && e.day >= c.enrolledOn {
-			held = append(held, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
-				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers}})
+			submitted = append(submitted, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{
+				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
+				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers,
+			}})
 		}
 	}
 	var err error
-	switch len(held) {
+	switch len(submitted) {
 	case 0:
 	case 1:
-		err = s.send(ctx, phone, held[0].key, held[0].command)
-	default: // back online after days
-		err = s.sendBatch(ctx, phone, held)
+		err = s.send(ctx, phone, submitted[0].key, submitted[0].command)
+	default: // the phone was offline for days
+		err = s.sendBatch(ctx, phone, submitted)
 	}
 	if err != nil {
 		return err
 	}
-	return s.tend(ctx, c, crc, day, key)
+	return s.correctAndClose(ctx, c, crc, day, key)
 }
 
-// tend is what the site does about the diaries of a patient.
-func (s *simulation) tend(ctx context.Context, c *course, crc string, day domain.Date, key string) error {
+// correctAndClose lets the site correct a patient's diaries and close the windows of missed ones.
+func (s *simulation) correctAndClose(ctx context.Context, c *course, crc string, day domain.Date, key string) error {
 	for _, e := range c.evenings {
 		if e.day < c.enrolledOn {
 			continue
 		}
 		if e.correction > 0 && e.sentOn == day {
-			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{Patient: c.id(), Instrument: instrument.PainDiary().ID,
-				Window: string(e.day) + "/evening", Reason: "Patient called: slipped on the scale", Answers: correction(e)})
+			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{
+				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
+				Window: string(e.day) + "/evening", Reasoned: domain.Because("Patient called: slipped on the scale"), Answers: correction(e),
+			})
 			if err != nil {
 				return err
 			}
 		}
 		if e.missed && e.day.AddDays(closedAfterDays) == day {
 			noon := time.Date(e.capturedAt.Year(), e.capturedAt.Month(), e.capturedAt.Day()+1, 12, 0, 0, 0, e.capturedAt.Location())
-			if err := s.send(ctx, crc, key+"/close/"+string(e.day), diary.CloseDiaryWindows{Patient: c.id(), Through: noon}); err != nil {
+			closing := diary.CloseDiaryWindows{OfPatient: domain.ForPatient(c.id()), Through: noon}
+			if err := s.send(ctx, crc, key+"/close/"+string(e.day), closing); err != nil {
 				return err
 			}
 		}
@@ -180,7 +198,7 @@ func (s *simulation) tend(ctx context.Context, c *course, crc string, day domain
 	return nil
 }
 
-// correction lowers the worst pain, and what may not lie above it.
+// correction returns the answers of a correction: the lower worst pain, and the other answers that must not exceed it.
 func correction(e evening) map[instrument.ItemID]any {
 	changes := map[instrument.ItemID]any{"worst": e.correction}
 	for _, item := range []instrument.ItemID{"average", "least", "now"} {
@@ -192,20 +210,20 @@ func correction(e evening) map[instrument.ItemID]any {
 }
 
 func (s *simulation) end(ctx context.Context, c *course) error {
-	crc := s.accounts[c.site.crc].token
+	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number, domain.ForPatient(c.id())
 	if c.withdrawn {
-		return s.sendAll(ctx, crc, "patient/"+c.number, patient.WithdrawConsent{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+		return s.sendAll(ctx, crc, key, patient.WithdrawConsent{OfPatient: of, On: c.endsOn, Reason: c.endReason})
 	}
-	return s.sendAll(ctx, crc, "patient/"+c.number, patient.DiscontinuePatient{Patient: c.id(), On: c.endsOn, Reason: c.endReason})
+	return s.sendAll(ctx, crc, key, patient.DiscontinuePatient{OfPatient: of, On: c.endsOn, Reasoned: domain.Because(c.endReason)})
 }
 
-// keyed is a command with its key.
+// keyed is a command with its idempotency key.
 type keyed struct {
 	key     string
 	command any
 }
 
-// sendAll sends commands one after the other, each under the key with its name.
+// sendAll sends commands one after the other. The key of each is key and the command's name.
 func (s *simulation) sendAll(ctx context.Context, token, key string, commands ...any) error {
 	for _, command := range commands {
 		if err := s.send(ctx, token, key+"/"+nameOf(command), command); err != nil {
@@ -235,7 +253,7 @@ func (s *simulation) sendBatch(ctx context.Context, token string, commands []key
 	return nil
 }
 
-// count adds up what the server says it has recorded.
+// count counts the events of an answer.
 func (s *simulation) count(a answer) {
 	s.report("", 0, 0, func(c *Counts) {
 		s.position = max(s.position, a.Position)

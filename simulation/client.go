@@ -16,13 +16,13 @@ import (
 	"casebook/domain/patient"
 )
 
-// client speaks the public HTTP API.
+// client is a client of the public HTTP API.
 type client struct {
 	base string
 	http *http.Client
 }
 
-// answer is the part of an accepted command's answer that the simulation reads.
+// answer holds the fields that the simulation needs from the answer to a command.
 type answer struct {
 	Position uint64 `json:"position"`
 	Events   []struct {
@@ -35,7 +35,7 @@ type answer struct {
 	} `json:"events"`
 }
 
-// refusal is a problem that the server answers with (RFC 9457).
+// refusal is the server's answer to a refused request (RFC 9457).
 type refusal struct {
 	Status int    `json:"status"`
 	Code   string `json:"code"`
@@ -56,10 +56,12 @@ func newClient(base string) *client {
 
 func (c *client) command(ctx context.Context, token, key string, command any) (answer, error) {
 	var a answer
-	return a, c.exchange(ctx, http.MethodPost, "/api/v1/commands/"+nameOf(command), token, map[string]string{"Idempotency-Key": key}, command, &a)
+	path, headers := "/api/v1/commands/"+nameOf(command), map[string]string{"Idempotency-Key": key}
+	err := c.exchange(ctx, http.MethodPost, path, token, headers, command, &a)
+	return a, err
 }
 
-// batch hands in commands that were captured offline; each is answered by itself.
+// batch sends commands that were captured offline, and returns an answer for each.
 func (c *client) batch(ctx context.Context, token string, commands []keyed) ([]answer, error) {
 	type item struct {
 		Command string `json:"command"`
@@ -95,8 +97,8 @@ func (c *client) batch(ctx context.Context, token string, commands []keyed) ([]a
 	return answers, nil
 }
 
-// standing is where a patient stands, and since when enrolled.
-type standing struct {
+// patientView holds the fields that the simulation needs from a patient's view.
+type patientView struct {
 	Status patient.Status `json:"status"`
 	Steps  []struct {
 		What string      `json:"what"`
@@ -104,9 +106,9 @@ type standing struct {
 	} `json:"steps"`
 }
 
-// enrolledOn is the day of the enrolment, "" before.
-func (s standing) enrolledOn() domain.Date {
-	for _, step := range s.Steps {
+// enrolledOn returns the day of the enrolment; "" for a patient who is not enrolled.
+func (v patientView) enrolledOn() domain.Date {
+	for _, step := range v.Steps {
 		if step.What == "PatientEnrolled" {
 			return step.On
 		}
@@ -114,14 +116,20 @@ func (s standing) enrolledOn() domain.Date {
 	return ""
 }
 
-func (c *client) patientStatus(ctx context.Context, token string, id domain.PatientID, position uint64) (standing, error) {
-	var view standing
-	err := c.exchange(ctx, http.MethodGet, "/api/v1/patients/"+string(id), token, map[string]string{"Casebook-Position": strconv.FormatUint(position, 10)}, nil, &view)
+// patient returns a patient's view, when it has reached a position.
+func (c *client) patient(ctx context.Context, token string, id domain.PatientID, position uint64) (patientView, error) {
+	var view patientView
+	err := c.exchange(ctx, http.MethodGet, "/api/v1/patients/"+string(id), token, atPosition(position), nil, &view)
 	return view, err
 }
 
-// exchange sends a request, again after a while where the server asks for that or cannot be reached, and decodes the
-// answer.
+// atPosition returns the header that makes a query wait until its view has reached a position.
+func atPosition(position uint64) map[string]string {
+	return map[string]string{"Casebook-Position": strconv.FormatUint(position, 10)}
+}
+
+// exchange sends a request and decodes the answer. While the server cannot be reached or is overloaded, it sends the
+// request again after a pause.
 func (c *client) exchange(ctx context.Context, method, path, token string, headers map[string]string, body, into any) error {
 	var text []byte
 	if body != nil {
@@ -143,8 +151,10 @@ func (c *client) exchange(ctx context.Context, method, path, token string, heade
 	}
 }
 
-// once sends a request; wait is how long to wait before it is sent again, 0 for not at all.
-func (c *client) once(ctx context.Context, method, path, token string, headers map[string]string, body []byte, into any) (wait time.Duration, err error) {
+// once sends a request once. wait is the pause before it may be sent again; 0 if that does not help.
+func (c *client) once(
+	ctx context.Context, method, path, token string, headers map[string]string, body []byte, into any,
+) (wait time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err

@@ -13,46 +13,46 @@ import (
 	"casebook/domain/supply"
 )
 
-// course is what one patient will do, planned before anything is sent.
+// course is the plan of what one patient will do.
 type course struct {
 	number string
 	site   *site
 	sex    patient.Sex
 	age    int
-	// screenedOn is the day on which the patient turns up; failure says why the patient is not enrolled, "" for enrolled.
+	// screenedOn is the day of the screening. failure is why the patient fails the screening; "" for a patient who is
+	// enrolled.
 	screenedOn domain.Date
 	failure    string
-	enrolledOn domain.Date
-	// plannedOn is the day on which the enrolment was to be; without kits it takes longer.
-	plannedOn domain.Date
-	// endsOn is the day on which the participation ends early; "" for none. withdrawn tells a withdrawal of consent from
-	// another reason.
+	// enrolledOn is the day of the enrolment. It is later than plannedOn if the site had no kits.
+	enrolledOn, plannedOn domain.Date
+	// endsOn is the day on which the participation ends early; "" if it does not. withdrawn is true for a withdrawal of
+	// consent, and false for any other reason.
 	endsOn    domain.Date
 	withdrawn bool
 	endReason string
 	evenings  []evening
 	moods     []mood
-	// kit is the one that the patient was given last.
+	// kit is the kit that was dispensed last.
 	kit supply.KitNumber
 }
 
 func (c *course) id() domain.PatientID { return domain.NewPatientID(studyID, c.number) }
 
-// evening is what becomes of one evening's pain diary.
+// evening is the plan of one evening's pain diary.
 type evening struct {
 	day    domain.Date
 	missed bool
 	late   bool
 	// capturedAt is when the patient answers, by the patient's own clock.
 	capturedAt time.Time
-	// sentOn is the day on which the phone is online again; the same day for most.
+	// sentOn is the day on which the phone sends the diary: the same day, or a later one if the phone was offline.
 	sentOn  domain.Date
 	answers diary.Answers
-	// correction is what a coordinator corrects the worst pain to, after a call with the patient; 0 for none.
+	// correction is the value to which a coordinator corrects the worst pain; 0 for no correction.
 	correction int
 }
 
-// mood is one PHQ-9 answered.
+// mood is one answered PHQ-9.
 type mood struct {
 	day        domain.Date
 	capturedAt time.Time
@@ -66,13 +66,13 @@ var screenFailures = []string{
 	"eGFR below 60 mL/min/1.73 m2",
 }
 
-// plan makes the courses of all patients. The same seed, number of patients and days give the same courses, apart from
-// the calendar: they end two days before today, when the last evening is over in every zone.
+// plan makes the courses of all patients. The same seed, number of patients and number of days give the same courses,
+// shifted to end two days before o.Today.
 func plan(o Options) ([]*course, error) {
 	first := o.Today.AddDays(-o.Days - 1)
 	courses := make([]*course, o.Patients)
 	for i := range courses {
-		random := rand.New(rand.NewPCG(o.Seed, uint64(i))) // #nosec G404 -- a simulation has to repeat itself
+		random := rand.New(rand.NewPCG(o.Seed, uint64(i))) // #nosec G404 -- a simulation has to be repeatable
 		c, err := planOne(random, i, first, o)
 		if err != nil {
 			return nil, err
@@ -84,12 +84,14 @@ func plan(o Options) ([]*course, error) {
 
 func planOne(random *rand.Rand, i int, first domain.Date, o Options) (*course, error) {
 	s := &sites[i%len(sites)]
-	c := &course{number: fmt.Sprintf("S-%04d", i+1), site: s, age: 24 + random.IntN(55), sex: patient.Female,
-		screenedOn: first.AddDays(-7 + random.IntN(6))}
+	c := &course{
+		number: fmt.Sprintf("S-%04d", i+1), site: s, age: 24 + random.IntN(55), sex: patient.Female,
+		screenedOn: first.AddDays(-7 + random.IntN(6)),
+	}
 	if random.Float64() < 0.45 {
 		c.sex = patient.Male
 	}
-	if i > 0 && random.Float64() < 0.17 { // the first patient is the one to look at
+	if i > 0 && random.Float64() < 0.17 { // the first patient is the example, and is always enrolled
 		c.failure = screenFailures[random.IntN(len(screenFailures))]
 		return c, nil
 	}
@@ -115,15 +117,15 @@ func planOne(random *rand.Rand, i int, first domain.Date, o Options) (*course, e
 	if err != nil {
 		return nil, err
 	}
-	c.live(random, zone, last, i)
+	c.planDiaries(random, zone, last, i)
 	return c, nil
 }
 
-// live plans the evenings and moods from the enrolment to the last day.
-func (c *course) live(random *rand.Rand, zone *time.Location, last domain.Date, i int) {
+// planDiaries plans the evenings and moods from the enrolment to the last day.
+func (c *course) planDiaries(random *rand.Rand, zone *time.Location, last domain.Date, i int) {
 	baseline := 3.5 + 2.5*random.Float64()    // pain at the beginning
-	relief := 0.02 + 0.05*random.Float64()    // how much of it goes with each day, up to a half
-	adherence := 0.80 + 0.18*random.Float64() // how many evenings are answered
+	relief := 0.02 + 0.05*random.Float64()    // fraction of it that is gone per day, up to a half in total
+	adherence := 0.80 + 0.18*random.Float64() // fraction of evenings that are answered in time
 	flare, offline := 0, 0
 	var online domain.Date
 	for day := c.enrolledOn; day <= last && (c.endsOn == "" || day < c.endsOn); day = day.AddDays(1) {
@@ -157,8 +159,10 @@ func (c *course) live(random *rand.Rand, zone *time.Location, last domain.Date, 
 		}
 		c.evenings = append(c.evenings, e)
 		if n%14 == 0 {
-			c.moods = append(c.moods, mood{day: day, answers: moodAnswers(random, baseline, i == 1 && n == 14),
-				capturedAt: time.Date(date.Year(), date.Month(), date.Day(), 10, random.IntN(300), 0, 0, zone)})
+			c.moods = append(c.moods, mood{
+				day: day, answers: moodAnswers(random, baseline, i == 1 && n == 14),
+				capturedAt: time.Date(date.Year(), date.Month(), date.Day(), 10, random.IntN(300), 0, 0, zone),
+			})
 		}
 	}
 }
@@ -168,15 +172,17 @@ func painAnswers(random *rand.Rand, pain float64) diary.Answers {
 	worst := scale(pain + 1)
 	average := min(worst, scale(pain-0.5))
 	least := min(average, scale(pain-2.5))
-	a := diary.Answers{"worst": worst, "average": average, "least": least, "now": least + random.IntN(worst-least+1),
-		"rescue": worst >= 7 || random.Float64() < 0.05, "interference": scale(pain - 0.5 + random.NormFloat64())}
+	a := diary.Answers{
+		"worst": worst, "average": average, "least": least, "now": least + random.IntN(worst-least+1),
+		"rescue": worst >= 7 || random.Float64() < 0.05, "interference": scale(pain - 0.5 + random.NormFloat64()),
+	}
 	if a["rescue"] == true {
 		a["doses"] = 1 + random.IntN(3)
 	}
 	return a
 }
 
-// moodAnswers answers the PHQ-9: low in most, and once with the ninth item that nobody may overlook.
+// moodAnswers returns the answers to a PHQ-9, mostly low. An alarming one has the ninth item, on self-harm, above zero.
 func moodAnswers(random *rand.Rand, baseline float64, alarming bool) diary.Answers {
 	a := diary.Answers{}
 	for n := 1; n <= 9; n++ {

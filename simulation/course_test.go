@@ -24,11 +24,13 @@ func planned(t *testing.T, o Options) []*course {
 	return courses
 }
 
-func TestTheSameSeedGivesTheSameCourses(t *testing.T) {
+func TestSameSeedGivesSameCourses(t *testing.T) {
 	text := func(o Options) string {
 		var all []map[string]any
 		for _, c := range planned(t, o) {
-			all = append(all, map[string]any{"n": c.number, "s": c.screenedOn, "f": c.failure, "e": c.enrolledOn, "end": c.endsOn, "ev": len(c.evenings)})
+			all = append(all, map[string]any{
+				"n": c.number, "s": c.screenedOn, "f": c.failure, "e": c.enrolledOn, "end": c.endsOn, "ev": len(c.evenings),
+			})
 			for _, e := range c.evenings {
 				all = append(all, map[string]any{"d": e.day, "m": e.missed, "l": e.late, "c": e.capturedAt, "s": e.sentOn, "a": e.answers})
 			}
@@ -40,15 +42,15 @@ func TestTheSameSeedGivesTheSameCourses(t *testing.T) {
 		return string(data)
 	}
 	if diff := cmp.Diff(text(options(1)), text(options(1))); diff != "" {
-		t.Errorf("the same seed gives other courses:\n%s", diff)
+		t.Errorf("the same seed gives different courses:\n%s", diff)
 	}
 	if text(options(1)) == text(options(2)) {
 		t.Error("another seed gives the same courses")
 	}
 }
 
-// TestPlansFitTheInstruments holds what is planned to what the instruments take, and to the calendar: nothing lies in
-// the future of the day on which it is sent.
+// TestPlansFitTheInstruments checks that the instruments accept all planned answers, and that no answer is sent before
+// it is given.
 func TestPlansFitTheInstruments(t *testing.T) {
 	pain, err := instrument.Compile(instrument.PainDiary())
 	if err != nil {
@@ -88,7 +90,7 @@ func TestPlansFitTheInstruments(t *testing.T) {
 				}
 			}
 			if e.capturedAt.After(today) {
-				t.Errorf("%s answers at %s, after %s has begun", c.number, e.capturedAt, o.Today)
+				t.Errorf("%s answers at %s, not before %s", c.number, e.capturedAt, o.Today)
 			}
 			if e.sentOn < e.day || e.sentOn > o.lastDay() {
 				t.Errorf("%s sends %s on %s", c.number, e.day, e.sentOn)
@@ -119,11 +121,12 @@ func TestPlansFitTheInstruments(t *testing.T) {
 		}
 	}
 	if missed == 0 || late == 0 || alarms == 0 || offline == 0 || selfHarm != 1 {
-		t.Errorf("%d missed, %d late, %d alarming, %d offline, %d self-harm: that is no life", missed, late, alarms, offline, selfHarm)
+		t.Errorf("%d missed, %d late, %d alarming, %d offline, %d self-harm: the plan lacks variety",
+			missed, late, alarms, offline, selfHarm)
 	}
 }
 
-func TestPatientsAnswerInTheirOwnEvening(t *testing.T) {
+func TestPatientsAnswerInTheEveningOfTheirTimeZone(t *testing.T) {
 	for _, c := range planned(t, options(4)) {
 		zone, err := time.LoadLocation(c.site.zone)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package simulation builds a realistic study and lets simulated patients live through it, over the public HTTP API as
-// any client would. What each patient will do is planned first, from a seed alone (see course.go); then the plan is acted
-// out (see act.go). Every command carries a key derived from what it does, so that a run that was interrupted can be run
-// again: what was done is answered, what was not is done. Begin reading at Run.
+// Package simulation builds a realistic study and simulates its patients, over the public HTTP API like any client. It
+// first plans what each patient will do, from a seed only (see course.go), and then carries out the plan day by day
+// (see act.go). The idempotency key of every command is derived from the plan, so that an interrupted run can be
+// repeated: the server records only the commands that it has not recorded yet. Begin reading at Run.
 package simulation

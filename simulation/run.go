@@ -18,38 +18,40 @@ type Options struct {
 	BaseURL string
 	// SignAs returns a token for a user of the installation.
 	SignAs func(domain.UserID) (string, error)
-	// Admin is an administrator's account; the simulation makes all others, with this password for the staff.
+	// Admin is an administrator's account. The simulation creates all others; Password is that of the staff.
 	Admin    domain.UserID
 	Password string
-	// Patients are screened and live through Days of diaries, which end two days before Today.
+	// Patients is how many patients are screened, and Days how many days of diaries they have. The last of these days is
+	// two days before Today.
 	Patients, Days int
-	// Seed decides the course of everybody.
+	// Seed determines the courses of all patients.
 	Seed  uint64
 	Today domain.Date
-	// Workers is how many patients act at a time.
+	// Workers is how many patients are simulated at the same time.
 	Workers int
-	// Progress is told how far it is, from one goroutine at a time; it may be nil.
+	// Progress receives the progress, from one goroutine at a time; it may be nil.
 	Progress func(Progress)
 }
 
+// lastDay returns the last day of diaries. It is over in every time zone.
 func (o Options) lastDay() domain.Date { return o.Today.AddDays(-2) }
 
-// Progress is how far the simulation is.
+// Progress says how much of the simulation is done.
 type Progress struct {
 	Phase       string
 	Done, Total int
 	Counts
 }
 
-// Counts is what the server has recorded.
+// Counts counts what the server has recorded.
 type Counts struct {
 	Screened       int `json:"screened"`
 	ScreenFailures int `json:"screenFailures"`
 	Enrolled       int `json:"enrolled"`
-	// NoKit counts the enrolments that failed because the site had no kits, and were asked for again.
+	// NoKit counts the enrolments that failed because the site had no kits. They were requested again later.
 	NoKit         int `json:"noKit"`
 	KitsDispensed int `json:"kitsDispensed"`
-	// Shipments counts those that have arrived.
+	// Shipments counts the shipments that have arrived.
 	Shipments   int `json:"shipments"`
 	EndedEarly  int `json:"endedEarly"`
 	Diaries     int `json:"diaries"`
@@ -60,29 +62,29 @@ type Counts struct {
 	Risks       int `json:"risks"`
 }
 
-// Summary says what the simulation did and where to look at it.
+// Summary describes the simulated study, and names accounts and a patient with which to explore it.
 type Summary struct {
 	Counts
 	Title string         `json:"title"`
 	Sites int            `json:"sites"`
 	Study domain.StudyID `json:"study"`
 	Site  domain.SiteID  `json:"site"`
-	// SiteStaff works at Site, and Patient is one of its patients.
+	// SiteStaff is the account of a coordinator at Site, and Patient a patient of Site.
 	SiteStaff domain.UserID    `json:"siteStaff"`
 	Patient   domain.PatientID `json:"patient"`
 	Accounts  []Account        `json:"accounts"`
-	// Position is the log position of the last thing that was recorded.
+	// Position is the log position of the last recorded event.
 	Position uint64 `json:"position"`
 }
 
-// simulation is a run under way.
+// simulation is the state of a run.
 type simulation struct {
 	Options
 	api      *client
 	admin    string
 	accounts map[domain.UserID]*Account
 	courses  []*course
-	// phones are the tokens of patients' phones.
+	// phones holds the tokens of the patients' phones.
 	phones map[domain.PatientID]string
 
 	mu       sync.Mutex
@@ -90,33 +92,39 @@ type simulation struct {
 	position uint64
 }
 
-// Run builds the study and lets the patients live. It may be run again on the same installation, after an interruption
-// too: everything is sent under the key that it had.
+// Run builds the study and simulates the patients. It can be repeated on the same installation, also after an
+// interruption, because every command is sent with the same key again.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if o.Patients < 1 || o.Days < 1 || o.Patients > 9999 {
-		return Summary{}, fmt.Errorf("%d patients for %d days cannot be simulated; take 1 to 9999 patients and at least a day", o.Patients, o.Days)
+		return Summary{}, fmt.Errorf("%d patients for %d days cannot be simulated; choose 1 to 9999 patients and at least one day",
+			o.Patients, o.Days)
 	}
 	o.Workers = max(1, o.Workers)
 	courses, err := plan(o)
 	if err != nil {
 		return Summary{}, err
 	}
-	s := &simulation{Options: o, api: newClient(o.BaseURL), accounts: map[domain.UserID]*Account{}, courses: courses, phones: map[domain.PatientID]string{}}
+	s := &simulation{
+		Options: o, api: newClient(o.BaseURL), courses: courses,
+		accounts: map[domain.UserID]*Account{}, phones: map[domain.PatientID]string{},
+	}
 	if err := errors.Join(s.build(ctx), ctx.Err()); err != nil {
 		return Summary{}, err
 	}
-	if err := s.live(ctx); err != nil {
+	if err := s.runDays(ctx); err != nil {
 		return Summary{}, err
 	}
-	summary := Summary{Counts: s.progress.Counts, Title: studyTitle, Sites: len(sites), Study: studyID, Site: sites[0].id,
-		SiteStaff: sites[0].crc, Patient: courses[0].id(), Position: s.position}
+	summary := Summary{
+		Counts: s.progress.Counts, Title: studyTitle, Sites: len(sites), Study: studyID, Site: sites[0].id,
+		SiteStaff: sites[0].crc, Patient: courses[0].id(), Position: s.position,
+	}
 	for _, a := range staff() {
 		summary.Accounts = append(summary.Accounts, *a)
 	}
 	return summary, nil
 }
 
-// build makes accounts and study.
+// build creates the accounts, the study, the randomisation list and the supply.
 func (s *simulation) build(ctx context.Context) (err error) {
 	if s.admin, err = s.SignAs(s.Admin); err != nil {
 		return err
@@ -143,25 +151,27 @@ func (s *simulation) build(ctx context.Context) (err error) {
 	return s.supplyStudy(ctx, s.Today.AddDays(-s.Days-9))
 }
 
+// register creates an account with its grants.
 func (s *simulation) register(ctx context.Context, a *Account, password string) error {
-	err := s.send(ctx, s.admin, "register/"+string(a.User), user.RegisterUser{User: a.User, Name: a.name, Password: password})
+	registration := user.RegisterUser{OfUser: domain.ForUser(a.User), Name: a.name, Password: password}
+	err := s.send(ctx, s.admin, "register/"+string(a.User), registration)
 	for i, g := range a.grants {
 		if err != nil {
 			return err
 		}
-		err = s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{User: a.User, Grant: g})
+		err = s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{OfUser: domain.ForUser(a.User), Grant: g})
 	}
 	return err
 }
 
-// live lets day after day pass; within a day patients act side by side.
-func (s *simulation) live(ctx context.Context) error {
+// runDays simulates one day after the other. Within a day, several patients are simulated at the same time.
+func (s *simulation) runDays(ctx context.Context) error {
 	first := s.Today.AddDays(-s.Days - 8)
 	last := s.lastDay().AddDays(closedAfterDays)
 	days := last.DaysSince(first) + 1
 	for day := first; day <= last; day = day.AddDays(1) {
 		s.report("day "+string(day), day.DaysSince(first), days, nil)
-		if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+daysBarred)); err != nil {
+		if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+quarantineDays)); err != nil {
 			return err
 		}
 		group, ctx := errgroup.WithContext(ctx)
@@ -183,6 +193,7 @@ func (s *simulation) live(ctx context.Context) error {
 	return nil
 }
 
+// report changes the counts, if count is given, and the phase, unless it is empty, and reports the progress.
 func (s *simulation) report(phase string, done, total int, count func(*Counts)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

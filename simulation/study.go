@@ -18,7 +18,7 @@ const (
 	consentVersion = "2.0"
 )
 
-// site is a site with the people who work there.
+// site is a site and its staff.
 type site struct {
 	id                domain.SiteID
 	name, country     string
@@ -32,7 +32,7 @@ var sites = []site{
 	{"03", "East River Hospital, Shanghai", "CN", "Asia/Shanghai", "crc.shanghai", "dr.shen"},
 }
 
-// Account is an account that the simulation made, for people who want to look around.
+// Account is an account that the simulation has created.
 type Account struct {
 	User domain.UserID `json:"user"`
 	// Description says what the account may do.
@@ -45,24 +45,28 @@ type Account struct {
 
 const (
 	managerID domain.UserID = "data.manager"
-	// patientID is the account of the one patient who can sign in; the others' phones have tokens.
+	// patientID is the account of the one patient who can sign in. The phones of the others have tokens.
 	patientID domain.UserID = "patient.one"
 )
 
-// staff lists the accounts with a password.
+// staff returns the accounts that have a password.
 func staff() []*Account {
 	across := func(r user.Role) []user.Grant { return []user.Grant{{Role: r, Study: studyID}} }
+	firstPatient := domain.NewPatientID(studyID, "S-0001")
 	all := []*Account{
 		{User: managerID, Description: "data manager: builds the study, reads all sites", name: "Noor Haddad", grants: across(user.DataManager)},
 		{User: "monitor", Description: "monitor of sites 01 and 02", name: "Piotr Zielinski",
 			grants: []user.Grant{{Role: user.Monitor, Study: studyID, Site: "01"}, {Role: user.Monitor, Study: studyID, Site: "02"}}},
-		{User: supplyManagerID, Description: "supply manager: depots, shipments, kits, without knowing what they hold", name: "Jonas Wirth", grants: across(user.SupplyManager)},
-		{User: unblindedManagerID, Description: "unblinded supply manager: registers kits", name: "Agnes Moreau", grants: across(user.UnblindedSupplyManager)},
+		{User: supplyManagerID, Description: "supply manager: depots, shipments, kits, without knowing what they hold",
+			name: "Jonas Wirth", grants: across(user.SupplyManager)},
+		{User: unblindedManagerID, Description: "unblinded supply manager: registers kits", name: "Agnes Moreau",
+			grants: across(user.UnblindedSupplyManager)},
 		{User: statisticianID, Description: "statistician: randomisation list", name: "Kenji Mori", grants: across(user.Statistician)},
 		{User: "safety.officer", Description: "safety officer", name: "Ines Carvalho", grants: across(user.SafetyOfficer)},
-		{User: "auditor", Description: "auditor: reads everything recorded, changes nothing", name: "Tomas Berg", grants: across(user.Auditor)},
-		{User: patientID, Description: "patient " + string(domain.NewPatientID(studyID, "S-0001")) + ", who sees nobody else", name: "Patient S-0001",
-			grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: domain.NewPatientID(studyID, "S-0001")}}},
+		{User: "auditor", Description: "auditor: reads everything recorded, changes nothing", name: "Tomas Berg",
+			grants: across(user.Auditor)},
+		{User: patientID, Description: "patient " + string(firstPatient) + ", who sees nobody else", name: "Patient S-0001",
+			grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: firstPatient}}},
 	}
 	for _, s := range sites {
 		all = append(all,
@@ -78,7 +82,7 @@ func protocol() study.Protocol {
 	form := func(id, title string, items ...string) study.Form {
 		definition, err := json.Marshal(map[string]any{"items": items})
 		if err != nil {
-			panic(err) // strings can always be written as JSON
+			panic(err) // strings can always be encoded as JSON
 		}
 		return study.Form{ID: id, Title: title, Definition: definition}
 	}
@@ -108,23 +112,24 @@ func protocol() study.Protocol {
 	}
 }
 
-// painDiary is the instrument with reminders.
+// painDiary returns the pain diary, with reminders.
 func painDiary() instrument.Definition {
 	d := *instrument.PainDiary()
 	d.Schedule.Remind = true
 	return d
 }
 
-// buildCommands are what the data manager sends before the first patient.
+// buildCommands returns the commands with which the data manager builds the study.
 func buildCommands(o Options, opened domain.Date) []any {
 	commands := []any{
-		study.CreateStudy{Study: studyID, Title: studyTitle, Sponsor: "Meridian Therapeutics", Phase: "II"},
-		study.PublishProtocolVersion{Study: studyID, Protocol: protocol()},
+		study.CreateStudy{InStudy: domain.ForStudy(studyID), Title: studyTitle, Sponsor: "Meridian Therapeutics", Phase: "II"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(studyID), Protocol: protocol()},
 	}
 	for _, s := range sites {
 		commands = append(commands,
-			study.AddSite{Study: studyID, Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
-			study.ActivateSite{Study: studyID, Site: s.id, On: opened})
+			study.AddSite{InStudy: domain.ForStudy(studyID), Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
+			study.ActivateSite{InStudy: domain.ForStudy(studyID), Site: s.id, On: opened})
 	}
-	return append(commands, enrollment.OpenEnrollment{Study: studyID, Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}})
+	caps := enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}
+	return append(commands, enrollment.OpenEnrollment{InStudy: domain.ForStudy(studyID), Caps: caps})
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,36 +22,35 @@ const (
 	unblindedManagerID domain.UserID = "supply.unblinded"
 	statisticianID     domain.UserID = "statistician"
 
-	// depotID is the depot that all sites are supplied from.
+	// depotID is the depot that supplies all sites.
 	depotID supply.LocationID = "DEPOT-EU"
-	// verum and placebo are the arms. Their ids look like nothing else, so that a search finds every place that tells one.
+	// verum and placebo are the arms. Their ids occur nowhere else by chance, so that a search for them finds every leak.
 	verum   domain.ArmID = "RLV-7Q4"
 	placebo domain.ArmID = "PLC-2K9"
-	// secondVisit is when the second kit is given out.
+	// secondVisit is the visit at which the second kit is dispensed.
 	secondVisit = "week-2"
-	// unitsPerKit are two doses a day for two weeks.
+	// unitsPerKit is two doses per day for two weeks.
 	unitsPerKit = 28
-	// outOfStock is the site whose first shipment gets too warm on its way, and is kept in quarantine for some days.
-	outOfStock domain.SiteID = "03"
+	// warmShipmentSite is the site whose first shipment gets too warm, and is kept in quarantine for quarantineDays.
+	warmShipmentSite domain.SiteID = "03"
+	quarantineDays                 = 4
 )
 
-const daysBarred = 4
+// kitsPerArm returns how many kits of each arm a site's stock is filled up to.
+func kitsPerArm(o Options) int { return min(400, 2*o.Patients/len(sites)+10) }
 
-// perArm is how many kits of each arm a site is filled up to.
-func perArm(o Options) int { return min(400, 2*o.Patients/len(sites)+10) }
-
-// kitsCSV is the file of the first delivery: kits in random order, of two lots, each of which holds both arms.
+// kitsCSV returns the list of the first delivery: kits of two lots, each with both arms, in random order.
 func kitsCSV(o Options) string {
-	random := rand.New(rand.NewPCG(o.Seed, 1<<32)) // #nosec G404 -- a simulation has to repeat itself
-	n := min(2900, 2*(len(sites)+1)*perArm(o))
+	random := rand.New(rand.NewPCG(o.Seed, 1<<32)) // #nosec G404 -- a simulation has to be repeatable
+	n := min(2900, 2*(len(sites)+1)*kitsPerArm(o))
 	var text strings.Builder
 	text.WriteString("kit,arm,lot,expiry,units\n")
-	for i, place := range random.Perm(n) {
+	for i, drawn := range random.Perm(n) {
 		arm, lot, expires := verum, "LOT-71", o.Today.AddDays(500)
-		if place%2 == 1 {
+		if drawn%2 == 1 {
 			arm = placebo
 		}
-		if place%4 > 1 {
+		if drawn%4 > 1 {
 			lot, expires = "LOT-72", o.Today.AddDays(700)
 		}
 		fmt.Fprintf(&text, "%06d,%s,%s,%s,%d\n", 310_000+i, arm, lot, expires, unitsPerKit)
@@ -60,119 +58,139 @@ func kitsCSV(o Options) string {
 	return text.String()
 }
 
-// supplyStudy makes the randomisation list, and fills depot and sites.
+// supplyStudy creates the randomisation list, and fills the stock of the depot and the sites.
 func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error {
-	// Some acts ask for a person who has just signed in.
-	statistician, err := s.api.signIn(ctx, statisticianID, s.Password)
-	if err != nil {
+	if err := s.randomise(ctx); err != nil {
 		return err
 	}
-	made, err := s.api.command(ctx, statistician, "supply/list", randomisation.GenerateRandomisationList{Study: studyID, Scheme: "main",
-		Ratio: map[domain.ArmID]int{verum: 1, placebo: 1}, BlockSizes: []int{2, 4}, PerStratum: 2*s.Patients + 8})
-	if err != nil {
-		return err
-	}
-	if err := s.send(ctx, statistician, "supply/activate", randomisation.ActivateRandomisation{Study: studyID, Scheme: "main", SHA256: made.Events[0].Data.SHA256}); err != nil {
-		return err
-	}
-	manager := s.accounts[supplyManagerID].token
-	err = s.sendAll(ctx, manager, "supply", supply.OpenDepot{Study: studyID, Depot: depotID, Name: "Central depot, Leiden"})
+	manager, in := s.accounts[supplyManagerID].token, domain.ForStudy(studyID)
+	err := s.sendAll(ctx, manager, "supply", supply.OpenDepot{InStudy: in, Depot: depotID, Name: "Central depot, Leiden"})
 	if err == nil {
-		err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/kits", supply.RegisterKits{Study: studyID, Depot: depotID, CSV: kitsCSV(s.Options)})
+		err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/kits",
+			supply.RegisterKits{InStudy: in, Depot: depotID, CSV: kitsCSV(s.Options)})
 	}
 	for _, lot := range []string{"LOT-71", "LOT-72"} {
 		if err == nil {
-			err = s.send(ctx, manager, "supply/release/"+lot, supply.ReleaseBatch{Study: studyID, Lot: lot, Certificate: "QP-2026-" + lot})
+			err = s.send(ctx, manager, "supply/release/"+lot, supply.ReleaseBatch{InStudy: in, Lot: lot, Certificate: "QP-2026-" + lot})
 		}
 	}
 	if err != nil {
 		return err
 	}
-	// The delivery is taken in by a process: until then a rule finds nothing to send.
-	if err := s.until(ctx, func() (bool, error) {
-		waiting, err := s.kits(ctx, manager, "", "registered", "")
-		return len(waiting) == 0, err
+	// A process takes the delivery into stock. Before that, the resupply rules find no kits to send.
+	if err := s.waitUntil(ctx, func() (bool, error) {
+		registered, err := s.kits(ctx, manager, "", "registered", "")
+		return len(registered) == 0, err
 	}); err != nil {
 		return err
 	}
-	for _, place := range sites {
-		rule := supply.ResupplyRule{Site: place.id, Depot: depotID, Trigger: max(2, perArm(s.Options)/4), Target: perArm(s.Options), OverdueDays: 5}
-		if err := s.send(ctx, manager, "supply/rule/"+string(place.id), supply.SetResupplyRule{Study: studyID, Rule: rule}); err != nil {
+	for _, to := range sites {
+		perArm := kitsPerArm(s.Options)
+		rule := supply.ResupplyRule{Site: to.id, Depot: depotID, Trigger: max(2, perArm/4), Target: perArm, OverdueDays: 5}
+		if err := s.send(ctx, manager, "supply/rule/"+string(to.id), supply.SetResupplyRule{InStudy: in, Rule: rule}); err != nil {
 			return err
 		}
-		var first string
-		if err := s.until(ctx, func() (bool, error) {
-			shipments, err := s.shipments(ctx, manager, string(place.id), "")
-			if len(shipments) > 0 {
-				first = shipments[0].Shipment
-				for _, other := range shipments {
-					first = min(first, other.Shipment)
-				}
-			}
-			return first != "", err
-		}); err != nil {
+		first, err := s.firstShipment(ctx, to)
+		if err != nil {
 			return err
 		}
 		temperature := supply.TemperatureInRange
-		if place.id == outOfStock {
+		if to.id == warmShipmentSite {
 			temperature = supply.TemperatureExcursion
 		}
-		if err := s.deliver(ctx, supply.ShipmentID(first), place, opened, temperature); err != nil {
+		if err := s.deliver(ctx, first, to, opened, temperature); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deliver takes a shipment from the depot to its site.
-func (s *simulation) deliver(ctx context.Context, id supply.ShipmentID, to site, on domain.Date, temperature supply.Temperature) error {
-	err := s.send(ctx, s.accounts[supplyManagerID].token, "supply/dispatch/"+string(id),
-		supply.DispatchShipment{Study: studyID, From: depotID, Shipment: id, On: on, Carrier: "ColdLine"})
+// randomise creates and activates the randomisation list. Both commands require a sign-in within the last minutes.
+func (s *simulation) randomise(ctx context.Context) error {
+	statistician, err := s.api.signIn(ctx, statisticianID, s.Password)
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, s.accounts[to.crc].token, "supply/receive/"+string(id), supply.ReceiveShipment{Study: studyID, Location: supply.LocationID(to.id),
-		From: depotID, Shipment: id, On: on, Temperature: temperature})
+	in := domain.ForStudy(studyID)
+	list, err := s.api.command(ctx, statistician, "supply/list", randomisation.GenerateRandomisationList{
+		InStudy: in, Scheme: "main",
+		Ratio: map[domain.ArmID]int{verum: 1, placebo: 1}, BlockSizes: []int{2, 4}, PerStratum: 2*s.Patients + 8,
+	})
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, statistician, "supply/activate", randomisation.ActivateRandomisation{
+		InStudy: in, Scheme: "main", SHA256: list.Events[0].Data.SHA256,
+	})
 }
 
-// supplyRound is what the depot and the sites do about kits on a day: what the rules asked for is sent and received, and
-// the quarantine of the site that ran out is decided on.
-func (s *simulation) supplyRound(ctx context.Context, day domain.Date, barredUntil domain.Date) error {
-	manager := s.accounts[supplyManagerID].token
-	for _, place := range sites {
-		if place.id == outOfStock && day < barredUntil {
-			continue // the carrier's cool boxes are looked into first
+// firstShipment waits until the resupply process has created a site's first shipment.
+func (s *simulation) firstShipment(ctx context.Context, to site) (first supply.ShipmentID, err error) {
+	err = s.waitUntil(ctx, func() (bool, error) {
+		shipments, err := s.shipments(ctx, s.accounts[supplyManagerID].token, string(to.id), "")
+		for _, row := range shipments {
+			if id := supply.ShipmentID(row.Shipment); first == "" || id < first {
+				first = id
+			}
 		}
-		waiting, err := s.shipments(ctx, manager, string(place.id), "packed")
+		return first != "", err
+	})
+	return first, err
+}
+
+// deliver dispatches a shipment at the depot and receives it at its site.
+func (s *simulation) deliver(ctx context.Context, id supply.ShipmentID, to site, on domain.Date, temperature supply.Temperature) error {
+	err := s.send(ctx, s.accounts[supplyManagerID].token, "supply/dispatch/"+string(id),
+		supply.DispatchShipment{FromLocation: supply.FromLocation{Study: studyID, From: depotID}, Shipment: id, On: on, Carrier: "ColdLine"})
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, s.accounts[to.crc].token, "supply/receive/"+string(id), supply.ReceiveShipment{
+		AtLocation: supply.AtLocation{Study: studyID, Location: supply.LocationID(to.id)},
+		From:       depotID, Shipment: id, On: on, Temperature: temperature,
+	})
+}
+
+// supplyRound delivers the shipments that are packed on a day. On the last day of the quarantine it releases the kits
+// of the shipment that got too warm; until then its site gets no other shipment.
+func (s *simulation) supplyRound(ctx context.Context, day, quarantineUntil domain.Date) error {
+	manager := s.accounts[supplyManagerID].token
+	for _, to := range sites {
+		if to.id == warmShipmentSite && day < quarantineUntil {
+			continue
+		}
+		packed, err := s.shipments(ctx, manager, string(to.id), "packed")
 		if err != nil {
 			return err
 		}
-		for _, w := range waiting {
-			if err := s.deliver(ctx, supply.ShipmentID(w.Shipment), place, day, supply.TemperatureInRange); err != nil {
+		for _, row := range packed {
+			if err := s.deliver(ctx, supply.ShipmentID(row.Shipment), to, day, supply.TemperatureInRange); err != nil {
 				return err
 			}
 		}
 	}
-	if day != barredUntil {
+	if day != quarantineUntil {
 		return nil
 	}
-	barred, err := s.kits(ctx, manager, string(outOfStock), "quarantined", "")
-	if err != nil || len(barred) == 0 {
+	quarantined, err := s.kits(ctx, manager, string(warmShipmentSite), "quarantined", "")
+	if err != nil || len(quarantined) == 0 {
 		return err
 	}
 	var kits []supply.KitNumber
-	for _, k := range barred {
+	for _, k := range quarantined {
 		kits = append(kits, supply.KitNumber(k.Kit))
 	}
-	return s.send(ctx, manager, "supply/release-kits", supply.ReleaseKits{Study: studyID, Location: supply.LocationID(outOfStock), Kits: kits,
-		Reason: "The manufacturer's stability data cover the excursion"})
+	return s.send(ctx, manager, "supply/release-kits", supply.ReleaseKits{
+		AtLocation: supply.AtLocation{Study: studyID, Location: supply.LocationID(warmShipmentSite)}, Kits: kits,
+		Reasoned: domain.Because("The manufacturer's stability data cover the excursion"),
+	})
 }
 
-// dispense gives a patient the kit that was allocated for a visit, and takes the one before back.
+// dispense dispenses the kit that is allocated for a visit, and takes back the kit before it.
 func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) error {
-	crc, key := s.accounts[c.site.crc].token, "patient/"+c.number+"/kit"
+	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number+"/kit", domain.ForPatient(c.id())
 	var next kitRow
-	if err := s.until(ctx, func() (bool, error) {
+	if err := s.waitUntil(ctx, func() (bool, error) {
 		kits, err := s.kits(ctx, crc, string(c.site.id), "", c.id())
 		for _, k := range kits {
 			if k.Visit == visitOf(c, on) {
@@ -183,18 +201,18 @@ func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) er
 	}); err != nil {
 		return fmt.Errorf("the kit of %s: %w", c.id(), err)
 	}
-	err := s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, Patient: c.id(), Kit: supply.KitNumber(next.Kit), On: on})
-	if err != nil || c.kit == "" {
-		c.kit = supply.KitNumber(next.Kit)
+	previous, kit := c.kit, supply.KitNumber(next.Kit)
+	c.kit = kit
+	err := s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: kit, On: on})
+	if err != nil || previous == "" {
 		return err
 	}
-	left := len(c.number) % 3 // a few doses come back
-	err = s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, Patient: c.id(), Kit: c.kit, On: on},
-		supply.ReconcileKit{Site: c.site.id, Patient: c.id(), Kit: c.kit, Returned: left, Used: unitsPerKit - left})
-	c.kit = supply.KitNumber(next.Kit)
-	return err
+	left := len(c.number) % 3 // a few doses are returned
+	return s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, OfPatient: of, Kit: previous, On: on},
+		supply.ReconcileKit{Site: c.site.id, OfPatient: of, Kit: previous, Returned: left, Used: unitsPerKit - left})
 }
 
+// visitOf returns the visit of a day: "" for the enrolment.
 func visitOf(c *course, on domain.Date) string {
 	if on == c.enrolledOn {
 		return ""
@@ -202,15 +220,16 @@ func visitOf(c *course, on domain.Date) string {
 	return secondVisit
 }
 
-// visit records the second visit, at which the second kit is given out.
+// visit records the second visit, and dispenses the second kit.
 func (s *simulation) visit(ctx context.Context, c *course, on domain.Date) error {
-	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, patient.RecordVisit{Patient: c.id(), Visit: secondVisit, On: on}); err != nil {
+	visit := patient.RecordVisit{OfPatient: domain.ForPatient(c.id()), Visit: secondVisit, On: on}
+	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, visit); err != nil {
 		return err
 	}
 	return s.dispense(ctx, c, on)
 }
 
-// reviewAlerts has the investigator of the first site look at what was raised there; the others' stay open.
+// reviewAlerts lets the investigator of the first site review its alerts. The alerts of the other sites stay open.
 func (s *simulation) reviewAlerts(ctx context.Context) error {
 	investigator := s.accounts[sites[0].investigator].token
 	var open struct {
@@ -218,11 +237,13 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 			Alert safety.AlertID `json:"alert"`
 		} `json:"items"`
 	}
-	if err := s.api.get(ctx, investigator, "/api/v1/studies/"+string(studyID)+"/alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}}, s.lastPosition(), &open); err != nil {
+	path, ofSite := "/api/v1/studies/"+string(studyID)+"/alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}}
+	if err := s.api.get(ctx, investigator, path, ofSite, s.lastPosition(), &open); err != nil {
 		return err
 	}
 	for _, a := range open.Items {
-		err := s.send(ctx, investigator, "alert/"+string(a.Alert), safety.ReviewAlert{Alert: a.Alert, Note: "Spoke with the patient"})
+		review := safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}, Note: "Spoke with the patient"}
+		err := s.send(ctx, investigator, "alert/"+string(a.Alert), review)
 		var r *refusal
 		if err != nil && !(errors.As(err, &r) && r.Code == "alert_reviewed") {
 			return err
@@ -232,8 +253,8 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 }
 
 func (s *simulation) countShipments(ctx context.Context) error {
-	for _, place := range sites {
-		arrived, err := s.shipments(ctx, s.accounts[supplyManagerID].token, string(place.id), "received")
+	for _, to := range sites {
+		arrived, err := s.shipments(ctx, s.accounts[supplyManagerID].token, string(to.id), "received")
 		if err != nil {
 			return err
 		}
@@ -242,7 +263,7 @@ func (s *simulation) countShipments(ctx context.Context) error {
 	return nil
 }
 
-// kitRow and shipmentRow are what the simulation reads of the views.
+// kitRow and shipmentRow hold the fields that the simulation needs from the lists of kits and shipments.
 type kitRow struct {
 	Kit     string           `json:"kit"`
 	Status  string           `json:"status"`
@@ -255,7 +276,7 @@ type shipmentRow struct {
 	Status   string `json:"status"`
 }
 
-// kits lists the kits of a place, by status, and those of one patient alone where one is named.
+// kits lists kits. It filters them by location, status and patient; an empty filter matches all.
 func (s *simulation) kits(ctx context.Context, token, location, status string, of domain.PatientID) (all []kitRow, err error) {
 	parameters := url.Values{"limit": {"200"}}
 	if location != "" {
@@ -294,21 +315,22 @@ func (s *simulation) shipments(ctx context.Context, token, to, status string) ([
 	var page struct {
 		Items []shipmentRow `json:"items"`
 	}
-	return page.Items, s.api.get(ctx, token, "/api/v1/studies/"+string(studyID)+"/shipments", parameters, s.lastPosition(), &page)
+	err := s.api.get(ctx, token, "/api/v1/studies/"+string(studyID)+"/shipments", parameters, s.lastPosition(), &page)
+	return page.Items, err
 }
 
-// settleTime bounds how long the simulation waits for what a process does.
-const settleTime = time.Minute
+// processTimeout is how long the simulation waits for a process.
+const processTimeout = time.Minute
 
-// until waits for something that a process does by itself.
-func (s *simulation) until(ctx context.Context, is func() (bool, error)) error {
-	for begun := time.Now(); ; {
-		ok, err := is()
+// waitUntil waits for the effect of a process. It calls done again and again until it returns true or an error.
+func (s *simulation) waitUntil(ctx context.Context, done func() (bool, error)) error {
+	for began := time.Now(); ; {
+		ok, err := done()
 		if ok || err != nil {
 			return err
 		}
-		if time.Since(begun) > settleTime {
-			return errors.New("a process does not come to its end")
+		if time.Since(began) > processTimeout {
+			return fmt.Errorf("a process has not ended after %s", processTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -318,16 +340,17 @@ func (s *simulation) until(ctx context.Context, is func() (bool, error)) error {
 	}
 }
 
-// get asks a query that has to see a position of the log.
+// get sends a query, which waits until its view has reached a position.
 func (c *client) get(ctx context.Context, token, path string, parameters url.Values, position uint64, into any) error {
-	return c.exchange(ctx, http.MethodGet, path+"?"+parameters.Encode(), token, map[string]string{"Casebook-Position": strconv.FormatUint(position, 10)}, nil, into)
+	return c.exchange(ctx, http.MethodGet, path+"?"+parameters.Encode(), token, atPosition(position), nil, into)
 }
 
-// signIn returns the token of a person who has just signed in.
+// signIn signs a person in and returns the token.
 func (c *client) signIn(ctx context.Context, user domain.UserID, password string) (string, error) {
 	var session struct {
 		Token string `json:"token"`
 	}
-	err := c.exchange(ctx, http.MethodPost, "/api/v1/sign-in", "", nil, map[string]string{"user": string(user), "password": password}, &session)
+	credentials := map[string]string{"user": string(user), "password": password}
+	err := c.exchange(ctx, http.MethodPost, "/api/v1/sign-in", "", nil, credentials, &session)
 	return session.Token, err
 }

@@ -99,23 +99,20 @@ func (c benchRebuildCommand) measure(ctx context.Context, p projections.Projecti
 			}
 			defer pprof.StopCPUProfile()
 		}
-		run, stop := context.WithCancel(ctx)
-		ended := make(chan error, 1)
 		engine := projections.NewEngine(projections.Options{Log: v.log, Store: v.store, Projections: []projections.Projection{p}})
 		began = time.Now()
-		go func() { ended <- engine.Run(run) }()
-		err = v.built(ctx, p.View, ended)
-		r.Took = time.Since(began).Seconds()
-		stop()
-		<-ended //nolint:errcheck // it was told to end
+		err = whileRunning(ctx, engine.Run, func(ctx context.Context) error {
+			defer func() { r.Took = time.Since(began).Seconds() }()
+			return v.built(ctx, p.View)
+		})
 		r.PerSecond, r.PeakMemory = float64(recorded)/r.Took, peakMemory()
 		return err
 	})
 	return r, err
 }
 
-// built waits until the first fill of a view, which is the build that is asked, has caught up.
-func (v views) built(ctx context.Context, view readmodels.View, ended <-chan error) error {
+// built waits until the first build of a view has caught up with the log.
+func (v views) built(ctx context.Context, view readmodels.View) error {
 	for {
 		at, err := v.store.LoadCheckpoint(ctx, view)
 		switch {
@@ -127,8 +124,6 @@ func (v views) built(ctx context.Context, view readmodels.View, ended <-chan err
 			return errors.New(at.Reason)
 		}
 		select {
-		case err := <-ended:
-			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(5 * time.Millisecond):

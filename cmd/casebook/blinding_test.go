@@ -28,7 +28,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/notify"
-	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 	"casebook/simulation"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -182,7 +182,7 @@ func listen(t *testing.T, in installation) func() []string {
 			continue
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		messages, err := broker.Subscribe(ctx, sagas.AlertTopic)
+		messages, err := broker.Subscribe(ctx, safetyprocesses.AlertTopic)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,12 +280,12 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 		t.Fatal(err)
 	}
 	for i, command := range []any{
-		supply.DispenseKit{Site: s.Site, Patient: s.Patient, Kit: "310003", On: "2026-03-18"},
-		supply.ReconcileKit{Site: s.Site, Patient: s.Patient, Kit: "310003", Used: 3},
-		supply.CreateShipment{Study: s.Study, From: "DEPOT-EU", To: "01", Kits: []supply.KitNumber{"310004"}, Reason: "x"},
-		patient.EnrollPatient{Patient: s.Patient, On: "2026-03-18"},
-		randomisation.BreakBlind{Study: s.Study, Patient: s.Patient, Reason: "x"},
-		randomisation.CorrectStratum{Study: s.Study, Patient: s.Patient, Factors: map[string]string{"age": "x"}, Reason: "x"},
+		supply.DispenseKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", On: "2026-03-18"},
+		supply.ReconcileKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", Used: 3},
+		supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.Study, From: "DEPOT-EU"}, To: "01", Kits: []supply.KitNumber{"310004"}, Reasoned: domain.Because("x")},
+		patient.EnrollPatient{OfPatient: domain.ForPatient(s.Patient), On: "2026-03-18"},
+		randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("x")},
+		randomisation.CorrectStratum{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Factors: map[string]string{"age": "x"}, Reasoned: domain.Because("x")},
 	} {
 		_, _, text := in.command(token, fmt.Sprint("mistake/", i), command)
 		into[fmt.Sprintf("%T", command)] = text
@@ -296,7 +296,7 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 // to everyone concerned, and nowhere recorded but as a fact.
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
-	breakBlind := randomisation.BreakBlind{Study: s.Study, Patient: s.Patient, Reason: "overdose; treatment depends on it"}
+	breakBlind := randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("overdose; treatment depends on it")}
 	script, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -18,11 +18,11 @@ func (s *server) bootstrapAdmin(ctx context.Context, password string) error {
 		r, ok := refuse.As(err)
 		return ok && r.Code == code
 	}
-	err := sendAs(ctx, s.handler, operator(), user.RegisterUser{User: id, Name: "First administrator", Password: password}, "bootstrap/"+string(id))
+	err := sendAs(ctx, s.handler, operator(), user.RegisterUser{OfUser: domain.ForUser(id), Name: "First administrator", Password: password}, "bootstrap/"+string(id))
 	if err != nil && !exists(err, "user_exists") {
 		return err
 	}
-	err = sendAs(ctx, s.handler, operator(), user.GrantRole{User: id, Grant: user.Grant{Role: user.Admin}}, "bootstrap/"+string(id)+"/admin")
+	err = sendAs(ctx, s.handler, operator(), user.GrantRole{OfUser: domain.ForUser(id), Grant: user.Grant{Role: user.Admin}}, "bootstrap/"+string(id)+"/admin")
 	if err != nil && !exists(err, "role_already_granted") {
 		return err
 	}

@@ -44,7 +44,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	who := func(i int) domain.PatientID { return domain.NewPatientID(id, fmt.Sprint(i)) }
 	for round := range rounds {
 		for i := round * each; i < (round+1)*each; i++ {
-			in.must(sign("crc"), patient.EnrollPatient{Patient: who(i), On: "2026-01-02", Factors: map[string]string{"age": []string{"young", "old"}[i%2]}})
+			in.must(sign("crc"), patient.EnrollPatient{OfPatient: domain.ForPatient(who(i)), On: "2026-01-02", Factors: map[string]string{"age": []string{"young", "old"}[i%2]}})
 		}
 		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond) // the moment of the kill is the point
 		c.kill()
@@ -103,21 +103,21 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 	for name, role := range map[domain.UserID]user.Grant{"manager": {Role: user.DataManager}, "crc": {Role: user.CRC, Site: "01"},
 		"supplier": {Role: user.UnblindedSupplyManager}, "statistician": {Role: user.Statistician}} {
 		role.Study = id
-		in.must(admin, user.RegisterUser{User: name, Name: string(name)})
-		in.must(admin, user.GrantRole{User: name, Grant: role})
+		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
+		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: role})
 	}
 	manager, crc, supplier, statistician := sign("manager"), sign("crc"), sign("supplier"), sign("statistician")
 	for _, command := range []any{
-		study.CreateStudy{Study: id, Title: "x", Sponsor: "y"},
-		study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Arms: []study.Arm{{ID: "X"}, {ID: "Y"}},
+		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Arms: []study.Arm{{ID: "X"}, {ID: "Y"}},
 			Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}}}}},
-		study.AddSite{Study: id, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{Study: id, Site: "01", On: "2020-01-01"},
-		enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 50, Study: 500}},
+		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
+		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 500}},
 	} {
 		in.must(manager, command)
 	}
-	status, _, text := in.command(statistician, "", randomisation.DefineMinimisation{Study: id, Scheme: "m", Ratio: map[domain.ArmID]int{"X": 1, "Y": 1},
+	status, _, text := in.command(statistician, "", randomisation.DefineMinimisation{InStudy: domain.ForStudy(id), Scheme: "m", Ratio: map[domain.ArmID]int{"X": 1, "Y": 1},
 		Metric: randomisation.MetricRange, P: 0.8})
 	var defined struct {
 		Events []struct {
@@ -129,12 +129,12 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 	if err := json.Unmarshal([]byte(text), &defined); err != nil || status != http.StatusOK {
 		in.t.Fatal(err, text)
 	}
-	status, _, text = in.command(statistician, "", randomisation.ActivateRandomisation{Study: id, Scheme: "m", SHA256: "wrong"})
+	status, _, text = in.command(statistician, "", randomisation.ActivateRandomisation{InStudy: domain.ForStudy(id), Scheme: "m", SHA256: "wrong"})
 	if status != http.StatusUnprocessableEntity || !strings.Contains(text, "hash_differs") {
 		in.t.Errorf("a wrong commitment was answered %d %s", status, text)
 	}
-	in.must(statistician, randomisation.ActivateRandomisation{Study: id, Scheme: "m", SHA256: defined.Events[0].Data.SeedCommitment})
-	in.must(supplier, supply.OpenDepot{Study: id, Depot: "D", Name: "Depot"})
+	in.must(statistician, randomisation.ActivateRandomisation{InStudy: domain.ForStudy(id), Scheme: "m", SHA256: defined.Events[0].Data.SeedCommitment})
+	in.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "D", Name: "Depot"})
 	var csv strings.Builder
 	var kits []supply.KitNumber
 	csv.WriteString("kit,arm,lot,expiry\n")
@@ -142,10 +142,10 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 		fmt.Fprintf(&csv, "%04d,%s,L1,2099-01-01\n", i, []string{"X", "Y"}[k%2])
 		kits = append(kits, supply.KitNumber(fmt.Sprintf("%04d", i)))
 	}
-	in.must(supplier, supply.RegisterKits{Study: id, Depot: "D", CSV: csv.String()})
-	in.must(supplier, supply.ReleaseBatch{Study: id, Lot: "L1", Certificate: "c"})
+	in.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "D", CSV: csv.String()})
+	in.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(id), Lot: "L1", Certificate: "c"})
 	for range 200 { // a process takes the delivery in
-		if status, _, text = in.command(supplier, "", supply.CreateShipment{Study: id, From: "D", To: "01", Kits: kits, Reason: "x"}); status == http.StatusOK {
+		if status, _, text = in.command(supplier, "", supply.CreateShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, To: "01", Kits: kits, Reasoned: domain.Because("x")}); status == http.StatusOK {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -153,10 +153,10 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 	if status != http.StatusOK {
 		in.t.Fatal(text)
 	}
-	in.must(supplier, supply.DispatchShipment{Study: id, From: "D", Shipment: "D-0001", On: "2026-01-01"})
-	in.must(crc, supply.ReceiveShipment{Study: id, Location: "01", From: "D", Shipment: "D-0001", On: "2026-01-01", Temperature: supply.TemperatureInRange})
+	in.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, Shipment: "D-0001", On: "2026-01-01"})
+	in.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: "01"}, From: "D", Shipment: "D-0001", On: "2026-01-01", Temperature: supply.TemperatureInRange})
 	for i := range patients {
-		in.must(crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: fmt.Sprint(i), On: "2026-01-01"})
-		in.must(crc, patient.RecordConsent{Patient: domain.NewPatientID(id, fmt.Sprint(i)), ConsentVersion: "1", On: "2026-01-01"})
+		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: fmt.Sprint(i), On: "2026-01-01"})
+		in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(domain.NewPatientID(id, fmt.Sprint(i))), ConsentVersion: "1", On: "2026-01-01"})
 	}
 }

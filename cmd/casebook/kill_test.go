@@ -169,7 +169,7 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 		for i := range phones {
 			// The view has seen whatever this answer has; the command changes nothing.
 			who := domain.NewPatientID(id, fmt.Sprint(i))
-			position := in.must(sign("crc"), diary.CloseDiaryWindows{Patient: who, Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
+			position := in.must(sign("crc"), diary.CloseDiaryWindows{OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
 			shown := map[string]int{}
 			path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
 			for next := path; next != ""; {
@@ -206,28 +206,28 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, phones int) {
 	admin := sign(demoAdmin)
 	for _, command := range []any{
-		user.RegisterUser{User: "manager", Name: "m"}, user.GrantRole{User: "manager", Grant: user.Grant{Role: user.DataManager, Study: id}},
-		user.RegisterUser{User: "crc", Name: "c"}, user.GrantRole{User: "crc", Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}},
+		user.RegisterUser{OfUser: domain.ForUser("manager"), Name: "m"}, user.GrantRole{OfUser: domain.ForUser("manager"), Grant: user.Grant{Role: user.DataManager, Study: id}},
+		user.RegisterUser{OfUser: domain.ForUser("crc"), Name: "c"}, user.GrantRole{OfUser: domain.ForUser("crc"), Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}},
 	} {
 		in.must(admin, command)
 	}
 	manager, crc := sign("manager"), sign("crc")
 	for _, command := range []any{
-		study.CreateStudy{Study: id, Title: "x", Sponsor: "y"},
-		study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}},
-		study.AddSite{Study: id, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{Study: id, Site: "01", On: "2020-01-01"},
-		enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 50, Study: 50}},
+		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}},
+		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
+		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 50}},
 	} {
 		in.must(manager, command)
 	}
 	for i := range phones {
 		who := domain.NewPatientID(id, fmt.Sprint(i))
-		in.must(crc, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: fmt.Sprint(i), On: "2020-01-01"})
-		in.must(crc, patient.RecordConsent{Patient: who, ConsentVersion: "1", On: "2020-01-01"})
-		asked := in.must(crc, patient.EnrollPatient{Patient: who, On: "2020-01-01"}).Position
+		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: fmt.Sprint(i), On: "2020-01-01"})
+		in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: "2020-01-01"})
+		asked := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2020-01-01"}).Position
 		in.waitEnrolled(crc, who, asked)
-		in.must(crc, diary.AssignInstrument{Patient: who, Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01"})
+		in.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01"})
 	}
 }
 

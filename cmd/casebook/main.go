@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -70,11 +71,24 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return exitUsage
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(streams{out: out, err: errOut}); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(errOut, "casebook:", err)
-		return exitFailure
+	err = parsed.Run(streams{out: out, err: errOut})
+	if err == nil || ctx.Err() != nil && isCancellation(err) {
+		return exitOK
 	}
-	return exitOK
+	fmt.Fprintln(errOut, "casebook:", err)
+	return exitFailure
+}
+
+// isCancellation reports whether err says only that a context was cancelled. An error that joins a cancellation with
+// another failure, such as that of a close, is not one.
+func isCancellation(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // it takes the error apart itself
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(part error) bool { return !isCancellation(part) })
+	case interface{ Unwrap() error }:
+		return isCancellation(e.Unwrap())
+	}
+	return errors.Is(err, context.Canceled)
 }
 
 type versionCommand struct{}

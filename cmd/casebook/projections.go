@@ -19,6 +19,7 @@ import (
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sync/errgroup"
 )
 
 type projectionsCommand struct {
@@ -217,28 +218,45 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	return c.with(ctx, func(v views) error {
-		if err := v.do(ctx, projection.RebuildProjection{Projection: c.Name, Reason: c.Reason, EventsPerSecond: c.EventsPerSecond}); err != nil {
+		if err := v.do(ctx, projection.RebuildProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond}); err != nil {
 			return err
 		}
 		decided, err := v.decided(ctx, c.Name)
 		if err != nil {
 			return err
 		}
+		defer func() {
+			if ctx.Err() != nil {
+				fmt.Fprintln(s.err, "interrupted; a server with the role projections continues the rebuild")
+			}
+		}()
+		watch := func(ctx context.Context) error { return v.watch(ctx, s, p.View, decided.Requests) }
 		if v.alone {
-			run, stop := context.WithCancel(ctx)
-			ended := make(chan error, 1)
-			engine := projections.NewEngine(projections.Options{Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p}})
-			go func() { ended <- engine.Run(run) }()
-			defer func() {
-				stop()
-				<-ended //nolint:errcheck // it was told to end
-			}()
-		} else if c.NoWait {
-			_, err := fmt.Fprintln(s.out, "asked for; casebook projections list shows how it goes")
+			engine := projections.NewEngine(projections.Options{
+				Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p},
+			})
+			return whileRunning(ctx, engine.Run, watch)
+		}
+		if c.NoWait {
+			_, err := fmt.Fprintln(s.out, "requested; casebook projections list shows its progress")
 			return err
 		}
-		return v.watch(ctx, s, p.View, decided.Requests)
+		return watch(ctx)
 	})
+}
+
+// whileRunning runs an engine for as long as a tool works, and returns the tool's error. If the engine fails, it ends the
+// tool and returns the engine's error.
+func whileRunning(ctx context.Context, engine, tool func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return engine(ctx) })
+	group.Go(func() error {
+		defer stop()
+		return tool(ctx)
+	})
+	return group.Wait()
 }
 
 // watch shows the progress of a rebuild until it is done.
@@ -287,7 +305,7 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; the rebuild goes on without this tool", ctx.Err())
+			return ctx.Err()
 		case <-time.After(watchEvery):
 		}
 	}
@@ -318,14 +336,18 @@ type projectionsCancelCommand struct{ aboutView }
 
 // Run gives the rebuild up.
 func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) { return projection.CancelRebuild{Projection: c.Name, Reason: c.Reason}, nil }, "given up")
+	return c.send(ctx, s, func(views) (any, error) {
+		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
+	}, "given up")
 }
 
 type projectionsRetryCommand struct{ aboutView }
 
 // Run has the event tried again.
 func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) { return projection.RetryProjection{Projection: c.Name, Reason: c.Reason}, nil }, "tried again")
+	return c.send(ctx, s, func(views) (any, error) {
+		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
+	}, "tried again")
 }
 
 type projectionsDropCommand struct {
@@ -336,7 +358,7 @@ type projectionsDropCommand struct {
 // Run drops the build.
 func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
 	return c.send(ctx, s, func(views) (any, error) {
-		return projection.DropProjectionBuild{Projection: c.Name, Collection: c.Collection, Reason: c.Reason}, nil
+		return projection.DropProjectionBuild{OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason)}, nil
 	}, "dropped, as soon as nobody can ask it any more")
 }
 
@@ -366,7 +388,7 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 			}
 			if at.State == readmodels.Stopped && at.FailedAt != nil {
 				fmt.Fprintf(s.out, "passes over %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
-				return projection.SkipProjectionEvent{Projection: c.Name, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reason: c.Reason}, nil
+				return projection.SkipProjectionEvent{OfView: projection.OfView{Projection: c.Name}, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason)}, nil
 			}
 		}
 		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)

@@ -57,8 +57,8 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 	in := install(t)
 	id := domain.StudyID(dm[0]["STUDYID"])
 	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
-	in.must(manager, study.CreateStudy{Study: id, Title: "Safety and Efficacy of the Xanomeline Transdermal Therapeutic System", Sponsor: "CDISC", Phase: "II"})
-	in.must(manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
+	in.must(manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "Safety and Efficacy of the Xanomeline Transdermal Therapeutic System", Sponsor: "CDISC", Phase: "II"})
+	in.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
 		Arms: []study.Arm{{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"}}}})
 	coordinators := map[string]string{}
 	for _, r := range dm {
@@ -68,10 +68,10 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 		}
 		siteID := domain.SiteID(site)
 		coordinators[site] = in.account(domain.UserID("crc"+site), user.Grant{Role: user.CRC, Study: id, Site: siteID})
-		in.must(manager, study.AddSite{Study: id, Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York"})
-		in.must(manager, study.ActivateSite{Study: id, Site: siteID, On: domain.Date(r["DMDTC"])})
+		in.must(manager, study.AddSite{InStudy: domain.ForStudy(id), Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York"})
+		in.must(manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: siteID, On: domain.Date(r["DMDTC"])})
 	}
-	in.must(manager, enrollment.OpenEnrollment{Study: id, Caps: enrollment.Caps{Target: 254, Study: 300}})
+	in.must(manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 254, Study: 300}})
 
 	var position uint64
 	want := map[patient.Status]int{}
@@ -82,26 +82,26 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 		who := domain.NewPatientID(id, r["SUBJID"])
-		in.must(crc, patient.ScreenPatient{Study: id, Site: domain.SiteID(r["SITEID"]), ScreeningNumber: r["SUBJID"],
+		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, domain.SiteID(r["SITEID"])), ScreeningNumber: r["SUBJID"],
 			On: domain.Date(r["DMDTC"]), Sex: patient.Sex(r["SEX"]), AgeYears: age})
-		position = in.must(crc, patient.RecordConsent{Patient: who, ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
+		position = in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
 		for _, d := range dispositions[r["USUBJID"]] {
 			on := domain.Date(d["DSSTDTC"])
 			switch d["DSDECOD"] {
 			case "RANDOMIZED":
-				asked := in.must(crc, patient.EnrollPatient{Patient: who, On: on}).Position
+				asked := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: on}).Position
 				in.waitEnrolled(crc, who, asked)
 			case "SCREEN FAILURE":
-				position = in.must(crc, patient.RecordScreenFailure{Patient: who, On: on, Reason: d["DSTERM"]}).Position
+				position = in.must(crc, patient.RecordScreenFailure{OfPatient: domain.ForPatient(who), On: on, Reasoned: domain.Because(d["DSTERM"])}).Position
 				want[patient.StatusScreenFailed]++
 			case "COMPLETED":
-				position = in.must(crc, patient.CompletePatient{Patient: who, On: on}).Position
+				position = in.must(crc, patient.CompletePatient{OfPatient: domain.ForPatient(who), On: on}).Position
 				want[patient.StatusCompleted]++
 			case "WITHDRAWAL BY SUBJECT":
-				position = in.must(crc, patient.WithdrawConsent{Patient: who, On: on, Reason: d["DSTERM"]}).Position
+				position = in.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: on, Reason: d["DSTERM"]}).Position
 				want[patient.StatusWithdrawn]++
 			default:
-				position = in.must(crc, patient.DiscontinuePatient{Patient: who, On: on, Reason: d["DSDECOD"]}).Position
+				position = in.must(crc, patient.DiscontinuePatient{OfPatient: domain.ForPatient(who), On: on, Reasoned: domain.Because(d["DSDECOD"])}).Position
 				want[patient.StatusDiscontinued]++
 			}
 		}
@@ -189,13 +189,13 @@ func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
 	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
 	here := in.account("here", user.Grant{Role: user.CRC, Study: id, Site: "01"})
 	there := in.account("there", user.Grant{Role: user.CRC, Study: id, Site: "02"})
-	in.must(manager, study.CreateStudy{Study: id, Title: "x", Sponsor: "y"})
-	in.must(manager, study.PublishProtocolVersion{Study: id, Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
+	in.must(manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"})
+	in.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
 	for _, site := range []domain.SiteID{"01", "02"} {
-		in.must(manager, study.AddSite{Study: id, Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
-		in.must(manager, study.ActivateSite{Study: id, Site: site, On: "2026-01-01"})
+		in.must(manager, study.AddSite{InStudy: domain.ForStudy(id), Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
+		in.must(manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: site, On: "2026-01-01"})
 	}
-	position := in.must(here, patient.ScreenPatient{Study: id, Site: "01", ScreeningNumber: "A", On: "2026-01-02"}).Position
+	position := in.must(here, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "A", On: "2026-01-02"}).Position
 	for _, path := range []string{"/api/v1/patients/S1.A", "/api/v1/studies/S1/patients?site=01", "/api/v1/studies/S1/patients"} {
 		request, err := http.NewRequest(http.MethodGet, in.url+path, nil)
 		if err != nil {
@@ -210,7 +210,7 @@ func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
 	if overview.Figures != nil || len(overview.Sites) != 1 || overview.Sites[0].Site != "02" {
 		t.Errorf("another site's coordinator sees %+v", overview)
 	}
-	status, _, text := in.command(there, "", patient.RecordConsent{Patient: "S1.A", ConsentVersion: "1", On: "2026-01-02"})
+	status, _, text := in.command(there, "", patient.RecordConsent{OfPatient: domain.ForPatient("S1.A"), ConsentVersion: "1", On: "2026-01-02"})
 	if status != http.StatusForbidden {
 		t.Errorf("another site's coordinator's command is answered %d %s", status, text)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -54,9 +55,17 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "API:    http://%s (description at /docs)\nadmin:  http://%s/metrics\nevents: %s\nviews:  %s\n",
-		server.httpAddress, server.adminAddress, withoutPassword(server.stores.eventStoreURL), withoutPassword(server.stores.mongoURL))
+	server.printAddresses(s.out)
 	return server.wait()
+}
+
+// printAddresses prints what the process serves, and where its stores are.
+func (s *server) printAddresses(out io.Writer) {
+	if s.httpAddress != "" { // only a process with the role api has one
+		fmt.Fprintf(out, "API:    http://%s (description at /docs)\n", s.httpAddress)
+	}
+	fmt.Fprintf(out, "admin:  http://%s/metrics\nevents: %s\nviews:  %s\n",
+		s.adminAddress, withoutPassword(s.stores.eventStoreURL), withoutPassword(s.stores.mongoURL))
 }
 
 // server is a running process: its stores and its parts.
@@ -90,7 +99,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s := &server{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, s.release())
 		}
 	}()
 	roles := map[string]bool{}
@@ -137,10 +146,9 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
 	if roles["sagas"] {
-		followUp := sagas.DiaryFollowUp{Log: s.log, Handler: s.handler, Logger: logger}
-		group.Go(func() error { return part("diary follow-up", followUp.Run(run)) })
-		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Channels: s.channels, Logger: logger, Registerer: registry}
-		group.Go(func() error { return part("process managers", drive.Run(run)) })
+		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Processes: contexts.Processes(s.channels...),
+			Logger: logger, Registerer: registry}
+		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
 	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {
@@ -148,13 +156,26 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		group.Go(func() error { return part("stream of changes", web.Run(run)) })
 		group.Go(func() error { return part("API server", api.Serve(run, httpListener, web.Handler())) })
 	}
-	readyCtx, cancel := context.WithTimeout(run, startTimeout)
-	defer cancel()
-	if err := s.handler.Ready(readyCtx); err != nil {
+	if err := s.awaitReady(run); err != nil {
 		return nil, err
 	}
 	logger.Info("casebook is serving", "build", buildID(), "http", s.httpAddress, "admin", s.adminAddress, "roles", f.Roles)
 	return s, nil
+}
+
+// awaitReady waits until commands can be taken. If they cannot, it ends all parts. If a part failed meanwhile, its failure
+// is the reason, and is returned.
+func (s *server) awaitReady(run context.Context) error {
+	waiting, cancel := context.WithTimeout(run, startTimeout)
+	defer cancel()
+	err := s.handler.Ready(waiting)
+	if err == nil {
+		return nil
+	}
+	if failed := s.end(); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // listen takes the ports first, so that a taken one is known before anything else is touched.
@@ -241,17 +262,24 @@ func part(name string, err error) error {
 	return nil
 }
 
-// wait returns when all parts have ended, and closes what they ran on.
-func (s *server) wait() error {
-	return errors.Join(s.parts.Wait(), s.close())
+// wait waits until all parts have ended, closes what they ran on, and returns the first error of a part.
+func (s *server) wait() error { return errors.Join(s.parts.Wait(), s.release()) }
+
+// close ends the parts, closes what they ran on, and returns the first error of a part.
+func (s *server) close() error { return errors.Join(s.end(), s.release()) }
+
+// end stops all parts, waits for them, and returns the first error of a part.
+func (s *server) end() error {
+	s.stop()
+	return s.parts.Wait()
 }
 
-func (s *server) close() error {
-	var errs []error
+// release closes what the parts ran on: channels, logs, views and embedded stores.
+func (s *server) release() error {
 	if s.stop != nil {
-		s.stop()
-		errs = append(errs, s.parts.Wait())
+		s.stop() // frees its context, when the parts ended by themselves
 	}
+	var errs []error
 	for _, c := range s.channels {
 		errs = append(errs, c.Close())
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,11 +13,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
+	"casebook/eventlog"
+	userviews "casebook/readmodels/user"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // installation is a server on embedded stores in a directory, with free ports, as somebody runs it.
@@ -66,11 +74,11 @@ func startIn(t testing.TB, dir string) installation {
 // account registers a user with grants, as the operator, and returns the user's token.
 func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.t.Helper()
-	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{User: id, Name: string(id)}, ""); err != nil {
+	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}, ""); err != nil {
 		in.t.Fatal(err)
 	}
 	for _, g := range grants {
-		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{User: id, Grant: g}, ""); err != nil {
+		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{OfUser: domain.ForUser(id), Grant: g}, ""); err != nil {
 			in.t.Fatal(err)
 		}
 	}
@@ -229,5 +237,173 @@ func TestTheCommandLineExplainsItself(t *testing.T) {
 	var out, errOut bytes.Buffer
 	if code := run(context.Background(), []string{"surf"}, &out, &errOut); code != exitUsage || errOut.Len() == 0 {
 		t.Errorf("an unknown command ends with %d: %s", code, errOut.String())
+	}
+}
+
+// lockedBuffer is a buffer for the output of a command that runs in another goroutine.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+// viewsAheadOfTheLog returns a directory with views of a log that has been replaced by an older one, here an empty one.
+func viewsAheadOfTheLog(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := installation{server: s, t: t}
+	in.account("anna")
+	end, err := s.log.End(t.Context())
+	if err == nil {
+		err = s.views.WaitFor(t.Context(), userviews.UserDirectory, end.Commit)
+	}
+	if err := errors.Join(err, s.close(), os.RemoveAll(filepath.Join(dir, "eventstore"))); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestServingViewsAheadOfTheLogFails(t *testing.T) {
+	dir := viewsAheadOfTheLog(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, errOut lockedBuffer
+	code := run(ctx, []string{"serve", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0"}, &out, &errOut)
+	if ctx.Err() != nil {
+		t.Fatal("the server did not end")
+	}
+	message := "\ncasebook: projections: "
+	if _, printed, found := strings.Cut("\n"+errOut.String(), message); code != exitFailure || !found ||
+		!strings.Contains(printed, eventlog.ErrAheadOfLog.Error()) || strings.Contains(printed, message) {
+		t.Errorf("serve ends with %d and prints:\n%s", code, errOut.String())
+	}
+}
+
+// TestAFailureAtTheStartIsReturned has a part fail before commands can be taken: the error is the part's failure, and not
+// the cancellation that ends the others.
+func TestAFailureAtTheStartIsReturned(t *testing.T) {
+	in := install(t)
+	s := &server{handler: commands.NewHandler(commands.Options{Log: in.log})} // it is not running, and never becomes ready
+	ctx, stop := context.WithCancel(t.Context())
+	group, ctx := errgroup.WithContext(ctx)
+	s.stop, s.parts = stop, group
+	failure := errors.New("the views are ahead of the log")
+	group.Go(func() error { return failure })
+	if err := s.awaitReady(ctx); !errors.Is(err, failure) || errors.Is(err, context.Canceled) {
+		t.Errorf("it returns %v", err)
+	}
+	if err := s.release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAToolEndsWhenItsEngineFails(t *testing.T) {
+	failure := errors.New("the views are ahead of the log")
+	untilStopped := func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}
+	watch := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := whileRunning(t.Context(), func(context.Context) error { return failure }, watch); !errors.Is(err, failure) {
+		t.Errorf("with an engine that fails it returns %v", err)
+	}
+	if err := whileRunning(t.Context(), untilStopped, func(context.Context) error { return nil }); err != nil {
+		t.Errorf("with a tool that is done it returns %v", err)
+	}
+	if err := whileRunning(t.Context(), untilStopped, func(context.Context) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("with a tool that fails it returns %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := whileRunning(ended, untilStopped, watch); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an ended context it returns %v", err)
+	}
+}
+
+func TestOnlyCancellationsAreDiscarded(t *testing.T) {
+	wrapped := fmt.Errorf("command handler: %w", context.Canceled)
+	failure := errors.New("the disk is full")
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{context.Canceled, true},
+		{wrapped, true},
+		{errors.Join(wrapped, context.Canceled), true},
+		{failure, false},
+		{context.DeadlineExceeded, false},
+		{errors.Join(wrapped, failure), false},
+		{fmt.Errorf("part: %w", errors.Join(context.Canceled, failure)), false},
+	} {
+		if got := isCancellation(c.err); got != c.want {
+			t.Errorf("isCancellation(%q) is %v", c.err, got)
+		}
+	}
+}
+
+// TestACancellationFromElsewhereIsAFailure runs a command that fails with a cancellation, while its own context goes on.
+func TestACancellationFromElsewhereIsAFailure(t *testing.T) {
+	broken := brokenWriter{fmt.Errorf("write: %w", context.Canceled)}
+	var errOut bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, broken, &errOut); code != exitFailure || !strings.Contains(errOut.String(), "write: ") {
+		t.Errorf("it ends with %d and prints %q", code, errOut.String())
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	errOut.Reset()
+	if code := run(ended, []string{"version"}, broken, &errOut); code != exitOK || errOut.Len() > 0 {
+		t.Errorf("with an ended context it ends with %d and prints %q", code, errOut.String())
+	}
+}
+
+// brokenWriter fails with its error.
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// TestServePrintsOnlyWhatItServes serves without the role api, until the addresses have been printed.
+func TestServePrintsOnlyWhatItServes(t *testing.T) {
+	for _, c := range []struct {
+		roles []string
+		api   bool
+	}{
+		{[]string{"projections"}, false},
+		{[]string{"api"}, true},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		flags := flagsFor(t.TempDir())
+		flags.Roles = c.roles
+		var out lockedBuffer
+		ended := make(chan error, 1)
+		go func() { ended <- serveCommand{flags}.Run(ctx, streams{out: &out, err: io.Discard}) }()
+		for ctx.Err() == nil && !strings.Contains(out.String(), "views:") {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if printed := out.String(); strings.Contains(printed, "API:") != c.api || !strings.Contains(printed, "admin:  http://127.0.0.1:") {
+			t.Errorf("with the roles %v it prints:\n%s", c.roles, printed)
+		}
 	}
 }

@@ -62,7 +62,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	return c.with(ctx, func(do doCommand) error {
-		if err := do(user.RegisterUser{User: c.User, Name: c.Name, Password: password}); err != nil {
+		if err := do(user.RegisterUser{OfUser: domain.ForUser(c.User), Name: c.Name, Password: password}); err != nil {
 			return err
 		}
 		fmt.Fprintln(s.out, "registered", c.User)
@@ -72,7 +72,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 		if c.Role == "" {
 			return nil
 		}
-		if err := do(user.GrantRole{User: c.User, Grant: c.grant()}); err != nil {
+		if err := do(user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}); err != nil {
 			return err
 		}
 		fmt.Fprintln(s.out, "granted", c.Role)
@@ -108,7 +108,7 @@ type usersGrantCommand struct {
 // Run gives the role.
 func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, func(do doCommand) error {
-		if err := do(user.GrantRole{User: c.User, Grant: c.grant()}); err != nil {
+		if err := do(user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
@@ -126,7 +126,7 @@ type usersRevokeCommand struct {
 // Run takes the role away.
 func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, func(do doCommand) error {
-		if err := do(user.RevokeRole{User: c.User, Grant: c.grant(), Reason: c.Reason}); err != nil {
+		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "revoked", c.Role, "from", c.User)

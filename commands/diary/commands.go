@@ -2,68 +2,59 @@ package diary
 
 import (
 	"context"
+	"time"
 
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/study"
-	"casebook/eventlog"
 )
 
-// The commands on a patient's diary.
-var (
-	AssignInstrument = commands.HandleKnowing(diary.Decider, prescription, diary.Assign).
-				On(func(c diary.AssignInstrument) string { return string(c.Patient) }).
-				In(commands.OfPatient(func(c diary.AssignInstrument) domain.PatientID { return c.Patient })).
-				AllowedTo(access.SiteStaff)
+// Commands are the commands on a patient's diary.
+var Commands = []commands.Command{
+	commands.HandleKnowing(diary.Decider, prescription, diary.Assign).
+		AllowedTo(access.SiteStaff).
+		Described("Let a patient answer an instrument",
+			diary.AssignInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-02-04", Until: "2026-08-01"}),
+	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.Submit).
+		AllowedTo(access.ThePatient, access.SiteStaff).
+		Described("Hand in one filled-in instrument",
+			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
+				CapturedAt: exampleMoment, Zone: "Europe/Berlin",
+				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
+	commands.HandleKnowing(diary.Decider, diaryEntry, diary.Correct).
+		AllowedTo(access.SiteStaff).
+		Described("Change answers of a recorded diary, with the reason",
+			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
+				Answers: map[instrument.ItemID]any{"worst": 5}, Reasoned: domain.Because("The patient called: mistyped")}),
+	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.Remind).
+		AllowedTo(access.Processes),
+	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.CloseWindows).
+		AllowedTo(access.Processes, access.SiteStaff).
+		Described("Record windows that ran out unanswered as missed",
+			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
+}
 
-	SubmitDiary = commands.HandleKnowing(diary.Decider, patientState(func(c diary.SubmitDiary) domain.PatientID { return c.Patient }), diary.Submit).
-			On(func(c diary.SubmitDiary) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c diary.SubmitDiary) domain.PatientID { return c.Patient })).
-			AllowedTo(access.ThePatient, access.SiteStaff).
-			About(func(c diary.SubmitDiary, m *eventlog.Metadata) { m.CapturedAt, m.CapturedZone = &c.CapturedAt, c.Zone })
-
-	CorrectDiary = commands.HandleKnowing(diary.Decider, diaryEntry, diary.Correct).
-			On(func(c diary.CorrectDiary) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c diary.CorrectDiary) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff).
-			About(func(c diary.CorrectDiary, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	RemindOfDiaries = commands.HandleKnowing(diary.Decider, patientState(func(c diary.RemindOfDiaries) domain.PatientID { return c.Patient }), diary.Remind).
-			On(func(c diary.RemindOfDiaries) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c diary.RemindOfDiaries) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Processes)
-
-	CloseDiaryWindows = commands.HandleKnowing(diary.Decider, patientState(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient }), diary.CloseWindows).
-				On(func(c diary.CloseDiaryWindows) string { return string(c.Patient) }).
-				In(commands.OfPatient(func(c diary.CloseDiaryWindows) domain.PatientID { return c.Patient })).
-				AllowedTo(access.Processes, access.SiteStaff)
-)
-
-// prescription is what AssignInstrument has to know: the patient, and the instrument of the protocol in force.
-func prescription(ctx context.Context, look commands.Look, c diary.AssignInstrument) (diary.Prescription, error) {
-	p, err := commands.At(ctx, look, patient.Decider, string(c.Patient))
+// prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
+// it.
+func prescription(ctx context.Context, reader commands.Look, c diary.AssignInstrument) (diary.Prescription, error) {
+	p, err := commands.At(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return diary.Prescription{}, err
 	}
-	s, err := commands.At(ctx, look, study.Decider, string(p.Study))
+	s, err := commands.At(ctx, reader, study.Decider, string(p.Study))
 	return diary.Prescription{Patient: p, Definition: s.Instrument(c.Instrument)}, err
 }
 
-func patientState[C any](of func(C) domain.PatientID) func(context.Context, commands.Look, C) (patient.Patient, error) {
-	return func(ctx context.Context, look commands.Look, c C) (patient.Patient, error) {
-		return commands.At(ctx, look, patient.Decider, string(of(c)))
-	}
-}
-
-// diaryEntry is the entry that CorrectDiary changes. It is read after the state and may only be newer; then the append
-// conflicts, and both are read again.
-func diaryEntry(ctx context.Context, look commands.Look, c diary.CorrectDiary) (*diary.Entry, error) {
-	events, err := commands.EventsAt(ctx, look, diary.Decider, string(c.Patient))
+// diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;
+// then the append conflicts, and both are read again.
+func diaryEntry(ctx context.Context, reader commands.Look, c diary.CorrectDiary) (*diary.Entry, error) {
+	events, err := commands.EventsAt(ctx, reader, diary.Decider, string(c.Patient))
 	return diary.EntryOf(events, c.Instrument, c.Window), err
 }
 
-// Commands are the commands of this context.
-var Commands = []commands.Command{AssignInstrument, SubmitDiary, CorrectDiary, RemindOfDiaries, CloseDiaryWindows}
+// exampleMoment is an evening in Berlin, when a patient fills in a diary.
+var exampleMoment = time.Date(2026, 3, 1, 20, 30, 0, 0, time.FixedZone("", 3600))

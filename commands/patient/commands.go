@@ -5,68 +5,46 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/eventlog"
 )
 
-// The commands on a patient's way through the study.
-var (
-	ScreenPatient = commands.HandleKnowing(patient.Decider, commands.TheStudy(func(c patient.ScreenPatient) domain.StudyID { return c.Study }), patient.Screen).
-			On(func(c patient.ScreenPatient) string { return string(domain.NewPatientID(c.Study, c.ScreeningNumber)) }).
-			In(commands.AtSite(func(c patient.ScreenPatient) (domain.StudyID, domain.SiteID) { return c.Study, c.Site })).
-			AllowedTo(access.SiteStaff).
-			About(func(c patient.ScreenPatient, m *eventlog.Metadata) {
-			m.Patient = domain.NewPatientID(c.Study, c.ScreeningNumber)
-		})
-
-	RecordConsent = commands.HandleKnowing(patient.Decider, commands.StudyOfPatient(func(c patient.RecordConsent) domain.PatientID { return c.Patient }), patient.Consent).
-			On(func(c patient.RecordConsent) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.RecordConsent) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff)
-
-	RecordScreenFailure = commands.Handle(patient.Decider, patient.FailScreening).
-				On(func(c patient.RecordScreenFailure) string { return string(c.Patient) }).
-				In(commands.OfPatient(func(c patient.RecordScreenFailure) domain.PatientID { return c.Patient })).
-				AllowedTo(access.SiteStaff).
-				About(func(c patient.RecordScreenFailure, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	EnrollPatient = commands.HandleKnowing(patient.Decider, commands.StudyOfPatient(func(c patient.EnrollPatient) domain.PatientID { return c.Patient }), patient.RequestEnrollment).
-			On(func(c patient.EnrollPatient) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.EnrollPatient) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff)
-
-	ConfirmEnrollment = commands.Handle(patient.Decider, patient.Confirm).
-				On(func(c patient.ConfirmEnrollment) string { return string(c.Patient) }).
-				In(commands.OfPatient(func(c patient.ConfirmEnrollment) domain.PatientID { return c.Patient })).
-				AllowedTo(access.Processes)
-
-	FailEnrollment = commands.Handle(patient.Decider, patient.Fail).
-			On(func(c patient.FailEnrollment) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.FailEnrollment) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Processes).
-			About(func(c patient.FailEnrollment, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	RecordVisit = commands.HandleKnowing(patient.Decider, commands.StudyOfPatient(func(c patient.RecordVisit) domain.PatientID { return c.Patient }), patient.Visited).
-			On(func(c patient.RecordVisit) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.RecordVisit) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff)
-
-	WithdrawConsent = commands.Handle(patient.Decider, patient.Withdraw).
-			On(func(c patient.WithdrawConsent) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.WithdrawConsent) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff).
-			About(func(c patient.WithdrawConsent, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	DiscontinuePatient = commands.Handle(patient.Decider, patient.Discontinue).
-				On(func(c patient.DiscontinuePatient) string { return string(c.Patient) }).
-				In(commands.OfPatient(func(c patient.DiscontinuePatient) domain.PatientID { return c.Patient })).
-				AllowedTo(access.SiteStaff).
-				About(func(c patient.DiscontinuePatient, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	CompletePatient = commands.Handle(patient.Decider, patient.Complete).
-			On(func(c patient.CompletePatient) string { return string(c.Patient) }).
-			In(commands.OfPatient(func(c patient.CompletePatient) domain.PatientID { return c.Patient })).
-			AllowedTo(access.SiteStaff)
-)
-
-// Commands are the commands of this context.
-var Commands = []commands.Command{ScreenPatient, RecordConsent, RecordScreenFailure, EnrollPatient, ConfirmEnrollment, FailEnrollment, RecordVisit, WithdrawConsent, DiscontinuePatient, CompletePatient}
+// Commands are the commands that record a patient's way through the study.
+var Commands = []commands.Command{
+	commands.HandleKnowing(patient.Decider, commands.TheStudy, patient.Screen).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a person is considered for the study",
+			patient.ScreenPatient{AtSite: domain.ForSite("PAIN1", "DE-01"), ScreeningNumber: "S-0001", On: "2026-02-01",
+				Sex: patient.Female, AgeYears: 54}),
+	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.Consent).
+		AllowedTo(access.SiteStaff).
+		Described("Record the informed consent that a patient signed",
+			patient.RecordConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", On: "2026-02-01"}),
+	commands.Handle(patient.Decider, patient.FailScreening).
+		AllowedTo(access.SiteStaff).
+		Described("End a patient's way before enrolment",
+			patient.RecordScreenFailure{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-02",
+				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
+	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
+		AllowedTo(access.SiteStaff).
+		Described("Ask for a patient's enrolment",
+			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
+	commands.Handle(patient.Decider, patient.Confirm).
+		AllowedTo(access.Processes),
+	commands.Handle(patient.Decider, patient.Fail).
+		AllowedTo(access.Processes),
+	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.Visited).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a planned visit took place",
+			patient.RecordVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", On: "2026-03-03"}),
+	commands.Handle(patient.Decider, patient.Withdraw).
+		AllowedTo(access.SiteStaff).
+		Described("End participation by the patient's own will",
+			patient.WithdrawConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01"}),
+	commands.Handle(patient.Decider, patient.Discontinue).
+		AllowedTo(access.SiteStaff).
+		Described("End participation early for another reason",
+			patient.DiscontinuePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01", Reasoned: domain.Because("ADVERSE EVENT")}),
+	commands.Handle(patient.Decider, patient.Complete).
+		AllowedTo(access.SiteStaff).
+		Described("End participation as planned",
+			patient.CompletePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-08-01"}),
+}

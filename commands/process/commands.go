@@ -7,41 +7,31 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
-	"casebook/eventlog"
 )
 
-// The commands of the machinery that runs process managers, and those on messages that it could not deal with.
-var (
-	takeStep = commands.Handle(process.Decider, process.Take).
-			On(func(c process.TakeStep) string { return c.Step.Instance.String() }).
-			In(func(_ context.Context, _ commands.Look, c process.TakeStep) (domain.Scope, error) {
+// Commands are the commands that record what processes do, and the commands on parked messages.
+var Commands = []commands.Command{
+	commands.Handle(process.ParkedDecider, process.Retry).
+		AllowedTo(access.DataManagers).
+		Described("Hand a parked message to its process once more",
+			process.RetryParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent,
+				Reasoned: domain.Because("The depot has been opened")}),
+	commands.Handle(process.ParkedDecider, process.Abandon).
+		AllowedTo(access.DataManagers).
+		Described("Give a parked message up",
+			process.AbandonParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent,
+				Reasoned: domain.Because("The site has enrolled the patient by hand")}),
+	commands.Handle(process.Decider, process.Take).
+		In(func(_ context.Context, _ commands.Look, c process.TakeStep) (domain.Scope, error) {
 			return domain.Scope{Study: c.Step.Study, Site: c.Step.Site}, nil
 		}).
-		AllowedTo(access.Processes)
-
-	parkMessage = commands.Handle(process.ParkedDecider, process.Park).
-			On(func(c process.ParkMessage) string { return c.Message.Parked.String() }).
-			In(func(_ context.Context, _ commands.Look, c process.ParkMessage) (domain.Scope, error) {
+		AllowedTo(access.Processes),
+	commands.Handle(process.ParkedDecider, process.Park).
+		In(func(_ context.Context, _ commands.Look, c process.ParkMessage) (domain.Scope, error) {
 			return domain.Scope{Study: c.Message.Study}, nil
 		}).
-		AllowedTo(access.Processes)
+		AllowedTo(access.Processes),
+}
 
-	RetryParkedMessage = commands.Handle(process.ParkedDecider, process.Retry).
-				On(func(c process.RetryParkedMessage) string {
-			return process.Parked{Process: c.Process, Event: c.Event}.String()
-		}).
-		In(commands.InStudy(func(c process.RetryParkedMessage) domain.StudyID { return c.Study })).
-		AllowedTo(access.DataManagers).
-		About(func(c process.RetryParkedMessage, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	AbandonParkedMessage = commands.Handle(process.ParkedDecider, process.Abandon).
-				On(func(c process.AbandonParkedMessage) string {
-			return process.Parked{Process: c.Process, Event: c.Event}.String()
-		}).
-		In(commands.InStudy(func(c process.AbandonParkedMessage) domain.StudyID { return c.Study })).
-		AllowedTo(access.DataManagers).
-		About(func(c process.AbandonParkedMessage, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
-
-// Commands are the commands of this context.
-var Commands = []commands.Command{RetryParkedMessage, AbandonParkedMessage, takeStep, parkMessage}
+// exampleEvent is an event's id, as the list of parked messages shows it.
+const exampleEvent = "0b6e2f5c-5f0f-5d6e-9d42-7f5b1c9d2a10"

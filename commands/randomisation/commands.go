@@ -14,94 +14,88 @@ import (
 	"casebook/domain/randomisation"
 	"casebook/domain/study"
 	"casebook/domain/supply"
-	"casebook/eventlog"
 )
 
-// The commands on a study's randomisation.
-var (
-	UploadRandomisationList = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.UploadRandomisationList) domain.StudyID { return c.Study }), randomisation.Upload).
-				On(func(c randomisation.UploadRandomisationList) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.UploadRandomisationList) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				Secret()
-
-	GenerateRandomisationList = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.GenerateRandomisationList) domain.StudyID { return c.Study }), randomisation.Generate).
-					On(func(c randomisation.GenerateRandomisationList) string { return string(c.Study) }).
-					In(commands.InStudy(func(c randomisation.GenerateRandomisationList) domain.StudyID { return c.Study })).
-					AllowedTo(access.Statisticians).
-					PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
+// Commands are the commands on a study's randomisation.
+var Commands = []commands.Command{
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Upload).
+		AllowedTo(access.Statisticians).
+		Secret().
+		Described("Bring a randomisation list that was made elsewhere",
+			randomisation.UploadRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-1",
+				CSV: "age,arm\nunder-50,walk\nunder-50,usual\n"}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Generate).
+		AllowedTo(access.Statisticians).
+		PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
 			c.Seed, err = newSeed()
 			return err
 		}).
-		Secret() // block sizes are kept from everybody else
-
-	DefineMinimisation = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.DefineMinimisation) domain.StudyID { return c.Study }), randomisation.Minimise).
-				On(func(c randomisation.DefineMinimisation) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.DefineMinimisation) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
+		Secret().
+		Described("Make a randomisation list of permuted blocks",
+			randomisation.GenerateRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
+				Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}, BlockSizes: []int{2, 4}, PerStratum: 60}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Minimise).
+		AllowedTo(access.Statisticians).
+		PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
 			c.Seed, err = newSeed()
 			return err
-		})
-
-	ActivateRandomisation = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.ActivateRandomisation) domain.StudyID { return c.Study }), randomisation.Activate).
-				On(func(c randomisation.ActivateRandomisation) string { return string(c.Study) }).
-				In(commands.InStudy(func(c randomisation.ActivateRandomisation) domain.StudyID { return c.Study })).
-				AllowedTo(access.Statisticians).
-				Reauthenticated()
-
-	SetCohortCaps = commands.HandleKnowing(randomisation.Decider, commands.TheStudy(func(c randomisation.SetCohortCaps) domain.StudyID { return c.Study }), randomisation.SetCaps).
-			On(func(c randomisation.SetCohortCaps) string { return string(c.Study) }).
-			In(commands.InStudy(func(c randomisation.SetCohortCaps) domain.StudyID { return c.Study })).
-			AllowedTo(access.Statisticians).
-			About(func(c randomisation.SetCohortCaps, m *eventlog.Metadata) { m.Reason = c.Reason }).
-			Secret() // caps of arms
-
-	RandomisePatient = commands.HandleKnowing(randomisation.Decider, drawFacts, randomisation.Randomise).
-				On(func(c randomisation.RandomisePatient) string { return string(c.Study) }).
-				In(commands.OfPatient(func(c randomisation.RandomisePatient) domain.PatientID { return c.Patient })).
-				AllowedTo(access.Processes)
-
-	CorrectStratum = commands.Handle(randomisation.Decider, randomisation.Correct).
-			On(func(c randomisation.CorrectStratum) string { return string(c.Study) }).
-			In(commands.OfPatient(func(c randomisation.CorrectStratum) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Investigators, access.DataManagers).
-			About(func(c randomisation.CorrectStratum, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	// BreakBlind shows the arm to its sender alone, once; what is recorded does not hold it (ICH E6(R3) 4.1.4). Everyone
-	// concerned is told by an alert.
-	BreakBlind = commands.Handle(randomisation.Decider, randomisation.Break).
-			On(func(c randomisation.BreakBlind) string { return string(c.Study) }).
-			In(commands.OfPatient(func(c randomisation.BreakBlind) domain.PatientID { return c.Patient })).
-			AllowedTo(access.Investigators, access.SafetyOfficers).
-			Reauthenticated().
-			About(func(c randomisation.BreakBlind, m *eventlog.Metadata) { m.Reason = c.Reason }).
-			Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
+		}).
+		Described("Have patients drawn by minimisation",
+			randomisation.DefineMinimisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "minimisation",
+				Ratio: map[domain.ArmID]int{"walk": 2, "usual": 1}, Metric: randomisation.MetricRange, P: 0.8}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Activate).
+		AllowedTo(access.Statisticians).
+		Reauthenticated().
+		Described("Let patients be drawn by a scheme; asks for a fresh sign-in",
+			randomisation.ActivateRandomisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
+				SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}),
+	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.SetCaps).
+		AllowedTo(access.Statisticians).
+		Secret().
+		Described("Bound how many patients of an arm or a level are drawn",
+			randomisation.SetCohortCaps{InStudy: domain.ForStudy("PAIN1"),
+				Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reasoned: domain.Because("Amendment 2")}),
+	commands.HandleKnowing(randomisation.Decider, drawFacts, randomisation.Randomise).
+		AllowedTo(access.Processes),
+	commands.Handle(randomisation.Decider, randomisation.Correct).
+		AllowedTo(access.Investigators, access.DataManagers).
+		Described("Correct the levels that a patient was drawn with; the assignment stays",
+			randomisation.CorrectStratum{InStudy: domain.ForStudy("PAIN1"), OfPatient: domain.ForPatient("PAIN1.S-0001"),
+				Factors: map[string]string{"age": "50-or-more"}, Reasoned: domain.Because("The birth year was misread")}),
+	commands.Handle(randomisation.Decider, randomisation.Break).
+		AllowedTo(access.Investigators, access.SafetyOfficers).
+		Reauthenticated().
+		Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
 			for _, e := range events {
 				if broken, ok := e.(randomisation.BlindBroken); ok {
-					return armOfDrawn(r, broken.Patient)
+					return unblind(r, broken.Patient)
 				}
 			}
 			return nil, nil
-		})
-
-	RevealSeed = commands.HandleKnowing(randomisation.Decider, func(ctx context.Context, look commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
-		return commands.Newest(ctx, look, enrollment.Decider, string(c.Study))
-	}, randomisation.Reveal).
-		On(func(c randomisation.RevealSeed) string { return string(c.Study) }).
-		In(commands.InStudy(func(c randomisation.RevealSeed) domain.StudyID { return c.Study })).
+		}).
+		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once",
+			randomisation.BreakBlind{InStudy: domain.ForStudy("PAIN1"),
+				OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
+	commands.HandleKnowing(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
-		About(func(c randomisation.RevealSeed, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
+		Described("Show the seed of a scheme when enrolment is over; asks for a fresh sign-in",
+			randomisation.RevealSeed{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2", Reasoned: domain.Because("Database lock")}),
+}
 
-// Unblinded is what BreakBlind shows.
+// enrollmentOfStudy reads whether enrolment is open in the study of RevealSeed.
+func enrollmentOfStudy(ctx context.Context, reader commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
+	return commands.Newest(ctx, reader, enrollment.Decider, string(c.Study))
+}
+
+// Unblinded is what BreakBlind reveals to its sender.
 type Unblinded struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	Arm     domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
 }
 
-func armOfDrawn(r randomisation.Randomisation, p domain.PatientID) (any, error) {
+// unblind returns the arm of a patient who was drawn.
+func unblind(r randomisation.Randomisation, p domain.PatientID) (any, error) {
 	arm, _ := r.ArmOf(p)
 	plain, open := arm.Open()
 	if !open {
@@ -119,15 +113,16 @@ func newSeed() (string, error) {
 	return hex.EncodeToString(seed), nil
 }
 
-// errSealedArm says that a decision needs an arm that this program cannot know.
+// errSealedArm says that a decision needs an arm that this program cannot read.
 var errSealedArm = errors.New("the patient's arm is sealed: this program runs without the blinding keys")
 
-// ArmOf returns the patient's arm, "" where none has been drawn.
-func ArmOf(ctx context.Context, look commands.Look, p domain.PatientID, in study.Study) (domain.ArmID, error) {
+// ArmOf returns the patient's arm: the one arm of a study that is not randomised, else the drawn one, or "" before the
+// draw. It fails if the program has no blinding keys.
+func ArmOf(ctx context.Context, reader commands.Look, p domain.PatientID, in study.Study) (domain.ArmID, error) {
 	if !in.Treatment().Randomised {
 		return supply.ArmOfAll(in.Protocol), nil
 	}
-	drawn, err := commands.Newest(ctx, look, randomisation.Decider, string(p.Study()))
+	drawn, err := commands.Newest(ctx, reader, randomisation.Decider, string(p.Study()))
 	if err != nil {
 		return "", err
 	}
@@ -142,26 +137,23 @@ func ArmOf(ctx context.Context, look commands.Look, p domain.PatientID, in study
 	return plain, nil
 }
 
-// drawFacts are what a draw knows besides: whether the patient still takes part, the protocol, and the arms of which a kit
-// is held.
-func drawFacts(ctx context.Context, look commands.Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
-	who, err := commands.Newest(ctx, look, patient.Decider, string(c.Patient))
+// drawFacts reads the facts of a draw: whether the patient still takes part, the protocol, and the arms of which the
+// site holds a kit for the patient.
+func drawFacts(ctx context.Context, reader commands.Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
+	who, err := commands.Newest(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return f, err
 	}
 	if f.Left = !who.Supplied(); f.Left {
 		return f, nil
 	}
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
 		return f, err
 	}
-	stock, err := commands.Newest(ctx, look, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
+	stock, err := commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
 	if err != nil {
 		return f, err
 	}
 	f.InStock, err = stock.HeldArms(c.Patient)
 	return f, err
 }
-
-// Commands are the commands of this context.
-var Commands = []commands.Command{UploadRandomisationList, GenerateRandomisationList, DefineMinimisation, ActivateRandomisation, SetCohortCaps, RandomisePatient, CorrectStratum, BreakBlind, RevealSeed}

@@ -10,87 +10,80 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
-	"casebook/eventlog"
 )
 
-// alertReaders are told of alerts, and see to them.
-var alertReaders = access.To(access.SiteStaff, access.SafetyOfficers)
+// alertHandlers may review and close alerts of every kind.
+var alertHandlers = access.To(access.SiteStaff, access.SafetyOfficers)
 
-// The commands on alerts.
-var (
-	RaiseAlert = commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
-			On(func(c safety.RaiseAlert) string { return string(c.Alert) }).
-			In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (domain.Scope, error) {
+// Commands are the commands on alerts.
+var Commands = []commands.Command{
+	commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
+		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (domain.Scope, error) {
 			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
-		AllowedTo(access.Processes)
+		AllowedTo(access.Processes),
+	commands.Handle(safety.Decider, safety.Review).
+		In(scopeOfAlert).
+		AllowedTo(alertHandlers, access.SupplyManagers).
+		Narrowed(byKind).
+		Described("Record that one has looked at an alert",
+			safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Note: "Called the patient"}),
+	commands.Handle(safety.Decider, safety.Close).
+		In(scopeOfAlert).
+		AllowedTo(alertHandlers, access.SupplyManagers).
+		Narrowed(byKind).
+		Described("End an alert",
+			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
+	commands.HandleKnowing(safety.Decider, studyOfAlert, safety.Escalate).
+		In(scopeOfAlert).
+		AllowedTo(access.Processes),
+	commands.Handle(safety.Decider, safety.Tell).
+		In(scopeOfAlert).
+		AllowedTo(access.Processes),
+}
 
-	ReviewAlert = commands.Handle(safety.Decider, safety.Review).
-			On(func(c safety.ReviewAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.ReviewAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(alertReaders, access.SupplyManagers).
-			Narrowed(byKind(func(c safety.ReviewAlert) safety.AlertID { return c.Alert }))
-
-	CloseAlert = commands.Handle(safety.Decider, safety.Close).
-			On(func(c safety.CloseAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(alertReaders, access.SupplyManagers).
-			Narrowed(byKind(func(c safety.CloseAlert) safety.AlertID { return c.Alert })).
-			About(func(c safety.CloseAlert, m *eventlog.Metadata) { m.Reason = c.Outcome })
-
-	EscalateAlert = commands.HandleKnowing(safety.Decider, studyOfAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert }), safety.Escalate).
-			On(func(c safety.EscalateAlert) string { return string(c.Alert) }).
-			In(ofAlert(func(c safety.EscalateAlert) safety.AlertID { return c.Alert })).
-			AllowedTo(access.Processes)
-
-	RecordNotification = commands.Handle(safety.Decider, safety.Tell).
-				On(func(c safety.RecordNotification) string { return string(c.Alert) }).
-				In(ofAlert(func(c safety.RecordNotification) safety.AlertID { return c.Alert })).
-				AllowedTo(access.Processes)
-)
-
-// alertFacts are the study, and how many windows a patient has missed in a row where the alert is about that.
-func alertFacts(ctx context.Context, look commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
+// alertFacts reads the facts of RaiseAlert: the study, and for an alert about missed diaries how many the patient has
+// missed in a row.
+func alertFacts(ctx context.Context, reader commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
 		return f, err
 	}
-	d, err := commands.Newest(ctx, look, diary.Decider, string(c.Patient))
+	d, err := commands.Newest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
 	return f, err
 }
 
-// ofAlert is the scope of a command on an alert, which must exist (code alert_not_found).
-func ofAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (domain.Scope, error) {
-	return func(ctx context.Context, look commands.Look, c C) (domain.Scope, error) {
-		id := of(c)
-		if len(id) > 200 {
-			return domain.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").Do("use an id that the list of alerts has")
-		}
-		a, err := commands.At(ctx, look, safety.Decider, string(id))
-		if err != nil {
-			return domain.Scope{}, err
-		}
-		if !a.Exists() {
-			return domain.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
-		}
-		return domain.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+// scopeOfAlert returns the scope of a command on an alert. It refuses malformed_id and alert_not_found.
+func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (domain.Scope, error) {
+	id := c.AboutAlert()
+	if len(id) > 200 {
+		return domain.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
+			Do("use an id that the list of alerts has")
 	}
-}
-
-// byKind keeps those who move drug from all other alerts.
-func byKind[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (access.Permission, error) {
-	return func(ctx context.Context, look commands.Look, c C) (access.Permission, error) {
-		a, err := commands.At(ctx, look, safety.Decider, string(of(c)))
-		if a.Kind.OfSupply() {
-			return access.To(alertReaders, access.SupplyManagers), err
-		}
-		return alertReaders, err
+	a, err := commands.At(ctx, reader, safety.Decider, string(id))
+	if err != nil {
+		return domain.Scope{}, err
 	}
+	if !a.Exists() {
+		return domain.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).
+			At("alert").Do("check the id")
+	}
+	return domain.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 }
 
-func studyOfAlert[C any](of func(C) safety.AlertID) func(context.Context, commands.Look, C) (study.Study, error) {
-	return commands.TheStudy(func(c C) domain.StudyID { return domain.PatientID(of(c)).Study() })
+// byKind allows supply managers to handle alerts about supply only.
+func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (access.Permission, error) {
+	a, err := commands.At(ctx, reader, safety.Decider, string(c.AboutAlert()))
+	if a.Kind.OfSupply() {
+		return access.To(alertHandlers, access.SupplyManagers), err
+	}
+	return alertHandlers, err
 }
 
-// Commands are the commands of this context.
-var Commands = []commands.Command{RaiseAlert, ReviewAlert, CloseAlert, EscalateAlert, RecordNotification}
+// studyOfAlert reads the state of the study that the alert belongs to. The alert's id begins with the study's id.
+func studyOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (study.Study, error) {
+	return commands.At(ctx, reader, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
+}
+
+// exampleAlert is an alert's id, as the list of alerts shows it.
+const exampleAlert = "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"

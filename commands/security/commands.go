@@ -6,10 +6,8 @@ import (
 	"casebook/domain/security"
 )
 
-var recordAccessRefused = commands.Handle(security.Decider, security.Record).
-	On(func(c security.RecordAccessRefused) string { return string(c.Day) }).
-	In(commands.System[security.RecordAccessRefused]).
-	AllowedTo(access.Processes)
-
-// Commands are the commands of this context.
-var Commands = []commands.Command{recordAccessRefused}
+// Commands are the commands that record refusals of access.
+var Commands = []commands.Command{
+	commands.Handle(security.Decider, security.Record).
+		AllowedTo(access.Processes),
+}

@@ -7,182 +7,153 @@ import (
 	"casebook/commands"
 	randomisationcommands "casebook/commands/randomisation"
 	"casebook/domain"
-	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/domain/supply"
-	"casebook/eventlog"
 )
 
-// The commands on a study's supply as a whole.
-var (
-	OpenDepot = commands.HandleKnowing(supply.Decider, commands.TheStudy(func(c supply.OpenDepot) domain.StudyID { return c.Study }), supply.Open).
-			On(func(c supply.OpenDepot) string { return string(c.Study) }).
-			In(commands.InStudy(func(c supply.OpenDepot) domain.StudyID { return c.Study })).
-			AllowedTo(access.SupplyManagers)
+// Commands are the commands on a study's supply as a whole, on the kits of a location, and on a patient's kits.
+var Commands = []commands.Command{
+	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Open).
+		AllowedTo(access.SupplyManagers).
+		Described("Add a depot to a study",
+			supply.OpenDepot{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT", Name: "Central depot"}),
+	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Register).
+		AllowedTo(access.UnblindedSupply).
+		Secret().
+		Described("Make the kits of a delivery known",
+			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
+				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),
+	commands.Handle(supply.Decider, supply.Release).
+		AllowedTo(access.SupplyManagers).
+		Described("Let a lot be shipped and given out",
+			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
+	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Recall).
+		AllowedTo(access.SupplyManagers).
+		Described("Stop every kit of a lot, wherever it is",
+			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
+	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.SetRule).
+		AllowedTo(access.SupplyManagers).
+		Described("Say when a site is sent kits, and how many",
+			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"),
+				Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
+	onStock(supply.TakeIn).
+		AllowedTo(access.Processes),
+	onStock(supply.Create).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Set kits aside for a way to another place",
+			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
+	onStock(supply.Resupply).
+		AllowedTo(access.Processes),
+	commands.Handle(supply.StockDecider, supply.Cancel).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Put the kits of a shipment back that has not left",
+			supply.CancelShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
+	onStock(supply.Dispatch).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Hand a shipment to the carrier",
+			supply.DispatchShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
+	onStock(supply.Receive).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Take a shipment in, each kit as it arrived",
+			supply.ReceiveShipment{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
+				Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}),
+	onStock(supply.LoseShipment).
+		AllowedTo(access.SupplyManagers).
+		Described("End a shipment that never arrived",
+			supply.ReportShipmentLost{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001",
+				Reasoned: domain.Because("The carrier cannot find it")}),
+	commands.Handle(supply.StockDecider, supply.Quarantine).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Set kits aside until somebody decides about them",
+			supply.QuarantineKits{AtLocation: atSite, Kits: exampleKits, Cause: supply.CauseExcursion,
+				Reasoned: domain.Because("The refrigerator failed overnight")}),
+	commands.Handle(supply.StockDecider, supply.SetLotAside).
+		AllowedTo(access.Processes),
+	onStock(supply.ReleaseFromQuarantine).
+		AllowedTo(access.SupplyManagers).
+		Described("Put quarantined kits back to where they stood",
+			supply.ReleaseKits{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
+	commands.Handle(supply.StockDecider, supply.Expire).
+		AllowedTo(access.Processes),
+	commands.Handle(supply.StockDecider, supply.Destroy).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("End kits that are of no more use",
+			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits,
+				On: "2026-12-01", Certificate: "D-2026-0003"}),
+	commands.Handle(supply.StockDecider, supply.Lose).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("End a kit that cannot be found",
+			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
+	onPatientKits(supply.Hold).
+		AllowedTo(access.Processes),
+	commands.Handle(supply.StockDecider, supply.GiveBack).
+		AllowedTo(access.Processes),
+	onPatientKits(supply.Allocate).
+		AllowedTo(access.Processes),
+	commands.Handle(supply.StockDecider, supply.SetAside).
+		AllowedTo(access.Processes),
+	onPatientKits(supply.Dispense).
+		AllowedTo(access.SiteStaff).
+		Described("Hand a patient the allocated kit",
+			supply.DispenseKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-02-03"}),
+	commands.Handle(supply.StockDecider, supply.Return).
+		AllowedTo(access.SiteStaff).
+		Described("Take a dispensed kit back",
+			supply.ReturnKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-03-03"}),
+	commands.Handle(supply.StockDecider, supply.Reconcile).
+		AllowedTo(access.SiteStaff).
+		Described("Account for the doses of a returned kit",
+			supply.ReconcileKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
+				Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}),
+}
 
-	RegisterKits = commands.HandleKnowing(supply.Decider, commands.TheStudy(func(c supply.RegisterKits) domain.StudyID { return c.Study }), supply.Register).
-			On(func(c supply.RegisterKits) string { return string(c.Study) }).
-			In(commands.InStudy(func(c supply.RegisterKits) domain.StudyID { return c.Study })).
-			AllowedTo(access.UnblindedSupply).
-			Secret()
-
-	ReleaseBatch = commands.Handle(supply.Decider, supply.Release).
-			On(func(c supply.ReleaseBatch) string { return string(c.Study) }).
-			In(commands.InStudy(func(c supply.ReleaseBatch) domain.StudyID { return c.Study })).
-			AllowedTo(access.SupplyManagers)
-
-	RecallLot = commands.HandleKnowing(supply.Decider, commands.TheStudy(func(c supply.RecallLot) domain.StudyID { return c.Study }), supply.Recall).
-			On(func(c supply.RecallLot) string { return string(c.Study) }).
-			In(commands.InStudy(func(c supply.RecallLot) domain.StudyID { return c.Study })).
-			AllowedTo(access.SupplyManagers).
-			About(func(c supply.RecallLot, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	SetResupplyRule = commands.HandleKnowing(supply.Decider, commands.TheStudy(func(c supply.SetResupplyRule) domain.StudyID { return c.Study }), supply.SetRule).
-			On(func(c supply.SetResupplyRule) string { return string(c.Study) }).
-			In(commands.InStudy(func(c supply.SetResupplyRule) domain.StudyID { return c.Study })).
-			AllowedTo(access.SupplyManagers)
-)
-
-// The commands on the kits of a place.
-var (
-	TakeInDelivery = stocking(supply.TakeIn, func(c supply.TakeInDelivery) place { return place{c.Study, c.Depot, ""} }).
-			AllowedTo(access.Processes)
-
-	CreateShipment = stocking(supply.Create, func(c supply.CreateShipment) place { return place{c.Study, c.From, ""} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff).
-			About(func(c supply.CreateShipment, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	PlanResupply = stocking(supply.Resupply, func(c supply.PlanResupply) place { return place{c.Study, c.Depot, supply.LocationID(c.Site)} }).
-			AllowedTo(access.Processes)
-
-	CancelShipment = stocking(withoutFacts(supply.Cancel), func(c supply.CancelShipment) place { return place{c.Study, c.From, ""} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff).
-			About(func(c supply.CancelShipment, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	DispatchShipment = stocking(supply.Dispatch, func(c supply.DispatchShipment) place { return place{c.Study, c.From, ""} }).
-				AllowedTo(access.SupplyManagers, access.SiteStaff)
-
-	ReceiveShipment = stocking(supply.Receive, func(c supply.ReceiveShipment) place { return place{c.Study, c.Location, c.From} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff)
-
-	ReportShipmentLost = stocking(supply.LoseShipment, func(c supply.ReportShipmentLost) place { return place{c.Study, c.Location, c.From} }).
-				AllowedTo(access.SupplyManagers).
-				About(func(c supply.ReportShipmentLost, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	QuarantineKits = stocking(withoutFacts(supply.Quarantine), func(c supply.QuarantineKits) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff).
-			About(func(c supply.QuarantineKits, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	QuarantineLot = stocking(withoutFacts(supply.SetLotAside), func(c supply.QuarantineLot) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.Processes).
-			About(func(c supply.QuarantineLot, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	ReleaseKits = stocking(supply.ReleaseFromQuarantine, func(c supply.ReleaseKits) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.SupplyManagers).
-			About(func(c supply.ReleaseKits, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	ExpireKits = stocking(withoutFacts(supply.Expire), func(c supply.ExpireKits) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.Processes)
-
-	DestroyKits = stocking(withoutFacts(supply.Destroy), func(c supply.DestroyKits) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff)
-
-	ReportKitLost = stocking(withoutFacts(supply.Lose), func(c supply.ReportKitLost) place { return place{c.Study, c.Location, ""} }).
-			AllowedTo(access.SupplyManagers, access.SiteStaff).
-			About(func(c supply.ReportKitLost, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
-
-// The commands on a patient's kits.
-var (
-	HoldStock = supplying(supply.Hold, func(c supply.HoldStock) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.Processes)
-
-	ReleaseHold = supplying(withoutFacts(supply.GiveBack), func(c supply.ReleaseHold) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.Processes).
-			About(func(c supply.ReleaseHold, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	AllocateKit = supplying(supply.Allocate, func(c supply.AllocateKit) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.Processes)
-
-	SetKitsAside = supplying(withoutFacts(supply.SetAside), func(c supply.SetKitsAside) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.Processes).
-			About(func(c supply.SetKitsAside, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	DispenseKit = supplying(supply.Dispense, func(c supply.DispenseKit) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.SiteStaff)
-
-	ReturnKit = supplying(withoutFacts(supply.Return), func(c supply.ReturnKit) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.SiteStaff)
-
-	ReconcileKit = supplying(withoutFacts(supply.Reconcile), func(c supply.ReconcileKit) (domain.SiteID, domain.PatientID) { return c.Site, c.Patient }).
-			AllowedTo(access.SiteStaff)
-)
-
-// stockDecision is a decision about the kits of a place.
+// stockDecision is a decision about the kits of a location.
 type stockDecision[C any] = func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error)
 
-func withoutFacts[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEvent, error)) stockDecision[C] {
-	return func(s supply.Stock, _ supply.Facts, c C, call domain.Call) ([]supply.StockEvent, error) {
-		return decide(s, c, call)
-	}
+// onStock declares a command on the kits of a location. At a site it needs a role at that site; at a depot, a role in
+// the whole study.
+func onStock[C any](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
+	return commands.HandleKnowing(supply.StockDecider, stockFacts[C], decide)
 }
 
-// place is where a command is decided, and the other place that the decision looks at, if any.
-type place struct {
-	study     domain.StudyID
-	at, other supply.LocationID
-}
-
-// stocking declares a command on the kits of a place. Who may do it at a site needs a role there; at a depot, one in the
-// whole study.
-func stocking[C any](decide stockDecision[C], of func(C) place) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
-	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, look commands.Look, c C) (supply.Facts, error) {
-		return stockFacts(ctx, look, of(c))
-	}, decide).
-		On(func(c C) string { return supply.StockID(of(c).study, of(c).at) }).
-		In(commands.AtSite(func(c C) (domain.StudyID, domain.SiteID) { return of(c).study, domain.SiteID(of(c).at) }))
-}
-
-// supplying declares a command on a patient's kits at a site.
-func supplying[C any](decide stockDecision[C], of func(C) (domain.SiteID, domain.PatientID)) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
-	where := func(c C) place {
-		site, p := of(c)
-		return place{study: p.Study(), at: supply.LocationID(site)}
-	}
-	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, look commands.Look, c C) (supply.Facts, error) {
-		facts, err := stockFacts(ctx, look, where(c))
+// onPatientKits declares a command on a patient's kits at a site.
+func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
+	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, reader commands.Look, c C) (supply.Facts, error) {
+		facts, err := stockFacts(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
-		_, id := of(c)
-		who, err := commands.At(ctx, look, patient.Decider, string(id))
+		who, err := commands.ThePatient(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
 		facts.Participating = who.Supplied()
-		facts.Arm, err = randomisationcommands.ArmOf(ctx, look, id, facts.Study)
+		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
 		return facts, err
-	}, decide).
-		On(func(c C) string { return supply.StockID(where(c).study, where(c).at) }).
-		In(commands.OfPatient(func(c C) domain.PatientID {
-			_, id := of(c)
-			return id
-		}))
+	}, decide)
 }
 
-func stockFacts(ctx context.Context, look commands.Look, p place) (f supply.Facts, err error) {
-	if f.Study, err = commands.At(ctx, look, study.Decider, string(p.study)); err != nil {
+// stockFacts reads the facts of a decision about kits: the study, its lots, and the stock of the other location of a
+// shipment, if there is one.
+func stockFacts[C any](ctx context.Context, reader commands.Look, c C) (f supply.Facts, err error) {
+	at, _ := supply.PlaceOf(c)
+	if f.Study, err = commands.At(ctx, reader, study.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
-	// A recall holds at once and everywhere, so what is known of lots is read anew.
-	if f.Supply, err = commands.Newest(ctx, look, supply.Decider, string(p.study)); err != nil {
+	// A recall must take effect everywhere at once, so the newest state of the lots is needed.
+	if f.Supply, err = commands.Newest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
-	if p.other != "" {
-		f.Other, err = commands.Newest(ctx, look, supply.StockDecider, supply.StockID(p.study, p.other))
+	if c, ok := any(c).(supply.BetweenPlaces); ok {
+		f.Other, err = commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherPlace()))
 	}
 	return f, err
 }
 
-// Commands are the commands of this context.
-var Commands = []commands.Command{OpenDepot, RegisterKits, ReleaseBatch, RecallLot, SetResupplyRule, TakeInDelivery, CreateShipment, PlanResupply, CancelShipment, DispatchShipment, ReceiveShipment, ReportShipmentLost, QuarantineKits, QuarantineLot, ReleaseKits, ExpireKits, DestroyKits, ReportKitLost, HoldStock, ReleaseHold, AllocateKit, SetKitsAside, DispenseKit, ReturnKit, ReconcileKit}
+// What the examples of commands share.
+var (
+	// exampleKits are kit numbers, as labels show them.
+	exampleKits = []supply.KitNumber{"K-10017", "K-10018"}
+	fromDepot   = supply.FromLocation{Study: "PAIN1", From: "DEPOT"}
+	atSite      = supply.AtLocation{Study: "PAIN1", Location: "DE-01"}
+)

@@ -9,16 +9,13 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
-	"casebook/eventlog"
 )
 
-// The commands on users and their grants.
-var (
-	RegisterUser = commands.Handle(user.Decider, user.Register).
-			On(func(c user.RegisterUser) string { return string(c.User) }).
-			In(commands.System[user.RegisterUser]).
-			AllowedTo(access.Admins, access.Processes).
-			PreparedBy(func(ctx context.Context, c *user.RegisterUser) (err error) {
+// Commands are the commands on accounts and their grants.
+var Commands = []commands.Command{
+	commands.Handle(user.Decider, user.Register).
+		AllowedTo(access.Admins, access.Processes).
+		PreparedBy(func(ctx context.Context, c *user.RegisterUser) (err error) {
 			if c.Password == "" {
 				return nil
 			}
@@ -29,14 +26,13 @@ var (
 			c.Password = ""
 			return err
 		}).
-		Secret()
-
-	ChangePassword = commands.Handle(user.Decider, user.SetPassword).
-			On(func(c user.ChangePassword) string { return string(c.User) }).
-			In(commands.System[user.ChangePassword]).
-			AllowedTo(access.Admins, access.Processes).
-			AndSelf(func(c user.ChangePassword) domain.UserID { return c.User }).
-			PreparedBy(func(ctx context.Context, c *user.ChangePassword) (err error) {
+		Secret().
+		Described("Open an account",
+			user.RegisterUser{OfUser: domain.ForUser("nurse.weber"), Name: "Anna Weber", Password: examplePhrase}),
+	commands.Handle(user.Decider, user.SetPassword).
+		AllowedTo(access.Admins, access.Processes).
+		AndSelf().
+		PreparedBy(func(ctx context.Context, c *user.ChangePassword) (err error) {
 			if err := c.CheckPassword(); err != nil {
 				return err
 			}
@@ -44,41 +40,36 @@ var (
 			c.Password = ""
 			return err
 		}).
-		Secret()
-
-	GrantRole = commands.Handle(user.Decider, user.GiveRole).
-			On(func(c user.GrantRole) string { return string(c.User) }).
-			In(commands.System[user.GrantRole]).
-			AllowedTo(access.Admins, access.Processes)
-
-	RevokeRole = commands.Handle(user.Decider, user.TakeRole).
-			On(func(c user.RevokeRole) string { return string(c.User) }).
-			In(commands.System[user.RevokeRole]).
-			AllowedTo(access.Admins, access.Processes).
-			About(func(c user.RevokeRole, m *eventlog.Metadata) { m.Reason = c.Reason })
-
-	DeactivateUser = commands.Handle(user.Decider, user.Deactivate).
-			On(func(c user.DeactivateUser) string { return string(c.User) }).
-			In(commands.System[user.DeactivateUser]).
-			AllowedTo(access.Admins, access.Processes).
-			About(func(c user.DeactivateUser, m *eventlog.Metadata) { m.Reason = c.Reason })
-)
-
-// signInAttempt is the internal command behind Handler.SignIn.
-type signInAttempt struct {
-	User    domain.UserID `json:"user"`
-	Matches bool          `json:"matches"`
+		Secret().
+		Described("Set a new password",
+			user.ChangePassword{OfUser: domain.ForUser("nurse.weber"), Password: examplePhrase}),
+	commands.Handle(user.Decider, user.GiveRole).
+		AllowedTo(access.Admins, access.Processes).
+		Described("Give a user a role",
+			user.GrantRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}),
+	commands.Handle(user.Decider, user.TakeRole).
+		AllowedTo(access.Admins, access.Processes).
+		Described("Take a role from a user",
+			user.RevokeRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"},
+				Reasoned: domain.Because("Has left the site")}),
+	commands.Handle(user.Decider, user.Deactivate).
+		AllowedTo(access.Admins, access.Processes).
+		Described("End an account",
+			user.DeactivateUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("Has left the hospital")}),
+	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
+		return user.EnterPassword(s, user.PasswordCheck{Matches: c.Matches}, user.SignIn{User: c.User}, call)
+	}).
+		AllowedTo(access.Processes),
 }
 
-var attemptSignIn = commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
-	return user.EnterPassword(s, user.PasswordCheck{Matches: c.Matches}, user.SignIn{User: c.User}, call)
-}).
-	On(func(c signInAttempt) string { return string(c.User) }).
-	In(commands.System[signInAttempt]).
-	AllowedTo(access.Processes)
+// signInAttempt is the internal command that SignIn sends.
+type signInAttempt struct {
+	domain.OfUser
+	Matches bool `json:"matches"`
+}
 
-// SignIn checks a user's password and records the attempt. Every failure is refused alike (sign_in_failed), so that the
-// answer does not tell which accounts exist.
+// SignIn checks a user's password and records the attempt. Every failure gets the same refusal (sign_in_failed), so
+// that the answer does not show which accounts exist.
 func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password, address, traceID string) (access.Principal, error) {
 	failed := refuse.Unauthenticated("sign_in_failed", "user and password do not match an active account").
 		Do("check both; after repeated failures an account is locked until an administrator sets a new password")
@@ -100,11 +91,12 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	if !u.Exists() {
 		return refused()
 	}
-	body, err := json.Marshal(signInAttempt{User: id, Matches: matches})
+	body, err := json.Marshal(signInAttempt{OfUser: domain.ForUser(id), Matches: matches})
 	if err != nil {
 		return access.Principal{}, err
 	}
-	answer, err := h.Do(ctx, commands.Request{Name: attemptSignIn.Name(), Body: body, Principal: access.Process("sign-in"), Address: address, TraceID: traceID})
+	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
+		Address: address, TraceID: traceID})
 	if err != nil {
 		return access.Principal{}, err
 	}
@@ -116,5 +108,5 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	return access.Principal{}, failed
 }
 
-// Commands are the commands of this context.
-var Commands = []commands.Command{RegisterUser, ChangePassword, GrantRole, RevokeRole, DeactivateUser, attemptSignIn}
+// examplePhrase is the password of the examples.
+const examplePhrase = "a long pass phrase"

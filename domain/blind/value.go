@@ -1,7 +1,7 @@
 // Package blind holds values that blinded people must not learn: which arm a patient is in, what a kit contains, a
-// randomisation list (ICH E6(R3) 4.1). A value is open where the program runs with the study's blinding keys, and sealed
-// everywhere else. However it is printed, logged or marshalled, it shows nothing; only the event log, which holds the
-// keys, writes it down, encrypted.
+// randomisation list (ICH E6(R3) 4.1). In a program with the study's blinding keys a value is open; in any other
+// program it is sealed, and its content cannot be read. Printing, logging or marshalling a value never shows its
+// content. Only the event log, which has the keys, stores the content, encrypted.
 package blind
 
 import (
@@ -10,25 +10,25 @@ import (
 	"io"
 )
 
-// Shown is all that a blinded value ever shows.
+// Shown is the text that every blinded value shows instead of its content.
 const Shown = "(blinded)"
 
-// Value is one blinded T. The zero Value is sealed and holds nothing.
+// Value is a blinded T. The zero Value is sealed.
 type Value[T any] struct {
-	// Two values that hold the same are not the same to ==, so they cannot be compared like this.
+	// The function type forbids ==, which would compare pointers and not the contents. See Equal.
 	_ [0]func()
-	// plain is nil where the value is sealed. It lies behind two pointers because fmt does not ask a Formatter about %p, in
-	// unexported fields, or once a verb has not suited something: then it prints what it finds, and follows one pointer.
+	// plain is nil if the value is sealed. It is behind two pointers because fmt does not call a Formatter for %p, for
+	// unexported fields, or after a bad verb: it then prints the struct itself, and follows one pointer.
 	plain **T
 }
 
 // Of returns an open value.
 func Of[T any](plain T) Value[T] {
-	behind := &plain
-	return Value[T]{plain: &behind}
+	pointer := &plain
+	return Value[T]{plain: &pointer}
 }
 
-// Open returns what the value holds, and false where this program cannot know it.
+// Open returns the content, and false if the value is sealed.
 func (v Value[T]) Open() (plain T, open bool) {
 	if v.plain == nil {
 		return plain, false
@@ -36,22 +36,22 @@ func (v Value[T]) Open() (plain T, open bool) {
 	return **v.plain, true
 }
 
-// Sealed says that this program cannot know what the value holds.
+// Sealed says that this program cannot read the content.
 func (v Value[T]) Sealed() bool { return v.plain == nil }
 
-// Format implements fmt.Formatter, for all verbs, so that no format prints what the value holds.
+// Format implements fmt.Formatter for all verbs, so that no format prints the content.
 func (v Value[T]) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Shown) }
 
 // String implements fmt.Stringer.
 func (v Value[T]) String() string { return Shown }
 
-// MarshalJSON implements json.Marshaler; it shows nothing.
+// MarshalJSON implements json.Marshaler; it writes Shown.
 func (v Value[T]) MarshalJSON() ([]byte, error) { return json.Marshal(Shown) }
 
-// MarshalText implements encoding.TextMarshaler; it shows nothing.
+// MarshalText implements encoding.TextMarshaler; it writes Shown.
 func (v Value[T]) MarshalText() ([]byte, error) { return []byte(Shown), nil }
 
-// UnmarshalJSON implements json.Unmarshaler: what is read without keys is sealed.
+// UnmarshalJSON implements json.Unmarshaler: a value that is read without keys is sealed, whatever the JSON holds.
 func (v *Value[T]) UnmarshalJSON([]byte) error {
 	*v = Value[T]{}
 	return nil
@@ -59,14 +59,14 @@ func (v *Value[T]) UnmarshalJSON([]byte) error {
 
 // Sealer is a Value of any type as the event log's codec sees it.
 type Sealer interface {
-	// SealWith hands the plain JSON of an open value to seal and returns what seal makes of it. A sealed value cannot be
-	// written down again: that is an error.
+	// SealWith passes the plain JSON of an open value to seal and returns seal's result. It fails for a sealed value,
+	// which cannot be stored again.
 	SealWith(seal func(plain []byte) (string, error)) (string, error)
 }
 
 // Unsealer is a pointer to a Value of any type as the event log's codec sees it.
 type Unsealer interface {
-	// UnsealFrom opens the value from its plain JSON.
+	// UnsealFrom makes the value an open one with the content of the plain JSON. On an error the value stays as it was.
 	UnsealFrom(plain []byte) error
 }
 
@@ -92,7 +92,7 @@ func (v *Value[T]) UnsealFrom(plain []byte) error {
 	return nil
 }
 
-// Equal says whether both hold the same, as go-cmp asks it; sealed values are equal to one another.
+// Equal says whether two open values have the same JSON, or both values are sealed. go-cmp uses it.
 func (v Value[T]) Equal(w Value[T]) bool {
 	if v.Sealed() != w.Sealed() {
 		return false

@@ -19,7 +19,8 @@ const secret = "ZQX-9"
 
 type arms map[string]string
 
-// event has blinded values in every place where one can be, and a text and a number, so that no verb suits everything.
+// event has a blinded value in every kind of field. It also has a text and a number, so that every verb is bad for one
+// of its fields.
 type event struct {
 	Name    string
 	N       int
@@ -35,13 +36,14 @@ type event struct {
 func full() event {
 	one := blind.Of(secret)
 	return event{Name: "n", N: 7, Arm: one, Behind: &one, Some: []blind.Value[arms]{blind.Of(arms{secret: secret})},
-		ByName: map[string]blind.Value[[]byte]{"k": blind.Of([]byte(secret))}, Any: one, private: one, hidden: []blind.Value[arms]{blind.Of(arms{"a": secret})}}
+		ByName: map[string]blind.Value[[]byte]{"k": blind.Of([]byte(secret))}, Any: one, private: one,
+		hidden: []blind.Value[arms]{blind.Of(arms{"a": secret})}}
 }
 
-// shows says whether a text has the secret in it, in any of the ways in which fmt writes texts.
+// shows says whether a text contains the secret, in any of the forms in which fmt writes texts.
 func shows(text string) bool {
-	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret), fmt.Sprintf("%d", []byte(secret)),
-		strings.Trim(fmt.Sprintf("%#v", []byte(secret)), "[]byte{}")} {
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret),
+		fmt.Sprintf("%d", []byte(secret)), strings.Trim(fmt.Sprintf("%#v", []byte(secret)), "[]byte{}")} {
 		if strings.Contains(text, form) {
 			return true
 		}
@@ -49,12 +51,13 @@ func shows(text string) bool {
 	return false
 }
 
-func TestNothingPrintsWhatAValueHolds(t *testing.T) {
+func TestPrintingNeverShowsTheContent(t *testing.T) {
 	e, one := full(), blind.Of(secret)
 	flags := []string{"", "+", "#", "-", " ", "0", "20", ".3", "+#20.3", "*", ".*"}
 	printed := 0
 	wrong := []string{"none", "%[2]*[1]d", "%[3]d", "%!", "%"}
-	for _, v := range []any{e, &e, one, &one, []event{e}, map[string]event{"k": e}, struct{ inner event }{e}, []any{e, &one}, struct{ v blind.Value[string] }{one}} {
+	for _, v := range []any{e, &e, one, &one, []event{e}, map[string]event{"k": e}, struct{ inner event }{e}, []any{e, &one},
+		struct{ v blind.Value[string] }{one}} {
 		for verb := ' '; verb <= '~'; verb++ {
 			for _, f := range flags {
 				if text := fmt.Sprintf("%"+f+string(verb), v); shows(text) {
@@ -74,17 +77,18 @@ func TestNothingPrintsWhatAValueHolds(t *testing.T) {
 		}
 	}
 	if printed < 1000 {
-		t.Fatal("hardly anything was printed")
+		t.Fatalf("only %d texts were printed", printed)
 	}
-	if text := fmt.Sprintf("%v|%s|%#v|%d|%+v", one, one, one, one, blind.Value[int]{}); text != strings.Repeat(blind.Shown+"|", 4)+blind.Shown {
+	want := strings.Repeat(blind.Shown+"|", 4) + blind.Shown
+	if text := fmt.Sprintf("%v|%s|%#v|%d|%+v", one, one, one, one, blind.Value[int]{}); text != want {
 		t.Errorf("values print as %s", text)
 	}
 	if one.String() != blind.Shown {
-		t.Errorf("as a text it is %s", one.String())
+		t.Errorf("String returns %s", one.String())
 	}
 }
 
-func TestNothingMarshalsWhatAValueHolds(t *testing.T) {
+func TestMarshallingNeverShowsTheContent(t *testing.T) {
 	e := full()
 	var text bytes.Buffer
 	for name, write := range map[string]func() error{
@@ -109,7 +113,7 @@ func TestNothingMarshalsWhatAValueHolds(t *testing.T) {
 	}
 }
 
-func TestWhatIsReadWithoutKeysIsSealed(t *testing.T) {
+func TestValueReadWithoutKeysIsSealed(t *testing.T) {
 	for _, text := range []string{`"(blinded)"`, `"sealed:1:abc"`, `{"a":1}`, `null`, `7`} {
 		v := blind.Of("before")
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -141,19 +145,19 @@ func TestValuesAreSealedAndOpened(t *testing.T) {
 		t.Errorf("opened as %v, %v", plain, open)
 	}
 
-	// A fault leaves what was there, and shows nothing.
+	// A failed UnsealFrom keeps the old content, and its error does not show the new one.
 	if err := v.UnsealFrom([]byte(`["` + secret + `"]`)); err == nil || shows(err.Error()) {
-		t.Errorf("opened from something else: %v", err)
+		t.Errorf("opened from JSON of another type: %v", err)
 	}
 	if plain, open := v.Open(); !open || plain["a"] != secret {
-		t.Errorf("after a fault it holds %v, %v", plain, open)
+		t.Errorf("after the failure it holds %v, %v", plain, open)
 	}
-	never := func([]byte) (string, error) { t.Error("there was nothing to seal"); return "", nil }
+	never := func([]byte) (string, error) { t.Error("seal was called without content"); return "", nil }
 	if _, err := (blind.Value[arms]{}).SealWith(never); err == nil {
-		t.Error("a sealed value was written down")
+		t.Error("a sealed value was sealed again")
 	}
 	if _, err := blind.Of(func() {}).SealWith(never); err == nil {
-		t.Error("a function was written down")
+		t.Error("a function, which has no JSON, was sealed")
 	}
 	broken := errors.New("broken")
 	if _, err := blind.Of(1).SealWith(func([]byte) (string, error) { return "", broken }); !errors.Is(err, broken) {
@@ -166,9 +170,12 @@ func TestEqual(t *testing.T) {
 	for _, c := range []struct {
 		v, w blind.Value[arms]
 		same bool
-	}{{a, a, true}, {a, b, true}, {sealed, sealed, true}, {a, sealed, false}, {sealed, a, false}, {a, blind.Of(arms{"x": "1"}), false}, {blind.Of[arms](nil), sealed, false}} {
+	}{
+		{a, a, true}, {a, b, true}, {sealed, sealed, true}, {a, sealed, false}, {sealed, a, false},
+		{a, blind.Of(arms{"x": "1"}), false}, {blind.Of[arms](nil), sealed, false},
+	} {
 		if c.v.Equal(c.w) != c.same || cmp.Equal(c.v, c.w) != c.same {
-			t.Errorf("Equal does not say %v", c.same)
+			t.Errorf("Equal does not return %v", c.same)
 		}
 	}
 }

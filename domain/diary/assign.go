@@ -8,27 +8,27 @@ import (
 	"casebook/domain/refuse"
 )
 
-// maxYears bounds an assignment, and with it the state of a diary.
+// maxYears bounds an assignment, and thereby the size of a diary's state.
 const maxYears = 10
 
-// Prescription is what Assign has to know from other streams: the patient, and the instrument as the protocol in force
-// defines it (nil where it has none of that name).
+// Prescription is the facts of Assign: the patient, and the instrument as the protocol in force defines it (nil if the
+// protocol has no such instrument).
 type Prescription struct {
 	Patient    patient.Patient
 	Definition *instrument.Definition
 }
 
-// Assign decides whether a patient is asked an instrument from a day on. The windows follow the zone that the patient
-// lives in.
+// Assign assigns an instrument to a patient for a range of days. The windows follow the time zone in which the patient
+// lives.
 //
-// The same instrument can be assigned again for days after its present assignment. A newer version replaces an older
-// one from a day in the future on, provided that nothing is recorded for that day or later; the older one then ends the
-// day before.
+// The same instrument can be assigned again for days after its current assignment. A newer version may also replace an
+// older one from a future day on, if no window of that day or later is recorded. The older assignment then ends the day
+// before.
 //
 // Refusals: patient_not_enrolled, patient_not_participating, instrument_unknown, invalid_instrument, invalid_rule,
 // unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_already_assigned.
 func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call) ([]Event, error) {
-	if err := mayBeAsked(facts.Patient); err != nil {
+	if err := mustParticipate(facts.Patient); err != nil {
 		return nil, err
 	}
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
@@ -42,12 +42,12 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 	if err != nil {
 		return nil, err
 	}
-	if err := rangeOf(cmd, facts.Patient); err != nil {
+	if err := checkRange(cmd, facts.Patient); err != nil {
 		return nil, err
 	}
 	today := domain.DateOf(zone.In(call.At))
 	for i := range d.assignments {
-		if err := d.assignments[i].givesWayTo(cmd, facts.Definition.Version, today); err != nil {
+		if err := d.assignments[i].checkNext(cmd, facts.Definition.Version, today); err != nil {
 			return nil, err
 		}
 	}
@@ -56,7 +56,8 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 	}}, nil
 }
 
-func mayBeAsked(who patient.Patient) error {
+// mustParticipate refuses patient_not_participating and patient_not_enrolled.
+func mustParticipate(who patient.Patient) error {
 	if who.Participating() {
 		return nil
 	}
@@ -66,7 +67,8 @@ func mayBeAsked(who patient.Patient) error {
 	return refuse.WrongState("patient_not_enrolled", "the patient is not enrolled").Do("enrol the patient first")
 }
 
-func rangeOf(cmd AssignInstrument, who patient.Patient) error {
+// checkRange refuses malformed_date, invalid_range and assignment_before_enrollment.
+func checkRange(cmd AssignInstrument, who patient.Patient) error {
 	if err := validDate("from", cmd.From); err != nil {
 		return err
 	}
@@ -87,25 +89,26 @@ func rangeOf(cmd AssignInstrument, who patient.Patient) error {
 	return nil
 }
 
-// givesWayTo refuses a new assignment that this one stands against.
-func (a *Assignment) givesWayTo(cmd AssignInstrument, version int, today domain.Date) error {
+// checkNext refuses a new assignment that conflicts with this one (code instrument_already_assigned).
+func (a *Assignment) checkNext(cmd AssignInstrument, version int, today domain.Date) error {
 	if a.ID != cmd.Instrument || a.Until < cmd.From {
 		return nil
 	}
-	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.ID, a.From, a.Until).At("instrument")
+	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.ID, a.From, a.Until).
+		At("instrument")
 	switch {
 	case a.fault != nil || version <= a.Instrument.Definition().Version:
 		return refusal.Do("assign it for days after that")
 	case cmd.From <= a.From || cmd.From <= today:
 		return refusal.Do("let the newer version begin on a day in the future, after the first day of the older")
-	case a.recordedFrom(cmd.From):
+	case a.hasRecordsFrom(cmd.From):
 		return refusal.Do("let the newer version begin after the last recorded diary")
 	}
 	return nil
 }
 
-// recordedFrom says whether anything is recorded of a window that opens on the day or later.
-func (a *Assignment) recordedFrom(day domain.Date) bool {
+// hasRecordsFrom says whether a window that opens on the day or later has a recorded status.
+func (a *Assignment) hasRecordsFrom(day domain.Date) bool {
 	before := a.endingOn(day.AddDays(-1))
 	return len(a.statuses) > before.calendar.Len()
 }

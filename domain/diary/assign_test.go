@@ -12,9 +12,10 @@ import (
 	"casebook/domain/scenario"
 )
 
-func assigning(who patient.Patient, definition *instrument.Definition, from, until domain.Date, now time.Time) func(diary.Diary) ([]diary.Event, error) {
+func assigning(who patient.Patient, definition *instrument.Definition, from, until domain.Date,
+	now time.Time) func(diary.Diary) ([]diary.Event, error) {
 	return scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: definition},
-		diary.AssignInstrument{Patient: anna, Instrument: painNRS, From: from, Until: until}, call(now))
+		diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: from, Until: until}, call(now))
 }
 
 func TestAssign(t *testing.T) {
@@ -72,22 +73,22 @@ func TestAssignAgain(t *testing.T) {
 	march(t).When(assigning(who, pain, "2026-04-01", "2026-04-30", now)).Then(next).
 		When(submitting(who, shanghai(t, "2026-04-01 09:00"), mild())).
 		Then(func() diary.Event {
-			e := handedIn(t, "2026-03-31", shanghai(t, "2026-04-01 09:00"))
+			e := submitted(t, "2026-03-31", shanghai(t, "2026-04-01 09:00"))
 			e.Late = true
 			return e
 		}()).
 		When(submitting(who, shanghai(t, "2026-04-01 20:30"), mild())).
-		Then(handedIn(t, "2026-04-01", shanghai(t, "2026-04-01 20:30")))
+		Then(submitted(t, "2026-04-01", shanghai(t, "2026-04-01 20:30")))
 }
 
-// An amendment brings a newer version; the older one ends the day before it begins.
+// After an amendment, a newer version can be assigned; the older one ends the day before the newer one begins.
 func TestAssignANewerVersion(t *testing.T) {
 	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
 	newer := instrument.PainDiary()
 	newer.Version = 2
 	next := diary.InstrumentAssigned{Patient: anna, Instrument: *newer, Zone: "Asia/Shanghai", From: "2026-03-10", Until: "2026-04-30"}
 	version := func(date domain.Date, n int) diary.Submitted {
-		e := handedIn(t, date, shanghai(t, string(date)+" 20:30"))
+		e := submitted(t, date, shanghai(t, string(date)+" 20:30"))
 		e.Version = n
 		return e
 	}
@@ -97,10 +98,12 @@ func TestAssignANewerVersion(t *testing.T) {
 		When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(version("2026-03-10", 2))
 
 	march(t).When(assigning(who, newer, "2026-03-05", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
-	march(t).When(assigning(who, newer, "2026-03-01", "2026-04-30", shanghai(t, "2026-02-27 10:00"))).ThenRefused("instrument_already_assigned")
+	march(t).When(assigning(who, newer, "2026-03-01", "2026-04-30", shanghai(t, "2026-02-27 10:00"))).
+		ThenRefused("instrument_already_assigned")
 }
 
-// Between two courses of an instrument a diary is too late for the first, and the refusal says when the second begins.
+// Between two assignments of an instrument, a diary is too late for the first one. The refusal says when the second
+// begins.
 func TestSubmitBetweenTwoAssignments(t *testing.T) {
 	next := assigned(instrument.PainDiary())
 	next.From, next.Until = "2026-05-01", "2026-05-31"
@@ -108,32 +111,33 @@ func TestSubmitBetweenTwoAssignments(t *testing.T) {
 		When(submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-04-15 20:30"), mild())).
 		ThenRefused("diary_too_late")
 	if !strings.Contains(r.Sentence, "2026-03-31/evening") || !strings.Contains(r.Sentence, "2026-05-01/evening") {
-		t.Errorf("the refusal names no windows: %s", r.Sentence)
+		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
 	}
 }
 
-// What is recorded stays under the version that it was answered in.
+// A newer version cannot replace an older one for days with recorded diaries.
 func TestAssignANewerVersionOverRecordedDays(t *testing.T) {
 	newer := instrument.PainDiary()
 	newer.Version = 2
-	march(t).Given(handedIn(t, "2026-03-10", shanghai(t, "2026-03-10 20:30"))).
+	march(t).Given(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30"))).
 		When(assigning(enrolled("Asia/Shanghai"), newer, "2026-03-10", "2026-04-30", shanghai(t, "2026-03-05 10:00"))).
 		ThenRefused("instrument_already_assigned")
 }
 
-// Instruments are asked side by side.
+// A patient can have several instruments at the same time.
 func TestAssignAnotherInstrument(t *testing.T) {
 	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
-	phq := diary.InstrumentAssigned{Patient: anna, Instrument: *instrument.PHQ9(), Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2026-06-30"}
+	phq := diary.InstrumentAssigned{Patient: anna, Instrument: *instrument.PHQ9(), Zone: "Asia/Shanghai",
+		From: "2026-03-01", Until: "2026-06-30"}
+	cmd := diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: "phq-9", From: "2026-03-01", Until: "2026-06-30"}
 	given := march(t).
-		When(scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()},
-			diary.AssignInstrument{Patient: anna, Instrument: "phq-9", From: "2026-03-01", Until: "2026-06-30"}, call(now))).
+		When(scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()}, cmd, call(now))).
 		Then(phq)
-	given.When(submitting(who, shanghai(t, "2026-03-05 20:30"), mild())).Then(handedIn(t, "2026-03-05", shanghai(t, "2026-03-05 20:30")))
+	given.When(submitting(who, shanghai(t, "2026-03-05 20:30"), mild())).Then(submitted(t, "2026-03-05", shanghai(t, "2026-03-05 20:30")))
 	if a := given.State().Assignments(); len(a) != 2 || a[1].ID != "phq-9" || a[1].Calendar().Len() != 9 {
-		t.Errorf("assigned %+v", a)
+		t.Errorf("the assignments are %+v", a)
 	}
 	if diary.StreamOf(anna) != "diary-PAIN1.S-0001" {
-		t.Errorf("the stream is %s", diary.StreamOf(anna))
+		t.Errorf("the stream's name is %s", diary.StreamOf(anna))
 	}
 }

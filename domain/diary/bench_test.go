@@ -28,7 +28,7 @@ func BenchmarkSubmit(b *testing.B) {
 
 func BenchmarkEvolve(b *testing.B) {
 	d := diary.Decider.Fold(assigned(instrument.PainDiary()))
-	e := handedIn(b, "2026-03-21", shanghai(b, "2026-03-21 20:30"))
+	e := submitted(b, "2026-03-21", shanghai(b, "2026-03-21 20:30"))
 	b.ReportAllocs()
 	for b.Loop() {
 		diary.Decider.Evolve(d, e)

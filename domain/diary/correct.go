@@ -15,7 +15,7 @@ import (
 // maxReasonChars is the longest reason for a change, in characters.
 const maxReasonChars = 500
 
-// Entry is one recorded diary as it stands now, after all of its corrections.
+// Entry is one recorded diary with all its corrections applied.
 type Entry struct {
 	Patient    domain.PatientID
 	Instrument instrument.ID
@@ -24,11 +24,11 @@ type Entry struct {
 	CapturedAt time.Time
 	Answers    Answers
 	Scores     []ScoreResult
-	// Corrections counts how often it was corrected.
+	// Corrections is how often it was corrected.
 	Corrections int
 }
 
-// EntryOf folds one diary from the events of the patient's stream; nil where the window has no entry.
+// EntryOf folds one diary from the events of the patient's stream. It returns nil if the window has no entry.
 func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 	var entry *Entry
 	for _, e := range events {
@@ -40,14 +40,14 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 			}
 		case Corrected:
 			if entry != nil && e.Instrument == id && e.Window == window {
-				entry.correct(e)
+				entry.apply(e)
 			}
 		}
 	}
 	return entry
 }
 
-func (entry *Entry) correct(e Corrected) {
+func (entry *Entry) apply(e Corrected) {
 	if entry.Answers == nil {
 		entry.Answers = Answers{}
 	}
@@ -62,21 +62,22 @@ func (entry *Entry) correct(e Corrected) {
 	entry.Corrections++
 }
 
-// Correct decides whether answers of a recorded diary are changed. The old answers stay readable in the events (21 CFR
-// 11.10(e)), and a change needs its reason (EMA guideline on computerised systems, 2023). The corrected diary has to
-// pass the checks of the instrument as a whole; scores are computed anew, and risks that did not hold before are flagged.
+// Correct changes answers of a recorded diary. The old answers stay readable in the events (21 CFR 11.10(e)), and a
+// change needs a reason (EMA guideline on computerised systems, 2023). The whole corrected diary has to pass the
+// instrument's checks. The scores are computed again, and risks that did not exist before are flagged.
 //
-// entry is the diary as EntryOf returns it, nil where there is none. Refusals: reason_required, reason_too_long,
-// instrument_unusable, diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
+// entry is the diary that EntryOf returns, or nil. Refusals: reason_required, reason_too_long, instrument_unusable,
+// diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
 func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if reason == "" {
-		return nil, refuse.Because("reason_required", "a change of recorded data needs a reason").At("reason").Do("say why the data are changed")
+		return nil, refuse.Because("reason_required", "a change of recorded data needs a reason").At("reason").
+			Do("say why the data are changed")
 	}
 	if utf8.RuneCountInString(reason) > maxReasonChars {
 		return nil, refuse.Because("reason_too_long", "the reason has more than %d characters", maxReasonChars).At("reason").Do("shorten it")
 	}
-	if err := d.usable(cmd.Instrument); err != nil {
+	if err := d.checkUsable(cmd.Instrument); err != nil {
 		return nil, err
 	}
 	assigned, number, ok := d.find(cmd.Instrument, cmd.Window)
@@ -104,7 +105,7 @@ func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, e
 	return events, nil
 }
 
-// with returns all answers of the diary with some of them changed; nil clears one.
+// with returns all answers of the diary with some of them changed; nil clears an answer.
 func (entry *Entry) with(changed map[instrument.ItemID]any) map[instrument.ItemID]any {
 	answers := make(map[instrument.ItemID]any, len(entry.Answers)+len(changed))
 	maps.Copy(answers, entry.Answers)
@@ -112,7 +113,7 @@ func (entry *Entry) with(changed map[instrument.ItemID]any) map[instrument.ItemI
 	return answers
 }
 
-// changesBetween lists the items whose answers differ, in the order of the instrument.
+// changesBetween returns the items whose answers differ, in the order of the instrument.
 func changesBetween(d *instrument.Definition, before, after map[instrument.ItemID]any) []Change {
 	var changes []Change
 	for _, item := range d.Items {

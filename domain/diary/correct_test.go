@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/scenario"
@@ -13,10 +14,8 @@ import (
 )
 
 func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
-	return func(d diary.Diary) ([]diary.Event, error) {
-		return diary.Correct(d, entry, diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening",
-			Answers: answers, Reason: reason}, diaryCall)
-	}
+	return scenario.AskedKnowing(diary.Correct, entry, diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
+		Window: "2026-03-01/evening", Answers: answers, Reasoned: domain.Because(reason)}, diaryCall)
 }
 
 var diaryCall = call(instantOf("2026-03-02T10:00:00Z"))
@@ -26,17 +25,18 @@ func corrected(scores []diary.ScoreResult, reason string, changes ...diary.Chang
 }
 
 func TestCorrect(t *testing.T) {
-	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	past := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
 	entry := diary.EntryOf([]diary.Event{past}, painNRS, "2026-03-01/evening")
 	given := march(t).Given(past)
 
 	given.When(correcting(entry, diary.Answers{"worst": 5, "least": 1.0}, " typed 3 for 5 ")).
 		Then(corrected(intensity(2.5, "mild"), "typed 3 for 5", diary.Change{Item: "worst", Old: 3.0, New: 5.0}))
 
-	// A changed answer can bring questions with it, or take them away.
+	// A changed answer can make another item necessary.
 	given.When(correcting(entry, diary.Answers{"rescue": true}, "patient's call")).ThenRefused("item_required")
 	given.When(correcting(entry, diary.Answers{"rescue": true, "doses": 1.0}, "patient's call")).
-		Then(corrected(intensity(2, "mild"), "patient's call", diary.Change{Item: "rescue", Old: false, New: true}, diary.Change{Item: "doses", Old: nil, New: 1.0}))
+		Then(corrected(intensity(2, "mild"), "patient's call", diary.Change{Item: "rescue", Old: false, New: true},
+			diary.Change{Item: "doses", Old: nil, New: 1.0}))
 
 	given.When(correcting(entry, diary.Answers{"worst": 5}, "")).ThenRefused("reason_required")
 	given.When(correcting(entry, diary.Answers{"worst": 5}, " \n")).ThenRefused("reason_required")
@@ -51,7 +51,7 @@ func TestCorrect(t *testing.T) {
 }
 
 func TestCorrectFlagsOnlyNewRisks(t *testing.T) {
-	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	past := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
 	first := corrected(intensity(3.25, "mild"), "read it again", diary.Change{Item: "worst", Old: 3.0, New: 8.0})
 	entry := diary.EntryOf([]diary.Event{past}, painNRS, "2026-03-01/evening")
 	after := march(t).Given(past).
@@ -64,10 +64,10 @@ func TestCorrectFlagsOnlyNewRisks(t *testing.T) {
 		Then(corrected(intensity(3.5, "mild"), "read it once more", diary.Change{Item: "worst", Old: 8.0, New: 9.0}))
 }
 
-// Corrected n times, n+1 values are readable from the events, and each old value is what was recorded before (21 CFR
-// 11.10(e)).
+// After n corrections, n+1 values can be read from the events, and the old value of each correction is the value
+// recorded before it (21 CFR 11.10(e)).
 func TestCorrectionsNeverObscurePriorValues(t *testing.T) {
-	past := handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	past := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
 	d, events := march(t).Given(past).State(), []diary.Event{past}
 	values := []any{3.0, 4.0, 5.0, 4.0, 6.0, 2.0, 7.0}
 	for _, value := range values[1:] {
@@ -84,13 +84,13 @@ func TestCorrectionsNeverObscurePriorValues(t *testing.T) {
 	for _, e := range events[1:] {
 		if c, ok := e.(diary.Corrected); ok {
 			if c.Changes[0].Old != readable[len(readable)-1] {
-				t.Errorf("the correction says that %v was recorded, but it was %v", c.Changes[0].Old, readable[len(readable)-1])
+				t.Errorf("the correction has the old value %v, but %v was recorded", c.Changes[0].Old, readable[len(readable)-1])
 			}
 			readable = append(readable, c.Changes[0].New)
 		}
 	}
 	if diff := cmp.Diff(values, readable); diff != "" {
-		t.Errorf("other values are readable (-want +got):\n%s", diff)
+		t.Errorf("the readable values differ (-want +got):\n%s", diff)
 	}
 	entry := diary.EntryOf(events, painNRS, "2026-03-01/evening")
 	if entry.Answers["worst"] != 7.0 || entry.Corrections != len(values)-1 || past.Answers["worst"] != 3.0 {
@@ -98,10 +98,11 @@ func TestCorrectionsNeverObscurePriorValues(t *testing.T) {
 	}
 }
 
-// What was recorded is read back from the log as JSON has it; that alone is no change.
-func TestCorrectFindsNoChangeInWhatWasReadBack(t *testing.T) {
+// The log stores answers as JSON. The same answers, compared with those read back from the log, are no change.
+func TestAnswersReadBackFromTheLogAreNotChanged(t *testing.T) {
 	d := march(t).State()
-	events, err := submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30"), diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": true, "doses": 2})(d)
+	answers := diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": true, "doses": 2}
+	events, err := submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30"), answers)(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,18 +115,20 @@ func TestCorrectFindsNoChangeInWhatWasReadBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(events[0], diary.Event(read)); diff != "" {
-		t.Errorf("read back it differs:\n%s", diff)
+		t.Errorf("the event read back differs:\n%s", diff)
 	}
 	entry := diary.EntryOf([]diary.Event{read}, painNRS, "2026-03-01/evening")
 	march(t).Given(read).When(correcting(entry, diary.Answers{"worst": 3, "doses": 2, "rescue": true}, "none")).ThenRefused("nothing_changed")
 }
 
 func TestEntryOfFindsOneWindow(t *testing.T) {
+	correctedTo := func(from, to any) diary.Corrected {
+		return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-02/evening",
+			Changes: []diary.Change{{Item: "interference", Old: from, New: to}}, Scores: intensity(2, "mild")}
+	}
 	events := []diary.Event{
 		assigned(instrument.PainDiary()), missed(t, "2026-03-01"),
-		handedIn(t, "2026-03-02", shanghai(t, "2026-03-02 20:30")),
-		diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-02/evening", Changes: []diary.Change{{Item: "interference", Old: nil, New: 4.0}}, Scores: intensity(2, "mild")},
-		diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-02/evening", Changes: []diary.Change{{Item: "interference", Old: 4.0, New: nil}}, Scores: intensity(2, "mild")},
+		submitted(t, "2026-03-02", shanghai(t, "2026-03-02 20:30")), correctedTo(nil, 4.0), correctedTo(4.0, nil),
 	}
 	if got := diary.EntryOf(events, painNRS, "2026-03-01/evening"); got != nil {
 		t.Errorf("a missed window has the entry %+v", got)

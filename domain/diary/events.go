@@ -1,8 +1,8 @@
 // Package diary holds a patient's own reports (ePRO): which instruments are assigned, what was answered in which
-// window, what was corrected and why, and which windows passed unanswered.
+// window, what was corrected and why, and which windows were missed.
 //
-// One stream per patient holds it. Begin reading at Submit; Diary is the state that it decides on. The state knows which
-// windows are answered, not what the answers were: those stay in the events, where Correct reads them with EntryOf.
+// Each patient has one stream. Begin reading at Submit, which decides on the state Diary. The state knows which windows
+// are answered, but not the answers: these stay in the events, where Correct reads them with EntryOf.
 package diary
 
 import (
@@ -12,7 +12,7 @@ import (
 	"casebook/domain/instrument"
 )
 
-// Event is what can happen to a patient's diary.
+// Event is an event of a patient's diary.
 type Event interface{ diaryEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
@@ -22,11 +22,11 @@ var events = []domain.EventType{
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
 	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
-	domain.Stored[ReminderDue]("DiaryReminderDue"),
+	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
-// InstrumentAssigned lets a patient answer an instrument from a day on. It carries the definition as it is published
-// on that day, so that a later amendment never changes what a past answer meant.
+// InstrumentAssigned assigns an instrument to a patient for a range of days. It holds the whole definition of the
+// instrument, so that a later amendment never changes the meaning of earlier answers.
 type InstrumentAssigned struct {
 	Patient    domain.PatientID      `json:"patient"`
 	Instrument instrument.Definition `json:"instrument"`
@@ -46,9 +46,9 @@ type Submitted struct {
 	CapturedAt time.Time        `json:"capturedAt"`
 	Answers    Answers          `json:"answers"`
 	Scores     []ScoreResult    `json:"scores,omitempty"`
-	// Late: captured after the window had closed, within what the protocol allows.
+	// Late says that it was captured after the window had closed, within the time that the protocol allows.
 	Late bool `json:"late,omitempty"`
-	// AfterMissed: it reached the server when the window had already been recorded as missed.
+	// AfterMissed says that it reached the server after the window had been recorded as missed.
 	AfterMissed bool `json:"afterMissed,omitempty"`
 }
 
@@ -62,7 +62,7 @@ type RiskFlagged struct {
 	Message    string              `json:"message"`
 }
 
-// Corrected changes answers of a diary; the old ones stay readable here and in the events before.
+// Corrected changes answers of a diary. The old answers stay readable in this event and in the events before it.
 type Corrected struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
@@ -73,7 +73,7 @@ type Corrected struct {
 	Scores []ScoreResult `json:"scores,omitempty"`
 }
 
-// WindowMissed says that a window passed unanswered.
+// WindowMissed says that a window ended without an entry.
 type WindowMissed struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
@@ -87,10 +87,13 @@ func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 func (ReminderDue) diaryEvent()        {}
 
-// Window is one scheduled time span, resolved to instants when it was recorded.
+// AboutPatient returns the patient that the event is about.
+func (e InstrumentAssigned) AboutPatient() domain.PatientID { return e.Patient }
+
+// Window is one scheduled time span. Its local times were resolved to moments when it was recorded.
 type Window = instrument.Window
 
-// ReminderDue says that a window has opened and the patient is to be reminded of it, once.
+// ReminderDue says that a window has opened and the patient should be reminded of it, once.
 type ReminderDue struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
@@ -100,17 +103,17 @@ type ReminderDue struct {
 // Answers are the answers by item: numbers, booleans and strings as JSON has them.
 type Answers map[instrument.ItemID]any
 
-// Schema implements domain.Described: a number, true or false, or a text for each item, as the item's type says; null for
+// Schema implements domain.HasSchema: a number, true or false, or a text for each item, as the item's type says; null for
 // an item that is cleared.
 func (Answers) Schema() domain.Schema {
 	return domain.Schema{Members: []string{"number", "boolean", "string", "null"},
 		Example: map[string]any{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
 }
 
-// ScoreResult is a computed score. Value is nil where too many items were unanswered.
+// ScoreResult is a computed score. Value is nil if too many items were unanswered.
 type ScoreResult = instrument.ScoreResult
 
-// Change is one corrected item; nil stands for unanswered.
+// Change is one corrected item; nil means unanswered.
 type Change struct {
 	Item instrument.ItemID `json:"item"`
 	Old  any               `json:"old"`

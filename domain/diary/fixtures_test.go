@@ -16,23 +16,24 @@ const (
 	painNRS = instrument.ID("pain-diary")
 )
 
-// enrolled is Anna, who lives in a zone.
+// enrolled is Anna, enrolled and living in the zone.
 func enrolled(zone string) patient.Patient {
 	return patient.Patient{ID: anna, Study: "PAIN1", Site: "SITE-1", Zone: zone, Status: patient.StatusEnrolled, EnrolledOn: "2026-02-20"}
 }
 
+// withdrawn is Anna in Shanghai, withdrawn on the day.
 func withdrawn(on domain.Date) patient.Patient {
 	who := enrolled("Asia/Shanghai")
 	who.Status, who.EndedOn = patient.StatusWithdrawn, on
 	return who
 }
 
-// assigned asks Anna an instrument for March 2026, in Shanghai.
+// assigned is the assignment of an instrument to Anna for March 2026, in Shanghai.
 func assigned(definition *instrument.Definition) diary.InstrumentAssigned {
 	return diary.InstrumentAssigned{Patient: anna, Instrument: *definition, Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2026-03-31"}
 }
 
-// at is a moment written as the clocks of a zone show it.
+// at is the moment at which the clocks of the zone show this local time.
 func at(t testing.TB, zone, local string) time.Time {
 	t.Helper()
 	location, err := time.LoadLocation(zone)
@@ -48,7 +49,7 @@ func at(t testing.TB, zone, local string) time.Time {
 
 func shanghai(t testing.TB, local string) time.Time { return at(t, "Asia/Shanghai", local) }
 
-// instant is a moment written in UTC or with its offset.
+// instant is the moment that is written in UTC or with its offset (RFC 3339).
 func instant(t testing.TB, s string) time.Time {
 	t.Helper()
 	moment, err := time.Parse(time.RFC3339, s)
@@ -63,6 +64,7 @@ func mild() diary.Answers {
 	return diary.Answers{"worst": 3.0, "least": 1.0, "average": 2.0, "now": 2.0, "rescue": false}
 }
 
+// with adds the changed answers to the others.
 func with(answers diary.Answers, changed diary.Answers) diary.Answers {
 	for id, answer := range changed {
 		answers[id] = answer
@@ -83,8 +85,8 @@ func evening(t testing.TB, date domain.Date) diary.Window {
 	}
 }
 
-// handedIn is what becomes of the mild answers.
-func handedIn(t testing.TB, date domain.Date, captured time.Time) diary.Submitted {
+// submitted is the event of a diary with the mild answers.
+func submitted(t testing.TB, date domain.Date, captured time.Time) diary.Submitted {
 	return diary.Submitted{Patient: anna, Instrument: painNRS, Version: 1, Window: evening(t, date), CapturedAt: captured,
 		Answers: mild(), Scores: intensity(2, "mild")}
 }
@@ -93,22 +95,23 @@ func missed(t testing.TB, date domain.Date) diary.WindowMissed {
 	return diary.WindowMissed{Patient: anna, Instrument: painNRS, Window: evening(t, date)}
 }
 
+// march is a diary with the pain diary assigned for March.
 func march(t testing.TB) scenario.Given[diary.Diary, diary.Event] {
 	return scenario.For(t, diary.Decider).Given(assigned(instrument.PainDiary()))
 }
 
-// call is a call at a moment.
+// call is Anna's call at this moment.
 func call(now time.Time) domain.Call {
 	return domain.Call{At: now.UTC(), Actor: "anna", CommandID: "0190a5d4-0000-7000-8000-000000000001"}
 }
 
-// submitting hands a diary in an hour after it was captured.
+// submitting submits a diary an hour after it was captured.
 func submitting(who patient.Patient, captured time.Time, answers diary.Answers) func(diary.Diary) ([]diary.Event, error) {
 	return submittingAt(who, captured, captured.Add(time.Hour), answers)
 }
 
 func submittingAt(who patient.Patient, captured, now time.Time, answers diary.Answers) func(diary.Diary) ([]diary.Event, error) {
-	cmd := diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: who.Zone, Answers: answers}
+	cmd := diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured, Zone: who.Zone, Answers: answers}
 	return submit(who, cmd, call(now))
 }
 

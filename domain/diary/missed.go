@@ -9,18 +9,17 @@ import (
 	"casebook/domain/refuse"
 )
 
-// MaxMissedPerCall is how many windows CloseWindows records at once, so that an append stays small after a long pause.
+// MaxMissedPerCall bounds how many windows one CloseWindows records, so that an append stays small after a long pause.
 const MaxMissedPerCall = 400
 
-// CloseWindows records as missed every window without an entry whose last moment for one, late entries included, lies
-// at or before Through. Where none does, nothing happens. It records MaxMissedPerCall windows at most, the earliest of
-// each assignment first; as long as NextDue less SyncWait does not lie after Through, the same command under a new id
-// records more.
+// CloseWindows records as missed every window without an entry that took entries, late ones included, only until
+// Through. It records at most MaxMissedPerCall windows, the earliest ones of each assignment first. If NextDue minus
+// SyncWait is still not after Through, the same command with a new id records more.
 //
-// Nobody misses what nobody is asked: windows that open after the day on which the patient's participation ended are
-// left alone.
+// A window that opens after the day on which the patient's participation ended is not recorded, because the patient was
+// not expected to answer it.
 //
-// It does not wait for devices that are offline: when to send it is the scheduler's business (see NextDue).
+// CloseWindows does not wait for devices that are offline: its sender has to choose the time (see NextDue).
 //
 // Refusals: captured_in_future.
 func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call domain.Call) ([]Event, error) {
@@ -34,7 +33,7 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 		if a.fault != nil {
 			continue
 		}
-		due := min(a.calendar.Closed(cmd.Through.Add(-a.acceptLate())), a.asked(who))
+		due := min(a.calendar.Closed(cmd.Through.Add(-a.acceptLate())), a.expected(who))
 		for number, ok := a.nextUndecided(a.undecided); ok && number < due; number, ok = a.nextUndecided(number + 1) {
 			if len(events) == MaxMissedPerCall {
 				return events, nil
@@ -45,8 +44,8 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 	return events, nil
 }
 
-// MissedInARow counts the windows of an instrument that were missed one after another, up to a window; 0 where that one was
-// answered, or is not known.
+// MissedInARow counts the windows of an instrument that were missed in a row up to this window. It is 0 if this window
+// was not missed or is unknown.
 func (d Diary) MissedInARow(id instrument.ID, window string) int {
 	a, number, ok := d.find(id, window)
 	run := 0
@@ -62,9 +61,9 @@ func (d Diary) MissedInARow(id instrument.ID, window string) int {
 	return run
 }
 
-// asked returns how many windows the patient is asked to answer: those with the numbers below it. They are all, or those
-// that open until the last day of the participation, by the calendar of the assignment's zone.
-func (a *Assignment) asked(who patient.Patient) int {
+// expected returns how many windows the patient is expected to answer: the windows with the numbers below it. These are
+// all windows, or those that open until the last day of the participation in the assignment's time zone.
+func (a *Assignment) expected(who patient.Patient) int {
 	if who.EndedOn == "" {
 		return a.calendar.Len()
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -15,7 +16,8 @@ func closing(through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
 }
 
 func closingFor(who patient.Patient, through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.CloseWindows, who, diary.CloseDiaryWindows{Patient: anna, Through: through}, call(now))
+	cmd := diary.CloseDiaryWindows{OfPatient: domain.ForPatient(anna), Through: through}
+	return scenario.AskedKnowing(diary.CloseWindows, who, cmd, call(now))
 }
 
 func instantOf(s string) time.Time {
@@ -31,14 +33,14 @@ func TestCloseWindows(t *testing.T) {
 	// The window of 1 March takes late entries until noon of 2 March.
 	march(t).When(closing(shanghai(t, "2026-03-02 11:59"), now)).Then()
 	march(t).When(closing(shanghai(t, "2026-03-02 12:00"), now)).Then(missed(t, "2026-03-01"))
-	march(t).Given(handedIn(t, "2026-03-02", shanghai(t, "2026-03-02 20:30"))).
+	march(t).Given(submitted(t, "2026-03-02", shanghai(t, "2026-03-02 20:30"))).
 		When(closing(shanghai(t, "2026-03-04 12:00"), now)).Then(missed(t, "2026-03-01"), missed(t, "2026-03-03")).
 		When(closing(shanghai(t, "2026-03-04 12:00"), now)).Then()
 	march(t).When(closing(now.Add(time.Second), now)).ThenRefused("captured_in_future")
 	scenario.For(t, diary.Decider).When(closing(now, now)).Then()
 }
 
-func TestCloseWindowsGoesOnAfterALongPause(t *testing.T) {
+func TestCloseWindowsAfterALongPause(t *testing.T) {
 	long := assigned(instrument.PainDiary())
 	long.Until = "2028-12-31"
 	d, now := scenario.For(t, diary.Decider).Given(long).State(), shanghai(t, "2029-06-01 10:00")
@@ -60,16 +62,16 @@ func TestCloseWindowsGoesOnAfterALongPause(t *testing.T) {
 		}
 	}
 	if _, due := d.NextDue(enrolled("Asia/Shanghai")); total != 1037 || due {
-		t.Errorf("%d windows were recorded as missed, and NextDue says %v", total, due)
+		t.Errorf("%d windows were recorded as missed, want 1037; a window is still due: %v", total, due)
 	}
 }
 
 func TestNextDue(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	if _, ok := (diary.Diary{}).NextDue(who); ok {
-		t.Error("something is due where nothing is assigned")
+		t.Error("a window is due without an assignment")
 	}
-	// It closes at midnight, takes late entries for 12 hours, and waits 36 hours for devices that were offline.
+	// A window closes at midnight, accepts late entries for 12 hours, and waits 36 hours for devices that were offline.
 	expect := func(d diary.Diary, want time.Time) {
 		t.Helper()
 		if got, ok := d.NextDue(who); !ok || !got.Equal(want) {
@@ -78,17 +80,17 @@ func TestNextDue(t *testing.T) {
 	}
 	given := march(t)
 	expect(given.State(), shanghai(t, "2026-03-04 00:00"))
-	given = given.Given(handedIn(t, "2026-03-02", shanghai(t, "2026-03-02 20:30")))
+	given = given.Given(submitted(t, "2026-03-02", shanghai(t, "2026-03-02 20:30")))
 	expect(given.State(), shanghai(t, "2026-03-04 00:00"))
 	given = given.Given(missed(t, "2026-03-01"))
 	expect(given.State(), shanghai(t, "2026-03-06 00:00"))
 
-	// What is due when it is due gets recorded.
+	// A command at that time records the window.
 	due, _ := given.State().NextDue(who)
 	given.When(closing(due.Add(-36*time.Hour), due)).Then(missed(t, "2026-03-03"))
 }
 
-func TestNobodyMissesWindowsAfterTheEndOfTheParticipation(t *testing.T) {
+func TestWindowsAfterTheEndOfParticipationAreNotMissed(t *testing.T) {
 	now := shanghai(t, "2026-04-20 10:00")
 	who := withdrawn("2026-03-03")
 	given := march(t).When(closingFor(who, now, now)).
@@ -98,32 +100,33 @@ func TestNobodyMissesWindowsAfterTheEndOfTheParticipation(t *testing.T) {
 		t.Errorf("a window is due at %s, after the end", due)
 	}
 	if _, ok := given.State().NextDue(enrolled("Asia/Shanghai")); !ok {
-		t.Error("nothing is due for a patient who goes on")
+		t.Error("no window is due for a patient who still participates")
 	}
 	march(t).When(closingFor(withdrawn("2026-02-28"), now, now)).Then()
 }
 
-// The day of the end is a day of the assignment's zone: the evening of 3 March in Los Angeles opens on 4 March, UTC.
-func TestTheLastDayIsLocalToTheAssignment(t *testing.T) {
+// The last day of the participation is a day in the assignment's zone. In Los Angeles, the evening of 3 March begins on
+// 4 March in UTC.
+func TestLastDayIsLocalToTheAssignment(t *testing.T) {
 	far := assigned(instrument.PainDiary())
 	far.Zone = "America/Los_Angeles"
 	now := instant(t, "2026-04-20T00:00:00Z")
 	who := withdrawn("2026-03-03")
-	who.Zone = "Asia/Shanghai" // where the patient lives by now
+	who.Zone = "Asia/Shanghai" // the patient has moved
 	events, err := closingFor(who, now, now)(scenario.For(t, diary.Decider).Given(far).State())
 	if err != nil || len(events) != 3 || events[2].(diary.WindowMissed).Window.ID != "2026-03-03/evening" {
 		t.Errorf("got %v, %v; want the evenings of 1 to 3 March", events, err)
 	}
 }
 
-func TestTheLongestWaitForDevicesHoldsForAllInstruments(t *testing.T) {
-	hasty := *instrument.PHQ9()
-	hasty.Schedule.Late.SyncHours = 0
-	given := march(t).Given(assigned(&hasty))
+func TestLongestSyncWaitAppliesToAllInstruments(t *testing.T) {
+	withoutWait := *instrument.PHQ9()
+	withoutWait.Schedule.Late.SyncHours = 0
+	given := march(t).Given(assigned(&withoutWait))
 	if got := given.State().SyncWait(); got != 36*time.Hour {
-		t.Errorf("the wait is %s", got)
+		t.Errorf("the wait is %s, want 36 hours", got)
 	}
 	if got := (diary.Diary{}).SyncWait(); got != 0 {
-		t.Errorf("the wait is %s where nothing is assigned", got)
+		t.Errorf("without an assignment the wait is %s", got)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// zonesAndDays begin just before a change of the clocks, where they have one.
+// zonesAndDays are zones with days just before a change of their clocks, if there is one.
 var zonesAndDays = rapid.SampledFrom([]struct {
 	zone string
 	from domain.Date
@@ -32,7 +32,8 @@ var daysOfWindows = rapid.SampledFrom([][]instrument.DayWindow{
 	{{ID: "evening", Opens: "18:00", Closes: "00:00"}},
 	{{ID: "night", Opens: "01:00", Closes: "02:00"}},
 	{{ID: "gap", Opens: "02:00", Closes: "03:00"}},
-	{{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"}, {ID: "evening", Opens: "22:00", Closes: "00:30"}},
+	{{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"},
+		{ID: "evening", Opens: "22:00", Closes: "00:30"}},
 	{{ID: "whole", Opens: "12:00", Closes: "12:00"}},
 	{{ID: "first", Opens: "00:00", Closes: "01:00"}, {ID: "second", Opens: "01:00", Closes: "23:59"}},
 })
@@ -51,7 +52,8 @@ func drawTrial(t *rapid.T) trial {
 	definition.Schedule = instrument.Schedule{
 		EveryDays: rapid.IntRange(1, 3).Draw(t, "every days"),
 		Windows:   daysOfWindows.Draw(t, "windows"),
-		Late:      instrument.LatePolicy{AcceptHours: rapid.SampledFrom([]int{0, 1, 12, 72}).Draw(t, "accept hours"), SyncHours: rapid.SampledFrom([]int{0, 24}).Draw(t, "sync hours")},
+		Late: instrument.LatePolicy{AcceptHours: rapid.SampledFrom([]int{0, 1, 12, 72}).Draw(t, "accept hours"),
+			SyncHours: rapid.SampledFrom([]int{0, 24}).Draw(t, "sync hours")},
 	}
 	days := rapid.IntRange(1, 8).Draw(t, "days")
 	start, err := where.from.Time()
@@ -61,10 +63,11 @@ func drawTrial(t *rapid.T) trial {
 	who := enrolled(where.zone)
 	who.EnrolledOn = where.from
 	return trial{who: who, start: start.Add(-24 * time.Hour), hours: 24 * (days + 6),
-		first: diary.InstrumentAssigned{Patient: anna, Instrument: *definition, Zone: where.zone, From: where.from, Until: where.from.AddDays(days)}}
+		first: diary.InstrumentAssigned{Patient: anna, Instrument: *definition, Zone: where.zone,
+			From: where.from, Until: where.from.AddDays(days)}}
 }
 
-// next draws a command of the trial and returns what it is answered with.
+// next decides on a random command and returns the result.
 func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.Event, error) {
 	moment := tr.start.Add(time.Duration(rapid.IntRange(0, tr.hours*4).Draw(t, "quarter")) * 15 * time.Minute)
 	now := moment.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "hours until it arrives")) * time.Hour)
@@ -73,15 +76,15 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 		return closingFor(tr.who, moment, now)(d)
 	case 1:
 		window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
-		cmd := diary.CorrectDiary{Patient: anna, Instrument: painNRS, Window: window, Reason: "source checked",
-			Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
+		cmd := diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window,
+			Reasoned: domain.Because("source checked"), Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
 		return diary.Correct(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
 	default:
 		return submittingAt(tr.who, moment, now, with(mild(), diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}))(d)
 	}
 }
 
-// windows are the ids of all windows, those that the clocks skip included.
+// windows are the ids of all windows, including those that the clocks skip.
 func (tr trial) windows() []string {
 	var ids []string
 	for date := tr.first.From; date <= tr.first.Until; date = date.AddDays(tr.first.Instrument.Schedule.EveryDays) {
@@ -92,10 +95,10 @@ func (tr trial) windows() []string {
 	return ids
 }
 
-// Whatever comes in whatever order: a window never has two entries, is missed at most once and never after it was
-// answered, an entry after it was missed says so, entries lie where their window or its late time is, and at the end
-// every window is answered or missed.
-func TestEveryWindowEndsOnce(t *testing.T) {
+// For any commands in any order: a window never has two entries; it is missed at most once and never after it was
+// answered; an entry after it was missed is flagged; every entry was captured in its window or in the time for late
+// entries; and in the end every window is answered or missed.
+func TestEveryWindowIsAnsweredOrMissedOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tr := drawTrial(t)
 		d, events := diary.Decider.Fold(tr.first), []diary.Event{tr.first}
@@ -117,13 +120,14 @@ func TestEveryWindowEndsOnce(t *testing.T) {
 				break
 			}
 			if add(closingFor(tr.who, due, due)(d)) == 0 {
-				t.Fatalf("a window is due at %s, and nothing is recorded", due)
+				t.Fatalf("a window is due at %s, but nothing is recorded", due)
 			}
 		}
 		tr.verify(t, d, events)
 	})
 }
 
+// verify checks the events and the state of a trial that has ended.
 func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 	answered, missed := map[string]bool{}, map[string]bool{}
 	accept := time.Duration(tr.first.Instrument.Schedule.Late.AcceptHours) * time.Hour
@@ -134,7 +138,7 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 				t.Fatalf("the window %s has two entries", e.Window.ID)
 			}
 			if e.AfterMissed != missed[e.Window.ID] {
-				t.Fatalf("the entry of %s says after missed: %v", e.Window.ID, e.AfterMissed)
+				t.Fatalf("the entry of %s has AfterMissed %v", e.Window.ID, e.AfterMissed)
 			}
 			inTime := !e.CapturedAt.Before(e.Window.Opens) && e.CapturedAt.Before(e.Window.Closes)
 			inLate := !e.CapturedAt.Before(e.Window.Closes) && e.CapturedAt.Before(e.Window.Closes.Add(accept))
@@ -144,7 +148,7 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 			answered[e.Window.ID] = true
 		case diary.WindowMissed:
 			if answered[e.Window.ID] || missed[e.Window.ID] {
-				t.Fatalf("the window %s is missed after its end was recorded", e.Window.ID)
+				t.Fatalf("the window %s is missed after it was answered or missed", e.Window.ID)
 			}
 			if !e.Window.Opens.Before(e.Window.Closes) {
 				t.Fatalf("the window %+v is missed, but the clocks skip it", e.Window)
@@ -162,7 +166,7 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 	}
 	for number, id := range tr.windows() {
 		if ended := answered[id] || missed[id]; ended == calendar.Empty(number) {
-			t.Fatalf("the window %s: ended %v, skipped by the clocks %v", id, ended, calendar.Empty(number))
+			t.Fatalf("the window %s: answered or missed %v, skipped by the clocks %v", id, ended, calendar.Empty(number))
 		}
 		want := diary.Status(0)
 		if answered[id] {
@@ -172,12 +176,12 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 			want |= diary.Missed
 		}
 		if got := d.Status(painNRS, id); got != want {
-			t.Fatalf("the state says %d of the window %s, want %d", got, id, want)
+			t.Fatalf("the window %s has the status %d, want %d", id, got, want)
 		}
 	}
 }
 
-// Evolve leaves the state that it is given alone, and the same events always fold to the same state.
+// Evolve does not change the state that it gets, and the same events always fold to the same state.
 func TestEvolveIsPure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tr := drawTrial(t)
@@ -197,12 +201,12 @@ func TestEvolveIsPure(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(picture(tr, d), picture(tr, diary.Decider.Fold(events...))); diff != "" {
-			t.Fatalf("folded again it differs:\n%s", diff)
+			t.Fatalf("the same events fold to another state:\n%s", diff)
 		}
 	})
 }
 
-// picture is everything that can be seen of a state.
+// picture is a text of everything that a state shows.
 func picture(tr trial, d diary.Diary) string {
 	due, ok := d.NextDue(tr.who)
 	s := fmt.Sprintf("due %s %v", due, ok)

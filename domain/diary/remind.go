@@ -8,21 +8,25 @@ import (
 	"casebook/domain/patient"
 )
 
-// Remind records that the patient is to be reminded of every window that is open, has no entry, and was not reminded of.
-// Only instruments whose schedule asks for it are reminded of. It may be sent at any time.
+// Remind records a due reminder for every window that is open, has no entry, and has no reminder yet. It does so only
+// for instruments with reminders in their schedule. RemindOfDiaries may be sent at any time.
 func Remind(d Diary, who patient.Patient, cmd RemindOfDiaries, call domain.Call) ([]Event, error) {
 	var events []Event
 	for i := range d.assignments {
 		a := &d.assignments[i]
-		for number, ok := a.nextToRemind(call.At, who); ok && !a.calendar.Window(number).Opens.After(call.At); number, ok = a.undecidedBefore(number+1, a.asked(who)) {
-			events = append(events, ReminderDue{Patient: cmd.Patient, Instrument: a.ID, Window: a.calendar.Window(number)})
+		for number, ok := a.nextToRemind(call.At, who); ok; number, ok = a.undecidedBefore(number+1, a.expected(who)) {
+			window := a.calendar.Window(number)
+			if window.Opens.After(call.At) {
+				break
+			}
+			events = append(events, ReminderDue{Patient: cmd.Patient, Instrument: a.ID, Window: window})
 		}
 	}
 	return events, nil
 }
 
-// NextReminder returns the moment at which the patient has to be reminded next: when a window opens that has no entry yet,
-// or opened already. ok is false where there is none.
+// NextReminder returns when the patient has to be reminded next: the moment at which a window without an entry opens or
+// has opened. ok is false if no reminder is left.
 func (d Diary) NextReminder(who patient.Patient, now time.Time) (at time.Time, ok bool) {
 	for i := range d.assignments {
 		a := &d.assignments[i]
@@ -37,20 +41,21 @@ func (d Diary) NextReminder(who patient.Patient, now time.Time) (at time.Time, o
 	return at, ok
 }
 
-// nextToRemind returns the first window that has not closed, has no entry, and was not reminded of.
+// nextToRemind returns the first window that has not closed, has no entry, and has no reminder yet.
 func (a *Assignment) nextToRemind(now time.Time, who patient.Patient) (int, bool) {
 	if a.fault != nil || !a.Instrument.Definition().Schedule.Remind {
 		return 0, false
 	}
-	return a.undecidedBefore(max(a.reminded, a.calendar.Closed(now)), a.asked(who))
+	return a.undecidedBefore(max(a.reminded, a.calendar.Closed(now)), a.expected(who))
 }
 
+// undecidedBefore returns the first window from number on that is neither answered nor missed, if it is before end.
 func (a *Assignment) undecidedBefore(number, end int) (int, bool) {
 	number, ok := a.nextUndecided(number)
 	return number, ok && number < end
 }
 
-func (d Diary) hasReminded(e ReminderDue) Diary {
+func (d Diary) withReminder(e ReminderDue) Diary {
 	for i := range d.assignments {
 		a := d.assignments[i]
 		number, ok := a.number(e.Instrument, e.Window.ID)

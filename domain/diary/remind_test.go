@@ -12,16 +12,16 @@ import (
 )
 
 func reminding(who patient.Patient, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.Remind, who, diary.RemindOfDiaries{Patient: anna}, call(now))
+	return scenario.AskedKnowing(diary.Remind, who, diary.RemindOfDiaries{OfPatient: domain.ForPatient(anna)}, call(now))
 }
 
-// A patient is reminded once, of what is open and unanswered, and of nothing that nobody asks for.
+// A patient is reminded once of each open window without an entry, if the instrument's schedule has reminders.
 func TestRemind(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
-	quiet, now := scenario.For(t, diary.Decider).Given(assigned(instrument.PainDiary())), shanghai(t, "2026-03-02 19:00")
-	quiet.When(reminding(who, now)).Then() // the schedule does not ask for it
-	if _, ok := quiet.State().NextReminder(who, now); ok {
-		t.Error("somebody is to be reminded who is not")
+	withoutReminders, now := march(t), shanghai(t, "2026-03-02 19:00")
+	withoutReminders.When(reminding(who, now)).Then()
+	if _, ok := withoutReminders.State().NextReminder(who, now); ok {
+		t.Error("a reminder is due, but the schedule has none")
 	}
 	definition := *instrument.PainDiary()
 	definition.Schedule.Remind = true
@@ -38,9 +38,9 @@ func TestRemind(t *testing.T) {
 	reminded := given.When(reminding(who, now)).Then(diary.ReminderDue{Patient: anna, Instrument: painNRS, Window: evening(t, "2026-03-02")})
 	reminded.When(reminding(who, now)).Then()
 	next(reminded.State(), now, opens("2026-03-03"))
-	given.Given(handedIn(t, "2026-03-02", now)).When(reminding(who, now)).Then() // who has answered
-	given.When(reminding(withdrawn("2026-03-01"), now)).Then()                   // who has left
+	given.Given(submitted(t, "2026-03-02", now)).When(reminding(who, now)).Then() // the window is answered
+	given.When(reminding(withdrawn("2026-03-01"), now)).Then()                    // the patient has withdrawn
 	if _, ok := reminded.State().NextReminder(who, shanghai(t, "2026-04-02 12:00")); ok {
-		t.Error("there are reminders after the last window")
+		t.Error("a reminder is due after the last window")
 	}
 }

@@ -11,27 +11,27 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Decider folds the stream of one patient's diary.
-var Decider = domain.Decider[Diary, Event]{Category: "diary", Events: events, Evolve: evolve}
+// Decider is the decider of patients' diaries.
+var Decider = domain.Decider[Diary, Event]{Category: "diary", Key: domain.ByPatient, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams()}
 
-// StreamOf names the stream of a patient's diary.
+// StreamOf returns the name of the stream of a patient's diary.
 func StreamOf(patient domain.PatientID) string { return Decider.Stream(string(patient)) }
 
-// Diary is the state of one patient's diary: what is assigned, and what became of each window. It never changes; Evolve
-// returns a new one that shares what did not change.
+// Diary is the state of one patient's diary: the assignments, and which windows are answered or missed. It never
+// changes; Evolve returns a new state that shares the unchanged parts with the old one.
 type Diary struct {
 	assignments []Assignment
 }
 
-// Assignment is one stretch of days on which a patient is asked an instrument. A newer version of the instrument, or a
-// second course of it, is an assignment of its own.
+// Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
+// second course of it, is another assignment.
 type Assignment struct {
 	// ID is the instrument's id.
 	ID instrument.ID
-	// Instrument is the definition as it was published when it was assigned; nil where this program cannot use it.
+	// Instrument is the definition at the time of the assignment. It is nil if this program cannot use the definition.
 	Instrument *instrument.Instrument
 	// Zone is the IANA zone that the windows follow.
 	Zone string
@@ -40,33 +40,33 @@ type Assignment struct {
 
 	zone     *localtime.Zone
 	calendar instrument.Calendar
-	// statuses are the windows up to the last recorded one, by their number in the calendar.
+	// statuses are the statuses of the windows, by their number in the calendar, up to the last one that is not 0.
 	statuses []Status
-	// undecided is the number of the first window of which nothing is recorded.
+	// undecided is the number of the first window that is neither answered nor missed.
 	undecided int
-	// reminded is how many windows have been reminded of, or need it no more.
+	// reminded is the number of the first window that may still need a reminder.
 	reminded int
-	// fault is why the recorded definition cannot be used, nil as a rule.
+	// fault is why this program cannot use the recorded definition or zone; usually nil.
 	fault error
 }
 
-// Calendar returns the windows of the assignment; it has none where Instrument is nil.
+// Calendar returns the windows of the assignment. It has no windows if this program cannot use the assignment.
 func (a Assignment) Calendar() instrument.Calendar { return a.calendar }
 
-// Status is what is recorded of one window: nothing (0), Answered, Missed, or both when an entry came in after the
-// window had been recorded as missed.
+// Status says whether a window is answered or missed: 0 for neither, Answered, Missed, or both if the entry arrived
+// after the window had been recorded as missed.
 type Status byte
 
-// What can be recorded of a window.
+// The flags of a Status.
 const (
 	Answered Status = 1 << iota
 	Missed
 )
 
-// Assignments returns what is assigned to the patient, in the order of the events.
+// Assignments returns the patient's assignments, in the order of the events.
 func (d Diary) Assignments() []Assignment { return slices.Clone(d.assignments) }
 
-// Status returns what is recorded of a window, by its id; 0 where nothing is, or where there is no such window.
+// Status returns the status of the window with this id; 0 for an unknown window.
 func (d Diary) Status(id instrument.ID, window string) Status {
 	if a, number, ok := d.find(id, window); ok {
 		return a.status(number)
@@ -74,9 +74,9 @@ func (d Diary) Status(id instrument.ID, window string) Status {
 	return 0
 }
 
-// NextDue returns the moment at which the next window without an entry should be recorded as missed: its close, plus
-// the time in which late entries are accepted, plus SyncWait. ok is false when there is none left: every window that
-// the patient is asked to answer is recorded.
+// NextDue returns when the next window without an entry should be recorded as missed: the end of the window, plus the
+// time in which late entries are accepted, plus SyncWait. ok is false if every window that the patient is expected to
+// answer is answered or missed.
 func (d Diary) NextDue(who patient.Patient) (due time.Time, ok bool) {
 	for i := range d.assignments {
 		a := &d.assignments[i]
@@ -84,18 +84,18 @@ func (d Diary) NextDue(who patient.Patient) (due time.Time, ok bool) {
 			continue
 		}
 		number, open := a.nextUndecided(a.undecided)
-		if !open || number >= a.asked(who) {
+		if !open || number >= a.expected(who) {
 			continue
 		}
-		if at := a.lastMoment(number); !ok || at.Before(due) {
+		if at := a.acceptsUntil(number); !ok || at.Before(due) {
 			due, ok = at, true
 		}
 	}
 	return due.Add(d.SyncWait()), ok
 }
 
-// SyncWait is how long the patient's device is given to send in what it captured offline: the longest time that any of
-// the assignments gives. One device holds all of the diaries, so it is offline for all of them.
+// SyncWait is how long the patient's device has to send entries that it captured offline: the longest such time of all
+// assignments, because one device holds all diaries and is offline for all of them.
 func (d Diary) SyncWait() time.Duration {
 	longest := time.Duration(0)
 	for i := range d.assignments {
@@ -109,23 +109,23 @@ func (d Diary) SyncWait() time.Duration {
 func evolve(d Diary, e Event) Diary {
 	switch e := e.(type) {
 	case InstrumentAssigned:
-		return d.assigned(e)
+		return d.withAssignment(e)
 	case Submitted:
-		return d.recorded(e.Instrument, e.Window.ID, Answered)
+		return d.withStatus(e.Instrument, e.Window.ID, Answered)
 	case WindowMissed:
-		return d.recorded(e.Instrument, e.Window.ID, Missed)
+		return d.withStatus(e.Instrument, e.Window.ID, Missed)
 	case ReminderDue:
-		return d.hasReminded(e)
+		return d.withReminder(e)
 	case RiskFlagged, Corrected:
-		// They change what is known of an answer, which the state does not hold.
+		// The state does not hold answers, which these events are about.
 		return d
 	}
 	return d
 }
 
-// assigned adds an assignment. One of the same instrument that would still run on the first day of the new one ends on
-// the day before.
-func (d Diary) assigned(e InstrumentAssigned) Diary {
+// withAssignment adds an assignment. An assignment of the same instrument that has not ended by the first day of the
+// new one ends on the day before.
+func (d Diary) withAssignment(e InstrumentAssigned) Diary {
 	next := make([]Assignment, 0, len(d.assignments)+1)
 	for _, a := range d.assignments {
 		if a.ID == e.Instrument.ID && a.Until >= e.From {
@@ -148,6 +148,7 @@ func newAssignment(e InstrumentAssigned) Assignment {
 	return a
 }
 
+// endingOn returns the assignment with another last day.
 func (a Assignment) endingOn(day domain.Date) Assignment {
 	a.Until = day
 	if a.fault == nil {
@@ -156,8 +157,8 @@ func (a Assignment) endingOn(day domain.Date) Assignment {
 	return a
 }
 
-// recorded adds to the status of a window, on copies of what it touches.
-func (d Diary) recorded(id instrument.ID, window string, status Status) Diary {
+// withStatus adds a flag to the status of a window.
+func (d Diary) withStatus(id instrument.ID, window string, status Status) Diary {
 	for i := range d.assignments {
 		a := d.assignments[i]
 		number, ok := a.number(id, window)
@@ -178,17 +179,17 @@ func (d Diary) recorded(id instrument.ID, window string, status Status) Diary {
 	return d
 }
 
-// usable refuses when an assignment of the instrument cannot be decided on (code instrument_unusable).
-func (d Diary) usable(id instrument.ID) error {
+// checkUsable refuses instrument_unusable if this program cannot use an assignment of the instrument.
+func (d Diary) checkUsable(id instrument.ID) error {
 	for i := range d.assignments {
 		if d.assignments[i].ID == id && d.assignments[i].fault != nil {
-			return d.assignments[i].usable()
+			return d.assignments[i].checkUsable()
 		}
 	}
 	return nil
 }
 
-// find returns the assignment that holds a window, and the window's number.
+// find returns the assignment that a window belongs to, and the window's number in it.
 func (d Diary) find(id instrument.ID, window string) (*Assignment, int, bool) {
 	for i := range d.assignments {
 		if number, ok := d.assignments[i].number(id, window); ok {
@@ -205,9 +206,9 @@ func (a *Assignment) number(id instrument.ID, window string) (int, bool) {
 	return a.calendar.Number(window)
 }
 
-// usable refuses what cannot be decided on (code instrument_unusable): a definition or a zone that was recorded by a
-// program that knew more than this one.
-func (a *Assignment) usable() error {
+// checkUsable refuses instrument_unusable if this program cannot use the definition or the zone, which a newer program
+// has recorded.
+func (a *Assignment) checkUsable() error {
 	if a.fault == nil {
 		return nil
 	}
@@ -222,7 +223,8 @@ func (a *Assignment) status(number int) Status {
 	return 0
 }
 
-// nextUndecided returns the first window from number on of which nothing is recorded and which can be answered at all.
+// nextUndecided returns the first window from number on that is neither answered nor missed. It leaves out windows that
+// the clocks skip, which cannot be answered.
 func (a *Assignment) nextUndecided(number int) (int, bool) {
 	for ; a.fault == nil && number < a.calendar.Len(); number++ {
 		if a.status(number) == 0 && !a.calendar.Empty(number) {
@@ -232,15 +234,17 @@ func (a *Assignment) nextUndecided(number int) (int, bool) {
 	return 0, false
 }
 
-// lastMoment is when a window stops to take entries, late ones included.
-func (a *Assignment) lastMoment(number int) time.Time {
+// acceptsUntil is the moment until which a window accepts entries, including late ones.
+func (a *Assignment) acceptsUntil(number int) time.Time {
 	return a.calendar.Closes(number).Add(a.acceptLate())
 }
 
+// acceptLate is how long a window accepts late entries after its end.
 func (a *Assignment) acceptLate() time.Duration {
 	return time.Duration(a.Instrument.Definition().Schedule.Late.AcceptHours) * time.Hour
 }
 
+// syncWait is how long a device has to send entries that it captured offline.
 func (a *Assignment) syncWait() time.Duration {
 	return time.Duration(a.Instrument.Definition().Schedule.Late.SyncHours) * time.Hour
 }

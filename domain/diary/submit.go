@@ -9,35 +9,35 @@ import (
 	"casebook/domain/refuse"
 )
 
-// ClockTolerance is how far a device's clock may be ahead of the server's. Phones that set their clocks by the network
-// stay within seconds; five minutes forgive one that was off the network for weeks, and are too little to move an entry
-// by a window.
+// ClockTolerance is how far a device's clock may be ahead of the server's. The clocks of phones in a network are right
+// within seconds. Five minutes also allow for a phone that was without a network for weeks, but are too short to move
+// an entry to another window.
 const ClockTolerance = 5 * time.Minute
 
-// Submit decides what becomes of one filled-in instrument. The window is the one that was open when the patient
-// finished, by the device's clock. A late entry is accepted and flagged where the protocol allows back-entry (FDA
-// guidance on patient-reported outcomes, 2009), and so is one that was captured in time but reached the server after
-// its window had been recorded as missed. Scores are computed here, and risks are flagged in the same append.
+// Submit records one filled-in instrument. Its window is the one that was open when the patient finished, by the
+// device's clock. A late entry is accepted and flagged if the protocol allows back-entry (FDA guidance on
+// patient-reported outcomes, 2009). An entry that was captured in time but reached the server after its window had been
+// recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append.
 //
 // Refusals: instrument_not_assigned, instrument_unusable, captured_at_required, captured_in_future, unknown_zone,
 // diary_too_early, no_window, diary_too_late, patient_not_participating, diary_already_submitted, and those of
 // instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	if err := mayBeCaptured(cmd, call); err != nil {
+	if err := checkCapture(cmd, call); err != nil {
 		return nil, err
 	}
-	found, err := d.placeOf(cmd)
+	found, err := d.windowOf(cmd)
 	if err != nil {
 		return nil, err
 	}
 	assigned := found.assignment
-	if err := wasParticipating(who, assigned.zone, cmd.CapturedAt); err != nil {
+	if err := mustHaveParticipated(who, assigned.zone, cmd.CapturedAt); err != nil {
 		return nil, err
 	}
 	window, status := assigned.calendar.Window(found.number), assigned.status(found.number)
 	if status&Answered != 0 {
-		return nil, refuse.WrongState("diary_already_submitted", "the diary of window %s has been handed in", window.ID).
-			At("capturedAt").Do("let the site correct it, if something in it is wrong")
+		return nil, refuse.WrongState("diary_already_submitted", "the diary of window %s has been submitted before", window.ID).
+			At("capturedAt").Do("ask the site to correct it, if something in it is wrong")
 	}
 	answers, err := assigned.Instrument.Check(cmd.Answers)
 	if err != nil {
@@ -61,8 +61,9 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 	return events, nil
 }
 
-// mayBeCaptured refuses what cannot have happened.
-func mayBeCaptured(cmd SubmitDiary, call domain.Call) error {
+// checkCapture refuses an entry without a captured time, from the future or with an unknown zone (codes
+// captured_at_required, captured_in_future and unknown_zone).
+func checkCapture(cmd SubmitDiary, call domain.Call) error {
 	if cmd.CapturedAt.IsZero() {
 		return refuse.Malformed("captured_at_required", "the diary does not say when the patient finished it").
 			At("capturedAt").Do("send the device's time with its offset from UTC")
@@ -81,9 +82,10 @@ func mayBeCaptured(cmd SubmitDiary, call domain.Call) error {
 	return err
 }
 
-// wasParticipating refuses what was captured after the day on which the patient's participation ended. What was
-// captured until then belongs to the study, whenever it arrives.
-func wasParticipating(who patient.Patient, zone *localtime.Zone, captured time.Time) error {
+// mustHaveParticipated refuses an entry that was captured after the day on which the patient's participation ended
+// (code patient_not_participating). An entry that was captured until then belongs to the study, even if it arrives
+// later.
+func mustHaveParticipated(who patient.Patient, zone *localtime.Zone, captured time.Time) error {
 	if who.Participating() {
 		return nil
 	}
@@ -91,7 +93,8 @@ func wasParticipating(who patient.Patient, zone *localtime.Zone, captured time.T
 		return refuse.WrongState("patient_not_participating", "the patient does not take part in the study")
 	}
 	if domain.DateOf(zone.In(captured)) > who.EndedOn {
-		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s, before the diary was captured", who.EndedOn)
+		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s, before the diary was captured",
+			who.EndedOn)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -16,7 +17,7 @@ func TestSubmit(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	march(t).
 		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
-		Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+		Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
 }
 
 func TestSubmitFlagsRisksAtOnce(t *testing.T) {
@@ -36,14 +37,16 @@ func TestSubmitFlagsRisksAtOnce(t *testing.T) {
 		)
 }
 
-func TestSubmitRecordsNumbersAsTheyAreReadBack(t *testing.T) {
+// Answers are recorded in the form in which they are read back from the log: numbers as float64, without nil.
+func TestSubmitNormalisesAnswers(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
+	answers := diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false, "interference": nil}
 	march(t).
-		When(submitting(who, shanghai(t, "2026-03-01 20:30"), diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false, "interference": nil})).
-		Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+		When(submitting(who, shanghai(t, "2026-03-01 20:30"), answers)).
+		Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
 }
 
-func TestSubmitWhereNothingIsAssigned(t *testing.T) {
+func TestSubmitWithoutAnAssignment(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	scenario.For(t, diary.Decider).
 		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
@@ -57,73 +60,75 @@ func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
 	who, captured := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30")
 	march(t).
 		When(submittingAt(who, captured, captured.Add(-diary.ClockTolerance), mild())).
-		Then(handedIn(t, "2026-03-01", captured))
+		Then(submitted(t, "2026-03-01", captured))
 	march(t).
 		When(submittingAt(who, captured, captured.Add(-diary.ClockTolerance-time.Second), mild())).
 		ThenRefused("captured_in_future")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, Answers: mild()}, call(captured))).
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Answers: mild()}, call(captured))).
 		ThenRefused("captured_at_required")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured,
+			Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
 		ThenRefused("unknown_zone")
 }
 
-// The window follows the assignment's zone, wherever the device is.
+// The window follows the assignment's zone, even if the device is in another zone.
 func TestSubmitWhileTravelling(t *testing.T) {
 	who, captured := enrolled("Asia/Shanghai"), at(t, "America/New_York", "2026-03-01 07:30")
 	march(t).
-		When(submit(who, diary.SubmitDiary{Patient: anna, Instrument: painNRS, CapturedAt: captured, Zone: "America/New_York", Answers: mild()}, call(captured))).
-		Then(handedIn(t, "2026-03-01", captured))
+		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured,
+			Zone: "America/New_York", Answers: mild()}, call(captured))).
+		Then(submitted(t, "2026-03-01", captured))
 }
 
 func TestSubmitAroundTheWindow(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	late := func(captured string) diary.Submitted {
-		e := handedIn(t, "2026-03-01", shanghai(t, captured))
+		e := submitted(t, "2026-03-01", shanghai(t, captured))
 		e.Late = true
 		return e
 	}
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 17:59"), mild())).ThenRefused("diary_too_early")
-	march(t).When(submitting(who, shanghai(t, "2026-03-01 18:00"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 18:00")))
-	march(t).When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 23:59")))
+	march(t).When(submitting(who, shanghai(t, "2026-03-01 18:00"), mild())).Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 18:00")))
+	march(t).When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 23:59")))
 	march(t).When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).Then(late("2026-03-02 00:00"))
 	march(t).When(submitting(who, shanghai(t, "2026-03-02 11:59"), mild())).Then(late("2026-03-02 11:59"))
 	r := march(t).When(submitting(who, shanghai(t, "2026-03-02 12:00"), mild())).ThenRefused("diary_too_late")
 	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
-		t.Errorf("the refusal names no windows: %s", r.Sentence)
+		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
 	}
 	march(t).When(submitting(who, shanghai(t, "2026-04-01 11:59"), mild())).
 		Then(func() diary.Event {
-			e := handedIn(t, "2026-03-31", shanghai(t, "2026-04-01 11:59"))
+			e := submitted(t, "2026-03-31", shanghai(t, "2026-04-01 11:59"))
 			e.Late = true
 			return e
 		}())
 	march(t).When(submitting(who, shanghai(t, "2026-04-01 18:30"), mild())).ThenRefused("diary_too_late")
 }
 
-func TestSubmitWhereLateEntriesAreNotAllowed(t *testing.T) {
+func TestSubmitWithoutLateEntries(t *testing.T) {
 	who, strict := enrolled("Asia/Shanghai"), instrument.PainDiary()
 	strict.Schedule.Late = instrument.LatePolicy{}
 	given := scenario.For(t, diary.Decider).Given(assigned(strict))
 	r := given.When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).ThenRefused("no_window")
 	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
-		t.Errorf("the refusal names no windows: %s", r.Sentence)
+		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
 	}
 	given.When(submitting(who, shanghai(t, "2026-04-01 00:00"), mild())).ThenRefused("diary_too_late")
 }
 
 func TestSubmitTwice(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
-	given := march(t).Given(handedIn(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
+	given := march(t).Given(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
 	given.When(submitting(who, shanghai(t, "2026-03-01 21:00"), mild())).ThenRefused("diary_already_submitted")
 	given.When(submitting(who, shanghai(t, "2026-03-02 08:00"), mild())).ThenRefused("diary_already_submitted")
 }
 
-// An entry that was captured in time and arrives when its window has been recorded as missed is kept, and says so.
+// An entry that was captured in time but arrives after its window was recorded as missed is accepted and flagged.
 func TestSubmitAfterTheWindowWasRecordedAsMissed(t *testing.T) {
 	who, captured := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-01 20:30")
-	want := handedIn(t, "2026-03-01", captured)
+	want := submitted(t, "2026-03-01", captured)
 	want.AfterMissed = true
 	march(t).Given(missed(t, "2026-03-01")).
 		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:00"), mild())).Then(want).
@@ -133,7 +138,7 @@ func TestSubmitAfterTheWindowWasRecordedAsMissed(t *testing.T) {
 func TestSubmitAfterTheEndOfParticipation(t *testing.T) {
 	march(t).
 		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-10 20:30"), mild())).
-		Then(handedIn(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
+		Then(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
 	march(t).
 		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-11 20:30"), mild())).
 		ThenRefused("patient_not_participating")
@@ -167,9 +172,9 @@ func TestSubmitChecksTheAnswers(t *testing.T) {
 	}
 }
 
-// In New York the hour from one to two comes twice on 1 November 2026. Both half past ones are in the same window, so
-// that the second entry is a duplicate, and neither is late.
-func TestSubmitInTheHourThatComesTwice(t *testing.T) {
+// In New York the hour from one to two occurs twice on 1 November 2026. Half past one is in the same window both times,
+// so the second entry is a duplicate, and neither entry is late.
+func TestSubmitInTheRepeatedHour(t *testing.T) {
 	night := instrument.PainDiary()
 	night.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "01:00", Closes: "02:00"}}
 	who := enrolled("America/New_York")
@@ -189,11 +194,13 @@ func TestSubmitInTheHourThatComesTwice(t *testing.T) {
 		When(submitting(who, first, mild())).ThenRefused("diary_already_submitted")
 }
 
-// Where one window ends and the next begins within the hour that comes twice, both are open for a while. The patient
-// can answer both.
-func TestSubmitWhereTwoWindowsShareTheHourThatComesTwice(t *testing.T) {
+// If one window ends and the next begins in the hour that occurs twice, both are open for a while. The patient can
+// answer both.
+func TestSubmitToTwoWindowsInTheRepeatedHour(t *testing.T) {
 	halves := instrument.PainDiary()
-	halves.Schedule.Windows = []instrument.DayWindow{{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"}}
+	halves.Schedule.Windows = []instrument.DayWindow{
+		{ID: "early", Opens: "00:30", Closes: "01:30"}, {ID: "late", Opens: "01:30", Closes: "03:00"},
+	}
 	who := enrolled("America/New_York")
 	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
 		Patient: anna, Instrument: *halves, Zone: "America/New_York", From: "2026-10-30", Until: "2026-11-05"})
@@ -208,19 +215,20 @@ func TestSubmitWhereTwoWindowsShareTheHourThatComesTwice(t *testing.T) {
 		d = diary.Decider.Evolve(d, events[0])
 	}
 	if _, err := submitting(who, instant(t, "2026-11-01T05:50:00Z"), mild())(d); err == nil {
-		t.Fatal("a third diary was taken")
+		t.Fatal("a third diary was accepted")
 	}
 }
 
-// A window that the clocks skip can neither be answered nor missed.
-func TestWindowsThatDoNotTakePlace(t *testing.T) {
+// A window in an hour that the clocks skip can neither be answered nor missed.
+func TestWindowsThatTheClocksSkip(t *testing.T) {
 	night := instrument.PainDiary()
 	night.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "02:00", Closes: "03:00"}}
 	night.Schedule.Late = instrument.LatePolicy{AcceptHours: 48}
 	given := scenario.For(t, diary.Decider).Given(diary.InstrumentAssigned{
 		Patient: anna, Instrument: *night, Zone: "Europe/Berlin", From: "2026-03-28", Until: "2026-03-30"})
 
-	events, err := diary.CloseWindows(given.State(), enrolled("Europe/Berlin"), diary.CloseDiaryWindows{Patient: anna, Through: instant(t, "2026-05-01T00:00:00Z")}, call(instant(t, "2026-05-01T00:00:00Z")))
+	later := instant(t, "2026-05-01T00:00:00Z")
+	events, err := closingFor(enrolled("Europe/Berlin"), later, later)(given.State())
 	if err != nil || len(events) != 2 {
 		t.Fatalf("got %v, %v; want the windows of 28 and 30 March", events, err)
 	}
@@ -230,15 +238,15 @@ func TestWindowsThatDoNotTakePlace(t *testing.T) {
 	}
 }
 
-// A recorded definition that this program cannot use, or a zone that it does not know, stops the diary and says why; it
-// never stops the stream from being read.
-func TestAnAssignmentThatCannotBeUsed(t *testing.T) {
+// If this program cannot use a recorded definition or zone, commands on the diary are refused with the reason, but the
+// stream can still be read.
+func TestUnusableAssignment(t *testing.T) {
 	broken, nowhere := assigned(instrument.PainDiary()), assigned(instrument.PainDiary())
 	broken.Instrument.RiskRules = []instrument.RiskRule{{ID: "r", Severity: instrument.SeverityWatch, When: "answers.pulse > 3", Message: "m"}}
 	nowhere.Zone = "Mars/Olympus"
 	for code, e := range map[string]diary.InstrumentAssigned{"invalid_rule": broken, "unknown_zone": nowhere} {
 		captured := shanghai(t, "2026-03-01 20:30")
-		given := scenario.For(t, diary.Decider).Given(e, handedIn(t, "2026-03-02", captured), missed(t, "2026-03-03"))
+		given := scenario.For(t, diary.Decider).Given(e, submitted(t, "2026-03-02", captured), missed(t, "2026-03-03"))
 		r := given.When(submitting(enrolled("Asia/Shanghai"), captured, mild())).ThenRefused("instrument_unusable")
 		if !strings.Contains(r.Sentence, code) {
 			t.Errorf("the refusal does not say why: %s", r.Sentence)
@@ -246,15 +254,16 @@ func TestAnAssignmentThatCannotBeUsed(t *testing.T) {
 		given.When(closing(captured, captured)).Then()
 		given.When(correcting(&diary.Entry{Answers: mild()}, diary.Answers{"worst": 1}, "slip")).ThenRefused("instrument_unusable")
 		if _, ok := given.State().NextDue(enrolled("Asia/Shanghai")); ok {
-			t.Errorf("%s: something is due", code)
+			t.Errorf("%s: a window is due", code)
 		}
-		if a := given.State().Assignments(); len(a) != 1 || a[0].ID != painNRS || a[0].Instrument != nil && code == "invalid_rule" || a[0].Calendar().Opened(captured) != 0 {
-			t.Errorf("%s: assigned %v", code, a)
+		a := given.State().Assignments()
+		if len(a) != 1 || a[0].ID != painNRS || a[0].Instrument != nil && code == "invalid_rule" || a[0].Calendar().Opened(captured) != 0 {
+			t.Errorf("%s: the assignments are %v", code, a)
 		}
 	}
 }
 
-// Folded states are shared between requests.
+// Requests share states, so concurrent decisions must not change them.
 func TestSubmitConcurrentlyOnOneState(t *testing.T) {
 	who, d := enrolled("Asia/Shanghai"), march(t).State()
 	var all sync.WaitGroup
@@ -268,7 +277,7 @@ func TestSubmitConcurrentlyOnOneState(t *testing.T) {
 			}
 			next := diary.Decider.Evolve(d, events[0])
 			if next.Status(painNRS, events[0].(diary.Submitted).Window.ID) != diary.Answered {
-				t.Error("not answered")
+				t.Error("the window is not answered")
 			}
 		})
 	}

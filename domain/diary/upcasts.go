@@ -5,9 +5,9 @@ import (
 	"sort"
 )
 
-// scoresWithMissing reads DiarySubmitted of version 1, which kept scores as an object from name to value. From version 2
-// on each is an object of its own, with the number of unanswered items and the band beside the value. What version 1 did
-// not record stays unrecorded.
+// scoresWithMissing turns version 1 of DiarySubmitted into version 2. Version 1 held the scores as one object from name
+// to value; in version 2 each score is an object with the value, the number of unanswered items and the band. The
+// upcast cannot add the numbers and bands that version 1 did not record.
 func scoresWithMissing(old map[string]any) (map[string]any, error) {
 	flat, ok := old["scores"]
 	if !ok || flat == nil {

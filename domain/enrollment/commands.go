@@ -4,35 +4,35 @@ import (
 	"casebook/domain"
 )
 
-// OpenEnrollment lets patients enter the study.
+// OpenEnrollment lets patients enrol in the study, up to the caps.
 type OpenEnrollment struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Caps  Caps           `json:"caps" doc:"Target and caps"`
+	domain.InStudy
+	Caps Caps `json:"caps" doc:"Target and caps"`
 }
 
-// CloseEnrollment ends the entry of patients.
+// CloseEnrollment stops the enrolment of patients.
 type CloseEnrollment struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Reason string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is closed"`
+	domain.InStudy
+	domain.Reasoned `doc:"Why it is closed"`
 }
 
 // SetEnrollmentTarget changes target and caps while enrolment is open.
 type SetEnrollmentTarget struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Caps  Caps           `json:"caps" doc:"Target and caps"`
+	domain.InStudy
+	Caps Caps `json:"caps" doc:"Target and caps"`
 }
 
-// ReservePlace asks for a patient's place. The enrolment process sends it; it is answered with PlaceReserved or
-// PlaceRefused, never with a refusal that would stop the process.
+// ReservePlace reserves a place for a patient. The enrolment process sends it. The answer is PlaceReserved or
+// PlaceRefused, never a refusal, which would stop the process.
 type ReservePlace struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Site    domain.SiteID    `json:"site" doc:"The patient's site"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	domain.InStudy
+	Site domain.SiteID `json:"site" doc:"The patient's site"`
+	domain.OfPatient
 }
 
-// ReleasePlace gives a place back when an enrolment fails after its reservation.
+// ReleasePlace gives a place back if an enrolment fails after the place was reserved.
 type ReleasePlace struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Why the place is free again"`
+	domain.InStudy
+	domain.OfPatient
+	domain.Reasoned `doc:"Why the place is free again"`
 }

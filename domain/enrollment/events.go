@@ -1,5 +1,6 @@
-// Package enrollment holds a study's places: whether enrolment is open, the caps, and which patient holds a place. One
-// stream per study decides it, so that two sites that race for the last place are put in order by the log.
+// Package enrollment holds a study's places: whether enrolment is open, the caps, and which patient holds a place. A
+// place is the right of one patient to enrol; it counts towards the study's cap and the site's cap. Each study has one
+// stream, so that the log decides which of two sites gets the last place.
 package enrollment
 
 import (
@@ -14,18 +15,18 @@ var events = []domain.EventType{
 	domain.Stored[Opened]("EnrollmentOpened"),
 	domain.Stored[Closed]("EnrollmentClosed"),
 	domain.Stored[TargetSet]("EnrollmentTargetSet"),
-	domain.Stored[PlaceReserved]("PlaceReserved"),
-	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders(),
-	domain.Stored[PlaceReleased]("PlaceReleased"),
+	domain.Stored[PlaceReserved]("PlaceReserved").InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders().InNoView("the patient's own events say the same"),
+	domain.Stored[PlaceReleased]("PlaceReleased").InNoView("the patient's own events say the same"),
 }
 
-// Opened lets patients enter, up to the caps.
+// Opened lets patients enrol, up to the caps.
 type Opened struct {
 	Study domain.StudyID `json:"study"`
 	Caps  Caps           `json:"caps"`
 }
 
-// Closed ends the entry of patients; who has a place keeps it.
+// Closed stops the enrolment of patients. Patients who hold a place keep it.
 type Closed struct {
 	Study  domain.StudyID `json:"study"`
 	Reason string         `json:"reason"`
@@ -42,11 +43,11 @@ type PlaceReserved struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
-	// Number is the patient's running number in the study, from 1.
+	// Number is the running number of the reservation in the study, from 1.
 	Number int `json:"number"`
 }
 
-// PlaceRefused tells why a patient got no place.
+// PlaceRefused says why a patient got no place.
 type PlaceRefused struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
@@ -70,7 +71,14 @@ func (PlaceReserved) enrollmentEvent() {}
 func (PlaceRefused) enrollmentEvent()  {}
 func (PlaceReleased) enrollmentEvent() {}
 
-// Caps bound how many patients may hold a place. A cap of 0 for a site means that only the study's cap holds there.
+// AboutPatient returns the patient that the event is about.
+func (e PlaceReserved) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+// Caps bound how many patients may hold a place. A site without a cap, or with a cap of 0, is bound by the study's cap
+// alone.
 type Caps struct {
 	Target int                   `json:"target" minimum:"1" doc:"How many patients the study wants"`
 	Study  int                   `json:"study" minimum:"1" doc:"How many patients may hold a place at most"`

@@ -11,28 +11,29 @@ import (
 
 // Enrollment is the state of a study's places.
 type Enrollment struct {
-	// Opened says whether it has ever been open, Open whether it is.
+	// Opened says whether enrolment has ever been open, Open whether it is open now.
 	Opened, Open bool
 	Caps         Caps
-	// LastNumber is the last running number given; a number is never given twice, even where its place came back.
+	// LastNumber is the last running number of a reservation. A number is never used again, even if its place is released.
 	LastNumber int
-	// Taken counts the places that are held, in the study and by site.
+	// Taken counts the places that patients hold in the study, AtSite those at each site.
 	Taken  int
 	AtSite map[domain.SiteID]int
 
 	held persistent.Map[domain.PatientID, domain.SiteID]
 }
 
-// Decider is how the stream of a study's places works.
-var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Events: events, Evolve: evolve}
+// Decider is the decider of a study's places.
+var Decider = domain.Decider[Enrollment, Event]{Category: "enrollment", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams()}
 
 // PlaceOf returns the site at which the patient holds a place.
 func (e Enrollment) PlaceOf(p domain.PatientID) (domain.SiteID, bool) { return e.held.Get(p) }
 
-func (e Enrollment) counted(at domain.SiteID, by int) Enrollment {
+// withTaken returns the state with the number of places taken at a site changed by a number.
+func (e Enrollment) withTaken(at domain.SiteID, by int) Enrollment {
 	e.Taken += by
 	e.AtSite = maps.Clone(e.AtSite)
 	if e.AtSite == nil {
@@ -51,63 +52,66 @@ func evolve(e Enrollment, event Event) Enrollment {
 	case TargetSet:
 		e.Caps = event.Caps
 	case PlaceReserved:
-		e = e.counted(event.Site, 1)
+		e = e.withTaken(event.Site, 1)
 		e.held, e.LastNumber = e.held.Set(event.Patient, event.Site), event.Number
 	case PlaceReleased:
 		site, _ := e.held.Get(event.Patient)
-		e = e.counted(site, -1)
+		e = e.withTaken(site, -1)
 		e.held = e.held.Delete(event.Patient)
-	case PlaceRefused: // nothing was taken
+	case PlaceRefused: // no place was taken
 	}
 	return e
 }
 
-// Open lets patients enter. It refuses study_not_found, no_protocol, no_active_site, enrollment_open and invalid_caps.
+// Open opens enrolment. It refuses study_not_found, no_protocol, no_active_site, enrollment_open and invalid_caps.
 func Open(e Enrollment, s study.Study, cmd OpenEnrollment, _ domain.Call) ([]Event, error) {
 	if e.Open {
-		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is open already", cmd.Study).At("study").Do("change its caps with SetEnrollmentTarget")
+		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is open already", cmd.Study).At("study").
+			Do("change its caps with SetEnrollmentTarget")
 	}
 	if err := cmd.Caps.validate(s, cmd.Study); err != nil {
 		return nil, err
 	}
 	if s.Protocol == nil {
-		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).At("study").Do("publish a protocol version first")
+		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).At("study").
+			Do("publish a protocol version first")
 	}
 	for id := range s.Sites {
 		if s.SiteIsActive(id) {
-			return []Event{Opened(cmd)}, nil
+			return []Event{Opened{Study: cmd.Study, Caps: cmd.Caps}}, nil
 		}
 	}
 	return nil, refuse.WrongState("no_active_site", "study %s has no active site", cmd.Study).At("study").Do("activate a site first")
 }
 
-// Close ends the entry of patients. It refuses enrollment_closed, reason_required and value_too_long.
+// Close closes enrolment. It refuses enrollment_closed, reason_required and value_too_long.
 func Close(e Enrollment, cmd CloseEnrollment, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
 	if !e.Open {
 		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").
-			Do("nothing is left to do: nobody can enter")
+			Do("nothing is left to do: nobody can enrol")
 	}
-	return []Event{Closed(cmd)}, nil
+	return []Event{Closed{Study: cmd.Study, Reason: cmd.Reason}}, nil
 }
 
-// SetTarget changes target and caps. A cap below the places that are held only stops further ones. It refuses
-// study_not_found, enrollment_closed and invalid_caps.
+// SetTarget changes target and caps. A cap below the number of places that are taken takes no place away; it only stops
+// new ones. SetTarget refuses study_not_found, enrollment_closed and invalid_caps.
 func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Call) ([]Event, error) {
 	if err := cmd.Caps.validate(s, cmd.Study); err != nil {
 		return nil, err
 	}
 	if !e.Open {
-		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").Do("open it with the new caps")
+		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").
+			Do("open it with the new caps")
 	}
-	return []Event{TargetSet(cmd)}, nil
+	return []Event{TargetSet{Study: cmd.Study, Caps: cmd.Caps}}, nil
 }
 
-// Reserve answers a patient's ask for a place with PlaceReserved or PlaceRefused, so that the process that asks always
-// gets an answer from the log. Who holds a place already is given no second one, and no events: the answer to the first
-// ask is there to be read.
+// Reserve reserves a place for a patient. It records PlaceReserved or PlaceRefused, so that the enrolment process
+// always finds an answer in the log. If the patient holds a place already, it records nothing: the log has the answer
+// to the first request.
 func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Event, error) {
 	if _, held := e.PlaceOf(cmd.Patient); held {
 		return nil, nil
@@ -129,8 +133,8 @@ func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Ev
 	return []Event{PlaceReserved{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: e.LastNumber + 1}}, nil
 }
 
-// Release gives a place back. It refuses reason_required, value_too_long, and place_not_held: there, silence would read as
-// if a place had come back.
+// Release gives a place back. It refuses reason_required, value_too_long and place_not_held. It does not accept a
+// release without a place, because the sender would believe that a place has become free.
 func Release(e Enrollment, cmd ReleasePlace, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err

@@ -2,11 +2,11 @@ package instrument
 
 import "casebook/domain"
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (ID) Schema() domain.Schema { return domain.Schema{Example: "pain-diary"} }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (ItemID) Schema() domain.Schema { return domain.Schema{Example: "worst"} }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Severity) Schema() domain.Schema { return domain.OneOf(SeverityWatch, SeverityUrgent) }

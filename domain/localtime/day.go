@@ -16,7 +16,7 @@ const (
 // Day is a calendar day as a number, so that days can be counted: 0 is 1970-01-01.
 type Day int
 
-// DayOf returns the day of a date. It refuses what is not a date (code malformed_date).
+// DayOf returns the day of a date. It refuses a malformed date (code malformed_date).
 func DayOf(date domain.Date) (Day, error) {
 	midnight, err := date.Time()
 	if err != nil {
@@ -25,7 +25,7 @@ func DayOf(date domain.Date) (Day, error) {
 	return Day(floorDiv(midnight.Unix(), secondsPerDay)), nil
 }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Day) Schema() domain.Schema { return domain.Schema{Description: "Days since 1970-01-01"} }
 
 // Date returns the day as a date.
@@ -36,7 +36,7 @@ func (d Day) Date() domain.Date {
 // Clock is a wall-clock time in minutes after midnight, 0 to 1439.
 type Clock int
 
-// ParseClock reads a time written HH:MM, 00:00 to 23:59. It refuses anything else (code malformed_time).
+// ParseClock reads a time written HH:MM, from 00:00 to 23:59. It refuses anything else (code malformed_time).
 func ParseClock(s string) (Clock, error) {
 	if len(s) == 5 && s[2] == ':' {
 		hour, okHour := twoDigits(s[0], s[1])
@@ -64,7 +64,7 @@ func twoDigits(tens, ones byte) (int, bool) {
 	return int(tens-'0')*10 + int(ones-'0'), true
 }
 
-// floorDiv divides and rounds towards the past, also before 1970.
+// floorDiv divides and rounds down, also for negative numbers.
 func floorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {

@@ -80,7 +80,7 @@ func TestResolve(t *testing.T) {
 		{"Pacific/Apia", "2011-12-31", "00:00", "2011-12-30T10:00:00Z", ""},
 		{"Pacific/Apia", "2011-12-31", "00:01", "2011-12-30T10:01:00Z", ""},
 
-		// Alaska had one day twice, and Newfoundland changed a minute after midnight.
+		// Alaska had the same day twice, and Newfoundland changed its clocks a minute after midnight.
 		{"America/Juneau", "1867-10-19", "12:00", "1867-10-18T20:57:41Z", "1867-10-19T20:57:41Z"},
 		{"America/St_Johns", "2010-11-06", "23:30", "2010-11-07T02:00:00Z", "2010-11-07T03:00:00Z"},
 		{"America/St_Johns", "2010-11-07", "00:00", "2010-11-07T02:30:00Z", "2010-11-07T03:30:00Z"},
@@ -107,13 +107,13 @@ var someZones = rapid.SampledFrom([]string{
 	"Pacific/Kwajalein", "Antarctica/Troll", "Asia/Kathmandu",
 })
 
-// between 1960 and 2060, so that the compressed rules for the future are met as well as the tables of the past.
+// The days are from 1960 to 2060, to test the tables of the past as well as the rules for the future.
 var someDays = rapid.Map(rapid.IntRange(-3650, 32850), func(n int) localtime.Day { return localtime.Day(n) })
 
 var someClocks = rapid.Map(rapid.IntRange(0, 1439), func(n int) localtime.Clock { return localtime.Clock(n) })
 
-// A moment's own wall clock leads back to the moment, as the first or the second of its kind.
-func TestResolveFindsBack(t *testing.T) {
+// The wall-clock time of a moment resolves to that moment again, with First or with Second.
+func TestResolveReversesTheWallClock(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		z, err := localtime.Load(someZones.Draw(t, "zone"))
 		if err != nil {
@@ -126,7 +126,7 @@ func TestResolveFindsBack(t *testing.T) {
 		}
 		d, c := z.DayAt(at), localtime.Clock(local.Hour()*60+local.Minute())
 		if d.Date() != domain.DateOf(local) {
-			t.Fatalf("day %s, clocks show %s", d.Date(), local)
+			t.Fatalf("DayAt returns %s, the clocks show %s", d.Date(), local)
 		}
 		first, second := z.Resolve(d, c, localtime.First), z.Resolve(d, c, localtime.Second)
 		if !first.Equal(at) && !second.Equal(at) {
@@ -135,8 +135,8 @@ func TestResolveFindsBack(t *testing.T) {
 	})
 }
 
-// First is the earliest moment at which the clocks have reached a time, Second the end of the last at which they had
-// not: the same said by looking at every minute of three days.
+// First is the earliest moment at which the clocks have reached a time, Second the moment after which they always have.
+// The test checks every minute of three days.
 func TestResolveAgreesWithTheClocks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		z, err := localtime.Load(someZones.Draw(t, "zone"))
@@ -150,24 +150,24 @@ func TestResolveAgreesWithTheClocks(t *testing.T) {
 
 		first, second := z.Resolve(d, c, localtime.First), z.Resolve(d, c, localtime.Second)
 		if first.After(second) {
-			t.Fatalf("the first, %s, lies after the second, %s", first, second)
+			t.Fatalf("the first moment, %s, is after the second, %s", first, second)
 		}
-		for minute := -36 * 60; minute <= 36*60; minute += 1 {
+		for minute := -36 * 60; minute <= 36*60; minute++ {
 			at := first.Add(time.Duration(minute) * time.Minute)
 			if at.Before(first) && shows(at) >= want {
-				t.Fatalf("%s is shown at %s already, before the first %s", want, at, first)
+				t.Fatalf("at %s, before the first moment %s, the clocks have already reached %s", at, first, want)
 			}
 			if !at.Before(second) && shows(at) < want {
-				t.Fatalf("%s is shown at %s, after the second %s of %s", shows(at), at, second, want)
+				t.Fatalf("at %s, after the second moment %s, the clocks show %s, before %s", at, second, shows(at), want)
 			}
 		}
 		if shows(first) < want || shows(second) < want {
-			t.Fatalf("the clocks show %s and %s, less than %s", shows(first), shows(second), want)
+			t.Fatalf("the clocks show %s and %s, before %s", shows(first), shows(second), want)
 		}
 	})
 }
 
-// Ordered times of a zone resolve to ordered moments, whatever the clocks do in between.
+// Later times of a zone never resolve to earlier moments, even if the clocks change in between.
 func TestResolveKeepsTheOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		z, err := localtime.Load(someZones.Draw(t, "zone"))
@@ -185,7 +185,7 @@ func TestResolveKeepsTheOrder(t *testing.T) {
 	})
 }
 
-func TestDaysCount(t *testing.T) {
+func TestDayOfReversesDate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := localtime.Day(rapid.IntRange(-700_000, 2_900_000).Draw(t, "day"))
 		back, err := localtime.DayOf(d.Date())
@@ -199,7 +199,8 @@ func TestDaysCount(t *testing.T) {
 }
 
 func TestUnknownZonesAreRefused(t *testing.T) {
-	for _, name := range []string{"", "Local", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "europe\\berlin", strings.Repeat("a", 10_000), "\x00"} {
+	for _, name := range []string{"", "Local", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "europe\\berlin",
+		strings.Repeat("a", 10_000), "\x00"} {
 		_, err := localtime.Load(name)
 		if r, ok := refuse.As(err); !ok || r.Code != "unknown_zone" || len(r.Sentence) > 400 {
 			t.Errorf("%.20q: %v", name, err)
@@ -223,11 +224,11 @@ func TestMalformedTimesAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := localtime.DayOf("2026-02-30"); err == nil {
-		t.Error("30 February is a day")
+		t.Error("30 February is accepted as a day")
 	}
 }
 
-func TestZonesAreSharedSafely(t *testing.T) {
+func TestZonesCanBeLoadedConcurrently(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -2,7 +2,7 @@ package localtime
 
 import "time"
 
-// Choice picks one of the two moments of a wall-clock time that comes twice.
+// Choice picks one of the two moments of a wall-clock time that occurs twice.
 type Choice int
 
 const (
@@ -12,15 +12,16 @@ const (
 	Second
 )
 
-// farthestOffset is more than any zone ever lay from UTC (the extremes are -15:56 and +15:13, before 1900), in seconds.
-const farthestOffset = 16 * 60 * 60
+// maxOffset is larger than the offset that any zone ever had from UTC (the extremes are -15:56 and +15:13, before
+// 1900), in seconds.
+const maxOffset = 16 * 60 * 60
 
-// Resolve returns the moment, UTC, at which the clocks of the zone show this time of this day. Where the clocks show it
-// twice, choice picks one. Where they skip it, it is the moment of the change; that holds for a whole day as well, such
-// as 2011-12-30 in Samoa.
+// Resolve returns the moment, in UTC, at which the clocks of the zone show this time on this day. If the clocks show
+// the time twice, choice picks one of the two moments. If the clocks skip the time, the result is the moment of the
+// change. That also holds for a whole skipped day, such as 2011-12-30 in Samoa.
 //
-// First is the earliest moment at which the local clocks have reached the time, Second the last at which they come to
-// it. Both grow with the local time, so moments of ordered times are ordered too.
+// First is the earliest moment at which the local clocks have reached the time, Second the last moment at which they
+// reach it. Later local times never resolve to earlier moments.
 func (z *Zone) Resolve(day Day, clock Clock, choice Choice) time.Time {
 	wall := int64(day)*secondsPerDay + int64(clock)*secondsPerMinute
 	if choice == Second {
@@ -29,9 +30,9 @@ func (z *Zone) Resolve(day Day, clock Clock, choice Choice) time.Time {
 	return time.Unix(z.firstReaching(wall), 0).UTC()
 }
 
-// firstReaching walks forward over the periods of equal offset, from a moment at which no zone has reached wall yet.
+// firstReaching walks forward through the periods of equal offset, from a moment at which no zone has reached wall yet.
 func (z *Zone) firstReaching(wall int64) int64 {
-	at := time.Unix(wall-farthestOffset, 0).In(z.location)
+	at := time.Unix(wall-maxOffset, 0).In(z.location)
 	for {
 		_, offset := at.Zone()
 		start, end := at.ZoneBounds()
@@ -46,9 +47,9 @@ func (z *Zone) firstReaching(wall int64) int64 {
 	}
 }
 
-// lastReaching walks backward over the periods of equal offset, from a moment at which every zone has passed wall.
+// lastReaching walks backward through the periods of equal offset, from a moment at which every zone has passed wall.
 func (z *Zone) lastReaching(wall int64) int64 {
-	at := time.Unix(wall+farthestOffset, 0).In(z.location)
+	at := time.Unix(wall+maxOffset, 0).In(z.location)
 	for {
 		_, offset := at.Zone()
 		start, end := at.ZoneBounds()

@@ -1,10 +1,10 @@
-// Package localtime turns local days and wall-clock times of an IANA zone into instants, and back. It knows the two
-// hard cases of daylight saving: the hour that comes twice and the hour that does not exist. Begin reading at Resolve.
+// Package localtime turns local days and wall-clock times of an IANA zone into moments, and back. It handles the two
+// hard cases of daylight saving: the hour that occurs twice and the hour that does not exist. Begin reading at Resolve.
 //
-// Zone rules are reference data: they come with the program (or the machine), they are the same for every caller, and
-// they change by a release of the IANA database, as code does. Looking them up by name with time.LoadLocation is
-// therefore the one exception to the rule that the domain reads nothing. What was decided with them stays: events carry
-// the resolved instants.
+// The rules of zones are reference data: they come with the program (or the machine), they are the same for every
+// caller, and they change with a release of the IANA database, as code does. Therefore time.LoadLocation is the one
+// exception to the rule that the domain reads nothing. Decisions that were made with older rules stay valid, because
+// events hold the resolved moments.
 package localtime
 
 import (
@@ -28,8 +28,8 @@ type Zone struct {
 	location *time.Location
 }
 
-// Load returns the zone with this IANA name, such as Europe/Berlin or UTC. It refuses any other name (code
-// unknown_zone), also Go's "Local" and the empty name: both would depend on the machine or hide a mistake.
+// Load returns the zone with this IANA name, such as Europe/Berlin or UTC. It refuses every other name (code
+// unknown_zone). It also refuses Go's "Local", which depends on the machine, and the empty name, which hides a mistake.
 func Load(name string) (*Zone, error) {
 	if zone, ok := zones.Get(name); ok {
 		return zone, nil

@@ -6,33 +6,32 @@ import (
 
 // ScreenPatient records that a person is being considered for the study.
 type ScreenPatient struct {
-	Study           domain.StudyID `json:"study" doc:"The study"`
-	Site            domain.SiteID  `json:"site" doc:"The site that screens"`
-	ScreeningNumber string         `json:"screeningNumber" doc:"Unique within the study; study and number make the patient's id"`
-	On              domain.Date    `json:"on" doc:"Day of screening"`
-	Zone            string         `json:"zone,omitempty" doc:"IANA time zone the patient lives in; the site's when not given"`
-	Sex             Sex            `json:"sex,omitempty" doc:"Sex as recorded, CDISC C66731"`
-	AgeYears        int            `json:"ageYears,omitempty" minimum:"0" maximum:"130" doc:"Age at screening, years"`
+	domain.AtSite   `doc:"The site that screens"`
+	ScreeningNumber string      `json:"screeningNumber" doc:"Unique within the study; study and number make the patient's id"`
+	On              domain.Date `json:"on" doc:"Day of screening"`
+	Zone            string      `json:"zone,omitempty" doc:"IANA time zone the patient lives in; the site's when not given"`
+	Sex             Sex         `json:"sex,omitempty" doc:"Sex as recorded, CDISC C66731"`
+	AgeYears        int         `json:"ageYears,omitempty" minimum:"0" maximum:"130" doc:"Age at screening, years"`
 }
 
 // RecordConsent records the informed consent that the patient signed.
 type RecordConsent struct {
-	Patient        domain.PatientID `json:"patient" doc:"The patient"`
-	ConsentVersion string           `json:"consentVersion" minLength:"1" doc:"Version of the form that was signed; it must be the one in force"`
-	On             domain.Date      `json:"on" doc:"Day of the signature"`
+	domain.OfPatient
+	ConsentVersion string      `json:"consentVersion" minLength:"1" doc:"Version of the form that was signed; it must be the one in force"`
+	On             domain.Date `json:"on" doc:"Day of the signature"`
 }
 
 // RecordScreenFailure ends a patient's way before enrolment.
 type RecordScreenFailure struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	On      domain.Date      `json:"on" doc:"Day of the decision"`
-	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Criterion that was not met, or other reason"`
+	domain.OfPatient
+	On              domain.Date `json:"on" doc:"Day of the decision"`
+	domain.Reasoned `doc:"Criterion that was not met, or other reason"`
 }
 
 // EnrollPatient asks for the patient's enrolment. The enrolment process then confirms it, or says why not.
 type EnrollPatient struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	On      domain.Date      `json:"on" doc:"Day of enrolment"`
+	domain.OfPatient
+	On domain.Date `json:"on" doc:"Day of enrolment"`
 	// Criteria and Factors are what the protocol asks of every patient.
 	Criteria map[string]bool   `json:"criteria,omitempty" doc:"Whether the patient meets each criterion of the protocol, by the criterion's id"`
 	Factors  map[string]string `json:"factors,omitempty" doc:"The patient's level of each factor of the randomisation, by the factor's id"`
@@ -40,40 +39,48 @@ type EnrollPatient struct {
 
 // ConfirmEnrollment is sent by the enrolment process when the patient has a place.
 type ConfirmEnrollment struct {
-	Patient       domain.PatientID `json:"patient" doc:"The patient"`
-	PatientNumber string           `json:"patientNumber" doc:"The number given with the place"`
+	domain.OfPatient
+	PatientNumber string `json:"patientNumber" doc:"The number given with the place"`
 }
 
 // FailEnrollment is sent by the enrolment process when there is no place.
 type FailEnrollment struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Code    string           `json:"code" doc:"Stable code of the reason"`
-	Reason  string           `json:"reason" doc:"The reason as a sentence"`
+	domain.OfPatient
+	Code            string `json:"code" doc:"Stable code of the reason"`
+	domain.Reasoned `doc:"The reason as a sentence"`
 }
 
 // RecordVisit records that a planned visit took place.
 type RecordVisit struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Visit   string           `json:"visit" minLength:"1" maxLength:"50" doc:"Id of the visit in the protocol"`
-	On      domain.Date      `json:"on" doc:"Day of the visit"`
+	domain.OfPatient
+	Visit string      `json:"visit" minLength:"1" maxLength:"50" doc:"Id of the visit in the protocol"`
+	On    domain.Date `json:"on" doc:"Day of the visit"`
 }
 
 // WithdrawConsent ends the patient's participation by the patient's own will.
 type WithdrawConsent struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	On      domain.Date      `json:"on" doc:"Day of withdrawal"`
-	Reason  string           `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
+	domain.OfPatient
+	On     domain.Date `json:"on" doc:"Day of withdrawal"`
+	Reason string      `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
 }
 
 // DiscontinuePatient ends the patient's participation early for another reason.
 type DiscontinuePatient struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	On      domain.Date      `json:"on" doc:"Day of discontinuation"`
-	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Why, such as ADVERSE EVENT"`
+	domain.OfPatient
+	On              domain.Date `json:"on" doc:"Day of discontinuation"`
+	domain.Reasoned `doc:"Why, such as ADVERSE EVENT"`
 }
 
 // CompletePatient ends the patient's participation as planned.
 type CompletePatient struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	On      domain.Date      `json:"on" doc:"Day of completion"`
+	domain.OfPatient
+	On domain.Date `json:"on" doc:"Day of completion"`
 }
+
+// AboutPatient returns the id that the patient will have.
+func (c ScreenPatient) AboutPatient() domain.PatientID {
+	return domain.NewPatientID(c.Study, c.ScreeningNumber)
+}
+
+// WhyAsked returns the reason, which patients need not give.
+func (c WithdrawConsent) WhyAsked() string { return c.Reason }

@@ -109,7 +109,7 @@ func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status != StatusEnrolling {
 		return nil, nil
 	}
-	return []Event{EnrollmentFailed(cmd)}, nil
+	return []Event{EnrollmentFailed{Patient: cmd.Patient, Code: cmd.Code, Reason: cmd.Reason}}, nil
 }
 
 // Withdraw ends the participation by the patient's own will, at any time after a consent. It refuses patient_not_found,
@@ -126,7 +126,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 	if err := cmd.On.NotBefore(p.ConsentedOn, "withdrawn_before_consent", "on", "the withdrawal", "the consent"); err != nil {
 		return nil, err
 	}
-	return []Event{ConsentWithdrawn(cmd)}, nil
+	return []Event{ConsentWithdrawn{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
 // Discontinue ends the participation early for another reason. It refuses reason_required, value_too_long,
@@ -135,7 +135,7 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
 	}
-	return []Event{Discontinued(cmd)}, nil
+	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
 // Complete ends the participation as planned. It refuses patient_not_found, patient_ended, wrong_status, malformed_date,
@@ -144,7 +144,7 @@ func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error)
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
 	}
-	return []Event{Completed(cmd)}, nil
+	return []Event{Completed{Patient: cmd.Patient, On: cmd.On}}, nil
 }
 
 func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {

@@ -122,6 +122,27 @@ func (ConsentWithdrawn) patientEvent()      {}
 func (Discontinued) patientEvent()          {}
 func (Completed) patientEvent()             {}
 
+// AboutPatient returns the patient that the event is about.
+func (e EnrollmentRequested) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e Enrolled) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e EnrollmentFailed) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e VisitRecorded) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e ConsentWithdrawn) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e Discontinued) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e Completed) AboutPatient() domain.PatientID { return e.Patient }
+
 // Sex is the sex as recorded at screening, CDISC code list C66731.
 type Sex string
 
@@ -133,5 +154,5 @@ const (
 	SexUnknown       Sex = "U"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Sex) Schema() domain.Schema { return domain.OneOf(Female, Male, SexUnknown, Undifferentiated) }

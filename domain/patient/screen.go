@@ -54,7 +54,7 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 		return nil, refuse.WrongState("consent_already_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
 			At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
-	return []Event{ConsentRecorded(cmd)}, nil
+	return []Event{ConsentRecorded{Patient: cmd.Patient, ConsentVersion: cmd.ConsentVersion, On: cmd.On}}, nil
 }
 
 // FailScreening ends a patient's way before enrolment. It refuses reason_required, value_too_long, malformed_date,
@@ -70,7 +70,7 @@ func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Even
 	if err := cmd.On.NotBefore(p.ScreenedOn, "ended_before_screening", "on", "the screen failure", "the screening"); err != nil {
 		return nil, err
 	}
-	return []Event{ScreenFailureRecorded(cmd)}, nil
+	return []Event{ScreenFailureRecorded{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
 func siteMustBeActive(s study.Study, id domain.StudyID, site domain.SiteID) error {

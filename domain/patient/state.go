@@ -28,31 +28,8 @@ type Patient struct {
 	Visits map[string]domain.Date
 }
 
-// Status is where a patient stands; "" is nobody.
-type Status string
-
-// The ways a patient can stand.
-const (
-	StatusScreened         Status = "screened"
-	StatusConsented        Status = "consented"
-	StatusScreenFailed     Status = "screen_failed"
-	StatusEnrolling        Status = "enrolling"
-	StatusEnrolled         Status = "enrolled"
-	StatusEnrollmentFailed Status = "enrollment_failed"
-	StatusWithdrawn        Status = "withdrawn"
-	StatusDiscontinued     Status = "discontinued"
-	StatusCompleted        Status = "completed"
-)
-
-// Statuses are all the ways a patient can stand.
-var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusEnrollmentFailed,
-	StatusWithdrawn, StatusDiscontinued, StatusCompleted}
-
-// Schema implements domain.Described.
-func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
-
 // Decider is how a patient's stream works.
-var Decider = domain.Decider[Patient, Event]{Category: "patient", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Patient, Event]{Category: "patient", Key: domain.ByPatient, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -67,24 +44,20 @@ func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 func (p Patient) Supplied() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
 
 func evolve(p Patient, e Event) Patient {
+	p.Status = p.Status.After(e)
 	switch e := e.(type) {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
-		p.ScreenedOn, p.Status = e.On, StatusScreened
+		p.ScreenedOn = e.On
 	case ConsentRecorded:
 		p.ConsentVersion, p.ConsentedOn = e.ConsentVersion, e.On
-		if p.Status == StatusScreened {
-			p.Status = StatusConsented
-		}
 	case ScreenFailureRecorded:
-		p.Status, p.EndedOn = StatusScreenFailed, e.On
+		p.EndedOn = e.On
 	case EnrollmentRequested:
-		p.Status, p.RequestedOn = StatusEnrolling, e.On
+		p.RequestedOn = e.On
 		p.Attempts++
 	case Enrolled:
-		p.Status, p.EnrolledOn, p.PatientNumber = StatusEnrolled, e.On, e.PatientNumber
-	case EnrollmentFailed:
-		p.Status = StatusEnrollmentFailed
+		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
 	case VisitRecorded:
 		p.Visits = maps.Clone(p.Visits)
 		if p.Visits == nil {
@@ -92,11 +65,12 @@ func evolve(p Patient, e Event) Patient {
 		}
 		p.Visits[e.Visit] = e.On
 	case ConsentWithdrawn:
-		p.Status, p.EndedOn = StatusWithdrawn, e.On
+		p.EndedOn = e.On
 	case Discontinued:
-		p.Status, p.EndedOn = StatusDiscontinued, e.On
+		p.EndedOn = e.On
 	case Completed:
-		p.Status, p.EndedOn = StatusCompleted, e.On
+		p.EndedOn = e.On
+	case EnrollmentFailed: // changes the status alone
 	}
 	return p
 }

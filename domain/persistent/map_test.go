@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// hold fails the test where a map and the plain map beside it differ, however one looks.
-func hold(t *rapid.T, m persistent.Map[int, string], want map[int]string, keys int) {
+// compare fails the test if a method of the map returns something else than the plain map holds.
+func compare(t *rapid.T, m persistent.Map[int, string], want map[int]string, keys int) {
 	t.Helper()
 	if m.Len() != len(want) {
 		t.Fatalf("it has %d keys, not %d", m.Len(), len(want))
@@ -32,7 +32,7 @@ func hold(t *rapid.T, m persistent.Map[int, string], want map[int]string, keys i
 		seen[k] = v
 	}
 	if !maps.Equal(seen, want) {
-		t.Fatalf("what is seen of it is %v, not %v", seen, want)
+		t.Fatalf("All yields %v, not %v", seen, want)
 	}
 }
 
@@ -41,7 +41,7 @@ func has(m map[int]string, k int) bool {
 	return ok
 }
 
-// Every version, and what grows from an old one beside a new one, agrees with a plain map for ever.
+// Every version agrees with a plain map after all later changes, also a version that was made from an old one.
 func TestEveryVersionAgreesWithAPlainMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type version struct {
@@ -50,7 +50,7 @@ func TestEveryVersionAgreesWithAPlainMap(t *testing.T) {
 		}
 		keys := rapid.SampledFrom([]int{1, 3, 20, 200}).Draw(t, "keys")
 		versions := []version{{want: map[int]string{}}}
-		// Runs begin around the folds: nothing, just before and just behind one, and behind several.
+		// Begin with an empty map, and with maps just before, at and just after the changes at which a map copies itself.
 		start := versions[0]
 		for i := range rapid.SampledFrom([]int{0, 62, 63, 64, 65, 127, 128, 129, 200}).Draw(t, "before") {
 			start.want = maps.Clone(start.want)
@@ -77,16 +77,17 @@ func TestEveryVersionAgreesWithAPlainMap(t *testing.T) {
 				next.want[k] = fmt.Sprint(i)
 			}
 			versions = append(versions, next)
-			hold(t, next.m, next.want, keys)
+			compare(t, next.m, next.want, keys)
 		}
 		for _, v := range versions {
-			hold(t, v.m, v.want, keys)
+			compare(t, v.m, v.want, keys)
 		}
 	})
 }
 
-// A long fold is folded again and again on its way; no version before is changed by it, nor by what is done to its Plain.
-func TestALongFold(t *testing.T) {
+// A map copies itself many times during thousands of changes. Neither the later changes nor a change of Plain's result
+// affects an earlier version.
+func TestManyChangesKeepOldVersions(t *testing.T) {
 	var m persistent.Map[int, int]
 	versions := []persistent.Map[int, int]{}
 	const n = 10_000
@@ -103,10 +104,10 @@ func TestALongFold(t *testing.T) {
 			t.Errorf("version %d has %d keys, and %d as a plain map, not %d", i, v.Len(), len(v.Plain()), want)
 		}
 		if _, ok := v.Get((i + 1) * 1000); ok {
-			t.Errorf("version %d has what came later", i)
+			t.Errorf("version %d has a key that was set later", i)
 		}
 		if _, ok := v.Get(i*1000 + 999); ok {
-			t.Errorf("version %d has what was deleted", i)
+			t.Errorf("version %d has a key that was deleted", i)
 		}
 		if got, ok := v.Get(i * 1000); !ok || got != i*1000 {
 			t.Errorf("version %d has %d, %v", i, got, ok)
@@ -114,7 +115,7 @@ func TestALongFold(t *testing.T) {
 	}
 }
 
-func TestAllStopsWhenItIsTold(t *testing.T) {
+func TestAllStopsWhenTheLoopBreaks(t *testing.T) {
 	for _, n := range []int{3, 64, 70} { // links only, a base only, both
 		var m persistent.Map[int, int]
 		for i := range n {
@@ -128,13 +129,13 @@ func TestAllStopsWhenItIsTold(t *testing.T) {
 				}
 			}
 			if seen != stop {
-				t.Errorf("of %d, %d were seen instead of %d", n, seen, stop)
+				t.Errorf("a loop over %d keys saw %d before it stopped, not %d", n, seen, stop)
 			}
 		}
 	}
 }
 
-func TestAnEmptyMapIsReady(t *testing.T) {
+func TestZeroMapIsEmptyAndUsable(t *testing.T) {
 	var m persistent.Map[string, int]
 	if _, ok := m.Get("x"); ok || m.Len() != 0 || len(m.Plain()) != 0 || m.Delete("x").Len() != 0 {
 		t.Error("an empty map holds something")
@@ -144,6 +145,6 @@ func TestAnEmptyMapIsReady(t *testing.T) {
 	}
 	m = m.Set("x", 0)
 	if v, ok := m.Get("x"); !ok || v != 0 || m.Len() != 1 {
-		t.Error("a zero value is a value")
+		t.Error("a key with a zero value has no value")
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// ParkedEvent is what can happen to a message that a process could not deal with.
+// ParkedEvent is an event of a parked message: a message that a process could not handle.
 type ParkedEvent interface{ parkedEvent() }
 
 // parkedEvents are the events of a parked message, under the names that the log knows them by.
@@ -15,9 +15,9 @@ var parkedEvents = []domain.EventType{
 	domain.Stored[ParkedMessageAbandoned]("ParkedMessageAbandoned"),
 }
 
-// Parked names a message that is set aside.
+// Parked names a parked message.
 type Parked struct {
-	// Process could not deal with it.
+	// Process is the process that could not handle the message.
 	Process string `json:"process"`
 	// Event is the id of the event that the message is about.
 	Event string `json:"event"`
@@ -26,28 +26,28 @@ type Parked struct {
 // String is the id of the parked message's stream.
 func (p Parked) String() string { return p.Process + "." + p.Event }
 
-// MessageParked sets a message aside that kept failing, so that it does not block the others.
+// MessageParked sets aside a message that kept failing, so that it does not block other messages.
 type MessageParked struct {
 	Parked
 	Study domain.StudyID `json:"study,omitempty"`
-	// Stream, Revision and Type say where the event is to be found.
+	// Stream and Revision are the event's place in the log, Type is its stored name.
 	Stream   string `json:"stream"`
 	Revision uint64 `json:"revision"`
 	Type     string `json:"type"`
 	Reason   string `json:"reason"`
 }
 
-// ParkedMessageRetried hands the message to its process once more.
+// ParkedMessageRetried gives the message to its process once more.
 type ParkedMessageRetried struct {
 	Parked
 	Study  domain.StudyID `json:"study,omitempty"`
 	Reason string         `json:"reason"`
-	// Stream and Revision say where the event is to be found.
+	// Stream and Revision are the event's place in the log.
 	Stream   string `json:"stream"`
 	Revision uint64 `json:"revision"`
 }
 
-// ParkedMessageAbandoned gives the message up; somebody has seen to what it asked for.
+// ParkedMessageAbandoned ends the message without another try; somebody has done what it was about.
 type ParkedMessageAbandoned struct {
 	Parked
 	Study  domain.StudyID `json:"study,omitempty"`
@@ -58,15 +58,17 @@ func (MessageParked) parkedEvent()          {}
 func (ParkedMessageRetried) parkedEvent()   {}
 func (ParkedMessageAbandoned) parkedEvent() {}
 
-// ParkedState is a parked message as it stands.
+// ParkedState is the state of a parked message.
 type ParkedState struct {
 	Message MessageParked
-	// Waiting says that somebody has to decide about it.
+	// Waiting says that the message is parked now, until somebody retries or abandons it.
 	Waiting bool
 }
 
-// ParkedDecider is how the stream of a parked message works; its id is Parked.String.
-var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Events: parkedEvents, Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
+// ParkedDecider is the decider of parked messages; a stream's id is Parked.String.
+var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Key: byMessage, Events: parkedEvents, Evolve: evolveParked}
+
+func evolveParked(s ParkedState, event ParkedEvent) ParkedState {
 	switch e := event.(type) {
 	case MessageParked:
 		s.Message, s.Waiting = e, true
@@ -74,30 +76,30 @@ var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked",
 		s.Waiting = false
 	}
 	return s
-}}
+}
 
-// ParkMessage is sent by the machinery that runs processes.
+// ParkMessage parks a message. The runner of processes sends it.
 type ParkMessage struct {
 	Message MessageParked `json:"message"`
 }
 
-// RetryParkedMessage hands a parked message to its process once more.
+// RetryParkedMessage gives a parked message to its process once more.
 type RetryParkedMessage struct {
-	Study   domain.StudyID `json:"study" doc:"The study that the message is about"`
-	Process string         `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
-	Event   string         `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
-	Reason  string         `json:"reason" minLength:"1" maxLength:"500" doc:"What has changed"`
+	domain.InStudy  `doc:"The study that the message is about"`
+	Process         string `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
+	Event           string `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
+	domain.Reasoned `doc:"What has changed"`
 }
 
-// AbandonParkedMessage gives a parked message up.
+// AbandonParkedMessage ends a parked message without another try.
 type AbandonParkedMessage struct {
-	Study   domain.StudyID `json:"study" doc:"The study that the message is about"`
-	Process string         `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
-	Event   string         `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
-	Reason  string         `json:"reason" minLength:"1" maxLength:"500" doc:"Who has seen to it, and how"`
+	domain.InStudy  `doc:"The study that the message is about"`
+	Process         string `json:"process" minLength:"1" maxLength:"100" doc:"The process that could not deal with it"`
+	Event           string `json:"event" minLength:"1" maxLength:"100" doc:"Id of the event that the message is about"`
+	domain.Reasoned `doc:"Who has seen to it, and how"`
 }
 
-// Park sets a message aside. One that waits already is not parked twice.
+// Park parks a message. It records nothing if the message is parked already.
 func Park(s ParkedState, cmd ParkMessage, _ domain.Call) ([]ParkedEvent, error) {
 	if s.Waiting {
 		return nil, nil
@@ -105,29 +107,48 @@ func Park(s ParkedState, cmd ParkMessage, _ domain.Call) ([]ParkedEvent, error) 
 	return []ParkedEvent{cmd.Message}, nil
 }
 
-// Retry hands a parked message to its process once more. It refuses reason_required, value_too_long and message_not_parked.
+// Retry gives a parked message to its process once more. It refuses reason_required, value_too_long and
+// message_not_parked.
 func Retry(s ParkedState, cmd RetryParkedMessage, _ domain.Call) ([]ParkedEvent, error) {
-	if err := s.mayDecide(cmd.Study, cmd.Reason); err != nil {
+	if err := s.checkDecision(cmd.Study, cmd.Reason); err != nil {
 		return nil, err
 	}
 	return []ParkedEvent{ParkedMessageRetried{Parked: s.Message.Parked, Study: s.Message.Study, Reason: cmd.Reason,
 		Stream: s.Message.Stream, Revision: s.Message.Revision}}, nil
 }
 
-// Abandon gives a parked message up. It refuses reason_required, value_too_long and message_not_parked.
+// Abandon ends a parked message. It refuses reason_required, value_too_long and message_not_parked.
 func Abandon(s ParkedState, cmd AbandonParkedMessage, _ domain.Call) ([]ParkedEvent, error) {
-	if err := s.mayDecide(cmd.Study, cmd.Reason); err != nil {
+	if err := s.checkDecision(cmd.Study, cmd.Reason); err != nil {
 		return nil, err
 	}
 	return []ParkedEvent{ParkedMessageAbandoned{Parked: s.Message.Parked, Study: s.Message.Study, Reason: cmd.Reason}}, nil
 }
 
-func (s ParkedState) mayDecide(study domain.StudyID, reason string) error {
+// checkDecision refuses a decision without a reason, or about a message that the study has not parked.
+func (s ParkedState) checkDecision(study domain.StudyID, reason string) error {
 	if err := domain.Reason(reason); err != nil {
 		return err
 	}
 	if !s.Waiting || s.Message.Study != study {
-		return refuse.NotFound("message_not_parked", "the study has no such parked message").At("event").Do("the list of parked messages has them")
+		return refuse.NotFound("message_not_parked", "the study has no such parked message").At("event").
+			Do("use a process and an event from the list of parked messages")
 	}
 	return nil
+}
+
+// aboutMessage is a command about a message that a process could not handle.
+type aboutMessage interface{ message() Parked }
+
+func (c ParkMessage) message() Parked          { return c.Message.Parked }
+func (c RetryParkedMessage) message() Parked   { return Parked{Process: c.Process, Event: c.Event} }
+func (c AbandonParkedMessage) message() Parked { return Parked{Process: c.Process, Event: c.Event} }
+
+// byMessage is the Key of ParkedDecider.
+func byMessage(command any) (id string, ok bool) {
+	c, ok := command.(aboutMessage)
+	if !ok {
+		return "", false
+	}
+	return c.message().String(), true
 }

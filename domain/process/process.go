@@ -1,6 +1,6 @@
-// Package process holds what process managers record of themselves: which event made them take which step, what they asked
-// for, what they wait for and until when, and which messages they could not deal with. One stream per instance, such as
-// the enrolment of one patient, so that two that run at the same time are put in order by the log.
+// Package process holds what processes (process managers) record: which event caused which step, which commands the
+// step sends, what the process waits for and until when, and which messages it could not handle. Each instance of a
+// process, such as the enrolment of one patient, has its own stream, so that the log puts concurrent steps in order.
 package process
 
 import (
@@ -14,17 +14,20 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Former are the streams in which earlier versions kept how far a process had read the log. Nothing reads them any more.
-var Former = domain.StreamType{Category: "process", Events: []domain.EventType{domain.Stored[Advanced]("ProcessAdvanced")}}
+// Former is the kind of streams in which earlier versions recorded how far a process had read the log. Nothing reads
+// them any more.
+var Former = domain.StreamType{Category: "process", Events: []domain.EventType{
+	domain.Stored[Advanced]("ProcessAdvanced").InNoView("bookkeeping of process managers"),
+}}
 
-// Advanced says up to where a process manager of an earlier version has dealt with the log.
+// Advanced says up to which position a process of an earlier version has read the log.
 type Advanced struct {
 	Process string `json:"process"`
 	Commit  uint64 `json:"commit"`
 	Prepare uint64 `json:"prepare"`
 }
 
-// Event is what can happen to an instance of a process.
+// Event is an event of an instance.
 type Event interface{ processEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
@@ -35,70 +38,73 @@ var events = []domain.EventType{
 	domain.Stored[TimerCancelled]("ProcessTimerCancelled"),
 }
 
-// Instance names one run of a process, such as the enrolment of one patient.
+// Instance names one instance of a process, such as the enrolment of one patient.
 type Instance struct {
 	Process string `json:"process"`
-	// Of is what the run is about, such as the patient's id.
+	// Of is the id of what the instance is about, such as the patient's id.
 	Of string `json:"of"`
 }
 
 // String is the id of the instance's stream.
 func (i Instance) String() string { return i.Process + "." + i.Of }
 
-// StepTaken is one step: what set it off, what the process asked for, and where it stands since.
+// StepTaken is one step: what triggered it, which commands it sends, and the stage of the instance after it.
 type StepTaken struct {
 	Instance
 	Study domain.StudyID `json:"study,omitempty"`
 	Site  domain.SiteID  `json:"site,omitempty"`
-	// Trigger is the id of the event, the timer or the refusal that set the step off; TriggerType names it.
+	// Trigger is the id of the event, the timer or the refusal that triggered the step; TriggerType names its kind.
 	Trigger     string `json:"trigger"`
 	TriggerType string `json:"triggerType"`
-	// Stage says what it waits for, or how it ended; Note says why, for people.
+	// Stage says what the instance waits for, or how it ended. Note says why, for people.
 	Stage   string  `json:"stage"`
 	Note    string  `json:"note,omitempty"`
 	Outcome Outcome `json:"outcome,omitempty"`
-	// Commands are what it asked for, in their order.
+	// Commands are the commands that the step sends, in this order.
 	Commands []Command `json:"commands,omitempty"`
-	// State is what the process has to remember.
-	State json.RawMessage `json:"state,omitempty"`
+	// State is what the instance has to remember; StateVersion is the version of its shape, where that is not 1.
+	State        json.RawMessage `json:"state,omitempty"`
+	StateVersion int             `json:"stateVersion,omitempty"`
 }
 
-// Command is one command that a process asked for.
+// Command is one command that a process sends.
 type Command struct {
-	Name string          `json:"name"`
-	Body json.RawMessage `json:"body"`
+	Name string `json:"name"`
+	// Version is the version of the body's shape, where that is not 1.
+	Version int             `json:"version,omitempty"`
+	Body    json.RawMessage `json:"body"`
 }
 
-// Outcome is how a process stands.
+// Outcome says whether an instance has ended or is held up.
 type Outcome string
 
-// The outcomes of a process.
+// The outcomes of an instance.
 const (
-	// UnderWay has not come to an outcome. Events leave it out.
+	// UnderWay is the outcome of an instance that has come to none. Events leave it out.
 	UnderWay  Outcome = "under_way"
 	Completed Outcome = "completed"
 	Failed    Outcome = "failed"
-	// Held waits for something that people have to see to, such as stock.
+	// Held says that the instance waits for something that people have to provide, such as stock.
 	Held Outcome = "held"
 )
 
-// Outcomes are all the ways a process can stand.
+// Outcomes are all outcomes of an instance.
 var Outcomes = []Outcome{UnderWay, Held, Completed, Failed}
 
-// TimerSet asks to be called at a time. A timer of the same name that was set before is void.
+// TimerSet sets a timer. It replaces an earlier timer with the same name.
 type TimerSet struct {
 	Instance
 	Name string    `json:"name"`
 	At   time.Time `json:"at"`
 }
 
-// TimerFired records that a timer's time has come; it does once.
+// TimerFired records that a timer's time has come. A timer fires once.
 type TimerFired struct {
 	Instance
 	Name string `json:"name"`
 }
 
-// TimerCancelled makes a timer void.
+// TimerCancelled cancels a timer.
 type TimerCancelled struct {
 	Instance
 	Name string `json:"name"`
@@ -109,33 +115,34 @@ func (TimerSet) processEvent()       {}
 func (TimerFired) processEvent()     {}
 func (TimerCancelled) processEvent() {}
 
-// State is an instance as it stands.
+// State is the state of an instance.
 type State struct {
-	// Steps counts them.
+	// Steps is how many steps the instance has taken.
 	Steps   int
 	Stage   string
 	Outcome Outcome
-	// Data is what the process remembers.
-	Data json.RawMessage
-	// Timers are those that are set.
+	// Data is what the instance remembers, and DataVersion the version of its shape, from 1.
+	Data        json.RawMessage
+	DataVersion int
+	// Timers are the timers that are set, with the times at which they fire.
 	Timers map[string]time.Time
 
 	taken persistent.Map[string, Taken]
 }
 
-// Taken is a step that was taken: its running number from 0, and what it asked for.
+// Taken is a step that an instance has taken: its running number, from 0, and its commands.
 type Taken struct {
 	Number   int
 	Commands []Command
 }
 
-// Decider is how the stream of an instance works; its id is Instance.String.
-var Decider = domain.Decider[State, Event]{Category: "saga", Events: events, Evolve: evolve}
+// Decider is the decider of instances; a stream's id is Instance.String.
+var Decider = domain.Decider[State, Event]{Category: "saga", Key: byInstance, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams(), ParkedDecider.Streams(), Former}
 
-// TakenFor returns the step that the trigger set off, and whether it did already.
+// TakenFor returns the step that the trigger has caused, and whether it has caused one.
 func (s State) TakenFor(trigger string) (Taken, bool) { return s.taken.Get(trigger) }
 
 func evolve(s State, event Event) State {
@@ -145,7 +152,7 @@ func evolve(s State, event Event) State {
 		s.Steps++
 		s.Stage, s.Outcome = e.Stage, e.Outcome
 		if len(e.State) > 0 {
-			s.Data = e.State
+			s.Data, s.DataVersion = e.State, max(1, e.StateVersion)
 		}
 	case TimerSet:
 		s.Timers = maps.Clone(s.Timers)
@@ -163,36 +170,38 @@ func evolve(s State, event Event) State {
 	return s
 }
 
-// TakeStep is sent by the machinery that runs processes, when a process has reacted.
+// TakeStep records a step. The runner of processes sends it after a process has reacted.
 type TakeStep struct {
 	Step StepTaken `json:"step"`
-	// After is how many steps the process knew of when it reacted.
+	// After is how many steps the instance had taken when the process reacted.
 	After int `json:"after"`
-	// Set and Cancel are its timers; Fired is the one that set the step off.
+	// Set and Cancel are the timers that the step sets and cancels; Fired is the timer that triggered the step.
 	Set    []Timer  `json:"set,omitempty"`
 	Cancel []string `json:"cancel,omitempty"`
 	Fired  *Timer   `json:"fired,omitempty"`
 }
 
-// Timer is a time at which a process wants to be called.
+// Timer is a named time at which an instance takes a step.
 type Timer struct {
 	Name string    `json:"name"`
 	At   time.Time `json:"at"`
 }
 
-// Take records a step. A trigger sets off one step, however often it comes, and a timer that is not set fires no more. It
-// refuses step_out_of_date where the process has taken another step since it reacted: then it has to react anew.
+// Take records a step. It records nothing if the trigger has already caused a step, or if the timer that fired is not
+// set for this time any more. It refuses step_out_of_date if the instance has taken another step since the process
+// reacted: the process then has to react again.
 func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 	if _, already := s.TakenFor(cmd.Step.Trigger); already {
 		return nil, nil
 	}
 	if cmd.After != s.Steps {
-		return nil, refuse.WrongState("step_out_of_date", "%s has taken %d steps, not %d", cmd.Step.Instance, s.Steps, cmd.After).Do("react to its present state")
+		return nil, refuse.WrongState("step_out_of_date", "%s has taken %d steps, not %d", cmd.Step.Instance, s.Steps, cmd.After).
+			Do("react to its present state")
 	}
 	var events []Event
 	fired := ""
 	if cmd.Fired != nil {
-		// A timer that has been set anew fires at its new time.
+		// A timer that has been set again fires at its new time only.
 		if at, set := s.Timers[cmd.Fired.Name]; !set || !at.Equal(cmd.Fired.At) {
 			return nil, nil
 		}
@@ -201,7 +210,9 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 	}
 	events = append(events, cmd.Step)
 	for i, name := range cmd.Cancel {
-		if _, set := s.Timers[name]; set && name != fired && !slices.Contains(cmd.Cancel[:i], name) && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
+		_, set := s.Timers[name]
+		setAgain := slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name })
+		if set && !setAgain && name != fired && !slices.Contains(cmd.Cancel[:i], name) {
 			events = append(events, TimerCancelled{Instance: cmd.Step.Instance, Name: name})
 		}
 	}
@@ -209,4 +220,10 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		events = append(events, TimerSet{Instance: cmd.Step.Instance, Name: t.Name, At: t.At.UTC()})
 	}
 	return events, nil
+}
+
+// byInstance is the Key of Decider.
+func byInstance(command any) (id string, ok bool) {
+	c, ok := command.(TakeStep)
+	return c.Step.Instance.String(), ok
 }

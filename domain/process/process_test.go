@@ -16,14 +16,14 @@ import (
 )
 
 var (
-	run  = process.Instance{Process: "enrolment", Of: "PAIN1.S-1"}
-	call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
+	instance = process.Instance{Process: "enrolment", Of: "PAIN1.S-1"}
+	call     = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
 )
 
 type decision = func(process.State) ([]process.Event, error)
 
 func step(trigger, stage string) process.StepTaken {
-	return process.StepTaken{Instance: run, Study: "PAIN1", Site: "A", Trigger: trigger, TriggerType: "Something", Stage: stage,
+	return process.StepTaken{Instance: instance, Study: "PAIN1", Site: "A", Trigger: trigger, TriggerType: "Something", Stage: stage,
 		Commands: []process.Command{{Name: "HoldStock", Body: json.RawMessage(`{"for":"` + trigger + `"}`)}}}
 }
 
@@ -38,15 +38,15 @@ func taking(s process.StepTaken, after int, change func(*process.TakeStep)) deci
 func at(minutes int) time.Time { return call.At.Add(time.Duration(minutes) * time.Minute) }
 
 func timerSet(name string, minutes int) process.TimerSet {
-	return process.TimerSet{Instance: run, Name: name, At: at(minutes)}
+	return process.TimerSet{Instance: instance, Name: name, At: at(minutes)}
 }
 
 func given(t testing.TB, events ...process.Event) scenario.Given[process.State, process.Event] {
 	return scenario.For(t, process.Decider).Given(events...)
 }
 
-// A trigger sets off one step, however often it comes; a step that was thought out on an old state is not taken.
-func TestATriggerSetsOffOneStep(t *testing.T) {
+// A trigger causes one step, even if it is repeated. A step that the process decided on an old state is refused.
+func TestTriggerCausesOneStep(t *testing.T) {
 	one := given(t).When(taking(step("e1", "waits"), 0, nil)).Then(step("e1", "waits"))
 	one.When(taking(step("e1", "waits"), 0, nil)).Then()
 	one.When(taking(step("e1", "something else"), 1, nil)).Then()
@@ -57,19 +57,19 @@ func TestATriggerSetsOffOneStep(t *testing.T) {
 	two := one.When(taking(end, 1, nil)).Then(end)
 	s := two.When(taking(step("e3", "once more"), 2, nil)).Then(step("e3", "once more")).State()
 	if s.Steps != 3 || s.Stage != "once more" || s.Outcome != "" || string(s.Data) != `{"kit":"K1"}` {
-		t.Errorf("after three steps it is %+v", s) // a step without a state leaves what is remembered
+		t.Errorf("after three steps the state is %+v", s) // a step without a state keeps the data of the step before
 	}
 	for n, trigger := range []string{"e1", "e2", "e3"} {
 		taken, did := s.TakenFor(trigger)
 		if !did || taken.Number != n || len(taken.Commands) != 1 || string(taken.Commands[0].Body) != `{"for":"`+trigger+`"}` {
-			t.Errorf("%s set off %+v, %v", trigger, taken, did)
+			t.Errorf("%s caused %+v, %v", trigger, taken, did)
 		}
 	}
 	if _, did := s.TakenFor("e4"); did {
-		t.Error("a step was taken for a trigger that never came")
+		t.Error("a trigger that never came has caused a step")
 	}
-	if got := run.String(); got != "enrolment.PAIN1.S-1" {
-		t.Errorf("its stream is %s", got)
+	if got := instance.String(); got != "enrolment.PAIN1.S-1" {
+		t.Errorf("the stream's id is %s", got)
 	}
 }
 
@@ -77,30 +77,32 @@ func firing(name string, minutes int) func(*process.TakeStep) {
 	return func(c *process.TakeStep) { c.Fired = &process.Timer{Name: name, At: at(minutes)} }
 }
 
-func TestATimerFiresOnce(t *testing.T) {
+func TestTimerFiresOnce(t *testing.T) {
 	set := func(name string, minutes int) func(*process.TakeStep) {
 		return func(c *process.TakeStep) {
 			c.Set = []process.Timer{{Name: name, At: at(minutes).In(time.FixedZone("CET", 3600))}}
 		}
 	}
 	waits := given(t).When(taking(step("e1", "waits"), 0, set("stock", 5))).Then(step("e1", "waits"), timerSet("stock", 5)) // in UTC
-	fired := waits.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "late"))
+	fired := waits.When(taking(step("t1", "late"), 1, firing("stock", 5))).
+		Then(process.TimerFired{Instance: instance, Name: "stock"}, step("t1", "late"))
 	fired.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then()
-	fired.When(taking(step("t1'", "late"), 2, firing("stock", 5))).Then() // nor under another id
+	fired.When(taking(step("t1'", "late"), 2, firing("stock", 5))).Then() // with another trigger id
 	given(t).When(taking(step("t1", "late"), 0, firing("stock", 5))).Then()
 	waits.When(taking(step("t1", "late"), 1, firing("other", 5))).Then()
 	waits.When(taking(step("t1", "late"), 0, firing("stock", 5))).ThenRefused("step_out_of_date")
 
-	// Set anew, it fires at its new time and not at the old one.
-	anew := waits.When(taking(step("e2", "waits"), 1, set("stock", 9))).Then(step("e2", "waits"), timerSet("stock", 9))
-	anew.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
-	anew.When(taking(step("t2", "late"), 2, firing("stock", 9))).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t2", "late"))
-	// A timer can be set again by the step that it sets off, which then is not cancelled.
+	// A timer that is set again fires at its new time and not at the old one.
+	again := waits.When(taking(step("e2", "waits"), 1, set("stock", 9))).Then(step("e2", "waits"), timerSet("stock", 9))
+	again.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
+	again.When(taking(step("t2", "late"), 2, firing("stock", 9))).
+		Then(process.TimerFired{Instance: instance, Name: "stock"}, step("t2", "late"))
+	// The step that a timer triggers may cancel it and set it again: then the timer is set.
 	waits.When(taking(step("t1", "again"), 1, func(c *process.TakeStep) {
 		firing("stock", 5)(c)
 		set("stock", 7)(c)
 		c.Cancel = []string{"stock"}
-	})).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "again"), timerSet("stock", 7))
+	})).Then(process.TimerFired{Instance: instance, Name: "stock"}, step("t1", "again"), timerSet("stock", 7))
 }
 
 func TestTimersAreCancelled(t *testing.T) {
@@ -108,25 +110,29 @@ func TestTimersAreCancelled(t *testing.T) {
 	cancelling := func(names ...string) func(*process.TakeStep) {
 		return func(c *process.TakeStep) { c.Cancel = names }
 	}
-	off := waits.When(taking(step("e2", "has it"), 1, cancelling("stock", "unknown"))).Then(step("e2", "has it"), process.TimerCancelled{Instance: run, Name: "stock"})
-	if diff := cmp.Diff(map[string]time.Time{"place": at(6)}, off.State().Timers); diff != "" {
+	cancelled := waits.When(taking(step("e2", "has it"), 1, cancelling("stock", "unknown"))).
+		Then(step("e2", "has it"), process.TimerCancelled{Instance: instance, Name: "stock"})
+	if diff := cmp.Diff(map[string]time.Time{"place": at(6)}, cancelled.State().Timers); diff != "" {
 		t.Errorf("other timers are set:\n%s", diff)
 	}
-	off.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
-	off.When(taking(step("e3", "more"), 2, cancelling("stock"))).Then(step("e3", "more"))
-	waits.When(taking(step("e2", "twice"), 1, cancelling("stock", "stock"))).Then(step("e2", "twice"), process.TimerCancelled{Instance: run, Name: "stock"})
-	// Cancelled and set in one step, it is set; fired and cancelled, it has fired.
+	cancelled.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
+	cancelled.When(taking(step("e3", "more"), 2, cancelling("stock"))).Then(step("e3", "more"))
+	waits.When(taking(step("e2", "twice"), 1, cancelling("stock", "stock"))).
+		Then(step("e2", "twice"), process.TimerCancelled{Instance: instance, Name: "stock"})
+	// A timer that one step cancels and sets is set. A timer that triggers a step which cancels it has fired.
 	waits.When(taking(step("e2", "waits"), 1, func(c *process.TakeStep) {
 		c.Cancel, c.Set = []string{"stock"}, []process.Timer{{Name: "stock", At: at(8)}}
 	})).Then(step("e2", "waits"), timerSet("stock", 8))
 	waits.When(taking(step("t1", "late"), 1, func(c *process.TakeStep) {
 		firing("stock", 5)(c)
 		c.Cancel = []string{"stock", "place"}
-	})).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "late"), process.TimerCancelled{Instance: run, Name: "place"})
+	})).Then(process.TimerFired{Instance: instance, Name: "stock"}, step("t1", "late"),
+		process.TimerCancelled{Instance: instance, Name: "place"})
 }
 
-// Whatever comes, twice, late or on an old state: every trigger sets off one step at most, steps are numbered without a
-// gap, and the timers are those of a plain map; none fires that is not set, or at another time than its own.
+// Even if steps come twice, late, or were decided on an old state: every trigger causes at most one step, steps are
+// numbered without gaps, and the timers agree with a plain map. A timer fires only if it is set, and only at its own
+// time.
 func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s process.State
@@ -135,7 +141,9 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 		minutes := rapid.IntRange(1, 3)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			trigger := fmt.Sprint("e", rapid.IntRange(1, 30).Draw(t, "trigger"))
-			cmd := process.TakeStep{Step: step(trigger, "s"), After: s.Steps - rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(t, "behind"), Cancel: rapid.SliceOfN(name, 0, 2).Draw(t, "cancel")}
+			behind := rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(t, "behind")
+			cmd := process.TakeStep{Step: step(trigger, "s"), After: s.Steps - behind,
+				Cancel: rapid.SliceOfN(name, 0, 2).Draw(t, "cancel")}
 			for range rapid.IntRange(0, 2).Draw(t, "set") {
 				cmd.Set = append(cmd.Set, process.Timer{Name: name.Draw(t, "name"), At: at(minutes.Draw(t, "at"))})
 			}
@@ -157,7 +165,7 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 					delete(timers, e.Name)
 				case process.TimerCancelled:
 					if _, set := timers[e.Name]; !set {
-						t.Fatalf("%s is cancelled and was not set", e.Name)
+						t.Fatalf("the timer %s is cancelled but was not set", e.Name)
 					}
 					delete(timers, e.Name)
 				case process.TimerSet:
@@ -166,11 +174,11 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 				s = scenario.Evolve(t, process.Decider, s, e)
 			}
 			if s.Steps != len(taken) || !maps.EqualFunc(timers, s.Timers, time.Time.Equal) {
-				t.Fatalf("%d steps with %v, the state has %d with %v", len(taken), timers, s.Steps, s.Timers)
+				t.Fatalf("the state has %d steps and timers %v, want %d and %v", s.Steps, s.Timers, len(taken), timers)
 			}
 			for trigger, n := range taken {
 				if got, did := s.TakenFor(trigger); !did || got.Number != n {
-					t.Fatalf("step %d, set off by %s, is %+v, %v", n, trigger, got, did)
+					t.Fatalf("step %d, which %s triggered, is %+v, %v", n, trigger, got, did)
 				}
 			}
 		}

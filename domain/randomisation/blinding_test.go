@@ -11,55 +11,56 @@ import (
 	"casebook/domain/refuse"
 )
 
-// However events and states are printed or marshalled, they show no arm, no seed and no block size; only the event that
-// reveals the seed shows it.
-func TestNothingShowsWhatIsBlinded(t *testing.T) {
+// Printing and marshalling events and states never shows an arm, a seed or a block size. Only the event that reveals
+// the seed shows it.
+func TestNothingShowsBlindedValues(t *testing.T) {
 	secrets := []string{string(verum), string(placebo), theSeed, "BlockSizes", "blockSizes"}
-	hold := func(what, shown string, but ...string) {
+	checkText := func(what, text, allowed string) {
 		t.Helper()
 		for _, secret := range secrets {
-			if strings.Contains(shown, secret) && !(len(but) > 0 && but[0] == secret) {
-				t.Errorf("%s shows %q: %s", what, secret, shown)
+			if strings.Contains(text, secret) && secret != allowed {
+				t.Errorf("%s shows %q: %s", what, secret, text)
 			}
 		}
 	}
-	all := func(what string, v any, but ...string) {
+	check := func(what string, v any, allowed string) {
 		t.Helper()
 		text, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		hold(what+" as JSON", string(text), but...)
+		checkText(what+" as JSON", string(text), allowed)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-			hold(what+" with "+verb, fmt.Sprintf(verb, v), but...)
+			checkText(what+" with "+verb, fmt.Sprintf(verb, v), allowed)
 		}
 	}
-	for name, events := range full(t) {
+	for name, events := range fullStreams(t) {
 		state := randomisation.Randomisation{}
 		for i, e := range events {
-			var but []string
+			allowed := ""
 			if _, end := e.(randomisation.SeedRevealed); end {
-				but = []string{theSeed}
+				allowed = theSeed
 			}
 			what := fmt.Sprintf("%s: event %d, %T,", name, i, e)
-			all(what, e, but...)
-			all(what+" behind a pointer", &e, but...)
+			check(what, e, allowed)
+			check(what+" behind a pointer", &e, allowed)
 			state = randomisation.Decider.Evolve(state, e)
-			all(what+" the state", state)
-			all(what+" the state behind a pointer", &state)
-			all(what+" the state in a struct", struct{ s randomisation.Randomisation }{state})
+			check(what+" the state", state, "")
+			check(what+" the state behind a pointer", &state, "")
+			check(what+" the state in a struct", struct{ s randomisation.Randomisation }{state}, "")
 		}
 	}
 }
 
-// What a blinded reader sees of two draws differs in nothing that tells the arms apart: the same asks on two lists that
-// are opposites of one another give events that look the same.
+// A blinded reader cannot tell the arms apart: the same requests on two opposite lists record events that look the
+// same.
 func TestOppositeListsLookTheSame(t *testing.T) {
 	s := studyWith(two, bySex)
 	shown := func(lines ...string) string {
-		events := begun(t, s, uploading(s, "one", append([]string{"sex,arm"}, lines...)...))
+		events := activated(t, s, uploading(s, "one", append([]string{"sex,arm"}, lines...)...))
 		for who := range 6 {
-			events = append(events, must(t, randomisation.Decider.Fold(events...), drawing(s, []domain.ArmID{verum, placebo}[who%2:], who, "sex", "m"))...)
+			inStock := two[who%2:]
+			events = append(events, must(t, randomisation.Decider.Fold(events...), drawing(s, inStock, who, "sex", "m"))...)
 		}
 		text, err := json.Marshal(events)
 		if err != nil {
@@ -69,14 +70,14 @@ func TestOppositeListsLookTheSame(t *testing.T) {
 	}
 	one := shown("m,verum", "m,placebo", "m,placebo", "m,verum")
 	if other := shown("m,placebo", "m,verum", "m,verum", "m,placebo"); one != other {
-		t.Errorf("blinded readers see\n%s\nor\n%s", one, other)
+		t.Errorf("a blinded reader sees\n%s\nor\n%s", one, other)
 	}
 	if !strings.Contains(one, "no_stock") || !strings.Contains(one, `"number":3`) {
-		t.Errorf("the test has tried neither refusals nor draws: %s", one)
+		t.Errorf("the test has no refusal or not three draws: %s", one)
 	}
 }
 
-// Refusals are recorded in the clear; none of them names an arm.
+// Refusals are not blinded, so none of them names an arm.
 func TestRefusalsShowNoArm(t *testing.T) {
 	s := studyWith(two, bySex)
 	for what, decide := range map[string]decision{
@@ -87,7 +88,8 @@ func TestRefusalsShowNoArm(t *testing.T) {
 		"a list":  uploading(s, "one", "sex,arm", "m,verum", "m,placebo,verum"),
 	} {
 		_, err := decide(randomisation.Randomisation{})
-		if _, refused := refuse.As(err); !refused || strings.Contains(err.Error(), string(verum)) || strings.Contains(err.Error(), string(placebo)) {
+		_, refused := refuse.As(err)
+		if !refused || strings.Contains(err.Error(), string(verum)) || strings.Contains(err.Error(), string(placebo)) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"casebook/domain/study"
 )
 
-// maxCap bounds a cap, as domain/enrollment bounds the study's.
+// maxCap bounds the cap of a cohort; domain/enrollment has the same bound for the study's cap.
 const maxCap = 1_000_000
 
-// caps are the caps of cohorts that hold.
+// caps are the caps of cohorts that are in force.
 type caps struct {
 	levels []CohortCap
 	arms   *armCaps
@@ -21,14 +21,15 @@ type caps struct {
 
 type armCaps struct{ all []CohortCap }
 
-// SetCaps bounds cohorts. A cap below the patients that were drawn only stops further ones. An arm at its cap is left out
-// of the draws, which go on among the others; a level at its cap stops the draws of its patients. It refuses
-// reason_required, value_too_long, study_not_found, no_protocol, study_not_randomised and invalid_caps.
+// SetCaps bounds how many patients of a cohort may be drawn. A cap below the number of patients who were already drawn
+// only stops further draws. When an arm reaches its cap, draws continue among the other arms. When a level reaches its
+// cap, patients with this level are not drawn any more. SetCaps refuses reason_required, value_too_long,
+// study_not_found, no_protocol, study_not_randomised and invalid_caps.
 func SetCaps(_ Randomisation, s study.Study, cmd SetCohortCaps, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
-	factors, arms, err := planned(s, cmd.Study)
+	factors, arms, err := factorsAndArms(s, cmd.Study)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func invalidCaps(format string, args ...any) error {
 		Do("name an arm, or a factor and a level, of the protocol, each once, with a cap from 0 to 1000000")
 }
 
-// levelIsFull says whether one of the patient's levels has reached its cap.
+// levelIsFull says whether one of a patient's levels has reached its cap.
 func (r Randomisation) levelIsFull(s *scheme, factors map[string]string) bool {
 	if r.caps == nil {
 		return false
@@ -90,7 +91,7 @@ func (r Randomisation) levelIsFull(s *scheme, factors map[string]string) bool {
 	})
 }
 
-// belowCap says of each of the scheme's arms whether it may take another patient.
+// belowCap says for each arm of the scheme whether another patient may be drawn into it.
 func (r Randomisation) belowCap(s *scheme) []bool {
 	all := r.tally(s, level{})
 	below := make([]bool, len(s.arms))

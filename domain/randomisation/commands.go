@@ -4,84 +4,86 @@ import (
 	"casebook/domain"
 )
 
-// UploadRandomisationList brings a list that was made elsewhere. It draws nothing before it is activated.
+// UploadRandomisationList records a list that was made outside of Casebook. No patient is drawn from the list before it
+// is activated.
 type UploadRandomisationList struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Scheme string         `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
-	CSV    string         `json:"csv" minLength:"1" doc:"The list: a header with the id of every factor of the protocol's treatment and arm, then one row per place, in the order in which the places of a stratum are used"`
+	domain.InStudy
+	Scheme string `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
+	CSV    string `json:"csv" minLength:"1" doc:"The list: a header with the id of every factor of the protocol's treatment and arm, then one row per place, in the order in which the places of a stratum are used"`
 }
 
 // GenerateRandomisationList makes a list of permuted blocks, stratified by all combinations of the factors' levels.
 type GenerateRandomisationList struct {
-	Study  domain.StudyID       `json:"study" doc:"The study"`
+	domain.InStudy
 	Scheme string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
 	Ratio  map[domain.ArmID]int `json:"ratio" doc:"The share of every arm of the protocol, such as 2 and 1"`
-	// BlockSizes are drawn from at random, each as likely as the others.
+	// BlockSizes are the sizes that a block may have; each is equally likely.
 	BlockSizes []int `json:"blockSizes" minItems:"1" doc:"Sizes of the blocks, each a multiple of the ratio's sum; several sizes make the end of a block hard to guess"`
 	// PerStratum is rounded up to whole blocks.
 	PerStratum int `json:"perStratum" minimum:"1" doc:"How many places each stratum has at least; the last block is always whole"`
-	// Seed is 32 random bytes in hex, put in by the command layer before the decision.
+	// Seed is 32 random bytes in hex. The command's declaration sets it before the decision.
 	Seed string `json:"-"`
 }
 
-// DefineMinimisation lets patients be drawn by minimisation (Pocock and Simon 1975).
+// DefineMinimisation defines a scheme that draws patients by minimisation (Pocock and Simon 1975).
 type DefineMinimisation struct {
-	Study   domain.StudyID       `json:"study" doc:"The study"`
+	domain.InStudy
 	Scheme  string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
 	Ratio   map[domain.ArmID]int `json:"ratio" doc:"The share of every arm of the protocol, such as 2 and 1"`
 	Weights map[string]float64   `json:"weights,omitempty" doc:"How much each factor counts, by its id; 1 where left out"`
 	Metric  Metric               `json:"metric" enum:"range,variance,marginal_sum" doc:"How imbalance is measured"`
 	P       float64              `json:"p" minimum:"0.5" maximum:"0.99" doc:"The probability with which the smallest arm is drawn when it is preferred"`
-	// Seed is 32 random bytes in hex, put in by the command layer before the decision.
+	// Seed is 32 random bytes in hex. The command's declaration sets it before the decision.
 	Seed string `json:"-"`
 }
 
-// ActivateRandomisation lets patients be drawn by a scheme.
+// ActivateRandomisation makes a scheme the active one, by which patients are drawn.
 type ActivateRandomisation struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Scheme string         `json:"scheme" minLength:"1" doc:"The scheme"`
-	SHA256 string         `json:"sha256" minLength:"1" doc:"What the SHA-256 of the list, or for minimisation the commitment to its seed, is believed to be, in hex"`
+	domain.InStudy
+	Scheme string `json:"scheme" minLength:"1" doc:"The scheme"`
+	SHA256 string `json:"sha256" minLength:"1" doc:"What the SHA-256 of the list, or for minimisation the commitment to its seed, is believed to be, in hex"`
 }
 
-// SetCohortCaps bounds how many patients of an arm, or of a level of a factor, may be drawn. It replaces all earlier caps.
+// SetCohortCaps bounds how many patients of an arm, or of a level of a factor, may be drawn. It replaces all earlier
+// caps.
 type SetCohortCaps struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Caps   []CohortCap    `json:"caps" doc:"All caps that hold from now on; none lifts them"`
-	Reason string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why the caps change"`
+	domain.InStudy
+	Caps            []CohortCap `json:"caps" doc:"All caps that hold from now on; none lifts them"`
+	domain.Reasoned `doc:"Why the caps change"`
 }
 
-// RandomisePatient asks for a patient's draw. The enrolment process sends it; it is answered with PatientRandomised or
-// RandomisationRefused. Asks of a patient are numbered from 1: once one has been refused, no earlier one draws any more,
-// however late it comes.
+// RandomisePatient requests the draw of a patient. The enrolment process sends it. The answer is PatientRandomised or
+// RandomisationRefused. The requests of a patient are numbered from 1 (Ask): after one was refused, an earlier request
+// that arrives late draws nothing.
 type RandomisePatient struct {
-	Study   domain.StudyID    `json:"study" doc:"The study"`
-	Site    domain.SiteID     `json:"site" doc:"The patient's site"`
-	Patient domain.PatientID  `json:"patient" doc:"The patient"`
+	domain.InStudy
+	Site domain.SiteID `json:"site" doc:"The patient's site"`
+	domain.OfPatient
 	Factors map[string]string `json:"factors,omitempty" doc:"The patient's level of every factor, by the factor's id"`
 	Ask     int               `json:"ask,omitempty" doc:"How often the patient's draw has been asked for, this time included"`
 }
 
 // CorrectStratum records the true levels of a patient who was drawn with wrong ones. The assignment stays.
 type CorrectStratum struct {
-	Study   domain.StudyID    `json:"study" doc:"The study"`
-	Patient domain.PatientID  `json:"patient" doc:"The patient"`
-	Factors map[string]string `json:"factors" doc:"The true level of every factor, by the factor's id"`
-	Reason  string            `json:"reason" minLength:"1" maxLength:"500" doc:"Why the levels were wrong"`
+	domain.InStudy
+	domain.OfPatient
+	Factors         map[string]string `json:"factors" doc:"The true level of every factor, by the factor's id"`
+	domain.Reasoned `doc:"Why the levels were wrong"`
 }
 
-// BreakBlind records that a patient's arm is about to be shown (emergency unblinding).
+// BreakBlind records that a patient's arm will be shown to the sender (emergency unblinding).
 type BreakBlind struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Reason  string           `json:"reason" minLength:"1" maxLength:"500" doc:"Why the arm has to be known"`
+	domain.InStudy
+	domain.OfPatient
+	domain.Reasoned `doc:"Why the arm has to be known"`
 }
 
-// RevealSeed shows the seed that a scheme was made from, so that anybody can repeat its draws. With the seed, every
-// patient's arm is known.
+// RevealSeed makes the seed of a scheme public, so that anybody can repeat its draws. Everybody with the seed can find
+// out every patient's arm.
 type RevealSeed struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Scheme string         `json:"scheme" minLength:"1" doc:"The scheme"`
-	Reason string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why the seed is shown"`
+	domain.InStudy
+	Scheme          string `json:"scheme" minLength:"1" doc:"The scheme"`
+	domain.Reasoned `doc:"Why the seed is shown"`
 }
 
 // CohortCap bounds how many patients of one arm, or of one level of one factor, may be drawn.

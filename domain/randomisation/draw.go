@@ -10,31 +10,33 @@ import (
 	"casebook/domain/study"
 )
 
-// Facts are what a draw needs to know beside the stream.
+// Facts are what a draw needs to know from other streams.
 type Facts struct {
 	Study study.Study
-	// InStock are the arms of which a kit is held for the patient; nil where the study has no kits: then every arm may be
-	// drawn.
+	// InStock are the arms of which a kit is held for the patient. It is nil if the study has no kits; then every arm may
+	// be drawn.
 	InStock []domain.ArmID
 	// Left says that the patient does not take part any more.
 	Left bool
 }
 
-// Randomise answers the ask for a patient's draw with PatientRandomised, behind an EntrySkipped for each place of the list
-// that it passes over, or with RandomisationRefused, so that the process that asks always gets an answer from the log.
-// Who was drawn already is never drawn again, and there are no events: the first answer is there to be read. Nor are there
-// for an ask that comes after a later one was refused: whoever asked has given everything back by then.
+// Randomise draws a patient. It records PatientRandomised, after one EntrySkipped for each entry of the list that it
+// skips, or RandomisationRefused, so that the enrolment process always finds an answer in the log. It records nothing
+// for a patient who has been drawn before, because the log has the first answer. It also records nothing for a request
+// that arrives after a later request was refused, because the process has released the patient's holds and place by
+// then.
 //
-// The codes of RandomisationRefused are patient_ended, no_active_scheme, seed_revealed, invalid_factors, cap_reached, no_stock and
-// list_exhausted. Except for list_exhausted they are found before the place of the list, or the number from the seed, is
-// looked at: a refusal that depended on the arm would tell it, and would let a site ask until it likes the arm.
+// The codes of RandomisationRefused are patient_ended, no_active_scheme, seed_revealed, invalid_factors, cap_reached,
+// no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or the number
+// from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its
+// requests until it gets the arm that it wants.
 //
-// Where kits are in stock of some arms only, the protocol decides. Without forced allocation nobody is drawn. With it,
-// the draw is among the arms in stock. A place of the list that is passed over waits; the oldest that waits and can be had
-// is used before any new one, so that the balance comes back (balanced later). Minimisation needs no such memory, because
-// its counts are.
+// If the patient's site has kits for some arms only, the protocol decides. Without forced allocation the patient is not
+// drawn. With forced allocation the draw is among the arms in stock. Skipped entries of the list wait: the oldest
+// waiting entry whose arm is available is used before any new entry, so that the list is balanced again later.
+// Minimisation needs no waiting entries, because its counts restore the balance.
 //
-// Randomise returns an error only for ids that are malformed (code malformed_id), and fails with ErrKeysMissing.
+// Randomise refuses only malformed ids (code malformed_id). It fails with ErrKeysMissing.
 func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.Study.Validate(), cmd.Site.Validate(), cmd.Patient.Validate()); err != nil {
 		return nil, err
@@ -56,14 +58,14 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 	return r.decide(cmd, f.InStock, force)
 }
 
-// choice is what a draw chooses from.
+// choice is what the draw of a patient chooses from.
 type choice struct {
 	scheme *scheme
-	// stratum is the patient's; factors are the levels it stands for.
+	// stratum is the number of the patient's stratum, factors are the patient's levels.
 	stratum int
 	factors map[string]string
-	// below says of each arm of the scheme whether it is below its cap, available whether it is in stock too.
-	below, available []bool
+	// belowCap says for each arm of the scheme whether it is below its cap, available whether it is also in stock.
+	belowCap, available []bool
 }
 
 func (c RandomisePatient) refused(code, reason string) ([]Event, error) {
@@ -89,26 +91,26 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 	if r.levelIsFull(s, cmd.Factors) {
 		return refused("cap_reached", "the cohort of one of the patient's levels is full")
 	}
-	c := choice{scheme: s, stratum: stratum, factors: cmd.Factors, below: r.belowCap(s)}
-	if !slices.Contains(c.below, true) {
+	c := choice{scheme: s, stratum: stratum, factors: cmd.Factors, belowCap: r.belowCap(s)}
+	if !slices.Contains(c.belowCap, true) {
 		return refused("cap_reached", "all cohorts that the patient could be drawn into are full")
 	}
-	c.available = slices.Clone(c.below)
-	record := Draw{Method: s.method, Scheme: s.id, Number: r.LastNumber + 1, Stratum: stratum, Arms: s.those(c.below)}
+	c.available = slices.Clone(c.belowCap)
+	record := Draw{Method: s.method, Scheme: s.id, Number: r.LastNumber + 1, Stratum: stratum, Arms: s.armsWhere(c.belowCap)}
 	if inStock != nil {
 		held := make([]bool, len(s.arms))
 		for i, arm := range s.arms {
 			held[i] = slices.Contains(inStock, arm)
 			c.available[i] = c.available[i] && held[i]
 		}
-		record.InStock, record.Forced = s.those(held), !slices.Equal(c.available, c.below)
+		record.InStock, record.Forced = s.armsWhere(held), !slices.Equal(c.available, c.belowCap)
 	}
 	if record.Forced && !(force && slices.Contains(c.available, true)) {
 		return refused("no_stock", "kits are not in stock for every arm that the patient could be drawn into")
 	}
 	var skipped []int
 	if s.method == MethodList {
-		if record.Row, skipped = r.nextPlace(c); record.Row == 0 {
+		if record.Row, skipped = r.nextEntry(c); record.Row == 0 {
 			return refused("list_exhausted", "the list has no place left that the patient could be given")
 		}
 		record.Arm = s.arms[s.rows[record.Row-1].Arm()]
@@ -124,9 +126,9 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 		Factors: maps.Clone(cmd.Factors), Arm: blind.Of(record.Arm), Draw: blind.Of(record)}), nil
 }
 
-// nextPlace returns the place of the list that is used next, from 1, and the rows that are passed over on the way to it;
-// 0 where there is none.
-func (r Randomisation) nextPlace(c choice) (place int, skipped []int) {
+// nextEntry returns the entry of the list to use next, counted from 1, and the rows to skip before it. The entry is 0
+// if no entry can be used.
+func (r Randomisation) nextEntry(c choice) (entry int, skipped []int) {
 	u := r.usage(c.stratum)
 	for _, row := range u.waiting {
 		if c.available[c.scheme.rows[row].Arm()] {
@@ -143,8 +145,8 @@ func (r Randomisation) nextPlace(c choice) (place int, skipped []int) {
 	return 0, nil
 }
 
-// those returns the arms that are marked.
-func (s *scheme) those(marked []bool) []domain.ArmID {
+// armsWhere returns the arms that are marked.
+func (s *scheme) armsWhere(marked []bool) []domain.ArmID {
 	arms := []domain.ArmID{}
 	for i, arm := range s.arms {
 		if marked[i] {

@@ -7,9 +7,9 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Correct records the true levels of a patient who was drawn with wrong ones. The assignment stays as it was drawn, and
-// the draw's own levels stay in the record; later draws by minimisation, and the caps of levels, count the patient under
-// the true ones. It refuses reason_required, value_too_long, patient_not_randomised, invalid_factors and
+// Correct records the true levels of a patient who was drawn with wrong ones. The assignment does not change, and the
+// draw keeps its own levels in the record. Later draws by minimisation and the caps of levels count the patient under
+// the true levels. Correct refuses reason_required, value_too_long, patient_not_randomised, invalid_factors and
 // stratum_unchanged.
 func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
@@ -21,18 +21,20 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 	}
 	if s := r.schemes[d.event.Scheme]; s != nil {
 		if _, wrong := s.stratum(cmd.Factors); wrong != "" {
-			return nil, refuse.Because("invalid_factors", "%s", wrong).At("factors").Do("give the true level of every factor, as the scheme has them")
+			return nil, refuse.Because("invalid_factors", "%s", wrong).At("factors").
+				Do("give the true level of every factor, as the scheme has them")
 		}
 	}
 	if maps.Equal(d.factors, cmd.Factors) {
 		return nil, refuse.WrongState("stratum_unchanged", "patient %s counts under these levels already", cmd.Patient).At("factors").
 			Do("there is nothing to correct")
 	}
-	return []Event{StratumCorrected{Study: cmd.Study, Patient: cmd.Patient, Was: maps.Clone(d.factors), Factors: maps.Clone(cmd.Factors), Reason: cmd.Reason}}, nil
+	return []Event{StratumCorrected{Study: cmd.Study, Patient: cmd.Patient, Was: maps.Clone(d.factors), Factors: maps.Clone(cmd.Factors),
+		Reason: cmd.Reason}}, nil
 }
 
-// Break records that a patient's arm is about to be shown, and why. Every time is recorded. It refuses reason_required,
-// value_too_long and patient_not_randomised.
+// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. It
+// refuses reason_required, value_too_long and patient_not_randomised.
 func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
@@ -40,14 +42,15 @@ func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if _, err := r.mustBeDrawn(cmd.Study, cmd.Patient); err != nil {
 		return nil, err
 	}
-	return []Event{BlindBroken(cmd)}, nil
+	return []Event{BlindBroken{Study: cmd.Study, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
+// mustBeDrawn returns the drawn patient, or refuses patient_not_randomised.
 func (r Randomisation) mustBeDrawn(study domain.StudyID, p domain.PatientID) (*drawn, error) {
 	d, ok := r.drawn.Get(p)
 	if !ok {
 		return nil, refuse.WrongState("patient_not_randomised", "patient %s has not been randomised in study %s", p, study).At("patient").
-			Do("check the id: there is no arm to speak of")
+			Do("check the id: the patient has no arm")
 	}
 	return d, nil
 }

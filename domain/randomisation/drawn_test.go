@@ -7,22 +7,26 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 )
 
 func correcting(who int, levels ...string) decision {
-	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(who), Factors: factorsOf(levels...), Reason: "misread"}, call)
+	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{InStudy: domain.ForStudy(pain),
+		OfPatient: domain.ForPatient(patient(who)), Factors: factorsOf(levels...), Reasoned: domain.Because("misread")}, call)
 }
 
 func breaking(who int, reason string) decision {
-	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{Study: pain, Patient: patient(who), Reason: reason}, call)
+	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{InStudy: domain.ForStudy(pain),
+		OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
 }
 
 func TestCorrect(t *testing.T) {
 	s := studyWith(two, bySex, byGrade)
-	past := begun(t, s, minimising(s, randomisation.DefineMinimisation{Scheme: "one", Ratio: equally, Metric: randomisation.MetricRange, P: 0.9, Seed: theSeed}))
+	past := activated(t, s, minimising(s, randomisation.DefineMinimisation{Scheme: "one", Ratio: equally,
+		Metric: randomisation.MetricRange, P: 0.9, Seed: theSeed}))
 	past = append(past, must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1, "sex", "m", "grade", "mild"))...)
 	drawn := start(t).Given(past...)
 	_, first := theDraw(t, past)
@@ -34,21 +38,22 @@ func TestCorrect(t *testing.T) {
 	drawn.When(correcting(1, "sex", "m")).ThenRefused("invalid_factors")
 	drawn.When(correcting(1, "sex", "m", "grade", "bad")).ThenRefused("invalid_factors")
 	drawn.When(correcting(1, "sex", "m", "grade", "mild", "age", "old")).ThenRefused("invalid_factors")
-	drawn.When(scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{Study: pain, Patient: patient(1), Factors: is}, call)).ThenRefused("reason_required")
+	withoutReason := randomisation.CorrectStratum{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(patient(1)), Factors: is}
+	drawn.When(scenario.Asked(randomisation.Correct, withoutReason, call)).ThenRefused("reason_required")
 	corrected := drawn.When(correcting(1, "sex", "m", "grade", "worst")).
 		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: was, Factors: is, Reason: "misread"})
 
-	// The draw stays what it was, and both can be seen.
+	// The draw keeps its levels, and the state has both the old and the new ones.
 	e, _ := corrected.State().Drawn(patient(1))
 	if now, _ := corrected.State().FactorsOf(patient(1)); !maps.Equal(e.Factors, was) || !maps.Equal(now, is) {
-		t.Errorf("drawn with %v, which is %v by now", e.Factors, now)
+		t.Errorf("the draw has the levels %v, the patient %v", e.Factors, now)
 	}
 	if arm, _ := corrected.State().ArmOf(patient(1)); opened(t, arm) != first.Arm {
 		t.Error("the correction changed the arm")
 	}
 	corrected.When(drawing(s, two, 1, "sex", "m", "grade", "worst")).Then()
 
-	// Those who come later are drawn with the true counts.
+	// Later patients are drawn with the corrected counts.
 	counts := func(g given, grade string) [][]int {
 		_, draw := theDraw(t, must(t, g.State(), drawing(s, two, 2, "sex", "f", "grade", grade)))
 		return draw.Counts
@@ -64,18 +69,19 @@ func TestCorrect(t *testing.T) {
 		want  []int
 	}{{drawn, "mild", one}, {drawn, "worst", none}, {corrected, "mild", none}, {corrected, "worst", one}} {
 		if got := counts(x.given, x.grade); !reflect.DeepEqual(got, [][]int{none, x.want}) {
-			t.Errorf("a patient of grade %s meets the counts %v", x.grade, got)
+			t.Errorf("a patient of grade %s is drawn with the counts %v", x.grade, got)
 		}
 	}
-	// A second correction goes on from the first.
+	// A second correction starts from the first.
 	corrected.When(correcting(1, "sex", "f", "grade", "worst")).
-		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: is, Factors: factorsOf("sex", "f", "grade", "worst"), Reason: "misread"})
+		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: is,
+			Factors: factorsOf("sex", "f", "grade", "worst"), Reason: "misread"})
 }
 
-// A correction gives no place of a list back and takes none.
-func TestCorrectLeavesTheListAsItIs(t *testing.T) {
+// A correction does not change which entries of the list are used.
+func TestCorrectDoesNotChangeTheList(t *testing.T) {
 	s := studyWith(two, bySex)
-	past := begun(t, s, uploading(s, "one", "sex,arm", "m,verum", "f,placebo", "m,placebo", "f,verum"))
+	past := activated(t, s, uploading(s, "one", "sex,arm", "m,verum", "f,placebo", "m,placebo", "f,verum"))
 	past = append(past, must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1, "sex", "m"))...)
 	past = append(past, must(t, randomisation.Decider.Fold(past...), correcting(1, "sex", "f"))...)
 	state := randomisation.Decider.Fold(past...)
@@ -88,30 +94,30 @@ func TestCorrectLeavesTheListAsItIs(t *testing.T) {
 
 func TestBreak(t *testing.T) {
 	s := studyWith(two)
-	past := begun(t, s, uploading(s, "one", "arm", "verum", "placebo"))
+	past := activated(t, s, uploading(s, "one", "arm", "verum", "placebo"))
 	drawn := start(t).Given(past...).Given(must(t, randomisation.Decider.Fold(past...), drawing(s, two, 1))...)
 	drawn.When(breaking(2, "overdose")).ThenRefused("patient_not_randomised")
 	drawn.When(breaking(1, "")).ThenRefused("reason_required")
 	drawn.When(breaking(1, strings.Repeat("x", 501))).ThenRefused("value_too_long")
 	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Reason: "overdose"}
-	// Whoever asks a second time sees the arm a second time.
+	// A second request is recorded too.
 	after := drawn.When(breaking(1, "overdose")).Then(broken).When(breaking(1, "overdose")).Then(broken)
 	if arm, ok := after.State().ArmOf(patient(1)); !ok || opened(t, arm) != verum {
-		t.Error("the arm is not there to be shown")
+		t.Error("the state does not have the arm to show")
 	}
 	if _, ok := after.State().ArmOf(patient(2)); ok {
-		t.Error("somebody who was not drawn has an arm")
+		t.Error("a patient who was not drawn has an arm")
 	}
 	if _, ok := after.State().Drawn(patient(2)); ok {
-		t.Error("somebody was drawn without a draw")
+		t.Error("a patient who was not drawn has a draw")
 	}
 	if _, ok := after.State().FactorsOf(patient(2)); ok {
-		t.Error("somebody who was not drawn has levels")
+		t.Error("a patient who was not drawn has levels")
 	}
 }
 
-// sealing returns the events as a program without keys reads them.
-func sealing(t testing.TB, events []randomisation.Event) []randomisation.Event {
+// sealed returns the events as a program without keys reads them.
+func sealed(t testing.TB, events []randomisation.Event) []randomisation.Event {
 	t.Helper()
 	out := make([]randomisation.Event, len(events))
 	for i, e := range events {
@@ -120,8 +126,8 @@ func sealing(t testing.TB, events []randomisation.Event) []randomisation.Event {
 	return out
 }
 
-// throughJSON returns the event as it is read back from the log: what is blinded is sealed by itself, and opened again by
-// the keys, if any.
+// throughJSON returns the event as it is read back from the log: its blinded values are sealed, and open opens them
+// again; a nil open leaves them sealed.
 func throughJSON(t testing.TB, e randomisation.Event, open func(blind.Sealer, blind.Unsealer)) randomisation.Event {
 	t.Helper()
 	shown, err := json.Marshal(e)
@@ -142,7 +148,7 @@ func throughJSON(t testing.TB, e randomisation.Event, open func(blind.Sealer, bl
 	return back.Elem().Interface().(randomisation.Event)
 }
 
-// withKeys opens again what was sealed.
+// withKeys returns a function that opens sealed values, as a program with the keys does.
 func withKeys(t testing.TB) func(blind.Sealer, blind.Unsealer) {
 	return func(from blind.Sealer, to blind.Unsealer) {
 		t.Helper()

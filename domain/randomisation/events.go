@@ -1,11 +1,14 @@
-// Package randomisation holds a study's draws: the lists and the minimisation that patients are drawn by, who was drawn,
-// and who learnt an arm. One stream per study decides it, so that two sites that ask at once are put in order by the log.
+// Package randomisation holds a study's draws: the lists and the minimisation by which patients are drawn, who was
+// drawn, and whose arm was shown to whom. Each study has one stream, so that the log puts the requests of two sites in
+// order.
 //
-// What tells an arm, a list, a block size, a seed or how a draw came about is a blind.Value in every event. A program
-// without the study's blinding keys can fold the stream and knows who was drawn; it can draw nobody, see ErrKeysMissing.
+// Everything that could reveal an arm, a list, a block size, a seed or the course of a draw is a blind.Value in every
+// event. A program without the study's blinding keys can fold the stream and knows who was drawn, but it cannot draw;
+// see ErrKeysMissing.
 //
-// Nothing is random in here: every draw follows from the stream and a seed that was fixed, and committed to, before the
-// first one. Replay draws all of a stream again. Begin reading in draw.go.
+// Nothing in this package is random: every draw follows from the stream and from a seed. The seed was fixed before the
+// first draw, and its hash was published (the commitment). Replay repeats all draws of a stream. Begin reading in
+// draw.go.
 package randomisation
 
 import (
@@ -13,42 +16,43 @@ import (
 	"casebook/domain/blind"
 )
 
-// Event is what can happen to a study's draws.
+// Event is an event of a study's randomisation.
 type Event interface{ randomisationEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[ListUploaded]("ListUploaded"),
-	domain.Stored[ListGenerated]("ListGenerated"),
-	domain.Stored[MinimisationDefined]("MinimisationDefined"),
-	domain.Stored[SchemeActivated]("SchemeActivated"),
-	domain.Stored[CohortCapsSet]("CohortCapsSet"),
-	domain.Stored[PatientRandomised]("PatientRandomised"),
-	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex(),
-	domain.Stored[RandomisationRefused]("RandomisationRefused"),
-	domain.Stored[StratumCorrected]("StratumCorrected"),
-	domain.Stored[BlindBroken]("BlindBroken").ForReaders(),
-	domain.Stored[SeedRevealed]("SeedRevealed"),
+	domain.Stored[ListUploaded]("ListUploaded").InNoView("lists are blinded"),
+	domain.Stored[ListGenerated]("ListGenerated").InNoView("lists are blinded"),
+	domain.Stored[MinimisationDefined]("MinimisationDefined").InNoView("how patients are drawn is blinded"),
+	domain.Stored[SchemeActivated]("SchemeActivated").InNoView("decisions read it"),
+	domain.Stored[CohortCapsSet]("CohortCapsSet").InNoView("decisions read it"),
+	domain.Stored[PatientRandomised]("PatientRandomised").InNoView("the process monitor shows that it was drawn, and the arm is blinded"),
+	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex().InNoView("lists are blinded"),
+	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
+	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
+	domain.Stored[BlindBroken]("BlindBroken").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[SeedRevealed]("SeedRevealed").InNoView("the audit trail shows it"),
 }
 
-// ListUploaded brings a list that was made elsewhere, or a part of one: an append to the log is bounded.
+// ListUploaded records a list that was made outside of Casebook, or a part of one, because the size of an event is
+// limited.
 type ListUploaded struct {
 	Study  domain.StudyID `json:"study"`
 	Scheme string         `json:"scheme"`
 	// Part counts from 1 to Parts. All parts are recorded at once.
 	Part  int `json:"part"`
 	Parts int `json:"parts"`
-	// Rows is how many places the whole list has.
+	// Rows is how many entries the whole list has.
 	Rows int `json:"rows"`
-	// Factors are what the list is stratified by, in the order of its columns; in the first part only.
+	// Factors are the factors of the list's strata, in the order of its columns. Only the first part has them.
 	Factors []Factor `json:"factors,omitempty"`
-	// SHA256 is the hash of the list in its canonical form, in hex. It is left out of short lists, which could be
-	// guessed from it.
+	// SHA256 is the hash of the list in its canonical form, in hex. Short lists have none, because somebody could find the
+	// list by trying all lists.
 	SHA256 string                `json:"sha256,omitempty"`
 	List   blind.Value[ListPart] `json:"list"`
 }
 
-// ListGenerated brings a list of permuted blocks, or a part of one.
+// ListGenerated records a list of permuted blocks, or a part of one.
 type ListGenerated struct {
 	Study   domain.StudyID `json:"study"`
 	Scheme  string         `json:"scheme"`
@@ -58,14 +62,14 @@ type ListGenerated struct {
 	Factors []Factor       `json:"factors,omitempty"`
 	// SHA256 is the hash of the seed's bytes and the list in its canonical form, in hex.
 	SHA256 string `json:"sha256"`
-	// SeedCommitment is the SHA-256 of the seed's 32 bytes, in hex: it proves later that the seed was not chosen anew.
+	// SeedCommitment is the SHA-256 of the seed's 32 bytes, in hex. It proves later that the seed was not changed.
 	SeedCommitment string                `json:"seedCommitment"`
 	Seed           blind.Value[string]   `json:"seed"`
 	Plan           blind.Value[Plan]     `json:"plan"`
 	List           blind.Value[ListPart] `json:"list"`
 }
 
-// MinimisationDefined lets patients be drawn by minimisation.
+// MinimisationDefined defines a scheme that draws patients by minimisation.
 type MinimisationDefined struct {
 	Study   domain.StudyID `json:"study"`
 	Scheme  string         `json:"scheme"`
@@ -76,7 +80,7 @@ type MinimisationDefined struct {
 	Minimisation   blind.Value[Minimisation] `json:"minimisation"`
 }
 
-// SchemeActivated lets patients be drawn by a scheme; it takes the place of the one before.
+// SchemeActivated makes a scheme the active one, by which patients are drawn. It replaces the scheme before it.
 type SchemeActivated struct {
 	Study  domain.StudyID `json:"study"`
 	Scheme string         `json:"scheme"`
@@ -91,7 +95,7 @@ type CohortCapsSet struct {
 	Reason string                   `json:"reason"`
 }
 
-// PatientRandomised assigns a patient to an arm, for good.
+// PatientRandomised assigns a patient to an arm. The assignment never changes.
 type PatientRandomised struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
@@ -99,14 +103,14 @@ type PatientRandomised struct {
 	Scheme  string           `json:"scheme"`
 	// Number is the running number of the draw in the study, from 1.
 	Number int `json:"number"`
-	// Factors are the levels that the draw went by.
+	// Factors are the patient's levels that the draw used.
 	Factors map[string]string         `json:"factors,omitempty"`
 	Arm     blind.Value[domain.ArmID] `json:"arm"`
 	Draw    blind.Value[Draw]         `json:"draw"`
 }
 
-// EntrySkipped says that a draw passed over a place of a list, because its arm was not in stock or had reached its cap.
-// The place waits, and is used before any later one of its stratum as soon as its arm can be had.
+// EntrySkipped says that a draw skipped an entry of a list, because the entry's arm was not in stock or had reached its
+// cap. The entry waits: as soon as its arm is available, it is used before all later entries of its stratum.
 type EntrySkipped struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
@@ -115,8 +119,8 @@ type EntrySkipped struct {
 	Skipped blind.Value[Skipped] `json:"skipped"`
 }
 
-// RandomisationRefused tells why a patient was not drawn. Neither code nor reason depends on what would have been drawn.
-// Ask is the number of the ask that it answers.
+// RandomisationRefused says why a patient was not drawn. Neither its code nor its reason depends on the arm that would
+// have been drawn. Ask is the number of the refused request.
 type RandomisationRefused struct { //nolint:revive // an event's type is its name in the log
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
@@ -130,20 +134,20 @@ type RandomisationRefused struct { //nolint:revive // an event's type is its nam
 type StratumCorrected struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
-	// Was is what counted until now: the levels of the draw, or of an earlier correction.
+	// Was are the levels before the correction: those of the draw, or of an earlier correction.
 	Was     map[string]string `json:"was"`
 	Factors map[string]string `json:"factors"`
 	Reason  string            `json:"reason"`
 }
 
-// BlindBroken records that the patient's arm was asked for, and why. It does not hold the arm.
+// BlindBroken records that somebody requested the patient's arm, and why. It does not hold the arm.
 type BlindBroken struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
 	Reason  string           `json:"reason"`
 }
 
-// SeedRevealed shows the seed of a scheme. Nobody is drawn by the scheme any more.
+// SeedRevealed makes the seed of a scheme public. From then on, no patient is drawn by the scheme.
 type SeedRevealed struct {
 	Study  domain.StudyID `json:"study"`
 	Scheme string         `json:"scheme"`
@@ -164,29 +168,36 @@ func (StratumCorrected) randomisationEvent()     {}
 func (BlindBroken) randomisationEvent()          {}
 func (SeedRevealed) randomisationEvent()         {}
 
-// Factor is a factor of the protocol as it was when a scheme was made.
+// AboutPatient returns the patient that the event is about.
+func (e PatientRandomised) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e RandomisationRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+// Factor is a factor of the protocol at the time when a scheme was made.
 type Factor struct {
 	ID     string   `json:"id"`
 	Levels []string `json:"levels"`
 }
 
-// ListPart holds consecutive places of a list.
+// ListPart holds consecutive entries of a list.
 type ListPart struct {
-	// SHA256 is the hash of the whole list, also where the event does not show it.
+	// SHA256 is the hash of the whole list, even if the event does not show it.
 	SHA256 string `json:"sha256"`
-	// Arms are what the rows' second numbers count through.
+	// Arms are the arms of the list. The rows hold their numbers in this order.
 	Arms []domain.ArmID `json:"arms"`
 	Rows []Row          `json:"rows"`
 }
 
-// Row is one place of a list: the number of its stratum and the number of its arm, both from 0. Strata are numbered as
-// digits are: the last factor's level counts single, the one before it as many times as the last has levels, and so on.
+// Row is one entry of a list: the number of its stratum and the number of its arm, both from 0. The number of a stratum
+// is made of the numbers of its levels like a number of its digits: the last factor has the weight 1, the factor before
+// it has the number of the last factor's levels as its weight, and so on.
 type Row [2]int
 
-// Stratum returns the number of the place's stratum.
+// Stratum returns the number of the entry's stratum.
 func (r Row) Stratum() int { return r[0] }
 
-// Arm returns the number of the place's arm.
+// Arm returns the number of the entry's arm.
 func (r Row) Arm() int { return r[1] }
 
 // Share is an arm with its part of the ratio.
@@ -195,33 +206,34 @@ type Share struct {
 	Ratio int          `json:"ratio"`
 }
 
-// Plan is what a list was generated from, beside the seed and the factors.
+// Plan is what a list was generated from, in addition to the seed and the factors.
 type Plan struct {
 	Shares     []Share `json:"shares"`
 	BlockSizes []int   `json:"blockSizes"`
 	PerStratum int     `json:"perStratum"`
 }
 
-// Minimisation is what patients are drawn by, beside the seed and the factors.
+// Minimisation is how patients are drawn, in addition to the seed and the factors.
 type Minimisation struct {
 	Shares []Share `json:"shares"`
-	// Weights are those of the factors, in their order.
+	// Weights are the weights of the factors, in the factors' order.
 	Weights []float64 `json:"weights"`
 	Metric  Metric    `json:"metric"`
 	P       float64   `json:"p"`
 }
 
-// Metric says how minimisation measures imbalance. All of them look at the numbers of patients who share a level with the
-// new one, each divided by its arm's part of the ratio.
+// Metric says how minimisation measures imbalance. For each factor, every metric uses the number of patients in each
+// arm who have the new patient's level, divided by the arm's part of the ratio.
 type Metric string
 
 const (
-	// MetricRange is the largest number less the smallest, as if the patient were in the arm already; it is summed over the
+	// MetricRange is the largest number minus the smallest, with the new patient counted in the arm; it is summed over the
 	// factors (Pocock and Simon 1975).
 	MetricRange Metric = "range"
-	// MetricVariance is the variance of these numbers, likewise.
+	// MetricVariance is the variance of these numbers, with the new patient counted in the arm, summed over the factors.
 	MetricVariance Metric = "variance"
-	// MetricMarginalSum is the arm's own sum over the factors, without the patient (Taves 1974; Pocock 1983).
+	// MetricMarginalSum is the arm's own number without the new patient, summed over the factors (Taves 1974; Pocock
+	// 1983).
 	MetricMarginalSum Metric = "marginal_sum"
 )
 
@@ -234,39 +246,39 @@ const (
 	MethodMinimisation Method = "minimisation"
 )
 
-// Draw is all that a draw can be repeated from, given the events before it.
+// Draw holds everything that is needed to repeat a draw, together with the events before it.
 type Draw struct {
 	Method Method `json:"method"`
 	Scheme string `json:"scheme"`
 	Number int    `json:"number"`
 	// Stratum is the number of the patient's stratum; see Row.
 	Stratum int `json:"stratum"`
-	// Arms are those below their cap. What follows with one number per arm goes in their order.
+	// Arms are the arms below their cap. Counts, Scores and Probabilities have one number for each of them, in this order.
 	Arms []domain.ArmID `json:"arms"`
-	// InStock are the arms of the scheme that were in stock; nil where the study has no kits.
+	// InStock are the arms of the scheme that were in stock; nil if the study has no kits.
 	InStock []domain.ArmID `json:"inStock,omitempty"`
-	// Forced says that the draw was made among the arms in stock, because not all were.
+	// Forced says that the draw was limited to the arms in stock, because not all arms were in stock.
 	Forced bool `json:"forced,omitempty"`
-	// Row is the place of the list that was used, from 1; 0 for minimisation.
+	// Row is the entry of the list that was used, from 1; 0 for minimisation.
 	Row int `json:"row,omitempty"`
-	// Counts are, by factor, how many patients of each arm share the new patient's level.
+	// Counts are, for each factor, how many patients of each arm have the new patient's level.
 	Counts [][]int `json:"counts,omitempty"`
-	// Scores are the imbalance that each arm would bring, by the scheme's metric.
+	// Scores are the imbalance, by the scheme's metric, if the patient were drawn into each arm.
 	Scores []float64 `json:"scores,omitempty"`
 	// Preferred are the arms in stock with the lowest score.
 	Preferred []domain.ArmID `json:"preferred,omitempty"`
-	// Probabilities are those with which each arm was drawn.
+	// Probabilities are the probabilities of the arms in the draw.
 	Probabilities []float64 `json:"probabilities,omitempty"`
-	// U is the draw's number from the seed, at least 0 and less than 1; the arm is where it falls among the probabilities
-	// laid end to end.
+	// U is the draw's number from the seed, at least 0 and less than 1. The drawn arm is the first one whose probability,
+	// added to those before it, exceeds U.
 	U   float64      `json:"u,omitempty"`
 	Arm domain.ArmID `json:"arm"`
 }
 
-// Skipped is a place of a list that a draw passed over.
+// Skipped is an entry of a list that a draw skipped.
 type Skipped struct {
 	Scheme string `json:"scheme"`
-	// Row is the place in the list, from 1.
+	// Row is the entry's number in the list, from 1.
 	Row int          `json:"row"`
 	Arm domain.ArmID `json:"arm"`
 }

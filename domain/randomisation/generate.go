@@ -9,13 +9,13 @@ import (
 	"casebook/domain/study"
 )
 
-// maxBlock bounds a block. Longer ones balance nothing.
+// maxBlock bounds the size of a block. Longer blocks do not keep the arms balanced.
 const maxBlock = 1_000
 
-// Generate makes a list of permuted blocks from the seed: for every stratum, block after block, a size and then the order
-// of the arms in it, until there are enough places. It refuses study_not_found, no_protocol, study_not_randomised,
-// value_missing, value_too_long, scheme_exists, invalid_ratio, invalid_blocks, value_out_of_range, too_many_strata and
-// list_too_long.
+// Generate makes a list of permuted blocks from the seed. For every stratum it adds blocks until there are enough
+// entries; for each block it draws the size and then the order of the arms. It refuses study_not_found, no_protocol,
+// study_not_randomised, value_missing, value_too_long, scheme_exists, invalid_ratio, invalid_blocks,
+// value_out_of_range, too_many_strata and list_too_long.
 func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ domain.Call) ([]Event, error) {
 	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
 	if err != nil {
@@ -40,7 +40,7 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 	if err != nil {
 		return nil, err
 	}
-	l := generated(plan, factors, strata, from)
+	l := generateList(plan, factors, strata, from)
 	if n := len(l.rows); n > maxRows {
 		return nil, listTooLong("perStratum", "rows", n)
 	}
@@ -58,8 +58,8 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 	return events, nil
 }
 
-// generated makes the list that plan, factors and seed stand for.
-func generated(plan Plan, factors []Factor, strata int, from seed) list {
+// generateList makes the list that follows from plan, factors and seed.
+func generateList(plan Plan, factors []Factor, strata int, from seed) list {
 	l := list{factors: factors, arms: armsOf(plan.Shares)}
 	sum := sumOf(plan.Shares)
 	for stratum := range strata {
@@ -80,7 +80,7 @@ func generated(plan Plan, factors []Factor, strata int, from seed) list {
 	return l
 }
 
-// checkBlocks refuses block sizes that are not multiples of the ratio's sum, or come twice.
+// checkBlocks refuses block sizes that are not multiples of the ratio's sum, or that occur twice (code invalid_blocks).
 func checkBlocks(p Plan) error {
 	sum := sumOf(p.Shares)
 	if len(p.BlockSizes) == 0 {

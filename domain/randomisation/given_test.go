@@ -30,22 +30,24 @@ var (
 	equally = map[domain.ArmID]int{verum: 1, placebo: 1}
 )
 
-// studyWith is a study whose patients are randomised among the arms.
+// studyWith is a study with kits whose patients are randomised among the arms.
 func studyWith(arms []domain.ArmID, factors ...study.Factor) study.Study {
-	return publishing(arms, study.Treatment{Randomised: true, Kits: true, Factors: factors})
+	return studyTreating(arms, study.Treatment{Randomised: true, Kits: true, Factors: factors})
 }
 
-// forcing is the same study where an allocation may be forced.
-func forcing(arms []domain.ArmID, factors ...study.Factor) study.Study {
-	return publishing(arms, study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, Factors: factors})
+// studyThatForces is the same study with forced allocation.
+func studyThatForces(arms []domain.ArmID, factors ...study.Factor) study.Study {
+	return studyTreating(arms, study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, Factors: factors})
 }
 
-func publishing(arms []domain.ArmID, treatment study.Treatment) study.Study {
+// studyTreating is a study with this treatment.
+func studyTreating(arms []domain.ArmID, treatment study.Treatment) study.Study {
 	p := study.Protocol{Version: 1, ConsentVersion: "1.0", Treatment: &treatment}
 	for _, a := range arms {
 		p.Arms = append(p.Arms, study.Arm{ID: string(a)})
 	}
-	return study.Decider.Fold(study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"}, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+	return study.Decider.Fold(study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"},
+		study.ProtocolVersionPublished{Study: pain, Protocol: p})
 }
 
 func patient(n int) domain.PatientID { return domain.NewPatientID(pain, fmt.Sprint(n)) }
@@ -59,7 +61,7 @@ func start(t testing.TB) given { return scenario.For(t, randomisation.Decider).S
 
 func uploading(s study.Study, scheme string, lines ...string) decision {
 	return scenario.AskedKnowing(randomisation.Upload, s,
-		randomisation.UploadRandomisationList{Study: pain, Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
+		randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
 }
 
 func generating(s study.Study, cmd randomisation.GenerateRandomisationList) decision {
@@ -73,20 +75,23 @@ func minimising(s study.Study, cmd randomisation.DefineMinimisation) decision {
 }
 
 func activating(s study.Study, scheme, hash string) decision {
-	return scenario.AskedKnowing(randomisation.Activate, s, randomisation.ActivateRandomisation{Study: pain, Scheme: scheme, SHA256: hash}, call)
+	cmd := randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: scheme, SHA256: hash}
+	return scenario.AskedKnowing(randomisation.Activate, s, cmd, call)
 }
 
 func capping(s study.Study, caps ...randomisation.CohortCap) decision {
-	return scenario.AskedKnowing(randomisation.SetCaps, s, randomisation.SetCohortCaps{Study: pain, Caps: caps, Reason: "dose cohort"}, call)
+	cmd := randomisation.SetCohortCaps{InStudy: domain.ForStudy(pain), Caps: caps, Reasoned: domain.Because("dose cohort")}
+	return scenario.AskedKnowing(randomisation.SetCaps, s, cmd, call)
 }
 
-// drawing asks for a draw with the levels given as factor, level, factor, level.
+// drawing requests a draw. The levels are given as factor, level, factor, level.
 func drawing(s study.Study, inStock []domain.ArmID, who int, levels ...string) decision {
 	return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock}, randomise(who, levels...), call)
 }
 
 func randomise(who int, levels ...string) randomisation.RandomisePatient {
-	return randomisation.RandomisePatient{Study: pain, Site: "A", Patient: patient(who), Factors: factorsOf(levels...)}
+	return randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(who)),
+		Factors: factorsOf(levels...)}
 }
 
 func factorsOf(levels ...string) map[string]string {
@@ -100,7 +105,7 @@ func factorsOf(levels ...string) map[string]string {
 	return factors
 }
 
-// must returns the events of a decision that has to go well.
+// must returns the events of a decision that has to succeed.
 func must(t scenario.Failer, s randomisation.Randomisation, decide decision) []randomisation.Event {
 	t.Helper()
 	events, err := decide(s)
@@ -110,8 +115,8 @@ func must(t scenario.Failer, s randomisation.Randomisation, decide decision) []r
 	return events
 }
 
-// begun is the past of a study that draws by the scheme that is decided on.
-func begun(t scenario.Failer, s study.Study, decide decision) []randomisation.Event {
+// activated returns the events of a study whose active scheme is the one that decide defines.
+func activated(t scenario.Failer, s study.Study, decide decision) []randomisation.Event {
 	t.Helper()
 	events := must(t, randomisation.Randomisation{}, decide)
 	scheme, hash := "", ""
@@ -127,7 +132,7 @@ func begun(t scenario.Failer, s study.Study, decide decision) []randomisation.Ev
 	return append(events, must(t, randomisation.Decider.Fold(events...), activating(s, scheme, hash))...)
 }
 
-// opened returns what a value holds, and fails the test where it is sealed.
+// opened returns the content of a value, and fails the test if the value is sealed.
 func opened[T any](t scenario.Failer, v blind.Value[T]) T {
 	t.Helper()
 	plain, open := v.Open()
@@ -137,7 +142,7 @@ func opened[T any](t scenario.Failer, v blind.Value[T]) T {
 	return plain
 }
 
-// theDraw returns the draw that ends the events of a decision.
+// theDraw returns the draw of a decision, which has to be its last event.
 func theDraw(t scenario.Failer, events []randomisation.Event) (randomisation.PatientRandomised, randomisation.Draw) {
 	t.Helper()
 	if len(events) == 0 {
@@ -150,7 +155,7 @@ func theDraw(t scenario.Failer, events []randomisation.Event) (randomisation.Pat
 	return e, opened(t, e.Draw)
 }
 
-// refusal returns the code of a draw that was refused, or "".
+// refusal returns the code of a refused draw, or "".
 func refusal(events []randomisation.Event) string {
 	if len(events) == 1 {
 		if e, ok := events[0].(randomisation.RandomisationRefused); ok {

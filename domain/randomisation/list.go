@@ -12,26 +12,27 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Bounds of a list. All parts of one are recorded in one append, sealed, which has to stay below 1 MiB.
+// Bounds of a list. All parts of a list are recorded, sealed, in one append, which has to stay below 1 MiB.
 const (
 	maxRows     = 40_000
 	maxStrata   = 10_000
 	maxCSVBytes = 4 << 20
 	rowsPerPart = 3_000
-	// rowsThatHide is how long a list has to be for its hash to be shown. Blocks of two and two arms leave half a bit to
-	// guess per row, so shorter lists could be found by trying.
-	rowsThatHide = 256
-	armColumn    = "arm"
+	// minRowsToShowHash is how many rows a list must have for its hash to be shown. With two arms in blocks of two, a row
+	// has half a bit of entropy, so a shorter list could be found by trying.
+	minRowsToShowHash = 256
+	armColumn         = "arm"
 )
 
-// list is a whole list, and what its rows' numbers count through.
+// list is a whole list, with the factors and arms that its rows refer to by number.
 type list struct {
 	factors []Factor
 	arms    []domain.ArmID
 	rows    []Row
 }
 
-// strataOf counts the combinations of the factors' levels; false where they are more than a list may have.
+// strataOf counts the combinations of the factors' levels. It returns false if they are more than a list may have; the
+// number is then a lower bound.
 func strataOf(factors []Factor) (int, bool) {
 	n := 1
 	for _, f := range factors {
@@ -42,7 +43,7 @@ func strataOf(factors []Factor) (int, bool) {
 	return n, true
 }
 
-// levels returns the levels that make up a stratum, in the factors' order.
+// levels returns the levels of a stratum, in the factors' order.
 func levels(factors []Factor, stratum int) []string {
 	out := make([]string, len(factors))
 	for i := len(factors) - 1; i >= 0; i-- {
@@ -53,8 +54,8 @@ func levels(factors []Factor, stratum int) []string {
 	return out
 }
 
-// canonical writes the list as CSV: columns in the factors' order, then the arm; one line feed behind every row, quotes
-// only where RFC 4180 needs them. A file that is written like this has the list's own hash.
+// canonical returns the list as CSV: columns in the factors' order, then the arm; a line feed after every row; quotes
+// only where RFC 4180 needs them. A file with exactly this text has the same hash as the list.
 func (l list) canonical() string {
 	var out strings.Builder
 	w := csv.NewWriter(&out)
@@ -62,7 +63,7 @@ func (l list) canonical() string {
 	for _, f := range l.factors {
 		row = append(row, f.ID)
 	}
-	_ = w.Write(append(row, armColumn)) // a Builder takes everything
+	_ = w.Write(append(row, armColumn)) // writing to a Builder never fails
 	for _, r := range l.rows {
 		_ = w.Write(append(levels(l.factors, r.Stratum()), string(l.arms[r.Arm()])))
 	}
@@ -70,8 +71,8 @@ func (l list) canonical() string {
 	return out.String()
 }
 
-// hash returns the SHA-256 of the canonical form; of the seed's bytes and then the list where it was generated, so that
-// nobody finds a short list by trying.
+// hash returns the SHA-256 of the canonical form. For a generated list, the seed's bytes are hashed before it, so that
+// nobody can find a short list by trying.
 func (l list) hash(from *seed) string {
 	h := sha256.New()
 	if from != nil {
@@ -81,7 +82,7 @@ func (l list) hash(from *seed) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// parts cuts the list into pieces for one event each.
+// parts splits the list into parts, one for each event.
 func (l list) parts(hash string) []ListPart {
 	var out []ListPart
 	for rows := range slices.Chunk(l.rows, rowsPerPart) {
@@ -90,8 +91,8 @@ func (l list) parts(hash string) []ListPart {
 	return out
 }
 
-// whole says whether every number of the rows counts something, and every arm is in some row.
-func (l list) whole() bool {
+// valid says whether the list has rows, every row has a valid stratum and arm, and every arm is in some row.
+func (l list) valid() bool {
 	strata, ok := strataOf(l.factors)
 	if !ok || len(l.rows) == 0 {
 		return false

@@ -31,11 +31,11 @@ func TestUpload(t *testing.T) {
 			Rows: []randomisation.Row{{1, 0}, {0, 1}, {1, 1}}})}
 	s := studyWith(two, bySex)
 	start(t).When(uploading(s, "one", "sex,arm", "m,verum", "f,placebo", "m,placebo")).Then(want)
-	// However a spreadsheet writes it, the list and its hash are the same.
+	// Spreadsheets write the same list in other ways; the list and its hash do not change.
 	start(t).When(uploading(s, "one", "\ufeff arm , sex\r", "verum,m\r", "", `"placebo",f`+"\r", " placebo , m\r")).Then(want)
 }
 
-func TestUploadRefusesWhatIsNoListOfTheProtocol(t *testing.T) {
+func TestUploadRefusesInvalidLists(t *testing.T) {
 	s := studyWith(two, bySex)
 	for what, lines := range map[string][]string{
 		"nothing":             {""},
@@ -56,15 +56,16 @@ func TestUploadRefusesWhatIsNoListOfTheProtocol(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			r := start(t).When(uploading(s, "one", lines...)).ThenRefused("invalid_list")
 			if strings.Contains(r.Error(), string(verum)) || strings.Contains(r.Error(), "cebo") {
-				t.Errorf("the refusal, which is recorded, shows an arm: %v", r)
+				t.Errorf("the refusal shows an arm: %v", r)
 			}
 		})
 	}
-	start(t).When(uploading(s, "one", append([]string{"sex,arm"}, make40001()...)...)).ThenRefused("list_too_long")
+	start(t).When(uploading(s, "one", append([]string{"sex,arm"}, tooManyLines()...)...)).ThenRefused("list_too_long")
 	start(t).When(uploading(s, "one", "sex,arm", strings.Repeat(" ", 4<<20))).ThenRefused("list_too_long")
 }
 
-func make40001() []string {
+// tooManyLines returns one line more than a list may have.
+func tooManyLines() []string {
 	lines := make([]string, 40_001)
 	for i := range lines {
 		lines[i] = "m," + string(two[i%2])
@@ -72,10 +73,12 @@ func make40001() []string {
 	return lines
 }
 
-func TestSchemesAreMadeOfProtocolsThatRandomise(t *testing.T) {
+func TestSchemesNeedAProtocolThatRandomises(t *testing.T) {
 	created := study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"}
-	treated := publishing([]domain.ArmID{verum}, study.Treatment{Kits: true})
-	for code, s := range map[string]study.Study{"study_not_found": {}, "no_protocol": study.Decider.Fold(created), "study_not_randomised": treated} {
+	treated := studyTreating([]domain.ArmID{verum}, study.Treatment{Kits: true})
+	for code, s := range map[string]study.Study{
+		"study_not_found": {}, "no_protocol": study.Decider.Fold(created), "study_not_randomised": treated,
+	} {
 		start(t).When(uploading(s, "one", "arm", "verum")).ThenRefused(code)
 		start(t).When(generating(s, randomisation.GenerateRandomisationList{Scheme: "one"})).ThenRefused(code)
 		start(t).When(minimising(s, randomisation.DefineMinimisation{Scheme: "one"})).ThenRefused(code)
@@ -91,8 +94,8 @@ func TestSchemesAreMadeOfProtocolsThatRandomise(t *testing.T) {
 	one.When(minimising(s, randomisation.DefineMinimisation{Scheme: "one"})).ThenRefused("scheme_exists")
 }
 
-// The hash of a list that can be guessed would tell the list: whoever sees the log could try all lists of its length.
-func TestTheHashOfAShortListIsNotShown(t *testing.T) {
+// The hash of a short list would reveal the list: a reader of the log could try all lists of this length.
+func TestHashOfAShortListIsNotShown(t *testing.T) {
 	for rows, shown := range map[int]bool{2: false, 255: false, 256: true, 300: true} {
 		lines := []string{"arm"}
 		for i := range rows {
@@ -101,12 +104,12 @@ func TestTheHashOfAShortListIsNotShown(t *testing.T) {
 		events := must(t, randomisation.Randomisation{}, uploading(studyWith(two), "one", lines...))
 		e := events[0].(randomisation.ListUploaded)
 		if want := hashOf(strings.Join(lines, "\n") + "\n"); shown && e.SHA256 != want || !shown && e.SHA256 != "" {
-			t.Errorf("a list of %d rows shows the hash %q, and is %s", rows, e.SHA256, want)
+			t.Errorf("a list of %d rows with the hash %s shows the hash %q", rows, want, e.SHA256)
 		}
 	}
 }
 
-// The list below was made by another program, in another language, from the description in seed.go and generate.go.
+// The expected list was made by another program, in another language, from the description in seed.go and generate.go.
 func TestGenerate(t *testing.T) {
 	events := must(t, randomisation.Randomisation{}, generating(studyWith(two, bySex), randomisation.GenerateRandomisationList{
 		Scheme: "one", Ratio: equally, BlockSizes: []int{6, 2, 4}, PerStratum: 8, Seed: theSeed}))
@@ -125,17 +128,18 @@ func TestGenerate(t *testing.T) {
 			BlockSizes: []int{2, 4, 6}, PerStratum: 8}),
 		List: blind.Of(randomisation.ListPart{SHA256: hash, Arms: two, Rows: rows})}}
 	if diff := cmp.Diff(want, events); diff != "" {
-		t.Errorf("another list (-want +got):\n%s", diff)
+		t.Errorf("the list differs (-want +got):\n%s", diff)
 	}
 }
 
 func TestGenerateRefuses(t *testing.T) {
 	good := func() randomisation.GenerateRandomisationList {
-		return randomisation.GenerateRandomisationList{Scheme: "one", Ratio: map[domain.ArmID]int{verum: 2, placebo: 1}, BlockSizes: []int{3, 6}, PerStratum: 10, Seed: theSeed}
+		return randomisation.GenerateRandomisationList{Scheme: "one", Ratio: map[domain.ArmID]int{verum: 2, placebo: 1},
+			BlockSizes: []int{3, 6}, PerStratum: 10, Seed: theSeed}
 	}
 	s := studyWith(two, bySex)
 	if len(must(t, randomisation.Randomisation{}, generating(s, good()))) != 1 {
-		t.Fatal("the command that the others are changed from is refused itself")
+		t.Fatal("the unchanged command is refused")
 	}
 	for _, x := range []struct {
 		code   string
@@ -168,7 +172,7 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 	start(t).When(generating(studyWith(two, many...), good())).ThenRefused("too_many_strata")
 	start(t).When(uploading(studyWith(two, many...), "one", "arm")).ThenRefused("too_many_strata")
-	// Callers cannot send a seed: one that is missing is no fault of theirs.
+	// Callers cannot send a seed, so a missing or malformed seed is a failure and not a refusal.
 	for _, seed := range []string{"", "01", strings.Repeat("xy", 32), strings.Repeat("01", 33)} {
 		cmd := good()
 		cmd.Seed = seed
@@ -179,8 +183,7 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 }
 
-// Every block holds the arms in the ratio, every stratum has its places and no more than a block too many, and one
-// stratum's blocks say nothing of another's.
+// Every block holds the arms in the ratio, and every stratum has enough entries but no superfluous block.
 func TestGeneratedBlocksAreBalanced(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ratio, sum := map[domain.ArmID]int{}, 0
@@ -216,8 +219,8 @@ func TestGeneratedBlocksAreBalanced(t *testing.T) {
 	})
 }
 
-// splitsIntoBlocks says whether the arms can be cut into balanced blocks of the sizes, the last of which begins before
-// there are enough places.
+// splitsIntoBlocks says whether the arms can be split into balanced blocks of the sizes, without a block after there
+// are enough entries.
 func splitsIntoBlocks(arms, sizes []int, ratio map[domain.ArmID]int, sum, missing int) bool {
 	if missing <= 0 {
 		return len(arms) == 0
@@ -241,8 +244,8 @@ func splitsIntoBlocks(arms, sizes []int, ratio map[domain.ArmID]int, sum, missin
 	return false
 }
 
-// All orders of a block come equally often: 6,000 blocks of two and two, six orders, and each within five standard
-// deviations (29) of a thousand.
+// All orders of a block are equally frequent: 6,000 blocks with each arm twice have six orders, each of which occurs
+// 1,000 times, plus or minus five standard deviations of 29.
 func TestOrdersOfABlockAreEquallyLikely(t *testing.T) {
 	var rows []randomisation.Row
 	for _, e := range must(t, randomisation.Randomisation{}, generating(studyWith(two), randomisation.GenerateRandomisationList{
@@ -258,13 +261,13 @@ func TestOrdersOfABlockAreEquallyLikely(t *testing.T) {
 	}
 	for order, n := range orders {
 		if n < 855 || n > 1145 {
-			t.Errorf("the order %s comes %d times", order, n)
+			t.Errorf("the order %s occurs %d times", order, n)
 		}
 	}
 }
 
-// The longest list there may be stays below what one append takes, sealed: that adds a third and some bytes.
-func TestTheLongestListFitsOneAppend(t *testing.T) {
+// The longest allowed list fits into one append when it is sealed, which makes it a third longer.
+func TestLongestListFitsIntoOneAppend(t *testing.T) {
 	var arms []domain.ArmID
 	for i := range 20 {
 		arms = append(arms, domain.ArmID(fmt.Sprintf("%050d", i)))
@@ -279,7 +282,7 @@ func TestTheLongestListFitsOneAppend(t *testing.T) {
 	factors := []study.Factor{{ID: "a", Levels: levels(50, "")}, {ID: "b", Levels: levels(50, "")}, {ID: "c", Levels: levels(4, "")}}
 	lines := []string{"a,b,c,arm"}
 	for i := range 40_000 {
-		lines = append(lines, "49,49,3,"+string(arms[19-i%10])) // the longest numbers
+		lines = append(lines, "49,49,3,"+string(arms[19-i%10])) // the strata and arms with the longest numbers
 	}
 	for i := range arms {
 		lines[i+1] = "49,49,3," + string(arms[i])
@@ -290,7 +293,7 @@ func TestTheLongestListFitsOneAppend(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			size += len(shown) + 2_000 // and the metadata
+			size += len(shown) + 2_000 // with the metadata
 			seal := func(plain []byte) (string, error) {
 				size += len(plain)*4/3 + 100
 				return "", nil
@@ -341,7 +344,7 @@ func FuzzUpload(f *testing.F) {
 	f.Add("sex,arm\n\"m\n")
 	f.Fuzz(func(t *testing.T, csv string) {
 		events, err := randomisation.Upload(randomisation.Randomisation{}, studyWith(two, bySex),
-			randomisation.UploadRandomisationList{Study: pain, Scheme: "one", CSV: csv}, call)
+			randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "one", CSV: csv}, call)
 		if err != nil {
 			if _, refused := refuse.As(err); !refused || len(events) > 0 {
 				t.Fatalf("%v with %d events", err, len(events))

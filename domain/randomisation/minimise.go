@@ -12,16 +12,17 @@ import (
 	"casebook/domain/study"
 )
 
-// Bounds of minimisation. A P of 1 would let everybody who knows the counts foretell the arm: deterministic allocation
-// should be avoided (ICH E9, section 2.3.2); trial systems in use allow 0.6 to 0.95. Below 0.5 the preferred of two arms
-// would be drawn less often than the other.
+// Bounds of minimisation. With a P of 1, everybody who knows the counts could predict the arm: deterministic allocation
+// should be avoided (ICH E9, section 2.3.2). Existing trial systems allow 0.6 to 0.95. Below 0.5 the preferred one of
+// two arms would be drawn less often than the other.
 const (
 	minP, maxP           = 0.5, 0.99
 	minWeight, maxWeight = 0.001, 1_000
 )
 
-// Minimise lets patients be drawn by minimisation. It refuses study_not_found, no_protocol, study_not_randomised,
-// value_missing, value_too_long, scheme_exists, no_factors, invalid_ratio and invalid_minimisation.
+// Minimise defines a scheme that draws patients by minimisation. It refuses study_not_found, no_protocol,
+// study_not_randomised, value_missing, value_too_long, scheme_exists, no_factors, invalid_ratio and
+// invalid_minimisation.
 func Minimise(r Randomisation, s study.Study, cmd DefineMinimisation, _ domain.Call) ([]Event, error) {
 	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
 	if err != nil {
@@ -46,7 +47,8 @@ func Minimise(r Randomisation, s study.Study, cmd DefineMinimisation, _ domain.C
 		m.Weights = append(m.Weights, weight)
 	}
 	if len(cmd.Weights) > known {
-		return nil, invalidMinimisation("weights", "there is a weight of a factor that the protocol does not have").Do("use the ids of the protocol's factors")
+		return nil, invalidMinimisation("weights", "there is a weight of a factor that the protocol does not have").
+			Do("use the ids of the protocol's factors")
 	}
 	if err := m.validate(); err != nil {
 		return nil, err
@@ -65,7 +67,7 @@ func (m Minimisation) validate() error {
 	default:
 		return invalidMinimisation("metric", "%.40q is no metric", string(m.Metric)).Do("use range, variance or marginal_sum")
 	}
-	if !(m.P >= minP && m.P <= maxP) { // so that what is no number is refused too
+	if !(m.P >= minP && m.P <= maxP) { // written so that NaN is refused too
 		return invalidMinimisation("p", "the probability is %v", m.P).Do(fmt.Sprintf("use %v to %v", minP, maxP))
 	}
 	for _, w := range m.Weights {
@@ -80,22 +82,22 @@ func invalidMinimisation(field, format string, args ...any) *refuse.Refusal {
 	return refuse.Because("invalid_minimisation", format, args...).At(field)
 }
 
-// minimise draws by minimisation and writes down how. All is computed in fractions, so that arms tie exactly when they
-// should, and every machine draws the same.
+// minimise draws by minimisation and fills in the record of the draw. It computes with fractions, so that equal scores
+// are exactly equal and every machine draws the same arm.
 func (r Randomisation) minimise(c choice, record *Draw) error {
 	m, open := c.scheme.minimisation.Open()
-	shown, seedOpen := c.scheme.seed.Open()
+	text, seedOpen := c.scheme.seed.Open()
 	if !open || !seedOpen {
 		return ErrKeysMissing
 	}
-	from, err := parseSeed(shown)
+	from, err := parseSeed(text)
 	if err != nil {
 		return err
 	}
-	// Arms at their cap are out: they would be behind for good, and hide how the others stand to one another.
+	// Arms at their cap are left out. Their counts do not grow any more, and would hide the imbalance of the other arms.
 	var ratio []int
 	var available []bool
-	for i, below := range c.below {
+	for i, below := range c.belowCap {
 		if below {
 			ratio, available = append(ratio, m.Shares[i].Ratio), append(available, c.available[i])
 		}
@@ -103,7 +105,7 @@ func (r Randomisation) minimise(c choice, record *Draw) error {
 	for _, f := range c.scheme.factors {
 		var counts []int
 		for i, n := range r.tally(c.scheme, level{f.ID, c.factors[f.ID]}) {
-			if c.below[i] {
+			if c.belowCap[i] {
 				counts = append(counts, n)
 			}
 		}
@@ -126,9 +128,9 @@ func (r Randomisation) minimise(c choice, record *Draw) error {
 	return nil
 }
 
-// imbalance returns the score of each arm by the metric. counts hold, by factor, how many patients of each arm share the
-// new patient's level; they are divided by the arm's part of the ratio, so that a balanced study has equal numbers (Han,
-// Enas and McEntegart 2009).
+// imbalance returns the score of each arm by the metric. counts hold, for each factor, how many patients of each arm
+// have the new patient's level. They are divided by the arm's part of the ratio, so that a balanced study has equal
+// numbers (Han, Enas and McEntegart 2009).
 func imbalance(metric Metric, counts [][]int, ratio []int, weights []float64) []*big.Rat {
 	scores := make([]*big.Rat, len(ratio))
 	for arm := range ratio {
@@ -191,14 +193,15 @@ func lowest(scores []*big.Rat, available []bool) []bool {
 	return marked
 }
 
-// biasedCoin returns the probability of each arm (Han, Enas and McEntegart 2009). With R the sum of the ratio r and arm 1
-// its smallest part, the preferred arm j is drawn with 1 - (1-p) (R - r_j) / (R - r_1), which is p for arm 1 and more for
-// larger arms; the others share the rest by their ratio, which makes (1-p) r_i / (R - r_1) for arm i. When the arms are
-// preferred as often as the ratio has them, they are drawn as often, which one p for all would not do.
+// biasedCoin returns the probability of each arm (Han, Enas and McEntegart 2009). Let R be the sum of the ratio r, and
+// r_1 its smallest part. The preferred arm j is drawn with the probability 1 - (1-p) (R - r_j) / (R - r_1), which is p
+// for the smallest arm and more for larger arms. The other arms share the rest by their ratio: arm i gets (1-p) r_i /
+// (R - r_1). If each arm is preferred as often as the ratio says, each is also drawn as often as the ratio says. One p
+// for all arms would not achieve that.
 //
-// Where several arms are preferred, one of them is taken by the ratio; the probabilities are those of both steps
-// together. Where all are, they are the ratio itself. Arms that are not available get none, and the others their share
-// of it.
+// If several arms are preferred, one of them is chosen by the ratio first; the result combines both steps. If all arms
+// are preferred, the probabilities are the ratio itself. An arm that is not available gets 0, and the available arms
+// share its probability.
 func biasedCoin(p float64, ratio []int, preferred, available []bool) []*big.Rat {
 	sum, amongPreferred := 0, 0
 	for i, part := range ratio {
@@ -208,7 +211,7 @@ func biasedCoin(p float64, ratio []int, preferred, available []bool) []*big.Rat 
 		}
 	}
 	others := sum - slices.Min(ratio)
-	if others == 0 { // one arm is left
+	if others == 0 { // only one arm is left
 		return []*big.Rat{big.NewRat(1, 1)}
 	}
 	rest := new(big.Rat).Sub(big.NewRat(1, 1), fraction(p)) // 1-p
@@ -237,7 +240,7 @@ func biasedCoin(p float64, ratio []int, preferred, available []bool) []*big.Rat 
 	return probabilities
 }
 
-// pick returns where u falls among the probabilities laid end to end.
+// pick returns the number of the first arm whose probability, added to those before it, exceeds u.
 func pick(probabilities []*big.Rat, u float64) int {
 	at, end, last := new(big.Rat).SetFloat64(u), new(big.Rat), 0
 	for i, probability := range probabilities {
@@ -252,7 +255,8 @@ func pick(probabilities []*big.Rat, u float64) int {
 	return last
 }
 
-// fraction returns the decimal fraction that the number was written as: 1/10 for 0.1, which no float64 is exactly.
+// fraction returns the number as the decimal fraction that was written: 1/10 for 0.1, which a float64 cannot hold
+// exactly.
 func fraction(x float64) *big.Rat {
 	r, _ := new(big.Rat).SetString(strconv.FormatFloat(x, 'g', -1, 64))
 	return r

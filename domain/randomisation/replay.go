@@ -7,29 +7,30 @@ import (
 	"maps"
 	"slices"
 
+	"casebook/domain"
 	"casebook/domain/blind"
 )
 
-// Replay draws all of a stream again, from its lists and seeds alone, and compares with what is recorded. The error names
-// the first event that differs, by its number in the stream from 0 and by its type, and never an arm. Where something is
-// sealed it is ErrKeysMissing. What cannot be known from the stream is not judged: which arms were in stock, whether the
-// protocol allowed a forced allocation, and why a draw was refused.
+// Replay repeats all draws of a stream from its lists and seeds, and compares the results with the recorded events. The
+// error names the first event that differs, by its number in the stream from 0 and by its type, and never an arm. The
+// error is ErrKeysMissing if a value is sealed. Replay cannot check what the stream does not hold: which arms were in
+// stock, whether the protocol allowed a forced allocation, and why a draw was refused.
 //
-// A stream that ends within a list, or between skipped places and their draw, is as good as its beginning is.
+// A stream may end within a list, or between skipped entries and their draw; its events are then checked up to there.
 func Replay(events []Event) error {
 	var p replay
 	for i, e := range events {
-		if err := p.follow(e); err != nil {
+		if err := p.check(e); err != nil {
 			return fmt.Errorf("event %d, %T: %w", i, e, err)
 		}
 	}
 	return nil
 }
 
-// replay is how far a stream has been drawn again.
+// replay is the progress of Replay in a stream.
 type replay struct {
 	state Randomisation
-	// skipped are the places passed over for a draw that is still to come, before is the state in front of them.
+	// skipped are the skipped entries whose draw comes later, before is the state before the first of them.
 	skipped []Event
 	before  Randomisation
 }
@@ -39,14 +40,15 @@ var (
 	errOtherHash   = errors.New("the list does not have the hash that is recorded")
 	errOtherList   = errors.New("seed and plan make another list than the one recorded")
 	errOtherParts  = errors.New("the parts of the list do not follow one another")
-	errOtherSeed   = errors.New("the seed is not the one committed to")
-	errUnusable    = errors.New("the scheme cannot be drawn by")
+	errOtherSeed   = errors.New("the seed does not match its commitment")
+	errUnusable    = errors.New("the scheme is not valid")
 	errDrawnBefore = errors.New("the patient was drawn before")
 	errNotDrawn    = errors.New("the patient was not drawn")
-	errOrder       = errors.New("the scheme does not allow this here")
+	errOrder       = errors.New("the event is not allowed in this state of the scheme")
 )
 
-func (p *replay) follow(e Event) error {
+// check checks one more event.
+func (p *replay) check(e Event) error {
 	switch e := e.(type) {
 	case EntrySkipped:
 		if len(p.skipped) == 0 {
@@ -77,6 +79,7 @@ func (p *replay) follow(e Event) error {
 	return p.checkOther(before, e)
 }
 
+// checkOther checks an event that is no part of a draw.
 func (p *replay) checkOther(before Randomisation, e Event) error {
 	switch e := e.(type) {
 	case ListUploaded:
@@ -109,7 +112,7 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 			return errNotDrawn
 		}
 		if !maps.Equal(d.factors, e.Was) {
-			return errors.New("the levels before the correction are others")
+			return errors.New("the patient had other levels before the correction")
 		}
 	case BlindBroken:
 		if _, ok := before.drawn.Get(e.Patient); !ok {
@@ -127,23 +130,23 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 }
 
 func (p *replay) checkSkipped(e EntrySkipped) error {
-	place, open := e.Skipped.Open()
+	entry, open := e.Skipped.Open()
 	if !open {
 		return ErrKeysMissing
 	}
 	s := p.state.schemes[p.state.Active]
-	if s == nil || s.id != place.Scheme || place.Row < 1 || place.Row > len(s.rows) || e.Number != p.state.LastNumber+1 {
+	if s == nil || s.id != entry.Scheme || entry.Row < 1 || entry.Row > len(s.rows) || e.Number != p.state.LastNumber+1 {
 		return errOtherDraw
 	}
-	row := s.rows[place.Row-1]
+	row := s.rows[entry.Row-1]
 	u := p.state.usage(row.Stratum())
-	if rows := s.strata[row.Stratum()]; u.next >= len(rows) || rows[u.next] != place.Row-1 || s.arms[row.Arm()] != place.Arm {
+	if rows := s.strata[row.Stratum()]; u.next >= len(rows) || rows[u.next] != entry.Row-1 || s.arms[row.Arm()] != entry.Arm {
 		return errOtherDraw
 	}
 	return nil
 }
 
-// checkDraw decides again, on the state in front of the draw and of the places that it passed over.
+// checkDraw repeats the decision on the state before the draw and before its skipped entries.
 func (p *replay) checkDraw(e PatientRandomised) error {
 	record, open := e.Draw.Open()
 	if !open || e.Arm.Sealed() {
@@ -152,7 +155,8 @@ func (p *replay) checkDraw(e PatientRandomised) error {
 	if _, drawn := p.before.drawn.Get(e.Patient); drawn {
 		return errDrawnBefore
 	}
-	again, err := p.before.decide(RandomisePatient{Study: e.Study, Site: e.Site, Patient: e.Patient, Factors: e.Factors}, record.InStock, true)
+	cmd := RandomisePatient{InStudy: domain.ForStudy(e.Study), Site: e.Site, OfPatient: domain.ForPatient(e.Patient), Factors: e.Factors}
+	again, err := p.before.decide(cmd, record.InStock, true)
 	if err != nil {
 		return err
 	}
@@ -162,7 +166,7 @@ func (p *replay) checkDraw(e PatientRandomised) error {
 	return nil
 }
 
-// sameEvent compares what is shown and what is blinded of a draw and the places it passed over.
+// sameEvent compares two events of draws, with their blinded values.
 func sameEvent(a, b Event) bool {
 	shownA, errA := json.Marshal(a)
 	shownB, errB := json.Marshal(b)
@@ -180,24 +184,25 @@ func sameEvent(a, b Event) bool {
 	return false
 }
 
-// checkPart holds a part of a list to the parts in front of it.
-func (p *replay) checkPart(before Randomisation, scheme string, part, parts, rows int, shown string, content blind.Value[ListPart]) error {
-	this, open := content.Open()
+// checkPart checks that a part of a list continues the parts before it. shownHash is the hash that the event shows.
+func (p *replay) checkPart(before Randomisation, scheme string, part, parts, rows int, shownHash string,
+	content blind.Value[ListPart]) error {
+	opened, open := content.Open()
 	if !open {
 		return ErrKeysMissing
 	}
-	had := 0
+	partsBefore := 0
 	if s := before.schemes[scheme]; s != nil {
-		if s.hash != this.SHA256 || !slices.Equal(s.arms, this.Arms) {
+		if s.hash != opened.SHA256 || !slices.Equal(s.arms, opened.Arms) {
 			return errOtherParts
 		}
-		had = s.parts
+		partsBefore = s.parts
 	}
 	s := p.state.schemes[scheme]
-	if part != had+1 || part > parts || rows != s.total || s.complete && len(s.rows) != rows {
+	if part != partsBefore+1 || part > parts || rows != s.total || s.complete && len(s.rows) != rows {
 		return errOtherParts
 	}
-	if shown != this.SHA256 && !(shown == "" && rows < rowsThatHide) {
+	if shownHash != opened.SHA256 && !(shownHash == "" && rows < minRowsToShowHash) {
 		return errOtherHash
 	}
 	return nil
@@ -208,7 +213,7 @@ func checkUploaded(s *scheme) error {
 		return nil
 	}
 	l := list{factors: s.factors, arms: s.arms, rows: s.rows}
-	if !l.whole() {
+	if !l.valid() {
 		return errUnusable
 	}
 	if l.hash(nil) != s.hash {
@@ -234,10 +239,10 @@ func checkGenerated(s *scheme, e ListGenerated) error {
 	}
 	l := list{factors: s.factors, arms: s.arms, rows: s.rows}
 	strata, _ := strataOf(s.factors)
-	if !l.whole() || checkShares(plan.Shares) != nil || checkBlocks(plan) != nil || plan.PerStratum > maxRows/strata {
+	if !l.valid() || checkShares(plan.Shares) != nil || checkBlocks(plan) != nil || plan.PerStratum > maxRows/strata {
 		return errUnusable
 	}
-	if again := generated(plan, s.factors, strata, from); !slices.Equal(again.rows, l.rows) || !slices.Equal(again.arms, l.arms) {
+	if again := generateList(plan, s.factors, strata, from); !slices.Equal(again.rows, l.rows) || !slices.Equal(again.arms, l.arms) {
 		return errOtherList
 	}
 	if l.hash(&from) != s.hash {
@@ -260,12 +265,13 @@ func checkMinimisation(e MinimisationDefined) error {
 	return nil
 }
 
-func checkSeed(sealed blind.Value[string], commitment string) (seed, error) {
-	shown, open := sealed.Open()
+// checkSeed opens the seed and compares it with its commitment.
+func checkSeed(blinded blind.Value[string], commitment string) (seed, error) {
+	text, open := blinded.Open()
 	if !open {
 		return seed{}, ErrKeysMissing
 	}
-	from, err := parseSeed(shown)
+	from, err := parseSeed(text)
 	if err != nil || from.commitment() != commitment {
 		return seed{}, errOtherSeed
 	}

@@ -19,13 +19,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model is what should be true of a study's draws, kept in the plainest way.
+// model is the simplest data that a study's draws must agree with.
 type model struct {
 	rows    []randomisation.Row // of the active list
 	arms    []domain.ArmID
 	usedRow map[int]bool
 	arm     map[domain.PatientID]domain.ArmID
-	truth   map[domain.PatientID]map[string]string
+	levels  map[domain.PatientID]map[string]string
 	caps    []randomisation.CohortCap
 }
 
@@ -39,7 +39,7 @@ func (m *model) inArm(arm domain.ArmID) (n int) {
 }
 
 func (m *model) atLevel(factor, level string) (n int) {
-	for _, of := range m.truth {
+	for _, of := range m.levels {
 		if of[factor] == level {
 			n++
 		}
@@ -52,7 +52,7 @@ func (m *model) mayTake(arm domain.ArmID) bool {
 	return !slices.ContainsFunc(m.caps, func(c randomisation.CohortCap) bool { return c.Arm == arm && m.inArm(arm) >= c.Most })
 }
 
-// nextRow is the first place of the stratum that nobody has and whose arm is among those.
+// nextRow is the first unused entry of the stratum whose arm is among the given ones.
 func (m *model) nextRow(stratum int, among []domain.ArmID) int {
 	for i, row := range m.rows {
 		if row.Stratum() == stratum && !m.usedRow[i+1] && slices.Contains(among, m.arms[row.Arm()]) {
@@ -62,8 +62,8 @@ func (m *model) nextRow(stratum int, among []domain.ArmID) int {
 	return 0
 }
 
-// life is a study whose draws go on as rapid likes it.
-type life struct {
+// simulation is a study with random events.
+type simulation struct {
 	study  study.Study
 	forced bool
 	events []randomisation.Event
@@ -71,22 +71,24 @@ type life struct {
 	model  model
 }
 
-func (l *life) add(t *rapid.T, events ...randomisation.Event) {
+// add appends the events to the study.
+func (sim *simulation) add(t *rapid.T, events ...randomisation.Event) {
 	for _, e := range events {
-		l.state = scenario.Evolve(t, randomisation.Decider, l.state, e)
+		sim.state = scenario.Evolve(t, randomisation.Decider, sim.state, e)
 	}
-	l.events = append(l.events, events...)
+	sim.events = append(sim.events, events...)
 }
 
 var schemes = []string{"uploaded", "generated", "minimised"}
 
-func born(t *rapid.T) *life {
-	l := &life{forced: rapid.Bool().Draw(t, "forced allocation"),
-		model: model{usedRow: map[int]bool{}, arm: map[domain.PatientID]domain.ArmID{}, truth: map[domain.PatientID]map[string]string{}}}
+// newSimulation returns a study with a random scheme.
+func newSimulation(t *rapid.T) *simulation {
+	sim := &simulation{forced: rapid.Bool().Draw(t, "forced allocation"),
+		model: model{usedRow: map[int]bool{}, arm: map[domain.PatientID]domain.ArmID{}, levels: map[domain.PatientID]map[string]string{}}}
 	arms := rapid.SampledFrom([][]domain.ArmID{two, three}).Draw(t, "arms")
 	factors := []study.Factor{bySex, byGrade}
-	if l.study = studyWith(arms, factors...); l.forced {
-		l.study = forcing(arms, factors...)
+	if sim.study = studyWith(arms, factors...); sim.forced {
+		sim.study = studyThatForces(arms, factors...)
 	}
 	ratio := map[domain.ArmID]int{}
 	sum := 0
@@ -106,74 +108,74 @@ func born(t *rapid.T) *life {
 			lines = append(lines, rapid.SampledFrom(byGrade.Levels).Draw(t, "grade")+","+rapid.SampledFrom(bySex.Levels).Draw(t, "sex")+
 				","+string(rapid.SampledFrom(arms).Draw(t, "arm")))
 		}
-		decide = uploading(l.study, "one", lines...)
+		decide = uploading(sim.study, "one", lines...)
 	case "generated":
-		decide = generating(l.study, randomisation.GenerateRandomisationList{Scheme: "one", Ratio: ratio, BlockSizes: []int{sum, 2 * sum}, PerStratum: 6, Seed: seed})
+		decide = generating(sim.study, randomisation.GenerateRandomisationList{Scheme: "one", Ratio: ratio,
+			BlockSizes: []int{sum, 2 * sum}, PerStratum: 6, Seed: seed})
 	default:
-		decide = minimising(l.study, randomisation.DefineMinimisation{Scheme: "one", Ratio: ratio, P: 0.8, Seed: seed,
-			Weights: map[string]float64{"sex": 0.3}, Metric: rapid.SampledFrom([]randomisation.Metric{
-				randomisation.MetricRange, randomisation.MetricVariance, randomisation.MetricMarginalSum}).Draw(t, "metric")})
+		decide = minimising(sim.study, randomisation.DefineMinimisation{Scheme: "one", Ratio: ratio, P: 0.8, Seed: seed,
+			Weights: map[string]float64{"sex": 0.3}, Metric: rapid.SampledFrom(metrics).Draw(t, "metric")})
 	}
-	l.add(t, begun(t, l.study, decide)...)
-	l.model.arms = arms
-	switch e := l.events[0].(type) {
+	sim.add(t, activated(t, sim.study, decide)...)
+	sim.model.arms = arms
+	switch e := sim.events[0].(type) {
 	case randomisation.ListUploaded:
-		l.model.rows = opened(t, e.List).Rows
+		sim.model.rows = opened(t, e.List).Rows
 	case randomisation.ListGenerated:
-		l.model.rows = opened(t, e.List).Rows
+		sim.model.rows = opened(t, e.List).Rows
 	}
-	return l
+	return sim
 }
 
 func levelsDrawn(t *rapid.T) []string {
 	return []string{"sex", rapid.SampledFrom(bySex.Levels).Draw(t, "sex"), "grade", rapid.SampledFrom(byGrade.Levels).Draw(t, "grade")}
 }
 
-// step lets one thing happen.
-func (l *life) step(t *rapid.T) {
+// step makes one random decision.
+func (sim *simulation) step(t *rapid.T) {
 	who := rapid.IntRange(1, 40).Draw(t, "patient")
 	switch step := rapid.IntRange(0, 19).Draw(t, "step"); {
 	case step < 14:
-		l.ask(t, who)
+		sim.draw(t, who)
 	case step < 16:
-		events, err := correcting(who, levelsDrawn(t)...)(l.state)
+		events, err := correcting(who, levelsDrawn(t)...)(sim.state)
 		if err == nil {
-			l.add(t, events...)
-			l.model.truth[patient(who)] = events[0].(randomisation.StratumCorrected).Factors
+			sim.add(t, events...)
+			sim.model.levels[patient(who)] = events[0].(randomisation.StratumCorrected).Factors
 		}
 	case step < 18:
 		var caps []randomisation.CohortCap
-		for _, arm := range rapid.SliceOfNDistinct(rapid.SampledFrom(l.model.arms), 0, 2, rapid.ID).Draw(t, "capped") {
+		for _, arm := range rapid.SliceOfNDistinct(rapid.SampledFrom(sim.model.arms), 0, 2, rapid.ID).Draw(t, "capped") {
 			caps = append(caps, randomisation.CohortCap{Arm: arm, Most: rapid.IntRange(0, 12).Draw(t, "cap")})
 		}
 		if rapid.Bool().Draw(t, "level capped") {
 			caps = append(caps, randomisation.CohortCap{Factor: "sex", Level: "m", Most: rapid.IntRange(0, 12).Draw(t, "cap of m")})
 		}
-		l.add(t, must(t, l.state, capping(l.study, caps...))...)
-		l.model.caps = caps
+		sim.add(t, must(t, sim.state, capping(sim.study, caps...))...)
+		sim.model.caps = caps
 	case step == 18:
-		if events, err := breaking(who, "overdose")(l.state); err == nil {
-			l.add(t, events...)
+		if events, err := breaking(who, "overdose")(sim.state); err == nil {
+			sim.add(t, events...)
 		}
-	default: // a scheme that is never active
-		id := fmt.Sprint("s", len(l.events))
-		l.add(t, must(t, l.state, uploading(l.study, id, "sex,grade,arm", "m,mild,verum", "m,mild,placebo", "f,worst,"+string(l.model.arms[len(l.model.arms)-1])))...)
+	default: // a scheme that never becomes active
+		id, lastArm := fmt.Sprint("s", len(sim.events)), string(sim.model.arms[len(sim.model.arms)-1])
+		sim.add(t, must(t, sim.state, uploading(sim.study, id, "sex,grade,arm", "m,mild,verum", "m,mild,placebo", "f,worst,"+lastArm))...)
 	}
 }
 
-// ask asks for a draw and holds the answer to the model.
-func (l *life) ask(t *rapid.T, who int) {
-	m, id, levels := &l.model, patient(who), levelsDrawn(t)
+// draw requests a draw and compares the answer with the model.
+func (sim *simulation) draw(t *rapid.T, who int) {
+	m, id, levels := &sim.model, patient(who), levelsDrawn(t)
 	factors := factorsOf(levels...)
-	inStock := l.model.arms
+	inStock := sim.model.arms
 	if rapid.IntRange(0, 3).Draw(t, "scarce") == 0 {
 		inStock = rapid.SliceOfNDistinct(rapid.SampledFrom(three), 0, 3, rapid.ID).Draw(t, "in stock")
 	}
 	before := m.arm[id]
-	events := must(t, l.state, drawing(l.study, inStock, who, levels...))
-	l.add(t, events...)
-	if arm, drawn := l.state.ArmOf(id); before != "" && (len(events) > 0 || !drawn || opened(t, arm) != before) {
-		t.Fatalf("%s was in %s, and is drawn again: %v", id, before, events)
+	events := must(t, sim.state, drawing(sim.study, inStock, who, levels...))
+	sim.add(t, events...)
+	if arm, drawn := sim.state.ArmOf(id); before != "" && (len(events) > 0 || !drawn || opened(t, arm) != before) {
+		t.Fatalf("%s was in %s and is drawn again: %v", id, before, events)
 	}
 	if before != "" {
 		return
@@ -190,62 +192,64 @@ func (l *life) ask(t *rapid.T, who int) {
 	full := len(below) == 0 || slices.ContainsFunc(m.caps, func(c randomisation.CohortCap) bool {
 		return c.Factor != "" && factors[c.Factor] == c.Level && m.atLevel(c.Factor, c.Level) >= c.Most
 	})
-	short := len(available) < len(below) && (!l.forced || len(available) == 0)
+	short := len(available) < len(below) && (!sim.forced || len(available) == 0)
 	stratum := slices.Index(bySex.Levels, factors["sex"])*3 + slices.Index(byGrade.Levels, factors["grade"])
 	next := m.nextRow(stratum, available)
 	code := refusal(events)
 	switch {
-	case full != (code == "cap_reached"), !full && short != (code == "no_stock"), !full && !short && m.rows != nil && next == 0 != (code == "list_exhausted"):
-		t.Fatalf("full %v, short %v, next place %d: answered with %+v", full, short, next, events)
+	case full != (code == "cap_reached"), !full && short != (code == "no_stock"),
+		!full && !short && m.rows != nil && next == 0 != (code == "list_exhausted"):
+		t.Fatalf("full %v, short %v, next entry %d: answered with %+v", full, short, next, events)
 	case code != "":
 		return
 	}
 	e, draw := theDraw(t, events)
-	if !slices.Contains(available, draw.Arm) || opened(t, e.Arm) != draw.Arm || e.Number != len(m.arm)+1 || draw.Row != next || m.usedRow[draw.Row] && draw.Row > 0 {
-		t.Fatalf("available %v, next place %d, and drawn %+v", available, next, draw)
+	if !slices.Contains(available, draw.Arm) || opened(t, e.Arm) != draw.Arm || e.Number != len(m.arm)+1 ||
+		draw.Row != next || m.usedRow[draw.Row] && draw.Row > 0 {
+		t.Fatalf("available %v, next entry %d, drawn %+v", available, next, draw)
 	}
 	for _, e := range events[:len(events)-1] {
-		place := opened(t, e.(randomisation.EntrySkipped).Skipped)
-		if m.usedRow[place.Row] || slices.Contains(available, place.Arm) || m.rows[place.Row-1].Stratum() != stratum || place.Row > draw.Row {
-			t.Fatalf("available %v, and passed over %+v", available, place)
+		entry := opened(t, e.(randomisation.EntrySkipped).Skipped)
+		if m.usedRow[entry.Row] || slices.Contains(available, entry.Arm) || m.rows[entry.Row-1].Stratum() != stratum || entry.Row > draw.Row {
+			t.Fatalf("available %v, skipped %+v", available, entry)
 		}
 	}
-	m.arm[id], m.truth[id], m.usedRow[draw.Row] = draw.Arm, factors, draw.Row > 0
-	if now, _ := l.state.FactorsOf(id); !reflect.DeepEqual(now, factors) || l.state.LastNumber != len(m.arm) {
-		t.Fatalf("the state knows %v and is at %d", now, l.state.LastNumber)
+	m.arm[id], m.levels[id], m.usedRow[draw.Row] = draw.Arm, factors, draw.Row > 0
+	if now, _ := sim.state.FactorsOf(id); !reflect.DeepEqual(now, factors) || sim.state.LastNumber != len(m.arm) {
+		t.Fatalf("the state has the levels %v and the last number %d", now, sim.state.LastNumber)
 	}
 }
 
-// Whatever happens: nobody is drawn twice, no place is used twice, the first place that can be had is used, no draw passes
-// a cap, nobody is drawn for whom there is no kit, every ask is answered, no event changes an old state, and every
-// beginning of the stream can be drawn again.
+// In any sequence of events: nobody is drawn twice, no entry is used twice, the first available entry is used, no draw
+// exceeds a cap, nobody is drawn without a kit, every request is answered, no event changes an old state, and Replay
+// accepts every beginning of the stream.
 func TestDrawsAgreeWithAPlainModel(t *testing.T) {
 	seen := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		l := born(t)
+		sim := newSimulation(t)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			l.step(t)
+			sim.step(t)
 		}
-		for i := range l.events {
-			if err := randomisation.Replay(l.events[:i+1]); err != nil {
-				t.Fatalf("of %d events, the first %d: %v", len(l.events), i+1, err)
+		for i := range sim.events {
+			if err := randomisation.Replay(sim.events[:i+1]); err != nil {
+				t.Fatalf("the first %d of %d events: %v", i+1, len(sim.events), err)
 			}
-			seen[reflect.TypeOf(l.events[i]).Name()]++
-			if r, refused := l.events[i].(randomisation.RandomisationRefused); refused {
+			seen[reflect.TypeOf(sim.events[i]).Name()]++
+			if r, refused := sim.events[i].(randomisation.RandomisationRefused); refused {
 				seen[r.Code]++
 			}
 		}
 	})
 	for _, what := range []string{"EntrySkipped", "PatientRandomised", "StratumCorrected", "cap_reached", "no_stock", "list_exhausted"} {
 		if seen[what] == 0 {
-			t.Errorf("in no run was there %s: the test has not tried it", what)
+			t.Errorf("%s did not occur in any run", what)
 		}
 	}
 }
 
-// The log writes events as JSON, and reads them back: they replay as before.
-func TestReplayReadsWhatTheLogHolds(t *testing.T) {
-	for _, events := range full(t) {
+// The log stores events as JSON. Replay accepts the events that are read back.
+func TestReplayAcceptsStoredEvents(t *testing.T) {
+	for _, events := range fullStreams(t) {
 		back := make([]randomisation.Event, len(events))
 		for i, e := range events {
 			back[i] = throughJSON(t, e, withKeys(t))
@@ -256,9 +260,9 @@ func TestReplayReadsWhatTheLogHolds(t *testing.T) {
 	}
 }
 
-// One thing that is sealed is enough: what is not known is not called proven.
+// One sealed value is enough for Replay to fail: it must not accept what it cannot read.
 func TestReplayNeedsAllKeys(t *testing.T) {
-	for name, events := range full(t) {
+	for name, events := range fullStreams(t) {
 		for i, e := range events {
 			for field := range reflect.TypeOf(e).NumField() {
 				sealed := reflect.New(reflect.TypeOf(e)).Elem()
@@ -277,17 +281,20 @@ func TestReplayNeedsAllKeys(t *testing.T) {
 	}
 }
 
-// full returns a stream of each kind with all that can happen in it.
-func full(t *testing.T) map[string][]randomisation.Event {
+// fullStreams returns a stream for each kind of scheme, with events of every type.
+func fullStreams(t *testing.T) map[string][]randomisation.Event {
 	t.Helper()
-	s := forcing(two, bySex)
+	s := studyThatForces(two, bySex)
 	streams := map[string][]randomisation.Event{}
 	for name, decide := range map[string]decision{
-		"uploaded":  uploading(s, "one", "sex,arm", "m,verum", "m,verum", "m,placebo", "f,placebo", "m,placebo", "f,verum", "m,verum", "f,verum", "f,placebo", "m,placebo"),
-		"generated": generating(s, randomisation.GenerateRandomisationList{Scheme: "one", Ratio: equally, BlockSizes: []int{2, 4}, PerStratum: 8, Seed: theSeed}),
-		"minimised": minimising(s, randomisation.DefineMinimisation{Scheme: "one", Ratio: equally, Metric: randomisation.MetricVariance, P: 0.8, Seed: theSeed}),
+		"uploaded": uploading(s, "one", "sex,arm", "m,verum", "m,verum", "m,placebo", "f,placebo", "m,placebo", "f,verum", "m,verum",
+			"f,verum", "f,placebo", "m,placebo"),
+		"generated": generating(s, randomisation.GenerateRandomisationList{Scheme: "one", Ratio: equally,
+			BlockSizes: []int{2, 4}, PerStratum: 8, Seed: theSeed}),
+		"minimised": minimising(s, randomisation.DefineMinimisation{Scheme: "one", Ratio: equally,
+			Metric: randomisation.MetricVariance, P: 0.8, Seed: theSeed}),
 	} {
-		events := begun(t, s, decide)
+		events := activated(t, s, decide)
 		for _, next := range []decision{
 			drawing(s, two, 1, "sex", "m"),
 			drawing(s, []domain.ArmID{placebo}, 2, "sex", "m"),
@@ -318,10 +325,11 @@ func full(t *testing.T) map[string][]randomisation.Event {
 	return streams
 }
 
-// ways are ways to change an event; each returns false where it has nothing to change.
-type ways map[string]func(randomisation.Event) (randomisation.Event, bool)
+// changes are changes of an event, by a name; a change returns false for an event that it cannot change.
+type changes map[string]func(randomisation.Event) (randomisation.Event, bool)
 
-func change[E randomisation.Event](w ways, what string, by func(*E) bool) {
+// add adds a change of events of one type.
+func add[E randomisation.Event](w changes, what string, by func(*E) bool) {
 	w[what] = func(e randomisation.Event) (randomisation.Event, bool) {
 		one, is := e.(E)
 		if !is || !by(&one) {
@@ -331,7 +339,8 @@ func change[E randomisation.Event](w ways, what string, by func(*E) bool) {
 	}
 }
 
-// inside changes what a blinded value holds; the copy through JSON keeps the original's slices.
+// inside changes the content of a blinded value. It copies the content through JSON, so that the original does not
+// change.
 func inside[T any](v *blind.Value[T], by func(*T) bool) bool {
 	plain, _ := v.Open()
 	text, err := json.Marshal(plain)
@@ -350,9 +359,9 @@ func swapped(arm domain.ArmID) domain.ArmID {
 	return verum
 }
 
-// tampering are all ways to change one thing that Replay has to notice.
-func tampering() ways {
-	w := ways{}
+// tampering returns changes of single events that Replay has to find.
+func tampering() changes {
+	w := changes{}
 	draws := map[string]func(*randomisation.Draw) bool{
 		"method":      func(d *randomisation.Draw) bool { d.Method += "x"; return true },
 		"scheme":      func(d *randomisation.Draw) bool { d.Scheme += "x"; return true },
@@ -370,64 +379,64 @@ func tampering() ways {
 		"arm":         func(d *randomisation.Draw) bool { d.Arm = swapped(d.Arm); return true },
 	}
 	for what, by := range draws {
-		change(w, "the draw's "+what, func(e *randomisation.PatientRandomised) bool { return inside(&e.Draw, by) })
+		add(w, "the draw's "+what, func(e *randomisation.PatientRandomised) bool { return inside(&e.Draw, by) })
 	}
-	change(w, "the arm", func(e *randomisation.PatientRandomised) bool {
+	add(w, "the arm", func(e *randomisation.PatientRandomised) bool {
 		return inside(&e.Arm, func(a *domain.ArmID) bool { *a = swapped(*a); return true })
 	})
-	change(w, "both arms", func(e *randomisation.PatientRandomised) bool {
+	add(w, "both arms", func(e *randomisation.PatientRandomised) bool {
 		return inside(&e.Arm, func(a *domain.ArmID) bool { *a = swapped(*a); return true }) &&
 			inside(&e.Draw, func(d *randomisation.Draw) bool { d.Arm = swapped(d.Arm); return true })
 	})
-	change(w, "the number", func(e *randomisation.PatientRandomised) bool { e.Number++; return true })
-	change(w, "the scheme", func(e *randomisation.PatientRandomised) bool { e.Scheme = "two"; return true })
-	change(w, "the levels", func(e *randomisation.PatientRandomised) bool {
+	add(w, "the number", func(e *randomisation.PatientRandomised) bool { e.Number++; return true })
+	add(w, "the scheme", func(e *randomisation.PatientRandomised) bool { e.Scheme = "two"; return true })
+	add(w, "the levels", func(e *randomisation.PatientRandomised) bool {
 		e.Factors = factorsOf("sex", map[string]string{"f": "m", "m": "f"}[e.Factors["sex"]])
 		return true
 	})
-	change(w, "the patient of a skip", func(e *randomisation.EntrySkipped) bool { e.Patient = patient(99); return true })
-	change(w, "the number of a skip", func(e *randomisation.EntrySkipped) bool { e.Number++; return true })
-	change(w, "the place of a skip", func(e *randomisation.EntrySkipped) bool {
+	add(w, "the patient of a skip", func(e *randomisation.EntrySkipped) bool { e.Patient = patient(99); return true })
+	add(w, "the number of a skip", func(e *randomisation.EntrySkipped) bool { e.Number++; return true })
+	add(w, "the row of a skip", func(e *randomisation.EntrySkipped) bool {
 		return inside(&e.Skipped, func(s *randomisation.Skipped) bool { s.Row++; return true })
 	})
-	change(w, "the far place of a skip", func(e *randomisation.EntrySkipped) bool {
+	add(w, "the row of a skip, beyond the list", func(e *randomisation.EntrySkipped) bool {
 		return inside(&e.Skipped, func(s *randomisation.Skipped) bool { s.Row = 1 << 40; return true })
 	})
-	change(w, "the arm of a skip", func(e *randomisation.EntrySkipped) bool {
+	add(w, "the arm of a skip", func(e *randomisation.EntrySkipped) bool {
 		return inside(&e.Skipped, func(s *randomisation.Skipped) bool { s.Arm = swapped(s.Arm); return true })
 	})
 	lists := map[string]func(*randomisation.ListPart) bool{
 		"row's arm":     func(p *randomisation.ListPart) bool { p.Rows[6][1] = 1 - p.Rows[6][1]; return true },
 		"row's stratum": func(p *randomisation.ListPart) bool { p.Rows[6][0] = 1 - p.Rows[6][0]; return true },
-		"row's nothing": func(p *randomisation.ListPart) bool { p.Rows[6] = randomisation.Row{1 << 40, -1}; return true },
-		"row's absence": func(p *randomisation.ListPart) bool { p.Rows = p.Rows[:6]; return true },
-		"emptiness":     func(p *randomisation.ListPart) bool { p.Rows = nil; return true },
+		"row's range":   func(p *randomisation.ListPart) bool { p.Rows[6] = randomisation.Row{1 << 40, -1}; return true },
+		"missing rows":  func(p *randomisation.ListPart) bool { p.Rows = p.Rows[:6]; return true },
+		"rows":          func(p *randomisation.ListPart) bool { p.Rows = nil; return true },
 		"arms":          func(p *randomisation.ListPart) bool { slices.Reverse(p.Arms); return true },
-		"armlessness":   func(p *randomisation.ListPart) bool { p.Arms = nil; return true },
+		"missing arms":  func(p *randomisation.ListPart) bool { p.Arms = nil; return true },
 		"hash":          func(p *randomisation.ListPart) bool { p.SHA256 = hashOf(p.SHA256); return true },
 	}
 	for what, by := range lists {
-		change(w, "the uploaded list's "+what, func(e *randomisation.ListUploaded) bool { return inside(&e.List, by) })
-		change(w, "the generated list's "+what, func(e *randomisation.ListGenerated) bool { return inside(&e.List, by) })
+		add(w, "the uploaded list's "+what, func(e *randomisation.ListUploaded) bool { return inside(&e.List, by) })
+		add(w, "the generated list's "+what, func(e *randomisation.ListGenerated) bool { return inside(&e.List, by) })
 	}
-	change(w, "the uploaded list's hash that is shown", func(e *randomisation.ListUploaded) bool { e.SHA256 = theSeed; return true })
-	change(w, "the uploaded list's count", func(e *randomisation.ListUploaded) bool { e.Rows++; return true })
-	change(w, "the uploaded list's part", func(e *randomisation.ListUploaded) bool { e.Part = 2; return true })
-	change(w, "the uploaded list's factors", func(e *randomisation.ListUploaded) bool { e.Factors = nil; return true })
-	change(w, "the generated list's hash that is shown", func(e *randomisation.ListGenerated) bool { e.SHA256 = theSeed; return true })
-	change(w, "the generated list's hashes", func(e *randomisation.ListGenerated) bool {
+	add(w, "the uploaded list's hash that is shown", func(e *randomisation.ListUploaded) bool { e.SHA256 = theSeed; return true })
+	add(w, "the uploaded list's count", func(e *randomisation.ListUploaded) bool { e.Rows++; return true })
+	add(w, "the uploaded list's part", func(e *randomisation.ListUploaded) bool { e.Part = 2; return true })
+	add(w, "the uploaded list's factors", func(e *randomisation.ListUploaded) bool { e.Factors = nil; return true })
+	add(w, "the generated list's hash that is shown", func(e *randomisation.ListGenerated) bool { e.SHA256 = theSeed; return true })
+	add(w, "the generated list's hashes", func(e *randomisation.ListGenerated) bool {
 		e.SHA256 = theSeed
 		return inside(&e.List, func(p *randomisation.ListPart) bool { p.SHA256 = theSeed; return true })
 	})
-	change(w, "the generated list's parts", func(e *randomisation.ListGenerated) bool { e.Parts = 0; return true })
-	change(w, "the generated list's levels", func(e *randomisation.ListGenerated) bool {
+	add(w, "the generated list's parts", func(e *randomisation.ListGenerated) bool { e.Parts = 0; return true })
+	add(w, "the generated list's levels", func(e *randomisation.ListGenerated) bool {
 		e.Factors = []randomisation.Factor{{ID: "sex"}}
 		return true
 	})
 	other := strings.Repeat("02", 32)
-	change(w, "the list's seed", func(e *randomisation.ListGenerated) bool { e.Seed = blind.Of(other); return true })
-	change(w, "the list's commitment", func(e *randomisation.ListGenerated) bool { e.SeedCommitment = other; return true })
-	change(w, "the list's seed with its commitment", func(e *randomisation.ListGenerated) bool {
+	add(w, "the list's seed", func(e *randomisation.ListGenerated) bool { e.Seed = blind.Of(other); return true })
+	add(w, "the list's commitment", func(e *randomisation.ListGenerated) bool { e.SeedCommitment = other; return true })
+	add(w, "the list's seed with its commitment", func(e *randomisation.ListGenerated) bool {
 		e.Seed, e.SeedCommitment = blind.Of(other), hashOf(strings.Repeat("\x02", 32))
 		return true
 	})
@@ -440,46 +449,46 @@ func tampering() ways {
 		"a block":  func(p *randomisation.Plan) bool { p.PerStratum += 8; return true },
 	}
 	for what, by := range plans {
-		change(w, "the plan's "+what, func(e *randomisation.ListGenerated) bool { return inside(&e.Plan, by) })
+		add(w, "the plan's "+what, func(e *randomisation.ListGenerated) bool { return inside(&e.Plan, by) })
 	}
-	change(w, "the minimisation's seed", func(e *randomisation.MinimisationDefined) bool { e.Seed = blind.Of(other); return true })
-	change(w, "the minimisation's seed with its commitment", func(e *randomisation.MinimisationDefined) bool {
+	add(w, "the minimisation's seed", func(e *randomisation.MinimisationDefined) bool { e.Seed = blind.Of(other); return true })
+	add(w, "the minimisation's seed with its commitment", func(e *randomisation.MinimisationDefined) bool {
 		e.Seed, e.SeedCommitment = blind.Of(other), hashOf(strings.Repeat("\x02", 32))
 		return true
 	})
-	change(w, "the minimisation's seed of nonsense", func(e *randomisation.MinimisationDefined) bool {
+	add(w, "the minimisation's seed, malformed,", func(e *randomisation.MinimisationDefined) bool {
 		e.Seed, e.SeedCommitment = blind.Of("xyz"), hashOf("xyz")
 		return true
 	})
 	minimisations := map[string]func(*randomisation.Minimisation) bool{
-		"p":       func(m *randomisation.Minimisation) bool { m.P = 0.7; return true },
-		"metric":  func(m *randomisation.Minimisation) bool { m.Metric = randomisation.MetricMarginalSum; return true },
-		"nothing": func(m *randomisation.Minimisation) bool { m.Metric = ""; return true },
-		"weights": func(m *randomisation.Minimisation) bool { m.Weights[0] = 2; return true },
-		"weight":  func(m *randomisation.Minimisation) bool { m.Weights = nil; return true },
-		"ratio":   func(m *randomisation.Minimisation) bool { m.Shares[0].Ratio = 2; return true },
-		"zero":    func(m *randomisation.Minimisation) bool { m.Shares[0].Ratio = 0; return true },
-		"arms":    func(m *randomisation.Minimisation) bool { slices.Reverse(m.Shares); return true },
-		"shares":  func(m *randomisation.Minimisation) bool { m.Shares = nil; return true },
+		"p":               func(m *randomisation.Minimisation) bool { m.P = 0.7; return true },
+		"metric":          func(m *randomisation.Minimisation) bool { m.Metric = randomisation.MetricMarginalSum; return true },
+		"missing metric":  func(m *randomisation.Minimisation) bool { m.Metric = ""; return true },
+		"weights":         func(m *randomisation.Minimisation) bool { m.Weights[0] = 2; return true },
+		"missing weights": func(m *randomisation.Minimisation) bool { m.Weights = nil; return true },
+		"ratio":           func(m *randomisation.Minimisation) bool { m.Shares[0].Ratio = 2; return true },
+		"zero share":      func(m *randomisation.Minimisation) bool { m.Shares[0].Ratio = 0; return true },
+		"arms":            func(m *randomisation.Minimisation) bool { slices.Reverse(m.Shares); return true },
+		"shares":          func(m *randomisation.Minimisation) bool { m.Shares = nil; return true },
 	}
 	for what, by := range minimisations {
-		change(w, "the minimisation's "+what, func(e *randomisation.MinimisationDefined) bool { return inside(&e.Minimisation, by) })
+		add(w, "the minimisation's "+what, func(e *randomisation.MinimisationDefined) bool { return inside(&e.Minimisation, by) })
 	}
-	change(w, "the minimisation's factors", func(e *randomisation.MinimisationDefined) bool { e.Factors = nil; return true })
-	change(w, "the activation", func(e *randomisation.SchemeActivated) bool { e.Scheme = "two"; return true })
-	change(w, "the caps of arms", func(e *randomisation.CohortCapsSet) bool {
+	add(w, "the minimisation's factors", func(e *randomisation.MinimisationDefined) bool { e.Factors = nil; return true })
+	add(w, "the activation", func(e *randomisation.SchemeActivated) bool { e.Scheme = "two"; return true })
+	add(w, "the caps of arms", func(e *randomisation.CohortCapsSet) bool {
 		return inside(&e.Arms, func(c *[]randomisation.CohortCap) bool { (*c)[0].Most = 0; return true })
 	})
-	change(w, "the caps of levels", func(e *randomisation.CohortCapsSet) bool {
+	add(w, "the caps of levels", func(e *randomisation.CohortCapsSet) bool {
 		e.Levels = []randomisation.CohortCap{{Factor: "sex", Level: "m"}}
 		return true
 	})
-	change(w, "what a correction replaces", func(e *randomisation.StratumCorrected) bool { e.Was = nil; return true })
-	change(w, "whom a correction is of", func(e *randomisation.StratumCorrected) bool { e.Patient = patient(99); return true })
-	change(w, "whose blind was broken", func(e *randomisation.BlindBroken) bool { e.Patient = patient(99); return true })
-	change(w, "the seed at the end", func(e *randomisation.SeedRevealed) bool { e.Seed = other; return true })
-	change(w, "the seed at the end to nonsense", func(e *randomisation.SeedRevealed) bool { e.Seed = "xyz"; return true })
-	change(w, "whose seed it is", func(e *randomisation.SeedRevealed) bool { e.Scheme = "two"; return true })
+	add(w, "the old levels of a correction", func(e *randomisation.StratumCorrected) bool { e.Was = nil; return true })
+	add(w, "the patient of a correction", func(e *randomisation.StratumCorrected) bool { e.Patient = patient(99); return true })
+	add(w, "the patient of a broken blind", func(e *randomisation.BlindBroken) bool { e.Patient = patient(99); return true })
+	add(w, "the revealed seed", func(e *randomisation.SeedRevealed) bool { e.Seed = other; return true })
+	add(w, "the revealed seed, malformed,", func(e *randomisation.SeedRevealed) bool { e.Seed = "xyz"; return true })
+	add(w, "the scheme of the revealed seed", func(e *randomisation.SeedRevealed) bool { e.Scheme = "two"; return true })
 	return w
 }
 
@@ -488,14 +497,14 @@ func bump[N int | float64](n *N) bool {
 	return true
 }
 
-// Whatever is changed in a stream, Replay says so, names an event, and shows no arm.
-func TestReplayFindsWhatWasTamperedWith(t *testing.T) {
+// Replay finds every change of an event. Its error names an event and shows no arm.
+func TestReplayFindsChangedEvents(t *testing.T) {
 	tried, tampering := map[string]bool{}, tampering()
-	for name, events := range full(t) {
+	for name, events := range fullStreams(t) {
 		for i := range events {
-			for what, by := range tampering {
-				changed, could := by(events[i])
-				if !could {
+			for what, change := range tampering {
+				changed, ok := change(events[i])
+				if !ok {
 					continue
 				}
 				tried[what] = true
@@ -503,26 +512,28 @@ func TestReplayFindsWhatWasTamperedWith(t *testing.T) {
 				tampered[i] = changed
 				err := randomisation.Replay(tampered)
 				if err == nil {
-					t.Errorf("%s: with %s of event %d changed, the stream replays", name, what, i)
+					t.Errorf("%s: Replay accepts event %d with %s changed", name, i, what)
+					continue
 				}
-				if err != nil && (!strings.HasPrefix(err.Error(), "event ") || strings.Contains(err.Error(), string(verum)) || strings.Contains(err.Error(), string(placebo))) {
-					t.Errorf("%s: with %s of event %d changed: %v", name, what, i, err)
+				text := err.Error()
+				if !strings.HasPrefix(text, "event ") || strings.Contains(text, string(verum)) || strings.Contains(text, string(placebo)) {
+					t.Errorf("%s: event %d with %s changed: %v", name, i, what, err)
 				}
 			}
 		}
 	}
 	for what := range tampering {
 		if !tried[what] {
-			t.Errorf("no stream has %s", what)
+			t.Errorf("no stream has an event with %s", what)
 		}
 	}
 }
 
-// Of places that are passed over at the end of the stream, in front of a draw that is not there yet, it is known at least
-// that each is the next of its stratum.
-func TestReplayFollowsSkippedPlacesOneByOne(t *testing.T) {
-	s := forcing(two)
-	past := begun(t, s, uploading(s, "one", "arm", "verum", "verum", "placebo"))
+// A stream may end with skipped entries whose draw is not recorded yet. Replay checks that each is the next entry of
+// its stratum.
+func TestReplayChecksSkippedEntriesWithoutTheirDraw(t *testing.T) {
+	s := studyThatForces(two)
+	past := activated(t, s, uploading(s, "one", "arm", "verum", "verum", "placebo"))
 	first, second, third := skipped(1, 1, 1, verum), skipped(1, 1, 2, verum), skipped(1, 1, 3, placebo)
 	for _, x := range []struct {
 		skips []randomisation.Event
@@ -544,9 +555,9 @@ func TestReplayFollowsSkippedPlacesOneByOne(t *testing.T) {
 	}
 }
 
-// Events that are left out, or there twice, are found too, as far as a later draw follows from them.
-func TestReplayFindsMissingEvents(t *testing.T) {
-	for name, events := range full(t) {
+// Replay also finds events that are missing or that occur twice, if a later draw depends on them.
+func TestReplayFindsMissingAndRepeatedEvents(t *testing.T) {
+	for name, events := range fullStreams(t) {
 		lastDraw := 0
 		for i, e := range events {
 			if _, draw := e.(randomisation.PatientRandomised); draw {
@@ -556,17 +567,17 @@ func TestReplayFindsMissingEvents(t *testing.T) {
 		for i, e := range events[:lastDraw] {
 			switch e.(type) {
 			case randomisation.RandomisationRefused, randomisation.BlindBroken, randomisation.CohortCapsSet:
-				continue // nothing follows from them here
+				continue // no draw depends on them here
 			case randomisation.StratumCorrected:
 				if name != "minimised" {
-					continue // lists do not count
+					continue // draws from lists do not use the counts of levels
 				}
 			}
 			if randomisation.Replay(slices.Delete(slices.Clone(events), i, i+1)) == nil {
-				t.Errorf("%s: without event %d, %T, the stream replays", name, i, e)
+				t.Errorf("%s: Replay accepts the stream without event %d, %T", name, i, e)
 			}
 			if randomisation.Replay(slices.Insert(slices.Clone(events), i, e)) == nil {
-				t.Errorf("%s: with event %d, %T, twice, the stream replays", name, i, e)
+				t.Errorf("%s: Replay accepts the stream with event %d, %T, twice", name, i, e)
 			}
 		}
 	}

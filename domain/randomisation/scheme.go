@@ -13,32 +13,33 @@ import (
 	"casebook/domain/study"
 )
 
-// ErrKeysMissing says that a decision needs what is blinded, in a program without the study's blinding keys. It is a
-// failure: with the keys the same command may be sent again.
+// ErrKeysMissing says that a decision needs blinded values, but the program runs without the study's blinding keys. It
+// is a failure, not a refusal: the same command may be sent again to a program with the keys.
 var ErrKeysMissing = errors.New("the study's blinding keys are missing")
 
 // maxRatio bounds an arm's part of the ratio.
 const maxRatio = 100
 
-// scheme is a way to draw, as the events that define it tell. It is shared between states and never changed.
+// scheme is a way to draw: a list or minimisation. States share schemes, so a scheme is never changed.
 type scheme struct {
 	id      string
 	method  Method
 	factors []Factor
-	// commitment is that to the seed; "" for lists that were made elsewhere.
+	// commitment is the commitment to the seed; "" for lists that were made outside of Casebook.
 	commitment string
 	revealed   bool
-	// parts is how many parts of a list are there, of so many rows in all; complete says that all parts are.
+	// parts is how many parts of a list are recorded, total how many rows the whole list has. complete says that all parts
+	// are recorded.
 	parts, total int
 	complete     bool
-	// sealed says that this program cannot know what the scheme holds.
+	// sealed says that this program cannot read the blinded values of the scheme.
 	sealed bool
 	*content
 }
 
-// content is what a scheme holds blinded.
+// content holds the blinded values of a scheme.
 type content struct {
-	// hash is what an activation has to name.
+	// hash is the hash that an activation has to name.
 	hash         string
 	seed         blind.Value[string]
 	plan         blind.Value[Plan]
@@ -46,13 +47,14 @@ type content struct {
 
 	arms []domain.ArmID
 	rows []Row
-	// strata hold, by the stratum's number, the places of a list in their order, as indexes of rows.
+	// strata hold, for each number of a stratum, the entries of the list in their order, as indexes into rows.
 	strata map[int][]int
 }
 
-// newScheme returns what a new scheme takes from the protocol: factors and arms, in its order.
+// newScheme returns the factors and arms of a new scheme, in the protocol's order. It refuses an id that is missing,
+// too long or used (codes value_missing, value_too_long and scheme_exists), and what factorsAndArms refuses.
 func (r Randomisation) newScheme(s study.Study, id domain.StudyID, scheme string) ([]Factor, []domain.ArmID, error) {
-	factors, arms, err := planned(s, id)
+	factors, arms, err := factorsAndArms(s, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,16 +68,19 @@ func (r Randomisation) newScheme(s study.Study, id domain.StudyID, scheme string
 	return factors, arms, nil
 }
 
-// planned returns the factors and arms of the protocol in force.
-func planned(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error) {
+// factorsAndArms returns the factors and arms of the protocol in force. It refuses study_not_found, no_protocol and
+// study_not_randomised.
+func factorsAndArms(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error) {
 	if !s.Exists() {
-		return nil, nil, refuse.NotFound("study_not_found", "there is no study %s", id).At("study").Do("check the id, or create the study first")
+		return nil, nil, refuse.NotFound("study_not_found", "there is no study %s", id).At("study").
+			Do("check the id, or create the study first")
 	}
 	if s.Protocol == nil {
-		return nil, nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", id).At("study").Do("publish a protocol version first")
+		return nil, nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", id).At("study").
+			Do("publish a protocol version first")
 	}
 	if s.Protocol.Treatment == nil || !s.Protocol.Treatment.Randomised {
-		return nil, nil, refuse.WrongState("study_not_randomised", "the protocol of study %s draws nobody", id).At("study").
+		return nil, nil, refuse.WrongState("study_not_randomised", "the protocol of study %s does not randomise", id).At("study").
 			Do("publish a protocol version whose treatment is randomised")
 	}
 	var factors []Factor
@@ -89,12 +94,12 @@ func planned(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error)
 	return factors, arms, nil
 }
 
-// sharesOf puts a ratio in the order of the arms; it refuses invalid_ratio.
+// sharesOf returns the ratio in the order of the arms. It refuses invalid_ratio.
 func sharesOf(ratio map[domain.ArmID]int, arms []domain.ArmID) ([]Share, error) {
 	shares := make([]Share, len(arms))
 	for i, arm := range arms {
-		part, there := ratio[arm]
-		if !there {
+		part, given := ratio[arm]
+		if !given {
 			return nil, invalidRatio("the ratio leaves out an arm of the protocol")
 		}
 		shares[i] = Share{Arm: arm, Ratio: part}
@@ -138,12 +143,12 @@ func sumOf(shares []Share) int {
 	return sum
 }
 
-// stratum returns the number of the stratum that the levels make up. The sentence is for a refusal, and empty where every
-// factor has one of its levels and there is nothing else.
+// stratum returns the number of the stratum of the levels. If a level is missing or wrong, or there is an unknown
+// factor, it returns a sentence for a refusal; otherwise the sentence is empty.
 func (s *scheme) stratum(of map[string]string) (number int, wrong string) {
 	for _, f := range s.factors {
-		level, there := of[f.ID]
-		if !there {
+		level, given := of[f.ID]
+		if !given {
 			return 0, "the level of factor " + f.ID + " is missing"
 		}
 		i := slices.Index(f.Levels, level)
@@ -158,12 +163,12 @@ func (s *scheme) stratum(of map[string]string) (number int, wrong string) {
 	return number, ""
 }
 
-// Activate lets patients be drawn by a scheme. Before the first draw it may replace another one. It refuses
+// Activate makes a scheme the active one. Before the first draw it may replace another active scheme. It refuses
 // study_not_found, no_protocol, study_not_randomised, scheme_not_found, scheme_active, scheme_in_use, seed_revealed,
-// scheme_outdated where an amendment changed arms or factors since the scheme was made, and hash_differs. It fails with
+// scheme_outdated (an amendment has changed arms or factors since the scheme was made) and hash_differs. It fails with
 // ErrKeysMissing.
 func Activate(r Randomisation, s study.Study, cmd ActivateRandomisation, _ domain.Call) ([]Event, error) {
-	factors, arms, err := planned(s, cmd.Study)
+	factors, arms, err := factorsAndArms(s, cmd.Study)
 	if err != nil {
 		return nil, err
 	}
@@ -176,14 +181,14 @@ func Activate(r Randomisation, s study.Study, cmd ActivateRandomisation, _ domai
 		return nil, refuse.WrongState("scheme_active", "the scheme %s is active already", cmd.Scheme).At("scheme").Do("there is nothing to do")
 	case r.LastNumber > 0:
 		return nil, refuse.WrongState("scheme_in_use", "patients of study %s have been drawn by another scheme", cmd.Study).At("scheme").
-			Do("go on with the active scheme: a second one would end the first one's balance")
+			Do("continue with the active scheme: a second one would destroy the first one's balance")
 	case chosen.revealed:
 		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown", cmd.Scheme).At("scheme").Do("make a new scheme")
 	case chosen.sealed:
 		return nil, ErrKeysMissing
 	case !slices.Equal(chosen.arms, arms) || !slices.EqualFunc(chosen.factors, factors, sameFactor):
-		return nil, refuse.WrongState("scheme_outdated", "the scheme %s has other arms or factors than the protocol in force", cmd.Scheme).At("scheme").
-			Do("make a new scheme")
+		return nil, refuse.WrongState("scheme_outdated", "the scheme %s has other arms or factors than the protocol in force", cmd.Scheme).
+			At("scheme").Do("make a new scheme")
 	case !strings.EqualFold(strings.TrimSpace(cmd.SHA256), chosen.hash):
 		return nil, refuse.Because("hash_differs", "the scheme %s has another SHA-256 than the one given", cmd.Scheme).At("sha256").
 			Do("compare the list with the one that was approved")
@@ -193,6 +198,7 @@ func Activate(r Randomisation, s study.Study, cmd ActivateRandomisation, _ domai
 
 func sameFactor(a, b Factor) bool { return a.ID == b.ID && slices.Equal(a.Levels, b.Levels) }
 
+// scheme returns the scheme, or refuses scheme_not_found.
 func (r Randomisation) scheme(id domain.StudyID, name string) (*scheme, error) {
 	s := r.schemes[name]
 	if s == nil || !s.complete {
@@ -201,10 +207,10 @@ func (r Randomisation) scheme(id domain.StudyID, name string) (*scheme, error) {
 	return s, nil
 }
 
-// Reveal shows the seed of a scheme. It unblinds every patient that the scheme drew: when that may be is for the protocol
-// to say. Here, enrolment has to be closed, and nobody is drawn by the scheme any more, should it be opened again. It
-// refuses reason_required, value_too_long, scheme_not_found, no_seed, seed_revealed and enrollment_open. It fails with
-// ErrKeysMissing.
+// Reveal makes the seed of a scheme public. That unblinds every patient whom the scheme drew, so the protocol says when
+// it is allowed. Reveal only requires that enrolment is closed; even if enrolment is opened again, no patient is drawn
+// by the scheme any more. It refuses reason_required, value_too_long, scheme_not_found, no_seed, seed_revealed and
+// enrollment_open. It fails with ErrKeysMissing.
 func Reveal(r Randomisation, e enrollment.Enrollment, cmd RevealSeed, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
@@ -215,15 +221,17 @@ func Reveal(r Randomisation, e enrollment.Enrollment, cmd RevealSeed, _ domain.C
 	}
 	switch {
 	case s.commitment == "":
-		return nil, refuse.WrongState("no_seed", "the list %s was made elsewhere and has no seed", cmd.Scheme).At("scheme").Do("ask who made the list")
+		return nil, refuse.WrongState("no_seed", "the list %s was made elsewhere and has no seed", cmd.Scheme).At("scheme").
+			Do("ask the maker of the list")
 	case s.revealed:
-		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown already", cmd.Scheme).At("scheme").Do("read it in the record")
+		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown already", cmd.Scheme).At("scheme").
+			Do("read it in the audit trail")
 	case e.Open || !e.Opened:
 		return nil, refuse.WrongState("enrollment_open", "enrolment of study %s is not over", cmd.Study).At("study").Do("close enrolment first")
 	}
-	shown, open := s.seed.Open()
+	text, open := s.seed.Open()
 	if !open {
 		return nil, ErrKeysMissing
 	}
-	return []Event{SeedRevealed{Study: cmd.Study, Scheme: cmd.Scheme, Seed: shown, Reason: cmd.Reason}}, nil
+	return []Event{SeedRevealed{Study: cmd.Study, Scheme: cmd.Scheme, Seed: text, Reason: cmd.Reason}}, nil
 }

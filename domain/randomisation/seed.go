@@ -11,11 +11,12 @@ import (
 	"strconv"
 )
 
-// seed is what all random numbers of a scheme are made from: the n-th number for a purpose is the HMAC-SHA-256, under the
-// seed, of the purpose's name, a slash and n. Once the seed is shown, anybody can make them again.
+// seed is the source of all random numbers of a scheme: the n-th number for a purpose is the HMAC-SHA-256, with the
+// seed as the key, of the purpose's name, a slash and n. Once the seed is public, anybody can compute the numbers
+// again.
 type seed [32]byte
 
-// parseSeed fails for anything but 32 bytes in hex. Callers cannot send a seed, so this is a failure and no refusal.
+// parseSeed reads a seed of 32 bytes in hex. Callers cannot send a seed, so an error is a failure and not a refusal.
 func parseSeed(text string) (seed, error) {
 	bytes, err := hex.DecodeString(text)
 	if err != nil || len(bytes) != len(seed{}) {
@@ -26,7 +27,7 @@ func parseSeed(text string) (seed, error) {
 
 func (s seed) String() string { return hex.EncodeToString(s[:]) }
 
-// commitment is what can be shown of the seed before its end.
+// commitment is the hash of the seed. It is public from the beginning, and the seed cannot be computed from it.
 func (s seed) commitment() string {
 	sum := sha256.Sum256(s[:])
 	return hex.EncodeToString(sum[:])
@@ -38,7 +39,7 @@ func (s seed) number(purpose string, n int) uint64 {
 	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
-// unit is the random number of draw n, in [0, 1): as many bits as a float64 holds exactly.
+// unit is the random number of draw n, in [0, 1). It has the number of bits that a float64 holds exactly.
 func (s seed) unit(n int) float64 {
 	const bits = 53
 	return float64(s.number("draw", n)>>(64-bits)) / (1 << bits)
@@ -51,9 +52,9 @@ type numbers struct {
 	used    int
 }
 
-// below returns the next number from 0 to n-1, each as likely as the others.
+// below returns the next number from 0 to n-1; each is equally likely.
 func (r *numbers) below(n int) int {
-	// Numbers of the incomplete range at the top would favour the small results.
+	// Numbers from the incomplete range at the top are skipped, because they would make small results more likely.
 	complete := math.MaxUint64 - math.MaxUint64%uint64(n)
 	for {
 		number := r.seed.number(r.purpose, r.used)
@@ -64,7 +65,7 @@ func (r *numbers) below(n int) int {
 	}
 }
 
-// shuffle puts the values in random order (Fisher and Yates).
+// shuffle puts the values in a random order (Fisher and Yates).
 func shuffle(values []int, r *numbers) {
 	for i := len(values) - 1; i > 0; i-- {
 		j := r.below(i + 1)
@@ -72,7 +73,7 @@ func shuffle(values []int, r *numbers) {
 	}
 }
 
-// numbersOfStratum are those that the blocks of a stratum are made from.
+// numbersOfStratum returns the random numbers for the blocks of a stratum.
 func (s seed) numbersOfStratum(stratum int) *numbers {
 	return &numbers{seed: s, purpose: fmt.Sprintf("list/%d", stratum)}
 }

@@ -9,52 +9,52 @@ import (
 	"casebook/domain/persistent"
 )
 
-// Randomisation is the state of a study's draws. Blinded things lie behind two pointers in it: fmt follows one where a verb
-// does not suit, and could not ask a blind.Value in an unexported field how it wants to be printed.
+// Randomisation is the state of a study's draws. Its blinded values are behind two pointers: after a bad verb, fmt
+// follows one pointer and does not call the Format method of a blind.Value in an unexported field.
 type Randomisation struct {
-	// Active is the scheme that patients are drawn by; "" is none.
+	// Active is the scheme by which patients are drawn; "" means none.
 	Active string
-	// LastNumber is the number of the last draw, which is how many there were.
+	// LastNumber is the number of the last draw, which is also the number of draws.
 	LastNumber int
 
 	schemes map[string]*scheme
 	caps    *caps
 	drawn   persistent.Map[domain.PatientID, *drawn]
-	// tallies are how many patients were drawn into each arm of the active scheme: of every level, and of all under the
-	// zero level.
+	// tallies count the patients who were drawn into each arm of the active scheme: for every level, and for all patients
+	// under the zero level.
 	tallies persistent.Map[level, *tally]
-	// used is what is gone of the strata of the active list.
+	// used says which entries of the active list are used, for each stratum.
 	used persistent.Map[int, *usage]
-	// refused is the last ask of a patient that was refused.
+	// refused is the number of each patient's last refused request.
 	refused persistent.Map[domain.PatientID, int]
-	// sealed says that this program cannot know all that a draw depends on.
+	// sealed says that this program cannot read everything that a draw depends on.
 	sealed bool
 }
 
 // level names one level of one factor.
 type level struct{ factor, name string }
 
-// tally is how many patients of something were drawn into each of the scheme's arms.
+// tally counts patients in each of the scheme's arms.
 type tally struct{ byArm []int }
 
-// drawn is a patient who was drawn, and what is true of him or her by now.
+// drawn is a patient who was drawn, with the levels that count for the patient now.
 type drawn struct {
 	event   PatientRandomised
 	factors map[string]string
 }
 
-// usage is what is gone of a stratum of a list: the places before next, less those that wait because a draw passed over
-// them. Both are as in scheme.strata: next counts places of the stratum, waiting are rows of the list.
+// usage says which entries of a stratum are used: all before next, except the waiting ones, which a draw skipped. As in
+// scheme.strata, next is an index into the entries of the stratum, and waiting holds indexes into the rows of the list.
 type usage struct {
 	next    int
 	waiting []int
 }
 
-// Decider is how the stream of a study's draws works.
-var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Events: events, Evolve: evolve}
+// Decider is the decider of a study's randomisation.
+var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams().WithTellingGaps()}
 
 // ArmOf returns the arm of a patient who was drawn.
 func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], bool) {
@@ -65,7 +65,8 @@ func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], boo
 	return d.event.Arm, true
 }
 
-// Drawn returns how a patient was drawn. The Draw in it is left out: a state holds many patients, and the stream has it.
+// Drawn returns the event of a patient's draw, without its Draw. The state leaves the Draw out to stay small; the
+// stream has it.
 func (r Randomisation) Drawn(p domain.PatientID) (PatientRandomised, bool) {
 	d, ok := r.drawn.Get(p)
 	if !ok {
@@ -74,7 +75,7 @@ func (r Randomisation) Drawn(p domain.PatientID) (PatientRandomised, bool) {
 	return d.event, true
 }
 
-// FactorsOf returns the patient's true levels as far as they are known: those of the draw, or of the last correction.
+// FactorsOf returns the levels that count for the patient: those of the last correction, or else of the draw.
 func (r Randomisation) FactorsOf(p domain.PatientID) (map[string]string, bool) {
 	d, ok := r.drawn.Get(p)
 	if !ok {
@@ -103,11 +104,11 @@ func evolve(r Randomisation, event Event) Randomisation {
 		arms, open := event.Arms.Open()
 		r.caps = &caps{levels: event.Levels, arms: &armCaps{arms}, sealed: !open}
 	case EntrySkipped:
-		r = r.skip(event)
+		r = r.withSkipped(event)
 	case PatientRandomised:
-		r = r.draw(event)
+		r = r.withDraw(event)
 	case StratumCorrected:
-		r = r.correct(event)
+		r = r.withCorrection(event)
 	case SeedRevealed:
 		if s := r.schemes[event.Scheme]; s != nil {
 			next := *s
@@ -116,7 +117,7 @@ func evolve(r Randomisation, event Event) Randomisation {
 		}
 	case RandomisationRefused:
 		r.refused = r.refused.Set(event.Patient, event.Ask)
-	case BlindBroken: // an arm that was shown stays what it is
+	case BlindBroken: // showing an arm does not change it
 	}
 	return r
 }
@@ -130,12 +131,12 @@ func (r Randomisation) withScheme(s scheme) Randomisation {
 	return r
 }
 
-// withPart adds a part of a list. The first part brings the scheme.
-func (r Randomisation) withPart(s scheme, part, parts int, this blind.Value[ListPart]) Randomisation {
+// withPart returns the state with a part of a list added. s is the scheme that the first part defines.
+func (r Randomisation) withPart(s scheme, part, parts int, content blind.Value[ListPart]) Randomisation {
 	if begun := r.schemes[s.id]; begun != nil {
 		s = *begun
 	}
-	p, open := this.Open()
+	p, open := content.Open()
 	s.sealed, s.parts, s.complete = s.sealed || !open, part, part == parts
 	c := *s.content
 	c.hash, c.arms, c.rows = p.SHA256, p.Arms, slices.Concat(c.rows, p.Rows)
@@ -149,24 +150,24 @@ func (r Randomisation) withPart(s scheme, part, parts int, this blind.Value[List
 	return r.withScheme(s)
 }
 
-func (r Randomisation) skip(e EntrySkipped) Randomisation {
+func (r Randomisation) withSkipped(e EntrySkipped) Randomisation {
 	s := r.schemes[r.Active]
-	place, open := e.Skipped.Open()
-	if s == nil || !open || place.Row < 1 || place.Row > len(s.rows) {
+	entry, open := e.Skipped.Open()
+	if s == nil || !open || entry.Row < 1 || entry.Row > len(s.rows) {
 		r.sealed = true
 		return r
 	}
-	row := place.Row - 1
+	row := entry.Row - 1
 	stratum := s.rows[row].Stratum()
 	u := r.usage(stratum)
 	r.used = r.used.Set(stratum, &usage{next: u.next + 1, waiting: append(slices.Clip(u.waiting), row)})
 	return r
 }
 
-func (r Randomisation) draw(e PatientRandomised) Randomisation {
+func (r Randomisation) withDraw(e PatientRandomised) Randomisation {
 	r.LastNumber = e.Number
 	record, open := e.Draw.Open()
-	// What is not kept here is in the stream, and would be most of a large study's state.
+	// The Draw is not kept: it would be most of a large study's state, and the stream has it.
 	e.Draw = blind.Value[Draw]{}
 	r.drawn = r.drawn.Set(e.Patient, &drawn{event: e, factors: e.Factors})
 	s := r.schemes[e.Scheme]
@@ -175,7 +176,7 @@ func (r Randomisation) draw(e PatientRandomised) Randomisation {
 		r.sealed = true
 		return r
 	}
-	r = r.tallied(s, arm, e.Factors, 1).talliedAt(s, arm, level{}, 1)
+	r = r.withTallies(s, arm, e.Factors, 1).withTally(s, arm, level{}, 1)
 	if record.Row >= 1 && record.Row <= len(s.rows) {
 		row := record.Row - 1
 		stratum := s.rows[row].Stratum()
@@ -190,30 +191,31 @@ func (r Randomisation) draw(e PatientRandomised) Randomisation {
 	return r
 }
 
-// correct counts the patient under the true levels from now on. Pocock and Simon balance what patients are, not what was
-// first written down of them. The places of a list stay used where they were.
-func (r Randomisation) correct(e StratumCorrected) Randomisation {
+// withCorrection counts the patient under the true levels from now on: the method of Pocock and Simon balances the true
+// properties of the patients, not what was recorded first. The used entries of a list do not change.
+func (r Randomisation) withCorrection(e StratumCorrected) Randomisation {
 	d, ok := r.drawn.Get(e.Patient)
 	if !ok {
 		return r
 	}
 	if arm, open := d.event.Arm.Open(); open && r.schemes[d.event.Scheme] != nil {
 		s := r.schemes[d.event.Scheme]
-		r = r.tallied(s, arm, d.factors, -1).tallied(s, arm, e.Factors, 1)
+		r = r.withTallies(s, arm, d.factors, -1).withTallies(s, arm, e.Factors, 1)
 	}
 	r.drawn = r.drawn.Set(e.Patient, &drawn{event: d.event, factors: e.Factors})
 	return r
 }
 
-// tallied counts a patient of the arm under each of the levels.
-func (r Randomisation) tallied(s *scheme, arm domain.ArmID, factors map[string]string, by int) Randomisation {
+// withTallies changes the number of the arm's patients at each of the levels.
+func (r Randomisation) withTallies(s *scheme, arm domain.ArmID, factors map[string]string, by int) Randomisation {
 	for _, f := range s.factors {
-		r = r.talliedAt(s, arm, level{f.ID, factors[f.ID]}, by)
+		r = r.withTally(s, arm, level{f.ID, factors[f.ID]}, by)
 	}
 	return r
 }
 
-func (r Randomisation) talliedAt(s *scheme, arm domain.ArmID, at level, by int) Randomisation {
+// withTally changes the number of the arm's patients at a level.
+func (r Randomisation) withTally(s *scheme, arm domain.ArmID, at level, by int) Randomisation {
 	i := slices.Index(s.arms, arm)
 	if i < 0 {
 		return r
@@ -224,7 +226,7 @@ func (r Randomisation) talliedAt(s *scheme, arm domain.ArmID, at level, by int) 
 	return r
 }
 
-// tally returns how many patients of each of the scheme's arms were drawn at a level.
+// tally returns, for each of the scheme's arms, how many patients at a level were drawn into it.
 func (r Randomisation) tally(s *scheme, at level) []int {
 	if counts, ok := r.tallies.Get(at); ok && len(counts.byArm) == len(s.arms) {
 		return counts.byArm
@@ -232,7 +234,7 @@ func (r Randomisation) tally(s *scheme, at level) []int {
 	return make([]int, len(s.arms))
 }
 
-// usage returns what is gone of a stratum.
+// usage returns which entries of a stratum are used.
 func (r Randomisation) usage(stratum int) usage {
 	if u, ok := r.used.Get(stratum); ok {
 		return *u

@@ -13,9 +13,9 @@ import (
 	"casebook/domain/study"
 )
 
-// Upload records a list that was made elsewhere. It refuses study_not_found, no_protocol, study_not_randomised,
-// value_missing, value_too_long, scheme_exists, too_many_strata, list_too_long and invalid_list. Refusals name lines,
-// never the arm of a row: they are recorded too.
+// Upload records a list that was made outside of Casebook. It refuses study_not_found, no_protocol,
+// study_not_randomised, value_missing, value_too_long, scheme_exists, too_many_strata, list_too_long and invalid_list.
+// The refusals name lines but never the arm of a row, because they may be logged.
 func Upload(r Randomisation, s study.Study, cmd UploadRandomisationList, _ domain.Call) ([]Event, error) {
 	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
 	if err != nil {
@@ -31,18 +31,19 @@ func Upload(r Randomisation, s study.Study, cmd UploadRandomisationList, _ domai
 	if l.rows, err = readRows(cmd.CSV, factors, arms); err != nil {
 		return nil, err
 	}
-	if !l.whole() {
+	if !l.valid() {
 		return nil, invalidList("the list does not have every arm of the protocol").Do("give every arm its rows, or change the protocol")
 	}
 	hash := l.hash(nil)
-	shown := hash
-	if len(l.rows) < rowsThatHide {
-		shown = ""
+	shownHash := hash
+	if len(l.rows) < minRowsToShowHash {
+		shownHash = ""
 	}
 	parts := l.parts(hash)
 	events := make([]Event, len(parts))
 	for i, part := range parts {
-		e := ListUploaded{Study: cmd.Study, Scheme: cmd.Scheme, Part: i + 1, Parts: len(parts), Rows: len(l.rows), SHA256: shown, List: blind.Of(part)}
+		e := ListUploaded{Study: cmd.Study, Scheme: cmd.Scheme, Part: i + 1, Parts: len(parts), Rows: len(l.rows),
+			SHA256: shownHash, List: blind.Of(part)}
 		if i == 0 {
 			e.Factors = factors
 		}
@@ -51,9 +52,9 @@ func Upload(r Randomisation, s study.Study, cmd UploadRandomisationList, _ domai
 	return events, nil
 }
 
-// readRows reads the CSV. Columns may come in any order; blanks around values do not count.
+// readRows reads the CSV. The columns may have any order; blanks around values are ignored.
 func readRows(text string, factors []Factor, arms []domain.ArmID) ([]Row, error) {
-	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write the mark
+	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.ReuseRecord = true
 	record, err := r.Read()
 	if err != nil {
@@ -80,7 +81,8 @@ func readRows(text string, factors []Factor, arms []domain.ArmID) ([]Row, error)
 		for i, f := range factors {
 			level := slices.Index(f.Levels, strings.TrimSpace(record[columns[i]]))
 			if level < 0 {
-				return nil, invalidList("line %d has a level of factor %s that the protocol does not have", line, f.ID).Do("use the protocol's levels, written as it writes them")
+				return nil, invalidList("line %d has a level of factor %s that the protocol does not have", line, f.ID).
+					Do("use the protocol's levels, written as it writes them")
 			}
 			stratum = stratum*len(f.Levels) + level
 		}
@@ -91,19 +93,20 @@ func readRows(text string, factors []Factor, arms []domain.ArmID) ([]Row, error)
 		rows = append(rows, Row{stratum, a})
 	}
 	if len(rows) == 0 {
-		return nil, invalidList("the list has no rows").Do("add a row for every place")
+		return nil, invalidList("the list has no rows").Do("add one row per patient to draw")
 	}
 	return rows, nil
 }
 
-// readHeader finds the column of every factor, and that of the arm.
+// readHeader returns the column of every factor, and the column of the arm.
 func readHeader(record []string, factors []Factor) (columns []int, arm int, err error) {
 	names := make([]string, len(record))
 	for i, name := range record {
 		names[i] = strings.TrimSpace(name)
 	}
 	if len(names) != len(factors)+1 {
-		return nil, 0, invalidList("the header has %d columns, and the protocol %d factors", len(names), len(factors)).Do("use one column per factor, and arm")
+		return nil, 0, invalidList("the header has %d columns, and the protocol %d factors", len(names), len(factors)).
+			Do("use one column per factor, and arm")
 	}
 	for _, f := range factors {
 		column := slices.Index(names, f.ID)
@@ -111,7 +114,7 @@ func readHeader(record []string, factors []Factor) (columns []int, arm int, err 
 			return nil, 0, invalidList("the header does not have the factor %s", f.ID).Do("use one column per factor, and arm")
 		}
 		columns = append(columns, column)
-		names[column] = "" // no id is empty, so that no column is found twice
+		names[column] = "" // no id is empty, so no column is found twice
 	}
 	if arm = slices.Index(names, armColumn); arm < 0 {
 		return nil, 0, invalidList("the header does not have the column arm").Do("use one column per factor, and arm")
@@ -119,10 +122,11 @@ func readHeader(record []string, factors []Factor) (columns []int, arm int, err 
 	return columns, arm, nil
 }
 
-// unreadable names the line that is no CSV; without its content, which may show an arm.
+// unreadable names the line that is not valid CSV. It leaves out the line's content, which may show an arm.
 func unreadable(err error) error {
 	if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
-		return invalidList("line %d cannot be read: %v", parse.Line, parse.Err).Do("write the list as RFC 4180 says, with as many columns in every row")
+		return invalidList("line %d cannot be read: %v", parse.Line, parse.Err).
+			Do("write the list as RFC 4180 says, with the same number of columns in every row")
 	}
 	return invalidList("there is no header").Do("begin with a header: one column per factor, and arm")
 }

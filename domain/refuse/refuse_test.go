@@ -8,7 +8,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-func TestEveryKindIsMadeByItsOwnFunction(t *testing.T) {
+func TestEveryKindHasItsFunction(t *testing.T) {
 	for kind, make := range map[refuse.Kind]func(string, string, ...any) *refuse.Refusal{
 		refuse.KindRule: refuse.Because, refuse.KindMalformed: refuse.Malformed, refuse.KindState: refuse.WrongState,
 		refuse.KindNotFound: refuse.NotFound, refuse.KindForbidden: refuse.Forbidden,
@@ -20,15 +20,15 @@ func TestEveryKindIsMadeByItsOwnFunction(t *testing.T) {
 			t.Errorf("got %+v, want %+v", *r, want)
 		}
 		if got := r.Error(); got != "a_code: 3 of these; try again" {
-			t.Errorf("it reads %q", got)
+			t.Errorf("Error returns %q", got)
 		}
 	}
 	if got := refuse.Because("a_code", "so it is").Error(); got != "a_code: so it is" {
-		t.Errorf("without a remedy it reads %q", got)
+		t.Errorf("without a remedy Error returns %q", got)
 	}
 }
 
-func TestAsFindsARefusalInAChain(t *testing.T) {
+func TestAsFindsRefusalsInAChain(t *testing.T) {
 	r := refuse.Because("a_code", "no")
 	if got, ok := refuse.As(fmt.Errorf("while trying: %w", errors.Join(errors.New("other"), r))); !ok || got != r {
 		t.Errorf("got %v, %v", got, ok)

@@ -19,8 +19,8 @@ import (
 var compiled = bounded.New[string, *Rule](4096)
 
 // Compile checks an expression against the variables that it may name and makes it ready to run. It refuses, with the
-// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come out
-// as true or false, or could cost too much.
+// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come
+// out as true or false, or could cost too much.
 func Compile(expression string, variables Variables) (*Rule, error) {
 	if len(expression) > 4*MaxChars || utf8.RuneCountInString(expression) > MaxChars {
 		return nil, invalid(expression, "it is longer than %d characters", MaxChars)
@@ -69,9 +69,9 @@ func compile(expression string, variables Variables) (*Rule, error) {
 	return &Rule{expression: expression, program: program, comparisons: comparisonsIn(root)}, nil
 }
 
-// functions are the parts of CEL's standard library that rules can use. Left out is what a rule over answers does not
-// need and what makes its cost or its result hard to foresee: regular expressions, time, conversions of any kind into
-// any other, and all macros but has, so that there are no loops.
+// functions are the functions of CEL's standard library that rules can use. The others are left out because a rule over
+// answers does not need them and because they make its cost or its result hard to predict: regular expressions, time,
+// most conversions, and all macros except has, so that there are no loops.
 var functions = []string{
 	"_&&_", "_||_", "!_", "_?_:_", "@not_strictly_false", "__not_strictly_false__",
 	"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "in", "_in_",
@@ -79,7 +79,7 @@ var functions = []string{
 	"size", "contains", "startsWith", "endsWith", "int", "double",
 }
 
-// base is the environment without variables; it is made once because it indexes the whole library.
+// base is the environment without variables. It is made only once, because that indexes the whole library.
 var base = sync.OnceValues(func() (*cel.Env, error) {
 	included := make([]*celenv.Function, len(functions))
 	for i, name := range functions {
@@ -119,7 +119,7 @@ func (longestAnswers) EstimateCallCost(string, string, *checker.AstNode, []check
 	return nil
 }
 
-// notCEL names the first fault and its place; columns count from 1.
+// notCEL names the first fault with its line and column, from 1.
 func notCEL(expression string, issues *cel.Issues) error {
 	first := issues.Errors()[0]
 	return invalid(expression, "line %d, column %d: %s", first.Location.Line(), first.Location.Column()+1, first.Message)
@@ -134,7 +134,7 @@ func invalid(expression, format string, args ...any) error {
 	return r.Do("compare declared items, such as answers.worst >= 8; write decimals as 20.0")
 }
 
-// fingerprint is the same for the same expression over the same variables, and for nothing else.
+// fingerprint is equal for equal expressions with equal variables, and different for all others.
 func fingerprint(expression string, variables Variables) string {
 	var b strings.Builder
 	b.WriteString(expression)

@@ -8,8 +8,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled and
-// not when a patient hands in a diary.
+// provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled
+// and not when a patient submits a diary.
 type provider struct {
 	types.Provider
 	fields map[string]map[string]*types.FieldType
@@ -31,7 +31,7 @@ func newProvider(rest types.Provider, variables Variables) *provider {
 	return p
 }
 
-// typeName is the CEL type of a group, kept apart from the types that CEL brings.
+// typeName is the name of the CEL type of a group. The prefix keeps it different from CEL's own types.
 func typeName(group string) string { return "casebook." + group }
 
 // FindStructType finds the type of a group.
@@ -86,7 +86,7 @@ func isSet(target any, group, name string) bool {
 	return ok
 }
 
-// get reads a variable as the type that it was declared with.
+// get returns the value of a variable as a CEL value of its declared type.
 func get(target any, group, name string, declared Type) (any, error) {
 	values, ok := target.(Values)
 	if !ok {

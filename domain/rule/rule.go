@@ -19,19 +19,19 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// Limits of a rule. The static limit is checked when a rule is compiled, on the most that it could cost with the longest
-// answers; the runtime limit stands behind it, for what an estimate may have missed. CEL counts about one for each
+// Limits of a rule. The static limit is checked when a rule is compiled: it bounds the highest possible cost, with the
+// longest answers. The runtime limit stops evaluations that cost more than estimated. CEL counts about one for each
 // operation and one for every ten characters read.
 const (
-	// MaxChars is how long an expression may be.
+	// MaxChars is the largest number of characters in an expression.
 	MaxChars = 1000
-	// MaxDepth is how deep an expression may be nested.
+	// MaxDepth is how deeply an expression may be nested.
 	MaxDepth = 24
-	// MaxStaticCost is the most that an expression may cost by estimate.
+	// MaxStaticCost is the highest estimated cost of an expression.
 	MaxStaticCost = 20_000
-	// MaxRuntimeCost is what an evaluation may cost before it is broken off.
+	// MaxRuntimeCost is the cost at which an evaluation is stopped.
 	MaxRuntimeCost = 2 * MaxStaticCost
-	// MaxTextChars is the longest text answer that the estimate reckons with.
+	// MaxTextChars is the length of the longest text answer in the estimate.
 	MaxTextChars = 4000
 )
 
@@ -89,10 +89,10 @@ func (r *Rule) Holds(values Values) (bool, error) {
 	return result == types.True, nil
 }
 
-// errNoValue runs through CEL's logic as an error does: && and || absorb it where the other side decides.
+// errNoValue passes through CEL's logic like any error: && and || ignore it if the other side decides the result.
 var errNoValue = errors.New("has no value")
 
-// activation hands the groups of variables to CEL.
+// activation gives CEL the groups of variables.
 type activation struct {
 	values Values
 }
@@ -100,5 +100,5 @@ type activation struct {
 // ResolveName finds a group of variables.
 func (a *activation) ResolveName(string) (any, bool) { return a.values, true }
 
-// Parent returns nil: there are no variables but the declared ones.
+// Parent returns nil: there are only the declared variables.
 func (a *activation) Parent() cel.Activation { return nil }

@@ -43,7 +43,7 @@ func TestHolds(t *testing.T) {
 		{`size(answers.note) > 3`, values{"answers.note": "fall"}, true},
 		{`has(answers.worst) ? answers.worst > 3 : answers.rescue`, values{"answers.rescue": true}, true},
 
-		// What is not answered decides nothing.
+		// An unanswered item decides nothing.
 		{`answers.worst >= 8`, values{}, false},
 		{`!(answers.worst >= 8)`, values{}, false},
 		{`answers.worst != 3`, values{}, false},
@@ -71,11 +71,12 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-func TestRefusesWhatIsNotARule(t *testing.T) {
+func TestInvalidRulesAreRefused(t *testing.T) {
 	for _, expression := range []string{
 		"", "  ", "answers.worst >", "answers.wrost > 3", "answers.worst", "answers", "worst > 3", "other.worst > 3",
 		"answers.worst > 'a'", "scores.total == 20", `answers.note.matches("a")`, `[1,2].all(x, x > 0)`,
-		`timestamp("2026-03-01T00:00:00Z") > timestamp("2026-03-01T00:00:00Z")`, `dyn(1) == 1`, `type(1) == int`, "answers == answers", "casebook.answers{worst: 3}.worst == 3",
+		`timestamp("2026-03-01T00:00:00Z") > timestamp("2026-03-01T00:00:00Z")`, `dyn(1) == 1`, `type(1) == int`,
+		"answers == answers", "casebook.answers{worst: 3}.worst == 3",
 	} {
 		t.Run(expression, func(t *testing.T) {
 			_, err := rule.Compile(expression, declared)
@@ -84,13 +85,13 @@ func TestRefusesWhatIsNotARule(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			if r.Sentence == "" || r.Remedy == "" {
-				t.Errorf("the refusal says too little: %v", r)
+				t.Errorf("the refusal lacks a sentence or a remedy: %v", r)
 			}
 		})
 	}
 }
 
-func TestRefusalsNameThePlace(t *testing.T) {
+func TestRefusalsNameLineAndColumn(t *testing.T) {
 	_, err := rule.Compile("answers.worst >= 8 &&\n answers.wrost > 3", declared)
 	r, _ := refuse.As(err)
 	if r == nil || !strings.Contains(r.Sentence, "line 2, column 9") || !strings.Contains(r.Sentence, "wrost") {
@@ -98,16 +99,16 @@ func TestRefusalsNameThePlace(t *testing.T) {
 	}
 }
 
-// What is too long, too deep or too dear is refused before it can run.
+// An expression that is too long, too deeply nested or too costly is refused before it can be evaluated.
 func TestLimits(t *testing.T) {
 	contains := `answers.note.contains(answers.note)`
 	tests := map[string]string{
 		"too long":            strings.Repeat("answers.worst > 1 || ", 100) + "true",
 		"too long in bytes":   strings.Repeat("ä", 100_000),
 		"too deep":            strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
-		"too deep by not":     strings.Repeat("!(", 100) + "true" + strings.Repeat(")", 100),
+		"too deep in nots":    strings.Repeat("!(", 100) + "true" + strings.Repeat(")", 100),
 		"too many list parts": strings.Repeat("[", 100) + strings.Repeat("]", 100) + " == []",
-		"too dear":            contains + strings.Repeat(" || "+contains, 20),
+		"too costly":          contains + strings.Repeat(" || "+contains, 20),
 	}
 	for name, expression := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +123,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// An evaluation that the estimate took for cheaper is broken off.
+// An evaluation that costs more than estimated is stopped.
 func TestRuntimeLimit(t *testing.T) {
 	r, err := rule.Compile(`answers.note.contains("`+strings.Repeat("x", 100)+`")`, declared)
 	if err != nil {
@@ -133,7 +134,7 @@ func TestRuntimeLimit(t *testing.T) {
 	}
 }
 
-// What cannot be computed is a failure, and never holds.
+// A rule that cannot be computed fails and does not hold.
 func TestFailures(t *testing.T) {
 	for expression, v := range map[string]values{
 		"answers.worst / answers.least > 2":       {"answers.worst": 4.0, "answers.least": 0.0},
@@ -152,7 +153,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// The same rule over the same variables is compiled once; over others it is another rule.
+// The same rule with the same variables is compiled once; with other variables it is another rule.
 func TestCompileReusesPrograms(t *testing.T) {
 	first, err := rule.Compile("answers.worst >= 8", declared)
 	if err != nil {
@@ -169,7 +170,8 @@ func TestCompileReusesPrograms(t *testing.T) {
 }
 
 func TestComparisons(t *testing.T) {
-	r, err := rule.Compile(`!(answers.note == "a") || "b" != answers.note || answers.worst > 3 && answers.note in ["c", "d"] || has(answers.note) == true || answers.note.contains("e")`, declared)
+	r, err := rule.Compile(`!(answers.note == "a") || "b" != answers.note || answers.worst > 3 && answers.note in ["c", "d"] ||
+		has(answers.note) == true || answers.note.contains("e")`, declared)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func onlyVariablesIn(parts []celast.Expr) string {
 	return ""
 }
 
-// comparisonsIn finds variables that are compared with written texts.
+// comparisonsIn finds comparisons of variables with literal texts.
 func comparisonsIn(e celast.Expr) []Comparison {
 	switch e.Kind() {
 	case celast.ListKind:
@@ -74,7 +74,7 @@ func comparisonsInAll(parts []celast.Expr) []Comparison {
 	return found
 }
 
-// compared returns the comparison of a variable with a text, if that is what the two are.
+// compared returns the comparison of a variable with a literal text, if the two expressions are these.
 func compared(variable, text celast.Expr) []Comparison {
 	if variable.Kind() != celast.SelectKind || text.Kind() != celast.LiteralKind {
 		return nil

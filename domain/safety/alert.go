@@ -1,4 +1,5 @@
-// Package safety holds alerts: what somebody has to look at, who was told, and who has looked. One stream per alert.
+// Package safety holds alerts: what people have to review, who was notified, and who has reviewed it. Each alert has
+// its own stream.
 package safety
 
 import (
@@ -11,7 +12,8 @@ import (
 	"casebook/domain/study"
 )
 
-// AlertID names an alert: the study, a dot, and an id derived from what raised it, so that nothing raises two.
+// AlertID names an alert: the study, a dot, and an id that is derived from the cause, so that one cause raises one
+// alert.
 type AlertID string
 
 // Kind is what an alert is about.
@@ -21,15 +23,15 @@ type Kind string
 const (
 	// RiskFlagged is a diary answer that crossed a risk rule of its instrument.
 	RiskFlagged Kind = "risk_flagged"
-	// DiariesMissed is a run of windows that a patient left unanswered.
+	// DiariesMissed is a number of windows in a row that a patient has missed.
 	DiariesMissed Kind = "diaries_missed"
-	// ShipmentOverdue is a shipment that should have arrived.
+	// ShipmentOverdue is a shipment that should have arrived already.
 	ShipmentOverdue Kind = "shipment_overdue"
-	// ResupplyShort is a depot that cannot fill what a site needs.
+	// ResupplyShort is a depot that does not have the kits that a site needs.
 	ResupplyShort Kind = "resupply_short"
-	// PatientWithoutKit is a patient who is in an arm and has no kit.
+	// PatientWithoutKit is a patient in an arm for whom the site has no kit.
 	PatientWithoutKit Kind = "patient_without_kit"
-	// KitsAffected are patients who have got a kit that was set aside.
+	// KitsAffected is about patients who have received a kit that was quarantined later.
 	KitsAffected Kind = "kits_affected"
 	// BlindBroken is an emergency unblinding.
 	BlindBroken Kind = "blind_broken"
@@ -38,20 +40,20 @@ const (
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, BlindBroken}
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (AlertID) Schema() domain.Schema {
 	return domain.Schema{Example: "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"}
 }
 
-// OfSupply says that the alert is about drug: those who move it see to it.
+// OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit
 }
 
-// Severity orders alerts.
+// Severity says how urgent an alert is.
 type Severity string
 
 // The severities.
@@ -60,7 +62,7 @@ const (
 	Routine Severity = "routine"
 )
 
-// Event is what can happen to an alert.
+// Event is an event of an alert.
 type Event interface{ alertEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
@@ -73,7 +75,7 @@ var events = []domain.EventType{
 	domain.Stored[NotificationFailed]("NotificationFailed"),
 }
 
-// AlertRaised begins an alert.
+// AlertRaised raises an alert.
 type AlertRaised struct {
 	Alert    AlertID          `json:"alert"`
 	Study    domain.StudyID   `json:"study"`
@@ -81,38 +83,40 @@ type AlertRaised struct {
 	Patient  domain.PatientID `json:"patient,omitempty"`
 	Kind     Kind             `json:"kind"`
 	Severity Severity         `json:"severity"`
-	// Summary says what happened in a sentence that is fit to leave the system: without answers, arms or identity.
+	// Summary says in a sentence what happened. It may be sent out of the system, so it holds no answers, arms or
+	// identity.
 	Summary string `json:"summary"`
-	// Source is the id of the event that it comes from; OccurredAt is when that was recorded.
+	// Source is the id of the event that caused the alert; OccurredAt is when that event was recorded.
 	Source     string    `json:"source"`
 	OccurredAt time.Time `json:"occurredAt"`
-	// ReviewBy is when it is escalated unless somebody has looked at it.
+	// ReviewBy is when the alert is escalated if nobody has reviewed it.
 	ReviewBy time.Time `json:"reviewBy"`
 }
 
-// AlertReviewed records that somebody has looked at it.
+// AlertReviewed records that somebody has reviewed the alert.
 type AlertReviewed struct {
 	Alert AlertID `json:"alert"`
 	Note  string  `json:"note,omitempty"`
 }
 
-// AlertEscalated tells the next people, because nobody has looked in time. Level counts from 1.
+// AlertEscalated brings the alert to the next level, whose people are notified, because nobody has reviewed it in time.
+// Level counts from 1.
 type AlertEscalated struct {
 	Alert AlertID        `json:"alert"`
 	Study domain.StudyID `json:"study"`
 	Site  domain.SiteID  `json:"site,omitempty"`
 	Level int            `json:"level"`
-	// ReviewBy is when it is escalated further; the zero time where this was the last level.
+	// ReviewBy is when the alert is escalated further; it is the zero time at the last level.
 	ReviewBy time.Time `json:"reviewBy"`
 }
 
-// AlertClosed ends an alert.
+// AlertClosed closes the alert.
 type AlertClosed struct {
 	Alert   AlertID `json:"alert"`
 	Outcome string  `json:"outcome"`
 }
 
-// NotificationSent records that a channel has taken the message about a level of the alert.
+// NotificationSent records that a channel has accepted the message about a level of the alert.
 type NotificationSent struct {
 	Alert   AlertID `json:"alert"`
 	Level   int     `json:"level"`
@@ -120,7 +124,7 @@ type NotificationSent struct {
 	Message string  `json:"message"`
 }
 
-// NotificationFailed records that a channel has refused the message for good.
+// NotificationFailed records that a channel has rejected the message, and that trying again would not help.
 type NotificationFailed struct {
 	Alert   AlertID `json:"alert"`
 	Level   int     `json:"level"`
@@ -136,32 +140,45 @@ func (AlertClosed) alertEvent()        {}
 func (NotificationSent) alertEvent()   {}
 func (NotificationFailed) alertEvent() {}
 
+// AboutAlert returns the alert that the event is about.
+func (e AlertRaised) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertReviewed) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertEscalated) AboutAlert() AlertID { return e.Alert }
+
+// AboutAlert returns the alert that the event is about.
+func (e AlertClosed) AboutAlert() AlertID { return e.Alert }
+
 // Alert is the state of an alert.
 type Alert struct {
 	AlertRaised
 	Level            int
 	Reviewed, Closed bool
 
-	told map[Notice]bool
+	// settled are the messages that their channels have accepted or rejected.
+	settled map[Notice]bool
 }
 
-// Notice is one message: an alert's level on a channel.
+// Notice is the message about one level of an alert on one channel.
 type Notice struct {
 	Level   int
 	Channel string
 }
 
-// Decider is how an alert's stream works; its id is the AlertID.
-var Decider = domain.Decider[Alert, Event]{Category: "alert", Events: events, Evolve: evolve}
+// Decider is the decider of alerts; a stream's id is the AlertID.
+var Decider = domain.Decider[Alert, Event]{Category: "alert", Key: byAlert, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams()}
 
 // Exists says whether the alert was raised.
 func (a Alert) Exists() bool { return a.Alert != "" }
 
-// Told says whether the channel has taken, or for good refused, the message about the level.
-func (a Alert) Told(n Notice) bool { return a.told[n] }
+// Told says whether the channel has accepted or rejected the message about the level.
+func (a Alert) Told(n Notice) bool { return a.settled[n] }
 
 func evolve(a Alert, event Event) Alert {
 	switch e := event.(type) {
@@ -174,23 +191,23 @@ func evolve(a Alert, event Event) Alert {
 	case AlertClosed:
 		a.Closed = true
 	case NotificationSent:
-		a = a.after(Notice{e.Level, e.Channel})
+		a = a.withSettled(Notice{e.Level, e.Channel})
 	case NotificationFailed:
-		a = a.after(Notice{e.Level, e.Channel})
+		a = a.withSettled(Notice{e.Level, e.Channel})
 	}
 	return a
 }
 
-func (a Alert) after(n Notice) Alert {
-	told := map[Notice]bool{n: true}
-	maps.Copy(told, a.told)
-	a.told = told
+func (a Alert) withSettled(n Notice) Alert {
+	settled := map[Notice]bool{n: true}
+	maps.Copy(settled, a.settled)
+	a.settled = settled
 	return a
 }
 
-// RaiseAlert is sent by process managers.
+// RaiseAlert raises an alert. Processes send it.
 type RaiseAlert struct {
-	Alert      AlertID          `json:"alert"`
+	OfAlert
 	Study      domain.StudyID   `json:"study"`
 	Site       domain.SiteID    `json:"site,omitempty"`
 	Patient    domain.PatientID `json:"patient,omitempty"`
@@ -199,83 +216,89 @@ type RaiseAlert struct {
 	Summary    string           `json:"summary"`
 	Source     string           `json:"source"`
 	OccurredAt time.Time        `json:"occurredAt"`
-	// Instrument and Window are what was missed, for DiariesMissed.
+	// Instrument and Window are the last missed window, for DiariesMissed.
 	Instrument instrument.ID `json:"instrument,omitempty"`
 	Window     string        `json:"window,omitempty"`
 }
 
-// Facts are what the decision to raise an alert knows besides.
+// Facts are the facts of Raise.
 type Facts struct {
 	Study study.Study
-	// MissedInARow counts the windows that were missed one after another, for DiariesMissed.
+	// MissedInARow is how many windows in a row were missed, for DiariesMissed.
 	MissedInARow int
 }
 
-// ReviewAlert records that one has looked at an alert.
+// ReviewAlert records that the sender has reviewed an alert.
 type ReviewAlert struct {
-	Alert AlertID `json:"alert" doc:"The alert"`
-	Note  string  `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
+	OfAlert
+	Note string `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
 }
 
-// CloseAlert ends an alert.
+// CloseAlert closes an alert.
 type CloseAlert struct {
-	Alert   AlertID `json:"alert" doc:"The alert"`
-	Outcome string  `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
+	OfAlert
+	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
-// EscalateAlert is sent by the safety process when nobody has looked in time.
+// EscalateAlert escalates an alert to a level. The safety process sends it when nobody has reviewed the alert in time.
 type EscalateAlert struct {
-	Alert AlertID `json:"alert"`
-	Level int     `json:"level"`
+	OfAlert
+	Level int `json:"level"`
 }
 
-// RecordNotification is sent by the safety process when a channel has taken a message, or refused it for good.
+// RecordNotification records what a channel has done with a message. The safety process sends it when the channel has
+// accepted or rejected the message.
 type RecordNotification struct {
-	Alert   AlertID `json:"alert"`
-	Level   int     `json:"level"`
-	Channel string  `json:"channel"`
-	Message string  `json:"message"`
-	// Refused is why the channel will never take it; empty where it has.
+	OfAlert
+	Level   int    `json:"level"`
+	Channel string `json:"channel"`
+	Message string `json:"message"`
+	// Refused is why the channel has rejected the message; it is empty if the channel has accepted it.
 	Refused string `json:"refused,omitempty"`
 }
 
 // LastLevel is the highest level of escalation.
 const LastLevel = 2
 
-// Raise begins an alert, once. A run of missed windows raises one when it has become as long as the protocol says.
+// Raise raises an alert. It records nothing if the alert exists already. It raises an alert about missed diaries only
+// when the number of windows missed in a row reaches the protocol's limit.
 func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
 	policy := f.Study.AlertPolicy()
 	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow {
 		return nil, nil
 	}
-	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Kind: cmd.Kind, Severity: cmd.Severity,
-		Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt, ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
+	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient,
+		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt,
+		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
 }
 
-// Review records that somebody has looked. It refuses alert_not_found, alert_closed, alert_reviewed and value_too_long.
+// Review records that somebody has reviewed the alert. It refuses alert_not_found, alert_closed, alert_reviewed and
+// value_too_long.
 func Review(a Alert, cmd ReviewAlert, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.OptionalText("note", cmd.Note, 1000), a.mustBeOpen(cmd.Alert)); err != nil {
 		return nil, err
 	}
 	if a.Reviewed {
-		return nil, refuse.WrongState("alert_reviewed", "alert %s has been looked at already", cmd.Alert).At("alert").Do("close it when it is dealt with")
+		return nil, refuse.WrongState("alert_reviewed", "alert %s has been reviewed already", cmd.Alert).At("alert").
+			Do("close it when it is settled")
 	}
-	return []Event{AlertReviewed(cmd)}, nil
+	return []Event{AlertReviewed{Alert: cmd.Alert, Note: cmd.Note}}, nil
 }
 
-// Close ends an alert; who closes it has looked at it. It refuses alert_not_found, alert_closed, value_missing and
-// value_too_long.
+// Close closes an alert. If nobody has reviewed the alert yet, the closing counts as the review. Close refuses
+// alert_not_found, alert_closed, value_missing and value_too_long.
 func Close(a Alert, cmd CloseAlert, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("outcome", cmd.Outcome, 1000), a.mustBeOpen(cmd.Alert)); err != nil {
 		return nil, err
 	}
 	if !a.Reviewed {
-		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed(cmd)}, nil
+		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 	}
-	return []Event{AlertClosed(cmd)}, nil
+	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 }
 
-// Escalate tells the next people, unless somebody has looked. It may be sent twice.
+// Escalate brings an alert to the next level. It records nothing if somebody has reviewed the alert, or if the level is
+// not the next one, so that EscalateAlert may be sent twice.
 func Escalate(a Alert, in study.Study, cmd EscalateAlert, call domain.Call) ([]Event, error) {
 	if !a.Exists() || a.Reviewed || a.Closed || cmd.Level != a.Level+1 || cmd.Level > LastLevel {
 		return nil, nil
@@ -287,7 +310,8 @@ func Escalate(a Alert, in study.Study, cmd EscalateAlert, call domain.Call) ([]E
 	return []Event{e}, nil
 }
 
-// Tell records what became of a message, once for each channel and level. It refuses alert_not_found.
+// Tell records whether a channel has accepted or rejected a message, once for each channel and level. It refuses
+// alert_not_found.
 func Tell(a Alert, cmd RecordNotification, _ domain.Call) ([]Event, error) {
 	if !a.Exists() {
 		return nil, alertNotFound(cmd.Alert)
@@ -296,11 +320,13 @@ func Tell(a Alert, cmd RecordNotification, _ domain.Call) ([]Event, error) {
 		return nil, nil
 	}
 	if cmd.Refused != "" {
-		return []Event{NotificationFailed{Alert: cmd.Alert, Level: cmd.Level, Channel: cmd.Channel, Message: cmd.Message, Reason: cmd.Refused}}, nil
+		return []Event{NotificationFailed{Alert: cmd.Alert, Level: cmd.Level, Channel: cmd.Channel, Message: cmd.Message,
+			Reason: cmd.Refused}}, nil
 	}
 	return []Event{NotificationSent{Alert: cmd.Alert, Level: cmd.Level, Channel: cmd.Channel, Message: cmd.Message}}, nil
 }
 
+// mustBeOpen refuses alert_not_found and alert_closed.
 func (a Alert) mustBeOpen(id AlertID) error {
 	switch {
 	case !a.Exists():
@@ -314,3 +340,26 @@ func (a Alert) mustBeOpen(id AlertID) error {
 func alertNotFound(id AlertID) error {
 	return refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).At("alert").Do("check the id")
 }
+
+// OfAlert is embedded by commands about one alert.
+type OfAlert struct {
+	Alert AlertID `json:"alert" doc:"The alert"`
+}
+
+// AboutAlert is a command, or an event, about one alert.
+type AboutAlert interface{ AboutAlert() AlertID }
+
+// AboutAlert returns the alert that the command is about.
+func (o OfAlert) AboutAlert() AlertID { return o.Alert }
+
+// byAlert is the Key of Decider.
+func byAlert(command any) (id string, ok bool) {
+	c, ok := command.(AboutAlert)
+	if !ok {
+		return "", false
+	}
+	return string(c.AboutAlert()), true
+}
+
+// WhyAsked returns the outcome, which is recorded as the reason.
+func (c CloseAlert) WhyAsked() string { return c.Outcome }

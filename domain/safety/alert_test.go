@@ -18,18 +18,21 @@ const (
 	one  = safety.AlertID("PAIN1.a1")
 )
 
+var ofOne = safety.OfAlert{Alert: one}
+
 var call = domain.Call{At: time.Date(2026, 3, 10, 13, 0, 0, 0, time.FixedZone("CET", 3600)), Actor: "manager"}
 
-// withPolicy is a study that says this of alerts; nil is nothing.
+// withPolicy is a study whose protocol has this policy for alerts; nil means none.
 func withPolicy(p *study.AlertPolicy) study.Study {
-	return study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, Alerts: p}})
+	return study.Decider.Fold(study.Created{Study: pain},
+		study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, Alerts: p}})
 }
 
 type decision = func(safety.Alert) ([]safety.Event, error)
 
 func raising(f safety.Facts, kind safety.Kind) decision {
-	return scenario.AskedKnowing(safety.Raise, f, safety.RaiseAlert{Alert: one, Study: pain, Site: "A", Patient: "PAIN1.S-1", Kind: kind, Severity: safety.Urgent,
-		Summary: "An answer crossed a rule.", Source: "e-1", OccurredAt: call.At.Add(-time.Minute)}, call)
+	return scenario.AskedKnowing(safety.Raise, f, safety.RaiseAlert{OfAlert: ofOne, Study: pain, Site: "A", Patient: "PAIN1.S-1",
+		Kind: kind, Severity: safety.Urgent, Summary: "An answer crossed a rule.", Source: "e-1", OccurredAt: call.At.Add(-time.Minute)}, call)
 }
 
 func raised(kind safety.Kind, within time.Duration) safety.AlertRaised {
@@ -38,26 +41,27 @@ func raised(kind safety.Kind, within time.Duration) safety.AlertRaised {
 }
 
 func reviewing(note string) decision {
-	return scenario.Asked(safety.Review, safety.ReviewAlert{Alert: one, Note: note}, call)
+	return scenario.Asked(safety.Review, safety.ReviewAlert{OfAlert: ofOne, Note: note}, call)
 }
 
 func closing(outcome string) decision {
-	return scenario.Asked(safety.Close, safety.CloseAlert{Alert: one, Outcome: outcome}, call)
+	return scenario.Asked(safety.Close, safety.CloseAlert{OfAlert: ofOne, Outcome: outcome}, call)
 }
 
 func escalating(p *study.AlertPolicy, level int) decision {
-	return scenario.AskedKnowing(safety.Escalate, withPolicy(p), safety.EscalateAlert{Alert: one, Level: level}, call)
+	return scenario.AskedKnowing(safety.Escalate, withPolicy(p), safety.EscalateAlert{OfAlert: ofOne, Level: level}, call)
 }
 
-func telling(level int, channel, refused string) decision {
-	return scenario.Asked(safety.Tell, safety.RecordNotification{Alert: one, Level: level, Channel: channel, Message: "m-1", Refused: refused}, call)
+func notifying(level int, channel, refused string) decision {
+	cmd := safety.RecordNotification{OfAlert: ofOne, Level: level, Channel: channel, Message: "m-1", Refused: refused}
+	return scenario.Asked(safety.Tell, cmd, call)
 }
 
 func given(t testing.TB, events ...safety.Event) scenario.Given[safety.Alert, safety.Event] {
 	return scenario.For(t, safety.Decider).Strict().Given(events...)
 }
 
-// An alert is raised once, and says in UTC until when somebody has to look.
+// An alert is raised once, with the time in UTC until which somebody has to review it.
 func TestRaise(t *testing.T) {
 	for _, c := range []struct {
 		policy *study.AlertPolicy
@@ -67,16 +71,20 @@ func TestRaise(t *testing.T) {
 		up := given(t).When(raising(f, safety.RiskFlagged)).Then(raised(safety.RiskFlagged, c.within))
 		up.When(raising(f, safety.RiskFlagged)).Then()
 		up.When(raising(f, safety.BlindBroken)).Then()
-		up.When(closing("seen")).Then(safety.AlertReviewed{Alert: one}, safety.AlertClosed{Alert: one, Outcome: "seen"}).When(raising(f, safety.RiskFlagged)).Then()
+		up.When(closing("seen")).Then(safety.AlertReviewed{Alert: one}, safety.AlertClosed{Alert: one, Outcome: "seen"}).
+			When(raising(f, safety.RiskFlagged)).Then()
 		if by := up.State().ReviewBy; by.Location() != time.UTC {
-			t.Errorf("it is to be reviewed by %v", by)
+			t.Errorf("ReviewBy is %v, not in UTC", by)
 		}
 	}
 }
 
-// A run of missed windows tells somebody once: when it has become as long as the protocol says, not before and not after.
-func TestMissedWindowsRaiseAnAlertWhenTheRunIsLongEnough(t *testing.T) {
-	for policy, n := range map[*study.AlertPolicy]int{nil: 3, {ReviewMinutes: 60, MissedInARow: 1}: 1, {ReviewMinutes: 60, MissedInARow: 5}: 5} {
+// Windows missed in a row raise an alert exactly once: when their number reaches the protocol's limit, not before and
+// not after.
+func TestMissedWindowsRaiseAnAlertAtTheLimit(t *testing.T) {
+	for policy, n := range map[*study.AlertPolicy]int{
+		nil: 3, {ReviewMinutes: 60, MissedInARow: 1}: 1, {ReviewMinutes: 60, MissedInARow: 5}: 5,
+	} {
 		for missed := range n + 3 {
 			f := safety.Facts{Study: withPolicy(policy), MissedInARow: missed}
 			o := given(t).When(raising(f, safety.DiariesMissed))
@@ -85,7 +93,8 @@ func TestMissedWindowsRaiseAnAlertWhenTheRunIsLongEnough(t *testing.T) {
 			} else {
 				o.Then()
 			}
-			given(t).When(raising(f, safety.ShipmentOverdue)).Then(raised(safety.ShipmentOverdue, time.Hour)) // the run is only for missed windows
+			// Alerts of other kinds do not depend on missed windows.
+			given(t).When(raising(f, safety.ShipmentOverdue)).Then(raised(safety.ShipmentOverdue, time.Hour))
 		}
 	}
 }
@@ -101,7 +110,7 @@ func TestReviewAndClose(t *testing.T) {
 	seen := up.When(reviewing("called the patient")).Then(safety.AlertReviewed{Alert: one, Note: "called the patient"})
 	seen.When(reviewing("")).ThenRefused("alert_reviewed")
 	done := seen.When(closing("well")).Then(safety.AlertClosed{Alert: one, Outcome: "well"})
-	// Who closes an alert that nobody has looked at has looked at it.
+	// Closing an alert that nobody has reviewed counts as its review.
 	once := up.When(closing("well")).Then(safety.AlertReviewed{Alert: one}, safety.AlertClosed{Alert: one, Outcome: "well"})
 	for _, end := range []scenario.Given[safety.Alert, safety.Event]{done, once} {
 		end.When(reviewing("")).ThenRefused("alert_closed")
@@ -112,18 +121,19 @@ func TestReviewAndClose(t *testing.T) {
 	}
 }
 
-// An alert climbs one level at a time while nobody looks, up to the last.
+// As long as nobody reviews an alert, it is escalated one level at a time, up to the last level.
 func TestEscalate(t *testing.T) {
 	policy := &study.AlertPolicy{ReviewMinutes: 30, MissedInARow: 3}
 	up := given(t, raised(safety.RiskFlagged, time.Hour))
 	for _, level := range []int{-1, 0, 2, 3} {
 		up.When(escalating(policy, level)).Then()
 	}
-	first := up.When(escalating(policy, 1)).Then(safety.AlertEscalated{Alert: one, Study: pain, Site: "A", Level: 1, ReviewBy: call.At.Add(30 * time.Minute).UTC()})
-	first.When(escalating(policy, 1)).Then() // asked twice
+	first := up.When(escalating(policy, 1)).
+		Then(safety.AlertEscalated{Alert: one, Study: pain, Site: "A", Level: 1, ReviewBy: call.At.Add(30 * time.Minute).UTC()})
+	first.When(escalating(policy, 1)).Then() // sent twice
 	last := first.When(escalating(policy, 2)).Then(safety.AlertEscalated{Alert: one, Study: pain, Site: "A", Level: safety.LastLevel})
 	if a := last.State(); a.Level != safety.LastLevel || !a.ReviewBy.IsZero() {
-		t.Errorf("after the last level it is %+v", a)
+		t.Errorf("at the last level the alert is %+v", a)
 	}
 	last.When(escalating(policy, 3)).Then()
 	given(t).When(escalating(policy, 1)).Then()
@@ -132,39 +142,41 @@ func TestEscalate(t *testing.T) {
 	first.Given(safety.AlertReviewed{Alert: one}).When(escalating(policy, 2)).Then()
 }
 
-// What became of a message is recorded once for each level and channel, whatever it was.
+// Whether a message was accepted or rejected is recorded once for each level and channel.
 func TestTell(t *testing.T) {
-	given(t).When(telling(0, "email", "")).ThenRefused("alert_not_found")
+	given(t).When(notifying(0, "email", "")).ThenRefused("alert_not_found")
 	up := given(t, raised(safety.RiskFlagged, time.Hour))
 	sent := func(level int, channel string) safety.NotificationSent {
 		return safety.NotificationSent{Alert: one, Level: level, Channel: channel, Message: "m-1"}
 	}
-	told := up.When(telling(0, "email", "")).Then(sent(0, "email"))
-	told.When(telling(0, "email", "")).Then()
-	told.When(telling(0, "email", "no such mailbox")).Then()
-	told.When(telling(0, "webhook", "")).Then(sent(0, "webhook"))
-	told.When(telling(1, "email", "")).Then(sent(1, "email"))
-	failed := up.When(telling(0, "email", "no such mailbox")).Then(safety.NotificationFailed{Alert: one, Level: 0, Channel: "email", Message: "m-1", Reason: "no such mailbox"})
-	failed.When(telling(0, "email", "")).Then()
-	if a := failed.State(); !a.Told(safety.Notice{Level: 0, Channel: "email"}) || a.Told(safety.Notice{Level: 1, Channel: "email"}) || a.Told(safety.Notice{Level: 0, Channel: "webhook"}) {
-		t.Error("the alert does not know who was told")
+	told := up.When(notifying(0, "email", "")).Then(sent(0, "email"))
+	told.When(notifying(0, "email", "")).Then()
+	told.When(notifying(0, "email", "no such mailbox")).Then()
+	told.When(notifying(0, "webhook", "")).Then(sent(0, "webhook"))
+	told.When(notifying(1, "email", "")).Then(sent(1, "email"))
+	failed := up.When(notifying(0, "email", "no such mailbox")).
+		Then(safety.NotificationFailed{Alert: one, Level: 0, Channel: "email", Message: "m-1", Reason: "no such mailbox"})
+	failed.When(notifying(0, "email", "")).Then()
+	a, notice := failed.State(), func(level int, channel string) safety.Notice { return safety.Notice{Level: level, Channel: channel} }
+	if !a.Told(notice(0, "email")) || a.Told(notice(1, "email")) || a.Told(notice(0, "webhook")) {
+		t.Error("the state does not have exactly the one settled message")
 	}
-	// Who was told of an alert that is closed by now is recorded all the same.
-	up.Given(safety.AlertClosed{Alert: one}).When(telling(0, "email", "")).Then(sent(0, "email"))
+	// Notifications are also recorded after the alert was closed.
+	up.Given(safety.AlertClosed{Alert: one}).When(notifying(0, "email", "")).Then(sent(0, "email"))
 }
 
-// Whatever is asked, and however often: an alert is raised, reviewed and closed at most once, levels follow one another,
-// nothing escalates after somebody has looked, and nobody is told the same twice.
+// For any commands in any order: an alert is raised, reviewed and closed at most once, its levels follow one another,
+// it is not escalated after a review, and no message is recorded twice.
 func TestAlertsKeepTheirOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s safety.Alert
 		counts, level := map[string]int{}, 0
-		told := map[safety.Notice]bool{}
+		settled := map[safety.Notice]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			level0 := rapid.IntRange(0, 3).Draw(t, "level")
 			decide := rapid.SampledFrom([]decision{
 				raising(safety.Facts{Study: withPolicy(nil)}, safety.RiskFlagged), reviewing("n"), closing("o"), escalating(nil, level0),
-				telling(level0, "email", ""), telling(level0, "webhook", "gone"),
+				notifying(level0, "email", ""), notifying(level0, "webhook", "gone"),
 			}).Draw(t, "ask")
 			events, _ := decide(s)
 			for _, e := range events {
@@ -180,9 +192,9 @@ func TestAlertsKeepTheirOrder(t *testing.T) {
 						t.Fatalf("level %d after %d, reviewed %d times", e.Level, level-1, counts["reviewed"])
 					}
 				case safety.NotificationSent:
-					told[safety.Notice{Level: e.Level, Channel: e.Channel}] = again(t, told, e.Level, e.Channel)
+					settle(t, settled, safety.Notice{Level: e.Level, Channel: e.Channel})
 				case safety.NotificationFailed:
-					told[safety.Notice{Level: e.Level, Channel: e.Channel}] = again(t, told, e.Level, e.Channel)
+					settle(t, settled, safety.Notice{Level: e.Level, Channel: e.Channel})
 				}
 				if counts["raised"] != 1 || counts["reviewed"] > 1 || counts["closed"] > counts["reviewed"] {
 					t.Fatalf("%T after %v", e, counts)
@@ -193,9 +205,10 @@ func TestAlertsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-func again(t *rapid.T, told map[safety.Notice]bool, level int, channel string) bool {
-	if told[safety.Notice{Level: level, Channel: channel}] {
-		t.Fatalf("%s is told of level %d again", channel, level)
+// settle adds a message to the settled ones, and fails the test if it is one of them already.
+func settle(t *rapid.T, settled map[safety.Notice]bool, n safety.Notice) {
+	if settled[n] {
+		t.Fatalf("the message about level %d on %s is recorded twice", n.Level, n.Channel)
 	}
-	return true
+	settled[n] = true
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Picture writes out all that a state holds, unexported fields and what lies behind pointers included, so that two
-// pictures differ when anything in it has changed. Types from outside the product, such as compiled rules and mutexes,
-// are left out.
+// Picture returns a text of everything that a state holds, also of unexported fields and of values behind pointers. Two
+// pictures of a state differ if anything in it has changed between them. Values of types from outside the product, such
+// as compiled rules and mutexes, are left out.
 func Picture(state any) string {
 	var p picture
 	p.add(reflect.ValueOf(state))
@@ -19,7 +19,7 @@ func Picture(state any) string {
 
 type picture struct {
 	strings.Builder
-	// above are the pointers that lead here; a cycle is not followed twice.
+	// above are the pointers that lead to the current value, so that cycles are not followed again.
 	above []uintptr
 }
 
@@ -52,7 +52,7 @@ func (p *picture) add(v reflect.Value) {
 		fmt.Fprint(p, v.Uint())
 	case reflect.Float32, reflect.Float64:
 		fmt.Fprint(p, v.Float())
-	default: // functions and channels hold no state that can be seen
+	default: // functions and channels have no visible state
 		fmt.Fprint(p, v.Kind().String())
 	}
 }
@@ -60,7 +60,7 @@ func (p *picture) add(v reflect.Value) {
 func (p *picture) addStruct(v reflect.Value) {
 	t := v.Type()
 	fmt.Fprint(p, t.Name())
-	if !ours(t) {
+	if !isOurs(t) {
 		return
 	}
 	fmt.Fprint(p, "{")
@@ -102,7 +102,7 @@ func (p *picture) addMap(v reflect.Value) {
 	fmt.Fprintf(p, "map%v", entries)
 }
 
-// ours says whether the type is declared in the product, in no package at all, or is a time.
-func ours(t reflect.Type) bool {
+// isOurs says whether the type is declared in the product or in no package, or is time.Time.
+func isOurs(t reflect.Type) bool {
 	return t.PkgPath() == "" || t == reflect.TypeFor[time.Time]() || strings.HasPrefix(t.PkgPath(), "casebook/")
 }

@@ -1,5 +1,6 @@
-// Package scenario lets the test of a decision read as a sentence: given these events, when this is asked, then these
-// events follow, or this refusal. It also holds every decider to its promise that Evolve leaves old states alone.
+// Package scenario lets the test of a decision read as a sentence: given these events, when this command is sent, then
+// these events follow, or this refusal. It also checks that the Evolve of every tested decider does not change old
+// states.
 package scenario
 
 import (
@@ -20,7 +21,7 @@ type Given[S, E any] struct {
 	strict  bool
 }
 
-// Outcome is what a decision answered.
+// Outcome is the result of a decision: events or an error.
 type Outcome[S, E any] struct {
 	given  Given[S, E]
 	events []E
@@ -32,14 +33,13 @@ func For[S, E any](t testing.TB, decider domain.Decider[S, E]) Given[S, E] {
 	return Given[S, E]{t: t, decider: decider, state: decider.Initial}
 }
 
-// Strict returns the scenario with ThenRefused also expecting of every refusal that it says what to do and which part of
-// the request is at fault.
+// Strict returns the scenario in a stricter form: ThenRefused also expects that every refusal has a remedy and a field.
 func (g Given[S, E]) Strict() Given[S, E] {
 	g.strict = true
 	return g
 }
 
-// Given adds events to the stream's past.
+// Given adds events to the stream.
 func (g Given[S, E]) Given(events ...E) Given[S, E] {
 	g.t.Helper()
 	for _, e := range events {
@@ -48,7 +48,7 @@ func (g Given[S, E]) Given(events ...E) Given[S, E] {
 	return g
 }
 
-// Evolve returns the state after one more event, and fails the test where the old state changed on the way.
+// Evolve returns the state after one more event. It fails the test if the decider changes the old state.
 func Evolve[S, E any](t Failer, decider domain.Decider[S, E], state S, e E) S {
 	t.Helper()
 	before := Picture(state)
@@ -68,24 +68,25 @@ type Failer interface {
 // State returns the state that the given events fold to.
 func (g Given[S, E]) State() S { return g.state }
 
-// When asks for a decision on the state. Wrap the decision with Asked or AskedKnowing.
+// When decides on the state. Make decide with Asked or AskedKnowing.
 func (g Given[S, E]) When(decide func(S) ([]E, error)) Outcome[S, E] {
 	g.t.Helper()
 	events, err := decide(g.state)
 	return Outcome[S, E]{given: g, events: events, err: err}
 }
 
-// Asked wraps a decision without facts for When.
+// Asked returns the decision about a command, for When.
 func Asked[S, E, C any](decide func(S, C, domain.Call) ([]E, error), command C, call domain.Call) func(S) ([]E, error) {
 	return func(s S) ([]E, error) { return decide(s, command, call) }
 }
 
-// AskedKnowing wraps a decision that needs facts of other streams for When.
-func AskedKnowing[S, F, E, C any](decide func(S, F, C, domain.Call) ([]E, error), facts F, command C, call domain.Call) func(S) ([]E, error) {
+// AskedKnowing returns the decision about a command that needs facts of other streams, for When.
+func AskedKnowing[S, F, E, C any](decide func(S, F, C, domain.Call) ([]E, error), facts F, command C,
+	call domain.Call) func(S) ([]E, error) {
 	return func(s S) ([]E, error) { return decide(s, facts, command, call) }
 }
 
-// Then expects exactly these events, and returns the scenario with them added to the past, to go on with.
+// Then expects exactly these events. It returns the scenario with the events added to the stream, to continue with.
 func (o Outcome[S, E]) Then(want ...E) Given[S, E] {
 	t := o.given.t
 	t.Helper()
@@ -102,7 +103,7 @@ func (o Outcome[S, E]) Then(want ...E) Given[S, E] {
 	return next
 }
 
-// ThenRefused expects a refusal with this code and no events, and returns it for a closer look.
+// ThenRefused expects a refusal with this code and no events. It returns the refusal for further checks.
 func (o Outcome[S, E]) ThenRefused(code string) *refuse.Refusal {
 	t := o.given.t
 	t.Helper()
@@ -114,13 +115,13 @@ func (o Outcome[S, E]) ThenRefused(code string) *refuse.Refusal {
 		t.Fatalf("want the refusal %s, got %v", code, r)
 	}
 	if len(o.events) > 0 {
-		t.Fatalf("refused with %s, and yet it has events: %v", code, o.events)
+		t.Fatalf("the refusal %s comes with events: %v", code, o.events)
 	}
 	if r.Sentence == "" {
 		t.Fatalf("the refusal %s has no sentence", code)
 	}
 	if o.given.strict && (r.Remedy == "" || r.Field == "") {
-		t.Fatalf("the refusal %s does not say what to do or where: remedy %q, field %q", code, r.Remedy, r.Field)
+		t.Fatalf("the refusal %s lacks a remedy or a field: remedy %q, field %q", code, r.Remedy, r.Field)
 	}
 	return r
 }

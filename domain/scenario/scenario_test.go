@@ -13,7 +13,7 @@ import (
 	"casebook/domain/scenario"
 )
 
-// tally counts what was added; its Evolve can be told to break the rule.
+// tally is a state that counts words.
 type tally struct {
 	sum  int
 	seen map[string]bool
@@ -51,7 +51,7 @@ func adding(word string) func(tally) ([]string, error) {
 	return scenario.Asked(add, word, domain.Call{})
 }
 
-// recorder is a testing.TB that notes a failure instead of having it.
+// recorder is a testing.TB that records a failure instead of failing the test.
 type recorder struct {
 	testing.TB
 	failure string
@@ -64,7 +64,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// failureOf runs a scenario that may fail, and returns how.
+// failureOf runs a scenario and returns the text of its failure, or "".
 func failureOf(run func(testing.TB)) string {
 	r, done := &recorder{}, make(chan struct{})
 	go func() {
@@ -75,7 +75,7 @@ func failureOf(run func(testing.TB)) string {
 	return r.failure
 }
 
-func TestScenariosPassWhenTheyShould(t *testing.T) {
+func TestScenariosPass(t *testing.T) {
 	given := scenario.For(t, decider).Given("a").When(adding("b")).Then("b").When(adding("a")).Then()
 	if s := given.State(); s.sum != 2 || !s.seen["b"] {
 		t.Errorf("the state is %+v", s)
@@ -92,28 +92,27 @@ func TestScenariosPassWhenTheyShould(t *testing.T) {
 	given.When(scenario.AskedKnowing(facts, 2, "c", domain.Call{})).Then("cc")
 }
 
-func TestScenariosFailWhenTheyShould(t *testing.T) {
+func TestScenariosFail(t *testing.T) {
+	type given = scenario.Given[tally, string]
 	for name, x := range map[string]struct {
-		run  func(testing.TB)
-		says string
+		run  func(start given)
+		want string
 	}{
-		"other events":      {func(t testing.TB) { scenario.For(t, decider).When(adding("a")).Then("b") }, "other events than expected"},
-		"no events":         {func(t testing.TB) { scenario.For(t, decider).Given("a").When(adding("a")).Then("a") }, "other events than expected"},
-		"unexpected events": {func(t testing.TB) { scenario.For(t, decider).When(adding("a")).Then() }, "other events than expected"},
-		"a refusal":         {func(t testing.TB) { scenario.For(t, decider).When(adding("")).Then() }, "refused or failed: empty"},
-		"a failure":         {func(t testing.TB) { scenario.For(t, decider).When(adding("break")).Then() }, "refused or failed: it broke"},
-		"no refusal":        {func(t testing.TB) { scenario.For(t, decider).When(adding("a")).ThenRefused("empty") }, "want the refusal empty, got events [a]"},
-		"a failure instead": {func(t testing.TB) { scenario.For(t, decider).When(adding("break")).ThenRefused("empty") }, "it broke"},
-		"another refusal":   {func(t testing.TB) { scenario.For(t, decider).When(adding("")).ThenRefused("full") }, "want the refusal full"},
-		"refusal and event": {func(t testing.TB) { scenario.For(t, decider).When(adding("both")).ThenRefused("both") }, "and yet it has events"},
-		"no remedy":         {func(t testing.TB) { scenario.For(t, decider).Strict().When(adding("")).ThenRefused("empty") }, "does not say what to do"},
-		"no field": {func(t testing.TB) {
-			scenario.For(t, decider).Strict().Given("a").When(adding("lost")).ThenRefused("lost")
-		}, "or where"},
-		"no sentence": {func(t testing.TB) { scenario.For(t, decider).When(adding("mute")).ThenRefused("mute") }, "has no sentence"},
+		"other events":      {func(g given) { g.When(adding("a")).Then("b") }, "other events than expected"},
+		"no events":         {func(g given) { g.Given("a").When(adding("a")).Then("a") }, "other events than expected"},
+		"unexpected events": {func(g given) { g.When(adding("a")).Then() }, "other events than expected"},
+		"a refusal":         {func(g given) { g.When(adding("")).Then() }, "refused or failed: empty"},
+		"a failure":         {func(g given) { g.When(adding("break")).Then() }, "refused or failed: it broke"},
+		"no refusal":        {func(g given) { g.When(adding("a")).ThenRefused("empty") }, "want the refusal empty, got events [a]"},
+		"a failure instead": {func(g given) { g.When(adding("break")).ThenRefused("empty") }, "it broke"},
+		"another refusal":   {func(g given) { g.When(adding("")).ThenRefused("full") }, "want the refusal full"},
+		"refusal and event": {func(g given) { g.When(adding("both")).ThenRefused("both") }, "comes with events"},
+		"no remedy":         {func(g given) { g.Strict().When(adding("")).ThenRefused("empty") }, "lacks a remedy"},
+		"no field":          {func(g given) { g.Strict().When(adding("lost")).ThenRefused("lost") }, "or a field"},
+		"no sentence":       {func(g given) { g.When(adding("mute")).ThenRefused("mute") }, "has no sentence"},
 	} {
-		if got := failureOf(x.run); !strings.Contains(got, x.says) {
-			t.Errorf("%s: the scenario says %q, want %q", name, got, x.says)
+		if got := failureOf(func(t testing.TB) { x.run(scenario.For(t, decider)) }); !strings.Contains(got, x.want) {
+			t.Errorf("%s: the scenario fails with %q, want %q", name, got, x.want)
 		}
 	}
 }
@@ -128,7 +127,7 @@ func TestScenariosFailWhenEvolveChangesTheOldState(t *testing.T) {
 		"then":  func(t testing.TB) { scenario.For(t, careless).When(adding("b")).Then("b") },
 	} {
 		if got := failureOf(run); !strings.Contains(got, "changed the state before it") {
-			t.Errorf("%s: the scenario says %q", name, got)
+			t.Errorf("%s: the scenario fails with %q", name, got)
 		}
 	}
 }
@@ -141,7 +140,7 @@ type node struct {
 	at    time.Time
 }
 
-func TestPicturesShowEveryChange(t *testing.T) {
+func TestPictureShowsEveryChange(t *testing.T) {
 	n := &node{Name: "a", next: &node{Name: "b"}, any: map[string]int{"x": 1, "y": 2}, sizes: []float64{1, 2}, at: time.Unix(1, 0)}
 	n.next.next = n // a cycle
 	seen := map[string]string{scenario.Picture(n): "nothing"}
@@ -155,17 +154,17 @@ func TestPicturesShowEveryChange(t *testing.T) {
 		{"a new key", func() { n.any.(map[string]int)["z"] = 3 }},
 		{"in a slice", func() { n.sizes[1] = 3 }},
 		{"a time", func() { n.at = time.Unix(2, 0) }},
-		{"a pointer gone", func() { n.next = nil }},
-		{"a value of another", func() { n.any = true }},
+		{"a pointer", func() { n.next = nil }},
+		{"a value of another type", func() { n.any = true }},
 	} {
 		x.change()
 		picture := scenario.Picture(n)
 		if other, same := seen[picture]; same {
-			t.Errorf("after a change of %s it looks as after %s", x.what, other)
+			t.Errorf("the pictures after the changes of %s and %s are equal", x.what, other)
 		}
 		seen[picture] = x.what
 		if again := scenario.Picture(n); again != picture {
-			t.Errorf("the same state has two pictures")
+			t.Errorf("two pictures of the same state differ")
 		}
 	}
 }

@@ -1,23 +1,23 @@
-// Package security holds the security log: what was refused to whom. It has its own streams, one a day, so that
-// refusals never mix with the record of a patient.
+// Package security holds the security log: who was refused what. It has one stream for each day, so that refusals are
+// kept apart from the record of a patient.
 package security
 
 import (
 	"casebook/domain"
 )
 
-// Event is what the security log can hold.
+// Event is an event of the security log.
 type Event interface{ securityEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[AccessRefused]("AccessRefused").ForReaders(),
-	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders(),
+	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
 }
 
 // AccessRefused records that somebody was refused a command or a query (21 CFR 11.10(d) and (g)).
 type AccessRefused struct {
-	// Actor is the user, or empty where the identity was not proven.
+	// Actor is the user; it is empty if the identity was not proven.
 	Actor domain.UserID `json:"actor,omitempty"`
 	// Action is the command's or the query's name.
 	Action  string           `json:"action"`
@@ -29,12 +29,8 @@ type AccessRefused struct {
 	Address string           `json:"address,omitempty"`
 }
 
-// ShownIn implements domain.ShownElsewhere: a refusal is shown where access was wanted, not where it was recorded.
-func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope {
-	return []domain.Scope{{Study: e.Study, Site: e.Site, Patient: e.Patient}}
-}
-
-// RefusalsDropped says how many refusals were not recorded one by one, because they came faster than the log takes.
+// RefusalsDropped says how many refusals were not recorded singly, because they came faster than the log could take
+// them.
 type RefusalsDropped struct {
 	Count int `json:"count"`
 }

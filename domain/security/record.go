@@ -4,25 +4,25 @@ import (
 	"casebook/domain"
 )
 
-// Log is the state of a day's security log; nothing is decided on it.
+// Log is the state of a day's security log. It is empty, because no decision depends on it.
 type Log struct{}
 
-// Decider is how a day's security log works.
-var Decider = domain.Decider[Log, Event]{Category: "security", Events: events, Evolve: func(l Log, _ Event) Log { return l }}
+// Decider is the decider of the security log.
+var Decider = domain.Decider[Log, Event]{Category: "security", Key: byDay, Events: events, Evolve: func(l Log, _ Event) Log { return l }}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams()}
 
 // RecordAccessRefused records refusals of access. The product itself sends it.
 type RecordAccessRefused struct {
-	// Day is the UTC day whose log takes them.
+	// Day is the UTC day whose log records them.
 	Day      domain.Date     `json:"day"`
 	Refusals []AccessRefused `json:"refusals"`
-	// Dropped is how many came faster than the log takes.
+	// Dropped is how many refusals came faster than the log could take them.
 	Dropped int `json:"dropped"`
 }
 
-// Record records every refusal, and the number of those that were dropped. It refuses malformed_date.
+// Record records every refusal, and the number of dropped ones. It refuses malformed_date.
 func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 	if err := cmd.Day.Validate(); err != nil {
 		return nil, domain.At("day", err)
@@ -35,4 +35,10 @@ func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 		events = append(events, RefusalsDropped{Count: cmd.Dropped})
 	}
 	return events, nil
+}
+
+// byDay is the Key of Decider.
+func byDay(command any) (id string, ok bool) {
+	c, ok := command.(RecordAccessRefused)
+	return string(c.Day), ok
 }

@@ -15,12 +15,12 @@ func recording(cmd security.RecordAccessRefused) func(security.Log) ([]security.
 	return scenario.Asked(security.Record, cmd, call)
 }
 
-func TestEveryRefusalIsRecorded(t *testing.T) {
+func TestRefusalsAreRecorded(t *testing.T) {
 	first := security.AccessRefused{Actor: "anna", Action: "SubmitDiary", Study: "PAIN1", Code: "not_allowed", Reason: "no grant"}
 	second := security.AccessRefused{Action: "SignIn", Code: "sign_in_failed", Reason: "wrong", Address: "10.0.0.1"}
 	log := scenario.For(t, security.Decider).Strict()
 	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first, second}})).Then(first, second)
-	// What came too fast is counted, beside the others or alone.
+	// Dropped refusals are counted, together with recorded ones or alone.
 	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10", Refusals: []security.AccessRefused{first}, Dropped: 7})).
 		Then(first, security.RefusalsDropped{Count: 7}).
 		When(recording(security.RecordAccessRefused{Day: "2026-03-10", Dropped: 1})).Then(security.RefusalsDropped{Count: 1})

@@ -37,7 +37,7 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Event{Created(cmd)}, nil
+	return []Event{Created{Study: cmd.Study, Title: cmd.Title, Sponsor: cmd.Sponsor, Phase: cmd.Phase}}, nil
 }
 
 // Publish puts a protocol version in force. Versions follow one another without gap, and an instrument whose content
@@ -70,7 +70,7 @@ func Publish(s Study, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error
 				At("protocol.instruments").Do("give the changed instrument a higher version")
 		}
 	}
-	return []Event{ProtocolVersionPublished(cmd)}, nil
+	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: cmd.Protocol}}, nil
 }
 
 // sameContent compares instruments as they are stored: an empty list and none are the same there.

@@ -6,38 +6,37 @@ import (
 
 // CreateStudy begins a study.
 type CreateStudy struct {
-	Study   domain.StudyID `json:"study" doc:"Id of the new study"`
-	Title   string         `json:"title" minLength:"1" maxLength:"300" doc:"Full title"`
-	Sponsor string         `json:"sponsor" minLength:"1" maxLength:"200" doc:"Who is responsible for the study"`
-	Phase   string         `json:"phase,omitempty" maxLength:"20" doc:"Clinical phase, such as II"`
+	domain.InStudy `doc:"Id of the new study"`
+	Title          string `json:"title" minLength:"1" maxLength:"300" doc:"Full title"`
+	Sponsor        string `json:"sponsor" minLength:"1" maxLength:"200" doc:"Who is responsible for the study"`
+	Phase          string `json:"phase,omitempty" maxLength:"20" doc:"Clinical phase, such as II"`
 }
 
 // PublishProtocolVersion puts the first version of the protocol, or an amendment, in force.
 type PublishProtocolVersion struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Protocol Protocol       `json:"protocol" doc:"The whole version"`
+	domain.InStudy
+	Protocol Protocol `json:"protocol" doc:"The whole version"`
 }
 
 // AddSite lets a site take part.
 type AddSite struct {
-	Study   domain.StudyID `json:"study" doc:"The study"`
-	Site    domain.SiteID  `json:"site" doc:"Id of the site within the study"`
-	Name    string         `json:"name" minLength:"1" maxLength:"200" doc:"Name of the hospital or practice"`
-	Country string         `json:"country" minLength:"2" maxLength:"3" doc:"ISO 3166 code"`
-	Zone    string         `json:"zone" doc:"IANA time zone, such as Europe/Berlin"`
+	domain.InStudy
+	Site    domain.SiteID `json:"site" doc:"Id of the site within the study"`
+	Name    string        `json:"name" minLength:"1" maxLength:"200" doc:"Name of the hospital or practice"`
+	Country string        `json:"country" minLength:"2" maxLength:"3" doc:"ISO 3166 code"`
+	Zone    string        `json:"zone" doc:"IANA time zone, such as Europe/Berlin"`
 }
 
 // ActivateSite lets a site screen and enrol.
 type ActivateSite struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Site  domain.SiteID  `json:"site" doc:"The site"`
-	On    domain.Date    `json:"on" doc:"Day of activation"`
+	domain.InStudy
+	Site domain.SiteID `json:"site" doc:"The site"`
+	On   domain.Date   `json:"on" doc:"Day of activation"`
 }
 
 // CloseSite ends a site's screening and enrolment.
 type CloseSite struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Site   domain.SiteID  `json:"site" doc:"The site"`
-	On     domain.Date    `json:"on" doc:"Day of closing"`
-	Reason string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is closed"`
+	domain.AtSite
+	On              domain.Date `json:"on" doc:"Day of closing"`
+	domain.Reasoned `doc:"Why it is closed"`
 }

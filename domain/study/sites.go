@@ -24,7 +24,7 @@ func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 	if _, exists := s.Sites[cmd.Site]; exists {
 		return nil, refuse.WrongState("site_exists", "study %s has a site %s already", cmd.Study, cmd.Site).At("site").Do("choose another id")
 	}
-	return []Event{SiteAdded(cmd)}, nil
+	return []Event{SiteAdded{Study: cmd.Study, Site: cmd.Site, Name: cmd.Name, Country: cmd.Country, Zone: cmd.Zone}}, nil
 }
 
 // Activate lets a site screen and enrol. It needs a protocol in force, because approvals are given to a version of it
@@ -48,7 +48,7 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	case site.Status == SiteIsClosed:
 		return nil, siteClosed(cmd.Site)
 	}
-	return []Event{SiteActivated(cmd)}, nil
+	return []Event{SiteActivated{Study: cmd.Study, Site: cmd.Site, On: cmd.On}}, nil
 }
 
 // Close ends a site's screening and enrolment. A site that never was active may be closed too. It refuses
@@ -68,7 +68,7 @@ func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotBefore(site.ActivatedOn, "closed_before_activation", "on", "the closing", "the activation"); err != nil {
 		return nil, err
 	}
-	return []Event{SiteClosed(cmd)}, nil
+	return []Event{SiteClosed{Study: cmd.Study, Site: cmd.Site, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
 func (s Study) site(study domain.StudyID, id domain.SiteID) (Site, error) {

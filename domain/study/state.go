@@ -34,15 +34,28 @@ type Site struct {
 // SiteStatus says what a site may do.
 type SiteStatus string
 
-// The ways a site can stand.
+// The statuses of a site.
 const (
 	SiteAddedOnly SiteStatus = "added"
 	SiteActive    SiteStatus = "active"
 	SiteIsClosed  SiteStatus = "closed"
 )
 
+// After returns the status of a site after an event that is about it.
+func (s SiteStatus) After(event Event) SiteStatus {
+	switch event.(type) {
+	case SiteAdded:
+		return SiteAddedOnly
+	case SiteActivated:
+		return SiteActive
+	case SiteClosed:
+		return SiteIsClosed
+	}
+	return s
+}
+
 // Decider is how a study's stream works.
-var Decider = domain.Decider[Study, Event]{Category: "study", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Study, Event]{Category: "study", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
@@ -80,14 +93,14 @@ func evolve(s Study, e Event) Study {
 			s.published[e.Protocol.Instruments[i].ID] = &e.Protocol.Instruments[i]
 		}
 	case SiteAdded:
-		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: SiteAddedOnly})
+		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: s.Sites[e.Site].Status.After(e)})
 	case SiteActivated:
 		site := s.Sites[e.Site]
-		site.Status, site.ActivatedOn = SiteActive, e.On
+		site.Status, site.ActivatedOn = site.Status.After(e), e.On
 		s.Sites = with(s.Sites, e.Site, site)
 	case SiteClosed:
 		site := s.Sites[e.Site]
-		site.Status, site.ClosedOn = SiteIsClosed, e.On
+		site.Status, site.ClosedOn = site.Status.After(e), e.On
 		s.Sites = with(s.Sites, e.Site, site)
 	}
 	return s

@@ -23,27 +23,27 @@ var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor:
 type decision = func(study.Study) ([]study.Event, error)
 
 func creating(change func(*study.CreateStudy)) decision {
-	cmd := study.CreateStudy{Study: pain, Title: "Pain at night", Sponsor: "Nobody", Phase: "II"}
+	cmd := study.CreateStudy{InStudy: domain.ForStudy(pain), Title: "Pain at night", Sponsor: "Nobody", Phase: "II"}
 	change(&cmd)
 	return scenario.Asked(study.Create, cmd, call)
 }
 
 func publishing(p study.Protocol) decision {
-	return scenario.Asked(study.Publish, study.PublishProtocolVersion{Study: pain, Protocol: p}, call)
+	return scenario.Asked(study.Publish, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
 }
 
 func adding(change func(*study.AddSite)) decision {
-	cmd := study.AddSite{Study: pain, Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
+	cmd := study.AddSite{InStudy: domain.ForStudy(pain), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
 	change(&cmd)
 	return scenario.Asked(study.Add, cmd, call)
 }
 
 func activating(site domain.SiteID, on domain.Date) decision {
-	return scenario.Asked(study.Activate, study.ActivateSite{Study: pain, Site: site, On: on}, call)
+	return scenario.Asked(study.Activate, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: site, On: on}, call)
 }
 
 func closing(site domain.SiteID, on domain.Date, reason string) decision {
-	return scenario.Asked(study.Close, study.CloseSite{Study: pain, Site: site, On: on, Reason: reason}, call)
+	return scenario.Asked(study.Close, study.CloseSite{AtSite: domain.ForSite(pain, site), On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func protocol(version int, instruments ...instrument.Definition) study.Protocol {

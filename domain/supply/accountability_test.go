@@ -18,7 +18,7 @@ func kits(numbers ...supply.KitNumber) []supply.KitNumber { return numbers }
 func TestQuarantineAndRelease(t *testing.T) {
 	given := strictlyAt(t, site, "K1", "K3", "K4").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K4", Visit: "week-4"})
 	quarantining := func(cause supply.Cause, reason string, kits ...supply.KitNumber) stockDecision {
-		return scenario.Asked(supply.Quarantine, supply.QuarantineKits{Study: pain, Location: "A", Kits: kits, Cause: cause, Reason: reason}, call)
+		return scenario.Asked(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Cause: cause, Reasoned: domain.Because(reason)}, call)
 	}
 	aside := supply.KitsQuarantined{Place: site, Kits: kits("K1", "K4"), Cause: supply.CauseExcursion, Reason: "fridge", Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}}
 	set := given.When(quarantining(supply.CauseExcursion, "fridge", "K4", "K1")).Then(aside)
@@ -33,7 +33,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	given.When(quarantining(supply.CauseOther, "r", "K1", "K1")).ThenRefused("kit_named_twice")
 
 	freeing := func(f supply.Facts, reason string, kits ...supply.KitNumber) stockDecision {
-		return asked(supply.ReleaseFromQuarantine, f, supply.ReleaseKits{Study: pain, Location: "A", Kits: kits, Reason: reason})
+		return asked(supply.ReleaseFromQuarantine, f, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Reasoned: domain.Because(reason)})
 	}
 	free := set.When(freeing(facts(nil), "data sheet", "K4", "K1")).Then(supply.KitsReleased{Place: site, Kits: kits("K1", "K4"), Reason: "data sheet"})
 	for n, want := range map[supply.KitNumber]supply.Kit{"K1": {Status: supply.KitAvailable}, "K4": {Status: supply.KitIsAllocated, Patient: anna, Visit: "week-4"}} {
@@ -58,7 +58,7 @@ func TestDispense(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return scenario.AskedKnowing(supply.Dispense, f, supply.DispenseKit{Site: "A", Patient: anna, Kit: "K1", On: domain.Date(on)}, domain.Call{At: at})
+		return scenario.AskedKnowing(supply.Dispense, f, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: domain.Date(on)}, domain.Call{At: at})
 	}
 	given := strictlyAt(t, site, "K1").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1", Visit: "week-4"})
 	out := func(on domain.Date) supply.KitDispensed {
@@ -80,7 +80,7 @@ func TestDispense(t *testing.T) {
 }
 
 func TestR8_NothingIsDispensedBeforeItIsDrawnAndAllocated(t *testing.T) {
-	dispensing := asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", Patient: anna, Kit: "K1", On: "2026-03-10"})
+	dispensing := asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2026-03-10"})
 	given := strictlyAt(t, site, "K1", "K3")
 	given.When(dispensing).ThenRefused("kit_not_allocated_to_patient")
 	given.Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})).When(dispensing).ThenRefused("kit_not_allocated_to_patient")
@@ -90,7 +90,7 @@ func TestR8_NothingIsDispensedBeforeItIsDrawnAndAllocated(t *testing.T) {
 
 func TestReturnAndReconcile(t *testing.T) {
 	returning := func(p domain.PatientID, n supply.KitNumber, on domain.Date) stockDecision {
-		return scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", Patient: p, Kit: n, On: on}, call)
+		return scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(p), Kit: n, On: on}, call)
 	}
 	allocated := strictlyAt(t, site, "K1", "K3").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"})
 	allocated.When(returning(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
@@ -103,7 +103,7 @@ func TestReturnAndReconcile(t *testing.T) {
 	back.When(returning(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
 
 	reconciling := func(change func(*supply.ReconcileKit)) stockDecision {
-		c := supply.ReconcileKit{Site: "A", Patient: anna, Kit: "K1", Used: 10}
+		c := supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Used: 10}
 		change(&c)
 		return scenario.Asked(supply.Reconcile, c, call)
 	}
@@ -127,7 +127,7 @@ func TestReturnAndReconcile(t *testing.T) {
 
 func TestDestroyAndLose(t *testing.T) {
 	destroying := func(change func(*supply.DestroyKits)) stockDecision {
-		c := supply.DestroyKits{Study: pain, Location: "A", Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"}
+		c := supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"}
 		change(&c)
 		return scenario.Asked(supply.Destroy, c, call)
 	}
@@ -151,7 +151,7 @@ func TestDestroyAndLose(t *testing.T) {
 	gone.When(destroying(same)).ThenRefused("kit_status")
 
 	losing := func(n supply.KitNumber, reason string) stockDecision {
-		return scenario.Asked(supply.Lose, supply.ReportKitLost{Study: pain, Location: "A", Kit: n, Reason: reason}, call)
+		return scenario.Asked(supply.Lose, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: n, Reasoned: domain.Because(reason)}, call)
 	}
 	gone.When(losing("K1", "r")).ThenRefused("kit_status")
 	given.When(losing("K1", "")).ThenRefused("reason_required")
@@ -169,7 +169,7 @@ func TestDestroyAndLose(t *testing.T) {
 
 // Setting a lot aside again does something only where there is something to do.
 func TestSetLotAsideAgain(t *testing.T) {
-	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1", Reason: "impurity"}, call)
+	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
 	late := supply.ShipmentReceived{Place: site, Shipment: "Z-0002", From: "Z", Available: kits("K3"), Contents: holding("K3")}
 	aside := func(kits ...supply.KitNumber) supply.KitsQuarantined {
 		return supply.KitsQuarantined{Place: site, Kits: kits, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1"}
@@ -220,7 +220,7 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 			f.Other, f.Supply = other, theSupply(supply.ResupplyRuleSet{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1}})
 		})
 	}
-	plan := supply.PlanResupply{Study: pain, Depot: "D", Site: "A"}
+	plan := supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: "A"}
 	back := here.Given(supply.KitDispensed{Place: site, Patient: anna, Kit: "K2"}, supply.KitReturned{Place: site, Patient: anna, Kit: "K2"})
 	taken := facts(func(f *supply.Facts) {
 		f.Supply = theSupply(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K1")})
@@ -229,10 +229,10 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 		s      stock
 		decide stockDecision
 	}{
-		"taking in":             {scenario.For(t, supply.StockDecider), asked(supply.TakeIn, taken, supply.TakeInDelivery{Study: pain, Depot: "D", Delivery: 1})},
+		"taking in":             {scenario.For(t, supply.StockDecider), asked(supply.TakeIn, taken, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1})},
 		"creating":              {here, creating("A", "D", "r", "K1")},
 		"creating beside holds": {holds, creating("A", "D", "r", "K1")},
-		"dispatching":           {packed, asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: "D", Shipment: "D-0001", On: "2026-03-10"})},
+		"dispatching":           {packed, asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", On: "2026-03-10"})},
 		"receiving":             {scenario.For(t, supply.StockDecider), receiving(from(sent), site, "D", nil)},
 		"planning":              {sealed(depot, "K1"), asked(supply.Resupply, ruled(supply.Stock{}), plan)},
 		"planning for sealed":   {at(t, depot, "K1"), asked(supply.Resupply, ruled(here.State()), plan)},
@@ -240,11 +240,11 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 		"holding":               {sealed(site, "K1"), hold(facts(nil))},
 		"holding beside holds":  {holds, hold(facts(nil))},
 		"allocating":            {here, allocate(inArm(x), ben, "")},
-		"dispensing":            {here, asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", Patient: anna, Kit: "K2", On: "2026-03-10"})},
-		"setting a lot aside":   {here, scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1"}, call)},
-		"releasing":             {here.Given(supply.KitsQuarantined{Place: site, Kits: kits("K1")}), asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{Study: pain, Location: "A", Kits: kits("K1"), Reason: "r"})},
-		"reconciling":           {back, scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", Patient: anna, Kit: "K2"}, call)},
-		"expiring":              {here, scenario.Asked(supply.Expire, supply.ExpireKits{Study: pain, Location: "A", Through: "2030-01-01"}, call)},
+		"dispensing":            {here, asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2", On: "2026-03-10"})},
+		"setting a lot aside":   {here, scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1"}, call)},
+		"releasing":             {here.Given(supply.KitsQuarantined{Place: site, Kits: kits("K1")}), asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits("K1"), Reasoned: domain.Because("r")})},
+		"reconciling":           {back, scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2"}, call)},
+		"expiring":              {here, scenario.Asked(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: "2030-01-01"}, call)},
 	} {
 		events, err := outcome.decide(outcome.s.State())
 		if err == nil || !strings.Contains(err.Error(), "without the blinding keys") || len(events) > 0 {

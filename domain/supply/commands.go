@@ -6,89 +6,82 @@ import (
 
 // OpenDepot adds a depot to a study.
 type OpenDepot struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Depot LocationID     `json:"depot" doc:"Id of the depot; no site of the study may have it"`
-	Name  string         `json:"name" minLength:"1" maxLength:"200" doc:"Its name"`
+	domain.InStudy
+	Depot LocationID `json:"depot" doc:"Id of the depot; no site of the study may have it"`
+	Name  string     `json:"name" minLength:"1" maxLength:"200" doc:"Its name"`
 }
 
 // RegisterKits makes the kits of a delivery known.
 type RegisterKits struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Depot LocationID     `json:"depot" doc:"The depot that has them"`
+	domain.InStudy
+	Depot LocationID `json:"depot" doc:"The depot that has them"`
 	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units.
 	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
 }
 
 // ReleaseBatch lets a lot's kits be shipped and given out.
 type ReleaseBatch struct {
-	Study       domain.StudyID `json:"study" doc:"The study"`
-	Lot         string         `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
-	Certificate string         `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of release"`
+	domain.InStudy
+	Lot         string `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
+	Certificate string `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of release"`
 }
 
 // RecallLot stops every kit of a lot, wherever it is.
 type RecallLot struct {
-	Study  domain.StudyID `json:"study" doc:"The study"`
-	Lot    string         `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
-	Reason string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is recalled"`
+	domain.InStudy
+	Lot             string `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
+	domain.Reasoned `doc:"Why it is recalled"`
 }
 
 // SetResupplyRule says when a site is sent kits; it takes the place of the site's rule before.
 type SetResupplyRule struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Rule  ResupplyRule   `json:"rule" doc:"The rule"`
+	domain.InStudy
+	Rule ResupplyRule `json:"rule" doc:"The rule"`
 }
 
 // TakeInDelivery is sent by the supply process when kits have been registered.
 type TakeInDelivery struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Depot    LocationID     `json:"depot" doc:"The depot"`
-	Delivery int            `json:"delivery" doc:"The registration"`
+	AtDepot
+	Delivery int `json:"delivery" doc:"The registration"`
 }
 
 // CreateShipment sets kits aside for a way to another place.
 type CreateShipment struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	From  LocationID     `json:"from" doc:"The depot, or the site that sends kits back"`
-	To    LocationID     `json:"to" doc:"The site, or the depot that takes kits back"`
-	Kits  []KitNumber    `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
-	// Reason is why they are sent.
-	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why they are sent, such as initial supply"`
+	FromLocation    `doc:"The depot, or the site that sends kits back"`
+	To              LocationID  `json:"to" doc:"The site, or the depot that takes kits back"`
+	Kits            []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+	domain.Reasoned `doc:"Why they are sent, such as initial supply"`
 }
 
 // PlanResupply is sent by the resupply process: it makes the shipment that the site's rule asks for now, if it asks for one.
 type PlanResupply struct {
-	Study domain.StudyID `json:"study" doc:"The study"`
-	Depot LocationID     `json:"depot" doc:"The depot of the site's rule"`
-	Site  domain.SiteID  `json:"site" doc:"The site"`
+	AtDepot `doc:"The depot of the site's rule"`
+	Site    domain.SiteID `json:"site" doc:"The site"`
 }
 
 // CancelShipment puts the kits of a shipment back that has not left.
 type CancelShipment struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	From     LocationID     `json:"from" doc:"The place that made it"`
-	Shipment ShipmentID     `json:"shipment" doc:"The shipment"`
-	Reason   string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why it is cancelled"`
+	FromLocation    `doc:"The place that made it"`
+	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
+	domain.Reasoned `doc:"Why it is cancelled"`
 }
 
 // DispatchShipment hands a shipment to the carrier.
 type DispatchShipment struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	From     LocationID     `json:"from" doc:"The place that sends it"`
-	Shipment ShipmentID     `json:"shipment" doc:"The shipment"`
-	On       domain.Date    `json:"on" doc:"Day of dispatch"`
-	Carrier  string         `json:"carrier,omitempty" maxLength:"200" doc:"Carrier and reference"`
+	FromLocation
+	Shipment ShipmentID  `json:"shipment" doc:"The shipment"`
+	On       domain.Date `json:"on" doc:"Day of dispatch"`
+	Carrier  string      `json:"carrier,omitempty" maxLength:"200" doc:"Carrier and reference"`
 }
 
 // ReceiveShipment takes a shipment in.
 type ReceiveShipment struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place that receives it"`
-	From     LocationID     `json:"from" doc:"The place that sent it"`
-	Shipment ShipmentID     `json:"shipment" doc:"The shipment"`
-	On       domain.Date    `json:"on" doc:"Day of receipt"`
-	Damaged  []KitNumber    `json:"damaged,omitempty" doc:"Kits that arrived damaged"`
-	Missing  []KitNumber    `json:"missing,omitempty" doc:"Kits that were not in it"`
+	AtLocation `doc:"The place that receives it"`
+	From       LocationID  `json:"from" doc:"The place that sent it"`
+	Shipment   ShipmentID  `json:"shipment" doc:"The shipment"`
+	On         domain.Date `json:"on" doc:"Day of receipt"`
+	Damaged    []KitNumber `json:"damaged,omitempty" doc:"Kits that arrived damaged"`
+	Missing    []KitNumber `json:"missing,omitempty" doc:"Kits that were not in it"`
 	// Temperature is what the monitor in the parcel says.
 	Temperature Temperature `json:"temperature" enum:"in_range,excursion,unknown" doc:"What the temperature monitor says; anything but in_range puts the whole shipment into quarantine"`
 	Note        string      `json:"note,omitempty" maxLength:"500" doc:"What was seen"`
@@ -106,118 +99,189 @@ const (
 
 // ReportShipmentLost ends a shipment that never arrived.
 type ReportShipmentLost struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place that should have received it"`
-	From     LocationID     `json:"from" doc:"The place that sent it"`
-	Shipment ShipmentID     `json:"shipment" doc:"The shipment"`
-	Reason   string         `json:"reason" minLength:"1" maxLength:"500" doc:"What is known of it"`
+	AtLocation      `doc:"The place that should have received it"`
+	From            LocationID `json:"from" doc:"The place that sent it"`
+	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
+	domain.Reasoned `doc:"What is known of it"`
 }
 
 // QuarantineKits sets kits aside until somebody decides about them.
 type QuarantineKits struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
-	Kits     []KitNumber    `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
-	Cause    Cause          `json:"cause" enum:"excursion,other" doc:"What happened"`
-	Reason   string         `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
+	AtLocation
+	Kits  []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+	Cause Cause       `json:"cause" enum:"excursion,other" doc:"What happened"`
+	domain.Reasoned
 }
 
 // QuarantineLot is sent by the supply process when a lot has been recalled.
 type QuarantineLot struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
-	Lot      string         `json:"lot" doc:"The lot"`
-	Reason   string         `json:"reason" doc:"Why it was recalled"`
+	AtLocation
+	Lot             string `json:"lot" doc:"The lot"`
+	domain.Reasoned `doc:"Why it was recalled"`
 }
 
 // ReleaseKits puts quarantined kits back.
 type ReleaseKits struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
-	Kits     []KitNumber    `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
-	Reason   string         `json:"reason" minLength:"1" maxLength:"500" doc:"On what grounds"`
+	AtLocation
+	Kits            []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+	domain.Reasoned `doc:"On what grounds"`
 }
 
 // HoldStock is sent by the enrolment process before the draw; it is answered with StockHeld or StockRefused.
 type HoldStock struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Site    domain.SiteID    `json:"site" doc:"The site"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	domain.OfPatient
 }
 
 // ReleaseHold gives back what is held for a patient.
 type ReleaseHold struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Site    domain.SiteID    `json:"site" doc:"The site"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Reason  string           `json:"reason" doc:"Why"`
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	domain.OfPatient
+	domain.Reasoned
 }
 
 // AllocateKit sees to it that a patient has a kit of the patient's arm for a visit that can be given out: where there is
 // none yet, or where the one allocated cannot be given out any more. It is answered with KitAllocated or AllocationFailed.
 // It names no arm: the decision knows it.
 type AllocateKit struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Site    domain.SiteID    `json:"site" doc:"The site"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Visit   string           `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	domain.OfPatient
+	Visit string `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
 }
 
 // SetKitsAside is sent when a patient has left: allocated kits that were not given out go to nobody.
 type SetKitsAside struct {
-	Study   domain.StudyID   `json:"study" doc:"The study"`
-	Site    domain.SiteID    `json:"site" doc:"The site"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Reason  string           `json:"reason" doc:"Why"`
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	domain.OfPatient
+	domain.Reasoned
 }
 
 // DispenseKit hands a patient the allocated kit.
 type DispenseKit struct {
-	Site    domain.SiteID    `json:"site" doc:"The site that has the kit"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Kit     KitNumber        `json:"kit" doc:"The kit, as its label says"`
-	On      domain.Date      `json:"on" doc:"Day"`
+	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
+	domain.OfPatient
+	Kit KitNumber   `json:"kit" doc:"The kit, as its label says"`
+	On  domain.Date `json:"on" doc:"Day"`
 }
 
 // ReturnKit takes a dispensed kit back.
 type ReturnKit struct {
-	Site    domain.SiteID    `json:"site" doc:"The site that has the kit"`
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Kit     KitNumber        `json:"kit" doc:"The kit"`
-	On      domain.Date      `json:"on" doc:"Day"`
+	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
+	domain.OfPatient
+	Kit KitNumber   `json:"kit" doc:"The kit"`
+	On  domain.Date `json:"on" doc:"Day"`
 }
 
 // ReconcileKit accounts for the doses of a returned kit.
 type ReconcileKit struct {
-	Site     domain.SiteID    `json:"site" doc:"The site that has the kit"`
-	Patient  domain.PatientID `json:"patient" doc:"The patient"`
-	Kit      KitNumber        `json:"kit" doc:"The kit"`
-	Returned int              `json:"returned" minimum:"0" doc:"Doses that came back"`
-	Used     int              `json:"used" minimum:"0" doc:"Doses that were taken"`
-	Lost     int              `json:"lost" minimum:"0" doc:"Doses that nobody can account for"`
-	Note     string           `json:"note,omitempty" maxLength:"500" doc:"What was found"`
+	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
+	domain.OfPatient
+	Kit      KitNumber `json:"kit" doc:"The kit"`
+	Returned int       `json:"returned" minimum:"0" doc:"Doses that came back"`
+	Used     int       `json:"used" minimum:"0" doc:"Doses that were taken"`
+	Lost     int       `json:"lost" minimum:"0" doc:"Doses that nobody can account for"`
+	Note     string    `json:"note,omitempty" maxLength:"500" doc:"What was found"`
 }
 
 // ExpireKits is sent by the supply process every day: it takes out of stock what has run out.
 type ExpireKits struct {
-	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
-	Through  domain.Date    `json:"through" doc:"Kits that expire on this day or before are taken out"`
+	AtLocation
+	Through domain.Date `json:"through" doc:"Kits that expire on this day or before are taken out"`
 }
 
 // DestroyKits ends kits that are of no more use.
 type DestroyKits struct {
-	Study       domain.StudyID `json:"study" doc:"The study"`
-	Location    LocationID     `json:"location" doc:"The place"`
-	Kits        []KitNumber    `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
-	On          domain.Date    `json:"on" doc:"Day"`
-	Certificate string         `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of destruction"`
+	AtLocation
+	Kits        []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+	On          domain.Date `json:"on" doc:"Day"`
+	Certificate string      `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of destruction"`
 }
 
 // ReportKitLost ends a kit that cannot be found.
 type ReportKitLost struct {
+	AtLocation      `doc:"The place, or the site of the patient who had it"`
+	Kit             KitNumber `json:"kit" doc:"The kit"`
+	domain.Reasoned `doc:"What is known"`
+}
+
+// AtLocation is embedded by commands on the kits of a place.
+type AtLocation struct {
 	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place, or the site of the patient who had it"`
-	Kit      KitNumber      `json:"kit" doc:"The kit"`
-	Reason   string         `json:"reason" minLength:"1" maxLength:"500" doc:"What is known"`
+	Location LocationID     `json:"location" doc:"The place"`
+}
+
+// FromLocation is embedded by commands on the kits of a place that sends them.
+type FromLocation struct {
+	Study domain.StudyID `json:"study" doc:"The study"`
+	From  LocationID     `json:"from" doc:"The place that sends it"`
+}
+
+// AtDepot is embedded by commands on the kits of a depot.
+type AtDepot struct {
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Depot LocationID     `json:"depot" doc:"The depot"`
+}
+
+// AboutSite returns the place as a site, which is how grants name it.
+func (a AtLocation) AboutSite() (domain.StudyID, domain.SiteID) {
+	return a.Study, domain.SiteID(a.Location)
+}
+
+// AboutSite returns the place as a site, which is how grants name it.
+func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
+	return f.Study, domain.SiteID(f.From)
+}
+
+// AboutSite returns the depot as a site, which is how grants name it.
+func (a AtDepot) AboutSite() (domain.StudyID, domain.SiteID) { return a.Study, domain.SiteID(a.Depot) }
+
+// atPatientsSite is a command on the kits that a site has for a patient.
+type atPatientsSite interface {
+	domain.AboutPatient
+	site() domain.SiteID
+}
+
+func (c HoldStock) site() domain.SiteID    { return c.Site }
+func (c ReleaseHold) site() domain.SiteID  { return c.Site }
+func (c AllocateKit) site() domain.SiteID  { return c.Site }
+func (c SetKitsAside) site() domain.SiteID { return c.Site }
+func (c DispenseKit) site() domain.SiteID  { return c.Site }
+func (c ReturnKit) site() domain.SiteID    { return c.Site }
+func (c ReconcileKit) site() domain.SiteID { return c.Site }
+
+// PlaceOf returns the place on whose kits a command is decided; ok is false for a command on no place's kits.
+func PlaceOf(command any) (at Place, ok bool) {
+	switch c := command.(type) {
+	case atPatientsSite:
+		return Place{Study: c.AboutPatient().Study(), Location: LocationID(c.site())}, true
+	case domain.AboutSite:
+		study, site := c.AboutSite()
+		return Place{Study: study, Location: LocationID(site)}, true
+	}
+	return Place{}, false
+}
+
+// BetweenPlaces is a command whose decision also looks at the kits of another place.
+type BetweenPlaces interface{ OtherPlace() LocationID }
+
+// OtherPlace returns the place that sent the shipment.
+func (c ReceiveShipment) OtherPlace() LocationID { return c.From }
+
+// OtherPlace returns the place that sent the shipment.
+func (c ReportShipmentLost) OtherPlace() LocationID { return c.From }
+
+// OtherPlace returns the site that is supplied.
+func (c PlanResupply) OtherPlace() LocationID { return LocationID(c.Site) }
+
+// byPlace is the key of the streams of places' kits.
+func byPlace(command any) (id string, ok bool) {
+	at, ok := PlaceOf(command)
+	if !ok {
+		return "", false
+	}
+	return StockID(at.Study, at.Location), true
 }

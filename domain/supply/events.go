@@ -8,6 +8,8 @@
 package supply
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/blind"
 )
@@ -24,23 +26,34 @@ type ShipmentID string
 // Validate refuses a malformed number (code malformed_id).
 func (n KitNumber) Validate() error { return domain.At("kit", domain.SiteID(n).Validate()) }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (KitNumber) Schema() domain.Schema {
 	return domain.Schema{Pattern: domain.NamePattern, Example: "K-10017"}
 }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (LocationID) Schema() domain.Schema {
 	return domain.Schema{Pattern: domain.NamePattern, Example: "DE-01"}
 }
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (ShipmentID) Schema() domain.Schema { return domain.Schema{Example: "DEPOT-0001"} }
 
 // Slot is one kit that a patient is to get: at the enrolment, or at a visit.
 type Slot struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
+}
+
+// PatientsOf returns the patients of the slots, each once.
+func PatientsOf(slots []Slot) []domain.PatientID {
+	var all []domain.PatientID
+	for _, s := range slots {
+		if !slices.Contains(all, s.Patient) {
+			all = append(all, s.Patient)
+		}
+	}
+	return all
 }
 
 // Content is what blinded people must not learn of a kit.
@@ -60,11 +73,11 @@ type Event interface{ supplyEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[DepotOpened]("DepotOpened"),
+	domain.Stored[DepotOpened]("DepotOpened").InNoView("decisions read it; the kits show where they are"),
 	domain.Stored[KitsRegistered]("KitsRegistered"),
-	domain.Stored[BatchReleased]("BatchReleased"),
-	domain.Stored[LotRecalled]("LotRecalled"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet"),
+	domain.Stored[BatchReleased]("BatchReleased").InNoView("lots may go with an arm"),
+	domain.Stored[LotRecalled]("LotRecalled").InNoView("lots may go with an arm; the kits show that they are set aside"),
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show what comes of it"),
 }
 
 // DepotOpened adds a place that keeps kits and sends them to sites.
@@ -120,18 +133,18 @@ type StockEvent interface{ stockEvent() }
 var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
-	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders(),
+	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
 	domain.Stored[ShipmentReceived]("ShipmentReceived"),
 	domain.Stored[ShipmentLost]("ShipmentLost"),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
 	domain.Stored[KitsReleased]("KitsReleased"),
-	domain.Stored[StockHeld]("StockHeld"),
-	domain.Stored[StockRefused]("StockRefused").ForReaders(),
-	domain.Stored[HoldReleased]("HoldReleased"),
+	domain.Stored[StockHeld]("StockHeld").InNoView("which kits are held is blinded; the process monitor shows that some are"),
+	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
+	domain.Stored[HoldReleased]("HoldReleased").InNoView("which kits were held is blinded"),
 	domain.Stored[KitAllocated]("KitAllocated"),
-	domain.Stored[AllocationFailed]("AllocationFailed"),
+	domain.Stored[AllocationFailed]("AllocationFailed").InNoView("the process monitor and the alert show it"),
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
 	domain.Stored[KitReturned]("KitReturned"),
@@ -146,6 +159,9 @@ type Place struct {
 	Study    domain.StudyID `json:"study"`
 	Location LocationID     `json:"location"`
 }
+
+// AtPlace returns the place that the event is about.
+func (p Place) AtPlace() Place { return p }
 
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
@@ -217,28 +233,6 @@ type ShipmentLost struct {
 	From     LocationID  `json:"from"`
 	Kits     []KitNumber `json:"kits"`
 	Reason   string      `json:"reason"`
-}
-
-// ShownIn implements domain.ShownElsewhere: a shipment is shown at both ends of its way.
-func (e ShipmentCreated) ShownIn(sender domain.Scope) []domain.Scope { return bothEnds(sender, e.To) }
-
-// ShownIn implements domain.ShownElsewhere.
-func (e ShipmentDispatched) ShownIn(sender domain.Scope) []domain.Scope {
-	return bothEnds(sender, e.To)
-}
-
-// ShownIn implements domain.ShownElsewhere.
-func (e ShipmentReceived) ShownIn(receiver domain.Scope) []domain.Scope {
-	return bothEnds(receiver, e.From)
-}
-
-// ShownIn implements domain.ShownElsewhere.
-func (e ShipmentLost) ShownIn(receiver domain.Scope) []domain.Scope {
-	return bothEnds(receiver, e.From)
-}
-
-func bothEnds(one domain.Scope, other LocationID) []domain.Scope {
-	return []domain.Scope{one, {Study: one.Study, Site: domain.SiteID(other)}}
 }
 
 // KitsQuarantined sets kits aside until somebody decides about them.
@@ -389,6 +383,18 @@ func (KitReconciled) stockEvent()      {}
 func (KitsExpired) stockEvent()        {}
 func (KitsDestroyed) stockEvent()      {}
 func (KitLost) stockEvent()            {}
+
+// AboutPatient returns the patient that the event is about.
+func (e StockHeld) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e StockRefused) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e KitAllocated) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e AllocationFailed) AboutPatient() domain.PatientID { return e.Patient }
 
 // Cause says what put a kit into quarantine.
 type Cause string

@@ -268,7 +268,7 @@ func (w *world) register() {
 		fmt.Fprintf(&text, "%05d,%s,%s,%s,%d\n", w.numbers, evenly(w.arms).Draw(w.t, "arm"), evenly(theLots).Draw(w.t, "lot"),
 			domain.DateOf(w.now).AddDays(between(5, 250).Draw(w.t, "days")), between(1, 3).Draw(w.t, "units"))
 	}
-	w.onSupply(scenario.AskedKnowing(supply.Register, w.study, supply.RegisterKits{Study: pain, Depot: theDepot, CSV: text.String()}, w.call()))
+	w.onSupply(scenario.AskedKnowing(supply.Register, w.study, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: theDepot, CSV: text.String()}, w.call()))
 }
 
 func (w *world) takeIn() {
@@ -276,7 +276,7 @@ func (w *world) takeIn() {
 	if between(0, 9).Draw(w.t, "any delivery") == 0 {
 		n = between(0, len(last(w.supply).Deliveries)+1).Draw(w.t, "delivery")
 	}
-	on(w, theDepot, "", nil, supply.TakeIn, supply.TakeInDelivery{Study: pain, Depot: theDepot, Delivery: n})
+	on(w, theDepot, "", nil, supply.TakeIn, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: theDepot}, Delivery: n})
 }
 
 func (w *world) lot() string { return evenly(theLots).Draw(w.t, "lot") }
@@ -286,7 +286,7 @@ func (w *world) setLotAside() {
 	if !w.account.recalled[lot] {
 		return
 	}
-	cmd := supply.QuarantineLot{Study: pain, Location: at, Lot: lot, Reason: "impurity"}
+	cmd := supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: at}, Lot: lot, Reasoned: domain.Because("impurity")}
 	on(w, at, "", nil, onFacts(supply.SetLotAside), cmd)
 	for n, k := range w.account.kits {
 		if k.at == at && k.Lot == lot && (k.status() == supply.KitAvailable || k.status() == supply.KitIsAllocated) {
@@ -308,12 +308,12 @@ func (w *world) ship() {
 		statuses = append(statuses, supply.KitAvailable)
 	}
 	kits := w.some(from, 10, statuses...)
-	on(w, from, "", nil, supply.Create, supply.CreateShipment{Study: pain, From: from, To: to, Kits: kits, Reason: "r"})
+	on(w, from, "", nil, supply.Create, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: from}, To: to, Kits: kits, Reasoned: domain.Because("r")})
 }
 
 func (w *world) planResupply() {
 	site := w.site()
-	cmd := supply.PlanResupply{Study: pain, Depot: theDepot, Site: domain.SiteID(site)}
+	cmd := supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: theDepot}, Site: domain.SiteID(site)}
 	on(w, theDepot, site, nil, supply.Resupply, cmd)
 	f := supply.Facts{Study: w.study, Supply: last(w.supply), Other: last(w.stocks[site])}
 	s := last(w.stocks[theDepot])
@@ -338,7 +338,7 @@ func (w *world) planResupply() {
 
 func (w *world) receive() {
 	id, s := w.shipment(supply.ShipmentOnItsWay)
-	cmd := supply.ReceiveShipment{Study: pain, Location: s.to, From: s.from, Shipment: id, On: domain.DateOf(w.now), Temperature: supply.TemperatureInRange}
+	cmd := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: s.to}, From: s.from, Shipment: id, On: domain.DateOf(w.now), Temperature: supply.TemperatureInRange}
 	if between(0, 5).Draw(w.t, "excursion") == 0 {
 		cmd.Temperature = evenly([]supply.Temperature{supply.TemperatureExcursion, supply.TemperatureUnknown}).Draw(w.t, "temperature")
 	}
@@ -355,7 +355,7 @@ func (w *world) receive() {
 
 func (w *world) hold() {
 	p := w.person()
-	events := on(w, p.site, "", p, supply.Hold, supply.HoldStock{Study: pain, Site: domain.SiteID(p.site), Patient: p.id})
+	events := on(w, p.site, "", p, supply.Hold, supply.HoldStock{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id)})
 	for _, e := range events {
 		if held, ok := e.(supply.StockHeld); ok && !p.drawn && !p.left && rapid.Bool().Draw(w.t, "is drawn") {
 			kits, _ := held.Kits.Open()
@@ -372,7 +372,7 @@ func (w *world) allocate() {
 	p, visit := w.person(), evenly(theVisits).Draw(w.t, "visit")
 	before := last(w.stocks[p.site])
 	has, got := before.Allocated.Get(supply.Slot{Patient: p.id, Visit: visit})
-	events := on(w, p.site, "", p, supply.Allocate, supply.AllocateKit{Study: pain, Site: domain.SiteID(p.site), Patient: p.id, Visit: visit})
+	events := on(w, p.site, "", p, supply.Allocate, supply.AllocateKit{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Visit: visit})
 	if len(events) > 1 || len(events) == 0 && !got {
 		w.t.Fatalf("%s is answered with %v", p.id, events)
 	}
@@ -412,7 +412,7 @@ func (w *world) leave() {
 	p := w.person()
 	p.left = true
 	w.screen()
-	on(w, p.site, "", p, onFacts(supply.SetAside), supply.SetKitsAside{Study: pain, Site: domain.SiteID(p.site), Patient: p.id, Reason: "left"})
+	on(w, p.site, "", p, onFacts(supply.SetAside), supply.SetKitsAside{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Reasoned: domain.Because("left")})
 	if s := last(w.stocks[p.site]); slices.ContainsFunc(s.KitsOf(p.id), func(n supply.KitNumber) bool { k, _ := s.Kits.Get(n); return k.Status == supply.KitIsAllocated }) {
 		w.t.Fatalf("%s has left, and a kit is still allocated", p.id)
 	}
@@ -420,7 +420,7 @@ func (w *world) leave() {
 
 func (w *world) dispense() {
 	p := w.person()
-	on(w, p.site, "", p, supply.Dispense, supply.DispenseKit{Site: domain.SiteID(p.site), Patient: p.id, Kit: w.kitOf(p), On: domain.DateOf(w.now)})
+	on(w, p.site, "", p, supply.Dispense, supply.DispenseKit{Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: domain.DateOf(w.now)})
 }
 
 func (w *world) reconcile() {
@@ -433,18 +433,18 @@ func (w *world) reconcile() {
 	used := between(0, units).Draw(w.t, "used")
 	back := between(0, units-used).Draw(w.t, "returned")
 	wrong := evenly([]int{0, 0, 0, 1}).Draw(w.t, "wrong")
-	on(w, p.site, "", p, onFacts(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(p.site), Patient: p.id, Kit: n, Used: used, Returned: back, Lost: units - used - back + wrong})
+	on(w, p.site, "", p, onFacts(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Kit: n, Used: used, Returned: back, Lost: units - used - back + wrong})
 }
 
 func (w *world) destroy() {
 	at := w.place()
-	on(w, at, "", nil, onFacts(supply.Destroy), supply.DestroyKits{Study: pain, Location: at, On: domain.DateOf(w.now), Certificate: "c",
+	on(w, at, "", nil, onFacts(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, On: domain.DateOf(w.now), Certificate: "c",
 		Kits: w.some(at, 3, supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitQuarantined)})
 }
 
 func (w *world) expire() {
 	at := w.place()
-	on(w, at, "", nil, onFacts(supply.Expire), supply.ExpireKits{Study: pain, Location: at, Through: domain.DateOf(w.now)})
+	on(w, at, "", nil, onFacts(supply.Expire), supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Through: domain.DateOf(w.now)})
 	for n, k := range w.account.kits {
 		if k.at == at && k.Expiry <= w.account.today && (k.status() == supply.KitAvailable || k.status() == supply.KitIsAllocated || k.status() == supply.KitQuarantined) {
 			w.t.Fatalf("kit %s has expired, and is %s", n, k.status())
@@ -454,7 +454,7 @@ func (w *world) expire() {
 
 func (w *world) rule(site supply.LocationID) {
 	trigger := between(1, 3).Draw(w.t, "trigger")
-	w.onSupply(scenario.AskedKnowing(supply.SetRule, w.study, supply.SetResupplyRule{Study: pain, Rule: supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot,
+	w.onSupply(scenario.AskedKnowing(supply.SetRule, w.study, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot,
 		Trigger: trigger, Target: trigger + between(0, 2).Draw(w.t, "more"), OverdueDays: 5}}, w.call()))
 }
 
@@ -465,45 +465,45 @@ func (w *world) actions() []func() {
 		often(2, w.register), often(2, w.takeIn), often(3, w.ship), often(8, w.planResupply), often(1, func() { w.rule(w.site()) }), often(10, w.receive), often(5, w.hold), often(8, w.allocate),
 		often(8, w.dispense), often(1, w.leave), often(5, w.reconcile), often(1, w.destroy), often(1, w.expire), often(2, w.setLotAside),
 		often(1, func() {
-			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{Study: pain, Lot: w.lot(), Certificate: "c"}, w.call()))
+			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: w.lot(), Certificate: "c"}, w.call()))
 		}),
 		often(1, func() {
 			if between(0, 3).Draw(w.t, "recall") == 0 {
-				w.onSupply(scenario.AskedKnowing(supply.Recall, w.study, supply.RecallLot{Study: pain, Lot: w.lot(), Reason: "impurity"}, w.call()))
+				w.onSupply(scenario.AskedKnowing(supply.Recall, w.study, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: w.lot(), Reasoned: domain.Because("impurity")}, w.call()))
 			}
 		}),
 		often(10, func() {
 			id, s := w.shipment(supply.ShipmentPacked)
-			on(w, s.from, "", nil, supply.Dispatch, supply.DispatchShipment{Study: pain, From: s.from, Shipment: id, On: domain.DateOf(w.now)})
+			on(w, s.from, "", nil, supply.Dispatch, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: s.from}, Shipment: id, On: domain.DateOf(w.now)})
 		}),
 		often(1, func() {
 			id, s := w.shipment(supply.ShipmentPacked)
-			on(w, s.from, "", nil, onFacts(supply.Cancel), supply.CancelShipment{Study: pain, From: s.from, Shipment: id, Reason: "r"})
+			on(w, s.from, "", nil, onFacts(supply.Cancel), supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: s.from}, Shipment: id, Reasoned: domain.Because("r")})
 		}),
 		often(1, func() {
 			id, s := w.shipment(supply.ShipmentOnItsWay)
-			on(w, s.to, s.from, nil, supply.LoseShipment, supply.ReportShipmentLost{Study: pain, Location: s.to, From: s.from, Shipment: id, Reason: "r"})
+			on(w, s.to, s.from, nil, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: s.to}, From: s.from, Shipment: id, Reasoned: domain.Because("r")})
 		}),
 		often(1, func() {
 			p := w.person()
-			on(w, p.site, "", p, onFacts(supply.GiveBack), supply.ReleaseHold{Study: pain, Site: domain.SiteID(p.site), Patient: p.id, Reason: "r"})
+			on(w, p.site, "", p, onFacts(supply.GiveBack), supply.ReleaseHold{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Reasoned: domain.Because("r")})
 		}),
 		often(5, func() {
 			p := w.person()
-			on(w, p.site, "", p, onFacts(supply.Return), supply.ReturnKit{Site: domain.SiteID(p.site), Patient: p.id, Kit: w.kitOf(p), On: domain.DateOf(w.now)})
+			on(w, p.site, "", p, onFacts(supply.Return), supply.ReturnKit{Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: domain.DateOf(w.now)})
 		}),
 		often(2, func() {
 			at := w.place()
-			on(w, at, "", nil, onFacts(supply.Quarantine), supply.QuarantineKits{Study: pain, Location: at, Cause: supply.CauseExcursion, Reason: "r",
+			on(w, at, "", nil, onFacts(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Cause: supply.CauseExcursion, Reasoned: domain.Because("r"),
 				Kits: w.some(at, 3, supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked)})
 		}),
 		often(2, func() {
 			at := w.place()
-			on(w, at, "", nil, supply.ReleaseFromQuarantine, supply.ReleaseKits{Study: pain, Location: at, Reason: "r", Kits: w.some(at, 2, supply.KitQuarantined)})
+			on(w, at, "", nil, supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Reasoned: domain.Because("r"), Kits: w.some(at, 2, supply.KitQuarantined)})
 		}),
 		often(1, func() {
 			at := w.place()
-			on(w, at, "", nil, onFacts(supply.Lose), supply.ReportKitLost{Study: pain, Location: at, Reason: "r", Kit: w.some(at, 1,
+			on(w, at, "", nil, onFacts(supply.Lose), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Reasoned: domain.Because("r"), Kit: w.some(at, 1,
 				supply.KitAvailable, supply.KitIsAllocated, supply.KitIsDispensed, supply.KitPacked, supply.KitQuarantined)[0]})
 		}),
 		often(2, func() {
@@ -522,7 +522,7 @@ func TestR36_R37_KitsAreAccountedForWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, seen)
 		for _, lot := range theLots[:between(2, len(theLots)).Draw(t, "lots")] {
-			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{Study: pain, Lot: lot, Certificate: "c"}, w.call()))
+			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: "c"}, w.call()))
 		}
 		w.register()
 		w.takeIn()

@@ -237,28 +237,28 @@ func (m *machine) act() {
 	case 1:
 		if len(m.supply.Deliveries) > 0 {
 			delivery := rapid.IntRange(1, len(m.supply.Deliveries)).Draw(t, "delivery")
-			events, err := supply.TakeIn(m.stocks["D"], facts, supply.TakeInDelivery{Study: pain, Depot: "D", Delivery: delivery}, call)
+			events, err := supply.TakeIn(m.stocks["D"], facts, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: delivery}, call)
 			m.decided("D", events, err)
 		}
 	case 2, 3:
 		to := rapid.SampledFrom(places).Draw(t, "to")
 		kits := []supply.KitNumber{m.kit(at), m.kit(at)}[:rapid.IntRange(1, 2).Draw(t, "kits")]
-		events, err := supply.Create(m.stocks[at], facts, supply.CreateShipment{Study: pain, From: at, To: to, Kits: kits, Reason: "r"}, call)
+		events, err := supply.Create(m.stocks[at], facts, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: at}, To: to, Kits: kits, Reasoned: domain.Because("r")}, call)
 		m.decided(at, events, err)
 	case 4:
-		events, err := supply.Resupply(m.stocks["D"], m.facts(there), supply.PlanResupply{Study: pain, Depot: "D", Site: site}, call)
+		events, err := supply.Resupply(m.stocks["D"], m.facts(there), supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: site}, call)
 		m.decided("D", events, err)
 	case 5:
 		id, _ := m.shipment(at)
-		events, err := supply.Cancel(m.stocks[at], supply.CancelShipment{Study: pain, From: at, Shipment: id, Reason: "r"}, call)
+		events, err := supply.Cancel(m.stocks[at], supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: at}, Shipment: id, Reasoned: domain.Because("r")}, call)
 		m.decided(at, events, err)
 	case 6, 7:
 		id, _ := m.shipment(at)
-		events, err := supply.Dispatch(m.stocks[at], facts, supply.DispatchShipment{Study: pain, From: at, Shipment: id, On: domain.DateOf(m.now)}, call)
+		events, err := supply.Dispatch(m.stocks[at], facts, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: at}, Shipment: id, On: domain.DateOf(m.now)}, call)
 		m.decided(at, events, err)
 	case 8, 9:
 		id, to := m.shipment(at)
-		c := supply.ReceiveShipment{Study: pain, Location: to, From: at, Shipment: id, On: domain.DateOf(m.now), Temperature: supply.TemperatureInRange}
+		c := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: to}, From: at, Shipment: id, On: domain.DateOf(m.now), Temperature: supply.TemperatureInRange}
 		if rapid.IntRange(0, 4).Draw(t, "warm") == 0 {
 			c.Temperature = supply.TemperatureUnknown
 		}
@@ -271,31 +271,31 @@ func (m *machine) act() {
 	case 10:
 		id, to := m.shipment(at)
 		if rapid.IntRange(0, 3).Draw(t, "lost") == 0 {
-			events, err := supply.LoseShipment(m.stocks[to], facts, supply.ReportShipmentLost{Study: pain, Location: to, From: at, Shipment: id, Reason: "r"}, call)
+			events, err := supply.LoseShipment(m.stocks[to], facts, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: to}, From: at, Shipment: id, Reasoned: domain.Because("r")}, call)
 			m.decided(to, events, err)
 		}
 	case 11:
-		events, err := supply.Hold(m.stocks[there], facts, supply.HoldStock{Study: pain, Site: site, Patient: who}, call)
+		events, err := supply.Hold(m.stocks[there], facts, supply.HoldStock{Study: pain, Site: site, OfPatient: domain.ForPatient(who)}, call)
 		m.decided(there, events, err)
 	case 12, 20, 21, 22:
 		facts.Arm = armOf(who)
 		visit := rapid.SampledFrom([]string{"", "week-4"}).Draw(t, "visit")
-		events, err := supply.Allocate(m.stocks[there], facts, supply.AllocateKit{Study: pain, Site: site, Patient: who, Visit: visit}, call)
+		events, err := supply.Allocate(m.stocks[there], facts, supply.AllocateKit{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Visit: visit}, call)
 		m.decided(there, events, err)
 	case 13, 23, 24, 25:
-		events, err := supply.Dispense(m.stocks[there], facts, supply.DispenseKit{Site: site, Patient: who, Kit: m.kitOf(who, there), On: domain.DateOf(m.now)}, call)
+		events, err := supply.Dispense(m.stocks[there], facts, supply.DispenseKit{Site: site, OfPatient: domain.ForPatient(who), Kit: m.kitOf(who, there), On: domain.DateOf(m.now)}, call)
 		m.decided(there, events, err)
 	case 14:
 		kit := m.kitOf(who, there)
-		events, err := supply.Return(m.stocks[there], supply.ReturnKit{Site: site, Patient: who, Kit: kit, On: domain.DateOf(m.now)}, call)
+		events, err := supply.Return(m.stocks[there], supply.ReturnKit{Site: site, OfPatient: domain.ForPatient(who), Kit: kit, On: domain.DateOf(m.now)}, call)
 		m.decided(there, events, err)
-		events, err = supply.Reconcile(m.stocks[there], supply.ReconcileKit{Site: site, Patient: who, Kit: kit, Used: 2}, call)
+		events, err = supply.Reconcile(m.stocks[there], supply.ReconcileKit{Site: site, OfPatient: domain.ForPatient(who), Kit: kit, Used: 2}, call)
 		m.decided(there, events, err)
 	case 15:
-		events, err := supply.Quarantine(m.stocks[at], supply.QuarantineKits{Study: pain, Location: at, Kits: []supply.KitNumber{m.kit(at)}, Cause: supply.CauseOther, Reason: "r"}, call)
+		events, err := supply.Quarantine(m.stocks[at], supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kits: []supply.KitNumber{m.kit(at)}, Cause: supply.CauseOther, Reasoned: domain.Because("r")}, call)
 		m.decided(at, events, err)
 	case 16:
-		events, err := supply.ReleaseFromQuarantine(m.stocks[at], facts, supply.ReleaseKits{Study: pain, Location: at, Kits: []supply.KitNumber{m.kit(at)}, Reason: "r"}, call)
+		events, err := supply.ReleaseFromQuarantine(m.stocks[at], facts, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kits: []supply.KitNumber{m.kit(at)}, Reasoned: domain.Because("r")}, call)
 		m.decided(at, events, err)
 	case 17:
 		lot := rapid.SampledFrom(lots).Draw(t, "lot")
@@ -304,27 +304,27 @@ func (m *machine) act() {
 			m.supply = supply.Decider.Evolve(m.supply, supply.LotRecalled{Study: pain, Lot: lot})
 		}
 		if m.recalls[lot] {
-			events, err := supply.SetLotAside(m.stocks[at], supply.QuarantineLot{Study: pain, Location: at, Lot: lot, Reason: "r"}, call)
+			events, err := supply.SetLotAside(m.stocks[at], supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: at}, Lot: lot, Reasoned: domain.Because("r")}, call)
 			m.decided(at, events, err)
 		}
 	case 18:
 		m.now = m.now.AddDate(0, 0, rapid.IntRange(0, 9).Draw(t, "days"))
-		events, err := supply.Expire(m.stocks[at], supply.ExpireKits{Study: pain, Location: at, Through: domain.DateOf(m.now)}, call)
+		events, err := supply.Expire(m.stocks[at], supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Through: domain.DateOf(m.now)}, call)
 		m.decided(at, events, err)
 	case 19:
 		var events []supply.StockEvent
 		var err error
 		switch rapid.IntRange(0, 3).Draw(t, "end") {
 		case 0:
-			events, err = supply.GiveBack(m.stocks[there], supply.ReleaseHold{Study: pain, Site: site, Patient: who, Reason: "r"}, call)
+			events, err = supply.GiveBack(m.stocks[there], supply.ReleaseHold{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")}, call)
 			at = there
 		case 1:
-			events, err = supply.SetAside(m.stocks[there], supply.SetKitsAside{Study: pain, Site: site, Patient: who, Reason: "r"}, call)
+			events, err = supply.SetAside(m.stocks[there], supply.SetKitsAside{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")}, call)
 			at = there
 		case 2:
-			events, err = supply.Destroy(m.stocks[at], supply.DestroyKits{Study: pain, Location: at, Kits: []supply.KitNumber{m.kit(at)}, On: domain.DateOf(m.now), Certificate: "c"}, call)
+			events, err = supply.Destroy(m.stocks[at], supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kits: []supply.KitNumber{m.kit(at)}, On: domain.DateOf(m.now), Certificate: "c"}, call)
 		default:
-			events, err = supply.Lose(m.stocks[at], supply.ReportKitLost{Study: pain, Location: at, Kit: m.kit(at), Reason: "r"}, call)
+			events, err = supply.Lose(m.stocks[at], supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kit: m.kit(at), Reasoned: domain.Because("r")}, call)
 		}
 		m.decided(at, events, err)
 	}
@@ -339,13 +339,13 @@ func (m *machine) supplySites() {
 	slices.Sort(all)
 	for i, to := range places[1:] {
 		f := supply.Facts{Study: theStudy(nil), Supply: m.supply}
-		events, err := supply.Create(m.stocks["D"], f, supply.CreateShipment{Study: pain, From: "D", To: to, Kits: all[i*5 : i*5+5], Reason: "r"}, m.call())
+		events, err := supply.Create(m.stocks["D"], f, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: to, Kits: all[i*5 : i*5+5], Reasoned: domain.Because("r")}, m.call())
 		m.decided("D", events, err)
 		id := events[0].(supply.ShipmentCreated).Shipment
-		events, err = supply.Dispatch(m.stocks["D"], f, supply.DispatchShipment{Study: pain, From: "D", Shipment: id, On: domain.DateOf(m.now)}, m.call())
+		events, err = supply.Dispatch(m.stocks["D"], f, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: domain.DateOf(m.now)}, m.call())
 		m.decided("D", events, err)
 		f.Other = m.stocks["D"]
-		events, err = supply.Receive(m.stocks[to], f, supply.ReceiveShipment{Study: pain, Location: to, From: "D", Shipment: id, On: domain.DateOf(m.now), Temperature: supply.TemperatureInRange}, m.call())
+		events, err = supply.Receive(m.stocks[to], f, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: to}, From: "D", Shipment: id, On: domain.DateOf(m.now), Temperature: supply.TemperatureInRange}, m.call())
 		m.decided(to, events, err)
 	}
 }
@@ -376,7 +376,7 @@ func TestR36_KitsAddUpWhateverHappens(t *testing.T) {
 			hands:  map[supply.KitNumber]string{}, content: map[supply.KitNumber]supply.Content{}, patient: map[supply.KitNumber]domain.PatientID{},
 			got: map[supply.Slot]supply.KitNumber{}, sent: map[supply.ShipmentID][]supply.KitNumber{}, held: map[domain.PatientID]map[domain.ArmID]supply.KitNumber{}, recalls: map[string]bool{}, given: map[supply.KitNumber]bool{}}
 		m.register()
-		events, err := supply.TakeIn(m.stocks["D"], m.facts("D"), supply.TakeInDelivery{Study: pain, Depot: "D", Delivery: 1}, m.call())
+		events, err := supply.TakeIn(m.stocks["D"], m.facts("D"), supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1}, m.call())
 		m.decided("D", events, err)
 		m.supplySites()
 		for range rapid.IntRange(20, 120).Draw(t, "steps") {

@@ -36,7 +36,7 @@ type Lot struct {
 }
 
 // Decider is how the stream of a study's supply works.
-var Decider = domain.Decider[Supply, Event]{Category: "supply", Events: events, Evolve: evolve}
+var Decider = domain.Decider[Supply, Event]{Category: "supply", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams(), StockDecider.Streams()}
@@ -107,7 +107,7 @@ func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, erro
 	if _, isSite := in.Sites[domain.SiteID(cmd.Depot)]; isSite {
 		return nil, refuse.WrongState("location_is_site", "%s is a site of study %s", cmd.Depot, cmd.Study).At("depot").Do("choose another id")
 	}
-	return []Event{DepotOpened(cmd)}, nil
+	return []Event{DepotOpened{Study: cmd.Study, Depot: cmd.Depot, Name: cmd.Name}}, nil
 }
 
 // maxKitsPerDelivery keeps a registration, and the delivery that follows from it, within one append.
@@ -225,7 +225,7 @@ func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	case lot.Released:
 		return nil, refuse.WrongState("batch_released", "lot %s is released already", cmd.Lot).At("lot").Do("nothing is left to do")
 	}
-	return []Event{BatchReleased(cmd)}, nil
+	return []Event{BatchReleased{Study: cmd.Study, Lot: cmd.Lot, Certificate: cmd.Certificate}}, nil
 }
 
 // Recall stops a lot. It refuses value_missing, value_too_long, reason_required and lot_recalled.
@@ -267,7 +267,7 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 	if r.Target < r.Trigger {
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).At("rule.target").Do("use a target from the trigger up")
 	}
-	return []Event{ResupplyRuleSet(cmd)}, nil
+	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
 }
 
 // Validate refuses a malformed id (code malformed_id).

@@ -10,6 +10,48 @@ import (
 	"casebook/domain/refuse"
 )
 
+// Sent is a shipment as its sender knows it.
+type Sent struct {
+	ShipmentCreated
+	Status       ShipmentStatus
+	DispatchedOn domain.Date
+}
+
+// ShipmentStatus is what has become of a shipment.
+type ShipmentStatus string
+
+// The statuses of a shipment.
+const (
+	ShipmentPacked     ShipmentStatus = "packed"
+	ShipmentOnItsWay   ShipmentStatus = "dispatched"
+	ShipmentIsCanceled ShipmentStatus = "cancelled"
+	ShipmentArrived    ShipmentStatus = "received"
+	ShipmentIsLost     ShipmentStatus = "lost"
+)
+
+// ShipmentStatuses are all statuses of a shipment.
+var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
+
+// Schema implements domain.HasSchema.
+func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
+
+// After returns the status after an event that is about the shipment.
+func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
+	switch event.(type) {
+	case ShipmentCreated:
+		return ShipmentPacked
+	case ShipmentCancelled:
+		return ShipmentIsCanceled
+	case ShipmentDispatched:
+		return ShipmentOnItsWay
+	case ShipmentReceived:
+		return ShipmentArrived
+	case ShipmentLost:
+		return ShipmentIsLost
+	}
+	return s
+}
+
 // TakeIn puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
 // once, because the recall may have been dealt with here already. It may be sent twice. It refuses delivery_not_found.
 func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
@@ -27,7 +69,7 @@ func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEven
 	events := []StockEvent{DeliveryTakenIn{Place: Place{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
 	for _, lot := range f.Supply.recalled() {
-		aside, err := SetLotAside(s, QuarantineLot{Study: cmd.Study, Location: cmd.Depot, Lot: lot, Reason: f.Supply.Lots[lot].Reason}, call)
+		aside, err := SetLotAside(s, QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot, Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}, call)
 		if err != nil {
 			return nil, err
 		}

@@ -19,14 +19,14 @@ func strictlyAt(t *testing.T, p supply.Place, kits ...supply.KitNumber) stock {
 }
 
 func creating(from, to supply.LocationID, reason string, kits ...supply.KitNumber) stockDecision {
-	return asked(supply.Create, facts(nil), supply.CreateShipment{Study: pain, From: from, To: to, Kits: kits, Reason: reason})
+	return asked(supply.Create, facts(nil), supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: from}, To: to, Kits: kits, Reasoned: domain.Because(reason)})
 }
 
 // sending creates and dispatches a shipment from a place, and returns the place afterwards.
 func sending(from stock, p supply.Place, to supply.LocationID, kits ...supply.KitNumber) stock {
 	made := supply.ShipmentCreated{Place: p, Shipment: supply.ShipmentID(p.Location + "-0001"), To: to, Kits: kits, Reason: "r", Contents: holding(kits...)}
 	return from.When(creating(p.Location, to, "r", kits...)).Then(made).
-		When(asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: p.Location, Shipment: made.Shipment, On: "2026-03-09", Carrier: "van 7"})).
+		When(asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: p.Location}, Shipment: made.Shipment, On: "2026-03-09", Carrier: "van 7"})).
 		Then(supply.ShipmentDispatched{Place: p, Shipment: made.Shipment, To: to, On: "2026-03-09", Carrier: "van 7"})
 }
 
@@ -35,7 +35,7 @@ func from(sender stock) supply.Facts {
 }
 
 func receiving(f supply.Facts, p supply.Place, sender supply.LocationID, change func(*supply.ReceiveShipment)) stockDecision {
-	c := supply.ReceiveShipment{Study: pain, Location: p.Location, From: sender, Shipment: supply.ShipmentID(sender + "-0001"), On: "2026-03-10", Temperature: supply.TemperatureInRange}
+	c := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: p.Location}, From: sender, Shipment: supply.ShipmentID(sender + "-0001"), On: "2026-03-10", Temperature: supply.TemperatureInRange}
 	if change != nil {
 		change(&c)
 	}
@@ -49,7 +49,7 @@ func TestTakeIn(t *testing.T) {
 	known := []supply.Event{delivery("D", 1, "K1", "K2"), delivery("E", 2, "K3", "K4")}
 	taking := func(n int, more ...supply.Event) stockDecision {
 		f := facts(func(f *supply.Facts) { f.Supply = theSupply(append(known, more...)...) })
-		return asked(supply.TakeIn, f, supply.TakeInDelivery{Study: pain, Depot: "D", Delivery: n})
+		return asked(supply.TakeIn, f, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: n})
 	}
 	nothing := scenario.For(t, supply.StockDecider).Strict()
 	in := supply.DeliveryTakenIn{Place: depot, Delivery: 1, Kits: []supply.KitNumber{"K1", "K2"}, Contents: holding("K1", "K2")}
@@ -95,7 +95,7 @@ func TestDispatchAndCancel(t *testing.T) {
 	packed := strictlyAt(t, depot, "K1", "K3").When(creating("D", "A", "r", "K1", "K3")).
 		Then(supply.ShipmentCreated{Place: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r", Contents: holding("K1", "K3")})
 	dispatching := func(id supply.ShipmentID, on domain.Date, carrier string) stockDecision {
-		return asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: "D", Shipment: id, On: on, Carrier: carrier})
+		return asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: on, Carrier: carrier})
 	}
 	packed.When(dispatching("D-0002", "2026-03-10", "")).ThenRefused("shipment_not_found")
 	packed.When(dispatching("D-0001", "today", "")).ThenRefused("malformed_date")
@@ -105,7 +105,7 @@ func TestDispatchAndCancel(t *testing.T) {
 		When(dispatching("D-0001", "2026-03-10", "")).ThenRefused("shipment_status")
 
 	cancelling := func(id supply.ShipmentID, reason string) stockDecision {
-		return scenario.Asked(supply.Cancel, supply.CancelShipment{Study: pain, From: "D", Shipment: id, Reason: reason}, call)
+		return scenario.Asked(supply.Cancel, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, Reasoned: domain.Because(reason)}, call)
 	}
 	packed.When(cancelling("D-0001", "")).ThenRefused("reason_required")
 	packed.When(cancelling("D-0001", strings.Repeat("r", 501))).ThenRefused("value_too_long")
@@ -126,7 +126,7 @@ func TestDispatchAndCancel(t *testing.T) {
 		put.When(dispatching("D-0001", "2026-03-10", "")).ThenRefused("shipment_status")
 		put.When(creating("D", "A", "again", "K3")).Then(supply.ShipmentCreated{Place: depot, Shipment: "D-0002", To: "A", Kits: []supply.KitNumber{"K3"}, Reason: "again", Contents: holding("K3")})
 	}
-	release := asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{Study: pain, Location: "D", Kits: []supply.KitNumber{"K1"}, Reason: "good"})
+	release := asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "D"}, Kits: []supply.KitNumber{"K1"}, Reasoned: domain.Because("good")})
 	freed := supply.KitsReleased{Place: depot, Kits: []supply.KitNumber{"K1"}, Reason: "good"}
 	// Released in time, the kit leaves with its shipment; released later, it can be sent again.
 	packed.Given(quarantine).When(release).Then(freed).When(dispatching("D-0001", "2026-03-10", "")).Then(supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "A", On: "2026-03-10"})
@@ -141,7 +141,7 @@ func TestAKitLeavesWithTheShipmentThatItWasPackedWithLast(t *testing.T) {
 		return supply.ShipmentCreated{Place: site, Shipment: id, To: "D", Kits: kits("K1"), Reason: "r", Contents: holding("K1")}
 	}
 	dispatching := func(id supply.ShipmentID) stockDecision {
-		return asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: "A", Shipment: id, On: "2026-03-10"})
+		return asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "A"}, Shipment: id, On: "2026-03-10"})
 	}
 	twice := strictlyAt(t, site, "K1").When(creating("A", "D", "r", "K1")).Then(made("A-0001")).
 		Given(supply.KitsExpired{Place: site, Kits: kits("K1")}).When(creating("A", "D", "r", "K1")).Then(made("A-0002"))
@@ -179,7 +179,7 @@ func TestReceiveRefusals(t *testing.T) {
 		}
 	}
 	losing := func(id supply.ShipmentID, reason string) stockDecision {
-		return asked(supply.LoseShipment, sent, supply.ReportShipmentLost{Study: pain, Location: "A", From: "D", Shipment: id, Reason: reason})
+		return asked(supply.LoseShipment, sent, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id, Reasoned: domain.Because(reason)})
 	}
 	nothing.When(losing("D-0001", "")).ThenRefused("reason_required")
 	nothing.When(losing("D-0001", strings.Repeat("r", 501))).ThenRefused("value_too_long")
@@ -189,9 +189,9 @@ func TestReceiveRefusals(t *testing.T) {
 // After a shipment was lost on its way, the place that waited for it can still set a recalled lot aside.
 func TestALostShipmentIsNotInTheWayOfARecall(t *testing.T) {
 	sent := sending(at(t, depot, "K1", "K3"), depot, "A", "K1", "K3")
-	lost := at(t, site, "K7").When(asked(supply.LoseShipment, from(sent), supply.ReportShipmentLost{Study: pain, Location: "A", From: "D", Shipment: "D-0001", Reason: "theft"})).
+	lost := at(t, site, "K7").When(asked(supply.LoseShipment, from(sent), supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: "D-0001", Reasoned: domain.Because("theft")})).
 		Then(supply.ShipmentLost{Place: site, Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "theft"})
-	lost.When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1", Reason: "impurity"}, call)).
+	lost.When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)).
 		Then(supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K7"}, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1"})
 }
 
@@ -202,9 +202,9 @@ func TestR36_KitsThatComeBackAreAccountedFor(t *testing.T) {
 		Then(supply.ShipmentReceived{Place: depot, Shipment: "A-0001", From: "A", On: "2026-03-10", Damaged: []supply.KitNumber{"K3"}, Returned: []supply.KitNumber{"K1"}, Contents: holding("K1", "K3")})
 	back.When(creating("D", "A", "r", "K1")).ThenRefused("kit_status")
 	back.When(creating("D", "A", "r", "K3")).ThenRefused("kit_status")
-	back.When(scenario.Asked(supply.Destroy, supply.DestroyKits{Study: pain, Location: "D", Kits: []supply.KitNumber{"K3", "K1"}, On: "2026-03-10", Certificate: "c"}, call)).
+	back.When(scenario.Asked(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "D"}, Kits: []supply.KitNumber{"K3", "K1"}, On: "2026-03-10", Certificate: "c"}, call)).
 		Then(supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K1", "K3"}, On: "2026-03-10", Certificate: "c"})
-	sender.When(scenario.Asked(supply.Lose, supply.ReportKitLost{Study: pain, Location: "A", Kit: "K1", Reason: "r"}, call)).ThenRefused("kit_status")
+	sender.When(scenario.Asked(supply.Lose, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: "K1", Reasoned: domain.Because("r")}, call)).ThenRefused("kit_status")
 }
 
 // A shipment that takes used and expired kits back is not held up by what would be done with fresh ones.
@@ -213,17 +213,17 @@ func TestReturnsAreNotHeldUp(t *testing.T) {
 		supply.KitReturned{Place: site, Patient: anna, Kit: "K1"}, supply.KitReconciled{Place: site, Patient: anna, Kit: "K1"}, supply.KitsExpired{Place: site, Kits: []supply.KitNumber{"K2"}})
 	packed := given.When(creating("A", "D", "r", "K1", "K2")).
 		Then(supply.ShipmentCreated{Place: site, Shipment: "A-0001", To: "D", Kits: []supply.KitNumber{"K1", "K2"}, Reason: "r", Contents: holding("K1", "K2")}).
-		When(scenario.Asked(supply.Expire, supply.ExpireKits{Study: pain, Location: "A", Through: "2027-06-01"}, call)).
+		When(scenario.Asked(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: "2027-06-01"}, call)).
 		Then(supply.KitsExpired{Place: site, Kits: []supply.KitNumber{"K3"}, Through: "2027-06-01"}).
-		When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1", Reason: "r"}, call)).
+		When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("r")}, call)).
 		Then(supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{}, Cause: supply.CauseRecall, Reason: "r", Lot: "L1", Affected: []supply.Slot{{Patient: anna}}})
-	sent := packed.When(asked(supply.Dispatch, facts(nil), supply.DispatchShipment{Study: pain, From: "A", Shipment: "A-0001", On: "2026-03-10"})).
+	sent := packed.When(asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "A"}, Shipment: "A-0001", On: "2026-03-10"})).
 		Then(supply.ShipmentDispatched{Place: site, Shipment: "A-0001", To: "D", On: "2026-03-10"})
 	// Who had a kit of the lot is named, though the kit is gone.
-	sent.When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L2", Reason: "r"}, call)).Then()
+	sent.When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L2", Reasoned: domain.Because("r")}, call)).Then()
 	given.When(creating("A", "D", "r", "K1")).Then(supply.ShipmentCreated{Place: site, Shipment: "A-0001", To: "D", Kits: []supply.KitNumber{"K1"}, Reason: "r", Contents: holding("K1")}).
 		Given(supply.ShipmentDispatched{Place: site, Shipment: "A-0001", To: "D"}).
-		When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1", Reason: "r"}, call)).
+		When(scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("r")}, call)).
 		Then(supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K3"}, Cause: supply.CauseRecall, Reason: "r", Lot: "L1", Affected: []supply.Slot{{Patient: anna}}})
 }
 
@@ -233,7 +233,7 @@ func TestResupplyCounts(t *testing.T) {
 	rule := supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 2, OverdueDays: 5}
 	plan := func(there stock, in study.Study, r supply.ResupplyRule) stockDecision {
 		f := supply.Facts{Study: in, Supply: theSupply(supply.ResupplyRuleSet{Study: pain, Rule: r}), Other: there.State()}
-		return asked(supply.Resupply, f, supply.PlanResupply{Study: pain, Depot: "D", Site: "A"})
+		return asked(supply.Resupply, f, supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: "A"})
 	}
 	full := at(t, site, "K1", "K2", "K3", "K4")
 	extra := func() stock {

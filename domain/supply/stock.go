@@ -32,78 +32,8 @@ type Stock struct {
 	contents     persistent.Map[KitNumber, Content]
 }
 
-// Kit is a kit as it stands in one place.
-type Kit struct {
-	Status KitStatus
-	// Patient is the only one who may ever get the kit; "" for nobody yet.
-	Patient domain.PatientID
-	Visit   string
-	// Shipment is the one that it leaves with, or left with.
-	Shipment ShipmentID
-	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
-	Packed, Before KitStatus
-	// Dispensed says that its patient has had it in hand.
-	Dispensed bool
-	// Replaced says that its patient got another one instead.
-	Replaced bool
-	// Reconciled says that its doses are accounted for.
-	Reconciled bool
-}
-
-// KitStatus is how a kit stands.
-type KitStatus string
-
-// The ways a kit can stand. At a depot, what is available is what the field calls in depot.
-const (
-	// KitRegistered is known and not yet in its depot's stock, so no place's stream has it.
-	KitRegistered  KitStatus = "registered"
-	KitAvailable   KitStatus = "available"
-	KitPacked      KitStatus = "packed"     // set aside for a shipment that has not left
-	KitInTransit   KitStatus = "in_transit" // sent; the receiving place decides from here on
-	KitIsAllocated KitStatus = "allocated"
-	KitIsDispensed KitStatus = "dispensed"
-	KitIsReturned  KitStatus = "returned" // by its patient, or set aside for good
-	KitQuarantined KitStatus = "quarantined"
-	KitDamaged     KitStatus = "damaged"
-	KitExpired     KitStatus = "expired"
-	KitDestroyed   KitStatus = "destroyed"
-	KitIsLost      KitStatus = "lost"
-)
-
-// KitStatuses are all the ways a kit can stand.
-var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTransit, KitIsAllocated, KitIsDispensed, KitIsReturned,
-	KitQuarantined, KitDamaged, KitExpired, KitDestroyed, KitIsLost}
-
-// Schema implements domain.Described.
-func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
-
-// Sent is a shipment as its sender knows it.
-type Sent struct {
-	ShipmentCreated
-	Status       ShipmentStatus
-	DispatchedOn domain.Date
-}
-
-// ShipmentStatus is how a shipment stands.
-type ShipmentStatus string
-
-// The ways a shipment can stand.
-const (
-	ShipmentPacked     ShipmentStatus = "packed"
-	ShipmentOnItsWay   ShipmentStatus = "dispatched"
-	ShipmentIsCanceled ShipmentStatus = "cancelled"
-	ShipmentArrived    ShipmentStatus = "received"
-	ShipmentIsLost     ShipmentStatus = "lost"
-)
-
-// ShipmentStatuses are all the ways a shipment can stand.
-var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
-
-// Schema implements domain.Described.
-func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
-
 // StockDecider is how the stream of a place's kits works; its id is made by StockID.
-var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Events: stockEvents, Evolve: evolveStock}
+var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Key: byPlace, Events: stockEvents, Evolve: evolveStock}
 
 // StockID is the id of a place's stream.
 func StockID(of domain.StudyID, at LocationID) string { return string(of) + "." + string(at) }
@@ -120,84 +50,67 @@ type Facts struct {
 	Participating bool
 }
 
-func evolveStock(s Stock, event StockEvent) Stock { //nolint:gocyclo // one case for every event
+func evolveStock(s Stock, event StockEvent) Stock {
+	s = s.moved(event)
 	switch e := event.(type) {
 	case DeliveryTakenIn:
 		s.Delivered = with(s.Delivered, e.Delivery)
-		s = s.take(e.Contents).put(e.Kits, func(Kit) Kit { return Kit{Status: KitAvailable} })
+		s = s.take(e.Contents)
 	case ShipmentCreated:
 		s.LastShipment++
-		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentPacked})
-		s = s.put(e.Kits, func(k Kit) Kit { k.Packed, k.Status, k.Shipment = k.Status, KitPacked, e.Shipment; return k })
+		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentStatus("").After(e)})
 	case ShipmentCancelled:
-		sent, _ := s.Sent.Get(e.Shipment)
-		sent.Status = ShipmentIsCanceled
-		s.Sent = s.Sent.Set(e.Shipment, sent)
-		s = s.put(sent.Kits, func(k Kit) Kit {
-			if k.Shipment != e.Shipment {
-				return k // it has been packed with another since
-			}
-			if k.Status == KitPacked {
-				k.Status = k.Packed
-			}
-			if k.Before == KitPacked { // it is in quarantine
-				k.Before = k.Packed
-			}
-			k.Packed, k.Shipment = "", ""
-			return k
-		})
+		s = s.sentAfter(e, e.Shipment, "")
 	case ShipmentDispatched:
-		sent, _ := s.Sent.Get(e.Shipment)
-		sent.Status, sent.DispatchedOn = ShipmentOnItsWay, e.On
-		s.Sent = s.Sent.Set(e.Shipment, sent)
-		s = s.put(sent.Kits, func(k Kit) Kit { k.Status = KitInTransit; return k })
+		s = s.sentAfter(e, e.Shipment, e.On)
 	case ShipmentReceived:
-		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentArrived)
+		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentStatus("").After(e))
 		s = s.take(e.Contents)
-		s = s.put(e.Available, func(Kit) Kit { return Kit{Status: KitAvailable} })
-		s = s.put(e.Quarantined, func(Kit) Kit { return Kit{Status: KitQuarantined, Before: KitAvailable} })
-		s = s.put(e.Damaged, func(Kit) Kit { return Kit{Status: KitDamaged} })
-		s = s.put(e.Missing, func(Kit) Kit { return Kit{Status: KitIsLost} })
-		s = s.put(e.Returned, func(Kit) Kit { return Kit{Status: KitIsReturned, Reconciled: true} })
 	case ShipmentLost:
-		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentIsLost)
-		s = s.put(e.Kits, func(Kit) Kit { return Kit{Status: KitIsLost} })
+		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentStatus("").After(e))
 	case KitsQuarantined:
 		if e.Cause == CauseRecall {
 			s.Recalled = with(s.Recalled, e.Lot)
 		}
-		s = s.put(e.Kits, func(k Kit) Kit { k.Before, k.Status = k.Status, KitQuarantined; return k })
-	case KitsReleased:
-		s = s.put(e.Kits, func(k Kit) Kit { k.Status, k.Before = k.Before, ""; return k })
 	case StockHeld:
 		s.Holds = s.Holds.Set(e.Patient, e)
 	case HoldReleased:
 		s.Holds = s.Holds.Delete(e.Patient)
 	case KitAllocated:
 		s.Holds = s.Holds.Delete(e.Patient)
-		if e.Replaces != "" {
-			s = s.put([]KitNumber{e.Replaces}, func(k Kit) Kit { k.Replaced = true; return k })
-		}
 		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status, k.Patient, k.Visit = KitIsAllocated, e.Patient, e.Visit; return k })
 	case AllocationFailed:
 		s.Holds = s.Holds.Delete(e.Patient)
-	case KitsSetAside:
-		s = s.put(e.Kits, func(k Kit) Kit { k.Status, k.Reconciled = KitIsReturned, true; return k })
-	case KitDispensed:
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status, k.Dispensed = KitIsDispensed, true; return k })
-	case KitReturned:
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsReturned; return k })
-	case KitReconciled:
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Reconciled = true; return k })
-	case KitsExpired:
-		s = s.put(e.Kits, func(k Kit) Kit { k.Status = KitExpired; return k })
-	case KitsDestroyed:
-		s = s.put(e.Kits, func(k Kit) Kit { k.Status = KitDestroyed; return k })
-	case KitLost:
-		s = s.put([]KitNumber{e.Kit}, func(k Kit) Kit { k.Status = KitIsLost; return k })
-	case StockRefused, ResupplyFellShort: // nothing moved
 	}
+	return s
+}
+
+// moved returns the stock with the kits after an event that is about them: those that it names, or those of a shipment that
+// was made here.
+func (s Stock) moved(event StockEvent) Stock {
+	var kits []KitNumber
+	if e, names := event.(OfKits); names {
+		_, kits = e.OfKits()
+	} else if e, is := event.(OfShipment); is {
+		_, id := e.OfShipment()
+		sent, _ := s.Sent.Get(id)
+		kits = sent.Kits
+	}
+	for _, n := range kits {
+		k, _ := s.Kits.Get(n)
+		s.Kits = s.Kits.Set(n, k.After(n, event))
+	}
+	return s
+}
+
+// sentAfter returns the stock with a shipment that was made here after an event.
+func (s Stock) sentAfter(event StockEvent, id ShipmentID, dispatchedOn domain.Date) Stock {
+	sent, _ := s.Sent.Get(id)
+	sent.Status = sent.Status.After(event)
+	if dispatchedOn != "" {
+		sent.DispatchedOn = dispatchedOn
+	}
+	s.Sent = s.Sent.Set(id, sent)
 	return s
 }
 
@@ -205,14 +118,6 @@ func with[K comparable](set map[K]bool, key K) map[K]bool {
 	next := map[K]bool{key: true}
 	maps.Copy(next, set)
 	return next
-}
-
-func (s Stock) put(kits []KitNumber, change func(Kit) Kit) Stock {
-	for _, n := range kits {
-		k, _ := s.Kits.Get(n)
-		s.Kits = s.Kits.Set(n, change(k))
-	}
-	return s
 }
 
 // take keeps what kits hold. Sealed contents are left out: who cannot open them cannot decide about the kits either.

@@ -85,11 +85,11 @@ func asked[C any](decide func(supply.Stock, supply.Facts, C, domain.Call) ([]sup
 }
 
 func hold(f supply.Facts) func(supply.Stock) ([]supply.StockEvent, error) {
-	return asked(supply.Hold, f, supply.HoldStock{Study: pain, Site: "A", Patient: anna})
+	return asked(supply.Hold, f, supply.HoldStock{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna)})
 }
 
 func allocate(f supply.Facts, p domain.PatientID, visit string) func(supply.Stock) ([]supply.StockEvent, error) {
-	return asked(supply.Allocate, f, supply.AllocateKit{Study: pain, Site: "A", Patient: p, Visit: visit})
+	return asked(supply.Allocate, f, supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(p), Visit: visit})
 }
 
 func inArm(arm domain.ArmID) supply.Facts { return facts(func(f *supply.Facts) { f.Arm = arm }) }
@@ -117,11 +117,11 @@ func TestHold(t *testing.T) {
 	at(t, site).When(hold(forced)).Then(short)
 	at(t, site, "K1", "K3").When(hold(facts(func(f *supply.Facts) { f.Study = study.Study{} }))).Then(refused("site_not_active", "the site is not active"))
 	// What is held for one is not held for another.
-	given.When(asked(supply.Hold, facts(nil), supply.HoldStock{Study: pain, Site: "A", Patient: ben})).
+	given.When(asked(supply.Hold, facts(nil), supply.HoldStock{Study: pain, Site: "A", OfPatient: domain.ForPatient(ben)})).
 		Then(supply.StockHeld{Place: site, Patient: ben, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})})
-	given.When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", Patient: anna, Reason: "r"}, call)).
+	given.When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).
 		Then(supply.HoldReleased{Place: site, Patient: anna, Reason: "r"}).
-		When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", Patient: anna, Reason: "r"}, call)).Then()
+		When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).Then()
 }
 
 func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
@@ -138,11 +138,11 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	// It is too late after the allocation as well.
 	given := at(t, site, "K1").When(allocate(inArm(x), anna, "")).Then(allocated("K1"))
 	dispense := func(f supply.Facts, kit supply.KitNumber, p domain.PatientID, on domain.Date) func(supply.Stock) ([]supply.StockEvent, error) {
-		return asked(supply.Dispense, f, supply.DispenseKit{Site: "A", Patient: p, Kit: kit, On: on})
+		return asked(supply.Dispense, f, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(p), Kit: kit, On: on})
 	}
 	given.When(dispense(recalled, "K1", anna, "2026-03-10")).ThenRefused("lot_recalled")
 	late := domain.Call{At: time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)}
-	given.When(scenario.AskedKnowing(supply.Dispense, inArm(x), supply.DispenseKit{Site: "A", Patient: anna, Kit: "K1", On: "2027-01-01"}, late)).ThenRefused("kit_expired")
+	given.When(scenario.AskedKnowing(supply.Dispense, inArm(x), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2027-01-01"}, late)).ThenRefused("kit_expired")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-10")).Then(supply.KitDispensed{Place: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	given.When(dispense(inArm(x), "K1", ben, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
 	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_here")
@@ -159,9 +159,9 @@ func TestAllocate(t *testing.T) {
 	one.When(allocate(inArm(x), anna, "week-4")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2", Visit: "week-4"})
 	one.When(allocate(inArm(x), ben, "")).Then(supply.KitAllocated{Place: site, Patient: ben, Kit: "K2"})
 	aside := supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reason: "r", Affected: []supply.Slot{{Patient: anna}}}
-	replaced := one.When(scenario.Asked(supply.Quarantine, supply.QuarantineKits{Study: pain, Location: "A", Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reason: "r"}, call)).
+	replaced := one.When(scenario.Asked(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reasoned: domain.Because("r")}, call)).
 		Then(aside).When(allocate(inArm(x), anna, "")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2", Replaces: "K1"})
-	release := supply.ReleaseKits{Study: pain, Location: "A", Kits: []supply.KitNumber{"K1"}, Reason: "good"}
+	release := supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, Reasoned: domain.Because("good")}
 	replaced.When(asked(supply.ReleaseFromQuarantine, facts(nil), release)).ThenRefused("kit_replaced")
 	// Released before it was replaced, it is the patient's again.
 	again := one.Given(aside).When(asked(supply.ReleaseFromQuarantine, facts(nil), release)).Then(supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K1"}, Reason: "good"})
@@ -175,22 +175,22 @@ func TestAllocate(t *testing.T) {
 		}
 	}
 	// What was promised to a patient who leaves goes to nobody.
-	left := one.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", Patient: anna, Reason: "left"}, call)).
+	left := one.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).
 		Then(supply.KitsSetAside{Place: site, Patient: anna, Kits: []supply.KitNumber{"K1"}, Reason: "left"})
-	left.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", Patient: anna, Reason: "left"}, call)).Then()
-	left.When(scenario.Asked(supply.Destroy, supply.DestroyKits{Study: pain, Location: "A", Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)).
+	left.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).Then()
+	left.When(scenario.Asked(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)).
 		Then(supply.KitsDestroyed{Place: site, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"})
 }
 
 func TestR36_DosesAddUp(t *testing.T) {
 	given := at(t, site, "K1").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{Place: site, Patient: anna, Kit: "K1", On: "2026-03-01"})
 	reconcile := func(returned, used, lost int) func(supply.Stock) ([]supply.StockEvent, error) {
-		return scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", Patient: anna, Kit: "K1", Returned: returned, Used: used, Lost: lost}, call)
+		return scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned, Used: used, Lost: lost}, call)
 	}
-	destroy := scenario.Asked(supply.Destroy, supply.DestroyKits{Study: pain, Location: "A", Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)
+	destroy := scenario.Asked(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)
 	given.When(reconcile(0, 10, 0)).ThenRefused("kit_status")
 	given.When(destroy).ThenRefused("kit_status")
-	back := given.When(scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", Patient: anna, Kit: "K1", On: "2026-03-10"}, call)).
+	back := given.When(scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2026-03-10"}, call)).
 		Then(supply.KitReturned{Place: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	back.When(destroy).ThenRefused("kit_not_reconciled")
 	for _, wrong := range [][3]int{{1, 8, 0}, {2, 9, 0}, {0, 0, 0}} {
@@ -206,7 +206,7 @@ func TestR36_DosesAddUp(t *testing.T) {
 // A shipment is its sender's until it is dispatched, and its receiver's from then on.
 func TestShipments(t *testing.T) {
 	create := func(to supply.LocationID, kits ...supply.KitNumber) func(supply.Stock) ([]supply.StockEvent, error) {
-		return asked(supply.Create, facts(nil), supply.CreateShipment{Study: pain, From: "D", To: to, Kits: kits, Reason: "r"})
+		return asked(supply.Create, facts(nil), supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: to, Kits: kits, Reasoned: domain.Because("r")})
 	}
 	at(t, depot, "K1").When(create("Z", "K1")).ThenRefused("location_not_found")
 	at(t, depot, "K1").When(create("D", "K1")).ThenRefused("shipment_to_itself")
@@ -217,10 +217,10 @@ func TestShipments(t *testing.T) {
 	made := supply.ShipmentCreated{Place: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r", Contents: holding("K1", "K3")}
 	packed := at(t, depot, "K1", "K3").When(create("A", "K3", "K1")).Then(made) // by number, which tells nothing
 	packed.When(create("A", "K1")).ThenRefused("kit_status")
-	cancel := scenario.Asked(supply.Cancel, supply.CancelShipment{Study: pain, From: "D", Shipment: "D-0001", Reason: "r"}, call)
+	cancel := scenario.Asked(supply.Cancel, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", Reasoned: domain.Because("r")}, call)
 	packed.When(cancel).Then(supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"}).When(cancel).ThenRefused("shipment_status")
 	dispatch := func(f supply.Facts) func(supply.Stock) ([]supply.StockEvent, error) {
-		return asked(supply.Dispatch, f, supply.DispatchShipment{Study: pain, From: "D", Shipment: "D-0001", On: "2026-03-09"})
+		return asked(supply.Dispatch, f, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", On: "2026-03-09"})
 	}
 	packed.When(dispatch(facts(func(f *supply.Facts) { f.Supply = theSupply(supply.LotRecalled{Study: pain, Lot: "L1"}) }))).ThenRefused("lot_not_released")
 	sent := packed.When(dispatch(facts(nil))).Then(supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "A", On: "2026-03-09"})
@@ -235,7 +235,7 @@ func TestShipments(t *testing.T) {
 		})
 	}
 	receive := func(f supply.Facts, change func(*supply.ReceiveShipment)) func(supply.Stock) ([]supply.StockEvent, error) {
-		c := supply.ReceiveShipment{Study: pain, Location: "A", From: "D", Shipment: "D-0001", On: "2026-03-10", Temperature: supply.TemperatureInRange}
+		c := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: "D-0001", On: "2026-03-10", Temperature: supply.TemperatureInRange}
 		change(&c)
 		return asked(supply.Receive, f, c)
 	}
@@ -251,7 +251,7 @@ func TestShipments(t *testing.T) {
 	well.Available = []supply.KitNumber{"K1", "K3"}
 	arrived := empty.When(receive(knowing(nil), same)).Then(well)
 	arrived.When(receive(knowing(nil), same)).ThenRefused("shipment_status")
-	lose := asked(supply.LoseShipment, knowing(nil), supply.ReportShipmentLost{Study: pain, Location: "A", From: "D", Shipment: "D-0001", Reason: "r"})
+	lose := asked(supply.LoseShipment, knowing(nil), supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: "D-0001", Reasoned: domain.Because("r")})
 	arrived.When(lose).ThenRefused("shipment_status")
 	empty.When(lose).Then(supply.ShipmentLost{Place: site, Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r"}).
 		When(receive(knowing(nil), same)).ThenRefused("shipment_status")
@@ -278,7 +278,7 @@ func TestResupply(t *testing.T) {
 		})
 	}
 	plan := func(f supply.Facts) func(supply.Stock) ([]supply.StockEvent, error) {
-		return asked(supply.Resupply, f, supply.PlanResupply{Study: pain, Depot: "D", Site: "A"})
+		return asked(supply.Resupply, f, supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: "A"})
 	}
 	all := at(t, depot, "K1", "K2", "K3", "K4", "K5", "K6")
 	shipment := func(kits ...supply.KitNumber) supply.ShipmentCreated {
@@ -300,12 +300,12 @@ func TestResupply(t *testing.T) {
 func TestRecallAndExpiry(t *testing.T) {
 	given := at(t, site, "K1", "K2", "K3").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{Place: site, Patient: anna, Kit: "K1"},
 		supply.KitAllocated{Place: site, Patient: ben, Kit: "K3"})
-	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{Study: pain, Location: "A", Lot: "L1", Reason: "impurity"}, call)
+	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
 	given.When(recall).Then(supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K3"}, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1",
 		Affected: []supply.Slot{{Patient: anna}, {Patient: ben}}}). // who has one already is named too
 		When(recall).Then()
 	expire := func(through domain.Date) func(supply.Stock) ([]supply.StockEvent, error) {
-		return scenario.Asked(supply.Expire, supply.ExpireKits{Study: pain, Location: "A", Through: through}, call)
+		return scenario.Asked(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: through}, call)
 	}
 	given.When(expire("2026-05-31")).Then()
 	given.When(expire("2026-06-01")).Then(supply.KitsExpired{Place: site, Kits: []supply.KitNumber{"K2"}, Through: "2026-06-01"}).
@@ -321,7 +321,7 @@ func register(t *testing.T, number func(i int) string, arm func(i int) domain.Ar
 	for i := range n {
 		fmt.Fprintf(&lines, "%s,%s,L1,2027-01-01,2\n", number(i), arm(i))
 	}
-	return supply.Register(theSupply(), theStudy(nil), supply.RegisterKits{Study: pain, Depot: "D", CSV: lines.String()}, call)
+	return supply.Register(theSupply(), theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: lines.String()}, call)
 }
 
 func TestKitNumbersTellNothing(t *testing.T) {
@@ -376,14 +376,14 @@ func TestRegistrationIsAllOrNothing(t *testing.T) {
 		"malformed_id":       "kit,arm,lot,expiry\nno number,XQ-7,L1,2027-01-01\n",
 		"value_out_of_range": "kit,arm,lot,expiry,units\n1,XQ-7,L1,2027-01-01,0\n",
 	} {
-		scenario.For(t, supply.Decider).When(scenario.AskedKnowing(supply.Register, theStudy(nil), supply.RegisterKits{Study: pain, Depot: "D", CSV: csv}, call)).
+		scenario.For(t, supply.Decider).When(scenario.AskedKnowing(supply.Register, theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: csv}, call)).
 			ThenRefused("depot_not_found")
-		if _, err := supply.Register(theSupply(), theStudy(nil), supply.RegisterKits{Study: pain, Depot: "D", CSV: csv}, call); err == nil || !strings.HasPrefix(err.Error(), code+":") {
+		if _, err := supply.Register(theSupply(), theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: csv}, call); err == nil || !strings.HasPrefix(err.Error(), code+":") {
 			t.Errorf("%s: got %v", code, err)
 		}
 	}
 	known := theSupply(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: []supply.KitNumber{"7"}})
-	if _, err := supply.Register(known, theStudy(nil), supply.RegisterKits{Study: pain, Depot: "D", CSV: "kit,arm,lot,expiry\n7,XQ-7,L1,2027-01-01\n8,XQ-7,L1,2027-01-01\n"}, call); err == nil || !strings.HasPrefix(err.Error(), "kit_exists:") {
+	if _, err := supply.Register(known, theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n7,XQ-7,L1,2027-01-01\n8,XQ-7,L1,2027-01-01\n"}, call); err == nil || !strings.HasPrefix(err.Error(), "kit_exists:") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// minPassword is the least length of a password in characters; length is what protects it (NIST SP 800-63B-4,
-	// section 3.1.1, asks for 15, or 8 beside a second factor).
+	// minPassword and maxPassword bound a password's length in characters. NIST SP 800-63B-4, section 3.1.1, requires 15,
+	// or 8 with a second factor.
 	minPassword = 12
 	maxPassword = 200
 	// lockAfter is how many failures in a row lock an account (21 CFR 11.300(d)).
 	lockAfter = 5
 )
 
-// Why a sign-in failed, as SignInFailed records it. Callers are never told which it was.
+// The reasons for a failed sign-in, as SignInFailed records them. Callers do not learn the reason.
 const (
 	wrongPassword      = "wrong_password"
 	noPassword         = "no_password"
@@ -25,14 +25,15 @@ const (
 	accountDeactivated = "account_deactivated"
 )
 
-// Register opens an account. It refuses user_exists, also for an account that has been deactivated: an id is never
-// given to another person (21 CFR 11.100(a)). It also refuses malformed_id, value_missing and value_too_long.
+// Register opens an account. It refuses user_exists, malformed_id, value_missing and value_too_long. The id of a
+// deactivated account still exists, because an id is never given to another person (21 CFR 11.100(a)).
 func Register(u User, cmd RegisterUser, _ domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
 		return nil, err
 	}
 	if u.Exists() {
-		return nil, refuse.WrongState("user_exists", "the user id %s is taken", cmd.User).At("user").Do("choose another id; ids are never given twice")
+		return nil, refuse.WrongState("user_exists", "the user id %s is taken", cmd.User).At("user").
+			Do("choose another id; an id is never given to another person")
 	}
 	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
 	if cmd.PasswordDigest != "" {
@@ -57,28 +58,29 @@ func checkPassword(id domain.UserID, password string) error {
 	case strings.Contains(strings.ToLower(password), string(id)) && n < minPassword+len(id):
 		return weakPassword("the password is little more than the user id")
 	case isOneCharacter(password):
-		return weakPassword("the password is one character again and again")
+		return weakPassword("the password repeats one character")
 	}
 	return nil
 }
 
-// isOneCharacter compares characters, not bytes: most of the world's characters have more than one.
+// isOneCharacter says whether the password repeats one character. It compares characters, not bytes, because most
+// characters have several bytes.
 func isOneCharacter(password string) bool {
 	first, _ := utf8.DecodeRuneInString(password)
 	return strings.Trim(password, string(first)) == ""
 }
 
 func weakPassword(format string, args ...any) error {
-	return refuse.Because("weak_password", format, args...).At("password").Do("use 12 to 200 characters that nobody guesses")
+	return refuse.Because("weak_password", format, args...).At("password").Do("use 12 to 200 characters that nobody can guess")
 }
 
-// SetPassword sets a new password, and opens a locked account again when somebody else, an administrator, does it. It
-// refuses user_not_found, account_deactivated, value_missing and account_locked.
+// SetPassword sets a new password. If the account is locked, an administrator's new password also unlocks it; the owner
+// cannot unlock it. SetPassword refuses user_not_found, account_deactivated, value_missing and account_locked.
 func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
 		return nil, err
 	}
-	if cmd.PasswordDigest == "" { // an account must not lose its password by a command that was to give it one
+	if cmd.PasswordDigest == "" { // an empty digest would remove the account's password
 		return nil, domain.Text("password", "", maxPassword)
 	}
 	events := []Event{PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest}}
@@ -92,16 +94,16 @@ func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) 
 	return append(events, Unlocked{User: cmd.User}), nil
 }
 
-// PasswordCheck is the fact that a sign-in is decided on.
+// PasswordCheck is the facts of EnterPassword.
 type PasswordCheck struct {
-	// Matches says that the password given is the account's.
+	// Matches says that the entered password is that of the account.
 	Matches bool
 }
 
-// EnterPassword records a sign-in, or its failure; the last of five wrong passwords in a row locks the account. A failure
-// is a fact too, so all that is refused is user_not_found (or malformed_id): recording it would begin a stream under any
-// name that a stranger types, and the security log has it. An account without a password is never locked: there is none
-// to guess, and a lock would keep its owner from signing in through the identity provider.
+// EnterPassword records a sign-in or a failed sign-in. The fifth wrong password in a row locks the account. It refuses
+// only user_not_found and malformed_id: recording these would start a stream for every name that somebody enters, and
+// the security log records them. An account without a password is never locked: there is no password to guess, and a
+// lock would prevent its owner from signing in through the identity provider.
 func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
@@ -121,15 +123,16 @@ func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Ev
 	return failed(wrongPassword)
 }
 
-// Deactivate ends an account. It refuses user_not_found, account_deactivated, reason_required, value_too_long and
-// not_oneself.
+// Deactivate deactivates an account for ever. It refuses user_not_found, account_deactivated, reason_required,
+// value_too_long and not_oneself.
 func Deactivate(u User, cmd DeactivateUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
 		return nil, err
 	}
-	return []Event{Deactivated(cmd)}, nil
+	return []Event{Deactivated{User: cmd.User, Reason: cmd.Reason}}, nil
 }
 
+// mustBeActive refuses user_not_found, malformed_id and account_deactivated.
 func (u User) mustBeActive(id domain.UserID) error {
 	if !u.Exists() {
 		return userNotFound(id)
@@ -147,10 +150,11 @@ func userNotFound(id domain.UserID) error {
 	return refuse.NotFound("user_not_found", "there is no user %s", id).At("user").Do("check the id, or register the user first")
 }
 
-// notOneself keeps administrators from locking themselves out, so that there is always one left.
+// notOneself refuses administrators who act on their own account, so that at least one administrator always remains.
 func notOneself(id domain.UserID, call domain.Call) error {
 	if call.Actor == id {
-		return refuse.Because("not_oneself", "administrators cannot take their own account or role away").At("user").Do("ask another administrator")
+		return refuse.Because("not_oneself", "administrators cannot take away their own account or role").At("user").
+			Do("ask another administrator")
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
-// Package user holds who may act: accounts, their passwords as argon2id digests, their grants, and their sign-ins.
+// Package user holds the accounts of users: their passwords as argon2id digests, their grants, and their sign-ins.
 package user
 
 import (
 	"casebook/domain"
 )
 
-// Event is what can happen to a user.
+// Event is an event of an account.
 type Event interface{ userEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
@@ -21,13 +21,13 @@ var events = []domain.EventType{
 	domain.Stored[Deactivated]("UserDeactivated"),
 }
 
-// Registered begins a user's stream. A user id is never given to another person (21 CFR 11.100(a)).
+// Registered opens an account. Its id is never given to another person (21 CFR 11.100(a)).
 type Registered struct {
 	User domain.UserID `json:"user"`
 	Name string        `json:"name"`
 }
 
-// PasswordSet sets the password by its digest; the password itself is never recorded.
+// PasswordSet sets the digest of the password. The password itself is never recorded.
 type PasswordSet struct {
 	User domain.UserID `json:"user"`
 	// Digest is an argon2id digest in PHC string format.
@@ -52,7 +52,7 @@ type SignedIn struct {
 	User domain.UserID `json:"user"`
 }
 
-// SignInFailed records a sign-in that was turned down.
+// SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
 	// Code is wrong_password, no_password, account_locked or account_deactivated.
@@ -64,25 +64,15 @@ type Locked struct {
 	User domain.UserID `json:"user"`
 }
 
-// Unlocked says that an administrator has opened a locked account again, with a new password.
+// Unlocked says that an administrator has unlocked the account with a new password.
 type Unlocked struct {
 	User domain.UserID `json:"user"`
 }
 
-// Deactivated ends an account for good.
+// Deactivated says that the account is deactivated for ever.
 type Deactivated struct {
 	User   domain.UserID `json:"user"`
 	Reason string        `json:"reason"`
-}
-
-// ShownIn implements domain.ShownElsewhere: a role is shown where it holds, too.
-func (e RoleGranted) ShownIn(recorded domain.Scope) []domain.Scope {
-	return []domain.Scope{recorded, e.Grant.Scope()}
-}
-
-// ShownIn implements domain.ShownElsewhere: a role is shown where it held, too.
-func (e RoleRevoked) ShownIn(recorded domain.Scope) []domain.Scope {
-	return []domain.Scope{recorded, e.Grant.Scope()}
 }
 
 func (Registered) userEvent()   {}
@@ -98,7 +88,7 @@ func (Deactivated) userEvent()  {}
 // Role is what a person does in a trial.
 type Role string
 
-// The roles of a trial. System is held by process managers alone and cannot be granted.
+// The roles of a trial. Only process managers have the role System; it cannot be granted.
 const (
 	PatientRole   Role = "patient"
 	CRC           Role = "crc"
@@ -106,7 +96,7 @@ const (
 	Monitor       Role = "monitor"
 	DataManager   Role = "data_manager"
 	SupplyManager Role = "supply_manager"
-	// UnblindedSupplyManager also knows which kit holds which arm.
+	// UnblindedSupplyManager is a supply manager who also knows which arm a kit is for.
 	UnblindedSupplyManager Role = "unblinded_supply_manager"
 	SafetyOfficer          Role = "safety_officer"
 	Statistician           Role = "statistician"
@@ -119,19 +109,17 @@ const (
 var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
 	Statistician, Auditor, Admin}
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
 
-// Grant gives a role in a scope. Study is empty for an admin alone; Site is empty for roles that work across a study;
-// Patient is set for the role patient alone.
+// KnowsArms says that people in the role know who is in which arm, so that their words may tell.
+func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
+
+// Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.
+// Patient is set only for the role patient.
 type Grant struct {
 	Role    Role             `json:"role" doc:"The role"`
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
 	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`
-}
-
-// Scope is where the role holds.
-func (g Grant) Scope() domain.Scope {
-	return domain.Scope{Study: g.Study, Site: g.Site, Patient: g.Patient}
 }

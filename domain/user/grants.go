@@ -7,9 +7,9 @@ import (
 	"casebook/domain/refuse"
 )
 
-// GiveRole gives a role in a scope. The scope need not exist yet: a data manager is granted a study before creating it, so
-// no fact of the study is asked for. It refuses user_not_found, account_deactivated, unknown_role, role_not_grantable,
-// grant_scope, malformed_id and role_already_granted.
+// GiveRole gives a user a role in a scope. The study need not exist yet, because a data manager needs the role to
+// create it. GiveRole refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, grant_scope,
+// malformed_id and role_already_granted.
 func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate()); err != nil {
 		return nil, err
@@ -18,28 +18,30 @@ func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User).At("grant").
 			Do("nothing is left to do")
 	}
-	return []Event{RoleGranted(cmd)}, nil
+	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 }
 
-// TakeRole takes a role away; it holds from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
-// account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself for one's own role of
-// administrator.
+// TakeRole takes a role away, from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
+// account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself if administrators take away
+// their own role admin.
 func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(u.Grants, cmd.Grant) {
-		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).At("grant").Do("name role and scope as they were granted")
+		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).At("grant").
+			Do("name role and scope as they were granted")
 	}
 	if cmd.Grant.Role == Admin {
 		if err := notOneself(cmd.User, call); err != nil {
 			return nil, err
 		}
 	}
-	return []Event{RoleRevoked(cmd)}, nil
+	return []Event{RoleRevoked{User: cmd.User, Grant: cmd.Grant, Reason: cmd.Reason}}, nil
 }
 
-// validate refuses a grant whose scope does not fit its role: a role must never reach further than it is meant to.
+// validate refuses a grant whose scope is not that of its role, so that no role reaches further than it should. It
+// refuses unknown_role, role_not_grantable, grant_scope and malformed_id.
 func (g Grant) validate() error {
 	needs := func(study, site, patient bool) error {
 		switch {
@@ -62,7 +64,8 @@ func (g Grant) validate() error {
 		err = needs(true, g.Site != "", false)
 	case PatientRole:
 		if err = needs(true, false, true); err == nil && g.Patient.Study() != g.Study {
-			err = refuse.Because("grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").Do("name the patient's own study")
+			err = refuse.Because("grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
+				Do("name the patient's own study")
 		}
 	case DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, Statistician, Auditor:
 		err = needs(true, false, false)
@@ -71,7 +74,8 @@ func (g Grant) validate() error {
 			Do("choose a role that people have")
 	default:
 		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
-			Do("use patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, safety_officer, statistician, auditor or admin")
+			Do("use patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, safety_officer, " +
+				"statistician, auditor or admin")
 	}
 	if err != nil {
 		return err

@@ -6,24 +6,24 @@ import (
 	"casebook/domain"
 )
 
-// User is the state of a user's stream.
+// User is the state of an account.
 type User struct {
 	ID   domain.UserID
 	Name string
 	// Digest is the argon2id digest of the password; empty for accounts of an identity provider.
 	Digest string
 	Grants []Grant
-	// FailedSignIns counts the failures since the last success; those of an account without a password do not count.
+	// FailedSignIns counts the failures since the last success. Failures while the account has no password do not count.
 	FailedSignIns int
 	Locked        bool
 	Deactivated   bool
 }
 
-// Decider is how a user's stream works.
-var Decider = domain.Decider[User, Event]{Category: "user", Events: events, Evolve: evolve}
+// Decider is the decider of accounts.
+var Decider = domain.Decider[User, Event]{Category: "user", Key: domain.ByUser, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams().OfAccounts()}
 
 // Exists says whether the account has been registered.
 func (u User) Exists() bool { return u.ID != "" }
@@ -41,7 +41,7 @@ func evolve(u User, e Event) User {
 	case SignedIn:
 		u.FailedSignIns = 0
 	case SignInFailed:
-		if e.Code != noPassword { // nothing was guessed at
+		if e.Code != noPassword { // without a password, nobody can have guessed at it
 			u.FailedSignIns++
 		}
 	case Locked:

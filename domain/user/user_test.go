@@ -27,11 +27,11 @@ func by(actor domain.UserID) domain.Call {
 type decision = func(user.User) ([]user.Event, error)
 
 func registering(id domain.UserID, name, digest string) decision {
-	return scenario.Asked(user.Register, user.RegisterUser{User: id, Name: name, PasswordDigest: digest}, by(boss))
+	return scenario.Asked(user.Register, user.RegisterUser{OfUser: domain.ForUser(id), Name: name, PasswordDigest: digest}, by(boss))
 }
 
 func changing(actor domain.UserID) decision {
-	return scenario.Asked(user.SetPassword, user.ChangePassword{User: anna, PasswordDigest: "digest-2"}, by(actor))
+	return scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna), PasswordDigest: "digest-2"}, by(actor))
 }
 
 func signingIn(matches bool) decision {
@@ -39,15 +39,15 @@ func signingIn(matches bool) decision {
 }
 
 func granting(g user.Grant) decision {
-	return scenario.Asked(user.GiveRole, user.GrantRole{User: anna, Grant: g}, by(boss))
+	return scenario.Asked(user.GiveRole, user.GrantRole{OfUser: domain.ForUser(anna), Grant: g}, by(boss))
 }
 
 func revoking(g user.Grant, reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.TakeRole, user.RevokeRole{User: anna, Grant: g, Reason: reason}, by(actor))
+	return scenario.Asked(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func deactivating(reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.Deactivate, user.DeactivateUser{User: anna, Reason: reason}, by(actor))
+	return scenario.Asked(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 var (
@@ -72,16 +72,16 @@ func lockedAccount(t testing.TB) scenario.Given[user.User, user.Event] {
 }
 
 func TestRegister(t *testing.T) {
-	nothing := scenario.For(t, user.Decider).Strict()
-	nothing.When(registering(anna, "Anna Beck", "digest-1")).Then(registered, passwordSet)
-	nothing.When(registering(anna, "Anna Beck", "")).Then(registered) // an identity provider has the password
-	nothing.When(registering("Anna", "Anna Beck", "")).ThenRefused("malformed_id")
-	nothing.When(registering("process:x", "Anna Beck", "")).ThenRefused("malformed_id")
-	nothing.When(registering(anna, " ", "")).ThenRefused("value_missing")
-	nothing.When(registering(anna, strings.Repeat("x", 201), "")).ThenRefused("value_too_long")
+	start := scenario.For(t, user.Decider).Strict()
+	start.When(registering(anna, "Anna Beck", "digest-1")).Then(registered, passwordSet)
+	start.When(registering(anna, "Anna Beck", "")).Then(registered) // an identity provider has the password
+	start.When(registering("Anna", "Anna Beck", "")).ThenRefused("malformed_id")
+	start.When(registering("process:x", "Anna Beck", "")).ThenRefused("malformed_id")
+	start.When(registering(anna, " ", "")).ThenRefused("value_missing")
+	start.When(registering(anna, strings.Repeat("x", 201), "")).ThenRefused("value_too_long")
 }
 
-func TestR14_IDsAreNeverGivenToAnotherPerson(t *testing.T) {
+func TestR14_UserIDsAreNeverReused(t *testing.T) {
 	account(t).When(registering(anna, "Another Anna", "digest")).ThenRefused("user_exists")
 	account(t).Given(deactivated).When(registering(anna, "Another Anna", "digest")).ThenRefused("user_exists")
 	lockedAccount(t).When(registering(anna, "Another Anna", "digest")).ThenRefused("user_exists")
@@ -105,7 +105,10 @@ func TestPasswordRules(t *testing.T) {
 		"中中中中中中中中中中中中":                  false,
 		"            ":                  false,
 	} {
-		for _, err := range []error{user.RegisterUser{User: anna, Password: password}.CheckPassword(), user.ChangePassword{User: anna, Password: password}.CheckPassword()} {
+		for _, err := range []error{
+			user.RegisterUser{OfUser: domain.ForUser(anna), Password: password}.CheckPassword(),
+			user.ChangePassword{OfUser: domain.ForUser(anna), Password: password}.CheckPassword(),
+		} {
 			r, refused := refuse.As(err)
 			if good != (err == nil) || refused && r.Code != "weak_password" {
 				t.Errorf("%q: %v", password, err)
@@ -122,7 +125,7 @@ func TestR16_FiveFailuresInARowLockTheAccount(t *testing.T) {
 	for range 4 {
 		given = given.When(signingIn(false)).Then(wrong)
 	}
-	// A success in between begins the count anew.
+	// A success in between resets the count.
 	again := given.When(signingIn(true)).Then(signedIn)
 	for range 4 {
 		again = again.When(signingIn(false)).Then(wrong)
@@ -134,18 +137,18 @@ func TestR16_FiveFailuresInARowLockTheAccount(t *testing.T) {
 		given = given.When(signingIn(matches)).Then(user.SignInFailed{User: anna, Code: "account_locked"})
 	}
 	if !given.State().Locked {
-		t.Error("the account is open")
+		t.Error("the account is not locked")
 	}
 }
 
 // An account of an identity provider has no password to guess, so strangers cannot lock it by guessing.
-func TestR16_AnAccountWithoutAPasswordIsNeverLocked(t *testing.T) {
-	none := user.SignInFailed{User: anna, Code: "no_password"}
+func TestR16_AccountWithoutAPasswordIsNeverLocked(t *testing.T) {
+	noPassword := user.SignInFailed{User: anna, Code: "no_password"}
 	given := scenario.For(t, user.Decider).Strict().Given(registered)
 	for i := range 12 {
-		given = given.When(signingIn(i%2 == 0)).Then(none)
+		given = given.When(signingIn(i%2 == 0)).Then(noPassword)
 	}
-	// Nor do those tries count against a password that it is given later.
+	// These failures do not count either when the account gets a password later.
 	given = given.When(changing(boss)).Then(newPassword)
 	for range 4 {
 		given = given.When(signingIn(false)).Then(wrong)
@@ -154,28 +157,28 @@ func TestR16_AnAccountWithoutAPasswordIsNeverLocked(t *testing.T) {
 	given.When(signingIn(false)).Then(wrong, locked)
 }
 
-func TestAPasswordIsNeverTakenAway(t *testing.T) {
-	asked := scenario.Asked(user.SetPassword, user.ChangePassword{User: anna}, by(boss))
+func TestPasswordCannotBeRemoved(t *testing.T) {
+	withoutDigest := scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna)}, by(boss))
 	for _, given := range []scenario.Given[user.User, user.Event]{account(t), lockedAccount(t)} {
-		if r := given.When(asked).ThenRefused("value_missing"); r.Field != "password" {
+		if r := given.When(withoutDigest).ThenRefused("value_missing"); r.Field != "password" {
 			t.Errorf("got %+v", r)
 		}
 	}
 }
 
-func TestSignInOfWhoMayNot(t *testing.T) {
+func TestSignInToUnknownAndDeactivatedAccounts(t *testing.T) {
 	scenario.For(t, user.Decider).Strict().When(signingIn(true)).ThenRefused("user_not_found")
 	account(t).Given(deactivated).When(signingIn(true)).Then(user.SignInFailed{User: anna, Code: "account_deactivated"})
 }
 
-func TestR16_OnlySomebodyElseOpensALockedAccount(t *testing.T) {
+func TestR16_OwnerCannotUnlockTheAccount(t *testing.T) {
 	lockedAccount(t).When(changing(anna)).ThenRefused("account_locked")
 	given := lockedAccount(t).When(changing(boss)).Then(newPassword, unlocked)
 	if s := given.State(); s.Locked || s.FailedSignIns != 0 || s.Digest != "digest-2" {
 		t.Errorf("the account is %+v", s)
 	}
 	given.When(signingIn(true)).Then(signedIn)
-	given.When(signingIn(false)).Then(wrong) // five are allowed again
+	given.When(signingIn(false)).Then(wrong) // the count of failures has started again
 
 	account(t).When(changing(anna)).Then(newPassword)
 	account(t).When(changing(boss)).Then(newPassword)
@@ -190,15 +193,15 @@ func TestDeactivate(t *testing.T) {
 	scenario.For(t, user.Decider).Strict().When(deactivating("left", boss)).ThenRefused("user_not_found")
 }
 
-func TestWhoIsNotThereHasTheIDChecked(t *testing.T) {
-	_, err := user.Deactivate(user.User{}, user.DeactivateUser{User: "No Id", Reason: "left"}, by(boss))
+func TestMalformedIDOfAnUnknownUserIsRefused(t *testing.T) {
+	_, err := user.Deactivate(user.User{}, user.DeactivateUser{OfUser: domain.ForUser("No Id"), Reasoned: domain.Because("left")}, by(boss))
 	if r, ok := refuse.As(err); !ok || r.Code != "malformed_id" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestR4_AGrantReachesAsFarAsItsRole holds every role to the scope that it works in.
-func TestR4_AGrantReachesAsFarAsItsRole(t *testing.T) {
+// TestR4_GrantsNeedTheScopeOfTheirRole tries every role with every kind of scope.
+func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 	const p = domain.PatientID("PAIN1.S-1")
 	scopes := map[string]user.Grant{
 		"nothing": {}, "study": {Study: "PAIN1"}, "site": {Study: "PAIN1", Site: "A"}, "patient": {Study: "PAIN1", Patient: p},
@@ -206,17 +209,18 @@ func TestR4_AGrantReachesAsFarAsItsRole(t *testing.T) {
 		"site and patient": {Site: "A", Patient: p},
 	}
 	fitting := map[user.Role][]string{
-		user.Admin: {"nothing"}, user.CRC: {"site"}, user.Investigator: {"site"}, user.Monitor: {"study", "site"}, user.PatientRole: {"patient"},
-		user.DataManager: {"study"}, user.SupplyManager: {"study"}, user.SafetyOfficer: {"study"}, user.Statistician: {"study"}, user.Auditor: {"study"},
+		user.Admin: {"nothing"}, user.CRC: {"site"}, user.Investigator: {"site"}, user.Monitor: {"study", "site"},
+		user.PatientRole: {"patient"}, user.DataManager: {"study"}, user.SupplyManager: {"study"}, user.SafetyOfficer: {"study"},
+		user.Statistician: {"study"}, user.Auditor: {"study"},
 	}
 	for role, fit := range fitting {
 		for name, g := range scopes {
 			g.Role = role
 			t.Run(fmt.Sprintf("%s/%s", role, name), func(t *testing.T) {
-				asked := account(t).When(granting(g))
+				outcome := account(t).When(granting(g))
 				if slices.Contains(fit, name) {
-					asked.Then(user.RoleGranted{User: anna, Grant: g})
-				} else if r := asked.ThenRefused("grant_scope"); !strings.HasPrefix(r.Field, "grant.") || r.Remedy == "" {
+					outcome.Then(user.RoleGranted{User: anna, Grant: g})
+				} else if r := outcome.ThenRefused("grant_scope"); !strings.HasPrefix(r.Field, "grant.") || r.Remedy == "" {
 					t.Errorf("got %+v", r)
 				}
 			})
@@ -232,7 +236,7 @@ func TestR4_AGrantReachesAsFarAsItsRole(t *testing.T) {
 	}
 }
 
-func TestGrantsNameWhatCanExist(t *testing.T) {
+func TestGrantsNeedValidIDs(t *testing.T) {
 	for _, g := range []user.Grant{
 		{Role: user.DataManager, Study: "no id"}, {Role: user.CRC, Study: "PAIN1", Site: "no id"},
 		{Role: user.PatientRole, Study: "PAIN1", Patient: "PAIN1.no id"}, {Role: user.PatientRole, Study: "PAIN1", Patient: "PAIN1.S.1"},
@@ -246,7 +250,7 @@ func TestGrantsNameWhatCanExist(t *testing.T) {
 	}
 }
 
-func TestR17_GrantsComeAndGo(t *testing.T) {
+func TestR17_RolesAreGrantedAndRevoked(t *testing.T) {
 	other := user.Grant{Role: user.CRC, Study: "PAIN1", Site: "B"}
 	given := account(t).When(granting(crc)).Then(user.RoleGranted{User: anna, Grant: crc}).
 		When(granting(other)).Then(user.RoleGranted{User: anna, Grant: other})
@@ -274,8 +278,8 @@ func TestAdministratorsKeepTheirOwnRole(t *testing.T) {
 	given.When(revoking(crc, "left", anna)).Then(user.RoleRevoked{User: anna, Grant: crc, Reason: "left"})
 }
 
-// Whatever happens in whatever order: an account is locked exactly after five wrong passwords in a row, only somebody
-// else opens it, no grant is held twice, and Evolve leaves old states alone.
+// For any commands in any order: an account is locked exactly after five wrong passwords in a row, its owner never
+// unlocks it, no grant is held twice, and Evolve does not change old states.
 func TestAccountsKeepTheirRules(t *testing.T) {
 	grants := rapid.SampledFrom([]user.Grant{crc, admin, {Role: user.Monitor, Study: "PAIN1"}, {Role: user.DataManager, Study: "PAIN2"}})
 	actors := rapid.SampledFrom([]domain.UserID{anna, boss})
@@ -285,10 +289,12 @@ func TestAccountsKeepTheirRules(t *testing.T) {
 			actor, matches := actors.Draw(t, "actor"), rapid.IntRange(0, 4).Draw(t, "right") == 0
 			what := rapid.SampledFrom([]int{0, 1, 2, 2, 2, 2, 2, 2, 3, 4, 5, 6}).Draw(t, "what")
 			if what == 6 && rapid.IntRange(0, 9).Draw(t, "really") > 0 {
-				continue // a deactivated account is not worth many steps
+				continue // deactivate rarely, because not much can happen afterwards
 			}
-			events, err := []decision{registering(anna, "Anna Beck", "digest-1"), changing(actor), signingIn(matches), granting(grants.Draw(t, "grant")),
-				granting(grants.Draw(t, "grant")), revoking(grants.Draw(t, "grant"), "left", actor), deactivating("left", actor)}[what](u)
+			events, err := []decision{
+				registering(anna, "Anna Beck", "digest-1"), changing(actor), signingIn(matches), granting(grants.Draw(t, "grant")),
+				granting(grants.Draw(t, "grant")), revoking(grants.Draw(t, "grant"), "left", actor), deactivating("left", actor),
+			}[what](u)
 			if _, refused := refuse.As(err); err != nil && !refused {
 				t.Fatalf("failed: %v", err)
 			}
@@ -296,7 +302,7 @@ func TestAccountsKeepTheirRules(t *testing.T) {
 				switch e := e.(type) {
 				case user.SignedIn:
 					if inARow = 0; u.Locked || u.Deactivated {
-						t.Fatalf("a sign-in to %+v", u)
+						t.Fatalf("a sign-in to the account %+v", u)
 					}
 				case user.SignInFailed:
 					if e.Code == "wrong_password" {
@@ -304,7 +310,7 @@ func TestAccountsKeepTheirRules(t *testing.T) {
 					}
 				case user.Unlocked:
 					if inARow = 0; actor == anna {
-						t.Fatal("a locked account was opened by its owner")
+						t.Fatal("the owner has unlocked the account")
 					}
 				}
 				u = scenario.Evolve(t, user.Decider, u, e)

@@ -22,22 +22,22 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// The groups that mean something to the node. Others may be named in access lists.
+// The groups with a fixed meaning. Access lists may name other groups.
 const (
 	// Admins may do everything.
 	Admins = "$admins"
-	// Operators may look after the node: groups of consumers, figures, backups. They need not see what streams hold.
+	// Operators run the node: they manage groups of consumers and read statistics. They need no access to streams.
 	Operators = "$ops"
 )
 
-// User may connect to a node that has users.
+// User is a name and password that a client may connect with, and the groups that it belongs to.
 type User struct {
 	Name, Password string
 	Groups         []string
 }
 
-// users are those who may connect; nil if anybody may. Passwords are kept as digests under a key that ends with the
-// process.
+// users holds the accounts that may connect; nil lets everybody connect. Passwords are kept as digests under a random
+// key of this process.
 type users struct {
 	key    [32]byte
 	byName map[string]account
@@ -48,13 +48,13 @@ type account struct {
 	digest []byte
 }
 
-// caller is who makes a call.
+// caller identifies the client of a call.
 type caller struct {
 	name   string
 	groups []string
 }
 
-// everybody is who calls a node without users.
+// everybody is the caller of every call to a node without users.
 var everybody = &caller{name: "anonymous", groups: []string{Admins, Operators}}
 
 func newUsers(list []User) (*users, error) {
@@ -66,11 +66,11 @@ func newUsers(list []User) (*users, error) {
 	for _, user := range list {
 		switch _, twice := u.byName[user.Name]; {
 		case user.Name == "" || strings.Contains(user.Name, ":"):
-			return nil, fmt.Errorf("the user name %q is empty or has a colon, which clients cannot send; choose another", user.Name)
+			return nil, fmt.Errorf("the user name %q is empty or contains a colon, which clients cannot send; choose another", user.Name)
 		case user.Password == "":
 			return nil, fmt.Errorf("the user %q has no password; give one", user.Name)
 		case twice:
-			return nil, fmt.Errorf("the user %q is there twice", user.Name)
+			return nil, fmt.Errorf("the user %q is listed twice", user.Name)
 		}
 		u.byName[user.Name] = account{caller: caller{user.Name, user.Groups}, digest: u.digest(user.Password)}
 	}
@@ -83,12 +83,15 @@ func (u *users) digest(password string) []byte {
 	return h.Sum(nil)
 }
 
-// authenticate reads a header of basic authentication. It takes as long for a user who does not exist.
+// authenticate checks a header of basic authentication. It takes the same time for unknown users.
 func (u *users) authenticate(header string) (*caller, *failure) {
-	if header == "" {
-		return nil, &failure{code: codes.Unauthenticated, message: "no credentials were given; connect with a user name and password", detail: &shared.AccessDenied{}}
+	unauthenticated := func(message string) *failure {
+		return &failure{code: codes.Unauthenticated, message: message, detail: &shared.AccessDenied{}}
 	}
-	wrong := &failure{code: codes.Unauthenticated, message: "the user name or the password is wrong", detail: &shared.AccessDenied{}}
+	if header == "" {
+		return nil, unauthenticated("no credentials were given; connect with a user name and password")
+	}
+	wrong := unauthenticated("the user name or the password is wrong")
 	scheme, encoded, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "basic") {
 		return nil, wrong
@@ -107,7 +110,7 @@ func (u *users) authenticate(header string) (*caller, *failure) {
 
 type callerKey struct{}
 
-// callerOf is who makes the call that the context belongs to.
+// callerOf returns the caller of the call that ctx belongs to.
 func callerOf(ctx context.Context) *caller {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c
@@ -115,12 +118,15 @@ func callerOf(ctx context.Context) *caller {
 	return everybody
 }
 
-// open are the methods that clients call before they give credentials.
-var open = []string{serverfeatures.ServerFeatures_GetSupportedMethods_FullMethodName, gossip.Gossip_Read_FullMethodName}
+// publicMethods are the methods that clients call before they send credentials.
+var publicMethods = []string{
+	serverfeatures.ServerFeatures_GetSupportedMethods_FullMethodName,
+	gossip.Gossip_Read_FullMethodName,
+}
 
-// identify puts the caller into the context of a call.
+// identify authenticates a call and adds its caller to the context.
 func (u *users) identify(ctx context.Context, method string) (context.Context, error) {
-	if slices.Contains(open, method) {
+	if slices.Contains(publicMethods, method) {
 		return ctx, nil
 	}
 	header := ""
@@ -145,29 +151,30 @@ func (u *users) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 func (u *users) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	ctx, err := u.identify(stream.Context(), info.FullMethod)
 	if err != nil {
-		hearOut(stream, info)
+		drainRequest(stream, info)
 		return err
 	}
 	return next(srv, identified{stream, ctx})
 }
 
-// hearOut takes what a client sends before it looks for an answer: told off while it sends, it would see a broken stream
-// instead of the reason. Where both sides talk at a time that is the first message, else all.
-func hearOut(stream grpc.ServerStream, info *grpc.StreamServerInfo) {
+// drainRequest reads what a client sends before it waits for an answer: a client that is refused while it is still
+// sending sees a broken stream instead of the reason. In a two-way call that is the first message, otherwise the whole
+// request.
+func drainRequest(stream grpc.ServerStream, info *grpc.StreamServerInfo) {
 	var d discarded
 	for info.IsClientStream && stream.RecvMsg(&d) == nil && !info.IsServerStream && d < maxDrained {
 	}
 }
 
-// discarded is a message that nobody wants; it counts the bytes.
+// discarded ignores the messages that are decoded into it and counts their bytes.
 type discarded int
 
-func (d *discarded) parse(b []byte) error { //nolint:unparam // as request has it
+func (d *discarded) parse(b []byte) error { //nolint:unparam // the interface request has an error
 	*d += discarded(len(b))
 	return nil
 }
 
-// identified is a stream whose context knows the caller.
+// identified is a server stream whose context holds the caller.
 type identified struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -175,7 +182,7 @@ type identified struct {
 
 func (i identified) Context() context.Context { return i.ctx }
 
-// access is what somebody wants to do with a stream, by its name in access lists.
+// access is a kind of access to a stream, under the name that access lists use.
 type access string
 
 const (
@@ -186,8 +193,8 @@ const (
 	toWriteMeta access = "$mw"
 )
 
-// authorize refuses what the caller may not do with a stream. Access lists are read afresh, so that a change counts
-// for the next call; it is for nodes with users alone that this costs anything.
+// authorize returns a failure if the caller has no such access to the stream. It reads the access list at every call,
+// so a change takes effect with the next call. Nodes without users skip it.
 func (n *Node) authorize(ctx context.Context, to access, stream string) *failure {
 	if n.users == nil {
 		return nil
@@ -215,19 +222,21 @@ func (n *Node) authorize(ctx context.Context, to access, stream string) *failure
 		return nil
 	}
 	return &failure{
-		code:    codes.PermissionDenied,
-		message: "user " + strconv.Quote(who.name) + " may not " + to.verb() + " stream " + strconv.Quote(subject) + "; ask an administrator to change its access list",
+		code: codes.PermissionDenied,
+		message: "user " + strconv.Quote(who.name) + " may not " + to.verb() + " stream " + strconv.Quote(subject) +
+			"; ask an administrator to change its access list",
 		trailer: metadata.Pairs(trailerException, exceptionAccessDenied, trailerStream, headerSafe(subject)),
 		detail:  &shared.AccessDenied{},
 	}
 }
 
-// authorizeOperation refuses what only those may do who look after the node.
+// authorizeOperation returns a failure if the caller is neither an operator nor an administrator. The text what
+// completes the sentence "user may not ...".
 func (n *Node) authorizeOperation(ctx context.Context, what string) *failure {
 	return n.authorizeGroups(ctx, what, Admins, Operators)
 }
 
-// authorizeGroups refuses what only members of these groups may do.
+// authorizeGroups returns a failure if the caller is in none of the groups.
 func (n *Node) authorizeGroups(ctx context.Context, what string, groups ...string) *failure {
 	who := callerOf(ctx)
 	if n.users == nil || who.isOneOf(groups) {
@@ -235,7 +244,7 @@ func (n *Node) authorizeGroups(ctx context.Context, what string, groups ...strin
 	}
 	return &failure{
 		code:    codes.PermissionDenied,
-		message: "user " + strconv.Quote(who.name) + " may not " + what + "; that is for " + strings.Join(groups, " and "),
+		message: "user " + strconv.Quote(who.name) + " may not " + what + "; only members of " + strings.Join(groups, " and ") + " may",
 		trailer: metadata.Pairs(trailerException, exceptionAccessDenied),
 		detail:  &shared.AccessDenied{},
 	}
@@ -263,10 +272,10 @@ func (c *caller) isOneOf(allowed []string) bool {
 	})
 }
 
-// settingsStream holds the access lists of streams that have none of their own.
+// settingsStream holds the default access lists.
 const settingsStream = "$settings"
 
-// acl is an access list: for each kind of access one name or several, of users or groups; $all is everyone.
+// acl is an access list: for each kind of access the names of users or groups; $all means everyone.
 type acl map[access]names
 
 type names []string
@@ -283,8 +292,8 @@ func (n *names) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// accessList returns who may do something with a stream: what its metadata say, else the node's settings, else everyone
-// for streams of users and administrators for those of the system.
+// accessList returns the names that have access to a stream: from the stream's metadata, else from the node's settings,
+// else everyone for user streams and administrators for system streams.
 func (n *Node) accessList(stream string, to access) (names, error) {
 	meta, err := n.store.Metadata(stream)
 	if err != nil {
@@ -294,9 +303,9 @@ func (n *Node) accessList(stream string, to access) (names, error) {
 		ACL acl `json:"$acl"`
 	}
 	if meta != nil && !parses(meta, &own) {
-		return names{Admins}, nil // what cannot be read may have been meant to close something
+		return names{Admins}, nil // unreadable metadata may have been meant to restrict access
 	}
-	if allowed, said := own.ACL[to]; said {
+	if allowed, given := own.ACL[to]; given {
 		return allowed, nil
 	}
 	settings, err := n.store.LastEvent(settingsStream)
@@ -310,14 +319,14 @@ func (n *Node) accessList(stream string, to access) (names, error) {
 	if settings != nil && !parses(settings.Data(), &defaults) {
 		return names{Admins}, nil
 	}
-	list, otherwise := defaults.User, names{allStream}
+	list, fallback := defaults.User, names{allStream}
 	if strings.HasPrefix(stream, "$") {
-		list, otherwise = defaults.System, names{Admins}
+		list, fallback = defaults.System, names{Admins}
 	}
-	if allowed, said := list[to]; said {
+	if allowed, given := list[to]; given {
 		return allowed, nil
 	}
-	return otherwise, nil
+	return fallback, nil
 }
 
 func parses(data []byte, into any) bool { return json.Unmarshal(data, into) == nil }

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// openWithUsers starts a node with users and TLS, for the official client gives no credentials away without it.
+// openWithUsers starts a node with users and TLS: without TLS the official client sends no credentials.
 func openWithUsers(t *testing.T) (*Node, *esdb.Client) {
 	t.Helper()
 	config, pool := selfSigned(t)
@@ -48,32 +48,33 @@ func as(t *testing.T, n *Node, name string) *esdb.Credentials {
 	return nil
 }
 
-// TestAccess asks for everything that access lists know, as everybody, of streams of every kind.
-func TestAccess(t *testing.T) {
+// TestAccessLists tries every kind of access as every user, on streams of every kind.
+func TestAccessLists(t *testing.T) {
 	n, c := openWithUsers(t)
 	admin := as(t, n, "admin")
-	put := func(stream, eventType, data string) {
+	appendAsAdmin := func(stream, eventType, data string) {
 		t.Helper()
 		_, err := c.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{Authenticated: admin}, event(eventType, data))
 		must(t, err)
 	}
 	for _, stream := range []string{"free", "monitored", "shared", "broken", "$internal", "links"} {
-		put(stream, "T", "{}")
+		appendAsAdmin(stream, "T", "{}")
 	}
-	put("$$monitored", "$metadata", `{"$acl":{"$r":"monitors","$w":["anna"],"$d":"$admins","$mr":["monitors","ben"],"$mw":[]}}`)
-	put("$$shared", "$metadata", `{"$acl":{"$r":"$all"},"custom":1}`)
-	put("$$broken", "$metadata", `{"$acl":7}`)
-	put("$$$internal", "$metadata", `{"$acl":{"$r":["$ops"]}}`)
+	appendAsAdmin("$$monitored", "$metadata",
+		`{"$acl":{"$r":"monitors","$w":["anna"],"$d":"$admins","$mr":["monitors","ben"],"$mw":[]}}`)
+	appendAsAdmin("$$shared", "$metadata", `{"$acl":{"$r":"$all"},"custom":1}`)
+	appendAsAdmin("$$broken", "$metadata", `{"$acl":7}`)
+	appendAsAdmin("$$$internal", "$metadata", `{"$acl":{"$r":["$ops"]}}`)
 
 	const (
 		read, write, remove, readMeta, writeMeta = "read", "write", "delete", "read metadata", "write metadata"
 	)
-	do := func(who *esdb.Credentials, what, stream string) error {
-		switch what {
+	try := func(who *esdb.Credentials, action, stream string) error {
+		switch action {
 		case readMeta, writeMeta:
 			stream = "$$" + stream
 		}
-		switch what {
+		switch action {
 		case read, readMeta:
 			r, err := c.ReadStream(t.Context(), stream, esdb.ReadStreamOptions{Authenticated: who}, 1)
 			if err == nil {
@@ -81,16 +82,17 @@ func TestAccess(t *testing.T) {
 				r.Close()
 			}
 			if e, _ := esdb.FromError(err); e != nil && e.Code() == esdb.ErrorCodeResourceNotFound {
-				return nil // it may be read, and is not there
+				return nil // access is allowed, but the stream does not exist
 			}
 			return err
 		case write, writeMeta:
-			// No events: whether it is allowed is asked all the same, and nothing changes.
+			// An append without events checks the access and changes nothing.
 			_, err := c.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{Authenticated: who})
 			return err
 		default:
-			// A revision that is wrong for everyone who may delete.
-			_, err := c.DeleteStream(t.Context(), stream, esdb.DeleteStreamOptions{Authenticated: who, ExpectedRevision: esdb.Revision(1000)})
+			// With a wrong revision a permitted delete changes nothing either.
+			o := esdb.DeleteStreamOptions{Authenticated: who, ExpectedRevision: esdb.Revision(1000)}
+			_, err := c.DeleteStream(t.Context(), stream, o)
 			if codeOf(err) == codes.FailedPrecondition {
 				return nil
 			}
@@ -107,51 +109,52 @@ func TestAccess(t *testing.T) {
 	}
 	for stream, allowed := range may {
 		for _, user := range n.opts.Users {
-			for _, what := range everything {
-				err := do(as(t, n, user.Name), what, stream)
-				want := slices.Contains(allowed[user.Name], what)
+			for _, action := range everything {
+				err := try(as(t, n, user.Name), action, stream)
+				want := slices.Contains(allowed[user.Name], action)
 				if want != (err == nil) || err != nil && codeOf(err) != codes.PermissionDenied {
-					t.Errorf("%s wants to %s %s: %v", user.Name, what, stream, err)
+					t.Errorf("%s tries to %s %s: %v", user.Name, action, stream, err)
 				}
 			}
 		}
 	}
 
-	// The log as a whole, and what is made of it, are for administrators.
+	// By default only administrators may read $all and the generated streams.
 	for _, user := range n.opts.Users {
 		_, err := readAllAs(t, c, as(t, n, user.Name))
 		if (err == nil) != (user.Name == "admin") {
 			t.Errorf("%s reads $all: %v", user.Name, err)
 		}
-		if err := do(as(t, n, user.Name), read, "$streams"); (err == nil) != (user.Name == "admin") {
+		if err := try(as(t, n, user.Name), read, "$streams"); (err == nil) != (user.Name == "admin") {
 			t.Errorf("%s reads $streams: %v", user.Name, err)
 		}
 	}
-	// ... unless it was said otherwise, which counts from then on.
-	put("$$$all", "$metadata", `{"$acl":{"$r":"ben"}}`)
+	// An access list for $all takes effect at once.
+	appendAsAdmin("$$$all", "$metadata", `{"$acl":{"$r":"ben"}}`)
 	if _, err := readAllAs(t, c, as(t, n, "ben")); err != nil {
 		t.Error(err)
 	}
-	put("$settings", "update", `{"$userStreamAcl":{"$w":"anna","$r":["$ops"]},"$systemStreamAcl":{"$r":"ben"}}`)
+	// So do other defaults.
+	appendAsAdmin("$settings", "update", `{"$userStreamAcl":{"$w":"anna","$r":["$ops"]},"$systemStreamAcl":{"$r":"ben"}}`)
 	for _, tc := range []struct {
-		user, what, stream string
-		want               bool
+		user, action, stream string
+		want                 bool
 	}{
 		{"anna", write, "free", true}, {"anna", read, "free", false}, {"anna", remove, "free", true},
 		{"ben", write, "free", false}, {"ops", read, "free", true}, {"ben", read, "$system", true}, {"anna", read, "$system", false},
 		{"ops", read, "$internal", true}, {"anna", read, "monitored", true}, {"ben", read, "shared", true},
 	} {
-		if err := do(as(t, n, tc.user), tc.what, tc.stream); (err == nil) != tc.want {
-			t.Errorf("with other settings, %s wants to %s %s: %v", tc.user, tc.what, tc.stream, err)
+		if err := try(as(t, n, tc.user), tc.action, tc.stream); (err == nil) != tc.want {
+			t.Errorf("with other settings, %s tries to %s %s: %v", tc.user, tc.action, tc.stream, err)
 		}
 	}
-	put("$settings", "update", `{`)
-	if err := do(as(t, n, "ops"), read, "free"); err == nil {
-		t.Error("settings that cannot be read have opened a stream")
+	appendAsAdmin("$settings", "update", `{`)
+	if err := try(as(t, n, "ops"), read, "free"); err == nil {
+		t.Error("malformed settings give access to a stream")
 	}
 }
 
-// codeOf digs the status out of what the client made of it.
+// codeOf returns the gRPC status inside an error of the official client.
 func codeOf(err error) codes.Code {
 	for e := (*esdb.Error)(nil); errors.As(err, &e); {
 		err = e.Err()
@@ -169,8 +172,8 @@ func readAllAs(t *testing.T, c *esdb.Client, who *esdb.Credentials) (int, error)
 	return 1, err
 }
 
-// TestLinksOpenNothing lets somebody write links into a stream of his own.
-func TestLinksOpenNothing(t *testing.T) {
+// TestLinksGiveNoAccess has a user write links to a stream that he may not read into a stream of his own.
+func TestLinksGiveNoAccess(t *testing.T) {
 	n, c := openWithUsers(t)
 	admin, ben := as(t, n, "admin"), as(t, n, "ben")
 	for _, e := range []struct {
@@ -196,7 +199,8 @@ func TestLinksOpenNothing(t *testing.T) {
 			return &s
 		}(),
 	}))
-	sub, err := c.SubscribeToPersistentSubscription(t.Context(), "links", "g", esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: ben})
+	sub, err := c.SubscribeToPersistentSubscription(t.Context(), "links", "g",
+		esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: ben})
 	must(t, err)
 	if e := sub.Recv(); e.EventAppeared != nil || status.Code(e.SubscriptionDropped.Error) != codes.PermissionDenied {
 		t.Errorf("%+v", e)
@@ -231,24 +235,26 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	if r := basicRequest(t, "http://"+plain.Addr()+"/stats", as(t, n, "ben")); r.StatusCode != http.StatusForbidden {
-		t.Errorf("somebody who does not look after the node: HTTP %d", r.StatusCode)
+		t.Errorf("a user who is no operator: HTTP %d", r.StatusCode)
 	}
-	// Looking after groups of consumers is for operators; whoever may read the stream may consume it.
+	// Operators manage groups of consumers. Every user who may read the stream may consume it.
 	for _, user := range []string{"admin", "ops", "anna"} {
-		err := c.CreatePersistentSubscription(t.Context(), "s", "of-"+user, esdb.PersistentStreamSubscriptionOptions{Authenticated: as(t, n, user)})
+		err := c.CreatePersistentSubscription(t.Context(), "s", "of-"+user,
+			esdb.PersistentStreamSubscriptionOptions{Authenticated: as(t, n, user)})
 		if (err == nil) != (user != "anna") {
 			t.Errorf("%s creates a group: %v", user, err)
 		}
 	}
-	sub, err := c.SubscribeToPersistentSubscription(t.Context(), "s", "of-ops", esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: as(t, n, "anna")})
+	anna := esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: as(t, n, "anna")}
+	sub, err := c.SubscribeToPersistentSubscription(t.Context(), "s", "of-ops", anna)
 	must(t, err)
 	must(t, sub.Close())
-	if _, err := c.SubscribeToPersistentSubscription(t.Context(), "$s", "of-ops", esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: as(t, n, "anna")}); codeOf(err) != codes.PermissionDenied {
+	if _, err := c.SubscribeToPersistentSubscription(t.Context(), "$s", "of-ops", anna); codeOf(err) != codes.PermissionDenied {
 		t.Errorf("consume a system stream: %v", err)
 	}
 }
 
-func TestUsersAreChecked(t *testing.T) {
+func TestInvalidUsersAreRefused(t *testing.T) {
 	for name, users := range map[string][]User{
 		"no name":     {{Password: "x"}},
 		"colon":       {{Name: "a:b", Password: "x"}},

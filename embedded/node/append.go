@@ -16,10 +16,10 @@ type streamsService struct {
 	node *Node
 }
 
-// maxDrained bounds what is read and thrown away to get an error through to a client that is still sending.
+// maxDrained bounds the bytes that are read and discarded so that a client that is still sending gets the error.
 const maxDrained = 256 << 20
 
-// Append takes one append: options, then events, until the client has closed its side.
+// Append receives one append (options, then events, until the client closes its side), stores it and answers.
 func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	a, f, err := s.receiveAppend(stream)
 	if err != nil {
@@ -43,8 +43,8 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	return stream.SendAndClose(successResp(len(a.Events) > 0, result))
 }
 
-// receiveAppend reads the request to its end, even if it is refused: a client that is told off while it sends sees a
-// broken stream instead of the reason.
+// receiveAppend reads the request to its end, even if it is refused: a client that is refused while it is still sending
+// sees a broken stream instead of the reason.
 func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append, *failure, error) {
 	var (
 		a       *store.Append
@@ -103,7 +103,7 @@ func (n *Node) addEvent(a *store.Append, e *wireEvent) *failure {
 	return nil
 }
 
-// append submits and waits for the outcome, or until the caller is gone.
+// append submits an append and waits for its outcome, or until gone is closed; then it returns the error of why.
 func (n *Node) append(gone <-chan struct{}, why func() error, a *store.Append) (store.Result, *failure) {
 	outcome := make(chan store.Result, 1)
 	a.Done = func(r store.Result) { outcome <- r }
@@ -134,7 +134,8 @@ func successResp(wrote bool, r store.Result) *streams.AppendResp {
 	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: success}}
 }
 
-// wrongVersionResp says both revisions twice: in today's fields, and in those that clients of version 20.6 read.
+// wrongVersionResp sets both revisions twice: in the current fields and in the fields that clients of version 20.6
+// read.
 func wrongVersionResp(expected, current int64) *streams.AppendResp {
 	w := &streams.AppendResp_WrongExpectedVersion{}
 	if current < 0 {
@@ -152,11 +153,13 @@ func wrongVersionResp(expected, current int64) *streams.AppendResp {
 		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedStreamExists{ExpectedStreamExists: &shared.Empty{}}
 		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_StreamExists_20_6_0{StreamExists_20_6_0: &shared.Empty{}}
 	case store.NoStream:
-		// The old fields have no word for it.
+		// The old fields cannot express it.
 		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedNoStream{ExpectedNoStream: &shared.Empty{}}
 	default:
 		w.ExpectedRevisionOption = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision{ExpectedRevision: uint64(expected)}
-		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{ExpectedRevision_20_6_0: uint64(expected)}
+		w.ExpectedRevisionOption_20_6_0 = &streams.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{
+			ExpectedRevision_20_6_0: uint64(expected),
+		}
 	}
 	return &streams.AppendResp{Result: &streams.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: w}}
 }

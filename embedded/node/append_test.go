@@ -43,7 +43,8 @@ func TestOneOfManyWritersWins(t *testing.T) {
 		var group sync.WaitGroup
 		for range 16 {
 			group.Go(func() {
-				_, err := c.AppendToStream(context.Background(), "contested", esdb.AppendToStreamOptions{ExpectedRevision: expected}, event("T", "{}"))
+				o := esdb.AppendToStreamOptions{ExpectedRevision: expected}
+				_, err := c.AppendToStream(context.Background(), "contested", o, event("T", "{}"))
 				if e, ok := esdb.FromError(err); ok {
 					won.Add(1)
 				} else if e.Code() == esdb.ErrorCodeWrongExpectedVersion {
@@ -59,11 +60,12 @@ func TestOneOfManyWritersWins(t *testing.T) {
 		}
 	}
 	if st := n.Stats(); st.Events != 20 || st.Conflicts != 20*15 || st.LastPosition == 0 {
-		t.Fatalf("figures: %+v", st)
+		t.Fatalf("statistics: %+v", st)
 	}
 }
 
-// TestConcurrentRetriesWriteOnce: the same append sent by many at once is stored once, and all are told the same.
+// TestConcurrentRetriesWriteOnce sends the same append many times at once. It is stored once, and all answers are
+// alike.
 func TestConcurrentRetriesWriteOnce(t *testing.T) {
 	n := openNode(t)
 	c := connect(t, n)
@@ -90,7 +92,7 @@ func TestConcurrentRetriesWriteOnce(t *testing.T) {
 		}
 		for _, p := range positions {
 			if p != got[2].Event.Position.Commit {
-				t.Fatalf("told position %d, it is %d", p, got[2].Event.Position.Commit)
+				t.Fatalf("an answer has position %d instead of %d", p, got[2].Event.Position.Commit)
 			}
 		}
 	}
@@ -100,14 +102,15 @@ func TestOversizedAppend(t *testing.T) {
 	n := openNode(t)
 	client := dialStreams(t, n)
 	c := connect(t, n)
-	// The limit counts data, metadata and types in two bytes a letter.
+	// The limit counts data, metadata, and types with two bytes per character.
 	fits := esdb.EventData{EventID: uuid.New(), EventType: "TT", Data: make([]byte, defaultMaxBytes-4-10), Metadata: make([]byte, 10)}
 	mustAppend(t, c, "large", esdb.NoStream{}, fits)
 	s, err := c.ReadStream(t.Context(), "large", esdb.ReadStreamOptions{}, 1)
 	if got := drain(t, s, err); len(got[0].Event.Data) != len(fits.Data) {
 		t.Fatalf("read back %d bytes", len(got[0].Event.Data))
 	}
-	// Many events after the one that goes over the limit: the client must see the reason each time, not a broken pipe.
+	// The client sends many events after the one that exceeds the limit. It must see the reason each time, not a broken
+	// stream.
 	for round := range 20 {
 		var trailer metadata.MD
 		call, err := client.Append(t.Context(), grpc.Trailer(&trailer))
@@ -117,18 +120,24 @@ func TestOversizedAppend(t *testing.T) {
 			ExpectedStreamRevision: &streams.AppendReq_Options_Any{Any: &shared.Empty{}},
 		}}}))
 		for range 40 {
-			if err := call.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
-				Id: structuredUUID(uuid.New()), Metadata: map[string]string{"type": "T", "content-type": "application/octet-stream"}, Data: make([]byte, 100_000),
-			}}}); err != nil {
+			large := &streams.AppendReq_ProposedMessage{
+				Id:       structuredUUID(uuid.New()),
+				Metadata: map[string]string{"type": "T", "content-type": "application/octet-stream"},
+				Data:     make([]byte, 100_000),
+			}
+			err := call.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: large}})
+			if err != nil {
 				t.Fatalf("round %d: sending broke: %v", round, err)
 			}
 		}
 		_, err = call.CloseAndRecv()
-		if status.Code(err) != codes.InvalidArgument || strings.Join(trailer.Get("exception"), "") != "maximum-append-size-exceeded" || strings.Join(trailer.Get("maximum-append-size"), "") != "1048576" {
+		exception, limit := strings.Join(trailer.Get("exception"), ""), strings.Join(trailer.Get("maximum-append-size"), "")
+		if status.Code(err) != codes.InvalidArgument || exception != "maximum-append-size-exceeded" || limit != "1048576" {
 			t.Fatalf("round %d: %v, %v", round, err, trailer)
 		}
 	}
-	if _, err := c.AppendToStream(t.Context(), "too-large", esdb.AppendToStreamOptions{}, fits, event("T", "{}")); err == nil || !strings.Contains(err.Error(), "1048576") {
+	_, err = c.AppendToStream(t.Context(), "too-large", esdb.AppendToStreamOptions{}, fits, event("T", "{}"))
+	if err == nil || !strings.Contains(err.Error(), "1048576") {
 		t.Fatalf("two events over the limit: %v", err)
 	}
 	if st := n.Stats(); st.Events != 1 {
@@ -136,7 +145,7 @@ func TestOversizedAppend(t *testing.T) {
 	}
 }
 
-// TestAbandonedAppendWritesNothing: a client that goes away before it has closed its side did not finish its request.
+// TestAbandonedAppendWritesNothing has a client go away before it has closed its side.
 func TestAbandonedAppendWritesNothing(t *testing.T) {
 	n := openNode(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -214,7 +223,8 @@ func TestRefusedAppends(t *testing.T) {
 	}
 }
 
-// batchPart makes one message of a BatchAppend call.
+// batchPart returns one message of a BatchAppend call, with one event per id. An expected revision of -1 stands for
+// no_stream, a smaller one for any. Without a stream the message has no options.
 func batchPart(correlation, stream string, expected int64, final bool, ids ...uuid.UUID) *streams.BatchAppendReq {
 	m := &streams.BatchAppendReq{CorrelationId: &shared.UUID{Value: &shared.UUID_String_{String_: correlation}}, IsFinal: final}
 	if stream != "" {
@@ -236,8 +246,8 @@ func batchPart(correlation, stream string, expected int64, final bool, ids ...uu
 	return m
 }
 
-// ask sends messages over one call, closes it, and returns the answers by correlation id.
-func ask(t *testing.T, n *Node, messages ...*streams.BatchAppendReq) map[string]*streams.BatchAppendResp {
+// batchAppend sends the messages over one BatchAppend call and returns the answers by correlation id.
+func batchAppend(t *testing.T, n *Node, messages ...*streams.BatchAppendReq) map[string]*streams.BatchAppendResp {
 	t.Helper()
 	call, err := dialStreams(t, n).BatchAppend(t.Context())
 	must(t, err)
@@ -280,14 +290,16 @@ func TestBatchAppend(t *testing.T) {
 	large := batchPart("large", "s7", -1, false)
 	for range 12 {
 		large.ProposedMessages = append(large.ProposedMessages, &streams.BatchAppendReq_ProposedMessage{
-			Id: structuredUUID(uuid.New()), Metadata: map[string]string{"type": "T", "content-type": "application/json"}, Data: make([]byte, 100_000),
+			Id:       structuredUUID(uuid.New()),
+			Metadata: map[string]string{"type": "T", "content-type": "application/json"},
+			Data:     make([]byte, 100_000),
 		})
 	}
-	answers := ask(t, n,
+	answers := batchAppend(t, n,
 		batchPart("one", "s1", -1, true, ids(2)...),
 		batchPart("conflict", "s1", 0, true, ids(1)...),
 		batchPart("next", "s1", 1, true, ids(1)...),
-		// Two appends whose parts are mixed.
+		// Two appends with interleaved parts.
 		batchPart("left", "s2", -1, false, ids(1)...),
 		batchPart("right", "s3", -1, false, ids(2)...),
 		batchPart("left", "", 0, false, ids(1)...),
@@ -305,14 +317,16 @@ func TestBatchAppend(t *testing.T) {
 	if len(answers) != 13 {
 		t.Fatalf("%d answers", len(answers))
 	}
-	for id, revision := range map[string]uint64{"one": 1, "next": 2, "left": 2, "right": 1, "in time": 0, "in time too": 0, "empty": 2} {
+	revisions := map[string]uint64{"one": 1, "next": 2, "left": 2, "right": 1, "in time": 0, "in time too": 0, "empty": 2}
+	for id, revision := range revisions {
 		s := answers[id].GetSuccess()
 		if s == nil || s.GetCurrentRevision() != revision || (s.GetPosition() == nil) != (id == "empty") {
 			t.Errorf("%s: %v", id, answers[id])
 		}
 	}
-	if w := answers["one"]; w.GetNoStream() == nil || string(w.StreamIdentifier.StreamName) != "s1" || answers["next"].GetStreamPosition() != 1 || answers["empty"].GetAny() == nil {
-		t.Errorf("the request is not repeated: %v", w)
+	if w := answers["one"]; w.GetNoStream() == nil || string(w.StreamIdentifier.StreamName) != "s1" ||
+		answers["next"].GetStreamPosition() != 1 || answers["empty"].GetAny() == nil {
+		t.Errorf("an answer does not repeat stream and expected revision: %v", w)
 	}
 	for id, want := range map[string]struct {
 		code   codes.Code
@@ -342,8 +356,8 @@ func TestBatchAppend(t *testing.T) {
 	}
 }
 
-// TestCorrelationIsFreeAfterTheAnswer: a client may number its appends as it likes once it has their answers.
-func TestCorrelationIsFreeAfterTheAnswer(t *testing.T) {
+// TestAnsweredCorrelationIDCanBeReused sends appends one after the other under the same correlation id.
+func TestAnsweredCorrelationIDCanBeReused(t *testing.T) {
 	n := openNode(t)
 	call, err := dialStreams(t, n).BatchAppend(t.Context())
 	must(t, err)
@@ -363,7 +377,7 @@ func TestCorrelationIsFreeAfterTheAnswer(t *testing.T) {
 	}
 }
 
-// TestBatchAppendKeepsOrder: appends to one stream sent without waiting, each expecting the one before.
+// TestBatchAppendKeepsOrder sends appends to one stream without waiting; each expects the revision of the one before.
 func TestBatchAppendKeepsOrder(t *testing.T) {
 	n := openNode(t)
 	const k = 3000
@@ -406,8 +420,9 @@ func TestIncompleteBatchesAreBounded(t *testing.T) {
 	}
 }
 
-// TestReadForms checks what the official client does not show: text ids, position messages, refusals.
-func TestReadForms(t *testing.T) {
+// TestReadOptions checks the parts of Read that the official client does not expose: text ids, position messages,
+// refusals.
+func TestReadOptions(t *testing.T) {
 	n := openNode(t)
 	c := connect(t, n)
 	e := event("T", `{"n":0}`)
@@ -439,7 +454,8 @@ func TestReadForms(t *testing.T) {
 		o.UuidOption = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_String_{}}
 	})
 	r := got[0].GetEvent().GetEvent()
-	if len(got) != 2 || r.Id.GetString_() != e.EventID.String() || string(r.Data) != `{"n":0}` || string(r.CustomMetadata) != string(e.Metadata) ||
+	if len(got) != 2 || r.Id.GetString_() != e.EventID.String() ||
+		string(r.Data) != `{"n":0}` || string(r.CustomMetadata) != string(e.Metadata) ||
 		r.Metadata["type"] != "T" || r.Metadata["content-type"] != "application/json" || len(r.Metadata["created"]) != 17 ||
 		got[1].GetEvent().GetCommitPosition() != w.CommitPosition || r.PreparePosition != r.CommitPosition {
 		t.Fatalf("with text ids: %v", got)
@@ -452,9 +468,11 @@ func TestReadForms(t *testing.T) {
 	}
 	all := func(o *streams.ReadReq_Options) {
 		extended(o)
-		o.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{}}}
-		o.FilterOption = &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
-			Filter: &streams.ReadReq_Options_FilterOptions_EventType{EventType: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: []string{"T"}}}}}
+		o.StreamOption = &streams.ReadReq_Options_All{
+			All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{}}}
+		byType := &streams.ReadReq_Options_FilterOptions_EventType{
+			EventType: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: []string{"T"}}}
+		o.FilterOption = &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{Filter: byType}}
 	}
 	if got := read(all); len(got) != 3 || got[2].GetLastAllStreamPosition().GetCommitPosition() <= w.CommitPosition {
 		t.Fatalf("$all with position messages and a filter: %v", got)
@@ -465,7 +483,7 @@ func TestReadForms(t *testing.T) {
 		"$all as a stream": func(o *streams.ReadReq_Options) {
 			o.GetStream().StreamIdentifier.StreamName = []byte("$all")
 		},
-		"no place": func(o *streams.ReadReq_Options) { o.GetStream().RevisionOption = nil },
+		"no start": func(o *streams.ReadReq_Options) { o.GetStream().RevisionOption = nil },
 		"a backwards subscription": func(o *streams.ReadReq_Options) {
 			o.ReadDirection = streams.ReadReq_Options_Backwards
 			o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
@@ -473,21 +491,23 @@ func TestReadForms(t *testing.T) {
 		"an unknown direction": func(o *streams.ReadReq_Options) { o.ReadDirection = 7 },
 		"an empty filter":      func(o *streams.ReadReq_Options) { all(o); o.GetFilter().GetEventType().Prefix = nil },
 		"a filtered stream": func(o *streams.ReadReq_Options) {
-			place := o.StreamOption
+			stream := o.StreamOption
 			all(o)
-			o.StreamOption = place
+			o.StreamOption = stream
 		},
 		"prepare behind commit": func(o *streams.ReadReq_Options) {
 			all(o)
-			o.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_Position{Position: &streams.ReadReq_Options_Position{CommitPosition: 1, PreparePosition: 2}}
+			o.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_Position{
+				Position: &streams.ReadReq_Options_Position{CommitPosition: 1, PreparePosition: 2}}
 		},
 		"a checkpoint beyond the end": func(o *streams.ReadReq_Options) {
 			all(o)
 			o.FilterOption = nil
 			o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
-			o.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_Position{Position: &streams.ReadReq_Options_Position{CommitPosition: 1 << 40, PreparePosition: 1 << 40}}
+			o.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_Position{
+				Position: &streams.ReadReq_Options_Position{CommitPosition: 1 << 40, PreparePosition: 1 << 40}}
 		},
-		"a window of nothing": func(o *streams.ReadReq_Options) {
+		"an empty window": func(o *streams.ReadReq_Options) {
 			all(o)
 			o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 		},
@@ -510,7 +530,7 @@ func TestDiscovery(t *testing.T) {
 	n := openNode(t)
 	_, port, err := net.SplitHostPort(n.Addr())
 	must(t, err)
-	// By another name than the one it listens on: gossip must give back the name that was dialled.
+	// Gossip must answer with the host name that was dialled, also if the node listens under another.
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		c := connectTo(t, fmt.Sprintf("esdb+discover://%s:%s?tls=false&maxDiscoverAttempts=3", host, port))
 		mustAppend(t, c, "by-"+host, esdb.NoStream{}, event("T", "{}"))
@@ -521,7 +541,8 @@ func TestDiscovery(t *testing.T) {
 		must(t, err)
 		must(t, conn.Close())
 		m := info.Members[0]
-		if len(info.Members) != 1 || m.State != gossip.MemberInfo_Leader || !m.IsAlive || m.HttpEndPoint.Address != host || fmt.Sprint(m.HttpEndPoint.Port) != port {
+		if len(info.Members) != 1 || m.State != gossip.MemberInfo_Leader || !m.IsAlive ||
+			m.HttpEndPoint.Address != host || fmt.Sprint(m.HttpEndPoint.Port) != port {
 			t.Fatalf("dialled %s:%s, gossip says %v", host, port, info)
 		}
 	}
@@ -531,7 +552,7 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-func TestUnimplementedIsSaid(t *testing.T) {
+func TestUnknownMethodsAreUnimplemented(t *testing.T) {
 	n := openNode(t)
 	conn, err := grpc.NewClient(n.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)
@@ -542,28 +563,30 @@ func TestUnimplementedIsSaid(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpenRefusesUsedPortAndDirectory(t *testing.T) {
 	n := openNode(t)
-	if _, err := Open(t.Context(), Options{Dir: t.TempDir(), Listen: n.Addr()}); !errors.Is(err, ErrListen) || !strings.Contains(err.Error(), n.Addr()) {
-		t.Errorf("a taken port: %v", err)
+	_, err := Open(t.Context(), Options{Dir: t.TempDir(), Listen: n.Addr()})
+	if !errors.Is(err, ErrListen) || !strings.Contains(err.Error(), n.Addr()) {
+		t.Errorf("a port in use: %v", err)
 	}
-	if _, err := Open(t.Context(), Options{Dir: n.opts.Dir, Listen: "127.0.0.1:0"}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), n.opts.Dir) {
+	_, err = Open(t.Context(), Options{Dir: n.opts.Dir, Listen: "127.0.0.1:0"})
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), n.opts.Dir) {
 		t.Errorf("a directory in use: %v", err)
 	}
 	if _, err := Open(t.Context(), Options{Listen: "127.0.0.1:0"}); err == nil {
-		t.Error("no directory was accepted")
+		t.Error("a node without a directory was opened")
 	}
 	must(t, n.Close())
 	must(t, n.Close())
 	again, err := Open(t.Context(), Options{Dir: n.opts.Dir, Listen: n.Addr()})
-	must(t, err) // both the port and the directory are free again
+	must(t, err) // the port and the directory are free again
 	must(t, again.Close())
 }
 
-// TestFullQueue: what does not fit is refused with Unavailable, and later appends are taken again.
+// TestFullQueue: an append that does not fit into the queue is refused with Unavailable, and later ones are accepted.
 func TestFullQueue(t *testing.T) {
 	n := openNode(t, func(o *Options) { o.QueueBytes = 2000; o.FS = vfs.NewMem() })
-	// Not with the official client: after Unavailable it connects anew and leaves its old connection open.
+	// Without the official client, which reconnects after Unavailable and leaves its old connection open.
 	call, err := dialStreams(t, n).Append(t.Context())
 	must(t, err)
 	must(t, call.Send(appendOptions("s")))
@@ -571,12 +594,12 @@ func TestFullQueue(t *testing.T) {
 	large.GetProposedMessage().Data = make([]byte, 3000)
 	must(t, call.Send(large))
 	if _, err := call.CloseAndRecv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "nothing was written") {
-		t.Fatalf("more than the queue takes: %v", err)
+		t.Fatalf("an append larger than the queue: %v", err)
 	}
 	mustAppend(t, connect(t, n), "s", esdb.NoStream{}, event("T", "{}"))
 	big := batchPart("big", "s", -2, true, uuid.New())
 	big.ProposedMessages[0].Data = make([]byte, 3000)
-	answers := ask(t, n, big, batchPart("small", "s", -2, true, uuid.New()))
+	answers := batchAppend(t, n, big, batchPart("small", "s", -2, true, uuid.New()))
 	if codes.Code(answers["big"].GetError().GetCode()) != codes.Unavailable || answers["small"].GetSuccess() == nil {
 		t.Fatal(answers)
 	}

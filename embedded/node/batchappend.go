@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// Appends of one call that are taken in and not answered yet. Beyond these the call is not read from, so that
-	// gRPC's flow control slows its client down.
+	// Limits for the unanswered appends of one call. At a limit the server stops reading from the call, so that gRPC's
+	// flow control slows the client down.
 	batchMaxInFlight      = 4096
 	batchMaxInFlightBytes = 32 << 20
-	// Appends of one call that have begun and whose last part has not come.
+	// Limits for the incomplete appends of one call, those whose last part has not arrived.
 	batchMaxOpen      = 1024
 	batchMaxOpenBytes = 16 << 20
 )
 
-// batchCall is one BatchAppend call: many appends over one stream, each answered by itself under its correlation id.
-// One goroutine receives and hands on without waiting, another sends what the committer leaves for it.
+// batchCall is one BatchAppend call: many appends over one stream, each with an answer of its own under its correlation
+// id. One goroutine receives appends and submits them without waiting, another sends the answers of the committer.
 type batchCall struct {
 	node   *Node
 	stream streams.Streams_BatchAppendServer
 
-	// Of the receiving goroutine alone: appends whose parts are still coming, by correlation id.
+	// Incomplete appends by correlation id. Only the receiving goroutine uses these fields.
 	open      map[string]*batchedAppend
 	openBytes int
 
@@ -37,37 +37,37 @@ type batchCall struct {
 	room     sync.Cond // signalled when appends were answered, or the call ended
 	answers  []*batchedAppend
 	inFlight int
-	bytes    int
+	bytes    int // of the appends in flight
 	ended    bool
-	wake     chan struct{} // one slot: there are answers
+	wake     chan struct{} // one slot: answers are waiting to be sent
 }
 
 // batchedAppend is one append of a call, from its first part to its answer.
 type batchedAppend struct {
 	store.Append
 	call    *batchCall
-	rawID   []byte
-	echo    []byte // stream and expected position, as the answer repeats them
+	rawID   []byte // the correlation id as it was received
+	echo    []byte // stream and expected position, encoded for the answer
 	refused *failure
 	result  store.Result
-	size    int
+	size    int // in bytes
 }
 
-// BatchAppend serves the fast way to append.
+// BatchAppend serves many appends over one gRPC stream, which costs less per append than Append.
 func (s *streamsService) BatchAppend(stream streams.Streams_BatchAppendServer) error {
 	s.node.batchStreams.Add(1)
 	defer s.node.batchStreams.Add(-1)
 	c := &batchCall{node: s.node, stream: stream, open: map[string]*batchedAppend{}, wake: make(chan struct{}, 1)}
 	c.room.L = &c.mu
 	received := make(chan error, 1)
-	// The receiver may still be waiting for its client when this call returns, which is what ends its wait.
+	// The receiver may still wait for its client when this call returns; returning ends its wait.
 	s.node.workers.Go(func() { received <- c.receive() })
 	err := c.send(received)
 	c.end()
 	return err
 }
 
-// send delivers answers until the client has closed its side and has all of them.
+// send delivers answers until the client has closed its side and every append is answered.
 func (c *batchCall) send(received <-chan error) error {
 	var spare []*batchedAppend
 	stopping := c.node.stopping
@@ -111,7 +111,7 @@ func (c *batchCall) send(received <-chan error) error {
 			}
 			done, received = true, nil
 		case <-stopping:
-			// What was taken in is still answered; nothing more is.
+			// The submitted appends are still answered, and no others are accepted.
 			stopping, done = nil, true
 			c.end()
 		case <-c.stream.Context().Done():
@@ -120,7 +120,7 @@ func (c *batchCall) send(received <-chan error) error {
 	}
 }
 
-// end lets the receiver take nothing more.
+// end stops the receiver from submitting more appends.
 func (c *batchCall) end() {
 	c.mu.Lock()
 	c.ended = true
@@ -128,7 +128,7 @@ func (c *batchCall) end() {
 	c.room.Broadcast()
 }
 
-// receive hands appends to the sequencer in the order of their last parts.
+// receive submits appends to the store in the order of their last parts.
 func (c *batchCall) receive() error {
 	var message batchRequest
 	for {
@@ -145,7 +145,7 @@ func (c *batchCall) receive() error {
 	}
 }
 
-// take adds a part to its append and hands the append on if it was the last part.
+// take adds a part to its append, and submits the append after its last part.
 func (c *batchCall) take(m *batchRequest) error {
 	a, known := c.open[string(m.rawID)]
 	if !known {
@@ -170,7 +170,7 @@ func (c *batchCall) take(m *batchRequest) error {
 			c.open[string(m.rawID)] = a
 		}
 		if len(c.open) > batchMaxOpen || c.openBytes > batchMaxOpenBytes {
-			return badRequest("too many appends of this call are incomplete; send the last part of each sooner")
+			return badRequest("too many appends of this call are incomplete; complete some before beginning others")
 		}
 		return nil
 	}
@@ -188,7 +188,7 @@ func (a *batchedAppend) refuse(f *failure) {
 	a.Append.Events = nil
 }
 
-// begin takes the options, which come with the first part.
+// begin reads the options, which are in the first part.
 func (a *batchedAppend) begin(o *wireOptions) {
 	if len(a.rawID) == 0 {
 		a.refuse(badRequest("the append has no correlation id"))
@@ -205,7 +205,7 @@ func (a *batchedAppend) begin(o *wireOptions) {
 	a.echo = echoOptions(o)
 }
 
-// submit waits for room among the unanswered appends, then hands over.
+// submit waits until the unanswered appends are below the limits, then submits the append to the store.
 func (c *batchCall) submit(a *batchedAppend) error {
 	c.mu.Lock()
 	for !c.ended && c.inFlight > 0 && (c.inFlight >= batchMaxInFlight || c.bytes+a.size > batchMaxInFlightBytes) {
@@ -230,7 +230,7 @@ func (c *batchCall) submit(a *batchedAppend) error {
 	return nil
 }
 
-// answer leaves the outcome to the sending goroutine. It never waits.
+// answer passes the outcome to the sending goroutine. It never blocks.
 func (a *batchedAppend) answer(r store.Result) {
 	a.result = r
 	c := a.call
@@ -246,7 +246,7 @@ func (a *batchedAppend) answer(r store.Result) {
 	}
 }
 
-// encode makes the BatchAppendResp.
+// encode encodes the append's answer as a BatchAppendResp.
 func (a *batchedAppend) encode() frame {
 	b := make([]byte, 0, 48+len(a.rawID)+len(a.echo))
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
@@ -257,7 +257,7 @@ func (a *batchedAppend) encode() frame {
 	}
 	if f != nil {
 		status, err := proto.Marshal(f.rpcStatus())
-		if err != nil { // only text that is not UTF-8 could do that, and it is quoted
+		if err != nil { // only text that is not UTF-8 fails, and such text is quoted
 			status = nil
 		}
 		b = protowire.AppendTag(b, 2, protowire.BytesType)
@@ -288,7 +288,7 @@ func (a *batchedAppend) encode() frame {
 	return append(b, a.echo...)
 }
 
-// echoOptions encodes stream_identifier and expected_stream_position of the answer.
+// echoOptions encodes the fields stream_identifier and expected_stream_position of the answer.
 func echoOptions(o *wireOptions) []byte {
 	b := make([]byte, 0, 16+len(o.stream))
 	b = protowire.AppendTag(b, 4, protowire.BytesType)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// The events of the benchmarks have the size of a filled-in diary: 409 bytes of data, 74 of metadata.
+// The benchmarks append events of the size of a submitted diary: 409 bytes of data, 74 of metadata.
 var (
 	benchData     = []byte(fmt.Sprintf("%-409s", `{"diary":"pain"}`))
 	benchMetadata = []byte(fmt.Sprintf("%-74s", `{"actor":"patient"}`))
@@ -32,7 +31,8 @@ var (
 
 func dialStreams(t testing.TB, n *Node) streams.StreamsClient {
 	t.Helper()
-	conn, err := grpc.NewClient(n.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
+	conn, err := grpc.NewClient(n.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func dialStreams(t testing.TB, n *Node) streams.StreamsClient {
 	return streams.NewStreamsClient(conn)
 }
 
-// report adds the percentiles of what was recorded, in microseconds.
+// report adds the rate of appends, and percentiles of their latencies in microseconds, to the benchmark's result.
 func report(b *testing.B, h *hdrhistogram.Histogram) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
 	b.ReportMetric(float64(h.ValueAtQuantile(50))/1e3, "p50-us")
@@ -82,19 +82,22 @@ func BenchmarkBatchAppend(b *testing.B) {
 			}()
 			for i := range b.N {
 				id := uuid.New()
-				// A thousand streams, each appended to in turn: patients' diaries, not one long stream.
-				options := &streams.BatchAppendReq_Options{StreamIdentifier: &shared.StreamIdentifier{StreamName: fmt.Appendf(nil, "diary-%d", i%1000)}}
+				// Append to a thousand streams in turn, as patients' diaries do.
+				options := &streams.BatchAppendReq_Options{
+					StreamIdentifier: &shared.StreamIdentifier{StreamName: fmt.Appendf(nil, "diary-%d", i%1000)},
+				}
 				if i < 1000 {
 					options.ExpectedStreamPosition = &streams.BatchAppendReq_Options_NoStream{NoStream: &emptypb.Empty{}}
 				} else {
 					options.ExpectedStreamPosition = &streams.BatchAppendReq_Options_StreamPosition{StreamPosition: uint64(i/1000 - 1)}
 				}
 				request := &streams.BatchAppendReq{
-					CorrelationId: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{LeastSignificantBits: int64(i)}}},
-					Options:       options, IsFinal: true,
+					CorrelationId: &shared.UUID{Value: &shared.UUID_Structured_{
+						Structured: &shared.UUID_Structured{LeastSignificantBits: int64(i)},
+					}},
+					Options: options, IsFinal: true,
 					ProposedMessages: []*streams.BatchAppendReq_ProposedMessage{{
-						Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
-							MostSignificantBits: int64(binary.BigEndian.Uint64(id[:8])), LeastSignificantBits: int64(binary.BigEndian.Uint64(id[8:]))}}},
+						Id:             structuredUUID(id),
 						Metadata:       map[string]string{"type": "DiarySubmitted", "content-type": "application/json"},
 						CustomMetadata: benchMetadata, Data: benchData,
 					}},
@@ -138,7 +141,8 @@ func BenchmarkClientAppend(b *testing.B) {
 					for range next {
 						began := time.Now()
 						e := esdb.EventData{EventType: "DiarySubmitted", ContentType: esdb.ContentTypeJson, Data: benchData, Metadata: benchMetadata}
-						if _, err := c.AppendToStream(context.Background(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, e); err != nil {
+						o := esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}
+						if _, err := c.AppendToStream(context.Background(), stream, o, e); err != nil {
 							b.Error(err)
 							return
 						}
@@ -160,14 +164,17 @@ func BenchmarkClientAppend(b *testing.B) {
 	}
 }
 
-// fill writes events quickly, many to an append.
+// fill appends this many events, 500 per append.
 func fill(b testing.TB, n *Node, events int) {
 	b.Helper()
 	c := connect(b, n)
 	for done := 0; done < events; {
 		batch := make([]esdb.EventData, min(500, events-done))
 		for i := range batch {
-			batch[i] = esdb.EventData{EventID: uuid.New(), EventType: "DiarySubmitted", ContentType: esdb.ContentTypeJson, Data: benchData, Metadata: benchMetadata}
+			batch[i] = esdb.EventData{
+				EventID: uuid.New(), EventType: "DiarySubmitted", ContentType: esdb.ContentTypeJson,
+				Data: benchData, Metadata: benchMetadata,
+			}
 		}
 		mustAppend(b, c, fmt.Sprintf("diary-%d", done/500), esdb.NoStream{}, batch...)
 		done += len(batch)
@@ -180,8 +187,10 @@ func BenchmarkReadAll(b *testing.B) {
 	client := dialStreams(b, n)
 	for b.Loop() {
 		s, err := client.Read(b.Context(), &streams.ReadReq{Options: &streams.ReadReq_Options{
-			StreamOption: &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{}}},
-			CountOption:  &streams.ReadReq_Options_Count{Count: 1 << 30},
+			StreamOption: &streams.ReadReq_Options_All{
+				All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{}},
+			},
+			CountOption: &streams.ReadReq_Options_Count{Count: 1 << 30},
 		}})
 		if err != nil {
 			b.Fatal(err)
@@ -262,7 +271,8 @@ func BenchmarkConsumers(b *testing.B) {
 				for i := range clients {
 					clients[i] = connect(b, n)
 				}
-				if err := clients[0].CreatePersistentSubscriptionToAll(b.Context(), group, esdb.PersistentAllSubscriptionOptions{StartFrom: esdb.Start{}}); err != nil {
+				fromStart := esdb.PersistentAllSubscriptionOptions{StartFrom: esdb.Start{}}
+				if err := clients[0].CreatePersistentSubscriptionToAll(b.Context(), group, fromStart); err != nil {
 					b.Fatal(err)
 				}
 				ctx, cancel := context.WithCancel(b.Context())
@@ -270,7 +280,8 @@ func BenchmarkConsumers(b *testing.B) {
 				var wg sync.WaitGroup
 				for _, c := range clients {
 					wg.Go(func() {
-						sub, err := c.SubscribeToPersistentSubscriptionToAll(ctx, group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: 200})
+						o := esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: 200}
+						sub, err := c.SubscribeToPersistentSubscriptionToAll(ctx, group, o)
 						if err != nil {
 							b.Error(err)
 							return
@@ -297,8 +308,8 @@ func BenchmarkConsumers(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleSubscribers appends with 64 in flight while so many subscriptions wait: for streams that nobody writes, and
-// for events of $all that never come.
+// BenchmarkIdleSubscribers keeps 64 appends in flight while subscriptions wait: for streams that nobody writes to, and
+// for events of $all that never match a filter.
 func BenchmarkIdleSubscribers(b *testing.B) {
 	for _, idle := range []struct {
 		name         string
@@ -315,11 +326,15 @@ func BenchmarkIdleSubscribers(b *testing.B) {
 				defer sub.Close()
 			}
 			for range idle.all {
-				sub, err := c.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{From: esdb.End{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"quiet-"}}, MaxSearchWindow: 4096})
+				sub, err := c.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{
+					From:            esdb.End{},
+					Filter:          &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"quiet-"}},
+					MaxSearchWindow: 4096,
+				})
 				if err != nil {
 					b.Fatal(err)
 				}
-				go func() { // checkpoints come all the same
+				go func() { // receive the checkpoints
 					for sub.Recv().SubscriptionDropped == nil {
 					}
 				}()

@@ -7,14 +7,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// codec is the protobuf codec with a short cut for the hot messages: events go out as the bytes that are stored, and
-// appends come in without maps and messages being built for them.
+// codec is the protobuf codec with a short cut for the frequent messages: stored events are sent as they are, and
+// appends are decoded without building maps and messages.
 type codec struct{}
 
-// frame is an answer that is encoded already.
+// frame is an answer that is already encoded.
 type frame []byte
 
-// request is a message that reads itself. The bytes are its own to keep.
+// request is a message that decodes itself. It may keep the bytes.
 type request interface {
 	parse(b []byte) error
 }

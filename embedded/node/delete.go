@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Delete hides a stream's events. An append revives it, with the numbering going on.
+// Delete hides a stream's events. A later append revives the stream and continues its numbering.
 func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*streams.DeleteResp, error) {
 	position, err := s.remove(ctx, req.GetOptions(), store.Delete)
 	if err != nil {
@@ -20,7 +20,7 @@ func (s *streamsService) Delete(ctx context.Context, req *streams.DeleteReq) (*s
 	}}, nil
 }
 
-// Tombstone ends a stream for good.
+// Tombstone deletes a stream for good: it cannot be appended to or read again.
 func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneReq) (*streams.TombstoneResp, error) {
 	position, err := s.remove(ctx, req.GetOptions(), store.Tombstone)
 	if err != nil {
@@ -31,7 +31,8 @@ func (s *streamsService) Tombstone(ctx context.Context, req *streams.TombstoneRe
 	}}, nil
 }
 
-// remove reads the options as an append does: the two messages number them alike.
+// remove deletes a stream in one of the two ways and returns the position of the event that records it. The options
+// have the same field numbers as those of an append.
 func (s *streamsService) remove(ctx context.Context, options proto.Message, kind store.Kind) (uint64, error) {
 	var o wireOptions
 	if options.ProtoReflect().IsValid() {

@@ -1,49 +1,50 @@
 // Package node is an event store for one machine that speaks the EventStoreDB gRPC protocol, so that the official
 // clients of that database work with it as they are.
 //
-// What it promises:
-//   - An append that was answered with success is fsynced. The events of one append are stored together or not at all.
-//   - Of many writers with the same exact expected revision, one wins. A repeated append with an exact revision is
-//     recognised by its event ids for ever; with any or stream_exists as long as memory holds the ids.
-//   - Nobody reads or is sent an event that could still be lost.
-//   - A subscription delivers every event once and in order, from disk and then live. It pulls at its reader's pace: a
-//     slow reader neither delays writers nor makes memory grow.
-//   - A group of consumers settles every event from its start on, or parks it; see package groups.
-//   - Every record is linked to its predecessor by SHA-256; Verify names the first damaged one. A log that has lost what
-//     was durable is not opened.
-//   - A backup is taken while the node works, and is restored only if every record of it is sound.
-//   - On a disk that is almost full appends are refused with ResourceExhausted, until there is room. On one that fails,
-//     fills up or turns read-only they are refused until the node is opened again. Reads go on, and nothing that was
-//     acknowledged is lost.
-//   - Queues, caches and requests are bounded. Beyond the bounds a request is refused with Unavailable or
-//     InvalidArgument, with nothing written.
+// Guarantees:
+//   - A successful append was fsynced before the answer. The events of one append are stored together or not at all.
+//   - If many writers append with the same exact expected revision, exactly one succeeds. A repeated append with an
+//     exact revision is always recognised by its event ids. With any or stream_exists it is recognised as long as the
+//     ids are in memory.
+//   - No reader or subscriber receives an event that could still be lost.
+//   - A subscription delivers every event once and in order, first from disk and then live. It pulls at its reader's
+//     pace: a slow reader neither delays writers nor makes memory grow.
+//   - A group of consumers settles or parks every event from its start on; see package groups.
+//   - Every record is linked to its predecessor by SHA-256, and Verify names the first damaged one. A log that has lost
+//     durable events is not opened.
+//   - A backup is taken while the node works. It is restored only if each of its records is sound.
+//   - While the disk is almost full, appends are refused with ResourceExhausted. After a disk failed, filled up or
+//     turned read-only, appends are refused until the node is opened again. Reads go on, and no acknowledged event is
+//     lost.
+//   - Queues, caches and requests are bounded. A request beyond the bounds is refused with Unavailable or
+//     InvalidArgument, and nothing is written.
 //
-// Its memory is bounded by about 400 MB and 1 MB for each reader that is being served: 64 MiB of blocks, 128 MiB that wait
-// to be written out, 64 MiB of appends that wait, 32 MiB of the newest events, 80 MB for the heads of 262,144 streams and
-// some for the ids of 65,536 events. A group of consumers holds the events of its buffers besides.
+// Memory is bounded by about 400 MB, and 1 MB for each active reader: 64 MiB of cached blocks, 128 MiB of tables not
+// yet written out, 64 MiB of waiting appends, 32 MiB of the newest events, 80 MB for the heads of 262,144 streams, and
+// the ids of 65,536 events. The buffers of the groups of consumers come on top.
 //
-// What it speaks: ServerFeatures.GetSupportedMethods, Gossip.Read; of Streams: Read (streams and $all, forwards,
-// backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and Tombstone; all of
-// PersistentSubscriptions. The streams by category ($ce-), by type ($et-) and of all streams ($streams) can be read and
-// subscribed to. What it does not speak answers Unimplemented, and is not announced. On the same port, over HTTP/1:
-// /health/live, /health/ready, /info, /stats, /metrics and /admin/backup.
+// Protocol: ServerFeatures.GetSupportedMethods and Gossip.Read; of Streams the methods Read (streams and $all,
+// forwards, backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and
+// Tombstone; all of PersistentSubscriptions. The streams by category ($ce-), by type ($et-) and of all streams
+// ($streams) can be read and subscribed to. Other methods answer Unimplemented and are not announced. The same port
+// serves, over HTTP/1, /health/live, /health/ready, /info, /stats, /metrics and /admin/backup.
 //
-// Where it differs from the original on purpose:
+// Intended differences from EventStoreDB:
 //   - Regular expressions are RE2, so look-around and back-references are refused with InvalidArgument.
 //   - A subscription to $all from a position beyond the log's end is refused with InvalidArgument: such a checkpoint
-//     belongs to another log or to one that was restored, and waiting would skip events.
-//   - The links of $ce-, $et- and $streams are made up as they are read, and have their events' positions. $all does not
-//     show them, they cannot be written, and they are never behind.
-//   - A group's place is kept beside the log, not in a stream. Parked events that are replayed stay parked until they are
+//     belongs to another log or to a restored one, and waiting would skip events.
+//   - The links of $ce-, $et- and $streams are generated when they are read and have the positions of their events.
+//     They are not in $all, cannot be written, and are always up to date.
+//   - The checkpoint of a group is kept beside the log, not in a stream. Replayed events stay parked until they are
 //     settled.
-//   - Users are given when the node is opened, and cannot be changed by calls. Without any, credentials are accepted and
-//     not looked at: then listen on a loopback address.
-//   - An access list, or settings, that cannot be parsed close a stream to all but administrators; links are resolved
-//     only to what the reader may read.
-//   - Nothing is scavenged unless Scavenge is called: $all keeps what stream metadata hides from stream reads. It leaves
-//     alone the streams that its caller names, keeps the chain of hashes, announces in $scavenges what it removed, and
-//     removes a stream's last event too. Nobody else writes to $scavenges.
+//   - The users are given when the node is opened and cannot be changed by calls. Without users, credentials are
+//     accepted unchecked, so listen on a loopback address then.
+//   - If an access list or the settings cannot be parsed, only administrators have access. A link is resolved only if
+//     the reader may read its target.
+//   - Events are removed only by Scavenge; until then $all keeps the events that stream metadata hide from stream
+//     reads. Scavenge leaves out the streams that its caller names, keeps the chain of hashes, announces in $scavenges
+//     what it removed, and removes a stream's last event too. Only Scavenge writes to $scavenges.
 //
-// Where to begin: node.go owns everything that runs, wire.go reads requests, the rest is one file per method; the log
-// itself is package store, groups of consumers are package groups.
+// Start reading at node.go, which owns everything that runs; wire.go decodes requests, and each method has a file of
+// its own. The log itself is in package store, groups of consumers are in package groups.
 package node

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Clients tell errors apart by these trailers rather than by the status.
+// Clients distinguish errors by these trailers, not by the status.
 const (
 	trailerException = "exception"
 	trailerStream    = "stream-name"
@@ -35,22 +35,22 @@ const (
 	exceptionAccessDenied = "access-denied"
 )
 
-// failure is an error on its way to a client: as a status with trailers, or inside of a BatchAppend answer.
+// failure is an error for a client: a status with trailers, or an error inside a BatchAppend answer.
 type failure struct {
 	code    codes.Code
 	message string
 	trailer metadata.MD
 	detail  proto.Message
-	// batchCode is the code inside of a BatchAppend answer, where it differs.
+	// batchCode replaces code in a BatchAppend answer, if set.
 	batchCode codes.Code
 }
 
 func (f *failure) Error() string { return f.message }
 
-// GRPCStatus makes the failure the status of a call.
+// GRPCStatus returns the status of a call that failed with f.
 func (f *failure) GRPCStatus() *status.Status { return status.New(f.code, f.message) }
 
-// rpcStatus is the failure as a BatchAppend answer carries it.
+// rpcStatus returns the failure in the form that a BatchAppend answer carries.
 func (f *failure) rpcStatus() *spb.Status {
 	code := f.code
 	if f.batchCode != codes.OK {
@@ -65,15 +65,15 @@ func (f *failure) rpcStatus() *spb.Status {
 	return s
 }
 
-// refuse sends a failure's trailers along with it.
+// refuse sets the failure's trailers on the call and returns the failure as an error.
 func refuse(ctx context.Context, f *failure) error {
 	if len(f.trailer) > 0 {
-		_ = grpc.SetTrailer(ctx, f.trailer) // fails only outside of a call
+		_ = grpc.SetTrailer(ctx, f.trailer) // fails only outside a call
 	}
 	return f
 }
 
-// headerSafe lets any stream name travel in a trailer.
+// headerSafe escapes a stream name for a trailer, which allows only ASCII.
 func headerSafe(s string) string { return url.PathEscape(s) }
 
 func badRequest(message string) *failure {
@@ -92,7 +92,7 @@ func streamDeleted(stream string) *failure {
 func tooLarge(limit int) *failure {
 	return &failure{
 		code:    codes.InvalidArgument,
-		message: "the append is larger than the maximum of " + strconv.Itoa(limit) + " bytes, nothing was written; split it",
+		message: "the append is larger than the maximum of " + strconv.Itoa(limit) + " bytes, so nothing was written; split it",
 		trailer: metadata.Pairs(trailerException, exceptionTooLarge, trailerMaxAppend, strconv.Itoa(limit)),
 		detail:  &shared.MaximumAppendSizeExceeded{MaxAppendSize: uint32(limit)},
 	}
@@ -101,7 +101,7 @@ func tooLarge(limit int) *failure {
 func accessDenied(stream string) *failure {
 	return &failure{
 		code:    codes.PermissionDenied,
-		message: "stream " + strconv.Quote(stream) + " cannot be written to; it is made of all other streams",
+		message: "stream " + strconv.Quote(stream) + " cannot be written to; it is generated from the other streams",
 		trailer: metadata.Pairs(trailerException, exceptionAccessDenied, trailerStream, headerSafe(stream)),
 		detail:  &shared.AccessDenied{},
 	}
@@ -126,14 +126,15 @@ func wrongVersion(stream string, expected, current int64) *failure {
 	}
 	return &failure{
 		code: codes.FailedPrecondition, batchCode: codes.AlreadyExists,
-		message: "stream " + strconv.Quote(stream) + " is at revision " + store.ExpectedString(current) + ", not at " + store.ExpectedString(expected) + ", nothing was written; read it and decide again",
+		message: "stream " + strconv.Quote(stream) + " is at revision " + store.ExpectedString(current) +
+			", not at " + store.ExpectedString(expected) + ", so nothing was written; read it and decide again",
 		trailer: metadata.Pairs(trailerException, exceptionWrongVersion, trailerStream, headerSafe(stream),
 			trailerExpected, strconv.FormatInt(expected, 10), trailerActual, strconv.FormatInt(current, 10)),
 		detail: detail,
 	}
 }
 
-// outcomeFailure translates what the store answered, nil for a success.
+// outcomeFailure translates the outcome of an append; it returns nil for a success.
 func outcomeFailure(a *store.Append, r store.Result) *failure {
 	switch {
 	case r.Err == nil:
@@ -146,6 +147,7 @@ func outcomeFailure(a *store.Append, r store.Result) *failure {
 	return storeFailure(r.Err)
 }
 
+// storeFailure translates an error of the store or of the call's context.
 func storeFailure(err error) *failure {
 	var f *failure
 	switch {
@@ -163,7 +165,10 @@ func storeFailure(err error) *failure {
 	case errors.Is(err, store.ErrQueueFull), errors.Is(err, store.ErrStopped), errors.Is(err, store.ErrClosed):
 		return &failure{code: codes.Unavailable, message: err.Error(), detail: &shared.Unknown{}}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &failure{code: codes.DeadlineExceeded, message: "no outcome before the deadline, the append may have been written", detail: &shared.Timeout{}}
+		return &failure{
+			code: codes.DeadlineExceeded, message: "no outcome was known before the deadline; the append may have been written",
+			detail: &shared.Timeout{},
+		}
 	case errors.Is(err, context.Canceled):
 		return &failure{code: codes.Canceled, message: "the call was cancelled"}
 	}

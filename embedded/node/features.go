@@ -7,14 +7,14 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 )
 
-// serverVersion is the version of the original whose behaviour this is. Clients insist on three plain numbers.
+// serverVersion is the version of EventStoreDB that the node behaves like. Clients accept only three plain numbers.
 const serverVersion = "24.10.0"
 
 type featuresService struct {
 	serverfeatures.UnimplementedServerFeaturesServer
 }
 
-// GetSupportedMethods lists what exists, in the lower-case names that clients compare with.
+// GetSupportedMethods lists the methods that the node serves, in lower case, because clients compare lower-case names.
 func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
 	const (
 		streams = "event_store.client.streams.streams"

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// defaultWindow is how many events are looked at for one checkpoint interval when the client does not say.
+	// defaultWindow is the number of events per checkpoint interval if the client gives none.
 	defaultWindow  = 32
 	maxPrefixes    = 1000
 	maxFilterBytes = 64 << 10
@@ -22,7 +22,7 @@ type filter struct {
 	byType   bool
 	prefixes [][]byte
 	regex    *regexp.Regexp
-	// interval is how many events may be looked at between two checkpoints.
+	// interval is the number of events, matching or not, after which a checkpoint is sent.
 	interval uint64
 }
 
@@ -60,7 +60,7 @@ func newFilter(o *streams.ReadReq_Options_FilterOptions, subscription bool) (*fi
 	return f, nil
 }
 
-// checkExpression wants either prefixes or a regular expression, of a size that can be searched for in every event.
+// checkExpression requires either prefixes or a regular expression, small enough to be matched against every event.
 func checkExpression(prefixes []string, regex string) *failure {
 	size := len(regex)
 	for _, p := range prefixes {
@@ -72,12 +72,13 @@ func checkExpression(prefixes []string, regex string) *failure {
 	case regex != "" && len(prefixes) > 0:
 		return badRequest("the filter has both prefixes and a regular expression; give one of them")
 	case len(prefixes) > maxPrefixes || size > maxFilterBytes:
-		return badRequest("the filter is too large; give at most " + strconv.Itoa(maxPrefixes) + " prefixes and " + strconv.Itoa(maxFilterBytes) + " bytes")
+		return badRequest("the filter is too large; give at most " + strconv.Itoa(maxPrefixes) + " prefixes and " +
+			strconv.Itoa(maxFilterBytes) + " bytes")
 	}
 	return nil
 }
 
-// matches tells whether the event is chosen; a nil filter chooses all.
+// matches reports whether the filter selects the event; a nil filter selects every event.
 func (f *filter) matches(r *store.Record) bool {
 	if f == nil {
 		return true

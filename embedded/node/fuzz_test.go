@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// wireCall is a call whose messages are given bytes, decoded as the server decodes them.
+// wireCall is a server call that receives the given bytes as messages, decoded by the server's codec.
 type wireCall struct {
 	ctx      context.Context
 	messages [][]byte
@@ -41,7 +41,7 @@ func (c *wireCall) RecvMsg(m any) error {
 	return codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(bytes.Clone(b))}, m)
 }
 
-// SendMsg checks that an answer is what the protocol says.
+// SendMsg checks that an answer is a message of the protocol.
 func (c *wireCall) SendMsg(m any) error {
 	if c.answers++; c.answers > 100 {
 		return errors.New("enough")
@@ -80,7 +80,7 @@ func encode(t testing.TB, m proto.Message) []byte {
 	return b
 }
 
-// fuzzNode is a node without a port: the handlers are called directly.
+// fuzzNode returns the service of a node that does not listen: its handlers are called directly.
 func fuzzNode(t testing.TB) *streamsService {
 	st, err := store.Open(store.Options{Dir: "log", FS: vfs.NewMem()})
 	must(t, err)
@@ -101,17 +101,17 @@ func FuzzAppend(f *testing.F) {
 		for _, b := range [][]byte{first, second} {
 			var mine appendRequest
 			var theirs streams.AppendReq
-			accepts(t, b, mine.parse(b), proto.Unmarshal(b, &theirs))
+			sameVerdict(t, b, mine.parse(b), proto.Unmarshal(b, &theirs))
 		}
 		_ = s.Append(appendCall{&wireCall{ctx: t.Context(), messages: [][]byte{first, second}, t: t}})
 	})
 }
 
-// accepts checks that the reader written by hand takes what protobuf's own takes, and nothing else.
-func accepts(t *testing.T, b []byte, mine, theirs error) {
+// sameVerdict checks that our decoder and protobuf's accept the same bytes.
+func sameVerdict(t *testing.T, b []byte, mine, theirs error) {
 	t.Helper()
 	if (mine == nil) != (theirs == nil) {
-		t.Fatalf("%x: read by hand: %v, by protobuf: %v", b, mine, theirs)
+		t.Fatalf("%x: our decoder: %v, protobuf: %v", b, mine, theirs)
 	}
 }
 
@@ -129,7 +129,7 @@ func FuzzBatchAppend(f *testing.F) {
 			var mine batchRequest
 			var theirs streams.BatchAppendReq
 			err := mine.parse(b)
-			accepts(t, b, err, proto.Unmarshal(b, &theirs))
+			sameVerdict(t, b, err, proto.Unmarshal(b, &theirs))
 			if err == nil {
 				sameBatch(t, &mine, &theirs)
 			}
@@ -139,7 +139,7 @@ func FuzzBatchAppend(f *testing.F) {
 	})
 }
 
-// sameBatch compares a request read by hand with one read by protobuf.
+// sameBatch compares a request decoded by us with the same request decoded by protobuf.
 func sameBatch(t *testing.T, mine *batchRequest, theirs *streams.BatchAppendReq) {
 	t.Helper()
 	sameID := func(u *wireUUID, id *shared.UUID) {
@@ -166,7 +166,8 @@ func sameBatch(t *testing.T, mine *batchRequest, theirs *streams.BatchAppendReq)
 	}
 	o := theirs.Options
 	if mine.final != theirs.IsFinal || len(mine.events) != len(theirs.ProposedMessages) || mine.options.present != (o != nil) ||
-		string(mine.options.stream) != string(o.GetStreamIdentifier().GetStreamName()) || mine.options.expected == 2 && mine.options.revision != o.GetStreamPosition() {
+		string(mine.options.stream) != string(o.GetStreamIdentifier().GetStreamName()) ||
+		mine.options.expected == 2 && mine.options.revision != o.GetStreamPosition() {
 		t.Fatalf("%+v, should be %v", mine, theirs)
 	}
 	form := 0
@@ -184,7 +185,8 @@ func sameBatch(t *testing.T, mine *batchRequest, theirs *streams.BatchAppendReq)
 		t.Fatalf("expected revision of form %d, should be %d", mine.options.expected, form)
 	}
 	now := time.Now()
-	if d := o.GetDeadline(); d != nil && d.Seconds >= 0 && d.Seconds < 1e9 && d.Nanos >= 0 && !mine.options.deadline(now).Equal(now.Add(d.AsDuration())) {
+	if d := o.GetDeadline(); d != nil && d.Seconds >= 0 && d.Seconds < 1e9 && d.Nanos >= 0 &&
+		!mine.options.deadline(now).Equal(now.Add(d.AsDuration())) {
 		t.Fatalf("deadline %v, should be in %v", mine.options.deadline(now), d.AsDuration())
 	}
 	for i, e := range theirs.ProposedMessages {
@@ -201,8 +203,8 @@ func sameBatch(t *testing.T, mine *batchRequest, theirs *streams.BatchAppendReq)
 func FuzzRead(f *testing.F) {
 	s := fuzzNode(f)
 	for i := range 5 {
-		call := appendCall{&wireCall{ctx: f.Context(), messages: [][]byte{encode(f, appendOptions("s")), encode(f, appendEvent(uuid.New()))}}}
-		if err := s.Append(call); err != nil {
+		messages := [][]byte{encode(f, appendOptions("s")), encode(f, appendEvent(uuid.New()))}
+		if err := s.Append(appendCall{&wireCall{ctx: f.Context(), messages: messages}}); err != nil {
 			f.Fatal(i, err)
 		}
 	}
@@ -210,17 +212,25 @@ func FuzzRead(f *testing.F) {
 	count := &streams.ReadReq_Options_Count{Count: 3}
 	follow := &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 	stream := &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
-		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte("s")}, RevisionOption: &streams.ReadReq_Options_StreamOptions_Revision{Revision: 1}}}
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte("s")},
+		RevisionOption:   &streams.ReadReq_Options_StreamOptions_Revision{Revision: 1},
+	}}
 	all := &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Position{
 		Position: &streams.ReadReq_Options_Position{CommitPosition: 64, PreparePosition: 64}}}}
 	filter := &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{CheckpointIntervalMultiplier: 1,
 		Filter: &streams.ReadReq_Options_FilterOptions_EventType{EventType: &streams.ReadReq_Options_FilterOptions_Expression{Regex: "^T$"}}}}
 	request(&streams.ReadReq_Options{StreamOption: stream, CountOption: count})
-	request(&streams.ReadReq_Options{StreamOption: stream, CountOption: count, ReadDirection: streams.ReadReq_Options_Backwards, ResolveLinks: true})
-	request(&streams.ReadReq_Options{StreamOption: stream, CountOption: follow, ControlOption: &streams.ReadReq_Options_ControlOption{Compatibility: 1}})
+	request(&streams.ReadReq_Options{
+		StreamOption: stream, CountOption: count, ReadDirection: streams.ReadReq_Options_Backwards, ResolveLinks: true,
+	})
+	request(&streams.ReadReq_Options{
+		StreamOption: stream, CountOption: follow, ControlOption: &streams.ReadReq_Options_ControlOption{Compatibility: 1},
+	})
 	request(&streams.ReadReq_Options{StreamOption: all, CountOption: follow, FilterOption: filter})
-	request(&streams.ReadReq_Options{StreamOption: all, CountOption: count, FilterOption: filter, UuidOption: &streams.ReadReq_Options_UUIDOption{
-		Content: &streams.ReadReq_Options_UUIDOption_String_{}}})
+	request(&streams.ReadReq_Options{
+		StreamOption: all, CountOption: count, FilterOption: filter,
+		UuidOption: &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_String_{}},
+	})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var req streams.ReadReq
 		if proto.Unmarshal(b, &req) != nil {
@@ -228,7 +238,7 @@ func FuzzRead(f *testing.F) {
 		}
 		ctx := t.Context()
 		if req.GetOptions().GetSubscription() != nil {
-			// A subscription has no end of its own.
+			// A subscription ends only with its context.
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
 			defer cancel()

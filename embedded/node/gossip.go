@@ -16,8 +16,8 @@ type gossipService struct {
 	node *Node
 }
 
-// Read presents the node as a cluster of one. The end point is the one that the client dialled: with any other name
-// for the same node it would dial again, and again.
+// Read presents the node as a cluster of one member. Its end point is the address that the client dialled: if the
+// answer names another address, the client dials again without end.
 func (g gossipService) Read(ctx context.Context, _ *shared.Empty) (*gossip.ClusterInfo, error) {
 	dialled := ""
 	if md, ok := metadata.FromIncomingContext(ctx); ok {

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// newWeb is the HTTP side of the node: health for whoever supervises it, figures for whoever watches it.
+// newWeb returns the node's HTTP server: health checks, statistics, metrics and backups.
 func (n *Node) newWeb() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
@@ -24,20 +24,23 @@ func (n *Node) newWeb() *http.Server {
 	mux.HandleFunc("GET /info", n.info)
 	mux.Handle("GET /stats", n.forOperators(http.HandlerFunc(n.stats)))
 	mux.Handle("GET /metrics", n.forOperators(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
-	// A backup holds every stream, also those that operators may not read.
+	// A backup holds all streams, including those that operators may not read.
 	mux.Handle("POST /admin/backup", n.forGroups(http.HandlerFunc(n.sendBackup), Admins))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+" here; see GET /info, /stats, /metrics, /health/live, /health/ready and POST /admin/backup")
+		writeProblem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path+
+			" here; see GET /info, /stats, /metrics, /health/live, /health/ready and POST /admin/backup")
 	})
-	return &http.Server{Handler: withoutBody(mux), ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	return &http.Server{
+		Handler: withoutBody(mux), ReadHeaderTimeout: sniffTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
 }
 
-// withoutBody refuses requests with a body, which nothing here takes: one that never arrives would hold its connection for
-// as long as the client likes.
+// withoutBody refuses requests with a body, because no page takes one: waiting for a body that never arrives would keep
+// the connection open as long as the client likes.
 func withoutBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			// The server reads what is left of a body before it answers; this bounds how long.
+			// The server reads the rest of a body before it answers; this bounds the time for it.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 			w.Header().Set("Connection", "close")
 			writeProblem(w, http.StatusRequestEntityTooLarge, "requests to the node have no body; send none")
@@ -47,15 +50,15 @@ func withoutBody(next http.Handler) http.Handler {
 	})
 }
 
-// bodyTime is how long a body that nobody asked for may take to arrive.
+// bodyTime is the time that an unwanted body may take to arrive.
 const bodyTime = time.Second
 
-// forOperators asks for the credentials of somebody who looks after the node, if it has users.
+// forOperators requires the credentials of an operator or administrator, if the node has users.
 func (n *Node) forOperators(next http.Handler) http.Handler {
 	return n.forGroups(next, Admins, Operators)
 }
 
-// forGroups asks for the credentials of a member of one of the groups, if the node has users.
+// forGroups requires the credentials of a member of one of the groups, if the node has users.
 func (n *Node) forGroups(next http.Handler, groups ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.users != nil {
@@ -110,17 +113,24 @@ func (n *Node) stats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"events": s.Events, "lastPosition": s.LastPosition, "end": s.End, "diskBytes": s.DiskBytes, "failure": failure,
 		"uptimeSeconds": int64(time.Since(n.opened).Seconds()),
-		"appends":       map[string]any{"succeeded": s.Appends, "repeated": s.Repeated, "conflicts": s.Conflicts, "queued": s.QueuedAppends, "queuedBytes": s.QueuedBytes},
-		"commits":       map[string]any{"count": s.Commits, "events": s.CommittedEvents, "largest": s.LargestBatch},
-		"tail":          map[string]any{"events": s.TailEvents, "bytes": s.TailBytes},
-		"calls":         map[string]any{"subscriptions": s.Subscriptions, "batchStreams": s.BatchStreams, "reads": s.Reads, "watchers": s.Watchers},
-		"eventsSent":    s.EventsSent,
-		"memory":        map[string]any{"heapBytes": memory.HeapAlloc, "systemBytes": memory.Sys, "goroutines": runtime.NumGoroutine()},
+		"appends": map[string]any{
+			"succeeded": s.Appends, "repeated": s.Repeated, "conflicts": s.Conflicts,
+			"queued": s.QueuedAppends, "queuedBytes": s.QueuedBytes,
+		},
+		"commits": map[string]any{"count": s.Commits, "events": s.CommittedEvents, "largest": s.LargestBatch},
+		"tail":    map[string]any{"events": s.TailEvents, "bytes": s.TailBytes},
+		"calls": map[string]any{
+			"subscriptions": s.Subscriptions, "batchStreams": s.BatchStreams, "reads": s.Reads, "watchers": s.Watchers,
+		},
+		"eventsSent": s.EventsSent,
+		"memory": map[string]any{
+			"heapBytes": memory.HeapAlloc, "systemBytes": memory.Sys, "goroutines": runtime.NumGoroutine(),
+		},
 	})
 }
 
-// sendBackup answers with the archive. It is a POST because it makes the node work, and must not be made by following a
-// link.
+// sendBackup answers with a backup archive. It is a POST because it costs the node work, so that following a link does
+// not start it.
 func (n *Node) sendBackup(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-tar")
 	sent := &counting{Writer: w}
@@ -135,11 +145,11 @@ func (n *Node) sendBackup(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, status, err.Error())
 	default:
 		n.logger.Warn("a backup was broken off", "error", err)
-		panic(http.ErrAbortHandler) // so that the client sees that it is not whole
+		panic(http.ErrAbortHandler) // so that the client sees that the archive is incomplete
 	}
 }
 
-// counting counts the bytes that went through.
+// counting is a writer that counts the bytes that it passes on.
 type counting struct {
 	io.Writer
 	n int64
@@ -157,7 +167,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // the client may have gone
 }
 
-// writeProblem answers with an error as RFC 9457 has it.
+// writeProblem answers with an error in the form of RFC 9457.
 func writeProblem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)

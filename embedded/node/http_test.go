@@ -47,8 +47,8 @@ func get(t *testing.T, client *http.Client, url string) (int, string, http.Heade
 	return r.StatusCode, string(body), r.Header
 }
 
-// TestHTTPTakesNoBody: a body that never arrives does not hold its connection.
-func TestHTTPTakesNoBody(t *testing.T) {
+// TestHTTPRefusesBodies: a request whose body never arrives does not keep its connection open.
+func TestHTTPRefusesBodies(t *testing.T) {
 	n := openNode(t)
 	for _, head := range []string{"Content-Length: 1000", "Transfer-Encoding: chunked"} {
 		connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.Addr())
@@ -57,37 +57,41 @@ func TestHTTPTakesNoBody(t *testing.T) {
 		_, err = fmt.Fprintf(connection, "POST /admin/backup HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", head)
 		must(t, err)
 		must(t, connection.SetReadDeadline(time.Now().Add(30*time.Second)))
-		answer, err := io.ReadAll(connection) // to the end that the server makes
+		answer, err := io.ReadAll(connection) // until the server closes it
 		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413") {
 			t.Errorf("%s: %q, %v", head, answer, err)
 		}
 	}
 }
 
-// TestHTTP asks the node's pages on the port that gRPC clients use.
-func TestHTTP(t *testing.T) {
+// TestHTTPPages gets the node's pages over the port that gRPC clients use.
+func TestHTTPPages(t *testing.T) {
 	n := openNode(t)
 	mustAppend(t, connect(t, n), "s", esdb.Any{}, event("T", "{}"))
 	base := "http://" + n.Addr()
 	for path, want := range map[string]struct {
-		status int
-		has    []string
+		status   int
+		contains []string
 	}{
 		"/health/live":  {204, nil},
 		"/health/ready": {204, nil},
 		"/info":         {200, []string{`"dbVersion":"24.10.0"`, `"state":"leader"`, `"type":"insecure"`}},
 		"/stats":        {200, []string{`"events":1`, `"succeeded":1`, `"heapBytes":`}},
-		"/metrics":      {200, []string{"eventstore_events_total 1\n", `eventstore_grpc_call_seconds_count{code="OK",method="streams.Streams/Append"} 1`, "go_goroutines"}},
-		"/nothing":      {404, []string{"there is no GET /nothing here"}},
-		"/stats/../x":   {404, nil},
+		"/metrics": {200, []string{
+			"eventstore_events_total 1\n",
+			`eventstore_grpc_call_seconds_count{code="OK",method="streams.Streams/Append"} 1`,
+			"go_goroutines",
+		}},
+		"/nothing":    {404, []string{"there is no GET /nothing here"}},
+		"/stats/../x": {404, nil},
 	} {
 		status, body, _ := get(t, http.DefaultClient, base+path)
 		if status != want.status {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
-		for _, has := range want.has {
-			if !strings.Contains(body, has) {
-				t.Errorf("%s lacks %s:\n%s", path, has, body)
+		for _, text := range want.contains {
+			if !strings.Contains(body, text) {
+				t.Errorf("%s lacks %s:\n%s", path, text, body)
 			}
 		}
 	}
@@ -102,7 +106,8 @@ func selfSigned(t *testing.T) (*tls.Config, *x509.CertPool) {
 	must(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "node"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	must(t, err)
@@ -110,7 +115,8 @@ func selfSigned(t *testing.T) (*tls.Config, *x509.CertPool) {
 	must(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(certificate)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool //nolint:gosec // the node sets the minimum version
+	own := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return &tls.Config{Certificates: []tls.Certificate{own}}, pool //nolint:gosec // the node sets the minimum version
 }
 
 func TestTLS(t *testing.T) {
@@ -129,47 +135,51 @@ func TestTLS(t *testing.T) {
 	if _, err := readAllAs(t, c, nil); err != nil {
 		t.Error(err)
 	}
-	// A client that could speak HTTP/2 as well gets HTTP/1, and so the pages.
-	web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	// A client that offers HTTP/2 as well gets HTTP/1, and with it the pages.
+	trusting := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, ForceAttemptHTTP2: true}}
 	defer web.CloseIdleConnections()
 	if status, body, _ := get(t, web, "https://"+n.Addr()+"/info"); status != 200 || !strings.Contains(body, `"type":"internal"`) {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, _, header := get(t, web, "https://"+n.Addr()+"/stats"); status != 401 || !strings.HasPrefix(header.Get("WWW-Authenticate"), "Basic") {
+	status, _, header := get(t, web, "https://"+n.Addr()+"/stats")
+	if status != 401 || !strings.HasPrefix(header.Get("WWW-Authenticate"), "Basic") {
 		t.Errorf("%d %v", status, header)
 	}
-	// Without the certificate's authority, and without TLS, nothing is said.
-	if _, err := esdbRead(t, n, "esdb://admin:changeit@"+n.Addr()+"?tls=true&maxDiscoverAttempts=1"); err == nil {
-		t.Error("an unknown certificate was believed")
+	// A client without the authority's certificate, and one without TLS, cannot connect.
+	if _, err := esdbRead(t, "esdb://admin:changeit@"+n.Addr()+"?tls=true&maxDiscoverAttempts=1"); err == nil {
+		t.Error("a client accepted an unknown certificate")
 	}
-	if _, err := esdbRead(t, n, "esdb://"+n.Addr()+"?tls=false&maxDiscoverAttempts=1"); err == nil {
+	if _, err := esdbRead(t, "esdb://"+n.Addr()+"?tls=false&maxDiscoverAttempts=1"); err == nil {
 		t.Error("a client without TLS was served")
 	}
-	old, err := (&tls.Dialer{Config: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}}).DialContext(t.Context(), "tcp", n.Addr()) //nolint:gosec // that it is refused is the point
+	outdated := &tls.Dialer{Config: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}} //nolint:gosec // the node must refuse it
+	old, err := outdated.DialContext(t.Context(), "tcp", n.Addr())
 	if err == nil {
 		_ = old.Close()
 		t.Error("TLS 1.1 was accepted")
 	}
 }
 
-func esdbRead(t *testing.T, _ *Node, connection string) (int, error) {
+func esdbRead(t *testing.T, connection string) (int, error) {
 	t.Helper()
 	return readAllAs(t, connectTo(t, connection), nil)
 }
 
-// TestConnectionsThatSayNothing neither keep others waiting nor the node from closing.
-func TestConnectionsThatSayNothing(t *testing.T) {
+// TestSilentConnections: connections that send nothing, or not enough, delay neither other clients nor the node's
+// closing.
+func TestSilentConnections(t *testing.T) {
 	n, err := Open(t.Context(), Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	must(t, err)
-	dial := func(says string) net.Conn {
+	dial := func(sent string) net.Conn {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", n.Addr())
 		must(t, err)
-		_, err = conn.Write([]byte(says))
+		_, err = conn.Write([]byte(sent))
 		must(t, err)
 		return conn
 	}
-	for _, says := range []string{"", "P", "PRI * HTTP/2", "PRI * HTTP/2.0\r\n\r\nS", "GET /info HT", "PUT"} {
-		defer dial(says).Close()
+	for _, sent := range []string{"", "P", "PRI * HTTP/2", "PRI * HTTP/2.0\r\n\r\nS", "GET /info HT", "PUT"} {
+		defer dial(sent).Close()
 	}
 	garbage := dial("\x16\x03\x01\x00\x00 nonsense\r\n\r\n")
 	defer garbage.Close()
@@ -188,6 +198,6 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 	case err := <-closed:
 		must(t, err)
 	case <-ctx.Done():
-		t.Fatal("the node waits for connections that say nothing")
+		t.Fatal("the node waits for silent connections")
 	}
 }

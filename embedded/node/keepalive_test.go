@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// TestIdleConnectionIsKept pings like a client that has nothing to ask for, as often as the node allows. Left as it is
-// by default, a gRPC server takes that for an attack and hangs up at the third ping.
+// TestIdleConnectionIsKept pings on an idle connection as often as the node allows. With default settings a gRPC server
+// takes that for an attack and closes the connection at the third ping.
 func TestIdleConnectionIsKept(t *testing.T) {
 	t.Parallel()
 	n := openNode(t)
@@ -20,7 +20,7 @@ func TestIdleConnectionIsKept(t *testing.T) {
 	must(t, err)
 	framer := http2.NewFramer(conn, conn)
 	must(t, framer.WriteSettings())
-	every := time.NewTicker(1100 * time.Millisecond) // the protocol's own time: there is nothing to wait for instead
+	every := time.NewTicker(1100 * time.Millisecond) // real time: the server measures the distance between pings
 	defer every.Stop()
 	for i := range byte(5) {
 		<-every.C
@@ -30,7 +30,7 @@ func TestIdleConnectionIsKept(t *testing.T) {
 			must(t, err)
 			switch f := frame.(type) {
 			case *http2.GoAwayFrame:
-				t.Fatalf("hung up after %d pings: %v %s", i+1, f.ErrCode, f.DebugData())
+				t.Fatalf("the connection was closed after %d pings: %v %s", i+1, f.ErrCode, f.DebugData())
 			case *http2.PingFrame:
 				acknowledged = f.IsAck() && f.Data[0] == i
 			}

@@ -21,7 +21,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// victimDir tells a process of the test binary to be a node in that directory, until it is killed.
+// victimDir names the environment variable that makes the test binary run a node in the given directory until it is
+// killed.
 const victimDir = "CASEBOOK_NODE_TEST_VICTIM"
 
 func runVictim(dir string) {
@@ -34,24 +35,25 @@ func runVictim(dir string) {
 	select {}
 }
 
-// TestKilledUnderLoad kills a node with appends in flight, hundreds of times, and lets the next one go on in the same
-// directory. Writers of three kinds are at work: single events and appends of three at exact revisions, which say by
-// being accepted that nothing acknowledged is lost, and appends of three at any revision, which are never repeated.
+// TestKilledUnderLoad kills a node with appends in flight, hundreds of times, and starts the next one in the same
+// directory. Three kinds of writers run: some append single events and some append three events at exact revisions,
+// which succeed only if no acknowledged event was lost; others append three events at any revision and never repeat an
+// append.
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds, look := 200, 25
+	rounds, checkEvery := 200, 25
 	if testing.Short() {
-		rounds, look = 10, 5
+		rounds, checkEvery = 10, 5
 	}
-	const single, three, anywhere = 4, 2, 2
-	k := &killed{acked: make([]int, single+three), groups: map[uuid.UUID]bool{}}
+	const single, three, anyRevision = 4, 2, 2
+	k := &killLedger{acked: make([]int, single+three), groups: map[uuid.UUID]bool{}}
 	dir := t.TempDir()
 	for round := range rounds {
 		victim, address := startVictim(t, dir)
 		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		// Dead after a random number of acknowledgements, so in a different state each time.
+		// Kill it after a random number of acknowledgements, so in a different state each time.
 		k.left.Store(int64(1 + rand.IntN(150)))
 		var once, killers = sync.Once{}, sync.WaitGroup{}
 		k.kill = func() {
@@ -59,10 +61,10 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		var writers sync.WaitGroup
 		for w := range single + three {
-			writers.Go(func() { k.writeInOrder(ctx, t, conn, w, 1+2*min(1, w/single)) })
+			writers.Go(func() { k.writeAtExactRevisions(ctx, t, conn, w, 1+2*min(1, w/single)) })
 		}
-		for range anywhere {
-			writers.Go(func() { k.writeAnywhere(ctx, t, conn, round) })
+		for range anyRevision {
+			writers.Go(func() { k.writeAtAnyRevision(ctx, t, conn, round) })
 		}
 		writers.Wait()
 		killers.Wait()
@@ -72,7 +74,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		if t.Failed() {
 			return
 		}
-		if (round+1)%look == 0 {
+		if (round+1)%checkEvery == 0 {
 			k.check(t, dir, single)
 		}
 	}
@@ -95,17 +97,17 @@ func startVictim(t *testing.T, dir string) (*exec.Cmd, string) {
 	return cmd, address
 }
 
-// killed is what the writers know of the log, over all nodes that were killed.
-type killed struct {
-	acked []int // appends per stream, each of a writer of its own
-	left  atomic.Int64
+// killLedger records which appends the writers sent and which were acknowledged, over all killed nodes.
+type killLedger struct {
+	acked []int        // acknowledged appends per stream; each stream has one writer
+	left  atomic.Int64 // acknowledgements until the node is killed
 	kill  func()
 
 	mu     sync.Mutex
-	groups map[uuid.UUID]bool // the first events of appends at any revision; true if acknowledged
+	groups map[uuid.UUID]bool // by the first event of an append at any revision: was it acknowledged?
 }
 
-func (k *killed) acknowledged() {
+func (k *killLedger) acknowledged() {
 	if k.left.Add(-1) == 0 {
 		k.kill()
 	}
@@ -115,9 +117,9 @@ func killID(writer, n int) uuid.UUID {
 	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%d-%d", writer, n))
 }
 
-// writeInOrder appends at exact revisions. What was in flight when the last node died may have been stored: its
-// repetition is recognised, and so it tells where to go on.
-func (k *killed) writeInOrder(ctx context.Context, t *testing.T, conn *grpc.ClientConn, w, size int) {
+// writeAtExactRevisions appends events of this number to the stream of writer w. The append that was in flight when the
+// last node was killed may have been stored; the node recognises its repetition.
+func (k *killLedger) writeAtExactRevisions(ctx context.Context, t *testing.T, conn *grpc.ClientConn, w, size int) {
 	stream := fmt.Sprint("w", w)
 	call, err := streams.NewStreamsClient(conn).BatchAppend(ctx)
 	if err != nil {
@@ -146,8 +148,8 @@ func (k *killed) writeInOrder(ctx context.Context, t *testing.T, conn *grpc.Clie
 	}
 }
 
-// writeAnywhere appends to one stream with other writers, and gives up what it does not know the outcome of.
-func (k *killed) writeAnywhere(ctx context.Context, t *testing.T, conn *grpc.ClientConn, round int) {
+// writeAtAnyRevision appends to one stream together with other writers. It does not repeat appends of unknown outcome.
+func (k *killLedger) writeAtAnyRevision(ctx context.Context, t *testing.T, conn *grpc.ClientConn, round int) {
 	call, err := streams.NewStreamsClient(conn).BatchAppend(ctx)
 	if err != nil {
 		return
@@ -175,14 +177,14 @@ func (k *killed) writeAnywhere(ctx context.Context, t *testing.T, conn *grpc.Cli
 	}
 }
 
-// after is the id of the n-th event behind the first of an append.
+// after returns the id of the n-th event after the first one of an append.
 func after(first uuid.UUID, n byte) uuid.UUID {
 	first[15] += n
 	return first
 }
 
-// check opens the log and compares it with what the writers know.
-func (k *killed) check(t *testing.T, dir string, single int) {
+// check opens the log and compares it with the ledger.
+func (k *killLedger) check(t *testing.T, dir string, single int) {
 	t.Helper()
 	n, err := Open(t.Context(), Options{Dir: dir, Listen: "127.0.0.1:0"})
 	must(t, err)
@@ -208,12 +210,12 @@ func (k *killed) check(t *testing.T, dir string, single int) {
 		var events []*esdb.RecordedEvent
 		for i, e := range drain(t, s, err) {
 			if e.Event.EventNumber != uint64(i) || e.Event.EventID != inLog[stream][i].EventID {
-				t.Fatalf("stream %s: event %d has number %d, or is another in $all", stream, i, e.Event.EventNumber)
+				t.Fatalf("stream %s: event %d has number %d, or $all has another event there", stream, i, e.Event.EventNumber)
 			}
 			events = append(events, e.Event)
 		}
 		if len(events) != len(inLog[stream]) {
-			t.Fatalf("stream %s has %d events, and %d in $all", stream, len(events), len(inLog[stream]))
+			t.Fatalf("stream %s has %d events, but %d in $all", stream, len(events), len(inLog[stream]))
 		}
 		return events
 	}
@@ -224,7 +226,7 @@ func (k *killed) check(t *testing.T, dir string, single int) {
 		}
 		got := read(fmt.Sprint("w", w))
 		if len(got) != acked*size && len(got) != (acked+1)*size {
-			t.Fatalf("stream %d holds %d events, and %d appends of %d were acknowledged", w, len(got), acked, size)
+			t.Fatalf("stream %d holds %d events, but %d appends of %d were acknowledged", w, len(got), acked, size)
 		}
 		for i, e := range got {
 			if e.EventID != killID(w, i) {
@@ -239,8 +241,9 @@ func (k *killed) check(t *testing.T, dir string, single int) {
 	found := map[uuid.UUID]bool{}
 	for i := 0; i < len(shared); i += 3 {
 		first := shared[i].EventID
-		if _, asked := k.groups[first]; !asked || found[first] || shared[i+1].EventID != after(first, 1) || shared[i+2].EventID != after(first, 2) {
-			t.Fatalf("event %d of the shared stream does not begin an append, or one that is there already", i)
+		_, sent := k.groups[first]
+		if !sent || found[first] || shared[i+1].EventID != after(first, 1) || shared[i+2].EventID != after(first, 2) {
+			t.Fatalf("event %d of the shared stream does not begin an append that was sent and is stored once", i)
 		}
 		found[first] = true
 	}
@@ -249,5 +252,5 @@ func (k *killed) check(t *testing.T, dir string, single int) {
 			t.Fatal("an acknowledged append is lost")
 		}
 	}
-	t.Logf("%d events are whole", report.Events)
+	t.Logf("%d events are sound", report.Events)
 }

@@ -14,11 +14,11 @@ import (
 	"google.golang.org/grpc"
 )
 
-// sniffTime is how long a new connection may take to say what it speaks, its TLS handshake included.
+// sniffTime is the time within which a new connection must show its protocol, TLS handshake included.
 const sniffTime = 10 * time.Second
 
-// serve lets gRPC and HTTP share the node's port, as clients of the original expect. Whoever begins with the preface of
-// HTTP/2 is taken for a gRPC client.
+// serve lets gRPC and HTTP share the node's port, as clients of EventStoreDB expect. A connection that begins with the
+// preface of HTTP/2 is treated as gRPC.
 func (n *Node) serve() {
 	calls, pages := newQueue(n.listener.Addr()), newQueue(n.listener.Addr())
 	n.workers.Go(func() {
@@ -40,7 +40,7 @@ func (n *Node) serve() {
 				return
 			}
 			if err != nil {
-				// Too many open files, mostly: it passes.
+				// Mostly too many open files, which passes.
 				n.logger.Warn("accepting a connection failed", "error", err)
 				select {
 				case <-time.After(100 * time.Millisecond):
@@ -49,17 +49,17 @@ func (n *Node) serve() {
 				continue
 			}
 			sniffing.Go(func() {
-				// A connection that says nothing must not hold up the node's closing.
-				said := make(chan struct{})
+				// A silent connection must not delay the node's closing.
+				known := make(chan struct{})
 				sniffing.Go(func() {
 					select {
-					case <-said:
+					case <-known:
 					case <-n.stopping:
 						_ = conn.SetDeadline(time.Now())
 					}
 				})
 				sniffed, isHTTP2, err := sniff(conn, n.opts.TLS)
-				close(said)
+				close(known)
 				switch {
 				case err != nil:
 					_ = conn.Close()
@@ -73,26 +73,27 @@ func (n *Node) serve() {
 	})
 }
 
-// sniff reads as much of a connection as tells HTTP/2 from HTTP/1, and returns a connection that begins with it.
+// sniff reads enough of a connection to distinguish HTTP/2 from HTTP/1. The connection that it returns yields the bytes
+// that were read once more.
 func sniff(conn net.Conn, encrypted *tls.Config) (_ net.Conn, isHTTP2 bool, err error) {
 	if err := conn.SetDeadline(time.Now().Add(sniffTime)); err != nil {
 		return nil, false, err
 	}
 	if encrypted != nil {
 		secured := tls.Server(conn, encrypted)
-		// The deadline above bounds it, and ends it when the node closes.
+		// The connection's deadline bounds the handshake, and serve moves the deadline when the node closes.
 		if err := secured.HandshakeContext(context.Background()); err != nil {
 			return nil, false, err
 		}
 		conn = secured
 	}
-	var said [len(http2.ClientPreface)]byte
+	var first [len(http2.ClientPreface)]byte
 	n := 0
-	for n < len(said) {
-		m, err := conn.Read(said[n:])
+	for n < len(first) {
+		m, err := conn.Read(first[n:])
 		n += m
-		// The first byte that differs decides: the shortest request of HTTP/1 has fewer bytes than the preface.
-		if !bytes.HasPrefix([]byte(http2.ClientPreface), said[:n]) {
+		// Stop at the first byte that differs: the shortest request of HTTP/1 has fewer bytes than the preface.
+		if !bytes.HasPrefix([]byte(http2.ClientPreface), first[:n]) {
 			break
 		}
 		if err != nil {
@@ -102,10 +103,10 @@ func sniff(conn net.Conn, encrypted *tls.Config) (_ net.Conn, isHTTP2 bool, err 
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, false, err
 	}
-	return &sniffed{Conn: conn, first: said[:n]}, string(said[:n]) == http2.ClientPreface, nil
+	return &sniffed{Conn: conn, first: first[:n]}, string(first[:n]) == http2.ClientPreface, nil
 }
 
-// sniffed is a connection of which the beginning was read already.
+// sniffed is a connection whose first bytes were already read.
 type sniffed struct {
 	net.Conn
 	first []byte
@@ -120,7 +121,7 @@ func (s *sniffed) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// queue is a listener for connections that were accepted by another.
+// queue is a listener for connections that another listener accepted.
 type queue struct {
 	addr   net.Addr
 	conns  chan net.Conn

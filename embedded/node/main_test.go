@@ -11,7 +11,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
 		runVictim(dir)
 	}
-	// The official client leaves the state machine of a connection behind until its channel is closed; all tests close
-	// their clients, so nothing is excused here.
+	// The official client keeps a goroutine per connection until it is closed. All tests close their clients, so no
+	// goroutine is excepted here.
 	goleak.VerifyTestMain(m)
 }

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// metrics are the node's figures for Prometheus, in a registry of the node's own.
+// metrics holds the node's Prometheus metrics, in a registry of their own.
 type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.HistogramVec
@@ -26,14 +26,15 @@ func newMetrics(n *Node) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0002, 4, 10),
 		}, []string{"method", "code"}),
 	}
-	m.registry.MustRegister(m.calls, nodeCollector{n}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.calls, nodeCollector{n},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func (m *metrics) observe(method string, began time.Time, err error) {
 	code := status.Code(err)
 	if code == codes.Unknown {
-		code = status.FromContextError(err).Code() // clients that go away are nothing unknown
+		code = status.FromContextError(err).Code() // a client that went away is Canceled, not Unknown
 	}
 	m.calls.WithLabelValues(strings.TrimPrefix(method, "/event_store.client."), code.String()).Observe(time.Since(began).Seconds())
 }
@@ -52,33 +53,47 @@ func (m *metrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 	return err
 }
 
-// figure is one of the node's Stats under the name that it is scraped by.
-type figure struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(*Stats) float64
+// statMetric is one value of the node's Stats as a Prometheus metric.
+type statMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*Stats) float64
 }
 
-func newFigure(kind prometheus.ValueType, name, help string, of func(*Stats) float64) figure {
-	return figure{prometheus.NewDesc("eventstore_"+name, help, nil, nil), kind, of}
+// number is what counters and gauges of Stats are held in.
+type number interface{ int | int64 | uint64 }
+
+func counter[N number](name, help string, value func(*Stats) N) statMetric {
+	return newStatMetric(prometheus.CounterValue, name, help, value)
 }
 
-var figures = []figure{
-	newFigure(prometheus.CounterValue, "events_total", "Events of the log since its creation.", func(s *Stats) float64 { return float64(s.Events) }),
-	newFigure(prometheus.GaugeValue, "end_position", "Position behind the last event.", func(s *Stats) float64 { return float64(s.End) }),
-	newFigure(prometheus.CounterValue, "appends_total", "Appends that succeeded.", func(s *Stats) float64 { return float64(s.Appends) }),
-	newFigure(prometheus.CounterValue, "appends_repeated_total", "Appends that had been stored before.", func(s *Stats) float64 { return float64(s.Repeated) }),
-	newFigure(prometheus.CounterValue, "append_conflicts_total", "Appends refused for their expected revision.", func(s *Stats) float64 { return float64(s.Conflicts) }),
-	newFigure(prometheus.CounterValue, "commits_total", "Synced batches.", func(s *Stats) float64 { return float64(s.Commits) }),
-	newFigure(prometheus.CounterValue, "committed_events_total", "Events in synced batches.", func(s *Stats) float64 { return float64(s.CommittedEvents) }),
-	newFigure(prometheus.GaugeValue, "queued_appends", "Appends that wait.", func(s *Stats) float64 { return float64(s.QueuedAppends) }),
-	newFigure(prometheus.GaugeValue, "queued_bytes", "Bytes of appends that wait or are being written.", func(s *Stats) float64 { return float64(s.QueuedBytes) }),
-	newFigure(prometheus.GaugeValue, "tail_bytes", "Bytes of the newest events in memory.", func(s *Stats) float64 { return float64(s.TailBytes) }),
-	newFigure(prometheus.GaugeValue, "subscriptions", "Open subscriptions, consumers of groups included.", func(s *Stats) float64 { return float64(s.Subscriptions) }),
-	newFigure(prometheus.GaugeValue, "append_streams", "Open BatchAppend calls.", func(s *Stats) float64 { return float64(s.BatchStreams) }),
-	newFigure(prometheus.CounterValue, "sent_events_total", "Events delivered to readers, subscribers and consumers.", func(s *Stats) float64 { return float64(s.EventsSent) }),
-	newFigure(prometheus.GaugeValue, "disk_bytes", "Size of the log's files.", func(s *Stats) float64 { return float64(s.DiskBytes) }),
-	newFigure(prometheus.GaugeValue, "failed", "1 if the log takes no appends because a commit failed.", func(s *Stats) float64 {
+func gauge[N number](name, help string, value func(*Stats) N) statMetric {
+	return newStatMetric(prometheus.GaugeValue, name, help, value)
+}
+
+func newStatMetric[N number](kind prometheus.ValueType, name, help string, value func(*Stats) N) statMetric {
+	return statMetric{
+		desc: prometheus.NewDesc("eventstore_"+name, help, nil, nil), kind: kind,
+		value: func(s *Stats) float64 { return float64(value(s)) },
+	}
+}
+
+var statMetrics = []statMetric{
+	counter("events_total", "Events of the log since its creation.", func(s *Stats) uint64 { return s.Events }),
+	gauge("end_position", "Position behind the last event.", func(s *Stats) uint64 { return s.End }),
+	counter("appends_total", "Appends that succeeded.", func(s *Stats) uint64 { return s.Appends }),
+	counter("appends_repeated_total", "Appends that had been stored before.", func(s *Stats) uint64 { return s.Repeated }),
+	counter("append_conflicts_total", "Appends refused for their expected revision.", func(s *Stats) uint64 { return s.Conflicts }),
+	counter("commits_total", "Synced batches.", func(s *Stats) uint64 { return s.Commits }),
+	counter("committed_events_total", "Events in synced batches.", func(s *Stats) uint64 { return s.CommittedEvents }),
+	gauge("queued_appends", "Appends that wait.", func(s *Stats) int64 { return s.QueuedAppends }),
+	gauge("queued_bytes", "Bytes of appends that wait or are being written.", func(s *Stats) int64 { return s.QueuedBytes }),
+	gauge("tail_bytes", "Bytes of the newest events in memory.", func(s *Stats) int { return s.TailBytes }),
+	gauge("subscriptions", "Open subscriptions, consumers of groups included.", func(s *Stats) int64 { return s.Subscriptions }),
+	gauge("append_streams", "Open BatchAppend calls.", func(s *Stats) int64 { return s.BatchStreams }),
+	counter("sent_events_total", "Events delivered to readers, subscribers and consumers.", func(s *Stats) uint64 { return s.EventsSent }),
+	gauge("disk_bytes", "Size of the log's files.", func(s *Stats) uint64 { return s.DiskBytes }),
+	gauge("failed", "1 if the log takes no appends because a commit failed.", func(s *Stats) int {
 		if s.Failure != nil {
 			return 1
 		}
@@ -86,18 +101,18 @@ var figures = []figure{
 	}),
 }
 
-// nodeCollector reads Stats once per scrape.
+// nodeCollector collects statMetrics; it reads Stats once per scrape.
 type nodeCollector struct{ node *Node }
 
 func (c nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, f := range figures {
-		out <- f.desc
+	for _, m := range statMetrics {
+		out <- m.desc
 	}
 }
 
 func (c nodeCollector) Collect(out chan<- prometheus.Metric) {
 	s := c.node.Stats()
-	for _, f := range figures {
-		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(&s))
+	for _, m := range statMetrics {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s))
 	}
 }

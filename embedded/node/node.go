@@ -29,7 +29,7 @@ import (
 
 // Options configure a node. Zero values mean the defaults.
 type Options struct {
-	// Dir is the directory of the log; it is created if need be.
+	// Dir is the directory of the log. It is created if it does not exist.
 	Dir string
 	// Listen is the host:port to listen on, with port 0 for any free one. Default 127.0.0.1:2113.
 	Listen string
@@ -39,20 +39,20 @@ type Options struct {
 	Logger *slog.Logger
 	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
 	CacheBytes int64
-	// MaxAppendBytes bounds one append: data, metadata and types of its events. Default 1 MiB, as clients expect.
+	// MaxAppendBytes bounds one append: the data, metadata and types of its events. Default 1 MiB, as clients expect.
 	MaxAppendBytes int
-	// QueueLength and QueueBytes bound the appends that wait. Beyond them an append is refused with Unavailable.
-	// Default 8192 appends and 64 MiB.
+	// QueueLength and QueueBytes bound the waiting appends. Beyond them an append is refused with Unavailable. Default
+	// 8192 appends and 64 MiB.
 	QueueLength int
 	QueueBytes  int64
 	// TailEvents and TailBytes bound the newest events kept in memory for subscriptions. Default 16384 and 32 MiB.
 	TailEvents int
 	TailBytes  int
-	// MinFreeBytes is the room on the disk below which appends are refused with ResourceExhausted. Default 256 MiB; below
-	// zero it is not looked at.
+	// MinFreeBytes is the free disk space below which appends are refused with ResourceExhausted. Default 256 MiB; a
+	// negative value switches the check off.
 	MinFreeBytes int64
-	// Users are who may connect; then every call needs the name and the password of one of them, and streams' access
-	// lists count. Without users anybody may do anything.
+	// Users are the accounts that may connect. If there are any, every call needs the name and password of one of them,
+	// and access lists of streams apply. Without users everybody may do everything.
 	Users []User
 	// TLS, if set, encrypts all connections. It needs a certificate.
 	TLS *tls.Config
@@ -61,33 +61,33 @@ type Options struct {
 }
 
 var (
-	// ErrListen says that the address could not be listened on, mostly because it is taken.
+	// ErrListen means that the node cannot listen on its address, mostly because the port is in use.
 	ErrListen = errors.New("cannot listen")
-	// ErrLocked says that another node uses the directory.
+	// ErrLocked means that another node uses the directory.
 	ErrLocked = store.ErrLocked
 )
 
-// VerifyReport says what Verify found.
+// VerifyReport is the result of Verify.
 type VerifyReport = store.VerifyReport
 
-// Manifest says what a backup holds.
+// Manifest describes the content of a backup.
 type Manifest = store.Manifest
 
 // Damage names the first damaged record that Verify found.
 type Damage = store.Damage
 
-// ScavengeOptions say what Scavenge leaves alone.
+// ScavengeOptions name the streams that Scavenge leaves out and who runs it.
 type ScavengeOptions = store.ScavengeOptions
 
-// ScavengeReport says what Scavenge removed.
+// ScavengeReport is the result of Scavenge: what it removed.
 type ScavengeReport = store.ScavengeReport
 
-// Stats are figures about a node since it was opened, unless they say otherwise.
+// Stats are statistics of a node since it was opened, unless a field says otherwise.
 type Stats struct {
 	store.Stats
-	// Subscriptions, BatchStreams and Reads are open at this moment.
+	// Subscriptions, BatchStreams and Reads count the calls that are open now.
 	Subscriptions, BatchStreams, Reads int64
-	// EventsSent were delivered to readers and subscribers.
+	// EventsSent counts the events delivered to readers, subscribers and consumers.
 	EventsSent uint64
 }
 
@@ -104,7 +104,7 @@ type Node struct {
 	metrics  *metrics
 	opened   time.Time
 
-	// stopping is closed when the node begins to close, so that calls without an end find one.
+	// stopping is closed when the node begins to close; it ends subscriptions and other endless calls.
 	stopping  chan struct{}
 	closeOnce sync.Once
 	closeErr  error
@@ -117,16 +117,16 @@ type Node struct {
 const (
 	defaultListen   = "127.0.0.1:2113"
 	defaultMaxBytes = 1 << 20
-	// maxMessage is what the official clients accept, and above what they may send.
+	// maxMessage is the largest message that the official clients accept, and more than they may send.
 	maxMessage = 17 << 20
 	// maxCalls bounds the calls that one connection may have open, subscriptions among them.
 	maxCalls = 16384
-	// closeGrace is how long calls that have begun may go on when the node closes.
+	// closeGrace is the time that running calls have to end when the node closes.
 	closeGrace = 2 * time.Second
 )
 
-// Open opens or creates the log and serves it. When it returns the address can be dialled. The context bounds the
-// opening, not the node's life: that ends with Close.
+// Open opens or creates the log and serves it. When Open returns, clients can connect. The context bounds the opening
+// only; the node runs until Close.
 func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if o.Listen == "" {
 		o.Listen = defaultListen
@@ -137,17 +137,17 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	who, err := newUsers(o.Users)
+	accounts, err := newUsers(o.Users)
 	if err != nil {
 		return nil, fmt.Errorf("open the event store: %w", err)
 	}
 	if o.TLS != nil {
 		o.TLS = o.TLS.Clone()
 		o.TLS.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
-		// Who can speak both is a browser or the like, and gets HTTP/1; gRPC clients offer HTTP/2 alone.
+		// A client that offers both protocols is a browser or the like and gets HTTP/1; gRPC clients offer only HTTP/2.
 		o.TLS.NextProtos = []string{"http/1.1", "h2"}
 	}
-	// The port comes first: it is the cheaper thing to find missing.
+	// Listen before opening the store, because it fails faster.
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", o.Listen)
 	if err != nil {
@@ -171,13 +171,13 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, errors.Join(err, st.Close(), listener.Close())
 	}
 	n := &Node{
-		opts: o, logger: o.Logger, store: st, groups: gs, users: who, listener: listener,
+		opts: o, logger: o.Logger, store: st, groups: gs, users: accounts, listener: listener,
 		stopping: make(chan struct{}), opened: time.Now(),
 	}
 	n.metrics = newMetrics(n)
 	unary, stream := []grpc.UnaryServerInterceptor{n.metrics.unary}, []grpc.StreamServerInterceptor{n.metrics.stream}
-	if who != nil {
-		unary, stream = append(unary, who.unary), append(stream, who.stream)
+	if accounts != nil {
+		unary, stream = append(unary, accounts.unary), append(stream, accounts.stream)
 	}
 	n.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(codec{}),
@@ -204,19 +204,19 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	return n, nil
 }
 
-// Addr is the host:port that the node listens on.
+// Addr returns the host:port that the node listens on.
 func (n *Node) Addr() string { return n.listener.Addr().String() }
 
-// ConnectionString is what the official clients need to connect.
+// ConnectionString returns the connection string for the official clients.
 func (n *Node) ConnectionString() string {
 	return "esdb://" + n.Addr() + "?tls=" + strconv.FormatBool(n.opts.TLS != nil)
 }
 
-// Close ends subscriptions, finishes the appends that were taken in, waits for all goroutines and closes the log.
+// Close ends subscriptions, finishes the accepted appends, waits for all goroutines and closes the log.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		close(n.stopping)
-		// A client that holds a call open without speaking must not hold up the node.
+		// A silent client with an open call must not delay the closing for longer.
 		force := time.AfterFunc(closeGrace, n.server.Stop)
 		ended, cancel := context.WithTimeout(context.Background(), closeGrace)
 		n.closeErr = n.listener.Close()
@@ -234,36 +234,36 @@ func (n *Node) Close() error {
 }
 
 // Verify reads the whole log and checks the chain of hashes and the indexes. Damage is part of the report; an error
-// means that the check could not be done.
+// means that the check could not be completed.
 func (n *Node) Verify(ctx context.Context) (VerifyReport, error) { return n.store.Verify(ctx) }
 
-// Backup writes a consistent copy of the log to w while the node is at work.
+// Backup writes a consistent copy of the log to w while the node is running.
 func (n *Node) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 	return n.store.Backup(ctx, w)
 }
 
-// Restore makes a log of a backup, in a directory that is empty or not there, and verifies it first.
+// Restore verifies a backup and creates a log from it in dir, which must be empty or must not exist.
 func Restore(ctx context.Context, dir string, r io.Reader) (VerifyReport, error) {
 	return store.Restore(ctx, nil, dir, r)
 }
 
-// Scavenge removes for good the events that stream metadata hide, while the node is at work. The node never does so by
-// itself.
+// Scavenge irreversibly removes the events that stream metadata hide, while the node is running. The node never
+// scavenges by itself.
 func (n *Node) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport, error) {
 	return n.store.Scavenge(ctx, o)
 }
 
-// Stats returns the node's figures.
+// Stats returns the node's statistics.
 func (n *Node) Stats() Stats {
-	s := Stats{
+	return Stats{
 		Stats:         n.store.Stats(),
 		Subscriptions: n.subscriptions.Load(), BatchStreams: n.batchStreams.Load(), Reads: n.reads.Load(),
 		EventsSent: n.sent.Load(),
 	}
-	return s
 }
 
-// splitAddr returns host and port of the address that a client dialled, or of the node's own.
+// splitAddr returns the host and port of the address that a client dialled, or those of the node's own address if the
+// dialled one is unknown.
 func splitAddr(dialled, own string) (string, string) {
 	if host, port, err := net.SplitHostPort(dialled); err == nil {
 		return strings.Trim(host, "[]"), port

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// openNode starts a node on a free port and a directory of its own, for the length of the test.
+// openNode starts a node on a free port, with a directory of its own, until the end of the test.
 func openNode(t testing.TB, change ...func(*Options)) *Node {
 	t.Helper()
 	o := Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
@@ -30,7 +30,7 @@ func openNode(t testing.TB, change ...func(*Options)) *Node {
 	return n
 }
 
-// connect makes an official client of the node.
+// connect returns an official client that is connected to the node.
 func connect(t testing.TB, n *Node) *esdb.Client {
 	t.Helper()
 	return connectTo(t, n.ConnectionString())
@@ -52,7 +52,10 @@ func connectTo(t testing.TB, connection string) *esdb.Client {
 }
 
 func event(eventType, data string) esdb.EventData {
-	return esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(`{"by":"test"}`)}
+	return esdb.EventData{
+		EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson,
+		Data: []byte(data), Metadata: []byte(`{"by":"test"}`),
+	}
 }
 
 func numbered(eventType string, from, n int) []esdb.EventData {
@@ -72,6 +75,7 @@ func mustAppend(t testing.TB, c *esdb.Client, stream string, expected esdb.Expec
 	return r
 }
 
+// drain reads a read stream to its end. The error is that of opening it.
 func drain(t testing.TB, s *esdb.ReadStream, err error) []*esdb.ResolvedEvent {
 	t.Helper()
 	if err != nil {
@@ -120,14 +124,14 @@ func TestClientAppendsReadsSubscribes(t *testing.T) {
 		}
 		if e.EventAppeared != nil {
 			if e.EventAppeared.Event.EventNumber != uint64(i) {
-				t.Fatalf("event %d came as %d", e.EventAppeared.Event.EventNumber, i)
+				t.Fatalf("event %d was delivered instead of %d", e.EventAppeared.Event.EventNumber, i)
 			}
 			i++
 		}
 	}
 	_, err = c.AppendToStream(ctx, "visit-1", esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, event("Planned", "{}"))
 	if e, _ := esdb.FromError(err); e == nil || e.Code() != esdb.ErrorCodeWrongExpectedVersion {
-		t.Fatalf("a second first append: %v", err)
+		t.Fatalf("an append that expects no stream: %v", err)
 	}
 	report, err := n.Verify(ctx)
 	if err != nil || report.Damage != nil || report.Events != 3 {

@@ -24,7 +24,7 @@ type persistentService struct {
 	node *Node
 }
 
-// groupFailure translates what the groups of consumers answered, nil for a success.
+// groupFailure translates an error of package groups; it returns nil for nil.
 func groupFailure(err error) *failure {
 	var e *groups.Error
 	switch {
@@ -51,7 +51,7 @@ func groupFailure(err error) *failure {
 		trailerStream, headerSafe(e.Source), trailerGroup, headerSafe(e.Name), trailerReason, headerSafe(e.Reason))}
 }
 
-// Create makes a group of consumers.
+// Create creates a group of consumers.
 func (s *persistentService) Create(ctx context.Context, req *persistent.CreateReq) (*persistent.CreateResp, error) {
 	if f := s.node.authorizeOperation(ctx, "create groups of consumers"); f != nil {
 		return nil, refuse(ctx, f)
@@ -75,9 +75,9 @@ func (s *persistentService) Create(ctx context.Context, req *persistent.CreateRe
 		if start, f = s.allStart(end, p.GetCommitPosition(), p.GetPreparePosition()); f == nil {
 			filter, f = groupFilter(from.All.GetFilter())
 		}
-	default: // clients of before 2021
-		source = string(o.GetStreamIdentifier().GetStreamName()) //nolint:staticcheck // deprecated, not gone
-		start, f = oldStart(o.GetSettings().GetRevision())       //nolint:staticcheck // deprecated, not gone
+	default: // clients from before 2021
+		source = string(o.GetStreamIdentifier().GetStreamName()) //nolint:staticcheck // old clients still send it
+		start, f = oldStart(o.GetSettings().GetRevision())       //nolint:staticcheck // old clients still send it
 	}
 	if f == nil {
 		f = checkSource(source)
@@ -88,7 +88,7 @@ func (s *persistentService) Create(ctx context.Context, req *persistent.CreateRe
 	settings := groupSettings(o.GetSettings())
 	settings.Strategy = o.GetSettings().GetConsumerStrategy()
 	if settings.Strategy == "" {
-		settings.Strategy = o.GetSettings().GetNamedConsumerStrategy().String() //nolint:staticcheck // what clients send
+		settings.Strategy = o.GetSettings().GetNamedConsumerStrategy().String() //nolint:staticcheck // clients still send it
 	}
 	if f := groupFailure(s.node.groups.Create(source, o.GetGroupName(), start, settings, filter)); f != nil {
 		return nil, refuse(ctx, f)
@@ -117,9 +117,9 @@ func (s *persistentService) Update(ctx context.Context, req *persistent.UpdateRe
 		_, end := from.All.GetAllOption().(*persistent.UpdateReq_AllOptions_End)
 		p := from.All.GetPosition()
 		start, f = s.allStart(end, p.GetCommitPosition(), p.GetPreparePosition())
-	default: // clients of before 2021
-		source = string(o.GetStreamIdentifier().GetStreamName()) //nolint:staticcheck // deprecated, not gone
-		start, f = oldStart(o.GetSettings().GetRevision())       //nolint:staticcheck // deprecated, not gone
+	default: // clients from before 2021
+		source = string(o.GetStreamIdentifier().GetStreamName()) //nolint:staticcheck // old clients still send it
+		start, f = oldStart(o.GetSettings().GetRevision())       //nolint:staticcheck // old clients still send it
 	}
 	if f == nil {
 		f = checkSource(source)
@@ -151,7 +151,9 @@ func (s *persistentService) allStart(end bool, commit, prepare uint64) (groups.S
 	case prepare > commit:
 		return groups.Start{}, badRequest("the prepare position lies behind the commit position; take both from the same event")
 	case commit > s.node.store.End():
-		return groups.Start{}, badRequest(fmt.Sprintf("the position %d lies beyond the log's end, at %d: it belongs to another log, or to one that was restored", commit, s.node.store.End()))
+		return groups.Start{}, badRequest(fmt.Sprintf(
+			"the position %d lies beyond the log's end, at %d: it belongs to another log, or to one that was restored",
+			commit, s.node.store.End()))
 	}
 	return groups.Start{End: end, At: commit}, nil
 }
@@ -163,7 +165,7 @@ func checkSource(source string) *failure {
 	return checkStreamName(source)
 }
 
-// settingsMessage is what the settings of Create and Update have in common.
+// settingsMessage is the common interface of the settings of Create and Update.
 type settingsMessage interface {
 	GetResolveLinks() bool
 	GetExtraStatistics() bool
@@ -212,7 +214,7 @@ func groupFilter(o *persistent.CreateReq_AllOptions_FilterOptions) (*groups.Filt
 	return filter, checkExpression(filter.Prefixes, filter.Regex)
 }
 
-// Delete removes a group of consumers with its place and its parked events.
+// Delete removes a group of consumers with its checkpoint and its parked events.
 func (s *persistentService) Delete(ctx context.Context, req *persistent.DeleteReq) (*persistent.DeleteResp, error) {
 	if f := s.node.authorizeOperation(ctx, "delete groups of consumers"); f != nil {
 		return nil, refuse(ctx, f)
@@ -242,7 +244,8 @@ func (s *persistentService) GetInfo(ctx context.Context, req *persistent.GetInfo
 	return &persistent.GetInfoResp{SubscriptionInfo: infoMessage(&info)}, nil
 }
 
-// List describes the groups of a stream, of $all, or all of them. A stream without groups is an error, as clients expect.
+// List describes the groups of a stream, of $all, or all groups. A stream without groups is an error, as clients
+// expect.
 func (s *persistentService) List(ctx context.Context, req *persistent.ListReq) (*persistent.ListResp, error) {
 	source := ""
 	if of := req.GetOptions().GetListForStream(); of != nil {
@@ -287,7 +290,7 @@ func (s *persistentService) ReplayParked(ctx context.Context, req *persistent.Re
 	return &persistent.ReplayParkedResp{}, nil
 }
 
-// RestartSubsystem drops all consumers and begins again from what is stored.
+// RestartSubsystem drops all consumers and restarts every group from its stored state.
 func (s *persistentService) RestartSubsystem(ctx context.Context, _ *shared.Empty) (*shared.Empty, error) {
 	if f := s.node.authorizeOperation(ctx, "restart the groups of consumers"); f != nil {
 		return nil, refuse(ctx, f)
@@ -299,14 +302,14 @@ func (s *persistentService) RestartSubsystem(ctx context.Context, _ *shared.Empt
 }
 
 func infoMessage(i *groups.Info) *persistent.SubscriptionInfo {
-	place := func(at uint64) string {
+	position := func(at uint64) string {
 		if i.Source == groups.All {
 			return fmt.Sprintf("C:%d/P:%d", at, at)
 		}
 		return strconv.FormatUint(at, 10)
 	}
 	m := &persistent.SubscriptionInfo{
-		EventSource: i.Source, GroupName: i.Name, Status: "Behind", StartFrom: place(i.Start),
+		EventSource: i.Source, GroupName: i.Name, Status: "Behind", StartFrom: position(i.Start),
 		AveragePerSecond: int32(i.PerSecond), TotalItems: i.Settled, CountSinceLastMeasurement: i.Recent,
 		ResolveLinkTos: i.Settings.ResolveLinks, ExtraStatistics: i.Settings.ExtraStatistics,
 		MessageTimeoutMilliseconds: int32(i.Settings.MessageTimeout.Milliseconds()),
@@ -328,11 +331,11 @@ func infoMessage(i *groups.Info) *persistent.SubscriptionInfo {
 	if i.Live {
 		m.Status = "Live"
 	}
-	if i.Saved {
-		m.LastCheckpointedEventPosition = place(i.SavedPlace)
+	if i.HasCheckpoint {
+		m.LastCheckpointedEventPosition = position(i.Checkpoint)
 	}
 	if i.Known {
-		m.LastKnownEventPosition = place(i.LastKnown)
+		m.LastKnownEventPosition = position(i.LastKnown)
 	}
 	for _, c := range i.Consumers {
 		connection := &persistent.SubscriptionInfo_ConnectionInfo{
@@ -340,14 +343,15 @@ func infoMessage(i *groups.Info) *persistent.SubscriptionInfo {
 			TotalItems: c.Settled, CountSinceLastMeasurement: c.Recent, AvailableSlots: int32(c.Free), InFlightMessages: int32(c.InFlight),
 		}
 		for _, measured := range c.ObservedMilliseconds {
-			connection.ObservedMeasurements = append(connection.ObservedMeasurements, &persistent.SubscriptionInfo_Measurement{Key: measured.Key, Value: measured.Value})
+			connection.ObservedMeasurements = append(connection.ObservedMeasurements,
+				&persistent.SubscriptionInfo_Measurement{Key: measured.Key, Value: measured.Value})
 		}
 		m.Connections = append(m.Connections, connection)
 	}
 	return m
 }
 
-// Read connects a consumer: the first message names the group, those that follow acknowledge events or give them back.
+// Read connects a consumer. Its first message names the group; later ones acknowledge events or give them back.
 func (s *persistentService) Read(stream persistent.PersistentSubscriptions_ReadServer) error {
 	if f := s.consume(stream); f != nil {
 		stream.SetTrailer(f.trailer)
@@ -386,7 +390,7 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 		return storeFailure(err)
 	}
 	answered := make(chan *failure, 1)
-	// The receiver may still be waiting for its client when this call returns, which is what ends its wait.
+	// The receiver may still wait for its client when this call returns; returning ends its wait.
 	s.node.workers.Go(func() { answered <- receiveAnswers(stream, consumer) })
 	for {
 		select {
@@ -395,7 +399,7 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 				return groupFailure(consumer.Reason())
 			}
 			if d.Link != nil {
-				// A link opens nothing that is closed to the consumer.
+				// A link must not give access to a stream that the consumer may not read.
 				if f := s.node.authorize(stream.Context(), toRead, string(d.Event.Stream())); f != nil {
 					return f
 				}
@@ -414,7 +418,7 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 	}
 }
 
-// receiveAnswers hands on what a consumer says until it has no more to say.
+// receiveAnswers passes a client's acknowledgements to its consumer until the client closes its side.
 func receiveAnswers(stream persistent.PersistentSubscriptions_ReadServer, consumer *groups.Consumer) *failure {
 	for {
 		message, err := stream.Recv()
@@ -459,7 +463,11 @@ func receiveAnswers(stream persistent.PersistentSubscriptions_ReadServer, consum
 func eventIDs(ids []*shared.UUID) ([]store.ID, *failure) {
 	out := make([]store.ID, 0, len(ids))
 	for _, id := range ids {
-		u := wireUUID{form: 1, most: uint64(id.GetStructured().GetMostSignificantBits()), least: uint64(id.GetStructured().GetLeastSignificantBits())}
+		structured := id.GetStructured()
+		u := wireUUID{
+			form: 1,
+			most: uint64(structured.GetMostSignificantBits()), least: uint64(structured.GetLeastSignificantBits()),
+		}
 		if text, ok := id.GetValue().(*shared.UUID_String_); ok {
 			u = wireUUID{form: 2, text: []byte(text.String_)}
 		}
@@ -472,7 +480,7 @@ func eventIDs(ids []*shared.UUID) ([]store.ID, *failure) {
 	return out, nil
 }
 
-// identity says who a consumer is.
+// identity describes the client of a consumer's call.
 func identity(ctx context.Context) groups.Identity {
 	who := groups.Identity{User: callerOf(ctx).name, Connection: "<unknown>"}
 	if p, ok := peer.FromContext(ctx); ok {

@@ -49,7 +49,7 @@ func createStream(stream, group string, change func(*persistent.CreateReq_Settin
 	}}
 }
 
-// TestGroupRefusals checks status, exception and trailers, by which clients tell refusals apart.
+// TestGroupRefusals checks status, exception and trailers, by which clients distinguish refusals.
 func TestGroupRefusals(t *testing.T) {
 	n := openNode(t)
 	c := dialGroups(t, n)
@@ -68,6 +68,14 @@ func TestGroupRefusals(t *testing.T) {
 		return create(func(r *persistent.CreateReq) {
 			r.Options.StreamOption = &persistent.CreateReq_Options_All{All: o}
 		})
+	}
+	from := func(commit, prepare uint64) func(...grpc.CallOption) error {
+		return all(&persistent.CreateReq_AllOptions{AllOption: &persistent.CreateReq_AllOptions_Position{
+			Position: &persistent.CreateReq_Position{CommitPosition: commit, PreparePosition: prepare},
+		}})
+	}
+	filtered := func(o *persistent.CreateReq_AllOptions_FilterOptions) func(...grpc.CallOption) error {
+		return all(&persistent.CreateReq_AllOptions{FilterOption: &persistent.CreateReq_AllOptions_Filter{Filter: o}})
 	}
 	stream := func(name string) *shared.StreamIdentifier { return &shared.StreamIdentifier{StreamName: []byte(name)} }
 	read := func(requests ...*persistent.ReadReq) func(...grpc.CallOption) error {
@@ -89,73 +97,89 @@ func TestGroupRefusals(t *testing.T) {
 			StreamOption: &persistent.ReadReq_Options_StreamIdentifier{StreamIdentifier: stream("s/1")}, GroupName: group, BufferSize: buffer,
 		}}}
 	}
-	ack := &persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{Ids: []*shared.UUID{{Value: &shared.UUID_String_{String_: "no UUID"}}}}}}
+	ack := &persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{
+		Ids: []*shared.UUID{{Value: &shared.UUID_String_{String_: "no UUID"}}},
+	}}}
+	const (
+		exists   = "persistent-subscription-exists"
+		failed   = "persistent-subscription-failed"
+		notFound = "persistent-subscription-does-not-exist"
+	)
 
 	must(t, create(func(*persistent.CreateReq) {})())
 	for name, tc := range map[string]struct {
 		call      func(...grpc.CallOption) error
 		code      codes.Code
 		exception string
-		says      string
+		text      string // in the message
 	}{
-		"again":       {create(func(*persistent.CreateReq) {}), codes.AlreadyExists, "persistent-subscription-exists", "exists already"},
-		"no options":  {create(func(r *persistent.CreateReq) { r.Options = nil }), codes.InvalidArgument, "", "stream name is missing"},
-		"no name":     {create(func(r *persistent.CreateReq) { r.Options.GroupName = "" }), codes.InvalidArgument, "persistent-subscription-failed", "name is missing"},
-		"no settings": {create(func(r *persistent.CreateReq) { r.Options.Settings = nil; r.Options.GroupName = "x" }), codes.InvalidArgument, "persistent-subscription-failed", "buffer size"},
-		"strategy":    {settings(func(s *persistent.CreateReq_Settings) { s.ConsumerStrategy = "Loudest" }), codes.InvalidArgument, "persistent-subscription-failed", "Loudest"},
-		"retries":     {settings(func(s *persistent.CreateReq_Settings) { s.MaxRetryCount = -1 }), codes.InvalidArgument, "persistent-subscription-failed", "retry count"},
+		"again":      {create(func(*persistent.CreateReq) {}), codes.AlreadyExists, exists, "exists already"},
+		"no options": {create(func(r *persistent.CreateReq) { r.Options = nil }), codes.InvalidArgument, "", "stream name is missing"},
+		"no name":    {create(func(r *persistent.CreateReq) { r.Options.GroupName = "" }), codes.InvalidArgument, failed, "name is missing"},
+		"no settings": {create(func(r *persistent.CreateReq) {
+			r.Options.Settings = nil
+			r.Options.GroupName = "x"
+		}), codes.InvalidArgument, failed, "buffer size"},
+		"strategy": {settings(func(s *persistent.CreateReq_Settings) {
+			s.ConsumerStrategy = "Loudest"
+		}), codes.InvalidArgument, failed, "Loudest"},
+		"retries": {settings(func(s *persistent.CreateReq_Settings) {
+			s.MaxRetryCount = -1
+		}), codes.InvalidArgument, failed, "retry count"},
 		"time-out": {settings(func(s *persistent.CreateReq_Settings) {
 			s.MessageTimeout = &persistent.CreateReq_Settings_MessageTimeoutTicks{MessageTimeoutTicks: -1}
-		}), codes.InvalidArgument, "persistent-subscription-failed", "time-out"},
-		"beyond the end": {all(&persistent.CreateReq_AllOptions{AllOption: &persistent.CreateReq_AllOptions_Position{
-			Position: &persistent.CreateReq_Position{CommitPosition: 1 << 40, PreparePosition: 1 << 40}}}), codes.InvalidArgument, "", "beyond the log's end"},
-		"prepare behind": {all(&persistent.CreateReq_AllOptions{AllOption: &persistent.CreateReq_AllOptions_Position{
-			Position: &persistent.CreateReq_Position{CommitPosition: 1, PreparePosition: 2}}}), codes.InvalidArgument, "", "prepare position"},
-		"empty filter": {all(&persistent.CreateReq_AllOptions{FilterOption: &persistent.CreateReq_AllOptions_Filter{
-			Filter: &persistent.CreateReq_AllOptions_FilterOptions{}}}), codes.InvalidArgument, "", "filter is empty"},
-		"look-around": {all(&persistent.CreateReq_AllOptions{FilterOption: &persistent.CreateReq_AllOptions_Filter{
-			Filter: &persistent.CreateReq_AllOptions_FilterOptions{Filter: &persistent.CreateReq_AllOptions_FilterOptions_EventType{
-				EventType: &persistent.CreateReq_AllOptions_FilterOptions_Expression{Regex: "a(?=b)"}}}}}), codes.InvalidArgument, "persistent-subscription-failed", "RE2"},
+		}), codes.InvalidArgument, failed, "time-out"},
+		"beyond the end": {from(1<<40, 1<<40), codes.InvalidArgument, "", "beyond the log's end"},
+		"prepare behind": {from(1, 2), codes.InvalidArgument, "", "prepare position"},
+		"empty filter":   {filtered(&persistent.CreateReq_AllOptions_FilterOptions{}), codes.InvalidArgument, "", "filter is empty"},
+		"look-around": {filtered(&persistent.CreateReq_AllOptions_FilterOptions{
+			Filter: &persistent.CreateReq_AllOptions_FilterOptions_EventType{
+				EventType: &persistent.CreateReq_AllOptions_FilterOptions_Expression{Regex: "a(?=b)"},
+			},
+		}), codes.InvalidArgument, failed, "RE2"},
 		"update": {func(o ...grpc.CallOption) error {
 			_, err := c.Update(t.Context(), &persistent.UpdateReq{Options: &persistent.UpdateReq_Options{
 				StreamOption: &persistent.UpdateReq_Options_Stream{Stream: &persistent.UpdateReq_StreamOptions{StreamIdentifier: stream("s/1")}},
-				GroupName:    "nobody", Settings: &persistent.UpdateReq_Settings{MaxCheckpointCount: 1, LiveBufferSize: 1, HistoryBufferSize: 2, ReadBatchSize: 1},
+				GroupName:    "unknown",
+				Settings:     &persistent.UpdateReq_Settings{MaxCheckpointCount: 1, LiveBufferSize: 1, HistoryBufferSize: 2, ReadBatchSize: 1},
 			}}, o...)
 			return err
-		}, codes.NotFound, "persistent-subscription-does-not-exist", "nobody"},
+		}, codes.NotFound, notFound, "unknown"},
 		"delete": {func(o ...grpc.CallOption) error {
 			_, err := c.Delete(t.Context(), &persistent.DeleteReq{Options: &persistent.DeleteReq_Options{
-				StreamOption: &persistent.DeleteReq_Options_StreamIdentifier{StreamIdentifier: stream("s/1")}, GroupName: "nobody"}}, o...)
+				StreamOption: &persistent.DeleteReq_Options_StreamIdentifier{StreamIdentifier: stream("s/1")}, GroupName: "unknown"}}, o...)
 			return err
-		}, codes.NotFound, "persistent-subscription-does-not-exist", "nobody"},
+		}, codes.NotFound, notFound, "unknown"},
 		"info": {func(o ...grpc.CallOption) error {
 			_, err := c.GetInfo(t.Context(), &persistent.GetInfoReq{}, o...)
 			return err
-		}, codes.NotFound, "persistent-subscription-does-not-exist", "no group"},
+		}, codes.NotFound, notFound, "no group"},
 		"list": {func(o ...grpc.CallOption) error {
-			_, err := c.List(t.Context(), &persistent.ListReq{Options: &persistent.ListReq_Options{ListOption: &persistent.ListReq_Options_ListForStream{
-				ListForStream: &persistent.ListReq_StreamOption{StreamOption: &persistent.ListReq_StreamOption_All{All: &shared.Empty{}}}}}}, o...)
+			all := &persistent.ListReq_StreamOption{StreamOption: &persistent.ListReq_StreamOption_All{All: &shared.Empty{}}}
+			_, err := c.List(t.Context(), &persistent.ListReq{Options: &persistent.ListReq_Options{
+				ListOption: &persistent.ListReq_Options_ListForStream{ListForStream: all},
+			}}, o...)
 			return err
-		}, codes.NotFound, "persistent-subscription-does-not-exist", "no group"},
-		"replay nothing": {func(o ...grpc.CallOption) error {
+		}, codes.NotFound, notFound, "no group"},
+		"replay a negative number": {func(o ...grpc.CallOption) error {
 			_, err := c.ReplayParked(t.Context(), &persistent.ReplayParkedReq{Options: &persistent.ReplayParkedReq_Options{
 				StopAtOption: &persistent.ReplayParkedReq_Options_StopAt{StopAt: -1}}}, o...)
 			return err
 		}, codes.InvalidArgument, "", "-1"},
-		"replay nobody's": {func(o ...grpc.CallOption) error {
+		"replay an unknown group": {func(o ...grpc.CallOption) error {
 			_, err := c.ReplayParked(t.Context(), &persistent.ReplayParkedReq{}, o...)
 			return err
-		}, codes.NotFound, "persistent-subscription-does-not-exist", "no group"},
-		"read nobody's":    {read(options("nobody", 1)), codes.NotFound, "persistent-subscription-does-not-exist", "nobody"},
-		"read no buffer":   {read(options("g 1", 0)), codes.InvalidArgument, "persistent-subscription-failed", "buffer size"},
-		"read no options":  {read(ack), codes.InvalidArgument, "", "first message"},
-		"options twice":    {read(options("g 1", 1), options("g 1", 1)), codes.InvalidArgument, "", "after the first"},
-		"ack without UUID": {read(options("g 1", 1), ack), codes.InvalidArgument, "", "no UUID"},
+		}, codes.NotFound, notFound, "no group"},
+		"read an unknown group": {read(options("unknown", 1)), codes.NotFound, notFound, "unknown"},
+		"read without buffer":   {read(options("g 1", 0)), codes.InvalidArgument, failed, "buffer size"},
+		"read without options":  {read(ack), codes.InvalidArgument, "", "first message"},
+		"options twice":         {read(options("g 1", 1), options("g 1", 1)), codes.InvalidArgument, "", "after the first"},
+		"ack without UUID":      {read(options("g 1", 1), ack), codes.InvalidArgument, "", "no UUID"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var trailer metadata.MD
 			err := tc.call(grpc.Trailer(&trailer))
-			if status.Code(err) != tc.code || !strings.Contains(status.Convert(err).Message(), tc.says) {
+			if status.Code(err) != tc.code || !strings.Contains(status.Convert(err).Message(), tc.text) {
 				t.Errorf("%v", err)
 			}
 			if got := strings.Join(trailer.Get("exception"), ","); got != tc.exception {
@@ -168,19 +192,21 @@ func TestGroupRefusals(t *testing.T) {
 	}
 	infos, err := c.List(t.Context(), &persistent.ListReq{})
 	if err != nil || len(infos.Subscriptions) != 1 {
-		t.Errorf("a refusal left something behind: %v, %v", infos, err)
+		t.Errorf("there should be one group: %v, %v", infos, err)
 	}
 }
 
-// TestConsumersShare lets several consumers, some of which go away in between, take a stream's events from each other.
-func TestConsumersShare(t *testing.T) {
+// TestConsumersShareEvents runs several consumers of one group, some of which disconnect and connect again. Every event
+// must be delivered, and the events of a stream in order.
+func TestConsumersShareEvents(t *testing.T) {
 	n := openNode(t)
 	c := connect(t, n)
 	const events = 500
 	settings := esdb.SubscriptionSettingsDefault()
 	settings.ConsumerStrategyName = esdb.ConsumerStrategyPinned
 	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{
-		StartFrom: esdb.Start{}, Settings: &settings, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"s-"}},
+		StartFrom: esdb.Start{}, Settings: &settings,
+		Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"s-"}},
 	}))
 	var mu sync.Mutex
 	seen := map[uuid.UUID]int{}
@@ -198,7 +224,7 @@ func TestConsumersShare(t *testing.T) {
 					}
 					return
 				}
-				// Every other one leaves after a few events, and leaves what it has got by then unanswered.
+				// Every other consumer disconnects after 16 events and leaves the last one unanswered.
 				for count := 0; i%2 == 0 || count < 16; count++ {
 					e := sub.Recv()
 					if e.SubscriptionDropped != nil {
@@ -209,7 +235,7 @@ func TestConsumersShare(t *testing.T) {
 					}
 					mu.Lock()
 					original := e.EventAppeared.Event.OriginalEvent()
-					// An answer that crosses with the consumer's leaving makes the event come again.
+					// An event is delivered again if its acknowledgement crosses with the consumer's disconnecting.
 					if seen[original.EventID]++; seen[original.EventID] == 1 {
 						order[original.StreamID] = append(order[original.StreamID], original.EventNumber)
 					}
@@ -240,12 +266,12 @@ func TestConsumersShare(t *testing.T) {
 	}
 	for stream, revisions := range order {
 		if !slices.IsSorted(revisions) {
-			t.Errorf("stream %s came as %v", stream, revisions)
+			t.Errorf("stream %s was delivered in the order %v", stream, revisions)
 		}
 	}
 }
 
-// TestGroupSurvivesRestart is for the way from the client to the disk and back; the engine's own tests go further.
+// TestGroupSurvivesRestart checks the way from the client to the disk and back; the tests of package groups go further.
 func TestGroupSurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
 	n := openNode(t, func(o *Options) { o.Dir = dir })
@@ -268,13 +294,13 @@ func TestGroupSurvivesRestart(t *testing.T) {
 	}
 	must(t, n.Close())
 	if e := sub.Recv(); e.EventAppeared == nil && e.SubscriptionDropped == nil {
-		t.Fatal("the consumer heard nothing of the end")
+		t.Fatal("the consumer was not told that the node closed")
 	}
 	c = connect(t, openNode(t, func(o *Options) { o.Dir = dir }))
 	sub, err = c.SubscribeToPersistentSubscription(t.Context(), "s", "g", esdb.SubscribeToPersistentSubscriptionOptions{})
 	must(t, err)
 	if e := sub.Recv().EventAppeared.Event.OriginalEvent(); e.EventNumber != 2 {
-		t.Fatalf("after the restart revision %d came first", e.EventNumber)
+		t.Fatalf("after the restart revision %d was delivered first", e.EventNumber)
 	}
 	must(t, c.ReplayParkedMessages(t.Context(), "s", "g", esdb.ReplayParkedMessagesOptions{}))
 	if e := sub.Recv().EventAppeared.Event; e.Event.EventNumber != 1 || e.Link == nil {

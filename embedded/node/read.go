@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// page bounds what one reader holds in memory at a time.
+// page bounds the events that one reader holds in memory at a time.
 var page = store.Page{Events: 256, Bytes: 1 << 20}
 
-// Read serves single reads and subscriptions, of one stream and of $all.
+// Read serves finite reads and subscriptions, of one stream or of $all.
 func (s *streamsService) Read(req *streams.ReadReq, stream streams.Streams_ReadServer) error {
 	r, f := s.newReader(req.GetOptions(), stream)
 	if f == nil {
@@ -37,10 +37,10 @@ type reader struct {
 	ctx     context.Context
 	options *streams.ReadReq_Options
 
-	stream   string // empty: $all
+	stream   string // empty for $all
 	filter   *filter
-	textIDs  bool
-	extended bool // the client reads first and last position messages
+	textIDs  bool // the client wants event ids as text
+	extended bool // the client understands the messages with the first and last position
 	records  []*store.Record
 }
 
@@ -50,9 +50,9 @@ func (s *streamsService) newReader(o *streams.ReadReq_Options, out streams.Strea
 		return nil, badRequest("the request has no options")
 	}
 	subscription := o.GetSubscription() != nil
-	switch what := o.GetStreamOption().(type) {
+	switch source := o.GetStreamOption().(type) {
 	case *streams.ReadReq_Options_Stream:
-		r.stream = string(what.Stream.GetStreamIdentifier().GetStreamName())
+		r.stream = string(source.Stream.GetStreamIdentifier().GetStreamName())
 		if r.stream == allStream {
 			return nil, badRequest("$all is read with its own option, not as a stream")
 		}
@@ -60,7 +60,7 @@ func (s *streamsService) newReader(o *streams.ReadReq_Options, out streams.Strea
 			return nil, f
 		}
 		if o.GetFilter() != nil {
-			return nil, badRequest("a filter chooses from $all; a stream is read whole")
+			return nil, badRequest("only reads of $all can have a filter")
 		}
 	case *streams.ReadReq_Options_All:
 	default:
@@ -113,7 +113,7 @@ func (r *reader) serve() *failure {
 	return r.readStream(backwards, count)
 }
 
-// allPosition returns where in $all to begin: 0 for the start, the maximum for the end.
+// allPosition returns the position in $all to begin at: 0 for the start, math.MaxUint64 for the end.
 func (r *reader) allPosition() (uint64, *failure) {
 	switch at := r.options.GetAll().GetAllOption().(type) {
 	case *streams.ReadReq_Options_AllOptions_Start:
@@ -130,7 +130,7 @@ func (r *reader) allPosition() (uint64, *failure) {
 	return 0, badRequest("the request does not say where in $all to begin")
 }
 
-// readAll includes the event at the position forwards, and begins below it backwards.
+// readAll serves a finite read of $all. Forwards it includes the event at the position, backwards it begins below it.
 func (r *reader) readAll(backwards bool, count uint64) *failure {
 	at, f := r.allPosition()
 	if f != nil {
@@ -156,9 +156,9 @@ func (r *reader) readAll(backwards bool, count uint64) *failure {
 		}
 		for _, e := range r.records {
 			if !backwards && e.Position >= end {
-				return r.endOfAll(end) // written since the read began: a busy log must not make it endless
+				return r.endOfAll(end) // events written since the read began would make it endless on a busy log
 			}
-			if r.chooses(e) {
+			if r.selects(e) {
 				if sent++; sent > count {
 					return nil
 				}
@@ -178,9 +178,10 @@ func (r *reader) readAll(backwards bool, count uint64) *failure {
 	return nil
 }
 
-// chooses tells whether an event of $all is delivered.
-func (r *reader) chooses(e *store.Record) bool { return r.filter.matches(e) && !groups.Internal(e) }
+// selects reports whether an event of $all is delivered.
+func (r *reader) selects(e *store.Record) bool { return r.filter.matches(e) && !groups.Internal(e) }
 
+// endOfAll sends the position of the last event below end to clients that understand the message.
 func (r *reader) endOfAll(end uint64) *failure {
 	if !r.extended {
 		return nil
@@ -201,7 +202,7 @@ func storeFailureOrNil(err error) *failure {
 	return storeFailure(err)
 }
 
-// streamRevision returns where in the stream to begin: 0 for the start, the maximum for the end.
+// streamRevision returns the revision to begin at: 0 for the start, math.MaxUint64 for the end.
 func (r *reader) streamRevision() (uint64, *failure) {
 	switch at := r.options.GetStream().GetRevisionOption().(type) {
 	case *streams.ReadReq_Options_StreamOptions_Start:
@@ -214,7 +215,7 @@ func (r *reader) streamRevision() (uint64, *failure) {
 	return 0, badRequest("the request does not say where in the stream to begin")
 }
 
-// readStream includes the event at the revision in both directions.
+// readStream serves a finite read of a stream. It includes the event at the revision in both directions.
 func (r *reader) readStream(backwards bool, count uint64) *failure {
 	at, f := r.streamRevision()
 	if f != nil {
@@ -243,7 +244,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 	} else {
 		at = max(at, first)
 	}
-	// The revisions between first and last are read; what is appended meanwhile is left to the next read.
+	// Only revisions between first and last are read; later appends are left to the next read.
 	for sent := uint64(0); sent < count && at >= first && at <= last; {
 		if err := r.ctx.Err(); err != nil {
 			return storeFailure(err)
@@ -261,7 +262,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 			return storeFailure(err)
 		}
 		if len(r.records) == 0 {
-			return r.endOfStream(last) // what there was has been scavenged
+			return r.endOfStream(last) // the remaining events were scavenged
 		}
 		for _, e := range r.records {
 			if e.Revision > last || e.Revision < first {
@@ -286,7 +287,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 		}
 	}
 	if backwards && at >= first || !backwards && at <= last {
-		return nil // the count ended it
+		return nil // the count was reached
 	}
 	return r.endOfStream(last)
 }
@@ -298,7 +299,7 @@ func (r *reader) endOfStream(last uint64) *failure {
 	return r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_LastStreamPosition{LastStreamPosition: last}})
 }
 
-// send delivers one event; of a link both link and event, if that was asked for.
+// send delivers one event. If the client wants links resolved, a link is delivered together with its event.
 func (r *reader) send(e *store.Record) *failure {
 	r.node.sent.Add(1)
 	if r.options.ResolveLinks && string(e.Type()) == store.LinkType {
@@ -307,7 +308,7 @@ func (r *reader) send(e *store.Record) *failure {
 			return storeFailure(err)
 		}
 		if target != nil && r.node.authorize(r.ctx, toRead, string(target.Stream())) != nil {
-			target = nil // a link opens nothing that is closed to the reader
+			target = nil // a link must not give access to a stream that the client may not read
 		}
 		return r.sendFrame(readEvent(target, e, r.textIDs, noRetries))
 	}
@@ -328,19 +329,19 @@ func (r *reader) sendMessage(m *streams.ReadResp) *failure {
 	return nil
 }
 
-// sendError prefers the caller's going away to what the transport says of it.
+// sendError returns the context's error if the call has ended, else the transport's.
 func (r *reader) sendError(err error) error {
-	if gone := r.ctx.Err(); gone != nil {
-		return gone
+	if ended := r.ctx.Err(); ended != nil {
+		return ended
 	}
 	return err
 }
 
-// noRetries leaves out the count that only persistent subscriptions know.
+// noRetries omits the retry count, which only persistent subscriptions have.
 const noRetries = -1
 
-// readEvent encodes ReadResp{event: ReadEvent{event, link, commit_position, retry_count}} around the stored bytes; both
-// services number these fields alike. Either record may be nil: an event is, if its link leads nowhere.
+// readEvent encodes ReadResp{event: ReadEvent{event, link, commit_position, retry_count}} around the stored bytes. Both
+// services use the same field numbers. Either record may be nil; event is nil if its link has no target.
 func readEvent(event, link *store.Record, textIDs bool, retries int) frame {
 	wire := func(e *store.Record) []byte {
 		switch {

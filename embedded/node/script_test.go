@@ -24,13 +24,13 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// TestScripts runs the files of testdata/scripts against a node, each twice: with appends through the official client's
-// call and through BatchAppend, which must behave alike.
+// TestScripts runs the files of testdata/scripts against a node, each twice: with appends through the official client
+// and through BatchAppend, which must behave alike. The commands are:
 //
-//	append stream=s expect=none|any|exists|N     lines "id type data"; ids are names
+//	append stream=s expect=none|any|exists|N     one event per line: "id type data"; ids are names
 //	read stream=s from=start|end|N back count=N resolve
 //	read-all from=start|end|NAME back count=N resolve
-//	subscribe stream=s from=...                  everything up to CaughtUp
+//	subscribe stream=s from=...                  prints everything up to CaughtUp
 //	subscribe-all from=... stream-prefix=(a,b) type-regex=... window=N every=N
 //	delete, tombstone stream=s expect=...
 //	scavenge keep=(prefix,...) dry-run
@@ -53,7 +53,7 @@ type script struct {
 	options  Options
 	node     *Node
 	client   *esdb.Client
-	skew     atomic.Int64
+	skew     atomic.Int64 // nanoseconds that the node's clock is ahead
 	names    map[uuid.UUID]string
 	position map[string]esdb.Position // by event name
 }
@@ -138,16 +138,22 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return s.appendOne(a, events)
 	case "read":
-		r, err := s.client.ReadStream(t.Context(), a.stream, esdb.ReadStreamOptions{From: a.revision(t), Direction: a.direction, ResolveLinkTos: a.resolve}, a.count)
+		o := esdb.ReadStreamOptions{From: a.revision(t), Direction: a.direction, ResolveLinkTos: a.resolve}
+		r, err := s.client.ReadStream(t.Context(), a.stream, o, a.count)
 		return s.list(r, err, false)
 	case "read-all":
-		r, err := s.client.ReadAll(t.Context(), esdb.ReadAllOptions{From: s.place(a), Direction: a.direction, ResolveLinkTos: a.resolve}, a.count)
+		o := esdb.ReadAllOptions{From: s.allPosition(a), Direction: a.direction, ResolveLinkTos: a.resolve}
+		r, err := s.client.ReadAll(t.Context(), o, a.count)
 		return s.list(r, err, true)
 	case "subscribe":
-		sub, err := s.client.SubscribeToStream(t.Context(), a.stream, esdb.SubscribeToStreamOptions{From: a.revision(t), ResolveLinkTos: a.resolve})
+		o := esdb.SubscribeToStreamOptions{From: a.revision(t), ResolveLinkTos: a.resolve}
+		sub, err := s.client.SubscribeToStream(t.Context(), a.stream, o)
 		return s.follow(sub, err)
 	case "subscribe-all":
-		sub, err := s.client.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: s.place(a), ResolveLinkTos: a.resolve, Filter: a.filter, MaxSearchWindow: a.window, CheckpointInterval: a.every})
+		sub, err := s.client.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{
+			From: s.allPosition(a), ResolveLinkTos: a.resolve,
+			Filter: a.filter, MaxSearchWindow: a.window, CheckpointInterval: a.every,
+		})
 		return s.follow(sub, err)
 	case "delete":
 		r, err := s.client.DeleteStream(t.Context(), a.stream, esdb.DeleteStreamOptions{ExpectedRevision: a.expected(t)})
@@ -156,7 +162,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		r, err := s.client.TombstoneStream(t.Context(), a.stream, esdb.TombstoneStreamOptions{ExpectedRevision: a.expected(t)})
 		return s.removed(r, err)
 	case "scavenge":
-		s.learn() // of what is removed the position is known still
+		s.notePositions() // so that scripts can name the positions of removed events
 		report, err := s.node.Scavenge(t.Context(), ScavengeOptions{Keep: a.keep, By: "keeper", DryRun: a.dry})
 		must(t, err)
 		return fmt.Sprintf("%d events of %d streams\n", report.Events, report.Streams)
@@ -208,14 +214,14 @@ func (a arguments) revision(t *testing.T) esdb.StreamPosition {
 	return esdb.Revision(n)
 }
 
-func (s *script) place(a arguments) esdb.AllPosition {
+func (s *script) allPosition(a arguments) esdb.AllPosition {
 	switch a.from {
 	case "start":
 		return esdb.Start{}
 	case "end":
 		return esdb.End{}
 	}
-	s.learn()
+	s.notePositions()
 	p, ok := s.position[a.from]
 	if !ok {
 		s.t.Fatalf("no event %q", a.from)
@@ -237,7 +243,7 @@ func (a arguments) expected(t *testing.T) esdb.ExpectedRevision {
 	return esdb.Revision(n)
 }
 
-// events reads lines "id type data", with data and type optional.
+// events parses lines "id type data"; type and data are optional.
 func (s *script) events(input string) []esdb.EventData {
 	var events []esdb.EventData
 	for line := range strings.Lines(input) {
@@ -256,8 +262,8 @@ func (s *script) events(input string) []esdb.EventData {
 	return events
 }
 
-// learn notes the position of every event in the log.
-func (s *script) learn() {
+// notePositions remembers the position of every event in the log.
+func (s *script) notePositions() {
 	r, err := s.client.ReadAll(s.t.Context(), esdb.ReadAllOptions{}, math.MaxInt64)
 	for _, e := range drain(s.t, r, err) {
 		s.position[s.name(e.Event)] = e.Event.Position
@@ -271,7 +277,7 @@ func (s *script) name(e *esdb.RecordedEvent) string {
 	return "(by the store)"
 }
 
-// at names the event at a position, or the lack of one.
+// at returns the name of the event at a position, or "nowhere" if there is none.
 func (s *script) at(commit, prepare uint64) string {
 	if commit != prepare {
 		return fmt.Sprintf("commit %d is not prepare %d", commit, prepare)
@@ -312,7 +318,7 @@ func refusal(err error) string {
 	return fmt.Sprintf("refused: %s: %s\n", status.Code(e.Err()), status.Convert(e.Err()).Message())
 }
 
-// appendBatch sends the append in as many parts as it has events, and reads the answer back in the words of appendOne.
+// appendBatch sends the append in as many parts as it has events, and prints the answer like appendOne.
 func (s *script) appendBatch(a arguments, events []esdb.EventData) string {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
@@ -352,7 +358,7 @@ func (s *script) appendBatch(a arguments, events []esdb.EventData) string {
 		s.t.Fatalf("after the only answer: %v", err)
 	}
 	if resp.CorrelationId.GetString_() != correlation || string(resp.StreamIdentifier.GetStreamName()) != a.stream {
-		s.t.Fatalf("answer for another append: %v", resp)
+		s.t.Fatalf("the answer is for another append: %v", resp)
 	}
 	if failure := resp.GetError(); failure != nil {
 		for _, d := range failure.Details {
@@ -371,7 +377,9 @@ func (s *script) appendBatch(a arguments, events []esdb.EventData) string {
 	if len(events) == 0 {
 		return fmt.Sprintf("ok: revision %d, nothing written\n", success.GetCurrentRevision())
 	}
-	return fmt.Sprintf("ok: revision %d, at %s\n", success.GetCurrentRevision(), s.at(success.GetPosition().GetCommitPosition(), success.GetPosition().GetPreparePosition()))
+	position := success.GetPosition()
+	return fmt.Sprintf("ok: revision %d, at %s\n",
+		success.GetCurrentRevision(), s.at(position.GetCommitPosition(), position.GetPreparePosition()))
 }
 
 func expectedOf(m *shared.WrongExpectedVersion) string {
@@ -397,10 +405,6 @@ func currentOf(m *shared.WrongExpectedVersion) string {
 
 func (s *script) removed(r *esdb.DeleteResult, err error) string {
 	if err != nil {
-		var e *esdb.Error
-		if errors.As(err, &e) && e.Code() == esdb.ErrorCodeUnknown {
-			return refusal(err)
-		}
 		return refusal(err)
 	}
 	return fmt.Sprintf("ok, at %s\n", s.at(r.Position.Commit, r.Position.Prepare))

@@ -10,9 +10,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// A subscription is a cursor that pulls: it reads what there is, then sleeps until it is woken, and gRPC's flow control
-// is what slows it down. There is no hand-over from disk to memory that could lose or repeat an event, for both are read
-// by position.
+// A subscription is a cursor that pulls: it reads the existing events, then sleeps until it is woken. gRPC's flow
+// control slows it down. No hand-over from disk to memory can lose or repeat an event, because both are read by
+// position.
 
 func (r *reader) confirm() *failure {
 	return r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
@@ -30,7 +30,7 @@ func (r *reader) checkpoint(position uint64) *failure {
 	}})
 }
 
-// sleep returns nil when the watcher fires.
+// sleep waits until the watcher fires, and returns a failure if the call or the node ends first.
 func (r *reader) sleep(w *store.Watcher) *failure {
 	select {
 	case <-w.C:
@@ -42,8 +42,8 @@ func (r *reader) sleep(w *store.Watcher) *failure {
 	}
 }
 
-// awake tells whether a busy subscription should go on.
-func (r *reader) awake() *failure {
+// ended returns a failure if the call or the node has ended.
+func (r *reader) ended() *failure {
 	select {
 	case <-r.ctx.Done():
 		return storeFailure(r.ctx.Err())
@@ -68,21 +68,22 @@ func (r *reader) subscribeAll() *failure {
 		next = end
 	case !fromPosition:
 	case at >= end && at > 0:
-		return badRequest(fmt.Sprintf("the position %d lies beyond the log's end, at %d: the checkpoint belongs to another log, or to one that was restored; read from the start again", at, end))
+		return badRequest(fmt.Sprintf("the position %d lies beyond the log's end, at %d: the checkpoint belongs to another log, "+
+			"or to one that was restored; read from the start again", at, end))
 	default:
-		next = at + 1 // the event at the position was seen already
+		next = at + 1 // the client has already seen the event at the position
 	}
 	if f := r.confirm(); f != nil {
 		return f
 	}
 
 	var (
-		live       bool   // CaughtUp was sent, and the cursor has kept up with memory since
-		considered uint64 // events since the last checkpoint
-		skipped    uint64 // the last event passed over since the last message that told the client a position
+		live       bool   // CaughtUp was sent, and all events since were read from memory
+		considered uint64 // events since the last checkpoint, delivered or not
+		skipped    uint64 // position of the last event that was not delivered; 0 after a message with a position
 	)
 	for {
-		if f := r.awake(); f != nil {
+		if f := r.ended(); f != nil {
 			return f
 		}
 		var fromMemory bool
@@ -94,7 +95,7 @@ func (r *reader) subscribeAll() *failure {
 		for _, e := range r.records {
 			next = e.Next()
 			considered++
-			if r.chooses(e) {
+			if r.selects(e) {
 				skipped = 0
 				if f := r.send(e); f != nil {
 					return f
@@ -115,7 +116,7 @@ func (r *reader) subscribeAll() *failure {
 		if !live {
 			live = true
 			if skipped != 0 {
-				// Whoever waits for something rare can save how far it has looked.
+				// A client that waits for rare events can save this position.
 				if f := r.checkpoint(skipped); f != nil {
 					return f
 				}
@@ -150,17 +151,17 @@ func (r *reader) subscribeStream() *failure {
 	case at == math.MaxUint64:
 		next = uint64(st.Last + 1)
 	case fromRevision:
-		next = at + 1 // the event at the revision was seen already
+		next = at + 1 // the client has already seen the event at the revision
 	}
 	if f := r.confirm(); f != nil {
 		return f
 	}
 	caughtUp := false
 	for {
-		if f := r.awake(); f != nil {
+		if f := r.ended(); f != nil {
 			return f
 		}
-		// The stream may have been created, truncated or revived since.
+		// The stream may have been created, truncated or revived since the last round.
 		if st, err = r.store.Stream(r.stream); err != nil {
 			return storeFailure(err)
 		}

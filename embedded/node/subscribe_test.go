@@ -13,15 +13,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// writeConcurrently has writers append events to a stream each, some singly and some many at a time.
+// writeConcurrently starts writers that each append this many events to a stream of their own, one to five at a time.
 func writeConcurrently(t *testing.T, c *esdb.Client, writers, each int) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for w := range writers {
 		group.Go(func() {
 			for done := 0; done < each; {
 				n := min(1+(done+w)%5, each-done)
-				_, err := c.AppendToStream(context.Background(), fmt.Sprintf("w-%d", w), esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, numbered("T", done, n)...)
-				if err != nil {
+				o := esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}
+				if _, err := c.AppendToStream(context.Background(), fmt.Sprintf("w-%d", w), o, numbered("T", done, n)...); err != nil {
 					t.Error(err)
 					return
 				}
@@ -32,9 +32,9 @@ func writeConcurrently(t *testing.T, c *esdb.Client, writers, each int) *sync.Wa
 	return &group
 }
 
-// TestHandOver subscribes again and again while writers are at work, with so little memory that subscribers change from
-// disk to memory and back all the time. Nobody may miss an event or get one twice.
-func TestHandOver(t *testing.T) {
+// TestSubscribersMissNothing subscribes again and again while writers append, with so little memory that subscribers
+// change between disk and memory all the time. No subscriber may miss an event or get one twice.
+func TestSubscribersMissNothing(t *testing.T) {
 	const writers, each, subscribers = 4, 400, 6
 	n := openNode(t, func(o *Options) { o.TailEvents = 8 })
 	c := connect(t, n)
@@ -55,7 +55,7 @@ func TestHandOver(t *testing.T) {
 	readers.Wait()
 }
 
-// followAll reads $all in pieces: after every so many events it subscribes anew from the last position.
+// followAll reads $all in pieces: after 173 events it subscribes again from the last position.
 func followAll(ctx context.Context, t *testing.T, c *esdb.Client, writers, each int) {
 	next := map[string]uint64{}
 	var from esdb.AllPosition = esdb.Start{}
@@ -76,7 +76,7 @@ func followAll(ctx context.Context, t *testing.T, c *esdb.Client, writers, each 
 			}
 			r := e.EventAppeared.Event
 			if r.EventNumber != next[r.StreamID] {
-				t.Errorf("%s: revision %d came when %d was due", r.StreamID, r.EventNumber, next[r.StreamID])
+				t.Errorf("%s: revision %d was delivered instead of %d", r.StreamID, r.EventNumber, next[r.StreamID])
 				return
 			}
 			next[r.StreamID]++
@@ -106,7 +106,7 @@ func followStream(ctx context.Context, t *testing.T, c *esdb.Client, stream stri
 				continue
 			}
 			if got := e.EventAppeared.Event.EventNumber; got != uint64(next) {
-				t.Errorf("%s: revision %d came when %d was due", stream, got, next)
+				t.Errorf("%s: revision %d was delivered instead of %d", stream, got, next)
 				return
 			}
 			from = esdb.Revision(uint64(next))
@@ -117,8 +117,9 @@ func followStream(ctx context.Context, t *testing.T, c *esdb.Client, stream stri
 	}
 }
 
-// TestSlowSubscriber: one that reads nothing holds up neither writers nor other subscribers, and gets everything later.
-func TestSlowSubscriber(t *testing.T) {
+// TestSlowSubscriberDelaysNobody: a subscriber that does not read delays neither writers nor other subscribers, and
+// gets every event later.
+func TestSlowSubscriberDelaysNobody(t *testing.T) {
 	n := openNode(t, func(o *Options) { o.TailEvents = 64; o.TailBytes = 1 << 20 })
 	c := connect(t, n)
 	slow, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}})
@@ -127,7 +128,7 @@ func TestSlowSubscriber(t *testing.T) {
 	quick, err := connect(t, n).SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}})
 	must(t, err)
 	defer quick.Close()
-	// 24 MiB: far more than the windows of the connection take in for the slow one.
+	// 24 MiB: far more than the flow-control windows of the slow subscriber's connection.
 	const appends = 24
 	data := make([]byte, 1000)
 	for i := range data {
@@ -161,16 +162,21 @@ func TestSlowSubscriber(t *testing.T) {
 	}
 	count(quick)
 	if st := n.Stats(); st.TailEvents > 64 || st.Subscriptions != 2 {
-		t.Fatalf("after the writing: %+v", st)
+		t.Fatalf("after the appends: %+v", st)
 	}
 	count(slow)
 }
 
-// TestLive: what is appended after CaughtUp arrives, and a filter's checkpoints go on.
-func TestLive(t *testing.T) {
+// TestLiveSubscriptions checks that events appended after CaughtUp are delivered, and that a filter's checkpoints go
+// on.
+func TestLiveSubscriptions(t *testing.T) {
 	n := openNode(t)
 	c := connect(t, n)
-	all, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{From: esdb.End{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"b"}}, MaxSearchWindow: 2, CheckpointInterval: 2})
+	all, err := c.SubscribeToAll(t.Context(), esdb.SubscribeToAllOptions{
+		From:            esdb.End{},
+		Filter:          &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"b"}},
+		MaxSearchWindow: 2, CheckpointInterval: 2,
+	})
 	must(t, err)
 	defer all.Close()
 	one, err := c.SubscribeToStream(t.Context(), "b-1", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
@@ -183,7 +189,7 @@ func TestLive(t *testing.T) {
 	}
 	r := mustAppend(t, c, "a-1", esdb.NoStream{}, numbered("T", 0, 4)...)
 	if e := all.Recv(); e.CheckPointReached == nil || e.CheckPointReached.Commit != r.CommitPosition {
-		t.Fatalf("after four events passed over: %+v", e)
+		t.Fatalf("after four events that do not match: %+v", e)
 	}
 	mustAppend(t, c, "b-1", esdb.NoStream{}, numbered("T", 0, 2)...)
 	for i := range uint64(2) {
@@ -197,7 +203,7 @@ func TestLive(t *testing.T) {
 	must(t, err)
 	e := one.Recv()
 	if e.SubscriptionDropped == nil || status.Code(e.SubscriptionDropped.Error) != codes.FailedPrecondition {
-		t.Fatalf("a subscription to a stream that was ended: %+v", e)
+		t.Fatalf("a subscription to a tombstoned stream: %+v", e)
 	}
 }
 

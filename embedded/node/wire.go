@@ -14,13 +14,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The append requests are read by hand: they are the hot path, and an event's parts go from the request into its stored
-// form without a message in between. The rules are those of protobuf: unknown fields are passed over, of a repeated
-// scalar the last counts, a repeated message is merged, text is UTF-8.
+// Append requests are decoded by hand, because they are the hot path: the parts of an event go from the request into
+// its stored form without a message in between. The rules are those of protobuf: unknown fields are ignored, the last
+// value of a repeated scalar wins, repeated messages are merged, text is UTF-8.
 
 var errWire = errors.New("malformed protobuf message")
 
-// fields calls f for each field with its value; of length-delimited ones without the length.
+// fields calls f for each field with its value, without the length prefix of length-delimited fields.
 func fields(b []byte, f func(num protowire.Number, typ protowire.Type, v []byte, n uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -49,9 +49,9 @@ func fields(b []byte, f func(num protowire.Number, typ protowire.Type, v []byte,
 	return nil
 }
 
-// wireUUID is an id in one of its two forms.
+// wireUUID is an event id in one of its two forms.
 type wireUUID struct {
-	form        protowire.Number // 0: none, 1: structured, 2: text
+	form        protowire.Number // the field that is set: 0 none, 1 structured, 2 text
 	most, least uint64
 	text        []byte
 }
@@ -85,7 +85,7 @@ func (u *wireUUID) parse(b []byte) error {
 	})
 }
 
-// id returns the 16 bytes. An id that is missing or no UUID is refused: it could not make a retry harmless.
+// id returns the 16 bytes. A missing or malformed id is refused, because repeated appends are recognised by their ids.
 func (u *wireUUID) id() (store.ID, *failure) {
 	switch u.form {
 	case 1:
@@ -103,7 +103,7 @@ func (u *wireUUID) id() (store.ID, *failure) {
 	return store.ID{}, badRequest("an event has no id; give it one, so that a repeated append is recognised")
 }
 
-// wireEvent is a proposed event; Append and BatchAppend number its fields alike.
+// wireEvent is a proposed event. It has the same field numbers in Append and BatchAppend.
 type wireEvent struct {
 	id                    wireUUID
 	eventType, content    []byte
@@ -155,7 +155,8 @@ func (e *wireEvent) parseMetadata(b []byte) error {
 	return err
 }
 
-// size is what the event counts towards the limit of one append. The original stores types in two bytes a letter.
+// size returns the bytes that the event counts towards the limit of one append. EventStoreDB stores types in UTF-16,
+// with two bytes per character.
 func (e *wireEvent) size() int { return len(e.event) + len(e.customMetadata) + 2*len(e.eventType) }
 
 const (
@@ -171,22 +172,24 @@ func (e *wireEvent) propose(stream string) (store.Proposed, *failure) {
 	case !e.hasType || len(e.eventType) == 0:
 		return store.Proposed{}, badRequest("an event lacks the required metadata \"type\"")
 	case !e.hasContent:
-		return store.Proposed{}, badRequest("an event lacks the required metadata \"content-type\"; it is application/json or application/octet-stream")
+		return store.Proposed{}, badRequest(
+			"an event lacks the required metadata \"content-type\"; it is application/json or application/octet-stream")
 	case len(e.eventType) > maxEventType:
-		return store.Proposed{}, badRequest(fmt.Sprintf("an event's type has %d bytes, more than the maximum of %d", len(e.eventType), maxEventType))
+		return store.Proposed{}, badRequest(fmt.Sprintf(
+			"an event's type has %d bytes, more than the maximum of %d", len(e.eventType), maxEventType))
 	}
 	return store.Propose(stream, id, string(e.eventType), string(e.content) == "application/json", e.customMetadata, e.event), nil
 }
 
-// wireOptions are stream and expected revision of any write; all requests number them alike.
+// wireOptions are the stream and expected revision of a write. They have the same field numbers in all requests.
 type wireOptions struct {
 	present  bool
 	stream   []byte
-	expected protowire.Number // 2: revision, 3: none, 4: any, 5: exists; 0: not given
+	expected protowire.Number // the field that is set: 0 none, 2 revision, 3 no_stream, 4 any, 5 stream_exists
 	revision uint64
 
-	batch                          bool             // only BatchAppend has deadlines
-	deadlineForm                   protowire.Number // 6: timestamp, 7: duration
+	batch                          bool             // the request is a BatchAppend, which alone has deadlines
+	deadlineForm                   protowire.Number // the field that is set: 0 none, 6 timestamp, 7 duration
 	deadlineSeconds, deadlineNanos uint64
 }
 
@@ -224,7 +227,7 @@ func (o *wireOptions) parse(b []byte) error {
 	})
 }
 
-// target checks stream name and expected revision.
+// target returns the stream name and the expected revision, or a failure if one of them is invalid.
 func (o *wireOptions) target() (stream string, expected int64, f *failure) {
 	if !o.present {
 		return "", 0, badRequest("the request has no options; the first message must name stream and expected revision")
@@ -268,14 +271,14 @@ func checkStreamName(stream string) *failure {
 
 const allStream = "$all"
 
-// deadline returns when the append is no longer wanted; the zero time if it was not said.
+// deadline returns the time after which the append must not be written; the zero time if there is none.
 func (o *wireOptions) deadline(now time.Time) time.Time {
 	seconds, nanos := int64(o.deadlineSeconds), int64(int32(o.deadlineNanos))
 	switch o.deadlineForm {
 	case 6:
 		return time.Unix(seconds, nanos)
 	case 7:
-		// A duration beyond what the clock holds never ends.
+		// A duration beyond the range of time.Duration means no deadline.
 		if seconds > math.MaxInt64/int64(time.Second)-1 {
 			return time.Time{}
 		}
@@ -312,7 +315,7 @@ func (r *appendRequest) parse(b []byte) error {
 // batchRequest is one message of a BatchAppend call.
 type batchRequest struct {
 	correlation wireUUID
-	rawID       []byte // the correlation id as it came, which is how it is sent back
+	rawID       []byte // the correlation id as it was received; the answer repeats these bytes
 	options     wireOptions
 	events      []wireEvent
 	final       bool
@@ -327,7 +330,7 @@ func (r *batchRequest) parse(b []byte) error {
 			ids++
 			if ids == 1 {
 				r.rawID = v
-			} else { // several parts of one message are the same as their concatenation
+			} else { // protobuf merges a repeated message, which equals the concatenation of its encodings
 				r.rawID = append(r.rawID[:len(r.rawID):len(r.rawID)], v...)
 			}
 			return r.correlation.parse(v)

@@ -1,5 +1,5 @@
-// Package storetest gives tests their stores: the embedded ones, or a real EventStoreDB and a real MongoDB where the
-// environment names them. Tests take streams and databases of their own, so any server will do that is theirs to fill.
+// Package storetest starts the stores that tests run on: the embedded servers, or the real EventStoreDB and MongoDB
+// that the environment names. Each test uses streams and databases of its own, so the tests can share one server.
 package storetest
 
 import (
@@ -10,36 +10,37 @@ import (
 	"casebook/embedded/node"
 )
 
-// The variables that name servers to test with. Each takes the place of an embedded store.
+// Environment variables that hold the connection string of a real server. Each replaces one embedded server.
 const (
 	EventStoreVariable = "CASEBOOK_TEST_EVENTSTORE"
 	MongoVariable      = "CASEBOOK_TEST_MONGO"
 )
 
-// EventStore returns the connection string of the EventStoreDB that is given, or of an embedded one that keeps its data in
-// a directory; close ends that.
-func EventStore(ctx context.Context, dir string) (url string, closing func() error, err error) {
+// EventStore returns the connection string of the EventStoreDB that EventStoreVariable names. Without one it starts an
+// embedded node that keeps its data in dir. The returned function stops the embedded node and does stopNothing
+// otherwise.
+func EventStore(ctx context.Context, dir string) (url string, stop func() error, err error) {
 	if given := os.Getenv(EventStoreVariable); given != "" {
-		return given, nothing, nil
+		return given, stopNothing, nil
 	}
 	n, err := node.Open(ctx, node.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	if err != nil {
-		return "", nothing, err
+		return "", stopNothing, err
 	}
 	return n.ConnectionString(), n.Close, nil
 }
 
-// Mongo returns the connection string of the MongoDB that is given, or of an embedded one that keeps its data in a
-// directory; close ends that.
-func Mongo(ctx context.Context, dir string) (url string, closing func() error, err error) {
+// Mongo returns the connection string of the MongoDB that MongoVariable names. Without one it starts an embedded server
+// that keeps its data in dir. The returned function stops the embedded server and does stopNothing otherwise.
+func Mongo(ctx context.Context, dir string) (url string, stop func() error, err error) {
 	if given := os.Getenv(MongoVariable); given != "" {
-		return given, nothing, nil
+		return given, stopNothing, nil
 	}
 	m, err := mongo.Open(ctx, mongo.Options{Dir: dir, Listen: "127.0.0.1:0"})
 	if err != nil {
-		return "", nothing, err
+		return "", stopNothing, err
 	}
 	return m.ConnectionString(), m.Close, nil
 }
 
-func nothing() error { return nil }
+func stopNothing() error { return nil }

@@ -1,3 +1,5 @@
+// Package catalog_test checks the stored form of all events that the contexts declare. The golden files below testdata
+// are stored events as each schema version wrote them.
 package catalog_test
 
 import (
@@ -24,10 +26,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write golden files for events that have none for their present version")
+var update = flag.Bool("update", false, "write the golden files that are missing for the events' current versions")
 
-// TestGoldenFilesAreWritten makes the golden file of each event's present version, with every field filled. It only
-// writes where it is asked to, and never over a file.
+// TestGoldenFilesAreWritten writes the golden file of each event's current version, with every field filled. It writes
+// only with -update, and never replaces a file.
 func TestGoldenFilesAreWritten(t *testing.T) {
 	if !*update {
 		t.Skip("only with -update")
@@ -54,8 +56,8 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 	}
 }
 
-// TestStoredBytesStillRead holds every golden file to what it reads as. The golden files are stored events as they were
-// written by each schema version; beside each lies what it means today. A file that is there is never rewritten.
+// TestStoredBytesStillRead decodes each golden file (Name.vN.stored.json), and compares the event with the file beside
+// it that says how it has to read today (Name.vN.meaning.json). Existing files are never rewritten.
 func TestStoredBytesStillRead(t *testing.T) {
 	registry := contexts.Registry()
 	files, err := filepath.Glob("testdata/golden/*.stored.json")
@@ -91,7 +93,7 @@ func TestStoredBytesStillRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
-				t.Errorf("the stored bytes read as something else (-want +got):\n%s", diff)
+				t.Errorf("the stored bytes decode to another event (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -104,8 +106,8 @@ func TestStoredBytesStillRead(t *testing.T) {
 	}
 }
 
-// TestRegisteredEventsKeepAllFields writes and reads every event with all fields filled: a field that is lost on the
-// way would be lost for ever.
+// TestRegisteredEventsKeepAllFields encodes and decodes every event with all fields filled. A field that the stored
+// form lacks would be lost for ever.
 func TestRegisteredEventsKeepAllFields(t *testing.T) {
 	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
@@ -120,24 +122,25 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(value.Interface(), back); diff != "" {
-			t.Errorf("%s changed on its way through the log (-written +read):\n%s", name, diff)
+			t.Errorf("%s changed when it was encoded and decoded (-encoded +decoded):\n%s", name, diff)
 		}
 	}
 }
 
-func TestTheFutureIsNotGuessed(t *testing.T) {
+func TestUnknownTypesAndVersionsAreRefused(t *testing.T) {
 	registry := contexts.Registry()
 	for _, c := range []struct {
 		name    string
 		version int
 	}{{"DiarySubmitted", 99}, {"DiarySubmitted", 0}, {"SomethingNew", 1}} {
 		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, ""); err == nil {
-			t.Errorf("%s version %d was read by a program that cannot know it", c.name, c.version)
+			t.Errorf("%s version %d was decoded, and this program does not know it", c.name, c.version)
 		}
 	}
 }
 
-// TestR21_EveryEventHasARegisteredCategory: nothing can be stored outside the streams that the trail covers.
+// TestR21_EveryEventHasARegisteredCategory shows that nothing can be stored outside the streams that the audit trail
+// covers.
 func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
@@ -174,7 +177,7 @@ func nameAndVersion(t *testing.T, file string) (string, int) {
 
 const goldenStudy = domain.StudyID("GOLDEN")
 
-// goldenKeys are those of the golden files.
+// goldenKeys returns the keys with which the golden files' blinded values are sealed.
 func goldenKeys(t *testing.T) *eventlog.BlindingKeys {
 	t.Helper()
 	keys, err := eventlog.NewBlindingKeys([]byte("the golden files' blinding secret"[:eventlog.BlindingKeyBytes]))
@@ -184,7 +187,7 @@ func goldenKeys(t *testing.T) *eventlog.BlindingKeys {
 	return keys
 }
 
-// openly shows what blinded values hold.
+// openly encodes blinded values as what they hold, not sealed.
 var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
 	plain, err := v.SealWith(func(plain []byte) (string, error) { return string(plain), nil })
 	if err != nil {
@@ -193,7 +196,8 @@ var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encod
 	return enc.WriteValue(jsontext.Value(plain))
 }))
 
-// fill sets every field to a value of its own, so that none is left out or taken for another.
+// fill sets every field to a different value, so that the tests notice a field that is left out or mistaken for
+// another.
 func fill(v reflect.Value, path string, depth int) {
 	if b, ok := v.Addr().Interface().(blind.Unsealer); ok {
 		holds, _ := v.Type().MethodByName("Open")

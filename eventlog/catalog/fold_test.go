@@ -10,8 +10,9 @@ import (
 	"casebook/domain/scenario"
 )
 
-// TestR21_EveryEventIsFolded finds for every registered event a past, of no event or of one other, in which it changes
-// the state. An event that no Evolve knows of would be recorded and have no effect.
+// TestR21_EveryEventIsFolded folds every registered event into the state of an empty stream, and of a stream with one
+// other event. In one of these cases it has to change the state, unless it is declared as stateless. An event that
+// Evolve ignores would be recorded and have no effect.
 func TestR21_EveryEventIsFolded(t *testing.T) {
 	for _, stream := range contexts.Streams() {
 		if stream.State == nil {
@@ -34,13 +35,13 @@ func TestR21_EveryEventIsFolded(t *testing.T) {
 				changed = changed || picture(before) != picture(before, samples[i])
 			}
 			if changed == event.Stateless {
-				t.Errorf("%s changes the state: %v; it should: %v", event.Name, changed, !changed)
+				t.Errorf("%s changes the state: %v, want %v", event.Name, changed, !changed)
 			}
 		}
 	}
 }
 
-// sample is an event with all fields filled, the same ones in every event of a stream.
+// sample returns an event with all fields filled. The ids are the same in every event of a stream.
 func sample(goType reflect.Type) any {
 	const window = "2026-03-02/evening"
 	pain := instrument.PainDiary()

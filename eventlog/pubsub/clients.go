@@ -10,18 +10,18 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
-// ErrClosed says that the Publisher or the Subscriber was closed before, or while, it was asked for something.
+// ErrClosed means that the Publisher or the Subscriber was closed before or during the call.
 var ErrClosed = errors.New("the event store's publisher or subscriber is closed")
 
-// clients lends out clients of the event store, each to one call at a time. The official client asks for that: it
-// panics when it is closed under a call, its failed search for the server ends it for good and leaves others waiting for
-// ever, and it forgets to close the connection that it had before. A client that nobody else uses is thrown away
-// whenever something was wrong with it.
+// clients is a pool of clients of the event store. A client serves one call at a time and is thrown away after an error
+// of the connection, because the official client cannot be shared safely: it panics when it is closed during a call; when
+// it does not find the server it stops for good, and other callers wait for ever; and it does not close the connection
+// that it replaces.
 type clients struct {
 	config  *esdb.Configuration
-	seats   chan struct{} // taken by the calls under way
-	closing chan struct{}
-	ended   chan struct{} // closed when it was closed and no call is under way any more
+	slots   chan struct{} // one for each call under way
+	closing chan struct{} // closed by close
+	ended   chan struct{} // closed after close, when no call is under way
 
 	mu     sync.Mutex
 	idle   []*esdb.Client
@@ -29,9 +29,9 @@ type clients struct {
 	calls  sync.WaitGroup
 }
 
-// newClients makes room for a number of calls at once. It does not connect yet.
+// newClients returns a pool that allows so many calls at once. It does not connect yet.
 func newClients(config *esdb.Configuration, atOnce int) *clients {
-	return &clients{config: config, seats: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
+	return &clients{config: config, slots: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // configuration parses a connection string.
@@ -39,26 +39,27 @@ func configuration(url string) (*esdb.Configuration, error) {
 	config, err := esdb.ParseConnectionString(url)
 	if err != nil {
 		// The error repeats the connection string, which may hold a password.
-		return nil, errors.New("the event store's connection string is malformed; it should look like esdb://user:password@host:2113?tls=true")
+		return nil, errors.New("the event store's connection string is malformed; " +
+			"it should look like esdb://user:password@host:2113?tls=true")
 	}
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("the event store's connection string: %w", err)
 	}
-	config.Logger = esdb.NoopLogging() // what matters comes back as an error
-	config.MaxDiscoverAttempts = 1     // whoever wants another attempt makes it with another client
+	config.Logger = esdb.NoopLogging() // errors are returned anyway
+	config.MaxDiscoverAttempts = 1     // the next attempt uses another client
 	return config, nil
 }
 
-// call asks something of a client, and returns at the latest when ctx ends: while the client looks for its server it
-// heeds no context. The question is then left behind, and ends with the search, after the gossip time-out at most.
-func call[T any](ctx context.Context, c *clients, ask func(*esdb.Client) (T, error)) (T, error) {
+// call runs do with a client, and returns when ctx ends, if not before. The client ignores ctx while it looks for its
+// server; do then goes on in the background until that search ends, which takes at most the gossip time-out.
+func call[T any](ctx context.Context, c *clients, do func(*esdb.Client) (T, error)) (T, error) {
 	type outcome struct {
 		value T
 		err   error
 	}
 	var none T
 	select {
-	case c.seats <- struct{}{}:
+	case c.slots <- struct{}{}:
 	case <-c.closing:
 		return none, ErrClosed
 	case <-ctx.Done():
@@ -66,21 +67,21 @@ func call[T any](ctx context.Context, c *clients, ask func(*esdb.Client) (T, err
 	}
 	client, err := c.take()
 	if err != nil {
-		<-c.seats
+		<-c.slots
 		return none, err
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		value, err := ask(client)
+		value, err := do(client)
 		c.giveBack(client, err)
 		c.calls.Done()
-		<-c.seats
+		<-c.slots
 		done <- outcome{value, err}
 	}()
 	select {
 	case o := <-done:
 		if o.err != nil && ctx.Err() != nil {
-			return none, fmt.Errorf("%w: %w", ctx.Err(), o.err) // the client hides it
+			return none, fmt.Errorf("%w: %w", ctx.Err(), o.err) // the client hides the context's error
 		}
 		return o.value, o.err
 	case <-ctx.Done():
@@ -113,7 +114,7 @@ func (c *clients) giveBack(client *esdb.Client, err error) {
 	switch {
 	case !answered(err):
 		_ = client.Close()
-		c.closeIdle() // they lead to the same server
+		c.closeIdle() // they are connected to the same server
 	case c.closed:
 		_ = client.Close()
 	default:
@@ -121,7 +122,7 @@ func (c *clients) giveBack(client *esdb.Client, err error) {
 	}
 }
 
-// drop closes the clients that are not in use; the next call connects anew.
+// drop closes the idle clients, so that the next call connects anew.
 func (c *clients) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,14 +136,14 @@ func (c *clients) closeIdle() {
 	c.idle = nil
 }
 
-// close refuses further calls and waits for those under way. Those that take longer close their clients themselves. It
-// may be called more than once.
+// close refuses further calls and waits for those under way. A call that takes longer closes its client itself. close may
+// be called more than once.
 func (c *clients) close(wait time.Duration) error {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
 		close(c.closing)
-		go func() { // no call goes on for ever
+		go func() { // it ends, because every call does
 			c.calls.Wait()
 			close(c.ended)
 		}()
@@ -159,7 +160,7 @@ func (c *clients) close(wait time.Duration) error {
 	}
 }
 
-// codeOf is the client's code for an error.
+// codeOf returns the client's code for an error.
 func codeOf(err error) esdb.ErrorCode {
 	var e *esdb.Error
 	if errors.As(err, &e) {
@@ -168,7 +169,7 @@ func codeOf(err error) esdb.ErrorCode {
 	return esdb.ErrorCodeUnknown
 }
 
-// answered tells whether the server has spoken, so that there is nothing wrong with the client.
+// answered reports whether an error is the server's answer. Then the connection works and the client can be used again.
 func answered(err error) bool {
 	if err == nil {
 		return true

@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// pubSub returns a constructor as Watermill's conformance suite wants it.
+// pubSub returns the constructor that Watermill's conformance suite asks for.
 func pubSub(change func(*pubsub.SubscriberConfig)) tests.PubSubConstructor {
 	return func(t *testing.T) (message.Publisher, message.Subscriber) {
 		publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{URL: theNode.ConnectionString()}, nil)
@@ -30,8 +30,8 @@ func pubSub(change func(*pubsub.SubscriberConfig)) tests.PubSubConstructor {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The suite leaves some open: a publisher of TestNewSubscriberReceivesOldMessages, and the subscribers of
-		// TestPublishSubscribeInOrder, which it closes before it subscribes.
+		// The suite does not close all of them: not a publisher of TestNewSubscriberReceivesOldMessages, and not the
+		// subscribers of TestPublishSubscribeInOrder.
 		t.Cleanup(func() {
 			if err := errors.Join(publisher.Close(), subscriber.Close()); err != nil {
 				t.Error(err)
@@ -45,16 +45,18 @@ func ofGroup(name string) func(*pubsub.SubscriberConfig) {
 	return func(c *pubsub.SubscriberConfig) { c.Group = func(topic string) string { return name + topic } }
 }
 
-// TestConformance is Watermill's own suite, for subscribers with many messages in flight.
+// TestConformance is Watermill's own suite, for subscribers with many messages in flight. TestReconnect stands in for the
+// suite's test of a server that restarts.
 func TestConformance(t *testing.T) {
 	features := tests.Features{ConsumerGroups: true, Persistent: true}
-	tests.TestPubSub(t, features, pubSub(func(*pubsub.SubscriberConfig) {}), func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+	withGroup := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		return pubSub(ofGroup(group))(t)
-	})
+	}
+	tests.TestPubSub(t, features, pubSub(func(*pubsub.SubscriberConfig) {}), withGroup)
 }
 
-// TestConformanceInOrder is the suite for subscribers with one message in flight, which promise more. Its volumes are
-// the suite's small ones, but for the test of the order itself: each message waits for the answer to the one before.
+// TestConformanceInOrder is the suite for subscribers with one message in flight, which promise an order. It uses the
+// suite's small volumes, except in the test of the order itself, because each message waits for the answer to the one before.
 func TestConformanceInOrder(t *testing.T) {
 	features := tests.Features{ConsumerGroups: true, Persistent: true, GuaranteedOrder: true, GuaranteedOrderWithSingleSubscriber: true}
 	t.Run("Order", func(t *testing.T) {
@@ -69,8 +71,8 @@ func TestConformanceInOrder(t *testing.T) {
 	})
 }
 
-// TestConformanceOldMessages is the part of the suite for subscribers that are a group each and so get what was
-// published before them.
+// TestConformanceOldMessages is the part of the suite for subscribers that get the messages published before them. Each of
+// them is a group of its own.
 func TestConformanceOldMessages(t *testing.T) {
 	context := tests.TestContext{TestID: tests.NewTestID(), Features: tests.Features{Persistent: true, NewSubscriberReceivesOldMessages: true}}
 	tests.TestNewSubscriberReceivesOldMessages(t, context, func(t *testing.T) (message.Publisher, message.Subscriber) {

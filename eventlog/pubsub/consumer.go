@@ -12,43 +12,43 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// consumer is one connection of a subscription to its group. One goroutine receives; another one sends the answers,
-// because a stream takes one at a time, and those that are waiting together.
+// consumer is one connection of a subscription to its group. One goroutine receives events. Another one sends the answers:
+// a stream allows one send at a time, and answers that wait are sent together.
 type consumer struct {
 	subscription *subscription
-	name         string // by which the server knows the connection
+	name         string // the connection's name at the server
 	stream       *esdb.PersistentSubscription
 	cancel       context.CancelFunc // of the stream
 
 	arrivals chan *delivery
-	lost     chan struct{} // closed when nothing more arrives
-	reason   error         // why; for after lost was closed
+	lost     chan struct{} // closed when the receiver has ended
+	reason   error         // why it ended; valid once lost is closed
 
 	answers   chan answer
-	finishing chan struct{} // closed when the last answer was given
-	silent    chan struct{} // closed when no more answers are sent
-	sent      int64         // answers; for after silent was closed
+	finishing chan struct{} // closed after the last answer was given
+	sendEnded chan struct{} // closed when the sender has ended
+	sent      int64         // number of answers sent; valid once sendEnded is closed
 	workers   sync.WaitGroup
 }
 
-// answer is what became of an event.
+// answer acknowledges or refuses an event.
 type answer struct {
 	event *esdb.ResolvedEvent
 	ack   bool
 }
 
 const (
-	// maxAnswers bounds the answers that are sent in one message.
+	// maxAnswers bounds the answers in one message to the server.
 	maxAnswers = 500
-	// farewell bounds how long the end of a connection waits for the server.
-	farewell = time.Second
+	// endTimeout bounds how long the end of a connection waits for the server.
+	endTimeout = time.Second
 )
 
 func newConsumer(u *subscription, name string, stream *esdb.PersistentSubscription, cancel context.CancelFunc) *consumer {
 	c := &consumer{
 		subscription: u, name: name, stream: stream, cancel: cancel,
 		arrivals: make(chan *delivery, u.config.InFlight), lost: make(chan struct{}),
-		answers: make(chan answer, u.config.InFlight), finishing: make(chan struct{}), silent: make(chan struct{}),
+		answers: make(chan answer, u.config.InFlight), finishing: make(chan struct{}), sendEnded: make(chan struct{}),
 	}
 	c.workers.Go(c.receive)
 	c.workers.Go(c.send)
@@ -64,7 +64,7 @@ func (c *consumer) receive() {
 			return
 		}
 		if e.EventAppeared == nil || e.EventAppeared.Event.OriginalEvent() == nil {
-			c.subscription.logger.Info("The server delivered no event at all; there is nothing to answer", nil)
+			c.subscription.logger.Info("The server delivered a message without an event, which is ignored", nil)
 			continue
 		}
 		d := c.subscription.arrived(c, e.EventAppeared)
@@ -73,28 +73,28 @@ func (c *consumer) receive() {
 		}
 		select {
 		case c.arrivals <- d:
-		case <-c.silent: // nobody could answer it any more; the stream is about to end
+		case <-c.sendEnded: // it could not be answered; the stream is about to end
 			c.subscription.forget(d)
 		}
 	}
 }
 
-// answer leaves an answer to be sent. If the connection has ended it is dropped: the server delivers the event again.
+// answer hands an answer to the sender. If the sender has ended, the answer is dropped and the server delivers the event
+// again.
 func (c *consumer) answer(a answer) {
 	select {
 	case c.answers <- a:
-	case <-c.silent:
+	case <-c.sendEnded:
 	}
 }
 
 func (c *consumer) send() {
-	defer close(c.silent)
+	defer close(c.sendEnded)
 	for {
 		select {
 		case first := <-c.answers:
 			if c.sendWaiting(first) != nil {
-				// The receiver hears the reason.
-				c.cancel()
+				c.cancel() // the receiver gets the reason
 				return
 			}
 		case <-c.finishing:
@@ -110,7 +110,7 @@ func (c *consumer) send() {
 	}
 }
 
-// sendWaiting sends an answer and those that are waiting behind it.
+// sendWaiting sends an answer together with the answers that wait behind it.
 func (c *consumer) sendWaiting(first answer) error {
 	var acks, nacks []*esdb.ResolvedEvent
 	for a, n := first, 1; ; n++ {
@@ -133,25 +133,26 @@ func (c *consumer) sendWaiting(first answer) error {
 	return errors.Join(c.stream.Ack(acks...), c.stream.Nack("the subscriber refused the message", esdb.NackActionRetry, nacks...))
 }
 
-// finish sends the answers that were given and ends the connection.
+// finish sends all answers that were given, and ends the connection.
 func (c *consumer) finish() {
 	close(c.finishing)
-	timeout := time.NewTimer(farewell)
+	timeout := time.NewTimer(endTimeout)
 	defer timeout.Stop()
 	select {
-	case <-c.silent:
-		c.arrive()
+	case <-c.sendEnded:
+		c.confirmAnswers()
 	case <-timeout.C:
-		c.cancel() // the server takes no answers
+		c.cancel() // the server does not read the answers
 	}
 	c.end()
 }
 
-// arrive waits until the server has taken the answers: the end of a stream overtakes what is on its way. The server tells
-// how many it has taken. Where it does not, or not in time, the events may come again.
-func (c *consumer) arrive() {
+// confirmAnswers waits until the server has processed the answers, because closing the stream would discard those that
+// are still on their way. The server reports how many answers it has processed. If it does not confirm them in time, the
+// events may be delivered again.
+func (c *consumer) confirmAnswers() {
 	u := c.subscription
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), farewell)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), endTimeout)
 	defer cancel()
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		info, err := call(ctx, u.clients, func(client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
@@ -162,13 +163,13 @@ func (c *consumer) arrive() {
 		}
 		for _, connection := range info.Connections {
 			if connection.ConnectionName == c.name && connection.TotalItemsProcessed < c.sent {
-				return struct{}{}, fmt.Errorf("the server has taken %d answers of %d", connection.TotalItemsProcessed, c.sent)
+				return struct{}{}, fmt.Errorf("the server has processed %d answers of %d", connection.TotalItemsProcessed, c.sent)
 			}
 		}
 		return struct{}{}, nil
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(5*time.Millisecond)))
 	if err != nil {
-		u.logger.Debug("Could not make sure that the last answers arrived", watermill.LogFields{"error": err})
+		u.logger.Debug("The server did not confirm the last answers", watermill.LogFields{"error": err})
 	}
 }
 
@@ -180,7 +181,7 @@ func (c *consumer) abort() {
 }
 
 func (c *consumer) end() {
-	<-c.silent
+	<-c.sendEnded
 	_ = c.stream.Close() // it never fails
 	c.cancel()
 	c.workers.Wait()

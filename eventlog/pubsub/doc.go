@@ -1,18 +1,23 @@
-// Package pubsub is a Publisher and a Subscriber of Watermill over EventStoreDB. It knows nothing of what the messages
-// mean, and of the rest of this code base.
+// Package pubsub is a Publisher and a Subscriber of Watermill over EventStoreDB. It does not know what the messages mean,
+// and does not depend on the rest of this code base.
 //
-// What it promises:
-//   - The messages of one Publish are one append: all of them are stored, in their order, or none. A message published
-//     again under the same UUID is stored once, as far as the server remembers it (see Publisher).
-//   - A topic is a persistent subscription to $all with a filter, under the name of a consumer group. Each message goes to
-//     one subscriber of the group, again and again until it is acknowledged: at least once, and more than once after a
-//     crash or a broken connection, or when another subscriber gets it after the server's message time-out. While a
-//     message is in flight, the same Subscribe does not deliver it a second time.
-//   - At most InFlight messages of a Subscribe are unanswered. With InFlight 1 and one subscriber the group's messages
-//     come in the log's order, a refused one before its successors; otherwise no order is promised.
-//   - A Subscribe outlives the server's restarts, and ends when its context ends or its Subscriber is closed.
+// It promises:
+//   - Publish appends its messages in one append: all of them are stored in their order, or none is. A message that is
+//     published again under the same UUID is stored once, as far as the server remembers it (see Publisher).
+//   - A topic is a persistent subscription to $all with a filter, and its name is the consumer group's. Each message goes
+//     to one subscriber of the group and is delivered again until it is acknowledged. So it arrives at least once, and
+//     more than once after a crash, after a broken connection, or when the server's message time-out passes and another
+//     subscriber gets it. A Subscribe does not deliver a message again while it waits for the answer to it.
+//   - At most InFlight messages of a Subscribe are unanswered. With InFlight 1 and one subscriber, the group's messages
+//     come in the order of the log, and a refused message comes again before its successors. Otherwise there is no order.
+//   - A Subscribe continues after the server has restarted. It ends when its context ends or its Subscriber is closed.
 //
-// Where to begin: publisher.go; subscriber.go is the configuration, subscription.go what one Subscribe does, consumer.go
-// one connection of it. message.go is what becomes of a message in the store, group.go how groups are made, clients.go
-// how the official client is kept from its traps.
+// It does not promise:
+//   - A message may arrive before its Publish returns. A Publish that fails may have stored its messages.
+//   - A consumer group tells events apart by their ids. EventStoreDB skips an event while another event of the group with
+//     the same id is unanswered. Do not publish one UUID to two streams that the same group consumes.
+//
+// Where to begin: publisher.go publishes. subscriber.go holds the configuration of subscribers, subscription.go does the
+// work of one Subscribe, and consumer.go is one connection of it. message.go converts messages to events and back.
+// group.go makes consumer groups. clients.go works around the traps of the official client.
 package pubsub

@@ -13,17 +13,22 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// prepareGroup makes the group if it is missing, and tries for as long as the time-out while the server is away.
+// prepareGroup makes the group if it is missing. While the server is away it tries again, until the time-out.
 func (u *subscription) prepareGroup() error {
 	_, err := backoff.Retry(u.stopped, func() (struct{}, error) {
 		err := u.makeGroup()
 		if u.stopped.Err() != nil {
 			return struct{}{}, backoff.Permanent(u.ended())
 		}
-		if code := codeOf(err); err != nil && code != esdb.ErrorUnavailable && code != esdb.ErrorCodeNotLeader && code != esdb.ErrorCodeConnectionClosed {
+		if err == nil {
+			return struct{}{}, nil
+		}
+		switch codeOf(err) {
+		case esdb.ErrorUnavailable, esdb.ErrorCodeNotLeader, esdb.ErrorCodeConnectionClosed:
+			return struct{}{}, err
+		default:
 			return struct{}{}, backoff.Permanent(err)
 		}
-		return struct{}{}, err
 	}, backoff.WithBackOff(reconnectPause()), backoff.WithMaxElapsedTime(u.config.Timeout))
 	if err != nil && u.stopped.Err() != nil {
 		return u.ended()
@@ -31,14 +36,16 @@ func (u *subscription) prepareGroup() error {
 	return err
 }
 
-// makeGroup makes the group, and leaves it as it is if it exists. Who may not make groups can still be allowed to consume
-// from those that others made.
+// makeGroup makes the group, and leaves an existing one as it is. A user who may not make groups may still consume from
+// those that others made.
 func (u *subscription) makeGroup() error {
 	settings := *u.config.Settings
 	if settings.MaxSubscriberCount == 0 {
 		settings.MaxSubscriberCount = filterMark(u.filter)
 	}
-	options := esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}, Filter: &u.filter, Deadline: &u.config.Timeout}
+	options := esdb.PersistentAllSubscriptionOptions{
+		Settings: &settings, StartFrom: esdb.Start{}, Filter: &u.filter, Deadline: &u.config.Timeout,
+	}
 	if u.config.FromEnd {
 		options.StartFrom = esdb.End{}
 	}
@@ -51,15 +58,15 @@ func (u *subscription) makeGroup() error {
 	case codeOf(err) == esdb.ErrorCodeResourceAlreadyExists:
 		u.compare(settings)
 	case codeOf(err) == esdb.ErrorCodeAccessDenied:
-		u.logger.Info("The user may not make consumer groups; taking it that the group exists", nil)
+		u.logger.Info("The user may not make consumer groups; assuming that the group exists", nil)
 	default:
 		return fmt.Errorf("make the consumer group %q: %w", u.group, err)
 	}
 	return nil
 }
 
-// compare logs in what the group differs from the settings. It stays as it is: its filter cannot be changed, and to change
-// its settings would break the connections of all its consumers, once for each who thinks otherwise.
+// compare logs how the group differs from the settings. It does not change the group: a filter cannot be changed, and each
+// change of settings breaks the connections of all consumers. Subscribers with different settings would do so in turn.
 func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) {
 	info, err := ask(u, func(ctx context.Context, client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
 		return client.GetPersistentSubscriptionInfoToAll(ctx, u.group, esdb.GetPersistentSubscriptionOptions{Deadline: &u.config.Timeout})
@@ -73,8 +80,8 @@ func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) {
 	}
 }
 
-// A group does not tell its filter. So a group without bound on its subscribers, which is the usual one, gets a bound
-// that nobody reaches and that stands for the filter: marks lie above leastMark.
+// leastMark is the lowest mark. The server does not report a group's filter. So a group without a bound on its subscribers,
+// which is the usual case, gets a bound that is never reached and identifies the filter: its mark.
 const leastMark = 1 << 30
 
 func filterMark(f esdb.SubscriptionFilter) int32 {
@@ -83,12 +90,13 @@ func filterMark(f esdb.SubscriptionFilter) int32 {
 	return int32(leastMark | h.Sum32()&(leastMark-1))
 }
 
-// differences says in what a group differs from the settings that were asked for, marks included.
+// differences describes how a group differs from the wanted settings, marks included.
 func differences(want, have esdb.PersistentSubscriptionSettings) []string {
 	var found []string
 	differ := func(name string, want, have any) {
 		if want != have {
-			found = append(found, fmt.Sprintf("%s is %v instead of %v; update the group, or delete it to have it made anew", name, have, want))
+			found = append(found, fmt.Sprintf("%s is %v instead of %v; update the group, or delete it to have it made anew",
+				name, have, want))
 		}
 	}
 	marked := func(n int32) bool { return n >= leastMark }
@@ -99,7 +107,8 @@ func differences(want, have esdb.PersistentSubscriptionSettings) []string {
 		return n
 	}
 	if marked(want.MaxSubscriberCount) && marked(have.MaxSubscriberCount) && want.MaxSubscriberCount != have.MaxSubscriberCount {
-		found = append(found, "the filter is another one, so that messages are missing or foreign ones are delivered; name another group, or delete this one to have it made anew")
+		found = append(found, "the filter is a different one, so messages are missing or others are delivered; "+
+			"name another group, or delete this one to have it made anew")
 	}
 	differ("the maximum subscriber count", bound(want.MaxSubscriberCount), bound(have.MaxSubscriberCount))
 	differ("the message time-out", want.MessageTimeout, have.MessageTimeout)

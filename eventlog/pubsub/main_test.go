@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"testing"
 
@@ -14,32 +12,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// theNode serves all tests that do not stop it.
+// theNode is shared by all tests that do not stop it.
 var theNode *node.Node
 
-// restartCommand is a command line that has whoever listens at an address restart the server: Watermill's suite wants
-// one, and the server is a part of this process.
-func restartCommand(address string) []string { return []string{os.Args[0], restartArgument, address} }
-
-const restartArgument = "restart-the-server"
-
-func askForRestart(address string) error {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, conn) // it is closed when that was done
-	return errors.Join(err, conn.Close())
-}
-
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == restartArgument {
-		if err := askForRestart(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	dir, err := os.MkdirTemp("", "pubsub")
 	if err != nil {
 		panic(err)
@@ -53,8 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	// The suite's test of a restart leaves the collector of what it published behind.
-	if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/ThreeDotsLabs/watermill/pubsub/tests.TestReconnect.func2")); code == 0 && err != nil {
+	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// The metadata that every received message has beside the event's own. Publishers do not store it, so that a message can
-// be published as it was received; KeyType is what they read the event's type from.
+// Every received message has this metadata beside the event's own. Publishers do not store it, so a message can be
+// published as it was received. They read the event's type from KeyType.
 const (
 	// KeyStream is the name of the stream that holds the event.
 	KeyStream = "esdb_stream"
@@ -27,38 +27,38 @@ const (
 	KeyCommitPosition = "esdb_commit_position"
 	// KeyPreparePosition is the event's prepare position in the log, in decimal.
 	KeyPreparePosition = "esdb_prepare_position"
-	// KeyCreated is when the server stored the event, as RFC 3339 with nanoseconds, in UTC.
+	// KeyCreated is the time when the server stored the event, as RFC 3339 with nanoseconds, in UTC.
 	KeyCreated = "esdb_created"
-	// KeyRetryCount is how often the server has delivered the event before, in decimal.
+	// KeyRetryCount says how often the server has delivered the event before, in decimal.
 	KeyRetryCount = "esdb_retry_count"
 )
 
-// KeyUUID is the metadata under which a UUID that is none is stored, such as a ULID: the id of an event has to be one.
+// KeyUUID is the metadata that keeps a message's UUID if it is not a UUID, such as a ULID. The id of an event must be one.
 const KeyUUID = "esdb_message_uuid"
 
 var reserved = map[string]bool{KeyStream: true, KeyRevision: true, KeyType: true, KeyCommitPosition: true,
 	KeyPreparePosition: true, KeyCreated: true, KeyRetryCount: true, KeyUUID: true}
 
-// defaultType is the type of an event whose message names none.
+// defaultType is the event type of a message that names none.
 const defaultType = "message"
 
-// idSpace is where the ids of messages are that do not have a UUID. It never changes: the ids in the stores depend on it.
+// idSpace is the name space of the ids of messages whose UUID is not one. It must never change: stored ids depend on it.
 var idSpace = uuid.MustParse("5d9e1b0c-5f0e-4c3b-9a3e-7f6f1c1c2a54")
 
-// EventID is the id of the event that a message is stored as: its UUID, or one that is derived from whatever stands in
-// its place, always the same. A message without any gets a random one, so that two of them are not taken for one.
+// EventID returns the id of the event that a message is stored as. It is the message's UUID. If that is not a UUID, the id
+// is derived from it and always the same. If it is empty, the id is random, so that two such messages stay two.
 func EventID(messageUUID string) uuid.UUID {
 	if messageUUID == "" {
 		return uuid.New()
 	}
-	// The store replaces the zero id by a random one, and would store the message twice.
+	// The client replaces the zero id by a random one, so a repeated message would be stored twice.
 	if id, err := uuid.Parse(messageUUID); err == nil && id != uuid.Nil {
 		return id
 	}
 	return uuid.NewSHA1(idSpace, []byte(messageUUID))
 }
 
-// newEvent is what a message is stored as.
+// newEvent returns the event that a message is stored as.
 func newEvent(msg *message.Message, eventType string, contentType esdb.ContentType) (esdb.EventData, error) {
 	event := esdb.EventData{EventID: EventID(msg.UUID), EventType: eventType, ContentType: contentType, Data: msg.Payload}
 	metadata := make(map[string]string, len(msg.Metadata))
@@ -77,7 +77,7 @@ func newEvent(msg *message.Message, eventType string, contentType esdb.ContentTy
 	return event, nil
 }
 
-// newMessage is what an event is delivered as.
+// newMessage returns the message that an event is delivered as.
 func newMessage(ctx context.Context, event *esdb.RecordedEvent, retries int) (*message.Message, context.CancelFunc) {
 	msg := message.NewMessage(event.EventID.String(), event.Data)
 	msg.Metadata = simpleMetadata(event.UserMetadata)
@@ -93,8 +93,8 @@ func newMessage(ctx context.Context, event *esdb.RecordedEvent, retries int) (*m
 	return msg, cancel
 }
 
-// simpleMetadata is what of an event's metadata is text, a number or a truth value. Programs that are not ours write
-// what they want there, so everything else is left to those who ask for the RecordedEvent.
+// simpleMetadata returns the fields of an event's metadata that are a text, a number or a boolean. Other programs may write
+// anything there; the rest of it is available from the RecordedEvent.
 func simpleMetadata(raw []byte) message.Metadata {
 	var fields map[string]json.RawMessage
 	metadata := message.Metadata{}
@@ -120,7 +120,7 @@ func simpleMetadata(raw []byte) message.Metadata {
 
 type recordedEventKey struct{}
 
-// RecordedEvent returns the event that a message was made from, out of the message's context. It must not be changed.
+// RecordedEvent returns the event that a message was made from. ctx is the message's context. The event must not be changed.
 func RecordedEvent(ctx context.Context) (*esdb.RecordedEvent, bool) {
 	event, ok := ctx.Value(recordedEventKey{}).(*esdb.RecordedEvent)
 	return event, ok

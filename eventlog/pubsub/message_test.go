@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestMessagesComeAsTheyWent sends messages of any kind through the store, and once more as they came.
+// TestMessagesComeAsTheyWent publishes messages of any kind, and publishes each again as it was received.
 func TestMessagesComeAsTheyWent(t *testing.T) {
 	topic := uuid.NewString()
 	p, messages := newPublisher(t, theNode), subscribe(t, newSubscriber(t, theNode), topic)
@@ -48,7 +48,7 @@ func TestMessagesComeAsTheyWent(t *testing.T) {
 	})
 }
 
-// TestMessageCarriesItsEvent reads an event of another program, with metadata that is not all text.
+// TestMessageCarriesItsEvent receives events of another program, whose metadata is not only text.
 func TestMessageCarriesItsEvent(t *testing.T) {
 	topic, client := uuid.NewString(), clientOf(t, theNode)
 	metadata := `{"by":"nurse","n":12.50,"late":true,"none":null,"nested":{"a":1},"list":[1],"esdb_type":"forged"}`

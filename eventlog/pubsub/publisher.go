@@ -12,31 +12,31 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// ErrTooLarge says that the messages of one Publish are larger than the server takes in one append. They have to be
-// published in smaller parts; a single message that is too large has to keep its payload elsewhere.
+// ErrTooLarge means that the messages of one Publish are too large for one append. Publish them in smaller parts; a single
+// message that is too large must keep its payload elsewhere.
 var ErrTooLarge = errors.New("the messages are too large for one append")
 
-// ErrPartlyStored says that some of the messages of one Publish were stored before, and others not, so that storing them
-// again together would tear them apart. They have to be published as they were the first time, or one by one.
+// ErrPartlyStored means that some of the messages of one Publish had been stored before and others had not, so they cannot
+// be stored together. Publish the same messages as the first time, or each by itself.
 var ErrPartlyStored = errors.New("some of the messages were stored before, and others not")
 
-// PublisherConfig says how to publish. Only URL must be set.
+// PublisherConfig configures a Publisher. Only URL must be set.
 type PublisherConfig struct {
 	// URL is the connection string, such as esdb://127.0.0.1:2113?tls=false.
 	URL string
-	// Stream names the stream that a topic's messages are appended to; by default it is named as the topic.
+	// Stream names the stream that a topic's messages are appended to. By default it has the topic's name.
 	Stream func(topic string) string
-	// Type is the type of the event that a message is stored as; by default what the message's metadata has under
-	// KeyType, or else "message".
+	// Type returns the event type that a message is stored with. By default it is the message's metadata under KeyType,
+	// or else "message".
 	Type func(topic string, msg *message.Message) string
-	// ContentType says whether the payload is JSON; by default it is looked at.
+	// ContentType says whether the payload is JSON. By default the payload is parsed to find out.
 	ContentType func(msg *message.Message) esdb.ContentType
-	// Timeout bounds each Publish, and the wait of Close; 10 seconds when 0.
+	// Timeout bounds each Publish, and how long Close waits; 10 seconds when 0.
 	Timeout time.Duration
-	// Connections bounds the appends under way at once; 4 when 0. Further ones wait.
+	// Connections is how many appends may be under way at once; 4 when 0. Further ones wait.
 	Connections int
-	// MaxAppendBytes bounds the messages of one Publish together, payload and metadata. When 0 it is what a server with
-	// the usual limit of 1 MiB takes, with room for what it adds.
+	// MaxAppendBytes bounds the size of the messages of one Publish: payload, metadata and event types. When 0 it is
+	// somewhat below 1 MiB, which is a server's usual limit and includes what the server adds.
 	MaxAppendBytes int
 }
 
@@ -45,9 +45,9 @@ const defaultMaxAppendBytes = 1<<20 - 16<<10
 
 // Publisher appends messages to streams. It is safe for concurrent use.
 //
-// The id of an event follows from its message's UUID, and the server stores an event of the same id once in a stream. It
-// remembers the ids of recent events only, and none over a restart: a message that is published again much later, or
-// after a restart that swallowed the answer, can be stored twice.
+// An event's id follows from its message's UUID (see EventID), and the server does not store an event again whose id it
+// remembers from the same stream. It remembers the ids of recent events only, and forgets them when it restarts. So a
+// message can be stored twice if it is published again much later, or after a restart that prevented the answer.
 type Publisher struct {
 	config  PublisherConfig
 	clients *clients
@@ -82,7 +82,7 @@ func NewPublisher(config PublisherConfig, logger watermill.LoggerAdapter) (*Publ
 		config.MaxAppendBytes = defaultMaxAppendBytes
 	}
 	if config.Timeout < 0 || config.Connections < 0 || config.MaxAppendBytes < 0 {
-		return nil, errors.New("a publisher's time-out, connections and append size cannot be negative; leave them 0 for what is usual")
+		return nil, errors.New("a publisher's time-out, connections and append size cannot be negative; leave them 0 for the defaults")
 	}
 	if logger == nil {
 		logger = watermill.NopLogger{}
@@ -104,10 +104,10 @@ func contentTypeOfPayload(msg *message.Message) esdb.ContentType {
 	return esdb.ContentTypeBinary
 }
 
-// Publish appends the messages to the topic's stream in one append, all or none, and returns when they are stored. It
-// gives up when the context of one of the messages ends, or after the Timeout. It fails with ErrTooLarge, ErrPartlyStored,
-// ErrClosed, or what the client says; after an error of the connection it is not known whether the messages were stored,
-// and they can be published again.
+// Publish appends the messages to the topic's stream in one append, all or none, and returns when they are stored. They may
+// be delivered before it returns. It gives up when the context of one of the messages ends, or after the Timeout. It fails
+// with ErrTooLarge, ErrPartlyStored, ErrClosed, or an error of the client. After an error of the connection it is not known
+// whether the messages are stored; they can be published again.
 func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	if len(messages) == 0 {
 		return nil
@@ -149,7 +149,7 @@ func (p *Publisher) publish(topic string, messages []*message.Message) error {
 	}
 	err := p.append(ctx, stream, events)
 	if codeOf(err) == esdb.ErrorCodeNotLeader {
-		err = p.append(ctx, stream, events) // the client knows the leader now
+		err = p.append(ctx, stream, events) // the client has learned which node is the leader
 	}
 	if codeOf(err) == esdb.ErrorCodeWrongExpectedVersion {
 		return fmt.Errorf("%w; publish them as they were, or one by one: %w", ErrPartlyStored, err)
@@ -157,16 +157,16 @@ func (p *Publisher) publish(topic string, messages []*message.Message) error {
 	return err
 }
 
-// append does not say which revision it expects: with any, the server recognises events that it has stored already.
+// append expects any revision of the stream. The server then recognises events that it has stored before.
 func (p *Publisher) append(ctx context.Context, stream string, events []esdb.EventData) error {
+	options := esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}, Deadline: &p.config.Timeout}
 	_, err := call(ctx, p.clients, func(client *esdb.Client) (*esdb.WriteResult, error) {
-		// The deadline is the context's.
-		return client.AppendToStream(ctx, stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}, Deadline: &p.config.Timeout}, events...)
+		return client.AppendToStream(ctx, stream, options, events...)
 	})
 	return err
 }
 
-// Close waits for what is being published, at most the Timeout, and ends the connections. It may be called more than
+// Close waits for each Publish under way, for the Timeout at most, and closes the connections. It may be called more than
 // once.
 func (p *Publisher) Close() error {
 	if err := p.clients.close(p.config.Timeout); err != nil {

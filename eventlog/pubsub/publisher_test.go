@@ -3,9 +3,11 @@ package pubsub_test
 import (
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
+	"casebook/embedded/node"
 	"casebook/eventlog/pubsub"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -14,10 +16,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// stored reads a stream as it is.
-func stored(t *testing.T, stream string) (events []*esdb.RecordedEvent) {
+// stored returns the events of a stream.
+func stored(t *testing.T, n *node.Node, stream string) (events []*esdb.RecordedEvent) {
 	t.Helper()
-	read, err := clientOf(t, theNode).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, 1000)
+	read, err := clientOf(t, n).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, math.MaxInt64)
 	must(t, err)
 	defer read.Close()
 	for {
@@ -46,16 +48,17 @@ func TestPublishStoresOnce(t *testing.T) {
 	must(t, p.Publish(topic, two(id, "01J0000000-a-ulid")...))
 	must(t, p.Publish(topic, two(id)...))
 	must(t, p.Publish(topic, two("")...))
-	must(t, p.Publish(topic, two("")...)) // two without an id are two
+	must(t, p.Publish(topic, two("")...)) // messages without an id are different ones
 	if err := p.Publish(topic, two(id, other)...); !errors.Is(err, pubsub.ErrPartlyStored) {
 		t.Errorf("a new message beside an old one: %v", err)
 	}
 	must(t, p.Publish(topic, two(other)...))
 	var ids []uuid.UUID
-	for _, e := range stored(t, topic) {
+	for _, e := range stored(t, theNode, topic) {
 		ids = append(ids, e.EventID)
 	}
-	if len(ids) != 5 || ids[0] != uuid.MustParse(id) || ids[1] != pubsub.EventID("01J0000000-a-ulid") || ids[2] == ids[3] || ids[4] != uuid.MustParse(other) {
+	if len(ids) != 5 || ids[0] != uuid.MustParse(id) || ids[1] != pubsub.EventID("01J0000000-a-ulid") ||
+		ids[2] == ids[3] || ids[4] != uuid.MustParse(other) {
 		t.Errorf("stored %v", ids)
 	}
 }
@@ -68,7 +71,7 @@ func TestPublishStoresWhatItWasGiven(t *testing.T) {
 	typed := message.NewMessage("not-a-uuid", []byte(`{"n":1}`))
 	typed.Metadata = message.Metadata{pubsub.KeyType: "DiarySubmitted", pubsub.KeyStream: "old", "by": "nurse"}
 	must(t, p.Publish(topic, typed, message.NewMessage("", []byte("no JSON"))))
-	events := stored(t, "stream-"+topic)
+	events := stored(t, theNode, "stream-"+topic)
 	if len(events) != 2 {
 		t.Fatalf("stored %d events", len(events))
 	}
@@ -109,10 +112,10 @@ func TestPublishRefusals(t *testing.T) {
 		t.Error("published without a type")
 	}
 	must(t, p.Publish(topic))
-	if events := stored(t, topic); len(events) != 0 {
+	if events := stored(t, theNode, topic); len(events) != 0 {
 		t.Errorf("refusals left %d events behind", len(events))
 	}
-	must(t, p.Publish(topic, large()[0])) // and the publisher goes on
+	must(t, p.Publish(topic, large()[0])) // the publisher still works
 	must(t, p.Close())
 	if err := p.Publish(topic, message.NewMessage(uuid.NewString(), nil)); !errors.Is(err, pubsub.ErrClosed) {
 		t.Errorf("published after the end: %v", err)

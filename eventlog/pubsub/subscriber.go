@@ -15,39 +15,41 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// SubscriberConfig says how to subscribe. Only URL must be set.
+// SubscriberConfig configures a Subscriber. Only URL must be set.
 type SubscriberConfig struct {
 	// URL is the connection string, such as esdb://127.0.0.1:2113?tls=false.
 	URL string
-	// Group names the consumer group of a topic; by default it is named as the topic. All groups of $all share one room
-	// of names: two topics of the same group would take each other's messages.
+	// Group names the consumer group of a topic. By default it has the topic's name. The names of all groups of $all
+	// share one name space: two topics with the same group would take each other's messages.
 	Group func(topic string) string
-	// Filter chooses a topic's events out of $all; by default those of the stream that is named as the topic. It cannot
-	// be changed once the group was made: whoever wants another one names another group, or deletes the old one.
+	// Filter chooses a topic's events out of $all. By default they are those of the stream with the topic's name. The
+	// filter of an existing group cannot be changed: name another group instead, or delete the old one.
 	Filter func(topic string) esdb.SubscriptionFilter
-	// FromEnd lets a group that has to be made begin behind the log's end; by default it begins with the log.
+	// FromEnd makes a new group begin behind the end of the log. By default it begins at the start of the log. A group that
+	// was deleted under its subscribers is made again in the same way: with FromEnd, messages that were published in
+	// between are not delivered.
 	FromEnd bool
-	// Settings are those of a group that has to be made; DefaultSettings when nil. StartFrom is ignored, see FromEnd.
+	// Settings are the settings of a new group; DefaultSettings when nil. StartFrom is ignored, see FromEnd.
 	Settings *esdb.PersistentSubscriptionSettings
-	// InFlight bounds the unanswered messages of each Subscribe; 64 when 0. All of them should be answered within the
-	// settings' MessageTimeout, or the server delivers them to another subscriber too.
+	// InFlight bounds the unanswered messages of each Subscribe; 64 when 0. Each message should be answered within the
+	// settings' MessageTimeout; after it the server delivers the message to another subscriber too.
 	InFlight int
-	// NackPause is how long a refused message is held back before it is delivered again, so that one that cannot be
-	// handled does not spin; retries is how often that was done before. It counts among the messages in flight
-	// meanwhile, and the pause should be shorter than the settings' MessageTimeout. By default it doubles from 100
+	// NackPause says how long a refused message is held back before it is delivered again, so that a message that always
+	// fails does not come in a busy loop; retries says how often it was delivered before. During the pause the message
+	// counts as in flight. The pause should be shorter than the settings' MessageTimeout. By default it doubles from 100
 	// milliseconds to 10 seconds.
 	NackPause func(retries int) time.Duration
-	// Timeout bounds each question to the server, and how long Subscribe waits for it; 10 seconds when 0.
+	// Timeout bounds each request to the server, and how long Subscribe waits for the server; 10 seconds when 0.
 	Timeout time.Duration
-	// CloseTimeout bounds how long the end of a Subscribe waits for answers to messages; 10 seconds when 0. What is not
-	// answered by then is delivered again.
+	// CloseTimeout bounds how long a Subscribe that ends waits for answers to its messages; 10 seconds when 0. Messages
+	// that are not answered by then are delivered again.
 	CloseTimeout time.Duration
 }
 
-// DefaultSettings are the client's own but for MaxRetryCount, which is as large as can be: the server never parks a
-// message by itself, a message that cannot be handled comes again until somebody decides about it, as Watermill's
-// middleware can. With a smaller count the server parks what was refused, or not answered in time, that often; with 0
-// at the first time.
+// DefaultSettings returns the client's defaults with the largest possible MaxRetryCount. With it the server never parks a
+// message: one that cannot be handled comes again until somebody decides what to do with it, for example a middleware of
+// Watermill. With a smaller count the server parks a message that was refused, or not answered in time, more often than
+// that.
 func DefaultSettings() esdb.PersistentSubscriptionSettings {
 	settings := esdb.SubscriptionSettingsDefault()
 	settings.MaxRetryCount = math.MaxInt32
@@ -66,8 +68,8 @@ func doublingPause(retries int) time.Duration {
 	return nackPauseMin << max(retries, 0)
 }
 
-// exactly chooses the events of one stream. `\z` is the end of the text for every server's regular expressions, `$` can
-// be a line's.
+// exactly chooses the events of one stream. `\z` is the end of the text in the regular expressions of every server; `$` can
+// be the end of a line.
 func exactly(stream string) esdb.SubscriptionFilter {
 	return esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Regex: "^" + regexp.QuoteMeta(stream) + `\z`}
 }
@@ -101,12 +103,15 @@ func (c *SubscriberConfig) setDefaults() {
 const maxInFlight = 10_000
 
 func (c *SubscriberConfig) check() error {
-	switch strategies := []esdb.ConsumerStrategy{esdb.ConsumerStrategyRoundRobin, esdb.ConsumerStrategyDispatchToSingle, esdb.ConsumerStrategyPinned}; {
+	strategies := []esdb.ConsumerStrategy{
+		esdb.ConsumerStrategyRoundRobin, esdb.ConsumerStrategyDispatchToSingle, esdb.ConsumerStrategyPinned,
+	}
+	switch {
 	case c.InFlight < 0 || c.InFlight > maxInFlight:
 		return fmt.Errorf("a subscriber cannot have %d messages in flight; choose 1 to %d", c.InFlight, maxInFlight)
 	case c.Timeout < 0 || c.CloseTimeout < 0:
-		return errors.New("a subscriber's time-outs cannot be negative; leave them 0 for what is usual")
-	case !slices.Contains(strategies, c.Settings.ConsumerStrategyName): // the client panics
+		return errors.New("a subscriber's time-outs cannot be negative; leave them 0 for the defaults")
+	case !slices.Contains(strategies, c.Settings.ConsumerStrategyName): // the client would panic
 		return fmt.Errorf("the consumer strategy %q is unknown to the client; choose one of %q", c.Settings.ConsumerStrategyName, strategies)
 	}
 	return nil
@@ -150,7 +155,7 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (*Su
 	return s, nil
 }
 
-// begin counts what Close has to wait for; s.running.Done ends it.
+// begin counts a call that Close waits for. The caller ends it with s.running.Done.
 func (s *Subscriber) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,9 +166,9 @@ func (s *Subscriber) begin() error {
 	return nil
 }
 
-// SubscribeInitialize makes the topic's group if it is missing. Messages that are published from then on are delivered
-// to whoever subscribes later, also where FromEnd is set. It fails with ErrClosed, or with what the client says when the
-// server does not answer within the Timeout or refuses.
+// SubscribeInitialize makes the topic's group if it is missing. Messages that are published after it returns are delivered
+// to later subscribers, with FromEnd too. It fails with ErrClosed, or with an error of the client when the server refuses or
+// does not answer within the Timeout.
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	if err := s.begin(); err != nil {
 		return fmt.Errorf("prepare the topic %q: %w", topic, err)
@@ -180,10 +185,10 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 	return nil
 }
 
-// Subscribe makes the topic's group if it is missing, and delivers its messages until ctx ends or the Subscriber is
-// closed; then it takes the answers to what it has delivered, for CloseTimeout at most, and closes the channel. Messages
-// carry ctx. It fails with ErrClosed, or with what the client says when the server does not answer within the Timeout or
-// refuses; later interruptions are logged and overcome.
+// Subscribe makes the topic's group if it is missing, and delivers its messages until ctx ends or the Subscriber is closed.
+// Then it waits for the answers to the messages in flight, for CloseTimeout at most, and closes the channel. The contexts of
+// messages derive from ctx. Subscribe fails with ErrClosed, or with an error of the client when the server refuses or does
+// not answer within the Timeout. Later interruptions are logged, and the subscription connects again.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if err := s.begin(); err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", topic, err)
@@ -205,7 +210,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	return u.out, nil
 }
 
-// Close ends all that was subscribed to and waits until their channels are closed. It may be called more than once.
+// Close ends every Subscribe and waits until their channels are closed. It may be called more than once.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true

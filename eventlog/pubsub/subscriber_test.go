@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// tooLong is how long no wait of these tests takes, unless something is wrong.
+// tooLong is longer than any wait of these tests should take.
 const tooLong = 30 * time.Second
 
 func must(t testing.TB, err error) {
@@ -49,7 +49,9 @@ func newSubscriber(t testing.TB, n *node.Node, change ...func(*pubsub.Subscriber
 	return newLoggedSubscriber(t, n, nil, change...)
 }
 
-func newLoggedSubscriber(t testing.TB, n *node.Node, logger watermill.LoggerAdapter, change ...func(*pubsub.SubscriberConfig)) *pubsub.Subscriber {
+func newLoggedSubscriber(
+	t testing.TB, n *node.Node, logger watermill.LoggerAdapter, change ...func(*pubsub.SubscriberConfig),
+) *pubsub.Subscriber {
 	t.Helper()
 	config := pubsub.SubscriberConfig{URL: n.ConnectionString(), NackPause: func(int) time.Duration { return 0 }}
 	for _, f := range change {
@@ -63,7 +65,7 @@ func newLoggedSubscriber(t testing.TB, n *node.Node, logger watermill.LoggerAdap
 
 func one(c *pubsub.SubscriberConfig) { c.InFlight = 1 }
 
-// impatient subscribers do not wait for answers when they are closed: what a crash leaves behind.
+// impatient makes a subscriber close without waiting for answers, which leaves the same behind as a crash.
 func impatient(c *pubsub.SubscriberConfig) { c.CloseTimeout = time.Nanosecond }
 
 func subscribe(t testing.TB, s *pubsub.Subscriber, topic string) <-chan *message.Message {
@@ -97,7 +99,7 @@ func next(t testing.TB, messages <-chan *message.Message) *message.Message {
 	return nil
 }
 
-// expect acknowledges the next messages, which have to be these.
+// expect acknowledges the next messages and checks that they are these.
 func expect(t testing.TB, messages <-chan *message.Message, ids ...string) {
 	t.Helper()
 	var got []string
@@ -134,7 +136,7 @@ func clientOf(t testing.TB, n *node.Node) *esdb.Client {
 	return client
 }
 
-// await waits until what the server knows about a group is as wanted.
+// await waits until the server describes a group as wanted.
 func await(t testing.TB, client *esdb.Client, group string, wanted func(*esdb.PersistentSubscriptionInfo) bool) {
 	t.Helper()
 	deadline := time.Now().Add(tooLong)
@@ -190,7 +192,7 @@ func (r *restartable) stop() error {
 
 func (r *restartable) restart() error { return errors.Join(r.stop(), r.start()) }
 
-// TestUnansweredMessageComesAgain closes a subscriber that has not answered, as a crash would.
+// TestUnansweredMessageComesAgain ends a subscriber before it has answered a message, as a crash would.
 func TestUnansweredMessageComesAgain(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
 	ids := publish(t, p, topic, 3)
@@ -207,7 +209,7 @@ func TestUnansweredMessageComesAgain(t *testing.T) {
 	expect(t, subscribe(t, newSubscriber(t, theNode), topic), ids[1:]...)
 }
 
-// TestCloseTakesAnswers is the other end: what is answered while the subscriber closes has been handled.
+// TestCloseTakesAnswers checks that messages that are answered while the subscriber closes do not come again.
 func TestCloseTakesAnswers(t *testing.T) {
 	for name, end := range map[string]func(*pubsub.Subscriber, context.CancelFunc){
 		"close":   func(s *pubsub.Subscriber, _ context.CancelFunc) { _ = s.Close() },
@@ -247,7 +249,10 @@ func TestCloseTakesAnswers(t *testing.T) {
 // TestGroupShares lets two subscribers of a group share its messages.
 func TestGroupShares(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
-	channels := []<-chan *message.Message{subscribe(t, newSubscriber(t, theNode, one), topic), subscribe(t, newSubscriber(t, theNode, one), topic)}
+	channels := []<-chan *message.Message{
+		subscribe(t, newSubscriber(t, theNode, one), topic),
+		subscribe(t, newSubscriber(t, theNode, one), topic),
+	}
 	await(t, clientOf(t, theNode), topic, consumers(2))
 	const count = 200
 	var (
@@ -291,8 +296,7 @@ func TestGroupShares(t *testing.T) {
 	}
 }
 
-// TestServerRestarts stops the server under a subscriber, a publisher, a message that somebody works on, and others that
-// wait behind it.
+// TestServerRestarts stops the server while one message is being handled and others wait behind it.
 func TestServerRestarts(t *testing.T) {
 	n := openNode(t)
 	p, s := newPublisher(t, n.Node), newSubscriber(t, n.Node)
@@ -308,8 +312,8 @@ func TestServerRestarts(t *testing.T) {
 	}
 	must(t, n.start())
 	expected = append(expected, publish(t, p, "topic", 10)...)
-	// The held message is with somebody, so it does not come again, however often the server delivers it. What had been
-	// acknowledged just before may, and what was handed over when the connection broke.
+	// The held message is being handled, so it does not come again, however often the server delivers it. Messages that
+	// were acknowledged or delivered just before the connection broke may come again.
 	var got []string
 	for len(got) < len(expected) {
 		m := next(t, messages)
@@ -331,7 +335,7 @@ func TestServerRestarts(t *testing.T) {
 	await(t, clientOf(t, n.Node), "topic", nothingLeft)
 }
 
-// TestRefusedMessageComesAgain checks the count of retries, and that nothing overtakes with one message in flight.
+// TestRefusedMessageComesAgain checks the count of retries, and the order with one message in flight.
 func TestRefusedMessageComesAgain(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
 	var (
@@ -347,7 +351,7 @@ func TestRefusedMessageComesAgain(t *testing.T) {
 			return time.Microsecond
 		}
 	}), topic)
-	for i := range 15 { // more often than the client's default would have it parked
+	for i := range 15 { // with the client's default settings it would be parked earlier
 		m := next(t, messages)
 		if m.UUID != ids[0] || m.Metadata.Get(pubsub.KeyRetryCount) != fmt.Sprint(i) {
 			t.Fatalf("message %s came with %v", m.UUID, m.Metadata)
@@ -362,7 +366,7 @@ func TestRefusedMessageComesAgain(t *testing.T) {
 	}
 }
 
-// TestPauseHoldsBack refuses a message under a pause that would never end, and then ends the subscription.
+// TestPauseHoldsBack refuses a message, which starts a very long pause, and then ends the subscription.
 func TestPauseHoldsBack(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
 	ids := publish(t, p, topic, 1)
@@ -374,7 +378,7 @@ func TestPauseHoldsBack(t *testing.T) {
 	next(t, messages).Nack()
 	<-pausing
 	other := publish(t, p, topic, 3)
-	expect(t, messages, other...) // others go on
+	expect(t, messages, other...) // the pause does not hold up others
 	must(t, s.Close())
 	expectClosed(t, messages)
 	m := next(t, subscribe(t, newSubscriber(t, theNode, impatient), topic))
@@ -383,8 +387,8 @@ func TestPauseHoldsBack(t *testing.T) {
 	}
 }
 
-// TestServerLosesPatience has the server deliver messages again and again while they wait for their turn, and park them in
-// the end. They come once all the same.
+// TestServerLosesPatience has messages wait in the subscriber for so long that the server delivers them again and finally
+// parks them. Each still comes once.
 func TestServerLosesPatience(t *testing.T) {
 	topic, p := uuid.NewString(), newPublisher(t, theNode)
 	settings := pubsub.DefaultSettings()
@@ -426,7 +430,7 @@ func TestGroupIsMadeOnce(t *testing.T) {
 	expect(t, subscribe(t, newSubscriber(t, theNode), topic), publish(t, p, topic, 2)...)
 }
 
-// loggedErrors are what a subscriber complained about.
+// loggedErrors returns the errors that a subscriber has logged.
 func loggedErrors(l *watermill.CaptureLoggerAdapter) (all []string) {
 	for _, m := range l.Captured()[watermill.ErrorLogLevel] {
 		all = append(all, m.Err.Error())
@@ -434,7 +438,7 @@ func loggedErrors(l *watermill.CaptureLoggerAdapter) (all []string) {
 	return all
 }
 
-// TestGroupThatDiffers keeps groups as they are, and says so.
+// TestGroupThatDiffers checks that a group with other settings stays as it is and that the difference is logged.
 func TestGroupThatDiffers(t *testing.T) {
 	prefixes := func(all ...string) func(*pubsub.SubscriberConfig) {
 		return func(c *pubsub.SubscriberConfig) {
@@ -482,13 +486,13 @@ func TestGroupThatDiffers(t *testing.T) {
 			}
 		})
 	}
-	// The group is as it was.
+	// The group has not changed.
 	p := newPublisher(t, theNode)
 	publish(t, p, group+"-c-1", 1)
 	expect(t, subscribe(t, newSubscriber(t, theNode), group), publish(t, p, group+"-b-1", 2)...)
 }
 
-// TestGroupIsDeletedAndMadeAgain is how an operator gives a group another filter.
+// TestGroupIsDeletedAndMadeAgain deletes a group in use, as an operator does who wants another filter.
 func TestGroupIsDeletedAndMadeAgain(t *testing.T) {
 	topic, p, client := uuid.NewString(), newPublisher(t, theNode), clientOf(t, theNode)
 	messages := subscribe(t, newSubscriber(t, theNode), topic)
@@ -515,7 +519,7 @@ func TestFromEnd(t *testing.T) {
 	expect(t, subscribe(t, s, topic), ids...)
 }
 
-// TestServersOwnEventsAreSkipped has links among the messages, which the group does not resolve.
+// TestServersOwnEventsAreSkipped has a link among the messages of a group that does not resolve links.
 func TestServersOwnEventsAreSkipped(t *testing.T) {
 	topic, p, client := uuid.NewString(), newPublisher(t, theNode), clientOf(t, theNode)
 	publish(t, p, "elsewhere-"+topic, 1)
@@ -525,12 +529,13 @@ func TestServersOwnEventsAreSkipped(t *testing.T) {
 	logger := watermill.NewCaptureLogger()
 	expect(t, subscribe(t, newLoggedSubscriber(t, theNode, logger), topic), publish(t, p, topic, 1)...)
 	await(t, client, topic, nothingLeft)
-	if !slices.ContainsFunc(logger.Captured()[watermill.InfoLogLevel], func(m watermill.CapturedMessage) bool { return m.Fields["type"] == "$>" }) {
+	ofLink := func(m watermill.CapturedMessage) bool { return m.Fields["type"] == "$>" }
+	if !slices.ContainsFunc(logger.Captured()[watermill.InfoLogLevel], ofLink) {
 		t.Error("the log does not mention it")
 	}
 }
 
-// TestLinksAreResolved delivers what links lead to, and passes over those that lead nowhere.
+// TestLinksAreResolved checks that the targets of links are delivered, and that links without a target are skipped.
 func TestLinksAreResolved(t *testing.T) {
 	topic, p, client := uuid.NewString(), newPublisher(t, theNode), clientOf(t, theNode)
 	ids := publish(t, p, "elsewhere-"+topic, 2)
@@ -545,7 +550,7 @@ func TestLinksAreResolved(t *testing.T) {
 	await(t, client, topic, nothingLeft)
 }
 
-// TestServerIsAway asks everything of a server that is not there.
+// TestServerIsAway publishes, subscribes and closes while the server is stopped.
 func TestServerIsAway(t *testing.T) {
 	n := openNode(t)
 	p, s := newPublisher(t, n.Node), newSubscriber(t, n.Node)
@@ -573,7 +578,7 @@ func TestServerIsAway(t *testing.T) {
 	expectClosed(t, messages)
 }
 
-// TestCloseUnderWay closes while everything goes on.
+// TestCloseUnderWay closes publisher and subscriber while others use them.
 func TestCloseUnderWay(t *testing.T) {
 	topic := uuid.NewString()
 	p, s := newPublisher(t, theNode), newSubscriber(t, theNode, impatient)
@@ -651,7 +656,11 @@ func TestSubscriberRefusals(t *testing.T) {
 		"no RE2": newSubscriber(t, theNode, func(c *pubsub.SubscriberConfig) {
 			c.Filter = func(string) esdb.SubscriptionFilter { return esdb.SubscriptionFilter{Regex: "a(?=b)"} }
 		}),
-		"settings": newSubscriber(t, theNode, func(c *pubsub.SubscriberConfig) { s := pubsub.DefaultSettings(); s.ReadBatchSize = 0; c.Settings = &s }),
+		"settings": newSubscriber(t, theNode, func(c *pubsub.SubscriberConfig) {
+			s := pubsub.DefaultSettings()
+			s.ReadBatchSize = 0
+			c.Settings = &s
+		}),
 	} {
 		if _, err := s.Subscribe(t.Context(), uuid.NewString()); err == nil {
 			t.Errorf("%s: subscribed", name)

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// subscription is what one Subscribe does, over as many connections as it takes.
+// subscription is one Subscribe, over as many connections as it takes.
 type subscription struct {
 	config  *SubscriberConfig
 	group   string
@@ -23,21 +23,21 @@ type subscription struct {
 	clients *clients
 	logger  watermill.LoggerAdapter
 
-	ctx     context.Context // Subscribe's, which messages carry
-	stopped context.Context // ends with ctx or with Close: then no more messages are delivered
+	ctx     context.Context // Subscribe's; the contexts of messages derive from it
+	stopped context.Context // ends with ctx or with Close; then no more messages are delivered
 	stop    context.CancelFunc
 	out     chan *message.Message
 
 	slots     chan struct{} // one for each message in flight
 	answering sync.WaitGroup
-	abandoned chan struct{} // closed when nobody waits for answers any more
-	collected bool          // all answers; of the goroutine that runs the subscription
+	abandoned chan struct{} // closed when the wait for answers is over
+	collected bool          // collect was called; used by the goroutine of run alone
 
 	mu    sync.Mutex
-	known map[eventKey]*delivery // what has arrived and is not answered
+	known map[eventKey]*delivery // events that have arrived and are not answered
 }
 
-// eventKey tells events apart: an id alone may occur in several streams.
+// eventKey identifies an event. An id alone is not enough: it may occur in several streams.
 type eventKey struct {
 	id       uuid.UUID
 	stream   string
@@ -50,7 +50,7 @@ type delivery struct {
 	retries  int
 	message  *message.Message
 	cancel   context.CancelFunc // of the message's context
-	consumer *consumer          // over which it came last; guarded by subscription.mu
+	consumer *consumer          // the connection over which it came last; guarded by subscription.mu
 }
 
 func keyOf(e *esdb.RecordedEvent) eventKey {
@@ -79,7 +79,7 @@ func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscr
 	return u, nil
 }
 
-// ended says why the subscription ended.
+// ended returns why the subscription ended.
 func (u *subscription) ended() error {
 	if err := u.ctx.Err(); err != nil {
 		return err
@@ -87,14 +87,15 @@ func (u *subscription) ended() error {
 	return ErrClosed
 }
 
-// ask asks the server something, for the time-out at most.
-func ask[T any](u *subscription, question func(context.Context, *esdb.Client) (T, error)) (T, error) {
+// ask sends a request to the server and waits for its answer, for the time-out at most.
+func ask[T any](u *subscription, request func(context.Context, *esdb.Client) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(u.stopped, u.config.Timeout)
 	defer cancel()
-	return call(ctx, u.clients, func(client *esdb.Client) (T, error) { return question(ctx, client) })
+	return call(ctx, u.clients, func(client *esdb.Client) (T, error) { return request(ctx, client) })
 }
 
-// reconnectPause grows from 0.1 to 5 seconds, and is never the same for all who were interrupted together.
+// reconnectPause grows from 0.1 to 5 seconds. It is randomised, so that subscribers that were interrupted together do not
+// all reconnect at the same moment.
 func reconnectPause() *backoff.ExponentialBackOff {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.Multiplier, pause.MaxInterval = 100*time.Millisecond, 2, 5*time.Second
@@ -105,7 +106,7 @@ func reconnectPause() *backoff.ExponentialBackOff {
 func (u *subscription) run() {
 	defer close(u.out)
 	defer u.release()
-	defer u.collect() // where there was no connection to do it for
+	defer u.collect() // if the subscription was stopped while it had no connection
 	pause := reconnectPause()
 	for {
 		delivered, err := u.consume()
@@ -126,7 +127,7 @@ func (u *subscription) run() {
 	}
 }
 
-// release ends the connections.
+// release closes the connections.
 func (u *subscription) release() {
 	u.stop()
 	if err := u.clients.close(u.config.CloseTimeout); err != nil {
@@ -134,8 +135,8 @@ func (u *subscription) release() {
 	}
 }
 
-// collect waits for the answers to the messages in flight. Those that do not come in time are given up: the messages'
-// contexts end, and the server delivers them again.
+// collect waits for the answers to the messages in flight. A message that is not answered in time is abandoned: its context
+// ends, and the server delivers it again.
 func (u *subscription) collect() {
 	if u.collected {
 		return
@@ -151,14 +152,15 @@ func (u *subscription) collect() {
 	select {
 	case <-all:
 	case <-timeout.C:
-		u.logger.Info("Messages were not answered before the subscription ended, and will be delivered again", watermill.LogFields{"messages": len(u.slots)})
+		u.logger.Info("Messages were not answered before the subscription ended, and will be delivered again",
+			watermill.LogFields{"messages": len(u.slots)})
 		close(u.abandoned)
 		<-all
 	}
 }
 
-// consume delivers what comes over one connection. It returns nil when the subscription was stopped, and reports whether
-// the connection was of any use.
+// consume delivers the events of one connection. It reports whether any event came, and returns a nil error when the
+// subscription was stopped.
 func (u *subscription) consume() (delivered bool, err error) {
 	c, err := u.connect()
 	if err != nil {
@@ -185,9 +187,9 @@ func (u *subscription) consume() (delivered bool, err error) {
 	return delivered, nil
 }
 
-// arrived takes note of an event, and returns nil if it waits for its answer already: the server delivers it once more
-// when the connection was broken or its time-out has passed. Whoever works on it is left to it, and his answer counts for
-// this delivery.
+// arrived registers an event. It returns nil if the event already waits for its answer: the server delivers it again after
+// a broken connection or a time-out. Then the handler continues, and its answer is sent over the connection of this
+// delivery.
 func (u *subscription) arrived(c *consumer, appeared *esdb.EventAppeared) *delivery {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -201,7 +203,8 @@ func (u *subscription) arrived(c *consumer, appeared *esdb.EventAppeared) *deliv
 	return d
 }
 
-// forget makes that the event is delivered when it arrives again. It returns the connection over which it came last.
+// forget removes the event from those that wait for an answer, so that it is delivered if it arrives again. It returns the
+// connection over which it came last.
 func (u *subscription) forget(d *delivery) *consumer {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -209,11 +212,13 @@ func (u *subscription) forget(d *delivery) *consumer {
 	return d.consumer
 }
 
-// deliver hands an event out as a message, or reports that the connection was lost or the subscription stopped before.
+// deliver sends an event to the subscriber as a message. It returns false if the connection was lost or the subscription
+// was stopped before.
 func (u *subscription) deliver(c *consumer, d *delivery) bool {
 	if why := unfit(d.event); why != "" {
-		original := d.event.OriginalEvent()
-		u.logger.Info("An event was skipped", watermill.LogFields{"reason": why, "stream": original.StreamID, "revision": original.EventNumber, "type": original.EventType})
+		e := d.event.OriginalEvent()
+		u.logger.Info("An event was skipped",
+			watermill.LogFields{"reason": why, "stream": e.StreamID, "revision": e.EventNumber, "type": e.EventType})
 		u.forget(d).answer(answer{event: d.event, ack: true})
 		return true
 	}
@@ -237,7 +242,7 @@ func (u *subscription) deliver(c *consumer, d *delivery) bool {
 	return false
 }
 
-// unfit says why an event is not delivered, if so.
+// unfit returns why an event must not be delivered, and nothing if it may be.
 func unfit(e *esdb.ResolvedEvent) string {
 	switch {
 	case e.Event == nil:
@@ -248,7 +253,7 @@ func unfit(e *esdb.ResolvedEvent) string {
 	return ""
 }
 
-// await waits for a message's answer and hands it on.
+// await waits for the answer to a message and passes it on to the event's connection.
 func (u *subscription) await(d *delivery) {
 	defer func() { <-u.slots }()
 	defer d.cancel()
@@ -271,7 +276,7 @@ func (u *subscription) await(d *delivery) {
 	u.forget(d).answer(answer{event: d.event, ack: acked})
 }
 
-// connect joins the group, which is made again if it was deleted.
+// connect joins the group. If the group was deleted, it is made again.
 func (u *subscription) connect() (*consumer, error) {
 	c, err := u.join()
 	if codeOf(err) == esdb.ErrorCodeResourceNotFound {
@@ -288,12 +293,13 @@ func (u *subscription) connect() (*consumer, error) {
 }
 
 func (u *subscription) join() (*consumer, error) {
-	// The connection must outlive the subscription's end, for the last answers.
+	// The stream must outlive u.ctx, because the last answers are sent after its end.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(u.ctx))
 	name := "watermill-" + uuid.NewString()
 	ctx = metadata.AppendToOutgoingContext(ctx, "connection-name", name)
+	options := esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)}
 	stream, err := ask(u, func(_ context.Context, client *esdb.Client) (*esdb.PersistentSubscription, error) {
-		return client.SubscribeToPersistentSubscriptionToAll(ctx, u.group, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)})
+		return client.SubscribeToPersistentSubscriptionToAll(ctx, u.group, options)
 	})
 	if err != nil {
 		cancel()

@@ -10,7 +10,10 @@ import (
 type entry = diaryviews.Diary
 
 // Diaries makes a document a decided window.
-var Diaries = projections.New(diaryviews.Diaries, byWindow,
+var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary.OfWindow, at projections.Envelope) string {
+	id, window := e.OfWindow()
+	return diaryviews.DiaryKey(projections.PatientOf(at), id, window)
+}),
 	projections.On(func(d *entry, e diary.Submitted, at projections.Envelope) {
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
@@ -33,23 +36,7 @@ var Diaries = projections.New(diaryviews.Diaries, byWindow,
 		return !e.AfterMissed
 	}
 	return false
-}).OfPatient(projections.OfPatientAndDiary)
-
-func byWindow(at projections.Envelope) []string {
-	var id instrument.ID
-	var window string
-	switch e := at.Event.(type) {
-	case diary.Submitted:
-		id, window = e.Instrument, e.Window.ID
-	case diary.RiskFlagged:
-		id, window = e.Instrument, e.Window
-	case diary.Corrected:
-		id, window = e.Instrument, e.Window
-	case diary.WindowMissed:
-		id, window = e.Instrument, e.Window.ID
-	}
-	return []string{diaryviews.DiaryKey(projections.PatientOf(at), id, window)}
-}
+}).OfPatient(diary.Decider.Stream)
 
 func ofWindow(d *entry, at projections.Envelope, id instrument.ID, w diary.Window) {
 	d.Patient, d.Study, d.Site = projections.PatientOf(at), at.Metadata.Study, at.Metadata.Site

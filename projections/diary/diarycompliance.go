@@ -11,14 +11,14 @@ import (
 type compliance = diaryviews.DiaryCompliance
 
 // DiaryCompliance makes a document for each patient, site and study with a diary.
-var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, func(at projections.Envelope) []string {
+var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, projections.KeysOf(func(_ any, at projections.Envelope) []string {
 	m := at.Metadata
 	return []string{
 		diaryviews.ComplianceKey(diaryviews.OfPatient, string(projections.PatientOf(at))),
 		diaryviews.ComplianceKey(diaryviews.OfSite, string(m.Study)+"/"+string(m.Site)),
 		diaryviews.ComplianceKey(diaryviews.OfStudy, string(m.Study)),
 	}
-},
+}),
 	projections.On(func(c *compliance, _ diary.InstrumentAssigned, at projections.Envelope) {
 		about(c, at)
 		c.Ordered()

@@ -10,9 +10,9 @@ import (
 type entered = enrollmentviews.SiteEnrollment
 
 // SiteEnrollment makes a document a site: how many patients came in and left on which day.
-var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, func(at projections.Envelope) []string {
-	return []string{enrollmentviews.EnrollmentKey(at.Metadata.Study, at.Metadata.Site)}
-},
+var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projections.KeyOf(func(_ any, at projections.Envelope) string {
+	return enrollmentviews.EnrollmentKey(at.Metadata.Study, at.Metadata.Site)
+}),
 	projections.On(func(s *entered, e patient.Screened, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Screened++ })
 	}),

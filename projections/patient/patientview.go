@@ -14,39 +14,26 @@ type view = patientviews.PatientView
 var PatientView = projections.New(patientviews.PatientViews, projections.ByPatient,
 	projections.On(func(v *view, e patient.Screened, at projections.Envelope) {
 		v.Patient, v.Study, v.Site, v.ScreeningNumber, v.Zone = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.Zone
-		v.Sex, v.AgeYears, v.Status = e.Sex, e.AgeYears, patient.StatusScreened
+		v.Sex, v.AgeYears = e.Sex, e.AgeYears
 		v.Instruments, v.Risks = []patientviews.AnsweredBy{}, []patientviews.Risk{}
-		step(v, at, e.On, "")
+		step(v, e, at, e.On, "")
 	}),
 	projections.On(func(v *view, e patient.ConsentRecorded, at projections.Envelope) {
-		if v.Status == patient.StatusScreened {
-			v.Status = patient.StatusConsented
-		}
-		step(v, at, e.On, e.ConsentVersion)
+		step(v, e, at, e.On, e.ConsentVersion)
 	}),
 	projections.On(func(v *view, e patient.ScreenFailureRecorded, at projections.Envelope) {
-		become(v, patient.StatusScreenFailed, at, e.On, e.Reason)
+		step(v, e, at, e.On, e.Reason)
 	}),
-	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
-		become(v, patient.StatusEnrolling, at, e.On, "")
-	}),
+	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) { step(v, e, at, e.On, "") }),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
 		v.PatientNumber = e.PatientNumber
-		become(v, patient.StatusEnrolled, at, e.On, "")
+		step(v, e, at, e.On, "")
 	}),
-	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) {
-		become(v, patient.StatusEnrollmentFailed, at, "", e.Reason)
-	}),
-	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) { step(v, at, e.On, e.Visit) }),
-	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
-		become(v, patient.StatusWithdrawn, at, e.On, e.Reason)
-	}),
-	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) {
-		become(v, patient.StatusDiscontinued, at, e.On, e.Reason)
-	}),
-	projections.On(func(v *view, e patient.Completed, at projections.Envelope) {
-		become(v, patient.StatusCompleted, at, e.On, "")
-	}),
+	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
+	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) { step(v, e, at, e.On, e.Visit) }),
+	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
+	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
+	projections.On(func(v *view, e patient.Completed, at projections.Envelope) { step(v, e, at, e.On, "") }),
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
 		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
@@ -74,16 +61,12 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.Compliance.WasMissed()
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
-).OfPatient(projections.OfPatientAndDiary)
+).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
-func become(v *view, status patient.Status, at projections.Envelope, on domain.Date, note string) {
-	v.Status = status
-	step(v, at, on, note)
-}
-
-func step(v *view, at projections.Envelope, on domain.Date, note string) {
+// step adds an event of the patient's stream to the history, which the status follows.
+func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
 	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
-	v.UpdatedAt = at.Metadata.RecordedAt
+	v.Status, v.UpdatedAt = v.Status.After(e), at.Metadata.RecordedAt
 }
 
 func firstScore(scores []diary.ScoreResult) *float64 {

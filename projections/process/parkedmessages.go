@@ -9,18 +9,7 @@ import (
 type parked = processviews.ParkedMessage
 
 // ParkedMessages makes a document a message that a process could not deal with.
-var ParkedMessages = projections.New(processviews.ParkedMessages, func(at projections.Envelope) []string {
-	var p process.Parked
-	switch e := at.Event.(type) {
-	case process.MessageParked:
-		p = e.Parked
-	case process.ParkedMessageRetried:
-		p = e.Parked
-	case process.ParkedMessageAbandoned:
-		p = e.Parked
-	}
-	return []string{p.String()}
-},
+var ParkedMessages = projections.New(processviews.ParkedMessages, projections.ByStream,
 	projections.On(func(m *parked, e process.MessageParked, at projections.Envelope) {
 		m.Process, m.Event, m.Study, m.Type, m.Stream, m.Revision = e.Process, e.Event, e.Study, e.Type, e.Stream, int64(e.Revision)
 		m.Reason, m.Status, m.Since = e.Reason, processviews.ParkedWaiting, at.Metadata.RecordedAt

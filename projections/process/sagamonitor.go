@@ -13,7 +13,7 @@ import (
 type run = processviews.Process
 
 // SagaMonitor makes a document an instance of a process manager.
-var SagaMonitor = projections.New(processviews.SagaMonitors, byInstance,
+var SagaMonitor = projections.New(processviews.SagaMonitors, projections.ByStream,
 	projections.On(func(p *run, e process.StepTaken, at projections.Envelope) {
 		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
 		if site := siteOf(e); site != "" {
@@ -36,21 +36,6 @@ var SagaMonitor = projections.New(processviews.SagaMonitors, byInstance,
 	projections.On(func(p *run, e process.TimerFired, _ projections.Envelope) { p.EndTimer(e.Name) }),
 	projections.On(func(p *run, e process.TimerCancelled, _ projections.Envelope) { p.EndTimer(e.Name) }),
 ).BegunBy(func(at projections.Envelope) bool { return at.Revision == 0 })
-
-func byInstance(at projections.Envelope) []string {
-	var i process.Instance
-	switch e := at.Event.(type) {
-	case process.StepTaken:
-		i = e.Instance
-	case process.TimerSet:
-		i = e.Instance
-	case process.TimerFired:
-		i = e.Instance
-	case process.TimerCancelled:
-		i = e.Instance
-	}
-	return []string{i.String()}
-}
 
 // resupply is the process that runs for places, and has their names: see supply.StockID.
 const resupply = "resupply"

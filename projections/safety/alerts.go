@@ -11,8 +11,8 @@ import (
 type alert = safetyviews.Alert
 
 // Alerts makes a document an alert.
-var Alerts = projections.New(safetyviews.Alerts, byAlert,
-	projections.On(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
+var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
+	projections.Begin(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
 		a.Alert, a.Study, a.Site, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Site, e.Patient, e.Kind, e.Severity
 		a.Summary, a.OccurredAt, a.RaisedAt, a.ReviewBy = e.Summary, e.OccurredAt.UTC(), at.Metadata.RecordedAt, timeIfAny(e.ReviewBy)
 		a.Notifications = []safetyviews.Notification{}
@@ -35,29 +35,7 @@ var Alerts = projections.New(safetyviews.Alerts, byAlert,
 	projections.On(func(a *alert, e safety.NotificationFailed, at projections.Envelope) {
 		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Reason: e.Reason, At: at.Metadata.RecordedAt})
 	}),
-).BegunBy(func(at projections.Envelope) bool {
-	_, raised := at.Event.(safety.AlertRaised)
-	return raised
-})
-
-func byAlert(at projections.Envelope) []string {
-	var id safety.AlertID
-	switch e := at.Event.(type) {
-	case safety.AlertRaised:
-		id = e.Alert
-	case safety.AlertReviewed:
-		id = e.Alert
-	case safety.AlertEscalated:
-		id = e.Alert
-	case safety.AlertClosed:
-		id = e.Alert
-	case safety.NotificationSent:
-		id = e.Alert
-	case safety.NotificationFailed:
-		id = e.Alert
-	}
-	return []string{string(id)}
-}
+)
 
 func timeIfAny(t time.Time) *time.Time {
 	if t.IsZero() {

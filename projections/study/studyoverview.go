@@ -1,6 +1,7 @@
 package study
 
 import (
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
@@ -21,17 +22,13 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		o.ProtocolVersion, o.ConsentVersion, o.UpdatedAt = e.Protocol.Version, e.Protocol.ConsentVersion, at.Metadata.RecordedAt
 	}),
 	projections.On(func(o *overview, e study.SiteAdded, at projections.Envelope) {
-		site := o.SiteOf(e.Site)
-		site.Name, site.Country, site.Zone, site.Status = e.Name, e.Country, e.Zone, string(study.SiteAddedOnly)
-		o.UpdatedAt = at.Metadata.RecordedAt
+		site := siteAfter(o, e.Site, e, at)
+		site.Name, site.Country, site.Zone = e.Name, e.Country, e.Zone
 	}),
 	projections.On(func(o *overview, e study.SiteActivated, at projections.Envelope) {
-		site := o.SiteOf(e.Site)
-		site.Status, site.ActivatedOn, o.UpdatedAt = string(study.SiteActive), e.On, at.Metadata.RecordedAt
+		siteAfter(o, e.Site, e, at).ActivatedOn = e.On
 	}),
-	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) {
-		o.SiteOf(e.Site).Status, o.UpdatedAt = string(study.SiteIsClosed), at.Metadata.RecordedAt
-	}),
+	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) { siteAfter(o, e.Site, e, at) }),
 	projections.On(func(o *overview, e enrollment.Opened, at projections.Envelope) {
 		o.Enrollment, o.UpdatedAt = studyviews.EnrollmentView{Open: true, Target: e.Caps.Target, Cap: e.Caps.Study}, at.Metadata.RecordedAt
 	}),
@@ -80,6 +77,13 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		count(o, at, func(f *studyviews.Figures) { f.Risks++ })
 	}),
 )
+
+// siteAfter returns the site's part of the overview, with its status after an event.
+func siteAfter(o *overview, id domain.SiteID, e study.Event, at projections.Envelope) *studyviews.SiteOverview {
+	site := o.SiteOf(id)
+	site.Status, o.UpdatedAt = string(study.SiteStatus(site.Status).After(e)), at.Metadata.RecordedAt
+	return site
+}
 
 // count adds to the figures of the study and of the event's site.
 func count(o *overview, at projections.Envelope, add func(*studyviews.Figures)) {

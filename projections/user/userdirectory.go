@@ -9,8 +9,8 @@ import (
 type account = userviews.User
 
 // UserDirectory makes a document an account.
-var UserDirectory = projections.New(userviews.UserDirectory, func(at projections.Envelope) []string { return []string{at.StreamID()} },
-	projections.On(func(u *account, e user.Registered, at projections.Envelope) {
+var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStream,
+	projections.Begin(func(u *account, e user.Registered, at projections.Envelope) {
 		u.User, u.Name, u.Grants = e.User, e.Name, []userviews.Granted{}
 		u.RegisteredAt, u.RegisteredBy = at.Metadata.RecordedAt, at.Metadata.Actor
 		u.Become(userviews.UserActive, at.Metadata.RecordedAt)
@@ -40,7 +40,4 @@ var UserDirectory = projections.New(userviews.UserDirectory, func(at projections
 		u.Become(userviews.UserDeactivated, at.Metadata.RecordedAt)
 		u.Reason = e.Reason
 	}),
-).BegunBy(func(at projections.Envelope) bool {
-	_, registered := at.Event.(user.Registered)
-	return registered
-})
+)

@@ -133,7 +133,7 @@ type EventTypes []string
 // maxEventTypes bounds the types that a list is narrowed to.
 const maxEventTypes = 20
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (EventTypes) Schema() domain.Schema {
 	return domain.Schema{Example: "DiarySubmitted,DiaryCorrected"}
 }

@@ -109,7 +109,7 @@ const (
 	DiaryMissed   DiaryEnd = "missed"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (DiaryEnd) Schema() domain.Schema { return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed) }
 
 // Names of windows would not do for the order: morning comes behind evening in the alphabet.

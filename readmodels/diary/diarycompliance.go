@@ -31,7 +31,7 @@ const (
 	OfStudy   Level = "study"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Level) Schema() domain.Schema { return domain.OneOf(OfPatient, OfSite, OfStudy) }
 
 // Compliance counts windows. A window counts once it is decided: when it is answered, or recorded as missed. Windows
@@ -147,7 +147,7 @@ type ComplianceBySiteQuery struct {
 // Rate is a bound on the rate of windows answered, above 0 and at most 1; 0 bounds nothing.
 type Rate float64
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Rate) Schema() domain.Schema {
 	return domain.Schema{Description: "Only rates below this one, of at most 1", Example: "0.8"}
 }

@@ -88,7 +88,7 @@ const (
 	ByDay   Period = "day"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (Period) Schema() domain.Schema { return domain.OneOf(ByMonth, ByDay) }
 
 // of returns the period that a day is in, by its first day.

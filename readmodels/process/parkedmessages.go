@@ -28,7 +28,7 @@ const (
 	ParkedAbandoned ParkedStatus = "abandoned"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (ParkedStatus) Schema() domain.Schema {
 	return domain.OneOf(ParkedWaiting, ParkedRetried, ParkedAbandoned)
 }

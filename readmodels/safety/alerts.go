@@ -38,7 +38,7 @@ const (
 	AlertClosed   AlertStatus = "closed"
 )
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (AlertStatus) Schema() domain.Schema { return domain.OneOf(AlertOpen, AlertReviewed, AlertClosed) }
 
 // Alert is something that somebody has to look at.

@@ -18,7 +18,7 @@ import (
 // KitInventories is the view of kits, a document a kit. It is what blinded people may see: a kit that is held for a draw
 // is shown as available, and nothing tells what a kit holds. Besides, a document a shipment names its kits: the events of
 // its dispatch and of its cancellation do not. It is of no study, so that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 1, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),

@@ -35,7 +35,7 @@ const (
 // UserStatuses are all the ways an account can stand.
 var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
 
-// Schema implements domain.Described.
+// Schema implements domain.HasSchema.
 func (UserStatus) Schema() domain.Schema { return domain.OneOf(UserStatuses...) }
 
 // User is an account with its grants (21 CFR 11.10(d) and (g)).

@@ -30,6 +30,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/eventlog"
+	"casebook/notify"
 	"casebook/projections"
 	auditprojections "casebook/projections/audit"
 	diaryprojections "casebook/projections/diary"
@@ -51,6 +52,11 @@ import (
 	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
 	userviews "casebook/readmodels/user"
+	"casebook/sagas"
+	diaryprocesses "casebook/sagas/diary"
+	enrollmentprocesses "casebook/sagas/enrollment"
+	safetyprocesses "casebook/sagas/safety"
+	supplyprocesses "casebook/sagas/supply"
 )
 
 // Streams are all kinds of streams that the log holds.
@@ -87,6 +93,16 @@ func Commands() []commands.Command {
 		projectioncommands.Commands(viewNames()),
 		usercommands.Commands,
 		securitycommands.Commands,
+	)
+}
+
+// Processes are all processes that the program runs. Messages about alerts and reminders go to the channels.
+func Processes(channels ...notify.Channel) []sagas.Process {
+	return slices.Concat(
+		enrollmentprocesses.Processes,
+		supplyprocesses.Processes,
+		diaryprocesses.Processes,
+		safetyprocesses.Processes(channels),
 	)
 }
 

@@ -1,12 +1,13 @@
-// Package bounded holds the cache that the domain uses for what is expensive to make and never changes once made:
-// compiled rules, compiled instruments, loaded zones. It never holds state of a patient or a study.
+// Package bounded holds the domain's cache for values that are expensive to make and never change: compiled rules,
+// compiled instruments, loaded zones. It never holds state of a patient or a study.
 package bounded
 
 import "sync"
 
-// Cache keeps at least the size/2 most recently used values and never more than size. It is safe for concurrent use.
-// Eviction works in two generations: when the young one is full it becomes the old one, and what nobody asked for
-// since then goes. That costs one map look-up per hit and needs no list to keep in order.
+// Cache keeps at least the size/2 most recently used values and at most size values. It is safe for concurrent use. It
+// has two generations: when the young one is full, it replaces the old one. Get moves a value from the old generation
+// to the young one, so values that are not used disappear. A hit costs one map look-up, and no list has to be kept in
+// order.
 type Cache[K comparable, V any] struct {
 	half  int
 	mu    sync.RWMutex
@@ -19,7 +20,7 @@ func New[K comparable, V any](size int) *Cache[K, V] {
 	return &Cache[K, V]{half: max(1, size/2), young: map[K]V{}}
 }
 
-// Get returns the value of key, if it is still there.
+// Get returns the value of key, and whether the cache has it.
 func (c *Cache[K, V]) Get(key K) (V, bool) {
 	c.mu.RLock()
 	value, ok := c.young[key]
@@ -34,8 +35,8 @@ func (c *Cache[K, V]) Get(key K) (V, bool) {
 	return value, ok
 }
 
-// Add stores value under key and returns it, or returns the value that was there before: two callers that made the same
-// thing at the same time go on with one of them.
+// Add stores value under key and returns it. If the cache has a value for key already, it keeps and returns that one,
+// so that two callers who made the same value at the same time continue with one of them.
 func (c *Cache[K, V]) Add(key K, value V) V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +53,7 @@ func (c *Cache[K, V]) Add(key K, value V) V {
 	return value
 }
 
-// Len returns how many values are held; a value that moves between generations may count twice.
+// Len returns how many values the cache has. A value in both generations counts twice.
 func (c *Cache[K, V]) Len() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestCacheStaysBoundedAndTrue(t *testing.T) {
+func TestCacheIsBoundedAndReturnsItsValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(2, 20).Draw(t, "size")
 		cache := bounded.New[int, int](size)
@@ -21,31 +21,31 @@ func TestCacheStaysBoundedAndTrue(t *testing.T) {
 				t.Fatalf("%d is %d", key, got)
 			}
 			if got, ok := cache.Get(key); !ok || got != key*key {
-				t.Fatalf("%d is gone at once", key)
+				t.Fatalf("%d is missing right after it was added", key)
 			}
 			if cache.Len() > size {
-				t.Fatalf("%d values, bound %d", cache.Len(), size)
+				t.Fatalf("the cache has %d values, more than %d", cache.Len(), size)
 			}
 		}
 	})
 }
 
-// What is used stays, however much else comes by.
-func TestCacheKeepsWhatIsUsed(t *testing.T) {
+// A value that is used stays in the cache, regardless of how many others are added.
+func TestCacheKeepsUsedValues(t *testing.T) {
 	cache := bounded.New[int, string](8)
 	cache.Add(-1, "used")
 	for key := range 1000 {
-		cache.Add(key, "passing by")
+		cache.Add(key, "not used")
 		if got, ok := cache.Get(-1); !ok || got != "used" {
-			t.Fatalf("gone after %d others", key)
+			t.Fatalf("the used value is missing after %d others", key)
 		}
 	}
 	if _, ok := cache.Get(0); ok {
-		t.Error("what nobody uses is still there")
+		t.Error("the cache still has a value that was not used")
 	}
 }
 
-func TestCacheTheFirstOneStays(t *testing.T) {
+func TestCacheKeepsTheFirstValueOfAKey(t *testing.T) {
 	cache := bounded.New[string, *int](8)
 	results := make([]*int, 16)
 	var all sync.WaitGroup
@@ -55,7 +55,7 @@ func TestCacheTheFirstOneStays(t *testing.T) {
 	all.Wait()
 	for _, r := range results {
 		if r != results[0] {
-			t.Fatal("two callers hold different values")
+			t.Fatal("two callers got different values")
 		}
 	}
 }

@@ -12,31 +12,31 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// message is an event on its way through a group, until it is settled.
+// message is an event in a group, from reading it until it is settled.
 type message struct {
-	// at is its position in the log, or revision in the stream; parked its revision in the parked stream, if it comes
-	// from there, else -1.
-	at     uint64
+	// at is the event's position in the log, or its revision in the stream.
+	at uint64
+	// parked is the revision in the parked stream if the message comes from there, else -1.
 	parked int64
-	// before is the place of a group that has settled everything below this message.
-	before place
+	// before is the checkpoint of a group that has settled everything below this message.
+	before checkpoint
 
-	event *store.Record // what a consumer works on
-	link  *store.Record // what led there, if anything did
+	event *store.Record // the event that the consumer processes
+	link  *store.Record // the link that was resolved to it; nil if there was none
 
 	retries  int
-	pin      uint64 // the hash that pinning strategies go by
-	pinned   bool   // it has been computed
+	pin      uint64 // the hash by which pinning strategies choose the consumer
+	pinned   bool   // pin has been computed
 	consumer *Consumer
 	sent     time.Time
 	deadline time.Time
 	settled  bool
 
 	unsettled *list.Element // in group.unsettled or group.replaying
-	flight    *list.Element // in group.inFlight, while with a consumer
+	flight    *list.Element // in group.inFlight, while a consumer has it
 }
 
-// id is what consumers acknowledge by.
+// id returns the id that consumers acknowledge the message by.
 func (m *message) id() store.ID {
 	if m.link != nil {
 		return m.link.ID
@@ -44,37 +44,38 @@ func (m *message) id() store.ID {
 	return m.event.ID
 }
 
-// group is one group. All its fields but the mailbox belong to its goroutine.
+// group is one group of consumers. All fields except the mailbox belong to its goroutine.
 type group struct {
 	store  *store.Store
 	logger *slog.Logger
-	def    definition // never changes; its place is where the group was started
+	def    definition // never changes; its checkpoint is the one that the group was started from
 	source source
 
-	mu    sync.Mutex
-	mail  []func()
-	wake  chan struct{} // one slot: there is mail
-	ended chan struct{}
-	over  bool
+	// The mailbox.
+	mu      sync.Mutex
+	mail    []func()
+	wake    chan struct{} // one slot: mail is waiting
+	stopped bool          // no more mail is accepted
+	ended   chan struct{} // closed when the goroutine has ended
 
-	read   place     // how far the source was read
-	live   bool      // there was nothing to read
-	readAt time.Time // when to try again, if reading failed
+	read   checkpoint // how far the source has been read
+	live   bool       // the last read found the end of the source
+	readAt time.Time  // when to read again after a failure
 
 	unsettled *list.List // of *message from the source, in order
 	replaying *list.List // of *message from the parked stream, in order
 	replay    replay
 	retry     []*message // to be delivered before fresh, in order of at
 	fresh     []*message
-	inFlight  *list.List // of *message, in the order of their delivery, which is that of their deadlines
+	inFlight  *list.List // of *message, in the order of delivery, which is also the order of deadlines
 	consumers []*Consumer
-	turn      int    // of the strategies that take turns
-	connected uint64 // how many consumers there ever were
+	turn      int    // index of the next consumer for strategies that take turns
+	connected uint64 // number of consumers that ever connected
 
-	settledSince int // the place was saved
-	saved        place
+	settledSince int        // number of events settled since the checkpoint was saved
+	saved        checkpoint // the durable one
 	saveAt       time.Time
-	parkAgain    []func() // parking that could not be begun
+	parkAgain    []func() // appends to the group's own streams that have to be tried again
 	parkAt       time.Time
 
 	started         time.Time
@@ -85,7 +86,7 @@ func startGroup(s *store.Store, logger *slog.Logger, d definition) *group {
 	g := &group{
 		store: s, logger: logger.With("source", d.Source, "group", d.Name), def: d, source: newSource(s, d.Source),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		read: d.Place, saved: d.Place,
+		read: d.Checkpoint, saved: d.Checkpoint,
 		unsettled: list.New(), replaying: list.New(), inFlight: list.New(),
 		started: time.Now(),
 	}
@@ -93,15 +94,20 @@ func startGroup(s *store.Store, logger *slog.Logger, d definition) *group {
 	return g
 }
 
-// post leaves work for the group's goroutine and does not wait. It reports false if the group has ended.
+// refusal returns an error about this group.
+func (g *group) refusal(kind Kind, reason string) *Error {
+	return &Error{Kind: kind, Source: g.def.Source, Name: g.def.Name, Reason: reason}
+}
+
+// post queues f for the group's goroutine and does not wait. It reports false if the group has ended.
 func (g *group) post(f func()) bool {
 	g.mu.Lock()
-	ended := g.over
-	if !ended {
+	stopped := g.stopped
+	if !stopped {
 		g.mail = append(g.mail, f)
 	}
 	g.mu.Unlock()
-	if ended {
+	if stopped {
 		return false
 	}
 	select {
@@ -111,7 +117,7 @@ func (g *group) post(f func()) bool {
 	return true
 }
 
-// do has the group's goroutine call f and waits for it.
+// do has the group's goroutine call f and waits for it. It fails with NotFound if the group has ended.
 func (g *group) do(f func()) error {
 	done := make(chan struct{})
 	if g.post(func() { f(); close(done) }) {
@@ -120,16 +126,16 @@ func (g *group) do(f func()) error {
 			return nil
 		case <-g.ended:
 			select {
-			case <-done: // both are ready: it was done
+			case <-done: // f may have been called before the group ended
 				return nil
 			default:
 			}
 		}
 	}
-	return &Error{Kind: NotFound, Source: g.def.Source, Name: g.def.Name, Reason: "the group has just been deleted or changed; try again"}
+	return g.refusal(NotFound, "the group has just been deleted or changed; try again")
 }
 
-// stop ends the group's goroutine: its consumers leave with the reason, and its place is saved if wanted.
+// stop ends the group's goroutine. It drops the consumers with the reason and saves the checkpoint if wanted.
 func (g *group) stop(reason error, save bool) {
 	g.post(func() {
 		for _, c := range slices.Clone(g.consumers) {
@@ -140,7 +146,7 @@ func (g *group) stop(reason error, save bool) {
 			g.truncateParked(true)
 		}
 		g.mu.Lock()
-		g.over, g.mail = true, nil
+		g.stopped, g.mail = true, nil
 		g.mu.Unlock()
 	})
 	<-g.ended
@@ -165,7 +171,7 @@ func (g *group) run() {
 			if watcher == nil {
 				watcher = g.source.watch()
 			}
-			g.push() // what goes out makes room
+			g.push() // delivering makes room for reading
 			more = g.fill()
 			g.push()
 		} else if watcher != nil {
@@ -177,26 +183,26 @@ func (g *group) run() {
 			continue
 		}
 		timer.Reset(g.nextTick(time.Now()))
-		var news <-chan struct{}
+		var appended <-chan struct{}
 		if watcher != nil && g.room() > 0 {
-			news = watcher.C
+			appended = watcher.C
 		}
 		select {
 		case <-g.wake:
-		case <-news:
+		case <-appended:
 		case <-timer.C:
 		}
 	}
 }
 
-// work does what the mailbox holds. It reports true if that ended the group.
+// work calls the functions in the mailbox. It reports true if one of them ended the group.
 func (g *group) work() bool {
 	for {
 		g.mu.Lock()
-		mail, over := g.mail, g.over
+		mail, stopped := g.mail, g.stopped
 		g.mail = nil
 		g.mu.Unlock()
-		if over {
+		if stopped {
 			return true
 		}
 		if len(mail) == 0 {
@@ -204,14 +210,14 @@ func (g *group) work() bool {
 		}
 		for _, f := range mail {
 			f()
-			if g.over { // written by this goroutine alone
+			if g.stopped { // only this goroutine writes it
 				return true
 			}
 		}
 	}
 }
 
-// room is how many more events may be held ready.
+// room returns how many more events the buffers may hold.
 func (g *group) room() int {
 	limit := g.def.Settings.HistoryBufferSize
 	if g.live {
@@ -220,14 +226,14 @@ func (g *group) room() int {
 	return limit - len(g.fresh) - len(g.retry)
 }
 
-// maxPageBytes bounds the bytes read at a time, and maxReadyBytes those held ready: the buffers' sizes count events, and
-// some are large. Each is exceeded by at most one page.
+// The sizes of the buffers count events, which may be large, so bytes are bounded too: maxPageBytes per read and
+// maxReadyBytes in the buffers. Each bound is exceeded by at most one page.
 const (
 	maxPageBytes  = 1 << 20
 	maxReadyBytes = 16 << 20
 )
 
-// readyBytes are held by what is ready for consumers.
+// readyBytes returns the size of the buffered events.
 func (g *group) readyBytes() (n int) {
 	for _, m := range g.fresh {
 		n += m.event.Size()
@@ -238,8 +244,8 @@ func (g *group) readyBytes() (n int) {
 	return n
 }
 
-// fill reads at most a page from the parked stream, if a replay is under way, or else from the source. It reports true
-// if there may be more.
+// fill reads at most a page, from the parked stream during a replay, else from the source. It reports true if there may
+// be more to read.
 func (g *group) fill() bool {
 	room := g.room()
 	if room <= 0 || g.readyBytes() >= maxReadyBytes {
@@ -257,16 +263,18 @@ func (g *group) fill() bool {
 	read, err := g.source.read(g.read.Next, store.Page{Events: room, Bytes: maxPageBytes}, g.def.Filter)
 	g.readAt = time.Time{}
 	if err != nil {
-		// The store's own trouble is not the group's to mend.
+		// The group cannot repair the store; it can only try again.
 		g.logger.Error("reading events for consumers failed, trying again", "at", g.read.Next, "error", err)
 		g.readAt = time.Now().Add(readDelay)
 		return false
 	}
 	before := g.read
 	for _, e := range read.events {
-		m := &message{at: e.at, before: place{Next: e.at, Done: e.before, Any: true}, parked: -1, event: e.record}
+		m := &message{
+			at: e.at, before: checkpoint{Next: e.at, LastSettled: e.before, AnySettled: true}, parked: -1, event: e.record,
+		}
 		if e.first {
-			m.before.Done, m.before.Any = before.Done, before.Any
+			m.before.LastSettled, m.before.AnySettled = before.LastSettled, before.AnySettled
 		}
 		if g.def.Settings.ResolveLinks && string(e.record.Type()) == store.LinkType {
 			m.link = e.record
@@ -276,49 +284,48 @@ func (g *group) fill() bool {
 				return false
 			}
 		}
-		g.read = place{Next: e.at + 1, Done: e.at, Any: true}
+		g.read = checkpoint{Next: e.at + 1, LastSettled: e.at, AnySettled: true}
 		if m.event == nil {
-			g.settledSince++ // a link that leads nowhere gives a consumer nothing to do
+			g.settledSince++ // a link without a target needs no consumer
 			continue
 		}
 		m.unsettled = g.unsettled.PushBack(m)
 		g.fresh = append(g.fresh, m)
 	}
-	if read.considered {
-		g.read.Done, g.read.Any = read.last, true
+	if read.anyConsidered {
+		g.read.LastSettled, g.read.AnySettled = read.last, true
 	}
 	g.read.Next = max(g.read.Next, read.next)
 	g.live = !read.more
 	return read.more
 }
 
-// readDelay is how long to wait before reading is tried again after it failed.
+// readDelay is the time between attempts to read after a failure.
 const readDelay = time.Second
 
-// Consumer is one of those who share a group's events.
+// Consumer is a connected client that receives some of a group's events.
 type Consumer struct {
 	group  *group
 	number uint64
 	buffer int
 	who    Identity
 
-	// C delivers events. It has room for as many as the consumer may hold, and is closed after the last when the
-	// consumer was dropped.
+	// C delivers events. It has room for as many as the consumer may hold. It is closed when the consumer is dropped.
 	C chan Delivery
 
-	// Of the group's goroutine:
-	held            map[store.ID][]*message
-	pins            map[uint64]int // how many of what it holds are pinned alike
-	count           int
-	gone            bool
-	ahead           bool // it answers before it can have received
+	// These fields belong to the group's goroutine.
+	held            map[store.ID]*message // unsettled messages, one per id, because the consumer answers by id
+	pins            map[uint64]int        // by pin, the number of held messages
+	count           int                   // of held messages
+	gone            bool                  // it was dropped
+	ahead           bool                  // it answered events before it received them
 	reason          error
 	settled, recent int64
 	since           time.Time
 	times           observed
 }
 
-// Delivery is an event for a consumer. Of a link, Event is what it leads to.
+// Delivery is an event for a consumer. If Link is set, Event is the event that it names.
 type Delivery struct {
 	Event, Link *store.Record
 	Retries     int
@@ -327,12 +334,13 @@ type Delivery struct {
 func (g *group) connect(buffer int, who Identity) (*Consumer, error) {
 	c := &Consumer{
 		group: g, buffer: buffer, who: who, C: make(chan Delivery, buffer),
-		held: map[store.ID][]*message{}, pins: map[uint64]int{}, since: time.Now(),
+		held: map[store.ID]*message{}, pins: map[uint64]int{}, since: time.Now(),
 	}
 	var refused error
 	err := g.do(func() {
 		if most := g.def.Settings.MaxSubscriberCount; most > 0 && len(g.consumers) >= most {
-			refused = &Error{Kind: Full, Source: g.def.Source, Name: g.def.Name, Reason: "the group has as many consumers as its maximum subscriber count allows; raise it or disconnect one"}
+			refused = g.refusal(Full,
+				"the group has as many consumers as its maximum subscriber count allows; raise it or disconnect one")
 			return
 		}
 		if g.def.Settings.ExtraStatistics {
@@ -348,19 +356,17 @@ func (g *group) connect(buffer int, who Identity) (*Consumer, error) {
 	return c, nil
 }
 
-// Close removes the consumer; what it held goes to others. It may be called more than once.
+// Close removes the consumer; its unsettled events go to others. It may be called more than once.
 func (c *Consumer) Close() {
-	// If the group has ended there is nothing left to leave.
-	_ = c.group.do(func() {
-		c.group.drop(c, &Error{Kind: Dropped, Source: c.group.def.Source, Name: c.group.def.Name, Reason: "the consumer left"})
-	})
+	// It fails only if the group has ended, which removes the consumer too.
+	_ = c.group.do(func() { c.group.drop(c, c.group.refusal(Dropped, "the consumer left")) })
 }
 
-// Reason says why the consumer was dropped. It is for after C was closed.
+// Reason returns why the consumer was dropped. Call it only after C was closed.
 func (c *Consumer) Reason() error { return c.reason }
 
-// Ack settles events that the consumer holds, by their ids; of those that came over a link by the link's. Ids that it
-// does not hold are passed over: they may have gone to another consumer meanwhile.
+// Ack settles events that the consumer holds. The ids are those of the events, or of the links for resolved links. Ids
+// that the consumer does not hold are ignored, because the events may have gone to another consumer meanwhile.
 func (c *Consumer) Ack(ids ...store.ID) error {
 	return c.group.do(func() {
 		for _, id := range ids {
@@ -371,21 +377,21 @@ func (c *Consumer) Ack(ids ...store.ID) error {
 	})
 }
 
-// Action is what a consumer wants done with an event that it could not handle.
+// Action is how the group treats an event that its consumer could not process.
 type Action int
 
 const (
-	// Retry delivers it again, until it was often enough.
+	// Retry delivers the event again, and parks it after MaxRetryCount retries.
 	Retry Action = iota
-	// Park puts it aside.
+	// Park puts the event aside until a replay.
 	Park
-	// Skip settles it.
+	// Skip settles the event.
 	Skip
-	// Stop gives it back and drops the consumer.
+	// Stop gives the event back to the group and drops the consumer.
 	Stop
 )
 
-// Nack gives events back.
+// Nack gives events back that the consumer could not process. The ids are those that Ack takes.
 func (c *Consumer) Nack(action Action, reason string, ids ...store.ID) error {
 	g := c.group
 	return g.do(func() {
@@ -406,18 +412,17 @@ func (c *Consumer) Nack(action Action, reason string, ids ...store.ID) error {
 			}
 		}
 		if action == Stop {
-			g.drop(c, &Error{Kind: Dropped, Source: g.def.Source, Name: g.def.Name, Reason: "the consumer was dropped, as it asked: " + reason})
+			g.drop(c, g.refusal(Dropped, "the consumer was dropped, as it asked: "+reason))
 		}
 	})
 }
 
-// take removes the oldest message with the id from what the consumer holds.
+// take removes the held message with the id; it returns nil if there is none.
 func (c *Consumer) take(id store.ID) *message {
-	held := c.held[id]
-	if len(held) == 0 {
+	m := c.held[id]
+	if m == nil {
 		return nil
 	}
-	m := held[0]
 	c.release(m)
 	if c.times.on() {
 		c.times.record(time.Since(m.sent).Milliseconds())
@@ -427,18 +432,9 @@ func (c *Consumer) take(id store.ID) *message {
 	return m
 }
 
-// release forgets that the consumer holds the message.
+// release removes a message from those that the consumer holds.
 func (c *Consumer) release(m *message) {
-	id := m.id()
-	held := c.held[id]
-	if i := slices.Index(held, m); i >= 0 {
-		held = slices.Delete(held, i, i+1)
-	}
-	if len(held) == 0 {
-		delete(c.held, id)
-	} else {
-		c.held[id] = held
-	}
+	delete(c.held, m.id())
 	if m.pinned {
 		if c.pins[m.pin]--; c.pins[m.pin] == 0 {
 			delete(c.pins, m.pin)
@@ -449,7 +445,7 @@ func (c *Consumer) release(m *message) {
 	m.flight = nil
 }
 
-// free is how many more events the consumer may hold.
+// free returns how many more events the consumer may hold.
 func (c *Consumer) free() int {
 	if c.ahead {
 		return 0
@@ -457,26 +453,33 @@ func (c *Consumer) free() int {
 	return c.buffer - c.count
 }
 
-// push hands out messages as long as somebody has room for them.
+// canTake tells whether the consumer may hold the message as well. Of two events with the same id it holds one at a time:
+// its answer could settle either, and the other one would be lost with the connection.
+func (c *Consumer) canTake(m *message) bool { return c.free() > 0 && c.held[m.id()] == nil }
+
+// push delivers messages as long as consumers have room for them.
 func (g *group) push() {
 	if len(g.retry) > 0 {
-		g.retry = g.handOut(g.retry)
+		g.retry = g.deliverAll(g.retry)
 	}
-	if len(g.retry) == 0 || pins(g.def.Settings.Strategy) {
-		g.fresh = g.handOut(g.fresh)
-	}
+	g.fresh = g.deliverAll(g.fresh)
 }
 
-// canPush tells whether a deadline has just given back what a consumer has room for.
+// canPush reports whether a message waits for a retry and a consumer has room for it, as after a missed deadline.
 func (g *group) canPush() bool {
-	if len(g.retry) > 0 && pins(g.def.Settings.Strategy) {
-		return slices.ContainsFunc(g.retry, func(m *message) bool { return g.choosePinned(m) != nil })
+	if !slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.free() > 0 }) {
+		return false
 	}
-	return len(g.retry) > 0 && slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.free() > 0 })
+	return slices.ContainsFunc(g.retry, func(m *message) bool {
+		if pins(g.def.Settings.Strategy) {
+			return g.choosePinned(m) != nil
+		}
+		return slices.ContainsFunc(g.consumers, func(c *Consumer) bool { return c.canTake(m) })
+	})
 }
 
-// handOut delivers what it can and returns the rest, in order.
-func (g *group) handOut(waiting []*message) []*message {
+// deliverAll delivers as many of the messages as it can and returns the rest, in order.
+func (g *group) deliverAll(waiting []*message) []*message {
 	free := 0
 	for _, c := range g.consumers {
 		free += c.free()
@@ -489,7 +492,7 @@ func (g *group) handOut(waiting []*message) []*message {
 		}
 		c := g.choose(m)
 		if c == nil {
-			rest = append(rest, m) // pinned to a consumer without room; others may be luckier
+			rest = append(rest, m) // no consumer may take it now, but the next message may have another consumer
 			continue
 		}
 		if !g.deliver(m, c) {
@@ -502,22 +505,22 @@ func (g *group) handOut(waiting []*message) []*message {
 	return rest
 }
 
-// deliver reports false if the consumer has answered what it did not receive yet: then what was left for it fills its
-// channel, though it holds nothing.
+// deliver sends a message to a consumer. It reports false, and drops the consumer, if the consumer has answered events
+// that it has not received yet: those still fill its channel although it counts as holding none.
 func (g *group) deliver(m *message, c *Consumer) bool {
 	select {
 	case c.C <- Delivery{Event: m.event, Link: m.link, Retries: m.retries}:
 	default:
 		c.ahead = true
 		g.post(func() {
-			g.drop(c, &Error{Kind: Dropped, Source: g.def.Source, Name: g.def.Name, Reason: "the consumer was dropped, because it answered events before they were sent to it"})
+			g.drop(c, g.refusal(Dropped, "the consumer was dropped, because it answered events before they were sent to it"))
 		})
 		return false
 	}
 	m.consumer, m.sent = c, time.Now()
 	m.deadline = m.sent.Add(g.def.Settings.MessageTimeout)
 	m.flight = g.inFlight.PushBack(m)
-	c.held[m.id()] = append(c.held[m.id()], m)
+	c.held[m.id()] = m
 	if m.pinned {
 		c.pins[m.pin]++
 	}
@@ -525,7 +528,7 @@ func (g *group) deliver(m *message, c *Consumer) bool {
 	return true
 }
 
-// settle is the end of a message.
+// settle ends the work on a message; later calls for the same message do nothing.
 func (g *group) settle(m *message) {
 	if m.settled {
 		return
@@ -541,15 +544,15 @@ func (g *group) settle(m *message) {
 	g.settledSince++
 }
 
-// giveBack puts a message in front of what waits.
+// giveBack queues a message for delivery before the fresh ones.
 func (g *group) giveBack(m *message) {
 	i, _ := slices.BinarySearchFunc(g.retry, m, func(a, b *message) int {
-		return cmp.Or(cmp.Compare(a.parked, b.parked), cmp.Compare(a.at, b.at)) // what was not parked comes first
+		return cmp.Or(cmp.Compare(a.parked, b.parked), cmp.Compare(a.at, b.at)) // messages that were not parked come first
 	})
 	g.retry = slices.Insert(g.retry, i, m)
 }
 
-// retryLater gives a message back, or parks it if that was done often enough.
+// retryLater queues a message for another delivery, or parks it after MaxRetryCount retries.
 func (g *group) retryLater(m *message, why string) {
 	if m.retries >= g.def.Settings.MaxRetryCount {
 		g.park(m, "it was delivered as often as the maximum retry count allows; the last time "+why)
@@ -559,7 +562,7 @@ func (g *group) retryLater(m *message, why string) {
 	g.giveBack(m)
 }
 
-// drop removes a consumer; others get what it held.
+// drop removes a consumer and gives the messages that it held to others.
 func (g *group) drop(c *Consumer, reason error) {
 	if c.gone {
 		return
@@ -577,7 +580,7 @@ func (g *group) drop(c *Consumer, reason error) {
 	close(c.C)
 }
 
-// tick does what is due by time alone.
+// tick does everything that is due at a time: expired deadlines, repeated appends and checkpoints.
 func (g *group) tick(now time.Time) {
 	if g.def.Settings.MessageTimeout > 0 {
 		for e := g.inFlight.Front(); e != nil; e = g.inFlight.Front() {
@@ -600,7 +603,7 @@ func (g *group) tick(now time.Time) {
 	if g.settledSince >= g.def.Settings.MaxCheckpointCount {
 		g.save()
 	}
-	if g.place() == g.saved {
+	if g.checkpoint() == g.saved {
 		g.saveAt = time.Time{}
 		return
 	}
@@ -609,14 +612,14 @@ func (g *group) tick(now time.Time) {
 		g.saveAt = now.Add(max(g.def.Settings.CheckpointAfter, minCheckpointAfter))
 	case !g.saveAt.After(now):
 		g.saveAt = time.Time{}
-		// With nothing left to settle the place is saved however few it were: a restart repeats less.
+		// If nothing is unsettled, even a few events are worth a checkpoint: a restart then repeats fewer.
 		if g.settledSince >= g.def.Settings.MinCheckpointCount || g.unsettled.Len() == 0 {
 			g.save()
 		}
 	}
 }
 
-// nextTick is how long nothing falls due.
+// nextTick returns the time until tick has something to do.
 func (g *group) nextTick(now time.Time) time.Duration {
 	wait := time.Minute
 	until := func(t time.Time) { wait = min(wait, max(t.Sub(now), time.Millisecond)) }
@@ -635,25 +638,25 @@ func (g *group) nextTick(now time.Time) time.Duration {
 	return wait
 }
 
-// place is below what everything is settled.
-func (g *group) place() place {
+// checkpoint returns the checkpoint below which every event is settled.
+func (g *group) checkpoint() checkpoint {
 	if e := g.unsettled.Front(); e != nil {
 		return e.Value.(*message).before
 	}
 	return g.read
 }
 
-// save makes the place durable. If it cannot, it will be tried again; until then a restart repeats more.
+// save makes the checkpoint durable. After a failure it is tried again; until then a restart repeats more events.
 func (g *group) save() {
-	at := g.place()
+	at := g.checkpoint()
 	if at == g.saved {
 		return
 	}
 	d := g.def
-	d.Place = at
+	d.Checkpoint = at
 	if err := d.save(g.store); err != nil {
 		if !errors.Is(err, store.ErrClosed) {
-			g.logger.Error("saving the place of a group failed", "error", err)
+			g.logger.Error("saving the checkpoint of a group failed", "error", err)
 		}
 		return
 	}
@@ -668,7 +671,7 @@ func (g *group) info() (Info, error) {
 	err := g.do(func() {
 		info = Info{
 			Source: g.def.Source, Name: g.def.Name, Settings: g.def.Settings, Start: g.def.Start, FromEnd: g.def.FromEnd,
-			Live: g.live, SavedPlace: g.saved.Done, Saved: g.saved.Any, Created: g.def.Created,
+			Live: g.live, Checkpoint: g.saved.LastSettled, HasCheckpoint: g.saved.AnySettled, Created: g.def.Created,
 			Settled: g.settled, Recent: g.recent, PerSecond: perSecond(g.settled, g.started),
 			Buffered: len(g.fresh), Retrying: len(g.retry), InFlight: g.inFlight.Len(),
 			Outstanding: g.unsettled.Len() + g.replaying.Len(),

@@ -13,45 +13,50 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// Kind tells why something was refused.
+// Kind is the kind of a refusal.
 type Kind int
 
 const (
-	// Invalid says that the request cannot be meant.
+	// Invalid means that a parameter is out of range or malformed.
 	Invalid Kind = iota
-	// NotFound says that there is no such group, or none any more.
+	// NotFound means that the group does not exist or was just deleted.
 	NotFound
-	// Exists says that there is such a group already.
+	// Exists means that the group exists already.
 	Exists
-	// Full says that the group has as many consumers as it may have.
+	// Full means that the group has its maximum number of consumers.
 	Full
-	// Dropped says that the consumer was removed: it asked for that, or the group was changed.
+	// Dropped means that the consumer was removed, at its own request or because the group changed.
 	Dropped
 )
 
-// Error is a refusal.
+// Error is a refused operation on a group.
 type Error struct {
 	Kind         Kind
-	Source, Name string
-	Reason       string
+	Source, Name string // of the group
+	Reason       string // a sentence for people
 }
 
 func (e *Error) Error() string { return e.Reason }
 
-// ErrClosed says that the groups were closed.
+// refusal returns an error about the named group of a source.
+func refusal(kind Kind, source, name, format string, args ...any) *Error {
+	return &Error{Kind: kind, Source: source, Name: name, Reason: fmt.Sprintf(format, args...)}
+}
+
+// ErrClosed means that the groups were closed.
 var ErrClosed = errors.New("the groups of consumers are closed")
 
-// Groups are all groups of one store.
+// Groups are all groups of consumers of one store.
 type Groups struct {
 	store  *store.Store
 	logger *slog.Logger
 
-	mu     sync.Mutex // held while groups come and go, also across the store's sync
+	mu     sync.Mutex // held while a group is created, changed or deleted, also while the store syncs it
 	byName map[string]*group
 	closed bool
 }
 
-// Open loads the groups that the store knows. They begin to read when consumers connect.
+// Open loads the groups that are kept in the store. A group begins to read when its first consumer connects.
 func Open(s *store.Store, logger *slog.Logger) (*Groups, error) {
 	g := &Groups{store: s, logger: logger}
 	return g, g.load()
@@ -72,7 +77,7 @@ func (gs *Groups) load() error {
 	})
 }
 
-// Close ends all consumers and saves the place of every group.
+// Close drops all consumers and saves the checkpoint of every group.
 func (gs *Groups) Close() {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -82,12 +87,12 @@ func (gs *Groups) Close() {
 
 func (gs *Groups) stopAll() {
 	for _, g := range gs.byName {
-		g.stop(&Error{Kind: Dropped, Source: g.def.Source, Name: g.def.Name, Reason: "the consumer was dropped, because the node's groups are being restarted; connect again"}, true)
+		g.stop(g.refusal(Dropped, "the consumer was dropped, because the node's groups are being restarted; connect again"), true)
 	}
 	gs.byName = nil
 }
 
-// Restart ends all consumers and loads all groups afresh.
+// Restart drops all consumers and loads all groups again.
 func (gs *Groups) Restart() error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -98,14 +103,15 @@ func (gs *Groups) Restart() error {
 	return gs.load()
 }
 
-// Start says where a group begins.
+// Start is where a group begins.
 type Start struct {
-	// End begins behind what there is at the moment of creation; then At counts for nothing.
+	// End lets the group begin behind the last event at the time of its creation; At is then ignored.
 	End bool
 	// At is the first position of the log, or revision of the stream, that is delivered.
 	At uint64
 }
 
+// begin returns the first position or revision that a group delivers.
 func (gs *Groups) begin(source string, start Start) (uint64, error) {
 	if !start.End {
 		return start.At, nil
@@ -118,21 +124,21 @@ func (gs *Groups) begin(source string, start Start) (uint64, error) {
 		return 0, err
 	}
 	if st.Tombstoned {
-		return 0, nil // there is nothing, and will be nothing
+		return 0, nil // the stream has no events and gets none
 	}
 	return uint64(st.Last + 1), nil
 }
 
-// Create makes a group. Only a group of the whole log may have a filter. It fails with Exists or Invalid.
+// Create creates a group. Only a group of the whole log may have a filter. It fails with Exists or Invalid.
 func (gs *Groups) Create(source, name string, start Start, settings Settings, filter *Filter) error {
 	if name == "" {
-		return &Error{Kind: Invalid, Source: source, Reason: "the group's name is missing"}
+		return refusal(Invalid, source, name, "the group's name is missing")
 	}
 	if err := settings.check(); err != nil {
 		return err
 	}
 	if err := filter.compile(); err != nil {
-		return &Error{Kind: Invalid, Source: source, Name: name, Reason: "the filter's regular expression is not RE2, which has no look-around: " + err.Error()}
+		return refusal(Invalid, source, name, "the filter's regular expression is not RE2, which has no look-around: %v", err)
 	}
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -141,7 +147,7 @@ func (gs *Groups) Create(source, name string, start Start, settings Settings, fi
 	}
 	key := noteName(source, name)
 	if gs.byName[key] != nil {
-		return &Error{Kind: Exists, Source: source, Name: name, Reason: fmt.Sprintf("the group %q of %q exists already; update it or choose another name", name, source)}
+		return refusal(Exists, source, name, "the group %q of %q exists already; update it or choose another name", name, source)
 	}
 	at, err := gs.begin(source, start)
 	if err != nil {
@@ -149,7 +155,7 @@ func (gs *Groups) Create(source, name string, start Start, settings Settings, fi
 	}
 	d := definition{
 		Source: source, Name: name, Settings: settings, Filter: filter,
-		Start: at, FromEnd: start.End, Place: place{Next: at}, Created: gs.store.Now().UTC(),
+		Start: at, FromEnd: start.End, Checkpoint: checkpoint{Next: at}, Created: gs.store.Now().UTC(),
 	}
 	if err := d.save(gs.store); err != nil {
 		return err
@@ -158,8 +164,8 @@ func (gs *Groups) Create(source, name string, start Start, settings Settings, fi
 	return nil
 }
 
-// Update changes a group's settings and drops its consumers. Its place stays, unless nothing was settled yet: then it
-// begins where start says. It fails with NotFound or Invalid.
+// Update changes a group's settings and drops its consumers. The group keeps its checkpoint; if it has settled no event
+// yet, it begins at start instead. It fails with NotFound or Invalid.
 func (gs *Groups) Update(source, name string, start Start, settings Settings) error {
 	if err := settings.check(); err != nil {
 		return err
@@ -170,15 +176,16 @@ func (gs *Groups) Update(source, name string, start Start, settings Settings) er
 	if err != nil {
 		return err
 	}
-	// Whatever comes now, a running group must be left: with the new settings, or as it was.
-	g.stop(&Error{Kind: Dropped, Source: source, Name: name, Reason: fmt.Sprintf("the consumer was dropped, because the group %q of %q was updated; connect again", name, source)}, true)
+	// From here on every path must start the group again, with the new settings or with the old ones.
+	g.stop(refusal(Dropped, source, name,
+		"the consumer was dropped, because the group %q of %q was updated; connect again", name, source), true)
 	d := g.def
-	d.Place = g.saved // the group has ended, so this is nobody else's any more
+	d.Checkpoint = g.saved // safe to read, because the group's goroutine has ended
 	before := d
 	d.Settings = settings
-	if !d.Place.Any {
+	if !d.Checkpoint.AnySettled {
 		if d.Start, err = gs.begin(source, start); err == nil {
-			d.FromEnd, d.Place = start.End, place{Next: d.Start}
+			d.FromEnd, d.Checkpoint = start.End, checkpoint{Next: d.Start}
 		}
 	}
 	if err == nil {
@@ -191,7 +198,7 @@ func (gs *Groups) Update(source, name string, start Start, settings Settings) er
 	return err
 }
 
-// Delete removes a group, its place and its parked events, and drops its consumers. It fails with NotFound.
+// Delete removes a group with its checkpoint and its parked events, and drops its consumers. It fails with NotFound.
 func (gs *Groups) Delete(source, name string) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -203,8 +210,9 @@ func (gs *Groups) Delete(source, name string) error {
 		return err
 	}
 	delete(gs.byName, noteName(source, name))
-	g.stop(&Error{Kind: NotFound, Source: source, Name: name, Reason: fmt.Sprintf("the consumer was dropped, because the group %q of %q was deleted", name, source)}, false)
-	return g.forgetParked()
+	g.stop(refusal(NotFound, source, name,
+		"the consumer was dropped, because the group %q of %q was deleted", name, source), false)
+	return g.deleteParked()
 }
 
 func (gs *Groups) find(source, name string) (*group, error) {
@@ -214,10 +222,11 @@ func (gs *Groups) find(source, name string) (*group, error) {
 	if g := gs.byName[noteName(source, name)]; g != nil {
 		return g, nil
 	}
-	return nil, &Error{Kind: NotFound, Source: source, Name: name, Reason: fmt.Sprintf("there is no group %q of %q; create it first", name, source)}
+	return nil, refusal(NotFound, source, name, "there is no group %q of %q; create it first", name, source)
 }
 
-func (gs *Groups) locked(source, name string) (*group, error) {
+// lockAndFind is find for callers that do not hold the lock.
+func (gs *Groups) lockAndFind(source, name string) (*group, error) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	return gs.find(source, name)
@@ -225,7 +234,7 @@ func (gs *Groups) locked(source, name string) (*group, error) {
 
 // ReplayParked delivers the group's parked events again, at most limit of them if it is above zero.
 func (gs *Groups) ReplayParked(source, name string, limit int64) error {
-	g, err := gs.locked(source, name)
+	g, err := gs.lockAndFind(source, name)
 	if err != nil {
 		return err
 	}
@@ -235,21 +244,21 @@ func (gs *Groups) ReplayParked(source, name string, limit int64) error {
 // Connect adds a consumer that will hold at most buffer unsettled events. It fails with NotFound, Full or Invalid.
 func (gs *Groups) Connect(source, name string, buffer int, who Identity) (*Consumer, error) {
 	if buffer <= 0 {
-		return nil, &Error{Kind: Invalid, Source: source, Name: name, Reason: fmt.Sprintf("the buffer size is %d, but must be at least 1", buffer)}
+		return nil, refusal(Invalid, source, name, "the buffer size is %d, but must be at least 1", buffer)
 	}
-	g, err := gs.locked(source, name)
+	g, err := gs.lockAndFind(source, name)
 	if err != nil {
 		return nil, err
 	}
 	return g.connect(min(buffer, maxBuffer), who)
 }
 
-// maxBuffer bounds what one consumer may hold, whatever it asks for.
+// maxBuffer bounds the unsettled events of one consumer.
 const maxBuffer = 10000
 
 // Info describes a group. It fails with NotFound.
 func (gs *Groups) Info(source, name string) (Info, error) {
-	g, err := gs.locked(source, name)
+	g, err := gs.lockAndFind(source, name)
 	if err != nil {
 		return Info{}, err
 	}
@@ -271,7 +280,7 @@ func (gs *Groups) List(source string) ([]Info, error) {
 		info, err := g.info()
 		var gone *Error
 		if errors.As(err, &gone) {
-			continue // deleted meanwhile
+			continue // the group was deleted meanwhile
 		}
 		if err != nil {
 			return nil, err
@@ -284,39 +293,40 @@ func (gs *Groups) List(source string) ([]Info, error) {
 	return infos, nil
 }
 
-// Identity says who a consumer is, for those who look at the group.
+// Identity describes a consumer's client in Info.
 type Identity struct {
 	Address, User, Connection string
 }
 
-// Info describes a group at one moment.
+// Info describes the state of a group.
 type Info struct {
 	Source, Name string
 	Settings     Settings
-	// Start is where the group was told to begin; FromEnd tells that this was the end at that time.
+	// Start is the position or revision that the group began at. If FromEnd is set, it was the end at that time.
 	Start   uint64
 	FromEnd bool
-	// Live tells whether the group has delivered all that there is.
+	// Live reports whether the group has read its source to the end.
 	Live bool
-	// SavedPlace is the last position or revision below which everything is settled, as it would be found after a
-	// crash; Saved is false before the first.
-	SavedPlace uint64
-	Saved      bool
-	// LastKnown is the last position or revision of the source; Known is false if it is empty.
+	// Checkpoint is the durable checkpoint: the position or revision up to which every event is settled. HasCheckpoint is
+	// false as long as there is none.
+	Checkpoint    uint64
+	HasCheckpoint bool
+	// LastKnown is the last position or revision of the source; Known is false if the source is empty.
 	LastKnown uint64
 	Known     bool
-	// Settled counts since the group was started, Recent since the last Info, PerSecond is the average.
+	// Settled counts the events since the group was started, Recent those since the last Info. PerSecond is the average
+	// since the start.
 	Settled, Recent int64
 	PerSecond       int
-	// Buffered and Retrying wait for a consumer, InFlight are with one, Outstanding are not settled, Parked wait for
-	// a replay.
+	// Buffered and Retrying events wait for a consumer, InFlight ones were delivered to one, Outstanding ones are not
+	// settled, and Parked ones wait for a replay.
 	Buffered, Retrying, InFlight, Outstanding int
 	Parked                                    int64
 	Consumers                                 []ConsumerInfo
 	Created                                   time.Time
 }
 
-// ConsumerInfo describes a consumer.
+// ConsumerInfo describes the state of a consumer. Free is the number of events that it has room for.
 type ConsumerInfo struct {
 	Identity
 	PerSecond            int
@@ -325,7 +335,7 @@ type ConsumerInfo struct {
 	ObservedMilliseconds []Measurement
 }
 
-// Measurement is a figure about the time that a consumer takes per event.
+// Measurement is a statistic of the time that a consumer takes per event, in milliseconds.
 type Measurement struct {
 	Key   string
 	Value int64

@@ -10,30 +10,34 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// parkDelay is how long to wait before parking is tried again after the store refused it.
+// parkDelay is the time between attempts to append to the group's own streams after the store refused it.
 const parkDelay = 250 * time.Millisecond
 
-// park puts a message aside: a link to it is appended to the parked stream. The message stays unsettled until the link
-// is durable, so that it is in one place or the other whatever happens.
+// park appends a link to the message's event to the parked stream. The message stays unsettled until the link is
+// durable, so that a crash cannot lose it.
 func (g *group) park(m *message, reason string) {
 	target := m.event
 	if m.parked < 0 && m.link != nil {
-		target = m.link // a replay resolves it again
+		target = m.link // a replay resolves the link again
 	}
-	// A message that is parked once more gets a new link, which says why this time.
+	// A message that is parked again gets a new link with the new reason.
 	metadata, err := json.Marshal(map[string]any{"added": g.store.Now().UTC(), "reason": reason, "retries": m.retries})
 	if err != nil {
 		metadata = nil // three plain values always encode
 	}
 	data := fmt.Appendf(nil, "%d@%s", target.Revision, target.Stream())
 	link := store.Propose(g.def.parkedStream(), store.NewID(), store.LinkType, false, metadata, data)
-	g.append(&store.Append{Stream: g.def.parkedStream(), Expected: store.Any, Events: []store.Proposed{link}, Size: len(data) + len(metadata)}, func() {
+	a := &store.Append{
+		Stream: g.def.parkedStream(), Expected: store.Any, Events: []store.Proposed{link}, Size: len(data) + len(metadata),
+	}
+	g.append(a, func() {
 		g.logger.Warn("an event was parked", "event", string(data), "type", string(target.Type()), "reason", reason)
 		g.settle(m)
 	})
 }
 
-// append submits until the store takes it, and then calls done on the group's goroutine.
+// append submits an append again and again until it succeeds, then calls done on the group's goroutine. It gives up if
+// the store is closed or takes no more appends.
 func (g *group) append(a *store.Append, done func()) {
 	again := func() {
 		g.parkAgain = append(g.parkAgain, func() { g.append(a, done) })
@@ -59,17 +63,18 @@ func (g *group) append(a *store.Append, done func()) {
 	}
 }
 
-// replay is the part of the parked stream that is being delivered again.
+// replay is the part of the parked stream that is being delivered again, in revisions of that stream.
 type replay struct {
-	// read is the revision below which everything was taken up, by this replay or one before; end is where to stop.
+	// read is the next revision to read; end is the one behind the last to read.
 	read, end uint64
-	// truncateTo is the revision below which everything is settled; truncated is what the stream's metadata says.
+	// truncateTo is the revision below which everything is settled; truncated is the one in the stream's metadata.
 	truncateTo, truncated uint64
 }
 
 func (r *replay) active() bool { return r.read < r.end }
 
-// replayParked begins to deliver parked events again. One that is under way goes on, and further if need be.
+// replayParked begins to deliver parked events again, at most limit of them if it is above zero. A replay that is
+// already running goes on and is extended if necessary.
 func (g *group) replayParked(limit int64) error {
 	var failed error
 	err := g.do(func() {
@@ -114,7 +119,7 @@ func (g *group) fillFromParked(room int) error {
 		m.unsettled = g.replaying.PushBack(m)
 		g.replay.read = link.Revision + 1
 		if event == nil {
-			g.settle(m) // what was parked has been deleted since
+			g.settle(m) // the parked event has been deleted since
 			continue
 		}
 		g.giveBack(m)
@@ -122,7 +127,7 @@ func (g *group) fillFromParked(room int) error {
 	return nil
 }
 
-// replaySettled takes a replayed message off the list of those that are not.
+// replaySettled removes a settled message from the list of those being replayed.
 func (g *group) replaySettled(m *message) {
 	g.replaying.Remove(m.unsettled)
 	g.replay.truncateTo = g.replay.read
@@ -131,11 +136,11 @@ func (g *group) replaySettled(m *message) {
 	}
 }
 
-// truncateEvery bounds how often the parked stream's metadata is written in the course of a replay.
+// truncateEvery is how many events of a replay are settled before the parked stream's metadata is written again.
 const truncateEvery = 100
 
-// truncateParked lets the parked stream begin behind what has been settled. After a crash in between some events are
-// still parked that need not be.
+// truncateParked makes the parked stream begin behind the settled events, now or when enough have been settled. After a
+// crash before that, some settled events are still parked.
 func (g *group) truncateParked(now bool) {
 	r := &g.replay
 	if r.truncateTo <= r.truncated || !now && g.replaying.Len() > 0 && r.truncateTo < r.truncated+truncateEvery {
@@ -148,7 +153,7 @@ func (g *group) truncateParked(now bool) {
 	g.append(&store.Append{Stream: stream, Expected: store.Any, Events: []store.Proposed{meta}, Size: len(data)}, func() {})
 }
 
-// parkedCount is how many events are parked, those included that are being replayed.
+// parkedCount returns the number of parked events, including those that are being replayed.
 func (g *group) parkedCount() (int64, error) {
 	st, err := g.store.Stream(g.def.parkedStream())
 	if err != nil || st.ID == 0 || st.Deleted || st.Tombstoned {
@@ -157,8 +162,8 @@ func (g *group) parkedCount() (int64, error) {
 	return max(0, st.Last+1-max(st.First, int64(g.replay.truncateTo))), nil
 }
 
-// forgetParked deletes the parked stream of a group that has ended.
-func (g *group) forgetParked() error {
+// deleteParked deletes the parked stream of a group that has ended.
+func (g *group) deleteParked() error {
 	st, err := g.store.Stream(g.def.parkedStream())
 	if err != nil || st.ID == 0 || st.Deleted || st.Tombstoned {
 		return err

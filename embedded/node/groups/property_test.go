@@ -11,9 +11,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestNothingIsSkipped lets consumers come, answer as they like and go, and nodes stop and crash. In the end every event
-// has been settled by somebody, and nobody ever held more than it asked for.
-func TestNothingIsSkipped(t *testing.T) {
+// TestNoEventIsSkipped connects consumers, has them answer at random and leave, and stops and crashes nodes in between.
+// In the end every event must be settled, and no consumer may ever have held more events than it asked for. Events of
+// different streams may have the same id.
+func TestNoEventIsSkipped(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
 		s.open()
@@ -28,24 +29,25 @@ func TestNothingIsSkipped(t *testing.T) {
 		s.must(s.groups.Create(All, "g", Start{}, settings, &Filter{Prefixes: []string{"s"}}))
 
 		appended := 0
-		settled := map[store.ID]bool{}
-		var ids []store.ID
-		held := map[*Consumer][]store.ID{} // delivered and not answered
+		settled := map[string]bool{}
+		var events []string                     // by stream and revision
+		idsOf := map[string]map[store.ID]bool{} // by stream
+		held := map[*Consumer][]*store.Record{} // delivered and not answered
 		var consumers []*Consumer
-		forget := func() { held, consumers = map[*Consumer][]store.ID{}, nil }
+		forget := func() { held, consumers = map[*Consumer][]*store.Record{}, nil }
 		receive := func() {
 			s.settle()
 			for _, c := range consumers {
 				for len(c.C) > 0 {
 					d := <-c.C
-					held[c] = append(held[c], d.Event.ID)
+					held[c] = append(held[c], d.Event)
 					if len(held[c]) > c.buffer {
 						r.Fatalf("a consumer holds %d events and asked for %d", len(held[c]), c.buffer)
 					}
 				}
 			}
 		}
-		busy := func(r *rapid.T) (*Consumer, store.ID) {
+		busy := func(r *rapid.T) (*Consumer, *store.Record) {
 			var choice []*Consumer
 			for _, c := range consumers {
 				if len(held[c]) > 0 {
@@ -53,24 +55,33 @@ func TestNothingIsSkipped(t *testing.T) {
 				}
 			}
 			if len(choice) == 0 {
-				r.Skip("nobody holds anything")
+				r.Skip("no consumer holds an event")
 			}
 			c := rapid.SampledFrom(choice).Draw(r, "consumer")
-			id := rapid.SampledFrom(held[c]).Draw(r, "event")
-			held[c] = slices.Delete(held[c], slices.Index(held[c], id), slices.Index(held[c], id)+1)
-			return c, id
+			i := rapid.IntRange(0, len(held[c])-1).Draw(r, "event")
+			event := held[c][i]
+			held[c] = slices.Delete(held[c], i, i+1)
+			return c, event
 		}
 		r.Repeat(map[string]func(*rapid.T){
 			"append": func(r *rapid.T) {
 				for range rapid.IntRange(1, 8).Draw(r, "events") {
-					name := fmt.Sprint("e", appended)
-					appended++
-					ids = append(ids, s.id(name))
 					stream := rapid.SampledFrom([]string{"s1", "s2", "s3", "other"}).Draw(r, "stream")
-					if stream == "other" {
-						settled[s.id(name)] = true
+					id := s.id(fmt.Sprint("e", rapid.IntRange(0, appended).Draw(r, "id")))
+					if idsOf[stream][id] {
+						id = s.id(fmt.Sprint(stream, appended)) // in one stream it would be the same event
 					}
-					s.append(stream, []store.Proposed{store.Propose(stream, s.id(name), "T", false, nil, nil)})
+					appended++
+					if idsOf[stream] == nil {
+						idsOf[stream] = map[store.ID]bool{}
+					}
+					event := fmt.Sprintf("%d@%s", len(idsOf[stream]), stream)
+					idsOf[stream][id] = true
+					events = append(events, event)
+					if stream == "other" {
+						settled[event] = true
+					}
+					s.append(stream, []store.Proposed{store.Propose(stream, id, "T", false, nil, nil)})
 				}
 			},
 			"connect": func(r *rapid.T) {
@@ -79,23 +90,23 @@ func TestNothingIsSkipped(t *testing.T) {
 				consumers = append(consumers, c)
 			},
 			"ack": func(r *rapid.T) {
-				c, id := busy(r)
-				s.must(c.Ack(id))
-				settled[id] = true
+				c, event := busy(r)
+				s.must(c.Ack(event.ID))
+				settled[nameOf(event)] = true
 			},
 			"park": func(r *rapid.T) {
-				c, id := busy(r)
-				s.must(c.Nack(Park, "", id))
+				c, event := busy(r)
+				s.must(c.Nack(Park, "", event.ID))
 				s.settle()
-				settled[id] = true
+				settled[nameOf(event)] = true
 			},
 			"retry": func(r *rapid.T) {
-				c, id := busy(r)
-				s.must(c.Nack(Retry, "", id))
+				c, event := busy(r)
+				s.must(c.Nack(Retry, "", event.ID))
 			},
 			"leave": func(r *rapid.T) {
 				if len(consumers) == 0 {
-					r.Skip("nobody is there")
+					r.Skip("no consumer is connected")
 				}
 				i := rapid.IntRange(0, len(consumers)-1).Draw(r, "consumer")
 				consumers[i].Close()
@@ -109,7 +120,7 @@ func TestNothingIsSkipped(t *testing.T) {
 			},
 			"": func(*rapid.T) { receive() },
 		})
-		// One last consumer gets all that is left.
+		// A last consumer gets the remaining events.
 		for _, c := range consumers {
 			c.Close()
 		}
@@ -123,39 +134,42 @@ func TestNothingIsSkipped(t *testing.T) {
 			}
 			quiet = 0
 			d := <-last.C
-			settled[d.Event.ID] = true
+			settled[nameOf(d.Event)] = true
 			s.must(last.Ack(d.Event.ID))
 		}
-		parked := parkedIDs(s)
-		for i, id := range ids {
-			if !settled[id] && !parked[id] {
-				r.Errorf("event %d of %d was skipped", i, len(ids))
+		parked := parkedEvents(s)
+		for i, event := range events {
+			if !settled[event] && !parked[event] {
+				r.Errorf("event %d of %d, %s, was skipped", i, len(events), event)
 			}
 		}
 		info, err := s.groups.Info(All, "g")
 		s.must(err)
 		if info.Outstanding != 0 || info.InFlight != 0 || info.Buffered != 0 || info.Retrying != 0 {
-			r.Errorf("something is left: %+v", info)
+			r.Errorf("events are left: %+v", info)
 		}
 	})
 }
 
-func parkedIDs(s *script) map[store.ID]bool {
+// nameOf says where an event is stored.
+func nameOf(r *store.Record) string { return fmt.Sprintf("%d@%s", r.Revision, r.Stream()) }
+
+func parkedEvents(s *script) map[string]bool {
 	d := definition{Source: All, Name: "g"}
 	st, err := s.store.Stream(d.parkedStream())
 	s.must(err)
-	ids := map[store.ID]bool{}
+	events := map[string]bool{}
 	links, err := s.store.ReadStreamForward(st.ID, 0, nil, store.Page{Events: 10000, Bytes: 1 << 24})
 	s.must(err)
 	for _, l := range links {
 		e, err := s.store.Resolve(l, s.store.Now())
 		s.must(err)
-		ids[e.ID] = true
+		events[nameOf(e)] = true
 	}
-	return ids
+	return events
 }
 
-// TestLargeEventsAreBounded has a group of many large events, of which its consumer takes one at a time.
+// TestLargeEventsAreBounded delivers many large events to a consumer that takes one at a time.
 func TestLargeEventsAreBounded(t *testing.T) {
 	s := &script{t: t, dir: "log", fs: vfs.NewMem(), names: map[store.ID]string{}}
 	s.open()
@@ -171,13 +185,13 @@ func TestLargeEventsAreBounded(t *testing.T) {
 	for i := range count {
 		d := <-c.C
 		if d.Event.Revision != uint64(i) {
-			t.Fatalf("revision %d came as number %d", d.Event.Revision, i)
+			t.Fatalf("revision %d was delivered instead of %d", d.Event.Revision, i)
 		}
 		s.must(c.group.do(func() {
 			for c.group.fill() {
 			}
 			if ready := c.group.readyBytes(); ready > maxReadyBytes+2*maxPageBytes || i == 0 && ready < maxReadyBytes {
-				t.Errorf("%d MiB are held ready", ready>>20)
+				t.Errorf("%d MiB are buffered", ready>>20)
 			}
 		}))
 		s.must(c.Ack(d.Event.ID))

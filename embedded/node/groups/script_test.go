@@ -21,27 +21,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestScripts runs the files of testdata against groups on a real store. After every step the group has done what it
-// can do without time passing.
+// TestScripts runs the files of testdata against groups on a real store. Before the next command runs, the groups have
+// done everything that does not depend on time. The commands are:
 //
-//	append STREAM                     lines "id [type [data]]"; ids are names
-//	link STREAM                       lines "id revision@stream"
-//	metadata STREAM                   the metadata
+//	append STREAM                     one event per line: "id [type [metadata]]"; ids are names
+//	link STREAM                       one link per line: "id revision@stream"
+//	metadata STREAM                   sets the metadata to the input
 //	create SOURCE NAME [start=N|end|ID] [settings] [prefix=(a,b)] [by-type]
 //	update SOURCE NAME [start=N|end] [settings]
 //	delete SOURCE NAME
 //	connect CONSUMER SOURCE NAME [buffer=N]
-//	receive CONSUMER                  everything that was delivered meanwhile
+//	receive CONSUMER                  prints the deliveries since the last time
 //	ack CONSUMER ids...
 //	retry, park, skip, stop CONSUMER ids...
 //	leave CONSUMER
-//	pass SOURCE NAME DURATION         the group's deadlines, as if so much time had passed
+//	pass SOURCE NAME DURATION         lets deadlines expire as if this time had passed
 //	replay SOURCE NAME [limit=N]
-//	parked SOURCE NAME                the links and their reasons
+//	parked SOURCE NAME                prints the links and their reasons
 //	info SOURCE NAME
 //	list [source=S]
-//	restart                           all is closed and opened again
-//	crash                             the same without saving
+//	restart                           closes and opens groups and store
+//	crash                             does the same without saving checkpoints
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &script{t: t, dir: t.TempDir(), names: map[store.ID]string{}}
@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 type script struct {
 	t         *testing.T
 	dir       string
-	fs        vfs.FS // nil: the disk
+	fs        vfs.FS // nil means the disk
 	store     *store.Store
 	groups    *Groups
 	consumers map[string]*Consumer
@@ -99,13 +99,15 @@ func (s *script) id(name string) store.ID {
 
 func (s *script) append(stream string, events []store.Proposed) {
 	done := make(chan store.Result, 1)
-	s.must(s.store.Submit(&store.Append{Stream: stream, Expected: store.Any, Events: events, Done: func(r store.Result) { done <- r }}))
+	s.must(s.store.Submit(&store.Append{
+		Stream: stream, Expected: store.Any, Events: events, Done: func(r store.Result) { done <- r },
+	}))
 	s.must((<-done).Err)
 }
 
-// settle lets every group do what it can do now.
+// settle lets every group do everything that it can do now.
 func (s *script) settle() {
-	for range 3 { // parking takes the store and comes back by mail
+	for range 3 { // parking appends to the store, whose answer comes back to the group as mail
 		for _, g := range s.groups.byName {
 			s.must(g.do(func() {
 				if len(g.consumers) == 0 {
@@ -132,7 +134,7 @@ func (s *script) run(d *datadriven.TestData) string {
 		options[a.Key] = a.Vals
 	}
 	defer s.settle()
-	say := func(err error) string {
+	outcome := func(err error) string {
 		var e *Error
 		if errors.As(err, &e) {
 			return fmt.Sprintf("%s: %s\n", [...]string{"invalid", "not found", "exists", "full", "dropped"}[e.Kind], e.Reason)
@@ -160,16 +162,19 @@ func (s *script) run(d *datadriven.TestData) string {
 		}
 		return "ok\n"
 	case "metadata":
-		s.append("$$"+words[0], []store.Proposed{store.Propose("$$"+words[0], store.NewID(), store.MetadataType, true, nil, []byte(d.Input))})
+		metastream := store.Metastream(words[0])
+		s.append(metastream, []store.Proposed{
+			store.Propose(metastream, store.NewID(), store.MetadataType, true, nil, []byte(d.Input)),
+		})
 		return "ok\n"
 	case "create", "update":
 		settings, start, filter := s.options(options)
 		if d.Cmd == "update" {
-			return say(s.groups.Update(words[0], words[1], start, settings))
+			return outcome(s.groups.Update(words[0], words[1], start, settings))
 		}
-		return say(s.groups.Create(words[0], words[1], start, settings, filter))
+		return outcome(s.groups.Create(words[0], words[1], start, settings, filter))
 	case "delete":
-		return say(s.groups.Delete(words[0], words[1]))
+		return outcome(s.groups.Delete(words[0], words[1]))
 	case "connect":
 		buffer := 10
 		if v := options["buffer"]; v != nil {
@@ -177,7 +182,7 @@ func (s *script) run(d *datadriven.TestData) string {
 		}
 		c, err := s.groups.Connect(words[1], words[2], buffer, Identity{User: words[0]})
 		s.consumers[words[0]] = c
-		return say(err)
+		return outcome(err)
 	case "receive":
 		return s.receive(s.consumers[words[0]])
 	case "ack", "retry", "park", "skip", "stop":
@@ -187,16 +192,16 @@ func (s *script) run(d *datadriven.TestData) string {
 			ids = append(ids, s.idOf(c, name))
 		}
 		if d.Cmd == "ack" {
-			return say(c.Ack(ids...))
+			return outcome(c.Ack(ids...))
 		}
-		return say(c.Nack(map[string]Action{"retry": Retry, "park": Park, "skip": Skip, "stop": Stop}[d.Cmd], "no reason", ids...))
+		return outcome(c.Nack(map[string]Action{"retry": Retry, "park": Park, "skip": Skip, "stop": Stop}[d.Cmd], "no reason", ids...))
 	case "leave":
 		s.consumers[words[0]].Close()
 		return "ok\n"
 	case "pass":
 		by, err := time.ParseDuration(words[2])
 		s.must(err)
-		g, err := s.groups.locked(words[0], words[1])
+		g, err := s.groups.lockAndFind(words[0], words[1])
 		s.must(err)
 		s.must(g.do(func() { g.tick(time.Now()); g.tick(time.Now().Add(by)) }))
 		return "ok\n"
@@ -205,17 +210,17 @@ func (s *script) run(d *datadriven.TestData) string {
 		if v := options["limit"]; v != nil {
 			limit, _ = strconv.Atoi(v[0])
 		}
-		return say(s.groups.ReplayParked(words[0], words[1], int64(limit)))
+		return outcome(s.groups.ReplayParked(words[0], words[1], int64(limit)))
 	case "parked":
 		return s.parked(words[0], words[1])
 	case "info":
 		i, err := s.groups.Info(words[0], words[1])
 		if err != nil {
-			return say(err)
+			return outcome(err)
 		}
 		saved := "nothing"
-		if i.Saved {
-			saved = s.place(&i, i.SavedPlace)
+		if i.HasCheckpoint {
+			saved = s.eventAt(&i, i.Checkpoint)
 		}
 		return fmt.Sprintf("outstanding %d: buffered %d, in flight %d, retrying %d; parked %d; settled %d; saved up to %s\n",
 			i.Outstanding, i.Buffered, i.InFlight, i.Retrying, i.Parked, i.Settled, saved)
@@ -236,8 +241,8 @@ func (s *script) run(d *datadriven.TestData) string {
 	return ""
 }
 
-// place names the event at a position of the log.
-func (s *script) place(i *Info, at uint64) string {
+// eventAt returns the name of the event at a position of the log; for a group of a stream it returns the revision.
+func (s *script) eventAt(i *Info, at uint64) string {
 	if i.Source != All {
 		return strconv.FormatUint(at, 10)
 	}
@@ -256,7 +261,7 @@ func (s *script) nameOf(r *store.Record) string {
 	return string(r.Type())
 }
 
-// idOf finds the id that a consumer would acknowledge an event by: that of the link, if it came by one.
+// idOf returns the id that a consumer acknowledges an event by: that of the link if the event was delivered with one.
 func (s *script) idOf(c *Consumer, name string) store.ID {
 	id := s.id(name)
 	s.must(c.group.do(func() {

@@ -14,48 +14,50 @@ import (
 // All is the source of a group that consumes the whole log.
 const All = "$all"
 
-// The ways to choose the consumer of an event.
+// The strategies that choose the consumer of an event.
 const (
-	// RoundRobin gives each event to the next consumer that has room.
+	// RoundRobin delivers each event to the next consumer that has room.
 	RoundRobin = "RoundRobin"
-	// DispatchToSingle gives everything to one consumer until it has no room.
+	// DispatchToSingle delivers all events to one consumer until it has no room.
 	DispatchToSingle = "DispatchToSingle"
-	// Pinned gives the events of a stream to the same consumer as long as it is there.
+	// Pinned delivers the events of a stream to the same consumer as long as it is connected.
 	Pinned = "Pinned"
-	// PinnedByCorrelation does so with events of the same $correlationId in their metadata, or else the same stream.
+	// PinnedByCorrelation does the same for events with the same $correlationId in their metadata. Events without one are
+	// pinned by their stream.
 	PinnedByCorrelation = "PinnedByCorrelation"
 )
 
-// Settings are what a group is told when it is created, and can be told otherwise by an update.
+// Settings configure a group. They are given when it is created and can be changed by an update.
 type Settings struct {
-	// ResolveLinks delivers the event that a link leads to, beside the link.
+	// ResolveLinks delivers links together with the events that they name.
 	ResolveLinks bool `json:"resolveLinks"`
-	// ExtraStatistics measures how long each consumer takes.
+	// ExtraStatistics measures the time that each consumer takes per event.
 	ExtraStatistics bool `json:"extraStatistics"`
-	// MessageTimeout is how long a consumer may take before an event is given to another; zero: for ever.
+	// MessageTimeout is the time after which an unanswered event is delivered to another consumer; zero means never.
 	MessageTimeout time.Duration `json:"messageTimeout"`
 	// MaxRetryCount is how often an event is delivered again before it is parked.
 	MaxRetryCount int `json:"maxRetryCount"`
-	// LiveBufferSize and HistoryBufferSize bound the events held ready for consumers: while the group keeps up with
-	// its source, and while it is behind.
+	// LiveBufferSize and HistoryBufferSize bound the events that wait for consumers: the first while the group has read
+	// its source to the end, the second while it is behind.
 	LiveBufferSize    int `json:"liveBufferSize"`
 	HistoryBufferSize int `json:"historyBufferSize"`
 	// ReadBatchSize bounds the events read at a time.
 	ReadBatchSize int `json:"readBatchSize"`
-	// CheckpointAfter is how often the place is saved if at least MinCheckpointCount events were settled meanwhile, or
-	// none is left; after MaxCheckpointCount it is saved at once.
+	// CheckpointAfter is how often the checkpoint is saved if at least MinCheckpointCount events were settled since, or
+	// none is unsettled. After MaxCheckpointCount events it is saved at once.
 	CheckpointAfter    time.Duration `json:"checkpointAfter"`
 	MinCheckpointCount int           `json:"minCheckpointCount"`
 	MaxCheckpointCount int           `json:"maxCheckpointCount"`
-	// MaxSubscriberCount bounds the consumers; zero: no bound.
+	// MaxSubscriberCount bounds the number of consumers; zero means no bound.
 	MaxSubscriberCount int `json:"maxSubscriberCount"`
-	// Strategy chooses the consumer.
+	// Strategy is the name of the strategy that chooses the consumer.
 	Strategy string `json:"strategy"`
 }
 
-// minCheckpointAfter keeps a group from saving its place in a loop.
+// minCheckpointAfter is the least time between two checkpoints that are not forced by MaxCheckpointCount.
 const minCheckpointAfter = 10 * time.Millisecond
 
+// check returns an Error of kind Invalid if a setting is out of range.
 func (s *Settings) check() error {
 	positive := func(n int, name string) error {
 		if n <= 0 {
@@ -91,12 +93,13 @@ func (s *Settings) check() error {
 	case RoundRobin, DispatchToSingle, Pinned, PinnedByCorrelation:
 		return nil
 	}
-	return invalid("the consumer strategy %q is unknown; use %s, %s, %s or %s", s.Strategy, RoundRobin, DispatchToSingle, Pinned, PinnedByCorrelation)
+	return invalid("the consumer strategy %q is unknown; use %s, %s, %s or %s",
+		s.Strategy, RoundRobin, DispatchToSingle, Pinned, PinnedByCorrelation)
 }
 
-// Filter chooses events of the whole log. Exactly one of Prefixes and Regex is set.
+// Filter selects events of the whole log. Exactly one of Prefixes and Regex is set.
 type Filter struct {
-	// ByType looks at the event's type instead of its stream's name.
+	// ByType matches the event's type instead of its stream's name.
 	ByType   bool     `json:"byType,omitempty"`
 	Prefixes []string `json:"prefixes,omitempty"`
 	Regex    string   `json:"regex,omitempty"`
@@ -130,30 +133,31 @@ func (f *Filter) matches(r *store.Record) bool {
 	return false
 }
 
-// definition is what is kept of a group: what it was told, and its place.
+// definition is the stored form of a group: its configuration and its checkpoint.
 type definition struct {
-	Source   string    `json:"source"`
-	Name     string    `json:"name"`
-	Settings Settings  `json:"settings"`
-	Filter   *Filter   `json:"filter,omitempty"`
-	Start    uint64    `json:"start"` // as told: a position of the log, or a revision of the stream
-	FromEnd  bool      `json:"fromEnd,omitempty"`
-	Place    place     `json:"place"`
-	Created  time.Time `json:"created"`
+	Source     string     `json:"source"`
+	Name       string     `json:"name"`
+	Settings   Settings   `json:"settings"`
+	Filter     *Filter    `json:"filter,omitempty"`
+	Start      uint64     `json:"start"` // a position of the log, or a revision of the stream
+	FromEnd    bool       `json:"fromEnd,omitempty"`
+	Checkpoint checkpoint `json:"place"`
+	Created    time.Time  `json:"created"`
 }
 
-// place is how far a group has come.
-type place struct {
+// checkpoint is how far a group has come.
+type checkpoint struct {
 	// Next is the first position or revision that may be unsettled.
 	Next uint64 `json:"next"`
-	// Done is the last one below it, if Any was settled.
-	Done uint64 `json:"done,omitempty"`
-	Any  bool   `json:"any,omitempty"`
+	// LastSettled is the last position or revision below Next, if AnySettled is set.
+	LastSettled uint64 `json:"done,omitempty"`
+	AnySettled  bool   `json:"any,omitempty"`
 }
 
 const notePrefix = "group\x00"
 
-// noteName is unique for every source and name, whatever separators they contain.
+// noteName returns the name of a group's note in the store. The length of the source keeps it unique, because sources
+// and names may contain any separator.
 func noteName(source, name string) string {
 	return fmt.Sprintf("%s%08x%s%s", notePrefix, len(source), source, name)
 }
@@ -171,7 +175,7 @@ func (d *definition) save(s *store.Store) error {
 func parseDefinition(b []byte) (definition, error) {
 	var d definition
 	decoder := json.NewDecoder(bytes.NewReader(b))
-	decoder.DisallowUnknownFields() // a later build's settings must not be dropped silently
+	decoder.DisallowUnknownFields() // settings of a later build must not be dropped silently
 	if err := decoder.Decode(&d); err != nil {
 		return d, err
 	}
@@ -181,19 +185,19 @@ func parseDefinition(b []byte) (definition, error) {
 	return d, d.Filter.compile()
 }
 
-// parkedStream is where the group's parked events are linked from.
+// parkedStream returns the name of the stream that holds links to the group's parked events.
 func (d *definition) parkedStream() string {
 	return parkedPrefix + d.Source + "::" + d.Name + "-parked"
 }
 
 const (
 	parkedPrefix = "$persistentsubscription-"
-	// internalPrefix begins the names of streams that groups of $all write to: were these events delivered to such a
-	// group, parking one of them would make the next.
+	// internalPrefix is the prefix of the streams that groups of $all write to. Their events are not delivered to such
+	// groups, because parking one of them would create another.
 	internalPrefix = parkedPrefix + All + "::"
 )
 
-// Internal tells whether an event of $all belongs to the bookkeeping of groups that consume $all.
+// Internal reports whether an event was written by a group of $all for its own use. Readers of $all do not get it.
 func Internal(r *store.Record) bool {
 	return bytes.HasPrefix(r.Stream(), []byte(internalPrefix))
 }

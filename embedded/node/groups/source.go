@@ -6,28 +6,30 @@ import (
 
 // source is where a group's events come from: the whole log or one stream.
 type source interface {
-	// read returns the events at or above from that the filter chooses, looking at about as many as the page holds.
-	read(from uint64, page store.Page, f *Filter) (readout, error)
+	// read reads about a page of events at or above from and returns those that the filter selects.
+	read(from uint64, page store.Page, f *Filter) (readResult, error)
 	watch() *store.Watcher
-	// last is the last position or revision that there is; false if there is none.
+	// last returns the last position or revision; false if the source is empty.
 	last() (uint64, bool, error)
 }
 
-type readout struct {
-	events []sourced
-	// next is where to go on; more tells that there is something to be read there.
+// readResult is what one read of a source returns.
+type readResult struct {
+	events []sourceEvent
+	// next is where to continue; more reports whether there may be events.
 	next uint64
 	more bool
-	// last is the last position or revision that was looked at, if considered is set.
-	last       uint64
-	considered bool
+	// last is the last position or revision that was considered, if anyConsidered is set.
+	last          uint64
+	anyConsidered bool
 }
 
-type sourced struct {
+// sourceEvent is an event with its position in the log, or its revision in the stream.
+type sourceEvent struct {
 	record *store.Record
 	at     uint64
-	before uint64 // looked at before it; counts for nothing if first is set
-	first  bool
+	before uint64 // position or revision that was considered before it; not set for the first of a read
+	first  bool   // no other was considered before it in this read
 }
 
 func newSource(s *store.Store, name string) source {
@@ -49,10 +51,10 @@ func (l *logSource) last() (uint64, bool, error) {
 	return at, at != 0, nil
 }
 
-// minPage is how many events are looked at together at least: few may pass the filter.
+// minPage is the least number of events that are read together for a filter, because few may match it.
 const minPage = 256
 
-func (l *logSource) read(from uint64, page store.Page, f *Filter) (out readout, err error) {
+func (l *logSource) read(from uint64, page store.Page, f *Filter) (out readResult, err error) {
 	room := page.Events
 	if f != nil {
 		page.Events = max(page.Events, minPage)
@@ -67,9 +69,9 @@ func (l *logSource) read(from uint64, page store.Page, f *Filter) (out readout, 
 			if len(out.events) == room {
 				break
 			}
-			out.events = append(out.events, sourced{record: r, at: r.Position, before: out.last, first: !out.considered})
+			out.events = append(out.events, sourceEvent{record: r, at: r.Position, before: out.last, first: !out.anyConsidered})
 		}
-		out.next, out.last, out.considered = r.Next(), r.Position, true
+		out.next, out.last, out.anyConsidered = r.Next(), r.Position, true
 	}
 	clear(l.records)
 	return out, nil
@@ -88,10 +90,10 @@ func (s *streamSource) last() (uint64, bool, error) {
 	return uint64(max(st.Last, 0)), st.Last >= 0 && !st.Tombstoned, err
 }
 
-func (s *streamSource) read(from uint64, page store.Page, _ *Filter) (out readout, err error) {
+func (s *streamSource) read(from uint64, page store.Page, _ *Filter) (out readResult, err error) {
 	st, err := s.store.Stream(s.name)
 	if err != nil || st.ID == 0 || st.Tombstoned {
-		return readout{next: from}, err
+		return readResult{next: from}, err
 	}
 	if from < uint64(st.First) && !st.Deleted {
 		from = uint64(st.First)
@@ -109,9 +111,9 @@ func (s *streamSource) read(from uint64, page store.Page, _ *Filter) (out readou
 			break
 		}
 		if !st.Hides(r, now) {
-			out.events = append(out.events, sourced{record: r, at: r.Revision, before: out.last, first: !out.considered})
+			out.events = append(out.events, sourceEvent{record: r, at: r.Revision, before: out.last, first: !out.anyConsidered})
 		}
-		out.next, out.last, out.considered = r.Revision+1, r.Revision, true
+		out.next, out.last, out.anyConsidered = r.Revision+1, r.Revision, true
 	}
 	clear(s.records)
 	return out, nil

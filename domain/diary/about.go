@@ -1,0 +1,38 @@
+package diary
+
+import "casebook/domain/instrument"
+
+// OfWindow is an event that is about one window of an instrument.
+type OfWindow interface {
+	// OfWindow returns the instrument and the window's id.
+	OfWindow() (instrument.ID, string)
+}
+
+// OfWindow implements OfWindow.
+func (e Submitted) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// OfWindow implements OfWindow.
+func (e RiskFlagged) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
+
+// OfWindow implements OfWindow.
+func (e Corrected) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
+
+// OfWindow implements OfWindow.
+func (e WindowMissed) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// About implements domain.Described.
+func (e Submitted) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e RiskFlagged) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e Corrected) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e WindowMissed) About() string { return about(e) }
+
+func about(e OfWindow) string {
+	id, window := e.OfWindow()
+	return string(id) + " " + window
+}

@@ -1,0 +1,114 @@
+package supply
+
+import (
+	"slices"
+
+	"casebook/domain"
+)
+
+// OfKits is an event that names the kits that it is about.
+type OfKits interface {
+	// OfKits returns the study and the kits, each once.
+	OfKits() (domain.StudyID, []KitNumber)
+}
+
+// OfKits implements OfKits.
+func (e KitsRegistered) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e DeliveryTakenIn) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e ShipmentCreated) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e ShipmentLost) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitsQuarantined) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitsReleased) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitsSetAside) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitsExpired) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitsDestroyed) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+
+// OfKits implements OfKits.
+func (e KitDispensed) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e KitReturned) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e KitReconciled) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e KitLost) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {
+	return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+}
+
+// OfKits implements OfKits. The kit that is replaced is among them.
+func (e KitAllocated) OfKits() (domain.StudyID, []KitNumber) {
+	if e.Replaces != "" && e.Replaces != e.Kit {
+		return e.Study, []KitNumber{e.Kit, e.Replaces}
+	}
+	return e.Study, []KitNumber{e.Kit}
+}
+
+// OfShipment is an event that is about a shipment.
+type OfShipment interface {
+	// OfShipment returns the study and the shipment.
+	OfShipment() (domain.StudyID, ShipmentID)
+}
+
+// OfShipment implements OfShipment.
+func (e ShipmentCreated) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
+
+// OfShipment implements OfShipment.
+func (e ShipmentCancelled) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
+
+// OfShipment implements OfShipment.
+func (e ShipmentDispatched) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
+
+// OfShipment implements OfShipment.
+func (e ShipmentReceived) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
+
+// OfShipment implements OfShipment.
+func (e ShipmentLost) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
+
+// ReasonTellsArm implements domain.ArmTelling: a recall is about a lot, which may go with an arm.
+func (LotRecalled) ReasonTellsArm() bool { return true }
+
+// ReasonTellsArm implements domain.ArmTelling.
+func (e KitsQuarantined) ReasonTellsArm() bool { return e.Cause == CauseRecall }
+
+// ShownIn implements domain.ShownElsewhere: a shipment is shown at both ends of its way.
+func (e ShipmentCreated) ShownIn(sender domain.Scope) []domain.Scope { return bothEnds(sender, e.To) }
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentDispatched) ShownIn(sender domain.Scope) []domain.Scope {
+	return bothEnds(sender, e.To)
+}
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentReceived) ShownIn(receiver domain.Scope) []domain.Scope {
+	return bothEnds(receiver, e.From)
+}
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentLost) ShownIn(receiver domain.Scope) []domain.Scope {
+	return bothEnds(receiver, e.From)
+}
+
+func bothEnds(one domain.Scope, other LocationID) []domain.Scope {
+	return []domain.Scope{one, {Study: one.Study, Site: domain.SiteID(other)}}
+}

@@ -1,0 +1,32 @@
+package user
+
+import "casebook/domain"
+
+// About implements domain.Described.
+func (e SignInFailed) About() string { return e.Code }
+
+// About implements domain.Described.
+func (e RoleGranted) About() string { return string(e.Grant.Role) }
+
+// About implements domain.Described.
+func (e RoleRevoked) About() string { return string(e.Grant.Role) }
+
+// Scope implements domain.Scoped: who audits a study sees who could act in it.
+func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }
+
+// Scope implements domain.Scoped.
+func (e RoleRevoked) Scope() domain.Scope { return e.Grant.scope() }
+
+func (g Grant) scope() domain.Scope {
+	return domain.Scope{Study: g.Study, Site: g.Site, Patient: g.Patient}
+}
+
+// ShownIn implements domain.ShownElsewhere: a role is shown with its account, and where it holds.
+func (e RoleGranted) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Scope()}
+}
+
+// ShownIn implements domain.ShownElsewhere: a role is shown with its account, and where it held.
+func (e RoleRevoked) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Scope()}
+}

@@ -1,0 +1,146 @@
+package eventlog_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/eventlog"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// answeringStore is an empty event store that stores nothing and answers appends as it is told.
+type answeringStore struct {
+	streams.UnimplementedStreamsServer
+	serverfeatures.UnimplementedServerFeaturesServer
+	batches bool // it speaks BatchAppend
+
+	mu      sync.Mutex
+	answers []*streams.BatchAppendResp // in turn, the last one again and again
+	ids     []string                   // of the first event of each append
+}
+
+func (s *answeringStore) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	methods := &serverfeatures.SupportedMethods{EventStoreServerVersion: "23.10.8"}
+	if s.batches {
+		methods.Methods = []*serverfeatures.SupportedMethod{{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend"}}
+	}
+	return methods, nil
+}
+
+func (s *answeringStore) Read(*streams.ReadReq, streams.Streams_ReadServer) error { return nil }
+
+func (s *answeringStore) BatchAppend(stream streams.Streams_BatchAppendServer) error {
+	for {
+		request, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.ids = append(s.ids, request.ProposedMessages[0].Id.GetString_())
+		answer := s.answers[0]
+		if len(s.answers) > 1 {
+			s.answers = s.answers[1:]
+		}
+		s.mu.Unlock()
+		if err := stream.Send(&streams.BatchAppendResp{CorrelationId: request.CorrelationId, Result: answer.Result}); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *answeringStore) Append(stream streams.Streams_AppendServer) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			break
+		}
+	}
+	return stream.SendAndClose(&streams.AppendResp{})
+}
+
+func (s *answeringStore) connect(t *testing.T, timeout time.Duration) *eventlog.Log {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	streams.RegisterStreamsServer(server, s)
+	serverfeatures.RegisterServerFeaturesServer(server, s)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		server.Stop()
+		serving.Wait()
+	})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{
+		URL: "esdb://" + listener.Addr().String() + "?tls=false", Registry: registry(), Timeout: timeout,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log
+}
+
+var (
+	// notReady is what a node of a cluster that has lost its quorum answers: an error whose code is not set.
+	notReady = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Error{Error: &spb.Status{Message: "Server Is Not Ready"}}}
+	// nowhere is a success that does not say where.
+	nowhere = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: &streams.BatchAppendResp_Success{}}}
+	// at42 is a success.
+	at42 = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: &streams.BatchAppendResp_Success{
+		PositionOption: &streams.BatchAppendResp_Success_Position{Position: &shared.AllStreamPosition{CommitPosition: 42, PreparePosition: 42}},
+	}}}
+)
+
+// TestOnlyAPositionIsASuccess has an event store that answers without having stored anything.
+func TestOnlyAPositionIsASuccess(t *testing.T) {
+	for name, s := range map[string]*answeringStore{
+		"the node is not ready":        {batches: true, answers: []*streams.BatchAppendResp{notReady}},
+		"the answer is empty":          {batches: true, answers: []*streams.BatchAppendResp{{}}},
+		"the success has no position":  {batches: true, answers: []*streams.BatchAppendResp{nowhere}},
+		"the client's answer is empty": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := s.connect(t, 200*time.Millisecond)
+			out, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"lost"})
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("the append ended with %v, at position %v", err, out.Position)
+			}
+		})
+	}
+}
+
+// TestUnansweredAppendIsSentAgain has an event store that becomes ready after a while.
+func TestUnansweredAppendIsSentAgain(t *testing.T) {
+	s := &answeringStore{batches: true, answers: []*streams.BatchAppendResp{notReady, nowhere, at42}}
+	out, err := s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"kept"})
+	if err != nil || out.Position.Commit != 42 {
+		t.Errorf("the append ended with %v, at position %v", err, out.Position)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ids) != 3 || len(slices.Compact(s.ids)) != 1 {
+		t.Errorf("the append was sent as %v", s.ids)
+	}
+}

@@ -1,0 +1,264 @@
+package projections_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+	patientprojections "casebook/projections/patient"
+	supplyprojections "casebook/projections/supply"
+	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
+	supplyviews "casebook/readmodels/supply"
+
+	"pgregory.net/rapid"
+)
+
+// TestViewsShowThePatientStatusOfTheDomain, whatever happens to a patient in whatever order.
+func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
+	events := []patient.Event{patient.Screened{Patient: "S.1", Study: "S", Site: "01"}, patient.ConsentRecorded{Patient: "S.1"}, patient.ScreenFailureRecorded{Patient: "S.1"},
+		patient.EnrollmentRequested{Patient: "S.1"}, patient.Enrolled{Patient: "S.1"}, patient.EnrollmentFailed{Patient: "S.1"}, patient.VisitRecorded{Patient: "S.1"},
+		patient.ConsentWithdrawn{Patient: "S.1"}, patient.Discontinued{Patient: "S.1"}, patient.Completed{Patient: "S.1"}}
+	rapid.Check(t, func(r *rapid.T) {
+		state, s := patient.Decider.Initial, newStory()
+		rows, views := map[string]readmodels.Document{}, map[string]readmodels.Document{}
+		for _, e := range rapid.SliceOfN(rapid.SampledFrom(events), 1, 20).Draw(r, "events") {
+			state = patient.Decider.Evolve(state, e)
+			s.events = nil
+			s.tell(e)
+			apply(t, patientprojections.PatientList, rows, s.events)
+			apply(t, patientprojections.PatientView, views, s.events)
+			row, view := rows["S.1"].(*patientviews.PatientRow), views["S.1"].(*patientviews.PatientView)
+			if row.Status != state.Status || view.Status != state.Status {
+				r.Fatalf("after %T the patient is %q, and shown as %q in lists and as %q alone", e, state.Status, row.Status, view.Status)
+			}
+		}
+	})
+}
+
+// TestViewsShowTheKitAndShipmentStatusesOfTheDomain lets a depot and two sites decide at random, and compares each kit's
+// document with the stock of the place that has the kit, and each shipment's with those of both its ends.
+func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
+	seen := map[string]int{}
+	rapid.Check(t, func(r *rapid.T) {
+		w := newStocks(r)
+		for range 500 {
+			evenly(w.acts()).Draw(r, "act")()
+			w.compare()
+		}
+		for _, e := range w.story.events {
+			seen[e.Type]++
+		}
+	})
+	for _, e := range []any{supply.ShipmentCreated{}, supply.ShipmentCancelled{}, supply.ShipmentDispatched{}, supply.ShipmentReceived{}, supply.ShipmentLost{},
+		supply.KitsQuarantined{}, supply.KitsReleased{}, supply.KitAllocated{}, supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{},
+		supply.KitsExpired{}, supply.KitsDestroyed{}, supply.KitLost{}} {
+		if name, _ := registry.NameOf(e); seen[name] == 0 {
+			t.Errorf("%s never happened, so that nothing is proved of it", name)
+		}
+	}
+}
+
+// stocks are a depot and two sites, and the views of what they decide.
+type stocks struct {
+	*rapid.T
+	facts           supply.Facts
+	at              map[supply.LocationID]supply.Stock
+	now             time.Time
+	story           *story
+	told            int
+	kits, shipments map[string]readmodels.Document
+}
+
+func newStocks(r *rapid.T) *stocks {
+	const lot = "L1"
+	of := study.Decider.Fold(study.Created{Study: "S"}, study.ProtocolVersionPublished{Study: "S", Protocol: study.Protocol{Version: 1,
+		Arms: []study.Arm{{ID: "verum"}}, Treatment: &study.Treatment{Kits: true}}},
+		study.SiteAdded{Study: "S", Site: "01"}, study.SiteActivated{Study: "S", Site: "01"}, study.SiteAdded{Study: "S", Site: "02"}, study.SiteActivated{Study: "S", Site: "02"})
+	w := &stocks{T: r, at: map[supply.LocationID]supply.Stock{}, now: recordedAt, story: newStory(), kits: map[string]readmodels.Document{}, shipments: map[string]readmodels.Document{}}
+	contents := map[supply.KitNumber]supply.Content{}
+	var numbers []supply.KitNumber
+	for n := range 24 {
+		number := supply.KitNumber(fmt.Sprintf("K-%02d", n))
+		numbers = append(numbers, number)
+		contents[number] = supply.Content{Arm: "verum", Lot: lot, Units: 2, Expiry: domain.DateOf(w.now).AddDays(100 * (1 + n%4))}
+	}
+	registered := supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: numbers, SHA256: blind.Of(""), Contents: blind.Of(contents)}
+	w.facts = supply.Facts{Study: of, Participating: true, Arm: "verum",
+		Supply: supply.Decider.Fold(supply.DepotOpened{Study: "S", Depot: "D"}, supply.BatchReleased{Study: "S", Lot: lot}, registered)}
+	w.story.tell(registered)
+	act(w, "D", "", supply.TakeIn, supply.TakeInDelivery{Study: "S", Depot: "D", Delivery: 1})
+	return w
+}
+
+// act takes a decision at a place, with another place's stock for its facts, and records what it decides.
+func act[C any](w *stocks, at, other supply.LocationID, decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error), cmd C) {
+	w.facts.Other = w.at[other]
+	events, err := decide(w.at[at], w.facts, cmd, domain.Call{At: w.now, Actor: "somebody"})
+	if _, refused := refuse.As(err); err != nil && !refused {
+		w.Fatal(err)
+	}
+	for _, e := range events {
+		w.at[at] = supply.StockDecider.Evolve(w.at[at], e)
+		w.story.tell(e)
+	}
+}
+
+// knowing makes a decision without facts one with them.
+func knowing[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEvent, error)) func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error) {
+	return func(s supply.Stock, _ supply.Facts, cmd C, call domain.Call) ([]supply.StockEvent, error) {
+		return decide(s, cmd, call)
+	}
+}
+
+// acts are what can be tried now, about places, kits, patients and shipments that are drawn.
+func (w *stocks) acts() []func() {
+	var places []supply.LocationID
+	var sent []supply.Sent
+	for _, at := range []supply.LocationID{"D", "01", "02"} {
+		if w.at[at].Kits.Len() > 0 {
+			places = append(places, at)
+		}
+		for id, shipment := range w.at[at].Sent.All() {
+			if _, ended := w.at[shipment.To].Arrived.Get(id); !ended && shipment.Status != supply.ShipmentIsCanceled {
+				sent = append(sent, shipment)
+			}
+		}
+	}
+	place := evenly(places).Draw(w.T, "place")
+	site := evenly([]supply.LocationID{"01", "02"}).Draw(w.T, "site")
+	to := site
+	if place != "D" {
+		to = "D"
+	}
+	who := evenly([]domain.PatientID{"S.1", "S.2", "S.3"}).Draw(w.T, "patient")
+	here := slices.Sorted(maps.Keys(maps.Collect(w.at[place].Kits.All())))
+	some := rapid.SliceOfNDistinct(evenly(here), 1, min(3, len(here)), func(n supply.KitNumber) supply.KitNumber { return n }).Draw(w.T, "kits")
+	kit := supply.KitNumber("none")
+	if kits := w.at[site].KitsOf(who); len(kits) > 0 {
+		kit = evenly(kits).Draw(w.T, "kit")
+	}
+	var shipment supply.Sent
+	if len(sent) > 0 {
+		slices.SortFunc(sent, func(a, b supply.Sent) int { return strings.Compare(string(a.Shipment), string(b.Shipment)) })
+		shipment = evenly(sent).Draw(w.T, "shipment")
+	}
+	id, from, on := shipment.Shipment, shipment.Location, domain.DateOf(w.now)
+	var damaged, missing []supply.KitNumber
+	for _, n := range shipment.Kits {
+		switch rapid.IntRange(0, 5).Draw(w.T, "arrives") {
+		case 0:
+			damaged = append(damaged, n)
+		case 1:
+			missing = append(missing, n)
+		}
+	}
+	temperature := evenly([]supply.Temperature{supply.TemperatureInRange, supply.TemperatureExcursion}).Draw(w.T, "temperature")
+	ship := func() {
+		act(w, place, to, supply.Create, supply.CreateShipment{Study: "S", From: place, To: to, Kits: some, Reason: "r"})
+	}
+	dispatch := func() {
+		act(w, from, "", supply.Dispatch, supply.DispatchShipment{Study: "S", From: from, Shipment: id, On: on})
+	}
+	receive := func() {
+		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{Study: "S", Location: shipment.To, From: from, Shipment: id, On: on, Damaged: damaged,
+			Missing: missing, Temperature: temperature})
+	}
+	allocate := func() {
+		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: domain.SiteID(site), Patient: who,
+			Visit: evenly([]string{"", "week-2", "week-4"}).Draw(w.T, "visit")})
+	}
+	cancel := func() {
+		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{Study: "S", From: from, Shipment: id, Reason: "r"})
+	}
+	expire := func() {
+		w.now = w.now.AddDate(0, 0, 10)
+		act(w, place, "", knowing(supply.Expire), supply.ExpireKits{Study: "S", Location: place, Through: domain.DateOf(w.now)})
+	}
+	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate, cancel, cancel, expire, expire,
+		func() {
+			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{Study: "S", Location: shipment.To, From: from, Shipment: id, Reason: "r"})
+		},
+		func() {
+			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{Study: "S", Location: place, Kits: some, Cause: supply.CauseOther, Reason: "r"})
+		},
+		func() {
+			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{Study: "S", Location: place, Kits: some, Reason: "r"})
+		},
+		func() {
+			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: domain.SiteID(site), Patient: who, Kit: kit, On: on})
+		},
+		func() {
+			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: domain.SiteID(site), Patient: who, Kit: kit, On: on})
+		},
+		func() {
+			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), Patient: who, Kit: kit, Used: 2})
+		},
+		func() {
+			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), Patient: who, Reason: "r"})
+		},
+		func() {
+			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{Study: "S", Location: place, Kits: some, On: on, Certificate: "c"})
+		},
+		func() {
+			act(w, place, "", knowing(supply.Lose), supply.ReportKitLost{Study: "S", Location: place, Kit: some[0], Reason: "r"})
+		},
+	}
+}
+
+// evenly picks one with the same chance for each; rapid's own generators prefer the first ones, and little would happen.
+func evenly[E any](all []E) *rapid.Generator[E] {
+	const bits = 10
+	return rapid.Custom(func(r *rapid.T) E {
+		n := 0
+		for range bits {
+			if n *= 2; rapid.Bool().Draw(r, "") {
+				n++
+			}
+		}
+		return all[n*len(all)>>bits]
+	})
+}
+
+// compare folds what is new, and compares all documents with the stocks.
+func (w *stocks) compare() {
+	fresh := w.story.events[w.told:]
+	w.told = len(w.story.events)
+	if len(fresh) == 0 {
+		return
+	}
+	apply(w.T, supplyprojections.KitInventory, w.kits, fresh)
+	apply(w.T, supplyprojections.Shipments, w.shipments, fresh)
+	event := fresh[len(fresh)-1].Type
+	for key, doc := range w.kits {
+		k := doc.(*supplyviews.Kit)
+		if k.Kit == "" || k.Status == supply.KitRegistered {
+			continue // a shipment's document, or a kit that no stock has taken in
+		}
+		is, here := w.at[k.Location].Kits.Get(k.Kit)
+		if !here || is.Status != k.Status || is.Shipment != k.Shipment || is.Packed != k.Packed || is.Before != k.Before {
+			w.Fatalf("after %s kit %s at %s is %+v, and shown as %s, shipment %q, before packing %q, before quarantine %q", event, key, k.Location, is, k.Status, k.Shipment,
+				k.Packed, k.Before)
+		}
+	}
+	for key, doc := range w.shipments {
+		s := doc.(*supplyviews.Shipment)
+		sent, _ := w.at[s.From].Sent.Get(s.Shipment)
+		is := sent.Status
+		if ended, has := w.at[s.To].Arrived.Get(s.Shipment); has {
+			is = ended
+		}
+		if s.Status != is {
+			w.Fatalf("after %s shipment %s is %s, and shown as %s", event, key, is, s.Status)
+		}
+	}
+}

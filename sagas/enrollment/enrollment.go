@@ -1,0 +1,339 @@
+// Package enrollment holds the process that enrols a patient.
+package enrollment
+
+import (
+	"fmt"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/randomisation"
+	"casebook/domain/refuse"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+	"casebook/sagas"
+)
+
+// Processes are the processes of this context.
+var Processes = []sagas.Process{Enrollment}
+
+// The stages of an enrolment: what it waits for.
+const (
+	stagePlace        = "place"
+	stageStock        = "stock"
+	stageDraw         = "draw"
+	stageKit          = "kit"
+	stageConfirmation = "confirmation"
+	stageEnrolled     = "enrolled"
+	stageFailed       = "enrolment failed"
+	stageEnded        = "ended"
+)
+
+// AnswerWithin is how long each answer may take before the enrolment gives up, or, once a draw may have been made, asks
+// again.
+const AnswerWithin = 10 * time.Minute
+
+// enrolling is what an enrolment remembers. It never knows an arm.
+type enrolling struct {
+	Attempt   int               `json:"attempt,omitempty"`
+	Study     domain.StudyID    `json:"study,omitempty"`
+	Site      domain.SiteID     `json:"site,omitempty"`
+	Patient   domain.PatientID  `json:"patient,omitempty"`
+	Randomise bool              `json:"randomise,omitempty"`
+	Kits      bool              `json:"kits,omitempty"`
+	Factors   map[string]string `json:"factors,omitempty"`
+
+	Stage string `json:"stage,omitempty"`
+	// Number is the place's; Held says that kits are held, Drawn that an arm was drawn.
+	Number int  `json:"number,omitempty"`
+	Held   bool `json:"held,omitempty"`
+	Drawn  bool `json:"drawn,omitempty"`
+	// Asks is how often a draw was asked for, in earlier attempts too.
+	Asks int `json:"asks,omitempty"`
+	// Ended says that the patient has left meanwhile.
+	Ended bool `json:"ended,omitempty"`
+}
+
+type reaction = sagas.Reaction[enrolling]
+
+// Enrollment is the process that turns a request to enrol a patient into a place, a held kit of every arm, a draw, the kit
+// of the drawn arm and a confirmation. Before the draw, a refusal gives everything back in reverse, and the reason is
+// recorded with the patient. After it nothing is undone: an assignment that was drawn stands (ICH E9, 5.2.1, intention to
+// treat), and the enrolment waits for a kit.
+var Enrollment = sagas.Define("enrollment",
+	sagas.Sends(enrollment.ReservePlace{}, enrollment.ReleasePlace{}, supply.HoldStock{}, supply.ReleaseHold{},
+		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{}),
+	sagas.On[patient.EnrollmentRequested](sagas.ByPatient, enrolling.requested),
+	sagas.On[enrollment.PlaceReserved](sagas.ByPatient, enrolling.placeReserved),
+	sagas.On[enrollment.PlaceRefused](sagas.ByPatient, enrolling.placeRefused),
+	sagas.On[supply.StockHeld](sagas.ByPatient, enrolling.stockHeld),
+	sagas.On[supply.StockRefused](sagas.ByPatient, enrolling.stockRefused),
+	sagas.On[randomisation.PatientRandomised](sagas.ByPatient, enrolling.randomised),
+	sagas.On[randomisation.RandomisationRefused](sagas.ByPatient, enrolling.randomisationRefused),
+	sagas.On(firstKit, enrolling.kitAllocated),
+	sagas.On(noFirstKit, enrolling.allocationFailed),
+	sagas.On[patient.Enrolled](sagas.ByPatient, enrolling.enrolled),
+	sagas.Delivered[patient.EnrollmentFailed, enrolling](), // the process itself has an enrolment fail
+	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
+	sagas.On[patient.Discontinued](sagas.ByPatient, enrolling.discontinued),
+	sagas.OnTimer(enrolling.waitedTooLong),
+	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
+	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
+	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
+	sagas.OnRefusal[patient.ConfirmEnrollment](enrolling.confirmationRefused),
+	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
+)
+
+const answerTimer = "answer"
+
+// firstKit and noFirstKit name the instance of a patient whose kit is the one of the enrolment: kits of visits are the
+// business of the dispensing.
+func firstKit(e supply.KitAllocated, at eventlog.Recorded) []string {
+	if e.Visit != "" {
+		return nil
+	}
+	return sagas.ByPatient(e, at)
+}
+
+func noFirstKit(e supply.AllocationFailed, at eventlog.Recorded) []string {
+	if e.Visit != "" {
+		return nil
+	}
+	return sagas.ByPatient(e, at)
+}
+
+// none says that an occurrence means nothing to the enrolment.
+func none() (reaction, bool) { return reaction{}, false }
+
+func (s enrolling) requested(e patient.EnrollmentRequested, o sagas.Occurrence) (reaction, bool) {
+	if s.underWay() || e.Attempt != 0 && e.Attempt <= s.Attempt {
+		return none() // an older request that comes late
+	}
+	s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
+		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
+	reserve := enrollment.ReservePlace{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
+	return s.await(stagePlace, reserve, o), true
+}
+
+func (s enrolling) placeReserved(e enrollment.PlaceReserved, o sagas.Occurrence) (reaction, bool) {
+	switch {
+	case s.Stage == stagePlace:
+		s.Number = e.Number
+		return s.next(o), true
+	case s.Stage == stageFailed && s.Number == 0: // the answer came after the enrolment had given up
+		return s.giveBack("a place came too late, and is given back", s.releasePlace("the enrolment had given up")), true
+	}
+	return none()
+}
+
+func (s enrolling) placeRefused(e enrollment.PlaceRefused, _ sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stagePlace {
+		return none()
+	}
+	return s.fail(e.Code, e.Reason), true
+}
+
+func (s enrolling) stockHeld(_ supply.StockHeld, o sagas.Occurrence) (reaction, bool) {
+	switch {
+	case s.Stage == stageStock:
+		s.Held = true
+		return s.next(o), true
+	case s.Stage == stageFailed && !s.Held:
+		return s.giveBack("kits were held too late, and are given back", s.releaseHold("the enrolment had given up")), true
+	}
+	return none()
+}
+
+func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageStock {
+		return none()
+	}
+	return s.fail(e.Code, e.Reason), true
+}
+
+func (s enrolling) randomised(_ randomisation.PatientRandomised, o sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageDraw {
+		return none()
+	}
+	s.Drawn = true
+	return s.next(o), true
+}
+
+// randomisationRefused fails the enrolment. Only the answer to the last ask says that nothing was drawn, and that nothing
+// will be.
+func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageDraw || e.Ask != s.Asks {
+		return none()
+	}
+	return s.fail(e.Code, e.Reason), true
+}
+
+func (s enrolling) kitAllocated(_ supply.KitAllocated, o sagas.Occurrence) (reaction, bool) {
+	switch s.Stage {
+	case stageKit:
+		return s.await(stageConfirmation, s.confirm(), o), true
+	case stageFailed:
+		return s.giveBack("a kit was allocated too late, and is set aside", s.setAside("the enrolment had given up")), true
+	}
+	return none()
+}
+
+// allocationFailed is the only step where it matters whether an arm was drawn: a draw is never undone.
+func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (reaction, bool) {
+	switch {
+	case s.Stage != stageKit:
+		return none()
+	case !s.Drawn:
+		s.Held = false // the answer says that the hold is over
+		return s.fail(e.Code, e.Reason), true
+	case e.Code == "patient_ended":
+		return s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed), true
+	}
+	// The site's resupply asks for a kit again as soon as there are kits.
+	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held, Cancel: []string{answerTimer}}, true
+}
+
+func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageConfirmation {
+		return none()
+	}
+	return s.end(stageEnrolled, "", process.Completed), true
+}
+
+func (s enrolling) consentWithdrawn(patient.ConsentWithdrawn, sagas.Occurrence) (reaction, bool) {
+	return s.patientLeft()
+}
+
+func (s enrolling) discontinued(patient.Discontinued, sagas.Occurrence) (reaction, bool) {
+	return s.patientLeft()
+}
+
+func (s enrolling) patientLeft() (reaction, bool) {
+	if !s.underWay() || s.Ended {
+		return none()
+	}
+	s.Ended = true
+	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
+}
+
+// waitedTooLong gives up where nothing can have been drawn, and asks again elsewhere: whether there was a draw, the
+// stream of the randomisation decides.
+func (s enrolling) waitedTooLong(_ sagas.Fired, o sagas.Occurrence) (reaction, bool) {
+	switch s.Stage {
+	case stagePlace, stageStock:
+		return s.fail("enrollment_timed_out", "the enrolment got no answer in time"), true
+	case stageDraw:
+		return s.draw(o), true
+	case stageKit:
+		return s.await(s.Stage, s.allocate(), o), true
+	case stageConfirmation:
+		return s.await(s.Stage, s.confirm(), o), true
+	}
+	return none()
+}
+
+func (s enrolling) refusedBeforeDraw(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
+	return s.fail(why.Code, why.Sentence), true
+}
+
+func (s enrolling) confirmationRefused(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
+	var r reaction
+	if s.Drawn {
+		r = s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed)
+	} else {
+		r = s.fail(why.Code, why.Sentence)
+	}
+	if s.Kits {
+		r.Commands = append([]any{s.setAside(why.Sentence)}, r.Commands...)
+	}
+	return r, true
+}
+
+// releaseRefused notes that the place was given back already.
+func (s enrolling) releaseRefused(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
+	return reaction{State: s, Stage: s.Stage, Note: why.Code, Outcome: process.Failed}, true
+}
+
+func (s enrolling) underWay() bool {
+	switch s.Stage {
+	case stagePlace, stageStock, stageDraw, stageKit, stageConfirmation:
+		return true
+	}
+	return false
+}
+
+// next goes on from a good answer to the next stage that the protocol has.
+func (s enrolling) next(o sagas.Occurrence) reaction {
+	switch {
+	case s.Ended && !s.Drawn:
+		return s.fail("patient_ended", "the patient has left before the enrolment was through")
+	case s.Stage == stagePlace && s.Kits:
+		return s.await(stageStock, supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}, o)
+	case s.Randomise && !s.Drawn:
+		return s.draw(o)
+	case s.Kits:
+		return s.await(stageKit, s.allocate(), o)
+	}
+	return s.await(stageConfirmation, s.confirm(), o)
+}
+
+// await moves on to a stage, sends the command whose answer the stage waits for, and sets the time by which there has to be
+// one.
+func (s enrolling) await(stage string, command any, o sagas.Occurrence) reaction {
+	s.Stage = stage
+	return reaction{State: s, Stage: stage, Commands: []any{command}, Set: []process.Timer{{Name: answerTimer, At: o.At.Add(AnswerWithin)}}}
+}
+
+func (s enrolling) draw(o sagas.Occurrence) reaction {
+	s.Asks++
+	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient),
+		Factors: s.Factors, Ask: s.Asks}, o)
+}
+
+func (s enrolling) allocate() any {
+	return supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
+}
+
+func (s enrolling) confirm() any {
+	return patient.ConfirmEnrollment{OfPatient: domain.ForPatient(s.Patient), PatientNumber: patientNumber(s.Study, s.Number)}
+}
+
+func (s enrolling) releasePlace(why string) any {
+	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+}
+
+func (s enrolling) setAside(why string) any {
+	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+}
+
+func (s enrolling) releaseHold(why string) any {
+	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+}
+
+// fail gives back, in reverse, what was taken before the draw, and says why.
+func (s enrolling) fail(code, reason string) reaction {
+	r := s.end(stageFailed, code+": "+reason, process.Failed)
+	if s.Held {
+		r.Commands = append(r.Commands, s.releaseHold(reason))
+	}
+	if s.Number > 0 {
+		r.Commands = append(r.Commands, s.releasePlace(reason))
+	}
+	r.Commands = append(r.Commands, patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
+	return r
+}
+
+func (s enrolling) end(stage, note string, outcome process.Outcome) reaction {
+	s.Stage = stage
+	return reaction{State: s, Stage: stage, Note: note, Outcome: outcome, Cancel: []string{answerTimer}}
+}
+
+// giveBack gives back what came too late, where the enrolment has ended.
+func (s enrolling) giveBack(note string, command any) reaction {
+	return reaction{State: s, Stage: s.Stage, Note: note, Outcome: process.Failed, Commands: []any{command}}
+}
+
+// patientNumber is the study's running number, as labels and lists show it.
+func patientNumber(study domain.StudyID, n int) string { return fmt.Sprintf("%s-%05d", study, n) }

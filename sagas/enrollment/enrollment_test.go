@@ -1,0 +1,41 @@
+package enrollment
+
+import (
+	"testing"
+
+	"casebook/domain/patient"
+	"casebook/domain/randomisation"
+	"casebook/domain/supply"
+	"casebook/sagas"
+)
+
+// The answer to an ask that was repeated says nothing: the repeated one may have been answered otherwise, and what follows
+// a draw is never undone.
+func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
+	waiting := enrolling{Attempt: 1, Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1, Held: true}
+	o := sagas.Occurrence{}
+	first, _ := waiting.stockHeld(supply.StockHeld{Patient: "PAIN1.S-1"}, o)
+	again, _ := first.State.waitedTooLong(sagas.Fired{Timer: answerTimer}, o)
+	for n, r := range []reaction{first, again} {
+		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Ask != n+1 {
+			t.Errorf("the %d. ask is %+v", n+1, ask)
+		}
+	}
+	if r, reacted := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Ask: 1}, o); reacted {
+		t.Errorf("a stale answer leads to %+v", r)
+	}
+	if r, _ := again.State.randomised(randomisation.PatientRandomised{}, o); !r.State.Drawn || r.Stage != stageConfirmation {
+		t.Errorf("the draw leads to %+v", r)
+	}
+	failed, _ := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Ask: 2}, o)
+	if failed.Stage != stageFailed || len(failed.Commands) != 3 {
+		t.Errorf("the last answer leads to %+v", failed)
+	}
+	later, _ := failed.State.requested(patient.EnrollmentRequested{Patient: "PAIN1.S-1", Attempt: 2}, o)
+	if later.State.Asks != 2 {
+		t.Errorf("the next attempt starts with %+v", later.State)
+	}
+	if r, reacted := failed.State.kitAllocated(supply.KitAllocated{}, o); !reacted || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
+		t.Errorf("a kit that comes too late leads to %+v", r)
+	}
+}

@@ -1,0 +1,134 @@
+package safety
+
+import (
+	"fmt"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/process"
+	"casebook/domain/randomisation"
+	"casebook/domain/safety"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+	"casebook/sagas"
+)
+
+// watching is what the process of an alert remembers.
+type watching struct {
+	Alert safety.AlertID `json:"alert,omitempty"`
+	Level int            `json:"level,omitempty"`
+}
+
+type reaction = sagas.Reaction[watching]
+
+const reviewTimer = "review"
+
+// Alerts is the process of an alert: what people have to see raises one, and one that nobody looks at in time is
+// escalated. Its messages are sent by the notifiers.
+var Alerts = sagas.Define("safety",
+	sagas.Sends(safety.RaiseAlert{}, safety.EscalateAlert{}),
+	sagas.On[diary.RiskFlagged](byNewAlert, watching.riskFlagged),
+	sagas.On(patientWaits, watching.patientWithoutKit),
+	sagas.On(patientsAffected, watching.kitsAffected),
+	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
+	sagas.On[randomisation.BlindBroken](byNewAlert, watching.blindBroken),
+	sagas.On[safety.AlertRaised](byAlert, watching.raised),
+	sagas.On[safety.AlertEscalated](byAlert, watching.escalated),
+	sagas.On[safety.AlertReviewed](byAlert, watching.reviewed),
+	sagas.On[safety.AlertClosed](byAlert, watching.closed),
+	sagas.OnTimer(watching.notReviewed),
+)
+
+// byAlert names the instance of an alert that was raised.
+func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
+	return sagas.Instance(e.AboutAlert())
+}
+
+// byNewAlert names the instance of the alert that an event raises.
+func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
+	return sagas.Instance(AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
+}
+
+func patientWaits(e supply.AllocationFailed, at eventlog.Recorded) []string {
+	if !e.Waits {
+		return nil
+	}
+	return byNewAlert(e, at)
+}
+
+func patientsAffected(e supply.KitsQuarantined, at eventlog.Recorded) []string {
+	if len(e.Affected) == 0 {
+		return nil
+	}
+	return byNewAlert(e, at)
+}
+
+// riskFlagged raises an alert that does not say what was answered: messages leave the system.
+func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction, bool) {
+	severity := safety.Routine
+	if e.Severity == instrument.SeverityUrgent {
+		severity = safety.Urgent
+	}
+	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: severity,
+		Summary: fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient)}, o)
+}
+
+func (s watching) patientWithoutKit(e supply.AllocationFailed, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Patient: e.Patient, Kind: safety.PatientWithoutKit, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("There is no kit for patient %s at site %s.", e.Patient, e.Location)}, o)
+}
+
+func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Kind: safety.KitsAffected, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Kits that were allocated or given to %d patients of site %s were set aside (%s).",
+			len(supply.PatientsOf(e.Affected)), e.Location, e.Cause)}, o)
+}
+
+func (s watching) resupplyShort(e supply.ResupplyFellShort, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Kind: safety.ResupplyShort, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Depot %s has not enough kits for site %s.", e.Location, e.To)}, o)
+}
+
+func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.BlindBroken, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("The treatment of patient %s was unblinded in an emergency.", e.Patient)}, o)
+}
+
+// raise raises an alert about the event of the occurrence.
+func (s watching) raise(a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
+	a.OfAlert, a.Study, a.Source, a.OccurredAt = AlertFrom(o.Study, o.ID), o.Study, o.ID, o.At
+	return reaction{State: s, Stage: "raising", Commands: []any{a}}, true
+}
+
+func (s watching) raised(e safety.AlertRaised, _ sagas.Occurrence) (reaction, bool) {
+	s.Alert = e.Alert
+	return s.awaitReview(e.ReviewBy), true
+}
+
+func (s watching) escalated(e safety.AlertEscalated, _ sagas.Occurrence) (reaction, bool) {
+	s.Level = e.Level
+	return s.awaitReview(e.ReviewBy), true
+}
+
+func (s watching) awaitReview(by time.Time) reaction {
+	r := reaction{State: s, Stage: "waits for somebody to look"}
+	if !by.IsZero() {
+		r.Set = []process.Timer{{Name: reviewTimer, At: by}}
+	}
+	return r
+}
+
+func (s watching) reviewed(safety.AlertReviewed, sagas.Occurrence) (reaction, bool) {
+	return reaction{State: s, Stage: "looked at", Cancel: []string{reviewTimer}, Outcome: process.Completed}, true
+}
+
+func (s watching) closed(safety.AlertClosed, sagas.Occurrence) (reaction, bool) {
+	return reaction{State: s, Stage: "closed", Cancel: []string{reviewTimer}, Outcome: process.Completed}, true
+}
+
+func (s watching) notReviewed(sagas.Fired, sagas.Occurrence) (reaction, bool) {
+	escalate := safety.EscalateAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Level: s.Level + 1}
+	return reaction{State: s, Stage: "nobody has looked in time", Commands: []any{escalate}}, true
+}

@@ -1,0 +1,190 @@
+package supply
+
+import (
+	"fmt"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
+)
+
+// resupplying is what the resupply of one site remembers.
+type resupplying struct {
+	Study domain.StudyID       `json:"study,omitempty"`
+	Site  domain.SiteID        `json:"site,omitempty"`
+	Rule  *supply.ResupplyRule `json:"rule,omitempty"`
+	// Waiting are those for whom there was no kit.
+	Waiting []supply.Slot `json:"waiting,omitempty"`
+	// Underway are the shipments that have been dispatched and not arrived.
+	Underway []supply.ShipmentID `json:"underway,omitempty"`
+}
+
+// Resupply is the process of a site's stock. Each event that lowers the stock triggers a check of the site's resupply
+// rule. Patients who wait for a kit are served first when there are new ones. A shipment that is overdue raises an alert.
+// Every day, kits that have expired are taken out.
+var Resupply = sagas.Define("resupply",
+	sagas.Sends(supply.PlanResupply{}, supply.AllocateKit{}, supply.ExpireKits{}, safety.RaiseAlert{}),
+	sagas.On(bySiteOfRule, resupplying.ruleSet),
+	sagas.On[supply.KitAllocated](byPlace, resupplying.kitAllocated),
+	sagas.On[supply.AllocationFailed](byPlace, resupplying.allocationFailed),
+	sagas.On[supply.StockRefused](byPlace, lowersStock),
+	sagas.On[supply.KitsQuarantined](byPlace, lowersStock),
+	sagas.On[supply.KitsReleased](byPlace, bringsStock),
+	sagas.On[supply.KitsExpired](byPlace, lowersStock),
+	sagas.On[supply.KitLost](byPlace, lowersStock),
+	sagas.On(byDestination, resupplying.shipmentDispatched),
+	sagas.On[supply.ShipmentReceived](byPlace, resupplying.shipmentReceived),
+	sagas.On[supply.ShipmentLost](byPlace, resupplying.shipmentLost),
+	sagas.On[supply.HoldReleased](byPlace, bringsStock),
+	sagas.OnTimer(resupplying.timeHasCome),
+)
+
+// atPlace is an event about the kits of a place.
+type atPlace interface{ AtPlace() supply.Place }
+
+func byPlace[E atPlace](e E, _ eventlog.Recorded) []string {
+	at := e.AtPlace()
+	return sagas.Instance(supply.StockID(at.Study, at.Location))
+}
+
+func bySiteOfRule(e supply.ResupplyRuleSet, _ eventlog.Recorded) []string {
+	return sagas.Instance(supply.StockID(e.Study, supply.LocationID(e.Rule.Site)))
+}
+
+func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
+	return sagas.Instance(supply.StockID(e.Study, e.To))
+}
+
+func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s.Study, s.Site, s.Rule = e.Study, e.Rule.Site, &e.Rule
+	return s.react(s.plan(), []process.Timer{nextDay(o)}, nil), true
+}
+
+func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	waited := len(s.Waiting)
+	s = s.at(e)
+	s.Waiting = without(s.Waiting, supply.Slot{Patient: e.Patient, Visit: e.Visit})
+	plan := s.plan()
+	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited
+}
+
+func (s resupplying) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	waited, slot := len(s.Waiting), supply.Slot{Patient: e.Patient, Visit: e.Visit}
+	s = s.at(e)
+	s.Waiting = without(s.Waiting, slot)
+	if e.Waits {
+		s.Waiting = append(s.Waiting, slot)
+	}
+	plan := s.plan()
+	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited
+}
+
+// lowersStock triggers a check of the rule.
+func lowersStock[E atPlace](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s = s.at(e)
+	plan := s.plan()
+	return s.react(plan, nil, nil), len(plan) > 0
+}
+
+// bringsStock serves those who wait.
+func bringsStock[E atPlace](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s = s.at(e)
+	retry := s.retry()
+	return s.react(retry, nil, nil), len(retry) > 0
+}
+
+func (s resupplying) shipmentDispatched(e supply.ShipmentDispatched, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s.Study, s.Site = e.Study, domain.SiteID(e.To)
+	s.Underway = append(slices.Clone(s.Underway), e.Shipment)
+	return s.react(nil, []process.Timer{{Name: overdueTimer(e.Shipment), At: o.At.AddDate(0, 0, s.overdueDays())}}, nil), true
+}
+
+func (s resupplying) shipmentReceived(e supply.ShipmentReceived, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s = s.at(e).arrived(e.Shipment)
+	return s.react(append(s.retry(), s.plan()...), nil, []string{overdueTimer(e.Shipment)}), true
+}
+
+func (s resupplying) shipmentLost(e supply.ShipmentLost, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s = s.at(e).arrived(e.Shipment)
+	return s.react(s.plan(), nil, []string{overdueTimer(e.Shipment)}), true
+}
+
+func (s resupplying) timeHasCome(e sagas.Fired, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	if e.Timer == dailyTimer {
+		expire := supply.ExpireKits{AtLocation: supply.AtLocation{Study: s.Study, Location: supply.LocationID(s.Site)}, Through: domain.DateOf(o.At.UTC())}
+		return s.react(append([]any{expire}, s.plan()...), []process.Timer{nextDay(o)}, nil), true
+	}
+	for _, id := range s.Underway {
+		if e.Timer == overdueTimer(id) {
+			return s.react([]any{s.overdueAlert(id, o)}, nil, nil), true
+		}
+	}
+	return sagas.Reaction[resupplying]{}, false
+}
+
+func (s resupplying) overdueAlert(id supply.ShipmentID, o sagas.Occurrence) safety.RaiseAlert {
+	return safety.RaiseAlert{OfAlert: safetyprocesses.AlertFrom(s.Study, o.ID), Study: s.Study, Site: s.Site,
+		Kind: safety.ShipmentOverdue, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Shipment %s has not arrived at site %s in time.", id, s.Site), Source: o.ID, OccurredAt: o.At}
+}
+
+func (s resupplying) react(commands []any, set []process.Timer, cancel []string) sagas.Reaction[resupplying] {
+	return sagas.Reaction[resupplying]{State: s, Stage: s.stage(), Commands: commands, Set: set, Cancel: cancel}
+}
+
+// at notes the place.
+func (s resupplying) at(e atPlace) resupplying {
+	s.Study, s.Site = e.AtPlace().Study, domain.SiteID(e.AtPlace().Location)
+	return s
+}
+
+// arrived notes that a shipment is not under way any more.
+func (s resupplying) arrived(id supply.ShipmentID) resupplying {
+	s.Underway = without(s.Underway, id)
+	return s
+}
+
+func (s resupplying) stage() string {
+	if len(s.Waiting) > 0 {
+		return fmt.Sprintf("%d patients wait for a kit", len(s.Waiting))
+	}
+	if len(s.Underway) > 0 {
+		return fmt.Sprintf("%d shipments are under way", len(s.Underway))
+	}
+	return "supplied"
+}
+
+func (s resupplying) plan() []any {
+	if s.Rule == nil {
+		return nil
+	}
+	return []any{supply.PlanResupply{AtDepot: supply.AtDepot{Study: s.Study, Depot: s.Rule.Depot}, Site: s.Site}}
+}
+
+// retry asks for kits again for those who wait, the longest wait first.
+func (s resupplying) retry() []any {
+	var all []any
+	for _, slot := range s.Waiting {
+		all = append(all, supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
+	}
+	return all
+}
+
+// overdueDays is the rule's, or a week.
+func (s resupplying) overdueDays() int {
+	if s.Rule == nil {
+		return 7
+	}
+	return s.Rule.OverdueDays
+}
+
+func overdueTimer(id supply.ShipmentID) string { return "overdue:" + string(id) }
+
+func without[T comparable](all []T, value T) []T {
+	return slices.DeleteFunc(slices.Clone(all), func(t T) bool { return t == value })
+}
