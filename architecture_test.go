@@ -4,9 +4,12 @@ package casebook_test
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -17,10 +20,10 @@ var mayImport = map[string][]string{
 	"eventlog":           {"domain"},
 	"access":             {"domain"},
 	"commands":           {"domain", "eventlog", "access"},
-	"readmodels":         {"domain", "eventlog"},
+	"readmodels":         {"domain", "access"},
 	"projections":        {"domain", "readmodels", "eventlog"},
 	"sagas":              {"domain", "commands", "eventlog", "access", "notify"},
-	"api":                {"domain", "commands", "readmodels", "eventlog", "access"},
+	"api":                {"domain", "commands", "readmodels", "access"},
 	"embedded/node":      {},
 	"embedded/mongo":     {},
 	"embedded/storetest": {"embedded/node", "embedded/mongo"},
@@ -29,6 +32,21 @@ var mayImport = map[string][]string{
 	"notify":             {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
 		"notify", "embedded/node", "embedded/mongo", "simulation", "loadtest"},
+}
+
+// onlyThese narrows what a room may import of another to single packages: the API knows no context but that of its own
+// sign-in.
+var onlyThese = map[string]map[string][]string{
+	"api": {
+		"domain":     {"casebook/domain", "casebook/domain/refuse"},
+		"commands":   {"casebook/commands", "casebook/commands/user"},
+		"readmodels": {"casebook/readmodels"},
+	},
+}
+
+// exempt lists files that onlyThese does not hold for, each with the reason.
+var exempt = map[string]string{
+	"casebook/api/examples.go": "it holds the examples of all commands, which belong beside their declarations",
 }
 
 // outside lists which of a room's packages may import what from outside the standard library. Rooms that are not named
@@ -105,6 +123,44 @@ func TestDependenciesPointInwards(t *testing.T) {
 			}
 			if !slices.Contains(allowed, to) {
 				t.Errorf("%s imports %s: %s may not depend on %s", p.ImportPath, imported, from, to)
+			}
+		}
+		for _, file := range p.GoFiles {
+			checkOnlyThese(t, p, file, onlyThese[from])
+		}
+	}
+}
+
+// checkOnlyThese holds a file of a package to the packages of other rooms that it may import.
+func checkOnlyThese(t *testing.T, p goPackage, file string, only map[string][]string) {
+	t.Helper()
+	if len(only) == 0 || exempt[p.ImportPath+"/"+file] != "" {
+		return
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), p.Dir+"/"+file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range parsed.Imports {
+		imported, _ := strconv.Unquote(i.Path.Value)
+		to, ours := room(imported)
+		if these := only[to]; ours && these != nil && !slices.Contains(these, imported) {
+			t.Errorf("%s/%s imports %s: of %s it may import %v alone", p.ImportPath, file, imported, to, these)
+		}
+	}
+}
+
+// TestEnginesDoNotKnowTheirContexts: in a room whose own package is the engine, each context's package builds on it, and
+// nothing points the other way.
+func TestEnginesDoNotKnowTheirContexts(t *testing.T) {
+	for _, p := range packages(t) {
+		engine, _ := room(p.ImportPath)
+		if p.ImportPath != "casebook/"+engine || !slices.Contains([]string{"commands", "projections", "sagas", "readmodels"}, engine) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, p.ImportPath+"/") {
+				t.Errorf("%s imports %s: the engine of a room knows none of its contexts", p.ImportPath, imported)
 			}
 		}
 	}

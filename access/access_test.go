@@ -138,7 +138,7 @@ func TestPasswordsMatchOnlyTheirOwnDigest(t *testing.T) {
 func TestR4_AGrantReachesNoFurtherThanItsScope(t *testing.T) {
 	const s, other = domain.StudyID("S"), domain.StudyID("T")
 	one, two := domain.SiteID("1"), domain.SiteID("2")
-	scopes := map[string]access.Scope{
+	scopes := map[string]domain.Scope{
 		"system": {}, "study": {Study: s}, "site": {Study: s, Site: one}, "patient": {Study: s, Site: one, Patient: "S.1"},
 		"other study": {Study: other}, "other site": {Study: s, Site: two}, "other patient": {Study: s, Site: one, Patient: "S.2"},
 		"patient elsewhere": {Study: s, Site: two, Patient: "S.3"}, "site of other study": {Study: other, Site: one},

@@ -10,13 +10,6 @@ import (
 	"casebook/domain/user"
 )
 
-// Scope is what a command or query touches. Empty parts are not touched: a scope without a site means the whole study.
-type Scope struct {
-	Study   domain.StudyID
-	Site    domain.SiteID
-	Patient domain.PatientID
-}
-
 // Permission is the set of roles that a command or query is open to.
 type Permission []user.Role
 
@@ -93,7 +86,7 @@ func Process(name string) Principal {
 func IsProcess(u domain.UserID) bool { return strings.HasPrefix(string(u), "process:") }
 
 // Authorize returns the role in which the principal may act on the scope, or refuses (code not_allowed).
-func (p Principal) Authorize(action string, permission Permission, scope Scope) (user.Role, error) {
+func (p Principal) Authorize(action string, permission Permission, scope domain.Scope) (user.Role, error) {
 	for _, g := range p.Grants {
 		if slices.Contains(permission, g.Role) && covers(g, scope) {
 			return g.Role, nil
@@ -127,28 +120,15 @@ func (p Principal) Sites(permission Permission, study domain.StudyID) (sites []d
 
 // covers says whether the grant reaches the whole scope. A grant for a site never reaches beyond it: an action on the
 // study as a whole is out of its reach.
-func covers(g user.Grant, scope Scope) bool {
+func covers(g user.Grant, scope domain.Scope) bool {
 	switch g.Role {
 	case user.System:
 		return true
 	case user.Admin:
-		return scope == Scope{}
+		return scope == domain.Scope{}
 	case user.PatientRole:
 		return g.Patient != "" && g.Patient == scope.Patient
 	default:
 	}
 	return g.Study != "" && g.Study == scope.Study && (g.Site == "" || g.Site == scope.Site)
-}
-
-// String names the scope for a refusal's sentence.
-func (s Scope) String() string {
-	switch {
-	case s.Patient != "":
-		return "on patient " + string(s.Patient)
-	case s.Site != "":
-		return "at site " + string(s.Site) + " of study " + string(s.Study)
-	case s.Study != "":
-		return "in study " + string(s.Study)
-	}
-	return "here"
 }

@@ -285,7 +285,7 @@ func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 	tr, elsewhere := newTrial(t).supplied(t), newTrial(t).supplied(t)
 	caughtUp(t, elsewhere.position)
 	all := append(askers(t, c, tr, elsewhere), asker{client: c.as(account(t, "nobody"))})
-	for _, q := range Queries() {
+	for _, q := range contexts.Queries() {
 		t.Run(q.Name, func(t *testing.T) {
 			e, ok := entitled[q.Name]
 			if !ok {
@@ -293,7 +293,7 @@ func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 			}
 			path := tr.path(q)
 			if e.touches == theSite && !strings.Contains(q.Path, "{site}") {
-				path += "?" + q.within()[0] + "=01"
+				path += "?" + q.BoundBy()[0] + "=01"
 			}
 			for _, a := range all {
 				allowed := may(q.Name, a) || e.touches == themselves

@@ -21,8 +21,8 @@ import (
 type Options struct {
 	// Handler takes the commands.
 	Handler *commands.Handler
-	// Store answers the queries.
-	Store *readmodels.Store
+	// Queries answers the queries.
+	Queries *readmodels.Engine
 	// Tokens proves who asks.
 	Tokens *access.Tokens
 	// Logger takes the access log and every failure; nil for none.
@@ -33,10 +33,8 @@ type Options struct {
 	Limits Limits
 	// TokenLifetime is how long a token from a sign-in is good; eight hours, a working day, when 0.
 	TokenLifetime time.Duration
-	// Past answers queries with asOf; nil refuses them.
-	Past Past
 	// Changes is what GET /api/v1/events tells of; nil refuses it. Run has to run then.
-	Changes *ChangeSource
+	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
 	// Build names the running program in the description and at /healthz.
@@ -55,24 +53,22 @@ const defaultTokenLifetime = 8 * time.Hour
 // API serves the product over HTTP. It is safe for concurrent use.
 type API struct {
 	handler  *commands.Handler
-	store    *readmodels.Store
+	engine   *readmodels.Engine
 	tokens   *access.Tokens
 	logger   *slog.Logger
 	now      func() time.Time
 	limits   Limits
 	lifetime time.Duration
-	past     Past
 	ready    func(context.Context) error
 	build    string
 
 	metrics  *metrics
 	verified *verifiedTokens
 	signIns  *signInLimit
-	feed     *changeFeed
+	changes  *readmodels.ChangeFeed
 	streams  gate
 	inFlight gate
 	batches  gate
-	waiting  gate
 	document []byte
 
 	public http.Handler
@@ -81,11 +77,11 @@ type API struct {
 
 // New returns the API with its routes and its description.
 func New(o Options) (*API, error) {
-	if o.Handler == nil || o.Store == nil || o.Tokens == nil {
-		return nil, errors.New("the API needs a command handler, a store of read models and tokens")
+	if o.Handler == nil || o.Queries == nil || o.Tokens == nil {
+		return nil, errors.New("the API needs a command handler, an engine for queries and tokens")
 	}
-	a := &API{handler: o.Handler, store: o.Store, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
-		lifetime: o.TokenLifetime, past: o.Past, ready: o.Ready, build: o.Build}
+	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
+		lifetime: o.TokenLifetime, changes: o.Changes, ready: o.Ready, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,11 +95,8 @@ func New(o Options) (*API, error) {
 		own := prometheus.NewRegistry()
 		o.Registerer, o.Gatherer = own, own
 	}
-	if o.Changes != nil {
-		a.feed = newChangeFeed(*o.Changes, a.store, a.logger, a.limits.StreamsOfUser)
-	}
 	a.streams = newGate(a.limits.Streams)
-	a.inFlight, a.batches, a.waiting = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight), newGate(a.limits.Waiting)
+	a.inFlight, a.batches = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight)
 	var err error
 	if a.metrics, err = newMetrics(o.Registerer, a.inFlight, a.streams); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -114,7 +107,7 @@ func New(o Options) (*API, error) {
 	if a.signIns, err = newSignInLimit(a.limits); err != nil {
 		return nil, err
 	}
-	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Handler.Registry()); err != nil {
+	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Queries.Queries(), o.Handler.Registry().Streams()); err != nil {
 		return nil, err
 	}
 	if a.public, err = a.routes(o.TrustedProxies); err != nil {
@@ -141,10 +134,10 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	a.route(e, http.MethodPost, "/api/v1/commands/{command}", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
 	a.route(e, http.MethodPost, "/api/v1/commands:batch", route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
 	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout}, a.postSignIn)
-	for _, q := range Queries() {
-		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.ask(q))
+	for _, q := range a.engine.Queries() {
+		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))
 	}
-	a.route(e, http.MethodGet, changesRoute, route{action: changesQuery.Name, gate: a.streams, longLived: true}, a.getChanges)
+	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams, longLived: true}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"casebook/access"
-	"casebook/commands"
 	"casebook/domain"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -45,8 +44,8 @@ func (c *call) authenticate() error {
 }
 
 // recordRefusal puts a refusal of access into the security log.
-func (c *call) recordRefusal(user domain.UserID, scope access.Scope, why error) {
-	c.api.handler.RecordRefusal(c.ctx(), commands.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace, Why: why})
+func (c *call) recordRefusal(user domain.UserID, scope domain.Scope, why error) {
+	c.api.handler.RecordRefusal(c.ctx(), access.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace, Why: why})
 }
 
 // isAccess says whether the error refuses access, as opposed to any other refusal or a failure.
@@ -146,7 +145,7 @@ func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
 }
 
 // noScope is the scope of what belongs to no study.
-var noScope access.Scope
+var noScope domain.Scope
 
 // prefixOf returns the network of so many bits that an address is in; IPv4 addresses in IPv6 form stay whole.
 func prefixOf(address string, bits int) (string, error) {

@@ -20,6 +20,7 @@ import (
 	"casebook/domain/security"
 	"casebook/domain/user"
 	"casebook/projections"
+	"casebook/readmodels"
 )
 
 // client speaks to a running API over HTTP.
@@ -33,19 +34,33 @@ type client struct {
 	token string
 }
 
+// options are those of an API in a test, with those of the engine and the feed that it stands on.
+type options struct {
+	Options
+	engine  readmodels.EngineOptions
+	changes *readmodels.ChangeFeedOptions
+}
+
 // serve starts an API over the shared world, on a port of its own, until the test ends.
-func serve(t testing.TB, change func(*Options)) client {
+func serve(t testing.TB, change func(*options)) client {
 	t.Helper()
 	tokens, err := access.NewTokens(bytes.Repeat([]byte("k"), 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Handler: the.handler, Store: the.store, Tokens: tokens, Ready: the.log.Ping, Build: "test",
-		Changes: &ChangeSource{Log: the.blinded, ViewsOf: projections.ViewsOf(contexts.Projections())}}
+	o := options{Options: Options{Handler: the.handler, Tokens: tokens, Ready: the.log.Ping, Build: "test"},
+		engine: readmodels.EngineOptions{Store: the.store, Queries: contexts.Queries(), ScopeOf: the.handler.PatientScope,
+			RecordRefusal: the.handler.RecordRefusal},
+		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.blinded, contexts.Projections()), Store: the.store,
+			Queries: contexts.Queries()}}
 	if change != nil {
 		change(&o)
 	}
-	a, err := New(o)
+	o.Queries = readmodels.NewEngine(o.engine)
+	if o.changes != nil {
+		o.Changes = readmodels.NewChangeFeed(*o.changes)
+	}
+	a, err := New(o.Options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,11 @@
 package api
 
 import (
-	"casebook/commands"
 	"encoding/json"
 	"strings"
 	"unicode"
+
+	"casebook/commands"
 
 	"github.com/danielgtaylor/huma/v2"
 )

@@ -47,7 +47,7 @@ func (a *API) getReadiness(c *call) error {
 	}{
 		{"event-log", a.ready},
 		{"states", a.statesFollowed},
-		{"views", a.store.Ping},
+		{"views", a.engine.Store().Ping},
 		{"projections", a.projectionsRun},
 	}
 	answer, status := Readiness{Ready: true}, http.StatusOK
@@ -98,7 +98,7 @@ func (a *API) healthRoutes(e *echo.Echo) {
 
 // projectionsRun refuses readiness while a view has stopped: what it shows grows old without anybody noticing.
 func (a *API) projectionsRun(ctx context.Context) error {
-	checkpoints, err := a.store.Checkpoints(ctx)
+	checkpoints, err := a.engine.Store().Checkpoints(ctx)
 	if err != nil {
 		return err
 	}

@@ -18,19 +18,13 @@ type Limits struct {
 	InFlight, BatchesInFlight int
 	// RequestTimeout and BatchTimeout bound the time that a request may take: 15 s and 60 s.
 	RequestTimeout, BatchTimeout time.Duration
-	// ReadTimeout bounds how long a query waits for the store: 5 s.
-	ReadTimeout time.Duration
-	// WaitForPosition bounds how long a query waits for the position that it names, and Waiting how many do so at a
-	// time: 5 s and 256.
-	WaitForPosition time.Duration
-	Waiting         int
 	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 60 a minute, 20 at once. A hospital's staff
 	// may share one.
 	SignInsPerMinute, SignInBurst int
 	// SignInAddresses bounds how many addresses are told apart: 10,000.
 	SignInAddresses int
-	// Streams bounds who listens to changes at a time, and StreamsOfUser how often one user does: 1000 and 8.
-	Streams, StreamsOfUser int
+	// Streams bounds who listens to changes at a time: 1000.
+	Streams int
 	// VerifiedTokens bounds how many tokens are remembered as verified: 20,000.
 	VerifiedTokens int
 }
@@ -44,14 +38,10 @@ func (l Limits) orDefaults() Limits {
 	orDefault(&l.BatchesInFlight, 32)
 	orDefault(&l.RequestTimeout, 15*time.Second)
 	orDefault(&l.BatchTimeout, 60*time.Second)
-	orDefault(&l.ReadTimeout, 5*time.Second)
-	orDefault(&l.WaitForPosition, 5*time.Second)
-	orDefault(&l.Waiting, 256)
 	orDefault(&l.SignInsPerMinute, 60)
 	orDefault(&l.SignInBurst, 20)
 	orDefault(&l.SignInAddresses, 10_000)
 	orDefault(&l.Streams, 1000)
-	orDefault(&l.StreamsOfUser, 8)
 	orDefault(&l.VerifiedTokens, 20_000)
 	return l
 }

@@ -11,35 +11,30 @@ import (
 
 	"casebook/access"
 	"casebook/commands"
-	"casebook/domain/user"
-	"casebook/eventlog"
+	"casebook/domain"
+	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
 // running server.
-func OpenAPI(build string, commands []commands.Command, events *eventlog.Registry) (document []byte, err error) {
+func OpenAPI(build string, commands []commands.Command, queries []readmodels.Query, streams []domain.StreamType) (document []byte, err error) {
 	defer func() {
 		// The schema generator panics on types that it cannot describe; that is a mistake in a command or query.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("describe the API: %v", p)
 		}
 	}()
-	return json.MarshalIndent(newDescription(build, commands, events).document, "", "  ")
+	return json.MarshalIndent(newDescription(build, commands, queries, streams).document, "", "  ")
 }
 
 // description is the document while it is built.
 type description struct {
 	document *huma.OpenAPI
 	schemas  *schemas
-	// events are the types of events by the package of their context.
-	events map[string][]event
-}
-
-type event struct {
-	name   string
-	goType reflect.Type
+	// events are the types of events by the package of their context, in the order of their names.
+	events map[string][]domain.EventType
 }
 
 const (
@@ -49,13 +44,17 @@ const (
 	mediaJSON     = "application/json"
 )
 
-func newDescription(build string, all []commands.Command, events *eventlog.Registry) *description {
-	d := &description{events: map[string][]event{}}
+func newDescription(build string, all []commands.Command, queries []readmodels.Query, streams []domain.StreamType) *description {
+	d := &description{events: map[string][]domain.EventType{}}
 	names := map[reflect.Type]string{}
-	for _, s := range events.Schemas() {
-		t := s.Go
-		names[t] = s.Name
-		d.events[t.PkgPath()] = append(d.events[t.PkgPath()], event{name: s.Name, goType: t})
+	for _, stream := range streams {
+		for _, e := range stream.Events {
+			names[e.Go] = e.Name
+			d.events[e.Go.PkgPath()] = append(d.events[e.Go.PkgPath()], e)
+		}
+	}
+	for _, of := range d.events {
+		slices.SortFunc(of, func(a, b domain.EventType) int { return strings.Compare(a.Name, b.Name) })
 	}
 	d.schemas = newSchemas(names, all)
 	d.document = &huma.OpenAPI{
@@ -74,7 +73,7 @@ func newDescription(build string, all []commands.Command, events *eventlog.Regis
 	d.problems()
 	d.session()
 	d.commands(all)
-	for _, q := range Queries() {
+	for _, q := range queries {
 		d.query(q)
 	}
 	d.changes()
@@ -251,35 +250,35 @@ func (d *description) anyEventOf(path string) *huma.Schema {
 	generic := d.schemas.Schema(reflect.TypeFor[commands.AnsweredEvent](), false, "")
 	var kinds []*huma.Schema
 	for _, e := range d.events[path] {
-		data := d.schemas.Schema(e.goType, true, "")
-		if e.goType == reflect.TypeFor[user.PasswordSet]() {
+		data := d.schemas.Schema(e.Go, true, "")
+		if e.Secret {
 			data = &huma.Schema{Type: "null", Description: "A digest is never shown"}
 		}
-		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.name, Properties: map[string]*huma.Schema{
+		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.Name, Properties: map[string]*huma.Schema{
 			"id": generic.Properties["id"], "revision": generic.Properties["revision"],
-			"type": {Type: huma.TypeString, Enum: []any{e.name}, Description: generic.Properties["type"].Description},
+			"type": {Type: huma.TypeString, Enum: []any{e.Name}, Description: generic.Properties["type"].Description},
 			"data": data,
 		}})
 	}
 	return &huma.Schema{OneOf: kinds}
 }
 
-func (d *description) query(q Query) {
+func (d *description) query(q readmodels.Query) {
 	if !slices.ContainsFunc(d.document.Tags, func(t *huma.Tag) bool { return t.Name == tagQueries }) {
 		d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagQueries, Description: "Views of what was recorded"})
 	}
 	statuses := append([]int{http.StatusBadRequest, http.StatusUnauthorized}, always...)
-	if q.Reach != ReachSelf {
+	if q.Reach != readmodels.ReachSelf {
 		statuses = append(statuses, http.StatusForbidden)
 	}
 	var parameters []*huma.Param
 	for _, p := range q.Parameters {
-		parameters = append(parameters, p.described())
-		if p.In == inPath {
+		parameters = append(parameters, describedParameter(p))
+		if p.InPath {
 			statuses = append(statuses, http.StatusNotFound)
 		}
 	}
-	if q.view != nil {
+	if len(q.Views) > 0 {
 		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
 			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
 	}
@@ -291,21 +290,24 @@ func (d *description) query(q Query) {
 	responses["304"] = &huma.Response{Description: "The answer has not changed"}
 	d.document.AddOperation(&huma.Operation{
 		OperationID: q.Name, Method: http.MethodGet, Path: q.Path, Tags: []string{tagQueries}, Summary: q.Summary,
-		Description: strings.TrimSpace(q.Doc + " " + q.openTo()), Parameters: parameters, Responses: responses,
+		Description: strings.TrimSpace(q.Doc + " " + queryOpenTo(q)), Parameters: parameters, Responses: responses,
 	})
 }
 
-func (q Query) openTo() string {
+// openToAll describes what asks for no role.
+const openToAll = "Open to everybody who has signed in."
+
+func queryOpenTo(q readmodels.Query) string {
 	switch q.Reach {
-	case ReachSelf:
-		return "Open to everybody who has signed in."
-	case ReachAnywhere:
+	case readmodels.ReachSelf:
+		return openToAll
+	case readmodels.ReachAnywhere:
 		return openTo(q.OpenTo, "")
-	case ReachSites:
+	case readmodels.ReachSites:
 		return openTo(q.OpenTo, " in the study; roles that are bound to sites see those sites alone")
-	case ReachPatient:
+	case readmodels.ReachPatient:
 		return openTo(q.OpenTo, " for the patient")
-	case ReachStudy:
+	case readmodels.ReachStudy:
 		return openTo(q.OpenTo, " in the study, or at the site that is asked for; roles that are bound to sites have to name one")
 	}
 	return ""
@@ -321,7 +323,7 @@ func openTo(p access.Permission, where string) string {
 	return "Open to " + strings.Join(roles, ", ") + where + "."
 }
 
-func (p Parameter) described() *huma.Param {
+func describedParameter(p readmodels.Parameter) *huma.Param {
 	s := &huma.Schema{Type: huma.TypeString, Pattern: p.Pattern}
 	if p.Max > 0 {
 		s = &huma.Schema{Type: huma.TypeInteger, Minimum: new(float64(p.Min)), Maximum: new(float64(p.Max)), Default: p.Default}
@@ -329,7 +331,10 @@ func (p Parameter) described() *huma.Param {
 	for _, v := range p.Enum {
 		s.Enum = append(s.Enum, v)
 	}
-	described := &huma.Param{Name: p.Name, In: p.In, Description: p.Doc, Required: p.In == inPath, Schema: s}
+	described := &huma.Param{Name: p.Name, In: "query", Description: p.Doc, Required: p.InPath, Schema: s}
+	if p.InPath {
+		described.In = "path"
+	}
 	if p.Example != "" {
 		described.Example = p.Example
 	}

@@ -24,7 +24,7 @@ import (
 // document is the description as its readers get it.
 func document(t *testing.T) map[string]any {
 	t.Helper()
-	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Queries(), contexts.Streams())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 			expected["post /api/v1/commands/"+c.Name()] = true
 		}
 	}
-	for _, q := range Queries() {
+	for _, q := range contexts.Queries() {
 		expected["get "+q.Path] = true
 	}
 	for op := range expected {
@@ -229,7 +229,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		Answers: map[instrument.ItemID]any{"worst": 7}, Reasoned: domain.Because("mistyped")}).Position
 	caughtUp(t, tr.position)
 	asker := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}, user.Grant{Role: user.Admin}))
-	for _, q := range Queries() {
+	for _, q := range contexts.Queries() {
 		r := asker.get(tr.path(q))
 		if r.StatusCode != http.StatusOK {
 			t.Errorf("%s is answered %d: %s", q.Name, r.StatusCode, r.body)
@@ -256,7 +256,7 @@ func plain(t *testing.T, text []byte) any {
 }
 
 func TestTheDescriptionTellsNoSecret(t *testing.T) {
-	text, err := OpenAPI("test", contexts.Commands(), contexts.Registry())
+	text, err := OpenAPI("test", contexts.Commands(), contexts.Queries(), contexts.Streams())
 	if err != nil {
 		t.Fatal(err)
 	}

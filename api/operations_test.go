@@ -46,7 +46,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	if r := c.send(http.MethodHead, "/healthz", nil); r.StatusCode != http.StatusOK || len(r.body) > 0 {
 		t.Errorf("HEAD is answered %d with %d bytes", r.StatusCode, len(r.body))
 	}
-	lost := serve(t, func(o *Options) {
+	lost := serve(t, func(o *options) {
 		o.Ready = func(context.Context) error { return errors.New("the log at 10.0.0.1 is gone") }
 	})
 	r = lost.get("/readyz")
@@ -141,7 +141,7 @@ func (l *lines) String() string {
 
 func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
 	var log lines
-	c := serve(t, func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	c := serve(t, func(o *options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	tr := newTrial(t)
 	r := c.as(tr.self).command(tr.entry(4))
 	c.as(tr.self).get("/api/v1/patients/" + string(tr.patient))
@@ -166,7 +166,7 @@ func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
 // broken serves one route whose work goes wrong, through the path that all requests take.
 func broken(t *testing.T, log io.Writer, work func(*call) error) (*API, client) {
 	t.Helper()
-	c := serve(t, func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(log, nil)) })
+	c := serve(t, func(o *options) { o.Logger = slog.New(slog.NewJSONHandler(log, nil)) })
 	e := echo.New()
 	c.api.route(e, http.MethodGet, "/broken", route{action: "Broken", timeout: time.Minute}, work)
 	return c.api, listen(t, c.api, e)
@@ -196,7 +196,7 @@ func TestFailuresTellTheirDetailToTheLogAlone(t *testing.T) {
 }
 
 func TestAFullServerTurnsAwayAndStaysHealthy(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.InFlight, o.Limits.BatchesInFlight = 1, 1 })
+	c := serve(t, func(o *options) { o.Limits.InFlight, o.Limits.BatchesInFlight = 1, 1 })
 	tr := newTrial(t)
 	c.api.inFlight <- struct{}{}
 	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusServiceUnavailable, "overloaded")
@@ -210,13 +210,13 @@ func TestAFullServerTurnsAwayAndStaysHealthy(t *testing.T) {
 }
 
 func TestARequestThatTakesTooLongIsEnded(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.RequestTimeout = time.Nanosecond })
+	c := serve(t, func(o *options) { o.Limits.RequestTimeout = time.Nanosecond })
 	tr := newTrial(t)
 	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusGatewayTimeout, "timeout")
 }
 
 func TestABodyThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.RequestTimeout = 100 * time.Millisecond })
+	c := serve(t, func(o *options) { o.Limits.RequestTimeout = 100 * time.Millisecond })
 	c = c.as(newTrial(t).crc)
 	connection, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
 	if err != nil {
@@ -277,7 +277,9 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := serve(t, func(o *Options) { o.Handler = commands.NewHandler(commands.Options{Log: log}) })
+	c := serve(t, func(o *options) {
+		o.Handler = commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()})
+	})
 	who := domain.UserID("operator")
 	body, err := json.Marshal(user.RegisterUser{OfUser: domain.ForUser(who), Name: "Operator"})
 	if err != nil {

@@ -7,26 +7,25 @@ import (
 	"testing"
 	"time"
 
-	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
 	patientviews "casebook/readmodels/patient"
+	projectionviews "casebook/readmodels/projection"
 	safetyviews "casebook/readmodels/safety"
 )
 
 // withPast answers asOf as the server does.
-func withPast(o *Options) {
-	o.Past = func(ctx context.Context, view string, who domain.PatientID, position uint64, at time.Time) (map[string]readmodels.Document, error) {
+func withPast(o *options) {
+	o.engine.Past = func(ctx context.Context, view string, who domain.PatientID, at readmodels.Moment) (map[string]readmodels.Document, error) {
 		p, err := projections.Named(contexts.Projections(), view)
 		if err != nil {
 			return nil, err
 		}
-		return p.PatientAsOf(ctx, the.blinded, who, projections.Until{Position: eventlog.Position{Commit: position, Prepare: position}, Time: at})
+		return p.PatientAsOf(ctx, the.blinded, who, projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time})
 	}
 }
 
@@ -63,7 +62,7 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 	manager := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}))
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
 	build := func() string {
-		for _, p := range read[ProjectionList](t, manager.get("/api/v1/projections")).Items {
+		for _, p := range read[projectionviews.ProjectionList](t, manager.get("/api/v1/projections")).Items {
 			if p.View == safetyviews.Alerts.Name {
 				return p.Build
 			}
@@ -94,24 +93,6 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 	skip(stream, 9999).refused(t, http.StatusNotFound, "event_not_found")
 	skip("patient-nobody", 0).refused(t, http.StatusNotFound, "event_not_found")
 	skip(patient.Decider.Stream(string(newTrial(t).patient)), 0).refused(t, http.StatusNotFound, "event_not_found")
-}
-
-// TestWhereAViewStoppedIsShownToThoseItConcerns and to nobody else.
-func TestWhereAViewStoppedIsShownToThoseItConcerns(t *testing.T) {
-	at := readmodels.Checkpoint{View: "v", State: readmodels.Stopped, FailedAt: &readmodels.FailedAt{Study: "S", Stream: "patient-S.1", Type: "PatientScreened"}}
-	for _, c := range []struct {
-		grant user.Grant
-		shown bool
-	}{{user.Grant{Role: user.DataManager, Study: "S"}, true}, {user.Grant{Role: user.Admin}, true}, {user.Grant{Role: user.DataManager, Study: "T"}, false},
-		{user.Grant{Role: user.Auditor, Study: "T"}, false}} {
-		if got := standing(at, principal(c.grant)).FailedAt; (got != nil) != c.shown {
-			t.Errorf("%+v is shown %+v", c.grant, got)
-		}
-	}
-}
-
-func principal(g user.Grant) access.Principal {
-	return access.Principal{User: "somebody", Grants: []user.Grant{g}}
 }
 
 // fine wants a command to be taken.

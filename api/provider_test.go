@@ -71,7 +71,7 @@ func sign(t *testing.T, method jwt.SigningMethod, kid string, key any, claims jw
 
 func TestTokensOfATrustedProviderAreTaken(t *testing.T) {
 	p := newProvider(t)
-	c := serve(t, func(o *Options) {
+	c := serve(t, func(o *options) {
 		if err := o.Tokens.TrustProvider(t.Context(), p.url, providerName, ourAudience); err != nil {
 			t.Fatal(err)
 		}

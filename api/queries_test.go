@@ -14,6 +14,7 @@ import (
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
+	projectionviews "casebook/readmodels/projection"
 	studyviews "casebook/readmodels/study"
 )
 
@@ -54,7 +55,7 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 }
 
 func TestAPositionThatIsNotReachedIsNotWaitedForLong(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.WaitForPosition = 50 * time.Millisecond })
+	c := serve(t, func(o *options) { o.engine.PositionTimeout = 50 * time.Millisecond })
 	tr := newTrial(t)
 	path := "/api/v1/patients/" + string(tr.patient)
 	c.as(tr.crc).get(path, positionHeader, strconv.FormatUint(1<<62, 10)).refused(t, http.StatusServiceUnavailable, "view_behind")
@@ -91,18 +92,18 @@ func TestParametersAreReadStrictly(t *testing.T) {
 	manager := c.as(tr.manager)
 	base := "/api/v1/studies/" + string(tr.study) + "/patients"
 	for query, code := range map[string]string{
-		"?sites=01":        "unknown_parameter",
-		"?study=OTHER":     "unknown_parameter",
-		"?site=01&site=02": "malformed_parameter",
-		"?limit=0":         "malformed_parameter",
-		"?limit=201":       "malformed_parameter",
-		"?limit=many":      "malformed_parameter",
-		"?limit=":          "malformed_parameter",
-		"?status=asleep":   "malformed_parameter",
-		"?site=":           "malformed_id",
-		"?site=%00":        "malformed_id",
-		"?cursor=nonsense": "malformed_cursor",
-		"?cursor=" + strings.Repeat("x", maxCursor+1): "malformed_parameter",
+		"?sites=01":                           "unknown_parameter",
+		"?study=OTHER":                        "unknown_parameter",
+		"?site=01&site=02":                    "malformed_parameter",
+		"?limit=0":                            "malformed_parameter",
+		"?limit=201":                          "malformed_parameter",
+		"?limit=many":                         "malformed_parameter",
+		"?limit=":                             "malformed_parameter",
+		"?status=asleep":                      "malformed_parameter",
+		"?site=":                              "malformed_id",
+		"?site=%00":                           "malformed_id",
+		"?cursor=nonsense":                    "malformed_cursor",
+		"?cursor=" + strings.Repeat("x", 501): "malformed_parameter",
 	} {
 		p := manager.get(base+query).refused(t, http.StatusBadRequest, code)
 		if p.Field == "" || p.Remedy == "" {
@@ -153,14 +154,14 @@ func TestStudiesAreThoseOfTheCaller(t *testing.T) {
 	tr, elsewhere := newTrial(t), newTrial(t)
 	caughtUp(t, elsewhere.position)
 	for _, who := range []domain.UserID{tr.manager, tr.crc, tr.self} {
-		list := answered[readmodels.List[StudyRow]](c.as(who), "/api/v1/studies")
+		list := answered[readmodels.List[studyviews.StudyRow]](c.as(who), "/api/v1/studies")
 		if len(list.Items) != 1 || list.Items[0].Study != tr.study || list.Items[0].Title != "A trial" || len(list.Items[0].Roles) != 1 {
 			t.Errorf("%s sees the studies %+v", who, list.Items)
 		}
 	}
 	both := account(t, "auditor", user.Grant{Role: user.Auditor, Study: tr.study}, user.Grant{Role: user.Auditor, Study: elsewhere.study})
-	first := answered[readmodels.List[StudyRow]](c.as(both), "/api/v1/studies?limit=1")
-	second := answered[readmodels.List[StudyRow]](c.as(both), "/api/v1/studies?limit=1&cursor="+first.Next)
+	first := answered[readmodels.List[studyviews.StudyRow]](c.as(both), "/api/v1/studies?limit=1")
+	second := answered[readmodels.List[studyviews.StudyRow]](c.as(both), "/api/v1/studies?limit=1&cursor="+first.Next)
 	if len(first.Items) != 1 || len(second.Items) != 1 || first.Items[0].Study == second.Items[0].Study || second.Next != "" {
 		t.Errorf("the pages are %+v and %+v", first, second)
 	}
@@ -194,7 +195,7 @@ func TestViewsSayWhereTheyStand(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t)
 	caughtUp(t, tr.position)
-	list := answered[ProjectionList](c.as(tr.manager), "/api/v1/projections")
+	list := answered[projectionviews.ProjectionList](c.as(tr.manager), "/api/v1/projections")
 	if len(list.Items) != len(contexts.Views()) {
 		t.Fatalf("%d views are listed", len(list.Items))
 	}

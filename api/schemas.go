@@ -13,13 +13,6 @@ import (
 
 	"casebook/commands"
 	"casebook/domain"
-	"casebook/domain/diary"
-	"casebook/domain/instrument"
-	"casebook/domain/localtime"
-	"casebook/domain/patient"
-	"casebook/domain/safety"
-	"casebook/domain/supply"
-	"casebook/domain/user"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -51,8 +44,8 @@ func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if word, ok := words[t]; ok {
-		return word()
+	if s, ok := described(t); ok {
+		return s
 	}
 	if t.Kind() != reflect.Struct {
 		plain := huma.SchemaFromType(s, t)
@@ -160,67 +153,42 @@ func (s *schemas) RegisterTypeAlias(reflect.Type, reflect.Type) {}
 // MarshalJSON writes the components.
 func (s *schemas) MarshalJSON() ([]byte, error) { return json.Marshal(s.byName) }
 
-// words are the schemas of the domain's words. Each call makes a new one, because fields add their own text to it.
-var words = map[reflect.Type]func() *huma.Schema{
-	reflect.TypeFor[domain.StudyID]():            text(namePattern, "PAIN1"),
-	reflect.TypeFor[domain.SiteID]():             text(namePattern, "DE-01"),
-	reflect.TypeFor[domain.PatientID]():          text(patientPattern, "PAIN1.S-0001"),
-	reflect.TypeFor[domain.UserID]():             text(userPattern, "nurse.weber"),
-	reflect.TypeFor[supply.KitNumber]():          text(namePattern, "K-10017"),
-	reflect.TypeFor[supply.LocationID]():         text(namePattern, "DE-01"),
-	reflect.TypeFor[supply.ShipmentID]():         text("", "DEPOT-0001"),
-	reflect.TypeFor[safety.AlertID]():            text("", "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"),
-	reflect.TypeFor[safety.Kind]():               oneOf(alertKinds...),
-	reflect.TypeFor[domain.Date]():               formatted("date", "2026-03-01"),
-	reflect.TypeFor[time.Time]():                 formatted("date-time", "2026-03-01T20:30:00+01:00"),
-	reflect.TypeFor[instrument.ID]():             text("", "pain-diary"),
-	reflect.TypeFor[instrument.ItemID]():         text("", "worst"),
-	reflect.TypeFor[user.Role]():                 oneOf(user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager, user.UnblindedSupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin),
-	reflect.TypeFor[patient.Sex]():               oneOf(patient.Female, patient.Male, patient.SexUnknown, patient.Undifferentiated),
-	reflect.TypeFor[instrument.Severity]():       oneOf(instrument.SeverityWatch, instrument.SeverityUrgent),
-	reflect.TypeFor[diary.Answers]():             answers,
-	reflect.TypeFor[map[instrument.ItemID]any](): answers,
-	reflect.TypeFor[localtime.Day](): func() *huma.Schema {
-		return &huma.Schema{Type: huma.TypeInteger, Description: "Days since 1970-01-01"}
-	},
-}
-
-const (
-	namePattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
-	// userPattern also takes the names of process managers, which answers show where one of them acted.
-	userPattern    = `^(process:)?[a-z0-9][a-z0-9._@-]{0,63}$`
-	patientPattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}\.[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
-)
-
-func text(pattern, example string) func() *huma.Schema {
-	return func() *huma.Schema {
-		return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Examples: []any{example}}
+// described is the schema of a type that says what its values look like. Each call makes a new one, because fields add
+// their own text to it.
+func described(t reflect.Type) (*huma.Schema, bool) {
+	if t == reflect.TypeFor[time.Time]() {
+		return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T20:30:00+01:00"}}, true
 	}
-}
-
-func formatted(format, example string) func() *huma.Schema {
-	return func() *huma.Schema {
-		return &huma.Schema{Type: huma.TypeString, Format: format, Examples: []any{example}}
+	word, ok := reflect.Zero(t).Interface().(domain.HasSchema)
+	if !ok {
+		return nil, false
 	}
-}
-
-func oneOf[T ~string](values ...T) func() *huma.Schema {
-	return func() *huma.Schema {
-		s := &huma.Schema{Type: huma.TypeString}
-		for _, v := range values {
-			s.Enum = append(s.Enum, string(v))
+	of := word.Schema()
+	s := &huma.Schema{Type: jsonType(t), Pattern: of.Pattern, Format: of.Format, Description: of.Description}
+	for _, v := range of.Enum {
+		s.Enum = append(s.Enum, v)
+	}
+	if of.Example != nil {
+		s.Examples = []any{of.Example}
+	}
+	if len(of.Members) > 0 {
+		var members []*huma.Schema
+		for _, m := range of.Members {
+			members = append(members, &huma.Schema{Type: m})
 		}
-		return s
+		s.AdditionalProperties = &huma.Schema{AnyOf: members}
 	}
+	return s, true
 }
 
-// answers are by item: a number, true or false, or a text, as the item's type says; null for an item that is cleared.
-func answers() *huma.Schema {
-	return &huma.Schema{
-		Type: huma.TypeObject,
-		AdditionalProperties: &huma.Schema{AnyOf: []*huma.Schema{
-			{Type: huma.TypeNumber}, {Type: huma.TypeBoolean}, {Type: huma.TypeString}, {Type: "null"},
-		}},
-		Examples: []any{map[string]any{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}},
+func jsonType(t reflect.Type) string {
+	switch t.Kind() { //nolint:exhaustive // the kinds of described types
+	case reflect.String:
+		return huma.TypeString
+	case reflect.Int:
+		return huma.TypeInteger
+	case reflect.Map:
+		return huma.TypeObject
 	}
+	panic(fmt.Sprintf("say how a described type of kind %v is written in JSON", t.Kind()))
 }

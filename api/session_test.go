@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/user"
+	userviews "casebook/readmodels/user"
 )
 
 func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
@@ -35,7 +36,7 @@ func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
 		t.Errorf("the session is of %s until %s", session.User, session.ExpiresAt)
 	}
 	c.token = session.Token
-	me := read[Me](t, c.get("/api/v1/me"))
+	me := read[userviews.Me](t, c.get("/api/v1/me"))
 	if me.User != name || len(me.Grants) != 1 || me.Grants[0] != grant {
 		t.Errorf("me is %+v", me)
 	}
@@ -43,7 +44,7 @@ func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
 }
 
 func TestSignInsFromOneAddressAreLimited(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.SignInBurst, o.Limits.SignInsPerMinute = 2, 1 })
+	c := serve(t, func(o *options) { o.Limits.SignInBurst, o.Limits.SignInsPerMinute = 2, 1 })
 	for range 2 {
 		c.post("/api/v1/sign-in", `{"user":"nobody.at.all","password":"wrong"}`).refused(t, http.StatusUnauthorized, "sign_in_failed")
 	}

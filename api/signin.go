@@ -12,7 +12,6 @@ import (
 	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/domain/user"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
@@ -29,12 +28,6 @@ type Session struct {
 	Token     string        `json:"token" doc:"Send it in the header Authorization: Bearer ..."`
 	ExpiresAt time.Time     `json:"expiresAt" doc:"Until when it is good"`
 	User      domain.UserID `json:"user" doc:"Whom it proves"`
-}
-
-// Me says who asks, and what they may do.
-type Me struct {
-	User   domain.UserID `json:"user" doc:"The caller"`
-	Grants []user.Grant  `json:"grants" doc:"The caller's roles and where they hold"`
 }
 
 // signInBytes bounds the body of a sign-in.

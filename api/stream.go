@@ -8,8 +8,9 @@ import (
 	"reflect"
 	"time"
 
-	"casebook/access"
+	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -31,52 +32,28 @@ const (
 	mediaEvents  = "text/event-stream"
 )
 
-// changesQuery declares the parameters of the stream of changes.
-var changesQuery = Query{
-	Name: "Changes", Path: changesRoute, Summary: "What changes, as it changes (server-sent events)", Reach: ReachSelf,
-	Doc: "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may ask these views; not what was recorded. " +
-		"An event change has the data of Changes. An event reset says that more has changed than can be told, or that the caller's roles have: ask anew what is shown. " +
-		"An event end, with a code, comes before the server ends the stream: token_expired, account_deactivated, account_locked, not_allowed or server_stopping. " +
-		"Who comes back with the id of the last message as Last-Event-ID is told what happened in between. " +
-		"The token goes into the Authorization header as everywhere, which a browser's EventSource cannot send; read the answer of fetch as a stream instead.",
-	Parameters: []Parameter{
-		{Name: "study", In: inQuery, Doc: "Only this study", Example: "PAIN1", Pattern: namePattern, check: studyParameter.check}, siteParameter,
-		{Name: "patient", In: inQuery, Doc: "Only this patient", Example: "PAIN1.S-0001", Pattern: patientPattern, check: patientParameter.check},
-		{Name: "view", In: inQuery, Doc: "Only this view, or several with commas between them", Example: "alerts,patient-list"},
-		{Name: "after", In: inQuery, Doc: "Also what was recorded behind this position; the header Last-Event-ID goes before it", Example: "48210", check: func(v string) error {
-			_, err := positionOf(v)
-			return err
-		}},
-	},
-}
+// changesSummary and changesDoc describe the stream.
+const (
+	changesSummary = "What changes, as it changes (server-sent events)"
+	changesDoc     = "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may ask " +
+		"these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than can be " +
+		"told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the stream: " +
+		"token_expired, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the id of the last message as " +
+		"Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a browser's " +
+		"EventSource cannot send; read the answer of fetch as a stream instead."
+)
 
-// viewsNamed reads names of views, of which none stands for all. It refuses projection_not_found.
-func (f *changeFeed) viewsNamed(names string) (of views, err error) {
-	for _, name := range commaSeparated(names) {
-		found := false
-		for i, v := range f.store.Views() {
-			if v.Name == name {
-				of, found = of|1<<i, true
-			}
-		}
-		if !found {
-			return 0, refuse.NotFound("projection_not_found", "there is no view %q", shortened(name)).At("view").Do("the list of projections has their names")
-		}
-	}
-	if of == 0 {
-		of = ^views(0)
-	}
-	return of, nil
-}
+// changesParameters are those of the stream of changes.
+var changesParameters = readmodels.ParametersOf[readmodels.ChangesQuery]()
 
 // Run serves what is not done within a request: it tells of changes. It ends the streams when ctx ends, before the
 // server waits for the requests under way.
 func (a *API) Run(ctx context.Context) error {
-	if a.feed == nil {
+	if a.changes == nil {
 		<-ctx.Done()
 		return nil
 	}
-	return a.feed.run(ctx)
+	return a.changes.Run(ctx)
 }
 
 // getChanges tells the caller of changes until either side has enough.
@@ -84,84 +61,53 @@ func (a *API) getChanges(c *call) error {
 	if err := c.authenticate(); err != nil {
 		return err
 	}
-	if a.feed == nil {
+	if a.changes == nil {
 		return refuse.Overload("no_changes", "this process does not tell what changes").Do("ask the queries instead")
 	}
-	ask, err := c.parameters(changesQuery)
+	var query readmodels.ChangesQuery
+	if err := changesParameters.Read(&query, nil, c.QueryParams()); err != nil {
+		return err
+	}
+	if id := c.Request().Header.Get(lastEventID); id != "" {
+		if err := query.After.UnmarshalText([]byte(id)); err != nil {
+			return err
+		}
+	}
+	l, err := a.changes.Listen(c.principal, query)
 	if err != nil {
+		if isAccess(err) {
+			c.recordRefusal(c.principal.User, query.Scope(), err)
+		}
 		return err
 	}
-	of, err := a.feed.viewsNamed(ask.values["view"])
-	if err != nil {
+	defer l.Leave()
+	if err := c.begin(l, query.After); err != nil {
 		return err
 	}
-	from := c.Request().Header.Get(lastEventID)
-	if from == "" {
-		from = ask.values["after"]
-	}
-	only := access.Scope{Study: ask.study, Site: ask.site(), Patient: ask.patient}
-	if err := c.mayListen(c.principal, only); err != nil {
-		c.recordRefusal(c.principal.User, only, err)
-		return err
-	}
-	l := newListener(a.feed, c.principal, only, of)
-	if err := a.feed.listen(l); err != nil {
-		return err
-	}
-	defer a.feed.leave(l)
-	if err := c.begin(l, from); err != nil {
-		return err
-	}
-	s := &changeStream{call: c, control: http.NewResponseController(c.Response()), listener: l}
+	s := &changeStream{call: c, control: http.NewResponseController(c.Response()), listener: l, about: query.Scope()}
 	return s.serve()
 }
 
-// mayListen refuses somebody to whom nothing within the scope could ever be told.
-func (c *call) mayListen(p access.Principal, only access.Scope) error {
-	if only.Study == "" {
-		only.Study = only.Patient.Study()
-	}
-	if only.Study == "" || p.WorksIn(only.Study) {
-		return nil
-	}
-	_, err := p.Authorize(c.action, nil, only)
-	return err
-}
-
-// begin waits until the listener is told of changes, and tells it what it has missed.
-func (c *call) begin(l *listener, from string) error {
+// begin waits until the listener hears of changes.
+func (c *call) begin(l *readmodels.Listener, after readmodels.Bookmark) error {
 	ctx, cancel := context.WithTimeout(c.ctx(), streamStart)
 	defer cancel()
-	to, err := c.api.feed.place(ctx)
-	if err != nil {
-		if c.ctx().Err() != nil {
-			return errClientGone
-		}
-		return refuse.Overload("no_changes", "the log cannot be followed at present").Do("connect again in a moment")
-	}
-	l.mu.Lock()
-	if l.through.Before(to) {
-		l.through = to
-	}
-	l.mu.Unlock()
-	if from == "" {
+	if l.Begin(ctx, after) == nil {
 		return nil
 	}
-	after, err := positionOf(from)
-	if err != nil {
-		return err
+	if c.ctx().Err() != nil {
+		return errClientGone
 	}
-	if err := c.api.feed.resume(ctx, l, after, to); err != nil {
-		l.miss(to)
-	}
-	return nil
+	return refuse.Overload("no_changes", "the log cannot be followed at present").Do("connect again in a moment")
 }
 
 // changeStream is a listener's connection.
 type changeStream struct {
 	*call
 	control  *http.ResponseController
-	listener *listener
+	listener *readmodels.Listener
+	// about is what the client listens to.
+	about domain.Scope
 }
 
 // serve writes messages until the client goes, the process stops, or the client may not listen any more.
@@ -180,20 +126,20 @@ func (s *changeStream) serve() error {
 	expiry, beat := time.NewTimer(s.remaining()), time.NewTicker(heartbeat)
 	defer expiry.Stop()
 	defer beat.Stop()
-	ready, pause := s.listener.ready, make(<-chan time.Time)
+	ready, pause := s.listener.Ready(), make(<-chan time.Time)
 	for {
 		var err error
 		select {
 		case <-s.ctx().Done():
 			return nil
-		case <-s.listener.stopped:
+		case <-s.listener.Stopped():
 			s.end("server_stopping")
 			return nil
 		case <-expiry.C:
 			s.end("token_expired")
 			return nil
 		case <-pause:
-			ready = s.listener.ready
+			ready = s.listener.Ready()
 			continue
 		case <-beat.C:
 			if code := s.recheck(); code != "" {
@@ -230,23 +176,22 @@ func (s *changeStream) recheck() string {
 	defer cancel()
 	p, err := s.api.handler.Principal(ctx, s.principal.User)
 	if err == nil {
-		err = s.mayListen(p, s.listener.only)
+		err = s.listener.Recheck(p)
 	}
 	if err != nil {
 		if isAccess(err) {
-			s.recordRefusal(s.principal.User, s.listener.only, err)
+			s.recordRefusal(s.principal.User, s.about, err)
 		}
 		return problemOf(ctx, err).Code
 	}
-	s.listener.regrant(p)
 	return ""
 }
 
 // tell writes what there is to tell.
 func (s *changeStream) tell() error {
-	changes, through, missed := s.listener.take()
+	changes, through, missed := s.listener.Take()
 	if missed {
-		return s.write(fmt.Sprintf("id: %s\nevent: reset\ndata: {\"position\":%d}\n\n", eventID(through), through.Commit))
+		return s.write(fmt.Sprintf("id: %s\nevent: reset\ndata: {\"position\":%d}\n\n", readmodels.BookmarkAt(through), through.Commit))
 	}
 	if len(changes.Changes) == 0 {
 		return nil
@@ -255,7 +200,7 @@ func (s *changeStream) tell() error {
 	if err != nil {
 		return err
 	}
-	return s.write(fmt.Sprintf("id: %s\nevent: change\ndata: %s\n\n", eventID(through), data))
+	return s.write(fmt.Sprintf("id: %s\nevent: change\ndata: %s\n\n", readmodels.BookmarkAt(through), data))
 }
 
 // end says why the stream ends; nobody has to hear it.
@@ -277,18 +222,19 @@ func (s *changeStream) write(text string) error {
 // changes describes the stream.
 func (d *description) changes() {
 	var parameters []*huma.Param
-	for _, p := range changesQuery.Parameters {
-		parameters = append(parameters, p.described())
+	for _, p := range changesParameters {
+		parameters = append(parameters, describedParameter(p))
 	}
 	parameters = append(parameters, &huma.Param{Name: lastEventID, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 		Description: "The id of the last message that was received: what happened since is told first"})
-	d.schemas.Schema(reflect.TypeFor[Changes](), true, "")
+	d.schemas.Schema(reflect.TypeFor[readmodels.Changes](), true, "")
 	answer := &huma.Response{Description: "Messages, as long as both sides want", Headers: traceHeader(),
 		Content: map[string]*huma.MediaType{mediaEvents: {Schema: &huma.Schema{Type: huma.TypeString,
 			Description: "Events change, reset and end; the data of change are a Changes"}}}}
 	d.document.AddOperation(&huma.Operation{
-		OperationID: changesQuery.Name, Method: http.MethodGet, Path: changesQuery.Path, Tags: []string{tagQueries}, Summary: changesQuery.Summary,
-		Description: changesQuery.Doc + " " + changesQuery.openTo(), Parameters: parameters,
-		Responses: d.responses(answer, append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests}, always...)...),
+		OperationID: readmodels.ChangesName, Method: http.MethodGet, Path: changesRoute, Tags: []string{tagQueries}, Summary: changesSummary,
+		Description: changesDoc + " " + openToAll, Parameters: parameters,
+		Responses: d.responses(answer, append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+			http.StatusTooManyRequests}, always...)...),
 	})
 }

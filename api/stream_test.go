@@ -11,12 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
@@ -25,9 +23,9 @@ import (
 // message is one of a stream.
 type message struct{ id, event, data string }
 
-func (m message) changes(t *testing.T) Changes {
+func (m message) changes(t *testing.T) readmodels.Changes {
 	t.Helper()
-	var c Changes
+	var c readmodels.Changes
 	if err := json.Unmarshal([]byte(m.data), &c); err != nil {
 		t.Fatalf("%+v: %v", m, err)
 	}
@@ -107,7 +105,7 @@ func (h hearing) next() message {
 }
 
 // until listens until a patient has changed in a view, and returns that message and all changes up to there.
-func (h hearing) until(id domain.PatientID, view readmodels.View) (last message, all []Change) {
+func (h hearing) until(id domain.PatientID, view readmodels.View) (last message, all []readmodels.Change) {
 	h.t.Helper()
 	for {
 		m := h.next()
@@ -116,7 +114,7 @@ func (h hearing) until(id domain.PatientID, view readmodels.View) (last message,
 		}
 		c := m.changes(h.t)
 		all = append(all, c.Changes...)
-		if slices.ContainsFunc(c.Changes, func(c Change) bool { return c.Patient == id && slices.Contains(c.Views, view.Name) }) {
+		if slices.ContainsFunc(c.Changes, func(c readmodels.Change) bool { return c.Patient == id && slices.Contains(c.Views, view.Name) }) {
 			return m, all
 		}
 	}
@@ -153,11 +151,11 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 	}
 	// Those who may not know have heard nothing of it: the first that they hear of is their own.
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now})
-	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Site != "02" }) {
+	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Site != "02" }) {
 		t.Errorf("a coordinator of site 02 is told %+v", all)
 	}
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(elsewhere.patient), Through: now})
-	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Study != elsewhere.study }) {
+	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Study != elsewhere.study }) {
 		t.Errorf("a manager of another study is told %+v", all)
 	}
 	late := tr.entry(5)
@@ -167,10 +165,10 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 	account(t, "nobody")
 	for m := admin.next(); ; m = admin.next() {
 		told := m.changes(t)
-		if slices.ContainsFunc(told.Changes, func(c Change) bool { return c.Patient != "" && slices.Contains(c.Views, "patient-view") }) {
+		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool { return c.Patient != "" && slices.Contains(c.Views, "patient-view") }) {
 			t.Errorf("an administrator is told %+v", told)
 		}
-		if slices.ContainsFunc(told.Changes, func(c Change) bool { return c.Study == "" && slices.Contains(c.Views, "user-directory") }) {
+		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool { return c.Study == "" && slices.Contains(c.Views, "user-directory") }) {
 			break
 		}
 	}
@@ -203,7 +201,7 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 	// Nothing is left to be told: the next that is heard is new.
 	quiet := second.as(tr.manager).hear("?study=" + string(tr.study) + "&after=" + m.id)
 	second.as(tr.self).accepted(tr.entry(5))
-	if _, all := quiet.until(tr.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c Change) bool { return c.Patient == tr.other }) {
+	if _, all := quiet.until(tr.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Patient == tr.other }) {
 		t.Errorf("told again is %+v", all)
 	}
 	// What a command answered is a position too.
@@ -213,8 +211,7 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 }
 
 func TestWhoHasMissedTooMuchIsToldToReload(t *testing.T) {
-	c := serve(t, nil)
-	c.api.feed.replayed = 3
+	c := serve(t, func(o *options) { o.changes.MaxReplayed = 3 })
 	tr := newTrial(t)
 	caughtUp(t, tr.position)
 	for _, query := range []string{"?after=1", "?after=9000000000000000000"} { // the second is of another log
@@ -285,7 +282,7 @@ func TestAStoppingServerEndsItsStreams(t *testing.T) {
 }
 
 func TestStreamsAreRefusedAndBounded(t *testing.T) {
-	c := serve(t, func(o *Options) { o.Limits.StreamsOfUser, o.Limits.Streams = 1, 2 })
+	c := serve(t, func(o *options) { o.changes.ListenersOfUser, o.Limits.Streams = 1, 2 })
 	tr, elsewhere := newTrial(t), newTrial(t)
 	manager := c.as(tr.manager)
 	const path = "/api/v1/events"
@@ -306,61 +303,5 @@ func TestStreamsAreRefusedAndBounded(t *testing.T) {
 	for range h.messages { //nolint:revive // until the client has gone
 	}
 	c.as(tr.otherCRC).get(path, "Last-Event-ID", "x") // the place is free once the server has noticed
-	serve(t, func(o *Options) { o.Changes = nil }).as(tr.manager).get(path).refused(t, http.StatusServiceUnavailable, "no_changes")
-}
-
-// TestASlowListenerIsToldLessOften and holds nobody up: what it has not taken is merged, and bounded.
-func TestASlowListenerIsToldLessOften(t *testing.T) {
-	a := serve(t, nil).api
-	p := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: "S"}}}
-	l := newListener(a.feed, p, access.Scope{}, ^views(0))
-	at := func(n uint64) eventlog.Position { return eventlog.Position{Commit: n, Prepare: n} }
-	of := func(n int) access.Scope {
-		return access.Scope{Study: "S", Site: "01", Patient: domain.PatientID(fmt.Sprint("S.", n))}
-	}
-	diaries, err := a.feed.viewsNamed("diaries")
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := a.feed.viewsNamed("patient-list")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.add(map[access.Scope]views{of(1): diaries}, 0, at(5))
-	l.add(map[access.Scope]views{of(1): list, of(2): diaries}, diaries, at(6))
-	c, through, missed := l.take()
-	if missed || through != at(6) || len(c.Changes) != 2 || !slices.Equal(c.Changes[0].Views, []string{"patient-list", "diaries"}) || !slices.Equal(c.Behind, []string{"diaries"}) {
-		t.Errorf("told at once is %+v", c)
-	}
-	for n := range maxPending + 1 {
-		l.add(map[access.Scope]views{of(n): diaries}, 0, at(uint64(10+n)))
-	}
-	if len(l.pending) > maxPending {
-		t.Errorf("%d are kept for a slow listener", len(l.pending))
-	}
-	if c, through, missed = l.take(); !missed || len(c.Changes) != 0 || through != at(10+maxPending) {
-		t.Errorf("told is %+v up to %v, missed %v", c, through, missed)
-	}
-	l.add(map[access.Scope]views{of(1): diaries}, 0, at(5000))
-	if c, _, missed = l.take(); missed || len(c.Changes) != 1 {
-		t.Errorf("after that it is told %+v, missed %v", c, missed)
-	}
-}
-
-// TestAViewThatLagsIsNamedAndHoldsNobodyUp: what it does not show yet is told as that.
-func TestAViewThatLagsIsNamedAndHoldsNobodyUp(t *testing.T) {
-	f := serve(t, nil).api.feed
-	diaries, err := f.viewsNamed("diaries")
-	if err != nil {
-		t.Fatal(err)
-	}
-	future := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
-	for range 2 {
-		if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, future); behind != diaries || views(f.slow.Load()) != diaries {
-			t.Errorf("behind are %v", f.names(behind))
-		}
-	}
-	if behind := f.waitFor(t.Context(), map[access.Scope]views{{Study: "S"}: diaries}, eventlog.Position{}); behind != 0 || f.slow.Load() != 0 {
-		t.Errorf("back again, behind are %v", f.names(behind))
-	}
+	serve(t, func(o *options) { o.changes = nil }).as(tr.manager).get(path).refused(t, http.StatusServiceUnavailable, "no_changes")
 }

@@ -143,7 +143,7 @@ func TestKitsAreAccountedForByPlaceAndPatient(t *testing.T) {
 	base := "/api/v1/studies/" + string(tr.study) + "/accountability"
 	places := func(who domain.UserID) map[supply.LocationID]map[supply.KitStatus]int {
 		all := map[supply.LocationID]map[supply.KitStatus]int{}
-		for _, a := range answered[AccountabilityList](c.as(who), base).Items {
+		for _, a := range answered[supplyviews.AccountabilityList](c.as(who), base).Items {
 			all[a.Location] = a.Statuses
 		}
 		return all

@@ -16,6 +16,7 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
+	"casebook/readmodels"
 )
 
 // trial is a study of its own with two sites and an enrolled patient at each.
@@ -101,7 +102,7 @@ func (tr trial) entry(day int) diary.SubmitDiary {
 }
 
 // path is that of a query about the trial.
-func (tr trial) path(q Query) string {
+func (tr trial) path(q readmodels.Query) string {
 	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit), "{site}", "01").Replace(q.Path)
 }
 

@@ -47,7 +47,7 @@ type Declaration[S, E, F, C any] struct {
 	decider  domain.Decider[S, E]
 	decide   func(S, F, C, domain.Call) ([]E, error)
 	facts    func(context.Context, Look, C) (F, error)
-	scope    func(context.Context, Look, C) (access.Scope, error)
+	scope    func(context.Context, Look, C) (domain.Scope, error)
 	openTo   access.Permission
 	// narrow returns the roles of openTo that may send this very command; nil means all of them.
 	narrow func(context.Context, Look, C) (access.Permission, error)
@@ -105,7 +105,7 @@ func nameOfFunction(f any) string {
 }
 
 // In sets the scope of a command whose scope does not follow from what it embeds.
-func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (access.Scope, error)) *Declaration[S, E, F, C] {
+func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (domain.Scope, error)) *Declaration[S, E, F, C] {
 	d.scope = scope
 	return d
 }

@@ -250,14 +250,14 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	return answer, err
 }
 
-func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, access.Scope, error) {
+func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
 	if d.isOpenToSelf(body, r.Principal.User) {
-		return "", access.Scope{}, nil
+		return "", domain.Scope{}, nil
 	}
 	scope, err := d.scope(ctx, h.Look(), body)
 	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
 		// Users without a role in a study must not learn which of its patients exist.
-		scope, err = access.Scope{Study: scope.Study}, nil
+		scope, err = domain.Scope{Study: scope.Study}, nil
 	}
 	if err != nil {
 		return "", scope, err
@@ -273,13 +273,13 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		err = r.Principal.MustBePresent(d.name, h.now())
 	}
 	if err != nil {
-		h.RecordRefusal(ctx, Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
+		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
 	}
 	return role, scope, err
 }
 
 func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash [sha256.Size]byte,
-	role user.Role, scope access.Scope) eventlog.Metadata {
+	role user.Role, scope domain.Scope) eventlog.Metadata {
 	meta := eventlog.Metadata{
 		CorrelationID: r.CorrelationID, CausationID: r.CausationID,
 		Actor: r.Principal.User, Role: string(role), Study: scope.Study, Site: scope.Site, Patient: scope.Patient,

@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 
-	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -12,55 +11,61 @@ import (
 
 // scopeOf returns the function that finds the scope of a command in what it embeds: its site, else its patient, else
 // its study. A command about an account, or about none of these, has an empty scope.
-func scopeOf[C any]() func(context.Context, Look, C) (access.Scope, error) {
+func scopeOf[C any]() func(context.Context, Look, C) (domain.Scope, error) {
 	var blank C
 	switch any(blank).(type) {
 	case domain.AboutSite:
-		return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
 			study, site := any(c).(domain.AboutSite).AboutSite()
 			if err := study.Validate(); err != nil {
-				return access.Scope{}, err
+				return domain.Scope{}, err
 			}
-			return access.Scope{Study: study, Site: site}, site.Validate()
+			return domain.Scope{Study: study, Site: site}, site.Validate()
 		}
 	case domain.AboutPatient:
-		return func(ctx context.Context, reader Look, c C) (access.Scope, error) {
+		return func(ctx context.Context, reader Look, c C) (domain.Scope, error) {
 			scope, _, err := PatientScope(ctx, reader, any(c).(domain.AboutPatient).AboutPatient())
 			return scope, err
 		}
 	case domain.AboutStudy:
-		return func(_ context.Context, _ Look, c C) (access.Scope, error) {
+		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
 			return wholeStudy(any(c).(domain.AboutStudy))
 		}
 	}
-	return func(context.Context, Look, C) (access.Scope, error) { return access.Scope{}, nil }
+	return func(context.Context, Look, C) (domain.Scope, error) { return domain.Scope{}, nil }
 }
 
-func wholeStudy(c domain.AboutStudy) (access.Scope, error) {
-	return access.Scope{Study: c.AboutStudy()}, c.AboutStudy().Validate()
+func wholeStudy(c domain.AboutStudy) (domain.Scope, error) {
+	return domain.Scope{Study: c.AboutStudy()}, c.AboutStudy().Validate()
 }
 
 // WholeStudy returns the whole study as the scope. It is for commands that name a site or a patient but concern the
 // study.
-func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (access.Scope, error) {
+func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (domain.Scope, error) {
 	return wholeStudy(c)
 }
 
 // PatientScope returns the scope of a patient, and the patient's state. It refuses malformed_id and patient_not_found;
 // with patient_not_found it returns the study in the id as the scope.
-func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (access.Scope, patient.Patient, error) {
+func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (domain.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
-		return access.Scope{}, patient.Patient{}, err
+		return domain.Scope{}, patient.Patient{}, err
 	}
 	p, err := At(ctx, reader, patient.Decider, string(id))
 	if err != nil {
-		return access.Scope{}, p, err
+		return domain.Scope{}, p, err
 	}
 	if !p.Exists() {
-		return access.Scope{Study: id.Study()}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
+		return domain.Scope{Study: id.Study()}, p, refuse.NotFound("patient_not_found", "there is no patient %s", id).
 			Do("check the id, or screen the patient first")
 	}
-	return access.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
+	return domain.Scope{Study: p.Study, Site: p.Site, Patient: p.ID}, p, nil
+}
+
+// PatientScope is the function PatientScope for queries.
+func (h *Handler) PatientScope(ctx context.Context, id domain.PatientID) (domain.Scope, error) {
+	scope, _, err := PatientScope(ctx, h.Look(), id)
+	return scope, err
 }
 
 // TheStudy reads the state of the study that a command names. It is the facts of decisions that need nothing else.

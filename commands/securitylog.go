@@ -45,22 +45,10 @@ func newSecurityLog() securityLog {
 		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond)}
 }
 
-// Refused is a refusal of access, as it is recorded.
-type Refused struct {
-	// User is empty if the caller's identity was not proven.
-	User domain.UserID
-	// Action is the name of the command or query.
-	Action           string
-	Scope            access.Scope
-	Address, TraceID string
-	// Why is the refusal.
-	Why error
-}
-
 // RecordRefusal puts a refusal of access into the security log. If the user is proven, it waits up to two seconds until
 // the refusal is durable; other refusals are recorded soon after it returns. Refusals that come faster than the log can
 // take them are only counted, and the count is recorded.
-func (h *Handler) RecordRefusal(ctx context.Context, r Refused) {
+func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	event := security.AccessRefused{Actor: r.User, Action: r.Action, Study: r.Scope.Study, Site: r.Scope.Site,
 		Patient: r.Scope.Patient, Address: r.Address, Code: "failure", Reason: r.Why.Error()}
 	if refusal, ok := refuse.As(r.Why); ok {

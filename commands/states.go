@@ -56,7 +56,7 @@ type stream struct {
 type snapshot struct {
 	state any
 	tail  eventlog.Tail
-	last  eventlog.Position
+	last  domain.Position
 }
 
 // foldFunc returns the state after one more event: a decider's Evolve behind a type check.

@@ -22,6 +22,9 @@ func (d Date) Time() (time.Time, error) {
 	return t, nil
 }
 
+// Schema implements HasSchema.
+func (Date) Schema() Schema { return Schema{Format: "date", Example: "2026-03-01"} }
+
 // Validate refuses anything but a day of the calendar (code malformed_date).
 func (d Date) Validate() error {
 	_, err := d.Time()

@@ -25,10 +25,31 @@ type ArmID string
 // can have, with a colon in it.
 type UserID string
 
-var (
-	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`)
-	userPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
+const (
+	// NamePattern matches the ids of studies and sites, and whatever else is named in their alphabet.
+	NamePattern    = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+	patientPattern = `^[A-Za-z0-9][A-Za-z0-9-]{0,31}\.[A-Za-z0-9][A-Za-z0-9-]{0,31}$`
+	personPattern  = `^[a-z0-9][a-z0-9._@-]{0,63}$`
+	// userPattern also matches the names of process managers, which answers show where one of them acted.
+	userPattern = `^(process:)?[a-z0-9][a-z0-9._@-]{0,63}$`
 )
+
+var (
+	isName   = regexp.MustCompile(NamePattern).MatchString
+	isPerson = regexp.MustCompile(personPattern).MatchString
+)
+
+// Schema implements HasSchema.
+func (StudyID) Schema() Schema { return Schema{Pattern: NamePattern, Example: "PAIN1"} }
+
+// Schema implements HasSchema.
+func (SiteID) Schema() Schema { return Schema{Pattern: NamePattern, Example: "DE-01"} }
+
+// Schema implements HasSchema.
+func (PatientID) Schema() Schema { return Schema{Pattern: patientPattern, Example: "PAIN1.S-0001"} }
+
+// Schema implements HasSchema.
+func (UserID) Schema() Schema { return Schema{Pattern: userPattern, Example: "nurse.weber"} }
 
 // NewPatientID returns the id of the patient with this screening number in this study.
 func NewPatientID(study StudyID, screeningNumber string) PatientID {
@@ -47,7 +68,7 @@ func (p PatientID) Study() StudyID {
 // Validate refuses an id that NewPatientID could not have made of a valid study and number (code malformed_id).
 func (p PatientID) Validate() error {
 	study, number, ok := strings.Cut(string(p), ".")
-	if !ok || !namePattern.MatchString(study) || !namePattern.MatchString(number) {
+	if !ok || !isName(study) || !isName(number) {
 		return malformedID("patient", "patient", string(p), "the study's id, a dot and the screening number, such as PAIN1.S-0001")
 	}
 	return nil
@@ -61,7 +82,7 @@ func (s SiteID) Validate() error { return validateName("site", "site", string(s)
 
 // Validate refuses a malformed id (code malformed_id).
 func (u UserID) Validate() error {
-	if !userPattern.MatchString(string(u)) {
+	if !isPerson(string(u)) {
 		return malformedID("user", "user", string(u), "1 to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
 	}
 	return nil
@@ -73,7 +94,7 @@ func ValidateScreeningNumber(number string) error {
 }
 
 func validateName(field, what, id string) error {
-	if !namePattern.MatchString(id) {
+	if !isName(id) {
 		return malformedID(field, what, id, "1 to 32 letters, digits and hyphens, beginning with a letter or digit")
 	}
 	return nil

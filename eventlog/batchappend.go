@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -49,7 +51,7 @@ type batchAppender struct {
 }
 
 type batchAnswer struct {
-	position Position
+	position domain.Position
 	err      error
 }
 
@@ -124,7 +126,7 @@ func (b *batchAppender) supportedByServer(ctx context.Context) (bool, error) {
 }
 
 // append appends events and returns the position of the last one. It sends them again when the stream breaks.
-func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (Position, error) {
+func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	request := batchRequest(ctx, stream, revision, events)
 	wait := batchBackoff
 	for attempt := 1; ; attempt++ {
@@ -136,7 +138,7 @@ func (b *batchAppender) append(ctx context.Context, stream string, revision int6
 		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
 		select {
 		case <-ctx.Done():
-			return Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
+			return domain.Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
 		case <-time.After(wait):
 			wait *= 2
 		}
@@ -169,11 +171,11 @@ func protoUUID(id uuid.UUID) *shared.UUID {
 	return &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}}
 }
 
-func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (Position, error) {
+func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (domain.Position, error) {
 	answer := make(chan batchAnswer, 1)
 	correlation, err := b.send(request, answer)
 	if err != nil {
-		return Position{}, err
+		return domain.Position{}, err
 	}
 	select {
 	case a := <-answer:
@@ -182,7 +184,7 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 		b.mu.Lock()
 		delete(b.pending, correlation)
 		b.mu.Unlock()
-		return Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
+		return domain.Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
 	}
 }
 
@@ -296,7 +298,7 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 	if p.GetCommitPosition() == 0 {
 		return batchAnswer{err: noPosition("it gave no reason")}
 	}
-	return batchAnswer{position: Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+	return batchAnswer{position: domain.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
 }
 
 // noPosition is the error of an answer that must not be taken for a success. To callers the event store is unavailable.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 )
@@ -161,24 +163,24 @@ func (l *Log) Ping(ctx context.Context) error {
 }
 
 // End returns the position of the last event in the log; the zero Position for an empty log.
-func (l *Log) End(ctx context.Context) (Position, error) {
+func (l *Log) End(ctx context.Context) (domain.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	return call(ctx, l, func(client *esdb.Client) (Position, error) {
+	return call(ctx, l, func(client *esdb.Client) (domain.Position, error) {
 		stream, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
 		if err != nil {
-			return Position{}, err
+			return domain.Position{}, err
 		}
 		defer stream.Close()
 		last, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return Position{}, nil
+			return domain.Position{}, nil
 		}
 		if err != nil {
-			return Position{}, err
+			return domain.Position{}, err
 		}
 		p := last.OriginalEvent().Position
-		return Position{Commit: p.Commit, Prepare: p.Prepare}, nil
+		return domain.Position{Commit: p.Commit, Prepare: p.Prepare}, nil
 	})
 }
 
@@ -189,7 +191,7 @@ type Appended struct {
 	// Tail is the stream's new end.
 	Tail Tail
 	// Position is the log position of the last event.
-	Position Position
+	Position domain.Position
 }
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
@@ -240,7 +242,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 
 // appendOnce appends through the official client. It serves clusters, where the client finds the leader, and servers
 // without BatchAppend.
-func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, events []Recorded) (Position, error) {
+func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	proposed := make([]esdb.EventData, len(events))
 	for i, e := range events {
 		proposed[i] = esdb.EventData{
@@ -251,19 +253,19 @@ func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, eve
 	if revision >= 0 {
 		opts.ExpectedRevision = esdb.Revision(uint64(revision))
 	}
-	return call(ctx, l, func(client *esdb.Client) (Position, error) {
+	return call(ctx, l, func(client *esdb.Client) (domain.Position, error) {
 		result, err := client.AppendToStream(ctx, stream, opts, proposed...)
 		if err != nil {
 			var e *esdb.Error
 			if errors.As(err, &e) && e.Code() == esdb.ErrorCodeWrongExpectedVersion {
-				return Position{}, ErrConflict
+				return domain.Position{}, ErrConflict
 			}
-			return Position{}, err
+			return domain.Position{}, err
 		}
 		if result.CommitPosition == 0 { // the client takes an answer that it does not understand for a success
-			return Position{}, noPosition("it gave no reason")
+			return domain.Position{}, noPosition("it gave no reason")
 		}
-		return Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil
+		return domain.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil
 	})
 }
 

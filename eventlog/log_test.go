@@ -111,7 +111,7 @@ func TestAppendedEventsAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out.Tail.Revision != 1 || out.Position == (eventlog.Position{}) {
+		if out.Tail.Revision != 1 || out.Position == (domain.Position{}) {
 			t.Fatalf("tail %v, position %v", out.Tail, out.Position)
 		}
 		got := readAll(t, log, name)
@@ -261,7 +261,7 @@ func TestFollowersSeeEverythingOnceAndInOrder(t *testing.T) {
 		return nil
 	})
 	next := 0
-	var last eventlog.Position
+	var last domain.Position
 	counts := eventlog.Subscription{After: start, Categories: []string{"count"}, MaxBatch: 50}
 	err = log.Follow(ctx, counts, func(_ context.Context, b eventlog.Batch) error {
 		if len(b.Events) > 50 {
@@ -330,7 +330,7 @@ func TestFollowBeginsAfterAPositionAndFiltersByType(t *testing.T) {
 
 func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
 	log := connect(t, eventStoreURL)
-	beyond := eventlog.Position{Commit: 1 << 60, Prepare: 1 << 60}
+	beyond := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}
 	err := log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
 	if !errors.Is(err, eventlog.ErrAheadOfLog) {
 		t.Errorf("got %v", err)

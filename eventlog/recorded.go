@@ -10,28 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 )
-
-// Position is a position in the log of all streams. Both halves are kept because they differ on some servers, where a
-// subscription that continues from the wrong pair skips an event.
-type Position struct {
-	Commit  uint64 `json:"commit" bson:"commit"`
-	Prepare uint64 `json:"prepare" bson:"prepare"`
-}
-
-// Before reports whether p lies before q.
-func (p Position) Before(q Position) bool {
-	return p.Commit < q.Commit || p.Commit == q.Commit && p.Prepare < q.Prepare
-}
 
 // Recorded is an event as the log holds it.
 type Recorded struct {
 	ID       uuid.UUID
 	Stream   string
 	Revision uint64
-	Position Position
+	Position domain.Position
 	// StoredAt is the event store's own time of the append.
 	StoredAt time.Time
 	Type     string
@@ -108,7 +98,7 @@ func EventID(commandID uuid.UUID, n int, data, metadata []byte) uuid.UUID {
 func undecoded(e *esdb.RecordedEvent) Recorded {
 	return Recorded{
 		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
-		Position: Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
+		Position: domain.Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
 		Type:     e.EventType, Data: e.Data, RawMetadata: e.UserMetadata,
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
@@ -16,7 +18,7 @@ type Batch struct {
 	Events []Recorded
 	// Through is the position up to which the log has been read. It may lie after the last event, because the events in
 	// between did not match the subscription.
-	Through Position
+	Through domain.Position
 	// Live is true if no further event was waiting when the batch was made.
 	Live bool
 }
@@ -24,7 +26,7 @@ type Batch struct {
 // Subscription selects the events to follow.
 type Subscription struct {
 	// After is the position after which to begin; the zero Position is the beginning of the log.
-	After Position
+	After domain.Position
 	// Categories of the events; all registered categories when empty.
 	Categories []string
 	// Types selects events whose type begins with one of these names. If it is given, Categories is ignored.
@@ -98,7 +100,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	options := esdb.SubscribeToAllOptions{
 		From: esdb.Start{}, Filter: s.filter(), MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1,
 	}
-	if s.After != (Position{}) {
+	if s.After != (domain.Position{}) {
 		end, err := l.End(ctx)
 		if err != nil {
 			return &interruption{err}
@@ -134,7 +136,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 // the error that ended it.
 type arrival struct {
 	event    *esdb.RecordedEvent
-	through  Position
+	through  domain.Position
 	caughtUp bool
 	err      error
 }
@@ -147,9 +149,9 @@ func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrival
 		switch {
 		case message.EventAppeared != nil:
 			a.event = message.EventAppeared.OriginalEvent()
-			a.through = Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
+			a.through = domain.Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
 		case message.CheckPointReached != nil:
-			a.through = Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
+			a.through = domain.Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
 		case message.CaughtUp != nil:
 			a.caughtUp = true
 		case message.SubscriptionDropped != nil:
@@ -211,7 +213,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 				b.Through = b.Events[len(b.Events)-1].Position
 			}
 		}
-		if b.Through != (Position{}) && s.After.Before(b.Through) {
+		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
 			b.Live = live && len(arrivals) == 0
 			if err := handle(ctx, b); err != nil {
 				return err

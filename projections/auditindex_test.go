@@ -35,7 +35,7 @@ func indexed(t *testing.T, at projections.Envelope) *auditviews.AuditEvent {
 
 func envelope(stream string, event any, m eventlog.Metadata) projections.Envelope {
 	name, _ := registry.NameOf(event)
-	return projections.Envelope{Stream: stream, Revision: 4, Type: name, Event: event, Metadata: m, Position: eventlog.Position{Commit: 77, Prepare: 77}}
+	return projections.Envelope{Stream: stream, Revision: 4, Type: name, Event: event, Metadata: m, Position: domain.Position{Commit: 77, Prepare: 77}}
 }
 
 func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
@@ -45,7 +45,7 @@ func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
 		Command: "CorrectDiary", CommandID: "c1", CorrelationID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0"}
 	event := diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(3).ID, Reason: "misread", Changes: []diary.Change{{Item: "worst", Old: 4.0, New: 3.0}}}
 	revision := int64(4)
-	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(eventlog.Position{Commit: 77, Prepare: 77}), Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
+	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(domain.Position{Commit: 77, Prepare: 77}), Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
 		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID, RecordedAt: recordedAt, CapturedAt: &utc,
 		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0",
 		Trails: []domain.StudyID{"S"}, Users: []domain.UserID{"crc"}}

@@ -206,7 +206,7 @@ func (w *world) rows() []patientviews.PatientRow {
 	w.t.Helper()
 	var all []patientviews.PatientRow
 	for page := (readmodels.Page{Limit: 7}); ; {
-		l, err := patientviews.ListPatients(w.t.Context(), w.store, w.study, patientviews.PatientFilter{}, page)
+		l, err := patientviews.ListPatients(w.t.Context(), readmodels.Request{Store: w.store}, patientviews.PatientsQuery{Study: w.study, Page: page})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Position = eventlog.Position{}
+		c.Position = domain.Position{}
 		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}

@@ -62,7 +62,7 @@ func (s *story) tell(events ...any) *story {
 		s.position += 100
 		name, _ := registry.NameOf(e)
 		s.events = append(s.events, projections.Envelope{Stream: stream, Revision: s.position / 100, Type: name, Event: e,
-			Position: eventlog.Position{Commit: s.position, Prepare: s.position},
+			Position: domain.Position{Commit: s.position, Prepare: s.position},
 			Metadata: eventlog.Metadata{Actor: "crc", Study: s.study, Site: s.site, Patient: s.patient, RecordedAt: recordedAt}})
 	}
 	return s

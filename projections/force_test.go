@@ -318,7 +318,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 
 // neverGoBack watches the checkpoints until ctx ends.
 func (w *world) neverGoBack(ctx context.Context) error {
-	most := map[string]eventlog.Position{}
+	most := map[string]domain.Position{}
 	for ctx.Err() == nil {
 		all, err := w.store.Checkpoints(ctx)
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"casebook/cmd/casebook/contexts"
+	"casebook/domain"
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
@@ -408,7 +409,7 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 		}
 		position := uint64(100 * (i + 1))
 		all = append(all, projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event, Metadata: g.Metadata,
-			Position: eventlog.Position{Commit: position, Prepare: position}})
+			Position: domain.Position{Commit: position, Prepare: position}})
 		revisions[g.Stream]++
 	}
 	return all

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/projection"
 	"casebook/eventlog"
 	"casebook/readmodels"
@@ -264,7 +265,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 				return err
 			}
 			// Nobody may be shown less than before: what the old build has seen, the new one has to have seen.
-			var seen eventlog.Position
+			var seen domain.Position
 			if live != nil {
 				live.end()
 				seen = live.through
@@ -359,7 +360,7 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		return builds, context.Cause(ctx)
 	}
 	var at readmodels.Checkpoint
-	var end eventlog.Position
+	var end domain.Position
 	err = e.retry(ctx, "load where "+k.View.Name+" stands", func() error {
 		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Live.Collection); err != nil {
 			return err

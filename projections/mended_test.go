@@ -155,7 +155,7 @@ func TestACrashBehindTheDocumentsCountsNothingTwice(t *testing.T) {
 	w.sameAsFresh()
 	stop()
 	for i, c := range ago { // and once from the beginning, over documents that have seen all
-		c.Position, c.Events, c.Token = eventlog.Position{}, 0, w.checkpoint(contexts.Views()[i]).Token
+		c.Position, c.Events, c.Token = domain.Position{}, 0, w.checkpoint(contexts.Views()[i]).Token
 		if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +322,7 @@ func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	w := newWorld(t)
 	w.screen(0)
 	c := w.checkpoint(diaryviews.Diaries)
-	c.Position, c.At = eventlog.Position{Commit: math.MaxInt64, Prepare: math.MaxInt64}, time.Now()
+	c.Position, c.At = domain.Position{Commit: math.MaxInt64, Prepare: math.MaxInt64}, time.Now()
 	if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}

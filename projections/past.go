@@ -19,7 +19,7 @@ import (
 
 // Until is a moment of the log: the last position that is still looked at, or the last time. One of them is zero.
 type Until struct {
-	Position eventlog.Position
+	Position domain.Position
 	// Time is when events were recorded. The log is looked at up to the first event that was recorded later.
 	Time time.Time
 }
@@ -40,7 +40,7 @@ func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 			if i > 0 {
 				b.Through = b.Events[i-1].Position
 			} else {
-				b.Through = eventlog.Position{}
+				b.Through = domain.Position{}
 			}
 			return b
 		}
@@ -105,7 +105,7 @@ func (s *scratch) remove(ctx context.Context) error {
 
 // AsOf folds the log up to a moment, and gives out the documents as they were then, in the order of their keys, and how
 // far the log was looked at. progress may be nil.
-func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until, progress func(readmodels.Checkpoint), give func(bson.Raw) error) (through eventlog.Position, err error) {
+func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until, progress func(readmodels.Checkpoint), give func(bson.Raw) error) (through domain.Position, err error) {
 	s, err := newScratch(ctx, log, store, p, progress)
 	if err != nil {
 		return through, err

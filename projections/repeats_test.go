@@ -19,7 +19,6 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	auditprojections "casebook/projections/audit"
 	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
@@ -220,7 +219,7 @@ func TestR25_AnySequenceFoldsOnce(t *testing.T) {
 				for i := at - 1; i >= 0 && s.events[i].Position.Commit == s.position; i-- {
 					s.events[i].Position.Prepare -= 10
 				}
-				s.events[at].Position = eventlog.Position{Commit: s.position, Prepare: s.position}
+				s.events[at].Position = domain.Position{Commit: s.position, Prepare: s.position}
 			}
 		}
 		for _, p := range contexts.Projections() {

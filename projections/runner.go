@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/domain"
 	"casebook/eventlog"
 	"casebook/readmodels"
 
@@ -72,7 +73,7 @@ type runner struct {
 	// at is the checkpoint as it was written last, through how far everything has been folded, and folded how many events
 	// since at.
 	at      readmodels.Checkpoint
-	through eventlog.Position
+	through domain.Position
 	folded  int
 	last    time.Time // when the last event folded was recorded
 	// documents holds what was written last, unwritten what was not. Both are only right while nobody else writes, and are
@@ -80,7 +81,7 @@ type runner struct {
 	documents *lru.Cache[string, readmodels.Document]
 	unwritten map[string]*unwritten
 	// doubted is up to where no document is taken for new without a look.
-	doubted eventlog.Position
+	doubted domain.Position
 	// stop is the event before which it has to stop, because it cannot get past it.
 	stop *foldError
 	// written is when the last checkpoint was, at catching up; rated is the pace since then, smoothed.
@@ -157,7 +158,7 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err error) {
 	// The server is asked for this view's events alone. When it says that there are no more, there are none up to where
 	// the log ended before it was asked, whatever lies between.
-	var end eventlog.Position
+	var end domain.Position
 	if err := r.engine.retry(ctx, "ask for the log's end", func() error {
 		end, err = r.engine.log.End(ctx)
 		return err
@@ -265,8 +266,8 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 }
 
 // unseen returns the events behind a position, before those in front of one.
-func unseen(events []Envelope, through eventlog.Position) []Envelope {
-	first, _ := slices.BinarySearchFunc(events, through, func(at Envelope, p eventlog.Position) int {
+func unseen(events []Envelope, through domain.Position) []Envelope {
+	first, _ := slices.BinarySearchFunc(events, through, func(at Envelope, p domain.Position) int {
 		if p.Before(at.Position) {
 			return 1
 		}
@@ -275,7 +276,7 @@ func unseen(events []Envelope, through eventlog.Position) []Envelope {
 	return events[first:]
 }
 
-func before(events []Envelope, end eventlog.Position) []Envelope {
+func before(events []Envelope, end domain.Position) []Envelope {
 	for i, at := range events {
 		if !at.Position.Before(end) {
 			return events[:i]

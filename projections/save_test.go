@@ -44,7 +44,7 @@ func TestWhatSeemsNewIsPutInThePlaceOfAnOlderOne(t *testing.T) {
 	stop = w.run()
 	defer func() { stop() }()
 	w.wait(diaryviews.Diaries)
-	list, err := diaryviews.ListDiaries(t.Context(), w.store, id, diaryviews.DiaryFilter{}, readmodels.Page{})
+	list, err := diaryviews.ListDiaries(t.Context(), readmodels.Request{Store: w.store}, diaryviews.DiariesQuery{Patient: id})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"casebook/domain"
 	"casebook/eventlog"
 
 	"golang.org/x/sync/errgroup"
@@ -26,11 +27,11 @@ const (
 type shared struct {
 	engine *Engine
 	pace   *rate.Limiter
-	begun  chan eventlog.Position // the place of the first member
+	begun  chan domain.Position // the place of the first member
 
 	mu      sync.Mutex
 	started bool
-	at      eventlog.Position // everything up to here has been given to the members
+	at      domain.Position // everything up to here has been given to the members
 	members []*member
 }
 
@@ -41,7 +42,7 @@ type member struct {
 }
 
 func newShared(e *Engine) *shared {
-	return &shared{engine: e, pace: rate.NewLimiter(rate.Every(batchApart), 1), begun: make(chan eventlog.Position, 1)}
+	return &shared{engine: e, pace: rate.NewLimiter(rate.Every(batchApart), 1), begun: make(chan domain.Position, 1)}
 }
 
 // join takes a runner in, unless the others have gone ahead of it. The runner is written by the shared reading alone until

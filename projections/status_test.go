@@ -241,7 +241,7 @@ func (w *stocks) compare() {
 	event := fresh[len(fresh)-1].Type
 	for key, doc := range w.kits {
 		k := doc.(*supplyviews.Kit)
-		if k.Kit == "" || k.Status == supplyviews.KitRegistered {
+		if k.Kit == "" || k.Status == supply.KitRegistered {
 			continue // a shipment's document, or a kit that no stock has taken in
 		}
 		is, here := w.at[k.Location].Kits.Get(k.Kit)

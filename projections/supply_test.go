@@ -257,7 +257,7 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 		}
 		stop()
 	}
-	got, err := supplyviews.ListKits(t.Context(), w.store, w.study, supplyviews.KitFilter{}, readmodels.Page{})
+	got, err := supplyviews.ListKits(t.Context(), readmodels.Request{Store: w.store}, supplyviews.KitsQuery{Study: w.study})
 	if err != nil {
 		t.Fatal(err)
 	}

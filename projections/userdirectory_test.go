@@ -28,7 +28,7 @@ func TestTheDirectoryShowsAccountsAndTheirGrants(t *testing.T) {
 		user.Locked{User: "nurse"},
 	} {
 		e := envelope("user-nurse", event, eventlog.Metadata{Actor: "admin", RecordedAt: at(n)})
-		e.Position = eventlog.Position{Commit: uint64(100 + n), Prepare: uint64(100 + n)}
+		e.Position = domain.Position{Commit: uint64(100 + n), Prepare: uint64(100 + n)}
 		events = append(events, e)
 	}
 	failed, set := at(9), at(1)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"casebook/domain"
 	"casebook/eventlog"
 	"casebook/readmodels"
 
@@ -67,8 +68,8 @@ type Comparison struct {
 	Build   readmodels.Build `json:"build"`
 	Version int              `json:"version"`
 	// Through is the log position at which both stood.
-	Through eventlog.Position `json:"through"`
-	Events  int64             `json:"events"`
+	Through domain.Position `json:"through"`
+	Events  int64           `json:"events"`
 	// Documents are those of the log, Equal those of them that the build has, byte for byte.
 	Documents int `json:"documents"`
 	Equal     int `json:"equal"`

@@ -9,7 +9,6 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
-	"casebook/eventlog"
 	"casebook/projections"
 	diaryprojections "casebook/projections/diary"
 	patientprojections "casebook/projections/patient"
@@ -191,7 +190,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 		w.wait(p.View)
 	}
 	stop()
-	moment := projections.Until{Position: eventlog.Position{Commit: w.last, Prepare: w.last}}
+	moment := projections.Until{Position: domain.Position{Commit: w.last, Prepare: w.last}}
 	at := time.Now()
 	for _, p := range contexts.Projections() {
 		then[p.View.Name] = w.documents(w.store.Collection(p.View).Name())

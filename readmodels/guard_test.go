@@ -10,7 +10,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
@@ -33,10 +32,10 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 	collection := s.Collection(studyviews.StudyOverviews)
 	rapid.Check(t, func(r *rapid.T) {
 		n++
-		var most eventlog.Position
-		position := rapid.Custom(func(r *rapid.T) eventlog.Position {
+		var most domain.Position
+		position := rapid.Custom(func(r *rapid.T) domain.Position {
 			commit := rapid.Uint64Range(10, 14).Draw(r, "commit")
-			return eventlog.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
+			return domain.Position{Commit: commit, Prepare: commit - rapid.Uint64Range(0, 3).Draw(r, "prepared before")}
 		})
 		for _, p := range rapid.SliceOfN(position, 1, 8).Draw(r, "writes") {
 			doc := studyviews.StudyOverview{Header: readmodels.Header{ID: fmt.Sprint("S", n)}, Title: fmt.Sprint(p)}
@@ -54,7 +53,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 			if most.Before(p) {
 				most = p
 			}
-			is, err := studyviews.LoadStudyOverview(t.Context(), s, domain.StudyID(doc.ID))
+			is, err := studyviews.LoadStudyOverview(t.Context(), everything(s), studyviews.StudyOverviewQuery{Study: domain.StudyID(doc.ID)})
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -77,7 +76,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Disconnect(t.Context()) }()
-	for _, p := range []eventlog.Position{{Commit: 9, Prepare: 9}, {Commit: 9, Prepare: 7}} {
+	for _, p := range []domain.Position{{Commit: 9, Prepare: 9}, {Commit: 9, Prepare: 7}} {
 		head := readmodels.Header{ID: "S.P0007"}
 		head.See(p)
 		var plan bson.M
@@ -100,31 +99,31 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
 	lists := map[string]func(readmodels.Page) error{
 		"studies": func(p readmodels.Page) error {
-			_, err := studyviews.ListStudyOverviews(t.Context(), s, nil, p)
+			_, err := studyviews.ListStudies(t.Context(), everything(s), studyviews.StudiesQuery{Page: p})
 			return err
 		},
 		"patients": func(p readmodels.Page) error {
-			_, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, p)
+			_, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: p})
 			return err
 		},
 		"diaries": func(p readmodels.Page) error {
-			_, err := diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
+			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
 			return err
 		},
 		"rates": func(p readmodels.Page) error {
-			_, err := diaryviews.ListPatientsByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{}, p)
+			_, err := diaryviews.ListPatientsByCompliance(t.Context(), everything(s), diaryviews.ComplianceQuery{Study: "S", Page: p})
 			return err
 		},
 		"alerts": func(p readmodels.Page) error {
-			_, err := safetyviews.ListAlerts(t.Context(), s, "S", safetyviews.AlertFilter{}, p)
+			_, err := safetyviews.ListAlerts(t.Context(), everything(s), safetyviews.AlertsQuery{Study: "S", Page: p})
 			return err
 		},
 		"processes": func(p readmodels.Page) error {
-			_, err := processviews.ListProcesses(t.Context(), s, "S", processviews.ProcessFilter{}, p)
+			_, err := processviews.ListProcesses(t.Context(), everything(s), processviews.ProcessesQuery{Study: "S", Page: p})
 			return err
 		},
 		"accounts": func(p readmodels.Page) error {
-			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), s, "S", "", p)
+			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S", Page: p})
 			return err
 		},
 	}
@@ -173,7 +172,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
 		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, p)
+			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
 		}) {
 			got = append(got, d.ID)
 		}
@@ -182,7 +181,7 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 		}
 	}
 	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{Instrument: "other"}, p)
+		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Instrument: "other", Page: p})
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}
@@ -195,7 +194,7 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	for v, commit := range map[int]uint64{1: 100, 2: 7} {
 		view := readmodels.View{Name: "v", Version: v}
 		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: "v", Version: v,
-			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +210,7 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 		default:
 		}
 		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: newer.Collection(), View: "v", Version: 2,
-			Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+			Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -236,7 +235,7 @@ func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 func save(t *testing.T, s *readmodels.Store, commit uint64) {
 	t.Helper()
 	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: diaryviews.Diaries.Collection(), View: diaryviews.Diaries.Name,
-		Version: diaryviews.Diaries.Version, Position: eventlog.Position{Commit: commit, Prepare: commit}}); err != nil {
+		Version: diaryviews.Diaries.Version, Position: domain.Position{Commit: commit, Prepare: commit}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@ package readmodels_test
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -11,7 +12,6 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	auditviews "casebook/readmodels/audit"
 	diaryviews "casebook/readmodels/diary"
@@ -33,11 +33,12 @@ func TestPatientsAreSortedByTheirActivity(t *testing.T) {
 	}
 	id := func(p patientviews.PatientRow) string { return p.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := patientviews.PatientFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
-		order := rapid.SampledFrom(append(patientviews.PatientSorts, "")).Draw(r, "order")
+		f := patientviews.PatientsQuery{Study: "S", Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
+			Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		order := rapid.SampledFrom(ordersOf("Patients")).Draw(r, "order")
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[patientviews.PatientRow], error) {
-			p.Sort = order
-			return patientviews.ListPatients(t.Context(), s, "S", f, p)
+			f.Page, f.Sort = p, order
+			return patientviews.ListPatients(t.Context(), everything(s), f)
 		})
 		want := expected(all, id, func(p patientviews.PatientRow) bool { return wanted(f.Site, p.Site) && wanted(f.Status, p.Status) },
 			func(a, b patientviews.PatientRow) int {
@@ -67,23 +68,27 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 		folded[d.ID] = &d
 		put(t, s, diaryviews.Diaries, d)
 	}
+	request := everything(s)
+	request.Past = func(context.Context, string, domain.PatientID, readmodels.Moment) (map[string]readmodels.Document, error) {
+		return folded, nil
+	}
 	times := []time.Time{{}, moment(1), moment(2), moment(3)}
 	id := func(d diaryviews.Diary) string { return d.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := diaryviews.DiaryFilter{From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
+		f := diaryviews.DiariesQuery{Patient: "S.1", From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
 			Only: rapid.SampledFrom([]diaryviews.DiaryEnd{"", diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed}).Draw(r, "only")}
 		if rapid.Bool().Draw(r, "of one instrument") {
 			f.Instrument = "a"
 		}
-		order, limit := rapid.SampledFrom(append(diaryviews.DiarySorts, "")).Draw(r, "order"), rapid.IntRange(1, 100).Draw(r, "limit")
-		present := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			p.Sort = order
-			return diaryviews.ListDiaries(t.Context(), s, "S.1", f, p)
-		})
-		past := listed(t, limit, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			p.Sort = order
-			return f.Of(folded, p)
-		})
+		order, limit := rapid.SampledFrom(ordersOf("PatientDiaries")).Draw(r, "order"), rapid.IntRange(1, 100).Draw(r, "limit")
+		at := func(moment readmodels.Moment) []string {
+			f.AsOf = moment
+			return listed(t, limit, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
+				f.Page, f.Sort = p, order
+				return diaryviews.ListDiaries(t.Context(), request, f)
+			})
+		}
+		present, past := at(readmodels.Moment{}), at(readmodels.Moment{Position: 7})
 		if diff := gocmp.Diff(present, past); diff != "" {
 			r.Fatal(diff)
 		}
@@ -96,7 +101,7 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 		}
 	})
 	if l := listed(t, 100, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{Only: diaryviews.DiaryAnswered}, p)
+		return diaryviews.ListDiaries(t.Context(), request, diaryviews.DiariesQuery{Patient: "S.1", Only: diaryviews.DiaryAnswered, Page: p})
 	}); len(l) != documents/3*2 {
 		t.Errorf("%d diaries are answered", len(l))
 	}
@@ -108,7 +113,7 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	types, users := []string{"DiarySubmitted", "DiaryCorrected", "PatientScreened"}, []domain.UserID{"u1", "u2"}
 	var all []auditviews.AuditEvent
 	for n := range documents {
-		at := eventlog.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
+		at := domain.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
 		e := auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
 			Site: domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
 		if n%7 == 0 {
@@ -124,16 +129,23 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	id := func(e auditviews.AuditEvent) string { return e.ID }
 	rapid.Check(t, func(r *rapid.T) {
 		trail := rapid.SampledFrom([]domain.StudyID{"S", "T", auditviews.AccountTrail}).Draw(r, "trail")
-		f := auditviews.AuditFilter{Patient: rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient"), User: rapid.SampledFrom(append(users, "")).Draw(r, "user"),
-			Site: rapid.SampledFrom([]domain.SiteID{"", "1"}).Draw(r, "site"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r, "types"),
-			From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to")}
-		order := rapid.SampledFrom(append(auditviews.AuditSorts, "")).Draw(r, "order")
+		f := auditviews.StudyTrailQuery{Study: trail, TrailQuery: auditviews.TrailQuery{
+			User: rapid.SampledFrom(append(users, "")).Draw(r, "user"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r, "types"),
+			From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to")}}
+		if trail != auditviews.AccountTrail {
+			f.Patient = rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient")
+			f.Site = rapid.SampledFrom([]domain.SiteID{"", "1"}).Draw(r, "site")
+		}
+		order := rapid.SampledFrom(ordersOf("StudyTrail")).Draw(r, "order")
 		if order == auditviews.AuditByPosition {
 			f.First, f.Last = rapid.SampledFrom([]uint64{0, 1100}).Draw(r, "first"), rapid.SampledFrom([]uint64{0, 1200}).Draw(r, "last")
 		}
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[auditviews.AuditEvent], error) {
-			p.Sort = order
-			return auditviews.ListAuditEvents(t.Context(), s, trail, f, p)
+			f.Page, f.Sort = p, order
+			if trail == auditviews.AccountTrail {
+				return auditviews.ListAccountTrail(t.Context(), everything(s), f.TrailQuery)
+			}
+			return auditviews.ListStudyTrail(t.Context(), everything(s), f)
 		})
 		want := expected(all, id, func(e auditviews.AuditEvent) bool {
 			var commit uint64
@@ -157,13 +169,13 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 			r.Fatal(diff)
 		}
 	})
-	_, err := auditviews.ListAuditEvents(t.Context(), s, "S", auditviews.AuditFilter{First: 7}, readmodels.Page{})
+	_, err := auditviews.ListAccountTrail(t.Context(), everything(s), auditviews.TrailQuery{First: 7})
 	if r, ok := refuse.As(err); !ok || r.Code != "positions_out_of_order" {
 		t.Errorf("positions in the order of time: %v", err)
 	}
 }
 
-func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
+func TestUsersAreFoundByStudyRoleAndStatus(t *testing.T) {
 	s := connect(t, newDatabase())
 	var all []userviews.User
 	for n := range documents {
@@ -178,12 +190,16 @@ func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
 	}
 	id := func(u userviews.User) string { return u.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := userviews.UserFilter{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), Status: rapid.SampledFrom(append(userviews.UserStatuses, "")).Draw(r, "status"),
-			Role: rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}
-		order := rapid.SampledFrom(append(userviews.UserSorts, "")).Draw(r, "order")
+		f := userviews.StudyUsersQuery{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), UsersQuery: userviews.UsersQuery{
+			Status: rapid.SampledFrom(append(userviews.UserStatuses, "")).Draw(r, "status"),
+			Role:   rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}}
+		order := rapid.SampledFrom(ordersOf("Users")).Draw(r, "order")
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[userviews.User], error) {
-			p.Sort = order
-			return userviews.ListUsers(t.Context(), s, f, p)
+			f.Page, f.Sort = p, order
+			if f.Study == "" {
+				return userviews.ListUsers(t.Context(), everything(s), f.UsersQuery)
+			}
+			return userviews.ListStudyUsers(t.Context(), everything(s), f)
 		})
 		want := expected(all, id, func(u userviews.User) bool {
 			return wanted(f.Status, u.Status) && (f.Study == "" && f.Role == "" || slices.ContainsFunc(u.Grants, func(g userviews.Granted) bool {
@@ -206,7 +222,7 @@ func TestUsersAreFoundByStudyRoleAndStanding(t *testing.T) {
 
 func TestAnOrderThatAListDoesNotHaveIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
-	_, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Sort: "name"})
+	_, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Sort: "name"}})
 	if r, ok := refuse.As(err); !ok || r.Code != "unknown_order" {
 		t.Errorf("got %v", err)
 	}

@@ -22,14 +22,15 @@ const (
 	MaxLimit     = 500
 )
 
-// Page asks for one page of a list.
+// Page asks for one page of a list. A query whose type has one takes the parameters sort, where it has several orders,
+// limit and cursor.
 type Page struct {
-	// Limit is how many items are wanted; DefaultLimit when 0.
-	Limit int
-	// Cursor is where the page before ended; empty for the first.
-	Cursor string
 	// Sort names one of the list's orders; its first when empty.
-	Sort string
+	Sort string `query:"sort"`
+	// Limit is how many items are wanted; DefaultLimit when 0. Programs in this process may ask for up to MaxLimit.
+	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many items are wanted"`
+	// Cursor is where the page before ended; empty for the first.
+	Cursor string `query:"cursor" maxLength:"500" doc:"The cursor that the page before names as next"`
 }
 
 // List is one page of a list.
@@ -303,11 +304,11 @@ func Between(filter bson.D, field string, from, to time.Time) bson.D {
 	return filter
 }
 
-// Standing is the part of a filter that asks for one status, or for any of all where none is given: named one by one, so
-// that an index on the status still gives the order of what comes behind it.
-func Standing[V ~string](field string, status V, all []V) bson.E {
-	if status != "" {
-		all = []V{status}
+// OneOrAny is the part of a filter that asks for one value, or for any of all where none is given. They are named one by
+// one, so that an index on the field still gives the order of the fields behind it.
+func OneOrAny[V ~string](field string, one V, all []V) bson.E {
+	if one != "" {
+		all = []V{one}
 	}
 	return OneOf(field, all)
 }

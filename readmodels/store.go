@@ -10,7 +10,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/eventlog"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -42,12 +41,12 @@ type Header struct {
 }
 
 // Seen says whether the document has seen the event at a position of the log.
-func (h *Header) Seen(p eventlog.Position) bool {
-	return !eventlog.Position{Commit: uint64(h.Position), Prepare: uint64(h.Position - h.Prepared)}.Before(p)
+func (h *Header) Seen(p domain.Position) bool {
+	return !domain.Position{Commit: uint64(h.Position), Prepare: uint64(h.Position - h.Prepared)}.Before(p)
 }
 
 // See notes that the event at a position of the log is in the document.
-func (h *Header) See(p eventlog.Position) {
+func (h *Header) See(p domain.Position) {
 	h.Position, h.Prepared = int64(p.Commit), int64(p.Commit)-int64(p.Prepare)
 }
 
@@ -164,14 +163,17 @@ const (
 	Stopped    State = "stopped"
 )
 
+// Schema implements domain.HasSchema.
+func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped) }
+
 // Checkpoint says where a projection stands. It is written behind the documents, so a crash in between folds some
 // events again, which changes nothing.
 type Checkpoint struct {
-	Collection string            `bson:"_id" json:"-"`
-	View       string            `bson:"view" json:"view" doc:"Name of the view"`
-	Version    int               `bson:"version" json:"version" doc:"Version of its fold"`
-	Position   eventlog.Position `bson:"position" json:"position" doc:"Log position up to which it has folded"`
-	State      State             `bson:"state" json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	Collection string          `bson:"_id" json:"-"`
+	View       string          `bson:"view" json:"view" doc:"Name of the view"`
+	Version    int             `bson:"version" json:"version" doc:"Version of its fold"`
+	Position   domain.Position `bson:"position" json:"position" doc:"Log position up to which it has folded"`
+	State      State           `bson:"state" json:"state" doc:"What it is doing"`
 	// Reason says why it stopped: the event, and what went wrong.
 	Reason string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it stopped"`
 	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`
@@ -194,11 +196,11 @@ type Checkpoint struct {
 
 // FailedAt names an event that a projection cannot get past.
 type FailedAt struct {
-	Study    domain.StudyID    `bson:"study,omitempty" json:"study,omitempty" doc:"Its study"`
-	Stream   string            `bson:"stream" json:"stream" doc:"Its stream"`
-	Revision uint64            `bson:"revision" json:"revision" doc:"Its revision there"`
-	Type     string            `bson:"type" json:"type" doc:"Its type"`
-	Position eventlog.Position `bson:"position" json:"position" doc:"Its log position"`
+	Study    domain.StudyID  `bson:"study,omitempty" json:"study,omitempty" doc:"Its study"`
+	Stream   string          `bson:"stream" json:"stream" doc:"Its stream"`
+	Revision uint64          `bson:"revision" json:"revision" doc:"Its revision there"`
+	Type     string          `bson:"type" json:"type" doc:"Its type"`
+	Position domain.Position `bson:"position" json:"position" doc:"Its log position"`
 }
 
 // LoadCheckpoint returns where the build of the view that is asked stands; the zero Position where it has not begun.

@@ -2,28 +2,26 @@ package readmodels_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 	"casebook/embedded/storetest"
-	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
 	studyviews "casebook/readmodels/study"
 
 	"github.com/google/uuid"
-	"go.mongodb.org/mongo-driver/v2/bson"
-	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 )
@@ -78,6 +76,25 @@ func put(t *testing.T, s *readmodels.Store, v readmodels.View, documents ...any)
 	}
 }
 
+// everything is a request of somebody who may see all of the study S.
+func everything(s *readmodels.Store) readmodels.Request {
+	return requestOf(s, user.Grant{Role: user.DataManager, Study: "S"})
+}
+
+func requestOf(s *readmodels.Store, grants ...user.Grant) readmodels.Request {
+	return readmodels.Request{Store: s, WholeStudy: true, Caller: readmodels.Caller{Principal: access.Principal{User: "somebody", Grants: grants}}}
+}
+
+// ordersOf are those of a query's list, and none named.
+func ordersOf(query string) []string {
+	for _, q := range contexts.Queries() {
+		if q.Name == query {
+			return append(slices.Clone(q.Sort.Names), "")
+		}
+	}
+	return nil
+}
+
 func row(n int, site domain.SiteID, status patient.Status) patientviews.PatientRow {
 	id := fmt.Sprintf("S.P%04d", n)
 	return patientviews.PatientRow{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(id), Study: "S", Site: site, Status: status}
@@ -106,17 +123,18 @@ func TestPagesAreWholeAndStable(t *testing.T) {
 	for n := 0; n < 60; n += 2 {
 		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
 	}
-	first, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 10})
+	first, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Limit: 10}})
 	if err != nil || len(first.Items) != 10 || first.Next == "" {
 		t.Fatalf("%d items, %v", len(first.Items), err)
 	}
 	put(t, s, patientviews.PatientLists, row(1, "0", patient.StatusEnrolled), row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
-	second, err := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 10, Cursor: first.Next})
+	second, err := patientviews.ListPatients(t.Context(), everything(s),
+		patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Limit: 10, Cursor: first.Next}})
 	if err != nil || second.Items[0].ID != "S.P0020" || second.Items[1].ID != "S.P0021" {
 		t.Errorf("the second page begins with %+v, %v", second.Items[:2], err)
 	}
 	all := pages(t, 7, func(p readmodels.Page) (readmodels.List[patientviews.PatientRow], error) {
-		return patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, p)
+		return patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: p})
 	})
 	if len(all) != 32 {
 		t.Errorf("%d of 32 patients", len(all))
@@ -138,16 +156,16 @@ func TestListsAreNarrowed(t *testing.T) {
 		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), status))
 	}
 	for _, c := range []struct {
-		study  domain.StudyID
-		filter patientviews.PatientFilter
-		want   int
+		query patientviews.PatientsQuery
+		want  int
 	}{
-		{"S", patientviews.PatientFilter{}, 30}, {"S", patientviews.PatientFilter{Site: "1"}, 10}, {"T", patientviews.PatientFilter{}, 0},
-		{"S", patientviews.PatientFilter{Status: patient.StatusScreenFailed}, 6}, {"S", patientviews.PatientFilter{Site: "0", Status: patient.StatusScreenFailed}, 2},
+		{patientviews.PatientsQuery{Study: "S"}, 30}, {patientviews.PatientsQuery{Study: "S", Site: "1"}, 10}, {patientviews.PatientsQuery{Study: "T"}, 0},
+		{patientviews.PatientsQuery{Study: "S", Status: patient.StatusScreenFailed}, 6},
+		{patientviews.PatientsQuery{Study: "S", Site: "0", Status: patient.StatusScreenFailed}, 2},
 	} {
-		l, err := patientviews.ListPatients(t.Context(), s, c.study, c.filter, readmodels.Page{})
+		l, err := patientviews.ListPatients(t.Context(), everything(s), c.query)
 		if err != nil || len(l.Items) != c.want {
-			t.Errorf("%s %+v: %d items, %v", c.study, c.filter, len(l.Items), err)
+			t.Errorf("%+v: %d items, %v", c.query, len(l.Items), err)
 		}
 	}
 }
@@ -165,7 +183,7 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 	put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: diaryviews.OfSite, Study: "S", Site: "1"})
 	for _, site := range []domain.SiteID{"", "1"} {
 		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[diaryviews.DiaryCompliance], error) {
-			return diaryviews.ListPatientsByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{Site: site}, p)
+			return diaryviews.ListPatientsByCompliance(t.Context(), everything(s), diaryviews.ComplianceQuery{Study: "S", Site: site, Page: p})
 		})
 		if len(all) != 25 {
 			t.Fatalf("%d of 25", len(all))
@@ -181,7 +199,7 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 			t.Error("those without a rate do not come last")
 		}
 	}
-	sites, err := diaryviews.ListSitesByCompliance(t.Context(), s, "S", diaryviews.ComplianceFilter{}, readmodels.Page{})
+	sites, err := diaryviews.ListSitesByCompliance(t.Context(), everything(s), diaryviews.ComplianceBySiteQuery{Study: "S"})
 	if err != nil || len(sites.Items) != 1 {
 		t.Errorf("%d sites, %v", len(sites.Items), err)
 	}
@@ -189,12 +207,15 @@ func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 
 func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
-	_, noPatient := patientviews.LoadPatientView(t.Context(), s, "S.1")
-	_, noStudy := studyviews.LoadStudyOverview(t.Context(), s, "S")
-	_, badCursor := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Cursor: "???"})
-	_, otherCursor := diaryviews.ListDiaries(t.Context(), s, "S.1", diaryviews.DiaryFilter{}, readmodels.Page{Cursor: "WzFd"}) // [1]
-	_, tooMany := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: 501})
-	_, negative := patientviews.ListPatients(t.Context(), s, "S", patientviews.PatientFilter{}, readmodels.Page{Limit: -1})
+	r := everything(s)
+	patients := func(p readmodels.Page) error {
+		_, err := patientviews.ListPatients(t.Context(), r, patientviews.PatientsQuery{Study: "S", Page: p})
+		return err
+	}
+	_, noPatient := patientviews.LoadPatientView(t.Context(), r, patientviews.PatientQuery{Patient: "S.1"})
+	_, noStudy := studyviews.LoadStudyOverview(t.Context(), r, studyviews.StudyOverviewQuery{Study: "S"})
+	badCursor, tooMany, negative := patients(readmodels.Page{Cursor: "???"}), patients(readmodels.Page{Limit: 501}), patients(readmodels.Page{Limit: -1})
+	_, otherCursor := diaryviews.ListDiaries(t.Context(), r, diaryviews.DiariesQuery{Patient: "S.1", Page: readmodels.Page{Cursor: "WzFd"}}) // [1]
 	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {
 		if r, ok := refuse.As(err); !ok || r.Code != code || r.Kind != refuse.KindNotFound {
 			t.Errorf("got %v, want %s", err, code)
@@ -216,7 +237,7 @@ func TestWaitingForAPosition(t *testing.T) {
 	database := newDatabase()
 	here, elsewhere := connect(t, database), connect(t, database)
 	at := func(commit uint64) readmodels.Checkpoint {
-		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: eventlog.Position{Commit: commit, Prepare: commit}, At: time.Now()}
+		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: domain.Position{Commit: commit, Prepare: commit}, At: time.Now()}
 	}
 	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
@@ -243,53 +264,6 @@ func TestWaitingForAPosition(t *testing.T) {
 	all, err := elsewhere.Checkpoints(t.Context())
 	if err != nil || len(all) != 1 || all[0].Position.Commit != 7 {
 		t.Errorf("checkpoints %+v, %v", all, err)
-	}
-}
-
-// TestQueriesUseTheirIndexes asks the store how it would answer what the queries ask.
-func TestQueriesUseTheirIndexes(t *testing.T) {
-	database := newDatabase()
-	s := connect(t, database)
-	for n := range 300 {
-		id := fmt.Sprintf("S.P%04d", n)
-		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
-		put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "patient/" + id}, Level: diaryviews.OfPatient, Study: "S", Site: "1", Order: float64(n)})
-		put(t, s, diaryviews.Diaries, diaryviews.Diary{Header: readmodels.Header{ID: id}, Patient: domain.PatientID(fmt.Sprintf("S.%d", n%7)), Instrument: "i", Opens: time.Unix(int64(n), 0)})
-	}
-	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Disconnect(context.Background()) }()
-	type d = bson.D
-	for name, c := range map[string]struct {
-		view         readmodels.View
-		filter, sort d
-	}{
-		"patients of a study":        {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "_id", Value: d{{Key: "$gt", Value: "S.P0100"}}}}, d{{Key: "_id", Value: 1}}},
-		"patients of a site":         {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "site", Value: "1"}}, d{{Key: "_id", Value: 1}}},
-		"patients of a status":       {patientviews.PatientLists, d{{Key: "study", Value: "S"}, {Key: "status", Value: "enrolled"}}, d{{Key: "_id", Value: 1}}},
-		"a site's patients' rates":   {diaryviews.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}, {Key: "site", Value: "1"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
-		"a study's patients' rates":  {diaryviews.DiaryCompliances, d{{Key: "study", Value: "S"}, {Key: "level", Value: "patient"}}, d{{Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
-		"a patient's diaries":        {diaryviews.Diaries, d{{Key: "patient", Value: "S.1"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
-		"diaries of one instrument":  {diaryviews.Diaries, d{{Key: "patient", Value: "S.1"}, {Key: "instrument", Value: "i"}}, d{{Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
-		"a document by its own name": {patientviews.PatientLists, d{{Key: "_id", Value: "S.P0001"}}, nil},
-	} {
-		find := d{{Key: "find", Value: c.view.Collection()}, {Key: "filter", Value: c.filter}, {Key: "limit", Value: 50}}
-		if c.sort != nil {
-			find = append(find, bson.E{Key: "sort", Value: c.sort})
-		}
-		var plan bson.M
-		if err := client.Database(database).RunCommand(t.Context(), d{{Key: "explain", Value: find}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		text, err := json.Marshal(plan)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(text), "IXSCAN") && !strings.Contains(string(text), "IDHACK") || strings.Contains(string(text), `"COLLSCAN"`) || strings.Contains(string(text), `"Value":"SORT"`) || strings.Contains(string(text), `"stage":"SORT"`) {
-			t.Errorf("%s is answered by %s", name, text)
-		}
 	}
 }
 

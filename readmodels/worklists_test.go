@@ -12,6 +12,7 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/supply"
+	"casebook/domain/user"
 	"casebook/readmodels"
 	processviews "casebook/readmodels/process"
 	safetyviews "casebook/readmodels/safety"
@@ -55,9 +56,17 @@ func wanted[T comparable](filter, value T) bool {
 
 const documents = 90
 
+// anybody is a request of somebody who may read clinical data, or of a supply manager, who sees what is about supply.
+func anybody(r *rapid.T, s *readmodels.Store) (request readmodels.Request, ofSupply bool) {
+	if rapid.Bool().Draw(r, "a supply manager") {
+		return requestOf(s, user.Grant{Role: user.SupplyManager, Study: "S"}), true
+	}
+	return everything(s), false
+}
+
 func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	s := connect(t, newDatabase())
-	outcomes := []process.Outcome{processviews.UnderWay, process.Held, process.Completed, process.Failed}
+	outcomes := []process.Outcome{process.UnderWay, process.Held, process.Completed, process.Failed}
 	names := []string{"enrollment", "resupply", "safety"}
 	var all []processviews.Process
 	for n := range documents {
@@ -68,17 +77,19 @@ func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	}
 	id := func(p processviews.Process) string { return p.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := processviews.ProcessFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
-			Outcome:   rapid.SampledFrom(append(outcomes, "")).Draw(r, "outcome"),
-			Processes: rapid.SampledFrom([][]string{nil, {"enrollment"}, {"resupply", "safety"}, {"none"}}).Draw(r, "processes"),
-			Stage:     rapid.SampledFrom([]string{"", "resupply"}).Draw(r, "stage")}
-		order := rapid.SampledFrom(append(processviews.ProcessSorts, "")).Draw(r, "order")
+		f := processviews.ProcessesQuery{Study: "S", Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
+			Outcome: rapid.SampledFrom(append(outcomes, "")).Draw(r, "outcome"),
+			Process: rapid.SampledFrom([]string{"", "enrollment", "resupply", "none"}).Draw(r, "process"),
+			Stage:   rapid.SampledFrom([]string{"", "resupply"}).Draw(r, "stage")}
+		request, ofSupply := anybody(r, s)
+		order := rapid.SampledFrom(ordersOf("Processes")).Draw(r, "order")
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[processviews.Process], error) {
-			p.Sort = order
-			return processviews.ListProcesses(t.Context(), s, "S", f, p)
+			f.Page, f.Sort = p, order
+			return processviews.ListProcesses(t.Context(), request, f)
 		})
 		want := expected(all, id, func(p processviews.Process) bool {
-			return wanted(f.Site, p.Site) && wanted(f.Outcome, p.Outcome) && wanted(f.Stage, p.Stage) && (f.Processes == nil || slices.Contains(f.Processes, p.Process))
+			return wanted(f.Site, p.Site) && wanted(f.Outcome, p.Outcome) && wanted(f.Stage, p.Stage) && wanted(f.Process, p.Process) &&
+				(!ofSupply || p.Process == "resupply")
 		}, func(a, b processviews.Process) int {
 			if order == "longest" {
 				return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
@@ -105,7 +116,7 @@ func TestParkedMessagesAreListedTheLongestParkedFirst(t *testing.T) {
 		for order, direction := range map[string]int{"": 1, "oldest": 1, "newest": -1} {
 			got := listed(t, 7, id, func(p readmodels.Page) (readmodels.List[processviews.ParkedMessage], error) {
 				p.Sort = order
-				return processviews.ListParkedMessages(t.Context(), s, "S", status, p)
+				return processviews.ListParkedMessages(t.Context(), everything(s), processviews.ParkedMessagesQuery{Study: "S", Status: status, Page: p})
 			})
 			want := expected(all, id, func(m processviews.ParkedMessage) bool { return wanted(status, m.Status) },
 				func(a, b processviews.ParkedMessage) int {
@@ -140,19 +151,20 @@ func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 		return 1
 	}
 	rapid.Check(t, func(r *rapid.T) {
-		f := safetyviews.AlertFilter{Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
+		f := safetyviews.AlertsQuery{Study: "S", Site: rapid.SampledFrom([]domain.SiteID{"", "1", "9"}).Draw(r, "site"),
 			Status:       rapid.SampledFrom(append(statuses, "")).Draw(r, "status"),
 			Severity:     rapid.SampledFrom([]safety.Severity{"", safety.Urgent, safety.Routine}).Draw(r, "severity"),
 			RaisedBefore: rapid.SampledFrom([]time.Time{{}, moment(0), moment(2)}).Draw(r, "raised before"),
-			Kinds:        rapid.SampledFrom([][]safety.Kind{nil, kinds[:1], kinds[1:]}).Draw(r, "kinds")}
-		order := rapid.SampledFrom(append(safetyviews.AlertSorts, "")).Draw(r, "order")
+			Kind:         rapid.SampledFrom(append(kinds, "")).Draw(r, "kind")}
+		request, ofSupply := anybody(r, s)
+		order := rapid.SampledFrom(ordersOf("Alerts")).Draw(r, "order")
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[safetyviews.Alert], error) {
-			p.Sort = order
-			return safetyviews.ListAlerts(t.Context(), s, "S", f, p)
+			f.Page, f.Sort = p, order
+			return safetyviews.ListAlerts(t.Context(), request, f)
 		})
 		want := expected(all, id, func(a safetyviews.Alert) bool {
 			return wanted(f.Site, a.Site) && wanted(f.Status, a.Status) && wanted(f.Severity, a.Severity) &&
-				(f.RaisedBefore.IsZero() || a.RaisedAt.Before(f.RaisedBefore)) && (f.Kinds == nil || slices.Contains(f.Kinds, a.Kind))
+				(f.RaisedBefore.IsZero() || a.RaisedAt.Before(f.RaisedBefore)) && wanted(f.Kind, a.Kind) && (!ofSupply || a.Kind != safety.RiskFlagged)
 		}, func(a, b safetyviews.Alert) int {
 			switch age := cmp.Or(a.RaisedAt.Compare(b.RaisedAt), cmp.Compare(a.ID, b.ID)); order {
 			case "oldest":
@@ -202,11 +214,11 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 	places := []supply.LocationID{"", "1", "9"}
 	rapid.Check(t, func(r *rapid.T) {
 		limit := rapid.IntRange(1, 100).Draw(r, "limit")
-		kf := supplyviews.KitFilter{Location: rapid.SampledFrom(places).Draw(r, "location"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		kf := supplyviews.KitsQuery{Study: "S", Location: rapid.SampledFrom(places).Draw(r, "location"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
 		order := rapid.SampledFrom([]string{"", "number", "changed"}).Draw(r, "order of kits")
 		got := listed(t, limit, func(k supplyviews.KitRow) string { return k.ID }, func(p readmodels.Page) (readmodels.List[supplyviews.KitRow], error) {
-			p.Sort = order
-			return supplyviews.ListKits(t.Context(), s, "S", kf, p)
+			kf.Page, kf.Sort = p, order
+			return supplyviews.ListKits(t.Context(), everything(s), kf)
 		})
 		want := expected(kits, func(k supplyviews.Kit) string { return k.ID }, func(k supplyviews.Kit) bool { return wanted(kf.Location, k.Location) && wanted(kf.Status, k.Status) },
 			func(a, b supplyviews.Kit) int {
@@ -218,12 +230,13 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 		if diff := gocmp.Diff(want, got); diff != "" {
 			r.Fatalf("kits: %s", diff)
 		}
-		sf := supplyviews.ShipmentFilter{From: rapid.SampledFrom(places).Draw(r, "from"), To: rapid.SampledFrom(places).Draw(r, "to"), Status: rapid.SampledFrom(append(ways, "")).Draw(r, "way")}
+		sf := supplyviews.ShipmentsQuery{Study: "S", From: rapid.SampledFrom(places).Draw(r, "from"), To: rapid.SampledFrom(places).Draw(r, "to"),
+			Status: rapid.SampledFrom(append(ways, "")).Draw(r, "way")}
 		id := func(x supplyviews.Shipment) string { return x.ID }
 		order = rapid.SampledFrom([]string{"", "newest", "oldest"}).Draw(r, "order of shipments")
 		got = listed(t, limit, id, func(p readmodels.Page) (readmodels.List[supplyviews.Shipment], error) {
-			p.Sort = order
-			return supplyviews.ListShipments(t.Context(), s, "S", sf, p)
+			sf.Page, sf.Sort = p, order
+			return supplyviews.ListShipments(t.Context(), everything(s), sf)
 		})
 		want = expected(shipments, id, func(x supplyviews.Shipment) bool {
 			return wanted(sf.From, x.From) && wanted(sf.To, x.To) && wanted(sf.Status, x.Status)
@@ -237,7 +250,7 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 			r.Fatalf("shipments: %s", diff)
 		}
 	})
-	_, err := supplyviews.LoadKit(t.Context(), s, "S", "K999")
+	_, err := supplyviews.LoadKit(t.Context(), everything(s), supplyviews.KitQuery{Study: "S", Kit: "K999"})
 	if r, ok := refuse.As(err); !ok || r.Code != "kit_not_found" || r.Kind != refuse.KindNotFound {
 		t.Errorf("a kit that is not there: %v", err)
 	}
@@ -271,29 +284,31 @@ func TestKitsAreAccountedFor(t *testing.T) {
 		put(t, s, supplyviews.KitInventories, k)
 	}
 	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T", Location: "1"}, Given: &supplyviews.Given{Patient: "T.1", Site: "1"}})
-	for _, asked := range [][]supply.LocationID{nil, {"1"}, {"2", "0"}, {"9"}} {
-		got, err := supplyviews.ListAccountability(t.Context(), s, "S", asked)
+	for _, sites := range [][]domain.SiteID{nil, {"1"}, {"2", "0"}, {"9"}} {
+		request := everything(s)
+		request.WholeStudy, request.Sites = sites == nil, sites
+		got, err := supplyviews.ListAccountability(t.Context(), request, supplyviews.AccountabilityQuery{Study: "S"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []supplyviews.Accountability{}
+		var want []supplyviews.Accountability
 		for _, l := range []supply.LocationID{"0", "1", "2"} {
-			if asked == nil || slices.Contains(asked, l) {
+			if sites == nil || slices.Contains(sites, domain.SiteID(l)) {
 				want = append(want, places[l])
 			}
 		}
-		if diff := gocmp.Diff(want, got); diff != "" {
-			t.Errorf("%v: %s", asked, diff)
+		if diff := gocmp.Diff(want, got.Items); diff != "" {
+			t.Errorf("%v: %s", sites, diff)
 		}
 	}
-	for _, site := range []supply.LocationID{"", "2", "9"} {
+	for _, site := range []domain.SiteID{"", "2", "9"} {
 		for _, limit := range []int{1, 3, 100} {
 			got := pages(t, limit, func(p readmodels.Page) (readmodels.List[supplyviews.PatientAccountability], error) {
-				return supplyviews.ListAccountabilityByPatient(t.Context(), s, "S", site, p)
+				return supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S", Site: site, Page: p})
 			})
 			var want []supplyviews.PatientAccountability
 			for given, p := range patients {
-				if wanted(site, given.Site) {
+				if wanted(supply.LocationID(site), given.Site) {
 					want = append(want, p)
 				}
 			}

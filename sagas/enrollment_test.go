@@ -83,7 +83,7 @@ func (w *world) receive(id supply.ShipmentID) {
 type courier struct {
 	w      *world
 	runner *sagas.Runner
-	seen   eventlog.Position
+	seen   domain.Position
 	// arrange changes what is delivered: order, repeats; nil for as it comes.
 	arrange func([]eventlog.Recorded) []eventlog.Recorded
 	// past are all events that were delivered.

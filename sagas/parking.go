@@ -1,15 +1,16 @@
 package sagas
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/eventlog/pubsub"
-	"context"
-	"encoding/json"
-	"fmt"
-	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"

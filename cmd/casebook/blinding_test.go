@@ -212,12 +212,12 @@ func (in installation) everything(t *testing.T, user domain.UserID, s simulation
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range api.Queries() {
+	for _, q := range contexts.Queries() {
 		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}", "310001").Replace(q.Path)
 		asked := []string{""}
 		for _, p := range q.Parameters { // those who work at a site have to name it
 			switch {
-			case p.In == "path":
+			case p.InPath:
 			case p.Name == "limit":
 				for i := range asked {
 					asked[i] += "&limit=200"

@@ -9,7 +9,7 @@ type openapiCommand struct{}
 
 // Run prints the description that a server serves at /openapi.json.
 func (openapiCommand) Run(s streams) error {
-	document, err := api.OpenAPI(buildID(), contexts.Commands(), contexts.Registry())
+	document, err := api.OpenAPI(buildID(), contexts.Commands(), contexts.Queries(), contexts.Streams())
 	if err != nil {
 		return err
 	}

@@ -517,7 +517,7 @@ func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	until := projections.Until{Position: eventlog.Position{Commit: c.Position, Prepare: c.Position}, Time: c.Time}
+	until := projections.Until{Position: domain.Position{Commit: c.Position, Prepare: c.Position}, Time: c.Time}
 	return c.with(ctx, func(v views) error {
 		bar := newProgressBar(s.err, c.Name)
 		through, err := projections.AsOf(ctx, v.log, v.store, p, until, bar.show, func(d bson.Raw) error {

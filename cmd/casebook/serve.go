@@ -125,9 +125,12 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.stores.registerMetrics(registry)
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(), Logger: logger, Registerer: registry})
-	web, err := api.New(api.Options{Handler: s.handler, Store: s.views, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Past: s.past,
-		Changes: &api.ChangeSource{Log: s.blindLog, ViewsOf: projections.ViewsOf(contexts.Projections())}})
+	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
+		RecordRefusal: s.handler.RecordRefusal, Past: s.past})
+	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.blindLog, contexts.Projections()),
+		Store: s.views, Queries: contexts.Queries(), Logger: logger})
+	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes})
 	if err != nil {
 		closeListeners()
 		return nil, err
@@ -236,12 +239,12 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 }
 
 // past folds one patient's documents up to a moment, without the keys of blinded values.
-func (s *server) past(ctx context.Context, view string, who domain.PatientID, position uint64, at time.Time) (map[string]readmodels.Document, error) {
+func (s *server) past(ctx context.Context, view string, who domain.PatientID, at readmodels.Moment) (map[string]readmodels.Document, error) {
 	p, err := projections.Named(contexts.Projections(), view)
 	if err != nil {
 		return nil, err
 	}
-	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: eventlog.Position{Commit: position, Prepare: position}, Time: at})
+	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time})
 }
 
 // ready returns an error while requests cannot be served, or only slowly.

@@ -5,6 +5,7 @@ import (
 
 	"casebook/access"
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/projection"
 )
 
@@ -38,12 +39,12 @@ func viewNames[C any](views projection.Views) func(context.Context, commands.Loo
 }
 
 // scopeOfCaller returns the study that the caller names as the scope, or an empty scope if the caller names none.
-func scopeOfCaller[C projection.AboutView](_ context.Context, _ commands.Look, c C) (access.Scope, error) {
+func scopeOfCaller[C projection.AboutView](_ context.Context, _ commands.Look, c C) (domain.Scope, error) {
 	_, study := c.AboutView()
 	if study == "" {
-		return access.Scope{}, nil
+		return domain.Scope{}, nil
 	}
-	return access.Scope{Study: study}, study.Validate()
+	return domain.Scope{Study: study}, study.Validate()
 }
 
 // eventToSkip returns the facts of SkipProjectionEvent: it looks the event up in the log.

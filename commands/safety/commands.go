@@ -18,8 +18,8 @@ var alertHandlers = access.To(access.SiteStaff, access.SafetyOfficers)
 // Commands are the commands on alerts.
 var Commands = []commands.Command{
 	commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
-		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (access.Scope, error) {
-			return access.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
+		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (domain.Scope, error) {
+			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
 		AllowedTo(access.Processes),
 	commands.Handle(safety.Decider, safety.Review).
@@ -54,21 +54,21 @@ func alertFacts(ctx context.Context, reader commands.Look, c safety.RaiseAlert) 
 }
 
 // scopeOfAlert returns the scope of a command on an alert. It refuses malformed_id and alert_not_found.
-func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (access.Scope, error) {
+func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (domain.Scope, error) {
 	id := c.AboutAlert()
 	if len(id) > 200 {
-		return access.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
+		return domain.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
 			Do("use an id that the list of alerts has")
 	}
 	a, err := commands.At(ctx, reader, safety.Decider, string(id))
 	if err != nil {
-		return access.Scope{}, err
+		return domain.Scope{}, err
 	}
 	if !a.Exists() {
-		return access.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).
+		return domain.Scope{Study: domain.PatientID(id).Study()}, refuse.NotFound("alert_not_found", "there is no alert %.80s", string(id)).
 			At("alert").Do("check the id")
 	}
-	return access.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
+	return domain.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 }
 
 // byKind allows supply managers to handle alerts about supply only.

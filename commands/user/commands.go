@@ -74,7 +74,7 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	failed := refuse.Unauthenticated("sign_in_failed", "user and password do not match an active account").
 		Do("check both; after repeated failures an account is locked until an administrator sets a new password")
 	refused := func() (access.Principal, error) {
-		h.RecordRefusal(ctx, commands.Refused{Action: "SignIn", Address: address, TraceID: traceID, Why: failed})
+		h.RecordRefusal(ctx, access.Refused{Action: "SignIn", Address: address, TraceID: traceID, Why: failed})
 		return access.Principal{}, failed
 	}
 	if id.Validate() != nil {

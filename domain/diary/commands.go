@@ -27,9 +27,9 @@ type SubmitDiary struct {
 // CorrectDiary changes answers of a recorded diary, with the reason. It needs a role at the patient's site.
 type CorrectDiary struct {
 	domain.OfPatient
-	Instrument      instrument.ID             `json:"instrument" doc:"The instrument"`
-	Window          string                    `json:"window" doc:"Id of the window, such as 2026-03-01/evening"`
-	Answers         map[instrument.ItemID]any `json:"answers" doc:"New answers for the items that change; null clears one"`
+	Instrument      instrument.ID `json:"instrument" doc:"The instrument"`
+	Window          string        `json:"window" doc:"Id of the window, such as 2026-03-01/evening"`
+	Answers         Answers       `json:"answers" doc:"New answers for the items that change; null clears one"`
 	domain.Reasoned `doc:"Why the data are changed"`
 }
 

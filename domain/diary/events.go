@@ -103,6 +103,13 @@ type ReminderDue struct {
 // Answers are the answers by item: numbers, booleans and strings as JSON has them.
 type Answers map[instrument.ItemID]any
 
+// Schema implements domain.HasSchema: a number, true or false, or a text for each item, as the item's type says; null for
+// an item that is cleared.
+func (Answers) Schema() domain.Schema {
+	return domain.Schema{Members: []string{"number", "boolean", "string", "null"},
+		Example: map[string]any{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
+
 // ScoreResult is a computed score. Value is nil if too many items were unanswered.
 type ScoreResult = instrument.ScoreResult
 

@@ -25,6 +25,9 @@ func DayOf(date domain.Date) (Day, error) {
 	return Day(floorDiv(midnight.Unix(), secondsPerDay)), nil
 }
 
+// Schema implements domain.HasSchema.
+func (Day) Schema() domain.Schema { return domain.Schema{Description: "Days since 1970-01-01"} }
+
 // Date returns the day as a date.
 func (d Day) Date() domain.Date {
 	return domain.DateOf(time.Unix(int64(d)*secondsPerDay, 0).UTC())

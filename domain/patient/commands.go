@@ -10,7 +10,7 @@ type ScreenPatient struct {
 	ScreeningNumber string      `json:"screeningNumber" doc:"Unique within the study; study and number make the patient's id"`
 	On              domain.Date `json:"on" doc:"Day of screening"`
 	Zone            string      `json:"zone,omitempty" doc:"IANA time zone the patient lives in; the site's when not given"`
-	Sex             Sex         `json:"sex,omitempty" enum:"F,M,U,UNDIFFERENTIATED" doc:"Sex as recorded, CDISC C66731"`
+	Sex             Sex         `json:"sex,omitempty" doc:"Sex as recorded, CDISC C66731"`
 	AgeYears        int         `json:"ageYears,omitempty" minimum:"0" maximum:"130" doc:"Age at screening, years"`
 }
 

@@ -153,3 +153,6 @@ const (
 	Undifferentiated Sex = "UNDIFFERENTIATED"
 	SexUnknown       Sex = "U"
 )
+
+// Schema implements domain.HasSchema.
+func (Sex) Schema() domain.Schema { return domain.OneOf(Female, Male, SexUnknown, Undifferentiated) }

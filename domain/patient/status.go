@@ -1,5 +1,7 @@
 package patient
 
+import "casebook/domain"
+
 // Status is how far a patient has come in the study; "" is nobody.
 type Status string
 
@@ -15,6 +17,13 @@ const (
 	StatusDiscontinued     Status = "discontinued"
 	StatusCompleted        Status = "completed"
 )
+
+// Statuses are all statuses of a patient.
+var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusEnrollmentFailed,
+	StatusWithdrawn, StatusDiscontinued, StatusCompleted}
+
+// Schema implements domain.HasSchema.
+func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
 
 // After returns the status after one more event. Views show it as decisions see it.
 func (s Status) After(event Event) Status {

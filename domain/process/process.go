@@ -78,13 +78,18 @@ type Command struct {
 // Outcome says whether an instance has ended or is held up.
 type Outcome string
 
-// The outcomes of an instance; "" while it is under way.
+// The outcomes of an instance.
 const (
+	// UnderWay is the outcome of an instance that has come to none. Events leave it out.
+	UnderWay  Outcome = "under_way"
 	Completed Outcome = "completed"
 	Failed    Outcome = "failed"
 	// Held says that the instance waits for something that people have to provide, such as stock.
 	Held Outcome = "held"
 )
+
+// Outcomes are all outcomes of an instance.
+var Outcomes = []Outcome{UnderWay, Held, Completed, Failed}
 
 // TimerSet sets a timer. It replaces an earlier timer with the same name.
 type TimerSet struct {

@@ -37,6 +37,17 @@ const (
 	BlindBroken Kind = "blind_broken"
 )
 
+// Kinds are all kinds of alerts.
+var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, BlindBroken}
+
+// Schema implements domain.HasSchema.
+func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
+
+// Schema implements domain.HasSchema.
+func (AlertID) Schema() domain.Schema {
+	return domain.Schema{Example: "PAIN1.5f0fce4c-2f0b-5d3c-9a52-8d1f2c9f7b11"}
+}
+
 // OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit

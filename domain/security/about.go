@@ -6,9 +6,12 @@ import "casebook/domain"
 func (e AccessRefused) About() string { return e.Action + ": " + e.Code }
 
 // Scope implements domain.Scoped: a refusal belongs to the study, site and patient of the refused request.
-func (e AccessRefused) Scope() (domain.StudyID, domain.SiteID, domain.PatientID) {
-	return e.Study, e.Site, e.Patient
+func (e AccessRefused) Scope() domain.Scope {
+	return domain.Scope{Study: e.Study, Site: e.Site, Patient: e.Patient}
 }
+
+// ShownIn implements domain.ShownElsewhere: a refusal is shown in the scope of the refused request.
+func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope { return []domain.Scope{e.Scope()} }
 
 // DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused
 // users.

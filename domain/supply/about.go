@@ -90,3 +90,25 @@ func (LotRecalled) ReasonTellsArm() bool { return true }
 
 // ReasonTellsArm implements domain.ArmTelling.
 func (e KitsQuarantined) ReasonTellsArm() bool { return e.Cause == CauseRecall }
+
+// ShownIn implements domain.ShownElsewhere: a shipment is shown at both ends of its way.
+func (e ShipmentCreated) ShownIn(sender domain.Scope) []domain.Scope { return bothEnds(sender, e.To) }
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentDispatched) ShownIn(sender domain.Scope) []domain.Scope {
+	return bothEnds(sender, e.To)
+}
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentReceived) ShownIn(receiver domain.Scope) []domain.Scope {
+	return bothEnds(receiver, e.From)
+}
+
+// ShownIn implements domain.ShownElsewhere.
+func (e ShipmentLost) ShownIn(receiver domain.Scope) []domain.Scope {
+	return bothEnds(receiver, e.From)
+}
+
+func bothEnds(one domain.Scope, other LocationID) []domain.Scope {
+	return []domain.Scope{one, {Study: one.Study, Site: domain.SiteID(other)}}
+}

@@ -23,6 +23,22 @@ type LocationID string
 // ShipmentID names a shipment: the place that sends it, and a running number there.
 type ShipmentID string
 
+// Validate refuses a malformed number (code malformed_id).
+func (n KitNumber) Validate() error { return domain.At("kit", domain.SiteID(n).Validate()) }
+
+// Schema implements domain.HasSchema.
+func (KitNumber) Schema() domain.Schema {
+	return domain.Schema{Pattern: domain.NamePattern, Example: "K-10017"}
+}
+
+// Schema implements domain.HasSchema.
+func (LocationID) Schema() domain.Schema {
+	return domain.Schema{Pattern: domain.NamePattern, Example: "DE-01"}
+}
+
+// Schema implements domain.HasSchema.
+func (ShipmentID) Schema() domain.Schema { return domain.Schema{Example: "DEPOT-0001"} }
+
 // Slot is one kit that a patient is to get: at the enrolment, or at a visit.
 type Slot struct {
 	Patient domain.PatientID `json:"patient"`

@@ -29,6 +29,8 @@ type KitStatus string
 
 // The statuses of a kit. At a depot, what is available is what the field calls in depot.
 const (
+	// KitRegistered is known and not yet in its depot's stock, so that no stock has it.
+	KitRegistered  KitStatus = "registered"
 	KitAvailable   KitStatus = "available"
 	KitPacked      KitStatus = "packed"     // set aside for a shipment that has not left
 	KitInTransit   KitStatus = "in_transit" // sent; the receiving place decides from here on
@@ -41,6 +43,13 @@ const (
 	KitDestroyed   KitStatus = "destroyed"
 	KitIsLost      KitStatus = "lost"
 )
+
+// KitStatuses are all statuses of a kit.
+var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTransit, KitIsAllocated, KitIsDispensed, KitIsReturned,
+	KitQuarantined, KitDamaged, KitExpired, KitDestroyed, KitIsLost}
+
+// Schema implements domain.HasSchema.
+func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
 
 // After returns the kit with this number after an event that is about it. Stocks and the views of kits follow it alike.
 func (k Kit) After(n KitNumber, event StockEvent) Kit {

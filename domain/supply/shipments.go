@@ -29,6 +29,12 @@ const (
 	ShipmentIsLost     ShipmentStatus = "lost"
 )
 
+// ShipmentStatuses are all statuses of a shipment.
+var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
+
+// Schema implements domain.HasSchema.
+func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
+
 // After returns the status after an event that is about the shipment.
 func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
 	switch event.(type) {

@@ -12,15 +12,21 @@ func (e RoleGranted) About() string { return string(e.Grant.Role) }
 func (e RoleRevoked) About() string { return string(e.Grant.Role) }
 
 // Scope implements domain.Scoped, so that the auditor of a study sees who could act in it.
-func (e RoleGranted) Scope() (domain.StudyID, domain.SiteID, domain.PatientID) {
-	return e.Grant.scope()
-}
+func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }
 
 // Scope implements domain.Scoped.
-func (e RoleRevoked) Scope() (domain.StudyID, domain.SiteID, domain.PatientID) {
-	return e.Grant.scope()
+func (e RoleRevoked) Scope() domain.Scope { return e.Grant.scope() }
+
+func (g Grant) scope() domain.Scope {
+	return domain.Scope{Study: g.Study, Site: g.Site, Patient: g.Patient}
 }
 
-func (g Grant) scope() (domain.StudyID, domain.SiteID, domain.PatientID) {
-	return g.Study, g.Site, g.Patient
+// ShownIn implements domain.ShownElsewhere: a role is shown with its account, and where it holds.
+func (e RoleGranted) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Scope()}
+}
+
+// ShownIn implements domain.ShownElsewhere: a role is shown with its account, and where it held.
+func (e RoleRevoked) ShownIn(recorded domain.Scope) []domain.Scope {
+	return []domain.Scope{recorded, e.Scope()}
 }

@@ -85,10 +85,6 @@ func (Locked) userEvent()       {}
 func (Unlocked) userEvent()     {}
 func (Deactivated) userEvent()  {}
 
-// Roles are all roles that can be granted.
-var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
-	Statistician, Auditor, Admin}
-
 // Role is what a person does in a trial.
 type Role string
 
@@ -109,13 +105,20 @@ const (
 	System                 Role = "system"
 )
 
+// Roles are all roles that can be granted.
+var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
+	Statistician, Auditor, Admin}
+
+// Schema implements domain.HasSchema.
+func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
+
 // KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
 func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
 
 // Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.
 // Patient is set only for the role patient.
 type Grant struct {
-	Role    Role             `json:"role" enum:"patient,crc,investigator,monitor,data_manager,supply_manager,unblinded_supply_manager,safety_officer,statistician,auditor,admin" doc:"The role"`
+	Role    Role             `json:"role" doc:"The role"`
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
 	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`

@@ -53,7 +53,8 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 		a.Reason = m.Reason
 	}
 	if e, is := at.Event.(domain.Scoped); is {
-		a.Study, a.Site, a.Patient = e.Scope()
+		of := e.Scope()
+		a.Study, a.Site, a.Patient = of.Study, of.Site, of.Patient
 	}
 	if e, is := at.Event.(domain.Attributed); is {
 		a.Actor, a.Address = e.DoneBy()

@@ -1,13 +1,15 @@
+// Package audit holds the index of the audit trail.
 package audit
 
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
-	"casebook/eventlog"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -62,24 +64,11 @@ type AuditEvent struct {
 
 // AuditKey is the key of an event's document. Keys are in the order of the log; on servers where the events of one append
 // share a commit position, they are told apart by where they were prepared, the last of them at the commit itself.
-func AuditKey(p eventlog.Position) string {
+func AuditKey(p domain.Position) string {
 	if p.Prepare == p.Commit {
 		return fmt.Sprintf("%016x~", p.Commit)
 	}
 	return fmt.Sprintf("%016x-%016x", p.Commit, p.Prepare)
-}
-
-// AuditFilter narrows the audit index; empty fields do not.
-type AuditFilter struct {
-	Patient domain.PatientID
-	// User has done it, or it is about the user's account.
-	User  domain.UserID
-	Site  domain.SiteID
-	Types []string
-	// From and To bound when events were recorded; To is the first moment that is left out.
-	From, To time.Time
-	// First and Last bound the log positions; 0 does not. They go with the order AuditByPosition.
-	First, Last uint64
 }
 
 // The orders of the audit index.
@@ -96,29 +85,108 @@ var auditOrders = []readmodels.Order[AuditEvent]{
 	readmodels.Ascending(AuditByPosition, func(e AuditEvent) []any { return []any{e.ID} }, "_id"),
 }
 
-// AuditSorts are the orders of the audit index.
-var AuditSorts = readmodels.Names(auditOrders)
+// trailSort: a range of log positions goes with the order of positions alone.
+var trailSort = readmodels.SortBy(auditOrders, "By when it was recorded, or by the position in the log, as programs follow it;")
 
-// ListAuditEvents returns a page of a study's trail, or of AccountTrail, the newest first unless the page says otherwise. It
-// refuses positions_out_of_order for a range of positions in an order by time, where it would not bound the search.
-func ListAuditEvents(ctx context.Context, s *readmodels.Store, trail domain.StudyID, f AuditFilter, page readmodels.Page) (readmodels.List[AuditEvent], error) {
-	filter := bson.D{{Key: "trails", Value: string(trail)}}
-	filter = readmodels.Equal(filter, "patient", f.Patient)
-	filter = readmodels.Equal(filter, "users", f.User)
-	filter = readmodels.Equal(filter, "site", f.Site)
-	if len(f.Types) > 0 {
-		filter = append(filter, readmodels.OneOf("type", f.Types))
+// Queries are those of this context.
+var Queries = []readmodels.Query{
+	readmodels.Declare(readmodels.Query{
+		Name: "StudyTrail", Path: "/api/v1/audit/studies/{study}/events", Summary: "What was recorded of a study, by whom and when",
+		Doc: "The audit index: every event of the study with who recorded it, in which role, when, from where, by which command and why, the " +
+			"newest in front. What an event says is not in it. Roles given in the study and access that was refused are in it too " +
+			"(21 CFR 11.10(e)).",
+		OpenTo: access.To(access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy,
+		Views: []readmodels.View{AuditIndex}, Sort: trailSort,
+	}, ListStudyTrail),
+	readmodels.Declare(readmodels.Query{
+		Name: "AccountTrail", Path: "/api/v1/audit/accounts/events", Summary: "What was recorded of accounts, by whom and when",
+		Doc: "The audit index of what belongs to no study: accounts, grants, sign-ins and their failures, and access that was refused outside " +
+			"of studies, the newest in front.",
+		OpenTo: access.Admins, Reach: readmodels.ReachAnywhere, Views: []readmodels.View{AuditIndex}, Sort: trailSort,
+	}, ListAccountTrail),
+}
+
+// StudyTrailQuery asks for the trail of a study; empty fields do not narrow it.
+type StudyTrailQuery struct {
+	Study   domain.StudyID   `path:"study" doc:"The study"`
+	Site    domain.SiteID    `query:"site" doc:"Only this site"`
+	Patient domain.PatientID `query:"patient" doc:"Only what is about this patient"`
+	TrailQuery
+}
+
+// TrailQuery asks for a trail; empty fields do not narrow it.
+type TrailQuery struct {
+	User  domain.UserID `query:"user" example:"nurse.one" pattern:"" doc:"Only what this user has done, and what is about the user's account"`
+	Types EventTypes    `query:"type" doc:"Only events of this type, or of several with commas between them"`
+	From  time.Time     `query:"from" doc:"Only what was recorded then or later"`
+	// To is the first moment that is left out.
+	To time.Time `query:"to" doc:"Only what was recorded before"`
+	// First and Last go with the order AuditByPosition.
+	First uint64 `query:"first" doc:"The first log position; with the sort by position"`
+	Last  uint64 `query:"last" doc:"The last log position; with the sort by position"`
+	readmodels.Page
+}
+
+// EventTypes are names of events.
+type EventTypes []string
+
+// maxEventTypes bounds the types that a list is narrowed to.
+const maxEventTypes = 20
+
+// Schema implements domain.HasSchema.
+func (EventTypes) Schema() domain.Schema {
+	return domain.Schema{Example: "DiarySubmitted,DiaryCorrected"}
+}
+
+// UnmarshalText reads names with commas between them. It refuses malformed_parameter.
+func (e *EventTypes) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return nil
 	}
-	filter = readmodels.Between(filter, "recordedAt", f.From, f.To)
-	switch {
-	case page.Sort == AuditByPosition:
-		filter = readmodels.Bounded(filter, "_id", "$gte", fmt.Sprintf("%016x", f.First)) // also of 0: it keeps to the order of the keys
-		if f.Last > 0 {
-			filter = readmodels.Bounded(filter, "_id", "$lte", AuditKey(eventlog.Position{Commit: f.Last, Prepare: f.Last}))
+	names := strings.Split(string(text), ",")
+	if len(names) > maxEventTypes {
+		return refuse.Malformed("malformed_parameter", "%d types are too many", len(names)).Do("name at most 20, or leave it out")
+	}
+	for _, name := range names {
+		if name == "" || len(name) > 100 {
+			return refuse.Malformed("malformed_parameter", "a type's name has %d characters", len(name)).
+				Do("name types as /openapi.json does, with commas between them")
 		}
-	case f.First > 0 || f.Last > 0:
-		return readmodels.List[AuditEvent]{}, refuse.Malformed("positions_out_of_order", "log positions are given for a list in the order of time").At("sort").
-			Do("sort by position, or give times instead")
 	}
-	return readmodels.Listed(ctx, s.Collection(AuditIndex), page, filter, auditOrders)
+	*e = names
+	return nil
+}
+
+// ListStudyTrail returns a page of a study's trail.
+func ListStudyTrail(ctx context.Context, r readmodels.Request, q StudyTrailQuery) (readmodels.List[AuditEvent], error) {
+	filter := bson.D{{Key: "trails", Value: string(q.Study)}}
+	filter = readmodels.Equal(filter, "patient", q.Patient)
+	return q.list(ctx, r, readmodels.Equal(filter, "site", q.Site))
+}
+
+// ListAccountTrail returns a page of the trail of what belongs to no study.
+func ListAccountTrail(ctx context.Context, r readmodels.Request, q TrailQuery) (readmodels.List[AuditEvent], error) {
+	return q.list(ctx, r, bson.D{{Key: "trails", Value: string(AccountTrail)}})
+}
+
+// list returns a page of a trail, the newest events first unless the page says otherwise. It refuses
+// positions_out_of_order for a range of positions in an order by time, where it would not bound the search.
+func (q TrailQuery) list(ctx context.Context, r readmodels.Request, filter bson.D) (readmodels.List[AuditEvent], error) {
+	filter = readmodels.Equal(filter, "users", q.User)
+	if len(q.Types) > 0 {
+		filter = append(filter, readmodels.OneOf("type", q.Types))
+	}
+	filter = readmodels.Between(filter, "recordedAt", q.From, q.To)
+	switch {
+	case q.Sort == AuditByPosition:
+		// The bound of position 0 keeps to the order of the keys.
+		filter = readmodels.Bounded(filter, "_id", "$gte", fmt.Sprintf("%016x", q.First))
+		if q.Last > 0 {
+			filter = readmodels.Bounded(filter, "_id", "$lte", AuditKey(domain.Position{Commit: q.Last, Prepare: q.Last}))
+		}
+	case q.First > 0 || q.Last > 0:
+		return readmodels.List[AuditEvent]{}, refuse.Malformed("positions_out_of_order", "log positions are given for a list in the order of time").
+			At("sort").Do("sort by position, or give times instead")
+	}
+	return readmodels.Listed(ctx, r.Store.Collection(AuditIndex), q.Page, filter, auditOrders)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
@@ -98,15 +99,6 @@ func DiaryKey(patient domain.PatientID, id instrument.ID, window string) string 
 	return string(patient) + "/" + string(id) + "/" + window
 }
 
-// DiaryFilter narrows a list of diaries; empty fields do not.
-type DiaryFilter struct {
-	Instrument instrument.ID
-	// Only leaves the windows that ended so.
-	Only DiaryEnd
-	// From and To bound when the windows opened; To is the first moment that is left out.
-	From, To time.Time
-}
-
 // DiaryEnd is how a window ended.
 type DiaryEnd string
 
@@ -117,20 +109,40 @@ const (
 	DiaryMissed   DiaryEnd = "missed"
 )
 
+// Schema implements domain.HasSchema.
+func (DiaryEnd) Schema() domain.Schema { return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed) }
+
 // Names of windows would not do for the order: morning comes behind evening in the alphabet.
 var diaryOrders = []readmodels.Order[Diary]{
 	readmodels.Descending("newest", func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }, "opens", "_id"),
 	readmodels.Ascending("oldest", func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }, "opens", "_id"),
 }
 
-// DiarySorts are the orders of a list of diaries, by when their windows opened.
-var DiarySorts = readmodels.Names(diaryOrders)
+// diaries is the query of a patient's diaries.
+var diaries = readmodels.Declare(readmodels.Query{
+	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries",
+	Doc:    "Every decided window with answers, scores, risks and corrections.",
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient, Views: []readmodels.View{Diaries},
+	Sort: readmodels.SortBy(diaryOrders, "By when the windows opened;"),
+}, ListDiaries)
 
-// ListDiaries returns a page of a patient's diaries. How a window ended is looked at in each: a patient has some hundreds.
-func ListDiaries(ctx context.Context, s *readmodels.Store, patient domain.PatientID, f DiaryFilter, page readmodels.Page) (readmodels.List[Diary], error) {
-	filter := readmodels.Equal(bson.D{{Key: "patient", Value: string(patient)}}, "instrument", f.Instrument)
-	filter = readmodels.Between(filter, "opens", f.From, f.To)
-	switch f.Only {
+// DiariesQuery asks for a patient's diaries, as they are or as they were at a moment; empty fields do not narrow the list.
+type DiariesQuery struct {
+	Patient    domain.PatientID  `path:"patient" doc:"The patient"`
+	AsOf       readmodels.Moment `query:"asOf"`
+	Instrument instrument.ID     `query:"instrument" doc:"Only this instrument"`
+	Only       DiaryEnd          `query:"only" doc:"Only windows that ended so; those that were answered late are answered too"`
+	From       time.Time         `query:"from" doc:"Only windows that opened then or later"`
+	// To is the first moment that is left out.
+	To time.Time `query:"to" doc:"Only windows that opened before"`
+	readmodels.Page
+}
+
+// filter finds what the query asks for in the store. How a window ended is looked at in each: a patient has some hundreds.
+func (q DiariesQuery) filter() bson.D {
+	filter := readmodels.Equal(bson.D{{Key: "patient", Value: string(q.Patient)}}, "instrument", q.Instrument)
+	filter = readmodels.Between(filter, "opens", q.From, q.To)
+	switch q.Only {
 	case DiaryAnswered: // the fields are left out where they are false
 		filter = append(filter, bson.E{Key: "missed", Value: bson.D{{Key: "$ne", Value: true}}})
 	case DiaryLate:
@@ -138,18 +150,34 @@ func ListDiaries(ctx context.Context, s *readmodels.Store, patient domain.Patien
 	case DiaryMissed:
 		filter = append(filter, bson.E{Key: "missed", Value: true})
 	}
-	return readmodels.Listed(ctx, s.Collection(Diaries), page, filter, diaryOrders)
+	return filter
 }
 
-// Of is Diaries of documents that were folded rather than stored, all of one patient.
-func (f DiaryFilter) Of(documents map[string]readmodels.Document, page readmodels.Page) (readmodels.List[Diary], error) {
+// finds is filter for a document of the past, which is in no store.
+func (q DiariesQuery) finds(d *Diary) bool {
+	return (q.Instrument == "" || d.Instrument == q.Instrument) && !d.Opens.Before(q.From) && (q.To.IsZero() || d.Opens.Before(q.To)) &&
+		(q.Only == "" || d.Missed == (q.Only == DiaryMissed) && (q.Only != DiaryLate || d.Late))
+}
+
+// ListDiaries returns a page of a patient's diaries.
+func ListDiaries(ctx context.Context, r readmodels.Request, q DiariesQuery) (readmodels.List[Diary], error) {
+	if q.AsOf.IsPresent() {
+		return readmodels.Listed(ctx, r.Store.Collection(Diaries), q.Page, q.filter(), diaryOrders)
+	}
+	past, err := r.AsOf(ctx, Diaries, q.Patient, q.AsOf)
+	if err != nil {
+		return readmodels.List[Diary]{}, err
+	}
+	return q.ofPast(past)
+}
+
+// ofPast returns a page of documents that were folded rather than stored, all of one patient.
+func (q DiariesQuery) ofPast(documents map[string]readmodels.Document) (readmodels.List[Diary], error) {
 	var found []Diary
 	for _, document := range documents {
-		d, ok := document.(*Diary)
-		if ok && (f.Instrument == "" || d.Instrument == f.Instrument) && !d.Opens.Before(f.From) && (f.To.IsZero() || d.Opens.Before(f.To)) &&
-			(f.Only == "" || d.Missed == (f.Only == DiaryMissed) && (f.Only != DiaryLate || d.Late)) {
+		if d, ok := document.(*Diary); ok && q.finds(d) {
 			found = append(found, *d)
 		}
 	}
-	return readmodels.Paged(found, page, diaryOrders)
+	return readmodels.Paged(found, q.Page, diaryOrders)
 }

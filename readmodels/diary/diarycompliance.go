@@ -1,9 +1,14 @@
 package diary
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strconv"
 
+	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/refuse"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -25,6 +30,9 @@ const (
 	OfSite    Level = "site"
 	OfStudy   Level = "study"
 )
+
+// Schema implements domain.HasSchema.
+func (Level) Schema() domain.Schema { return domain.OneOf(OfPatient, OfSite, OfStudy) }
 
 // Compliance counts windows. A window counts once it is decided: when it is answered, or recorded as missed. Windows
 // that are still open are in no figure, so that the rate never falls by the mere passing of a day.
@@ -72,7 +80,7 @@ func (c *Compliance) rate() {
 // DiaryCompliance is how diaries are kept by a patient, at a site or in a study.
 type DiaryCompliance struct {
 	readmodels.Header `bson:",inline"`
-	Level             Level            `bson:"level" json:"level" enum:"patient,site,study" doc:"What the figures are of"`
+	Level             Level            `bson:"level" json:"level" doc:"What the figures are of"`
 	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
 	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
@@ -83,13 +91,6 @@ type DiaryCompliance struct {
 
 // ComplianceKey is the key of the document about a patient, a site of a study (STUDY/SITE), or a study.
 func ComplianceKey(level Level, of string) string { return string(level) + "/" + of }
-
-// ComplianceFilter narrows a list by compliance; empty fields do not.
-type ComplianceFilter struct {
-	Site domain.SiteID
-	// Below leaves rates below this one, from 0 to 1; 0 leaves all.
-	Below float64
-}
 
 // noRate is what stands in the place of a rate for sorting where there is none: it comes behind all rates.
 const noRate = 2
@@ -102,32 +103,100 @@ func (c *DiaryCompliance) Ordered() {
 	}
 }
 
+// best is the order in which the best rates come first.
+const best = "best"
+
+// complianceOrders puts documents without a rate last where the worst come first.
 var complianceOrders = []readmodels.Order[DiaryCompliance]{
 	readmodels.Ascending("worst", func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }, "order", "_id"),
-	readmodels.Descending("best", func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }, "order", "_id"),
+	readmodels.Descending(best, func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }, "order", "_id"),
 }
 
-// ComplianceSorts are the orders of lists by compliance. Those without a rate come last in the first, worst; the other,
-// best, leaves them out.
-var ComplianceSorts = readmodels.Names(complianceOrders)
+// complianceSort goes without those that have no rate where it begins with the best.
+var complianceSort = readmodels.SortBy(complianceOrders, "By the rate of windows answered;")
+
+// compliance and complianceBySite are the queries of patients and sites by their rates.
+var (
+	compliance = readmodels.Declare(readmodels.Query{
+		Name: "Compliance", Path: "/api/v1/studies/{study}/compliance", Summary: "How patients keep their diaries",
+		Doc:    "Patients without a decided window come last, or are left out where the best come first.",
+		OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{DiaryCompliances}, Sort: complianceSort,
+	}, ListPatientsByCompliance)
+	complianceBySite = readmodels.Declare(readmodels.Query{
+		Name: "ComplianceBySite", Path: "/api/v1/studies/{study}/compliance/sites", Summary: "How sites keep their diaries",
+		Doc:    "Callers who see single sites get those, on one page.",
+		OpenTo: access.ClinicalReaders, Reach: readmodels.ReachSites, Views: []readmodels.View{DiaryCompliances}, Sort: complianceSort,
+	}, ListSitesByCompliance)
+)
+
+// ComplianceQuery asks for patients by their rates; empty fields do not narrow the list.
+type ComplianceQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	Below Rate           `query:"below"`
+	readmodels.Page
+}
+
+// ComplianceBySiteQuery asks for sites by their rates; empty fields do not narrow the list.
+type ComplianceBySiteQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Below Rate           `query:"below"`
+	readmodels.Page
+}
+
+// Rate is a bound on the rate of windows answered, above 0 and at most 1; 0 bounds nothing.
+type Rate float64
+
+// Schema implements domain.HasSchema.
+func (Rate) Schema() domain.Schema {
+	return domain.Schema{Description: "Only rates below this one, of at most 1", Example: "0.8"}
+}
+
+// UnmarshalText refuses anything but a rate (code malformed_parameter).
+func (r *Rate) UnmarshalText(text []byte) error {
+	rate, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(rate > 0 && rate <= 1) { // NaN is neither
+		return refuse.Malformed("malformed_parameter", "below is no rate").Do("give a number above 0, and at most 1")
+	}
+	*r = Rate(rate)
+	return nil
+}
 
 // ListPatientsByCompliance returns a page of patients by their rates.
-func ListPatientsByCompliance(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ComplianceFilter, page readmodels.Page) (readmodels.List[DiaryCompliance], error) {
-	return listByCompliance(ctx, s, OfPatient, study, f, page)
+func ListPatientsByCompliance(ctx context.Context, r readmodels.Request, q ComplianceQuery) (readmodels.List[DiaryCompliance], error) {
+	return listByCompliance(ctx, r, OfPatient, q)
 }
 
-// ListSitesByCompliance returns a page of sites by their rates.
-func ListSitesByCompliance(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ComplianceFilter, page readmodels.Page) (readmodels.List[DiaryCompliance], error) {
-	return listByCompliance(ctx, s, OfSite, study, f, page)
+// ListSitesByCompliance returns a page of sites by their rates; all that the caller sees where these are single sites.
+func ListSitesByCompliance(ctx context.Context, r readmodels.Request, q ComplianceBySiteQuery) (readmodels.List[DiaryCompliance], error) {
+	if r.WholeStudy {
+		return listByCompliance(ctx, r, OfSite, ComplianceQuery{Study: q.Study, Below: q.Below, Page: q.Page})
+	}
+	var own readmodels.List[DiaryCompliance]
+	for _, site := range r.Sites {
+		one := ComplianceQuery{Study: q.Study, Site: site, Below: q.Below, Page: readmodels.Page{Limit: 1, Sort: q.Sort}}
+		found, err := listByCompliance(ctx, r, OfSite, one)
+		if err != nil {
+			return own, err
+		}
+		own.Items = append(own.Items, found.Items...)
+	}
+	slices.SortStableFunc(own.Items, func(x, y DiaryCompliance) int {
+		if q.Sort == best {
+			x, y = y, x
+		}
+		return cmp.Compare(x.Order, y.Order)
+	})
+	return own, nil
 }
 
-func listByCompliance(ctx context.Context, s *readmodels.Store, level Level, study domain.StudyID, f ComplianceFilter, page readmodels.Page) (readmodels.List[DiaryCompliance], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}, {Key: "level", Value: string(level)}}, "site", f.Site)
+func listByCompliance(ctx context.Context, r readmodels.Request, level Level, q ComplianceQuery) (readmodels.List[DiaryCompliance], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}, {Key: "level", Value: string(level)}}, "site", q.Site)
 	switch {
-	case f.Below > 0:
-		filter = readmodels.Bounded(filter, "order", "$lt", f.Below)
-	case page.Sort == "best":
+	case q.Below > 0:
+		filter = readmodels.Bounded(filter, "order", "$lt", float64(q.Below))
+	case q.Sort == best:
 		filter = readmodels.Bounded(filter, "order", "$lt", noRate)
 	}
-	return readmodels.Listed(ctx, s.Collection(DiaryCompliances), page, filter, complianceOrders)
+	return readmodels.Listed(ctx, r.Store.Collection(DiaryCompliances), q.Page, filter, complianceOrders)
 }

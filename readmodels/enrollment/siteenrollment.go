@@ -1,10 +1,13 @@
+// Package enrollment holds the views of how patients enter a study.
 package enrollment
 
 import (
 	"context"
 	"slices"
 
+	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/refuse"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -85,6 +88,9 @@ const (
 	ByDay   Period = "day"
 )
 
+// Schema implements domain.HasSchema.
+func (Period) Schema() domain.Schema { return domain.OneOf(ByMonth, ByDay) }
+
 // of returns the period that a day is in, by its first day.
 func (p Period) of(day domain.Date) domain.Date {
 	if p == ByDay || len(day) < len("2006-01-02") {
@@ -136,13 +142,45 @@ func EnrollmentKey(study domain.StudyID, site domain.SiteID) string {
 	return string(study) + "/" + string(site)
 }
 
-var enrollmentOrders = []readmodels.Order[SiteEnrollment]{readmodels.Ascending("site", func(s SiteEnrollment) []any { return []any{string(s.Site)} }, "site")}
+var enrollmentOrders = []readmodels.Order[SiteEnrollment]{
+	readmodels.Ascending("site", func(s SiteEnrollment) []any { return []any{string(s.Site)} }, "site"),
+}
 
-// ListEnrollmentBySite returns a page of a study's sites, by id; of some sites where any are named.
-func ListEnrollmentBySite(ctx context.Context, s *readmodels.Store, study domain.StudyID, sites []domain.SiteID, page readmodels.Page) (readmodels.List[SiteEnrollment], error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if len(sites) > 0 {
-		filter = append(filter, readmodels.OneOf("site", sites))
+// Queries are those of this context.
+var Queries = []readmodels.Query{
+	readmodels.Declare(readmodels.Query{
+		Name: "EnrollmentBySite", Path: "/api/v1/studies/{study}/enrollment", Summary: "Enrolment by site over time",
+		Doc: "For each site, how many patients came in and left in each month or on each day, by the days that the site wrote down, and how " +
+			"many there were by then. Callers who see single sites get those.",
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{SiteEnrollments},
+	}, ListEnrollmentBySite),
+}
+
+// EnrollmentBySiteQuery asks for the enrolment at a study's sites over time.
+type EnrollmentBySiteQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Step  Period         `query:"step" doc:"The length of a period; month where none is named"`
+	From  domain.Date    `query:"from" doc:"The first day that is shown; totals also count what was before"`
+	To    domain.Date    `query:"to" doc:"The last day that is shown and counted"`
+	readmodels.Page
+}
+
+// ListEnrollmentBySite returns a page of the sites that the caller may see, by id.
+func ListEnrollmentBySite(ctx context.Context, r readmodels.Request, q EnrollmentBySiteQuery) (list readmodels.List[EnrollmentSeries], err error) {
+	if q.From != "" && q.To != "" && q.To < q.From {
+		return list, refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a day that is not earlier than from")
 	}
-	return readmodels.Listed(ctx, s.Collection(SiteEnrollments), page, filter, enrollmentOrders)
+	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	if !r.WholeStudy {
+		filter = append(filter, readmodels.OneOf("site", r.Sites))
+	}
+	found, err := readmodels.Listed(ctx, r.Store.Collection(SiteEnrollments), q.Page, filter, enrollmentOrders)
+	if err != nil {
+		return list, err
+	}
+	list.Next = found.Next
+	for i := range found.Items {
+		list.Items = append(list.Items, found.Items[i].Series(q.Step, q.From, q.To))
+	}
+	return list, nil
 }

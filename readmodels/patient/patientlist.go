@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/readmodels"
@@ -35,7 +36,7 @@ type PatientRow struct {
 	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
 	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
 	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
-	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
 	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
@@ -48,33 +49,36 @@ type PatientRow struct {
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
 }
 
-// PatientFilter narrows a list of patients; empty fields do not.
-type PatientFilter struct {
-	Site   domain.SiteID
-	Status patient.Status
-}
-
-// PatientStatuses are all the ways a patient can stand.
-var PatientStatuses = []patient.Status{patient.StatusScreened, patient.StatusConsented, patient.StatusScreenFailed, patient.StatusEnrolling,
-	patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted}
-
 var patientOrders = []readmodels.Order[PatientRow]{
 	readmodels.Ascending("screening", func(r PatientRow) []any { return []any{r.ID} }, "_id"),
 	readmodels.Descending("active", func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }, "lastActivityAt", "_id"),
 	readmodels.Ascending("inactive", func(r PatientRow) []any { return []any{r.LastActivityAt.UTC(), r.ID} }, "lastActivityAt", "_id"),
 }
 
-// PatientSorts are the orders of a list of patients: by screening number, or by when they or their site recorded something last,
-// from the last to do so or from the first. Those who keep their diaries badly are in the list by compliance.
-var PatientSorts = readmodels.Names(patientOrders)
+// patients is the query of a study's patients. Those who keep their diaries badly are found by their compliance.
+var patients = readmodels.Declare(readmodels.Query{
+	Name: "Patients", Path: "/api/v1/studies/{study}/patients", Summary: "A study's patients",
+	Doc:    "A line for each patient, with status and diary compliance. Identity data are held apart.",
+	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{PatientLists},
+	Sort: readmodels.SortBy(patientOrders,
+		"By screening number, or by when they or their site recorded something, the last or the first in front;"),
+}, ListPatients)
+
+// PatientsQuery asks for a study's patients; empty fields do not narrow the list.
+type PatientsQuery struct {
+	Study  domain.StudyID `path:"study" doc:"The study"`
+	Site   domain.SiteID  `query:"site" doc:"Only this site"`
+	Status patient.Status `query:"status" doc:"Only patients who stand there"`
+	readmodels.Page
+}
 
 // ListPatients returns a page of a study's patients.
-func ListPatients(ctx context.Context, s *readmodels.Store, study domain.StudyID, f PatientFilter, page readmodels.Page) (readmodels.List[PatientRow], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
-	if page.Sort == "" || page.Sort == patientOrders[0].Name {
-		filter = readmodels.Equal(filter, "status", f.Status)
+func ListPatients(ctx context.Context, r readmodels.Request, q PatientsQuery) (readmodels.List[PatientRow], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	if q.Sort == "" || q.Sort == patientOrders[0].Name {
+		filter = readmodels.Equal(filter, "status", q.Status)
 	} else {
-		filter = append(filter, readmodels.Standing("status", f.Status, PatientStatuses))
+		filter = append(filter, readmodels.OneOrAny("status", q.Status, patient.Statuses))
 	}
-	return readmodels.Listed(ctx, s.Collection(PatientLists), page, filter, patientOrders)
+	return readmodels.Listed(ctx, r.Store.Collection(PatientLists), q.Page, filter, patientOrders)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -41,7 +42,7 @@ type PatientView struct {
 	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
 	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
 	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	Status            patient.Status        `bson:"status" json:"status" enum:"screened,consented,screen_failed,enrolling,enrolled,enrollment_failed,withdrawn,discontinued,completed" doc:"Where the patient stands"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
@@ -86,7 +87,7 @@ type Risk struct {
 	Instrument instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
 	Window     string              `bson:"window" json:"window" doc:"The window"`
 	Rule       string              `bson:"rule" json:"rule" doc:"The rule that holds"`
-	Severity   instrument.Severity `bson:"severity" json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
+	Severity   instrument.Severity `bson:"severity" json:"severity" doc:"How soon somebody must look"`
 	Message    string              `bson:"message" json:"message" doc:"What the site reads"`
 	RecordedAt time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
@@ -157,12 +158,36 @@ func (a *AnsweredBy) point(window string) int {
 	return at
 }
 
+// patientView is the query of one patient.
+var patientView = readmodels.Declare(readmodels.Query{
+	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient",
+	Doc:    "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
+	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient,
+	Views: []readmodels.View{PatientViews},
+}, LoadPatientView)
+
+// PatientQuery asks for all that is known of a patient, now or at a moment.
+type PatientQuery struct {
+	Patient domain.PatientID  `path:"patient" doc:"The patient"`
+	AsOf    readmodels.Moment `query:"asOf"`
+}
+
 // LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
-func LoadPatientView(ctx context.Context, s *readmodels.Store, id domain.PatientID) (PatientView, error) {
-	var v PatientView
-	err := s.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&v)
+func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
+	if !q.AsOf.IsPresent() {
+		past, err := r.AsOf(ctx, PatientViews, q.Patient, q.AsOf)
+		if err != nil {
+			return v, err
+		}
+		was, known := past[string(q.Patient)].(*PatientView)
+		if !known {
+			return v, refuse.NotFound("patient_not_found", "there was no patient %s then", q.Patient).At("asOf").Do("ask for a later moment")
+		}
+		return *was, nil
+	}
+	err = r.Store.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&v)
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return v, refuse.NotFound("patient_not_found", "there is no patient %s", id).Do("check the id")
+		return v, refuse.NotFound("patient_not_found", "there is no patient %s", q.Patient).Do("check the id")
 	}
 	return v, err
 }

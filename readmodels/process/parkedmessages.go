@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/readmodels"
 
@@ -27,6 +28,11 @@ const (
 	ParkedAbandoned ParkedStatus = "abandoned"
 )
 
+// Schema implements domain.HasSchema.
+func (ParkedStatus) Schema() domain.Schema {
+	return domain.OneOf(ParkedWaiting, ParkedRetried, ParkedAbandoned)
+}
+
 // ParkedMessage is a message that was set aside so that it does not block the others.
 type ParkedMessage struct {
 	readmodels.Header `bson:",inline"`
@@ -37,7 +43,7 @@ type ParkedMessage struct {
 	Stream            string         `bson:"stream" json:"stream" doc:"The event's stream"`
 	Revision          int64          `bson:"revision" json:"revision" doc:"The event's number in its stream, from 0"`
 	Reason            string         `bson:"reason" json:"reason" doc:"Why the process could not deal with it"`
-	Status            ParkedStatus   `bson:"status" json:"status" enum:"waiting,retried,abandoned" doc:"Whether somebody has decided about it"`
+	Status            ParkedStatus   `bson:"status" json:"status" doc:"Whether somebody has decided about it"`
 	Since             time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
 	Times             int            `bson:"times" json:"times" doc:"How often it was parked"`
 	// DecidedBy and what follows are of the last decision; a message that is parked again waits for a new one.
@@ -51,11 +57,23 @@ var parkedOrders = []readmodels.Order[ParkedMessage]{
 	readmodels.Descending("newest", func(m ParkedMessage) []any { return []any{m.Since.UTC(), m.ID} }, "since", "_id"),
 }
 
-// ParkedSorts are the orders of a list of parked messages, by since when they have been parked.
-var ParkedSorts = readmodels.Names(parkedOrders)
+// parkedMessages is the query of a study's parked messages.
+var parkedMessages = readmodels.Declare(readmodels.Query{
+	Name: "ParkedMessages", Path: "/api/v1/studies/{study}/parked-messages", Summary: "Messages that a process could not deal with",
+	Doc:    "They are set aside so that they block no others, until somebody has them retried or gives them up.",
+	OpenTo: access.To(access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy, Views: []readmodels.View{ParkedMessages},
+	Sort: readmodels.SortBy(parkedOrders, "By since when they have been parked;"),
+}, ListParkedMessages)
 
-// ListParkedMessages returns a page of a study's parked messages; of one status where it is named.
-func ListParkedMessages(ctx context.Context, s *readmodels.Store, study domain.StudyID, status ParkedStatus, page readmodels.Page) (readmodels.List[ParkedMessage], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "status", status)
-	return readmodels.Listed(ctx, s.Collection(ParkedMessages), page, filter, parkedOrders)
+// ParkedMessagesQuery asks for a study's parked messages; an empty status does not narrow the list.
+type ParkedMessagesQuery struct {
+	Study  domain.StudyID `path:"study" doc:"The study"`
+	Status ParkedStatus   `query:"status" doc:"Only those that stand so"`
+	readmodels.Page
+}
+
+// ListParkedMessages returns a page of a study's parked messages.
+func ListParkedMessages(ctx context.Context, r readmodels.Request, q ParkedMessagesQuery) (readmodels.List[ParkedMessage], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "status", q.Status)
+	return readmodels.Listed(ctx, r.Store.Collection(ParkedMessages), q.Page, filter, parkedOrders)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/readmodels"
@@ -24,9 +25,6 @@ var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes:
 	readmodels.IndexOn("study", "outcome", "since", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
 }}
-
-// UnderWay is the outcome of a process that has not come to one; the log writes none.
-const UnderWay process.Outcome = "under_way"
 
 // maxTimers bounds the open timers that a document holds. A site has one for every shipment that is under way.
 const maxTimers = 100
@@ -58,7 +56,7 @@ type Timer struct {
 // Stand notes a step: where the process stands since, and what it asked for.
 func (p *Process) Stand(stage string, outcome process.Outcome, note string, at time.Time) {
 	if outcome == "" {
-		outcome = UnderWay
+		outcome = process.UnderWay
 	}
 	if p.Stage != stage || p.Outcome != outcome {
 		p.Since = at
@@ -83,31 +81,44 @@ func (p *Process) EndTimer(name string) {
 	p.Timers = slices.DeleteFunc(p.Timers, func(t Timer) bool { return t.Name == name })
 }
 
-// Outcomes are all the ways a process can stand.
-var Outcomes = []process.Outcome{UnderWay, process.Held, process.Completed, process.Failed}
-
-// ProcessFilter narrows a list of processes; empty fields do not.
-type ProcessFilter struct {
-	Site      domain.SiteID
-	Outcome   process.Outcome
-	Stage     string
-	Processes []string
-}
-
 var processOrders = []readmodels.Order[Process]{
 	readmodels.Descending("moved", func(p Process) []any { return []any{p.LastStepAt.UTC(), p.ID} }, "lastStepAt", "_id"),
 	readmodels.Ascending("longest", func(p Process) []any { return []any{p.Since.UTC(), p.ID} }, "since", "_id"),
 }
 
-// ProcessSorts are the orders of a list of processes: the last to take a step first, or the longest in its stage.
-var ProcessSorts = readmodels.Names(processOrders)
+// ofSupply are the processes that supply managers see. The others are about patients.
+var ofSupply = []string{"resupply", "supply-upkeep"}
+
+// processes is the query of a study's processes.
+var processes = readmodels.Declare(readmodels.Query{
+	Name: "Processes", Path: "/api/v1/studies/{study}/processes", Summary: "Where each process stands",
+	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the " +
+		"processes of supply.",
+	OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{ProcessMonitors},
+	Sort: readmodels.SortBy(processOrders, "The last to take a step in front, or the longest in its stage;"),
+}, ListProcesses)
+
+// ProcessesQuery asks for a study's processes; empty fields do not narrow the list.
+type ProcessesQuery struct {
+	Study   domain.StudyID  `path:"study" doc:"The study"`
+	Site    domain.SiteID   `query:"site" doc:"Only this site"`
+	Process string          `query:"process" example:"enrollment" doc:"Only runs of this process manager"`
+	Outcome process.Outcome `query:"outcome" enum:"under_way,held,completed,failed" doc:"Only those that stand so"`
+	Stage   string          `query:"stage" example:"kit" doc:"Only those that wait for this"`
+	readmodels.Page
+}
 
 // ListProcesses returns a page of a study's processes.
-func ListProcesses(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ProcessFilter, page readmodels.Page) (readmodels.List[Process], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
-	filter = append(filter, readmodels.Standing("outcome", f.Outcome, Outcomes))
-	if len(f.Processes) > 0 {
-		filter = append(filter, readmodels.OneOf("process", f.Processes))
+func ListProcesses(ctx context.Context, r readmodels.Request, q ProcessesQuery) (list readmodels.List[Process], err error) {
+	named, some := readmodels.ShownTo(r, q.Study, q.Site, q.Process, ofSupply)
+	if !some {
+		return list, nil
 	}
-	return readmodels.Listed(ctx, s.Collection(ProcessMonitors), page, readmodels.Equal(filter, "stage", f.Stage), processOrders)
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	filter = append(filter, readmodels.OneOrAny("outcome", q.Outcome, process.Outcomes))
+	if len(named) > 0 {
+		filter = append(filter, readmodels.OneOf("process", named))
+	}
+	filter = readmodels.Equal(filter, "stage", q.Stage)
+	return readmodels.Listed(ctx, r.Store.Collection(ProcessMonitors), q.Page, filter, processOrders)
 }

@@ -1,10 +1,13 @@
+// Package safety holds the views of alerts.
 package safety
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/safety"
 	"casebook/readmodels"
@@ -35,6 +38,9 @@ const (
 	AlertClosed   AlertStatus = "closed"
 )
 
+// Schema implements domain.HasSchema.
+func (AlertStatus) Schema() domain.Schema { return domain.OneOf(AlertOpen, AlertReviewed, AlertClosed) }
+
 // Alert is something that somebody has to look at.
 type Alert struct {
 	readmodels.Header `bson:",inline"`
@@ -47,7 +53,7 @@ type Alert struct {
 	Summary           string           `bson:"summary" json:"summary" doc:"What happened"`
 	OccurredAt        time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
 	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
-	Status            AlertStatus      `bson:"status" json:"status" enum:"open,reviewed,closed" doc:"Whether somebody has looked at it, and whether it is dealt with"`
+	Status            AlertStatus      `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
 	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
 	// ReviewBy is nil behind the last level.
 	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`
@@ -74,23 +80,24 @@ type Notification struct {
 // Become changes how the alert stands, and with it its place in the list.
 func (a *Alert) Become(status AlertStatus) {
 	a.Status, a.Order = status, 0
-	for order, of := range AlertOrders() {
-		if of.Status == status && (of.severity == safety.Urgent) == (a.Severity == safety.Urgent) {
+	for order, rank := range Ranks() {
+		if rank.Status == status && (rank.Severity == safety.Urgent) == (a.Severity == safety.Urgent) {
 			a.Order = order
 		}
 	}
 }
 
-type alertOrder struct {
+// Rank is a place in the order of urgency.
+type Rank struct {
 	Status   AlertStatus
-	severity safety.Severity
+	Severity safety.Severity
 }
 
-// AlertOrders are the ways an alert can stand, by the value of its field Order.
-func AlertOrders() (all []alertOrder) {
+// Ranks are all ranks, by the value of an alert's field Order.
+func Ranks() (all []Rank) {
 	for _, status := range []AlertStatus{AlertOpen, AlertReviewed, AlertClosed} {
 		for _, severity := range []safety.Severity{safety.Urgent, safety.Routine} {
-			all = append(all, alertOrder{status, severity})
+			all = append(all, Rank{status, severity})
 		}
 	}
 	return all
@@ -111,39 +118,62 @@ func (a *Alert) WithoutPatient() {
 	a.Patient, a.Note, a.Outcome = "", "", ""
 }
 
-// AlertFilter narrows a list of alerts; empty fields do not.
-type AlertFilter struct {
-	Site     domain.SiteID
-	Status   AlertStatus
-	Severity safety.Severity
-	Kinds    []safety.Kind
-	// RaisedBefore leaves the old ones.
-	RaisedBefore time.Time
-}
-
-var alertsOrdered = []readmodels.Order[Alert]{
+// alertOrders begins with the order of urgency: alerts that nobody has looked at, then those that are not closed; among them
+// the urgent ones, and of these the oldest.
+var alertOrders = []readmodels.Order[Alert]{
 	readmodels.Ascending("urgent", func(a Alert) []any { return []any{a.Order, a.RaisedAt.UTC(), a.ID} }, "order", "raisedAt", "_id"),
 	readmodels.Ascending("oldest", func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }, "raisedAt", "_id"),
 	readmodels.Descending("newest", func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }, "raisedAt", "_id"),
 }
 
-// AlertSorts are the orders of a list of alerts. The first is urgent: those that nobody has looked at, then those that are
-// not closed; among them the urgent ones, and of these the oldest.
-var AlertSorts = readmodels.Names(alertsOrdered)
+// ofSupply are the kinds of alerts that supply managers see. The others are about patients.
+var ofSupply = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() })
+
+// Queries are those of this context.
+var Queries = []readmodels.Query{
+	readmodels.Declare(readmodels.Query{
+		Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at",
+		Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the " +
+			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply. " + readmodels.PatientsLeftOut,
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},
+		Sort: readmodels.SortBy(alertOrders, "By urgency, or by when they were raised;"),
+	}, ListAlerts),
+}
+
+// AlertsQuery asks for a study's alerts; empty fields do not narrow the list.
+type AlertsQuery struct {
+	Study        domain.StudyID  `path:"study" doc:"The study"`
+	Site         domain.SiteID   `query:"site" doc:"Only this site"`
+	Status       AlertStatus     `query:"status" doc:"Only alerts that stand so"`
+	Severity     safety.Severity `query:"severity" enum:"urgent,routine" doc:"Only alerts of this severity"`
+	Kind         safety.Kind     `query:"kind" doc:"Only alerts of this kind"`
+	RaisedBefore time.Time       `query:"raisedBefore" doc:"Only alerts that were raised before"`
+	readmodels.Page
+}
 
 // ListAlerts returns a page of a study's alerts.
-func ListAlerts(ctx context.Context, s *readmodels.Store, study domain.StudyID, f AlertFilter, page readmodels.Page) (readmodels.List[Alert], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "site", f.Site)
-	stands := bson.A{}
-	for order, of := range AlertOrders() {
-		if (f.Status == "" || f.Status == of.Status) && (f.Severity == "" || f.Severity == of.severity) {
-			stands = append(stands, order)
+func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list readmodels.List[Alert], err error) {
+	kinds, some := readmodels.ShownTo(r, q.Study, q.Site, q.Kind, ofSupply)
+	if !some {
+		return list, nil
+	}
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	ranks := bson.A{}
+	for order, rank := range Ranks() {
+		if (q.Status == "" || q.Status == rank.Status) && (q.Severity == "" || q.Severity == rank.Severity) {
+			ranks = append(ranks, order)
 		}
 	}
-	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: stands}}})
-	filter = readmodels.Between(filter, "raisedAt", time.Time{}, f.RaisedBefore)
-	if len(f.Kinds) > 0 {
-		filter = append(filter, readmodels.OneOf("kind", f.Kinds))
+	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: ranks}}})
+	filter = readmodels.Between(filter, "raisedAt", time.Time{}, q.RaisedBefore)
+	if len(kinds) > 0 {
+		filter = append(filter, readmodels.OneOf("kind", kinds))
 	}
-	return readmodels.Listed(ctx, s.Collection(Alerts), page, filter, alertsOrdered)
+	list, err = readmodels.Listed(ctx, r.Store.Collection(Alerts), q.Page, filter, alertOrders)
+	for i := range list.Items {
+		if alert := &list.Items[i]; !r.MayKnowPatients(q.Study, alert.Site) {
+			alert.WithoutPatient()
+		}
+	}
+	return list, err
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
@@ -48,8 +49,9 @@ type WaitingEnrollment struct {
 	Since   time.Time        `json:"since" doc:"Since when"`
 }
 
-// DashboardViews are the views that a dashboard is made of.
-var DashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances, supplyviews.KitInventories, supplyviews.Shipments, processviews.ProcessMonitors}
+// dashboardViews are the views that a dashboard is made of.
+var dashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances,
+	supplyviews.KitInventories, supplyviews.Shipments, processviews.ProcessMonitors}
 
 // dashboardItems bounds each list of a dashboard.
 const dashboardItems = 50
@@ -57,16 +59,30 @@ const dashboardItems = 50
 // enrolling is the process that enrols patients; what it is about is the patient.
 const enrolling = "enrollment"
 
+// siteDashboard is the query of a site's dashboard.
+var siteDashboard = readmodels.Declare(readmodels.Query{
+	Name: "SiteDashboard", Path: "/api/v1/studies/{study}/sites/{site}/dashboard", Summary: "How a site stands",
+	Doc: "Patients by status, alerts that nobody has looked at, how the diaries are kept, kits by status, shipments that have not arrived, " +
+		"and enrolments that wait, with what for. A site that nothing has happened at yet has nothing to say.",
+	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: dashboardViews,
+}, LoadSiteDashboard)
+
+// SiteDashboardQuery asks how a site stands.
+type SiteDashboardQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Site  domain.SiteID  `path:"site" doc:"The site"`
+}
+
 // LoadSiteDashboard returns how a site stands. Of a site that nothing has happened at it has nothing to say.
-func LoadSiteDashboard(ctx context.Context, s *readmodels.Store, study domain.StudyID, site domain.SiteID) (d SiteDashboard, err error) {
-	d.Study, d.Site = study, site
-	at := bson.D{{Key: "study", Value: string(study)}, {Key: "site", Value: string(site)}}
+func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboardQuery) (d SiteDashboard, err error) {
+	d.Study, d.Site = q.Study, q.Site
+	s, at := r.Store, bson.D{{Key: "study", Value: string(q.Study)}, {Key: "site", Value: string(q.Site)}}
 	if d.Patients, err = counts[patient.Status](ctx, s.Collection(patientviews.PatientLists), at, "$status"); err != nil {
 		return d, err
 	}
 	var open bson.A
-	for order, of := range safetyviews.AlertOrders() {
-		if of.Status == safetyviews.AlertOpen {
+	for order, rank := range safetyviews.Ranks() {
+		if rank.Status == safetyviews.AlertOpen {
 			open = append(open, order)
 		}
 	}
@@ -75,27 +91,28 @@ func LoadSiteDashboard(ctx context.Context, s *readmodels.Store, study domain.St
 		return d, err
 	}
 	var kept diaryviews.DiaryCompliance
-	err = s.Collection(diaryviews.DiaryCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: diaryviews.ComplianceKey(diaryviews.OfSite, string(study)+"/"+string(site))}}).Decode(&kept)
+	key := diaryviews.ComplianceKey(diaryviews.OfSite, string(q.Study)+"/"+string(q.Site))
+	err = s.Collection(diaryviews.DiaryCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: key}}).Decode(&kept)
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 		return d, err
 	}
 	d.Compliance = kept.Compliance
-	place := supply.LocationID(site)
-	here := bson.D{{Key: "study", Value: string(study)}, {Key: "location", Value: string(site)}}
+	here := bson.D{{Key: "study", Value: string(q.Study)}, {Key: "location", Value: string(q.Site)}}
 	if d.Kits, err = counts[supply.KitStatus](ctx, s.Collection(supplyviews.KitInventories), here, "$status"); err != nil {
 		return d, err
 	}
 	for _, status := range []supply.ShipmentStatus{supply.ShipmentOnItsWay, supply.ShipmentPacked} {
-		coming, err := supplyviews.ListShipments(ctx, s, study, supplyviews.ShipmentFilter{To: place, Status: status}, readmodels.Page{Limit: dashboardItems, Sort: "oldest"})
+		coming, err := supplyviews.ListShipments(ctx, r, supplyviews.ShipmentsQuery{Study: q.Study, To: supply.LocationID(q.Site), Status: status,
+			Page: readmodels.Page{Limit: dashboardItems, Sort: "oldest"}})
 		if err != nil {
 			return d, err
 		}
 		d.Awaited = append(d.Awaited, coming.Items...)
 	}
 	d.Awaited = d.Awaited[:min(len(d.Awaited), dashboardItems)]
-	d.Waiting = []WaitingEnrollment{}
-	for _, outcome := range []process.Outcome{process.Held, processviews.UnderWay} {
-		waiting, err := processviews.ListProcesses(ctx, s, study, processviews.ProcessFilter{Site: site, Outcome: outcome, Processes: []string{enrolling}}, readmodels.Page{Limit: dashboardItems, Sort: "longest"})
+	for _, outcome := range []process.Outcome{process.Held, process.UnderWay} {
+		waiting, err := processviews.ListProcesses(ctx, r, processviews.ProcessesQuery{Study: q.Study, Site: q.Site, Process: enrolling, Outcome: outcome,
+			Page: readmodels.Page{Limit: dashboardItems, Sort: "longest"}})
 		if err != nil {
 			return d, err
 		}

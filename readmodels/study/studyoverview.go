@@ -3,10 +3,13 @@ package study
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -94,23 +97,81 @@ func (o *StudyOverview) OnlySites(allowed []domain.SiteID) {
 	o.Sites = kept
 }
 
-// LoadStudyOverview returns how the study stands; it refuses study_not_found.
-func LoadStudyOverview(ctx context.Context, s *readmodels.Store, id domain.StudyID) (StudyOverview, error) {
-	var o StudyOverview
-	err := s.Collection(StudyOverviews).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&o)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return o, refuse.NotFound("study_not_found", "there is no study %s", id).Do("check the id")
-	}
-	return o, err
+// studies and studyOverview are the queries of the caller's studies and of one of them.
+var (
+	studies = readmodels.Declare(readmodels.Query{
+		Name: "Studies", Path: "/api/v1/studies", Summary: "The studies that the caller has a role in",
+		Doc:   "What is public about each study, and the caller's roles in it, by the studies' ids.",
+		Reach: readmodels.ReachSelf, Views: []readmodels.View{StudyOverviews},
+	}, ListStudies)
+	studyOverview = readmodels.Declare(readmodels.Query{
+		Name: "StudyOverview", Path: "/api/v1/studies/{study}", Summary: "How a study stands",
+		Doc: "The study's facts and figures, as a whole and by site. Callers who see single sites get the facts and those sites' " +
+			"figures, and no totals.",
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{StudyOverviews},
+	}, LoadStudyOverview)
+)
+
+// StudiesQuery asks for the studies that the caller has a role in.
+type StudiesQuery struct {
+	readmodels.Page
 }
 
-// ListStudyOverviews returns those of the named studies that exist, by id.
-func ListStudyOverviews(ctx context.Context, s *readmodels.Store, ids []domain.StudyID, page readmodels.Page) (readmodels.List[StudyOverview], error) {
-	in := make(bson.A, len(ids))
-	for i, id := range ids {
-		in[i] = string(id)
-	}
-	return readmodels.Listed(ctx, s.Collection(StudyOverviews), page, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: in}}}}, studyOrders)
+// StudyOverviewQuery asks for one study.
+type StudyOverviewQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+}
+
+// StudyRow is what is public about a study, and the caller's part in it.
+type StudyRow struct {
+	Study           domain.StudyID `json:"study" doc:"The study"`
+	Title           string         `json:"title" doc:"Full title"`
+	Sponsor         string         `json:"sponsor" doc:"Who is responsible"`
+	Phase           string         `json:"phase,omitempty" doc:"Clinical phase"`
+	ProtocolVersion int            `json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	EnrollmentOpen  bool           `json:"enrollmentOpen" doc:"Whether patients may enter"`
+	Roles           []user.Role    `json:"roles" doc:"The caller's roles in it"`
 }
 
 var studyOrders = []readmodels.Order[StudyOverview]{readmodels.Ascending("study", func(o StudyOverview) []any { return []any{o.ID} }, "_id")}
+
+// ListStudies returns a page of the studies that the caller has a role in.
+func ListStudies(ctx context.Context, r readmodels.Request, q StudiesQuery) (list readmodels.List[StudyRow], err error) {
+	roles := map[domain.StudyID][]user.Role{}
+	ids := bson.A{}
+	for _, g := range r.Caller.Grants {
+		if g.Study == "" {
+			continue
+		}
+		if roles[g.Study] == nil {
+			ids = append(ids, string(g.Study))
+		}
+		if !slices.Contains(roles[g.Study], g.Role) {
+			roles[g.Study] = append(roles[g.Study], g.Role)
+		}
+	}
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}
+	found, err := readmodels.Listed(ctx, r.Store.Collection(StudyOverviews), q.Page, filter, studyOrders)
+	if err != nil {
+		return list, err
+	}
+	list.Next = found.Next
+	for _, o := range found.Items {
+		list.Items = append(list.Items, StudyRow{Study: o.Study, Title: o.Title, Sponsor: o.Sponsor, Phase: o.Phase,
+			ProtocolVersion: o.ProtocolVersion, EnrollmentOpen: o.Enrollment.Open, Roles: roles[o.Study]})
+	}
+	return list, nil
+}
+
+// LoadStudyOverview returns a study, as far as the caller may see it; it refuses study_not_found.
+func LoadStudyOverview(ctx context.Context, r readmodels.Request, q StudyOverviewQuery) (StudyOverview, error) {
+	var o StudyOverview
+	err := r.Store.Collection(StudyOverviews).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Study)}}).Decode(&o)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return o, refuse.NotFound("study_not_found", "there is no study %s", q.Study).Do("check the id")
+	}
+	if !r.WholeStudy {
+		o.OnlySites(r.Sites)
+	}
+	return o, err
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/supply"
 	"casebook/readmodels"
@@ -34,46 +35,78 @@ type PatientAccountability struct {
 	Lost       int               `bson:"lost" json:"lost" doc:"Doses that nobody can account for"`
 }
 
-// ListAccountability returns what each place of a study answers for, by id; of some places where any are named.
-func ListAccountability(ctx context.Context, s *readmodels.Store, study domain.StudyID, places []supply.LocationID) ([]Accountability, error) {
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if len(places) > 0 {
-		filter = append(filter, readmodels.OneOf("location", places))
+// AccountabilityList is what places answer for.
+type AccountabilityList struct {
+	Items []Accountability `json:"items" doc:"The depots and sites that have kits, by id"`
+}
+
+// accountability and accountabilityByPatient are the queries of what places and patients account for.
+var (
+	accountability = readmodels.Declare(readmodels.Query{
+		Name: "Accountability", Path: "/api/v1/studies/{study}/accountability", Summary: "What each depot and site answers for",
+		Doc:    "How many kits stand how, in each place. Callers who see single sites get those.",
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{KitInventories},
+	}, ListAccountability)
+	accountabilityByPatient = readmodels.Declare(readmodels.Query{
+		Name: "AccountabilityByPatient", Path: "/api/v1/studies/{study}/accountability/patients",
+		Summary: "How the kits of each patient are accounted for",
+		Doc: "Kits dispensed, returned and reconciled, and their doses as the site counted them, by patient and by the site that gave " +
+			"the kits out.",
+		OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{KitInventories},
+	}, ListAccountabilityByPatient)
+)
+
+// AccountabilityQuery asks what the places of a study answer for.
+type AccountabilityQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+}
+
+// AccountabilityByPatientQuery asks how kits are accounted for by patient and site; by one site where it is named.
+type AccountabilityByPatientQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	readmodels.Page
+}
+
+// ListAccountability returns what the places that the caller may see answer for, by id.
+func ListAccountability(ctx context.Context, r readmodels.Request, q AccountabilityQuery) (list AccountabilityList, err error) {
+	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	if !r.WholeStudy {
+		filter = append(filter, readmodels.OneOf("location", r.Sites))
 	}
 	counts, err := aggregate[struct {
 		Of   Standing `bson:"_id"`
 		Kits int      `bson:"kits"`
-	}](ctx, s, filter, "$stands", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
+	}](ctx, r.Store, filter, "$stands", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
 	if err != nil {
-		return nil, err
+		return list, err
 	}
-	all := []Accountability{}
+	of := map[supply.LocationID]int{} // the place of each in the list
 	for _, c := range counts {
-		at, found := slices.BinarySearchFunc(all, c.Of.Location, func(a Accountability, l supply.LocationID) int { return cmp.Compare(a.Location, l) })
-		if !found {
-			all = slices.Insert(all, at, Accountability{Location: c.Of.Location, Statuses: map[supply.KitStatus]int{}})
+		at, known := of[c.Of.Location]
+		if !known {
+			at = len(list.Items)
+			of[c.Of.Location] = at
+			list.Items = append(list.Items, Accountability{Location: c.Of.Location, Statuses: map[supply.KitStatus]int{}})
 		}
-		all[at].Kits += c.Kits
-		all[at].Statuses[c.Of.Status] += c.Kits
+		list.Items[at].Kits += c.Kits
+		list.Items[at].Statuses[c.Of.Status] += c.Kits
 	}
-	return all, nil
+	slices.SortFunc(list.Items, func(a, b Accountability) int { return cmp.Compare(a.Location, b.Location) })
+	return list, nil
 }
 
 var accountsOrder = readmodels.Ascending("accounts",
 	func(a PatientAccountability) []any { return []any{string(a.Patient), string(a.Site)} }, "given.patient", "given.site")
 
-// ListAccountabilityByPatient returns a page of how the kits of a study's patients are accounted for, by patient and site; of
-// one site where it is named.
-func ListAccountabilityByPatient(ctx context.Context, s *readmodels.Store, study domain.StudyID, site supply.LocationID, page readmodels.Page) (readmodels.List[PatientAccountability], error) {
-	limit, err := page.Size()
+// ListAccountabilityByPatient returns a page of how the kits of a study's patients are accounted for, by patient and site.
+func ListAccountabilityByPatient(ctx context.Context, r readmodels.Request, q AccountabilityByPatientQuery) (readmodels.List[PatientAccountability], error) {
+	limit, err := q.Size()
 	if err != nil {
 		return readmodels.List[PatientAccountability]{}, err
 	}
-	filter := bson.D{{Key: "study", Value: string(study)}}
-	if site != "" {
-		filter = append(filter, bson.E{Key: "given.site", Value: string(site)})
-	}
-	if last, err := accountsOrder.Begin(page); err != nil {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "given.site", q.Site)
+	if last, err := accountsOrder.Begin(q.Page); err != nil {
 		return readmodels.List[PatientAccountability]{}, err
 	} else if last != nil {
 		filter = readmodels.Behind(filter, accountsOrder.Direction, last)
@@ -87,7 +120,7 @@ func ListAccountabilityByPatient(ctx context.Context, s *readmodels.Store, study
 	found, err := aggregate[struct {
 		Of                    Given `bson:"_id"`
 		PatientAccountability `bson:",inline"`
-	}](ctx, s, filter, "$given", sums,
+	}](ctx, r.Store, filter, "$given", sums,
 		bson.D{{Key: "$sort", Value: bson.D{{Key: "_id", Value: 1}}}}, bson.D{{Key: "$limit", Value: limit + 1}})
 	if err != nil {
 		return readmodels.List[PatientAccountability]{}, err

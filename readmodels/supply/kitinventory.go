@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/supply"
@@ -28,9 +29,6 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 2, Indexes:
 	readmodels.IndexOn("study", "given.site", "given.patient"),
 }}
 
-// KitRegistered is how a kit stands that is known and not yet in its depot's stock.
-const KitRegistered supply.KitStatus = "registered"
-
 // maxCustody bounds the chain of custody that a document holds, the newest; a kit has a dozen entries.
 const maxCustody = 200
 
@@ -40,7 +38,7 @@ type KitRow struct {
 	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
 	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
 	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
-	Status            supply.KitStatus  `bson:"status" json:"status" enum:"registered,available,packed,in_transit,allocated,dispensed,returned,quarantined,damaged,expired,destroyed,lost" doc:"How it stands"`
+	Status            supply.KitStatus  `bson:"status" json:"status" doc:"How it stands"`
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
@@ -130,41 +128,78 @@ func ShippedKey(study domain.StudyID, shipment supply.ShipmentID) string {
 	return string(study) + "/shipment/" + string(shipment)
 }
 
-// KitFilter narrows a list of kits; empty fields do not. When kits expire is blinded: expiry dates may go with an arm.
-type KitFilter struct {
-	Location supply.LocationID
-	Status   supply.KitStatus
-}
-
-// KitStatuses are all the ways a kit can stand.
-var KitStatuses = []supply.KitStatus{KitRegistered, supply.KitAvailable, supply.KitPacked, supply.KitInTransit, supply.KitIsAllocated,
-	supply.KitIsDispensed, supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired, supply.KitDestroyed, supply.KitIsLost}
+// changed is the order in which the last kits to change come first.
+const changed = "changed"
 
 var kitOrders = []readmodels.Order[KitRow]{
 	readmodels.Ascending("number", func(k KitRow) []any { return []any{k.ID} }, "_id"),
-	readmodels.Descending("changed", func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }, "updatedAt", "_id"),
+	readmodels.Descending(changed, func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }, "updatedAt", "_id"),
 }
 
-// KitSorts are the orders of a list of kits: by number, or the last to change first.
-var KitSorts = readmodels.Names(kitOrders)
+// kits and kit are the queries of a study's kits and of one of them. When kits expire is in neither: expiry dates may go
+// with an arm.
+var (
+	kits = readmodels.Declare(readmodels.Query{
+		Name: "Kits", Path: "/api/v1/studies/{study}/kits", Summary: "A study's kits",
+		Doc: "Where each kit is and how it stands, as blinded people may see it: a kit that is held for a draw is available. " +
+			readmodels.PatientsLeftOut,
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Within: []string{"location"},
+		Views: []readmodels.View{KitInventories}, Sort: readmodels.SortBy(kitOrders, "By number, or the last to change in front;"),
+	}, ListKits)
+	kit = readmodels.Declare(readmodels.Query{
+		Name: "Kit", Path: "/api/v1/studies/{study}/kits/{kit}", Summary: "A kit and its chain of custody",
+		Doc:    "Callers who see single sites get the kits that are there. " + readmodels.PatientsLeftOut,
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{KitInventories},
+	}, LoadKit)
+)
+
+// KitsQuery asks for a study's kits; empty fields do not narrow the list.
+type KitsQuery struct {
+	Study    domain.StudyID    `path:"study" doc:"The study"`
+	Location supply.LocationID `query:"location" doc:"Only kits in the hands of this depot or site"`
+	Status   supply.KitStatus  `query:"status" doc:"Only kits that stand so"`
+	readmodels.Page
+}
+
+// KitQuery asks for one kit.
+type KitQuery struct {
+	Study domain.StudyID   `path:"study" doc:"The study"`
+	Kit   supply.KitNumber `path:"kit" doc:"The kit's number"`
+}
 
 // ListKits returns a page of a study's kits.
-func ListKits(ctx context.Context, s *readmodels.Store, study domain.StudyID, f KitFilter, page readmodels.Page) (readmodels.List[KitRow], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "location", f.Location)
-	if page.Sort == "changed" {
-		filter = append(filter, readmodels.Standing("status", f.Status, KitStatuses))
+func ListKits(ctx context.Context, r readmodels.Request, q KitsQuery) (readmodels.List[KitRow], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "location", q.Location)
+	if q.Sort == changed {
+		filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
 	} else {
-		filter = readmodels.Equal(filter, "status", f.Status)
+		filter = readmodels.Equal(filter, "status", q.Status)
 	}
-	return readmodels.Listed(ctx, s.Collection(KitInventories), page, filter, kitOrders)
+	list, err := readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
+	for i := range list.Items {
+		if k := &list.Items[i]; !r.MayKnowPatients(q.Study, domain.SiteID(k.Location)) {
+			k.WithoutPatient()
+		}
+	}
+	return list, err
 }
 
 // LoadKit returns a kit with its chain of custody; it refuses kit_not_found.
-func LoadKit(ctx context.Context, s *readmodels.Store, study domain.StudyID, number supply.KitNumber) (Kit, error) {
+func LoadKit(ctx context.Context, r readmodels.Request, q KitQuery) (Kit, error) {
 	var k Kit
-	err := s.Collection(KitInventories).FindOne(ctx, bson.D{{Key: "_id", Value: KitKey(study, number)}}).Decode(&k)
+	err := r.Store.Collection(KitInventories).FindOne(ctx, bson.D{{Key: "_id", Value: KitKey(q.Study, q.Kit)}}).Decode(&k)
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return k, refuse.NotFound("kit_not_found", "study %s has no kit %s", study, number).At("kit").Do("check the number on the label")
+		return k, refuse.NotFound("kit_not_found", "study %s has no kit %s", q.Study, q.Kit).At("kit").Do("check the number on the label")
 	}
-	return k, err
+	if err != nil {
+		return k, err
+	}
+	at := domain.SiteID(k.Location)
+	if err := r.MustSee(ctx, q.Study, at); err != nil {
+		return Kit{}, err
+	}
+	if !r.MayKnowPatients(q.Study, at) {
+		k.WithoutPatient()
+	}
+	return k, nil
 }

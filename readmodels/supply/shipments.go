@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/supply"
 	"casebook/readmodels"
@@ -28,7 +29,7 @@ type Shipment struct {
 	From              supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
 	To                supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
 	Kits              []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
-	Status            supply.ShipmentStatus `bson:"status" json:"status" enum:"packed,dispatched,received,lost,cancelled" doc:"How it stands"`
+	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"How it stands"`
 	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
 	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
 	// Created and what follows say when each step was recorded, and the days that the places wrote.
@@ -56,27 +57,31 @@ func ShipmentKey(study domain.StudyID, shipment supply.ShipmentID) string {
 	return string(study) + "/" + string(shipment)
 }
 
-// ShipmentFilter narrows a list of shipments; empty fields do not.
-type ShipmentFilter struct {
-	From, To supply.LocationID
-	Status   supply.ShipmentStatus
-}
-
-// ShipmentStatuses are all the ways a shipment can stand.
-var ShipmentStatuses = []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived, supply.ShipmentIsLost,
-	supply.ShipmentIsCanceled}
-
 var shipmentOrders = []readmodels.Order[Shipment]{
 	readmodels.Descending("newest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
 	readmodels.Ascending("oldest", func(s Shipment) []any { return []any{s.CreatedAt.UTC(), s.ID} }, "createdAt", "_id"),
 }
 
-// ShipmentSorts are the orders of a list of shipments, by when they were made.
-var ShipmentSorts = readmodels.Names(shipmentOrders)
+// shipments is the query of a study's shipments.
+var shipments = readmodels.Declare(readmodels.Query{
+	Name: "Shipments", Path: "/api/v1/studies/{study}/shipments", Summary: "A study's shipments",
+	Doc:    "What was sent from where to where, and how it arrived. Who may see one end of a way sees the shipment.",
+	OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Within: []string{"to", "from"}, Views: []readmodels.View{Shipments},
+	Sort: readmodels.SortBy(shipmentOrders, "By when they were made;"),
+}, ListShipments)
+
+// ShipmentsQuery asks for a study's shipments; empty fields do not narrow the list.
+type ShipmentsQuery struct {
+	Study  domain.StudyID        `path:"study" doc:"The study"`
+	To     supply.LocationID     `query:"to" doc:"Only shipments to this depot or site"`
+	From   supply.LocationID     `query:"from" doc:"Only shipments from this depot or site"`
+	Status supply.ShipmentStatus `query:"status" doc:"Only shipments that stand so"`
+	readmodels.Page
+}
 
 // ListShipments returns a page of a study's shipments.
-func ListShipments(ctx context.Context, s *readmodels.Store, study domain.StudyID, f ShipmentFilter, page readmodels.Page) (readmodels.List[Shipment], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(study)}}, "from", f.From)
-	filter = append(readmodels.Equal(filter, "to", f.To), readmodels.Standing("status", f.Status, ShipmentStatuses))
-	return readmodels.Listed(ctx, s.Collection(Shipments), page, filter, shipmentOrders)
+func ListShipments(ctx context.Context, r readmodels.Request, q ShipmentsQuery) (readmodels.List[Shipment], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "from", q.From)
+	filter = append(readmodels.Equal(filter, "to", q.To), readmodels.OneOrAny("status", q.Status, supply.ShipmentStatuses))
+	return readmodels.Listed(ctx, r.Store.Collection(Shipments), q.Page, filter, shipmentOrders)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/readmodels"
@@ -34,12 +35,15 @@ const (
 // UserStatuses are all the ways an account can stand.
 var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
 
+// Schema implements domain.HasSchema.
+func (UserStatus) Schema() domain.Schema { return domain.OneOf(UserStatuses...) }
+
 // User is an account with its grants (21 CFR 11.10(d) and (g)).
 type User struct {
 	readmodels.Header `bson:",inline"`
 	User              domain.UserID `bson:"user" json:"user" doc:"The user"`
 	Name              string        `bson:"name" json:"name" doc:"The person's name"`
-	Status            UserStatus    `bson:"status" json:"status" enum:"active,locked,deactivated" doc:"Whether it can be signed in to"`
+	Status            UserStatus    `bson:"status" json:"status" doc:"Whether it can be signed in to"`
 	Since             time.Time     `bson:"since" json:"since" doc:"Since when"`
 	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
 	RegisteredAt      time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
@@ -91,33 +95,62 @@ func (u *User) OnlyIn(study domain.StudyID) {
 	u.Grants = slices.DeleteFunc(u.Grants, func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole })
 }
 
-// UserFilter narrows the directory; empty fields do not.
-type UserFilter struct {
-	// Study leaves those who hold a role in it, patients left out.
-	Study  domain.StudyID
-	Status UserStatus
-	Role   user.Role
-}
-
 var userOrders = []readmodels.Order[User]{
 	readmodels.Ascending("user", func(u User) []any { return []any{u.ID} }, "_id"),
 	readmodels.Descending("last-sign-in", func(u User) []any { return []any{u.LastSignInAt.UTC(), u.ID} }, "lastSignInAt", "_id"),
 	readmodels.Ascending("longest-away", func(u User) []any { return []any{u.LastSignInAt.UTC(), u.ID} }, "lastSignInAt", "_id"),
 }
 
-// UserSorts are the orders of the directory: by id, or by the last sign-in from either end. Those who never signed in are
-// the longest away.
-var UserSorts = readmodels.Names(userOrders)
+// userSort: those who never signed in are the longest away.
+var userSort = readmodels.SortBy(userOrders, "By id, or by the last sign-in, the last or the longest ago in front;")
+
+// users and studyUsers are the queries of all accounts and of those that work in a study.
+var (
+	users = readmodels.Declare(readmodels.Query{
+		Name: "Users", Path: "/api/v1/users", Summary: "Accounts and their grants",
+		Doc:    "Every account with the roles that it holds, who gave them and when, and how it stands (21 CFR 11.10(d) and (g)).",
+		OpenTo: access.Admins, Reach: readmodels.ReachAnywhere, Views: []readmodels.View{UserDirectory}, Sort: userSort,
+	}, ListUsers)
+	studyUsers = readmodels.Declare(readmodels.Query{
+		Name: "StudyUsers", Path: "/api/v1/studies/{study}/users", Summary: "Who works in a study",
+		Doc:    "The accounts that hold a role in the study, with their roles in it alone. Patients are left out.",
+		OpenTo: access.To(access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy, Views: []readmodels.View{UserDirectory},
+		Sort: userSort,
+	}, ListStudyUsers)
+)
+
+// UsersQuery asks for accounts; empty fields do not narrow the list.
+type UsersQuery struct {
+	Status UserStatus `query:"status" doc:"Only accounts that stand so"`
+	Role   user.Role  `query:"role" doc:"Only holders of this role"`
+	readmodels.Page
+}
+
+// StudyUsersQuery asks for the accounts that hold a role in a study, patients left out.
+type StudyUsersQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	UsersQuery
+}
 
 // ListUsers returns a page of the directory. Roles are looked at in each account: a study has some hundreds.
-func ListUsers(ctx context.Context, s *readmodels.Store, f UserFilter, page readmodels.Page) (readmodels.List[User], error) {
-	filter := append(readmodels.Equal(bson.D{}, "staffOf", f.Study), readmodels.Standing("status", f.Status, UserStatuses))
-	switch {
-	case f.Role != "" && f.Study != "":
-		filter = append(filter, bson.E{Key: "grants", Value: bson.D{{Key: "$elemMatch", Value: bson.D{
-			{Key: "grant.role", Value: string(f.Role)}, {Key: "grant.study", Value: string(f.Study)}}}}})
-	case f.Role != "":
-		filter = append(filter, bson.E{Key: "grants.grant.role", Value: string(f.Role)})
+func ListUsers(ctx context.Context, r readmodels.Request, q UsersQuery) (readmodels.List[User], error) {
+	filter := bson.D{readmodels.OneOrAny("status", q.Status, UserStatuses)}
+	if q.Role != "" {
+		filter = append(filter, bson.E{Key: "grants.grant.role", Value: string(q.Role)})
 	}
-	return readmodels.Listed(ctx, s.Collection(UserDirectory), page, filter, userOrders)
+	return readmodels.Listed(ctx, r.Store.Collection(UserDirectory), q.Page, filter, userOrders)
+}
+
+// ListStudyUsers returns a page of those who work in a study.
+func ListStudyUsers(ctx context.Context, r readmodels.Request, q StudyUsersQuery) (readmodels.List[User], error) {
+	filter := bson.D{{Key: "staffOf", Value: string(q.Study)}, readmodels.OneOrAny("status", q.Status, UserStatuses)}
+	if q.Role != "" {
+		filter = append(filter, bson.E{Key: "grants", Value: bson.D{{Key: "$elemMatch", Value: bson.D{
+			{Key: "grant.role", Value: string(q.Role)}, {Key: "grant.study", Value: string(q.Study)}}}}})
+	}
+	list, err := readmodels.Listed(ctx, r.Store.Collection(UserDirectory), q.Page, filter, userOrders)
+	for i := range list.Items {
+		list.Items[i].OnlyIn(q.Study)
+	}
+	return list, err
 }

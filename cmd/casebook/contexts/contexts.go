@@ -42,6 +42,16 @@ import (
 	supplyprojections "casebook/projections/supply"
 	userprojections "casebook/projections/user"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
+	diaryviews "casebook/readmodels/diary"
+	enrollmentviews "casebook/readmodels/enrollment"
+	patientviews "casebook/readmodels/patient"
+	processviews "casebook/readmodels/process"
+	projectionviews "casebook/readmodels/projection"
+	safetyviews "casebook/readmodels/safety"
+	studyviews "casebook/readmodels/study"
+	supplyviews "casebook/readmodels/supply"
+	userviews "casebook/readmodels/user"
 	"casebook/sagas"
 	diaryprocesses "casebook/sagas/diary"
 	enrollmentprocesses "casebook/sagas/enrollment"
@@ -108,6 +118,22 @@ func Projections() []projections.Projection {
 		auditprojections.Projections(Streams()),
 		enrollmentprojections.Projections,
 		userprojections.Projections,
+	)
+}
+
+// Queries are all queries that the program answers.
+func Queries() []readmodels.Query {
+	return slices.Concat(
+		userviews.Queries,
+		studyviews.Queries,
+		enrollmentviews.Queries,
+		patientviews.Queries,
+		diaryviews.Queries,
+		processviews.Queries,
+		safetyviews.Queries,
+		supplyviews.Queries,
+		auditviews.Queries,
+		projectionviews.Queries,
 	)
 }
 

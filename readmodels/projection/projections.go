@@ -1,6 +1,8 @@
-package api
+// Package projection holds what is shown of the views themselves: how far each has come.
+package projection
 
 import (
+	"context"
 	"time"
 
 	"casebook/access"
@@ -8,12 +10,12 @@ import (
 	"casebook/readmodels"
 )
 
-// Projection says where a build of a view stands.
+// Projection says how far a build of a view has come.
 type Projection struct {
 	View    string           `json:"view" doc:"Name of the view"`
 	Version int              `json:"version" doc:"Version of its fold"`
 	Build   string           `json:"build" doc:"Name of the build; a view is asked in the one that comes first"`
-	State   readmodels.State `json:"state" enum:"catching-up,live,stopped" doc:"What it is doing"`
+	State   readmodels.State `json:"state" doc:"What it is doing"`
 	// Position and End bound what is left to do.
 	Position  uint64    `json:"position" doc:"Log position up to which it has folded"`
 	End       uint64    `json:"end,omitempty" doc:"Where the log ended when this was noted, while it catches up"`
@@ -39,12 +41,34 @@ type ProjectionList struct {
 	Items []Projection `json:"items" doc:"The views"`
 }
 
-// standing is what a caller is told of a build.
-func standing(c readmodels.Checkpoint, who access.Principal) Projection {
-	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End, Events: c.Events,
-		Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
+// Queries are those of this context.
+var Queries = []readmodels.Query{
+	readmodels.Declare(readmodels.Query{
+		Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands",
+		Doc: "How far each view has folded the log; a build that is made beside the one that is asked comes behind it, with its progress. " +
+			"The event at which a view has stopped is shown to those who work in its study, and to administrators; why is in the server's log.",
+		OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Reach: readmodels.ReachAnywhere,
+	}, ListProjections),
+}
+
+// ProjectionsQuery asks how far each view has come.
+type ProjectionsQuery struct{}
+
+// ListProjections returns the builds of all views.
+func ListProjections(ctx context.Context, r readmodels.Request, _ ProjectionsQuery) (list ProjectionList, err error) {
+	checkpoints, err := r.Store.Checkpoints(ctx)
+	for _, c := range checkpoints {
+		list.Items = append(list.Items, shownTo(r.Caller.Principal, c))
+	}
+	return list, err
+}
+
+// shownTo is what a caller is shown of a build.
+func shownTo(who access.Principal, c readmodels.Checkpoint) Projection {
+	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End,
+		Events: c.Events, Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
 	if f := c.FailedAt; f != nil {
-		_, err := who.Authorize("", access.Admins, access.Scope{})
+		_, err := who.Authorize("", access.Admins, domain.Scope{})
 		if err == nil || f.Study != "" && who.WorksIn(f.Study) {
 			p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
 		}

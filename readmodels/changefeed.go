@@ -1,0 +1,419 @@
+package readmodels
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+// ChangeLog is the log as the feed of changes follows it.
+type ChangeLog interface {
+	// End returns the position of the log's last event.
+	End(ctx context.Context) (domain.Position, error)
+	// Follow gives out what is recorded behind a position, in order and batch by batch: first what the log holds, then what
+	// comes. It returns when ctx ends (nil), and when give fails (that error).
+	Follow(ctx context.Context, after domain.Position, give func(context.Context, ChangeBatch) error) error
+}
+
+// ChangeBatch is a run of events.
+type ChangeBatch struct {
+	Events []RecordedChange
+	// Through is the position up to which the log has been looked at, at or behind the last event.
+	Through domain.Position
+	// Live says that there was nothing more to read when the batch was cut.
+	Live bool
+}
+
+// RecordedChange is what the feed knows of an event.
+type RecordedChange struct {
+	// Views are the names of the views that fold it, Scopes those in which they show it.
+	Views  []string
+	Scopes []domain.Scope
+}
+
+// ChangeFeedOptions of a ChangeFeed.
+type ChangeFeedOptions struct {
+	// Log is followed while somebody listens.
+	Log   ChangeLog
+	Store *Store
+	// Queries say who may ask which views, and so who hears that they have changed.
+	Queries []Query
+	// Logger takes interruptions; nil for none.
+	Logger *slog.Logger
+	// ListenersOfUser bounds how often one user listens at a time: 8 when 0.
+	ListenersOfUser int
+	// MaxReplayed bounds the events that are read again for a listener that comes back: 20,000 when 0.
+	MaxReplayed int
+}
+
+const (
+	// Listeners hear of a change when the views show it. viewPatience is how long the feed waits for a view; one that has
+	// kept it waiting gets slowPatience until it is back.
+	viewPatience = 2 * time.Second
+	slowPatience = 50 * time.Millisecond
+	// replays is for how many listeners events are read again at a time.
+	replays = 8
+	// maxPending bounds the patients, sites and studies in one message.
+	maxPending = 1000
+	// feedRetry is how long the feed waits when the log could not be followed.
+	feedRetry = time.Second
+
+	defaultListenersOfUser = 8
+	defaultMaxReplayed     = 20_000
+)
+
+// viewSet is a set of views, each by its place in Store.Views.
+type viewSet uint64
+
+// ChangeFeed tells listeners which views have changed about what, as far as they may ask these views. It follows the log
+// for all of them together, as long as there are any. It is safe for concurrent use.
+type ChangeFeed struct {
+	options ChangeFeedOptions
+	views   []View
+	// place is that of each view, by its name.
+	place map[string]int
+	// ways are those in which each view can be asked.
+	ways [][]way
+	slow atomic.Uint64
+	// replaying has a place for each replay that may run.
+	replaying chan struct{}
+	wanted    chan struct{}
+
+	mu        sync.Mutex
+	stopped   bool
+	listeners map[*Listener]struct{}
+	users     map[domain.UserID]int
+	// begun is closed when at is known; both begin anew whenever the log is followed anew.
+	begun chan struct{}
+	at    domain.Position
+	cease context.CancelFunc
+}
+
+// way is a way to ask a view: who may, and in which scope.
+type way struct {
+	openTo access.Permission
+	reach  Reach
+}
+
+// NewChangeFeed returns a feed. Run has to be running for listeners to hear anything.
+func NewChangeFeed(o ChangeFeedOptions) *ChangeFeed {
+	orDefault(&o.ListenersOfUser, defaultListenersOfUser)
+	orDefault(&o.MaxReplayed, defaultMaxReplayed)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &ChangeFeed{options: o, views: o.Store.Views(), place: map[string]int{}, replaying: make(chan struct{}, replays),
+		wanted: make(chan struct{}, 1), listeners: map[*Listener]struct{}{}, users: map[domain.UserID]int{},
+		begun: make(chan struct{}), cease: func() {}}
+	f.ways = make([][]way, len(f.views))
+	for i, v := range f.views {
+		f.place[v.Name] = i
+	}
+	for _, q := range o.Queries {
+		for _, v := range q.Views {
+			if i, ok := f.place[v.Name]; ok {
+				f.ways[i] = append(f.ways[i], way{q.OpenTo, q.Reach})
+			}
+		}
+	}
+	return f
+}
+
+// Run serves the listeners until ctx ends; then it ends them.
+func (f *ChangeFeed) Run(ctx context.Context) error {
+	defer f.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.wanted:
+		}
+		following, cease := context.WithCancel(ctx)
+		f.mu.Lock()
+		f.cease = cease
+		if len(f.listeners) == 0 {
+			cease()
+		}
+		f.mu.Unlock()
+		err := f.follow(following)
+		cease()
+		if err == nil {
+			continue
+		}
+		f.options.Logger.Warn("listeners hear of no changes: the log cannot be followed", "error", err)
+		f.miss()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(feedRetry):
+		}
+	}
+}
+
+// follow tells listeners what is recorded from now on, until ctx ends.
+func (f *ChangeFeed) follow(ctx context.Context) error {
+	end, err := f.options.Log.End(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // nobody listens any more
+		}
+		return err
+	}
+	f.mu.Lock()
+	if ctx.Err() != nil {
+		f.mu.Unlock()
+		return nil //nolint:nilerr // whoever came since waits for the next begin
+	}
+	f.at = end
+	close(f.begun)
+	f.mu.Unlock()
+	return f.options.Log.Follow(ctx, end, func(ctx context.Context, b ChangeBatch) error {
+		changed := map[domain.Scope]viewSet{}
+		f.addTo(changed, b.Events)
+		behind := f.waitFor(ctx, changed, b.Through)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.at = b.Through
+		for l := range f.listeners {
+			l.add(changed, behind, b.Through)
+		}
+		return nil
+	})
+}
+
+// miss tells all listeners that they have missed something, and has the log followed anew.
+func (f *ChangeFeed) miss() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begun = make(chan struct{})
+	for l := range f.listeners {
+		l.miss(f.at)
+	}
+	if len(f.listeners) > 0 {
+		f.want()
+	}
+}
+
+func (f *ChangeFeed) want() {
+	select {
+	case f.wanted <- struct{}{}:
+	default:
+	}
+}
+
+func (f *ChangeFeed) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+	for l := range f.listeners {
+		close(l.stopped)
+	}
+}
+
+// Listen takes a listener in; Leave has to be called. It refuses projection_not_found, not_allowed where the listener
+// could never hear anything, too_many_streams and server_stopping.
+func (f *ChangeFeed) Listen(p access.Principal, q ChangesQuery) (*Listener, error) {
+	of, err := f.named(q.Views)
+	if err != nil {
+		return nil, err
+	}
+	l := newListener(f, p, q.Scope(), of)
+	if err := l.allowed(p); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.stopped:
+		return nil, refuse.Overload("server_stopping", "the server is stopping").Do("connect again in a moment")
+	case f.users[p.User] >= f.options.ListenersOfUser:
+		return nil, refuse.Overload("too_many_streams", "%s listens to changes %d times already", p.User, f.options.ListenersOfUser).
+			Do("end one of these, or share it between pages")
+	}
+	f.users[p.User]++
+	f.listeners[l] = struct{}{}
+	if len(f.listeners) == 1 {
+		f.want()
+	}
+	return l, nil
+}
+
+func (f *ChangeFeed) leave(l *Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.listeners, l)
+	if f.users[l.principal.User]--; f.users[l.principal.User] == 0 {
+		delete(f.users, l.principal.User)
+	}
+	if len(f.listeners) == 0 {
+		f.cease()
+		f.begun = make(chan struct{})
+	}
+}
+
+// began waits until the log is followed, and returns behind which position listeners hear of everything.
+func (f *ChangeFeed) began(ctx context.Context) (domain.Position, error) {
+	f.mu.Lock()
+	begun := f.begun
+	f.mu.Unlock()
+	select {
+	case <-begun:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.at, nil
+	case <-ctx.Done():
+		return domain.Position{}, ctx.Err()
+	}
+}
+
+// errReplayed ends a replay.
+var errReplayed = errors.New("all is replayed")
+
+// replay tells a listener what was recorded behind one position, up to another; that it has missed something where that
+// is too much, or where the log does not go so far.
+func (f *ChangeFeed) replay(ctx context.Context, l *Listener, after, to domain.Position) error {
+	if !after.Before(to) {
+		if to.Before(after) { // it will hear what it knows already, unless it knows another log
+			if end, err := f.options.Log.End(ctx); err != nil || end.Before(after) {
+				l.miss(to)
+			}
+		}
+		return nil
+	}
+	select {
+	case f.replaying <- struct{}{}:
+	default:
+		l.miss(to)
+		return nil
+	}
+	defer func() { <-f.replaying }()
+	changed, seen := map[domain.Scope]viewSet{}, 0
+	err := f.options.Log.Follow(ctx, after, func(_ context.Context, b ChangeBatch) error {
+		f.addTo(changed, b.Events)
+		if seen += len(b.Events); seen > f.options.MaxReplayed || b.Live || !b.Through.Before(to) {
+			return errReplayed
+		}
+		return nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case seen > f.options.MaxReplayed, err != nil && !errors.Is(err, errReplayed):
+		l.miss(to)
+		return nil
+	}
+	l.add(changed, f.waitFor(ctx, changed, to), to)
+	return nil
+}
+
+func (f *ChangeFeed) addTo(changed map[domain.Scope]viewSet, events []RecordedChange) {
+	for _, e := range events {
+		var folding viewSet
+		for _, name := range e.Views {
+			if i, ok := f.place[name]; ok {
+				folding |= 1 << i
+			}
+		}
+		if folding == 0 {
+			continue
+		}
+		for _, scope := range e.Scopes {
+			changed[scope] |= folding
+		}
+	}
+}
+
+// waitFor waits until the views show what has changed, and returns those that do not in time.
+func (f *ChangeFeed) waitFor(ctx context.Context, changed map[domain.Scope]viewSet, through domain.Position) (behind viewSet) {
+	var all viewSet
+	for _, of := range changed {
+		all |= of
+	}
+	if all == 0 {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, viewPatience)
+	defer cancel()
+	slow := viewSet(f.slow.Load())
+	for i, v := range f.views {
+		if all&(1<<i) == 0 {
+			continue
+		}
+		if f.waitForView(ctx, v, through.Commit, slow&(1<<i) != 0) != nil {
+			behind |= 1 << i
+		}
+	}
+	f.slow.Store(uint64(slow&^all | behind))
+	return behind
+}
+
+func (f *ChangeFeed) waitForView(ctx context.Context, v View, commit uint64, slow bool) error {
+	if slow {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, slowPatience)
+		defer cancel()
+	}
+	return f.options.Store.WaitFor(ctx, v, commit)
+}
+
+// allowed returns the views that a principal may ask about a scope.
+func (f *ChangeFeed) allowed(p access.Principal, scope domain.Scope) (views viewSet) {
+	for i, ways := range f.ways {
+		for _, way := range ways {
+			if way.reaches(p, scope) {
+				views |= 1 << i
+				break
+			}
+		}
+	}
+	return views
+}
+
+func (w way) reaches(p access.Principal, scope domain.Scope) bool {
+	within := domain.Scope{Study: scope.Study, Site: scope.Site}
+	switch {
+	case w.reach == ReachPatient && scope.Patient == "", w.reach == ReachSelf, (w.reach == ReachAnywhere) != (scope.Study == ""):
+		return false
+	case w.reach == ReachPatient:
+		within = scope
+	case w.reach == ReachSites && scope.Site == "":
+		sites, whole := p.Sites(w.openTo, scope.Study)
+		return whole || len(sites) > 0
+	}
+	_, err := p.Authorize("", w.openTo, within)
+	return err == nil
+}
+
+// named returns the views of these names; all where there is no name. It refuses projection_not_found.
+func (f *ChangeFeed) named(names ViewNames) (of viewSet, err error) {
+	if len(names) == 0 {
+		return ^viewSet(0), nil
+	}
+	for _, name := range names {
+		i, ok := f.place[name]
+		if !ok {
+			return 0, refuse.NotFound("projection_not_found", "there is no view %q", shortened(name)).At("view").
+				Do("the list of projections has their names")
+		}
+		of |= 1 << i
+	}
+	return of, nil
+}
+
+// names are those of the views in a set.
+func (f *ChangeFeed) names(of viewSet) []string {
+	names := []string{}
+	for i, view := range f.views {
+		if of&(1<<i) != 0 {
+			names = append(names, view.Name)
+		}
+	}
+	return names
+}

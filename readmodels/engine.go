@@ -1,0 +1,286 @@
+package readmodels
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+// EngineOptions of an Engine.
+type EngineOptions struct {
+	Store *Store
+	// Queries are those that the engine answers.
+	Queries []Query
+	// ScopeOf returns the scope of a patient. It refuses patient_not_found, with the study that the id names as scope.
+	ScopeOf func(context.Context, domain.PatientID) (domain.Scope, error)
+	// RecordRefusal puts a refusal of access into the security log.
+	RecordRefusal func(context.Context, access.Refused)
+	// Past folds the documents of the past; nil refuses to show it.
+	Past Past
+	// ReadTimeout bounds how long a query waits for the store: 5 s when 0.
+	ReadTimeout time.Duration
+	// PositionTimeout bounds how long a query waits for the log position that its caller names, and Waiting how many do so
+	// at a time: 5 s and 256 when 0.
+	PositionTimeout time.Duration
+	Waiting         int
+}
+
+// Past folds the documents of one patient in a view up to a moment, and returns them by their keys.
+type Past func(ctx context.Context, view string, patient domain.PatientID, at Moment) (map[string]Document, error)
+
+const (
+	defaultReadTimeout     = 5 * time.Second
+	defaultPositionTimeout = 5 * time.Second
+	defaultWaiting         = 256
+)
+
+// Engine answers queries, whoever asks: the API, a page, an export. It is safe for concurrent use.
+type Engine struct {
+	options EngineOptions
+	byName  map[string]Query
+	// waiting has a place for each query that may wait for a position.
+	waiting chan struct{}
+}
+
+// NewEngine returns an engine for declared queries.
+func NewEngine(o EngineOptions) *Engine {
+	orDefault(&o.ReadTimeout, defaultReadTimeout)
+	orDefault(&o.PositionTimeout, defaultPositionTimeout)
+	orDefault(&o.Waiting, defaultWaiting)
+	e := &Engine{options: o, byName: map[string]Query{}, waiting: make(chan struct{}, o.Waiting)}
+	for _, q := range o.Queries {
+		e.byName[q.Name] = q
+	}
+	return e
+}
+
+// Queries returns the queries that the engine answers, in the order in which they were given.
+func (e *Engine) Queries() []Query { return slices.Clone(e.options.Queries) }
+
+// Store returns the store that the engine reads.
+func (e *Engine) Store() *Store { return e.options.Store }
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Caller is who asks: a proven identity, and what the security log says of where it came from.
+type Caller struct {
+	access.Principal
+	Address, TraceID string
+}
+
+// Question is a query as somebody asks it.
+type Question struct {
+	// Query is its name.
+	Query  string
+	Caller Caller
+	// Path has the values of the parameters that the query's path holds, Given those of the others.
+	Path  map[string]string
+	Given map[string][]string
+	// Position is a log position that the answer has to have seen; 0 for none.
+	Position uint64
+}
+
+// Answer answers a question, or refuses: a parameter that the query does not take, a caller to whom it is not open here,
+// a view that has not seen the position in time, and what the query itself refuses. Refusals of access are recorded. Lists
+// of the answer are never nil, unless they are left out of JSON when they are empty.
+func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
+	q, ok := e.byName[question.Query]
+	if !ok {
+		return nil, refuse.NotFound("unknown_query", "there is no query %q", shortened(question.Query)).Do("/openapi.json lists the queries")
+	}
+	parameters := reflect.New(q.parameters).Interface()
+	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {
+		return nil, err
+	}
+	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, engine: e, query: q}
+	if err := r.authorize(ctx, parameters); err != nil {
+		return nil, err
+	}
+	if err := e.waitFor(ctx, q, question.Position); err != nil {
+		return nil, err
+	}
+	// A store that does not answer is given up while there is still time to say so.
+	ctx, cancel := context.WithTimeout(ctx, e.options.ReadTimeout)
+	defer cancel()
+	return q.read(ctx, r, parameters)
+}
+
+// waitFor waits until the query's views have seen a position, for a bounded time.
+func (e *Engine) waitFor(ctx context.Context, q Query, position uint64) error {
+	if position == 0 || len(q.Views) == 0 {
+		return nil
+	}
+	// Waiting costs a place among those who wait, so that positions from the future cannot use up the process.
+	select {
+	case e.waiting <- struct{}{}:
+	default:
+		return refuse.Overload("overloaded", "the server has as many requests under way as it takes").
+			Do("send the same request again in a moment, with the same Idempotency-Key")
+	}
+	defer func() { <-e.waiting }()
+	ctx, cancel := context.WithTimeout(ctx, e.options.PositionTimeout)
+	defer cancel()
+	for _, view := range q.Views {
+		if err := e.options.Store.WaitFor(ctx, view, position); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Request is one question that is being answered: who asks, how much of the study they may see, and where the answer is
+// read.
+type Request struct {
+	Store  *Store
+	Caller Caller
+	// Sites are those that the answer of a ReachSites query is bound to; all where WholeStudy is set.
+	Sites      []domain.SiteID
+	WholeStudy bool
+	// Past folds the documents of the past; nil where it cannot be shown.
+	Past Past
+
+	engine *Engine
+	query  Query
+}
+
+// authorize refuses a caller to whom the query is not open here, and notes how much of the study they may see.
+func (r *Request) authorize(ctx context.Context, parameters any) error {
+	study := domain.StudyID(r.query.Parameters.text(parameters, "study"))
+	scope, err := domain.Scope{}, error(nil)
+	switch r.query.Reach {
+	case ReachSelf:
+		return nil
+	case ReachAnywhere:
+		for _, g := range r.Caller.Grants {
+			if _, err = r.may(r.query.OpenTo, domain.Scope{Study: g.Study, Site: g.Site}); err == nil {
+				return nil
+			}
+		}
+		_, err = r.may(nil, scope)
+	case ReachSites:
+		scope = domain.Scope{Study: study}
+		if r.Sites, r.WholeStudy = r.Caller.Sites(r.query.OpenTo, study); r.WholeStudy || len(r.Sites) > 0 {
+			return nil
+		}
+		_, err = r.may(r.query.OpenTo, scope)
+	case ReachStudy:
+		scope, err = r.authorizeInStudy(study, parameters)
+	case ReachPatient:
+		patient := domain.PatientID(r.query.Parameters.text(parameters, "patient"))
+		if scope, err = r.engine.options.ScopeOf(ctx, patient); err != nil {
+			return r.orForbidden(ctx, patient, err)
+		}
+		_, err = r.may(r.query.OpenTo, scope)
+	}
+	return r.recorded(ctx, scope, err)
+}
+
+// may is nil where the caller holds one of the roles in the scope.
+func (r *Request) may(permission access.Permission, scope domain.Scope) (domain.Scope, error) {
+	_, err := r.Caller.Authorize(r.query.Name, permission, scope)
+	return scope, err
+}
+
+// authorizeInStudy asks for a role in the study, or at one of the sites that the parameters name.
+func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope domain.Scope, err error) {
+	for _, name := range r.query.BoundBy() {
+		site := r.query.Parameters.text(parameters, name)
+		if site == "" {
+			continue
+		}
+		// Where several are given, the answer is about both ends of a way. Who may see one end may see the answer.
+		if scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study, Site: domain.SiteID(site)}); err == nil {
+			return scope, nil
+		}
+	}
+	if scope.Site != "" {
+		return scope, err
+	}
+	r.WholeStudy = true
+	scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study})
+	return scope, r.namingSites(study, err)
+}
+
+// orForbidden hides from callers who have no part in the study which of its patients do not exist.
+func (r *Request) orForbidden(ctx context.Context, patient domain.PatientID, err error) error {
+	sites, whole := r.Caller.Sites(r.query.OpenTo, patient.Study())
+	if refusal, ok := refuse.As(err); !ok || refusal.Kind != refuse.KindNotFound || whole || len(sites) > 0 {
+		return err
+	}
+	scope, err := r.may(nil, domain.Scope{Study: patient.Study(), Patient: patient})
+	return r.recorded(ctx, scope, err)
+}
+
+// namingSites tells a caller who may see single sites of the study how to ask for one.
+func (r *Request) namingSites(study domain.StudyID, err error) error {
+	sites, _ := r.Caller.Sites(r.query.OpenTo, study)
+	refusal, ok := refuse.As(err)
+	if !ok || len(sites) == 0 {
+		return err
+	}
+	var words []string
+	for _, s := range sites {
+		for _, name := range r.query.BoundBy() {
+			words = append(words, "?"+name+"="+string(s))
+		}
+	}
+	return refusal.Do("your roles are bound to sites; ask for one of them with " + strings.Join(words, " or ")).At(r.query.BoundBy()[0])
+}
+
+// recorded puts a refusal into the security log; nil is none.
+func (r *Request) recorded(ctx context.Context, scope domain.Scope, err error) error {
+	if err != nil && r.engine.options.RecordRefusal != nil {
+		r.engine.options.RecordRefusal(ctx, access.Refused{User: r.Caller.User, Action: r.query.Name, Scope: scope, Address: r.Caller.Address,
+			TraceID: r.Caller.TraceID, Why: err})
+	}
+	return err
+}
+
+// MustSee refuses, and records the refusal, where an answer of a ReachSites query turns out to be about a site that the
+// caller may not see.
+func (r Request) MustSee(ctx context.Context, study domain.StudyID, site domain.SiteID) error {
+	scope, err := r.may(r.query.OpenTo, domain.Scope{Study: study, Site: site})
+	return r.recorded(ctx, scope, err)
+}
+
+// MayKnowPatients says whether the caller may read clinical data at a site; in the study as a whole where the site is
+// empty. Others, such as supply managers, need not know which patient something is about.
+func (r Request) MayKnowPatients(study domain.StudyID, site domain.SiteID) bool {
+	_, err := r.may(access.ClinicalReaders, domain.Scope{Study: study, Site: site})
+	return err == nil
+}
+
+// AsOf returns the documents of a patient in a view as they were at a moment, by their keys.
+func (r Request) AsOf(ctx context.Context, view View, patient domain.PatientID, at Moment) (map[string]Document, error) {
+	if r.Past == nil {
+		return nil, refuse.Malformed("no_past", "this process cannot show the past").At("asOf").Do("ask without asOf")
+	}
+	return r.Past(ctx, view.Name, patient, at)
+}
+
+// PatientsLeftOut is said in the description of answers that hold patients for some callers only.
+const PatientsLeftOut = "Patients are left out for callers who may not read clinical data there."
+
+// ShownTo are the values that a list is narrowed to, and false where none is left: the one that is wanted, or all (nil).
+// Callers who may not read clinical data are shown none but those about supply.
+func ShownTo[T ~string](r Request, study domain.StudyID, site domain.SiteID, wanted T, ofSupply []T) (values []T, some bool) {
+	all := r.MayKnowPatients(study, site)
+	switch {
+	case wanted == "" && all:
+		return nil, true
+	case wanted == "":
+		return ofSupply, true
+	}
+	return []T{wanted}, all || slices.Contains(ofSupply, wanted)
+}

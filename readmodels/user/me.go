@@ -1,0 +1,27 @@
+package user
+
+import (
+	"context"
+
+	"casebook/domain"
+	"casebook/domain/user"
+	"casebook/readmodels"
+)
+
+// Me says who asks, and what they may do.
+type Me struct {
+	User   domain.UserID `json:"user" doc:"The caller"`
+	Grants []user.Grant  `json:"grants" doc:"The caller's roles and where they hold"`
+}
+
+// me is the query of the caller's own identity.
+var me = readmodels.Declare(readmodels.Query{
+	Name: "Me", Path: "/api/v1/me", Summary: "Who asks, and what they may do", Reach: readmodels.ReachSelf,
+}, whoAsks)
+
+// MeQuery asks who asks.
+type MeQuery struct{}
+
+func whoAsks(_ context.Context, r readmodels.Request, _ MeQuery) (Me, error) {
+	return Me{User: r.Caller.User, Grants: r.Caller.Grants}, nil
+}
