@@ -155,25 +155,59 @@ func (m Moment) DaysSince(other Moment) (days int, known bool) {
 
 // day returns the day since 1970-01-01, where it is known.
 func (m Moment) day() (int64, bool) {
-	first, last := floorDay(m.first), floorDay(m.last)
+	first, last := floor(m.first, secondsPerDay), floor(m.last, secondsPerDay)
 	return first, m.kind == ofDate && first == last
-}
-
-func floorDay(second int64) int64 {
-	day := second / secondsPerDay
-	if second%secondsPerDay < 0 {
-		day--
-	}
-	return day
 }
 
 func dayMoment(text string, day int64) Moment {
 	return Moment{text: text, kind: ofDate, exact: toTheDay, first: day * secondsPerDay, last: (day+1)*secondsPerDay - 1}
 }
 
+// dayNumber reads YYYY-MM-DD as the days since 1970-01-01. It is what time.Parse does, at a third of the time: every diary
+// with a date passes here.
 func dayNumber(text string) (int64, bool) {
-	t, err := time.Parse(time.DateOnly, text)
-	return t.Unix() / secondsPerDay, err == nil && t.Year() > 0
+	if len(text) != len("2006-01-02") || text[4] != '-' || text[7] != '-' {
+		return 0, false
+	}
+	century, ok1 := twoDigits(text[:2], 99)
+	years, ok2 := twoDigits(text[2:4], 99)
+	month, ok3 := twoDigits(text[5:7], 12)
+	day, ok4 := twoDigits(text[8:], 31)
+	if !ok1 || !ok2 || !ok3 || !ok4 || month == 0 || day == 0 {
+		return 0, false
+	}
+	year := century*100 + years
+	if day > 28 && day > daysIn(year, month) {
+		return 0, false
+	}
+	// The year begins in March here, so that the day that leap years add is its last.
+	if month <= 2 {
+		year, month = year-1, month+12
+	}
+	leaps := floor(year, 4) - floor(year, 100) + floor(year, 400)
+	const daysTo1970 = 719_469 // by this count, up to 1970-01-01
+	return year*365 + leaps + (153*(month-3)+2)/5 + day - daysTo1970, true
+}
+
+func daysIn(year, month int64) int64 {
+	switch month {
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	default:
+		return 31
+	}
+}
+
+func floor(n, by int64) int64 {
+	if n < 0 {
+		return (n - by + 1) / by
+	}
+	return n / by
 }
 
 // monthOrYear reads YYYY-MM or YYYY.
@@ -182,7 +216,7 @@ func monthOrYear(text string) (Moment, bool) {
 		return Moment{}, false
 	}
 	first, err := time.Parse("2006-01"[:len(text)], text)
-	if err != nil || first.Year() == 0 {
+	if err != nil {
 		return Moment{}, false
 	}
 	next := first.AddDate(1, 0, 0)

@@ -186,7 +186,7 @@ func (longestAnswers) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	case node.Type().Kind() == types.ListKind:
 		return &checker.SizeEstimate{Min: 0, Max: MaxTexts}
 	case node.Type().Kind() == types.StructKind:
-		return &checker.SizeEstimate{Min: 1, Max: 1} // a date, which is compared at one go
+		return &checker.SizeEstimate{Min: 1, Max: 1} // a date, which is compared in one step
 	default:
 		return &checker.SizeEstimate{Min: 0, Max: MaxTextChars}
 	}
@@ -208,11 +208,8 @@ func notCEL(expression string, issues *cel.Issues) error {
 }
 
 func invalid(expression, format string, args ...any) error {
-	if runes := []rune(expression[:min(len(expression), 400)]); len(runes) > 80 {
-		expression = string(runes[:80]) + "..."
-	}
 	r := refuse.Because("invalid_rule", format, args...)
-	r.Sentence = "the rule " + strconv.Quote(expression) + " cannot be used: " + r.Sentence
+	r.Sentence = "the rule " + strconv.Quote(refuse.Shortened(expression)) + " cannot be used: " + r.Sentence
 	return r.Do("compare declared items, such as answers.worst >= 8; write decimals as 20.0")
 }
 

@@ -10,12 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var computable = rule.Variables{"answers": {"weight": rule.Decimal, "height": rule.Decimal, "doses": rule.Integer, "smokes": rule.Boolean, "note": rule.Text,
+var computable = rule.Variables{"answers": {"weight": rule.Decimal, "height": rule.Decimal, "doses": rule.Integer, "smokes": rule.Boolean,
+	"note":     rule.Text,
 	"symptoms": rule.Texts, "start": rule.Date, "end": rule.Date, "at": rule.Time}}
 
 func TestCompute(t *testing.T) {
 	given := values{"answers.weight": 72.5, "answers.height": 1.81, "answers.doses": 3.0, "answers.smokes": true, "answers.note": "fall",
-		"answers.symptoms": []string{"fever", "cough"}, "answers.start": date(t, "2026-03-01"), "answers.end": date(t, "2026-03-15"), "answers.at": date(t, "10:30")}
+		"answers.symptoms": []string{"fever", "cough"}, "answers.start": date(t, "2026-03-01"), "answers.end": date(t, "2026-03-15"),
+		"answers.at": date(t, "10:30")}
 	for _, tt := range []struct {
 		expression string
 		result     rule.Type
@@ -85,7 +87,7 @@ func TestRefusesFormulas(t *testing.T) {
 	}
 }
 
-// A formula is compiled once for its variables, whatever result is asked for.
+// A formula is compiled once for its variables, also when other results are asked for.
 func TestFormulasAreKept(t *testing.T) {
 	first, err := rule.CompileFormula(`answers.doses * 2`, computable, rule.Integer)
 	if err != nil {
@@ -131,7 +133,8 @@ func TestSeveralTexts(t *testing.T) {
 }
 
 func TestWhatARuleNames(t *testing.T) {
-	f, err := rule.CompileFormula(`has(answers.doses) && "fever" in answers.symptoms ? answers.doses + answers.doses : size(answers.note)`, computable, rule.Integer)
+	f, err := rule.CompileFormula(`has(answers.doses) && "fever" in answers.symptoms ? answers.doses + answers.doses : size(answers.note)`,
+		computable, rule.Integer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) {
 	for _, t := range []*cel.Type{dateType, timeType} {
 		for name, operator := range map[string]string{"less": operators.Less, "less_equals": operators.LessEquals,
 			"greater": operators.Greater, "greater_equals": operators.GreaterEquals} {
-			// CEL's own operators call Compare of whatever is a traits.Comparer; they only have to know the types.
+			// CEL's own operators call Compare of every traits.Comparer; they only have to know the types.
 			options = append(options, cel.Function(operator, cel.Overload(name+"_"+t.TypeName(), []*cel.Type{t, t}, cel.BoolType)))
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"casebook/domain/rule"
 )
 
-var withDates = rule.Variables{"answers": {"onset": rule.Date, "visit": rule.Date, "from": rule.Time, "until": rule.Time, "pain": rule.Integer}}
+var withDates = rule.Variables{"answers": {"onset": rule.Date, "visit": rule.Date, "from": rule.Time, "until": rule.Time,
+	"pain": rule.Integer}}
 
 func date(t testing.TB, text string) partial.Moment {
 	t.Helper()
@@ -91,12 +92,15 @@ func TestRulesOverDatesAndTimes(t *testing.T) {
 		{`answers.pain != 3`, values{"answers.pain": 3.0}, false},
 		{`answers.pain != 3`, values{}, false},
 		{`has(answers.onset) && !has(answers.visit)`, values{"answers.onset": date(t, "2026")}, true},
-		{`days(answers.visit, answers.onset) <= 28`, values{"answers.onset": date(t, "2026-02-28"), "answers.visit": date(t, "2026-03-28")}, true},
-		{`days(answers.visit, answers.onset) <= 28`, values{"answers.onset": date(t, "2026-02-28"), "answers.visit": date(t, "2026-03-29")}, false},
+		{`days(answers.visit, answers.onset) <= 28`, values{"answers.onset": date(t, "2026-02-28"), "answers.visit": date(t, "2026-03-28")},
+			true},
+		{`days(answers.visit, answers.onset) <= 28`, values{"answers.onset": date(t, "2026-02-28"), "answers.visit": date(t, "2026-03-29")},
+			false},
 		{`days(answers.visit, answers.onset) <= 28`, values{"answers.onset": date(t, "2026-02"), "answers.visit": date(t, "2026-03-01")}, false},
 		{`answers.from < answers.until`, values{"answers.from": date(t, "10:30"), "answers.until": date(t, "10:31")}, true},
 		{`answers.from < time("12:00")`, values{"answers.from": date(t, "10:30:15")}, true},
-		{`(answers.pain > 5 ? answers.onset : answers.visit) == date("2026-03-01")`, values{"answers.pain": 6.0, "answers.onset": date(t, "2026-03-01")}, true},
+		{`(answers.pain > 5 ? answers.onset : answers.visit) == date("2026-03-01")`,
+			values{"answers.pain": 6.0, "answers.onset": date(t, "2026-03-01")}, true},
 	} {
 		r, err := rule.Compile(tt.expression, withDates)
 		if err != nil {
@@ -111,9 +115,12 @@ func TestRulesOverDatesAndTimes(t *testing.T) {
 func TestRefusesWhatIsNoRuleOverDates(t *testing.T) {
 	for _, expression := range []string{
 		`answers.onset < "2026-03-01"`, `answers.onset == "2026-03-01"`, `answers.onset < answers.from`, `answers.onset == answers.from`,
-		`answers.onset in [date("2026-03-01")]`, `[answers.onset] == [answers.visit]`, `answers.onset > date("2026-02-30")`, `answers.onset > date("")`,
-		`answers.onset > date(true ? "2026" : "2027")`, `answers.from > time("24:00")`, `answers.from > time("2026-01-01")`, `days(answers.onset) > 3`, `days(answers.from, answers.until) > 3`,
-		`answers.onset + answers.visit == answers.visit`, `answers.onset`, `size(answers.onset) > 3`, `answers.onset.text == "x"`, `-answers.onset == answers.onset`,
+		`answers.onset in [date("2026-03-01")]`, `[answers.onset] == [answers.visit]`, `answers.onset > date("2026-02-30")`,
+		`answers.onset > date("")`,
+		`answers.onset > date(true ? "2026" : "2027")`, `answers.from > time("24:00")`, `answers.from > time("2026-01-01")`,
+		`days(answers.onset) > 3`, `days(answers.from, answers.until) > 3`,
+		`answers.onset + answers.visit == answers.visit`, `answers.onset`, `size(answers.onset) > 3`, `answers.onset.text == "x"`,
+		`-answers.onset == answers.onset`,
 	} {
 		_, err := rule.Compile(expression, withDates)
 		if r, ok := refuse.As(err); !ok || r.Code != "invalid_rule" {
