@@ -1,8 +1,10 @@
 package form
 
 import (
+	"math/big"
 	"strings"
 
+	"casebook/domain/refuse"
 	"casebook/domain/rule"
 )
 
@@ -103,4 +105,55 @@ func circle(path []ItemID) string {
 		}
 	}
 	return strings.Join(names, " from ")
+}
+
+// derive computes an item. What cannot be computed, or is no answer to the item, leaves it empty and is asked about; a
+// number beyond a hard range refuses what it was derived from.
+func (e *Evaluation) derive(n int) {
+	it := &e.form.items[n]
+	value, ok, err := it.formula.Compute((*context)(e))
+	if err != nil {
+		e.find(it.ID, n, Queried, notComputed(it.ID, "its derivation cannot be computed for these answers"))
+		return
+	}
+	if !ok {
+		return
+	}
+	recorded, _, err := it.clean(it.derivedForm(value), "", false)
+	if err == nil {
+		e.recorded[n] = recorded
+		e.show(n, recorded, nil)
+		return
+	}
+	if r, isRefusal := refuse.As(err); isRefusal && r.Code != "answer_out_of_range" {
+		e.find(it.ID, n, Queried, notComputed(it.ID, "what it is derived to cannot be recorded: "+r.Sentence))
+		return
+	}
+	e.find(it.ID, n, Refused, err)
+}
+
+func notComputed(id ItemID, why string) error {
+	return refuse.Because("not_computed", "%s is empty, because %s", id, why).Do("look at the items that it is derived from")
+}
+
+// derivedForm brings what was computed into the form in which it could have been entered.
+func (it *item) derivedForm(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if it.Decimals == nil {
+			return v
+		}
+		return rounded(v, *it.Decimals)
+	case interface{ String() string }: // a moment
+		return v.String()
+	default:
+		return value
+	}
+}
+
+// rounded rounds the decimal that a number stands for, half away from zero.
+func rounded(n float64, decimals int) float64 {
+	exact, _ := new(big.Rat).SetString(exactly(n).FloatString(decimals))
+	f, _ := exact.Float64()
+	return f
 }
