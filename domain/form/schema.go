@@ -1,0 +1,6 @@
+package form
+
+import "casebook/domain"
+
+// Schema implements domain.HasSchema.
+func (ItemID) Schema() domain.Schema { return domain.Schema{Example: "worst"} }
