@@ -3,6 +3,7 @@ package sagas_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
@@ -281,6 +282,37 @@ func TestARecalledKitIsReplaced(t *testing.T) {
 	}
 	if alerts != 1 {
 		t.Errorf("%d alerts tell of it", alerts)
+	}
+}
+
+// A kit that is lost before it was given out is replaced, and so is one that expires in the patient's name.
+func TestALostOrExpiredKitIsReplaced(t *testing.T) {
+	for name, lose := range map[string]func(w *world, c *courier, kit supply.KitNumber){
+		"lost": func(w *world, _ *courier, kit supply.KitNumber) {
+			w.must(crc, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: kit, Reasoned: domain.Because("not found")})
+		},
+		"expired": func(w *world, c *courier, _ supply.KitNumber) {
+			w.clock.set(time.Date(2027, 2, 1, 12, 0, 0, 0, time.UTC)) // the kits that expire first have gone first
+			c.fire()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L1,2027-12-31\n1004,BLUE-7f31,L1,2027-12-31\n")
+			c := w.courier(w.part)
+			c.mustSettle()
+			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+			w.ship("1001", "1002", "1003", "1004")
+			who := w.request()
+			c.mustSettle()
+			first := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))[0]
+			lose(w, c, first.Kit)
+			c.mustSettle()
+			allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+			if len(allocated) != 2 || allocated[1].Replaces != first.Kit || allocated[1].Patient != who {
+				t.Errorf("allocated were %+v", allocated)
+			}
+		})
 	}
 }
 

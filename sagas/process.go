@@ -49,6 +49,17 @@ func (p Process) Commands() []reflect.Type { return slices.Clone(p.sends) }
 // ByClock says whether the process works by the clock.
 func (p Process) ByClock() bool { return p.clocked != nil }
 
+// OnlyDelivered says whether nothing reacts to events of a type that the process is delivered.
+func (p Process) OnlyDelivered(event reflect.Type) bool { return p.stateful != nil && p.stateful.about[event] == nil }
+
+// Refusals are the types of the commands to whose refusal the process reacts.
+func (p Process) Refusals() []reflect.Type {
+	if p.stateful == nil {
+		return nil
+	}
+	return slices.Clone(p.stateful.refusals)
+}
+
 // State is the type of what an instance remembers, and how earlier versions of it are read; nil for a process that keeps
 // no state.
 func (p Process) State() (reflect.Type, domain.Upcasts) {
