@@ -260,14 +260,16 @@ func describe(from situation, o sagas.Occurrence, to situation, step sagas.Step)
 
 // occurrences are what can happen to an instance.
 func occurrences(registry *eventlog.Registry, p sagas.Process, in situation) []sagas.Occurrence {
-	base := sagas.Occurrence{ID: "7b3f1a52-9a0c-4c53-b0f9-0d8f6f0f1f11", At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Study: "PAIN1", Site: "A"}
+	base := sagas.Occurrence{ID: "7b3f1a52-9a0c-4c53-b0f9-0d8f6f0f1f11", At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		Study: "PAIN1", Site: "A"}
 	var all []sagas.Occurrence
 	for _, goType := range p.Events() {
 		o := base
 		o.Type, _ = registry.NameOfType(goType)
 		for _, event := range samples(goType) {
 			o.Event = event
-			if len(p.About(eventlog.Recorded{Event: event, Metadata: eventlog.Metadata{Study: base.Study, Site: base.Site, Patient: "PAIN1.S-1"}})) > 0 {
+			if len(p.About(eventlog.Recorded{Event: event, Metadata: eventlog.Metadata{Study: base.Study, Site: base.Site,
+				Patient: "PAIN1.S-1"}})) > 0 {
 				all = append(all, o)
 			}
 		}

@@ -55,7 +55,8 @@ func storedShapes(t *testing.T) []storedShape {
 			t.Fatal(err)
 		}
 		if sent[c.Body()] || len(kept) > 0 {
-			all = append(all, storedShape{file: file, what: "the command " + c.Name(), goType: c.Body(), upcasts: c.Upcasts(), decode: commands.Decode})
+			all = append(all, storedShape{file: file, what: "the command " + c.Name(), goType: c.Body(), upcasts: c.Upcasts(),
+				decode: commands.Decode})
 		}
 	}
 	return all
@@ -76,7 +77,8 @@ func TestWhatProcessesRecordedStillReads(t *testing.T) {
 	version := regexp.MustCompile(`\.v\d+\.json$`)
 	err := filepath.WalkDir("testdata/golden", func(file string, d fs.DirEntry, err error) error {
 		if err == nil && version.MatchString(file) && !seen[file] {
-			t.Errorf("%s was recorded by an earlier program, and this one cannot read it: there is no such process, command or version any more", file)
+			t.Errorf("%s was recorded by an earlier program, and this one cannot read it: "+
+				"there is no such process, command or version any more", file)
 		}
 		return err
 	})

@@ -66,15 +66,16 @@ type ParkedState struct {
 }
 
 // ParkedDecider is how the stream of a parked message works; its id is Parked.String.
-var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Key: byMessage, Events: parkedEvents, Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
-	switch e := event.(type) {
-	case MessageParked:
-		s.Message, s.Waiting = e, true
-	case ParkedMessageRetried, ParkedMessageAbandoned:
-		s.Waiting = false
-	}
-	return s
-}}
+var ParkedDecider = domain.Decider[ParkedState, ParkedEvent]{Category: "parked", Key: byMessage, Events: parkedEvents,
+	Evolve: func(s ParkedState, event ParkedEvent) ParkedState {
+		switch e := event.(type) {
+		case MessageParked:
+			s.Message, s.Waiting = e, true
+		case ParkedMessageRetried, ParkedMessageAbandoned:
+			s.Waiting = false
+		}
+		return s
+	}}
 
 // ParkMessage is sent by the machinery that runs processes.
 type ParkMessage struct {

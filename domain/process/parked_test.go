@@ -9,7 +9,8 @@ import (
 	"casebook/domain/scenario"
 )
 
-var message = process.MessageParked{Parked: process.Parked{Process: "enrolment", Event: "e-1"}, Study: "PAIN1", Stream: "patient-PAIN1.S-1", Revision: 7, Type: "EnrollmentRequested", Reason: "it broke"}
+var message = process.MessageParked{Parked: process.Parked{Process: "enrolment", Event: "e-1"}, Study: "PAIN1",
+	Stream: "patient-PAIN1.S-1", Revision: 7, Type: "EnrollmentRequested", Reason: "it broke"}
 
 type parkedDecision = func(process.ParkedState) ([]process.ParkedEvent, error)
 
@@ -20,20 +21,24 @@ func parking(reason string) parkedDecision {
 }
 
 func retrying(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1", Reasoned: domain.Because(reason)}, call)
+	return scenario.Asked(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
+		Reasoned: domain.Because(reason)}, call)
 }
 
 func abandoning(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1", Reasoned: domain.Because(reason)}, call)
+	return scenario.Asked(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment",
+		Event: "e-1", Reasoned: domain.Because(reason)}, call)
 }
 
 func TestParkedMessages(t *testing.T) {
 	nothing := scenario.For(t, process.ParkedDecider).Strict()
 	waiting := nothing.When(parking("it broke")).Then(message)
 	waiting.When(parking("it broke again")).Then() // it waits already
-	retried := waiting.When(retrying("PAIN1", "the site is active now")).Then(process.ParkedMessageRetried{Parked: message.Parked, Study: "PAIN1",
+	retried := waiting.When(retrying("PAIN1", "the site is active now")).Then(process.ParkedMessageRetried{
+		Parked: message.Parked, Study: "PAIN1",
 		Reason: "the site is active now", Stream: message.Stream, Revision: 7})
-	abandoned := waiting.When(abandoning("PAIN1", "seen to by hand")).Then(process.ParkedMessageAbandoned{Parked: message.Parked, Study: "PAIN1", Reason: "seen to by hand"})
+	abandoned := waiting.When(abandoning("PAIN1", "seen to by hand")).Then(process.ParkedMessageAbandoned{Parked: message.Parked,
+		Study: "PAIN1", Reason: "seen to by hand"})
 
 	again := message
 	again.Reason = "it broke again"

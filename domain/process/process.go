@@ -186,7 +186,8 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		return nil, nil
 	}
 	if cmd.After != s.Steps {
-		return nil, refuse.WrongState("step_out_of_date", "%s has taken %d steps, not %d", cmd.Step.Instance, s.Steps, cmd.After).Do("react to its present state")
+		return nil, refuse.WrongState("step_out_of_date", "%s has taken %d steps, not %d", cmd.Step.Instance, s.Steps, cmd.After).
+			Do("react to its present state")
 	}
 	var events []Event
 	fired := ""
@@ -200,7 +201,9 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 	}
 	events = append(events, cmd.Step)
 	for i, name := range cmd.Cancel {
-		if _, set := s.Timers[name]; set && name != fired && !slices.Contains(cmd.Cancel[:i], name) && !slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name }) {
+		_, set := s.Timers[name]
+		again := slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name })
+		if set && name != fired && !again && !slices.Contains(cmd.Cancel[:i], name) {
 			events = append(events, TimerCancelled{Instance: cmd.Step.Instance, Name: name})
 		}
 	}

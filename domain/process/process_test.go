@@ -84,7 +84,8 @@ func TestATimerFiresOnce(t *testing.T) {
 		}
 	}
 	waits := given(t).When(taking(step("e1", "waits"), 0, set("stock", 5))).Then(step("e1", "waits"), timerSet("stock", 5)) // in UTC
-	fired := waits.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then(process.TimerFired{Instance: run, Name: "stock"}, step("t1", "late"))
+	fired := waits.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then(process.TimerFired{Instance: run, Name: "stock"},
+		step("t1", "late"))
 	fired.When(taking(step("t1", "late"), 1, firing("stock", 5))).Then()
 	fired.When(taking(step("t1'", "late"), 2, firing("stock", 5))).Then() // nor under another id
 	given(t).When(taking(step("t1", "late"), 0, firing("stock", 5))).Then()
@@ -108,13 +109,15 @@ func TestTimersAreCancelled(t *testing.T) {
 	cancelling := func(names ...string) func(*process.TakeStep) {
 		return func(c *process.TakeStep) { c.Cancel = names }
 	}
-	off := waits.When(taking(step("e2", "has it"), 1, cancelling("stock", "unknown"))).Then(step("e2", "has it"), process.TimerCancelled{Instance: run, Name: "stock"})
+	off := waits.When(taking(step("e2", "has it"), 1, cancelling("stock", "unknown"))).Then(step("e2", "has it"),
+		process.TimerCancelled{Instance: run, Name: "stock"})
 	if diff := cmp.Diff(map[string]time.Time{"place": at(6)}, off.State().Timers); diff != "" {
 		t.Errorf("other timers are set:\n%s", diff)
 	}
 	off.When(taking(step("t1", "late"), 2, firing("stock", 5))).Then()
 	off.When(taking(step("e3", "more"), 2, cancelling("stock"))).Then(step("e3", "more"))
-	waits.When(taking(step("e2", "twice"), 1, cancelling("stock", "stock"))).Then(step("e2", "twice"), process.TimerCancelled{Instance: run, Name: "stock"})
+	waits.When(taking(step("e2", "twice"), 1, cancelling("stock", "stock"))).Then(step("e2", "twice"),
+		process.TimerCancelled{Instance: run, Name: "stock"})
 	// Cancelled and set in one step, it is set; fired and cancelled, it has fired.
 	waits.When(taking(step("e2", "waits"), 1, func(c *process.TakeStep) {
 		c.Cancel, c.Set = []string{"stock"}, []process.Timer{{Name: "stock", At: at(8)}}
@@ -135,7 +138,8 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 		minutes := rapid.IntRange(1, 3)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			trigger := fmt.Sprint("e", rapid.IntRange(1, 30).Draw(t, "trigger"))
-			cmd := process.TakeStep{Step: step(trigger, "s"), After: s.Steps - rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(t, "behind"), Cancel: rapid.SliceOfN(name, 0, 2).Draw(t, "cancel")}
+			cmd := process.TakeStep{Step: step(trigger, "s"), After: s.Steps - rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(t, "behind"),
+				Cancel: rapid.SliceOfN(name, 0, 2).Draw(t, "cancel")}
 			for range rapid.IntRange(0, 2).Draw(t, "set") {
 				cmd.Set = append(cmd.Set, process.Timer{Name: name.Draw(t, "name"), At: at(minutes.Draw(t, "at"))})
 			}
