@@ -166,6 +166,24 @@ func TestEnginesDoNotKnowTheirContexts(t *testing.T) {
 	}
 }
 
+// engines are the rooms whose own package is an engine, which runs what a package for each context declares.
+var engines = []string{"commands", "projections", "readmodels", "sagas"}
+
+// TestEnginesKnowNoContext: an engine is given what it runs.
+func TestEnginesKnowNoContext(t *testing.T) {
+	for _, p := range packages(t) {
+		of, _ := room(p.ImportPath)
+		if !slices.Contains(engines, of) || p.ImportPath != "casebook/"+of {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, p.ImportPath+"/") {
+				t.Errorf("%s imports %s: an engine is given what it runs, by cmd/casebook/contexts", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
 func TestDomainIsPure(t *testing.T) {
 	for _, p := range packages(t) {
 		if from, _ := room(p.ImportPath); from != "domain" {
