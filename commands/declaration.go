@@ -33,7 +33,7 @@ type Command interface {
 	Category() string
 	// Upcasts lead from the bodies of earlier versions, which processes have recorded, to the current one.
 	Upcasts() domain.Upcasts
-	// Patient returns the patient that a body names; "" where the command is about no patient or the body cannot be read.
+	// Patient returns the patient that a body names; "" if the command is about no patient or the body cannot be read.
 	Patient(body []byte) domain.PatientID
 
 	run(ctx context.Context, h *Handler, r Request) (Answer, error)

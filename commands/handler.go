@@ -81,8 +81,8 @@ func NewHandler(o Options) *Handler {
 	return h
 }
 
-// Run follows the log and records refusals until ctx ends or the log can no longer be followed, which is the error.
-// Refusals that are queued by then are still recorded.
+// Run follows the log and records refusals until ctx ends, or until the log can no longer be followed, which is an
+// error. Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
 	if err := h.rememberLatest(ctx); err != nil {
 		h.logger.Warn("the latest commands could not be read; a key that was used before the start may be accepted for another stream",
@@ -128,7 +128,7 @@ func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states
 type Request struct {
 	// Name is the command's name.
 	Name string
-	// Body is the command as JSON, and BodyVersion the version of its shape; the current one when 0.
+	// Body is the command as JSON. BodyVersion is its schema version; 0 means the current version.
 	Body        []byte
 	BodyVersion int
 	// Key is the caller's Idempotency-Key; the same key gets the same answer. Without a key, every request is a new
@@ -150,7 +150,7 @@ type Request struct {
 type Answer struct {
 	CommandID string `json:"commandId" doc:"The command's id; the same for the same Idempotency-Key"`
 	Stream    string `json:"stream" doc:"The stream that took the events"`
-	// Revision of the stream after the command; -1 where the stream has no events.
+	// Revision of the stream after the command; -1 if the stream has no events.
 	Revision int64 `json:"revision" doc:"The stream's revision after the command"`
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
@@ -213,15 +213,15 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
-	present := r.Body
+	current := r.Body
 	if r.BodyVersion != 0 {
 		var err error
-		if present, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
+		if current, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
 			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
 		}
 	}
 	var body C
-	if err := Decode(present, &body); err != nil {
+	if err := Decode(current, &body); err != nil {
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
@@ -234,7 +234,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		}
 	}
 	id := r.commandID()
-	// The hash is that of the body as it was sent, so that a later version of the program knows a repeat.
+	// The body is hashed as it was sent, so that a later version of the program recognises a repeat.
 	hash := sha256.Sum256(append([]byte(d.name+"\x00"), r.Body...))
 	if d.secret {
 		hash = sha256.Sum256([]byte(d.name))

@@ -538,7 +538,7 @@ func TestUsersOfOtherStudiesDoNotLearnWhichPatientsExist(t *testing.T) {
 	tr.refused("not_allowed", outsider, missing)
 }
 
-// TestRunEndsWhenTheLogCannotBeFollowed gives the handler a log that is closed.
+// TestRunEndsWhenTheLogCannotBeFollowed runs a handler with a closed log.
 func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
 	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
 	if err != nil {

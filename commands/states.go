@@ -178,7 +178,7 @@ func (s *stateCache) follow(ctx context.Context) error {
 	defer s.following.Store(false)
 	end, err := s.log.End(ctx)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the end of ctx is no failure
+		return nil //nolint:nilerr // that ctx has ended is not a failure
 	}
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)

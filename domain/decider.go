@@ -57,19 +57,19 @@ type StreamType struct {
 	// State folds events to a state. It is nil for streams that only earlier versions wrote and that nothing reads any
 	// more.
 	State func(events ...any) (any, error)
-	// Accounts says that there is one stream per account, whose id is that of the account.
+	// Accounts says that each account has one stream, with the account's id.
 	Accounts bool
-	// GapsTell says that the revisions that an event stands between could tell of an arm.
+	// GapsTell says that gaps between the revisions that a reader sees could reveal an arm.
 	GapsTell bool
 }
 
-// OfAccounts returns the kind of streams of which there is one per account.
+// OfAccounts marks a kind of streams of which each account has one.
 func (s StreamType) OfAccounts() StreamType {
 	s.Accounts = true
 	return s
 }
 
-// WithTellingGaps returns the kind of streams whose revisions are not shown, because gaps between them could tell of an arm.
+// WithTellingGaps marks a kind of streams whose revisions are not shown, because gaps between them could reveal an arm.
 func (s StreamType) WithTellingGaps() StreamType {
 	s.GapsTell = true
 	return s
@@ -89,8 +89,8 @@ type EventType struct {
 	Secret bool
 	// Unlisted says that the audit index leaves the event out, because the mere fact that it happened could reveal an arm.
 	Unlisted bool
-	// Unshown is why no view shows the event; empty where one does. The audit index has nearly all events, but not what
-	// they say.
+	// Unshown says why no view shows the event; it is empty if a view shows it. The audit index does not count: it lists
+	// nearly all events, but not their contents.
 	Unshown string
 
 	// Read makes an event of the type, lets decode fill it in, and returns it.
@@ -130,7 +130,7 @@ func (t EventType) NotInAuditIndex() EventType {
 	return t
 }
 
-// InNoView returns the type of an event that no view shows, with the reason.
+// InNoView marks an event that no view shows, with the reason.
 func (t EventType) InNoView(why string) EventType {
 	t.Unshown = why
 	return t

@@ -7,21 +7,21 @@ import (
 	"fmt"
 )
 
-// Upcast turns the JSON of one schema version of something that is stored into that of the next. Stored bytes are never
-// rewritten; they are read through the chain of upcasts up to the present version.
+// Upcast turns stored JSON of one schema version into JSON of the next version. Stored bytes are never rewritten: old
+// JSON is read through all upcasts from its own version to the current one.
 type Upcast func(old map[string]any) (map[string]any, error)
 
-// Upcasts are all upcasts of one shape, the first from version 1 to version 2.
+// Upcasts are all upcasts of one kind of JSON; the first leads from version 1 to version 2.
 type Upcasts []Upcast
 
-// ErrUnknownVersion says that something is stored in a version that this program does not know, as a rule one of a later
-// program. An older program must stop at it rather than guess.
+// ErrUnknownVersion says that stored JSON has a version that this program does not know, usually because a newer
+// program has written it. The older program must stop and not guess.
 var ErrUnknownVersion = errors.New("unknown version")
 
-// Version is the present version, from 1.
+// Version is the current version, from 1.
 func (u Upcasts) Version() int { return len(u) + 1 }
 
-// Present returns the JSON of a version in the present one. It fails with ErrUnknownVersion.
+// Present returns the stored JSON of a version as JSON of the current version. It fails with ErrUnknownVersion.
 func (u Upcasts) Present(version int, stored []byte) ([]byte, error) {
 	switch {
 	case version < 1 || version > u.Version():
@@ -30,7 +30,7 @@ func (u Upcasts) Present(version int, stored []byte) ([]byte, error) {
 		return stored, nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(stored))
-	decoder.UseNumber() // a number keeps its digits on the way through
+	decoder.UseNumber() // numbers keep all their digits
 	var shape map[string]any
 	if err := decoder.Decode(&shape); err != nil {
 		return nil, fmt.Errorf("decode version %d: %w", version, err)

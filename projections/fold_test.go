@@ -321,6 +321,40 @@ func TestAFoldThatPanicsIsAnErrorThatNamesTheEvent(t *testing.T) {
 	}
 }
 
+// TestListsWithoutMembersAreStoredAsSuch, and not as null: before the first event, after a fold that makes none, and after
+// the document was stored.
+func TestListsWithoutMembersAreStoredAsSuch(t *testing.T) {
+	for _, p := range contexts.Projections() {
+		if raw := extended(t, p.Blank("k")).String(); strings.Contains(raw, "null") {
+			t.Errorf("%s begins with %s", p.View.Name, raw)
+		}
+	}
+	p := projections.New(readmodels.View{Name: "lists"}, projections.ByStream, projections.On(func(d *listed, e patient.VisitRecorded, _ projections.Envelope) {
+		d.Parts, d.Left = append(d.Parts, listedPart{Name: e.Visit, Given: listedGiven{}}), nil
+	}))
+	doc := fold(t, p, newStory().tell(patient.VisitRecorded{Patient: "S.1", Visit: "week-2"}).events)["S.1"]
+	const want = `{"_id": "S.1","_position": {"$numberLong":"100"},"parts": [{"name": "week-2","inner": [],"given": {"given": null}}],"left": []}`
+	if got := extended(t, doc).String(); got != want {
+		t.Errorf("it is stored as\n%s, not as\n%s", got, want)
+	}
+}
+
+type listed struct {
+	readmodels.Header `bson:",inline"`
+	Parts             []listedPart `bson:"parts"`
+	Left              []string     `bson:"left"`
+	Omitted           []string     `bson:"omitted,omitempty"`
+}
+
+type listedPart struct {
+	Name  string      `bson:"name"`
+	Inner []string    `bson:"inner"`
+	Given listedGiven `bson:"given"`
+}
+
+// listedGiven is part of an event.
+type listedGiven struct{ Given []string }
+
 // TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce, when the projection is declared.
 func TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce(t *testing.T) {
 	defer func() {

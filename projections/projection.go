@@ -26,8 +26,8 @@ type Projection struct {
 	streams []func(id string) string // those of one patient; none where one patient cannot be folded alone
 	former  *Projection              // the fold of the version before, where it is kept
 	alike   bool                     // events of all types are folded alike
-	blank   func(key string) readmodels.Document
-	read    func(bson.Raw) (readmodels.Document, error)
+	blank   func() readmodels.Document
+	lists   func(reflect.Value) // makes the lists of a document; nil where it has none
 }
 
 // document is a pointer to D that is a readmodels.Document.
@@ -69,15 +69,8 @@ func New[D any, P document[D]](view readmodels.View, keys Keys, folds ...Fold[D]
 	begin := map[reflect.Type]bool{}
 	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
 		begins: func(at Envelope) bool { return begin[reflect.TypeOf(at.Event)] },
-		blank: func(key string) readmodels.Document {
-			doc := P(new(D))
-			doc.Head().ID = key
-			return doc
-		},
-		read: func(raw bson.Raw) (readmodels.Document, error) {
-			doc := P(new(D))
-			return doc, bson.Unmarshal(raw, doc)
-		},
+		blank:  func() readmodels.Document { return P(new(D)) },
+		lists:  emptyLists(reflect.TypeFor[D]()),
 	}
 	for _, f := range folds {
 		if p.folds[f.event] != nil {
@@ -123,6 +116,13 @@ func Former[D any, P document[D]](p Projection, version int, folds ...Fold[D]) P
 	return p
 }
 
+// WithNullLists returns the projection as those were whose folds made the lists of their documents themselves: a list that
+// no fold has made is stored as null.
+func (p Projection) WithNullLists() Projection {
+	p.lists = nil
+	return p
+}
+
 // inVersion returns the fold that makes a version of the view; false where this program does not have it.
 func (p Projection) inVersion(version int) (Projection, bool) {
 	for of := &p; of != nil; of = of.former {
@@ -155,7 +155,28 @@ func (p Projection) Touches(at Envelope) (keys []string, group string) {
 }
 
 // Blank returns the document of a key before its first event.
-func (p Projection) Blank(key string) readmodels.Document { return p.blank(key) }
+func (p Projection) Blank(key string) readmodels.Document {
+	doc := p.blank()
+	doc.Head().ID = key
+	p.makeLists(doc)
+	return doc
+}
+
+// read returns a document that was stored.
+func (p Projection) read(stored bson.Raw) (readmodels.Document, error) {
+	doc := p.blank()
+	if err := bson.Unmarshal(stored, doc); err != nil {
+		return nil, err
+	}
+	p.makeLists(doc)
+	return doc, nil
+}
+
+func (p Projection) makeLists(doc readmodels.Document) {
+	if p.lists != nil {
+		p.lists(reflect.ValueOf(doc).Elem())
+	}
+}
 
 // Apply folds an event into a document, unless the document has seen it; it says whether it did. A fold that panics is
 // an error that names the event.
@@ -170,6 +191,7 @@ func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, er
 		}
 	}()
 	p.folds[reflect.TypeOf(at.Event)](doc, at)
+	p.makeLists(doc)
 	head.See(at.Position)
 	return true, nil
 }

@@ -229,7 +229,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 	}
-	if _, err := processprojections.SagaMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
+	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
 	}
 }

@@ -26,7 +26,7 @@ func (s *story) later() *story {
 
 func minute(n int) time.Time { return recordedAt.Add(time.Duration(n) * time.Minute) }
 
-func TestSagaMonitor(t *testing.T) {
+func TestProcessMonitor(t *testing.T) {
 	of := process.Instance{Process: "enrollment", Of: "S.1"}
 	due := recordedAt.Add(time.Hour)
 	s := in("saga-enrollment.S.1").tell(
@@ -37,7 +37,7 @@ func TestSagaMonitor(t *testing.T) {
 		process.TimerSet{Instance: of, Name: "daily", At: due},
 		process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "3", TriggerType: "ConsentWithdrawn", Stage: "stock", Note: "the patient has left meanwhile"})
 	folded := func() readmodels.Document {
-		return fold(t, processprojections.SagaMonitor, s.later().events)["enrollment.S.1"]
+		return fold(t, processprojections.ProcessMonitor, s.later().events)["enrollment.S.1"]
 	}
 	want := processviews.Process{Header: readmodels.Header{ID: "enrollment.S.1", Position: int64(s.position)}, Process: "enrollment", Of: "S.1", Study: "S", Site: "01",
 		Stage: "stock", Outcome: process.UnderWay, Note: "the patient has left meanwhile", Since: minute(2), Trigger: "ConsentWithdrawn", LastStepAt: minute(5), Steps: 3,
@@ -60,7 +60,7 @@ func TestSagaMonitor(t *testing.T) {
 func TestAResupplyIsOfItsOwnSite(t *testing.T) {
 	of := process.Instance{Process: "resupply", Of: "S.01"}
 	s := in("saga-resupply.S.01").tell(process.StepTaken{Instance: of, Study: "S", Site: "DEPOT", TriggerType: "ShipmentDispatched", Stage: "1 shipments are under way"})
-	if p := fold(t, processprojections.SagaMonitor, s.events)["resupply.S.01"].(*processviews.Process); p.Site != "01" {
+	if p := fold(t, processprojections.ProcessMonitor, s.events)["resupply.S.01"].(*processviews.Process); p.Site != "01" {
 		t.Errorf("it is shown at %q", p.Site)
 	}
 }
@@ -72,7 +72,7 @@ func TestOpenTimersAreBounded(t *testing.T) {
 	for n := 300; n > 0; n-- {
 		s.tell(process.TimerSet{Instance: of, Name: fmt.Sprint("overdue:", n), At: minute(n)})
 	}
-	p := fold(t, processprojections.SagaMonitor, s.events)["resupply.S.01"].(*processviews.Process)
+	p := fold(t, processprojections.ProcessMonitor, s.events)["resupply.S.01"].(*processviews.Process)
 	if len(p.Timers) != 100 || p.Timers[0].At != minute(1) || p.Timers[99].At != minute(100) {
 		t.Errorf("%d timers are held, from %v to %v", len(p.Timers), p.Timers[0], p.Timers[len(p.Timers)-1])
 	}

@@ -73,7 +73,7 @@ func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 		p := processviews.Process{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Process: names[n%7%3], Outcome: outcomes[n%5%4],
 			Stage: names[n%2], LastStepAt: moment(n * 7), Since: moment(n * 5)}
 		all = append(all, p)
-		put(t, s, processviews.SagaMonitors, p)
+		put(t, s, processviews.ProcessMonitors, p)
 	}
 	id := func(p processviews.Process) string { return p.ID }
 	rapid.Check(t, func(r *rapid.T) {

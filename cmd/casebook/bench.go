@@ -18,26 +18,26 @@ import (
 )
 
 type benchCommand struct {
-	Diary   benchDiaryCommand   `cmd:"" help:"Submit diaries as fast as they are durably taken."`
-	Rebuild benchRebuildCommand `cmd:"" help:"Build a view from logs of several lengths."`
+	Diary   benchDiaryCommand   `cmd:"" help:"Measure how fast diaries are stored durably."`
+	Rebuild benchRebuildCommand `cmd:"" help:"Measure how fast a view is built from logs of several lengths."`
 }
 
 type benchDiaryCommand struct {
 	Connections []int         `help:"Numbers of connections to measure with." default:"1,8,64"`
 	Duration    time.Duration `help:"Length of each run." default:"10s"`
-	Rate        int           `help:"Requests to send a second, in all; as many as are answered when not given." placeholder:"N"`
+	Rate        int           `help:"Requests per second, in total; by default as many as are answered." placeholder:"N"`
 	Rounds      int           `help:"Runs of each kind; medians are reported." default:"3"`
-	Patients    int           `help:"Patients who send in turn." default:"2000"`
-	Rival       string        `help:"Also measure another system with POST /diary at this address, in turns." placeholder:"URL"`
+	Patients    int           `help:"Patients who send diaries in turn." default:"2000"`
+	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
-	Data        string        `help:"Directory for the server's data; a temporary one when not given." type:"path" placeholder:"DIR"`
+	Data        string        `help:"Directory for the server's data; a temporary one by default." type:"path" placeholder:"DIR"`
 	JSON        bool          `help:"Print JSON."`
 }
 
-// benchReady is what the server process prints when it serves.
+// benchReady is what the server's process prints, before its address, when it serves.
 const benchReady = "bench server at "
 
-// Run starts a server in a process of its own, on embedded stores and free ports, and puts the load on it.
+// Run starts a server in a process of its own, on embedded stores and free ports, and measures it.
 func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 	dir := c.Data
 	if dir == "" {
@@ -55,16 +55,16 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	defer func() {
-		stop := process.Process.Signal(os.Interrupt)
+		interrupted := process.Process.Signal(os.Interrupt)
 		var exit *exec.ExitError
-		if wait := process.Wait(); stop == nil && wait != nil && !errors.As(wait, &exit) {
-			err = errors.Join(err, wait)
+		if ended := process.Wait(); interrupted == nil && ended != nil && !errors.As(ended, &exit) {
+			err = errors.Join(err, ended)
 		}
 	}()
 	say := func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
 	report, err := loadtest.Diary(ctx, loadtest.Options{
-		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds, Patients: c.Patients,
-		Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: process.Process.Pid, Say: say,
+		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds,
+		Patients: c.Patients, Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: process.Process.Pid, Say: say,
 		SignAs: func(u domain.UserID) (string, error) { return tokens.Sign(u, time.Now(), 24*time.Hour) },
 	})
 	if err != nil {
@@ -95,17 +95,18 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 	line, err := bufio.NewReader(out).ReadString('\n')
 	base, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
 	if err != nil || !ready {
-		return "", nil, errors.Join(fmt.Errorf("the server did not start: it printed %q: %w", line, err), process.Process.Kill(), process.Wait())
+		failure := fmt.Errorf("the server did not start: it printed %q", line)
+		return "", nil, errors.Join(failure, err, process.Process.Kill(), process.Wait())
 	}
 	return base, process, nil
 }
 
-// benchServerCommand is the server behind a benchmark; it has an administrator from the start.
+// benchServerCommand runs the server that a benchmark measures. It has an administrator from the start.
 type benchServerCommand struct {
 	serverFlags
 }
 
-// Run serves until it is interrupted, and prints where.
+// Run serves until it is interrupted, and prints its address.
 func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -28,12 +28,12 @@ type benchRebuildCommand struct {
 	View     string `help:"View to rebuild." default:"patient-view"`
 	Events   []int  `help:"Lengths of the log to measure with." default:"10000,100000,1000000"`
 	Patients int    `help:"Patients who keep a diary." default:"10000"`
-	Together int    `help:"Diaries in one append. With 1, neighbours in the log are of different patients, as in a trial." default:"1"`
-	Profile  string `help:"Write a CPU profile of each rebuild, its length behind this name." type:"path" placeholder:"FILE"`
-	JSON     bool   `help:"Print JSON, a line for each length."`
+	Together int    `help:"Diaries in one append. With 1, adjacent events are of different patients, as in a trial." default:"1"`
+	Profile  string `help:"Write a CPU profile of each rebuild to FILE.LENGTH." type:"path" placeholder:"FILE"`
+	JSON     bool   `help:"Print JSON, one line per length."`
 }
 
-// rebuildReport is what a rebuild took.
+// rebuildReport holds the results of one rebuild.
 type rebuildReport struct {
 	View       string  `json:"view"`
 	Events     int     `json:"events"`
@@ -44,15 +44,15 @@ type rebuildReport struct {
 	PeakMemory int64   `json:"peakMemoryBytes"`
 }
 
-// Run records a trial of each length into stores of its own, and measures how long a view takes to be built from it. The
-// memory is that of the whole process, embedded stores included.
+// Run records a trial of each length in new stores, and measures how long a view takes to be built from it. The memory
+// is that of the whole process, including the embedded stores.
 func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.View)
 	if err != nil {
 		return err
 	}
 	if c.Patients < 1 || c.Together < 1 {
-		return errors.New("there has to be at least one patient, and one diary in an append")
+		return errors.New("--patients and --together must be at least 1")
 	}
 	for _, events := range c.Events {
 		r, err := c.measure(ctx, p, events)
@@ -71,6 +71,7 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
+// measure measures one length.
 func (c benchRebuildCommand) measure(ctx context.Context, p projections.Projection, events int) (r rebuildReport, err error) {
 	dir, err := os.MkdirTemp("", "casebook-bench-")
 	if err != nil {
@@ -87,7 +88,7 @@ func (c benchRebuildCommand) measure(ctx context.Context, p projections.Projecti
 			return err
 		}
 		r = rebuildReport{View: c.View, Events: recorded, Patients: c.Patients, Recorded: time.Since(began).Seconds()}
-		forgetPeakMemory()
+		resetPeakMemory()
 		if c.Profile != "" {
 			file, err := os.Create(fmt.Sprint(c.Profile, ".", events))
 			if err != nil {
@@ -131,7 +132,8 @@ func (v views) built(ctx context.Context, view readmodels.View) error {
 	}
 }
 
-// record appends a trial day by day, straight into the log: what is measured is the reading.
+// record appends the events of a trial, day by day, directly to the log, because only the reading is measured. It
+// returns the number of events.
 func (c benchRebuildCommand) record(ctx context.Context, log *eventlog.Log, events int) (int, error) {
 	const writers = 128
 	patients := min(c.Patients, max(1, events/10))
@@ -145,8 +147,11 @@ func (c benchRebuildCommand) record(ctx context.Context, log *eventlog.Log, even
 				if _, ok := tails[stream]; !ok {
 					tails[stream] = eventlog.EmptyTail
 				}
-				meta := eventlog.Metadata{Actor: "patient", Role: "patient", Study: "BENCH", Site: domain.SiteID("0" + string(who)[len(who)-1:]), Patient: who,
-					Command: "SubmitDiary", CommandID: uuid.NewString(), RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}
+				meta := eventlog.Metadata{
+					Actor: "patient", Role: "patient",
+					Study: "BENCH", Site: domain.SiteID("0" + string(who)[len(who)-1:]), Patient: who,
+					Command: "SubmitDiary", CommandID: uuid.NewString(), RecordedAt: time.Now().UTC().Truncate(time.Millisecond),
+				}
 				out, err := log.Append(ctx, stream, tails[stream], uuid.New(), meta, batch...)
 				tails[stream] = out.Tail
 				return err
@@ -157,8 +162,13 @@ func (c benchRebuildCommand) record(ctx context.Context, log *eventlog.Log, even
 					who := domain.NewPatientID("BENCH", number)
 					var err error
 					if day < 0 {
-						err = errors.Join(record("patient", who, patient.Screened{Patient: who, Study: "BENCH", Site: "01", ScreeningNumber: number, On: "2026-02-01", Zone: "Europe/Berlin"}),
-							record("diary", who, diary.InstrumentAssigned{Patient: who, Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-03-01", Until: "2036-03-01"}))
+						err = errors.Join(
+							record("patient", who, patient.Screened{
+								Patient: who, Study: "BENCH", Site: "01", ScreeningNumber: number, On: "2026-02-01", Zone: "Europe/Berlin",
+							}),
+							record("diary", who, diary.InstrumentAssigned{
+								Patient: who, Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-03-01", Until: "2036-03-01",
+							}))
 					} else {
 						var batch []any
 						for d := day; d < min(day+c.Together, days); d++ {
@@ -171,7 +181,7 @@ func (c benchRebuildCommand) record(ctx context.Context, log *eventlog.Log, even
 					}
 				}
 				if day < 0 {
-					day = -c.Together // the first day comes next
+					day = -c.Together // the next day is 0
 				}
 			}
 			return nil
@@ -185,16 +195,18 @@ func benchDiary(who domain.PatientID, day int) diary.Submitted {
 	opens := time.Date(2026, 3, 1+day, 17, 0, 0, 0, time.UTC)
 	worst := float64((len(who) + day) % 11)
 	intensity := worst / 2
-	return diary.Submitted{Patient: who, Instrument: "pain-diary", Version: 1, CapturedAt: opens.Add(time.Hour), Late: day%20 == 7,
+	return diary.Submitted{
+		Patient: who, Instrument: "pain-diary", Version: 1, CapturedAt: opens.Add(time.Hour), Late: day%20 == 7,
 		Window:  diary.Window{ID: string(on) + "/evening", Opens: opens, Closes: opens.Add(6 * time.Hour)},
 		Answers: diary.Answers{"worst": worst, "least": 0.0, "average": worst, "now": 1.0, "rescue": false, "interference": 2.0},
-		Scores:  []diary.ScoreResult{{ID: "intensity", Value: &intensity, Band: "mild"}}}
+		Scores:  []diary.ScoreResult{{ID: "intensity", Value: &intensity, Band: "mild"}},
+	}
 }
 
-// forgetPeakMemory has the system measure the peak anew, where it can (Linux: proc(5), clear_refs).
-func forgetPeakMemory() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
+// resetPeakMemory resets the peak that peakMemory returns, on Linux (proc(5), clear_refs).
+func resetPeakMemory() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// peakMemory is the most memory that the process has held since then, in bytes; 0 where the system does not tell.
+// peakMemory returns the process's peak of resident memory since resetPeakMemory, in bytes; 0 where there is no /proc.
 func peakMemory() int64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {

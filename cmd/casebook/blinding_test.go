@@ -82,9 +82,9 @@ func (p *tap) serve(t *testing.T) string {
 	return server.URL
 }
 
-// TestR27_NothingBlindedPeopleSeeTellsAnArm lets a whole trial happen, and looks for its arms in every answer to a blinded
-// caller, every view, log line, metric, trace, error, broker message and stored event; then it asks of every field of the
-// views whether it separates the arms.
+// TestR27_NothingBlindedPeopleSeeTellsAnArm lets a whole trial happen, and looks for its arms in every answer to a
+// blinded caller, every view, log line, metric, trace, error, broker message and stored event; then it asks of every
+// field of the views whether it separates the arms.
 func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 	in := install(t)
 	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
@@ -292,8 +292,8 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 	}
 }
 
-// unblindInAnEmergency breaks one blind, as R28 has it: for a reason, by somebody who has just signed in, shown once, told
-// to everyone concerned, and nowhere recorded but as a fact.
+// unblindInAnEmergency breaks one blind, as R28 has it: for a reason, by somebody who has just signed in, shown once,
+// told to everyone concerned, and nowhere recorded but as a fact.
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
 	breakBlind := randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("overdose; treatment depends on it")}
@@ -376,8 +376,8 @@ func (in installation) documents(t *testing.T, into map[string]string) map[strin
 	return all
 }
 
-// stored looks at the log's own bytes: what is blinded is sealed there, so that no copy of the log tells it. The protocol
-// itself says which arms there are.
+// stored looks at the log's own bytes: what is blinded is sealed there, so that no copy of the log tells it. The
+// protocol itself says which arms there are.
 func (in installation) stored(t *testing.T, into map[string]string) {
 	t.Helper()
 	in.eachEvent(t, func(e eventlog.Recorded) {
@@ -530,12 +530,12 @@ func (s *sample) add(side int, value any) {
 	s.numbers[side] = append(s.numbers[side], n)
 }
 
-// separationLimit is how many standard deviations from chance a field may be. There are some two thousand fields and values;
-// that one of them goes beyond 5.5 by chance happens once in ten thousand runs.
+// separationLimit is how many standard deviations from chance a field may be. There are some two thousand fields and
+// values; that one of them goes beyond 5.5 by chance happens once in ten thousand runs.
 const separationLimit = 5.5
 
-// separation is how far the field is from telling nothing about the arms: the larger of a rank test (Mann and Whitney 1947)
-// over its order, and of a test of two shares for each of its values.
+// separation is how far the field is from telling nothing about the arms: the larger of a rank test (Mann and Whitney
+// 1947) over its order, and of a test of two shares for each of its values.
 func (s *sample) separation() float64 {
 	z := math.Abs(mannWhitney(s.numbers[0], s.numbers[1]))
 	total := [2]float64{}
@@ -602,8 +602,8 @@ func mannWhitney(a, b []float64) float64 {
 	return (sum - n1*(n1+1)/2 - n1*n2/2) / spread
 }
 
-// TestTheTestOfSeparationSeparates: a field that goes with the arm is found, by its values or by its order, and one that
-// does not is not.
+// TestTheTestOfSeparationSeparates: a field that goes with the arm is found, by its values or by its order, and one
+// that does not is not.
 func TestTheTestOfSeparationSeparates(t *testing.T) {
 	arms := map[string]domain.ArmID{}
 	var documents []bson.M

@@ -8,22 +8,24 @@ import (
 	"casebook/domain/user"
 )
 
-// demoAdmin is the administrator that demo and benchmark begin with.
+// demoAdmin is the administrator of the demo and the benchmarks.
 const demoAdmin domain.UserID = "admin"
 
-// bootstrapAdmin makes the first administrator, unless the directory already has one.
+// bootstrapAdmin creates the administrator demoAdmin, unless it exists.
 func (s *server) bootstrapAdmin(ctx context.Context, password string) error {
-	const id = demoAdmin
-	exists := func(err error, code string) bool {
+	const key = "bootstrap/" + string(demoAdmin)
+	refusedAs := func(err error, code string) bool {
 		r, ok := refuse.As(err)
 		return ok && r.Code == code
 	}
-	err := sendAs(ctx, s.handler, operator(), user.RegisterUser{OfUser: domain.ForUser(id), Name: "First administrator", Password: password}, "bootstrap/"+string(id))
-	if err != nil && !exists(err, "user_exists") {
+	of := domain.ForUser(demoAdmin)
+	registration := user.RegisterUser{OfUser: of, Name: "First administrator", Password: password}
+	if err := sendAs(ctx, s.handler, operator(), registration, key); err != nil && !refusedAs(err, "user_exists") {
 		return err
 	}
-	err = sendAs(ctx, s.handler, operator(), user.GrantRole{OfUser: domain.ForUser(id), Grant: user.Grant{Role: user.Admin}}, "bootstrap/"+string(id)+"/admin")
-	if err != nil && !exists(err, "role_already_granted") {
+	grant := user.GrantRole{OfUser: of, Grant: user.Grant{Role: user.Admin}}
+	err := sendAs(ctx, s.handler, operator(), grant, key+"/admin")
+	if err != nil && !refusedAs(err, "role_already_granted") {
 		return err
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 	"casebook/readmodels"
 )
 
-// comparison is the report of a build compared with what this program makes of the log, as it goes into a validation file.
+// comparison is the report of a comparison between a build of a view and what this program makes of the same log. It is
+// meant for a validation file.
 type comparison struct {
 	projections.Comparison
 	Program string    `json:"program"`
@@ -21,11 +22,14 @@ type comparison struct {
 	Ended   time.Time `json:"ended"`
 }
 
-func (v views) compare(ctx context.Context, s streams, p projections.Projection, build readmodels.Build, most int) (comparison, error) {
+// compare compares a build with a new fold of the log. It describes at most maxDifferences differences, and counts all.
+func (v views) compare(
+	ctx context.Context, s streams, p projections.Projection, build readmodels.Build, maxDifferences int,
+) (comparison, error) {
 	bar := newProgressBar(s.err, p.View.Name)
 	defer bar.end()
 	began := time.Now().UTC()
-	c, err := projections.Compare(ctx, v.log, v.store, p, build, most, bar.show)
+	c, err := projections.Compare(ctx, v.log, v.store, p, build, maxDifferences, bar.show)
 	return comparison{c, buildID(), began, time.Now().UTC()}, err
 }
 
@@ -35,8 +39,11 @@ func (c comparison) print(out io.Writer, asJSON bool) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(c)
 	}
-	fmt.Fprintf(out, "view       %s\nbuild      %s, version %d\ncompared   version %d of program %s, over the log up to position %d\nevents     %d\ntime       %s to %s\ndocuments  %d\nequal      %d\ndiffering  %d\nmissing    %d\nextra      %d\n",
-		c.View, c.Build.Collection, c.Build.Version, c.Version, c.Program, c.Through.Commit, c.Events, c.Began.Format(time.RFC3339), c.Ended.Format(time.RFC3339),
+	fmt.Fprintf(out, "view       %s\nbuild      %s, version %d\n", c.View, c.Build.Collection, c.Build.Version)
+	fmt.Fprintf(out, "compared   version %d of program %s, over the log up to position %d\n", c.Version, c.Program, c.Through.Commit)
+	fmt.Fprintf(out, "events     %d\n", c.Events)
+	fmt.Fprintf(out, "time       %s to %s\n", c.Began.Format(time.RFC3339), c.Ended.Format(time.RFC3339))
+	fmt.Fprintf(out, "documents  %d\nequal      %d\ndiffering  %d\nmissing    %d\nextra      %d\n",
 		c.Documents, c.Equal, c.Differing, c.Missing, c.Extra)
 	for _, field := range slices.Sorted(maps.Keys(c.Fields)) {
 		fmt.Fprintf(out, "field      %s: %d documents\n", field, c.Fields[field])
@@ -48,12 +55,13 @@ func (c comparison) print(out io.Writer, asJSON bool) error {
 		}
 	}
 	if more := c.Differing + c.Missing + c.Extra - len(c.Differences); more > 0 {
-		fmt.Fprintf(out, "\n%d more differences are counted and not described\n", more)
+		fmt.Fprintf(out, "\n%d more differences are not described\n", more)
 	}
 	_, err := fmt.Fprintln(out)
 	return err
 }
 
+// by describes the event that made a document or field.
 func by(s *projections.Source) string {
 	if s == nil {
 		return ""

@@ -23,13 +23,13 @@ type demoCommand struct {
 	serverFlags
 	Temp     bool   `help:"Keep the data in a temporary directory that is removed at the end, instead of --data."`
 	Patients int    `help:"How many patients are screened." default:"60"`
-	Days     int    `help:"How many days of diaries they live through." default:"28"`
+	Days     int    `help:"How many days of diaries they have." default:"28"`
 	Seed     uint64 `help:"Seed of the simulation; the same seed gives the same course." default:"1"`
 	Password string `help:"Password of all demo accounts." default:"casebook-demo-2026"`
-	Once     bool   `help:"Stop when the simulation is through, instead of serving on."`
+	Once     bool   `help:"Stop after the simulation, instead of serving."`
 }
 
-// Run starts everything, lets the study happen, prints where to look, and serves until ctx ends.
+// Run starts everything, simulates the study, prints addresses and accounts, and serves until ctx ends.
 func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Temp {
 		dir, err := os.MkdirTemp("", "casebook-demo-")
@@ -42,7 +42,7 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	if err := os.MkdirAll(c.Stores.Data, 0o700); err != nil {
 		return err
 	}
-	// The log goes to a file: the terminal is for the demo.
+	// The log goes to a file, because the terminal shows the demo's own output.
 	logFile, err := os.OpenFile(filepath.Join(c.Stores.Data, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.live(ctx, s, server, logger); err != nil {
+	if err := c.simulate(ctx, s, server, logger); err != nil {
 		return errors.Join(err, server.close())
 	}
 	if c.Once {
@@ -64,9 +64,10 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	return server.wait()
 }
 
-func (c demoCommand) live(ctx context.Context, s streams, server *server, logger *slog.Logger) error {
+// simulate simulates the study on the server, and prints the summary.
+func (c demoCommand) simulate(ctx context.Context, s streams, server *server, logger *slog.Logger) error {
 	if err := server.bootstrapAdmin(ctx, c.Password); err != nil {
-		return fmt.Errorf("make the first administrator: %w", err)
+		return fmt.Errorf("create the first administrator: %w", err)
 	}
 	signAs := func(u domain.UserID) (string, error) { return server.tokens.Sign(u, time.Now(), 24*time.Hour) }
 	scenario, err := c.scenario()
@@ -83,12 +84,12 @@ func (c demoCommand) live(ctx context.Context, s streams, server *server, logger
 	if err != nil {
 		return fmt.Errorf("simulation: %w", err)
 	}
-	logger.Info("simulation is through", "took", time.Since(began).String())
+	logger.Info("the simulation has ended", "took", time.Since(began).String())
 	return c.explain(s, server, summary, time.Since(began))
 }
 
-// scenario is what the directory's study was begun with. It is kept beside the data, so that the same command, on another
-// day or after a crash, carries on with the same study.
+// scenario holds the options with which the directory's study was begun. It is stored with the data, so that the same
+// command continues the same study, also on another day or after a crash.
 type scenario struct {
 	Patients int         `json:"patients"`
 	Days     int         `json:"days"`
@@ -96,32 +97,37 @@ type scenario struct {
 	Today    domain.Date `json:"today"`
 }
 
+// scenario returns the directory's scenario. If there is none, it stores that of the flags.
 func (c demoCommand) scenario() (scenario, error) {
 	file := filepath.Join(c.Stores.Data, "demo.json")
-	kept := scenario{Patients: c.Patients, Days: c.Days, Seed: c.Seed, Today: domain.DateOf(time.Now().UTC())}
+	chosen := scenario{Patients: c.Patients, Days: c.Days, Seed: c.Seed, Today: domain.DateOf(time.Now().UTC())}
 	text, err := os.ReadFile(file) // #nosec G304 -- the operator names the directory
 	if err == nil {
-		if err := json.Unmarshal(text, &kept); err != nil {
-			return kept, fmt.Errorf("read %s: %w", file, err)
+		if err := json.Unmarshal(text, &chosen); err != nil {
+			return chosen, fmt.Errorf("read %s: %w", file, err)
 		}
-		return kept, nil
+		return chosen, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return kept, err
+		return chosen, err
 	}
-	if text, err = json.Marshal(kept); err != nil {
-		return kept, err
+	if text, err = json.Marshal(chosen); err != nil {
+		return chosen, err
 	}
-	return kept, os.WriteFile(file, text, 0o600)
+	return chosen, os.WriteFile(file, text, 0o600)
 }
 
+// explain prints what has happened in the study, the addresses, the accounts, and commands to try.
 func (c demoCommand) explain(s streams, server *server, summary simulation.Summary, took time.Duration) error {
 	base := "http://" + server.httpAddress
 	p := func(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
 	p("\n%s\n", summary.Title)
-	p("  %d sites, %d patients screened, %d screen failures, %d enrolled, %d ended early\n", summary.Sites, summary.Screened, summary.ScreenFailures, summary.Enrolled, summary.EndedEarly)
-	p("  %d enrolments had to wait for kits, %d kits dispensed, %d shipments\n", summary.NoKit, summary.KitsDispensed, summary.Shipments)
-	p("  %d diaries: %d late, %d corrected, %d windows missed, %d risks flagged; in %s\n\n", summary.Diaries, summary.Late, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
+	p("  %d sites, %d patients screened, %d screen failures, %d enrolled, %d ended early\n",
+		summary.Sites, summary.Screened, summary.ScreenFailures, summary.Enrolled, summary.EndedEarly)
+	p("  %d enrolments had to wait for kits, %d kits dispensed, %d shipments\n",
+		summary.NoKit, summary.KitsDispensed, summary.Shipments)
+	p("  %d diaries: %d late, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
+		summary.Diaries, summary.Late, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
 	p("Where to look\n")
 	p("  %-34s the API, described and to be tried\n", base+"/docs")
 	p("  %-34s metrics\n", "http://"+server.adminAddress+"/metrics")
@@ -133,32 +139,36 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 		p("  %-24s %s\n", a.User, a.Description)
 	}
 	p("\nTry\n")
-	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}' | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/patients?site=%s'\n", base, summary.Study, summary.Site)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" %s/api/v1/patients/%s\n", base, summary.Patient)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/processes?process=enrollment&site=%s'   # where each enrolment stands\n", base, summary.Study, summary.Site)
-	p("  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/api/v1/studies/%s/kits?location=%s'               # or /shipments, /alerts\n\n", base, summary.Study, summary.Site)
+	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}'"+
+		" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
+	get := "  curl -s -H \"Authorization: Bearer $TOKEN\" "
+	p(get+"'%s/api/v1/studies/%s/patients?site=%s'\n", base, summary.Study, summary.Site)
+	p(get+"%s/api/v1/patients/%s\n", base, summary.Patient)
+	p(get+"'%s/api/v1/studies/%s/processes?process=enrollment&site=%s'   # the status of each enrolment\n",
+		base, summary.Study, summary.Site)
+	p(get+"'%s/api/v1/studies/%s/kits?location=%s'               # or /shipments, /alerts\n\n", base, summary.Study, summary.Site)
 	if !c.Once {
-		p("Serving. Ctrl-C stops it; the same command carries on from %s.\n", c.Stores.Data)
+		p("Serving. Ctrl-C stops it; the same command continues from %s.\n", c.Stores.Data)
 	}
 	return nil
 }
 
-// progressOn draws the simulation's progress: a bar on a terminal, a line now and then elsewhere.
+// progressOn returns a function that draws the simulation's progress: a bar on a terminal, and lines elsewhere. done
+// ends the drawing.
 func progressOn(s streams) (report func(simulation.Progress), done func()) {
 	out, ok := s.out.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) {
 		return linesOn(s), func() {}
 	}
 	bars := mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
-	var now atomic.Value // the bars are drawn by a goroutine of their own
-	now.Store(simulation.Progress{})
-	shown := func() simulation.Progress { return now.Load().(simulation.Progress) }
+	var latest atomic.Value // another goroutine draws the bars
+	latest.Store(simulation.Progress{})
+	shown := func() simulation.Progress { return latest.Load().(simulation.Progress) }
 	bar := bars.AddBar(1,
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-22s", shown().Phase) })),
 		mpb.AppendDecorators(decor.Percentage(), decor.Any(func(decor.Statistics) string { return "  " + counts(shown()) })))
 	report = func(p simulation.Progress) {
-		now.Store(p)
+		latest.Store(p)
 		bar.SetTotal(int64(max(p.Total, 1)), false)
 		bar.SetCurrent(int64(p.Done))
 	}
@@ -168,6 +178,7 @@ func progressOn(s streams) (report func(simulation.Progress), done func()) {
 	}
 }
 
+// linesOn returns a function that prints the progress, at most every two seconds within a phase.
 func linesOn(s streams) func(simulation.Progress) {
 	last, phase := time.Time{}, ""
 	return func(p simulation.Progress) {
@@ -180,5 +191,6 @@ func linesOn(s streams) func(simulation.Progress) {
 }
 
 func counts(p simulation.Progress) string {
-	return fmt.Sprintf("%d screened, %d enrolled, %d diaries (%d late), %d missed, %d risks", p.Screened, p.Enrolled, p.Diaries, p.Late, p.Missed, p.Risks)
+	return fmt.Sprintf("%d screened, %d enrolled, %d diaries (%d late), %d missed, %d risks",
+		p.Screened, p.Enrolled, p.Diaries, p.Late, p.Missed, p.Risks)
 }

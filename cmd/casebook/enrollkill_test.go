@@ -96,7 +96,8 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	}
 }
 
-// supplied makes a study that randomises and gives kits, with enough of them at its site, and patients who have consented.
+// supplied makes a study that randomises and gives kits, with enough of them at its site, and patients who have
+// consented.
 func supplied(in installation, id domain.StudyID, sign func(domain.UserID) string, patients int) {
 	in.t.Helper()
 	admin := sign(demoAdmin)

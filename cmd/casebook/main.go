@@ -1,5 +1,5 @@
-// Command casebook is the backend on which a clinical trial runs: the server, the embedded stores, and the tools of
-// those who keep it. `casebook demo` shows all of it on one machine.
+// Command casebook is the backend of a clinical trial: the server, the embedded stores, and the tools for their
+// operators. `casebook demo` shows all of it on one machine.
 package main
 
 import (
@@ -16,17 +16,17 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the command line; every flag can also be given as CASEBOOK_... in the environment, or in a JSON file.
+// cli is the command line. Every flag can also be given as CASEBOOK_... in the environment, or in a JSON file.
 type cli struct {
 	Config kong.ConfigFlag `help:"JSON file with values for flags, by their names." type:"existingfile"`
 
-	Demo        demoCommand        `cmd:"" help:"Start everything embedded, build a study, let simulated patients live through it, and keep serving."`
+	Demo        demoCommand        `cmd:"" help:"Start everything embedded, build a study, simulate its patients, and keep serving."`
 	Serve       serveCommand       `cmd:"" help:"Run the server, on embedded stores or on real ones."`
 	Node        nodeCommand        `cmd:"" help:"Run the embedded event store alone, for any EventStoreDB client."`
-	Users       usersCommand       `cmd:"" help:"Keep accounts and grants, such as the first administrator's."`
+	Users       usersCommand       `cmd:"" help:"Manage accounts and grants, such as the first administrator's."`
 	Token       tokenCommand       `cmd:"" help:"Print a bearer token for scripts."`
-	Projections projectionsCommand `cmd:"" help:"Look after the read models."`
-	Bench       benchCommand       `cmd:"" help:"Put the load on it that it exists for, and report."`
+	Projections projectionsCommand `cmd:"" help:"List, rebuild and check the read models."`
+	Bench       benchCommand       `cmd:"" help:"Measure throughput and latency."`
 	BenchServer benchServerCommand `cmd:"" hidden:""`
 	Openapi     openapiCommand     `cmd:"" help:"Print the OpenAPI description of the HTTP API."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
@@ -46,8 +46,10 @@ func main() {
 	os.Exit(code)
 }
 
-// streams are where a command prints: results to out, everything else to err.
+// streams are the outputs of a command: results go to out, everything else to err.
 type streams struct{ out, err io.Writer }
+
+// run runs a command line, and returns the exit code. The end of ctx is no failure.
 
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	var c cli
@@ -62,7 +64,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return exitFailure
 	}
 	parsed, err := parser.Parse(args)
-	if exited >= 0 { // --help has been answered
+	if exited >= 0 { // --help has printed the help
 		return exited
 	}
 	if err != nil {
@@ -101,7 +103,7 @@ func (versionCommand) Run(s streams) error {
 // version is set when a release is built: -ldflags "-X main.version=v1.2.3".
 var version = "dev"
 
-// buildID names the running program; it stands in the metadata of every event that it writes.
+// buildID identifies the running program. The metadata of every event that it writes contain it.
 func buildID() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

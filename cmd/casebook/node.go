@@ -13,24 +13,24 @@ import (
 	"casebook/embedded/node"
 )
 
-// nodeCommand is the event store alone, and what its keeper does with it.
+// nodeCommand is the embedded event store without the rest of Casebook, and the tools for its operator.
 type nodeCommand struct {
-	Serve   nodeServeCommand   `cmd:"" default:"withargs" help:"Serve it. This is what happens without a word."`
-	Verify  nodeVerifyCommand  `cmd:"" help:"Check every record of a store that nobody serves, and name the first that is damaged."`
-	Backup  nodeBackupCommand  `cmd:"" help:"Copy a store to a file: from a running node, or from a directory that nobody serves."`
-	Restore nodeRestoreCommand `cmd:"" help:"Make a store of a backup, verified."`
+	Serve   nodeServeCommand   `cmd:"" default:"withargs" help:"Serve it. This is the default."`
+	Verify  nodeVerifyCommand  `cmd:"" help:"Check every record of a stopped store, and name the first that is damaged."`
+	Backup  nodeBackupCommand  `cmd:"" help:"Copy a store to a file: from a running node, or from the directory of a stopped one."`
+	Restore nodeRestoreCommand `cmd:"" help:"Restore a backup into a new directory, and verify it."`
 
-	Scavenge nodeScavengeCommand `cmd:"" help:"Remove for good, from a store that nobody serves, the events that stream metadata hide. Records of trials stay."`
+	Scavenge nodeScavengeCommand `cmd:"" help:"Remove from a stopped store, for good, the events that stream metadata hide. Records of trials stay."`
 }
 
 type nodeServeCommand struct {
 	Data              string   `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
 	Listen            string   `help:"Address to listen on." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
-	TLSCert           string   `help:"Certificate, in PEM, to encrypt connections with." type:"existingfile" placeholder:"FILE"`
+	TLSCert           string   `help:"Certificate, in PEM, that encrypts connections." type:"existingfile" placeholder:"FILE"`
 	TLSKey            string   `help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
 	AdminPasswordFile string   `help:"Password of the user admin, who may do everything. With it, every call needs a user." type:"existingfile" placeholder:"FILE"`
-	OpsPasswordFile   string   `help:"Password of the user ops, who may look after the node." type:"existingfile" placeholder:"FILE"`
-	Insecure          bool     `help:"Let anybody who reaches the address do anything, even if that is not only this machine."`
+	OpsPasswordFile   string   `help:"Password of the user ops, who may operate the node." type:"existingfile" placeholder:"FILE"`
+	Insecure          bool     `help:"Allow connections without passwords or without encryption, also from other machines."`
 	Log               logFlags `embed:"" prefix:"log-"`
 }
 
@@ -53,7 +53,7 @@ func (c nodeServeCommand) Run(ctx context.Context, s streams) error {
 func (c nodeServeCommand) options() (node.Options, error) {
 	o := node.Options{Dir: c.Data, Listen: c.Listen}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return o, errors.New("--tls-cert and --tls-key belong together; give both or none")
+		return o, errors.New("--tls-cert needs --tls-key, and the other way round; give both or none")
 	}
 	if c.TLSCert != "" {
 		certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
@@ -77,14 +77,16 @@ func (c nodeServeCommand) options() (node.Options, error) {
 	switch {
 	case c.Insecure:
 	case len(o.Users) == 0 && !loopback(c.Listen):
-		return o, fmt.Errorf("%s can be reached from other machines, and anybody there could do anything; give passwords with --admin-password-file and a certificate with --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure", c.Listen)
+		return o, fmt.Errorf("%s can be reached from other machines, and anybody there could do anything; give passwords with "+
+			"--admin-password-file and a certificate with --tls-cert and --tls-key, listen on 127.0.0.1, or give --insecure", c.Listen)
 	case len(o.Users) > 0 && o.TLS == nil && !loopback(c.Listen):
-		return o, fmt.Errorf("passwords would travel to %s in the clear; give a certificate with --tls-cert and --tls-key, or say --insecure", c.Listen)
+		return o, fmt.Errorf("passwords would be sent to %s unencrypted; give a certificate with --tls-cert and --tls-key, "+
+			"or give --insecure", c.Listen)
 	}
 	return o, nil
 }
 
-// loopback tells whether only this machine can reach an address.
+// loopback reports whether only this machine can reach an address.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// openOffline opens a store that nobody serves, for a tool.
+// openOffline opens the directory of a stopped store.
 func openOffline(dir string, s streams) (*store.Store, error) {
 	if !hasStore(dir) {
 		return nil, fmt.Errorf("there is no event store in %s; name its directory with --data", dir)
@@ -31,7 +31,7 @@ func openOffline(dir string, s streams) (*store.Store, error) {
 	return st, err
 }
 
-// hasStore tells whether the storage engine has been at work in a directory.
+// hasStore reports whether a directory contains files of the storage engine.
 func hasStore(dir string) bool {
 	found, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*"))
 	return err == nil && len(found) > 0
@@ -41,9 +41,9 @@ type nodeVerifyCommand struct {
 	Data string `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
 }
 
-var errDamaged = errors.New("the store is damaged; restore a backup, and keep this copy for whoever looks into it")
+var errDamaged = errors.New("the store is damaged; restore a backup, and keep this copy for the investigation")
 
-// Run verifies the store. Damage is an error, and is named.
+// Run verifies the store. If a record is damaged, the error names the first one.
 func (c nodeVerifyCommand) Run(ctx context.Context, s streams) (err error) {
 	st, err := openOffline(c.Data, s)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c nodeVerifyCommand) Run(ctx context.Context, s streams) (err error) {
 func printReport(out io.Writer, r *node.VerifyReport) {
 	sound := "all sound"
 	if r.Damage != nil {
-		sound = "sound before the first that is damaged"
+		sound = "all before the first damaged one are sound"
 	}
 	fmt.Fprintf(out, "events   %d in %d streams, %s\n", r.Events, r.Streams, sound)
 	if r.Scavenged > 0 {
@@ -77,14 +77,14 @@ func printReport(out io.Writer, r *node.VerifyReport) {
 
 type nodeBackupCommand struct {
 	To           string `help:"File to write, - for standard output. It must not exist." required:"" placeholder:"FILE"`
-	Data         string `help:"Directory of a store that nobody serves." type:"path" xor:"from" placeholder:"DIR"`
+	Data         string `help:"Directory of a stopped store." type:"path" xor:"from" placeholder:"DIR"`
 	Node         string `help:"Address of a running node." xor:"from" placeholder:"http://127.0.0.1:2113"`
 	User         string `help:"Administrator of the node, if it has users." default:"admin"`
 	PasswordFile string `help:"That user's password." type:"existingfile" placeholder:"FILE"`
-	TLSCA        string `help:"Certificate, in PEM, of the authority that signed the node's." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
+	TLSCA        string `help:"Certificate, in PEM, of the authority that signed the node's certificate." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
 }
 
-// Run copies the store. The file has its name only when it is whole and on stable storage.
+// Run copies the store. The file gets its name when it is complete and on stable storage.
 func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 	var write func(io.Writer) error
 	switch {
@@ -101,7 +101,7 @@ func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 	default:
-		return errors.New("say what to back up: --node http://HOST:PORT of a running one, or --data DIR")
+		return errors.New("give the store to back up: --node http://HOST:PORT of a running node, or --data DIR of a stopped one")
 	}
 	if c.To == "-" {
 		return write(s.out)
@@ -114,11 +114,11 @@ func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 	return nil
 }
 
-// fetch has a running node send its backup.
+// fetch gets the backup from a running node.
 func (c nodeBackupCommand) fetch(ctx context.Context, w io.Writer) error {
 	address, err := url.Parse(c.Node)
 	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
-		return fmt.Errorf("--node %q is no address of a node; it looks like http://127.0.0.1:2113", c.Node)
+		return fmt.Errorf("--node %q is no address of a node, such as http://127.0.0.1:2113", c.Node)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.JoinPath("admin", "backup").String(), nil)
 	if err != nil {
@@ -150,14 +150,14 @@ func (c nodeBackupCommand) fetch(ctx context.Context, w io.Writer) error {
 	defer func() { _ = answer.Body.Close() }()
 	defer client.CloseIdleConnections()
 	if answer.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(answer.Body, 4096))
-		return fmt.Errorf("the node answers %s: %s", answer.Status, strings.TrimSpace(string(said)))
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 4096))
+		return fmt.Errorf("the node answers %s: %s", answer.Status, strings.TrimSpace(string(text)))
 	}
 	_, err = io.Copy(w, answer.Body)
 	return err
 }
 
-// writeNewFile fills a file under another name, syncs it, and gives it its own, which nothing may have had.
+// writeNewFile writes a file under a temporary name, syncs it, and gives it its name. It fails if that name is in use.
 func writeNewFile(name string, write func(io.Writer) error) (size int64, err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".tmp-*")
 	if err != nil {
@@ -178,7 +178,7 @@ func writeNewFile(name string, write func(io.Writer) error) (size int64, err err
 	if size, err = temporary.Seek(0, io.SeekEnd); err != nil {
 		return 0, err
 	}
-	// Link fails where Rename would replace.
+	// Link fails if the name is in use; Rename would replace the file.
 	return size, os.Link(temporary.Name(), name)
 }
 
@@ -193,7 +193,7 @@ func (c nodeRestoreCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // it was only read
+	defer func() { _ = file.Close() }() // the file is only read
 	report, err := node.Restore(ctx, c.Data, file)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", c.From, err)

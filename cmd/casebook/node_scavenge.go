@@ -12,13 +12,13 @@ import (
 
 type nodeScavengeCommand struct {
 	Data   string   `help:"Directory of the store." required:"" type:"path" placeholder:"DIR"`
-	Keep   []string `help:"Beginnings of the names of streams that are left alone, besides those of trials." placeholder:"PREFIX"`
-	By     string   `help:"Who removes; the store records it. The user of this machine by default." placeholder:"NAME"`
+	Keep   []string `help:"Prefixes of the names of further streams to keep; those of trials are always kept." placeholder:"PREFIX"`
+	By     string   `help:"Who removes the events; the store records it. The user of this machine by default." placeholder:"NAME"`
 	DryRun bool     `help:"Count what would be removed, and remove nothing."`
 }
 
-// trialStreams are how the names of all streams begin that hold records of trials, or of who may see and change them:
-// nothing may remove those, whatever their metadata say. How far a process has come is no such record.
+// trialStreams returns the prefixes of the streams that hold records of trials, or of who may see and change them. They
+// must never be removed, even if their metadata hide them. The checkpoints of processes are not such records.
 func trialStreams() []string {
 	var prefixes []string
 	for _, stream := range contexts.Streams() {
@@ -29,7 +29,7 @@ func trialStreams() []string {
 	return prefixes
 }
 
-// Run scavenges the store and prints what it came to.
+// Run scavenges the store and prints what was removed.
 func (c nodeScavengeCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.By == "" {
 		if me, err := user.Current(); err == nil {
@@ -46,7 +46,7 @@ func (c nodeScavengeCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.DryRun {
 		verb = "would be removed"
 	}
-	fmt.Fprintf(s.out, "events   %d of %d streams %s, with %d bytes\nstreams  %d looked at, %d kept\n",
+	fmt.Fprintf(s.out, "events   %d of %d streams %s, with %d bytes\nstreams  %d examined, %d kept\n",
 		report.Events, report.Streams, verb, report.Bytes, report.Looked, report.Kept)
 	return err
 }

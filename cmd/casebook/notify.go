@@ -10,22 +10,22 @@ import (
 	"casebook/notify"
 )
 
-// notifyFlags say where messages about alerts go.
+// notifyFlags configure the receivers of messages about alerts.
 type notifyFlags struct {
 	Broker string `help:"Broker that alerts are published to: inprocess:, nats://HOST:PORT or kafka://HOST:PORT,HOST:PORT (nats+tls, kafka+tls over TLS)." default:"inprocess:" placeholder:"URL"`
 
-	WebhookURL        string `name:"webhook-url" help:"Address that alerts are posted to, signed as Standard Webhooks has it." placeholder:"URL"`
-	WebhookSecretFile string `help:"File with the secret that posts are signed with, whsec_..." type:"path" placeholder:"FILE"`
+	WebhookURL        string `name:"webhook-url" help:"Address that alerts are posted to, signed according to Standard Webhooks." placeholder:"URL"`
+	WebhookSecretFile string `help:"File with the secret that signs them, whsec_..." type:"path" placeholder:"FILE"`
 
 	SMTP             string   `name:"smtp" help:"Mail server that alerts are sent by." placeholder:"HOST:PORT"`
 	SMTPUser         string   `name:"smtp-user" help:"User at the mail server."`
 	SMTPPasswordFile string   `name:"smtp-password-file" help:"File with the password at the mail server." type:"path" placeholder:"FILE"`
 	SMTPTLS          string   `name:"smtp-tls" help:"Whether the connection to the mail server is encrypted: mandatory (STARTTLS), implicit, or none." default:"mandatory" enum:"mandatory,implicit,none"`
 	MailFrom         string   `help:"Sender of alerts by mail."`
-	MailTo           []string `help:"Who gets alerts by mail."`
+	MailTo           []string `help:"Recipients of alerts by mail."`
 }
 
-// open opens the channels that the flags name.
+// open opens the configured channels.
 func (f notifyFlags) open(ctx context.Context, logger *slog.Logger) ([]notify.Channel, error) {
 	secret, err := secretFrom(f.WebhookSecretFile)
 	if err != nil {
@@ -35,12 +35,16 @@ func (f notifyFlags) open(ctx context.Context, logger *slog.Logger) ([]notify.Ch
 	if err != nil {
 		return nil, err
 	}
-	return notify.Open(ctx, notify.Config{Broker: f.Broker, Logger: logger,
+	return notify.Open(ctx, notify.Config{
+		Broker: f.Broker, Logger: logger,
 		Webhook: notify.WebhookConfig{URL: f.WebhookURL, Secret: secret},
-		Email:   notify.EmailConfig{SMTP: f.SMTP, User: f.SMTPUser, Password: password, TLS: notify.TLSPolicy(f.SMTPTLS), From: f.MailFrom, To: f.MailTo}})
+		Email: notify.EmailConfig{
+			SMTP: f.SMTP, User: f.SMTPUser, Password: password, TLS: notify.TLSPolicy(f.SMTPTLS), From: f.MailFrom, To: f.MailTo,
+		},
+	})
 }
 
-// secretFrom reads a secret from a file, which is not shown in lists of processes as a flag would be.
+// secretFrom reads a secret from a file. Secrets are not flags, because lists of processes show flags.
 func secretFrom(file string) (string, error) {
 	if file == "" {
 		return "", nil

@@ -7,7 +7,7 @@ import (
 
 type openapiCommand struct{}
 
-// Run prints the description that a server gives at /openapi.json.
+// Run prints the description that a server serves at /openapi.json.
 func (openapiCommand) Run(s streams) error {
 	document, err := api.OpenAPI(buildID(), contexts.Commands(), contexts.Queries(), contexts.Streams())
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progressBar shows how far a fold of the log has come: on a terminal in one line that changes, elsewhere in a line now and
-// then.
+// progressBar shows the progress of a fold of the log: on a terminal in one line that changes, elsewhere in a new line
+// every five seconds.
 type progressBar struct {
 	out      io.Writer
 	name     string
@@ -24,7 +24,7 @@ type progressBar struct {
 
 const (
 	barWidth = 30
-	barEvery = 5 * time.Second // off a terminal
+	barEvery = 5 * time.Second // between lines, where there is no terminal
 )
 
 func newProgressBar(out io.Writer, name string) *progressBar {
@@ -32,14 +32,15 @@ func newProgressBar(out io.Writer, name string) *progressBar {
 	return &progressBar{out: out, name: name, terminal: ok && term.IsTerminal(int(file.Fd())), last: time.Now()}
 }
 
-// show draws where a fold stands.
+// show draws the progress of a fold that is catching up.
 func (b *progressBar) show(at readmodels.Checkpoint) {
 	if at.State != readmodels.CatchingUp || at.End == 0 {
 		return
 	}
 	done := min(float64(at.Position.Commit)/float64(at.End), 1)
-	line := fmt.Sprintf("%s [%s%s] %5.1f%%  %d events  %.0f/s  %s left", b.name, strings.Repeat("#", int(done*barWidth)),
-		strings.Repeat("-", barWidth-int(done*barWidth)), 100*done, at.Events, at.Rate, (time.Duration(at.RemainingMillis) * time.Millisecond).Round(time.Second))
+	bar := strings.Repeat("#", int(done*barWidth)) + strings.Repeat("-", barWidth-int(done*barWidth))
+	left := (time.Duration(at.RemainingMillis) * time.Millisecond).Round(time.Second)
+	line := fmt.Sprintf("%s [%s] %5.1f%%  %d events  %.0f/s  %s left", b.name, bar, 100*done, at.Events, at.Rate, left)
 	switch {
 	case b.terminal:
 		fmt.Fprintf(b.out, "\r\x1b[K%s", line)
@@ -50,7 +51,7 @@ func (b *progressBar) show(at readmodels.Checkpoint) {
 	}
 }
 
-// end leaves the line.
+// end ends the line that was drawn, so that the next output begins on a new one.
 func (b *progressBar) end() {
 	if b.drawn {
 		fmt.Fprintln(b.out)

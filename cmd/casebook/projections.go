@@ -23,18 +23,18 @@ import (
 )
 
 type projectionsCommand struct {
-	List    projectionsListCommand    `cmd:"" help:"Show where each view stands, and its builds."`
-	Rebuild projectionsRebuildCommand `cmd:"" help:"Build a view anew beside the one that is asked, and put it in its place."`
-	Cancel  projectionsCancelCommand  `cmd:"" help:"Give up a rebuild."`
-	Verify  projectionsVerifyCommand  `cmd:"" help:"Fold the log afresh, and compare the view document by document."`
-	Diff    projectionsDiffCommand    `cmd:"" help:"Compare an old build of a view with what this version makes of the same log; the report is for a release's validation file."`
+	List    projectionsListCommand    `cmd:"" help:"Show the builds of each view and their progress."`
+	Rebuild projectionsRebuildCommand `cmd:"" help:"Make a new build of a view beside the active one, and make it the active one."`
+	Cancel  projectionsCancelCommand  `cmd:"" help:"Cancel a rebuild."`
+	Verify  projectionsVerifyCommand  `cmd:"" help:"Fold the log again, and compare the view document by document."`
+	Diff    projectionsDiffCommand    `cmd:"" help:"Compare an old build of a view with what this version makes of the same log, for a release's validation file."`
 	AsOf    projectionsAsOfCommand    `cmd:"" help:"Print a view as it was at a log position or a time."`
-	Retry   projectionsRetryCommand   `cmd:"" help:"Have a view that has stopped try its event again."`
-	Skip    projectionsSkipCommand    `cmd:"" help:"Have a view pass over the event at which it has stopped."`
+	Retry   projectionsRetryCommand   `cmd:"" help:"Let a stopped view try its event again."`
+	Skip    projectionsSkipCommand    `cmd:"" help:"Let a stopped view skip the event at which it has stopped."`
 	Drop    projectionsDropCommand    `cmd:"" help:"Drop an old build of a view."`
 }
 
-// viewStores say where the log and the views are.
+// viewStores select the stores that a tool works on.
 type viewStores struct {
 	Eventstore    string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
 	Mongo         string `help:"Address of the MongoDB with the views; that of a running server on this machine by default." default:"mongodb://127.0.0.1:27017/?directConnection=true" placeholder:"URL"`
@@ -42,15 +42,15 @@ type viewStores struct {
 	Data          string `help:"Work on the embedded stores in this directory instead, while no server runs on them." type:"path" placeholder:"DIR"`
 }
 
-// views are the log and the read models, as a tool works on them. Nothing here needs the keys of blinded values.
+// views holds the connections of a tool to the log and to the read models. The log has no blinding keys.
 type views struct {
 	log   *eventlog.Log
 	store *readmodels.Store
-	// alone says that no server runs on the stores, so that the tool has to do the work itself.
+	// alone is true if no server runs on the stores, so that the tool has to run the projections itself.
 	alone bool
 }
 
-// with connects to the log and the views.
+// with connects to the log and to the read models, and closes them after act.
 func (v viewStores) with(ctx context.Context, act func(views) error) error {
 	return v.opened(ctx, func(eventStore, mongo string) (err error) {
 		connecting, stop := context.WithTimeout(ctx, 10*time.Second)
@@ -66,6 +66,7 @@ func (v viewStores) with(ctx context.Context, act func(views) error) error {
 	})
 }
 
+// withStore connects to the read models, and closes them after act.
 func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readmodels.Store) error) (err error) {
 	connecting, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
@@ -81,14 +82,16 @@ func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readm
 	return act(store)
 }
 
-// opened starts the embedded stores where a directory is given, and gives their addresses.
+// opened starts the embedded stores if a directory is given, passes the addresses to act, and closes the stores after
+// it.
 func (v viewStores) opened(ctx context.Context, act func(eventStore, mongo string) error) (err error) {
 	eventStore, mongo := v.Eventstore, v.Mongo
 	if v.Data != "" {
 		if _, err := os.Stat(filepath.Join(v.Data, "mongo")); err != nil {
 			return fmt.Errorf("there are no embedded stores in %s: %w", v.Data, err)
 		}
-		opened, err := storeFlags{Data: v.Data, NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"}.open(ctx, true, logFlags{}.logger(os.Stderr))
+		flags := storeFlags{Data: v.Data, NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"}
+		opened, err := flags.open(ctx, true, logFlags{}.logger(os.Stderr))
 		if err != nil {
 			return err
 		}
@@ -98,13 +101,14 @@ func (v viewStores) opened(ctx context.Context, act func(eventStore, mongo strin
 	return act(eventStore, mongo)
 }
 
-// do sends a command as the operator of the machine.
+// do sends a command as the operator.
 func (v views) do(ctx context.Context, command any) error {
-	return sendAs(ctx, commands.NewHandler(commands.Options{Log: v.log, Commands: contexts.Commands(), Build: buildID()}), operator(), command, "")
+	handler := commands.NewHandler(commands.Options{Log: v.log, Commands: contexts.Commands(), Build: buildID()})
+	return sendAs(ctx, handler, operator(), command, "")
 }
 
-// decided reads what has been decided about a view.
-func (v views) decided(ctx context.Context, view string) (projection.State, error) {
+// decisions returns the decisions about a view.
+func (v views) decisions(ctx context.Context, view string) (projection.State, error) {
 	state := projection.Decider.Initial
 	for at, err := range v.log.ReadStream(ctx, projection.Decider.Stream(view), 0) {
 		if err != nil {
@@ -119,18 +123,18 @@ func (v views) decided(ctx context.Context, view string) (projection.State, erro
 
 type projectionsListCommand struct {
 	viewStores
-	JSON bool `help:"Print JSON, a build a line."`
+	JSON bool `help:"Print JSON, one line per build."`
 }
 
-// standing is a build as the list shows it.
-type standing struct {
+// listedBuild is a build in the list.
+type listedBuild struct {
 	readmodels.Checkpoint
 	Collection string    `json:"collection"`
 	Role       string    `json:"role"`
 	Begun      time.Time `json:"begun,omitzero"`
 }
 
-// Run prints where the builds stand.
+// Run prints all builds.
 func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
 	return c.opened(ctx, func(_, mongo string) error {
 		return c.withStore(ctx, mongo, func(store *readmodels.Store) error { return c.list(ctx, s, store) })
@@ -138,7 +142,7 @@ func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
 }
 
 func (c projectionsListCommand) list(ctx context.Context, s streams, store *readmodels.Store) error {
-	var all []standing
+	var all []listedBuild
 	for _, view := range contexts.Views() {
 		builds, err := store.BuildsOf(ctx, view)
 		if err != nil {
@@ -149,7 +153,7 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 			if at.Version = b.Version; role == "kept" {
 				at.State = "-"
 			}
-			all = append(all, standing{at, b.Collection, role, b.Begun})
+			all = append(all, listedBuild{at, b.Collection, role, b.Begun})
 			return err
 		}
 		errs := []error{add("live", builds.Live)}
@@ -169,7 +173,8 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tUPDATED")
 	for _, b := range all {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\n", b.View, b.Version, b.Role, b.Collection, b.State, b.Position.Commit, b.Events, b.At.Format(time.RFC3339))
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\n",
+			b.View, b.Version, b.Role, b.Collection, b.State, b.Position.Commit, b.Events, b.At.Format(time.RFC3339))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -182,6 +187,7 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 	return nil
 }
 
+// printLines prints each item as a line of JSON.
 func printLines[T any](s streams, all []T) error {
 	for _, item := range all {
 		line, err := json.Marshal(item)
@@ -198,30 +204,32 @@ func printLines[T any](s streams, all []T) error {
 type projectionsRebuildCommand struct {
 	viewStores
 	Name            string `arg:"" help:"The view."`
-	Reason          string `help:"Why it is built anew; it stands in the audit trail." default:"asked for on the command line"`
-	EventsPerSecond int    `help:"The most events a second, to leave the machine to others; as fast as it goes by default."`
-	NoWait          bool   `help:"Do not wait until it is done; the server goes on with it."`
+	Reason          string `help:"Why it is rebuilt; recorded in the audit trail." default:"asked for on the command line"`
+	EventsPerSecond int    `help:"Maximum number of events per second, to spare the machine; no limit by default."`
+	NoWait          bool   `help:"Do not wait until it is done; the server continues with it."`
 }
 
 const (
-	// watchEvery is how often a tool looks how far a build has come, and hintAfter how long nothing has to happen before it
-	// says what may be wrong.
+	// watchEvery is how often the progress of a build is read. After hintAfter without progress, the tool prints a hint.
 	watchEvery = 200 * time.Millisecond
 	hintAfter  = 15 * time.Second
 )
 
-// Run asks for the rebuild, and shows its progress until the new build is asked. When it is interrupted, the rebuild goes
-// on.
+// Run requests the rebuild, and shows its progress until the new build is active. The rebuild continues when Run is
+// interrupted.
 func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
 		return err
 	}
 	return c.with(ctx, func(v views) error {
-		if err := v.do(ctx, projection.RebuildProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond}); err != nil {
+		rebuild := projection.RebuildProjection{
+			OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond,
+		}
+		if err := v.do(ctx, rebuild); err != nil {
 			return err
 		}
-		decided, err := v.decided(ctx, c.Name)
+		decisions, err := v.decisions(ctx, c.Name)
 		if err != nil {
 			return err
 		}
@@ -230,7 +238,7 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 				fmt.Fprintln(s.err, "interrupted; a server with the role projections continues the rebuild")
 			}
 		}()
-		watch := func(ctx context.Context) error { return v.watch(ctx, s, p.View, decided.Requests) }
+		watch := func(ctx context.Context) error { return v.watch(ctx, s, p.View, decisions.Requests) }
 		if v.alone {
 			engine := projections.NewEngine(projections.Options{
 				Log: v.log, Store: v.store, Logger: logFlags{}.logger(s.err), Projections: []projections.Projection{p},
@@ -245,8 +253,8 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-// whileRunning runs an engine for as long as a tool works, and returns the tool's error. If the engine fails, it ends the
-// tool and returns the engine's error.
+// whileRunning runs an engine for as long as a tool works, and returns the tool's error. If the engine fails, it ends
+// the tool and returns the engine's error.
 func whileRunning(ctx context.Context, engine, tool func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -259,7 +267,7 @@ func whileRunning(ctx context.Context, engine, tool func(context.Context) error)
 	return group.Wait()
 }
 
-// watch shows the progress of a rebuild until it is done.
+// watch shows the progress of a rebuild until it is done or cancelled.
 func (v views) watch(ctx context.Context, s streams, view readmodels.View, request int) error {
 	bar := newProgressBar(s.err, view.Name)
 	defer bar.end()
@@ -271,7 +279,7 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 		if err != nil {
 			return err
 		}
-		decided, err := v.decided(ctx, view.Name)
+		decisions, err := v.decisions(ctx, view.Name)
 		switch {
 		case err != nil:
 			return err
@@ -281,10 +289,11 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "%s is asked from %s now: %d events in %s\n", view.Name, builds.Live.Collection, at.Events, time.Since(began).Round(time.Millisecond))
+			_, err = fmt.Fprintf(s.out, "the active build of %s is now %s: %d events in %s\n",
+				view.Name, builds.Live.Collection, at.Events, time.Since(began).Round(time.Millisecond))
 			return err
-		case decided.Cancelled >= request:
-			return fmt.Errorf("the rebuild of %s was given up", view.Name)
+		case decisions.Cancelled >= request:
+			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
 		}
 		if builds.Building != nil {
 			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Building.Collection)
@@ -292,7 +301,7 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 				return err
 			}
 			if at.State == readmodels.Stopped {
-				return fmt.Errorf("%s; the old build is asked as before. Have the event tried again or skipped, or give the rebuild up", at.Reason)
+				return fmt.Errorf("%s; the old build stays active. Retry or skip the event, or cancel the rebuild", at.Reason)
 			}
 			bar.show(at)
 			if at.At != last.At {
@@ -301,7 +310,7 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 		}
 		if time.Since(moved) > hintAfter && !hinted {
 			hinted = true
-			fmt.Fprintln(s.err, "nothing has happened for a while; is a server with the role projections running?")
+			fmt.Fprintln(s.err, "the rebuild makes no progress; is a server with the role projections running?")
 		}
 		select {
 		case <-ctx.Done():
@@ -315,9 +324,10 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 type aboutView struct {
 	viewStores
 	Name   string `arg:"" help:"The view."`
-	Reason string `help:"Why; it stands in the audit trail." required:""`
+	Reason string `help:"Why; recorded in the audit trail." required:""`
 }
 
+// send sends the command that command returns, and prints done.
 func (a aboutView) send(ctx context.Context, s streams, command func(views) (any, error), done string) error {
 	return a.with(ctx, func(v views) error {
 		c, err := command(v)
@@ -334,20 +344,20 @@ func (a aboutView) send(ctx context.Context, s streams, command func(views) (any
 
 type projectionsCancelCommand struct{ aboutView }
 
-// Run gives the rebuild up.
+// Run cancels the rebuild.
 func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
 	return c.send(ctx, s, func(views) (any, error) {
 		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
-	}, "given up")
+	}, "cancelled")
 }
 
 type projectionsRetryCommand struct{ aboutView }
 
-// Run has the event tried again.
+// Run lets the view try the event again.
 func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
 	return c.send(ctx, s, func(views) (any, error) {
 		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
-	}, "tried again")
+	}, "requested; the view tries the event again")
 }
 
 type projectionsDropCommand struct {
@@ -358,15 +368,17 @@ type projectionsDropCommand struct {
 // Run drops the build.
 func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
 	return c.send(ctx, s, func(views) (any, error) {
-		return projection.DropProjectionBuild{OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason)}, nil
-	}, "dropped, as soon as nobody can ask it any more")
+		return projection.DropProjectionBuild{
+			OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason),
+		}, nil
+	}, "dropped, as soon as no query can use it")
 }
 
 type projectionsSkipCommand struct {
 	aboutView
 }
 
-// Run has the view pass over the event at which it has stopped, be it the build that is asked or the one that is made.
+// Run lets the view skip the event at which its active build, or the build that is being made, has stopped.
 func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
@@ -387,8 +399,11 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 				return nil, err
 			}
 			if at.State == readmodels.Stopped && at.FailedAt != nil {
-				fmt.Fprintf(s.out, "passes over %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
-				return projection.SkipProjectionEvent{OfView: projection.OfView{Projection: c.Name}, Version: b.Version, Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason)}, nil
+				fmt.Fprintf(s.out, "skips %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
+				return projection.SkipProjectionEvent{
+					OfView: projection.OfView{Projection: c.Name}, Version: b.Version,
+					Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason),
+				}, nil
 			}
 		}
 		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)
@@ -398,11 +413,11 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 type projectionsVerifyCommand struct {
 	viewStores
 	Name string `arg:"" help:"The view."`
-	Most int    `help:"The most differences that are described; all are counted." default:"1000"`
+	Most int    `help:"Maximum number of differences that are described; all are counted." default:"1000"`
 	JSON bool   `help:"Print JSON."`
 }
 
-var errDiffers = errors.New("the view differs from what the log says; rebuild it, and keep this report for whoever looks into it")
+var errDiffers = errors.New("the view differs from what the log says; rebuild it, and keep this report for the investigation")
 
 // Run verifies the view. A difference is an error.
 func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
@@ -416,7 +431,8 @@ func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		if builds.Live.Version != p.View.Version {
-			return fmt.Errorf("version %d of %s is asked, and this program has version %d; diff compares them", builds.Live.Version, c.Name, p.View.Version)
+			return fmt.Errorf("the active build of %s has version %d, and this program has version %d; casebook projections diff compares them",
+				c.Name, builds.Live.Version, p.View.Version)
 		}
 		r, err := v.compare(ctx, s, p, builds.Live, c.Most)
 		if err != nil {
@@ -437,11 +453,11 @@ type projectionsDiffCommand struct {
 	Name  string `arg:"" help:"The view."`
 	Build string `help:"Collection of the old build; the newest of another version by default." placeholder:"COLLECTION"`
 	Out   string `help:"File for the report; printed by default." type:"path" placeholder:"FILE"`
-	Most  int    `help:"The most differences that are described; all are counted." default:"10000"`
+	Most  int    `help:"Maximum number of differences that are described; all are counted." default:"10000"`
 	JSON  bool   `help:"Write JSON."`
 }
 
-// Run compares. Differences are what it is asked for, and no error.
+// Run compares the two and writes the report. Differences are not an error.
 func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
@@ -473,7 +489,7 @@ func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-// build chooses the build that is compared.
+// build returns the build to compare: the one of the flag, or the newest of another version.
 func (c projectionsDiffCommand) build(builds readmodels.Builds, version int) (chosen readmodels.Build, err error) {
 	for _, b := range append(builds.Kept, builds.Live) {
 		if b.Collection == c.Build || c.Build == "" && b.Version != version {
@@ -481,7 +497,7 @@ func (c projectionsDiffCommand) build(builds readmodels.Builds, version int) (ch
 		}
 	}
 	if chosen.Collection == "" {
-		return chosen, fmt.Errorf("%s has no such build; casebook projections list shows those that there are", c.Name)
+		return chosen, fmt.Errorf("%s has no such build; casebook projections list shows its builds", c.Name)
 	}
 	return chosen, nil
 }
@@ -489,13 +505,13 @@ func (c projectionsDiffCommand) build(builds readmodels.Builds, version int) (ch
 type projectionsAsOfCommand struct {
 	viewStores
 	Name     string           `arg:"" help:"The view."`
-	Position uint64           `help:"Log position, as answers and the list show it." xor:"moment" required:""`
+	Position uint64           `help:"Log position, as in an answer or in casebook projections list." xor:"moment" required:""`
 	Time     time.Time        `help:"Time, such as 2026-03-01T12:00:00Z." xor:"moment" required:""`
 	Study    domain.StudyID   `help:"Only documents of this study."`
 	Patient  domain.PatientID `help:"Only documents of this patient."`
 }
 
-// Run prints the documents as extended JSON, a document a line, in the order of their keys.
+// Run prints the documents as extended JSON, one line per document, in the order of their keys.
 func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {

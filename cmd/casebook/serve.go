@@ -28,17 +28,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// serverFlags are those of everything that serves.
+// serverFlags are the flags of all commands that run the server.
 type serverFlags struct {
 	Stores storeFlags `embed:""`
 	HTTP   string     `name:"http" help:"Address of the API and its pages." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Admin  string     `help:"Address of metrics and profiles; keep it private." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
 	Roles  []string   `help:"What this process does: api, projections, sagas. Several processes can share the work." default:"api,projections,sagas" enum:"api,projections,sagas"`
 
-	KeyFile      string `help:"Key that signs our own tokens; made in --data when not given. All processes with the role api need the same." type:"path" placeholder:"FILE"`
+	KeyFile      string `help:"Key that signs our own tokens; created in --data by default. All processes with the role api need the same." type:"path" placeholder:"FILE"`
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
-	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must name."`
-	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must name." default:"casebook"`
+	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must have."`
+	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must have." default:"casebook"`
 
 	Notify notifyFlags `embed:""`
 
@@ -72,7 +72,7 @@ func (s *server) printAddresses(out io.Writer) {
 type server struct {
 	stores                    *stores
 	log                       *eventlog.Log
-	blindLog                  *eventlog.Log // as blinded views are built from
+	blindLog                  *eventlog.Log // without the blinding keys; the views are built from it
 	channels                  []notify.Channel
 	views                     *readmodels.Store
 	handler                   *commands.Handler
@@ -83,14 +83,14 @@ type server struct {
 	parts *errgroup.Group
 }
 
-// gcPercent lets the heap grow to three times what is live before it is collected, unless GOGC says otherwise: most of
-// what a request needs is gone when it is answered, and the caches are bounded.
+// gcPercent lets the heap grow to three times the live data before it is collected, unless GOGC is set. Requests leave
+// little behind, and the caches are bounded.
 const gcPercent = 200
 
-// startTimeout bounds how long stores may take to answer at start-up.
+// startTimeout is how long the start may wait for the stores, and then for the handler.
 const startTimeout = 60 * time.Second
 
-// start opens the stores and starts the parts that the roles name. They run until ctx ends or one of them fails.
+// start opens the stores and starts the parts of the process's roles. They run until ctx ends or one of them fails.
 func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, err error) {
 	slog.SetDefault(logger)
 	if os.Getenv("GOGC") == "" {
@@ -163,8 +163,8 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	return s, nil
 }
 
-// awaitReady waits until commands can be taken. If they cannot, it ends all parts. If a part failed meanwhile, its failure
-// is the reason, and is returned.
+// awaitReady waits until commands can be taken. If they cannot, it ends all parts. If a part failed meanwhile, its
+// failure is the reason, and is returned.
 func (s *server) awaitReady(run context.Context) error {
 	waiting, cancel := context.WithTimeout(run, startTimeout)
 	defer cancel()
@@ -178,7 +178,7 @@ func (s *server) awaitReady(run context.Context) error {
 	return err
 }
 
-// listen takes the ports first, so that a taken one is known before anything else is touched.
+// listen opens the ports. This is the first step of the start, so that nothing is left behind when a port is in use.
 func (f serverFlags) listen(ctx context.Context, withAPI bool) (httpListener, adminListener net.Listener, err error) {
 	var config net.ListenConfig
 	if withAPI {
@@ -195,6 +195,7 @@ func (f serverFlags) listen(ctx context.Context, withAPI bool) (httpListener, ad
 	return httpListener, adminListener, nil
 }
 
+// connect opens the stores, and what the parts need to reach them.
 func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger) (err error) {
 	if s.stores, err = f.Stores.open(ctx, true, logger); err != nil {
 		return err
@@ -246,7 +247,7 @@ func (s *server) past(ctx context.Context, view string, who domain.PatientID, at
 	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time})
 }
 
-// ready says whether requests can be served well.
+// ready returns an error while requests cannot be served, or only slowly.
 func (s *server) ready(ctx context.Context) error {
 	if err := s.log.Ping(ctx); err != nil {
 		return fmt.Errorf("event store: %w", err)
@@ -254,7 +255,7 @@ func (s *server) ready(ctx context.Context) error {
 	return s.handler.Ready(ctx)
 }
 
-// part names the part that failed.
+// part adds the name of a part to its error.
 func part(name string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

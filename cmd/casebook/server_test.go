@@ -295,8 +295,8 @@ func TestServingViewsAheadOfTheLogFails(t *testing.T) {
 	}
 }
 
-// TestAFailureAtTheStartIsReturned has a part fail before commands can be taken: the error is the part's failure, and not
-// the cancellation that ends the others.
+// TestAFailureAtTheStartIsReturned has a part fail before commands can be taken: the error is the part's failure, and
+// not the cancellation that ends the others.
 func TestAFailureAtTheStartIsReturned(t *testing.T) {
 	in := install(t)
 	s := &server{handler: commands.NewHandler(commands.Options{Log: in.log})} // it is not running, and never becomes ready
@@ -360,7 +360,8 @@ func TestOnlyCancellationsAreDiscarded(t *testing.T) {
 	}
 }
 
-// TestACancellationFromElsewhereIsAFailure runs a command that fails with a cancellation, while its own context goes on.
+// TestACancellationFromElsewhereIsAFailure runs a command that fails with a cancellation, while its own context goes
+// on.
 func TestACancellationFromElsewhereIsAFailure(t *testing.T) {
 	broken := brokenWriter{fmt.Errorf("write: %w", context.Canceled)}
 	var errOut bytes.Buffer

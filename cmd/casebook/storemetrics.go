@@ -11,18 +11,27 @@ func (s *stores) registerMetrics(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	if n := s.node; n != nil {
-		counter("casebook_node_appends_total", "Appends that the embedded event store took.", func() float64 { return float64(n.Stats().Appends) })
-		counter("casebook_node_events_total", "Events that it has made durable since it was opened.", func() float64 { return float64(n.Stats().CommittedEvents) })
-		counter("casebook_node_commits_total", "Commits, each with one fsync, that made them durable.", func() float64 { return float64(n.Stats().Commits) })
-		counter("casebook_node_conflicts_total", "Appends refused because their stream had moved on.", func() float64 { return float64(n.Stats().Conflicts) })
-		gauge("casebook_node_queued_appends", "Appends that wait for their turn.", func() float64 { return float64(n.Stats().QueuedAppends) })
-		gauge("casebook_node_subscriptions", "Catch-up subscriptions that are open.", func() float64 { return float64(n.Stats().Subscriptions) })
-		gauge("casebook_node_last_position", "Log position of the last event.", func() float64 { return float64(n.Stats().LastPosition) })
+		counter("casebook_node_appends_total", "Appends that the embedded event store accepted.",
+			func() float64 { return float64(n.Stats().Appends) })
+		counter("casebook_node_events_total", "Events that it has made durable since it was opened.",
+			func() float64 { return float64(n.Stats().CommittedEvents) })
+		counter("casebook_node_commits_total", "Commits, each with one fsync, that made them durable.",
+			func() float64 { return float64(n.Stats().Commits) })
+		counter("casebook_node_conflicts_total", "Appends refused because their stream had another end than expected.",
+			func() float64 { return float64(n.Stats().Conflicts) })
+		gauge("casebook_node_queued_appends", "Appends that wait to be committed.",
+			func() float64 { return float64(n.Stats().QueuedAppends) })
+		gauge("casebook_node_subscriptions", "Catch-up subscriptions that are open.",
+			func() float64 { return float64(n.Stats().Subscriptions) })
+		gauge("casebook_node_last_position", "Log position of the last event.",
+			func() float64 { return float64(n.Stats().LastPosition) })
 		gauge("casebook_node_disk_bytes", "Bytes on disk.", func() float64 { return float64(n.Stats().DiskBytes) })
 	}
 	if m := s.mongo; m != nil {
-		counter("casebook_mongo_commands_total", "Commands that the embedded MongoDB has answered.", func() float64 { return float64(m.Stats().Commands) })
-		counter("casebook_mongo_failed_commands_total", "Of them those answered with an error.", func() float64 { return float64(m.Stats().FailedCommands) })
+		counter("casebook_mongo_commands_total", "Commands that the embedded MongoDB has answered.",
+			func() float64 { return float64(m.Stats().Commands) })
+		counter("casebook_mongo_failed_commands_total", "Commands that it answered with an error.",
+			func() float64 { return float64(m.Stats().FailedCommands) })
 		gauge("casebook_mongo_documents", "Documents in all collections.", func() float64 { return float64(m.Stats().Documents) })
 		gauge("casebook_mongo_disk_bytes", "Bytes on disk.", func() float64 { return float64(m.Stats().DiskBytes) })
 	}

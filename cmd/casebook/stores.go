@@ -15,19 +15,19 @@ import (
 	"casebook/eventlog"
 )
 
-// storeFlags say which stores to run on: real ones by their addresses, embedded ones in a directory.
+// storeFlags select the stores: real ones by their addresses, embedded ones by their directory.
 type storeFlags struct {
 	Data          string `help:"Directory of the embedded stores and of the token key." default:"casebook-data" type:"path"`
-	Eventstore    string `help:"Address of a real event store, esdb://... The embedded one runs when it is not given." placeholder:"URL"`
-	Mongo         string `help:"Address of a real MongoDB, mongodb://... The embedded one runs when it is not given." placeholder:"URL"`
+	Eventstore    string `help:"Address of a real event store, esdb://... By default the embedded one runs." placeholder:"URL"`
+	Mongo         string `help:"Address of a real MongoDB, mongodb://... By default the embedded one runs." placeholder:"URL"`
 	MongoDatabase string `help:"Database of the read models." default:"casebook"`
-	// Whoever takes commands needs the key; views are built without it.
-	BlindingKeyFile string `help:"Key that seals arms and kit contents in the log; made in --data when not given. All processes with the roles api or sagas need the same, and losing it loses every arm." type:"path" placeholder:"FILE"`
+	// Processes that take commands need the key. Views are built without it.
+	BlindingKeyFile string `help:"Key that seals arms and kit contents in the log; created in --data by default. All processes with the roles api or sagas need the same. Without it, all arms are lost." type:"path" placeholder:"FILE"`
 	NodeListen      string `help:"Address of the embedded event store." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
 	MongoListen     string `help:"Address of the embedded MongoDB." default:"127.0.0.1:27017" placeholder:"HOST:PORT"`
 }
 
-// stores are the addresses to connect to, and the embedded stores that have to be closed.
+// stores holds the addresses of the stores, and the embedded stores that are running.
 type stores struct {
 	eventStoreURL, mongoURL string
 	node                    *node.Node
@@ -36,7 +36,7 @@ type stores struct {
 
 func (f storeFlags) keyFile() string { return filepath.Join(f.Data, "token.key") }
 
-// blindingKeys loads the key that seals arms and kit contents, and makes one where there is none.
+// blindingKeys loads the key that seals arms and kit contents. If its file does not exist, it is created.
 func (f storeFlags) blindingKeys() (*eventlog.BlindingKeys, error) {
 	file := f.BlindingKeyFile
 	if file == "" {
@@ -53,7 +53,7 @@ func (f storeFlags) blindingKeys() (*eventlog.BlindingKeys, error) {
 	return keys, nil
 }
 
-// open starts the embedded stores that are needed. A port that is taken is named with the flag that moves it.
+// open starts the embedded stores that are needed. If a port is in use, the error names the flag that changes it.
 func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logger) (*stores, error) {
 	s := &stores{eventStoreURL: f.Eventstore, mongoURL: f.Mongo}
 	if s.eventStoreURL == "" {
@@ -78,11 +78,11 @@ func openNode(ctx context.Context, dir, listen, flag string, logger *slog.Logger
 	return n, nameFlag(err, node.ErrListen, listen, flag)
 }
 
-// withoutPassword makes a connection string fit to be shown. One that cannot be taken apart is not shown at all.
+// withoutPassword returns a connection string without its password, for printing.
 func withoutPassword(connection string) string {
 	address, err := url.Parse(connection)
 	if err != nil {
-		// What a client takes may be no URL to Go; the user stands before the last @.
+		// Some connection strings are not URLs for package net/url. User and password are what precedes the last @.
 		scheme, rest, found := strings.Cut(connection, "://")
 		if !found {
 			return "(as configured)"
@@ -92,7 +92,7 @@ func withoutPassword(connection string) string {
 	return address.Redacted()
 }
 
-// nameFlag says of an address that cannot be listened on which flag gives another.
+// nameFlag adds to a failure to listen the flag that gives another address.
 func nameFlag(err, listenErr error, address, flag string) error {
 	if errors.Is(err, listenErr) {
 		return fmt.Errorf("cannot listen on %s; choose another address with %s: %w", address, flag, err)

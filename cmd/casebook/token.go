@@ -10,13 +10,13 @@ import (
 )
 
 type tokenCommand struct {
-	User     domain.UserID `help:"The user that the token speaks for." required:""`
-	ValidFor time.Duration `help:"How long the token holds." default:"1h"`
+	User     domain.UserID `help:"The user for whom the token is." required:""`
+	ValidFor time.Duration `help:"How long the token is valid." default:"1h"`
 	Data     string        `help:"Directory that holds the installation's token key." default:"casebook-data" type:"path"`
-	KeyFile  string        `help:"The token key itself; the one in --data when not given." type:"path" placeholder:"FILE"`
+	KeyFile  string        `help:"File of the token key; the one in --data by default." type:"path" placeholder:"FILE"`
 }
 
-// Run prints a token. What it opens is decided by the user's grants at each request, not by the token.
+// Run prints a token. The token proves the user only; the user's grants are checked at each request.
 func (c tokenCommand) Run(_ context.Context, s streams) error {
 	if err := c.User.Validate(); err != nil {
 		return err

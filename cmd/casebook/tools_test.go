@@ -161,8 +161,8 @@ func TestPasswordsAreNotShown(t *testing.T) {
 	}
 }
 
-// TestAViewIsLookedAfterFromTheCommandLine: built anew on a running server, verified, shown as it was, compared, and given
-// up; and, when the server has stopped, on its data alone.
+// TestAViewIsLookedAfterFromTheCommandLine: built anew on a running server, verified, shown as it was, compared, and
+// given up; and, when the server has stopped, on its data alone.
 func TestAViewIsLookedAfterFromTheCommandLine(t *testing.T) {
 	in := install(t)
 	in.account("anna")

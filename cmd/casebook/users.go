@@ -28,7 +28,7 @@ type usersCommand struct {
 	List   usersListCommand   `cmd:"" help:"List users and their grants."`
 }
 
-// toolStore says which event store a tool works on.
+// toolStore selects the event store that a tool works on.
 type toolStore struct {
 	Eventstore string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
 	Data       string `help:"Work on the embedded store in this directory instead, while no server runs on it." type:"path" placeholder:"DIR"`
@@ -38,8 +38,8 @@ type toolStore struct {
 type grantFlags struct {
 	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, safety_officer, statistician, auditor or admin."`
 	Study   domain.StudyID   `help:"Study of the role; none for admin."`
-	Site    domain.SiteID    `help:"Site of the role, where it is bound to one."`
-	Patient domain.PatientID `help:"Patient that a patient's account stands for."`
+	Site    domain.SiteID    `help:"Site of the role, if it is limited to one."`
+	Patient domain.PatientID `help:"The patient, for the role patient."`
 }
 
 func (g grantFlags) grant() user.Grant {
@@ -55,9 +55,9 @@ type usersAddCommand struct {
 	NoPassword    bool          `help:"Register an account without a password, for an identity provider's users."`
 }
 
-// Run registers the user. Without a terminal and without --password-stdin a password is made up and printed once.
+// Run registers the user. Without a terminal and without --password-stdin it generates a password and prints it once.
 func (c usersAddCommand) Run(ctx context.Context, s streams) error {
-	password, made, err := c.password()
+	password, generated, err := c.password()
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		fmt.Fprintln(s.out, "registered", c.User)
-		if made {
+		if generated {
 			fmt.Fprintln(s.out, "password (shown once):", password)
 		}
 		if c.Role == "" {
@@ -80,7 +80,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-func (c usersAddCommand) password() (password string, made bool, err error) {
+func (c usersAddCommand) password() (password string, generated bool, err error) {
 	switch {
 	case c.NoPassword:
 		return "", false, nil
@@ -105,7 +105,7 @@ type usersGrantCommand struct {
 	User domain.UserID `arg:"" help:"The user."`
 }
 
-// Run gives the role.
+// Run grants the role.
 func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, func(do doCommand) error {
 		if err := do(user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}); err != nil {
@@ -123,7 +123,7 @@ type usersRevokeCommand struct {
 	Reason string        `help:"Why." required:""`
 }
 
-// Run takes the role away.
+// Run revokes the role.
 func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, func(do doCommand) error {
 		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(c.Reason)}); err != nil {
@@ -136,10 +136,10 @@ func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
 
 type usersListCommand struct {
 	toolStore
-	JSON bool `help:"Print JSON, a user a line."`
+	JSON bool `help:"Print JSON, one line per user."`
 }
 
-// Run reads the users' streams; they are few.
+// Run reads all streams of users, and prints the users.
 func (c usersListCommand) Run(ctx context.Context, s streams) error {
 	return c.withLog(ctx, func(log *eventlog.Log) error {
 		users, order, err := readUsers(ctx, log)
@@ -149,7 +149,9 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 		for _, id := range order {
 			u := users[id]
 			if c.JSON {
-				line, err := json.Marshal(map[string]any{"user": u.ID, "name": u.Name, "grants": u.Grants, "locked": u.Locked, "deactivated": u.Deactivated})
+				line, err := json.Marshal(map[string]any{
+					"user": u.ID, "name": u.Name, "grants": u.Grants, "locked": u.Locked, "deactivated": u.Deactivated,
+				})
 				if err != nil {
 					return err
 				}
@@ -162,12 +164,14 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-// errCaughtUp ends a reading of the log at its end.
+// errCaughtUp ends a subscription at the end of the log.
 var errCaughtUp = errors.New("caught up")
 
+// readUsers returns all users by their ids, and the ids in the order of registration.
 func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, error) {
 	users, order := map[string]user.User{}, []string{}
-	err := log.Follow(ctx, eventlog.Subscription{Categories: []string{user.Decider.Category}}, func(_ context.Context, b eventlog.Batch) error {
+	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}}
+	err := log.Follow(ctx, ofUsers, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			id := r.StreamID()
 			if _, known := users[id]; !known {
@@ -208,11 +212,11 @@ func describeGrants(u user.User) string {
 	return strings.Join(words, " ")
 }
 
-// doCommand sends one command and prints nothing.
+// doCommand sends one command.
 type doCommand func(command any) error
 
-// with opens the store and lets act send commands as the operator of the machine: who can open the store can do
-// anything, so it is recorded under a name of its own.
+// with connects to the store and lets act send commands as the operator. Whoever can reach the store can do anything,
+// so the commands need no other permission; the log shows that the operator sent them.
 func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
 	return t.withLog(ctx, func(log *eventlog.Log) error {
 		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
@@ -220,15 +224,18 @@ func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
 	})
 }
 
-// operator is the principal of whoever has the machine in hand.
+// operator returns the principal under which the tools of the command line send commands.
 func operator() access.Principal { return access.Process("operator") }
 
+// sendAs sends a command as a principal.
 func sendAs(ctx context.Context, handler *commands.Handler, who access.Principal, command any, key string) error {
 	body, err := json.Marshal(command)
 	if err != nil {
 		return err
 	}
-	_, err = handler.Do(ctx, commands.Request{Name: commandName(command), Body: body, Principal: who, Key: key, App: "casebook command line"})
+	_, err = handler.Do(ctx, commands.Request{
+		Name: commandName(command), Body: body, Principal: who, Key: key, App: "casebook command line",
+	})
 	return err
 }
 
@@ -237,6 +244,7 @@ func commandName(command any) string {
 	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
+// withLog connects to the store, starts the embedded one if a directory is given, and closes them after act.
 func (t toolStore) withLog(ctx context.Context, act func(*eventlog.Log) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -2,7 +2,7 @@ package diary
 
 import "casebook/domain/instrument"
 
-// OfWindow is an event that is about one window of an instrument.
+// OfWindow is an event about one window of an instrument.
 type OfWindow interface {
 	// OfWindow returns the instrument and the window's id.
 	OfWindow() (instrument.ID, string)

@@ -62,7 +62,7 @@ type StepTaken struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Commands are the commands that the step sends, in this order.
 	Commands []Command `json:"commands,omitempty"`
-	// State is what the instance has to remember; StateVersion is the version of its shape, where that is not 1.
+	// State is what the instance has to remember; StateVersion is its schema version, 0 for version 1.
 	State        json.RawMessage `json:"state,omitempty"`
 	StateVersion int             `json:"stateVersion,omitempty"`
 }
@@ -70,7 +70,7 @@ type StepTaken struct {
 // Command is one command that a process sends.
 type Command struct {
 	Name string `json:"name"`
-	// Version is the version of the body's shape, where that is not 1.
+	// Version is the schema version of the body, 0 for version 1.
 	Version int             `json:"version,omitempty"`
 	Body    json.RawMessage `json:"body"`
 }
@@ -121,7 +121,7 @@ type State struct {
 	Steps   int
 	Stage   string
 	Outcome Outcome
-	// Data is what the instance remembers, and DataVersion the version of its shape, from 1.
+	// Data is what the instance remembers; DataVersion is its schema version, from 1.
 	Data        json.RawMessage
 	DataVersion int
 	// Timers are the timers that are set, with the times at which they fire.

@@ -53,7 +53,7 @@ type usage struct {
 // Decider is the decider of a study's randomisation.
 var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams().WithTellingGaps()}
 
 // ArmOf returns the arm of a patient who was drawn.

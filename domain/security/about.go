@@ -5,7 +5,7 @@ import "casebook/domain"
 // About implements domain.Described.
 func (e AccessRefused) About() string { return e.Action + ": " + e.Code }
 
-// Scope implements domain.Scoped: a refusal belongs to what somebody was kept from.
+// Scope implements domain.Scoped: a refusal belongs to the study, site and patient of the refused request.
 func (e AccessRefused) Scope() domain.Scope {
 	return domain.Scope{Study: e.Study, Site: e.Site, Patient: e.Patient}
 }
@@ -13,5 +13,6 @@ func (e AccessRefused) Scope() domain.Scope {
 // ShownIn implements domain.ShownElsewhere: a refusal is shown where access was wanted, not where it was recorded.
 func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope { return []domain.Scope{e.Scope()} }
 
-// DoneBy implements domain.Attributed. The metadata name the program that records refusals.
+// DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused
+// users.
 func (e AccessRefused) DoneBy() (actor domain.UserID, address string) { return e.Actor, e.Address }

@@ -11,7 +11,7 @@ func (e RoleGranted) About() string { return string(e.Grant.Role) }
 // About implements domain.Described.
 func (e RoleRevoked) About() string { return string(e.Grant.Role) }
 
-// Scope implements domain.Scoped: who audits a study sees who could act in it.
+// Scope implements domain.Scoped, so that the auditor of a study sees who could act in it.
 func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }
 
 // Scope implements domain.Scoped.

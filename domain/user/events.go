@@ -112,7 +112,7 @@ var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyM
 // Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
 
-// KnowsArms says that people in the role know who is in which arm, so that their words may tell.
+// KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
 func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
 
 // Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.

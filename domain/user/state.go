@@ -22,7 +22,7 @@ type User struct {
 // Decider is the decider of accounts.
 var Decider = domain.Decider[User, Event]{Category: "user", Key: domain.ByUser, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams of this context.
+// Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams().OfAccounts()}
 
 // Exists says whether the account has been registered.

@@ -15,7 +15,6 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.Screened, at projections.Envelope) {
 		v.Patient, v.Study, v.Site, v.ScreeningNumber, v.Zone = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.Zone
 		v.Sex, v.AgeYears = e.Sex, e.AgeYears
-		v.Instruments, v.Risks = []patientviews.AnsweredBy{}, []patientviews.Risk{}
 		step(v, e, at, e.On, "")
 	}),
 	projections.On(func(v *view, e patient.ConsentRecorded, at projections.Envelope) {
@@ -37,7 +36,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
 		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
-			Zone: e.Zone, From: e.From, Until: e.Until, Trend: []patientviews.TrendPoint{}})
+			Zone: e.Zone, From: e.From, Until: e.Until})
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {

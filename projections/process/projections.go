@@ -5,4 +5,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{SagaMonitor, ParkedMessages}
+var Projections = []projections.Projection{ProcessMonitor, ParkedMessages}

@@ -15,7 +15,6 @@ var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
 	projections.Begin(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
 		a.Alert, a.Study, a.Site, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Site, e.Patient, e.Kind, e.Severity
 		a.Summary, a.OccurredAt, a.RaisedAt, a.ReviewBy = e.Summary, e.OccurredAt.UTC(), at.Metadata.RecordedAt, timeIfAny(e.ReviewBy)
-		a.Notifications = []safetyviews.Notification{}
 		a.Become(safetyviews.AlertOpen)
 	}),
 	projections.On(func(a *alert, e safety.AlertReviewed, at projections.Envelope) {

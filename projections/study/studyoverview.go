@@ -16,7 +16,7 @@ type overview = studyviews.StudyOverview
 var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStudy,
 	projections.On(func(o *overview, e study.Created, at projections.Envelope) {
 		o.Study, o.Title, o.Sponsor, o.Phase = e.Study, e.Title, e.Sponsor, e.Phase
-		o.Figures, o.Sites, o.UpdatedAt = &studyviews.Figures{}, []studyviews.SiteOverview{}, at.Metadata.RecordedAt
+		o.Figures, o.UpdatedAt = &studyviews.Figures{}, at.Metadata.RecordedAt
 	}),
 	projections.On(func(o *overview, e study.ProtocolVersionPublished, at projections.Envelope) {
 		o.ProtocolVersion, o.ConsentVersion, o.UpdatedAt = e.Protocol.Version, e.Protocol.ConsentVersion, at.Metadata.RecordedAt

@@ -120,7 +120,7 @@ var formerKitInventory = projections.Former(kitInventory, 1,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
 		k.Before = before
 	}),
-)
+).WithNullLists()
 
 // follow gives the kit the status that it has after an event, and notes the event in the chain of custody.
 func follow(k *kit, e supply.StockEvent, at projections.Envelope, c supplyviews.Custody) {

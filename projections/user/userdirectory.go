@@ -11,7 +11,7 @@ type account = userviews.User
 // UserDirectory makes a document an account.
 var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStream,
 	projections.Begin(func(u *account, e user.Registered, at projections.Envelope) {
-		u.User, u.Name, u.Grants = e.User, e.Name, []userviews.Granted{}
+		u.User, u.Name = e.User, e.Name
 		u.RegisteredAt, u.RegisteredBy = at.Metadata.RecordedAt, at.Metadata.Actor
 		u.Become(userviews.UserActive, at.Metadata.RecordedAt)
 	}),

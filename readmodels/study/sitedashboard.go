@@ -51,7 +51,7 @@ type WaitingEnrollment struct {
 
 // dashboardViews are the views that a dashboard is made of.
 var dashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Alerts, diaryviews.DiaryCompliances,
-	supplyviews.KitInventories, supplyviews.Shipments, processviews.SagaMonitors}
+	supplyviews.KitInventories, supplyviews.Shipments, processviews.ProcessMonitors}
 
 // dashboardItems bounds each list of a dashboard.
 const dashboardItems = 50

@@ -12,22 +12,19 @@ import (
 
 type run = processviews.Process
 
-// SagaMonitor makes a document an instance of a process manager.
-var SagaMonitor = projections.New(processviews.SagaMonitors, projections.ByStream,
+// ProcessMonitor makes a document an instance of a process manager.
+var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.ByStream,
 	projections.On(func(p *run, e process.StepTaken, at projections.Envelope) {
 		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
 		if site := siteOf(e); site != "" {
 			p.Site = site
 		}
 		p.Stand(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
-		p.Trigger, p.Asked = e.TriggerType, []string{}
+		p.Trigger, p.Asked = e.TriggerType, nil
 		for _, c := range e.Commands {
 			if !slices.Contains(p.Asked, c.Name) {
 				p.Asked = append(p.Asked, c.Name)
 			}
-		}
-		if p.Timers == nil {
-			p.Timers = []processviews.Timer{}
 		}
 	}),
 	projections.On(func(p *run, e process.TimerSet, _ projections.Envelope) {

@@ -14,11 +14,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// SagaMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
+// ProcessMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
 // and what went wrong. Instances of one outcome at one site are few enough to look at process and stage in each. A document
 // changes with every step, so all indexes begin with the outcome, and serve lists of any outcome too: these ask for all
 // four, and the store merges them.
-var SagaMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
+var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),
@@ -94,7 +94,7 @@ var processes = readmodels.Declare(readmodels.Query{
 	Name: "Processes", Path: "/api/v1/studies/{study}/processes", Summary: "Where each process stands",
 	Doc: "Where each enrolment, dispensing, resupply and alert stands, what it waits for and what went wrong. Supply managers see the " +
 		"processes of supply.",
-	OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{SagaMonitors},
+	OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{ProcessMonitors},
 	Sort: readmodels.SortBy(processOrders, "The last to take a step in front, or the longest in its stage;"),
 }, ListProcesses)
 
@@ -120,5 +120,5 @@ func ListProcesses(ctx context.Context, r readmodels.Request, q ProcessesQuery) 
 		filter = append(filter, readmodels.OneOf("process", named))
 	}
 	filter = readmodels.Equal(filter, "stage", q.Stage)
-	return readmodels.Listed(ctx, r.Store.Collection(SagaMonitors), q.Page, filter, processOrders)
+	return readmodels.Listed(ctx, r.Store.Collection(ProcessMonitors), q.Page, filter, processOrders)
 }
