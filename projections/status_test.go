@@ -96,7 +96,7 @@ func newStocks(r *rapid.T) *stocks {
 	w.facts = supply.Facts{Study: of, Participating: true, Arm: "verum",
 		Supply: supply.Decider.Fold(supply.DepotOpened{Study: "S", Depot: "D"}, supply.BatchReleased{Study: "S", Lot: lot}, registered)}
 	w.story.tell(registered)
-	act(w, "D", "", supply.TakeIn, supply.TakeInDelivery{Study: "S", Depot: "D", Delivery: 1})
+	act(w, "D", "", supply.TakeIn, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: "S", Depot: "D"}, Delivery: 1})
 	return w
 }
 
@@ -164,53 +164,53 @@ func (w *stocks) acts() []func() {
 	}
 	temperature := evenly([]supply.Temperature{supply.TemperatureInRange, supply.TemperatureExcursion}).Draw(w.T, "temperature")
 	ship := func() {
-		act(w, place, to, supply.Create, supply.CreateShipment{Study: "S", From: place, To: to, Kits: some, Reason: "r"})
+		act(w, place, to, supply.Create, supply.CreateShipment{FromLocation: supply.FromLocation{Study: "S", From: place}, To: to, Kits: some, Reasoned: domain.Because("r")})
 	}
 	dispatch := func() {
-		act(w, from, "", supply.Dispatch, supply.DispatchShipment{Study: "S", From: from, Shipment: id, On: on})
+		act(w, from, "", supply.Dispatch, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, On: on})
 	}
 	receive := func() {
-		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{Study: "S", Location: shipment.To, From: from, Shipment: id, On: on, Damaged: damaged,
+		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id, On: on, Damaged: damaged,
 			Missing: missing, Temperature: temperature})
 	}
 	allocate := func() {
-		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: domain.SiteID(site), Patient: who,
+		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who),
 			Visit: evenly([]string{"", "week-2", "week-4"}).Draw(w.T, "visit")})
 	}
 	cancel := func() {
-		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{Study: "S", From: from, Shipment: id, Reason: "r"})
+		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, Reasoned: domain.Because("r")})
 	}
 	expire := func() {
 		w.now = w.now.AddDate(0, 0, 10)
-		act(w, place, "", knowing(supply.Expire), supply.ExpireKits{Study: "S", Location: place, Through: domain.DateOf(w.now)})
+		act(w, place, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Through: domain.DateOf(w.now)})
 	}
 	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate, cancel, cancel, expire, expire,
 		func() {
-			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{Study: "S", Location: shipment.To, From: from, Shipment: id, Reason: "r"})
+			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id, Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{Study: "S", Location: place, Kits: some, Cause: supply.CauseOther, Reason: "r"})
+			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Cause: supply.CauseOther, Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{Study: "S", Location: place, Kits: some, Reason: "r"})
+			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: domain.SiteID(site), Patient: who, Kit: kit, On: on})
+			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, On: on})
 		},
 		func() {
-			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: domain.SiteID(site), Patient: who, Kit: kit, On: on})
+			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, On: on})
 		},
 		func() {
-			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), Patient: who, Kit: kit, Used: 2})
+			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, Used: 2})
 		},
 		func() {
-			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), Patient: who, Reason: "r"})
+			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{Study: "S", Location: place, Kits: some, On: on, Certificate: "c"})
+			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, On: on, Certificate: "c"})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Lose), supply.ReportKitLost{Study: "S", Location: place, Kit: some[0], Reason: "r"})
+			act(w, place, "", knowing(supply.Lose), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kit: some[0], Reasoned: domain.Because("r")})
 		},
 	}
 }
