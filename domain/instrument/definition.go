@@ -1,28 +1,30 @@
-// Package instrument holds what an ePRO questionnaire is: items, skip rules, scores, risk rules, and the schedule of
-// windows in which a patient answers it. Instruments are data that a protocol version publishes; nothing here knows a
-// particular questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
+// Package instrument holds what an ePRO questionnaire is: a form (domain/form) with scores, risk rules, and the schedule
+// of windows in which a patient answers it. Instruments are data that a study publishes; nothing here knows a particular
+// questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
 //
 // A Definition is the data as it is published. Compile makes an Instrument of it, which checks answers, computes scores
 // and finds risks; a Calendar holds the windows of one assignment as instants. Begin reading at Compile.
 package instrument
 
+import "casebook/domain/form"
+
 // ID names an instrument within a study.
 type ID string
 
 // ItemID names an item within its instrument; rules use it as a variable: answers.worst.
-type ItemID string
+type ItemID = form.ItemID
 
 // ItemType is the type of an item's answer.
-type ItemType string
+type ItemType = form.ItemType
 
 // The types that an item's answer can have.
 const (
-	Integer ItemType = "integer"
-	Decimal ItemType = "decimal"
-	Boolean ItemType = "boolean"
-	Text    ItemType = "text"
-	Choice  ItemType = "choice"
-	DateDay ItemType = "date"
+	Integer = form.Integer
+	Decimal = form.Decimal
+	Boolean = form.Boolean
+	Text    = form.Text
+	Choice  = form.Choice
+	DateDay = form.Date
 )
 
 // Definition is one version of an instrument. It is fixed once published: a change is a new version.

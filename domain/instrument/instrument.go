@@ -5,31 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"casebook/domain/form"
 	"casebook/domain/localtime"
 	"casebook/domain/rule"
 	"casebook/domain/rule/bounded"
 )
 
-// Instrument is a definition that has been found valid, with its rules compiled and its times parsed. It never changes
-// and is safe for concurrent use.
+// Instrument is a definition that has been found valid: a form with its scores, its risk rules and its schedule. It never
+// changes and is safe for concurrent use.
 type Instrument struct {
 	definition Definition
-	items      []item
-	index      map[ItemID]int
+	form       *form.Form
 	scores     []score
 	risks      []risk
 	windows    []dayWindow
 }
 
-type item struct {
-	*Item
-	// asked is the compiled skip rule, nil where the item is always asked.
-	asked  *rule.Rule
-	points map[string]float64
-}
-
 type score struct {
 	*Score
+	// items are the places of the score's items in the form.
 	items []int
 }
 
@@ -54,7 +48,7 @@ var instruments = bounded.New[[sha256.Size]byte, *Instrument](1024)
 func Compile(d *Definition) (*Instrument, error) {
 	encoded, err := json.Marshal(d)
 	if err != nil {
-		return nil, invalid("items", "the definition holds a number that cannot be written: %v", err)
+		return nil, parts.Invalid("items", "the definition holds a number that cannot be written: %v", err)
 	}
 	key := sha256.Sum256(encoded)
 	if known, ok := instruments.Get(key); ok {
@@ -79,15 +73,12 @@ type values struct {
 	scores  []ScoreResult
 }
 
-// The groups of variables in rules.
-const (
-	groupAnswers = "answers"
-	groupScores  = "scores"
-)
+// groupScores is the group of variables that holds the scores in risk rules; the answers are in form.Answers.
+const groupScores = "scores"
 
 // Value finds answers.<item> and scores.<score>.
 func (v *values) Value(group, name string) (any, bool) {
-	if group == groupAnswers {
+	if group == form.Answers {
 		answer, ok := v.answers[ItemID(name)]
 		return answer, ok
 	}

@@ -1,9 +1,6 @@
 package instrument
 
-import (
-	"math"
-	"strconv"
-)
+import "math"
 
 // ScoreResult is a computed score. Value is nil where too many items were unanswered.
 type ScoreResult struct {
@@ -33,8 +30,8 @@ func (i *Instrument) Scores(answers map[ItemID]any) []ScoreResult {
 func (i *Instrument) score(s *score, answers map[ItemID]any) ScoreResult {
 	result := ScoreResult{ID: s.ID}
 	sum, highest, answered := 0.0, math.Inf(-1), 0
-	for _, index := range s.items {
-		points, ok := i.items[index].pointsOf(answers)
+	for n, place := range s.items {
+		points, ok := i.form.Points(place, answers[s.Items[n]])
 		if !ok {
 			continue
 		}
@@ -66,24 +63,6 @@ func (i *Instrument) score(s *score, answers map[ItemID]any) ScoreResult {
 	return result
 }
 
-// pointsOf returns what the item's answer counts.
-func (it *item) pointsOf(answers map[ItemID]any) (float64, bool) {
-	switch answer := answers[it.ID].(type) {
-	case float64:
-		return answer, true
-	case bool:
-		if answer {
-			return 1, true
-		}
-		return 0, true
-	case string:
-		points, ok := it.points[answer]
-		return points, ok
-	default:
-		return 0, false
-	}
-}
-
 // band returns the name of the range in which the score lies, "" for none.
 func (s *score) band(value float64) string {
 	for _, b := range s.Bands {
@@ -93,5 +72,3 @@ func (s *score) band(value float64) string {
 	}
 	return ""
 }
-
-func decimal(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

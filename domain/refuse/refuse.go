@@ -105,3 +105,11 @@ func As(err error) (*Refusal, bool) {
 func newRefusal(kind Kind, code, format string, args []any) *Refusal {
 	return &Refusal{Kind: kind, Code: code, Sentence: fmt.Sprintf(format, args...)}
 }
+
+// Shortened keeps what somebody sent short enough to be shown in a sentence: 80 characters and dots.
+func Shortened(s string) string {
+	if runes := []rune(s[:min(len(s), 400)]); len(runes) > 80 {
+		return string(runes[:80]) + "..."
+	}
+	return s
+}

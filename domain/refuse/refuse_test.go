@@ -3,6 +3,7 @@ package refuse_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"casebook/domain/refuse"
@@ -36,6 +37,17 @@ func TestAsFindsRefusalsInAChain(t *testing.T) {
 	for _, err := range []error{nil, errors.New("a failure")} {
 		if got, ok := refuse.As(err); ok || got != nil {
 			t.Errorf("%v is taken for the refusal %v", err, got)
+		}
+	}
+}
+
+func TestShortened(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "short": "short", strings.Repeat("ä", 80): strings.Repeat("ä", 80),
+		strings.Repeat("ä", 81): strings.Repeat("ä", 80) + "...", strings.Repeat("x", 1_000_000): strings.Repeat("x", 80) + "...",
+	} {
+		if got := refuse.Shortened(text); got != want {
+			t.Errorf("%.100q became %q", text, got)
 		}
 	}
 }

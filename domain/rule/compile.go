@@ -12,61 +12,129 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
+	celast "cel.dev/cel-go/common/ast"
 	celenv "cel.dev/cel-go/common/env"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
 )
 
-// compiled keeps programs, because the same few rules are met with every patient of a study.
-var compiled = bounded.New[string, *Rule](4096)
+// rules and formulas keep what has been compiled, because the same few rules are met with every patient of a study.
+var (
+	rules    = bounded.New[string, *Rule](4096)
+	formulas = bounded.New[string, *Formula](1024)
+)
 
 // Compile checks an expression against the variables that it may name and makes it ready to run. It refuses, with the
-// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come
-// out as true or false, or could cost too much.
-func Compile(expression string, variables Variables) (*Rule, error) {
-	if len(expression) > 4*MaxChars || utf8.RuneCountInString(expression) > MaxChars {
-		return nil, invalid(expression, "it is longer than %d characters", MaxChars)
+// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come out
+// as true or false, or could cost too much.
+func Compile(text string, variables Variables) (*Rule, error) {
+	if err := refuseLength(text); err != nil {
+		return nil, err
 	}
-	if strings.TrimSpace(expression) == "" {
-		return nil, invalid(expression, "it is empty")
-	}
-	key := fingerprint(expression, variables)
-	if known, ok := compiled.Get(key); ok {
+	key := fingerprint(text, variables)
+	if known, ok := rules.Get(key); ok {
 		return known, nil
 	}
-	r, err := compile(strings.Clone(expression), variables)
+	e, err := compile(strings.Clone(text), variables, func(result *cel.Type) error {
+		if !result.IsExactType(cel.BoolType) {
+			return invalid(text, "its result is of type %s, not true or false", result)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	return compiled.Add(key, r), nil
+	return rules.Add(key, &Rule{expression: e}), nil
 }
 
-func compile(expression string, variables Variables) (*Rule, error) {
-	env, err := environment(variables)
-	if err != nil {
+// CompileFormula is Compile for an expression that computes a value of one of these types; Texts is not among them.
+func CompileFormula(text string, variables Variables, results ...Type) (*Formula, error) {
+	if err := refuseLength(text); err != nil {
 		return nil, err
 	}
-	ast, issues := env.Compile(expression)
-	if issues.Err() != nil {
-		return nil, notCEL(expression, issues)
+	key := fingerprint(text, variables)
+	formula, ok := formulas.Get(key)
+	if !ok {
+		var computed Type
+		e, err := compile(strings.Clone(text), variables, func(result *cel.Type) error {
+			var known bool
+			if computed, known = typeOf(result); !known {
+				return invalid(text, "its result is of type %s, which cannot be computed", result)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		formula = formulas.Add(key, &Formula{expression: e, result: computed})
 	}
-	if !ast.OutputType().IsExactType(cel.BoolType) {
-		return nil, invalid(expression, "its result is of type %s, not true or false", ast.OutputType())
+	if !slices.Contains(results, formula.result) {
+		return nil, invalid(text, "its result is of type %s, not %s", formula.result, listed(results))
+	}
+	return formula, nil
+}
+
+func refuseLength(text string) error {
+	if len(text) > 4*MaxChars || utf8.RuneCountInString(text) > MaxChars {
+		return invalid(text, "it is longer than %d characters", MaxChars)
+	}
+	if strings.TrimSpace(text) == "" {
+		return invalid(text, "it is empty")
+	}
+	return nil
+}
+
+// compile hands the type of the expression's result to takes, which may refuse it.
+func compile(text string, variables Variables, takes func(result *cel.Type) error) (expression, error) {
+	env, err := environment(variables)
+	if err != nil {
+		return expression{}, err
+	}
+	ast, issues := env.Compile(text)
+	if issues.Err() != nil {
+		return expression{}, notCEL(text, issues)
+	}
+	if err := takes(ast.OutputType()); err != nil {
+		return expression{}, err
 	}
 	root := ast.NativeRep().Expr()
-	if fault := onlyVariables(root); fault != "" {
-		return nil, invalid(expression, "%s", fault)
+	if fault := faultIn(root, ast.NativeRep()); fault != "" {
+		return expression{}, invalid(text, "%s", fault)
 	}
 	cost, err := env.EstimateCost(ast, longestAnswers{})
 	if err != nil {
-		return nil, invalid(expression, "its cost cannot be estimated: %v", err)
+		return expression{}, invalid(text, "its cost cannot be estimated: %v", err)
 	}
 	if cost.Max > MaxStaticCost {
-		return nil, invalid(expression, "it could cost %d, more than %d", cost.Max, MaxStaticCost)
+		return expression{}, invalid(text, "it could cost %d, more than %d", cost.Max, MaxStaticCost)
 	}
-	program, err := env.Program(ast, cel.CostLimit(MaxRuntimeCost), cel.EvalOptions(cel.OptOptimize))
+	options := []cel.ProgramOption{cel.CostLimit(MaxRuntimeCost), cel.EvalOptions(cel.OptOptimize)}
+	if hasMoments(variables) {
+		options = append(options, cel.CustomDecoratorV2(unequalWhereKnown))
+	}
+	program, err := env.Program(ast, options...)
 	if err != nil {
-		return nil, invalid(expression, "%v", err)
+		return expression{}, invalid(text, "%v", err)
 	}
-	return &Rule{expression: expression, program: program, comparisons: comparisonsIn(root)}, nil
+	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: variablesIn(root)}, nil
+}
+
+func listed(types []Type) string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = t.String()
+	}
+	return strings.Join(names, " or ")
+}
+
+// typeOf is the type of a result, where an item can have it.
+func typeOf(result *cel.Type) (Type, bool) {
+	for _, t := range []Type{Integer, Decimal, Boolean, Text, Date, Time} {
+		if result.IsExactType(celType(t)) {
+			return t, true
+		}
+	}
+	return 0, false
 }
 
 // functions are the functions of CEL's standard library that rules can use. The others are left out because a rule over
@@ -96,6 +164,9 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 
 func environment(variables Variables) (*cel.Env, error) {
 	env, err := base()
+	if hasMoments(variables) {
+		env, err = baseWithMoments()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +177,28 @@ func environment(variables Variables) (*cel.Env, error) {
 	return env.Extend(options...)
 }
 
-// longestAnswers tells the cost estimate how long texts can be.
+// longestAnswers tells the cost estimate how long texts can be, and how many there are where there can be several.
 type longestAnswers struct{}
 
 // EstimateSize returns the range of sizes of what is not written in the expression itself.
-func (longestAnswers) EstimateSize(checker.AstNode) *checker.SizeEstimate {
-	return &checker.SizeEstimate{Min: 0, Max: MaxTextChars}
+func (longestAnswers) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
+	switch {
+	case node.Type().Kind() == types.ListKind:
+		return &checker.SizeEstimate{Min: 0, Max: MaxTexts}
+	case node.Type().Kind() == types.StructKind:
+		return &checker.SizeEstimate{Min: 1, Max: 1} // a date, which is compared in one step
+	default:
+		return &checker.SizeEstimate{Min: 0, Max: MaxTextChars}
+	}
 }
 
-// EstimateCallCost leaves the cost of calls to CEL's own table.
-func (longestAnswers) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
-	return nil
+// EstimateCallCost leaves the cost of calls to CEL's own table, but for texts that are looked for among several: the
+// table counts one for each of them, however long it is.
+func (longestAnswers) EstimateCallCost(_, overload string, _ *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
+	if overload != overloads.InList || args[1].Expr().Kind() == celast.ListKind {
+		return nil
+	}
+	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: 0, Max: MaxTexts * MaxTextsChars / 10}}
 }
 
 // notCEL names the first fault with its line and column, from 1.
@@ -126,11 +208,8 @@ func notCEL(expression string, issues *cel.Issues) error {
 }
 
 func invalid(expression, format string, args ...any) error {
-	if runes := []rune(expression[:min(len(expression), 400)]); len(runes) > 80 {
-		expression = string(runes[:80]) + "..."
-	}
 	r := refuse.Because("invalid_rule", format, args...)
-	r.Sentence = "the rule " + strconv.Quote(expression) + " cannot be used: " + r.Sentence
+	r.Sentence = "the rule " + strconv.Quote(refuse.Shortened(expression)) + " cannot be used: " + r.Sentence
 	return r.Do("compare declared items, such as answers.worst >= 8; write decimals as 20.0")
 }
 

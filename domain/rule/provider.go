@@ -6,6 +6,9 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"casebook/domain/partial"
 )
 
 // provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled
@@ -72,10 +75,18 @@ func celType(t Type) *cel.Type {
 		return cel.DoubleType
 	case Boolean:
 		return cel.BoolType
+	case Texts:
+		return textsType
+	case Date:
+		return dateType
+	case Time:
+		return timeType
 	default:
 		return cel.StringType
 	}
 }
+
+var textsType = cel.ListType(cel.StringType)
 
 func isSet(target any, group, name string) bool {
 	values, ok := target.(Values)
@@ -101,7 +112,7 @@ func get(target any, group, name string, declared Type) (any, error) {
 		if declared == Decimal {
 			return types.Double(v), nil
 		}
-		if declared == Integer && v == math.Trunc(v) && math.Abs(v) <= 1<<53 {
+		if declared == Integer && v == math.Trunc(v) && math.Abs(v) <= maxWhole {
 			return types.Int(v), nil
 		}
 	case bool:
@@ -112,6 +123,36 @@ func get(target any, group, name string, declared Type) (any, error) {
 		if declared == Text {
 			return types.String(v), nil
 		}
+	case []string:
+		if declared == Texts {
+			return types.NewStringList(types.DefaultTypeAdapter, v), nil
+		}
+	case partial.Moment:
+		if declared == Date || declared == Time {
+			return moment{Moment: v, celType: celType(declared)}, nil
+		}
 	}
 	return nil, fmt.Errorf("%s.%s is of type %T, which was not declared", group, name, value)
+}
+
+// maxWhole is the largest number up to which a float64 holds every whole number.
+const maxWhole = 1 << 53
+
+// goValue returns a result as Values would hold it. ok is false for a number that a float64 does not hold exactly or
+// that is none.
+func goValue(result ref.Val) (value any, ok bool) {
+	switch v := result.(type) {
+	case types.Int:
+		return float64(v), v >= -maxWhole && v <= maxWhole
+	case types.Double:
+		return float64(v), !math.IsNaN(float64(v)) && math.Abs(float64(v)) <= maxWhole
+	case types.Bool:
+		return bool(v), true
+	case types.String:
+		return string(v), true
+	case moment:
+		return v.Moment, true
+	default:
+		return nil, false
+	}
 }

@@ -6,6 +6,53 @@ import (
 	celast "cel.dev/cel-go/common/ast"
 )
 
+// faultIn finds what is CEL but no rule: what onlyVariables finds, and dates in lists, or made of anything but a written
+// text. It returns "" where there is none.
+func faultIn(root celast.Expr, tree *celast.AST) string {
+	if fault := onlyVariables(root); fault != "" {
+		return fault
+	}
+	fault := ""
+	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
+		switch {
+		case fault != "":
+		case e.Kind() == celast.ListKind && e.AsList().Size() > 0 && isMoment(tree.GetType(e.AsList().Elements()[0].ID())):
+			fault = "dates and times cannot be listed; compare them one by one"
+		case e.Kind() == celast.CallKind && readers[e.AsCall().FunctionName()] != nil:
+			fault = faultInWritten(e.AsCall())
+		}
+	}))
+	return fault
+}
+
+// faultInWritten refuses date(...) and time(...) of anything but a written date or time.
+func faultInWritten(call celast.CallExpr) string {
+	name := call.FunctionName()
+	if len(call.Args()) != 1 || call.Args()[0].Kind() != celast.LiteralKind {
+		return name + "() takes a written text, such as " + writtenExample[name]
+	}
+	text, ok := call.Args()[0].AsLiteral().Value().(string)
+	if _, readable := readers[name](text); !ok || !readable {
+		return "it has a " + name + "() that is none; write it as " + writtenExample[name]
+	}
+	return ""
+}
+
+// variablesIn lists the variables that an expression names, each once.
+func variablesIn(root celast.Expr) []Variable {
+	var found []Variable
+	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.SelectKind || e.AsSelect().Operand().Kind() != celast.IdentKind {
+			return
+		}
+		v := Variable{Group: e.AsSelect().Operand().AsIdent(), Name: e.AsSelect().FieldName()}
+		if !slices.Contains(found, v) {
+			found = append(found, v)
+		}
+	}))
+	return found
+}
+
 // onlyVariables finds what is CEL but no rule over single answers: a group of variables as a whole, or an object or a
 // map that is made up. It returns "" where there is none.
 func onlyVariables(e celast.Expr) string {
@@ -58,6 +105,8 @@ func comparisonsIn(e celast.Expr) []Comparison {
 				for _, element := range list.AsList().Elements() {
 					found = append(found, compared(call.Args()[0], element)...)
 				}
+			} else {
+				found = append(found, compared(list, call.Args()[0])...)
 			}
 		}
 		return found

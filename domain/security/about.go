@@ -10,7 +10,7 @@ func (e AccessRefused) Scope() domain.Scope {
 	return domain.Scope{Study: e.Study, Site: e.Site, Patient: e.Patient}
 }
 
-// ShownIn implements domain.ShownElsewhere: a refusal is shown where access was wanted, not where it was recorded.
+// ShownIn implements domain.ShownElsewhere: a refusal is shown in the scope of the refused request.
 func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope { return []domain.Scope{e.Scope()} }
 
 // DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused

@@ -1,0 +1,76 @@
+package form
+
+import (
+	"maps"
+	"strconv"
+
+	"casebook/domain/refuse"
+	"casebook/domain/rule"
+)
+
+// CompileRule compiles a rule over the form's answers and the caller's own groups of variables, such as scores. It refuses
+// with the code invalid_rule; part is the part of the definition that holds the rule.
+func (f *Form) CompileRule(part, expression string, others rule.Variables) (*rule.Rule, error) {
+	variables := maps.Clone(others)
+	if variables == nil {
+		variables = rule.Variables{}
+	}
+	variables[Answers] = f.variables
+	return f.compileRule(part, expression, variables)
+}
+
+func (f *Form) compileRule(part, expression string, variables rule.Variables) (*rule.Rule, error) {
+	compiled, err := rule.Compile(expression, variables)
+	if err == nil {
+		err = f.misspelt(expression, compiled.Comparisons())
+	}
+	return compiled, refusedAt(part, err)
+}
+
+// misspelt holds a rule against the options of the choices that it names: a misspelt option would be a rule that never
+// holds, or always.
+func (f *Form) misspelt(expression string, comparisons []rule.Comparison) error {
+	for _, c := range comparisons {
+		n, ok := f.index[ItemID(c.Name)]
+		if !ok || c.Group != Answers || f.items[n].choices == nil {
+			continue
+		}
+		if _, isOption := f.items[n].choices[c.Text]; !isOption {
+			return refuse.Because("invalid_rule", "the rule %s cannot be used: %q is not an option of %s",
+				strconv.Quote(shortened(expression)), shortened(c.Text), c.Name).Do("compare with " + f.items[n].optionList())
+		}
+	}
+	return nil
+}
+
+// refusedAt names the part of the definition that a refusal is about.
+func refusedAt(part string, err error) error {
+	if r, ok := refuse.As(err); ok {
+		return r.At(part)
+	}
+	return err
+}
+
+// ruleType is how rules see answers of a type.
+func (k Kind) ruleType(t ItemType) rule.Type {
+	switch t {
+	case Integer:
+		return rule.Integer
+	case Decimal:
+		return rule.Decimal
+	case Boolean:
+		return rule.Boolean
+	case Multi:
+		return rule.Texts
+	case Date, Datetime, PartialDate, PartialDatetime:
+		if !k.DaysAsText {
+			return rule.Date
+		}
+	case Time:
+		if !k.DaysAsText {
+			return rule.Time
+		}
+	case Text, Choice, File:
+	}
+	return rule.Text
+}

@@ -1,0 +1,26 @@
+package instrument
+
+import "casebook/domain/form"
+
+// compileForm makes the form that the instrument is. Parts of both are called the same, so that a refusal of the form names
+// the part of the instrument.
+func (i *Instrument) compileForm() error {
+	d := &i.definition
+	items := make([]form.Item, len(d.Items))
+	for n := range d.Items {
+		items[n] = d.Items[n].asForm()
+	}
+	compiled, err := questionnaire.Compile(&form.Definition{ID: string(d.ID), Version: d.Version, Title: form.Plain(d.Title), Items: items})
+	i.form = compiled
+	return err
+}
+
+func (it *Item) asForm() form.Item {
+	options := make([]form.Option, len(it.Options))
+	for n := range it.Options {
+		o := &it.Options[n]
+		options[n] = form.Option{Value: o.Value, Label: form.Plain(o.Label), Rank: &o.Score}
+	}
+	return form.Item{ID: it.ID, Text: form.Plain(it.Text), Type: it.Type, Unit: it.Unit, Min: it.Min, Max: it.Max, Options: options,
+		MaxChars: it.MaxChars, Required: it.Required, AskedWhen: it.AskedWhen}
+}

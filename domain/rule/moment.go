@@ -1,0 +1,171 @@
+package rule
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
+
+	"casebook/domain/partial"
+)
+
+// The CEL types of dates and of times of the day.
+var (
+	dateType = cel.ObjectType("casebook.Date", traits.ComparerType)
+	timeType = cel.ObjectType("casebook.Time", traits.ComparerType)
+)
+
+// readers read the texts of date("2026-03-01") and time("10:30") in expressions.
+var readers = map[string]func(string) (partial.Moment, bool){
+	"date": func(text string) (partial.Moment, bool) {
+		if m, ok := partial.Datetime(text); ok {
+			return m, true
+		}
+		return partial.PartialDate(text)
+	},
+	"time": partial.Clock,
+}
+
+var writtenExample = map[string]string{"date": `date("2026-03-01")`, "time": `time("10:30")`}
+
+func hasMoments(variables Variables) bool {
+	for _, names := range variables {
+		for _, t := range names {
+			if t == Date || t == Time {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isMoment(t *cel.Type) bool { return t.IsExactType(dateType) || t.IsExactType(timeType) }
+
+// baseWithMoments is the environment without variables for rules over dates or times.
+var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) {
+	env, err := base()
+	if err != nil {
+		return nil, err
+	}
+	options := []cel.EnvOption{
+		cel.Function("date", cel.Overload("date_string", []*cel.Type{cel.StringType}, dateType, cel.UnaryBinding(written("date", dateType)))),
+		cel.Function("time", cel.Overload("time_string", []*cel.Type{cel.StringType}, timeType, cel.UnaryBinding(written("time", timeType)))),
+		cel.Function("days", cel.Overload("days_date_date", []*cel.Type{dateType, dateType}, cel.IntType, cel.BinaryBinding(daysBetween))),
+	}
+	for _, t := range []*cel.Type{dateType, timeType} {
+		for name, operator := range map[string]string{"less": operators.Less, "less_equals": operators.LessEquals,
+			"greater": operators.Greater, "greater_equals": operators.GreaterEquals} {
+			// CEL's own operators call Compare of every traits.Comparer; they only have to know the types.
+			options = append(options, cel.Function(operator, cel.Overload(name+"_"+t.TypeName(), []*cel.Type{t, t}, cel.BoolType)))
+		}
+	}
+	return env.Extend(options...)
+})
+
+func written(function string, t *cel.Type) func(ref.Val) ref.Val {
+	return func(text ref.Val) ref.Val {
+		s, _ := text.Value().(string)
+		m, ok := readers[function](s)
+		if !ok {
+			return types.WrapErr(fmt.Errorf("%q is no %s", s, function))
+		}
+		return moment{Moment: m, celType: t}
+	}
+}
+
+func daysBetween(end, start ref.Val) ref.Val {
+	to, ok1 := end.(moment)
+	from, ok2 := start.(moment)
+	if !ok1 || !ok2 {
+		return types.MaybeNoSuchOverloadErr(end)
+	}
+	days, known := to.DaysSince(from.Moment)
+	if !known {
+		return noResult
+	}
+	return types.Int(days)
+}
+
+// noResult is what a comparison gives whose answer depends on what is unknown.
+var noResult = types.WrapErr(errNoValue)
+
+// moment is a date or a time as CEL sees it.
+type moment struct {
+	partial.Moment
+	celType *cel.Type
+}
+
+// ConvertToNative refuses: nothing but this package looks into a moment.
+func (m moment) ConvertToNative(to reflect.Type) (any, error) {
+	return nil, fmt.Errorf("a date cannot become a %v", to)
+}
+
+// ConvertToType refuses but for the type that it has.
+func (m moment) ConvertToType(to ref.Type) ref.Val {
+	if to == m.celType {
+		return m
+	}
+	return types.NewErr("a date cannot become a %s", to.TypeName())
+}
+
+// Equal has no result where the answer depends on what is unknown.
+func (m moment) Equal(other ref.Val) ref.Val {
+	order := m.Compare(other)
+	if types.IsError(order) {
+		return order
+	}
+	return types.Bool(order == types.IntZero)
+}
+
+// Compare has no result where the answer depends on what is unknown.
+func (m moment) Compare(other ref.Val) ref.Val {
+	o, ok := other.(moment)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(other)
+	}
+	order, known := m.Moment.Compare(o.Moment)
+	if !known {
+		return noResult
+	}
+	return types.Int(order)
+}
+
+// Type returns CEL's type of a date or of a time.
+func (m moment) Type() ref.Type { return m.celType }
+
+// Value returns the moment.
+func (m moment) Value() any { return m.Moment }
+
+// unequalWhereKnown replaces CEL's !=, which takes an equality without a result for inequality.
+func unequalWhereKnown(node interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if call, ok := node.(interpreter.InterpretableCall); ok && call.Function() == operators.NotEquals {
+		return unequal{call}, nil
+	}
+	return node, nil
+}
+
+type unequal struct{ interpreter.InterpretableCall }
+
+// Exec implements interpreter.InterpretableV2.
+func (u unequal) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	left, right := u.Args()[0].Exec(frame), u.Args()[1].Exec(frame)
+	for _, v := range []ref.Val{left, right} {
+		if types.IsUnknownOrError(v) {
+			return v
+		}
+	}
+	equal := types.Equal(left, right)
+	if types.IsError(equal) {
+		return equal
+	}
+	return types.Bool(equal != types.True)
+}
+
+// Eval implements interpreter.Interpretable.
+func (u unequal) Eval(vars interpreter.Activation) ref.Val { return u.Exec(interpreter.AsFrame(vars)) }
