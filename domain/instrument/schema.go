@@ -6,7 +6,4 @@ import "casebook/domain"
 func (ID) Schema() domain.Schema { return domain.Schema{Example: "pain-diary"} }
 
 // Schema implements domain.HasSchema.
-func (ItemID) Schema() domain.Schema { return domain.Schema{Example: "worst"} }
-
-// Schema implements domain.HasSchema.
 func (Severity) Schema() domain.Schema { return domain.OneOf(SeverityWatch, SeverityUrgent) }
