@@ -9,8 +9,8 @@ type Described interface{ About() string }
 // Scoped is an event that holds the study, site and patient to which it belongs, instead of its metadata.
 type Scoped interface{ Scope() Scope }
 
-// ShownElsewhere is an event that views show in other scopes than the one in which it was recorded. What happens between
-// two sites, for example, is shown at both.
+// ShownElsewhere is an event that views show in other scopes than the one in which it was recorded. A shipment, for
+// example, is shown at both of its ends.
 type ShownElsewhere interface {
 	// ShownIn returns the scopes in which views show the event that was recorded in a scope.
 	ShownIn(recorded Scope) []Scope

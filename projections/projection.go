@@ -70,7 +70,7 @@ func New[D any, P document[D]](view readmodels.View, keys Keys, folds ...Fold[D]
 	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
 		begins: func(at Envelope) bool { return begin[reflect.TypeOf(at.Event)] },
 		blank:  func() readmodels.Document { return P(new(D)) },
-		lists:  emptyLists(reflect.TypeFor[D]()),
+		lists:  readmodels.EmptyLists(reflect.TypeFor[D](), "bson"),
 	}
 	for _, f := range folds {
 		if p.folds[f.event] != nil {

@@ -1,81 +1,96 @@
 package readmodels
 
 import (
-	"encoding"
-	"encoding/json"
 	"reflect"
 	"strings"
 )
 
-// emptyLists returns a function that makes the nil lists and maps of an answer empty, so that JSON has no null in their
-// place. Those that are left out when they are empty stay nil. The types are looked at once; what they hold behind an
-// interface is left alone.
-func emptyLists(answer reflect.Type) func(reflect.Value) {
-	fill := fillerOf(answer, map[reflect.Type]*filler{})
+// EmptyLists returns a function that puts an empty list in the place of every nil list in a value of the type, so that
+// neither folds nor queries have to make lists. tag is the tag of the encoding that writes the value, json or bson. Lists
+// that the encoding leaves out if they are empty (omitempty) stay nil, and so do those in fields without the tag, in maps
+// and behind interfaces. It returns nil if the type has no lists.
+func EmptyLists(t reflect.Type, tag string) func(reflect.Value) {
+	fill := fillers{tag: tag, known: map[reflect.Type]*filler{}}.of(t)
 	if fill == nil {
-		return func(reflect.Value) {}
+		return nil
 	}
 	return *fill
 }
 
-// filler makes the nil lists within a value empty.
+// filler puts empty lists in the place of nil lists in a value.
 type filler func(reflect.Value)
 
-// fillerOf returns nil for types that can hold no list. known has the types that are looked at already, so that one that
-// holds itself has an end.
-func fillerOf(t reflect.Type, known map[reflect.Type]*filler) *filler {
-	if f, ok := known[t]; ok {
-		return f
-	}
-	if marshalsItself(t) {
-		return nil
+type fillers struct {
+	tag string
+	// known holds the filler of each type that was looked at, so that a type that holds itself has an end.
+	known map[reflect.Type]*filler
+}
+
+// of returns the filler of a type; nil if the type has no lists.
+func (f fillers) of(t reflect.Type) *filler {
+	if known, ok := f.known[t]; ok {
+		return known
 	}
 	fill := new(filler)
-	known[t] = fill
+	f.known[t] = fill
 	switch t.Kind() { //nolint:exhaustive // the others hold no lists
-	case reflect.Struct:
-		*fill = structFiller(t, known)
 	case reflect.Pointer:
-		*fill = pointerFiller(t, known)
+		*fill = f.ofPointer(t)
 	case reflect.Slice:
-		*fill = sliceFiller(t, known)
-	case reflect.Map:
-		*fill = mapFiller(t, known)
+		*fill = f.ofSlice(t)
+	case reflect.Struct:
+		*fill = f.ofStruct(t)
 	}
 	if *fill == nil {
-		known[t] = nil
-		return nil
+		fill = nil
+		f.known[t] = nil
 	}
 	return fill
 }
 
-// marshalsItself says that encoding/json does not look into values of a type.
-func marshalsItself(t reflect.Type) bool {
-	for _, i := range []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()} {
-		if t.Implements(i) || reflect.PointerTo(t).Implements(i) {
-			return true
+func (f fillers) ofPointer(t reflect.Type) filler {
+	inside := f.of(t.Elem())
+	if inside == nil {
+		return nil
+	}
+	return func(v reflect.Value) {
+		if !v.IsNil() {
+			(*inside)(v.Elem())
 		}
 	}
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
-func structFiller(t reflect.Type, known map[reflect.Type]*filler) filler {
+func (f fillers) ofSlice(t reflect.Type) filler {
+	if t.Elem().Kind() == reflect.Uint8 { // bytes are no list
+		return nil
+	}
+	inside := f.of(t.Elem())
+	return func(v reflect.Value) {
+		if v.IsNil() {
+			v.Set(reflect.MakeSlice(t, 0, 0))
+		}
+		for i := 0; inside != nil && i < v.Len(); i++ {
+			(*inside)(v.Index(i))
+		}
+	}
+}
+
+func (f fillers) ofStruct(t reflect.Type) filler {
 	type part struct {
-		field int
-		// leftOut says that JSON leaves the field out when it is empty.
-		leftOut bool
-		fill    *filler
+		field    int
+		optional bool
+		fill     *filler
 	}
 	var parts []part
 	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		promoting := f.Anonymous && f.Type.Kind() == reflect.Struct
-		if !f.IsExported() && !promoting || name == "-" {
+		field := t.Field(i)
+		tag, tagged := field.Tag.Lookup(f.tag)
+		promoted := f.tag == "json" && field.Anonymous && field.Type.Kind() == reflect.Struct
+		if !tagged && !promoted || tag == "-" || !field.IsExported() && !promoted {
 			continue
 		}
-		if fill := fillerOf(f.Type, known); fill != nil {
-			parts = append(parts, part{i, strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero"), fill})
+		if fill := f.of(field.Type); fill != nil {
+			parts = append(parts, part{i, strings.Contains(tag, ",omitempty"), fill})
 		}
 	}
 	if parts == nil {
@@ -83,53 +98,9 @@ func structFiller(t reflect.Type, known map[reflect.Type]*filler) filler {
 	}
 	return func(v reflect.Value) {
 		for _, p := range parts {
-			field := v.Field(p.field)
-			if isList := field.Kind() == reflect.Slice || field.Kind() == reflect.Map; isList && field.IsNil() && p.leftOut {
-				continue
+			if field := v.Field(p.field); !p.optional || field.Kind() != reflect.Slice || !field.IsNil() {
+				(*p.fill)(field)
 			}
-			(*p.fill)(field)
-		}
-	}
-}
-
-func pointerFiller(t reflect.Type, known map[reflect.Type]*filler) filler {
-	fill := fillerOf(t.Elem(), known)
-	if fill == nil {
-		return nil
-	}
-	return func(v reflect.Value) {
-		if !v.IsNil() {
-			(*fill)(v.Elem())
-		}
-	}
-}
-
-func sliceFiller(t reflect.Type, known map[reflect.Type]*filler) filler {
-	fill := fillerOf(t.Elem(), known)
-	return func(v reflect.Value) {
-		if v.IsNil() {
-			v.Set(reflect.MakeSlice(t, 0, 0))
-		}
-		for i := 0; fill != nil && i < v.Len(); i++ {
-			(*fill)(v.Index(i))
-		}
-	}
-}
-
-func mapFiller(t reflect.Type, known map[reflect.Type]*filler) filler {
-	fill := fillerOf(t.Elem(), known)
-	return func(v reflect.Value) {
-		if v.IsNil() {
-			v.Set(reflect.MakeMap(t))
-		}
-		if fill == nil {
-			return
-		}
-		for entries := v.MapRange(); entries.Next(); {
-			value := reflect.New(t.Elem()).Elem()
-			value.Set(entries.Value())
-			(*fill)(value)
-			v.SetMapIndex(entries.Key(), value)
 		}
 	}
 }

@@ -1,28 +1,29 @@
-package readmodels
+package readmodels_test
 
 import (
 	"encoding/json"
 	"reflect"
 	"testing"
 	"time"
+
+	"casebook/readmodels"
 )
 
-type listed struct {
-	Items  []part            `json:"items"`
-	Names  map[string]string `json:"names"`
-	Shown  []string          `json:"shown,omitempty"`
-	Parts  map[string]part   `json:"parts,omitempty"`
-	Next   *listed           `json:"next,omitempty"`
-	Hidden []string          `json:"-"`
+// answer has lists in all places.
+type answer struct {
+	Items  []part   `json:"items" bson:"items"`
+	Shown  []string `json:"shown,omitempty" bson:"shown,omitempty"`
+	Next   *answer  `json:"next,omitempty" bson:"next,omitempty"`
+	Hidden []string `json:"-" bson:"hidden"`
+	Stored []string `json:"stored"`
 	part
-	Header
 	Embedded
 
 	at time.Time
 }
 
 type part struct {
-	Words []string        `json:"words"`
+	Words []string        `json:"words" bson:"words"`
 	Raw   json.RawMessage `json:"raw,omitempty"`
 	Any   any             `json:"any,omitempty"`
 }
@@ -33,26 +34,31 @@ type Embedded struct {
 }
 
 func TestListsOfAnAnswerAreNeverNull(t *testing.T) {
-	fill := emptyLists(reflect.TypeFor[listed]())
-	answer := listed{Items: []part{{}, {Words: []string{"a"}, Any: []string(nil)}}, Parts: map[string]part{"p": {}}, Next: &listed{}, at: time.Now()}
-	fill(reflect.ValueOf(&answer).Elem())
-	text, err := json.Marshal(answer)
+	fill := readmodels.EmptyLists(reflect.TypeFor[answer](), "json")
+	a := answer{Items: []part{{}, {Words: []string{"a"}, Any: []string(nil)}}, Next: &answer{}, at: time.Now()}
+	fill(reflect.ValueOf(&a).Elem())
+	text, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"items":[{"words":[]},{"words":["a"],"any":null}],"names":{},"parts":{"p":{"words":[]}},` +
-		`"next":{"items":[],"names":{},"words":[],"position":0,"inner":[]},"words":[],"position":0,"inner":[]}`
+	const want = `{"items":[{"words":[]},{"words":["a"],"any":null}],"next":{"items":[],"stored":[],"words":[],"inner":[]},` +
+		`"stored":[],"words":[],"inner":[]}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
-	if answer.Shown != nil || answer.Hidden != nil {
-		t.Errorf("lists that are left out became %v and %v", answer.Shown, answer.Hidden)
+	if a.Shown != nil || a.Hidden != nil {
+		t.Errorf("lists that are left out became %v and %v", a.Shown, a.Hidden)
 	}
-	plain := 7
-	emptyLists(reflect.TypeFor[int]())(reflect.ValueOf(&plain).Elem())
-	var list []int
-	emptyLists(reflect.TypeFor[[]int]())(reflect.ValueOf(&list).Elem())
-	if plain != 7 || list == nil {
-		t.Errorf("they became %v and %v", plain, list)
+	if readmodels.EmptyLists(reflect.TypeFor[int](), "json") != nil {
+		t.Error("a number has lists")
+	}
+}
+
+// TestListsOfADocumentAreStored: what is not the document's own, but of an event, stays as it came.
+func TestListsOfADocumentAreStored(t *testing.T) {
+	var a answer
+	readmodels.EmptyLists(reflect.TypeFor[answer](), "bson")(reflect.ValueOf(&a).Elem())
+	if a.Items == nil || a.Hidden == nil || a.Stored != nil || a.Words != nil || a.Shown != nil {
+		t.Errorf("the lists are %+v", a)
 	}
 }

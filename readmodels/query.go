@@ -73,13 +73,15 @@ func Declare[Q, A any](q Query, answer func(context.Context, Request, Q) (A, err
 	if err := q.check(); err != nil {
 		panic(fmt.Sprintf("readmodels: the query %s: %v", q.Name, err))
 	}
-	fill := emptyLists(q.Answer)
+	fill := EmptyLists(q.Answer, "json")
 	q.read = func(ctx context.Context, r Request, parameters any) (any, error) {
 		value, err := answer(ctx, r, *parameters.(*Q)) //nolint:forcetypeassert // made of q.parameters
 		if err != nil {
 			return nil, err
 		}
-		fill(reflect.ValueOf(&value).Elem())
+		if fill != nil {
+			fill(reflect.ValueOf(&value).Elem())
+		}
 		return value, nil
 	}
 	return q

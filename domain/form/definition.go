@@ -1,7 +1,12 @@
 package form
 
+import "casebook/domain"
+
 // ItemID names an item within its form; rules use it as a variable: answers.worst.
 type ItemID string
+
+// Schema implements domain.HasSchema.
+func (ItemID) Schema() domain.Schema { return domain.Schema{Example: "worst"} }
 
 // ItemType is the type of an item's answer.
 type ItemType string
