@@ -16,7 +16,7 @@ const (
 	StatusCompleted        Status = "completed"
 )
 
-// After returns the status after one more event. Views show it as decisions see it.
+// After returns the status after one more event. Decisions and views both use it.
 func (s Status) After(event Event) Status {
 	switch event.(type) {
 	case Screened:

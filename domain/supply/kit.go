@@ -42,7 +42,7 @@ const (
 	KitIsLost      KitStatus = "lost"
 )
 
-// After returns the kit with this number after an event that is about it. Stocks and the views of kits follow it alike.
+// After returns the kit with the number n after an event that is about it. Stocks and views both use it.
 func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	switch e := event.(type) {
 	case DeliveryTakenIn:

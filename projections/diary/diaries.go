@@ -9,7 +9,7 @@ import (
 
 type entry = diaryviews.Diary
 
-// Diaries makes a document a decided window.
+// Diaries makes one document per window that was answered or missed.
 var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary.OfWindow, at projections.Envelope) string {
 	id, window := e.OfWindow()
 	return diaryviews.DiaryKey(projections.PatientOf(at), id, window)
