@@ -70,7 +70,8 @@ func NewEngine(o Options) *Engine {
 		limits: o.Limits.orDefault(), decided: map[string]projection.State{}}
 	for _, p := range o.Projections {
 		e.keepers = append(e.keepers, &keeper{Projection: p, engine: e, decided: make(chan struct{}, 1),
-			status: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version, State: readmodels.CatchingUp}})
+			status: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version,
+				State: readmodels.CatchingUp}})
 	}
 	return e
 }
@@ -156,7 +157,8 @@ func (e *Engine) retry(ctx context.Context, what string, do func() error) error 
 	for {
 		err := do()
 		var failed *foldError
-		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) || ctx.Err() != nil {
+		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
+			ctx.Err() != nil {
 			return err
 		}
 		e.logger.Warn("projections wait for the store", "doing", what, "error", err)

@@ -58,7 +58,8 @@ func beEngine(config string) error {
 	if err != nil {
 		return err
 	}
-	return projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: c.Lease, Limits: c.Limits}).Run(ctx)
+	return projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: c.Lease,
+		Limits: c.Limits}).Run(ctx)
 }
 
 // engineProcess is an engine's process.
@@ -72,7 +73,8 @@ type engineProcess struct {
 func (w *world) startEngine(r *rand.Rand, lease time.Duration) *engineProcess {
 	w.t.Helper()
 	config, err := json.Marshal(engineConfig{Log: w.url, Mongo: mongoURL, Database: w.database, Lease: lease,
-		Limits: projections.Limits{Documents: 1 + r.IntN(300), Unwritten: 1 + r.IntN(2000), Events: 1 + r.IntN(3000), Batch: 1 + r.IntN(700)}})
+		Limits: projections.Limits{Documents: 1 + r.IntN(300), Unwritten: 1 + r.IntN(2000), Events: 1 + r.IntN(3000),
+			Batch: 1 + r.IntN(700)}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -197,7 +199,8 @@ func same(t testing.TB, what string, want, got map[string]string) {
 	}
 	for key, document := range want {
 		if got[key] != document {
-			t.Errorf("%s differs at %s:\n%s", what, key, cmp.Diff(strings.Split(bson.Raw(document).String(), ","), strings.Split(bson.Raw(got[key]).String(), ",")))
+			t.Errorf("%s differs at %s:\n%s", what, key, cmp.Diff(strings.Split(bson.Raw(document).String(), ","),
+				strings.Split(bson.Raw(got[key]).String(), ",")))
 			return
 		}
 	}

@@ -233,7 +233,8 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if n := decided.EventsPerSecond; n > 0 && builds.Building.Request > 0 {
 				r.pace = rate.NewLimiter(rate.Limit(n), max(1, n/4))
 			}
-			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection, "from", r.at.Position.Commit)
+			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection,
+				"from", r.at.Position.Commit)
 			building = k.begin(ctx, r, func(ctx context.Context) error { return r.catchUp(ctx, func() bool { return true }) })
 		}
 		again, err := k.dropOld(ctx, &builds, decided)
@@ -356,7 +357,8 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		return builds, err
 	}
 	if builds.Live.Version > k.View.Version {
-		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version, "ours", k.View.Version)
+		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version,
+			"ours", k.View.Version)
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
 	}
@@ -435,7 +437,8 @@ func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided
 		}
 		rest := *builds
 		rest.Kept = slices.DeleteFunc(slices.Clone(builds.Kept), func(b readmodels.Build) bool { return b.Collection == old.Collection })
-		if err := k.engine.retry(ctx, "drop "+old.Collection, func() error { return k.engine.store.DropBuild(ctx, old.Collection) }); err != nil {
+		drop := func() error { return k.engine.store.DropBuild(ctx, old.Collection) }
+		if err := k.engine.retry(ctx, "drop "+old.Collection, drop); err != nil {
 			return nil, err
 		}
 		if *builds, err = k.save(ctx, rest); err != nil {

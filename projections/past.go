@@ -58,7 +58,8 @@ func Named(all []Projection, view string) (Projection, error) {
 			return p, nil
 		}
 	}
-	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q", view).At("projection").Do("the list of projections has their names")
+	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q",
+		view).At("projection").Do("the list of projections has their names")
 }
 
 // scratch is a build of a view that is never active: the log folded once more, up to a moment.

@@ -176,7 +176,8 @@ func TestTheTrendFollowsTheClock(t *testing.T) {
 		opens := time.Date(2026, 3, day, hour, 0, 0, 0, time.UTC)
 		return diary.Window{ID: opens.Format(time.DateOnly) + "/" + name, Opens: opens, Closes: opens.Add(time.Hour)}
 	}
-	for _, w := range []diary.Window{at(2, 18, "evening"), at(1, 6, "morning"), at(2, 6, "morning"), at(1, 18, "evening"), at(3, 6, "morning")} {
+	for _, w := range []diary.Window{at(2, 18, "evening"), at(1, 6, "morning"), at(2, 6, "morning"), at(1, 18, "evening"),
+		at(3, 6, "morning")} {
 		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: w})
 	}
 	late := submitted(1, 4)
@@ -186,7 +187,8 @@ func TestTheTrendFollowsTheClock(t *testing.T) {
 	for _, p := range v.Instruments[0].Trend {
 		got = append(got, fmt.Sprint(p.Window, " ", p.Missed))
 	}
-	want := []string{"2026-03-01/morning true", "2026-03-01/evening true", "2026-03-02/morning false", "2026-03-02/evening true", "2026-03-03/morning true"}
+	want := []string{"2026-03-01/morning true", "2026-03-01/evening true", "2026-03-02/morning false", "2026-03-02/evening true",
+		"2026-03-03/morning true"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -347,7 +347,8 @@ func (r *runner) fold(ctx context.Context, events []Envelope, parallel bool) (fo
 	}
 	for _, part := range changed {
 		for key, last := range part {
-			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type, Position: events[last].Position}
+			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type,
+				Position: events[last].Position}
 			if known := r.unwritten[key]; known != nil {
 				known.by = by
 				continue
@@ -478,7 +479,8 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 		doc, err := r.read(found.Current)
 		if err != nil {
 			at := events[touched[key][0]]
-			return nil, &foldError{at, r.failed("fold", at, fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err))}
+			err = fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err)
+			return nil, &foldError{at, r.failed("fold", at, err)}
 		}
 		documents[key] = doc
 	}
@@ -514,7 +516,8 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	case readmodels.Stopped:
 		next.Reason = r.stop.Error()
 		at := r.stop.event
-		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
+		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type,
+			Position: at.Position}
 	case readmodels.Live:
 		next.End = 0
 	}

@@ -90,18 +90,19 @@ func (s *shared) leave(m *member) {
 func (s *shared) run(ctx context.Context) error {
 	select {
 	case after := <-s.begun:
-		return pipe(ctx, s.engine, eventlog.Subscription{After: after}, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
-			if err := s.pace.Wait(ctx); err != nil {
-				return err
-			}
-			b = s.engine.withMore(b, fetched)
-			if b.Live {
-				s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
-			} else {
-				s.pace.SetLimit(rate.Inf) // the members are behind the log
-			}
-			return s.deliver(ctx, b)
-		})
+		return pipe(ctx, s.engine, eventlog.Subscription{After: after},
+			func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+				if err := s.pace.Wait(ctx); err != nil {
+					return err
+				}
+				b = s.engine.withMore(b, fetched)
+				if b.Live {
+					s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
+				} else {
+					s.pace.SetLimit(rate.Inf) // the members are behind the log
+				}
+				return s.deliver(ctx, b)
+			})
 	case <-ctx.Done():
 		return nil
 	}

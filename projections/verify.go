@@ -57,7 +57,8 @@ type Source struct {
 }
 
 func sourceOf(at Envelope) *Source {
-	return &Source{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position.Commit, RecordedAt: at.Metadata.RecordedAt}
+	return &Source{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position.Commit,
+		RecordedAt: at.Metadata.RecordedAt}
 }
 
 // Comparison is a build compared with a fresh fold of the log.

@@ -125,7 +125,8 @@ func TestVerifyBesideALiveView(t *testing.T) {
 		defer close(ended)
 		for range 5 {
 			for _, p := range []projections.Projection{patientprojections.PatientView, diaryprojections.Diaries} {
-				if c, err := projections.Compare(t.Context(), w.log, w.store, p, readmodels.Build{Collection: p.View.Collection(), Version: p.View.Version}, 0, nil); err != nil || !c.Same() {
+				if c, err := projections.Compare(t.Context(), w.log, w.store, p,
+					readmodels.Build{Collection: p.View.Collection(), Version: p.View.Version}, 0, nil); err != nil || !c.Same() {
 					t.Errorf("%+v, %v", c, err)
 				}
 			}

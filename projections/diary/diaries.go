@@ -22,7 +22,8 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
-		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt}, e.Scores)
+		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
+			e.Scores)
 	}),
 	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
 		ofWindow(d, at, e.Instrument, e.Window)

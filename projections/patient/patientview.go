@@ -40,7 +40,8 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {
-		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Score: firstScore(e.Scores)})
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late,
+			Score: firstScore(e.Scores)})
 		v.Compliance.Answered(e.Late, e.AfterMissed)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),

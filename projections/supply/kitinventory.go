@@ -17,7 +17,10 @@ type kit = supplyviews.Kit
 var KitInventory = kitInventory.InPlaceOf(formerKitInventory)
 
 var kitInventory = projections.New(supplyviews.KitInventories,
-	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits, _ projections.Envelope) []string { return keysOf(e) }),
+	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits,
+		_ projections.Envelope) []string {
+		return keysOf(e)
+	}),
 		func(e supply.OfShipment) string { return supplyviews.ShippedKey(e.OfShipment()) }),
 	projections.Begin(func(k *kit, e supply.KitsRegistered, at projections.Envelope) {
 		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, supplyviews.KitRegistered
