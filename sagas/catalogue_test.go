@@ -17,6 +17,7 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/eventlog"
@@ -325,7 +326,7 @@ func TestProcessesSendCommandsThatExist(t *testing.T) {
 				t.Errorf("the process %s sends %v, which is no declared command", p.Name, c)
 				continue
 			}
-			if _, err := access.Process(p.Name).Authorize(c.Name(), all[i].OpenTo(), access.Scope{Study: "PAIN1"}); err != nil {
+			if _, err := access.Process(p.Name).Authorize(c.Name(), all[i].OpenTo(), domain.Scope{Study: "PAIN1"}); err != nil {
 				t.Errorf("the process %s sends %s: %v", p.Name, c.Name(), err)
 			}
 		}
