@@ -180,7 +180,7 @@ func (w *stocks) acts() []func() {
 		act(w, from, "", supply.Dispatch, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, On: on})
 	}
 	receive := func() {
-		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{Study: "S", Location: shipment.To, From: from, Shipment: id,
+		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id,
 			On: on, Damaged: damaged,
 			Missing: missing, Temperature: temperature})
 	}
@@ -198,12 +198,12 @@ func (w *stocks) acts() []func() {
 	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate,
 		cancel, cancel, expire, expire,
 		func() {
-			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{Study: "S", Location: shipment.To, From: from,
-				Shipment: id, Reason: "r"})
+			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from,
+				Shipment: id, Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{Study: "S", Location: place, Kits: some,
-				Cause: supply.CauseOther, Reason: "r"})
+			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some,
+				Cause: supply.CauseOther, Reasoned: domain.Because("r")})
 		},
 		func() {
 			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Reasoned: domain.Because("r")})
@@ -218,11 +218,11 @@ func (w *stocks) acts() []func() {
 			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, Used: 2})
 		},
 		func() {
-			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), Patient: who,
-				Reason: "r"})
+			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who),
+				Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{Study: "S", Location: place, Kits: some, On: on,
+			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, On: on,
 				Certificate: "c"})
 		},
 		func() {

@@ -44,7 +44,7 @@ func TestProcessMonitor(t *testing.T) {
 	}
 	want := processviews.Process{Header: readmodels.Header{ID: "enrollment.S.1", Position: int64(s.position)}, Process: "enrollment",
 		Of: "S.1", Study: "S", Site: "01",
-		Stage: "stock", Outcome: processviews.UnderWay, Note: "the patient has left meanwhile", Since: minute(2),
+		Stage: "stock", Outcome: process.UnderWay, Note: "the patient has left meanwhile", Since: minute(2),
 		Trigger: "ConsentWithdrawn", LastStepAt: minute(5), Steps: 3,
 		Asked: []string{}, Timers: []processviews.Timer{{Name: "daily", At: due}, {Name: "answer", At: due.Add(time.Hour)}}}
 	if diff := cmp.Diff(readmodels.Document(&want), folded()); diff != "" {
