@@ -15,7 +15,7 @@ var (
 			In(inStudy(func(c study.CreateStudy) domain.StudyID { return c.Study })).
 			AllowedTo(access.DataManagers)
 
-	PublishProtocolVersion = Handle(study.Decider, study.Publish).
+	PublishProtocolVersion = Handle(study.Decider, publishWithoutReferences).
 				On(func(c study.PublishProtocolVersion) string { return string(c.Study) }).
 				In(inStudy(func(c study.PublishProtocolVersion) domain.StudyID { return c.Study })).
 				AllowedTo(access.DataManagers)
@@ -66,3 +66,8 @@ var (
 			AllowedTo(access.Processes).
 			About(func(c enrollment.ReleasePlace, m *eventlog.Metadata) { m.Reason = c.Reason })
 )
+
+// publishWithoutReferences knows of no instrument that was published by itself, so that references are refused.
+func publishWithoutReferences(s study.Study, c study.PublishProtocolVersion, call domain.Call) ([]study.Event, error) {
+	return study.Publish(s, nil, c, call)
+}

@@ -17,6 +17,9 @@ import (
 // are read through the chain of upcasts up to the present version.
 type Upcast func(old map[string]any) (map[string]any, error)
 
+// Unchanged is the upcast to a version that only says that older programs must stop: the bytes are read as they are.
+var Unchanged Upcast
+
 // Schema is what the registry knows about one type of event.
 type Schema struct {
 	// Name is the stable name under which the event is stored; a Go type may be renamed, this never.
@@ -149,7 +152,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	if version < 1 || version > s.Version {
 		return nil, fmt.Errorf("%s has schema version %d; this version of the program reads 1 to %d", name, version, s.Version)
 	}
-	if version < s.Version {
+	if slices.ContainsFunc(s.upcasts[version-1:], func(u Upcast) bool { return u != nil }) {
 		var err error
 		if data, err = s.upcast(version, data); err != nil {
 			return nil, err
@@ -176,6 +179,9 @@ func (s *Schema) upcast(version int, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decode %s version %d: %w", s.Name, version, err)
 	}
 	for v := version; v < s.Version; v++ {
+		if s.upcasts[v-1] == nil {
+			continue
+		}
 		next, err := s.upcasts[v-1](shape)
 		if err != nil {
 			return nil, fmt.Errorf("upcast %s from version %d: %w", s.Name, v, err)

@@ -225,6 +225,7 @@ var NotShown = map[string]string{
 	"ListGenerated":        "lists are blinded",
 	"MinimisationDefined":  "how patients are drawn is blinded",
 	"SchemeActivated":      "decisions read it",
+	"InstrumentPublished":  "decisions read it",
 	"CohortCapsSet":        "decisions read it",
 	"EntrySkipped":         "lists are blinded",
 	"StratumCorrected":     "the audit trail shows it",

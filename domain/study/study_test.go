@@ -29,7 +29,7 @@ func creating(change func(*study.CreateStudy)) decision {
 }
 
 func publishing(p study.Protocol) decision {
-	return scenario.Asked(study.Publish, study.PublishProtocolVersion{Study: pain, Protocol: p}, call)
+	return scenario.AskedKnowing(study.Publish, nil, study.PublishProtocolVersion{Study: pain, Protocol: p}, call)
 }
 
 func adding(change func(*study.AddSite)) decision {

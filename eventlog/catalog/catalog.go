@@ -5,6 +5,7 @@ package catalog
 import (
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/projection"
@@ -23,10 +24,15 @@ func New() *eventlog.Registry {
 
 	category := study.Decider.Category
 	eventlog.Register[study.Created](r, category, "StudyCreated")
-	eventlog.Register[study.ProtocolVersionPublished](r, category, "ProtocolVersionPublished")
+	// From version 2 on, a protocol may refer to instruments that were published by themselves. A program that does not know
+	// references stops there: it would take the protocol for one without those instruments.
+	eventlog.Register[study.ProtocolVersionPublished](r, category, "ProtocolVersionPublished", eventlog.Unchanged)
 	eventlog.Register[study.SiteAdded](r, category, "SiteAdded")
 	eventlog.Register[study.SiteActivated](r, category, "SiteActivated")
 	eventlog.Register[study.SiteClosed](r, category, "SiteClosed")
+
+	category = instrument.Decider.Category
+	eventlog.Register[instrument.Published](r, category, "InstrumentPublished")
 
 	category = enrollment.Decider.Category
 	eventlog.Register[enrollment.Opened](r, category, "EnrollmentOpened")

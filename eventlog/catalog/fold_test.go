@@ -29,6 +29,7 @@ var changesNothing = map[string]bool{
 // folds are the categories whose streams fold to a state.
 var folds = map[string]func(events ...any) string{
 	study.Decider.Category:      pictureOf(study.Decider),
+	instrument.Decider.Category: pictureOf(instrument.Decider),
 	enrollment.Decider.Category: pictureOf(enrollment.Decider),
 	patient.Decider.Category:    pictureOf(patient.Decider),
 	diary.Decider.Category:      pictureOf(diary.Decider),
