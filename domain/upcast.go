@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Upcast turns stored JSON of one schema version into JSON of the next version. Stored bytes are never rewritten: old
 // JSON is read through all upcasts from its own version to the current one.
 type Upcast func(old map[string]any) (map[string]any, error)
+
+// Unchanged is the upcast to a version that older programs must not read. The stored JSON itself stays as it is.
+var Unchanged Upcast
 
 // Upcasts are all upcasts of one kind of JSON; the first leads from version 1 to version 2.
 type Upcasts []Upcast
@@ -29,6 +33,9 @@ func (u Upcasts) Present(version int, stored []byte) ([]byte, error) {
 	case version == u.Version():
 		return stored, nil
 	}
+	if !slices.ContainsFunc(u[version-1:], func(upcast Upcast) bool { return upcast != nil }) {
+		return stored, nil
+	}
 	decoder := json.NewDecoder(bytes.NewReader(stored))
 	decoder.UseNumber() // numbers keep all their digits
 	var shape map[string]any
@@ -36,6 +43,9 @@ func (u Upcasts) Present(version int, stored []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decode version %d: %w", version, err)
 	}
 	for v := version; v < u.Version(); v++ {
+		if u[v-1] == nil {
+			continue
+		}
 		next, err := u[v-1](shape)
 		if err != nil {
 			return nil, fmt.Errorf("upcast from version %d: %w", v, err)

@@ -46,7 +46,18 @@ func prescription(ctx context.Context, reader commands.Look, c diary.AssignInstr
 		return diary.Prescription{}, err
 	}
 	s, err := commands.At(ctx, reader, study.Decider, string(p.Study))
-	return diary.Prescription{Patient: p, Definition: s.Instrument(c.Instrument)}, err
+	if err != nil {
+		return diary.Prescription{}, err
+	}
+	var published instrument.Versions
+	if _, referred := s.InstrumentReference(c.Instrument); referred {
+		published, err = commands.Newest(ctx, reader, instrument.Decider, instrument.StreamID(p.Study, c.Instrument))
+		if err != nil {
+			return diary.Prescription{}, err
+		}
+	}
+	definition, err := s.InstrumentInForce(c.Instrument, published)
+	return diary.Prescription{Patient: p, Definition: definition}, err
 }
 
 // diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;

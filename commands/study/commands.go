@@ -3,9 +3,11 @@ package study
 import (
 	"casebook/access"
 	"casebook/commands"
+	instrumentcommands "casebook/commands/instrument"
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/study"
+	"context"
 )
 
 // Commands are the commands that build a study.
@@ -15,12 +17,12 @@ var Commands = []commands.Command{
 		Described("Begin a study",
 			study.CreateStudy{InStudy: domain.ForStudy("PAIN1"), Title: "Pain relief by daily walking",
 				Sponsor: "University of Example", Phase: "II"}),
-	commands.Handle(study.Decider, study.Publish).
+	commands.HandleKnowing(study.Decider, publishedInstruments, study.Publish).
 		AllowedTo(access.DataManagers).
 		Described("Put the first protocol version, or an amendment, in force",
 			study.PublishProtocolVersion{InStudy: domain.ForStudy("PAIN1"), Protocol: study.Protocol{
 				Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "walk", Title: "Daily walking"}, {ID: "usual", Title: "Care as usual"}},
-				Visits: []study.Visit{{ID: "baseline", Title: "Baseline", Day: 0}}, Instruments: []instrument.Definition{exampleInstrument}}}),
+				Visits: []study.Visit{{ID: "baseline", Title: "Baseline", Day: 0}}, Instruments: []instrument.Definition{instrumentcommands.Example}}}),
 	commands.Handle(study.Decider, study.Add).
 		AllowedTo(access.DataManagers).
 		Described("Let a site take part",
@@ -36,9 +38,15 @@ var Commands = []commands.Command{
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 }
 
-// exampleInstrument is an instrument that patients answer every evening.
-var exampleInstrument = instrument.Definition{ID: "pain-short", Version: 1, Title: "Pain today", Source: "Own wording",
-	Items: []instrument.Item{{ID: "worst", Text: "How strong was your pain today at its worst?", Type: instrument.Integer,
-		Min: new(0.0), Max: new(10.0), Required: true}},
-	Schedule: instrument.Schedule{EveryDays: 1, Windows: []instrument.DayWindow{{ID: "evening", Opens: "18:00", Closes: "00:00"}},
-		Late: instrument.LatePolicy{AcceptHours: 12, SyncHours: 36}}}
+// publishedInstruments are the published versions of the instruments that a protocol names.
+func publishedInstruments(ctx context.Context, reader commands.Look, c study.PublishProtocolVersion) (study.PublishedInstruments, error) {
+	published := study.PublishedInstruments{}
+	for _, id := range c.Protocol.NamedInstruments() {
+		versions, err := commands.Newest(ctx, reader, instrument.Decider, instrument.StreamID(c.Study, id))
+		if err != nil {
+			return nil, err
+		}
+		published[id] = versions
+	}
+	return published, nil
+}

@@ -79,8 +79,6 @@ type compiler struct {
 	form  *Form
 	parts Parts
 	lists map[string][]Option
-	// earlier are the answers above the present item.
-	earlier map[string]rule.Type
 }
 
 // Compile validates a definition and makes it ready for use. It refuses a definition that could not be used as it stands,

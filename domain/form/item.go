@@ -86,13 +86,13 @@ func (it *item) moment(text string) (partial.Moment, bool) {
 	case Time:
 		return partial.Clock(text)
 	case Datetime:
-		return partial.Datetime(text)
+		return partial.DayAndTime(text)
 	case PartialDate:
-		return partial.PartialDate(text)
-	case PartialDatetime:
-		return partial.PartialDatetime(text)
-	default:
 		return partial.Date(text)
+	case PartialDatetime:
+		return partial.Datetime(text)
+	default:
+		return partial.Day(text)
 	}
 }
 

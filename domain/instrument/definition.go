@@ -3,7 +3,8 @@
 // questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
 //
 // A Definition is the data as it is published. Compile makes an Instrument of it, which checks answers, computes scores
-// and finds risks; a Calendar holds the windows of one assignment as instants. Begin reading at Compile.
+// and finds risks; a Calendar holds the windows of one assignment as instants. A protocol brings instruments itself, or
+// refers to versions that Publish has put on record, in a stream for each instrument. Begin reading at Compile.
 package instrument
 
 import "casebook/domain/form"

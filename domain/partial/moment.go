@@ -45,8 +45,8 @@ const (
 	secondsPerDay    = 24 * 60 * secondsPerMinute
 )
 
-// Date reads a day, YYYY-MM-DD.
-func Date(text string) (Moment, bool) {
+// Day reads a day, YYYY-MM-DD.
+func Day(text string) (Moment, bool) {
 	day, ok := dayNumber(text)
 	if !ok {
 		return Moment{}, false
@@ -54,10 +54,10 @@ func Date(text string) (Moment, bool) {
 	return dayMoment(text, day), true
 }
 
-// PartialDate reads a day of which a part may be unknown: YYYY-MM-DD, YYYY-MM, YYYY, or with a single hyphen in the place
+// Date reads a day of which a part may be unknown: YYYY-MM-DD, YYYY-MM, YYYY, or with a single hyphen in the place
 // of each unknown part, such as 2026---15 (month unknown) and --03-01 (year unknown). At least one part is known.
-func PartialDate(text string) (Moment, bool) {
-	if m, ok := Date(text); ok {
+func Date(text string) (Moment, bool) {
+	if m, ok := Day(text); ok {
 		return m, true
 	}
 	if m, ok := monthOrYear(text); ok {
@@ -66,8 +66,8 @@ func PartialDate(text string) (Moment, bool) {
 	return incompleteDate(text)
 }
 
-// Datetime reads a day with its time: YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS.
-func Datetime(text string) (Moment, bool) {
+// DayAndTime reads a day with its time: YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS.
+func DayAndTime(text string) (Moment, bool) {
 	date, clock, ok := strings.Cut(text, "T")
 	if !ok {
 		return Moment{}, false
@@ -84,16 +84,16 @@ func Datetime(text string) (Moment, bool) {
 	return Moment{text: text, kind: ofDate, exact: m.exact, first: midnight + m.first, last: midnight + m.last}, true
 }
 
-// PartialDatetime reads a day with its time of which a part may be unknown: a Datetime, a day with the hour alone,
-// YYYY-MM-DDTHH, or a PartialDate, of which the time is unknown.
-func PartialDatetime(text string) (Moment, bool) {
+// Datetime reads a day with its time of which a part may be unknown: a DayAndTime, a day with the hour alone,
+// YYYY-MM-DDTHH, or a Date, of which the time is unknown.
+func Datetime(text string) (Moment, bool) {
 	date, hour, timed := strings.Cut(text, "T")
 	if !timed {
-		m, ok := PartialDate(text)
+		m, ok := Date(text)
 		m.exact = unknownPart
 		return m, ok
 	}
-	if m, ok := Datetime(text); ok {
+	if m, ok := DayAndTime(text); ok {
 		return m, true
 	}
 	day, ok := dayNumber(date)
@@ -262,7 +262,7 @@ func part(text string, digits int) (found, rest string, ok bool) {
 func spanInYear(year, month, day string) (Moment, bool) {
 	if month != "-" {
 		if day != "-" {
-			return Date(year + "-" + month + "-" + day)
+			return Day(year + "-" + month + "-" + day)
 		}
 		return monthOrYear(year + "-" + month)
 	}
@@ -271,7 +271,7 @@ func spanInYear(year, month, day string) (Moment, bool) {
 	}
 	var span Moment
 	for n := 1; n <= 12; n++ {
-		m, ok := Date(fmt.Sprintf("%s-%02d-%s", year, n, day))
+		m, ok := Day(fmt.Sprintf("%s-%02d-%s", year, n, day))
 		if !ok {
 			continue
 		}

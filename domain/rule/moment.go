@@ -24,10 +24,10 @@ var (
 // readers read the texts of date("2026-03-01") and time("10:30") in expressions.
 var readers = map[string]func(string) (partial.Moment, bool){
 	"date": func(text string) (partial.Moment, bool) {
-		if m, ok := partial.Datetime(text); ok {
+		if m, ok := partial.DayAndTime(text); ok {
 			return m, true
 		}
-		return partial.PartialDate(text)
+		return partial.Date(text)
 	},
 	"time": partial.Clock,
 }

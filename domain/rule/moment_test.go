@@ -13,8 +13,8 @@ var withDates = rule.Variables{"answers": {"onset": rule.Date, "visit": rule.Dat
 
 func date(t testing.TB, text string) partial.Moment {
 	t.Helper()
-	if m, ok := partial.PartialDatetime(text); ok {
-		if full, isDate := partial.Date(text); isDate {
+	if m, ok := partial.Datetime(text); ok {
+		if full, isDate := partial.Day(text); isDate {
 			return full
 		}
 		return m

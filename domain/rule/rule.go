@@ -37,8 +37,10 @@ const (
 	MaxRuntimeCost = 2 * MaxStaticCost
 	// MaxTextChars is the length of the longest text answer in the estimate.
 	MaxTextChars = 4000
-	// MaxTexts is how many texts a Texts variable holds at most, and MaxTextsChars how long each of them is.
-	MaxTexts, MaxTextsChars = 100, 100
+	// MaxTexts is how many texts a Texts variable holds at most.
+	MaxTexts = 100
+	// MaxTextsChars is how long each of them is.
+	MaxTextsChars = 100
 )
 
 // Type is the type of a variable.

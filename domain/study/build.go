@@ -1,13 +1,10 @@
 package study
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"casebook/domain"
-	"casebook/domain/instrument"
 	"casebook/domain/refuse"
 )
 
@@ -42,9 +39,13 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 
 // Publish puts a protocol version in force. Versions follow one another without gap, and an instrument whose content
 // changed has a higher version than before, also where a version of the protocol in between left it out, so that no
-// recorded answer changes its meaning. It refuses study_not_found, protocol_version_order, instrument_version_order,
-// invalid_protocol, invalid_instrument, value_missing, value_too_long and value_out_of_range.
-func Publish(s Study, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error) {
+// recorded answer changes its meaning. Instruments are brought by the protocol itself, or named by version and hash where
+// they were published by themselves; published holds the states of the streams of all of them (see NamedInstruments).
+//
+// It refuses study_not_found, protocol_version_order, instrument_version_order, instrument_version_unknown,
+// instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long and
+// value_out_of_range.
+func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
 		return nil, err
 	}
@@ -55,32 +56,10 @@ func Publish(s Study, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error
 	if err := cmd.Protocol.validate(); err != nil {
 		return nil, err
 	}
-	for i := range cmd.Protocol.Instruments {
-		next := &cmd.Protocol.Instruments[i]
-		before := s.published[next.ID]
-		if before == nil || next.Version > before.Version {
-			continue
-		}
-		same, err := sameContent(before, next)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			return nil, refuse.WrongState("instrument_version_order", "instrument %s changed but has version %d, after %d", next.ID, next.Version, before.Version).
-				At("protocol.instruments").Do("give the changed instrument a higher version")
-		}
+	if err := s.mayUse(&cmd.Protocol, published); err != nil {
+		return nil, err
 	}
 	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: cmd.Protocol}}, nil
-}
-
-// sameContent compares instruments as they are stored: an empty list and none are the same there.
-func sameContent(a, b *instrument.Definition) (bool, error) {
-	left, err := json.Marshal(a)
-	if err != nil {
-		return false, err
-	}
-	right, err := json.Marshal(b)
-	return bytes.Equal(left, right), err
 }
 
 func (s Study) protocolVersion() int {
@@ -102,7 +81,7 @@ func (p Protocol) validate() error {
 		return err
 	}
 	err := domain.First(atMost("arms", len(p.Arms), maxArms), atMost("visits", len(p.Visits), maxVisits),
-		atMost("forms", len(p.Forms), maxForms), atMost("instruments", len(p.Instruments), maxInstruments))
+		atMost("forms", len(p.Forms), maxForms), atMost("instruments", len(p.Instruments)+len(p.InstrumentReferences), maxInstruments))
 	if err != nil {
 		return err
 	}
@@ -212,19 +191,6 @@ func (p Protocol) validateVisits() error {
 				return invalidProtocol("visits", "visit %s uses the form %q twice", v.ID, f).Do("name every form once")
 			}
 			used[f] = true
-		}
-	}
-	return nil
-}
-
-func (p Protocol) validateInstruments() error {
-	// Titles of instruments are the instruments' own to bound.
-	if err := uniqueIDs("instruments", p.Instruments, func(d instrument.Definition) (string, string) { return string(d.ID), "" }); err != nil {
-		return err
-	}
-	for i := range p.Instruments {
-		if err := p.Instruments[i].Validate(); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -15,7 +15,9 @@ type Event interface{ studyEvent() }
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
-	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished"),
+	// From version 2 on, a protocol may refer to instruments that are published by themselves. An older program must stop
+	// there: it would read the protocol as one without these instruments.
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
@@ -76,9 +78,11 @@ type Protocol struct {
 	Visits         []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
 	Forms          []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
 	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
-	Criteria       []Criterion             `json:"criteria,omitempty" doc:"Who may be enrolled"`
-	Treatment      *Treatment              `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
-	Alerts         *AlertPolicy            `json:"alerts,omitempty" doc:"When somebody has to be told; 60 minutes and 3 windows where it is left out"`
+	// InstrumentReferences name instruments that have been published by themselves, beside those in Instruments.
+	InstrumentReferences []instrument.Reference `json:"instrumentReferences,omitempty" doc:"Instruments that were published by PublishInstrument, by version and hash"`
+	Criteria             []Criterion            `json:"criteria,omitempty" doc:"Who may be enrolled"`
+	Treatment            *Treatment             `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
+	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When somebody has to be told; 60 minutes and 3 windows where it is left out"`
 }
 
 // AlertPolicy says how alerts are raised and escalated.

@@ -17,8 +17,18 @@ type Study struct {
 	Protocol *Protocol
 	Sites    map[domain.SiteID]Site
 
-	// published holds every instrument as it was published last, those that the version in force left out included.
-	published map[instrument.ID]*instrument.Definition
+	// instruments holds what protocols have said of each instrument, those that the version in force left out included.
+	instruments map[instrument.ID]usage
+}
+
+// usage is what the study's protocols have said of one instrument.
+type usage struct {
+	// brought are the versions that protocols brought themselves, in the order of the protocols, each once.
+	brought []*instrument.Definition
+	// newest is the version that was used last. sha256 is its hash where it was used by reference, "" where the protocol
+	// brought it; it is then the last of brought.
+	newest int
+	sha256 string
 }
 
 // Site is a site as it stands.
@@ -66,7 +76,8 @@ func (s Study) Exists() bool { return s.ID != "" }
 // SiteIsActive says whether the site may screen and enrol.
 func (s Study) SiteIsActive(id domain.SiteID) bool { return s.Sites[id].Status == SiteActive }
 
-// Instrument returns the instrument's definition in the protocol in force, or nil.
+// Instrument returns the definition that the protocol in force brings itself, nil where it has no instrument of the id or
+// refers to one that was published by itself (see InstrumentInForce).
 func (s Study) Instrument(id instrument.ID) *instrument.Definition {
 	if s.Protocol == nil {
 		return nil
@@ -85,13 +96,7 @@ func evolve(s Study, e Event) Study {
 		s.ID, s.Title, s.Sponsor = e.Study, e.Title, e.Sponsor
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
-		s.published = maps.Clone(s.published)
-		if s.published == nil {
-			s.published = map[instrument.ID]*instrument.Definition{}
-		}
-		for i := range e.Protocol.Instruments {
-			s.published[e.Protocol.Instruments[i].ID] = &e.Protocol.Instruments[i]
-		}
+		s.instruments = s.using(&e.Protocol)
 	case SiteAdded:
 		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: s.Sites[e.Site].Status.After(e)})
 	case SiteActivated:

@@ -29,7 +29,7 @@ func creating(change func(*study.CreateStudy)) decision {
 }
 
 func publishing(p study.Protocol) decision {
-	return scenario.Asked(study.Publish, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
+	return scenario.AskedKnowing(study.Publish, nil, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
 }
 
 func adding(change func(*study.AddSite)) decision {

@@ -18,6 +18,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 	"casebook/eventlog"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -150,6 +151,19 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 	}
 	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, ""); err == nil {
 		t.Error("an unregistered event was encoded")
+	}
+}
+
+// A version that changes nothing leaves the bytes alone: what a study stored as a form's definition is read as it came.
+func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
+	const definition = `{"b": "<", "a": 1.0}`
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1,
+		[]byte(`{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":`+definition+`}]}}`), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := event.(study.ProtocolVersionPublished).Protocol.Forms[0].Definition; string(got) != definition {
+		t.Errorf("the definition %s is read as %s", definition, got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	diarycommands "casebook/commands/diary"
 	enrollmentcommands "casebook/commands/enrollment"
+	instrumentcommands "casebook/commands/instrument"
 	patientcommands "casebook/commands/patient"
 	processcommands "casebook/commands/process"
 	projectioncommands "casebook/commands/projection"
@@ -20,6 +21,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/projection"
@@ -55,6 +57,7 @@ import (
 	"casebook/sagas"
 	diaryprocesses "casebook/sagas/diary"
 	enrollmentprocesses "casebook/sagas/enrollment"
+	instrumentprocesses "casebook/sagas/instrument"
 	safetyprocesses "casebook/sagas/safety"
 	supplyprocesses "casebook/sagas/supply"
 )
@@ -63,6 +66,7 @@ import (
 func Streams() []domain.StreamType {
 	return slices.Concat(
 		study.Streams,
+		instrument.Streams,
 		enrollment.Streams,
 		patient.Streams,
 		diary.Streams,
@@ -83,6 +87,7 @@ func Registry() *eventlog.Registry { return eventlog.NewRegistry(Streams()...) }
 func Commands() []commands.Command {
 	return slices.Concat(
 		studycommands.Commands,
+		instrumentcommands.Commands,
 		enrollmentcommands.Commands,
 		patientcommands.Commands,
 		diarycommands.Commands,
@@ -100,6 +105,7 @@ func Commands() []commands.Command {
 func Processes(channels ...notify.Channel) []sagas.Process {
 	return slices.Concat(
 		enrollmentprocesses.Processes,
+		instrumentprocesses.Processes,
 		supplyprocesses.Processes,
 		diaryprocesses.Processes,
 		safetyprocesses.Processes(channels),

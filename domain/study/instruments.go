@@ -1,0 +1,189 @@
+package study
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+
+	"casebook/domain/instrument"
+	"casebook/domain/refuse"
+)
+
+// PublishedInstruments are the states of instruments' own streams, by instrument.
+type PublishedInstruments map[instrument.ID]instrument.Versions
+
+// NamedInstruments are the instruments that the protocol brings or refers to, each once: those whose own streams Publish has
+// to know. A protocol that names more than it can have has none, because it is refused in any case.
+func (p Protocol) NamedInstruments() []instrument.ID {
+	if len(p.Instruments)+len(p.InstrumentReferences) > maxInstruments {
+		return nil
+	}
+	var ids []instrument.ID
+	for i := range p.Instruments {
+		ids = append(ids, p.Instruments[i].ID)
+	}
+	for _, r := range p.InstrumentReferences {
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	return slices.DeleteFunc(slices.Compact(ids), func(id instrument.ID) bool { return !instrumentName.MatchString(string(id)) })
+}
+
+var (
+	// instrumentName is the shape of an instrument's id; what else is sent as one is in no stream.
+	instrumentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	hashPattern    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// InstrumentReference returns how the protocol in force refers to an instrument that was published by itself. ok is false
+// where the protocol brings the instrument itself, or has none of the id.
+func (s Study) InstrumentReference(id instrument.ID) (r instrument.Reference, ok bool) {
+	if s.Protocol == nil {
+		return instrument.Reference{}, false
+	}
+	for _, r := range s.Protocol.InstrumentReferences {
+		if r.ID == id {
+			return r, true
+		}
+	}
+	return instrument.Reference{}, false
+}
+
+// InstrumentInForce returns the definition of an instrument in the protocol in force, nil where it has none of the id. Where
+// the protocol refers to it (see InstrumentReference), it is found in published, the state of the instrument's own stream.
+// It fails where that state does not hold what the protocol refers to: it was read before it was published, or belongs to
+// another instrument.
+func (s Study) InstrumentInForce(id instrument.ID, published instrument.Versions) (*instrument.Definition, error) {
+	r, referred := s.InstrumentReference(id)
+	if !referred {
+		return s.Instrument(id), nil
+	}
+	d := published.Definition(r.Version)
+	if d == nil || published.SHA256(r.Version) != r.SHA256 {
+		return nil, fmt.Errorf("instrument %s version %d with hash %s is not in the instrument's stream", id, r.Version, r.SHA256)
+	}
+	return d, nil
+}
+
+// Publication is what instrument.Publish has to know of the study.
+func (s Study) Publication(id instrument.ID) instrument.Publication {
+	return instrument.Publication{StudyExists: s.Exists(), InProtocols: slices.Clone(s.instruments[id].brought)}
+}
+
+// using returns what the protocols have said of instruments, this one included.
+func (s Study) using(p *Protocol) map[instrument.ID]usage {
+	if len(p.Instruments)+len(p.InstrumentReferences) == 0 {
+		return s.instruments
+	}
+	next := maps.Clone(s.instruments)
+	if next == nil {
+		next = map[instrument.ID]usage{}
+	}
+	for i := range p.Instruments {
+		d := &p.Instruments[i]
+		u := next[d.ID]
+		brought := slices.DeleteFunc(slices.Clone(u.brought), func(before *instrument.Definition) bool { return before.Version == d.Version })
+		next[d.ID] = usage{brought: append(brought, d), newest: d.Version}
+	}
+	for _, r := range p.InstrumentReferences {
+		next[r.ID] = usage{brought: next[r.ID].brought, newest: r.Version, sha256: r.SHA256}
+	}
+	return next
+}
+
+// mayUse refuses instruments of a protocol that change what was published before, and references to what is not published.
+func (s Study) mayUse(p *Protocol, published PublishedInstruments) error {
+	for i := range p.Instruments {
+		if err := s.mayBring(&p.Instruments[i], published[p.Instruments[i].ID]); err != nil {
+			return err
+		}
+	}
+	for i, r := range p.InstrumentReferences {
+		if err := s.mayRefer(r, published[r.ID]); err != nil {
+			return err.At(fmt.Sprintf("protocol.instrumentReferences[%d].%s", i, err.Field))
+		}
+	}
+	return nil
+}
+
+func (s Study) mayBring(next *instrument.Definition, published instrument.Versions) error {
+	hash, err := next.SHA256()
+	if err != nil {
+		return err
+	}
+	before, recorded := s.instruments[next.ID], published.SHA256(next.Version)
+	newest := max(before.newest, published.Newest())
+	switch {
+	case next.Version > newest:
+		return nil
+	case next.Version == before.newest && hash == before.hash() && (recorded == hash || recorded == ""):
+		return nil // what was in force, whether it is on record by itself yet or not
+	case next.Version > before.newest && recorded == hash:
+		return nil // what was published by itself, and is used for the first time
+	}
+	return instrument.VersionOrder(next.ID, next.Version, newest).At("protocol.instruments")
+}
+
+// hash is that of the version that was used last.
+func (u usage) hash() string {
+	if u.sha256 != "" || len(u.brought) == 0 {
+		return u.sha256
+	}
+	hash, err := u.brought[len(u.brought)-1].SHA256()
+	if err != nil {
+		return "" // nothing that was ever published holds a number that cannot be written
+	}
+	return hash
+}
+
+// mayRefer refuses with the field of the reference that is at fault.
+func (s Study) mayRefer(r instrument.Reference, published instrument.Versions) *refuse.Refusal {
+	before := s.instruments[r.ID]
+	if before.newest > r.Version || before.newest == r.Version && before.hash() != r.SHA256 {
+		return instrument.VersionOrder(r.ID, r.Version, before.newest).At("version")
+	}
+	switch known := published.SHA256(r.Version); known {
+	case r.SHA256:
+		return nil
+	case "":
+		return refuse.Because("instrument_version_unknown", "instrument %s has no published version %d", r.ID, r.Version).At("version").
+			Do("publish the version with PublishInstrument first")
+	default:
+		return refuse.Because("instrument_hash_mismatch", "instrument %s version %d has another hash than %s", r.ID, r.Version, r.SHA256).
+			At("sha256").Do("use the hash that the version was published with, " + known)
+	}
+}
+
+func (p Protocol) validateInstruments() error {
+	// Titles of instruments are the instruments' own to bound.
+	if err := uniqueIDs("instruments", p.Instruments, func(d instrument.Definition) (string, string) { return string(d.ID), "" }); err != nil {
+		return err
+	}
+	for i := range p.Instruments {
+		if err := p.Instruments[i].Validate(); err != nil {
+			return err
+		}
+	}
+	return p.validateReferences()
+}
+
+func (p Protocol) validateReferences() error {
+	const list = "instrumentReferences"
+	err := uniqueIDs(list, p.InstrumentReferences, func(r instrument.Reference) (string, string) { return string(r.ID), "" })
+	if err != nil {
+		return err
+	}
+	for _, r := range p.InstrumentReferences {
+		switch {
+		case slices.ContainsFunc(p.Instruments, func(d instrument.Definition) bool { return d.ID == r.ID }):
+			return invalidProtocol(list, "the instrument %s is brought by the protocol as well", r.ID).Do("bring it, or refer to it")
+		case r.Version < 1:
+			return invalidProtocol(list, "the instrument %s is referred to in version %d", r.ID, r.Version).Do("versions count from 1")
+		case !hashPattern.MatchString(r.SHA256):
+			return invalidProtocol(list, "the instrument %s is referred to with a hash that is none", r.ID).
+				Do("use the sha256 of InstrumentPublished, 64 digits of lower-case hexadecimal")
+		}
+	}
+	return nil
+}
