@@ -99,7 +99,7 @@ func (s *listSource) resume() error { return nil }
 type sliceSource struct {
 	source
 	skip  int64
-	limit int64 // -1: none
+	limit int64 // -1 for none
 }
 
 func (s *sliceSource) next(ctx context.Context) (doc, error) {
@@ -131,23 +131,23 @@ func (s *mapSource) next(ctx context.Context) (doc, error) {
 	return s.f(d)
 }
 
-// cursor is what is left of a query between two batches.
+// cursor is the state of a query between two batches.
 type cursor struct {
 	id   int64
 	ns   namespace
-	conn int64 // that opened it, whose bound it counts towards
+	conn int64 // the connection that opened it; the cursor counts towards its limit
 	src  source
-	held doc // was read, but did not fit into the last batch
+	held doc // a document that was read but did not fit into the last batch
 
 	used  time.Time
 	inUse bool
 }
 
-// defaultBatch is the size of the first batch when the client does not say.
+// defaultBatch is the size of the first batch if the client gives none.
 const defaultBatch = 101
 
-// fill appends a batch of at most n documents (no bound when negative) to the open array of w. It returns false when
-// there are no more.
+// fill appends a batch of at most n documents (all if n is negative) to the open array of w. It returns false if there
+// are no more documents.
 func (c *cursor) fill(ctx context.Context, w *builder, n int64) (more bool, err error) {
 	start := len(w.b)
 	for {

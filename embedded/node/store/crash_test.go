@@ -122,7 +122,7 @@ func crash(t *testing.T, o Options, rounds int, cfg func(round int) vfs.CrashClo
 			<-w.C
 		}
 		acked := l.copy()
-		clone := disk.CrashClone(cfg(round)) // while writers are at work
+		clone := disk.CrashClone(cfg(round)) // while writers append
 		l.gate.Lock()
 		check(clone, acked)
 		l.gate.Unlock()

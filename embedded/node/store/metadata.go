@@ -14,7 +14,7 @@ const metaPrefix = "$$"
 // deletedBefore is the truncation point ($tb) of a stream that was deleted and may be revived.
 const deletedBefore = math.MaxInt64
 
-// IsMetastream tells whether a stream holds the metadata of another.
+// IsMetastream reports whether a stream holds the metadata of another.
 func IsMetastream(name string) bool { return strings.HasPrefix(name, metaPrefix) }
 
 // Described returns the stream that a metastream describes.
