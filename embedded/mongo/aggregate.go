@@ -8,7 +8,7 @@ import (
 // maxStages bounds a pipeline, as MongoDB does.
 const maxStages = 1000
 
-// A pipeline is a chain of sources. Its first stages become a query, as far as they can, so that they use indexes.
+// A pipeline is a chain of sources. As many of its first stages as possible become a query, so that they use indexes.
 
 func (r *request) parseAggregate() (stages []doc, batchSize int64, hint value, err error) {
 	batchSize = defaultBatch
@@ -58,12 +58,12 @@ func (r *request) parseAggregate() (stages []doc, batchSize int64, hint value, e
 	return stages, batchSize, hint, nil
 }
 
-// absorb takes the stages at the head of a pipeline that a query can do: $match, $sort, $skip and $limit, in the order
-// in which a query applies them.
+// absorb makes a query of the first stages of a pipeline: of $match, $sort, $skip and $limit, as long as they come in
+// the order in which a query applies them. It returns the query and the other stages.
 func absorb(stages []doc, hint value) (q *query, rest []doc, err error) {
 	q = &query{hint: hint}
 	var matches []node
-	var shown []doc
+	var filters []doc
 	const sorting, skipping, limited = 1, 2, 3
 	done := 0
 loop:
@@ -76,7 +76,7 @@ loop:
 				return nil, nil, err
 			}
 			matches = append(matches, f.root)
-			shown = append(shown, e.doc())
+			filters = append(filters, e.doc())
 		case name == "$sort" && done == 0 && e.t == tDocument && !e.doc().isEmpty():
 			if q.sort, err = parseSort(e.doc()); err != nil {
 				return nil, nil, err
@@ -98,14 +98,14 @@ loop:
 		stages = stages[1:]
 	}
 	src := emptyDoc
-	switch len(shown) {
+	switch len(filters) {
 	case 0:
 	case 1:
-		src = shown[0]
+		src = filters[0]
 	default:
 		w := newBuilder()
 		w.array("$and")
-		for _, d := range shown {
+		for _, d := range filters {
 			w.rawDoc("", d)
 		}
 		w.end()
@@ -131,7 +131,7 @@ func parseLimit(v value) (int64, error) {
 	return n, nil
 }
 
-// aggregateQuery is the part of the pipeline that explain can speak of.
+// aggregateQuery returns the query at the head of the pipeline, for explain.
 func (r *request) aggregateQuery() (*query, error) {
 	stages, _, hint, err := r.parseAggregate()
 	if err != nil {
@@ -158,7 +158,7 @@ func (r *request) aggregate() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	// All stages are checked before the first document is read.
+	// Check all stages before the first document is read.
 	build := make([]stageBuilder, len(rest))
 	for i, st := range rest {
 		e, _ := st.first()
@@ -184,7 +184,7 @@ func (r *request) aggregate() (doc, error) {
 	return r.firstBatch(ns, src, batchSize, false)
 }
 
-// beginPipeline says where the documents of a pipeline come from, and which stages are left.
+// beginPipeline returns a function that opens the source of a pipeline's documents, and the remaining stages.
 func (r *request) beginPipeline(ns namespace, stages []doc, hint value) (open func() (source, error), rest []doc, err error) {
 	if len(stages) > 0 {
 		if e, _ := stages[0].first(); string(e.name) == "$collStats" {
@@ -195,7 +195,7 @@ func (r *request) beginPipeline(ns namespace, stages []doc, hint value) (open fu
 	return func() (source, error) { return r.openScan(ns, q) }, rest, err
 }
 
-// checkDepth refuses what stages have nested so deep that no client could read it.
+// checkDepth refuses documents that stages have nested deeper than clients can read.
 func checkDepth(d doc) (doc, error) {
 	if depth := d.depth(); depth > maxBSONDepth {
 		return nil, refuse(codeOverflow, "a document of the pipeline has %d levels, at most %d can be sent", depth, maxBSONDepth)
@@ -203,9 +203,11 @@ func checkDepth(d doc) (doc, error) {
 	return d, nil
 }
 
-// stageBuilder puts a stage behind a source. A stage that must see all documents reads the source to its end.
+// stageBuilder returns the output of a stage for a source. A stage that needs all documents reads the source to its
+// end.
 type stageBuilder func(source) (source, error)
 
+// otherStages are the stages of MongoDB that are not provided.
 var otherStages = map[string]bool{
 	"$addFields": true, "$bucket": true, "$bucketAuto": true, "$changeStream": true, "$densify": true,
 	"$documents": true, "$facet": true, "$fill": true, "$geoNear": true, "$graphLookup": true, "$indexStats": true,
@@ -261,7 +263,7 @@ func (r *request) parseStage(name string, arg value) (stageBuilder, error) {
 	return nil, refuse(codeUnknownPipelineStage, "Unrecognized pipeline stage name: '%s'", truncated(name, 64))
 }
 
-// instead closes a source that was read to its end and continues with docs.
+// instead pauses a source that was read to its end, and returns docs as a source in its place.
 func (r *request) instead(src source, docs []doc, err error) (source, error) {
 	if perr := src.pause(); err == nil {
 		err = perr

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The benchmarks go through the driver to a server on disk. CASEBOOK_BENCH_DOCS sets the size of the collection.
+// The benchmarks use the driver and a server on disk. CASEBOOK_BENCH_DOCS sets the number of documents; default 20,000.
 
 func benchDocs(b *testing.B) int {
 	n, err := strconv.Atoi(os.Getenv("CASEBOOK_BENCH_DOCS"))
@@ -29,7 +29,7 @@ func benchDocs(b *testing.B) int {
 	return n
 }
 
-// patient is a read model of about 500 bytes.
+// patient returns a document of about 500 bytes, like a read model.
 func patient(i, position int) bson.D {
 	return D("_id", fmt.Sprintf("patient-%08d", i), "position", int64(position), "site", fmt.Sprintf("site-%03d", i%200),
 		"status", []string{"screened", "enrolled", "treated", "completed"}[i%4], "at", time.UnixMilli(int64(1_700_000_000_000+i*1000)),
@@ -67,11 +67,11 @@ func BenchmarkGuardedReplaces(b *testing.B) {
 			if how != "plain" {
 				fill(b, c, n)
 			}
-			if how == "indexed,majority" { // waits for the disk
+			if how == "indexed,majority" { // each command waits for a sync
 				c = c.Clone(options.Collection().SetWriteConcern(writeconcern.Majority()))
 			}
 			written := 0
-			for i := 0; b.Loop(); i++ { // fills the collection once only, whatever time is asked for
+			for i := 0; b.Loop(); i++ { // with b.Loop the collection is filled only once, whatever -benchtime is
 				models := make([]driver.WriteModel, 500)
 				for k := range models {
 					doc := patient(rand.IntN(n), i+1)
@@ -87,7 +87,7 @@ func BenchmarkGuardedReplaces(b *testing.B) {
 	}
 }
 
-// BenchmarkWriters has four clients write at the same time, into one collection or into one each.
+// BenchmarkWriters has four clients write at the same time, to one collection or to one each.
 func BenchmarkWriters(b *testing.B) {
 	for _, collections := range []int{1, 4} {
 		b.Run(fmt.Sprintf("collections=%d", collections), func(b *testing.B) {
@@ -107,7 +107,8 @@ func BenchmarkWriters(b *testing.B) {
 							models[k] = driver.NewReplaceOneModel().SetUpsert(true).SetReplacement(doc).
 								SetFilter(D("_id", doc[0].Value, "position", D("$lte", int64(i+1))))
 						}
-						if _, err := db.Collection(fmt.Sprint("c", w%collections)).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
+						c := db.Collection(fmt.Sprint("c", w%collections))
+						if _, err := c.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
 							return err
 						}
 					}
@@ -120,7 +121,7 @@ func BenchmarkWriters(b *testing.B) {
 	}
 }
 
-// reads runs f b.N times and reports percentiles.
+// reads runs f b.N times and reports percentiles of its duration.
 func reads(b *testing.B, f func()) {
 	took := make([]time.Duration, 0, b.N)
 	b.ResetTimer()

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// intervalsFor returns where the values that pass all tests can lie, in order and apart from each other; nil when the
-// tests do not say. For a multikey field different elements may pass different tests, so only one test is used.
+// intervalsFor returns intervals that contain every value that passes all tests, in order and without overlaps; nil if
+// the tests give no bounds. For a multikey field different elements may pass different tests, so only one test is used.
 func intervalsFor(tests []test, multi bool) []interval {
 	var best []interval
 	var rangesFrom, rangesTo []byte
@@ -40,7 +40,7 @@ func intervalsFor(tests []test, multi bool) []interval {
 	}
 	if best == nil && rangesFrom != nil {
 		if bytes.Compare(rangesFrom, rangesTo) >= 0 {
-			rangesTo = rangesFrom // nothing can pass
+			rangesTo = rangesFrom // no value passes
 		}
 		best = []interval{{lower: rangesFrom, upper: rangesTo}}
 	}
@@ -63,7 +63,7 @@ func intervalsOfIn(t *inTest) []interval {
 		}
 		ivs = append(ivs, intervalsOfRegex(r)...)
 	}
-	if len(ivs) == 0 { // nothing is in an empty list
+	if len(ivs) == 0 { // no value is in an empty list
 		return []interval{{lower: []byte{kMaxKey}, upper: []byte{kMaxKey}}}
 	}
 	slices.SortFunc(ivs, func(a, b interval) int { return bytes.Compare(a.lower, b.lower) })
@@ -83,14 +83,16 @@ func intervalsOfIn(t *inTest) []interval {
 	return merged
 }
 
-// intervalsOfRegex: strings with the prefix, and regular expressions, which match themselves.
+// intervalsOfRegex returns the intervals of the strings with the prefix, and of regular expressions, which match
+// themselves.
 func intervalsOfRegex(t *regexTest) []interval {
 	from := appendEscaped([]byte{kString}, []byte(t.prefix))
 	from = from[:len(from)-2] // without the end mark
 	return []interval{{lower: from, upper: successor(from)}, {lower: []byte{kRegex}, upper: []byte{kRegex + 1}}}
 }
 
-// rangeOf returns where values that pass a comparison, or a hull, lie: for a comparison within the class of its operand.
+// rangeOf returns the range of the values that pass a comparison or lie in a hull. Only values of the operand's class
+// pass a comparison. It returns nil if there are no bounds.
 func rangeOf(of test) (from, to []byte) {
 	if h, ok := of.(hull); ok {
 		return h.lower, h.upper

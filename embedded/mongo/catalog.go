@@ -12,7 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// put enters c into the maps; the caller holds mu or is alone.
+// put adds c to the maps. The caller holds mu, except while the store is opened.
 func (st *store) put(c *collection) {
 	ns := c.ns.Load()
 	if st.dbs[ns.db] == nil {
@@ -21,7 +21,7 @@ func (st *store) put(c *collection) {
 	st.dbs[ns.db][ns.coll] = c
 }
 
-// remove takes a name out of the maps; the caller holds mu.
+// remove removes a name from the maps. The caller holds mu.
 func (st *store) remove(ns namespace) {
 	delete(st.dbs[ns.db], ns.coll)
 	if len(st.dbs[ns.db]) == 0 {
@@ -36,14 +36,14 @@ func (st *store) lookup(ns namespace) *collection {
 	return st.dbs[ns.db][ns.coll]
 }
 
-// databases returns the databases' names in order.
+// databases returns the sorted names of the databases.
 func (st *store) databases() []string {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
 	return slices.Sorted(maps.Keys(st.dbs))
 }
 
-// collections returns the collections of a database in order of their names.
+// collections returns the collections of a database, sorted by name.
 func (st *store) collections(db string) []*collection {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
@@ -52,13 +52,13 @@ func (st *store) collections(db string) []*collection {
 	})
 }
 
-// newID takes the next id; b makes that lasting. The caller holds idMu until b is committed.
+// newID returns the next id and adds the change of the counter to b. The caller holds idMu until b is committed.
 func (st *store) newID(b *pebble.Batch) (uint32, error) {
 	st.nextID++
 	return st.nextID, b.Set([]byte{spaceNext}, binary.BigEndian.AppendUint32(nil, st.nextID), nil)
 }
 
-// create makes an empty collection; created is false when it was there already.
+// create creates an empty collection; created is false if it existed already.
 func (st *store) create(ns namespace, durable bool) (c *collection, created bool, err error) {
 	if c := st.lookup(ns); c != nil {
 		return c, false, nil
@@ -73,7 +73,8 @@ func (st *store) create(ns namespace, durable bool) (c *collection, created bool
 	}
 	for other := range st.dbs {
 		if other != ns.db && strings.EqualFold(other, ns.db) {
-			return nil, false, refuse(13297, "database %q cannot be created: %q exists already, and names may not differ by case only", ns.db, other)
+			return nil, false, refuse(13297,
+				"database %q cannot be created: %q exists already, and names may not differ by case only", ns.db, other)
 		}
 	}
 	b := st.db.NewBatch()
@@ -99,13 +100,15 @@ func (st *store) create(ns namespace, durable bool) (c *collection, created bool
 	return c, true, nil
 }
 
-// checkNamespace refuses names that MongoDB refuses.
+// checkNamespace refuses the names that MongoDB refuses.
 func checkNamespace(ns namespace) error {
 	switch {
 	case ns.db == "" || len(ns.db) > 63 || strings.ContainsAny(ns.db, "/\\. \"$*<>:|?\x00"):
-		return refuse(codeInvalidNamespace, "database name %q is not valid: use 1 to 63 bytes without any of /\\. \"$*<>:|?", truncated(ns.db, 80))
+		return refuse(codeInvalidNamespace,
+			"database name %q is not valid: use 1 to 63 bytes without any of /\\. \"$*<>:|?", truncated(ns.db, 80))
 	case ns.coll == "" || strings.ContainsAny(ns.coll, "$\x00") || strings.HasPrefix(ns.coll, "."):
-		return refuse(codeInvalidNamespace, "collection name %q is not valid: it may not be empty, contain $ or NUL, or begin with a dot", truncated(ns.coll, 80))
+		return refuse(codeInvalidNamespace,
+			"collection name %q is not valid: it may not be empty, contain $ or NUL, or begin with a dot", truncated(ns.coll, 80))
 	case len(ns.db)+1+len(ns.coll) > 255:
 		return refuse(codeInvalidNamespace, "namespace %q is not valid: it has more than 255 bytes", truncated(ns.String(), 80))
 	case strings.HasPrefix(ns.coll, "system."):
@@ -114,15 +117,16 @@ func checkNamespace(ns namespace) error {
 	return nil
 }
 
-// lockAll locks the collections of these names for writing, and the catalog; nil stands for one that is not there. It
-// waits for their writers before it takes the catalog, so that a long write to one collection does not hold up the others.
+// lockAll locks the named collections for writing, and the catalog. It returns nil for collections that do not exist.
+// It waits for their writers before it locks the catalog, so that a long write to one collection does not block the
+// others.
 func (st *store) lockAll(names ...namespace) (colls []*collection, unlock func()) {
 	for {
 		colls = make([]*collection, len(names))
 		for i, ns := range names {
 			colls[i] = st.lookup(ns)
 		}
-		locked := slices.Compact(slices.SortedFunc(slices.Values(colls), byID)) // in one order, so that nobody waits in a circle
+		locked := slices.Compact(slices.SortedFunc(slices.Values(colls), byID)) // always in the same order, to avoid deadlocks
 		locked = slices.DeleteFunc(locked, func(c *collection) bool { return c == nil })
 		for _, c := range locked {
 			c.mu.Lock()
@@ -141,7 +145,7 @@ func (st *store) lockAll(names ...namespace) (colls []*collection, unlock func()
 		if same {
 			return colls, unlock
 		}
-		unlock() // somebody was faster: look again
+		unlock() // a collection was created, dropped or renamed meanwhile: try again
 	}
 }
 
@@ -155,8 +159,7 @@ func byID(a, b *collection) int {
 	return cmp.Compare(id(a), id(b))
 }
 
-// drop removes the collections given by name in one batch; names that are not there are skipped. It returns those that
-// were dropped.
+// drop removes the named collections in one batch and skips those that do not exist. It returns the dropped ones.
 func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 	colls, unlock := st.lockAll(names...)
 	defer unlock()
@@ -171,7 +174,7 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 	if len(gone) == 0 {
 		return nil, nil
 	}
-	// Readers must know before the documents vanish, see view.
+	// Mark the collections before their documents vanish, because view checks the mark.
 	for _, c := range gone {
 		c.dropped.Store(true)
 	}
@@ -184,7 +187,7 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 	return gone, nil
 }
 
-// eraseInto adds the removal of everything that belongs to c.
+// eraseInto adds to b the removal of everything that belongs to c.
 func eraseInto(b *pebble.Batch, c *collection) error {
 	docs := spaceKey(spaceDocs, c.id)
 	err := errors.Join(
@@ -195,8 +198,8 @@ func eraseInto(b *pebble.Batch, c *collection) error {
 	return err
 }
 
-// rename gives a collection another name. With dropTarget a collection of that name is dropped in the same batch:
-// no reader, and no crash, finds neither or half of one.
+// rename renames a collection. With dropTarget an existing collection of the new name is dropped in the same batch, so
+// that readers, and a crash, always find one of the two complete.
 func (st *store) rename(from, to namespace, dropTarget, durable bool) error {
 	if err := checkNamespace(to); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The commands below answer what drivers and shells ask before and beside their work.
+// The commands in this file describe the server to drivers and shells.
 
 const (
 	serverVersion  = "7.0.0"
@@ -119,7 +119,7 @@ func (r *request) listCommands() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// scale reads the option of dbStats and collStats that divides their sizes.
+// scale reads the scale option of dbStats and collStats, by which they divide sizes.
 func (r *request) scale() (int64, error) {
 	scale := int64(1)
 	err := r.fields(func(name string, e elem) (bool, error) {
@@ -152,7 +152,7 @@ func (r *request) dbStats() (doc, error) {
 	for _, c := range colls {
 		objects += c.count.Load()
 		size += r.s.store.sizeOf(c.primary)
-		indexes++ // of the _id
+		indexes++ // the _id index
 		for _, x := range *c.indexes.Load() {
 			indexes++
 			indexSize += r.s.store.sizeOf(x)
@@ -166,7 +166,7 @@ func (r *request) dbStats() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// average is 0 for nothing.
+// average returns size/n, or 0 if n is 0.
 func average(size, n int64) float64 {
 	if n == 0 {
 		return 0
@@ -189,8 +189,8 @@ func (r *request) collStats() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// storageStats appends what is known of a collection's size; c is nil when there is none. The documents are the index of
-// the _id, so that one takes no space of its own.
+// storageStats appends the sizes of a collection; c is nil if it does not exist. The _id index is the documents
+// themselves and takes no space of its own.
 func (r *request) storageStats(w *builder, c *collection, scale int64) {
 	var count, size, indexSize int64
 	sizes := newBuilder()
@@ -211,7 +211,7 @@ func (r *request) storageStats(w *builder, c *collection, scale int64) {
 		int64("totalSize", (size+indexSize)/scale).int64("scaleFactor", scale)
 }
 
-// collStatsStage is $collStats: one document about the collection, with which a pipeline may begin.
+// collStatsStage returns the source of a pipeline that begins with $collStats: one document about the collection.
 func (r *request) collStatsStage(ns namespace, arg value) (source, error) {
 	if arg.t != tDocument {
 		return nil, refuse(40166, "$collStats must take a nested object but found a value of type %s", arg.typeName())
@@ -250,7 +250,7 @@ func (r *request) collStatsStage(ns namespace, arg value) (source, error) {
 	return &listSource{[]doc{w.done()}}, nil
 }
 
-// sessions answers the commands by which drivers keep or end sessions. Nothing here belongs to a session.
+// sessions answers the commands that refresh or end sessions. It does nothing, because the server keeps no sessions.
 func (r *request) sessions() (doc, error) {
 	if r.arg.t != tArray {
 		return nil, refuse(codeTypeMismatch, "BSON field '%s' is the wrong type '%s', expected type 'array'", r.name, r.arg.typeName())
@@ -268,7 +268,7 @@ func (r *request) startSession() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// needAdmin refuses commands about the whole server on other databases than admin.
+// needAdmin refuses a command about the whole server if it is not sent to the database admin.
 func (r *request) needAdmin() error {
 	if !strings.EqualFold(r.db, "admin") {
 		return refuse(13, "%s may only be run against the admin database.", r.name)

@@ -53,7 +53,7 @@ func (r *request) listDatabases() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// cursorOption reads {cursor: {batchSize: n}} of the commands that answer with a cursor.
+// cursorOption reads the option {cursor: {batchSize: n}} of commands that answer with a cursor.
 func (r *request) cursorOption(e elem, batchSize *int64) error {
 	if e.t != tDocument {
 		return wrongType(r, e, "object")
@@ -108,7 +108,7 @@ func (r *request) listCollections() (doc, error) {
 	return r.firstBatch(namespace{r.db, "$cmd.listCollections"}, &listSource{docs}, batchSize, false)
 }
 
-// describe is the index as listIndexes shows it.
+// describe returns the index as listIndexes shows it.
 func (x *index) describe() doc {
 	w := newBuilder()
 	w.int32("v", 2).rawDoc("key", x.key).str("name", x.name)
@@ -157,7 +157,7 @@ func (r *request) create() (doc, error) {
 			"expireAfterSeconds", "changeStreamPreAndPostImages", "encryptedFields", "autoIndexId", "storageEngine", "temp":
 			return true, r.unset(e)
 		case "validationLevel", "validationAction", "indexOptionDefaults", "idIndex", "flags":
-			return true, nil // say nothing without the options above
+			return true, nil // have no effect without the options above
 		}
 		return false, nil
 	})
@@ -189,7 +189,7 @@ func (r *request) drop() (doc, error) {
 		return nil, err
 	}
 	w := newBuilder()
-	if len(gone) > 0 { // dropping what is not there is no error since version 7.0
+	if len(gone) > 0 { // since version 7.0 dropping a missing collection is no error
 		w.int32("nIndexesWas", int32(len(*gone[0].indexes.Load())+1)).str("ns", ns.String())
 	}
 	return w.ok().done(), nil

@@ -1,7 +1,7 @@
 package mongo
 
-// explain says how a find, count or aggregate would be run. With any verbosity but queryPlanner it is run, and explain
-// says how much it looked at.
+// explain describes the plan of a find, count or aggregate. With any verbosity except queryPlanner it runs the query
+// and reports how many keys and documents were examined.
 func (r *request) explain() (doc, error) {
 	if r.arg.t != tDocument {
 		return nil, wrongType(r, elem{name: []byte("explain"), value: r.arg}, "object")
@@ -19,7 +19,8 @@ func (r *request) explain() (doc, error) {
 	switch verbosity {
 	case "queryPlanner", "executionStats", "allPlansExecution":
 	default:
-		return nil, refuse(codeBadValue, "verbosity %q is not known: use queryPlanner, executionStats or allPlansExecution", truncated(verbosity, 64))
+		return nil, refuse(codeBadValue,
+			"verbosity %q is not known: use queryPlanner, executionStats or allPlansExecution", truncated(verbosity, 64))
 	}
 	inner := *r
 	inner.body = r.arg.doc()
@@ -97,7 +98,7 @@ func (r *request) explainQuery(ns namespace, q *query, run bool) (doc, error) {
 	return w.ok().done(), nil
 }
 
-// describe writes the winning plan: the stages as MongoDB names them, the last one first.
+// describe writes the winning plan under MongoDB's names of the stages, the last stage first.
 func (p *plan) describe(w *builder, q *query) {
 	name, depth := "winningPlan", 0
 	enter := func(stage string) {

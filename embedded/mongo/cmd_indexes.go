@@ -11,7 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// parseIndexSpec reads one entry of createIndexes.
+// parseIndexSpec parses one entry of createIndexes.
 func parseIndexSpec(d doc) (*index, error) {
 	var key doc
 	name, unique := "", false
@@ -29,7 +29,7 @@ func parseIndexSpec(d doc) (*index, error) {
 			name = e.str()
 		case "unique":
 			unique = e.truthy()
-		case "background", "ns": // without meaning since version 4.2
+		case "background", "ns": // have no effect since version 4.2
 		case "v":
 			if n, ok := e.wholeNumber(); !ok || n != 2 && n != 1 {
 				return nil, refuse(codeCannotCreateIndex, "index version %s is not known", shellValue(e.value))
@@ -61,7 +61,7 @@ func parseIndexSpec(d doc) (*index, error) {
 	return newIndex(name, key, unique)
 }
 
-// maxIndexes is the number of indexes of a collection, the _id index included.
+// maxIndexes is the largest number of indexes of a collection, including the _id index.
 const maxIndexes = 64
 
 func (r *request) createIndexes() (doc, error) {
@@ -73,7 +73,7 @@ func (r *request) createIndexes() (doc, error) {
 		switch name {
 		case "indexes":
 			return true, nil
-		case "commitQuorum": // one server decides alone
+		case "commitQuorum": // has no effect on a single server
 			return true, nil
 		case "ignoreUnknownIndexOptions":
 			return true, r.unset(e)
@@ -107,39 +107,42 @@ func (r *request) createIndexes() (doc, error) {
 		return nil, err
 	}
 	w := newBuilder()
-	w.int32("numIndexesBefore", int32(before)).int32("numIndexesAfter", int32(after)).bool("createdCollectionAutomatically", created)
+	w.int32("numIndexesBefore", int32(before)).int32("numIndexesAfter", int32(after)).
+		bool("createdCollectionAutomatically", created)
 	if before == after {
 		w.str("note", "all indexes already exist")
 	}
 	return w.ok().done(), nil
 }
 
-// missingIndexes returns those of the wanted indexes that are not there yet; one that contradicts an existing one is
-// refused.
+// missingIndexes returns the wanted indexes that do not exist yet. It refuses an index that contradicts an existing
+// one.
 func missingIndexes(c *collection, wanted []*index) ([]*index, error) {
 	have := append([]*index{c.primary}, *c.indexes.Load()...)
 	var missing []*index
 	for _, x := range wanted {
 		if len(x.fields) == 1 && x.fields[0].path == "_id" && !x.fields[0].desc {
-			continue // is always there
+			continue // the _id index always exists
 		}
-		there := false
+		exists := false
 		for _, h := range have {
 			same := sameKey(h.key, x.key)
 			switch {
 			case same && h.unique == x.unique && h.name == x.name:
-				there = true
+				exists = true
 			case same && h.unique == x.unique:
 				return nil, refuse(codeIndexOptionsConflict, "Index already exists with a different name: %s", h.name)
 			case h.name == x.name && !same:
-				return nil, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index: %s is %s, requested is %s. Drop it first or choose another name", h.name, shellText(h.key), shellText(x.key))
+				return nil, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index: "+
+					"%s is %s, requested is %s. Drop it first or choose another name", h.name, shellText(h.key), shellText(x.key))
 			case h.name == x.name:
-				return nil, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index but another 'unique' option: %s. Drop it first", h.name)
+				return nil, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index "+
+					"but another 'unique' option: %s. Drop it first", h.name)
 			case same:
 				return nil, refuse(codeIndexOptionsConflict, "Index %s exists with the same key but another 'unique' option", h.name)
 			}
 		}
-		if !there {
+		if !exists {
 			missing = append(missing, x)
 			have = append(have, x)
 		}
@@ -150,7 +153,7 @@ func missingIndexes(c *collection, wanted []*index) ([]*index, error) {
 	return missing, nil
 }
 
-// createIndexes builds indexes over the documents that are there. Writers to the collection wait meanwhile.
+// createIndexes builds indexes over the existing documents. Writers to the collection wait meanwhile.
 func (st *store) createIndexes(r *request, ns namespace, wanted []*index) (before, after int, err error) {
 	c := st.lookup(ns)
 	if c == nil {
@@ -166,7 +169,7 @@ func (st *store) createIndexes(r *request, ns namespace, wanted []*index) (befor
 	if err != nil || len(missing) == 0 {
 		return before, before, err
 	}
-	// From here until the indexes are entered, their entries are marked as garbage in case the process ends.
+	// Until the indexes are in the catalog, their entries are marked as garbage, in case the process ends.
 	if err := st.reserve(missing); err != nil {
 		return before, before, err
 	}
@@ -198,7 +201,7 @@ func (st *store) createIndexes(r *request, ns namespace, wanted []*index) (befor
 	return before, len(all) + 1, nil
 }
 
-// reserve gives new indexes their ids.
+// reserve gives new indexes their ids and marks them as being built.
 func (st *store) reserve(xs []*index) error {
 	b := st.db.NewBatch()
 	defer b.Close()
@@ -276,7 +279,7 @@ func (st *store) build(r *request, w *writer, xs []*index) error {
 	return nil
 }
 
-// checkUnique looks for two documents with the same key in a new index: they are neighbours.
+// checkUnique refuses a new index in which two documents have the same key. Their entries are neighbours.
 func (st *store) checkUnique(w *writer, x *index) error {
 	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: x.space, UpperBound: successor(x.space)})
 	if err != nil {
@@ -326,7 +329,7 @@ func (r *request) dropIndexes() (doc, error) {
 	return newBuilder().int32("nIndexesWas", int32(before)).ok().done(), nil
 }
 
-// dropIndexes drops the indexes that which names: "*", a name, names, or a key.
+// dropIndexes drops the indexes given by "*", a name, an array of names, or a key. It returns their number before.
 func (st *store) dropIndexes(c *collection, which value, durable bool) (before int, err error) {
 	w := st.writeTo(c)
 	if w == nil {
@@ -392,6 +395,6 @@ func (st *store) dropIndexes(c *collection, which value, durable bool) (before i
 			return before, err
 		}
 	}
-	c.indexes.Store(&keep) // readers must not use them from here on, see view
+	c.indexes.Store(&keep) // before the entries are deleted, because view relies on it
 	return before, st.commit(b, durable)
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 )
 
-// hintSpec is what a query says about the index to use.
+// hintSpec is a query's hint about the index to use.
 type hintSpec struct {
 	x       *index
-	natural int // 1 or -1: all documents, forwards or backwards
+	natural int // 1 or -1 to read all documents, forwards or backwards
 }
 
-// hinted finds the index that a hint names, by name or by key; nil when there is no hint.
+// hinted returns the hint with the index that it gives by name or by key; nil if there is no hint.
 func (v *view) hinted(h value) (*hintSpec, error) {
 	all := append([]*index{v.c.primary}, v.indexes...)
 	switch h.t {
@@ -44,7 +44,7 @@ func (v *view) hinted(h value) (*hintSpec, error) {
 	return nil, refuse(codeBadValue, "error processing query: hint provided does not correspond to an existing index")
 }
 
-// planWithHint chooses the plan, heeding a hint.
+// planWithHint chooses a plan that follows the hint, if there is one.
 func (v *view) planWithHint(f *filter, sort *sortSpec, hint value) (*plan, error) {
 	h, err := v.hinted(hint)
 	if err != nil {
@@ -59,19 +59,19 @@ func (v *view) planWithHint(f *filter, sort *sortSpec, hint value) (*plan, error
 	return v.collectionScan(sort, h.natural < 0), nil
 }
 
-// query is a find, or the part of another command that is like one.
+// query is a find, or the equivalent part of another command.
 type query struct {
 	filter    *filter
 	sort      *sortSpec
 	proj      *projection
 	hint      value
 	skip      int64
-	limit     int64 // 0: none
+	limit     int64 // 0 for none
 	batchSize int64
-	single    bool
+	single    bool // close the cursor after the first batch
 }
 
-// parseFind reads a find command.
+// parseFind parses a find command.
 func (r *request) parseFind() (*query, error) {
 	q := &query{batchSize: defaultBatch}
 	var filter, sort, proj doc
@@ -96,7 +96,7 @@ func (r *request) parseFind() (*query, error) {
 			return true, r.wantCount(e, &q.batchSize)
 		case "singleBatch":
 			return true, r.wantBool(e, &q.single)
-		case "allowDiskUse", "allowPartialResults", "oplogReplay": // no difference on this server
+		case "allowDiskUse", "allowPartialResults", "oplogReplay": // have no effect on this server
 			return true, nil
 		case "collation":
 			return true, collation("find", e)
@@ -122,7 +122,7 @@ func (r *request) parseFind() (*query, error) {
 	return q, err
 }
 
-// naturalOrSort reads a sort document; {$natural: 1} is a hint rather than a sort.
+// naturalOrSort parses a sort document. It turns {$natural: 1} into a hint.
 func naturalOrSort(sort doc, hint *value) (*sortSpec, error) {
 	if sort != nil {
 		if e, _ := sort.first(); e.t != 0 && string(e.name) == "$natural" && sort.len() == 1 {
@@ -133,7 +133,7 @@ func naturalOrSort(sort doc, hint *value) (*sortSpec, error) {
 	return parseSort(sort)
 }
 
-// own copies the request's body, for what may outlive the message: a cursor's filter points into it.
+// own copies the request's body, because a cursor's filter points into it and may outlive the message.
 func (r *request) own() {
 	r.body = keepDoc(r.body)
 	first, _ := r.body.first()
@@ -157,7 +157,7 @@ func (r *request) find() (doc, error) {
 	return r.firstBatch(ns, src, q.batchSize, q.single)
 }
 
-// open begins to run a query.
+// open returns the results of a query as a source.
 func (r *request) open(ns namespace, q *query) (source, error) {
 	src, err := r.openScan(ns, q)
 	if err != nil || q.proj == nil {
@@ -202,7 +202,7 @@ func (r *request) openScan(ns namespace, q *query) (source, error) {
 	return &sliceSource{&listSource{docs}, q.skip, limit}, nil
 }
 
-// sortAll reads src to the end and sorts it; with a limit only the first skip+limit documents are kept.
+// sortAll reads src to its end and sorts it. With a limit it keeps only the first skip+limit documents.
 func (r *request) sortAll(src source, sort *sortSpec, skip, limit int64) ([]doc, error) {
 	srt := &sorter{spec: sort, max: r.s.opts.SortBytes}
 	if limit > 0 && skip+limit > 0 && skip+limit < 1<<31 {
@@ -314,7 +314,8 @@ func (r *request) killCursors() (doc, error) {
 	for e, rest := list.doc().first(); e.t != 0; e, rest = nextElem(rest) {
 		id, ok := asInt(e.value)
 		if !ok {
-			return nil, refuse(codeTypeMismatch, "BSON field 'killCursors.cursors.%s' is the wrong type '%s', expected type 'long'", e.name, e.typeName())
+			return nil, refuse(codeTypeMismatch,
+				"BSON field 'killCursors.cursors.%s' is the wrong type '%s', expected type 'long'", e.name, e.typeName())
 		}
 		if r.s.cursors.remove(id, ns) {
 			killed = append(killed, int64Value(id))
@@ -347,7 +348,7 @@ func (r *request) count() (doc, error) {
 	}
 	var n int64
 	if c := r.s.store.lookup(ns); c != nil && q.filter.src.isEmpty() && q.hint.missing() {
-		// The number of documents is known without looking.
+		// The collection knows the number of its documents.
 		n = max(c.count.Load()-q.skip, 0)
 		if q.limit > 0 {
 			n = min(n, q.limit)
@@ -370,7 +371,7 @@ func (r *request) parseCount() (*query, error) {
 		case "skip":
 			return true, r.wantCount(e, &q.skip)
 		case "limit":
-			if n, ok := e.wholeNumber(); ok && n < 0 { // means the same as its magnitude
+			if n, ok := e.wholeNumber(); ok && n < 0 { // the sign has no effect
 				q.limit = -n
 				return true, nil
 			}
@@ -380,7 +381,7 @@ func (r *request) parseCount() (*query, error) {
 			return true, nil
 		case "collation":
 			return true, collation("count", e)
-		case "fields": // sent by old shells, without meaning
+		case "fields": // old shells send it; it has no effect
 			return true, nil
 		}
 		return false, nil
@@ -471,7 +472,7 @@ func (r *request) distinct() (doc, error) {
 	return w.ok().done(), nil
 }
 
-// distinctAt calls f with each value that is there at a path, arrays taken apart.
+// distinctAt calls f with each value at a path; for an array it calls f with each element.
 func distinctAt(v value, parts []string, f func(value)) {
 	switch {
 	case v.t == tArray:
@@ -499,7 +500,7 @@ func distinctAt(v value, parts []string, f func(value)) {
 	}
 }
 
-// sameKey says whether two index keys are the same in fields, order and direction.
+// sameKey reports whether two index keys have the same fields, order and directions.
 func sameKey(a, b doc) bool {
 	return bytes.Equal(a, b) || compareFields(a, b, true) == 0
 }

@@ -4,12 +4,12 @@ import (
 	"errors"
 )
 
-// insert, update and delete collect the changes of all their statements in one batch and commit it at the end, or now
-// and then when it grows large. The collection is theirs meanwhile, so each statement sees all that went before and
-// nobody sees half a statement. The disk, if the client wants it, is waited for after the collection was released:
-// all who wait share one sync.
+// insert, update and delete collect the changes of all their statements in one batch. They commit it at the end, and
+// whenever it has grown large. They hold the collection's lock meanwhile, so each statement sees all earlier changes
+// and readers never see a part of a statement. If the client wants a sync, the command waits for it after the lock was
+// released, so that all waiting commands share one sync.
 
-// finish commits w and releases the collection.
+// finish commits w and releases the collection's lock.
 func (r *request) finish(w *writer) error {
 	err := w.flush()
 	w.close()
@@ -25,8 +25,8 @@ type writeErrors struct {
 	list    *builder
 }
 
-// add takes the error of statement i. It returns an error when the whole command must fail, and stop when the
-// statements after i must not run.
+// add adds the error of statement i. It returns an error if the whole command must fail, and stop if the later
+// statements must not run.
 func (e *writeErrors) add(i int, err error) (stop bool, fatal error) {
 	if err == nil {
 		return false, nil
@@ -54,7 +54,7 @@ func (r *request) writeOption(name string, e elem, ordered *bool) (bool, error) 
 	switch name {
 	case "ordered":
 		return true, r.wantBool(e, ordered)
-	case "bypassDocumentValidation": // there is no validation to bypass
+	case "bypassDocumentValidation": // has no effect, because there is no validation
 		return true, nil
 	case "let", "isTimeseriesNamespace", "encryptionInformation", "stmtIds", "stmtId":
 		return true, r.unset(e)
@@ -126,7 +126,7 @@ func (r *request) insert() (doc, error) {
 	return answer.ok().done(), nil
 }
 
-// statement is one entry of updates or deletes.
+// statement is one entry of an update or delete command.
 type statement struct {
 	filter *filter
 	update *updater
@@ -210,11 +210,11 @@ func parseDeleteStatement(d doc) (*statement, error) {
 	return st, err
 }
 
-// updateResult is what one statement did.
+// updateResult is the result of one statement.
 type updateResult struct {
 	matched, modified int32
-	upserted          value // the new _id, missing when nothing was inserted
-	before, after     doc   // of the one document, for findAndModify
+	upserted          value // the new _id, missing if no document was inserted
+	before, after     doc   // the document before and after the change, for findAndModify
 }
 
 func (r *request) update() (doc, error) {
@@ -289,8 +289,8 @@ func (r *request) update() (doc, error) {
 	return answer.ok().done(), nil
 }
 
-// writerFor opens a writer on ns. The collection is made only if a statement may insert; else, when it is not there,
-// the writer is nil.
+// writerFor opens a writer on ns. It creates the collection only if a statement may insert; otherwise it returns nil if
+// the collection does not exist.
 func (r *request) writerFor(ns namespace, stmts []doc) (*writer, error) {
 	for _, d := range stmts {
 		if d.lookup("upsert").truthy() {
@@ -308,7 +308,7 @@ func (r *request) writerFor(ns namespace, stmts []doc) (*writer, error) {
 	}
 }
 
-// runUpdate runs one statement.
+// runUpdate runs one statement of an update command.
 func (r *request) runUpdate(w *writer, st *statement) (res updateResult, err error) {
 	if st.multi {
 		err = r.eachMatch(w, st, func(old doc) error {
@@ -329,7 +329,7 @@ func (r *request) runUpdate(w *writer, st *statement) (res updateResult, err err
 	return res, err
 }
 
-// firstMatch finds one document that matches, the first in the order of sort; nil when there is none.
+// firstMatch returns the first document in the order of sort that matches; nil if there is none.
 func (r *request) firstMatch(w *writer, st *statement, sort *sortSpec) (doc, error) {
 	if id, ok := st.filter.idEquals(); ok && st.hint.missing() {
 		w.idBuf = appendKey(w.idBuf[:0], id)
@@ -370,9 +370,9 @@ func (r *request) firstMatch(w *writer, st *statement, sort *sortSpec) (doc, err
 	return nil, nil
 }
 
-// eachMatch calls f with every document that matches, as they are when it begins: what f writes is not met again.
+// eachMatch calls f with every document that matches when it begins. Changes by f have no effect on the selection.
 func (r *request) eachMatch(w *writer, st *statement, f func(doc) error) error {
-	// What the command has written so far must be visible to the snapshot.
+	// The snapshot must include the command's earlier changes.
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -416,15 +416,16 @@ func (w *writer) change(u *updater, old doc) (updateResult, error) {
 	return res, w.replace(old, d)
 }
 
-// upsert inserts what the statement asks for. That a document with that _id is there, but did not match the rest of the
-// filter, is a duplicate key: this is what makes a filter such as {_id: 1, position: {$lt: 7}} a guard.
+// upsert inserts the document of an upsert that matched none. If a document with the same _id exists, which did not
+// match the rest of the filter, it fails with a duplicate key: this makes a filter such as {_id: 1, position: {$lt: 7}}
+// a guard.
 func (w *writer) upsert(st *statement) (updateResult, error) {
 	base, err := upsertBase(st.filter)
 	if err != nil {
 		return updateResult{}, err
 	}
 	if st.update.replacement != nil {
-		// A replacement takes nothing but the _id from the filter.
+		// A replacement takes only the _id from the filter.
 		id := base.lookup("_id")
 		if base = emptyDoc; !id.missing() {
 			base = newBuilder().val("_id", id).done()
@@ -472,9 +473,9 @@ func (r *request) delete() (doc, error) {
 	for i := range stmts {
 		st, err := next.statement(w, stmts, i, parseDeleteStatement)
 		if err == nil && w != nil {
-			var gone int32
-			gone, err = r.runDelete(w, st)
-			n += gone
+			var deleted int32
+			deleted, err = r.runDelete(w, st)
+			n += deleted
 		}
 		stop, fatal := errs.add(i, err)
 		if fatal != nil {
@@ -496,6 +497,7 @@ func (r *request) delete() (doc, error) {
 	return answer.ok().done(), nil
 }
 
+// runDelete runs one statement of a delete command and returns the number of deleted documents.
 func (r *request) runDelete(w *writer, st *statement) (n int32, err error) {
 	if st.multi {
 		err = r.eachMatch(w, st, func(old doc) error {

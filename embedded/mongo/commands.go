@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// request is one command while it runs.
+// request is one command that is being run.
 type request struct {
 	ctx  context.Context
 	s    *Server
 	c    *conn
 	name string // of the command
-	arg  value  // the command's own value, most often the collection's name
+	arg  value  // the value of the command's field, mostly the collection's name
 	db   string
 	body doc
 	seqs []sequence
 
-	durable bool // the answer waits for the disk
+	durable bool // answer only after a sync
 }
 
 type handler func(*request) (doc, error)
 
-// commandTable is every command that is provided, by name. It is filled by init because some handlers look into it.
+// commandTable holds the supported commands by name. init fills it, because some handlers use it.
 var commandTable map[string]handler
 
 func init() {
 	commandTable = map[string]handler{
-		// The handshake, and what shells ask.
+		// The handshake and information about the server.
 		"hello": (*request).hello, "isMaster": (*request).hello, "ismaster": (*request).hello,
 		"ping": (*request).ping, "buildInfo": (*request).buildInfo, "buildinfo": (*request).buildInfo,
 		"getParameter": (*request).getParameter, "getCmdLineOpts": (*request).getCmdLineOpts,
@@ -51,7 +51,7 @@ func init() {
 	}
 }
 
-// notSupported are commands of MongoDB that make no sense on this server; they are refused by name.
+// notSupported are MongoDB's commands that this server refuses, with the reason or an alternative.
 var notSupported = map[string]string{
 	"saslStart":    "there is no authentication here: connect without user name and password",
 	"saslContinue": "there is no authentication here", "authenticate": "there is no authentication here",
@@ -63,16 +63,17 @@ var notSupported = map[string]string{
 	"mapReduce": "use aggregate", "bulkWrite": "it is not part of server version 7.0: use insert, update and delete",
 	"replSetGetStatus": "this is a standalone server", "replSetInitiate": "this is a standalone server",
 	"replSetGetConfig": "this is a standalone server", "listShards": "this is a standalone server",
-	"collMod":         "drop the index or collection and create it anew",
-	"convertToCapped": "capped collections are not provided here", "cloneCollectionAsCapped": "capped collections are not provided here",
-	"currentOp": "running commands are not listed here", "killOp": "running commands are not listed here: give them maxTimeMS",
+	"collMod":                 "drop the index or collection and create it again",
+	"convertToCapped":         "capped collections are not provided here",
+	"cloneCollectionAsCapped": "capped collections are not provided here",
+	"currentOp":               "running commands are not listed here", "killOp": "running commands are not listed here: give them maxTimeMS",
 	"profile": "there is no profiler here", "setParameter": "options are set when the server is started",
-	"validate": "indexes are written together with the documents", "reIndex": "drop the index and create it anew",
+	"validate": "indexes are written together with the documents", "reIndex": "drop the index and create it again",
 	"compact": "the store compacts itself", "fsync": "ask for {j: true} with a write",
-	"shutdown": "end the process that serves", "top": "use serverStatus", "dataSize": "use collStats",
+	"shutdown": "end the server's process", "top": "use serverStatus", "dataSize": "use collStats",
 }
 
-// dispatch runs the command in m.
+// dispatch runs the command in m and returns its answer.
 func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 	first, _ := m.body.first()
 	if first.t == 0 {
@@ -82,7 +83,8 @@ func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 	h, ok := commandTable[r.name]
 	switch {
 	case m.legacy && r.name != "hello" && !strings.EqualFold(r.name, "isMaster"):
-		return nil, refuse(codeUnsupportedOpQueryCmd, "Unsupported OP_QUERY command: %s. The client driver may require an upgrade", truncated(r.name, 64))
+		return nil, refuse(codeUnsupportedOpQueryCmd,
+			"Unsupported OP_QUERY command: %s. The client driver may require an upgrade", truncated(r.name, 64))
 	case !ok && notSupported[r.name] != "":
 		return nil, refuse(codeCommandNotSupported, "command %s is not supported: %s", r.name, notSupported[r.name])
 	case !ok:
@@ -107,7 +109,7 @@ func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 	return answer, err
 }
 
-// isCommon says whether any command takes a field of this name.
+// isCommon reports whether every command accepts a field of this name.
 func isCommon(name string) bool {
 	switch name {
 	case "$db", "lsid", "$clusterTime", "$readPreference", "readConcern", "writeConcern", "maxTimeMS", "comment",
@@ -118,7 +120,7 @@ func isCommon(name string) bool {
 	return false
 }
 
-// common reads the fields that any command may have; it returns the time limit, 0 for none.
+// common reads the fields that every command accepts. It returns the time limit, 0 for none.
 func (r *request) common() (limit time.Duration, err error) {
 	for e, rest := r.body.first(); e.t != 0; e, rest = nextElem(rest) {
 		switch string(e.name) {
@@ -168,7 +170,7 @@ func checkReadConcern(d doc) error {
 				return refuse(codeTypeMismatch, "readConcern.level must be a string")
 			}
 			switch level := e.str(); level {
-			case "local", "available", "majority": // one server: what is acknowledged is what a majority has
+			case "local", "available", "majority": // equal on a single server
 			case "linearizable", "snapshot":
 				return refuse(123, "read concern %q needs a replica set", level)
 			default:
@@ -183,7 +185,7 @@ func checkReadConcern(d doc) error {
 }
 
 func (r *request) writeConcern(d doc) error {
-	// As on a MongoDB standalone, "majority" waits for the disk unless j says otherwise.
+	// As on a standalone MongoDB, "majority" waits for a sync unless j is given.
 	if w := d.lookup("w"); w.t == tString && w.str() == "majority" && d.lookup("j").missing() {
 		r.durable = true
 	}
@@ -216,7 +218,8 @@ func (r *request) writeConcern(d doc) error {
 	return nil
 }
 
-// fields calls f with every field that belongs to this command alone; f says whether it knows the field.
+// fields calls f with every field that is not common to all commands. f reports whether it knows the field; an unknown
+// one is refused.
 func (r *request) fields(f func(name string, e elem) (known bool, err error)) error {
 	_, rest := r.body.first()
 	for e, rest := nextElem(rest); e.t != 0; e, rest = nextElem(rest) {
@@ -247,7 +250,7 @@ func (r *request) collection() (namespace, error) {
 	return ns, nil
 }
 
-// docs returns the documents of an argument that comes as a document sequence or as an array in the body.
+// docs returns the documents of an argument that is sent as a document sequence or as an array in the body.
 func (r *request) docs(name string) ([]doc, error) {
 	for _, s := range r.seqs {
 		if s.name == name {
@@ -264,7 +267,8 @@ func (r *request) docs(name string) ([]doc, error) {
 	var docs []doc
 	for e, rest := v.doc().first(); e.t != 0; e, rest = nextElem(rest) {
 		if e.t != tDocument {
-			return nil, refuse(codeTypeMismatch, "BSON field '%s.%s.%s' is the wrong type '%s', expected type 'object'", r.name, name, e.name, e.typeName())
+			return nil, refuse(codeTypeMismatch,
+				"BSON field '%s.%s.%s' is the wrong type '%s', expected type 'object'", r.name, name, e.name, e.typeName())
 		}
 		docs = append(docs, e.doc())
 	}
@@ -272,10 +276,11 @@ func (r *request) docs(name string) ([]doc, error) {
 }
 
 func wrongType(r *request, e elem, want string) error {
-	return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", r.name, truncated(string(e.name), 64), e.typeName(), want)
+	return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'",
+		r.name, truncated(string(e.name), 64), e.typeName(), want)
 }
 
-// The want functions read an argument of a certain type; null counts as not given.
+// The want functions read an argument of a certain type. Null means not given, except for strings.
 
 func (r *request) wantDoc(e elem, p *doc) error {
 	switch e.t {
@@ -320,7 +325,7 @@ func (r *request) wantCount(e elem, p *int64) error {
 	return nil
 }
 
-// unset refuses an option that is not provided, unless it is given its neutral value.
+// unset refuses an option that is not provided, unless its value is neutral: false, null, zero or empty.
 func (r *request) unset(e elem) error { return unsetOption(r.name, e) }
 
 func unsetOption(of string, e elem) error {
@@ -334,7 +339,7 @@ func unsetOption(of string, e elem) error {
 	return refuse(codeNotImplemented, "option %s of %s is not provided here", e.name, of)
 }
 
-// collation accepts only the order of bytes, which is the one there is.
+// collation refuses every collation except the comparison byte by byte.
 func collation(of string, e elem) error {
 	if e.t == tNull {
 		return nil

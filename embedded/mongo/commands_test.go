@@ -15,8 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Every refusal has the code by which drivers and people know it.
-func TestRefusals(t *testing.T) {
+// TestRefusalsHaveMongoDBCodes checks the error code of each refusal.
+func TestRefusalsHaveMongoDBCodes(t *testing.T) {
 	ctx := context.Background()
 	db := connect(t, startServer(t)).Database("test")
 	_, err := db.Collection("c").InsertOne(ctx, fromJSON(`{"_id": 1, "s": "text", "a": [1], "n": 9223372036854775807}`))
@@ -139,23 +139,26 @@ func TestRefusals(t *testing.T) {
 	wantCode(t, err, codePathNotViable)
 }
 
-// Update operators, each by a document before, an update and the document after.
+// TestUpdateOperators checks each update operator with a document before and after an update.
 func TestUpdateOperators(t *testing.T) {
 	for _, tc := range []struct{ before, update, after string }{
 		{`{"_id": 1}`, `{"$set": {"c": 1, "a": 2, "b.x.y": 3}}`, `{"_id": 1, "a": 2, "b": {"x": {"y": 3}}, "c": 1}`},
 		{`{"_id": 1, "a": [1, 2]}`, `{"$set": {"a.1": 9, "a.3": 8}}`, `{"_id": 1, "a": [1, 9, null, 8]}`},
-		{`{"_id": 1, "a": {"b": 1, "c": 2}, "d": [1, 2]}`, `{"$unset": {"a.b": "", "d.0": "", "x.y": ""}}`, `{"_id": 1, "a": {"c": 2}, "d": [null, 2]}`},
+		{`{"_id": 1, "a": {"b": 1, "c": 2}, "d": [1, 2]}`, `{"$unset": {"a.b": "", "d.0": "", "x.y": ""}}`,
+			`{"_id": 1, "a": {"c": 2}, "d": [null, 2]}`},
 		{`{"_id": 1, "i": 2147483647, "d": 1.5}`, `{"$inc": {"i": 1, "d": 1, "new": 5}}`, `{"_id": 1, "i": 2147483648, "d": 2.5, "new": 5}`},
 		{`{"_id": 1, "i": 3}`, `{"$mul": {"i": -2, "new": 5}}`, `{"_id": 1, "i": -6, "new": 0}`},
 		{`{"_id": 1, "a": 5, "b": 5, "c": "x"}`, `{"$max": {"a": 7, "b": 3, "c": 9, "n": 1}}`, `{"_id": 1, "a": 7, "b": 5, "c": "x", "n": 1}`},
 		{`{"_id": 1, "a": 5, "b": 5}`, `{"$min": {"a": 7, "b": 3.0}}`, `{"_id": 1, "a": 5, "b": 3.0}`},
 		{`{"_id": 1, "a": [1]}`, `{"$push": {"a": 2, "b": {"x": 1}}}`, `{"_id": 1, "a": [1, 2], "b": [{"x": 1}]}`},
 		{`{"_id": 1, "a": [1]}`, `{"$push": {"a": {"$each": [5, 3], "$sort": 1, "$slice": -2}}}`, `{"_id": 1, "a": [3, 5]}`},
-		{`{"_id": 1, "a": [{"n": 2}, {"n": 1}]}`, `{"$push": {"a": {"$each": [{"n": 3}], "$sort": {"n": -1}}}}`, `{"_id": 1, "a": [{"n": 3}, {"n": 2}, {"n": 1}]}`},
+		{`{"_id": 1, "a": [{"n": 2}, {"n": 1}]}`, `{"$push": {"a": {"$each": [{"n": 3}], "$sort": {"n": -1}}}}`,
+			`{"_id": 1, "a": [{"n": 3}, {"n": 2}, {"n": 1}]}`},
 		{`{"_id": 1, "a": [1, 4]}`, `{"$push": {"a": {"$each": [2, 3], "$position": 1}}}`, `{"_id": 1, "a": [1, 2, 3, 4]}`},
 		{`{"_id": 1, "a": [1, 2]}`, `{"$addToSet": {"a": {"$each": [2.0, 3, 3]}}}`, `{"_id": 1, "a": [1, 2, 3]}`},
 		{`{"_id": 1, "a": [1, 2, 3]}`, `{"$pop": {"a": -1}}`, `{"_id": 1, "a": [2, 3]}`},
-		{`{"_id": 1, "a": [1, 5, 8, [6]], "b": [{"x": 1, "y": 1}, {"x": 2}, 1]}`, `{"$pull": {"a": {"$gte": 5}, "b": {"x": 1}}}`, `{"_id": 1, "a": [1], "b": [{"x": 2}, 1]}`},
+		{`{"_id": 1, "a": [1, 5, 8, [6]], "b": [{"x": 1, "y": 1}, {"x": 2}, 1]}`, `{"$pull": {"a": {"$gte": 5}, "b": {"x": 1}}}`,
+			`{"_id": 1, "a": [1], "b": [{"x": 2}, 1]}`},
 		{`{"_id": 1, "a": [1, 2, 1, 3]}`, `{"$pullAll": {"a": [1, 3]}}`, `{"_id": 1, "a": [2]}`},
 		{`{"_id": 1, "a": {"x": 1}, "b": 2}`, `{"$rename": {"a.x": "c.d", "b": "a.y", "none": "z"}}`, `{"_id": 1, "a": {"y": 2}, "c": {"d": 1}}`},
 		{`{"_id": 1}`, `{"$setOnInsert": {"x": 1}}`, `{"_id": 1}`},
@@ -204,7 +207,7 @@ func TestUpserts(t *testing.T) {
 	res, err := c.UpdateOne(ctx, D("free", true), D("$set", D("x", 1)), options.UpdateOne().SetUpsert(true))
 	must(t, err)
 	if _, ok := res.UpsertedID.(bson.ObjectID); !ok {
-		t.Errorf("the made _id is %v", res.UpsertedID)
+		t.Errorf("the generated _id is %v", res.UpsertedID)
 	}
 	// An update that changes nothing matches and does not modify.
 	res, err = c.UpdateOne(ctx, D("_id", 3), D("$set", D("b", 2)))
@@ -214,7 +217,7 @@ func TestUpserts(t *testing.T) {
 	}
 }
 
-func TestBulkErrors(t *testing.T) {
+func TestBulkWritesReportDuplicateKeys(t *testing.T) {
 	ctx := context.Background()
 	c := newColl(t)
 	_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("code", 1), Options: options.Index().SetUnique(true)})
@@ -245,7 +248,7 @@ func TestBulkErrors(t *testing.T) {
 			t.Errorf("ordered %t: %v", ordered, got)
 		}
 	}
-	// A replacement may keep its own unique key, but not take another's; what is refused changes nothing.
+	// A replacement may keep its unique key, but not take that of another document. A refused one changes nothing.
 	_, err = c.ReplaceOne(ctx, D("_id", 1), D("code", "a", "more", 1))
 	must(t, err)
 	_, err = c.ReplaceOne(ctx, D("_id", 1), D("code", "c"))
@@ -254,9 +257,9 @@ func TestBulkErrors(t *testing.T) {
 		t.Error(err)
 	}
 	if got := find(t, c, D("code", "a")); len(got) != 1 || len(got[0]) != 3 {
-		t.Errorf("left is %v", got)
+		t.Errorf("the documents are %v", got)
 	}
-	// Within one command, a key that one statement frees can be taken by the next.
+	// In one command, a later statement can use a key that an earlier one has freed.
 	_, err = c.BulkWrite(ctx, []driver.WriteModel{
 		driver.NewUpdateOneModel().SetFilter(D("_id", 3)).SetUpdate(D("$set", D("code", "z"))),
 		driver.NewUpdateOneModel().SetFilter(D("_id", 1)).SetUpdate(D("$set", D("code", "c"))),
@@ -264,7 +267,7 @@ func TestBulkErrors(t *testing.T) {
 		driver.NewInsertOneModel().SetDocument(D("_id", 4, "code", "z")),
 	})
 	must(t, err)
-	// A unique index cannot be built over duplicates, and a failed build leaves nothing.
+	// A unique index cannot be built over duplicates, and a failed build leaves no index.
 	_, err = c.InsertMany(ctx, []any{D("_id", 10, "code", 10, "k", 1), D("_id", 11, "code", 11, "k", 1)})
 	must(t, err)
 	_, err = c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("k", 1), Options: options.Index().SetUnique(true)})
@@ -297,12 +300,13 @@ func TestCatalogCommands(t *testing.T) {
 		t.Errorf("collections %v", names)
 	}
 	full := db.Collection("full")
-	created, err := full.Indexes().CreateMany(ctx, []driver.IndexModel{{Keys: D("a", 1)}, {Keys: D("a", -1, "b", 1)}, {Keys: D("_id", 1)}})
+	keys := []driver.IndexModel{{Keys: D("a", 1)}, {Keys: D("a", -1, "b", 1)}, {Keys: D("_id", 1)}}
+	created, err := full.Indexes().CreateMany(ctx, keys)
 	must(t, err)
 	if fmt.Sprint(created) != "[a_1 a_-1_b_1 _id_1]" {
 		t.Errorf("indexes %v", created)
 	}
-	_, err = full.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("a", 1)}) // again is no error
+	_, err = full.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("a", 1)}) // it exists already, which is no error
 	must(t, err)
 	_, err = full.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("b", 1), Options: options.Index().SetName("a_1")})
 	wantCode(t, err, codeIndexKeySpecsConflict)
@@ -336,7 +340,7 @@ func TestCatalogCommands(t *testing.T) {
 	}
 	checkStore(t, s.store)
 	must(t, full.Drop(ctx))
-	must(t, full.Drop(ctx)) // what is not there is dropped without complaint
+	must(t, full.Drop(ctx)) // it does not exist any more, which is no error
 	must(t, db.Drop(ctx))
 	if st := s.Stats(); st.Collections != 1 || st.Documents != 1 {
 		t.Errorf("%+v", st)
@@ -366,8 +370,9 @@ func TestCursors(t *testing.T) {
 	_, err = c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("n", 1)})
 	must(t, err)
 	for _, o := range []*options.FindOptionsBuilder{
-		options.Find(), options.Find().SetBatchSize(7), options.Find().SetBatchSize(1), options.Find().SetSort(D("n", -1)).SetBatchSize(20),
-		options.Find().SetSort(D("_id", -1)).SetBatchSize(9), options.Find().SetSort(D("n", 1, "_id", -1)).SetBatchSize(30),
+		options.Find(), options.Find().SetBatchSize(7), options.Find().SetBatchSize(1),
+		options.Find().SetSort(D("n", -1)).SetBatchSize(20), options.Find().SetSort(D("_id", -1)).SetBatchSize(9),
+		options.Find().SetSort(D("n", 1, "_id", -1)).SetBatchSize(30),
 		options.Find().SetProjection(D("n", 1)).SetBatchSize(250), options.Find().SetLimit(250).SetBatchSize(100),
 	} {
 		if got := find(t, c, D("n", D("$gte", 0)), o); len(got) != 250 {
@@ -377,7 +382,7 @@ func TestCursors(t *testing.T) {
 	if n := s.cursors.len(); n != 0 {
 		t.Errorf("%d cursors are left", n)
 	}
-	// Documents that come and go between two batches do not disturb the others.
+	// Changes between two batches do not affect other documents.
 	cur, err := c.Find(ctx, bson.D{}, options.Find().SetSort(D("_id", 1)).SetBatchSize(10))
 	must(t, err)
 	seen := 0
@@ -407,12 +412,12 @@ func TestCursors(t *testing.T) {
 	wantCode(t, db.RunCommand(ctx, D("getMore", res.Cursor.ID, "collection", "d")).Err(), 13)
 	must(t, db.RunCommand(ctx, D("killCursors", "c", "cursors", A(res.Cursor.ID, int64(5)))).Err())
 	wantCode(t, db.RunCommand(ctx, D("getMore", res.Cursor.ID, "collection", "c")).Err(), codeCursorNotFound)
-	// What is sent as one batch leaves no cursor.
+	// A single batch leaves no cursor.
 	must(t, db.RunCommand(ctx, D("find", "c", "batchSize", 2, "singleBatch", true)).Decode(&res))
 	if res.Cursor.ID != 0 || len(res.Cursor.FirstBatch) != 2 {
 		t.Errorf("%+v", res)
 	}
-	// The bound, and the time-out by a clock of the test's own.
+	// The number of cursors is bounded. Idle cursors are closed; the test sets the time.
 	for range 3 {
 		must(t, db.RunCommand(ctx, D("find", "c", "batchSize", 1)).Err())
 	}
@@ -425,7 +430,7 @@ func TestCursors(t *testing.T) {
 	if n := s.cursors.len(); n != 0 {
 		t.Errorf("%d cursors are left", n)
 	}
-	// Sorting without an index is bounded; an index lifts the bound.
+	// The memory for sorting without an index is bounded. Sorting by an index, or with a limit, needs none.
 	s.opts.SortBytes = 1000
 	_, err = c.Find(ctx, bson.D{}, options.Find().SetSort(D("x", 1)))
 	wantCode(t, err, codeSortMemoryExceeded)
@@ -446,25 +451,40 @@ func TestAggregate(t *testing.T) {
 		{`[{"$limit": 5}, {"$sort": {"v": -1}}, {"$limit": 1}, {"$project": {"v": 1}}]`, `[{"_id": 4, "v": 4}]`},
 		{`[{"$limit": 5}, {"$match": {"v": {"$gt": 2}}}, {"$count": "n"}]`, `[{"n": 2}]`},
 		{`[{"$match": {"v": -1}}, {"$count": "n"}]`, `[]`},
-		{`[{"$group": {"_id": "$site", "n": {"$sum": 1}, "v": {"$sum": "$v"}, "min": {"$min": "$v"}, "max": {"$max": "$v"}, "avg": {"$avg": "$v"}, "first": {"$first": "$v"}, "last": {"$last": "$v"}}}, {"$sort": {"_id": 1}}, {"$limit": 1}]`,
+		{`[{"$group": {"_id": "$site", "n": {"$sum": 1}, "v": {"$sum": "$v"}, "min": {"$min": "$v"}, "max": {"$max": "$v"},
+			"avg": {"$avg": "$v"}, "first": {"$first": "$v"}, "last": {"$last": "$v"}}}, {"$sort": {"_id": 1}}, {"$limit": 1}]`,
 			`[{"_id": "s0", "n": 7, "v": 63, "min": 0, "max": 18, "avg": 9.0, "first": 0, "last": 18}]`},
 		{`[{"$group": {"_id": null, "n": {"$sum": 1.5}}}]`, `[{"_id": null, "n": 30.0}]`},
 		{`[{"$group": {"_id": "$tags.k", "n": {"$sum": 1}}}, {"$sort": {"_id": 1}}]`, `[{"_id": [0], "n": 10}, {"_id": [1], "n": 10}]`},
-		{`[{"$group": {"_id": {"s": "$site", "k": "$none"}, "n": {"$count": {}}}}, {"$sort": {"_id": -1}}, {"$limit": 1}]`, `[{"_id": {"s": "s2"}, "n": 6}]`},
-		{`[{"$match": {"v": {"$lt": 5}}}, {"$group": {"_id": null, "all": {"$push": "$site"}, "set": {"$addToSet": "$tags.k"}, "none": {"$push": "$none"}, "docs": {"$push": {"s": "$site", "v": "$v", "x": "$none", "a": ["$v", "$none"]}}}}, {"$project": {"_id": 0, "all": 1, "set": 1, "none": 1, "third": "$docs.v", "a": "$docs.a"}}]`,
-			`[{"all": ["s0", "s1", "s2", "s0", "s1"], "set": [[0], [1]], "none": [], "third": [0, 1, 2, 3, 4], "a": [[0, null], [1, null], [2, null], [3, null], [4, null]]}]`},
-		{`[{"$group": {"_id": "$none", "n": {"$sum": 1}, "min": {"$min": "$none"}, "avg": {"$avg": "$site"}, "first": {"$first": "$none"}}}]`, `[{"_id": null, "n": 20, "min": null, "avg": null, "first": null}]`},
-		{`[{"$group": {"_id": null, "sum": {"$sum": {"$literal": 0.1}}, "long": {"$sum": {"$numberLong": "5"}}, "avg": {"$avg": 0.1}, "big": {"$sum": {"$numberLong": "9000000000000000000"}}}}]`,
+		{`[{"$group": {"_id": {"s": "$site", "k": "$none"}, "n": {"$count": {}}}}, {"$sort": {"_id": -1}}, {"$limit": 1}]`,
+			`[{"_id": {"s": "s2"}, "n": 6}]`},
+		{`[{"$match": {"v": {"$lt": 5}}},
+			{"$group": {"_id": null, "all": {"$push": "$site"}, "set": {"$addToSet": "$tags.k"}, "none": {"$push": "$none"},
+				"docs": {"$push": {"s": "$site", "v": "$v", "x": "$none", "a": ["$v", "$none"]}}}},
+			{"$project": {"_id": 0, "all": 1, "set": 1, "none": 1, "third": "$docs.v", "a": "$docs.a"}}]`,
+			`[{"all": ["s0", "s1", "s2", "s0", "s1"], "set": [[0], [1]], "none": [], "third": [0, 1, 2, 3, 4],
+				"a": [[0, null], [1, null], [2, null], [3, null], [4, null]]}]`},
+		{`[{"$group": {"_id": "$none", "n": {"$sum": 1}, "min": {"$min": "$none"}, "avg": {"$avg": "$site"},
+			"first": {"$first": "$none"}}}]`,
+			`[{"_id": null, "n": 20, "min": null, "avg": null, "first": null}]`},
+		{`[{"$group": {"_id": null, "sum": {"$sum": {"$literal": 0.1}}, "long": {"$sum": {"$numberLong": "5"}},
+			"avg": {"$avg": 0.1}, "big": {"$sum": {"$numberLong": "9000000000000000000"}}}}]`,
 			`[{"_id": null, "sum": 2.0, "long": {"$numberLong": "100"}, "avg": 0.1, "big": 1.8e20}]`},
-		{`[{"$limit": 1}, {"$project": {"_id": "$site", "w": "$v", "tags": {"k": 1}, "t": "text", "root": "$$ROOT.v", "gone": "$$REMOVE", "o": {"$literal": {"$v": 1}}}}]`,
+		{`[{"$limit": 1}, {"$project": {"_id": "$site", "w": "$v", "tags": {"k": 1}, "t": "text", "root": "$$ROOT.v",
+			"gone": "$$REMOVE", "o": {"$literal": {"$v": 1}}}}]`,
 			`[{"_id": "s0", "tags": [{"k": 0}], "w": 0, "t": "text", "root": 0, "o": {"$v": 1}}]`},
 		{`[{"$limit": 1}, {"$project": {"v": 0, "tags": {"k": 0}}}]`, `[{"_id": 0, "site": "s0", "tags": [{}]}]`},
 		{`[{"$limit": 2}, {"$unwind": "$tags"}, {"$project": {"tags": 1}}]`, `[{"_id": 0, "tags": {"k": 0}}, {"_id": 1, "tags": {"k": 1}}]`},
 		{`[{"$limit": 1}, {"$unwind": "$none"}]`, `[]`},
-		{`[{"$limit": 1}, {"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i.n"}}, {"$project": {"i": 1}}]`, `[{"_id": 0, "i": {"n": null}}]`},
+		{`[{"$limit": 1}, {"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i.n"}},
+			{"$project": {"i": 1}}]`,
+			`[{"_id": 0, "i": {"n": null}}]`},
 		{`[{"$group": {"_id": null, "none": {"$push": "$none"}}}, {"$unwind": "$none"}]`, `[]`},
-		{`[{"$group": {"_id": null, "none": {"$push": "$none"}}}, {"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i"}}]`, `[{"_id": null, "i": null}]`},
-		{`[{"$group": {"_id": null, "all": {"$push": "$v"}}}, {"$unwind": {"path": "$all", "includeArrayIndex": "_id"}}, {"$skip": 18}]`, `[{"_id": {"$numberLong": "18"}, "all": 18}, {"_id": {"$numberLong": "19"}, "all": 19}]`},
+		{`[{"$group": {"_id": null, "none": {"$push": "$none"}}},
+			{"$unwind": {"path": "$none", "preserveNullAndEmptyArrays": true, "includeArrayIndex": "i"}}]`,
+			`[{"_id": null, "i": null}]`},
+		{`[{"$group": {"_id": null, "all": {"$push": "$v"}}}, {"$unwind": {"path": "$all", "includeArrayIndex": "_id"}}, {"$skip": 18}]`,
+			`[{"_id": {"$numberLong": "18"}, "all": 18}, {"_id": {"$numberLong": "19"}, "all": 19}]`},
 	} {
 		cur, err := c.Aggregate(ctx, fromJSON(`{"p": ` + tc.pipeline + `}`)[0].Value)
 		must(t, err)
@@ -481,7 +501,7 @@ func TestAggregate(t *testing.T) {
 	_, err := c.Aggregate(ctx, A(D("$group", D("_id", nil, "n", D("$sum", decimalFrom("1"))))))
 	wantCode(t, err, codeNotImplemented)
 	deeper := bson.A{}
-	for range maxBSONDepth - 1 { // the documents have two levels of their own
+	for range maxBSONDepth - 1 { // the documents already have two levels
 		deeper = append(deeper, D("$project", D("in", "$$ROOT")))
 	}
 	_, err = c.Aggregate(ctx, deeper[1:])
@@ -495,8 +515,8 @@ func TestAggregate(t *testing.T) {
 	}
 }
 
-// What drivers and shells ask before and beside their work is answered.
-func TestShellCommands(t *testing.T) {
+// TestServerDescribesItself checks the commands that describe the server to drivers and shells.
+func TestServerDescribesItself(t *testing.T) {
 	ctx := context.Background()
 	client := connect(t, startServer(t))
 	_, err := client.Database("test").Collection("c").InsertOne(ctx, D("_id", 1))
@@ -520,7 +540,8 @@ func TestShellCommands(t *testing.T) {
 		{"test", `{"collStats": "c", "scale": 1024}`, "count", "1"},
 		{"test", `{"collStats": "c"}`, "nindexes", "1"},
 		{"test", `{"collStats": "none"}`, "nindexes", "0"},
-		{"test", `{"aggregate": "c", "pipeline": [{"$collStats": {"count": {}, "storageStats": {"scale": 2}}}, {"$project": {"_id": 0, "count": 1, "storageStats.count": 1, "storageStats.scaleFactor": 1}}], "cursor": {}}`,
+		{"test", `{"aggregate": "c", "pipeline": [{"$collStats": {"count": {}, "storageStats": {"scale": 2}}},
+			{"$project": {"_id": 0, "count": 1, "storageStats.count": 1, "storageStats.scaleFactor": 1}}], "cursor": {}}`,
 			"cursor", `{ firstBatch: [ { count: 1, storageStats: { count: 1, scaleFactor: 2 } } ], id: 0, ns: "test.c" }`},
 		{"test", `{"ping": 1, "apiVersion": "1", "comment": "x", "maxTimeMS": 5000}`, "ok", "1"},
 	} {
@@ -532,8 +553,8 @@ func TestShellCommands(t *testing.T) {
 	}
 }
 
-// A command that has run out of time, or whose server stops, says so.
-func TestInterrupted(t *testing.T) {
+// TestInterruptedCommands: a command whose time is over, or whose server stops, fails with the right code.
+func TestInterruptedCommands(t *testing.T) {
 	s := startServer(t)
 	c := connect(t, s).Database("test").Collection("c")
 	var docs []any
@@ -561,17 +582,17 @@ func TestOpenAndClose(t *testing.T) {
 	s := startServer(t)
 	_, err := Open(ctx, Options{Dir: "other", FS: vfs.NewMem(), Listen: s.Addr()})
 	if !errors.Is(err, ErrListen) {
-		t.Errorf("a taken port: %v", err)
+		t.Errorf("a port in use: %v", err)
 	}
 	if _, err := Open(ctx, Options{}); err == nil {
-		t.Error("no directory is no error")
+		t.Error("a server without a directory was opened")
 	}
 	fs := vfs.NewMem()
 	s2 := startServer(t, func(o *Options) { o.FS = fs })
 	if _, err := Open(ctx, Options{Dir: "data", FS: fs}); err == nil {
 		t.Error("two servers share a store")
 	}
-	// A connection that waits, and one within a message, do not hold up Close.
+	// An idle connection, and one in the middle of a message, do not delay Close.
 	for _, sent := range []string{"", "\x20\x00\x00\x00"} {
 		nc, err := net.Dial("tcp", s2.Addr())
 		must(t, err)
@@ -586,7 +607,7 @@ func TestOpenAndClose(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	stop(t, s2)
-	must(t, s2.Close()) // again is no error
+	must(t, s2.Close()) // closing it again is no error
 }
 
 func TestConnectionsAreBounded(t *testing.T) {

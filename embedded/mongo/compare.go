@@ -27,7 +27,7 @@ func compare(a, b value) int {
 	case kNull, kUndefined, kMinKey, kMaxKey:
 		return 0
 	}
-	// The rare ones are compared by their keys, which exist for this order.
+	// Values of rare types are compared by their key encodings, which have this order.
 	return bytes.Compare(appendKeyBody(nil, a), appendKeyBody(nil, b))
 }
 
@@ -82,7 +82,7 @@ func asInt(v value) (int64, bool) {
 	return 0, false
 }
 
-// isNaN says whether v is a number that equals no range.
+// isNaN reports whether v is not a number (NaN).
 func (v value) isNaN() bool {
 	switch v.t {
 	case tDouble:

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// guarded replaces a document only when its position grows, as projections do.
+// guarded replaces a document only if its position grows, as projections do.
 func guarded(ctx context.Context, c *driver.Collection, id any, position int) (applied bool, err error) {
 	res, err := c.ReplaceOne(ctx, D("_id", id, "position", D("$lt", position)), D("position", position, "by", position),
 		options.Replace().SetUpsert(true))
@@ -27,8 +27,8 @@ func guarded(ctx context.Context, c *driver.Collection, id any, position int) (a
 	return res.ModifiedCount+res.UpsertedCount == 1, nil
 }
 
-// Many writers race with the same guards in other orders. Each document must end at the highest position, every success
-// must have been visible as progress, and exactly one writer may have created each document.
+// TestGuardsHoldUnderRaces has writers apply the same guarded replacements in different orders. Each document must end
+// at the highest position, and no position may be applied to a document twice.
 func TestGuardsHoldUnderRaces(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)
@@ -71,7 +71,7 @@ func TestGuardsHoldUnderRaces(t *testing.T) {
 	checkStore(t, s.store)
 }
 
-// The same in bulks, where guards that fail are errors of single statements.
+// TestBulkGuardsHoldUnderRaces does the same with bulk writes, in which a failed guard is the error of one statement.
 func TestBulkGuardsHoldUnderRaces(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)
@@ -109,7 +109,7 @@ func TestBulkGuardsHoldUnderRaces(t *testing.T) {
 	checkStore(t, s.store)
 }
 
-// Counters that several clients raise by $inc lose nothing.
+// TestIncrementsAreAtomic has several clients increment one counter.
 func TestIncrementsAreAtomic(t *testing.T) {
 	ctx := context.Background()
 	c := newColl(t)
@@ -117,7 +117,7 @@ func TestIncrementsAreAtomic(t *testing.T) {
 	for range 8 {
 		g.Go(func() error {
 			for range 50 {
-				// Two that insert at the same time: one of them is told so and tries again.
+				// If two clients insert at the same time, one of them gets a duplicate key and tries again.
 				for {
 					_, err := c.UpdateOne(gctx, D("_id", "n"), D("$inc", D("n", 1)), options.UpdateOne().SetUpsert(true))
 					if driver.IsDuplicateKeyError(err) {
@@ -138,9 +138,9 @@ func TestIncrementsAreAtomic(t *testing.T) {
 	}
 }
 
-// Documents, indexes and collections change while readers page through them: no reader sees a document twice or one that
-// does not match, and nothing breaks.
-func TestReadersAndSchemaChangesAtTheSameTime(t *testing.T) {
+// TestReadersDuringSchemaChanges changes documents, indexes and collections while readers page through them. Readers
+// must get only documents that match, and no other errors than that their plan was killed.
+func TestReadersDuringSchemaChanges(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)
 	db := connect(t, s).Database("test")

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// source yields documents one by one: the documents of a scan, or those that come out of a stage after it.
+// source yields documents one by one: those of a scan, or the output of a pipeline stage.
 type source interface {
-	// next returns the next document, valid until the following call, and nil at the end.
+	// next returns the next document, which is valid until the following call; nil at the end.
 	next(ctx context.Context) (doc, error)
-	// pause gives back what must not be held between two requests.
+	// pause releases everything that must not be held between two requests.
 	pause() error
-	// resume makes next work again after pause.
+	// resume lets next be called again after pause.
 	resume() error
 }
 
-// scanSource yields what a scan finds. Between two requests it holds neither snapshot nor iterator, only where it was.
+// scanSource yields the matching documents of a scan. Between two requests it holds no snapshot and no iterator, only
+// its position.
 type scanSource struct {
 	st *store
 	s  *scan
@@ -67,7 +68,7 @@ func (s *scanSource) resume() error {
 	return nil
 }
 
-// interrupted says why a command must stop, if it must.
+// interrupted returns an error if the command must stop.
 func interrupted(ctx context.Context) error {
 	switch ctx.Err() {
 	case nil:
@@ -98,7 +99,7 @@ func (s *listSource) resume() error { return nil }
 type sliceSource struct {
 	source
 	skip  int64
-	limit int64 // -1: none
+	limit int64 // -1 for none
 }
 
 func (s *sliceSource) next(ctx context.Context) (doc, error) {
@@ -130,23 +131,23 @@ func (s *mapSource) next(ctx context.Context) (doc, error) {
 	return s.f(d)
 }
 
-// cursor is what is left of a query between two batches.
+// cursor is the state of a query between two batches.
 type cursor struct {
 	id   int64
 	ns   namespace
-	conn int64 // that opened it, whose bound it counts towards
+	conn int64 // the connection that opened it; the cursor counts towards its limit
 	src  source
-	held doc // was read, but did not fit into the last batch
+	held doc // a document that was read but did not fit into the last batch
 
 	used  time.Time
 	inUse bool
 }
 
-// defaultBatch is the size of the first batch when the client does not say.
+// defaultBatch is the size of the first batch if the client gives none.
 const defaultBatch = 101
 
-// fill appends a batch of at most n documents (no bound when negative) to the open array of w. It returns false when
-// there are no more.
+// fill appends a batch of at most n documents (all if n is negative) to the open array of w. It returns false if there
+// are no more documents.
 func (c *cursor) fill(ctx context.Context, w *builder, n int64) (more bool, err error) {
 	start := len(w.b)
 	for {
@@ -157,7 +158,7 @@ func (c *cursor) fill(ctx context.Context, w *builder, n int64) (more bool, err 
 			}
 		}
 		size := len(w.b) - start
-		// One more document is read than is sent: it tells whether the cursor is at its end.
+		// Read one document more than is sent, to find out whether the cursor is at its end.
 		if n == 0 || size > 0 && size+len(d) > maxDocSize {
 			c.held = keepDoc(d)
 			return true, nil
@@ -192,10 +193,11 @@ func (t *cursorTable) add(c *cursor) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ofConn[c.conn] >= t.perConn {
-		return refuse(codeExceededMemoryLimit, "this connection has opened %d cursors that are neither read to the end nor closed: close some", t.perConn)
+		return refuse(codeExceededMemoryLimit,
+			"this connection has opened %d cursors that are neither read to the end nor closed: close some", t.perConn)
 	}
 	for c.id == 0 || t.byID[c.id] != nil {
-		c.id = rand.Int64() // #nosec G404 -- a number to tell cursors apart, which only its own connection may use
+		c.id = rand.Int64() // #nosec G404 -- the number only has to be unique
 	}
 	c.used = time.Now()
 	t.byID[c.id] = c
@@ -203,7 +205,7 @@ func (t *cursorTable) add(c *cursor) error {
 	return nil
 }
 
-// take hands out a cursor for one batch; give it back with put or remove.
+// take returns a cursor for reading one batch. The caller gives it back with put or remove.
 func (t *cursorTable) take(id int64, ns namespace) (*cursor, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -226,7 +228,7 @@ func (t *cursorTable) put(c *cursor) {
 	c.inUse, c.used = false, time.Now()
 }
 
-// remove closes a cursor; false when there is none with that id in that namespace.
+// remove closes a cursor. It reports false if the namespace has no cursor with that id.
 func (t *cursorTable) remove(id int64, ns namespace) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -238,7 +240,7 @@ func (t *cursorTable) remove(id int64, ns namespace) bool {
 	return true
 }
 
-// forget takes a cursor out; the caller holds mu. A cursor holds only memory, so there is nothing to close.
+// forget removes a cursor from the table. The caller holds mu. A cursor holds only memory and needs no closing.
 func (t *cursorTable) forget(c *cursor) {
 	delete(t.byID, c.id)
 	if t.ofConn[c.conn]--; t.ofConn[c.conn] == 0 {
@@ -246,7 +248,7 @@ func (t *cursorTable) forget(c *cursor) {
 	}
 }
 
-// reap closes cursors that nobody has read from for long, until ctx ends.
+// reap closes cursors that were idle for longer than the time-out, until ctx ends.
 func (t *cursorTable) reap(ctx context.Context) {
 	tick := time.NewTicker(max(t.timeout/4, time.Millisecond))
 	defer tick.Stop()

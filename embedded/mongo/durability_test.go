@@ -15,7 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
-func TestReopen(t *testing.T) {
+func TestReopenedStoreIsUnchanged(t *testing.T) {
 	ctx := context.Background()
 	fs := vfs.NewMem()
 	open := func() (*Server, *driver.Collection) {
@@ -27,7 +27,10 @@ func TestReopen(t *testing.T) {
 		_, err := c.InsertOne(ctx, D("_id", i, "n", A(i%5, i%3)))
 		must(t, err)
 	}
-	_, err := c.Indexes().CreateMany(ctx, []driver.IndexModel{{Keys: D("n", -1)}, {Keys: D("_id", 1, "n", 1), Options: options.Index().SetUnique(true)}})
+	_, err := c.Indexes().CreateMany(ctx, []driver.IndexModel{
+		{Keys: D("n", -1)},
+		{Keys: D("_id", 1, "n", 1), Options: options.Index().SetUnique(true)},
+	})
 	must(t, err)
 	must(t, rename(ctx, c.Database(), "c", "d", false))
 	before := find(t, c.Database().Collection("d"), bson.D{})
@@ -52,8 +55,8 @@ func TestReopen(t *testing.T) {
 	wantCode(t, err, codeIndexOptionsConflict)
 }
 
-// A build that a crash interrupts leaves nothing behind.
-func TestInterruptedIndexBuildIsSwept(t *testing.T) {
+// TestInterruptedIndexBuildIsRemoved: an index build that a crash interrupted leaves no keys behind.
+func TestInterruptedIndexBuildIsRemoved(t *testing.T) {
 	ctx := context.Background()
 	fs := vfs.NewMem()
 	s := startServer(t, func(o *Options) { o.FS = fs })
@@ -74,13 +77,13 @@ func TestInterruptedIndexBuildIsSwept(t *testing.T) {
 	}
 }
 
-// When the machine crashes, what is lost is the end of the history: the documents that are left are those of a moment,
-// whichever collection they are in, and that moment is not before the last write that asked for the disk.
-func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
+// TestCrashOfTheMachineLosesOnlyTheEnd crashes the machine. Only the latest writes may be lost, over all collections,
+// and no write up to the last one that asked for a sync.
+func TestCrashOfTheMachineLosesOnlyTheEnd(t *testing.T) {
 	ctx := context.Background()
 	for seed := range uint64(6) {
 		fs := vfs.NewCrashableMem()
-		// The timer must not decide what is on disk here.
+		// Without syncs by the timer, because they would change what is on disk.
 		s := startServer(t, func(o *Options) { o.FS, o.SyncEvery = fs, time.Hour })
 		db := connect(t, s).Database("test")
 		journaled := -1
@@ -104,12 +107,12 @@ func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
 			n, err := db.Collection(fmt.Sprint("c", i%3)).CountDocuments(ctx, D("_id", i))
 			must(t, err)
 			if n == 1 && left != i {
-				t.Fatalf("seed %d: write %d is there, but only %d of those before it", seed, i, left)
+				t.Fatalf("seed %d: write %d is stored, but only %d of the earlier ones", seed, i, left)
 			}
 			left += int(n)
 		}
 		if left <= journaled {
-			t.Errorf("seed %d: %d writes are left, write %d had asked for the disk", seed, left, journaled)
+			t.Errorf("seed %d: %d writes are left, but write %d had asked for a sync", seed, left, journaled)
 		}
 		checkStore(t, s2.store)
 		stop(t, s2)
@@ -118,7 +121,7 @@ func TestCrashOfTheMachineKeepsAPrefix(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-func TestSyncs(t *testing.T) {
+func TestWriteConcernsDecideOnSyncs(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t, func(o *Options) { o.SyncEvery = time.Hour })
 	c := connect(t, s).Database("test").Collection("c")

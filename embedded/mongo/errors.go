@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// ErrListen says that the server could not listen on its address, most often because another process does.
+// ErrListen means that the server cannot listen on its address, mostly because the port is in use.
 var ErrListen = errors.New("cannot listen")
 
-// errCode is a MongoDB error code. Drivers and people know errors by these numbers and names.
+// errCode is a MongoDB error code. Drivers recognise errors by these numbers and names.
 type errCode int32
 
 const (
@@ -79,8 +79,9 @@ var codeNames = map[errCode]string{
 	codeIndexKeySpecsConflict: "IndexKeySpecsConflict",
 	codeCommandNotSupported:   "CommandNotSupported", codeExceededMemoryLimit: "ExceededMemoryLimit",
 	codeCannotIndexParallel: "CannotIndexParallelArrays", codeQueryPlanKilled: "QueryPlanKilled",
-	codeInvalidPipelineOperator: "InvalidPipelineOperator", codeInvalidIndexSpec: "InvalidIndexSpecificationOption", codeNotImplemented: "NotImplemented",
-	codeSortMemoryExceeded: "QueryExceededMemoryLimitNoDiskUseAllowed", codeOpNotInTransaction: "OperationNotSupportedInTransaction",
+	codeInvalidPipelineOperator: "InvalidPipelineOperator", codeInvalidIndexSpec: "InvalidIndexSpecificationOption",
+	codeNotImplemented: "NotImplemented", codeSortMemoryExceeded: "QueryExceededMemoryLimitNoDiskUseAllowed",
+	codeOpNotInTransaction: "OperationNotSupportedInTransaction",
 	codeBSONObjectTooLarge: "BSONObjectTooLarge", codeDuplicateKey: "DuplicateKey",
 	codeInterruptedAtShutdown: "InterruptedAtShutdown",
 	codeUnsupportedOpQueryCmd: "UnsupportedOpQueryCommand", codeNotExactValueFieldUpsert: "NotExactValueField",
@@ -93,11 +94,11 @@ func (c errCode) name() string {
 	return fmt.Sprintf("Location%d", int32(c))
 }
 
-// commandError is a refusal that the client gets to see.
+// commandError is an error that is sent to the client.
 type commandError struct {
 	code errCode
 	msg  string
-	// keyPattern and keyValue say which index a duplicate key hit.
+	// keyPattern and keyValue are the index and the value of a duplicate key.
 	keyPattern, keyValue doc
 }
 
@@ -105,12 +106,12 @@ func (e *commandError) Error() string {
 	return fmt.Sprintf("%s (%d): %s", e.code.name(), int32(e.code), e.msg)
 }
 
-// refuse makes a commandError. The message says what was refused, why, and what to do if that is not plain.
+// refuse returns a commandError. Its message says what was refused and why, and what to do if that is not obvious.
 func refuse(code errCode, format string, args ...any) error {
 	return &commandError{code: code, msg: fmt.Sprintf(format, args...)}
 }
 
-// asCommandError turns any error into one for the client; what is not a refusal is an internal error.
+// asCommandError returns err as a commandError; any other error becomes an internal error.
 func asCommandError(err error) *commandError {
 	var ce *commandError
 	if errors.As(err, &ce) {
@@ -119,7 +120,7 @@ func asCommandError(err error) *commandError {
 	return &commandError{code: codeInternalError, msg: err.Error()}
 }
 
-// reply is the document for a command that failed as a whole.
+// reply returns the answer to a command that failed as a whole.
 func (e *commandError) reply() doc {
 	w := newBuilder()
 	w.double("ok", 0).str("errmsg", e.msg).int32("code", int32(e.code)).str("codeName", e.code.name())

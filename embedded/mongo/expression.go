@@ -4,15 +4,15 @@ import (
 	"strings"
 )
 
-// expression is what a $group, or a $project that computes, takes from each document: a constant, the value at a path,
-// or an object or array of such.
+// expression is an expression of $group or $project: a constant, the value at a path, or an object or array of
+// expressions.
 type expression struct {
 	constant value
-	parts    []string // of a path; empty for the whole document
-	path     bool
+	path     bool     // the expression is the path in parts
+	parts    []string // empty for the whole document
 	object   []namedExpression
 	array    []expression
-	kind     byte // tDocument or tArray when object or array is meant
+	kind     byte // tDocument for object, tArray for array, else 0
 }
 
 type namedExpression struct {
@@ -20,7 +20,7 @@ type namedExpression struct {
 	expression
 }
 
-// otherOperators are MongoDB's own expression operators, none of which are provided.
+// otherOperators are MongoDB's expression operators that are not provided.
 var otherOperators = func() map[string]bool {
 	all := map[string]bool{}
 	for _, name := range strings.Fields(`abs accumulator acos acosh add allElementsTrue and anyElementTrue arrayElemAt
@@ -119,7 +119,7 @@ func parseObjectExpression(d doc) (expression, error) {
 	return x, nil
 }
 
-// of is the value of the expression for one document; missing when there is none. It may point into the document.
+// of returns the value of the expression for a document, which may be missing. It may point into the document.
 func (x *expression) of(d doc) value {
 	switch {
 	case x.path && len(x.parts) == 0:
@@ -156,7 +156,8 @@ func (x *expression) appendTo(w *builder, name string, d doc) {
 	w.end()
 }
 
-// valueAt is the value of a field path in an expression: through an array it is the array of the values in it.
+// valueAt returns the value at a field path of an expression. If the path goes through an array, it returns the array
+// of the values in its elements.
 func valueAt(d doc, parts []string) value {
 	v := d.lookup(parts[0])
 	switch {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A filter is compiled once per statement into a tree of nodes, which then look at raw documents without decoding them.
+// A filter is compiled once per statement into a tree of nodes, which match raw documents without decoding them.
 
 // node is one condition on a document.
 type node interface {
@@ -15,7 +15,7 @@ type node interface {
 // filter is a compiled query document.
 type filter struct {
 	root node
-	src  doc
+	src  doc // the query document
 }
 
 func (f *filter) match(d doc) bool { return f.root.match(d) }
@@ -50,14 +50,14 @@ func (n not) match(d doc) bool { return !n.kid.match(d) }
 type leaf struct {
 	path  string
 	parts []string
-	nums  []int // the parts as array positions, -1 for those that are none
+	nums  []int // the parts as array positions, -1 for those that are not numbers
 	test  test
 }
 
 // test is a condition on one value.
 type test interface {
 	holds(v value) bool
-	// whole says that an array is tested as one value only, not also element by element.
+	// whole reports whether an array is tested only as a whole, not also element by element.
 	whole() bool
 }
 
@@ -71,7 +71,7 @@ func newLeaf(path string, t test) *leaf {
 
 func (l *leaf) match(d doc) bool { return l.at(d.lookup(l.parts[0]), 0) }
 
-// at tests v, which stands at part i of the path.
+// at tests v, the value at part i of the path.
 func (l *leaf) at(v value, i int) bool {
 	if i == len(l.parts)-1 {
 		if v.t == tArray && !l.test.whole() {
@@ -87,7 +87,7 @@ func (l *leaf) at(v value, i int) bool {
 	case tDocument:
 		return l.at(v.doc().lookup(l.parts[i+1]), i+1)
 	case tArray:
-		// The next part is looked for in each document of the array, and may also be a position in it.
+		// The next part is a field of each document in the array, and may also be a position in the array.
 		pos := 0
 		for e, rest := v.doc().first(); e.t != 0; e, rest = nextElem(rest) {
 			if e.t == tDocument && l.at(e.doc().lookup(l.parts[i+1]), i+1) {
@@ -136,7 +136,7 @@ func (t cmpTest) holds(v value) bool {
 	switch {
 	case c == kNull:
 		return orEqual && v.isNullish()
-	case c == kMinKey || c == kMaxKey: // these compare with everything
+	case c == kMinKey || c == kMaxKey: // these compare with values of all types
 	case v.missing() || class(v.t) != c:
 		return false
 	case t.v.isNaN() || v.isNaN():
@@ -154,7 +154,7 @@ func (t cmpTest) holds(v value) bool {
 	}
 }
 
-// inTest holds for any of several values; regular expressions among them match strings.
+// inTest holds for each value of a list, and for strings that match a regular expression of the list.
 type inTest struct {
 	vals    []value // in order, without regular expressions
 	keys    map[string]struct{}
@@ -185,7 +185,7 @@ func (t *inTest) holds(v value) bool {
 type regexTest struct {
 	re               *regexp.Regexp
 	pattern, options string
-	prefix           string // what every match begins with, for the planner
+	prefix           string // with which every match begins, for the planner
 }
 
 func (t *regexTest) whole() bool { return false }
@@ -219,7 +219,7 @@ type modTest struct{ div, rem int64 }
 
 func (modTest) whole() bool { return false }
 func (t modTest) holds(v value) bool {
-	if v.t == tDouble && !v.isNaN() { // fractions are cut off
+	if v.t == tDouble && !v.isNaN() { // MongoDB truncates fractions
 		if f := v.double(); f >= -1<<63 && f < 1<<63 {
 			return int64(f)%t.div == t.rem
 		}
@@ -229,7 +229,7 @@ func (t modTest) holds(v value) bool {
 	return ok && n%t.div == t.rem
 }
 
-// elemDocTest: some element of the array is a document that matches.
+// elemDocTest holds for an array with an element that is a matching document.
 type elemDocTest struct{ f node }
 
 func (elemDocTest) whole() bool { return true }
@@ -245,7 +245,7 @@ func (t elemDocTest) holds(v value) bool {
 	return false
 }
 
-// elemValTest: some element of the array passes all tests.
+// elemValTest holds for an array with an element that passes all tests.
 type elemValTest struct{ n valNode }
 
 func (elemValTest) whole() bool { return true }
@@ -282,7 +282,7 @@ func (n valNode) holdsFor(v value) bool {
 	return true
 }
 
-// never holds for nothing: {$in: []}, {$all: []}.
+// never holds for no value, as {$in: []} and {$all: []}.
 type never struct{}
 
 func (never) whole() bool      { return true }

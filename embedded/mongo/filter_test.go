@@ -5,10 +5,11 @@ import (
 	"testing"
 )
 
-// What the model of the property test does not cover, by a document and filters that match it or do not.
+// TestFilters checks filters that the model of the property test does not cover, against one document.
 func TestFilters(t *testing.T) {
 	d := rawJSON(`{"_id": 1, "i": 7, "d": 7.5, "s": "Hello\nWorld", "n": null, "b": true, "t": {"$date": {"$numberLong": "1000"}},
-		"o": {"$oid": "0102030405060708090a0b0c"}, "dec": {"$numberDecimal": "7.50"}, "re": {"$regularExpression": {"pattern": "^a", "options": "i"}},
+		"o": {"$oid": "0102030405060708090a0b0c"}, "dec": {"$numberDecimal": "7.50"},
+		"re": {"$regularExpression": {"pattern": "^a", "options": "i"}},
 		"a": [1, "x", {"k": 1, "v": [5, 6]}, {"k": 2}], "nested": [[1, 2], [3]], "sub": {"x": {"y": 1}}, "empty": []}`)
 	for filter, want := range map[string]bool{
 		`{}`: true, `{"i": 7.0}`: true, `{"i": {"$numberLong": "7"}}`: true, `{"d": {"$numberDecimal": "7.5"}}`: true,

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// notProvided are operators that MongoDB has and this server has not.
+// notProvided are MongoDB's query operators that are not provided.
 var notProvided = map[string]bool{
 	"$expr": true, "$where": true, "$text": true, "$jsonSchema": true, "$geoWithin": true, "$geoIntersects": true,
 	"$near": true, "$nearSphere": true, "$within": true, "$maxDistance": true, "$minDistance": true, "$geoNear": true,
@@ -26,7 +26,7 @@ func parseFilter(d doc) (*filter, error) {
 	return &filter{root: n, src: d}, nil
 }
 
-// parseConditions reads a query document; the result is always an allOf.
+// parseConditions parses a query document.
 func parseConditions(d doc) (allOf, error) {
 	all := allOf{}
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
@@ -68,7 +68,7 @@ func parseConditions(d doc) (allOf, error) {
 	return flatten(all), nil
 }
 
-// flatten lifts the parts of nested conjunctions, so that the planner sees them all.
+// flatten moves the parts of nested conjunctions to the top, so that the planner finds them all.
 func flatten(all allOf) allOf {
 	if !slices.ContainsFunc(all, func(n node) bool { _, nested := n.(allOf); return nested }) {
 		return all
@@ -105,7 +105,7 @@ func parseClauses(name string, v value) ([]node, error) {
 	return kids, nil
 }
 
-// isOperatorDoc says whether v is a document of operators rather than a value to be equal to.
+// isOperatorDoc reports whether v is a document of operators, not a value to compare with.
 func isOperatorDoc(v value) bool {
 	if v.t != tDocument {
 		return false
@@ -121,7 +121,7 @@ func isOperatorDoc(v value) bool {
 	return true
 }
 
-// parseField reads {path: value} or {path: {$op: ...}}.
+// parseField parses {path: value} or {path: {$op: ...}}.
 func parseField(path string, v value) ([]node, error) {
 	switch {
 	case v.t == tRegex:
@@ -149,7 +149,7 @@ func parseField(path string, v value) ([]node, error) {
 	return kids, nil
 }
 
-// parseOperator reads one operator on a path; ops are all operators that it stands among.
+// parseOperator parses one operator on a path; ops is the document with all operators on the path.
 func parseOperator(path, op string, v value, ops doc) (node, error) {
 	switch op {
 	case "$not":
@@ -224,7 +224,8 @@ func parseAll(path string, v value) (node, error) {
 	return all, nil
 }
 
-// parseTest reads an operator that tests one value. The test is nil for an operator that only modifies another one.
+// parseTest parses an operator that tests one value; neg means that the test is negated. The test is nil for an
+// operator that only modifies another one.
 func parseTest(op string, v value, ops doc) (t test, neg bool, err error) {
 	if v.t == tUndefined {
 		return nil, false, refuse(codeBadValue, "%s cannot compare with undefined", op)
@@ -333,7 +334,7 @@ func parseElemMatch(v value) (test, error) {
 	return elemValTest{n}, err
 }
 
-// parseValNode reads the operators of an $elemMatch on plain values.
+// parseValNode parses the operators of an $elemMatch on plain values.
 func parseValNode(ops doc) (valNode, error) {
 	var n valNode
 	add := func(t test, neg bool) {
@@ -376,7 +377,7 @@ func parseValNode(ops doc) (valNode, error) {
 	return n, nil
 }
 
-// groupTest makes several tests one, so that they can be negated together.
+// groupTest combines several tests, so that they can be negated together.
 type groupTest struct{ n valNode }
 
 func (groupTest) whole() bool          { return true }
@@ -439,10 +440,11 @@ func parseMod(v value) (test, error) {
 	return modTest{div, rem}, nil
 }
 
-// maxPattern bounds regular expressions; RE2 takes linear time, but compiling costs memory.
+// maxPattern bounds the bytes of a regular expression. RE2 matches in linear time, but compiling takes memory.
 const maxPattern = 32 << 10
 
-// regexOf compiles a pattern given as string or BSON regex; options overrides the regex's own unless empty.
+// regexOf compiles a pattern that is a string or a BSON regular expression. It uses options unless they are empty, else
+// those of the regular expression.
 func regexOf(v value, options string) (*regexTest, error) {
 	var pattern string
 	switch v.t {
@@ -470,7 +472,7 @@ func regexOf(v value, options string) (*regexTest, error) {
 			if !strings.ContainsRune(flags, o) {
 				flags += string(o)
 			}
-		case 'u': // strings are UTF-8 in any case
+		case 'u': // has no effect, because strings are always UTF-8
 		case 'x':
 			return nil, refuse(codeNotImplemented, "regular expression option x is not provided here: write the pattern without spaces and comments")
 		default:
@@ -492,7 +494,8 @@ func regexOf(v value, options string) (*regexTest, error) {
 	return t, nil
 }
 
-// literalPrefix is what every string that matches pattern begins with, as far as that is plain to see.
+// literalPrefix returns a prefix of all strings that match pattern. It recognises simple patterns only and else returns
+// "".
 func literalPrefix(pattern string) string {
 	rest, anchored := strings.CutPrefix(pattern, "^")
 	if !anchored || strings.Contains(pattern, "|") {
@@ -503,14 +506,14 @@ func literalPrefix(pattern string) string {
 	case n < 0:
 		return rest
 	case strings.IndexByte("*?{", rest[n]) >= 0:
-		// The last character may not be there at all.
+		// The character before the operator is optional.
 		for n--; n > 0 && rest[n]&0xC0 == 0x80; n-- {
 		}
 	}
 	return rest[:max(n, 0)]
 }
 
-// idEquals returns the _id that a filter asks for, if it asks for exactly one.
+// idEquals returns the _id that a filter requires, if it requires one.
 func (f *filter) idEquals() (value, bool) {
 	for _, n := range f.root.(allOf) {
 		if l, ok := n.(*leaf); ok && l.path == "_id" {
@@ -522,5 +525,5 @@ func (f *filter) idEquals() (value, bool) {
 	return value{}, false
 }
 
-// keepDoc copies a document that must outlive the message or the scan that it came from.
+// keepDoc copies a document, so that it can outlive the message or the scan that it points into.
 func keepDoc(d doc) doc { return doc(bytes.Clone(d)) }

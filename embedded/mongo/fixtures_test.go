@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// raw marshals a document for the functions that work on raw ones.
+// raw marshals and validates a document.
 func raw(d any) doc {
 	b, err := bson.Marshal(d)
 	if err != nil {
@@ -22,7 +22,7 @@ func raw(d any) doc {
 	return v
 }
 
-// rawJSON reads a document written as extended JSON.
+// rawJSON returns a document that is written as extended JSON.
 func rawJSON(s string) doc { return raw(fromJSON(s)) }
 
 func fromJSON(s string) bson.D {
@@ -33,10 +33,10 @@ func fromJSON(s string) bson.D {
 	return d
 }
 
-// rawValue is one value in raw form.
+// rawValue marshals one value.
 func rawValue(v any) value { return raw(D("v", v)).lookup("v") }
 
-// interesting numbers: around the places where representations change.
+// numbers are numbers at the limits of their representations.
 var numbers = []any{
 	int32(0), int32(1), int32(-1), int32(math.MaxInt32), int32(math.MinInt32), int64(0), int64(1), int64(math.MaxInt64),
 	int64(math.MinInt64), int64(1<<53 - 1), int64(1 << 53), int64(1<<53 + 1), int64(1<<53 + 2), int64(-1<<53 - 1),
@@ -56,7 +56,7 @@ func decimalFrom(s string) bson.Decimal128 {
 	return d
 }
 
-// anyValue draws values of all BSON types, often equal or close to each other.
+// anyValue draws values of all BSON types, which are often equal or close to each other.
 func anyValue(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
 		text := rapid.SampledFrom([]string{"", "a", "ab", "b", "a\x00", "a\x00b", "\x00", "a\xff", "ä"})
@@ -80,11 +80,17 @@ func anyValue(depth int) *rapid.Generator[any] {
 		case 9:
 			return bson.Timestamp{T: rapid.SampledFrom([]uint32{0, 1, math.MaxUint32}).Draw(t, "t"), I: rapid.Uint32Range(0, 2).Draw(t, "i")}
 		case 10:
-			return bson.Binary{Subtype: rapid.ByteRange(0, 1).Draw(t, "subtype"), Data: rapid.SliceOfN(rapid.ByteRange(0, 1), 0, 3).Draw(t, "data")}
+			return bson.Binary{
+				Subtype: rapid.ByteRange(0, 1).Draw(t, "subtype"),
+				Data:    rapid.SliceOfN(rapid.ByteRange(0, 1), 0, 3).Draw(t, "data"),
+			}
 		case 11:
 			return bson.ObjectID{rapid.ByteRange(0, 2).Draw(t, "oid")}
 		case 12:
-			return bson.Regex{Pattern: rapid.SampledFrom([]string{"", "a", "ab"}).Draw(t, "pattern"), Options: rapid.SampledFrom([]string{"", "i"}).Draw(t, "options")}
+			return bson.Regex{
+				Pattern: rapid.SampledFrom([]string{"", "a", "ab"}).Draw(t, "pattern"),
+				Options: rapid.SampledFrom([]string{"", "i"}).Draw(t, "options"),
+			}
 		case 13:
 			return rapid.SampledFrom([]any{bson.MinKey{}, bson.MaxKey{}}).Draw(t, "key")
 		case 14:
@@ -94,7 +100,8 @@ func anyValue(depth int) *rapid.Generator[any] {
 		case 16:
 			d := bson.D{}
 			for range rapid.IntRange(0, 2).Draw(t, "fields") {
-				d = append(d, bson.E{Key: rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "name"), Value: anyValue(depth-1).Draw(t, "value")})
+				name := rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "name")
+				d = append(d, bson.E{Key: name, Value: anyValue(depth-1).Draw(t, "value")})
 			}
 			return d
 		default:
@@ -103,7 +110,7 @@ func anyValue(depth int) *rapid.Generator[any] {
 	})
 }
 
-// slowNumberOrder compares numbers by exact arithmetic, apart from how the server does it.
+// slowNumberOrder compares numbers by exact arithmetic, independently of the server's code.
 func slowNumberOrder(a, b value) int {
 	rank := func(v value) (int, *big.Rat) { // NaN, -Inf, finite, +Inf
 		switch v.t {

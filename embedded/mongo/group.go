@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// accumulator is one field of a $group: what it takes from each document, and how it adds that up.
+// accumulator is one field of a $group: an operator, and the expression that it is applied to for each document.
 type accumulator struct {
 	name string
 	op   string
@@ -85,16 +85,16 @@ func parseAccumulator(e elem) (accumulator, error) {
 	return acc, err
 }
 
-// groupState is one group and what its accumulators have so far.
+// groupState is one group with the states of its accumulators.
 type groupState struct {
 	id   value
 	accs []accumulated
 }
 
-// accumulated is what one accumulator has so far.
+// accumulated is the state of one accumulator.
 type accumulated struct {
 	v    value // of $min, $max, $first and $last
-	n    int64 // values taken
+	n    int64 // number of values that $sum, $avg and $first have added
 	sum  total
 	list *builder            // of $push and $addToSet
 	seen map[string]struct{} // of $addToSet
@@ -148,7 +148,7 @@ func (r *request) group(src source, id expression, accs []accumulator) ([]doc, e
 	return docs, nil
 }
 
-// add takes one value; it returns by how many bytes the memory grew.
+// add adds one value. It returns by how many bytes the memory grew.
 func (a *accumulated) add(op string, v value) (grown int, err error) {
 	switch op {
 	case "$sum", "$avg":
@@ -179,7 +179,7 @@ func (a *accumulated) add(op string, v value) (grown int, err error) {
 	return grown, nil
 }
 
-// keep makes v the value; it returns by how many bytes that is longer than the one before.
+// keep stores v as the value. It returns by how many bytes the memory grew.
 func (a *accumulated) keep(v value) int {
 	grown := len(v.b) - len(a.v.b)
 	a.v = v.clone()
@@ -209,7 +209,7 @@ func (a *accumulated) append(op string, v value) (grown int) {
 	return grown + len(a.list.b) - before
 }
 
-// result is what the accumulator comes to. It is called once.
+// result returns the result of the accumulator. It may be called only once.
 func (a *accumulated) result(op string) value {
 	switch {
 	case op == "$sum":
@@ -227,12 +227,12 @@ func (a *accumulated) result(op string) value {
 	return a.v
 }
 
-// total is a sum as MongoDB makes it: of the widest type that was added, exact for integers, and with what rounding
-// took from doubles kept apart (Neumaier), so that a thousand times 0.1 is 100.
+// total is a sum with MongoDB's rules: it has the widest type that was added and is exact for integers. Doubles are
+// summed with compensation of rounding errors (Neumaier), so that a thousand times 0.1 is 100.
 type total struct {
-	i          int64   // of integers, while they fit
-	f, lost    float64 // of doubles, and of integers beyond 64 bits
-	long, real bool    // a value of this type was added
+	i          int64   // sum of integers, as long as it fits
+	f, lost    float64 // sum of doubles and of integers beyond 64 bits, and its compensation
+	long, real bool    // an int64 or a double was added
 }
 
 func (t *total) add(v value) {
@@ -266,7 +266,7 @@ func (t *total) addFloat(f float64) {
 func (t *total) float() float64 {
 	u := *t
 	u.addFloat(float64(u.i))
-	if math.IsNaN(u.lost) || math.IsInf(u.lost, 0) { // of infinities nothing is lost
+	if math.IsNaN(u.lost) || math.IsInf(u.lost, 0) { // infinities need no compensation
 		return u.f
 	}
 	return u.f + u.lost

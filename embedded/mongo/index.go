@@ -11,17 +11,17 @@ import (
 
 const maxIndexFields = 32
 
-// index is one index of a collection. All but multikey is fixed once it is made.
+// index is one index of a collection. All fields except multikey never change.
 type index struct {
 	id      uint32
 	name    string
 	key     doc // as the client gave it, such as {site: 1, at: -1}
 	fields  []indexField
 	unique  bool
-	primary bool   // the documents themselves, in order of _id
-	space   []byte // what all its keys begin with
+	primary bool   // the index is the documents themselves, in order of _id
+	space   []byte // prefix of all its keys in Pebble
 
-	// multikey has a bit for each field that had an array on its path in some document, ever.
+	// multikey has a bit for each field whose path has met an array in any document, also in deleted ones.
 	multikey atomic.Uint64
 }
 
@@ -31,7 +31,7 @@ type indexField struct {
 	desc  bool
 }
 
-// newIndex reads an index's key.
+// newIndex returns an index with the given key, without an id.
 func newIndex(name string, key doc, unique bool) (*index, error) {
 	x := &index{name: name, key: bytes.Clone(key), unique: unique}
 	for e, rest := key.first(); e.t != 0; e, rest = nextElem(rest) {
@@ -40,7 +40,8 @@ func newIndex(name string, key doc, unique bool) (*index, error) {
 			return nil, refuse(codeCannotCreateIndex, "index type %q of field %q is not provided here: use 1 or -1", e.str(), f.path)
 		}
 		if !e.isNumber() {
-			return nil, refuse(codeCannotCreateIndex, "the direction of index field %q is a %s, it must be 1 or -1", f.path, e.typeName())
+			return nil, refuse(codeCannotCreateIndex,
+				"the direction of index field %q is a %s, it must be 1 or -1", f.path, e.typeName())
 		}
 		switch c := compare(e.value, int32Value(0)); {
 		case c == 0 || e.isNaN():
@@ -53,7 +54,8 @@ func newIndex(name string, key doc, unique bool) (*index, error) {
 			case p == "":
 				return nil, refuse(codeCannotCreateIndex, "index field %q has an empty part", f.path)
 			case p[0] == '$':
-				return nil, refuse(codeCannotCreateIndex, "index field %q has a part that begins with '$'; wildcard indexes are not provided here", f.path)
+				return nil, refuse(codeCannotCreateIndex,
+					"index field %q has a part that begins with '$'; wildcard indexes are not provided here", f.path)
 			case arrayIndex(p) >= 0:
 				return nil, refuse(codeCannotCreateIndex, "index field %q goes through an array position, which is not provided here", f.path)
 			}
@@ -76,7 +78,7 @@ func (x *index) setID(id uint32) {
 	x.id, x.space = id, spaceKey(spaceIndex, id)
 }
 
-// arrayIndex reads a path's part as a position in an array; -1 when it is none.
+// arrayIndex parses a part of a path as a position in an array; it returns -1 if the part is not one.
 func arrayIndex(part string) int {
 	if part == "" || len(part) > 9 || len(part) > 1 && part[0] == '0' {
 		return -1
@@ -88,7 +90,7 @@ func arrayIndex(part string) int {
 	return int(n)
 }
 
-// entry is the whole key of an entry.
+// entry returns the Pebble key of an entry: space, encoded fields and encoded _id.
 func (x *index) entry(k, id []byte) []byte {
 	b := make([]byte, 0, len(x.space)+len(k)+len(id))
 	b = append(b, x.space...)
@@ -96,7 +98,7 @@ func (x *index) entry(k, id []byte) []byte {
 	return append(b, id...)
 }
 
-// entryID cuts the encoded _id out of an entry.
+// entryID returns the encoded _id of an entry; false if the entry is damaged.
 func entryID(key, val []byte) ([]byte, bool) {
 	n, k := binary.Uvarint(val)
 	if k <= 0 || n > uint64(len(key)) {
@@ -105,10 +107,10 @@ func entryID(key, val []byte) ([]byte, bool) {
 	return key[len(key)-int(n):], true
 }
 
-// keySet holds the keys that one document has in each index of a collection, and reuses its memory.
+// keySet holds the keys of one document in each index of a collection. Its memory is reused.
 type keySet struct {
 	byIndex [][][]byte
-	multi   []uint64
+	multi   []uint64 // by index, the fields that met an array
 	buf     []byte
 }
 
@@ -125,7 +127,7 @@ func (s *keySet) reset(n int) {
 	s.buf = s.buf[:0]
 }
 
-// of returns the keys of index i in order, each once.
+// of returns the keys of index i, sorted and without duplicates.
 func (s *keySet) of(i int) [][]byte { return s.byIndex[i] }
 
 func (s *keySet) has(i int, k []byte) bool {
@@ -133,13 +135,13 @@ func (s *keySet) has(i int, k []byte) bool {
 	return found
 }
 
-// cut turns what was appended to buf since start into a key of index i.
+// cut adds the bytes of buf from start on as a key of index i.
 func (s *keySet) cut(i, start int) {
 	s.byIndex[i] = append(s.byIndex[i], s.buf[start:len(s.buf):len(s.buf)])
 }
 
-// keys adds d's keys to s as those of index number i. A document has one key, unless a field's path meets an array:
-// then it has one for each element. An index holds at least one entry of every document.
+// keys adds d's keys in index number i to s. A document has one key, or one for each element of an array that a field's
+// path meets. Every document has at least one entry in an index.
 func (x *index) keys(d doc, s *keySet, i int) error {
 	start := len(s.buf)
 	for f := range x.fields {
@@ -163,7 +165,8 @@ func (f *indexField) append(dst []byte, v value) []byte {
 	return dst
 }
 
-// leafAt follows a path through sub-documents; array says that it met an array, then v means nothing.
+// leafAt returns the value at a path through sub-documents. array reports that the path met an array; v is then the
+// array.
 func leafAt(d doc, parts []string) (v value, array bool) {
 	for i, p := range parts {
 		v = d.lookup(p)
@@ -180,23 +183,23 @@ func leafAt(d doc, parts []string) (v value, array bool) {
 	return v, false
 }
 
-// firstAt is the value at a path, or the whole array that lies in the way.
+// firstAt returns the value at a path, or the first array on the path.
 func firstAt(d doc, parts []string) value {
 	v, _ := leafAt(d, parts)
 	return v
 }
 
-// cursorField is where the building of a key stands in one field.
-type cursorField struct {
+// fieldCursor is the state of one field while the keys of a document are built.
+type fieldCursor struct {
 	v     value
-	parts []string // still to follow
-	done  bool     // v is what is indexed
+	parts []string // the rest of the path
+	done  bool     // v is the value to be indexed
 }
 
 func (x *index) arrayKeys(d doc, s *keySet, i int) error {
-	fields := make([]cursorField, len(x.fields))
+	fields := make([]fieldCursor, len(x.fields))
 	for f := range fields {
-		fields[f] = cursorField{v: value{tDocument, d}, parts: x.fields[f].parts}
+		fields[f] = fieldCursor{v: value{tDocument, d}, parts: x.fields[f].parts}
 	}
 	if err := x.expand(fields, s, i); err != nil {
 		return err
@@ -206,9 +209,9 @@ func (x *index) arrayKeys(d doc, s *keySet, i int) error {
 	return nil
 }
 
-// expand follows every field to its value or to the first array; all arrays met at one time must be the same one. Its
-// elements are then followed one by one.
-func (x *index) expand(fields []cursorField, s *keySet, i int) error {
+// expand follows every field to its value or to the first array. If fields meet different arrays, the document is
+// refused. Then expand follows each element of the array.
+func (x *index) expand(fields []fieldCursor, s *keySet, i int) error {
 	fields = slices.Clone(fields)
 	var array []byte
 	arrayPath := ""
@@ -231,7 +234,8 @@ func (x *index) expand(fields []cursorField, s *keySet, i int) error {
 		if array == nil {
 			array, arrayPath = c.v.b, x.fields[f].path
 		} else if &array[0] != &c.v.b[0] {
-			return refuse(codeCannotIndexParallel, "cannot index parallel arrays: index %s has arrays at %q and %q", x.name, arrayPath, x.fields[f].path)
+			return refuse(codeCannotIndexParallel,
+				"cannot index parallel arrays: index %s has arrays at %q and %q", x.name, arrayPath, x.fields[f].path)
 		}
 	}
 	if array == nil {
@@ -242,7 +246,7 @@ func (x *index) expand(fields []cursorField, s *keySet, i int) error {
 		s.cut(i, start)
 		return nil
 	}
-	next := make([]cursorField, len(fields))
+	next := make([]fieldCursor, len(fields))
 	follow := func(e value, empty bool) error {
 		for f := range fields {
 			next[f] = fields[f]
@@ -251,13 +255,13 @@ func (x *index) expand(fields []cursorField, s *keySet, i int) error {
 			}
 			switch {
 			case empty:
-				next[f] = cursorField{v: value{t: tUndefined}, done: true}
+				next[f] = fieldCursor{v: value{t: tUndefined}, done: true}
 			case len(next[f].parts) == 0:
-				next[f] = cursorField{v: e, done: true}
+				next[f] = fieldCursor{v: e, done: true}
 			case e.t == tDocument:
 				next[f].v = e
 			default:
-				next[f] = cursorField{done: true}
+				next[f] = fieldCursor{done: true}
 			}
 		}
 		return x.expand(next, s, i)

@@ -10,11 +10,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// The order of values is MongoDB's: first by class of type, then by value within the class. appendKey writes a value so
-// that comparing the bytes gives that order. No encoding is a prefix of another one, so fields can stand one after the
-// other, and inverting every byte of a field reverses its order.
+// Values have MongoDB's order: first by class of type, then by value within the class. appendKey encodes a value so
+// that comparing bytes gives that order. No encoding is a prefix of another one, so encodings can be concatenated, and
+// inverting every byte of a field reverses its order.
 //
-// The classes' first bytes. Gaps do not matter; 0x00 closes documents and arrays and is no class.
+// Each encoding begins with the byte of its class. Gaps between the numbers have no meaning; 0x00 ends documents and
+// arrays and is not a class.
 const (
 	kMinKey    byte = 0x08
 	kUndefined byte = 0x0C // also stands for an empty array in an index
@@ -42,7 +43,7 @@ var classes = [256]byte{
 	tTimestamp: kTimestamp, tInt64: kNumber, tDecimal: kNumber, tMaxKey: kMaxKey, tMinKey: kMinKey,
 }
 
-// class is the byte by which values of different types are ordered; a missing value counts as null.
+// class returns the class of a type, by which values of different types are ordered. A missing value counts as null.
 func class(t byte) byte { return classes[t] }
 
 // appendKey appends the order-preserving encoding of v.
@@ -82,10 +83,11 @@ func appendKeyBody(dst []byte, v value) []byte {
 		dst = appendEscaped(dst, v.b[8:4+n-1])
 		return appendFields(dst, doc(v.b[4+n:]), true)
 	}
-	return dst // null, undefined, MinKey, MaxKey: the class says all
+	return dst // null, undefined, MinKey and MaxKey have no content
 }
 
-// appendEscaped writes bytes of any length so that shorter ones come first: 0x00 becomes 0x00 0xFF, the end is 0x00 0x01.
+// appendEscaped encodes bytes so that a prefix sorts before longer values: 0x00 becomes 0x00 0xFF, the end is 0x00
+// 0x01.
 func appendEscaped(dst, b []byte) []byte {
 	for {
 		i := bytes.IndexByte(b, 0)
@@ -100,7 +102,7 @@ func appendEscaped(dst, b []byte) []byte {
 	return append(dst, 0x00, 0x01)
 }
 
-// appendFields writes a document or array: each field's class, name and value; arrays have no names.
+// appendFields encodes a document or array: the class, name and value of each field, without names for arrays.
 func appendFields(dst []byte, d doc, names bool) []byte {
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		dst = append(dst, class(e.t))
@@ -112,8 +114,8 @@ func appendFields(dst []byte, d doc, names bool) []byte {
 	return append(dst, 0x00)
 }
 
-// appendNumber writes the largest double that is not above the number, then whether the number is more than that
-// double, and if so its decimal digits. Numbers of different BSON types that are equal get equal bytes.
+// appendNumber encodes the largest double that is not above the number, then a byte that is 1 if the number is larger
+// than that double, and then its decimal digits. Equal numbers of different BSON types have equal encodings.
 func appendNumber(dst []byte, v value) []byte {
 	switch v.t {
 	case tInt32:
@@ -141,7 +143,7 @@ func appendNumber(dst []byte, v value) []byte {
 // floorOfInt returns the largest double <= i, and whether it is i.
 func floorOfInt(i int64) (float64, bool) {
 	f := float64(i)
-	if f >= 1<<63 { // only from rounding up
+	if f >= 1<<63 { // the conversion rounded up
 		return math.Nextafter(f, 0), false
 	}
 	if back := int64(f); back == i {
@@ -168,7 +170,7 @@ func appendDouble(dst []byte, f float64) []byte {
 	return binary.BigEndian.AppendUint64(dst, u)
 }
 
-// decimal is a number in base 10: digits * 10^exp, or not finite.
+// decimal is a number in base 10, digits * 10^exp, or NaN or an infinity.
 type decimal struct {
 	neg    bool
 	nan    bool
@@ -187,7 +189,7 @@ func decimalOfInt(i int64) decimal {
 	return d
 }
 
-// decimalOf reads the 16 bytes of a decimal128.
+// decimalOf decodes the 16 bytes of a decimal128.
 func decimalOf(b []byte) decimal {
 	d128 := bson.NewDecimal128(binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b))
 	if d128.IsNaN() {
@@ -241,7 +243,7 @@ func (d decimal) float() (float64, bool) {
 	if math.IsInf(f, -1) {
 		return f, false
 	}
-	if len(d.digits)+d.exp < -400 { // far below the smallest double, and its fraction would be huge
+	if len(d.digits)+d.exp < -400 { // far below the smallest double; the exact fraction would be huge
 		if d.neg {
 			return -math.SmallestNonzeroFloat64, false
 		}
@@ -257,7 +259,8 @@ func (d decimal) float() (float64, bool) {
 	return f, false
 }
 
-// appendDigits orders numbers of one sign by magnitude: position of the first digit, then the digits.
+// appendDigits encodes a number so that numbers of one sign are ordered: the position of the first digit, then the
+// digits.
 func appendDigits(dst []byte, d decimal) []byte {
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.digits)+d.exp+1<<15))
@@ -275,7 +278,7 @@ func invert(b []byte) {
 	}
 }
 
-// successor returns the smallest key above all keys that begin with b, or nil when there is none.
+// successor returns the smallest key above all keys that begin with b; nil if there is none.
 func successor(b []byte) []byte {
 	for i := len(b) - 1; i >= 0; i-- {
 		if b[i] != 0xFF {

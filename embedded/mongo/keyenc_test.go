@@ -42,21 +42,21 @@ func TestClassesAreOrdered(t *testing.T) {
 	}
 }
 
-// The order of keys is the order of values, also when fields follow each other, in either direction.
-func TestKeysKeepTheOrder(t *testing.T) {
+// TestKeysHaveTheOrderOfValues checks single keys and keys of two fields, in both directions.
+func TestKeysHaveTheOrderOfValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := anyValue(2)
 		a, b := rawValue(g.Draw(t, "a")), rawValue(g.Draw(t, "b"))
 		want := sign(compare(a, b))
 		ka, kb := keyOf(a), keyOf(b)
 		if got := sign(bytes.Compare(ka, kb)); got != want {
-			t.Fatalf("compare says %d, the keys %x and %x say %d", want, ka, kb, got)
+			t.Fatalf("compare returns %d, but the keys %x and %x compare to %d", want, ka, kb, got)
 		}
 		if want != 0 && (bytes.HasPrefix(ka, kb) || bytes.HasPrefix(kb, ka)) {
-			t.Fatalf("one of %x and %x begins with the other", ka, kb)
+			t.Fatalf("one of %x and %x is a prefix of the other", ka, kb)
 		}
 		if want != sign(-compare(b, a)) {
-			t.Fatal("the order depends on who is asked")
+			t.Fatal("compare(a, b) and compare(b, a) contradict each other")
 		}
 		c, d := rawValue(g.Draw(t, "c")), rawValue(g.Draw(t, "d"))
 		desc := rapid.Bool().Draw(t, "desc")
@@ -94,11 +94,11 @@ func FuzzKeyOrder(f *testing.F) {
 			e2 = e1
 		}
 		if got, want := sign(keyOrder(e1.value, e2.value)), sign(compare(e1.value, e2.value)); got != want {
-			t.Fatalf("keys say %d, compare says %d", got, want)
+			t.Fatalf("the keys compare to %d, compare returns %d", got, want)
 		}
 		if e1.isNumber() && e2.isNumber() {
 			if got, want := sign(compare(e1.value, e2.value)), sign(slowNumberOrder(e1.value, e2.value)); got != want {
-				t.Fatalf("compare says %d, arithmetic says %d", got, want)
+				t.Fatalf("compare returns %d, exact arithmetic gives %d", got, want)
 			}
 		}
 	})

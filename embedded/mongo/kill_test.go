@@ -20,20 +20,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// serveEnv tells the test binary to be a server in that directory instead of running tests.
+// serveEnv names the environment variable that makes TestServeForKill serve the given directory.
 const serveEnv = "CASEBOOK_MONGO_TEST_DIR"
 
-// TestServeForKill is the subprocess of the test below.
+// TestServeForKill is the server process of TestKillLosesNothingAcknowledged.
 func TestServeForKill(t *testing.T) {
 	dir := os.Getenv(serveEnv)
 	if dir == "" {
-		t.Skip("is run by TestKillLosesNothingAcknowledged")
+		t.Skip("TestKillLosesNothingAcknowledged runs this as a process of its own")
 	}
-	// So small that tables are written and compacted all the time.
+	// Small memtables, so that tables are written and compacted all the time.
 	s, err := Open(context.Background(), Options{Dir: dir, memTableBytes: 256 << 10})
 	must(t, err)
 	fmt.Println("serving " + s.ConnectionString())
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until killed, or the parent is gone
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until it is killed, or its parent ends
 	must(t, s.Close())
 }
 
@@ -49,7 +49,7 @@ func startChild(t *testing.T, dir string) *child {
 	cmd.Env = append(os.Environ(), serveEnv+"="+dir)
 	out, err := cmd.StdoutPipe()
 	must(t, err)
-	_, err = cmd.StdinPipe() // which the child reads, and Wait closes
+	_, err = cmd.StdinPipe() // the child reads it, and Wait closes it
 	must(t, err)
 	must(t, cmd.Start())
 	for lines := bufio.NewScanner(out); lines.Scan(); {
@@ -62,40 +62,40 @@ func startChild(t *testing.T, dir string) *child {
 	return nil
 }
 
-// kill ends the process at once, by SIGKILL.
+// kill ends the process with SIGKILL.
 func (c *child) kill(t *testing.T) {
 	t.Helper()
 	must(t, c.cmd.Process.Kill())
 	_ = c.cmd.Wait()
 }
 
-// state is what a writer's documents are: their number by _id.
+// state holds a writer's documents: the number of each by its _id.
 type state map[string]int64
 
-// load is what one writer does, and what it knows of it. Each operation is one commit, so after a kill the documents are
-// either as they were acknowledged, or as the operation that was not answered would leave them.
+// load is one writer. Each of its operations is one commit, so after a kill its documents are in the acknowledged state
+// or in the state after the operation that was not answered.
 type load struct {
 	w       int
 	rng     *rand.Rand
 	last    int64
 	acked   state
-	pending state
+	pending state // after the operation that is running
 }
 
-// content is the document with that _id and number, all of which follows from these two.
+// content returns the document with an _id and a number. The other fields are derived from these.
 func content(w int, id string, n int64) bson.D {
 	rng := rand.New(rand.NewPCG(uint64(n), uint64(w)))
 	pad := bytes.Repeat([]byte{byte(n)}, rng.IntN(4000))
 	return D("_id", id, "w", w, "n", n, "tags", A(n%5, n%7, int64(w)), "pad", bson.Binary{Data: pad})
 }
 
-// step runs one operation; the error says that the server is gone.
+// step runs one operation. It returns an error if the server was killed or refuses the operation.
 func (l *load) step(ctx context.Context, c *driver.Collection) error {
 	l.last++
 	l.pending = maps.Clone(l.acked)
 	var err error
 	switch l.rng.IntN(6) {
-	case 0: // the oldest go
+	case 0: // delete the oldest
 		old := l.last - int64(l.rng.IntN(30))
 		maps.DeleteFunc(l.pending, func(_ string, n int64) bool { return n < old })
 		_, err = c.DeleteMany(ctx, D("w", l.w, "n", D("$lt", old)))
@@ -103,7 +103,7 @@ func (l *load) step(ctx context.Context, c *driver.Collection) error {
 		id := fmt.Sprintf("%d-one", l.w)
 		l.pending[id] = l.last
 		err = c.FindOneAndReplace(ctx, D("_id", id), content(l.w, id, l.last), options.FindOneAndReplace().SetUpsert(true)).Err()
-		if errors.Is(err, driver.ErrNoDocuments) { // there was none before
+		if errors.Is(err, driver.ErrNoDocuments) { // the document did not exist before
 			err = nil
 		}
 	default:
@@ -122,7 +122,7 @@ func (l *load) step(ctx context.Context, c *driver.Collection) error {
 	return err
 }
 
-// check compares the writer's documents with what it knows, and takes up from there.
+// check compares the writer's documents with the two possible states, and continues from the one that it finds.
 func (l *load) check(t *testing.T, c *driver.Collection) {
 	t.Helper()
 	left := state{}
@@ -130,22 +130,22 @@ func (l *load) check(t *testing.T, c *driver.Collection) {
 		id, n := d[0].Value.(string), modelGet(d, "n").(int64)
 		left[id] = n
 		if !bytes.Equal(raw(d), raw(content(l.w, id, n))) {
-			t.Errorf("document %s with number %d is not as it was written", id, n)
+			t.Errorf("document %s with number %d differs from what was written", id, n)
 		}
 	}
 	if !maps.Equal(left, l.acked) && !maps.Equal(left, l.pending) {
-		t.Errorf("writer %d: left are\n%v, acknowledged were\n%v, and not answered\n%v", l.w, left, l.acked, l.pending)
+		t.Errorf("writer %d: stored is\n%v, acknowledged was\n%v, and not answered\n%v", l.w, left, l.acked, l.pending)
 	}
 	l.acked = left
 }
 
-// rebuild replaces a collection by another one again and again, as the rebuild of a projection does, and makes and drops
+// rebuild replaces a collection by another one again and again, like the rebuild of a projection, and creates and drops
 // an index meanwhile.
 type rebuild struct {
-	acked int64 // the generation that is live; 0 before the first
+	acked int64 // the live generation; 0 before the first
 }
 
-const rebuilt = 10 // documents of a generation
+const rebuilt = 10 // number of documents of a generation
 
 func (r *rebuild) step(ctx context.Context, c *driver.Collection) error {
 	db := c.Database()
@@ -184,13 +184,13 @@ func (r *rebuild) check(t *testing.T, db *driver.Database) {
 		}
 	}
 	if left != r.acked && left != r.acked+1 {
-		t.Errorf("generation %d is live, %d was acknowledged", left, r.acked)
+		t.Errorf("generation %d is live, but %d was acknowledged", left, r.acked)
 	}
 	r.acked = left
 }
 
-// The process is killed at any time, again and again, while clients write. Every acknowledged write is there afterwards,
-// those that were not answered are there wholly or not at all, and the indexes agree with the documents.
+// TestKillLosesNothingAcknowledged kills the process at random moments while clients write. Every acknowledged write
+// must be stored, unanswered ones completely or not at all, and the indexes must match the documents.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -210,8 +210,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 			_, err := coll.Indexes().CreateMany(ctx, []driver.IndexModel{{Keys: D("w", 1, "n", -1)}, {Keys: D("tags", 1)}})
 			must(t, err)
 		}
-		// The moment is a number of acknowledgements, so that every machine gets to it; where the other writers stand
-		// then is up to chance.
+		// Kill after a number of acknowledgements, which every machine reaches. The state of the other writers is random.
 		moment := 1 + rng.Int64N([]int64{10, 500}[round%2])
 		var acks atomic.Int64
 		reached := make(chan struct{})

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The model is a second, simple reading of MongoDB's rules on decoded documents, to compare the server with. It knows
-// the values that the property tests draw and nothing more.
+// The model is a second, simple implementation of MongoDB's rules on decoded documents, to compare the server with. It
+// supports only the values that the property tests draw.
 
 func modelRank(v any) int {
 	switch v.(type) {
@@ -31,7 +31,7 @@ func modelRank(v any) int {
 	case bson.DateTime:
 		return 7
 	}
-	panic("the model does not know this value")
+	panic("the model does not support this value")
 }
 
 func modelFloat(v any) float64 {
@@ -62,13 +62,14 @@ func modelCompare(a, b any) int {
 		return slices.CompareFunc(x, b.(bson.A), modelCompare)
 	case bson.D:
 		return slices.CompareFunc(x, b.(bson.D), func(e, f bson.E) int {
-			return cmp.Or(cmp.Compare(modelRank(e.Value), modelRank(f.Value)), cmp.Compare(e.Key, f.Key), modelCompare(e.Value, f.Value))
+			return cmp.Or(
+				cmp.Compare(modelRank(e.Value), modelRank(f.Value)), cmp.Compare(e.Key, f.Key), modelCompare(e.Value, f.Value))
 		})
 	}
 	return 0
 }
 
-// absent stands for a field that is not there.
+// absent is the value of a missing field.
 type absent struct{}
 
 func modelGet(d bson.D, name string) any {
@@ -80,7 +81,7 @@ func modelGet(d bson.D, name string) any {
 	return absent{}
 }
 
-// modelAt lists what a path leads to: the values at its end, where arrays on the way stand for each of their documents.
+// modelAt returns the values at a path. The path continues in each document of an array that it meets.
 func modelAt(v any, parts []string) []any {
 	if len(parts) == 0 {
 		return []any{v}
@@ -103,7 +104,7 @@ func modelAt(v any, parts []string) []any {
 	return []any{absent{}}
 }
 
-// modelAny says whether some value at the path, or some element of it, passes.
+// modelAny reports whether f holds for a value at the path, or, with elements, for an element of it.
 func modelAny(d bson.D, path string, elements bool, f func(any) bool) bool {
 	for _, v := range modelAt(d, strings.Split(path, ".")) {
 		if f(v) {
@@ -149,7 +150,7 @@ func modelCmp(op string, want any) func(any) bool {
 	}
 }
 
-// condition is a filter in both forms.
+// condition is a filter, as a document and as a function of the model.
 type condition struct {
 	doc   bson.D
 	match func(bson.D) bool
@@ -157,7 +158,7 @@ type condition struct {
 
 var modelPaths = []string{"a", "b", "b", "c", "c", "a.x", "a.x", "a.y", "a.y", "b.x", "a.0", "a.x.y", "_id"}
 
-// modelValue draws from few values, so that documents and filters meet.
+// modelValue draws from few values, so that filters often match documents.
 func modelValue(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
 		top := 11
@@ -203,7 +204,7 @@ func modelDoc() *rapid.Generator[bson.D] {
 			}
 			var v any
 			switch small := rapid.Int32Range(0, 4); rapid.IntRange(0, 3).Draw(t, "shape") {
-			case 0: // what makes an index multikey, and its bounds easy to get wrong
+			case 0: // arrays, which make an index multikey and its bounds difficult
 				list := bson.A{}
 				for range rapid.IntRange(1, 3).Draw(t, "elements") {
 					if name == "a" {
@@ -224,7 +225,7 @@ func modelDoc() *rapid.Generator[bson.D] {
 	})
 }
 
-// modelOperand draws what a filter compares with: mostly a number.
+// modelOperand draws the operand of a comparison, mostly a number.
 func modelOperand() *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
 		if rapid.Bool().Draw(t, "number") {
@@ -280,9 +281,10 @@ func modelOperator(t *rapid.T, path, op string, v any) condition {
 		return condition{D(path, D("$gte", v, "$lt", w)), func(d bson.D) bool {
 			return modelAny(d, path, true, modelCmp("$gte", v)) && modelAny(d, path, true, modelCmp("$lt", w))
 		}}
-	case "after": // how pages begin where the last one ended
+	case "after": // the documents of the next page
 		id := rapid.Int32Range(0, 30).Draw(t, "last")
-		return condition{D("$or", A(D(path, D("$gt", v)), D("$and", A(D(path, D("$eq", v)), D("_id", D("$gt", id)))))), func(d bson.D) bool {
+		after := D("$or", A(D(path, D("$gt", v)), D("$and", A(D(path, D("$eq", v)), D("_id", D("$gt", id))))))
+		return condition{after, func(d bson.D) bool {
 			return modelAny(d, path, true, modelCmp("$gt", v)) ||
 				modelAny(d, path, true, modelEqual(v)) && modelAny(d, "_id", true, modelCmp("$gt", id))
 		}}
@@ -320,7 +322,7 @@ func modelOperator(t *rapid.T, path, op string, v any) condition {
 	case "$elemMatch":
 		w := modelOperand().Draw(t, "upper")
 		return on(D("$gte", v, "$lt", w), func(d bson.D) bool {
-			// An element that is an array counts with its own elements, too.
+			// For an element that is an array, its own elements are tested too.
 			holds := func(x any, f func(any) bool) bool {
 				a, ok := x.(bson.A)
 				return f(x) || ok && slices.ContainsFunc(a, f)
@@ -342,7 +344,7 @@ func modelOperator(t *rapid.T, path, op string, v any) condition {
 					switch e := e.(type) {
 					case bson.D:
 						sub = e
-					case bson.A: // is taken for a document with positions as names
+					case bson.A: // treated as a document with positions as names
 						for i, v := range e {
 							sub = append(sub, bson.E{Key: strconv.Itoa(i), Value: v})
 						}
@@ -357,7 +359,7 @@ func modelOperator(t *rapid.T, path, op string, v any) condition {
 	}
 }
 
-// modelOrder is a sort document in both forms.
+// modelOrder is a sort, as a document and in the model's form.
 type modelOrder struct {
 	doc  bson.D
 	keys []struct {
@@ -366,10 +368,11 @@ type modelOrder struct {
 	}
 }
 
-// emptyArray sorts before null.
+// emptyArray is the sort value of an empty array. It sorts before null.
 type emptyArray struct{}
 
-// sortKey is what a document is ordered by: per field its smallest value, or its largest in descending order.
+// sortKey returns the values by which a document is sorted: of each field the smallest value, in descending order the
+// largest.
 func (o modelOrder) sortKey(d bson.D) []any {
 	var key []any
 	for _, k := range o.keys {

@@ -14,13 +14,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelStage is a stage of a pipeline in both forms.
+// modelStage is a stage of a pipeline, as a document and as a function of the model.
 type modelStage struct {
 	doc bson.D
 	run func([]bson.D) []bson.D
 }
 
-// modelField is what "$path" stands for: through an array, what is there in each of its documents.
+// modelField returns the value of "$path": if the path meets an array, the array of the values in its documents.
 func modelField(v any, parts []string) any {
 	if len(parts) == 0 {
 		return v
@@ -42,7 +42,8 @@ func modelField(v any, parts []string) any {
 	return absent{}
 }
 
-// modelWith is d with v at a path; what is in the way and no document is replaced. An absent v takes the field out.
+// modelWith returns d with v at a path. A value on the path that is not a document is replaced by one. If v is absent,
+// the field is removed.
 func modelWith(d bson.D, parts []string, v any) bson.D {
 	d = slices.Clone(d)
 	i := slices.IndexFunc(d, func(e bson.E) bool { return e.Key == parts[0] })
@@ -107,7 +108,7 @@ func drawUnwind() *rapid.Generator[modelStage] {
 
 var modelAccumulators = []string{"$sum", "$avg", "$min", "$max", "$first", "$last", "$push", "$addToSet", "$count"}
 
-// modelAccumulate is what an accumulator makes of values; absent ones are among them.
+// modelAccumulate returns the result of an accumulator for values, some of which may be absent.
 func modelAccumulate(op string, vals []any) any {
 	present := slices.DeleteFunc(slices.Clone(vals), func(v any) bool { return v == absent{} })
 	known := slices.DeleteFunc(slices.Clone(present), func(v any) bool { return v == nil })
@@ -222,8 +223,9 @@ func drawGroup() *rapid.Generator[modelStage] {
 	})
 }
 
-// sameGroups puts groups, and what $addToSet has gathered in them, into an order of their own: MongoDB promises none.
-func sameGroups(stage bson.D, docs []bson.D) {
+// sortGroups sorts the groups of a $group stage and the arrays of $addToSet in them, because MongoDB guarantees no
+// order.
+func sortGroups(stage bson.D, docs []bson.D) {
 	if stage[0].Key != "$group" {
 		return
 	}
@@ -237,7 +239,7 @@ func sameGroups(stage bson.D, docs []bson.D) {
 	slices.SortFunc(docs, func(a, b bson.D) int { return modelCompare(a[0].Value, b[0].Value) })
 }
 
-// Sums are of the widest type that was added, and lose nothing that a double can hold.
+// TestTotals checks that sums have the widest type that was added and are not rounded more than necessary.
 func TestTotals(t *testing.T) {
 	for _, tc := range []struct {
 		vals []any
@@ -264,7 +266,8 @@ func TestTotals(t *testing.T) {
 	}
 }
 
-// Pipelines of $match, $sort, $unwind and $group give what a plain reading of the rules gives, with and without indexes.
+// TestPipelinesAgainstModel compares pipelines of $match, $sort, $unwind and $group with the model, with and without
+// indexes.
 func TestPipelinesAgainstModel(t *testing.T) {
 	ctx := context.Background()
 	c := newColl(t)
@@ -312,8 +315,8 @@ func TestPipelinesAgainstModel(t *testing.T) {
 		var got []bson.D
 		must(t, cur.All(ctx, &got))
 		last := stages[len(stages)-1].doc
-		sameGroups(last, got)
-		sameGroups(last, docs)
+		sortGroups(last, got)
+		sortGroups(last, docs)
 		if slices.CompareFunc(got, docs, func(a, b bson.D) int { return modelCompare(a, b) }) != 0 {
 			rt.Fatalf("%v\nof %v\n got %v\nwant %v", pipeline, raws, got, docs)
 		}

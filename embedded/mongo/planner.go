@@ -6,39 +6,40 @@ import (
 	"slices"
 )
 
-// The planner turns a filter and a sort into ranges of one index. The ranges only have to contain every document that
-// matches: the scan tests the whole filter on each document it fetches.
+// The planner turns a filter and a sort into ranges of one index. The ranges must contain every matching document, and
+// may contain others: the scan tests the whole filter on each document.
 
-// maxRanges bounds how many ranges the values of several $in may multiply to; beyond, the later fields are not bounded.
+// maxRanges bounds the number of ranges that the values of several $in multiply to. Beyond it, later fields are not
+// bounded.
 const maxRanges = 10_000
 
-// maxMerge bounds how many ranges are read side by side to get their documents in one order.
+// maxMerge bounds how many ranges are read in parallel to merge their documents in one order.
 const maxMerge = 100
 
-// maxSeen bounds how many documents a scan remembers in order not to return one twice.
+// maxSeen bounds how many documents a scan remembers so that it does not return one twice.
 const maxSeen = 5_000_000
 
-// keyRange is a range of keys, from lower to before upper. The first fixed bytes are the same in all its keys.
+// keyRange is a range of keys from lower, inclusive, to upper, exclusive. All its keys share the first fixed bytes.
 type keyRange struct {
 	lower, upper []byte
 	fixed        int
 }
 
-// plan says how to find the documents.
+// plan is a way to find the documents of a query.
 type plan struct {
-	x       *index // nil: all documents, in any order (which is that of _id)
+	x       *index // nil for a scan of all documents, in order of _id
 	ranges  []keyRange
 	points  bool // every range is one _id
 	reverse bool
-	dedupe  bool // a document may turn up more than once
-	sorted  bool // the documents come in the order that was asked for
-	merge   bool // for which the ranges must be read side by side
-	idOnly  bool // the filter is {_id: value} and nothing else
-	bounded int  // how many of the index's fields the filter bounds
-	mask    uint64
+	dedupe  bool   // the scan may find a document more than once
+	sorted  bool   // the scan returns the documents in the requested order
+	merge   bool   // the ranges must be merged for that
+	idOnly  bool   // the filter is just {_id: value}
+	bounded int    // number of the index's fields that the filter bounds
+	mask    uint64 // the index's multikey fields when it was planned
 }
 
-// stage is the plan's name in explain.
+// stage returns the plan's name in explain.
 func (p *plan) stage() string {
 	switch {
 	case p.idOnly:
@@ -52,10 +53,10 @@ func (p *plan) stage() string {
 // interval is a range of encodings of one field's value, ascending.
 type interval struct {
 	lower, upper []byte
-	point        bool // lower is the encoding of one value, and upper its successor
+	point        bool // lower is the encoding of one value and upper its successor
 }
 
-// choose finds the best plan. hint, if not nil, is the only index to consider.
+// choose returns the best plan. If hint is not nil, it considers only that index.
 func (v *view) choose(f *filter, sort *sortSpec, hint *index) *plan {
 	if id, ok := f.idEquals(); ok && hint == nil {
 		from := v.c.docKey(appendKey(nil, id))
@@ -87,8 +88,8 @@ func (v *view) choose(f *filter, sort *sortSpec, hint *index) *plan {
 	return v.probe(plans)
 }
 
-// dominates says that p is at least as good as o, whatever the documents are: it bounds what o bounds, and the order of
-// o, if o gives it, too.
+// dominates reports whether p is at least as good as o for all documents: it bounds all fields that o bounds, and it is
+// sorted if o is.
 func (p *plan) dominates(o *plan) bool {
 	if o.sorted && !p.sorted {
 		return false
@@ -101,11 +102,11 @@ func (p *plan) dominates(o *plan) bool {
 	return p.bounded > o.bounded || p.sorted && !o.sorted || !(o.x.unique && !p.x.unique)
 }
 
-// probeEntries is how many entries of each of several plans are looked at to choose between them.
+// probeEntries is how many entries of each plan are read to choose between several plans.
 const probeEntries = 200
 
-// probe chooses between plans of which none is better for sure. One that is soon at its end wins: even if it has to sort,
-// it has little to do. If all are long, the rules of better decide.
+// probe chooses between plans that do not dominate each other. The plan with the fewest entries wins, if it has fewer
+// than probeEntries: it has little to do even if it must sort. Otherwise better decides.
 func (v *view) probe(plans []*plan) *plan {
 	best, least := plans[0], probeEntries
 	for _, p := range plans {
@@ -127,26 +128,27 @@ func (v *view) entries(p *plan, limit int) int {
 	s := v.scan(p, nil)
 	defer s.release()
 	for n := range limit {
-		if ok, err := s.advance(); !ok || err != nil { // the scan proper will meet the error again
+		if ok, err := s.advance(); !ok || err != nil { // the real scan will report the error
 			return n
 		}
 	}
 	return limit
 }
 
-// collectionScan reads all documents.
+// collectionScan returns a plan that reads all documents.
 func (v *view) collectionScan(sort *sortSpec, reverse bool) *plan {
 	from := spaceKey(spaceDocs, v.c.id)
 	return &plan{ranges: []keyRange{{lower: from, upper: successor(from)}}, sorted: sort == nil, reverse: reverse}
 }
 
-// better orders plans: more bounded fields by far, then the order asked for without sorting, then fewer ranges.
+// better reports whether p is preferable to o: if both bound fields, a sorted plan is; else the one that bounds more
+// fields; then a sorted one, one that finds at most one document, and the one with fewer ranges.
 func (p *plan) better(o *plan) bool {
 	if p == o {
 		return false
 	}
 	if p.sorted != o.sorted && min(p.bounded, o.bounded) > 0 {
-		// Both narrow the search. One field more does not make up for sorting all that is found.
+		// Both narrow the search. One more bounded field does not outweigh sorting all documents found.
 		return p.sorted
 	}
 	if p.bounded != o.bounded {
@@ -163,8 +165,8 @@ func (p *plan) better(o *plan) bool {
 
 func (p *plan) uniquePoint() bool { return p.x.unique && p.bounded == len(p.x.fields) }
 
-// collectPreds gathers the tests that every match passes, by path. $elemMatch on documents counts for the paths within:
-// the element that matches has its own index entry.
+// collectPreds collects the tests that every matching document passes, by path. An $elemMatch on documents gives tests
+// on the paths within the element, because the matching element has an index entry of its own.
 func collectPreds(preds map[string][]test, prefix string, all allOf) {
 	for _, n := range all {
 		if or, ok := n.(anyOf); ok {
@@ -185,14 +187,15 @@ func collectPreds(preds map[string][]test, prefix string, all allOf) {
 	}
 }
 
-// hull is not a test of a filter: it says that what passes lies somewhere in an interval.
+// hull is an interval that contains every value that passes a part of the filter. It is a bound, not a test.
 type hull struct{ interval }
 
 func (hull) whole() bool      { return false }
 func (hull) holds(value) bool { return true }
 
-// collectHulls adds the paths that every branch of an $or bounds, with the interval that holds all branches'. This is
-// what keeps paging by {$or: [{at: {$lt: t}}, {at: t, _id: {$gt: id}}]} from reading all earlier pages again.
+// collectHulls adds a hull for each path that every branch of an $or bounds: the interval that contains the intervals
+// of all branches. Thereby paging with {$or: [{at: {$lt: t}}, {at: t, _id: {$gt: id}}]} does not read all earlier pages
+// again.
 func collectHulls(preds map[string][]test, prefix string, or anyOf) {
 	var common map[string]interval
 	for i, n := range or {
@@ -204,7 +207,7 @@ func collectHulls(preds map[string][]test, prefix string, or anyOf) {
 		collectPreds(branch, prefix, kids)
 		bounds := map[string]interval{}
 		for path, tests := range branch {
-			// Whether the field holds arrays is not known here, so it is taken to.
+			// The field may be multikey; that is not known here.
 			ivs := intervalsFor(tests, true)
 			before, known := common[path]
 			if ivs == nil || i > 0 && !known {
@@ -226,18 +229,19 @@ func collectHulls(preds map[string][]test, prefix string, or anyOf) {
 	}
 }
 
-// planIndex plans a scan of x; with must, nil when x helps neither to find nor to sort.
+// planIndex returns a plan that scans x. With must it returns nil if x helps neither to find the documents nor to sort
+// them.
 func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *plan {
 	p := &plan{x: x, mask: x.multikey.Load(), ranges: []keyRange{{lower: x.space, fixed: len(x.space)}}}
 	p.dedupe = p.mask != 0
-	fixed := make([]bool, len(x.fields))  // bound to one value
-	listed := make([]bool, len(x.fields)) // bound to one value or several
+	fixed := make([]bool, len(x.fields))  // bounded to one value
+	listed := make([]bool, len(x.fields)) // bounded to a list of values
 	boundMask := uint64(0)
-	open := true // the ranges so far are points, so that the next field can narrow them
+	open := true // all intervals so far are points, so the next field can narrow the ranges
 	for i := 0; i < len(x.fields) && open; i++ {
 		field := &x.fields[i]
 		multi := p.mask&(1<<i) != 0
-		// Two fields below one array: the bounds would have to hold for the same element, and need not.
+		// Two fields below one array: different elements may satisfy the two bounds.
 		if multi && boundMask&p.mask != 0 {
 			break
 		}
@@ -272,7 +276,7 @@ func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *pl
 	return p
 }
 
-// narrow appends each interval to each range, which is a prefix so far, keeping them in the index's order.
+// narrow appends each interval to each prefix and keeps the ranges in the index's order.
 func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 	out := make([]keyRange, 0, len(prefixes)*len(ivs))
 	for _, p := range prefixes {
@@ -286,7 +290,7 @@ func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 				invert(lower)
 				invert(upper)
 				if !iv.point {
-					// Inverting swaps the ends, and each of them changes between being part of the range and not.
+					// Inverting swaps the ends, and turns an inclusive end into an exclusive one and vice versa.
 					lower, upper = successor(upper), successor(lower)
 				}
 			}
@@ -302,8 +306,8 @@ func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 	return out
 }
 
-// order says whether the index gives the order asked for, and in which direction it must be read. Fixed are the fields
-// bound to one value; skip are those whose place in the index does not matter.
+// order reports whether the index gives the requested order, and whether it must be read in reverse. fixed marks the
+// fields that are bounded to one value; skip marks the fields that the sort may leave out.
 func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) {
 	if sort == nil {
 		return true, false
@@ -311,14 +315,15 @@ func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) 
 	i, decided := 0, false
 	for _, s := range sort.fields {
 		// Fields of one value do not influence the order.
-		if n := slices.IndexFunc(p.x.fields, func(f indexField) bool { return f.path == s.path }); n >= 0 && fixed[n] && p.mask&(1<<n) == 0 {
+		n := slices.IndexFunc(p.x.fields, func(f indexField) bool { return f.path == s.path })
+		if n >= 0 && fixed[n] && p.mask&(1<<n) == 0 {
 			continue
 		}
 		for i < len(p.x.fields) && skip[i] && p.x.fields[i].path != s.path {
 			i++
 		}
 		if i == len(p.x.fields) || p.x.fields[i].path != s.path || p.mask&(1<<i) != 0 {
-			// Beyond the _id there is nothing left to order by.
+			// After the _id, which is unique, further sort fields have no effect.
 			return p.x.primary && i == len(p.x.fields), reverse
 		}
 		rev := p.x.fields[i].desc != s.desc
@@ -331,7 +336,7 @@ func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) 
 	return true, reverse
 }
 
-// usable says whether the plan can go on in a later view: its index is still there and means the same.
+// usable reports whether the plan can continue in a later view: its index exists and has the same multikey fields.
 func (p *plan) usable(v *view) bool {
 	if p.x == nil || p.x.primary {
 		return true

@@ -11,8 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// explained runs explain on a find and returns its stages, such as "SORT FETCH IXSCAN(site_1 forward)", and how many
-// entries and documents it looked at.
+// explained runs explain on a find. It returns the stages, such as "SORT FETCH IXSCAN(site_1 forward)", and the numbers
+// of examined keys and documents.
 func explained(t testing.TB, c *driver.Collection, findFields ...any) (stages string, keys, docs int64) {
 	t.Helper()
 	var res bson.M
@@ -44,7 +44,9 @@ func TestPlansUseIndexes(t *testing.T) {
 	}
 	_, err := c.InsertMany(ctx, docs)
 	must(t, err)
-	for _, key := range []bson.D{D("site", 1, "at", -1), D("status", 1), D("tags", 1), D("name", 1), D("visits.k", 1, "visits.n", 1)} {
+	for _, key := range []bson.D{
+		D("site", 1, "at", -1), D("status", 1), D("tags", 1), D("name", 1), D("visits.k", 1, "visits.n", 1),
+	} {
 		_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: key})
 		must(t, err)
 	}
@@ -66,7 +68,8 @@ func TestPlansUseIndexes(t *testing.T) {
 		{`{"filter": {"$and": [{"site": "s3"}, {"at": 103}]}}`, "FETCH IXSCAN(site_1_at_-1 forward)", 1},
 		{`{"filter": {"site": {"$in": ["s3", "s4"]}, "at": {"$gt": 1990}}}`, "FETCH IXSCAN(site_1_at_-1 forward)", 2},
 		{`{"filter": {"site": {"$in": ["s3", "s4"]}}, "sort": {"at": 1}}`, "FETCH SORT_MERGE IXSCAN(site_1_at_-1 backward)", 400},
-		{`{"filter": {"site": {"$in": ["s3", "s4", "s5", "none"]}, "at": {"$lt": 1000}}, "sort": {"at": -1}, "limit": 9}`, "LIMIT FETCH SORT_MERGE IXSCAN(site_1_at_-1 forward)", 9},
+		{`{"filter": {"site": {"$in": ["s3", "s4", "s5", "none"]}, "at": {"$lt": 1000}}, "sort": {"at": -1}, "limit": 9}`,
+			"LIMIT FETCH SORT_MERGE IXSCAN(site_1_at_-1 forward)", 9},
 		{`{"sort": {"site": -1, "at": 1}, "limit": 4}`, "LIMIT FETCH IXSCAN(site_1_at_-1 backward)", 4},
 		{`{"sort": {"site": 1, "at": 1}, "limit": 4}`, "LIMIT SORT COLLSCAN", 0},
 		{`{"filter": {"tags": 3}}`, "FETCH IXSCAN(tags_1 forward)", 400},
@@ -75,10 +78,11 @@ func TestPlansUseIndexes(t *testing.T) {
 		{`{"filter": {"name": {"$regularExpression": {"pattern": "012$", "options": ""}}}}`, "COLLSCAN", 0},
 		{`{"filter": {"at": 5}}`, "COLLSCAN", 0},
 		{`{"filter": {"visits.k": 1, "visits.n": 2}}`, "FETCH IXSCAN(visits.k_1_visits.n_1 forward)", 2000},
-		{`{"filter": {"site": "s3", "$or": [{"at": {"$lt": 503}}, {"at": 503, "_id": {"$gt": 503}}]}, "sort": {"at": -1}, "limit": 5}`, "LIMIT FETCH IXSCAN(site_1_at_-1 forward)", 6},
+		{`{"filter": {"site": "s3", "$or": [{"at": {"$lt": 503}}, {"at": 503, "_id": {"$gt": 503}}]}, "sort": {"at": -1}, "limit": 5}`,
+			"LIMIT FETCH IXSCAN(site_1_at_-1 forward)", 6},
 		{`{"filter": {"$or": [{"name": "n0001"}, {"name": {"$in": ["n0004", "n0002"]}, "at": 4}]}}`, "FETCH IXSCAN(name_1 forward)", 4},
 		{`{"filter": {"$or": [{"name": "n0001"}, {"at": 4}]}}`, "COLLSCAN", 0},
-		// Either index is right by its form; the one with few entries wins.
+		// Several indexes are possible; the one with few entries wins.
 		{`{"filter": {"status": 2, "name": "n0002"}}`, "FETCH IXSCAN(name_1 forward)", 1},
 		{`{"filter": {"site": "s3", "name": {"$in": ["n0003", "n0013"]}}, "sort": {"at": -1}}`, "SORT FETCH IXSCAN(name_1 forward)", 2},
 		{`{"filter": {"name": {"$in": []}}}`, "FETCH IXSCAN(name_1 forward)", 0},
@@ -98,9 +102,9 @@ func TestPlansUseIndexes(t *testing.T) {
 	wantCode(t, err, codeBadValue)
 }
 
-// What goes wrong easily when a field holds arrays: bounds that only hold for different elements, documents that turn up
-// twice, and an order that follows an element which is not the smallest.
-func TestMultikeyTraps(t *testing.T) {
+// TestMultikeyIndexes checks queries that easily fail if a field holds arrays: bounds that different elements satisfy,
+// documents with several entries, and the order by the smallest element.
+func TestMultikeyIndexes(t *testing.T) {
 	ctx := context.Background()
 	c := newColl(t)
 	_, err := c.InsertMany(ctx, []any{
@@ -121,7 +125,7 @@ func TestMultikeyTraps(t *testing.T) {
 		want         string
 	}{
 		{`{"n": {"$gt": 5, "$lt": 3}}`, `{"_id": 1}`, "1"},
-		{`{"n": {"$gt": 5}}`, `{"n": 1}`, "1 2 3 6"}, // 6 has an array as one element, and that comes after numbers
+		{`{"n": {"$gt": 5}}`, `{"n": 1}`, "1 2 3 6"}, // an element of 6 is an array, which sorts after numbers
 		{`{"n": {"$gt": 5}}`, `{"n": -1}`, "6 1 3 2"},
 		{`{"n": {"$gte": 0}}`, `{"_id": -1}`, "6 3 2 1"},
 		{`{"a.x": 1, "a.y": 6}`, `{"_id": 1}`, "1 2"},

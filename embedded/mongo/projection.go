@@ -2,19 +2,19 @@ package mongo
 
 import "strings"
 
-// projection is a compiled list of fields to keep, to leave out or to compute; nil keeps everything.
+// projection is a compiled list of fields to include, to exclude or to compute; nil includes all fields.
 type projection struct {
 	include  bool
-	decided  bool // include was said
+	decided  bool // include was given
 	root     *projNode
 	keepID   bool
-	computed []namedExpression // in place of the fields of these names; the _id is first among them
+	computed []namedExpression // replace the fields of these names; the _id comes first
 }
 
 // projNode is one part of the projected paths. A node without kids stands for the whole field.
 type projNode struct {
 	kids     map[string]*projNode
-	computed bool // what the document has there does not count
+	computed bool // the document's own field is dropped
 }
 
 func parseProjection(d doc) (*projection, error) {
@@ -25,13 +25,13 @@ func parseProjection(d doc) (*projection, error) {
 	if err := p.parse("", d); err != nil {
 		return nil, err
 	}
-	if !p.decided { // only _id was named: {_id: 1} keeps it alone, {_id: 0} leaves it alone out
+	if !p.decided { // only _id was given: {_id: 1} includes only it, {_id: 0} excludes only it
 		p.include = p.keepID
 	}
 	return p, nil
 }
 
-// parse reads the fields of d, whose names follow prefix.
+// parse parses the fields of d; prefix comes before their names.
 func (p *projection) parse(prefix string, d doc) error {
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		path := prefix + string(e.name)
@@ -60,7 +60,7 @@ func (p *projection) parse(prefix string, d doc) error {
 	return nil
 }
 
-// field reads what is to become of one path.
+// field parses the projection of one path.
 func (p *projection) field(path string, v value) error {
 	if v.t != tBool && !v.isNumber() {
 		return p.compute(path, v)
@@ -80,7 +80,7 @@ func (p *projection) field(path string, v value) error {
 	return p.root.add(path)
 }
 
-// compute reads an expression.
+// compute parses an expression for a path.
 func (p *projection) compute(path string, v value) error {
 	if v.t == tDocument {
 		first, _ := v.doc().first()
@@ -94,7 +94,8 @@ func (p *projection) compute(path string, v value) error {
 	case err != nil:
 		return err
 	case strings.Contains(path, "."):
-		return refuse(codeNotImplemented, "computing the field %q within another one is not provided here: compute the whole field", truncated(path, 64))
+		return refuse(codeNotImplemented,
+			"computing the field %q within another one is not provided here: compute the whole field", truncated(path, 64))
 	case p.decided && !p.include:
 		return refuse(31310, "Cannot use an expression %s in an exclusion projection", path)
 	}
@@ -133,7 +134,7 @@ func (n *projNode) add(path string) error {
 	}
 }
 
-// apply returns what is left of d; without a projection d itself.
+// apply returns the projection of d. A nil projection returns d itself.
 func (p *projection) apply(d doc) doc {
 	if p == nil {
 		return d
@@ -184,7 +185,7 @@ func (p *projection) copy(w *builder, d doc, n *projNode, top bool) {
 			w.array(name)
 			p.copyArray(w, e.doc(), kid)
 			w.end()
-		case !p.include: // a plain value has no such field to leave out
+		case !p.include: // a plain value has no fields to exclude
 			w.val(name, e.value)
 		}
 	}

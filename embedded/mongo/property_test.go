@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checkStore compares every index with the documents, and the counts: nothing may be missing or left over.
+// checkStore compares every index, and the counts, with the documents.
 func checkStore(t testing.TB, st *store) {
 	t.Helper()
 	for _, db := range st.databases() {
@@ -31,7 +31,7 @@ func checkStore(t testing.TB, st *store) {
 				}
 				id := k[len(c.primary.space):]
 				if !bytes.Equal(id, keyOf(doc(v).lookup("_id"))) {
-					t.Errorf("%s: document %s lies under another _id", c.ns.Load(), shellText(v))
+					t.Errorf("%s: document %s is stored under another _id", c.ns.Load(), shellText(v))
 				}
 				var set keySet
 				set.reset(len(*c.indexes.Load()))
@@ -46,12 +46,12 @@ func checkStore(t testing.TB, st *store) {
 				}
 			})
 			if n != c.count.Load() {
-				t.Errorf("%s has %d documents, counted are %d", c.ns.Load(), n, c.count.Load())
+				t.Errorf("%s has %d documents, but its count is %d", c.ns.Load(), n, c.count.Load())
 			}
 			for _, x := range *c.indexes.Load() {
 				each(t, st, x.space, func(k, _ []byte) {
 					if !want[string(k)] {
-						t.Errorf("%s: index %s has an entry too many", c.ns.Load(), x.name)
+						t.Errorf("%s: index %s has an entry without a document", c.ns.Load(), x.name)
 					}
 					delete(want, string(k))
 				})
@@ -74,15 +74,15 @@ func each(t testing.TB, st *store, space []byte, f func(k, v []byte)) {
 	must(t, it.Error())
 }
 
-// modelIndexes are what the property test draws its indexes from.
+// modelIndexes are the keys from which the property test draws its indexes.
 var modelIndexes = []bson.D{
 	D("a", 1), D("a", -1), D("b", 1, "a", 1), D("b", -1, "c", 1), D("c", 1, "b", -1, "_id", 1), D("a.x", 1),
 	D("a.x", 1, "a.y", -1), D("c", -1, "a.x", 1), D("a.x.y", 1), D("b.x", 1),
 }
 
-// Whatever the documents, the filter, the order and the indexes: a query finds what the model finds, by every index, by
-// none, and by the one the planner chooses, and updates keep all indexes right.
-func TestIndexesFindWhatTheModelFinds(t *testing.T) {
+// TestQueriesAgainstModel compares queries with the model: with the planner's choice, with each index and with none,
+// for random documents, filters, orders and indexes. Updates must keep all indexes right.
+func TestQueriesAgainstModel(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)
 	db := connect(t, s).Database("model")
@@ -105,7 +105,8 @@ func TestIndexesFindWhatTheModelFinds(t *testing.T) {
 		}
 		insert(rapid.IntRange(0, 15).Draw(rt, "before"))
 		hints := []any{nil, D("$natural", 1), "_id_"}
-		for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom(modelIndexes), 0, 4, func(d bson.D) string { return fmt.Sprint(d) }).Draw(rt, "indexes") {
+		byText := func(d bson.D) string { return fmt.Sprint(d) }
+		for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom(modelIndexes), 0, 4, byText).Draw(rt, "indexes") {
 			_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: key})
 			if hasCode(err, codeCannotIndexParallel) {
 				continue
@@ -128,7 +129,10 @@ func TestIndexesFindWhatTheModelFinds(t *testing.T) {
 			cond := condition{bson.D{}, func(bson.D) bool { return true }}
 			for range rapid.IntRange(0, 2).Draw(rt, "conditions") {
 				left, right := cond, modelCondition(2).Draw(rt, "filter")
-				cond = condition{append(slices.Clone(left.doc), D("$and", A(right.doc))...), func(d bson.D) bool { return left.match(d) && right.match(d) }}
+				cond = condition{
+					append(slices.Clone(left.doc), D("$and", A(right.doc))...),
+					func(d bson.D) bool { return left.match(d) && right.match(d) },
+				}
 				if len(left.doc) == 0 {
 					cond = right
 				}
@@ -144,7 +148,11 @@ func TestIndexesFindWhatTheModelFinds(t *testing.T) {
 	})
 }
 
-func checkQuery(t *testing.T, rt *rapid.T, c *driver.Collection, docs map[int32]bson.D, hints []any, cond condition, order modelOrder, skip, limit int) {
+// checkQuery runs a query with each hint and compares the results with the model's documents.
+func checkQuery(
+	t *testing.T, rt *rapid.T, c *driver.Collection, docs map[int32]bson.D, hints []any,
+	cond condition, order modelOrder, skip, limit int,
+) {
 	t.Helper()
 	var matching []bson.D
 	for _, d := range docs {
@@ -170,13 +178,13 @@ func checkQuery(t *testing.T, rt *rapid.T, c *driver.Collection, docs map[int32]
 			o.SetSort(order.doc)
 		}
 		got := find(t, c, cond.doc, o)
-		fail := func(what string) {
-			var have []string
+		fail := func(problem string) {
+			var all []string
 			for _, d := range docs {
-				have = append(have, fmt.Sprint(d))
+				all = append(all, fmt.Sprint(d))
 			}
 			rt.Fatalf("%s\nfilter %v sort %v skip %d limit %d hint %v\ngot %d: %v\nwant %d with keys %v\nof %s",
-				what, cond.doc, order.doc, skip, limit, hint, len(got), got, len(keys), keys, strings.Join(have, "\n"))
+				problem, cond.doc, order.doc, skip, limit, hint, len(got), got, len(keys), keys, strings.Join(all, "\n"))
 		}
 		if len(got) != len(keys) {
 			fail("wrong number of documents")
@@ -185,7 +193,7 @@ func checkQuery(t *testing.T, rt *rapid.T, c *driver.Collection, docs map[int32]
 		for i, d := range got {
 			id := d[0].Value.(int32)
 			if seen[id] {
-				fail("a document comes twice")
+				fail("a document is returned twice")
 			}
 			seen[id] = true
 			if !cond.match(docs[id]) {

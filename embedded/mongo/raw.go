@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// BSON type bytes. A missing value has type 0, which no element on the wire can have.
+// BSON type bytes. A missing value has type 0, which elements on the wire never have.
 const (
 	tMissing   byte = 0x00
 	tDouble    byte = 0x01
@@ -36,11 +36,11 @@ const (
 
 const (
 	maxDocSize   = 16 << 20
-	maxBSONDepth = 180 // sub-documents within sub-documents; deeper ones are refused before anything recurses into them
+	maxBSONDepth = 180 // levels of sub-documents; validate refuses more, so that recursion is bounded
 )
 
-// doc is one BSON document, length prefix and closing zero included, that passed validate. Everything below the wire
-// relies on that and reads without bounds checks of its own.
+// doc is one BSON document, including length prefix and closing zero, that passed validate. The code relies on that and
+// reads documents without further bounds checks.
 type doc []byte
 
 // value is one BSON value: its type and its bytes, without the name.
@@ -59,10 +59,10 @@ var emptyDoc = doc{5, 0, 0, 0, 0}
 
 var errBSON = errors.New("malformed BSON")
 
-// first returns the first element of d and what follows it; the element's type is tMissing when d is empty.
+// first returns the first element of d and the rest of d. The element's type is tMissing if d is empty.
 func (d doc) first() (elem, []byte) { return nextElem(d[4:]) }
 
-// nextElem cuts the next element off rest.
+// nextElem splits rest into its first element and the remainder.
 func nextElem(rest []byte) (elem, []byte) {
 	t := rest[0]
 	if t == 0 {
@@ -78,7 +78,7 @@ func nextElem(rest []byte) (elem, []byte) {
 	return elem{name, value{t, rest[:n:n]}}, rest[n:]
 }
 
-// valueLen is the number of bytes of the (validated) value of type t at the head of b.
+// valueLen returns the number of bytes of the (validated) value of type t at the head of b.
 func valueLen(t byte, b []byte) int {
 	switch t {
 	case tDouble, tDate, tTimestamp, tInt64:
@@ -120,7 +120,7 @@ func cstringLen(b []byte) int {
 func le32(b []byte) int32 { return int32(binary.LittleEndian.Uint32(b)) }
 func le64(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }
 
-// lookup returns the value of d's first field called name; its type is tMissing when there is none.
+// lookup returns the value of d's first field of that name; its type is tMissing if there is none.
 func (d doc) lookup(name string) value {
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		if string(e.name) == name {
@@ -130,10 +130,10 @@ func (d doc) lookup(name string) value {
 	return value{}
 }
 
-// isEmpty says whether d has no fields.
+// isEmpty reports whether d has no fields.
 func (d doc) isEmpty() bool { return len(d) <= 5 }
 
-// len counts d's fields.
+// len returns the number of d's fields.
 func (d doc) len() int {
 	n := 0
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
@@ -163,7 +163,7 @@ func (v value) regex() (pattern, options string) {
 	return string(v.b[:i-1]), string(v.b[i : len(v.b)-1])
 }
 
-// truthy is how MongoDB reads a flag: false, zero, null and missing are false, all else is true.
+// truthy converts a value to a flag as MongoDB does: false, zero, null and missing are false, all others true.
 func (v value) truthy() bool {
 	switch v.t {
 	case tBool:
@@ -183,7 +183,7 @@ func (v value) truthy() bool {
 	return true
 }
 
-// wholeNumber reads a number of any BSON type that is an integer within int64.
+// wholeNumber returns a number of any BSON type as an int64; false if it is not an integer in that range.
 func (v value) wholeNumber() (int64, bool) {
 	switch v.t {
 	case tInt32:
@@ -208,10 +208,10 @@ func (v value) wholeNumber() (int64, bool) {
 	return 0, false
 }
 
-// clone copies v, for values that must outlive the message they came in.
+// clone copies v, so that it can outlive the message that it points into.
 func (v value) clone() value { return value{v.t, append([]byte(nil), v.b...)} }
 
-// typeName is the name MongoDB uses for v's type in $type and in error messages.
+// typeName returns MongoDB's name of v's type, as in $type and in error messages.
 func (v value) typeName() string {
 	for name, t := range typeAliases {
 		if t == v.t {
@@ -228,14 +228,14 @@ var typeAliases = map[string]byte{
 	"timestamp": tTimestamp, "long": tInt64, "decimal": tDecimal, "minKey": tMinKey, "maxKey": tMaxKey,
 }
 
-// validate checks the BSON document at the head of b and returns it. What it accepts can be read without bounds checks.
+// validate checks the BSON document at the head of b and returns it. The result can be read without bounds checks.
 func validate(b []byte) (doc, error) {
 	if len(b) < 5 {
 		return nil, fmt.Errorf("%w: a document needs 5 bytes, there are %d", errBSON, len(b))
 	}
 	n := le32(b)
 	if n < 5 || int64(n) > int64(len(b)) {
-		return nil, fmt.Errorf("%w: a document says it has %d bytes, there are %d", errBSON, n, len(b))
+		return nil, fmt.Errorf("%w: a document has a length of %d bytes, but there are %d", errBSON, n, len(b))
 	}
 	d := b[:n:n]
 	if err := validateBody(d, 0); err != nil {
@@ -272,7 +272,7 @@ func validateBody(d []byte, depth int) error {
 	return nil
 }
 
-// checkValue returns the length of the value of type t at the head of b after checking every byte of it.
+// checkValue checks the value of type t at the head of b and returns its length.
 func checkValue(t byte, b []byte, depth int) (int, error) {
 	short := fmt.Errorf
 	fixed := -1
@@ -361,10 +361,10 @@ func truncated(s string, n int) string {
 	return s
 }
 
-// builder writes BSON documents. Open documents and arrays with the begin methods and close each with end.
+// builder writes BSON documents. The methods doc and array open a sub-document or array, end closes it.
 type builder struct {
 	b     []byte
-	open  []int // where the documents that are not closed yet begin
+	open  []int // offsets of the open documents and arrays
 	index []int // the next array index of each, -1 for documents
 }
 
@@ -374,7 +374,7 @@ func newBuilder() *builder {
 	return w
 }
 
-// newArrayBuilder is a builder whose outermost document is an array.
+// newArrayBuilder returns a builder whose outermost document is an array.
 func newArrayBuilder() *builder {
 	w := &builder{}
 	w.push(0)
@@ -494,7 +494,7 @@ func doubleValue(f float64) value {
 	return value{tDouble, binary.LittleEndian.AppendUint64(nil, math.Float64bits(f))}
 }
 
-// countValue is an int32 when n fits, as MongoDB answers counts.
+// countValue returns n as an int32 if it fits, else as an int64, as MongoDB answers counts.
 func countValue(n int64) value {
 	if n == int64(int32(n)) {
 		return int32Value(int32(n))

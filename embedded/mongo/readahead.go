@@ -6,24 +6,24 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Most of what a bulk of replacements costs is reading the documents that are replaced: they lie anywhere, and most of
-// them are not in the cache. A writer therefore reads those that the next statements name by _id before it runs the
-// statements, several at a time, so that more than one core and more than one request to the disk are at work. Nobody
-// else can change them meanwhile, the collection is the writer's.
+// Most of the cost of many replacements is reading the replaced documents, which are scattered and mostly not in the
+// cache. Therefore a writer reads the documents that the next statements name by _id before it runs the statements,
+// several at a time, to use more than one core and more than one request to the disk. Others cannot change them
+// meanwhile, because the writer holds the collection's lock.
 
 const (
-	// aheadStatements is how many statements are looked at at a time. What was written before them is committed first.
+	// aheadStatements is for how many statements documents are read ahead. Earlier writes are committed before.
 	aheadStatements = 1000
-	// aheadBytes bounds the documents that are read ahead; statements beyond read their own.
+	// aheadBytes bounds the documents that are read ahead; further statements read their documents themselves.
 	aheadBytes = 16 << 20
 	// aheadReaders is how many documents are read at the same time.
 	aheadReaders = 4
-	// aheadLeast is the number of documents from which on it is worth the trouble.
+	// aheadLeast is the number of documents from which on reading ahead is worthwhile.
 	aheadLeast = 8
 )
 
-// readAhead reads the documents with these _ids, a missing value standing for none. Until the next call what is known
-// of them is kept up to date with what the writer writes.
+// readAhead reads the documents with these _ids into w.known and skips missing values. Until the next call the writer
+// keeps w.known up to date.
 func (w *writer) readAhead(ids []value) error {
 	clear(w.known)
 	keys := make([][]byte, 0, len(ids))
@@ -35,7 +35,7 @@ func (w *writer) readAhead(ids []value) error {
 	if len(keys) < aheadLeast {
 		return nil
 	}
-	// The readers look at what is committed only.
+	// The readers see only committed documents.
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (w *writer) readAhead(ids []value) error {
 	return nil
 }
 
-// read returns the document with the encoded _id as the writer sees it; nil when there is none.
+// read returns the document with the encoded _id, including the writer's own changes; nil if there is none.
 func (w *writer) read(id []byte) (doc, error) {
 	if d, ok := w.known[string(id)]; ok {
 		return d, nil
@@ -85,21 +85,21 @@ func (w *writer) read(id []byte) (doc, error) {
 	return readKey(w.b, w.c.docKey(id))
 }
 
-// wrote takes note that the document with the encoded _id is d now, nil when it is gone.
+// wrote records in w.known that the document with the encoded _id is now d, or nil if it was deleted.
 func (w *writer) wrote(id []byte, d doc) {
 	if _, ok := w.known[string(id)]; ok {
 		w.known[string(id)] = d
 	}
 }
 
-// ahead holds the statements of a command that were parsed but not run yet.
+// ahead holds the parsed statements of a command that have not run yet.
 type ahead struct {
 	stmts []*statement
 	errs  []error
 }
 
-// statement returns statement i of a command, which asks for one after the other. Every so often it parses the next
-// ones and has w, unless it is nil, read their documents.
+// statement returns statement i of a command. It must be called for one after the other. At every multiple of
+// aheadStatements it parses the next statements and has w, unless it is nil, read their documents.
 func (a *ahead) statement(w *writer, stmts []doc, i int, parse func(doc) (*statement, error)) (*statement, error) {
 	at := i % aheadStatements
 	if at == 0 {
@@ -123,7 +123,7 @@ func (a *ahead) statement(w *writer, stmts []doc, i int, parse func(doc) (*state
 	return a.stmts[at], a.errs[at]
 }
 
-// idsOf returns the _ids of the documents that are inserted next, as far as they have one.
+// idsOf returns the _ids of the next documents to insert; missing values for documents without one.
 func idsOf(docs []doc) []value {
 	docs = docs[:min(len(docs), aheadStatements)]
 	ids := make([]value, len(docs))

@@ -11,9 +11,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Statements of one command that name the same few documents see each other's work, whether their documents were read
-// ahead or not.
-func TestStatementsOfOneCommandSeeEachOther(t *testing.T) {
+// TestStatementsSeeEarlierOnes runs commands whose statements name the same few documents. Each statement must see the
+// changes of earlier ones, whether its document was read ahead or not.
+func TestStatementsSeeEarlierOnes(t *testing.T) {
 	ctx := context.Background()
 	s := startServer(t)
 	db := connect(t, s).Database("test")
@@ -27,7 +27,8 @@ func TestStatementsOfOneCommandSeeEachOther(t *testing.T) {
 			n := rapid.SampledFrom([]int{1, aheadLeast, 40}).Draw(rt, "statements")
 			ids := rapid.SliceOfN(rapid.Int32Range(0, 9), n, n).Draw(rt, "ids")
 			positions := rapid.SliceOfN(rapid.Int32Range(0, 5), n, n).Draw(rt, "positions")
-			runStatements(t, rt, db, rapid.SampledFrom([]string{"insert", "update", "delete"}).Draw(rt, "command"), ids, positions, model)
+			command := rapid.SampledFrom([]string{"insert", "update", "delete"}).Draw(rt, "command")
+			runStatements(t, rt, db, command, ids, positions, model)
 		}
 		checkPositions(t, rt, c, model)
 		checkStore(t, s.store)
@@ -37,8 +38,8 @@ func TestStatementsOfOneCommandSeeEachOther(t *testing.T) {
 	})
 }
 
-// What is written by the first thousands of a command's statements counts for those that are looked at later.
-func TestStatementsBeyondOneReadAhead(t *testing.T) {
+// TestStatementsSeeEarlierReadAheads runs commands with more statements than are read ahead at a time.
+func TestStatementsSeeEarlierReadAheads(t *testing.T) {
 	s := startServer(t)
 	db := connect(t, s).Database("test")
 	model := map[int32]int32{}
@@ -54,34 +55,34 @@ func TestStatementsBeyondOneReadAhead(t *testing.T) {
 	checkStore(t, s.store)
 }
 
-// runStatements runs one unordered command and applies it to the model. Updates are guarded: they replace, or insert,
-// unless the document has a higher position; deletes want exactly theirs.
+// runStatements runs one unordered command and applies it to the model. Updates replace or insert a document unless it
+// has a higher position; deletes delete a document with exactly the given position.
 func runStatements(t *testing.T, tb rapid.TB, db *driver.Database, command string, ids, positions []int32, model map[int32]int32) {
 	t.Helper()
 	stmts := bson.A{}
 	var refused []int32
 	for i, id := range ids {
 		p := positions[i]
-		has, there := model[id]
+		has, exists := model[id]
 		doc := D("_id", id, "p", p)
 		switch command {
 		case "insert":
 			stmts = append(stmts, doc)
-			if there {
+			if exists {
 				refused = append(refused, int32(i))
 			} else {
 				model[id] = p
 			}
 		case "update":
 			stmts = append(stmts, D("q", D("_id", id, "p", D("$lte", p)), "u", doc, "upsert", true))
-			if there && has > p {
+			if exists && has > p {
 				refused = append(refused, int32(i))
 			} else {
 				model[id] = p
 			}
 		case "delete":
 			stmts = append(stmts, D("q", D("_id", id, "p", p), "limit", 1))
-			if there && has == p {
+			if exists && has == p {
 				delete(model, id)
 			}
 		}
@@ -93,7 +94,7 @@ func runStatements(t *testing.T, tb rapid.TB, db *driver.Database, command strin
 			Code  errCode
 		} `bson:"writeErrors"`
 	}
-	// The driver takes write errors for errors of the command as a whole.
+	// The driver treats write errors as an error of the whole command.
 	raw, err := db.RunCommand(context.Background(), D(command, "c", field, stmts, "ordered", false)).Raw()
 	if raw == nil {
 		tb.Fatalf("%s: %v", command, err)
@@ -110,7 +111,8 @@ func runStatements(t *testing.T, tb rapid.TB, db *driver.Database, command strin
 		for first < min(len(got), len(refused)) && got[first] == refused[first] {
 			first++
 		}
-		tb.Fatalf("%s refuses %d of %d statements, want %d; of those refused the %dth is the first to differ", command, len(got), len(ids), len(refused), first+1)
+		tb.Fatalf("%s refuses %d of %d statements, want %d; they differ from refusal %d on",
+			command, len(got), len(ids), len(refused), first+1)
 	}
 }
 
@@ -121,6 +123,6 @@ func checkPositions(t *testing.T, tb rapid.TB, c *driver.Collection, model map[i
 		got[d[0].Value.(int32)] = d[1].Value.(int32)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(model) {
-		tb.Fatalf("left is %v, want %v", got, model)
+		tb.Fatalf("the documents are %v, want %v", got, model)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// scan walks over the documents of a plan. It can be stopped and continued on another view of the collection.
+// scan reads the documents of a plan. It can be interrupted and continued on another view of the collection.
 type scan struct {
 	c *collection
 	v *view
@@ -16,10 +16,10 @@ type scan struct {
 	f *filter
 
 	it     *pebble.Iterator
-	fresh  bool   // the iterator stands before the first entry of the current range
-	heads  heads  // of the ranges that are merged; these have iterators of their own
+	fresh  bool   // the iterator is before the first entry of the current range
+	heads  heads  // of the merged ranges, which have iterators of their own
 	at     int    // the current range, counted in the direction of the scan
-	last   []byte // the last entry that was looked at, nil before the first one of the range
+	last   []byte // the last entry that was read, empty before the first one of the range
 	seen   map[string]struct{}
 	doc    doc
 	docBuf []byte
@@ -36,7 +36,7 @@ func (v *view) scan(p *plan, f *filter) *scan {
 	return s
 }
 
-// release gives back what the scan holds of its view.
+// release closes the iterators of the scan.
 func (s *scan) release() error {
 	err := s.heads.release()
 	if s.it != nil {
@@ -46,7 +46,8 @@ func (s *scan) release() error {
 	return err
 }
 
-// step fetches the next document of the plan, whether it matches or not; it skips entries of documents it has seen.
+// step reads the next document of the plan into s.doc, whether it matches or not. It skips entries of documents that it
+// has read before.
 func (s *scan) step() (bool, error) {
 	if s.p.points {
 		return s.stepPoint()
@@ -77,7 +78,9 @@ func (s *scan) step() (bool, error) {
 				continue
 			}
 			if len(s.seen) == maxSeen {
-				return false, refuse(codeExceededMemoryLimit, "the query finds more than %d documents by index %s, which has arrays: narrow it, or hint another index", maxSeen, s.p.x.name)
+				return false, refuse(codeExceededMemoryLimit,
+					"the query finds more than %d documents by index %s, which has arrays: narrow it, or hint another index",
+					maxSeen, s.p.x.name)
 			}
 			s.seen[string(id)] = struct{}{}
 		}
@@ -87,7 +90,7 @@ func (s *scan) step() (bool, error) {
 	}
 }
 
-// nextEntry returns an iterator at the next entry, nil at the end.
+// nextEntry returns an iterator at the next entry; nil at the end.
 func (s *scan) nextEntry() (*pebble.Iterator, error) {
 	if s.p.merge {
 		return s.heads.next(s)
@@ -114,7 +117,7 @@ func (s *scan) fetch(key []byte) (bool, error) {
 	return true, closer.Close()
 }
 
-// stepPoint reads the documents of a list of _ids one by one, which is cheaper than to seek each with an iterator.
+// stepPoint reads the documents of a list of _ids one by one, which is cheaper than seeking each with an iterator.
 func (s *scan) stepPoint() (bool, error) {
 	for s.at < len(s.p.ranges) {
 		r := s.current()
@@ -174,11 +177,11 @@ func (s *scan) advance() (bool, error) {
 	return false, nil
 }
 
-// heads are the ranges of a merged scan, as a heap: the one whose entry comes next is on top. The entries are compared
-// without the part that is fixed in each range, which is what the ranges differ in.
+// heads are the ranges of a merged scan, as a heap with the range of the next entry on top. Entries are compared
+// without the fixed part of their range, in which the ranges differ.
 type heads struct {
 	all     []*head // nil until the scan begins
-	heap    []*head // those that are not at their end
+	heap    []*head // those that have not ended
 	started bool    // the iterators are open
 }
 
@@ -186,7 +189,7 @@ type head struct {
 	r       keyRange
 	reverse bool
 	it      *pebble.Iterator
-	last    []byte // the last entry that was handed out
+	last    []byte // the last entry that was returned
 	ended   bool
 }
 
@@ -209,13 +212,13 @@ func (h *heads) Pop() any {
 	return last
 }
 
-// next moves to the next entry of all ranges and returns the iterator that stands on it; nil at the end.
+// next moves to the next entry of all ranges and returns the iterator at it; nil at the end.
 func (h *heads) next(s *scan) (*pebble.Iterator, error) {
 	if !h.started {
 		if err := h.start(s); err != nil {
 			return nil, err
 		}
-	} else if len(h.heap) > 0 { // the top was handed out
+	} else if len(h.heap) > 0 { // the top was returned before
 		top := h.heap[0]
 		if top.reverse {
 			top.it.Prev()
@@ -239,7 +242,7 @@ func (h *heads) next(s *scan) (*pebble.Iterator, error) {
 	return top.it, nil
 }
 
-// start opens the iterators, where they were before release.
+// start opens the iterators at their positions before release.
 func (h *heads) start(s *scan) error {
 	if h.all == nil {
 		for _, r := range s.p.ranges {
@@ -280,7 +283,8 @@ func (h *heads) release() error {
 	return err
 }
 
-// seek puts an iterator on the first entry after last, in the direction of the scan; without last on the first of all.
+// seek moves an iterator to the first entry after last, in the direction of the scan; to the first of all if last is
+// empty.
 func seek(it *pebble.Iterator, last []byte, reverse bool) bool {
 	switch {
 	case len(last) > 0 && reverse:

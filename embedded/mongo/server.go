@@ -17,34 +17,34 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Options say where the server keeps its data and where it listens. The zero value of every field but Dir is usable.
+// Options configure a server. Only Dir is required; zero values mean the defaults.
 type Options struct {
-	// Dir is the directory of the store. It is created when it is not there.
+	// Dir is the directory of the store. It is created if it does not exist.
 	Dir string
-	// Listen is the TCP address, host:port; 127.0.0.1:0 (a free port) when empty.
+	// Listen is the TCP address, host:port. Default 127.0.0.1:0, a free port.
 	Listen string
-	// FS is the file system Dir lies on; nil for the disk.
+	// FS is the file system of Dir; nil means the disk.
 	FS vfs.FS
-	// Logger takes what goes wrong; nil for none.
+	// Logger gets warnings and errors; nil discards them.
 	Logger *slog.Logger
-	// CacheBytes is the size of the cache of data blocks; 128 MiB when 0. What is written and not in tables yet takes up
-	// to 128 MiB more.
+	// CacheBytes is the size of the cache of data blocks. Default 128 MiB. Writes that are not in tables yet take up to
+	// 128 MiB more.
 	CacheBytes int64
-	// SyncAlways makes every write wait for the disk (fsync) before it is acknowledged, as if each client asked for
-	// {j: true}.
+	// SyncAlways makes every write wait for a sync (fsync) before it is acknowledged, as if each client asked for {j:
+	// true}.
 	SyncAlways bool
-	// SyncEvery is the longest time that an acknowledged write stays with the operating system only; 100 ms when 0.
+	// SyncEvery is the longest time between the acknowledgement of a write and its sync. Default 100 ms.
 	SyncEvery time.Duration
-	// MaxConns bounds the open connections; further ones are closed at once. 1000 when 0.
+	// MaxConns bounds the open connections; further ones are closed at once. Default 1000.
 	MaxConns int
-	// MaxCursorsPerConn bounds the open cursors that one connection has opened; 500 when 0.
+	// MaxCursorsPerConn bounds the open cursors of one connection. Default 500.
 	MaxCursorsPerConn int
-	// CursorTimeout is how long a cursor may lie idle before it is closed; 10 minutes when 0.
+	// CursorTimeout is the time after which an idle cursor is closed. Default 10 minutes.
 	CursorTimeout time.Duration
-	// SortBytes bounds the memory of one sort without an index, or of one aggregation stage; 100 MiB when 0.
+	// SortBytes bounds the memory of one sort without an index, and of one aggregation stage. Default 100 MiB.
 	SortBytes int
 
-	// memTableBytes is for tests, which want Pebble to be busy with little data.
+	// memTableBytes is the size of Pebble's memtables. Default 32 MiB. Tests set it.
 	memTableBytes int64
 }
 
@@ -81,14 +81,13 @@ func (o *Options) setDefaults() {
 }
 
 const (
-	// frameTimeout bounds how long the rest of a message may take once its header is there, and how long a client may
-	// take to read an answer.
+	// frameTimeout bounds the time from the header of a message to its end, and the time for sending an answer.
 	frameTimeout = 2 * time.Minute
-	// closeGrace is how long Close lets running commands finish before it cuts their connections.
+	// closeGrace is the time that running commands have to finish before Close cuts their connections.
 	closeGrace = 5 * time.Second
-	// keepBuffer is the largest buffer a connection keeps between messages.
+	// keepBuffer is the largest buffer that a connection keeps between messages.
 	keepBuffer = 512 << 10
-	// largeBytes bounds the messages beyond keepBuffer that are in memory at one time; more have to wait.
+	// largeBytes bounds the total of the messages larger than keepBuffer that are in memory; others wait.
 	largeBytes = 256 << 20
 )
 
@@ -102,7 +101,7 @@ type Server struct {
 	large   *semaphore.Weighted // of largeBytes
 	started time.Time
 
-	// life ends when Close begins; running commands see it and stop.
+	// life ends when Close begins; running commands stop then.
 	life context.Context
 	end  context.CancelFunc
 	wg   sync.WaitGroup
@@ -119,14 +118,14 @@ type Server struct {
 	closeErr  error
 }
 
-// Open opens the store in o.Dir, begins to listen and serves. The server can be reached when Open returns. An address
-// that cannot be listened on is an ErrListen.
+// Open opens the store in o.Dir, listens and serves. When Open returns, clients can connect. It fails with ErrListen if
+// it cannot listen on the address.
 func Open(ctx context.Context, o Options) (*Server, error) {
 	o.setDefaults()
 	if o.Dir == "" {
 		return nil, errors.New("mongo: Options.Dir is empty, it must name the store's directory")
 	}
-	// Listening comes first: a taken port is the likely mistake, and then the store was not touched.
+	// Listen before opening the store: a used port is the likely mistake, and then the store stays untouched.
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", o.Listen)
 	if err != nil {
@@ -145,16 +144,16 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Addr is the address the server listens on, as host:port.
+// Addr returns the host:port that the server listens on.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// ConnectionString is what a driver needs to connect.
+// ConnectionString returns the connection string for drivers.
 func (s *Server) ConnectionString() string {
 	return "mongodb://" + s.Addr() + "/?directConnection=true"
 }
 
 // Close stops listening, lets running commands finish for a few seconds, closes the connections and the store, and
-// waits for all goroutines. Everything that was acknowledged is on disk when it returns.
+// waits for all goroutines. When it returns, every acknowledged write is on disk.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
 		err := s.ln.Close()
@@ -176,23 +175,23 @@ func (s *Server) eachConn(f func(*conn)) {
 	}
 }
 
-// Stats is a snapshot of what the server holds and has done.
+// Stats are statistics of a server.
 type Stats struct {
-	// Connections and Cursors are open now.
+	// Connections and Cursors count what is open now.
 	Connections, Cursors int
-	// Commands were answered since the start; FailedCommands of them with an error for the command as a whole.
+	// Commands counts the commands since the start, FailedCommands those that failed as a whole.
 	Commands, FailedCommands int64
-	// Collections and Indexes exist now, _id indexes not counted.
+	// Collections and Indexes count those that exist now, without the _id indexes.
 	Collections, Indexes int
-	// Documents are stored now.
+	// Documents counts the stored documents.
 	Documents int64
-	// DiskBytes is the space the store takes.
+	// DiskBytes is the disk space of the store.
 	DiskBytes uint64
-	// LogSyncs counts the times the write-ahead log was forced to disk since the start.
+	// LogSyncs counts the syncs of the write-ahead log since the start.
 	LogSyncs int64
 }
 
-// Stats returns current figures.
+// Stats returns the current statistics.
 func (s *Server) Stats() Stats {
 	st := s.store.stats()
 	s.mu.Lock()
@@ -211,7 +210,7 @@ func (s *Server) accept() {
 				return
 			}
 			s.log.Warn("accepting a connection failed", "error", err)
-			select { // out of file descriptors, most likely: give others time to close theirs
+			select { // most likely too many open files, so wait until others close theirs
 			case <-time.After(50 * time.Millisecond):
 			case <-s.life.Done():
 			}
@@ -233,7 +232,7 @@ func (s *Server) accept() {
 	}
 }
 
-// conn is one client connection; its goroutine reads a request, runs it and answers, one after the other.
+// conn is one client connection. Its goroutine reads, runs and answers one request after the other.
 type conn struct {
 	s  *Server
 	nc net.Conn
@@ -255,7 +254,7 @@ func (c *conn) serve() {
 	var buf, out []byte
 	for s.life.Err() == nil {
 		c.nc.SetReadDeadline(time.Time{})
-		if s.life.Err() != nil { // Close may have interrupted before the line above
+		if s.life.Err() != nil { // the line above may have undone the interruption by Close
 			return
 		}
 		var err error
@@ -270,7 +269,7 @@ func (c *conn) serve() {
 	}
 }
 
-// one reads a request, runs it and answers. It returns the buffers to use for the next one.
+// one reads a request, runs it and answers. It returns the buffers for the next one.
 func (c *conn) one(in io.Reader, buf, out []byte) ([]byte, []byte, error) {
 	s := c.s
 	held := int64(0)
@@ -310,7 +309,7 @@ func (c *conn) one(in io.Reader, buf, out []byte) ([]byte, []byte, error) {
 	return buf, out, nil
 }
 
-// handle runs one request and returns the answer. A panic is a fault of this server and ends one command only.
+// handle runs one request and returns the answer. A panic is a fault of this server; it ends only that command.
 func (s *Server) handle(c *conn, m *message) (answer doc) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// startServer runs a server in memory until the test ends; options may change its Options.
+// startServer runs a server in memory until the test ends. The functions may change its Options.
 func startServer(t testing.TB, change ...func(*Options)) *Server {
 	t.Helper()
 	o := Options{Dir: "data", FS: vfs.NewMem()}
@@ -35,7 +35,7 @@ func startServer(t testing.TB, change ...func(*Options)) *Server {
 	return s
 }
 
-// clients are the clients of each server.
+// clients holds the clients of each server.
 var clients sync.Map
 
 func connect(t testing.TB, s *Server) *driver.Client {
@@ -47,7 +47,8 @@ func connect(t testing.TB, s *Server) *driver.Client {
 	return c
 }
 
-// stop ends a server within a test. Its clients go first: they would wait long for a server to say goodbye to.
+// stop closes a server during a test. It disconnects the server's clients first, because disconnecting from a closed
+// server takes long.
 func stop(t testing.TB, s *Server) {
 	t.Helper()
 	if known, ok := clients.LoadAndDelete(s); ok {
@@ -68,7 +69,7 @@ func connectTo(t testing.TB, uri string) *driver.Client {
 	return c
 }
 
-// newColl is an empty collection on a server of its own.
+// newColl returns an empty collection on a server of its own.
 func newColl(t testing.TB) *driver.Collection {
 	t.Helper()
 	return connect(t, startServer(t)).Database("test").Collection("c")
@@ -81,7 +82,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// hasCode says whether a driver's error carries that server code.
+// hasCode reports whether a driver's error has the server's code.
 func hasCode(err error, code errCode) bool {
 	var se driver.ServerError
 	return errors.As(err, &se) && se.HasErrorCode(int(code))
@@ -103,7 +104,7 @@ func find(t testing.TB, c *driver.Collection, filter any, opts ...options.Lister
 	return docs
 }
 
-// D makes a document of names and values in turn.
+// D returns a document with the given names and values, in turn.
 func D(kv ...any) bson.D {
 	d := make(bson.D, 0, len(kv)/2)
 	for i := 0; i < len(kv); i += 2 {
@@ -112,7 +113,7 @@ func D(kv ...any) bson.D {
 	return d
 }
 
-// A makes an array.
+// A returns an array.
 func A(v ...any) bson.A { return append(bson.A{}, v...) }
 
 func TestSmoke(t *testing.T) {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// shellText writes a document for an error message, as people know it from the shell.
+// shellText formats a document for an error message, like MongoDB's shell.
 func shellText(d doc) string {
 	var b strings.Builder
 	appendShell(&b, value{tDocument, d})
 	return truncated(b.String(), 512)
 }
 
-// shellValue writes one value for an error message.
+// shellValue formats one value for an error message, like MongoDB's shell.
 func shellValue(v value) string {
 	var b strings.Builder
 	appendShell(&b, v)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// sortSpec is a compiled sort document; nil means no order is asked for.
+// sortSpec is a compiled sort document; nil means that no order is requested.
 type sortSpec struct {
 	fields []indexField
 }
@@ -59,8 +59,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// appendSortKey appends what d is sorted by, as bytes to compare. An array counts with its smallest element, or its
-// largest in descending order.
+// appendSortKey appends the sort key of d, whose bytes are compared. An array is sorted by its smallest element, in
+// descending order by its largest.
 func (s *sortSpec) appendSortKey(dst []byte, d doc) []byte {
 	for i := range s.fields {
 		f := &s.fields[i]
@@ -72,7 +72,7 @@ func (s *sortSpec) appendSortKey(dst []byte, d doc) []byte {
 		var best []byte
 		eachAt(value{tDocument, d}, f.parts, func(v value) {
 			key := f.append(nil, v)
-			if best == nil || bytes.Compare(key, best) < 0 { // descending keys are inverted, so less is right for both
+			if best == nil || bytes.Compare(key, best) < 0 { // right for descending keys too, because they are inverted
 				best = key
 			}
 		})
@@ -81,11 +81,13 @@ func (s *sortSpec) appendSortKey(dst []byte, d doc) []byte {
 	return dst
 }
 
+// throughPosition reports whether a part of a path may be a position in an array.
 func throughPosition(parts []string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return arrayIndex(p) >= 0 })
 }
 
-// eachAt calls f with every value at a path, arrays taken apart, at least once; an empty array counts as undefined.
+// eachAt calls f with each value at a path, for an array with each element, and at least once. For an empty array it
+// calls f with undefined.
 func eachAt(v value, parts []string, f func(value)) {
 	if v.t != tArray {
 		switch {
@@ -126,10 +128,10 @@ func eachAt(v value, parts []string, f func(value)) {
 	}
 }
 
-// sorter takes documents and gives them back in order. With a limit it keeps no more than it must.
+// sorter sorts documents. With a limit it keeps only the first ones.
 type sorter struct {
 	spec  *sortSpec
-	limit int // 0: none
+	limit int // 0 for none
 	max   int // bytes
 
 	items []sortItem
@@ -140,7 +142,7 @@ type sorter struct {
 
 type sortItem struct {
 	key []byte
-	seq int // keeps equal ones in the order they came in
+	seq int // keeps documents with equal keys in their original order
 	doc doc
 }
 
@@ -151,7 +153,7 @@ func (a sortItem) compare(b sortItem) int {
 	return a.seq - b.seq
 }
 
-// The heap has the last item on top, which is the one to go when there are too many.
+// The heap has the last item on top, which is dropped when there are too many.
 
 func (s *sorter) Len() int           { return len(s.items) }
 func (s *sorter) Less(i, j int) bool { return s.items[i].compare(s.items[j]) > 0 }
@@ -163,7 +165,7 @@ func (s *sorter) Pop() any {
 	return last
 }
 
-// add takes a document, which it copies if it keeps it.
+// add adds a document; it copies the document if it keeps it.
 func (s *sorter) add(d doc) error {
 	s.buf = s.spec.appendSortKey(s.buf[:0], d)
 	s.seq++
@@ -176,7 +178,8 @@ func (s *sorter) add(d doc) error {
 	}
 	it := sortItem{bytes.Clone(s.buf), s.seq, keepDoc(d)}
 	if s.bytes += it.size(); s.bytes > s.max {
-		return refuse(codeSortMemoryExceeded, "sorting in memory needs more than %d bytes: create an index for this order, or ask for fewer documents", s.max)
+		return refuse(codeSortMemoryExceeded,
+			"sorting in memory needs more than %d bytes: create an index for this order, or ask for fewer documents", s.max)
 	}
 	if s.limit > 0 {
 		heap.Push(s, it)

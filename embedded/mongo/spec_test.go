@@ -14,8 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// outOfScope are the cases of the drivers' CRUD tests that cannot run here, by file and, after a colon, by the words in
-// their description.
+// outOfScope lists the drivers' CRUD tests that cannot run here, with the reason. The key is the name of a file and,
+// after a colon, words of the description of a test.
 var outOfScope = map[string]string{
 	"bulkWrite-errorResponse.json":                         "needs fail points, which are a test mode of MongoDB itself",
 	"estimatedDocumentCount.json:errors correctly":         "needs fail points",
@@ -31,7 +31,7 @@ func specDir(t *testing.T) string {
 			return spec
 		}
 	}
-	t.Skip("the drivers' CRUD tests are not here")
+	t.Skip("the drivers' CRUD tests are not on this machine")
 	return ""
 }
 
@@ -40,7 +40,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// specFile is what is read of a file; sub-documents stay raw.
+// specFile is the part of a test file that this test uses.
 type specFile struct {
 	RunOnRequirements []specVersion `bson:"runOnRequirements"`
 	InitialData       []specData    `bson:"initialData"`
@@ -70,7 +70,7 @@ type specOperation struct {
 	ExpectError  bson.Raw      `bson:"expectError"`
 }
 
-// applies says whether a server of version 7.0 is meant.
+// applies reports whether a test applies to a server of version 7.0.
 func applies(reqs []specVersion) bool {
 	for _, r := range reqs {
 		if (r.Min == "" || r.Min < "7.1") && (r.Max == "" || r.Max > "7.0") {
@@ -100,7 +100,7 @@ func TestDriversCRUDSpec(t *testing.T) {
 					}
 				}
 				if !applies(spec.RunOnRequirements) || !applies(test.RunOnRequirements) {
-					t.Skip("is about another server version")
+					t.Skip("this test is for another server version")
 				}
 				db := client.Database("spec")
 				must(t, db.Drop(ctx))
@@ -116,7 +116,7 @@ func TestDriversCRUDSpec(t *testing.T) {
 				for _, want := range test.Outcome {
 					got := find(t, db.Collection(want.CollectionName), bson.D{}, options.Find().SetSort(D("_id", 1)))
 					if !sameValue(rawValue(got), rawValue(want.Documents)) && len(got)+len(want.Documents) > 0 {
-						t.Errorf("left are %v, want %v", got, want.Documents)
+						t.Errorf("the documents are %v, want %v", got, want.Documents)
 					}
 				}
 			})
@@ -128,7 +128,7 @@ func sameValue(a, b value) bool { return compare(a, b) == 0 }
 
 func runSpec(t *testing.T, c *driver.Collection, op specOperation) {
 	t.Helper()
-	if op.Object == "collection1" { // one that does not exist
+	if op.Object == "collection1" { // a collection that does not exist
 		c = c.Database().Collection("none")
 	}
 	got, err := specOperations(c, op.Name, op.Arguments)
@@ -149,7 +149,8 @@ func runSpec(t *testing.T, c *driver.Collection, op specOperation) {
 	}
 }
 
-// specMatches compares as the drivers' tests mean it: at the top there may be more fields than expected.
+// specMatches compares a result by the rules of the drivers' tests: at the top level there may be more fields than
+// expected.
 func specMatches(want, got value, top bool) bool {
 	if want.t != tDocument {
 		return want.t == tNull && got.isNullish() || !got.missing() && sameValue(want, got)
@@ -168,7 +169,7 @@ func specMatches(want, got value, top bool) bool {
 	return true
 }
 
-// specArgs are the arguments of any operation.
+// specArgs are the arguments of all operations.
 type specArgs struct {
 	Filter, Update, Replacement, Sort, Projection, Document bson.D
 	Documents                                               []bson.D

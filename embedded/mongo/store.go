@@ -15,13 +15,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// The key space. Ids of collections and indexes are 4 bytes, big endian, from one counter, and never used twice.
+// The keys in Pebble. Ids of collections and indexes have 4 bytes, big endian; they come from one counter and are never
+// used again.
 //
 //	v                              format version
 //	m                              the next id
 //	c <db> 0x00 <collection>       the collection: {id, uuid, indexes: [...]}
 //	n <collection id>              number of documents
-//	g <index id>                   an index that is being built; if it is still there at start, the index is garbage
+//	g <index id>                   marks an index that is being built; at start its entries are garbage
 //	d <collection id> <_id>        a document
 //	i <index id> <fields> <_id>    an index entry; the value is the length of the encoded _id
 const (
@@ -34,11 +35,11 @@ const (
 	spaceIndex    = 'i'
 
 	formatVersion = 1
-	// flushBytes is how much one command collects before it commits: large enough to share the cost of a commit,
-	// small enough not to hold much memory.
+	// flushBytes is the size of a batch at which a command commits: large enough to share the cost of a commit, small
+	// enough to bound memory.
 	flushBytes = 4 << 20
 
-	// memTables is how many of Pebble's memtables there are at most.
+	// memTables is the largest number of Pebble's memtables.
 	memTables = 4
 )
 
@@ -48,12 +49,12 @@ func spaceKey(space byte, id uint32) []byte {
 
 // store is the database: the catalog in memory and on disk, and the documents and index entries in Pebble.
 //
-// Locks: mu guards the catalog's maps; collection.mu is held by whoever writes to that collection. Who needs both takes
-// the collection's first (see lockAll). Readers take neither while they read: they work on a snapshot (see view).
+// Locks: mu guards the maps of the catalog. A writer holds the mu of its collection. If both are needed, the
+// collection's is locked first (see lockAll). Readers hold neither: they read from a snapshot (see view).
 //
-// One writer per collection, rather than a lock per document, keeps unique indexes, scans that write, and guards simple.
-// It costs nothing that could be measured: on two cores four clients replace 57,000 documents a second in one collection
-// and 56,000 in four (BenchmarkWriters); commits share their syncs in either case.
+// One writer per collection, not a lock per document, keeps unique indexes, multi-document updates and guards simple.
+// It has no measurable cost: on two cores four clients replace 57,000 documents per second in one collection, and
+// 56,000 in four collections (BenchmarkWriters); commits share their syncs in either case.
 type store struct {
 	db    *pebble.DB
 	cache *pebble.Cache
@@ -68,7 +69,7 @@ type store struct {
 	mu  sync.RWMutex
 	dbs map[string]map[string]*collection
 
-	idMu   sync.Mutex // held from taking an id until the batch that says so is committed
+	idMu   sync.Mutex // held from newID until its batch is committed
 	nextID uint32
 }
 
@@ -83,7 +84,7 @@ func (n namespace) key() []byte {
 	return append(k, n.coll...)
 }
 
-// collection is one collection. Documents and indexes belong to its id; its name can change.
+// collection is one collection. Its documents and indexes are stored under its id, because its name can change.
 type collection struct {
 	id   uint32
 	uuid [16]byte
@@ -91,7 +92,7 @@ type collection struct {
 	mu      sync.Mutex // held while writing to the collection or changing its catalog record
 	ns      atomic.Pointer[namespace]
 	primary *index                   // the _id index, which is the documents themselves
-	indexes atomic.Pointer[[]*index] // all others; the slice is never changed, only replaced
+	indexes atomic.Pointer[[]*index] // the other indexes; the slice is replaced, never changed
 	count   atomic.Int64
 	dropped atomic.Bool
 }
@@ -109,7 +110,7 @@ func newCollection(id uint32, ns namespace) *collection {
 
 func (c *collection) docKey(id []byte) []byte { return append(spaceKey(spaceDocs, c.id), id...) }
 
-// record is the catalog entry.
+// record returns the collection's catalog entry.
 func (c *collection) record(indexes []*index) []byte {
 	w := newBuilder()
 	w.int64("id", int64(c.id)).val("uuid", uuidValue(c.uuid)).array("indexes")
@@ -129,13 +130,13 @@ func openStore(o *Options) (st *store, err error) {
 	st = &store{
 		wal: newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, dbs: map[string]map[string]*collection{},
 	}
-	// Pebble takes the memory of its memtables, those that wait to be written included, out of the cache. Without room of
-	// their own they would leave a busy writer with hardly any cache at all.
+	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
+	// room a busy writer would have hardly any cache.
 	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
 	po := &pebble.Options{
 		FS: st.wal, Cache: st.cache, Logger: pebbleLogger{o.Logger},
-		// The next format writes into the log how much of it has been synced, and takes a gap before that point for
-		// damage. walFS syncs later than Pebble believes, so after a crash of the machine such a gap is ordinary.
+		// Later formats note in the log how much of it has been synced, and treat a gap before that point as damage. walFS
+		// syncs later than Pebble believes, so such a gap is normal after a crash of the machine.
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
 		MemTableSize:                uint64(o.memTableBytes),
 		MemTableStopWritesThreshold: memTables,
@@ -143,12 +144,12 @@ func openStore(o *Options) (st *store, err error) {
 		L0StopWritesThreshold:       24,
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		// Without it Pebble ends the process when it reads a damaged block, instead of failing the read.
+		// Without a DataCorruption listener Pebble ends the process when it reads a damaged block; with it the read fails.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
 			o.Logger.Error("a file of the database is damaged", "file", info.Path, "error", info.Details)
 		}},
 	}
-	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // point reads look into few tables; the other levels follow
+	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // so that point reads search few tables; other levels inherit it
 	st.db, err = pebble.Open(o.Dir, po)
 	if err != nil {
 		st.cache.Unref()
@@ -175,7 +176,7 @@ func (st *store) load() error {
 		return st.db.Set([]byte{spaceVersion}, []byte{formatVersion}, pebble.Sync)
 	}
 	if len(version) != 1 || version[0] != formatVersion {
-		return fmt.Errorf("the store has format %v, this server reads format %d; use the version that wrote it", version, formatVersion)
+		return fmt.Errorf("the store has format %v, but this server reads format %d; use the version that wrote it", version, formatVersion)
 	}
 	next, err := st.get([]byte{spaceNext})
 	if err != nil {
@@ -248,7 +249,7 @@ func (st *store) loadCollection(ns namespace, record []byte) (*collection, error
 	return c, nil
 }
 
-// sweep removes what index builds left that did not come to an end.
+// sweep removes the entries of index builds that did not end.
 func (st *store) sweep() error {
 	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceBuilding}, UpperBound: []byte{spaceBuilding + 1}})
 	if err != nil {
@@ -272,12 +273,12 @@ func (st *store) sweep() error {
 func (st *store) close() error {
 	st.stop()
 	st.wg.Wait()
-	err := st.db.Close() // closes the log, and that syncs it
+	err := st.db.Close() // closes the log, which syncs it
 	st.cache.Unref()
 	return errors.Join(err, st.wal.failed())
 }
 
-// get reads a key; nil when it is not there.
+// get returns the value of a key; nil if it does not exist.
 func (st *store) get(key []byte) ([]byte, error) { return readKey(st.db, key) }
 
 func readKey(r pebble.Reader, key []byte) ([]byte, error) {
@@ -292,12 +293,12 @@ func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 	return v, closer.Close()
 }
 
-// commit writes b to the log and applies it. It waits for the disk only with durable.
+// commit writes b to the log and applies it. It waits for a sync if durable is set, or with Options.SyncAlways.
 func (st *store) commit(b *pebble.Batch, durable bool) error {
 	if err := st.wal.failed(); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.Sync); err != nil { // see walFS for what Sync means here
+	if err := b.Commit(pebble.Sync); err != nil { // walFS postpones the sync
 		return err
 	}
 	if durable || st.syncAlways {
@@ -306,18 +307,18 @@ func (st *store) commit(b *pebble.Batch, durable bool) error {
 	return nil
 }
 
-// view is a consistent state of one collection to read from: the snapshot holds exactly the entries of the indexes.
+// view is a consistent state of one collection: the snapshot has the entries of exactly these indexes.
 type view struct {
 	pebble.Reader
 	c       *collection
 	indexes []*index
 }
 
-// view opens a view, which must be closed. It returns nil when the collection was dropped.
+// view opens a view, which must be closed. It returns nil if the collection was dropped.
 //
-// An index appears in the list after its entries are committed and leaves it before they are deleted. So a list that is
-// the same before and after the snapshot was taken fits the snapshot. Multikey marks are set before the first such entry
-// is committed and must be read from the view's indexes after this returns.
+// An index is added to the list after its entries are committed and removed before they are deleted. So a list that is
+// the same before and after taking the snapshot matches the snapshot. An index is marked as multikey before the first
+// such entry is committed; read the mark from the view's indexes after view has returned.
 func (st *store) view(c *collection) *view {
 	for {
 		before := c.indexes.Load()
@@ -347,7 +348,7 @@ func (st *store) stats() Stats {
 	return s
 }
 
-// sizeOf estimates the bytes an index takes on disk; the primary one is the documents.
+// sizeOf estimates the disk space of an index in bytes; for the primary index, of the documents.
 func (st *store) sizeOf(x *index) int64 {
 	n, err := st.db.EstimateDiskUsage(x.space, successor(x.space))
 	if err != nil {
@@ -356,8 +357,8 @@ func (st *store) sizeOf(x *index) int64 {
 	return int64(n)
 }
 
-// pebbleLogger hands Pebble's messages to slog. Pebble calls Fatalf when it cannot go on, for instance when the log
-// cannot be written, and relies on it not to return.
+// pebbleLogger passes Pebble's messages to slog. Pebble calls Fatalf if it cannot go on, for example if it cannot write
+// the log, and relies on Fatalf not to return.
 type pebbleLogger struct{ log *slog.Logger }
 
 func (l pebbleLogger) Infof(format string, args ...any) {

@@ -8,8 +8,8 @@ import (
 // unwinding is a compiled $unwind stage.
 type unwinding struct {
 	parts    []string // of the path
-	index    []string // of the path that gets the position, nil for none
-	preserve bool     // documents without elements stay
+	index    []string // of the path for the element's position, nil for none
+	preserve bool     // documents without elements are kept
 }
 
 func parseUnwind(arg value) (stageBuilder, error) {
@@ -61,14 +61,14 @@ func parseUnwind(arg value) (stageBuilder, error) {
 	return func(src source) (source, error) { return &unwindSource{source: src, unwinding: u}, nil }, nil
 }
 
-// unwindSource yields a document for each element of an array.
+// unwindSource yields one document for each element of an array.
 type unwindSource struct {
 	source
 	unwinding
 
-	doc  doc    // whose array is taken apart
-	rest []byte // of the array
-	n    int64  // elements that came before
+	doc  doc    // the document whose array is being unwound
+	rest []byte // the remaining elements
+	n    int64  // position of the next element
 }
 
 func (s *unwindSource) next(ctx context.Context) (doc, error) {
@@ -88,18 +88,18 @@ func (s *unwindSource) next(ctx context.Context) (doc, error) {
 		}
 		switch v := plainValueAt(d, s.parts); {
 		case v.t == tArray && !v.doc().isEmpty():
-			s.doc = keepDoc(d) // the source may be paused before the array is at its end
+			s.doc = keepDoc(d) // the source may be paused before the end of the array
 			s.rest, s.n = plainValueAt(s.doc, s.parts).b[4:], 0
 		case v.t == tArray && s.preserve:
 			return s.indexed(withValueAt(d, s.parts, value{}), value{t: tNull}), nil
 		case v.t == tArray || v.isNullish() && !s.preserve:
-		default: // no array counts as an array of one
+		default: // another value counts as an array of one element
 			return s.indexed(d, value{t: tNull}), nil
 		}
 	}
 }
 
-// indexed is d with the position where it is wanted.
+// indexed returns d with the position, if the stage adds it.
 func (u *unwinding) indexed(d doc, position value) doc {
 	if u.index == nil {
 		return d
@@ -107,7 +107,7 @@ func (u *unwinding) indexed(d doc, position value) doc {
 	return withValueAt(d, u.index, position)
 }
 
-// plainValueAt follows a path through documents only.
+// plainValueAt returns the value at a path through documents only, not through arrays.
 func plainValueAt(d doc, parts []string) value {
 	v := d.lookup(parts[0])
 	for _, p := range parts[1:] {
@@ -119,8 +119,8 @@ func plainValueAt(d doc, parts []string) value {
 	return v
 }
 
-// withValueAt is d with v at a path, in place of what is there or at the end; what lies in the way and is no document
-// gives way to one. A missing v takes the field out, which must be there.
+// withValueAt returns d with v at a path: v replaces the existing value or is added at the end. A value on the path
+// that is not a document is replaced by one. If v is missing, the field is removed; it must exist then.
 func withValueAt(d doc, parts []string, v value) doc {
 	w := newBuilder()
 	copyWith(w, d, parts, v)

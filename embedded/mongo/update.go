@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// updater is a compiled update: a replacement document, or a list of changes.
+// updater is a compiled update: a replacement document or a list of changes.
 type updater struct {
 	replacement doc
-	changes     []change // in the order of their paths, which is the order in which new fields appear
+	changes     []change // sorted by path, which is the order in which new fields are added
 }
 
 // change is one operator on one path.
@@ -24,7 +24,7 @@ type change struct {
 	parts []string
 	arg   value
 	apply func(t *tree, c *change) error
-	pull  node // for $pull: which elements go
+	pull  node // for $pull, the condition on the elements to remove
 }
 
 var updateOperators = map[string]func(*tree, *change) error{
@@ -33,7 +33,7 @@ var updateOperators = map[string]func(*tree, *change) error{
 	"$pull": applyPull, "$pullAll": applyPullAll, "$rename": applyRename, "$currentDate": applyCurrentDate,
 }
 
-// parseUpdate reads the u of an update statement.
+// parseUpdate parses the field u of an update statement.
 func parseUpdate(u value) (*updater, error) {
 	switch u.t {
 	case tDocument:
@@ -55,9 +55,11 @@ func parseUpdate(u value) (*updater, error) {
 		case op == "$bit":
 			return nil, refuse(codeNotImplemented, "update operator $bit is not provided here")
 		case apply == nil:
-			return nil, refuse(codeFailedToParse, "Unknown modifier: %s. Expected a valid update modifier or pipeline-style update specified as an array", truncated(op, 64))
+			return nil, refuse(codeFailedToParse, "Unknown modifier: %s. "+
+				"Expected a valid update modifier or pipeline-style update specified as an array", truncated(op, 64))
 		case e.t != tDocument:
-			return nil, refuse(codeFailedToParse, "Modifiers operate on fields but we found type %s instead. For example: {$mod: {<field>: ...}}", e.typeName())
+			return nil, refuse(codeFailedToParse, "Modifiers operate on fields but we found type %s instead. "+
+				"For example: {$mod: {<field>: ...}}", e.typeName())
 		}
 		for f, frest := e.doc().first(); f.t != 0; f, frest = nextElem(frest) {
 			c := change{op: op, path: string(f.name), arg: f.value, apply: apply}
@@ -74,13 +76,14 @@ func parseUpdate(u value) (*updater, error) {
 func checkReplacement(d doc) error {
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		if len(e.name) > 0 && e.name[0] == '$' {
-			return refuse(codeDollarPrefixedFieldName, "The dollar ($) prefixed field '%s' is not allowed in a replacement document: an update has operators only, a replacement has none", truncated(string(e.name), 64))
+			return refuse(codeDollarPrefixedFieldName, "The dollar ($) prefixed field '%s' is not allowed in a replacement document: "+
+				"an update has operators only, a replacement has none", truncated(string(e.name), 64))
 		}
 	}
 	return nil
 }
 
-// prepare checks a change as far as that needs no document.
+// prepare checks a change as far as possible without a document.
 func (c *change) prepare() error {
 	var err error
 	if c.parts, err = updatePath(c.path); err != nil {
@@ -89,7 +92,8 @@ func (c *change) prepare() error {
 	switch c.op {
 	case "$inc", "$mul":
 		if !c.arg.isNumber() {
-			return refuse(codeTypeMismatch, "Cannot %s with non-numeric argument: {%s: %s}", strings.TrimPrefix(c.op, "$"), c.path, shellValue(c.arg))
+			return refuse(codeTypeMismatch,
+				"Cannot %s with non-numeric argument: {%s: %s}", strings.TrimPrefix(c.op, "$"), c.path, shellValue(c.arg))
 		}
 		if c.arg.t == tDecimal {
 			return refuse(codeNotImplemented, "%s with a decimal is not provided here: use a double or an integer", c.op)
@@ -132,9 +136,11 @@ func updatePath(path string) ([]string, error) {
 		case p == "":
 			return nil, refuse(56, "The update path '%s' contains an empty field name, which is not allowed.", truncated(path, 64))
 		case p == "$" || strings.HasPrefix(p, "$["):
-			return nil, refuse(codeNotImplemented, "the positional operator in the path '%s' is not provided here: name the position, or replace the array", truncated(path, 64))
+			return nil, refuse(codeNotImplemented, "the positional operator in the path '%s' is not provided here: "+
+				"name the position, or replace the array", truncated(path, 64))
 		case p[0] == '$':
-			return nil, refuse(codeDollarPrefixedFieldName, "The dollar ($) prefixed field '%s' in '%s' is not allowed in the context of an update.", p, truncated(path, 64))
+			return nil, refuse(codeDollarPrefixedFieldName,
+				"The dollar ($) prefixed field '%s' in '%s' is not allowed in the context of an update.", p, truncated(path, 64))
 		}
 	}
 	return parts, nil
@@ -150,7 +156,7 @@ func comparePaths(a, b []string) int {
 	})
 }
 
-// overlaps says whether one path is the other or leads to it.
+// overlaps reports whether the paths are equal or one is a prefix of the other.
 func overlaps(a, b []string) bool {
 	n := min(len(a), len(b))
 	return slices.Equal(a[:n], b[:n])
@@ -168,7 +174,7 @@ func (u *updater) checkConflicts() error {
 			targets = append(targets, target{c.arg.str(), strings.Split(c.arg.str(), ".")})
 		}
 	}
-	// In this order, paths that overlap are neighbours.
+	// In this order, overlapping paths are neighbours.
 	slices.SortFunc(targets, func(a, b target) int { return comparePaths(a.parts, b.parts) })
 	for i := 1; i < len(targets); i++ {
 		if a, b := targets[i-1], targets[i]; overlaps(a.parts, b.parts) {
@@ -178,7 +184,7 @@ func (u *updater) checkConflicts() error {
 	return nil
 }
 
-// apply returns what becomes of old. insert says that old is being made by an upsert.
+// apply returns the updated document. insert means that an upsert inserts it.
 func (u *updater) apply(old doc, insert bool) (doc, error) {
 	id := old.lookup("_id")
 	if u.replacement != nil {
@@ -209,7 +215,7 @@ func (u *updater) apply(old doc, insert bool) (doc, error) {
 	return d, nil
 }
 
-// depth is the number of documents within each other below d.
+// depth returns the number of levels of documents and arrays below d.
 func (d doc) depth() int {
 	deepest := 0
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
@@ -220,7 +226,7 @@ func (d doc) depth() int {
 	return deepest
 }
 
-// replaceKeepingID returns the replacement with the _id in front. An _id of its own must be the same.
+// replaceKeepingID returns the replacement with the _id in front. If the replacement has an _id, it must be the same.
 func replaceKeepingID(r doc, id value) (doc, error) {
 	own := r.lookup("_id")
 	switch {
@@ -234,7 +240,7 @@ func replaceKeepingID(r doc, id value) (doc, error) {
 	return prependID(r, id), nil
 }
 
-// withIDFirst moves the _id to the front, and makes one when there is none.
+// withIDFirst moves the _id to the front, and generates one if there is none.
 func withIDFirst(d doc) doc {
 	e, _ := d.first()
 	if e.t != 0 && string(e.name) == "_id" {
@@ -264,7 +270,7 @@ var (
 	objectIDCounter atomic.Uint32
 )
 
-// newObjectID makes an _id: time, a random number per process, a counter.
+// newObjectID generates an ObjectId: time, a random number of the process, a counter.
 func newObjectID() value {
 	b := binary.BigEndian.AppendUint32(nil, uint32(time.Now().Unix()))
 	b = append(b, objectIDMachine[:]...)
@@ -272,7 +278,7 @@ func newObjectID() value {
 	return value{tObjectID, append(b, byte(n>>16), byte(n>>8), byte(n))}
 }
 
-// upsertBase is the document that an upsert begins with: the fields that the filter wants to be equal to something.
+// upsertBase returns the document that an upsert starts from: the fields that the filter requires to have one value.
 func upsertBase(f *filter) (doc, error) {
 	t := &tree{v: value{tDocument, emptyDoc}, open: true}
 	for _, n := range f.root.(allOf) {

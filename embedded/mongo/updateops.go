@@ -52,17 +52,20 @@ func applyArithmetic(t *tree, c *change) error {
 	case at.v.t == tDecimal:
 		return refuse(codeNotImplemented, "%s on a decimal is not provided here: the field '%s' holds one", c.op, c.path)
 	case !at.v.isNumber():
-		return refuse(codeTypeMismatch, "Cannot apply %s to a value of non-numeric type. The field '%s' is of type %s", c.op, c.path, at.v.typeName())
+		return refuse(codeTypeMismatch,
+			"Cannot apply %s to a value of non-numeric type. The field '%s' is of type %s", c.op, c.path, at.v.typeName())
 	}
 	v, ok := arithmetic(c.op, at.v, c.arg)
 	if !ok {
-		return refuse(codeBadValue, "Failed to apply %s operations to current value (%s): the result is beyond 64 bits", c.op, shellValue(at.v))
+		return refuse(codeBadValue,
+			"Failed to apply %s operations to current value (%s): the result is beyond 64 bits", c.op, shellValue(at.v))
 	}
 	at.set(v)
 	return nil
 }
 
-// arithmetic adds or multiplies; the result has the wider type of the two, and int32 widens rather than overflows.
+// arithmetic adds or multiplies. The result has the wider of the two types, and an int32 is widened instead of
+// overflowing. It reports false if the result exceeds 64 bits.
 func arithmetic(op string, a, b value) (value, bool) {
 	ia, okA := asInt(a)
 	ib, okB := asInt(b)
@@ -131,11 +134,12 @@ type pushSpec struct {
 	each     []value
 	position int64 // where to insert; math.MaxInt64 for the end
 	slice    int64
-	sliced   bool
+	sliced   bool // slice is set
 	sort     *sortSpec
-	sortDir  int64 // for elements that are plain values; 0: not sorted
+	sortDir  int64 // for elements that are plain values; 0 for no sorting
 }
 
+// eachOf parses the argument of $push or $addToSet.
 func eachOf(op string, arg value) (*pushSpec, error) {
 	p := &pushSpec{position: math.MaxInt64}
 	if arg.t != tDocument || arg.doc().lookup("$each").missing() {
@@ -179,7 +183,8 @@ func eachOf(op string, arg value) (*pushSpec, error) {
 	return p, nil
 }
 
-// arrayAt returns the array at the change's path, taken apart; an absent one is made when create is set, else nil.
+// arrayAt returns the expanded array at the change's path. If there is none, it creates one if create is set, else it
+// returns nil.
 func arrayAt(t *tree, c *change, create bool) (*tree, error) {
 	at, err := t.at(c.parts, create)
 	if at == nil || err != nil {
@@ -189,7 +194,8 @@ func arrayAt(t *tree, c *change, create bool) (*tree, error) {
 		at.set(value{tArray, emptyDoc})
 	}
 	if at.v.t != tArray {
-		return nil, refuse(codeBadValue, "The field '%s' must be an array but is of type %s, which %s cannot change", c.path, at.v.typeName(), c.op)
+		return nil, refuse(codeBadValue,
+			"The field '%s' must be an array but is of type %s, which %s cannot change", c.path, at.v.typeName(), c.op)
 	}
 	at.expand()
 	return at, nil
@@ -232,7 +238,7 @@ func applyPush(t *tree, c *change) error {
 	return nil
 }
 
-// elementKey is the sort key of an array's element, which need not be a document.
+// elementKey returns the sort key of an array's element. An element that is not a document counts as an empty one.
 func (s *sortSpec) elementKey(v value) []byte {
 	if v.t != tDocument {
 		return s.appendSortKey(nil, emptyDoc)
@@ -270,10 +276,11 @@ func applyPop(t *tree, c *change) error {
 	return nil
 }
 
-// elementField is the field under which an element is shown to a condition that speaks of the element itself.
+// elementField is the name of the field in which an element is wrapped, so that a condition can test the element
+// itself.
 const elementField = "e"
 
-// parsePull reads what $pull removes: elements equal to a value, or that match a condition.
+// parsePull parses the condition of $pull: elements that equal a value or match a condition are removed.
 func parsePull(arg value) (node, error) {
 	if arg.t == tDocument && !isOperatorDoc(arg) {
 		return parseConditions(arg.doc())

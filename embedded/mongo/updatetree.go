@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// tree is a value that is being changed. A document or array is taken apart only where a change reaches into it.
+// tree is a value that is being changed. A document or array is expanded only if a change goes into it.
 type tree struct {
 	v    value
-	open bool // kids count, and of v only the type
+	open bool // the value is expanded: kids are its content, and v has only its type
 	kids []branch
 }
 
@@ -19,7 +19,7 @@ type branch struct {
 
 func (t *tree) set(v value) { *t = tree{v: v} }
 
-// expand takes a document or array apart.
+// expand splits a document or array into kids.
 func (t *tree) expand() {
 	if t.open {
 		return
@@ -30,7 +30,7 @@ func (t *tree) expand() {
 	}
 }
 
-// value returns t as one value again.
+// value returns t as one value.
 func (t *tree) value() value {
 	if !t.open {
 		return t.v
@@ -40,7 +40,7 @@ func (t *tree) value() value {
 	return value{t.v.t, w.b}
 }
 
-// appendTo writes an open document or array.
+// appendTo writes an expanded document or array.
 func (t *tree) appendTo(w *builder) {
 	if t.v.t == tArray {
 		w.push(0)
@@ -54,7 +54,7 @@ func (t *tree) appendTo(w *builder) {
 func (t *tree) appendKids(w *builder) {
 	for _, k := range t.kids {
 		switch {
-		case !k.open && k.v.missing(): // was made on the way, and nothing came of it
+		case !k.open && k.v.missing(): // at created it, but no value was set
 		case !k.open:
 			w.val(k.name, k.v)
 		default:
@@ -64,11 +64,11 @@ func (t *tree) appendKids(w *builder) {
 	}
 }
 
-// maxPadding is how many nulls an update may put in front of an array position that lies beyond the end.
+// maxPadding is how many nulls an update may insert before an array position that is beyond the end.
 const maxPadding = 1_500_000
 
-// at returns the value at a path. With create it makes what is not there, with a missing value at the end; without, it
-// returns nil.
+// at returns the value at a path. If there is none, it creates the path with a missing value at its end if create is
+// set, else it returns nil.
 func (t *tree) at(parts []string, create bool) (*tree, error) {
 	for i, p := range parts {
 		switch t.v.t {
@@ -118,7 +118,7 @@ func (t *tree) at(parts []string, create bool) (*tree, error) {
 	return t, nil
 }
 
-// take removes the value at a path, which becomes null within an array, and returns it.
+// take removes the value at a path and returns it. Within an array the value becomes null.
 func (t *tree) take(parts []string) (value, error) {
 	last := len(parts) - 1
 	parent, err := t.at(parts[:last], false)

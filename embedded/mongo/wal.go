@@ -12,22 +12,22 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// walFS stands between Pebble and the file system, and decides when the write-ahead log goes to the disk.
+// walFS is the file system that Pebble uses. It decides when the write-ahead log is synced to disk.
 //
-// Pebble knows two kinds of commit: one that stays in the process's own buffer, which a kill would lose, and one that
-// is written and synced. Read models want the middle: written to the operating system before the acknowledgement, so
-// that the process may die, and synced a little later, for all writers together. So every commit asks Pebble to sync,
-// and a sync of a log file that arrives here is only noted. It is carried out every so often, when a client asks for
-// {j: true}, and before a log file is closed, so that a log is whole on disk before its successor begins: whatever a
-// crash of the machine takes is the log's end, never its middle. All other files are synced as Pebble wants it.
+// Pebble has two kinds of commit: one stays in the buffer of the process, and a kill would lose it; the other is
+// written and synced. Read models need something in between: written to the operating system before the
+// acknowledgement, so that the process may be killed, and synced a little later, for all writers together. So every
+// commit asks Pebble to sync, and walFS postpones the sync of a log file. It syncs after an interval, when a client
+// asks for {j: true}, and before a log file is closed, so that a log is complete on disk before its successor begins: a
+// crash of the machine loses the end of the log, never its middle. All other files are synced when Pebble asks for it.
 type walFS struct {
 	vfs.FS
 	every time.Duration
-	kick  chan struct{} // there is something to sync
+	kick  chan struct{} // one slot: a log file has to be synced
 
 	mu   sync.Mutex
 	open map[*walFile]struct{}
-	err  error // the first sync that failed; nothing is acknowledged afterwards
+	err  error // of the first failed sync; no write is acknowledged afterwards
 
 	syncs atomic.Int64
 }
@@ -36,7 +36,7 @@ func newWALFS(fs vfs.FS, every time.Duration) *walFS {
 	return &walFS{FS: fs, every: every, kick: make(chan struct{}, 1), open: map[*walFile]struct{}{}}
 }
 
-// run syncs the log every so often while there is something to sync, until ctx ends.
+// run syncs the log after each interval in which it was written, until ctx ends.
 func (w *walFS) run(ctx context.Context) {
 	pause := time.NewTimer(w.every)
 	defer pause.Stop()
@@ -52,12 +52,12 @@ func (w *walFS) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		_ = w.sync() // the error is kept and refuses the next write
+		_ = w.sync() // the error is kept, and later writes fail with it
 	}
 }
 
-// sync returns when everything that was written to the log before the call is on disk. Callers that wait at the same
-// time share one sync of the disk.
+// sync returns when all writes to the log before the call are on disk. Callers that wait at the same time share one
+// sync.
 func (w *walFS) sync() error {
 	w.mu.Lock()
 	files := make([]*walFile, 0, len(w.open))

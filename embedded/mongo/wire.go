@@ -30,24 +30,24 @@ var errFrame = errors.New("malformed message")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// message is one request as it came over the wire. Its documents point into the frame's buffer.
+// message is one request. Its documents point into the frame's buffer.
 type message struct {
 	id         int32
-	legacy     bool // came as OP_QUERY and wants OP_REPLY
+	legacy     bool // it is an OP_QUERY and needs an OP_REPLY
 	moreToCome bool // the client wants no answer
 	db         string
 	body       doc
 	seqs       []sequence
 }
 
-// sequence is a kind 1 section: a list of documents beside the body, such as an insert's documents.
+// sequence is a section of kind 1: a list of documents beside the body, such as the documents of an insert.
 type sequence struct {
 	name string
 	docs []doc
 }
 
-// readFrame reads one message into buf, which grows as needed and is returned. Once the size of the message is known,
-// begun is called with it: from then on the client must not dawdle.
+// readFrame reads one message into buf, which grows as needed, and returns buf. It calls begun with the size of the
+// message before it reads the rest.
 func readFrame(r io.Reader, buf []byte, begun func(size int64) error) ([]byte, error) {
 	if cap(buf) < headerLen {
 		buf = make([]byte, 0, 4<<10)
@@ -58,12 +58,12 @@ func readFrame(r io.Reader, buf []byte, begun func(size int64) error) ([]byte, e
 	}
 	n := int64(int32(binary.LittleEndian.Uint32(buf)))
 	if n < headerLen || n > maxMessageSize {
-		return buf, fmt.Errorf("%w: it says it has %d bytes, at most %d are taken", errFrame, n, maxMessageSize)
+		return buf, fmt.Errorf("%w: its length is %d bytes, at most %d are accepted", errFrame, n, maxMessageSize)
 	}
 	if err := begun(n); err != nil {
 		return buf, err
 	}
-	// A length is only a claim: the buffer grows with the bytes that arrive.
+	// Grow the buffer with the bytes that arrive, because the length may be false.
 	for int64(len(buf)) < n {
 		have := len(buf)
 		step := min(n-int64(have), max(64<<10, int64(have)))
@@ -80,7 +80,7 @@ func readFrame(r io.Reader, buf []byte, begun func(size int64) error) ([]byte, e
 	return buf, nil
 }
 
-// parseMessage reads a whole frame, header included.
+// parseMessage parses a whole frame, including its header.
 func parseMessage(frame []byte) (message, error) {
 	if len(frame) < headerLen || int(le32(frame)) != len(frame) {
 		return message{}, fmt.Errorf("%w: wrong length", errFrame)
@@ -92,7 +92,7 @@ func parseMessage(frame []byte) (message, error) {
 	case opQuery:
 		return m, m.parseQuery(frame[headerLen:])
 	default:
-		return m, fmt.Errorf("%w: opcode %d is not spoken here, only OP_MSG and the OP_QUERY handshake", errFrame, op)
+		return m, fmt.Errorf("%w: opcode %d is not supported, only OP_MSG and the OP_QUERY handshake", errFrame, op)
 	}
 }
 
@@ -113,7 +113,7 @@ func (m *message) parseMsg(frame []byte) error {
 		}
 		sum := binary.LittleEndian.Uint32(b[len(b)-4:])
 		if got := crc32.Checksum(frame[:len(frame)-4], castagnoli); got != sum {
-			return fmt.Errorf("%w: its checksum is %08x, it says %08x", errFrame, got, sum)
+			return fmt.Errorf("%w: its checksum is %08x instead of %08x", errFrame, got, sum)
 		}
 		b = b[:len(b)-4]
 	}
@@ -168,7 +168,7 @@ func (m *message) parseMsg(frame []byte) error {
 	return nil
 }
 
-// parseQuery reads the legacy handshake: {isMaster: 1} or {hello: 1} on some database's $cmd.
+// parseQuery parses the legacy handshake: {isMaster: 1} or {hello: 1} on the $cmd of a database.
 func (m *message) parseQuery(b []byte) error {
 	m.legacy = true
 	if len(b) < 5 {
@@ -181,7 +181,7 @@ func (m *message) parseQuery(b []byte) error {
 	}
 	db, ok := strings.CutSuffix(string(b[:n-1]), ".$cmd")
 	if !ok {
-		return fmt.Errorf("%w: OP_QUERY is taken for the handshake only", errFrame)
+		return fmt.Errorf("%w: OP_QUERY is supported for the handshake only", errFrame)
 	}
 	d, err := validate(b[n+8:])
 	if err != nil {
@@ -203,7 +203,7 @@ func appendReply(dst []byte, m *message, id int32, d doc) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(m.id))
 	if m.legacy {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(opReply))
-		dst = binary.LittleEndian.AppendUint32(dst, 8) // AwaitCapable, as every server since 1.6 says
+		dst = binary.LittleEndian.AppendUint32(dst, 8) // the flag AwaitCapable, which all servers since 1.6 set
 		dst = append(dst, make([]byte, 12)...)         // no cursor, starting from 0
 		dst = binary.LittleEndian.AppendUint32(dst, 1) // one document
 	} else {

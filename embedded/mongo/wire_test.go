@@ -14,7 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// frame builds an OP_MSG; with a checksum if the flags say so.
+// frame builds an OP_MSG, with a checksum if the flags contain flagChecksum.
 func frame(flags uint32, sections ...[]byte) []byte {
 	b := make([]byte, headerLen)
 	binary.LittleEndian.PutUint32(b[4:], 42)
@@ -78,7 +78,7 @@ func ping(t testing.TB, nc net.Conn) {
 	}
 }
 
-func TestWire(t *testing.T) {
+func TestMessagesOnTheWire(t *testing.T) {
 	s := startServer(t)
 	nc, err := net.Dial("tcp", s.Addr())
 	must(t, err)
@@ -89,7 +89,9 @@ func TestWire(t *testing.T) {
 		must(t, err)
 	}
 	// The handshake of old drivers.
-	for _, cmd := range []bson.D{D("isMaster", 1, "helloOk", true), D("ismaster", 1), D("$query", D("isMaster", 1)), D("hello", 1)} {
+	for _, cmd := range []bson.D{
+		D("isMaster", 1, "helloOk", true), D("ismaster", 1), D("$query", D("isMaster", 1)), D("hello", 1),
+	} {
 		send(legacyQuery("admin.$cmd", cmd))
 		d := receive(t, nc)
 		if v, _ := d.lookup("maxWireVersion").wholeNumber(); v != 21 || !d.lookup("ok").truthy() {
@@ -100,8 +102,9 @@ func TestWire(t *testing.T) {
 	if code, _ := receive(t, nc).lookup("code").wholeNumber(); code != int64(codeUnsupportedOpQueryCmd) {
 		t.Errorf("another OP_QUERY: code %d", code)
 	}
-	// A message that wants no answer gets none: the next answer is that of the next message.
-	send(frame(flagMoreToCome, body(D("insert", "c", "$db", "test", "writeConcern", D("w", 0))), sequenceOf("documents", D("_id", 1), D("_id", 2))))
+	// A message with flagMoreToCome gets no answer: the next answer is for the next message.
+	send(frame(flagMoreToCome, body(D("insert", "c", "$db", "test", "writeConcern", D("w", 0))),
+		sequenceOf("documents", D("_id", 1), D("_id", 2))))
 	send(frame(1<<16, sequenceOf("documents", D("_id", 3)), body(D("insert", "c", "$db", "test"))))
 	if n, _ := receive(t, nc).lookup("n").wholeNumber(); n != 1 {
 		t.Errorf("inserted %d", n)
@@ -117,7 +120,7 @@ func TestWire(t *testing.T) {
 	ping(t, nc)
 }
 
-// Whatever is malformed ends its own connection and nothing else.
+// TestMalformedMessagesEndTheConnection: a malformed message ends its connection, and others are still served.
 func TestMalformedMessagesEndTheConnection(t *testing.T) {
 	s := startServer(t)
 	good := frame(flagChecksum, body(D("ping", 1, "$db", "admin")))
@@ -137,10 +140,14 @@ func TestMalformedMessagesEndTheConnection(t *testing.T) {
 	must(t, err)
 	for name, b := range map[string][]byte{
 		"wrong checksum": flipped, "too long": huge, "negative length": negative, "compressed": compressed,
-		"unknown flag": frame(1<<5, body(D("ping", 1))), "no body": frame(0), "two bodies": frame(0, body(D("ping", 1)), body(D("ping", 1))),
-		"unknown section": frame(0, []byte{7}), "cut document": frame(0, body(D("ping", 1))[:8]),
-		"twice the same sequence": frame(0, body(D("ping", 1)), sequenceOf("a"), sequenceOf("a")),
-		"too deep":                frame(0, append([]byte{0}, deepBytes...)), "OP_QUERY elsewhere": legacyQuery("test.c", D("isMaster", 1)),
+		"unknown flag":            frame(1<<5, body(D("ping", 1))),
+		"no body":                 frame(0),
+		"two bodies":              frame(0, body(D("ping", 1)), body(D("ping", 1))),
+		"unknown section":         frame(0, []byte{7}),
+		"incomplete document":     frame(0, body(D("ping", 1))[:8]),
+		"the same sequence twice": frame(0, body(D("ping", 1)), sequenceOf("a"), sequenceOf("a")),
+		"too deep":                frame(0, append([]byte{0}, deepBytes...)),
+		"OP_QUERY elsewhere":      legacyQuery("test.c", D("isMaster", 1)),
 	} {
 		nc, err := net.Dial("tcp", s.Addr())
 		must(t, err)
@@ -148,7 +155,7 @@ func TestMalformedMessagesEndTheConnection(t *testing.T) {
 		must(t, err)
 		if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			var ne *net.OpError
-			if !errors.As(err, &ne) { // a reset is as good
+			if !errors.As(err, &ne) { // a reset ends the connection too
 				t.Errorf("%s: the connection stays open (%v)", name, err)
 			}
 		}
@@ -164,11 +171,12 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add(frame(0, body(D("ping", 1, "$db", "admin"))))
 	f.Add(frame(flagChecksum, body(D("insert", "c", "$db", "d")), sequenceOf("documents", D("_id", 1), D("_id", "x"))))
 	f.Add(legacyQuery("admin.$cmd", D("isMaster", 1, "client", D("driver", "x"))))
-	f.Add(frame(0, body(D("a", numbers[:20], "b", bson.CodeWithScope{Code: "x", Scope: D("y", 1)}, "c", bson.DBPointer{}, "r", bson.Regex{Pattern: "a"}))))
+	rare := D("a", numbers[:20], "b", bson.CodeWithScope{Code: "x", Scope: D("y", 1)}, "c", bson.DBPointer{}, "r", bson.Regex{Pattern: "a"})
+	f.Add(frame(0, body(rare)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := readFrame(bytes.NewReader(b), nil, func(int64) error { return nil })
 		if err == nil && len(got) > len(b) {
-			t.Fatal("more was read than is there")
+			t.Fatal("more bytes were read than there are")
 		}
 		m, err := parseMessage(b)
 		if err != nil {
@@ -183,7 +191,7 @@ func FuzzParseMessage(f *testing.F) {
 	})
 }
 
-// walk reads everything in d the way the server does.
+// walk reads everything in d with the server's functions.
 func walk(d doc) {
 	_ = keyOf(value{tDocument, d})
 	_ = shellText(d)
@@ -196,12 +204,16 @@ func walk(d doc) {
 	}
 }
 
-// FuzzFilter compiles any document as filter, update, sort and projection, and runs each on itself.
+// FuzzFilter compiles a document as filter, update, sort, projection and index key, and applies each to another
+// document.
 func FuzzFilter(f *testing.F) {
 	for _, s := range []string{
-		`{"a": {"$gt": 1, "$lt": "x", "$in": [1, {"$numberLong": "2"}, null]}}`, `{"$or": [{"a.b.0": {"$size": 1}}, {"$nor": [{"x": {"$not": {"$all": [1]}}}]}]}`,
-		`{"a": {"$elemMatch": {"b": 1, "c": {"$type": "number"}}}}`, `{"a": {"$elemMatch": {"$gt": 1, "$not": {"$mod": [2, 1]}}}}`,
-		`{"a": {"$regex": "^a.*b$", "$options": "im"}}`, `{"$set": {"a.b": 1}, "$push": {"c": {"$each": [1], "$sort": -1, "$slice": 2}}}`,
+		`{"a": {"$gt": 1, "$lt": "x", "$in": [1, {"$numberLong": "2"}, null]}}`,
+		`{"$or": [{"a.b.0": {"$size": 1}}, {"$nor": [{"x": {"$not": {"$all": [1]}}}]}]}`,
+		`{"a": {"$elemMatch": {"b": 1, "c": {"$type": "number"}}}}`,
+		`{"a": {"$elemMatch": {"$gt": 1, "$not": {"$mod": [2, 1]}}}}`,
+		`{"a": {"$regex": "^a.*b$", "$options": "im"}}`,
+		`{"$set": {"a.b": 1}, "$push": {"c": {"$each": [1], "$sort": -1, "$slice": 2}}}`,
 		`{"$pull": {"a": {"$gt": 1}}, "$rename": {"b": "c.d"}, "$inc": {"e": 1}}`, `{"a": 1, "b.c": -1}`, `{"a": 0, "b.c": 0, "_id": 1}`,
 	} {
 		f.Add([]byte(rawJSON(s)), []byte(rawJSON(`{"_id": 1, "a": [{"b": [1]}, 2, "abc"], "b": {"c": 1}, "e": 1.5}`)))
@@ -228,7 +240,7 @@ func FuzzFilter(f *testing.F) {
 		if u, err := parseUpdate(value{tDocument, d}); err == nil {
 			if out, err := u.apply(target, false); err == nil {
 				if _, err := validate(out); err != nil {
-					t.Fatalf("an update makes %x: %v", out, err)
+					t.Fatalf("the updated document is %x: %v", out, err)
 				}
 			}
 		}
@@ -248,20 +260,30 @@ func FuzzFilter(f *testing.F) {
 	})
 }
 
-// FuzzCommand gives any document to a server as a command.
+// FuzzCommand sends a document to a server as a command.
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
-		`{"aggregate": "c", "pipeline": [{"$unwind": {"path": "$a.b", "includeArrayIndex": "i.n", "preserveNullAndEmptyArrays": true}}, {"$group": {"_id": {"a": "$a"}, "n": {"$sum": "$i.n"}, "l": {"$push": ["$$ROOT", {"x": "$a.x"}]}}}, {"$project": {"_id": "$n", "l": {"$literal": 1}, "x": {"y": 1}}}], "cursor": {}, "$db": "d"}`,
+		`{"aggregate": "c", "pipeline": [
+			{"$unwind": {"path": "$a.b", "includeArrayIndex": "i.n", "preserveNullAndEmptyArrays": true}},
+			{"$group": {"_id": {"a": "$a"}, "n": {"$sum": "$i.n"}, "l": {"$push": ["$$ROOT", {"x": "$a.x"}]}}},
+			{"$project": {"_id": "$n", "l": {"$literal": 1}, "x": {"y": 1}}}], "cursor": {}, "$db": "d"}`,
 		`{"find": "c", "filter": {"a": 1}, "sort": {"b": 1}, "limit": 2, "projection": {"a": 1}, "$db": "d"}`,
 		`{"insert": "c", "documents": [{"a": 1}, {"_id": [1]}], "ordered": false, "$db": "d"}`,
 		`{"update": "c", "updates": [{"q": {"a": 1}, "u": {"$inc": {"a": 1}}, "upsert": true, "multi": true}], "$db": "d"}`,
 		`{"delete": "c", "deletes": [{"q": {}, "limit": 1}], "$db": "d"}`, `{"count": "c", "query": {}, "$db": "d"}`,
 		`{"createIndexes": "c", "indexes": [{"key": {"a": 1, "b.c": -1}, "name": "x", "unique": true}], "$db": "d"}`,
-		`{"dropIndexes": "c", "index": "*", "$db": "d"}`, `{"aggregate": "c", "pipeline": [{"$match": {}}, {"$group": {"_id": "$a", "n": {"$sum": 1}}}], "cursor": {}, "$db": "d"}`,
-		`{"findAndModify": "c", "query": {}, "update": {"$set": {"a": 2}}, "new": true, "$db": "d"}`, `{"distinct": "c", "key": "a.0", "$db": "d"}`,
-		`{"explain": {"find": "c", "filter": {"a": {"$gt": 1}}}, "$db": "d"}`, `{"renameCollection": "d.c", "to": "d.e", "dropTarget": true, "$db": "admin"}`,
-		`{"listCollections": 1, "filter": {"name": "c"}, "$db": "d"}`, `{"getMore": {"$numberLong": "1"}, "collection": "c", "$db": "d"}`,
-		`{"killCursors": "c", "cursors": [1], "$db": "d"}`, `{"hello": 1, "$db": "admin"}`, `{"getParameter": "*", "$db": "admin"}`, `{"dropDatabase": 1, "$db": "d"}`,
+		`{"dropIndexes": "c", "index": "*", "$db": "d"}`,
+		`{"aggregate": "c", "pipeline": [{"$match": {}}, {"$group": {"_id": "$a", "n": {"$sum": 1}}}], "cursor": {}, "$db": "d"}`,
+		`{"findAndModify": "c", "query": {}, "update": {"$set": {"a": 2}}, "new": true, "$db": "d"}`,
+		`{"distinct": "c", "key": "a.0", "$db": "d"}`,
+		`{"explain": {"find": "c", "filter": {"a": {"$gt": 1}}}, "$db": "d"}`,
+		`{"renameCollection": "d.c", "to": "d.e", "dropTarget": true, "$db": "admin"}`,
+		`{"listCollections": 1, "filter": {"name": "c"}, "$db": "d"}`,
+		`{"getMore": {"$numberLong": "1"}, "collection": "c", "$db": "d"}`,
+		`{"killCursors": "c", "cursors": [1], "$db": "d"}`,
+		`{"hello": 1, "$db": "admin"}`,
+		`{"getParameter": "*", "$db": "admin"}`,
+		`{"dropDatabase": 1, "$db": "d"}`,
 	} {
 		f.Add([]byte(rawJSON(s)))
 	}
@@ -277,7 +299,7 @@ func FuzzCommand(f *testing.F) {
 		if err != nil {
 			return
 		}
-		answer, err := s.dispatch(c, &m) // not handle, which would hide a panic
+		answer, err := s.dispatch(c, &m) // not handle, because it recovers from panics
 		if err != nil {
 			answer = asCommandError(err).reply()
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// writer collects the changes of one command to one collection. Its owner holds the collection's mu from newWriter to
-// close. What is read through the writer includes what it wrote.
+// writer collects the changes of one command to one collection. It holds the collection's mu until close. Reads through
+// the writer include its own changes.
 type writer struct {
 	st      *store
 	c       *collection
@@ -20,10 +20,10 @@ type writer struct {
 
 	keys, oldKeys keySet
 	idBuf         []byte
-	known         map[string]doc // see readAhead
+	known         map[string]doc // by encoded _id, the documents that readAhead has read
 }
 
-// write opens a writer on ns, which it creates if need be.
+// write opens a writer on ns, and creates the collection if it does not exist.
 func (st *store) write(ns namespace) (*writer, error) {
 	for {
 		c, _, err := st.create(ns, false)
@@ -36,7 +36,7 @@ func (st *store) write(ns namespace) (*writer, error) {
 	}
 }
 
-// writeTo opens a writer on c; nil when c was dropped meanwhile.
+// writeTo opens a writer on c; it returns nil if c was dropped meanwhile.
 func (st *store) writeTo(c *collection) *writer {
 	c.mu.Lock()
 	if c.dropped.Load() {
@@ -46,16 +46,16 @@ func (st *store) writeTo(c *collection) *writer {
 	return &writer{st: st, c: c, b: st.db.NewIndexedBatch(), indexes: *c.indexes.Load()}
 }
 
-// close releases the collection; what was not flushed is dropped.
+// close releases the collection's lock and drops changes that were not flushed.
 func (w *writer) close() {
 	w.b.Close()
 	w.c.mu.Unlock()
 }
 
-// view reads what the writer has written and all else.
+// view returns a view of the collection that includes the writer's changes.
 func (w *writer) view() *view { return &view{w.b, w.c, w.indexes} }
 
-// flush commits what was collected.
+// flush commits the collected changes.
 func (w *writer) flush() error {
 	if w.b.Empty() {
 		return nil
@@ -81,7 +81,7 @@ func (w *writer) flush() error {
 	return nil
 }
 
-// flushIfLarge keeps the memory of large commands bounded.
+// flushIfLarge commits a large batch, to bound the memory of a command.
 func (w *writer) flushIfLarge() error {
 	if w.b.Len() < flushBytes {
 		return nil
@@ -89,7 +89,7 @@ func (w *writer) flushIfLarge() error {
 	return w.flush()
 }
 
-// idKey encodes a document's _id, after checking that it may be one. The result is valid until the next call.
+// idKey checks and encodes a document's _id. The result is valid until the next call.
 func (w *writer) idKey(d doc) ([]byte, error) {
 	id := d.lookup("_id")
 	if err := checkID(id); err != nil {
@@ -135,7 +135,7 @@ func (w *writer) insert(d doc) error {
 	return w.b.Set(w.c.docKey(id), d, nil)
 }
 
-// replace puts d in the place of old; both have the same _id.
+// replace replaces old by d; both have the same _id.
 func (w *writer) replace(old, d doc) error {
 	id, err := w.idKey(d)
 	if err != nil {
@@ -172,8 +172,8 @@ func checkSize(d doc) error {
 	return nil
 }
 
-// reindex moves the index entries of the document with that id from old to d, either of which may be nil. All unique
-// indexes are checked before anything is written, so that a refused statement leaves nothing behind.
+// reindex replaces the index entries of old by those of d; either may be nil. It checks all unique indexes before it
+// writes anything, so that a refused statement changes nothing.
 func (w *writer) reindex(id []byte, old, d doc) error {
 	if len(w.indexes) == 0 {
 		return nil
@@ -187,7 +187,7 @@ func (w *writer) reindex(id []byte, old, d doc) error {
 			}
 		}
 		if old != nil {
-			// What is stored was indexed before, so this cannot be refused.
+			// A stored document was indexed before, so this does not fail.
 			if err := x.keys(old, &w.oldKeys, i); err != nil {
 				return err
 			}
@@ -234,7 +234,7 @@ func (w *writer) reindex(id []byte, old, d doc) error {
 	return nil
 }
 
-// taken says whether another document than id has the key k in the unique index x.
+// taken reports whether a document with another _id than id has the key k in the unique index x.
 func (w *writer) taken(x *index, k, id []byte) (bool, error) {
 	from := append(bytes.Clone(x.space), k...)
 	it, err := w.b.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: successor(from)})
@@ -250,7 +250,7 @@ func (w *writer) taken(x *index, k, id []byte) (bool, error) {
 	return false, it.Error()
 }
 
-// duplicate is the refusal of d by the unique index x.
+// duplicate returns the error of a duplicate key of d in the unique index x.
 func (w *writer) duplicate(x *index, d doc) error {
 	return duplicateKey(*w.c.ns.Load(), x, d)
 }

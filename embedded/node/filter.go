@@ -17,7 +17,7 @@ const (
 	maxFilterBytes = 64 << 10
 )
 
-// filter chooses events by their stream's name or their type.
+// filter selects events by the name of their stream or by their type.
 type filter struct {
 	byType   bool
 	prefixes [][]byte

@@ -60,7 +60,7 @@ type statMetric struct {
 	value func(*Stats) float64
 }
 
-// number is what counters and gauges of Stats are held in.
+// number are the types of the fields of Stats.
 type number interface{ int | int64 | uint64 }
 
 func counter[N number](name, help string, value func(*Stats) N) statMetric {

@@ -119,7 +119,7 @@ const (
 	defaultMaxBytes = 1 << 20
 	// maxMessage is the largest message that the official clients accept, and more than they may send.
 	maxMessage = 17 << 20
-	// maxCalls bounds the calls that one connection may have open, subscriptions among them.
+	// maxCalls bounds the open calls of one connection, including subscriptions.
 	maxCalls = 16384
 	// closeGrace is the time that running calls have to end when the node closes.
 	closeGrace = 2 * time.Second

@@ -1,8 +1,7 @@
-// Package acceptance holds the server to what others expect of MongoDB: it runs mongosh, the shell of MongoDB itself,
-// against it.
+// Package acceptance tests the server with mongosh, MongoDB's own shell.
 //
-// It must not reach into the server: what these tests know comes from the protocol. The shell is installed by
-// `npm ci --omit=optional --ignore-scripts` in the folder shell, which pins its version.
+// Except for starting the server, it uses only the protocol. The shell is installed by `npm ci --omit=optional
+// --ignore-scripts` in the folder shell, which pins its version.
 package acceptance
 
 import (
@@ -22,13 +21,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// shell is mongosh as a user starts it, with a home of its own.
+// shell is mongosh with a home directory of its own, and a server to connect to.
 type shell struct {
 	node, program, home string
 	connection          string
 }
 
-// startShell finds the shell and starts a server for it.
+// startShell finds the shell and starts a server for it. Without the shell it skips the test, or fails it in CI.
 func startShell(t *testing.T) shell {
 	t.Helper()
 	missing := t.Skipf
@@ -37,7 +36,7 @@ func startShell(t *testing.T) shell {
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		missing("node is missing, with which this test runs mongosh; install Node.js 20 or later")
+		missing("node is missing; running mongosh needs Node.js 20 or later")
 	}
 	program, err := filepath.Abs("shell/node_modules/mongosh/bin/mongosh.js")
 	if err != nil {
@@ -60,14 +59,15 @@ func startShell(t *testing.T) shell {
 	if err := os.MkdirAll(settings, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Nothing is to leave this machine.
-	if err := os.WriteFile(filepath.Join(settings, "config"), []byte(`{"enableTelemetry": false, "updateURL": ""}`), 0o600); err != nil {
+	// The shell must not send telemetry or look for updates.
+	config := []byte(`{"enableTelemetry": false, "updateURL": ""}`)
+	if err := os.WriteFile(filepath.Join(settings, "config"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return shell{node, program, home, "mongodb://" + s.Addr() + "/study"}
 }
 
-// run has the shell evaluate scripts, each as if it were typed, and returns what it prints.
+// run starts the shell with arguments, types the input, and returns the output.
 func (sh shell) run(t *testing.T, input string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -90,11 +90,13 @@ func (sh shell) eval(t *testing.T, script string) string {
 	return strings.TrimSpace(out)
 }
 
-// TestShellAtThePrompt types as a person would who looks into a store for the first time.
-func TestShellAtThePrompt(t *testing.T) {
+// TestShellPrompt types the commands of a user who explores a store.
+func TestShellPrompt(t *testing.T) {
 	sh := startShell(t)
 	sh.eval(t, `db.patients.insertMany([{_id: "p1", site: "s1"}, {_id: "p2", site: "s2"}]); db.getSiblingDB("other").c.insertOne({})`)
-	out, err := sh.run(t, "show dbs\nshow collections\ndb.patients.find({site: \"s2\"})\nit\nuse other\nshow tables\ndb.c.stats().count\nexit\n")
+	out, err := sh.run(t, strings.Join([]string{
+		"show dbs", "show collections", `db.patients.find({site: "s2"})`, "it", "use other", "show tables", "db.c.stats().count", "exit", "",
+	}, "\n"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -119,8 +121,8 @@ func TestShellAtThePrompt(t *testing.T) {
 	}
 }
 
-// TestShellScripts walks the shell's own functions. Each step prints one line.
-func TestShellScripts(t *testing.T) {
+// TestShellFunctions calls the shell's functions. Each step prints one line.
+func TestShellFunctions(t *testing.T) {
 	sh := startShell(t)
 	steps := []struct{ script, want string }{
 		{`db.version()`, `"7.0.0"`},
@@ -131,7 +133,8 @@ func TestShellScripts(t *testing.T) {
 		{`db.getCollectionNames().sort()`, `["empty","patients"]`},
 		{`db.patients.countDocuments({site: "s1"})`, `100`},
 		{`db.patients.estimatedDocumentCount()`, `300`},
-		{`db.patients.find({_id: {$gte: 5}}, {scores: 0}).sort({_id: -1}).skip(1).limit(2).toArray()`, `[{"_id":298,"site":"s1"},{"_id":297,"site":"s0"}]`},
+		{`db.patients.find({_id: {$gte: 5}}, {scores: 0}).sort({_id: -1}).skip(1).limit(2).toArray()`,
+			`[{"_id":298,"site":"s1"},{"_id":297,"site":"s0"}]`},
 		{`db.patients.find().toArray().length`, `300`},
 		{`db.patients.find().batchSize(7).toArray().length`, `300`},
 		{`db.patients.findOne({_id: 7}).scores`, `[2,0]`},
@@ -155,7 +158,10 @@ func TestShellScripts(t *testing.T) {
 		{`db.people.dropIndexes().ok`, `1`},
 		{`db.empty.drop()`, `true`},
 		{`(() => { try { db.people.insertOne({_id: 1}) } catch (e) { return e.code } })()`, `11000`},
-		{`(() => { try { db.people.aggregate([{$lookup: {from: "a", as: "b", localField: "c", foreignField: "d"}}]).toArray() } catch (e) { return e.codeName } })()`, `"NotImplemented"`},
+		{`(() => {
+			try { db.people.aggregate([{$lookup: {from: "a", as: "b", localField: "c", foreignField: "d"}}]).toArray() }
+			catch (e) { return e.codeName }
+		})()`, `"NotImplemented"`},
 		{`(() => { try { db.getUsers() } catch (e) { return e.codeName } })()`, `"CommandNotSupported"`},
 		{`db.dropDatabase().dropped`, `"study"`},
 		{`db.getMongo().getDBNames()`, `[]`},

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// writeCertificates lays out what the client's tests look for in its folder certs: an authority, a certificate that it
-// signed for a node on this machine, and an authority that signed nothing.
+// writeCertificates writes the files that the client's tests expect in the folder certs: an authority, a certificate
+// that it signed for a node on this machine, and an authority that did not sign it.
 func writeCertificates(t *testing.T, dir string) {
 	t.Helper()
 	authority, key := certificate(t, dir, "ca/ca", nil, nil)
@@ -24,9 +24,11 @@ func writeCertificates(t *testing.T, dir string) {
 	certificate(t, dir, "untrusted-ca/ca", nil, nil)
 }
 
-// certificate makes a certificate for this machine that is signed by parent, or an authority where parent is nil, and
-// writes it with its key to dir/name.crt and dir/name.key.
-func certificate(t *testing.T, dir, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+// certificate creates a certificate for this machine that parent signs, or an authority if parent is nil, and writes it
+// with its key to dir/name.crt and dir/name.key.
+func certificate(
+	t *testing.T, dir, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey,
+) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -56,7 +58,7 @@ func certificate(t *testing.T, dir, name string, parent *x509.Certificate, paren
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := x509.ParseCertificate(der)
+	parsed, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,5 +78,5 @@ func certificate(t *testing.T, dir, name string, parent *x509.Certificate, paren
 			t.Fatal(err)
 		}
 	}
-	return made, key
+	return parsed, key
 }

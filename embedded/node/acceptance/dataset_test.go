@@ -19,11 +19,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// The client's suite expects a database that only the original's image has. What it says of it in its files is rebuilt
-// here: the first and the last events of the log, and two of the streams in between. Positions and times of recording
-// cannot be, because a server gives them.
+// The client's suite expects a database that only the container image of EventStoreDB has. This file rebuilds the parts
+// that the suite's files describe: the first and the last events of the log, and two streams in between. Positions and
+// times of recording cannot be rebuilt, because the server assigns them.
 
-// expectation is one event as the client's files describe it.
+// expectation is one event as described in the client's files.
 type expectation struct {
 	Event struct {
 		StreamID       string    `json:"streamId"`
@@ -41,7 +41,7 @@ type expectation struct {
 	} `json:"event"`
 }
 
-// The files of expectations, in the folder resources/test of the client.
+// The files of expectations in the client's folder resources/test.
 const (
 	firstOfAll     = "all-e0-e10.json"
 	allFrom1788    = "all-c1788-p1788.json"
@@ -68,11 +68,11 @@ func readResource[T any](name string) ([]T, error) {
 	return all, nil
 }
 
-// populated is a data directory with the data set. Nodes run over copies of it.
+// populated creates a data directory with the data set, once. Nodes run on copies of it.
 var populated = sync.OnceValues(func() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	dir := filepath.Join(workshop, "populated")
+	dir := filepath.Join(sharedDir, "populated")
 	n, err := startNode(ctx, dir)
 	if err != nil {
 		return "", err
@@ -97,10 +97,10 @@ func populatedCopy(to string) error {
 	return os.CopyFS(to, os.DirFS(from))
 }
 
-// builder appends events, and knows how far each stream has come.
+// builder appends the events of the data set.
 type builder struct {
 	client *esdb.Client
-	next   map[string]uint64
+	next   map[string]uint64                 // by stream, the next revision
 	known  map[string]map[uint64]expectation // by stream and revision
 }
 
@@ -135,7 +135,7 @@ func populate(ctx context.Context, c *esdb.Client) error {
 	return nil
 }
 
-// run appends what a file says stands side by side in the log, and before it what the streams in it need to come first.
+// run appends the events of a file, which are adjacent in the log, and before them the earlier events of their streams.
 func (b *builder) run(ctx context.Context, file string) error {
 	events, err := readResource[expectation](file)
 	if err != nil {
@@ -161,7 +161,7 @@ func (b *builder) run(ctx context.Context, file string) error {
 	return nil
 }
 
-// upTo appends to a stream until it holds count events: those that a file describes, and others like them.
+// upTo appends to a stream until it holds count events: those that the files describe, and similar ones between them.
 func (b *builder) upTo(ctx context.Context, stream string, count uint64) error {
 	for b.next[stream] < count {
 		var expected esdb.ExpectedRevision = esdb.NoStream{}
@@ -180,7 +180,7 @@ func (b *builder) upTo(ctx context.Context, stream string, count uint64) error {
 	return nil
 }
 
-// event returns what stands at a revision. In the streams dataset20M-N the events go round every 200.
+// event returns the event at a revision of a stream. In the streams dataset20M-N the data repeat every 200 events.
 func (b *builder) event(stream string, revision uint64) esdb.EventData {
 	if e, known := b.known[stream][revision]; known {
 		contentType := esdb.ContentTypeBinary
@@ -204,8 +204,8 @@ func (b *builder) event(stream string, revision uint64) esdb.EventData {
 	}
 }
 
-// TestReadsOfTheDataSet holds reads to the client's expectations where its own tests cannot be run, because they compare
-// positions and times as well: same events, in the same order, from the same places.
+// TestReadsOfTheDataSet replaces those tests of the client that also compare positions and times and therefore cannot
+// run. It checks that reads return the expected events in the expected order.
 func TestReadsOfTheDataSet(t *testing.T) {
 	slow(t)
 	t.Parallel()
@@ -215,29 +215,30 @@ func TestReadsOfTheDataSet(t *testing.T) {
 	}
 	c := connect(t, runNode(t, dir))
 
-	at := map[uuid.UUID]esdb.Position{} // where the known events came to stand
-	var afterTheKnown esdb.Position     // the original's 3386
+	at := map[uuid.UUID]esdb.Position{} // positions of the first events
+	var position3386 esdb.Position      // the position that the suite knows as 3386
 	head, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{From: esdb.Start{}}, 20)
 	for _, e := range collect(t, head, err) {
 		at[e.OriginalEvent().EventID] = e.OriginalEvent().Position
-		afterTheKnown = e.OriginalEvent().Position
+		position3386 = e.OriginalEvent().Position
 	}
 	position1788, found := at[resource[expectation](t, allFrom1788)[0].Event.EventID]
 	if !found {
-		t.Fatal("the event at the original's position 1788 is not among the first of the log")
+		t.Fatal("the event that the suite knows at position 1788 is not among the first of the log")
 	}
 	all := func(direction esdb.Direction, from esdb.AllPosition) []*esdb.ResolvedEvent {
 		events, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{Direction: direction, From: from, ResolveLinkTos: true}, 10)
 		return collect(t, events, err)
 	}
 	stream := func(direction esdb.Direction, from esdb.StreamPosition) []*esdb.ResolvedEvent {
-		events, err := c.ReadStream(t.Context(), "dataset20M-1800", esdb.ReadStreamOptions{Direction: direction, From: from, ResolveLinkTos: true}, 10)
+		o := esdb.ReadStreamOptions{Direction: direction, From: from, ResolveLinkTos: true}
+		events, err := c.ReadStream(t.Context(), "dataset20M-1800", o, 10)
 		return collect(t, events, err)
 	}
 	for file, got := range map[string][]*esdb.ResolvedEvent{
 		firstOfAll:    all(esdb.Forwards, esdb.Start{}),
 		allFrom1788:   all(esdb.Forwards, position1788),
-		allBefore3386: all(esdb.Backwards, afterTheKnown),
+		allBefore3386: all(esdb.Backwards, position3386),
 		lastOfAll:     all(esdb.Backwards, esdb.End{}),
 		firstOfStream: stream(esdb.Forwards, esdb.Start{}),
 		lastOfStream:  stream(esdb.Backwards, esdb.End{}),
@@ -266,7 +267,8 @@ func TestReadsOfTheDataSet(t *testing.T) {
 		for i, want := range resource[uint64](t, filterVersions) {
 			e := appeared(t, subscription)
 			if e.EventNumber != want || e.Position.Commit <= last {
-				t.Fatalf("event %d is %s@%d at %d, want revision %d, beyond %d", i, e.StreamID, e.EventNumber, e.Position.Commit, want, last)
+				t.Fatalf("event %d is %s@%d at position %d, want revision %d behind position %d",
+					i, e.StreamID, e.EventNumber, e.Position.Commit, want, last)
 			}
 			last = e.Position.Commit
 		}
@@ -317,9 +319,11 @@ func appeared(t *testing.T, s *esdb.Subscription) *esdb.RecordedEvent {
 func same(t *testing.T, got *esdb.RecordedEvent, want expectation) {
 	t.Helper()
 	w := want.Event
-	if got.EventID != w.EventID || got.EventType != w.EventType || got.StreamID != w.StreamID || got.EventNumber != w.StreamRevision.Value ||
-		got.ContentType != w.ContentType || !bytes.Equal(got.Data, w.EventData) || !bytes.Equal(got.UserMetadata, w.UserMetadata) {
-		t.Errorf("got %s@%d %s %s %s, want %s@%d %s %s %s, or data or metadata differ", got.StreamID, got.EventNumber, got.EventID, got.EventType, got.ContentType,
+	if got.EventID != w.EventID || got.EventType != w.EventType || got.StreamID != w.StreamID ||
+		got.EventNumber != w.StreamRevision.Value || got.ContentType != w.ContentType ||
+		!bytes.Equal(got.Data, w.EventData) || !bytes.Equal(got.UserMetadata, w.UserMetadata) {
+		t.Errorf("got %s@%d %s %s %s, want %s@%d %s %s %s, or data or metadata differ",
+			got.StreamID, got.EventNumber, got.EventID, got.EventType, got.ContentType,
 			w.StreamID, w.StreamRevision.Value, w.EventID, w.EventType, w.ContentType)
 	}
 }

@@ -27,13 +27,13 @@ import (
 	"time"
 )
 
-// clientModule is the client whose suite is run, in the version that go.mod says.
+// clientModule is the client whose suite is run, in the version that go.mod requires.
 const clientModule = "github.com/EventStore/EventStore-Client-Go/v4"
 
-// suiteTimeout ends a suite that hangs, with the stacks of all its goroutines.
+// suiteTimeout is the time after which a suite is ended, with the stacks of all its goroutines.
 const suiteTimeout = 100 * time.Second
 
-// reasons are those for which a test may be left out.
+// reasons lists the accepted reasons for leaving out a test.
 var reasons = []string{
 	"needs a cluster",
 	"needs JavaScript projections",
@@ -42,9 +42,8 @@ var reasons = []string{
 	"is wrong itself",
 }
 
-// TestGoClientSuite runs the official Go client's own tests. Where they start a container, they are given a node. Every
-// test has to pass, in at least one mode where it skips itself in another, but for those that testdata/goclient/leftout.txt
-// names with a reason.
+// TestGoClientSuite runs the official Go client's own tests, with nodes in place of their containers. Every test must
+// pass in at least one mode and fail in none, except those that testdata/goclient/leftout.txt names with a reason.
 func TestGoClientSuite(t *testing.T) {
 	slow(t)
 	t.Parallel()
@@ -69,7 +68,8 @@ func TestGoClientSuite(t *testing.T) {
 	compile.Dir = tree
 	compile.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if out, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("the client's suite does not build: %v; if a requirement has changed, `go test ./embedded/node/acceptance -run TestGoClientSuite -update` renews them\n%s", err, out)
+		t.Fatalf("the client's suite does not build: %v; if a requirement has changed, "+
+			"`go test ./embedded/node/acceptance -run TestGoClientSuite -update` renews them\n%s", err, out)
 	}
 
 	var mu sync.Mutex
@@ -85,17 +85,18 @@ func TestGoClientSuite(t *testing.T) {
 			})
 		}
 	})
-	summary, complaints := judge(names, leftOut, outcomes)
-	for _, line := range complaints {
-		t.Error(line)
+	summary, problems := judge(names, leftOut, outcomes)
+	for _, problem := range problems {
+		t.Error(problem)
 	}
 	t.Log(summary)
 }
 
-// update renews the requirements of the client's suite, after the client or this module's requirements have changed.
-var update = flag.Bool("update", false, "write testdata/goclient/go.mod and go.sum anew")
+// update renews the requirements of the client's suite after the client or the requirements of this module have
+// changed.
+var update = flag.Bool("update", false, "renew testdata/goclient/go.mod and go.sum")
 
-// tidy renews the requirements of the laid out module: those that this module has too, in its versions.
+// tidy renews the requirements of the copied client module. Modules that this module requires too get its versions.
 func tidy(t *testing.T, tree string) {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{if not .Main}}{{.Path}}@{{.Version}}{{end}}", "all")
@@ -127,17 +128,18 @@ func tidy(t *testing.T, tree string) {
 	}
 }
 
-// clientDir is where the client's sources are.
+// clientDir returns the directory of the client's sources.
 var clientDir = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", clientModule).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("where is the client? %w\n%s", err, out)
+		return "", fmt.Errorf("find the client's sources: %w\n%s", err, out)
 	}
 	return strings.TrimSpace(string(out)), nil
 })
 
-// clientTree lays out the client's module with our containers in it. It is a copy, because the module cache cannot be
-// overlaid, with a go.mod of our own: the container library is not needed, and what is needed is as new as in ours.
+// clientTree copies the client's module and replaces its containers by nodes. It copies, because the go command does
+// not allow an overlay of the module cache. The copy has a go.mod of our own, without the container library and with
+// the versions of this module.
 func clientTree(t *testing.T) string {
 	t.Helper()
 	from, err := clientDir()
@@ -182,43 +184,44 @@ func copyFile(to, from string) error {
 	return os.WriteFile(to, content, 0o644)
 }
 
-// keeper starts and ends nodes for the suite, which runs in another process and may end without cleaning up.
-type keeper struct {
+// nodeHost starts and stops nodes for the suite, which runs in another process and may end without stopping them.
+type nodeHost struct {
 	t     *testing.T
 	flags []string
 
 	mu    sync.Mutex
-	nodes map[string]*node
+	nodes map[string]*node // by endpoint
 }
 
-// serve answers POST /empty and POST /populated with the address of a new node, and DELETE /<address> when it has ended.
-func (k *keeper) serve() http.Handler {
+// handler starts a node on POST /empty and POST /populated and answers with its address. On DELETE /<address> it stops
+// the node.
+func (h *nodeHost) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{kind}", func(w http.ResponseWriter, r *http.Request) {
-		dir, err := os.MkdirTemp(k.t.TempDir(), "node-")
+		dir, err := os.MkdirTemp(h.t.TempDir(), "node-")
 		if err == nil && r.PathValue("kind") == "populated" {
 			err = populatedCopy(dir)
 		}
 		var n *node
 		if err == nil {
-			n, err = startNode(context.WithoutCancel(k.t.Context()), dir, k.flags...)
+			n, err = startNode(context.WithoutCancel(h.t.Context()), dir, h.flags...)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.nodes[n.endpoint] = n
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.nodes[n.endpoint] = n
 		fmt.Fprintln(w, n.endpoint)
 	})
 	mux.HandleFunc("DELETE /{endpoint}", func(w http.ResponseWriter, r *http.Request) {
-		k.mu.Lock()
-		n, kept := k.nodes[r.PathValue("endpoint")]
-		delete(k.nodes, r.PathValue("endpoint"))
-		k.mu.Unlock()
-		if !kept {
-			http.Error(w, "no such node runs", http.StatusNotFound)
+		h.mu.Lock()
+		n, found := h.nodes[r.PathValue("endpoint")]
+		delete(h.nodes, r.PathValue("endpoint"))
+		h.mu.Unlock()
+		if !found {
+			http.Error(w, "there is no such node", http.StatusNotFound)
 			return
 		}
 		if err := n.stop(); err != nil {
@@ -228,33 +231,35 @@ func (k *keeper) serve() http.Handler {
 	return mux
 }
 
-func (k *keeper) stopAll() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, n := range k.nodes {
+func (h *nodeHost) stopAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.nodes {
 		if err := n.stop(); err != nil {
-			k.t.Error(err)
+			h.t.Error(err)
 		}
 	}
 }
 
-// outcome is how a test of the suite ended: with pass, fail or skip, or with nothing, and what it printed.
+// outcome is the result and the output of one test of the suite.
 type outcome struct {
-	result string
+	result string // pass, fail or skip; empty if the test did not end
 	output string
 }
 
-// runSuite runs the compiled suite but for the tests that are left out, against nodes with the given flags, and returns
+// runSuite runs the compiled suite without the tests that are left out, against nodes with the given flags. It returns
 // the outcome of each test by its name.
 func runSuite(t *testing.T, binary, dir string, leftOut map[string]string, flags []string) map[string]outcome {
 	t.Helper()
-	k := &keeper{t: t, flags: flags, nodes: map[string]*node{}}
-	server := httptest.NewServer(k.serve())
-	t.Cleanup(func() { server.Close(); k.stopAll() })
+	h := &nodeHost{t: t, flags: flags, nodes: map[string]*node{}}
+	server := httptest.NewServer(h.handler())
+	t.Cleanup(func() { server.Close(); h.stopAll() })
 
-	suite := exec.CommandContext(t.Context(), binary, "-test.v=test2json", "-test.timeout="+suiteTimeout.String(), "-test.skip="+skipPattern(leftOut))
+	suite := exec.CommandContext(t.Context(), binary,
+		"-test.v=test2json", "-test.timeout="+suiteTimeout.String(), "-test.skip="+skipPattern(leftOut))
 	suite.Dir = dir
-	suite.Env = append(os.Environ(), "ACCEPTANCE_NODES="+server.URL, "CLUSTER=false", "EVENTSTORE_INSECURE="+strconv.FormatBool(len(flags) == 0))
+	insecure := strconv.FormatBool(len(flags) == 0)
+	suite.Env = append(os.Environ(), "ACCEPTANCE_NODES="+server.URL, "CLUSTER=false", "EVENTSTORE_INSECURE="+insecure)
 	var printed bytes.Buffer
 	suite.Stdout, suite.Stderr = &printed, &printed
 	ended := suite.Run()
@@ -273,13 +278,14 @@ func runSuite(t *testing.T, binary, dir string, leftOut map[string]string, flags
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ended != nil && !slices.ContainsFunc(slices.Collect(maps.Values(outcomes)), func(o outcome) bool { return o.result == "fail" }) {
+	failed := slices.ContainsFunc(slices.Collect(maps.Values(outcomes)), func(o outcome) bool { return o.result == "fail" })
+	if ended != nil && !failed {
 		t.Errorf("the suite ended with %v, but no test of it failed:\n%s", ended, outcomes[""].output)
 	}
 	return outcomes
 }
 
-// parseEvents reads what `go test -json` prints. What belongs to no test is kept under an empty name.
+// parseEvents reads the output of `go test -json`. Output that belongs to no test has an empty name.
 func parseEvents(r io.Reader) (map[string]outcome, error) {
 	outcomes := map[string]outcome{}
 	for decoder := json.NewDecoder(r); ; {
@@ -300,7 +306,7 @@ func parseEvents(r io.Reader) (map[string]outcome, error) {
 	}
 }
 
-// parseLeftOut reads lines of a test's name, a colon and the reason why it is left out.
+// parseLeftOut reads lines with the name of a test, a colon and the reason why it is left out.
 func parseLeftOut(text string) (map[string]string, error) {
 	leftOut := map[string]string{}
 	for i, line := range strings.Split(text, "\n") {
@@ -309,14 +315,14 @@ func parseLeftOut(text string) (map[string]string, error) {
 		}
 		name, reason, _ := strings.Cut(line, ": ")
 		if !slices.ContainsFunc(reasons, func(allowed string) bool { return strings.HasPrefix(reason, allowed) }) {
-			return nil, fmt.Errorf("line %d leaves %s out because %q: no reason to; those that are begin with one of %q", i+1, name, reason, reasons)
+			return nil, fmt.Errorf("line %d leaves out %s with the reason %q; accepted reasons begin with one of %q", i+1, name, reason, reasons)
 		}
 		leftOut[name] = reason
 	}
 	return leftOut, nil
 }
 
-// skipPattern is the -skip that leaves tests out.
+// skipPattern returns the value of -test.skip that leaves out these tests.
 func skipPattern(leftOut map[string]string) string {
 	var patterns []string
 	for _, name := range slices.Sorted(maps.Keys(leftOut)) {
@@ -329,8 +335,8 @@ func skipPattern(leftOut map[string]string) string {
 	return strings.Join(patterns, "|")
 }
 
-// suiteTests returns the full names of all tests in a folder, by following from each Test function the calls that pass
-// t on and the t.Run in them.
+// suiteTests returns the full names of all tests in a folder. It reads them from the sources: from each Test function
+// it follows the calls that pass t on, and the calls of t.Run in them.
 func suiteTests(dir string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
@@ -380,21 +386,20 @@ func suiteTests(dir string) ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
-// judge compares what the suite has with what was run in each mode and with what is left out. It returns a summary, and
-// what is to complain about.
-func judge(names []string, leftOut map[string]string, outcomes map[string]map[string]outcome) (string, []string) {
-	var complaints []string
-	complain := func(format string, args ...any) { complaints = append(complaints, fmt.Sprintf(format, args...)) }
+// judge compares the tests of the suite with those that ran in each mode and those that are left out. It returns a
+// summary and the problems.
+func judge(names []string, leftOut map[string]string, outcomes map[string]map[string]outcome) (summary string, problems []string) {
+	report := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	isLeaf := func(name string) bool {
 		return !slices.ContainsFunc(names, func(other string) bool { return strings.HasPrefix(other, name+"/") })
 	}
 	for _, name := range slices.Sorted(maps.Keys(leftOut)) {
 		if !slices.Contains(names, name) {
-			complain("%s is left out, but the suite has no such test: take it from the list", name)
+			report("%s is left out, but the suite has no such test: remove it from the list", name)
 		}
 	}
 
-	var summary []string
+	var counts []string
 	passedSomewhere := map[string]bool{}
 	for _, mode := range slices.Sorted(maps.Keys(outcomes)) {
 		run, passed, skipped := 0, 0, 0
@@ -404,13 +409,13 @@ func judge(names []string, leftOut map[string]string, outcomes map[string]map[st
 				continue
 			}
 			if !slices.Contains(names, name) {
-				complain("%s: the suite ran %s, which was not found in its sources", mode, name)
+				report("%s: the suite ran %s, which was not found in its sources", mode, name)
 			}
 			passedSomewhere[name] = passedSomewhere[name] || o.result == "pass"
 			if !isLeaf(name) && o.result != "" {
-				// It fails with its children, or by what it does around them.
+				// A parent fails with its children. Report it only if it failed by itself.
 				if o.result == "fail" && strings.Contains(o.output, "_test.go:") {
-					complain("%s: %s failed:\n%s", mode, name, o.output)
+					report("%s: %s failed:\n%s", mode, name, o.output)
 				}
 				continue
 			}
@@ -421,12 +426,12 @@ func judge(names []string, leftOut map[string]string, outcomes map[string]map[st
 			case "skip":
 				skipped++
 			case "fail":
-				complain("%s: %s failed:\n%s", mode, name, o.output)
+				report("%s: %s failed:\n%s", mode, name, o.output)
 			default:
-				complain("%s: %s did not end:\n%s\n%s", mode, name, o.output, outcomes[mode][""].output)
+				report("%s: %s did not end:\n%s\n%s", mode, name, o.output, outcomes[mode][""].output)
 			}
 		}
-		summary = append(summary, fmt.Sprintf("%s: %d run, %d passed, %d skipped themselves", mode, run, passed, skipped))
+		counts = append(counts, fmt.Sprintf("%s: %d run, %d passed, %d skipped themselves", mode, run, passed, skipped))
 	}
 
 	left, leaves := 0, 0
@@ -441,13 +446,13 @@ func judge(names []string, leftOut map[string]string, outcomes map[string]map[st
 		}
 		switch isListed := leftOut[listed] != ""; {
 		case isListed && passedSomewhere[name]:
-			complain("%s is left out, but was run and passed", name)
+			report("%s is left out, but was run and passed", name)
 		case isListed:
 			left++
 		case !passedSomewhere[name]:
-			complain("%s passed in no mode and is not left out", name)
+			report("%s passed in no mode and is not left out", name)
 		}
 	}
-	summary = append(summary, fmt.Sprintf("%d of %d left out", left, leaves))
-	return strings.Join(summary, "; "), complaints
+	counts = append(counts, fmt.Sprintf("%d of %d left out", left, leaves))
+	return strings.Join(counts, "; "), problems
 }

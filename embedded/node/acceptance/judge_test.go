@@ -8,43 +8,66 @@ import (
 	"testing"
 )
 
-// TestSuiteIsJudged sees to it that a run of the suite cannot pass for the wrong reason.
-func TestSuiteIsJudged(t *testing.T) {
+// TestJudgeReportsProblems checks that a run of the suite cannot pass for a wrong reason.
+func TestJudgeReportsProblems(t *testing.T) {
 	names := []string{"TestA", "TestA/one", "TestA/two", "TestB"}
 	passed, failed, skipped := outcome{result: "pass"}, outcome{result: "fail", output: "boom"}, outcome{result: "skip"}
 	type run = map[string]outcome
 	allPassed := run{"TestA": passed, "TestA/one": passed, "TestA/two": passed, "TestB": passed}
+	withoutTwo := run{"TestA": passed, "TestA/one": passed, "TestB": passed}
 	for name, c := range map[string]struct {
 		leftOut  string
-		outcomes map[string]run
-		want     string // in the only complaint; empty where there is none
+		outcomes map[string]run // by mode
+		want     string         // text of the only problem; empty if there must be none
 	}{
-		"all passed":                     {outcomes: map[string]run{"tls": allPassed}},
-		"left out":                       {leftOut: "TestA/two: needs a cluster", outcomes: map[string]run{"tls": {"TestA": passed, "TestA/one": passed, "TestB": passed}}},
-		"left out with those below":      {leftOut: "TestA: needs a cluster", outcomes: map[string]run{"tls": {"TestB": passed}}},
-		"skipped in one mode":            {outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": skipped}}},
-		"skipped in every mode":          {outcomes: map[string]run{"tls": {"TestA": passed, "TestA/one": passed, "TestA/two": passed, "TestB": skipped}}, want: "TestB passed in no mode"},
-		"never run":                      {outcomes: map[string]run{"tls": {"TestA": passed, "TestA/one": passed, "TestB": passed}}, want: "TestA/two passed in no mode"},
-		"failed in one mode":             {outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": failed}}, want: "plaintext: TestB failed:\nboom"},
-		"interrupted":                    {outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": {}}}, want: "plaintext: TestB did not end"},
-		"not in the sources":             {outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestC": passed}}, want: "TestC, which was not found"},
-		"left out, but there is no such": {leftOut: "TestC: needs a cluster", outcomes: map[string]run{"tls": allPassed}, want: "TestC is left out, but the suite has no such test"},
-		"left out, but passed":           {leftOut: "TestB: needs a cluster", outcomes: map[string]run{"tls": allPassed}, want: "TestB is left out, but was run"},
+		"all passed":             {outcomes: map[string]run{"tls": allPassed}},
+		"left out":               {leftOut: "TestA/two: needs a cluster", outcomes: map[string]run{"tls": withoutTwo}},
+		"left out with children": {leftOut: "TestA: needs a cluster", outcomes: map[string]run{"tls": {"TestB": passed}}},
+		"skipped in one mode":    {outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": skipped}}},
+		"skipped in every mode": {
+			outcomes: map[string]run{"tls": {"TestA": passed, "TestA/one": passed, "TestA/two": passed, "TestB": skipped}},
+			want:     "TestB passed in no mode",
+		},
+		"never run": {
+			outcomes: map[string]run{"tls": withoutTwo},
+			want:     "TestA/two passed in no mode",
+		},
+		"failed in one mode": {
+			outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": failed}},
+			want:     "plaintext: TestB failed:\nboom",
+		},
+		"interrupted": {
+			outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestB": {}}},
+			want:     "plaintext: TestB did not end",
+		},
+		"not in the sources": {
+			outcomes: map[string]run{"tls": allPassed, "plaintext": {"TestC": passed}},
+			want:     "TestC, which was not found",
+		},
+		"left out, but unknown": {
+			leftOut: "TestC: needs a cluster", outcomes: map[string]run{"tls": allPassed},
+			want: "TestC is left out, but the suite has no such test",
+		},
+		"left out, but passed": {
+			leftOut: "TestB: needs a cluster", outcomes: map[string]run{"tls": allPassed},
+			want: "TestB is left out, but was run",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leftOut, err := parseLeftOut(c.leftOut)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, complaints := judge(names, leftOut, c.outcomes)
-			if c.want == "" && len(complaints) > 0 || c.want != "" && (len(complaints) != 1 || !strings.Contains(complaints[0], c.want)) {
-				t.Errorf("complaints: %q, want one with %q", complaints, c.want)
+			_, problems := judge(names, leftOut, c.outcomes)
+			if c.want == "" && len(problems) > 0 || c.want != "" && (len(problems) != 1 || !strings.Contains(problems[0], c.want)) {
+				t.Errorf("problems: %q, want one with %q", problems, c.want)
 			}
 		})
 	}
 
-	if _, err := parseLeftOut("# why not\n\nTestA: it fails here"); err == nil || !strings.Contains(err.Error(), "line 3 leaves TestA out") {
-		t.Errorf("a reason that is none: %v", err)
+	_, err := parseLeftOut("# a comment\n\nTestA: it fails here")
+	if err == nil || !strings.Contains(err.Error(), "line 3 leaves out TestA") {
+		t.Errorf("a reason that is not accepted: %v", err)
 	}
 	const events = `{"Action":"run","Test":"TestA"}
 {"Action":"output","Test":"TestA","Output":"x"}
@@ -58,7 +81,7 @@ func TestSuiteIsJudged(t *testing.T) {
 	}
 }
 
-// TestSuiteTestsAreFound compares the names that are found in sources with those that the go command knows.
+// TestSuiteTestsAreFound compares the names found in the sources with those that the go command lists.
 func TestSuiteTestsAreFound(t *testing.T) {
 	slow(t)
 	tree := clientTree(t)
@@ -77,7 +100,10 @@ func TestSuiteTestsAreFound(t *testing.T) {
 			t.Errorf("%s is not found", name)
 		}
 	}
-	for _, want := range []string{"TestStreams/ReadStreamTests/readStreamNotFound", "TestPlugins/AuthenticationTests/MissingCertificateFile"} {
+	for _, want := range []string{
+		"TestStreams/ReadStreamTests/readStreamNotFound",
+		"TestPlugins/AuthenticationTests/MissingCertificateFile",
+	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not found", want)
 		}

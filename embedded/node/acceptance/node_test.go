@@ -1,7 +1,7 @@
-// Package acceptance holds the node to what others expect of an EventStoreDB: it starts `casebook node` as a user would
-// and runs the test suite of the official Go client and a script of the official Node.js client against it.
+// Package acceptance tests the node with the official clients: it starts `casebook node` as a user would, and runs the
+// test suite of the Go client and a script with the Node.js client against it.
 //
-// It must not reach into the node: what these tests know comes from the protocol. Begin with TestGoClientSuite.
+// It uses only the protocol and must not import the node's packages. Start reading at TestGoClientSuite.
 package acceptance
 
 import (
@@ -22,11 +22,11 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
-// stopGrace bounds how long a node may take to end after it was asked to.
+// stopGrace is the time that a node may take to end after SIGTERM.
 const stopGrace = 20 * time.Second
 
-// workshop is a directory for what all tests share: the built binary and the populated data directory.
-var workshop string
+// sharedDir is a directory with the files that all tests share: the built binary and the populated data directory.
+var sharedDir string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -36,14 +36,14 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		workshop = dir
+		sharedDir = dir
 		return m.Run()
 	}())
 }
 
-// buildBinary builds casebook once, with the race detector where this test has it.
+// buildBinary builds casebook once, with the race detector if this test has it.
 var buildBinary = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(workshop, "casebook")
+	binary := filepath.Join(sharedDir, "casebook")
 	args := []string{"build", "-o", binary}
 	if raceDetector {
 		args = append(args, "-race")
@@ -55,11 +55,11 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-// slow skips a test that starts processes when only the quick ones are wanted.
+// slow skips a test that builds and starts programs if -short is set.
 func slow(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("-short leaves out what builds the binary and starts clients' own suites; run without it")
+		t.Skip("-short leaves out tests that build and start programs")
 	}
 }
 
@@ -67,11 +67,11 @@ func slow(t *testing.T) {
 type node struct {
 	endpoint string // host:port
 	cmd      *exec.Cmd
-	output   bytes.Buffer // standard error, to be read when the process has ended
+	output   bytes.Buffer // standard error; read it only when the process has ended
 	ended    chan error
 }
 
-// startNode starts a node over the data in dir and returns when it takes calls.
+// startNode starts a node with the data in dir and returns when it accepts calls.
 func startNode(ctx context.Context, dir string, flags ...string) (*node, error) {
 	binary, err := buildBinary()
 	if err != nil {
@@ -92,13 +92,14 @@ func startNode(ctx context.Context, dir string, flags ...string) (*node, error) 
 	address, isAddress := strings.CutPrefix(strings.TrimSpace(line), "event store: esdb://")
 	if err != nil || !isAddress {
 		_ = n.cmd.Process.Kill()
-		return nil, fmt.Errorf("the node did not start: it printed %q, %w, and ended with %w\n%s", line, err, <-n.ended, n.output.String())
+		return nil, fmt.Errorf("the node did not start: it printed %q, %w, and ended with %w\n%s",
+			line, err, <-n.ended, n.output.String())
 	}
 	n.endpoint, _, _ = strings.Cut(address, "?")
 	return n, nil
 }
 
-// stop asks the node to end and says what was wrong with its end: a failure, a data race, or that it took too long.
+// stop ends the node with SIGTERM. It returns an error if the node failed, had a data race, or took too long.
 func (n *node) stop() error {
 	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -111,12 +112,13 @@ func (n *node) stop() error {
 		return nil
 	case <-time.After(stopGrace):
 		_ = n.cmd.Process.Kill()
-		return fmt.Errorf("the node at %s did not end within %s of being asked to; killed: %w\n%s", n.endpoint, stopGrace, <-n.ended, n.output.String())
+		return fmt.Errorf("the node at %s did not end within %s of SIGTERM; killed: %w\n%s",
+			n.endpoint, stopGrace, <-n.ended, n.output.String())
 	}
 }
 
-// modes returns the flags of a node that anybody may use, over plain connections, and of one that knows the client's
-// users, over TLS with the certificates in certs.
+// modes returns the flags of two kinds of nodes: one without users, over plain connections, and one with the users of
+// the client's suite, over TLS with the certificates in certs.
 func modes(t *testing.T, certs string) map[string][]string {
 	t.Helper()
 	password := filepath.Join(t.TempDir(), "password")

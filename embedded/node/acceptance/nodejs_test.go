@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// TestNodeJSClient walks the official Node.js client through nodejs/script.mjs, in the version that package-lock.json pins.
+// TestNodeJSClient runs nodejs/script.mjs with the official Node.js client, in the version that package-lock.json pins.
 func TestNodeJSClient(t *testing.T) {
 	slow(t)
 	t.Parallel()
 	for _, tool := range []string{"npm", "node"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing, with which this test runs the Node.js client; install Node.js 20 or later", tool)
+			t.Skipf("%s is missing; the test of the Node.js client needs Node.js 20 or later", tool)
 		}
 	}
 	dir := t.TempDir()

@@ -15,24 +15,24 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Manifest says what a backup holds. It comes first in the archive.
+// Manifest describes the content of a backup. It is the first file of the archive.
 type Manifest struct {
 	// Format is the version of the archive's layout.
 	Format int `json:"format"`
-	// NodeID is that of the log; a restored log keeps it.
+	// NodeID is the id of the log's node; a restored log keeps it.
 	NodeID string `json:"nodeId"`
-	// Events, End and Head are those of the log's state: everything acknowledged before the backup began, and possibly
-	// some of what came meanwhile.
+	// Events is the number of events, End the position behind the last one, and Head its hash. The backup holds all events
+	// that were acknowledged before it began, and may hold later ones.
 	Events uint64 `json:"events"`
 	End    uint64 `json:"end"`
 	Head   string `json:"head"`
-	// Made is when the backup began.
+	// Made is the time when the backup began.
 	Made time.Time `json:"made"`
-	// Files are those of the archive, in order.
+	// Files are the other files of the archive, in order.
 	Files []BackupFile `json:"files"`
 }
 
-// BackupFile is a file of a backup.
+// BackupFile is the name and size of a file in a backup.
 type BackupFile struct {
 	Name string `json:"name"`
 	Size int64  `json:"size"`
@@ -47,16 +47,17 @@ const (
 )
 
 var (
-	// ErrBackupRuns says that another backup of the log is being made.
+	// ErrBackupRuns means that another backup of the log is being made.
 	ErrBackupRuns = errors.New("another backup is being made; wait for it to end")
-	// ErrNotEmpty says that a backup cannot be restored where something is already.
-	ErrNotEmpty = errors.New("the directory is not empty, nothing was restored; choose a new one")
-	// ErrBadBackup says that an archive is not a whole backup.
-	ErrBadBackup = errors.New("the archive is no whole backup, nothing was restored")
+	// ErrNotEmpty means that the directory for a restore has files in it.
+	ErrNotEmpty = errors.New("the directory is not empty, so nothing was restored; choose a new one")
+	// ErrBadBackup means that an archive is not a complete and sound backup.
+	ErrBadBackup = errors.New("the archive is not a complete backup, so nothing was restored")
 )
 
-// Backup writes a consistent copy of the log to w, as a tar archive, while the log is being written and read. The copy
-// takes no space of its own while it is being sent, but keeps files that compaction would have removed.
+// Backup writes a consistent copy of the log to w, as a tar archive, while the log is written and read. The copy
+// consists of links to the log's files: it takes no space of its own, but keeps files that compaction would remove.
+// Backup fails with ErrBackupRuns while another one is being made.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 	if !s.use() {
 		return Manifest{}, ErrClosed
@@ -82,11 +83,11 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 	return m, nil
 }
 
-// describeCopy reads the state of a log that nobody writes.
+// describeCopy returns the manifest of a copied log, without the time.
 func describeCopy(fs vfs.FS, dir string) (m Manifest, err error) {
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS: fs, ReadOnly: true, Logger: pebbleLogger{discardLogger},
-		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // an error of the read
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // the read returns the error
 	})
 	if err != nil {
 		return m, err
@@ -148,7 +149,7 @@ func (s *Store) writeArchive(ctx context.Context, w io.Writer, dir string, m *Ma
 	return archive.Close()
 }
 
-// interruptible ends a long copy when the caller or the store goes away.
+// interruptible is a reader that fails when the caller gives up or the store is closed.
 type interruptible struct {
 	ctx     context.Context
 	closing <-chan struct{}
@@ -162,8 +163,9 @@ func (r interruptible) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// Restore makes a log of a backup, in a directory that is empty or not there. The copy is verified, record by record,
-// before it gets its place: a restore that fails leaves nothing.
+// Restore creates a log from a backup in dir, which must be empty or must not exist; otherwise it fails with
+// ErrNotEmpty. The copy is verified, record by record, before it is moved to dir. A restore that fails leaves nothing
+// behind.
 func Restore(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (_ VerifyReport, err error) {
 	if fs == nil {
 		fs = vfs.Default
@@ -191,7 +193,8 @@ func Restore(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (_ VerifyR
 	case report.Damage != nil:
 		return report, fmt.Errorf("%w: %w", ErrBadBackup, report.Damage)
 	case report.Events != m.Events, report.End != m.End, report.Head.String() != m.Head:
-		return report, fmt.Errorf("%w: it should have %d events up to position %d and has %d up to %d, or others", ErrBadBackup, m.Events, m.End, report.Events, report.End)
+		return report, fmt.Errorf("%w: it should have %d events up to position %d, but has %d up to %d, or other events",
+			ErrBadBackup, m.Events, m.End, report.Events, report.End)
 	}
 	if err := errors.Join(fs.RemoveAll(dir), fs.Rename(temporary, dir), syncDir(fs, fs.PathDir(dir))); err != nil {
 		return report, fmt.Errorf("restore the event log: %w", err)
@@ -208,7 +211,7 @@ func verifyCopy(ctx context.Context, fs vfs.FS, dir string) (report VerifyReport
 	return s.Verify(ctx)
 }
 
-// extract writes the files of an archive, which must be those of its manifest.
+// extract writes the files of an archive to dir. It fails with ErrBadBackup if they are not those of the manifest.
 func extract(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (m Manifest, err error) {
 	bad := func(format string, args ...any) (Manifest, error) {
 		return m, fmt.Errorf("%w: "+format, append([]any{ErrBadBackup}, args...)...)
@@ -224,7 +227,7 @@ func extract(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (m Manifes
 		return bad("its manifest cannot be read: %w", err)
 	}
 	if m.Format != backupFormat {
-		return bad("its format is %d, and this build reads %d", m.Format, backupFormat)
+		return bad("its format is %d, but this build reads %d", m.Format, backupFormat)
 	}
 	for _, f := range m.Files {
 		header, err := archive.Next()
@@ -232,9 +235,9 @@ func extract(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (m Manifes
 		case err != nil:
 			return bad("%s is missing: %w", f.Name, err)
 		case header.Name != f.Name, header.Size != f.Size, header.Typeflag != tar.TypeReg:
-			return bad("%s, of %d bytes, stands where %s, of %d, should", header.Name, header.Size, f.Name, f.Size)
+			return bad("it contains %s with %d bytes instead of %s with %d", header.Name, header.Size, f.Name, f.Size)
 		case f.Name != path.Base(f.Name), strings.ContainsAny(f.Name, `/\`), f.Name == "..", f.Name == ".":
-			return bad("%q is no name of a file of a backup", f.Name)
+			return bad("%q is not a valid name of a file in a backup", f.Name)
 		}
 		if err := storeFile(fs, fs.PathJoin(dir, f.Name), archive); err != nil {
 			return bad("%s: %w", f.Name, err)

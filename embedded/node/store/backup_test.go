@@ -16,8 +16,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// TestBackupUnderLoad backs up while writers are at work, by the same means on a memory file system and on the disk.
-// What was acknowledged before a backup began is in it, and it is a beginning of the log.
+// TestBackupUnderLoad backs up while writers append, on a file system in memory and on the disk. A backup must hold
+// every event acknowledged before it began, and must equal the beginning of the log.
 func TestBackupUnderLoad(t *testing.T) {
 	for name, o := range map[string]Options{"memory": {}, "disk": {Dir: t.TempDir(), FS: vfs.Default}} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestBackupUnderLoad(t *testing.T) {
 			}
 			for round := range 3 {
 				for acked.Load() < int64(200*(round+1)) {
-					if _, err := s.Stream("$streams"); err != nil { // indexes belong to the copy
+					if _, err := s.Stream("$streams"); err != nil { // the copy has the indexes too
 						t.Fatal(err)
 					}
 				}
@@ -54,7 +54,7 @@ func TestBackupUnderLoad(t *testing.T) {
 					t.Fatal(err)
 				}
 				if int64(m.Events) < before {
-					t.Fatalf("%d events were acknowledged and the backup has %d", before, m.Events)
+					t.Fatalf("%d events were acknowledged, but the backup has %d", before, m.Events)
 				}
 				fs := vfs.NewMem()
 				report, err := Restore(t.Context(), fs, "copy", &archive)
@@ -65,13 +65,19 @@ func TestBackupUnderLoad(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				// The backup may hold events whose commit has not returned yet, which the store does not show until then.
+				w := s.WatchAll()
+				for s.End() < m.End {
+					<-w.C
+				}
+				w.Close()
 				original, copied := readAll(t, s), readAll(t, c)
 				for i, r := range copied {
 					if r.Position != original[i].Position || r.Hash() != original[i].Hash() {
 						t.Fatalf("event %d differs", i)
 					}
 				}
-				// The copy is a log of its own.
+				// The copy is a log that can be appended to.
 				mustAppend(t, c, "s-0", Any, 1<<40)
 				if err := c.Close(); err != nil {
 					t.Fatal(err)
@@ -96,7 +102,7 @@ func backupOf(t *testing.T, s *Store) []byte {
 	return archive.Bytes()
 }
 
-// TestBadBackupsAreRefused cuts and changes archives. Whatever is wrong, nothing is restored, and nothing stays behind.
+// TestBadBackupsAreRefused cuts and changes archives. A bad archive is not restored and leaves no files behind.
 func TestBadBackupsAreRefused(t *testing.T) {
 	s := openStore(t, Options{})
 	for i := range 50 {
@@ -119,7 +125,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		n := rng.IntN(len(whole) - 1024) // the archive ends with two empty blocks
 		try(fmt.Sprintf("cut after %d of %d bytes", n, len(whole)), whole[:n])
 	}
-	try("nothing", nil)
+	try("an empty archive", nil)
 	try("nonsense", []byte(strings.Repeat("nonsense", 1000)))
 	change := func(f func(h *tar.Header, content []byte) []byte) []byte {
 		var out bytes.Buffer
@@ -164,7 +170,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 	try("another format", manifest(`"format": 1`, `"format": 2`))
 	try("another number of events", manifest(`"events": 50`, `"events": 49`))
 	try("an unknown field", manifest(`"format": 1`, `"format": 1, "more": 1`))
-	try("a file outside", change(func(h *tar.Header, content []byte) []byte {
+	try("a file outside the directory", change(func(h *tar.Header, content []byte) []byte {
 		if h.Name == manifestName {
 			return bytes.Replace(content, []byte(`"MANIFEST-`), []byte(`"../MANIFEST-`), 1)
 		}
@@ -173,7 +179,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		}
 		return content
 	}))
-	try("a file too few", change(func(h *tar.Header, content []byte) []byte {
+	try("a missing file", change(func(h *tar.Header, content []byte) []byte {
 		if strings.HasPrefix(h.Name, "OPTIONS") {
 			return nil
 		}
@@ -185,7 +191,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		archive[rng.IntN(len(archive))] ^= 1 << rng.IntN(8)
 		fs := vfs.NewMem()
 		if report, err := Restore(t.Context(), fs, "copy", bytes.NewReader(archive)); err == nil {
-			// A bit that means nothing, such as padding: then the log is whole.
+			// The bit had no meaning, as in padding. Then the log must be complete.
 			if report.Events != 50 || report.Damage != nil {
 				t.Errorf("a flipped bit gave %+v", report)
 			}
@@ -198,7 +204,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 	}
 }
 
-func TestRestoreWantsAnEmptyPlace(t *testing.T) {
+func TestRestoreNeedsAnEmptyDirectory(t *testing.T) {
 	s := openStore(t, Options{})
 	mustAppend(t, s, "s", NoStream, 1)
 	archive := backupOf(t, s)
@@ -211,7 +217,7 @@ func TestRestoreWantsAnEmptyPlace(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Restore(ctx, fs, "new", bytes.NewReader(archive)); err == nil {
-		t.Error("a restore that was called off was finished")
+		t.Error("a cancelled restore succeeded")
 	}
 	if err := fs.MkdirAll("new", 0o755); err != nil {
 		t.Fatal(err)
@@ -221,7 +227,7 @@ func TestRestoreWantsAnEmptyPlace(t *testing.T) {
 	}
 }
 
-// TestInterruptedBackup crashes in the middle of one, and lets a reader go away.
+// TestInterruptedBackup crashes in the middle of a backup, and has the reader of a backup go away.
 func TestInterruptedBackup(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := openStore(t, Options{FS: fs})

@@ -12,12 +12,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// diary is about what a filled-in diary has: 409 bytes of data, 74 of metadata.
+// diary returns an event of about the size of a submitted diary: 409 bytes of data, 74 of metadata.
 func diary(stream string, n int) []Proposed {
 	return []Proposed{Propose(stream, number(n), "DiarySubmitted", true, make([]byte, 74), make([]byte, 409))}
 }
 
-// appendDiaries appends with so many in flight, each stream in its turn, and records how long each took.
+// appendDiaries appends to the streams in turn, with inFlight appends at a time, and records the latency of each.
 func appendDiaries(tb testing.TB, s *Store, from, count, inFlight, streams int) *hdrhistogram.Histogram {
 	tb.Helper()
 	var mu sync.Mutex
@@ -62,9 +62,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkCurve shows what the size of a log costs: the last 10,000 appends, a stream of it read, opening it, and the
-// memory that the process has with it. Run it with -benchtime 1x; ten million events need some GB of disk and are
-// asked for with CASEBOOK_BENCH_LARGE=1.
+// BenchmarkCurve shows how costs depend on the size of the log: the rate of the last 10,000 appends, the time to read a
+// part of a stream and to open the log, and the memory of the process. Run it with -benchtime 1x. Ten million events
+// need some GB of disk; CASEBOOK_BENCH_LARGE=1 includes them.
 func BenchmarkCurve(b *testing.B) {
 	sizes := []int{10_000, 100_000, 1_000_000}
 	if os.Getenv("CASEBOOK_BENCH_LARGE") != "" {

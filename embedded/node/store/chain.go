@@ -6,7 +6,7 @@ import (
 	"hash"
 )
 
-// chain computes the hash of one record after the other.
+// chain computes the hash chain over the records, one record after the other.
 type chain struct {
 	hash   Hash
 	digest hash.Hash
@@ -14,7 +14,7 @@ type chain struct {
 
 func newChain(from Hash) *chain { return &chain{hash: from, digest: sha256.New()} }
 
-// advance takes the record at position into the chain; the record's own hash field is left out.
+// advance adds the record at a position to the chain. The record's own hash field is not hashed.
 func (c *chain) advance(position uint64, record []byte) {
 	var p [8]byte
 	binary.BigEndian.PutUint64(p[:], position)

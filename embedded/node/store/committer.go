@@ -9,15 +9,15 @@ import (
 )
 
 // batch is what the sequencer hands to the committer: events to be made durable together, and the answers that depend
-// on them and on all batches before.
+// on them and on all earlier batches.
 type batch struct {
 	writes  *pebble.Batch // nil if there is nothing to write
 	records []Record
 	removed []uint64 // positions of scavenged events
 	answers []answer
-	end     state
+	end     state // of the log after the batch
 	bytes   int
-	queued  int64 // bytes to release from the queue's account
+	queued  int64 // bytes to subtract from Store.queuedBytes
 }
 
 type answer struct {
@@ -25,7 +25,7 @@ type answer struct {
 	result Result
 }
 
-// commitAll owns the commits. It ends when the sequencer has closed the channel.
+// commitAll commits the batches of the sequencer, until the sequencer closes the channel.
 func (s *Store) commitAll() {
 	defer close(s.advanced)
 	for b := range s.batches {
@@ -33,7 +33,7 @@ func (s *Store) commitAll() {
 			s.commit(b)
 		}
 		if failure := s.Failure(); failure != nil {
-			// Answers without writes may rest on events of the batch that failed: none can be trusted.
+			// Answers without writes may depend on events of the failed batch, so none can be trusted.
 			for i := range b.answers {
 				b.answers[i].result = Result{Err: failure, Revision: -1}
 			}
@@ -57,10 +57,10 @@ func (s *Store) commit(b *batch) {
 		return
 	}
 	if s.Failure() != nil {
-		return // the engine was not told, see guard
+		return // the guard hid the failure from the engine
 	}
-	// The tail comes before the watermark: whoever sees the new watermark must find its events in the tail, or would take
-	// the log for ended.
+	// The tail is filled before the watermark moves: a reader that sees the new watermark must find its events in the
+	// tail.
 	s.tail.add(b.records)
 	s.tail.remove(b.removed)
 	s.events.Store(b.end.events)
@@ -74,8 +74,9 @@ func (s *Store) commit(b *batch) {
 	}
 }
 
-// Beyond these the engine is given time: tables in memory of so many times their size, which wait to be written out, and
-// layers of tables on the disk that wait to be merged. (By number tables may be more, for the first ones are small.)
+// The committer waits for the engine while tables in memory that wait to be written out have more than maxMemTables
+// times the size of a full table (the first tables are smaller), or while more than maxSublevels layers of tables on
+// disk wait to be merged.
 const (
 	maxMemTables = 4
 	maxSublevels = 24
@@ -83,7 +84,7 @@ const (
 
 // awaitEngine waits until the engine has written out and merged enough. It reports false if the store failed meanwhile.
 func (s *Store) awaitEngine() bool {
-	for s.crowded.Swap(false) { // before looking, so that what comes meanwhile is looked at the next time
+	for s.crowded.Swap(false) { // reset before reading the metrics, so that later changes are checked the next time
 		m := s.db.Metrics()
 		if m.MemTable.Size < maxMemTables*s.opts.memTableBytes && m.Levels[0].Sublevels < maxSublevels {
 			break
@@ -104,7 +105,7 @@ func (s *Store) writeDurably(b *batch) error {
 	return s.apply(b.writes, !s.opts.unsafeNoSync)
 }
 
-// apply writes a batch, if wanted durably, and closes it.
+// apply writes a batch and closes it. If durably is set, it returns after the sync.
 func (s *Store) apply(w *pebble.Batch, durably bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -114,7 +115,7 @@ func (s *Store) apply(w *pebble.Batch, durably bool) (err error) {
 	if !durably {
 		return errors.Join(s.db.Apply(w, pebble.NoSync), w.Close())
 	}
-	// Apply and wait in two steps: the one-step form ends the process when the sync fails.
+	// Apply and wait in two steps: Pebble's one-step form ends the process if the sync fails.
 	if err := s.db.ApplyNoSyncWait(w, pebble.Sync); err != nil {
 		return fmt.Errorf("apply batch: %w", err)
 	}
@@ -124,7 +125,7 @@ func (s *Store) apply(w *pebble.Batch, durably bool) (err error) {
 	return w.Close()
 }
 
-// counters are the figures of Stats that no other field holds.
+// counters holds the statistics that no other field of the store holds.
 type counters struct {
 	appends, repeated, conflicts, commits, committedEvents, largestBatch atomic.Uint64
 }
@@ -133,40 +134,42 @@ func (c *counters) committed(events int) {
 	n := uint64(events)
 	c.commits.Add(1)
 	c.committedEvents.Add(n)
-	if n > c.largestBatch.Load() { // only the committer writes it
+	if n > c.largestBatch.Load() { // no race: only the committer writes it
 		c.largestBatch.Store(n)
 	}
 }
 
-// Stats are figures about a store since it was opened, unless they say otherwise.
+// Stats are statistics of a store since it was opened, unless a field says otherwise.
 type Stats struct {
-	// Events counts all events of the log since its creation. LastPosition is the position of the last of them, 0 if
-	// there is none, and End the one behind it.
+	// Events counts all events of the log since its creation. LastPosition is the position of the last one, 0 if there is
+	// none. End is the position behind it.
 	Events, LastPosition, End uint64
-	// Appends were answered with success; Repeated among them wrote nothing because they had been stored before.
+	// Appends counts the successful appends. Repeated counts those of them that wrote nothing because they had been stored
+	// before.
 	Appends, Repeated uint64
-	// Conflicts were refused for their expected revision.
+	// Conflicts counts the appends that were refused for their expected revision.
 	Conflicts uint64
-	// Commits are fsynced batches; CommittedEvents and LargestBatch tell how well they share the cost.
+	// Commits counts fsynced batches, CommittedEvents the events in them. LargestBatch is the largest number of events.
 	Commits, CommittedEvents, LargestBatch uint64
-	// QueuedAppends and QueuedBytes wait at this moment.
+	// QueuedAppends and QueuedBytes are waiting now.
 	QueuedAppends, QueuedBytes int64
-	// TailEvents and TailBytes are the newest events kept in memory.
+	// TailEvents and TailBytes are the newest events in memory.
 	TailEvents, TailBytes int
-	// Watchers follow the log or one of its streams.
+	// Watchers counts the watchers of the log and of its streams.
 	Watchers int
-	// DiskBytes is the size of the files; 0 once the store is closed.
+	// DiskBytes is the size of the files; 0 after the store was closed.
 	DiskBytes uint64
-	// Failure says why appends are refused, if they are.
+	// Failure is the reason why appends are refused; nil if they are accepted.
 	Failure error
 }
 
-// Stats returns the store's figures.
+// Stats returns the store's statistics.
 func (s *Store) Stats() Stats {
 	st := Stats{
 		Events: s.events.Load(), LastPosition: s.lastPosition.Load(), End: s.durable.Load(),
 		Appends: s.counters.appends.Load(), Repeated: s.counters.repeated.Load(), Conflicts: s.counters.conflicts.Load(),
-		Commits: s.counters.commits.Load(), CommittedEvents: s.counters.committedEvents.Load(), LargestBatch: s.counters.largestBatch.Load(),
+		Commits: s.counters.commits.Load(), CommittedEvents: s.counters.committedEvents.Load(),
+		LargestBatch:  s.counters.largestBatch.Load(),
 		QueuedAppends: int64(len(s.queue)), QueuedBytes: s.queuedBytes.Load(),
 		Failure: s.Failure(),
 	}

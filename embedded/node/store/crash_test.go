@@ -18,11 +18,11 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// ledger is what writers were told is durable: for each stream, how many events.
+// ledger counts the acknowledged events of each stream.
 type ledger struct {
 	mu    sync.Mutex
 	acked map[string]int
-	// gate is write-locked while a copy is being looked at, lest the log grow without end meanwhile.
+	// gate is write-locked while a copy is checked, so that the log does not grow without end meanwhile.
 	gate sync.RWMutex
 }
 
@@ -61,8 +61,8 @@ const (
 	writerBase   = 1 << 20
 )
 
-// audit opens the log that a crash left and returns how many acknowledged events are missing. All that is there must
-// be a sound log with dense revisions and no half append.
+// audit opens the log that a crash left and returns how many acknowledged events are missing. The log must be sound,
+// without gaps in the revisions and without incomplete appends.
 func audit(t *testing.T, fs vfs.FS, acked map[string]int) (missing int) {
 	t.Helper()
 	s, err := Open(Options{Dir: "log", FS: fs})
@@ -92,15 +92,15 @@ func audit(t *testing.T, fs vfs.FS, acked map[string]int) (missing int) {
 			}
 		}
 		if len(got)%2 != 0 {
-			t.Fatalf("%s: half an append is there", stream)
+			t.Fatalf("%s: the last append is incomplete", stream)
 		}
 		missing += max(0, acked[stream]-len(got))
 	}
 	return missing
 }
 
-// crash runs writers and calls check with a copy of the file system as a crash would leave it, with what had been
-// acknowledged before the crash. Every copy is made after more events have become durable.
+// crash runs writers and calls check in every round, with a copy of the file system as a crash would leave it and the
+// events acknowledged before that. Between two copies more events become durable.
 func crash(t *testing.T, o Options, rounds int, cfg func(round int) vfs.CrashCloneCfg, check func(vfs.FS, map[string]int)) {
 	t.Helper()
 	disk := vfs.NewCrashableMem()
@@ -122,7 +122,7 @@ func crash(t *testing.T, o Options, rounds int, cfg func(round int) vfs.CrashClo
 			<-w.C
 		}
 		acked := l.copy()
-		clone := disk.CrashClone(cfg(round)) // while writers are at work
+		clone := disk.CrashClone(cfg(round)) // while writers append
 		l.gate.Lock()
 		check(clone, acked)
 		l.gate.Unlock()
@@ -133,7 +133,7 @@ func crash(t *testing.T, o Options, rounds int, cfg func(round int) vfs.CrashClo
 }
 
 func TestCrashLosesNothingAcknowledged(t *testing.T) {
-	for name, percent := range map[string]int{"nothing unsynced survives": 0, "half of it survives": 50, "most of it survives": 90} {
+	for name, percent := range map[string]int{"no unsynced data survives": 0, "half of it survives": 50, "most of it survives": 90} {
 		t.Run(name, func(t *testing.T) {
 			cfg := func(round int) vfs.CrashCloneCfg {
 				return vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, uint64(round)))}
@@ -147,10 +147,11 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// Without fsync the same test must find losses, or it would prove nothing.
+// TestCrashTestNoticesAMissingSync is the negative control: without fsync the crash test must find lost events.
 func TestCrashTestNoticesAMissingSync(t *testing.T) {
 	lost := 0
-	crash(t, Options{unsafeNoSync: true}, 3, func(int) vfs.CrashCloneCfg { return vfs.CrashCloneCfg{} }, func(fs vfs.FS, acked map[string]int) {
+	loseUnsynced := func(int) vfs.CrashCloneCfg { return vfs.CrashCloneCfg{} }
+	crash(t, Options{unsafeNoSync: true}, 3, loseUnsynced, func(fs vfs.FS, acked map[string]int) {
 		lost += audit(t, fs, acked)
 	})
 	if lost == 0 {
@@ -158,16 +159,16 @@ func TestCrashTestNoticesAMissingSync(t *testing.T) {
 	}
 }
 
-// walOf returns the files of an open log with 10 appends of two events as they lie on the disk, the name of its
-// write-ahead log, and how many bytes of that are written.
-func walOf(t *testing.T) (files map[string][]byte, wal string, content int) {
+// openLogFiles returns the files of an open log with 10 appends of two events each, the name of its write-ahead log,
+// and how many bytes of that are written.
+func openLogFiles(t *testing.T) (files map[string][]byte, wal string, content int) {
 	t.Helper()
 	crashable := vfs.NewCrashableMem()
 	s := openStore(t, Options{FS: crashable})
 	for n := 0; n < 20; n += 2 {
 		mustAppend(t, s, "w0", int64(n-1), n, n+1)
 	}
-	// The copy is made while the store is open: nothing has been tidied up.
+	// Copy while the store is open, because closing it empties the write-ahead log.
 	disk := crashable.CrashClone(vfs.CrashCloneCfg{})
 	names, err := disk.List("log")
 	check(t, err)
@@ -181,12 +182,12 @@ func walOf(t *testing.T) (files map[string][]byte, wal string, content int) {
 		}
 		files[name] = readFile(t, disk, filepath.Join("log", name))
 	}
-	// The file was made larger than what it holds.
+	// The file is larger than its content.
 	return files, wal, len(strings.TrimRight(string(files[wal]), "\x00"))
 }
 
-// with lays out the files with another write-ahead log.
-func with(t *testing.T, files map[string][]byte, wal string, data []byte) vfs.FS {
+// withWAL returns a file system with the files and with other content of the write-ahead log.
+func withWAL(t *testing.T, files map[string][]byte, wal string, data []byte) vfs.FS {
 	t.Helper()
 	fs := vfs.NewMem()
 	check(t, fs.MkdirAll("log", 0o755))
@@ -199,24 +200,24 @@ func with(t *testing.T, files map[string][]byte, wal string, data []byte) vfs.FS
 	return fs
 }
 
-// A write that was cut off anywhere leaves a log that ends with a whole append. The last append is cut at every byte,
-// those before in steps; behind the cut there is nothing, or what the disk had there before.
-func TestTornWrite(t *testing.T) {
+// TestTornWriteLosesWholeAppends cuts the write-ahead log at every byte of the last append, and in steps before. The
+// log must end with a complete append, whether the file ends at the cut or goes on with zeros.
+func TestTornWriteLosesWholeAppends(t *testing.T) {
 	t.Parallel()
-	files, wal, content := walOf(t)
+	files, wal, content := openLogFiles(t)
 	last := content / 10 // bytes of about one append
 	seen := map[uint64]bool{}
 	for cut := content; cut > 0; {
 		for _, end := range []string{"", strings.Repeat("\x00", 700)} {
-			torn := with(t, files, wal, append(append([]byte{}, files[wal][:cut]...), end...))
+			torn := withWAL(t, files, wal, append(append([]byte{}, files[wal][:cut]...), end...))
 			s, err := Open(Options{Dir: "log", FS: torn})
 			check(t, err)
 			n := int(s.Stats().Events)
 			if n%2 != 0 {
-				t.Fatalf("cut at %d of %d bytes: %d events, which is half an append", cut, content, n)
+				t.Fatalf("cut at %d of %d bytes: %d events, so the last append is incomplete", cut, content, n)
 			}
 			seen[uint64(n)] = true
-			// It goes on from there.
+			// The log accepts appends.
 			if n < 20 {
 				mustAppend(t, s, "w0", int64(n-1), n, n+1)
 			}
@@ -230,16 +231,16 @@ func TestTornWrite(t *testing.T) {
 		}
 	}
 	if len(seen) != 11 {
-		t.Fatalf("the cuts left %d different logs, not 0 to 10 appends", len(seen))
+		t.Fatalf("the cuts left %d different logs instead of 11, with 0 to 10 appends", len(seen))
 	}
 }
 
-// A bit that rots in the write-ahead log is not taken for a torn write: up to where the store noted that everything was
-// durable the log is whole, or is not opened. Behind that it ends with a whole append, and what is there is right.
-func TestRottenWriteAheadLog(t *testing.T) {
+// TestBitRotInWriteAheadLog flips bits in the write-ahead log. A log that ends before the noted durable end must not be
+// opened; any other log must end with a complete append, and its events must be right.
+func TestBitRotInWriteAheadLog(t *testing.T) {
 	t.Parallel()
-	files, wal, content := walOf(t)
-	s, err := Open(Options{Dir: "log", FS: with(t, files, wal, files[wal])})
+	files, wal, content := openLogFiles(t)
+	s, err := Open(Options{Dir: "log", FS: withWAL(t, files, wal, files[wal])})
 	check(t, err)
 	ends := []uint64{FirstPosition} // after each event
 	for _, e := range readAll(t, s) {
@@ -251,8 +252,8 @@ func TestRottenWriteAheadLog(t *testing.T) {
 		for at := 0; at < content; at += 7 {
 			rotten := bytes.Clone(files[wal])
 			rotten[at] ^= 1 << (at % 8)
-			fs := with(t, files, wal, rotten)
-			check(t, writeWitness(fs, "log", ends[noted]))
+			fs := withWAL(t, files, wal, rotten)
+			check(t, writeDurableEnd(fs, "log", ends[noted]))
 			s, err := Open(Options{Dir: "log", FS: fs})
 			if errors.Is(err, ErrShortened) {
 				refused++
@@ -261,11 +262,11 @@ func TestRottenWriteAheadLog(t *testing.T) {
 			check(t, err)
 			events := readAll(t, s)
 			if len(events) < noted || len(events)%2 != 0 {
-				t.Fatalf("bit %d of byte %d: %d events are left, %d had been noted", at%8, at, len(events), noted)
+				t.Fatalf("bit %d of byte %d: %d events are left, but %d were noted", at%8, at, len(events), noted)
 			}
 			for i, e := range events {
 				if e.Revision != uint64(i) || e.ID != number(i) || !bytes.Equal(e.Data(), fmt.Appendf(nil, `{"n":%d}`, i)) {
-					t.Fatalf("bit %d of byte %d: event %d is another", at%8, at, i)
+					t.Fatalf("bit %d of byte %d: event %d has changed", at%8, at, i)
 				}
 			}
 			if len(events) < 20 {
@@ -279,7 +280,7 @@ func TestRottenWriteAheadLog(t *testing.T) {
 	}
 }
 
-// TestDurableEndIsNoted looks at the note of a store that was closed, and at one that is damaged itself.
+// TestDurableEndIsNoted checks the durable end that a closed store has noted, and that a damaged note is ignored.
 func TestDurableEndIsNoted(t *testing.T) {
 	fs := vfs.NewMem()
 	s, err := Open(Options{Dir: "log", FS: fs})
@@ -287,25 +288,25 @@ func TestDurableEndIsNoted(t *testing.T) {
 	mustAppend(t, s, "s", NoStream, 1, 2, 3)
 	end := s.End()
 	check(t, s.Close())
-	if err := checkWitness(fs, "log", end); err != nil {
+	if err := checkDurableEnd(fs, "log", end); err != nil {
 		t.Error(err)
 	}
-	if err := checkWitness(fs, "log", end-1); !errors.Is(err, ErrShortened) {
+	if err := checkDurableEnd(fs, "log", end-1); !errors.Is(err, ErrShortened) {
 		t.Errorf("a log that ends a byte earlier: %v", err)
 	}
 	for _, note := range []string{"", "short", "\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"} {
-		writeFile(t, fs, "log/"+witnessFile, []byte(note))
+		writeFile(t, fs, "log/"+durableEndFile, []byte(note))
 		openStore(t, Options{FS: fs}).Close()
 	}
 }
 
-// An old record that rots in a table is found by Verify, which names it, and by whoever reads it; what lies before it is
-// still served, and appends go on.
-func TestRottenTable(t *testing.T) {
+// TestBitRotInTable flips a bit in a table. Verify must name the damaged record, and reading it must fail; reads of
+// earlier records and appends must go on.
+func TestBitRotInTable(t *testing.T) {
 	fs := vfs.NewMem()
 	s, err := Open(Options{Dir: "log", FS: fs})
 	check(t, err)
-	noise := rand.NewChaCha8([32]byte{1}) // does not compress, so that there are many blocks
+	noise := rand.NewChaCha8([32]byte{1}) // cannot be compressed, so the table has many blocks
 	for n := range 3000 {
 		data := make([]byte, 400)
 		_, _ = noise.Read(data)
@@ -364,13 +365,14 @@ func writeFile(t *testing.T, fs vfs.FS, name string, data []byte) {
 	t.Helper()
 	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
 	check(t, err)
-	_, err = f.Write(append([]byte{}, data...)) // the file system may change what it is given
+	_, err = f.Write(append([]byte{}, data...)) // a copy, because the file system may change it
 	check(t, err)
 	check(t, f.Sync())
 	check(t, f.Close())
 }
 
-// When a sync fails nobody knows what is on the disk: appends stop, reads go on and do not show what may be lost.
+// TestFailedCommitStopsAppends fails a sync, so that the content of the disk is unknown. Appends must stop; reads must
+// go on without events that may be lost.
 func TestFailedCommitStopsAppends(t *testing.T) {
 	disk := vfs.NewCrashableMem()
 	var broken atomic.Bool
@@ -403,7 +405,7 @@ func TestFailedCommitStopsAppends(t *testing.T) {
 	if r := appendTo(s, "s", Any, 99); !errors.Is(r.Err, ErrStopped) {
 		t.Fatalf("an append after the failure: %+v", r)
 	}
-	// A repetition of what is stored rests on nothing lost, but its answer could not be told from one that does.
+	// A repetition of a stored append is refused too, because the store cannot know whether it depends on a lost event.
 	if r := appendTo(s, "s", NoStream, 1); !errors.Is(r.Err, ErrStopped) {
 		t.Fatalf("a repetition after the failure: %+v", r)
 	}
@@ -415,9 +417,9 @@ func TestFailedCommitStopsAppends(t *testing.T) {
 		t.Fatalf("the stream is at revision %d, %v", st.Last, err)
 	}
 	if s.Stats().Failure == nil {
-		t.Fatal("the figures do not tell of the failure")
+		t.Fatal("the statistics do not show the failure")
 	}
-	_ = s.Close() // it cannot sync what is left
+	_ = s.Close() // fails, because it cannot sync the rest
 	s = openStore(t, Options{FS: disk.CrashClone(vfs.CrashCloneCfg{})})
 	if got := readAll(t, s); len(got) != 1 {
 		t.Fatalf("%d events after opening again", len(got))

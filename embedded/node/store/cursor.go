@@ -9,16 +9,16 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// ErrNotFound says that there is no such event.
+// ErrNotFound means that the event does not exist or was scavenged.
 var ErrNotFound = errors.New("event not found")
 
-// Page bounds one read: the number of events, and their bytes, which are exceeded by at most one event.
+// Page bounds one read by the number of events and by their bytes. The bytes may be exceeded by one event.
 type Page struct {
 	Events, Bytes int
 }
 
-// ReadForward appends to dst the durable events at or above from. It reports true if they came from memory, that is,
-// if the reader keeps up with the log. Nothing is appended if there is nothing yet.
+// ReadForward appends to dst the durable events at or above the position from. It reports true if they came from
+// memory, that is, if the reader keeps up with the log. It appends nothing if no such event is durable yet.
 func (s *Store) ReadForward(from uint64, dst []*Record, page Page) ([]*Record, bool, error) {
 	durable := s.durable.Load()
 	if from >= durable {
@@ -40,7 +40,7 @@ func (s *Store) ReadForward(from uint64, dst []*Record, page Page) ([]*Record, b
 	return c.dst, false, errors.Join(iter.Error(), iter.Close())
 }
 
-// ReadBackward appends to dst the durable events below before, newest first.
+// ReadBackward appends to dst the durable events below the position before, newest first.
 func (s *Store) ReadBackward(before uint64, dst []*Record, page Page) ([]*Record, error) {
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(min(before, s.durable.Load()))})
 	if err != nil {
@@ -55,8 +55,8 @@ func (s *Store) ReadBackward(before uint64, dst []*Record, page Page) ([]*Record
 	return c.dst, errors.Join(iter.Error(), iter.Close())
 }
 
-// collector copies records out of an iterator, many into one allocation. It passes over scavenged ones, which do not
-// count: a page without events means that there are none, however many stubs there are.
+// collector copies records out of an iterator, many into one allocation. It skips scavenged records and does not count
+// them: a page without events means that there are no more events, however many stubs were skipped.
 type collector struct {
 	dst   []*Record
 	page  Page
@@ -101,7 +101,7 @@ func (c *collector) add(iter *pebble.Iterator) error {
 	return nil
 }
 
-// record returns the durable event at exactly pos. Of a scavenged one errScavenged is returned.
+// record returns the durable event at exactly pos. It fails with errScavenged for a scavenged event.
 func (s *Store) record(pos uint64) (*Record, error) {
 	if r := s.tail.at(pos); r != nil {
 		return r, nil
@@ -136,29 +136,29 @@ func (s *Store) streamRecord(id, revision uint64) (*Record, error) {
 	if err := errors.Join(err, closer.Close()); err != nil {
 		return nil, err
 	}
-	durable := s.durable.Load() // before the look: what becomes durable only then may well not have been found
+	durable := s.durable.Load() // read first: an event that becomes durable after this may not be found by s.record
 	r, err := s.record(pos)
 	if errors.Is(err, ErrNotFound) && !errors.Is(err, errScavenged) && pos < durable {
-		return nil, fmt.Errorf("%w: the index of revision %d points to position %d, where nothing is", ErrDamaged, revision, pos)
+		return nil, fmt.Errorf("%w: the index of revision %d points to position %d, where no event is", ErrDamaged, revision, pos)
 	}
 	return r, err
 }
 
-// Stream tells what can be read of a stream.
+// Stream describes which events of a stream can be read.
 type Stream struct {
 	// ID is zero if the stream never had an event.
 	ID uint64
 	// Last is the revision of the last event, -1 if there is none.
 	Last int64
-	// First is the lowest revision that the stream's metadata leaves visible; it may be above Last.
+	// First is the lowest revision that the stream's metadata does not hide; it may be above Last.
 	First int64
 	// MaxAge, if not zero, hides older events.
 	MaxAge time.Duration
-	// Tombstoned streams are gone for good, Deleted ones until somebody appends.
+	// A Tombstoned stream is deleted for good, a Deleted one until the next append.
 	Tombstoned, Deleted bool
 }
 
-// Stream looks up a stream's durable state.
+// Stream returns a stream's durable state.
 func (s *Store) Stream(name string) (Stream, error) {
 	if IsIndex(name) {
 		return s.indexStream(name)
@@ -168,7 +168,7 @@ func (s *Store) Stream(name string) (Stream, error) {
 		return Stream{}, err
 	}
 	if IsMetastream(name) {
-		h.limits.maxCount = 1 // of metadata only the last word counts
+		h.limits.maxCount = 1 // only the last metadata event is visible
 		subject, err := s.loadHead(Described(name))
 		if err != nil {
 			return Stream{}, err
@@ -183,7 +183,7 @@ func (s *Store) Stream(name string) (Stream, error) {
 	}, nil
 }
 
-// LastEvent returns the last event of a stream that its metadata leave visible, nil if there is none.
+// LastEvent returns the last event of a stream, nil if there is none or its metadata hide it.
 func (s *Store) LastEvent(name string) (*Record, error) {
 	st, err := s.Stream(name)
 	if err != nil || st.ID == 0 || st.Tombstoned || st.Deleted {
@@ -196,17 +196,19 @@ func (s *Store) LastEvent(name string) (*Record, error) {
 	return last[0], nil
 }
 
-// Hides tells whether the stream's metadata hides an event at this time.
+// Hides reports whether the stream's metadata hides an event at a time.
 func (st *Stream) Hides(r *Record, now time.Time) bool {
 	return int64(r.Revision) < st.First || st.MaxAge > 0 && r.Created < ticks(now)-int64(st.MaxAge/100)
 }
 
-// ReadStreamForward appends to dst a stream's durable events from a revision on. Metadata is the caller's to apply.
+// ReadStreamForward appends to dst a stream's durable events from a revision on. The caller applies the stream's
+// metadata with Hides.
 func (s *Store) ReadStreamForward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
 	return s.readStream(id, streamKey(id, from), streamKey(id+1, 0), false, dst, page)
 }
 
-// ReadStreamBackward appends to dst a stream's durable events from a revision down.
+// ReadStreamBackward appends to dst a stream's durable events from a revision down. The caller applies the stream's
+// metadata with Hides.
 func (s *Store) ReadStreamBackward(id, from uint64, dst []*Record, page Page) ([]*Record, error) {
 	upper := streamKey(id+1, 0)
 	if from+1 != 0 {
@@ -228,13 +230,13 @@ func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []
 		return dst, err
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
-	ok, step := iter.First, iter.Next
+	begin, step := iter.First, iter.Next
 	if backward {
-		ok, step = iter.Last, iter.Prev
+		begin, step = iter.Last, iter.Prev
 	}
 	durable := s.durable.Load()
 	taken, bytes := 0, 0
-	for more := ok(); more && taken < page.Events && bytes < page.Bytes; more = step() {
+	for more := begin(); more && taken < page.Events && bytes < page.Bytes; more = step() {
 		revision, pos, err := streamEntry(iter)
 		if err != nil {
 			return dst, err
@@ -264,7 +266,7 @@ func (s *Store) readStream(id uint64, lower, upper []byte, backward bool, dst []
 	return dst, iter.Error()
 }
 
-// streamEntry decodes the stream index entry that the iterator is at.
+// streamEntry decodes the entry of the index of revisions that the iterator is at.
 func streamEntry(iter *pebble.Iterator) (revision int64, pos uint64, err error) {
 	key := iter.Key()
 	if len(key) != 17 {
@@ -278,8 +280,8 @@ func streamEntry(iter *pebble.Iterator) (revision int64, pos uint64, err error) 
 	return int64(binary.BigEndian.Uint64(key[9:])), pos, err
 }
 
-// Resolve finds the event that a link names as revision@stream. It returns nil without error if there is none, or none
-// that may be seen.
+// Resolve returns the event that a link names as revision@stream. It returns nil without an error if the link is
+// malformed, or if the event does not exist or is hidden at the time now.
 func (s *Store) Resolve(link *Record, now time.Time) (*Record, error) {
 	revision, stream, ok := parseLink(link.Data())
 	if !ok {
@@ -296,6 +298,7 @@ func (s *Store) Resolve(link *Record, now time.Time) (*Record, error) {
 	return found[0], nil
 }
 
+// parseLink parses the data of a link.
 func parseLink(data []byte) (revision uint64, stream string, ok bool) {
 	const maxRevision = TombstoneRevision
 	i := 0

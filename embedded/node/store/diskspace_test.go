@@ -15,31 +15,33 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// measured is a file system that says how much room there is.
-type measured struct {
+// limitedDisk is a file system with a given amount of free space.
+type limitedDisk struct {
 	vfs.FS
 	free atomic.Uint64
 }
 
-func (m *measured) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	return vfs.DiskUsage{AvailBytes: m.free.Load(), TotalBytes: 1 << 40}, nil
+func (d *limitedDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
 }
 
-// TestAlmostFullDisk refuses appends while there is little room, and nothing else.
-func TestAlmostFullDisk(t *testing.T) {
-	disk := &measured{FS: vfs.NewMem()}
+// TestAlmostFullDiskRefusesAppends: with little free space appends are refused, and all other requests are served.
+func TestAlmostFullDiskRefusesAppends(t *testing.T) {
+	disk := &limitedDisk{FS: vfs.NewMem()}
 	disk.free.Store(1 << 30)
 	s := openStore(t, Options{FS: disk, MinFreeBytes: 1 << 29})
 	mustAppend(t, s, "s", NoStream, 1)
 	disk.free.Store(1<<29 - 1)
 	for _, a := range []Append{
-		{Stream: "s", Expected: 0, Events: events("s", 2)}, {Stream: "s", Expected: Any, Kind: Delete}, {Stream: "new", Expected: Any, Kind: Tombstone},
+		{Stream: "s", Expected: 0, Events: events("s", 2)},
+		{Stream: "s", Expected: Any, Kind: Delete},
+		{Stream: "new", Expected: Any, Kind: Tombstone},
 	} {
-		if r := do(s, a); !errors.Is(r.Err, ErrDiskFull) || !strings.Contains(r.Err.Error(), "511 MiB are free, and 512 must be") {
+		if r := do(s, a); !errors.Is(r.Err, ErrDiskFull) || !strings.Contains(r.Err.Error(), "511 MiB are free, but 512 are needed") {
 			t.Errorf("%+v", r)
 		}
 	}
-	// What writes nothing is answered as ever.
+	// Appends that write nothing are answered as usual.
 	if r := appendTo(s, "s", NoStream, 1); r.Err != nil || r.Revision != 0 {
 		t.Errorf("a repeated append: %+v", r)
 	}
@@ -56,18 +58,19 @@ func TestAlmostFullDisk(t *testing.T) {
 	mustAppend(t, unlimited, "s", NoStream, 1)
 }
 
-// TestFullDisk has every write fail from a certain one on, for disks that are full at very different moments: in the
-// write-ahead log, while memory is written out, while files are merged. The store stops, its reads go on, and nothing
-// acknowledged is lost once there is room again.
-func TestFullDisk(t *testing.T) {
+// TestFullDiskLosesNothingAcknowledged has all writes fail from a certain one on, in each round at another moment: in
+// the write-ahead log, while memory is written out, while files are merged. Appends must stop and reads go on, and no
+// acknowledged event may be lost when there is space again.
+func TestFullDiskLosesNothingAcknowledged(t *testing.T) {
 	const rounds = 20
 	for round := range rounds {
 		disk := vfs.NewMem()
-		room := atomic.Int64{}
+		room := atomic.Int64{} // writes until the disk is full
 		room.Store(1 << 40)
 		fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			switch op.Kind {
-			case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpFilePreallocate, errorfs.OpMkdirAll, errorfs.OpLink:
+			case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate,
+				errorfs.OpFilePreallocate, errorfs.OpMkdirAll, errorfs.OpLink:
 				if room.Add(-1) < 0 {
 					return syscall.ENOSPC
 				}
@@ -86,7 +89,8 @@ func TestFullDisk(t *testing.T) {
 					p := Propose(fmt.Sprint("w", w), number(w<<20|n), "T", false, nil, make([]byte, 700))
 					r := do(s, Append{Stream: fmt.Sprint("w", w), Expected: int64(n - 1), Events: []Proposed{p}})
 					if r.Err != nil {
-						if !errors.Is(r.Err, ErrStopped) || !errors.Is(r.Err, syscall.ENOSPC) && !strings.Contains(r.Err.Error(), "no space") {
+						noSpace := errors.Is(r.Err, syscall.ENOSPC) || strings.Contains(r.Err.Error(), "no space")
+						if !errors.Is(r.Err, ErrStopped) || !noSpace {
 							t.Errorf("round %d: %v", round, r.Err)
 						}
 						return
@@ -96,40 +100,40 @@ func TestFullDisk(t *testing.T) {
 			})
 		}
 		writers.Wait()
-		whole := func(s *Store, when string) {
+		checkAll := func(s *Store, when string) {
 			for w, n := range acked {
 				st, err := s.Stream(fmt.Sprint("w", w))
 				check(t, err)
 				if st.Last < int64(n)-1 {
-					t.Fatalf("round %d, %s: stream %d ends at %d, and %d events were acknowledged", round, when, w, st.Last, n)
+					t.Fatalf("round %d, %s: stream %d ends at %d, but %d events were acknowledged", round, when, w, st.Last, n)
 				}
 			}
 			if report, err := s.Verify(t.Context()); err != nil || report.Damage != nil {
 				t.Fatalf("round %d, %s: %+v, %v", round, when, report, err)
 			}
 		}
-		whole(s, "on a full disk")
+		checkAll(s, "on a full disk")
 		if len(readAll(t, s)) < acked[0]+acked[1]+acked[2]+acked[3] {
 			t.Fatalf("round %d: $all lacks events", round)
 		}
 		room.Store(1 << 40)
-		_ = s.Close() // it cannot write out what is left
+		_ = s.Close() // fails, because it could not write out the rest
 		s, err = Open(Options{Dir: "log", FS: disk})
 		check(t, err)
-		whole(s, "with room again")
+		checkAll(s, "with room again")
 		mustAppend(t, s, "w0", Any, 1<<30)
 		check(t, s.Close())
 	}
 }
 
-// TestRealFullDisk fills a file system of 24 MiB.
-func TestRealFullDisk(t *testing.T) {
+// TestFullFileSystem fills a real file system of 24 MiB.
+func TestFullFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	if os.Geteuid() != 0 {
-		t.Skip("only root may mount the small file system that this fills")
+		t.Skip("the test mounts a small file system, which needs root")
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
-		t.Skip("the small file system that this fills cannot be mounted:", err)
+		t.Skip("the small file system of this test cannot be mounted:", err)
 	}
 	defer func() { check(t, syscall.Unmount(dir, 0)) }()
 	for name, tc := range map[string]struct {
@@ -137,7 +141,10 @@ func TestRealFullDisk(t *testing.T) {
 		want    error
 	}{"noticed early": {4 << 20, ErrDiskFull}, "not noticed": {-1, ErrStopped}} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{Dir: dir + "/" + strings.ReplaceAll(name, " ", "-"), FS: vfs.Default, MinFreeBytes: tc.minFree, memTableBytes: 1 << 20}
+			o := Options{
+				Dir: dir + "/" + strings.ReplaceAll(name, " ", "-"), FS: vfs.Default,
+				MinFreeBytes: tc.minFree, memTableBytes: 1 << 20,
+			}
 			s, err := Open(o)
 			check(t, err)
 			noise := rand.NewChaCha8([32]byte{2})
@@ -145,7 +152,8 @@ func TestRealFullDisk(t *testing.T) {
 			for {
 				data := make([]byte, 64<<10)
 				_, _ = noise.Read(data)
-				r := do(s, Append{Stream: "s", Expected: int64(n - 1), Events: []Proposed{Propose("s", number(n), "T", false, nil, data)}})
+				p := Propose("s", number(n), "T", false, nil, data)
+				r := do(s, Append{Stream: "s", Expected: int64(n - 1), Events: []Proposed{p}})
 				if r.Err != nil {
 					if !errors.Is(r.Err, tc.want) {
 						t.Fatal(r.Err)
@@ -173,7 +181,7 @@ func TestRealFullDisk(t *testing.T) {
 	}
 }
 
-// TestReadOnlyDisk opens a directory that cannot be written, and has a disk turn read-only.
+// TestReadOnlyDisk turns the disk of an open store read-only, and opens a directory that cannot be written.
 func TestReadOnlyDisk(t *testing.T) {
 	disk := vfs.NewMem()
 	var readOnly atomic.Bool
@@ -205,7 +213,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	mustAppend(t, s, "s", Any, 3)
 }
 
-// TestAppendsWaitForTheEngine writes faster than a slow disk takes tables in: appends wait, and memory stays bounded.
+// TestAppendsWaitForTheEngine appends faster than a slow disk stores tables. Appends must wait, and memory stay
+// bounded.
 func TestAppendsWaitForTheEngine(t *testing.T) {
 	var slow atomic.Bool
 	gate := make(chan struct{})
@@ -223,19 +232,20 @@ func TestAppendsWaitForTheEngine(t *testing.T) {
 	go func() {
 		for i := range appends {
 			p := Propose("s", number(i), "T", false, nil, make([]byte, 8<<10))
-			for s.Submit(&Append{Stream: "s", Expected: Any, Events: []Proposed{p}, Size: 8 << 10, Done: func(r Result) { done <- r.Err }}) != nil {
+			a := &Append{Stream: "s", Expected: Any, Events: []Proposed{p}, Size: 8 << 10, Done: func(r Result) { done <- r.Err }}
+			for s.Submit(a) != nil {
 				t.Error("the queue is full")
 			}
 		}
 	}()
 	answered := 0
 	const limit = maxMemTables * 256 << 10
-	for waits := false; !waits; {
+	for waiting := false; !waiting; {
 		size := s.db.Metrics().MemTable.Size
-		if size > limit+2*batchMaxBytes { // the last batch may have been that large, and a table is made for it
+		if size > limit+2*batchMaxBytes { // allows for the last batch and the table that is made for it
 			t.Fatalf("%d KiB wait in memory", size>>10)
 		}
-		waits = size >= limit // then the next commit does
+		waiting = size >= limit // from now on commits wait
 		select {
 		case err := <-done:
 			check(t, err)

@@ -8,7 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// FuzzParseRecord: whatever lies on the disk, decoding must not panic, and what is accepted must lie within the bytes.
+// FuzzParseRecord decodes arbitrary bytes. Decoding must not panic, and the parts of a record must lie within the
+// bytes.
 func FuzzParseRecord(f *testing.F) {
 	p := Propose("diary-1", number(7), "DiarySubmitted", true, []byte(`{"actor":"p"}`), []byte(`{"pain":9}`))
 	sound := newChain(Hash{}).appendRecord(nil, &p, 64, 64, 3, 17_000_000_000_000_000)
@@ -34,7 +35,7 @@ func FuzzParseRecord(f *testing.F) {
 	})
 }
 
-// FuzzProposedEventIsReadBack: what the store encodes by hand is what the protocol's own code reads.
+// FuzzProposedEventIsReadBack checks that protobuf decodes what the store encodes by hand.
 func FuzzProposedEventIsReadBack(f *testing.F) {
 	f.Add("diary-1", "DiarySubmitted", []byte(`{"a":1}`), []byte(`{}`), uint64(3), uint64(64), true)
 	f.Add("", "", []byte(nil), []byte(nil), uint64(0), uint64(1<<62), false)
@@ -45,24 +46,27 @@ func FuzzProposedEventIsReadBack(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(r.Stream()) != stream || string(r.Type()) != eventType || !bytes.Equal(r.Data(), data) || !bytes.Equal(r.CustomMetadata(), metadata) {
+		if string(r.Stream()) != stream || string(r.Type()) != eventType ||
+			!bytes.Equal(r.Data(), data) || !bytes.Equal(r.CustomMetadata(), metadata) {
 			t.Fatalf("read back %q %q %q %q", r.Stream(), r.Type(), r.Data(), r.CustomMetadata())
 		}
 		var m streams.ReadResp_ReadEvent_RecordedEvent
 		err = proto.Unmarshal(r.Wire(), &m)
 		if err != nil {
-			return // text that is not UTF-8, which requests are refused for
+			return // text that is not UTF-8; requests with it are refused
 		}
 		content := contentBinary
 		if json {
 			content = contentJSON
 		}
-		if m.StreamRevision != revision || m.CommitPosition != pos || m.PreparePosition != pos || string(m.StreamIdentifier.StreamName) != stream ||
-			m.Metadata["type"] != eventType || m.Metadata["content-type"] != content || m.Metadata["created"] != "17" || !bytes.Equal(m.Data, data) || !bytes.Equal(m.CustomMetadata, metadata) {
-			t.Fatalf("the protocol reads %v", &m)
+		if m.StreamRevision != revision || m.CommitPosition != pos || m.PreparePosition != pos ||
+			string(m.StreamIdentifier.StreamName) != stream || m.Metadata["type"] != eventType ||
+			m.Metadata["content-type"] != content || m.Metadata["created"] != "17" ||
+			!bytes.Equal(m.Data, data) || !bytes.Equal(m.CustomMetadata, metadata) {
+			t.Fatalf("protobuf decodes %v", &m)
 		}
 		if err := proto.Unmarshal(r.WireWithTextID("0-0"), &m); err != nil || m.Id.GetString_() != "0-0" || !bytes.Equal(m.Data, data) {
-			t.Fatalf("with a text id the protocol reads %v, %v", &m, err)
+			t.Fatalf("with a text id protobuf decodes %v, %v", &m, err)
 		}
 	})
 }

@@ -12,41 +12,42 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guard stands between the storage engine and the disk. When the engine's log, or the list of its files, cannot be
-// written, Pebble ends the process: not even reads would go on. The guard keeps the first such error for the store,
-// which then takes no more appends, and from that moment the directory is frozen: the engine's further writes to these
-// files go nowhere, and nothing is removed or renamed. So the directory stays as the last good write left it, and opening
-// it again recovers from that. Tables, which the engine can do without, fail as they would.
+// guard is the file system that the storage engine uses. Pebble ends the process if it cannot write its log or the list
+// of its files; then not even reads would go on. The guard passes the first such error to the store, which accepts no
+// more appends, and freezes the directory: it discards the engine's further writes to these files, and removes or
+// renames nothing. So the directory stays as the last good write left it, and opening it again recovers from that.
+// Writes of tables, which the engine can do without, fail normally.
 type guard struct {
 	vfs.FS
-	// armed is set once the engine is open: until then an error is the opening's.
+	// armed is set when the engine is open. Until then errors are returned to Open.
 	armed  atomic.Bool
 	frozen atomic.Bool
 	once   sync.Once
-	// failed is told the first error.
+	// failed is called with the first error.
 	failed func(error)
 }
 
-// essential are the files without which the engine cannot go on.
+// essential reports whether the engine cannot go on without the file.
 func essential(name string) bool {
 	base := filepath.Base(name)
-	return strings.HasSuffix(base, ".log") || strings.HasPrefix(base, "MANIFEST-") || strings.HasPrefix(base, "OPTIONS-") || strings.HasPrefix(base, "marker.")
+	return strings.HasSuffix(base, ".log") || strings.HasPrefix(base, "MANIFEST-") ||
+		strings.HasPrefix(base, "OPTIONS-") || strings.HasPrefix(base, "marker.")
 }
 
-// freeze takes note of an error, and returns what the engine is told.
+// freeze freezes the directory after an error, and returns the error that the engine gets: nil once the guard is armed.
 func (g *guard) freeze(err error) error {
 	if err == nil || !g.armed.Load() {
 		return err
 	}
 	g.once.Do(func() {
-		// First the store must know: what is written nowhere must not be taken for durable.
+		// The store must fail first: writes that are discarded must not be taken for durable.
 		g.failed(err)
 		g.frozen.Store(true)
 	})
 	return nil
 }
 
-// tablePause slows down an engine that tries again and again to write a table.
+// tablePause slows down the engine, which would try again and again to write a table.
 const tablePause = 200 * time.Millisecond
 
 func (g *guard) create(name string, create func() (vfs.File, error)) (vfs.File, error) {
@@ -58,7 +59,7 @@ func (g *guard) create(name string, create func() (vfs.File, error)) (vfs.File, 
 		}
 		f, err := create()
 		if err != nil && g.armed.Load() {
-			// A table now and then may fail; one that cannot even be begun has no room.
+			// A single table may fail, but if one cannot even be created, the disk has no space.
 			_ = g.freeze(err)
 		}
 		return f, err
@@ -108,13 +109,13 @@ func (g *guard) OpenDir(name string) (vfs.File, error) {
 // Unwrap returns the file system beneath.
 func (g *guard) Unwrap() vfs.FS { return g.FS }
 
-// guarded is an essential file.
+// guarded is an essential file whose errors freeze the directory.
 type guarded struct {
 	vfs.File
 	guard *guard
 }
 
-// do writes unless the directory is frozen.
+// do calls write unless the directory is frozen.
 func (f *guarded) do(write func() error) error {
 	if f.guard.frozen.Load() {
 		return nil
@@ -152,7 +153,7 @@ func (f *guarded) SyncTo(length int64) (full bool, err error) {
 
 func (f *guarded) Close() error { return f.guard.freeze(f.File.Close()) }
 
-// nowhere is a file of a frozen directory.
+// nowhere is a file of a frozen directory. It discards writes.
 type nowhere struct{}
 
 func (nowhere) Read([]byte) (int, error)               { return 0, os.ErrInvalid }
@@ -160,7 +161,7 @@ func (nowhere) ReadAt([]byte, int64) (int, error)      { return 0, os.ErrInvalid
 func (nowhere) Write(b []byte) (int, error)            { return len(b), nil }
 func (nowhere) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 func (nowhere) Preallocate(int64, int64) error         { return nil }
-func (nowhere) Stat() (vfs.FileInfo, error)            { return nothing{}, nil }
+func (nowhere) Stat() (vfs.FileInfo, error)            { return emptyInfo{}, nil }
 func (nowhere) Sync() error                            { return nil }
 func (nowhere) SyncTo(int64) (bool, error)             { return false, nil }
 func (nowhere) SyncData() error                        { return nil }
@@ -168,13 +169,13 @@ func (nowhere) Prefetch(int64, int64) error            { return nil }
 func (nowhere) Fd() uintptr                            { return vfs.InvalidFd }
 func (nowhere) Close() error                           { return nil }
 
-// nothing describes such a file.
-type nothing struct{}
+// emptyInfo is the information about a file of a frozen directory.
+type emptyInfo struct{}
 
-func (nothing) Name() string           { return "" }
-func (nothing) Size() int64            { return 0 }
-func (nothing) Mode() fs.FileMode      { return 0 }
-func (nothing) ModTime() time.Time     { return time.Time{} }
-func (nothing) IsDir() bool            { return false }
-func (nothing) Sys() any               { return nil }
-func (nothing) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
+func (emptyInfo) Name() string           { return "" }
+func (emptyInfo) Size() int64            { return 0 }
+func (emptyInfo) Mode() fs.FileMode      { return 0 }
+func (emptyInfo) ModTime() time.Time     { return time.Time{} }
+func (emptyInfo) IsDir() bool            { return false }
+func (emptyInfo) Sys() any               { return nil }
+func (emptyInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

@@ -8,31 +8,31 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// head is what the sequencer must know of a stream to decide on an append.
+// head is the state of a stream that the sequencer needs to decide on an append.
 type head struct {
 	name string
-	id   uint64 // 0: no event was ever written
-	last int64  // -1: none
+	id   uint64 // 0 if the stream never had an event
+	last int64  // revision of the last event, -1 if there is none
 	// meta is the data of the last metadata event, nil if there is none.
 	meta   []byte
-	limits limits
-	// changedBy is the position of the last event that changed this head. Until it is durable the head must stay in
-	// memory, for the database may not have the change yet.
+	limits limits // parsed from meta
+	// changedBy is the position of the last event that changed this head. Until that event is durable, the head must stay
+	// in memory, because the database may not have the change yet.
 	changedBy uint64
 }
 
 func (h *head) tombstoned() bool { return h.last == TombstoneRevision }
 
-// heads is a least-recently-used cache, owned by the sequencer. Streams that do not exist are not cached: asking for
-// them must not push out those that do.
+// heads is a least-recently-used cache that belongs to the sequencer. Streams that do not exist are not cached, so that
+// requests for them do not evict existing ones.
 type heads struct {
 	max    int
 	byName map[string]*list.Element
-	order  *list.List // front: used last
+	order  *list.List // the most recently used head is at the front
 }
 
-// minHeads is more than one append can involve (a stream, its metastream, and what they displace): a head that is being
-// worked on must not be evicted and loaded a second time.
+// minHeads is more heads than one append can involve (a stream, its metastream, and those they evict), so that a head
+// in use is not evicted and loaded a second time.
 const minHeads = 8
 
 func newHeads(size int) *heads {
@@ -48,7 +48,7 @@ func (c *heads) get(name string) *head {
 	return e.Value.(*head)
 }
 
-// put inserts h and evicts old heads, but only such as the database can give back in their present state.
+// put inserts h and evicts the oldest heads, as long as the database holds their current state.
 func (c *heads) put(h *head, durable uint64) {
 	if c.byName[h.name] != nil {
 		return
@@ -65,7 +65,7 @@ func (c *heads) put(h *head, durable uint64) {
 	}
 }
 
-// loadHead reads a stream's head from the database, which must hold all of the stream's events.
+// loadHead reads a stream's head from the database, which must hold all events of the stream.
 func (s *Store) loadHead(name string) (*head, error) {
 	h := &head{name: name, last: -1}
 	var err error
@@ -90,7 +90,7 @@ func (s *Store) loadHead(name string) (*head, error) {
 	return h, nil
 }
 
-// streamID returns 0 for a stream without durable events: an id is the position of the stream's first event.
+// streamID returns the id of a stream, which is the position of its first event; 0 if it has no durable event.
 func (s *Store) streamID(name string) (uint64, error) {
 	value, closer, err := s.db.Get(nameKey(name))
 	if errors.Is(err, pebble.ErrNotFound) {

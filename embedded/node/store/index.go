@@ -12,9 +12,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// The streams that the original's standard projections make: by category, by type, and of all streams. Here they are no
-// events of their own but an index over the log, from which their links are made up as they are read. It is brought up
-// to date by who reads it: who never does pays nothing, and who does sees everything acknowledged before.
+// EventStoreDB's standard projections write streams of links by category, by event type, and of all streams. Here these
+// streams are indexes over the log, and their links are generated when they are read. An index is brought up to date
+// when it is read: it costs nothing if nobody reads it, and a read sees every event acknowledged before.
 //
 //	i           -> position up to which the log is indexed, number of indexes
 //	m<name>     -> index id
@@ -31,30 +31,31 @@ const (
 
 	// categorySeparator ends the category in a stream's name.
 	categorySeparator = '-'
-	// indexBit tells an index id from a stream's: no position is as large.
+	// indexBit is set in the ids of indexes and not in those of streams, which are positions.
 	indexBit = uint64(1) << 63
 )
 
 var keyIndexed = []byte{'i'}
 
-// IsIndex tells whether the named stream is made of all others: it can be read but not written.
+// IsIndex reports whether the named stream is an index: it can be read but not written.
 func IsIndex(name string) bool {
 	return name == streamsIndex || strings.HasPrefix(name, categoryPrefix) || strings.HasPrefix(name, typePrefix)
 }
 
-// index is the state of the indexes. The lock is held while the log is being indexed.
+// index is the state of all indexes. The lock is held while the log is being indexed.
 type index struct {
 	mu     sync.Mutex
 	loaded bool
-	next   uint64 // up to where the log is indexed
-	count  uint64 // of indexes
-	// known are the indexes met so far, by name and by id. There are as many as categories and types.
+	next   uint64 // the position up to which the log is indexed
+	count  uint64 // number of indexes
+	// known and names hold the indexes used so far. Their number is bounded by the categories and event types.
 	known map[string]*indexHead
-	names map[uint64]string
+	names map[uint64]string // by id
 
 	page []*Record
 }
 
+// indexHead is the id of an index and the number of its links.
 type indexHead struct {
 	id    uint64
 	count uint64
@@ -73,7 +74,7 @@ func indexNameKey(name string) []byte { return append([]byte{prefixIndexName}, n
 // indexBatch is how many events are indexed together.
 const indexBatch = 4096
 
-// catchUp indexes everything that is durable now. The caller holds the lock.
+// catchUp indexes every event that is durable now. The caller holds the lock.
 func (x *index) catchUp(s *Store) error {
 	if !x.loaded {
 		x.known, x.names, x.next = map[string]*indexHead{}, map[uint64]string{}, FirstPosition
@@ -98,13 +99,14 @@ func (x *index) catchUp(s *Store) error {
 			return fmt.Errorf("index the log: %w", failure)
 		}
 		if err := x.step(s); err != nil {
-			x.loaded = false // what memory holds may be ahead of what is stored
+			x.loaded = false // memory may be ahead of the stored index
 			return fmt.Errorf("index the log: %w", err)
 		}
 	}
 	return nil
 }
 
+// step indexes the next page of events.
 func (x *index) step(s *Store) (err error) {
 	select {
 	case <-s.closing:
@@ -115,7 +117,7 @@ func (x *index) step(s *Store) (err error) {
 		return err
 	}
 	if len(x.page) == 0 {
-		return fmt.Errorf("%w: there is nothing at or behind position %d", ErrDamaged, x.next)
+		return fmt.Errorf("%w: there is no event at or behind position %d", ErrDamaged, x.next)
 	}
 	defer func() { clear(x.page) }()
 	b := s.db.NewBatch()
@@ -130,7 +132,7 @@ func (x *index) step(s *Store) (err error) {
 	if err := b.Set(keyIndexed, value, nil); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	// Not synced: what a crash loses is indexed again. The batch is lost or kept as a whole.
+	// No sync: after a crash the lost part is indexed again. The batch is kept or lost as a whole.
 	if err := s.apply(b, false); err != nil {
 		return err
 	}
@@ -138,7 +140,7 @@ func (x *index) step(s *Store) (err error) {
 	return nil
 }
 
-// add enters one event into the indexes that it belongs to. Links are not followed by links.
+// add adds one event to its indexes. Links are not indexed.
 func (x *index) add(s *Store, b *pebble.Batch, r *Record) error {
 	if string(r.Type()) == LinkType {
 		return nil
@@ -161,6 +163,7 @@ func (x *index) add(s *Store, b *pebble.Batch, r *Record) error {
 	return nil
 }
 
+// enter adds the event at a position to the named index, which it creates if necessary.
 func (x *index) enter(s *Store, b *pebble.Batch, name string, position uint64) error {
 	h, err := x.head(s, name)
 	if err != nil {
@@ -170,7 +173,8 @@ func (x *index) enter(s *Store, b *pebble.Batch, name string, position uint64) e
 		h = &indexHead{id: x.count | indexBit}
 		x.count++
 		x.known[name], x.names[h.id] = h, name
-		if err := errors.Join(b.Set(indexNameKey(name), binary.BigEndian.AppendUint64(nil, h.id), nil), b.Set(indexIDKey(h.id), []byte(name), nil)); err != nil {
+		id := binary.BigEndian.AppendUint64(nil, h.id)
+		if err := errors.Join(b.Set(indexNameKey(name), id, nil), b.Set(indexIDKey(h.id), []byte(name), nil)); err != nil {
 			return err
 		}
 	}
@@ -184,7 +188,7 @@ func (x *index) enter(s *Store, b *pebble.Batch, name string, position uint64) e
 	return b.Set(key[:], value[:], nil)
 }
 
-// head returns nil for an index without events.
+// head returns the head of the named index, nil if it has no events.
 func (x *index) head(s *Store, name string) (*indexHead, error) {
 	if h := x.known[name]; h != nil {
 		return h, nil
@@ -218,7 +222,7 @@ func (x *index) head(s *Store, name string) (*indexHead, error) {
 	return h, nil
 }
 
-// indexStream looks up an index as if it were a stream, up to date.
+// indexStream brings the indexes up to date and describes one of them as a stream.
 func (s *Store) indexStream(name string) (Stream, error) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
@@ -252,12 +256,12 @@ func (s *Store) indexName(id uint64) (string, error) {
 	return name, closer.Close()
 }
 
-// linkTo makes up the link that an index has at a number. Its id is the same whenever it is read, and its position and
-// time are those of the event, for it has none of its own.
+// linkTo generates the link that an index has at a number. The link has the same id at every read. It has no position
+// and time of its own, so it takes those of the event.
 func linkTo(index string, id, number uint64, target *Record) (*Record, error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", index, number))
 	link := ID(sum[:16])
-	link[6] = link[6]&0x0f | 0x80 // a UUID of version 8: made by a rule of ours
+	link[6] = link[6]&0x0f | 0x80 // a UUID of version 8: derived by a rule of our own
 	link[8] = link[8]&0x3f | 0x80
 	p := Propose(index, link, LinkType, false, nil, fmt.Appendf(nil, "%d@%s", target.Revision, target.Stream()))
 	raw := p.appendUnlinked(make([]byte, 0, len(p.wire)+maxSuffix), target.Position, id, number, target.Created)

@@ -10,7 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// readIndex returns what the index links to, and checks that its numbers have no gaps.
+// readIndex returns the data of an index's links, and checks that their numbers have no gaps.
 func readIndex(t *testing.T, s *Store, name string) []string {
 	t.Helper()
 	st, err := s.Stream(name)
@@ -28,7 +28,7 @@ func readIndex(t *testing.T, s *Store, name string) []string {
 		}
 		for _, r := range records {
 			if r.Revision != from || string(r.Stream()) != name || string(r.Type()) != LinkType {
-				t.Fatalf("%s has %s/%d %s where number %d belongs", name, r.Stream(), r.Revision, r.Type(), from)
+				t.Fatalf("%s has %s/%d %s instead of number %d", name, r.Stream(), r.Revision, r.Type(), from)
 			}
 			links = append(links, string(r.Data()))
 			from++
@@ -40,7 +40,7 @@ func readIndex(t *testing.T, s *Store, name string) []string {
 	return links
 }
 
-// indexesOf says what the indexes should hold.
+// indexesOf returns the links that every index should have, by name.
 func indexesOf(records []*Record) map[string][]string {
 	want := map[string][]string{}
 	for _, r := range records {
@@ -62,7 +62,7 @@ func indexesOf(records []*Record) map[string][]string {
 	return want
 }
 
-// TestIndexesSurviveCrashes appends, reads indexes now and then, crashes, and compares every index with the log.
+// TestIndexesSurviveCrashes appends, reads an index at random moments, crashes, and compares every index with the log.
 func TestIndexesSurviveCrashes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	fs := vfs.NewCrashableMem()
@@ -82,7 +82,7 @@ func TestIndexesSurviveCrashes(t *testing.T) {
 				readIndex(t, s, "$ce-patient")
 			}
 			if i == 45 {
-				// The next round finds what a crash at this moment leaves of the disk.
+				// The next round opens the disk as a crash at this moment leaves it.
 				fs = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50 * (round % 3), RNG: rng})
 			}
 		}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 )
 
-// The keys:
+// The keys of the database:
 //
-//	e<position>            -> record, or the stub of one that was scavenged
-//	s<stream id><revision> -> position; not of a stub, unless its revision is the stream's last before a tombstone
+//	e<position>            -> record, or the stub of a scavenged record
+//	s<stream id><revision> -> position; stubs have no entry, except the stream's last one before a tombstone
 //	n<stream name>         -> stream id
 //	p<name>                -> a value kept beside the log, see PutNote
 //	i, j, l, m             -> the indexes, see index.go
@@ -35,6 +35,7 @@ func nameKey(name string) []byte {
 	return append(append(b, prefixName), name...)
 }
 
+// position decodes the value of an index entry.
 func position(value []byte) (uint64, error) {
 	if len(value) != 8 {
 		return 0, fmt.Errorf("%w: an index entry of %d bytes", ErrDamaged, len(value))
@@ -47,7 +48,7 @@ const (
 	stateSize     = 4 + 16 + 8 + 8 + hashSize
 )
 
-// state is what is true of the log as a whole; it is written with every batch.
+// state is the state of the log as a whole. It is written with every batch.
 type state struct {
 	nodeID [16]byte
 	next   uint64 // the position behind the last event
@@ -63,13 +64,14 @@ func (s *state) encode(b []byte) []byte {
 	return append(b, s.hash[:]...)
 }
 
-// ErrSchema says that the directory was written by a build with another format.
+// ErrSchema means that a build with another format wrote the directory.
 var ErrSchema = errors.New("unknown schema version of the event log")
 
 func decodeState(b []byte) (state, error) {
 	if len(b) >= 4 {
 		if v := binary.BigEndian.Uint32(b); v != schemaVersion {
-			return state{}, fmt.Errorf("%w: it is %d and this build reads %d; open the directory with the build that wrote it", ErrSchema, v, schemaVersion)
+			return state{}, fmt.Errorf("%w: it is %d, but this build reads %d; open the directory with the build that wrote it",
+				ErrSchema, v, schemaVersion)
 		}
 	}
 	if len(b) != stateSize {

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// metaPrefix marks a stream that holds another stream's metadata.
+// metaPrefix is the prefix of streams that hold another stream's metadata.
 const metaPrefix = "$$"
 
-// deletedBefore is the truncation point of a stream that was deleted and may be revived.
+// deletedBefore is the truncation point ($tb) of a stream that was deleted and may be revived.
 const deletedBefore = math.MaxInt64
 
-// IsMetastream tells whether a stream holds the metadata of another.
+// IsMetastream reports whether a stream holds the metadata of another.
 func IsMetastream(name string) bool { return strings.HasPrefix(name, metaPrefix) }
 
 // Described returns the stream that a metastream describes.
@@ -29,7 +29,7 @@ type limits struct {
 
 func (l limits) deleted() bool { return l.before == deletedBefore }
 
-// first is the lowest revision that count and truncation leave visible.
+// first returns the lowest revision that maxCount and before do not hide.
 func (l limits) first(last int64) int64 {
 	first := l.before
 	if l.maxCount > 0 && last-l.maxCount+1 > first {
@@ -38,7 +38,7 @@ func (l limits) first(last int64) int64 {
 	return first
 }
 
-// parseLimits reads a metadata event's data. Malformed metadata means none, and so do values that are not positive.
+// parseLimits parses the data of a metadata event. Malformed metadata and values that are not positive set no limit.
 func parseLimits(data []byte) limits {
 	var m struct {
 		MaxCount *int64 `json:"$maxCount"`
@@ -55,14 +55,14 @@ func parseLimits(data []byte) limits {
 		return *v
 	}
 	l := limits{maxCount: positive(m.MaxCount), before: positive(m.Before)}
-	// An age beyond what a Duration holds hides nothing.
+	// An age beyond the range of a Duration hides nothing.
 	if age := positive(m.MaxAge); age <= int64(math.MaxInt64/time.Second) {
 		l.maxAge = time.Duration(age) * time.Second
 	}
 	return l
 }
 
-// withBefore returns the metadata with another truncation point; what else was set stays.
+// withBefore returns the metadata with another truncation point ($tb); other fields stay.
 func withBefore(data []byte, before int64) []byte {
 	fields := map[string]json.RawMessage{}
 	if json.Unmarshal(data, &fields) != nil || fields == nil {
@@ -73,13 +73,13 @@ func withBefore(data []byte, before int64) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(fields) != nil { // what was just decoded always encodes
+	if encoder.Encode(fields) != nil { // does not happen: fields were just decoded
 		return []byte(`{"$tb":` + string(number) + `}`)
 	}
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// Metastream is the stream that holds the metadata of the named one.
+// Metastream returns the name of the stream that holds the metadata of the named one.
 func Metastream(name string) string { return metaPrefix + name }
 
 // Metadata returns the last metadata of the named stream, nil if there are none.

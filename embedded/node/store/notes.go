@@ -7,19 +7,19 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// prefixNote marks small durable values that are kept beside the log and are no part of it:
+// Notes are small durable values that are kept beside the log and are not part of it:
 //
 //	p<name> -> value
 const prefixNote = 'p'
 
 func noteKey(name string) []byte { return append([]byte{prefixNote}, name...) }
 
-// PutNote keeps a value under a name, in place of the one before. It is on stable storage when PutNote returns.
+// PutNote stores a value under a name and replaces the former one. The value is durable when PutNote returns.
 func (s *Store) PutNote(name string, value []byte) error {
 	return s.changeNote(name, func(b *pebble.Batch) error { return b.Set(noteKey(name), value, nil) })
 }
 
-// DeleteNote forgets the value of a name, durably. There need not be one.
+// DeleteNote durably deletes the value of a name, if there is one.
 func (s *Store) DeleteNote(name string) error {
 	return s.changeNote(name, func(b *pebble.Batch) error { return b.Delete(noteKey(name), nil) })
 }
@@ -40,10 +40,10 @@ func (s *Store) changeNote(name string, change func(*pebble.Batch) error) error 
 		s.fail(err)
 		return fmt.Errorf("keep %q: %w", name, err)
 	}
-	return s.Failure() // the engine may not have been told, see guard
+	return s.Failure() // the guard may have hidden a failure from the engine
 }
 
-// Notes calls f with every name and value, in order of the names, until f returns an error. The value is f's to keep.
+// Notes calls f with every name and value, in order of the names, until f returns an error. f may keep the value.
 func (s *Store) Notes(f func(name string, value []byte) error) error {
 	if !s.use() {
 		return ErrClosed

@@ -1,12 +1,12 @@
 package store
 
-// recent remembers where the ids of the newest events went. It makes repeated appends without an exact expected
-// revision harmless as far as memory reaches, and it is where the events not yet committed are found.
+// recent holds the ids of the newest events with their revisions and positions. By it repeated appends without an exact
+// expected revision are recognised, and events that are not yet committed are found.
 type recent struct {
 	max   int
 	byID  map[recentKey]recentEvent
 	ring  []recentKey
-	at    []uint64 // positions, parallel to ring
+	at    []uint64 // positions of the events in ring
 	start int
 	count int
 }
@@ -30,7 +30,7 @@ func (r *recent) find(stream uint64, id ID) (recentEvent, bool) {
 	return e, ok
 }
 
-// add remembers an event and forgets the oldest durable ones beyond the bound.
+// add adds an event and drops the oldest durable ones beyond the bound.
 func (r *recent) add(stream uint64, id ID, e recentEvent, durable uint64) {
 	key := recentKey{stream, id}
 	r.byID[key] = e
@@ -42,7 +42,7 @@ func (r *recent) add(stream uint64, id ID, e recentEvent, durable uint64) {
 	r.count++
 	for r.count > r.max && r.at[r.start] < durable {
 		oldest := r.ring[r.start]
-		// The same id may have been written again since; then the newer entry stays.
+		// If the same id was written again since, the newer entry stays.
 		if r.byID[oldest].position == r.at[r.start] {
 			delete(r.byID, oldest)
 		}
@@ -51,11 +51,11 @@ func (r *recent) add(stream uint64, id ID, e recentEvent, durable uint64) {
 	}
 }
 
-// forget forgets an event that was scavenged.
+// forget drops an event that was scavenged.
 func (r *recent) forget(stream uint64, id ID, position uint64) {
 	key := recentKey{stream, id}
 	if e, ok := r.byID[key]; ok && e.position == position {
-		delete(r.byID, key) // its place in the ring is found empty when it is its turn
+		delete(r.byID, key) // add drops its slot in the ring later
 	}
 }
 

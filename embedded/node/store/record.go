@@ -16,10 +16,10 @@ import (
 //
 //	version   1 byte
 //	hash     32 bytes  SHA-256(previous hash, position, version, body)
-//	body     fixed header (stream id, revision, created, event id, where stream name and type are), then wire
+//	body     fixed header (stream id, revision, created, event id, offsets of stream name and type), then wire
 //
-// wire is the event as a RecordedEvent message of the streams protocol, with the id in structured form: readers that
-// ask for that form, and all official clients do, are served the stored bytes as they are.
+// wire is the event as a RecordedEvent message of the streams protocol, with the id in structured form. All official
+// clients ask for that form and get the stored bytes as they are.
 const (
 	recordVersion = 1
 	hashSize      = sha256.Size
@@ -27,13 +27,13 @@ const (
 	headerSize    = 8 + 8 + 8 + 16 + 4*4
 	wireOffset    = bodyOffset + headerSize
 
-	// FirstPosition is where the first event of a log lies. It is not zero, so that zero can mean "nothing read yet".
+	// FirstPosition is the position of the first event of a log. It is not zero, so that zero can mean "nothing read yet".
 	FirstPosition = 64
 
-	// TombstoneRevision is the revision of the event that ends a stream for good.
+	// TombstoneRevision is the revision of the event that deletes a stream for good.
 	TombstoneRevision = math.MaxInt64
 
-	// TombstoneType and MetadataType are the event types that the store itself writes.
+	// TombstoneType and MetadataType are event types that the store itself writes.
 	TombstoneType = "$streamDeleted"
 	MetadataType  = "$metadata"
 	// LinkType marks an event whose data names another event as revision@stream.
@@ -58,16 +58,16 @@ const (
 // ID is an event's id as 16 bytes, most significant first.
 type ID [16]byte
 
-// Hash is a link of the chain over all records.
+// Hash is the hash of a record in the chain over all records.
 type Hash [hashSize]byte
 
 func (h Hash) String() string { return fmt.Sprintf("%x", h[:]) }
 
-// ErrDamaged says that stored bytes are not what was written.
+// ErrDamaged means that stored bytes differ from those that were written.
 var ErrDamaged = errors.New("damaged record")
 
-// Proposed is an event on its way in, encoded as far as that is possible before its position is known. The encoding
-// happens in the caller's goroutine, which leaves the sequencer little to do.
+// Proposed is an event that is to be appended, encoded as far as possible before its position is known. Propose encodes
+// in the caller's goroutine, so that the sequencer has little to do.
 type Proposed struct {
 	id                                 ID
 	wire                               []byte
@@ -81,7 +81,7 @@ func Propose(stream string, id ID, eventType string, json bool, metadata, data [
 		content = contentJSON
 	}
 	p := Proposed{id: id, nameLen: uint32(len(stream)), typeLen: uint32(len(eventType))}
-	// Room for the fields that the sequencer appends too (about 90 bytes) is its own affair: it copies into a chunk.
+	// No room is needed for the fields that the sequencer appends, because it copies the bytes into a chunk.
 	b := make([]byte, 0, 96+len(stream)+len(eventType)+len(metadata)+len(data))
 
 	b = appendStructuredID(b, id)
@@ -133,7 +133,7 @@ func appendStructuredID(b []byte, id ID) []byte {
 	return b
 }
 
-// appendMetadata appends one entry of the system metadata and returns where its value begins.
+// appendMetadata appends one entry of the system metadata and returns the offset of its value.
 func appendMetadata(b []byte, key, value string) ([]byte, uint32) {
 	b = protowire.AppendTag(b, fieldMetadata, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(2+protowire.SizeBytes(len(key))+protowire.SizeBytes(len(value))))
@@ -144,13 +144,13 @@ func appendMetadata(b []byte, key, value string) ([]byte, uint32) {
 	return b, uint32(len(b) - len(value))
 }
 
-// ticks are the resolution of created: 100 nanoseconds since 1970.
+// ticks returns a time as the protocol stores it: in units of 100 nanoseconds since 1970.
 func ticks(t time.Time) int64 { return t.UnixNano() / 100 }
 
-// maxSuffix bounds what appendRecord adds to a proposed event's own bytes.
+// maxSuffix bounds the bytes that appendRecord adds to those of a proposed event.
 const maxSuffix = wireOffset + 3*(1+10) + 32 + 20
 
-// appendRecord writes the whole record to b; the hash of the chain goes in and out through chain.
+// appendRecord appends the whole record to b and advances the chain.
 func (c *chain) appendRecord(b []byte, p *Proposed, position, streamID, revision uint64, created int64) []byte {
 	start := len(b)
 	b = p.appendUnlinked(b, position, streamID, revision, created)
@@ -160,7 +160,7 @@ func (c *chain) appendRecord(b []byte, p *Proposed, position, streamID, revision
 	return b
 }
 
-// appendUnlinked writes the record without its link of the chain.
+// appendUnlinked appends the record to b with an empty hash.
 func (p *Proposed) appendUnlinked(b []byte, position, streamID, revision uint64, created int64) []byte {
 	b = append(b, recordVersion)
 	var noHash Hash
@@ -194,7 +194,7 @@ func (p *Proposed) appendUnlinked(b []byte, position, streamID, revision uint64,
 
 // Record is a stored event. It is immutable and may be shared.
 type Record struct {
-	// Position is the event's place in the log, its commit and prepare position alike.
+	// Position is the event's position in the log, which is both its commit and its prepare position.
 	Position uint64
 	// StreamID is the position of the first event ever written to the stream.
 	StreamID uint64
@@ -209,7 +209,8 @@ type Record struct {
 	nameOff, nameLen, typeOff, typeLen uint32
 }
 
-// parseRecord decodes a stored value and checks that its parts lie within it. It keeps value.
+// parseRecord decodes a stored value and checks that its parts lie within it. The record refers to value. It fails with
+// errScavenged for a stub.
 func parseRecord(position uint64, value []byte) (Record, error) {
 	if len(value) < wireOffset && !isStub(value) {
 		return Record{}, fmt.Errorf("%w at position %d: %d bytes are too few", ErrDamaged, position, len(value))
@@ -221,7 +222,8 @@ func parseRecord(position uint64, value []byte) (Record, error) {
 			}
 			return Record{}, fmt.Errorf("position %d: %w", position, errScavenged)
 		}
-		return Record{}, fmt.Errorf("%w at position %d: format version %d is unknown, this build reads %d", ErrDamaged, position, value[0], recordVersion)
+		return Record{}, fmt.Errorf("%w at position %d: format version %d is unknown, this build reads %d",
+			ErrDamaged, position, value[0], recordVersion)
 	}
 	h := value[bodyOffset:]
 	r := Record{
@@ -252,22 +254,22 @@ func (r *Record) Stream() []byte { return r.Wire()[r.nameOff : r.nameOff+r.nameL
 // Type returns the event's type. It must not be changed.
 func (r *Record) Type() []byte { return r.Wire()[r.typeOff : r.typeOff+r.typeLen] }
 
-// Size is the number of bytes that the record takes in the log.
+// Size returns the number of bytes that the record takes in the log.
 func (r *Record) Size() int { return len(r.raw) }
 
-// Next is the position behind the record.
+// Next returns the position behind the record.
 func (r *Record) Next() uint64 { return r.Position + uint64(len(r.raw)) }
 
-// IsTombstone tells whether the record ends its stream.
+// IsTombstone reports whether the record deletes its stream for good.
 func (r *Record) IsTombstone() bool { return r.Revision == TombstoneRevision }
 
-// Hash returns the record's link of the chain.
+// Hash returns the record's hash in the chain.
 func (r *Record) Hash() Hash { return Hash(r.raw[1:bodyOffset]) }
 
 // Data returns the event's payload; nil if the record is malformed. It must not be changed.
 func (r *Record) Data() []byte { return r.bytesField(fieldData) }
 
-// CustomMetadata returns the metadata that the event's writer gave. It must not be changed.
+// CustomMetadata returns the metadata that the writer added to the event. It must not be changed.
 func (r *Record) CustomMetadata() []byte { return r.bytesField(fieldCustom) }
 
 func (r *Record) bytesField(want protowire.Number) []byte {
@@ -293,7 +295,7 @@ func (r *Record) bytesField(want protowire.Number) []byte {
 	return nil
 }
 
-// WireWithTextID returns the event as Wire does, but with its id as text. The bytes are the caller's.
+// WireWithTextID returns the event as Wire does, but with its id as text. The caller may change the bytes.
 func (r *Record) WireWithTextID(text string) []byte {
 	wire := r.Wire()
 	// The id is always the first field.

@@ -14,53 +14,53 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// ScavengeStream holds an event of ScavengeType for every batch of records that a scavenge removed.
+// ScavengeStream holds one event of ScavengeType for every batch of records that a scavenge removed.
 const (
 	ScavengeStream = "$scavenges"
 	ScavengeType   = "$scavenge"
 )
 
-// ScavengeOptions say what a scavenge leaves alone.
+// ScavengeOptions name the streams that a scavenge leaves out and who runs it.
 type ScavengeOptions struct {
-	// Keep are prefixes of the names of streams that are not touched, whatever their metadata say. A metastream counts
-	// as the stream that it describes.
+	// Keep lists prefixes of the names of streams that are left out, whatever their metadata say. A metastream counts as
+	// the stream that it describes.
 	Keep []string
-	// By names who asked for it; it is recorded with what was removed.
+	// By names the person or program that runs the scavenge. It is recorded with what was removed.
 	By string
-	// DryRun counts and removes nothing.
+	// DryRun only counts the events that would be removed.
 	DryRun bool
 }
 
-// ScavengeReport says what a scavenge removed, or would remove.
+// ScavengeReport describes what a scavenge removed, or would remove.
 type ScavengeReport struct {
-	// Events were removed, of so many Streams. A stream may be counted twice if it is written meanwhile.
+	// Events and Streams count the removed events and their streams. A stream that is written meanwhile may count twice.
 	Events, Streams uint64
-	// Bytes is what their records had. Less than that comes back: a small stub stays of each.
+	// Bytes is the size of the removed records. The disk gains less, because a small stub stays of each record.
 	Bytes uint64
-	// Looked is how many streams there were to look at, Kept how many of them were not to be touched.
+	// Looked counts the examined streams, Kept those of them that were left out.
 	Looked, Kept uint64
 }
 
-// ErrScavengeRuns says that another scavenge of the log is at work.
-var ErrScavengeRuns = errors.New("another scavenge is at work; wait for it to end")
+// ErrScavengeRuns means that another scavenge of the log is running.
+var ErrScavengeRuns = errors.New("another scavenge is running; wait for it to end")
 
 const (
-	// A batch is one announcement, and holds up appends for as long as it takes to check it.
-	scavengeBatch        = 1024
+	// A batch of removals has one announcement. Appends wait while a batch is checked again.
+	scavengeBatch        = 1024 // events
 	scavengeBatchStreams = 256
-	scavengePage         = 1024
-	// queueFullPause is how long a scavenge stands back when appends fill the queue.
+	scavengePage         = 1024 // streams whose names are read at a time
+	// queueFullPause is how long a scavenge waits when appends fill the queue.
 	queueFullPause = 10 * time.Millisecond
 )
 
-// Scavenge removes the events that stream metadata hide: those of deleted streams, those before $tb, beyond $maxCount,
-// older than $maxAge, all metadata of a stream but the last, and of streams that were ended for good all but the
-// tombstone and the last metadata. There is no way back: when the metadata are lifted the events stay away.
+// Scavenge removes the events that stream metadata hide: all events of deleted streams, those before $tb, beyond
+// $maxCount or older than $maxAge, all but the last metadata of a stream, and all events of tombstoned streams but the
+// tombstone and the last metadata. The removal is final: the events do not come back when the metadata change.
 //
-// Names of streams, numbering, positions and the chain of hashes stay as they are. Each batch of removals is one write
-// together with the event in ScavengeStream that announces it, so that a crash leaves both or neither; what was not
-// removed yet is for the next scavenge. Appends and reads go on meanwhile. Copies that were made before, backups among
-// them, have everything still.
+// Names of streams, revisions, positions and the chain of hashes do not change. Each batch of removals is written
+// together with the event in ScavengeStream that announces it, so that a crash leaves both or neither; the next
+// scavenge removes the rest. Appends and reads go on meanwhile. Earlier copies of the log, such as backups, still have
+// the removed events. Scavenge fails with ErrScavengeRuns while another one is running.
 func (s *Store) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport, error) {
 	if !s.use() {
 		return ScavengeReport{}, ErrClosed
@@ -72,7 +72,7 @@ func (s *Store) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport
 	defer s.scavenging.Unlock()
 	g := scavenger{store: s, options: o, from: math.MaxUint64, fromStream: math.MaxUint64}
 	err := g.run(ctx)
-	// What was removed before an error gives its space back all the same, unless time is up.
+	// Free the space of what was removed, also after an error, unless the caller gave up.
 	if g.removed > 0 && ctx.Err() == nil {
 		err = errors.Join(err, g.compact(ctx))
 	}
@@ -82,7 +82,7 @@ func (s *Store) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport
 	return g.report, nil
 }
 
-// scavenger is one run.
+// scavenger is one run of Scavenge.
 type scavenger struct {
 	store   *Store
 	options ScavengeOptions
@@ -91,14 +91,14 @@ type scavenger struct {
 	pending []hiddenEvents
 	count   int // events in pending
 	removed uint64
-	// from, to are the positions of what was removed; fromStream, toStream the ids of the streams.
+	// The removed events lie between the positions from and to; the ids of their streams between fromStream and toStream.
 	from, to, fromStream, toStream uint64
 }
 
-// hiddenEvents are events of one stream that its metadata hid when they were looked at.
+// hiddenEvents are events of one stream that were hidden when they were read.
 type hiddenEvents struct {
 	stream string
-	// last is the stream's last revision, if a tombstone follows it, so that nothing can come behind.
+	// last is the last revision before the tombstone, if the stream is tombstoned.
 	last       int64
 	tombstoned bool
 	events     []hiddenEvent
@@ -133,7 +133,8 @@ func (g *scavenger) run(ctx context.Context) error {
 	return g.flush(ctx)
 }
 
-// names returns some streams from key on. No iterator is held for longer, for it would keep what is removed on the disk.
+// names returns a page of streams from a key on. An iterator must not be held for longer, because it would keep removed
+// records on the disk.
 func (g *scavenger) names(from []byte) (names []string, ids []uint64, err error) {
 	iter, err := g.store.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: []byte{prefixName + 1}})
 	if err != nil {
@@ -154,7 +155,8 @@ func (g *scavenger) names(from []byte) (names []string, ids []uint64, err error)
 	return names, ids, iter.Error()
 }
 
-// subjectOf returns the stream that a metastream describes, or a metastream of a metastream, and of others the stream.
+// subjectOf returns the stream that a metastream describes, also over several levels. Other streams describe
+// themselves.
 func subjectOf(name string) string {
 	for IsMetastream(name) {
 		name = Described(name)
@@ -168,8 +170,7 @@ func (g *scavenger) keeps(name string) bool {
 		slices.ContainsFunc(g.options.Keep, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
 }
 
-// hides tells whether the head's metadata hide an event for good. The last metadata of a stream are never hidden, nor is
-// a tombstone.
+// hides reports whether an event of the stream may be removed. The last metadata of a stream and a tombstone never may.
 func (h *head) hides(revision uint64, created int64, now time.Time) bool {
 	switch {
 	case revision == TombstoneRevision:
@@ -227,7 +228,8 @@ func (g *scavenger) stream(ctx context.Context, name string, id uint64) error {
 	return nil
 }
 
-// page looks at some revisions, and says where to go on, and whether to.
+// page adds hidden events of a stream from a revision on to found, until the batch is full. It returns the revision to
+// continue at and whether there may be more hidden events.
 func (g *scavenger) page(h *head, id, from uint64, now time.Time, found *hiddenEvents) (next uint64, more bool, err error) {
 	iter, err := g.store.db.NewIter(&pebble.IterOptions{LowerBound: streamKey(id, from), UpperBound: streamKey(id+1, 0)})
 	if err != nil {
@@ -248,20 +250,20 @@ func (g *scavenger) page(h *head, id, from uint64, now time.Time, found *hiddenE
 		}
 		e, err := g.event(pos)
 		if errors.Is(err, errScavenged) {
-			continue // it keeps its entry for the sake of its number
+			continue // its entry was kept for the numbering
 		}
 		if err != nil {
 			return 0, false, err
 		}
 		if !h.hides(e.revision, e.created, now) {
-			return 0, false, nil // and neither are those behind it
+			return 0, false, nil // later events are not hidden either
 		}
 		found.events = append(found.events, e)
 	}
 	return 0, false, iter.Error()
 }
 
-// event reads what a stub of the record must say.
+// event reads the event at a position and prepares its stub.
 func (g *scavenger) event(pos uint64) (hiddenEvent, error) {
 	value, closer, err := g.store.db.Get(eventKey(pos))
 	if err != nil {
@@ -280,7 +282,7 @@ func (g *scavenger) event(pos uint64) (hiddenEvent, error) {
 	return e, errors.Join(err, closer.Close())
 }
 
-// lastBeforeTombstone returns the last revision of a stream that was ended for good, -1 if it had no events.
+// lastBeforeTombstone returns the last revision of a tombstoned stream before its tombstone, -1 if it had no events.
 func (g *scavenger) lastBeforeTombstone(id uint64) (last int64, err error) {
 	iter, err := g.store.db.NewIter(&pebble.IterOptions{LowerBound: streamKey(id, 0), UpperBound: streamKey(id, TombstoneRevision)})
 	if err != nil {
@@ -294,7 +296,7 @@ func (g *scavenger) lastBeforeTombstone(id uint64) (last int64, err error) {
 	return last, err
 }
 
-// flush has what was collected removed. In between it leaves the disk to others for as long as that took.
+// flush removes the pending events. Afterwards it pauses for as long as that took, so that others can use the disk.
 func (g *scavenger) flush(ctx context.Context) error {
 	if g.count == 0 {
 		return nil
@@ -351,8 +353,8 @@ func (g *scavenger) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// compact rewrites the files that hold what was removed: until then the old records take their space, and can be found
-// by who reads the files.
+// compact rewrites the files that hold removed records: until then the records take space and can be found in the
+// files.
 func (g *scavenger) compact(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -368,22 +370,22 @@ func (g *scavenger) compact(ctx context.Context) error {
 	defer func() { cancel(); <-watching }()
 	db := g.store.db
 	if err := db.Compact(ctx, eventKey(g.from), eventKey(g.to+1), false); err != nil {
-		return fmt.Errorf("everything was removed, but the space does not come back yet: %w", err)
+		return fmt.Errorf("all events were removed, but their disk space is not free yet: %w", err)
 	}
 	if err := db.Compact(ctx, streamKey(g.fromStream, 0), streamKey(g.toStream+1, 0), false); err != nil {
-		return fmt.Errorf("everything was removed, but the space does not come back yet: %w", err)
+		return fmt.Errorf("all events were removed, but their disk space is not free yet: %w", err)
 	}
 	return nil
 }
 
-// removal is what a scavenge asks of the sequencer: to put stubs in the place of events that are still hidden, and to
-// announce that. What was removed is then in the announcement.
+// removal is a scavenge's request to the sequencer to replace events that are still hidden by stubs, and to announce
+// that. Afterwards announcement describes what was removed.
 type removal struct {
 	streams      []hiddenEvents
 	announcement announcement
 }
 
-// remove decides once more about each event, for metadata may have changed since it was looked at, and writes stubs and
+// remove checks each event again, because metadata may have changed since it was read, and writes stubs and
 // announcement into one batch.
 func (q *sequencer) remove(r *removal) Result {
 	now := q.store.Now()
@@ -395,7 +397,7 @@ func (q *sequencer) remove(r *removal) Result {
 			return Result{Err: err, Revision: -1}
 		}
 		if h.tombstoned() != s.tombstoned {
-			continue // it was ended meanwhile; the next scavenge finds it so
+			continue // it was tombstoned meanwhile and is left to the next scavenge
 		}
 		last := h.last
 		if s.tombstoned {
@@ -445,7 +447,7 @@ func (q *sequencer) remove(r *removal) Result {
 		b.removed = append(b.removed, e.position)
 		b.bytes += len(buffer)
 	}
-	if err != nil { // the announcement is in the batch already, which must not be written now
+	if err != nil { // the batch already has the announcement and must not be written
 		q.store.fail(fmt.Errorf("put stubs in place of scavenged events: %w", err))
 		return Result{Err: q.store.Failure(), Revision: -1}
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Links to scavenged events are gone from the indexes, whose other numbers stay; a backup has stubs as the log has.
+// TestIndexesAndBackupsOfAScavengedLog: indexes lose the links to scavenged events and keep their other numbers; a
+// backup has the same stubs as the log.
 func TestIndexesAndBackupsOfAScavengedLog(t *testing.T) {
 	s := openStore(t, Options{})
 	mustAppend(t, s, "cat-1", NoStream, 1, 2, 3, 4)

@@ -33,7 +33,7 @@ func scavenge(t fataler, s *Store, o ScavengeOptions) ScavengeReport {
 	return report
 }
 
-// visible returns what a reader of the stream gets: revision and id of each event that metadata do not hide.
+// visible returns what a reader of the stream gets: revision, id and data of each event that metadata do not hide.
 func visible(t fataler, s *Store, stream string) []string {
 	t.Helper()
 	st, err := s.Stream(stream)
@@ -52,6 +52,7 @@ func visible(t fataler, s *Store, stream string) []string {
 	return got
 }
 
+// sound verifies the log and returns the report.
 func sound(t fataler, s *Store) VerifyReport {
 	t.Helper()
 	report, err := s.Verify(context.Background())
@@ -61,7 +62,7 @@ func sound(t fataler, s *Store) VerifyReport {
 	if report.Events != s.Stats().Events || report.End != s.End() {
 		t.Fatalf("verify saw %+v, the store has %+v", report, s.Stats())
 	}
-	// The search by record must agree with the comparison in bulk.
+	// Verifying record by record must agree with the comparison in bulk.
 	snapshot := s.db.NewSnapshot()
 	defer snapshot.Close()
 	byRecord, err := verify(context.Background(), s.closing, snapshot)
@@ -71,8 +72,8 @@ func sound(t fataler, s *Store) VerifyReport {
 	return report
 }
 
-// TestScavengeRemovesWhatIsHidden goes through all that hides events.
-func TestScavengeRemovesWhatIsHidden(t *testing.T) {
+// TestScavengeRemovesHiddenEvents scavenges streams that hide events in every possible way.
+func TestScavengeRemovesHiddenEvents(t *testing.T) {
 	fs := vfs.NewMem()
 	var skew atomic.Int64
 	o := Options{FS: fs, Clock: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }}
@@ -110,13 +111,13 @@ func TestScavengeRemovesWhatIsHidden(t *testing.T) {
 	if report != planned {
 		t.Fatalf("it reports %+v, the dry run %+v", report, planned)
 	}
-	for range 2 { // and once more after opening it again
+	for range 2 { // the second time after opening the log again
 		if got := sound(t, s); got.Scavenged != want.Events || got.Streams != 8+7+1 {
 			t.Fatalf("verify counts %+v", got)
 		}
 		for _, name := range names {
 			if got := visible(t, s, name); !slices.Equal(got, before[name]) {
-				t.Errorf("%s shows %v, before it was %v", name, got, before[name])
+				t.Errorf("%s shows %v, before it showed %v", name, got, before[name])
 			}
 		}
 		forward := readAll(t, s)
@@ -129,48 +130,50 @@ func TestScavengeRemovesWhatIsHidden(t *testing.T) {
 		}
 		for _, r := range forward {
 			if name := string(r.Stream()); name == "ended" && !r.IsTombstone() || name == "counted" && r.Revision < 3 {
-				t.Errorf("%s at %d is there still", name, r.Revision)
+				t.Errorf("%s still has revision %d", name, r.Revision)
 			}
 		}
 		var announced announcement
 		last := forward[len(forward)-1]
 		check(t, json.Unmarshal(last.Data(), &announced))
-		if string(last.Stream()) != ScavengeStream || announced.By != "anna" || announced.Events != want.Events || announced.Streams != want.Streams {
-			t.Errorf("announced is %s in %s", last.Data(), last.Stream())
+		if string(last.Stream()) != ScavengeStream || announced.By != "anna" ||
+			announced.Events != want.Events || announced.Streams != want.Streams {
+			t.Errorf("the last event is %s in %s", last.Data(), last.Stream())
 		}
 		check(t, s.Close())
 		s = openStore(t, o)
 	}
 	if again := scavenge(t, s, ScavengeOptions{Keep: []string{"kep"}}); again.Events != 0 || s.Stats().Events != uint64(all)+1 {
-		t.Fatalf("a second one removes %+v", again)
+		t.Fatalf("a second scavenge removes %+v", again)
 	}
-	// Numbering goes on, what was removed is equal to nothing, and lifted metadata bring nothing back.
+	// The numbering goes on, repeated appends do not match removed events, and other metadata bring no event back.
 	if r := mustAppend(t, s, "deleted", NoStream, 9); r.Revision != 5 {
 		t.Errorf("the deleted stream goes on at revision %d", r.Revision)
 	}
 	for _, name := range []string{"counted", "aged"} {
 		if r := appendTo(s, name, NoStream, 1, 2); !errors.Is(r.Err, ErrWrongRevision) || r.Revision != 4 {
-			t.Errorf("a repetition of what was scavenged from %s: %+v", name, r)
+			t.Errorf("a repetition of scavenged events of %s: %+v", name, r)
 		}
 	}
 	if r := appendTo(s, "plain", NoStream, 1, 2); r.Err != nil || r.Revision != 1 {
-		t.Errorf("a repetition of what is stored: %+v", r)
+		t.Errorf("a repetition of stored events: %+v", r)
 	}
 	for _, name := range []string{"aged", "counted", "deleted"} {
 		setMetadata(t, s, name, `{}`)
 	}
-	if a, c, d := visible(t, s, "aged"), visible(t, s, "counted"), visible(t, s, "deleted"); len(a) != 0 || len(c) != 2 || len(d) != 1 {
-		t.Errorf("with their metadata lifted the streams show %v, %v and %v", a, c, d)
+	a, c, d := visible(t, s, "aged"), visible(t, s, "counted"), visible(t, s, "deleted")
+	if len(a) != 0 || len(c) != 2 || len(d) != 1 {
+		t.Errorf("without limits the streams show %v, %v and %v", a, c, d)
 	}
 	if r := mustAppend(t, s, "aged", 4, 7); r.Revision != 5 || len(visible(t, s, "aged")) != 1 {
 		t.Errorf("the aged stream goes on at %d", r.Revision)
 	}
 	if r := appendTo(s, "ended", Any, 1); !errors.Is(r.Err, ErrStreamDeleted) {
-		t.Errorf("a stream that was ended: %+v", r)
+		t.Errorf("a tombstoned stream: %+v", r)
 	}
-	link, err := s.Resolve(linkRecord(t, s, "4@aged"), s.Now())
-	if err != nil || link != nil {
-		t.Errorf("a link to what was scavenged leads to %v, %v", link, err)
+	target, err := s.Resolve(linkRecord(t, s, "4@aged"), s.Now())
+	if err != nil || target != nil {
+		t.Errorf("a link to a scavenged event is resolved to %v, %v", target, err)
 	}
 	sound(t, s)
 }
@@ -185,7 +188,7 @@ func linkRecord(t *testing.T, s *Store, to string) *Record {
 	return found
 }
 
-// The ids that memory holds of scavenged events are forgotten with them.
+// TestScavengedIDsAreForgotten: a repeated append does not match scavenged events whose ids were in memory.
 func TestScavengedIDsAreForgotten(t *testing.T) {
 	s := openStore(t, Options{})
 	mustAppend(t, s, "s", NoStream, 1, 2, 3)
@@ -201,19 +204,20 @@ func TestScavengedIDsAreForgotten(t *testing.T) {
 		t.Errorf("with any revision: %+v", r)
 	}
 	if r := appendTo(s, "s", Any, 3); r.Err != nil || r.Revision != 2 {
-		t.Errorf("what is still there: %+v", r)
+		t.Errorf("an event that was not removed: %+v", r)
 	}
 }
 
-func TestScavengesAreWrittenByTheStoreAlone(t *testing.T) {
+func TestOnlyTheStoreWritesAnnouncements(t *testing.T) {
 	s := openStore(t, Options{})
 	for _, kind := range []Kind{Events, Delete, Tombstone} {
-		if r := do(s, Append{Stream: ScavengeStream, Kind: kind, Expected: Any, Events: events(ScavengeStream, 1)}); !errors.Is(r.Err, ErrReserved) {
+		r := do(s, Append{Stream: ScavengeStream, Kind: kind, Expected: Any, Events: events(ScavengeStream, 1)})
+		if !errors.Is(r.Err, ErrReserved) {
 			t.Errorf("kind %d: %+v", kind, r)
 		}
 	}
 	mustAppend(t, s, "$scavenges-of-mine", Any, 1)
-	// Metadata may say who reads it. Whatever they hide from readers is announced all the same, and stays.
+	// The stream's metadata can be written. Announcements that they hide are written and kept all the same.
 	setMetadata(t, s, ScavengeStream, fmt.Sprintf(`{"$tb":%d}`, int64(deletedBefore)))
 	mustAppend(t, s, "s", NoStream, 1, 2, 3)
 	setMetadata(t, s, "s", `{"$maxCount":1}`)
@@ -231,8 +235,8 @@ func TestScavengesAreWrittenByTheStoreAlone(t *testing.T) {
 	}
 }
 
-// TestStubsHideNoDamage: who puts stubs in the place of records, or changes stubs, is found out.
-func TestStubsHideNoDamage(t *testing.T) {
+// TestVerifyFindsForgedStubs replaces records by stubs, and changes and removes stubs and their index entries.
+func TestVerifyFindsForgedStubs(t *testing.T) {
 	change := func(at int, f func(s *stub)) func(*testing.T, *pebble.DB, []uint64) {
 		return func(t *testing.T, db *pebble.DB, positions []uint64) {
 			value, closer, err := db.Get(eventKey(positions[at]))
@@ -249,7 +253,10 @@ func TestStubsHideNoDamage(t *testing.T) {
 			check(t, err)
 			r, err := parseRecord(positions[at], append([]byte{}, value...))
 			check(t, errors.Join(err, closer.Close()))
-			s := stub{position: r.Position, hash: r.Hash(), streamID: r.StreamID, revision: r.Revision, size: uint32(r.Size()), announced: positions[announcedAt]}
+			s := stub{
+				position: r.Position, hash: r.Hash(), streamID: r.StreamID, revision: r.Revision, size: uint32(r.Size()),
+				announced: positions[announcedAt],
+			}
 			if s.first() {
 				s.name = nameHash(r.Stream())
 			}
@@ -257,16 +264,17 @@ func TestStubsHideNoDamage(t *testing.T) {
 			check(t, db.Delete(streamKey(r.StreamID, r.Revision), pebble.Sync))
 		}
 	}
-	// Positions in the log: kept 0 and 1, gone 2 to 5, its metadata 6, kept 7, the announcement 8, kept 9.
+	// The events of the log by index: 0 and 1 are of the stream kept, 2 to 5 of gone, 6 is the metadata of gone, 7 of
+	// kept, 8 the announcement, 9 of kept.
 	const announcement = 8
 	for name, test := range map[string]struct {
 		damage func(*testing.T, *pebble.DB, []uint64)
-		at     int // where Verify must find it
+		at     int // the index of the record that Verify must name, or -1
 	}{
 		"a record becomes a stub of the same announcement": {forge(1, announcement), 1},
 		"a record becomes a stub of an event":              {forge(0, 7), 0},
 		"a record becomes a stub of the last event":        {forge(1, 9), 1},
-		"a record becomes a stub announced by nothing": {func(t *testing.T, db *pebble.DB, p []uint64) {
+		"a record becomes a stub without announcement": {func(t *testing.T, db *pebble.DB, p []uint64) {
 			forge(1, announcement)(t, db, p)
 			change(1, func(s *stub) { s.announced = p[9] + 4096 })(t, db, p)
 		}, 1},
@@ -326,9 +334,9 @@ func TestStubsHideNoDamage(t *testing.T) {
 			s = openStore(t, Options{FS: fs})
 			report, err := s.Verify(t.Context())
 			if err != nil || report.Damage == nil {
-				t.Fatalf("nothing is found: %+v, %v", report, err)
+				t.Fatalf("no damage is found: %+v, %v", report, err)
 			}
-			want := positions[4] + 1 // where the record after one of a wrong size is looked for
+			want := positions[4] + 1 // where the next record should be after a stub that is one byte too large
 			if test.at >= 0 {
 				want = positions[test.at]
 			}
@@ -339,8 +347,8 @@ func TestStubsHideNoDamage(t *testing.T) {
 	}
 }
 
-// An announcement without its stubs says that somebody put records back, or never removed them.
-func TestAnnouncementsAreHeldTo(t *testing.T) {
+// TestVerifyFindsAnnouncementWithoutStubs puts a scavenged record back.
+func TestVerifyFindsAnnouncementWithoutStubs(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openStore(t, Options{FS: fs})
 	first := mustAppend(t, s, "s", NoStream, 1)
@@ -364,8 +372,8 @@ func TestAnnouncementsAreHeldTo(t *testing.T) {
 	}
 }
 
-// A run of stubs that is longer than any page neither ends a read nor is it taken for the end of the log.
-func TestReadersPassOverLongRunsOfStubs(t *testing.T) {
+// TestReadersSkipLongRunsOfStubs: a run of stubs that is longer than any page does not look like the end of the log.
+func TestReadersSkipLongRunsOfStubs(t *testing.T) {
 	s := openStore(t, Options{})
 	mustAppend(t, s, "a", NoStream, 1)
 	const n = 5000
@@ -378,7 +386,7 @@ func TestReadersPassOverLongRunsOfStubs(t *testing.T) {
 	}
 	mustAppend(t, s, "b", NoStream, 2)
 	setMetadata(t, s, "long", `{"$maxCount":1}`)
-	for range 2 { // from memory, where events were scavenged too, and from disk
+	for range 2 { // first from memory, then from disk
 		if report := scavenge(t, s, ScavengeOptions{}); report.Events != n-1 && report.Events != 0 {
 			t.Fatalf("%+v", report)
 		}
@@ -408,7 +416,7 @@ func TestReadersPassOverLongRunsOfStubs(t *testing.T) {
 		}
 		slices.Reverse(backwards)
 		if !slices.Equal(got, want) || !slices.Equal(backwards, want) {
-			t.Fatalf("forwards %v, backwards %v, there is %v", got, backwards, want)
+			t.Fatalf("forwards %v, backwards %v, want %v", got, backwards, want)
 		}
 		st, err := s.Stream("long")
 		check(t, err)
@@ -421,11 +429,11 @@ func TestReadersPassOverLongRunsOfStubs(t *testing.T) {
 	}
 }
 
-// Space comes back: the files of a store that was scavenged are smaller than what was in it.
-func TestScavengeGivesSpaceBack(t *testing.T) {
+// TestScavengeFreesSpace compares the size of the files before and after a scavenge.
+func TestScavengeFreesSpace(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openStore(t, Options{FS: fs})
-	random := make([]byte, 3000) // nothing that compresses
+	random := make([]byte, 3000) // cannot be compressed
 	const n = 4000
 	outcomes := make(chan Result, n)
 	for i := range n {
@@ -433,7 +441,8 @@ func TestScavengeGivesSpaceBack(t *testing.T) {
 			random[j] = byte(rand.Uint32())
 		}
 		p := Propose("s", number(i), "T", false, nil, random)
-		check(t, s.Submit(&Append{Stream: "s", Expected: int64(i) - 1, Events: []Proposed{p}, Done: func(r Result) { outcomes <- r }}))
+		a := Append{Stream: "s", Expected: int64(i) - 1, Events: []Proposed{p}, Done: func(r Result) { outcomes <- r }}
+		check(t, s.Submit(&a))
 	}
 	for range n {
 		check(t, (<-outcomes).Err)
@@ -451,7 +460,7 @@ func TestScavengeGivesSpaceBack(t *testing.T) {
 		s = openStore(t, Options{FS: fs})
 		return total
 	}
-	// At the bottom of the tree nothing but the scavenge's own compaction gets rid of anything.
+	// Compact everything to the bottom level, where only the compaction of the scavenge removes records.
 	check(t, s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
 	size()
 	before := size()
@@ -459,7 +468,7 @@ func TestScavengeGivesSpaceBack(t *testing.T) {
 	if report.Events != n-10 || report.Bytes < report.Events*3000 {
 		t.Fatalf("%+v", report)
 	}
-	size() // a log file that holds what was written before is removed when the store is opened again
+	size() // opening the store again removes a log file with earlier writes
 	if after := size(); after > before/10 {
 		t.Fatalf("%d bytes of %d are left", after, before)
 	}
@@ -468,8 +477,8 @@ func TestScavengeGivesSpaceBack(t *testing.T) {
 	}
 }
 
-// TestScavengeAgainstModel lets metadata, appends and scavenges alternate, and compares what can be seen of every stream
-// before and after each scavenge.
+// TestScavengeAgainstModel changes metadata, appends and scavenges at random, and compares the visible events of every
+// stream before and after each scavenge.
 func TestScavengeAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var skew atomic.Int64
@@ -497,7 +506,9 @@ func TestScavengeAgainstModel(t *testing.T) {
 			},
 			"metadata": func(t *rapid.T) {
 				name := metaPrefix + stream.Draw(t, "stream")
-				data := rapid.SampledFrom([]string{`{}`, `{"$maxCount":2}`, `{"$maxAge":30}`, `{"$tb":3}`, `{"$maxCount":1,"$maxAge":90}`}).Draw(t, "metadata")
+				data := rapid.SampledFrom([]string{
+					`{}`, `{"$maxCount":2}`, `{"$maxAge":30}`, `{"$tb":3}`, `{"$maxCount":1,"$maxAge":90}`,
+				}).Draw(t, "metadata")
 				p := Propose(name, NewID(), MetadataType, true, nil, []byte(data))
 				if r := do(s, Append{Stream: name, Expected: Any, Events: []Proposed{p}}); r.Err != nil && !errors.Is(r.Err, ErrStreamDeleted) {
 					t.Fatal(r.Err)
@@ -527,15 +538,16 @@ func TestScavengeAgainstModel(t *testing.T) {
 				report := scavenge(t, s, ScavengeOptions{Keep: []string{"keep"}})
 				for _, name := range streams {
 					if after := strings.Join(visible(t, s, name), " "); after != before[name] {
-						t.Fatalf("%s shows %s, before it was %s", name, after, before[name])
+						t.Fatalf("%s shows %s, before it showed %s", name, after, before[name])
 					}
 					if st, _ := s.Stream(name); st != last[name] {
 						t.Fatalf("%s is at %+v, before it was %+v", name, st, last[name])
 					}
 				}
 				left := readAll(t, s)
-				if removed := uint64(len(all) - len(left)); report.Events > 0 && removed != report.Events-1 || report.Events == 0 && removed != 0 {
-					t.Fatalf("%d events of %d are left, removed were %+v", len(left), len(all), report)
+				removed := uint64(len(all) - len(left)) // less the announcement, if there is one
+				if report.Events > 0 && removed != report.Events-1 || report.Events == 0 && removed != 0 {
+					t.Fatalf("%d events of %d are left, but the report is %+v", len(left), len(all), report)
 				}
 				hidden := map[uint64]Stream{}
 				for _, r := range left {
@@ -553,7 +565,7 @@ func TestScavengeAgainstModel(t *testing.T) {
 						continue
 					}
 					if st.Tombstoned || st.Hides(r, s.Now()) {
-						t.Fatalf("%s at %d is hidden, and still there", name, r.Revision)
+						t.Fatalf("%s at %d is hidden, but was not removed", name, r.Revision)
 					}
 				}
 				if kept != 0 {
@@ -576,11 +588,11 @@ func TestScavengeAgainstModel(t *testing.T) {
 	})
 }
 
-// TestCrashDuringScavenge takes the disk away while events are being scavenged and written: each is there or a stub,
-// what was acknowledged is not lost, and what a finished scavenge removed stays removed.
+// TestCrashDuringScavenge crashes while events are being scavenged and written. Each event must be a record or a stub,
+// no acknowledged event may be lost, and events that a finished scavenge removed must stay removed.
 func TestCrashDuringScavenge(t *testing.T) {
 	disk := vfs.NewCrashableMem()
-	var held sync.Mutex // while a copy is being looked at: a scavenge looks at the clock for every stream
+	var held sync.Mutex // held while a copy is checked; it stops the scavenge, which reads the clock for every stream
 	s := openStore(t, Options{FS: disk, Clock: func() time.Time {
 		held.Lock()
 		defer held.Unlock()
@@ -618,7 +630,7 @@ func TestCrashDuringScavenge(t *testing.T) {
 		}
 	}()
 	seen := map[uint64]bool{}
-	look := func(finished uint64) {
+	crashAndCheck := func(finished uint64) {
 		acked := l.copy()
 		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(7, uint64(len(seen))))})
 		l.gate.Lock()
@@ -634,7 +646,7 @@ func TestCrashDuringScavenge(t *testing.T) {
 			t.Fatalf("%d events are stubs after %d were removed", report.Scavenged, finished)
 		}
 		seen[report.Scavenged] = true
-		if len(seen)%2 == 0 { // it can be finished from there
+		if len(seen)%2 == 0 { // another scavenge can remove the rest
 			scavenge(t, after, ScavengeOptions{Keep: []string{"w"}})
 			if got := sound(t, after); got.Scavenged != streams*each {
 				t.Fatalf("after another scavenge %d events are stubs", got.Scavenged)
@@ -644,32 +656,32 @@ func TestCrashDuringScavenge(t *testing.T) {
 	}
 	w := s.WatchStream(ScavengeStream)
 	defer w.Close()
-	const looks = 4
+	const crashes = 4
 	for running := true; running; {
 		select {
 		case <-w.C:
-			if len(seen) < looks {
-				look(0)
+			if len(seen) < crashes {
+				crashAndCheck(0)
 			}
 		case <-done:
 			running = false
 		}
 	}
 	if finished.Events != streams*each {
-		t.Fatalf("removed were %+v", finished)
+		t.Fatalf("the scavenge reports %+v", finished)
 	}
-	look(finished.Events)
+	crashAndCheck(finished.Events)
 	close(stop)
 	writers.Wait()
 	if len(seen) < 3 {
-		t.Fatalf("the crashes saw %d states of the scavenge", len(seen))
+		t.Fatalf("the crashes left only %d different numbers of stubs", len(seen))
 	}
-	t.Logf("the crashes found %d states", len(seen))
+	t.Logf("the crashes left %d different numbers of stubs", len(seen))
 	sound(t, s)
 }
 
-// Metadata that are lifted while a scavenge is on its way keep what it has not reached.
-func TestScavengeAsksAgainBeforeItRemoves(t *testing.T) {
+// TestScavengeChecksAgainBeforeRemoving changes metadata between the search for hidden events and their removal.
+func TestScavengeChecksAgainBeforeRemoving(t *testing.T) {
 	s := openStore(t, Options{})
 	mustAppend(t, s, "s", NoStream, 1, 2, 3)
 	mustAppend(t, s, "ended", NoStream, 1, 2)
@@ -685,15 +697,16 @@ func TestScavengeAsksAgainBeforeItRemoves(t *testing.T) {
 	check(t, do(s, Append{Stream: "ended", Kind: Tombstone, Expected: Any}).Err)
 	check(t, g.flush(t.Context()))
 	if g.report.Events != 0 || len(visible(t, s, "s")) != 3 {
-		t.Fatalf("%+v, left is %v", g.report, visible(t, s, "s"))
+		t.Fatalf("%+v, visible are %v", g.report, visible(t, s, "s"))
 	}
-	if report := scavenge(t, s, ScavengeOptions{}); report.Events != 2+1+0 { // and the old metadata
+	// Both events of ended and the first metadata of s are removed.
+	if report := scavenge(t, s, ScavengeOptions{}); report.Events != 2+1 {
 		t.Fatalf("%+v", report)
 	}
 	sound(t, s)
 }
 
-func TestScavengeEndsWhenItIsTold(t *testing.T) {
+func TestScavengeCanBeCancelled(t *testing.T) {
 	s := openStore(t, Options{})
 	for i := range 3000 {
 		mustAppend(t, s, "s", int64(i)-1, i)
@@ -709,7 +722,7 @@ func TestScavengeEndsWhenItIsTold(t *testing.T) {
 	}()
 	<-w.C
 	if _, err := s.Scavenge(t.Context(), ScavengeOptions{}); err != nil && !errors.Is(err, ErrScavengeRuns) {
-		t.Fatalf("a second one at the same time: %v", err)
+		t.Fatalf("a second scavenge at the same time: %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
@@ -718,16 +731,16 @@ func TestScavengeEndsWhenItIsTold(t *testing.T) {
 	sound(t, s)
 	check(t, s.Close())
 	if _, err := s.Scavenge(t.Context(), ScavengeOptions{}); !errors.Is(err, ErrClosed) {
-		t.Fatalf("of a closed store: %v", err)
+		t.Fatalf("a scavenge of a closed store: %v", err)
 	}
 }
 
-// A revision that never was is damage, be there stubs or not: what is missing from an index must have been scavenged.
-func TestVerifyFindsRevisionsThatNeverWere(t *testing.T) {
+// TestVerifyFindsGapsInRevisions: a gap in a stream's revisions is damage unless a scavenge made it.
+func TestVerifyFindsGapsInRevisions(t *testing.T) {
 	for _, scavenged := range []bool{false, true} {
 		for name, damage := range map[string]func(db *pebble.DB, st *state, id uint64) uint64{
 			"in the log": func(db *pebble.DB, st *state, id uint64) uint64 {
-				// A record that fits the chain, as a faulty sequencer would have written it.
+				// A record that fits the chain but skips revisions, as a faulty sequencer would write it.
 				links := newChain(st.hash)
 				p := Propose("s", number(9), "T", true, nil, nil)
 				at := st.next

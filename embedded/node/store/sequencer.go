@@ -10,22 +10,25 @@ import (
 	"time"
 )
 
-// Expected revisions that are not a number.
+// Expected revisions with a special meaning.
 const (
-	NoStream     int64 = -1
-	Any          int64 = -2
+	// NoStream expects a stream without events.
+	NoStream int64 = -1
+	// Any accepts every revision.
+	Any int64 = -2
+	// StreamExists expects a stream with events or metadata that is not deleted.
 	StreamExists int64 = -4
 )
 
-// Kind tells what an Append does to its stream.
+// Kind is what an Append does to its stream.
 type Kind uint8
 
 const (
 	// Events appends events, possibly none.
 	Events Kind = iota
-	// Delete hides all events and lets the stream be revived by an append.
+	// Delete hides all events; an append revives the stream.
 	Delete
-	// Tombstone ends the stream for good.
+	// Tombstone deletes the stream for good.
 	Tombstone
 )
 
@@ -35,39 +38,40 @@ type Append struct {
 	Stream string
 	// Expected is the stream's revision that the caller has seen, or one of the constants above.
 	Expected int64
-	// Kind tells what to do; Events are the events to append, made with Propose for the same stream.
+	// Kind is what to do. Events are the events to append, made with Propose for the same stream.
 	Kind   Kind
 	Events []Proposed
-	// Size is counted against the queue's bytes.
+	// Size is the number of bytes that count against QueueBytes.
 	Size int
-	// Deadline, if set: an append that is not sequenced by then is not written.
+	// Deadline, if set, is the time after which the append is refused if it has not been sequenced yet.
 	Deadline time.Time
 	// Done is called once with the outcome, from the committer's goroutine. It must not block.
 	Done func(Result)
 
-	removal *removal // what a scavenge asks for, instead of all the above
+	removal *removal // the request of a scavenge; only Stream and Done are set beside it
 }
 
 // Result is the outcome of an append.
 type Result struct {
 	// Err is nil, ErrWrongRevision, ErrStreamDeleted, ErrDeadline, ErrStopped or a failure to read the store.
 	Err error
-	// Revision is the stream's revision after a success; after ErrWrongRevision the one that it has. -1: no events.
+	// Revision is the stream's revision, after a success the one of the append's last event; -1 means no events.
 	Revision int64
-	// Position is that of the last event written, or found stored; 0 if there was none to write.
+	// Position is the position of the last event that was written or found stored; 0 if there was none to write.
 	Position uint64
 }
 
 var (
-	// ErrWrongRevision says that the stream is not at the expected revision.
+	// ErrWrongRevision means that the stream is not at the expected revision.
 	ErrWrongRevision = errors.New("the stream is not at the expected revision")
-	// ErrStreamDeleted says that the stream was ended for good, or is deleted and was expected to exist.
+	// ErrStreamDeleted means that the stream is tombstoned, or that it is deleted and was expected to exist.
 	ErrStreamDeleted = errors.New("the stream is deleted")
-	// ErrDeadline says that the deadline passed before the append was looked at; nothing was written.
-	ErrDeadline = errors.New("the deadline passed before the append was begun, nothing was written")
+	// ErrDeadline means that the deadline passed before the append was sequenced. Nothing was written.
+	ErrDeadline = errors.New("the deadline passed before the append was begun, so nothing was written")
 )
 
-// Submit hands an append to the sequencer without waiting. If it returns an error, Done is not called.
+// Submit queues an append for the sequencer without waiting. If it returns an error, Done is not called. The errors are
+// ErrQueueFull, ErrReserved, ErrClosed and ErrStopped.
 func (s *Store) Submit(a *Append) error {
 	if failure := s.Failure(); failure != nil {
 		return failure
@@ -93,26 +97,27 @@ func (s *Store) Submit(a *Append) error {
 	}
 }
 
-// A batch that is this full is not added to any more.
 const (
+	// A batch is full when it reaches one of these limits.
 	batchMaxEvents  = 4096
 	batchMaxAnswers = 4096
 	batchMaxBytes   = 4 << 20
-	chunkSize       = 256 << 10
+	// chunkSize is the size of the buffers that records are encoded into.
+	chunkSize = 256 << 10
 )
 
-// sequencer decides on all appends, one after the other, and encodes what they write. Its view runs ahead of what is
-// durable by at most two batches: the one that it fills and the one that is being committed.
+// sequencer decides on all appends, one after the other, and encodes the events. Its state is ahead of the durable log
+// by at most two batches: the one that it fills and the one that is being committed.
 type sequencer struct {
 	store   *Store
 	heads   *heads
 	recent  *recent
 	state   state
 	chain   *chain
-	created int64
+	created int64 // time of the last event
 	chunk   []byte
 	current *batch
-	noRoom  error // what diskSpace said last
+	noSpace error // the last result of diskSpace
 }
 
 func newSequencer(s *Store, st state) *sequencer {
@@ -142,7 +147,7 @@ func (q *sequencer) run() {
 				return
 			}
 			q.take(a)
-			// What waits already shares this batch's sync, even if the committer is idle.
+			// Appends that are already queued join this batch and share its sync, even if the committer is idle.
 			for range len(in) {
 				if q.full() {
 					break
@@ -162,15 +167,16 @@ func (q *sequencer) full() bool {
 	return len(b.records) >= batchMaxEvents || len(b.answers) >= batchMaxAnswers || b.bytes >= batchMaxBytes
 }
 
-// settle returns when everything sequenced so far has been committed.
+// settle returns when every sequenced append has been committed.
 func (q *sequencer) settle() {
 	if len(q.current.answers) > 0 {
 		q.store.batches <- q.current
 		q.current = &batch{}
 	}
-	q.store.batches <- &batch{} // the committer takes it after it has finished with the one before
+	q.store.batches <- &batch{} // the committer receives it after it has finished the one before
 }
 
+// take decides on an append and adds it to the current batch.
 func (q *sequencer) take(a *Append) {
 	result := q.decide(a)
 	b := q.current
@@ -185,6 +191,7 @@ func (q *sequencer) take(a *Append) {
 	}
 }
 
+// decide returns the outcome of an append, and writes its events into the current batch if it succeeds.
 func (q *sequencer) decide(a *Append) Result {
 	if failure := q.store.Failure(); failure != nil {
 		return Result{Err: failure, Revision: -1}
@@ -214,17 +221,18 @@ func (q *sequencer) decide(a *Append) Result {
 	if answered, result := q.check(h, a); answered {
 		return result
 	}
-	// Clocks may step back; the log's times do not.
+	// The clock may step back, but times in the log must not.
 	q.created = max(q.created, ticks(q.store.Now()))
-	if q.noRoom != nil || len(q.current.answers) == 0 { // once per batch, unless there was none
-		q.noRoom = q.store.diskSpace()
+	if q.noSpace != nil || len(q.current.answers) == 0 { // once per batch, and at every append while the disk is full
+		q.noSpace = q.store.diskSpace()
 	}
-	if q.noRoom != nil {
-		return Result{Err: q.noRoom, Revision: -1}
+	if q.noSpace != nil {
+		return Result{Err: q.noSpace, Revision: -1}
 	}
 	switch a.Kind {
 	case Delete:
-		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore)))
+		data := fmt.Appendf(nil, `{"$tb":%d}`, int64(deletedBefore))
+		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, data)
 		return q.appendTo(metaPrefix+a.Stream, []Proposed{meta})
 	case Tombstone:
 		p := Propose(a.Stream, NewID(), TombstoneType, true, nil, []byte("{}"))
@@ -244,7 +252,8 @@ func (q *sequencer) decide(a *Append) Result {
 	return q.appendAll(h, a.Events)
 }
 
-// check applies the rules of expected revision and idempotency. It reports true if nothing is to be written.
+// check applies the rules for expected revisions and repeated appends. It reports true, with the answer, if nothing is
+// to be written.
 func (q *sequencer) check(h *head, a *Append) (bool, Result) {
 	wrong := Result{Err: ErrWrongRevision, Revision: h.last}
 	switch a.Expected {
@@ -275,7 +284,7 @@ func (q *sequencer) check(h *head, a *Append) (bool, Result) {
 	}
 	result, err := q.stored(h, a.Events, a.Expected+1)
 	if err == nil && result == nil && a.Expected == NoStream && h.limits.before > 0 {
-		// The stream was revived since: a repetition of the append that did it is found there.
+		// The stream was revived since; this may repeat the append that revived it.
 		result, err = q.stored(h, a.Events, h.limits.before)
 	}
 	switch {
@@ -288,7 +297,7 @@ func (q *sequencer) check(h *head, a *Append) (bool, Result) {
 	return true, *result
 }
 
-// checkRecent looks for a repetition among the events that memory holds.
+// checkRecent is check for appends without an exact revision: it recognises repetitions by the ids in memory.
 func (q *sequencer) checkRecent(h *head, a *Append) (bool, Result) {
 	if h.id == 0 || len(a.Events) == 0 {
 		return false, Result{}
@@ -317,7 +326,7 @@ func (q *sequencer) checkRecent(h *head, a *Append) (bool, Result) {
 	return true, Result{Err: ErrWrongRevision, Revision: h.last}
 }
 
-// stored returns the outcome of the earlier append if the events are what the stream holds from revision on, else nil.
+// stored returns the outcome of the earlier append if the stream holds these events from revision on, else nil.
 func (q *sequencer) stored(h *head, events []Proposed, revision int64) (*Result, error) {
 	if h.id == 0 || int64(len(events)) > h.last-revision+1 {
 		return nil, nil
@@ -329,15 +338,15 @@ func (q *sequencer) stored(h *head, events []Proposed, revision int64) (*Result,
 			pos = e.position
 			continue
 		}
-		durable := q.store.durable.Load() // before the look: what becomes durable meanwhile may not have been found
+		durable := q.store.durable.Load() // read first: events that become durable after this may not be found
 		record, err := q.store.streamRecord(h.id, uint64(r))
 		if errors.Is(err, ErrNotFound) && h.changedBy >= durable {
-			// It is not durable yet, and memory knows its id only by a later event that has the same.
+			// The event is not durable yet, and recent has its id only for a later event with the same id.
 			q.settle()
 			record, err = q.store.streamRecord(h.id, uint64(r))
 		}
 		if errors.Is(err, ErrNotFound) {
-			return nil, nil // it was scavenged, and equals nothing
+			return nil, nil // it was scavenged, so it cannot be compared
 		}
 		if err != nil {
 			return nil, err
@@ -383,10 +392,10 @@ func (q *sequencer) appendAll(h *head, events []Proposed) Result {
 	if !IsMetastream(h.name) {
 		return Result{Revision: h.last, Position: pos}
 	}
-	// The metadata of another stream has changed. Its head must know, and must stay in memory until that is durable.
+	// The metadata of another stream has changed. Update its head, which must stay in memory until the change is durable.
 	subject, err := q.head(Described(h.name))
 	if err != nil {
-		// Nothing in memory contradicts the store, so the next look at the head finds the new metadata.
+		// The head is not in memory, so it will be loaded with the new metadata.
 		return Result{Revision: h.last, Position: pos}
 	}
 	last := q.current.records[len(q.current.records)-1]
@@ -400,7 +409,7 @@ func (q *sequencer) appendAll(h *head, events []Proposed) Result {
 	return Result{Revision: h.last, Position: pos}
 }
 
-// write encodes one event into the current batch and moves the head on.
+// write encodes one event into the current batch, advances the head and returns the event's position.
 func (q *sequencer) write(h *head, p *Proposed, revision int64) uint64 {
 	b := q.current
 	if b.writes == nil {
@@ -458,7 +467,7 @@ func NewID() ID {
 	return id
 }
 
-// ExpectedString names an expected revision as the protocol does.
+// ExpectedString returns the protocol's name of an expected revision.
 func ExpectedString(expected int64) string {
 	switch expected {
 	case NoStream:

@@ -14,7 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Options say where the log lives and how much memory it may use. Zero values mean the defaults.
+// Options configure a store: its directory and how much memory it may use. Zero values mean the defaults.
 type Options struct {
 	// Dir is the directory of the log. It is created if it does not exist.
 	Dir string
@@ -28,28 +28,28 @@ type Options struct {
 	QueueLength int
 	// QueueBytes bounds the bytes of the appends that wait or are being written. Default 64 MiB.
 	QueueBytes int64
-	// TailEvents and TailBytes bound the newest events kept in memory for those who follow the log. Default 16384
+	// TailEvents and TailBytes bound the newest events kept in memory for readers that follow the log. Default 16384
 	// events and 32 MiB.
 	TailEvents int
 	TailBytes  int
 	// HeadStreams bounds the streams whose last revision is kept in memory, at about 300 bytes each. An append to another
-	// stream has to look it up in the tables, which on a log of millions of events takes a hundred times as long. Default
+	// stream has to look it up in the tables, which takes a hundred times as long on a log of millions of events. Default
 	// 262144.
 	HeadStreams int
-	// RecentEvents bounds the events whose ids are kept in memory, so that a repeated append without an exact
-	// expected revision is recognised. Default 65536.
+	// RecentEvents bounds the events whose ids are kept in memory, so that a repeated append without an exact expected
+	// revision is recognised. Default 65536.
 	RecentEvents int
 
-	// MinFreeBytes is the room on the disk below which appends are refused, before the storage engine itself has none left.
-	// Default 256 MiB; below zero it is not looked at.
+	// MinFreeBytes is the free disk space below which appends are refused, before the storage engine runs out of space.
+	// Default 256 MiB; a negative value switches the check off.
 	MinFreeBytes int64
 
-	// Clock gives the time of writing; nil means time.Now. Tests of ageing set it.
+	// Clock returns the time of writing; nil means time.Now. Tests of maximum ages set it.
 	Clock func() time.Time
 
-	// memTableBytes bounds what is kept in memory before it is written out; 0 means what is good for work. Tests set it.
+	// memTableBytes is the size of a table in memory before it is written out; 0 means 32 MiB. Tests set it.
 	memTableBytes uint64
-	// unsafeNoSync leaves out the fsync: the negative control of the crash tests.
+	// unsafeNoSync omits the fsync, as a negative control of the crash tests.
 	unsafeNoSync bool
 }
 
@@ -93,14 +93,15 @@ func (o *Options) setDefaults() {
 }
 
 var (
-	// ErrLocked says that another process, or another Store of this one, uses the directory.
+	// ErrLocked means that another process, or another Store of this one, uses the directory.
 	ErrLocked = errors.New("the event log's directory is in use")
-	// ErrClosed says that the store was closed.
+	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("the event log is closed")
-	// ErrQueueFull says that more appends wait than the store takes in. Nothing was written; try again later.
-	ErrQueueFull = errors.New("too many appends are waiting, nothing was written; try again later")
-	// ErrStopped says that a commit failed. The log takes no appends until it is opened again.
-	ErrStopped = errors.New("the event log takes no appends since a commit failed, whose outcome is unknown; reads go on; restart the node after mending the disk")
+	// ErrQueueFull means that too many appends are waiting. Nothing was written.
+	ErrQueueFull = errors.New("too many appends are waiting, so nothing was written; try again later")
+	// ErrStopped means that a commit failed. The log accepts no appends until it is opened again.
+	ErrStopped = errors.New("the event log accepts no appends, because a commit failed and its outcome is unknown; " +
+		"reads go on; repair the disk and restart the node")
 )
 
 // Store is an open event log. Its methods may be called from any goroutine.
@@ -112,7 +113,7 @@ type Store struct {
 	guard  *guard
 	nodeID [16]byte
 
-	// durable is the position behind the last event that is known to be on stable storage: the gate of all reads.
+	// durable is the watermark: the position behind the last event that is known to be on stable storage. Reads end there.
 	durable atomic.Uint64
 	events  atomic.Uint64
 	failure atomic.Pointer[error]
@@ -122,21 +123,22 @@ type Store struct {
 	submitting  sync.RWMutex // write-locked to close the queue
 	closed      bool
 	closing     chan struct{}
-	users       sync.WaitGroup // of the database, from outside: Close waits for them
+	users       sync.WaitGroup // calls that use the database; Close waits for them
 	batches     chan *batch
-	advanced    chan struct{} // one slot: there is a new durable end to be noted
+	advanced    chan struct{} // one slot: the durable end has moved and is to be noted
 	workers     sync.WaitGroup
 
 	lastPosition atomic.Uint64
 
-	// crowded says that the engine may have more in memory than it should, relieved that it may have less again.
+	// crowded is set when the engine may hold too much in memory or in unmerged tables; see awaitEngine. relieved, with
+	// one slot, signals that it may hold less.
 	crowded    atomic.Bool
 	relieved   chan struct{}
-	scavenging sync.Mutex // held while a scavenge is at work
+	scavenging sync.Mutex // held while a scavenge runs
 
 	tail     tail
 	index    index
-	backup   sync.Mutex // held while one is being made
+	backup   sync.Mutex // held while a backup is made
 	watchers watchers
 	counters counters
 }
@@ -159,7 +161,7 @@ func Open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	// A backup that a crash interrupted.
+	// Remove the rest of a backup that a crash interrupted.
 	if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, backupDir)); err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
 	}
@@ -191,7 +193,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
 	}
-	if err := checkWitness(o.FS, o.Dir, st.next); err != nil {
+	if err := checkDurableEnd(o.FS, o.Dir, st.next); err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
 	}
 	s.nodeID = st.nodeID
@@ -203,11 +205,11 @@ func Open(o Options) (_ *Store, err error) {
 	seq := newSequencer(s, st)
 	s.workers.Go(seq.run)
 	s.workers.Go(s.commitAll)
-	s.workers.Go(s.witness)
+	s.workers.Go(s.noteDurableEnd)
 	return s, nil
 }
 
-// openEngine opens Pebble. Some of what it cannot write it takes for fatal, also while it is being opened.
+// openEngine opens Pebble, which panics through Fatalf if it cannot write some of its files.
 func (s *Store) openEngine() (db *pebble.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -224,38 +226,38 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		Cache:              s.cache,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{s.opts.Logger},
-		// A large memtable makes flushes rare; what is appended is read back soon, and then from memory.
+		// A large memtable makes flushes rare, and new events are mostly read soon, from memory.
 		MemTableSize:          s.opts.memTableBytes,
 		L0CompactionThreshold: 4,
-		// When flushes and merges do not keep up, the committer waits by itself, see awaitEngine: Pebble's own wait does not
-		// end if it is for a disk that is full.
+		// If flushes and merges do not keep up, the committer waits in awaitEngine. Pebble's own waiting, which these limits
+		// switch off, does not end on a full disk.
 		MemTableStopWritesThreshold: 1 << 20,
 		L0StopWritesThreshold:       1 << 20,
 		LBaseMaxBytes:               256 << 20,
-		// Flushes and compactions write in steps, so that an fsync of the log does not queue behind one of them.
+		// Flushes and compactions sync in steps, so that an fsync of the log does not wait for a whole one.
 		BytesPerSync: 1 << 20,
 	}
-	// Without it Pebble ends the process when it reads a damaged block. It is an error of the read, which names the record;
-	// what else the log holds is still served.
+	// Without a DataCorruption listener Pebble ends the process when it reads a damaged block. With it the read returns an
+	// error, and other reads go on.
 	opts.EventListener = &pebble.EventListener{
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
 		},
-		// A flush or a merge failed. The engine would try again without end, and appends would fill the memory meanwhile.
+		// A flush or a merge failed. The engine would try again without end while appends fill the memory.
 		BackgroundError: func(err error) { _ = s.guard.freeze(err) },
 		WALCreated:      func(pebble.WALCreateInfo) { s.crowded.Store(true) },
 		FlushEnd:        func(pebble.FlushInfo) { s.crowded.Store(true); s.relieve() },
 		CompactionEnd:   func(pebble.CompactionInfo) { s.relieve() },
 	}
 	for i := range opts.Levels {
-		// The filters answer "no such stream", which every first event of a stream asks.
+		// Bloom filters answer quickly that a stream does not exist, which is looked up for its first event.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].BlockSize = 32 << 10
 	}
 	return opts
 }
 
-// loadState reads the log's state, or begins one, and checks that it fits the last record.
+// loadState reads the log's state and checks that it fits the last record. In an empty database it creates the state.
 func (s *Store) loadState() (state, error) {
 	value, closer, err := s.db.Get(keyState)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -289,7 +291,8 @@ func (s *Store) loadState() (state, error) {
 	return st, nil
 }
 
-// checkEnd compares the log's state with its last record. That is never a stub, for an announcement follows every stub.
+// checkEnd compares the log's state with its last record, which is never a stub because an announcement follows every
+// stub.
 func (s *Store) checkEnd(st *state) (err error) {
 	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: eventKey(0), UpperBound: eventKey(st.next)})
 	if err != nil {
@@ -311,16 +314,17 @@ func (s *Store) checkEnd(st *state) (err error) {
 	}
 	last := c.dst[0]
 	if last.Next() != st.next || last.Hash() != st.hash {
-		return fmt.Errorf("%w: the log should end at position %d, but its last record, at %d, ends at %d or has another hash", ErrDamaged, st.next, last.Position, last.Next())
+		return fmt.Errorf("%w: the log should end at position %d, but its last record, at %d, ends at %d or has another hash",
+			ErrDamaged, st.next, last.Position, last.Next())
 	}
 	s.lastPosition.Store(last.Position)
 	return nil
 }
 
-// Now is the store's idea of the time.
+// Now returns the time of the store's clock.
 func (s *Store) Now() time.Time { return s.opts.Clock() }
 
-// Close stops taking appends, writes those that it had taken, and closes the files. Cursors and reads must have ended.
+// Close stops accepting appends, writes those that were accepted, and closes the files. Reads must have ended before.
 func (s *Store) Close() error {
 	s.submitting.Lock()
 	if s.closed {
@@ -335,14 +339,14 @@ func (s *Store) Close() error {
 	s.users.Wait()
 	var err error
 	if s.Failure() == nil {
-		err = s.db.Flush() // so that opening has no log to replay
+		err = s.db.Flush() // so that the next opening need not replay the log
 	}
 	err = errors.Join(err, s.db.Close())
 	s.cache.Unref()
 	return errors.Join(err, s.lock.Close())
 }
 
-// use keeps the database open until users.Done is called. It reports false if it is closed.
+// use keeps the database open until users.Done is called. It reports false if the store is closed.
 func (s *Store) use() bool {
 	s.submitting.RLock()
 	defer s.submitting.RUnlock()
@@ -352,16 +356,16 @@ func (s *Store) use() bool {
 	return !s.closed
 }
 
-// NodeID is a random UUID that the log was given when it was created.
+// NodeID returns the random UUID that the log got when it was created.
 func (s *Store) NodeID() [16]byte { return s.nodeID }
 
-// End is the position behind the last durable event.
+// End returns the position behind the last durable event.
 func (s *Store) End() uint64 { return s.durable.Load() }
 
-// LastPosition is the position of the last durable event, 0 if there is none.
+// LastPosition returns the position of the last durable event, 0 if there is none.
 func (s *Store) LastPosition() uint64 { return s.lastPosition.Load() }
 
-// Failure returns why the store stopped taking appends, or nil.
+// Failure returns why the store stopped accepting appends, or nil.
 func (s *Store) Failure() error {
 	if p := s.failure.Load(); p != nil {
 		return *p
@@ -377,6 +381,7 @@ func (s *Store) fail(err error) {
 	}
 }
 
+// relieve wakes the committer if it waits for the engine.
 func (s *Store) relieve() {
 	select {
 	case s.relieved <- struct{}{}:
@@ -395,8 +400,9 @@ func (l pebbleLogger) Infof(format string, args ...any) {
 }
 func (l pebbleLogger) Errorf(format string, args ...any) { l.Error(fmt.Sprintf(format, args...)) }
 
-// Fatalf must not return: what Pebble calls fatal leaves it with half-changed state. The committer recovers; in
-// Pebble's own goroutines it ends the process, whose next start recovers from the log.
+// Fatalf must not return, because a fatal error leaves Pebble with half-changed state. It panics: in a commit or in
+// Open the panic is recovered; in Pebble's own goroutines it ends the process, and the next start recovers from the
+// log.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	l.Error("storage engine failed", "error", err)

@@ -109,7 +109,7 @@ func TestForeignSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// fataler is what tests and properties have in common.
+// fataler is the common interface of *testing.T, *testing.B and *rapid.T.
 type fataler interface {
 	Helper()
 	Fatal(...any)
@@ -145,14 +145,14 @@ func TestVerifyNamesTheFirstDamagedRecord(t *testing.T) {
 		"the time of writing":       change(func(v []byte) []byte { v[bodyOffset+20] ^= 1; return v }),
 		"the format version":        change(func(v []byte) []byte { v[0] = 9; return v }),
 		"a byte at the end is gone": change(func(v []byte) []byte { return v[:len(v)-1] }),
-		"nothing is left":           change(func([]byte) []byte { return nil }),
+		"the value is empty":        change(func([]byte) []byte { return nil }),
 		"a length":                  change(func(v []byte) []byte { v[bodyOffset+44] = 0xff; return v }),
 		"the record is gone": func(t *testing.T, db *pebble.DB, r *Record) {
 			check(t, db.Delete(eventKey(r.Position), pebble.Sync))
 		},
 		"another hash chain from there": func(t *testing.T, db *pebble.DB, r *Record) {
-			// Who rewrites the record with a hash that fits it is found by the next record at the latest; here the
-			// forger does not know the predecessor's hash.
+			// The forger computes the record's hash from a wrong predecessor. With the right one, the next record's hash would
+			// not fit.
 			links := newChain(Hash{1})
 			v := append([]byte{}, r.raw...)
 			links.advance(r.Position, v)
@@ -192,7 +192,7 @@ func TestVerifyNamesTheFirstDamagedRecord(t *testing.T) {
 	}
 }
 
-func TestVerifyFindsIndexEntriesOfNothing(t *testing.T) {
+func TestVerifyFindsIndexEntriesWithoutRecords(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openStore(t, Options{FS: fs})
 	r := mustAppend(t, s, "s", NoStream, 1, 2)
@@ -207,7 +207,7 @@ func TestVerifyFindsIndexEntriesOfNothing(t *testing.T) {
 	}
 }
 
-func TestDamagedEndIsRefused(t *testing.T) {
+func TestLogWithoutItsLastRecordIsRefused(t *testing.T) {
 	fs := vfs.NewMem()
 	s := openStore(t, Options{FS: fs})
 	mustAppend(t, s, "s", NoStream, 1, 2)
@@ -224,8 +224,8 @@ func TestQueueIsBounded(t *testing.T) {
 	if r := do(s, Append{Stream: "s", Expected: Any, Events: events("s", 1), Size: 1001}); !errors.Is(r.Err, ErrQueueFull) {
 		t.Fatalf("an append larger than the queue: %v", r.Err)
 	}
-	// While an answer is being given nothing else is committed, so the queue fills: one append in the committer's
-	// hands, one batch in the sequencer's, four in the queue at most.
+	// Done blocks the committer, so the queue fills: the committer holds one append, the sequencer one batch, and the
+	// queue at most four appends.
 	release := make(chan struct{})
 	entered := make(chan struct{})
 	check(t, s.Submit(&Append{Stream: "s", Expected: Any, Events: events("s", 1), Done: func(Result) { close(entered); <-release }}))
@@ -262,18 +262,19 @@ func TestClosedStore(t *testing.T) {
 		t.Fatalf("verify a closed store: %v", err)
 	}
 	if st := s.Stats(); st.Events != 1 || st.LastPosition != FirstPosition {
-		t.Fatalf("figures of a closed store: %+v", st)
+		t.Fatalf("statistics of a closed store: %+v", st)
 	}
 	check(t, s.Close())
 }
 
-// TestAppendsBuildOnWhatIsNotYetDurable holds the committer back, so that a long row of appends rests on events that the
-// database does not have, in more streams than the cache of heads is for.
-func TestAppendsBuildOnWhatIsNotYetDurable(t *testing.T) {
+// TestAppendsDependOnEventsNotYetDurable blocks the committer, so that many appends depend on events that the database
+// does not have yet, in more streams than the cache of heads holds.
+func TestAppendsDependOnEventsNotYetDurable(t *testing.T) {
 	s := openStore(t, Options{HeadStreams: 1, RecentEvents: 1})
 	mustAppend(t, s, "first", NoStream, 1)
 	release, entered := make(chan struct{}), make(chan struct{})
-	check(t, s.Submit(&Append{Stream: "first", Expected: 0, Events: events("first", 2), Done: func(Result) { close(entered); <-release }}))
+	block := func(Result) { close(entered); <-release }
+	check(t, s.Submit(&Append{Stream: "first", Expected: 0, Events: events("first", 2), Done: block}))
 	<-entered
 	const streams = 50
 	type step struct {
@@ -291,7 +292,7 @@ func TestAppendsBuildOnWhatIsNotYetDurable(t *testing.T) {
 		then(Append{Stream: name, Expected: NoStream, Events: events(name, id, id+1)}, Result{Revision: 1})
 	})
 	each(func(name string, id int) {
-		then(Append{Stream: name, Expected: 1, Events: events(name, id)}, Result{Revision: 2}) // an id again
+		then(Append{Stream: name, Expected: 1, Events: events(name, id)}, Result{Revision: 2}) // a repeated id
 	})
 	each(func(name string, id int) {
 		then(Append{Stream: name, Expected: 0, Events: events(name, id+5)}, Result{Err: ErrWrongRevision, Revision: 2})
@@ -302,7 +303,7 @@ func TestAppendsBuildOnWhatIsNotYetDurable(t *testing.T) {
 	each(func(name string, id int) {
 		then(Append{Stream: name, Expected: NoStream, Events: events(name, id+9)}, Result{Revision: 3})
 	})
-	each(func(name string, id int) { // found again, although its first id is remembered for a later event
+	each(func(name string, id int) { // recognised, although recent has the first id only for a later event
 		then(Append{Stream: name, Expected: NoStream, Events: events(name, id, id+1)}, Result{Revision: 1})
 	})
 	outcomes := make([]chan Result, len(steps))

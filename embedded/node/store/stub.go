@@ -13,20 +13,20 @@ import (
 // A stub is what a scavenge leaves of a record:
 //
 //	version     1 byte
-//	hash       32 bytes  that of the record, so that the chain goes on
+//	hash       32 bytes  of the record, so that the chain goes on
 //	stream id   8 bytes
 //	revision    8 bytes
-//	size        4 bytes  of the record, so that positions stay
+//	size        4 bytes  of the record, so that positions do not change
 //	flags       1 byte
-//	name       32 bytes  SHA-256 of the stream's name, of a stream's first event only: the record held the name, which
-//	                     the index of names has alone from now on
+//	name       32 bytes  SHA-256 of the stream's name; only in the stub of a stream's first event, because only the index
+//	                     of names still has the name
 //	announced   8 bytes  position of the event that announces this stub
 //
-// The hash of a stub cannot be recomputed, so the announcement, an ordinary event of the chain, holds a digest of its
-// stubs: without one that fits, a stub is damage. What this proves is that the node removed exactly these records, when
-// and at whose word. It does not prove what was in them: for that compare hashes with a backup from before. And like the
-// chain itself it is no match for somebody who can rewrite the log from there to its end; who fears that keeps the
-// log's last hash elsewhere.
+// The hash of a stub cannot be recomputed. Therefore the announcement, an ordinary event in the chain, holds a digest
+// of its stubs; a stub without a matching announcement is damage. This proves that the node removed exactly these
+// records, when, and on whose request. It does not prove what was in them; for that compare hashes with an earlier
+// backup. Like the chain itself it does not protect against an attacker who can rewrite the log from there to its end;
+// as a protection, keep copies of the log's last hash elsewhere.
 type stub struct {
 	position  uint64
 	hash      Hash
@@ -42,19 +42,20 @@ const (
 	stubVersion = 2
 	stubSize    = bodyOffset + 8 + 8 + 4 + 1 + 8
 
-	// flagIndexed: the revision keeps its index entry, because it is the stream's last and numbering goes on from it.
+	// flagIndexed means that the revision keeps its index entry: it is the stream's last, and the numbering goes on from
+	// it.
 	flagIndexed = 1
 )
 
-// errScavenged says that there was an event, and that its data were removed.
+// errScavenged means that the event existed and its data were removed.
 var errScavenged = fmt.Errorf("%w: it was scavenged", ErrNotFound)
 
 func isStub(value []byte) bool { return len(value) > 0 && value[0] == stubVersion }
 
-// next is the position behind the record that was there.
+// next returns the position behind the removed record.
 func (s *stub) next() uint64 { return s.position + uint64(s.size) }
 
-// first tells whether the record was its stream's first.
+// first reports whether the record was its stream's first.
 func (s *stub) first() bool { return s.streamID == s.position }
 
 func (s *stub) encode(b []byte) []byte {
@@ -75,8 +76,8 @@ func (s *stub) encode(b []byte) []byte {
 }
 
 func parseStub(position uint64, value []byte) (stub, error) {
-	damaged := func(why string) (stub, error) {
-		return stub{}, fmt.Errorf("%w at position %d: a scavenged record %s", ErrDamaged, position, why)
+	damaged := func(reason string) (stub, error) {
+		return stub{}, fmt.Errorf("%w at position %d: a scavenged record %s", ErrDamaged, position, reason)
 	}
 	if !isStub(value) || len(value) < stubSize {
 		return damaged("is too short")
@@ -114,10 +115,11 @@ func nameHash(name []byte) Hash { return sha256.Sum256(name) }
 
 // announcement is the data of the event that announces stubs.
 type announcement struct {
-	// By is who asked for it, Keep the prefixes of the streams that were to be left alone.
+	// By and Keep are the options of the scavenge.
 	By   string   `json:"by,omitempty"`
 	Keep []string `json:"keep,omitempty"`
-	// Events were removed, of this many Streams, between the positions From and To, and had this many Bytes.
+	// Events, Streams and Bytes count the removed events, their streams and their size. From and To are the positions of
+	// the first and the last one.
 	Events  uint64 `json:"events"`
 	Streams uint64 `json:"streams"`
 	Bytes   uint64 `json:"bytes"`
@@ -127,7 +129,7 @@ type announcement struct {
 	Digest string `json:"digest"`
 }
 
-// stubDigest takes in the stubs of one announcement, in order of their positions.
+// stubDigest computes the digest and the counts of the stubs of one announcement, in order of their positions.
 type stubDigest struct {
 	hash     hash.Hash
 	buffer   []byte
@@ -142,28 +144,29 @@ func (d *stubDigest) add(s *stub) {
 	}
 	d.buffer = binary.BigEndian.AppendUint64(d.buffer[:0], s.position)
 	d.buffer = s.encode(d.buffer)
-	d.hash.Write(d.buffer[:len(d.buffer)-8]) // where it is announced is not known yet when this is computed first
+	d.hash.Write(d.buffer[:len(d.buffer)-8]) // without announced, which is unknown when the announcement is written
 	d.events++
 	d.bytes += uint64(s.size)
 	d.to = s.position
 }
 
-// fill writes what the announcement says of the stubs.
+// fill sets the fields of the announcement that describe the stubs.
 func (d *stubDigest) fill(a *announcement) {
 	a.Events, a.Bytes, a.From, a.To = d.events, d.bytes, d.from, d.to
 	a.Digest = hex.EncodeToString(d.hash.Sum(nil))
 }
 
-// announced compares stubs with their announcements, as a walk over the log meets them: stubs first.
+// announced compares stubs with their announcements, in the order of the log: stubs come before their announcement.
 type announced struct {
-	open map[uint64]*announcedStubs
+	open map[uint64]*announcedStubs // stubs whose announcement has not come yet, by its position
 }
 
 type announcedStubs struct {
 	stubDigest
-	before VerifyReport // what had been found sound before the first of them
+	before VerifyReport // the report before the first of the stubs
 }
 
+// stub adds a stub.
 func (c *announced) stub(s *stub, soFar *VerifyReport) {
 	a := c.open[s.announced]
 	if a == nil {
@@ -176,39 +179,43 @@ func (c *announced) stub(s *stub, soFar *VerifyReport) {
 	a.add(s)
 }
 
-// record returns nil if the record announces what was there, be it nothing. Otherwise it returns the report as of the
-// damage.
+// record checks a record against the stubs that name it as their announcement. It returns nil if they match, else the
+// report with the damage.
 func (c *announced) record(r *Record, soFar *VerifyReport) *VerifyReport {
-	is := c.open[r.Position]
-	if is == nil && string(r.Stream()) != ScavengeStream {
+	stubs := c.open[r.Position]
+	if stubs == nil && string(r.Stream()) != ScavengeStream {
 		return nil
 	}
-	var should announcement
+	var want announcement
 	if string(r.Stream()) == ScavengeStream && string(r.Type()) == ScavengeType {
-		if json.Unmarshal(r.Data(), &should) != nil {
-			should = announcement{}
+		if json.Unmarshal(r.Data(), &want) != nil {
+			want = announcement{}
 		}
 	}
-	if is == nil {
-		if should.Events == 0 {
+	if stubs == nil {
+		if want.Events == 0 {
 			return nil
 		}
-		at := *soFar
-		at.Damage = &Damage{Position: r.Position, Reason: fmt.Sprintf("it announces that %d records before it were scavenged, but they were not", should.Events)}
-		return &at
+		report := *soFar
+		report.Damage = &Damage{Position: r.Position, Reason: fmt.Sprintf(
+			"it announces that %d records before it were scavenged, but they were not", want.Events)}
+		return &report
 	}
 	delete(c.open, r.Position)
-	have := announcement{By: should.By, Keep: should.Keep, Streams: should.Streams}
-	is.fill(&have)
-	if have.Events == should.Events && have.Bytes == should.Bytes && have.From == should.From && have.To == should.To && have.Digest == should.Digest {
+	var have announcement
+	stubs.fill(&have)
+	if have.Events == want.Events && have.Bytes == want.Bytes &&
+		have.From == want.From && have.To == want.To && have.Digest == want.Digest {
 		return nil
 	}
-	at := is.before
-	at.Damage = &Damage{Position: is.from, Reason: fmt.Sprintf("it and %d others are stubs of scavenged records, but they are not those that the record at %d announces", is.events-1, r.Position)}
-	return &at
+	report := stubs.before
+	report.Damage = &Damage{Position: stubs.from, Reason: fmt.Sprintf(
+		"it and %d others are stubs of scavenged records, but they are not those that the record at %d announces",
+		stubs.events-1, r.Position)}
+	return &report
 }
 
-// end returns nil if no stubs are left without an announcement.
+// end returns nil if every stub has an announcement, else the report with the damage.
 func (c *announced) end() *VerifyReport {
 	var first *announcedStubs
 	for _, a := range c.open {
@@ -219,13 +226,13 @@ func (c *announced) end() *VerifyReport {
 	if first == nil {
 		return nil
 	}
-	at := first.before
-	at.Damage = &Damage{Position: first.from, Reason: "it is the stub of a scavenged record, and nothing announces that it was"}
-	return &at
+	report := first.before
+	report.Damage = &Damage{Position: first.from, Reason: "it is the stub of a scavenged record, but no event announces that"}
+	return &report
 }
 
-// ErrReserved says that a stream is written by the store alone.
-var ErrReserved = errors.New("the stream is written by the store alone; write to another stream")
+// ErrReserved means that only the store writes the stream.
+var ErrReserved = errors.New("only the store itself writes this stream; write to another stream")
 
-// IsReserved tells whether a stream is written by the store alone. Its metadata are not: they may say who reads it.
+// IsReserved reports whether only the store writes the stream. Clients may write its metadata, to control access.
 func IsReserved(stream string) bool { return stream == ScavengeStream }

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// tail holds the newest durable events, for all who follow the log. It is bounded; who falls behind reads the disk.
+// tail holds the newest durable events for readers that follow the log. It is bounded; slower readers read from disk.
 type tail struct {
 	maxEvents, maxBytes int
 
 	mu      sync.RWMutex
 	base    uint64 // every durable event at or above this position is in records
 	records []*Record
-	start   int // records before it have been dropped
+	start   int // index in records; earlier ones have been dropped
 	bytes   int
 }
 
-// add takes in a batch that has become durable.
+// add adds the events of a batch that has become durable, and drops the oldest beyond the bounds.
 func (t *tail) add(records []Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -38,7 +38,7 @@ func (t *tail) add(records []Record) {
 	}
 }
 
-// remove forgets events that were scavenged.
+// remove drops scavenged events.
 func (t *tail) remove(positions []uint64) {
 	if len(positions) == 0 {
 		return
@@ -49,7 +49,7 @@ func (t *tail) remove(positions []uint64) {
 	for _, p := range positions {
 		gone[p] = struct{}{}
 	}
-	// Readers hold parts of the old slice only while they hold the lock.
+	// The slice can be changed in place: readers use it only while they hold the lock.
 	kept := t.records[:t.start]
 	for _, r := range t.records[t.start:] {
 		if _, ok := gone[r.Position]; ok {
@@ -62,7 +62,7 @@ func (t *tail) remove(positions []uint64) {
 	t.records = kept
 }
 
-// from appends to dst the events at or above pos, at most max. It reports false if the tail does not reach back to pos.
+// from appends to dst at most max events at or above pos. It reports false if the tail does not reach back to pos.
 func (t *tail) from(pos uint64, dst []*Record, max int) ([]*Record, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -10,26 +10,26 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// VerifyReport says what Verify found.
+// VerifyReport is the result of Verify.
 type VerifyReport struct {
-	// Events were found sound, up to the first damaged one.
+	// Events counts the sound events up to the first damaged one.
 	Events uint64
-	// Scavenged of them are stubs, which were announced as such.
+	// Scavenged counts the events among them that are announced stubs.
 	Scavenged uint64
-	// Streams is the number of streams among them.
+	// Streams counts their streams.
 	Streams uint64
-	// End is the position behind the last sound event, Head its hash.
+	// End is the position behind the last sound event, Head the hash of that event.
 	End  uint64
 	Head Hash
 	// Damage is nil if the whole log is sound.
 	Damage *Damage
 }
 
-// Damage names the first record that is not what was written.
+// Damage names the first record that differs from what was written.
 type Damage struct {
-	// Position is where the damage was found.
+	// Position is the position of the record.
 	Position uint64
-	// Reason says what does not fit.
+	// Reason describes the damage.
 	Reason string
 }
 
@@ -37,8 +37,8 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("the record at position %d is damaged: %s", d.Position, d.Reason)
 }
 
-// Verify reads the whole log as it is now, recomputes the chain of hashes and compares the indexes with it. Damage is
-// part of the report, an error means that the check itself could not be done.
+// Verify reads the whole log as it is now, recomputes the chain of hashes and compares the indexes with the records.
+// Damage is part of the report; an error means that the check could not be completed.
 func (s *Store) Verify(ctx context.Context) (VerifyReport, error) {
 	if !s.use() {
 		return VerifyReport{}, ErrClosed
@@ -47,16 +47,19 @@ func (s *Store) Verify(ctx context.Context) (VerifyReport, error) {
 	snapshot := s.db.NewSnapshot()
 	report, sound, err := verifyInBulk(ctx, s.closing, snapshot)
 	if err == nil && !sound {
-		// Something is wrong somewhere. Looking each record up in the indexes takes ten times as long, and tells where.
+		// The log is damaged. Looking up each record in the indexes takes ten times as long, and finds the damaged one.
 		report, err = verify(ctx, s.closing, snapshot)
 		if err == nil && report.Damage == nil {
-			report.Damage = &Damage{Position: report.End, Reason: "all records are sound, but an index has entries of records that do not exist"}
+			report.Damage = &Damage{
+				Position: report.End,
+				Reason:   "all records are sound, but an index has entries of records that do not exist",
+			}
 		}
 	}
 	return report, errors.Join(err, snapshot.Close())
 }
 
-// entries is a fingerprint of a set of index entries, whatever their order.
+// entries is a fingerprint of a set of index entries that does not depend on their order.
 type entries struct {
 	seed  maphash.Seed
 	count uint64
@@ -68,8 +71,9 @@ func (e *entries) add(a, b, c uint64) {
 	e.sum += maphash.Comparable(e.seed, [3]uint64{a, b, c})
 }
 
-// verifyInBulk reads records and indexes once each, in their own order, and compares what the records should be indexed
-// by with what the indexes hold. It tells only whether the log is sound.
+// verifyInBulk reads records and indexes once each, in their own order, and compares fingerprints of the index entries
+// that the records need with those that the indexes hold. It finds only whether the log is sound, not where the damage
+// is.
 func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snapshot) (report VerifyReport, sound bool, err error) {
 	value, closer, err := snapshot.Get(keyState)
 	if err != nil {
@@ -80,11 +84,11 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 		return report, false, err
 	}
 	seed := maphash.MakeSeed()
-	should, is := entries{seed: seed}, entries{seed: seed}
-	// Revisions whose entry was removed by a scavenge, and those that the index lacks.
+	needed, present := entries{seed: seed}, entries{seed: seed}
+	// Revisions whose entry was removed by a scavenge, and revisions that the index lacks.
 	removed, lacking := entries{seed: seed}, entries{seed: seed}
-	// scan calls f with the entries of one kind until it returns false.
-	scan := func(prefix byte, f func(key, value []byte) bool) (whole bool, err error) {
+	// scan calls f with the entries of one kind. It reports false if f did so, or if an entry cannot be read.
+	scan := func(prefix byte, f func(key, value []byte) bool) (complete bool, err error) {
 		iter, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
 		if err != nil {
 			return false, err
@@ -99,16 +103,16 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 			}
 			value, err := iter.ValueAndErr()
 			if err != nil || !f(iter.Key(), value) {
-				return false, nil // the search by record will tell what it is
+				return false, nil // verify reports the error of the read as damage
 			}
 		}
-		return iter.Error() == nil, nil // what it is the search by record will tell
+		return iter.Error() == nil, nil
 	}
 
 	links := newChain(Hash{})
 	var stubs announced
 	report.End = FirstPosition
-	whole, err := scan(prefixEvent, func(key, value []byte) bool {
+	complete, err := scan(prefixEvent, func(key, value []byte) bool {
 		if len(key) != 9 || binary.BigEndian.Uint64(key[1:]) != report.End {
 			return false
 		}
@@ -120,12 +124,12 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 			}
 			stubs.stub(&st, &report)
 			if st.indexed {
-				should.add(st.streamID, st.revision, pos)
+				needed.add(st.streamID, st.revision, pos)
 			} else {
 				removed.add(st.streamID, st.revision, 0)
 			}
 			if st.first() {
-				should.add(maphash.Bytes(seed, st.name[:]), 0, pos)
+				needed.add(maphash.Bytes(seed, st.name[:]), 0, pos)
 			}
 			report.addStub(&st)
 			links.hash = st.hash
@@ -139,21 +143,21 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 		if r.Hash() != links.hash || stubs.record(&r, &report) != nil {
 			return false
 		}
-		should.add(r.StreamID, r.Revision, pos)
+		needed.add(r.StreamID, r.Revision, pos)
 		if r.StreamID == pos {
 			report.Streams++
 			name := nameHash(r.Stream())
-			should.add(maphash.Bytes(seed, name[:]), 0, pos)
+			needed.add(maphash.Bytes(seed, name[:]), 0, pos)
 		}
 		report.Events++
 		report.End, report.Head = r.Next(), links.hash
 		return true
 	})
-	if !whole || err != nil || len(stubs.open) > 0 || st.next != report.End || st.hash != report.Head || st.events != report.Events {
+	if !complete || err != nil || len(stubs.open) > 0 || st.next != report.End || st.hash != report.Head || st.events != report.Events {
 		return report, false, err
 	}
 	var id, next uint64
-	whole, err = scan(prefixStream, func(key, value []byte) bool {
+	complete, err = scan(prefixStream, func(key, value []byte) bool {
 		if len(key) != 17 || len(value) != 8 {
 			return false
 		}
@@ -162,7 +166,7 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 			id, next = stream, 0
 		}
 		if revision != TombstoneRevision {
-			for ; next < revision; next++ { // a gap, which a scavenge may have made
+			for ; next < revision; next++ { // a gap, perhaps left by a scavenge
 				if lacking.count == removed.count {
 					return false
 				}
@@ -170,24 +174,24 @@ func verifyInBulk(ctx context.Context, closing <-chan struct{}, snapshot *pebble
 			}
 		}
 		next = revision + 1
-		is.add(stream, revision, binary.BigEndian.Uint64(value))
+		present.add(stream, revision, binary.BigEndian.Uint64(value))
 		return true
 	})
-	if !whole || err != nil {
+	if !complete || err != nil {
 		return report, false, err
 	}
-	whole, err = scan(prefixName, func(key, value []byte) bool {
+	complete, err = scan(prefixName, func(key, value []byte) bool {
 		if len(value) != 8 {
 			return false
 		}
 		name := nameHash(key[1:])
-		is.add(maphash.Bytes(seed, name[:]), 0, binary.BigEndian.Uint64(value))
+		present.add(maphash.Bytes(seed, name[:]), 0, binary.BigEndian.Uint64(value))
 		return true
 	})
-	return report, whole && is == should && lacking == removed, err
+	return report, complete && present == needed && lacking == removed, err
 }
 
-// addStub counts a stub; that it was announced is seen later.
+// addStub counts a stub. Its announcement is checked later.
 func (r *VerifyReport) addStub(s *stub) {
 	r.Events++
 	r.Scavenged++
@@ -197,7 +201,7 @@ func (r *VerifyReport) addStub(s *stub) {
 	r.End, r.Head = s.next(), s.hash
 }
 
-// closeVerified closes an iterator whose damage, which closing it reports once more, is in the report already.
+// closeVerified closes an iterator and ignores errors of damaged files, which are in the report already.
 func closeVerified(iter *pebble.Iterator) error {
 	if err := iter.Close(); !pebble.IsCorruptionError(err) {
 		return err
@@ -205,7 +209,7 @@ func closeVerified(iter *pebble.Iterator) error {
 	return nil
 }
 
-// interrupted says why a long check should end.
+// interrupted returns an error if a long operation must end, because the caller gave up or the store is closing.
 func interrupted(ctx context.Context, closing <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
@@ -217,6 +221,8 @@ func interrupted(ctx context.Context, closing <-chan struct{}) error {
 	}
 }
 
+// verify checks one record after the other, in the order of the log, together with its index entries, and reports the
+// first damaged one.
 func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snapshot) (report VerifyReport, err error) {
 	value, closer, err := snapshot.Get(keyState)
 	if err != nil {
@@ -310,21 +316,22 @@ func verify(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snaps
 	return report, nil
 }
 
-// lookUp says what is wrong with an index entry that should point to a position, if anything is.
-func lookUp(snapshot *pebble.Snapshot, key []byte, want uint64, what string) (string, error) {
+// checkEntry checks that the entry of an index points to a position. It returns what is wrong, "" if nothing is.
+func checkEntry(snapshot *pebble.Snapshot, key []byte, want uint64, index string) (string, error) {
 	switch got, err := entry(snapshot, key); {
 	case errors.Is(err, pebble.ErrNotFound):
-		return "it is missing from the index of " + what, nil
+		return "it is missing from the index of " + index, nil
 	case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
 		return err.Error(), nil
 	case err != nil:
 		return "", err
 	case got != want:
-		return fmt.Sprintf("the index of %s points to %d", what, got), nil
+		return fmt.Sprintf("the index of %s points to %d", index, got), nil
 	}
 	return "", nil
 }
 
+// entry returns the position that an index entry points to.
 func entry(snapshot *pebble.Snapshot, key []byte) (uint64, error) {
 	value, closer, err := snapshot.Get(key)
 	if err != nil {
@@ -334,13 +341,13 @@ func entry(snapshot *pebble.Snapshot, key []byte) (uint64, error) {
 	return pos, errors.Join(err, closer.Close())
 }
 
-// scavengedStreams is what the indexes cannot tell of streams with stubs.
+// scavengedStreams holds what verify must remember of streams with stubs, because the indexes do not have it.
 type scavengedStreams struct {
-	next  map[uint64]uint64 // by stream id, the revision behind the last one met
-	names map[uint64]Hash   // of streams whose first record, which held the name, is a stub
+	next  map[uint64]uint64 // by stream id, the revision behind the last one that was checked
+	names map[uint64]Hash   // names of streams whose first record is a stub, as long as the index of names was not checked
 }
 
-// indexed says what is wrong with the index entries of a stub, if anything is.
+// indexed checks the index entries of a stub. It returns what is wrong, "" if nothing is.
 func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, error) {
 	if next := x.next[s.streamID]; s.revision != next {
 		if reason, err := follows(snapshot, s.streamID, s.revision); reason != "" || err != nil {
@@ -352,7 +359,7 @@ func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, 
 		x.names[s.streamID] = s.name
 	}
 	if s.indexed {
-		return lookUp(snapshot, streamKey(s.streamID, s.revision), s.position, "revisions")
+		return checkEntry(snapshot, streamKey(s.streamID, s.revision), s.position, "revisions")
 	}
 	switch _, err := entry(snapshot, streamKey(s.streamID, s.revision)); {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -362,16 +369,16 @@ func (x *scavengedStreams) indexed(snapshot *pebble.Snapshot, s *stub) (string, 
 	case err != nil:
 		return "", err
 	}
-	return "it was scavenged, but the index of revisions has it still", nil
+	return "it was scavenged, but the index of revisions still has it", nil
 }
 
-// record says what is wrong with the index entries of a record, if anything is.
+// record checks the index entries of a record. It returns what is wrong, "" if nothing is.
 func (x *scavengedStreams) record(snapshot *pebble.Snapshot, r *Record) (string, error) {
-	if reason, err := lookUp(snapshot, streamKey(r.StreamID, r.Revision), r.Position, "revisions"); reason != "" || err != nil {
+	if reason, err := checkEntry(snapshot, streamKey(r.StreamID, r.Revision), r.Position, "revisions"); reason != "" || err != nil {
 		return reason, err
 	}
 	if r.StreamID == r.Position {
-		if reason, err := lookUp(snapshot, nameKey(string(r.Stream())), r.Position, "names"); reason != "" || err != nil {
+		if reason, err := checkEntry(snapshot, nameKey(string(r.Stream())), r.Position, "names"); reason != "" || err != nil {
 			return reason, err
 		}
 	}
@@ -388,7 +395,7 @@ func (x *scavengedStreams) record(snapshot *pebble.Snapshot, r *Record) (string,
 	return follows(snapshot, r.StreamID, r.Revision)
 }
 
-// follows says what is wrong with the index entry of the revision before, if anything is.
+// follows checks that the index has the revision before. It returns what is wrong, "" if nothing is.
 func follows(snapshot *pebble.Snapshot, stream, revision uint64) (string, error) {
 	switch _, err := entry(snapshot, streamKey(stream, revision-1)); {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -400,7 +407,7 @@ func follows(snapshot *pebble.Snapshot, stream, revision uint64) (string, error)
 	}
 }
 
-// unnamed returns the first stream that is not found under its name, 0 if there is none.
+// unnamed returns the id of the first stream in x.names that the index of names does not have, 0 if it has them all.
 func (x *scavengedStreams) unnamed(ctx context.Context, closing <-chan struct{}, snapshot *pebble.Snapshot) (id uint64, err error) {
 	iter, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixName}, UpperBound: []byte{prefixName + 1}})
 	if err != nil {
@@ -415,14 +422,14 @@ func (x *scavengedStreams) unnamed(ctx context.Context, closing <-chan struct{},
 		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
-			break // Close says why
+			break // Close returns the error
 		}
 		named, err := position(value)
 		if err == nil && x.names[named] == nameHash(iter.Key()[1:]) {
 			delete(x.names, named)
 		}
 	}
-	// Names that lie in a damaged file are missing, too.
+	// Names in a damaged file count as missing.
 	if err := iter.Close(); err != nil && !pebble.IsCorruptionError(err) {
 		return 0, err
 	}

@@ -2,10 +2,10 @@ package store
 
 import "sync"
 
-// Watcher wakes its owner when there may be more to read. It carries no data: the owner reads at its own pace.
+// Watcher wakes its owner when there may be more events to read. It carries no events: the owner reads at its own pace.
 type Watcher struct {
-	// C receives after durable events were added; several commits may make one signal. Read everything there is,
-	// then wait: a commit after that read leaves a signal.
+	// C receives a signal after events became durable; several commits may give one signal. Read all events, then wait: a
+	// commit after that read leaves a signal.
 	C chan struct{}
 
 	stream string // empty: the whole log
@@ -68,11 +68,11 @@ func (ws *watchers) remove(w *Watcher) {
 func (w *Watcher) signal() {
 	select {
 	case w.C <- struct{}{}:
-	default: // the slot is full: the owner will look anyway
+	default: // the slot is full, so the owner will read anyway
 	}
 }
 
-// notify wakes all whom the events concern. It never waits for them.
+// notify wakes the watchers of the log and of the events' streams. It never blocks.
 func (ws *watchers) notify(records []Record) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -1,6 +1,6 @@
-// Walks through what the official Node.js client can do, against the node whose connection string is the first argument;
-// the node knows users if it names one.
-// Each step asserts what it sees; the first that fails ends the script with its name and exit code 1.
+// Tries the functions of the official Node.js client against the node whose connection string is the first argument. If
+// the connection string names a user, the node must have the users admin and ops.
+// Each step asserts its results. The first step that fails ends the script with its name and exit code 1.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -29,7 +29,7 @@ import {
   streamNameFilter,
 } from "@eventstore/db-client";
 
-const stepLimit = 20_000; // milliseconds, so that a step that waits for ever is named too
+const stepLimit = 20_000; // milliseconds; ends a step that would wait for ever
 
 const client = EventStoreDBClient.connectionString(process.argv[2]);
 const hasUsers = process.argv[2].includes("@");
@@ -55,7 +55,7 @@ const diary = (answer) => jsonEvent({ type: "DiaryFilled", data: { answer }, met
 const diaries = (...answers) => answers.map(diary);
 const name = (prefix) => `${prefix}-${randomUUID()}`;
 
-/** Reads until the end, or until count events are there. */
+/** Reads to the end, or until count events were read. */
 async function take(source, count = Infinity) {
   const seen = [];
   for await (const resolved of source) {
@@ -67,7 +67,7 @@ async function take(source, count = Infinity) {
 
 const answers = (resolved) => resolved.map(({ event }) => event.data.answer);
 
-/** An iterator over what a subscription delivers, which stays open between two takes. */
+/** Iterates over the events of a subscription; unlike take it can be continued. */
 function deliveries(subscription) {
   const iterator = subscription[Symbol.asyncIterator]();
   return {
@@ -158,7 +158,7 @@ await step("read a stream that does not exist", async () => {
   });
 });
 
-await step("bytes come back as they went", async () => {
+await step("binary data are returned unchanged", async () => {
   const blob = name("blob");
   const data = Uint8Array.from({ length: 256 }, (_, i) => i);
   const metadata = Uint8Array.of(0, 255, 1);
@@ -224,7 +224,7 @@ await step("subscribe to $all by stream name, with checkpoints", async () => {
   const caughtUp = once(subscription, "caughtUp");
   const delivered = deliveries(subscription);
   assert.deepEqual(answers(await delivered.next(6)), [0, 10, 1, 11, 2, 12]);
-  // The reader is asked for more, so that what follows the last match is considered as well.
+  // Ask for one more event, so that the events behind the last match are considered too.
   const live = delivered.next(1);
   await caughtUp;
   assert.ok(checkpoints.length > 0, "no checkpoint was reached");
@@ -309,7 +309,7 @@ await step("read a persistent subscription with ack and nack", async () => {
   assert.equal(live.event.data.answer, 5);
   await subscription.ack(live);
 
-  // Parking is done when the group says so; then a replay delivers the event again.
+  // Wait until the group reports the parked event. A replay then delivers it again.
   for (let parked = 0; parked === 0; ) {
     const info = await client.getPersistentSubscriptionToStreamInfo(shared, group);
     parked = Number(info.stats.parkedMessageCount);
@@ -377,7 +377,7 @@ if (hasUsers) {
     assert.equal((await take(client.readStream(stream))).length, 6);
   });
 
-  await step("an access list is kept", async () => {
+  await step("an access list is enforced", async () => {
     const closed = name("closed");
     await client.appendToStream(closed, diary(1));
     assert.deepEqual(answers(await take(client.readStream(closed, { credentials: operator }))), [1]);
@@ -387,7 +387,7 @@ if (hasUsers) {
     assert.deepEqual(answers(await take(client.readStream(closed))), [1]);
   });
 } else {
-  await step("without users any credentials will do", async () => {
+  await step("without users all credentials are accepted", async () => {
     assert.equal((await take(client.readStream(stream, { credentials: wrong }))).length, 6);
   });
 }
