@@ -256,7 +256,7 @@ var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind
 func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}
-	for field := range body.Fields() {
+	for _, field := range reflect.VisibleFields(body) {
 		switch field.Type {
 		case reflect.TypeFor[domain.StudyID]():
 			fields["study"] = tr.study
