@@ -14,7 +14,8 @@ func clockCalls(t *testing.T, file string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forbidden := map[string]bool{"Now": true, "Since": true, "Until": true, "Sleep": true, "After": true, "Tick": true, "NewTimer": true, "NewTicker": true, "AfterFunc": true}
+	forbidden := map[string]bool{"Now": true, "Since": true, "Until": true, "Sleep": true, "After": true, "Tick": true, "NewTimer": true,
+		"NewTicker": true, "AfterFunc": true}
 	var found []string
 	ast.Inspect(parsed, func(n ast.Node) bool {
 		selector, ok := n.(*ast.SelectorExpr)

@@ -55,7 +55,8 @@ var outside = map[string][]string{
 
 // impure lists what a pure package has no use for: clocks are not among them, because time's types are, but see
 // TestDomainReadsNoClock.
-var impure = []string{"os", "os/exec", "net", "net/http", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "database/sql", "syscall"}
+var impure = []string{"os", "os/exec", "net", "net/http", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog",
+	"database/sql", "syscall"}
 
 type goPackage struct {
 	ImportPath string

@@ -155,7 +155,8 @@ func (s *Store) live(v View) string {
 func (s *Store) lookForBuilds() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	found, err := s.db.Collection(buildCollection).Find(ctx, bson.D{}, options.Find().SetProjection(bson.D{{Key: "live.collection", Value: 1}}))
+	found, err := s.db.Collection(buildCollection).Find(ctx, bson.D{},
+		options.Find().SetProjection(bson.D{{Key: "live.collection", Value: 1}}))
 	if err != nil {
 		return
 	}

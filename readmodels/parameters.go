@@ -179,7 +179,8 @@ func parseText(name, text string, field reflect.Value, maxLength int) error {
 		return checked.Validate()
 	}
 	if text == "" || len(text) > maxLength {
-		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).Do("leave it out, or give one that an answer named")
+		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).
+			Do("leave it out, or give one that an answer named")
 	}
 	return nil
 }

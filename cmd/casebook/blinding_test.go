@@ -213,7 +213,8 @@ func (in installation) everything(t *testing.T, user domain.UserID, s simulation
 		t.Fatal(err)
 	}
 	for _, q := range contexts.Queries() {
-		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}", "310001").Replace(q.Path)
+		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}",
+			"310001").Replace(q.Path)
 		asked := []string{""}
 		for _, p := range q.Parameters { // those who work at a site have to name it
 			switch {
@@ -282,10 +283,12 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 	for i, command := range []any{
 		supply.DispenseKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", On: "2026-03-18"},
 		supply.ReconcileKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", Used: 3},
-		supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.Study, From: "DEPOT-EU"}, To: "01", Kits: []supply.KitNumber{"310004"}, Reasoned: domain.Because("x")},
+		supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.Study, From: "DEPOT-EU"}, To: "01",
+			Kits: []supply.KitNumber{"310004"}, Reasoned: domain.Because("x")},
 		patient.EnrollPatient{OfPatient: domain.ForPatient(s.Patient), On: "2026-03-18"},
 		randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("x")},
-		randomisation.CorrectStratum{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Factors: map[string]string{"age": "x"}, Reasoned: domain.Because("x")},
+		randomisation.CorrectStratum{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient),
+			Factors: map[string]string{"age": "x"}, Reasoned: domain.Because("x")},
 	} {
 		_, _, text := in.command(token, fmt.Sprint("mistake/", i), command)
 		into[fmt.Sprintf("%T", command)] = text
@@ -296,15 +299,18 @@ func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[str
 // told to everyone concerned, and nowhere recorded but as a fact.
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
-	breakBlind := randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("overdose; treatment depends on it")}
+	breakBlind := randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient),
+		Reasoned: domain.Because("overdose; treatment depends on it")}
 	script, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _, text := in.command(script, "", breakBlind); status != http.StatusForbidden || !strings.Contains(text, "reauthentication_required") {
+	if status, _, text := in.command(script, "", breakBlind); status != http.StatusForbidden ||
+		!strings.Contains(text, "reauthentication_required") {
 		t.Errorf("without a fresh sign-in it was answered %d %s", status, text)
 	}
-	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", strings.NewReader(`{"user":"dr.lindner","password":"`+password+`"}`))
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in",
+		strings.NewReader(`{"user":"dr.lindner","password":"`+password+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -610,11 +616,13 @@ func TestTheTestOfSeparationSeparates(t *testing.T) {
 	for i := range 120 {
 		kit := fmt.Sprintf("%06d", (i*7919)%1000)
 		arms[kit] = domain.ArmID(armTokens[i%2])
-		documents = append(documents, bson.M{"kit": kit, "tells": []string{"x", "y"}[i%2], "leans": float64(i%2*3 + i%5), "often": i%2 == 1 && i%5 < 3, "nothing": float64(i % 7),
+		documents = append(documents, bson.M{"kit": kit, "tells": []string{"x", "y"}[i%2], "leans": float64(i%2*3 + i%5), "often": i%2 == 1 &&
+			i%5 < 3, "nothing": float64(i % 7),
 			"list": bson.A{bson.D{{Key: "lot", Value: fmt.Sprint("L", i%2)}}}})
 	}
 	found := samples(documents, "kit", arms)
-	for field, tells := range map[string]bool{".tells": true, ".leans": true, ".often": true, ".list.first.lot": true, ".nothing": false, ".kit": false, ".list.#": false} {
+	for field, tells := range map[string]bool{".tells": true, ".leans": true, ".often": true, ".list.first.lot": true, ".nothing": false,
+		".kit": false, ".list.#": false} {
 		if got := found[field].separation() > separationLimit; got != tells {
 			t.Errorf("%s is taken to tell the arm: %v (%.1f)", field, got, found[field].separation())
 		}
