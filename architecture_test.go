@@ -1,4 +1,4 @@
-// Package casebook_test holds the architecture to its rules: which room may import which.
+// Package casebook_test checks the rules of the architecture, and docs/compliance.md.
 package casebook_test
 
 import (
@@ -44,19 +44,20 @@ var onlyThese = map[string]map[string][]string{
 	},
 }
 
-// outside lists which of a room's packages may import what from outside the standard library. Rooms that are not named
-// are free in this.
-var outside = map[string][]string{
+// thirdParty lists the modules outside of the standard library that packages of the domain may import.
+var thirdParty = map[string][]string{
 	// Rules over answers are expressions; cel-go evaluates them without I/O and within a cost limit.
 	"casebook/domain/rule": {"cel.dev/cel-go", "google.golang.org/protobuf", "cel.dev/expr", "google.golang.org/genproto"},
-	// The kit for scenario tests.
+	// The functions for scenario tests compare values.
 	"casebook/domain/scenario": {"github.com/google/go-cmp"},
 }
 
-// impure lists what a pure package has no use for: clocks are not among them, because time's types are, but see
-// TestDomainReadsNoClock.
-var impure = []string{"os", "os/exec", "net", "net/http", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog",
-	"database/sql", "syscall"}
+// impure lists packages of the standard library that the domain must not import. Package time is allowed for its types;
+// TestDomainReadsNoClock forbids its clock.
+var impure = []string{
+	"os", "os/exec", "net", "net/http", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "log", "log/slog", "database/sql",
+	"syscall",
+}
 
 type goPackage struct {
 	ImportPath string
@@ -65,6 +66,7 @@ type goPackage struct {
 	GoFiles    []string
 }
 
+// packages returns the packages of this module.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Dir,GoFiles", "./...").Output()
@@ -84,7 +86,7 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-// room returns the room that a package of ours belongs to, and false for others' packages.
+// room returns the room of a package of this module, and false for any other package.
 func room(importPath string) (string, bool) {
 	rest, ours := strings.CutPrefix(importPath, "casebook/")
 	if !ours {
@@ -101,11 +103,11 @@ func TestDependenciesPointInwards(t *testing.T) {
 	for _, p := range packages(t) {
 		from, ours := room(p.ImportPath)
 		if !ours {
-			continue // the module's root holds this test alone
+			continue // the root of the module contains only tests
 		}
 		allowed, known := mayImport[from]
 		if !known {
-			t.Errorf("%s is in no room that mayImport names", p.ImportPath)
+			t.Errorf("%s is in the room %s, which mayImport does not list", p.ImportPath, from)
 			continue
 		}
 		for _, imported := range p.Imports {
@@ -162,6 +164,24 @@ func TestEnginesDoNotKnowTheirContexts(t *testing.T) {
 	}
 }
 
+// engines are the rooms whose own package is an engine, which runs what a package for each context declares.
+var engines = []string{"commands", "projections", "readmodels", "sagas"}
+
+// TestEnginesKnowNoContext: an engine is given what it runs.
+func TestEnginesKnowNoContext(t *testing.T) {
+	for _, p := range packages(t) {
+		of, _ := room(p.ImportPath)
+		if !slices.Contains(engines, of) || p.ImportPath != "casebook/"+of {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, p.ImportPath+"/") {
+				t.Errorf("%s imports %s: an engine is given what it runs, by cmd/casebook/contexts", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
 func TestDomainIsPure(t *testing.T) {
 	for _, p := range packages(t) {
 		if from, _ := room(p.ImportPath); from != "domain" {
@@ -175,14 +195,14 @@ func TestDomainIsPure(t *testing.T) {
 			if standard || strings.HasPrefix(imported, "casebook/") {
 				continue
 			}
-			if !slices.ContainsFunc(outside[p.ImportPath], func(prefix string) bool { return strings.HasPrefix(imported, prefix) }) {
-				t.Errorf("%s imports %s: the domain stands on the standard library", p.ImportPath, imported)
+			if !slices.ContainsFunc(thirdParty[p.ImportPath], func(prefix string) bool { return strings.HasPrefix(imported, prefix) }) {
+				t.Errorf("%s imports %s: the domain uses only the standard library", p.ImportPath, imported)
 			}
 		}
 	}
 }
 
-// TestDomainReadsNoClock finds calls that read the clock: the time comes in with the command.
+// TestDomainReadsNoClock finds calls that read the clock or wait for it.
 func TestDomainReadsNoClock(t *testing.T) {
 	for _, p := range packages(t) {
 		if from, _ := room(p.ImportPath); from != "domain" || p.ImportPath == "casebook/domain/scenario" {
@@ -190,7 +210,7 @@ func TestDomainReadsNoClock(t *testing.T) {
 		}
 		for _, file := range p.GoFiles {
 			for _, call := range clockCalls(t, p.Dir+"/"+file) {
-				t.Errorf("%s/%s calls %s: the time comes in with the command", p.ImportPath, file, call)
+				t.Errorf("%s/%s calls %s: the domain gets the time with the command", p.ImportPath, file, call)
 			}
 		}
 	}

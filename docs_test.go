@@ -15,21 +15,20 @@ import (
 	"testing"
 )
 
-// requirements is how many requirements docs/compliance.md has: R1 to R42.
+// requirements is the number of requirements in docs/compliance.md: R1 to R42.
 const requirements = 42
 
 // requirement is a row of the table in docs/compliance.md.
 type requirement struct {
 	// state begins with shown, partly or not yet.
 	state string
-	// tests are named with the package that the row names in front of them.
-	tests []testPlace
+	tests []namedTest
 }
 
-// testPlace is a test function and the folder of its package, relative to the repository.
-type testPlace struct{ folder, name string }
+// namedTest is a test function and the folder of its package, relative to the repository.
+type namedTest struct{ folder, name string }
 
-func (p testPlace) String() string { return p.folder + ": " + p.name }
+func (t namedTest) String() string { return t.folder + ": " + t.name }
 
 var (
 	idOfRow    = regexp.MustCompile(`^R[1-9][0-9]*$`)
@@ -39,8 +38,9 @@ var (
 	idsOfTest  = regexp.MustCompile(`^(?:Test|Fuzz)((?:R[1-9][0-9]*_)+)`)
 )
 
-// TestComplianceTableNamesTests holds docs/compliance.md to the code: each requirement has one row, each named test exists
-// in the named package, and each test that carries the id of a requirement is in the row of that requirement.
+// TestComplianceTableNamesTests compares docs/compliance.md with the code: each requirement has one row, each named
+// test exists in the named package, and each test with the id of a requirement in its name is in the row of that
+// requirement.
 func TestComplianceTableNamesTests(t *testing.T) {
 	text, err := os.ReadFile("docs/compliance.md")
 	if err != nil {
@@ -58,17 +58,17 @@ func TestComplianceTableNamesTests(t *testing.T) {
 	}
 }
 
-// problems collects a sentence for everything that is wrong with the table.
+// problems collects sentences that each say what is wrong with the table.
 type problems []string
 
 func (p *problems) add(format string, values ...any) { *p = append(*p, fmt.Sprintf(format, values...)) }
 
 // complianceProblems compares the table with the tests of the repository.
-func complianceProblems(text string, tests []testPlace) problems {
+func complianceProblems(text string, tests []namedTest) problems {
 	rows, found := complianceRows(text)
-	folders := map[string][]string{} // of each test's name
-	for _, place := range tests {
-		folders[place.name] = append(folders[place.name], place.folder)
+	folders := map[string][]string{} // by the name of the test
+	for _, test := range tests {
+		folders[test.name] = append(folders[test.name], test.folder)
 	}
 	for n := 1; n <= requirements; n++ {
 		id := "R" + strconv.Itoa(n)
@@ -81,11 +81,11 @@ func complianceProblems(text string, tests []testPlace) problems {
 			found.add("The row of %s says that it is shown, and names no test.", id)
 		}
 		for _, named := range row.tests {
-			switch there := folders[named.name]; {
-			case len(there) == 0:
+			switch actual := folders[named.name]; {
+			case len(actual) == 0:
 				found.add("The row of %s names %s in %s, and no test has that name.", id, named.name, named.folder)
-			case !slices.Contains(there, named.folder):
-				found.add("The row of %s names %s in %s, but it is in %s.", id, named.name, named.folder, strings.Join(there, " and "))
+			case !slices.Contains(actual, named.folder):
+				found.add("The row of %s names %s in %s, but it is in %s.", id, named.name, named.folder, strings.Join(actual, " and "))
 			}
 		}
 	}
@@ -94,14 +94,14 @@ func complianceProblems(text string, tests []testPlace) problems {
 			found.add("docs/compliance.md has a row for %s, and there are only R1 to R%d.", id, requirements)
 		}
 	}
-	for _, place := range tests {
-		for _, id := range idsIn(place.name) {
+	for _, test := range tests {
+		for _, id := range idsIn(test.name) {
 			row, exists := rows[id]
 			switch {
 			case !exists:
-				found.add("%s in %s is named after %s, which docs/compliance.md does not have.", place.name, place.folder, id)
-			case !slices.Contains(row.tests, place):
-				found.add("%s in %s is named after %s; name it in that row of docs/compliance.md.", place.name, place.folder, id)
+				found.add("%s in %s is named after %s, which docs/compliance.md does not have.", test.name, test.folder, id)
+			case !slices.Contains(row.tests, test):
+				found.add("%s in %s is named after %s; name it in that row of docs/compliance.md.", test.name, test.folder, id)
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func complianceProblems(text string, tests []testPlace) problems {
 	return found
 }
 
-// complianceRows reads the rows of the table of requirements: id, requirement, source, state, tests.
+// complianceRows parses the rows of the table: id, requirement, source, state, tests.
 func complianceRows(text string) (rows map[string]requirement, found problems) {
 	rows = map[string]requirement{}
 	for line := range strings.Lines(text) {
@@ -141,14 +141,14 @@ func complianceRows(text string) (rows map[string]requirement, found problems) {
 			if folder == "" {
 				found.add("The row of %s names %s without its package.", id, span[1])
 			}
-			row.tests = append(row.tests, testPlace{folder, span[1]})
+			row.tests = append(row.tests, namedTest{folder, span[1]})
 		}
 		rows[id] = row
 	}
 	return rows, found
 }
 
-// idsIn returns the requirements that a test is named after: TestR36_R37_Kits is named after R36 and R37.
+// idsIn returns the ids of requirements in the name of a test: R36 and R37 for TestR36_R37_Kits.
 func idsIn(test string) []string {
 	match := idsOfTest.FindStringSubmatch(test)
 	if match == nil {
@@ -157,13 +157,13 @@ func idsIn(test string) []string {
 	return strings.Split(strings.TrimSuffix(match[1], "_"), "_")
 }
 
-// holdsNoTests says of a folder that Go does not look into it for packages, or that it holds others' code.
+// holdsNoTests reports whether a folder cannot contain tests of this module: Go ignores it, or npm has installed it.
 func holdsNoTests(name string) bool {
 	return strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules"
 }
 
-// testFunctions returns the tests and fuzz tests below a folder.
-func testFunctions(root string) (tests []testPlace, err error) {
+// testFunctions returns the tests and fuzz tests in and below a folder.
+func testFunctions(root string) (tests []namedTest, err error) {
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -183,7 +183,7 @@ func testFunctions(root string) (tests []testPlace, err error) {
 		}
 		for _, declaration := range file.Decls {
 			if f, ok := declaration.(*ast.FuncDecl); ok && f.Recv == nil && nameOf.MatchString(f.Name.Name) {
-				tests = append(tests, testPlace{filepath.ToSlash(folder), f.Name.Name})
+				tests = append(tests, namedTest{filepath.ToSlash(folder), f.Name.Name})
 			}
 		}
 		return nil
@@ -191,18 +191,18 @@ func testFunctions(root string) (tests []testPlace, err error) {
 	return tests, err
 }
 
-// TestComplianceProblemsAreFound changes a good table in every way that has to be noticed.
+// TestComplianceProblemsAreFound breaks a correct table in every way that has to be found.
 func TestComplianceProblemsAreFound(t *testing.T) {
-	tests := []testPlace{{"access", "TestR1_A"}, {"api", "TestR1_R2_B"}, {"api", "TestC"}}
+	tests := []namedTest{{"access", "TestR1_A"}, {"api", "TestR1_R2_B"}, {"api", "TestC"}}
 	line := func(n int, state, named string) string {
 		return fmt.Sprintf("| R%d | x | y | %s | %s |\n", n, state, named)
 	}
-	good := line(1, "shown", "`access`: `TestR1_A`; `api`: `TestR1_R2_B`, `TestC`") + line(2, "partly: x", "`api`: `TestR1_R2_B`")
+	correct := line(1, "shown", "`access`: `TestR1_A`; `api`: `TestR1_R2_B`, `TestC`") + line(2, "partly: x", "`api`: `TestR1_R2_B`")
 	for n := 3; n <= requirements; n++ {
-		good += line(n, "not yet", "")
+		correct += line(n, "not yet", "")
 	}
-	if found := complianceProblems(good, tests); len(found) > 0 {
-		t.Errorf("a good table: it finds %q", found)
+	if found := complianceProblems(correct, tests); len(found) > 0 {
+		t.Errorf("in a correct table it finds %q", found)
 	}
 	second := line(2, "partly: x", "`api`: `TestR1_R2_B`")
 	for _, c := range []struct{ old, changed, want string }{
@@ -218,12 +218,12 @@ func TestComplianceProblemsAreFound(t *testing.T) {
 		{"`TestR1_R2_B`, ", "", "TestR1_R2_B in api is named after R1; name it in that row of docs/compliance.md."},
 		{second, line(2, "partly: x", "`api`: `TestC`"), "TestR1_R2_B in api is named after R2; name it in that row of docs/compliance.md."},
 	} {
-		if found := complianceProblems(strings.Replace(good, c.old, c.changed, 1), tests); !slices.Contains(found, c.want) {
+		if found := complianceProblems(strings.Replace(correct, c.old, c.changed, 1), tests); !slices.Contains(found, c.want) {
 			t.Errorf("with %q instead of %q it finds %q, want %q", c.changed, c.old, found, c.want)
 		}
 	}
 	want := "TestR99_X in api is named after R99, which docs/compliance.md does not have."
-	if found := complianceProblems(good, append(tests, testPlace{"api", "TestR99_X"})); !slices.Contains(found, want) {
+	if found := complianceProblems(correct, append(tests, namedTest{"api", "TestR99_X"})); !slices.Contains(found, want) {
 		t.Errorf("with a test of an unknown requirement it finds %q", found)
 	}
 }

@@ -59,7 +59,7 @@ type batchAnswer struct {
 var (
 	// errStreamBroken means that the stream broke before the answer came.
 	errStreamBroken = errors.New("the append stream broke")
-	// errNoPosition means that the answer does not tell where the events are stored.
+	// errNoPosition means that the answer does not contain the position of the events.
 	errNoPosition = errors.New("the event store did not answer with a position")
 )
 
@@ -289,7 +289,7 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 			}
 		}
 		if codes.Code(failure.Code) == codes.OK {
-			// A node that is busy, or whose cluster has lost its quorum, says so in the message alone.
+			// A busy node, or one whose cluster has lost its quorum, answers with a message but no code.
 			return batchAnswer{err: noPosition(failure.Message)}
 		}
 		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
@@ -301,7 +301,8 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 	return batchAnswer{position: domain.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
 }
 
-// noPosition is the error of an answer that must not be taken for a success. To callers the event store is unavailable.
+// noPosition returns the error of an answer without a position. Such an answer must not count as a success. The error
+// also has the gRPC code Unavailable.
 func noPosition(why string) error {
 	return fmt.Errorf("%w: %w", errNoPosition, status.Error(codes.Unavailable, why))
 }

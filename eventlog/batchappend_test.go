@@ -20,15 +20,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// answeringStore is an empty event store that stores nothing and answers appends as it is told.
+// answeringStore is a fake of an empty event store. It stores nothing and gives prepared answers to appends.
 type answeringStore struct {
 	streams.UnimplementedStreamsServer
 	serverfeatures.UnimplementedServerFeaturesServer
-	batches bool // it speaks BatchAppend
+	batches bool // whether it supports BatchAppend
 
 	mu      sync.Mutex
-	answers []*streams.BatchAppendResp // in turn, the last one again and again
-	ids     []string                   // of the first event of each append
+	answers []*streams.BatchAppendResp // in this order; the last one is repeated
+	ids     []string                   // id of the first event of each append
 }
 
 func (s *answeringStore) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
@@ -103,22 +103,23 @@ func (s *answeringStore) connect(t *testing.T, timeout time.Duration) *eventlog.
 }
 
 var (
-	// notReady is what a node of a cluster that has lost its quorum answers: an error whose code is not set.
+	// notReady is the answer of a node whose cluster has lost its quorum: an error without a code.
 	notReady = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Error{Error: &spb.Status{Message: "Server Is Not Ready"}}}
-	// nowhere is a success that does not say where.
-	nowhere = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: &streams.BatchAppendResp_Success{}}}
-	// at42 is a success.
+	// withoutPosition is a success without a position.
+	withoutPosition = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: &streams.BatchAppendResp_Success{}}}
+	// at42 is a success at position 42.
 	at42 = &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: &streams.BatchAppendResp_Success{
 		PositionOption: &streams.BatchAppendResp_Success_Position{Position: &shared.AllStreamPosition{CommitPosition: 42, PreparePosition: 42}},
 	}}}
 )
 
-// TestOnlyAPositionIsASuccess has an event store that answers without having stored anything.
-func TestOnlyAPositionIsASuccess(t *testing.T) {
+// TestAppendWithoutAPositionFails appends to an event store whose answers contain no position, because it has stored
+// nothing.
+func TestAppendWithoutAPositionFails(t *testing.T) {
 	for name, s := range map[string]*answeringStore{
 		"the node is not ready":        {batches: true, answers: []*streams.BatchAppendResp{notReady}},
 		"the answer is empty":          {batches: true, answers: []*streams.BatchAppendResp{{}}},
-		"the success has no position":  {batches: true, answers: []*streams.BatchAppendResp{nowhere}},
+		"the success has no position":  {batches: true, answers: []*streams.BatchAppendResp{withoutPosition}},
 		"the client's answer is empty": {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,9 +132,9 @@ func TestOnlyAPositionIsASuccess(t *testing.T) {
 	}
 }
 
-// TestUnansweredAppendIsSentAgain has an event store that becomes ready after a while.
+// TestUnansweredAppendIsSentAgain appends to an event store that is not ready at first.
 func TestUnansweredAppendIsSentAgain(t *testing.T) {
-	s := &answeringStore{batches: true, answers: []*streams.BatchAppendResp{notReady, nowhere, at42}}
+	s := &answeringStore{batches: true, answers: []*streams.BatchAppendResp{notReady, withoutPosition, at42}}
 	out, err := s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"kept"})
 	if err != nil || out.Position.Commit != 42 {
 		t.Errorf("the append ended with %v, at position %v", err, out.Position)

@@ -262,7 +262,7 @@ func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, eve
 			}
 			return domain.Position{}, err
 		}
-		if result.CommitPosition == 0 { // the client takes an answer that it does not understand for a success
+		if result.CommitPosition == 0 { // the client returns an answer that it does not understand as a success
 			return domain.Position{}, noPosition("it gave no reason")
 		}
 		return domain.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}, nil

@@ -231,11 +231,14 @@ func (e *email) dial(ctx context.Context, network string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// causeOf returns why the context ended, if it has ended: then err is only the broken connection that follows.
-// Otherwise it returns err.
+// causeOf returns why the context ended, if it has ended: then err is only the broken connection that follows. Otherwise
+// it returns err. The deadline of the connection is just behind that of the context and may be noticed before it.
 func (e *email) causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if deadline, has := ctx.Deadline(); has && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
 	}
 	return err
 }

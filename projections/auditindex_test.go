@@ -35,19 +35,26 @@ func indexed(t *testing.T, at projections.Envelope) *auditviews.AuditEvent {
 
 func envelope(stream string, event any, m eventlog.Metadata) projections.Envelope {
 	name, _ := registry.NameOf(event)
-	return projections.Envelope{Stream: stream, Revision: 4, Type: name, Event: event, Metadata: m, Position: domain.Position{Commit: 77, Prepare: 77}}
+	return projections.Envelope{Stream: stream, Revision: 4, Type: name, Event: event, Metadata: m,
+		Position: domain.Position{Commit: 77, Prepare: 77}}
 }
 
 func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
 	captured := time.Date(2026, 3, 1, 20, 0, 0, 0, time.FixedZone("", 3600))
 	utc := captured.UTC()
-	m := eventlog.Metadata{Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", RecordedAt: recordedAt, CapturedAt: &captured, CapturedZone: "Europe/Berlin",
-		Command: "CorrectDiary", CommandID: "c1", CorrelationID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0"}
-	event := diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(3).ID, Reason: "misread", Changes: []diary.Change{{Item: "worst", Old: 4.0, New: 3.0}}}
+	m := eventlog.Metadata{Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", RecordedAt: recordedAt,
+		CapturedAt: &captured, CapturedZone: "Europe/Berlin",
+		Command: "CorrectDiary", CommandID: "c1", CorrelationID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7",
+		App: "site/1.0"}
+	event := diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(3).ID, Reason: "misread",
+		Changes: []diary.Change{{Item: "worst", Old: 4.0, New: 3.0}}}
 	revision := int64(4)
-	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(domain.Position{Commit: 77, Prepare: 77}), Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
-		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID, RecordedAt: recordedAt, CapturedAt: &utc,
-		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread", Address: "10.0.0.7", App: "site/1.0",
+	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(domain.Position{Commit: 77, Prepare: 77}),
+		Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
+		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID,
+		RecordedAt: recordedAt, CapturedAt: &utc,
+		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread",
+		Address: "10.0.0.7", App: "site/1.0",
 		Trails: []domain.StudyID{"S"}, Users: []domain.UserID{"crc"}}
 	if diff := cmp.Diff(want, indexed(t, envelope("diary-S.1", event, m))); diff != "" {
 		t.Error(diff)
@@ -64,10 +71,14 @@ func TestAccountsHaveATrailOfTheirOwn(t *testing.T) {
 		about  string
 	}{
 		{user.SignedIn{User: "nurse"}, []domain.StudyID{auditviews.AccountTrail}, []domain.UserID{"admin", "nurse"}, ""},
-		{user.RoleGranted{User: "nurse", Grant: grant}, []domain.StudyID{auditviews.AccountTrail, "S"}, []domain.UserID{"admin", "nurse"}, "crc"},
-		{user.RoleRevoked{User: "nurse", Grant: user.Grant{Role: user.Admin}}, []domain.StudyID{auditviews.AccountTrail}, []domain.UserID{"admin", "nurse"}, "admin"},
-		{security.AccessRefused{Actor: "mallory", Action: "Patient", Code: "not_allowed", Study: "S"}, []domain.StudyID{"S"}, []domain.UserID{"mallory"}, "Patient: not_allowed"},
-		{security.AccessRefused{Action: "SignIn", Code: "token_missing"}, []domain.StudyID{auditviews.AccountTrail}, nil, "SignIn: token_missing"},
+		{user.RoleGranted{User: "nurse", Grant: grant}, []domain.StudyID{auditviews.AccountTrail, "S"}, []domain.UserID{"admin", "nurse"},
+			"crc"},
+		{user.RoleRevoked{User: "nurse", Grant: user.Grant{Role: user.Admin}}, []domain.StudyID{auditviews.AccountTrail},
+			[]domain.UserID{"admin", "nurse"}, "admin"},
+		{security.AccessRefused{Actor: "mallory", Action: "Patient", Code: "not_allowed", Study: "S"}, []domain.StudyID{"S"},
+			[]domain.UserID{"mallory"}, "Patient: not_allowed"},
+		{security.AccessRefused{Action: "SignIn", Code: "token_missing"}, []domain.StudyID{auditviews.AccountTrail}, nil,
+			"SignIn: token_missing"},
 	} {
 		got := indexed(t, envelope("user-nurse", c.event, eventlog.Metadata{Actor: "admin", RecordedAt: recordedAt}))
 		if diff := cmp.Diff([]any{c.trails, c.users, c.about}, []any{got.Trails, got.Users, got.About}); diff != "" {

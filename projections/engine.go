@@ -30,13 +30,13 @@ type Options struct {
 	Log    *eventlog.Log
 	Store  *readmodels.Store
 	Logger *slog.Logger
-	// Registerer takes the metrics; nil for none.
+	// Registerer registers the metrics; nil for none.
 	Registerer prometheus.Registerer
 	// Projections to run.
 	Projections []Projection
 	// Lease is how long the lease on a view outlives its holder; 10 seconds when 0.
 	Lease time.Duration
-	// Limits bound what is kept in memory.
+	// Limits bound the memory that is used.
 	Limits Limits
 }
 
@@ -53,8 +53,8 @@ type Engine struct {
 	lease   time.Duration
 	limits  Limits
 
-	mu sync.Mutex // guards what is decided, and what keepers stand at
-	// decided is what people have decided about each view.
+	mu sync.Mutex // guards decided, and the status of each keeper
+	// decided holds what people have decided about each view.
 	decided map[string]projection.State
 }
 
@@ -69,25 +69,26 @@ func NewEngine(o Options) *Engine {
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
 		limits: o.Limits.orDefault(), decided: map[string]projection.State{}}
 	for _, p := range o.Projections {
-		e.keepers = append(e.keepers, &keeper{Projection: p, engine: e, news: make(chan struct{}, 1),
-			at: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version, State: readmodels.CatchingUp}})
+		e.keepers = append(e.keepers, &keeper{Projection: p, engine: e, decided: make(chan struct{}, 1),
+			status: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version,
+				State: readmodels.CatchingUp}})
 	}
 	return e
 }
 
-// Run folds until ctx ends. Each view that this engine holds is brought up to the log's end by itself, and from there on
-// one subscription feeds all. A projection whose fold fails stops and says at which event; the others go on. The error is
-// eventlog.ErrAheadOfLog where any view has seen more than the log holds.
+// Run folds until ctx ends. Each view whose lease this engine holds catches up with the log by itself; from then on one
+// subscription feeds all of them. A projection whose fold fails stops and names the event; the others go on. The error is
+// eventlog.ErrAheadOfLog where a view has seen more than the log holds.
 func (e *Engine) Run(parent context.Context) error {
 	e.shared = newShared(e)
 	group, ctx := errgroup.WithContext(parent)
-	heard := make(chan struct{})
-	group.Go(func() error { return e.hear(ctx, heard) })
+	ready := make(chan struct{})
+	group.Go(func() error { return e.followDecisions(ctx, ready) })
 	group.Go(func() error { return e.shared.run(ctx) })
 	for _, k := range e.keepers {
 		group.Go(func() error {
-			select { // nothing is folded before it is known which events are to be skipped
-			case <-heard:
+			select { // nothing is folded before it is known which events have to be skipped
+			case <-ready:
 				return k.run(ctx)
 			case <-ctx.Done():
 				return nil
@@ -96,14 +97,15 @@ func (e *Engine) Run(parent context.Context) error {
 	}
 	err := group.Wait()
 	if parent.Err() != nil {
-		return nil //nolint:nilerr // it was told to stop
+		return nil //nolint:nilerr // the caller has stopped it
 	}
 	return err
 }
 
-// hear follows what people decide about views, and tells the views' keepers.
-func (e *Engine) hear(ctx context.Context, heard chan<- struct{}) error {
-	once := sync.OnceFunc(func() { close(heard) })
+// followDecisions follows what people decide about views, and tells the keepers. It closes ready when it has read all that
+// was decided before.
+func (e *Engine) followDecisions(ctx context.Context, ready chan<- struct{}) error {
+	once := sync.OnceFunc(func() { close(ready) })
 	e.mu.Lock()
 	clear(e.decided)
 	e.mu.Unlock()
@@ -122,39 +124,41 @@ func (e *Engine) hear(ctx context.Context, heard chan<- struct{}) error {
 		}
 		for _, k := range e.keepers {
 			if len(b.Events) > 0 {
-				k.tell()
+				k.notify()
 			}
 		}
 		return nil
 	})
 }
 
-// decisions returns what has been decided about a view.
+// decisions returns what people have decided about a view.
 func (e *Engine) decisions(view string) projection.State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.decided[view]
 }
 
-// Status returns where the builds that are asked stand as far as this engine knows, in the order in which the projections
-// were given. Until it holds a view, it takes it to stand at the beginning.
+// Status returns the checkpoints of the active builds as far as this engine knows, in the order of its projections. A view
+// whose lease it does not hold yet is at the beginning.
 func (e *Engine) Status() []readmodels.Checkpoint {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := make([]readmodels.Checkpoint, len(e.keepers))
 	for i, k := range e.keepers {
-		all[i] = k.at
+		all[i] = k.status
 	}
 	return all
 }
 
-// retry does something until it works, waiting longer each time. Only ctx, a fold's error or a lost lease end it.
+// retry repeats an action until it succeeds, with growing pauses. It gives up when ctx ends, and on errors that another
+// attempt does not mend: those of a fold, duplicates, and a lost lease.
 func (e *Engine) retry(ctx context.Context, what string, do func() error) error {
 	wait := retryLeast
 	for {
 		err := do()
 		var failed *foldError
-		if err == nil || errors.As(err, &failed) || errors.Is(err, errThere) || errors.Is(err, readmodels.ErrLeaseLost) || ctx.Err() != nil {
+		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
+			ctx.Err() != nil {
 			return err
 		}
 		e.logger.Warn("projections wait for the store", "doing", what, "error", err)
@@ -167,7 +171,7 @@ func (e *Engine) retry(ctx context.Context, what string, do func() error) error 
 	}
 }
 
-// processName tells processes apart: the machine, the process, and something of its own.
+// processName returns a name that no other process has: host, process id, and a random part.
 func processName() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -61,7 +61,8 @@ func TestMain(m *testing.M) {
 	// The official client leaves a connection behind that it finds unavailable, and the proxy that breaks connections its pipes.
 	if err := goleak.Find(goleak.IgnoreTopFunction("google.golang.org/grpc/internal/grpcsync.(*CallbackSerializer).run"),
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"), goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).write")); code == 0 && err != nil {
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).write")); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -124,7 +125,8 @@ func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
+	writer, err := eventlog.Connect(context.Background(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(),
+		BlindingKeys: blindingKeys(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +141,8 @@ func newWorldOn(t testing.TB, eventStoreURL, mongoURL string) *world {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, url: eventStoreURL, database: database, log: log, writer: writer, store: store, study: domain.StudyID("S" + id), tails: map[string]eventlog.Tail{}}
+	return &world{t: t, url: eventStoreURL, database: database, log: log, writer: writer, store: store, study: domain.StudyID("S" + id),
+		tails: map[string]eventlog.Tail{}}
 }
 
 func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
@@ -176,8 +179,9 @@ func (w *world) record(stream string, who domain.PatientID, events ...any) {
 	if !ok {
 		tail = eventlog.EmptyTail
 	}
-	out, err := w.writer.Append(context.Background(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
-		RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}, events...)
+	out, err := w.writer.Append(context.Background(), stream, tail, uuid.New(),
+		eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
+			RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}, events...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -188,7 +192,8 @@ func (w *world) screen(n int) domain.PatientID {
 	w.t.Helper()
 	number := fmt.Sprintf("P%04d", n)
 	id := domain.NewPatientID(w.study, number)
-	w.record("patient-"+string(id), id, patient.Screened{Patient: id, Study: w.study, Site: "01", ScreeningNumber: number, On: "2026-01-01", Zone: "UTC"})
+	w.record("patient-"+string(id), id, patient.Screened{Patient: id, Study: w.study, Site: "01", ScreeningNumber: number,
+		On: "2026-01-01", Zone: "UTC"})
 	return id
 }
 
@@ -351,7 +356,8 @@ func BenchmarkEngine(b *testing.B) {
 	ids := make([]domain.PatientID, patients)
 	for n := range ids {
 		ids[n] = w.screen(n)
-		w.record("diary-"+string(ids[n]), ids[n], diary.InstrumentAssigned{Patient: ids[n], Instrument: *instrument.PainDiary(), Zone: "UTC",
+		w.record("diary-"+string(ids[n]), ids[n], diary.InstrumentAssigned{Patient: ids[n], Instrument: *instrument.PainDiary(),
+			Zone: "UTC",
 			From: "2026-03-01", Until: "2026-12-31"})
 	}
 	for week := range weeks { // patients come by turns, as they do
@@ -367,8 +373,10 @@ func BenchmarkEngine(b *testing.B) {
 		}
 	}
 	const events = patients * (2 + weeks*days)
-	for name, of := range map[string][]projections.Projection{"all": contexts.Projections(), "StudyOverview": {studyprojections.StudyOverview},
-		"PatientList": {patientprojections.PatientList}, "PatientView": {patientprojections.PatientView}, "Diaries": {diaryprojections.Diaries},
+	for name, of := range map[string][]projections.Projection{"all": contexts.Projections(),
+		"StudyOverview": {studyprojections.StudyOverview},
+		"PatientList":   {patientprojections.PatientList}, "PatientView": {patientprojections.PatientView},
+		"Diaries":         {diaryprojections.Diaries},
 		"DiaryCompliance": {diaryprojections.DiaryCompliance}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

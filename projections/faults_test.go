@@ -11,9 +11,7 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
-	"casebook/domain/blind"
 	"casebook/domain/projection"
-	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/projections"
 	auditprojections "casebook/projections/audit"
@@ -87,7 +85,8 @@ func (w *world) stubbornly(log *eventlog.Log, stream string, who domain.PatientI
 	if !ok {
 		tail = eventlog.EmptyTail
 	}
-	id, meta := uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who, RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	id, meta := uuid.New(), eventlog.Metadata{Actor: "crc", Study: w.study, Site: "01", Patient: who,
+		RecordedAt: time.Now().UTC().Truncate(time.Millisecond)}
 	for {
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		out, err := log.Append(ctx, stream, tail, id, meta, events...)
@@ -123,7 +122,8 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	logURL, logWay := before(t, w.url)
 	brokenMongoURL, mongoWay := before(t, mongoURL)
 	connect := func() (*eventlog.Log, *readmodels.Store) {
-		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: logURL, Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
+		log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: logURL, Registry: contexts.Registry(),
+			BlindingKeys: blindingKeys(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,8 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	for range 2 {
 		log, store := connect()
 		ctx, cancel := context.WithCancel(t.Context())
-		engine := projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: 500 * time.Millisecond,
+		engine := projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(),
+			Lease:  500 * time.Millisecond,
 			Limits: projections.Limits{Documents: 50, Batch: 200}})
 		ended := make(chan error, 1)
 		go func() { ended <- engine.Run(ctx) }()
@@ -159,10 +160,9 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	for n := range 40 {
 		who := w.screen(n)
 		patients = append(patients, who)
-		w.record("stock-"+string(who), who, supply.ShipmentCreated{Contents: blind.Of(map[supply.KitNumber]supply.Content{}), Place: depot, Shipment: parcel(who),
-			To: "1", Kits: twoKits(who), Reason: "first"})
-		recorded += 2
+		recorded++
 	}
+	recorded += w.createShipments(patients[0])
 	type sum struct {
 		events int
 		last   uint64

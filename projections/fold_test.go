@@ -112,8 +112,9 @@ func window(day int) diary.Window {
 }
 
 func submitted(day int, worst float64) diary.Submitted {
-	return diary.Submitted{Patient: "S.1", Instrument: "pain-diary", Version: 1, Window: window(day), CapturedAt: window(day).Opens.Add(time.Hour),
-		Answers: diary.Answers{"worst": worst}, Scores: []diary.ScoreResult{{ID: "intensity", Value: &worst, Band: "mild"}}}
+	return diary.Submitted{Patient: "S.1", Instrument: "pain-diary", Version: 1, Window: window(day),
+		CapturedAt: window(day).Opens.Add(time.Hour),
+		Answers:    diary.Answers{"worst": worst}, Scores: []diary.ScoreResult{{ID: "intensity", Value: &worst, Band: "mild"}}}
 }
 
 func theStudy(s *story) *story {
@@ -127,11 +128,13 @@ func theStudy(s *story) *story {
 
 func aPatient(s *story) *story {
 	return s.tell(
-		patient.Screened{Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1", On: "2026-02-10", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 40},
+		patient.Screened{Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1", On: "2026-02-10", Zone: "Europe/Berlin",
+			Sex: patient.Female, AgeYears: 40},
 		patient.ConsentRecorded{Patient: "S.1", ConsentVersion: "1.0", On: "2026-02-10"},
 		patient.EnrollmentRequested{Patient: "S.1", Study: "S", Site: "01", On: "2026-02-11"},
 		patient.Enrolled{Patient: "S.1", On: "2026-02-11", PatientNumber: "S-00001"},
-		diary.InstrumentAssigned{Patient: "S.1", Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-02-11", Until: "2026-05-01"})
+		diary.InstrumentAssigned{Patient: "S.1", Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-02-11",
+			Until: "2026-05-01"})
 }
 
 func diaries(s *story) *story {
@@ -141,7 +144,8 @@ func diaries(s *story) *story {
 	afterMissed.AfterMissed = true
 	return s.tell(
 		submitted(2, 9),
-		diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Rule: "pain-severe", Severity: instrument.SeverityUrgent, Message: "m"},
+		diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Rule: "pain-severe",
+			Severity: instrument.SeverityUrgent, Message: "m"},
 		late,
 		diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(4)},
 		diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(5)},
@@ -156,12 +160,17 @@ func TestStudyOverview(t *testing.T) {
 	s.tell(patient.Screened{Patient: "S.2", Study: "S", Site: "01", ScreeningNumber: "2", On: "2026-02-10", Zone: "UTC"},
 		patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
 		patient.ConsentWithdrawn{Patient: "S.2"}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
-		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"}, study.SiteClosed{Study: "S", Site: "01"})
-	figures := studyviews.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1, Completed: 1,
-		Diaries: 3, LateDiaries: 1, MissedWindows: 1, Risks: 1}
-	want := &studyviews.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study", Sponsor: "Nobody",
-		Phase: "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: studyviews.EnrollmentView{Target: 6, Cap: 12}, Figures: &figures,
-		Sites:     []studyviews.SiteOverview{{Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin", Status: "closed", ActivatedOn: "2026-02-01", Figures: figures}},
+		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"},
+		study.SiteClosed{Study: "S", Site: "01"})
+	figures := studyviews.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1,
+		Completed: 1,
+		Diaries:   3, LateDiaries: 1, MissedWindows: 1, Risks: 1}
+	want := &studyviews.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study",
+		Sponsor: "Nobody",
+		Phase:   "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: studyviews.EnrollmentView{Target: 6, Cap: 12},
+		Figures: &figures,
+		Sites: []studyviews.SiteOverview{{Site: "01", Name: "Site", Country: "DE", Zone: "Europe/Berlin", Status: "closed",
+			ActivatedOn: "2026-02-01", Figures: figures}},
 		UpdatedAt: recordedAt}
 	if diff := cmp.Diff(map[string]readmodels.Document{"S": want}, fold(t, studyprojections.StudyOverview, s.events)); diff != "" {
 		t.Error(diff)
@@ -173,14 +182,17 @@ func TestPatientListAndCompliance(t *testing.T) {
 	rate := 3.0 / 4
 	kept := diaryviews.Compliance{Closed: 4, Completed: 3, OnTime: 2, Late: 1, AfterMissed: 1, Missed: 1, Rate: &rate}
 	last := window(4).Opens.Add(time.Hour)
-	want := &patientviews.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S", Site: "01", ScreeningNumber: "1",
-		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10", ConsentVersion: "1.0",
-		EnrolledOn: "2026-02-11", LastDiaryAt: &last, LastActivityAt: recordedAt, Risks: 1, Compliance: kept}
+	want := &patientviews.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S",
+		Site: "01", ScreeningNumber: "1",
+		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10",
+		ConsentVersion: "1.0",
+		EnrolledOn:     "2026-02-11", LastDiaryAt: &last, LastActivityAt: recordedAt, Risks: 1, Compliance: kept}
 	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, patientprojections.PatientList, s.events)); diff != "" {
 		t.Error(diff)
 	}
 	documents := fold(t, diaryprojections.DiaryCompliance, s.events)
-	for key, level := range map[string]diaryviews.Level{"patient/S.1": diaryviews.OfPatient, "site/S/01": diaryviews.OfSite, "study/S": diaryviews.OfStudy} {
+	for key, level := range map[string]diaryviews.Level{"patient/S.1": diaryviews.OfPatient, "site/S/01": diaryviews.OfSite,
+		"study/S": diaryviews.OfStudy} {
 		c, ok := documents[key].(*diaryviews.DiaryCompliance)
 		if !ok || c.Level != level || c.Study != "S" || c.Order != rate {
 			t.Fatalf("%s is %+v", key, c)
@@ -222,16 +234,20 @@ func TestPatientView(t *testing.T) {
 	s := diaries(aPatient(newStory()))
 	v := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView)
 	two, three, nine := 2.0, 3.0, 9.0
-	want := []patientviews.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true}, {Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
+	want := []patientviews.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true},
+		{Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
 		{Window: window(4).ID, Opens: window(4).Opens, Score: &two}, {Window: window(5).ID, Opens: window(5).Opens, Missed: true}}
 	if diff := cmp.Diff(want, v.Instruments[0].Trend); diff != "" {
 		t.Error(diff)
 	}
-	if len(v.Steps) != 4 || v.Steps[0].What != "PatientScreened" || v.Steps[0].On != "2026-02-10" || v.Status != patient.StatusEnrolled || len(v.Risks) != 1 {
+	if len(v.Steps) != 4 || v.Steps[0].What != "PatientScreened" || v.Steps[0].On != "2026-02-10" || v.Status != patient.StatusEnrolled ||
+		len(v.Risks) != 1 {
 		t.Errorf("the view is %+v", v)
 	}
 	for day := range 200 { // the trend is bounded, and keeps the newest
-		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening", Opens: time.Date(2026, 4, 1+day, 18, 0, 0, 0, time.UTC)}})
+		s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary",
+			Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening",
+				Opens: time.Date(2026, 4, 1+day, 18, 0, 0, 0, time.UTC)}})
 	}
 	trend := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView).Instruments[0].Trend
 	if len(trend) != patientviews.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {
@@ -250,7 +266,8 @@ func TestDiaries(t *testing.T) {
 	if d := of(2); d.Answers["worst"] != 9.0 || len(d.Risks) != 1 || d.Missed || d.Patient != "S.1" || d.Opens != window(2).Opens {
 		t.Errorf("the 2nd is %+v", d)
 	}
-	if d := of(3); d.Answers["worst"] != 3.0 || *d.Scores[0].Value != 3 || len(d.Corrections) != 1 || d.Corrections[0].Changes[0].Old != 4.0 || !d.Late {
+	if d := of(3); d.Answers["worst"] != 3.0 || *d.Scores[0].Value != 3 || len(d.Corrections) != 1 ||
+		d.Corrections[0].Changes[0].Old != 4.0 || !d.Late {
 		t.Errorf("the 3rd is %+v", d)
 	}
 	if d := of(4); d.Missed || !d.AfterMissed || d.Answers["worst"] != 2.0 {
@@ -259,7 +276,8 @@ func TestDiaries(t *testing.T) {
 	if d := of(5); !d.Missed || d.Answers != nil {
 		t.Errorf("the 5th is %+v", d)
 	}
-	cleared := diaries(aPatient(newStory())).tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID, Reason: "r",
+	cleared := diaries(aPatient(newStory())).tell(diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(2).ID,
+		Reason:  "r",
 		Changes: []diary.Change{{Item: "worst", Old: 9.0, New: nil}}})
 	d := fold(t, diaryprojections.Diaries, cleared.events)[diaryviews.DiaryKey("S.1", "pain-diary", window(2).ID)].(*diaryviews.Diary)
 	if _, there := d.Answers["worst"]; there {
@@ -290,7 +308,8 @@ func TestR25_RepeatsAndCutsChangeNothing(t *testing.T) {
 			case 0:
 				s.tell(diary.WindowMissed{Patient: "S.1", Instrument: "pain-diary", Window: window(day)})
 			case 1:
-				s.tell(submitted(day, float64(day%11)), diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(day).ID, Rule: "x"})
+				s.tell(submitted(day, float64(day%11)), diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary",
+					Window: window(day).ID, Rule: "x"})
 			case 2:
 				s.tell(submitted(day, 1), diary.Corrected{Patient: "S.1", Instrument: "pain-diary", Window: window(day).ID, Reason: "r",
 					Changes: []diary.Change{{Item: "worst", Old: 1.0, New: 2.0}}})
@@ -329,11 +348,13 @@ func TestListsWithoutMembersAreStoredAsSuch(t *testing.T) {
 			t.Errorf("%s begins with %s", p.View.Name, raw)
 		}
 	}
-	p := projections.New(readmodels.View{Name: "lists"}, projections.ByStream, projections.On(func(d *listed, e patient.VisitRecorded, _ projections.Envelope) {
-		d.Parts, d.Left = append(d.Parts, listedPart{Name: e.Visit, Given: listedGiven{}}), nil
-	}))
+	p := projections.New(readmodels.View{Name: "lists"}, projections.ByStream,
+		projections.On(func(d *listed, e patient.VisitRecorded, _ projections.Envelope) {
+			d.Parts, d.Left = append(d.Parts, listedPart{Name: e.Visit, Given: listedGiven{}}), nil
+		}))
 	doc := fold(t, p, newStory().tell(patient.VisitRecorded{Patient: "S.1", Visit: "week-2"}).events)["S.1"]
-	const want = `{"_id": "S.1","_position": {"$numberLong":"100"},"parts": [{"name": "week-2","inner": [],"given": {"given": null}}],"left": []}`
+	const want = `{"_id": "S.1","_position": {"$numberLong":"100"},` +
+		`"parts": [{"name": "week-2","inner": [],"given": {"given": null}}],"left": []}`
 	if got := extended(t, doc).String(); got != want {
 		t.Errorf("it is stored as\n%s, not as\n%s", got, want)
 	}
@@ -358,7 +379,8 @@ type listedGiven struct{ Given []string }
 // TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce, when the projection is declared.
 func TestAFoldOfAnEventThatNamesNoDocumentIsFoundAtOnce(t *testing.T) {
 	defer func() {
-		if said := fmt.Sprint(recover()); !strings.Contains(said, "diaries folds diary.ReminderDue, which does not say which document it is about") {
+		if said := fmt.Sprint(recover()); !strings.Contains(said,
+			"diaries folds diary.ReminderDue, which does not say which document it is about") {
 			t.Errorf("it says %q", said)
 		}
 	}()

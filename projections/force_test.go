@@ -17,7 +17,6 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
-	"casebook/domain/blind"
 	"casebook/domain/projection"
 	"casebook/domain/supply"
 	"casebook/eventlog"
@@ -59,7 +58,8 @@ func beEngine(config string) error {
 	if err != nil {
 		return err
 	}
-	return projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: c.Lease, Limits: c.Limits}).Run(ctx)
+	return projections.NewEngine(projections.Options{Log: log, Store: store, Projections: contexts.Projections(), Lease: c.Lease,
+		Limits: c.Limits}).Run(ctx)
 }
 
 // engineProcess is an engine's process.
@@ -73,7 +73,8 @@ type engineProcess struct {
 func (w *world) startEngine(r *rand.Rand, lease time.Duration) *engineProcess {
 	w.t.Helper()
 	config, err := json.Marshal(engineConfig{Log: w.url, Mongo: mongoURL, Database: w.database, Lease: lease,
-		Limits: projections.Limits{Documents: 1 + r.IntN(300), Unwritten: 1 + r.IntN(2000), Events: 1 + r.IntN(3000), Batch: 1 + r.IntN(700)}})
+		Limits: projections.Limits{Documents: 1 + r.IntN(300), Unwritten: 1 + r.IntN(2000), Events: 1 + r.IntN(3000),
+			Batch: 1 + r.IntN(700)}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func (w *world) bursts(r *rand.Rand, n int, patients []domain.PatientID) (record
 func oneCategory(w *world, r *rand.Rand, who domain.PatientID) (category string, events []any) {
 	byCategory := map[string][]any{}
 	var categories []string
-	for _, event := range anything(who, domain.SiteID(fmt.Sprint(1+r.IntN(3))), 1+r.IntN(5)) {
+	for _, event := range anything(who) {
 		category, ok := w.log.Registry().CategoryOf(event)
 		if !ok || category == projection.Decider.Category {
 			continue
@@ -141,6 +142,19 @@ func oneCategory(w *world, r *rand.Rand, who domain.PatientID) (category string,
 		events[i] = of[r.IntN(len(of))]
 	}
 	return category, events
+}
+
+// createShipments records that the shipments are made that events of any kind are about. That comes before anything else
+// that happens to them, because it tells which kits later events are about.
+func (w *world) createShipments(who domain.PatientID) (recorded int) {
+	w.t.Helper()
+	for _, event := range anything(who) {
+		if created, is := event.(supply.ShipmentCreated); is {
+			w.record(supply.StockDecider.Stream(string(who)), who, created)
+			recorded++
+		}
+	}
+	return recorded
 }
 
 // afresh folds the whole log into an empty database.
@@ -185,7 +199,8 @@ func same(t testing.TB, what string, want, got map[string]string) {
 	}
 	for key, document := range want {
 		if got[key] != document {
-			t.Errorf("%s differs at %s:\n%s", what, key, cmp.Diff(strings.Split(bson.Raw(document).String(), ","), strings.Split(bson.Raw(got[key]).String(), ",")))
+			t.Errorf("%s differs at %s:\n%s", what, key, cmp.Diff(strings.Split(bson.Raw(document).String(), ","),
+				strings.Split(bson.Raw(got[key]).String(), ",")))
 			return
 		}
 	}
@@ -214,11 +229,8 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	for n := range 150 {
 		who := w.screen(n)
 		patients = append(patients, who)
-		// A shipment is created before anything else happens to it; that is what tells which kits later events are about.
-		created := supply.ShipmentCreated{Contents: blind.Of(map[supply.KitNumber]supply.Content{}), Place: depot, Shipment: parcel(who), To: "1", Kits: twoKits(who), Reason: "first"}
-		category, _ := w.log.Registry().CategoryOf(created)
-		w.record(category+"-"+string(who), who, created)
 	}
+	w.createShipments(patients[0])
 	const lease = 300 * time.Millisecond
 	running := []*engineProcess{w.startEngine(r, lease), w.startEngine(r, lease)}
 	defer func() {

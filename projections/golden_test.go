@@ -94,6 +94,8 @@ func contextOf(p projections.Projection) string {
 	return path.Base(reflect.TypeOf(p.Blank("")).Elem().PkgPath())
 }
 
+const writeThem = "go test ./projections -run Golden -update"
+
 // view is a version of a view, with the context that it belongs to and the type of its documents.
 type view struct {
 	projections.Projection
@@ -134,13 +136,14 @@ func (v view) compare(t *testing.T) {
 			t.Fatal(err)
 		}
 	case missing:
-		t.Errorf("there are no golden documents of version %d of %s: write them with go test ./projections -run Golden -update, and read them",
-			v.View.Version, v.View.Name)
+		t.Errorf("there are no golden documents of version %d of %s: write them with %s, and read them",
+			v.View.Version, v.View.Name, writeThem)
 	case string(want) != got:
-		t.Errorf("what version %d of %s makes of the golden events is not what it made before (-before +now): a fold, a field of the document or an "+
-			"index has changed. Stored documents would stay as they are, so give the view version %d, and run go test ./projections -run Golden -update. "+
+		t.Errorf("what version %d of %s makes of the golden events is not what it made before (-before +now): a fold, a field of the "+
+			"document or an index has changed. Stored documents would stay as they are, so give the view version %d, and run %s. "+
 			"If the lines of %s have changed instead, put them back: new events go to the end.\n%s",
-			v.View.Version, v.View.Name, v.View.Version+1, v.events(), cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")))
+			v.View.Version, v.View.Name, v.View.Version+1, writeThem, v.events(),
+			cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")))
 	}
 }
 
@@ -151,7 +154,8 @@ func (v view) complete(t *testing.T, events, all []projections.Envelope) {
 	changed, filled := map[string]bool{}, map[string]bool{}
 	for _, step := range steps(t, v.Projection, events) {
 		if step.folded && len(step.keys) == 0 {
-			t.Errorf("%s folds %s, and names no document of %s@%d: say in its keys which one it is about", v.View.Name, step.at.Type, step.at.Stream, step.at.Revision)
+			t.Errorf("%s folds %s, and names no document of %s@%d: say in its keys which one it is about", v.View.Name, step.at.Type,
+				step.at.Stream, step.at.Revision)
 		}
 		changed[step.at.Type] = changed[step.at.Type] || len(step.changed) > 0
 		for _, doc := range step.changed {
@@ -165,9 +169,11 @@ func (v view) complete(t *testing.T, events, all []projections.Envelope) {
 		switch {
 		case !v.Folds(schema.Go) || v.Alike() || changed[schema.Name]:
 		case among(events, schema.Name):
-			t.Errorf("%s folds %s, and no golden event of it changes a document: add one that does at the end of %s", v.View.Name, schema.Name, v.events())
+			t.Errorf("%s folds %s, and no golden event of it changes a document: add one that does at the end of %s", v.View.Name,
+				schema.Name, v.events())
 		case among(all, schema.Name):
-			t.Errorf("version %d of %s did not fold %s when its golden documents were made: give the view version %d", v.View.Version, v.View.Name, schema.Name,
+			t.Errorf("version %d of %s did not fold %s when its golden documents were made: give the view version %d", v.View.Version,
+				v.View.Name, schema.Name,
 				v.View.Version+1)
 		default:
 			t.Errorf("%s folds %s, which is not among the golden events: add one at the end of %s", v.View.Name, schema.Name, v.events())
@@ -182,8 +188,10 @@ func (v view) complete(t *testing.T, events, all []projections.Envelope) {
 
 // cannotBeFilled are fields that golden events do not reach, each for a reason.
 var cannotBeFilled = map[string]bool{
-	"readmodels.Header.Prepared":       true, // where several events share a commit position, which some servers do: see TestR25_AnySequenceFoldsOnce
-	"enrollment.SiteEnrollment.Before": true, // what lies before the last 4,000 days: see TestDaysAreBoundedAndNoneIsForgotten
+	// Only some servers give several events the same commit position; see TestR25_AnySequenceFoldsOnce.
+	"readmodels.Header.Prepared": true,
+	// It is filled after 4,000 days; see TestDaysAreBoundedAndNoneIsForgotten.
+	"enrollment.SiteEnrollment.Before": true,
 }
 
 // fields are the stored fields of a document's types, as package.Type.Field.
@@ -243,9 +251,9 @@ func steps(t *testing.T, p projections.Projection, events []projections.Envelope
 	documents := map[string]readmodels.Document{}
 	for _, at := range events {
 		s := step{at: at, folded: p.Folds(reflect.TypeOf(at.Event))}
-		before := map[string][]byte{}
+		before := map[string]bson.Raw{}
 		for key, doc := range documents {
-			before[key] = withoutHeader(t, doc)
+			before[key] = extended(t, facts(doc))
 		}
 		s.keys = apply(t, p, documents, []projections.Envelope{at})
 		digest := sha256.New()
@@ -258,7 +266,7 @@ func steps(t *testing.T, p projections.Projection, events []projections.Envelope
 				t.Fatal(err)
 			}
 			digest.Write(raw)
-			if !bytes.Equal(before[key], withoutHeader(t, documents[key])) {
+			if !bytes.Equal(before[key], extended(t, facts(documents[key]))) {
 				s.changed = append(s.changed, documents[key])
 			}
 		}
@@ -268,24 +276,12 @@ func steps(t *testing.T, p projections.Projection, events []projections.Envelope
 	return all
 }
 
-// withoutHeader is a document as it is stored, without its key and how new it is.
-func withoutHeader(t *testing.T, doc readmodels.Document) []byte {
-	t.Helper()
-	head := *doc.Head()
-	defer func() { *doc.Head() = head }()
-	*doc.Head() = readmodels.Header{}
-	raw, err := bson.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
 // render writes the golden file of what the view makes of events.
 func (v view) render(t *testing.T, events []projections.Envelope) string {
 	t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "{\n  \"view\": %q,\n  \"version\": %d,\n  \"events\": %d,\n  \"indexes\": [", v.View.Name, v.View.Version, len(events))
+	fmt.Fprintf(&text, "{\n  \"view\": %q,\n  \"version\": %d,\n  \"events\": %d,\n  \"indexes\": [", v.View.Name, v.View.Version,
+		len(events))
 	list := func(n int, write func(i int)) {
 		for i := range n {
 			if i > 0 {
@@ -408,7 +404,8 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 			t.Fatalf("projections/%s:%d: %s is in the stream %s", file, i+1, g.Type, g.Stream)
 		}
 		position := uint64(100 * (i + 1))
-		all = append(all, projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event, Metadata: g.Metadata,
+		all = append(all, projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event,
+			Metadata: g.Metadata,
 			Position: domain.Position{Commit: position, Prepare: position}})
 		revisions[g.Stream]++
 	}

@@ -19,31 +19,32 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// keeper looks after one view: it holds the lease, keeps the build that is asked up to date, and makes a new one beside it
-// when the fold has a new version, or somebody asks for it.
+// keeper keeps one view: it holds the lease, keeps the active build up to date, and makes a new build beside it when the
+// fold has a new version, or when somebody asks for a rebuild.
 type keeper struct {
 	Projection
 	engine *Engine
-	// news says that something was decided about the view.
-	news chan struct{}
-	// at is where the build stands that is asked; guarded by engine.mu.
-	at readmodels.Checkpoint
+	// decided receives a value when people have decided something about the view.
+	decided chan struct{}
+	// status is the checkpoint of the active build; guarded by engine.mu.
+	status readmodels.Checkpoint
 }
 
-func (k *keeper) tell() {
+// notify tells the keeper that something was decided. It never blocks: the keeper reads all decisions at once.
+func (k *keeper) notify() {
 	select {
-	case k.news <- struct{}{}:
+	case k.decided <- struct{}{}:
 	default:
 	}
 }
 
-func (k *keeper) stands(at readmodels.Checkpoint) {
+func (k *keeper) setStatus(at readmodels.Checkpoint) {
 	k.engine.mu.Lock()
 	defer k.engine.mu.Unlock()
-	k.at = at
+	k.status = at
 }
 
-// run keeps the view whenever this engine has the lease.
+// run keeps the view whenever this engine holds the lease.
 func (k *keeper) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		lease, got := k.acquire(ctx)
@@ -56,7 +57,7 @@ func (k *keeper) run(ctx context.Context) error {
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // it was told to stop
+			return nil //nolint:nilerr // the caller has stopped it
 		case errors.Is(err, readmodels.ErrLeaseLost):
 			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
 		case err != nil:
@@ -66,8 +67,8 @@ func (k *keeper) run(ctx context.Context) error {
 	return nil
 }
 
-// acquire waits until the lease is free, its holder has died on this machine, or its holder has given no sign of life for
-// as long as a lease lasts. Only the end of ctx ends the waiting.
+// acquire waits for the lease, and takes it: when it is free, when its holder has died on this machine, or when its holder
+// has not renewed it for as long as a lease lasts. Only the end of ctx ends the waiting.
 func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool) {
 	e := k.engine
 	var seen readmodels.Lease
@@ -79,7 +80,7 @@ func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool)
 				seen, since = lease, time.Now()
 			}
 			if lease.Holder == "" || diedHere(lease.Holder) || time.Since(since) > e.lease {
-				// Whether it was taken has to be known, or it would be held by nobody until it runs out.
+				// This must not be interrupted: a lease that was taken without our knowing would be used by nobody until it runs out.
 				taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
 				var taken readmodels.Lease
 				taken, err = e.store.TakeLease(taking, lease, e.name)
@@ -100,8 +101,8 @@ func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool)
 	}
 }
 
-// diedHere says that the holder was a process of this machine that is not there any more. A wrong guess does no harm, the
-// token sees to that; it only makes two processes take turns.
+// diedHere says that the holder was a process of this machine that has ended. A wrong guess does no harm, because the token
+// keeps the former holder from writing; it only makes two processes take turns.
 func diedHere(holder string) bool {
 	parts := strings.Split(holder, "/")
 	host, err := os.Hostname()
@@ -116,28 +117,28 @@ func diedHere(holder string) bool {
 	return errors.Is(err, os.ErrProcessDone) || err == nil && errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
-// hold keeps the view until ctx ends or the lease is lost.
+// hold keeps the view, and the lease, until ctx ends or the lease is lost.
 func (k *keeper) hold(parent context.Context, lease readmodels.Lease) error {
 	ctx, lost := context.WithCancelCause(parent)
-	beaten := make(chan struct{})
+	renewed := make(chan struct{})
 	go func() {
-		defer close(beaten)
-		k.beat(ctx, lease, lost)
+		defer close(renewed)
+		k.renew(ctx, lease, lost)
 	}()
 	err := k.keep(ctx, lease.Token)
 	cause := context.Cause(ctx)
 	lost(nil)
-	<-beaten
+	<-renewed
 	if parent.Err() == nil && errors.Is(cause, readmodels.ErrLeaseLost) {
 		return cause
 	}
 	return err
 }
 
-// beat says again and again that the holder lives. When that cannot be said for as long as a lease lasts, another may have
-// taken it.
-func (k *keeper) beat(ctx context.Context, lease readmodels.Lease, lost context.CancelCauseFunc) {
-	said := time.Now()
+// renew renews the lease again and again. When that has not worked for as long as a lease lasts, another process may have
+// taken it, and it is lost.
+func (k *keeper) renew(ctx context.Context, lease readmodels.Lease, lost context.CancelCauseFunc) {
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,8 +150,8 @@ func (k *keeper) beat(ctx context.Context, lease readmodels.Lease, lost context.
 		cancel()
 		switch {
 		case err == nil:
-			said = time.Now()
-		case errors.Is(err, readmodels.ErrLeaseLost), time.Since(said) > k.engine.lease:
+			last = time.Now()
+		case errors.Is(err, readmodels.ErrLeaseLost), time.Since(last) > k.engine.lease:
 			lost(fmt.Errorf("%w: %w", readmodels.ErrLeaseLost, err))
 			return
 		}
@@ -160,28 +161,28 @@ func (k *keeper) beat(ctx context.Context, lease readmodels.Lease, lost context.
 // job is a build that is being folded.
 type job struct {
 	*runner
-	// decided is how much was decided about the view when it began.
-	decided int
-	cancel  context.CancelFunc
-	ended   chan error
+	// decisions is how many decisions about the view there were when it began.
+	decisions int
+	cancel    context.CancelFunc
+	ended     chan error
 }
 
 func (k *keeper) begin(ctx context.Context, r *runner, work func(context.Context) error) *job {
 	ctx, cancel := context.WithCancel(ctx)
-	j := &job{runner: r, decided: k.engine.decisions(k.View.Name).Decisions, cancel: cancel, ended: make(chan error, 1)}
+	j := &job{runner: r, decisions: k.engine.decisions(k.View.Name).Decisions, cancel: cancel, ended: make(chan error, 1)}
 	go func() { j.ended <- work(ctx) }()
 	return j
 }
 
-// end waits until the job does nothing any more.
+// end stops the job and waits for its end.
 func (j *job) end() {
 	if j != nil {
 		j.cancel()
-		<-j.ended //nolint:errcheck // it was told to end
+		<-j.ended //nolint:errcheck // it was stopped
 	}
 }
 
-// endOf returns the channel that tells of a job's end; nil, which never does, where there is none.
+// endOf returns the channel that receives a job's end; nil, which never receives anything, where there is no job.
 func endOf(j *job) <-chan error {
 	if j == nil {
 		return nil
@@ -200,19 +201,20 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		live.end()
 		building.end()
 	}()
-	stopped := -1 // how much was decided when the live build stopped; it is not tried again before there is more
-	failed := -1  // the same of the build that is made
+	stopped := -1 // how many decisions there were when the active build stopped; it is tried again after the next one
+	failed := -1  // the same for the build that is being made
 	for {
 		decided := k.engine.decisions(k.View.Name)
-		if asked, known := k.inVersion(builds.Live.Version); live == nil && known && decided.Decisions != stopped {
-			r, err := k.runnerOf(ctx, asked, builds.Live.Collection, token)
+		if fold, known := k.inVersion(builds.Live.Version); live == nil && known && decided.Decisions != stopped {
+			r, err := k.runnerOf(ctx, fold, builds.Live.Collection, token)
 			if err != nil {
 				return err
 			}
 			live, stopped = k.keepLive(ctx, r), -1
 		}
 		needed := builds.Live.Version != k.View.Version || decided.Wanted() > builds.Request
-		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() && decided.Wanted() > builds.Request) {
+		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() &&
+			decided.Wanted() > builds.Request) {
 			building.end()
 			building = nil
 			if builds, err = k.drop(ctx, builds, *old); err != nil {
@@ -232,7 +234,8 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if n := decided.EventsPerSecond; n > 0 && builds.Building.Request > 0 {
 				r.pace = rate.NewLimiter(rate.Limit(n), max(1, n/4))
 			}
-			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection, "from", r.at.Position.Commit)
+			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection,
+				"from", r.at.Position.Commit)
 			building = k.begin(ctx, r, func(ctx context.Context) error { return r.catchUp(ctx, func() bool { return true }) })
 		}
 		again, err := k.dropOld(ctx, &builds, decided)
@@ -242,20 +245,20 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-k.news:
+		case <-k.decided:
 			if now := k.engine.decisions(k.View.Name); live != nil && now.Decisions != decided.Decisions && live.skipsMore(decided, now) {
-				live.end() // it goes on with what is to be skipped
+				live.end() // it begins again with the events that have to be skipped
 				live = nil
 			}
 		case <-again:
 		case err := <-endOf(live):
-			stopped = live.decided
+			stopped = live.decisions
 			live = nil
 			if !errors.Is(err, errStopped) {
 				return err
 			}
 		case err := <-endOf(building):
-			built, begun := building.runner, building.decided
+			built, begun := building.runner, building.decisions
 			building = nil
 			switch {
 			case errors.Is(err, errStopped):
@@ -264,7 +267,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			case err != nil:
 				return err
 			}
-			// Nobody may be shown less than before: what the old build has seen, the new one has to have seen.
+			// Nobody may see less than before: the new build has to have seen all that the old one has.
 			var seen domain.Position
 			if live != nil {
 				live.end()
@@ -281,25 +284,25 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if builds, err = k.save(ctx, builds.Switched(time.Now().UTC())); err != nil {
 				return err
 			}
-			k.engine.logger.Info("a new build of the view is asked", "view", k.View.Name, "collection", builds.Live.Collection)
+			k.engine.logger.Info("a new build of the view is active", "view", k.View.Name, "collection", builds.Live.Collection)
 			built.pace = nil
 			live, stopped = k.keepLive(ctx, built), -1
 		}
 	}
 }
 
-// skipsMore says whether events are to be skipped that were not before.
+// skipsMore says whether a later decision skips more events.
 func (r *runner) skipsMore(was, is projection.State) bool {
 	return len(is.Skipped[r.View.Version]) > len(was.Skipped[r.View.Version])
 }
 
-// keepLive keeps the build up to date that is asked.
+// keepLive keeps the active build up to date.
 func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
 	r.saved = func(folded int, at readmodels.Checkpoint) {
-		k.stands(at)
+		k.setStatus(at)
 		k.engine.metrics.batch(k.View.Name, folded, at)
 	}
-	k.stands(r.at)
+	k.setStatus(r.at)
 	return k.begin(ctx, r, func(ctx context.Context) error {
 		for {
 			m, err := k.join(ctx, r)
@@ -313,8 +316,8 @@ func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
 				case errors.As(err, &failed):
 					r.forget()
 					r.stop = failed
-				case errors.Is(err, errThere):
-					r.doubt()
+				case errors.Is(err, errDuplicates):
+					r.suspect()
 				default:
 					return err
 				}
@@ -326,10 +329,10 @@ func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
 	})
 }
 
-// joinAttempts is how often a runner tries to come up with the others before they wait for it.
+// joinAttempts is how often a runner tries to reach the members of the shared subscription before they wait for it.
 const joinAttempts = 3
 
-// join brings a runner up to the log's end, to where the shared reading can take it in.
+// join brings a runner up to the log's end, and makes it a member of the shared subscription.
 func (k *keeper) join(ctx context.Context, r *runner) (*member, error) {
 	var joined *member
 	attempts := 0
@@ -344,7 +347,7 @@ func (k *keeper) join(ctx context.Context, r *runner) (*member, error) {
 	return k.engine.shared.wait(ctx, r)
 }
 
-// builds reads which builds there are, and notes them under this lease.
+// builds loads the builds of the view, and saves them under this lease.
 func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Builds, err error) {
 	e := k.engine
 	err = e.retry(ctx, "load the builds of "+k.View.Name, func() error {
@@ -355,13 +358,14 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		return builds, err
 	}
 	if builds.Live.Version > k.View.Version {
-		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version, "ours", k.View.Version)
+		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version,
+			"ours", k.View.Version)
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
 	}
 	var at readmodels.Checkpoint
 	var end domain.Position
-	err = e.retry(ctx, "load where "+k.View.Name+" stands", func() error {
+	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() error {
 		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Live.Collection); err != nil {
 			return err
 		}
@@ -371,7 +375,7 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 	if err != nil {
 		return builds, err
 	}
-	if end.Before(at.Position) { // it would take the events to come for those that it has seen
+	if end.Before(at.Position) { // it would take new events for those that it has seen
 		return builds, fmt.Errorf("view %s has seen position %d: %w, which ends at %d; restore the log or drop the views",
 			k.View.Name, at.Position.Commit, eventlog.ErrAheadOfLog, end.Commit)
 	}
@@ -383,10 +387,10 @@ func (k *keeper) save(ctx context.Context, builds readmodels.Builds) (readmodels
 	return builds, k.engine.retry(ctx, "note the builds of "+k.View.Name, func() error { return k.engine.store.SaveBuilds(ctx, builds) })
 }
 
-// runnerOf returns the runner of a build that p makes, where its checkpoint stands, with the view's indexes made.
+// runnerOf makes the indexes of a build, and returns a runner that folds p into it from its checkpoint on.
 func (k *keeper) runnerOf(ctx context.Context, p Projection, collection string, token int64) (r *runner, err error) {
 	e := k.engine
-	err = e.retry(ctx, "load where "+collection+" stands", func() error {
+	err = e.retry(ctx, "load the checkpoint of "+collection, func() error {
 		if err := e.store.IndexBuild(ctx, p.View, collection); err != nil {
 			return err
 		}
@@ -401,7 +405,7 @@ func (k *keeper) runnerOf(ctx context.Context, p Projection, collection string, 
 	return r, nil
 }
 
-// skips says which events a version of a view passes over.
+// skips returns a function that says which events a version of a view passes over.
 func (e *Engine) skips(v readmodels.View) func(Envelope) bool {
 	skipped := map[projection.EventPlace]bool{}
 	for _, at := range e.decisions(v.Name).Skipped[v.Version] {
@@ -412,7 +416,7 @@ func (e *Engine) skips(v readmodels.View) func(Envelope) bool {
 	}
 }
 
-// drop gives up the build that is made.
+// drop gives up a build that is being made.
 func (k *keeper) drop(ctx context.Context, builds readmodels.Builds, build readmodels.Build) (readmodels.Builds, error) {
 	builds.Building = nil
 	builds, err := k.save(ctx, builds)
@@ -422,7 +426,8 @@ func (k *keeper) drop(ctx context.Context, builds readmodels.Builds, build readm
 	return builds, k.engine.retry(ctx, "drop "+build.Collection, func() error { return k.engine.store.DropBuild(ctx, build.Collection) })
 }
 
-// dropOld drops the old builds that are not wanted any more. One that was asked a moment ago waits: again tells when.
+// dropOld drops the old builds that people have decided to drop. A build that was active a moment ago is kept for a while:
+// again receives a value when it can be dropped.
 func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided projection.State) (again <-chan time.Time, err error) {
 	for _, old := range builds.Kept {
 		if !slices.Contains(decided.Dropped, old.Collection) {
@@ -433,7 +438,8 @@ func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided
 		}
 		rest := *builds
 		rest.Kept = slices.DeleteFunc(slices.Clone(builds.Kept), func(b readmodels.Build) bool { return b.Collection == old.Collection })
-		if err := k.engine.retry(ctx, "drop "+old.Collection, func() error { return k.engine.store.DropBuild(ctx, old.Collection) }); err != nil {
+		drop := func() error { return k.engine.store.DropBuild(ctx, old.Collection) }
+		if err := k.engine.retry(ctx, "drop "+old.Collection, drop); err != nil {
 			return nil, err
 		}
 		if *builds, err = k.save(ctx, rest); err != nil {

@@ -6,8 +6,8 @@ import (
 	"casebook/domain"
 )
 
-// Keys name the documents that an event changes. They are made with KeyOf or KeysOf, by what an event says of itself: an
-// event that is stored in domain beside its methods cannot be forgotten here.
+// Keys name the documents that an event changes. KeyOf and KeysOf make them from a method of the event itself, which is
+// declared beside the event, so that no event can be forgotten here.
 type Keys struct {
 	of func(Envelope) []string
 	// names says whether events of a type name documents, or a group of them.
@@ -15,8 +15,8 @@ type Keys struct {
 	group func(Envelope) string // nil where every event names its documents
 }
 
-// KeysOf returns the keys of the documents that an event is about. E is what the event has to be: an interface that tells
-// what it is about, or any where the envelope does. New panics where a view folds an event that is no E.
+// KeysOf returns the keys of the documents that an event is about. E is an interface whose methods tell what the event is
+// about, or any where the envelope tells it. New panics where a view folds an event that is not an E.
 func KeysOf[E any](keys func(e E, at Envelope) []string) Keys {
 	return Keys{
 		of: func(at Envelope) []string {
@@ -34,10 +34,10 @@ func KeyOf[E any](key func(e E, at Envelope) string) Keys {
 	return KeysOf(func(e E, at Envelope) []string { return []string{key(e, at)} })
 }
 
-// InGroups returns the keys with events that are about a group of documents and do not name them, such as the dispatch of
-// a shipment, which is about its kits. An event of type Made makes the group and names its documents; group is the key of
-// a document that stands for it, which is folded too, and is a Group. Other events that are an E are about all documents
-// of the group, unless they name documents themselves.
+// InGroups returns the keys for a view with events that are about a group of documents without naming them, such as the
+// dispatch of a shipment, which is about its kits. An event of type Made makes the group and names its members. Later
+// events that are an E change all members, unless they name documents themselves. group returns the key of the group's own
+// document, which these events change too, and which is a Group.
 func InGroups[Made, E any](members Keys, group func(e E) string) Keys {
 	made := reflect.TypeFor[Made]()
 	return Keys{
@@ -53,7 +53,7 @@ func InGroups[Made, E any](members Keys, group func(e E) string) Keys {
 	}
 }
 
-// The keys of views whose documents are told by the envelope alone.
+// The keys of views for which the envelope tells the document.
 var (
 	// ByStream is for views that have one document per stream.
 	ByStream = KeyOf(func(_ any, at Envelope) string { return at.StreamID() })
@@ -63,7 +63,7 @@ var (
 	ByStudy = KeyOf(func(_ any, at Envelope) string { return string(at.Metadata.Study) })
 )
 
-// PatientOf is the patient that an event is about.
+// PatientOf returns the patient that an event is about.
 func PatientOf(at Envelope) domain.PatientID {
 	if at.Metadata.Patient != "" {
 		return at.Metadata.Patient

@@ -48,7 +48,8 @@ func (w *world) stored(views ...readmodels.View) map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
 	for _, v := range views {
-		found, err := w.store.Collection(v).Find(w.t.Context(), bson.D{{Key: "study", Value: string(w.study)}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+		found, err := w.store.Collection(v).Find(w.t.Context(), bson.D{{Key: "study", Value: string(w.study)}},
+			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -118,9 +119,11 @@ func (w *world) keep(who domain.PatientID, from, days int) {
 		case 0:
 			w.record("diary-"+string(who), who, diary.WindowMissed{Patient: who, Instrument: "pain-diary", Window: window(day)})
 		case 1:
-			w.record("diary-"+string(who), who, e, diary.RiskFlagged{Patient: who, Instrument: "pain-diary", Window: window(day).ID, Rule: "r"})
+			w.record("diary-"+string(who), who, e, diary.RiskFlagged{Patient: who, Instrument: "pain-diary", Window: window(day).ID,
+				Rule: "r"})
 		case 2:
-			w.record("diary-"+string(who), who, e, diary.Corrected{Patient: who, Instrument: "pain-diary", Window: window(day).ID, Reason: "misread",
+			w.record("diary-"+string(who), who, e, diary.Corrected{Patient: who, Instrument: "pain-diary", Window: window(day).ID,
+				Reason:  "misread",
 				Changes: []diary.Change{{Item: "worst", Old: 1.0, New: 2.0}}})
 		}
 	}
@@ -305,7 +308,8 @@ func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 func TestAStoredDocumentThatCannotBeReadStopsItsViewOnly(t *testing.T) {
 	w := newWorldAlone(t)
 	id := domain.NewPatientID(w.study, "P0000")
-	if _, err := w.store.Collection(patientviews.PatientViews).InsertOne(t.Context(), bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
+	if _, err := w.store.Collection(patientviews.PatientViews).InsertOne(t.Context(),
+		bson.D{{Key: "_id", Value: string(id)}, {Key: "steps", Value: "none"}}); err != nil {
 		t.Fatal(err)
 	}
 	stop := w.run()
@@ -348,7 +352,8 @@ func TestAGuardThatRefusesIsNoTrouble(t *testing.T) {
 	}
 	w.wait(patientviews.PatientLists)
 	rows := w.rows()
-	if len(rows) != 2 || rows[0].Status != patient.StatusCompleted || rows[0].ConsentVersion != "" || rows[1].Status != patient.StatusConsented {
+	if len(rows) != 2 || rows[0].Status != patient.StatusCompleted || rows[0].ConsentVersion != "" ||
+		rows[1].Status != patient.StatusConsented {
 		t.Errorf("the list holds %+v", rows)
 	}
 }
@@ -383,13 +388,15 @@ func TestMetricsSayWhereEachViewStands(t *testing.T) {
 		if c.State == readmodels.Stopped {
 			stopped = 1
 		}
-		for name, want := range map[string]float64{"events_total": float64(c.Events), "position": float64(c.Position.Commit), "stopped": stopped} {
+		for name, want := range map[string]float64{"events_total": float64(c.Events), "position": float64(c.Position.Commit),
+			"stopped": stopped} {
 			if is, there := got["casebook_projection_"+name+" "+view]; is != want || !there {
 				t.Errorf("%s of %s is %v, want %v", name, view, is, want)
 			}
 		}
 	}
-	if got["casebook_projection_stopped "+fragile.Name] != 1 || got["casebook_projection_events_total "+patientviews.PatientLists.Name] < 5 {
+	if got["casebook_projection_stopped "+fragile.Name] != 1 ||
+		got["casebook_projection_events_total "+patientviews.PatientLists.Name] < 5 {
 		t.Errorf("the metrics are %v", got)
 	}
 }

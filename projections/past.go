@@ -17,14 +17,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Until is a moment of the log: the last position that is still looked at, or the last time. One of them is zero.
+// Until is a moment in the log: the last position, or the last time, that still counts. One of them is zero.
 type Until struct {
 	Position domain.Position
-	// Time is when events were recorded. The log is looked at up to the first event that was recorded later.
+	// Time is compared with the times at which events were recorded. The first event that was recorded later ends the past.
 	Time time.Time
 }
 
-// passed says that an event lies behind the moment.
+// passed says that an event is later than the moment.
 func (u Until) passed(at Envelope) bool {
 	if !u.Time.IsZero() {
 		return at.Metadata.RecordedAt.After(u.Time)
@@ -32,7 +32,7 @@ func (u Until) passed(at Envelope) bool {
 	return u.Position.Before(at.Position)
 }
 
-// cut ends a batch at the moment. A batch that is cut is the last.
+// cut returns the part of a batch up to the moment. A batch that is cut is marked as the last.
 func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 	for i, at := range b.Events {
 		if u.passed(at) {
@@ -51,24 +51,27 @@ func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 	return b
 }
 
-// Named returns that one of all projections which makes a view. It refuses projection_not_found.
+// Named returns the projection of a view. It refuses projection_not_found.
 func Named(all []Projection, view string) (Projection, error) {
 	for _, p := range all {
 		if p.View.Name == view {
 			return p, nil
 		}
 	}
-	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q", view).At("projection").Do("the list of projections has their names")
+	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q",
+		view).At("projection").Do("the list of projections has their names")
 }
 
-// scratch is a build of a view that nobody asks: the log folded once more, up to a moment.
+// scratch is a build of a view that is never active: the log folded once more, up to a moment.
 type scratch struct {
 	*runner
 	store *readmodels.Store
 }
 
-// newScratch begins one; remove ends it. progress is told of each checkpoint; it may be nil.
-func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint)) (*scratch, error) {
+// newScratch returns a scratch that has folded nothing yet; remove drops it. progress is called after each checkpoint; it may
+// be nil.
+func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint),
+) (*scratch, error) {
 	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
 	decided := projection.Decider.Initial
 	for at, err := range log.ReadStream(ctx, projection.Decider.Stream(p.View.Name), 0) {
@@ -90,22 +93,24 @@ func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store,
 	return &scratch{r, store}, nil
 }
 
-// fold brings the scratch up to a moment.
+// fold folds the log into the scratch, up to a moment.
 func (s *scratch) fold(ctx context.Context, until Until) error {
 	s.until = &until
 	return s.catchUp(ctx, func() bool { return true })
 }
 
-// remove drops what was made.
+// remove drops the scratch's documents.
 func (s *scratch) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return s.store.DropBuild(ctx, s.collection.Name())
 }
 
-// AsOf folds the log up to a moment, and gives out the documents as they were then, in the order of their keys, and how
-// far the log was looked at. progress may be nil.
-func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until, progress func(readmodels.Checkpoint), give func(bson.Raw) error) (through domain.Position, err error) {
+// AsOf folds the log up to a moment. It calls yield with each document as it was then, in the order of the keys, and returns
+// the position up to which it has folded. progress is called after each checkpoint; it may be nil.
+func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until,
+	progress func(readmodels.Checkpoint), yield func(bson.Raw) error,
+) (through domain.Position, err error) {
 	s, err := newScratch(ctx, log, store, p, progress)
 	if err != nil {
 		return through, err
@@ -124,14 +129,14 @@ func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Pro
 	}
 	defer func() { _ = found.Close(ctx) }()
 	for found.Next(ctx) {
-		if err := give(found.Current); err != nil {
+		if err := yield(found.Current); err != nil {
 			return through, err
 		}
 	}
 	return s.through, found.Err()
 }
 
-// explain says at which event a fold has stopped.
+// explain returns the error of the event at which the fold has stopped, or else err.
 func (r *runner) explain(err error) error {
 	if r.stop != nil {
 		return r.stop
@@ -139,16 +144,17 @@ func (r *runner) explain(err error) error {
 	return err
 }
 
-// OfPatient returns the projection with the streams that all of a patient's documents are made of, by the patient's id, so
-// that they can be folded at once, without the rest of the log.
+// OfPatient returns the projection with the streams, by a patient's id, from which all documents of the patient are folded.
+// With them PatientAsOf folds one patient without reading the rest of the log.
 func (p Projection) OfPatient(streams ...func(id string) string) Projection {
 	p.streams = streams
 	return p
 }
 
-// PatientAsOf folds the documents of one patient up to a moment, by their keys. It refuses no_past where the view has
-// documents that more than the patient's own streams go into.
-func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until) (map[string]readmodels.Document, error) {
+// PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
+// documents of the view are folded from more than the patient's own streams.
+func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until,
+) (map[string]readmodels.Document, error) {
 	if len(p.streams) == 0 {
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")

@@ -12,20 +12,20 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// Envelope is an event with all that the log knows of it.
+// Envelope is an event with all that the log knows about it.
 type Envelope = eventlog.Recorded
 
 // Projection folds events into the documents of one view.
 type Projection struct {
-	// View says where the documents are, and the version of the fold.
+	// View names the documents and the version of the fold, and lists the indexes.
 	View readmodels.View
 
 	keys    Keys
 	folds   map[reflect.Type]func(readmodels.Document, Envelope)
 	begins  func(Envelope) bool      // whether the event is the first of each document that it touches
-	streams []func(id string) string // those of one patient; none where one patient cannot be folded alone
-	former  *Projection              // the fold of the version before, where it is kept
-	alike   bool                     // events of all types are folded alike
+	streams []func(id string) string // the streams of one patient; empty where one patient cannot be folded alone
+	former  *Projection              // the fold of the previous version; nil where it is not kept
+	alike   bool                     // whether events of all types are folded alike
 	blank   func() readmodels.Document
 	lists   func(reflect.Value) // makes the lists of a document; nil where it has none
 }
@@ -44,14 +44,14 @@ type Fold[D any] struct {
 	alike  bool
 }
 
-// On folds events of type E into documents. The function is pure: what it knows is the document, the event and its
-// envelope.
+// On folds events of type E into documents. The function is pure: it uses the document, the event and its envelope, and
+// nothing else.
 func On[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 	return Fold[D]{event: reflect.TypeFor[E](), apply: func(doc *D, at Envelope) { fold(doc, at.Event.(E), at) }}
 }
 
-// Begin is On for events that are the first of each document that they touch. The engine does not look for such a document
-// in the store.
+// Begin is On for events that are the first of each document that they change. The engine does not load such a document from
+// the store.
 func Begin[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 	f := On(fold)
 	f.begins = true
@@ -63,8 +63,8 @@ func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[
 	return Fold[D]{event: event.Go, apply: fold, alike: true}
 }
 
-// New declares a projection. It panics where two folds are of one type of event, or where the keys name no document of an
-// event that is folded: these are mistakes in the program, found by its first test.
+// New declares a projection. It panics where an event has two folds, or where the keys name no document for an event that is
+// folded: these are mistakes in the program, and its first test finds them.
 func New[D any, P document[D]](view readmodels.View, keys Keys, folds ...Fold[D]) Projection {
 	begin := map[reflect.Type]bool{}
 	p := Projection{View: view, keys: keys, folds: map[reflect.Type]func(readmodels.Document, Envelope){},
@@ -87,27 +87,28 @@ func New[D any, P document[D]](view readmodels.View, keys Keys, folds ...Fold[D]
 	return p
 }
 
-// BegunBy returns the projection with a way to tell the events that are the first of each document that they touch, where
-// their type alone does not tell it. The engine does not look for such a document in the store, where many are made and few
-// are changed.
+// BegunBy returns the projection with a function that says whether an event is the first of each document that it changes,
+// where the event's type alone does not tell it; see Begin. It is worth the trouble in views that make many documents and
+// change few.
 func (p Projection) BegunBy(first func(Envelope) bool) Projection {
 	p.begins = first
 	return p
 }
 
-// InPlaceOf returns the projection with the one that it replaces, of the same view in an earlier version. While a program
-// that starts with the new version builds it, it goes on folding what happens into the old build too, so that queries and
-// those who wait for their own writes notice nothing. Keep the former fold for a release; without it the old build is shown
-// as it was.
+// InPlaceOf returns the projection with the one that it replaces, of the same view in an earlier version. A program that
+// starts with the new version builds it beside the old build, and meanwhile keeps the old build up to date with the former
+// fold: queries, and those who wait for their own writes, notice nothing. Keep the former fold for a release. Without it
+// the old build stays as it is until the new one is complete.
 func (p Projection) InPlaceOf(former Projection) Projection {
 	if former.View.Name != p.View.Name || former.View.Version >= p.View.Version {
-		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s", p.View.Version, p.View.Name, former.View.Version, former.View.Name))
+		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s",
+			p.View.Version, p.View.Name, former.View.Version, former.View.Name))
 	}
 	p.former = &former
 	return p
 }
 
-// Former returns the projection as it was in a former version of its view, with the folds that were others.
+// Former returns the projection as it was in a former version of its view: with other folds for some events.
 func Former[D any, P document[D]](p Projection, version int, folds ...Fold[D]) Projection {
 	p.View.Version, p.folds = version, maps.Clone(p.folds)
 	for _, f := range folds {
@@ -116,14 +117,14 @@ func Former[D any, P document[D]](p Projection, version int, folds ...Fold[D]) P
 	return p
 }
 
-// WithNullLists returns the projection as those were whose folds made the lists of their documents themselves: a list that
-// no fold has made is stored as null.
+// WithNullLists returns the projection without empty lists: a list that no fold has made is stored as null. Former versions
+// stored their documents like this.
 func (p Projection) WithNullLists() Projection {
 	p.lists = nil
 	return p
 }
 
-// inVersion returns the fold that makes a version of the view; false where this program does not have it.
+// inVersion returns the fold of a version of the view; false where this program does not have it.
 func (p Projection) inVersion(version int) (Projection, bool) {
 	for of := &p; of != nil; of = of.former {
 		if of.View.Version == version {
@@ -133,17 +134,18 @@ func (p Projection) inVersion(version int) (Projection, bool) {
 	return Projection{}, false
 }
 
-// Group is a document that stands for a group.
+// Group is the document of a group.
 type Group interface {
-	// Members are the keys of the group's documents, as the event that made the group has named them.
+	// Members returns the keys of the group's members, as the event that made the group named them.
 	Members() []string
 }
 
 // Folds says whether the projection folds events of this type.
 func (p Projection) Folds(event reflect.Type) bool { return p.folds[event] != nil }
 
-// Touches names the documents that the event changes; none for events that the projection does not fold. Where the event
-// is about a group, it names that too; if it names no documents besides, they are the group's members.
+// Touches returns the keys of the documents that the event changes; none for events that the projection does not fold.
+// Where the event is about a group, it also returns the group's key; if there are no other keys, the event changes the
+// members of the group.
 func (p Projection) Touches(at Envelope) (keys []string, group string) {
 	if p.folds[reflect.TypeOf(at.Event)] == nil {
 		return nil, ""
@@ -154,7 +156,7 @@ func (p Projection) Touches(at Envelope) (keys []string, group string) {
 	return p.keys.of(at), group
 }
 
-// Blank returns the document of a key before its first event.
+// Blank returns the document with a key before its first event.
 func (p Projection) Blank(key string) readmodels.Document {
 	doc := p.blank()
 	doc.Head().ID = key
@@ -178,8 +180,8 @@ func (p Projection) makeLists(doc readmodels.Document) {
 	}
 }
 
-// Apply folds an event into a document, unless the document has seen it; it says whether it did. A fold that panics is
-// an error that names the event.
+// Apply folds an event into a document, unless the document has seen it already, and returns whether it did. A panic of
+// the fold is returned as an error that names the event.
 func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, err error) {
 	head := doc.Head()
 	if head.Seen(at.Position) {
@@ -196,7 +198,7 @@ func (p Projection) Apply(doc readmodels.Document, at Envelope) (folded bool, er
 	return true, nil
 }
 
-// touches is Touches for events that nobody has looked at before: a panic is an error that names the event.
+// touches is Touches with a panic returned as an error that names the event.
 func (p Projection) touches(at Envelope) (keys []string, group string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -207,12 +209,12 @@ func (p Projection) touches(at Envelope) (keys []string, group string, err error
 	return keys, group, nil
 }
 
-// failed is the error of an event that the projection cannot get past.
+// failed returns the error for an event at which the projection has to stop.
 func (p Projection) failed(what string, at Envelope, err error) error {
 	return fmt.Errorf("%s cannot %s %s of %s@%d: %w", p.View.Name, what, at.Type, at.Stream, at.Revision, err)
 }
 
-// ViewsOf returns a function that names the views that fold events of an event's type.
+// ViewsOf returns a function that lists the views that fold events of the same type as an event.
 func ViewsOf(all []Projection) func(event any) []string {
 	return func(event any) (names []string) {
 		for _, p := range all {

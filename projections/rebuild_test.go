@@ -35,7 +35,8 @@ func (w *world) decide(view string, events ...any) {
 	if found {
 		tail = eventlog.TailAfter(last)
 	}
-	out, err := w.writer.Append(w.t.Context(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "manager", RecordedAt: time.Now().UTC()}, events...)
+	out, err := w.writer.Append(w.t.Context(), stream, tail, uuid.New(),
+		eventlog.Metadata{Actor: "manager", RecordedAt: time.Now().UTC()}, events...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -112,7 +113,8 @@ func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 	defer func() { stop() }()
 	w.wait(view)
 	// What a fold would not make shows whether the new build was made from the log.
-	if _, err := w.store.Collection(view).UpdateByID(t.Context(), string(domain.NewPatientID(w.study, "P0007")), bson.D{{Key: "$set", Value: bson.D{{Key: "site", Value: "damaged"}}}}); err != nil {
+	if _, err := w.store.Collection(view).UpdateByID(t.Context(), string(domain.NewPatientID(w.study, "P0007")),
+		bson.D{{Key: "$set", Value: bson.D{{Key: "site", Value: "damaged"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	before := w.documents(view.Collection())
@@ -260,7 +262,8 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 	if at := stands(); at.FailedAt.Stream != refused || at.Version != 1 {
 		t.Errorf("it has stopped at %+v", at)
 	}
-	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: refused, Revision: 0, Reason: "the new version can"})
+	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: refused, Revision: 0,
+		Reason: "the new version can"})
 	until(t, func() bool { return stands().State == readmodels.Live })
 	w.screen(13)
 	w.wait(newer)
@@ -359,7 +362,8 @@ func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 		return w.checkpoint(view).At.After(c.At) && w.checkpoint(view).State == readmodels.Stopped
 	})
 	skip := func(at *readmodels.FailedAt) {
-		w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 3, Stream: at.Stream, Revision: at.Revision, Reason: "seen to"})
+		w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 3, Stream: at.Stream, Revision: at.Revision,
+			Reason: "seen to"})
 	}
 	skip(c.FailedAt)
 	until(t, func() bool {
@@ -433,8 +437,9 @@ func TestAnotherEngineTakesOver(t *testing.T) {
 		t.Errorf("the dead one keeps its lease: %v", err)
 	}
 	for what, err := range map[string]error{
-		"checkpoint": w.store.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: view.Name, Version: 1, Token: dead.Token}),
-		"builds":     w.store.SaveBuilds(t.Context(), readmodels.Builds{View: view.Name, Token: dead.Token}),
+		"checkpoint": w.store.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: view.Name,
+			Version: 1, Token: dead.Token}),
+		"builds": w.store.SaveBuilds(t.Context(), readmodels.Builds{View: view.Name, Token: dead.Token}),
 	} {
 		if !errors.Is(err, readmodels.ErrLeaseLost) {
 			t.Errorf("what the dead one notes as its %s is taken: %v", what, err)
@@ -479,7 +484,8 @@ func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
 	if c.FailedAt.Type != "PatientScreened" || len(w.documents(view.Collection())) != 1 {
 		t.Errorf("it stopped at %+v", c.FailedAt)
 	}
-	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: c.FailedAt.Stream, Revision: c.FailedAt.Revision, Reason: "rubbish"})
+	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: c.FailedAt.Stream,
+		Revision: c.FailedAt.Revision, Reason: "rubbish"})
 	until(t, func() bool { return w.checkpoint(view).Position.Commit >= w.last })
 	if shown := w.documents(view.Collection()); len(shown) != 3 {
 		t.Errorf("%d patients are shown", len(shown))

@@ -20,14 +20,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits bound what is kept in memory for each view; a 0 is its default.
+// Limits bound the memory that each view uses; 0 stands for the default.
 type Limits struct {
-	// Documents are kept as they were written last, so that a live view reads nothing; 5,000.
+	// Documents bounds the cache of documents as they were last written, which spares a live view from reading; 5,000.
 	Documents int
-	// Unwritten documents are held back while a view catches up, so that one that many events change is written once;
-	// 20,000.
+	// Unwritten bounds the changed documents that a view holds back while it catches up, so that a document that many
+	// events change is written once; 20,000.
 	Unwritten int
-	// Events are folded between two checkpoints at most while a view catches up; 50,000.
+	// Events bounds the events between two checkpoints while a view catches up; 50,000.
 	Events int
 	// Batch bounds the events that come from the log together; 1,000. Up to four such batches are folded at once.
 	Batch int
@@ -43,17 +43,17 @@ func (l Limits) orDefault() Limits {
 }
 
 const (
-	// checkpointEvery is how often a view that catches up writes, so that its progress is seen and a crash costs little.
+	// checkpointEvery is how often a view that catches up writes, so that its progress shows and a crash costs little.
 	checkpointEvery = 2 * time.Second
-	// writeBatch bounds the documents of one write to the store.
+	// writeBatch bounds the documents of one write.
 	writeBatch = 1000
-	// parallelFrom is how many documents a batch has to touch to be folded by several goroutines.
+	// parallelFrom is how many documents a batch has to change to be folded by several goroutines.
 	parallelFrom = 200
-	// maxDocument is what a MongoDB takes as one document.
+	// maxDocument is the size of the largest document that a MongoDB stores.
 	maxDocument = 16 << 20
 )
 
-// runner folds the log into one build of a view. It is for one goroutine at a time.
+// runner folds the log into one build of a view. One goroutine at a time may use it.
 type runner struct {
 	Projection
 	engine     *Engine
@@ -63,42 +63,42 @@ type runner struct {
 	types []string
 	// skips says which events it passes over.
 	skips func(Envelope) bool
-	// saved is told of each checkpoint; nil for nobody.
+	// saved is called after each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
-	// until is where a runner stops that shows the past; nil for none.
+	// until is the moment at which a runner stops that shows the past; nil for none.
 	until *Until
-	// pace bounds the events a second; nil where they are not bounded.
+	// pace bounds the events per second; nil where they are not bounded.
 	pace *rate.Limiter
 
-	// at is the checkpoint as it was written last, through how far everything has been folded, and folded how many events
-	// since at.
+	// at is the last checkpoint that was saved, through the position up to which everything has been folded, and folded the
+	// number of events since at.
 	at      readmodels.Checkpoint
 	through domain.Position
 	folded  int
-	last    time.Time // when the last event folded was recorded
-	// documents holds what was written last, unwritten what was not. Both are only right while nobody else writes, and are
-	// dropped when the runner starts again.
+	last    time.Time // when the last folded event was recorded
+	// documents holds documents as they were last written, unwritten those that have changed since. Both are valid only
+	// while nobody else writes, and are dropped when the runner starts again.
 	documents *lru.Cache[string, readmodels.Document]
 	unwritten map[string]*unwritten
-	// doubted is up to where no document is taken for new without a look.
-	doubted domain.Position
-	// stop is the event before which it has to stop, because it cannot get past it.
+	// suspected is the position up to which every document is loaded, also those that an event begins.
+	suspected domain.Position
+	// stop is the event before which it has to stop, because it cannot fold it; nil for none.
 	stop *foldError
-	// written is when the last checkpoint was, at catching up; rated is the pace since then, smoothed.
+	// written is the time of the last checkpoint while it catches up, rated the smoothed pace since then.
 	written time.Time
 	rated   float64
 }
 
-// unwritten is a document that has been changed since it was written.
+// unwritten is a document that has changed since it was written.
 type unwritten struct {
 	document readmodels.Document
-	// fresh says that the store does not seem to have it yet.
+	// fresh says that the store probably does not have it yet.
 	fresh bool
 	// by is the last event that changed it, without its content.
 	by Envelope
 }
 
-// foldError is an error that trying again does not mend, with the event at fault.
+// foldError is an error that another attempt does not mend, with the event at fault.
 type foldError struct {
 	event Envelope
 	err   error
@@ -107,20 +107,20 @@ type foldError struct {
 func (e *foldError) Error() string { return e.err.Error() }
 func (e *foldError) Unwrap() error { return e.err }
 
-// errStopped says that a view has come to an event that it cannot get past, and has noted so.
+// errStopped says that a view has stopped at an event that it cannot fold, and that its checkpoint says so.
 var errStopped = errors.New("the projection has stopped")
 
-// errThere says that documents are in the store that were taken for new: it has not been written what was to be.
-var errThere = errors.New("documents are there that were taken for new")
+// errDuplicates says that the store already has documents that were taken for new, and that not all was written.
+var errDuplicates = errors.New("documents that were taken for new are in the store")
 
-// newRunner returns a runner that stands where the build's checkpoint does.
+// newRunner returns a runner that begins at the build's checkpoint.
 func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkpoint, token int64) *runner {
 	documents, err := lru.New[string, readmodels.Document](e.limits.Documents)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
 	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
-	// One that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
+	// A build that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
 	at.State, at.Reason, at.FailedAt = readmodels.CatchingUp, "", nil
 	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position,
 		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false }}
@@ -133,8 +133,8 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 	return r
 }
 
-// catchUp folds by itself what the log holds, from where the runner stands. At the log's end, when all is written, it asks
-// whether it is done; if not, it goes on. It fails with errStopped at an event that cannot be folded.
+// catchUp folds the log from the runner's position. At the log's end, when everything is written, it calls done, and goes
+// on unless that returns true. It fails with errStopped at an event that cannot be folded.
 func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 	r.written, r.rated = time.Now(), 0
 	for {
@@ -142,22 +142,22 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 		var failed *foldError
 		switch {
 		case errors.As(err, &failed):
-			// What lies before an event that cannot be folded is still shown, so that where a view stops does not depend on
-			// how the batches were cut. All since the last checkpoint is folded again, up to it.
+			// The events before the one that cannot be folded are still shown, so that what a view shows when it stops does
+			// not depend on the batches. Everything since the last checkpoint is folded again, up to that event.
 			r.forget()
 			r.stop = failed
-		case errors.Is(err, errThere):
-			r.doubt()
+		case errors.Is(err, errDuplicates):
+			r.suspect()
 		case err != nil || caughtUp:
 			return err
 		}
 	}
 }
 
-// toTheEnd folds up to the log's end, and says whether it is done there.
+// toTheEnd folds up to the log's end, and returns what done returns there.
 func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err error) {
-	// The server is asked for this view's events alone. When it says that there are no more, there are none up to where
-	// the log ended before it was asked, whatever lies between.
+	// The subscription has the events of this view alone. When it has no more of them, the view has seen everything up to
+	// the end that the log had before the subscription began, whatever other events lie between.
 	var end domain.Position
 	if err := r.engine.retry(ctx, "ask for the log's end", func() error {
 		end, err = r.engine.log.End(ctx)
@@ -166,7 +166,8 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 		return false, err
 	}
 	errEnd := errors.New("at the log's end")
-	err = pipe(ctx, r.engine, eventlog.Subscription{After: r.through, Types: r.types}, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+	subscription := eventlog.Subscription{After: r.through, Types: r.types}
+	err = pipe(ctx, r.engine, subscription, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
 			b = r.engine.withMore(b, fetched)
 		}
@@ -198,27 +199,27 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	return is, err
 }
 
-// forget drops what has not been written.
+// forget goes back to the last checkpoint, and drops what has not been written.
 func (r *runner) forget() {
 	r.documents.Purge()
 	clear(r.unwritten)
 	r.through, r.folded = r.at.Position, 0
 }
 
-// doubt begins again at the checkpoint, and loads all documents of what has been folded since.
-func (r *runner) doubt() {
-	if r.doubted.Before(r.through) {
-		r.doubted = r.through
+// suspect goes back to the last checkpoint. All documents of the events since then will be loaded.
+func (r *runner) suspect() {
+	if r.suspected.Before(r.through) {
+		r.suspected = r.through
 	}
 	r.forget()
 }
 
-// take folds a batch. A live view writes it at once; one that catches up writes when enough has come together, and at the
-// log's end.
+// take folds a batch. A live view writes it at once; a view that catches up writes when enough documents have changed, when
+// some time has passed, and at the log's end.
 func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	switch {
 	case b.Through.Before(r.through):
-		return nil // the others are still behind this one
+		return nil // the other members are still behind this one
 	case b.Live && !r.through.Before(b.Through) && r.at.State == readmodels.Live && r.folded == 0:
 		return nil
 	}
@@ -244,7 +245,8 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 		r.last = events[len(events)-1].Metadata.RecordedAt
 	}
 	limits := r.engine.limits
-	if !live && !b.Live && !stops && r.folded < limits.Events && len(r.unwritten) < limits.Unwritten && time.Since(r.written) < checkpointEvery {
+	if !live && !b.Live && !stops && r.folded < limits.Events && len(r.unwritten) < limits.Unwritten &&
+		time.Since(r.written) < checkpointEvery {
 		return nil
 	}
 	state := readmodels.CatchingUp
@@ -265,7 +267,7 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	return nil
 }
 
-// unseen returns the events behind a position, before those in front of one.
+// unseen returns the events after a position.
 func unseen(events []Envelope, through domain.Position) []Envelope {
 	first, _ := slices.BinarySearchFunc(events, through, func(at Envelope, p domain.Position) int {
 		if p.Before(at.Position) {
@@ -276,6 +278,7 @@ func unseen(events []Envelope, through domain.Position) []Envelope {
 	return events[first:]
 }
 
+// before returns the events before a position.
 func before(events []Envelope, end domain.Position) []Envelope {
 	for i, at := range events {
 		if !at.Position.Before(end) {
@@ -285,10 +288,10 @@ func before(events []Envelope, end domain.Position) []Envelope {
 	return events
 }
 
-// fold brings events to their documents, in memory, and says how many of them the view shows. An event counts once,
-// whether or not its documents had seen it: that depends on where a process died. Documents do not know of each other, so
-// that they can be folded side by side.
-func (r *runner) fold(ctx context.Context, events []Envelope, sideBySide bool) (folded int, err error) {
+// fold folds events into their documents, in memory, and returns how many of them the view shows. An event counts whether
+// or not its documents have seen it before, because that depends on when a process died. Documents are independent of each
+// other, so that they can be folded in parallel.
+func (r *runner) fold(ctx context.Context, events []Envelope, parallel bool) (folded int, err error) {
 	all, err := r.documentsOf(ctx, events)
 	if err != nil {
 		return 0, err
@@ -318,7 +321,7 @@ func (r *runner) fold(ctx context.Context, events []Envelope, sideBySide bool) (
 		fresh[key] = documents[key].Head().Position == 0
 	}
 	parts := 1
-	if sideBySide && len(keys) >= parallelFrom {
+	if parallel && len(keys) >= parallelFrom {
 		parts = runtime.GOMAXPROCS(0)
 	}
 	changed := make([]map[string]int, parts) // the last event that each document took
@@ -345,7 +348,8 @@ func (r *runner) fold(ctx context.Context, events []Envelope, sideBySide bool) (
 	}
 	for _, part := range changed {
 		for key, last := range part {
-			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type, Position: events[last].Position}
+			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type,
+				Position: events[last].Position}
 			if known := r.unwritten[key]; known != nil {
 				known.by = by
 				continue
@@ -356,7 +360,7 @@ func (r *runner) fold(ctx context.Context, events []Envelope, sideBySide bool) (
 	return folded, nil
 }
 
-// earlier returns that one of two failures whose event comes first.
+// earlier returns the one of two failures whose event comes first.
 func earlier(a, b *foldError) *foldError {
 	if a == nil || b != nil && b.event.Position.Before(a.event.Position) {
 		return b
@@ -370,7 +374,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	for _, i := range of {
 		did, err := r.Apply(doc, events[i])
 		if err == nil && did && r.stop != nil {
-			_, err = r.encode(doc, events[i]) // it has to be known exactly which event cannot be shown
+			_, err = r.encode(doc, events[i]) // this tells exactly which event cannot be shown
 		}
 		if err != nil {
 			return &foldError{events[i], err}
@@ -382,8 +386,8 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	return nil
 }
 
-// encode returns a document as it is stored. What cannot be stored is found here: as an answer of the store it would look
-// like trouble that passes.
+// encode returns a document as it is stored. A document that cannot be stored is found here, because an error of the store
+// would be taken for one that passes.
 func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) {
 	raw, err := bson.Marshal(doc)
 	if err == nil && len(raw) > maxDocument {
@@ -395,11 +399,11 @@ func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) 
 	return raw, nil
 }
 
-// documentsOf names the documents that each event touches. Those of a group are named by the event that made it, or else
-// by the group's document: either way they are the same, whatever has been folded meanwhile.
+// documentsOf returns the keys of the documents that each event changes. The members of a group are named by the event that
+// made it, or else by the group's document: both name the same, whatever has been folded meanwhile.
 func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string, error) {
 	all := make([][]string, len(events))
-	made, asked := map[string][]string{}, map[string][]int{}
+	made, unknown := map[string][]string{}, map[string][]int{} // members of groups; events about groups that are not in made
 	var groups []string
 	for i, at := range events {
 		if r.skips(at) {
@@ -423,20 +427,20 @@ func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string
 		case made[group] != nil:
 			all[i] = withGroup(made[group], group)
 		default:
-			if asked[group] == nil {
+			if unknown[group] == nil {
 				groups = append(groups, group)
 			}
-			asked[group] = append(asked[group], i)
+			unknown[group] = append(unknown[group], i)
 		}
 	}
 	if len(groups) == 0 {
 		return all, nil
 	}
-	documents, err := r.load(ctx, groups, asked, events)
+	documents, err := r.load(ctx, groups, unknown, events)
 	if err != nil {
 		return nil, err
 	}
-	for group, at := range asked {
+	for group, at := range unknown {
 		for _, i := range at {
 			all[i] = withGroup(documents[group].(Group).Members(), group)
 		}
@@ -446,17 +450,18 @@ func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string
 
 func withGroup(keys []string, group string) []string { return append(slices.Clip(keys), group) }
 
-// load returns the documents of the keys, blank where there is none yet. One that the batch begins is taken to be new
-// without a look. Where it is there after all, as after a crash, it cannot be inserted, and is looked for then.
-func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int, events []Envelope) (map[string]readmodels.Document, error) {
+// load returns the documents of the keys, blank where there is none yet. A document that the batch begins is not looked for
+// in the store. Where it is there after all, as after a crash, inserting it fails, and it is loaded then.
+func (r *runner) load(ctx context.Context, keys []string, touched map[string][]int, events []Envelope,
+) (map[string]readmodels.Document, error) {
 	documents := make(map[string]readmodels.Document, len(keys))
 	var missing bson.A
 	for _, key := range keys {
-		if waits := r.unwritten[key]; waits != nil {
-			documents[key] = waits.document
+		if changed := r.unwritten[key]; changed != nil {
+			documents[key] = changed.document
 		} else if doc, ok := r.documents.Get(key); ok {
 			documents[key] = doc
-		} else if first := events[touched[key][0]]; r.doubted.Before(first.Position) && r.begins(first) {
+		} else if first := events[touched[key][0]]; r.suspected.Before(first.Position) && r.begins(first) {
 			documents[key] = r.Blank(key)
 		} else {
 			missing = append(missing, key)
@@ -475,7 +480,8 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 		doc, err := r.read(found.Current)
 		if err != nil {
 			at := events[touched[key][0]]
-			return nil, &foldError{at, r.failed("fold", at, fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err))}
+			err = fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err)
+			return nil, &foldError{at, r.failed("fold", at, err)}
 		}
 		documents[key] = doc
 	}
@@ -490,7 +496,7 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 	return documents, nil
 }
 
-// write stores the documents that have changed, behind position guards, and then the checkpoint.
+// write stores the changed documents behind position guards, and then the checkpoint.
 func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	if err := r.writeDocuments(ctx); err != nil {
 		return err
@@ -511,7 +517,8 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	case readmodels.Stopped:
 		next.Reason = r.stop.Error()
 		at := r.stop.event
-		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
+		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type,
+			Position: at.Position}
 	case readmodels.Live:
 		next.End = 0
 	}
@@ -530,7 +537,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	return nil
 }
 
-// end asks for the log's end, so that whoever waits for a view that catches up learns how long; 0 where it is not known.
+// end returns the log's end, from which the remaining time of a view that catches up is told; 0 where it is not known.
 func (r *runner) end(ctx context.Context) uint64 {
 	end, err := r.engine.log.End(ctx)
 	if err != nil {
@@ -539,7 +546,7 @@ func (r *runner) end(ctx context.Context) uint64 {
 	return end.Commit
 }
 
-// progress fills in the pace since the last checkpoint, smoothed, and how long the rest will take at this pace.
+// progress sets the smoothed pace since the last checkpoint, and how long the rest takes at this pace.
 func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
 	since := now.Sub(r.written).Seconds()
 	if since <= 0 {
@@ -557,14 +564,14 @@ func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
 	}
 }
 
-// write is a document on its way to the store, and the filter that finds it there unless what is there has seen more.
+// write is a document that is to be stored, with the filter that finds the stored one unless that has seen more.
 type write struct {
 	guard    bson.D
 	document bson.Raw
 	fresh    bool
 }
 
-// writeDocuments stores what has changed, some documents at a time: while the store takes the one lot, the next is encoded.
+// writeDocuments stores the changed documents in chunks: while the store writes one chunk, the next is encoded.
 func (r *runner) writeDocuments(ctx context.Context) error {
 	if len(r.unwritten) == 0 {
 		return nil
@@ -573,13 +580,13 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	for key := range r.unwritten {
 		keys = append(keys, key)
 	}
-	slices.Sort(keys) // neighbours in the store come together
+	slices.Sort(keys) // neighbours in the store are written together
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2)
-	for lot := range slices.Chunk(keys, writeBatch) {
+	for chunk := range slices.Chunk(keys, writeBatch) {
 		group.Go(func() error {
-			writes := make([]write, 0, len(lot))
-			for _, key := range lot {
+			writes := make([]write, 0, len(chunk))
+			for _, key := range chunk {
 				w := r.unwritten[key]
 				raw, err := r.encode(w.document, w.by)
 				if err != nil {
@@ -596,8 +603,8 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	return nil
 }
 
-// save stores documents. Those that seem to be new are inserted, which costs a store least; it fails with errThere where
-// they are not. The others are replaced where what is there has not seen more.
+// save stores documents. Fresh ones are inserted, which costs a store least; it fails with errDuplicates where they are not
+// new after all. The others replace what is stored, unless that has seen more.
 func (r *runner) save(ctx context.Context, writes []write) error {
 	var fresh []any
 	var known []write
@@ -610,12 +617,12 @@ func (r *runner) save(ctx context.Context, writes []write) error {
 	}
 	if len(fresh) > 0 {
 		_, err := r.collection.InsertMany(ctx, fresh, options.InsertMany().SetOrdered(false))
-		there, err := collisions(err)
+		duplicates, err := collisions(err)
 		if err != nil {
 			return err
 		}
-		if there > 0 {
-			return errThere
+		if duplicates > 0 {
+			return errDuplicates
 		}
 	}
 	if len(known) == 0 {
@@ -626,13 +633,14 @@ func (r *runner) save(ctx context.Context, writes []write) error {
 		models[i] = mongo.NewReplaceOneModel().SetFilter(w.guard).SetReplacement(w.document).SetUpsert(true)
 	}
 	_, err := r.collection.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	// A document that has seen more is not found, so that the upsert collides with it: the events are in it already.
+	// A stored document that has seen more is not found, so that the upsert collides with it: it has these events already.
 	_, err = collisions(err)
 	return err
 }
 
-// collisions returns how many writes of a bulk met a document that is there, and err where there was any other trouble.
-func collisions(err error) (there int, _ error) {
+// collisions returns how many writes of a bulk failed because of a document with the same key, and err where any write
+// failed for another reason.
+func collisions(err error) (duplicates int, _ error) {
 	var bulk mongo.BulkWriteException
 	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
 		return 0, err
@@ -641,7 +649,7 @@ func collisions(err error) (there int, _ error) {
 		if !mongo.IsDuplicateKeyError(e) {
 			return 0, err
 		}
-		there++
+		duplicates++
 	}
-	return there, nil
+	return duplicates, nil
 }

@@ -126,7 +126,8 @@ func TestStatusSaysWhatTheCheckpointsSay(t *testing.T) {
 	}
 	for i, s := range stored {
 		// What happened here touches patients and their diaries, and no other view.
-		touched := contexts.Projections()[i].Folds(reflect.TypeFor[patient.Screened]()) || contexts.Projections()[i].Folds(reflect.TypeFor[diary.Submitted]())
+		touched := contexts.Projections()[i].Folds(reflect.TypeFor[patient.Screened]()) ||
+			contexts.Projections()[i].Folds(reflect.TypeFor[diary.Submitted]())
 		if s.LastEventAt != nil != touched || s.Batch > 0 != touched || s.Events < int64(s.Batch) || s.LagMillis < 0 {
 			t.Errorf("%s: %+v", s.View, s)
 		}
@@ -143,8 +144,10 @@ func TestOneDiaryIsBoundedHoweverOftenItIsCorrected(t *testing.T) {
 			diary.RiskFlagged{Patient: "S.1", Instrument: "pain-diary", Window: window(1).ID, Rule: "severe"})
 	}
 	d := fold(t, diaryprojections.Diaries, s.events)[diaryviews.DiaryKey("S.1", "pain-diary", window(1).ID)].(*diaryviews.Diary)
-	if d.Corrected != times || len(d.Corrections) != diaryviews.MaxCorrections || d.Answers["worst"] != float64(times) || len(d.Risks) != 1 {
-		t.Errorf("corrected %d times, of which %d are shown; the answers are %v, the risks %v", d.Corrected, len(d.Corrections), d.Answers, d.Risks)
+	if d.Corrected != times || len(d.Corrections) != diaryviews.MaxCorrections || d.Answers["worst"] != float64(times) ||
+		len(d.Risks) != 1 {
+		t.Errorf("corrected %d times, of which %d are shown; the answers are %v, the risks %v", d.Corrected, len(d.Corrections),
+			d.Answers, d.Risks)
 	}
 	if last := d.Corrections[len(d.Corrections)-1].Changes[0]; last.New != float64(times) {
 		t.Errorf("the last correction made it %v", last.New)

@@ -15,27 +15,27 @@ import (
 const (
 	// fetchAhead bounds the batches that are fetched while one is folded. As many are folded together, give or take one.
 	fetchAhead = 4
-	// Batches begin batchApart from each other at least, and batchPerEvent more for each event of the one before, up to
-	// batchApartMost. It is what a view lags behind by design: next to nothing when little happens, and a tenth of a
-	// second when much does, where each write then serves many events.
+	// Two batches begin at least batchApart after each other, and later by batchPerEvent for each event of the first, up to
+	// batchApartMost. Views lag behind by this much on purpose: hardly at all when few events come, and by a tenth of a
+	// second when many come, so that each write serves many events.
 	batchApart     = 10 * time.Millisecond
 	batchPerEvent  = 500 * time.Microsecond
 	batchApartMost = 100 * time.Millisecond
 )
 
-// shared is the reading of the log that all live views of an engine have in common: each event is read and decoded once.
+// shared is the subscription that all live views of an engine have in common: each event is read and decoded once.
 type shared struct {
 	engine *Engine
 	pace   *rate.Limiter
-	begun  chan domain.Position // the place of the first member
+	begun  chan domain.Position // receives the position of the first member
 
 	mu      sync.Mutex
 	started bool
-	at      domain.Position // everything up to here has been given to the members
+	at      domain.Position // all members have folded everything up to here
 	members []*member
 }
 
-// member is a view that has caught up. left is told why it does not go on, once.
+// member is a view that has caught up. left receives, once, the reason why the view cannot go on.
 type member struct {
 	runner *runner
 	left   chan error
@@ -45,8 +45,8 @@ func newShared(e *Engine) *shared {
 	return &shared{engine: e, pace: rate.NewLimiter(rate.Every(batchApart), 1), begun: make(chan domain.Position, 1)}
 }
 
-// join takes a runner in, unless the others have gone ahead of it. The runner is written by the shared reading alone until
-// it leaves.
+// join adds a runner, unless the members are ahead of it. From then on until leave, only the shared subscription uses the
+// runner.
 func (s *shared) join(r *runner) (*member, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,8 +62,8 @@ func (s *shared) join(r *runner) (*member, bool) {
 	return m, true
 }
 
-// wait holds the others until a runner that has nearly caught up stands where they do, and takes it in: where much happens,
-// they would always be ahead of it.
+// wait stops the members until a runner that has nearly caught up has reached their position, and adds it. Without the stop
+// a runner would never reach them while many events come.
 func (s *shared) wait(ctx context.Context, r *runner) (*member, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +75,7 @@ func (s *shared) wait(ctx context.Context, r *runner) (*member, error) {
 	return m, nil
 }
 
-// leave takes a member out; when it returns, the shared reading does not touch its runner any more.
+// leave removes a member. When it returns, the shared subscription does not use its runner any more.
 func (s *shared) leave(m *member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,30 +87,31 @@ func (s *shared) leave(m *member) {
 	}
 }
 
-// run reads from the place of the first member on, until ctx ends.
+// run reads the log from the position of the first member, until ctx ends.
 func (s *shared) run(ctx context.Context) error {
 	select {
 	case after := <-s.begun:
-		return pipe(ctx, s.engine, eventlog.Subscription{After: after}, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
-			if err := s.pace.Wait(ctx); err != nil {
-				return err
-			}
-			b = s.engine.withMore(b, fetched)
-			if b.Live {
-				s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
-			} else {
-				s.pace.SetLimit(rate.Inf) // there is a past to catch up with
-			}
-			return s.give(ctx, b)
-		})
+		return pipe(ctx, s.engine, eventlog.Subscription{After: after},
+			func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+				if err := s.pace.Wait(ctx); err != nil {
+					return err
+				}
+				b = s.engine.withMore(b, fetched)
+				if b.Live {
+					s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
+				} else {
+					s.pace.SetLimit(rate.Inf) // the members are behind the log
+				}
+				return s.deliver(ctx, b)
+			})
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// give brings a batch to every member, one after the other: the machine is also there for those who send the events. A
-// member that fails is out, and its keeper is told.
-func (s *shared) give(ctx context.Context, b eventlog.Batch) error {
+// deliver has every member fold a batch, one after the other, because commands need the machine too. A member that fails is
+// removed, and its keeper is told why.
+func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.members[:0:0]
@@ -129,9 +130,11 @@ func (s *shared) give(ctx context.Context, b eventlog.Batch) error {
 	return nil
 }
 
-// pipe follows the log. Reading and folding go on side by side: what comes while a batch is folded makes the next one, so
-// batches grow by themselves when there is much to do.
-func pipe(parent context.Context, e *Engine, from eventlog.Subscription, fold func(context.Context, eventlog.Batch, <-chan eventlog.Batch) error) error {
+// pipe follows the log. It reads and folds at the same time: events that come while a batch is folded make the next batch,
+// so that batches grow when there are many events.
+func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
+	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
+) error {
 	from.MaxBatch, from.KeepUnreadable = e.limits.Batch, true
 	from.OnError = func(err error) { e.logger.Warn("projections wait for the log", "error", err) }
 	fetched := make(chan eventlog.Batch, fetchAhead)
@@ -162,7 +165,7 @@ func pipe(parent context.Context, e *Engine, from eventlog.Subscription, fold fu
 	return err
 }
 
-// withMore puts behind a batch what has been fetched meanwhile.
+// withMore returns a batch with the events appended that have been fetched meanwhile.
 func (e *Engine) withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) eventlog.Batch {
 	for len(b.Events) < fetchAhead*e.limits.Batch {
 		select {

@@ -15,14 +15,17 @@ import (
 func TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown(t *testing.T) {
 	s := newStory()
 	for _, e := range []any{
-		patient.Screened{Patient: "S.1", On: "2026-02-10"}, patient.Screened{Patient: "S.2", On: "2026-01-30"}, patient.ConsentRecorded{Patient: "S.1", On: "2026-02-10"},
-		patient.Enrolled{Patient: "S.1", On: "2026-02-11"}, patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11"}, patient.Screened{Patient: "S.3", On: "2026-03-05"},
+		patient.Screened{Patient: "S.1", On: "2026-02-10"}, patient.Screened{Patient: "S.2", On: "2026-01-30"},
+		patient.ConsentRecorded{Patient: "S.1", On: "2026-02-10"},
+		patient.Enrolled{Patient: "S.1", On: "2026-02-11"}, patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11"},
+		patient.Screened{Patient: "S.3", On: "2026-03-05"},
 		patient.EnrollmentFailed{Patient: "S.3"}, patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01"},
 	} {
 		s.tell(e)
 	}
 	s.site = "02"
-	s.tell(patient.Screened{Patient: "S.4", On: "2026-02-10"}, patient.Discontinued{Patient: "S.4", On: "2026-02-12"}, patient.Completed{Patient: "S.4", On: "2026-02-13"})
+	s.tell(patient.Screened{Patient: "S.4", On: "2026-02-10"}, patient.Discontinued{Patient: "S.4", On: "2026-02-12"},
+		patient.Completed{Patient: "S.4", On: "2026-02-13"})
 	documents := fold(t, enrollmentprojections.SiteEnrollment, s.events)
 	if len(documents) != 2 {
 		t.Fatalf("%d documents of two sites", len(documents))
@@ -39,18 +42,23 @@ func TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown(t *testing.T) {
 		from, to domain.Date
 		want     []enrollmentviews.EnrollmentPoint
 	}{
-		{"", "", "", []enrollmentviews.EnrollmentPoint{point("2026-01-01", january, january), point("2026-02-01", february, january.Plus(february)),
+		{"", "", "", []enrollmentviews.EnrollmentPoint{point("2026-01-01", january, january),
+			point("2026-02-01", february, january.Plus(february)),
 			point("2026-03-01", march, january.Plus(february).Plus(march))}},
-		{enrollmentviews.ByMonth, "2026-02-01", "2026-02-28", []enrollmentviews.EnrollmentPoint{point("2026-02-01", february, january.Plus(february))}},
-		{enrollmentviews.ByDay, "2026-01-31", "2026-02-10", []enrollmentviews.EnrollmentPoint{point("2026-02-10", counts{Screened: 1, Consented: 1}, counts{Screened: 2, Consented: 1})}},
+		{enrollmentviews.ByMonth, "2026-02-01", "2026-02-28",
+			[]enrollmentviews.EnrollmentPoint{point("2026-02-01", february, january.Plus(february))}},
+		{enrollmentviews.ByDay, "2026-01-31", "2026-02-10", []enrollmentviews.EnrollmentPoint{point("2026-02-10",
+			counts{Screened: 1, Consented: 1}, counts{Screened: 2, Consented: 1})}},
 		{enrollmentviews.ByDay, "2027-01-01", "", []enrollmentviews.EnrollmentPoint{}},
 	} {
 		if diff := cmp.Diff(c.want, one.Series(c.step, c.from, c.to).Points); diff != "" {
 			t.Errorf("by %q from %s to %s: %s", c.step, c.from, c.to, diff)
 		}
 	}
-	two := documents[enrollmentviews.EnrollmentKey("S", "02")].(*enrollmentviews.SiteEnrollment).Series(enrollmentviews.ByMonth, "", "").Points
-	if diff := cmp.Diff([]enrollmentviews.EnrollmentPoint{point("2026-02-01", counts{Screened: 1, Discontinued: 1, Completed: 1}, counts{Screened: 1, Discontinued: 1, Completed: 1})}, two); diff != "" {
+	two := documents[enrollmentviews.EnrollmentKey("S", "02")].(*enrollmentviews.SiteEnrollment).Series(enrollmentviews.ByMonth, "",
+		"").Points
+	if diff := cmp.Diff([]enrollmentviews.EnrollmentPoint{point("2026-02-01", counts{Screened: 1, Discontinued: 1, Completed: 1},
+		counts{Screened: 1, Discontinued: 1, Completed: 1})}, two); diff != "" {
 		t.Error(diff)
 	}
 }

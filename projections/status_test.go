@@ -25,8 +25,10 @@ import (
 
 // TestViewsShowThePatientStatusOfTheDomain, whatever happens to a patient in whatever order.
 func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
-	events := []patient.Event{patient.Screened{Patient: "S.1", Study: "S", Site: "01"}, patient.ConsentRecorded{Patient: "S.1"}, patient.ScreenFailureRecorded{Patient: "S.1"},
-		patient.EnrollmentRequested{Patient: "S.1"}, patient.Enrolled{Patient: "S.1"}, patient.EnrollmentFailed{Patient: "S.1"}, patient.VisitRecorded{Patient: "S.1"},
+	events := []patient.Event{patient.Screened{Patient: "S.1", Study: "S", Site: "01"}, patient.ConsentRecorded{Patient: "S.1"},
+		patient.ScreenFailureRecorded{Patient: "S.1"},
+		patient.EnrollmentRequested{Patient: "S.1"}, patient.Enrolled{Patient: "S.1"}, patient.EnrollmentFailed{Patient: "S.1"},
+		patient.VisitRecorded{Patient: "S.1"},
 		patient.ConsentWithdrawn{Patient: "S.1"}, patient.Discontinued{Patient: "S.1"}, patient.Completed{Patient: "S.1"}}
 	rapid.Check(t, func(r *rapid.T) {
 		state, s := patient.Decider.Initial, newStory()
@@ -59,8 +61,10 @@ func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
 			seen[e.Type]++
 		}
 	})
-	for _, e := range []any{supply.ShipmentCreated{}, supply.ShipmentCancelled{}, supply.ShipmentDispatched{}, supply.ShipmentReceived{}, supply.ShipmentLost{},
-		supply.KitsQuarantined{}, supply.KitsReleased{}, supply.KitAllocated{}, supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{},
+	for _, e := range []any{supply.ShipmentCreated{}, supply.ShipmentCancelled{}, supply.ShipmentDispatched{}, supply.ShipmentReceived{},
+		supply.ShipmentLost{},
+		supply.KitsQuarantined{}, supply.KitsReleased{}, supply.KitAllocated{}, supply.KitsSetAside{}, supply.KitDispensed{},
+		supply.KitReturned{}, supply.KitReconciled{},
 		supply.KitsExpired{}, supply.KitsDestroyed{}, supply.KitLost{}} {
 		if name, _ := registry.NameOf(e); seen[name] == 0 {
 			t.Errorf("%s never happened, so that nothing is proved of it", name)
@@ -83,8 +87,10 @@ func newStocks(r *rapid.T) *stocks {
 	const lot = "L1"
 	of := study.Decider.Fold(study.Created{Study: "S"}, study.ProtocolVersionPublished{Study: "S", Protocol: study.Protocol{Version: 1,
 		Arms: []study.Arm{{ID: "verum"}}, Treatment: &study.Treatment{Kits: true}}},
-		study.SiteAdded{Study: "S", Site: "01"}, study.SiteActivated{Study: "S", Site: "01"}, study.SiteAdded{Study: "S", Site: "02"}, study.SiteActivated{Study: "S", Site: "02"})
-	w := &stocks{T: r, at: map[supply.LocationID]supply.Stock{}, now: recordedAt, story: newStory(), kits: map[string]readmodels.Document{}, shipments: map[string]readmodels.Document{}}
+		study.SiteAdded{Study: "S", Site: "01"}, study.SiteActivated{Study: "S", Site: "01"}, study.SiteAdded{Study: "S", Site: "02"},
+		study.SiteActivated{Study: "S", Site: "02"})
+	w := &stocks{T: r, at: map[supply.LocationID]supply.Stock{}, now: recordedAt, story: newStory(),
+		kits: map[string]readmodels.Document{}, shipments: map[string]readmodels.Document{}}
 	contents := map[supply.KitNumber]supply.Content{}
 	var numbers []supply.KitNumber
 	for n := range 24 {
@@ -92,7 +98,8 @@ func newStocks(r *rapid.T) *stocks {
 		numbers = append(numbers, number)
 		contents[number] = supply.Content{Arm: "verum", Lot: lot, Units: 2, Expiry: domain.DateOf(w.now).AddDays(100 * (1 + n%4))}
 	}
-	registered := supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: numbers, SHA256: blind.Of(""), Contents: blind.Of(contents)}
+	registered := supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: numbers, SHA256: blind.Of(""),
+		Contents: blind.Of(contents)}
 	w.facts = supply.Facts{Study: of, Participating: true, Arm: "verum",
 		Supply: supply.Decider.Fold(supply.DepotOpened{Study: "S", Depot: "D"}, supply.BatchReleased{Study: "S", Lot: lot}, registered)}
 	w.story.tell(registered)
@@ -101,7 +108,7 @@ func newStocks(r *rapid.T) *stocks {
 }
 
 // act takes a decision at a place, with another place's stock for its facts, and records what it decides.
-func act[C any](w *stocks, at, other supply.LocationID, decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error), cmd C) {
+func act[C any](w *stocks, at, other supply.LocationID, decide decision[C], cmd C) {
 	w.facts.Other = w.at[other]
 	events, err := decide(w.at[at], w.facts, cmd, domain.Call{At: w.now, Actor: "somebody"})
 	if _, refused := refuse.As(err); err != nil && !refused {
@@ -113,8 +120,11 @@ func act[C any](w *stocks, at, other supply.LocationID, decide func(supply.Stock
 	}
 }
 
+// decision is a decision about the kits of a place.
+type decision[C any] = func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error)
+
 // knowing makes a decision without facts one with them.
-func knowing[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEvent, error)) func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error) {
+func knowing[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEvent, error)) decision[C] {
 	return func(s supply.Stock, _ supply.Facts, cmd C, call domain.Call) ([]supply.StockEvent, error) {
 		return decide(s, cmd, call)
 	}
@@ -142,7 +152,7 @@ func (w *stocks) acts() []func() {
 	}
 	who := evenly([]domain.PatientID{"S.1", "S.2", "S.3"}).Draw(w.T, "patient")
 	here := slices.Sorted(maps.Keys(maps.Collect(w.at[place].Kits.All())))
-	some := rapid.SliceOfNDistinct(evenly(here), 1, min(3, len(here)), func(n supply.KitNumber) supply.KitNumber { return n }).Draw(w.T, "kits")
+	some := rapid.SliceOfNDistinct(evenly(here), 1, min(3, len(here)), rapid.ID[supply.KitNumber]).Draw(w.T, "kits")
 	kit := supply.KitNumber("none")
 	if kits := w.at[site].KitsOf(who); len(kits) > 0 {
 		kit = evenly(kits).Draw(w.T, "kit")
@@ -170,7 +180,8 @@ func (w *stocks) acts() []func() {
 		act(w, from, "", supply.Dispatch, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, On: on})
 	}
 	receive := func() {
-		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id, On: on, Damaged: damaged,
+		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id,
+			On: on, Damaged: damaged,
 			Missing: missing, Temperature: temperature})
 	}
 	allocate := func() {
@@ -184,12 +195,15 @@ func (w *stocks) acts() []func() {
 		w.now = w.now.AddDate(0, 0, 10)
 		act(w, place, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Through: domain.DateOf(w.now)})
 	}
-	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate, cancel, cancel, expire, expire,
+	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate,
+		cancel, cancel, expire, expire,
 		func() {
-			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id, Reasoned: domain.Because("r")})
+			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from,
+				Shipment: id, Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Cause: supply.CauseOther, Reasoned: domain.Because("r")})
+			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some,
+				Cause: supply.CauseOther, Reasoned: domain.Because("r")})
 		},
 		func() {
 			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Reasoned: domain.Because("r")})
@@ -204,10 +218,12 @@ func (w *stocks) acts() []func() {
 			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, Used: 2})
 		},
 		func() {
-			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")})
+			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who),
+				Reasoned: domain.Because("r")})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, On: on, Certificate: "c"})
+			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, On: on,
+				Certificate: "c"})
 		},
 		func() {
 			act(w, place, "", knowing(supply.Lose), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kit: some[0], Reasoned: domain.Because("r")})
@@ -246,7 +262,8 @@ func (w *stocks) compare() {
 		}
 		is, here := w.at[k.Location].Kits.Get(k.Kit)
 		if !here || is.Status != k.Status || is.Shipment != k.Shipment || is.Packed != k.Packed || is.Before != k.Before {
-			w.Fatalf("after %s kit %s at %s is %+v, and shown as %s, shipment %q, before packing %q, before quarantine %q", event, key, k.Location, is, k.Status, k.Shipment,
+			w.Fatalf("after %s kit %s at %s is %+v, and shown as %s, shipment %q, before packing %q, before quarantine %q", event, key,
+				k.Location, is, k.Status, k.Shipment,
 				k.Packed, k.Before)
 		}
 	}

@@ -33,7 +33,8 @@ func delivered(kits ...supply.KitNumber) []any {
 }
 
 func shipped(id supply.ShipmentID, kits ...supply.KitNumber) supply.ShipmentCreated {
-	return supply.ShipmentCreated{Place: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply", Contents: blind.Of(map[supply.KitNumber]supply.Content{})}
+	return supply.ShipmentCreated{Place: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply",
+		Contents: blind.Of(map[supply.KitNumber]supply.Content{})}
 }
 
 // kitAfter is the document of a kit after a story.
@@ -53,25 +54,38 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 		shipment supply.ShipmentID
 		custody  supplyviews.Custody
 	}{
-		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001", supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
-		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "", supplyviews.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
-		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002", supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
-		{supply.ShipmentDispatched{Place: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit, "D", "D-0002",
+		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001",
+			supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
+		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "",
+			supplyviews.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
+		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002",
+			supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
+		{supply.ShipmentDispatched{Place: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit,
+			"D", "D-0002",
 			supplyviews.Custody{What: "ShipmentDispatched", At: "D", On: "2026-02-01", Shipment: "D-0002", Note: "van"}},
-		{supply.ShipmentReceived{Place: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"}, Excursion: true, Note: "warm"}, supply.KitQuarantined, "01", "",
+		{supply.ShipmentReceived{Place: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"},
+			Excursion: true, Note: "warm"}, supply.KitQuarantined, "01", "",
 			supplyviews.Custody{What: "ShipmentReceived", At: "01", On: "2026-02-02", Shipment: "D-0002", Note: "warm"}},
-		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "", supplyviews.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
-		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "", supplyviews.Custody{What: "KitAllocated", At: "01"}},
-		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "", supplyviews.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
-		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
-		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"}, supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReconciled", At: "01"}},
-		{supply.ShipmentReceived{Place: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}}, supply.KitIsReturned, "D", "",
+		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "",
+			supplyviews.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
+		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "",
+			supplyviews.Custody{What: "KitAllocated", At: "01"}},
+		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "",
+			supplyviews.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
+		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "",
+			supplyviews.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
+		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"},
+			supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReconciled", At: "01"}},
+		{supply.ShipmentReceived{Place: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}},
+			supply.KitIsReturned, "D", "",
 			supplyviews.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
-		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed, "D", "", supplyviews.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
+		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed,
+			"D", "", supplyviews.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
 	} {
 		story = append(story, step.event)
 		k := kitAfter(t, "K-1", story...)
-		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment || k.Stands != (supplyviews.Standing{Location: step.location, Status: step.status}) {
+		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment ||
+			k.Stands != (supplyviews.Standing{Location: step.location, Status: step.status}) {
 			t.Errorf("after %T it is %+v", step.event, k)
 		}
 		want := step.custody
@@ -115,7 +129,8 @@ func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 
 // TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother: what expires in a shipment is packed with another.
 func TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother(t *testing.T) {
-	k := kitAfter(t, "K-1", append(delivered("K-1"), shipped("D-0001", "K-1"), supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-1"}},
+	k := kitAfter(t, "K-1", append(delivered("K-1"), shipped("D-0001", "K-1"),
+		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-1"}},
 		shipped("D-0002", "K-1"), supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"})...)
 	if k.Status != supply.KitPacked || k.Shipment != "D-0002" {
 		t.Errorf("it is shown as %s, with shipment %q", k.Status, k.Shipment)
@@ -162,7 +177,8 @@ func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 		supply.StockHeld{Place: depot, Patient: "S.1", Kits: blind.Of(map[domain.ArmID]supply.KitNumber{secretArm: "K-1"})},
 		shipped("D-0001", "K-2"),
 		supply.LotRecalled{Study: "S", Lot: secretLot, Reason: "lot " + secretLot, Locations: []supply.LocationID{"D"}},
-		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot, Lot: secretLot},
+		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot,
+			Lot: secretLot},
 		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
 		supply.ResupplyFellShort{Place: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
 	s := newStory().tell(events...)
@@ -184,14 +200,17 @@ func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 		}
 	}
 	held := newStory().tell(append(delivered("K-1"), events[3])...)
-	if k := fold(t, supplyprojections.KitInventory, held.events)["S/K-1"].(*supplyviews.Kit); k.Status != supply.KitAvailable || k.Patient != "" {
+	if k := fold(t, supplyprojections.KitInventory, held.events)["S/K-1"].(*supplyviews.Kit); k.Status != supply.KitAvailable ||
+		k.Patient != "" {
 		t.Errorf("a held kit is shown as %+v", k)
 	}
 }
 
 func TestShipments(t *testing.T) {
-	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "01", On: "2026-02-01", Carrier: "van"}}
-	begun := supplyviews.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"}, Status: supply.ShipmentPacked,
+	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "01", On: "2026-02-01",
+		Carrier: "van"}}
+	begun := supplyviews.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"},
+		Status: supply.ShipmentPacked,
 		Reason: "initial supply", CreatedAt: recordedAt, CreatedBy: "crc"}
 	on := begun
 	on.Status, on.DispatchedOn, on.Carrier = supply.ShipmentOnItsWay, "2026-02-01", "van"
@@ -205,14 +224,17 @@ func TestShipments(t *testing.T) {
 		want   supplyviews.Shipment
 	}{
 		{way[:1], begun}, {way, on},
-		{append(way[:2:2], supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02", Damaged: []supply.KitNumber{"K-1"},
+		{append(way[:2:2], supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02",
+			Damaged: []supply.KitNumber{"K-1"},
 			Missing: []supply.KitNumber{"K-2"}, Excursion: true, Note: "warm"}), received},
-		{append(way[:2:2], supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K-1", "K-2"}, Reason: "gone"}), lost},
+		{append(way[:2:2], supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K-1", "K-2"},
+			Reason: "gone"}), lost},
 		{append(way[:1:1], supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}), cancelled},
 	} {
 		s := newStory().tell(c.events...)
 		c.want.Header = readmodels.Header{ID: "S/D-0001", Position: int64(s.position)}
-		if diff := cmp.Diff(map[string]readmodels.Document{"S/D-0001": &c.want}, fold(t, supplyprojections.Shipments, s.events)); diff != "" {
+		if diff := cmp.Diff(map[string]readmodels.Document{"S/D-0001": &c.want},
+			fold(t, supplyprojections.Shipments, s.events)); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -231,12 +253,14 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 	sealed := blind.Of(map[supply.KitNumber]supply.Content{})
 	steps := []func(){
 		func() {
-			w.record("supply-"+string(w.study), "", supply.KitsRegistered{Study: w.study, Depot: "D", Delivery: 1, Kits: kits, SHA256: blind.Of(""), Contents: sealed})
+			w.record("supply-"+string(w.study), "", supply.KitsRegistered{Study: w.study, Depot: "D", Delivery: 1, Kits: kits,
+				SHA256: blind.Of(""), Contents: sealed})
 		},
 		func() {
 			record(supply.DeliveryTakenIn{Place: place, Delivery: 1, Kits: kits, Contents: sealed})
 			for n := range 4 {
-				record(supply.ShipmentCreated{Place: place, Shipment: supply.ShipmentID(fmt.Sprint("D-", n)), To: "01", Kits: kits[2*n : 2*n+2], Reason: "r", Contents: sealed})
+				record(supply.ShipmentCreated{Place: place, Shipment: supply.ShipmentID(fmt.Sprint("D-", n)), To: "01",
+					Kits: kits[2*n : 2*n+2], Reason: "r", Contents: sealed})
 			}
 			record(supply.ShipmentDispatched{Place: place, Shipment: "D-0", To: "01", On: "2026-02-01"}) // in one batch with its making
 		},
@@ -246,7 +270,8 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 		},
 		func() {
 			record(supply.ShipmentCreated{Place: place, Shipment: "D-4", To: "01", Kits: kits[4:5], Reason: "again", Contents: sealed})
-			record(supply.ShipmentDispatched{Place: place, Shipment: "D-4", To: "01", On: "2026-02-02"}, supply.ShipmentDispatched{Place: place, Shipment: "D-3", To: "01", On: "2026-02-02"})
+			record(supply.ShipmentDispatched{Place: place, Shipment: "D-4", To: "01", On: "2026-02-02"},
+				supply.ShipmentDispatched{Place: place, Shipment: "D-3", To: "01", On: "2026-02-02"})
 		},
 	}
 	for _, step := range steps {
@@ -265,7 +290,8 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 	for _, k := range got.Items {
 		standing = append(standing, fmt.Sprint(k.Kit, " ", k.Status, " ", k.Shipment))
 	}
-	want := []string{"K-0 in_transit D-0", "K-1 in_transit D-0", "K-2 in_transit D-1", "K-3 in_transit D-1", "K-4 in_transit D-4", "K-5 available ",
+	want := []string{"K-0 in_transit D-0", "K-1 in_transit D-0", "K-2 in_transit D-1", "K-3 in_transit D-1", "K-4 in_transit D-4",
+		"K-5 available ",
 		"K-6 in_transit D-3", "K-7 in_transit D-3"}
 	if diff := cmp.Diff(want, standing); diff != "" {
 		t.Error(diff)

@@ -129,9 +129,11 @@ func recordTrial(b *testing.B, log *eventlog.Log, patients, days int) uint64 {
 					var err error
 					if day >= 0 {
 						err = record("diary", who, aDiary(who, day, float64((n+day)%8)))
-					} else if err = record("patient", who, patient.Screened{Patient: who, Study: "T", Site: of(who).Site, ScreeningNumber: number,
-						On: "2026-02-01", Zone: "Europe/Berlin"}); err == nil {
-						err = record("diary", who, diary.InstrumentAssigned{Patient: who, Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin",
+					} else if err = record("patient", who, patient.Screened{Patient: who, Study: "T", Site: of(who).Site,
+						ScreeningNumber: number,
+						On:              "2026-02-01", Zone: "Europe/Berlin"}); err == nil {
+						err = record("diary", who, diary.InstrumentAssigned{Patient: who, Instrument: *instrument.PainDiary(),
+							Zone: "Europe/Berlin",
 							From: "2026-03-01", Until: domain.Date("2026-03-01").AddDays(days)})
 					}
 					if err != nil {

@@ -18,13 +18,17 @@ import (
 )
 
 func TestTheDirectoryShowsAccountsAndTheirGrants(t *testing.T) {
-	site, whole, self := user.Grant{Role: user.CRC, Study: "S", Site: "01"}, user.Grant{Role: user.Auditor, Study: "T"}, user.Grant{Role: user.PatientRole, Study: "U", Patient: "U.1"}
+	site, whole, self := user.Grant{Role: user.CRC, Study: "S", Site: "01"}, user.Grant{Role: user.Auditor, Study: "T"},
+		user.Grant{Role: user.PatientRole, Study: "U", Patient: "U.1"}
 	var events []projections.Envelope
 	at := func(n int) time.Time { return recordedAt.Add(time.Duration(n) * time.Minute) }
 	for n, event := range []any{
-		user.Registered{User: "nurse", Name: "A. Nurse"}, user.PasswordSet{User: "nurse", Digest: "$argon2id$secret"}, user.RoleGranted{User: "nurse", Grant: site},
-		user.RoleGranted{User: "nurse", Grant: whole}, user.RoleGranted{User: "nurse", Grant: self}, user.SignInFailed{User: "nurse", Code: "wrong_password"},
-		user.SignedIn{User: "nurse"}, user.RoleRevoked{User: "nurse", Grant: whole, Reason: "done"}, user.SignInFailed{User: "nurse"}, user.SignInFailed{User: "nurse"},
+		user.Registered{User: "nurse", Name: "A. Nurse"}, user.PasswordSet{User: "nurse", Digest: "$argon2id$secret"},
+		user.RoleGranted{User: "nurse", Grant: site},
+		user.RoleGranted{User: "nurse", Grant: whole}, user.RoleGranted{User: "nurse", Grant: self},
+		user.SignInFailed{User: "nurse", Code: "wrong_password"},
+		user.SignedIn{User: "nurse"}, user.RoleRevoked{User: "nurse", Grant: whole, Reason: "done"}, user.SignInFailed{User: "nurse"},
+		user.SignInFailed{User: "nurse"},
 		user.Locked{User: "nurse"},
 	} {
 		e := envelope("user-nurse", event, eventlog.Metadata{Actor: "admin", RecordedAt: at(n)})
@@ -32,9 +36,11 @@ func TestTheDirectoryShowsAccountsAndTheirGrants(t *testing.T) {
 		events = append(events, e)
 	}
 	failed, set := at(9), at(1)
-	want := &userviews.User{Header: readmodels.Header{ID: "nurse", Position: 110}, User: "nurse", Name: "A. Nurse", Status: userviews.UserLocked, Since: at(10),
+	want := &userviews.User{Header: readmodels.Header{ID: "nurse", Position: 110}, User: "nurse", Name: "A. Nurse",
+		Status: userviews.UserLocked, Since: at(10),
 		RegisteredAt: at(0), RegisteredBy: "admin", LastSignInAt: at(6), LastFailedAt: &failed, FailedSignIns: 2, PasswordSetAt: &set,
-		Grants: []userviews.Granted{{Grant: site, By: "admin", At: at(2)}, {Grant: self, By: "admin", At: at(4)}}, StaffOf: []domain.StudyID{"S"}}
+		Grants:  []userviews.Granted{{Grant: site, By: "admin", At: at(2)}, {Grant: self, By: "admin", At: at(4)}},
+		StaffOf: []domain.StudyID{"S"}}
 	documents := fold(t, userprojections.UserDirectory, events)
 	if diff := cmp.Diff(map[string]readmodels.Document{"nurse": want}, documents); diff != "" {
 		t.Error(diff)

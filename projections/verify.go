@@ -18,37 +18,37 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Kinds of a Difference.
+// The kinds of a Difference.
 const (
-	// Differs is a document that says otherwise.
+	// Differs is a document that is not the same in both.
 	Differs = "differs"
-	// Missing is a document that the log makes and the build does not have.
+	// Missing is a document that the fold makes and the build does not have.
 	Missing = "missing"
-	// Extra is a document that the build has and the log does not make.
+	// Extra is a document that the build has and the fold does not make.
 	Extra = "extra"
 )
 
-// Difference is a document in which a build differs from what the log makes.
+// Difference is a document of a build that is not what a fresh fold of the log makes.
 type Difference struct {
 	Kind string `json:"kind"`
 	Key  string `json:"key"`
-	// Fields are those that differ, by their paths; for a document that is missing or extra, all.
+	// Fields are the fields that differ, by their paths; all fields of a document that is missing or extra.
 	Fields []FieldDifference `json:"fields"`
-	// By is the last event that the log folds into the document.
+	// By is the last event that is folded into the document.
 	By *Source `json:"by,omitempty"`
 }
 
 // FieldDifference is one field of a document.
 type FieldDifference struct {
 	Path string `json:"path"`
-	// Has is what the build holds, Makes what the log makes of it, both as extended JSON; empty for nothing.
+	// Has is the value in the build, Makes the value that the fold makes, both as extended JSON; empty for no value.
 	Has   string `json:"has,omitempty"`
 	Makes string `json:"makes,omitempty"`
-	// By is the event that made the field what the log makes of it.
+	// By is the event that gave the field the value that the fold makes.
 	By *Source `json:"by,omitempty"`
 }
 
-// Source is the event that made something.
+// Source is the event from which a value comes.
 type Source struct {
 	Stream     string    `json:"stream"`
 	Revision   uint64    `json:"revision"`
@@ -58,27 +58,28 @@ type Source struct {
 }
 
 func sourceOf(at Envelope) *Source {
-	return &Source{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position.Commit, RecordedAt: at.Metadata.RecordedAt}
+	return &Source{Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position.Commit,
+		RecordedAt: at.Metadata.RecordedAt}
 }
 
 // Comparison is a build compared with a fresh fold of the log.
 type Comparison struct {
 	View string `json:"view"`
-	// Build is what was compared, Version the version of the fold that it was compared with.
+	// Build was compared with a fold of this Version.
 	Build   readmodels.Build `json:"build"`
 	Version int              `json:"version"`
-	// Through is the log position at which both stood.
+	// Through is the log position that both had seen.
 	Through domain.Position `json:"through"`
 	Events  int64           `json:"events"`
-	// Documents are those of the log, Equal those of them that the build has, byte for byte.
+	// Documents counts those that the fold makes, Equal those of them that the build has, byte for byte.
 	Documents int `json:"documents"`
 	Equal     int `json:"equal"`
 	Differing int `json:"differing"`
 	Missing   int `json:"missing"`
 	Extra     int `json:"extra"`
-	// Fields counts how many documents differ in each field, without the places in lists.
+	// Fields counts how many documents differ in each field; all members of a list count as one field.
 	Fields map[string]int `json:"fields,omitempty"`
-	// Differences are the first ones; all are counted.
+	// Differences describes the first ones; all are counted.
 	Differences []Difference `json:"differences"`
 }
 
@@ -86,19 +87,21 @@ type Comparison struct {
 func (c Comparison) Same() bool { return c.Differing+c.Missing+c.Extra == 0 }
 
 const (
-	// defaultDifferences bounds the differences that are described: for each a document is held in memory.
+	// defaultDifferences limits how many differences are described: each needs a document in memory.
 	defaultDifferences = 1000
-	// compareRounds is how often documents are looked at again that have changed meanwhile.
+	// compareRounds is how often documents are compared again that have changed meanwhile.
 	compareRounds = 20
 )
 
-// Compare folds the log afresh and compares, document by document and byte by byte, with a build of the view: the one that
-// is asked, which may be written meanwhile, or an old one, where its version of the fold is compared with this program's.
-// It writes a collection of its own, and drops it. most bounds the differences that are described, 1,000 when 0; progress
-// may be nil.
-func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, build readmodels.Build, most int, progress func(readmodels.Checkpoint)) (c Comparison, err error) {
-	if most == 0 {
-		most = defaultDifferences
+// Compare folds the log afresh into a collection of its own, which it drops in the end, and compares the documents byte by
+// byte with those of a build of the view. That is the active build, which may be written meanwhile, or an old build, whose
+// version of the fold is then compared with this program's. maxDifferences limits how many differences are described; 0
+// stands for 1,000. progress is called after each checkpoint; it may be nil.
+func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, build readmodels.Build,
+	maxDifferences int, progress func(readmodels.Checkpoint),
+) (c Comparison, err error) {
+	if maxDifferences == 0 {
+		maxDifferences = defaultDifferences
 	}
 	s, err := newScratch(ctx, log, store, p, progress)
 	if err != nil {
@@ -118,7 +121,7 @@ func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p 
 	if err := s.fold(ctx, Until{Position: at.Position}); err != nil {
 		return c, s.explain(err)
 	}
-	differing := map[string]bool{} // and whether it is known for sure
+	differing := map[string]bool{} // the keys of documents that differ; true where both had seen the same events
 	if err := eachPair(ctx, held, s.collection, func(key string, has, makes bson.Raw) error {
 		if makes != nil {
 			c.Documents++
@@ -130,7 +133,7 @@ func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p 
 	}); err != nil {
 		return c, err
 	}
-	// What the build has seen meanwhile is no difference: those documents are looked at again, with both at one position.
+	// Events that the build has folded meanwhile are no difference: those documents are compared again at a later position.
 	for range compareRounds {
 		moving, err := c.settle(ctx, s, held, differing)
 		if err != nil {
@@ -147,11 +150,11 @@ func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p 
 		}
 	}
 	c.Through, c.Events = s.through, s.at.Events
-	return c, c.describe(ctx, s, held, slices.Sorted(maps.Keys(differing)), most)
+	return c, c.describe(ctx, s, held, slices.Sorted(maps.Keys(differing)), maxDifferences)
 }
 
-// settle looks at the documents again that are not known to differ for sure: those that are equal by now are forgotten. It
-// says whether the build has changed some of them behind the fold.
+// settle compares the documents again that may differ only because the build had seen more, and forgets those that are
+// equal now. It returns whether the build has changed some of them after the position of the fold.
 func (c *Comparison) settle(ctx context.Context, s *scratch, held *mongo.Collection, differing map[string]bool) (moving bool, err error) {
 	for key, sure := range differing {
 		if sure {
@@ -178,8 +181,9 @@ func positionOf(document bson.Raw) uint64 {
 	return uint64(max(position, 0))
 }
 
-// eachPair goes through two collections side by side, in the order of the keys.
-func eachPair(ctx context.Context, held, made *mongo.Collection, look func(key string, has, makes bson.Raw) error) error {
+// eachPair calls visit with the documents of two collections that have the same key, in the order of the keys; has or makes
+// is nil where a collection has none.
+func eachPair(ctx context.Context, held, made *mongo.Collection, visit func(key string, has, makes bson.Raw) error) error {
 	byKey := options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(1000)
 	left, err := held.Find(ctx, bson.D{}, byKey)
 	if err != nil {
@@ -202,7 +206,7 @@ func eachPair(ctx context.Context, held, made *mongo.Collection, look func(key s
 		if hasRight && (!hasLeft || rightKey <= leftKey) {
 			makes, key = right.Current, rightKey
 		}
-		if err := look(key, has, makes); err != nil {
+		if err := visit(key, has, makes); err != nil {
 			return err
 		}
 		if has != nil {
@@ -235,8 +239,8 @@ func one(ctx context.Context, of *mongo.Collection, key string) (bson.Raw, error
 	return raw, err
 }
 
-// describe says of the differing documents in what they differ, and which events made them what the log makes of them.
-func (c *Comparison) describe(ctx context.Context, s *scratch, held *mongo.Collection, keys []string, most int) error {
+// describe describes how the documents differ, and which events gave them the values that the fold makes.
+func (c *Comparison) describe(ctx context.Context, s *scratch, held *mongo.Collection, keys []string, maxDifferences int) error {
 	described := map[string]*Difference{}
 	for _, key := range keys {
 		has, makes, err := pair(ctx, held, s.collection, key)
@@ -261,7 +265,7 @@ func (c *Comparison) describe(ctx context.Context, s *scratch, held *mongo.Colle
 				continue
 			}
 			d.Fields = append(d.Fields, FieldDifference{Path: path, Has: before[path], Makes: after[path]})
-			inFields[withoutPlaces(path)] = true
+			inFields[withoutIndexes(path)] = true
 		}
 		if len(d.Fields) == 0 { // the same fields in another order
 			d.Fields = append(d.Fields, FieldDifference{Path: "(order of fields)", Has: has.String(), Makes: makes.String()})
@@ -269,7 +273,7 @@ func (c *Comparison) describe(ctx context.Context, s *scratch, held *mongo.Colle
 		for field := range inFields {
 			c.Fields[field]++
 		}
-		if len(described) < most {
+		if len(described) < maxDifferences {
 			described[key] = d
 		}
 	}
@@ -285,12 +289,13 @@ func (c *Comparison) describe(ctx context.Context, s *scratch, held *mongo.Colle
 	return nil
 }
 
-// attribute folds the described documents once more, event by event, and notes which event made each field.
+// attribute folds the described documents once more, event by event, to find the event that each field comes from.
 func (s *scratch) attribute(ctx context.Context, described map[string]*Difference) error {
 	documents, was, by := map[string]readmodels.Document{}, map[string]map[string]string{}, map[string]map[string]*Source{}
 	end := Until{Position: s.through}
 	errEnd := errors.New("at the end")
-	err := pipe(ctx, s.engine, eventlog.Subscription{Types: s.types}, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
+	subscription := eventlog.Subscription{Types: s.types}
+	err := pipe(ctx, s.engine, subscription, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
 		b = end.cut(b)
 		all, err := s.documentsOf(ctx, b.Events)
 		if err != nil {
@@ -349,7 +354,7 @@ func union(a, b map[string]string) map[string]bool {
 	return all
 }
 
-// leaves are the values of a document that hold no others, as extended JSON, by their paths.
+// leaves returns the values of a document that contain no others, as extended JSON, by their paths.
 func leaves(document bson.Raw) map[string]string {
 	all := map[string]string{}
 	var walk func(path string, v bson.RawValue)
@@ -381,8 +386,8 @@ func leaves(document bson.Raw) map[string]string {
 	return all
 }
 
-// withoutPlaces is a path without the places in lists.
-func withoutPlaces(path string) string {
+// withoutIndexes returns a path without the indexes of lists.
+func withoutIndexes(path string) string {
 	var kept []byte
 	for i, part := range bytes.Split([]byte(path), []byte{'.'}) {
 		if _, err := strconv.Atoi(string(part)); err == nil && i > 0 {

@@ -52,19 +52,20 @@ func BenchmarkEnrollment(b *testing.B) {
 			ctx, stop := context.WithCancel(context.Background())
 			defer stop()
 			go func() {
-				_ = w.log.Follow(ctx, eventlog.Subscription{Types: []string{"PatientEnrolled", "EnrollmentFailed"}}, func(_ context.Context, batch eventlog.Batch) error {
-					for _, e := range batch.Events {
-						mu.Lock()
-						if p, ok := e.Event.(patient.Enrolled); ok {
-							took = append(took, time.Since(asked[p.Patient]))
-						} else {
-							b.Errorf("%+v", e.Event)
+				_ = w.log.Follow(ctx, eventlog.Subscription{Types: []string{"PatientEnrolled", "EnrollmentFailed"}},
+					func(_ context.Context, batch eventlog.Batch) error {
+						for _, e := range batch.Events {
+							mu.Lock()
+							if p, ok := e.Event.(patient.Enrolled); ok {
+								took = append(took, time.Since(asked[p.Patient]))
+							} else {
+								b.Errorf("%+v", e.Event)
+							}
+							mu.Unlock()
+							done <- struct{}{}
 						}
-						mu.Unlock()
-						done <- struct{}{}
-					}
-					return nil
-				})
+						return nil
+					})
 			}()
 			for range concurrent {
 				done <- struct{}{}
@@ -136,7 +137,8 @@ func BenchmarkAlert(b *testing.B) {
 							mu.Lock()
 							accepted[p] = time.Now()
 							mu.Unlock()
-							w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0), Answers: riskyPHQ9()})
+							w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0),
+								Answers: riskyPHQ9()})
 							return
 						}
 						w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),

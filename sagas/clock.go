@@ -29,7 +29,8 @@ type Beginning[S any] struct {
 
 // Begin begins instances with events of type E; an instance may begin again. about names the instances that an event is
 // about; begin returns what is known of the instance since, and when it takes its next turn.
-func Begin[E, S any](about func(E, eventlog.Recorded) []string, begin func(known S, e E, at eventlog.Recorded) (S, time.Time)) Beginning[S] {
+func Begin[E, S any](about func(E, eventlog.Recorded) []string,
+	begin func(known S, e E, at eventlog.Recorded) (S, time.Time)) Beginning[S] {
 	return Beginning[S]{event: reflect.TypeFor[E](), beginning: beginning{
 		about: func(at eventlog.Recorded) []string { return about(at.Event.(E), at) },
 		begin: func(known any, at eventlog.Recorded) (any, time.Time) {
@@ -42,8 +43,8 @@ func Begin[E, S any](about func(E, eventlog.Recorded) []string, begin func(known
 // from the log at every start which instances there are. turn does what is due for an instance, of which it knows what
 // Begin returned, and says when the next turn is; the zero time ends the instance. It reads with commands.Newest: what it
 // misses is never done. Several programs take the same turns, so commands need keys that say what they are for.
-func DefineByClock[S any](name string, sends []reflect.Type, turn func(ctx context.Context, d *Desk, of string, known S) (next time.Time, err error),
-	begins ...Beginning[S]) Process {
+func DefineByClock[S any](name string, sends []reflect.Type,
+	turn func(ctx context.Context, d *Desk, of string, known S) (next time.Time, err error), begins ...Beginning[S]) Process {
 	p := Process{Name: name, sends: sends, clocked: &clocked{begins: map[reflect.Type]beginning{},
 		turn: func(ctx context.Context, d *Desk, of string, known any) (time.Time, error) {
 			s, _ := known.(S)
@@ -145,7 +146,8 @@ func (c *Clock) TakeTurn(ctx context.Context) bool {
 	switch {
 	case err != nil && ctx.Err() != nil: // the program ends
 	case err != nil:
-		c.runner.Logger.Error("a process could not take its turn; it is taken again", "process", c.process.Name, "instance", turn.key, "error", err)
+		c.runner.Logger.Error("a process could not take its turn; it is taken again",
+			"process", c.process.Name, "instance", turn.key, "error", err)
 		c.Schedule(turn.key, now.Add(clockRest))
 	case next.IsZero():
 		c.turns.remove(turn.key)

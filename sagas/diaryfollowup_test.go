@@ -259,7 +259,8 @@ func TestTheFollowUpMissesNothingThatAnotherProgramRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		assigned := answer.Events[0]
-		f.Take(eventlog.Recorded{Type: assigned.Type, Event: assigned.Data, Metadata: eventlog.Metadata{RecordedAt: due(day).Add(-36 * time.Hour)}})
+		f.Take(eventlog.Recorded{Type: assigned.Type, Event: assigned.Data,
+			Metadata: eventlog.Metadata{RecordedAt: due(day).Add(-36 * time.Hour)}})
 		f.at(due(day))
 		if next := f.next(); !next.IsZero() {
 			t.Fatalf("the window of day %d is recorded, and the next turn is due at %s", day, next)

@@ -91,9 +91,9 @@ func (d *Drive) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("processes: %w", err), subscriber.Close())
 	}
-	router.AddMiddleware(parked, tooOften, middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second,
-		Multiplier: 2, RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}.Middleware,
-		recovered)
+	retry := middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second, Multiplier: 2,
+		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}
+	router.AddMiddleware(parked, tooOften, retry.Middleware, recovered)
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			continue

@@ -25,7 +25,7 @@ import (
 	safetyprocesses "casebook/sagas/safety"
 )
 
-// recorder is a channel that keeps what it is told, and fails when it is told to.
+// recorder is a channel that keeps the messages that it is sent, and fails where fail says so.
 type recorder struct {
 	name string
 	mu   sync.Mutex
@@ -72,7 +72,8 @@ func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 	w.t.Helper()
 	p := w.newPart()
 	ctx, cancel := context.WithCancel(context.Background())
-	d := sagas.Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Processes: processes, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
+	d := sagas.Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Processes: processes,
+		Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	var once sync.Once
@@ -88,7 +89,7 @@ func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 	return stop
 }
 
-// wait waits until the streams of the category hold an event for which is is true, and returns it.
+// wait waits until the log holds an event of these types for which is returns true, and returns it.
 func (w *world) wait(types string, is func(any) bool) eventlog.Recorded {
 	w.t.Helper()
 	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
@@ -148,7 +149,8 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	w.clock.set(berlin(3, 20, 30, 0))
 	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
-	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent || !raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
+	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||
+		!raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
 		t.Errorf("raised was %+v", raised)
 	}
 	told := func(channel string, level int) {
@@ -210,7 +212,8 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged,
+		Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
 	var raised eventlog.Recorded
 	for e, err := range w.log.ReadStream(t.Context(), "alert-PAIN1.x", 0) {
@@ -265,7 +268,8 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 		return nil
 	}}
 	w.drive(channel)
-	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A",
+		Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
 	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != pain || parked.Reason == "" {
 		t.Errorf("parked was %+v", parked)
@@ -275,9 +279,11 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 	mu.Lock()
 	broken = false
 	mu.Unlock()
-	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("mended")})
+	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event,
+		Reasoned: domain.Because("mended")})
 	w.wait("NotificationSent", func(any) bool { return true })
-	if _, err := w.do(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("x")}); err == nil {
+	if _, err := w.do(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process,
+		Event: parked.Event, Reasoned: domain.Because("x")}); err == nil {
 		t.Error("a message that was retried could be abandoned")
 	}
 }

@@ -3,6 +3,7 @@ package sagas_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
@@ -49,24 +50,28 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
 		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
 	if t.Randomised {
-		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list", Ratio: map[domain.ArmID]int{blue: 1, green: 1},
+		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list",
+			Ratio:      map[domain.ArmID]int{blue: 1, green: 1},
 			BlockSizes: []int{2, 4, 6}, PerStratum: 600})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: "list", SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
+		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: "list",
+			SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
 	}
 	w.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: "D", Name: "Depot"})
 	w.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
 	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L1", Certificate: "C-1"})
 }
 
-const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L1,2026-12-31\n1004,BLUE-7f31,L1,2026-12-31\n"
+const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n" +
+	"1003,GREEN-c204,L1,2026-12-31\n1004,BLUE-7f31,L1,2026-12-31\n"
 
 // ship sends kits from the depot to site A, where they arrive well.
 func (w *world) ship(kits ...supply.KitNumber) {
 	w.t.Helper()
-	answer, err := w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits, Reasoned: domain.Because("initial supply")})
+	answer, err := w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits,
+		Reasoned: domain.Because("initial supply")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -76,7 +81,8 @@ func (w *world) ship(kits ...supply.KitNumber) {
 func (w *world) receive(id supply.ShipmentID) {
 	w.t.Helper()
 	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: "2026-02-03"})
-	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id,
+		On: "2026-02-03", Temperature: supply.TemperatureInRange})
 }
 
 // courier hands the log's events to the processes by hand, so that a test decides what is delivered when.
@@ -260,7 +266,8 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 // A kit that is recalled after it was allocated is replaced, at the enrolment as at a visit; who has one already is told of.
 func TestARecalledKitIsReplaced(t *testing.T) {
 	w := newWorld(t, 10)
-	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
+	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n"+
+		"1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
 	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
 	c := w.courier(w.part)
 	c.mustSettle()
@@ -284,6 +291,40 @@ func TestARecalledKitIsReplaced(t *testing.T) {
 	}
 }
 
+// A kit that is lost before it was given out is replaced, and so is one that expires in the patient's name.
+func TestALostOrExpiredKitIsReplaced(t *testing.T) {
+	for name, lose := range map[string]func(w *world, c *courier, kit supply.KitNumber){
+		"lost": func(w *world, _ *courier, kit supply.KitNumber) {
+			w.must(crc, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: kit,
+				Reasoned: domain.Because("not found")})
+		},
+		"expired": func(w *world, c *courier, _ supply.KitNumber) {
+			w.clock.set(time.Date(2027, 2, 1, 12, 0, 0, 0, time.UTC)) // the kits that expire first have gone first
+			c.fire()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n"+
+				"1003,GREEN-c204,L1,2027-12-31\n1004,BLUE-7f31,L1,2027-12-31\n")
+			c := w.courier(w.part)
+			c.mustSettle()
+			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+			w.ship("1001", "1002", "1003", "1004")
+			who := w.request()
+			c.mustSettle()
+			first := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))[0]
+			lose(w, c, first.Kit)
+			c.mustSettle()
+			allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+			if len(allocated) != 2 || allocated[1].Replaces != first.Kit || allocated[1].Patient != who {
+				t.Errorf("allocated were %+v", allocated)
+			}
+		})
+	}
+}
+
 // At a visit that dispenses, the next kit is allocated; a site without kits gets some by its rule, and the patient the kit.
 func TestDispensingAndResupply(t *testing.T) {
 	w := newWorld(t, 10)
@@ -296,13 +337,15 @@ func TestDispensingAndResupply(t *testing.T) {
 	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
-	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
 	c.mustSettle()
 	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
 	if len(sent) != 2 || !sent[1].Resupply {
 		t.Fatalf("shipments are %+v", sent)
 	}
-	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: sent[1].Shipment, On: "2026-02-03"})
+	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: sent[1].Shipment,
+		On: "2026-02-03"})
 	c.mustSettle()
 	w.clock.set(w.clock.Now().AddDate(0, 0, 3)) // it is overdue
 	c.fire()
@@ -323,7 +366,8 @@ func TestDispensingAndResupply(t *testing.T) {
 			}
 		}
 	}
-	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: sent[1].Shipment, On: "2026-02-05", Temperature: supply.TemperatureInRange})
+	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: sent[1].Shipment,
+		On: "2026-02-05", Temperature: supply.TemperatureInRange})
 	c.mustSettle()
 	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
 	if len(allocated) != 2 || allocated[1].Visit != "week-4" || allocated[1].Patient != who {

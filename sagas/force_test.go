@@ -164,7 +164,8 @@ func quarantineAll(w *world, _ domain.PatientID) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")})
+		w.must(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all,
+			Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")})
 	}
 }
 
@@ -187,7 +188,8 @@ func restock(w *world) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all, Reasoned: domain.Because("still good")})
+		w.must(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all,
+			Reasoned: domain.Because("still good")})
 	}
 }
 
@@ -363,7 +365,8 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 	restock(w)
 	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
 	c.mustSettle()
-	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed", "EnrollmentRequested", "PatientEnrolled")
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed",
+		"EnrollmentRequested", "PatientEnrolled")
 }
 
 // An answer that never comes: before the draw the enrolment gives up, and gives back what comes too late.

@@ -30,8 +30,9 @@ type ledger struct {
 }
 
 func newLedger(t testing.TB) *ledger {
-	return &ledger{t: t, at: map[supply.KitNumber]string{}, status: map[supply.KitNumber]string{}, patient: map[supply.KitNumber]domain.PatientID{},
-		sent: map[supply.ShipmentID]supply.ShipmentCreated{}, places: map[domain.PatientID]int{}, draws: map[domain.PatientID]int{}}
+	return &ledger{t: t, at: map[supply.KitNumber]string{}, status: map[supply.KitNumber]string{},
+		patient: map[supply.KitNumber]domain.PatientID{},
+		sent:    map[supply.ShipmentID]supply.ShipmentCreated{}, places: map[domain.PatientID]int{}, draws: map[domain.PatientID]int{}}
 }
 
 // move takes a kit from where it has to be to somewhere else: a kit that is in two places, or in none, is found out.
@@ -69,7 +70,8 @@ func (l *ledger) take(e eventlog.Recorded) {
 			l.move(e, k, string(x.Location), "way "+string(x.Shipment), "in transit")
 		}
 	case supply.ShipmentReceived:
-		for status, kits := range map[string][]supply.KitNumber{"available": x.Available, "quarantined": x.Quarantined, "damaged": x.Damaged, "lost": x.Missing, "returned": x.Returned} {
+		for status, kits := range map[string][]supply.KitNumber{"available": x.Available, "quarantined": x.Quarantined,
+			"damaged": x.Damaged, "lost": x.Missing, "returned": x.Returned} {
 			for _, k := range kits {
 				l.move(e, k, "way "+string(x.Shipment), string(x.Location), status)
 			}
@@ -128,11 +130,13 @@ func TestR36_RandomInterleavings(t *testing.T) {
 			lot := func(i int) string { return []string{"L1", "L2"}[i%2] }
 			var lines strings.Builder
 			for i, k := range r.Perm(80) {
-				fmt.Fprintf(&lines, "%05d,%s,%s,%s\n", 20_000+i, []domain.ArmID{blue, green}[k%2], lot(k/2), []string{"2026-02-20", "2027-06-30"}[k/4%2])
+				fmt.Fprintf(&lines, "%05d,%s,%s,%s\n", 20_000+i, []domain.ArmID{blue, green}[k%2], lot(k/2),
+					[]string{"2026-02-20", "2027-06-30"}[k/4%2])
 			}
 			w.treated(nil, lines.String())
 			w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
-			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 3}})
+			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 3}})
 			c := w.courier(w.newPart())
 			var pending []eventlog.Recorded
 			deliver := func(n int) {
@@ -213,17 +217,21 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 		*who = append(*who, w.request())
 	case n < 8:
 		if kits := some(depot, 1+r.IntN(6), available); len(kits) > 0 {
-			try(w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits, Reasoned: domain.Because("by hand")}))
+			try(w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits,
+				Reasoned: domain.Because("by hand")}))
 		}
 	case n < 13 && shipment != "":
 		switch {
 		case status == supply.ShipmentPacked && r.IntN(6) == 0:
-			try(w.do(supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment, Reasoned: domain.Because("not needed")}))
+			try(w.do(supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment,
+				Reasoned: domain.Because("not needed")}))
 		case status == supply.ShipmentPacked:
-			try(w.do(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment, On: domain.DateOf(w.clock.Now())}))
+			try(w.do(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment,
+				On: domain.DateOf(w.clock.Now())}))
 		default:
 			sent, _ := depot.Sent.Get(shipment)
-			receive := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: shipment, On: domain.DateOf(w.clock.Now()), Temperature: supply.TemperatureInRange}
+			receive := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: shipment,
+				On: domain.DateOf(w.clock.Now()), Temperature: supply.TemperatureInRange}
 			if r.IntN(4) == 0 {
 				receive.Temperature = supply.TemperatureExcursion
 			}
@@ -234,11 +242,13 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 		}
 	case n == 13:
 		if kits := some(stock, 3, func(k supply.Kit) bool { return available(k) || k.Status == supply.KitIsAllocated }); len(kits) > 0 {
-			try(w.do(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")}))
+			try(w.do(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits,
+				Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")}))
 		}
 	case n == 14:
 		if kits := some(stock, 4, func(k supply.Kit) bool { return k.Status == supply.KitQuarantined && !k.Replaced }); len(kits) > 0 {
-			try(w.do(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Reasoned: domain.Because("still good")}))
+			try(w.do(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits,
+				Reasoned: domain.Because("still good")}))
 		}
 	case n == 15 && r.IntN(6) == 0:
 		try(w.do(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L2", Reasoned: domain.Because("impurity")}))

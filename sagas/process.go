@@ -49,6 +49,19 @@ func (p Process) Commands() []reflect.Type { return slices.Clone(p.sends) }
 // ByClock says whether the process works by the clock.
 func (p Process) ByClock() bool { return p.clocked != nil }
 
+// OnlyDelivered says whether nothing reacts to events of a type that the process is delivered.
+func (p Process) OnlyDelivered(event reflect.Type) bool {
+	return p.stateful != nil && p.stateful.about[event] == nil
+}
+
+// Refusals are the types of the commands to whose refusal the process reacts.
+func (p Process) Refusals() []reflect.Type {
+	if p.stateful == nil {
+		return nil
+	}
+	return slices.Clone(p.stateful.refusals)
+}
+
 // State is the type of what an instance remembers, and how earlier versions of it are read; nil for a process that keeps
 // no state.
 func (p Process) State() (reflect.Type, domain.Upcasts) {
@@ -89,7 +102,8 @@ type Occurrence struct {
 
 // occurrenceOf is the occurrence of a recorded event.
 func occurrenceOf(e eventlog.Recorded) Occurrence {
-	return Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt, Study: e.Metadata.Study, Site: e.Metadata.Site,
+	return Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt,
+		Study: e.Metadata.Study, Site: e.Metadata.Site,
 		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, position: e.Position.Commit}
 }
 
@@ -282,14 +296,17 @@ func (p Process) React(remembered json.RawMessage, version int, o Occurrence) (s
 		}
 	}
 	step, reacted, err = p.stateful.react(remembered, o)
-	if v := p.stateful.upcasts.Version(); v > 1 {
+	if v := p.stateful.upcasts.Version(); reacted && v > 1 {
 		step.StateVersion = v
 	}
 	return step, reacted, err
 }
 
-// About names the instances of a process that keeps a state which the event is about.
+// About names the instances that an event is about; none where the process keeps no state.
 func (p Process) About(e eventlog.Recorded) []string {
+	if p.stateful == nil {
+		return nil
+	}
 	if about := p.stateful.about[reflect.TypeOf(e.Event)]; about != nil {
 		return about(e)
 	}

@@ -79,8 +79,8 @@ func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error
 	if !ok {
 		return Permanent(fmt.Errorf("%s is no timer", t.Type))
 	}
-	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(), Study: t.Metadata.Study, Site: t.Metadata.Site,
-		correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
+	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(),
+		Study: t.Metadata.Study, Site: t.Metadata.Site, correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
 	return r.step(ctx, p, set.Instance, o, &process.Timer{Name: set.Name, At: set.At})
 }
 
@@ -129,7 +129,8 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 				return nil
 			}
 			// That the timer fired is recorded, so that it does not fire at every start.
-			step = Step{StepTaken: process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: state.Stage, Outcome: state.Outcome}}
+			step = Step{StepTaken: process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type,
+				Stage: state.Stage, Outcome: state.Outcome}}
 		}
 		step.Instance = i
 		if err := r.setVersions(step.Commands); err != nil {
@@ -224,7 +225,8 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 const sendTimeout = 15 * time.Second
 
 // do sends a command in the name of the process. version is that of the command's shape, 0 for the present one.
-func (r *Runner) do(ctx context.Context, p Process, cause Occurrence, name string, version int, command any, key string) (commands.Answer, error) {
+func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
+	name string, version int, command any, key string) (commands.Answer, error) {
 	body, err := json.Marshal(command)
 	if err != nil {
 		return commands.Answer{}, Permanent(err)

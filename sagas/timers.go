@@ -37,7 +37,9 @@ const (
 )
 
 // timerEvents are the events that the timers follow.
-var timerEvents = []reflect.Type{reflect.TypeFor[process.TimerSet](), reflect.TypeFor[process.TimerFired](), reflect.TypeFor[process.TimerCancelled]()}
+var timerEvents = []reflect.Type{
+	reflect.TypeFor[process.TimerSet](), reflect.TypeFor[process.TimerFired](), reflect.TypeFor[process.TimerCancelled](),
+}
 
 func (t *timers) run(ctx context.Context, log *eventlog.Log) error {
 	types, err := namesOf(log.Registry(), timerEvents)

@@ -112,11 +112,18 @@ func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
 // newPart starts one more process; it ends with the test, or when it is closed before.
 func (w *world) newPart() *part {
 	w.t.Helper()
-	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: blindingKeys(w.t)})
+	return w.newPartWith(contexts.Commands())
+}
+
+// newPartWith is newPart for a program that takes other commands.
+func (w *world) newPartWith(all []commands.Command) *part {
+	w.t.Helper()
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(),
+		BlindingKeys: blindingKeys(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: w.clock.Now})
+	h := commands.NewHandler(commands.Options{Log: log, Commands: all, Now: w.clock.Now})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	p := &part{log: log, handler: h}

@@ -36,22 +36,22 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// armTokens are the arms of the simulated study, by their ids and by what they are.
-var armTokens = []string{"RLV-7Q4", "PLC-2K9"}
+// armIDs are the arms of the simulated study.
+var armIDs = []string{"RLV-7Q4", "PLC-2K9"}
 
-// unblindedUsers are those of the simulation who may know arms.
+// unblindedUsers are the users of the simulation who may know arms.
 var unblindedUsers = []domain.UserID{"statistician", "supply.unblinded"}
 
-// tap records every answer that goes through to a caller who must stay blinded.
-type tap struct {
+// recorder is a proxy that records every answer to a blinded caller.
+type recorder struct {
 	in installation
 
 	mu      sync.Mutex
 	answers []string
-	count   int
 }
 
-func (p *tap) serve(t *testing.T) string {
+// serve serves the proxy until the test ends, and returns its address.
+func (p *recorder) serve(t *testing.T) string {
 	target, err := url.Parse(p.in.url)
 	if err != nil {
 		t.Fatal(err)
@@ -67,13 +67,12 @@ func (p *tap) serve(t *testing.T) string {
 			return err
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		// The data manager's own protocol is answered with what it says: that arms exist is public, who is in one is not.
+		// The answer to the protocol lists the arms. Which arms exist is public; which patient is in which arm is not.
 		if strings.Contains(r.Request.URL.Path, "PublishProtocolVersion") {
 			return nil
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.count++
 		p.answers = append(p.answers, fmt.Sprint(r.Request.Method, " ", r.Request.URL, " ", r.Header, " ", string(body)))
 		return nil
 	}
@@ -82,35 +81,37 @@ func (p *tap) serve(t *testing.T) string {
 	return server.URL
 }
 
-// TestR27_NothingBlindedPeopleSeeTellsAnArm lets a whole trial happen, and looks for its arms in every answer to a
-// blinded caller, every view, log line, metric, trace, error, broker message and stored event; then it asks of every
-// field of the views whether it separates the arms.
-func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
+// TestR27_NothingThatBlindedUsersSeeShowsAnArm simulates a trial, and searches for its arms in everything that blinded
+// users can see: answers, changes, views, log lines, metrics, broker messages and stored events. Then it checks that no
+// field of a view separates the arms statistically.
+func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 	in := install(t)
 	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
-	broker := listen(t, in)
-	tapped := &tap{in: in}
-	o := simulation.Options{BaseURL: tapped.serve(t), Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 60, Days: 20, Seed: 5,
+	brokerMessages := subscribe(t, in)
+	proxy := &recorder{in: in}
+	o := simulation.Options{
+		BaseURL: proxy.serve(t), Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 60, Days: 20, Seed: 5,
 		Today: "2026-03-20", Workers: 4,
-		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) }}
+		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+	}
 	summary, err := simulation.Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blinded := map[string]string{}
-	for i, answer := range tapped.answers {
+	blinded := map[string]string{} // everything that blinded people can see, by its origin
+	for i, answer := range proxy.answers {
 		blinded[fmt.Sprint("answer ", i)] = answer
 	}
 	for _, a := range summary.Accounts {
 		if slices.Contains(unblindedUsers, a.User) {
 			continue
 		}
-		in.everything(t, a.User, summary, blinded)
+		in.answersTo(t, a.User, summary, blinded)
 		blinded[fmt.Sprint("changes as ", a.User)] = in.changes(t, a.User)
 	}
-	in.mistakes(t, summary, blinded)
+	in.refusals(t, summary, blinded)
 	in.unblindInAnEmergency(t, o.Password, summary)
 	end, err := in.log.End(t.Context())
 	if err != nil {
@@ -130,14 +131,14 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 		}
 		_, blinded["admin "+path] = in.do(request, "")
 	}
-	for i, m := range broker() {
+	for i, m := range brokerMessages() {
 		blinded[fmt.Sprint("broker message ", i)] = m
 	}
-	in.stored(t, blinded)
-	for where, text := range blinded {
-		for _, token := range armTokens {
-			if i := strings.Index(text, token); i >= 0 {
-				t.Errorf("%s tells an arm: ...%s...", where, text[max(0, i-200):min(len(text), i+100)])
+	in.storedEvents(t, blinded)
+	for origin, text := range blinded {
+		for _, arm := range armIDs {
+			if i := strings.Index(text, arm); i >= 0 {
+				t.Errorf("%s shows an arm: ...%s...", origin, text[max(0, i-200):min(len(text), i+100)])
 			}
 		}
 	}
@@ -145,15 +146,15 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 	for _, d := range documents {
 		total += len(d)
 	}
-	if tapped.count < 1000 || total < 1000 || len(broker()) == 0 {
-		t.Errorf("looked at %d answers, %d documents and %d messages alone", tapped.count, total, len(broker()))
+	if len(proxy.answers) < 1000 || total < 1000 || len(brokerMessages()) == 0 {
+		t.Errorf("only %d answers, %d documents and %d messages were searched", len(proxy.answers), total, len(brokerMessages()))
 	}
 
-	ofKit, ofPatient := in.truth(t)
+	ofKit, ofPatient := in.arms(t)
 	if len(ofPatient) < 30 || len(ofKit) < 100 {
 		t.Fatalf("%d patients and %d kits have arms", len(ofPatient), len(ofKit))
 	}
-	inspect := func(name string, arms map[string]domain.ArmID, key string) int {
+	examine := func(name string, arms map[string]domain.ArmID, key string) int {
 		fields := samples(documents[name], key, arms)
 		for field, s := range fields {
 			if z := s.separation(); z > separationLimit {
@@ -162,17 +163,17 @@ func TestR27_NothingBlindedPeopleSeeTellsAnArm(t *testing.T) {
 		}
 		return len(fields)
 	}
-	looked := 0
+	examined := 0
 	for name := range documents {
-		looked += inspect(name, ofKit, "kit") + inspect(name, ofPatient, "patient")
+		examined += examine(name, ofKit, "kit") + examine(name, ofPatient, "patient")
 	}
-	if looked < 20 {
-		t.Errorf("only %d fields were looked at", looked)
+	if examined < 20 {
+		t.Errorf("only %d fields were examined", examined)
 	}
 }
 
-// listen collects the messages of the in-process broker.
-func listen(t *testing.T, in installation) func() []string {
+// subscribe collects the messages of the in-process broker, and returns a function that returns them.
+func subscribe(t *testing.T, in installation) func() []string {
 	t.Helper()
 	var mu sync.Mutex
 	var got []string
@@ -205,8 +206,8 @@ func listen(t *testing.T, in installation) func() []string {
 	}
 }
 
-// everything asks every query as a user.
-func (in installation) everything(t *testing.T, user domain.UserID, s simulation.Summary, into map[string]string) {
+// answersTo collects the answers to every query of a user.
+func (in installation) answersTo(t *testing.T, user domain.UserID, s simulation.Summary, into map[string]string) {
 	t.Helper()
 	token, err := in.tokens.Sign(user, time.Now(), time.Hour)
 	if err != nil {
@@ -241,7 +242,7 @@ func (in installation) everything(t *testing.T, user domain.UserID, s simulation
 	}
 }
 
-// changes is what the stream of changes tells a user of all that has happened.
+// changes returns the first change that the stream of changes sends to a user, for the whole log.
 func (in installation) changes(t *testing.T, user domain.UserID) string {
 	t.Helper()
 	token, err := in.tokens.Sign(user, time.Now(), time.Hour)
@@ -264,8 +265,9 @@ func (in installation) changes(t *testing.T, user domain.UserID) string {
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		text.WriteString(lines.Text())
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			if !strings.Contains(data, "patient-view") && !strings.Contains(data, "kit-inventory") && !strings.Contains(data, "user-directory") {
-				t.Errorf("%s is told %.300s", user, data)
+			named := func(view string) bool { return strings.Contains(data, view) }
+			if !named("patient-view") && !named("kit-inventory") && !named("user-directory") {
+				t.Errorf("the change for %s names none of the expected views: %.300s", user, data)
 			}
 			break
 		}
@@ -273,44 +275,46 @@ func (in installation) changes(t *testing.T, user domain.UserID) string {
 	return text.String()
 }
 
-// mistakes sends what is refused, or cannot be read, as blinded people.
-func (in installation) mistakes(t *testing.T, s simulation.Summary, into map[string]string) {
+// refusals collects the answers to invalid commands of a blinded user.
+func (in installation) refusals(t *testing.T, s simulation.Summary, into map[string]string) {
 	t.Helper()
 	token, err := in.tokens.Sign(s.SiteStaff, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	of, inStudy, because := domain.ForPatient(s.Patient), domain.ForStudy(s.Study), domain.Because("x")
+	fromDepot := supply.FromLocation{Study: s.Study, From: "DEPOT-EU"}
 	for i, command := range []any{
-		supply.DispenseKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", On: "2026-03-18"},
-		supply.ReconcileKit{Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Kit: "310003", Used: 3},
-		supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.Study, From: "DEPOT-EU"}, To: "01",
-			Kits: []supply.KitNumber{"310004"}, Reasoned: domain.Because("x")},
-		patient.EnrollPatient{OfPatient: domain.ForPatient(s.Patient), On: "2026-03-18"},
-		randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because("x")},
-		randomisation.CorrectStratum{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient),
-			Factors: map[string]string{"age": "x"}, Reasoned: domain.Because("x")},
+		supply.DispenseKit{Site: s.Site, OfPatient: of, Kit: "310003", On: "2026-03-18"},
+		supply.ReconcileKit{Site: s.Site, OfPatient: of, Kit: "310003", Used: 3},
+		supply.CreateShipment{FromLocation: fromDepot, To: "01", Kits: []supply.KitNumber{"310004"}, Reasoned: because},
+		patient.EnrollPatient{OfPatient: of, On: "2026-03-18"},
+		randomisation.BreakBlind{InStudy: inStudy, OfPatient: of, Reasoned: because},
+		randomisation.CorrectStratum{InStudy: inStudy, OfPatient: of, Factors: map[string]string{"age": "x"}, Reasoned: because},
 	} {
 		_, _, text := in.command(token, fmt.Sprint("mistake/", i), command)
 		into[fmt.Sprintf("%T", command)] = text
 	}
 }
 
-// unblindInAnEmergency breaks one blind, as R28 has it: for a reason, by somebody who has just signed in, shown once,
-// told to everyone concerned, and nowhere recorded but as a fact.
+// unblindInAnEmergency breaks the blind of one patient (R28). The command requires a reason and a new sign-in, its
+// answer shows the arm once, and an alert is raised. The arm itself is not recorded.
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
-	breakBlind := randomisation.BreakBlind{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient),
-		Reasoned: domain.Because("overdose; treatment depends on it")}
-	script, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
+	breakBlind := randomisation.BreakBlind{
+		InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient),
+		Reasoned: domain.Because("overdose; treatment depends on it"),
+	}
+	withoutSignIn, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _, text := in.command(script, "", breakBlind); status != http.StatusForbidden ||
-		!strings.Contains(text, "reauthentication_required") {
-		t.Errorf("without a fresh sign-in it was answered %d %s", status, text)
+	status, _, text := in.command(withoutSignIn, "", breakBlind)
+	if status != http.StatusForbidden || !strings.Contains(text, "reauthentication_required") {
+		t.Errorf("without a new sign-in it was answered %d %s", status, text)
 	}
-	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in",
-		strings.NewReader(`{"user":"dr.lindner","password":"`+password+`"}`))
+	credentials := strings.NewReader(`{"user":"dr.lindner","password":"` + password + `"}`)
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", credentials)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,35 +323,31 @@ func (in installation) unblindInAnEmergency(t *testing.T, password string, s sim
 	if _, text := in.do(request, ""); json.Unmarshal([]byte(text), &session) != nil {
 		t.Fatal(text)
 	}
-	_, arms := in.truth(t)
-	for i, shown := range []bool{true, false} { // the second is the same command again
+	_, arms := in.arms(t)
+	for i, shown := range []bool{true, false} { // the second time, the command is repeated
 		status, _, text := in.command(session.Token, "emergency", breakBlind)
 		if status != http.StatusOK || strings.Contains(text, string(arms[string(s.Patient)])) != shown {
-			t.Errorf("the blind was broken with %d %s (time %d)", status, text, i+1)
+			t.Errorf("attempt %d was answered %d %s", i+1, status, text)
 		}
 	}
 	token, err := in.tokens.Sign("safety.officer", time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := false
 	for range 500 {
 		request, err := http.NewRequest(http.MethodGet, in.url+"/api/v1/studies/"+string(s.Study)+"/alerts?kind=blind_broken", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, text := in.do(request, token); strings.Contains(text, "blind_broken") {
-			told = true
-			break
+			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !told {
-		t.Error("nobody was told that the blind was broken")
-	}
+	t.Error("no alert was raised for the broken blind")
 }
 
-// documents dumps every collection of the read models, by the name of its view.
+// documents returns the documents of every collection of the read models, by its name, and collects their texts.
 func (in installation) documents(t *testing.T, into map[string]string) map[string][]bson.M {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(in.stores.mongoURL))
@@ -382,9 +382,9 @@ func (in installation) documents(t *testing.T, into map[string]string) map[strin
 	return all
 }
 
-// stored looks at the log's own bytes: what is blinded is sealed there, so that no copy of the log tells it. The
-// protocol itself says which arms there are.
-func (in installation) stored(t *testing.T, into map[string]string) {
+// storedEvents collects the stored bytes of all events. Blinded values are sealed in them, so that no copy of the log
+// shows an arm. The protocol is left out, because it lists the arms.
+func (in installation) storedEvents(t *testing.T, into map[string]string) {
 	t.Helper()
 	in.eachEvent(t, func(e eventlog.Recorded) {
 		if e.Type != "ProtocolVersionPublished" {
@@ -393,13 +393,14 @@ func (in installation) stored(t *testing.T, into map[string]string) {
 	})
 }
 
-func (in installation) eachEvent(t *testing.T, look func(eventlog.Recorded)) {
+// eachEvent calls do with every event of the log.
+func (in installation) eachEvent(t *testing.T, do func(eventlog.Recorded)) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	if err := in.log.Follow(ctx, eventlog.Subscription{}, func(_ context.Context, b eventlog.Batch) error {
 		for _, e := range b.Events {
-			look(e)
+			do(e)
 		}
 		if b.Live {
 			stop()
@@ -410,8 +411,8 @@ func (in installation) eachEvent(t *testing.T, look func(eventlog.Recorded)) {
 	}
 }
 
-// truth returns the arms of kits and patients, as only a program with the keys can know them.
-func (in installation) truth(t *testing.T) (ofKit, ofPatient map[string]domain.ArmID) {
+// arms returns the arms of kits and patients, which it reads with the blinding keys.
+func (in installation) arms(t *testing.T) (ofKit, ofPatient map[string]domain.ArmID) {
 	t.Helper()
 	ofKit, ofPatient = map[string]domain.ArmID{}, map[string]domain.ArmID{}
 	in.eachEvent(t, func(e eventlog.Recorded) {
@@ -428,17 +429,17 @@ func (in installation) truth(t *testing.T) (ofKit, ofPatient map[string]domain.A
 	return ofKit, ofPatient
 }
 
-// sample is what a field says of things in one arm and in the other.
+// sample holds the values of a field, for the first arm and for the second.
 type sample struct {
 	numbers [2][]float64
-	words   map[string]*[2]float64
+	words   map[string]*[2]float64 // how often each word occurs
 }
 
-// samples collects, by field, what documents about single kits or patients say. Fields of lists are taken together by
-// their number and their first and last entry.
+// samples collects, by field, the values in documents about single kits or patients. Of a list it collects the length,
+// and the first and the last entry.
 func samples(documents []bson.M, key string, arms map[string]domain.ArmID) map[string]*sample {
-	// What several documents say of one thing counts once: they are not independent of one another.
-	said := map[string]map[string][]any{}
+	// Several documents about one kit or patient count as one, because they are not independent of each other.
+	values := map[string]map[string][]any{} // by field and by kit or patient
 	for _, d := range documents {
 		name, _ := d[key].(string)
 		if _, known := arms[name]; !known {
@@ -447,29 +448,29 @@ func samples(documents []bson.M, key string, arms map[string]domain.ArmID) map[s
 		flat := map[string]any{}
 		flatten("", d, flat)
 		for field, value := range flat {
-			if said[field] == nil {
-				said[field] = map[string][]any{}
+			if values[field] == nil {
+				values[field] = map[string][]any{}
 			}
-			said[field][name] = append(said[field][name], value)
+			values[field][name] = append(values[field][name], value)
 		}
 	}
 	all := map[string]*sample{}
-	for field, of := range said {
+	for field, ofField := range values {
 		s := &sample{words: map[string]*[2]float64{}}
 		all[field] = s
-		for name, values := range of {
-			side := 0
-			if arms[name] == domain.ArmID(armTokens[1]) {
-				side = 1
+		for name, several := range ofField {
+			arm := 0
+			if arms[name] == domain.ArmID(armIDs[1]) {
+				arm = 1
 			}
-			s.add(side, together(values))
+			s.add(arm, combined(several))
 		}
 	}
 	return all
 }
 
-// together is the mean of numbers, and the first of words.
-func together(values []any) any {
+// combined returns the mean of numbers, or the first of other values.
+func combined(values []any) any {
 	sum := 0.0
 	for _, value := range values {
 		n, ok := number(value)
@@ -481,6 +482,7 @@ func together(values []any) any {
 	return sum / float64(len(values))
 }
 
+// number returns a numeric value, and false for any other value.
 func number(value any) (float64, bool) {
 	switch v := value.(type) {
 	case int:
@@ -497,6 +499,7 @@ func number(value any) (float64, bool) {
 	return 0, false
 }
 
+// flatten collects the values of a document by their paths.
 func flatten(path string, value any, into map[string]any) {
 	switch v := value.(type) {
 	case bson.M:
@@ -518,30 +521,31 @@ func flatten(path string, value any, into map[string]any) {
 	}
 }
 
-func (s *sample) add(side int, value any) {
+// add adds a value of an arm.
+func (s *sample) add(arm int, value any) {
 	if n, ok := number(value); ok {
-		s.numbers[side] = append(s.numbers[side], n)
+		s.numbers[arm] = append(s.numbers[arm], n)
 		return
 	}
 	word := fmt.Sprint(value)
 	if s.words[word] == nil {
 		s.words[word] = &[2]float64{}
 	}
-	s.words[word][side]++
-	// The order of words, such as of numbers printed on kits, may tell as well.
+	s.words[word][arm]++
+	// The order of words, such as the numbers printed on kits, may also reveal an arm.
 	n := 0.0
 	for i := range min(8, len(word)) {
 		n += float64(word[i]) * math.Pow(256, float64(7-i))
 	}
-	s.numbers[side] = append(s.numbers[side], n)
+	s.numbers[arm] = append(s.numbers[arm], n)
 }
 
-// separationLimit is how many standard deviations from chance a field may be. There are some two thousand fields and
-// values; that one of them goes beyond 5.5 by chance happens once in ten thousand runs.
+// separationLimit is how many standard deviations from chance a field may be. There are about two thousand fields and
+// values. One of them exceeds 5.5 by chance about once in ten thousand runs.
 const separationLimit = 5.5
 
-// separation is how far the field is from telling nothing about the arms: the larger of a rank test (Mann and Whitney
-// 1947) over its order, and of a test of two shares for each of its values.
+// separation returns how much the field separates the arms, in standard deviations from chance. It is the maximum of a
+// rank test (Mann and Whitney 1947) of the field's order, and of a test of two proportions for each of its values.
 func (s *sample) separation() float64 {
 	z := math.Abs(mannWhitney(s.numbers[0], s.numbers[1]))
 	total := [2]float64{}
@@ -561,6 +565,8 @@ func (s *sample) separation() float64 {
 	return z
 }
 
+// mannWhitney returns the normalised statistic of the rank test: its distance from the mean in standard deviations. It
+// returns 0 for fewer than five values of an arm.
 func mannWhitney(a, b []float64) float64 {
 	type ranked struct {
 		value float64
@@ -608,28 +614,34 @@ func mannWhitney(a, b []float64) float64 {
 	return (sum - n1*(n1+1)/2 - n1*n2/2) / spread
 }
 
-// TestTheTestOfSeparationSeparates: a field that goes with the arm is found, by its values or by its order, and one
-// that does not is not.
-func TestTheTestOfSeparationSeparates(t *testing.T) {
+// TestSeparationIsDetected checks the statistical test: it has to detect fields that depend on the arm, by their values
+// or their order, and only these.
+func TestSeparationIsDetected(t *testing.T) {
 	arms := map[string]domain.ArmID{}
 	var documents []bson.M
 	for i := range 120 {
-		kit := fmt.Sprintf("%06d", (i*7919)%1000)
-		arms[kit] = domain.ArmID(armTokens[i%2])
-		documents = append(documents, bson.M{"kit": kit, "tells": []string{"x", "y"}[i%2], "leans": float64(i%2*3 + i%5), "often": i%2 == 1 &&
-			i%5 < 3, "nothing": float64(i % 7),
-			"list": bson.A{bson.D{{Key: "lot", Value: fmt.Sprint("L", i%2)}}}})
+		kit, arm := fmt.Sprintf("%06d", (i*7919)%1000), i%2
+		arms[kit] = domain.ArmID(armIDs[arm])
+		documents = append(documents, bson.M{
+			"kit":    kit,
+			"equal":  []string{"x", "y"}[arm], // always depends on the arm
+			"higher": float64(arm*3 + i%5),    // is often higher in the second arm
+			"often":  arm == 1 && i%5 < 3,     // is only true in the second arm
+			"chance": float64(i % 7),          // does not depend on the arm
+			"list":   bson.A{bson.D{{Key: "lot", Value: fmt.Sprint("L", arm)}}},
+		})
 	}
 	found := samples(documents, "kit", arms)
-	for field, tells := range map[string]bool{".tells": true, ".leans": true, ".often": true, ".list.first.lot": true, ".nothing": false,
-		".kit": false, ".list.#": false} {
-		if got := found[field].separation() > separationLimit; got != tells {
-			t.Errorf("%s is taken to tell the arm: %v (%.1f)", field, got, found[field].separation())
+	for field, want := range map[string]bool{
+		".equal": true, ".higher": true, ".often": true, ".list.first.lot": true, ".chance": false, ".kit": false, ".list.#": false,
+	} {
+		if got := found[field].separation() > separationLimit; got != want {
+			t.Errorf("%s separates the arms: %v (%.1f), want %v", field, got, found[field].separation(), want)
 		}
 	}
 }
 
-// waitForViews waits until every view has seen a position.
+// waitForViews waits until every view has reached a position.
 func (in installation) waitForViews(t *testing.T, position uint64) {
 	t.Helper()
 	for _, v := range contexts.Views() {

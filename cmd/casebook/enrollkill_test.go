@@ -21,8 +21,8 @@ import (
 	patientviews "casebook/readmodels/patient"
 )
 
-// TestKilledWhileEnrolling kills the whole process again and again while patients are enrolled, with draw and kit, and
-// finds at the end that everybody has one place, one arm and one kit.
+// TestKilledWhileEnrolling kills the server repeatedly while patients are enrolled, randomised and given a kit. At the
+// end each patient has to have exactly one place, one arm and one kit.
 func TestKilledWhileEnrolling(t *testing.T) {
 	const id = domain.StudyID("K2")
 	const rounds, each = 6, 5
@@ -40,13 +40,15 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	}
 	c := spawn(t, dir)
 	in := installation{t: t, url: c.url}
-	supplied(in, id, sign, rounds*each)
+	setUpSupply(in, id, sign, rounds*each)
 	who := func(i int) domain.PatientID { return domain.NewPatientID(id, fmt.Sprint(i)) }
 	for round := range rounds {
 		for i := round * each; i < (round+1)*each; i++ {
-			in.must(sign("crc"), patient.EnrollPatient{OfPatient: domain.ForPatient(who(i)), On: "2026-01-02", Factors: map[string]string{"age": []string{"young", "old"}[i%2]}})
+			in.must(sign("crc"), patient.EnrollPatient{
+				OfPatient: domain.ForPatient(who(i)), On: "2026-01-02", Factors: map[string]string{"age": []string{"young", "old"}[i%2]},
+			})
 		}
-		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond) // the moment of the kill is the point
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond) // a random moment for the kill
 		c.kill()
 		c = spawn(t, dir)
 		in.url = c.url
@@ -54,10 +56,11 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	crc := sign("crc")
 	for i := range rounds * each {
 		status := patient.Status("")
-		for began := time.Now(); status != patient.StatusEnrolled && time.Since(began) < 30*time.Second; time.Sleep(5 * time.Millisecond) {
+		for began := time.Now(); status != patient.StatusEnrolled && time.Since(began) < 30*time.Second; {
 			var v patientviews.PatientView
 			in.query(crc, "/api/v1/patients/"+string(who(i)), 0, &v)
 			status = v.Status
+			time.Sleep(5 * time.Millisecond)
 		}
 		if status != patient.StatusEnrolled {
 			t.Errorf("%s is %s", who(i), status)
@@ -65,14 +68,15 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	}
 	c.kill()
 	final := startIn(t, dir)
-	places, draws, kits, of := map[domain.PatientID]int{}, map[domain.PatientID]int{}, map[domain.PatientID]int{}, map[supply.KitNumber]domain.PatientID{}
+	places, draws, kits := map[domain.PatientID]int{}, map[domain.PatientID]int{}, map[domain.PatientID]int{}
+	of := map[supply.KitNumber]domain.PatientID{}
 	var drawn []randomisation.Event
 	final.eachEvent(t, func(r eventlog.Recorded) {
 		switch e := r.Event.(type) {
 		case enrollment.PlaceReserved:
 			places[e.Patient]++
 		case enrollment.PlaceReleased:
-			t.Errorf("the place of %s was given back", e.Patient)
+			t.Errorf("the place of %s was released", e.Patient)
 		case randomisation.PatientRandomised:
 			draws[e.Patient]++
 		case supply.KitAllocated:
@@ -88,7 +92,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	})
 	for i := range rounds * each {
 		if p := who(i); places[p] != 1 || draws[p] != 1 || kits[p] != 1 {
-			t.Errorf("%s has %d places, %d arms and %d kits", p, places[p], draws[p], kits[p])
+			t.Errorf("%s has %d places, %d arms and %d kits, want one of each", p, places[p], draws[p], kits[p])
 		}
 	}
 	if err := randomisation.Replay(drawn); err != nil {
@@ -96,30 +100,49 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	}
 }
 
-// supplied makes a study that randomises and gives kits, with enough of them at its site, and patients who have
-// consented.
-func supplied(in installation, id domain.StudyID, sign func(domain.UserID) string, patients int) {
+// setUpSupply creates a study with randomisation and kits, enough kits at its site, and patients who have consented.
+func setUpSupply(in installation, id domain.StudyID, sign func(domain.UserID) string, patients int) {
 	in.t.Helper()
 	admin := sign(demoAdmin)
-	for name, role := range map[domain.UserID]user.Grant{"manager": {Role: user.DataManager}, "crc": {Role: user.CRC, Site: "01"},
-		"supplier": {Role: user.UnblindedSupplyManager}, "statistician": {Role: user.Statistician}} {
-		role.Study = id
+	for name, grant := range map[domain.UserID]user.Grant{
+		"manager": {Role: user.DataManager, Study: id}, "crc": {Role: user.CRC, Study: id, Site: "01"},
+		"supplier": {Role: user.UnblindedSupplyManager, Study: id}, "statistician": {Role: user.Statistician, Study: id},
+	} {
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
-		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: role})
+		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	}
-	manager, crc, supplier, statistician := sign("manager"), sign("crc"), sign("supplier"), sign("statistician")
+	manager, inStudy := sign("manager"), domain.ForStudy(id)
 	for _, command := range []any{
-		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
-		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Arms: []study.Arm{{ID: "X"}, {ID: "Y"}},
-			Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}}}}},
-		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
-		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 500}},
+		study.CreateStudy{InStudy: inStudy, Title: "x", Sponsor: "y"},
+		study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{
+			Version: 1, ConsentVersion: "1", Arms: []study.Arm{{ID: "X"}, {ID: "Y"}},
+			Treatment: &study.Treatment{
+				Randomised: true, Kits: true, Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}},
+			},
+		}},
+		study.AddSite{InStudy: inStudy, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{InStudy: inStudy, Site: "01", On: "2020-01-01"},
+		enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 50, Study: 500}},
 	} {
 		in.must(manager, command)
 	}
-	status, _, text := in.command(statistician, "", randomisation.DefineMinimisation{InStudy: domain.ForStudy(id), Scheme: "m", Ratio: map[domain.ArmID]int{"X": 1, "Y": 1},
-		Metric: randomisation.MetricRange, P: 0.8})
+	minimise(in, id, sign("statistician"))
+	supplySite(in, id, sign("supplier"), sign("crc"), 2*(patients+10))
+	crc := sign("crc")
+	for i := range patients {
+		of := domain.ForPatient(domain.NewPatientID(id, fmt.Sprint(i)))
+		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: fmt.Sprint(i), On: "2026-01-01"})
+		in.must(crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1", On: "2026-01-01"})
+	}
+}
+
+// minimise defines a minimisation and activates it with its commitment.
+func minimise(in installation, id domain.StudyID, statistician string) {
+	in.t.Helper()
+	status, _, text := in.command(statistician, "", randomisation.DefineMinimisation{
+		InStudy: domain.ForStudy(id), Scheme: "m", Ratio: map[domain.ArmID]int{"X": 1, "Y": 1},
+		Metric: randomisation.MetricRange, P: 0.8,
+	})
 	var defined struct {
 		Events []struct {
 			Data struct {
@@ -130,23 +153,34 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 	if err := json.Unmarshal([]byte(text), &defined); err != nil || status != http.StatusOK {
 		in.t.Fatal(err, text)
 	}
-	status, _, text = in.command(statistician, "", randomisation.ActivateRandomisation{InStudy: domain.ForStudy(id), Scheme: "m", SHA256: "wrong"})
+	activate := randomisation.ActivateRandomisation{InStudy: domain.ForStudy(id), Scheme: "m", SHA256: "wrong"}
+	status, _, text = in.command(statistician, "", activate)
 	if status != http.StatusUnprocessableEntity || !strings.Contains(text, "hash_differs") {
 		in.t.Errorf("a wrong commitment was answered %d %s", status, text)
 	}
-	in.must(statistician, randomisation.ActivateRandomisation{InStudy: domain.ForStudy(id), Scheme: "m", SHA256: defined.Events[0].Data.SeedCommitment})
-	in.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "D", Name: "Depot"})
+	activate.SHA256 = defined.Events[0].Data.SeedCommitment
+	in.must(statistician, activate)
+}
+
+// supplySite opens a depot with kits, and ships all of them to site 01.
+func supplySite(in installation, id domain.StudyID, supplier, crc string, count int) {
+	in.t.Helper()
+	inStudy, fromDepot := domain.ForStudy(id), supply.FromLocation{Study: id, From: "D"}
+	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
 	var csv strings.Builder
 	var kits []supply.KitNumber
 	csv.WriteString("kit,arm,lot,expiry\n")
-	for i, k := range rand.New(rand.NewPCG(1, 1)).Perm(2 * (patients + 10)) {
+	for i, k := range rand.New(rand.NewPCG(1, 1)).Perm(count) {
 		fmt.Fprintf(&csv, "%04d,%s,L1,2099-01-01\n", i, []string{"X", "Y"}[k%2])
 		kits = append(kits, supply.KitNumber(fmt.Sprintf("%04d", i)))
 	}
-	in.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "D", CSV: csv.String()})
-	in.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(id), Lot: "L1", Certificate: "c"})
-	for range 200 { // a process takes the delivery in
-		if status, _, text = in.command(supplier, "", supply.CreateShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, To: "01", Kits: kits, Reasoned: domain.Because("x")}); status == http.StatusOK {
+	in.must(supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: csv.String()})
+	in.must(supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "c"})
+	shipment := supply.CreateShipment{FromLocation: fromDepot, To: "01", Kits: kits, Reasoned: domain.Because("x")}
+	var status int
+	var text string
+	for range 200 { // until a process has taken the delivery into stock
+		if status, _, text = in.command(supplier, "", shipment); status == http.StatusOK {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -154,10 +188,9 @@ func supplied(in installation, id domain.StudyID, sign func(domain.UserID) strin
 	if status != http.StatusOK {
 		in.t.Fatal(text)
 	}
-	in.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, Shipment: "D-0001", On: "2026-01-01"})
-	in.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: "01"}, From: "D", Shipment: "D-0001", On: "2026-01-01", Temperature: supply.TemperatureInRange})
-	for i := range patients {
-		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: fmt.Sprint(i), On: "2026-01-01"})
-		in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(domain.NewPatientID(id, fmt.Sprint(i))), ConsentVersion: "1", On: "2026-01-01"})
-	}
+	in.must(supplier, supply.DispatchShipment{FromLocation: fromDepot, Shipment: "D-0001", On: "2026-01-01"})
+	in.must(crc, supply.ReceiveShipment{
+		AtLocation: supply.AtLocation{Study: id, Location: "01"}, From: "D", Shipment: "D-0001", On: "2026-01-01",
+		Temperature: supply.TemperatureInRange,
+	})
 }

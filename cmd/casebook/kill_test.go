@@ -28,15 +28,18 @@ import (
 	"casebook/simulation"
 )
 
-// TestTheSimulatedStudyIsWhatTheViewsShow lets a small study live, twice, and compares the views with what happened.
-func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
+// TestViewsShowTheSimulatedStudy simulates a small study, repeats the simulation, which must record nothing more, and
+// compares the views with what the simulation counted.
+func TestViewsShowTheSimulatedStudy(t *testing.T) {
 	in := install(t)
 	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
-	options := simulation.Options{BaseURL: in.url, Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
+	options := simulation.Options{
+		BaseURL: in.url, Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
 		Today: "2026-03-20", Workers: 4,
-		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) }}
+		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+	}
 	first, err := simulation.Run(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
@@ -58,18 +61,21 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 	}
 	var overview studyviews.StudyOverview
 	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
-	want := studyviews.Figures{Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
-		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks}
+	want := studyviews.Figures{
+		Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
+		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks,
+	}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {
 		t.Errorf("%d ended early, the view shows %+v", first.EndedEarly, got)
 	}
 	got.Withdrawn, got.Discontinued = 0, 0
 	if got != want {
-		t.Errorf("the view shows %+v, what happened is %+v", got, want)
+		t.Errorf("the view shows %+v, want %+v", got, want)
 	}
-	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 || first.NoKit == 0 || first.KitsDispensed == 0 || first.Shipments < 4 {
-		t.Errorf("that is no life: %+v", first.Counts)
+	if first.Diaries < 100 || first.Late == 0 || first.Missed == 0 || first.Risks == 0 ||
+		first.NoKit == 0 || first.KitsDispensed == 0 || first.Shipments < 4 {
+		t.Errorf("the simulation lacks variety: %+v", first.Counts)
 	}
 	var compliance readmodels.List[diaryviews.DiaryCompliance]
 	in.query(manager, "/api/v1/studies/PAIN1/compliance/sites", end.Commit, &compliance)
@@ -79,16 +85,17 @@ func TestTheSimulatedStudyIsWhatTheViewsShow(t *testing.T) {
 		missed += c.Missed
 	}
 	if completed != first.Diaries || missed != first.Missed {
-		t.Errorf("compliance counts %d completed and %d missed, %d and %d happened", completed, missed, first.Diaries, first.Missed)
+		t.Errorf("the compliance view counts %d completed and %d missed, want %d and %d", completed, missed, first.Diaries, first.Missed)
 	}
 }
 
-// child is casebook as a process of its own.
+// child is a server in a process of its own.
 type child struct {
 	process *exec.Cmd
 	url     string
 }
 
+// spawn starts a server on the stores in a directory.
 func spawn(t *testing.T, dir string) child {
 	t.Helper()
 	process := exec.Command(os.Args[0], "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
@@ -102,26 +109,26 @@ func spawn(t *testing.T, dir string) child {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // where the test has not ended it itself
+	t.Cleanup(func() { // if the test has not ended the process
 		_ = process.Process.Kill()
 		_ = process.Wait()
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	url, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
 	if err != nil || !ready {
-		t.Fatalf("it printed %q: %v", line, err)
+		t.Fatalf("the server printed %q: %v", line, err)
 	}
 	return child{process, url}
 }
 
-// kill ends the process as a power switch does.
+// kill ends the process without a chance to finish anything.
 func (c child) kill() {
 	_ = c.process.Process.Kill()
 	_ = c.process.Wait()
 }
 
-// TestR35_NothingAcknowledgedIsLost kills the process again and again while phones hand in diaries, and each time finds
-// every diary that was answered, once, in the views.
+// TestR35_NothingAcknowledgedIsLost kills the server repeatedly while phones submit diaries. After each restart, the
+// views have to show every acknowledged diary exactly once.
 func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 	dir := t.TempDir()
 	tokens, err := loadTokens(filepath.Join(dir, "token.key"))
@@ -153,23 +160,25 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 			wait.Go(func() {
 				for {
 					day := domain.Date("2020-01-01").AddDays(next[i])
-					if !handIn(c.url, sign("crc"), domain.NewPatientID(id, fmt.Sprint(i)), day) {
-						return // the process is gone; the same diary is handed in again when it is back
+					if !submit(c.url, sign("crc"), domain.NewPatientID(id, fmt.Sprint(i)), day) {
+						return // the server was killed; the same diary is submitted again in the next round
 					}
 					acknowledged[i][string(day)+"/evening"] = true
 					next[i]++
 				}
 			})
 		}
-		time.Sleep(time.Duration(200+rand.IntN(400)) * time.Millisecond) // the moment of the kill is the point
+		time.Sleep(time.Duration(200+rand.IntN(400)) * time.Millisecond) // a random moment for the kill
 		c.kill()
 		wait.Wait()
 		c = spawn(t, dir)
 		in.url = c.url
 		for i := range phones {
-			// The view has seen whatever this answer has; the command changes nothing.
+			// This command records nothing. Its answer has the patient's last position, for which the query waits.
 			who := domain.NewPatientID(id, fmt.Sprint(i))
-			position := in.must(sign("crc"), diary.CloseDiaryWindows{OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
+			position := in.must(sign("crc"), diary.CloseDiaryWindows{
+				OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC),
+			}).Position
 			shown := map[string]int{}
 			path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
 			for next := path; next != ""; {
@@ -184,11 +193,11 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 			}
 			for window := range acknowledged[i] {
 				if shown[window] != 1 {
-					t.Fatalf("round %d: %s of %s was answered and is shown %d times", round, window, who, shown[window])
+					t.Fatalf("round %d: %s of %s was acknowledged and is shown %d times", round, window, who, shown[window])
 				}
 			}
-			if extra := len(shown) - len(acknowledged[i]); extra > 1 { // one may have been stored and not answered
-				t.Errorf("round %d: %s has %d diaries that were never answered", round, who, extra)
+			if extra := len(shown) - len(acknowledged[i]); extra > 1 { // one may have been stored before the kill, but not answered
+				t.Errorf("round %d: %s has %d diaries that were not acknowledged", round, who, extra)
 			}
 		}
 	}
@@ -198,23 +207,26 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 		total += len(a)
 	}
 	if total < rounds*phones {
-		t.Errorf("only %d diaries were handed in", total)
+		t.Errorf("only %d diaries were acknowledged", total)
 	}
 	t.Logf("%d diaries were acknowledged over %d kills", total, rounds)
 }
 
+// setUp creates a study with one site, and enrolled patients who have a diary.
 func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, phones int) {
 	admin := sign(demoAdmin)
-	for _, command := range []any{
-		user.RegisterUser{OfUser: domain.ForUser("manager"), Name: "m"}, user.GrantRole{OfUser: domain.ForUser("manager"), Grant: user.Grant{Role: user.DataManager, Study: id}},
-		user.RegisterUser{OfUser: domain.ForUser("crc"), Name: "c"}, user.GrantRole{OfUser: domain.ForUser("crc"), Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}},
+	for name, grant := range map[domain.UserID]user.Grant{
+		"manager": {Role: user.DataManager, Study: id},
+		"crc":     {Role: user.CRC, Study: id, Site: "01"},
 	} {
-		in.must(admin, command)
+		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
+		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	}
 	manager, crc := sign("manager"), sign("crc")
+	protocol := study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}
 	for _, command := range []any{
 		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
-		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}},
+		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: protocol},
 		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
 		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
 		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 50}},
@@ -225,18 +237,22 @@ func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, 
 		who := domain.NewPatientID(id, fmt.Sprint(i))
 		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: fmt.Sprint(i), On: "2020-01-01"})
 		in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: "2020-01-01"})
-		asked := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2020-01-01"}).Position
-		in.waitEnrolled(crc, who, asked)
-		in.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01"})
+		requested := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2020-01-01"}).Position
+		in.waitEnrolled(crc, who, requested)
+		in.must(crc, diary.AssignInstrument{
+			OfPatient: domain.ForPatient(who), Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01",
+		})
 	}
 }
 
-// handIn hands in a day's diary under its key, and says whether it was acknowledged.
-func handIn(url, token string, who domain.PatientID, day domain.Date) bool {
+// submit submits the diary of a day with its idempotency key, and reports whether it was acknowledged.
+func submit(url, token string, who domain.PatientID, day domain.Date) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"patient": who, "instrument": "pain-diary", "capturedAt": string(day) + "T20:30:00Z",
-		"answers": map[string]any{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}})
+	body, err := json.Marshal(map[string]any{
+		"patient": who, "instrument": "pain-diary", "capturedAt": string(day) + "T20:30:00Z",
+		"answers": map[string]any{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false},
+	})
 	if err != nil {
 		return false
 	}

@@ -10,7 +10,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// asMain lets the test's own binary run as casebook, for tests that kill a process.
+// asMain is a variable of the environment. If it is set, the test's binary runs as casebook, for tests that kill a
+// process.
 const asMain = "CASEBOOK_TEST_RUNS_MAIN"
 
 func TestMain(m *testing.M) {
@@ -19,8 +20,11 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"),
-			goleak.IgnoreTopFunction("internal/poll.runtime_pollWait")); err != nil {
+		if err := goleak.Find(
+			goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"),
+			goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"),
+		); err != nil {
 			code = 1
 			fmt.Fprintln(os.Stderr, errors.Join(errors.New("goroutines are left over"), err))
 		}

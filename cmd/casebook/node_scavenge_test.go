@@ -13,8 +13,8 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// TestScavengeKeepsTheTrial has metadata hide events of every category, and finds them there when the tool has been at
-// work; only what is no record of a trial is gone.
+// TestScavengeKeepsTheTrial hides events of every category by stream metadata. After a scavenge, only those events may
+// be removed that are not records of a trial.
 func TestScavengeKeepsTheTrial(t *testing.T) {
 	dir := t.TempDir()
 	categories := contexts.Registry().Categories()
@@ -34,8 +34,10 @@ func TestScavengeKeepsTheTrial(t *testing.T) {
 		done := make(chan store.Result, 1)
 		var id store.ID
 		copy(id[:], fmt.Sprint(len(stream), data))
-		a := store.Append{Stream: stream, Expected: store.Any, Done: func(r store.Result) { done <- r },
-			Events: []store.Proposed{store.Propose(stream, id, eventType, true, nil, []byte(data))}}
+		a := store.Append{
+			Stream: stream, Expected: store.Any, Done: func(r store.Result) { done <- r },
+			Events: []store.Proposed{store.Propose(stream, id, eventType, true, nil, []byte(data))},
+		}
 		if err := s.Submit(&a); err != nil {
 			t.Fatal(err)
 		}
@@ -52,23 +54,23 @@ func TestScavengeKeepsTheTrial(t *testing.T) {
 		put(s, "$$"+name, store.MetadataType, `{"$maxCount":9}`)
 		put(s, "$$"+name, store.MetadataType, `{"$maxCount":1}`)
 	}
-	says := func(code int, want string, args ...string) {
+	prints := func(code int, want string, args ...string) {
 		t.Helper()
-		if said := tool(t, code, append([]string{"node", "scavenge"}, args...)...); !strings.Contains(said, want) {
-			t.Errorf("casebook node scavenge %v does not say %q but:\n%s", args, want, said)
+		if printed := tool(t, code, append([]string{"node", "scavenge"}, args...)...); !strings.Contains(printed, want) {
+			t.Errorf("casebook node scavenge %v does not print %q but:\n%s", args, want, printed)
 		}
 	}
-	says(exitFailure, "is being served", "--data", dir)
+	prints(exitFailure, "is being served", "--data", dir)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	says(exitFailure, "no event store", "--data", filepath.Join(dir, "nothing"))
-	says(exitUsage, "--data")
-	kept := fmt.Sprintf("%d kept", 2*len(categories)) // a process's streams are not, those of notes are
-	says(exitOK, "events   9 of 6 streams would be removed", "--data", dir, "--dry-run")
-	says(exitOK, "events   6 of 4 streams would be removed", "--data", dir, "--dry-run", "--keep", "notes")
-	says(exitOK, kept, "--data", dir, "--keep", "notes-", "--keep", "other", "--by", "anna")
-	says(exitOK, "events   0 of 0 streams", "--data", dir, "--keep", "notes-")
+	prints(exitFailure, "no event store", "--data", filepath.Join(dir, "nothing"))
+	prints(exitUsage, "--data")
+	kept := fmt.Sprintf("%d kept", 2*len(categories)) // not those of processes, but those of notes
+	prints(exitOK, "events   9 of 6 streams would be removed", "--data", dir, "--dry-run")
+	prints(exitOK, "events   6 of 4 streams would be removed", "--data", dir, "--dry-run", "--keep", "notes")
+	prints(exitOK, kept, "--data", dir, "--keep", "notes-", "--keep", "other", "--by", "anna")
+	prints(exitOK, "events   0 of 0 streams", "--data", dir, "--keep", "notes-")
 
 	s = open()
 	defer func() {
@@ -108,31 +110,32 @@ func TestScavengeKeepsTheTrial(t *testing.T) {
 		}
 	}
 	if !strings.Contains(string(announced), `"by":"anna"`) || !strings.Contains(string(announced), `"diary-"`) {
-		t.Errorf("announced is %s", announced)
+		t.Errorf("the scavenge was announced as %s", announced)
 	}
 }
 
-// Without a word behind it, and with flags only, the command serves as it always did.
-func TestNodeServesWithoutAWord(t *testing.T) {
+// TestNodeServesByDefault runs casebook node without a further command.
+func TestNodeServesByDefault(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out := &untilWritten{then: cancel}
-	if code := run(ctx, []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}, out, io.Discard); code != exitOK {
+	out := &notifyingWriter{written: cancel}
+	args := []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}
+	if code := run(ctx, args, out, io.Discard); code != exitOK {
 		t.Errorf("it ends with %d", code)
 	}
-	if !strings.HasPrefix(out.said, "event store: esdb://127.0.0.1:") {
-		t.Errorf("it says %q", out.said)
+	if !strings.HasPrefix(out.text, "event store: esdb://127.0.0.1:") {
+		t.Errorf("it prints %q", out.text)
 	}
 }
 
-// untilWritten calls then after the first line.
-type untilWritten struct {
-	said string
-	then func()
+// notifyingWriter keeps what is written, and calls written after each write.
+type notifyingWriter struct {
+	text    string
+	written func()
 }
 
-func (w *untilWritten) Write(b []byte) (int, error) {
-	w.said += string(b)
-	w.then()
+func (w *notifyingWriter) Write(b []byte) (int, error) {
+	w.text += string(b)
+	w.written()
 	return len(b), nil
 }

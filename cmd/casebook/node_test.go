@@ -11,8 +11,9 @@ import (
 	"casebook/embedded/node/store"
 )
 
-// TestNodeIsNotLeftOpen goes through what the event store alone is told about who may reach it.
-func TestNodeIsNotLeftOpen(t *testing.T) {
+// TestNodeRefusesUnsafeOptions tries options that would let strangers in or send passwords unencrypted, and incomplete
+// ones.
+func TestNodeRefusesUnsafeOptions(t *testing.T) {
 	dir := t.TempDir()
 	password := filepath.Join(dir, "password")
 	if err := os.WriteFile(password, []byte("s3cret\n"), 0o600); err != nil {
@@ -20,25 +21,25 @@ func TestNodeIsNotLeftOpen(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		args []string
-		says string
+		want string
 	}{
-		"reachable":          {[]string{"--listen", "0.0.0.0:0"}, "--admin-password-file"},
-		"every address":      {[]string{"--listen", ":0"}, "can be reached"},
-		"password in clear":  {[]string{"--listen", "0.0.0.0:0", "--admin-password-file", password}, "--tls-cert"},
-		"half a certificate": {[]string{"--tls-cert", password}, "--tls-key"},
-		"no certificate":     {[]string{"--tls-cert", password, "--tls-key", password}, "--tls-cert"},
-		"no such file":       {[]string{"--admin-password-file", filepath.Join(dir, "nothing")}, "nothing"},
+		"no password":          {[]string{"--listen", "0.0.0.0:0"}, "--admin-password-file"},
+		"all addresses":        {[]string{"--listen", ":0"}, "can be reached"},
+		"unencrypted password": {[]string{"--listen", "0.0.0.0:0", "--admin-password-file", password}, "--tls-cert"},
+		"no private key":       {[]string{"--tls-cert", password}, "--tls-key"},
+		"not a certificate":    {[]string{"--tls-cert", password, "--tls-key", password}, "--tls-cert"},
+		"no such file":         {[]string{"--admin-password-file", filepath.Join(dir, "nothing")}, "nothing"},
 	} {
 		code := exitFailure
 		if name == "no such file" {
 			code = exitUsage
 		}
-		said := tool(t, code, append([]string{"node", "--data", filepath.Join(dir, "store")}, tc.args...)...)
-		if !strings.Contains(said, tc.says) {
-			t.Errorf("%s: %s", name, said)
+		printed := tool(t, code, append([]string{"node", "--data", filepath.Join(dir, "store")}, tc.args...)...)
+		if !strings.Contains(printed, tc.want) {
+			t.Errorf("%s: it prints %s", name, printed)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "store")); err == nil {
-			t.Errorf("%s: a store was made all the same", name)
+			t.Errorf("%s: a store was created", name)
 		}
 	}
 	for listen, want := range map[string]bool{
@@ -46,7 +47,7 @@ func TestNodeIsNotLeftOpen(t *testing.T) {
 		"0.0.0.0:2113": false, ":2113": false, "10.0.0.1:2113": false, "node:2113": false, "nonsense": false,
 	} {
 		if loopback(listen) != want {
-			t.Errorf("%s: only this machine: %v", listen, !want)
+			t.Errorf("loopback(%q) is %v", listen, !want)
 		}
 	}
 	c := nodeServeCommand{Listen: "127.0.0.1:0", AdminPasswordFile: password, OpsPasswordFile: password}
@@ -56,9 +57,9 @@ func TestNodeIsNotLeftOpen(t *testing.T) {
 	}
 }
 
-// TestKeepingAStore goes the way of whoever keeps a store: back it up while it runs and while it does not, restore it,
-// verify it, and find that one that was damaged is not believed.
-func TestKeepingAStore(t *testing.T) {
+// TestBackupRestoreAndVerify backs up a store while it runs and while it is stopped, restores and verifies it, and then
+// damages it, which verify has to find.
+func TestBackupRestoreAndVerify(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	password := at("password")
@@ -67,44 +68,46 @@ func TestKeepingAStore(t *testing.T) {
 	}
 	n, err := node.Open(t.Context(), node.Options{
 		Dir: at("store"), Listen: "127.0.0.1:0", Users: []node.User{
-			{Name: "admin", Password: "s3cret", Groups: []string{node.Admins}}, {Name: "ops", Password: "s3cret", Groups: []string{node.Operators}}},
+			{Name: "admin", Password: "s3cret", Groups: []string{node.Admins}},
+			{Name: "ops", Password: "s3cret", Groups: []string{node.Operators}},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	url := "http://" + n.Addr()
-	says := func(code int, want string, args ...string) {
+	prints := func(code int, want string, args ...string) {
 		t.Helper()
-		if said := tool(t, code, append([]string{"node"}, args...)...); !strings.Contains(said, want) {
-			t.Errorf("casebook node %v does not say %q but:\n%s", args, want, said)
+		if printed := tool(t, code, append([]string{"node"}, args...)...); !strings.Contains(printed, want) {
+			t.Errorf("casebook node %v does not print %q but:\n%s", args, want, printed)
 		}
 	}
-	says(exitFailure, "is being served", "verify", "--data", at("store"))
-	says(exitFailure, "is being served", "backup", "--data", at("store"), "--to", at("x.tar"))
-	says(exitFailure, "401", "backup", "--node", url, "--to", at("x.tar"))
-	says(exitFailure, "no address", "backup", "--node", "nonsense", "--to", at("x.tar"))
-	says(exitFailure, "--node", "backup", "--to", at("x.tar"))
-	// Operators may not read every stream, and a backup has them all.
-	says(exitFailure, "403", "backup", "--node", url, "--user", "ops", "--password-file", password, "--to", at("x.tar"))
-	says(exitOK, "online.tar", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
-	says(exitFailure, "exists", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
+	prints(exitFailure, "is being served", "verify", "--data", at("store"))
+	prints(exitFailure, "is being served", "backup", "--data", at("store"), "--to", at("x.tar"))
+	prints(exitFailure, "401", "backup", "--node", url, "--to", at("x.tar"))
+	prints(exitFailure, "no address", "backup", "--node", "nonsense", "--to", at("x.tar"))
+	prints(exitFailure, "--node", "backup", "--to", at("x.tar"))
+	// Operators may not read all streams, so they may not make a backup.
+	prints(exitFailure, "403", "backup", "--node", url, "--user", "ops", "--password-file", password, "--to", at("x.tar"))
+	prints(exitOK, "online.tar", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
+	prints(exitFailure, "exists", "backup", "--node", url, "--password-file", password, "--to", at("online.tar"))
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
 	fillStore(t, at("store"), 1000)
-	says(exitOK, "events   1000 in 10 streams, all sound", "verify", "--data", at("store"))
-	says(exitFailure, "there is no event store", "verify", "--data", at("nothing"))
-	says(exitOK, "offline.tar", "backup", "--data", at("store"), "--to", at("offline.tar"))
-	says(exitOK, "events   0", "restore", "--from", at("online.tar"), "--data", at("empty"))
-	says(exitOK, "events   1000", "restore", "--from", at("offline.tar"), "--data", at("copy"))
-	says(exitFailure, "not empty", "restore", "--from", at("offline.tar"), "--data", at("copy"))
-	says(exitOK, "events   1000", "verify", "--data", at("copy"))
+	prints(exitOK, "events   1000 in 10 streams, all sound", "verify", "--data", at("store"))
+	prints(exitFailure, "there is no event store", "verify", "--data", at("nothing"))
+	prints(exitOK, "offline.tar", "backup", "--data", at("store"), "--to", at("offline.tar"))
+	prints(exitOK, "events   0", "restore", "--from", at("online.tar"), "--data", at("empty"))
+	prints(exitOK, "events   1000", "restore", "--from", at("offline.tar"), "--data", at("copy"))
+	prints(exitFailure, "not empty", "restore", "--from", at("offline.tar"), "--data", at("copy"))
+	prints(exitOK, "events   1000", "verify", "--data", at("copy"))
 	left, err := filepath.Glob(at("*.tmp-*"))
 	if err != nil || len(left) > 0 || len(tool(t, exitOK, "node", "backup", "--data", at("copy"), "--to", "-")) < 1000 {
-		t.Errorf("left behind %v, %v", left, err)
+		t.Errorf("the backups left %v, %v", left, err)
 	}
 
-	// A bit rots in a table of the storage engine, which is where old events are.
+	// Flip a bit in a table of the storage engine, where old events are stored.
 	tables, err := filepath.Glob(filepath.Join(at("copy"), "*.sst"))
 	if err != nil || len(tables) == 0 {
 		t.Fatal(tables, err)
@@ -117,10 +120,10 @@ func TestKeepingAStore(t *testing.T) {
 	if err := os.WriteFile(tables[0], content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	says(exitFailure, "damaged", "verify", "--data", at("copy"))
+	prints(exitFailure, "damaged", "verify", "--data", at("copy"))
 }
 
-// fillStore appends events and has them written out of the log that a restart replays.
+// fillStore appends events. Closing the store writes them to the tables of the storage engine.
 func fillStore(t *testing.T, dir string, events int) {
 	t.Helper()
 	s, err := store.Open(store.Options{Dir: dir})
@@ -131,7 +134,9 @@ func fillStore(t *testing.T, dir string, events int) {
 		stream := fmt.Sprint("s-", i%10)
 		done := make(chan store.Result, 1)
 		p := store.Propose(stream, store.NewID(), "T", true, nil, fmt.Appendf(nil, `{"n":%d}`, i))
-		if err := s.Submit(&store.Append{Stream: stream, Expected: store.Any, Events: []store.Proposed{p}, Done: func(r store.Result) { done <- r }}); err != nil {
+		if err := s.Submit(&store.Append{
+			Stream: stream, Expected: store.Any, Events: []store.Proposed{p}, Done: func(r store.Result) { done <- r },
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if r := <-done; r.Err != nil {

@@ -20,15 +20,15 @@ import (
 	studyviews "casebook/readmodels/study"
 )
 
-// TestThePilotStudyComesOutAsItWas replays the CDISC pilot study through the HTTP API, as if its sites had used it.
+// TestPilotStudyIsReproduced replays the CDISC pilot study through the HTTP API, as if its sites had used Casebook.
 //
 // How SDTM variables become commands:
 //
 //	DM.STUDYID                                    CreateStudy, PublishProtocolVersion, OpenEnrollment
 //	DM.SITEID, COUNTRY                            AddSite, ActivateSite (on the day of the site's first screening)
 //	DM.SUBJID, DMDTC, SEX, AGE                    ScreenPatient: number, day, sex, age
-//	DM.DMDTC                                      RecordConsent: the day; RFICDTC is not filled in this study, and data
-//	                                              are collected from nobody before the consent
+//	DM.DMDTC                                      RecordConsent: the day; RFICDTC is empty in this study, and no data
+//	                                              are collected before the consent
 //	DS.DSDECOD = SCREEN FAILURE, DSSTDTC, DSTERM  RecordScreenFailure: day, reason
 //	DS.DSDECOD = RANDOMIZED, DSSTDTC              EnrollPatient: the day
 //	DS.DSCAT = DISPOSITION EVENT, DSDECOD:
@@ -36,8 +36,8 @@ import (
 //	   WITHDRAWAL BY SUBJECT                      WithdrawConsent
 //	   any other                                  DiscontinuePatient, DSDECOD as the reason
 //
-// DM.ARM is in no command: nobody who works here may know it.
-func TestThePilotStudyComesOutAsItWas(t *testing.T) {
+// DM.ARM is in no command, because the users are blinded.
+func TestPilotStudyIsReproduced(t *testing.T) {
 	dm := readCSV(t, shared(t, "sdtm/pilot/dm.csv"))
 	dispositions := map[string][]map[string]string{}
 	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
@@ -50,17 +50,22 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 			return compare(a["DSSTDTC"]+a["VISITNUM"], b["DSSTDTC"]+b["VISITNUM"])
 		})
 	}
-	slices.SortFunc(dm, func(a, b map[string]string) int { // as it happened
+	slices.SortFunc(dm, func(a, b map[string]string) int { // in the order of the screenings
 		return compare(a["DMDTC"]+a["USUBJID"], b["DMDTC"]+b["USUBJID"])
 	})
 
 	in := install(t)
 	id := domain.StudyID(dm[0]["STUDYID"])
-	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
-	in.must(manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "Safety and Efficacy of the Xanomeline Transdermal Therapeutic System", Sponsor: "CDISC", Phase: "II"})
-	in.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
-		Arms: []study.Arm{{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"}}}})
-	coordinators := map[string]string{}
+	manager, inStudy := in.account("manager", user.Grant{Role: user.DataManager, Study: id}), domain.ForStudy(id)
+	in.must(manager, study.CreateStudy{
+		InStudy: inStudy, Title: "Safety and Efficacy of the Xanomeline Transdermal Therapeutic System", Sponsor: "CDISC", Phase: "II",
+	})
+	in.must(manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{
+		Version: 1, ConsentVersion: "1", Arms: []study.Arm{
+			{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"},
+		},
+	}})
+	coordinators := map[string]string{} // tokens by site
 	for _, r := range dm {
 		site := r["SITEID"]
 		if coordinators[site] != "" {
@@ -68,10 +73,12 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 		}
 		siteID := domain.SiteID(site)
 		coordinators[site] = in.account(domain.UserID("crc"+site), user.Grant{Role: user.CRC, Study: id, Site: siteID})
-		in.must(manager, study.AddSite{InStudy: domain.ForStudy(id), Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York"})
-		in.must(manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: siteID, On: domain.Date(r["DMDTC"])})
+		in.must(manager, study.AddSite{
+			InStudy: inStudy, Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York",
+		})
+		in.must(manager, study.ActivateSite{InStudy: inStudy, Site: siteID, On: domain.Date(r["DMDTC"])})
 	}
-	in.must(manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 254, Study: 300}})
+	in.must(manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 254, Study: 300}})
 
 	var position uint64
 	want := map[patient.Status]int{}
@@ -82,26 +89,30 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 		who := domain.NewPatientID(id, r["SUBJID"])
-		in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, domain.SiteID(r["SITEID"])), ScreeningNumber: r["SUBJID"],
-			On: domain.Date(r["DMDTC"]), Sex: patient.Sex(r["SEX"]), AgeYears: age})
-		position = in.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
+		of := domain.ForPatient(who)
+		in.must(crc, patient.ScreenPatient{
+			AtSite: domain.ForSite(id, domain.SiteID(r["SITEID"])), ScreeningNumber: r["SUBJID"],
+			On: domain.Date(r["DMDTC"]), Sex: patient.Sex(r["SEX"]), AgeYears: age,
+		})
+		position = in.must(crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
 		for _, d := range dispositions[r["USUBJID"]] {
 			on := domain.Date(d["DSSTDTC"])
 			switch d["DSDECOD"] {
 			case "RANDOMIZED":
-				asked := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: on}).Position
-				in.waitEnrolled(crc, who, asked)
+				in.waitEnrolled(crc, who, in.must(crc, patient.EnrollPatient{OfPatient: of, On: on}).Position)
 			case "SCREEN FAILURE":
-				position = in.must(crc, patient.RecordScreenFailure{OfPatient: domain.ForPatient(who), On: on, Reasoned: domain.Because(d["DSTERM"])}).Position
+				failure := patient.RecordScreenFailure{OfPatient: of, On: on, Reasoned: domain.Because(d["DSTERM"])}
+				position = in.must(crc, failure).Position
 				want[patient.StatusScreenFailed]++
 			case "COMPLETED":
-				position = in.must(crc, patient.CompletePatient{OfPatient: domain.ForPatient(who), On: on}).Position
+				position = in.must(crc, patient.CompletePatient{OfPatient: of, On: on}).Position
 				want[patient.StatusCompleted]++
 			case "WITHDRAWAL BY SUBJECT":
-				position = in.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: on, Reason: d["DSTERM"]}).Position
+				position = in.must(crc, patient.WithdrawConsent{OfPatient: of, On: on, Reason: d["DSTERM"]}).Position
 				want[patient.StatusWithdrawn]++
 			default:
-				position = in.must(crc, patient.DiscontinuePatient{OfPatient: domain.ForPatient(who), On: on, Reasoned: domain.Because(d["DSDECOD"])}).Position
+				discontinuation := patient.DiscontinuePatient{OfPatient: of, On: on, Reasoned: domain.Because(d["DSDECOD"])}
+				position = in.must(crc, discontinuation).Position
 				want[patient.StatusDiscontinued]++
 			}
 		}
@@ -109,7 +120,8 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 
 	var overview studyviews.StudyOverview
 	in.query(manager, "/api/v1/studies/"+string(id), position, &overview)
-	if f := overview.Figures; f == nil || f.Screened != 306 || f.Enrolled != 254 || f.ScreenFailures != 52 || f.Completed != 110 || f.Withdrawn != 27 || f.Discontinued != 117 {
+	if f := overview.Figures; f == nil || f.Screened != 306 || f.Enrolled != 254 || f.ScreenFailures != 52 ||
+		f.Completed != 110 || f.Withdrawn != 27 || f.Discontinued != 117 {
 		t.Errorf("the study's figures are %+v", f)
 	}
 	if len(overview.Sites) != 17 {
@@ -149,11 +161,12 @@ func TestThePilotStudyComesOutAsItWas(t *testing.T) {
 	}
 }
 
-func (in installation) waitEnrolled(token string, who domain.PatientID, asked uint64) {
+// waitEnrolled waits until a patient is enrolled. requested is the position of the request for the enrolment.
+func (in installation) waitEnrolled(token string, who domain.PatientID, requested uint64) {
 	in.t.Helper()
 	for range 500 {
 		var v patientviews.PatientView
-		in.query(token, "/api/v1/patients/"+string(who), asked, &v)
+		in.query(token, "/api/v1/patients/"+string(who), requested, &v)
 		if v.Status == patient.StatusEnrolled {
 			return
 		}
@@ -162,7 +175,7 @@ func (in installation) waitEnrolled(token string, who domain.PatientID, asked ui
 	in.t.Fatalf("%s is not enrolled", who)
 }
 
-// allPatients reads the list page by page.
+// allPatients reads the list of patients page by page.
 func (in installation) allPatients(token string, id domain.StudyID, site domain.SiteID, position uint64) []patientviews.PatientRow {
 	in.t.Helper()
 	var all []patientviews.PatientRow
@@ -187,35 +200,38 @@ func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
 	in := install(t)
 	const id = domain.StudyID("S1")
 	manager := in.account("manager", user.Grant{Role: user.DataManager, Study: id})
-	here := in.account("here", user.Grant{Role: user.CRC, Study: id, Site: "01"})
-	there := in.account("there", user.Grant{Role: user.CRC, Study: id, Site: "02"})
-	in.must(manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"})
-	in.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
+	crc := in.account("crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
+	other := in.account("other", user.Grant{Role: user.CRC, Study: id, Site: "02"})
+	inStudy := domain.ForStudy(id)
+	in.must(manager, study.CreateStudy{InStudy: inStudy, Title: "x", Sponsor: "y"})
+	in.must(manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
 	for _, site := range []domain.SiteID{"01", "02"} {
-		in.must(manager, study.AddSite{InStudy: domain.ForStudy(id), Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
-		in.must(manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: site, On: "2026-01-01"})
+		in.must(manager, study.AddSite{InStudy: inStudy, Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
+		in.must(manager, study.ActivateSite{InStudy: inStudy, Site: site, On: "2026-01-01"})
 	}
-	position := in.must(here, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "A", On: "2026-01-02"}).Position
+	position := in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "A", On: "2026-01-02"}).Position
 	for _, path := range []string{"/api/v1/patients/S1.A", "/api/v1/studies/S1/patients?site=01", "/api/v1/studies/S1/patients"} {
 		request, err := http.NewRequest(http.MethodGet, in.url+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status, text := in.do(request, there); status != http.StatusForbidden {
+		if status, text := in.do(request, other); status != http.StatusForbidden {
 			t.Errorf("%s answers another site's coordinator %d %s", path, status, text)
 		}
 	}
 	var overview studyviews.StudyOverview
-	in.query(there, "/api/v1/studies/S1", position, &overview)
+	in.query(other, "/api/v1/studies/S1", position, &overview)
 	if overview.Figures != nil || len(overview.Sites) != 1 || overview.Sites[0].Site != "02" {
 		t.Errorf("another site's coordinator sees %+v", overview)
 	}
-	status, _, text := in.command(there, "", patient.RecordConsent{OfPatient: domain.ForPatient("S1.A"), ConsentVersion: "1", On: "2026-01-02"})
+	consent := patient.RecordConsent{OfPatient: domain.ForPatient("S1.A"), ConsentVersion: "1", On: "2026-01-02"}
+	status, _, text := in.command(other, "", consent)
 	if status != http.StatusForbidden {
-		t.Errorf("another site's coordinator's command is answered %d %s", status, text)
+		t.Errorf("a command of another site's coordinator is answered %d %s", status, text)
 	}
 }
 
+// readCSV reads a CSV file as maps from column to value. It leaves out the value NA.
 func readCSV(t *testing.T, path string) []map[string]string {
 	t.Helper()
 	file, err := os.Open(path)

@@ -26,7 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// installation is a server on embedded stores in a directory, with free ports, as somebody runs it.
+// installation is a server with all roles, on embedded stores in a directory and on free ports.
 type installation struct {
 	*server
 	t   testing.TB
@@ -74,11 +74,12 @@ func startIn(t testing.TB, dir string) installation {
 // account registers a user with grants, as the operator, and returns the user's token.
 func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.t.Helper()
-	if err := sendAs(context.Background(), in.handler, operator(), user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}, ""); err != nil {
-		in.t.Fatal(err)
-	}
+	commands := []any{user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}}
 	for _, g := range grants {
-		if err := sendAs(context.Background(), in.handler, operator(), user.GrantRole{OfUser: domain.ForUser(id), Grant: g}, ""); err != nil {
+		commands = append(commands, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})
+	}
+	for _, command := range commands {
+		if err := sendAs(context.Background(), in.handler, operator(), command, ""); err != nil {
 			in.t.Fatal(err)
 		}
 	}
@@ -89,6 +90,7 @@ func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	return token
 }
 
+// answered holds the fields of a command's answer that the tests need.
 type answered struct {
 	Stream   string `json:"stream"`
 	Revision int64  `json:"revision"`
@@ -98,14 +100,15 @@ type answered struct {
 	} `json:"events"`
 }
 
-// command posts a command and returns status, answer and the body.
+// command sends a command and returns the status, the answer and the body.
 func (in installation) command(token, key string, command any) (int, answered, string) {
 	in.t.Helper()
 	body, err := json.Marshal(command)
 	if err != nil {
 		in.t.Fatal(err)
 	}
-	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/commands/"+commandName(command), bytes.NewReader(body))
+	path := "/api/v1/commands/" + commandName(command)
+	request, err := http.NewRequest(http.MethodPost, in.url+path, bytes.NewReader(body))
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -121,7 +124,7 @@ func (in installation) command(token, key string, command any) (int, answered, s
 	return status, a, text
 }
 
-// must posts a command that is accepted.
+// must sends a command that has to be accepted.
 func (in installation) must(token string, command any) answered {
 	in.t.Helper()
 	status, a, text := in.command(token, "", command)
@@ -131,7 +134,7 @@ func (in installation) must(token string, command any) answered {
 	return a
 }
 
-// query asks, waiting for a position, and decodes the answer.
+// query sends a query, which waits for a position unless it is 0, and decodes the answer.
 func (in installation) query(token, path string, position uint64, into any) {
 	in.t.Helper()
 	request, err := http.NewRequest(http.MethodGet, in.url+path, nil)
@@ -167,17 +170,18 @@ func (in installation) do(request *http.Request, token string) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-// shared returns a path in the folder of public data that lies beside the project, or skips the test.
+// shared returns a path in the folder of public data, which is not part of the repository. It skips the test if the
+// data are missing.
 func shared(t testing.TB, path string) string {
 	t.Helper()
 	full := filepath.Join("..", "..", "..", "shared", "data", path)
 	if _, err := os.Stat(full); err != nil {
-		t.Skipf("the public data are not here: %v", err)
+		t.Skipf("the public data are missing: %v", err)
 	}
 	return full
 }
 
-func TestATakenPortIsNamedWithItsFlag(t *testing.T) {
+func TestPortInUseIsReportedWithItsFlag(t *testing.T) {
 	in := install(t)
 	for flag, change := range map[string]func(*serverFlags){
 		"--http":         func(f *serverFlags) { f.HTTP = in.httpAddress },
@@ -189,9 +193,9 @@ func TestATakenPortIsNamedWithItsFlag(t *testing.T) {
 		change(&f)
 		if s, err := start(context.Background(), f, slog.New(slog.DiscardHandler)); err == nil {
 			_ = s.close()
-			t.Errorf("%s: started on a taken port", flag)
+			t.Errorf("%s: the server started on a port that is in use", flag)
 		} else if !bytes.Contains([]byte(err.Error()), []byte(flag)) {
-			t.Errorf("%s is not named in: %v", flag, err)
+			t.Errorf("the error does not name %s: %v", flag, err)
 		}
 	}
 }
@@ -205,7 +209,7 @@ func TestHealthAndMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		var status int
-		for range 100 { // projections may need a moment to be ready
+		for range 100 { // it may take a moment until the server is ready
 			if status, _ = in.do(request, ""); status == http.StatusOK {
 				break
 			}
@@ -227,15 +231,17 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 }
 
-func TestTheCommandLineExplainsItself(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"users", "add", "--help"}, {"projections", "list", "--help"}, {"version"}} {
+func TestHelpAndVersionArePrinted(t *testing.T) {
+	for _, args := range [][]string{
+		{"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"users", "add", "--help"}, {"projections", "list", "--help"}, {"version"},
+	} {
 		var out, errOut bytes.Buffer
 		if code := run(context.Background(), args, &out, &errOut); code != exitOK || out.Len() == 0 {
 			t.Errorf("%v ends with %d: %s%s", args, code, out.String(), errOut.String())
 		}
 	}
 	var out, errOut bytes.Buffer
-	if code := run(context.Background(), []string{"surf"}, &out, &errOut); code != exitUsage || errOut.Len() == 0 {
+	if code := run(context.Background(), []string{"nonsense"}, &out, &errOut); code != exitUsage || errOut.Len() == 0 {
 		t.Errorf("an unknown command ends with %d: %s", code, errOut.String())
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"casebook/loadtest"
 )
 
-// tool runs a command line and returns what it printed.
+// tool runs a command line, which has to end with the code, and returns what it printed.
 func tool(t *testing.T, wantCode int, args ...string) string {
 	t.Helper()
 	var out, errOut bytes.Buffer
@@ -27,9 +27,9 @@ func tool(t *testing.T, wantCode int, args ...string) string {
 	return out.String() + errOut.String()
 }
 
-// TestTheFirstAdministratorOpensTheDoor goes the way of an operator: register on the running server's log, sign in with
-// the password that was printed, give a role, use it, take it away.
-func TestTheFirstAdministratorOpensTheDoor(t *testing.T) {
+// TestUsersAreManagedFromTheCommandLine registers the first administrator of a running server, signs in with the
+// printed password, registers a second user, and grants and revokes a role.
+func TestUsersAreManagedFromTheCommandLine(t *testing.T) {
 	in := install(t)
 	store := "--eventstore=" + in.stores.eventStoreURL
 	printed := tool(t, exitOK, "users", "add", "anna", "--name", "Anna Weber", "--role", "admin", store)
@@ -69,7 +69,7 @@ func TestTheFirstAdministratorOpensTheDoor(t *testing.T) {
 	}
 }
 
-func TestATokenFromTheCommandLineOpensTheServer(t *testing.T) {
+func TestTokenFromTheCommandLineIsAccepted(t *testing.T) {
 	in := install(t)
 	in.account("anna")
 	token := strings.TrimSpace(tool(t, exitOK, "token", "--user", "anna", "--key-file", filepath.Join(in.dataDir(), "token.key")))
@@ -86,15 +86,15 @@ func TestATokenFromTheCommandLineOpensTheServer(t *testing.T) {
 func TestProjectionsAreListed(t *testing.T) {
 	in := install(t)
 	in.account("anna")
-	for range 200 { // the views note where they stand a moment after the first event
+	for range 200 { // the views store their positions a moment after the first event
 		list := tool(t, exitOK, "projections", "list", "--mongo", in.stores.mongoURL)
-		if strings.Count(list, "live ") == 2*len(contexts.Views()) && // the build that is asked, and it has caught up
+		if strings.Count(list, "live ") == 2*len(contexts.Views()) && // as the role and as the state of each build
 			strings.Contains(list, "patient-view") {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Error("the views never went live")
+	t.Error("the views do not become live")
 }
 
 func TestOpenAPIIsPrinted(t *testing.T) {
@@ -106,11 +106,11 @@ func TestOpenAPIIsPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(document.OpenAPI, "3.1") || document.Paths["/api/v1/commands/SubmitDiary"] == nil {
-		t.Errorf("the description is of %s and has %d paths", document.OpenAPI, len(document.Paths))
+		t.Errorf("the description has version %s and %d paths", document.OpenAPI, len(document.Paths))
 	}
 }
 
-func TestFlagsComeFromFileAndEnvironmentToo(t *testing.T) {
+func TestFlagsAreReadFromFileAndEnvironment(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "casebook.json")
 	key := filepath.Join(t.TempDir(), "some.key")
 	if err := os.WriteFile(file, []byte(`{"user":"from-file"}`), 0o600); err != nil {
@@ -119,24 +119,25 @@ func TestFlagsComeFromFileAndEnvironmentToo(t *testing.T) {
 	t.Setenv("CASEBOOK_KEY_FILE", key)
 	tool(t, exitOK, "--config", file, "token", "--user", "anna")
 	if _, err := os.Stat(key); err != nil {
-		t.Errorf("the flag was not taken from the environment: %v", err)
+		t.Errorf("the flag was not read from the environment: %v", err)
 	}
 }
 
-// dataDir is where the installation keeps its data.
+// dataDir returns the directory of the installation.
 func (in installation) dataDir() string { return in.dir }
 
-// BenchmarkSubmitDiary measures durable diaries over HTTP on embedded stores, server and load in one process; see
-// `casebook bench diary` for a server of its own.
+// BenchmarkSubmitDiary measures diaries over HTTP on embedded stores, with the server and the load in one process.
+// `casebook bench diary` runs the server in a process of its own.
 func BenchmarkSubmitDiary(b *testing.B) {
 	in := install(b)
 	if err := in.bootstrapAdmin(context.Background(), "a password for a test"); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		report, err := loadtest.Diary(context.Background(), loadtest.Options{BaseURL: in.url, Admin: demoAdmin, Connections: []int{1, 8, 64},
-			Duration: 3 * time.Second, Patients: 256,
-			SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) }})
+		report, err := loadtest.Diary(context.Background(), loadtest.Options{
+			BaseURL: in.url, Admin: demoAdmin, Connections: []int{1, 8, 64}, Duration: 3 * time.Second, Patients: 256,
+			SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -161,35 +162,33 @@ func TestPasswordsAreNotShown(t *testing.T) {
 	}
 }
 
-// TestAViewIsLookedAfterFromTheCommandLine: built anew on a running server, verified, shown as it was, compared, and
-// given up; and, when the server has stopped, on its data alone.
-func TestAViewIsLookedAfterFromTheCommandLine(t *testing.T) {
+// TestViewsAreManagedFromTheCommandLine rebuilds a view of a running server, verifies it, prints it as of a past time,
+// compares it with its old build, and drops the old build.
+func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 	in := install(t)
 	in.account("anna")
-	stores := []string{"--eventstore=" + in.stores.eventStoreURL, "--mongo=" + in.stores.mongoURL}
-	ask := func(code int, args ...string) string {
-		return tool(t, code, append(append([]string{"projections"}, args...), stores...)...)
+	projections := func(code int, args ...string) string {
+		args = append([]string{"projections"}, args...)
+		return tool(t, code, append(args, "--eventstore="+in.stores.eventStoreURL, "--mongo="+in.stores.mongoURL)...)
 	}
-	if said := ask(exitOK, "rebuild", "study-overview", "--reason", "to see"); !strings.Contains(said, "study-overview_v1_b2") {
-		t.Errorf("the rebuild says %s", said)
+	prints := func(want string, code int, args ...string) {
+		t.Helper()
+		if printed := projections(code, args...); !strings.Contains(printed, want) {
+			t.Errorf("casebook projections %v does not print %q but:\n%s", args, want, printed)
+		}
 	}
-	if said := ask(exitOK, "verify", "study-overview"); !strings.Contains(said, "differing  0") {
-		t.Errorf("verified, it says %s", said)
+	prints("study-overview_v1_b2", exitOK, "rebuild", "study-overview", "--reason", "to see")
+	prints("differing  0", exitOK, "verify", "study-overview")
+	if printed := projections(exitOK, "as-of", "study-overview", "--time", "2020-01-01T00:00:00Z"); strings.Contains(printed, "_id") {
+		t.Errorf("in 2020 the view had documents: %s", printed)
 	}
-	if said := ask(exitOK, "as-of", "study-overview", "--time", "2020-01-01T00:00:00Z"); strings.Contains(said, "_id") {
-		t.Errorf("long ago there was %s", said)
+	prints("no such build", exitFailure, "diff", "study-overview")
+	prints(`"differing": 0`, exitOK, "diff", "study-overview", "--build", "study-overview_v1", "--json")
+	prints("dropped", exitOK, "drop", "study-overview", "study-overview_v1", "--reason", "space")
+	for _, wrong := range [][]string{
+		{"rebuild", "nothing"}, {"verify", "nothing"}, {"skip", "alerts", "--reason", "x"}, {"cancel", "alerts", "--reason", "x"},
+	} {
+		projections(exitFailure, wrong...)
 	}
-	if said := ask(exitFailure, "diff", "study-overview"); !strings.Contains(said, "no such build") {
-		t.Errorf("without another version diff says %s", said)
-	}
-	if said := ask(exitOK, "diff", "study-overview", "--build", "study-overview_v1", "--json"); !strings.Contains(said, `"differing": 0`) {
-		t.Errorf("the old build differs: %s", said)
-	}
-	if said := ask(exitOK, "drop", "study-overview", "study-overview_v1", "--reason", "space"); !strings.Contains(said, "dropped") {
-		t.Errorf("drop says %s", said)
-	}
-	for _, wrong := range [][]string{{"rebuild", "nothing"}, {"verify", "nothing"}, {"skip", "alerts", "--reason", "x"}, {"cancel", "alerts", "--reason", "x"}} {
-		ask(exitFailure, wrong...)
-	}
-	ask(exitUsage, "as-of", "alerts")
+	projections(exitUsage, "as-of", "alerts")
 }

@@ -25,7 +25,7 @@ var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, Sta
 // Schema implements domain.HasSchema.
 func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
 
-// After returns the status after one more event. Views show it as decisions see it.
+// After returns the status after one more event. Decisions and views both use it.
 func (s Status) After(event Event) Status {
 	switch event.(type) {
 	case Screened:

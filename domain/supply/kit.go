@@ -51,7 +51,7 @@ var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTrans
 // Schema implements domain.HasSchema.
 func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
 
-// After returns the kit with this number after an event that is about it. Stocks and the views of kits follow it alike.
+// After returns the kit with the number n after an event that is about it. Stocks and views both use it.
 func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	switch e := event.(type) {
 	case DeliveryTakenIn:

@@ -13,11 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/scenario"
 	"casebook/eventlog"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -41,7 +41,7 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 			continue
 		}
 		value := reflect.New(s.Go).Elem()
-		fill(value, s.Name, 0)
+		scenario.Fill(value, s.Name)
 		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 	registry := contexts.Registry()
 	for _, s := range registry.Schemas() {
 		value := reflect.New(s.Go).Elem()
-		fill(value, s.Name, 0)
+		scenario.Fill(value, s.Name)
 		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
 		if err != nil {
 			t.Fatal(err)
@@ -195,67 +195,3 @@ var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encod
 	}
 	return enc.WriteValue(jsontext.Value(plain))
 }))
-
-// fill sets every field to a different value, so that the tests notice a field that is left out or mistaken for
-// another.
-func fill(v reflect.Value, path string, depth int) {
-	if b, ok := v.Addr().Interface().(blind.Unsealer); ok {
-		holds, _ := v.Type().MethodByName("Open")
-		plain := reflect.New(holds.Type.Out(0)).Elem()
-		fill(plain, path, depth)
-		text, err := json.Marshal(plain.Interface())
-		if err != nil {
-			panic(err)
-		}
-		if err := b.UnsealFrom(text); err != nil {
-			panic(err)
-		}
-		return
-	}
-	switch {
-	case v.Type() == reflect.TypeFor[time.Time]():
-		v.Set(reflect.ValueOf(time.Date(2026, 3, 1, 20, 30, len(path)%60, 0, time.UTC)))
-		return
-	case v.Type() == reflect.TypeFor[json.RawMessage]():
-		v.Set(reflect.ValueOf(json.RawMessage(`{"any":1}`)))
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Tag.Get("json") != "-" {
-				fill(v.Field(i), path+"."+f.Name, depth+1)
-			}
-		}
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem(), path, depth)
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		fill(v.Index(0), path+"[0]", depth+1)
-	case reflect.Array:
-		for i := range v.Len() {
-			fill(v.Index(i), fmt.Sprintf("%s[%d]", path, i), depth+1)
-		}
-	case reflect.Map:
-		v.Set(reflect.MakeMap(v.Type()))
-		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-		fill(key, path+".key", depth+1)
-		fill(value, path+".value", depth+1)
-		v.SetMapIndex(key, value)
-	case reflect.Interface:
-		v.Set(reflect.ValueOf("any of " + path))
-	case reflect.String:
-		v.SetString(path)
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int:
-		v.SetInt(int64(len(path)))
-	case reflect.Uint64:
-		v.SetUint(uint64(len(path)))
-	case reflect.Float64:
-		v.SetFloat(float64(len(path)) + 0.5)
-	default:
-		panic(fmt.Sprintf("%s: cannot fill a %s", path, v.Type()))
-	}
-}

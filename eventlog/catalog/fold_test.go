@@ -60,6 +60,6 @@ func sample(goType reflect.Type) any {
 		return diary.RiskFlagged{Instrument: pain.ID, Window: window}
 	}
 	value := reflect.New(goType).Elem()
-	fill(value, "", 0)
+	scenario.Fill(value, "")
 	return value.Interface()
 }

@@ -9,10 +9,9 @@ import (
 
 type audited = auditviews.AuditEvent
 
-// AuditIndex makes one document per event of the streams, of what the log knows about it. What the event says stays out,
-// but for a few words that are not blinded. All events are folded alike, whatever their type; what is particular to one,
-// the event itself says: see domain.Described and its neighbours. Events are left out that could tell of an arm by having
-// happened.
+// AuditIndex makes one document per event of the streams: what the log knows about the event, but not what the event says,
+// apart from a few words that are not blinded. Events of all types are folded alike. An event that needs more implements
+// domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened.
 func AuditIndex(streams []domain.StreamType) projections.Projection {
 	var folds []projections.Fold[audited]
 	for _, stream := range streams {

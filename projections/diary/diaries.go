@@ -9,7 +9,7 @@ import (
 
 type entry = diaryviews.Diary
 
-// Diaries makes a document a decided window.
+// Diaries makes one document per window that was answered or missed.
 var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary.OfWindow, at projections.Envelope) string {
 	id, window := e.OfWindow()
 	return diaryviews.DiaryKey(projections.PatientOf(at), id, window)
@@ -22,7 +22,8 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
-		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt}, e.Scores)
+		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
+			e.Scores)
 	}),
 	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
 		ofWindow(d, at, e.Instrument, e.Window)

@@ -10,7 +10,7 @@ import (
 
 type compliance = diaryviews.DiaryCompliance
 
-// DiaryCompliance makes a document for each patient, site and study with a diary.
+// DiaryCompliance makes one document per patient, site and study that has diaries.
 var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, projections.KeysOf(func(_ any, at projections.Envelope) []string {
 	m := at.Metadata
 	return []string{
@@ -35,7 +35,7 @@ var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, projections.K
 	}),
 )
 
-// about says what the document's figures are of, which its key tells.
+// about sets what the document's figures are about, which its key tells.
 func about(c *compliance, at projections.Envelope) {
 	level, _, _ := strings.Cut(c.ID, "/")
 	c.Level, c.Study = diaryviews.Level(level), at.Metadata.Study

@@ -9,7 +9,7 @@ import (
 
 type entered = enrollmentviews.SiteEnrollment
 
-// SiteEnrollment makes a document a site: how many patients came in and left on which day.
+// SiteEnrollment makes one document per site: how many patients entered and left on each day.
 var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projections.KeyOf(func(_ any, at projections.Envelope) string {
 	return enrollmentviews.EnrollmentKey(at.Metadata.Study, at.Metadata.Site)
 }),

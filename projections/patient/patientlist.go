@@ -9,7 +9,7 @@ import (
 
 type row = patientviews.PatientRow
 
-// PatientList makes a line a patient for lists.
+// PatientList makes one document per patient, a line of a list.
 var PatientList = projections.New(patientviews.PatientLists, projections.ByPatient,
 	ofPatient(func(r *row, e patient.Screened) {
 		r.Patient, r.Study, r.Site, r.ScreeningNumber, r.ScreenedOn = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.On
@@ -34,8 +34,8 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	projections.On(func(r *row, _ diary.RiskFlagged, _ projections.Envelope) { r.Risks++ }),
 ).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
-// ofPatient is On for the events of a patient's stream: they are activity of the patient or the site, and the status follows
-// them.
+// ofPatient is On for the events of a patient's stream. They count as activity of the patient or the site, and they decide
+// the status.
 func ofPatient[E patient.Event](fold func(*row, E)) projections.Fold[row] {
 	return projections.On(func(r *row, e E, at projections.Envelope) {
 		r.LastActivityAt, r.Status = at.Metadata.RecordedAt, r.Status.After(e)

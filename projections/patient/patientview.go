@@ -10,7 +10,7 @@ import (
 
 type view = patientviews.PatientView
 
-// PatientView makes the whole view of a patient.
+// PatientView makes one document per patient, with all that is known of the patient.
 var PatientView = projections.New(patientviews.PatientViews, projections.ByPatient,
 	projections.On(func(v *view, e patient.Screened, at projections.Envelope) {
 		v.Patient, v.Study, v.Site, v.ScreeningNumber, v.Zone = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.Zone
@@ -40,7 +40,8 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {
-		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Score: firstScore(e.Scores)})
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late,
+			Score: firstScore(e.Scores)})
 		v.Compliance.Answered(e.Late, e.AfterMissed)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
@@ -62,7 +63,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 ).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
-// step adds an event of the patient's stream to the history, which the status follows.
+// step adds an event of the patient's stream to the history, and sets the status after it.
 func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
 	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
 	v.Status, v.UpdatedAt = v.Status.After(e), at.Metadata.RecordedAt

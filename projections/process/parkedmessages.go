@@ -8,7 +8,7 @@ import (
 
 type parked = processviews.ParkedMessage
 
-// ParkedMessages makes a document a message that a process could not deal with.
+// ParkedMessages makes one document per message that a process could not deal with.
 var ParkedMessages = projections.New(processviews.ParkedMessages, projections.ByStream,
 	projections.On(func(m *parked, e process.MessageParked, at projections.Envelope) {
 		m.Process, m.Event, m.Study, m.Type, m.Stream, m.Revision = e.Process, e.Event, e.Study, e.Type, e.Stream, int64(e.Revision)

@@ -12,7 +12,7 @@ import (
 
 type run = processviews.Process
 
-// ProcessMonitor makes a document an instance of a process manager.
+// ProcessMonitor makes one document per instance of a process manager.
 var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.ByStream,
 	projections.On(func(p *run, e process.StepTaken, at projections.Envelope) {
 		p.Process, p.Of, p.Study = e.Process, e.Of, e.Study
@@ -34,11 +34,11 @@ var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.B
 	projections.On(func(p *run, e process.TimerCancelled, _ projections.Envelope) { p.EndTimer(e.Name) }),
 ).BegunBy(func(at projections.Envelope) bool { return at.Revision == 0 })
 
-// resupply is the process that runs for places, and has their names: see supply.StockID.
+// resupply is the process whose instances are named after places; see supply.StockID.
 const resupply = "resupply"
 
-// siteOf is the site that a step is about: where it was set off, except that a shipment which leaves one place is a step
-// in the supply of another.
+// siteOf returns the site that a step is about. That is the site of the event that set it off, except in a resupply: a
+// shipment that leaves one place is a step in the supply of another.
 func siteOf(e process.StepTaken) domain.SiteID {
 	if e.Process == resupply {
 		_, place, _ := strings.Cut(e.Of, ".")

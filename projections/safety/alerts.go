@@ -10,7 +10,7 @@ import (
 
 type alert = safetyviews.Alert
 
-// Alerts makes a document an alert.
+// Alerts makes one document per alert.
 var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
 	projections.Begin(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
 		a.Alert, a.Study, a.Site, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Site, e.Patient, e.Kind, e.Severity

@@ -12,7 +12,7 @@ import (
 
 type overview = studyviews.StudyOverview
 
-// StudyOverview makes a document a study: what it is, and how far it has come.
+// StudyOverview makes one document per study: what it is, and how far it has come.
 var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStudy,
 	projections.On(func(o *overview, e study.Created, at projections.Envelope) {
 		o.Study, o.Title, o.Sponsor, o.Phase = e.Study, e.Title, e.Sponsor, e.Phase

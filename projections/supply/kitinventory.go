@@ -11,13 +11,16 @@ import (
 
 type kit = supplyviews.Kit
 
-// KitInventory makes one document per kit. It is folded of what blinded people may know: contents stay sealed, and events
-// that would tell of them (which kits are held, which lot was recalled, what has run out on which day) leave in it no more
-// than the kit's status.
+// KitInventory makes one document per kit, and one per shipment that names the shipment's kits. It shows what blinded people
+// may know: contents stay sealed, and of events that would tell them (which kits are held, which lot was recalled, which
+// kits expired on which day) it shows no more than the kit's status.
 var KitInventory = kitInventory.InPlaceOf(formerKitInventory)
 
 var kitInventory = projections.New(supplyviews.KitInventories,
-	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits, _ projections.Envelope) []string { return keysOf(e) }),
+	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits,
+		_ projections.Envelope) []string {
+		return keysOf(e)
+	}),
 		func(e supply.OfShipment) string { return supplyviews.ShippedKey(e.OfShipment()) }),
 	projections.Begin(func(k *kit, e supply.KitsRegistered, at projections.Envelope) {
 		k.Kit, k.Study, k.Location, k.Status = numberOf(k), e.Study, e.Depot, supply.KitRegistered
@@ -97,9 +100,9 @@ var kitInventory = projections.New(supplyviews.KitInventories,
 	}),
 )
 
-// formerKitInventory is version 1, kept for a release. It took a kit that had expired in a shipment, and been packed with
-// another since, out of the other one when the first was cancelled; and a kit that had left a place kept what it was there
-// before its quarantine.
+// formerKitInventory is version 1, kept for one release. There the cancellation of a shipment also changed kits that had
+// expired in it and were packed with another shipment since, and a kit that had left a place kept the status that it had
+// there before its quarantine.
 var formerKitInventory = projections.Former(kitInventory, 1,
 	projections.On(func(k *kit, e supply.ShipmentCancelled, at projections.Envelope) {
 		if isShipment(k, e) {
@@ -129,24 +132,24 @@ func follow(k *kit, e supply.StockEvent, at projections.Envelope, c supplyviews.
 	noted(k, at, c)
 }
 
-// noted adds to the chain of custody what happened.
+// noted adds an event to the chain of custody.
 func noted(k *kit, at projections.Envelope, c supplyviews.Custody) {
 	c.What, c.By, c.RecordedAt = at.Type, at.Metadata.Actor, at.Metadata.RecordedAt
 	k.Note(c)
 }
 
-// isShipment says that the document stands for the shipment, and names its kits.
+// isShipment says whether the document is that of the shipment, which names its kits.
 func isShipment(k *kit, e supply.OfShipment) bool {
 	return k.ID == supplyviews.ShippedKey(e.OfShipment())
 }
 
-// numberOf is the number of the document's kit, which its key ends with.
+// numberOf returns the number of the document's kit, with which its key ends.
 func numberOf(k *kit) supply.KitNumber {
 	_, number, _ := strings.Cut(k.ID, "/")
 	return supply.KitNumber(number)
 }
 
-// keysOf are the keys of the kits that an event names.
+// keysOf returns the keys of the kits that an event names.
 func keysOf(e supply.OfKits) []string {
 	study, kits := e.OfKits()
 	keys := make([]string, len(kits))

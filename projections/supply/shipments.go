@@ -8,7 +8,7 @@ import (
 
 type shipment = supplyviews.Shipment
 
-// Shipments makes a document a shipment.
+// Shipments makes one document per shipment.
 var Shipments = projections.New(supplyviews.Shipments, projections.KeyOf(func(e supply.OfShipment, _ projections.Envelope) string {
 	return supplyviews.ShipmentKey(e.OfShipment())
 }),

@@ -8,7 +8,7 @@ import (
 
 type account = userviews.User
 
-// UserDirectory makes a document an account.
+// UserDirectory makes one document per account.
 var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStream,
 	projections.Begin(func(u *account, e user.Registered, at projections.Envelope) {
 		u.User, u.Name = e.User, e.Name

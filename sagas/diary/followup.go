@@ -90,7 +90,8 @@ func read(ctx context.Context, d *sagas.Desk, id domain.PatientID) (diary.Diary,
 
 // closeRunOut has the patient's windows recorded that have run out, and returns when the next turn is due for that: at
 // once where something was due, never (the zero time) where no window is left.
-func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID, state diary.Diary, who patient.Patient) (next time.Time, err error) {
+func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
+	state diary.Diary, who patient.Patient) (next time.Time, err error) {
 	due, ok := state.NextDue(who)
 	if !ok {
 		return time.Time{}, nil

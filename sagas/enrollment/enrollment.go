@@ -88,8 +88,8 @@ var Enrollment = sagas.Define("enrollment",
 
 const answerTimer = "answer"
 
-// firstKit and noFirstKit name the instance of a patient whose kit is the one of the enrolment: kits of visits are the
-// business of the dispensing.
+// firstKit names the instance of a patient who gets the kit of the enrolment. Kits of visits are the business of the
+// dispensing.
 func firstKit(e supply.KitAllocated, at eventlog.Recorded) []string {
 	if e.Visit != "" {
 		return nil
@@ -97,6 +97,7 @@ func firstKit(e supply.KitAllocated, at eventlog.Recorded) []string {
 	return sagas.ByPatient(e, at)
 }
 
+// noFirstKit is firstKit for a patient who gets none.
 func noFirstKit(e supply.AllocationFailed, at eventlog.Recorded) []string {
 	if e.Visit != "" {
 		return nil
@@ -218,8 +219,8 @@ func (s enrolling) patientLeft() (reaction, bool) {
 	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
 }
 
-// waitedTooLong gives up where nothing can have been drawn, and asks again elsewhere: whether there was a draw, the
-// stream of the randomisation decides.
+// waitedTooLong gives up where nothing can have been drawn. Later it asks again, because only the stream of the
+// randomisation knows whether there was a draw.
 func (s enrolling) waitedTooLong(_ sagas.Fired, o sagas.Occurrence) (reaction, bool) {
 	switch s.Stage {
 	case stagePlace, stageStock:
@@ -288,8 +289,8 @@ func (s enrolling) await(stage string, command any, o sagas.Occurrence) reaction
 
 func (s enrolling) draw(o sagas.Occurrence) reaction {
 	s.Asks++
-	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient),
-		Factors: s.Factors, Ask: s.Asks}, o)
+	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site,
+		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Ask: s.Asks}, o)
 }
 
 func (s enrolling) allocate() any {
@@ -321,7 +322,8 @@ func (s enrolling) fail(code, reason string) reaction {
 	if s.Number > 0 {
 		r.Commands = append(r.Commands, s.releasePlace(reason))
 	}
-	r.Commands = append(r.Commands, patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
+	r.Commands = append(r.Commands,
+		patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
 	return r
 }
 

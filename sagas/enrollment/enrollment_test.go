@@ -12,7 +12,8 @@ import (
 // The answer to an ask that was repeated says nothing: the repeated one may have been answered otherwise, and what follows
 // a draw is never undone.
 func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
-	waiting := enrolling{Attempt: 1, Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1, Held: true}
+	waiting := enrolling{Attempt: 1, Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Randomise: true,
+		Stage: stageStock, Number: 1, Held: true}
 	o := sagas.Occurrence{}
 	first, _ := waiting.stockHeld(supply.StockHeld{Patient: "PAIN1.S-1"}, o)
 	again, _ := first.State.waitedTooLong(sagas.Fired{Timer: answerTimer}, o)
@@ -35,7 +36,8 @@ func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
 	if later.State.Asks != 2 {
 		t.Errorf("the next attempt starts with %+v", later.State)
 	}
-	if r, reacted := failed.State.kitAllocated(supply.KitAllocated{}, o); !reacted || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
+	r, reacted := failed.State.kitAllocated(supply.KitAllocated{}, o)
+	if !reacted || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
 		t.Errorf("a kit that comes too late leads to %+v", r)
 	}
 }

@@ -76,8 +76,8 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 }
 
 func (s watching) patientWithoutKit(e supply.AllocationFailed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Patient: e.Patient, Kind: safety.PatientWithoutKit, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("There is no kit for patient %s at site %s.", e.Patient, e.Location)}, o)
+	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Patient: e.Patient, Kind: safety.PatientWithoutKit,
+		Severity: safety.Urgent, Summary: fmt.Sprintf("There is no kit for patient %s at site %s.", e.Patient, e.Location)}, o)
 }
 
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {

@@ -102,8 +102,9 @@ func (n notifier) reminderDue(ctx context.Context, d *sagas.Desk, r diary.Remind
 	if err != nil {
 		return sagas.Permanent(err)
 	}
-	err = n.channel.Send(ctx, notify.Message{ID: at.ID.String(), Topic: ReminderTopic, Subject: "Your diary is open", Text: "Your diary is open.",
-		Payload: payload, OccurredAt: at.Metadata.RecordedAt, TraceID: at.Metadata.TraceID, CorrelationID: at.Metadata.CorrelationID})
+	err = n.channel.Send(ctx, notify.Message{ID: at.ID.String(), Topic: ReminderTopic,
+		Subject: "Your diary is open", Text: "Your diary is open.", Payload: payload, OccurredAt: at.Metadata.RecordedAt,
+		TraceID: at.Metadata.TraceID, CorrelationID: at.Metadata.CorrelationID})
 	if errors.Is(err, notify.ErrRejected) {
 		return sagas.Permanent(err)
 	}
@@ -112,8 +113,8 @@ func (n notifier) reminderDue(ctx context.Context, d *sagas.Desk, r diary.Remind
 
 // compose makes the message; its id is the same however often it is made.
 func (n notifier) compose(a safety.Alert, level int, at eventlog.Recorded) (notify.Message, error) {
-	payload, err := json.Marshal(AlertMessage{Alert: a.Alert, Study: a.Study, Site: a.Site, Patient: a.Patient, Kind: a.Kind, Severity: a.Severity,
-		Summary: a.Summary, Level: level, OccurredAt: a.OccurredAt, ReviewBy: a.ReviewBy})
+	payload, err := json.Marshal(AlertMessage{Alert: a.Alert, Study: a.Study, Site: a.Site, Patient: a.Patient, Kind: a.Kind,
+		Severity: a.Severity, Summary: a.Summary, Level: level, OccurredAt: a.OccurredAt, ReviewBy: a.ReviewBy})
 	if err != nil {
 		return notify.Message{}, err
 	}

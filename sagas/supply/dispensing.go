@@ -82,7 +82,8 @@ func (s dispensing) kitLost(e supply.KitLost, _ sagas.Occurrence) (sagas.Reactio
 func (s dispensing) replace(at supply.Place, affected []supply.Slot) (sagas.Reaction[dispensing], bool) {
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
 	for _, slot := range affected {
-		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location), OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
+		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),
+			OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 	}
 	return r, !s.Ended
 }

@@ -116,7 +116,8 @@ func (s resupplying) shipmentLost(e supply.ShipmentLost, _ sagas.Occurrence) (sa
 
 func (s resupplying) timeHasCome(e sagas.Fired, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	if e.Timer == dailyTimer {
-		expire := supply.ExpireKits{AtLocation: supply.AtLocation{Study: s.Study, Location: supply.LocationID(s.Site)}, Through: domain.DateOf(o.At.UTC())}
+		expire := supply.ExpireKits{AtLocation: supply.AtLocation{Study: s.Study, Location: supply.LocationID(s.Site)},
+			Through: domain.DateOf(o.At.UTC())}
 		return s.react(append([]any{expire}, s.plan()...), []process.Timer{nextDay(o)}, nil), true
 	}
 	for _, id := range s.Underway {

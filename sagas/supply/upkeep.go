@@ -40,7 +40,8 @@ func (s upkeep) kitsRegistered(e supply.KitsRegistered, _ sagas.Occurrence) (sag
 func (s upkeep) lotRecalled(e supply.LotRecalled, _ sagas.Occurrence) (sagas.Reaction[upkeep], bool) {
 	var quarantine []any
 	for _, l := range e.Locations {
-		quarantine = append(quarantine, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: e.Study, Location: l}, Lot: e.Lot, Reasoned: domain.Because(e.Reason)})
+		quarantine = append(quarantine, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: e.Study, Location: l}, Lot: e.Lot,
+			Reasoned: domain.Because(e.Reason)})
 	}
 	return s.react(quarantine...), true
 }

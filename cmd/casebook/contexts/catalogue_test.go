@@ -20,13 +20,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the catalogue anew")
+var update = flag.Bool("update", false, "write docs/catalogue.md")
 
-// catalogueFile is the catalogue of events and commands.
+// catalogueFile is the catalogue of commands and events.
 const catalogueFile = root + "/docs/catalogue.md"
 
-// TestTheCatalogueIsUpToDate holds docs/catalogue.md to what the program declares.
-func TestTheCatalogueIsUpToDate(t *testing.T) {
+// TestCatalogueIsUpToDate compares docs/catalogue.md with the program's declarations.
+func TestCatalogueIsUpToDate(t *testing.T) {
 	want := catalogue(t)
 	if *update {
 		if err := os.WriteFile(catalogueFile, []byte(want), 0o644); err != nil {
@@ -39,23 +39,26 @@ func TestTheCatalogueIsUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("docs/catalogue.md is not what the program declares; write it anew with go test ./cmd/casebook/contexts -update (-declared +written):\n%s", diff)
+		t.Errorf("docs/catalogue.md differs from the declarations; update it with "+
+			"go test ./cmd/casebook/contexts -update (-declared +written):\n%s", diff)
 	}
 }
 
-// catalogue is the text of the catalogue.
+// catalogue returns the text of the catalogue.
 func catalogue(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("# Catalogue\n\nWhat the program is made of: every command with the roles that may send it and the events that it can record, and every event with " +
-		"the views that show it and the processes that listen to it. This page is made from the declarations; `go test ./cmd/casebook/contexts -update` writes it anew.\n\n" +
-		"A command without a role for people is sent by processes alone. The version is that of the event's stored shape. The audit index shows nearly every event and is left out of the views below.\n")
-	recorded := map[string][]string{} // commands by event
-	records := map[string][]string{}  // events by command
+	b.WriteString("# Catalogue\n\nThis page lists every command with the roles that may send it and the events that it can record, " +
+		"and every event with the views that show it and the processes that listen to it. It is generated from the declarations: " +
+		"`go test ./cmd/casebook/contexts -update` writes it.\n\n" +
+		"Commands without a role are sent only by processes. The version is the event's schema version. " +
+		"The audit index shows nearly every event and is not listed among the views.\n")
+	recordedBy := map[string][]string{} // commands by event
+	records := map[string][]string{}    // events by command
 	decisions := newDecisions(t)
 	for _, c := range contexts.Commands() {
 		records[c.Name()] = decisions.events(c)
 		for _, event := range records[c.Name()] {
-			recorded[event] = append(recorded[event], c.Name())
+			recordedBy[event] = append(recordedBy[event], c.Name())
 		}
 	}
 	views := viewsOfEvents()
@@ -66,7 +69,8 @@ func catalogue(t *testing.T) string {
 			continue
 		}
 		context := path.Base(stream.Events[0].Go.PkgPath())
-		fmt.Fprintf(&b, "\n## %s\n\nStreams `%s-...`, decided in [`domain/%s`](../domain/%s).\n", stream.Category, stream.Category, context, context)
+		fmt.Fprintf(&b, "\n## %s\n\nStreams `%s-...`, decided in [`domain/%s`](../domain/%s).\n",
+			stream.Category, stream.Category, context, context)
 		b.WriteString("\n| command | roles | records | sent by |\n| --- | --- | --- | --- |\n")
 		for _, c := range contexts.Commands() {
 			if c.Category() == stream.Category {
@@ -75,9 +79,11 @@ func catalogue(t *testing.T) string {
 		}
 		b.WriteString("\n| event | version | recorded by | shown in | listened to by |\n| --- | --- | --- | --- | --- |\n")
 		for _, event := range stream.Events {
-			fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", event.Name, event.Version(), words(recorded[event.Name]), words(views[event.Name]), words(listeners[event.Name]))
-			if len(recorded[event.Name]) == 0 {
-				t.Errorf("no command was found that records %s: its decision is written in a way that this test cannot read", event.Name)
+			fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", event.Name, event.Version(),
+				words(recordedBy[event.Name]), words(views[event.Name]), words(listeners[event.Name]))
+			if len(recordedBy[event.Name]) == 0 {
+				t.Errorf("this test found no command that records %s; its decision is written in a way that the test cannot read",
+					event.Name)
 			}
 		}
 	}
@@ -86,7 +92,7 @@ func catalogue(t *testing.T) string {
 
 func words(all []string) string { return strings.Join(all, ", ") }
 
-// rolesOf names the roles for people that a command is open to.
+// rolesOf returns the roles of people that may send a command.
 func rolesOf(c commands.Command) string {
 	var roles []string
 	for _, role := range c.OpenTo() {
@@ -97,7 +103,7 @@ func rolesOf(c commands.Command) string {
 	return words(roles)
 }
 
-// viewsOfEvents names the views that fold each event.
+// viewsOfEvents returns the views that fold each event, except the audit index.
 func viewsOfEvents() map[string][]string {
 	all := map[string][]string{}
 	for _, stream := range contexts.Streams() {
@@ -112,7 +118,7 @@ func viewsOfEvents() map[string][]string {
 	return all
 }
 
-// auditIndex names the view that folds the most types of events.
+// auditIndex returns the name of the audit index: the view that folds the most types of events.
 func auditIndex(all []projections.Projection) (name string) {
 	most := 0
 	for _, p := range all {
@@ -127,6 +133,7 @@ func auditIndex(all []projections.Projection) (name string) {
 	return name
 }
 
+// foldedOf returns the events of a stream that a projection folds.
 func foldedOf(p projections.Projection, stream domain.StreamType) func(func(domain.EventType) bool) {
 	return func(yield func(domain.EventType) bool) {
 		for _, event := range stream.Events {
@@ -137,12 +144,14 @@ func foldedOf(p projections.Projection, stream domain.StreamType) func(func(doma
 	}
 }
 
-// decisions reads from the source which events a decision can record.
+// decisions reads the source, to find out which events a decision can record.
 type decisions struct {
 	t *testing.T
-	// functions and methods of each package of the domain, by their names; methods of one name are taken together.
+	// functions holds the functions and methods of each package of the domain, by their names. Methods of several types
+	// can have the same name.
 	functions map[string]map[string][]*ast.FuncDecl
-	events    func(commands.Command) []string
+	// events returns the names of the events that a command can record.
+	events func(commands.Command) []string
 }
 
 func newDecisions(t *testing.T) *decisions {
@@ -168,8 +177,8 @@ func newDecisions(t *testing.T) *decisions {
 		made := map[string]bool{}
 		if within := d.functions[context]; len(within[function]) > 0 {
 			d.walk(context, function, made, map[string]bool{})
-		} else { // a decision that is written with the declaration
-			d.declared(c, made)
+		} else { // the decision is a function literal in the declaration
+			d.walkLiterals(c, made)
 		}
 		var names []string
 		for _, stream := range contexts.Streams() {
@@ -184,7 +193,8 @@ func newDecisions(t *testing.T) *decisions {
 	return d
 }
 
-// carries says whether a command brings an event with it, as those of the machinery do.
+// carries reports whether a command has a field of the event's type, or a list of them. Such a command, which only the
+// program itself sends, records the events that it brings.
 func carries(body, event reflect.Type) bool {
 	for i := range body.NumField() {
 		field := body.Field(i).Type
@@ -198,7 +208,8 @@ func carries(body, event reflect.Type) bool {
 	return false
 }
 
-// walk collects the types of values that a function makes, and those that it calls.
+// walk collects into made the types of values that a function of the domain makes, itself or through functions it
+// calls.
 func (d *decisions) walk(context, function string, made, seen map[string]bool) {
 	if seen[function] {
 		return
@@ -229,8 +240,8 @@ func (d *decisions) collect(context string, in ast.Node, made, seen map[string]b
 	})
 }
 
-// declared looks at the decisions that stand in the context's declarations, for the functions of the domain that they call.
-func (d *decisions) declared(c commands.Command, made map[string]bool) {
+// walkLiterals walks the functions of the domain that the function literals in a context's declarations call.
+func (d *decisions) walkLiterals(c commands.Command, made map[string]bool) {
 	context := path.Base(c.Body().PkgPath())
 	for _, file := range parseFolder(d.t, filepath.Join(root, "commands", context)) {
 		ast.Inspect(file, func(n ast.Node) bool {

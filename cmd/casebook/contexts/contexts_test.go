@@ -1,7 +1,6 @@
 package contexts_test
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -16,15 +15,16 @@ import (
 	"casebook/cmd/casebook/contexts"
 )
 
-// root is the repository's root, as this test sees it.
+// root is the repository's root, relative to this folder.
 const root = "../../.."
 
-// rooms are those in which contexts have sub-folders, and the name under which each exports what it adds.
+// rooms are the rooms in which contexts have sub-folders, with the exported name by which each sub-folder adds to the
+// room.
 var rooms = map[string]string{
 	"domain": "Streams", "commands": "Commands", "readmodels": "Queries", "projections": "Projections", "sagas": "Processes",
 }
 
-// parseFolder parses the Go files of a folder, tests left out.
+// parseFolder parses the Go files of a folder, except its tests.
 func parseFolder(t *testing.T, dir string) []*ast.File {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -45,7 +45,7 @@ func parseFolder(t *testing.T, dir string) []*ast.File {
 	return files
 }
 
-// listed returns what contexts.go takes from the packages that it imports, as import path and name.
+// listed returns the names that contexts.go uses of the packages that it imports, each as import path, dot and name.
 func listed(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -74,7 +74,7 @@ func listed(t *testing.T) map[string]bool {
 	return all
 }
 
-// exports says whether a package declares a name.
+// exports reports whether a package declares a function or variable with this name.
 func exports(files []*ast.File, name string) bool {
 	for _, file := range files {
 		for _, decl := range file.Decls {
@@ -85,7 +85,8 @@ func exports(files []*ast.File, name string) bool {
 				}
 			case *ast.GenDecl:
 				for _, spec := range d.Specs {
-					if v, ok := spec.(*ast.ValueSpec); ok && slices.ContainsFunc(v.Names, func(id *ast.Ident) bool { return id.Name == name }) {
+					v, ok := spec.(*ast.ValueSpec)
+					if ok && slices.ContainsFunc(v.Names, func(id *ast.Ident) bool { return id.Name == name }) {
 						return true
 					}
 				}
@@ -95,7 +96,7 @@ func exports(files []*ast.File, name string) bool {
 	return false
 }
 
-// TestEveryContextIsListed finds the folders of contexts in all rooms, and what each adds.
+// TestEveryContextIsListed checks that each sub-folder of a room exports what it adds, and that contexts.go lists it.
 func TestEveryContextIsListed(t *testing.T) {
 	all := listed(t)
 	for room, name := range rooms {
@@ -108,21 +109,21 @@ func TestEveryContextIsListed(t *testing.T) {
 			if !folder.IsDir() || len(files) == 0 {
 				continue
 			}
-			place := "casebook/" + room + "/" + folder.Name()
+			pkg := "casebook/" + room + "/" + folder.Name()
 			switch {
-			case !exports(files, name) && room == "domain": // words that several contexts share
-			case !exports(files, name) && room == "readmodels": // documents that another context's queries answer with
+			case !exports(files, name) && room == "domain": // types that several contexts share
+			case !exports(files, name) && room == "readmodels": // documents for the queries of another context
 			case !exports(files, name):
-				t.Errorf("%s adds nothing: declare what it adds to the room as %s", place, name)
-			case !all[place+"."+name]:
-				t.Errorf("%s is not listed: add its %s to the list of %s in cmd/casebook/contexts/contexts.go", place, name, name)
+				t.Errorf("%s adds nothing: declare what it adds to the room as %s", pkg, name)
+			case !all[pkg+"."+name]:
+				t.Errorf("%s is not listed: add its %s to the list of %s in cmd/casebook/contexts/contexts.go", pkg, name, name)
 			}
 		}
 	}
 }
 
-// TestEveryDeciderAndEventIsDeclared: a decider that is missing in Streams would not be followed, and an event that is
-// missing among the decider's could not be stored.
+// TestEveryDeciderAndEventIsDeclared reads the source of the domain. A decider that is missing in Streams would not be
+// followed, and an event that is missing in its decider's Events could not be stored.
 func TestEveryDeciderAndEventIsDeclared(t *testing.T) {
 	folders, err := os.ReadDir(filepath.Join(root, "domain"))
 	if err != nil {
@@ -130,14 +131,14 @@ func TestEveryDeciderAndEventIsDeclared(t *testing.T) {
 	}
 	deciders, events := 0, 0
 	for _, folder := range folders {
-		declared, streams, stored := map[string]bool{}, map[string]bool{}, map[string]bool{}
-		marked := map[string]string{}
+		declared, streams := map[string]bool{}, map[string]bool{} // deciders, by the names of their variables
+		marked, stored := map[string]bool{}, map[string]bool{}    // events, by the names of their types
 		for _, file := range parseFolder(t, filepath.Join(root, "domain", folder.Name())) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.ValueSpec:
 					for i, value := range n.Values {
-						if lit, ok := value.(*ast.CompositeLit); ok && strings.HasPrefix(fmt.Sprint(generic(lit.Type)), "domain.Decider") {
+						if lit, ok := value.(*ast.CompositeLit); ok && strings.HasPrefix(generic(lit.Type), "domain.Decider") {
 							declared[n.Names[i].Name] = true
 						}
 					}
@@ -153,10 +154,10 @@ func TestEveryDeciderAndEventIsDeclared(t *testing.T) {
 						}
 					}
 				case *ast.FuncDecl:
-					// An event says of which kind it is by a method without a body, such as diaryEvent.
+					// An event is marked by an empty method, such as diaryEvent.
 					if n.Recv != nil && n.Body != nil && len(n.Body.List) == 0 && strings.HasSuffix(n.Name.Name, "Event") {
 						if x, ok := n.Recv.List[0].Type.(*ast.Ident); ok {
-							marked[x.Name] = n.Name.Name
+							marked[x.Name] = true
 						}
 					}
 				}
@@ -172,16 +173,17 @@ func TestEveryDeciderAndEventIsDeclared(t *testing.T) {
 		for name := range marked {
 			events++
 			if !stored[name] {
-				t.Errorf("domain/%s: the event %s has no stored name: add domain.Stored[%s](\"...\") to the decider's Events", folder.Name(), name, name)
+				t.Errorf("domain/%s: the event %s has no stored name: add domain.Stored[%s](\"...\") to the decider's Events",
+					folder.Name(), name, name)
 			}
 		}
 	}
 	if deciders < 10 || events < 80 {
-		t.Errorf("only %d deciders and %d events were found: this test looks for them in the wrong way", deciders, events)
+		t.Errorf("this test found only %d deciders and %d events; the source is written in a way that it cannot read", deciders, events)
 	}
 }
 
-// generic names a generic type without its parameters.
+// generic returns the name of a generic type without its parameters.
 func generic(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.IndexExpr:
@@ -196,8 +198,9 @@ func generic(e ast.Expr) string {
 	return ""
 }
 
-// TestAnEventsGoNameIsItsStoredName: without the word of its package, so that diary.Submitted is DiarySubmitted.
-func TestAnEventsGoNameIsItsStoredName(t *testing.T) {
+// TestEventTypesAreNamedAsStored checks that the stored name is the name of the Go type, with or without the word of
+// the package in front: diary.Submitted is stored as DiarySubmitted.
+func TestEventTypesAreNamedAsStored(t *testing.T) {
 	for _, stream := range contexts.Streams() {
 		for _, event := range stream.Events {
 			word := path.Base(event.Go.PkgPath())
@@ -209,7 +212,7 @@ func TestAnEventsGoNameIsItsStoredName(t *testing.T) {
 	}
 }
 
-// TestEveryCommandIsDeclaredOnce: two of one name would hide each other.
+// TestEveryCommandIsDeclaredOnce checks the names, because of two commands with the same name one would be unreachable.
 func TestEveryCommandIsDeclaredOnce(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range contexts.Commands() {
@@ -218,12 +221,12 @@ func TestEveryCommandIsDeclaredOnce(t *testing.T) {
 		}
 		seen[c.Name()] = true
 		if len(c.OpenTo()) == 0 {
-			t.Errorf("%s is open to nobody: say with AllowedTo to which roles", c.Name())
+			t.Errorf("%s is allowed to no role: declare the roles with AllowedTo", c.Name())
 		}
 	}
 }
 
-// TestEveryViewIsMadeOnce: two projections of one view would write over each other.
+// TestEveryViewIsMadeOnce checks the views' names, because two projections of one view would overwrite each other.
 func TestEveryViewIsMadeOnce(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range contexts.Projections() {

@@ -1,4 +1,33 @@
 package contexts_test
 
-func listenersOfEvents() map[string][]string { return nil }
-func sendersOfCommands() map[string][]string { return nil }
+import (
+	"slices"
+
+	"casebook/cmd/casebook/contexts"
+)
+
+// listenersOfEvents names the processes that listen to each event, by the event's stored name.
+func listenersOfEvents() map[string][]string {
+	all, registry := map[string][]string{}, contexts.Registry()
+	for _, p := range contexts.Processes() {
+		for _, event := range p.Events() {
+			if name, ok := registry.NameOfType(event); ok {
+				all[name] = append(all[name], p.Name)
+			}
+		}
+	}
+	return all
+}
+
+// sendersOfCommands names the processes that may send each command.
+func sendersOfCommands() map[string][]string {
+	all := map[string][]string{}
+	for _, p := range contexts.Processes() {
+		for _, c := range contexts.Commands() {
+			if slices.Contains(p.Commands(), c.Body()) {
+				all[c.Name()] = append(all[c.Name()], p.Name)
+			}
+		}
+	}
+	return all
+}
