@@ -45,7 +45,8 @@ func (c *call) authenticate() error {
 
 // recordRefusal puts a refusal of access into the security log.
 func (c *call) recordRefusal(user domain.UserID, scope domain.Scope, why error) {
-	c.api.handler.RecordRefusal(c.ctx(), access.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace, Why: why})
+	c.api.handler.RecordRefusal(c.ctx(), access.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace,
+		Why: why})
 }
 
 // isAccess says whether the error refuses access, as opposed to any other refusal or a failure.

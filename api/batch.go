@@ -85,7 +85,8 @@ func readBatch(body []byte, most int) ([]jsontext.Value, error) {
 	var outer struct {
 		Commands *[]jsontext.Value `json:"commands"`
 	}
-	err := jsonv2.Unmarshal(body, &outer, jsonv2.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	err := jsonv2.Unmarshal(body, &outer, jsonv2.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		// The strict reader words the refusal; what it finds may also be a lesser fault inside a command.
 		if err := commands.Decode(body, &outer); err != nil {
@@ -97,7 +98,8 @@ func readBatch(body []byte, most int) ([]jsontext.Value, error) {
 		return nil, refuse.Malformed("malformed_json", "the batch has no commands").At("commands").Do(`send {"commands": [...]}`)
 	}
 	if n := len(*outer.Commands); n > most {
-		return nil, refuse.Malformed("batch_too_large", "the batch has %d commands; the most is %d", n, most).At("commands").Do("send it in several batches")
+		return nil, refuse.Malformed("batch_too_large", "the batch has %d commands; the most is %d", n, most).At("commands").
+			Do("send it in several batches")
 	}
 	return *outer.Commands, nil
 }

@@ -66,7 +66,8 @@ func (c *call) body(limit int64) (*bytes.Buffer, error) {
 		return nil, tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Response().Header().Set(echo.HeaderConnection, "close")
-		return nil, refuse.Malformed("body_too_slow", "the body did not arrive in time").Do("send it again, in smaller parts where the connection is slow")
+		return nil, refuse.Malformed("body_too_slow", "the body did not arrive in time").
+			Do("send it again, in smaller parts where the connection is slow")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, refuse.Malformed("malformed_json", "the body ends before its announced length").Do("send it again, whole")
 	}

@@ -260,7 +260,8 @@ func do(t testing.TB, command any) commands.Answer {
 		about.Study = about.Patient.Study()
 	}
 	everybody := access.Process("test")
-	everybody.Grants = append(everybody.Grants, user.Grant{Role: user.DataManager, Study: about.Study}, user.Grant{Role: user.CRC, Study: about.Study},
+	everybody.Grants = append(everybody.Grants, user.Grant{Role: user.DataManager, Study: about.Study},
+		user.Grant{Role: user.CRC, Study: about.Study},
 		user.Grant{Role: user.UnblindedSupplyManager, Study: about.Study})
 	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: everybody})
 	if err != nil {

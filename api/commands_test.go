@@ -21,10 +21,12 @@ func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
 		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
 	}
 	answer := read[commands.Answer](t, r)
-	if answer.Stream != diary.StreamOf(tr.patient) || len(answer.Events) != 1 || answer.Events[0].Type != "DiarySubmitted" || answer.CommandID == "" {
+	if answer.Stream != diary.StreamOf(tr.patient) || len(answer.Events) != 1 || answer.Events[0].Type != "DiarySubmitted" ||
+		answer.CommandID == "" {
 		t.Errorf("the answer is %s", r.body)
 	}
-	if r.Header.Get("Etag") != `"`+strconv.FormatInt(answer.Revision, 10)+`"` || r.Header.Get(positionHeader) != strconv.FormatUint(answer.Position, 10) ||
+	if r.Header.Get("Etag") != `"`+strconv.FormatInt(answer.Revision, 10)+`"` ||
+		r.Header.Get(positionHeader) != strconv.FormatUint(answer.Position, 10) ||
 		r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Trace-Id") != trace {
 		t.Errorf("the headers are %v", r.Header)
 	}
@@ -86,7 +88,8 @@ func TestABatchAnswersEachCommandByItself(t *testing.T) {
 	tr := newTrial(t)
 	late := tr.entry(4)
 	late.Answers = diary.Answers{"worst": 99}
-	b := batchOf(t, tr.entry(4), late, tr.entry(5), patient.CompletePatient{OfPatient: domain.ForPatient(tr.other), On: "2026-03-01"}, tr.entry(6))
+	b := batchOf(t, tr.entry(4), late, tr.entry(5), patient.CompletePatient{OfPatient: domain.ForPatient(tr.other), On: "2026-03-01"},
+		tr.entry(6))
 	b.Commands = append(b.Commands,
 		BatchCommand{Command: "StopTheWorld", Body: json.RawMessage(`{}`)},
 		BatchCommand{Command: "ConfirmEnrollment", Body: json.RawMessage(`{}`)},
@@ -109,7 +112,8 @@ func TestABatchAnswersEachCommandByItself(t *testing.T) {
 			t.Errorf("item %d is %+v, want %+v", i, item, w)
 			continue
 		}
-		if p := item.Problem; p != nil && (p.Code != w.code || p.Status != w.status || p.TraceID == "" || p.Instance != "/api/v1/commands:batch#"+strconv.Itoa(i)) {
+		if p := item.Problem; p != nil && (p.Code != w.code || p.Status != w.status || p.TraceID == "" ||
+			p.Instance != "/api/v1/commands:batch#"+strconv.Itoa(i)) {
 			t.Errorf("item %d has the problem %+v, want %s", i, *p, w.code)
 		}
 	}

@@ -24,7 +24,8 @@ func (a *API) getDocument(c *call) error {
 func (a *API) docsRoutes(e *echo.Echo) error {
 	ui := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "Casebook", SwaggerJSON: "/openapi.json", BasePath: "/docs/", HideCurl: false,
-		SettingsUI: map[string]string{"persistAuthorization": "false", "tryItOutEnabled": "true", "defaultModelsExpandDepth": "1", "docExpansion": `"list"`},
+		SettingsUI: map[string]string{"persistAuthorization": "false", "tryItOutEnabled": "true", "defaultModelsExpandDepth": "1",
+			"docExpansion": `"list"`},
 	})
 	page, err := renderedPage(ui)
 	if err != nil {

@@ -74,7 +74,8 @@ func openWorld(dir string) (w world, err error) {
 	if err != nil {
 		return w, err
 	}
-	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: keys}); err != nil {
+	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(),
+		BlindingKeys: keys}); err != nil {
 		return w, err
 	}
 	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry()}); err != nil {
@@ -83,7 +84,8 @@ func openWorld(dir string) (w world, err error) {
 	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
 		return w, err
 	}
-	w.handler = commands.NewHandler(commands.Options{Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now }, Build: "test"})
+	w.handler = commands.NewHandler(commands.Options{Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now },
+		Build: "test"})
 	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections()})
 	running, stop := context.WithCancel(ctx)
 	w.stop = stop

@@ -19,7 +19,9 @@ import (
 
 // OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
 // running server.
-func OpenAPI(build string, commands []commands.Command, queries []readmodels.Query, streams []domain.StreamType) (document []byte, err error) {
+func OpenAPI(
+	build string, commands []commands.Command, queries []readmodels.Query, streams []domain.StreamType,
+) (document []byte, err error) {
 	defer func() {
 		// The schema generator panics on types that it cannot describe; that is a mistake in a command or query.
 		if p := recover(); p != nil {
@@ -115,7 +117,8 @@ var problemStatuses = []struct {
 	{http.StatusUnprocessableEntity, "Rule", "A rule of the protocol, of a regulation or of the instrument forbids it"},
 	{http.StatusTooManyRequests, "TooMany", "Too many requests; Retry-After says when to come back"},
 	{http.StatusInternalServerError, "Failure", "Something broke on the server's side; the trace id finds it in the log"},
-	{http.StatusServiceUnavailable, "Overloaded", "The server protects itself, or a store cannot be reached; Retry-After says when to come back"},
+	{http.StatusServiceUnavailable, "Overloaded",
+		"The server protects itself, or a store cannot be reached; Retry-After says when to come back"},
 	{http.StatusGatewayTimeout, "Timeout", "The request took too long; whether it was done is not known"},
 }
 
@@ -156,7 +159,8 @@ func (d *description) jsonAnswer(t reflect.Type, means string) *huma.Response {
 }
 
 func (d *description) jsonBody(t reflect.Type, example any) *huma.RequestBody {
-	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaJSON: {Schema: d.schemas.Schema(t, true, ""), Example: example}}}
+	return &huma.RequestBody{Required: true,
+		Content: map[string]*huma.MediaType{mediaJSON: {Schema: d.schemas.Schema(t, true, ""), Example: example}}}
 }
 
 func (d *description) session() {
@@ -166,13 +170,15 @@ func (d *description) session() {
 		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
 		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: "a long pass phrase"}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
-			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
+				http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},
 	})
 }
 
 // commandStatuses are the problems that a command can have.
-var commandStatuses = append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
+var commandStatuses = append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+	http.StatusConflict,
 	http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, always...)
 
 func (d *description) commands(all []commands.Command) {
@@ -211,18 +217,21 @@ func (d *description) batch(all []commands.Command) {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "Batch", Method: http.MethodPost, Path: "/api/v1/commands:batch", Tags: []string{"batch"},
 		Summary: "Send commands that were kept while a device was offline",
-		Description: "Each command is answered by itself, in the batch's order, with the status that it would have had alone. The commands of one patient " +
-			"run one after another; those of different patients may run at the same time. A command that is not about a patient waits for all before it.",
+		Description: "Each command is answered by itself, in the batch's order, with the status that it would have had alone. The commands of " +
+			"one patient run one after another; those of different patients may run at the same time. A command that is not about a patient " +
+			"waits for all before it.",
 		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": kept,
 			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": body}}}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[BatchAnswer](), "One answer for each command"),
-			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout,
+				http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
 	})
 }
 
 func keyParameter() *huma.Param {
-	return &huma.Param{Name: keyHeader, In: "header", Description: "Makes the command safe to send again: the same key gets the same answer. Use a new one for every command.",
-		Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(200)}, Example: "0b6e2f5c-5f0f-4d6e-9d42-7f5b1c9d2a10"}
+	return &huma.Param{Name: keyHeader, In: "header",
+		Description: "Makes the command safe to send again: the same key gets the same answer. Use a new one for every command.",
+		Schema:      &huma.Schema{Type: huma.TypeString, MaxLength: new(200)}, Example: "0b6e2f5c-5f0f-4d6e-9d42-7f5b1c9d2a10"}
 }
 
 // commandAnswer describes the answer to commands of a context with the events that the context can record.
@@ -240,7 +249,8 @@ func (d *description) commandAnswer(context, path string) *huma.Response {
 	}
 	headers := traceHeader()
 	headers["Etag"] = &huma.Param{Description: "The stream's revision after the command", Schema: &huma.Schema{Type: huma.TypeString}}
-	headers[positionHeader] = &huma.Param{Description: "Log position of the last event", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}}
+	headers[positionHeader] = &huma.Param{Description: "Log position of the last event",
+		Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}}
 	return &huma.Response{Description: "Recorded, or found recorded under the same key", Headers: headers,
 		Content: map[string]*huma.MediaType{mediaJSON: {Schema: &huma.Schema{Ref: schemaPrefix + name}}}}
 }
@@ -279,7 +289,8 @@ func (d *description) query(q readmodels.Query) {
 		}
 	}
 	if len(q.Views) > 0 {
-		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
+		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header",
+			Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
 			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
 	}
 	parameters = append(parameters, &huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},

@@ -48,7 +48,8 @@ func operations(t *testing.T, d map[string]any, each func(method, path string, o
 func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	described := map[string]bool{}
 	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
-	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "get /healthz": true, "get /readyz": true, "get " + changesRoute: true}
+	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "get /healthz": true,
+		"get /readyz": true, "get " + changesRoute: true}
 	for _, c := range contexts.Commands() {
 		if !c.Internal() {
 			expected["post /api/v1/commands/"+c.Name()] = true
@@ -240,8 +241,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			t.Errorf("%s is answered with a null: %s", q.Name, r.body)
 		}
 	}
-	fits(t, "an overview for a site", reflect.TypeFor[studyviews.StudyOverview](), plain(t, c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)).body))
-	fits(t, "a batch", reflect.TypeFor[BatchAnswer](), plain(t, c.as(tr.self).post("/api/v1/commands:batch", `{"commands":[{"command":"X","body":{}},7]}`).body))
+	fits(t, "an overview for a site", reflect.TypeFor[studyviews.StudyOverview](),
+		plain(t, c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)).body))
+	fits(t, "a batch", reflect.TypeFor[BatchAnswer](), plain(t, c.as(tr.self).post("/api/v1/commands:batch",
+		`{"commands":[{"command":"X","body":{}},7]}`).body))
 	fits(t, "a problem", reflect.TypeFor[Problem](), plain(t, c.get("/nowhere").body))
 	fits(t, "readiness", reflect.TypeFor[Readiness](), plain(t, c.get("/readyz").body))
 }

@@ -50,7 +50,8 @@ func TestHealthAndReadiness(t *testing.T) {
 		o.Ready = func(context.Context) error { return errors.New("the log at 10.0.0.1 is gone") }
 	})
 	r = lost.get("/readyz")
-	if ready = read[Readiness](t, r); r.StatusCode != http.StatusServiceUnavailable || ready.Ready || strings.Contains(string(r.body), "10.0.0.1") {
+	if ready = read[Readiness](t, r); r.StatusCode != http.StatusServiceUnavailable || ready.Ready ||
+		strings.Contains(string(r.body), "10.0.0.1") {
 		t.Errorf("without the log readiness is %d %s", r.StatusCode, r.body)
 	}
 }
@@ -97,7 +98,8 @@ func TestTheDocsNeedNothingFromElsewhere(t *testing.T) {
 	}
 	page := c.get("/docs/")
 	policy := page.Header.Get("Content-Security-Policy")
-	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") || !strings.Contains(policy, "sha256-") || strings.Contains(policy, "script-src 'self' 'unsafe") {
+	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") ||
+		!strings.Contains(policy, "sha256-") || strings.Contains(policy, "script-src 'self' 'unsafe") {
 		t.Errorf("the page is answered %d with %v", page.StatusCode, page.Header)
 	}
 	if bytes.Contains(page.body, []byte(`src="http`)) || bytes.Contains(page.body, []byte(`href="http`)) {
@@ -110,13 +112,15 @@ func TestTheDocsNeedNothingFromElsewhere(t *testing.T) {
 	}
 	c.get("/docs/nothing.js").refused(t, http.StatusNotFound, "not_found")
 	description := c.get("/openapi.json")
-	if r := c.post("/openapi.json", ""); r.refused(t, http.StatusMethodNotAllowed, "method_not_allowed").Code != "" && !strings.Contains(r.Header.Get("Allow"), "GET") {
+	if r := c.post("/openapi.json", ""); r.refused(t, http.StatusMethodNotAllowed, "method_not_allowed").Code != "" &&
+		!strings.Contains(r.Header.Get("Allow"), "GET") {
 		t.Errorf("a refused method is told to use %q", r.Header.Get("Allow"))
 	}
 	if !json.Valid(description.body) || description.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("the description is %s", description.Header.Get("Content-Type"))
 	}
-	if r := c.get("/openapi.json", "If-None-Match", description.Header.Get("Etag")); r.StatusCode != http.StatusNotModified || len(r.body) > 0 {
+	if r := c.get("/openapi.json", "If-None-Match", description.Header.Get("Etag")); r.StatusCode != http.StatusNotModified ||
+		len(r.body) > 0 {
 		t.Errorf("the same description is answered %d", r.StatusCode)
 	}
 }
@@ -157,7 +161,8 @@ func TestTheLogNamesNoPatientAndNoSecret(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &first); err != nil {
 		t.Fatal(err)
 	}
-	if first.Msg != "request" || first.Method != http.MethodPost || first.Route != "/api/v1/commands/{command}" || first.Action != "SubmitDiary" ||
+	if first.Msg != "request" || first.Method != http.MethodPost || first.Route != "/api/v1/commands/{command}" ||
+		first.Action != "SubmitDiary" ||
 		first.User != string(tr.self) || first.TraceID != r.Header.Get("Trace-Id") {
 		t.Errorf("the line is %s", line)
 	}
@@ -223,7 +228,8 @@ func TestABodyThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = connection.Close() }()
-	if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", submit, c.token); err != nil {
+	if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", submit,
+		c.token); err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
@@ -243,13 +249,16 @@ func TestAStoreThatCannotBeReachedIsToldApart(t *testing.T) {
 		status int
 		code   string
 	}{
-		"the log's disk is full":        {fmt.Errorf("append: %w", status.Error(codes.ResourceExhausted, "the disk is almost full")), 503, "store_full"},
-		"the log, while appending":      {fmt.Errorf("append: %w", status.Error(codes.Unavailable, "connection refused at 10.0.0.1")), 503, "store_unreachable"},
+		"the log's disk is full": {fmt.Errorf("append: %w", status.Error(codes.ResourceExhausted, "the disk is almost full")), 503,
+			"store_full"},
+		"the log, while appending": {fmt.Errorf("append: %w", status.Error(codes.Unavailable, "connection refused at 10.0.0.1")), 503,
+			"store_unreachable"},
 		"the log's answer did not come": {fmt.Errorf("no answer in time: %w", context.DeadlineExceeded), 503, "store_unreachable"},
 		"the stream broke":              {fmt.Errorf("the append stream broke: %w", io.EOF), 503, "store_unreachable"},
 		"the views":                     {fmt.Errorf("find: %w", mongo.CommandError{Labels: []string{"NetworkError"}}), 503, "store_unreachable"},
-		"the views were too slow":       {fmt.Errorf("find: %w", mongo.CommandError{Code: 50, Name: "MaxTimeMSExpired"}), 503, "store_unreachable"},
-		"something else":                {fmt.Errorf("decode: %w", status.Error(codes.DataLoss, "10.0.0.1")), 500, "failure"},
+		"the views were too slow": {fmt.Errorf("find: %w", mongo.CommandError{Code: 50, Name: "MaxTimeMSExpired"}), 503,
+			"store_unreachable"},
+		"something else": {fmt.Errorf("decode: %w", status.Error(codes.DataLoss, "10.0.0.1")), 500, "failure"},
 	} {
 		p := problemOf(t.Context(), x.err)
 		if gone := problemOf(ended(t), x.err); x.status == 503 && gone.Status != statusClientGone {
@@ -273,7 +282,8 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: contexts.Registry(), Timeout: 2 * time.Second})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: contexts.Registry(),
+		Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +304,8 @@ func TestALogThatIsGoneIsNoFailureOfOurs(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.as(who).command(user.ChangePassword{OfUser: domain.ForUser(who), Password: "a long pass phrase"}).refused(t, http.StatusServiceUnavailable, "store_unreachable")
+	c.as(who).command(user.ChangePassword{OfUser: domain.ForUser(who), Password: "a long pass phrase"}).refused(t,
+		http.StatusServiceUnavailable, "store_unreachable")
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}

@@ -84,7 +84,8 @@ func problemOf(ctx context.Context, err error) Problem {
 			"the request took too long, and whether it was done is not known; send the same command again with the same Idempotency-Key", 1)
 	case status.Code(err) == codes.ResourceExhausted:
 		return failure(http.StatusServiceUnavailable, "store_full",
-			"the event store takes nothing more at present, and nothing was recorded; keep the entry and send the same command again later, with the same Idempotency-Key", 60)
+			"the event store takes nothing more at present, and nothing was recorded; keep the entry and send the same command again later, "+
+				"with the same Idempotency-Key", 60)
 	case unreachable(err):
 		return failure(http.StatusServiceUnavailable, "store_unreachable",
 			"a store cannot be reached at present; send the same command again in a moment, with the same Idempotency-Key", 1)
@@ -141,7 +142,8 @@ func unreachable(err error) bool {
 // What the event store's protocol and its client call a store that does not answer.
 var (
 	unreachableCodes  = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted}
-	unreachableErrors = []esdb.ErrorCode{esdb.ErrorCodeConnectionClosed, esdb.ErrorUnavailable, esdb.ErrorCodeDeadlineExceeded, esdb.ErrorCodeNotLeader}
+	unreachableErrors = []esdb.ErrorCode{esdb.ErrorCodeConnectionClosed, esdb.ErrorUnavailable, esdb.ErrorCodeDeadlineExceeded,
+		esdb.ErrorCodeNotLeader}
 )
 
 // write sends the problem. Who is gone receives nothing.

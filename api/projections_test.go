@@ -20,12 +20,15 @@ import (
 
 // withPast answers asOf as the server does.
 func withPast(o *options) {
-	o.engine.Past = func(ctx context.Context, view string, who domain.PatientID, at readmodels.Moment) (map[string]readmodels.Document, error) {
+	o.engine.Past = func(
+		ctx context.Context, view string, who domain.PatientID, at readmodels.Moment,
+	) (map[string]readmodels.Document, error) {
 		p, err := projections.Named(contexts.Projections(), view)
 		if err != nil {
 			return nil, err
 		}
-		return p.PatientAsOf(ctx, the.blinded, who, projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time})
+		until := projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time}
+		return p.PatientAsOf(ctx, the.blinded, who, until)
 	}
 }
 
@@ -74,15 +77,19 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 		client
 		study domain.StudyID
 	}{{manager, tr.study}, {admin, ""}} {
-		who.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":%q,"study":%q,"reason":"to see"}`, safetyviews.Alerts.Name, who.study)).fine(t)
+		who.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":%q,"study":%q,"reason":"to see"}`, safetyviews.Alerts.Name,
+			who.study)).fine(t)
 		for build() == before {
 			time.Sleep(5 * time.Millisecond) // the test's own time-out is the bound
 		}
 		before = build()
 	}
-	manager.post("/api/v1/commands/RebuildProjection", `{"projection":"alerts","reason":"for all"}`).refused(t, http.StatusForbidden, "not_allowed")
-	manager.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":"nothing","study":%q,"reason":"x"}`, tr.study)).refused(t, http.StatusNotFound, "projection_not_found")
-	manager.post("/api/v1/commands/CancelRebuild", fmt.Sprintf(`{"projection":"shipments","study":%q,"reason":"x"}`, tr.study)).refused(t, http.StatusConflict, "no_rebuild")
+	manager.post("/api/v1/commands/RebuildProjection", `{"projection":"alerts","reason":"for all"}`).refused(t, http.StatusForbidden,
+		"not_allowed")
+	manager.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":"nothing","study":%q,"reason":"x"}`, tr.study)).refused(t,
+		http.StatusNotFound, "projection_not_found")
+	manager.post("/api/v1/commands/CancelRebuild", fmt.Sprintf(`{"projection":"shipments","study":%q,"reason":"x"}`, tr.study)).refused(t,
+		http.StatusConflict, "no_rebuild")
 	skip := func(stream string, revision int) reply {
 		return manager.post("/api/v1/commands/SkipProjectionEvent",
 			fmt.Sprintf(`{"projection":"alerts","study":%q,"version":9,"stream":%q,"revision":%d,"reason":"x"}`, tr.study, stream, revision))

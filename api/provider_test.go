@@ -79,7 +79,8 @@ func TestTokensOfATrustedProviderAreTaken(t *testing.T) {
 	tr := newTrial(t)
 	claims := jwt.RegisteredClaims{Issuer: providerName, Audience: jwt.ClaimStrings{ourAudience}, Subject: string(tr.self),
 		ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}
-	for day, token := range []string{sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, claims), sign(t, jwt.SigningMethodES256, "ec", p.ec, claims)} {
+	for day, token := range []string{sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, claims), sign(t, jwt.SigningMethodES256, "ec", p.ec,
+		claims)} {
 		c.token = token
 		c.accepted(tr.entry(4 + 2*day))
 		c.accepted(tr.entry(5 + 2*day)) // by way of the verified tokens
@@ -94,10 +95,15 @@ func TestTokensOfATrustedProviderAreTaken(t *testing.T) {
 		return changed
 	}
 	for _, x := range []struct{ name, token, code string }{
-		{"another issuer", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, with(func(r *jwt.RegisteredClaims) { r.Issuer = "https://elsewhere.example" })), "token_invalid"},
-		{"another audience", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, with(func(r *jwt.RegisteredClaims) { r.Audience = jwt.ClaimStrings{"elsewhere"} })), "token_invalid"},
-		{"our own name", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, with(func(r *jwt.RegisteredClaims) { r.Issuer = access.Issuer })), "token_invalid"},
-		{"expired", sign(t, jwt.SigningMethodES256, "ec", p.ec, with(func(r *jwt.RegisteredClaims) { r.ExpiresAt = jwt.NewNumericDate(time.Now().Add(-time.Hour)) })), "token_expired"},
+		{"another issuer", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa,
+			with(func(r *jwt.RegisteredClaims) { r.Issuer = "https://elsewhere.example" })), "token_invalid"},
+		{"another audience", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa,
+			with(func(r *jwt.RegisteredClaims) { r.Audience = jwt.ClaimStrings{"elsewhere"} })), "token_invalid"},
+		{"our own name", sign(t, jwt.SigningMethodRS256, "rsa", p.rsa, with(func(r *jwt.RegisteredClaims) { r.Issuer = access.Issuer })),
+			"token_invalid"},
+		{"expired", sign(t, jwt.SigningMethodES256, "ec", p.ec, with(func(r *jwt.RegisteredClaims) {
+			r.ExpiresAt = jwt.NewNumericDate(time.Now().Add(-time.Hour))
+		})), "token_expired"},
 		{"another key under a known name", sign(t, jwt.SigningMethodRS256, "rsa", other, claims), "token_invalid"},
 		{"an unknown key", sign(t, jwt.SigningMethodRS256, "unknown", other, claims), "token_invalid"},
 		{"another method", sign(t, jwt.SigningMethodRS512, "rsa", p.rsa, claims), "token_invalid"},

@@ -81,7 +81,8 @@ func TestAnAnswerThatHasNotChangedIsNotSentAgain(t *testing.T) {
 		}
 	}
 	position := crc.accepted(tr.entry(4)).Position
-	if r := crc.get(path, "If-None-Match", tag, positionHeader, strconv.FormatUint(position, 10)); r.StatusCode != http.StatusOK || r.Header.Get("Etag") == tag {
+	if r := crc.get(path, "If-None-Match", tag, positionHeader, strconv.FormatUint(position, 10)); r.StatusCode != http.StatusOK ||
+		r.Header.Get("Etag") == tag {
 		t.Errorf("the changed answer is answered %d", r.StatusCode)
 	}
 }
@@ -143,7 +144,8 @@ func TestListsArePaged(t *testing.T) {
 			t.Errorf("%s: %d patients on %d pages", list, len(seen), pages)
 		}
 	}
-	one := answered[readmodels.List[patientviews.PatientRow]](c.as(tr.manager), "/api/v1/studies/"+string(tr.study)+"/patients?site=02&status=enrolled")
+	one := answered[readmodels.List[patientviews.PatientRow]](c.as(tr.manager),
+		"/api/v1/studies/"+string(tr.study)+"/patients?site=02&status=enrolled")
 	if len(one.Items) != 1 || one.Items[0].Patient != tr.other {
 		t.Errorf("site 02 has %+v", one.Items)
 	}
@@ -183,7 +185,8 @@ func TestAnOverviewForASiteHasNoTotals(t *testing.T) {
 	if own.Figures != nil || len(own.Sites) != 1 || own.Sites[0].Site != "01" || own.Sites[0].Figures.Enrolled != 1 || own.Title != "A trial" {
 		t.Errorf("a coordinator of site 01 sees %+v", own)
 	}
-	sites := answered[readmodels.List[diaryviews.DiaryCompliance]](c.as(account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "02"})), path+"/compliance/sites")
+	sites := answered[readmodels.List[diaryviews.DiaryCompliance]](c.as(account(t, "monitor",
+		user.Grant{Role: user.Monitor, Study: tr.study, Site: "02"})), path+"/compliance/sites")
 	for _, s := range sites.Items {
 		if s.Site != "02" {
 			t.Errorf("a monitor of site 02 sees %+v", s)

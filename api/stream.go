@@ -32,15 +32,15 @@ const (
 	mediaEvents  = "text/event-stream"
 )
 
-// changesSummary and changesDoc describe the stream.
+// What describes the stream.
 const (
 	changesSummary = "What changes, as it changes (server-sent events)"
-	changesDoc     = "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may ask " +
-		"these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than can be " +
-		"told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the stream: " +
-		"token_expired, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the id of the last message as " +
-		"Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a browser's " +
-		"EventSource cannot send; read the answer of fetch as a stream instead."
+	changesDoc     = "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may " +
+		"ask these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than " +
+		"can be told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the " +
+		"stream: token_expired, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the id of the last " +
+		"message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a " +
+		"browser's EventSource cannot send; read the answer of fetch as a stream instead."
 )
 
 // changesParameters are those of the stream of changes.

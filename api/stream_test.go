@@ -124,8 +124,8 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 	c := serve(t, nil)
 	tr, elsewhere := newTrial(t), newTrial(t)
 	caughtUp(t, elsewhere.position)
-	manager, crc, other, self, stranger := c.as(tr.manager).hear("?study="+string(tr.study)), c.as(tr.crc).hear(""), c.as(tr.otherCRC).hear(""),
-		c.as(tr.self).hear(""), c.as(elsewhere.manager).hear("")
+	manager, crc, other := c.as(tr.manager).hear("?study="+string(tr.study)), c.as(tr.crc).hear(""), c.as(tr.otherCRC).hear("")
+	self, stranger := c.as(tr.self).hear(""), c.as(elsewhere.manager).hear("")
 	alerts := c.as(tr.manager).hear("?view=alerts&site=01")
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin})).hear("")
 
@@ -146,16 +146,19 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 		}
 	}
 	// Told means shown: no position has to be named.
-	if got := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries")); len(got.Items) != 1 {
+	got := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries"))
+	if len(got.Items) != 1 {
 		t.Errorf("after the change was told %d diaries are shown", len(got.Items))
 	}
 	// Those who may not know have heard nothing of it: the first that they hear of is their own.
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.other), Through: now})
-	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Site != "02" }) {
+	if _, all := other.until(tr.other, diaryviews.Diaries); slices.ContainsFunc(all,
+		func(c readmodels.Change) bool { return c.Site != "02" }) {
 		t.Errorf("a coordinator of site 02 is told %+v", all)
 	}
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(elsewhere.patient), Through: now})
-	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Study != elsewhere.study }) {
+	if _, all := stranger.until(elsewhere.patient, diaryviews.Diaries); slices.ContainsFunc(all,
+		func(c readmodels.Change) bool { return c.Study != elsewhere.study }) {
 		t.Errorf("a manager of another study is told %+v", all)
 	}
 	late := tr.entry(5)
@@ -165,10 +168,16 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 	account(t, "nobody")
 	for m := admin.next(); ; m = admin.next() {
 		told := m.changes(t)
-		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool { return c.Patient != "" && slices.Contains(c.Views, "patient-view") }) {
+		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool {
+			return c.Patient != "" &&
+				slices.Contains(c.Views, "patient-view")
+		}) {
 			t.Errorf("an administrator is told %+v", told)
 		}
-		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool { return c.Study == "" && slices.Contains(c.Views, "user-directory") }) {
+		if slices.ContainsFunc(told.Changes, func(c readmodels.Change) bool {
+			return c.Study == "" &&
+				slices.Contains(c.Views, "user-directory")
+		}) {
 			break
 		}
 	}
@@ -201,7 +210,8 @@ func TestWhoComesBackIsToldWhatHappenedInBetween(t *testing.T) {
 	// Nothing is left to be told: the next that is heard is new.
 	quiet := second.as(tr.manager).hear("?study=" + string(tr.study) + "&after=" + m.id)
 	second.as(tr.self).accepted(tr.entry(5))
-	if _, all := quiet.until(tr.patient, diaryviews.Diaries); slices.ContainsFunc(all, func(c readmodels.Change) bool { return c.Patient == tr.other }) {
+	if _, all := quiet.until(tr.patient, diaryviews.Diaries); slices.ContainsFunc(all,
+		func(c readmodels.Change) bool { return c.Patient == tr.other }) {
 		t.Errorf("told again is %+v", all)
 	}
 	// What a command answered is a position too.
@@ -242,7 +252,8 @@ func TestAStreamEndsWithTheRightToIt(t *testing.T) {
 		}
 		t.Errorf("the stream ends without saying %s", code)
 	}
-	nurse, leaver, both := account(t, "nurse", grant), account(t, "nurse", grant), account(t, "nurse", grant, user.Grant{Role: user.CRC, Study: tr.study, Site: "02"})
+	nurse, leaver, both := account(t, "nurse", grant), account(t, "nurse", grant), account(t, "nurse", grant,
+		user.Grant{Role: user.CRC, Study: tr.study, Site: "02"})
 	revoked, deactivated, moved := c.as(nurse).hear("?study="+string(tr.study)), c.as(leaver).hear(""), c.as(both).hear("")
 	admin.accepted(user.RevokeRole{OfUser: domain.ForUser(nurse), Grant: grant, Reasoned: domain.Because("left the site")})
 	admin.accepted(user.DeactivateUser{OfUser: domain.ForUser(leaver), Reasoned: domain.Because("left")})

@@ -31,14 +31,16 @@ func newOpenTrial(t testing.TB) trial {
 	id := domain.StudyID(unique("T"))
 	tr := trial{study: id, patient: domain.NewPatientID(id, "S-1"), kit: "K-1"}
 	do(t, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "An open trial", Sponsor: "Nobody", Phase: "II"})
-	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "arm-a", Title: "A"}},
+	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Arms:        []study.Arm{{ID: "arm-a", Title: "A"}},
 		Instruments: []instrument.Definition{*painDiary}, Treatment: &study.Treatment{Kits: true}}})
 	do(t, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Hospital 01", Country: "DE", Zone: "Europe/Berlin"})
 	do(t, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
 	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	do(t, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "DEPOT", Name: "Depot"})
-	do(t, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "DEPOT", CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-07-09,28\n" +
-		"K-3,arm-a,LOT-SECRET,2031-07-09,28\n"})
+	do(t, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "DEPOT",
+		CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-07-09,28\n" +
+			"K-3,arm-a,LOT-SECRET,2031-07-09,28\n"})
 	do(t, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: id, Depot: "DEPOT"}, Delivery: 1})
 	do(t, supply.ReleaseBatch{InStudy: domain.ForStudy(id), Lot: "LOT-SECRET", Certificate: "C"})
 	tr.send(t, "DEPOT", "01", "K-1", "K-2")
@@ -61,7 +63,8 @@ func newOpenTrial(t testing.TB) trial {
 // raise raises an alert as processes do, and returns its log position.
 func raise(t testing.TB, tr trial, kind safety.Kind, site domain.SiteID, who domain.PatientID, summary string) uint64 {
 	t.Helper()
-	return do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(string(tr.study) + "." + unique("alert"))}, Study: tr.study, Site: site, Patient: who, Kind: kind,
+	return do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(string(tr.study) + "." + unique("alert"))},
+		Study: tr.study, Site: site, Patient: who, Kind: kind,
 		Severity: safety.Routine, Summary: summary, Source: "test", OccurredAt: now}).Position
 }
 
@@ -81,7 +84,8 @@ func TestSupplyManagersAreNotToldWhoGotAKit(t *testing.T) {
 		{account(t, "both", user.Grant{Role: user.SupplyManager, Study: tr.study}, site), true},
 	} {
 		asker := c.as(x.who)
-		for _, path := range []string{"/kits?location=01", "/kits/K-1", "/alerts?site=01", "/shipments?to=01", "/accountability", "/processes?site=01"} {
+		for _, path := range []string{"/kits?location=01", "/kits/K-1", "/alerts?site=01", "/shipments?to=01", "/accountability",
+			"/processes?site=01"} {
 			r := asker.get(base + path)
 			if r.StatusCode != http.StatusOK {
 				t.Fatalf("%s is answered %d to %s: %s", path, r.StatusCode, x.who, r.body)
@@ -99,7 +103,8 @@ func TestSupplyManagersAreNotToldWhoGotAKit(t *testing.T) {
 		if kit.Status != supply.KitIsReturned || kit.Location != "01" || kit.Patient != "" != x.knows || len(kit.Custody) != 9 {
 			t.Errorf("%s sees the kit %+v", x.who, kit)
 		}
-		if list := answered[readmodels.List[safetyviews.Alert]](asker, base+"/alerts?site=01"); len(list.Items) != 1 || list.Items[0].Patient != "" != x.knows {
+		if list := answered[readmodels.List[safetyviews.Alert]](asker, base+"/alerts?site=01"); len(list.Items) != 1 ||
+			list.Items[0].Patient != "" != x.knows {
 			t.Errorf("%s sees the alerts %+v", x.who, list.Items)
 		}
 	}
@@ -112,7 +117,8 @@ func withoutNumbers(t *testing.T, text string) string {
 	strip = func(v any) any {
 		switch v := v.(type) {
 		case map[string]any:
-			for _, name := range []string{"position", "updatedAt", "recordedAt", "createdAt", "endedAt", "raisedAt", "reviewBy", "occurredAt", "next"} {
+			for _, name := range []string{"position", "updatedAt", "recordedAt", "createdAt", "endedAt", "raisedAt", "reviewBy", "occurredAt",
+				"next"} {
 				delete(v, name)
 			}
 			for name := range v {
@@ -148,14 +154,16 @@ func TestKitsAreAccountedForByPlaceAndPatient(t *testing.T) {
 		}
 		return all
 	}
-	if all := places(tr.manager); len(all) != 2 || all["DEPOT"][supply.KitAvailable] != 1 || all["01"][supply.KitIsReturned] != 1 || all["01"][supply.KitAvailable] != 1 {
+	if all := places(tr.manager); len(all) != 2 || all["DEPOT"][supply.KitAvailable] != 1 || all["01"][supply.KitIsReturned] != 1 ||
+		all["01"][supply.KitAvailable] != 1 {
 		t.Errorf("a data manager sees %v", all)
 	}
 	if own := places(tr.crc); len(own) != 1 || len(own["01"]) != 2 {
 		t.Errorf("a coordinator of site 01 sees %v", own)
 	}
 	list := answered[readmodels.List[supplyviews.PatientAccountability]](c.as(tr.crc), base+"/patients?site=01")
-	want := supplyviews.PatientAccountability{Patient: tr.patient, Site: "01", Allocated: 1, Dispensed: 1, CameBack: 1, Reconciled: 1, Returned: 2, Used: 25, Lost: 1}
+	want := supplyviews.PatientAccountability{Patient: tr.patient, Site: "01", Allocated: 1, Dispensed: 1, CameBack: 1, Reconciled: 1,
+		Returned: 2, Used: 25, Lost: 1}
 	if len(list.Items) != 1 || list.Items[0] != want {
 		t.Errorf("the patients' kits are accounted for as %+v", list.Items)
 	}
@@ -165,11 +173,13 @@ func TestKitsAreAccountedForByPlaceAndPatient(t *testing.T) {
 func TestR4_WhoSeesOneEndOfAWaySeesTheShipment(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t).supplied(t)
-	created, ok := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, To: "DEPOT", Kits: []supply.KitNumber{"K-1"}, Reasoned: domain.Because("too many")}).Events[0].Data.(supply.ShipmentCreated)
+	created, ok := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, To: "DEPOT",
+		Kits: []supply.KitNumber{"K-1"}, Reasoned: domain.Because("too many")}).Events[0].Data.(supply.ShipmentCreated)
 	if !ok {
 		t.Fatal("no shipment was made")
 	}
-	tr.position = do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, Shipment: created.Shipment, On: "2026-02-03"}).Position
+	tr.position = do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "01"}, Shipment: created.Shipment,
+		On: "2026-02-03"}).Position
 	caughtUp(t, tr.position)
 	base := "/api/v1/studies/" + string(tr.study)
 	for _, x := range []struct {
@@ -178,16 +188,20 @@ func TestR4_WhoSeesOneEndOfAWaySeesTheShipment(t *testing.T) {
 		sees  int
 		field string
 	}{
-		{tr.manager, "/shipments", 2, ""}, {tr.manager, "/shipments?status=dispatched", 1, ""}, {tr.manager, "/shipments?to=DEPOT&from=01", 1, ""},
+		{tr.manager, "/shipments", 2, ""}, {tr.manager, "/shipments?status=dispatched", 1, ""}, {tr.manager, "/shipments?to=DEPOT&from=01", 1,
+			""},
 		{tr.crc, "/shipments?to=01", 1, ""}, {tr.crc, "/shipments?from=01", 1, ""}, {tr.crc, "/shipments?to=DEPOT&from=01", 1, ""},
 		{tr.crc, "/shipments?from=DEPOT&to=01", 1, ""}, {tr.otherCRC, "/shipments?to=02", 0, ""},
-		{tr.crc, "/shipments", -1, "to"}, {tr.crc, "/shipments?to=DEPOT", -1, ""}, {tr.otherCRC, "/shipments?to=01", -1, ""}, {tr.otherCRC, "/shipments?to=DEPOT&from=01", -1, ""},
-		{tr.manager, "/kits", 4, ""}, {tr.manager, "/kits?status=in_transit", 1, ""}, {tr.crc, "/kits?location=01&status=available", 1, ""}, {tr.crc, "/kits?location=01", 2, ""},
+		{tr.crc, "/shipments", -1, "to"}, {tr.crc, "/shipments?to=DEPOT", -1, ""}, {tr.otherCRC, "/shipments?to=01", -1, ""}, {tr.otherCRC,
+			"/shipments?to=DEPOT&from=01", -1, ""},
+		{tr.manager, "/kits", 4, ""}, {tr.manager, "/kits?status=in_transit", 1, ""}, {tr.crc, "/kits?location=01&status=available", 1,
+			""}, {tr.crc, "/kits?location=01", 2, ""},
 		{tr.crc, "/kits", -1, "location"}, {tr.crc, "/kits?location=DEPOT", -1, ""}, {tr.otherCRC, "/kits?location=01", -1, ""},
 	} {
 		r := c.as(x.who).get(base + x.path)
 		if x.sees < 0 {
-			if p := r.refused(t, http.StatusForbidden, "not_allowed"); p.Field != x.field || x.field != "" && !strings.Contains(p.Remedy, "?"+x.field+"=01") {
+			if p := r.refused(t, http.StatusForbidden, "not_allowed"); p.Field != x.field || x.field != "" &&
+				!strings.Contains(p.Remedy, "?"+x.field+"=01") {
 				t.Errorf("%s for %s: field %q, remedy %q", x.path, x.who, p.Field, p.Remedy)
 			}
 			continue
@@ -247,7 +261,8 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 	position := c.as(officer).accepted(safety.CloseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Outcome: "fine"}).Position
 	caughtUp(t, position)
 	closed := answered[readmodels.List[safetyviews.Alert]](c.as(officer), base+"?status=closed").Items
-	if len(closed) != 1 || closed[0].ReviewedBy != tr.crc || closed[0].Note != "called" || closed[0].ClosedBy != officer || closed[0].Outcome != "fine" {
+	if len(closed) != 1 || closed[0].ReviewedBy != tr.crc || closed[0].Note != "called" || closed[0].ClosedBy != officer ||
+		closed[0].Outcome != "fine" {
 		t.Errorf("the closed alerts are %+v", closed)
 	}
 }
@@ -258,14 +273,17 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 	tr := newTrial(t)
 	step := func(of process.Instance, site domain.SiteID, outcome process.Outcome) {
 		t.Helper()
-		sendAs(t, "TakeStep", process.TakeStep{Step: process.StepTaken{Instance: of, Study: tr.study, Site: site, Trigger: unique("event"), TriggerType: "PlaceReserved", Stage: "stock",
-			Outcome: outcome, Commands: []process.Command{{Name: "HoldStock", Body: []byte(`{}`)}}}, Set: []process.Timer{{Name: "answer", At: now}}})
+		sendAs(t, "TakeStep", process.TakeStep{Step: process.StepTaken{Instance: of, Study: tr.study, Site: site, Trigger: unique("event"),
+			TriggerType: "PlaceReserved", Stage: "stock",
+			Outcome: outcome, Commands: []process.Command{{Name: "HoldStock", Body: []byte(`{}`)}}}, Set: []process.Timer{{Name: "answer",
+			At: now}}})
 	}
 	step(process.Instance{Process: "enrollment", Of: string(tr.patient)}, "01", "")
 	step(process.Instance{Process: "enrollment", Of: string(tr.other)}, "02", process.Failed)
 	step(process.Instance{Process: "resupply", Of: string(tr.study) + ".01"}, "DEPOT", "")
 	parked := process.Parked{Process: "safety", Event: unique("event")}
-	tr.position = sendAs(t, "ParkMessage", process.ParkMessage{Message: process.MessageParked{Parked: parked, Study: tr.study, Stream: "diary-x", Type: "RiskFlagged", Reason: "no such site"}})
+	tr.position = sendAs(t, "ParkMessage", process.ParkMessage{Message: process.MessageParked{Parked: parked, Study: tr.study,
+		Stream: "diary-x", Type: "RiskFlagged", Reason: "no such site"}})
 	caughtUp(t, tr.position)
 	base := "/api/v1/studies/" + string(tr.study)
 	supplier := account(t, "supply", user.Grant{Role: user.SupplyManager, Study: tr.study})
@@ -297,16 +315,20 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 		}
 	}
 	manager := c.as(tr.manager)
-	if waiting := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=waiting").Items; len(waiting) != 1 || waiting[0].Event != parked.Event {
+	if waiting := answered[readmodels.List[processviews.ParkedMessage]](manager,
+		base+"/parked-messages?status=waiting").Items; len(waiting) != 1 || waiting[0].Event != parked.Event {
 		t.Errorf("waiting are %+v", waiting)
 	}
-	position := manager.accepted(process.AbandonParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("done by hand")}).Position
+	position := manager.accepted(process.AbandonParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process,
+		Event: parked.Event, Reasoned: domain.Because("done by hand")}).Position
 	caughtUp(t, position)
-	if gone := answered[readmodels.List[processviews.ParkedMessage]](manager, base+"/parked-messages?status=abandoned").Items; len(gone) != 1 || gone[0].DecidedBy != tr.manager ||
+	if gone := answered[readmodels.List[processviews.ParkedMessage]](manager,
+		base+"/parked-messages?status=abandoned").Items; len(gone) != 1 || gone[0].DecidedBy != tr.manager ||
 		gone[0].Decision != "done by hand" {
 		t.Errorf("given up are %+v", gone)
 	}
-	manager.command(process.RetryParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process, Event: parked.Event, Reasoned: domain.Because("r")}).refused(t, http.StatusNotFound, "message_not_parked")
+	manager.command(process.RetryParkedMessage{InStudy: domain.ForStudy(tr.study), Process: parked.Process, Event: parked.Event,
+		Reasoned: domain.Because("r")}).refused(t, http.StatusNotFound, "message_not_parked")
 }
 
 // sendAs sends a command of the machinery of processes, by its name, and returns the log position.

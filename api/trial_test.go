@@ -50,7 +50,8 @@ func newTrial(t testing.TB) trial {
 	tr.position = enrol(t, tr.patient, "01", "S-1", "1")
 	tr.position = enrol(t, tr.other, "02", "S-2", "2")
 	tr.alert = safety.AlertID(string(id) + ".alert")
-	tr.position = do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Study: id, Site: "01", Patient: tr.patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
+	tr.position = do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Study: id, Site: "01", Patient: tr.patient,
+		Kind: safety.RiskFlagged, Severity: safety.Urgent,
 		Summary: "A diary of patient " + string(tr.patient) + " crossed a risk rule.", Source: "diary", OccurredAt: now}).Position
 	tr.manager = account(t, "manager", user.Grant{Role: user.DataManager, Study: id})
 	tr.crc = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "01"})
@@ -67,7 +68,8 @@ func enrol(t testing.TB, id domain.PatientID, site domain.SiteID, screening, num
 	do(t, patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: "2026-02-02"})
 	do(t, enrollment.ReservePlace{InStudy: domain.ForStudy(id.Study()), Site: site, OfPatient: domain.ForPatient(id)})
 	do(t, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: number})
-	return do(t, diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: painDiary.ID, From: "2026-02-03", Until: "2026-12-31"}).Position
+	return do(t, diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: painDiary.ID, From: "2026-02-03",
+		Until: "2026-12-31"}).Position
 }
 
 // supplied sends kits of both arms from a depot to site 01.
@@ -75,8 +77,9 @@ func (tr trial) supplied(t testing.TB) trial {
 	t.Helper()
 	tr.kit = "K-3"
 	do(t, supply.OpenDepot{InStudy: domain.ForStudy(tr.study), Depot: "DEPOT", Name: "Depot"})
-	do(t, supply.RegisterKits{InStudy: domain.ForStudy(tr.study), Depot: "DEPOT", CSV: "kit,arm,lot,expiry\nK-1,arm-a,L1,2027-01-01\nK-2,arm-b,L1,2027-01-01\n" +
-		"K-3,arm-b,L1,2027-01-01\nK-4,arm-a,L1,2027-01-01\n"})
+	do(t, supply.RegisterKits{InStudy: domain.ForStudy(tr.study), Depot: "DEPOT",
+		CSV: "kit,arm,lot,expiry\nK-1,arm-a,L1,2027-01-01\nK-2,arm-b,L1,2027-01-01\n" +
+			"K-3,arm-b,L1,2027-01-01\nK-4,arm-a,L1,2027-01-01\n"})
 	do(t, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: tr.study, Depot: "DEPOT"}, Delivery: 1})
 	do(t, supply.ReleaseBatch{InStudy: domain.ForStudy(tr.study), Lot: "L1", Certificate: "C-1"})
 	tr.position = tr.send(t, "DEPOT", "01", "K-1", tr.kit)
@@ -86,24 +89,29 @@ func (tr trial) supplied(t testing.TB) trial {
 // send has kits sent and received, and returns the last log position.
 func (tr trial) send(t testing.TB, from, to supply.LocationID, kits ...supply.KitNumber) uint64 {
 	t.Helper()
-	made := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, To: to, Kits: kits, Reasoned: domain.Because("initial supply")})
+	made := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, To: to, Kits: kits,
+		Reasoned: domain.Because("initial supply")})
 	created, ok := made.Events[0].Data.(supply.ShipmentCreated)
 	if !ok {
 		t.Fatalf("a shipment is answered with %+v", made.Events)
 	}
-	do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, Shipment: created.Shipment, On: "2026-02-01"})
-	return do(t, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: tr.study, Location: to}, From: from, Shipment: created.Shipment, On: "2026-02-02", Temperature: supply.TemperatureInRange}).Position
+	do(t, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: from}, Shipment: created.Shipment,
+		On: "2026-02-01"})
+	return do(t, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: tr.study, Location: to}, From: from,
+		Shipment: created.Shipment, On: "2026-02-02", Temperature: supply.TemperatureInRange}).Position
 }
 
 // entry is a complete diary of the evening of a day in February.
 func (tr trial) entry(day int) diary.SubmitDiary {
-	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
+	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30,
+		0, 0, time.FixedZone("", 3600)),
 		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
 }
 
 // path is that of a query about the trial.
 func (tr trial) path(q readmodels.Query) string {
-	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit), "{site}", "01").Replace(q.Path)
+	return strings.NewReplacer("{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit), "{site}",
+		"01").Replace(q.Path)
 }
 
 // grantsOf are those of a coordinator who works at both sites.

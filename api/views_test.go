@@ -29,11 +29,13 @@ func TestASiteSeesHowItStands(t *testing.T) {
 	waiting := domain.NewPatientID(tr.study, "S-7")
 	do(t, patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: "S-7", On: "2026-02-01"})
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
-	created := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "DEPOT"}, To: "01", Kits: []supply.KitNumber{"K-2"}, Reasoned: domain.Because("more")})
+	created := do(t, supply.CreateShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "DEPOT"}, To: "01",
+		Kits: []supply.KitNumber{"K-2"}, Reasoned: domain.Because("more")})
 	caughtUp(t, created.Position)
 	path := "/api/v1/studies/" + string(tr.study) + "/sites/01/dashboard"
 	d := read[studyviews.SiteDashboard](t, c.as(tr.crc).get(path))
-	if d.Patients[patient.StatusEnrolled] != 1 || d.Patients[patient.StatusScreened] != 1 || len(d.Patients) != 2 || d.OpenAlerts[safety.Urgent] != 1 ||
+	if d.Patients[patient.StatusEnrolled] != 1 || d.Patients[patient.StatusScreened] != 1 || len(d.Patients) != 2 ||
+		d.OpenAlerts[safety.Urgent] != 1 ||
 		d.Compliance.Missed == 0 || d.Kits[supply.KitAvailable] != 2 || len(d.Awaited) != 1 || d.Awaited[0].Status != supply.ShipmentPacked {
 		t.Errorf("with %s screened the site stands at %+v", waiting, d)
 	}
@@ -56,8 +58,10 @@ func TestEnrolmentOverTimeIsShownToEachForTheirSites(t *testing.T) {
 		var sites []domain.SiteID
 		for _, s := range read[readmodels.List[enrollmentviews.EnrollmentSeries]](t, c.as(asker.user).get(path+"?step=day")).Items {
 			sites = append(sites, s.Site)
-			want := []enrollmentviews.EnrollmentPoint{{From: "2026-02-01", New: enrollmentviews.Enrolling{Screened: 1, Consented: 1}, Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1}},
-				{From: "2026-02-02", New: enrollmentviews.Enrolling{Enrolled: 1}, Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1, Enrolled: 1}}}
+			want := []enrollmentviews.EnrollmentPoint{{From: "2026-02-01", New: enrollmentviews.Enrolling{Screened: 1, Consented: 1},
+				Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1}},
+				{From: "2026-02-02", New: enrollmentviews.Enrolling{Enrolled: 1}, Total: enrollmentviews.Enrolling{Screened: 1, Consented: 1,
+					Enrolled: 1}}}
 			if !slices.Equal(s.Points, want) {
 				t.Errorf("site %s has %+v", s.Site, s.Points)
 			}
@@ -75,7 +79,8 @@ func TestEnrolmentOverTimeIsShownToEachForTheirSites(t *testing.T) {
 func TestWhoWorksInAStudyIsShownWithoutTheirOtherStudies(t *testing.T) {
 	c := serve(t, nil)
 	tr, elsewhere := newTrial(t), newTrial(t)
-	both := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"}, user.Grant{Role: user.Monitor, Study: elsewhere.study, Site: "02"})
+	both := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"},
+		user.Grant{Role: user.Monitor, Study: elsewhere.study, Site: "02"})
 	caughtUp(t, do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now}).Position)
 	list := read[readmodels.List[userviews.User]](t, c.as(tr.manager).get("/api/v1/studies/"+string(tr.study)+"/users"))
 	var ids []domain.UserID
@@ -129,7 +134,8 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 	c.as(monitor).get(path).refused(t, http.StatusForbidden, "not_allowed")
 	c.as(monitor).get(path+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
 	own := trail(auditor, "user="+string(tr.self)+"&type=DiarySubmitted,RiskFlagged")
-	if len(own) != 1 || own[0].Actor != tr.self || own[0].Patient != tr.patient || own[0].Command != "SubmitDiary" || own[0].Position != int64(accepted.Position) {
+	if len(own) != 1 || own[0].Actor != tr.self || own[0].Patient != tr.patient || own[0].Command != "SubmitDiary" ||
+		own[0].Position != int64(accepted.Position) {
 		t.Errorf("of the patient's own diary is shown %+v", own)
 	}
 	if at := fmt.Sprint(accepted.Position); len(trail(auditor, "sort=position&first="+at+"&last="+at)) == 0 {
@@ -156,11 +162,13 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 	if bytes.Contains(r.body, []byte("worst")) {
 		t.Errorf("what a diary says is shown: %s", r.body)
 	}
-	for query, code := range map[string]string{"first=7": "positions_out_of_order", "first=x&sort=position": "malformed_position", "from=today": "malformed_time",
+	for query, code := range map[string]string{"first=7": "positions_out_of_order", "first=x&sort=position": "malformed_position",
+		"from=today":  "malformed_time",
 		"sort=random": "malformed_parameter", "type=a,,b": "malformed_parameter"} {
 		c.as(auditor).get(path+"?"+query).refused(t, http.StatusBadRequest, code)
 	}
-	accounts := read[readmodels.List[auditviews.AuditEvent]](t, c.as(account(t, "admin", user.Grant{Role: user.Admin})).get("/api/v1/audit/accounts/events?limit=200&user="+string(tr.crc)))
+	accounts := read[readmodels.List[auditviews.AuditEvent]](t,
+		c.as(account(t, "admin", user.Grant{Role: user.Admin})).get("/api/v1/audit/accounts/events?limit=200&user="+string(tr.crc)))
 	if len(accounts.Items) == 0 {
 		t.Error("an administrator is shown nothing of an account")
 	}
@@ -184,7 +192,8 @@ func TestDiariesAreListedAsOfAMoment(t *testing.T) {
 		}
 	}
 	page := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position)))
-	next := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position, "&cursor=", page.Next)))
+	next := read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get(fmt.Sprint(path, "?limit=1&sort=oldest&asOf=", second.Position,
+		"&cursor=", page.Next)))
 	if len(page.Items) != 1 || len(next.Items) != 1 || !page.Items[0].Opens.Before(next.Items[0].Opens) || next.Next != "" {
 		t.Errorf("in pages of one there are %+v and %+v", page, next)
 	}
@@ -196,12 +205,15 @@ func TestListsAreSortedAndNarrowed(t *testing.T) {
 	caughtUp(t, do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now}).Position)
 	study := "/api/v1/studies/" + string(tr.study)
 	manager := c.as(tr.manager)
+	diaries := "/api/v1/patients/" + string(tr.patient) + "/diaries"
 	for path, want := range map[string]int{
-		study + "/patients?sort=inactive&status=enrolled": 2, study + "/compliance?below=0.5": 1, study + "/compliance?below=0.5&sort=best&site=02": 0,
+		study + "/patients?sort=inactive&status=enrolled": 2,
+		study + "/compliance?below=0.5":                   1, study + "/compliance?below=0.5&sort=best&site=02": 0,
 		study + "/compliance/sites?below=0.5": 1, study + "/alerts?severity=urgent&sort=newest": 1, study + "/alerts?severity=routine": 0,
-		study + "/alerts?raisedBefore=2020-01-01T00:00:00Z": 0, study + "/kits?sort=changed&status=available": 4, study + "/shipments?sort=oldest": 1,
+		study + "/alerts?raisedBefore=2020-01-01T00:00:00Z": 0,
+		study + "/kits?sort=changed&status=available":       4, study + "/shipments?sort=oldest": 1,
 		study + "/processes?stage=nowhere&sort=longest": 0, study + "/parked-messages?sort=newest": 0,
-		"/api/v1/patients/" + string(tr.patient) + "/diaries?only=answered": 0, "/api/v1/patients/" + string(tr.patient) + "/diaries?only=missed&to=2026-02-05T00:00:00Z": 2,
+		diaries + "?only=answered": 0, diaries + "?only=missed&to=2026-02-05T00:00:00Z": 2,
 	} {
 		if got := read[readmodels.List[any]](t, manager.get(path)); len(got.Items) != want {
 			t.Errorf("%s has %d items, want %d", path, len(got.Items), want)

@@ -10,7 +10,7 @@ import (
 	"casebook/readmodels"
 )
 
-// changeBatch bounds the events that listeners hear of together.
+// changeBatch is the maximum number of events of which listeners hear together.
 const changeBatch = 5000
 
 // ChangeLog is the log as the feed of changes follows it: for each event the views that fold it, and the scopes in which
@@ -18,11 +18,11 @@ const changeBatch = 5000
 type ChangeLog struct {
 	log *eventlog.Log
 	all []Projection
-	// views of each type of event, by their names.
+	// views holds the names of the views that fold each type of event.
 	views sync.Map
 }
 
-// NewChangeLog returns the log for listeners of the views that the projections make. It needs no keys of blinded values.
+// NewChangeLog returns the log for a feed of the views that the projections make. The log needs no blinding keys.
 func NewChangeLog(log *eventlog.Log, all []Projection) *ChangeLog {
 	return &ChangeLog{log: log, all: all}
 }
@@ -44,7 +44,7 @@ func (c *ChangeLog) Follow(ctx context.Context, after domain.Position, give func
 	})
 }
 
-// viewsOf names the views that fold events of the event's type.
+// viewsOf returns the names of the views that fold events of the event's type.
 func (c *ChangeLog) viewsOf(event any) (names []string) {
 	of := reflect.TypeOf(event)
 	if known, ok := c.views.Load(of); ok {
@@ -59,7 +59,7 @@ func (c *ChangeLog) viewsOf(event any) (names []string) {
 	return names
 }
 
-// scopesOf are those in which views show an event.
+// scopesOf returns the scopes in which views show an event.
 func scopesOf(at Envelope) []domain.Scope {
 	recorded := domain.Scope{Study: at.Metadata.Study, Site: at.Metadata.Site, Patient: at.Metadata.Patient}
 	if e, ok := at.Event.(domain.ShownElsewhere); ok {

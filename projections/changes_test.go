@@ -59,17 +59,18 @@ func TestAnEventChangesViewsWhereTheyShowIt(t *testing.T) {
 	}
 	var changes []readmodels.RecordedChange
 	errEnough := errors.New("all have come")
-	err = projections.NewChangeLog(w.log, contexts.Projections()).Follow(t.Context(), begun, func(_ context.Context, b readmodels.ChangeBatch) error {
-		for _, e := range b.Events {
-			if len(e.Scopes) > 0 && e.Scopes[0].Study == w.study { // others may write the log too
-				changes = append(changes, e)
+	err = projections.NewChangeLog(w.log, contexts.Projections()).Follow(t.Context(), begun,
+		func(_ context.Context, b readmodels.ChangeBatch) error {
+			for _, e := range b.Events {
+				if len(e.Scopes) > 0 && e.Scopes[0].Study == w.study { // others may write the log too
+					changes = append(changes, e)
+				}
 			}
-		}
-		if len(changes) >= len(cases) {
-			return errEnough
-		}
-		return nil
-	})
+			if len(changes) >= len(cases) {
+				return errEnough
+			}
+			return nil
+		})
 	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
@@ -94,18 +95,19 @@ func TestAnUnreadableEventChangesNoView(t *testing.T) {
 	}
 	defer func() { _ = narrow.Close() }()
 	errSeen := errors.New("seen")
-	err = projections.NewChangeLog(narrow, contexts.Projections()).Follow(t.Context(), begun, func(_ context.Context, b readmodels.ChangeBatch) error {
-		for _, e := range b.Events {
-			if e.Scopes[0].Study != w.study {
-				continue
+	err = projections.NewChangeLog(narrow, contexts.Projections()).Follow(t.Context(), begun,
+		func(_ context.Context, b readmodels.ChangeBatch) error {
+			for _, e := range b.Events {
+				if e.Scopes[0].Study != w.study {
+					continue
+				}
+				if len(e.Views) > 0 {
+					t.Errorf("it changes %v", e.Views)
+				}
+				return errSeen
 			}
-			if len(e.Views) > 0 {
-				t.Errorf("it changes %v", e.Views)
-			}
-			return errSeen
-		}
-		return nil
-	})
+			return nil
+		})
 	if !errors.Is(err, errSeen) {
 		t.Fatal(err)
 	}
@@ -115,7 +117,8 @@ func TestAnUnreadableEventChangesNoView(t *testing.T) {
 func withoutScreening() []domain.StreamType {
 	streams := contexts.Streams()
 	for i := range streams {
-		streams[i].Events = slices.DeleteFunc(slices.Clone(streams[i].Events), func(e domain.EventType) bool { return e.Name == "PatientScreened" })
+		streams[i].Events = slices.DeleteFunc(slices.Clone(streams[i].Events),
+			func(e domain.EventType) bool { return e.Name == "PatientScreened" })
 	}
 	return streams
 }

@@ -12,27 +12,27 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Build is one filling of a view with what the log says: a collection of its own.
+// Build is one fold of the log into the documents of a view. It has a collection of its own.
 type Build struct {
 	Collection string `bson:"collection" json:"collection" doc:"Its collection"`
 	Version    int    `bson:"version" json:"version" doc:"Version of the fold that makes it"`
-	// Request is the number of the rebuild that it answers; 0 is none.
+	// Request is the number of the rebuild that asked for it; 0 if none did.
 	Request int       `bson:"request" json:"-"`
 	Begun   time.Time `bson:"begun" json:"begun" doc:"When it was begun"`
 }
 
-// Builds says which builds a view has. It is one document, so that a new build is put in the place of the old one in one
+// Builds says which builds a view has. It is one document, so that a new build takes the place of the active one in one
 // step.
 type Builds struct {
 	View string `bson:"_id" json:"view" doc:"The view"`
-	// Token is that of the lease under which it was written.
+	// Token is the token of the lease under which the document was written.
 	Token int64 `bson:"token" json:"-"`
 	Live  Build `bson:"live" json:"live" doc:"The build that is asked"`
-	// Building is nil where none is made.
+	// Building is nil while no new build is made.
 	Building *Build `bson:"building,omitempty" json:"building,omitempty" doc:"The build that is made beside it"`
-	// Kept are old ones, which stay until they are dropped.
+	// Kept are former builds, until they are dropped.
 	Kept []Build `bson:"kept" json:"kept" doc:"Old builds, until they are dropped"`
-	// Count is how many builds there have been; Request is the last rebuild that was carried out.
+	// Count is the number of builds so far. Request is the number of the last rebuild that was carried out.
 	Count   int       `bson:"count" json:"-"`
 	Request int       `bson:"request" json:"-"`
 	Since   time.Time `bson:"since" json:"since" doc:"Since when the live build is asked"`
@@ -45,7 +45,7 @@ func (b Builds) Next(v View, request int, at time.Time) Builds {
 	return b
 }
 
-// Switched returns the builds with the one that was made in the place of the one that was asked, which is kept.
+// Switched returns the builds with the new build as the active one. The former active build is kept.
 func (b Builds) Switched(at time.Time) Builds {
 	b.Kept = append(slices.Clone(b.Kept), b.Live)
 	b.Live, b.Building, b.Since = *b.Building, nil, at
@@ -55,21 +55,22 @@ func (b Builds) Switched(at time.Time) Builds {
 
 const (
 	buildCollection = "builds"
-	// liveFor is how long this process asks a build without looking whether another has taken its place.
-	liveFor = time.Second
-	// KeptAtLeast is how long an old build is kept in any case: others may still ask it.
-	KeptAtLeast = 10 * liveFor
+	// activeFor is how long this process reads a build without checking whether another one has taken its place.
+	activeFor = time.Second
+	// KeptAtLeast is how long a former build is kept in any case, because other processes may still read it.
+	KeptAtLeast = 10 * activeFor
 )
 
-// asked are the collections that this process asks, by view.
-type asked struct {
-	live    map[string]string
-	looked  time.Time
-	looking bool
+// activeBuilds are the collections of the active builds, as this process knows them.
+type activeBuilds struct {
+	// collections holds the names of the collections, by view.
+	collections map[string]string
+	checked     time.Time
+	checking    bool
 }
 
-// BuildsOf returns the builds of a view. A view that was never built anew has one, in the collection named for its
-// version; or, where only older versions have been filled, the newest of those.
+// BuildsOf returns the builds of a view. A view that was never rebuilt has one build, in the collection of its version. If
+// only older versions of the view have been folded, it is the newest of those.
 func (s *Store) BuildsOf(ctx context.Context, v View) (Builds, error) {
 	b := Builds{View: v.Name}
 	err := s.db.Collection(buildCollection).FindOne(ctx, bson.D{{Key: "_id", Value: v.Name}}).Decode(&b)
@@ -92,7 +93,7 @@ func (s *Store) BuildsOf(ctx context.Context, v View) (Builds, error) {
 	return b, nil
 }
 
-// SaveBuilds notes which builds a view has. It fails with ErrLeaseLost where a later holder of the lease has written
+// SaveBuilds records which builds a view has. It fails with ErrLeaseLost if a later holder of the lease has written
 // meanwhile.
 func (s *Store) SaveBuilds(ctx context.Context, b Builds) error {
 	_, err := s.db.Collection(buildCollection).ReplaceOne(ctx, fenced(b.View, b.Token), b, options.Replace().SetUpsert(true))
@@ -104,11 +105,11 @@ func (s *Store) SaveBuilds(ctx context.Context, b Builds) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asksLocked(b.View, b.Live.Collection)
+	s.setActiveLocked(b.View, b.Live.Collection)
 	return nil
 }
 
-// DropBuild drops the collection of a build, and what is known of how far it has come.
+// DropBuild drops the collection of a build and its checkpoint.
 func (s *Store) DropBuild(ctx context.Context, collection string) error {
 	if err := s.db.Collection(collection).Drop(ctx); err != nil {
 		return fmt.Errorf("drop %s: %w", collection, err)
@@ -117,33 +118,33 @@ func (s *Store) DropBuild(ctx context.Context, collection string) error {
 	return err
 }
 
-// asksLocked is called with s.mu held. Who waits on the build that was asked looks again.
-func (s *Store) asksLocked(view, collection string) {
-	if s.asked.live == nil {
-		s.asked.live = map[string]string{}
+// setActiveLocked changes the active build of a view. Callers that wait for the former one check again. s.mu is held.
+func (s *Store) setActiveLocked(view, collection string) {
+	if s.active.collections == nil {
+		s.active.collections = map[string]string{}
 	}
-	if before := s.asked.live[view]; before != collection {
-		s.asked.live[view] = collection
+	if before := s.active.collections[view]; before != collection {
+		s.active.collections[view] = collection
 		if p := s.progress[before]; p != nil {
-			p.told = false
+			p.projectedHere = false
 			close(p.moved)
 			p.moved = make(chan struct{})
 		}
 	}
 }
 
-// live returns the collection of the view that is asked. Whether that is still so is looked up once in a while; when the
-// store does not answer, what was known holds.
-func (s *Store) live(v View) string {
+// activeCollection returns the collection of a view's active build. It reads which one that is at most once a second, and
+// keeps what it knows if the store does not answer.
+func (s *Store) activeCollection(v View) string {
 	s.mu.Lock()
-	name, known := s.asked.live[v.Name]
-	if !s.asked.looking && time.Since(s.asked.looked) > liveFor {
-		s.asked.looking = true
+	name, known := s.active.collections[v.Name]
+	if !s.active.checking && time.Since(s.active.checked) > activeFor {
+		s.active.checking = true
 		s.mu.Unlock()
-		s.lookForBuilds()
+		s.checkActive()
 		s.mu.Lock()
-		s.asked.looking, s.asked.looked = false, time.Now()
-		name, known = s.asked.live[v.Name]
+		s.active.checking, s.active.checked = false, time.Now()
+		name, known = s.active.collections[v.Name]
 	}
 	s.mu.Unlock()
 	if !known {
@@ -152,10 +153,11 @@ func (s *Store) live(v View) string {
 	return name
 }
 
-func (s *Store) lookForBuilds() {
+func (s *Store) checkActive() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	found, err := s.db.Collection(buildCollection).Find(ctx, bson.D{}, options.Find().SetProjection(bson.D{{Key: "live.collection", Value: 1}}))
+	found, err := s.db.Collection(buildCollection).Find(ctx, bson.D{},
+		options.Find().SetProjection(bson.D{{Key: "live.collection", Value: 1}}))
 	if err != nil {
 		return
 	}
@@ -166,6 +168,6 @@ func (s *Store) lookForBuilds() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range all {
-		s.asksLocked(b.View, b.Live.Collection)
+		s.setActiveLocked(b.View, b.Live.Collection)
 	}
 }

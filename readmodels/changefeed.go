@@ -17,17 +17,17 @@ import (
 type ChangeLog interface {
 	// End returns the position of the log's last event.
 	End(ctx context.Context) (domain.Position, error)
-	// Follow gives out what is recorded behind a position, in order and batch by batch: first what the log holds, then what
-	// comes. It returns when ctx ends (nil), and when give fails (that error).
+	// Follow calls give with the events after a position, in order and in batches: first those that the log holds, then new
+	// ones as they are recorded. It returns nil when ctx ends, and the error of give if that fails.
 	Follow(ctx context.Context, after domain.Position, give func(context.Context, ChangeBatch) error) error
 }
 
-// ChangeBatch is a run of events.
+// ChangeBatch holds consecutive events.
 type ChangeBatch struct {
 	Events []RecordedChange
-	// Through is the position up to which the log has been looked at, at or behind the last event.
+	// Through is the position up to which the log has been read. It may lie after the last event.
 	Through domain.Position
-	// Live says that there was nothing more to read when the batch was cut.
+	// Live says that no further event was waiting when the batch was made.
 	Live bool
 }
 
@@ -43,7 +43,7 @@ type ChangeFeedOptions struct {
 	// Log is followed while somebody listens.
 	Log   ChangeLog
 	Store *Store
-	// Queries say who may ask which views, and so who hears that they have changed.
+	// Queries say who may ask which views, and so who may hear that a view has changed.
 	Queries []Query
 	// Logger takes interruptions; nil for none.
 	Logger *slog.Logger
@@ -54,22 +54,22 @@ type ChangeFeedOptions struct {
 }
 
 const (
-	// Listeners hear of a change when the views show it. viewPatience is how long the feed waits for a view; one that has
-	// kept it waiting gets slowPatience until it is back.
+	// Listeners hear of a change when the views show it. viewPatience is how long the feed waits for a view. A view that
+	// was too slow gets slowPatience until it is in time again.
 	viewPatience = 2 * time.Second
 	slowPatience = 50 * time.Millisecond
-	// replays is for how many listeners events are read again at a time.
+	// replays bounds for how many listeners events are read again at a time.
 	replays = 8
 	// maxPending bounds the patients, sites and studies in one message.
 	maxPending = 1000
-	// feedRetry is how long the feed waits when the log could not be followed.
+	// feedRetry is how long the feed waits after it could not follow the log.
 	feedRetry = time.Second
 
 	defaultListenersOfUser = 8
 	defaultMaxReplayed     = 20_000
 )
 
-// viewSet is a set of views, each by its place in Store.Views.
+// viewSet is a set of views. Bit i is the view at index i of Store.Views.
 type viewSet uint64
 
 // ChangeFeed tells listeners which views have changed about what, as far as they may ask these views. It follows the log
@@ -77,12 +77,12 @@ type viewSet uint64
 type ChangeFeed struct {
 	options ChangeFeedOptions
 	views   []View
-	// place is that of each view, by its name.
-	place map[string]int
-	// ways are those in which each view can be asked.
+	// index holds the index of each view in views, by its name.
+	index map[string]int
+	// ways holds the ways in which each view can be asked.
 	ways [][]way
 	slow atomic.Uint64
-	// replaying has a place for each replay that may run.
+	// replaying bounds the replays that run at a time.
 	replaying chan struct{}
 	wanted    chan struct{}
 
@@ -90,7 +90,7 @@ type ChangeFeed struct {
 	stopped   bool
 	listeners map[*Listener]struct{}
 	users     map[domain.UserID]int
-	// begun is closed when at is known; both begin anew whenever the log is followed anew.
+	// begun is closed when at is known. Both are reset when the feed begins to follow the log again.
 	begun chan struct{}
 	at    domain.Position
 	cease context.CancelFunc
@@ -109,16 +109,16 @@ func NewChangeFeed(o ChangeFeedOptions) *ChangeFeed {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &ChangeFeed{options: o, views: o.Store.Views(), place: map[string]int{}, replaying: make(chan struct{}, replays),
+	f := &ChangeFeed{options: o, views: o.Store.Views(), index: map[string]int{}, replaying: make(chan struct{}, replays),
 		wanted: make(chan struct{}, 1), listeners: map[*Listener]struct{}{}, users: map[domain.UserID]int{},
 		begun: make(chan struct{}), cease: func() {}}
 	f.ways = make([][]way, len(f.views))
 	for i, v := range f.views {
-		f.place[v.Name] = i
+		f.index[v.Name] = i
 	}
 	for _, q := range o.Queries {
 		for _, v := range q.Views {
-			if i, ok := f.place[v.Name]; ok {
+			if i, ok := f.index[v.Name]; ok {
 				f.ways[i] = append(f.ways[i], way{q.OpenTo, q.Reach})
 			}
 		}
@@ -126,7 +126,7 @@ func NewChangeFeed(o ChangeFeedOptions) *ChangeFeed {
 	return f
 }
 
-// Run serves the listeners until ctx ends; then it ends them.
+// Run serves the listeners until ctx ends. Then it stops them.
 func (f *ChangeFeed) Run(ctx context.Context) error {
 	defer f.close()
 	for {
@@ -157,7 +157,7 @@ func (f *ChangeFeed) Run(ctx context.Context) error {
 	}
 }
 
-// follow tells listeners what is recorded from now on, until ctx ends.
+// follow passes on to the listeners what is recorded from now on, until ctx ends.
 func (f *ChangeFeed) follow(ctx context.Context) error {
 	end, err := f.options.Log.End(ctx)
 	if err != nil {
@@ -169,7 +169,7 @@ func (f *ChangeFeed) follow(ctx context.Context) error {
 	f.mu.Lock()
 	if ctx.Err() != nil {
 		f.mu.Unlock()
-		return nil //nolint:nilerr // whoever came since waits for the next begin
+		return nil //nolint:nilerr // listeners that came since wait until the log is followed again
 	}
 	f.at = end
 	close(f.begun)
@@ -188,7 +188,7 @@ func (f *ChangeFeed) follow(ctx context.Context) error {
 	})
 }
 
-// miss tells all listeners that they have missed something, and has the log followed anew.
+// miss lets all listeners know that they have missed changes, and begins to follow the log again.
 func (f *ChangeFeed) miss() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -217,8 +217,8 @@ func (f *ChangeFeed) close() {
 	}
 }
 
-// Listen takes a listener in; Leave has to be called. It refuses projection_not_found, not_allowed where the listener
-// could never hear anything, too_many_streams and server_stopping.
+// Listen adds a listener. The caller must call Leave. Listen refuses projection_not_found, not_allowed if the listener
+// could never hear of a change, too_many_streams and server_stopping.
 func (f *ChangeFeed) Listen(p access.Principal, q ChangesQuery) (*Listener, error) {
 	of, err := f.named(q.Views)
 	if err != nil {
@@ -258,7 +258,7 @@ func (f *ChangeFeed) leave(l *Listener) {
 	}
 }
 
-// began waits until the log is followed, and returns behind which position listeners hear of everything.
+// began waits until the feed follows the log. It returns the position after which listeners hear of every change.
 func (f *ChangeFeed) began(ctx context.Context) (domain.Position, error) {
 	f.mu.Lock()
 	begun := f.begun
@@ -276,11 +276,11 @@ func (f *ChangeFeed) began(ctx context.Context) (domain.Position, error) {
 // errReplayed ends a replay.
 var errReplayed = errors.New("all is replayed")
 
-// replay tells a listener what was recorded behind one position, up to another; that it has missed something where that
-// is too much, or where the log does not go so far.
+// replay passes on to a listener what was recorded between two positions. If that is too much, or if the log does not reach
+// so far, the listener only learns that it has missed changes.
 func (f *ChangeFeed) replay(ctx context.Context, l *Listener, after, to domain.Position) error {
 	if !after.Before(to) {
-		if to.Before(after) { // it will hear what it knows already, unless it knows another log
+		if to.Before(after) { // the listener is ahead of the feed, or its position is one of another log
 			if end, err := f.options.Log.End(ctx); err != nil || end.Before(after) {
 				l.miss(to)
 			}
@@ -317,7 +317,7 @@ func (f *ChangeFeed) addTo(changed map[domain.Scope]viewSet, events []RecordedCh
 	for _, e := range events {
 		var folding viewSet
 		for _, name := range e.Views {
-			if i, ok := f.place[name]; ok {
+			if i, ok := f.index[name]; ok {
 				folding |= 1 << i
 			}
 		}
@@ -330,7 +330,7 @@ func (f *ChangeFeed) addTo(changed map[domain.Scope]viewSet, events []RecordedCh
 	}
 }
 
-// waitFor waits until the views show what has changed, and returns those that do not in time.
+// waitFor waits until the views show what has changed. It returns the views that do not show it in time.
 func (f *ChangeFeed) waitFor(ctx context.Context, changed map[domain.Scope]viewSet, through domain.Position) (behind viewSet) {
 	var all viewSet
 	for _, of := range changed {
@@ -391,13 +391,13 @@ func (w way) reaches(p access.Principal, scope domain.Scope) bool {
 	return err == nil
 }
 
-// named returns the views of these names; all where there is no name. It refuses projection_not_found.
+// named returns the views with these names, or all views if there are no names. It refuses projection_not_found.
 func (f *ChangeFeed) named(names ViewNames) (of viewSet, err error) {
 	if len(names) == 0 {
 		return ^viewSet(0), nil
 	}
 	for _, name := range names {
-		i, ok := f.place[name]
+		i, ok := f.index[name]
 		if !ok {
 			return 0, refuse.NotFound("projection_not_found", "there is no view %q", shortened(name)).At("view").
 				Do("the list of projections has their names")
@@ -407,7 +407,7 @@ func (f *ChangeFeed) named(names ViewNames) (of viewSet, err error) {
 	return of, nil
 }
 
-// names are those of the views in a set.
+// names returns the names of the views in a set.
 func (f *ChangeFeed) names(of viewSet) []string {
 	names := []string{}
 	for i, view := range f.views {

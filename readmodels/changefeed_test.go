@@ -82,7 +82,8 @@ func listen(t *testing.T) (l *readmodels.Listener, log script, see func(v readmo
 	}
 	return l, log, func(v readmodels.View, commit uint64) {
 		t.Helper()
-		err := store.SaveCheckpoint(context.Background(), readmodels.Checkpoint{Collection: v.Collection(), View: v.Name, Position: domain.Position{Commit: commit}})
+		err := store.SaveCheckpoint(context.Background(), readmodels.Checkpoint{Collection: v.Collection(), View: v.Name,
+			Position: domain.Position{Commit: commit}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,8 @@ func TestASlowListenerHearsLessOften(t *testing.T) {
 	log.write(6, changed(1, patientviews.PatientLists), changed(2, diaryviews.Diaries))
 	<-l.Ready()
 	c, through, missed := l.Take()
-	if missed || through.Commit != 6 || c.Position != 6 || len(c.Changes) != 2 || !slices.Equal(c.Changes[0].Views, []string{"patient-list", "diaries"}) ||
+	if missed || through.Commit != 6 || c.Position != 6 || len(c.Changes) != 2 ||
+		!slices.Equal(c.Changes[0].Views, []string{"patient-list", "diaries"}) ||
 		len(c.Behind) > 0 {
 		t.Errorf("it takes %+v, missed %v", c, missed)
 	}

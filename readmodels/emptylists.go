@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// EmptyLists returns a function that puts an empty list in the place of every nil list in a value of the type, so that
-// neither folds nor queries have to make lists. tag is the tag of the encoding that writes the value, json or bson. Lists
-// that the encoding leaves out if they are empty (omitempty) stay nil, and so do those in fields without the tag, in maps
-// and behind interfaces. It returns nil if the type has no lists.
+// EmptyLists returns a function that replaces every nil list in a value of the type by an empty list, so that neither folds
+// nor queries have to make lists. tag is the struct tag of the encoding that writes the value, json or bson. Lists that the
+// encoding omits if they are empty stay nil, as do lists in fields without the tag, in maps and behind interfaces.
+// EmptyLists returns nil if the type has no lists.
 func EmptyLists(t reflect.Type, tag string) func(reflect.Value) {
 	fill := fillers{tag: tag, known: map[reflect.Type]*filler{}}.of(t)
 	if fill == nil {
@@ -17,12 +17,12 @@ func EmptyLists(t reflect.Type, tag string) func(reflect.Value) {
 	return *fill
 }
 
-// filler puts empty lists in the place of nil lists in a value.
+// filler replaces the nil lists in a value by empty lists.
 type filler func(reflect.Value)
 
 type fillers struct {
 	tag string
-	// known holds the filler of each type that was looked at, so that a type that holds itself has an end.
+	// known holds the filler of each type so far. It ends the recursion for types that contain themselves.
 	known map[reflect.Type]*filler
 }
 

@@ -17,16 +17,16 @@ type EngineOptions struct {
 	Store *Store
 	// Queries are those that the engine answers.
 	Queries []Query
-	// ScopeOf returns the scope of a patient. It refuses patient_not_found, with the study that the id names as scope.
+	// ScopeOf returns the scope of a patient, or refuses patient_not_found.
 	ScopeOf func(context.Context, domain.PatientID) (domain.Scope, error)
 	// RecordRefusal puts a refusal of access into the security log.
 	RecordRefusal func(context.Context, access.Refused)
-	// Past folds the documents of the past; nil refuses to show it.
+	// Past folds documents of the past. If it is nil, queries about the past are refused.
 	Past Past
 	// ReadTimeout bounds how long a query waits for the store: 5 s when 0.
 	ReadTimeout time.Duration
-	// PositionTimeout bounds how long a query waits for the log position that its caller names, and Waiting how many do so
-	// at a time: 5 s and 256 when 0.
+	// PositionTimeout bounds how long a query waits for a log position, and Waiting how many queries wait at a time: 5 s
+	// and 256 when 0.
 	PositionTimeout time.Duration
 	Waiting         int
 }
@@ -40,11 +40,11 @@ const (
 	defaultWaiting         = 256
 )
 
-// Engine answers queries, whoever asks: the API, a page, an export. It is safe for concurrent use.
+// Engine answers queries for every kind of caller: the API, pages, exports. It is safe for concurrent use.
 type Engine struct {
 	options EngineOptions
 	byName  map[string]Query
-	// waiting has a place for each query that may wait for a position.
+	// waiting bounds how many queries wait for a log position.
 	waiting chan struct{}
 }
 
@@ -73,27 +73,27 @@ func orDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Caller is who asks: a proven identity, and what the security log says of where it came from.
+// Caller is the proven identity that asks, and the origin of the request for the security log.
 type Caller struct {
 	access.Principal
 	Address, TraceID string
 }
 
-// Question is a query as somebody asks it.
+// Question is a query with its parameters, as a caller asks it.
 type Question struct {
-	// Query is its name.
+	// Query is the name of the query.
 	Query  string
 	Caller Caller
-	// Path has the values of the parameters that the query's path holds, Given those of the others.
+	// Path holds the values of the parameters in the query's path, Given those of the others.
 	Path  map[string]string
 	Given map[string][]string
-	// Position is a log position that the answer has to have seen; 0 for none.
+	// Position is a log position that the views must have seen before the answer; 0 means none.
 	Position uint64
 }
 
-// Answer answers a question, or refuses: a parameter that the query does not take, a caller to whom it is not open here,
-// a view that has not seen the position in time, and what the query itself refuses. Refusals of access are recorded. Lists
-// of the answer are never nil, unless they are left out of JSON when they are empty.
+// Answer answers a question. It refuses wrong parameters, callers without a role in the scope, and a position that a view
+// does not see in time; the query itself may refuse too. Refusals of access are recorded. A list of the answer is only nil
+// if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
 	if !ok {
@@ -110,18 +110,18 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := e.waitFor(ctx, q, question.Position); err != nil {
 		return nil, err
 	}
-	// A store that does not answer is given up while there is still time to say so.
+	// The time-out is shorter than that of the request, so that the caller still gets an answer.
 	ctx, cancel := context.WithTimeout(ctx, e.options.ReadTimeout)
 	defer cancel()
 	return q.read(ctx, r, parameters)
 }
 
-// waitFor waits until the query's views have seen a position, for a bounded time.
+// waitFor waits for a bounded time until the query's views have seen a position.
 func (e *Engine) waitFor(ctx context.Context, q Query, position uint64) error {
 	if position == 0 || len(q.Views) == 0 {
 		return nil
 	}
-	// Waiting costs a place among those who wait, so that positions from the future cannot use up the process.
+	// The number of waiting queries is bounded, so that positions from the future cannot block the process.
 	select {
 	case e.waiting <- struct{}{}:
 	default:
@@ -139,22 +139,23 @@ func (e *Engine) waitFor(ctx context.Context, q Query, position uint64) error {
 	return nil
 }
 
-// Request is one question that is being answered: who asks, how much of the study they may see, and where the answer is
-// read.
+// Request is what the function of a query knows besides the parameters: the store, the caller, and how much of the study
+// the caller may see.
 type Request struct {
 	Store  *Store
 	Caller Caller
-	// Sites are those that the answer of a ReachSites query is bound to; all where WholeStudy is set.
+	// WholeStudy says that the caller may see the whole study. Otherwise Sites are the sites to which the answer of a
+	// ReachSites query is bound.
 	Sites      []domain.SiteID
 	WholeStudy bool
-	// Past folds the documents of the past; nil where it cannot be shown.
+	// Past folds documents of the past; nil if it cannot be shown.
 	Past Past
 
 	engine *Engine
 	query  Query
 }
 
-// authorize refuses a caller to whom the query is not open here, and notes how much of the study they may see.
+// authorize refuses a caller without a role in the scope of the query, and sets how much of the study the caller may see.
 func (r *Request) authorize(ctx context.Context, parameters any) error {
 	study := domain.StudyID(r.query.Parameters.text(parameters, "study"))
 	scope, err := domain.Scope{}, error(nil)
@@ -186,20 +187,20 @@ func (r *Request) authorize(ctx context.Context, parameters any) error {
 	return r.recorded(ctx, scope, err)
 }
 
-// may is nil where the caller holds one of the roles in the scope.
+// may refuses if the caller holds none of the roles in the scope. It returns the scope.
 func (r *Request) may(permission access.Permission, scope domain.Scope) (domain.Scope, error) {
 	_, err := r.Caller.Authorize(r.query.Name, permission, scope)
 	return scope, err
 }
 
-// authorizeInStudy asks for a role in the study, or at one of the sites that the parameters name.
+// authorizeInStudy requires a role at one of the sites that the parameters name, or in the whole study if they name none.
 func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope domain.Scope, err error) {
 	for _, name := range r.query.BoundBy() {
 		site := r.query.Parameters.text(parameters, name)
 		if site == "" {
 			continue
 		}
-		// Where several are given, the answer is about both ends of a way. Who may see one end may see the answer.
+		// Several sites are the two ends of shipments. A caller who may see one end may see the answer.
 		if scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study, Site: domain.SiteID(site)}); err == nil {
 			return scope, nil
 		}
@@ -212,7 +213,7 @@ func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope 
 	return scope, r.namingSites(study, err)
 }
 
-// orForbidden hides from callers who have no part in the study which of its patients do not exist.
+// orForbidden hides from callers without a role in the study which of its patients do not exist.
 func (r *Request) orForbidden(ctx context.Context, patient domain.PatientID, err error) error {
 	sites, whole := r.Caller.Sites(r.query.OpenTo, patient.Study())
 	if refusal, ok := refuse.As(err); !ok || refusal.Kind != refuse.KindNotFound || whole || len(sites) > 0 {
@@ -222,7 +223,7 @@ func (r *Request) orForbidden(ctx context.Context, patient domain.PatientID, err
 	return r.recorded(ctx, scope, err)
 }
 
-// namingSites tells a caller who may see single sites of the study how to ask for one.
+// namingSites adds to a refusal how a caller who may see single sites can ask for one of them.
 func (r *Request) namingSites(study domain.StudyID, err error) error {
 	sites, _ := r.Caller.Sites(r.query.OpenTo, study)
 	refusal, ok := refuse.As(err)
@@ -238,7 +239,7 @@ func (r *Request) namingSites(study domain.StudyID, err error) error {
 	return refusal.Do("your roles are bound to sites; ask for one of them with " + strings.Join(words, " or ")).At(r.query.BoundBy()[0])
 }
 
-// recorded puts a refusal into the security log; nil is none.
+// recorded puts a refusal into the security log and returns it; it does nothing if err is nil.
 func (r *Request) recorded(ctx context.Context, scope domain.Scope, err error) error {
 	if err != nil && r.engine.options.RecordRefusal != nil {
 		r.engine.options.RecordRefusal(ctx, access.Refused{User: r.Caller.User, Action: r.query.Name, Scope: scope, Address: r.Caller.Address,
@@ -247,15 +248,15 @@ func (r *Request) recorded(ctx context.Context, scope domain.Scope, err error) e
 	return err
 }
 
-// MustSee refuses, and records the refusal, where an answer of a ReachSites query turns out to be about a site that the
-// caller may not see.
+// MustSee refuses if the caller may not see a site, and records the refusal. A ReachSites query calls it when its answer
+// turns out to be about one site.
 func (r Request) MustSee(ctx context.Context, study domain.StudyID, site domain.SiteID) error {
 	scope, err := r.may(r.query.OpenTo, domain.Scope{Study: study, Site: site})
 	return r.recorded(ctx, scope, err)
 }
 
-// MayKnowPatients says whether the caller may read clinical data at a site; in the study as a whole where the site is
-// empty. Others, such as supply managers, need not know which patient something is about.
+// MayKnowPatients says whether the caller may read clinical data at a site, or in the whole study if the site is empty.
+// Other callers, such as supply managers, need not know which patient something is about.
 func (r Request) MayKnowPatients(study domain.StudyID, site domain.SiteID) bool {
 	_, err := r.may(access.ClinicalReaders, domain.Scope{Study: study, Site: site})
 	return err == nil
@@ -269,11 +270,11 @@ func (r Request) AsOf(ctx context.Context, view View, patient domain.PatientID, 
 	return r.Past(ctx, view.Name, patient, at)
 }
 
-// PatientsLeftOut is said in the description of answers that hold patients for some callers only.
+// PatientsLeftOut is part of the description of answers in which only some callers see patients.
 const PatientsLeftOut = "Patients are left out for callers who may not read clinical data there."
 
-// ShownTo are the values that a list is narrowed to, and false where none is left: the one that is wanted, or all (nil).
-// Callers who may not read clinical data are shown none but those about supply.
+// ShownTo returns the values to which a list is narrowed: the wanted value, or nil for all values. Callers who may not read
+// clinical data only see the values that are about supply. some is false if the list must be empty.
 func ShownTo[T ~string](r Request, study domain.StudyID, site domain.SiteID, wanted T, ofSupply []T) (values []T, some bool) {
 	all := r.MayKnowPatients(study, site)
 	switch {

@@ -47,7 +47,8 @@ var declared = []readmodels.Query{
 		func(_ context.Context, r readmodels.Request, _ struct{}) (seen, error) { return look("", "", r) }),
 	readmodels.Declare(readmodels.Query{Name: "Anywhere", Reach: readmodels.ReachAnywhere, OpenTo: access.To(access.Admins, access.Auditors)},
 		func(_ context.Context, r readmodels.Request, _ struct{}) (seen, error) { return look("", "", r) }),
-	readmodels.Declare(readmodels.Query{Name: "Study", Reach: readmodels.ReachStudy, OpenTo: access.StudyMembers, Within: []string{"to", "from"}},
+	readmodels.Declare(readmodels.Query{Name: "Study", Reach: readmodels.ReachStudy, OpenTo: access.StudyMembers,
+		Within: []string{"to", "from"}},
 		func(_ context.Context, r readmodels.Request, q atSite) (seen, error) { return look(q.Study, q.To, r) }),
 	readmodels.Declare(readmodels.Query{Name: "Sites", Reach: readmodels.ReachSites, OpenTo: access.StudyMembers},
 		func(ctx context.Context, r readmodels.Request, q inStudy) (seen, error) {
@@ -56,7 +57,8 @@ var declared = []readmodels.Query{
 			}
 			return look(q.Study, "01", r)
 		}),
-	readmodels.Declare(readmodels.Query{Name: "Patient", Reach: readmodels.ReachPatient, OpenTo: access.To(access.ClinicalReaders, access.ThePatient)},
+	readmodels.Declare(readmodels.Query{Name: "Patient", Reach: readmodels.ReachPatient, OpenTo: access.To(access.ClinicalReaders,
+		access.ThePatient)},
 		func(_ context.Context, r readmodels.Request, q ofPatient) (seen, error) {
 			return look(q.Patient.Study(), "01", r)
 		}),
@@ -102,8 +104,10 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 		{query: "Sites", path: "S", grants: []user.Grant{monitor, second}, want: seen{Sites: []domain.SiteID{"01", "02"}, Knows: true}},
 		{query: "Sites", path: "S", grants: []user.Grant{second}, code: "not_allowed", about: scope("01")}, // by the answer's function
 		{query: "Sites", path: "S", grants: []user.Grant{stranger}, code: "not_allowed", about: scope("")},
-		{query: "Patient", path: "S.1", grants: []user.Grant{self}}, {query: "Patient", path: "S.1", grants: []user.Grant{monitor}, want: seen{Knows: true}},
-		{query: "Patient", path: "S.1", grants: []user.Grant{second}, code: "not_allowed", about: domain.Scope{Study: "S", Site: "01", Patient: "S.1"}},
+		{query: "Patient", path: "S.1", grants: []user.Grant{self}}, {query: "Patient", path: "S.1", grants: []user.Grant{monitor},
+			want: seen{Knows: true}},
+		{query: "Patient", path: "S.1", grants: []user.Grant{second}, code: "not_allowed", about: domain.Scope{Study: "S", Site: "01",
+			Patient: "S.1"}},
 		{query: "Patient", path: "S.2", grants: []user.Grant{second}, code: "patient_not_found"},
 		{query: "Patient", path: "S.2", grants: []user.Grant{stranger}, code: "not_allowed", about: domain.Scope{Study: "S", Patient: "S.2"}},
 		{query: "Nothing", code: "unknown_query"},
@@ -121,7 +125,8 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 		got, err := engine.Answer(t.Context(), question)
 		if c.code == "" {
 			answer, _ := got.(seen)
-			if err != nil || !slices.Equal(answer.Sites, c.want.Sites) || answer.Whole != c.want.Whole || answer.Knows != c.want.Knows || len(recorded) > 0 {
+			if err != nil || !slices.Equal(answer.Sites, c.want.Sites) || answer.Whole != c.want.Whole || answer.Knows != c.want.Knows ||
+				len(recorded) > 0 {
 				t.Errorf("%+v: got %+v, %v; recorded are %+v", c, got, err, recorded)
 			}
 			continue
@@ -146,7 +151,8 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 func TestACallerAtASiteIsToldHowToAsk(t *testing.T) {
 	engine := readmodels.NewEngine(readmodels.EngineOptions{Queries: declared})
 	monitor := access.Principal{User: "monitor", Grants: []user.Grant{{Role: user.Monitor, Study: "S", Site: "01"}}}
-	_, err := engine.Answer(t.Context(), readmodels.Question{Query: "Study", Caller: readmodels.Caller{Principal: monitor}, Path: map[string]string{"study": "S"}})
+	_, err := engine.Answer(t.Context(), readmodels.Question{Query: "Study", Caller: readmodels.Caller{Principal: monitor},
+		Path: map[string]string{"study": "S"}})
 	const remedy = "your roles are bound to sites; ask for one of them with ?to=01 or ?from=01"
 	if r, ok := refuse.As(err); !ok || r.Field != "to" || r.Remedy != remedy {
 		t.Errorf("got %v", err)
@@ -168,8 +174,10 @@ func TestAPositionIsWaitedForWithinBounds(t *testing.T) {
 		}
 		return ""
 	}
-	engine := readmodels.NewEngine(readmodels.EngineOptions{Store: s, Queries: contexts.Queries(), PositionTimeout: 50 * time.Millisecond, Waiting: 1})
-	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name,
+	engine := readmodels.NewEngine(readmodels.EngineOptions{Store: s, Queries: contexts.Queries(), PositionTimeout: 50 * time.Millisecond,
+		Waiting: 1})
+	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(),
+		View:     patientviews.PatientLists.Name,
 		Position: domain.Position{Commit: 9}}); err != nil {
 		t.Fatal(err)
 	}
@@ -208,14 +216,20 @@ func TestADeclarationThatCannotBeAnsweredIsNone(t *testing.T) {
 	}
 	for name, declare := range map[string]func(){
 		"a study that no parameter names": func() {
-			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachStudy}, func(context.Context, readmodels.Request, struct{}) (seen, error) { return seen{}, nil })
+			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachStudy}, func(context.Context, readmodels.Request, struct{}) (seen,
+				error) {
+				return seen{}, nil
+			})
 		},
 		"a site that no parameter names": func() {
 			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachStudy, Within: []string{"location"}},
 				func(context.Context, readmodels.Request, inStudy) (seen, error) { return seen{}, nil })
 		},
 		"a parameter of no known type": func() {
-			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachStudy}, func(context.Context, readmodels.Request, odd) (seen, error) { return seen{}, nil })
+			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachStudy}, func(context.Context, readmodels.Request, odd) (seen,
+				error) {
+				return seen{}, nil
+			})
 		},
 		"orders without pages": func() {
 			readmodels.Declare(readmodels.Query{Reach: readmodels.ReachSelf, Sort: readmodels.Sorting{Names: []string{"a"}}},

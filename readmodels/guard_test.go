@@ -80,8 +80,9 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 		head := readmodels.Header{ID: "S.P0007"}
 		head.See(p)
 		var plan bson.M
-		if err := client.Database(database).RunCommand(t.Context(), bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: patientviews.PatientLists.Collection()},
-			{Key: "filter", Value: head.Guard()}}}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
+		if err := client.Database(database).RunCommand(t.Context(),
+			bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: patientviews.PatientLists.Collection()},
+				{Key: "filter", Value: head.Guard()}}}, {Key: "verbosity", Value: "executionStats"}}).Decode(&plan); err != nil {
 			t.Fatal(err)
 		}
 		text, err := bson.MarshalExtJSON(plan, false, false)
@@ -123,7 +124,8 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 			return err
 		},
 		"accounts": func(p readmodels.Page) error {
-			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S", Page: p})
+			_, err := supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S",
+				Page: p})
 			return err
 		},
 	}
@@ -132,10 +134,14 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 		good string
 	}{
 		{`["study","a"]`, "studies"}, {`["screening","a"]`, "patients"}, {`["newest","2026-03-01T18:00:00Z","a"]`, "diaries"},
-		{`["moved","2026-03-01T18:00:00Z","a"]`, "processes"}, {`["urgent",1,"2026-03-01T18:00:00Z","a"]`, "alerts"}, {`["worst",0.5,"a"]`, "rates"},
-		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, ""}, {`["accounts","a","b"]`, "accounts"}, {`[0.5]`, ""},
-		{`["oldest","2026-03-01T18:00:00Z","a"]`, ""}, {`["best",0.5,"a"]`, ""}, {`["worst","0.5","a"]`, ""}, {`["newest","2026-03-01T18:00:00Z"]`, ""},
-		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates alerts processes accounts"}, {`[0.5,null]`, ""}, {`[{"$gt":""}]`, ""},
+		{`["moved","2026-03-01T18:00:00Z","a"]`, "processes"}, {`["urgent",1,"2026-03-01T18:00:00Z","a"]`, "alerts"}, {`["worst",0.5,"a"]`,
+			"rates"},
+		{`[]`, ""}, {`null`, ""}, {`[null]`, ""}, {`[null,null]`, ""}, {`["a","b","c"]`, ""}, {`["a","b"]`, ""}, {`["accounts","a","b"]`,
+			"accounts"}, {`[0.5]`, ""},
+		{`["oldest","2026-03-01T18:00:00Z","a"]`, ""}, {`["best",0.5,"a"]`, ""}, {`["worst","0.5","a"]`,
+			""}, {`["newest","2026-03-01T18:00:00Z"]`, ""},
+		{`{}`, ""}, {`"a"`, ""}, {`["a"`, ""}, {``, "studies patients diaries rates alerts processes accounts"}, {`[0.5,null]`,
+			""}, {`[{"$gt":""}]`, ""},
 	} {
 		for name, ask := range lists {
 			err := ask(readmodels.Page{Cursor: base64.RawURLEncoding.EncodeToString([]byte(c.text))})

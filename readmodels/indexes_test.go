@@ -51,7 +51,8 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		views[v.Collection()] = true
 	}
 	database := newDatabase()
-	s := connect(t, database, options.Client().SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+	s := connect(t, database, options.Client().SetMonitor(&event.CommandMonitor{Started: func(_ context.Context,
+		e *event.CommandStartedEvent) {
 		if collection, ok := e.Command.Lookup(e.CommandName).StringValueOK(); ok && views[collection] {
 			mu.Lock()
 			defer mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"casebook/domain/user"
 )
 
-// ChangesQuery says of which changes somebody wants to hear; empty fields leave none out.
+// ChangesQuery says of which changes a listener wants to hear. Empty fields do not narrow them.
 type ChangesQuery struct {
 	Study   domain.StudyID   `query:"study" doc:"Only this study"`
 	Site    domain.SiteID    `query:"site" doc:"Only this site"`
@@ -24,7 +24,7 @@ type ChangesQuery struct {
 	After   Bookmark         `query:"after" doc:"Also what was recorded behind this position; the header Last-Event-ID goes before it"`
 }
 
-// Scope is what the changes are to be about.
+// Scope is the scope of the changes.
 func (q ChangesQuery) Scope() domain.Scope {
 	return domain.Scope{Study: q.Study, Site: q.Site, Patient: q.Patient}
 }
@@ -35,7 +35,7 @@ type ViewNames []string
 // Schema implements domain.HasSchema.
 func (ViewNames) Schema() domain.Schema { return domain.Schema{Example: "alerts,patient-list"} }
 
-// UnmarshalText reads names with commas between them.
+// UnmarshalText reads names that are separated by commas.
 func (v *ViewNames) UnmarshalText(text []byte) error {
 	if len(text) > 0 {
 		*v = strings.Split(string(text), ",")
@@ -43,7 +43,7 @@ func (v *ViewNames) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Bookmark is a position in the log as a listener keeps it, to go on from there. The zero Bookmark is none.
+// Bookmark is a position in the log from which a listener continues. The zero Bookmark is none.
 type Bookmark struct {
 	domain.Position
 	isSet bool
@@ -55,7 +55,7 @@ func BookmarkAt(p domain.Position) Bookmark { return Bookmark{Position: p, isSet
 // Schema implements domain.HasSchema.
 func (Bookmark) Schema() domain.Schema { return domain.Schema{Example: "48210"} }
 
-// String writes the bookmark as UnmarshalText reads it.
+// String writes the bookmark in the form that UnmarshalText reads.
 func (b Bookmark) String() string {
 	if b.Prepare == b.Commit {
 		return strconv.FormatUint(b.Commit, 10)
@@ -63,7 +63,7 @@ func (b Bookmark) String() string {
 	return fmt.Sprint(b.Commit, "-", b.Prepare)
 }
 
-// UnmarshalText reads a bookmark, and the position of a command's answer. It refuses malformed_position.
+// UnmarshalText reads a bookmark, or the position of a command's answer. It refuses malformed_position.
 func (b *Bookmark) UnmarshalText(text []byte) (err error) {
 	var p domain.Position
 	commit, prepare, two := strings.Cut(string(text), "-")
@@ -81,15 +81,15 @@ func (b *Bookmark) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
-// Changes tells what was recorded, by what it is about and which views show it. What was recorded is not in it: the views
-// are asked for that, by those who may.
+// Changes says which views have changed and what the changes are about. It does not hold what was recorded: for that, the
+// listener asks the views.
 type Changes struct {
 	Position uint64   `json:"position" doc:"Log position up to which this tells; a query that names it as Casebook-Position has seen all"`
 	Changes  []Change `json:"changes" doc:"What has changed since the message before"`
 	Behind   []string `json:"behind,omitempty" doc:"Views among them that do not show it yet"`
 }
 
-// Change is a patient, a site, a study or an account of which views have changed.
+// Change is a patient, site, study or account about which views have changed.
 type Change struct {
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; left out for accounts"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site or depot; left out for the study as a whole"`
@@ -97,14 +97,14 @@ type Change struct {
 	Views   []string         `json:"views" doc:"The views to ask again, by the names at /api/v1/projections"`
 }
 
-// Listener hears of changes. What it has not taken yet is merged, so that one who reads slowly hears less often and holds
-// up nobody.
+// Listener hears of changes. Changes that it has not taken yet are merged, so that a slow listener hears less often and does
+// not delay others.
 type Listener struct {
 	feed *ChangeFeed
-	// only narrows what it hears of to a scope, and of to some views.
+	// only narrows the changes to a scope, and of narrows them to some views.
 	only domain.Scope
 	of   viewSet
-	// ready has a place for one word that there is something to take; stopped is closed when the process stops.
+	// ready holds one signal that there is something to take. stopped is closed when the feed ends.
 	ready, stopped chan struct{}
 
 	mu        sync.Mutex
@@ -116,8 +116,8 @@ type Listener struct {
 	missed    bool
 }
 
-// scopeKind is what scopes have in common about which the same views may be asked; the patient is left out where the
-// listener holds no role that is bound to one.
+// scopeKind identifies scopes about which the listener may ask the same views. The patient is left out if the listener has
+// no role that is bound to a patient.
 type scopeKind struct {
 	domain.Scope
 	aboutPatient bool
@@ -137,8 +137,8 @@ func (l *Listener) Stopped() <-chan struct{} { return l.stopped }
 // Leave ends the listening.
 func (l *Listener) Leave() { l.feed.leave(l) }
 
-// Begin waits until the listener hears of changes. Where it comes back to a bookmark, it hears what it has missed since.
-// It fails when ctx ends before.
+// Begin waits until the listener hears of changes. If there is a bookmark, the listener also hears what was recorded after
+// it. Begin fails if ctx ends before.
 func (l *Listener) Begin(ctx context.Context, after Bookmark) error {
 	to, err := l.feed.began(ctx)
 	if err != nil {
@@ -158,8 +158,8 @@ func (l *Listener) Begin(ctx context.Context, after Bookmark) error {
 	return nil
 }
 
-// Recheck refuses where the listener may not listen any more with the roles that it holds now (21 CFR 11.10(g)). Where its
-// roles have changed, it has missed something: what it was to hear is another.
+// Recheck refuses if the principal may not listen any more with the present roles (21 CFR 11.10(g)). If the roles have
+// changed, the listener has missed changes, because it may now hear of others.
 func (l *Listener) Recheck(p access.Principal) error {
 	if err := l.allowed(p); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (l *Listener) Recheck(p access.Principal) error {
 	return nil
 }
 
-// allowed refuses somebody who could never hear anything within the scope.
+// allowed refuses a principal who could never hear of a change in the scope.
 func (l *Listener) allowed(p access.Principal) error {
 	only := l.only
 	if only.Study == "" {
@@ -189,10 +189,10 @@ func (l *Listener) allowed(p access.Principal) error {
 	return err
 }
 
-// ChangesName names the stream of changes in the description, in logs and in the security log.
+// ChangesName is the name of the stream of changes in the description, in logs and in the security log.
 const ChangesName = "Changes"
 
-// add notes what has changed, as far as the listener may know it and wants to.
+// add adds changes, as far as the listener may hear of them and wants to.
 func (l *Listener) add(changed map[domain.Scope]viewSet, behind viewSet, through domain.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -219,7 +219,7 @@ func (l *Listener) add(changed map[domain.Scope]viewSet, behind viewSet, through
 	l.wake()
 }
 
-// miss notes that something has happened of which the listener does not hear.
+// miss records that the listener has missed changes.
 func (l *Listener) miss(through domain.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -261,8 +261,8 @@ func (l *Listener) may(s domain.Scope) viewSet {
 	return of
 }
 
-// Take returns what has changed since it was called last, and up to where; missed says that more has changed than the
-// listener can hear of.
+// Take returns what has changed since the last call, and up to which position. missed says that the listener has missed
+// changes.
 func (l *Listener) Take() (c Changes, through domain.Position, missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

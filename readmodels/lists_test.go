@@ -27,7 +27,8 @@ func TestPatientsAreSortedByTheirActivity(t *testing.T) {
 	statuses := []patient.Status{patient.StatusEnrolled, patient.StatusScreened, patient.StatusWithdrawn}
 	var all []patientviews.PatientRow
 	for n := range documents {
-		p := patientviews.PatientRow{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Status: statuses[n%5%3], LastActivityAt: moment(n * 7)}
+		p := patientviews.PatientRow{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Status: statuses[n%5%3],
+			LastActivityAt: moment(n * 7)}
 		all = append(all, p)
 		put(t, s, patientviews.PatientLists, p)
 	}
@@ -76,7 +77,8 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 	id := func(d diaryviews.Diary) string { return d.ID }
 	rapid.Check(t, func(r *rapid.T) {
 		f := diaryviews.DiariesQuery{Patient: "S.1", From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
-			Only: rapid.SampledFrom([]diaryviews.DiaryEnd{"", diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed}).Draw(r, "only")}
+			Only: rapid.SampledFrom([]diaryviews.DiaryEnd{"", diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed}).Draw(r,
+				"only")}
 		if rapid.Bool().Draw(r, "of one instrument") {
 			f.Instrument = "a"
 		}
@@ -94,7 +96,8 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 		}
 		for _, key := range past {
 			d := folded[key].(*diaryviews.Diary)
-			if f.Only == diaryviews.DiaryMissed && !d.Missed || f.Only == diaryviews.DiaryLate && !d.Late || f.Only == diaryviews.DiaryAnswered && d.Missed ||
+			if f.Only == diaryviews.DiaryMissed && !d.Missed || f.Only == diaryviews.DiaryLate && !d.Late || f.Only == diaryviews.DiaryAnswered &&
+				d.Missed ||
 				d.Opens.Before(f.From) || !f.To.IsZero() && !d.Opens.Before(f.To) {
 				r.Fatalf("%+v is in the list %+v", d, f)
 			}
@@ -114,8 +117,9 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	var all []auditviews.AuditEvent
 	for n := range documents {
 		at := domain.Position{Commit: uint64(1000 + n/2*10), Prepare: uint64(1000 + n/2*10 - (1-n%2)*3)}
-		e := auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(at)}, Type: types[n%5%3], Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
-			Site: domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
+		e := auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(at)}, Type: types[n%5%3],
+			Patient: domain.PatientID(fmt.Sprint("S.", n%4)),
+			Site:    domain.SiteID(fmt.Sprint(n % 3)), RecordedAt: moment(n * 3), Users: users[:1+n%2], Trails: []domain.StudyID{"S"}}
 		if n%7 == 0 {
 			e.Trails = []domain.StudyID{auditviews.AccountTrail, "S"}
 		}
@@ -130,7 +134,8 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		trail := rapid.SampledFrom([]domain.StudyID{"S", "T", auditviews.AccountTrail}).Draw(r, "trail")
 		f := auditviews.StudyTrailQuery{Study: trail, TrailQuery: auditviews.TrailQuery{
-			User: rapid.SampledFrom(append(users, "")).Draw(r, "user"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r, "types"),
+			User: rapid.SampledFrom(append(users, "")).Draw(r, "user"), Types: rapid.SampledFrom([][]string{nil, types[:1], types[1:]}).Draw(r,
+				"types"),
 			From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to")}}
 		if trail != auditviews.AccountTrail {
 			f.Patient = rapid.SampledFrom([]domain.PatientID{"", "S.1", "S.9"}).Draw(r, "patient")
@@ -152,7 +157,8 @@ func TestTheAuditIndexIsFoundByPatientUserTimeAndKind(t *testing.T) {
 			if _, err := fmt.Sscanf(e.ID, "%16x", &commit); err != nil {
 				r.Fatal(err)
 			}
-			return slices.Contains(e.Trails, trail) && wanted(f.Patient, e.Patient) && (f.User == "" || slices.Contains(e.Users, f.User)) && wanted(f.Site, e.Site) &&
+			return slices.Contains(e.Trails, trail) && wanted(f.Patient, e.Patient) && (f.User == "" || slices.Contains(e.Users, f.User)) &&
+				wanted(f.Site, e.Site) &&
 				(f.Types == nil || slices.Contains(f.Types, e.Type)) && !e.RecordedAt.Before(f.From) && (f.To.IsZero() || e.RecordedAt.Before(f.To)) &&
 				commit >= f.First && (f.Last == 0 || commit <= f.Last)
 		}, func(a, b auditviews.AuditEvent) int {
@@ -190,9 +196,10 @@ func TestUsersAreFoundByStudyRoleAndStatus(t *testing.T) {
 	}
 	id := func(u userviews.User) string { return u.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := userviews.StudyUsersQuery{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"), UsersQuery: userviews.UsersQuery{
-			Status: rapid.SampledFrom(append(userviews.UserStatuses, "")).Draw(r, "status"),
-			Role:   rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}}
+		f := userviews.StudyUsersQuery{Study: rapid.SampledFrom([]domain.StudyID{"", "S1", "S9"}).Draw(r, "study"),
+			UsersQuery: userviews.UsersQuery{
+				Status: rapid.SampledFrom(append(userviews.UserStatuses, "")).Draw(r, "status"),
+				Role:   rapid.SampledFrom([]user.Role{"", user.CRC, user.Auditor}).Draw(r, "role")}}
 		order := rapid.SampledFrom(ordersOf("Users")).Draw(r, "order")
 		got := listed(t, rapid.IntRange(1, 100).Draw(r, "limit"), id, func(p readmodels.Page) (readmodels.List[userviews.User], error) {
 			f.Page, f.Sort = p, order
@@ -222,7 +229,8 @@ func TestUsersAreFoundByStudyRoleAndStatus(t *testing.T) {
 
 func TestAnOrderThatAListDoesNotHaveIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
-	_, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Sort: "name"}})
+	_, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S",
+		Page: readmodels.Page{Sort: "name"}})
 	if r, ok := refuse.As(err); !ok || r.Code != "unknown_order" {
 		t.Errorf("got %v", err)
 	}

@@ -22,14 +22,14 @@ const (
 	MaxLimit     = 500
 )
 
-// Page asks for one page of a list. A query whose type has one takes the parameters sort, where it has several orders,
-// limit and cursor.
+// Page asks for one page of a list. A query that embeds it takes the parameters limit and cursor, and sort if the list has
+// several orders.
 type Page struct {
-	// Sort names one of the list's orders; its first when empty.
+	// Sort names one of the list's orders; the first one when empty.
 	Sort string `query:"sort"`
-	// Limit is how many items are wanted; DefaultLimit when 0. Programs in this process may ask for up to MaxLimit.
+	// Limit is the maximum number of items; DefaultLimit when 0. Code in this process may ask for up to MaxLimit.
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many items are wanted"`
-	// Cursor is where the page before ended; empty for the first.
+	// Cursor is the end of the page before; empty for the first page.
 	Cursor string `query:"cursor" maxLength:"500" doc:"The cursor that the page before names as next"`
 }
 

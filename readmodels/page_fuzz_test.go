@@ -9,7 +9,8 @@ import (
 
 // FuzzCursor reads whatever a caller sends as a cursor: it is one of this list, and then means one place, or it is refused.
 func FuzzCursor(f *testing.F) {
-	for _, values := range [][]any{{0.5, "patient/S.1"}, {1.0, ""}, {"a", "b"}, {0.5}, {0.5, nil}, {0.5, "a", "b"}, {time.Unix(0, 0), "a"}, nil} {
+	for _, values := range [][]any{{0.5, "patient/S.1"}, {1.0, ""}, {"a", "b"}, {0.5}, {0.5, nil}, {0.5, "a", "b"}, {time.Unix(0, 0), "a"},
+		nil} {
 		made, err := cursor(values...)
 		if err != nil {
 			f.Fatal(err)

@@ -16,34 +16,34 @@ import (
 // Parameter is a parameter of a query.
 type Parameter struct {
 	Name, Doc string
-	// InPath says that the query's path holds it; the others can be left out.
+	// InPath says that the parameter is part of the query's path. All others are optional.
 	InPath bool
-	// Enum lists the values allowed; all where it is empty.
+	// Enum lists the allowed values; when empty, all values are allowed.
 	Enum []string
-	// Min and Max bound a number, and Default is the number where none is given; the parameter is text where Max is 0.
+	// Min and Max bound a number, and Default is the number if none is given. The parameter is no number if Max is 0.
 	Min, Max, Default int
 	Example           string
 	// Pattern describes an id.
 	Pattern string
 
 	field []int
-	// parse reads a value into the field, and refuses one that the parameter cannot have.
+	// parse reads a value into the field, or refuses it.
 	parse func(text string, field reflect.Value) error
 }
 
-// Parameters are those of a query, in the order in which they are described: the fields of a struct with a tag path or
-// query, which names the parameter. The type of a field says what it looks like and refuses values (domain.HasSchema,
-// Validate, UnmarshalText); further tags are
+// Parameters are the parameters of a query, in the order of the description. Each is a field of a struct with a tag path
+// or query, which names the parameter. The type of the field describes the values (domain.HasSchema) and refuses wrong ones
+// (Validate or UnmarshalText). Further tags are
 //
-//	doc        what it means, where the type does not say it
+//	doc        what the parameter means, unless the type says it
 //	example    instead of the type's example
 //	pattern    instead of the type's pattern
-//	enum       the values allowed, separated by commas, instead of the type's
-//	minimum, maximum, default    of a number
-//	maxLength  of a text that its type does not check; 100 where it is left out
+//	enum       the allowed values, separated by commas, instead of the type's
+//	minimum, maximum, default    the bounds of a number, and the number if none is given
+//	maxLength  the bound of a text whose type checks nothing; 100 by default
 type Parameters []Parameter
 
-// ParametersOf returns the parameters that the fields of Q declare.
+// ParametersOf returns the parameters that the fields of Q declare. The list has one order.
 func ParametersOf[Q any]() Parameters { return parametersOf(reflect.TypeFor[Q](), Sorting{}) }
 
 func parametersOf(of reflect.Type, sort Sorting) Parameters {
@@ -70,7 +70,7 @@ func parametersOf(of reflect.Type, sort Sorting) Parameters {
 	return all
 }
 
-// describe takes what the field's type and tags say.
+// describe sets what the type and the tags of the field say.
 func (p *Parameter) describe(f reflect.StructField) {
 	if word, ok := reflect.Zero(f.Type).Interface().(domain.HasSchema); ok {
 		s := word.Schema()
@@ -111,7 +111,7 @@ func number(f reflect.StructField, tag string, otherwise int) int {
 // defaultMaxLength bounds texts whose type does not check them.
 const defaultMaxLength = 100
 
-// parserOf returns how values of the field's type are read.
+// parserOf returns the function that reads values of the field's type.
 func (p *Parameter) parserOf(f reflect.StructField) func(string, reflect.Value) error {
 	name := p.Name
 	switch {
@@ -171,22 +171,23 @@ func parseOneOf(name, text string, field reflect.Value, values []string) error {
 	return nil
 }
 
-// parseText refuses what the field's type does, or, where that checks nothing, an empty text and one that is longer than
-// anything that it could be.
+// parseText lets the field's type refuse the text. If the type checks nothing, it refuses an empty text and one that is too
+// long.
 func parseText(name, text string, field reflect.Value, maxLength int) error {
 	field.SetString(text)
 	if checked, ok := field.Interface().(interface{ Validate() error }); ok {
 		return checked.Validate()
 	}
 	if text == "" || len(text) > maxLength {
-		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).Do("leave it out, or give one that an answer named")
+		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).
+			Do("leave it out, or give one that an answer named")
 	}
 	return nil
 }
 
-// Read fills a struct, the one that the parameters were derived from, with values: those of the path and the others as
-// they were given. It refuses a parameter that the query does not have, because the caller believes in a filter, and
-// leaving it out would answer another question.
+// Read sets the fields of the struct from which the parameters were derived. path holds the values of the parameters in the
+// path, given those of the others. Read refuses a parameter that the query does not have, because the caller expects it to
+// narrow the answer.
 func (all Parameters) Read(into any, path map[string]string, given map[string][]string) error {
 	for name, values := range given {
 		if p, ok := all.named(name); !ok || p.InPath {
@@ -220,7 +221,7 @@ func (all Parameters) Read(into any, path map[string]string, given map[string][]
 	return nil
 }
 
-// named returns the parameter of a name.
+// named returns the parameter with a name.
 func (all Parameters) named(name string) (Parameter, bool) {
 	for _, p := range all {
 		if p.Name == name {
@@ -230,7 +231,7 @@ func (all Parameters) named(name string) (Parameter, bool) {
 	return Parameter{}, false
 }
 
-// text returns the value of a text parameter; empty where the query has none of that name.
+// text returns the value of a text parameter; it is empty if the query has no parameter of that name.
 func (all Parameters) text(of any, name string) string {
 	p, ok := all.named(name)
 	if !ok {
@@ -246,13 +247,13 @@ func shortened(s string) string {
 	return s
 }
 
-// Moment is a point in the past, by a log position or by a time. The zero Moment is the present.
+// Moment is a point in the past, given by a log position or a time. The zero Moment is the present.
 type Moment struct {
 	Position uint64
 	Time     time.Time
 }
 
-// IsPresent says that no point in the past is meant.
+// IsPresent says that the moment is the present.
 func (m Moment) IsPresent() bool { return m == Moment{} }
 
 // Schema implements domain.HasSchema.

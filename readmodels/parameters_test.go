@@ -45,19 +45,22 @@ func TestParametersAreDerivedFromAQuery(t *testing.T) {
 		{Name: "limit", Doc: "How many items are wanted", Min: 1, Max: 200, Default: 50},
 		{Name: "cursor", Doc: "The cursor that the page before names as next"},
 	}
-	if diff := cmp.Diff(want, readmodels.ParametersOf[aQuery](), cmpopts.IgnoreUnexported(readmodels.Parameter{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, readmodels.ParametersOf[aQuery](), cmpopts.IgnoreUnexported(readmodels.Parameter{}),
+		cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestParametersAreRead(t *testing.T) {
 	var q aQuery
-	given := map[string][]string{"site": {"01"}, "status": {"F"}, "grade": {"high"}, "name": {"abc"}, "from": {"2026-03-01T10:00:00+01:00"}, "first": {"7"},
-		"day": {"2026-02-28"}, "asOf": {"12"}, "cursor": {"x"}}
+	given := map[string][]string{"site": {"01"}, "status": {"F"}, "grade": {"high"}, "name": {"abc"}, "from": {"2026-03-01T10:00:00+01:00"},
+		"first": {"7"},
+		"day":   {"2026-02-28"}, "asOf": {"12"}, "cursor": {"x"}}
 	if err := readmodels.ParametersOf[aQuery]().Read(&q, map[string]string{"study": "S"}, given); err != nil {
 		t.Fatal(err)
 	}
-	want := aQuery{Study: "S", Site: "01", Status: patient.Female, Grade: "high", Name: "abc", From: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC), First: 7,
+	want := aQuery{Study: "S", Site: "01", Status: patient.Female, Grade: "high", Name: "abc", From: time.Date(2026, 3, 1, 9, 0, 0, 0,
+		time.UTC), First: 7,
 		Day: "2026-02-28", AsOf: readmodels.Moment{Position: 12}, Page: readmodels.Page{Limit: 50, Cursor: "x"}}
 	if diff := cmp.Diff(want, q); diff != "" {
 		t.Error(diff)
@@ -67,10 +70,12 @@ func TestParametersAreRead(t *testing.T) {
 func TestValuesThatAParameterCannotHaveAreRefused(t *testing.T) {
 	all := readmodels.ParametersOf[aQuery]()
 	for _, c := range []struct{ name, value, code string }{
-		{"site", "", "malformed_id"}, {"site", "a b", "malformed_id"}, {"status", "", "malformed_parameter"}, {"status", "X", "malformed_parameter"},
+		{"site", "", "malformed_id"}, {"site", "a b", "malformed_id"}, {"status", "", "malformed_parameter"}, {"status", "X",
+			"malformed_parameter"},
 		{"grade", "medium", "malformed_parameter"}, {"name", "", "malformed_parameter"}, {"name", "abcd", "malformed_parameter"},
 		{"from", "today", "malformed_time"}, {"from", "0001-01-01T00:00:00Z", "malformed_time"}, {"first", "0", "malformed_position"},
-		{"first", "-1", "malformed_position"}, {"day", "2026-02-30", "malformed_date"}, {"asOf", "soon", "malformed_moment"}, {"asOf", "0", "malformed_moment"},
+		{"first", "-1", "malformed_position"}, {"day", "2026-02-30", "malformed_date"}, {"asOf", "soon", "malformed_moment"}, {"asOf", "0",
+			"malformed_moment"},
 		{"limit", "0", "malformed_parameter"}, {"limit", "201", "malformed_parameter"}, {"limit", "x", "malformed_parameter"},
 		{"cursor", strings.Repeat("x", 501), "malformed_parameter"}, {"colour", "red", "unknown_parameter"}, {"study", "S", "unknown_parameter"},
 	} {

@@ -9,27 +9,27 @@ import (
 	"casebook/access"
 )
 
-// Query is a declared question about what was recorded. Declare makes one. The route, the authorisation, the description
-// and the access tests all derive from it.
+// Query is the declaration of a query; Declare completes it. The route, the authorisation, the description and the access
+// tests all derive from it.
 type Query struct {
 	// Name is the query's name in the description, in logs and in the security log.
 	Name string
 	// Path holds the ids in braces: /api/v1/studies/{study}.
 	Path string
-	// Summary is one line, Doc the rest that a caller has to know.
+	// Summary is one line; Doc is what else a caller has to know.
 	Summary, Doc string
-	// OpenTo lists the roles that the query is open to; everybody who has signed in for ReachSelf.
+	// OpenTo lists the roles that may ask. With ReachSelf, everybody who has signed in may ask.
 	OpenTo access.Permission
-	// Reach says in which scope one of these roles has to be held.
+	// Reach says in which scope the caller must hold one of these roles.
 	Reach Reach
-	// Within names the parameters of which each binds a ReachStudy query to one site; site where it is empty.
+	// Within names the parameters that can bind a ReachStudy query to one site; only site when empty.
 	Within []string
-	// Views are the read models that the answer is made of. A caller who names a log position waits for all of them.
+	// Views are the views that the answer is made of. A query with a log position waits for all of them.
 	Views []View
-	// Sort names the orders of a list; none where it has one order alone.
+	// Sort names the orders of a list; empty if the list has only one order.
 	Sort Sorting
 
-	// Parameters and Answer, the Go type of the answer, are derived from the function that answers.
+	// Declare derives Parameters, and Answer, the Go type of the answer, from the function that answers.
 	Parameters Parameters
 	Answer     reflect.Type
 	parameters reflect.Type
@@ -40,19 +40,19 @@ type Query struct {
 type Reach string
 
 const (
-	// ReachSelf is for answers that hold nothing but what the caller's own grants name.
+	// ReachSelf is for answers about nothing but the caller's own account and grants.
 	ReachSelf Reach = "self"
-	// ReachAnywhere wants the role held somewhere, no matter where; the answer tells of no study.
+	// ReachAnywhere requires the role in any scope; the answer is about no study.
 	ReachAnywhere Reach = "anywhere"
-	// ReachStudy is the study as a whole, or one site where a parameter names it (see Query.Within).
+	// ReachStudy is the whole study, or one site if a parameter names it (see Query.Within).
 	ReachStudy Reach = "study"
-	// ReachSites is as much of the study as the caller's grants cover, the whole or single sites.
+	// ReachSites is the part of the study that the caller's grants cover: the whole study or single sites.
 	ReachSites Reach = "sites"
-	// ReachPatient is the patient of the path.
+	// ReachPatient is the patient in the path.
 	ReachPatient Reach = "patient"
 )
 
-// Sorting names the orders of a list. The first is taken where a caller names none.
+// Sorting names the orders of a list. The first one is the default.
 type Sorting struct {
 	Names []string
 	Doc   string
@@ -64,9 +64,9 @@ func SortBy[T any](orders []Order[T], doc string) Sorting {
 }
 
 // Declare completes the declaration of a query with the function that answers it. Q is a struct; its fields with a tag
-// path or query are the query's parameters (see Parameters). What the function returns may have nil lists: the caller gets
-// empty ones. Declare panics where a field cannot be a parameter: that is a mistake in the program, found by its first
-// test.
+// path or query are the query's parameters (see Parameters). The function may return nil lists, of which the caller gets
+// empty ones. Declare panics if a field cannot be a parameter, or if no parameter names the scope that Reach needs: that is
+// a mistake in the program, and its first test finds it.
 func Declare[Q, A any](q Query, answer func(context.Context, Request, Q) (A, error)) Query {
 	q.parameters, q.Answer = reflect.TypeFor[Q](), reflect.TypeFor[A]()
 	q.Parameters = parametersOf(q.parameters, q.Sort)
@@ -87,7 +87,7 @@ func Declare[Q, A any](q Query, answer func(context.Context, Request, Q) (A, err
 	return q
 }
 
-// check finds a reach whose scope no parameter names.
+// check finds a reach whose scope no parameter names, and orders without a parameter.
 func (q Query) check() error {
 	var needed []string
 	switch q.Reach {
@@ -112,7 +112,7 @@ func (q Query) check() error {
 	return nil
 }
 
-// BoundBy are the parameters that bind a ReachStudy query to one site.
+// BoundBy returns the names of the parameters that can bind a ReachStudy query to one site.
 func (q Query) BoundBy() []string {
 	if len(q.Within) == 0 {
 		return []string{"site"}

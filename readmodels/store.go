@@ -75,22 +75,22 @@ type Store struct {
 
 	mu       sync.Mutex
 	progress map[string]*progress // by collection: two builds of a view go each at its own pace
-	asked    asked                // guarded by mu too
+	active   activeBuilds         // guarded by mu too
 }
 
-// progress is how far a view of this process has come, and who waits for more.
+// progress is how far a build has folded the log, as this process knows it.
 type progress struct {
 	commit uint64
 	moved  chan struct{}
-	// told says that this process projects the view, and need not look.
-	told bool
+	// projectedHere says that this process projects the view, and so knows its progress without reading it.
+	projectedHere bool
 }
 
 const (
 	checkpointCollection = "checkpoints"
 	waitPoll             = 20 * time.Millisecond
-	// toldPoll is for a process that has projected the view and may have left that to another.
-	toldPoll     = time.Second
+	// waitPollHere is for a process that has projected the view, and may have left that to another.
+	waitPollHere = time.Second
 	storeTimeout = 15 * time.Second
 )
 
@@ -126,16 +126,16 @@ func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ct
 // Ping asks whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
 
-// Collection returns the collection of the build of the view that is asked.
-func (s *Store) Collection(v View) *mongo.Collection { return s.db.Collection(s.live(v)) }
+// Collection returns the collection of the view's active build.
+func (s *Store) Collection(v View) *mongo.Collection { return s.db.Collection(s.activeCollection(v)) }
 
 // CollectionNamed returns the collection of any build of a view.
 func (s *Store) CollectionNamed(name string) *mongo.Collection { return s.db.Collection(name) }
 
-// EnsureIndexes makes the indexes that the views declare, for the builds that are asked.
+// EnsureIndexes makes the indexes that the views declare, in the collections of the active builds.
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	for _, v := range s.views {
-		if err := s.IndexBuild(ctx, v, s.live(v)); err != nil {
+		if err := s.IndexBuild(ctx, v, s.activeCollection(v)); err != nil {
 			return err
 		}
 	}
@@ -166,8 +166,8 @@ const (
 // Schema implements domain.HasSchema.
 func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped) }
 
-// Checkpoint says where a projection stands. It is written behind the documents, so a crash in between folds some
-// events again, which changes nothing.
+// Checkpoint is how far a build has folded the log. It is written after the documents, so that after a crash in between
+// some events are folded again, which changes nothing.
 type Checkpoint struct {
 	Collection string          `bson:"_id" json:"-"`
 	View       string          `bson:"view" json:"view" doc:"Name of the view"`
@@ -203,12 +203,12 @@ type FailedAt struct {
 	Position domain.Position `bson:"position" json:"position" doc:"Its log position"`
 }
 
-// LoadCheckpoint returns where the build of the view that is asked stands; the zero Position where it has not begun.
+// LoadCheckpoint returns the checkpoint of the view's active build; its Position is zero if the build has not begun.
 func (s *Store) LoadCheckpoint(ctx context.Context, v View) (Checkpoint, error) {
-	return s.LoadBuildCheckpoint(ctx, v, s.live(v))
+	return s.LoadBuildCheckpoint(ctx, v, s.activeCollection(v))
 }
 
-// LoadBuildCheckpoint returns where one of the builds of the view stands.
+// LoadBuildCheckpoint returns the checkpoint of one of the builds of a view.
 func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection string) (Checkpoint, error) {
 	c := Checkpoint{Collection: collection, View: v.Name, Version: v.Version, State: CatchingUp}
 	err := s.db.Collection(checkpointCollection).FindOne(ctx, bson.D{{Key: "_id", Value: collection}}).Decode(&c)
@@ -218,8 +218,8 @@ func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection stri
 	return c, err
 }
 
-// SaveCheckpoint notes where a build stands, and wakes who waits for it. It fails with ErrLeaseLost where a later holder
-// of the lease has written meanwhile.
+// SaveCheckpoint records how far a build has folded the log, and wakes the callers that wait for it. It fails with
+// ErrLeaseLost if a later holder of the lease has written meanwhile.
 func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	_, err := s.db.Collection(checkpointCollection).ReplaceOne(ctx, fenced(c.Collection, c.Token), c, options.Replace().SetUpsert(true))
 	if mongo.IsDuplicateKeyError(err) {
@@ -231,14 +231,14 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.progressOf(c.Collection)
-	p.commit, p.told = c.Position.Commit, true
+	p.commit, p.projectedHere = c.Position.Commit, true
 	close(p.moved)
 	p.moved = make(chan struct{})
 	return nil
 }
 
-// Checkpoints returns where all views stand, in the order in which they were given, each build that is asked before the one that is made
-// beside it. Views that have not begun are left out.
+// Checkpoints returns the checkpoints of all views, in the order in which the views were given, the active build of each
+// before the one that is made beside it. Builds that have not begun are left out.
 func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	all := []Checkpoint{}
 	for _, v := range s.views {
@@ -263,25 +263,25 @@ func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	return all, nil
 }
 
-// WaitFor waits until the view has seen the log up to a commit position. When ctx ends before, it refuses (code
-// view_behind). A process that projects the view itself is told at once; another looks every 20 milliseconds.
+// WaitFor waits until the view has folded the log up to a commit position. It refuses (code view_behind) if ctx ends
+// before. A process that projects the view itself continues at once; others read the checkpoint every 20 milliseconds.
 func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
-	look := false
+	read := false
 	for {
-		collection := s.live(v) // it may be another by the time
+		collection := s.activeCollection(v) // it may be another by the time
 		s.mu.Lock()
 		p := s.progressOf(collection)
 		reached, moved, poll := p.commit, p.moved, waitPoll
-		if p.told {
-			poll = toldPoll
+		if p.projectedHere {
+			poll = waitPollHere
 		} else {
-			look = true
+			read = true
 		}
 		s.mu.Unlock()
 		if reached >= commit {
 			return nil
 		}
-		if look {
+		if read {
 			c, err := s.LoadBuildCheckpoint(ctx, v, collection)
 			if err == nil && c.Position.Commit >= commit {
 				return nil
@@ -291,14 +291,14 @@ func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 					Do("ask without Casebook-Position for what it knows; those who run the system have been told")
 			}
 		}
-		look = false
+		read = false
 		select {
 		case <-ctx.Done():
 			return refuse.Overload("view_behind", "the view %s has not seen position %d yet", v.Name, commit).
 				Do("ask again in a moment, or without Casebook-Position for what is known now")
 		case <-moved:
 		case <-time.After(poll):
-			look = true
+			read = true
 		}
 	}
 }

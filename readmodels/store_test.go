@@ -82,7 +82,8 @@ func everything(s *readmodels.Store) readmodels.Request {
 }
 
 func requestOf(s *readmodels.Store, grants ...user.Grant) readmodels.Request {
-	return readmodels.Request{Store: s, WholeStudy: true, Caller: readmodels.Caller{Principal: access.Principal{User: "somebody", Grants: grants}}}
+	return readmodels.Request{Store: s, WholeStudy: true, Caller: readmodels.Caller{Principal: access.Principal{User: "somebody",
+		Grants: grants}}}
 }
 
 // ordersOf are those of a query's list, and none named.
@@ -123,11 +124,13 @@ func TestPagesAreWholeAndStable(t *testing.T) {
 	for n := 0; n < 60; n += 2 {
 		put(t, s, patientviews.PatientLists, row(n, domain.SiteID(fmt.Sprint(n%3)), patient.StatusEnrolled))
 	}
-	first, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Limit: 10}})
+	first, err := patientviews.ListPatients(t.Context(), everything(s), patientviews.PatientsQuery{Study: "S",
+		Page: readmodels.Page{Limit: 10}})
 	if err != nil || len(first.Items) != 10 || first.Next == "" {
 		t.Fatalf("%d items, %v", len(first.Items), err)
 	}
-	put(t, s, patientviews.PatientLists, row(1, "0", patient.StatusEnrolled), row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
+	put(t, s, patientviews.PatientLists, row(1, "0", patient.StatusEnrolled),
+		row(21, "0", patient.StatusEnrolled)) // before and behind the cursor
 	second, err := patientviews.ListPatients(t.Context(), everything(s),
 		patientviews.PatientsQuery{Study: "S", Page: readmodels.Page{Limit: 10, Cursor: first.Next}})
 	if err != nil || second.Items[0].ID != "S.P0020" || second.Items[1].ID != "S.P0021" {
@@ -159,7 +162,8 @@ func TestListsAreNarrowed(t *testing.T) {
 		query patientviews.PatientsQuery
 		want  int
 	}{
-		{patientviews.PatientsQuery{Study: "S"}, 30}, {patientviews.PatientsQuery{Study: "S", Site: "1"}, 10}, {patientviews.PatientsQuery{Study: "T"}, 0},
+		{patientviews.PatientsQuery{Study: "S"}, 30}, {patientviews.PatientsQuery{Study: "S", Site: "1"},
+			10}, {patientviews.PatientsQuery{Study: "T"}, 0},
 		{patientviews.PatientsQuery{Study: "S", Status: patient.StatusScreenFailed}, 6},
 		{patientviews.PatientsQuery{Study: "S", Site: "0", Status: patient.StatusScreenFailed}, 2},
 	} {
@@ -173,14 +177,16 @@ func TestListsAreNarrowed(t *testing.T) {
 func TestTheWorstRateComesFirstAndNoneLast(t *testing.T) {
 	s := connect(t, newDatabase())
 	for n := range 25 {
-		c := diaryviews.DiaryCompliance{Header: readmodels.Header{ID: fmt.Sprintf("patient/S.%02d", n)}, Level: diaryviews.OfPatient, Study: "S", Site: "1", Order: 2}
+		c := diaryviews.DiaryCompliance{Header: readmodels.Header{ID: fmt.Sprintf("patient/S.%02d", n)}, Level: diaryviews.OfPatient,
+			Study: "S", Site: "1", Order: 2}
 		if n%6 != 0 {
 			rate := float64(n%5) / 5
 			c.Rate, c.Order = &rate, rate
 		}
 		put(t, s, diaryviews.DiaryCompliances, c)
 	}
-	put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: diaryviews.OfSite, Study: "S", Site: "1"})
+	put(t, s, diaryviews.DiaryCompliances, diaryviews.DiaryCompliance{Header: readmodels.Header{ID: "site/S/1"}, Level: diaryviews.OfSite,
+		Study: "S", Site: "1"})
 	for _, site := range []domain.SiteID{"", "1"} {
 		all := pages(t, 4, func(p readmodels.Page) (readmodels.List[diaryviews.DiaryCompliance], error) {
 			return diaryviews.ListPatientsByCompliance(t.Context(), everything(s), diaryviews.ComplianceQuery{Study: "S", Site: site, Page: p})
@@ -214,8 +220,10 @@ func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
 	}
 	_, noPatient := patientviews.LoadPatientView(t.Context(), r, patientviews.PatientQuery{Patient: "S.1"})
 	_, noStudy := studyviews.LoadStudyOverview(t.Context(), r, studyviews.StudyOverviewQuery{Study: "S"})
-	badCursor, tooMany, negative := patients(readmodels.Page{Cursor: "???"}), patients(readmodels.Page{Limit: 501}), patients(readmodels.Page{Limit: -1})
-	_, otherCursor := diaryviews.ListDiaries(t.Context(), r, diaryviews.DiariesQuery{Patient: "S.1", Page: readmodels.Page{Cursor: "WzFd"}}) // [1]
+	badCursor := patients(readmodels.Page{Cursor: "???"})
+	tooMany, negative := patients(readmodels.Page{Limit: 501}), patients(readmodels.Page{Limit: -1})
+	_, otherCursor := diaryviews.ListDiaries(t.Context(), r, diaryviews.DiariesQuery{Patient: "S.1",
+		Page: readmodels.Page{Cursor: "WzFd"}}) // [1]
 	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {
 		if r, ok := refuse.As(err); !ok || r.Code != code || r.Kind != refuse.KindNotFound {
 			t.Errorf("got %v, want %s", err, code)
@@ -237,7 +245,8 @@ func TestWaitingForAPosition(t *testing.T) {
 	database := newDatabase()
 	here, elsewhere := connect(t, database), connect(t, database)
 	at := func(commit uint64) readmodels.Checkpoint {
-		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1, Position: domain.Position{Commit: commit, Prepare: commit}, At: time.Now()}
+		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1,
+			Position: domain.Position{Commit: commit, Prepare: commit}, At: time.Now()}
 	}
 	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()

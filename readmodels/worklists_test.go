@@ -70,8 +70,9 @@ func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	names := []string{"enrollment", "resupply", "safety"}
 	var all []processviews.Process
 	for n := range documents {
-		p := processviews.Process{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Process: names[n%7%3], Outcome: outcomes[n%5%4],
-			Stage: names[n%2], LastStepAt: moment(n * 7), Since: moment(n * 5)}
+		p := processviews.Process{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Process: names[n%7%3],
+			Outcome: outcomes[n%5%4],
+			Stage:   names[n%2], LastStepAt: moment(n * 7), Since: moment(n * 5)}
 		all = append(all, p)
 		put(t, s, processviews.ProcessMonitors, p)
 	}
@@ -116,7 +117,8 @@ func TestParkedMessagesAreListedTheLongestParkedFirst(t *testing.T) {
 		for order, direction := range map[string]int{"": 1, "oldest": 1, "newest": -1} {
 			got := listed(t, 7, id, func(p readmodels.Page) (readmodels.List[processviews.ParkedMessage], error) {
 				p.Sort = order
-				return processviews.ListParkedMessages(t.Context(), everything(s), processviews.ParkedMessagesQuery{Study: "S", Status: status, Page: p})
+				return processviews.ListParkedMessages(t.Context(), everything(s), processviews.ParkedMessagesQuery{Study: "S", Status: status,
+					Page: p})
 			})
 			want := expected(all, id, func(m processviews.ParkedMessage) bool { return wanted(status, m.Status) },
 				func(a, b processviews.ParkedMessage) int {
@@ -135,7 +137,8 @@ func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 	kinds := []safety.Kind{safety.RiskFlagged, safety.ResupplyShort, safety.KitsAffected}
 	var all []safetyviews.Alert
 	for n := range documents {
-		a := safetyviews.Alert{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Kind: kinds[n%7%3], Severity: safety.Routine, RaisedAt: moment(n * 3)}
+		a := safetyviews.Alert{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Kind: kinds[n%7%3],
+			Severity: safety.Routine, RaisedAt: moment(n * 3)}
 		if n%2 == 0 {
 			a.Severity = safety.Urgent
 		}
@@ -182,7 +185,8 @@ func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 }
 
 func TestAnAlertWithoutItsPatientTellsNothingOfHer(t *testing.T) {
-	a := safetyviews.Alert{Patient: "S.P1", Summary: "There is no kit for patient S.P1 at site 1.", Note: "she called", Outcome: "she got one", Level: 1}
+	a := safetyviews.Alert{Patient: "S.P1", Summary: "There is no kit for patient S.P1 at site 1.", Note: "she called",
+		Outcome: "she got one", Level: 1}
 	a.WithoutPatient()
 	if diff := gocmp.Diff(safetyviews.Alert{Summary: "There is no kit for patient (left out) at site 1.", Level: 1}, a); diff != "" {
 		t.Error(diff)
@@ -203,24 +207,30 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 	ways := []supply.ShipmentStatus{supply.ShipmentPacked, supply.ShipmentOnItsWay, supply.ShipmentArrived}
 	for n := range documents {
 		location := supply.LocationID(fmt.Sprint(n % 3))
-		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S", Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}
-		x := supplyviews.Shipment{Header: key(n), Study: "S", From: location, To: supply.LocationID(fmt.Sprint(n % 4)), Status: ways[n%5%3], CreatedAt: moment(n * 3)}
+		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S",
+			Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}
+		x := supplyviews.Shipment{Header: key(n), Study: "S", From: location, To: supply.LocationID(fmt.Sprint(n % 4)), Status: ways[n%5%3],
+			CreatedAt: moment(n * 3)}
 		kits, shipments = append(kits, k), append(shipments, x)
 		put(t, s, supplyviews.KitInventories, k)
 		put(t, s, supplyviews.Shipments, x)
 	}
 	// A shipment's document lies among the kits, and is none.
-	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: supplyviews.ShippedKey("S", "0-1")}}, Shipped: []string{"S/K1"}})
+	shipped := readmodels.Header{ID: supplyviews.ShippedKey("S", "0-1")}
+	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: shipped}, Shipped: []string{"S/K1"}})
 	places := []supply.LocationID{"", "1", "9"}
 	rapid.Check(t, func(r *rapid.T) {
 		limit := rapid.IntRange(1, 100).Draw(r, "limit")
-		kf := supplyviews.KitsQuery{Study: "S", Location: rapid.SampledFrom(places).Draw(r, "location"), Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
+		kf := supplyviews.KitsQuery{Study: "S", Location: rapid.SampledFrom(places).Draw(r, "location"),
+			Status: rapid.SampledFrom(append(statuses, "")).Draw(r, "status")}
 		order := rapid.SampledFrom([]string{"", "number", "changed"}).Draw(r, "order of kits")
-		got := listed(t, limit, func(k supplyviews.KitRow) string { return k.ID }, func(p readmodels.Page) (readmodels.List[supplyviews.KitRow], error) {
-			kf.Page, kf.Sort = p, order
-			return supplyviews.ListKits(t.Context(), everything(s), kf)
-		})
-		want := expected(kits, func(k supplyviews.Kit) string { return k.ID }, func(k supplyviews.Kit) bool { return wanted(kf.Location, k.Location) && wanted(kf.Status, k.Status) },
+		got := listed(t, limit, func(k supplyviews.KitRow) string { return k.ID },
+			func(p readmodels.Page) (readmodels.List[supplyviews.KitRow], error) {
+				kf.Page, kf.Sort = p, order
+				return supplyviews.ListKits(t.Context(), everything(s), kf)
+			})
+		want := expected(kits, func(k supplyviews.Kit) string { return k.ID },
+			func(k supplyviews.Kit) bool { return wanted(kf.Location, k.Location) && wanted(kf.Status, k.Status) },
 			func(a, b supplyviews.Kit) int {
 				if order == "changed" {
 					return cmp.Or(b.UpdatedAt.Compare(a.UpdatedAt), cmp.Compare(b.ID, a.ID))
@@ -263,7 +273,8 @@ func TestKitsAreAccountedFor(t *testing.T) {
 	places := map[supply.LocationID]supplyviews.Accountability{}
 	patients := map[supplyviews.Given]supplyviews.PatientAccountability{}
 	for n := range documents {
-		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)), Status: statuses[n%5%3]}}
+		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)),
+			Status: statuses[n%5%3]}}
 		k.Stands = supplyviews.Standing{Location: k.Location, Status: k.Status}
 		if n%2 == 0 {
 			k.Given = &supplyviews.Given{Patient: domain.PatientID(fmt.Sprint("S.", n%14)), Site: supply.LocationID(fmt.Sprint(n % 4))}
@@ -283,7 +294,8 @@ func TestKitsAreAccountedFor(t *testing.T) {
 		places[k.Location] = a
 		put(t, s, supplyviews.KitInventories, k)
 	}
-	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T", Location: "1"}, Given: &supplyviews.Given{Patient: "T.1", Site: "1"}})
+	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T",
+		Location: "1"}, Given: &supplyviews.Given{Patient: "T.1", Site: "1"}})
 	for _, sites := range [][]domain.SiteID{nil, {"1"}, {"2", "0"}, {"9"}} {
 		request := everything(s)
 		request.WholeStudy, request.Sites = sites == nil, sites
@@ -304,7 +316,8 @@ func TestKitsAreAccountedFor(t *testing.T) {
 	for _, site := range []domain.SiteID{"", "2", "9"} {
 		for _, limit := range []int{1, 3, 100} {
 			got := pages(t, limit, func(p readmodels.Page) (readmodels.List[supplyviews.PatientAccountability], error) {
-				return supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S", Site: site, Page: p})
+				return supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S",
+					Site: site, Page: p})
 			})
 			var want []supplyviews.PatientAccountability
 			for given, p := range patients {

@@ -124,7 +124,8 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.stores.registerMetrics(registry)
-	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(), Logger: logger, Registerer: registry})
+	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
+		Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
 		RecordRefusal: s.handler.RecordRefusal, Past: s.past})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.blindLog, contexts.Projections()),
@@ -239,12 +240,15 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 }
 
 // past folds one patient's documents up to a moment, without the keys of blinded values.
-func (s *server) past(ctx context.Context, view string, who domain.PatientID, at readmodels.Moment) (map[string]readmodels.Document, error) {
+func (s *server) past(
+	ctx context.Context, view string, who domain.PatientID, at readmodels.Moment,
+) (map[string]readmodels.Document, error) {
 	p, err := projections.Named(contexts.Projections(), view)
 	if err != nil {
 		return nil, err
 	}
-	return p.PatientAsOf(ctx, s.blindLog, who, projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time})
+	until := projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time}
+	return p.PatientAsOf(ctx, s.blindLog, who, until)
 }
 
 // ready returns an error while requests cannot be served, or only slowly.

@@ -185,7 +185,8 @@ func (q TrailQuery) list(ctx context.Context, r readmodels.Request, filter bson.
 			filter = readmodels.Bounded(filter, "_id", "$lte", AuditKey(domain.Position{Commit: q.Last, Prepare: q.Last}))
 		}
 	case q.First > 0 || q.Last > 0:
-		return readmodels.List[AuditEvent]{}, refuse.Malformed("positions_out_of_order", "log positions are given for a list in the order of time").
+		const why = "log positions are given for a list in the order of time"
+		return readmodels.List[AuditEvent]{}, refuse.Malformed("positions_out_of_order", why).
 			At("sort").Do("sort by position, or give times instead")
 	}
 	return readmodels.Listed(ctx, r.Store.Collection(AuditIndex), q.Page, filter, auditOrders)

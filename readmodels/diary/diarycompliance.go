@@ -17,7 +17,8 @@ import (
 
 // DiaryCompliances is the view of how diaries are kept: a document a patient, a site and a study.
 var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 1, Indexes: []mongo.IndexModel{
-	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
+	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1},
+		{Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
 }}
 

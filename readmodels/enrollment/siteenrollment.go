@@ -36,9 +36,11 @@ type Enrolling struct {
 
 // Plus returns both counts together.
 func (e Enrolling) Plus(o Enrolling) Enrolling {
-	return Enrolling{Screened: e.Screened + o.Screened, Consented: e.Consented + o.Consented, ScreenFailures: e.ScreenFailures + o.ScreenFailures,
-		Enrolled: e.Enrolled + o.Enrolled, EnrollmentsFailed: e.EnrollmentsFailed + o.EnrollmentsFailed, Withdrawn: e.Withdrawn + o.Withdrawn,
-		Discontinued: e.Discontinued + o.Discontinued, Completed: e.Completed + o.Completed}
+	return Enrolling{
+		Screened: e.Screened + o.Screened, Consented: e.Consented + o.Consented, ScreenFailures: e.ScreenFailures + o.ScreenFailures,
+		Enrolled: e.Enrolled + o.Enrolled, EnrollmentsFailed: e.EnrollmentsFailed + o.EnrollmentsFailed,
+		Withdrawn: e.Withdrawn + o.Withdrawn, Discontinued: e.Discontinued + o.Discontinued, Completed: e.Completed + o.Completed,
+	}
 }
 
 // SiteEnrollment is how patients have entered a study at a site, and left it.
@@ -166,7 +168,9 @@ type EnrollmentBySiteQuery struct {
 }
 
 // ListEnrollmentBySite returns a page of the sites that the caller may see, by id.
-func ListEnrollmentBySite(ctx context.Context, r readmodels.Request, q EnrollmentBySiteQuery) (list readmodels.List[EnrollmentSeries], err error) {
+func ListEnrollmentBySite(
+	ctx context.Context, r readmodels.Request, q EnrollmentBySiteQuery,
+) (list readmodels.List[EnrollmentSeries], err error) {
 	if q.From != "" && q.To != "" && q.To < q.From {
 		return list, refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a day that is not earlier than from")
 	}

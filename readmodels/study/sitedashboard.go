@@ -111,13 +111,14 @@ func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboar
 	}
 	d.Awaited = d.Awaited[:min(len(d.Awaited), dashboardItems)]
 	for _, outcome := range []process.Outcome{process.Held, process.UnderWay} {
-		waiting, err := processviews.ListProcesses(ctx, r, processviews.ProcessesQuery{Study: q.Study, Site: q.Site, Process: enrolling, Outcome: outcome,
-			Page: readmodels.Page{Limit: dashboardItems, Sort: "longest"}})
+		waiting, err := processviews.ListProcesses(ctx, r, processviews.ProcessesQuery{Study: q.Study, Site: q.Site, Process: enrolling,
+			Outcome: outcome, Page: readmodels.Page{Limit: dashboardItems, Sort: "longest"}})
 		if err != nil {
 			return d, err
 		}
 		for _, p := range waiting.Items {
-			d.Waiting = append(d.Waiting, WaitingEnrollment{Patient: domain.PatientID(p.Of), Stage: p.Stage, Outcome: p.Outcome, Note: p.Note, Since: p.Since})
+			d.Waiting = append(d.Waiting, WaitingEnrollment{Patient: domain.PatientID(p.Of), Stage: p.Stage, Outcome: p.Outcome, Note: p.Note,
+				Since: p.Since})
 		}
 	}
 	d.Waiting = d.Waiting[:min(len(d.Waiting), dashboardItems)]

@@ -133,7 +133,9 @@ type StudyRow struct {
 	Roles           []user.Role    `json:"roles" doc:"The caller's roles in it"`
 }
 
-var studyOrders = []readmodels.Order[StudyOverview]{readmodels.Ascending("study", func(o StudyOverview) []any { return []any{o.ID} }, "_id")}
+var studyOrders = []readmodels.Order[StudyOverview]{
+	readmodels.Ascending("study", func(o StudyOverview) []any { return []any{o.ID} }, "_id"),
+}
 
 // ListStudies returns a page of the studies that the caller has a role in.
 func ListStudies(ctx context.Context, r readmodels.Request, q StudiesQuery) (list readmodels.List[StudyRow], err error) {

@@ -100,7 +100,9 @@ var accountsOrder = readmodels.Ascending("accounts",
 	func(a PatientAccountability) []any { return []any{string(a.Patient), string(a.Site)} }, "given.patient", "given.site")
 
 // ListAccountabilityByPatient returns a page of how the kits of a study's patients are accounted for, by patient and site.
-func ListAccountabilityByPatient(ctx context.Context, r readmodels.Request, q AccountabilityByPatientQuery) (readmodels.List[PatientAccountability], error) {
+func ListAccountabilityByPatient(
+	ctx context.Context, r readmodels.Request, q AccountabilityByPatientQuery,
+) (readmodels.List[PatientAccountability], error) {
 	limit, err := q.Size()
 	if err != nil {
 		return readmodels.List[PatientAccountability]{}, err

@@ -100,7 +100,8 @@ type Custody struct {
 	RecordedAt time.Time         `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// Note adds an entry to the chain of custody, when all else has been changed. Once a kit has a patient, whatever happens to it happens to the patient's.
+// Note adds an entry to the chain of custody, after all else of the kit has been changed. Once a kit has a patient, its
+// entries name the patient.
 func (k *Kit) Note(c Custody) {
 	c.Patient = k.Patient
 	k.Custody = readmodels.Newest(append(k.Custody, c), maxCustody)
