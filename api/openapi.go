@@ -163,12 +163,15 @@ func (d *description) jsonBody(t reflect.Type, example any) *huma.RequestBody {
 		Content: map[string]*huma.MediaType{mediaJSON: {Schema: d.schemas.Schema(t, true, ""), Example: example}}}
 }
 
+// examplePhrase is shown in the place of a password.
+const examplePhrase = "a long pass phrase"
+
 func (d *description) session() {
 	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagSession, Description: "Signing in"})
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
 		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
-		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: "a long pass phrase"}),
+		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
 				http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),

@@ -199,11 +199,13 @@ func (d *Declaration[S, E, F, C]) Example() any {
 // Patient implements Command.
 func (d *Declaration[S, E, F, C]) Patient(body []byte) domain.PatientID {
 	var c C
-	about, ok := any(c).(domain.AboutPatient)
-	if !ok || Decode(body, &c) != nil {
+	if Decode(body, &c) != nil {
 		return ""
 	}
-	about, _ = any(c).(domain.AboutPatient)
+	about, ok := any(c).(domain.AboutPatient)
+	if !ok {
+		return ""
+	}
 	return about.AboutPatient()
 }
 

@@ -33,7 +33,8 @@ const (
 	unitsPerKit = 28
 	// warmShipmentSite is the site whose first shipment gets too warm, and is kept in quarantine for quarantineDays.
 	warmShipmentSite domain.SiteID = "03"
-	quarantineDays                 = 4
+	// quarantineDays is how long that is.
+	quarantineDays int = 4
 )
 
 // kitsPerArm returns how many kits of each arm a site's stock is filled up to.

@@ -1,3 +1,4 @@
+// Package diary declares the commands of the context diary: which decision, which facts, which roles.
 package diary
 
 import (

@@ -1,3 +1,4 @@
+// Package enrollment declares the commands of the context enrollment: which decision, which facts, which roles.
 package enrollment
 
 import (

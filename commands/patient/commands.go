@@ -1,3 +1,4 @@
+// Package patient declares the commands of the context patient: which decision, which facts, which roles.
 package patient
 
 import (

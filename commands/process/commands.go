@@ -1,3 +1,4 @@
+// Package process declares the commands of the context process: which decision, which facts, which roles.
 package process
 
 import (

@@ -1,3 +1,4 @@
+// Package projection declares the commands of the context projection: which decision, which facts, which roles.
 package projection
 
 import (

@@ -1,3 +1,4 @@
+// Package randomisation declares the commands of the context randomisation: which decision, which facts, which roles.
 package randomisation
 
 import (

@@ -1,3 +1,4 @@
+// Package safety declares the commands of the context safety: which decision, which facts, which roles.
 package safety
 
 import (

@@ -1,3 +1,4 @@
+// Package security declares the commands of the context security: which decision, which facts, which roles.
 package security
 
 import (

@@ -1,13 +1,15 @@
+// Package study declares the commands of the context study: which decision, which facts, which roles.
 package study
 
 import (
+	"context"
+
 	"casebook/access"
 	"casebook/commands"
 	instrumentcommands "casebook/commands/instrument"
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/study"
-	"context"
 )
 
 // Commands are the commands that build a study.

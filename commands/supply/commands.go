@@ -1,3 +1,4 @@
+// Package supply declares the commands of the context supply: which decision, which facts, which roles.
 package supply
 
 import (

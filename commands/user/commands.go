@@ -1,3 +1,4 @@
+// Package user declares the commands of the context user: which decision, which facts, which roles.
 package user
 
 import (

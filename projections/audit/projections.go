@@ -1,3 +1,4 @@
+// Package audit folds events into the documents of the context audit.
 package audit
 
 import (

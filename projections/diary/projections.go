@@ -1,3 +1,4 @@
+// Package diary folds events into the documents of the context diary.
 package diary
 
 import (

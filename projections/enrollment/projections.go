@@ -1,3 +1,4 @@
+// Package enrollment folds events into the documents of the context enrollment.
 package enrollment
 
 import (

@@ -1,3 +1,4 @@
+// Package patient folds events into the documents of the context patient.
 package patient
 
 import (

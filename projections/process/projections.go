@@ -1,3 +1,4 @@
+// Package process folds events into the documents of the context process.
 package process
 
 import (

@@ -1,3 +1,4 @@
+// Package safety folds events into the documents of the context safety.
 package safety
 
 import (

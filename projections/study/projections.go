@@ -1,3 +1,4 @@
+// Package study folds events into the documents of the context study.
 package study
 
 import (

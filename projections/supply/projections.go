@@ -1,3 +1,4 @@
+// Package supply folds events into the documents of the context supply.
 package supply
 
 import (

@@ -1,3 +1,4 @@
+// Package user folds events into the documents of the context user.
 package user
 
 import (
