@@ -41,6 +41,7 @@ var entitled = map[string]struct {
 	roles   []user.Role
 }{
 	"CreateStudy":               {theStudy, managers},
+	"PublishInstrument":         {theStudy, managers},
 	"PublishProtocolVersion":    {theStudy, managers},
 	"AddSite":                   {theStudy, managers},
 	"ActivateSite":              {theStudy, managers},

@@ -14,8 +14,8 @@ import (
 // Commands are the commands on a study's instruments.
 var Commands = []commands.Command{
 	commands.HandleKnowing(instrument.Decider, publication, instrument.Publish).
-		In(wellFormed).
 		AllowedTo(access.DataManagers, access.Processes).
+		PreparedBy(wellFormed).
 		Described("Publish a version of an instrument, for protocols to refer to",
 			instrument.PublishInstrument{InStudy: domain.ForStudy("PAIN1"), Instrument: Example}),
 	commands.HandleKnowing(instrument.Decider, brought, instrument.Record).
@@ -34,10 +34,10 @@ func publication(ctx context.Context, reader commands.Look, c instrument.Publish
 	return s.Publication(c.Instrument.ID), err
 }
 
-// wellFormed is the study's scope, for a definition that is well formed: the instrument's id becomes part of a stream's
-// name, so it is checked before any state is read.
-func wellFormed(_ context.Context, _ commands.Look, c instrument.PublishInstrument) (domain.Scope, error) {
-	return domain.Scope{Study: c.Study}, domain.First(c.Study.Validate(), c.Instrument.Validate())
+// wellFormed refuses a definition that is not well formed. The instrument's id becomes part of a stream's name, so it is
+// checked before the stream is read.
+func wellFormed(_ context.Context, c *instrument.PublishInstrument) error {
+	return c.Instrument.Validate()
 }
 
 // Example is an instrument that patients answer every evening.
