@@ -70,6 +70,9 @@ func readResource[T any](name string) ([]T, error) {
 
 // populated creates a data directory with the data set, once. Nodes run on copies of it.
 var populated = sync.OnceValues(func() (string, error) {
+	if _, err := buildBinary(); err != nil { // before the minute begins, since a build without a cache takes longer
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	dir := filepath.Join(sharedDir, "populated")
