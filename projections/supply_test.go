@@ -85,7 +85,7 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 		story = append(story, step.event)
 		k := kitAfter(t, "K-1", story...)
 		if k.Status != step.status || k.Location != step.location || k.Shipment != step.shipment ||
-			k.Stands != (supplyviews.Standing{Location: step.location, Status: step.status}) {
+			k.Where != (supplyviews.LocationStatus{Location: step.location, Status: step.status}) {
 			t.Errorf("after %T it is %+v", step.event, k)
 		}
 		want := step.custody

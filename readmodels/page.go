@@ -40,7 +40,7 @@ type List[T any] struct {
 	Next string `json:"next,omitempty" doc:"Cursor of the next page; none on the last"`
 }
 
-// Size is how many items are wanted. It refuses value_out_of_range.
+// Size returns the maximum number of items. It refuses value_out_of_range.
 func (p Page) Size() (int, error) {
 	switch {
 	case p.Limit == 0:
@@ -51,8 +51,8 @@ func (p Page) Size() (int, error) {
 	return p.Limit, nil
 }
 
-// after reads the cursor's values into those given; false for the first page. It refuses a cursor of another list: read
-// by halves, it would silently give a page from somewhere.
+// after reads the cursor's values into the given ones; it returns false for the first page. It refuses a cursor of another
+// list, which would begin the page at a wrong item.
 func (p Page) after(values ...any) (bool, error) {
 	if p.Cursor == "" {
 		return false, nil
@@ -78,9 +78,9 @@ func cursor(values ...any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
-// Behind narrows a filter to what comes after an item in the order of the fields, which are given with the item's values;
-// direction is 1 where they ascend, -1 where they descend. The bound on the first field is said once more by itself, so
-// that an index begins there.
+// Behind narrows a filter to the documents after an item, in the order of the fields that are given with the item's values.
+// direction is 1 if the fields ascend, -1 if they descend. The first field is also bounded by itself, so that an index
+// begins there.
 func Behind(filter bson.D, direction int, item bson.D) bson.D {
 	beyond, from := "$gt", "$gte"
 	if direction < 0 {
@@ -97,8 +97,8 @@ func Behind(filter bson.D, direction int, item bson.D) bson.D {
 	return append(Bounded(filter, item[0].Key, from, item[0].Value), bson.E{Key: "$or", Value: cases})
 }
 
-// Bounded bounds a field once more. A bound that was there gives way to one of the same kind: what a page comes behind
-// lies within the bounds of its list, and so is the narrower.
+// Bounded adds a bound on a field to a filter. It replaces a bound of the same kind: the item before a page lies within the
+// bounds of the list, so the new bound is the narrower one.
 func Bounded(filter bson.D, field, bound string, value any) bson.D {
 	narrowed := slices.Clone(filter)
 	for i, e := range narrowed {
@@ -114,7 +114,7 @@ func Bounded(filter bson.D, field, bound string, value any) bson.D {
 	return append(narrowed, bson.E{Key: field, Value: bson.D{{Key: bound, Value: value}}})
 }
 
-// OneOf is the part of a filter that asks for one of the values.
+// OneOf is the part of a filter that a field has one of the values.
 func OneOf[T ~string](field string, values []T) bson.E {
 	if len(values) == 1 {
 		return bson.E{Key: field, Value: string(values[0])}
@@ -126,28 +126,28 @@ func OneOf[T ~string](field string, values []T) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: "$in", Value: all}}}
 }
 
-// Order is a way to go through a list of T. All its fields go in one direction, and the last is the key, so that no two
-// documents share a place; an index of the view has to give it.
+// Order is an order of a list of T. All its fields have one direction. The last field is the key, so that no two documents
+// have the same place. The order needs an index of the view.
 type Order[T any] struct {
 	Name string
-	// direction is 1 where the fields ascend, -1 where they descend.
+	// Direction is 1 if the fields ascend, -1 if they descend.
 	Direction int
 	fields    []string
-	// place gives an item's values of the fields.
+	// place returns an item's values of the fields.
 	place func(T) []any
 }
 
-// Ascending is an order in which the fields ascend; place gives an item's values of them.
+// Ascending returns an order in which the fields ascend; place returns an item's values of the fields.
 func Ascending[T any](name string, place func(T) []any, fields ...string) Order[T] {
 	return Order[T]{Name: name, Direction: 1, fields: fields, place: place}
 }
 
-// Descending is an order in which the fields descend; place gives an item's values of them.
+// Descending returns an order in which the fields descend; place returns an item's values of the fields.
 func Descending[T any](name string, place func(T) []any, fields ...string) Order[T] {
 	return Order[T]{Name: name, Direction: -1, fields: fields, place: place}
 }
 
-// ordered returns the order that a page names, the first where it names none. It refuses unknown_order.
+// ordered returns the order that a page names, or the first one if it names none. It refuses unknown_order.
 func ordered[T any](orders []Order[T], page Page) (Order[T], error) {
 	if page.Sort == "" {
 		return orders[0], nil
@@ -161,13 +161,13 @@ func ordered[T any](orders []Order[T], page Page) (Order[T], error) {
 		Do("leave it out, or give one of those that /openapi.json lists")
 }
 
-// Cursor says where a page ends that has the item as its last.
+// Cursor returns the cursor of a page that ends with the item.
 func (o Order[T]) Cursor(last T) (string, error) {
 	return cursor(append([]any{o.Name}, o.place(last)...)...)
 }
 
-// Begin reads from the page's cursor the item that the page comes behind; nil for the first page. It refuses the cursor of
-// another order: its values would be those of other fields, and the page one from somewhere.
+// Begin reads from the page's cursor the last item of the page before; it returns nil for the first page. It refuses the
+// cursor of another order, whose values are those of other fields.
 func (o Order[T]) Begin(page Page) (bson.D, error) {
 	var name string
 	var none T
@@ -191,7 +191,7 @@ func (o Order[T]) Begin(page Page) (bson.D, error) {
 	return item, nil
 }
 
-// list reads one page of what a filter finds, in an order.
+// list reads one page of the documents that a filter finds, in an order.
 func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, o Order[T]) (List[T], error) {
 	limit, err := page.Size()
 	if err != nil {
@@ -225,7 +225,7 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bso
 	return l, nil
 }
 
-// Listed reads one page of what a filter finds, in the order that the page names.
+// Listed reads one page of the documents that a filter finds, in the order that the page names.
 func Listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T]) (List[T], error) {
 	o, err := ordered(orders, page)
 	if err != nil {
@@ -234,7 +234,7 @@ func Listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter b
 	return list(ctx, c, page, filter, o)
 }
 
-// Paged is listed of items at hand.
+// Paged is Listed for items in memory.
 func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
 	limit, err := page.Size()
 	if err != nil {
@@ -264,7 +264,7 @@ func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
 	return l, err
 }
 
-// compared compares two places of one order.
+// compared compares two items by their values of an order's fields.
 func compared(a, b []any) int {
 	for i := range a {
 		c := 0
@@ -285,7 +285,7 @@ func compared(a, b []any) int {
 	return 0
 }
 
-// Equal adds to a filter that a field has a value, unless the value is empty.
+// Equal adds to a filter that a field has a value; it adds nothing if the value is empty.
 func Equal[V ~string](filter bson.D, field string, value V) bson.D {
 	if value == "" {
 		return filter
@@ -293,7 +293,7 @@ func Equal[V ~string](filter bson.D, field string, value V) bson.D {
 	return append(filter, bson.E{Key: field, Value: string(value)})
 }
 
-// Between adds to a filter that a field is from one time to before another; the zero time bounds nothing.
+// Between adds to a filter that a field is at or after from and before to. A zero time adds no bound.
 func Between(filter bson.D, field string, from, to time.Time) bson.D {
 	if !from.IsZero() {
 		filter = Bounded(filter, field, "$gte", from)
@@ -304,8 +304,8 @@ func Between(filter bson.D, field string, from, to time.Time) bson.D {
 	return filter
 }
 
-// OneOrAny is the part of a filter that asks for one value, or for any of all where none is given. They are named one by
-// one, so that an index on the field still gives the order of the fields behind it.
+// OneOrAny is the part of a filter that a field has one value, or any of all values if one is empty. The values are listed,
+// so that an index on the field still gives the order of the fields after it.
 func OneOrAny[V ~string](field string, one V, all []V) bson.E {
 	if one != "" {
 		all = []V{one}
@@ -313,7 +313,7 @@ func OneOrAny[V ~string](field string, one V, all []V) bson.E {
 	return OneOf(field, all)
 }
 
-// Names are those of a list's orders.
+// Names returns the names of a list's orders.
 func Names[T any](orders []Order[T]) []string {
 	all := make([]string, len(orders))
 	for i, o := range orders {
@@ -322,7 +322,7 @@ func Names[T any](orders []Order[T]) []string {
 	return all
 }
 
-// IndexOn are the keys of an index; all fields ascend, since it can be read from either end.
+// IndexOn returns an index on fields. All fields ascend; an index can be read from both ends.
 func IndexOn(fields ...string) mongo.IndexModel {
 	keys := make(bson.D, len(fields))
 	for i, field := range fields {
@@ -331,7 +331,7 @@ func IndexOn(fields ...string) mongo.IndexModel {
 	return mongo.IndexModel{Keys: keys}
 }
 
-// Newest returns the last of a list that holds at most so many, as documents do whose lists are bounded.
+// Newest returns at most the last most items of a list. Documents bound their lists with it.
 func Newest[T any](all []T, most int) []T {
 	if len(all) > most {
 		return all[len(all)-most:]

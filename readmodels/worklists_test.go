@@ -275,7 +275,7 @@ func TestKitsAreAccountedFor(t *testing.T) {
 	for n := range documents {
 		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)),
 			Status: statuses[n%5%3]}}
-		k.Stands = supplyviews.Standing{Location: k.Location, Status: k.Status}
+		k.Where = supplyviews.LocationStatus{Location: k.Location, Status: k.Status}
 		if n%2 == 0 {
 			k.Given = &supplyviews.Given{Patient: domain.PatientID(fmt.Sprint("S.", n%14)), Site: supply.LocationID(fmt.Sprint(n % 4))}
 			k.Dispensed, k.CameBack, k.Reconciled, k.Returned, k.Used, k.Lost = 1, n%3%2, n%5%2, n, 2*n, n%4

@@ -19,7 +19,7 @@ var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.B
 		if site := siteOf(e); site != "" {
 			p.Site = site
 		}
-		p.Stand(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
+		p.Step(e.Stage, e.Outcome, e.Note, at.Metadata.RecordedAt)
 		p.Trigger, p.Asked = e.TriggerType, nil
 		for _, c := range e.Commands {
 			if !slices.Contains(p.Asked, c.Name) {

@@ -16,9 +16,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// AuditIndex is the view that events are found by, a document an event: who, in which role, when, from where, under which
-// command and why, but not what the event says. The log itself has that. Documents are never changed, so an index costs one
-// entry each; a filter has one index, and what else is asked for is looked at in what it finds.
+// AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
+// which command and why. What the event says is only in the log. Documents never change, so each index costs one entry per
+// event. A list uses the index of one of its filters, and checks the other filters in the documents that it finds.
 var AuditIndex = readmodels.View{Name: "audit-index", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("trails", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "type", "recordedAt", "_id"),
@@ -35,7 +35,7 @@ type AuditEvent struct {
 	readmodels.Header `bson:",inline"`
 	Type              string `bson:"type" json:"type" doc:"Name of the event"`
 	Stream            string `bson:"stream" json:"stream" doc:"Its stream"`
-	// Revision is nil in the streams of randomisation, where a gap would tell that a draw had to pass over an arm.
+	// Revision is nil in the streams of randomisation, where a gap would reveal that a draw passed over an arm.
 	Revision *int64           `bson:"revision,omitempty" json:"revision,omitempty" doc:"Its number in the stream, from 0; left out where gaps could tell of an arm"`
 	Actor    domain.UserID    `bson:"actor,omitempty" json:"actor,omitempty" doc:"Who did it, or was refused; none where nobody had proven an identity"`
 	Role     string           `bson:"role,omitempty" json:"role,omitempty" doc:"In which role"`
@@ -43,27 +43,27 @@ type AuditEvent struct {
 	Study    domain.StudyID   `bson:"study,omitempty" json:"study,omitempty" doc:"The study"`
 	Site     domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site or depot"`
 	Patient  domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
-	// About is a few unblinded words of the event.
+	// About is a few words of the event that are not blinded.
 	About        string     `bson:"about,omitempty" json:"about,omitempty" doc:"What it is about, such as the window of a diary, a role, or what was refused and why"`
 	RecordedAt   time.Time  `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
 	CapturedAt   *time.Time `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When it was captured, by the device's clock"`
 	CapturedZone string     `bson:"capturedZone,omitempty" json:"capturedZone,omitempty" doc:"The device's time zone"`
 	Command      string     `bson:"command,omitempty" json:"command,omitempty" doc:"The command that it came of"`
 	CommandID    string     `bson:"commandId,omitempty" json:"commandId,omitempty" doc:"The command's id"`
-	// Correlation and Causation are stored where they differ from the command's id, which they mostly do not.
+	// CorrelationID and CausationID are only stored if they differ from the command's id, which is rare.
 	CorrelationID string `bson:"correlationId,omitempty" json:"correlationId,omitempty" doc:"The same for all that one request set off; left out where it is the command's id"`
 	CausationID   string `bson:"causationId,omitempty" json:"causationId,omitempty" doc:"The event that made a process send the command; left out where nothing did"`
 	Reason        string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why, where a reason was given; left out where it could tell of an arm"`
 	Address       string `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`
 	App           string `bson:"app,omitempty" json:"app,omitempty" doc:"Program of the client"`
-	// Trails are the studies in whose trail the event is, or AccountTrail: that of an account, and for a role in a study
-	// both. Users are actor and account.
+	// Trails are the studies in whose trail the event is, and AccountTrail for an event of an account. An event about a
+	// role in a study is in both. Users are the actor and the account.
 	Trails []domain.StudyID `bson:"trails" json:"-"`
 	Users  []domain.UserID  `bson:"users,omitempty" json:"-"`
 }
 
-// AuditKey is the key of an event's document. Keys are in the order of the log; on servers where the events of one append
-// share a commit position, they are told apart by where they were prepared, the last of them at the commit itself.
+// AuditKey returns the key of an event's document. Keys have the order of the log. On servers where the events of one append
+// share a commit position, their prepare positions distinguish them; the last one is prepared at the commit position.
 func AuditKey(p domain.Position) string {
 	if p.Prepare == p.Commit {
 		return fmt.Sprintf("%016x~", p.Commit)
@@ -85,7 +85,7 @@ var auditOrders = []readmodels.Order[AuditEvent]{
 	readmodels.Ascending(AuditByPosition, func(e AuditEvent) []any { return []any{e.ID} }, "_id"),
 }
 
-// trailSort: a range of log positions goes with the order of positions alone.
+// trailSort names the orders of both trails. A range of log positions is only allowed in the order of positions.
 var trailSort = readmodels.SortBy(auditOrders, "By when it was recorded, or by the position in the log, as programs follow it;")
 
 // Queries are those of this context.
@@ -119,9 +119,9 @@ type TrailQuery struct {
 	User  domain.UserID `query:"user" example:"nurse.one" pattern:"" doc:"Only what this user has done, and what is about the user's account"`
 	Types EventTypes    `query:"type" doc:"Only events of this type, or of several with commas between them"`
 	From  time.Time     `query:"from" doc:"Only what was recorded then or later"`
-	// To is the first moment that is left out.
+	// To is the first moment that is not included.
 	To time.Time `query:"to" doc:"Only what was recorded before"`
-	// First and Last go with the order AuditByPosition.
+	// First and Last are only allowed in the order AuditByPosition.
 	First uint64 `query:"first" doc:"The first log position; with the sort by position"`
 	Last  uint64 `query:"last" doc:"The last log position; with the sort by position"`
 	readmodels.Page
@@ -130,7 +130,7 @@ type TrailQuery struct {
 // EventTypes are names of events.
 type EventTypes []string
 
-// maxEventTypes bounds the types that a list is narrowed to.
+// maxEventTypes bounds the types of one query.
 const maxEventTypes = 20
 
 // Schema implements domain.HasSchema.
@@ -138,7 +138,7 @@ func (EventTypes) Schema() domain.Schema {
 	return domain.Schema{Example: "DiarySubmitted,DiaryCorrected"}
 }
 
-// UnmarshalText reads names with commas between them. It refuses malformed_parameter.
+// UnmarshalText reads names that are separated by commas. It refuses malformed_parameter.
 func (e *EventTypes) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		return nil
@@ -169,8 +169,8 @@ func ListAccountTrail(ctx context.Context, r readmodels.Request, q TrailQuery) (
 	return q.list(ctx, r, bson.D{{Key: "trails", Value: string(AccountTrail)}})
 }
 
-// list returns a page of a trail, the newest events first unless the page says otherwise. It refuses
-// positions_out_of_order for a range of positions in an order by time, where it would not bound the search.
+// list returns a page of a trail, the newest events first by default. It refuses positions_out_of_order for a range of
+// positions in an order by time, where the range would not bound the search.
 func (q TrailQuery) list(ctx context.Context, r readmodels.Request, filter bson.D) (readmodels.List[AuditEvent], error) {
 	filter = readmodels.Equal(filter, "users", q.User)
 	if len(q.Types) > 0 {

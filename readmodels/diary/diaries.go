@@ -16,14 +16,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Diaries is the view of diaries, a document a decided window of a patient.
+// Diaries is the view of diaries, with one document per decided window of a patient.
 var Diaries = readmodels.View{Name: "diaries", Version: 3, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 }}
 
-// MaxCorrections bounds the corrections that a document holds, the newest: a diary is corrected once or twice, and whoever
-// does it without end must not make a document that no store takes. All of them are in the log.
+// MaxCorrections bounds the newest corrections that a document holds. A diary is corrected once or twice; the bound keeps
+// endless corrections from making a document that the store does not take. The log holds all corrections.
 const MaxCorrections = 100
 
 // Diary is a decided window: what was answered, or that nothing was.
@@ -52,8 +52,7 @@ type Diary struct {
 // Answers are the answers of a diary, by item.
 type Answers map[string]any
 
-// MarshalBSON writes the answers in the order of their items, so that the same diary is always the same bytes, whenever
-// its view is made.
+// MarshalBSON writes the answers in the order of their items, so that every build of the view stores the same bytes.
 func (a Answers) MarshalBSON() ([]byte, error) {
 	ordered := make(bson.D, 0, len(a))
 	for _, item := range slices.Sorted(maps.Keys(a)) {
@@ -70,7 +69,7 @@ type Correction struct {
 	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// Correct changes answers and scores, and keeps what was changed.
+// Correct changes answers and scores, and keeps the correction.
 func (d *Diary) Correct(c Correction, scores []diary.ScoreResult) {
 	if d.Answers == nil {
 		d.Answers = Answers{}
@@ -87,7 +86,7 @@ func (d *Diary) Correct(c Correction, scores []diary.ScoreResult) {
 	d.Corrections = readmodels.Newest(append(d.Corrections, c), MaxCorrections)
 }
 
-// Flag adds a risk. A rule that a correction lets hold once more is named once.
+// Flag adds a risk. A rule that also holds after a correction is named once.
 func (d *Diary) Flag(rule string) {
 	if !slices.Contains(d.Risks, rule) {
 		d.Risks = append(d.Risks, rule)
@@ -102,7 +101,7 @@ func DiaryKey(patient domain.PatientID, id instrument.ID, window string) string 
 // DiaryEnd is how a window ended.
 type DiaryEnd string
 
-// The ways a window can end, of which a list leaves one. Late windows are answered too.
+// The ways in which a window can end. Late windows are answered too.
 const (
 	DiaryAnswered DiaryEnd = "answered"
 	DiaryLate     DiaryEnd = "late"
@@ -112,7 +111,7 @@ const (
 // Schema implements domain.HasSchema.
 func (DiaryEnd) Schema() domain.Schema { return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed) }
 
-// Names of windows would not do for the order: morning comes behind evening in the alphabet.
+// Windows are ordered by time, because their names are not in the order of the day: evening comes before morning.
 var diaryOrders = []readmodels.Order[Diary]{
 	readmodels.Descending("newest", func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }, "opens", "_id"),
 	readmodels.Ascending("oldest", func(d Diary) []any { return []any{d.Opens.UTC(), d.ID} }, "opens", "_id"),
@@ -133,12 +132,12 @@ type DiariesQuery struct {
 	Instrument instrument.ID     `query:"instrument" doc:"Only this instrument"`
 	Only       DiaryEnd          `query:"only" doc:"Only windows that ended so; those that were answered late are answered too"`
 	From       time.Time         `query:"from" doc:"Only windows that opened then or later"`
-	// To is the first moment that is left out.
+	// To is the first moment that is not included.
 	To time.Time `query:"to" doc:"Only windows that opened before"`
 	readmodels.Page
 }
 
-// filter finds what the query asks for in the store. How a window ended is looked at in each: a patient has some hundreds.
+// filter is the filter in the store. No index has how a window ended; a patient has some hundreds of windows.
 func (q DiariesQuery) filter() bson.D {
 	filter := readmodels.Equal(bson.D{{Key: "patient", Value: string(q.Patient)}}, "instrument", q.Instrument)
 	filter = readmodels.Between(filter, "opens", q.From, q.To)
@@ -153,7 +152,7 @@ func (q DiariesQuery) filter() bson.D {
 	return filter
 }
 
-// finds is filter for a document of the past, which is in no store.
+// finds is filter for a document of the past, which is not stored.
 func (q DiariesQuery) finds(d *Diary) bool {
 	return (q.Instrument == "" || d.Instrument == q.Instrument) && !d.Opens.Before(q.From) && (q.To.IsZero() || d.Opens.Before(q.To)) &&
 		(q.Only == "" || d.Missed == (q.Only == DiaryMissed) && (q.Only != DiaryLate || d.Late))
@@ -171,7 +170,7 @@ func ListDiaries(ctx context.Context, r readmodels.Request, q DiariesQuery) (rea
 	return q.ofPast(past)
 }
 
-// ofPast returns a page of documents that were folded rather than stored, all of one patient.
+// ofPast returns a page of folded documents of one patient.
 func (q DiariesQuery) ofPast(documents map[string]readmodels.Document) (readmodels.List[Diary], error) {
 	var found []Diary
 	for _, document := range documents {

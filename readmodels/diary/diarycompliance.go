@@ -15,7 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// DiaryCompliances is the view of how diaries are kept: a document a patient, a site and a study.
+// DiaryCompliances is the view of how diaries are kept, with one document per patient, site and study.
 var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 1, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1},
 		{Key: "_id", Value: 1}}},
@@ -35,15 +35,15 @@ const (
 // Schema implements domain.HasSchema.
 func (Level) Schema() domain.Schema { return domain.OneOf(OfPatient, OfSite, OfStudy) }
 
-// Compliance counts windows. A window counts once it is decided: when it is answered, or recorded as missed. Windows
-// that are still open are in no figure, so that the rate never falls by the mere passing of a day.
+// Compliance counts windows. A window counts once it is decided, that is answered or recorded as missed. Open windows do not
+// count, so that the rate does not fall just because a day passes.
 type Compliance struct {
 	Closed    int `bson:"closed" json:"closed" doc:"Windows decided: answered or missed"`
 	Completed int `bson:"completed" json:"completed" doc:"Windows answered"`
 	OnTime    int `bson:"onTime" json:"onTime" doc:"Of them captured within the window"`
 	Late      int `bson:"late" json:"late" doc:"Of them captured after the window, as the protocol allows"`
-	// AfterMissed counts answers that reached the server when the window had been recorded as missed; they no longer
-	// count as missed.
+	// AfterMissed counts answers that the server received after their window had been recorded as missed. These windows no
+	// longer count as missed.
 	AfterMissed int      `bson:"afterMissed" json:"afterMissed" doc:"Of them received after the window had been recorded as missed"`
 	Missed      int      `bson:"missed" json:"missed" doc:"Windows that passed unanswered"`
 	Rate        *float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Completed divided by closed; left out while nothing is closed"`
@@ -78,7 +78,7 @@ func (c *Compliance) rate() {
 	c.Rate = &rate
 }
 
-// DiaryCompliance is how diaries are kept by a patient, at a site or in a study.
+// DiaryCompliance counts the windows of a patient, a site or a study.
 type DiaryCompliance struct {
 	readmodels.Header `bson:",inline"`
 	Level             Level            `bson:"level" json:"level" doc:"What the figures are of"`
@@ -86,17 +86,17 @@ type DiaryCompliance struct {
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
 	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
 	Compliance        `bson:",inline"`
-	// Order is the rate for sorting, worst first; documents without one come last.
+	// Order is the rate by which lists are sorted, the worst first. Documents without a rate come last.
 	Order float64 `bson:"order" json:"-"`
 }
 
 // ComplianceKey is the key of the document about a patient, a site of a study (STUDY/SITE), or a study.
 func ComplianceKey(level Level, of string) string { return string(level) + "/" + of }
 
-// noRate is what stands in the place of a rate for sorting where there is none: it comes behind all rates.
+// noRate is the Order of documents without a rate. It is higher than all rates.
 const noRate = 2
 
-// Ordered puts the document in its place in lists.
+// Ordered sets Order by the rate.
 func (c *DiaryCompliance) Ordered() {
 	c.Order = noRate
 	if c.Rate != nil {
@@ -107,13 +107,13 @@ func (c *DiaryCompliance) Ordered() {
 // best is the order in which the best rates come first.
 const best = "best"
 
-// complianceOrders puts documents without a rate last where the worst come first.
+// complianceOrders begin with the worst or the best rates.
 var complianceOrders = []readmodels.Order[DiaryCompliance]{
 	readmodels.Ascending("worst", func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }, "order", "_id"),
 	readmodels.Descending(best, func(c DiaryCompliance) []any { return []any{c.Order, c.ID} }, "order", "_id"),
 }
 
-// complianceSort goes without those that have no rate where it begins with the best.
+// complianceSort names the orders of both lists. Lists that begin with the best rates leave out documents without a rate.
 var complianceSort = readmodels.SortBy(complianceOrders, "By the rate of windows answered;")
 
 // compliance and complianceBySite are the queries of patients and sites by their rates.
@@ -145,7 +145,7 @@ type ComplianceBySiteQuery struct {
 	readmodels.Page
 }
 
-// Rate is a bound on the rate of windows answered, above 0 and at most 1; 0 bounds nothing.
+// Rate is an upper bound on the rate of answered windows, above 0 and at most 1. The zero Rate is no bound.
 type Rate float64
 
 // Schema implements domain.HasSchema.
@@ -168,7 +168,7 @@ func ListPatientsByCompliance(ctx context.Context, r readmodels.Request, q Compl
 	return listByCompliance(ctx, r, OfPatient, q)
 }
 
-// ListSitesByCompliance returns a page of sites by their rates; all that the caller sees where these are single sites.
+// ListSitesByCompliance returns a page of sites by their rates. A caller who sees single sites gets them all on one page.
 func ListSitesByCompliance(ctx context.Context, r readmodels.Request, q ComplianceBySiteQuery) (readmodels.List[DiaryCompliance], error) {
 	if r.WholeStudy {
 		return listByCompliance(ctx, r, OfSite, ComplianceQuery{Study: q.Study, Below: q.Below, Page: q.Page})

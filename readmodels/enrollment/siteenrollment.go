@@ -14,12 +14,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// SiteEnrollments is the view of enrolment over time, a document a site. It holds the days on which something happened
-// rather than a document for each: a study has some thousands of such days, all of a site are asked for together, and
-// what they add up to takes one read.
+// SiteEnrollments is the view of enrolment over time, with one document per site. The document holds the days on which
+// something happened. A study has some thousands of such days, and a query reads all days of a site together, so that one
+// document per day would only cost more reads.
 var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 1, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
 
-// maxEnrollmentDays bounds the days that a document holds, the newest: more than ten years. What is older is kept as a sum.
+// maxEnrollmentDays bounds the newest days that a document holds, which is more than ten years. Older days are kept as a sum.
 const maxEnrollmentDays = 4000
 
 // Enrolling counts patients by what happened to them.
@@ -34,7 +34,7 @@ type Enrolling struct {
 	Completed         int `bson:"completed,omitempty" json:"completed" doc:"Patients who completed the study"`
 }
 
-// Plus returns both counts together.
+// Plus returns the sum of both counts.
 func (e Enrolling) Plus(o Enrolling) Enrolling {
 	return Enrolling{
 		Screened: e.Screened + o.Screened, Consented: e.Consented + o.Consented, ScreenFailures: e.ScreenFailures + o.ScreenFailures,
@@ -43,24 +43,24 @@ func (e Enrolling) Plus(o Enrolling) Enrolling {
 	}
 }
 
-// SiteEnrollment is how patients have entered a study at a site, and left it.
+// SiteEnrollment counts the patients who have entered a study at a site, and left it, by day.
 type SiteEnrollment struct {
 	readmodels.Header `bson:",inline"`
 	Study             domain.StudyID `bson:"study"`
 	Site              domain.SiteID  `bson:"site"`
-	// Before sums what lies before the first of the days, if there were too many.
+	// Before is the sum of the days before the first one in Days, if there were too many.
 	Before Enrolling       `bson:"before"`
 	Days   []EnrollmentDay `bson:"days"`
 }
 
-// EnrollmentDay is a day on which something happened, as the site wrote it down; the day in UTC on which it was recorded
-// where it wrote none.
+// EnrollmentDay is a day on which something happened. It is the day that the site wrote down, or the day in UTC of the record
+// if the site wrote none.
 type EnrollmentDay struct {
 	Day    domain.Date `bson:"day"`
 	Counts Enrolling   `bson:"counts"`
 }
 
-// Count counts something on a day. Sites write down days that have long passed, so it may be any.
+// Count counts something on a day. The day may lie before others in Days, because sites record past days.
 func (s *SiteEnrollment) Count(day domain.Date, add func(*Enrolling)) {
 	at, found := slices.BinarySearchFunc(s.Days, day, func(d EnrollmentDay, day domain.Date) int {
 		switch {
@@ -93,7 +93,7 @@ const (
 // Schema implements domain.HasSchema.
 func (Period) Schema() domain.Schema { return domain.OneOf(ByMonth, ByDay) }
 
-// of returns the period that a day is in, by its first day.
+// of returns the first day of the period in which a day lies.
 func (p Period) of(day domain.Date) domain.Date {
 	if p == ByDay || len(day) < len("2006-01-02") {
 		return day
@@ -105,7 +105,7 @@ func (p Period) of(day domain.Date) domain.Date {
 type EnrollmentSeries struct {
 	Site   domain.SiteID     `json:"site" doc:"The site"`
 	Points []EnrollmentPoint `json:"points" doc:"The periods in which something happened, the earliest first"`
-	// Position is that of the document.
+	// Position is the log position that the document has seen.
 	Position int64 `json:"position" doc:"Log position that the answer has seen"`
 }
 
@@ -116,8 +116,8 @@ type EnrollmentPoint struct {
 	Total Enrolling   `json:"total" doc:"What had happened by its end"`
 }
 
-// Series adds up the days from one to another, both included, in steps; an empty bound does not. Totals also count what lies
-// before the first.
+// Series adds up the days between two days, both included, in periods. An empty day is no bound. Totals also count the days
+// before from.
 func (s *SiteEnrollment) Series(step Period, from, to domain.Date) EnrollmentSeries {
 	series := EnrollmentSeries{Site: s.Site, Points: []EnrollmentPoint{}, Position: s.Position}
 	total := s.Before

@@ -14,11 +14,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// PatientLists is the view behind the lists of patients, a document a patient. A patient's id begins with the study
-// and goes on with the screening number, so the order of ids is that of screening numbers.
+// PatientLists is the view of the lists of patients, with one document per patient. A patient's id consists of the study and
+// the screening number, so ids have the order of screening numbers.
 //
-// Something is recorded of a patient every day, so the order of the last activity is in two indexes alone: they begin with
-// the status, all of which a list asks for that is of none, and the store merges them.
+// Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
+// status. A list without a status asks for all statuses, and the store merges them.
 var PatientLists = readmodels.View{Name: "patient-list", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),

@@ -18,20 +18,20 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// PatientViews is the view of whole patients, a document a patient.
+// PatientViews is the view of whole patients, with one document per patient.
 var PatientViews = readmodels.View{Name: "patient-view", Version: 3}
 
 const (
-	// TrendLength bounds the windows that a document's trend holds of each instrument: a month of a daily diary. All
-	// of them are in the view of diaries. Without a bound every diary would rewrite the whole past.
+	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
+	// windows. Without a bound, every diary would write all windows of the patient again.
 	TrendLength = 30
-	// maxSteps bounds the history of a patient's status; a patient has a dozen.
+	// maxSteps bounds the steps; a patient has about a dozen.
 	maxSteps = 200
-	// maxRisks bounds the risks kept, the newest.
+	// maxRisks bounds the newest risks that a document holds.
 	maxRisks = 100
 )
 
-// PatientView is all that is known of a patient, but for identity, which is held apart.
+// PatientView is all that is known of a patient except the identity, which is kept elsewhere.
 type PatientView struct {
 	readmodels.Header `bson:",inline"`
 	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
@@ -50,7 +50,7 @@ type PatientView struct {
 	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
 }
 
-// Step is one step of a patient's way.
+// Step is one step of a patient through the study.
 type Step struct {
 	What       string        `bson:"what" json:"what" doc:"The event's name"`
 	On         domain.Date   `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
@@ -59,7 +59,7 @@ type Step struct {
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// AnsweredBy is an instrument as assigned to the patient, with the newest entries.
+// AnsweredBy is an instrument that is assigned to the patient, with the newest windows.
 type AnsweredBy struct {
 	Instrument instrument.ID `bson:"instrument" json:"instrument" doc:"The instrument"`
 	Version    int           `bson:"version" json:"version" doc:"Version of its definition"`
@@ -70,14 +70,15 @@ type AnsweredBy struct {
 	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
 }
 
-// TrendPoint is a decided window in a trend. It is small because every diary writes all points of its patient again.
+// TrendPoint is a decided window in a trend. Its stored names are short because every diary writes all points of the patient
+// again.
 type TrendPoint struct {
 	Window string `bson:"w" json:"window" doc:"Local day and name of the window"`
-	// Opens puts the windows of a day in order.
+	// Opens orders the windows of a day.
 	Opens  time.Time `bson:"o" json:"-"`
 	Missed bool      `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
 	Late   bool      `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
-	// Score is the instrument's first score, where it could be computed.
+	// Score is the instrument's first score, if it could be computed.
 	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
 	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
 }
@@ -92,7 +93,7 @@ type Risk struct {
 	RecordedAt time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// Step adds a step of the patient's way.
+// Step adds a step of the patient.
 func (v *PatientView) Step(s Step) {
 	v.Steps = readmodels.Newest(append(v.Steps, s), maxSteps)
 }
@@ -105,7 +106,7 @@ func (v *PatientView) Flag(r Risk) {
 	}
 }
 
-// Assigned adds an instrument, or puts its new version in the place of the old.
+// Assigned adds an instrument, or replaces the former version of it.
 func (v *PatientView) Assigned(a AnsweredBy) {
 	for i := range v.Instruments {
 		if v.Instruments[i].Instrument == a.Instrument {
@@ -117,7 +118,7 @@ func (v *PatientView) Assigned(a AnsweredBy) {
 	v.Instruments = append(v.Instruments, a)
 }
 
-// Point returns the trend's point of a window, or nil where the trend no longer reaches back to it.
+// Point returns the trend's point of a window, or nil if the trend does not contain the window any more.
 func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 	for i := range v.Instruments {
 		if a := &v.Instruments[i]; a.Instrument == id {
@@ -129,7 +130,7 @@ func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 	return nil
 }
 
-// Decided adds a decided window in the order of their opening, in the place of what the trend had of it.
+// Decided adds a decided window to the trend in the order of time, or replaces the point of the window.
 func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
 	for i := range v.Instruments {
 		a := &v.Instruments[i]
@@ -149,7 +150,7 @@ func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
 	}
 }
 
-// point returns the place of a window in the trend, or -1; it looks at the newest first.
+// point returns the index of a window in the trend, or -1. It begins with the newest.
 func (a *AnsweredBy) point(window string) int {
 	at := len(a.Trend) - 1
 	for at >= 0 && a.Trend[at].Window != window {

@@ -12,16 +12,16 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// ParkedMessages is the view of messages that a process manager could not deal with, a document a message.
+// ParkedMessages is the view of messages that a process manager could not deal with, with one document per message.
 var ParkedMessages = readmodels.View{Name: "parked-messages", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "since", "_id"),
 	readmodels.IndexOn("study", "status", "since", "_id"),
 }}
 
-// ParkedStatus is how a parked message stands.
+// ParkedStatus says what was decided about a parked message.
 type ParkedStatus string
 
-// The ways a parked message can stand.
+// The statuses of a parked message.
 const (
 	ParkedWaiting   ParkedStatus = "waiting"
 	ParkedRetried   ParkedStatus = "retried"
@@ -33,7 +33,7 @@ func (ParkedStatus) Schema() domain.Schema {
 	return domain.OneOf(ParkedWaiting, ParkedRetried, ParkedAbandoned)
 }
 
-// ParkedMessage is a message that was set aside so that it does not block the others.
+// ParkedMessage is a message that was parked so that it does not block others.
 type ParkedMessage struct {
 	readmodels.Header `bson:",inline"`
 	Process           string         `bson:"process" json:"process" doc:"The process that could not deal with it"`
@@ -46,7 +46,7 @@ type ParkedMessage struct {
 	Status            ParkedStatus   `bson:"status" json:"status" doc:"Whether somebody has decided about it"`
 	Since             time.Time      `bson:"since" json:"since" doc:"When it was parked, the last time"`
 	Times             int            `bson:"times" json:"times" doc:"How often it was parked"`
-	// DecidedBy and what follows are of the last decision; a message that is parked again waits for a new one.
+	// DecidedBy, DecidedAt and Decision are those of the last decision. A message that is parked again waits for a new one.
 	DecidedBy domain.UserID `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who had it retried, or gave it up"`
 	DecidedAt *time.Time    `bson:"decidedAt,omitempty" json:"decidedAt,omitempty" doc:"When"`
 	Decision  string        `bson:"decision,omitempty" json:"decision,omitempty" doc:"The reason given"`

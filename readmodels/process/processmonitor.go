@@ -14,10 +14,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// ProcessMonitors is the view of process managers, a document an instance: where each enrolment stands, what it waits for,
-// and what went wrong. Instances of one outcome at one site are few enough to look at process and stage in each. A document
-// changes with every step, so all indexes begin with the outcome, and serve lists of any outcome too: these ask for all
-// four, and the store merges them.
+// ProcessMonitors is the view of process managers, with one document per instance: its stage, what it waits for, and what
+// went wrong. A document changes with every step, so there are few indexes. All contain the outcome: a list without an
+// outcome asks for all four outcomes, and the store merges them. A site has few enough instances of one outcome to check
+// process and stage in each document.
 var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
@@ -26,10 +26,10 @@ var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes:
 	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
 }}
 
-// maxTimers bounds the open timers that a document holds. A site has one for every shipment that is under way.
+// maxTimers bounds the open timers that a document holds. A site has one for each shipment on its way.
 const maxTimers = 100
 
-// Process is one run of a process manager, such as the enrolment of one patient.
+// Process is one instance of a process manager, such as the enrolment of one patient.
 type Process struct {
 	readmodels.Header `bson:",inline"`
 	Process           string          `bson:"process" json:"process" doc:"The process manager"`
@@ -47,14 +47,14 @@ type Process struct {
 	Timers            []Timer         `bson:"timers" json:"timers" doc:"When it is called at the latest, the earliest first, at most 100"`
 }
 
-// Timer is when a process is called at the latest.
+// Timer is a time at which a process acts at the latest.
 type Timer struct {
 	Name string    `bson:"name" json:"name" doc:"What the time is for"`
 	At   time.Time `bson:"at" json:"at" doc:"When it comes"`
 }
 
-// Stand notes a step: where the process stands since, and what it asked for.
-func (p *Process) Stand(stage string, outcome process.Outcome, note string, at time.Time) {
+// Step records a step: the stage and the outcome to which the process came.
+func (p *Process) Step(stage string, outcome process.Outcome, note string, at time.Time) {
 	if outcome == "" {
 		outcome = process.UnderWay
 	}
@@ -65,7 +65,7 @@ func (p *Process) Stand(stage string, outcome process.Outcome, note string, at t
 	p.Steps++
 }
 
-// SetTimer adds a timer, in the place of one of the same name.
+// SetTimer adds a timer. It replaces a timer with the same name.
 func (p *Process) SetTimer(t Timer) {
 	p.EndTimer(t.Name)
 	at := len(p.Timers)
@@ -76,7 +76,7 @@ func (p *Process) SetTimer(t Timer) {
 	p.Timers = p.Timers[:min(len(p.Timers), maxTimers)]
 }
 
-// EndTimer takes a timer out that has fired or was cancelled.
+// EndTimer removes a timer that has fired or was cancelled.
 func (p *Process) EndTimer(name string) {
 	p.Timers = slices.DeleteFunc(p.Timers, func(t Timer) bool { return t.Name == name })
 }

@@ -16,22 +16,21 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Alerts is the worklist of alerts, a document an alert. How an alert stands and how urgent it is make one field, Order, of
-// which a list asks for some of the six values; so two indexes serve every filter, in the order of urgency and, merged by
-// the store, in that of time. Of one kind, or of several, alerts are found by looking at each: an index more for every
-// combination would cost every alert more than it saves a reader.
+// Alerts is the worklist of alerts, with one document per alert. The field Order combines status and severity in six values.
+// Every filter selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
+// the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
 var Alerts = readmodels.View{Name: "alerts", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
 	readmodels.IndexOn("study", "site", "order", "raisedAt", "_id"),
 }}
 
-// maxNotifications bounds the messages that a document holds, the newest. There is one for each level and channel.
+// maxNotifications bounds the newest notifications that a document holds. There is one for each level and channel.
 const maxNotifications = 100
 
-// AlertStatus is how an alert stands.
+// AlertStatus says whether an alert was reviewed or closed.
 type AlertStatus string
 
-// The ways an alert can stand: nobody has looked at it, somebody has, and it is dealt with.
+// The statuses of an alert: nobody has reviewed it, somebody has, it is closed.
 const (
 	AlertOpen     AlertStatus = "open"
 	AlertReviewed AlertStatus = "reviewed"
@@ -41,7 +40,7 @@ const (
 // Schema implements domain.HasSchema.
 func (AlertStatus) Schema() domain.Schema { return domain.OneOf(AlertOpen, AlertReviewed, AlertClosed) }
 
-// Alert is something that somebody has to look at.
+// Alert is an alert as people see it.
 type Alert struct {
 	readmodels.Header `bson:",inline"`
 	Alert             safety.AlertID   `bson:"alert" json:"alert" doc:"The alert"`
@@ -55,7 +54,7 @@ type Alert struct {
 	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
 	Status            AlertStatus      `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
 	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
-	// ReviewBy is nil behind the last level.
+	// ReviewBy is nil after the last level.
 	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`
 	ReviewedBy    domain.UserID  `bson:"reviewedBy,omitempty" json:"reviewedBy,omitempty" doc:"Who has looked"`
 	ReviewedAt    *time.Time     `bson:"reviewedAt,omitempty" json:"reviewedAt,omitempty" doc:"When"`
@@ -64,11 +63,11 @@ type Alert struct {
 	ClosedAt      *time.Time     `bson:"closedAt,omitempty" json:"closedAt,omitempty" doc:"When"`
 	Outcome       string         `bson:"outcome,omitempty" json:"outcome,omitempty" doc:"How it ended"`
 	Notifications []Notification `bson:"notifications" json:"notifications" doc:"Who was told by which channel, the newest last, at most 100"`
-	// Order puts what nobody has looked at first, and of that what is urgent.
+	// Order is the rank of the alert (see Ranks).
 	Order int `bson:"order" json:"-"`
 }
 
-// Notification is what became of the message about an alert's level on a channel.
+// Notification is the result of notifying a channel of a level of the alert.
 type Notification struct {
 	Channel string    `bson:"channel" json:"channel" doc:"The channel"`
 	Level   int       `bson:"level" json:"level" doc:"The level that it was about; 0 is the alert itself"`
@@ -77,7 +76,7 @@ type Notification struct {
 	At      time.Time `bson:"at" json:"at" doc:"When this was recorded"`
 }
 
-// Become changes how the alert stands, and with it its place in the list.
+// Become changes the status of the alert, and with it the rank.
 func (a *Alert) Become(status AlertStatus) {
 	a.Status, a.Order = status, 0
 	for order, rank := range Ranks() {
@@ -87,13 +86,13 @@ func (a *Alert) Become(status AlertStatus) {
 	}
 }
 
-// Rank is a place in the order of urgency.
+// Rank is a combination of status and severity.
 type Rank struct {
 	Status   AlertStatus
 	Severity safety.Severity
 }
 
-// Ranks are all ranks, by the value of an alert's field Order.
+// Ranks returns all ranks in the order of urgency. The index of a rank is the value of an alert's Order.
 func Ranks() (all []Rank) {
 	for _, status := range []AlertStatus{AlertOpen, AlertReviewed, AlertClosed} {
 		for _, severity := range []safety.Severity{safety.Urgent, safety.Routine} {
@@ -103,13 +102,13 @@ func Ranks() (all []Rank) {
 	return all
 }
 
-// Notified adds a message.
+// Notified adds a notification.
 func (a *Alert) Notified(n Notification) {
 	a.Notifications = readmodels.Newest(append(a.Notifications, n), maxNotifications)
 }
 
-// WithoutPatient takes out of the alert who it is about, for callers who must not read clinical data. What people wrote
-// down about a patient goes too: nobody knows what is in it.
+// WithoutPatient removes the patient from the alert, for callers who must not read clinical data. It also removes what people
+// wrote, because that may identify the patient.
 func (a *Alert) WithoutPatient() {
 	if a.Patient == "" {
 		return
@@ -118,8 +117,8 @@ func (a *Alert) WithoutPatient() {
 	a.Patient, a.Note, a.Outcome = "", "", ""
 }
 
-// alertOrders begins with the order of urgency: alerts that nobody has looked at, then those that are not closed; among them
-// the urgent ones, and of these the oldest.
+// alertOrders begin with the order of urgency: first the open alerts, then the reviewed and the closed ones; among those of
+// one status the urgent ones first, and of these the oldest.
 var alertOrders = []readmodels.Order[Alert]{
 	readmodels.Ascending("urgent", func(a Alert) []any { return []any{a.Order, a.RaisedAt.UTC(), a.ID} }, "order", "raisedAt", "_id"),
 	readmodels.Ascending("oldest", func(a Alert) []any { return []any{a.RaisedAt.UTC(), a.ID} }, "raisedAt", "_id"),

@@ -23,15 +23,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// SiteDashboard is how a site stands. It is put together when it is asked for, of the views that have its parts: what
-// happens to a patient, a kit or an alert does not say how it stood before, so a document a site would have to remember
-// every one of them, and be a second truth beside their own views. Each part is found by an index and is as large as a
-// site, not as a study. How many kits will soon expire is not among it: expiry dates may go with an arm, and a number that
-// falls when a patient gets a kit would tell which.
+// SiteDashboard shows the state of a site. The query reads it from the views of its parts. A view of its own would need one
+// document per site with the former status of every patient, kit and alert, because their events do not say it. Each part
+// is found by an index, and its size is that of a site, not of a study. The dashboard does not show how many kits will soon
+// expire: expiry dates may differ between arms, and a number that falls when a patient gets a kit would reveal the arm.
 type SiteDashboard struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
-	// Patients, Alerts and Kits leave out what there is none of.
+	// Patients, OpenAlerts and Kits leave out zeros.
 	Patients   map[patient.Status]int   `json:"patients" doc:"How many patients stand where; those that there is none of are left out"`
 	OpenAlerts map[safety.Severity]int  `json:"openAlerts" doc:"How many alerts nobody has looked at, by severity; those that there is none of are left out"`
 	Compliance diaryviews.Compliance    `json:"compliance" doc:"How the site's patients keep their diaries"`
@@ -40,7 +39,7 @@ type SiteDashboard struct {
 	Waiting    []WaitingEnrollment      `json:"waiting" doc:"Enrolments that have not come to an end: those that are held, then those under way, the longest first, at most 50"`
 }
 
-// WaitingEnrollment is an enrolment that is under way or held up.
+// WaitingEnrollment is an enrolment that is under way or held.
 type WaitingEnrollment struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	Stage   string           `json:"stage" doc:"What it waits for"`
@@ -56,7 +55,7 @@ var dashboardViews = []readmodels.View{patientviews.PatientLists, safetyviews.Al
 // dashboardItems bounds each list of a dashboard.
 const dashboardItems = 50
 
-// enrolling is the process that enrols patients; what it is about is the patient.
+// enrolling is the name of the process that enrols patients. Each instance is about one patient.
 const enrolling = "enrollment"
 
 // siteDashboard is the query of a site's dashboard.
@@ -67,13 +66,13 @@ var siteDashboard = readmodels.Declare(readmodels.Query{
 	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: dashboardViews,
 }, LoadSiteDashboard)
 
-// SiteDashboardQuery asks how a site stands.
+// SiteDashboardQuery asks for the dashboard of a site.
 type SiteDashboardQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `path:"site" doc:"The site"`
 }
 
-// LoadSiteDashboard returns how a site stands. Of a site that nothing has happened at it has nothing to say.
+// LoadSiteDashboard returns the dashboard of a site. It is empty if nothing has happened at the site.
 func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboardQuery) (d SiteDashboard, err error) {
 	d.Study, d.Site = q.Study, q.Site
 	s, at := r.Store, bson.D{{Key: "study", Value: string(q.Study)}, {Key: "site", Value: string(q.Site)}}
@@ -125,7 +124,7 @@ func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboar
 	return d, nil
 }
 
-// counts counts what a filter finds by one of its fields.
+// counts counts the documents that a filter finds, by one of their fields.
 func counts[K ~string](ctx context.Context, c *mongo.Collection, filter bson.D, by string) (map[K]int, error) {
 	found, err := c.Aggregate(ctx, []bson.D{{{Key: "$match", Value: filter}},
 		{{Key: "$group", Value: bson.D{{Key: "_id", Value: by}, {Key: "count", Value: bson.D{{Key: "$sum", Value: 1}}}}}}})

@@ -16,10 +16,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// StudyOverviews is the view of studies, a document a study.
+// StudyOverviews is the view of studies, with one document per study.
 var StudyOverviews = readmodels.View{Name: "study-overview", Version: 1}
 
-// StudyOverview is how a study stands.
+// StudyOverview holds the facts and figures of a study.
 type StudyOverview struct {
 	readmodels.Header `bson:",inline"`
 	Study             domain.StudyID `bson:"study" json:"study" doc:"The study"`
@@ -41,7 +41,7 @@ type EnrollmentView struct {
 	Cap    int  `bson:"cap,omitempty" json:"cap,omitempty" doc:"How many may hold a place"`
 }
 
-// SiteOverview is how a site of a study stands.
+// SiteOverview holds the facts and figures of a site of a study.
 type SiteOverview struct {
 	Site        domain.SiteID `bson:"site" json:"site" doc:"The site"`
 	Name        string        `bson:"name" json:"name" doc:"Hospital or practice"`
@@ -52,7 +52,8 @@ type SiteOverview struct {
 	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
 }
 
-// Figures count what has happened, ever. A patient who withdraws stays among the enrolled, as intention to treat wants.
+// Figures count everything that has happened. A patient who withdraws still counts as enrolled, as the intention-to-treat
+// principle requires.
 type Figures struct {
 	Screened          int `bson:"screened" json:"screened" doc:"Patients screened"`
 	ScreenFailures    int `bson:"screenFailures" json:"screenFailures" doc:"Patients who failed screening"`
@@ -67,7 +68,7 @@ type Figures struct {
 	Risks             int `bson:"risks" json:"risks" doc:"Risks flagged"`
 }
 
-// SiteOf returns the site's part of the overview, and adds one where there is none.
+// SiteOf returns the part of the overview about a site. It adds the part if there is none.
 func (o *StudyOverview) SiteOf(id domain.SiteID) *SiteOverview {
 	at := 0
 	for at < len(o.Sites) && o.Sites[at].Site < id {
@@ -81,8 +82,8 @@ func (o *StudyOverview) SiteOf(id domain.SiteID) *SiteOverview {
 	return &o.Sites[at]
 }
 
-// OnlySites leaves of the overview what a caller may see whose grants are bound to sites: no other site's figures, and
-// no totals from which they could be computed.
+// OnlySites removes what a caller whose grants are bound to sites may not see: the figures of other sites, and the totals
+// from which they could be computed.
 func (o *StudyOverview) OnlySites(allowed []domain.SiteID) {
 	o.Figures = nil
 	kept := o.Sites[:0]

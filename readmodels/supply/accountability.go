@@ -13,16 +13,15 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// Accountability is what a place answers for. It is counted when it is asked for, of the kits themselves: what happens to
-// a kit does not say how it stood before, so counters beside the kits would have to remember every one of them, and would
-// be a second truth.
+// Accountability counts the kits that a depot or site is accountable for. The query counts them in the view of kits. Counters
+// in a view of its own would need the former status of every kit, because the events do not say it.
 type Accountability struct {
 	Location supply.LocationID        `json:"location" doc:"The depot or site"`
 	Kits     int                      `json:"kits" doc:"Kits that it answers for, whatever became of them there"`
 	Statuses map[supply.KitStatus]int `json:"statuses" doc:"How many of them stand how"`
 }
 
-// PatientAccountability accounts for the kits that a patient got at a site (ICH E6(R3) 3.15.3(c)).
+// PatientAccountability accounts for the kits that a site gave to a patient (ICH E6(R3) 3.15.3(c)).
 type PatientAccountability struct {
 	Patient    domain.PatientID  `bson:"patient" json:"patient" doc:"The patient"`
 	Site       supply.LocationID `bson:"site" json:"site" doc:"The site that gave them out"`
@@ -35,12 +34,12 @@ type PatientAccountability struct {
 	Lost       int               `bson:"lost" json:"lost" doc:"Doses that nobody can account for"`
 }
 
-// AccountabilityList is what places answer for.
+// AccountabilityList is the accountability of depots and sites.
 type AccountabilityList struct {
 	Items []Accountability `json:"items" doc:"The depots and sites that have kits, by id"`
 }
 
-// accountability and accountabilityByPatient are the queries of what places and patients account for.
+// accountability and accountabilityByPatient are the queries of accountability, by place and by patient.
 var (
 	accountability = readmodels.Declare(readmodels.Query{
 		Name: "Accountability", Path: "/api/v1/studies/{study}/accountability", Summary: "What each depot and site answers for",
@@ -56,27 +55,27 @@ var (
 	}, ListAccountabilityByPatient)
 )
 
-// AccountabilityQuery asks what the places of a study answer for.
+// AccountabilityQuery asks for the accountability of the depots and sites of a study.
 type AccountabilityQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 }
 
-// AccountabilityByPatientQuery asks how kits are accounted for by patient and site; by one site where it is named.
+// AccountabilityByPatientQuery asks for the accountability by patient and site. An empty site does not narrow the list.
 type AccountabilityByPatientQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `query:"site" doc:"Only this site"`
 	readmodels.Page
 }
 
-// ListAccountability returns what the places that the caller may see answer for, by id.
+// ListAccountability returns the accountability of the depots and sites that the caller may see, by id.
 func ListAccountability(ctx context.Context, r readmodels.Request, q AccountabilityQuery) (list AccountabilityList, err error) {
 	filter := bson.D{{Key: "study", Value: string(q.Study)}}
 	if !r.WholeStudy {
 		filter = append(filter, readmodels.OneOf("location", r.Sites))
 	}
 	counts, err := aggregate[struct {
-		Of   Standing `bson:"_id"`
-		Kits int      `bson:"kits"`
+		Of   LocationStatus `bson:"_id"`
+		Kits int            `bson:"kits"`
 	}](ctx, r.Store, filter, "$stands", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
 	if err != nil {
 		return list, err
@@ -99,7 +98,7 @@ func ListAccountability(ctx context.Context, r readmodels.Request, q Accountabil
 var accountsOrder = readmodels.Ascending("accounts",
 	func(a PatientAccountability) []any { return []any{string(a.Patient), string(a.Site)} }, "given.patient", "given.site")
 
-// ListAccountabilityByPatient returns a page of how the kits of a study's patients are accounted for, by patient and site.
+// ListAccountabilityByPatient returns a page of the accountability by patient and site.
 func ListAccountabilityByPatient(
 	ctx context.Context, r readmodels.Request, q AccountabilityByPatientQuery,
 ) (readmodels.List[PatientAccountability], error) {

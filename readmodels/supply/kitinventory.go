@@ -15,9 +15,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// KitInventories is the view of kits, a document a kit. It is what blinded people may see: a kit that is held for a draw
-// is shown as available, and nothing tells what a kit holds. Besides, a document a shipment names its kits: the events of
-// its dispatch and of its cancellation do not. It is of no study, so that no query finds it.
+// KitInventories is the view of kits, with one document per kit. It shows what blinded people may see: a kit that is held
+// for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
+// with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
+// that no query finds it.
 var KitInventories = readmodels.View{Name: "kit-inventory", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
@@ -29,7 +30,7 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 2, Indexes:
 	readmodels.IndexOn("study", "given.site", "given.patient"),
 }}
 
-// maxCustody bounds the chain of custody that a document holds, the newest; a kit has a dozen entries.
+// maxCustody bounds the newest entries of the chain of custody that a document holds; a kit has about a dozen.
 const maxCustody = 200
 
 // KitRow is a line of a list of kits.
@@ -42,12 +43,12 @@ type KitRow struct {
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
-	// Replaced says that its patient got another one instead.
+	// Replaced says that the patient got another kit instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
 	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
 }
 
-// WithoutPatient takes out of the line who got the kit, for callers who must not read clinical data.
+// WithoutPatient removes the patient from the line, for callers who must not read clinical data.
 func (k *KitRow) WithoutPatient() { k.Patient, k.Visit = "", "" }
 
 // Kit is a kit with its chain of custody.
@@ -55,37 +56,37 @@ type Kit struct {
 	KitRow  `bson:",inline"`
 	Custody []Custody `bson:"custody" json:"custody" doc:"What happened to it, the newest last, at most 200"`
 
-	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
+	// Packed is the status before the kit was set aside for a shipment, Before the status before its quarantine.
 	Packed supply.KitStatus `bson:"packed,omitempty" json:"-"`
 	Before supply.KitStatus `bson:"before,omitempty" json:"-"`
-	// Stands is what kits are counted by, Given what they are accounted for by.
-	Stands Standing `bson:"stands" json:"-"`
-	Given  *Given   `bson:"given,omitempty" json:"-"`
-	// What became of it at its patient's is shown in the accountability only: all doses together are what the kit held,
-	// which may go with its arm. The first three are 1 or 0, so that they add up.
+	// Where is the group in which the kit is counted, Given the group in which it is accounted for.
+	Where LocationStatus `bson:"stands" json:"-"`
+	Given *Given         `bson:"given,omitempty" json:"-"`
+	// What the patient did with the kit is only shown in the accountability, because the sum of the doses may reveal the
+	// arm. Dispensed, CameBack and Reconciled are 1 or 0, so that they can be summed.
 	Dispensed  int `bson:"dispensed,omitempty" json:"-"`
 	CameBack   int `bson:"cameBack,omitempty" json:"-"`
 	Reconciled int `bson:"reconciled,omitempty" json:"-"`
 	Returned   int `bson:"returned,omitempty" json:"-"`
 	Used       int `bson:"used,omitempty" json:"-"`
 	Lost       int `bson:"lost,omitempty" json:"-"`
-	// Shipped are the keys of the kits, in the document of a shipment.
+	// Shipped holds the keys of the kits, in the document of a shipment.
 	Shipped []string `bson:"shipped,omitempty" json:"-"`
 }
 
-// Standing is where a kit is and how it stands.
-type Standing struct {
+// LocationStatus is the location and the status of a kit.
+type LocationStatus struct {
 	Location supply.LocationID `bson:"location"`
 	Status   supply.KitStatus  `bson:"status"`
 }
 
-// Given is to whom a kit was allocated, and where.
+// Given is the patient to whom a kit was allocated, and the site.
 type Given struct {
 	Patient domain.PatientID  `bson:"patient"`
 	Site    supply.LocationID `bson:"site"`
 }
 
-// Members are the keys of the documents of a shipment's kits; none where the document is a kit's.
+// Members returns the keys of a shipment's kits; none if the document is that of a kit.
 func (k *Kit) Members() []string { return k.Shipped }
 
 // Custody is an entry of a chain of custody.
@@ -105,11 +106,11 @@ type Custody struct {
 func (k *Kit) Note(c Custody) {
 	c.Patient = k.Patient
 	k.Custody = readmodels.Newest(append(k.Custody, c), maxCustody)
-	k.Stands, k.UpdatedAt = Standing{k.Location, k.Status}, c.RecordedAt
+	k.Where, k.UpdatedAt = LocationStatus{k.Location, k.Status}, c.RecordedAt
 }
 
-// WithoutPatient takes out of the kit who got it, for callers who must not read clinical data. What people wrote down
-// while it was a patient's goes too: nobody knows what is in it.
+// WithoutPatient removes the patient from the kit, for callers who must not read clinical data. It also removes what people
+// wrote while a patient had the kit, because that may identify the patient.
 func (k *Kit) WithoutPatient() {
 	k.KitRow.WithoutPatient()
 	for i := range k.Custody {
@@ -124,12 +125,13 @@ func KitKey(study domain.StudyID, kit supply.KitNumber) string {
 	return string(study) + "/" + string(kit)
 }
 
-// ShippedKey is the key of the document that names the kits of a shipment. No number of a kit has a slash.
+// ShippedKey is the key of the document with the kits of a shipment. It differs from every KitKey, because the number of a
+// kit contains no slash.
 func ShippedKey(study domain.StudyID, shipment supply.ShipmentID) string {
 	return string(study) + "/shipment/" + string(shipment)
 }
 
-// changed is the order in which the last kits to change come first.
+// changed is the order that begins with the kits that have changed last.
 const changed = "changed"
 
 var kitOrders = []readmodels.Order[KitRow]{
@@ -137,8 +139,7 @@ var kitOrders = []readmodels.Order[KitRow]{
 	readmodels.Descending(changed, func(k KitRow) []any { return []any{k.UpdatedAt.UTC(), k.ID} }, "updatedAt", "_id"),
 }
 
-// kits and kit are the queries of a study's kits and of one of them. When kits expire is in neither: expiry dates may go
-// with an arm.
+// kits and kit are the queries of a study's kits and of one kit. Neither shows expiry dates, which may differ between arms.
 var (
 	kits = readmodels.Declare(readmodels.Query{
 		Name: "Kits", Path: "/api/v1/studies/{study}/kits", Summary: "A study's kits",

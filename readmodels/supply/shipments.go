@@ -13,15 +13,15 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Shipments is the board of shipments, a document a shipment. All indexes begin with place and status; a list of any
-// status asks for all five, and the store merges them.
+// Shipments is the view of shipments, with one document per shipment. All indexes contain the status: a list without a
+// status asks for all five statuses, and the store merges them.
 var Shipments = readmodels.View{Name: "shipments", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "status", "createdAt", "_id"),
 	readmodels.IndexOn("study", "to", "status", "createdAt", "_id"),
 	readmodels.IndexOn("study", "from", "status", "createdAt", "_id"),
 }}
 
-// Shipment is kits on a way from one place to another. How many days one is late nobody has to fold: dispatchedOn tells.
+// Shipment is a shipment of kits from one place to another. By how many days it is late follows from DispatchedOn.
 type Shipment struct {
 	readmodels.Header `bson:",inline"`
 	Shipment          supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
@@ -32,7 +32,7 @@ type Shipment struct {
 	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"How it stands"`
 	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
 	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
-	// Created and what follows say when each step was recorded, and the days that the places wrote.
+	// The next fields say when each step was recorded, and the days that the places wrote down.
 	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`
 	CreatedBy    domain.UserID `bson:"createdBy" json:"createdBy" doc:"By whom"`
 	DispatchedOn domain.Date   `bson:"dispatchedOn,omitempty" json:"dispatchedOn,omitempty" doc:"Day on which it was handed to the carrier"`
@@ -47,7 +47,7 @@ type Shipment struct {
 	Note         string        `bson:"note,omitempty" json:"note,omitempty" doc:"What was seen on receipt, or why it is lost or was cancelled"`
 }
 
-// End notes how the shipment ended.
+// End records how the shipment ended.
 func (s *Shipment) End(status supply.ShipmentStatus, note string, by domain.UserID, at time.Time) {
 	s.Status, s.Note, s.EndedBy, s.EndedAt = status, note, by, &at
 }

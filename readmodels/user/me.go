@@ -8,18 +8,18 @@ import (
 	"casebook/readmodels"
 )
 
-// Me says who asks, and what they may do.
+// Me is the caller's account and grants.
 type Me struct {
 	User   domain.UserID `json:"user" doc:"The caller"`
 	Grants []user.Grant  `json:"grants" doc:"The caller's roles and where they hold"`
 }
 
-// me is the query of the caller's own identity.
+// me is the query of the caller's own account and grants.
 var me = readmodels.Declare(readmodels.Query{
 	Name: "Me", Path: "/api/v1/me", Summary: "Who asks, and what they may do", Reach: readmodels.ReachSelf,
 }, whoAsks)
 
-// MeQuery asks who asks.
+// MeQuery asks for the caller's own account and grants.
 type MeQuery struct{}
 
 func whoAsks(_ context.Context, r readmodels.Request, _ MeQuery) (Me, error) {

@@ -14,7 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// UserDirectory is the view of accounts, a document a user. It never holds anything of a password.
+// UserDirectory is the view of accounts, with one document per user. It never holds anything of a password.
 var UserDirectory = readmodels.View{Name: "user-directory", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("status", "_id"),
 	readmodels.IndexOn("status", "lastSignInAt", "_id"),
@@ -22,17 +22,17 @@ var UserDirectory = readmodels.View{Name: "user-directory", Version: 1, Indexes:
 	readmodels.IndexOn("staffOf", "status", "lastSignInAt", "_id"),
 }}
 
-// UserStatus is how an account stands.
+// UserStatus says whether an account can be used.
 type UserStatus string
 
-// The ways an account can stand. One that was locked or deactivated cannot be signed in to.
+// The statuses of an account. Nobody can sign in to a locked or deactivated account.
 const (
 	UserActive      UserStatus = "active"
 	UserLocked      UserStatus = "locked"
 	UserDeactivated UserStatus = "deactivated"
 )
 
-// UserStatuses are all the ways an account can stand.
+// UserStatuses are all statuses of an account.
 var UserStatuses = []UserStatus{UserActive, UserLocked, UserDeactivated}
 
 // Schema implements domain.HasSchema.
@@ -48,25 +48,25 @@ type User struct {
 	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
 	RegisteredAt      time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
 	RegisteredBy      domain.UserID `bson:"registeredBy" json:"registeredBy" doc:"By whom"`
-	// LastSignInAt is the zero time before the first, also in the store: it is sorted by.
+	// LastSignInAt is the zero time before the first sign-in. It is stored as such, because lists are sorted by it.
 	LastSignInAt  time.Time  `bson:"lastSignInAt" json:"lastSignInAt,omitzero" doc:"When the user signed in last with the password; left out before the first time, and for those who sign in elsewhere"`
 	LastFailedAt  *time.Time `bson:"lastFailedAt,omitempty" json:"lastFailedAt,omitempty" doc:"When a sign-in failed last"`
 	FailedSignIns int        `bson:"failedSignIns" json:"failedSignIns" doc:"Sign-ins that have failed since the last success"`
 	PasswordSetAt *time.Time `bson:"passwordSetAt,omitempty" json:"passwordSetAt,omitempty" doc:"When the password was set; left out for accounts of an identity provider"`
 	Grants        []Granted  `bson:"grants" json:"grants" doc:"The roles that the user holds, in the order in which they were given"`
-	// StaffOf are the studies in which the user holds a role other than a patient's. Patients are in the directory of
-	// administrators alone: their names are identity data.
+	// StaffOf are the studies in which the user holds another role than that of a patient. Only administrators see the
+	// accounts of patients, because their names are identity data.
 	StaffOf []domain.StudyID `bson:"staffOf,omitempty" json:"-"`
 }
 
-// Granted is a role with who has given it and when.
+// Granted is a role, with who granted it and when.
 type Granted struct {
 	Grant user.Grant    `bson:"grant" json:"grant" doc:"Role and scope"`
 	By    domain.UserID `bson:"by" json:"by" doc:"Who has given it"`
 	At    time.Time     `bson:"at" json:"at" doc:"When"`
 }
 
-// Become changes how the account stands.
+// Become changes the status of the account.
 func (u *User) Become(status UserStatus, at time.Time) { u.Status, u.Since = status, at }
 
 // Give adds a role.
@@ -90,7 +90,7 @@ func (u *User) staff() {
 	}
 }
 
-// OnlyIn leaves of the account what somebody in a study may see: the roles in that study, and no patient's.
+// OnlyIn removes what members of a study may not see: roles outside of the study, and the roles of patients.
 func (u *User) OnlyIn(study domain.StudyID) {
 	u.Grants = slices.DeleteFunc(u.Grants, func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole })
 }
@@ -101,10 +101,10 @@ var userOrders = []readmodels.Order[User]{
 	readmodels.Ascending("longest-away", func(u User) []any { return []any{u.LastSignInAt.UTC(), u.ID} }, "lastSignInAt", "_id"),
 }
 
-// userSort: those who never signed in are the longest away.
+// userSort names the orders of both lists. Users who never signed in come first in the order of the longest absence.
 var userSort = readmodels.SortBy(userOrders, "By id, or by the last sign-in, the last or the longest ago in front;")
 
-// users and studyUsers are the queries of all accounts and of those that work in a study.
+// users and studyUsers are the queries of all accounts, and of the accounts of those who work in a study.
 var (
 	users = readmodels.Declare(readmodels.Query{
 		Name: "Users", Path: "/api/v1/users", Summary: "Accounts and their grants",
@@ -132,7 +132,7 @@ type StudyUsersQuery struct {
 	UsersQuery
 }
 
-// ListUsers returns a page of the directory. Roles are looked at in each account: a study has some hundreds.
+// ListUsers returns a page of the directory. No index has the role; there are some hundreds of accounts per study.
 func ListUsers(ctx context.Context, r readmodels.Request, q UsersQuery) (readmodels.List[User], error) {
 	filter := bson.D{readmodels.OneOrAny("status", q.Status, UserStatuses)}
 	if q.Role != "" {
