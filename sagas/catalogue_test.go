@@ -59,7 +59,7 @@ func TestCatalogueOfProcesses(t *testing.T) {
 			for _, line := range strings.Split(page, "\n") {
 				if strings.HasPrefix(line, "listens to ") && !strings.Contains(string(want), line+"\n") {
 					t.Errorf("the process %s now %s, but a consumer group that exists keeps its filter (see ADR 0015): "+
-						"installations that run already do not deliver the event", p.Name, line)
+						"an installation that runs already does not deliver the event. Give the process a new group with InGroup", p.Name, line)
 				}
 			}
 			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(page, "\n")); diff != "" {
@@ -113,7 +113,7 @@ func catalogue(t *testing.T, registry *eventlog.Registry, p sagas.Process) strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(&page, "consumer group casebook-%s: %s\n", p.Name, strings.Join(filter, ", "))
+	fmt.Fprintf(&page, "consumer group %s: %s\n", p.Group(), strings.Join(filter, ", "))
 	if state == nil {
 		return page.String()
 	}

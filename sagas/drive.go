@@ -55,9 +55,6 @@ const (
 	closeTime = 20 * time.Second
 )
 
-// groupName names the consumer group of a process. Groups keep their place in the store under it.
-func groupName(topic string) string { return "casebook-" + topic }
-
 // Run runs until ctx ends. It returns nil then, or what kept it from beginning.
 func (d *Drive) Run(ctx context.Context) error {
 	runner := &Runner{Handler: d.Handler, Logger: d.Logger, Now: d.Now}
@@ -73,7 +70,7 @@ func (d *Drive) Run(ctx context.Context) error {
 	settings := pubsub.DefaultSettings()
 	settings.MessageTimeout = int32(answerTime.Milliseconds())
 	settings.CheckpointAfter = 1000
-	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: groupName, InFlight: inFlight, Settings: &settings,
+	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
 		Filter: func(topic string) esdb.SubscriptionFilter {
 			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
 		}}, log)
@@ -139,6 +136,12 @@ func (d *Drive) Run(ctx context.Context) error {
 		}
 	}
 	return errors.Join(group.Wait(), subscriber.Close())
+}
+
+// groupOf names the consumer group of the process of a topic.
+func (d *Drive) groupOf(topic string) string {
+	i := slices.IndexFunc(d.Processes, func(p Process) bool { return p.Name == topic })
+	return d.Processes[i].Group()
 }
 
 // types are the names of the events that each consumer group is delivered, by the name of its process.

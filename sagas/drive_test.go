@@ -253,6 +253,43 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	}
 }
 
+// A process learns to listen to one more type of event. In a new group it is delivered what was recorded before, and takes
+// no step twice.
+func TestAProcessInANewGroupIsDeliveredEverything(t *testing.T) {
+	w := newWorld(t, 10)
+	type nothing struct{}
+	counts := func(s nothing) (sagas.Reaction[nothing], bool) {
+		return sagas.Reaction[nothing]{State: s, Stage: "seen"}, true
+	}
+	screened := sagas.On(func(e patient.Screened, _ eventlog.Recorded) []string { return sagas.Instance(e.Patient) },
+		func(s nothing, _ patient.Screened, _ sagas.Occurrence) (sagas.Reaction[nothing], bool) {
+			return counts(s)
+		})
+	consented := sagas.On(func(e patient.ConsentRecorded, _ eventlog.Recorded) []string { return sagas.Instance(e.Patient) },
+		func(s nothing, _ patient.ConsentRecorded, _ sagas.Occurrence) (sagas.Reaction[nothing], bool) {
+			return counts(s)
+		})
+	who := w.consented()
+	step := func(of domain.PatientID, trigger string) {
+		w.wait("ProcessStepTaken", func(e any) bool {
+			s := e.(process.StepTaken)
+			return s.Of == string(of) && s.TriggerType == trigger
+		})
+	}
+	stop := w.driveThese([]sagas.Process{sagas.Define("greeter", nil, screened)})
+	step(who, "PatientScreened")
+	stop()
+	w.driveThese([]sagas.Process{sagas.Define("greeter", nil, screened, consented).InGroup("greeter-2")})
+	later := w.consented()
+	for _, of := range []domain.PatientID{who, later} {
+		step(of, "PatientScreened")
+		step(of, "ConsentRecorded")
+		if steps := w.events("saga-greeter." + string(of)); len(steps) != 2 {
+			t.Errorf("%s has led to %d steps", of, len(steps))
+		}
+	}
+}
+
 // A message that cannot be dealt with is parked with its reason, does not block the others, and is dealt with when it is
 // retried.
 func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {

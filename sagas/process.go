@@ -22,6 +22,7 @@ type Process struct {
 	// events' metadata are made of it.
 	Name string
 
+	group  string
 	events []reflect.Type
 	sends  []reflect.Type
 
@@ -38,6 +39,22 @@ type stateful struct {
 	about    map[reflect.Type]func(eventlog.Recorded) []string
 	refusals []reflect.Type
 	react    func(remembered json.RawMessage, o Occurrence) (step Step, reacted bool, err error)
+}
+
+// InGroup returns the process with another name for its consumer group than its own. A group that exists keeps the filter
+// that it was made with, so a process that learns to listen to more events needs a group of a new name. The new group is
+// delivered the whole log again, which changes nothing where the process has taken its steps.
+func (p Process) InGroup(name string) Process {
+	p.group = name
+	return p
+}
+
+// Group names the consumer group of the process; groups keep their place in the store under it.
+func (p Process) Group() string {
+	if p.group != "" {
+		return "casebook-" + p.group
+	}
+	return "casebook-" + p.Name
 }
 
 // Events are the types of the events that the process listens to, in the order of their declaration.
