@@ -193,17 +193,20 @@ func restock(w *world) {
 	}
 }
 
-var courses = []course{
-	{name: "as planned", ends: "PatientEnrolled"},
-	{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
-	{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
-	{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
-		w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1}})
-	}), ends: "EnrollmentFailed"},
-	{name: "the patient withdraws before the draw", at: once("before HoldStock", withdraw), ends: "ConsentWithdrawn"},
-	{name: "the patient withdraws at the draw", at: once("before RandomisePatient", withdraw), ends: "ConsentWithdrawn"},
-	{name: "the patient withdraws after the draw", at: once("before AllocateKit", withdraw), ends: "ConsentWithdrawn"},
-	{name: "the patient withdraws before the confirmation", at: once("before ConfirmEnrollment", withdraw), ends: "ConsentWithdrawn"},
+// courses are made for each run of the test, because they note to whom they have happened.
+func courses() []course {
+	return []course{
+		{name: "as planned", ends: "PatientEnrolled"},
+		{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
+		{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
+		{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
+			w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1}})
+		}), ends: "EnrollmentFailed"},
+		{name: "the patient withdraws before the draw", at: once("before HoldStock", withdraw), ends: "ConsentWithdrawn"},
+		{name: "the patient withdraws at the draw", at: once("before RandomisePatient", withdraw), ends: "ConsentWithdrawn"},
+		{name: "the patient withdraws after the draw", at: once("before AllocateKit", withdraw), ends: "ConsentWithdrawn"},
+		{name: "the patient withdraws before the confirmation", at: once("before ConfirmEnrollment", withdraw), ends: "ConsentWithdrawn"},
+	}
 }
 
 func withdraw(w *world, p domain.PatientID) {
@@ -227,7 +230,7 @@ func stocked(t *testing.T, n int) (*world, *courier) {
 // The program is killed at every point of an enrolment, before and after each append and each command, and begins again
 // knowing nothing, with everything delivered to it once more, as where no acknowledgement got through.
 func TestKilledAtEveryStep(t *testing.T) {
-	for _, course := range courses {
+	for _, course := range courses() {
 		t.Run(course.name, func(t *testing.T) {
 			t.Parallel()
 			w, c := stocked(t, 30)
