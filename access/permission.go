@@ -66,9 +66,9 @@ type Principal struct {
 // reauthenticateWithin is how long a sign-in proves that the person is present.
 const reauthenticateWithin = 5 * time.Minute
 
-// MustBePresent refuses (code reauthentication_required) unless the person has signed in within the last five minutes.
+// MustHaveSignedInRecently refuses (code reauthentication_required) unless the person has signed in within the last five minutes.
 // Some acts require this proof that the same person is still present (21 CFR 11.200(a)(1)).
-func (p Principal) MustBePresent(action string, now time.Time) error {
+func (p Principal) MustHaveSignedInRecently(action string, now time.Time) error {
 	if since := now.Sub(p.AuthenticatedAt); p.AuthenticatedAt.IsZero() || since > reauthenticateWithin || since < -clockSkew {
 		return refuse.Forbidden("reauthentication_required", "%s asks for a sign-in within the last five minutes", action).
 			Do("sign in again, and send the command with the new token")

@@ -46,11 +46,11 @@ type Declaration[S, E, F, C any] struct {
 	decision string
 	decider  domain.Decider[S, E]
 	decide   func(S, F, C, domain.Call) ([]E, error)
-	facts    func(context.Context, Look, C) (F, error)
-	scope    func(context.Context, Look, C) (domain.Scope, error)
+	facts    func(context.Context, Reader, C) (F, error)
+	scope    func(context.Context, Reader, C) (domain.Scope, error)
 	openTo   access.Permission
 	// narrow returns the roles of openTo that may send this very command; nil means all of them.
-	narrow func(context.Context, Look, C) (access.Permission, error)
+	narrow func(context.Context, Reader, C) (access.Permission, error)
 	// openToSelf also allows the user whom the command is about, without any grant.
 	openToSelf bool
 	// prepare changes the body before the decision, for example a password into its digest.
@@ -76,18 +76,18 @@ type noFacts struct{}
 // program, and its first test finds it.
 func Handle[S, E, C any](decider domain.Decider[S, E], decide func(S, C, domain.Call) ([]E, error)) *Declaration[S, E, noFacts, C] {
 	return declare(decider, nameOfFunction(decide),
-		func(context.Context, Look, C) (noFacts, error) { return noFacts{}, nil },
+		func(context.Context, Reader, C) (noFacts, error) { return noFacts{}, nil },
 		func(s S, _ noFacts, c C, call domain.Call) ([]E, error) { return decide(s, c, call) })
 }
 
-// HandleKnowing declares a command whose decision needs facts that other streams hold. The facts are read before every
+// HandleWithFacts declares a command whose decision needs facts that other streams hold. The facts are read before every
 // attempt at the decision.
-func HandleKnowing[S, E, F, C any](decider domain.Decider[S, E], facts func(context.Context, Look, C) (F, error),
+func HandleWithFacts[S, E, F, C any](decider domain.Decider[S, E], facts func(context.Context, Reader, C) (F, error),
 	decide func(S, F, C, domain.Call) ([]E, error)) *Declaration[S, E, F, C] {
 	return declare(decider, nameOfFunction(decide), facts, decide)
 }
 
-func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, facts func(context.Context, Look, C) (F, error),
+func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, facts func(context.Context, Reader, C) (F, error),
 	decide func(S, F, C, domain.Call) ([]E, error)) *Declaration[S, E, F, C] {
 	name := reflect.TypeFor[C]().Name()
 	name = strings.ToUpper(name[:1]) + name[1:]
@@ -104,8 +104,8 @@ func nameOfFunction(f any) string {
 	return name[strings.LastIndex(name, "/")+1:]
 }
 
-// In sets the scope of a command whose scope does not follow from what it embeds.
-func (d *Declaration[S, E, F, C]) In(scope func(context.Context, Look, C) (domain.Scope, error)) *Declaration[S, E, F, C] {
+// Scoped sets the scope of a command whose scope does not follow from what it embeds.
+func (d *Declaration[S, E, F, C]) Scoped(scope func(context.Context, Reader, C) (domain.Scope, error)) *Declaration[S, E, F, C] {
 	d.scope = scope
 	return d
 }
@@ -117,13 +117,13 @@ func (d *Declaration[S, E, F, C]) AllowedTo(permissions ...access.Permission) *D
 }
 
 // Narrowed allows the command to fewer roles than AllowedTo, depending on what the single command is about.
-func (d *Declaration[S, E, F, C]) Narrowed(narrow func(context.Context, Look, C) (access.Permission, error)) *Declaration[S, E, F, C] {
+func (d *Declaration[S, E, F, C]) Narrowed(narrow func(context.Context, Reader, C) (access.Permission, error)) *Declaration[S, E, F, C] {
 	d.narrow = narrow
 	return d
 }
 
-// AndSelf also allows the command to the user whom it is about. The command has to embed domain.OfUser.
-func (d *Declaration[S, E, F, C]) AndSelf() *Declaration[S, E, F, C] {
+// AllowedToSelf also allows the command to the user whom it is about. The command has to embed domain.OfUser.
+func (d *Declaration[S, E, F, C]) AllowedToSelf() *Declaration[S, E, F, C] {
 	d.openToSelf = true
 	return d
 }
@@ -135,7 +135,7 @@ func (d *Declaration[S, E, F, C]) PreparedBy(prepare func(context.Context, *C) e
 }
 
 // Reauthenticated says that the sender must have signed in within the last few minutes (see
-// access.Principal.MustBePresent).
+// access.Principal.MustHaveSignedInRecently).
 func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 	d.freshSignIn = true
 	return d
@@ -235,7 +235,7 @@ func (d *Declaration[S, E, F, C]) isOpenToSelf(c C, id domain.UserID) bool {
 // scope does not have them.
 func addFromBody(command any, m *eventlog.Metadata) {
 	if c, ok := command.(domain.WithReason); ok {
-		m.Reason = c.WhyAsked()
+		m.Reason = c.GivenReason()
 	}
 	if c, ok := command.(domain.WithCapture); ok {
 		at, zone := c.Captured()

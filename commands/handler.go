@@ -118,11 +118,13 @@ func (h *Handler) rememberLatest(ctx context.Context) error {
 // Ready waits until the cache follows the log, so that requests need no extra reads.
 func (h *Handler) Ready(ctx context.Context) error { return h.states.waitUntilFollowing(ctx) }
 
-// Look returns a reader of states, for queries that need the same states as decisions.
-func (h *Handler) Look() Look { return Look{states: h.states} }
+// Reader returns a reader of states, for queries that need the same states as decisions.
+func (h *Handler) Reader() Reader { return Reader{states: h.states} }
 
-// LookAfter returns a reader of states; Newest, given this reader, includes all events up to the log position.
-func (h *Handler) LookAfter(position uint64) Look { return Look{states: h.states, after: position} }
+// ReaderAfter returns a reader of states; ReadNewest, given this reader, includes all events up to the log position.
+func (h *Handler) ReaderAfter(position uint64) Reader {
+	return Reader{states: h.states, after: position}
+}
 
 // Request is one command as a caller sends it.
 type Request struct {
@@ -181,7 +183,7 @@ func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 // Principal returns the user with the grants that hold now. It refuses user_unknown, account_locked and
 // account_deactivated.
 func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
-	u, err := At(ctx, h.Look(), user.Decider, string(id))
+	u, err := Read(ctx, h.Reader(), user.Decider, string(id))
 	switch {
 	case err != nil:
 		return access.Principal{}, fmt.Errorf("load user %s: %w", id, err)
@@ -216,7 +218,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	current := r.Body
 	if r.BodyVersion != 0 {
 		var err error
-		if current, err = d.upcasts.Present(r.BodyVersion, r.Body); err != nil {
+		if current, err = d.upcasts.Current(r.BodyVersion, r.Body); err != nil {
 			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
 		}
 	}
@@ -254,7 +256,7 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 	if d.isOpenToSelf(body, r.Principal.User) {
 		return "", domain.Scope{}, nil
 	}
-	scope, err := d.scope(ctx, h.Look(), body)
+	scope, err := d.scope(ctx, h.Reader(), body)
 	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
 		// Users without a role in a study must not learn which of its patients exist.
 		scope, err = domain.Scope{Study: scope.Study}, nil
@@ -264,13 +266,13 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 	}
 	openTo := d.openTo
 	if d.narrow != nil {
-		if openTo, err = d.narrow(ctx, h.Look(), body); err != nil {
+		if openTo, err = d.narrow(ctx, h.Reader(), body); err != nil {
 			return "", scope, err
 		}
 	}
 	role, err := r.Principal.Authorize(d.name, openTo, scope)
 	if err == nil && d.freshSignIn {
-		err = r.Principal.MustBePresent(d.name, h.now())
+		err = r.Principal.MustHaveSignedInRecently(d.name, h.now())
 	}
 	if err != nil {
 		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
@@ -315,7 +317,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				return answer, err
 			}
 		}
-		events, err := d.decideOn(ctx, h.LookAfter(r.CausePosition), snap.state.(S), body, call)
+		events, err := d.decideOn(ctx, h.ReaderAfter(r.CausePosition), snap.state.(S), body, call)
 		if err != nil {
 			// The cached state may be old. Only a refusal on the newest state is final.
 			if _, refused := refuse.As(err); refused && !refresh {
@@ -361,7 +363,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		Do("send the command again")
 }
 
-func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Look, state S, body C, call domain.Call) ([]any, error) {
+func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {
 	facts, err := d.facts(ctx, reader, body)
 	if err != nil {
 		return nil, err

@@ -11,11 +11,11 @@ import (
 
 // scopeOf returns the function that finds the scope of a command in what it embeds: its site, else its patient, else
 // its study. A command about an account, or about none of these, has an empty scope.
-func scopeOf[C any]() func(context.Context, Look, C) (domain.Scope, error) {
+func scopeOf[C any]() func(context.Context, Reader, C) (domain.Scope, error) {
 	var blank C
 	switch any(blank).(type) {
 	case domain.AboutSite:
-		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
+		return func(_ context.Context, _ Reader, c C) (domain.Scope, error) {
 			study, site := any(c).(domain.AboutSite).AboutSite()
 			if err := study.Validate(); err != nil {
 				return domain.Scope{}, err
@@ -23,16 +23,16 @@ func scopeOf[C any]() func(context.Context, Look, C) (domain.Scope, error) {
 			return domain.Scope{Study: study, Site: site}, site.Validate()
 		}
 	case domain.AboutPatient:
-		return func(ctx context.Context, reader Look, c C) (domain.Scope, error) {
+		return func(ctx context.Context, reader Reader, c C) (domain.Scope, error) {
 			scope, _, err := PatientScope(ctx, reader, any(c).(domain.AboutPatient).AboutPatient())
 			return scope, err
 		}
 	case domain.AboutStudy:
-		return func(_ context.Context, _ Look, c C) (domain.Scope, error) {
+		return func(_ context.Context, _ Reader, c C) (domain.Scope, error) {
 			return wholeStudy(any(c).(domain.AboutStudy))
 		}
 	}
-	return func(context.Context, Look, C) (domain.Scope, error) { return domain.Scope{}, nil }
+	return func(context.Context, Reader, C) (domain.Scope, error) { return domain.Scope{}, nil }
 }
 
 func wholeStudy(c domain.AboutStudy) (domain.Scope, error) {
@@ -41,17 +41,17 @@ func wholeStudy(c domain.AboutStudy) (domain.Scope, error) {
 
 // WholeStudy returns the whole study as the scope. It is for commands that name a site or a patient but concern the
 // study.
-func WholeStudy[C domain.AboutStudy](_ context.Context, _ Look, c C) (domain.Scope, error) {
+func WholeStudy[C domain.AboutStudy](_ context.Context, _ Reader, c C) (domain.Scope, error) {
 	return wholeStudy(c)
 }
 
 // PatientScope returns the scope of a patient, and the patient's state. It refuses malformed_id and patient_not_found;
 // with patient_not_found it returns the study in the id as the scope.
-func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (domain.Scope, patient.Patient, error) {
+func PatientScope(ctx context.Context, reader Reader, id domain.PatientID) (domain.Scope, patient.Patient, error) {
 	if err := id.Validate(); err != nil {
 		return domain.Scope{}, patient.Patient{}, err
 	}
-	p, err := At(ctx, reader, patient.Decider, string(id))
+	p, err := Read(ctx, reader, patient.Decider, string(id))
 	if err != nil {
 		return domain.Scope{}, p, err
 	}
@@ -64,21 +64,21 @@ func PatientScope(ctx context.Context, reader Look, id domain.PatientID) (domain
 
 // PatientScope is the function PatientScope for queries.
 func (h *Handler) PatientScope(ctx context.Context, id domain.PatientID) (domain.Scope, error) {
-	scope, _, err := PatientScope(ctx, h.Look(), id)
+	scope, _, err := PatientScope(ctx, h.Reader(), id)
 	return scope, err
 }
 
-// TheStudy reads the state of the study that a command names. It is the facts of decisions that need nothing else.
-func TheStudy[C domain.AboutStudy](ctx context.Context, reader Look, c C) (study.Study, error) {
-	return At(ctx, reader, study.Decider, string(c.AboutStudy()))
+// StudyOf reads the state of the study that a command names. It is the facts of decisions that need nothing else.
+func StudyOf[C domain.AboutStudy](ctx context.Context, reader Reader, c C) (study.Study, error) {
+	return Read(ctx, reader, study.Decider, string(c.AboutStudy()))
 }
 
 // StudyOfPatient reads the state of the study that the command's patient belongs to.
-func StudyOfPatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (study.Study, error) {
-	return At(ctx, reader, study.Decider, string(c.AboutPatient().Study()))
+func StudyOfPatient[C domain.AboutPatient](ctx context.Context, reader Reader, c C) (study.Study, error) {
+	return Read(ctx, reader, study.Decider, string(c.AboutPatient().Study()))
 }
 
-// ThePatient reads the state of the command's patient.
-func ThePatient[C domain.AboutPatient](ctx context.Context, reader Look, c C) (patient.Patient, error) {
-	return At(ctx, reader, patient.Decider, string(c.AboutPatient()))
+// PatientOf reads the state of the command's patient.
+func PatientOf[C domain.AboutPatient](ctx context.Context, reader Reader, c C) (patient.Patient, error) {
+	return Read(ctx, reader, patient.Decider, string(c.AboutPatient()))
 }

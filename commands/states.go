@@ -214,15 +214,15 @@ func (st *stream) growTo(length uint64) {
 	}
 }
 
-// Look reads the states of streams for decisions, authorisation and queries.
-type Look struct {
+// Reader reads the states of streams for decisions, authorisation and queries.
+type Reader struct {
 	states *stateCache
 	// after is the log position up to which Newest includes all events; 0 means the end of the log.
 	after uint64
 }
 
 // MetadataOf returns the metadata of one event, and whether the event exists.
-func (r Look) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
+func (r Reader) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
 	return r.states.log.MetadataOf(ctx, stream, revision)
 }
 
@@ -231,7 +231,7 @@ const maxFollowWait = 200 * time.Millisecond
 
 // waitUntilFollowed waits until the cache has followed the log up to r.after. It returns false if that takes too long,
 // or if there is no such position.
-func (r Look) waitUntilFollowed(ctx context.Context) bool {
+func (r Reader) waitUntilFollowed(ctx context.Context) bool {
 	if r.after == 0 || !r.states.following.Load() {
 		return false
 	}
@@ -244,14 +244,14 @@ func (r Look) waitUntilFollowed(ctx context.Context) bool {
 	return true
 }
 
-// At returns the state of the decider's stream with this id. It may lack events of the last moment.
-func At[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) (S, error) {
+// Read returns the state of the decider's stream with this id. It may lack events of the last moment.
+func Read[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (S, error) {
 	return readState(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 }
 
-// Newest returns the state of the decider's stream with this id, for decisions that must not miss what another process
+// ReadNewest returns the state of the decider's stream with this id, for decisions that must not miss what another process
 // has recorded. It includes all events up to the reader's log position; without a position, all that the log holds now.
-func Newest[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) (S, error) {
+func ReadNewest[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (S, error) {
 	return readState(ctx, reader, decider, id, func() bool { return !reader.waitUntilFollowed(ctx) })
 }
 
@@ -259,7 +259,7 @@ func Newest[S, E any](ctx context.Context, reader Look, decider domain.Decider[S
 // every new event.
 var ErrNotFollowed = errors.New("its streams are not followed; declare the decider among the context's Streams")
 
-func readState[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
+func readState[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
 	var none S
 	if !reader.states.categories[decider.Category] {
 		return none, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
@@ -271,9 +271,9 @@ func readState[S, E any](ctx context.Context, reader Look, decider domain.Decide
 	return snap.state.(S), nil
 }
 
-// EventsAt returns all events of the decider's stream with this id, for the rare decision that needs more of the past
+// ReadEvents returns all events of the decider's stream with this id, for the rare decision that needs more of the past
 // than the state keeps.
-func EventsAt[S, E any](ctx context.Context, reader Look, decider domain.Decider[S, E], id string) ([]E, error) {
+func ReadEvents[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) ([]E, error) {
 	var events []E
 	for r, err := range reader.states.log.ReadStream(ctx, decider.Stream(id), 0) {
 		if err != nil {

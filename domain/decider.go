@@ -59,8 +59,8 @@ type StreamType struct {
 	State func(events ...any) (any, error)
 	// Accounts says that each account has one stream, with the account's id.
 	Accounts bool
-	// GapsTell says that gaps between the revisions that a reader sees could reveal an arm.
-	GapsTell bool
+	// HidesRevisions says that gaps between the revisions that a reader sees could reveal an arm.
+	HidesRevisions bool
 }
 
 // OfAccounts marks a kind of streams of which each account has one.
@@ -71,7 +71,7 @@ func (s StreamType) OfAccounts() StreamType {
 
 // WithTellingGaps marks a kind of streams whose revisions are not shown, because gaps between them could reveal an arm.
 func (s StreamType) WithTellingGaps() StreamType {
-	s.GapsTell = true
+	s.HidesRevisions = true
 	return s
 }
 

@@ -21,5 +21,5 @@ type Attributed interface {
 	DoneBy() (actor UserID, address string)
 }
 
-// ArmTelling is an event whose reason, as its author wrote it, may reveal an arm.
-type ArmTelling interface{ ReasonTellsArm() bool }
+// ArmRevealing is an event whose reason, as its author wrote it, may reveal an arm.
+type ArmRevealing interface{ ReasonRevealsArm() bool }

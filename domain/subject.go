@@ -47,7 +47,7 @@ type AboutSite interface{ AboutSite() (StudyID, SiteID) }
 type AboutUser interface{ AboutUser() UserID }
 
 // WithReason is a command with a reason.
-type WithReason interface{ WhyAsked() string }
+type WithReason interface{ GivenReason() string }
 
 // WithCapture is a command with data that a device captured, at a time and in a time zone.
 type WithCapture interface {
@@ -69,8 +69,8 @@ func (a AtSite) AboutStudy() StudyID { return a.Study }
 // AboutUser returns the account that the command is about.
 func (o OfUser) AboutUser() UserID { return o.User }
 
-// WhyAsked returns the reason.
-func (r Reasoned) WhyAsked() string { return r.Reason }
+// GivenReason returns the reason.
+func (r Reasoned) GivenReason() string { return r.Reason }
 
 // ForPatient returns the field of a command about this patient.
 func ForPatient(id PatientID) OfPatient { return OfPatient{Patient: id} }

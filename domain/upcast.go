@@ -25,8 +25,8 @@ var ErrUnknownVersion = errors.New("unknown version")
 // Version is the current version, from 1.
 func (u Upcasts) Version() int { return len(u) + 1 }
 
-// Present returns the stored JSON of a version as JSON of the current version. It fails with ErrUnknownVersion.
-func (u Upcasts) Present(version int, stored []byte) ([]byte, error) {
+// Current returns the stored JSON of a version as JSON of the current version. It fails with ErrUnknownVersion.
+func (u Upcasts) Current(version int, stored []byte) ([]byte, error) {
 	switch {
 	case version < 1 || version > u.Version():
 		return nil, fmt.Errorf("%w %d; this version of the program reads 1 to %d", ErrUnknownVersion, version, u.Version())

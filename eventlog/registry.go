@@ -137,7 +137,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
 	}
-	data, err := s.Upcasts.Present(version, data)
+	data, err := s.Upcasts.Current(version, data)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -36,7 +36,7 @@ func (c *ChangeLog) End(ctx context.Context) (domain.Position, error) { return c
 func (c *ChangeLog) Follow(ctx context.Context, after domain.Position, give func(context.Context, readmodels.ChangeBatch) error) error {
 	subscription := eventlog.Subscription{After: after, MaxBatch: changeBatch, KeepUnreadable: true}
 	return c.log.Follow(ctx, subscription, func(ctx context.Context, b eventlog.Batch) error {
-		changes := readmodels.ChangeBatch{Events: make([]readmodels.RecordedChange, len(b.Events)), Through: b.Through, Live: b.Live}
+		changes := readmodels.ChangeBatch{Events: make([]readmodels.RecordedChange, len(b.Events)), Through: b.Through, CaughtUp: b.Live}
 		for i, at := range b.Events {
 			changes.Events[i] = readmodels.RecordedChange{Views: c.viewsOf(at.Event), Scopes: scopesOf(at)}
 		}

@@ -225,11 +225,11 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 	}
 	fresh := w.afresh(t)
 	for _, v := range contexts.Views() {
-		want := raw(t, fresh.store, fresh.builds(v).Live.Collection)
-		same(t, v.Name, want, raw(t, w.store, w.builds(v).Live.Collection))
+		want := raw(t, fresh.store, fresh.builds(v).Active.Collection)
+		same(t, v.Name, want, raw(t, w.store, w.builds(v).Active.Collection))
 		counts := make([]int64, 2)
 		for i, of := range []*world{w, fresh} {
-			c, err := of.store.LoadBuildCheckpoint(t.Context(), v, of.builds(v).Live.Collection)
+			c, err := of.store.LoadBuildCheckpoint(t.Context(), v, of.builds(v).Active.Collection)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +240,7 @@ func TestStoresThatFailAndComeBackLoseNothingAndRepeatNothing(t *testing.T) {
 		}
 	}
 	for _, p := range []projections.Projection{patientprojections.PatientView, auditprojections.AuditIndex(contexts.Streams())} {
-		if c := w.compare(p, w.builds(p.View).Live); !c.Same() {
+		if c := w.compare(p, w.builds(p.View).Active); !c.Same() {
 			t.Errorf("%s differs from the log: %+v", p.View.Name, c)
 		}
 	}

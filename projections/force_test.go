@@ -281,7 +281,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	}
 	live := map[string]readmodels.Build{}
 	for _, v := range contexts.Views() {
-		live[v.Name] = w.builds(v).Live
+		live[v.Name] = w.builds(v).Active
 	}
 
 	// A rebuild, by an engine that goes on where the others were.
@@ -291,7 +291,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	}
 	until(t, func() bool {
 		for _, v := range contexts.Views() {
-			if b := w.builds(v); b.Live == live[v.Name] || b.Building != nil {
+			if b := w.builds(v); b.Active == live[v.Name] || b.Building != nil {
 				return false
 			}
 		}
@@ -305,7 +305,7 @@ func TestR25_KilledAndPausedEnginesFoldWhatOneWould(t *testing.T) {
 	fresh := w.afresh(t)
 	total := 0
 	for _, v := range contexts.Views() {
-		rebuilt, alone := w.builds(v).Live, fresh.builds(v).Live
+		rebuilt, alone := w.builds(v).Active, fresh.builds(v).Active
 		want := raw(t, fresh.store, alone.Collection)
 		same(t, v.Name+" under force", want, raw(t, w.store, live[v.Name].Collection))
 		same(t, v.Name+" rebuilt", want, raw(t, w.store, rebuilt.Collection))

@@ -205,14 +205,14 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 	failed := -1  // the same for the build that is being made
 	for {
 		decided := k.engine.decisions(k.View.Name)
-		if fold, known := k.inVersion(builds.Live.Version); live == nil && known && decided.Decisions != stopped {
-			r, err := k.runnerOf(ctx, fold, builds.Live.Collection, token)
+		if fold, known := k.inVersion(builds.Active.Version); live == nil && known && decided.Decisions != stopped {
+			r, err := k.runnerOf(ctx, fold, builds.Active.Collection, token)
 			if err != nil {
 				return err
 			}
 			live, stopped = k.keepLive(ctx, r), -1
 		}
-		needed := builds.Live.Version != k.View.Version || decided.Wanted() > builds.Request
+		needed := builds.Active.Version != k.View.Version || decided.Wanted() > builds.Request
 		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() &&
 			decided.Wanted() > builds.Request) {
 			building.end()
@@ -284,7 +284,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if builds, err = k.save(ctx, builds.Switched(time.Now().UTC())); err != nil {
 				return err
 			}
-			k.engine.logger.Info("a new build of the view is active", "view", k.View.Name, "collection", builds.Live.Collection)
+			k.engine.logger.Info("a new build of the view is active", "view", k.View.Name, "collection", builds.Active.Collection)
 			built.pace = nil
 			live, stopped = k.keepLive(ctx, built), -1
 		}
@@ -357,8 +357,8 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 	if err != nil {
 		return builds, err
 	}
-	if builds.Live.Version > k.View.Version {
-		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Live.Version,
+	if builds.Active.Version > k.View.Version {
+		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Active.Version,
 			"ours", k.View.Version)
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
@@ -366,7 +366,7 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 	var at readmodels.Checkpoint
 	var end domain.Position
 	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() error {
-		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Live.Collection); err != nil {
+		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Active.Collection); err != nil {
 			return err
 		}
 		end, err = e.log.End(ctx)

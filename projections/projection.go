@@ -58,8 +58,8 @@ func Begin[D, E any](fold func(doc *D, e E, at Envelope)) Fold[D] {
 	return f
 }
 
-// OnType is On for a view that folds events of all types alike.
-func OnType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
+// OnEventType is On for a view that folds events of all types alike.
+func OnEventType[D any](event domain.EventType, fold func(doc *D, at Envelope)) Fold[D] {
 	return Fold[D]{event: event.Go, apply: fold, alike: true}
 }
 
@@ -95,11 +95,11 @@ func (p Projection) BegunBy(first func(Envelope) bool) Projection {
 	return p
 }
 
-// InPlaceOf returns the projection with the one that it replaces, of the same view in an earlier version. A program that
+// Replacing returns the projection with the one that it replaces, of the same view in an earlier version. A program that
 // starts with the new version builds it beside the old build, and meanwhile keeps the old build up to date with the former
 // fold: queries, and those who wait for their own writes, notice nothing. Keep the former fold for a release. Without it
 // the old build stays as it is until the new one is complete.
-func (p Projection) InPlaceOf(former Projection) Projection {
+func (p Projection) Replacing(former Projection) Projection {
 	if former.View.Name != p.View.Name || former.View.Version >= p.View.Version {
 		panic(fmt.Sprintf("projections: version %d of %s cannot be in place of version %d of %s",
 			p.View.Version, p.View.Name, former.View.Version, former.View.Name))

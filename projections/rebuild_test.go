@@ -127,9 +127,9 @@ func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 			t.Fatalf("%d patients are shown after %d, %v", found, n+1, err)
 		}
 	}
-	until(t, func() bool { return w.builds(view).Live.Request == 1 })
+	until(t, func() bool { return w.builds(view).Active.Request == 1 })
 	b := w.builds(view)
-	if b.Building != nil || len(b.Kept) != 1 || b.Kept[0].Collection != view.Collection() || b.Live.Collection == view.Collection() {
+	if b.Building != nil || len(b.Kept) != 1 || b.Kept[0].Collection != view.Collection() || b.Active.Collection == view.Collection() {
 		t.Errorf("the builds are %+v", b)
 	}
 	w.screen(60)
@@ -138,7 +138,7 @@ func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 	stopFresh := fresh.run(ofPatients(readmodels.View{Name: "fresh", Version: 1}, func(*patientviews.PatientRow) {}))
 	defer stopFresh()
 	fresh.wait(readmodels.View{Name: "fresh", Version: 1})
-	if diff := cmp.Diff(fresh.documents("fresh_v1"), w.documents(b.Live.Collection)); diff != "" {
+	if diff := cmp.Diff(fresh.documents("fresh_v1"), w.documents(b.Active.Collection)); diff != "" {
 		t.Errorf("the rebuilt view differs from a fresh one:\n%s", diff)
 	}
 	kept := w.documents(view.Collection())
@@ -149,12 +149,12 @@ func TestARebuildTakesThePlaceOfWhatItEquals(t *testing.T) {
 	}
 	// A second request is carried out too, the first not again, also by an engine that starts anew.
 	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "again"})
-	until(t, func() bool { return w.builds(view).Live.Request == 2 })
+	until(t, func() bool { return w.builds(view).Active.Request == 2 })
 	stop()
 	stop = w.run(p)
 	w.screen(61)
 	w.wait(view)
-	if b := w.builds(view); b.Live.Request != 2 || len(b.Kept) != 2 || b.Building != nil {
+	if b := w.builds(view); b.Active.Request != 2 || len(b.Kept) != 2 || b.Building != nil {
 		t.Errorf("after a start the builds are %+v", b)
 	}
 }
@@ -185,7 +185,7 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	close(gate)
 	until(t, func() bool { return w.builds(newer).Building == nil })
 	b := w.builds(newer)
-	if b.Live.Version != 2 || len(b.Kept) != 1 || b.Kept[0].Version != 1 {
+	if b.Active.Version != 2 || len(b.Kept) != 1 || b.Kept[0].Version != 1 {
 		t.Errorf("the builds are %+v", b)
 	}
 	shown := w.documents(w.store.Collection(newer).Name())
@@ -202,7 +202,7 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	w.screen(10)
 	stop = w.run(ofPatients(view, func(r *patientviews.PatientRow) { r.Site = "one" }))
 	time.Sleep(50 * time.Millisecond)
-	if b := w.builds(newer); b.Live.Version != 2 || b.Building != nil {
+	if b := w.builds(newer); b.Active.Version != 2 || b.Building != nil {
 		t.Errorf("the older program has made %+v", b)
 	}
 }
@@ -229,7 +229,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 	stop = w.run(ofPatients(newer, func(r *patientviews.PatientRow) {
 		<-gate
 		r.Site = "two"
-	}).InPlaceOf(former))
+	}).Replacing(former))
 	defer func() { stop() }()
 	shows := func(patients int, site string) {
 		t.Helper()
@@ -269,7 +269,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 	w.wait(newer)
 	shows(13, "one")
 	close(gate)
-	until(t, func() bool { return w.builds(newer).Live.Version == 2 })
+	until(t, func() bool { return w.builds(newer).Active.Version == 2 })
 	w.screen(14)
 	w.wait(newer)
 	shows(15, "two")
@@ -289,7 +289,7 @@ func TestOnlyAnEarlierVersionIsReplaced(t *testing.T) {
 					t.Errorf("version %d of %s is replaced by version 2 of a", former.View.Version, former.View.Name)
 				}
 			}()
-			p("a", 2).InPlaceOf(former)
+			p("a", 2).Replacing(former)
 		}()
 	}
 }
@@ -309,7 +309,7 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	w.decide(view.Name, projection.RebuildCancelled{Projection: view.Name, Reason: "not now"})
 	until(t, func() bool { return w.builds(view).Building == nil })
 	until(t, func() bool { return len(w.documents(made)) == 0 })
-	if b := w.builds(view); b.Live.Collection != view.Collection() || len(b.Kept) != 0 {
+	if b := w.builds(view); b.Active.Collection != view.Collection() || len(b.Kept) != 0 {
 		t.Errorf("the builds are %+v", b)
 	}
 	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "now"})
@@ -323,12 +323,12 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	}
 	stop = w.run(ofPatients(view, func(*patientviews.PatientRow) {}))
 	w.decide(view.Name, projection.BuildDropped{Projection: view.Name, Collection: b.Kept[0].Collection, Reason: "space"},
-		projection.BuildDropped{Projection: view.Name, Collection: b.Live.Collection, Reason: "a mistake"})
+		projection.BuildDropped{Projection: view.Name, Collection: b.Active.Collection, Reason: "a mistake"})
 	until(t, func() bool { return len(w.builds(view).Kept) == 0 })
 	if got := w.documents(b.Kept[0].Collection); len(got) != 0 {
 		t.Errorf("%d documents are left of it", len(got))
 	}
-	if got := w.documents(b.Live.Collection); len(got) != 10 {
+	if got := w.documents(b.Active.Collection); len(got) != 10 {
 		t.Errorf("the build that is asked has %d documents", len(got))
 	}
 }
@@ -377,7 +377,7 @@ func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 		t.Errorf("%d patients are shown", len(shown))
 	}
 	w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "to see"})
-	until(t, func() bool { return w.builds(view).Live.Request == 1 })
+	until(t, func() bool { return w.builds(view).Active.Request == 1 })
 	if diff := cmp.Diff(shown, w.documents(w.store.Collection(view).Name())); diff != "" {
 		t.Errorf("built anew it differs:\n%s", diff)
 	}
@@ -411,7 +411,7 @@ func TestARebuildThatFailsLeavesTheViewAlone(t *testing.T) {
 	})
 	w.screen(1)
 	w.wait(view)
-	if b := w.builds(view); b.Live.Collection != view.Collection() {
+	if b := w.builds(view); b.Active.Collection != view.Collection() {
 		t.Errorf("the builds are %+v", b)
 	}
 }

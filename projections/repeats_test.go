@@ -93,10 +93,10 @@ func others(than []any) (all []any) {
 	return all
 }
 
-var depot = supply.Place{Study: "S", Location: "D"}
+var depot = supply.OfStock{Study: "S", Location: "D"}
 
-func at(site domain.SiteID) supply.Place {
-	return supply.Place{Study: "S", Location: supply.LocationID(site)}
+func at(site domain.SiteID) supply.OfStock {
+	return supply.OfStock{Study: "S", Location: supply.LocationID(site)}
 }
 
 // facts are what a document says, but for how new it is.

@@ -103,7 +103,7 @@ func newStocks(r *rapid.T) *stocks {
 	w.facts = supply.Facts{Study: of, Participating: true, Arm: "verum",
 		Supply: supply.Decider.Fold(supply.DepotOpened{Study: "S", Depot: "D"}, supply.BatchReleased{Study: "S", Lot: lot}, registered)}
 	w.story.tell(registered)
-	act(w, "D", "", supply.TakeIn, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: "S", Depot: "D"}, Delivery: 1})
+	act(w, "D", "", supply.AcceptDelivery, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: "S", Depot: "D"}, Delivery: 1})
 	return w
 }
 
@@ -198,7 +198,7 @@ func (w *stocks) acts() []func() {
 	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate,
 		cancel, cancel, expire, expire,
 		func() {
-			act(w, shipment.To, from, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from,
+			act(w, shipment.To, from, supply.RecordShipmentLoss, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from,
 				Shipment: id, Reasoned: domain.Because("r")})
 		},
 		func() {
@@ -226,7 +226,7 @@ func (w *stocks) acts() []func() {
 				Certificate: "c"})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Lose), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kit: some[0], Reasoned: domain.Because("r")})
+			act(w, place, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kit: some[0], Reasoned: domain.Because("r")})
 		},
 	}
 }

@@ -28,12 +28,12 @@ func delivered(kits ...supply.KitNumber) []any {
 	}
 	return []any{
 		supply.KitsRegistered{Study: "S", Depot: "D", Delivery: 1, Kits: kits, SHA256: blind.Of("feed"), Contents: blind.Of(contents)},
-		supply.DeliveryTakenIn{Place: depot, Delivery: 1, Kits: kits, Contents: blind.Of(contents)},
+		supply.DeliveryTakenIn{OfStock: depot, Delivery: 1, Kits: kits, Contents: blind.Of(contents)},
 	}
 }
 
 func shipped(id supply.ShipmentID, kits ...supply.KitNumber) supply.ShipmentCreated {
-	return supply.ShipmentCreated{Place: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply",
+	return supply.ShipmentCreated{OfStock: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply",
 		Contents: blind.Of(map[supply.KitNumber]supply.Content{})}
 }
 
@@ -56,30 +56,30 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 	}{
 		{shipped("D-0001", "K-1", "K-2"), supply.KitPacked, "D", "D-0001",
 			supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0001", Note: "initial supply"}},
-		{supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "",
+		{supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001", Reason: "too early"}, supply.KitAvailable, "D", "",
 			supplyviews.Custody{What: "ShipmentCancelled", At: "D", Shipment: "D-0001", Note: "too early"}},
 		{shipped("D-0002", "K-1"), supply.KitPacked, "D", "D-0002",
 			supplyviews.Custody{What: "ShipmentCreated", At: "D", Shipment: "D-0002", Note: "initial supply"}},
-		{supply.ShipmentDispatched{Place: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit,
+		{supply.ShipmentDispatched{OfStock: depot, Shipment: "D-0002", To: "01", On: "2026-02-01", Carrier: "van"}, supply.KitInTransit,
 			"D", "D-0002",
 			supplyviews.Custody{What: "ShipmentDispatched", At: "D", On: "2026-02-01", Shipment: "D-0002", Note: "van"}},
-		{supply.ShipmentReceived{Place: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"},
+		{supply.ShipmentReceived{OfStock: site, Shipment: "D-0002", From: "D", On: "2026-02-02", Quarantined: []supply.KitNumber{"K-1"},
 			Excursion: true, Note: "warm"}, supply.KitQuarantined, "01", "",
 			supplyviews.Custody{What: "ShipmentReceived", At: "01", On: "2026-02-02", Shipment: "D-0002", Note: "warm"}},
-		{supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "",
+		{supply.KitsReleased{OfStock: site, Kits: []supply.KitNumber{"K-1"}, Reason: "stable"}, supply.KitAvailable, "01", "",
 			supplyviews.Custody{What: "KitsReleased", At: "01", Note: "stable"}},
-		{supply.KitAllocated{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "",
+		{supply.KitAllocated{OfStock: site, Patient: "S.1", Kit: "K-1", Visit: "week-4"}, supply.KitIsAllocated, "01", "",
 			supplyviews.Custody{What: "KitAllocated", At: "01"}},
-		{supply.KitDispensed{Place: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "",
+		{supply.KitDispensed{OfStock: site, Patient: "S.1", Kit: "K-1", Visit: "week-4", On: "2026-02-03"}, supply.KitIsDispensed, "01", "",
 			supplyviews.Custody{What: "KitDispensed", At: "01", On: "2026-02-03"}},
-		{supply.KitReturned{Place: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "",
+		{supply.KitReturned{OfStock: site, Patient: "S.1", Kit: "K-1", On: "2026-02-04"}, supply.KitIsReturned, "01", "",
 			supplyviews.Custody{What: "KitReturned", At: "01", On: "2026-02-04"}},
-		{supply.KitReconciled{Place: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"},
+		{supply.KitReconciled{OfStock: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"},
 			supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReconciled", At: "01"}},
-		{supply.ShipmentReceived{Place: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}},
+		{supply.ShipmentReceived{OfStock: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}},
 			supply.KitIsReturned, "D", "",
 			supplyviews.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
-		{supply.KitsDestroyed{Place: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed,
+		{supply.KitsDestroyed{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed,
 			"D", "", supplyviews.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
 	} {
 		story = append(story, step.event)
@@ -109,9 +109,9 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 
 // TestAQuarantineEndsWhereTheKitStoodBefore, also where its shipment was cancelled meanwhile.
 func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
-	aside := supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "dented"}
-	back := supply.KitsReleased{Place: depot, Kits: []supply.KitNumber{"K-1"}, Reason: "only the box"}
-	cancelled := supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"}
+	aside := supply.KitsQuarantined{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "dented"}
+	back := supply.KitsReleased{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Reason: "only the box"}
+	cancelled := supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001", Reason: "r"}
 	for name, c := range map[string]struct {
 		events []any
 		want   supply.KitStatus
@@ -119,7 +119,7 @@ func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 		"available": {[]any{aside, back}, supply.KitAvailable},
 		"packed":    {[]any{shipped("D-0001", "K-1"), aside, back}, supply.KitPacked},
 		"cancelled": {[]any{shipped("D-0001", "K-1"), aside, cancelled, back}, supply.KitAvailable},
-		"allocated": {[]any{supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-1"}, aside, back}, supply.KitIsAllocated},
+		"allocated": {[]any{supply.KitAllocated{OfStock: depot, Patient: "S.1", Kit: "K-1"}, aside, back}, supply.KitIsAllocated},
 	} {
 		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.events...)...); k.Status != c.want {
 			t.Errorf("%s: it is %s", name, k.Status)
@@ -130,8 +130,8 @@ func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 // TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother: what expires in a shipment is packed with another.
 func TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother(t *testing.T) {
 	k := kitAfter(t, "K-1", append(delivered("K-1"), shipped("D-0001", "K-1"),
-		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-1"}},
-		shipped("D-0002", "K-1"), supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"})...)
+		supply.KitsExpired{OfStock: depot, Kits: []supply.KitNumber{"K-1"}},
+		shipped("D-0002", "K-1"), supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001", Reason: "r"})...)
 	if k.Status != supply.KitPacked || k.Shipment != "D-0002" {
 		t.Errorf("it is shown as %s, with shipment %q", k.Status, k.Shipment)
 	}
@@ -143,12 +143,12 @@ func TestHowKitsEnd(t *testing.T) {
 		event any
 		want  supply.KitStatus
 	}{
-		{supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", Damaged: all}, supply.KitDamaged},
-		{supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", Missing: all}, supply.KitIsLost},
-		{supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitIsLost},
-		{supply.KitsExpired{Place: depot, Kits: all, Through: secretDay}, supply.KitExpired},
-		{supply.KitLost{Place: depot, Kit: "K-1", Reason: "r"}, supply.KitIsLost},
-		{supply.KitsSetAside{Place: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitIsReturned},
+		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Damaged: all}, supply.KitDamaged},
+		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Missing: all}, supply.KitIsLost},
+		{supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitIsLost},
+		{supply.KitsExpired{OfStock: depot, Kits: all, Through: secretDay}, supply.KitExpired},
+		{supply.KitLost{OfStock: depot, Kit: "K-1", Reason: "r"}, supply.KitIsLost},
+		{supply.KitsSetAside{OfStock: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitIsReturned},
 	} {
 		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.event)...); k.Status != c.want || k.Shipment != "" {
 			t.Errorf("after %+v it is %+v", c.event, k)
@@ -157,9 +157,9 @@ func TestHowKitsEnd(t *testing.T) {
 }
 
 func TestAKitThatIsReplacedSaysByWhich(t *testing.T) {
-	story := append(delivered("K-1", "K-2"), supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-1"},
-		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "r"},
-		supply.KitAllocated{Place: depot, Patient: "S.1", Kit: "K-2", Replaces: "K-1"})
+	story := append(delivered("K-1", "K-2"), supply.KitAllocated{OfStock: depot, Patient: "S.1", Kit: "K-1"},
+		supply.KitsQuarantined{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "r"},
+		supply.KitAllocated{OfStock: depot, Patient: "S.1", Kit: "K-2", Replaces: "K-1"})
 	old, next := kitAfter(t, "K-1", story...), kitAfter(t, "K-2", story...)
 	if !old.Replaced || old.Status != supply.KitQuarantined || old.Custody[len(old.Custody)-1].Note != "replaced by kit K-2" {
 		t.Errorf("the old kit is %+v", old)
@@ -174,13 +174,13 @@ func TestAKitThatIsReplacedSaysByWhich(t *testing.T) {
 func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 	events := append(delivered("K-1", "K-2"),
 		supply.BatchReleased{Study: "S", Lot: secretLot, Certificate: "C"},
-		supply.StockHeld{Place: depot, Patient: "S.1", Kits: blind.Of(map[domain.ArmID]supply.KitNumber{secretArm: "K-1"})},
+		supply.StockHeld{OfStock: depot, Patient: "S.1", Kits: blind.Of(map[domain.ArmID]supply.KitNumber{secretArm: "K-1"})},
 		shipped("D-0001", "K-2"),
 		supply.LotRecalled{Study: "S", Lot: secretLot, Reason: "lot " + secretLot, Locations: []supply.LocationID{"D"}},
-		supply.KitsQuarantined{Place: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot,
+		supply.KitsQuarantined{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot,
 			Lot: secretLot},
-		supply.KitsExpired{Place: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
-		supply.ResupplyFellShort{Place: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
+		supply.KitsExpired{OfStock: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
+		supply.ResupplyFellShort{OfStock: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
 	s := newStory().tell(events...)
 	for _, p := range contexts.Projections() {
 		for key, doc := range fold(t, p, s.events) {
@@ -207,7 +207,7 @@ func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 }
 
 func TestShipments(t *testing.T) {
-	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "01", On: "2026-02-01",
+	way := []any{shipped("D-0001", "K-1", "K-2"), supply.ShipmentDispatched{OfStock: depot, Shipment: "D-0001", To: "01", On: "2026-02-01",
 		Carrier: "van"}}
 	begun := supplyviews.Shipment{Shipment: "D-0001", Study: "S", From: "D", To: "01", Kits: []supply.KitNumber{"K-1", "K-2"},
 		Status: supply.ShipmentPacked,
@@ -224,12 +224,12 @@ func TestShipments(t *testing.T) {
 		want   supplyviews.Shipment
 	}{
 		{way[:1], begun}, {way, on},
-		{append(way[:2:2], supply.ShipmentReceived{Place: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02",
+		{append(way[:2:2], supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", From: "D", On: "2026-02-02",
 			Damaged: []supply.KitNumber{"K-1"},
 			Missing: []supply.KitNumber{"K-2"}, Excursion: true, Note: "warm"}), received},
-		{append(way[:2:2], supply.ShipmentLost{Place: at("01"), Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K-1", "K-2"},
+		{append(way[:2:2], supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K-1", "K-2"},
 			Reason: "gone"}), lost},
-		{append(way[:1:1], supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "too early"}), cancelled},
+		{append(way[:1:1], supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001", Reason: "too early"}), cancelled},
 	} {
 		s := newStory().tell(c.events...)
 		c.want.Header = readmodels.Header{ID: "S/D-0001", Position: int64(s.position)}
@@ -244,7 +244,7 @@ func TestShipments(t *testing.T) {
 // with an engine that folds all of it at once.
 func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 	w := newWorld(t)
-	place := supply.Place{Study: w.study, Location: "D"}
+	place := supply.OfStock{Study: w.study, Location: "D"}
 	record := func(events ...any) { w.record("stock-"+string(w.study)+".D", "", events...) }
 	var kits []supply.KitNumber
 	for n := range 8 {
@@ -257,21 +257,21 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 				SHA256: blind.Of(""), Contents: sealed})
 		},
 		func() {
-			record(supply.DeliveryTakenIn{Place: place, Delivery: 1, Kits: kits, Contents: sealed})
+			record(supply.DeliveryTakenIn{OfStock: place, Delivery: 1, Kits: kits, Contents: sealed})
 			for n := range 4 {
-				record(supply.ShipmentCreated{Place: place, Shipment: supply.ShipmentID(fmt.Sprint("D-", n)), To: "01",
+				record(supply.ShipmentCreated{OfStock: place, Shipment: supply.ShipmentID(fmt.Sprint("D-", n)), To: "01",
 					Kits: kits[2*n : 2*n+2], Reason: "r", Contents: sealed})
 			}
-			record(supply.ShipmentDispatched{Place: place, Shipment: "D-0", To: "01", On: "2026-02-01"}) // in one batch with its making
+			record(supply.ShipmentDispatched{OfStock: place, Shipment: "D-0", To: "01", On: "2026-02-01"}) // in one batch with its making
 		},
 		func() {
-			record(supply.ShipmentDispatched{Place: place, Shipment: "D-1", To: "01", On: "2026-02-01"})
-			record(supply.ShipmentCancelled{Place: place, Shipment: "D-2", Reason: "r"})
+			record(supply.ShipmentDispatched{OfStock: place, Shipment: "D-1", To: "01", On: "2026-02-01"})
+			record(supply.ShipmentCancelled{OfStock: place, Shipment: "D-2", Reason: "r"})
 		},
 		func() {
-			record(supply.ShipmentCreated{Place: place, Shipment: "D-4", To: "01", Kits: kits[4:5], Reason: "again", Contents: sealed})
-			record(supply.ShipmentDispatched{Place: place, Shipment: "D-4", To: "01", On: "2026-02-02"},
-				supply.ShipmentDispatched{Place: place, Shipment: "D-3", To: "01", On: "2026-02-02"})
+			record(supply.ShipmentCreated{OfStock: place, Shipment: "D-4", To: "01", Kits: kits[4:5], Reason: "again", Contents: sealed})
+			record(supply.ShipmentDispatched{OfStock: place, Shipment: "D-4", To: "01", On: "2026-02-02"},
+				supply.ShipmentDispatched{OfStock: place, Shipment: "D-3", To: "01", On: "2026-02-02"})
 		},
 	}
 	for _, step := range steps {

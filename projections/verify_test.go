@@ -53,7 +53,7 @@ func TestVerifyFindsWhatDiffersAndTheEventThatMadeIt(t *testing.T) {
 	defer stop()
 	for _, p := range contexts.Projections() {
 		w.wait(p.View)
-		if c := w.compare(p, w.builds(p.View).Live); !c.Same() || c.Equal != c.Documents {
+		if c := w.compare(p, w.builds(p.View).Active); !c.Same() || c.Equal != c.Documents {
 			t.Errorf("%s differs: %+v", p.View.Name, c)
 		}
 	}
@@ -72,7 +72,7 @@ func TestVerifyFindsWhatDiffersAndTheEventThatMadeIt(t *testing.T) {
 	if _, err := views.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "nobody"}, {Key: "_position", Value: int64(5)}}); err != nil {
 		t.Fatal(err)
 	}
-	c := w.compare(patientprojections.PatientView, w.builds(patientviews.PatientViews).Live)
+	c := w.compare(patientprojections.PatientView, w.builds(patientviews.PatientViews).Active)
 	if c.Differing != 1 || c.Missing != 1 || c.Extra != 1 || len(c.Differences) != 3 || c.Equal != c.Documents-2 || c.Fields["zone"] != 2 {
 		t.Fatalf("it finds %+v", c)
 	}
@@ -159,7 +159,7 @@ func TestDiffComparesTwoVersions(t *testing.T) {
 		}
 	})
 	stop = w.run(next)
-	until(t, func() bool { return w.builds(newer).Live.Version == 2 })
+	until(t, func() bool { return w.builds(newer).Active.Version == 2 })
 	w.screen(5)
 	w.wait(newer)
 	stop()

@@ -26,8 +26,8 @@ type Build struct {
 type Builds struct {
 	View string `bson:"_id" json:"view" doc:"The view"`
 	// Token is the token of the lease under which the document was written.
-	Token int64 `bson:"token" json:"-"`
-	Live  Build `bson:"live" json:"live" doc:"The build that is asked"`
+	Token  int64 `bson:"token" json:"-"`
+	Active Build `bson:"live" json:"live" doc:"The build that is asked"`
 	// Building is nil while no new build is made.
 	Building *Build `bson:"building,omitempty" json:"building,omitempty" doc:"The build that is made beside it"`
 	// Kept are former builds, until they are dropped.
@@ -47,9 +47,9 @@ func (b Builds) Next(v View, request int, at time.Time) Builds {
 
 // Switched returns the builds with the new build as the active one. The former active build is kept.
 func (b Builds) Switched(at time.Time) Builds {
-	b.Kept = append(slices.Clone(b.Kept), b.Live)
-	b.Live, b.Building, b.Since = *b.Building, nil, at
-	b.Request = max(b.Request, b.Live.Request)
+	b.Kept = append(slices.Clone(b.Kept), b.Active)
+	b.Active, b.Building, b.Since = *b.Building, nil, at
+	b.Request = max(b.Request, b.Active.Request)
 	return b
 }
 
@@ -85,11 +85,11 @@ func (s *Store) BuildsOf(ctx context.Context, v View) (Builds, error) {
 			return b, err
 		}
 		if !c.At.IsZero() {
-			b.Live, b.Count = Build{Collection: older.Collection(), Version: version}, 1
+			b.Active, b.Count = Build{Collection: older.Collection(), Version: version}, 1
 			return b, nil
 		}
 	}
-	b.Live, b.Count = Build{Collection: v.Collection(), Version: v.Version}, 1
+	b.Active, b.Count = Build{Collection: v.Collection(), Version: v.Version}, 1
 	return b, nil
 }
 
@@ -105,7 +105,7 @@ func (s *Store) SaveBuilds(ctx context.Context, b Builds) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.setActiveLocked(b.View, b.Live.Collection)
+	s.setActiveLocked(b.View, b.Active.Collection)
 	return nil
 }
 
@@ -168,6 +168,6 @@ func (s *Store) checkActive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range all {
-		s.setActiveLocked(b.View, b.Live.Collection)
+		s.setActiveLocked(b.View, b.Active.Collection)
 	}
 }

@@ -27,8 +27,8 @@ type ChangeBatch struct {
 	Events []RecordedChange
 	// Through is the position up to which the log has been read. It may lie after the last event.
 	Through domain.Position
-	// Live says that no further event was waiting when the batch was made.
-	Live bool
+	// CaughtUp says that no further event was waiting when the batch was made.
+	CaughtUp bool
 }
 
 // RecordedChange is what the feed knows of an event.
@@ -297,7 +297,7 @@ func (f *ChangeFeed) replay(ctx context.Context, l *Listener, after, to domain.P
 	changed, seen := map[domain.Scope]viewSet{}, 0
 	err := f.options.Log.Follow(ctx, after, func(_ context.Context, b ChangeBatch) error {
 		f.addTo(changed, b.Events)
-		if seen += len(b.Events); seen > f.options.MaxReplayed || b.Live || !b.Through.Before(to) {
+		if seen += len(b.Events); seen > f.options.MaxReplayed || b.CaughtUp || !b.Through.Before(to) {
 			return errReplayed
 		}
 		return nil

@@ -42,7 +42,7 @@ func (s script) Follow(ctx context.Context, _ domain.Position, give func(context
 
 // write returns when the feed has passed a batch on.
 func (s script) write(commit uint64, events ...readmodels.RecordedChange) {
-	s.batches <- readmodels.ChangeBatch{Events: events, Through: domain.Position{Commit: commit, Prepare: commit}, Live: true}
+	s.batches <- readmodels.ChangeBatch{Events: events, Through: domain.Position{Commit: commit, Prepare: commit}, CaughtUp: true}
 	<-s.given
 }
 

@@ -78,10 +78,10 @@ func cursor(values ...any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
-// Behind narrows a filter to the documents after an item, in the order of the fields that are given with the item's values.
+// After narrows a filter to the documents after an item, in the order of the fields that are given with the item's values.
 // direction is 1 if the fields ascend, -1 if they descend. The first field is also bounded by itself, so that an index
 // begins there.
-func Behind(filter bson.D, direction int, item bson.D) bson.D {
+func After(filter bson.D, direction int, item bson.D) bson.D {
 	beyond, from := "$gt", "$gte"
 	if direction < 0 {
 		beyond, from = "$lt", "$lte"
@@ -202,7 +202,7 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bso
 		return List[T]{}, err
 	}
 	if item != nil {
-		filter = Behind(filter, o.Direction, item)
+		filter = After(filter, o.Direction, item)
 	}
 	sort := make(bson.D, len(o.fields))
 	for i, field := range o.fields {
@@ -331,8 +331,8 @@ func IndexOn(fields ...string) mongo.IndexModel {
 	return mongo.IndexModel{Keys: keys}
 }
 
-// Newest returns at most the last most items of a list. Documents bound their lists with it.
-func Newest[T any](all []T, most int) []T {
+// LatestOf returns at most the last most items of a list. Documents bound their lists with it.
+func LatestOf[T any](all []T, most int) []T {
 	if len(all) > most {
 		return all[len(all)-most:]
 	}

@@ -246,7 +246,7 @@ func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 		if err != nil {
 			return nil, err
 		}
-		collections := []string{builds.Live.Collection}
+		collections := []string{builds.Active.Collection}
 		if builds.Building != nil {
 			collections = append(collections, builds.Building.Collection)
 		}

@@ -41,7 +41,7 @@ func Begin[E, S any](about func(E, eventlog.Recorded) []string,
 
 // DefineByClock makes a process that works by the clock, over so many instances that each cannot keep a stream: it reads
 // from the log at every start which instances there are. turn does what is due for an instance, of which it knows what
-// Begin returned, and says when the next turn is; the zero time ends the instance. It reads with commands.Newest: what it
+// Begin returned, and says when the next turn is; the zero time ends the instance. It reads with commands.ReadNewest: what it
 // misses is never done. Several programs take the same turns, so commands need keys that say what they are for.
 func DefineByClock[S any](name string, sends []reflect.Type,
 	turn func(ctx context.Context, d *Desk, of string, known S) (next time.Time, err error), begins ...Beginning[S]) Process {

@@ -20,13 +20,13 @@ type Desk struct {
 	recorded int
 }
 
-// Look returns a reader of states. Decisions that must not miss what another program has recorded read with
-// commands.Newest.
-func (d *Desk) Look() commands.Look { return d.runner.Handler.Look() }
+// Reader returns a reader of states. Decisions that must not miss what another program has recorded read with
+// commands.ReadNewest.
+func (d *Desk) Reader() commands.Reader { return d.runner.Handler.Reader() }
 
-// LookAfter returns a reader of states whose Newest has seen the event.
-func (d *Desk) LookAfter(e eventlog.Recorded) commands.Look {
-	return d.runner.Handler.LookAfter(e.Position.Commit)
+// ReaderAfter returns a reader of states whose ReadNewest has seen the event.
+func (d *Desk) ReaderAfter(e eventlog.Recorded) commands.Reader {
+	return d.runner.Handler.ReaderAfter(e.Position.Commit)
 }
 
 // Now is the time.

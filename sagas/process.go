@@ -304,7 +304,7 @@ func (p Process) React(remembered json.RawMessage, version int, o Occurrence) (s
 		return Step{}, false, Permanent(fmt.Errorf("process %s keeps no state", p.Name))
 	}
 	if len(remembered) > 0 {
-		remembered, err = p.stateful.upcasts.Present(version, remembered)
+		remembered, err = p.stateful.upcasts.Current(version, remembered)
 		switch {
 		case errors.Is(err, domain.ErrUnknownVersion): // a later program, which runs beside this one, takes the step
 			return Step{}, false, fmt.Errorf("read the state of process %s: %w", p.Name, err)

@@ -100,7 +100,7 @@ func (r *Runner) fault(point string) error {
 
 // step lets one instance react.
 func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occurrence, timer *process.Timer) error {
-	read, from, sure := commands.At[process.State, process.Event], r.Handler.Look(), false
+	read, from, sure := commands.Read[process.State, process.Event], r.Handler.Reader(), false
 	for range stepAttempts {
 		state, err := read(ctx, from, process.Decider, i.String())
 		if err != nil {
@@ -114,11 +114,11 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			return fmt.Errorf("process %s: %w", i, err)
 		}
 		wasSure := sure
-		read, sure = commands.Newest[process.State, process.Event], true // every further attempt has to be sure
+		read, sure = commands.ReadNewest[process.State, process.Event], true // every further attempt has to be sure
 		if !reacted && !wasSure {
 			// Another program may have taken the step that the event is the answer to, and this one may not know of it yet.
 			// Where a step is taken, its append would find that out; nothing does where none is.
-			from = r.Handler.LookAfter(o.position)
+			from = r.Handler.ReaderAfter(o.position)
 			continue
 		}
 		if !reacted {
@@ -140,7 +140,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("before step " + i.Process + " " + o.Type); err != nil {
 			return err
 		}
-		from = r.Handler.Look()
+		from = r.Handler.Reader()
 		answer, err := r.do(ctx, p, o, "TakeStep", 0, take, "")
 		if refusal, ok := refuse.As(err); ok && (refusal.Code == "step_out_of_date" || refusal.Code == "conflict") {
 			continue

@@ -114,7 +114,7 @@ func (s storedShape) check(t *testing.T, file string, version int) {
 				"Give it one more version with Upcast", s.what, field, version)
 		}
 	}
-	upcast, err := s.upcasts.Present(version, stored)
+	upcast, err := s.upcasts.Current(version, stored)
 	if err != nil {
 		t.Fatal(err)
 	}

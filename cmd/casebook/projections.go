@@ -156,7 +156,7 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 			all = append(all, listedBuild{at, b.Collection, role, b.Begun})
 			return err
 		}
-		errs := []error{add("live", builds.Live)}
+		errs := []error{add("live", builds.Active)}
 		if builds.Building != nil {
 			errs = append(errs, add("building", *builds.Building))
 		}
@@ -285,12 +285,12 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 			return err
 		case builds.Request >= request:
 			bar.end()
-			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Live.Collection)
+			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Active.Collection)
 			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(s.out, "the active build of %s is now %s: %d events in %s\n",
-				view.Name, builds.Live.Collection, at.Events, time.Since(began).Round(time.Millisecond))
+				view.Name, builds.Active.Collection, at.Events, time.Since(began).Round(time.Millisecond))
 			return err
 		case decisions.Cancelled >= request:
 			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
@@ -389,7 +389,7 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return nil, err
 		}
-		all := []readmodels.Build{builds.Live}
+		all := []readmodels.Build{builds.Active}
 		if builds.Building != nil {
 			all = append(all, *builds.Building)
 		}
@@ -430,11 +430,11 @@ func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		if builds.Live.Version != p.View.Version {
+		if builds.Active.Version != p.View.Version {
 			return fmt.Errorf("the active build of %s has version %d, and this program has version %d; casebook projections diff compares them",
-				c.Name, builds.Live.Version, p.View.Version)
+				c.Name, builds.Active.Version, p.View.Version)
 		}
-		r, err := v.compare(ctx, s, p, builds.Live, c.Most)
+		r, err := v.compare(ctx, s, p, builds.Active, c.Most)
 		if err != nil {
 			return err
 		}
@@ -491,7 +491,7 @@ func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
 
 // build returns the build to compare: the one of the flag, or the newest of another version.
 func (c projectionsDiffCommand) build(builds readmodels.Builds, version int) (chosen readmodels.Build, err error) {
-	for _, b := range append(builds.Kept, builds.Live) {
+	for _, b := range append(builds.Kept, builds.Active) {
 		if b.Collection == c.Build || c.Build == "" && b.Version != version {
 			chosen = b
 		}

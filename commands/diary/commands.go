@@ -16,24 +16,24 @@ import (
 
 // Commands are the commands on a patient's diary.
 var Commands = []commands.Command{
-	commands.HandleKnowing(diary.Decider, prescription, diary.Assign).
+	commands.HandleWithFacts(diary.Decider, prescription, diary.Assign).
 		AllowedTo(access.SiteStaff).
 		Described("Let a patient answer an instrument",
 			diary.AssignInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-02-04", Until: "2026-08-01"}),
-	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.Submit).
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Submit).
 		AllowedTo(access.ThePatient, access.SiteStaff).
 		Described("Hand in one filled-in instrument",
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
 				CapturedAt: exampleMoment, Zone: "Europe/Berlin",
 				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
-	commands.HandleKnowing(diary.Decider, diaryEntry, diary.Correct).
+	commands.HandleWithFacts(diary.Decider, diaryEntry, diary.Correct).
 		AllowedTo(access.SiteStaff).
 		Described("Change answers of a recorded diary, with the reason",
 			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
 				Answers: map[instrument.ItemID]any{"worst": 5}, Reasoned: domain.Because("The patient called: mistyped")}),
-	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.Remind).
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Remind).
 		AllowedTo(access.Processes),
-	commands.HandleKnowing(diary.Decider, commands.ThePatient, diary.CloseWindows).
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.CloseWindows).
 		AllowedTo(access.Processes, access.SiteStaff).
 		Described("Record windows that ran out unanswered as missed",
 			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
@@ -41,18 +41,18 @@ var Commands = []commands.Command{
 
 // prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
 // it.
-func prescription(ctx context.Context, reader commands.Look, c diary.AssignInstrument) (diary.Prescription, error) {
-	p, err := commands.At(ctx, reader, patient.Decider, string(c.Patient))
+func prescription(ctx context.Context, reader commands.Reader, c diary.AssignInstrument) (diary.Prescription, error) {
+	p, err := commands.Read(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return diary.Prescription{}, err
 	}
-	s, err := commands.At(ctx, reader, study.Decider, string(p.Study))
+	s, err := commands.Read(ctx, reader, study.Decider, string(p.Study))
 	if err != nil {
 		return diary.Prescription{}, err
 	}
 	var published instrument.Versions
 	if _, referred := s.InstrumentReference(c.Instrument); referred {
-		published, err = commands.Newest(ctx, reader, instrument.Decider, instrument.StreamID(p.Study, c.Instrument))
+		published, err = commands.ReadNewest(ctx, reader, instrument.Decider, instrument.StreamID(p.Study, c.Instrument))
 		if err != nil {
 			return diary.Prescription{}, err
 		}
@@ -63,8 +63,8 @@ func prescription(ctx context.Context, reader commands.Look, c diary.AssignInstr
 
 // diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;
 // then the append conflicts, and both are read again.
-func diaryEntry(ctx context.Context, reader commands.Look, c diary.CorrectDiary) (*diary.Entry, error) {
-	events, err := commands.EventsAt(ctx, reader, diary.Decider, string(c.Patient))
+func diaryEntry(ctx context.Context, reader commands.Reader, c diary.CorrectDiary) (*diary.Entry, error) {
+	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
 	return diary.EntryOf(events, c.Instrument, c.Window), err
 }
 

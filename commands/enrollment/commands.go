@@ -10,7 +10,7 @@ import (
 
 // Commands are the commands on a study's places.
 var Commands = []commands.Command{
-	commands.HandleKnowing(enrollment.Decider, commands.TheStudy, enrollment.Open).
+	commands.HandleWithFacts(enrollment.Decider, commands.StudyOf, enrollment.Open).
 		AllowedTo(access.DataManagers).
 		Described("Let patients enter the study",
 			enrollment.OpenEnrollment{InStudy: domain.ForStudy("PAIN1"), Caps: enrollment.Caps{Target: 100, Study: 120}}),
@@ -18,11 +18,11 @@ var Commands = []commands.Command{
 		AllowedTo(access.DataManagers).
 		Described("End the entry of patients",
 			enrollment.CloseEnrollment{InStudy: domain.ForStudy("PAIN1"), Reasoned: domain.Because("The target is reached")}),
-	commands.HandleKnowing(enrollment.Decider, commands.TheStudy, enrollment.SetTarget).
+	commands.HandleWithFacts(enrollment.Decider, commands.StudyOf, enrollment.SetTarget).
 		AllowedTo(access.DataManagers).
 		Described("Change target and caps",
 			enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy("PAIN1"), Caps: enrollment.Caps{Target: 150, Study: 180}}),
-	commands.HandleKnowing(enrollment.Decider, commands.TheStudy, enrollment.Reserve).
+	commands.HandleWithFacts(enrollment.Decider, commands.StudyOf, enrollment.Reserve).
 		AllowedTo(access.Processes),
 	commands.Handle(enrollment.Decider, enrollment.Release).
 		AllowedTo(access.Processes),

@@ -13,24 +13,24 @@ import (
 
 // Commands are the commands on a study's instruments.
 var Commands = []commands.Command{
-	commands.HandleKnowing(instrument.Decider, publication, instrument.Publish).
+	commands.HandleWithFacts(instrument.Decider, publication, instrument.Publish).
 		AllowedTo(access.DataManagers, access.Processes).
 		PreparedBy(wellFormed).
 		Described("Publish a version of an instrument, for protocols to refer to",
 			instrument.PublishInstrument{InStudy: domain.ForStudy("PAIN1"), Instrument: Example}),
-	commands.HandleKnowing(instrument.Decider, brought, instrument.Record).
+	commands.HandleWithFacts(instrument.Decider, brought, instrument.Record).
 		AllowedTo(access.Processes),
 }
 
 // brought is what the study's protocols say about an instrument that one of them has brought.
-func brought(ctx context.Context, reader commands.Look, c instrument.RecordInstrument) (instrument.Publication, error) {
-	s, err := commands.Newest(ctx, reader, study.Decider, string(c.Study))
+func brought(ctx context.Context, reader commands.Reader, c instrument.RecordInstrument) (instrument.Publication, error) {
+	s, err := commands.ReadNewest(ctx, reader, study.Decider, string(c.Study))
 	return s.Publication(c.Instrument), err
 }
 
 // publication is what the study's protocols say about the instrument.
-func publication(ctx context.Context, reader commands.Look, c instrument.PublishInstrument) (instrument.Publication, error) {
-	s, err := commands.Newest(ctx, reader, study.Decider, string(c.Study))
+func publication(ctx context.Context, reader commands.Reader, c instrument.PublishInstrument) (instrument.Publication, error) {
+	s, err := commands.ReadNewest(ctx, reader, study.Decider, string(c.Study))
 	return s.Publication(c.Instrument.ID), err
 }
 

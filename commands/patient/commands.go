@@ -10,12 +10,12 @@ import (
 
 // Commands are the commands that record a patient's way through the study.
 var Commands = []commands.Command{
-	commands.HandleKnowing(patient.Decider, commands.TheStudy, patient.Screen).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOf, patient.Screen).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a person is considered for the study",
 			patient.ScreenPatient{AtSite: domain.ForSite("PAIN1", "DE-01"), ScreeningNumber: "S-0001", On: "2026-02-01",
 				Sex: patient.Female, AgeYears: 54}),
-	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.Consent).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Consent).
 		AllowedTo(access.SiteStaff).
 		Described("Record the informed consent that a patient signed",
 			patient.RecordConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", On: "2026-02-01"}),
@@ -24,7 +24,7 @@ var Commands = []commands.Command{
 		Described("End a patient's way before enrolment",
 			patient.RecordScreenFailure{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-02",
 				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
-	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
 		Described("Ask for a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
@@ -32,7 +32,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Fail).
 		AllowedTo(access.Processes),
-	commands.HandleKnowing(patient.Decider, commands.StudyOfPatient, patient.Visited).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RecordAttendance).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a planned visit took place",
 			patient.RecordVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", On: "2026-03-03"}),

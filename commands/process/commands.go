@@ -23,12 +23,12 @@ var Commands = []commands.Command{
 			process.AbandonParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent,
 				Reasoned: domain.Because("The site has enrolled the patient by hand")}),
 	commands.Handle(process.Decider, process.Take).
-		In(func(_ context.Context, _ commands.Look, c process.TakeStep) (domain.Scope, error) {
+		Scoped(func(_ context.Context, _ commands.Reader, c process.TakeStep) (domain.Scope, error) {
 			return domain.Scope{Study: c.Step.Study, Site: c.Step.Site}, nil
 		}).
 		AllowedTo(access.Processes),
 	commands.Handle(process.ParkedDecider, process.Park).
-		In(func(_ context.Context, _ commands.Look, c process.ParkMessage) (domain.Scope, error) {
+		Scoped(func(_ context.Context, _ commands.Reader, c process.ParkMessage) (domain.Scope, error) {
 			return domain.Scope{Study: c.Message.Study}, nil
 		}).
 		AllowedTo(access.Processes),

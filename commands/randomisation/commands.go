@@ -19,13 +19,13 @@ import (
 
 // Commands are the commands on a study's randomisation.
 var Commands = []commands.Command{
-	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Upload).
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Upload).
 		AllowedTo(access.Statisticians).
 		Secret().
 		Described("Bring a randomisation list that was made elsewhere",
 			randomisation.UploadRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-1",
 				CSV: "age,arm\nunder-50,walk\nunder-50,usual\n"}),
-	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Generate).
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Generate).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
 			c.Seed, err = newSeed()
@@ -35,7 +35,7 @@ var Commands = []commands.Command{
 		Described("Make a randomisation list of permuted blocks",
 			randomisation.GenerateRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
 				Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}, BlockSizes: []int{2, 4}, PerStratum: 60}),
-	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Minimise).
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Minimise).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
 			c.Seed, err = newSeed()
@@ -44,19 +44,19 @@ var Commands = []commands.Command{
 		Described("Have patients drawn by minimisation",
 			randomisation.DefineMinimisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "minimisation",
 				Ratio: map[domain.ArmID]int{"walk": 2, "usual": 1}, Metric: randomisation.MetricRange, P: 0.8}),
-	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.Activate).
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Activate).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
 		Described("Let patients be drawn by a scheme; asks for a fresh sign-in",
 			randomisation.ActivateRandomisation{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
 				SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}),
-	commands.HandleKnowing(randomisation.Decider, commands.TheStudy, randomisation.SetCaps).
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.SetCaps).
 		AllowedTo(access.Statisticians).
 		Secret().
 		Described("Bound how many patients of an arm or a level are drawn",
 			randomisation.SetCohortCaps{InStudy: domain.ForStudy("PAIN1"),
 				Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reasoned: domain.Because("Amendment 2")}),
-	commands.HandleKnowing(randomisation.Decider, drawFacts, randomisation.Randomise).
+	commands.HandleWithFacts(randomisation.Decider, drawFacts, randomisation.Randomise).
 		AllowedTo(access.Processes),
 	commands.Handle(randomisation.Decider, randomisation.Correct).
 		AllowedTo(access.Investigators, access.DataManagers).
@@ -77,7 +77,7 @@ var Commands = []commands.Command{
 		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once",
 			randomisation.BreakBlind{InStudy: domain.ForStudy("PAIN1"),
 				OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
-	commands.HandleKnowing(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
+	commands.HandleWithFacts(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
 		Described("Show the seed of a scheme when enrolment is over; asks for a fresh sign-in",
@@ -85,8 +85,8 @@ var Commands = []commands.Command{
 }
 
 // enrollmentOfStudy reads whether enrolment is open in the study of RevealSeed.
-func enrollmentOfStudy(ctx context.Context, reader commands.Look, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
-	return commands.Newest(ctx, reader, enrollment.Decider, string(c.Study))
+func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
+	return commands.ReadNewest(ctx, reader, enrollment.Decider, string(c.Study))
 }
 
 // Unblinded is what BreakBlind reveals to its sender.
@@ -119,11 +119,11 @@ var errSealedArm = errors.New("the patient's arm is sealed: this program runs wi
 
 // ArmOf returns the patient's arm: the one arm of a study that is not randomised, else the drawn one, or "" before the
 // draw. It fails if the program has no blinding keys.
-func ArmOf(ctx context.Context, reader commands.Look, p domain.PatientID, in study.Study) (domain.ArmID, error) {
+func ArmOf(ctx context.Context, reader commands.Reader, p domain.PatientID, in study.Study) (domain.ArmID, error) {
 	if !in.Treatment().Randomised {
 		return supply.ArmOfAll(in.Protocol), nil
 	}
-	drawn, err := commands.Newest(ctx, reader, randomisation.Decider, string(p.Study()))
+	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(p.Study()))
 	if err != nil {
 		return "", err
 	}
@@ -140,18 +140,18 @@ func ArmOf(ctx context.Context, reader commands.Look, p domain.PatientID, in stu
 
 // drawFacts reads the facts of a draw: whether the patient still takes part, the protocol, and the arms of which the
 // site holds a kit for the patient.
-func drawFacts(ctx context.Context, reader commands.Look, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
-	who, err := commands.Newest(ctx, reader, patient.Decider, string(c.Patient))
+func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
+	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return f, err
 	}
-	if f.Left = !who.Supplied(); f.Left {
+	if f.Ended = !who.MayGetKits(); f.Ended {
 		return f, nil
 	}
-	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
+	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
 		return f, err
 	}
-	stock, err := commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
+	stock, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
 	if err != nil {
 		return f, err
 	}

@@ -18,50 +18,50 @@ var alertHandlers = access.To(access.SiteStaff, access.SafetyOfficers)
 
 // Commands are the commands on alerts.
 var Commands = []commands.Command{
-	commands.HandleKnowing(safety.Decider, alertFacts, safety.Raise).
-		In(func(_ context.Context, _ commands.Look, c safety.RaiseAlert) (domain.Scope, error) {
+	commands.HandleWithFacts(safety.Decider, alertFacts, safety.Raise).
+		Scoped(func(_ context.Context, _ commands.Reader, c safety.RaiseAlert) (domain.Scope, error) {
 			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
 		AllowedTo(access.Processes),
 	commands.Handle(safety.Decider, safety.Review).
-		In(scopeOfAlert).
+		Scoped(scopeOfAlert).
 		AllowedTo(alertHandlers, access.SupplyManagers).
 		Narrowed(byKind).
 		Described("Record that one has looked at an alert",
 			safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Note: "Called the patient"}),
 	commands.Handle(safety.Decider, safety.Close).
-		In(scopeOfAlert).
+		Scoped(scopeOfAlert).
 		AllowedTo(alertHandlers, access.SupplyManagers).
 		Narrowed(byKind).
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
-	commands.HandleKnowing(safety.Decider, studyOfAlert, safety.Escalate).
-		In(scopeOfAlert).
+	commands.HandleWithFacts(safety.Decider, studyOfAlert, safety.Escalate).
+		Scoped(scopeOfAlert).
 		AllowedTo(access.Processes),
-	commands.Handle(safety.Decider, safety.Tell).
-		In(scopeOfAlert).
+	commands.Handle(safety.Decider, safety.RecordOutcome).
+		Scoped(scopeOfAlert).
 		AllowedTo(access.Processes),
 }
 
 // alertFacts reads the facts of RaiseAlert: the study, and for an alert about missed diaries how many the patient has
 // missed in a row.
-func alertFacts(ctx context.Context, reader commands.Look, c safety.RaiseAlert) (f safety.Facts, err error) {
-	if f.Study, err = commands.At(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
+func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert) (f safety.Facts, err error) {
+	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
 		return f, err
 	}
-	d, err := commands.Newest(ctx, reader, diary.Decider, string(c.Patient))
+	d, err := commands.ReadNewest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
 	return f, err
 }
 
 // scopeOfAlert returns the scope of a command on an alert. It refuses malformed_id and alert_not_found.
-func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (domain.Scope, error) {
+func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Reader, c C) (domain.Scope, error) {
 	id := c.AboutAlert()
 	if len(id) > 200 {
 		return domain.Scope{}, refuse.Malformed("malformed_id", "the alert's id has %d characters", len(id)).At("alert").
 			Do("use an id that the list of alerts has")
 	}
-	a, err := commands.At(ctx, reader, safety.Decider, string(id))
+	a, err := commands.Read(ctx, reader, safety.Decider, string(id))
 	if err != nil {
 		return domain.Scope{}, err
 	}
@@ -73,8 +73,8 @@ func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look
 }
 
 // byKind allows supply managers to handle alerts about supply only.
-func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (access.Permission, error) {
-	a, err := commands.At(ctx, reader, safety.Decider, string(c.AboutAlert()))
+func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Reader, c C) (access.Permission, error) {
+	a, err := commands.Read(ctx, reader, safety.Decider, string(c.AboutAlert()))
 	if a.Kind.OfSupply() {
 		return access.To(alertHandlers, access.SupplyManagers), err
 	}
@@ -82,8 +82,8 @@ func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C)
 }
 
 // studyOfAlert reads the state of the study that the alert belongs to. The alert's id begins with the study's id.
-func studyOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Look, c C) (study.Study, error) {
-	return commands.At(ctx, reader, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
+func studyOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Reader, c C) (study.Study, error) {
+	return commands.Read(ctx, reader, study.Decider, string(domain.PatientID(c.AboutAlert()).Study()))
 }
 
 // exampleAlert is an alert's id, as the list of alerts shows it.

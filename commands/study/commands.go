@@ -19,7 +19,7 @@ var Commands = []commands.Command{
 		Described("Begin a study",
 			study.CreateStudy{InStudy: domain.ForStudy("PAIN1"), Title: "Pain relief by daily walking",
 				Sponsor: "University of Example", Phase: "II"}),
-	commands.HandleKnowing(study.Decider, publishedInstruments, study.Publish).
+	commands.HandleWithFacts(study.Decider, publishedInstruments, study.Publish).
 		AllowedTo(access.DataManagers).
 		Described("Put the first protocol version, or an amendment, in force",
 			study.PublishProtocolVersion{InStudy: domain.ForStudy("PAIN1"), Protocol: study.Protocol{
@@ -34,17 +34,17 @@ var Commands = []commands.Command{
 		Described("Let a site screen and enrol",
 			study.ActivateSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", On: "2026-01-15"}),
 	commands.Handle(study.Decider, study.Close).
-		In(commands.WholeStudy).
+		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
 		Described("End a site's screening and enrolment",
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 }
 
 // publishedInstruments are the published versions of the instruments that a protocol names.
-func publishedInstruments(ctx context.Context, reader commands.Look, c study.PublishProtocolVersion) (study.PublishedInstruments, error) {
+func publishedInstruments(ctx context.Context, reader commands.Reader, c study.PublishProtocolVersion) (study.PublishedInstruments, error) {
 	published := study.PublishedInstruments{}
 	for _, id := range c.Protocol.NamedInstruments() {
-		versions, err := commands.Newest(ctx, reader, instrument.Decider, instrument.StreamID(c.Study, id))
+		versions, err := commands.ReadNewest(ctx, reader, instrument.Decider, instrument.StreamID(c.Study, id))
 		if err != nil {
 			return nil, err
 		}

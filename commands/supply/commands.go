@@ -14,11 +14,11 @@ import (
 
 // Commands are the commands on a study's supply as a whole, on the kits of a location, and on a patient's kits.
 var Commands = []commands.Command{
-	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Open).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Open).
 		AllowedTo(access.SupplyManagers).
 		Described("Add a depot to a study",
 			supply.OpenDepot{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT", Name: "Central depot"}),
-	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Register).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Register).
 		AllowedTo(access.UnblindedSupply).
 		Secret().
 		Described("Make the kits of a delivery known",
@@ -28,16 +28,16 @@ var Commands = []commands.Command{
 		AllowedTo(access.SupplyManagers).
 		Described("Let a lot be shipped and given out",
 			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
-	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.Recall).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
 		AllowedTo(access.SupplyManagers).
 		Described("Stop every kit of a lot, wherever it is",
 			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
-	commands.HandleKnowing(supply.Decider, commands.TheStudy, supply.SetRule).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
 		AllowedTo(access.SupplyManagers).
 		Described("Say when a site is sent kits, and how many",
 			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"),
 				Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
-	onStock(supply.TakeIn).
+	onStock(supply.AcceptDelivery).
 		AllowedTo(access.Processes),
 	onStock(supply.Create).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
@@ -58,7 +58,7 @@ var Commands = []commands.Command{
 		Described("Take a shipment in, each kit as it arrived",
 			supply.ReceiveShipment{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
 				Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}),
-	onStock(supply.LoseShipment).
+	onStock(supply.RecordShipmentLoss).
 		AllowedTo(access.SupplyManagers).
 		Described("End a shipment that never arrived",
 			supply.ReportShipmentLost{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001",
@@ -68,7 +68,7 @@ var Commands = []commands.Command{
 		Described("Set kits aside until somebody decides about them",
 			supply.QuarantineKits{AtLocation: atSite, Kits: exampleKits, Cause: supply.CauseExcursion,
 				Reasoned: domain.Because("The refrigerator failed overnight")}),
-	commands.Handle(supply.StockDecider, supply.SetLotAside).
+	commands.Handle(supply.StockDecider, supply.QuarantineKitsOfLot).
 		AllowedTo(access.Processes),
 	onStock(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
@@ -81,13 +81,13 @@ var Commands = []commands.Command{
 		Described("End kits that are of no more use",
 			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits,
 				On: "2026-12-01", Certificate: "D-2026-0003"}),
-	commands.Handle(supply.StockDecider, supply.Lose).
+	commands.Handle(supply.StockDecider, supply.RecordKitLoss).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("End a kit that cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
 	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes),
-	commands.Handle(supply.StockDecider, supply.GiveBack).
+	commands.Handle(supply.StockDecider, supply.ReleaseHeld).
 		AllowedTo(access.Processes),
 	onPatientKits(supply.Allocate).
 		AllowedTo(access.Processes),
@@ -114,21 +114,21 @@ type stockDecision[C any] = func(supply.Stock, supply.Facts, C, domain.Call) ([]
 // onStock declares a command on the kits of a location. At a site it needs a role at that site; at a depot, a role in
 // the whole study.
 func onStock[C any](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
-	return commands.HandleKnowing(supply.StockDecider, stockFacts[C], decide)
+	return commands.HandleWithFacts(supply.StockDecider, stockFacts[C], decide)
 }
 
 // onPatientKits declares a command on a patient's kits at a site.
 func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Declaration[supply.Stock, supply.StockEvent, supply.Facts, C] {
-	return commands.HandleKnowing(supply.StockDecider, func(ctx context.Context, reader commands.Look, c C) (supply.Facts, error) {
+	return commands.HandleWithFacts(supply.StockDecider, func(ctx context.Context, reader commands.Reader, c C) (supply.Facts, error) {
 		facts, err := stockFacts(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
-		who, err := commands.ThePatient(ctx, reader, c)
+		who, err := commands.PatientOf(ctx, reader, c)
 		if err != nil {
 			return facts, err
 		}
-		facts.Participating = who.Supplied()
+		facts.Participating = who.MayGetKits()
 		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
 		return facts, err
 	}, decide)
@@ -136,17 +136,17 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 
 // stockFacts reads the facts of a decision about kits: the study, its lots, and the stock of the other location of a
 // shipment, if there is one.
-func stockFacts[C any](ctx context.Context, reader commands.Look, c C) (f supply.Facts, err error) {
-	at, _ := supply.PlaceOf(c)
-	if f.Study, err = commands.At(ctx, reader, study.Decider, string(at.Study)); err != nil {
+func stockFacts[C any](ctx context.Context, reader commands.Reader, c C) (f supply.Facts, err error) {
+	at, _ := supply.StockOf(c)
+	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
 	// A recall must take effect everywhere at once, so the newest state of the lots is needed.
-	if f.Supply, err = commands.Newest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
+	if f.Supply, err = commands.ReadNewest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
-	if c, ok := any(c).(supply.BetweenPlaces); ok {
-		f.Other, err = commands.Newest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherPlace()))
+	if c, ok := any(c).(supply.BetweenLocations); ok {
+		f.Other, err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherLocation()))
 	}
 	return f, err
 }

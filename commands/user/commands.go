@@ -32,7 +32,7 @@ var Commands = []commands.Command{
 			user.RegisterUser{OfUser: domain.ForUser("nurse.weber"), Name: "Anna Weber", Password: examplePhrase}),
 	commands.Handle(user.Decider, user.SetPassword).
 		AllowedTo(access.Admins, access.Processes).
-		AndSelf().
+		AllowedToSelf().
 		PreparedBy(func(ctx context.Context, c *user.ChangePassword) (err error) {
 			if err := c.CheckPassword(); err != nil {
 				return err
@@ -81,7 +81,7 @@ func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password
 	if id.Validate() != nil {
 		return refused()
 	}
-	u, err := commands.At(ctx, h.Look(), user.Decider, string(id))
+	u, err := commands.Read(ctx, h.Reader(), user.Decider, string(id))
 	if err != nil {
 		return access.Principal{}, err
 	}

@@ -14,7 +14,7 @@ import (
 
 func assigning(who patient.Patient, definition *instrument.Definition, from, until domain.Date,
 	now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: definition},
+	return scenario.SentWithFacts(diary.Assign, diary.Prescription{Patient: who, Definition: definition},
 		diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: from, Until: until}, call(now))
 }
 
@@ -131,7 +131,7 @@ func TestAssignAnotherInstrument(t *testing.T) {
 		From: "2026-03-01", Until: "2026-06-30"}
 	cmd := diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: "phq-9", From: "2026-03-01", Until: "2026-06-30"}
 	given := march(t).
-		When(scenario.AskedKnowing(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()}, cmd, call(now))).
+		When(scenario.SentWithFacts(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()}, cmd, call(now))).
 		Then(phq)
 	given.When(submitting(who, shanghai(t, "2026-03-05 20:30"), mild())).Then(submitted(t, "2026-03-05", shanghai(t, "2026-03-05 20:30")))
 	if a := given.State().Assignments(); len(a) != 2 || a[1].ID != "phq-9" || a[1].Calendar().Len() != 9 {

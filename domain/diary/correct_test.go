@@ -14,7 +14,7 @@ import (
 )
 
 func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.Correct, entry, diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
+	return scenario.SentWithFacts(diary.Correct, entry, diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
 		Window: "2026-03-01/evening", Answers: answers, Reasoned: domain.Because(reason)}, diaryCall)
 }
 

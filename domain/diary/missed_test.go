@@ -17,7 +17,7 @@ func closing(through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
 
 func closingFor(who patient.Patient, through, now time.Time) func(diary.Diary) ([]diary.Event, error) {
 	cmd := diary.CloseDiaryWindows{OfPatient: domain.ForPatient(anna), Through: through}
-	return scenario.AskedKnowing(diary.CloseWindows, who, cmd, call(now))
+	return scenario.SentWithFacts(diary.CloseWindows, who, cmd, call(now))
 }
 
 func instantOf(s string) time.Time {

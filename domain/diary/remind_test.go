@@ -12,7 +12,7 @@ import (
 )
 
 func reminding(who patient.Patient, now time.Time) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.AskedKnowing(diary.Remind, who, diary.RemindOfDiaries{OfPatient: domain.ForPatient(anna)}, call(now))
+	return scenario.SentWithFacts(diary.Remind, who, diary.RemindOfDiaries{OfPatient: domain.ForPatient(anna)}, call(now))
 }
 
 // A patient is reminded once of each open window without an entry, if the instrument's schedule has reminders.

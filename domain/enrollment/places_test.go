@@ -36,25 +36,25 @@ func caps(most int, sites map[domain.SiteID]int) enrollment.Caps {
 type decision = func(enrollment.Enrollment) ([]enrollment.Event, error)
 
 func opening(s study.Study, c enrollment.Caps) decision {
-	return scenario.AskedKnowing(enrollment.Open, s, enrollment.OpenEnrollment{InStudy: domain.ForStudy(pain), Caps: c}, call)
+	return scenario.SentWithFacts(enrollment.Open, s, enrollment.OpenEnrollment{InStudy: domain.ForStudy(pain), Caps: c}, call)
 }
 
 func settingTarget(s study.Study, c enrollment.Caps) decision {
-	return scenario.AskedKnowing(enrollment.SetTarget, s, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: c}, call)
+	return scenario.SentWithFacts(enrollment.SetTarget, s, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: c}, call)
 }
 
 func closing(reason string) decision {
-	return scenario.Asked(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(reason)}, call)
 }
 
 func reserving(site domain.SiteID, who domain.PatientID) decision {
 	cmd := enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: site, OfPatient: domain.ForPatient(who)}
-	return scenario.AskedKnowing(enrollment.Reserve, theStudy(), cmd, call)
+	return scenario.SentWithFacts(enrollment.Reserve, theStudy(), cmd, call)
 }
 
 func releasing(who domain.PatientID, reason string) decision {
 	cmd := enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(reason)}
-	return scenario.Asked(enrollment.Release, cmd, call)
+	return scenario.Sent(enrollment.Release, cmd, call)
 }
 
 func reserved(site domain.SiteID, who domain.PatientID, number int) enrollment.PlaceReserved {

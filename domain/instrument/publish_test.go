@@ -42,7 +42,7 @@ type decision = func(instrument.Versions) ([]instrument.Event, error)
 
 // publishing asks in a study whose protocols have brought some versions themselves.
 func publishing(d *instrument.Definition, brought ...*instrument.Definition) decision {
-	return scenario.AskedKnowing(instrument.Publish, instrument.Publication{StudyExists: true, InProtocols: brought},
+	return scenario.SentWithFacts(instrument.Publish, instrument.Publication{StudyExists: true, InProtocols: brought},
 		instrument.PublishInstrument{InStudy: domain.ForStudy(study), Instrument: *d}, call)
 }
 
@@ -92,7 +92,7 @@ func TestPublishRefuses(t *testing.T) {
 	in := func(facts instrument.Publication, change func(*instrument.PublishInstrument)) decision {
 		cmd := instrument.PublishInstrument{InStudy: domain.ForStudy(study), Instrument: *version(1, "")}
 		change(&cmd)
-		return scenario.AskedKnowing(instrument.Publish, facts, cmd, call)
+		return scenario.SentWithFacts(instrument.Publish, facts, cmd, call)
 	}
 	known := instrument.Publication{StudyExists: true}
 	for code, decide := range map[string]decision{

@@ -82,5 +82,5 @@ func (c ScreenPatient) AboutPatient() domain.PatientID {
 	return domain.NewPatientID(c.Study, c.ScreeningNumber)
 }
 
-// WhyAsked returns the reason, which patients need not give.
-func (c WithdrawConsent) WhyAsked() string { return c.Reason }
+// GivenReason returns the reason, which patients need not give.
+func (c WithdrawConsent) GivenReason() string { return c.Reason }

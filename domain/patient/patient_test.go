@@ -46,39 +46,39 @@ type decision = func(patient.Patient) ([]patient.Event, error)
 func screening(s study.Study, change func(*patient.ScreenPatient)) decision {
 	cmd := patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: "S-1", On: "2026-02-01", Sex: patient.Female, AgeYears: 44}
 	change(&cmd)
-	return scenario.AskedKnowing(patient.Screen, s, cmd, call)
+	return scenario.SentWithFacts(patient.Screen, s, cmd, call)
 }
 
 func consenting(s study.Study, version string, on domain.Date) decision {
-	return scenario.AskedKnowing(patient.Consent, s, patient.RecordConsent{OfPatient: domain.ForPatient(anna), ConsentVersion: version, On: on}, call)
+	return scenario.SentWithFacts(patient.Consent, s, patient.RecordConsent{OfPatient: domain.ForPatient(anna), ConsentVersion: version, On: on}, call)
 }
 
 func failing(on domain.Date, reason string) decision {
-	return scenario.Asked(patient.FailScreening, patient.RecordScreenFailure{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(patient.FailScreening, patient.RecordScreenFailure{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func enrolling(s study.Study, on domain.Date) decision {
-	return scenario.AskedKnowing(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: on}, call)
+	return scenario.SentWithFacts(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: on}, call)
 }
 
 func confirming(number string) decision {
-	return scenario.Asked(patient.Confirm, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(anna), PatientNumber: number}, call)
+	return scenario.Sent(patient.Confirm, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(anna), PatientNumber: number}, call)
 }
 
 func givingUp() decision {
-	return scenario.Asked(patient.Fail, patient.FailEnrollment{OfPatient: domain.ForPatient(anna), Code: "study_cap_reached", Reasoned: domain.Because("full")}, call)
+	return scenario.Sent(patient.Fail, patient.FailEnrollment{OfPatient: domain.ForPatient(anna), Code: "study_cap_reached", Reasoned: domain.Because("full")}, call)
 }
 
 func withdrawing(on domain.Date, reason string) decision {
-	return scenario.Asked(patient.Withdraw, patient.WithdrawConsent{OfPatient: domain.ForPatient(anna), On: on, Reason: reason}, call)
+	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: domain.ForPatient(anna), On: on, Reason: reason}, call)
 }
 
 func discontinuing(on domain.Date, reason string) decision {
-	return scenario.Asked(patient.Discontinue, patient.DiscontinuePatient{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(patient.Discontinue, patient.DiscontinuePatient{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func completing(on domain.Date) decision {
-	return scenario.Asked(patient.Complete, patient.CompletePatient{OfPatient: domain.ForPatient(anna), On: on}, call)
+	return scenario.Sent(patient.Complete, patient.CompletePatient{OfPatient: domain.ForPatient(anna), On: on}, call)
 }
 
 var (
@@ -319,7 +319,7 @@ func TestR8_TheGateOfEligibility(t *testing.T) {
 		Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{{ID: "severity", Levels: []string{"mild", "severe"}}}}}})
 	given := in(t, patient.StatusConsented)
 	with := func(criteria map[string]bool, factors map[string]string) decision {
-		return scenario.AskedKnowing(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: "2026-02-03", Criteria: criteria, Factors: factors}, call)
+		return scenario.SentWithFacts(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: "2026-02-03", Criteria: criteria, Factors: factors}, call)
 	}
 	good, mild := map[string]bool{"adult": true, "pregnant": false}, map[string]string{"severity": "mild"}
 	want := asked("2026-02-03", 1, "1.0")

@@ -40,8 +40,8 @@ func (p Patient) Exists() bool { return p.ID != "" }
 // Participating says whether the patient is enrolled and has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
-// Supplied says whether the patient may be drawn and given kits: enrolled, or on the way there.
-func (p Patient) Supplied() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
+// MayGetKits says whether the patient may be drawn and given kits: enrolled, or on the way there.
+func (p Patient) MayGetKits() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
 
 func evolve(p Patient, e Event) Patient {
 	p.Status = p.Status.After(e)

@@ -8,9 +8,9 @@ import (
 	"casebook/domain/study"
 )
 
-// Visited records that a planned visit took place. It refuses malformed_date, captured_in_future, patient_not_found,
+// RecordAttendance records that a planned visit took place. It refuses malformed_date, captured_in_future, patient_not_found,
 // patient_ended, wrong_status, visit_before_enrolment, unknown_visit and visit_recorded.
-func Visited(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
+func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}

@@ -17,16 +17,16 @@ type parkedDecision = func(process.ParkedState) ([]process.ParkedEvent, error)
 func parking(reason string) parkedDecision {
 	m := message
 	m.Reason = reason
-	return scenario.Asked(process.Park, process.ParkMessage{Message: m}, call)
+	return scenario.Sent(process.Park, process.ParkMessage{Message: m}, call)
 }
 
 func retrying(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
+	return scenario.Sent(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
 		Reasoned: domain.Because(reason)}, call)
 }
 
 func abandoning(study domain.StudyID, reason string) parkedDecision {
-	return scenario.Asked(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
+	return scenario.Sent(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
 		Reasoned: domain.Because(reason)}, call)
 }
 

@@ -14,9 +14,9 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Former is the kind of streams in which earlier versions recorded how far a process had read the log. Nothing reads
+// FormerStreams is the kind of streams in which earlier versions recorded how far a process had read the log. Nothing reads
 // them any more.
-var Former = domain.StreamType{Category: "process", Events: []domain.EventType{
+var FormerStreams = domain.StreamType{Category: "process", Events: []domain.EventType{
 	domain.Stored[Advanced]("ProcessAdvanced").InNoView("bookkeeping of process managers"),
 }}
 
@@ -140,7 +140,7 @@ type Taken struct {
 var Decider = domain.Decider[State, Event]{Category: "saga", Key: byInstance, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams in this context.
-var Streams = []domain.StreamType{Decider.Streams(), ParkedDecider.Streams(), Former}
+var Streams = []domain.StreamType{Decider.Streams(), ParkedDecider.Streams(), FormerStreams}
 
 // TakenFor returns the step that the trigger has caused, and whether it has caused one.
 func (s State) TakenFor(trigger string) (Taken, bool) { return s.taken.Get(trigger) }

@@ -32,7 +32,7 @@ func taking(s process.StepTaken, after int, change func(*process.TakeStep)) deci
 	if change != nil {
 		change(&cmd)
 	}
-	return scenario.Asked(process.Take, cmd, call)
+	return scenario.Sent(process.Take, cmd, call)
 }
 
 func at(minutes int) time.Time { return call.At.Add(time.Duration(minutes) * time.Minute) }

@@ -21,15 +21,15 @@ var (
 type decision = func(projection.State) ([]projection.Event, error)
 
 func rebuilding(c projection.RebuildProjection) decision {
-	return scenario.AskedKnowing(projection.Rebuild, views, c, call)
+	return scenario.SentWithFacts(projection.Rebuild, views, c, call)
 }
 
 func skipping(event projection.SkippedEvent, c projection.SkipProjectionEvent) decision {
-	return scenario.AskedKnowing(projection.Skip, event, c, call)
+	return scenario.SentWithFacts(projection.Skip, event, c, call)
 }
 
 func TestRebuildAndCancel(t *testing.T) {
-	cancel := scenario.AskedKnowing(projection.Cancel, views,
+	cancel := scenario.SentWithFacts(projection.Cancel, views,
 		projection.CancelRebuild{OfView: ofAlerts, Reasoned: domain.Because("no")}, call)
 	start := scenario.For(t, projection.Decider).Strict()
 	start.When(rebuilding(projection.RebuildProjection{OfView: ofUnknownView, Reasoned: domain.Because("x")})).
@@ -66,8 +66,8 @@ func TestSkipRetryAndDrop(t *testing.T) {
 		t.Errorf("the state skips %+v", s.Skipped)
 	}
 	retry := projection.RetryProjection{OfView: ofAlerts, Reasoned: domain.Because("mended")}
-	start.When(scenario.AskedKnowing(projection.Retry, views, retry, call)).Then(projection.Retried{Projection: "alerts", Reason: "mended"})
-	drop := scenario.AskedKnowing(projection.Drop, views,
+	start.When(scenario.SentWithFacts(projection.Retry, views, retry, call)).Then(projection.Retried{Projection: "alerts", Reason: "mended"})
+	drop := scenario.SentWithFacts(projection.Drop, views,
 		projection.DropProjectionBuild{OfView: ofAlerts, Collection: "alerts_v1", Reasoned: domain.Because("space")}, call)
 	start.When(drop).Then(projection.BuildDropped{Projection: "alerts", Collection: "alerts_v1", Reason: "space"}).
 		When(drop).ThenRefused("build_dropped")

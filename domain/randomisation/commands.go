@@ -60,7 +60,7 @@ type RandomisePatient struct {
 	Site domain.SiteID `json:"site" doc:"The patient's site"`
 	domain.OfPatient
 	Factors map[string]string `json:"factors,omitempty" doc:"The patient's level of every factor, by the factor's id"`
-	Ask     int               `json:"ask,omitempty" doc:"How often the patient's draw has been asked for, this time included"`
+	Request int               `json:"ask,omitempty" doc:"How often the patient's draw has been asked for, this time included"`
 }
 
 // CorrectStratum records the true levels of a patient who was drawn with wrong ones. The assignment stays.

@@ -16,8 +16,8 @@ type Facts struct {
 	// InStock are the arms of which a kit is held for the patient. It is nil if the study has no kits; then every arm may
 	// be drawn.
 	InStock []domain.ArmID
-	// Left says that the patient does not take part any more.
-	Left bool
+	// Ended says that the patient does not take part any more.
+	Ended bool
 }
 
 // Randomise draws a patient. It records PatientRandomised, after one EntrySkipped for each entry of the list that it
@@ -48,10 +48,10 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 	if _, before := r.drawn.Get(cmd.Patient); before {
 		return nil, nil
 	}
-	if refused, before := r.refused.Get(cmd.Patient); before && cmd.Ask > 0 && cmd.Ask <= refused {
+	if refused, before := r.refused.Get(cmd.Patient); before && cmd.Request > 0 && cmd.Request <= refused {
 		return nil, nil
 	}
-	if f.Left {
+	if f.Ended {
 		return cmd.refused("patient_ended", "the patient does not take part any more")
 	}
 	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
@@ -69,7 +69,7 @@ type choice struct {
 }
 
 func (c RandomisePatient) refused(code, reason string) ([]Event, error) {
-	return []Event{RandomisationRefused{Study: c.Study, Site: c.Site, Patient: c.Patient, Code: code, Reason: reason, Ask: c.Ask}}, nil
+	return []Event{RandomisationRefused{Study: c.Study, Site: c.Site, Patient: c.Patient, Code: code, Reason: reason, Request: c.Request}}, nil
 }
 
 func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, force bool) ([]Event, error) {

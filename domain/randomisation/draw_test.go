@@ -62,12 +62,12 @@ func TestRandomiseByList(t *testing.T) {
 func TestRandomiseIgnoresRequestsBeforeARefusedOne(t *testing.T) {
 	s := studyWith(two)
 	request := func(n int, left bool, inStock ...domain.ArmID) decision {
-		return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock, Left: left},
-			randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(1)), Ask: n}, call)
+		return scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock, Ended: left},
+			randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(1)), Request: n}, call)
 	}
 	refusedRequest := func(n int, code, reason string) randomisation.RandomisationRefused {
 		r := refused(1, code, reason)
-		r.Ask = n
+		r.Request = n
 		return r
 	}
 	given := start(t).Given(activated(t, s, uploading(s, "one", "arm", "verum", "placebo"))...)
@@ -101,12 +101,12 @@ func TestRandomiseRefusesMalformedIDs(t *testing.T) {
 		"site":    {InStudy: domain.ForStudy(pain), Site: "x y", OfPatient: domain.ForPatient("PAIN1.1")},
 		"patient": {InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("1")},
 	} {
-		if r := start(t).When(scenario.AskedKnowing(randomisation.Randomise, facts, cmd, call)).ThenRefused("malformed_id"); r.Field != field {
+		if r := start(t).When(scenario.SentWithFacts(randomisation.Randomise, facts, cmd, call)).ThenRefused("malformed_id"); r.Field != field {
 			t.Errorf("the refusal names the field %s, want %s", r.Field, field)
 		}
 	}
 	other := randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("OTHER.1")}
-	start(t).When(scenario.AskedKnowing(randomisation.Randomise, facts, other, call)).ThenRefused("malformed_id")
+	start(t).When(scenario.SentWithFacts(randomisation.Randomise, facts, other, call)).ThenRefused("malformed_id")
 }
 
 // Reasons of refused draws, as they are recorded.
@@ -176,7 +176,7 @@ func TestSetCaps(t *testing.T) {
 	given.When(capping(s, randomisation.CohortCap{Arm: verum, Most: 1}, randomisation.CohortCap{Arm: verum, Most: 2})).
 		ThenRefused("invalid_caps")
 	withoutReason := randomisation.SetCohortCaps{InStudy: domain.ForStudy(pain)}
-	given.When(scenario.AskedKnowing(randomisation.SetCaps, s, withoutReason, call)).ThenRefused("reason_required")
+	given.When(scenario.SentWithFacts(randomisation.SetCaps, s, withoutReason, call)).ThenRefused("reason_required")
 }
 
 func TestPatientsOfAFullLevelAreNotDrawn(t *testing.T) {

@@ -14,12 +14,12 @@ import (
 )
 
 func correcting(who int, levels ...string) decision {
-	return scenario.Asked(randomisation.Correct, randomisation.CorrectStratum{InStudy: domain.ForStudy(pain),
+	return scenario.Sent(randomisation.Correct, randomisation.CorrectStratum{InStudy: domain.ForStudy(pain),
 		OfPatient: domain.ForPatient(patient(who)), Factors: factorsOf(levels...), Reasoned: domain.Because("misread")}, call)
 }
 
 func breaking(who int, reason string) decision {
-	return scenario.Asked(randomisation.Break, randomisation.BreakBlind{InStudy: domain.ForStudy(pain),
+	return scenario.Sent(randomisation.Break, randomisation.BreakBlind{InStudy: domain.ForStudy(pain),
 		OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
 }
 
@@ -39,7 +39,7 @@ func TestCorrect(t *testing.T) {
 	drawn.When(correcting(1, "sex", "m", "grade", "bad")).ThenRefused("invalid_factors")
 	drawn.When(correcting(1, "sex", "m", "grade", "mild", "age", "old")).ThenRefused("invalid_factors")
 	withoutReason := randomisation.CorrectStratum{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(patient(1)), Factors: is}
-	drawn.When(scenario.Asked(randomisation.Correct, withoutReason, call)).ThenRefused("reason_required")
+	drawn.When(scenario.Sent(randomisation.Correct, withoutReason, call)).ThenRefused("reason_required")
 	corrected := drawn.When(correcting(1, "sex", "m", "grade", "worst")).
 		Then(randomisation.StratumCorrected{Study: pain, Patient: patient(1), Was: was, Factors: is, Reason: "misread"})
 

@@ -127,7 +127,7 @@ type RandomisationRefused struct { //nolint:revive // an event's type is its nam
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
-	Ask     int              `json:"ask,omitempty"`
+	Request int              `json:"ask,omitempty"`
 }
 
 // StratumCorrected records the true levels of a patient who was drawn with others.

@@ -60,33 +60,33 @@ type (
 func start(t testing.TB) given { return scenario.For(t, randomisation.Decider).Strict() }
 
 func uploading(s study.Study, scheme string, lines ...string) decision {
-	return scenario.AskedKnowing(randomisation.Upload, s,
+	return scenario.SentWithFacts(randomisation.Upload, s,
 		randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Scheme: scheme, CSV: strings.Join(lines, "\n") + "\n"}, call)
 }
 
 func generating(s study.Study, cmd randomisation.GenerateRandomisationList) decision {
 	cmd.Study = pain
-	return scenario.AskedKnowing(randomisation.Generate, s, cmd, call)
+	return scenario.SentWithFacts(randomisation.Generate, s, cmd, call)
 }
 
 func minimising(s study.Study, cmd randomisation.DefineMinimisation) decision {
 	cmd.Study = pain
-	return scenario.AskedKnowing(randomisation.Minimise, s, cmd, call)
+	return scenario.SentWithFacts(randomisation.Minimise, s, cmd, call)
 }
 
 func activating(s study.Study, scheme, hash string) decision {
 	cmd := randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: scheme, SHA256: hash}
-	return scenario.AskedKnowing(randomisation.Activate, s, cmd, call)
+	return scenario.SentWithFacts(randomisation.Activate, s, cmd, call)
 }
 
 func capping(s study.Study, caps ...randomisation.CohortCap) decision {
 	cmd := randomisation.SetCohortCaps{InStudy: domain.ForStudy(pain), Caps: caps, Reasoned: domain.Because("dose cohort")}
-	return scenario.AskedKnowing(randomisation.SetCaps, s, cmd, call)
+	return scenario.SentWithFacts(randomisation.SetCaps, s, cmd, call)
 }
 
 // drawing requests a draw. The levels are given as factor, level, factor, level.
 func drawing(s study.Study, inStock []domain.ArmID, who int, levels ...string) decision {
-	return scenario.AskedKnowing(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock}, randomise(who, levels...), call)
+	return scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock}, randomise(who, levels...), call)
 }
 
 func randomise(who int, levels ...string) randomisation.RandomisePatient {

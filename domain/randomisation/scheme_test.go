@@ -48,7 +48,7 @@ func TestActivate(t *testing.T) {
 
 func revealing(e enrollment.Enrollment, scheme, reason string) decision {
 	cmd := randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(reason)}
-	return scenario.AskedKnowing(randomisation.Reveal, e, cmd, call)
+	return scenario.SentWithFacts(randomisation.Reveal, e, cmd, call)
 }
 
 func TestReveal(t *testing.T) {

@@ -116,7 +116,7 @@ func evolve(r Randomisation, event Event) Randomisation {
 			r = r.withScheme(next)
 		}
 	case RandomisationRefused:
-		r.refused = r.refused.Set(event.Patient, event.Ask)
+		r.refused = r.refused.Set(event.Patient, event.Request)
 	case BlindBroken: // showing an arm does not change it
 	}
 	return r

@@ -159,11 +159,11 @@ type Alert struct {
 	Reviewed, Closed bool
 
 	// settled are the messages that their channels have accepted or rejected.
-	settled map[Notice]bool
+	settled map[Notification]bool
 }
 
-// Notice is the message about one level of an alert on one channel.
-type Notice struct {
+// Notification is the message about one level of an alert on one channel.
+type Notification struct {
 	Level   int
 	Channel string
 }
@@ -177,8 +177,8 @@ var Streams = []domain.StreamType{Decider.Streams()}
 // Exists says whether the alert was raised.
 func (a Alert) Exists() bool { return a.Alert != "" }
 
-// Told says whether the channel has accepted or rejected the message about the level.
-func (a Alert) Told(n Notice) bool { return a.settled[n] }
+// Settled says whether the channel has accepted or rejected the message about the level.
+func (a Alert) Settled(n Notification) bool { return a.settled[n] }
 
 func evolve(a Alert, event Event) Alert {
 	switch e := event.(type) {
@@ -191,15 +191,15 @@ func evolve(a Alert, event Event) Alert {
 	case AlertClosed:
 		a.Closed = true
 	case NotificationSent:
-		a = a.withSettled(Notice{e.Level, e.Channel})
+		a = a.withSettled(Notification{e.Level, e.Channel})
 	case NotificationFailed:
-		a = a.withSettled(Notice{e.Level, e.Channel})
+		a = a.withSettled(Notification{e.Level, e.Channel})
 	}
 	return a
 }
 
-func (a Alert) withSettled(n Notice) Alert {
-	settled := map[Notice]bool{n: true}
+func (a Alert) withSettled(n Notification) Alert {
+	settled := map[Notification]bool{n: true}
 	maps.Copy(settled, a.settled)
 	a.settled = settled
 	return a
@@ -310,13 +310,13 @@ func Escalate(a Alert, in study.Study, cmd EscalateAlert, call domain.Call) ([]E
 	return []Event{e}, nil
 }
 
-// Tell records whether a channel has accepted or rejected a message, once for each channel and level. It refuses
+// RecordOutcome records whether a channel has accepted or rejected a message, once for each channel and level. It refuses
 // alert_not_found.
-func Tell(a Alert, cmd RecordNotification, _ domain.Call) ([]Event, error) {
+func RecordOutcome(a Alert, cmd RecordNotification, _ domain.Call) ([]Event, error) {
 	if !a.Exists() {
 		return nil, alertNotFound(cmd.Alert)
 	}
-	if a.Told(Notice{cmd.Level, cmd.Channel}) {
+	if a.Settled(Notification{cmd.Level, cmd.Channel}) {
 		return nil, nil
 	}
 	if cmd.Refused != "" {
@@ -361,5 +361,5 @@ func byAlert(command any) (id string, ok bool) {
 	return string(c.AboutAlert()), true
 }
 
-// WhyAsked returns the outcome, which is recorded as the reason.
-func (c CloseAlert) WhyAsked() string { return c.Outcome }
+// GivenReason returns the outcome, which is recorded as the reason.
+func (c CloseAlert) GivenReason() string { return c.Outcome }

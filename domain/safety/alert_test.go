@@ -31,7 +31,7 @@ func withPolicy(p *study.AlertPolicy) study.Study {
 type decision = func(safety.Alert) ([]safety.Event, error)
 
 func raising(f safety.Facts, kind safety.Kind) decision {
-	return scenario.AskedKnowing(safety.Raise, f, safety.RaiseAlert{OfAlert: ofOne, Study: pain, Site: "A", Patient: "PAIN1.S-1",
+	return scenario.SentWithFacts(safety.Raise, f, safety.RaiseAlert{OfAlert: ofOne, Study: pain, Site: "A", Patient: "PAIN1.S-1",
 		Kind: kind, Severity: safety.Urgent, Summary: "An answer crossed a rule.", Source: "e-1", OccurredAt: call.At.Add(-time.Minute)}, call)
 }
 
@@ -41,20 +41,20 @@ func raised(kind safety.Kind, within time.Duration) safety.AlertRaised {
 }
 
 func reviewing(note string) decision {
-	return scenario.Asked(safety.Review, safety.ReviewAlert{OfAlert: ofOne, Note: note}, call)
+	return scenario.Sent(safety.Review, safety.ReviewAlert{OfAlert: ofOne, Note: note}, call)
 }
 
 func closing(outcome string) decision {
-	return scenario.Asked(safety.Close, safety.CloseAlert{OfAlert: ofOne, Outcome: outcome}, call)
+	return scenario.Sent(safety.Close, safety.CloseAlert{OfAlert: ofOne, Outcome: outcome}, call)
 }
 
 func escalating(p *study.AlertPolicy, level int) decision {
-	return scenario.AskedKnowing(safety.Escalate, withPolicy(p), safety.EscalateAlert{OfAlert: ofOne, Level: level}, call)
+	return scenario.SentWithFacts(safety.Escalate, withPolicy(p), safety.EscalateAlert{OfAlert: ofOne, Level: level}, call)
 }
 
 func notifying(level int, channel, refused string) decision {
 	cmd := safety.RecordNotification{OfAlert: ofOne, Level: level, Channel: channel, Message: "m-1", Refused: refused}
-	return scenario.Asked(safety.Tell, cmd, call)
+	return scenario.Sent(safety.RecordOutcome, cmd, call)
 }
 
 func given(t testing.TB, events ...safety.Event) scenario.Given[safety.Alert, safety.Event] {
@@ -157,8 +157,10 @@ func TestTell(t *testing.T) {
 	failed := up.When(notifying(0, "email", "no such mailbox")).
 		Then(safety.NotificationFailed{Alert: one, Level: 0, Channel: "email", Message: "m-1", Reason: "no such mailbox"})
 	failed.When(notifying(0, "email", "")).Then()
-	a, notice := failed.State(), func(level int, channel string) safety.Notice { return safety.Notice{Level: level, Channel: channel} }
-	if !a.Told(notice(0, "email")) || a.Told(notice(1, "email")) || a.Told(notice(0, "webhook")) {
+	a, notice := failed.State(), func(level int, channel string) safety.Notification {
+		return safety.Notification{Level: level, Channel: channel}
+	}
+	if !a.Settled(notice(0, "email")) || a.Settled(notice(1, "email")) || a.Settled(notice(0, "webhook")) {
 		t.Error("the state does not have exactly the one settled message")
 	}
 	// Notifications are also recorded after the alert was closed.
@@ -171,7 +173,7 @@ func TestAlertsKeepTheirOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s safety.Alert
 		counts, level := map[string]int{}, 0
-		settled := map[safety.Notice]bool{}
+		settled := map[safety.Notification]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			level0 := rapid.IntRange(0, 3).Draw(t, "level")
 			decide := rapid.SampledFrom([]decision{
@@ -192,9 +194,9 @@ func TestAlertsKeepTheirOrder(t *testing.T) {
 						t.Fatalf("level %d after %d, reviewed %d times", e.Level, level-1, counts["reviewed"])
 					}
 				case safety.NotificationSent:
-					settle(t, settled, safety.Notice{Level: e.Level, Channel: e.Channel})
+					settle(t, settled, safety.Notification{Level: e.Level, Channel: e.Channel})
 				case safety.NotificationFailed:
-					settle(t, settled, safety.Notice{Level: e.Level, Channel: e.Channel})
+					settle(t, settled, safety.Notification{Level: e.Level, Channel: e.Channel})
 				}
 				if counts["raised"] != 1 || counts["reviewed"] > 1 || counts["closed"] > counts["reviewed"] {
 					t.Fatalf("%T after %v", e, counts)
@@ -206,7 +208,7 @@ func TestAlertsKeepTheirOrder(t *testing.T) {
 }
 
 // settle adds a message to the settled ones, and fails the test if it is one of them already.
-func settle(t *rapid.T, settled map[safety.Notice]bool, n safety.Notice) {
+func settle(t *rapid.T, settled map[safety.Notification]bool, n safety.Notification) {
 	if settled[n] {
 		t.Fatalf("the message about level %d on %s is recorded twice", n.Level, n.Channel)
 	}

@@ -68,20 +68,20 @@ type Failer interface {
 // State returns the state that the given events fold to.
 func (g Given[S, E]) State() S { return g.state }
 
-// When decides on the state. Make decide with Asked or AskedKnowing.
+// When decides on the state. Make decide with Sent or SentWithFacts.
 func (g Given[S, E]) When(decide func(S) ([]E, error)) Outcome[S, E] {
 	g.t.Helper()
 	events, err := decide(g.state)
 	return Outcome[S, E]{given: g, events: events, err: err}
 }
 
-// Asked returns the decision about a command, for When.
-func Asked[S, E, C any](decide func(S, C, domain.Call) ([]E, error), command C, call domain.Call) func(S) ([]E, error) {
+// Sent returns the decision about a command, for When.
+func Sent[S, E, C any](decide func(S, C, domain.Call) ([]E, error), command C, call domain.Call) func(S) ([]E, error) {
 	return func(s S) ([]E, error) { return decide(s, command, call) }
 }
 
-// AskedKnowing returns the decision about a command that needs facts of other streams, for When.
-func AskedKnowing[S, F, E, C any](decide func(S, F, C, domain.Call) ([]E, error), facts F, command C,
+// SentWithFacts returns the decision about a command that needs facts of other streams, for When.
+func SentWithFacts[S, F, E, C any](decide func(S, F, C, domain.Call) ([]E, error), facts F, command C,
 	call domain.Call) func(S) ([]E, error) {
 	return func(s S) ([]E, error) { return decide(s, facts, command, call) }
 }

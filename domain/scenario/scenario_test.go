@@ -48,7 +48,7 @@ func add(s tally, word string, _ domain.Call) ([]string, error) {
 }
 
 func adding(word string) func(tally) ([]string, error) {
-	return scenario.Asked(add, word, domain.Call{})
+	return scenario.Sent(add, word, domain.Call{})
 }
 
 // recorder is a testing.TB that records a failure instead of failing the test.
@@ -89,7 +89,7 @@ func TestScenariosPass(t *testing.T) {
 	facts := func(s tally, fact int, word string, call domain.Call) ([]string, error) {
 		return add(s, strings.Repeat(word, fact), call)
 	}
-	given.When(scenario.AskedKnowing(facts, 2, "c", domain.Call{})).Then("cc")
+	given.When(scenario.SentWithFacts(facts, 2, "c", domain.Call{})).Then("cc")
 }
 
 func TestScenariosFail(t *testing.T) {

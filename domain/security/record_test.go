@@ -12,7 +12,7 @@ import (
 var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "process:security-log"}
 
 func recording(cmd security.RecordAccessRefused) func(security.Log) ([]security.Event, error) {
-	return scenario.Asked(security.Record, cmd, call)
+	return scenario.Sent(security.Record, cmd, call)
 }
 
 func TestRefusalsAreRecorded(t *testing.T) {

@@ -55,7 +55,7 @@ func referring(t failer, version int, to ...instrument.Definition) study.Protoco
 }
 
 func publishingKnowing(known study.PublishedInstruments, p study.Protocol) decision {
-	return scenario.AskedKnowing(study.Publish, known, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
+	return scenario.SentWithFacts(study.Publish, known, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
 }
 
 func TestPublishTakesReferences(t *testing.T) {

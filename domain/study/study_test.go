@@ -25,25 +25,25 @@ type decision = func(study.Study) ([]study.Event, error)
 func creating(change func(*study.CreateStudy)) decision {
 	cmd := study.CreateStudy{InStudy: domain.ForStudy(pain), Title: "Pain at night", Sponsor: "Nobody", Phase: "II"}
 	change(&cmd)
-	return scenario.Asked(study.Create, cmd, call)
+	return scenario.Sent(study.Create, cmd, call)
 }
 
 func publishing(p study.Protocol) decision {
-	return scenario.AskedKnowing(study.Publish, nil, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
+	return scenario.SentWithFacts(study.Publish, nil, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
 }
 
 func adding(change func(*study.AddSite)) decision {
 	cmd := study.AddSite{InStudy: domain.ForStudy(pain), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
 	change(&cmd)
-	return scenario.Asked(study.Add, cmd, call)
+	return scenario.Sent(study.Add, cmd, call)
 }
 
 func activating(site domain.SiteID, on domain.Date) decision {
-	return scenario.Asked(study.Activate, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: site, On: on}, call)
+	return scenario.Sent(study.Activate, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: site, On: on}, call)
 }
 
 func closing(site domain.SiteID, on domain.Date, reason string) decision {
-	return scenario.Asked(study.Close, study.CloseSite{AtSite: domain.ForSite(pain, site), On: on, Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(study.Close, study.CloseSite{AtSite: domain.ForSite(pain, site), On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func protocol(version int, instruments ...instrument.Definition) study.Protocol {

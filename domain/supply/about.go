@@ -85,11 +85,11 @@ func (e ShipmentReceived) OfShipment() (domain.StudyID, ShipmentID) { return e.S
 // OfShipment implements OfShipment.
 func (e ShipmentLost) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
 
-// ReasonTellsArm implements domain.ArmTelling: a recall is about a lot, which may go with an arm.
-func (LotRecalled) ReasonTellsArm() bool { return true }
+// ReasonRevealsArm implements domain.ArmRevealing: a recall is about a lot, which may go with an arm.
+func (LotRecalled) ReasonRevealsArm() bool { return true }
 
-// ReasonTellsArm implements domain.ArmTelling.
-func (e KitsQuarantined) ReasonTellsArm() bool { return e.Cause == CauseRecall }
+// ReasonRevealsArm implements domain.ArmRevealing.
+func (e KitsQuarantined) ReasonRevealsArm() bool { return e.Cause == CauseRecall }
 
 // ShownIn implements domain.ShownElsewhere: a shipment is shown at both ends of its way.
 func (e ShipmentCreated) ShownIn(sender domain.Scope) []domain.Scope { return bothEnds(sender, e.To) }

@@ -17,7 +17,7 @@ func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error
 		s.eachOnce("kits", "a quarantine", cmd.Kits, quarantinable)); err != nil {
 		return nil, err
 	}
-	return s.quarantined(Place{cmd.Study, cmd.Location}, cmd.Kits, cmd.Cause, cmd.Reason), nil
+	return s.quarantined(OfStock{cmd.Study, cmd.Location}, cmd.Kits, cmd.Cause, cmd.Reason), nil
 }
 
 // quarantinable says whether a kit could still go to somebody; what is packed to be sent back, used or expired, could not.
@@ -27,13 +27,13 @@ func quarantinable(k Kit) bool {
 
 // quarantined sets the kits aside. A kit that is held for a patient is not taken from its hold: the hold would show. What
 // is held and cannot be used is found out when it is allocated.
-func (s Stock) quarantined(at Place, kits []KitNumber, cause Cause, reason string) []StockEvent {
-	return []StockEvent{KitsQuarantined{Place: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}}
+func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason string) []StockEvent {
+	return []StockEvent{KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}}
 }
 
-// SetLotAside puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
+// QuarantineKitsOfLot puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
 // patient who got one of the lot. It may be sent twice: then it does something only where kits have come in since.
-func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
+func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
 	kits, all := []KitNumber{}, []KitNumber{}
 	for n, k := range s.Kits.All() {
 		if !quarantinable(k) && k.Patient == "" {
@@ -56,7 +56,7 @@ func SetLotAside(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{KitsQuarantined{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot, Affected: affected}}, nil
+	return []StockEvent{KitsQuarantined{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot, Affected: affected}}, nil
 }
 
 // ReleaseFromQuarantine puts kits back to where they stood. It refuses reason_required, value_too_long,
@@ -78,7 +78,7 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
 		}
 	}
-	return []StockEvent{KitsReleased{Place: Place{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
+	return []StockEvent{KitsReleased{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
 // Return takes a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_here,
@@ -90,7 +90,7 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if _, err := s.ofPatient(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed); err != nil {
 		return nil, err
 	}
-	return []StockEvent{KitReturned{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
+	return []StockEvent{KitReturned{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
 }
 
 // Reconcile accounts for a returned kit: the doses that it held are those returned, used and lost (ICH E6(R3) 3.15.3(c);
@@ -116,7 +116,7 @@ func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 		return nil, refuse.Because("doses_do_not_add_up", "returned, used and lost together are %d doses, which is not what kit %s held",
 			cmd.Returned+cmd.Used+cmd.Lost, cmd.Kit).At("used").Do("count again")
 	}
-	return []StockEvent{KitReconciled{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
+	return []StockEvent{KitReconciled{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
 		Returned: cmd.Returned, Used: cmd.Used, Lost: cmd.Lost, Note: cmd.Note}}, nil
 }
 
@@ -142,7 +142,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{KitsExpired{Place: Place{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.slotsOf(kits)}}, nil
+	return []StockEvent{KitsExpired{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.slotsOf(kits)}}, nil
 }
 
 // Destroy ends kits of no more use. It refuses malformed_date, captured_in_future, value_missing, value_too_long,
@@ -160,15 +160,15 @@ func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		}
 	}
-	return []StockEvent{KitsDestroyed{Place: Place{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On, Certificate: cmd.Certificate}}, nil
+	return []StockEvent{KitsDestroyed{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On, Certificate: cmd.Certificate}}, nil
 }
 
-// Lose ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_here and kit_status.
-func Lose(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
+// RecordKitLoss ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_here and kit_status.
+func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {
 		return k.Status != KitInTransit && k.Status != KitDestroyed && k.Status != KitIsLost
 	})); err != nil {
 		return nil, err
 	}
-	return []StockEvent{KitLost{Place: Place{cmd.Study, cmd.Location}, Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
+	return []StockEvent{KitLost{OfStock: OfStock{cmd.Study, cmd.Location}, Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
 }

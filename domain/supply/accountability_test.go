@@ -16,11 +16,11 @@ import (
 func kits(numbers ...supply.KitNumber) []supply.KitNumber { return numbers }
 
 func TestQuarantineAndRelease(t *testing.T) {
-	given := strictlyAt(t, site, "K1", "K3", "K4").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K4", Visit: "week-4"})
+	given := strictlyAt(t, site, "K1", "K3", "K4").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K4", Visit: "week-4"})
 	quarantining := func(cause supply.Cause, reason string, kits ...supply.KitNumber) stockDecision {
-		return scenario.Asked(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Cause: cause, Reasoned: domain.Because(reason)}, call)
+		return scenario.Sent(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Cause: cause, Reasoned: domain.Because(reason)}, call)
 	}
-	aside := supply.KitsQuarantined{Place: site, Kits: kits("K1", "K4"), Cause: supply.CauseExcursion, Reason: "fridge", Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}}
+	aside := supply.KitsQuarantined{OfStock: site, Kits: kits("K1", "K4"), Cause: supply.CauseExcursion, Reason: "fridge", Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}}
 	set := given.When(quarantining(supply.CauseExcursion, "fridge", "K4", "K1")).Then(aside)
 	set.When(quarantining(supply.CauseExcursion, "fridge", "K1")).ThenRefused("kit_status")
 	given.When(quarantining(supply.CauseRecall, "r", "K1")).ThenRefused("unknown_code") // a recall is the lot's
@@ -35,7 +35,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	freeing := func(f supply.Facts, reason string, kits ...supply.KitNumber) stockDecision {
 		return asked(supply.ReleaseFromQuarantine, f, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits, Reasoned: domain.Because(reason)})
 	}
-	free := set.When(freeing(facts(nil), "data sheet", "K4", "K1")).Then(supply.KitsReleased{Place: site, Kits: kits("K1", "K4"), Reason: "data sheet"})
+	free := set.When(freeing(facts(nil), "data sheet", "K4", "K1")).Then(supply.KitsReleased{OfStock: site, Kits: kits("K1", "K4"), Reason: "data sheet"})
 	for n, want := range map[supply.KitNumber]supply.Kit{"K1": {Status: supply.KitAvailable}, "K4": {Status: supply.KitIsAllocated, Patient: anna, Visit: "week-4"}} {
 		if got, _ := free.State().Kits.Get(n); got != want {
 			t.Errorf("the released kit %s is %+v, not %+v", n, got, want)
@@ -49,7 +49,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	set.When(freeing(facts(nil), "r", "K1", "K1")).ThenRefused("kit_named_twice")
 	set.When(freeing(facts(nil), "r", "K1", "K3")).ThenRefused("kit_status")
 	set.When(freeing(facts(func(f *supply.Facts) { f.Supply = theSupply(supply.LotRecalled{Study: pain, Lot: "L2"}) }), "r", "K1", "K4")).ThenRefused("lot_recalled")
-	set.Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K3", Visit: "week-4", Replaces: "K4"}).When(freeing(facts(nil), "r", "K4")).ThenRefused("kit_replaced")
+	set.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K3", Visit: "week-4", Replaces: "K4"}).When(freeing(facts(nil), "r", "K4")).ThenRefused("kit_replaced")
 }
 
 func TestDispense(t *testing.T) {
@@ -58,11 +58,11 @@ func TestDispense(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return scenario.AskedKnowing(supply.Dispense, f, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: domain.Date(on)}, domain.Call{At: at})
+		return scenario.SentWithFacts(supply.Dispense, f, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: domain.Date(on)}, domain.Call{At: at})
 	}
-	given := strictlyAt(t, site, "K1").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1", Visit: "week-4"})
+	given := strictlyAt(t, site, "K1").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "week-4"})
 	out := func(on domain.Date) supply.KitDispensed {
-		return supply.KitDispensed{Place: site, Patient: anna, Kit: "K1", Visit: "week-4", On: on}
+		return supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", Visit: "week-4", On: on}
 	}
 	given.When(dispensing(facts(nil), "tomorrow", "2026-03-10")).ThenRefused("malformed_date")
 	given.When(dispensing(facts(nil), "2026-03-12", "2026-03-10")).ThenRefused("captured_in_future")
@@ -84,28 +84,28 @@ func TestR8_NothingIsDispensedBeforeItIsDrawnAndAllocated(t *testing.T) {
 	given := strictlyAt(t, site, "K1", "K3")
 	given.When(dispensing).ThenRefused("kit_not_allocated_to_patient")
 	given.Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})).When(dispensing).ThenRefused("kit_not_allocated_to_patient")
-	given.When(allocate(facts(nil), anna, "")).Then(supply.AllocationFailed{Place: site, Patient: anna, Code: "not_randomised", Reason: "the patient has not been randomised"}).
+	given.When(allocate(facts(nil), anna, "")).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Code: "not_randomised", Reason: "the patient has not been randomised"}).
 		When(dispensing).ThenRefused("kit_not_allocated_to_patient")
 }
 
 func TestReturnAndReconcile(t *testing.T) {
 	returning := func(p domain.PatientID, n supply.KitNumber, on domain.Date) stockDecision {
-		return scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(p), Kit: n, On: on}, call)
+		return scenario.Sent(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(p), Kit: n, On: on}, call)
 	}
-	allocated := strictlyAt(t, site, "K1", "K3").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"})
+	allocated := strictlyAt(t, site, "K1", "K3").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"})
 	allocated.When(returning(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
-	given := allocated.Given(supply.KitDispensed{Place: site, Patient: anna, Kit: "K1"})
+	given := allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1"})
 	given.When(returning(anna, "K1", "")).ThenRefused("malformed_date")
 	given.When(returning(anna, "K1", "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(returning(anna, "K2", "2026-03-10")).ThenRefused("kit_not_here")
 	given.When(returning(ben, "K1", "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
-	back := given.When(returning(anna, "K1", "2026-03-10")).Then(supply.KitReturned{Place: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
+	back := given.When(returning(anna, "K1", "2026-03-10")).Then(supply.KitReturned{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	back.When(returning(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
 
 	reconciling := func(change func(*supply.ReconcileKit)) stockDecision {
 		c := supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Used: 10}
 		change(&c)
-		return scenario.Asked(supply.Reconcile, c, call)
+		return scenario.Sent(supply.Reconcile, c, call)
 	}
 	for code, changes := range map[string][]func(*supply.ReconcileKit){
 		"value_out_of_range": {func(c *supply.ReconcileKit) { c.Returned = -1 }, func(c *supply.ReconcileKit) { c.Used = 10_001 },
@@ -122,17 +122,17 @@ func TestReturnAndReconcile(t *testing.T) {
 		}
 	}
 	all := func(c *supply.ReconcileKit) { c.Note = "all taken" }
-	back.When(reconciling(all)).Then(supply.KitReconciled{Place: site, Patient: anna, Kit: "K1", Used: 10, Note: "all taken"}).When(reconciling(all)).ThenRefused("kit_reconciled")
+	back.When(reconciling(all)).Then(supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1", Used: 10, Note: "all taken"}).When(reconciling(all)).ThenRefused("kit_reconciled")
 }
 
 func TestDestroyAndLose(t *testing.T) {
 	destroying := func(change func(*supply.DestroyKits)) stockDecision {
 		c := supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"}
 		change(&c)
-		return scenario.Asked(supply.Destroy, c, call)
+		return scenario.Sent(supply.Destroy, c, call)
 	}
 	same := func(*supply.DestroyKits) {}
-	given := strictlyAt(t, site, "K1", "K2").Given(supply.KitsQuarantined{Place: site, Kits: kits("K1"), Cause: supply.CauseOther})
+	given := strictlyAt(t, site, "K1", "K2").Given(supply.KitsQuarantined{OfStock: site, Kits: kits("K1"), Cause: supply.CauseOther})
 	for code, changes := range map[string][]func(*supply.DestroyKits){
 		"malformed_date":     {func(c *supply.DestroyKits) { c.On = "2026-02-30" }},
 		"captured_in_future": {func(c *supply.DestroyKits) { c.On = "2026-03-12" }},
@@ -147,32 +147,32 @@ func TestDestroyAndLose(t *testing.T) {
 			given.When(destroying(change)).ThenRefused(code)
 		}
 	}
-	gone := given.When(destroying(same)).Then(supply.KitsDestroyed{Place: site, Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"})
+	gone := given.When(destroying(same)).Then(supply.KitsDestroyed{OfStock: site, Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"})
 	gone.When(destroying(same)).ThenRefused("kit_status")
 
 	losing := func(n supply.KitNumber, reason string) stockDecision {
-		return scenario.Asked(supply.Lose, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: n, Reasoned: domain.Because(reason)}, call)
+		return scenario.Sent(supply.RecordKitLoss, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: n, Reasoned: domain.Because(reason)}, call)
 	}
 	gone.When(losing("K1", "r")).ThenRefused("kit_status")
 	given.When(losing("K1", "")).ThenRefused("reason_required")
 	given.When(losing("K1", strings.Repeat("r", 501))).ThenRefused("value_too_long")
 	given.When(losing("K9", "r")).ThenRefused("kit_not_here")
-	given.When(losing("K2", "r")).Then(supply.KitLost{Place: site, Kit: "K2", Reason: "r"}).When(losing("K2", "r")).ThenRefused("kit_status")
+	given.When(losing("K2", "r")).Then(supply.KitLost{OfStock: site, Kit: "K2", Reason: "r"}).When(losing("K2", "r")).ThenRefused("kit_status")
 	// What is lost before it was given out is replaced; what the patient has lost is not.
-	allocated := given.Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2", Visit: "v"})
-	lost := supply.KitLost{Place: site, Kit: "K2", Affected: []supply.Slot{{Patient: anna, Visit: "v"}}, Reason: "r"}
-	allocated.When(losing("K2", "r")).Then(lost).Given(supply.KitsReleased{Place: site, Kits: kits("K1")}).
-		When(allocate(inArm(x), anna, "v")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1", Visit: "v", Replaces: "K2"})
-	allocated.Given(supply.KitDispensed{Place: site, Patient: anna, Kit: "K2", Visit: "v"}).When(losing("K2", "r")).Then(lost).
-		Given(supply.KitsReleased{Place: site, Kits: kits("K1")}).When(allocate(inArm(x), anna, "v")).Then()
+	allocated := given.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"})
+	lost := supply.KitLost{OfStock: site, Kit: "K2", Affected: []supply.Slot{{Patient: anna, Visit: "v"}}, Reason: "r"}
+	allocated.When(losing("K2", "r")).Then(lost).Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).
+		When(allocate(inArm(x), anna, "v")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "v", Replaces: "K2"})
+	allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"}).When(losing("K2", "r")).Then(lost).
+		Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).When(allocate(inArm(x), anna, "v")).Then()
 }
 
 // Setting a lot aside again does something only where there is something to do.
 func TestSetLotAsideAgain(t *testing.T) {
-	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
-	late := supply.ShipmentReceived{Place: site, Shipment: "Z-0002", From: "Z", Available: kits("K3"), Contents: holding("K3")}
+	recall := scenario.Sent(supply.QuarantineKitsOfLot, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
+	late := supply.ShipmentReceived{OfStock: site, Shipment: "Z-0002", From: "Z", Available: kits("K3"), Contents: holding("K3")}
 	aside := func(kits ...supply.KitNumber) supply.KitsQuarantined {
-		return supply.KitsQuarantined{Place: site, Kits: kits, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1"}
+		return supply.KitsQuarantined{OfStock: site, Kits: kits, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1"}
 	}
 	at(t, site, "K2").When(recall).Then().Given(late).When(recall).Then(aside("K3"))
 	at(t, site, "K1", "K2").When(recall).Then(aside("K1")).When(recall).Then().Given(late).When(recall).Then(aside("K3")).When(recall).Then()
@@ -180,8 +180,8 @@ func TestSetLotAsideAgain(t *testing.T) {
 
 // KitsOf tells which kits were a patient's.
 func TestKitsOfAPatient(t *testing.T) {
-	s := at(t, site, "K1", "K2", "K3").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2"}, supply.KitAllocated{Place: site, Patient: ben, Kit: "K3"},
-		supply.KitLost{Place: site, Kit: "K2"}, supply.KitAllocated{Place: site, Patient: anna, Kit: "K1", Replaces: "K2"}).State()
+	s := at(t, site, "K1", "K2", "K3").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2"}, supply.KitAllocated{OfStock: site, Patient: ben, Kit: "K3"},
+		supply.KitLost{OfStock: site, Kit: "K2"}, supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Replaces: "K2"}).State()
 	if got := s.KitsOf(anna); !slices.Equal(got, kits("K1", "K2")) {
 		t.Errorf("Anna had %v", got)
 	}
@@ -208,20 +208,20 @@ func TestArmOfAll(t *testing.T) {
 // A program without keys folds the same events, and fails where a decision needs to know what kits hold: that is no
 // refusal, and nothing is decided.
 func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
-	sealed := func(p supply.Place, kits ...supply.KitNumber) stock {
-		return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{Place: p, Shipment: "Z-0001", From: "Z", Available: kits})
+	sealed := func(p supply.OfStock, kits ...supply.KitNumber) stock {
+		return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{OfStock: p, Shipment: "Z-0001", From: "Z", Available: kits})
 	}
-	here := sealed(site, "K1", "K2").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2"})
-	holds := at(t, site, "K1", "K3").Given(supply.StockHeld{Place: site, Patient: ben})
-	packed := sealed(depot, "K1").Given(supply.ShipmentCreated{Place: depot, Shipment: "D-0001", To: "A", Kits: kits("K1")})
-	sent := packed.Given(supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "A", On: "2026-03-09"})
+	here := sealed(site, "K1", "K2").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2"})
+	holds := at(t, site, "K1", "K3").Given(supply.StockHeld{OfStock: site, Patient: ben})
+	packed := sealed(depot, "K1").Given(supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: kits("K1")})
+	sent := packed.Given(supply.ShipmentDispatched{OfStock: depot, Shipment: "D-0001", To: "A", On: "2026-03-09"})
 	ruled := func(other supply.Stock) supply.Facts {
 		return facts(func(f *supply.Facts) {
 			f.Other, f.Supply = other, theSupply(supply.ResupplyRuleSet{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1}})
 		})
 	}
 	plan := supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: "A"}
-	back := here.Given(supply.KitDispensed{Place: site, Patient: anna, Kit: "K2"}, supply.KitReturned{Place: site, Patient: anna, Kit: "K2"})
+	back := here.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2"}, supply.KitReturned{OfStock: site, Patient: anna, Kit: "K2"})
 	taken := facts(func(f *supply.Facts) {
 		f.Supply = theSupply(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K1")})
 	})
@@ -229,7 +229,7 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 		s      stock
 		decide stockDecision
 	}{
-		"taking in":             {scenario.For(t, supply.StockDecider), asked(supply.TakeIn, taken, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1})},
+		"taking in":             {scenario.For(t, supply.StockDecider), asked(supply.AcceptDelivery, taken, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1})},
 		"creating":              {here, creating("A", "D", "r", "K1")},
 		"creating beside holds": {holds, creating("A", "D", "r", "K1")},
 		"dispatching":           {packed, asked(supply.Dispatch, facts(nil), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", On: "2026-03-10"})},
@@ -241,10 +241,10 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 		"holding beside holds":  {holds, hold(facts(nil))},
 		"allocating":            {here, allocate(inArm(x), ben, "")},
 		"dispensing":            {here, asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2", On: "2026-03-10"})},
-		"setting a lot aside":   {here, scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1"}, call)},
-		"releasing":             {here.Given(supply.KitsQuarantined{Place: site, Kits: kits("K1")}), asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits("K1"), Reasoned: domain.Because("r")})},
-		"reconciling":           {back, scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2"}, call)},
-		"expiring":              {here, scenario.Asked(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: "2030-01-01"}, call)},
+		"setting a lot aside":   {here, scenario.Sent(supply.QuarantineKitsOfLot, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1"}, call)},
+		"releasing":             {here.Given(supply.KitsQuarantined{OfStock: site, Kits: kits("K1")}), asked(supply.ReleaseFromQuarantine, facts(nil), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits("K1"), Reasoned: domain.Because("r")})},
+		"reconciling":           {back, scenario.Sent(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2"}, call)},
+		"expiring":              {here, scenario.Sent(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: "2030-01-01"}, call)},
 	} {
 		events, err := outcome.decide(outcome.s.State())
 		if err == nil || !strings.Contains(err.Error(), "without the blinding keys") || len(events) > 0 {
@@ -254,7 +254,7 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 	if _, err := holds.State().HeldArms(ben); err == nil {
 		t.Error("it knows which arms are held")
 	}
-	arms, err := at(t, site, "K1", "K3").Given(supply.StockHeld{Place: site, Patient: anna, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{y: "K3", x: "K1"})}).State().HeldArms(anna)
+	arms, err := at(t, site, "K1", "K3").Given(supply.StockHeld{OfStock: site, Patient: anna, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{y: "K3", x: "K1"})}).State().HeldArms(anna)
 	if err != nil || !slices.Equal(arms, []domain.ArmID{x, y}) {
 		t.Errorf("held are %v, %v", arms, err)
 	}

@@ -15,7 +15,7 @@ import (
 // StockRefused with the code no_stock or site_not_active. Who has a hold is answered with it again; who has a kit gets no
 // hold.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
-	place := Place{cmd.Study, LocationID(cmd.Site)}
+	place := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // who asks again, such as for a second attempt, is answered again
 	}
@@ -23,7 +23,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
-		return []StockEvent{StockRefused{Place: place, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
+		return []StockEvent{StockRefused{OfStock: place, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
 	if !f.Study.SiteIsActive(cmd.Site) || f.Study.Protocol == nil || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
@@ -41,7 +41,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if len(kits) == 0 || len(kits) < len(f.Study.Protocol.Arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
-	return []StockEvent{StockHeld{Place: place, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
+	return []StockEvent{StockHeld{OfStock: place, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
 }
 
 // usableFor lists the kits of every arm that could be given to the patient now.
@@ -53,19 +53,19 @@ func (s Stock) usableFor(p domain.PatientID, f Facts, call domain.Call) (map[dom
 	return s.usable(f.Supply, today(call), keepDays(f.Study), held)
 }
 
-// GiveBack ends a hold. It may be sent twice, or where nothing is held.
-func GiveBack(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) {
+// ReleaseHeld ends a hold. It may be sent twice, or where nothing is held.
+func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) {
 	if _, held := s.Holds.Get(cmd.Patient); !held {
 		return nil, nil
 	}
-	return []StockEvent{HoldReleased{Place: Place{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
+	return []StockEvent{HoldReleased{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
 // Allocate gives a patient a kit of the patient's arm: the one held, or else the one that expires first. It always
 // answers: KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. Who has a kit for the
 // visit gets no second one, unless it was never given out and cannot be any more: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
-	place := Place{cmd.Study, LocationID(cmd.Site)}
+	place := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
 	replaces, got := s.Allocated.Get(slot)
 	if got {
@@ -77,7 +77,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// Where nothing was drawn, an enrolment without a kit is given up; everybody else waits for one.
 		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got)
-		return []StockEvent{AllocationFailed{Place: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason, Waits: waits}}, nil
+		return []StockEvent{AllocationFailed{OfStock: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason, Waits: waits}}, nil
 	}
 	switch {
 	case !f.Participating:
@@ -99,16 +99,16 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	if len(of) == 0 {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
-	return []StockEvent{KitAllocated{Place: place, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
+	return []StockEvent{KitAllocated{OfStock: place, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends a hold. It may be sent
 // twice.
 func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
-	place := Place{cmd.Study, LocationID(cmd.Site)}
+	place := OfStock{cmd.Study, LocationID(cmd.Site)}
 	var events []StockEvent
 	if _, held := s.Holds.Get(cmd.Patient); held {
-		events = append(events, HoldReleased{Place: place, Patient: cmd.Patient, Reason: cmd.Reason})
+		events = append(events, HoldReleased{OfStock: place, Patient: cmd.Patient, Reason: cmd.Reason})
 	}
 	var kits []KitNumber
 	for n, k := range s.Kits.All() {
@@ -118,7 +118,7 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	}
 	if len(kits) > 0 {
 		slices.Sort(kits)
-		events = append(events, KitsSetAside{Place: place, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
+		events = append(events, KitsSetAside{OfStock: place, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
 	}
 	return events, nil
 }
@@ -150,7 +150,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	case daysLeft <= keepDays(f.Study):
 		return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be given out", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
 	}
-	return []StockEvent{KitDispensed{Place: Place{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
+	return []StockEvent{KitDispensed{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
 }
 
 // ofPatient returns a kit that is in the status and was allocated to the patient.

@@ -253,33 +253,33 @@ func (c DispenseKit) site() domain.SiteID  { return c.Site }
 func (c ReturnKit) site() domain.SiteID    { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
 
-// PlaceOf returns the place on whose kits a command is decided; ok is false for a command on no place's kits.
-func PlaceOf(command any) (at Place, ok bool) {
+// StockOf returns the place on whose kits a command is decided; ok is false for a command on no place's kits.
+func StockOf(command any) (at OfStock, ok bool) {
 	switch c := command.(type) {
 	case atPatientsSite:
-		return Place{Study: c.AboutPatient().Study(), Location: LocationID(c.site())}, true
+		return OfStock{Study: c.AboutPatient().Study(), Location: LocationID(c.site())}, true
 	case domain.AboutSite:
 		study, site := c.AboutSite()
-		return Place{Study: study, Location: LocationID(site)}, true
+		return OfStock{Study: study, Location: LocationID(site)}, true
 	}
-	return Place{}, false
+	return OfStock{}, false
 }
 
-// BetweenPlaces is a command whose decision also looks at the kits of another place.
-type BetweenPlaces interface{ OtherPlace() LocationID }
+// BetweenLocations is a command whose decision also looks at the kits of another place.
+type BetweenLocations interface{ OtherLocation() LocationID }
 
-// OtherPlace returns the place that sent the shipment.
-func (c ReceiveShipment) OtherPlace() LocationID { return c.From }
+// OtherLocation returns the place that sent the shipment.
+func (c ReceiveShipment) OtherLocation() LocationID { return c.From }
 
-// OtherPlace returns the place that sent the shipment.
-func (c ReportShipmentLost) OtherPlace() LocationID { return c.From }
+// OtherLocation returns the place that sent the shipment.
+func (c ReportShipmentLost) OtherLocation() LocationID { return c.From }
 
-// OtherPlace returns the site that is supplied.
-func (c PlanResupply) OtherPlace() LocationID { return LocationID(c.Site) }
+// OtherLocation returns the site that is supplied.
+func (c PlanResupply) OtherLocation() LocationID { return LocationID(c.Site) }
 
-// byPlace is the key of the streams of places' kits.
-func byPlace(command any) (id string, ok bool) {
-	at, ok := PlaceOf(command)
+// byLocation is the key of the streams of places' kits.
+func byLocation(command any) (id string, ok bool) {
+	at, ok := StockOf(command)
 	if !ok {
 		return "", false
 	}

@@ -154,18 +154,18 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitLost]("KitLost"),
 }
 
-// Place is which place an event of a stock is about.
-type Place struct {
+// OfStock is which place an event of a stock is about.
+type OfStock struct {
 	Study    domain.StudyID `json:"study"`
 	Location LocationID     `json:"location"`
 }
 
-// AtPlace returns the place that the event is about.
-func (p Place) AtPlace() Place { return p }
+// AboutStock returns the place that the event is about.
+func (p OfStock) AboutStock() OfStock { return p }
 
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
-	Place
+	OfStock
 	Delivery int         `json:"delivery"`
 	Kits     []KitNumber `json:"kits"`
 	Contents Contents    `json:"contents"`
@@ -173,7 +173,7 @@ type DeliveryTakenIn struct {
 
 // ShipmentCreated sets kits aside for a way. Their numbers are in ascending order, which tells nothing of the arms.
 type ShipmentCreated struct {
-	Place
+	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	To       LocationID  `json:"to"`
 	Kits     []KitNumber `json:"kits"`
@@ -185,7 +185,7 @@ type ShipmentCreated struct {
 
 // ResupplyFellShort says that a rule asked for kits that the depot does not have.
 type ResupplyFellShort struct {
-	Place
+	OfStock
 	To LocationID `json:"to"`
 	// Missing counts the kits by arm.
 	Missing blind.Value[map[domain.ArmID]int] `json:"missing"`
@@ -193,14 +193,14 @@ type ResupplyFellShort struct {
 
 // ShipmentCancelled puts the kits of a shipment that has not left back into stock.
 type ShipmentCancelled struct {
-	Place
+	OfStock
 	Shipment ShipmentID `json:"shipment"`
 	Reason   string     `json:"reason"`
 }
 
 // ShipmentDispatched hands a shipment to the carrier. From here on the receiving place decides about it.
 type ShipmentDispatched struct {
-	Place
+	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	To       LocationID  `json:"to"`
 	On       domain.Date `json:"on"`
@@ -209,7 +209,7 @@ type ShipmentDispatched struct {
 
 // ShipmentReceived takes a shipment's kits into stock, each as it arrived.
 type ShipmentReceived struct {
-	Place
+	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	From     LocationID  `json:"from"`
 	On       domain.Date `json:"on"`
@@ -228,7 +228,7 @@ type ShipmentReceived struct {
 
 // ShipmentLost ends a shipment that never arrived.
 type ShipmentLost struct {
-	Place
+	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	From     LocationID  `json:"from"`
 	Kits     []KitNumber `json:"kits"`
@@ -237,7 +237,7 @@ type ShipmentLost struct {
 
 // KitsQuarantined sets kits aside until somebody decides about them.
 type KitsQuarantined struct {
-	Place
+	OfStock
 	Kits   []KitNumber `json:"kits"`
 	Cause  Cause       `json:"cause"`
 	Reason string      `json:"reason"`
@@ -249,7 +249,7 @@ type KitsQuarantined struct {
 
 // KitsReleased puts quarantined kits back to where they stood.
 type KitsReleased struct {
-	Place
+	OfStock
 	Kits   []KitNumber `json:"kits"`
 	Reason string      `json:"reason"`
 }
@@ -257,14 +257,14 @@ type KitsReleased struct {
 // StockHeld keeps a kit of every arm that the patient could get until the draw. Which kits is blinded: two kits that are
 // held together hold different arms.
 type StockHeld struct {
-	Place
+	OfStock
 	Patient domain.PatientID                        `json:"patient"`
 	Kits    blind.Value[map[domain.ArmID]KitNumber] `json:"kits"`
 }
 
 // StockRefused says why no kits were held for a patient.
 type StockRefused struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
@@ -272,14 +272,14 @@ type StockRefused struct {
 
 // HoldReleased gives held kits back.
 type HoldReleased struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Reason  string           `json:"reason"`
 }
 
 // KitAllocated gives a kit to one patient for good; what else was held for the patient is free again.
 type KitAllocated struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	// Visit is the visit at which it is given out; empty for the kit of the enrolment.
@@ -290,7 +290,7 @@ type KitAllocated struct {
 
 // AllocationFailed says why a patient got no kit for now; what was held for the patient is free again.
 type AllocationFailed struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
 	Code    string           `json:"code"`
@@ -302,7 +302,7 @@ type AllocationFailed struct {
 // KitsSetAside takes allocated kits that were never given out from a patient who needs them no more. They go to nobody
 // else: whatever was promised to one patient is not given to another.
 type KitsSetAside struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kits    []KitNumber      `json:"kits"`
 	Reason  string           `json:"reason"`
@@ -310,7 +310,7 @@ type KitsSetAside struct {
 
 // KitDispensed hands an allocated kit to its patient.
 type KitDispensed struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	Visit   string           `json:"visit,omitempty"`
@@ -319,7 +319,7 @@ type KitDispensed struct {
 
 // KitReturned takes a dispensed kit back from its patient.
 type KitReturned struct {
-	Place
+	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	On      domain.Date      `json:"on"`
@@ -327,7 +327,7 @@ type KitReturned struct {
 
 // KitReconciled accounts for what a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).
 type KitReconciled struct {
-	Place
+	OfStock
 	Patient  domain.PatientID `json:"patient"`
 	Kit      KitNumber        `json:"kit"`
 	Returned int              `json:"returned"`
@@ -338,7 +338,7 @@ type KitReconciled struct {
 
 // KitsExpired takes kits out of stock whose time has run out.
 type KitsExpired struct {
-	Place
+	OfStock
 	Kits    []KitNumber `json:"kits"`
 	Through domain.Date `json:"through"`
 	// Affected are those to whom one of them had been allocated.
@@ -347,7 +347,7 @@ type KitsExpired struct {
 
 // KitsDestroyed ends kits.
 type KitsDestroyed struct {
-	Place
+	OfStock
 	Kits        []KitNumber `json:"kits"`
 	On          domain.Date `json:"on"`
 	Certificate string      `json:"certificate"`
@@ -355,7 +355,7 @@ type KitsDestroyed struct {
 
 // KitLost ends a kit that cannot be found, at its place or at its patient's.
 type KitLost struct {
-	Place
+	OfStock
 	Kit KitNumber `json:"kit"`
 	// Affected is to whom it had been allocated, if anybody.
 	Affected []Slot `json:"affected,omitempty"`

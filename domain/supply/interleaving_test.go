@@ -268,7 +268,7 @@ func (w *world) register() {
 		fmt.Fprintf(&text, "%05d,%s,%s,%s,%d\n", w.numbers, evenly(w.arms).Draw(w.t, "arm"), evenly(theLots).Draw(w.t, "lot"),
 			domain.DateOf(w.now).AddDays(between(5, 250).Draw(w.t, "days")), between(1, 3).Draw(w.t, "units"))
 	}
-	w.onSupply(scenario.AskedKnowing(supply.Register, w.study, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: theDepot, CSV: text.String()}, w.call()))
+	w.onSupply(scenario.SentWithFacts(supply.Register, w.study, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: theDepot, CSV: text.String()}, w.call()))
 }
 
 func (w *world) takeIn() {
@@ -276,7 +276,7 @@ func (w *world) takeIn() {
 	if between(0, 9).Draw(w.t, "any delivery") == 0 {
 		n = between(0, len(last(w.supply).Deliveries)+1).Draw(w.t, "delivery")
 	}
-	on(w, theDepot, "", nil, supply.TakeIn, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: theDepot}, Delivery: n})
+	on(w, theDepot, "", nil, supply.AcceptDelivery, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: theDepot}, Delivery: n})
 }
 
 func (w *world) lot() string { return evenly(theLots).Draw(w.t, "lot") }
@@ -287,13 +287,13 @@ func (w *world) setLotAside() {
 		return
 	}
 	cmd := supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: at}, Lot: lot, Reasoned: domain.Because("impurity")}
-	on(w, at, "", nil, onFacts(supply.SetLotAside), cmd)
+	on(w, at, "", nil, onFacts(supply.QuarantineKitsOfLot), cmd)
 	for n, k := range w.account.kits {
 		if k.at == at && k.Lot == lot && (k.status() == supply.KitAvailable || k.status() == supply.KitIsAllocated) {
 			w.t.Fatalf("kit %s of the recalled lot is %s", n, k.status())
 		}
 	}
-	if events := on(w, at, "", nil, onFacts(supply.SetLotAside), cmd); len(events) > 0 {
+	if events := on(w, at, "", nil, onFacts(supply.QuarantineKitsOfLot), cmd); len(events) > 0 {
 		w.t.Fatalf("set aside a second time: %v", events)
 	}
 }
@@ -454,7 +454,7 @@ func (w *world) expire() {
 
 func (w *world) rule(site supply.LocationID) {
 	trigger := between(1, 3).Draw(w.t, "trigger")
-	w.onSupply(scenario.AskedKnowing(supply.SetRule, w.study, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot,
+	w.onSupply(scenario.SentWithFacts(supply.SetRule, w.study, supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot,
 		Trigger: trigger, Target: trigger + between(0, 2).Draw(w.t, "more"), OverdueDays: 5}}, w.call()))
 }
 
@@ -465,11 +465,11 @@ func (w *world) actions() []func() {
 		often(2, w.register), often(2, w.takeIn), often(3, w.ship), often(8, w.planResupply), often(1, func() { w.rule(w.site()) }), often(10, w.receive), often(5, w.hold), often(8, w.allocate),
 		often(8, w.dispense), often(1, w.leave), often(5, w.reconcile), often(1, w.destroy), often(1, w.expire), often(2, w.setLotAside),
 		often(1, func() {
-			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: w.lot(), Certificate: "c"}, w.call()))
+			w.onSupply(scenario.Sent(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: w.lot(), Certificate: "c"}, w.call()))
 		}),
 		often(1, func() {
 			if between(0, 3).Draw(w.t, "recall") == 0 {
-				w.onSupply(scenario.AskedKnowing(supply.Recall, w.study, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: w.lot(), Reasoned: domain.Because("impurity")}, w.call()))
+				w.onSupply(scenario.SentWithFacts(supply.Recall, w.study, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: w.lot(), Reasoned: domain.Because("impurity")}, w.call()))
 			}
 		}),
 		often(10, func() {
@@ -482,11 +482,11 @@ func (w *world) actions() []func() {
 		}),
 		often(1, func() {
 			id, s := w.shipment(supply.ShipmentOnItsWay)
-			on(w, s.to, s.from, nil, supply.LoseShipment, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: s.to}, From: s.from, Shipment: id, Reasoned: domain.Because("r")})
+			on(w, s.to, s.from, nil, supply.RecordShipmentLoss, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: s.to}, From: s.from, Shipment: id, Reasoned: domain.Because("r")})
 		}),
 		often(1, func() {
 			p := w.person()
-			on(w, p.site, "", p, onFacts(supply.GiveBack), supply.ReleaseHold{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Reasoned: domain.Because("r")})
+			on(w, p.site, "", p, onFacts(supply.ReleaseHeld), supply.ReleaseHold{Study: pain, Site: domain.SiteID(p.site), OfPatient: domain.ForPatient(p.id), Reasoned: domain.Because("r")})
 		}),
 		often(5, func() {
 			p := w.person()
@@ -503,7 +503,7 @@ func (w *world) actions() []func() {
 		}),
 		often(1, func() {
 			at := w.place()
-			on(w, at, "", nil, onFacts(supply.Lose), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Reasoned: domain.Because("r"), Kit: w.some(at, 1,
+			on(w, at, "", nil, onFacts(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Reasoned: domain.Because("r"), Kit: w.some(at, 1,
 				supply.KitAvailable, supply.KitIsAllocated, supply.KitIsDispensed, supply.KitPacked, supply.KitQuarantined)[0]})
 		}),
 		often(2, func() {
@@ -522,7 +522,7 @@ func TestR36_R37_KitsAreAccountedForWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, seen)
 		for _, lot := range theLots[:between(2, len(theLots)).Draw(t, "lots")] {
-			w.onSupply(scenario.Asked(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: "c"}, w.call()))
+			w.onSupply(scenario.Sent(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: "c"}, w.call()))
 		}
 		w.register()
 		w.takeIn()

@@ -237,7 +237,7 @@ func (m *machine) act() {
 	case 1:
 		if len(m.supply.Deliveries) > 0 {
 			delivery := rapid.IntRange(1, len(m.supply.Deliveries)).Draw(t, "delivery")
-			events, err := supply.TakeIn(m.stocks["D"], facts, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: delivery}, call)
+			events, err := supply.AcceptDelivery(m.stocks["D"], facts, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: delivery}, call)
 			m.decided("D", events, err)
 		}
 	case 2, 3:
@@ -271,7 +271,7 @@ func (m *machine) act() {
 	case 10:
 		id, to := m.shipment(at)
 		if rapid.IntRange(0, 3).Draw(t, "lost") == 0 {
-			events, err := supply.LoseShipment(m.stocks[to], facts, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: to}, From: at, Shipment: id, Reasoned: domain.Because("r")}, call)
+			events, err := supply.RecordShipmentLoss(m.stocks[to], facts, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: to}, From: at, Shipment: id, Reasoned: domain.Because("r")}, call)
 			m.decided(to, events, err)
 		}
 	case 11:
@@ -304,7 +304,7 @@ func (m *machine) act() {
 			m.supply = supply.Decider.Evolve(m.supply, supply.LotRecalled{Study: pain, Lot: lot})
 		}
 		if m.recalls[lot] {
-			events, err := supply.SetLotAside(m.stocks[at], supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: at}, Lot: lot, Reasoned: domain.Because("r")}, call)
+			events, err := supply.QuarantineKitsOfLot(m.stocks[at], supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: at}, Lot: lot, Reasoned: domain.Because("r")}, call)
 			m.decided(at, events, err)
 		}
 	case 18:
@@ -316,7 +316,7 @@ func (m *machine) act() {
 		var err error
 		switch rapid.IntRange(0, 3).Draw(t, "end") {
 		case 0:
-			events, err = supply.GiveBack(m.stocks[there], supply.ReleaseHold{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")}, call)
+			events, err = supply.ReleaseHeld(m.stocks[there], supply.ReleaseHold{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")}, call)
 			at = there
 		case 1:
 			events, err = supply.SetAside(m.stocks[there], supply.SetKitsAside{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because("r")}, call)
@@ -324,7 +324,7 @@ func (m *machine) act() {
 		case 2:
 			events, err = supply.Destroy(m.stocks[at], supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kits: []supply.KitNumber{m.kit(at)}, On: domain.DateOf(m.now), Certificate: "c"}, call)
 		default:
-			events, err = supply.Lose(m.stocks[at], supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kit: m.kit(at), Reasoned: domain.Because("r")}, call)
+			events, err = supply.RecordKitLoss(m.stocks[at], supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: at}, Kit: m.kit(at), Reasoned: domain.Because("r")}, call)
 		}
 		m.decided(at, events, err)
 	}
@@ -376,7 +376,7 @@ func TestR36_KitsAddUpWhateverHappens(t *testing.T) {
 			hands:  map[supply.KitNumber]string{}, content: map[supply.KitNumber]supply.Content{}, patient: map[supply.KitNumber]domain.PatientID{},
 			got: map[supply.Slot]supply.KitNumber{}, sent: map[supply.ShipmentID][]supply.KitNumber{}, held: map[domain.PatientID]map[domain.ArmID]supply.KitNumber{}, recalls: map[string]bool{}, given: map[supply.KitNumber]bool{}}
 		m.register()
-		events, err := supply.TakeIn(m.stocks["D"], m.facts("D"), supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1}, m.call())
+		events, err := supply.AcceptDelivery(m.stocks["D"], m.facts("D"), supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1}, m.call())
 		m.decided("D", events, err)
 		m.supplySites()
 		for range rapid.IntRange(20, 120).Draw(t, "steps") {

@@ -21,23 +21,23 @@ import (
 type supplyDecision = func(supply.Supply) ([]supply.Event, error)
 
 func opening(in study.Study, depot supply.LocationID, name string) supplyDecision {
-	return scenario.AskedKnowing(supply.Open, in, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: depot, Name: name}, call)
+	return scenario.SentWithFacts(supply.Open, in, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: depot, Name: name}, call)
 }
 
 func registering(in study.Study, depot supply.LocationID, text string) supplyDecision {
-	return scenario.AskedKnowing(supply.Register, in, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: depot, CSV: text}, call)
+	return scenario.SentWithFacts(supply.Register, in, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: depot, CSV: text}, call)
 }
 
 func releasing(lot, certificate string) supplyDecision {
-	return scenario.Asked(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: certificate}, call)
+	return scenario.Sent(supply.Release, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: certificate}, call)
 }
 
 func recalling(lot, reason string) supplyDecision {
-	return scenario.AskedKnowing(supply.Recall, theStudy(nil), supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}, call)
+	return scenario.SentWithFacts(supply.Recall, theStudy(nil), supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}, call)
 }
 
 func ruling(r supply.ResupplyRule) supplyDecision {
-	return scenario.AskedKnowing(supply.SetRule, theStudy(nil), supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: r}, call)
+	return scenario.SentWithFacts(supply.SetRule, theStudy(nil), supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: r}, call)
 }
 
 // withDepot is a study with the depot D.

@@ -52,9 +52,9 @@ func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
 	return s
 }
 
-// TakeIn puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
+// AcceptDelivery puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
 // once, because the recall may have been dealt with here already. It may be sent twice. It refuses delivery_not_found.
-func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
+func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
 	if cmd.Delivery < 1 || cmd.Delivery > len(f.Supply.Deliveries) || f.Supply.Deliveries[cmd.Delivery-1].Depot != cmd.Depot {
 		return nil, refuse.NotFound("delivery_not_found", "depot %s of study %s has no delivery %d", cmd.Depot, cmd.Study, cmd.Delivery).
 			At("delivery").Do("check the number")
@@ -66,10 +66,10 @@ func TakeIn(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEven
 	if d.Contents.Sealed() {
 		return nil, errSealed
 	}
-	events := []StockEvent{DeliveryTakenIn{Place: Place{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
+	events := []StockEvent{DeliveryTakenIn{OfStock: OfStock{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
 	for _, lot := range f.Supply.recalled() {
-		aside, err := SetLotAside(s, QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot, Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}, call)
+		aside, err := QuarantineKitsOfLot(s, QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot, Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}, call)
 		if err != nil {
 			return nil, err
 		}
@@ -123,11 +123,11 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 			return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be sent", n).At("kits").Do("send another one")
 		}
 	}
-	return s.packed(Place{cmd.Study, cmd.From}, cmd.To, cmd.Kits, contents, cmd.Reason, false), nil
+	return s.packed(OfStock{cmd.Study, cmd.From}, cmd.To, cmd.Kits, contents, cmd.Reason, false), nil
 }
 
-func (s Stock) packed(at Place, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string, resupply bool) []StockEvent {
-	return []StockEvent{ShipmentCreated{Place: at, Shipment: ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1)), To: to,
+func (s Stock) packed(at OfStock, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string, resupply bool) []StockEvent {
+	return []StockEvent{ShipmentCreated{OfStock: at, Shipment: ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1)), To: to,
 		Kits: slices.Sorted(slices.Values(kits)), Resupply: resupply, Reason: reason, Contents: blind.Of(contents)}}
 }
 
@@ -192,10 +192,10 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		if err != nil {
 			return nil, err
 		}
-		events = s.packed(Place{cmd.Study, cmd.Depot}, to, kits, contents, "resupply", true)
+		events = s.packed(OfStock{cmd.Study, cmd.Depot}, to, kits, contents, "resupply", true)
 	}
 	if len(missing) > 0 {
-		events = append(events, ResupplyFellShort{Place: Place{cmd.Study, cmd.Depot}, To: to, Missing: blind.Of(missing)})
+		events = append(events, ResupplyFellShort{OfStock: OfStock{cmd.Study, cmd.Depot}, To: to, Missing: blind.Of(missing)})
 	}
 	return events, nil
 }
@@ -209,7 +209,7 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 	if _, err := s.sent(cmd.Shipment, ShipmentPacked, "cancelling it"); err != nil {
 		return nil, err
 	}
-	return []StockEvent{ShipmentCancelled{Place: Place{cmd.Study, cmd.From}, Shipment: cmd.Shipment, Reason: cmd.Reason}}, nil
+	return []StockEvent{ShipmentCancelled{OfStock: OfStock{cmd.Study, cmd.From}, Shipment: cmd.Shipment, Reason: cmd.Reason}}, nil
 }
 
 // Dispatch hands a shipment to the carrier. A kit whose lot was recalled, or that was set aside meanwhile, does not leave.
@@ -237,7 +237,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).At("shipment").Do("cancel the shipment and make another")
 		}
 	}
-	return []StockEvent{ShipmentDispatched{Place: Place{cmd.Study, cmd.From}, Shipment: cmd.Shipment, To: sent.To, On: cmd.On, Carrier: cmd.Carrier}}, nil
+	return []StockEvent{ShipmentDispatched{OfStock: OfStock{cmd.Study, cmd.From}, Shipment: cmd.Shipment, To: sent.To, On: cmd.On, Carrier: cmd.Carrier}}, nil
 }
 
 func (s Stock) sent(id ShipmentID, want ShipmentStatus, what string) (Sent, error) {
@@ -300,7 +300,7 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	if err != nil {
 		return nil, err
 	}
-	e := ShipmentReceived{Place: Place{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, On: cmd.On,
+	e := ShipmentReceived{OfStock: OfStock{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, On: cmd.On,
 		Excursion: cmd.Temperature != TemperatureInRange, Note: cmd.Note, Contents: blind.Of(maps.Clone(contents))}
 	_, toDepot := f.Supply.Depots[cmd.Location]
 	for _, n := range sent.Kits {
@@ -320,9 +320,9 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	return []StockEvent{e}, nil
 }
 
-// LoseShipment ends a shipment that never arrived. It refuses reason_required, value_too_long, shipment_not_found and
+// RecordShipmentLoss ends a shipment that never arrived. It refuses reason_required, value_too_long, shipment_not_found and
 // shipment_status.
-func LoseShipment(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call) ([]StockEvent, error) {
+func RecordShipmentLoss(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
@@ -330,7 +330,7 @@ func LoseShipment(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call) ([]St
 	if err != nil {
 		return nil, err
 	}
-	return []StockEvent{ShipmentLost{Place: Place{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits, Reason: cmd.Reason}}, nil
+	return []StockEvent{ShipmentLost{OfStock: OfStock{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits, Reason: cmd.Reason}}, nil
 }
 
 func (t Temperature) validate() error {

@@ -33,7 +33,7 @@ type Stock struct {
 }
 
 // StockDecider is how the stream of a place's kits works; its id is made by StockID.
-var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Key: byPlace, Events: stockEvents, Evolve: evolveStock}
+var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Key: byLocation, Events: stockEvents, Evolve: evolveStock}
 
 // StockID is the id of a place's stream.
 func StockID(of domain.StudyID, at LocationID) string { return string(of) + "." + string(at) }

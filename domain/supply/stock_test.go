@@ -24,8 +24,8 @@ const (
 
 var (
 	call  = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "somebody"}
-	depot = supply.Place{Study: pain, Location: "D"}
-	site  = supply.Place{Study: pain, Location: "A"}
+	depot = supply.OfStock{Study: pain, Location: "D"}
+	site  = supply.OfStock{Study: pain, Location: "A"}
 )
 
 func theStudy(change func(*study.Treatment)) study.Study {
@@ -75,13 +75,13 @@ func holding(kits ...supply.KitNumber) supply.Contents {
 type stock = scenario.Given[supply.Stock, supply.StockEvent]
 
 // at is a place with these kits available.
-func at(t *testing.T, p supply.Place, kits ...supply.KitNumber) stock {
+func at(t *testing.T, p supply.OfStock, kits ...supply.KitNumber) stock {
 	t.Helper()
-	return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{Place: p, Shipment: "Z-0001", From: "Z", Available: kits, Contents: holding(kits...)})
+	return scenario.For(t, supply.StockDecider).Given(supply.ShipmentReceived{OfStock: p, Shipment: "Z-0001", From: "Z", Available: kits, Contents: holding(kits...)})
 }
 
 func asked[C any](decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error), f supply.Facts, command C) func(supply.Stock) ([]supply.StockEvent, error) {
-	return scenario.AskedKnowing(decide, f, command, call)
+	return scenario.SentWithFacts(decide, f, command, call)
 }
 
 func hold(f supply.Facts) func(supply.Stock) ([]supply.StockEvent, error) {
@@ -95,7 +95,7 @@ func allocate(f supply.Facts, p domain.PatientID, visit string) func(supply.Stoc
 func inArm(arm domain.ArmID) supply.Facts { return facts(func(f *supply.Facts) { f.Arm = arm }) }
 
 func held(kits map[domain.ArmID]supply.KitNumber) supply.StockHeld {
-	return supply.StockHeld{Place: site, Patient: anna, Kits: blind.Of(kits)}
+	return supply.StockHeld{OfStock: site, Patient: anna, Kits: blind.Of(kits)}
 }
 
 // A kit of every arm is held, the earliest expiry first; where an arm is missing, none are, unless the protocol lets an
@@ -105,7 +105,7 @@ func TestHold(t *testing.T) {
 	given := at(t, site, "K1", "K2", "K3", "K4").When(hold(facts(nil))).Then(held(both))
 	given.When(hold(facts(nil))).Then(held(both)) // who asks again is answered again, with the same
 	refused := func(code, reason string) supply.StockRefused {
-		return supply.StockRefused{Place: site, Patient: anna, Code: code, Reason: reason}
+		return supply.StockRefused{OfStock: site, Patient: anna, Code: code, Reason: reason}
 	}
 	short := refused("no_stock", "the site has not enough kits for another patient")
 	at(t, site, "K1", "K2").When(hold(facts(nil))).Then(short)
@@ -118,17 +118,17 @@ func TestHold(t *testing.T) {
 	at(t, site, "K1", "K3").When(hold(facts(func(f *supply.Facts) { f.Study = study.Study{} }))).Then(refused("site_not_active", "the site is not active"))
 	// What is held for one is not held for another.
 	given.When(asked(supply.Hold, facts(nil), supply.HoldStock{Study: pain, Site: "A", OfPatient: domain.ForPatient(ben)})).
-		Then(supply.StockHeld{Place: site, Patient: ben, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})})
-	given.When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).
-		Then(supply.HoldReleased{Place: site, Patient: anna, Reason: "r"}).
-		When(scenario.Asked(supply.GiveBack, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).Then()
+		Then(supply.StockHeld{OfStock: site, Patient: ben, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})})
+	given.When(scenario.Sent(supply.ReleaseHeld, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).
+		Then(supply.HoldReleased{OfStock: site, Patient: anna, Reason: "r"}).
+		When(scenario.Sent(supply.ReleaseHeld, supply.ReleaseHold{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}, call)).Then()
 }
 
 func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	allocated := func(kit supply.KitNumber) supply.KitAllocated {
-		return supply.KitAllocated{Place: site, Patient: anna, Kit: kit}
+		return supply.KitAllocated{OfStock: site, Patient: anna, Kit: kit}
 	}
-	none := supply.AllocationFailed{Place: site, Patient: anna, Code: "no_stock", Reason: "the site has no kit for the patient", Waits: true}
+	none := supply.AllocationFailed{OfStock: site, Patient: anna, Code: "no_stock", Reason: "the site has no kit for the patient", Waits: true}
 	at(t, site, "K5", "K6").When(allocate(inArm(x), anna, "")).Then(none)
 	at(t, site, "K7").When(allocate(inArm(x), anna, "")).Then(allocated("K7"))
 	recalled := facts(func(f *supply.Facts) {
@@ -142,8 +142,8 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	}
 	given.When(dispense(recalled, "K1", anna, "2026-03-10")).ThenRefused("lot_recalled")
 	late := domain.Call{At: time.Date(2027, 1, 1, 12, 0, 0, 0, time.UTC)}
-	given.When(scenario.AskedKnowing(supply.Dispense, inArm(x), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2027-01-01"}, late)).ThenRefused("kit_expired")
-	given.When(dispense(inArm(x), "K1", anna, "2026-03-10")).Then(supply.KitDispensed{Place: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
+	given.When(scenario.SentWithFacts(supply.Dispense, inArm(x), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2027-01-01"}, late)).ThenRefused("kit_expired")
+	given.When(dispense(inArm(x), "K1", anna, "2026-03-10")).Then(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	given.When(dispense(inArm(x), "K1", ben, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
 	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_here")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-12")).ThenRefused("captured_in_future")
@@ -154,17 +154,17 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 // A patient gets one kit for a visit; another only where the first was never given out and cannot be any more.
 func TestAllocate(t *testing.T) {
 	given := at(t, site, "K1", "K2", "K3", "K4").Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"}))
-	one := given.When(allocate(inArm(x), anna, "")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"}) // the one held, though another expires first
+	one := given.When(allocate(inArm(x), anna, "")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"}) // the one held, though another expires first
 	one.When(allocate(inArm(x), anna, "")).Then()
-	one.When(allocate(inArm(x), anna, "week-4")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2", Visit: "week-4"})
-	one.When(allocate(inArm(x), ben, "")).Then(supply.KitAllocated{Place: site, Patient: ben, Kit: "K2"})
-	aside := supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reason: "r", Affected: []supply.Slot{{Patient: anna}}}
-	replaced := one.When(scenario.Asked(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reasoned: domain.Because("r")}, call)).
-		Then(aside).When(allocate(inArm(x), anna, "")).Then(supply.KitAllocated{Place: site, Patient: anna, Kit: "K2", Replaces: "K1"})
+	one.When(allocate(inArm(x), anna, "week-4")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: "week-4"})
+	one.When(allocate(inArm(x), ben, "")).Then(supply.KitAllocated{OfStock: site, Patient: ben, Kit: "K2"})
+	aside := supply.KitsQuarantined{OfStock: site, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reason: "r", Affected: []supply.Slot{{Patient: anna}}}
+	replaced := one.When(scenario.Sent(supply.Quarantine, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, Cause: supply.CauseOther, Reasoned: domain.Because("r")}, call)).
+		Then(aside).When(allocate(inArm(x), anna, "")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Replaces: "K1"})
 	release := supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, Reasoned: domain.Because("good")}
 	replaced.When(asked(supply.ReleaseFromQuarantine, facts(nil), release)).ThenRefused("kit_replaced")
 	// Released before it was replaced, it is the patient's again.
-	again := one.Given(aside).When(asked(supply.ReleaseFromQuarantine, facts(nil), release)).Then(supply.KitsReleased{Place: site, Kits: []supply.KitNumber{"K1"}, Reason: "good"})
+	again := one.Given(aside).When(asked(supply.ReleaseFromQuarantine, facts(nil), release)).Then(supply.KitsReleased{OfStock: site, Kits: []supply.KitNumber{"K1"}, Reason: "good"})
 	if k, _ := again.State().Kits.Get("K1"); k.Status != supply.KitIsAllocated || k.Patient != anna {
 		t.Errorf("the released kit is %+v", k)
 	}
@@ -175,31 +175,31 @@ func TestAllocate(t *testing.T) {
 		}
 	}
 	// What was promised to a patient who leaves goes to nobody.
-	left := one.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).
-		Then(supply.KitsSetAside{Place: site, Patient: anna, Kits: []supply.KitNumber{"K1"}, Reason: "left"})
-	left.When(scenario.Asked(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).Then()
-	left.When(scenario.Asked(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)).
-		Then(supply.KitsDestroyed{Place: site, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"})
+	left := one.When(scenario.Sent(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).
+		Then(supply.KitsSetAside{OfStock: site, Patient: anna, Kits: []supply.KitNumber{"K1"}, Reason: "left"})
+	left.When(scenario.Sent(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}, call)).Then()
+	left.When(scenario.Sent(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)).
+		Then(supply.KitsDestroyed{OfStock: site, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"})
 }
 
 func TestR36_DosesAddUp(t *testing.T) {
-	given := at(t, site, "K1").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{Place: site, Patient: anna, Kit: "K1", On: "2026-03-01"})
+	given := at(t, site, "K1").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-01"})
 	reconcile := func(returned, used, lost int) func(supply.Stock) ([]supply.StockEvent, error) {
-		return scenario.Asked(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned, Used: used, Lost: lost}, call)
+		return scenario.Sent(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned, Used: used, Lost: lost}, call)
 	}
-	destroy := scenario.Asked(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)
+	destroy := scenario.Sent(supply.Destroy, supply.DestroyKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}, call)
 	given.When(reconcile(0, 10, 0)).ThenRefused("kit_status")
 	given.When(destroy).ThenRefused("kit_status")
-	back := given.When(scenario.Asked(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2026-03-10"}, call)).
-		Then(supply.KitReturned{Place: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
+	back := given.When(scenario.Sent(supply.Return, supply.ReturnKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2026-03-10"}, call)).
+		Then(supply.KitReturned{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	back.When(destroy).ThenRefused("kit_not_reconciled")
 	for _, wrong := range [][3]int{{1, 8, 0}, {2, 9, 0}, {0, 0, 0}} {
 		back.When(reconcile(wrong[0], wrong[1], wrong[2])).ThenRefused("doses_do_not_add_up")
 	}
 	back.When(reconcile(-1, 11, 0)).ThenRefused("value_out_of_range")
-	done := back.When(reconcile(2, 7, 1)).Then(supply.KitReconciled{Place: site, Patient: anna, Kit: "K1", Returned: 2, Used: 7, Lost: 1})
+	done := back.When(reconcile(2, 7, 1)).Then(supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1", Returned: 2, Used: 7, Lost: 1})
 	done.When(reconcile(2, 7, 1)).ThenRefused("kit_reconciled")
-	done.When(destroy).Then(supply.KitsDestroyed{Place: site, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}).
+	done.When(destroy).Then(supply.KitsDestroyed{OfStock: site, Kits: []supply.KitNumber{"K1"}, On: "2026-03-10", Certificate: "c"}).
 		When(destroy).ThenRefused("kit_status")
 }
 
@@ -214,16 +214,16 @@ func TestShipments(t *testing.T) {
 	at(t, depot, "K1").When(create("A", "K1", "K1")).ThenRefused("kit_named_twice")
 	at(t, depot, "K5").When(create("A", "K5")).ThenRefused("lot_not_released")
 	at(t, depot, "K6").When(create("A", "K6")).ThenRefused("kit_expires_soon")
-	made := supply.ShipmentCreated{Place: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r", Contents: holding("K1", "K3")}
+	made := supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r", Contents: holding("K1", "K3")}
 	packed := at(t, depot, "K1", "K3").When(create("A", "K3", "K1")).Then(made) // by number, which tells nothing
 	packed.When(create("A", "K1")).ThenRefused("kit_status")
-	cancel := scenario.Asked(supply.Cancel, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", Reasoned: domain.Because("r")}, call)
-	packed.When(cancel).Then(supply.ShipmentCancelled{Place: depot, Shipment: "D-0001", Reason: "r"}).When(cancel).ThenRefused("shipment_status")
+	cancel := scenario.Sent(supply.Cancel, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", Reasoned: domain.Because("r")}, call)
+	packed.When(cancel).Then(supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001", Reason: "r"}).When(cancel).ThenRefused("shipment_status")
 	dispatch := func(f supply.Facts) func(supply.Stock) ([]supply.StockEvent, error) {
 		return asked(supply.Dispatch, f, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: "D-0001", On: "2026-03-09"})
 	}
 	packed.When(dispatch(facts(func(f *supply.Facts) { f.Supply = theSupply(supply.LotRecalled{Study: pain, Lot: "L1"}) }))).ThenRefused("lot_not_released")
-	sent := packed.When(dispatch(facts(nil))).Then(supply.ShipmentDispatched{Place: depot, Shipment: "D-0001", To: "A", On: "2026-03-09"})
+	sent := packed.When(dispatch(facts(nil))).Then(supply.ShipmentDispatched{OfStock: depot, Shipment: "D-0001", To: "A", On: "2026-03-09"})
 	sent.When(cancel).ThenRefused("shipment_status")
 
 	knowing := func(change func(*supply.Facts)) supply.Facts {
@@ -246,14 +246,14 @@ func TestShipments(t *testing.T) {
 	empty.When(receive(knowing(nil), func(c *supply.ReceiveShipment) { c.On = "2026-03-08" })).ThenRefused("received_before_dispatch")
 	empty.When(receive(knowing(nil), func(c *supply.ReceiveShipment) { c.Temperature = "warm" })).ThenRefused("unknown_code")
 	empty.When(receive(knowing(nil), func(c *supply.ReceiveShipment) { c.Damaged = []supply.KitNumber{"K2"} })).ThenRefused("kit_not_in_shipment")
-	got := supply.ShipmentReceived{Place: site, Shipment: "D-0001", From: "D", On: "2026-03-10", Contents: holding("K1", "K3")}
+	got := supply.ShipmentReceived{OfStock: site, Shipment: "D-0001", From: "D", On: "2026-03-10", Contents: holding("K1", "K3")}
 	well := got
 	well.Available = []supply.KitNumber{"K1", "K3"}
 	arrived := empty.When(receive(knowing(nil), same)).Then(well)
 	arrived.When(receive(knowing(nil), same)).ThenRefused("shipment_status")
-	lose := asked(supply.LoseShipment, knowing(nil), supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: "D-0001", Reasoned: domain.Because("r")})
+	lose := asked(supply.RecordShipmentLoss, knowing(nil), supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: "D-0001", Reasoned: domain.Because("r")})
 	arrived.When(lose).ThenRefused("shipment_status")
-	empty.When(lose).Then(supply.ShipmentLost{Place: site, Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r"}).
+	empty.When(lose).Then(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", From: "D", Kits: []supply.KitNumber{"K1", "K3"}, Reason: "r"}).
 		When(receive(knowing(nil), same)).ThenRefused("shipment_status")
 	broken := got
 	broken.Damaged, broken.Missing = []supply.KitNumber{"K1"}, []supply.KitNumber{"K3"}
@@ -282,10 +282,10 @@ func TestResupply(t *testing.T) {
 	}
 	all := at(t, depot, "K1", "K2", "K3", "K4", "K5", "K6")
 	shipment := func(kits ...supply.KitNumber) supply.ShipmentCreated {
-		return supply.ShipmentCreated{Place: depot, Shipment: "D-0001", To: "A", Kits: kits, Resupply: true, Reason: "resupply", Contents: holding(kits...)}
+		return supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: kits, Resupply: true, Reason: "resupply", Contents: holding(kits...)}
 	}
 	short := func(missing map[domain.ArmID]int) supply.ResupplyFellShort {
-		return supply.ResupplyFellShort{Place: depot, To: "A", Missing: blind.Of(missing)}
+		return supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(missing)}
 	}
 	all.When(plan(facts(nil))).Then() // there is no rule
 	nothing := scenario.For(t, supply.StockDecider)
@@ -298,18 +298,18 @@ func TestResupply(t *testing.T) {
 }
 
 func TestRecallAndExpiry(t *testing.T) {
-	given := at(t, site, "K1", "K2", "K3").Given(supply.KitAllocated{Place: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{Place: site, Patient: anna, Kit: "K1"},
-		supply.KitAllocated{Place: site, Patient: ben, Kit: "K3"})
-	recall := scenario.Asked(supply.SetLotAside, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
-	given.When(recall).Then(supply.KitsQuarantined{Place: site, Kits: []supply.KitNumber{"K3"}, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1",
+	given := at(t, site, "K1", "K2", "K3").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"}, supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1"},
+		supply.KitAllocated{OfStock: site, Patient: ben, Kit: "K3"})
+	recall := scenario.Sent(supply.QuarantineKitsOfLot, supply.QuarantineLot{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Lot: "L1", Reasoned: domain.Because("impurity")}, call)
+	given.When(recall).Then(supply.KitsQuarantined{OfStock: site, Kits: []supply.KitNumber{"K3"}, Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1",
 		Affected: []supply.Slot{{Patient: anna}, {Patient: ben}}}). // who has one already is named too
 		When(recall).Then()
 	expire := func(through domain.Date) func(supply.Stock) ([]supply.StockEvent, error) {
-		return scenario.Asked(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: through}, call)
+		return scenario.Sent(supply.Expire, supply.ExpireKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Through: through}, call)
 	}
 	given.When(expire("2026-05-31")).Then()
-	given.When(expire("2026-06-01")).Then(supply.KitsExpired{Place: site, Kits: []supply.KitNumber{"K2"}, Through: "2026-06-01"}).
-		When(expire("2027-02-01")).Then(supply.KitsExpired{Place: site, Kits: []supply.KitNumber{"K3"}, Through: "2027-02-01", Affected: []supply.Slot{{Patient: ben}}})
+	given.When(expire("2026-06-01")).Then(supply.KitsExpired{OfStock: site, Kits: []supply.KitNumber{"K2"}, Through: "2026-06-01"}).
+		When(expire("2027-02-01")).Then(supply.KitsExpired{OfStock: site, Kits: []supply.KitNumber{"K3"}, Through: "2027-02-01", Affected: []supply.Slot{{Patient: ben}}})
 	given.When(expire("soon")).ThenRefused("malformed_date")
 }
 
@@ -376,7 +376,7 @@ func TestRegistrationIsAllOrNothing(t *testing.T) {
 		"malformed_id":       "kit,arm,lot,expiry\nno number,XQ-7,L1,2027-01-01\n",
 		"value_out_of_range": "kit,arm,lot,expiry,units\n1,XQ-7,L1,2027-01-01,0\n",
 	} {
-		scenario.For(t, supply.Decider).When(scenario.AskedKnowing(supply.Register, theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: csv}, call)).
+		scenario.For(t, supply.Decider).When(scenario.SentWithFacts(supply.Register, theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: csv}, call)).
 			ThenRefused("depot_not_found")
 		if _, err := supply.Register(theSupply(), theStudy(nil), supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: csv}, call); err == nil || !strings.HasPrefix(err.Error(), code+":") {
 			t.Errorf("%s: got %v", code, err)

@@ -27,27 +27,27 @@ func by(actor domain.UserID) domain.Call {
 type decision = func(user.User) ([]user.Event, error)
 
 func registering(id domain.UserID, name, digest string) decision {
-	return scenario.Asked(user.Register, user.RegisterUser{OfUser: domain.ForUser(id), Name: name, PasswordDigest: digest}, by(boss))
+	return scenario.Sent(user.Register, user.RegisterUser{OfUser: domain.ForUser(id), Name: name, PasswordDigest: digest}, by(boss))
 }
 
 func changing(actor domain.UserID) decision {
-	return scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna), PasswordDigest: "digest-2"}, by(actor))
+	return scenario.Sent(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna), PasswordDigest: "digest-2"}, by(actor))
 }
 
 func signingIn(matches bool) decision {
-	return scenario.AskedKnowing(user.EnterPassword, user.PasswordCheck{Matches: matches}, user.SignIn{User: anna}, by("process:sign-in"))
+	return scenario.SentWithFacts(user.EnterPassword, user.PasswordCheck{Matches: matches}, user.SignIn{User: anna}, by("process:sign-in"))
 }
 
 func granting(g user.Grant) decision {
-	return scenario.Asked(user.GiveRole, user.GrantRole{OfUser: domain.ForUser(anna), Grant: g}, by(boss))
+	return scenario.Sent(user.GiveRole, user.GrantRole{OfUser: domain.ForUser(anna), Grant: g}, by(boss))
 }
 
 func revoking(g user.Grant, reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(reason)}, by(actor))
+	return scenario.Sent(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func deactivating(reason string, actor domain.UserID) decision {
-	return scenario.Asked(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
+	return scenario.Sent(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 var (
@@ -158,7 +158,7 @@ func TestR16_AccountWithoutAPasswordIsNeverLocked(t *testing.T) {
 }
 
 func TestPasswordCannotBeRemoved(t *testing.T) {
-	withoutDigest := scenario.Asked(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna)}, by(boss))
+	withoutDigest := scenario.Sent(user.SetPassword, user.ChangePassword{OfUser: domain.ForUser(anna)}, by(boss))
 	for _, given := range []scenario.Given[user.User, user.Event]{account(t), lockedAccount(t)} {
 		if r := given.When(withoutDigest).ThenRefused("value_missing"); r.Field != "password" {
 			t.Errorf("got %+v", r)

@@ -17,7 +17,7 @@ func AuditIndex(streams []domain.StreamType) projections.Projection {
 	for _, stream := range streams {
 		for _, event := range stream.Events {
 			if !event.Unlisted {
-				folds = append(folds, projections.OnType(event, func(a *audited, at projections.Envelope) { index(a, stream, at) }))
+				folds = append(folds, projections.OnEventType(event, func(a *audited, at projections.Envelope) { index(a, stream, at) }))
 			}
 		}
 	}
@@ -41,14 +41,14 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 	if m.CausationID != m.CommandID {
 		a.CausationID = m.CausationID
 	}
-	if !stream.GapsTell {
+	if !stream.HidesRevisions {
 		revision := int64(at.Revision)
 		a.Revision = &revision
 	}
 	if e, is := at.Event.(domain.Described); is {
 		a.About = e.About()
 	}
-	if e, is := at.Event.(domain.ArmTelling); !user.Role(m.Role).KnowsArms() && !(is && e.ReasonTellsArm()) {
+	if e, is := at.Event.(domain.ArmRevealing); !user.Role(m.Role).KnowsArms() && !(is && e.ReasonRevealsArm()) {
 		a.Reason = m.Reason
 	}
 	if e, is := at.Event.(domain.Scoped); is {

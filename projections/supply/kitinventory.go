@@ -14,7 +14,7 @@ type kit = supplyviews.Kit
 // KitInventory makes one document per kit, and one per shipment that names the shipment's kits. It shows what blinded people
 // may know: contents stay sealed, and of events that would tell them (which kits are held, which lot was recalled, which
 // kits expired on which day) it shows no more than the kit's status.
-var KitInventory = kitInventory.InPlaceOf(formerKitInventory)
+var KitInventory = kitInventory.Replacing(formerKitInventory)
 
 var kitInventory = projections.New(supplyviews.KitInventories,
 	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits,

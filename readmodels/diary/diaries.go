@@ -83,7 +83,7 @@ func (d *Diary) Correct(c Correction, scores []diary.ScoreResult) {
 	}
 	d.Scores = scores
 	d.Corrected++
-	d.Corrections = readmodels.Newest(append(d.Corrections, c), MaxCorrections)
+	d.Corrections = readmodels.LatestOf(append(d.Corrections, c), MaxCorrections)
 }
 
 // Flag adds a risk. A rule that also holds after a correction is named once.

@@ -95,12 +95,12 @@ type Risk struct {
 
 // Step adds a step of the patient.
 func (v *PatientView) Step(s Step) {
-	v.Steps = readmodels.Newest(append(v.Steps, s), maxSteps)
+	v.Steps = readmodels.LatestOf(append(v.Steps, s), maxSteps)
 }
 
 // Flag adds a risk, to the list and to the trend.
 func (v *PatientView) Flag(r Risk) {
-	v.Risks = readmodels.Newest(append(v.Risks, r), maxRisks)
+	v.Risks = readmodels.LatestOf(append(v.Risks, r), maxRisks)
 	if p := v.Point(r.Instrument, r.Window); p != nil {
 		p.Risk = true
 	}
@@ -145,7 +145,7 @@ func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
 		for at > 0 && p.Opens.Before(a.Trend[at-1].Opens) {
 			at--
 		}
-		a.Trend = readmodels.Newest(slices.Insert(a.Trend, at, p), TrendLength)
+		a.Trend = readmodels.LatestOf(slices.Insert(a.Trend, at, p), TrendLength)
 		return
 	}
 }

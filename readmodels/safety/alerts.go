@@ -104,7 +104,7 @@ func Ranks() (all []Rank) {
 
 // Notified adds a notification.
 func (a *Alert) Notified(n Notification) {
-	a.Notifications = readmodels.Newest(append(a.Notifications, n), maxNotifications)
+	a.Notifications = readmodels.LatestOf(append(a.Notifications, n), maxNotifications)
 }
 
 // WithoutPatient removes the patient from the alert, for callers who must not read clinical data. It also removes what people

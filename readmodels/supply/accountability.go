@@ -110,7 +110,7 @@ func ListAccountabilityByPatient(
 	if last, err := accountsOrder.Begin(q.Page); err != nil {
 		return readmodels.List[PatientAccountability]{}, err
 	} else if last != nil {
-		filter = readmodels.Behind(filter, accountsOrder.Direction, last)
+		filter = readmodels.After(filter, accountsOrder.Direction, last)
 	} else {
 		filter = append(filter, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}

@@ -105,7 +105,7 @@ type Custody struct {
 // entries name the patient.
 func (k *Kit) Note(c Custody) {
 	c.Patient = k.Patient
-	k.Custody = readmodels.Newest(append(k.Custody, c), maxCustody)
+	k.Custody = readmodels.LatestOf(append(k.Custody, c), maxCustody)
 	k.Where, k.UpdatedAt = LocationStatus{k.Location, k.Status}, c.RecordedAt
 }
 

@@ -77,11 +77,11 @@ func takeTurn(ctx context.Context, d *sagas.Desk, of string, f followed) (next t
 // read returns a diary and its patient as the log has them now. A window that a turn misses might never be recorded: the
 // patient may not be followed any more.
 func read(ctx context.Context, d *sagas.Desk, id domain.PatientID) (diary.Diary, patient.Patient, error) {
-	state, err := commands.Newest(ctx, d.Look(), diary.Decider, string(id))
+	state, err := commands.ReadNewest(ctx, d.Reader(), diary.Decider, string(id))
 	if err != nil {
 		return state, patient.Patient{}, fmt.Errorf("read the diary: %w", err)
 	}
-	who, err := commands.Newest(ctx, d.Look(), patient.Decider, string(id))
+	who, err := commands.ReadNewest(ctx, d.Reader(), patient.Decider, string(id))
 	if err != nil {
 		return state, who, fmt.Errorf("read the patient: %w", err)
 	}

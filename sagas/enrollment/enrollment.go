@@ -165,7 +165,7 @@ func (s enrolling) randomised(_ randomisation.PatientRandomised, o sagas.Occurre
 // randomisationRefused fails the enrolment. Only the answer to the last ask says that nothing was drawn, and that nothing
 // will be.
 func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageDraw || e.Ask != s.Asks {
+	if s.Stage != stageDraw || e.Request != s.Asks {
 		return none()
 	}
 	return s.fail(e.Code, e.Reason), true
@@ -290,7 +290,7 @@ func (s enrolling) await(stage string, command any, o sagas.Occurrence) reaction
 func (s enrolling) draw(o sagas.Occurrence) reaction {
 	s.Asks++
 	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site,
-		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Ask: s.Asks}, o)
+		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Request: s.Asks}, o)
 }
 
 func (s enrolling) allocate() any {

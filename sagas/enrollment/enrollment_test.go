@@ -18,17 +18,17 @@ func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
 	first, _ := waiting.stockHeld(supply.StockHeld{Patient: "PAIN1.S-1"}, o)
 	again, _ := first.State.waitedTooLong(sagas.Fired{Timer: answerTimer}, o)
 	for n, r := range []reaction{first, again} {
-		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Ask != n+1 {
+		if ask := r.Commands[0].(randomisation.RandomisePatient); ask.Request != n+1 {
 			t.Errorf("the %d. ask is %+v", n+1, ask)
 		}
 	}
-	if r, reacted := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Ask: 1}, o); reacted {
+	if r, reacted := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Request: 1}, o); reacted {
 		t.Errorf("a stale answer leads to %+v", r)
 	}
 	if r, _ := again.State.randomised(randomisation.PatientRandomised{}, o); !r.State.Drawn || r.Stage != stageConfirmation {
 		t.Errorf("the draw leads to %+v", r)
 	}
-	failed, _ := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Ask: 2}, o)
+	failed, _ := again.State.randomisationRefused(randomisation.RandomisationRefused{Code: "no_stock", Request: 2}, o)
 	if failed.Stage != stageFailed || len(failed.Commands) != 3 {
 		t.Errorf("the last answer leads to %+v", failed)
 	}

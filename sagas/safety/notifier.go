@@ -63,11 +63,11 @@ func (n notifier) alertEscalated(ctx context.Context, d *sagas.Desk, e safety.Al
 
 // notify sends the message about a level of an alert.
 func (n notifier) notify(ctx context.Context, d *sagas.Desk, id safety.AlertID, level int, at eventlog.Recorded) error {
-	alert, err := commands.Newest(ctx, d.LookAfter(at), safety.Decider, string(id))
+	alert, err := commands.ReadNewest(ctx, d.ReaderAfter(at), safety.Decider, string(id))
 	if err != nil {
 		return fmt.Errorf("notify of alert %s: %w", id, err)
 	}
-	if alert.Told(safety.Notice{Level: level, Channel: n.channel.Name()}) {
+	if alert.Settled(safety.Notification{Level: level, Channel: n.channel.Name()}) {
 		return nil
 	}
 	m, err := n.compose(alert, level, at)

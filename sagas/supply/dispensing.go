@@ -66,20 +66,20 @@ func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (
 }
 
 func (s dispensing) kitsQuarantined(e supply.KitsQuarantined, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.replace(e.Place, e.Affected)
+	return s.replace(e.OfStock, e.Affected)
 }
 
 func (s dispensing) kitsExpired(e supply.KitsExpired, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.replace(e.Place, e.Affected)
+	return s.replace(e.OfStock, e.Affected)
 }
 
 func (s dispensing) kitLost(e supply.KitLost, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.replace(e.Place, e.Affected)
+	return s.replace(e.OfStock, e.Affected)
 }
 
 // replace asks for a new kit for each of those affected. The instances of all of them do: who has a kit that can be given
 // out gets no second one.
-func (s dispensing) replace(at supply.Place, affected []supply.Slot) (sagas.Reaction[dispensing], bool) {
+func (s dispensing) replace(at supply.OfStock, affected []supply.Slot) (sagas.Reaction[dispensing], bool) {
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
 	for _, slot := range affected {
 		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),

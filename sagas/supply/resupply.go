@@ -30,25 +30,25 @@ type resupplying struct {
 var Resupply = sagas.Define("resupply",
 	sagas.Sends(supply.PlanResupply{}, supply.AllocateKit{}, supply.ExpireKits{}, safety.RaiseAlert{}),
 	sagas.On(bySiteOfRule, resupplying.ruleSet),
-	sagas.On[supply.KitAllocated](byPlace, resupplying.kitAllocated),
-	sagas.On[supply.AllocationFailed](byPlace, resupplying.allocationFailed),
-	sagas.On[supply.StockRefused](byPlace, lowersStock),
-	sagas.On[supply.KitsQuarantined](byPlace, lowersStock),
-	sagas.On[supply.KitsReleased](byPlace, bringsStock),
-	sagas.On[supply.KitsExpired](byPlace, lowersStock),
-	sagas.On[supply.KitLost](byPlace, lowersStock),
+	sagas.On[supply.KitAllocated](byStock, resupplying.kitAllocated),
+	sagas.On[supply.AllocationFailed](byStock, resupplying.allocationFailed),
+	sagas.On[supply.StockRefused](byStock, lowersStock),
+	sagas.On[supply.KitsQuarantined](byStock, lowersStock),
+	sagas.On[supply.KitsReleased](byStock, bringsStock),
+	sagas.On[supply.KitsExpired](byStock, lowersStock),
+	sagas.On[supply.KitLost](byStock, lowersStock),
 	sagas.On(byDestination, resupplying.shipmentDispatched),
-	sagas.On[supply.ShipmentReceived](byPlace, resupplying.shipmentReceived),
-	sagas.On[supply.ShipmentLost](byPlace, resupplying.shipmentLost),
-	sagas.On[supply.HoldReleased](byPlace, bringsStock),
+	sagas.On[supply.ShipmentReceived](byStock, resupplying.shipmentReceived),
+	sagas.On[supply.ShipmentLost](byStock, resupplying.shipmentLost),
+	sagas.On[supply.HoldReleased](byStock, bringsStock),
 	sagas.OnTimer(resupplying.timeHasCome),
 )
 
-// atPlace is an event about the kits of a place.
-type atPlace interface{ AtPlace() supply.Place }
+// aboutStock is an event about the kits of a place.
+type aboutStock interface{ AboutStock() supply.OfStock }
 
-func byPlace[E atPlace](e E, _ eventlog.Recorded) []string {
-	at := e.AtPlace()
+func byStock[E aboutStock](e E, _ eventlog.Recorded) []string {
+	at := e.AboutStock()
 	return sagas.Instance(supply.StockID(at.Study, at.Location))
 }
 
@@ -85,14 +85,14 @@ func (s resupplying) allocationFailed(e supply.AllocationFailed, _ sagas.Occurre
 }
 
 // lowersStock triggers a check of the rule.
-func lowersStock[E atPlace](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+func lowersStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e)
 	plan := s.plan()
 	return s.react(plan, nil, nil), len(plan) > 0
 }
 
 // bringsStock serves those who wait.
-func bringsStock[E atPlace](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+func bringsStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e)
 	retry := s.retry()
 	return s.react(retry, nil, nil), len(retry) > 0
@@ -139,8 +139,8 @@ func (s resupplying) react(commands []any, set []process.Timer, cancel []string)
 }
 
 // at notes the place.
-func (s resupplying) at(e atPlace) resupplying {
-	s.Study, s.Site = e.AtPlace().Study, domain.SiteID(e.AtPlace().Location)
+func (s resupplying) at(e aboutStock) resupplying {
+	s.Study, s.Site = e.AboutStock().Study, domain.SiteID(e.AboutStock().Location)
 	return s
 }
 
