@@ -157,8 +157,9 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 // A version that changes nothing leaves the bytes alone: what a study stored as a form's definition is read as it came.
 func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 	const definition = `{"b": "<", "a": 1.0}`
-	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1,
-		[]byte(`{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":`+definition+`}]}}`), nil, "")
+	stored := `{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":` +
+		definition + `}]}}`
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
