@@ -51,14 +51,14 @@ func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 	return b
 }
 
-// Named returns the projection of a view. It refuses projection_not_found.
+// Named returns the projection of a view. It refuses view_not_found.
 func Named(all []Projection, view string) (Projection, error) {
 	for _, p := range all {
 		if p.View.Name == view {
 			return p, nil
 		}
 	}
-	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q",
+	return Projection{}, refuse.NotFound("view_not_found", "there is no view %q",
 		view).At("projection").Do("the list of projections has their names")
 }
 

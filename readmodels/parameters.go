@@ -261,7 +261,7 @@ func (Moment) Schema() domain.Schema {
 	return domain.Schema{Description: "A log position or a time (RFC 3339); the answer is what it was then", Example: "2026-03-01T12:00:00Z"}
 }
 
-// UnmarshalText reads a log position or a time. It refuses malformed_moment.
+// UnmarshalText reads a log position or a time. It refuses malformed_time.
 func (m *Moment) UnmarshalText(text []byte) error {
 	if position, err := strconv.ParseUint(string(text), 10, 63); err == nil && position > 0 {
 		*m = Moment{Position: position}
@@ -271,6 +271,6 @@ func (m *Moment) UnmarshalText(text []byte) error {
 		*m = Moment{Time: at}
 		return nil
 	}
-	return refuse.Malformed("malformed_moment", "asOf is neither a log position nor a time").
+	return refuse.Malformed("malformed_time", "asOf is neither a log position nor a time").
 		Do("give the position of a command's answer, or a time such as 2026-03-01T12:00:00Z")
 }

@@ -1,7 +1,7 @@
 package instrument
 
 // Check returns the answers as they are recorded: numbers as float64, nothing for what was left empty. It refuses, with
-// Field set to answers.<item>: unknown_item, wrong_type, answer_out_of_range, not_an_option, answer_too_long,
+// Field set to answers.<item>: unknown_item, answer_wrong_type, answer_out_of_range, not_an_option, answer_too_long,
 // item_required (asked, required and not answered) and item_not_asked (answered although the skip rule leaves it out).
 // The answers that it is given stay as they are.
 func (i *Instrument) Check(answers map[ItemID]any) (map[ItemID]any, error) {

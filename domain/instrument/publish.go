@@ -181,14 +181,14 @@ func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call
 }
 
 // Record decides about RecordInstrument as Publish does about the definition that the protocol brought. It also refuses
-// instrument_version_unknown, where no protocol has brought that version.
+// unknown_instrument_version, where no protocol has brought that version.
 func Record(v Versions, facts Publication, cmd RecordInstrument, call domain.Call) ([]Event, error) {
 	for _, d := range facts.InProtocols {
 		if d.Version == cmd.Version {
 			return Publish(v, facts, PublishInstrument{InStudy: cmd.InStudy, Instrument: *d}, call)
 		}
 	}
-	return nil, refuse.Because("instrument_version_unknown", "no protocol of study %s has brought version %d of instrument %s",
+	return nil, refuse.Because("unknown_instrument_version", "no protocol of study %s has brought version %d of instrument %s",
 		cmd.Study, cmd.Version, cmd.Instrument).At("version").Do("publish the instrument itself")
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // RequestEnrollment asks the enrolment process for the patient's place. After a failed enrolment it may be asked for
-// again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, wrong_status,
+// again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
 // enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active and
 // consent_version_not_in_force: an amendment with a new consent has to be signed before the enrolment. By the protocol's
 // criteria and factors it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level and
@@ -85,7 +85,7 @@ func stratified(t study.Treatment, factors map[string]string) error {
 }
 
 // Confirm ends an enrolment well. The process may send it twice; the second time there is nothing to record. It refuses
-// value_missing, value_too_long, and, so that the process gives the place back, patient_not_found, wrong_status and
+// value_missing, value_too_long, and, so that the process gives the place back, patient_not_found, patient_status and
 // patient_ended.
 func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status == StatusEnrolled && p.PatientNumber == cmd.PatientNumber {
@@ -130,7 +130,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 }
 
 // Discontinue ends the participation early for another reason. It refuses reason_required, value_too_long,
-// patient_not_found, patient_ended, wrong_status, malformed_date, captured_in_future and ended_before_enrolment.
+// patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future and ended_before_enrolment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
-// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, wrong_status, malformed_date,
+// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status, malformed_date,
 // captured_in_future and ended_before_enrolment.
 func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {

@@ -141,8 +141,8 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 		same   = "" // nothing has to be recorded
 		nobody = "patient_not_found"
 		ended  = "patient_ended"
-		wrong  = "wrong_status"
-		twice  = "consent_already_recorded"
+		wrong  = "patient_status"
+		twice  = "consent_recorded"
 		exists = "patient_exists"
 		none   = "consent_missing"
 	)

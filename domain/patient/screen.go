@@ -38,7 +38,7 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 // Consent records the informed consent. It may be signed before or after the day of screening, but the version has to
 // be the one in force; a patient who participates signs again when a new version comes (ICH E6(R3) 2.8). It refuses
 // malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
-// consent_already_recorded.
+// consent_recorded.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -51,14 +51,14 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 			At("consentVersion").Do("have the version of the protocol in force signed")
 	}
 	if cmd.ConsentVersion == p.ConsentVersion {
-		return nil, refuse.WrongState("consent_already_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
+		return nil, refuse.WrongState("consent_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
 			At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
 	return []Event{ConsentRecorded{Patient: cmd.Patient, ConsentVersion: cmd.ConsentVersion, On: cmd.On}}, nil
 }
 
 // FailScreening ends a patient's way before enrolment. It refuses reason_required, value_too_long, malformed_date,
-// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and wrong_status once an enrolment has
+// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and patient_status once an enrolment has
 // been asked for.
 func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
@@ -94,7 +94,7 @@ func (sex Sex) validate() error {
 		Do("use F, M, U or UNDIFFERENTIATED")
 }
 
-// mustBe refuses (code wrong_status) a step that the patient's status does not allow (21 CFR 11.10(f)).
+// mustBe refuses (code patient_status) a step that the patient's status does not allow (21 CFR 11.10(f)).
 func (p Patient) mustBe(step string, allowed ...Status) error {
 	if slices.Contains(allowed, p.Status) {
 		return nil
@@ -105,7 +105,7 @@ func (p Patient) mustBe(step string, allowed ...Status) error {
 	if p.ended() {
 		return p.mustGoOn()
 	}
-	return refuse.WrongState("wrong_status", "the patient is %s; that is not when to %s", p.Status, step).
+	return refuse.WrongState("patient_status", "the patient is %s; that is not when to %s", p.Status, step).
 		At("patient").Do("follow the order screened, consented, enrolled")
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Quarantine sets kits aside until somebody decides about them. It refuses reason_required, value_too_long, unknown_code,
-// value_out_of_range, kit_not_here, kit_named_twice and kit_status.
+// value_out_of_range, kit_not_at_location, kit_named_twice and kit_status.
 func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error) {
 	if cmd.Cause != CauseExcursion && cmd.Cause != CauseOther {
 		return nil, refuse.Malformed("unknown_code", "%.40q is no cause of a quarantine", string(cmd.Cause)).At("cause").Do("use excursion or other")
@@ -60,7 +60,7 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 }
 
 // ReleaseFromQuarantine puts kits back to where they stood. It refuses reason_required, value_too_long,
-// value_out_of_range, kit_not_here, kit_named_twice, kit_status, lot_recalled and kit_replaced.
+// value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, lot_recalled and kit_replaced.
 func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
 		s.eachOnce("kits", "a release", cmd.Kits, func(k Kit) bool { return k.Status == KitQuarantined })); err != nil {
@@ -73,7 +73,7 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 		case !known:
 			return nil, errSealed
 		case f.Supply.Lots[c.Lot].Recalled:
-			return nil, refuse.Because("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
+			return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
 		case k.Replaced:
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
 		}
@@ -81,7 +81,7 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 	return []StockEvent{KitsReleased{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
-// Return takes a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_here,
+// Return takes a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient and kit_status.
 func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
@@ -94,7 +94,7 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 }
 
 // Reconcile accounts for a returned kit: the doses that it held are those returned, used and lost (ICH E6(R3) 3.15.3(c);
-// R36). It refuses value_out_of_range, value_too_long, kit_not_here, kit_not_allocated_to_patient, kit_status,
+// R36). It refuses value_out_of_range, value_too_long, kit_not_at_location, kit_not_allocated_to_patient, kit_status,
 // kit_reconciled and doses_do_not_add_up.
 func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Between("returned", cmd.Returned, 0, 10_000), domain.Between("used", cmd.Used, 0, 10_000),
@@ -146,7 +146,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Destroy ends kits of no more use. It refuses malformed_date, captured_in_future, value_missing, value_too_long,
-// value_out_of_range, kit_not_here, kit_named_twice, kit_status and kit_not_reconciled.
+// value_out_of_range, kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
 func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
 		domain.Between("kits", len(cmd.Kits), 1, 1000),
@@ -163,7 +163,7 @@ func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 	return []StockEvent{KitsDestroyed{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On, Certificate: cmd.Certificate}}, nil
 }
 
-// RecordKitLoss ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_here and kit_status.
+// RecordKitLoss ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_at_location and kit_status.
 func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {
 		return k.Status != KitInTransit && k.Status != KitDestroyed && k.Status != KitIsLost

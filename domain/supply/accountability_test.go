@@ -29,7 +29,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	given.When(quarantining(supply.CauseOther, strings.Repeat("r", 501), "K1")).ThenRefused("value_too_long")
 	given.When(quarantining(supply.CauseOther, "r")).ThenRefused("value_out_of_range")
 	given.When(quarantining(supply.CauseOther, "r", make([]supply.KitNumber, 1001)...)).ThenRefused("value_out_of_range")
-	given.When(quarantining(supply.CauseOther, "r", "K2")).ThenRefused("kit_not_here")
+	given.When(quarantining(supply.CauseOther, "r", "K2")).ThenRefused("kit_not_at_location")
 	given.When(quarantining(supply.CauseOther, "r", "K1", "K1")).ThenRefused("kit_named_twice")
 
 	freeing := func(f supply.Facts, reason string, kits ...supply.KitNumber) stockDecision {
@@ -45,7 +45,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	set.When(freeing(facts(nil), "", "K1")).ThenRefused("reason_required")
 	set.When(freeing(facts(nil), strings.Repeat("r", 501), "K1")).ThenRefused("value_too_long")
 	set.When(freeing(facts(nil), "r")).ThenRefused("value_out_of_range")
-	set.When(freeing(facts(nil), "r", "K2")).ThenRefused("kit_not_here")
+	set.When(freeing(facts(nil), "r", "K2")).ThenRefused("kit_not_at_location")
 	set.When(freeing(facts(nil), "r", "K1", "K1")).ThenRefused("kit_named_twice")
 	set.When(freeing(facts(nil), "r", "K1", "K3")).ThenRefused("kit_status")
 	set.When(freeing(facts(func(f *supply.Facts) { f.Supply = theSupply(supply.LotRecalled{Study: pain, Lot: "L2"}) }), "r", "K1", "K4")).ThenRefused("lot_recalled")
@@ -97,7 +97,7 @@ func TestReturnAndReconcile(t *testing.T) {
 	given := allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1"})
 	given.When(returning(anna, "K1", "")).ThenRefused("malformed_date")
 	given.When(returning(anna, "K1", "2026-03-12")).ThenRefused("captured_in_future")
-	given.When(returning(anna, "K2", "2026-03-10")).ThenRefused("kit_not_here")
+	given.When(returning(anna, "K2", "2026-03-10")).ThenRefused("kit_not_at_location")
 	given.When(returning(ben, "K1", "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
 	back := given.When(returning(anna, "K1", "2026-03-10")).Then(supply.KitReturned{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	back.When(returning(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
@@ -111,7 +111,7 @@ func TestReturnAndReconcile(t *testing.T) {
 		"value_out_of_range": {func(c *supply.ReconcileKit) { c.Returned = -1 }, func(c *supply.ReconcileKit) { c.Used = 10_001 },
 			func(c *supply.ReconcileKit) { c.Lost, c.Used = -10, 20 }, func(c *supply.ReconcileKit) { c.Used = -1 }},
 		"value_too_long":               {func(c *supply.ReconcileKit) { c.Note = strings.Repeat("n", 501) }},
-		"kit_not_here":                 {func(c *supply.ReconcileKit) { c.Kit = "K2" }},
+		"kit_not_at_location":                 {func(c *supply.ReconcileKit) { c.Kit = "K2" }},
 		"kit_not_allocated_to_patient": {func(c *supply.ReconcileKit) { c.Patient = ben }, func(c *supply.ReconcileKit) { c.Kit = "K3" }},
 		"doses_do_not_add_up":          {func(c *supply.ReconcileKit) { c.Lost = 1 }, func(c *supply.ReconcileKit) { c.Used = 9 }},
 	} {
@@ -139,7 +139,7 @@ func TestDestroyAndLose(t *testing.T) {
 		"value_missing":      {func(c *supply.DestroyKits) { c.Certificate = "" }},
 		"value_too_long":     {func(c *supply.DestroyKits) { c.Certificate = strings.Repeat("c", 201) }},
 		"value_out_of_range": {func(c *supply.DestroyKits) { c.Kits = nil }, func(c *supply.DestroyKits) { c.Kits = make([]supply.KitNumber, 1001) }},
-		"kit_not_here":       {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K9") }},
+		"kit_not_at_location":       {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K9") }},
 		"kit_named_twice":    {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K1") }},
 		"kit_status":         {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K2") }},
 	} {
@@ -156,7 +156,7 @@ func TestDestroyAndLose(t *testing.T) {
 	gone.When(losing("K1", "r")).ThenRefused("kit_status")
 	given.When(losing("K1", "")).ThenRefused("reason_required")
 	given.When(losing("K1", strings.Repeat("r", 501))).ThenRefused("value_too_long")
-	given.When(losing("K9", "r")).ThenRefused("kit_not_here")
+	given.When(losing("K9", "r")).ThenRefused("kit_not_at_location")
 	given.When(losing("K2", "r")).Then(supply.KitLost{OfStock: site, Kit: "K2", Reason: "r"}).When(losing("K2", "r")).ThenRefused("kit_status")
 	// What is lost before it was given out is replaced; what the patient has lost is not.
 	allocated := given.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"})

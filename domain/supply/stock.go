@@ -215,7 +215,7 @@ func keepDays(in study.Study) int {
 	return in.Protocol.Treatment.DoNotDispenseDays
 }
 
-// eachOnce refuses kits that are named twice or are not here in one of the statuses (codes kit_not_here, kit_named_twice,
+// eachOnce refuses kits that are named twice or are not here in one of the statuses (codes kit_not_at_location, kit_named_twice,
 // kit_status).
 func (s Stock) eachOnce(field, what string, kits []KitNumber, may func(Kit) bool) error {
 	seen := map[KitNumber]bool{}
@@ -223,7 +223,7 @@ func (s Stock) eachOnce(field, what string, kits []KitNumber, may func(Kit) bool
 		k, here := s.Kits.Get(n)
 		switch {
 		case !here:
-			return refuse.NotFound("kit_not_here", "kit %.40s is not here", n).At(field).Do("check number and place")
+			return refuse.NotFound("kit_not_at_location", "kit %.40s is not here", n).At(field).Do("check number and place")
 		case seen[n]:
 			return refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(field).Do("name every kit once")
 		case !may(k):

@@ -145,7 +145,7 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	given.When(scenario.SentWithFacts(supply.Dispense, inArm(x), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2027-01-01"}, late)).ThenRefused("kit_expired")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-10")).Then(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", On: "2026-03-10"})
 	given.When(dispense(inArm(x), "K1", ben, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
-	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_here")
+	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_at_location")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(dispense(facts(func(f *supply.Facts) { f.Participating = false }), "K1", anna, "2026-03-10")).ThenRefused("patient_ended")
 	at(t, site, "K1").When(dispense(inArm(x), "K1", anna, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient") // R8: nothing before its time
@@ -210,7 +210,7 @@ func TestShipments(t *testing.T) {
 	}
 	at(t, depot, "K1").When(create("Z", "K1")).ThenRefused("location_not_found")
 	at(t, depot, "K1").When(create("D", "K1")).ThenRefused("shipment_to_itself")
-	at(t, depot, "K1").When(create("A", "K2")).ThenRefused("kit_not_here")
+	at(t, depot, "K1").When(create("A", "K2")).ThenRefused("kit_not_at_location")
 	at(t, depot, "K1").When(create("A", "K1", "K1")).ThenRefused("kit_named_twice")
 	at(t, depot, "K5").When(create("A", "K5")).ThenRefused("lot_not_released")
 	at(t, depot, "K6").When(create("A", "K6")).ThenRefused("kit_expires_soon")
