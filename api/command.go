@@ -68,7 +68,7 @@ func unknownCommand(name string) error {
 	if len(name) > 80 {
 		name = name[:80] + "..."
 	}
-	return refuse.NotFound("unknown_command", "there is no command %q", name).Do("/openapi.json lists the commands")
+	return refuse.NotFound("command_not_found", "there is no command %q", name).Do("/openapi.json lists the commands")
 }
 
 // answer sends a value as JSON.

@@ -42,7 +42,7 @@ func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
 		t.Errorf("the same key is answered\n%s\nafter\n%s", again.body, r.body)
 	}
 	c.as(tr.self).command(tr.entry(5), keyHeader, "first").refused(t, http.StatusConflict, "idempotency_key_reused")
-	c.as(tr.self).command(tr.entry(4), keyHeader, "second").refused(t, http.StatusConflict, "diary_already_submitted")
+	c.as(tr.self).command(tr.entry(4), keyHeader, "second").refused(t, http.StatusConflict, "diary_submitted")
 }
 
 func TestABodyWithoutATypeIsReadAsJSON(t *testing.T) {
@@ -101,8 +101,8 @@ func TestABatchAnswersEachCommandByItself(t *testing.T) {
 	want := []struct {
 		status int
 		code   string
-	}{{200, ""}, {409, "diary_already_submitted"}, {200, ""}, {403, "not_allowed"}, {200, ""},
-		{404, "unknown_command"}, {404, "unknown_command"}, {400, "unknown_field"}, {400, "wrong_type"}, {200, ""}}
+	}{{200, ""}, {409, "diary_submitted"}, {200, ""}, {403, "not_allowed"}, {200, ""},
+		{404, "command_not_found"}, {404, "command_not_found"}, {400, "unknown_field"}, {400, "wrong_type"}, {200, ""}}
 	if len(answer.Items) != len(want) {
 		t.Fatalf("%d items for %d commands", len(answer.Items), len(want))
 	}

@@ -52,7 +52,7 @@ func TestAPatientIsShownAsOfAMoment(t *testing.T) {
 	}
 	crc.get(path+"?asOf="+fmt.Sprint(screened.Position-1)).refused(t, http.StatusNotFound, "patient_not_found")
 	for _, wrong := range []string{"", "0", "-1", "yesterday", "2026-13-01T00:00:00Z", "99999999999999999999999"} {
-		crc.get(path+"?asOf="+wrong).refused(t, http.StatusBadRequest, "malformed_moment")
+		crc.get(path+"?asOf="+wrong).refused(t, http.StatusBadRequest, "malformed_time")
 	}
 	elsewhere := c.as(account(t, "crc", user.Grant{Role: user.CRC, Study: tr.study, Site: "02"}))
 	elsewhere.get(path+"?asOf="+fmt.Sprint(consented.Position)).refused(t, http.StatusForbidden, "not_allowed")
@@ -87,7 +87,7 @@ func TestADataManagerRebuildsAView(t *testing.T) {
 	manager.post("/api/v1/commands/RebuildProjection", `{"projection":"alerts","reason":"for all"}`).refused(t, http.StatusForbidden,
 		"not_allowed")
 	manager.post("/api/v1/commands/RebuildProjection", fmt.Sprintf(`{"projection":"nothing","study":%q,"reason":"x"}`, tr.study)).refused(t,
-		http.StatusNotFound, "projection_not_found")
+		http.StatusNotFound, "view_not_found")
 	manager.post("/api/v1/commands/CancelRebuild", fmt.Sprintf(`{"projection":"shipments","study":%q,"reason":"x"}`, tr.study)).refused(t,
 		http.StatusConflict, "no_rebuild")
 	skip := func(stream string, revision int) reply {

@@ -62,7 +62,7 @@ func (a *API) getChanges(c *call) error {
 		return err
 	}
 	if a.changes == nil {
-		return refuse.Overload("no_changes", "this process does not tell what changes").Do("ask the queries instead")
+		return refuse.Overload("changes_unavailable", "this process does not tell what changes").Do("ask the queries instead")
 	}
 	var query readmodels.ChangesQuery
 	if err := changesParameters.Read(&query, nil, c.QueryParams()); err != nil {
@@ -98,7 +98,7 @@ func (c *call) begin(l *readmodels.Listener, after readmodels.Bookmark) error {
 	if c.ctx().Err() != nil {
 		return errClientGone
 	}
-	return refuse.Overload("no_changes", "the log cannot be followed at present").Do("connect again in a moment")
+	return refuse.Overload("changes_unavailable", "the log cannot be followed at present").Do("connect again in a moment")
 }
 
 // changeStream is a listener's connection.

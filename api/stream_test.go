@@ -300,7 +300,7 @@ func TestStreamsAreRefusedAndBounded(t *testing.T) {
 	c.get(path).refused(t, http.StatusUnauthorized, "token_missing")
 	manager.get(path+"?study="+string(elsewhere.study)).refused(t, http.StatusForbidden, "not_allowed")
 	manager.get(path+"?patient="+string(elsewhere.patient)).refused(t, http.StatusForbidden, "not_allowed")
-	manager.get(path+"?view=nothing").refused(t, http.StatusNotFound, "projection_not_found")
+	manager.get(path+"?view=nothing").refused(t, http.StatusNotFound, "view_not_found")
 	manager.get(path+"?colour=red").refused(t, http.StatusBadRequest, "unknown_parameter")
 	for _, wrong := range []string{"x", "-1", "7-9", "1-2-3", ""} {
 		manager.get(path+"?after="+wrong).refused(t, http.StatusBadRequest, "malformed_position")
@@ -314,5 +314,5 @@ func TestStreamsAreRefusedAndBounded(t *testing.T) {
 	for range h.messages { //nolint:revive // until the client has gone
 	}
 	c.as(tr.otherCRC).get(path, "Last-Event-ID", "x") // the place is free once the server has noticed
-	serve(t, func(o *options) { o.changes = nil }).as(tr.manager).get(path).refused(t, http.StatusServiceUnavailable, "no_changes")
+	serve(t, func(o *options) { o.changes = nil }).as(tr.manager).get(path).refused(t, http.StatusServiceUnavailable, "changes_unavailable")
 }

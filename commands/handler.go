@@ -174,13 +174,13 @@ type AnsweredEvent struct {
 func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 	c, ok := h.byName[r.Name]
 	if !ok || c.Internal() && !access.IsProcess(r.Principal.User) {
-		return Answer{}, refuse.NotFound("unknown_command", "there is no command %q", shortened(r.Name)).
+		return Answer{}, refuse.NotFound("command_not_found", "there is no command %q", shortened(r.Name)).
 			Do("/openapi.json lists the commands")
 	}
 	return c.run(ctx, h, r)
 }
 
-// Principal returns the user with the grants that hold now. It refuses user_unknown, account_locked and
+// Principal returns the user with the grants that hold now. It refuses account_not_found, account_locked and
 // account_deactivated.
 func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
 	u, err := Read(ctx, h.Reader(), user.Decider, string(id))
@@ -188,7 +188,7 @@ func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Princ
 	case err != nil:
 		return access.Principal{}, fmt.Errorf("load user %s: %w", id, err)
 	case !u.Exists():
-		return access.Principal{}, refuse.Unauthenticated("user_unknown", "%s has no account here", id).Do("ask an administrator for one")
+		return access.Principal{}, refuse.Unauthenticated("account_not_found", "%s has no account here", id).Do("ask an administrator for one")
 	case u.Deactivated:
 		return access.Principal{}, refuse.Unauthenticated("account_deactivated", "the account %s is deactivated", id)
 	case u.Locked:
@@ -227,6 +227,15 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
+	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {
+		return Answer{}, err
+	}
+	// Bodies that a process has recorded may lack fields that have been added since.
+	if r.BodyVersion == 0 {
+		if missing := requireFields(current, d.required); missing != nil {
+			return Answer{}, missing
+		}
+	}
 	if err != nil {
 		return Answer{}, err
 	}

@@ -291,7 +291,7 @@ func TestConcurrentSubmissionsLeaveOneEntryPerWindow(t *testing.T) {
 					mu.Unlock()
 					return nil
 				}
-				if c := code(err); c != "diary_already_submitted" && c != "conflict" {
+				if c := code(err); c != "diary_submitted" && c != "conflict" {
 					return err
 				}
 				return nil
@@ -357,10 +357,10 @@ func TestR4_CommandsNeedAGrant(t *testing.T) {
 func TestPeopleCannotSendInternalCommands(t *testing.T) {
 	tr := newTrial(t, run(t))
 	ofPatient := domain.ForPatient(tr.patient)
-	tr.refused("unknown_command", tr.manager, enrollment.ReservePlace{InStudy: domain.ForStudy(tr.study), Site: "01", OfPatient: ofPatient})
-	tr.refused("unknown_command", tr.crc, patient.ConfirmEnrollment{OfPatient: ofPatient, PatientNumber: "1"})
+	tr.refused("command_not_found", tr.manager, enrollment.ReservePlace{InStudy: domain.ForStudy(tr.study), Site: "01", OfPatient: ofPatient})
+	tr.refused("command_not_found", tr.crc, patient.ConfirmEnrollment{OfPatient: ofPatient, PatientNumber: "1"})
 	_, err := tr.Do(t.Context(), commands.Request{Name: "SignInAttempt", Body: []byte(`{}`), Principal: tr.crc})
-	if code(err) != "unknown_command" {
+	if code(err) != "command_not_found" {
 		t.Errorf("SignInAttempt: got %v", err)
 	}
 }

@@ -49,5 +49,5 @@ func TestInstrumentsOfAProtocolGetStreamsOfTheirOwn(t *testing.T) {
 		t.Errorf("it was recorded again: %+v", again.Events)
 	}
 	record.Version = 99
-	tr.refused("instrument_version_unknown", access.Process("instrument-recording"), record)
+	tr.refused("unknown_instrument_version", access.Process("instrument-recording"), record)
 }

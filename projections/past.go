@@ -51,14 +51,14 @@ func (u Until) cut(b eventlog.Batch) eventlog.Batch {
 	return b
 }
 
-// Named returns the projection of a view. It refuses projection_not_found.
+// Named returns the projection of a view. It refuses view_not_found.
 func Named(all []Projection, view string) (Projection, error) {
 	for _, p := range all {
 		if p.View.Name == view {
 			return p, nil
 		}
 	}
-	return Projection{}, refuse.NotFound("projection_not_found", "there is no view %q",
+	return Projection{}, refuse.NotFound("view_not_found", "there is no view %q",
 		view).At("projection").Do("the list of projections has their names")
 }
 
@@ -151,6 +151,14 @@ func (p Projection) OfPatient(streams ...func(id string) string) Projection {
 	return p
 }
 
+// PatientStreams returns the streams from which all documents of a patient are folded; none where OfPatient named none.
+func (p Projection) PatientStreams(who domain.PatientID) (streams []string) {
+	for _, stream := range p.streams {
+		streams = append(streams, stream(string(who)))
+	}
+	return streams
+}
+
 // PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
 // documents of the view are folded from more than the patient's own streams.
 func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until,
@@ -169,8 +177,8 @@ func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who doma
 		}
 	}
 	var events []Envelope
-	for _, stream := range p.streams {
-		for at, err := range log.ReadStream(ctx, stream(string(who)), 0) {
+	for _, stream := range p.PatientStreams(who) {
+		for at, err := range log.ReadStream(ctx, stream, 0) {
 			if err != nil {
 				return nil, err
 			}

@@ -217,7 +217,7 @@ func (f *ChangeFeed) close() {
 	}
 }
 
-// Listen adds a listener. The caller must call Leave. Listen refuses projection_not_found, not_allowed if the listener
+// Listen adds a listener. The caller must call Leave. Listen refuses view_not_found, not_allowed if the listener
 // could never hear of a change, too_many_streams and server_stopping.
 func (f *ChangeFeed) Listen(p access.Principal, q ChangesQuery) (*Listener, error) {
 	of, err := f.named(q.Views)
@@ -391,7 +391,7 @@ func (w way) reaches(p access.Principal, scope domain.Scope) bool {
 	return err == nil
 }
 
-// named returns the views with these names, or all views if there are no names. It refuses projection_not_found.
+// named returns the views with these names, or all views if there are no names. It refuses view_not_found.
 func (f *ChangeFeed) named(names ViewNames) (of viewSet, err error) {
 	if len(names) == 0 {
 		return ^viewSet(0), nil
@@ -399,7 +399,7 @@ func (f *ChangeFeed) named(names ViewNames) (of viewSet, err error) {
 	for _, name := range names {
 		i, ok := f.index[name]
 		if !ok {
-			return 0, refuse.NotFound("projection_not_found", "there is no view %q", shortened(name)).At("view").
+			return 0, refuse.NotFound("view_not_found", "there is no view %q", shortened(name)).At("view").
 				Do("the list of projections has their names")
 		}
 		of |= 1 << i

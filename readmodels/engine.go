@@ -97,7 +97,7 @@ type Question struct {
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
 	if !ok {
-		return nil, refuse.NotFound("unknown_query", "there is no query %q", shortened(question.Query)).Do("/openapi.json lists the queries")
+		return nil, refuse.NotFound("query_not_found", "there is no query %q", shortened(question.Query)).Do("/openapi.json lists the queries")
 	}
 	parameters := reflect.New(q.parameters).Interface()
 	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {

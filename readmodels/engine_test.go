@@ -110,7 +110,7 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 			Patient: "S.1"}},
 		{query: "Patient", path: "S.2", grants: []user.Grant{second}, code: "patient_not_found"},
 		{query: "Patient", path: "S.2", grants: []user.Grant{stranger}, code: "not_allowed", about: domain.Scope{Study: "S", Patient: "S.2"}},
-		{query: "Nothing", code: "unknown_query"},
+		{query: "Nothing", code: "query_not_found"},
 	} {
 		recorded = nil
 		question := readmodels.Question{Query: c.query, Path: map[string]string{"study": c.path, "patient": c.path}, Given: map[string][]string{},

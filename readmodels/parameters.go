@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
@@ -178,8 +179,8 @@ func parseText(name, text string, field reflect.Value, maxLength int) error {
 	if checked, ok := field.Interface().(interface{ Validate() error }); ok {
 		return checked.Validate()
 	}
-	if text == "" || len(text) > maxLength {
-		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).
+	if n := utf8.RuneCountInString(text); n == 0 || n > maxLength {
+		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, n).
 			Do("leave it out, or give one that an answer named")
 	}
 	return nil
@@ -261,7 +262,7 @@ func (Moment) Schema() domain.Schema {
 	return domain.Schema{Description: "A log position or a time (RFC 3339); the answer is what it was then", Example: "2026-03-01T12:00:00Z"}
 }
 
-// UnmarshalText reads a log position or a time. It refuses malformed_moment.
+// UnmarshalText reads a log position or a time. It refuses malformed_time.
 func (m *Moment) UnmarshalText(text []byte) error {
 	if position, err := strconv.ParseUint(string(text), 10, 63); err == nil && position > 0 {
 		*m = Moment{Position: position}
@@ -271,6 +272,6 @@ func (m *Moment) UnmarshalText(text []byte) error {
 		*m = Moment{Time: at}
 		return nil
 	}
-	return refuse.Malformed("malformed_moment", "asOf is neither a log position nor a time").
+	return refuse.Malformed("malformed_time", "asOf is neither a log position nor a time").
 		Do("give the position of a command's answer, or a time such as 2026-03-01T12:00:00Z")
 }

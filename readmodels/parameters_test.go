@@ -74,8 +74,8 @@ func TestValuesThatAParameterCannotHaveAreRefused(t *testing.T) {
 			"malformed_parameter"},
 		{"grade", "medium", "malformed_parameter"}, {"name", "", "malformed_parameter"}, {"name", "abcd", "malformed_parameter"},
 		{"from", "today", "malformed_time"}, {"from", "0001-01-01T00:00:00Z", "malformed_time"}, {"first", "0", "malformed_position"},
-		{"first", "-1", "malformed_position"}, {"day", "2026-02-30", "malformed_date"}, {"asOf", "soon", "malformed_moment"}, {"asOf", "0",
-			"malformed_moment"},
+		{"first", "-1", "malformed_position"}, {"day", "2026-02-30", "malformed_date"}, {"asOf", "soon", "malformed_time"}, {"asOf", "0",
+			"malformed_time"},
 		{"limit", "0", "malformed_parameter"}, {"limit", "201", "malformed_parameter"}, {"limit", "x", "malformed_parameter"},
 		{"cursor", strings.Repeat("x", 501), "malformed_parameter"}, {"colour", "red", "unknown_parameter"}, {"study", "S", "unknown_parameter"},
 	} {

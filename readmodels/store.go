@@ -218,6 +218,24 @@ func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection stri
 	return c, err
 }
 
+// TakeCheckpoint returns the checkpoint of a build after it has put the token of a lease on it. From then on the former
+// holder can no longer move it, so that the new one goes on from what it has read. TakeCheckpoint fails with ErrLeaseLost
+// if a later holder was here before.
+func (s *Store) TakeCheckpoint(ctx context.Context, v View, collection string, token int64) (Checkpoint, error) {
+	c := Checkpoint{Collection: collection, View: v.Name, Version: v.Version, State: CatchingUp}
+	begun := bson.D{{Key: "view", Value: v.Name}, {Key: "version", Value: v.Version}, {Key: "state", Value: CatchingUp}}
+	err := s.db.Collection(checkpointCollection).FindOneAndUpdate(ctx, fenced(collection, token),
+		bson.D{{Key: "$set", Value: bson.D{{Key: "token", Value: token}}}, {Key: "$setOnInsert", Value: begun}},
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&c)
+	if mongo.IsDuplicateKeyError(err) {
+		err = ErrLeaseLost
+	}
+	if err != nil {
+		return c, fmt.Errorf("take the checkpoint of %s: %w", collection, err)
+	}
+	return c, nil
+}
+
 // SaveCheckpoint records how far a build has folded the log, and wakes the callers that wait for it. It fails with
 // ErrLeaseLost if a later holder of the lease has written meanwhile.
 func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {

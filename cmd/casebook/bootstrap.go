@@ -25,7 +25,7 @@ func (s *server) bootstrapAdmin(ctx context.Context, password string) error {
 	}
 	grant := user.GrantRole{OfUser: of, Grant: user.Grant{Role: user.Admin}}
 	err := sendAs(ctx, s.handler, operator(), grant, key+"/admin")
-	if err != nil && !refusedAs(err, "role_already_granted") {
+	if err != nil && !refusedAs(err, "role_granted") {
 		return err
 	}
 	return nil

@@ -25,14 +25,14 @@ type Prescription struct {
 // older one from a future day on, if no window of that day or later is recorded. The older assignment then ends the day
 // before.
 //
-// Refusals: patient_not_enrolled, patient_not_participating, instrument_unknown, invalid_instrument, invalid_rule,
-// unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_already_assigned.
+// Refusals: patient_not_enrolled, patient_not_participating, unknown_instrument, invalid_instrument, invalid_rule,
+// unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_assigned.
 func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call) ([]Event, error) {
 	if err := mustParticipate(facts.Patient); err != nil {
 		return nil, err
 	}
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
-		return nil, refuse.Because("instrument_unknown", "the protocol in force has no instrument %q", cmd.Instrument).
+		return nil, refuse.Because("unknown_instrument", "the protocol in force has no instrument %q", cmd.Instrument).
 			At("instrument").Do("use an instrument of the protocol, or publish an amendment with it")
 	}
 	if err := facts.Definition.Validate(); err != nil {
@@ -89,12 +89,12 @@ func checkRange(cmd AssignInstrument, who patient.Patient) error {
 	return nil
 }
 
-// checkNext refuses a new assignment that conflicts with this one (code instrument_already_assigned).
+// checkNext refuses a new assignment that conflicts with this one (code instrument_assigned).
 func (a *Assignment) checkNext(cmd AssignInstrument, version int, today domain.Date) error {
 	if a.ID != cmd.Instrument || a.Until < cmd.From {
 		return nil
 	}
-	refusal := refuse.WrongState("instrument_already_assigned", "instrument %s is already assigned from %s until %s", a.ID, a.From, a.Until).
+	refusal := refuse.WrongState("instrument_assigned", "instrument %s is already assigned from %s until %s", a.ID, a.From, a.Until).
 		At("instrument")
 	switch {
 	case a.fault != nil || version <= a.Instrument.Definition().Version:

@@ -45,8 +45,8 @@ func TestAssignRefusals(t *testing.T) {
 		{"patient_not_enrolled", screened, pain, "2026-03-01", "2026-03-31"},
 		{"patient_not_enrolled", failed, pain, "2026-03-01", "2026-03-31"},
 		{"patient_not_participating", withdrawn("2026-02-25"), pain, "2026-03-01", "2026-03-31"},
-		{"instrument_unknown", who, nil, "2026-03-01", "2026-03-31"},
-		{"instrument_unknown", who, instrument.PHQ9(), "2026-03-01", "2026-03-31"},
+		{"unknown_instrument", who, nil, "2026-03-01", "2026-03-31"},
+		{"unknown_instrument", who, instrument.PHQ9(), "2026-03-01", "2026-03-31"},
 		{"invalid_rule", who, broken, "2026-03-01", "2026-03-31"},
 		{"unknown_zone", nowhere, pain, "2026-03-01", "2026-03-31"},
 		{"malformed_date", who, pain, "1 March", "2026-03-31"},
@@ -66,8 +66,8 @@ func TestAssignRefusals(t *testing.T) {
 
 func TestAssignAgain(t *testing.T) {
 	who, pain, now := enrolled("Asia/Shanghai"), instrument.PainDiary(), shanghai(t, "2026-03-05 10:00")
-	march(t).When(assigning(who, pain, "2026-03-01", "2026-03-31", now)).ThenRefused("instrument_already_assigned")
-	march(t).When(assigning(who, pain, "2026-03-31", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
+	march(t).When(assigning(who, pain, "2026-03-01", "2026-03-31", now)).ThenRefused("instrument_assigned")
+	march(t).When(assigning(who, pain, "2026-03-31", "2026-04-30", now)).ThenRefused("instrument_assigned")
 
 	next := diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-04-01", Until: "2026-04-30"}
 	march(t).When(assigning(who, pain, "2026-04-01", "2026-04-30", now)).Then(next).
@@ -97,9 +97,9 @@ func TestAssignANewerVersion(t *testing.T) {
 		When(submitting(who, shanghai(t, "2026-03-09 20:30"), mild())).Then(version("2026-03-09", 1)).
 		When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(version("2026-03-10", 2))
 
-	march(t).When(assigning(who, newer, "2026-03-05", "2026-04-30", now)).ThenRefused("instrument_already_assigned")
+	march(t).When(assigning(who, newer, "2026-03-05", "2026-04-30", now)).ThenRefused("instrument_assigned")
 	march(t).When(assigning(who, newer, "2026-03-01", "2026-04-30", shanghai(t, "2026-02-27 10:00"))).
-		ThenRefused("instrument_already_assigned")
+		ThenRefused("instrument_assigned")
 }
 
 // Between two assignments of an instrument, a diary is too late for the first one. The refusal says when the second
@@ -121,7 +121,7 @@ func TestAssignANewerVersionOverRecordedDays(t *testing.T) {
 	newer.Version = 2
 	march(t).Given(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30"))).
 		When(assigning(enrolled("Asia/Shanghai"), newer, "2026-03-10", "2026-04-30", shanghai(t, "2026-03-05 10:00"))).
-		ThenRefused("instrument_already_assigned")
+		ThenRefused("instrument_assigned")
 }
 
 // A patient can have several instruments at the same time.

@@ -5,15 +5,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/refuse"
 )
-
-// maxReasonChars is the longest reason for a change, in characters.
-const maxReasonChars = 500
 
 // Entry is one recorded diary with all its corrections applied.
 type Entry struct {
@@ -66,16 +62,12 @@ func (entry *Entry) apply(e Corrected) {
 // change needs a reason (EMA guideline on computerised systems, 2023). The whole corrected diary has to pass the
 // instrument's checks. The scores are computed again, and risks that did not exist before are flagged.
 //
-// entry is the diary that EntryOf returns, or nil. Refusals: reason_required, reason_too_long, instrument_unusable,
+// entry is the diary that EntryOf returns, or nil. Refusals: reason_required, value_too_long, instrument_unusable,
 // diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
 func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
-	if reason == "" {
-		return nil, refuse.Because("reason_required", "a change of recorded data needs a reason").At("reason").
-			Do("say why the data are changed")
-	}
-	if utf8.RuneCountInString(reason) > maxReasonChars {
-		return nil, refuse.Because("reason_too_long", "the reason has more than %d characters", maxReasonChars).At("reason").Do("shorten it")
+	if err := domain.Reason(reason); err != nil {
+		return nil, err
 	}
 	if err := d.checkUsable(cmd.Instrument); err != nil {
 		return nil, err

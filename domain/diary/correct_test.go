@@ -40,7 +40,7 @@ func TestCorrect(t *testing.T) {
 
 	given.When(correcting(entry, diary.Answers{"worst": 5}, "")).ThenRefused("reason_required")
 	given.When(correcting(entry, diary.Answers{"worst": 5}, " \n")).ThenRefused("reason_required")
-	given.When(correcting(entry, diary.Answers{"worst": 5}, strings.Repeat("ä", 501))).ThenRefused("reason_too_long")
+	given.When(correcting(entry, diary.Answers{"worst": 5}, strings.Repeat("ä", 501))).ThenRefused("value_too_long")
 	given.When(correcting(entry, diary.Answers{"worst": 3}, "none")).ThenRefused("nothing_changed")
 	given.When(correcting(entry, nil, "none")).ThenRefused("nothing_changed")
 	given.When(correcting(entry, diary.Answers{"worst": 11}, "slip")).ThenRefused("answer_out_of_range")

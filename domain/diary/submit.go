@@ -19,8 +19,8 @@ const ClockTolerance = 5 * time.Minute
 // patient-reported outcomes, 2009). An entry that was captured in time but reached the server after its window had been
 // recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append.
 //
-// Refusals: instrument_not_assigned, instrument_unusable, captured_at_required, captured_in_future, unknown_zone,
-// diary_too_early, no_window, diary_too_late, patient_not_participating, diary_already_submitted, and those of
+// Refusals: instrument_not_assigned, instrument_unusable, value_missing, captured_in_future, unknown_zone,
+// diary_too_early, no_window, diary_too_late, patient_not_participating, diary_submitted, and those of
 // instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	if err := checkCapture(cmd, call); err != nil {
@@ -36,7 +36,7 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 	}
 	window, status := assigned.calendar.Window(found.number), assigned.status(found.number)
 	if status&Answered != 0 {
-		return nil, refuse.WrongState("diary_already_submitted", "the diary of window %s has been submitted before", window.ID).
+		return nil, refuse.WrongState("diary_submitted", "the diary of window %s has been submitted before", window.ID).
 			At("capturedAt").Do("ask the site to correct it, if something in it is wrong")
 	}
 	answers, err := assigned.Instrument.Check(cmd.Answers)
@@ -62,10 +62,10 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 }
 
 // checkCapture refuses an entry without a captured time, from the future or with an unknown zone (codes
-// captured_at_required, captured_in_future and unknown_zone).
+// value_missing, captured_in_future and unknown_zone).
 func checkCapture(cmd SubmitDiary, call domain.Call) error {
 	if cmd.CapturedAt.IsZero() {
-		return refuse.Malformed("captured_at_required", "the diary does not say when the patient finished it").
+		return refuse.Malformed("value_missing", "the diary does not say when the patient finished it").
 			At("capturedAt").Do("send the device's time with its offset from UTC")
 	}
 	if cmd.CapturedAt.After(call.At.Add(ClockTolerance)) {

@@ -66,7 +66,7 @@ func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
 		ThenRefused("captured_in_future")
 	march(t).
 		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Answers: mild()}, call(captured))).
-		ThenRefused("captured_at_required")
+		ThenRefused("value_missing")
 	march(t).
 		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured,
 			Zone: "Mars/Olympus", Answers: mild()}, call(captured))).
@@ -121,8 +121,8 @@ func TestSubmitWithoutLateEntries(t *testing.T) {
 func TestSubmitTwice(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	given := march(t).Given(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
-	given.When(submitting(who, shanghai(t, "2026-03-01 21:00"), mild())).ThenRefused("diary_already_submitted")
-	given.When(submitting(who, shanghai(t, "2026-03-02 08:00"), mild())).ThenRefused("diary_already_submitted")
+	given.When(submitting(who, shanghai(t, "2026-03-01 21:00"), mild())).ThenRefused("diary_submitted")
+	given.When(submitting(who, shanghai(t, "2026-03-02 08:00"), mild())).ThenRefused("diary_submitted")
 }
 
 // An entry that was captured in time but arrives after its window was recorded as missed is accepted and flagged.
@@ -132,7 +132,7 @@ func TestSubmitAfterTheWindowWasRecordedAsMissed(t *testing.T) {
 	want.AfterMissed = true
 	march(t).Given(missed(t, "2026-03-01")).
 		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:00"), mild())).Then(want).
-		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:01"), mild())).ThenRefused("diary_already_submitted")
+		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:01"), mild())).ThenRefused("diary_submitted")
 }
 
 func TestSubmitAfterTheEndOfParticipation(t *testing.T) {
@@ -154,8 +154,8 @@ func TestSubmitChecksTheAnswers(t *testing.T) {
 		answers     diary.Answers
 	}{
 		{"answer_out_of_range", "answers.worst", with(mild(), diary.Answers{"worst": 11.0})},
-		{"wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": "eleven"})},
-		{"wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": 2.5})},
+		{"answer_wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": "eleven"})},
+		{"answer_wrong_type", "answers.worst", with(mild(), diary.Answers{"worst": 2.5})},
 		{"item_required", "answers.now", with(mild(), diary.Answers{"now": nil})},
 		{"item_required", "answers.doses", with(mild(), diary.Answers{"rescue": true})},
 		{"item_not_asked", "answers.doses", with(mild(), diary.Answers{"doses": 2.0})},
@@ -188,10 +188,10 @@ func TestSubmitInTheRepeatedHour(t *testing.T) {
 
 	want.CapturedAt = first
 	given.When(submitting(who, first, mild())).Then(want).
-		When(submitting(who, second, mild())).ThenRefused("diary_already_submitted")
+		When(submitting(who, second, mild())).ThenRefused("diary_submitted")
 	want.CapturedAt = second
 	given.When(submitting(who, second, mild())).Then(want).
-		When(submitting(who, first, mild())).ThenRefused("diary_already_submitted")
+		When(submitting(who, first, mild())).ThenRefused("diary_submitted")
 }
 
 // If one window ends and the next begins in the hour that occurs twice, both are open for a while. The patient can

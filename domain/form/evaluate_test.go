@@ -76,24 +76,24 @@ func TestEvaluateFinds(t *testing.T) {
 		"a derived item cleared": {with(entries{"bmi": {}}), ""},
 		"a number as text":       {with(entries{"pulse": {Value: " 80 "}}), ""},
 		"a blank number":         {with(entries{"pulse": {Value: " "}}), ""},
-		"no number":              {with(entries{"pulse": {Value: "8o"}}), "refused wrong_type pulse"},
-		"no whole number":        {with(entries{"pulse": {Value: "80.5"}}), "refused wrong_type pulse"},
-		"too many digits":        {with(entries{"height": {Value: "1.8100000000000000001"}}), "refused wrong_type height"},
-		"an exponent":            {with(entries{"height": {Value: "181e-2"}}), "refused wrong_type height"},
-		"a comma":                {with(entries{"height": {Value: "1,81"}}), "refused wrong_type height"},
+		"no number":              {with(entries{"pulse": {Value: "8o"}}), "refused answer_wrong_type pulse"},
+		"no whole number":        {with(entries{"pulse": {Value: "80.5"}}), "refused answer_wrong_type pulse"},
+		"too many digits":        {with(entries{"height": {Value: "1.8100000000000000001"}}), "refused answer_wrong_type height"},
+		"an exponent":            {with(entries{"height": {Value: "181e-2"}}), "refused answer_wrong_type height"},
+		"a comma":                {with(entries{"height": {Value: "1,81"}}), "refused answer_wrong_type height"},
 		"many decimals":          {with(entries{"weight": {Value: "72.505"}}), "refused too_many_decimals weight"},
 		"beyond the hard range":  {with(entries{"weight": {Value: 401.0}}), "refused answer_out_of_range weight"},
 		"beyond the soft range":  {with(entries{"weight": {Value: 150.5}, "pregnant": {Value: false}}), "queried answer_unexpected weight"},
-		"no boolean":             {with(entries{"pregnant": {Value: "no"}}), "refused wrong_type pregnant"},
+		"no boolean":             {with(entries{"pregnant": {Value: "no"}}), "refused answer_wrong_type pregnant"},
 		"no option":              {with(entries{"sex": {Value: "x"}}), "refused not_an_option sex; notCollected item_not_asked pregnant"},
-		"no day":                 {with(entries{"visit": {Value: "2026-03"}}), "refused wrong_type visit"},
-		"no time":                {with(entries{"at": {Value: "25:00"}}), "refused wrong_type at"},
-		"no moment":              {with(entries{"taken": {Value: "2026-03-15"}}), "refused wrong_type taken"},
-		"no part of a day":       {with(entries{"onset": {Value: "March"}}), "refused wrong_type onset"},
-		"no part of a moment":    {with(entries{"ended": {Value: "T10:30"}}), "refused wrong_type ended"},
-		"no hash":                {with(entries{"scan": {Value: "scan.pdf"}}), "refused wrong_type scan"},
-		"no list":                {with(entries{"symptoms": {Value: "fever"}}), "refused wrong_type symptoms"},
-		"no list of texts":       {with(entries{"symptoms": {Value: []any{1.0}}}), "refused wrong_type symptoms"},
+		"no day":                 {with(entries{"visit": {Value: "2026-03"}}), "refused answer_wrong_type visit"},
+		"no time":                {with(entries{"at": {Value: "25:00"}}), "refused answer_wrong_type at"},
+		"no moment":              {with(entries{"taken": {Value: "2026-03-15"}}), "refused answer_wrong_type taken"},
+		"no part of a day":       {with(entries{"onset": {Value: "March"}}), "refused answer_wrong_type onset"},
+		"no part of a moment":    {with(entries{"ended": {Value: "T10:30"}}), "refused answer_wrong_type ended"},
+		"no hash":                {with(entries{"scan": {Value: "scan.pdf"}}), "refused answer_wrong_type scan"},
+		"no list":                {with(entries{"symptoms": {Value: "fever"}}), "refused answer_wrong_type symptoms"},
+		"no list of texts":       {with(entries{"symptoms": {Value: []any{1.0}}}), "refused answer_wrong_type symptoms"},
 		"none of the list":       {with(entries{"symptoms": {Value: []any{"fever", "chills"}}}), "refused not_an_option symptoms"},
 		"an unknown unit":        {with(entries{"weight": {Value: 72.5, Unit: "lb"}}), "refused unknown_unit weight"},
 		"a unit of none":         {with(entries{"pulse": {Value: 72.0, Unit: "Hz"}}), "refused unknown_unit pulse"},
@@ -121,13 +121,13 @@ func TestEvaluateFinds(t *testing.T) {
 		"a derivation that fails": {with(entries{"height": {Value: 0.0}}), "queried not_computed bmi"},
 		"a derivation beyond":     {with(entries{"height": {Value: 0.9}}), "queried answer_unexpected bmi"},
 		"a derivation of nothing": {with(entries{"height": {}}), ""},
-		"a derivation of a fault": {with(entries{"height": {Value: "x"}}), "refused wrong_type height"},
+		"a derivation of a fault": {with(entries{"height": {Value: "x"}}), "refused answer_wrong_type height"},
 		"days of a day in part":   {with(entries{"onset": {Value: "2026---10"}}), ""},
 		"nothing at all":          {entries{}, "missing item_required visit; missing item_required sex"},
 		"many faults, in order": {with(entries{"scan": {Value: "x"}, "at": {Value: "x"}, "sex": {}, "x": {}}),
-			"refused unknown_item x; refused wrong_type at; missing item_required sex; notCollected item_not_asked pregnant; " +
-				"refused wrong_type scan"},
-		"a choice typed as number": {with(entries{"sex": {Value: 1.0}}), "refused wrong_type sex; notCollected item_not_asked pregnant"},
+			"refused unknown_item x; refused answer_wrong_type at; missing item_required sex; notCollected item_not_asked pregnant; " +
+				"refused answer_wrong_type scan"},
+		"a choice typed as number": {with(entries{"sex": {Value: 1.0}}), "refused answer_wrong_type sex; notCollected item_not_asked pregnant"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := said(compiled(t, vitals()).Evaluate(x.entries)); got != x.want {
@@ -316,7 +316,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("got %v, %v", clean, err)
 	}
 	for code, changes := range map[string]map[form.ItemID]any{
-		"wrong_type":     {"weight": "72.5"}, // typed numbers are for forms that are typed
+		"answer_wrong_type":     {"weight": "72.5"}, // typed numbers are for forms that are typed
 		"derived_item":   {"bmi": 22.1},
 		"item_required":  {"visit": nil},
 		"item_not_asked": {"sex": "m"},

@@ -20,7 +20,7 @@ const maxWhole = 1 << 53
 // clean returns an answer in its recorded form, nil for none. A number may be a text where it was typed. Of a number in
 // another unit than the item's own, converted is the number in the item's own.
 //
-// It refuses, at answers.<item>: wrong_type, answer_out_of_range, too_many_decimals, unknown_unit, not_an_option,
+// It refuses, at answers.<item>: answer_wrong_type, answer_out_of_range, too_many_decimals, unknown_unit, not_an_option,
 // too_many_options and answer_too_long.
 func (it *item) clean(answer any, unit string, typed bool) (recorded any, converted *big.Rat, err error) {
 	if answer == nil {
@@ -287,7 +287,7 @@ func (it *item) choosesOther(answer any) bool {
 }
 
 func (it *item) wrongType(want string) error {
-	return refuse.Because("wrong_type", "the answer to %s is not %s", it.ID, want).At(field(it.ID)).Do("send " + want)
+	return refuse.Because("answer_wrong_type", "the answer to %s is not %s", it.ID, want).At(field(it.ID)).Do("send " + want)
 }
 
 func (it *item) notAnOption(value string) error {

@@ -180,7 +180,7 @@ func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call
 	return []Event{Published{Study: cmd.Study, Instrument: *next, SHA256: hash}}, nil
 }
 
-// Record publishes the definition that a protocol contains, as Publish does. It also refuses instrument_version_unknown
+// Record publishes the definition that a protocol contains, as Publish does. It also refuses unknown_instrument_version
 // if no protocol contains the version.
 func Record(v Versions, facts Publication, cmd RecordInstrument, call domain.Call) ([]Event, error) {
 	for _, d := range facts.InProtocols {
@@ -188,7 +188,7 @@ func Record(v Versions, facts Publication, cmd RecordInstrument, call domain.Cal
 			return Publish(v, facts, PublishInstrument{InStudy: cmd.InStudy, Instrument: *d}, call)
 		}
 	}
-	return nil, refuse.Because("instrument_version_unknown", "no protocol of study %s has brought version %d of instrument %s",
+	return nil, refuse.Because("unknown_instrument_version", "no protocol of study %s has brought version %d of instrument %s",
 		cmd.Study, cmd.Version, cmd.Instrument).At("version").Do("publish the instrument itself")
 }
 

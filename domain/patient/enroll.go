@@ -9,7 +9,7 @@ import (
 )
 
 // RequestEnrollment begins the enrolment of a patient. It may be repeated after a failed enrolment. It refuses
-// malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, wrong_status,
+// malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
 // enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, and
 // consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level
@@ -89,7 +89,7 @@ func stratified(t study.Treatment, factors map[string]string) error {
 }
 
 // Confirm records that an enrolment succeeded. If it is sent twice, it records nothing the second time. It refuses
-// value_missing, value_too_long, patient_not_found, wrong_status and patient_ended. After the last three, the process
+// value_missing, value_too_long, patient_not_found, patient_status and patient_ended. After the last three, the process
 // releases the place.
 func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status == StatusEnrolled && p.PatientNumber == cmd.PatientNumber {
@@ -134,7 +134,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 }
 
 // Discontinue ends the participation early, for another reason than a withdrawn consent. It refuses reason_required,
-// value_too_long, patient_not_found, patient_ended, wrong_status, malformed_date, captured_in_future and
+// value_too_long, patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future and
 // ended_before_enrolment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
@@ -143,7 +143,7 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
-// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, wrong_status,
+// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status,
 // malformed_date, captured_in_future and ended_before_enrolment.
 func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {

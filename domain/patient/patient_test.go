@@ -152,8 +152,8 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 		same   = "" // there is nothing to record
 		nobody = "patient_not_found"
 		ended  = "patient_ended"
-		wrong  = "wrong_status"
-		twice  = "consent_already_recorded"
+		wrong  = "patient_status"
+		twice  = "consent_recorded"
 		exists = "patient_exists"
 		none   = "consent_missing"
 	)

@@ -39,7 +39,7 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 // Consent records an informed consent. It may be signed before or after the day of screening, but it must be the
 // version in force. A participating patient signs again when a new version comes into force (ICH E6(R3) 2.8). It
 // refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
-// consent_already_recorded.
+// consent_recorded.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 			At("consentVersion").Do("have the version of the protocol in force signed")
 	}
 	if cmd.ConsentVersion == p.ConsentVersion {
-		return nil, refuse.WrongState("consent_already_recorded",
+		return nil, refuse.WrongState("consent_recorded",
 			"the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
 			At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
@@ -60,7 +60,7 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 }
 
 // FailScreening records a screen failure. It refuses reason_required, value_too_long, malformed_date,
-// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and wrong_status if the patient is
+// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and patient_status if the patient is
 // enrolled or is being enrolled.
 func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
@@ -97,7 +97,7 @@ func (sex Sex) validate() error {
 }
 
 // mustBe refuses a step that the patient's status does not allow (21 CFR 11.10(f); codes patient_not_found,
-// patient_ended and wrong_status).
+// patient_ended and patient_status).
 func (p Patient) mustBe(step string, allowed ...Status) error {
 	if slices.Contains(allowed, p.Status) {
 		return nil
@@ -108,7 +108,7 @@ func (p Patient) mustBe(step string, allowed ...Status) error {
 	if p.ended() {
 		return p.mustNotHaveEnded()
 	}
-	return refuse.WrongState("wrong_status", "the patient is %s; it is not possible to %s now", p.Status, step).
+	return refuse.WrongState("patient_status", "the patient is %s; it is not possible to %s now", p.Status, step).
 		At("patient").Do("follow the order screened, consented, enrolled")
 }
 

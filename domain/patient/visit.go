@@ -9,7 +9,7 @@ import (
 )
 
 // RecordAttendance records that a planned visit took place. It refuses malformed_date, captured_in_future,
-// patient_not_found, patient_ended, wrong_status, visit_before_enrolment, unknown_visit and visit_recorded.
+// patient_not_found, patient_ended, patient_status, visit_before_enrolment, unknown_visit and visit_recorded.
 func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err

@@ -170,16 +170,16 @@ type DropProjectionBuild struct {
 // Views are the names of all views of the program.
 type Views []string
 
-// check refuses projection_not_found, reason_required and value_too_long.
+// check refuses view_not_found, reason_required and value_too_long.
 func (v Views) check(name, reason string) error {
 	if !slices.Contains(v, name) {
-		return refuse.NotFound("projection_not_found", "there is no view %q", name).At("projection").
+		return refuse.NotFound("view_not_found", "there is no view %q", name).At("projection").
 			Do("use a name from the list of projections")
 	}
 	return domain.Reason(reason)
 }
 
-// Rebuild requests a new build of a view. It refuses projection_not_found, reason_required, value_too_long and
+// Rebuild requests a new build of a view. It refuses view_not_found, reason_required, value_too_long and
 // value_out_of_range.
 func Rebuild(_ State, views Views, cmd RebuildProjection, _ domain.Call) ([]Event, error) {
 	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
@@ -193,7 +193,7 @@ func Rebuild(_ State, views Views, cmd RebuildProjection, _ domain.Call) ([]Even
 		EventsPerSecond: cmd.EventsPerSecond}}, nil
 }
 
-// Cancel cancels the requested rebuild. It refuses projection_not_found, reason_required, value_too_long and
+// Cancel cancels the requested rebuild. It refuses view_not_found, reason_required, value_too_long and
 // no_rebuild.
 func Cancel(s State, views Views, cmd CancelRebuild, _ domain.Call) ([]Event, error) {
 	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
@@ -213,7 +213,7 @@ type SkippedEvent struct {
 	Study  domain.StudyID
 }
 
-// Skip makes a view skip an event. It refuses projection_not_found, reason_required, value_too_long, event_not_found
+// Skip makes a view skip an event. It refuses view_not_found, reason_required, value_too_long, event_not_found
 // and event_skipped.
 func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) ([]Event, error) {
 	if err := event.Views.check(cmd.Projection, cmd.Reason); err != nil {
@@ -231,7 +231,7 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 		Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
 }
 
-// Retry makes a stopped view try its event again. It refuses projection_not_found, reason_required and value_too_long.
+// Retry makes a stopped view try its event again. It refuses view_not_found, reason_required and value_too_long.
 func Retry(_ State, views Views, cmd RetryProjection, _ domain.Call) ([]Event, error) {
 	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err
@@ -240,7 +240,7 @@ func Retry(_ State, views Views, cmd RetryProjection, _ domain.Call) ([]Event, e
 }
 
 // Drop drops an old build. The engine never drops the active build, even if an event says so. Drop refuses
-// projection_not_found, reason_required, value_too_long and build_dropped.
+// view_not_found, reason_required, value_too_long and build_dropped.
 func Drop(s State, views Views, cmd DropProjectionBuild, _ domain.Call) ([]Event, error) {
 	if err := views.check(cmd.Projection, cmd.Reason); err != nil {
 		return nil, err

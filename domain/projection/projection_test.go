@@ -33,7 +33,7 @@ func TestRebuildAndCancel(t *testing.T) {
 		projection.CancelRebuild{OfView: ofAlerts, Reasoned: domain.Because("no")}, call)
 	start := scenario.For(t, projection.Decider).Strict()
 	start.When(rebuilding(projection.RebuildProjection{OfView: ofUnknownView, Reasoned: domain.Because("x")})).
-		ThenRefused("projection_not_found")
+		ThenRefused("view_not_found")
 	start.When(rebuilding(projection.RebuildProjection{OfView: ofAlerts})).ThenRefused("reason_required")
 	start.When(rebuilding(projection.RebuildProjection{OfView: ofAlerts, Reasoned: domain.Because("x"), EventsPerSecond: -1})).
 		ThenRefused("value_out_of_range")

@@ -42,7 +42,7 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 // changes its meaning. A protocol contains an instrument, or refers by version and hash to one that was published on
 // its own. published holds the states of the streams of all these instruments (see NamedInstruments).
 //
-// It refuses study_not_found, protocol_version_order, instrument_version_order, instrument_version_unknown,
+// It refuses study_not_found, protocol_version_order, instrument_version_order, unknown_instrument_version,
 // instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long and
 // value_out_of_range.
 func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error) {

@@ -148,7 +148,7 @@ func (s Study) mayRefer(r instrument.Reference, published instrument.Versions) *
 	case r.SHA256:
 		return nil
 	case "":
-		return refuse.Because("instrument_version_unknown", "instrument %s has no published version %d", r.ID, r.Version).At("version").
+		return refuse.Because("unknown_instrument_version", "instrument %s has no published version %d", r.ID, r.Version).At("version").
 			Do("publish the version with PublishInstrument first")
 	default:
 		return refuse.Because("instrument_hash_mismatch", "instrument %s version %d has another hash than %s", r.ID, r.Version, r.SHA256).

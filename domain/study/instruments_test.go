@@ -114,9 +114,9 @@ func TestPublishRefusesReferences(t *testing.T) {
 		code, field string
 		change      func(*study.Protocol)
 	}{
-		"unknown": {"instrument_version_unknown", "instrumentReferences[0].version",
+		"unknown": {"unknown_instrument_version", "instrumentReferences[0].version",
 			func(p *study.Protocol) { p.InstrumentReferences[0].ID = "phq-9" }},
-		"unknown version": {"instrument_version_unknown", "instrumentReferences[0].version",
+		"unknown version": {"unknown_instrument_version", "instrumentReferences[0].version",
 			func(p *study.Protocol) { p.InstrumentReferences[0].Version = 3 }},
 		"the other's hash": {"instrument_hash_mismatch", "instrumentReferences[0].sha256",
 			func(p *study.Protocol) { p.InstrumentReferences[0].Version = 1 }},
@@ -147,7 +147,7 @@ func TestPublishRefusesReferences(t *testing.T) {
 			}
 		})
 	}
-	begun(t).When(publishingWith(nil, referring(t, 1, second))).ThenRefused("instrument_version_unknown")
+	begun(t).When(publishingWith(nil, referring(t, 1, second))).ThenRefused("unknown_instrument_version")
 }
 
 // A version of an instrument never changes its content, whether protocols contain it or refer to it.

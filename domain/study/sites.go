@@ -29,7 +29,7 @@ func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 
 // Activate allows a site to screen and enrol patients. It needs a protocol in force, because approvals are given for a
 // protocol version (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, malformed_date, captured_in_future,
-// no_protocol, site_already_active and site_closed.
+// no_protocol, site_active and site_closed.
 func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
@@ -43,7 +43,7 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("no_protocol", "study %s has no protocol in force", cmd.Study).At("study").
 			Do("publish a protocol version first")
 	case site.Status == SiteActive:
-		return nil, refuse.WrongState("site_already_active", "site %s is active already, since %s", cmd.Site, site.ActivatedOn).At("site").
+		return nil, refuse.WrongState("site_active", "site %s is active already, since %s", cmd.Site, site.ActivatedOn).At("site").
 			Do("nothing is left to do: it may screen and enrol")
 	case site.Status == SiteIsClosed:
 		return nil, siteClosed(cmd.Site)

@@ -249,7 +249,7 @@ func TestR34_ASiteIsActivatedUnderAProtocol(t *testing.T) {
 	given.When(activating("A", "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(activating("A", "1 March")).ThenRefused("malformed_date")
 	activated := given.When(activating("A", "2026-03-01")).Then(active)
-	activated.When(activating("A", "2026-03-02")).ThenRefused("site_already_active")
+	activated.When(activating("A", "2026-03-02")).ThenRefused("site_active")
 	activated.Given(closed).When(activating("A", "2026-03-06")).ThenRefused("site_closed")
 	if s := activated.State(); !s.SiteIsActive("A") || s.Sites["A"].ActivatedOn != "2026-03-01" || s.Sites["A"].Zone != "Europe/Berlin" {
 		t.Errorf("the site is %+v", s.Sites["A"])

@@ -8,7 +8,7 @@ import (
 )
 
 // Quarantine puts kits into quarantine until somebody decides about them. It refuses reason_required, value_too_long,
-// unknown_code, value_out_of_range, kit_not_here, kit_named_twice and kit_status.
+// unknown_code, value_out_of_range, kit_not_at_location, kit_named_twice and kit_status.
 func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error) {
 	if cmd.Cause != CauseExcursion && cmd.Cause != CauseOther {
 		return nil, refuse.Malformed("unknown_code", "%.40q is no cause of a quarantine", string(cmd.Cause)).
@@ -65,7 +65,7 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 }
 
 // ReleaseFromQuarantine gives kits back the status that they had before. It refuses reason_required, value_too_long,
-// value_out_of_range, kit_not_here, kit_named_twice, kit_status, lot_recalled and kit_replaced.
+// value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, lot_recalled and kit_replaced.
 func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
 		s.eachOnce("kits", "a release", cmd.Kits, func(k Kit) bool { return k.Status == KitQuarantined })); err != nil {
@@ -78,7 +78,7 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 		case !known:
 			return nil, errSealed
 		case f.Supply.Lots[c.Lot].Recalled:
-			return nil, refuse.Because("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
+			return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
 		case k.Replaced:
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
 		}
@@ -86,8 +86,8 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 	return []StockEvent{KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
-// Return records that a patient gave a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_here,
-// kit_not_allocated_to_patient and kit_status.
+// Return records that a patient gave a dispensed kit back. It refuses malformed_date, captured_in_future,
+// kit_not_at_location, kit_not_allocated_to_patient and kit_status.
 func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 }
 
 // Reconcile accounts for the doses of a returned kit: returned, used and lost doses together must be the doses that it
-// held (ICH E6(R3) 3.15.3(c); R36). It refuses value_out_of_range, value_too_long, kit_not_here,
+// held (ICH E6(R3) 3.15.3(c); R36). It refuses value_out_of_range, value_too_long, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, kit_reconciled and doses_do_not_add_up.
 func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Between("returned", cmd.Returned, 0, 10_000), domain.Between("used", cmd.Used, 0, 10_000),
@@ -154,7 +154,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Destroy records that kits were destroyed. It refuses malformed_date, captured_in_future, value_missing,
-// value_too_long, value_out_of_range, kit_not_here, kit_named_twice, kit_status and kit_not_reconciled.
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
 func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
 		domain.Between("kits", len(cmd.Kits), 1, 1000),
@@ -172,7 +172,7 @@ func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 		Certificate: cmd.Certificate}}, nil
 }
 
-// RecordKitLoss records that a kit cannot be found. It refuses reason_required, value_too_long, kit_not_here and
+// RecordKitLoss records that a kit cannot be found. It refuses reason_required, value_too_long, kit_not_at_location and
 // kit_status.
 func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {

@@ -24,7 +24,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	given.When(quarantine(supply.CauseOther, strings.Repeat("r", 501), "K1")).ThenRefused("value_too_long")
 	given.When(quarantine(supply.CauseOther, "r")).ThenRefused("value_out_of_range")
 	given.When(quarantine(supply.CauseOther, "r", make([]supply.KitNumber, 1001)...)).ThenRefused("value_out_of_range")
-	given.When(quarantine(supply.CauseOther, "r", "K2")).ThenRefused("kit_not_here")
+	given.When(quarantine(supply.CauseOther, "r", "K2")).ThenRefused("kit_not_at_location")
 	given.When(quarantine(supply.CauseOther, "r", "K1", "K1")).ThenRefused("kit_named_twice")
 
 	release := func(f supply.Facts, reason string, kits ...supply.KitNumber) stockDecision {
@@ -43,7 +43,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	quarantined.When(release(facts(nil), "", "K1")).ThenRefused("reason_required")
 	quarantined.When(release(facts(nil), strings.Repeat("r", 501), "K1")).ThenRefused("value_too_long")
 	quarantined.When(release(facts(nil), "r")).ThenRefused("value_out_of_range")
-	quarantined.When(release(facts(nil), "r", "K2")).ThenRefused("kit_not_here")
+	quarantined.When(release(facts(nil), "r", "K2")).ThenRefused("kit_not_at_location")
 	quarantined.When(release(facts(nil), "r", "K1", "K1")).ThenRefused("kit_named_twice")
 	quarantined.When(release(facts(nil), "r", "K1", "K3")).ThenRefused("kit_status")
 	quarantined.When(release(facts(withRecalled("L2")), "r", "K1", "K4")).ThenRefused("lot_recalled")
@@ -94,7 +94,7 @@ func TestReturnAndReconcile(t *testing.T) {
 	given := allocated.Given(kitDispensed(anna, "K1", ""))
 	given.When(returnKit(anna, "K1", "")).ThenRefused("malformed_date")
 	given.When(returnKit(anna, "K1", "2026-03-12")).ThenRefused("captured_in_future")
-	given.When(returnKit(anna, "K2", "2026-03-10")).ThenRefused("kit_not_here")
+	given.When(returnKit(anna, "K2", "2026-03-10")).ThenRefused("kit_not_at_location")
 	given.When(returnKit(ben, "K1", "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
 	back := given.When(returnKit(anna, "K1", "2026-03-10")).Then(kitReturned(anna, "K1", "2026-03-10"))
 	back.When(returnKit(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
@@ -108,7 +108,7 @@ func TestReturnAndReconcile(t *testing.T) {
 		"value_out_of_range": {func(c *supply.ReconcileKit) { c.Returned = -1 }, func(c *supply.ReconcileKit) { c.Used = 10_001 },
 			func(c *supply.ReconcileKit) { c.Lost, c.Used = -10, 20 }, func(c *supply.ReconcileKit) { c.Used = -1 }},
 		"value_too_long":               {func(c *supply.ReconcileKit) { c.Note = strings.Repeat("n", 501) }},
-		"kit_not_here":                 {func(c *supply.ReconcileKit) { c.Kit = "K2" }},
+		"kit_not_at_location":          {func(c *supply.ReconcileKit) { c.Kit = "K2" }},
 		"kit_not_allocated_to_patient": {func(c *supply.ReconcileKit) { c.Patient = ben }, func(c *supply.ReconcileKit) { c.Kit = "K3" }},
 		"doses_do_not_add_up":          {func(c *supply.ReconcileKit) { c.Lost = 1 }, func(c *supply.ReconcileKit) { c.Used = 9 }},
 	} {
@@ -139,9 +139,9 @@ func TestDestroyAndLose(t *testing.T) {
 			func(c *supply.DestroyKits) { c.Kits = nil },
 			func(c *supply.DestroyKits) { c.Kits = make([]supply.KitNumber, 1001) },
 		},
-		"kit_not_here":    {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K9") }},
-		"kit_named_twice": {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K1") }},
-		"kit_status":      {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K2") }},
+		"kit_not_at_location": {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K9") }},
+		"kit_named_twice":     {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K1") }},
+		"kit_status":          {func(c *supply.DestroyKits) { c.Kits = kits("K1", "K2") }},
 	} {
 		for _, change := range changes {
 			given.When(destroying(change)).ThenRefused(code)
@@ -155,7 +155,7 @@ func TestDestroyAndLose(t *testing.T) {
 	destroyed.When(reportKitLost("K1", "r")).ThenRefused("kit_status")
 	given.When(reportKitLost("K1", "")).ThenRefused("reason_required")
 	given.When(reportKitLost("K1", strings.Repeat("r", 501))).ThenRefused("value_too_long")
-	given.When(reportKitLost("K9", "r")).ThenRefused("kit_not_here")
+	given.When(reportKitLost("K9", "r")).ThenRefused("kit_not_at_location")
 	given.When(reportKitLost("K2", "r")).Then(supply.KitLost{OfStock: site, Kit: "K2", Reason: "r"}).
 		When(reportKitLost("K2", "r")).ThenRefused("kit_status")
 	// A kit that is lost before it was given out is replaced. A kit that the patient has lost is not.

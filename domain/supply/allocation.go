@@ -124,7 +124,7 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	return events, nil
 }
 
-// Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_here,
+// Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon. No patient
 // gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
 // allocation (R8).
@@ -146,7 +146,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	case !known:
 		return nil, errSealed
 	case f.Supply.Lots[c.Lot].Recalled:
-		return nil, refuse.Because("lot_recalled", "kit %s is recalled", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
+		return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
 	case daysLeft <= 0:
 		return nil, refuse.Because("kit_expired", "the time of kit %s has run out", cmd.Kit).
 			At("kit").Do("set it aside; the patient gets another one")
@@ -163,7 +163,7 @@ func (s Stock) ofPatient(n KitNumber, p domain.PatientID, what string, want ...K
 	k, here := s.Kits.Get(n)
 	switch {
 	case !here:
-		return k, refuse.NotFound("kit_not_here", "kit %.40s is not at this site", n).At("kit").Do("check the number on the label")
+		return k, refuse.NotFound("kit_not_at_location", "kit %.40s is not at this site", n).At("kit").Do("check the number on the label")
 	case k.Patient != p:
 		// The refusal does not say whose kit it is.
 		return k, refuse.Because("kit_not_allocated_to_patient", "kit %s is not allocated to patient %s", n, p).

@@ -83,7 +83,7 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
-// value_too_long, value_out_of_range, kit_not_here, kit_named_twice, kit_status, kit_held, lot_not_released,
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, kit_held, lot_not_released,
 // kit_expires_soon and kit_not_reconciled.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study))

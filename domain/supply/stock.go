@@ -218,14 +218,14 @@ func keepDays(in study.Study) int {
 }
 
 // eachOnce refuses kits that are not in this stock, are named twice, or do not satisfy the condition (codes
-// kit_not_here, kit_named_twice, kit_status).
+// kit_not_at_location, kit_named_twice, kit_status).
 func (s Stock) eachOnce(field, what string, kits []KitNumber, may func(Kit) bool) error {
 	seen := map[KitNumber]bool{}
 	for _, n := range kits {
 		k, here := s.Kits.Get(n)
 		switch {
 		case !here:
-			return refuse.NotFound("kit_not_here", "kit %.40s is not at this location", n).At(field).Do("check the number and the location")
+			return refuse.NotFound("kit_not_at_location", "kit %.40s is not at this location", n).At(field).Do("check the number and the location")
 		case seen[n]:
 			return refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(field).Do("name every kit once")
 		case !may(k):

@@ -58,7 +58,7 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	given.When(scenario.SentWithFacts(supply.Dispense, inArm(x), dispenseKit(anna, "K1", "2027-01-01"), late)).ThenRefused("kit_expired")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-10")).Then(kitDispensed(anna, "K1", "2026-03-10"))
 	given.When(dispense(inArm(x), "K1", ben, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
-	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_here")
+	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_at_location")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(dispense(facts(notParticipating), "K1", anna, "2026-03-10")).ThenRefused("patient_ended")
 	// R8: no kit is dispensed before it is allocated.
@@ -123,7 +123,7 @@ func TestShipments(t *testing.T) {
 	}
 	stockAt(t, depot, "K1").When(create("Z", "K1")).ThenRefused("location_not_found")
 	stockAt(t, depot, "K1").When(create("D", "K1")).ThenRefused("shipment_to_itself")
-	stockAt(t, depot, "K1").When(create("A", "K2")).ThenRefused("kit_not_here")
+	stockAt(t, depot, "K1").When(create("A", "K2")).ThenRefused("kit_not_at_location")
 	stockAt(t, depot, "K1").When(create("A", "K1", "K1")).ThenRefused("kit_named_twice")
 	stockAt(t, depot, "K5").When(create("A", "K5")).ThenRefused("lot_not_released")
 	stockAt(t, depot, "K6").When(create("A", "K6")).ThenRefused("kit_expires_soon")

@@ -8,14 +8,14 @@ import (
 )
 
 // GiveRole gives a user a role in a scope. The study need not exist yet, because a data manager needs the role to
-// create it. GiveRole refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, grant_scope,
-// malformed_id and role_already_granted.
+// create it. GiveRole refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope,
+// malformed_id and role_granted.
 func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate()); err != nil {
 		return nil, err
 	}
 	if slices.Contains(u.Grants, cmd.Grant) {
-		return nil, refuse.WrongState("role_already_granted", "%s holds that role already", cmd.User).At("grant").
+		return nil, refuse.WrongState("role_granted", "%s holds that role already", cmd.User).At("grant").
 			Do("nothing is left to do")
 	}
 	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
@@ -41,7 +41,7 @@ func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
 }
 
 // validate refuses a grant whose scope is not that of its role, so that no role reaches further than it should. It
-// refuses unknown_role, role_not_grantable, grant_scope and malformed_id.
+// refuses unknown_role, role_not_grantable, invalid_grant_scope and malformed_id.
 func (g Grant) validate() error {
 	needs := func(study, site, patient bool) error {
 		switch {
@@ -64,7 +64,7 @@ func (g Grant) validate() error {
 		err = needs(true, g.Site != "", false)
 	case PatientRole:
 		if err = needs(true, false, true); err == nil && g.Patient.Study() != g.Study {
-			err = refuse.Because("grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
+			err = refuse.Because("invalid_grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
 				Do("name the patient's own study")
 		}
 	case DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, Statistician, Auditor:
@@ -101,7 +101,7 @@ func (g Grant) validateIDs() error {
 }
 
 func grantScope(g Grant, field string, needed bool) error {
-	r := refuse.Because("grant_scope", "the role %s does not fit this scope", g.Role).At(field)
+	r := refuse.Because("invalid_grant_scope", "the role %s does not fit this scope", g.Role).At(field)
 	if needed {
 		return r.Do("name it")
 	}

@@ -220,7 +220,7 @@ func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 				outcome := account(t).When(granting(g))
 				if slices.Contains(fit, name) {
 					outcome.Then(user.RoleGranted{User: anna, Grant: g})
-				} else if r := outcome.ThenRefused("grant_scope"); !strings.HasPrefix(r.Field, "grant.") || r.Remedy == "" {
+				} else if r := outcome.ThenRefused("invalid_grant_scope"); !strings.HasPrefix(r.Field, "grant.") || r.Remedy == "" {
 					t.Errorf("got %+v", r)
 				}
 			})
@@ -246,7 +246,7 @@ func TestGrantsNeedValidIDs(t *testing.T) {
 		}
 	}
 	for _, p := range []domain.PatientID{"PAIN2.S-1", "PAIN1", "S-1"} {
-		account(t).When(granting(user.Grant{Role: user.PatientRole, Study: "PAIN1", Patient: p})).ThenRefused("grant_scope")
+		account(t).When(granting(user.Grant{Role: user.PatientRole, Study: "PAIN1", Patient: p})).ThenRefused("invalid_grant_scope")
 	}
 }
 
@@ -254,7 +254,7 @@ func TestR17_RolesAreGrantedAndRevoked(t *testing.T) {
 	other := user.Grant{Role: user.CRC, Study: "PAIN1", Site: "B"}
 	given := account(t).When(granting(crc)).Then(user.RoleGranted{User: anna, Grant: crc}).
 		When(granting(other)).Then(user.RoleGranted{User: anna, Grant: other})
-	given.When(granting(crc)).ThenRefused("role_already_granted")
+	given.When(granting(crc)).ThenRefused("role_granted")
 	given.When(revoking(crc, "", boss)).ThenRefused("reason_required")
 	given.When(revoking(user.Grant{Role: user.CRC, Study: "PAIN1"}, "left", boss)).ThenRefused("grant_not_found")
 	given = given.When(revoking(crc, "left", boss)).Then(user.RoleRevoked{User: anna, Grant: crc, Reason: "left"})

@@ -98,6 +98,15 @@ func TestStoredBytesStillRead(t *testing.T) {
 			}
 		})
 	}
+	meanings, err := filepath.Glob("testdata/golden/*.meaning.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range meanings {
+		if !seen[strings.TrimSuffix(filepath.Base(file), ".meaning.json")] {
+			t.Errorf("%s has no stored bytes beside it: remove it", file)
+		}
+	}
 	for _, s := range registry.Schemas() {
 		for v := 1; v <= s.Version; v++ {
 			if key := fmt.Sprintf("%s.v%d", s.Name, v); !seen[key] {
