@@ -40,7 +40,7 @@ type EnrollPatient struct {
 // ConfirmEnrollment is sent by the enrolment process when the patient has a place.
 type ConfirmEnrollment struct {
 	domain.OfPatient
-	PatientNumber string `json:"patientNumber" doc:"The number given with the place"`
+	PatientNumber string `json:"patientNumber" doc:"The number given at the enrolment"`
 }
 
 // FailEnrollment is sent by the enrolment process when there is no place.

@@ -82,13 +82,13 @@ type Protocol struct {
 	InstrumentReferences []instrument.Reference `json:"instrumentReferences,omitempty" doc:"Instruments that were published by PublishInstrument, by version and hash"`
 	Criteria             []Criterion            `json:"criteria,omitempty" doc:"Who may be enrolled"`
 	Treatment            *Treatment             `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
-	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When somebody has to be told; 60 minutes and 3 windows where it is left out"`
+	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When people have to be notified; 60 minutes and 3 windows where it is left out"`
 }
 
 // AlertPolicy says how alerts are raised and escalated.
 type AlertPolicy struct {
-	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has looked at for so long is escalated"`
-	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site is told"`
+	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has reviewed for so long is escalated"`
+	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site gets an alert"`
 }
 
 // Criterion is one condition of eligibility. Every criterion is answered for every patient before the enrolment.
@@ -106,7 +106,7 @@ type Treatment struct {
 	// Kits says that drug comes in numbered kits.
 	Kits bool `json:"kits,omitempty" doc:"Whether drug comes in numbered kits"`
 	// ForcedAllocation allows a draw among the arms that are in stock when not all are.
-	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped place of the list is recorded"`
+	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped entry of the list is recorded"`
 	// DoNotDispenseDays is the number of days before its expiry in which a kit is not given out any more.
 	DoNotDispenseDays int `json:"doNotDispenseDays,omitempty" minimum:"0" doc:"A kit that expires within so many days is not allocated"`
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.

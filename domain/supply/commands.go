@@ -61,7 +61,7 @@ type PlanResupply struct {
 
 // CancelShipment puts the kits of a shipment that has not left back into stock.
 type CancelShipment struct {
-	FromLocation    `doc:"The place that made it"`
+	FromLocation    `doc:"The location that made it"`
 	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
 	domain.Reasoned `doc:"Why it is cancelled"`
 }
@@ -76,8 +76,8 @@ type DispatchShipment struct {
 
 // ReceiveShipment records that a shipment arrived, and in which condition.
 type ReceiveShipment struct {
-	AtLocation `doc:"The place that receives it"`
-	From       LocationID  `json:"from" doc:"The place that sent it"`
+	AtLocation `doc:"The location that receives it"`
+	From       LocationID  `json:"from" doc:"The location that sent it"`
 	Shipment   ShipmentID  `json:"shipment" doc:"The shipment"`
 	On         domain.Date `json:"on" doc:"Day of receipt"`
 	Damaged    []KitNumber `json:"damaged,omitempty" doc:"Kits that arrived damaged"`
@@ -99,8 +99,8 @@ const (
 
 // ReportShipmentLost records that a shipment never arrived.
 type ReportShipmentLost struct {
-	AtLocation      `doc:"The place that should have received it"`
-	From            LocationID `json:"from" doc:"The place that sent it"`
+	AtLocation      `doc:"The location that should have received it"`
+	From            LocationID `json:"from" doc:"The location that sent it"`
 	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
 	domain.Reasoned `doc:"What is known of it"`
 }
@@ -203,7 +203,7 @@ type DestroyKits struct {
 
 // ReportKitLost records that a kit cannot be found.
 type ReportKitLost struct {
-	AtLocation      `doc:"The place, or the site of the patient who had it"`
+	AtLocation      `doc:"The location, or the site of the patient who had it"`
 	Kit             KitNumber `json:"kit" doc:"The kit"`
 	domain.Reasoned `doc:"What is known"`
 }
@@ -211,13 +211,13 @@ type ReportKitLost struct {
 // AtLocation is embedded by commands on the kits of a location.
 type AtLocation struct {
 	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
+	Location LocationID     `json:"location" doc:"The location"`
 }
 
 // FromLocation is embedded by commands on shipments that a location sends.
 type FromLocation struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
-	From  LocationID     `json:"from" doc:"The place that sends it"`
+	From  LocationID     `json:"from" doc:"The location that sends it"`
 }
 
 // AtDepot is embedded by commands on the kits of a depot.
