@@ -46,3 +46,8 @@ type Metadata struct {
 	// PreviousHash is the hash of the event before it in the stream (see Hash); empty in the first event of a stream.
 	PreviousHash string `json:"previousHash,omitempty"`
 }
+
+// originIn returns the origin of an event with these metadata in a stream.
+func (m Metadata) originIn(stream string) Origin {
+	return Origin{Study: m.Study, Stream: stream, CommandID: m.CommandID}
+}
