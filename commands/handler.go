@@ -227,6 +227,15 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
+	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {
+		return Answer{}, err
+	}
+	// Bodies that a process has recorded may lack fields that have been added since.
+	if r.BodyVersion == 0 {
+		if missing := requireFields(current, d.required); missing != nil {
+			return Answer{}, missing
+		}
+	}
 	if err != nil {
 		return Answer{}, err
 	}

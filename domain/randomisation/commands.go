@@ -53,7 +53,7 @@ type SetCohortCaps struct {
 }
 
 // RandomisePatient requests the draw of a patient. The enrolment process sends it. The answer is PatientRandomised or
-// RandomisationRefused. The requests of a patient are numbered from 1 (Ask): after one was refused, an earlier request
+// RandomisationRefused. The requests of a patient are numbered from 1 (Request): after one was refused, an earlier request
 // that arrives late draws nothing.
 type RandomisePatient struct {
 	domain.InStudy
