@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -129,6 +130,24 @@ func (k *BlindingKeys) open(at Origin, event string, field jsontext.Pointer, sea
 // it is derived from the sealed bytes.
 func boundTo(at Origin, event string, field jsontext.Pointer) []byte {
 	return []byte(strings.Join([]string{string(at.Study), at.Stream, at.CommandID, event, string(field)}, "\x00"))
+}
+
+// HasBlindingKeys reports whether blinded values can be read and written.
+func (l *Log) HasBlindingKeys() bool { return l.keys != nil }
+
+// KeyedHash returns the HMAC-SHA-256 of a message under a key of the purpose, which is derived from the secret of the
+// blinding keys. Without the keys it fails with ErrNoBlindingKeys.
+func (l *Log) KeyedHash(purpose string, message []byte) ([]byte, error) {
+	if l.keys == nil {
+		return nil, ErrNoBlindingKeys
+	}
+	key, err := hkdf.Key(sha256.New, l.keys.secret, nil, "casebook/hash/"+purpose, sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(message)
+	return mac.Sum(nil), nil
 }
 
 // marshal encodes an event with its blinded values sealed.
