@@ -206,7 +206,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	for i, event := range events {
-		name, version, data, err := l.registry.Encode(event, l.keys, meta.Study)
+		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
 			return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
 		}

@@ -90,9 +90,9 @@ type SchemeActivated struct {
 type CohortCapsSet struct {
 	Study domain.StudyID `json:"study"`
 	// Levels are the caps of levels of factors, Arms those of arms.
-	Levels []CohortCap              `json:"levels,omitempty"`
-	Arms   blind.Value[[]CohortCap] `json:"arms"`
-	Reason string                   `json:"reason"`
+	Levels []CohortCap          `json:"levels,omitempty"`
+	Arms   blind.Value[ArmCaps] `json:"arms"`
+	Reason string               `json:"reason"`
 }
 
 // PatientRandomised assigns a patient to an arm. The assignment never changes.

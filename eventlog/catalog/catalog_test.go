@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"casebook/cmd/casebook/contexts"
-	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -43,7 +42,7 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 		}
 		value := reflect.New(s.Go).Elem()
 		scenario.Fill(value, s.Name)
-		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
+		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +73,7 @@ func TestStoredBytesStillRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			event, err := registry.Decode(name, version, stored, goldenKeys(t), goldenStudy)
+			event, err := registry.Decode(name, version, stored, goldenKeys(t), goldenOrigin)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,11 +122,11 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 	for _, s := range registry.Schemas() {
 		value := reflect.New(s.Go).Elem()
 		scenario.Fill(value, s.Name)
-		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
+		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := registry.Decode(name, version, data, goldenKeys(t), goldenStudy)
+		back, err := registry.Decode(name, version, data, goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +142,7 @@ func TestUnknownTypesAndVersionsAreRefused(t *testing.T) {
 		name    string
 		version int
 	}{{"DiarySubmitted", 99}, {"DiarySubmitted", 0}, {"SomethingNew", 1}} {
-		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, ""); err == nil {
+		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, eventlog.Origin{}); err == nil {
 			t.Errorf("%s version %d was decoded, and this program does not know it", c.name, c.version)
 		}
 	}
@@ -158,7 +157,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 			t.Errorf("%s has the category %q", s.Name, s.Category)
 		}
 	}
-	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, ""); err == nil {
+	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, eventlog.Origin{}); err == nil {
 		t.Error("an unregistered event was encoded")
 	}
 }
@@ -168,7 +167,7 @@ func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 	const definition = `{"b": "<", "a": 1.0}`
 	stored := `{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":` +
 		definition + `}]}}`
-	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, "")
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, eventlog.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +179,7 @@ func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 func TestUpcastRefusesWhatItCannotRead(t *testing.T) {
 	registry := contexts.Registry()
 	for _, stored := range []string{`{"scores":[1]}`, `{"scores":"x"}`, `[`, `7`} {
-		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, ""); err == nil {
+		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, eventlog.Origin{}); err == nil {
 			t.Errorf("%s was read as %v", stored, event)
 		}
 	}
@@ -199,7 +198,8 @@ func nameAndVersion(t *testing.T, file string) (string, int) {
 	return parts[0], version
 }
 
-const goldenStudy = domain.StudyID("GOLDEN")
+// goldenOrigin is where the golden files' events are recorded.
+var goldenOrigin = eventlog.Origin{Study: "GOLDEN", Stream: "golden", CommandID: "golden"}
 
 // goldenKeys returns the keys with which the golden files' blinded values are sealed.
 func goldenKeys(t *testing.T) *eventlog.BlindingKeys {
