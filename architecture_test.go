@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"embedded/node":        {"embedded/loopback"},
 	"embedded/mongo":       {"embedded/loopback"},
 	"embedded/loopback":    {},
-	"embedded/credentials": {},
+	"embedded/credentials": {"embedded/loopback"},
 	"embedded/storetest":   {"embedded/node", "embedded/mongo", "embedded/credentials"},
 	"simulation":           {"domain"},
 	"loadtest":             {"domain"},

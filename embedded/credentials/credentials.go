@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"casebook/embedded/loopback"
 )
 
 // Names of the files in the data directory.
@@ -141,13 +143,14 @@ func (c *Credentials) EventStoreURL(address string, who Account) string {
 	return u.String()
 }
 
-// MongoURL returns the connection string for a client of the embedded MongoDB. encrypted says whether it serves TLS.
-func (c *Credentials) MongoURL(address string, encrypted bool, who Account) string {
+// MongoURL returns the connection string for a client of the embedded MongoDB, which encrypts the connections on
+// addresses that other machines can reach.
+func (c *Credentials) MongoURL(address string, who Account) string {
 	u := url.URL{
 		Scheme: "mongodb", User: url.UserPassword(who.User, who.Password), Host: Reachable(address), Path: "/",
 		RawQuery: "directConnection=true&authSource=admin",
 	}
-	if encrypted {
+	if !loopback.Address(address) {
 		u.RawQuery += "&tls=true&tlsCAFile=" + url.QueryEscape(c.authorityFile)
 	}
 	return u.String()

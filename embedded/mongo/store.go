@@ -60,6 +60,7 @@ func spaceKey(space byte, id uint32) []byte {
 type store struct {
 	db    *pebble.DB
 	cache *pebble.Cache
+	lock  *pebble.Lock
 	wal   *walFS
 	log   *slog.Logger
 
@@ -129,6 +130,9 @@ func uuidValue(u [16]byte) value {
 	return value{tBinary, append([]byte{16, 0, 0, 0, 4}, u[:]...)}
 }
 
+// ErrLocked means that another process, or another server of this one, uses the directory.
+var ErrLocked = errors.New("the database's directory is in use, or cannot be written")
+
 // ErrNoStore means that the directory holds no database.
 var ErrNoStore = errors.New("the directory holds no database of the embedded MongoDB")
 
@@ -153,14 +157,24 @@ func openStore(o *Options) (st *store, err error) {
 			return nil, err
 		}
 	}
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	st = &store{
-		wal: newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly, dbs: map[string]map[string]*collection{},
+		lock: lock,
+		wal:  newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly, dbs: map[string]map[string]*collection{},
 	}
 	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
 	// room a busy writer would have hardly any cache.
 	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
 	po := &pebble.Options{
-		FS: st.wal, ReadOnly: o.ReadOnly, Cache: st.cache, Logger: pebbleLogger{o.Logger},
+		FS: st.wal, Lock: lock, ReadOnly: o.ReadOnly, Cache: st.cache, Logger: pebbleLogger{o.Logger},
 		// Later formats note in the log how much of it has been synced, and treat a gap before that point as damage. walFS
 		// syncs later than Pebble believes, so such a gap is normal after a crash of the machine.
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
@@ -306,7 +320,7 @@ func (st *store) close() error {
 	st.wg.Wait()
 	err := st.db.Close() // closes the log, which syncs it
 	st.cache.Unref()
-	return errors.Join(err, st.wal.failed())
+	return errors.Join(err, st.wal.failed(), st.lock.Close())
 }
 
 // get returns the value of a key; nil if it does not exist.
