@@ -100,7 +100,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	own := options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout)
 	client, err := mongo.Connect(append([]*options.ClientOptions{own}, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("read models at %s: %w", url, err)
+		return nil, fmt.Errorf("read models: %w", err) // the address may hold a password
 	}
 	s := &Store{client: client, views: views, progress: map[string]*progress{}}
 	db := options.Database()
@@ -108,7 +108,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 		SetName string `bson:"setName"`
 	}
 	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return nil, errors.Join(fmt.Errorf("read models at %s do not answer: %w", url, err), client.Disconnect(ctx))
+		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
 	}
 	if hello.SetName != "" {
 		db.SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority())
@@ -122,6 +122,14 @@ func (s *Store) Views() []View { return slices.Clone(s.views) }
 
 // Close ends the connection.
 func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// DropAll drops all views with everything that is known about them. Nothing may build them meanwhile.
+func (s *Store) DropAll(ctx context.Context) error {
+	if err := s.db.Drop(ctx); err != nil {
+		return fmt.Errorf("drop the views: %w", err)
+	}
+	return nil
+}
 
 // Ping asks whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
