@@ -96,11 +96,17 @@ func (d dataDir) isNoStore() error {
 		return fmt.Errorf("%s is the folder of a store; name the data directory that it is in, with --data %s", string(d), string(parent))
 	case isStore(string(parent)):
 		return fmt.Errorf("%s lies inside the folder of a store; name the data directory that this is in with --data", string(d))
-	case parent.hasEventStore():
+	case parent.isUsed():
 		return fmt.Errorf("%s lies inside the data directory %s; name that one, or a directory outside of it, with --data",
 			string(d), string(parent))
 	}
 	return nil
+}
+
+// isUsed reports whether the directory is that of an installation, even if one of its stores is missing.
+func (d dataDir) isUsed() bool {
+	_, err := os.Stat(d.file(credentials.File))
+	return err == nil || d.hasEventStore() || d.hasMongo()
 }
 
 // protect lets only the owner into the directory and its files, whatever their modes were.
