@@ -89,6 +89,7 @@ type server struct {
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
 	scheme                    string // http or https
+	viewsFlag                 string // which names the store of the views to a tool
 	httpAddress, adminAddress string
 
 	stop  context.CancelFunc
@@ -112,7 +113,10 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http"}
+	s := &server{scheme: "http", viewsFlag: "--data " + f.Stores.Data}
+	if f.Stores.Mongo != "" {
+		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -198,7 +202,7 @@ func (s *server) awaitReady(run context.Context) error {
 		return nil
 	}
 	if failed := s.end(); failed != nil {
-		return remedy(failed)
+		return s.remedy(failed)
 	}
 	return err
 }
@@ -320,12 +324,12 @@ func part(name string, err error) error {
 }
 
 // wait waits until all parts have ended, closes what they ran on, and returns the first error of a part.
-func (s *server) wait() error { return errors.Join(remedy(s.parts.Wait()), s.release()) }
+func (s *server) wait() error { return errors.Join(s.remedy(s.parts.Wait()), s.release()) }
 
 // remedy adds the command that helps to an error that has one.
-func remedy(err error) error {
+func (s *server) remedy(err error) error {
 	if errors.Is(err, eventlog.ErrAheadOfLog) {
-		return fmt.Errorf("%w; casebook projections reset drops all views, and the next start builds them from the log", err)
+		return fmt.Errorf("%w; casebook projections reset %s drops all views, and the next start builds them from the log", err, s.viewsFlag)
 	}
 	return err
 }
