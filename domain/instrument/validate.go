@@ -10,8 +10,8 @@ import (
 	"casebook/domain/rule"
 )
 
-// How large a definition may be, beside what a form may be. The bounds are far above real questionnaires; they keep what a
-// protocol brings from becoming a burden on every diary.
+// Bounds of a definition, in addition to those of a form. They are far above real questionnaires. They prevent a protocol
+// from making every diary expensive.
 const (
 	maxScores      = 20
 	maxScoreItems  = 200
@@ -27,8 +27,8 @@ const (
 	maxLabelChars  = 500
 )
 
-// questionnaire is the kind of form that an instrument is. A patient fills it in from the top, so that skip rules name
-// earlier items alone; rules see days as texts.
+// questionnaire is the kind of form of all instruments. A patient fills it in from top to bottom, so a skip rule can only
+// name earlier items. Rules see days as texts.
 var questionnaire = form.Kind{
 	Code:       "invalid_instrument",
 	Noun:       "diary",
