@@ -151,22 +151,6 @@ func checkOnlyThese(t *testing.T, p goPackage, file string, only map[string][]st
 	}
 }
 
-// TestEnginesDoNotKnowTheirContexts: in a room whose own package is the engine, each context's package builds on it, and
-// nothing points the other way.
-func TestEnginesDoNotKnowTheirContexts(t *testing.T) {
-	for _, p := range packages(t) {
-		engine, _ := room(p.ImportPath)
-		if p.ImportPath != "casebook/"+engine || !slices.Contains([]string{"commands", "projections", "sagas", "readmodels"}, engine) {
-			continue
-		}
-		for _, imported := range p.Imports {
-			if strings.HasPrefix(imported, p.ImportPath+"/") {
-				t.Errorf("%s imports %s: the engine of a room knows none of its contexts", p.ImportPath, imported)
-			}
-		}
-	}
-}
-
 // engines are the rooms whose own package is an engine. It runs what the contexts' packages declare.
 var engines = []string{"commands", "projections", "readmodels", "sagas"}
 
