@@ -28,6 +28,7 @@ func (w *world) forge(stream, eventType string, event any, metadata string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	settings.Logger = esdb.NoopLogging()
 	client, err := esdb.NewClient(settings)
 	if err != nil {
 		w.t.Fatal(err)
