@@ -186,6 +186,14 @@ func (p Projection) OfPatient(streams ...func(id string) string) Projection {
 	return p
 }
 
+// PatientStreams returns the streams from which all documents of a patient are folded; none where OfPatient named none.
+func (p Projection) PatientStreams(who domain.PatientID) (streams []string) {
+	for _, stream := range p.streams {
+		streams = append(streams, stream(string(who)))
+	}
+	return streams
+}
+
 // PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
 // documents of the view are folded from more than the patient's own streams. The verifier tells where the clock has stepped.
 func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who domain.PatientID, until Until,
@@ -209,8 +217,8 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 		}
 	}
 	var events []Envelope
-	for _, stream := range p.streams {
-		for at, err := range log.ReadSound(ctx, stream(string(who))) {
+	for _, stream := range p.PatientStreams(who) {
+		for at, err := range log.ReadSound(ctx, stream) {
 			if err != nil {
 				return nil, err
 			}
