@@ -12,30 +12,18 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
-
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
 // forge appends an event with the official client, as somebody does who gets at the event store without the program.
 func forge(t *testing.T, stream, eventType string, event any, metadata string) {
 	t.Helper()
-	settings, err := esdb.ParseConnectionString(theNode.ConnectionString())
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
 	data, err := json.Marshal(event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
-		esdb.EventData{EventType: eventType, ContentType: esdb.ContentTypeJson, Data: data, Metadata: []byte(metadata)}); err != nil {
+	if _, err := storetest.Forge(t.Context(), theNode.ConnectionString(), stream, eventType, data, []byte(metadata)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -73,6 +73,10 @@ type Verifier struct {
 	}
 }
 
+// ClockTolerance is how far the times of consecutive events may go back: commands take their time before they are recorded,
+// and the clocks of several servers differ a little. What goes back further is a step of the clock.
+const ClockTolerance = time.Minute
+
 const (
 	defaultCachedTails = 100_000
 	// verifyBatch is how many events are checked together at most. A batch's first events of streams whose ends are not in
@@ -82,9 +86,6 @@ const (
 	verifiedEvery = 2 * time.Second
 	// readsAtOnce bounds the ends of streams that are read at the same time.
 	readsAtOnce = 8
-	// clockTolerance is how far the times of consecutive events may go back: commands take their time before they are
-	// recorded, and the clocks of several servers differ a little.
-	clockTolerance = time.Minute
 	// maxClockSteps bounds the steps that are kept; the clocks of two servers that differ by more than the tolerance make one
 	// again and again.
 	maxClockSteps = 1000
@@ -309,7 +310,7 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 		}
 		v.tails.Add(r.Stream, Tail{Revision: int64(r.Revision), Hash: l.hash})
 		switch {
-		case latest.Sub(l.RecordedAt) > clockTolerance && known+len(steps) < maxClockSteps:
+		case latest.Sub(l.RecordedAt) > ClockTolerance && known+len(steps) < maxClockSteps:
 			steps = append(steps, domain.ClockStep{Position: r.Position, From: latest, To: l.RecordedAt})
 			latest = l.RecordedAt
 		case l.RecordedAt.After(latest):

@@ -9,6 +9,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/user"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
@@ -17,33 +18,19 @@ import (
 	projectionviews "casebook/readmodels/projection"
 	userviews "casebook/readmodels/user"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // forge appends an event with the official client, as somebody does who gets at the event store without the program.
 func (w *world) forge(stream, eventType string, event any, metadata string) {
 	w.t.Helper()
-	settings, err := esdb.ParseConnectionString(w.url)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	settings.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(settings)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
 	data, err := json.Marshal(event)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out, err := client.AppendToStream(w.t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
-		esdb.EventData{EventType: eventType, ContentType: esdb.ContentTypeJson, Data: data, Metadata: []byte(metadata)})
-	if err != nil {
+	if w.last, err = storetest.Forge(w.t.Context(), w.url, stream, eventType, data, []byte(metadata)); err != nil {
 		w.t.Fatal(err)
 	}
-	w.last = out.CommitPosition
 }
 
 // metadataOf is what somebody writes who knows what our metadata look like.
