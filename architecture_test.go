@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"commands":    {"domain", "eventlog", "access"},
 	"readmodels":  {"domain", "access"},
 	"projections": {"domain", "readmodels", "eventlog"},
+	"audit":       {"domain", "eventlog"},
 	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
 	"api":         {"domain", "commands", "readmodels", "access"},
 	// The embedded stores know nothing of each other.
@@ -33,7 +34,7 @@ var mayImport = map[string][]string{
 	"simulation":           {"domain"},
 	"loadtest":             {"domain"},
 	"notify":               {},
-	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
+	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "sagas", "api",
 		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 
