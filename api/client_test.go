@@ -34,7 +34,7 @@ type client struct {
 	token string
 }
 
-// options are those of an API in a test, with those of the engine and the feed that it stands on.
+// options are the options of an API in a test, and of the engine and the change feed that it uses.
 type options struct {
 	Options
 	engine  readmodels.EngineOptions
@@ -51,7 +51,7 @@ func serve(t testing.TB, change func(*options)) client {
 	o := options{Options: Options{Handler: the.handler, Tokens: tokens, Ready: the.log.Ping, Build: "test"},
 		engine: readmodels.EngineOptions{Store: the.store, Queries: contexts.Queries(), ScopeOf: the.handler.PatientScope,
 			RecordRefusal: the.handler.RecordRefusal},
-		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.blinded, contexts.Projections()), Store: the.store,
+		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.verifier, contexts.Projections()), Store: the.store,
 			Queries: contexts.Queries()}}
 	if change != nil {
 		change(&o)

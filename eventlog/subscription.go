@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type Subscription struct {
 	After domain.Position
 	// Categories of the events; all registered categories when empty.
 	Categories []string
-	// Types selects events whose type begins with one of these names. If it is given, Categories is ignored.
+	// Types selects events of these types, in streams of registered categories. If it is given, Categories is ignored.
 	Types []string
 	// MaxBatch is the maximum number of events in a batch; 500 when 0.
 	MaxBatch int
@@ -109,7 +110,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		From: esdb.Start{}, Filter: s.filter(), MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1,
 	}
 	if s.After != (domain.Position{}) {
-		switch err := l.Holds(ctx, s.After); {
+		switch err := l.Reaches(ctx, s.After); {
 		case errors.Is(err, ErrAheadOfLog):
 			return fmt.Errorf("%w; restore the log or rebuild what was made from it", err)
 		case err != nil:
@@ -193,7 +194,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			case a.caughtUp:
 				live = true
 			default:
-				if a.event != nil {
+				if a.event != nil && s.selects(l.registry, a.event) {
 					stored = append(stored, a.event)
 				}
 				b.Through = a.through
@@ -270,6 +271,12 @@ func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Record
 		}
 	}
 	return events, nil
+}
+
+// selects says whether an event that the server's filter has let through is meant: the filter compares beginnings of names,
+// and another program may call its events like ours.
+func (s *Subscription) selects(registry *Registry, e *esdb.RecordedEvent) bool {
+	return registry.holds(e.StreamID) && (len(s.Types) == 0 || slices.Contains(s.Types, e.EventType))
 }
 
 // filter returns the filter that the server applies. It uses prefixes, because servers differ in regular expressions.

@@ -369,7 +369,7 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Active.Collection); err != nil {
 			return err
 		}
-		if err = e.log.Holds(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
+		if err = e.log.Reaches(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
 			ahead = err // it would take new events for those that it has seen
 			err = nil
 		}

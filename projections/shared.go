@@ -116,8 +116,8 @@ func (s *shared) run(ctx context.Context) error {
 	}
 }
 
-// deliver has every member fold a batch, one after the other, because commands need the machine too. A member that fails is
-// removed, and its keeper is told why.
+// deliver lets the members fold a batch one after the other, so that commands get processor time too. A member that fails
+// is removed, and its keeper receives the reason.
 func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,12 +161,12 @@ func (s *shared) alarm(ctx context.Context, reason error) {
 	}
 }
 
-// pipe follows the log. It reads and folds at the same time: events that come while a batch is folded make the next batch,
-// so that batches grow when there are many events.
+// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is folded
+// make the next batch, so that batches grow when there are many events.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
-	from.MaxBatch, from.KeepUnreadable = e.limits.Batch, true
+	from.MaxBatch = e.limits.Batch
 	told := from.OnError
 	from.OnError = func(err error) {
 		e.logger.Warn("projections wait for the log", "error", err)
@@ -178,7 +178,7 @@ func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {
 		defer close(fetched)
-		return e.log.Follow(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
+		return e.verifier.Follow(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
 			select {
 			case fetched <- b:
 				return nil

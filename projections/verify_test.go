@@ -141,7 +141,8 @@ func TestVerifyBesideALiveView(t *testing.T) {
 	}
 }
 
-// TestDiffComparesTwoVersions: an old build is compared where it stands, with what this version of the fold makes there.
+// TestDiffComparesTwoVersions: an old build is compared at its own checkpoint with what this version of the fold makes up
+// to that checkpoint.
 func TestDiffComparesTwoVersions(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "diffed", Version: 1})
@@ -176,7 +177,7 @@ func TestDiffComparesTwoVersions(t *testing.T) {
 	}
 }
 
-// TestAsOfShowsThePast: folded up to a moment, a view is what an engine would have made that had seen no more.
+// TestAsOfShowsThePast: a view that is folded up to a moment equals the view of an engine that saw the events up to then.
 func TestAsOfShowsThePast(t *testing.T) {
 	w := newWorldAlone(t)
 	r := rand.New(rand.NewPCG(3, 4))
@@ -196,6 +197,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 	for _, p := range contexts.Projections() {
 		then[p.View.Name] = w.documents(w.store.Collection(p.View).Name())
 	}
+	verifier := w.verify()
 	time.Sleep(2 * time.Millisecond) // times of events are whole milliseconds
 	w.randomly(r, 200, patients...)
 	for _, p := range contexts.Projections() {
@@ -212,7 +214,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 		for _, who := range patients { // and the same for one patient, from the patient's streams alone
-			past, err := p.PatientAsOf(t.Context(), w.log, who, moment)
+			past, err := p.PatientAsOf(t.Context(), verifier, who, moment)
 			if err != nil {
 				continue // a view that more goes into
 			}
@@ -230,7 +232,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 	}
-	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
+	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), verifier, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
 	}
 }
