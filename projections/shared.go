@@ -161,17 +161,17 @@ func (s *shared) alarm(ctx context.Context, reason error) {
 	}
 }
 
-// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is folded
-// make the next batch, so that batches grow when there are many events.
+// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is
+// folded make the next batch, so that batches grow when there are many events.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
 	from.MaxBatch = e.limits.Batch
-	told := from.OnError
+	also := from.OnError
 	from.OnError = func(err error) {
 		e.logger.Warn("projections wait for the log", "error", err)
-		if told != nil {
-			told(err)
+		if also != nil {
+			also(err)
 		}
 	}
 	fetched := make(chan eventlog.Batch, fetchAhead)

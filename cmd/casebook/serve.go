@@ -115,7 +115,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http", viewsFlag: "--data " + f.Stores.Data, metrics: prometheus.NewRegistry()}
+	s := &server{scheme: "http", metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
 	if f.Stores.Mongo != "" {
 		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
 	}
