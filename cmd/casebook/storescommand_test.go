@@ -12,9 +12,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// TestNobodyGetsIntoTheStoresWithoutCredentials attacks the stores of a running server as any user of the machine could:
+// TestR4_NobodyGetsIntoTheStoresWithoutCredentials attacks the stores of a running server as any user of the machine could:
 // without credentials, and with those that may only look in.
-func TestNobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
+func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 	in := install(t)
 	in.account("anna")
 	var urls struct{ EventStore, Mongo string }
