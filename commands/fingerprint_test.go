@@ -43,7 +43,7 @@ func minimised(p process) (domain.StudyID, access.Principal) {
 	manager := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}}
 	p.must(manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody"})
 	p.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
-		Arms: []study.Arm{{ID: "walk", Title: "Walking"}, {ID: "usual", Title: "Usual care"}},
+		Arms:      []study.Arm{{ID: "walk", Title: "Walking"}, {ID: "usual", Title: "Usual care"}},
 		Treatment: &study.Treatment{Randomised: true, Factors: []study.Factor{{ID: "sex", Title: "Sex", Levels: []string{"m", "f"}}}}}})
 	return id, access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: id}}}
 }

@@ -3,8 +3,6 @@ package randomisation
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 
 	"casebook/access"
@@ -28,7 +26,7 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Generate).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
-			c.Seed, err = newSeed()
+			c.Seed, err = commands.NewSeed()
 			return err
 		}).
 		Secret().
@@ -38,7 +36,7 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Minimise).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
-			c.Seed, err = newSeed()
+			c.Seed, err = commands.NewSeed()
 			return err
 		}).
 		Described("Have patients drawn by minimisation",
@@ -103,15 +101,6 @@ func unblind(r randomisation.Randomisation, p domain.PatientID) (any, error) {
 		return nil, errSealedArm
 	}
 	return Unblinded{Patient: p, Arm: plain}, nil
-}
-
-// newSeed returns 32 random bytes in hex.
-func newSeed() (string, error) {
-	seed := make([]byte, 32)
-	if _, err := rand.Read(seed); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(seed), nil
 }
 
 // errSealedArm says that a decision needs an arm that this program cannot read.

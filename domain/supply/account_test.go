@@ -279,7 +279,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.KitLost:
 		ends(a.of(t, e, e.Location, []supply.KitNumber{e.Kit}, supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitIsDispensed,
 			supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired), supply.KitIsLost)
-	case supply.StockRefused, supply.ResupplyFellShort:
+	case supply.StockSeedRecorded, supply.StockRefused, supply.ResupplyFellShort:
 	default:
 		t.Fatalf("the account does not know %T", e)
 	}

@@ -83,7 +83,7 @@ func TestR8_NothingIsDispensedBeforeItIsDrawnAndAllocated(t *testing.T) {
 	dispensing := asked(supply.Dispense, facts(nil), supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", On: "2026-03-10"})
 	given := strictlyAt(t, site, "K1", "K3")
 	given.When(dispensing).ThenRefused("kit_not_allocated_to_patient")
-	given.Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})).When(dispensing).ThenRefused("kit_not_allocated_to_patient")
+	given.Given(held(supply.HeldKits{x: "K1", y: "K3"})).When(dispensing).ThenRefused("kit_not_allocated_to_patient")
 	given.When(allocate(facts(nil), anna, "")).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Code: "not_randomised", Reason: "the patient has not been randomised"}).
 		When(dispensing).ThenRefused("kit_not_allocated_to_patient")
 }
@@ -254,7 +254,7 @@ func TestWithoutKeysNothingIsDecidedBlindly(t *testing.T) {
 	if _, err := holds.State().HeldArms(ben); err == nil {
 		t.Error("it knows which arms are held")
 	}
-	arms, err := at(t, site, "K1", "K3").Given(supply.StockHeld{OfStock: site, Patient: anna, Kits: blind.Of(map[domain.ArmID]supply.KitNumber{y: "K3", x: "K1"})}).State().HeldArms(anna)
+	arms, err := at(t, site, "K1", "K3").Given(supply.StockHeld{OfStock: site, Patient: anna, Kits: blind.Of(supply.HeldKits{y: "K3", x: "K1"})}).State().HeldArms(anna)
 	if err != nil || !slices.Equal(arms, []domain.ArmID{x, y}) {
 		t.Errorf("held are %v, %v", arms, err)
 	}

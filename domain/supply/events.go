@@ -66,7 +66,7 @@ type Content struct {
 }
 
 // Contents are those of several kits. They are sealed together: kits that are sealed one by one take more room.
-type Contents = blind.Value[map[KitNumber]Content]
+type Contents = blind.Value[KitContents]
 
 // Event is what can happen to a study's supply as a whole.
 type Event interface{ supplyEvent() }
@@ -131,6 +131,7 @@ type StockEvent interface{ stockEvent() }
 
 // stockEvents are the events of a place's kits, under the names that the log knows them by.
 var stockEvents = []domain.EventType{
+	domain.Stored[StockSeedRecorded]("StockSeedRecorded").InNoView("decisions read it"),
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
 	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
@@ -163,6 +164,15 @@ type OfStock struct {
 // AboutStock returns the place that the event is about.
 func (p OfStock) AboutStock() OfStock { return p }
 
+// StockSeedRecorded fixes the seed from which the choices among equal kits follow at a location. It is recorded once, with
+// the first choice.
+type StockSeedRecorded struct {
+	OfStock
+	// Commitment is the SHA-256 of the seed's 32 bytes, in hex. It proves later that the seed was not changed.
+	Commitment string              `json:"commitment"`
+	Seed       blind.Value[string] `json:"seed"`
+}
+
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
 	OfStock
@@ -181,6 +191,8 @@ type ShipmentCreated struct {
 	Resupply bool     `json:"resupply,omitempty"`
 	Reason   string   `json:"reason"`
 	Contents Contents `json:"contents"`
+	// Choice says how the kits of a resupply were chosen.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // ResupplyFellShort says that a rule asked for kits that the depot does not have.
@@ -188,7 +200,7 @@ type ResupplyFellShort struct {
 	OfStock
 	To LocationID `json:"to"`
 	// Missing counts the kits by arm.
-	Missing blind.Value[map[domain.ArmID]int] `json:"missing"`
+	Missing blind.Value[MissingKits] `json:"missing"`
 }
 
 // ShipmentCancelled puts the kits of a shipment that has not left back into stock.
@@ -258,8 +270,10 @@ type KitsReleased struct {
 // held together hold different arms.
 type StockHeld struct {
 	OfStock
-	Patient domain.PatientID                        `json:"patient"`
-	Kits    blind.Value[map[domain.ArmID]KitNumber] `json:"kits"`
+	Patient domain.PatientID      `json:"patient"`
+	Kits    blind.Value[HeldKits] `json:"kits"`
+	// Choice says how the kits were chosen. Holds from before there were seeds have none.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // StockRefused says why no kits were held for a patient.
@@ -286,6 +300,8 @@ type KitAllocated struct {
 	Visit string `json:"visit,omitempty"`
 	// Replaces is the kit that cannot be given out any more.
 	Replaces KitNumber `json:"replaces,omitempty"`
+	// Choice says how the kit was chosen, or would have been if none had been held.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // AllocationFailed says why a patient got no kit for now; what was held for the patient is free again.
@@ -362,6 +378,7 @@ type KitLost struct {
 	Reason   string `json:"reason"`
 }
 
+func (StockSeedRecorded) stockEvent()  {}
 func (DeliveryTakenIn) stockEvent()    {}
 func (ShipmentCreated) stockEvent()    {}
 func (ResupplyFellShort) stockEvent()  {}
@@ -406,12 +423,13 @@ const (
 	CauseOther     Cause = "other"
 )
 
-// ResupplyRule says when a site is sent kits: as soon as of any arm fewer than Trigger can be given out or are under way,
-// every arm is filled up to Target. Filling all arms at once keeps a shipment from telling which arm ran low.
+// ResupplyRule says when a site is sent kits. A shipment that fills every arm up to Target is made as soon as so many kits
+// are missing, of all arms together, that of one of them fewer than Trigger could be left. Kits under way count as there.
+// As the arms are looked at together and filled up together, neither day nor size of a shipment tells which kits were used.
 type ResupplyRule struct {
 	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
 	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
-	Trigger int           `json:"trigger" minimum:"1" doc:"Fewer kits of an arm than this, those under way counted, and a shipment is made"`
+	Trigger int           `json:"trigger" minimum:"1" doc:"A shipment is made before fewer kits of an arm than this are left, those under way counted; it looks at all arms together"`
 	Target  int           `json:"target" minimum:"1" doc:"To how many kits each arm is filled up"`
 	// OverdueDays is when a dispatched shipment that has not been received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`

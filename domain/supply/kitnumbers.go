@@ -17,7 +17,7 @@ const falseAlarms = 1.0 / 2000
 // all are put in order by any of their digits, or because the order of the arms repeats itself. Fewer runs of arms than
 // chance would make are found by the runs test of Wald and Wolfowitz (1940), for each arm against the others. More runs
 // than chance would make are no fault: kits numbered in permuted blocks have them.
-func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
+func tellNothing(numbers []KitNumber, contents KitContents) error {
 	reveals := func(how string) error {
 		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
 			Do("number the kits in random order over all arms, all in the same form")

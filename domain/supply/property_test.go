@@ -28,7 +28,7 @@ type machine struct {
 	number int
 
 	hands   map[supply.KitNumber]string
-	content map[supply.KitNumber]supply.Content
+	content supply.KitContents
 	patient map[supply.KitNumber]domain.PatientID
 	got     map[supply.Slot]supply.KitNumber
 	sent    map[supply.ShipmentID][]supply.KitNumber
@@ -246,7 +246,7 @@ func (m *machine) act() {
 		events, err := supply.Create(m.stocks[at], facts, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: at}, To: to, Kits: kits, Reasoned: domain.Because("r")}, call)
 		m.decided(at, events, err)
 	case 4:
-		events, err := supply.Resupply(m.stocks["D"], m.facts(there), supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: site}, call)
+		events, err := supply.Resupply(m.stocks["D"], m.facts(there), supply.PlanResupply{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Site: site, Seed: theSeed}, call)
 		m.decided("D", events, err)
 	case 5:
 		id, _ := m.shipment(at)
@@ -275,12 +275,12 @@ func (m *machine) act() {
 			m.decided(to, events, err)
 		}
 	case 11:
-		events, err := supply.Hold(m.stocks[there], facts, supply.HoldStock{Study: pain, Site: site, OfPatient: domain.ForPatient(who)}, call)
+		events, err := supply.Hold(m.stocks[there], facts, supply.HoldStock{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Seed: theSeed}, call)
 		m.decided(there, events, err)
 	case 12, 20, 21, 22:
 		facts.Arm = armOf(who)
 		visit := rapid.SampledFrom([]string{"", "week-4"}).Draw(t, "visit")
-		events, err := supply.Allocate(m.stocks[there], facts, supply.AllocateKit{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Visit: visit}, call)
+		events, err := supply.Allocate(m.stocks[there], facts, supply.AllocateKit{Study: pain, Site: site, OfPatient: domain.ForPatient(who), Visit: visit, Seed: theSeed}, call)
 		m.decided(there, events, err)
 	case 13, 23, 24, 25:
 		events, err := supply.Dispense(m.stocks[there], facts, supply.DispenseKit{Site: site, OfPatient: domain.ForPatient(who), Kit: m.kitOf(who, there), On: domain.DateOf(m.now)}, call)
@@ -352,7 +352,7 @@ func (m *machine) supplySites() {
 
 // register makes a dozen kits known.
 func (m *machine) register() {
-	kits := map[supply.KitNumber]supply.Content{}
+	kits := supply.KitContents{}
 	for range 12 {
 		m.number++
 		n := supply.KitNumber(fmt.Sprintf("%04d", m.number))
@@ -373,7 +373,7 @@ func TestR36_KitsAddUpWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{t: t, now: call.At, stocks: map[supply.LocationID]supply.Stock{}, behind: map[supply.LocationID]supply.Stock{},
 			supply: theSupply(supply.ResupplyRuleSet{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 3, OverdueDays: 1}}),
-			hands:  map[supply.KitNumber]string{}, content: map[supply.KitNumber]supply.Content{}, patient: map[supply.KitNumber]domain.PatientID{},
+			hands:  map[supply.KitNumber]string{}, content: supply.KitContents{}, patient: map[supply.KitNumber]domain.PatientID{},
 			got: map[supply.Slot]supply.KitNumber{}, sent: map[supply.ShipmentID][]supply.KitNumber{}, held: map[domain.PatientID]map[domain.ArmID]supply.KitNumber{}, recalls: map[string]bool{}, given: map[supply.KitNumber]bool{}}
 		m.register()
 		events, err := supply.AcceptDelivery(m.stocks["D"], m.facts("D"), supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1}, m.call())

@@ -8,6 +8,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 )
 
 // Sent is a shipment as its sender knows it.
@@ -80,7 +81,7 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 
 // Create sets kits aside for a way to another place. A depot sends what can be given out; a site sends back what nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required, value_too_long, value_out_of_range,
-// kit_not_at_location, kit_named_twice, kit_status, kit_held, lot_not_released, kit_expires_soon and kit_not_reconciled.
+// kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way, lot_not_released, kit_expires_soon and kit_not_reconciled.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study)); err != nil {
 		return nil, err
@@ -101,10 +102,6 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err := s.eachOnce("kits", "sending it", cmd.Kits, may); err != nil {
 		return nil, err
 	}
-	held, err := s.held("")
-	if err != nil {
-		return nil, err
-	}
 	contents, err := s.contentsOf(cmd.Kits)
 	if err != nil {
 		return nil, err
@@ -112,9 +109,11 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	for _, n := range cmd.Kits {
 		k, _ := s.Kits.Get(n)
 		switch c := contents[n]; {
-		case held[n]:
-			// Whether a kit is held is blinded, so the refusal says no more than that it cannot leave now.
-			return nil, refuse.WrongState("kit_held", "kit %s cannot leave now", n).At("kits").Do("try again later, or send another kit")
+		case k.Status == KitAvailable && s.Holds.Len() > 0:
+			// Which kits are held is blinded: two that are held together are of different arms. So no kit may leave that could
+			// be held, as long as any is.
+			return nil, refuse.WrongState("enrollment_under_way", "kits that can be given out do not leave while a patient is being enrolled here").
+				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Status == KitIsReturned && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		case fromDepot && !f.Supply.usable(c.Lot):
@@ -123,12 +122,25 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 			return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be sent", n).At("kits").Do("send another one")
 		}
 	}
-	return s.packed(OfStock{cmd.Study, cmd.From}, cmd.To, cmd.Kits, contents, cmd.Reason, false), nil
+	return []StockEvent{s.packed(OfStock{cmd.Study, cmd.From}, cmd.To, cmd.Kits, contents, cmd.Reason)}, nil
 }
 
-func (s Stock) packed(at OfStock, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string, resupply bool) []StockEvent {
-	return []StockEvent{ShipmentCreated{OfStock: at, Shipment: ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1)), To: to,
-		Kits: slices.Sorted(slices.Values(kits)), Resupply: resupply, Reason: reason, Contents: blind.Of(contents)}}
+// packed returns a new shipment. Its kits are in the order of their numbers, which says nothing of what they hold.
+func (s Stock) packed(at OfStock, to LocationID, kits []KitNumber, contents KitContents, reason string) ShipmentCreated {
+	return ShipmentCreated{OfStock: at, Shipment: ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1)), To: to,
+		Kits: slices.Sorted(slices.Values(kits)), Reason: reason, Contents: blind.Of(contents)}
+}
+
+// asksFor says whether the rule asks for a shipment to a site that has so many kits of each arm. It looks at all arms
+// together: if a shipment were made when one arm is below the trigger, its day would tell of how many kits since the last
+// shipment, and of which one last, the arms are the same. As soon as so many kits are missing that all of them could be of
+// one arm, and that arm below the trigger, a shipment is made.
+func (r ResupplyRule) asksFor(arms []study.Arm, have map[domain.ArmID]int) bool {
+	missing := 0
+	for _, arm := range arms {
+		missing += max(0, r.Target-have[domain.ArmID(arm.ID)])
+	}
+	return missing > r.Target-r.Trigger
 }
 
 // Resupply makes the shipment that a site's rule asks for now, and says so where the depot lacks kits for it. Kits on
@@ -164,19 +176,20 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			}
 		}
 	}
-	low := false
-	for _, arm := range f.Study.Protocol.Arms {
-		low = low || have[domain.ArmID(arm.ID)] < rule.Trigger
-	}
-	if !low {
+	if !rule.asksFor(f.Study.Protocol.Arms, have) {
 		return nil, nil
 	}
-	here, err := s.usable(f.Supply, on, keep, nil) // nothing is held at a depot
+	at := OfStock{cmd.Study, cmd.Depot}
+	by, events, err := s.choosing(at, cmd.Seed, f, call)
+	if err != nil {
+		return nil, err
+	}
+	here, err := s.usableInOrder(f.Supply, by, nil) // nothing is held at a depot
 	if err != nil {
 		return nil, err
 	}
 	var kits []KitNumber
-	missing := map[domain.ArmID]int{}
+	missing := MissingKits{}
 	for _, arm := range f.Study.Protocol.Arms {
 		id := domain.ArmID(arm.ID)
 		want := max(0, rule.Target-have[id])
@@ -186,16 +199,19 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			missing[id] = want - got
 		}
 	}
-	var events []StockEvent
-	if len(kits) > 0 {
+	if len(kits) == 0 {
+		events = nil // nothing was chosen, so that no seed is needed yet
+	} else {
 		contents, err := s.contentsOf(kits)
 		if err != nil {
 			return nil, err
 		}
-		events = s.packed(OfStock{cmd.Study, cmd.Depot}, to, kits, contents, "resupply", true)
+		shipment := s.packed(at, to, kits, contents, "resupply")
+		shipment.Resupply, shipment.Choice = true, blind.Of(by.choice)
+		events = append(events, shipment)
 	}
 	if len(missing) > 0 {
-		events = append(events, ResupplyFellShort{OfStock: OfStock{cmd.Study, cmd.Depot}, To: to, Missing: blind.Of(missing)})
+		events = append(events, ResupplyFellShort{OfStock: at, To: to, Missing: blind.Of(missing)})
 	}
 	return events, nil
 }

@@ -76,7 +76,10 @@ func TestCreateShipment(t *testing.T) {
 
 	here := strictlyAt(t, site, "K1", "K2", "K3", "K4", "K6")
 	here.When(creating("A", "B", "r", "K1")).ThenRefused("shipment_between_sites")
-	here.Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})).When(creating("A", "D", "r", "K1")).ThenRefused("kit_held")
+	// While kits are held, the answer is the same for those that are and for those that are not.
+	for _, kit := range []supply.KitNumber{"K1", "K2"} {
+		here.Given(held(supply.HeldKits{x: "K1", y: "K3"})).When(creating("A", "D", "r", kit)).ThenRefused("enrollment_under_way")
+	}
 	given2 := here.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"})
 	given2.When(creating("A", "D", "r", "K1")).ThenRefused("kit_status")
 	dispensed := given2.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1"})
@@ -240,15 +243,15 @@ func TestResupplyCounts(t *testing.T) {
 		return scenario.For(t, supply.StockDecider).Given(supply.DeliveryTakenIn{OfStock: depot, Delivery: 1, Kits: []supply.KitNumber{"M1", "M2"}, Contents: blind.Of(more)})
 	}
 	extra().When(plan(full, theStudy(nil), rule)).Then()
-	extra().When(plan(full.Given(held(map[domain.ArmID]supply.KitNumber{x: "K1", y: "K3"})), theStudy(nil), rule)).Then()
-	one := supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"M1"}, Resupply: true, Reason: "resupply", Contents: blind.Of(map[supply.KitNumber]supply.Content{"M1": more["M1"]})}
+	extra().When(plan(full.Given(held(supply.HeldKits{x: "K1", y: "K3"})), theStudy(nil), rule)).Then()
+	one := supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: []supply.KitNumber{"M1"}, Resupply: true, Reason: "resupply", Contents: blind.Of(supply.KitContents{"M1": more["M1"]})}
 	low := full.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"})
 	made := extra().When(plan(low, theStudy(nil), rule)).Then(one)
 	made.When(plan(low, theStudy(nil), rule)).Then()
 	second := one
 	second.Shipment = "D-0002"
 	made.Given(supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001"}).When(plan(low, theStudy(nil), rule)).Then(second)
-	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(map[domain.ArmID]int{x: 1})}
+	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(supply.MissingKits{x: 1})}
 	made.Given(supply.ShipmentDispatched{OfStock: depot, Shipment: "D-0001", To: "A"}).When(plan(low.Given(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", Kits: one.Kits}), theStudy(nil), rule)).Then(short)
 	// What comes from elsewhere, or for another place, is none of this rule's; neither is a site that is not active.
 	other := rule
@@ -259,6 +262,6 @@ func TestResupplyCounts(t *testing.T) {
 }
 
 // more kits of the two arms.
-var more = map[supply.KitNumber]supply.Content{
+var more = supply.KitContents{
 	"M1": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 10}, "M2": {Arm: y, Lot: "L1", Expiry: "2027-01-01", Units: 10},
 }
