@@ -16,22 +16,25 @@ import (
 
 // mayImport lists, for every room, the rooms whose packages it may import. Dependencies point inwards.
 var mayImport = map[string][]string{
-	"domain":             {"domain"},
-	"eventlog":           {"domain"},
-	"access":             {"domain"},
-	"commands":           {"domain", "eventlog", "access"},
-	"readmodels":         {"domain", "access"},
-	"projections":        {"domain", "readmodels", "eventlog"},
-	"sagas":              {"domain", "commands", "eventlog", "access", "notify"},
-	"api":                {"domain", "commands", "readmodels", "access"},
-	"embedded/node":      {},
-	"embedded/mongo":     {},
-	"embedded/storetest": {"embedded/node", "embedded/mongo"},
-	"simulation":         {"domain"},
-	"loadtest":           {"domain"},
-	"notify":             {},
+	"domain":      {"domain"},
+	"eventlog":    {"domain"},
+	"access":      {"domain"},
+	"commands":    {"domain", "eventlog", "access"},
+	"readmodels":  {"domain", "access"},
+	"projections": {"domain", "readmodels", "eventlog"},
+	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
+	"api":         {"domain", "commands", "readmodels", "access"},
+	// The embedded stores know nothing of each other.
+	"embedded/node":        {"embedded/loopback"},
+	"embedded/mongo":       {"embedded/loopback"},
+	"embedded/loopback":    {},
+	"embedded/credentials": {"embedded/loopback"},
+	"embedded/storetest":   {"embedded/node", "embedded/mongo", "embedded/credentials"},
+	"simulation":           {"domain"},
+	"loadtest":             {"domain"},
+	"notify":               {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
-		"notify", "embedded/node", "embedded/mongo", "simulation", "loadtest"},
+		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 
 // onlyThese narrows what a room may import of another to single packages: the API knows no context but that of its own

@@ -28,7 +28,7 @@ type Problem struct {
 	Title    string `json:"title" doc:"The kind of problem in words" example:"Captured in future"`
 	Status   int    `json:"status" doc:"The HTTP status" example:"422"`
 	Detail   string `json:"detail" doc:"What was refused and why, and what to do about it"`
-	Instance string `json:"instance,omitempty" doc:"The request's path; behind #, the place of the command in its batch"`
+	Instance string `json:"instance,omitempty" doc:"The request's path; behind #, the command's number in its batch"`
 	Code     string `json:"code" doc:"Stable code for programs" example:"captured_in_future"`
 	Field    string `json:"field,omitempty" doc:"The part of the request that is at fault, where there is one" example:"capturedAt"`
 	Remedy   string `json:"remedy,omitempty" doc:"What to do about it" example:"check the device's clock"`

@@ -286,7 +286,8 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		err = r.Principal.MustHaveSignedInRecently(d.name, h.now())
 	}
 	if err != nil {
-		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
+		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
+			Address: r.Address, TraceID: r.TraceID, Why: err})
 	}
 	return role, scope, err
 }

@@ -2,6 +2,7 @@ package readmodels_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -222,6 +223,39 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	}
 	if err := <-behind; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAFormerHolderCannotMoveATakenCheckpoint: the new holder goes on from the position that it has read. A former holder
+// that noted a later one afterwards would see it go back.
+func TestAFormerHolderCannotMoveATakenCheckpoint(t *testing.T) {
+	s := connect(t, newDatabase())
+	view := readmodels.View{Name: "v", Version: 1}
+	at := func(commit uint64, token int64) readmodels.Checkpoint {
+		return readmodels.Checkpoint{Collection: view.Collection(), View: view.Name, Version: view.Version, Token: token,
+			Position: domain.Position{Commit: commit, Prepare: commit}, State: readmodels.Live}
+	}
+	for _, begun := range []bool{false, true} {
+		former, next := int64(1), int64(2)
+		if begun {
+			former, next = 2, 3
+			if err := s.SaveCheckpoint(t.Context(), at(10, former)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		taken, err := s.TakeCheckpoint(t.Context(), view, view.Collection(), next)
+		if err != nil || taken.Token != next || taken.View != view.Name || begun != (taken.Position.Commit == 10) {
+			t.Fatalf("took %+v, %v", taken, err)
+		}
+		if err := s.SaveCheckpoint(t.Context(), at(11, former)); !errors.Is(err, readmodels.ErrLeaseLost) {
+			t.Errorf("the former holder moved the checkpoint: %v", err)
+		}
+		if _, err := s.TakeCheckpoint(t.Context(), view, view.Collection(), former); !errors.Is(err, readmodels.ErrLeaseLost) {
+			t.Errorf("a former lease took the checkpoint: %v", err)
+		}
+		if c, err := s.LoadBuildCheckpoint(t.Context(), view, view.Collection()); err != nil || c.Position != taken.Position {
+			t.Errorf("it stands at %v, %v", c.Position, err)
+		}
 	}
 }
 

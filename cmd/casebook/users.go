@@ -30,8 +30,8 @@ type usersCommand struct {
 
 // toolStore selects the event store that a tool works on.
 type toolStore struct {
-	Eventstore string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
-	Data       string `help:"Work on the embedded store in this directory instead, while no server runs on it." type:"path" placeholder:"DIR"`
+	Data       string `help:"Data directory, as for serve, whether the server runs or not." default:"casebook-data" type:"path"`
+	Eventstore string `help:"Address of a real event store, esdb://..., instead of the embedded one in --data." placeholder:"URL"`
 }
 
 // grantFlags describe one grant.
@@ -48,6 +48,7 @@ func (g grantFlags) grant() user.Grant {
 
 type usersAddCommand struct {
 	toolStore
+	operatorFlags
 	grantFlags
 	User          domain.UserID `arg:"" help:"Id to sign in with."`
 	Name          string        `help:"The person's name." required:""`
@@ -61,7 +62,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.RegisterUser{OfUser: domain.ForUser(c.User), Name: c.Name, Password: password}); err != nil {
 			return err
 		}
@@ -101,13 +102,14 @@ func (c usersAddCommand) password() (password string, generated bool, err error)
 
 type usersGrantCommand struct {
 	toolStore
+	operatorFlags
 	grantFlags
 	User domain.UserID `arg:"" help:"The user."`
 }
 
 // Run grants the role.
 func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
-	return c.with(ctx, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}); err != nil {
 			return err
 		}
@@ -118,6 +120,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 
 type usersRevokeCommand struct {
 	toolStore
+	operatorFlags
 	grantFlags
 	User   domain.UserID `arg:"" help:"The user."`
 	Reason string        `help:"Why." required:""`
@@ -125,7 +128,7 @@ type usersRevokeCommand struct {
 
 // Run revokes the role.
 func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
-	return c.with(ctx, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
@@ -141,7 +144,7 @@ type usersListCommand struct {
 
 // Run reads all streams of users, and prints the users.
 func (c usersListCommand) Run(ctx context.Context, s streams) error {
-	return c.withLog(ctx, func(log *eventlog.Log) error {
+	return c.reading(ctx, func(log *eventlog.Log) error {
 		users, order, err := readUsers(ctx, log)
 		if err != nil {
 			return err
@@ -215,12 +218,12 @@ func describeGrants(u user.User) string {
 // doCommand sends one command.
 type doCommand func(command any) error
 
-// with connects to the store and lets act send commands as the operator. Whoever can reach the store can do anything,
-// so the commands need no other permission; the log shows that the operator sent them.
-func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
-	return t.withLog(ctx, func(log *eventlog.Log) error {
+// with connects to the store and lets act send commands as the operator. Whoever has the store's credentials can do
+// anything, so the commands need no other permission; the log shows which operator sent them.
+func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCommand) error) error {
+	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
 		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
-		return act(func(command any) error { return sendAs(ctx, handler, operator(), command, "") })
+		return act(func(command any) error { return sendAs(ctx, handler, as, command, "") })
 	})
 }
 
@@ -244,25 +247,24 @@ func commandName(command any) string {
 	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
-// withLog connects to the store, starts the embedded one if a directory is given, and closes them after act.
-func (t toolStore) withLog(ctx context.Context, act func(*eventlog.Log) error) (err error) {
+// reading passes the log to act, which changes nothing.
+func (t toolStore) reading(ctx context.Context, act func(*eventlog.Log) error) error {
+	return t.withLog(ctx, reads, act)
+}
+
+// withLog connects to the store, and closes the connection after act.
+func (t toolStore) withLog(ctx context.Context, how usage, act func(*eventlog.Log) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	url := t.Eventstore
-	if t.Data != "" {
-		opened, err := storeFlags{Data: t.Data, NodeListen: "127.0.0.1:0"}.open(ctx, false, logFlags{}.logger(os.Stderr))
+	stores := toolStores{data: dataDir(t.Data), eventStore: t.Eventstore}
+	return stores.use(ctx, how, unused, func(o opened) (err error) {
+		connecting, stop := context.WithTimeout(ctx, 5*time.Second)
+		defer stop()
+		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, opened.close()) }()
-		url = opened.eventStoreURL
-	}
-	connecting, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	log, err := eventlog.Connect(connecting, eventlog.Options{URL: url, Registry: contexts.Registry()})
-	if err != nil {
-		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	return act(log)
+		defer func() { err = errors.Join(err, log.Close()) }()
+		return act(log)
+	})
 }

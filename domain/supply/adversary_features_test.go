@@ -277,10 +277,10 @@ func deviations(values []float64) float64 {
 	return 0
 }
 
-// studies returns simulated studies to learn from, and others to attack.
-func studies(t *testing.T, c conditions) (learned, attacked [][]pairOf) {
+// studies returns simulated studies to learn from, and as many others to attack.
+func studies(t *testing.T, c conditions, count uint64) (learned, attacked [][]pairOf) {
 	t.Helper()
-	for seed := range uint64(120) {
+	for seed := range count {
 		p := pairs(simulate(t, seed, c))
 		if seed%2 == 0 {
 			learned = append(learned, p)
@@ -319,7 +319,7 @@ func resupplied() conditions {
 // TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin attacks studies with all that blinded people can see: numbers,
 // positions, times, and the answers to a coordinator who tries to send kits back.
 func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
-	learned, attacked := studies(t, suppliedOnce())
+	learned, attacked := studies(t, suppliedOnce(), 100)
 	a := strongest(learned, numbersUpTo(0, len(everything)))
 	gains := a.gains(attacked)
 	t.Logf("right about %.2f %% of the pairs, %.1f standard errors from a coin, by %s", 100*share(gains, attacked), deviations(gains), a)
@@ -331,7 +331,7 @@ func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
 // TestR27_HiddenFeaturesAddNothingToListedOnes shows that who looks at what cannot be hidden learns nothing more from
 // numbers, positions, times and answers.
 func TestR27_HiddenFeaturesAddNothingToListedOnes(t *testing.T) {
-	learned, attacked := studies(t, resupplied())
+	learned, attacked := studies(t, resupplied(), 100)
 	var best adversary
 	with, without, most := []float64(nil), []float64(nil), math.MinInt
 	for i := len(hidden); i < len(everything); i++ {
@@ -366,7 +366,7 @@ func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conditions := resupplied()
 			change(&conditions)
-			learned, attacked := studies(t, conditions)
+			learned, attacked := studies(t, conditions, 60)
 			a := strongest(learned, numbersUpTo(0, len(everything)))
 			right := share(a.gains(attacked), attacked)
 			t.Logf("right about %.1f %% of the pairs, by %s", 100*right, a)

@@ -209,7 +209,7 @@ func (s *studied) probe(t *testing.T) {
 func (s *studied) lose(t *testing.T) {
 	t.Helper()
 	if kits := available(s.site); len(kits) > 0 {
-		s.site = record(t, s, s.site, onFacts(supply.RecordKitLoss), s.facts(), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"},
+		s.site = record(t, s, s.site, withoutFacts(supply.RecordKitLoss), s.facts(), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"},
 			Kit: kits[s.random.IntN(len(kits))], Reasoned: domain.Because("r")})
 		s.resupply(t)
 	}

@@ -97,6 +97,15 @@ func TestStoredBytesStillRead(t *testing.T) {
 			}
 		})
 	}
+	meanings, err := filepath.Glob("testdata/golden/*.meaning.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range meanings {
+		if !seen[strings.TrimSuffix(filepath.Base(file), ".meaning.json")] {
+			t.Errorf("%s has no stored bytes beside it: remove it", file)
+		}
+	}
 	for _, s := range registry.Schemas() {
 		for v := 1; v <= s.Version; v++ {
 			if key := fmt.Sprintf("%s.v%d", s.Name, v); !seen[key] {
@@ -156,8 +165,9 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 // A version that changes nothing leaves the bytes alone: what a study stored as a form's definition is read as it came.
 func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 	const definition = `{"b": "<", "a": 1.0}`
-	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1,
-		[]byte(`{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":`+definition+`}]}}`), nil, eventlog.Origin{})
+	stored := `{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":` +
+		definition + `}]}}`
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, eventlog.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
