@@ -200,7 +200,7 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	who := w.request()
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
-	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated")
 	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
 	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The steps stand in the process's own stream, each with what it asked for.
@@ -336,7 +336,7 @@ func TestDispensingAndResupply(t *testing.T) {
 	c.mustSettle()
 	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
-	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated", "AllocationFailed")
 	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
 		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
 	c.mustSettle()

@@ -119,6 +119,10 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 		if _, ok := before.drawn.Get(e.Patient); !ok {
 			return errNotDrawn
 		}
+	case BlindShownAgain:
+		if _, ok := before.drawn.Get(e.Patient); !ok {
+			return errNotDrawn
+		}
 	case SeedRevealed:
 		s := before.schemes[e.Scheme]
 		if s == nil || s.revealed {
