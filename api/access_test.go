@@ -140,7 +140,7 @@ var (
 	members   = append(slices.Clone(suppliers), readers...)
 )
 
-// asker is a user with one grant, and where that grant stands to what is asked for.
+// asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
 type asker struct {
 	client
 	role user.Role
@@ -270,8 +270,8 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
 var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true}
 
-// bodyAbout makes a body that names the trial's study, site and patient and says nothing else, so that whoever may send it
-// is refused by a rule.
+// bodyAbout makes a body that names the trial's study, site and patient and nothing else. A caller who may send it is
+// therefore refused by a rule, and not for lack of a role.
 func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}

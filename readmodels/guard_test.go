@@ -26,8 +26,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestADocumentNeverGoesBack writes a document as of random positions, some with one commit position in common, as
-// engines do that run side by side: the one that has seen most stays.
+// TestADocumentNeverGoesBack writes versions of a document with random positions, as two engines that run side by side do.
+// Some have the same commit position. The version with the highest position must stay.
 func TestADocumentNeverGoesBack(t *testing.T) {
 	s, n := connect(t, newDatabase()), 0
 	collection := s.Collection(studyviews.StudyOverviews)
@@ -65,7 +65,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 	})
 }
 
-// TestGuardsFindTheirDocumentByItsKey: each write of the engine goes through one.
+// TestGuardsFindTheirDocumentByItsKey: each write of the engine uses a guard, so a guard must find its document by the key.
 func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	database := newDatabase()
 	s := connect(t, database)
@@ -96,7 +96,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	}
 }
 
-// TestACursorOfAnotherListIsRefused, however much it looks like one of this.
+// TestACursorOfAnotherListIsRefused: each list refuses the cursors of all other lists, even if they have the same form.
 func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
 	lists := map[string]func(readmodels.Page) error{
@@ -157,7 +157,7 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	}
 }
 
-// TestDiariesAreInTheOrderOfTheirWindows: a day's windows are not in the order of their names.
+// TestDiariesAreInTheOrderOfTheirWindows: diaries of one day are ordered by when their windows open, not by name.
 func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	s := connect(t, newDatabase())
 	var want []string
@@ -194,7 +194,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	}
 }
 
-// TestTwoVersionsOfAViewGoEachAtTheirOwnPace: the new one is filled while the old one still answers.
+// TestTwoVersionsOfAViewGoEachAtTheirOwnPace: each version has its own checkpoint, so the new version can be filled while
+// the old one still answers.
 func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	s := connect(t, newDatabase())
 	older, newer := readmodels.View{Name: "v", Version: 1}, readmodels.View{Name: "v", Version: 2}
@@ -226,8 +227,8 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	}
 }
 
-// TestAFormerHolderCannotMoveATakenCheckpoint: the new holder goes on from the position that it has read. A former holder
-// that noted a later one afterwards would see it go back.
+// TestAFormerHolderCannotMoveATakenCheckpoint: the new holder of a lease continues at the checkpoint that it has read. If
+// the former holder could still write a later position, the new holder would then move the checkpoint back.
 func TestAFormerHolderCannotMoveATakenCheckpoint(t *testing.T) {
 	s := connect(t, newDatabase())
 	view := readmodels.View{Name: "v", Version: 1}
@@ -259,7 +260,8 @@ func TestAFormerHolderCannotMoveATakenCheckpoint(t *testing.T) {
 	}
 }
 
-// TestAProcessThatLeftAViewToAnotherStillSeesIt: it was told of the view's progress once, and is no more.
+// TestAProcessThatLeftAViewToAnotherStillSeesIt: a program that no longer projects a view itself reads the checkpoint of
+// the program that does.
 func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 	database := newDatabase()
 	before, after := connect(t, database), connect(t, database)
