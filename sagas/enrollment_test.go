@@ -231,7 +231,7 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
 	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
 	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated")
-	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
+	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "randomisation_not_possible" {
 		t.Errorf("it failed with %+v", f)
 	}
 }
