@@ -35,7 +35,8 @@ func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 		if _, err := c.TombstoneStream(t.Context(), "user-anna", esdb.TombstoneStreamOptions{}); err == nil {
 			t.Errorf("%s tombstones a stream", name)
 		}
-		if sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "enrollment", esdb.SubscribeToPersistentSubscriptionOptions{}); err == nil {
+		sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "enrollment", esdb.SubscribeToPersistentSubscriptionOptions{})
+		if err == nil {
 			t.Errorf("%s joins a group of consumers", name)
 			_ = sub.Close()
 		}
