@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/embedded/mongo"
@@ -84,7 +85,11 @@ func openWorld(dir string) (w world, err error) {
 	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
 		return w, err
 	}
-	w.handler = commands.NewHandler(commands.Options{Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now },
+	factors, err := access.NewFactors(bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		return w, err
+	}
+	w.handler = commands.NewHandler(commands.Options{Factors: factors, Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now },
 		Build: "test"})
 	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections()})
 	running, stop := context.WithCancel(ctx)

@@ -46,7 +46,7 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	tokens, err := loadTokens(storeFlags{Data: dir}.keyFile())
+	tokens, _, err := loadTokens(storeFlags{Data: dir}.keyFile())
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := server.bootstrapAdmin(ctx, "only-for-the-benchmark"); err != nil {
+	if err := server.bootstrapAdmins(ctx, "only-for-the-benchmark"); err != nil {
 		return errors.Join(err, server.close())
 	}
 	fmt.Fprintf(s.out, "%shttp://%s\n", benchReady, server.httpAddress)

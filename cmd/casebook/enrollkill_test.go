@@ -27,12 +27,12 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	const id = domain.StudyID("K2")
 	const rounds, each = 6, 5
 	dir := t.TempDir()
-	tokens, err := loadTokens(filepath.Join(dir, "token.key"))
+	tokens, _, err := loadTokens(filepath.Join(dir, "token.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sign := func(u domain.UserID) string {
-		token, err := tokens.SignFor(u, time.Now(), time.Hour)
+		token, err := signedInAs(tokens, time.Hour)(u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,6 +110,9 @@ func setUpSupply(in installation, id domain.StudyID, sign func(domain.UserID) st
 	} {
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
 		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
+		if grant.Role.NeedsTwoPeople() {
+			in.must(sign(demoDeputy), user.ConfirmRole{OfUser: domain.ForUser(name), Grant: grant})
+		}
 	}
 	manager, inStudy := sign("manager"), domain.ForStudy(id)
 	for _, command := range []any{

@@ -227,7 +227,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if keyFile == "" {
 		keyFile = f.Stores.keyFile()
 	}
-	if s.tokens, err = loadTokens(keyFile); err != nil {
+	var factors *access.Factors
+	if s.tokens, factors, err = loadTokens(keyFile); err != nil {
 		return err
 	}
 	if f.JWKSURL != "" {
@@ -235,7 +236,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 			return err
 		}
 	}
-	s.handler = commands.NewHandler(commands.Options{Log: s.log, Commands: contexts.Commands(), Build: buildID(), Logger: logger})
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Commands: contexts.Commands(), Build: buildID(), Logger: logger,
+		Factors: factors})
 	return nil
 }
 

@@ -16,7 +16,8 @@ type tokenCommand struct {
 	KeyFile  string        `help:"File of the token key; the one in --data by default." type:"path" placeholder:"FILE"`
 }
 
-// Run prints a token. The token proves the user only; the user's grants are checked at each request.
+// Run prints a token. The token proves the user only, and no sign-in; the user's grants are checked at each request. It
+// ends with the account's sessions.
 func (c tokenCommand) Run(_ context.Context, s streams) error {
 	if err := c.User.Validate(); err != nil {
 		return err
@@ -25,7 +26,7 @@ func (c tokenCommand) Run(_ context.Context, s streams) error {
 	if file == "" {
 		file = storeFlags{Data: c.Data}.keyFile()
 	}
-	tokens, err := loadTokens(file)
+	tokens, _, err := loadTokens(file)
 	if err != nil {
 		return err
 	}
@@ -37,10 +38,16 @@ func (c tokenCommand) Run(_ context.Context, s streams) error {
 	return err
 }
 
-func loadTokens(keyFile string) (*access.Tokens, error) {
+// loadTokens returns what signs tokens, and what checks second factors, with the key of the file.
+func loadTokens(keyFile string) (*access.Tokens, *access.Factors, error) {
 	key, err := access.LoadOrCreateKey(keyFile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return access.NewTokens(key)
+	tokens, err := access.NewTokens(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	factors, err := access.NewFactors(key)
+	return tokens, factors, err
 }
