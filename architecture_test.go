@@ -16,26 +16,29 @@ import (
 
 // mayImport lists, for every room, the rooms whose packages it may import. Dependencies point inwards.
 var mayImport = map[string][]string{
-	"domain":             {"domain"},
-	"eventlog":           {"domain"},
-	"access":             {"domain"},
-	"commands":           {"domain", "eventlog", "access"},
-	"readmodels":         {"domain", "access"},
-	"projections":        {"domain", "readmodels", "eventlog"},
-	"sagas":              {"domain", "commands", "eventlog", "access", "notify"},
-	"api":                {"domain", "commands", "readmodels", "access"},
-	"embedded/node":      {},
-	"embedded/mongo":     {},
-	"embedded/storetest": {"embedded/node", "embedded/mongo"},
-	"simulation":         {"domain"},
-	"loadtest":           {"domain"},
-	"notify":             {},
+	"domain":      {"domain"},
+	"eventlog":    {"domain"},
+	"access":      {"domain"},
+	"commands":    {"domain", "eventlog", "access"},
+	"readmodels":  {"domain", "access"},
+	"projections": {"domain", "readmodels", "eventlog"},
+	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
+	"api":         {"domain", "commands", "readmodels", "access"},
+	// The embedded stores know nothing of each other.
+	"embedded/node":        {"embedded/loopback"},
+	"embedded/mongo":       {"embedded/loopback"},
+	"embedded/loopback":    {},
+	"embedded/credentials": {"embedded/loopback"},
+	"embedded/storetest":   {"embedded/node", "embedded/mongo", "embedded/credentials"},
+	"simulation":           {"domain"},
+	"loadtest":             {"domain"},
+	"notify":               {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "sagas", "api",
-		"notify", "embedded/node", "embedded/mongo", "simulation", "loadtest"},
+		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 
-// onlyThese narrows what a room may import of another to single packages: the API knows no context but that of its own
-// sign-in.
+// onlyThese limits what a room may import from another room to single packages. The API imports no context except that of
+// users, for the sign-in.
 var onlyThese = map[string]map[string][]string{
 	"api": {
 		"domain":     {"casebook/domain", "casebook/domain/refuse"},
@@ -129,7 +132,7 @@ func TestDependenciesPointInwards(t *testing.T) {
 	}
 }
 
-// checkOnlyThese holds a file of a package to the packages of other rooms that it may import.
+// checkOnlyThese checks that a file imports only those packages of other rooms that onlyThese allows.
 func checkOnlyThese(t *testing.T, p goPackage, file string, only map[string][]string) {
 	t.Helper()
 	if len(only) == 0 {
@@ -164,7 +167,7 @@ func TestEnginesDoNotKnowTheirContexts(t *testing.T) {
 	}
 }
 
-// engines are the rooms whose own package is an engine, which runs what a package for each context declares.
+// engines are the rooms whose own package is an engine. It runs what the contexts' packages declare.
 var engines = []string{"commands", "projections", "readmodels", "sagas"}
 
 // TestEnginesKnowNoContext: an engine is given what it runs.

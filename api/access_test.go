@@ -34,7 +34,7 @@ const (
 	themselves = "themselves"
 )
 
-// entitled says who may do what, as DOMAIN.md has it. It is written down a second time on purpose: a declaration that
+// entitled says who may do what, in the words of the trial. It is written down a second time on purpose: a declaration that
 // opens a command to one role too many fails here, and so does a command that nobody has thought about.
 var entitled = map[string]struct {
 	touches string
@@ -149,7 +149,7 @@ var (
 	members   = append(slices.Clone(suppliers), readers...)
 )
 
-// asker is a user with one grant, and where that grant stands to what is asked for.
+// asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
 type asker struct {
 	client
 	role user.Role
@@ -222,6 +222,22 @@ func may(name string, a asker) bool {
 	return false
 }
 
+// TestEntitledNamesWhatThereIs finds rows that were left behind.
+func TestEntitledNamesWhatThereIs(t *testing.T) {
+	declared := map[string]bool{}
+	for _, c := range contexts.Commands() {
+		declared[c.Name()] = true
+	}
+	for _, q := range contexts.Queries() {
+		declared[q.Name] = true
+	}
+	for name := range entitled {
+		if !declared[name] {
+			t.Errorf("entitled has a row for %s, and there is no such command or query: remove it", name)
+		}
+	}
+}
+
 // TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse asks every command of every role in every place.
 func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 	c := serve(t, nil)
@@ -234,7 +250,7 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 		name := declared.Name()
 		t.Run(name, func(t *testing.T) {
 			if _, ok := entitled[name]; !ok {
-				t.Fatal("say in entitled who may do it")
+				t.Fatalf("add a row for %s to entitled in access_test.go: who may send it?", name)
 			}
 			body := bodyAbout(t, declared.Body(), tr)
 			recordsNothing(t, func() {
@@ -299,8 +315,8 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	}
 }
 
-// bodyAbout makes a body that names the trial's study, site and patient and says nothing else, so that whoever may send it
-// is refused by a rule.
+// bodyAbout makes a body that names the trial's study, site and patient and nothing else. A caller who may send it is
+// therefore refused by a rule, and not for lack of a role.
 func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}
@@ -337,7 +353,7 @@ func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 		t.Run(q.Name, func(t *testing.T) {
 			e, ok := entitled[q.Name]
 			if !ok {
-				t.Fatal("say in entitled who may ask it")
+				t.Fatalf("add a row for %s to entitled in access_test.go: who may ask it?", q.Name)
 			}
 			path := tr.path(q)
 			if e.touches == theSite && !strings.Contains(q.Path, "{site}") {

@@ -158,7 +158,7 @@ func stages(jobs []batchJob) [][][]batchJob {
 	return all
 }
 
-// runInBatch takes one command of a batch, and answers it whatever happens.
+// runInBatch runs one command of a batch. It always returns an answer, also after a panic.
 func (a *API) runInBatch(c *call, j batchJob) (item BatchItem) {
 	answer, name, err := a.tryInBatch(c, j)
 	if err == nil {

@@ -77,6 +77,9 @@ func notFound() *refuse.Refusal {
 	return refuse.NotFound("not_found", "there is nothing at this address").Do("/openapi.json lists what there is")
 }
 
+// strictTransport tells browsers to use nothing but HTTPS for a year (RFC 6797).
+const strictTransport = "max-age=31536000"
+
 // serve is the one path of every request: trace, bounds, time-out, the work itself, the problem if there is one, and the
 // log line.
 func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) error) {
@@ -85,6 +88,9 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 	cl := &call{Context: c, api: a, pattern: pattern, action: r.action, trace: traceOf(request.Header.Get("Traceparent"))}
 	header := c.Response().Header()
 	header.Set("Trace-Id", cl.trace)
+	if c.IsTLS() {
+		header.Set("Strict-Transport-Security", strictTransport)
+	}
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")

@@ -34,7 +34,7 @@ type client struct {
 	token string
 }
 
-// options are those of an API in a test, with those of the engine and the feed that it stands on.
+// options are the options of an API in a test, and of the engine and the change feed that it uses.
 type options struct {
 	Options
 	engine  readmodels.EngineOptions

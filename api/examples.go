@@ -18,13 +18,13 @@ func summaryOf(c commands.Command) string {
 	return inWords(c.Name())
 }
 
-// exampleOf is a body that the strict decoder takes, as the description shows it.
+// exampleOf returns the example of a command's body that the description shows. The strict decoder accepts it.
 func exampleOf(c commands.Command, s *schemas) any {
 	example := c.Example()
 	if example == nil {
 		return exampleOfSchema(s.Schema(c.Body(), false, ""), s, 0)
 	}
-	// By way of JSON, so that the description shows what is sent rather than Go's zero values.
+	// The example is encoded and decoded once, so that the description shows the JSON that is sent, not Go's zero values.
 	encoded, err := json.Marshal(example)
 	if err != nil {
 		return nil
@@ -36,10 +36,10 @@ func exampleOf(c commands.Command, s *schemas) any {
 	return shown
 }
 
-// exampleDepth ends the examples of types that hold themselves.
+// exampleDepth limits the depth of examples, because a type can contain itself.
 const exampleDepth = 8
 
-// exampleOfSchema makes a value of a schema from the examples in it; optional parts are left out.
+// exampleOfSchema makes a value for a schema from the examples in it. Optional parts are left out.
 func exampleOfSchema(s *huma.Schema, all *schemas, depth int) any {
 	if s.Ref != "" {
 		s = all.SchemaFromRef(s.Ref)

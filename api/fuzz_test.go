@@ -11,8 +11,8 @@ import (
 	"casebook/access"
 )
 
-// FuzzCommandsOverHTTP: whatever is sent, the answer is one of the announced ones, never a failure of ours, and problems
-// are whole.
+// FuzzCommandsOverHTTP sends arbitrary bodies. The answer must have a described status, must not be a failure of the
+// server, and every problem must be complete.
 func FuzzCommandsOverHTTP(f *testing.F) {
 	c := serve(f, nil)
 	tr := newTrial(f)

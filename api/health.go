@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readinessTimeout bounds all checks together; whoever asks does so every few seconds.
+// readinessTimeout bounds all checks together. It is short, because health checks come every few seconds.
 const readinessTimeout = 3 * time.Second
 
 // Health says that the process lives.
@@ -29,7 +29,7 @@ type Readiness struct {
 	Checks []Check `json:"checks" doc:"The single checks"`
 }
 
-// Check is one check of readiness. It says no more than its name: the reason stands in the log.
+// Check is one check of readiness. It shows only its name and its result. The reason of a failure is in the program log.
 type Check struct {
 	Name string `json:"name" doc:"What is checked"`
 	OK   bool   `json:"ok" doc:"Whether it passed"`

@@ -6,7 +6,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Limits bound what requests may take of the process. A zero field takes its default.
+// Limits bound the resources that requests may use. A zero field means the default.
 type Limits struct {
 	// CommandBytes and BatchBytes bound bodies: 1 MiB and 8 MiB.
 	CommandBytes, BatchBytes int64
@@ -21,9 +21,9 @@ type Limits struct {
 	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 60 a minute, 20 at once. A hospital's staff
 	// may share one.
 	SignInsPerMinute, SignInBurst int
-	// SignInAddresses bounds how many addresses are told apart: 10,000.
+	// SignInAddresses bounds how many addresses are counted separately: 10,000.
 	SignInAddresses int
-	// Streams bounds who listens to changes at a time: 1000.
+	// Streams bounds how many clients listen to changes at a time: 1000.
 	Streams int
 	// VerifiedTokens bounds how many tokens are remembered as verified: 20,000.
 	VerifiedTokens int

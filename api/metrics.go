@@ -18,7 +18,7 @@ type metrics struct {
 	codes    boundedLabels
 }
 
-// maxCodes bounds the codes that are counted apart. The program has some hundred; the bound holds whatever is added.
+// maxCodes bounds how many codes are counted separately. The program has more than a hundred codes, and will get more.
 const maxCodes = 400
 
 func newMetrics(r prometheus.Registerer, inFlight, streams gate) (*metrics, error) {

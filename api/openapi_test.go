@@ -21,7 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// document is the description as its readers get it.
+// document returns the description as its readers receive it.
 func document(t *testing.T) map[string]any {
 	t.Helper()
 	text, err := OpenAPI("test", contexts.Commands(), contexts.Queries(), contexts.Streams())
@@ -35,7 +35,7 @@ func document(t *testing.T) map[string]any {
 	return d
 }
 
-// operations calls each with every operation of the description.
+// operations calls the function each once for every operation of the description.
 func operations(t *testing.T, d map[string]any, each func(method, path string, operation map[string]any)) {
 	t.Helper()
 	for path, item := range d["paths"].(map[string]any) {
@@ -166,7 +166,7 @@ func checkResponses(t *testing.T, d map[string]any, where string, operation map[
 	}
 }
 
-// TestExamplesAreTaken gives every example of a command's body to the decoder that requests go through, and reads it back.
+// TestExamplesAreTaken decodes the example body of every command with the decoder of requests.
 func TestExamplesAreTaken(t *testing.T) {
 	bodies := map[string]reflect.Type{}
 	for _, c := range contexts.Commands() {
@@ -215,7 +215,7 @@ func fits(t *testing.T, where string, body reflect.Type, value any) {
 	}
 }
 
-// TestAnswersAreAsDescribed gives real answers to the schemas that the description promises.
+// TestAnswersAreAsDescribed checks real answers against the schemas of the description.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	c := serve(t, nil)
 	tr := newTrial(t).supplied(t)

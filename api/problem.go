@@ -28,7 +28,7 @@ type Problem struct {
 	Title    string `json:"title" doc:"The kind of problem in words" example:"Captured in future"`
 	Status   int    `json:"status" doc:"The HTTP status" example:"422"`
 	Detail   string `json:"detail" doc:"What was refused and why, and what to do about it"`
-	Instance string `json:"instance,omitempty" doc:"The request's path; behind #, the place of the command in its batch"`
+	Instance string `json:"instance,omitempty" doc:"The request's path; behind #, the command's number in its batch"`
 	Code     string `json:"code" doc:"Stable code for programs" example:"captured_in_future"`
 	Field    string `json:"field,omitempty" doc:"The part of the request that is at fault, where there is one" example:"capturedAt"`
 	Remedy   string `json:"remedy,omitempty" doc:"What to do about it" example:"check the device's clock"`
@@ -69,13 +69,13 @@ const statusClientGone = 499
 // errClientGone says that the client ended the connection while it was sending.
 var errClientGone = errors.New("the client has gone")
 
-// problemOf says what an error means to the caller. Refusals are told in full. Of failures only is said what the caller
-// can do: their texts name machines and data.
+// problemOf returns what the caller learns about an error. A refusal is shown in full. Of a failure the caller only learns
+// what to do, because the failure's text can name machines and data.
 func problemOf(ctx context.Context, err error) Problem {
 	if r, ok := refuse.As(err); ok {
 		return problemOfRefusal(r)
 	}
-	// What a store says about a request that was ended on our side is that it was ended, in its own words.
+	// If we end a request to a store, the store reports that with an error of its own.
 	ended := errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled || unreachable(err)
 	switch {
 	case errors.Is(err, errClientGone), ended && errors.Is(ctx.Err(), context.Canceled):

@@ -39,7 +39,7 @@ func newSchemas(names map[reflect.Type]string, all []commands.Command) *schemas 
 	return s
 }
 
-// Schema implements huma.Registry: structs become components, everything else stands in its place.
+// Schema implements huma.Registry: structs become components, and all other types are written inline.
 func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -128,10 +128,10 @@ func (s *schemas) nameOf(t reflect.Type) string {
 	return name
 }
 
-// documentPath stands before a document in the name of a generic type: List[casebook/readmodels/diary.Diary].
+// documentPath matches the package path in the name of a generic type: List[casebook/readmodels/diary.Diary].
 var documentPath = regexp.MustCompile(`casebook/readmodels/\w+\.`)
 
-// genericName makes a name of a generic type's.
+// genericName turns the name of a generic type into the name of a component.
 var genericName = strings.NewReplacer("[", "Of", "]", "", "casebook/", "", "readmodels.", "", "/", "", ".", "", ",", "And")
 
 // SchemaFromRef implements huma.Registry.

@@ -18,11 +18,11 @@ import (
 const (
 	// Messages to one listener are at least changesApart from each other; what happens in between is in the next.
 	changesApart = 200 * time.Millisecond
-	// heartbeat keeps connections open through proxies, and bounds how long somebody listens who may not any more.
+	// heartbeat keeps connections open through proxies. At each heartbeat the listener's rights are checked again.
 	heartbeat = 15 * time.Second
-	// messageTimeout is how long a listener may take to take a message.
+	// messageTimeout bounds how long a listener may take to receive one message.
 	messageTimeout = 10 * time.Second
-	// streamStart bounds how long a listener waits until it is told of changes.
+	// streamStart bounds how long a listener waits until it begins to receive changes.
 	streamStart = 5 * time.Second
 	// longestStream bounds a stream whose token does not say when it expires.
 	longestStream = time.Hour

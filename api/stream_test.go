@@ -39,7 +39,7 @@ type hearing struct {
 	stop     context.CancelFunc
 }
 
-// hear begins to listen. It returns when changes are told.
+// hear begins to listen. It returns when the server has begun to send changes.
 func (c client) hear(query string, headers ...string) hearing {
 	t, ok := c.t.(*testing.T)
 	if !ok {
@@ -63,7 +63,7 @@ func (c client) hear(query string, headers ...string) hearing {
 	}
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20)
-	lines.Scan() // the word that changes are told
+	lines.Scan() // the first line, with which the server says that it sends changes from now on
 	h := hearing{t: t, messages: make(chan message, 1000), stop: stop}
 	go func() {
 		defer close(h.messages)

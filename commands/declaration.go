@@ -68,6 +68,8 @@ type Declaration[S, E, F, C any] struct {
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret  bool
 	upcasts domain.Upcasts
+	// required are the fields that a body must have.
+	required []string
 
 	summary string
 	example *C
@@ -101,7 +103,8 @@ func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, fact
 	if _, ok := decider.Key(blank); !ok {
 		panic(fmt.Sprintf("commands: %s embeds nothing that says on which stream of the category %s it runs", name, decider.Category))
 	}
-	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts, scope: scopeOf[C]()}
+	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts,
+		scope: scopeOf[C](), required: requiredFields(reflect.TypeFor[C]())}
 }
 
 // nameOfFunction returns a function's name as package.Function.

@@ -47,6 +47,38 @@ func Decode(body []byte, into any) error {
 	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
 }
 
+// requireFields refuses a JSON object that lacks a field, or has null for it (code value_missing). Decoded, an absent field
+// would be the empty value of its type, which may mean something else: no caps, no study.
+func requireFields(body []byte, required []string) error {
+	var given map[string]jsontext.Value
+	if err := json.Unmarshal(body, &given); err != nil {
+		return fmt.Errorf("read the fields of a body that was decoded before: %w", err)
+	}
+	for _, name := range required {
+		if value, ok := given[name]; !ok || value.Kind() == 'n' {
+			return refuse.Malformed("value_missing", "the command has no field %q", name).At(name).
+				Do("give it; /openapi.json lists the fields of every command")
+		}
+	}
+	return nil
+}
+
+// requiredFields are the fields of a command's body that every sender has to give: all but those that are left out of
+// the JSON when they are empty.
+func requiredFields(t reflect.Type) []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.Anonymous || !field.IsExported() || name == "-" {
+			continue
+		}
+		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && field.Tag.Get("required") != "false" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // fieldOrBody quotes the field; without a field, the whole body is meant.
 func fieldOrBody(field string) string {
 	if field == "" {

@@ -1,9 +1,8 @@
 package commands
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,7 +50,7 @@ type Handler struct {
 	log    *eventlog.Log
 	states *stateCache
 	// hashes are the hashes of the commands that were accepted last, by the command's id.
-	hashes   *lru.Cache[uuid.UUID, [sha256.Size]byte]
+	hashes   *lru.Cache[uuid.UUID, commandHash]
 	now      func() time.Time
 	build    string
 	logger   *slog.Logger
@@ -73,7 +72,7 @@ func NewHandler(o Options) *Handler {
 	if o.CachedStreams == 0 {
 		o.CachedStreams = defaultCachedStreams
 	}
-	hashes, err := lru.New[uuid.UUID, [sha256.Size]byte](rememberedCommands)
+	hashes, err := lru.New[uuid.UUID, commandHash](rememberedCommands)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
@@ -111,10 +110,8 @@ func (h *Handler) rememberLatest(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		id, err := uuid.Parse(r.Metadata.CommandID)
-		hash, err2 := base64.StdEncoding.DecodeString(r.Metadata.CommandHash)
-		if err == nil && err2 == nil && len(hash) == sha256.Size {
-			h.hashes.Add(id, [sha256.Size]byte(hash))
+		if id, err := uuid.Parse(r.Metadata.CommandID); err == nil && r.Metadata.CommandHash != "" {
+			h.hashes.Add(id, recordedHash(r.Metadata))
 		}
 	}
 	return nil
@@ -214,6 +211,19 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
+	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {
+		return Answer{}, err
+	}
+	// Bodies that a process has recorded may lack fields that have been added since.
+	if r.BodyVersion == 0 {
+		if missing := requireFields(current, d.required); missing != nil {
+			return Answer{}, missing
+		}
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	of, err := d.fingerprintOf(r, body)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -223,16 +233,17 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		}
 	}
 	id := r.commandID()
-	// The body is hashed as it was sent, so that a later version of the program recognises a repeat.
-	hash := sha256.Sum256(append([]byte(d.name+"\x00"), r.Body...))
-	if d.secret {
-		hash = sha256.Sum256([]byte(d.name))
+	hash, err := of.hash(h.log)
+	if err != nil {
+		return Answer{}, err
 	}
-	if first, ok := h.hashes.Get(id); ok && first != hash {
-		return Answer{}, keyReused(r.Key)
+	if first, ok := h.hashes.Get(id); ok {
+		if same, err := of.isOf(h.log, first); err != nil || !same {
+			return Answer{}, cmp.Or(err, keyReused(r.Key))
+		}
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
-	answer, err := d.decideAndAppend(ctx, h, r, body, id, meta)
+	answer, err := d.decideAndAppend(ctx, h, r, body, id, meta, of)
 	if err == nil {
 		h.hashes.Add(id, hash)
 	}
@@ -262,17 +273,18 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		err = d.mustBePresent(ctx, h, r, scope)
 	}
 	if err != nil {
-		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope, Address: r.Address, TraceID: r.TraceID, Why: err})
+		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
+			Address: r.Address, TraceID: r.TraceID, Why: err})
 	}
 	return role, scope, err
 }
 
-func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash [sha256.Size]byte,
+func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash commandHash,
 	role user.Role, scope domain.Scope) eventlog.Metadata {
 	meta := eventlog.Metadata{
 		CorrelationID: r.CorrelationID, CausationID: r.CausationID,
 		Actor: r.Principal.User, Role: string(role), Study: scope.Study, Site: scope.Site, Patient: scope.Patient,
-		Command: d.name, CommandID: id.String(), CommandHash: base64.StdEncoding.EncodeToString(hash[:]),
+		Command: d.name, CommandID: id.String(), CommandHash: hash.sum, CommandHashAlgorithm: hash.algorithm,
 		RecordedAt: h.now().UTC(), Address: r.Address, App: r.App, TraceID: r.TraceID, Build: h.build,
 	}
 	if meta.CorrelationID == "" {
@@ -286,7 +298,7 @@ func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uui
 }
 
 func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, body C, id uuid.UUID,
-	meta eventlog.Metadata) (Answer, error) {
+	meta eventlog.Metadata, of fingerprint) (Answer, error) {
 	name, fold := d.stream(body), foldOf(d.decider)
 	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
 	st := h.states.stream(name)
@@ -300,7 +312,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
 		}
 		if st.mayHold(id) {
-			if answer, found, err := h.firstAnswer(ctx, st, r.Key, id, meta.CommandHash); found || err != nil {
+			if answer, found, err := h.firstAnswer(ctx, st, r.Key, id, of); found || err != nil {
 				return answer, err
 			}
 		}
@@ -388,7 +400,7 @@ func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 
 // firstAnswer rebuilds the first answer to a command from the events that it has recorded in the stream, and says
 // whether there are any. It refuses idempotency_key_reused if they are those of another command with the same key.
-func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, hash string) (Answer, bool, error) {
+func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, of fingerprint) (Answer, bool, error) {
 	a := Answer{CommandID: id.String(), Stream: st.name}
 	for r, err := range h.log.ReadStream(ctx, st.name, 0) {
 		if err != nil {
@@ -397,8 +409,8 @@ func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uu
 		if r.Metadata.CommandID != a.CommandID {
 			continue
 		}
-		if r.Metadata.CommandHash != hash {
-			return Answer{}, true, keyReused(key)
+		if same, err := of.isOf(h.log, recordedHash(r.Metadata)); err != nil || !same {
+			return Answer{}, true, cmp.Or(err, keyReused(key))
 		}
 		a.Events = append(a.Events, h.answeredEvent(r))
 		a.Revision, a.Position = int64(r.Revision), r.Position.Commit

@@ -68,7 +68,14 @@ var now = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 
 func run(t testing.TB) process {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
+	return runWith(t, nil)
+}
+
+// runWith is run for a process with blinding keys.
+func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
+	t.Helper()
+	log, err := eventlog.Connect(context.Background(),
+		eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

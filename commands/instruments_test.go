@@ -15,11 +15,12 @@ import (
 func TestProtocolRefersToAPublishedInstrument(t *testing.T) {
 	tr := newTrial(t, run(t))
 	definition := *instrument.PHQ9()
-	published := tr.must(tr.manager, instrument.PublishInstrument{InStudy: domain.ForStudy(tr.study), Instrument: definition})
+	publish := instrument.PublishInstrument{InStudy: domain.ForStudy(tr.study), Instrument: definition}
+	published := tr.must(tr.manager, publish)
 	if want := instrument.StreamOf(tr.study, definition.ID); published.Stream != want {
 		t.Errorf("it was recorded in %s, want %s", published.Stream, want)
 	}
-	if again := tr.must(tr.manager, instrument.PublishInstrument{InStudy: domain.ForStudy(tr.study), Instrument: definition}); len(again.Events) != 0 {
+	if again := tr.must(tr.manager, publish); len(again.Events) != 0 {
 		t.Errorf("the same content was recorded again: %+v", again.Events)
 	}
 	hash := published.Events[0].Data.(instrument.Published).SHA256

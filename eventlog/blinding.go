@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -43,11 +44,19 @@ func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 // ErrNoBlindingKeys is returned when a program without the keys would have to write a blinded value.
 var ErrNoBlindingKeys = errors.New("this program runs without the blinding keys")
 
+// Origin says where an event is recorded: in which study and stream, and by which command. The event's blinded values
+// are bound to it, so that a sealed value opens nowhere else.
+type Origin struct {
+	Study     domain.StudyID
+	Stream    string
+	CommandID string
+}
+
 const (
-	sealedPrefix = "sealed:1:"
-	// sealedPadding is the unit, in bytes, to which values are padded, so that the length of a sealed value does not tell
-	// an arm's name. The values are JSON, so the appended blanks do not change them.
-	sealedPadding = 256
+	// formerPrefix marks values that earlier programs sealed. They are bound to study and event type only, and open as
+	// before. New values have the prefix sealedPrefix.
+	formerPrefix = "sealed:1:"
+	sealedPrefix = "sealed:2:"
 )
 
 // cipher returns the cipher with the study's key.
@@ -77,50 +86,76 @@ func (k *BlindingKeys) cipher(study domain.StudyID) (cipher.AEAD, error) {
 	return c, nil
 }
 
-func (k *BlindingKeys) seal(study domain.StudyID, event string, plain []byte) (string, error) {
-	c, err := k.cipher(study)
+// seal encrypts a value. The plain JSON is first filled up with blanks to a multiple of unit bytes, so that the length
+// of the sealed value tells nothing of its content.
+func (k *BlindingKeys) seal(at Origin, event string, field jsontext.Pointer, plain []byte, unit int) (string, error) {
+	c, err := k.cipher(at.Study)
 	if err != nil {
 		return "", err
 	}
-	size := (len(plain) + sealedPadding - 1) / sealedPadding * sealedPadding
+	size := (len(plain) + unit - 1) / unit * unit
 	padded := append(make([]byte, 0, size), plain...)
 	padded = append(padded, bytes.Repeat([]byte{' '}, size-len(plain))...)
 	// GCM with random nonces is safe for 2^32 values per key (NIST SP 800-38D, 8.3), which no study reaches.
-	sealed := c.Seal(nil, nil, padded, boundTo(study, event)) // #nosec G407 -- the cipher makes the nonce itself
+	sealed := c.Seal(nil, nil, padded, boundTo(at, event, field)) // #nosec G407 -- the cipher makes the nonce itself
 	return sealedPrefix + base64.StdEncoding.EncodeToString(sealed), nil
 }
 
-func (k *BlindingKeys) open(study domain.StudyID, event, sealed string) ([]byte, error) {
-	c, err := k.cipher(study)
+func (k *BlindingKeys) open(at Origin, event string, field jsontext.Pointer, sealed string) ([]byte, error) {
+	c, err := k.cipher(at.Study)
 	if err != nil {
 		return nil, err
 	}
+	bound := boundTo(at, event, field)
 	text, ok := strings.CutPrefix(sealed, sealedPrefix)
 	if !ok {
-		return nil, errors.New("a blinded value is not sealed as it should be")
+		if text, ok = strings.CutPrefix(sealed, formerPrefix); !ok {
+			return nil, errors.New("a blinded value is not sealed as it should be")
+		}
+		bound = []byte(string(at.Study) + "\x00" + event)
 	}
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return nil, fmt.Errorf("a sealed value is not base64: %w", err)
 	}
-	plain, err := c.Open(nil, nil, raw, boundTo(study, event))
+	plain, err := c.Open(nil, nil, raw, bound)
 	if err != nil {
-		return nil, fmt.Errorf("a sealed value of study %s does not open: another blinding key is in use, or it was altered: %w", study, err)
+		return nil, fmt.Errorf("the sealed value %s of a %s in %s does not open: another blinding key is in use, or the value was altered, or it "+
+			"was copied from elsewhere: %w", field, event, at.Stream, err)
 	}
 	return plain, nil
 }
 
-// boundTo returns the additional data that bind a sealed value to its study and its type of event. A value that was
-// moved to another study or type does not open.
-func boundTo(study domain.StudyID, event string) []byte {
-	return []byte(string(study) + "\x00" + event)
+// boundTo returns the additional data that bind a sealed value to its place. The event's id is not among them, because
+// it is derived from the sealed bytes.
+func boundTo(at Origin, event string, field jsontext.Pointer) []byte {
+	return []byte(strings.Join([]string{string(at.Study), at.Stream, at.CommandID, event, string(field)}, "\x00"))
+}
+
+// HasBlindingKeys reports whether blinded values can be read and written.
+func (l *Log) HasBlindingKeys() bool { return l.keys != nil }
+
+// KeyedHash returns the HMAC-SHA-256 of a message under a key of the purpose, which is derived from the secret of the
+// blinding keys. Without the keys it fails with ErrNoBlindingKeys.
+func (l *Log) KeyedHash(purpose string, message []byte) ([]byte, error) {
+	if l.keys == nil {
+		return nil, ErrNoBlindingKeys
+	}
+	key, err := hkdf.Key(sha256.New, l.keys.secret, nil, "casebook/hash/"+purpose, sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(message)
+	return mac.Sum(nil), nil
 }
 
 // marshal encodes an event with its blinded values sealed.
-func (k *BlindingKeys) marshal(study domain.StudyID, name string, event any) ([]byte, error) {
+func (k *BlindingKeys) marshal(at Origin, name string, event any) ([]byte, error) {
 	return json.Marshal(event, jsonv1.DefaultOptionsV1(), json.WithMarshalers(
 		json.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
-			sealed, err := v.SealWith(func(plain []byte) (string, error) { return k.seal(study, name, plain) })
+			field := enc.StackPointer()
+			sealed, err := v.SealWith(func(plain []byte) (string, error) { return k.seal(at, name, field, plain, v.SealedUnit()) })
 			if err != nil {
 				return err
 			}
@@ -129,12 +164,13 @@ func (k *BlindingKeys) marshal(study domain.StudyID, name string, event any) ([]
 }
 
 // unmarshal decodes an event and opens its blinded values; without keys they stay sealed.
-func (k *BlindingKeys) unmarshal(study domain.StudyID, name string, data []byte, event any) error {
+func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any) error {
 	if k == nil {
 		return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1())
 	}
 	return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1(), json.WithUnmarshalers(
 		json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v blind.Unsealer) error {
+			field := dec.StackPointer()
 			token, err := dec.ReadToken()
 			if err != nil {
 				return err
@@ -142,7 +178,7 @@ func (k *BlindingKeys) unmarshal(study domain.StudyID, name string, data []byte,
 			if token.Kind() != '"' {
 				return errors.New("a blinded value is not sealed as it should be")
 			}
-			plain, err := k.open(study, name, token.String())
+			plain, err := k.open(at, name, field, token.String())
 			if err != nil {
 				return err
 			}

@@ -64,7 +64,7 @@ var ErrAheadOfLog = errors.New("the position lies beyond the end of the log")
 func Connect(ctx context.Context, o Options) (*Log, error) {
 	config, err := esdb.ParseConnectionString(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("event store address %q: %w", o.URL, err)
+		return nil, fmt.Errorf("the event store's address is malformed: %w", err) // it may hold a password
 	}
 	config.Logger = esdb.NoopLogging() // failures are returned as errors
 	// A client whose discovery fails never recovers, and blocks its callers. With this setting it never gives up: it finds
@@ -206,7 +206,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	for i, event := range events {
-		name, version, data, err := l.registry.Encode(event, l.keys, meta.Study)
+		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
 			return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
 		}

@@ -24,9 +24,11 @@ type Metadata struct {
 
 	Command   string `json:"command,omitempty"`
 	CommandID string `json:"commandId,omitempty"`
-	// CommandHash is the SHA-256 of the command's name and body, in base64. It distinguishes a repeated command from
-	// another command with the same id.
-	CommandHash string `json:"commandHash,omitempty"`
+	// CommandHash is a hash of the command's name and body, in base64, by CommandHashAlgorithm. It distinguishes a repeated
+	// command from another command with the same id. Without an algorithm it is the plain SHA-256 that earlier programs
+	// recorded.
+	CommandHash          string `json:"commandHash,omitempty"`
+	CommandHashAlgorithm string `json:"commandHashAlgorithm,omitempty"`
 
 	// CapturedAt and CapturedZone are the time and time zone of the device on which the data were captured, if there was
 	// one.
@@ -45,4 +47,9 @@ type Metadata struct {
 	Schema int `json:"schema"`
 	// PreviousHash is the hash of the event before it in the stream (see Hash); empty in the first event of a stream.
 	PreviousHash string `json:"previousHash,omitempty"`
+}
+
+// originIn returns the origin of an event with these metadata in a stream.
+func (m Metadata) originIn(stream string) Origin {
+	return Origin{Study: m.Study, Stream: stream, CommandID: m.CommandID}
 }

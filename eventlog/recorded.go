@@ -108,7 +108,7 @@ func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 	if err := json.Unmarshal(e.UserMetadata, &r.Metadata); err != nil {
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}
-	event, err := l.registry.Decode(e.EventType, r.Metadata.Schema, e.Data, l.keys, r.Metadata.Study)
+	event, err := l.registry.Decode(e.EventType, r.Metadata.Schema, e.Data, l.keys, r.Metadata.originIn(r.Stream))
 	if err != nil {
 		return r, fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)
 	}

@@ -109,9 +109,9 @@ func (r *Registry) CategoryOf(event any) (string, bool) {
 	return s.Category, true
 }
 
-// Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key; keys
-// may be nil for an event without blinded values.
-func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (
+// Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key and
+// bound to the origin; keys may be nil for an event without blinded values.
+func (r *Registry) Encode(event any, keys *BlindingKeys, at Origin) (
 	name string, version int, data []byte, err error,
 ) {
 	s, ok := r.byType[reflect.TypeOf(event)]
@@ -119,7 +119,7 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (
 		return "", 0, nil, fmt.Errorf("event type %T is not registered", event)
 	}
 	if s.blinded {
-		data, err = keys.marshal(study, s.Name, event)
+		data, err = keys.marshal(at, s.Name, event)
 	} else {
 		data, err = json.Marshal(event)
 	}
@@ -131,8 +131,9 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, study domain.StudyID) (
 
 // Decode decodes the JSON of a stored event of any schema version up to the current one. An unknown name or a later
 // version is an error: an older program must stop at an event of a newer one instead of skipping it. Blinded values are
-// opened with the study's key; without keys they stay sealed.
-func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, study domain.StudyID) (any, error) {
+// opened with the study's key; without keys they stay sealed. They open only at the origin where they were sealed, and
+// under the field's name of that time: an upcast must not rename or move a blinded field.
+func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, at Origin) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
@@ -143,7 +144,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 	}
 	event, err := s.Read(func(into any) error {
 		if s.blinded {
-			return keys.unmarshal(study, name, data, into)
+			return keys.unmarshal(at, name, data, into)
 		}
 		return json.Unmarshal(data, into)
 	})

@@ -22,8 +22,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestAnEventChangesViewsWhereTheyShowIt: what happens between two sites at both, a role where it holds, a refusal where
-// access was wanted. What was recorded in the world is at site 01 of its study.
+// TestAnEventChangesViewsWhereTheyShowIt checks in which scopes an event is announced: a shipment at both sites, a role
+// also where it is granted, a refused access at the site that was asked for. All events are recorded at site 01.
 func TestAnEventChangesViewsWhereTheyShowIt(t *testing.T) {
 	w := newWorld(t)
 	begun, err := w.log.End(t.Context())
@@ -113,7 +113,7 @@ func TestAnUnreadableEventChangesNoView(t *testing.T) {
 	}
 }
 
-// withoutScreening are the streams of a program that does not know one event of patients.
+// withoutScreening returns the streams of a program that does not know the event PatientScreened.
 func withoutScreening() []domain.StreamType {
 	streams := contexts.Streams()
 	for i := range streams {

@@ -23,6 +23,8 @@ const (
 	retryMost  = 5 * time.Second
 	// defaultLease is how long a view is without a writer after a process has died on another machine.
 	defaultLease = 10 * time.Second
+	// RenewsWithin is the time within which the holder of a lease of that length renews it.
+	RenewsWithin = 4 * time.Second
 )
 
 // Options of an Engine.

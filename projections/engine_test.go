@@ -211,7 +211,8 @@ func (w *world) rows() []patientviews.PatientRow {
 	w.t.Helper()
 	var all []patientviews.PatientRow
 	for page := (readmodels.Page{Limit: 7}); ; {
-		l, err := patientviews.ListPatients(w.t.Context(), readmodels.Request{Store: w.store}, patientviews.PatientsQuery{Study: w.study, Page: page})
+		query := patientviews.PatientsQuery{Study: w.study, Page: page}
+		l, err := patientviews.ListPatients(w.t.Context(), readmodels.Request{Store: w.store}, query)
 		if err != nil {
 			w.t.Fatal(err)
 		}

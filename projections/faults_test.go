@@ -78,7 +78,8 @@ func (f faultyWay) fail(r *rand.Rand) {
 	}
 }
 
-// stubbornly records events over a way that breaks, the same append until it is known to be in the log: it stands there once.
+// stubbornly records events over a connection that breaks. It repeats the same append until the log confirms it. The log
+// then holds the events once.
 func (w *world) stubbornly(log *eventlog.Log, stream string, who domain.PatientID, events ...any) (position uint64) {
 	w.t.Helper()
 	tail, ok := w.tails[stream]

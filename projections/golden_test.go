@@ -141,6 +141,7 @@ func (v view) compare(t *testing.T) {
 	case string(want) != got:
 		t.Errorf("what version %d of %s makes of the golden events is not what it made before (-before +now): a fold, a field of the "+
 			"document or an index has changed. Stored documents would stay as they are, so give the view version %d, and run %s. "+
+			"If this version was never released, delete its file instead and write it again. "+
 			"If the lines of %s have changed instead, put them back: new events go to the end.\n%s",
 			v.View.Version, v.View.Name, v.View.Version+1, writeThem, v.events(),
 			cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")))
@@ -391,7 +392,7 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 		if err := strictly(line, &g); err != nil {
 			t.Fatalf("projections/%s:%d: %v", file, i+1, err)
 		}
-		event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, g.Study)
+		event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, eventlog.Origin{Study: g.Study})
 		if err != nil {
 			t.Fatalf("projections/%s:%d: %v", file, i+1, err)
 		}

@@ -394,7 +394,7 @@ func (k *keeper) runnerOf(ctx context.Context, p Projection, collection string, 
 		if err := e.store.IndexBuild(ctx, p.View, collection); err != nil {
 			return err
 		}
-		at, err := e.store.LoadBuildCheckpoint(ctx, p.View, collection)
+		at, err := e.store.TakeCheckpoint(ctx, p.View, collection, token)
 		r = e.newRunner(p, collection, at, token)
 		return err
 	})

@@ -243,8 +243,8 @@ func breaks(w *world, keys func(projections.Envelope), fold func(*diaryviews.Dia
 	}))
 }
 
-// TestAProjectionStopsRightBeforeTheEvent: wherever batches were cut, what lies before the event is shown, what lies
-// behind is not, and a mended program carries on as if nothing had been.
+// TestAProjectionStopsRightBeforeTheEvent: a view shows all events before the one that it cannot fold, and none after it,
+// wherever batches are cut. A corrected program then continues with that event.
 func TestAProjectionStopsRightBeforeTheEvent(t *testing.T) {
 	for name, broken := range map[string]func(*world) projections.Projection{
 		"a fold that panics": func(w *world) projections.Projection {
@@ -336,7 +336,7 @@ func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	}
 }
 
-// TestAGuardThatRefusesIsNoTrouble: a document that has seen more already stays, and the view goes on.
+// TestAGuardThatRefusesIsNoTrouble: a document that has already seen later events is kept, and the view continues.
 func TestAGuardThatRefusesIsNoTrouble(t *testing.T) {
 	w := newWorld(t)
 	stop := w.run()

@@ -151,6 +151,14 @@ func (p Projection) OfPatient(streams ...func(id string) string) Projection {
 	return p
 }
 
+// PatientStreams returns the streams from which all documents of a patient are folded; none where OfPatient named none.
+func (p Projection) PatientStreams(who domain.PatientID) (streams []string) {
+	for _, stream := range p.streams {
+		streams = append(streams, stream(string(who)))
+	}
+	return streams
+}
+
 // PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
 // documents of the view are folded from more than the patient's own streams.
 func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until,
@@ -169,8 +177,8 @@ func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who doma
 		}
 	}
 	var events []Envelope
-	for _, stream := range p.streams {
-		for at, err := range log.ReadStream(ctx, stream(string(who)), 0) {
+	for _, stream := range p.PatientStreams(who) {
+		for at, err := range log.ReadStream(ctx, stream, 0) {
 			if err != nil {
 				return nil, err
 			}

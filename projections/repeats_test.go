@@ -17,6 +17,7 @@ import (
 	"casebook/domain/blind"
 	"casebook/domain/diary"
 	"casebook/domain/supply"
+	"casebook/eventlog"
 	auditprojections "casebook/projections/audit"
 	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
@@ -48,7 +49,7 @@ func anything(who domain.PatientID) []any {
 			if err := json.Unmarshal([]byte(line), &g); err != nil {
 				panic(err)
 			}
-			event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, g.Study)
+			event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, eventlog.Origin{Study: g.Study})
 			if err != nil {
 				panic(err)
 			}

@@ -156,8 +156,8 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 
 // toTheEnd folds up to the log's end, and returns what done returns there.
 func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err error) {
-	// The subscription has the events of this view alone. When it has no more of them, the view has seen everything up to
-	// the end that the log had before the subscription began, whatever other events lie between.
+	// The subscription delivers only the events of this view. When it has delivered all of them, the view has seen the log
+	// up to the end that was read before the subscription began, although other events lie between.
 	var end domain.Position
 	if err := r.engine.retry(ctx, "ask for the log's end", func() error {
 		end, err = r.engine.log.End(ctx)
@@ -399,8 +399,8 @@ func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) 
 	return raw, nil
 }
 
-// documentsOf returns the keys of the documents that each event changes. The members of a group are named by the event that
-// made it, or else by the group's document: both name the same, whatever has been folded meanwhile.
+// documentsOf returns the keys of the documents that each event changes. The members of a group come from the event that
+// made the group, if it is in the batch, and otherwise from the group's document. Both name the same members.
 func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string, error) {
 	all := make([][]string, len(events))
 	made, unknown := map[string][]string{}, map[string][]int{} // members of groups; events about groups that are not in made
@@ -537,7 +537,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	return nil
 }
 
-// end returns the log's end, from which the remaining time of a view that catches up is told; 0 where it is not known.
+// end returns the log's end, or 0 if it is not known. The remaining time of a view that catches up is computed from it.
 func (r *runner) end(ctx context.Context) uint64 {
 	end, err := r.engine.log.End(ctx)
 	if err != nil {

@@ -109,8 +109,8 @@ func (s *shared) run(ctx context.Context) error {
 	}
 }
 
-// deliver has every member fold a batch, one after the other, because commands need the machine too. A member that fails is
-// removed, and its keeper is told why.
+// deliver lets the members fold a batch one after the other, so that commands get processor time too. A member that fails
+// is removed, and its keeper receives the reason.
 func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

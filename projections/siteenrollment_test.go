@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown, in whatever order they wrote them.
+// TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown: the day that the site wrote down counts, not the day or the
+// order in which it was recorded.
 func TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown(t *testing.T) {
 	s := newStory()
 	for _, e := range []any{

@@ -130,13 +130,13 @@ func knowing[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEve
 	}
 }
 
-// acts are what can be tried now, about places, kits, patients and shipments that are drawn.
+// acts are the actions that are possible now, with drawn locations, kits, patients and shipments.
 func (w *stocks) acts() []func() {
-	var places []supply.LocationID
+	var locations []supply.LocationID
 	var sent []supply.Sent
 	for _, at := range []supply.LocationID{"D", "01", "02"} {
 		if w.at[at].Kits.Len() > 0 {
-			places = append(places, at)
+			locations = append(locations, at)
 		}
 		for id, shipment := range w.at[at].Sent.All() {
 			if _, ended := w.at[shipment.To].Arrived.Get(id); !ended && shipment.Status != supply.ShipmentIsCanceled {
@@ -144,14 +144,14 @@ func (w *stocks) acts() []func() {
 			}
 		}
 	}
-	place := evenly(places).Draw(w.T, "place")
+	location := evenly(locations).Draw(w.T, "location")
 	site := evenly([]supply.LocationID{"01", "02"}).Draw(w.T, "site")
 	to := site
-	if place != "D" {
+	if location != "D" {
 		to = "D"
 	}
 	who := evenly([]domain.PatientID{"S.1", "S.2", "S.3"}).Draw(w.T, "patient")
-	here := slices.Sorted(maps.Keys(maps.Collect(w.at[place].Kits.All())))
+	here := slices.Sorted(maps.Keys(maps.Collect(w.at[location].Kits.All())))
 	some := rapid.SliceOfNDistinct(evenly(here), 1, min(3, len(here)), rapid.ID[supply.KitNumber]).Draw(w.T, "kits")
 	kit := supply.KitNumber("none")
 	if kits := w.at[site].KitsOf(who); len(kits) > 0 {
@@ -173,60 +173,62 @@ func (w *stocks) acts() []func() {
 		}
 	}
 	temperature := evenly([]supply.Temperature{supply.TemperatureInRange, supply.TemperatureExcursion}).Draw(w.T, "temperature")
+	reason, ofPatient, siteID := domain.Because("r"), domain.ForPatient(who), domain.SiteID(site)
+	fromSender := supply.FromLocation{Study: "S", From: from}
+	fromLocation := supply.FromLocation{Study: "S", From: location}
+	atReceiver := supply.AtLocation{Study: "S", Location: shipment.To}
+	atLocation := supply.AtLocation{Study: "S", Location: location}
 	ship := func() {
-		act(w, place, to, supply.Create, supply.CreateShipment{FromLocation: supply.FromLocation{Study: "S", From: place}, To: to, Kits: some, Reasoned: domain.Because("r")})
+		act(w, location, to, supply.Create, supply.CreateShipment{FromLocation: fromLocation, To: to, Kits: some, Reasoned: reason})
 	}
 	dispatch := func() {
-		act(w, from, "", supply.Dispatch, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, On: on})
+		act(w, from, "", supply.Dispatch, supply.DispatchShipment{FromLocation: fromSender, Shipment: id, On: on})
 	}
 	receive := func() {
-		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from, Shipment: id,
-			On: on, Damaged: damaged,
-			Missing: missing, Temperature: temperature})
+		act(w, shipment.To, from, supply.Receive, supply.ReceiveShipment{AtLocation: atReceiver, From: from, Shipment: id,
+			On: on, Damaged: damaged, Missing: missing, Temperature: temperature})
 	}
 	allocate := func() {
-		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who),
+		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: siteID, OfPatient: ofPatient,
 			Visit: evenly([]string{"", "week-2", "week-4"}).Draw(w.T, "visit")})
 	}
 	cancel := func() {
-		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{FromLocation: supply.FromLocation{Study: "S", From: from}, Shipment: id, Reasoned: domain.Because("r")})
+		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{FromLocation: fromSender, Shipment: id, Reasoned: reason})
 	}
 	expire := func() {
 		w.now = w.now.AddDate(0, 0, 10)
-		act(w, place, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Through: domain.DateOf(w.now)})
+		act(w, location, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: atLocation, Through: domain.DateOf(w.now)})
 	}
 	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate,
 		cancel, cancel, expire, expire,
 		func() {
-			act(w, shipment.To, from, supply.RecordShipmentLoss, supply.ReportShipmentLost{AtLocation: supply.AtLocation{Study: "S", Location: shipment.To}, From: from,
-				Shipment: id, Reasoned: domain.Because("r")})
+			act(w, shipment.To, from, supply.RecordShipmentLoss, supply.ReportShipmentLost{AtLocation: atReceiver, From: from,
+				Shipment: id, Reasoned: reason})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some,
-				Cause: supply.CauseOther, Reasoned: domain.Because("r")})
+			act(w, location, "", knowing(supply.Quarantine), supply.QuarantineKits{AtLocation: atLocation, Kits: some,
+				Cause: supply.CauseOther, Reasoned: reason})
 		},
 		func() {
-			act(w, place, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, Reasoned: domain.Because("r")})
+			act(w, location, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: atLocation, Kits: some, Reasoned: reason})
 		},
 		func() {
-			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, On: on})
+			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		},
 		func() {
-			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, On: on})
+			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		},
 		func() {
-			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: domain.SiteID(site), OfPatient: domain.ForPatient(who), Kit: kit, Used: 2})
+			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 2})
 		},
 		func() {
-			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: domain.SiteID(site), OfPatient: domain.ForPatient(who),
-				Reasoned: domain.Because("r")})
+			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: siteID, OfPatient: ofPatient, Reasoned: reason})
 		},
 		func() {
-			act(w, place, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kits: some, On: on,
-				Certificate: "c"})
+			act(w, location, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: atLocation, Kits: some, On: on, Certificate: "c"})
 		},
 		func() {
-			act(w, place, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: "S", Location: place}, Kit: some[0], Reasoned: domain.Because("r")})
+			act(w, location, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
 		},
 	}
 }

@@ -107,7 +107,8 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 	}
 }
 
-// TestAQuarantineEndsWhereTheKitStoodBefore, also where its shipment was cancelled meanwhile.
+// TestAQuarantineEndsWhereTheKitStoodBefore: a released kit has the status that it had before the quarantine. If its
+// shipment was cancelled meanwhile, the kit is available.
 func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 	aside := supply.KitsQuarantined{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseOther, Reason: "dented"}
 	back := supply.KitsReleased{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Reason: "only the box"}
@@ -127,7 +128,8 @@ func TestAQuarantineEndsWhereTheKitStoodBefore(t *testing.T) {
 	}
 }
 
-// TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother: what expires in a shipment is packed with another.
+// TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother: a kit expires in one shipment and is packed into another
+// one. Then the first shipment is cancelled.
 func TestACancelledShipmentLeavesKitsAloneThatWereSentWithAnother(t *testing.T) {
 	k := kitAfter(t, "K-1", append(delivered("K-1"), shipped("D-0001", "K-1"),
 		supply.KitsExpired{OfStock: depot, Kits: []supply.KitNumber{"K-1"}},
@@ -169,8 +171,8 @@ func TestAKitThatIsReplacedSaysByWhich(t *testing.T) {
 	}
 }
 
-// TestR27_NoViewTellsWhatAKitHolds folds events that are open, which a projection never gets, and looks for what they hold
-// in every document as it is stored and as it is answered. What held kits would tell, no view folds.
+// TestR27_NoViewTellsWhatAKitHolds folds events with open blinded values, which a projection never receives, and searches
+// every document for these values, as it is stored and as it is answered.
 func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 	events := append(delivered("K-1", "K-2"),
 		supply.BatchReleased{Study: "S", Lot: secretLot, Certificate: "C"},

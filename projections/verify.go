@@ -96,7 +96,7 @@ const (
 // Compare folds the log afresh into a collection of its own, which it drops in the end, and compares the documents byte by
 // byte with those of a build of the view. That is the active build, which may be written meanwhile, or an old build, whose
 // version of the fold is then compared with this program's. maxDifferences limits how many differences are described; 0
-// stands for 1,000. progress is called after each checkpoint; it may be nil.
+// means 1,000. progress is called after each checkpoint; it may be nil.
 func Compare(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, build readmodels.Build,
 	maxDifferences int, progress func(readmodels.Checkpoint),
 ) (c Comparison, err error) {

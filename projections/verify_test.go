@@ -141,7 +141,8 @@ func TestVerifyBesideALiveView(t *testing.T) {
 	}
 }
 
-// TestDiffComparesTwoVersions: an old build is compared where it stands, with what this version of the fold makes there.
+// TestDiffComparesTwoVersions: an old build is compared at its own checkpoint with what this version of the fold makes up
+// to that checkpoint.
 func TestDiffComparesTwoVersions(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "diffed", Version: 1})
@@ -176,7 +177,7 @@ func TestDiffComparesTwoVersions(t *testing.T) {
 	}
 }
 
-// TestAsOfShowsThePast: folded up to a moment, a view is what an engine would have made that had seen no more.
+// TestAsOfShowsThePast: a view that is folded up to a moment equals the view of an engine that saw the events up to then.
 func TestAsOfShowsThePast(t *testing.T) {
 	w := newWorldAlone(t)
 	r := rand.New(rand.NewPCG(3, 4))

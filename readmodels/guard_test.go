@@ -2,6 +2,7 @@ package readmodels_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -25,8 +26,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestADocumentNeverGoesBack writes a document as of random positions, some with one commit position in common, as
-// engines do that run side by side: the one that has seen most stays.
+// TestADocumentNeverGoesBack writes versions of a document with random positions, as two engines that run side by side do.
+// Some have the same commit position. The version with the highest position must stay.
 func TestADocumentNeverGoesBack(t *testing.T) {
 	s, n := connect(t, newDatabase()), 0
 	collection := s.Collection(studyviews.StudyOverviews)
@@ -64,7 +65,7 @@ func TestADocumentNeverGoesBack(t *testing.T) {
 	})
 }
 
-// TestGuardsFindTheirDocumentByItsKey: each write of the engine goes through one.
+// TestGuardsFindTheirDocumentByItsKey: each write of the engine uses a guard, so a guard must find its document by the key.
 func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	database := newDatabase()
 	s := connect(t, database)
@@ -95,7 +96,7 @@ func TestGuardsFindTheirDocumentByItsKey(t *testing.T) {
 	}
 }
 
-// TestACursorOfAnotherListIsRefused, however much it looks like one of this.
+// TestACursorOfAnotherListIsRefused: each list refuses the cursors of all other lists, even if they have the same form.
 func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	s := connect(t, newDatabase())
 	lists := map[string]func(readmodels.Page) error{
@@ -156,7 +157,7 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	}
 }
 
-// TestDiariesAreInTheOrderOfTheirWindows: a day's windows are not in the order of their names.
+// TestDiariesAreInTheOrderOfTheirWindows: diaries of one day are ordered by when their windows open, not by name.
 func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	s := connect(t, newDatabase())
 	var want []string
@@ -193,7 +194,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	}
 }
 
-// TestTwoVersionsOfAViewGoEachAtTheirOwnPace: the new one is filled while the old one still answers.
+// TestTwoVersionsOfAViewGoEachAtTheirOwnPace: each version has its own checkpoint, so the new version can be filled while
+// the old one still answers.
 func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	s := connect(t, newDatabase())
 	older, newer := readmodels.View{Name: "v", Version: 1}, readmodels.View{Name: "v", Version: 2}
@@ -225,7 +227,41 @@ func TestTwoVersionsOfAViewGoEachAtTheirOwnPace(t *testing.T) {
 	}
 }
 
-// TestAProcessThatLeftAViewToAnotherStillSeesIt: it was told of the view's progress once, and is no more.
+// TestAFormerHolderCannotMoveATakenCheckpoint: the new holder of a lease continues at the checkpoint that it has read. If
+// the former holder could still write a later position, the new holder would then move the checkpoint back.
+func TestAFormerHolderCannotMoveATakenCheckpoint(t *testing.T) {
+	s := connect(t, newDatabase())
+	view := readmodels.View{Name: "v", Version: 1}
+	at := func(commit uint64, token int64) readmodels.Checkpoint {
+		return readmodels.Checkpoint{Collection: view.Collection(), View: view.Name, Version: view.Version, Token: token,
+			Position: domain.Position{Commit: commit, Prepare: commit}, State: readmodels.Live}
+	}
+	for _, begun := range []bool{false, true} {
+		former, next := int64(1), int64(2)
+		if begun {
+			former, next = 2, 3
+			if err := s.SaveCheckpoint(t.Context(), at(10, former)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		taken, err := s.TakeCheckpoint(t.Context(), view, view.Collection(), next)
+		if err != nil || taken.Token != next || taken.View != view.Name || begun != (taken.Position.Commit == 10) {
+			t.Fatalf("took %+v, %v", taken, err)
+		}
+		if err := s.SaveCheckpoint(t.Context(), at(11, former)); !errors.Is(err, readmodels.ErrLeaseLost) {
+			t.Errorf("the former holder moved the checkpoint: %v", err)
+		}
+		if _, err := s.TakeCheckpoint(t.Context(), view, view.Collection(), former); !errors.Is(err, readmodels.ErrLeaseLost) {
+			t.Errorf("a former lease took the checkpoint: %v", err)
+		}
+		if c, err := s.LoadBuildCheckpoint(t.Context(), view, view.Collection()); err != nil || c.Position != taken.Position {
+			t.Errorf("it stands at %v, %v", c.Position, err)
+		}
+	}
+}
+
+// TestAProcessThatLeftAViewToAnotherStillSeesIt: a program that no longer projects a view itself reads the checkpoint of
+// the program that does.
 func TestAProcessThatLeftAViewToAnotherStillSeesIt(t *testing.T) {
 	database := newDatabase()
 	before, after := connect(t, database), connect(t, database)

@@ -70,6 +70,23 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 			return domain.Scope{Study: id.Study(), Site: "DE-01", Patient: id}, nil
 		}})
 	explained := map[string]bool{}
+	declared := map[string]bool{}
+	for _, q := range contexts.Queries() {
+		declared[q.Name] = true
+		for _, p := range q.Parameters {
+			declared[q.Name+"."+p.Name] = true
+		}
+	}
+	for query, parameters := range lookedAt {
+		for name := range parameters {
+			if !declared[query+"."+name] {
+				t.Errorf("lookedAt names the parameter %s of %s, which does not exist: remove it", name, query)
+			}
+		}
+		if !declared[query] {
+			t.Errorf("lookedAt names the query %s, which does not exist: remove it", query)
+		}
+	}
 	for _, q := range contexts.Queries() {
 		if len(q.Views) == 0 {
 			continue
@@ -78,7 +95,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 			answered, different := 0, 0
 			for range 200 {
 				sent = nil
-				question := drawnQuestion(r, q)
+				question := drawnQuestion(t, r, q)
 				next, ok := ask(t, engine, question)
 				if ok {
 					answered++
@@ -121,7 +138,7 @@ var callers = [][]user.Grant{
 }
 
 // drawnQuestion asks for the first page with some of the parameters.
-func drawnQuestion(r *rand.Rand, q readmodels.Query) readmodels.Question {
+func drawnQuestion(t *testing.T, r *rand.Rand, q readmodels.Query) readmodels.Question {
 	question := readmodels.Question{Query: q.Name, Path: map[string]string{}, Given: map[string][]string{},
 		Caller: readmodels.Caller{Principal: access.Principal{User: "somebody", Grants: callers[r.IntN(len(callers))]}}}
 	for _, p := range q.Parameters {
@@ -130,7 +147,7 @@ func drawnQuestion(r *rand.Rand, q readmodels.Query) readmodels.Question {
 			question.Path[p.Name] = p.Example
 		case p.Name == "cursor", p.Name == "asOf": // the past is not in the store
 		case r.IntN(2) == 0:
-			question.Given[p.Name] = []string{drawn(r, p)}
+			question.Given[p.Name] = []string{drawn(t, r, p)}
 		}
 	}
 	return question
@@ -173,7 +190,7 @@ func allFound(question readmodels.Question) bool {
 }
 
 // drawn is a value that a parameter can have.
-func drawn(r *rand.Rand, p readmodels.Parameter) string {
+func drawn(t *testing.T, r *rand.Rand, p readmodels.Parameter) string {
 	switch {
 	case len(p.Enum) > 0:
 		return p.Enum[r.IntN(len(p.Enum))]
@@ -181,6 +198,9 @@ func drawn(r *rand.Rand, p readmodels.Parameter) string {
 		return strconv.Itoa(p.Min + r.IntN(5))
 	case p.Name == "to" && strings.HasSuffix(p.Example, "Z"): // behind what lists begin with
 		return "2026-03-01T02:30:00Z"
+	}
+	if p.Example == "" {
+		t.Fatalf("the parameter %s needs an example: add the tag example to its field", p.Name)
 	}
 	several := strings.Split(p.Example, ",")
 	return strings.Join(several[:1+r.IntN(len(several))], ",")
@@ -191,13 +211,13 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
 	switch field {
 	case "staffOf":
-		return bson.A{one("PAIN1", "OTHER", "THIRD")}
+		return one("PAIN1", "OTHER", "THIRD")
 	case "trails":
-		return bson.A{one("PAIN1", "")} // the other is the trail of accounts
+		return one("PAIN1", "") // the other is the trail of accounts
 	case "process":
 		return one("enrollment", "resupply", "safety")
 	case "users":
-		return bson.A{one("nurse.one", "nurse.two")}
+		return one("nurse.one", "nurse.two")
 	case "level":
 		return one("patient", "site")
 	case "order":
@@ -240,6 +260,23 @@ func fieldsOf(x driver.IndexModel) (fields []string) {
 	return fields
 }
 
+// listsOf says which fields of a view's documents are lists.
+func listsOf(v readmodels.View) map[string]bool {
+	lists := map[string]bool{}
+	for _, p := range contexts.Projections() {
+		if p.View.Name != v.Name {
+			continue
+		}
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(p.Blank("")).Elem()) {
+			name, _, _ := strings.Cut(field.Tag.Get("bson"), ",")
+			if field.Type.Kind() == reflect.Slice {
+				lists[name] = true
+			}
+		}
+	}
+	return lists
+}
+
 // fill gives each view documents with the fields that it is indexed by.
 func fill(t *testing.T, s *readmodels.Store, r *rand.Rand) {
 	t.Helper()
@@ -250,6 +287,7 @@ func fill(t *testing.T, s *readmodels.Store, r *rand.Rand) {
 		}
 		slices.Sort(fields)
 		fields = slices.Compact(fields)
+		lists := listsOf(v)
 		var documents []any
 		for n := range 3000 {
 			d := bson.M{"_id": fmt.Sprintf("PAIN1.%06d", n), "_position": int64(1)}
@@ -261,7 +299,9 @@ func fill(t *testing.T, s *readmodels.Store, r *rand.Rand) {
 				outer, inner, nested := strings.Cut(field, ".")
 				switch {
 				case value == nil:
-					t.Fatalf("say what %s of %s can be", field, v.Name)
+					t.Fatalf("add a case to the function stored: what can %s of %s be?", field, v.Name)
+				case lists[field]:
+					d[field] = bson.A{value}
 				case nested && d[outer] == nil:
 					d[outer] = bson.M{inner: value}
 				case nested:
@@ -327,7 +367,8 @@ func badPlan(t *testing.T, db *driver.Database, command bson.Raw, allFound bool)
 	}
 	found, looked := stats.ExecutionStats.NReturned, stats.ExecutionStats.TotalDocsExamined
 	if _, find := command.Lookup("find").StringValueOK(); find && allFound && looked > found+found/2+10 {
-		return fmt.Sprintf("%d documents looked at for %d found: %s", looked, found, text)
+		return fmt.Sprintf("%d documents looked at for %d found: give the filters an index, or name them in lookedAt: %s",
+			looked, found, text)
 	}
 	return ""
 }

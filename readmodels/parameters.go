@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
@@ -178,8 +179,8 @@ func parseText(name, text string, field reflect.Value, maxLength int) error {
 	if checked, ok := field.Interface().(interface{ Validate() error }); ok {
 		return checked.Validate()
 	}
-	if text == "" || len(text) > maxLength {
-		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, len(text)).
+	if n := utf8.RuneCountInString(text); n == 0 || n > maxLength {
+		return refuse.Malformed("malformed_parameter", "%s has %d characters", name, n).
 			Do("leave it out, or give one that an answer named")
 	}
 	return nil

@@ -25,7 +25,7 @@ type aQuery struct {
 	First  uint64            `query:"first"`
 	Day    domain.Date       `query:"day"`
 	AsOf   readmodels.Moment `query:"asOf"`
-	// Other is no parameter.
+	// Other has no tag, so it is not a parameter.
 	Other string
 	readmodels.Page
 }

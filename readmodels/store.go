@@ -100,7 +100,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	own := options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout)
 	client, err := mongo.Connect(append([]*options.ClientOptions{own}, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("read models at %s: %w", url, err)
+		return nil, fmt.Errorf("read models: %w", err) // the address may hold a password
 	}
 	s := &Store{client: client, views: views, progress: map[string]*progress{}}
 	db := options.Database()
@@ -108,7 +108,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 		SetName string `bson:"setName"`
 	}
 	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return nil, errors.Join(fmt.Errorf("read models at %s do not answer: %w", url, err), client.Disconnect(ctx))
+		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
 	}
 	if hello.SetName != "" {
 		db.SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority())
@@ -122,6 +122,14 @@ func (s *Store) Views() []View { return slices.Clone(s.views) }
 
 // Close ends the connection.
 func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// DropAll drops all views with everything that is known about them. Nothing may build them meanwhile.
+func (s *Store) DropAll(ctx context.Context) error {
+	if err := s.db.Drop(ctx); err != nil {
+		return fmt.Errorf("drop the views: %w", err)
+	}
+	return nil
+}
 
 // Ping asks whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
@@ -216,6 +224,24 @@ func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection stri
 		err = nil
 	}
 	return c, err
+}
+
+// TakeCheckpoint returns the checkpoint of a build after it has put the token of a lease on it. From then on the former
+// holder can no longer move it, so that the new one goes on from what it has read. TakeCheckpoint fails with ErrLeaseLost
+// if a later holder was here before.
+func (s *Store) TakeCheckpoint(ctx context.Context, v View, collection string, token int64) (Checkpoint, error) {
+	c := Checkpoint{Collection: collection, View: v.Name, Version: v.Version, State: CatchingUp}
+	begun := bson.D{{Key: "view", Value: v.Name}, {Key: "version", Value: v.Version}, {Key: "state", Value: CatchingUp}}
+	err := s.db.Collection(checkpointCollection).FindOneAndUpdate(ctx, fenced(collection, token),
+		bson.D{{Key: "$set", Value: bson.D{{Key: "token", Value: token}}}, {Key: "$setOnInsert", Value: begun}},
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&c)
+	if mongo.IsDuplicateKeyError(err) {
+		err = ErrLeaseLost
+	}
+	if err != nil {
+		return c, fmt.Errorf("take the checkpoint of %s: %w", collection, err)
+	}
+	return c, nil
 }
 
 // SaveCheckpoint records how far a build has folded the log, and wakes the callers that wait for it. It fails with

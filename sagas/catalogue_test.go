@@ -149,7 +149,7 @@ type observed struct {
 	text    string
 }
 
-// situation is where an instance can stand.
+// situation is a stage that an instance can reach, with its state and timers.
 type situation struct {
 	stage  string
 	state  json.RawMessage

@@ -32,7 +32,7 @@ func (d *Desk) ReaderAfter(e eventlog.Recorded) commands.Reader {
 // Now is the time.
 func (d *Desk) Now() time.Time { return d.runner.now() }
 
-// Logger takes what the process has to say to whoever operates it.
+// Logger takes the messages of the process for its operators.
 func (d *Desk) Logger() *slog.Logger { return d.runner.Logger.With("process", d.process.Name) }
 
 // Fault is called at every point at which a crash would matter, with its name.

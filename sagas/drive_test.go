@@ -189,7 +189,7 @@ func riskyPHQ9() diary.Answers {
 	return answers
 }
 
-// A window opens, and the patient's app is told once, though two programs look at the clock.
+// When a window opens, the patient gets one reminder, although two programs follow the clock.
 func TestPatientsAreRemindedOnce(t *testing.T) {
 	w := newWorld(t, 10)
 	w.amend(true)

@@ -203,7 +203,7 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
 	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
 	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
-	// The steps stand in the process's own stream, each with what it asked for.
+	// The process's own stream holds the steps, each with the commands that it sent.
 	var stages, asked []string
 	for _, e := range ofType[process.StepTaken](w.events("saga-enrollment." + string(who))) {
 		stages = append(stages, e.Stage)
@@ -263,7 +263,8 @@ func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	}
 }
 
-// A kit that is recalled after it was allocated is replaced, at the enrolment as at a visit; who has one already is told of.
+// A kit that is recalled after its allocation is replaced, whether it was allocated at the enrolment or at a visit. One
+// alert reports the affected kits.
 func TestARecalledKitIsReplaced(t *testing.T) {
 	w := newWorld(t, 10)
 	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n"+

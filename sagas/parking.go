@@ -16,10 +16,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 )
 
-// studyKey is the metadata under which a message carries its study, for whoever parks it.
+// studyKey is the metadata key under which a message carries its study. Parking needs it.
 const studyKey = "casebook_study"
 
-// parking is where poisoned messages are published to: it has each recorded, with the reason.
+// parking receives the messages that a process cannot handle, and records each of them with the reason.
 type parking struct{ handler *commands.Handler }
 
 // maxReason bounds what is recorded of an error.

@@ -173,15 +173,15 @@ type Listener[S any] struct {
 	react   func(S, Occurrence) (Reaction[S], bool)
 }
 
-// On reacts to events of type E. about names the instances that an event is about, none where it is about none.
+// On reacts to events of type E. about names the instances that an event is about; there may be none.
 func On[E, S any](about func(E, eventlog.Recorded) []string, react func(S, E, Occurrence) (Reaction[S], bool)) Listener[S] {
 	return Listener[S]{event: reflect.TypeFor[E](),
 		about: func(at eventlog.Recorded) []string { return about(at.Event.(E), at) },
 		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(E), o) }}
 }
 
-// Delivered names a type of event that the consumer group of the process is delivered, and to which nothing reacts: a group
-// that exists keeps its filter, so an event to which a process reacts no more stays in it.
+// Delivered names a type of event that the consumer group delivers, but to which the process does not react. A group keeps
+// the filter that it was made with, so it still delivers events to which an earlier version of the process reacted.
 func Delivered[E, S any]() Listener[S] { return Listener[S]{event: reflect.TypeFor[E]()} }
 
 // OnTimer reacts to the instance's timers.

@@ -18,8 +18,8 @@ import (
 )
 
 // Runner takes the steps of processes. What an instance decided is recorded in its own stream before any command is sent;
-// so a step is taken once, whoever takes it and however often its event comes, and its commands are sent again with the
-// same ids until they got through. It is safe for concurrent use, also by several programs.
+// so a step is taken once, even if its event comes several times or several programs receive it. Its commands are sent
+// again with the same ids until they succeed. It is safe for concurrent use, also by several programs.
 type Runner struct {
 	Handler *commands.Handler
 	Logger  *slog.Logger
@@ -47,7 +47,7 @@ func IsPermanent(err error) bool {
 }
 
 // Deal lets every instance that the event is about react to it, and sends the commands that follow. When it returns
-// without an error, all of it is recorded. After an error, the same event may be dealt with again.
+// without an error, all steps and commands are recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
 	switch {
 	case !p.ListensTo(e.Event):

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// timers calls instances of processes when their time has come. The log holds which timers are set, so they survive a
-// restart; that a timer has fired is recorded by the step that it leads to, so it fires once, whoever else runs.
+// timers calls instances of processes when their timers are due. The log holds which timers are set, so they survive a
+// restart. The step that a timer causes also records that it has fired, so it fires once, even if several programs run.
 type timers struct {
 	processes []Process
 	runner    *Runner

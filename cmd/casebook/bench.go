@@ -46,7 +46,7 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	tokens, _, err := loadTokens(storeFlags{Data: dir}.keyFile())
+	tokens, err := loadTokens(storeFlags{Data: dir}.keyFile(), true)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,9 @@ func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	if err := server.bootstrapAdmins(ctx, "only-for-the-benchmark"); err != nil {
 		return errors.Join(err, server.close())
 	}
-	fmt.Fprintf(s.out, "%shttp://%s\n", benchReady, server.httpAddress)
+	fmt.Fprintf(s.out, "%s%s\n", benchReady, server.url())
 	fmt.Fprintf(s.err, "server: http://%s, admin http://%s\n", server.httpAddress, server.adminAddress)
 	return server.wait()
 }
+
+func (benchServerCommand) servesUntilStopped() {}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -78,10 +77,14 @@ func (c benchRebuildCommand) measure(ctx context.Context, p projections.Projecti
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.MkdirAll(filepath.Join(dir, "mongo"), 0o700); err != nil {
+	flags := storeFlags{Data: dir, NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"}
+	running, err := flags.open(ctx, true, logFlags{}.logger(os.Stderr))
+	if err != nil {
 		return r, err
 	}
-	err = viewStores{Data: dir, MongoDatabase: "bench"}.with(ctx, func(v views) error {
+	defer func() { err = errors.Join(err, running.close()) }()
+	stores := viewStores{Eventstore: running.eventStoreURL, Mongo: running.mongoURL, MongoDatabase: "bench"}
+	err = stores.with(ctx, writes, func(v views) error {
 		began := time.Now()
 		recorded, err := c.record(ctx, v.log, events)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -39,11 +38,14 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 		defer func() { _ = os.RemoveAll(dir) }()
 		c.Stores.Data = dir
 	}
+	if err := c.Stores.dir().mayBeFilled(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Stores.Data, 0o700); err != nil {
 		return err
 	}
 	// The log goes to a file, because the terminal shows the demo's own output.
-	logFile, err := os.OpenFile(filepath.Join(c.Stores.Data, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(c.Stores.dir().file(demoLogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -64,6 +66,8 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	return server.wait()
 }
 
+func (demoCommand) servesUntilStopped() {}
+
 // simulate simulates the study on the server, and prints the summary.
 func (c demoCommand) simulate(ctx context.Context, s streams, server *server, logger *slog.Logger) error {
 	if err := server.bootstrapAdmins(ctx, c.Password); err != nil {
@@ -77,7 +81,7 @@ func (c demoCommand) simulate(ctx context.Context, s streams, server *server, lo
 	report, done := progressOn(s)
 	began := time.Now()
 	summary, err := simulation.Run(ctx, simulation.Options{
-		BaseURL: "http://" + server.httpAddress, SignAs: signAs, Admin: demoAdmin, Deputy: demoDeputy, Password: c.Password,
+		BaseURL: server.url(), SignAs: signAs, Admin: demoAdmin, Deputy: demoDeputy, Password: c.Password,
 		Patients: scenario.Patients, Days: scenario.Days, Seed: scenario.Seed, Today: scenario.Today, Workers: 8, Progress: report,
 	})
 	done()
@@ -99,7 +103,7 @@ type scenario struct {
 
 // scenario returns the directory's scenario. If there is none, it stores that of the flags.
 func (c demoCommand) scenario() (scenario, error) {
-	file := filepath.Join(c.Stores.Data, "demo.json")
+	file := c.Stores.dir().file(scenarioFile)
 	chosen := scenario{Patients: c.Patients, Days: c.Days, Seed: c.Seed, Today: domain.DateOf(time.Now().UTC())}
 	text, err := os.ReadFile(file) // #nosec G304 -- the operator names the directory
 	if err == nil {
@@ -119,7 +123,7 @@ func (c demoCommand) scenario() (scenario, error) {
 
 // explain prints what has happened in the study, the addresses, the accounts, and commands to try.
 func (c demoCommand) explain(s streams, server *server, summary simulation.Summary, took time.Duration) error {
-	base := "http://" + server.httpAddress
+	base := server.url()
 	p := func(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
 	p("\n%s\n", summary.Title)
 	p("  %d sites, %d patients screened, %d screen failures, %d enrolled, %d ended early\n",
@@ -131,8 +135,13 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("Where to look\n")
 	p("  %-34s the API, described and to be tried\n", base+"/docs")
 	p("  %-34s metrics\n", "http://"+server.adminAddress+"/metrics")
-	p("  %-34s the log, for any EventStoreDB client\n", server.stores.eventStoreURL)
-	p("  %-34s the views, for mongosh and friends\n\n", server.stores.mongoURL)
+	if server.stores.node != nil {
+		p("  the log, for any EventStoreDB client that only reads\n    %s\n", server.stores.readerEventStoreURL)
+	}
+	if server.stores.mongo != nil {
+		p("  the views, for mongosh and friends that only read\n    %s\n", server.stores.readerMongoURL)
+	}
+	p("\n")
 	p("Who can sign in, all with the password %s\n", c.Password)
 	p("  %-24s %s\n", demoAdmin, "administrator: users and grants, nothing clinical")
 	p("  %-24s %s\n", demoDeputy, "a second one, who confirms roles that see arms")

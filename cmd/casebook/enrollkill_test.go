@@ -27,7 +27,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	const id = domain.StudyID("K2")
 	const rounds, each = 6, 5
 	dir := t.TempDir()
-	tokens, _, err := loadTokens(filepath.Join(dir, "token.key"))
+	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func (c child) kill() {
 // views have to show every acknowledged diary exactly once.
 func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 	dir := t.TempDir()
-	tokens, _, err := loadTokens(filepath.Join(dir, "token.key"))
+	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type cli struct {
 	Node        nodeCommand        `cmd:"" help:"Run the embedded event store alone, for any EventStoreDB client."`
 	Users       usersCommand       `cmd:"" help:"Manage accounts and grants, such as the first administrator's."`
 	Token       tokenCommand       `cmd:"" help:"Print a bearer token for scripts."`
+	Stores      storesCommand      `cmd:"" help:"Print the addresses of the running embedded stores, for people and tools that look in."`
+	Key         keyCommand         `cmd:"" help:"Make a new key, for processes on real stores."`
 	Projections projectionsCommand `cmd:"" help:"List, rebuild and check the read models."`
 	Bench       benchCommand       `cmd:"" help:"Measure throughput and latency."`
 	BenchServer benchServerCommand `cmd:"" hidden:""`
@@ -37,9 +39,15 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// exitInterrupted is 128 + SIGINT, as shells have it.
+	exitInterrupted = 130
 )
 
+// servesUntilStopped is a command that runs until somebody stops it, so that its interruption is its wished end.
+type servesUntilStopped interface{ servesUntilStopped() }
+
 func main() {
+	keepFilesPrivate()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -49,15 +57,15 @@ func main() {
 // streams are the outputs of a command: results go to out, everything else to err.
 type streams struct{ out, err io.Writer }
 
-// run runs a command line, and returns the exit code. The end of ctx is no failure.
-
+// run runs a command line, and returns the exit code. The end of ctx is the wished end of a server. Any other command was
+// interrupted by it, and may not have done what it should.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c, kong.Name("casebook"),
 		kong.Description("The backend on which a clinical trial runs: commands in, an append-only log of events, views out."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("CASEBOOK"), kong.Configuration(kong.JSON),
+		kong.DefaultEnvars("CASEBOOK"), kong.Configuration(readConfig),
 		kong.Writers(out, errOut), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		fmt.Fprintln(errOut, "casebook:", err)
@@ -74,7 +82,13 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(streams{out: out, err: errOut})
-	if err == nil || ctx.Err() != nil && isCancellation(err) {
+	interrupted := ctx.Err() != nil && (err == nil || isCancellation(err))
+	_, serves := parsed.Selected().Target.Interface().(servesUntilStopped)
+	switch {
+	case interrupted && !serves:
+		fmt.Fprintln(errOut, "casebook: interrupted")
+		return exitInterrupted
+	case err == nil || interrupted:
 		return exitOK
 	}
 	fmt.Fprintln(errOut, "casebook:", err)

@@ -15,37 +15,34 @@ import (
 	"strings"
 	"time"
 
+	"casebook/embedded/credentials"
 	"casebook/embedded/node"
 	"casebook/embedded/node/store"
 )
 
-// openOffline opens the directory of a stopped store.
-func openOffline(dir string, s streams) (*store.Store, error) {
-	if !hasStore(dir) {
-		return nil, fmt.Errorf("there is no event store in %s; name its directory with --data", dir)
+// openOffline opens the event store of a data directory on which no server runs. For reading only, it changes no file.
+func openOffline(dir dataDir, readOnly bool, s streams) (*store.Store, error) {
+	if err := dir.mustHold(); err != nil {
+		return nil, err
 	}
-	st, err := store.Open(store.Options{Dir: dir, Logger: logFlags{Level: slog.LevelWarn}.logger(s.err)})
+	st, err := store.Open(store.Options{
+		Dir: dir.file(eventStoreDir), ReadOnly: readOnly, Logger: logFlags{Level: slog.LevelWarn}.logger(s.err),
+	})
 	if errors.Is(err, store.ErrLocked) {
-		return nil, fmt.Errorf("the store in %s is being served; stop the node first: %w", dir, err)
+		return nil, fmt.Errorf("the event store in %s is being served; stop the server first: %w", string(dir), err)
 	}
 	return st, err
 }
 
-// hasStore reports whether a directory contains files of the storage engine.
-func hasStore(dir string) bool {
-	found, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*"))
-	return err == nil && len(found) > 0
-}
-
 type nodeVerifyCommand struct {
-	Data string `help:"Directory of the store." default:"casebook-data/eventstore" type:"path"`
+	Data string `help:"Data directory; the store is in its folder eventstore." default:"casebook-data" type:"path"`
 }
 
 var errDamaged = errors.New("the store is damaged; restore a backup, and keep this copy for the investigation")
 
 // Run verifies the store. If a record is damaged, the error names the first one.
 func (c nodeVerifyCommand) Run(ctx context.Context, s streams) (err error) {
-	st, err := openOffline(c.Data, s)
+	st, err := openOffline(dataDir(c.Data), true, s)
 	if err != nil {
 		return err
 	}
@@ -77,31 +74,30 @@ func printReport(out io.Writer, r *node.VerifyReport) {
 
 type nodeBackupCommand struct {
 	To           string `help:"File to write, - for standard output. It must not exist." required:"" placeholder:"FILE"`
-	Data         string `help:"Directory of a stopped store." type:"path" xor:"from" placeholder:"DIR"`
-	Node         string `help:"Address of a running node." xor:"from" placeholder:"http://127.0.0.1:2113"`
-	User         string `help:"Administrator of the node, if it has users." default:"admin"`
+	Data         string `help:"Data directory of the store, whether it is served or not." default:"casebook-data" type:"path"`
+	Node         string `help:"Address of another node that runs, instead of the one in --data." placeholder:"https://127.0.0.1:2113"`
+	User         string `help:"Administrator of that node, if it has users." default:"admin"`
 	PasswordFile string `help:"That user's password." type:"existingfile" placeholder:"FILE"`
-	TLSCA        string `help:"Certificate, in PEM, of the authority that signed the node's certificate." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
+	TLSCA        string `help:"Certificate, in PEM, of the authority that signed that node's certificate." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
 }
 
 // Run copies the store. The file gets its name when it is complete and on stable storage.
 func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
-	var write func(io.Writer) error
-	switch {
-	case c.Node != "":
-		write = func(w io.Writer) error { return c.fetch(ctx, w) }
-	case c.Data != "":
-		st, err := openOffline(c.Data, s)
-		if err != nil {
+	write := func(w io.Writer) error { return c.fetch(ctx, w) }
+	if c.Node == "" {
+		st, err := openOffline(dataDir(c.Data), false, s)
+		switch {
+		case errors.Is(err, store.ErrLocked):
+			write = func(w io.Writer) error { return c.fetchRunning(ctx, w) }
+		case err != nil:
 			return err
+		default:
+			defer func() { err = errors.Join(err, st.Close()) }()
+			write = func(w io.Writer) error {
+				_, err := st.Backup(ctx, w)
+				return err
+			}
 		}
-		defer func() { err = errors.Join(err, st.Close()) }()
-		write = func(w io.Writer) error {
-			_, err := st.Backup(ctx, w)
-			return err
-		}
-	default:
-		return errors.New("give the store to back up: --node http://HOST:PORT of a running node, or --data DIR of a stopped one")
 	}
 	if c.To == "-" {
 		return write(s.out)
@@ -114,32 +110,48 @@ func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 	return nil
 }
 
-// fetch gets the backup from a running node.
+// fetch gets the backup from the node of --node.
 func (c nodeBackupCommand) fetch(ctx context.Context, w io.Writer) error {
 	address, err := url.Parse(c.Node)
 	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
-		return fmt.Errorf("--node %q is no address of a node, such as http://127.0.0.1:2113", c.Node)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.JoinPath("admin", "backup").String(), nil)
-	if err != nil {
-		return err
+		return fmt.Errorf("--node %q is no address of a node, such as https://127.0.0.1:2113", c.Node)
 	}
 	if c.PasswordFile != "" {
 		password, err := os.ReadFile(c.PasswordFile)
 		if err != nil {
 			return err
 		}
-		request.SetBasicAuth(c.User, strings.TrimRight(string(password), "\r\n"))
+		address.User = url.UserPassword(c.User, strings.TrimRight(string(password), "\r\n"))
+	}
+	return fetchBackup(ctx, address, c.TLSCA, w)
+}
+
+// fetchRunning gets the backup from the node that runs on the data directory.
+func (c nodeBackupCommand) fetchRunning(ctx context.Context, w io.Writer) error {
+	access, address, err := dataDir(c.Data).running(eventStoreAddress)
+	if err != nil {
+		return err
+	}
+	node := &url.URL{Scheme: "https", Host: credentials.Reachable(address), User: url.UserPassword(access.Owner.User, access.Owner.Password)}
+	return fetchBackup(ctx, node, access.AuthorityPath(), w)
+}
+
+// fetchBackup gets the backup from a running node. The address holds user and password. authority is the file of the
+// certificate that signed the node's; empty for those that the machine trusts.
+func fetchBackup(ctx context.Context, address *url.URL, authority string, w io.Writer) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.JoinPath("admin", "backup").String(), nil)
+	if err != nil {
+		return err
 	}
 	client := &http.Client{}
-	if c.TLSCA != "" {
-		authority, err := os.ReadFile(c.TLSCA)
+	if authority != "" {
+		text, err := os.ReadFile(authority) // #nosec G304 -- the operator names the file
 		if err != nil {
 			return err
 		}
 		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(authority) {
-			return fmt.Errorf("%s holds no certificate in PEM", c.TLSCA)
+		if !pool.AppendCertsFromPEM(text) {
+			return fmt.Errorf("%s holds no certificate in PEM", authority)
 		}
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	}
@@ -184,20 +196,35 @@ func writeNewFile(name string, write func(io.Writer) error) (size int64, err err
 
 type nodeRestoreCommand struct {
 	From string `help:"Backup to restore." required:"" type:"existingfile" placeholder:"FILE"`
-	Data string `help:"Directory for the store; it must be empty or not exist." required:"" type:"path" placeholder:"DIR"`
+	Data string `help:"Data directory, new or without an event store; the store gets into its folder eventstore." required:"" type:"path" placeholder:"DIR"`
 }
 
 // Run restores and verifies the backup.
 func (c nodeRestoreCommand) Run(ctx context.Context, s streams) error {
+	dir := dataDir(c.Data)
+	if err := dir.mayBeFilled(); err != nil {
+		return err
+	}
 	file, err := os.Open(c.From)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }() // the file is only read
-	report, err := node.Restore(ctx, c.Data, file)
+	_, missing := os.Stat(c.Data)
+	report, err := node.Restore(ctx, dir.file(eventStoreDir), file)
 	if err != nil {
+		if missing != nil {
+			_ = os.Remove(c.Data) // it was made for the restore, and is empty again
+		}
 		return fmt.Errorf("restore %s: %w", c.From, err)
 	}
 	printReport(s.out, &report)
+	if err := dir.protect(); err != nil {
+		return err
+	}
+	if dir.hasMongo() {
+		fmt.Fprintf(s.err, "%s holds views of another log; drop them before the next start: casebook projections reset --data %s\n",
+			dir.file(mongoDir), c.Data)
+	}
 	return nil
 }

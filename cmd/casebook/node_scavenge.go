@@ -11,7 +11,7 @@ import (
 )
 
 type nodeScavengeCommand struct {
-	Data   string   `help:"Directory of the store." required:"" type:"path" placeholder:"DIR"`
+	Data   string   `help:"Data directory; the store is in its folder eventstore." required:"" type:"path" placeholder:"DIR"`
 	Keep   []string `help:"Prefixes of the names of further streams to keep; those of trials are always kept." placeholder:"PREFIX"`
 	By     string   `help:"Who removes the events; the store records it. The user of this machine by default." placeholder:"NAME"`
 	DryRun bool     `help:"Count what would be removed, and remove nothing."`
@@ -36,7 +36,7 @@ func (c nodeScavengeCommand) Run(ctx context.Context, s streams) (err error) {
 			c.By = me.Username
 		}
 	}
-	st, err := openOffline(c.Data, s)
+	st, err := openOffline(dataDir(c.Data), c.DryRun, s)
 	if err != nil {
 		return err
 	}

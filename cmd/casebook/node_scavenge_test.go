@@ -16,7 +16,8 @@ import (
 // TestScavengeKeepsTheTrial hides events of every category by stream metadata. After a scavenge, only those events may
 // be removed that are not records of a trial.
 func TestScavengeKeepsTheTrial(t *testing.T) {
-	dir := t.TempDir()
+	data := t.TempDir()
+	dir := filepath.Join(data, eventStoreDir)
 	categories := contexts.Registry().Categories()
 	if !slices.Contains(categories, "diary") || !slices.Contains(categories, "user") || len(categories) < 6 {
 		t.Fatalf("the categories are %v", categories)
@@ -60,17 +61,17 @@ func TestScavengeKeepsTheTrial(t *testing.T) {
 			t.Errorf("casebook node scavenge %v does not print %q but:\n%s", args, want, printed)
 		}
 	}
-	prints(exitFailure, "is being served", "--data", dir)
+	prints(exitFailure, "is being served", "--data", data)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	prints(exitFailure, "no event store", "--data", filepath.Join(dir, "nothing"))
+	prints(exitFailure, "no event store", "--data", filepath.Join(t.TempDir(), "nothing"))
 	prints(exitUsage, "--data")
 	kept := fmt.Sprintf("%d kept", 2*len(categories)) // not those of processes, but those of notes
-	prints(exitOK, "events   9 of 6 streams would be removed", "--data", dir, "--dry-run")
-	prints(exitOK, "events   6 of 4 streams would be removed", "--data", dir, "--dry-run", "--keep", "notes")
-	prints(exitOK, kept, "--data", dir, "--keep", "notes-", "--keep", "other", "--by", "anna")
-	prints(exitOK, "events   0 of 0 streams", "--data", dir, "--keep", "notes-")
+	prints(exitOK, "events   9 of 6 streams would be removed", "--data", data, "--dry-run")
+	prints(exitOK, "events   6 of 4 streams would be removed", "--data", data, "--dry-run", "--keep", "notes")
+	prints(exitOK, kept, "--data", data, "--keep", "notes-", "--keep", "other", "--by", "anna")
+	prints(exitOK, "events   0 of 0 streams", "--data", data, "--keep", "notes-")
 
 	s = open()
 	defer func() {
@@ -123,7 +124,7 @@ func TestNodeServesByDefault(t *testing.T) {
 	if code := run(ctx, args, out, io.Discard); code != exitOK {
 		t.Errorf("it ends with %d", code)
 	}
-	if !strings.HasPrefix(out.text, "event store: esdb://127.0.0.1:") {
+	if !strings.HasPrefix(out.text, "event store: esdb://casebook:xxxxx@127.0.0.1:") {
 		t.Errorf("it prints %q", out.text)
 	}
 }

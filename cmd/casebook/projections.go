@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
+	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
@@ -32,14 +33,15 @@ type projectionsCommand struct {
 	Retry   projectionsRetryCommand   `cmd:"" help:"Let a stopped view try its event again."`
 	Skip    projectionsSkipCommand    `cmd:"" help:"Let a stopped view skip the event at which it has stopped."`
 	Drop    projectionsDropCommand    `cmd:"" help:"Drop an old build of a view."`
+	Reset   projectionsResetCommand   `cmd:"" help:"Drop all views while no server runs. The next start builds them from the log."`
 }
 
 // viewStores select the stores that a tool works on.
 type viewStores struct {
-	Eventstore    string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
-	Mongo         string `help:"Address of the MongoDB with the views; that of a running server on this machine by default." default:"mongodb://127.0.0.1:27017/?directConnection=true" placeholder:"URL"`
+	Data          string `help:"Data directory, as for serve, whether the server runs or not." default:"casebook-data" type:"path"`
+	Eventstore    string `help:"Address of a real event store, esdb://..., instead of the embedded one in --data." placeholder:"URL"`
+	Mongo         string `help:"Address of a real MongoDB, mongodb://..., instead of the embedded one in --data." placeholder:"URL"`
 	MongoDatabase string `help:"Database of the read models." default:"casebook"`
-	Data          string `help:"Work on the embedded stores in this directory instead, while no server runs on them." type:"path" placeholder:"DIR"`
 }
 
 // views holds the connections of a tool to the log and to the read models. The log has no blinding keys.
@@ -50,20 +52,24 @@ type views struct {
 	alone bool
 }
 
-// with connects to the log and to the read models, and closes them after act.
-func (v viewStores) with(ctx context.Context, act func(views) error) error {
-	return v.opened(ctx, func(eventStore, mongo string) (err error) {
+// with connects to the log and to the read models, and closes them after act. ofLog says whether act appends to the log.
+func (v viewStores) with(ctx context.Context, ofLog usage, act func(views) error) error {
+	return v.stores().use(ctx, ofLog, writes, func(o opened) (err error) {
 		connecting, stop := context.WithTimeout(ctx, 10*time.Second)
 		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{URL: eventStore, Registry: contexts.Registry()})
+		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
 		if err != nil {
-			return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
+			return err
 		}
 		defer func() { err = errors.Join(err, log.Close()) }()
-		return v.withStore(ctx, mongo, func(store *readmodels.Store) error {
-			return act(views{log: log, store: store, alone: v.Data != ""})
+		return v.withStore(ctx, o.mongoURL, func(store *readmodels.Store) error {
+			return act(views{log: log, store: store, alone: o.alone})
 		})
 	})
+}
+
+func (v viewStores) stores() toolStores {
+	return toolStores{data: dataDir(v.Data), eventStore: v.Eventstore, mongo: v.Mongo}
 }
 
 // withStore connects to the read models, and closes them after act.
@@ -72,7 +78,7 @@ func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readm
 	defer stop()
 	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase, contexts.Views())
 	if err != nil {
-		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
+		return err
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -82,29 +88,10 @@ func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readm
 	return act(store)
 }
 
-// opened starts the embedded stores if a directory is given, passes the addresses to act, and closes the stores after
-// it.
-func (v viewStores) opened(ctx context.Context, act func(eventStore, mongo string) error) (err error) {
-	eventStore, mongo := v.Eventstore, v.Mongo
-	if v.Data != "" {
-		if _, err := os.Stat(filepath.Join(v.Data, "mongo")); err != nil {
-			return fmt.Errorf("there are no embedded stores in %s: %w", v.Data, err)
-		}
-		flags := storeFlags{Data: v.Data, NodeListen: "127.0.0.1:0", MongoListen: "127.0.0.1:0"}
-		opened, err := flags.open(ctx, true, logFlags{}.logger(os.Stderr))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, opened.close()) }()
-		eventStore, mongo = opened.eventStoreURL, opened.mongoURL
-	}
-	return act(eventStore, mongo)
-}
-
-// do sends a command as the operator.
-func (v views) do(ctx context.Context, command any) error {
+// do sends a command as an operator.
+func (v views) do(ctx context.Context, as access.Principal, command any) error {
 	handler := commands.NewHandler(commands.Options{Log: v.log, Commands: contexts.Commands(), Build: buildID()})
-	return sendAs(ctx, handler, operator(), command, "")
+	return sendAs(ctx, handler, as, command, "")
 }
 
 // decisions returns the decisions about a view.
@@ -136,8 +123,8 @@ type listedBuild struct {
 
 // Run prints all builds.
 func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
-	return c.opened(ctx, func(_, mongo string) error {
-		return c.withStore(ctx, mongo, func(store *readmodels.Store) error { return c.list(ctx, s, store) })
+	return c.stores().use(ctx, unused, reads, func(o opened) error {
+		return c.withStore(ctx, o.mongoURL, func(store *readmodels.Store) error { return c.list(ctx, s, store) })
 	})
 }
 
@@ -203,6 +190,7 @@ func printLines[T any](s streams, all []T) error {
 
 type projectionsRebuildCommand struct {
 	viewStores
+	operatorFlags
 	Name            string `arg:"" help:"The view."`
 	Reason          string `help:"Why it is rebuilt; recorded in the audit trail." default:"asked for on the command line"`
 	EventsPerSecond int    `help:"Maximum number of events per second, to spare the machine; no limit by default."`
@@ -222,11 +210,11 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(v views) error {
+	return c.with(ctx, writes, func(v views) error {
 		rebuild := projection.RebuildProjection{
 			OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond,
 		}
-		if err := v.do(ctx, rebuild); err != nil {
+		if err := v.do(ctx, c.operator(), rebuild); err != nil {
 			return err
 		}
 		decisions, err := v.decisions(ctx, c.Name)
@@ -323,18 +311,19 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 // aboutView are the flags of a decision about a view.
 type aboutView struct {
 	viewStores
+	operatorFlags
 	Name   string `arg:"" help:"The view."`
 	Reason string `help:"Why; recorded in the audit trail." required:""`
 }
 
 // send sends the command that command returns, and prints done.
 func (a aboutView) send(ctx context.Context, s streams, command func(views) (any, error), done string) error {
-	return a.with(ctx, func(v views) error {
+	return a.with(ctx, writes, func(v views) error {
 		c, err := command(v)
 		if err != nil {
 			return err
 		}
-		if err := v.do(ctx, c); err != nil {
+		if err := v.do(ctx, a.operator(), c); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(s.out, done)
@@ -425,7 +414,7 @@ func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(v views) error {
+	return c.with(ctx, reads, func(v views) error {
 		builds, err := v.store.BuildsOf(ctx, p.View)
 		if err != nil {
 			return err
@@ -463,7 +452,7 @@ func (c projectionsDiffCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(v views) (err error) {
+	return c.with(ctx, reads, func(v views) (err error) {
 		builds, err := v.store.BuildsOf(ctx, p.View)
 		if err != nil {
 			return err
@@ -518,7 +507,7 @@ func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	until := projections.Until{Position: domain.Position{Commit: c.Position, Prepare: c.Position}, Time: c.Time}
-	return c.with(ctx, func(v views) error {
+	return c.with(ctx, reads, func(v views) error {
 		bar := newProgressBar(s.err, c.Name)
 		through, err := projections.AsOf(ctx, v.log, v.store, p, until, bar.show, func(d bson.Raw) error {
 			bar.end()
@@ -537,4 +526,58 @@ func (c projectionsAsOfCommand) Run(ctx context.Context, s streams) error {
 		_, err = fmt.Fprintf(s.err, "%s at log position %d\n", c.Name, through.Commit)
 		return err
 	})
+}
+
+type projectionsResetCommand struct {
+	viewStores
+}
+
+// errViewsInUse means that a process builds the views.
+var errViewsInUse = errors.New("a process builds the views now; stop all servers with the role projections first")
+
+// Run drops the database of the views. Nothing is lost with it: all views are built from the log.
+func (c projectionsResetCommand) Run(ctx context.Context, s streams) error {
+	return c.stores().use(ctx, unused, writes, func(o opened) error {
+		if c.Mongo == "" && !o.viewsAlone {
+			return errViewsInUse
+		}
+		return c.withStore(ctx, o.mongoURL, func(store *readmodels.Store) error {
+			if err := mustBeIdle(ctx, store); err != nil {
+				return err
+			}
+			if err := store.DropAll(ctx); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(s.out, "all views are dropped; the next start of a server builds them from the log")
+			return err
+		})
+	})
+}
+
+// mustBeIdle fails with errViewsInUse if a lease on a view is renewed, which its holder does every few seconds.
+func mustBeIdle(ctx context.Context, store *readmodels.Store) error {
+	leases := func() (all []readmodels.Lease, held bool, err error) {
+		for _, view := range contexts.Views() {
+			lease, err := store.LeaseOf(ctx, view.Name)
+			if err != nil {
+				return nil, false, err
+			}
+			all, held = append(all, lease), held || lease.Holder != ""
+		}
+		return all, held, nil
+	}
+	before, held, err := leases()
+	if err != nil || !held {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(projections.RenewsWithin):
+	}
+	after, _, err := leases()
+	if err == nil && !slices.Equal(before, after) {
+		return errViewsInUse
+	}
+	return err
 }

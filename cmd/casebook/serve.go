@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -31,11 +33,15 @@ import (
 // serverFlags are the flags of all commands that run the server.
 type serverFlags struct {
 	Stores storeFlags `embed:""`
-	HTTP   string     `name:"http" help:"Address of the API and its pages." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	HTTP   string     `name:"http" help:"Address of the API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Admin  string     `help:"Address of metrics and profiles; keep it private." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
 	Roles  []string   `help:"What this process does: api, projections, sagas. Several processes can share the work." default:"api,projections,sagas" enum:"api,projections,sagas"`
 
-	KeyFile      string `help:"Key that signs our own tokens; created in --data by default. All processes with the role api need the same." type:"path" placeholder:"FILE"`
+	TLSCert        string         `name:"tls-cert" help:"Certificate, in PEM, with which the API is served over HTTPS; with the certificates between it and the authority." type:"existingfile" placeholder:"FILE"`
+	TLSKey         string         `name:"tls-key" help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
+	TrustedProxies []netip.Prefix `help:"Networks of the proxies in front of the API, which say in X-Forwarded-For from where a request comes." placeholder:"CIDR"`
+
+	KeyFile      string `help:"Key that signs our own tokens; made in --data by default, but not with --eventstore. All processes with the role api need the same." type:"path" placeholder:"FILE"`
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
 	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must have."`
 	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must have." default:"casebook"`
@@ -59,14 +65,19 @@ func (c serveCommand) Run(ctx context.Context, s streams) error {
 	return server.wait()
 }
 
+func (serveCommand) servesUntilStopped() {}
+
 // printAddresses prints what the process serves, and where its stores are.
 func (s *server) printAddresses(out io.Writer) {
 	if s.httpAddress != "" { // only a process with the role api has one
-		fmt.Fprintf(out, "API:    http://%s (description at /docs)\n", s.httpAddress)
+		fmt.Fprintf(out, "API:    %s (description at /docs)\n", s.url())
 	}
 	fmt.Fprintf(out, "admin:  http://%s/metrics\nevents: %s\nviews:  %s\n",
 		s.adminAddress, withoutPassword(s.stores.eventStoreURL), withoutPassword(s.stores.mongoURL))
 }
+
+// url returns the address of the API.
+func (s *server) url() string { return s.scheme + "://" + s.httpAddress }
 
 // server is a running process: its stores and its parts.
 type server struct {
@@ -77,6 +88,7 @@ type server struct {
 	views                     *readmodels.Store
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
+	scheme                    string // http or https
 	httpAddress, adminAddress string
 
 	stop  context.CancelFunc
@@ -96,7 +108,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{}
+	s := &server{scheme: "http"}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -105,6 +117,10 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	roles := map[string]bool{}
 	for _, r := range f.Roles {
 		roles[r] = true
+	}
+	secured, err := f.certificate()
+	if err != nil {
+		return nil, err
 	}
 	httpListener, adminListener, err := f.listen(ctx, roles["api"])
 	if err != nil {
@@ -131,7 +147,8 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.blindLog, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes})
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes,
+		TrustedProxies: f.TrustedProxies})
 	if err != nil {
 		closeListeners()
 		return nil, err
@@ -154,6 +171,9 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {
 		s.httpAddress = httpListener.Addr().String()
+		if secured != nil {
+			s.scheme, httpListener = "https", tls.NewListener(httpListener, secured)
+		}
 		group.Go(func() error { return part("stream of changes", web.Run(run)) })
 		group.Go(func() error { return part("API server", api.Serve(run, httpListener, web.Handler())) })
 	}
@@ -177,6 +197,30 @@ func (s *server) awaitReady(run context.Context) error {
 		return failed
 	}
 	return err
+}
+
+// certificate returns the settings of HTTPS, nil for plain HTTP.
+func (f serverFlags) certificate() (*tls.Config, error) {
+	pair, err := certificate(f.TLSCert, f.TLSKey)
+	if pair == nil || err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{*pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
+}
+
+// certificate reads a certificate and its key; nil if there are none.
+func certificate(certFile, keyFile string) (*tls.Certificate, error) {
+	switch {
+	case certFile == "" && keyFile == "":
+		return nil, nil
+	case certFile == "" || keyFile == "":
+		return nil, errors.New("--tls-cert needs --tls-key, and the other way round; give both or none")
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate of --tls-cert and its --tls-key: %w", err)
+	}
+	return &pair, nil
 }
 
 // listen opens the ports. This is the first step of the start, so that nothing is left behind when a port is in use.
@@ -207,8 +251,12 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}
+	var factors *access.Factors
+	if s.tokens, factors, err = f.tokens(slices.Contains(f.Roles, "api")); err != nil {
+		return err
+	}
 	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
-		if log.BlindingKeys, err = f.Stores.blindingKeys(); err != nil {
+		if log.BlindingKeys, err = f.Stores.blindingKeys(connect, s.blindLog); err != nil {
 			return err
 		}
 	}
@@ -221,14 +269,6 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		}
 	}
 	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase, contexts.Views()); err != nil {
-		return err
-	}
-	keyFile := f.KeyFile
-	if keyFile == "" {
-		keyFile = f.Stores.keyFile()
-	}
-	var factors *access.Factors
-	if s.tokens, factors, err = loadTokens(keyFile); err != nil {
 		return err
 	}
 	if f.JWKSURL != "" {

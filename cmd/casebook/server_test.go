@@ -389,8 +389,30 @@ func TestACancellationFromElsewhereIsAFailure(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	errOut.Reset()
-	if code := run(ended, []string{"version"}, broken, &errOut); code != exitOK || errOut.Len() > 0 {
+	if code := run(ended, []string{"version"}, broken, &errOut); code != exitInterrupted || errOut.String() != "casebook: interrupted\n" {
 		t.Errorf("with an ended context it ends with %d and prints %q", code, errOut.String())
+	}
+}
+
+// TestAnInterruptedToolDoesNotSucceed interrupts commands that had something to do. A server that is stopped has done its
+// work.
+func TestAnInterruptedToolDoesNotSucceed(t *testing.T) {
+	in := install(t)
+	in.account("anna")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{
+		{"users", "list", "--data", in.dir}, {"users", "add", "berta", "--name", "Berta", "--no-password", "--data", in.dir},
+		{"projections", "verify", "alerts", "--data", in.dir}, {"projections", "list", "--data", in.dir},
+		{"node", "backup", "--data", in.dir, "--to", filepath.Join(t.TempDir(), "backup.tar")},
+		{"token", "--user", "anna", "--data", in.dir},
+	} {
+		if code := run(ended, args, io.Discard, io.Discard); code == exitOK {
+			t.Errorf("casebook %v ends with %d", args, code)
+		}
+	}
+	if code := run(ended, []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}, io.Discard, io.Discard); code != exitOK {
+		t.Errorf("casebook node ends with %d", code)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestUsersAreManagedFromTheCommandLine(t *testing.T) {
 func TestTokenFromTheCommandLineIsAccepted(t *testing.T) {
 	in := install(t)
 	in.account("anna")
-	token := strings.TrimSpace(tool(t, exitOK, "token", "--user", "anna", "--key-file", filepath.Join(in.dataDir(), "token.key")))
+	token := strings.TrimSpace(tool(t, exitOK, "token", "--user", "anna", "--data", in.dataDir()))
 	request, err := http.NewRequest(http.MethodGet, in.url+"/api/v1/me", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -95,16 +95,38 @@ func TestOpenAPIIsPrinted(t *testing.T) {
 	}
 }
 
+// TestFlagsAreReadFromFileAndEnvironment gives the same flag in a file, with a hyphen and with an underscore, and in the
+// environment. A name that no flag has is refused.
 func TestFlagsAreReadFromFileAndEnvironment(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "casebook.json")
-	key := filepath.Join(t.TempDir(), "some.key")
-	if err := os.WriteFile(file, []byte(`{"user":"from-file"}`), 0o600); err != nil {
-		t.Fatal(err)
+	nothing := t.TempDir()
+	config := func(text string) string {
+		file := filepath.Join(t.TempDir(), "casebook.json")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
 	}
-	t.Setenv("CASEBOOK_KEY_FILE", key)
-	tool(t, exitOK, "--config", file, "token", "--user", "anna")
-	if _, err := os.Stat(key); err != nil {
-		t.Errorf("the flag was not read from the environment: %v", err)
+	key := func(dir string) string { return filepath.Join(dir, "some.key") }
+	for name, text := range map[string]string{
+		"hyphen": fmt.Sprintf(`{"key-file":%q}`, key("/hyphen")), "underscore": fmt.Sprintf(`{"key_file":%q}`, key("/underscore")),
+		"another command's": fmt.Sprintf(`{"key-file":%q,"blinding-key-file":"/b","node-listen":"127.0.0.1:1"}`, key("/another")),
+	} {
+		printed := tool(t, exitFailure, "--config", config(text), "token", "--user", "anna", "--data", nothing)
+		if !strings.Contains(printed, "some.key") {
+			t.Errorf("%s: the flag was not read from the file: %s", name, printed)
+		}
+	}
+	for name, text := range map[string]string{
+		"misspelt": `{"blinding-keyfile":"/b"}`, "twice": `{"key-file":"/a","key_file":"/b"}`, "trailing": `{"key-file":"/a"} {}`, "list": `[]`,
+	} {
+		if printed := tool(t, exitUsage, "--config", config(text), "token", "--user", "anna", "--data", nothing); name == "misspelt" &&
+			!strings.Contains(printed, "blinding-keyfile") {
+			t.Errorf("%s: it prints %s", name, printed)
+		}
+	}
+	t.Setenv("CASEBOOK_KEY_FILE", key("/environment"))
+	if printed := tool(t, exitFailure, "token", "--user", "anna", "--data", nothing); !strings.Contains(printed, key("/environment")) {
+		t.Errorf("the flag was not read from the environment: %s", printed)
 	}
 }
 
@@ -227,7 +249,7 @@ func TestR4_TwoAdministratorsGiveRolesThatSeeArms(t *testing.T) {
 		by[r.Type] = r.Metadata.Actor
 	}
 	for _, event := range []string{"UserLocked", "UserUnlocked", "PasswordHandedOut"} {
-		if by[event] != "process:operator.carla" {
+		if by[event] != "process:operator/carla" {
 			t.Errorf("%s is recorded as of %s", event, by[event])
 		}
 	}

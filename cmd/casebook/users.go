@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	osuser "os/user"
 	"strings"
 	"time"
 
@@ -35,35 +34,10 @@ type usersCommand struct {
 	List        usersListCommand        `cmd:"" help:"List users and their grants."`
 }
 
-// operatorFlags name the person who works on the machine.
-type operatorFlags struct {
-	As domain.UserID `help:"Who does it, for the record; the name of the operating system's account by default." placeholder:"PERSON"`
-}
-
-// operator returns the principal of the person: the operator of the machine, who needs no account and no grant, and who
-// cannot do what needs two people.
-func (f operatorFlags) operator() (access.Principal, error) {
-	name := f.As
-	if name == "" {
-		account, err := osuser.Current()
-		if err != nil {
-			return access.Principal{}, fmt.Errorf("who does it is not known; name the person with --as: %w", err)
-		}
-		name = domain.UserID(strings.ToLower(account.Username))
-	}
-	if err := name.Validate(); err != nil {
-		return access.Principal{}, fmt.Errorf("%q does not name a person; use --as: %w", name, err)
-	}
-	return access.Process(operatorName + "." + string(name)), nil
-}
-
-// operatorName begins the actor's name in what the operator of the machine records.
-const operatorName = "operator"
-
 // toolStore selects the event store that a tool works on.
 type toolStore struct {
-	Eventstore string `help:"Address of the event store; that of a running server on this machine by default." default:"esdb://127.0.0.1:2113?tls=false" placeholder:"URL"`
-	Data       string `help:"Work on the embedded store in this directory instead, while no server runs on it." type:"path" placeholder:"DIR"`
+	Data       string `help:"Data directory, as for serve, whether the server runs or not." default:"casebook-data" type:"path"`
+	Eventstore string `help:"Address of a real event store, esdb://..., instead of the embedded one in --data." placeholder:"URL"`
 }
 
 // grantFlags describe one grant.
@@ -80,8 +54,8 @@ func (g grantFlags) grant() user.Grant {
 
 type usersAddCommand struct {
 	toolStore
-	grantFlags
 	operatorFlags
+	grantFlags
 	passwordFlags
 	User       domain.UserID `arg:"" help:"Id to sign in with."`
 	Name       string        `help:"The person's name." required:""`
@@ -102,7 +76,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 	}
-	return c.withOperator(ctx, c.operatorFlags, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.RegisterUser{OfUser: domain.ForUser(c.User), Name: c.Name, Password: password}); err != nil {
 			return err
 		}
@@ -152,10 +126,10 @@ func askSecret(input *bufio.Reader, what string) (string, error) {
 
 type usersGrantCommand struct {
 	toolStore
+	operatorFlags
 	grantFlags
 	KeyFile     string        `help:"Token key of the installation, for people with a second factor; the one in --data by default." type:"path" placeholder:"FILE"`
-	As          domain.UserID `help:"Who grants it. With --confirmed-by an administrator, whose password is asked for." placeholder:"PERSON"`
-	ConfirmedBy domain.UserID `help:"Another administrator, whose password is asked for, for roles that see arms." placeholder:"USER"`
+	ConfirmedBy domain.UserID `help:"Another administrator, for roles that see arms. The passwords of both --as and this one are asked for." placeholder:"USER"`
 	User        domain.UserID `arg:"" help:"The user."`
 }
 
@@ -167,7 +141,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 		if c.Role.NeedsTwoPeople() {
 			return fmt.Errorf("the role %s sees arms and needs two people: name two administrators with --as and --confirmed-by", c.Role)
 		}
-		return c.withOperator(ctx, operatorFlags{As: c.As}, func(do doCommand) error {
+		return c.with(ctx, c.operator(), func(do doCommand) error {
 			if err := do(grant); err != nil {
 				return err
 			}
@@ -177,7 +151,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 	}
 	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
 		input := bufio.NewReader(os.Stdin)
-		first, err := signInHere(ctx, h, input, c.As)
+		first, err := signInHere(ctx, h, input, domain.UserID(c.As))
 		if err != nil {
 			return err
 		}
@@ -254,7 +228,7 @@ func (c usersSetPasswordCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return c.withOperator(ctx, c.operatorFlags, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.ChangePassword{OfUser: domain.ForUser(c.User), Password: password}); err != nil {
 			return err
 		}
@@ -278,7 +252,7 @@ type usersLockCommand struct{ lockFlags }
 
 // Run locks the account.
 func (c usersLockCommand) Run(ctx context.Context, s streams) error {
-	return c.withOperator(ctx, c.operatorFlags, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.LockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
@@ -291,7 +265,7 @@ type usersUnlockCommand struct{ lockFlags }
 
 // Run unlocks the account.
 func (c usersUnlockCommand) Run(ctx context.Context, s streams) error {
-	return c.withOperator(ctx, c.operatorFlags, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.UnlockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
@@ -302,15 +276,15 @@ func (c usersUnlockCommand) Run(ctx context.Context, s streams) error {
 
 type usersRevokeCommand struct {
 	toolStore
-	grantFlags
 	operatorFlags
+	grantFlags
 	User   domain.UserID `arg:"" help:"The user."`
 	Reason string        `help:"Why." required:""`
 }
 
 // Run revokes the role.
 func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
-	return c.withOperator(ctx, c.operatorFlags, func(do doCommand) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
@@ -326,7 +300,7 @@ type usersListCommand struct {
 
 // Run reads all streams of users, and prints the users.
 func (c usersListCommand) Run(ctx context.Context, s streams) error {
-	return c.withLog(ctx, func(log *eventlog.Log) error {
+	return c.reading(ctx, func(log *eventlog.Log) error {
 		users, order, err := readUsers(ctx, log)
 		if err != nil {
 			return err
@@ -403,43 +377,32 @@ func describeGrants(u user.User) string {
 // doCommand sends one command.
 type doCommand func(command any) error
 
-// with connects to the store and lets act send commands as the operator. Whoever can reach the store can do anything
-// that needs one person, so the commands need no other permission; the log shows that the operator sent them.
-func (t toolStore) with(ctx context.Context, act func(doCommand) error) error {
-	return t.withOperator(ctx, operatorFlags{}, act)
-}
-
-// withOperator is with for commands that name the person.
-func (t toolStore) withOperator(ctx context.Context, f operatorFlags, act func(doCommand) error) error {
-	who, err := f.operator()
-	if err != nil {
-		return err
-	}
-	return t.withLog(ctx, func(log *eventlog.Log) error {
+// with connects to the store and lets act send commands as the operator. Whoever has the store's credentials can do
+// anything, so the commands need no other permission; the log shows which operator sent them.
+func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCommand) error) error {
+	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
 		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
-		return act(func(command any) error { return sendAs(ctx, handler, who, command, "") })
+		return act(func(command any) error { return sendAs(ctx, handler, as, command, "") })
 	})
 }
 
 // withHandler connects to the store and lets act use a handler, which checks second factors with the key of the file, or
 // of the directory; without either, only recovery codes count.
 func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*commands.Handler) error) error {
-	if keyFile == "" && t.Data != "" {
-		keyFile = storeFlags{Data: t.Data}.keyFile()
+	if keyFile == "" {
+		keyFile = dataDir(t.Data).file(tokenKeyFile)
 	}
-	var factors *access.Factors
-	if _, err := os.Stat(keyFile); keyFile != "" && err == nil {
-		if _, factors, err = loadTokens(keyFile); err != nil {
-			return err
-		}
+	factors, err := loadFactors(keyFile)
+	if err != nil && !errors.Is(err, errKeyMissing) {
+		return err
 	}
-	return t.withLog(ctx, func(log *eventlog.Log) error {
+	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
 		return act(commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID(), Factors: factors}))
 	})
 }
 
-// operator returns the principal of this program where nobody works on the machine: in the demo and the benchmarks.
-func operator() access.Principal { return access.Process(operatorName) }
+// operator returns the principal of the tools of the command line where no person is known.
+func operator() access.Principal { return access.Process("operator") }
 
 // sendAs sends a command as a principal.
 func sendAs(ctx context.Context, handler *commands.Handler, who access.Principal, command any, key string) error {
@@ -458,25 +421,24 @@ func commandName(command any) string {
 	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
-// withLog connects to the store, starts the embedded one if a directory is given, and closes them after act.
-func (t toolStore) withLog(ctx context.Context, act func(*eventlog.Log) error) (err error) {
+// reading passes the log to act, which changes nothing.
+func (t toolStore) reading(ctx context.Context, act func(*eventlog.Log) error) error {
+	return t.withLog(ctx, reads, act)
+}
+
+// withLog connects to the store, and closes the connection after act.
+func (t toolStore) withLog(ctx context.Context, how usage, act func(*eventlog.Log) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	url := t.Eventstore
-	if t.Data != "" {
-		opened, err := storeFlags{Data: t.Data, NodeListen: "127.0.0.1:0"}.open(ctx, false, logFlags{}.logger(os.Stderr))
+	stores := toolStores{data: dataDir(t.Data), eventStore: t.Eventstore}
+	return stores.use(ctx, how, unused, func(o opened) (err error) {
+		connecting, stop := context.WithTimeout(ctx, 5*time.Second)
+		defer stop()
+		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, opened.close()) }()
-		url = opened.eventStoreURL
-	}
-	connecting, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	log, err := eventlog.Connect(connecting, eventlog.Options{URL: url, Registry: contexts.Registry()})
-	if err != nil {
-		return fmt.Errorf("%w; is a server running? Otherwise name its directory with --data", err)
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	return act(log)
+		defer func() { err = errors.Join(err, log.Close()) }()
+		return act(log)
+	})
 }

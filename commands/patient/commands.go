@@ -21,12 +21,12 @@ var Commands = []commands.Command{
 			patient.RecordConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", On: "2026-02-01"}),
 	commands.Handle(patient.Decider, patient.FailScreening).
 		AllowedTo(access.SiteStaff).
-		Described("End a patient's way before enrolment",
+		Described("Record that a patient failed the screening",
 			patient.RecordScreenFailure{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-02",
 				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
-		Described("Ask for a patient's enrolment",
+		Described("Request a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
 	commands.Handle(patient.Decider, patient.Confirm).
 		AllowedTo(access.Processes),
@@ -38,14 +38,14 @@ var Commands = []commands.Command{
 			patient.RecordVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", On: "2026-03-03"}),
 	commands.Handle(patient.Decider, patient.Withdraw).
 		AllowedTo(access.SiteStaff).
-		Described("End participation by the patient's own will",
+		Described("Record that a patient withdrew consent and ends participation",
 			patient.WithdrawConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01"}),
 	commands.Handle(patient.Decider, patient.Discontinue).
 		AllowedTo(access.SiteStaff).
-		Described("End participation early for another reason",
+		Described("End a patient's participation early for another reason",
 			patient.DiscontinuePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01", Reasoned: domain.Because("ADVERSE EVENT")}),
 	commands.Handle(patient.Decider, patient.Complete).
 		AllowedTo(access.SiteStaff).
-		Described("End participation as planned",
+		Described("Record that a patient completed the study as planned",
 			patient.CompletePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-08-01"}),
 }

@@ -16,27 +16,27 @@ import (
 var Commands = []commands.Command{
 	commands.Handle(study.Decider, study.Create).
 		AllowedTo(access.DataManagers).
-		Described("Begin a study",
+		Described("Create a study",
 			study.CreateStudy{InStudy: domain.ForStudy("PAIN1"), Title: "Pain relief by daily walking",
 				Sponsor: "University of Example", Phase: "II"}),
 	commands.HandleWithFacts(study.Decider, publishedInstruments, study.Publish).
 		AllowedTo(access.DataManagers).
-		Described("Put the first protocol version, or an amendment, in force",
+		Described("Put the first protocol version, or an amendment, into force",
 			study.PublishProtocolVersion{InStudy: domain.ForStudy("PAIN1"), Protocol: study.Protocol{
 				Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "walk", Title: "Daily walking"}, {ID: "usual", Title: "Care as usual"}},
 				Visits: []study.Visit{{ID: "baseline", Title: "Baseline", Day: 0}}, Instruments: []instrument.Definition{instrumentcommands.Example}}}),
 	commands.Handle(study.Decider, study.Add).
 		AllowedTo(access.DataManagers).
-		Described("Let a site take part",
+		Described("Add a site to a study",
 			study.AddSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Name: "City Hospital", Country: "DE", Zone: "Europe/Berlin"}),
 	commands.Handle(study.Decider, study.Activate).
 		AllowedTo(access.DataManagers).
-		Described("Let a site screen and enrol",
+		Described("Activate a site, so that it may screen and enrol patients",
 			study.ActivateSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", On: "2026-01-15"}),
 	commands.Handle(study.Decider, study.Close).
 		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
-		Described("End a site's screening and enrolment",
+		Described("Close a site: end its screening and enrolment",
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 	commands.Handle(study.Decider, study.SetSecondFactor).
 		AllowedTo(access.DataManagers).

@@ -21,16 +21,16 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Register).
 		AllowedTo(access.UnblindedSupply).
 		Secret().
-		Described("Make the kits of a delivery known",
+		Described("Register the kits of a delivery",
 			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
 				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),
 	commands.Handle(supply.Decider, supply.Release).
 		AllowedTo(access.SupplyManagers).
-		Described("Let a lot be shipped and given out",
+		Described("Allow the kits of a lot to be shipped and given out",
 			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
 		AllowedTo(access.SupplyManagers).
-		Described("Stop every kit of a lot, wherever it is",
+		Described("Recall a lot: stop all its kits at every location",
 			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
 		AllowedTo(access.SupplyManagers).
@@ -41,13 +41,13 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	onStock(supply.Create).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("Set kits aside for a way to another place",
+		Described("Create a shipment of kits to another location",
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
 	onStock(supply.Resupply).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.Cancel).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("Put the kits of a shipment back that has not left",
+		Described("Cancel a shipment that has not left; its kits go back into stock",
 			supply.CancelShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
 	onStock(supply.Dispatch).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
@@ -55,35 +55,35 @@ var Commands = []commands.Command{
 			supply.DispatchShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
 	onStock(supply.Receive).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("Take a shipment in, each kit as it arrived",
+		Described("Receive a shipment and record the condition of its kits",
 			supply.ReceiveShipment{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
 				Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}),
 	onStock(supply.RecordShipmentLoss).
 		AllowedTo(access.SupplyManagers).
-		Described("End a shipment that never arrived",
+		Described("Report that a shipment never arrived",
 			supply.ReportShipmentLost{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001",
 				Reasoned: domain.Because("The carrier cannot find it")}),
 	commands.Handle(supply.StockDecider, supply.Quarantine).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("Set kits aside until somebody decides about them",
+		Described("Put kits into quarantine until somebody decides about them",
 			supply.QuarantineKits{AtLocation: atSite, Kits: exampleKits, Cause: supply.CauseExcursion,
 				Reasoned: domain.Because("The refrigerator failed overnight")}),
 	commands.Handle(supply.StockDecider, supply.QuarantineKitsOfLot).
 		AllowedTo(access.Processes),
 	onStock(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
-		Described("Put quarantined kits back to where they stood",
+		Described("Release kits from quarantine",
 			supply.ReleaseKits{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
 	commands.Handle(supply.StockDecider, supply.Expire).
 		AllowedTo(access.Processes),
 	commands.Handle(supply.StockDecider, supply.Destroy).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("End kits that are of no more use",
+		Described("Record that kits were destroyed",
 			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits,
 				On: "2026-12-01", Certificate: "D-2026-0003"}),
 	commands.Handle(supply.StockDecider, supply.RecordKitLoss).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("End a kit that cannot be found",
+		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
 	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes),
@@ -95,11 +95,11 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	onPatientKits(supply.Dispense).
 		AllowedTo(access.SiteStaff).
-		Described("Hand a patient the allocated kit",
+		Described("Record that a patient was given the allocated kit",
 			supply.DispenseKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-02-03"}),
 	commands.Handle(supply.StockDecider, supply.Return).
 		AllowedTo(access.SiteStaff).
-		Described("Take a dispensed kit back",
+		Described("Record that a patient returned a dispensed kit",
 			supply.ReturnKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-03-03"}),
 	commands.Handle(supply.StockDecider, supply.Reconcile).
 		AllowedTo(access.SiteStaff).

@@ -57,8 +57,22 @@ func (v *Value[T]) UnmarshalJSON([]byte) error {
 	return nil
 }
 
+// Padded is a content that may be longer than DefaultUnit bytes as JSON, or that differs in length with what it says.
+type Padded interface {
+	// PaddedTo returns a number of bytes that the JSON of every content of the same public size, such as a list of the
+	// same number of entries, does not exceed.
+	PaddedTo() int
+}
+
+// DefaultUnit is the size, in bytes, of a content that is not Padded. It holds an id of 50 characters in any script, and
+// a hash in hex.
+const DefaultUnit = 320
+
 // Sealer is a Value of any type as the event log's codec sees it.
 type Sealer interface {
+	// SealedUnit returns the number of bytes to a multiple of which the plain JSON is filled up before it is encrypted.
+	// As nearly every content fits into one unit, all values of a field have one size.
+	SealedUnit() int
 	// SealWith passes the plain JSON of an open value to seal and returns seal's result. It fails for a sealed value,
 	// which cannot be stored again.
 	SealWith(seal func(plain []byte) (string, error)) (string, error)
@@ -68,6 +82,15 @@ type Sealer interface {
 type Unsealer interface {
 	// UnsealFrom makes the value an open one with the content of the plain JSON. On an error the value stays as it was.
 	UnsealFrom(plain []byte) error
+}
+
+// SealedUnit implements Sealer.
+func (v Value[T]) SealedUnit() int {
+	plain, _ := v.Open()
+	if p, ok := any(plain).(Padded); ok {
+		return p.PaddedTo()
+	}
+	return DefaultUnit
 }
 
 // SealWith implements Sealer.

@@ -46,8 +46,8 @@ func (f *Form) Check(answers map[ItemID]any) (map[ItemID]any, error) {
 	return clean, nil
 }
 
-// putBack empties an evaluation that nobody else has seen, for the next Check. It saves a diary three allocations. Check
-// takes no units, so that there are none to forget.
+// putBack empties an evaluation that nobody else has seen, so that the next Check can use it. This saves three allocations
+// per diary. Units need not be emptied, because Check takes none.
 func (f *Form) putBack(e *Evaluation) {
 	clear(e.recorded)
 	clear(e.flags)

@@ -42,7 +42,7 @@ const (
 	Refused Consequence = "refused"
 	// Missing answers are required; a form that they are missing from is not complete.
 	Missing Consequence = "missing"
-	// NotCollected answers stand under items that are not asked. A new one is refused; one that was there before stays, and
+	// NotCollected answers belong to items that are not asked. A new one is refused. One that was recorded earlier stays, and
 	// can only be cleared.
 	NotCollected Consequence = "notCollected"
 	// Queried entries are kept, and somebody is asked about them.

@@ -316,12 +316,12 @@ func TestCheck(t *testing.T) {
 		t.Errorf("got %v, %v", clean, err)
 	}
 	for code, changes := range map[string]map[form.ItemID]any{
-		"answer_wrong_type":     {"weight": "72.5"}, // typed numbers are for forms that are typed
-		"derived_item":   {"bmi": 22.1},
-		"item_required":  {"visit": nil},
-		"item_not_asked": {"sex": "m"},
-		"check_holds":    {"pregnant": true, "weight": 120.0},
-		"unknown_item":   {"zeal": 1.0, "mood": 2.0},
+		"answer_wrong_type": {"weight": "72.5"}, // typed numbers are for forms that are typed
+		"derived_item":      {"bmi": 22.1},
+		"item_required":     {"visit": nil},
+		"item_not_asked":    {"sex": "m"},
+		"check_holds":       {"pregnant": true, "weight": 120.0},
+		"unknown_item":      {"zeal": 1.0, "mood": 2.0},
 	} {
 		_, err := f.Check(answers(changes))
 		if r := refusal(t, err); r.Code != code || r.Field == "" || r.Remedy == "" {

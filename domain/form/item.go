@@ -17,8 +17,8 @@ import (
 // maxWhole is the largest number up to which a float64 holds every whole number.
 const maxWhole = 1 << 53
 
-// clean returns an answer in its recorded form, nil for none. A number may be a text where it was typed. Of a number in
-// another unit than the item's own, converted is the number in the item's own.
+// clean returns an answer in its recorded form, or nil if there is no answer. If typed is set, a number may be a text. If
+// a number is in another unit than the item's own, converted is the number in the item's own unit.
 //
 // It refuses, at answers.<item>: answer_wrong_type, answer_out_of_range, too_many_decimals, unknown_unit, not_an_option,
 // too_many_options and answer_too_long.
@@ -164,7 +164,7 @@ func (it *item) cleanNumber(answer any, unit string, typed bool) (recorded any, 
 	return n, converted, nil
 }
 
-// outside says whether a number lies outside a range. A bound that is not there bounds nothing.
+// outside says whether a number lies outside a range. A bound that is nil is no limit.
 func outside(n *big.Rat, least, most *float64) bool {
 	return least != nil && n.Cmp(exactly(*least)) < 0 || most != nil && n.Cmp(exactly(*most)) > 0
 }
@@ -187,8 +187,8 @@ func (it *item) unexpected(n any, converted *big.Rat) bool {
 	return outside(converted, it.SoftMin, it.SoftMax)
 }
 
-// number accepts what decoders make of a JSON number, and Go's own whole numbers. Beyond 2^53 a float64 no longer holds
-// every whole number, so that what is read would not be what was sent.
+// number accepts the types to which decoders decode a JSON number, and Go's own whole numbers. It refuses numbers beyond
+// 2^53: a float64 cannot hold all of them, so the recorded number could differ from the one that was sent.
 func number(answer any) (float64, bool) {
 	var n float64
 	switch v := answer.(type) {
@@ -212,8 +212,8 @@ func number(answer any) (float64, bool) {
 
 var typedPattern = regexp.MustCompile(`^[+-]?[0-9]{1,20}(\.[0-9]{1,20})?$`)
 
-// typedNumber reads a number as it was typed. It refuses one that a float64 would round: what is read would not be what was
-// typed.
+// typedNumber reads a number as it was typed. It refuses a number that a float64 would round, because the recorded number
+// would differ from the one that was typed.
 func typedNumber(text string) (float64, bool) {
 	text = strings.TrimSpace(text)
 	if !typedPattern.MatchString(text) {
@@ -273,7 +273,7 @@ func (it *item) cleanSelection(answer any) (any, error) {
 	return recorded, nil
 }
 
-// choosesOther says whether a recorded answer has an option for what the list does not have.
+// choosesOther says whether a recorded answer includes an option such as "other", which is marked with Option.Other.
 func (it *item) choosesOther(answer any) bool {
 	switch v := answer.(type) {
 	case string:

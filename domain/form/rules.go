@@ -27,8 +27,8 @@ func (f *Form) compileRule(part, expression string, variables rule.Variables) (*
 	return compiled, refusedAt(part, err)
 }
 
-// misspelt holds a rule against the options of the choices that it names: a misspelt option would be a rule that never
-// holds, or always.
+// misspelt refuses a rule that compares a choice with an option that the choice does not have. Such a rule would always
+// hold, or never.
 func (f *Form) misspelt(expression string, comparisons []rule.Comparison) error {
 	for _, c := range comparisons {
 		n, ok := f.index[ItemID(c.Name)]
@@ -51,7 +51,7 @@ func refusedAt(part string, err error) error {
 	return err
 }
 
-// ruleType is how rules see answers of a type.
+// ruleType returns the type that answers of an item type have in rules.
 func (k Kind) ruleType(t ItemType) rule.Type {
 	switch t {
 	case Integer:

@@ -6,7 +6,7 @@ import (
 	"casebook/domain/instrument"
 )
 
-// filled are answers that ask every part of an instrument: the pain diary, the PHQ-9, and one with items of all types.
+// filled returns instruments with complete answers: the pain diary, the PHQ-9, and one with items of all types.
 func filled(b *testing.B) map[string]struct {
 	of      *instrument.Instrument
 	answers answers
@@ -71,7 +71,7 @@ func BenchmarkRisks(b *testing.B) {
 	}
 }
 
-// BenchmarkCompile finds a definition that was compiled before, as every event of an assignment does.
+// BenchmarkCompile compiles a definition again, as the program does for every event of an assignment.
 func BenchmarkCompile(b *testing.B) {
 	for name, d := range map[string]*instrument.Definition{"pain": instrument.PainDiary(), "phq9": instrument.PHQ9()} {
 		b.Run(name, func(b *testing.B) {

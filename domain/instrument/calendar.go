@@ -9,7 +9,7 @@ import (
 	"casebook/domain/localtime"
 )
 
-// Window is one scheduled time span, resolved to instants. It takes entries from Opens until just before Closes.
+// Window is one scheduled time span, resolved to moments. It takes entries from Opens until just before Closes.
 type Window struct {
 	// ID is the local day and the name of the window in the day: 2026-03-01/evening.
 	ID     string    `json:"id"`
@@ -17,12 +17,12 @@ type Window struct {
 	Closes time.Time `json:"closes"`
 }
 
-// Calendar is the row of windows of one assignment, numbered from 0 in the order of time. Numbers, ids and instants are
-// found by counting days, not by searching from the start. Both the openings and the closes of a calendar never go back
-// as the numbers grow, daylight saving or not (see localtime.Resolve).
+// Calendar has the windows of one assignment, numbered from 0 in the order of time. It finds numbers, ids and moments
+// by counting days, without a search from the beginning. With growing numbers, neither the openings nor the closings
+// ever go back in time, also when the clocks change (see localtime.Resolve).
 //
-// A window is empty when the clocks skip the whole of it: 02:00 to 03:00 on the night of the change, or a day that a
-// zone left out. Nobody can answer it, and it counts for nothing.
+// A window is empty if the clocks skip all of it: 02:00 to 03:00 in the night of a change, or a day that a zone left
+// out. Nobody can answer an empty window, and it is not counted as missed.
 type Calendar struct {
 	zone    *localtime.Zone
 	first   localtime.Day
@@ -31,8 +31,8 @@ type Calendar struct {
 	count   int
 }
 
-// Calendar returns the windows that open on the asked days from the day from to the day until, both included. It
-// refuses a malformed date (code malformed_date).
+// Calendar returns the windows from the day from to the day until, both included. It refuses a malformed date (code
+// malformed_date).
 func (i *Instrument) Calendar(zone *localtime.Zone, from, until domain.Date) (Calendar, error) {
 	first, err := localtime.DayOf(from)
 	if err != nil {
@@ -49,7 +49,7 @@ func (i *Instrument) Calendar(zone *localtime.Zone, from, until domain.Date) (Ca
 	return c, nil
 }
 
-// Len returns how many windows there are, the empty ones included.
+// Len returns the number of windows, including the empty ones.
 func (c Calendar) Len() int { return c.count }
 
 // Window returns the window with this number, 0 to Len()-1.
@@ -58,7 +58,7 @@ func (c Calendar) Window(number int) Window {
 	return Window{ID: string(day.Date()) + "/" + w.id, Opens: c.opens(number), Closes: c.closes(number)}
 }
 
-// Number returns the number of the window with this id; ok is false where the calendar has no such window.
+// Number returns the number of the window with this id. ok is false if the calendar has no such window.
 func (c Calendar) Number(id string) (number int, ok bool) {
 	date, name, ok := strings.Cut(id, "/")
 	if !ok {
@@ -83,12 +83,12 @@ func (c Calendar) Empty(number int) bool { return !c.opens(number).Before(c.clos
 // Closes returns the moment at which the window has closed.
 func (c Calendar) Closes(number int) time.Time { return c.closes(number) }
 
-// Opened returns how many windows have opened at or before t: those with the numbers below it.
+// Opened returns how many windows have opened at or before t. These are the windows with lower numbers than the result.
 func (c Calendar) Opened(t time.Time) int { return c.upTo(t, c.opens) }
 
-// Closed returns how many windows have closed at or before t: those with the numbers below it. The windows that are
-// open at t have the numbers from Closed(t) to Opened(t)-1; that is one or none, or two in the hour that comes twice.
-// The windows whose last moment lies after a and not after b are those from Closed(a) to Closed(b)-1.
+// Closed returns how many windows have closed at or before t. These are the windows with lower numbers than the result.
+// The windows that are open at t have the numbers from Closed(t) to Opened(t)-1: one window, none, or two in an hour
+// that occurs twice. The windows that close after a and not after b have the numbers from Closed(a) to Closed(b)-1.
 func (c Calendar) Closed(t time.Time) int { return c.upTo(t, c.closes) }
 
 // Last returns the number of the last window before number that is not empty.
@@ -111,8 +111,8 @@ func (c Calendar) Next(number int) (int, bool) {
 	return 0, false
 }
 
-// upTo counts the windows whose moment is at or before t. The local day of t gives the neighbourhood: windows that open
-// or close more than slack days away cannot be in doubt, even where a zone repeats or skips a day.
+// upTo counts the windows whose moment is at or before t. It searches only the windows near the local day of t: the
+// answer is clear for windows that are more than slack days away, even if a zone repeats or skips a day.
 func (c Calendar) upTo(t time.Time, moment func(int) time.Time) int {
 	if c.count == 0 {
 		return 0
@@ -124,20 +124,22 @@ func (c Calendar) upTo(t time.Time, moment func(int) time.Time) int {
 	return from + sort.Search(to-from, func(n int) bool { return moment(from + n).After(t) })
 }
 
-func (c Calendar) clamped(turn int) int { return min(max(turn*len(c.windows), 0), c.count) }
+// clamped returns the number of the first window in the round, which is the asked day counted from 0, within the
+// calendar.
+func (c Calendar) clamped(round int) int { return min(max(round*len(c.windows), 0), c.count) }
 
 func (c Calendar) locate(number int) (localtime.Day, dayWindow) {
-	turn, n := number/len(c.windows), number%len(c.windows)
-	return c.first + localtime.Day(turn*c.every), c.windows[n]
+	round, n := number/len(c.windows), number%len(c.windows)
+	return c.first + localtime.Day(round*c.every), c.windows[n]
 }
 
-// opens is the first of two equal times, so that nobody loses time.
+// opens returns the first moment if the local time occurs twice, so that no patient loses time.
 func (c Calendar) opens(number int) time.Time {
 	day, w := c.locate(number)
 	return c.zone.Resolve(day, w.opens, localtime.First)
 }
 
-// closes is the second of two equal times, so that nobody loses time.
+// closes returns the second moment if the local time occurs twice, so that no patient loses time.
 func (c Calendar) closes(number int) time.Time {
 	day, w := c.locate(number)
 	if w.nextDay {

@@ -1,9 +1,9 @@
 package instrument
 
-// Check returns the answers as they are recorded: numbers as float64, nothing for what was left empty. It refuses, with
-// Field set to answers.<item>: unknown_item, answer_wrong_type, answer_out_of_range, not_an_option, answer_too_long,
-// item_required (asked, required and not answered) and item_not_asked (answered although the skip rule leaves it out).
-// The answers that it is given stay as they are.
+// Check returns the answers in the form in which they are recorded: numbers as float64, and no entry for an empty
+// answer. It does not change the given answers. It refuses, with Field set to answers.<item>: unknown_item,
+// answer_wrong_type, answer_out_of_range, not_an_option, answer_too_long, item_required (asked, required and not
+// answered) and item_not_asked (answered although the skip rule excludes it).
 func (i *Instrument) Check(answers map[ItemID]any) (map[ItemID]any, error) {
 	return i.form.Check(answers)
 }

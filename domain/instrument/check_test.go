@@ -14,7 +14,7 @@ import (
 
 type answers = map[instrument.ItemID]any
 
-// everything has an item of each type, and two that are skipped.
+// everything is an instrument with an item of each type, and two with skip rules.
 func everything(t testing.TB) *instrument.Instrument {
 	t.Helper()
 	d := instrument.PainDiary()
@@ -27,10 +27,12 @@ func everything(t testing.TB) *instrument.Instrument {
 		{ID: "c", Text: "Choice", Type: instrument.Choice, Options: []instrument.Option{{Value: "low", Score: 1}, {Value: "high", Score: 3}}},
 		{ID: "d", Text: "Day", Type: instrument.DateDay, Required: true, AskedWhen: `answers.c == "high"`},
 		{ID: "long", Text: "Text without a length", Type: instrument.Text},
-		{ID: "ratio", Text: "Asked by a rule that can fail", Type: instrument.Integer, Required: true, AskedWhen: "has(answers.n) && 6 / answers.n > 2"},
+		{ID: "ratio", Text: "Asked by a rule that can fail", Type: instrument.Integer, Required: true,
+			AskedWhen: "has(answers.n) && 6 / answers.n > 2"},
 	}
 	d.Scores = []instrument.Score{
-		{ID: "sum", Method: instrument.Sum, Items: []instrument.ItemID{"n", "x", "b", "c"}, MaxMissing: 2, Bands: []instrument.Band{{From: 0, To: 4, Label: "low"}, {From: 5, To: 99, Label: "high"}}},
+		{ID: "sum", Method: instrument.Sum, Items: []instrument.ItemID{"n", "x", "b", "c"}, MaxMissing: 2,
+			Bands: []instrument.Band{{From: 0, To: 4, Label: "low"}, {From: 5, To: 99, Label: "high"}}},
 		{ID: "mean", Method: instrument.Mean, Items: []instrument.ItemID{"n", "x"}, MaxMissing: 1},
 		{ID: "max", Method: instrument.Max, Items: []instrument.ItemID{"n", "c"}, MaxMissing: 1, Decimals: new(0)},
 	}
@@ -60,7 +62,7 @@ func TestCheckCleans(t *testing.T) {
 	if len(given) != 8 || given["n"] != 4 {
 		t.Errorf("the given answers have changed: %v", given)
 	}
-	// What is clean stays as it is, so that a correction finds no change where there is none.
+	// A second check changes nothing, so that a correction does not find a change where there is none.
 	again, err := i.Check(got)
 	if diff := cmp.Diff(got, again); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -112,8 +114,8 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-// A skip rule that cannot be computed costs nobody the diary: its item may be answered or not.
-func TestCheckWhereASkipRuleFails(t *testing.T) {
+// If a skip rule cannot be computed, the diary is accepted with or without an answer to the item.
+func TestCheckAcceptsAFailingSkipRule(t *testing.T) {
 	i := everything(t)
 	for _, given := range []answers{{"n": 0}, {"n": 0, "ratio": 3}} {
 		if _, err := i.Check(given); err != nil {
@@ -122,9 +124,12 @@ func TestCheckWhereASkipRuleFails(t *testing.T) {
 	}
 }
 
-// What a device sends as JSON never makes Check panic or accept something else than one of the item's values.
+// No JSON from a device makes Check panic, or accept a value that an item cannot have.
 func FuzzCheck(f *testing.F) {
-	for _, seed := range []string{`{"n":4}`, `{"n":4,"c":"high","d":"2026-01-01"}`, `{"n":1e400}`, `{"n":null}`, `[]`, `{"note":"\ud800","b":true,"n":1}`} {
+	for _, seed := range []string{
+		`{"n":4}`, `{"n":4,"c":"high","d":"2026-01-01"}`, `{"n":1e400}`, `{"n":null}`, `[]`,
+		`{"note":"\ud800","b":true,"n":1}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	i := everything(f)
@@ -136,13 +141,13 @@ func FuzzCheck(f *testing.F) {
 		clean, err := i.Check(given)
 		if err != nil {
 			if _, ok := refuse.As(err); !ok {
-				t.Fatalf("failed: %v", err)
+				t.Fatalf("an error that is not a refusal: %v", err)
 			}
 			return
 		}
 		again, err := i.Check(clean)
 		if diff := cmp.Diff(clean, again); err != nil || diff != "" {
-			t.Fatalf("what is clean is refused or cleaned again: %v\n%s", err, diff)
+			t.Fatalf("a second check refuses or changes the answers: %v\n%s", err, diff)
 		}
 		i.Risks(clean, i.Scores(clean))
 	})

@@ -1,10 +1,10 @@
-// Package instrument holds what an ePRO questionnaire is: a form (domain/form) with scores, risk rules, and the schedule
-// of windows in which a patient answers it. Instruments are data that a study publishes; nothing here knows a particular
-// questionnaire, apart from the two that come with the product (see PainDiary and PHQ9).
+// Package instrument defines ePRO questionnaires: a form (domain/form) with scores, risk rules, and a schedule of
+// windows in which a patient answers it. Instruments are data that a study publishes. The package knows no particular
+// questionnaire, except the two that come with the product (see PainDiary and PHQ9).
 //
-// A Definition is the data as it is published. Compile makes an Instrument of it, which checks answers, computes scores
-// and finds risks; a Calendar holds the windows of one assignment as instants. A protocol brings instruments itself, or
-// refers to versions that Publish has put on record, in a stream for each instrument. Begin reading at Compile.
+// A Definition is the published data. Compile turns it into an Instrument, which checks answers, computes scores and
+// finds risks. A Calendar has the windows of one assignment as moments. A protocol contains instruments, or refers to
+// versions that Publish has recorded in the stream of an instrument. Begin reading at Compile.
 package instrument
 
 import "casebook/domain/form"
@@ -12,7 +12,7 @@ import "casebook/domain/form"
 // ID names an instrument within a study.
 type ID string
 
-// ItemID names an item within its instrument; rules use it as a variable: answers.worst.
+// ItemID names an item within its instrument. Rules use it as a variable, such as answers.worst.
 type ItemID = form.ItemID
 
 // ItemType is the type of an item's answer.
@@ -28,12 +28,12 @@ const (
 	DateDay = form.Date
 )
 
-// Definition is one version of an instrument. It is fixed once published: a change is a new version.
+// Definition is one version of an instrument. It does not change after its publication: a change is a new version.
 type Definition struct {
 	ID      ID     `json:"id" doc:"Name of the instrument within the study"`
 	Version int    `json:"version" minimum:"1" doc:"Version of the definition; a change is a new version"`
 	Title   string `json:"title" doc:"What the patient sees as heading"`
-	// Source says where the instrument comes from and under which licence it may be used.
+	// Source names the instrument's origin and licence.
 	Source    string     `json:"source" doc:"Publication and licence of the instrument"`
 	Items     []Item     `json:"items" minItems:"1" doc:"The questions, in order"`
 	Scores    []Score    `json:"scores,omitempty" doc:"Scores computed by the server when a diary is recorded"`
@@ -52,7 +52,8 @@ type Item struct {
 	Options  []Option `json:"options,omitempty" doc:"What a choice can be"`
 	MaxChars int      `json:"maxChars,omitempty" doc:"Longest text allowed, in characters; 500 when not given"`
 	Required bool     `json:"required,omitempty" doc:"Whether an asked item must be answered"`
-	// AskedWhen is the skip rule: a CEL expression over the answers, true when the item is asked. Empty: always asked.
+	// AskedWhen is the skip rule: a CEL expression over the answers, which is true if the item is asked. Without one, the
+	// item is always asked.
 	AskedWhen string `json:"askedWhen,omitempty" doc:"Skip rule: CEL over answers, true when the item is asked"`
 }
 
@@ -63,26 +64,26 @@ type Option struct {
 	Score float64 `json:"score,omitempty" doc:"What the option counts in a score"`
 }
 
-// ScoreMethod says how a score is made of its items.
+// ScoreMethod says how a score is computed from its items.
 type ScoreMethod string
 
-// The ways to make a score.
+// The methods of scores.
 const (
 	Sum  ScoreMethod = "sum"
 	Mean ScoreMethod = "mean"
 	Max  ScoreMethod = "max"
 )
 
-// Score is computed from items by the server, never taken from a device.
+// Score is computed from items. The server computes it, and never takes it from a device.
 type Score struct {
 	ID     string      `json:"id" doc:"Name of the score"`
 	Title  string      `json:"title" doc:"What a reader sees"`
 	Method ScoreMethod `json:"method" enum:"sum,mean,max" doc:"How the items make the score"`
 	Items  []ItemID    `json:"items" minItems:"1" doc:"The items that count"`
-	// MaxMissing is the instrument's missing-item rule: with more items unanswered there is no score; with fewer, a sum
-	// is scaled up from the mean of the answered items.
+	// MaxMissing is the rule for missing items. With more unanswered items there is no score. Otherwise a sum is scaled up
+	// from the mean of the answered items.
 	MaxMissing int `json:"maxMissing" minimum:"0" doc:"How many items may be unanswered; a sum is then prorated"`
-	// Decimals is how many decimals the score is rounded to, half away from zero; nil leaves it as computed.
+	// Decimals is the number of decimals that the score is rounded to, half away from zero. nil means no rounding.
 	Decimals *int   `json:"decimals,omitempty" minimum:"0" maximum:"6" doc:"Decimals that the score is rounded to; not rounded when not given"`
 	Bands    []Band `json:"bands,omitempty" doc:"Names for ranges of the score"`
 }
@@ -94,16 +95,16 @@ type Band struct {
 	Label string  `json:"label"`
 }
 
-// Severity grades a risk.
+// Severity is the severity of a risk rule.
 type Severity string
 
-// The grades of a risk.
+// The severities of a risk rule.
 const (
 	SeverityWatch  Severity = "watch"
 	SeverityUrgent Severity = "urgent"
 )
 
-// RiskRule flags a risk when its expression holds.
+// RiskRule flags a risk if its expression is true.
 type RiskRule struct {
 	ID       string   `json:"id" doc:"Name of the rule"`
 	Severity Severity `json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
@@ -111,19 +112,19 @@ type RiskRule struct {
 	Message  string   `json:"message" doc:"What the site reads"`
 }
 
-// Schedule says on which days and in which windows of the patient's own day the instrument is asked.
+// Schedule says on which days, and in which windows of the patient's local day, the patient answers the instrument.
 type Schedule struct {
 	EveryDays int         `json:"everyDays" minimum:"1" doc:"1 for daily, 7 for weekly; counted from the first day of the assignment"`
 	Windows   []DayWindow `json:"windows" minItems:"1" doc:"The windows of a day on which it is asked"`
-	// Remind has the patient reminded when a window opens.
+	// Remind says that the patient is reminded when a window opens.
 	Remind bool       `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens"`
 	Late   LatePolicy `json:"late" doc:"What becomes of entries after the window"`
 }
 
-// DayWindow is a window of the patient's local day. It opens at Opens and ends just before Closes; a window whose Closes
-// is not after its Opens ends on the next day. Where the clocks go back, the window begins at the first and ends at the
-// second of two equal times, so that nobody loses time; where they go forward, a time that does not exist stands for
-// the moment of the change.
+// DayWindow is a window of the patient's local day. It opens at Opens and ends just before Closes. If Closes is not
+// after Opens, it ends on the next day. When the clocks go back, the window begins at the first and ends at the second
+// of two equal times, so that no patient loses time. When they go forward, a time that does not exist means the moment
+// of the change.
 type DayWindow struct {
 	ID     string `json:"id" doc:"Name of the window within the day, such as evening"`
 	Opens  string `json:"opens" doc:"Local time HH:MM"`
@@ -133,9 +134,9 @@ type DayWindow struct {
 // LatePolicy says what the protocol allows after a window has closed (FDA guidance on patient-reported outcomes, 2009:
 // the protocol states when entries are to be made and how it is ensured).
 type LatePolicy struct {
-	// AcceptHours is how long after its close a window still takes an entry, flagged as late. 0: never.
+	// AcceptHours is the time after the close of a window in which a late entry is accepted and flagged, in hours.
 	AcceptHours int `json:"acceptHours" minimum:"0" maximum:"168" doc:"Hours after the close in which a late entry is accepted and flagged; 0 for none"`
-	// SyncHours is how long after the last moment for an entry the server waits for devices that were offline before
-	// it records the window as missed.
+	// SyncHours is the time, in hours, for which the server waits for offline devices after the last moment for an entry,
+	// before it records the window as missed.
 	SyncHours int `json:"syncHours" minimum:"0" maximum:"336" doc:"Hours to wait for offline devices before the window is recorded as missed"`
 }

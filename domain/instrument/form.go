@@ -2,8 +2,8 @@ package instrument
 
 import "casebook/domain/form"
 
-// compileForm makes the form that the instrument is. Parts of both are called the same, so that a refusal of the form names
-// the part of the instrument.
+// compileForm compiles the items as a form. The form's fields have the names of the definition's fields, so that a
+// refusal of the form names the field of the definition.
 func (i *Instrument) compileForm() error {
 	d := &i.definition
 	items := make([]form.Item, len(d.Items))

@@ -10,7 +10,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Whatever a protocol brings as a definition: it is refused with a reason, or it can be used.
+// Every definition is refused with a reason, or can be used.
 func FuzzDefinition(f *testing.F) {
 	for _, d := range []*instrument.Definition{instrument.PainDiary(), instrument.PHQ9(), {}, everything(f).Definition()} {
 		seed, err := json.Marshal(d)
@@ -32,7 +32,7 @@ func FuzzDefinition(f *testing.F) {
 		i, err := instrument.Compile(&d)
 		if err != nil {
 			if r, ok := refuse.As(err); !ok || r.Field == "" || len(r.Sentence) > 4000 {
-				t.Fatalf("not a refusal that names its part: %v", err)
+				t.Fatalf("not a refusal with a field: %v", err)
 			}
 			return
 		}

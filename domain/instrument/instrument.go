@@ -11,8 +11,8 @@ import (
 	"casebook/domain/rule/bounded"
 )
 
-// Instrument is a definition that has been found valid: a form with its scores, its risk rules and its schedule. It never
-// changes and is safe for concurrent use.
+// Instrument is a compiled, valid definition: a form with its scores, risk rules and schedule. It never changes and is
+// safe for concurrent use.
 type Instrument struct {
 	definition Definition
 	form       *form.Form
@@ -23,7 +23,7 @@ type Instrument struct {
 
 type score struct {
 	*Score
-	// items are the places of the score's items in the form.
+	// items are the indexes of the score's items in the form.
 	items []int
 }
 
@@ -35,16 +35,16 @@ type risk struct {
 type dayWindow struct {
 	id            string
 	opens, closes localtime.Clock
-	// nextDay: it closes on the day after it opened.
+	// nextDay says that the window closes on the day after it opened.
 	nextDay bool
 }
 
-// instruments keeps what has been compiled. Every patient of a study brings an equal definition in the patient's own
-// events; sharing one compiled form saves the work and the memory.
+// instruments caches compiled instruments. The events of every patient contain an equal definition, so that sharing one
+// compiled instrument saves time and memory.
 var instruments = bounded.New[[sha256.Size]byte, *Instrument](1024)
 
-// Compile validates a definition and makes it ready for use. Its refusals are those of Validate. The definition is
-// copied; equal definitions may share one Instrument.
+// Compile validates and compiles a definition. Its refusals are those of Validate. It copies the definition. Equal
+// definitions may share one Instrument.
 func Compile(d *Definition) (*Instrument, error) {
 	encoded, err := json.Marshal(d)
 	if err != nil {
@@ -64,10 +64,10 @@ func Compile(d *Definition) (*Instrument, error) {
 	return instruments.Add(key, compiled), nil
 }
 
-// Definition returns the definition that the instrument was made of. It is shared: do not change it.
+// Definition returns the definition of the instrument. It is shared: do not change it.
 func (i *Instrument) Definition() *Definition { return &i.definition }
 
-// values are what rules can see.
+// values are the values that rules can use.
 type values struct {
 	answers map[ItemID]any
 	scores  []ScoreResult
@@ -76,7 +76,7 @@ type values struct {
 // groupScores is the group of variables that holds the scores in risk rules; the answers are in form.Answers.
 const groupScores = "scores"
 
-// Value finds answers.<item> and scores.<score>.
+// Value returns answers.<item> or scores.<score>.
 func (v *values) Value(group, name string) (any, bool) {
 	if group == form.Answers {
 		answer, ok := v.answers[ItemID(name)]

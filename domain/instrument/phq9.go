@@ -3,8 +3,8 @@ package instrument
 import "strconv"
 
 // PHQ9 is the Patient Health Questionnaire with nine items (Kroenke, Spitzer, Williams: The PHQ-9, J Gen Intern Med
-// 2001;16:606-613), with its published bands. Up to two missing items are replaced by the mean of the others; the total
-// is then rounded, since its bands are whole numbers. Option values are the standard results 0 to 3.
+// 2001;16:606-613), with its published bands. Up to two missing items are replaced by the mean of the others. The total
+// is then rounded, because its bands are whole numbers. The values of the options are the standard ones, 0 to 3.
 func PHQ9() *Definition {
 	frequency := []Option{
 		{Value: "0", Label: "Not at all", Score: 0},
@@ -24,14 +24,16 @@ func PHQ9() *Definition {
 				{From: 15, To: 19, Label: "moderately severe"}, {From: 20, To: 27, Label: "severe"},
 			}}},
 		RiskRules: []RiskRule{
-			{ID: "self-harm", Severity: SeverityUrgent, When: `answers.phq9 != "0"`, Message: "Thoughts of being better off dead or of self-harm (item 9)"},
+			{ID: "self-harm", Severity: SeverityUrgent, When: `answers.phq9 != "0"`,
+				Message: "Thoughts of being better off dead or of self-harm (item 9)"},
 			{ID: "depression-severe", Severity: SeverityUrgent, When: "scores.total >= 20", Message: "PHQ-9 total of 20 or more: severe depression"},
-			{ID: "depression-moderately-severe", Severity: SeverityWatch, When: "scores.total >= 15 && scores.total < 20", Message: "PHQ-9 total of 15 to 19: moderately severe depression"},
+			{ID: "depression-moderately-severe", Severity: SeverityWatch, When: "scores.total >= 15 && scores.total < 20",
+				Message: "PHQ-9 total of 15 to 19: moderately severe depression"},
 		},
 		Schedule: Schedule{
 			EveryDays: 14,
 			Windows:   []DayWindow{{ID: "day", Opens: "06:00", Closes: "00:00"}},
-			// It asks about two weeks, so that two days later it still says the same.
+			// The questions are about two weeks, so an entry that is two days late is still meaningful.
 			Late: LatePolicy{AcceptHours: 48, SyncHours: 48},
 		},
 	}
@@ -44,7 +46,8 @@ func PHQ9() *Definition {
 		"Poor appetite or overeating",
 		"Feeling bad about yourself - or that you are a failure or have let yourself or your family down",
 		"Trouble concentrating on things, such as reading the newspaper or watching television",
-		"Moving or speaking so slowly that other people could have noticed? Or the opposite - being so fidgety or restless that you have been moving around a lot more than usual",
+		"Moving or speaking so slowly that other people could have noticed? Or the opposite - " +
+			"being so fidgety or restless that you have been moving around a lot more than usual",
 		"Thoughts that you would be better off dead or of hurting yourself in some way",
 	} {
 		id := "phq" + strconv.Itoa(n+1)
@@ -57,7 +60,8 @@ func PHQ9() *Definition {
 		anyProblem += "answers." + id + ` != "0"`
 	}
 	d.Items = append(d.Items, Item{ID: "difficulty", Type: Choice, AskedWhen: anyProblem,
-		Text: "If you checked off any problems, how difficult have these problems made it for you to do your work, take care of things at home, or get along with other people?",
+		Text: "If you checked off any problems, how difficult have these problems made it for you " +
+			"to do your work, take care of things at home, or get along with other people?",
 		Options: []Option{
 			{Value: "0", Label: "Not difficult at all"}, {Value: "1", Label: "Somewhat difficult"},
 			{Value: "2", Label: "Very difficult"}, {Value: "3", Label: "Extremely difficult"},

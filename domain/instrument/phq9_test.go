@@ -20,7 +20,7 @@ func phq9(t testing.TB) *instrument.Instrument {
 	return i
 }
 
-// scored returns the total, the band and the risks of nine item scores.
+// scored returns the total, the band and the risks for the answers to the nine items.
 func scored(t testing.TB, items ...string) (float64, string, string) {
 	t.Helper()
 	i, given := phq9(t), answers{}
@@ -55,7 +55,7 @@ func TestPHQ9(t *testing.T) {
 		{[]string{"3", "3", "3", "3", "3", "3", "2", "0", "0"}, 20, "severe", "depression-severe"},
 		{[]string{"0", "0", "0", "0", "0", "0", "0", "0", "1"}, 1, "minimal", "self-harm"},
 		{[]string{"3", "3", "3", "3", "3", "3", "3", "3", "3"}, 27, "severe", "self-harm depression-severe"},
-		// Two missing: 13 of seven items becomes 16.71, and 17.
+		// With two missing items, a sum of 13 is prorated to 16.71 and rounded to 17.
 		{[]string{"2", "2", "2", "2", "2", "2", "1", "", ""}, 17, "moderately severe", "depression-moderately-severe"},
 		{[]string{"2", "2", "2", "2", "2", "2", "", "", ""}, -1, "", ""},
 		{nil, -1, "", ""},
@@ -68,7 +68,7 @@ func TestPHQ9(t *testing.T) {
 	}
 }
 
-func TestPHQ9AsksForDifficultyOnlyWhereThereAreProblems(t *testing.T) {
+func TestPHQ9AsksForDifficultyOnlyAfterAProblem(t *testing.T) {
 	i := phq9(t)
 	if _, err := i.Check(answers{"phq1": "1", "difficulty": "2"}); err != nil {
 		t.Error(err)
@@ -78,7 +78,7 @@ func TestPHQ9AsksForDifficultyOnlyWhereThereAreProblems(t *testing.T) {
 	}
 }
 
-// sharedData finds published examples beside the project; the test is skipped where they are not.
+// sharedData reads a published example that is stored next to the project. It skips the test if there is none.
 func sharedData(t *testing.T, name string) []byte {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -124,8 +124,8 @@ func TestPHQ9AgainstThePublishedResponse(t *testing.T) {
 	}
 }
 
-// The HL7 SDC example stores a total of 13 for items that sum to 10. A total is therefore never taken from elsewhere:
-// ours is the sum, and the difference shows.
+// The HL7 SDC example stores a total of 13 for items whose sum is 10. This is why a total is always computed, and never
+// taken from a document.
 func TestPHQ9FindsAWrongPublishedTotal(t *testing.T) {
 	published := string(sharedData(t, "questionnaireresponse-sdc-profile-example-PHQ9.fsh"))
 	points := map[string]string{"Not at all": "0", "Several days": "1", "More than half the days": "2", "Nearly every day": "3"}

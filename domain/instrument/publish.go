@@ -8,52 +8,52 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Event is what can happen to an instrument of a study.
+// Event is an event of an instrument of a study.
 type Event interface{ instrumentEvent() }
 
-// events are the events of the stream, under the names that the log knows them by.
+// events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[Published]("InstrumentPublished").InNoView("decisions read it"),
 }
 
-// Published puts a version of an instrument on record. There is one for each version.
+// Published says that a version of an instrument was published. There is one event for each version.
 type Published struct {
 	Study      domain.StudyID `json:"study"`
 	Instrument Definition     `json:"instrument"`
-	// SHA256 is the definition's (see Definition.SHA256), by which a protocol refers to it.
+	// SHA256 is the hash of the definition (see Definition.SHA256). A protocol refers to the definition by it.
 	SHA256 string `json:"sha256"`
 }
 
 func (Published) instrumentEvent() {}
 
-// PublishInstrument puts a version of an instrument on record, for protocols to refer to.
+// PublishInstrument publishes a version of an instrument, so that protocols can refer to it.
 type PublishInstrument struct {
 	domain.InStudy
 	Instrument Definition `json:"instrument" doc:"The whole version"`
 }
 
-// RecordInstrument publishes a version of an instrument that one of the study's protocols has brought itself. The process
-// of instruments sends it. It does not repeat the definition, because an event has a bounded size.
+// RecordInstrument publishes a version of an instrument that one of the study's protocols contains. The process of
+// instruments sends it. It does not repeat the definition, because the size of an event is limited.
 type RecordInstrument struct {
 	domain.InStudy
 	Instrument ID  `json:"instrument" doc:"The instrument"`
 	Version    int `json:"version" doc:"Its version"`
 }
 
-// Reference names a version of an instrument that has been published by itself.
+// Reference names a version of an instrument that was published on its own.
 type Reference struct {
 	ID      ID     `json:"id" doc:"The instrument"`
 	Version int    `json:"version" minimum:"1" doc:"Its version"`
 	SHA256  string `json:"sha256" minLength:"64" maxLength:"64" doc:"SHA-256 of the version's definition, as InstrumentPublished holds it"`
 }
 
-// Decider is how an instrument's stream works.
+// Decider decides on an instrument's stream.
 var Decider = domain.Decider[Versions, Event]{Category: "instrument", Key: byInstrument, Events: events, Evolve: evolve}
 
-// Streams are the kinds of streams in this context.
+// Streams are the kinds of streams of this context.
 var Streams = []domain.StreamType{Decider.Streams()}
 
-// byInstrument is the key of the streams of instruments.
+// byInstrument returns the key of the instrument's stream that a command is decided on.
 func byInstrument(command any) (id string, ok bool) {
 	switch c := command.(type) {
 	case PublishInstrument:
@@ -64,19 +64,20 @@ func byInstrument(command any) (id string, ok bool) {
 	return "", false
 }
 
-// StreamID is the id of an instrument's stream. A study's id has no dot, so that the two parts can be told apart.
+// StreamID returns the id of an instrument's stream. A study's id has no dot, so the first dot separates the two parts.
 func StreamID(study domain.StudyID, id ID) string { return string(study) + "." + string(id) }
 
-// StreamOf names the stream of an instrument.
+// StreamOf returns the name of an instrument's stream.
 func StreamOf(study domain.StudyID, id ID) string { return Decider.Stream(StreamID(study, id)) }
 
-// Versions is the state of an instrument's stream: its published versions, in their order. It never changes; Evolve
+// Versions is the state of an instrument's stream: its published versions in ascending order. It never changes; Evolve
 // returns a new one.
 type Versions struct {
 	published []Published
 }
 
-// Definition returns the definition of a version, nil where it is not published. It is shared: do not change it.
+// Definition returns the definition of a version, or nil if the version is not published. It is shared: do not change
+// it.
 func (v Versions) Definition(version int) *Definition {
 	if p := v.find(version); p != nil {
 		return &p.Instrument
@@ -84,7 +85,7 @@ func (v Versions) Definition(version int) *Definition {
 	return nil
 }
 
-// SHA256 returns the hash of a version's definition, "" where it is not published.
+// SHA256 returns the hash of a version's definition, or "" if the version is not published.
 func (v Versions) SHA256(version int) string {
 	if p := v.find(version); p != nil {
 		return p.SHA256
@@ -92,7 +93,7 @@ func (v Versions) SHA256(version int) string {
 	return ""
 }
 
-// Newest returns the highest version that is published, 0 where none is.
+// Newest returns the highest published version, or 0 if none is published.
 func (v Versions) Newest() int {
 	if len(v.published) == 0 {
 		return 0
@@ -101,14 +102,14 @@ func (v Versions) Newest() int {
 }
 
 func (v Versions) find(version int) *Published {
-	n, found := v.place(version)
+	n, found := v.index(version)
 	if !found {
 		return nil
 	}
 	return &v.published[n]
 }
 
-func (v Versions) place(version int) (int, bool) {
+func (v Versions) index(version int) (int, bool) {
 	return slices.BinarySearchFunc(v.published, version, func(p Published, version int) int { return p.Instrument.Version - version })
 }
 
@@ -117,17 +118,16 @@ func evolve(v Versions, e Event) Versions {
 	if !ok {
 		return v
 	}
-	n, found := v.place(published.Instrument.Version)
+	n, found := v.index(published.Instrument.Version)
 	if found {
-		return v // recorded by a program that allowed it; the first stays what protocols refer to
+		return v // a second event for a version, by an older program: protocols refer to the first
 	}
 	return Versions{published: slices.Insert(slices.Clone(v.published), n, published)}
 }
 
 // SHA256 returns the hash by which protocols refer to the definition: the SHA-256 of its canonical JSON (RFC 8785, see
-// package canonical), in lower-case hexadecimal. What the definition leaves out is left out of the JSON as well, so that a
-// field that a later program adds changes no hash. It refuses a definition that holds a number that cannot be written
-// (code invalid_instrument).
+// package canonical), in lower-case hexadecimal. Empty fields are not in the JSON, so that a field that a later program
+// adds changes no existing hash. It refuses a definition with a number that JSON cannot hold (code invalid_instrument).
 func (d *Definition) SHA256() (string, error) {
 	hash, err := canonical.SHA256(d)
 	if err != nil {
@@ -136,17 +136,17 @@ func (d *Definition) SHA256() (string, error) {
 	return hash, nil
 }
 
-// Publication is what Publish has to know from the study's stream.
+// Publication are the facts that Publish needs from the study's stream.
 type Publication struct {
 	// StudyExists says that the study has been created.
 	StudyExists bool
-	// InProtocols are the versions of the instrument that the study's protocols have brought themselves.
+	// InProtocols are the versions of the instrument that the study's protocols contain.
 	InProtocols []*Definition
 }
 
-// Publish decides whether a version of an instrument is put on record. A version is published once: the same content again
-// changes nothing, and other content needs a higher version than any before, those that protocols brought themselves
-// included. What a protocol brought is recorded in any order, because it is recorded after the protocol.
+// Publish publishes a version of an instrument. A version is published once: it records nothing for the same content
+// again, and other content needs a higher version than all earlier versions, including those in protocols. A version
+// that a protocol contains may be recorded in any order, because it is recorded after the protocol.
 //
 // It refuses malformed_id, study_not_found, invalid_instrument, invalid_rule and instrument_version_order.
 func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call) ([]Event, error) {
@@ -169,19 +169,19 @@ func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call
 	if recorded == hash {
 		return nil, nil
 	}
-	brought, newest, err := facts.brought(next, hash)
+	contained, newest, err := facts.contained(next, hash)
 	if err != nil {
 		return nil, err
 	}
 	newest = max(newest, v.Newest())
-	if recorded != "" || newest >= next.Version && !brought {
+	if recorded != "" || newest >= next.Version && !contained {
 		return nil, VersionOrder(next.ID, next.Version, newest).At("instrument.version")
 	}
 	return []Event{Published{Study: cmd.Study, Instrument: *next, SHA256: hash}}, nil
 }
 
-// Record decides about RecordInstrument as Publish does about the definition that the protocol brought. It also refuses
-// unknown_instrument_version, where no protocol has brought that version.
+// Record publishes the definition that a protocol contains, as Publish does. It also refuses unknown_instrument_version
+// if no protocol contains the version.
 func Record(v Versions, facts Publication, cmd RecordInstrument, call domain.Call) ([]Event, error) {
 	for _, d := range facts.InProtocols {
 		if d.Version == cmd.Version {
@@ -192,8 +192,8 @@ func Record(v Versions, facts Publication, cmd RecordInstrument, call domain.Cal
 		cmd.Study, cmd.Version, cmd.Instrument).At("version").Do("publish the instrument itself")
 }
 
-// brought says whether a protocol brought this very definition, and which version is the newest that protocols brought.
-func (p Publication) brought(next *Definition, hash string) (same bool, newest int, err error) {
+// contained says whether a protocol contains exactly this definition, and returns the newest version in protocols.
+func (p Publication) contained(next *Definition, hash string) (same bool, newest int, err error) {
 	for _, d := range p.InProtocols {
 		newest = max(newest, d.Version)
 		if d.Version != next.Version {
@@ -208,7 +208,7 @@ func (p Publication) brought(next *Definition, hash string) (same bool, newest i
 	return same, newest, nil
 }
 
-// VersionOrder refuses content of an instrument that has no higher version than what was published before (code
+// VersionOrder refuses a changed instrument whose version is not higher than the published ones (code
 // instrument_version_order).
 func VersionOrder(id ID, version, before int) *refuse.Refusal {
 	return refuse.WrongState("instrument_version_order", "instrument %s changed but has version %d, after %d", id, version, before).

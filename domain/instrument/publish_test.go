@@ -19,7 +19,7 @@ const study = domain.StudyID("PAIN1")
 
 var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "manager"}
 
-// version is the pain diary in some version, with a title that makes its content another.
+// version is the pain diary in this version, with another title if one is given.
 func version(n int, title string) *instrument.Definition {
 	d := instrument.PainDiary()
 	d.Version = n
@@ -40,9 +40,9 @@ func published(t testing.TB, d *instrument.Definition) instrument.Published {
 
 type decision = func(instrument.Versions) ([]instrument.Event, error)
 
-// publishing asks in a study whose protocols have brought some versions themselves.
-func publishing(d *instrument.Definition, brought ...*instrument.Definition) decision {
-	return scenario.SentWithFacts(instrument.Publish, instrument.Publication{StudyExists: true, InProtocols: brought},
+// publishing is PublishInstrument in a study whose protocols contain some versions.
+func publishing(d *instrument.Definition, contained ...*instrument.Definition) decision {
+	return scenario.SentWithFacts(instrument.Publish, instrument.Publication{StudyExists: true, InProtocols: contained},
 		instrument.PublishInstrument{InStudy: domain.ForStudy(study), Instrument: *d}, call)
 }
 
@@ -62,13 +62,13 @@ func TestPublish(t *testing.T) {
 	}
 	for _, unknown := range []int{-1, 0, 3} {
 		if state.Definition(unknown) != nil || state.SHA256(unknown) != "" {
-			t.Errorf("version %d is there", unknown)
+			t.Errorf("version %d exists", unknown)
 		}
 	}
 	if (instrument.Versions{}).Newest() != 0 {
-		t.Error("there is a newest version of nothing")
+		t.Error("an empty stream has a newest version")
 	}
-	// Versions may leave numbers out.
+	// Version numbers may have gaps.
 	given.When(publishing(version(7, "Seventh"))).Then(published(t, version(7, "Seventh")))
 }
 
@@ -81,7 +81,7 @@ func TestTheSameVersionIsPublishedOnce(t *testing.T) {
 	if r := given.When(publishing(version(2, "Between"))).ThenRefused("instrument_version_order"); r.Field != "instrument.version" {
 		t.Errorf("got %+v", r)
 	}
-	// The log does not tell an empty list from none.
+	// An empty list and no list are the same in the log.
 	empty := version(3, "Third")
 	empty.Scores = slices.Concat(empty.Scores, []instrument.Score{})
 	empty.RiskRules = append([]instrument.RiskRule{}, empty.RiskRules...)
@@ -107,20 +107,20 @@ func TestPublishRefuses(t *testing.T) {
 		ThenRefused("invalid_instrument")
 }
 
-// What protocols brought themselves counts as published, and is recorded in any order.
-func TestPublishKnowsWhatProtocolsBrought(t *testing.T) {
+// Versions in protocols count as published, and may be recorded in any order.
+func TestPublishCountsVersionsOfProtocols(t *testing.T) {
 	first, second, third := version(1, ""), version(2, "Second"), version(3, "Third")
 	begun(t).When(publishing(second, first, second)).Then(published(t, second)).
 		When(publishing(first, first, second)).Then(published(t, first)).
 		When(publishing(first, first, second)).Then()
-	// Other content under their versions, or below the newest of them, is refused.
+	// Other content is refused under these versions, and under a version below the newest.
 	begun(t).When(publishing(version(2, "Other"), first, second)).ThenRefused("instrument_version_order")
 	begun(t).When(publishing(version(1, "Other"), second)).ThenRefused("instrument_version_order")
 	begun(t).When(publishing(version(1, "Other"), first, second)).ThenRefused("instrument_version_order")
 	begun(t).When(publishing(third, first, second)).Then(published(t, third)).
-		// A protocol brought the second in the meantime.
+		// A protocol contains the second version by now.
 		When(publishing(second, first, second)).Then(published(t, second)).
-		// What is on record stays.
+		// A recorded version is not replaced.
 		When(publishing(version(3, "Other"), version(3, "Other"))).ThenRefused("instrument_version_order")
 }
 
@@ -130,22 +130,22 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// An event that stands against an earlier one changes nothing: protocols refer to the first.
-func TestTheFirstOfTwoEventsStays(t *testing.T) {
+// A second event for a version changes nothing, because protocols refer to the first.
+func TestTheFirstOfTwoEventsCounts(t *testing.T) {
 	state := begun(t).Given(published(t, version(1, "")), published(t, version(1, "Other"))).State()
 	if got := state.Definition(1).Title; got != version(1, "").Title {
 		t.Errorf("version 1 is %q", got)
 	}
 }
 
-// The hash is that of the definition's JSON with its members in order and no blanks, as other programs compute it too.
+// The hash is that of the definition's JSON with sorted members and no spaces, so that other programs can compute it.
 func TestHashOfADefinition(t *testing.T) {
 	pain := instrument.PainDiary()
 	hash, err := pain.SHA256()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Changing it would make every reference to a published instrument invalid.
+	// Another hash would make every reference to a published instrument invalid.
 	if want := "08fe9b9c6ad6f068056bd55d9027db9d1622cb863b3967183874b9a15738254d"; hash != want {
 		t.Errorf("the hash of the pain diary is %s, want %s", hash, want)
 	}
@@ -158,29 +158,29 @@ func TestHashOfADefinition(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again, err := back.Instrument.SHA256(); err != nil || again != back.SHA256 {
-		t.Errorf("as it is stored, its hash is %s, %v; want %s", again, err, back.SHA256)
+		t.Errorf("the hash of the stored definition is %s, %v; want %s", again, err, back.SHA256)
 	}
 }
 
-// In any order of publications, with protocols that bring versions in between: no version ever has two contents, the state
-// holds what the events say, and what protocols brought can be recorded.
+// In every order of publications and protocols: no version has two contents, the state has every published version, and
+// every version of a protocol can be recorded.
 func TestVersionsKeepTheirContent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var state instrument.Versions
-		var brought []*instrument.Definition
+		var contained []*instrument.Definition
 		contents := map[int]string{}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			d := version(rapid.IntRange(1, 5).Draw(t, "version"), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "title"))
 			newest := 0
-			for _, b := range brought {
+			for _, b := range contained {
 				newest = max(newest, b.Version)
 			}
-			if _, taken := contents[d.Version]; rapid.Bool().Draw(t, "a protocol brings it") && d.Version > newest && !taken {
-				brought = append(brought, d)
+			if _, taken := contents[d.Version]; rapid.Bool().Draw(t, "in a protocol") && d.Version > newest && !taken {
+				contained = append(contained, d)
 			}
-			events, err := publishing(d, brought...)(state)
+			events, err := publishing(d, contained...)(state)
 			if _, refused := refuse.As(err); err != nil && !refused {
-				t.Fatalf("failed: %v", err)
+				t.Fatalf("an error that is not a refusal: %v", err)
 			}
 			for _, e := range events {
 				p := e.(instrument.Published)
@@ -196,9 +196,9 @@ func TestVersionsKeepTheirContent(t *testing.T) {
 				}
 			}
 		}
-		for _, b := range brought {
-			if events, err := publishing(b, brought...)(state); err != nil || len(events) == 0 && contents[b.Version] != b.Title {
-				t.Fatalf("version %d, which a protocol brought, cannot be recorded: %v", b.Version, err)
+		for _, b := range contained {
+			if events, err := publishing(b, contained...)(state); err != nil || len(events) == 0 && contents[b.Version] != b.Title {
+				t.Fatalf("version %d, which a protocol contains, cannot be recorded: %v", b.Version, err)
 			}
 		}
 	})

@@ -1,8 +1,8 @@
 package instrument
 
-// Risks returns the risk rules that hold for checked answers and their scores, in the order of the definition. A rule
-// that cannot be computed for these answers (a division by zero, say) is returned as well, with that in its message: a
-// risk that was perhaps overlooked is a risk, and the diary must not be lost over it.
+// Risks returns the risk rules that are true for checked answers and their scores, in the order of the definition. It
+// also returns a rule that cannot be computed for these answers (for example a division by zero), and says so in the
+// message: there may be a risk, and the diary must not be refused because of the rule.
 func (i *Instrument) Risks(answers map[ItemID]any, scores []ScoreResult) []RiskRule {
 	known := values{answers: answers, scores: scores}
 	var found []RiskRule

@@ -2,20 +2,20 @@ package instrument
 
 import "math"
 
-// ScoreResult is a computed score. Value is nil where too many items were unanswered.
+// ScoreResult is a computed score. Value is nil if too many items were unanswered.
 type ScoreResult struct {
 	ID    string   `json:"id"`
 	Value *float64 `json:"value"`
-	// Missing is how many of the score's items were unanswered, those that were not asked included.
+	// Missing is the number of the score's unanswered items, including items that were not asked.
 	Missing int    `json:"missing,omitempty"`
 	Band    string `json:"band,omitempty"`
 }
 
-// Scores computes every score of the instrument from checked answers. A number counts as it is, a choice by the score
-// of its option, a boolean as 1 or 0.
+// Scores computes every score of the instrument from checked answers. The points of a number are its value, those of a
+// choice the score of its option, those of a boolean 1 or 0.
 //
-// Missing items: with more than MaxMissing of them there is no score. With fewer, a sum is scaled up as if the missing
-// items had been answered with the mean of the others; a mean and a maximum are those of the answered items.
+// With more than MaxMissing unanswered items there is no score. Otherwise a sum is scaled up as if the unanswered items
+// had the mean of the others, and a mean or maximum is that of the answered items.
 func (i *Instrument) Scores(answers map[ItemID]any) []ScoreResult {
 	if len(i.scores) == 0 {
 		return nil
@@ -30,8 +30,8 @@ func (i *Instrument) Scores(answers map[ItemID]any) []ScoreResult {
 func (i *Instrument) score(s *score, answers map[ItemID]any) ScoreResult {
 	result := ScoreResult{ID: s.ID}
 	sum, highest, answered := 0.0, math.Inf(-1), 0
-	for n, place := range s.items {
-		points, ok := i.form.Points(place, answers[s.Items[n]])
+	for n, index := range s.items {
+		points, ok := i.form.Points(index, answers[s.Items[n]])
 		if !ok {
 			continue
 		}
@@ -63,7 +63,7 @@ func (i *Instrument) score(s *score, answers map[ItemID]any) ScoreResult {
 	return result
 }
 
-// band returns the name of the range in which the score lies, "" for none.
+// band returns the label of the band that contains the score, or "" if no band does.
 func (s *score) band(value float64) string {
 	for _, b := range s.Bands {
 		if b.From <= value && value <= b.To {

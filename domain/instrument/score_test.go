@@ -12,28 +12,32 @@ import (
 
 func TestScores(t *testing.T) {
 	i := everything(t)
+	type results = []instrument.ScoreResult
 	tests := []struct {
 		name    string
 		answers answers
-		want    []instrument.ScoreResult
+		want    results
 	}{
 		{"all answered: number, choice and boolean count", answers{"n": 2.0, "x": 0.5, "b": true, "c": "high"},
-			[]instrument.ScoreResult{{ID: "sum", Value: new(6.5), Band: "high"}, {ID: "mean", Value: new(1.25)}, {ID: "max", Value: new(3.0)}}},
+			results{{ID: "sum", Value: new(6.5), Band: "high"}, {ID: "mean", Value: new(1.25)}, {ID: "max", Value: new(3.0)}}},
 		{"two missing: the sum is prorated", answers{"n": 2.0, "b": false},
-			[]instrument.ScoreResult{{ID: "sum", Value: new(4.0), Missing: 2, Band: "low"}, {ID: "mean", Value: new(2.0), Missing: 1}, {ID: "max", Value: new(2.0), Missing: 1}}},
+			results{{ID: "sum", Value: new(4.0), Missing: 2, Band: "low"},
+				{ID: "mean", Value: new(2.0), Missing: 1}, {ID: "max", Value: new(2.0), Missing: 1}}},
 		{"three missing: no sum", answers{"n": 2.0},
-			[]instrument.ScoreResult{{ID: "sum", Missing: 3}, {ID: "mean", Value: new(2.0), Missing: 1}, {ID: "max", Value: new(2.0), Missing: 1}}},
+			results{{ID: "sum", Missing: 3},
+				{ID: "mean", Value: new(2.0), Missing: 1}, {ID: "max", Value: new(2.0), Missing: 1}}},
 		{"nothing answered", answers{},
-			[]instrument.ScoreResult{{ID: "sum", Missing: 4}, {ID: "mean", Missing: 2}, {ID: "max", Missing: 2}}},
+			results{{ID: "sum", Missing: 4}, {ID: "mean", Missing: 2}, {ID: "max", Missing: 2}}},
 		{"between the bands", answers{"n": 1.0, "x": 0.5, "b": false, "c": "high"},
-			[]instrument.ScoreResult{{ID: "sum", Value: new(4.5)}, {ID: "mean", Value: new(0.75)}, {ID: "max", Value: new(3.0)}}},
+			results{{ID: "sum", Value: new(4.5)}, {ID: "mean", Value: new(0.75)}, {ID: "max", Value: new(3.0)}}},
 		{"rounded half away from zero", answers{"n": -2.5},
-			[]instrument.ScoreResult{{ID: "sum", Missing: 3}, {ID: "mean", Value: new(-2.5), Missing: 1}, {ID: "max", Value: new(-3.0), Missing: 1}}},
+			results{{ID: "sum", Missing: 3},
+				{ID: "mean", Value: new(-2.5), Missing: 1}, {ID: "max", Value: new(-3.0), Missing: 1}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, i.Scores(tt.answers)); diff != "" {
-				t.Errorf("other scores (-want +got):\n%s", diff)
+				t.Errorf("scores differ (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -63,7 +67,7 @@ func TestRisks(t *testing.T) {
 			t.Errorf("%v flags %q, want %q", tt.answers, got, tt.want)
 		}
 	}
-	// A rule that cannot be computed is shown to a person.
+	// A rule that cannot be computed is returned, so that a person looks at the answers.
 	given := answers{"n": 0.0}
 	found := i.Risks(given, i.Scores(given))
 	if len(found) != 1 || found[0].ID != "ratio" || !strings.Contains(found[0].Message, "could not be computed") {

@@ -10,8 +10,8 @@ import (
 	"casebook/domain/rule"
 )
 
-// How large a definition may be, beside what a form may be. The bounds are far above real questionnaires; they keep what a
-// protocol brings from becoming a burden on every diary.
+// Limits of a definition, in addition to those of a form. They are far above real questionnaires, and keep the work for
+// every diary small.
 const (
 	maxScores      = 20
 	maxScoreItems  = 200
@@ -27,8 +27,8 @@ const (
 	maxLabelChars  = 500
 )
 
-// questionnaire is the kind of form that an instrument is. A patient fills it in from the top, so that skip rules name
-// earlier items alone; rules see days as texts.
+// questionnaire is the kind of form of an instrument. A patient fills it in from top to bottom, so skip rules may name
+// only earlier items. Rules see days as texts.
 var questionnaire = form.Kind{
 	Code:       "invalid_instrument",
 	Noun:       "diary",
@@ -42,14 +42,14 @@ var (
 	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 )
 
-// Validate refuses a definition that could not be used as it stands. The code is invalid_instrument, or invalid_rule
-// for a skip or risk rule; Field names the part, such as items[2].options.
+// Validate refuses an invalid definition. The code is invalid_instrument, or invalid_rule for a skip or risk rule.
+// Field names the part, such as items[2].options.
 func (d *Definition) Validate() error {
 	_, err := Compile(d)
 	return err
 }
 
-// compile validates the instrument's definition part by part, and keeps what it parses on the way.
+// compile validates the definition part by part, and stores the compiled parts.
 func (i *Instrument) compile() error {
 	d := &i.definition
 	if !namePattern.MatchString(string(d.ID)) {

@@ -9,6 +9,11 @@ import (
 	"casebook/domain/refuse"
 )
 
+// choice is an item with these options.
+func choice(options ...instrument.Option) instrument.Item {
+	return instrument.Item{ID: "region", Text: "Where?", Type: instrument.Choice, Options: options}
+}
+
 func TestTheInstrumentsOfTheProductAreValid(t *testing.T) {
 	for _, d := range []*instrument.Definition{instrument.PainDiary(), instrument.PHQ9()} {
 		if err := d.Validate(); err != nil {
@@ -47,13 +52,13 @@ func TestValidate(t *testing.T) {
 			d.Items[6] = instrument.Item{ID: "note", Text: "Note", Type: instrument.Text, MaxChars: 4001}
 		}},
 		{"items[6].options", "", func(d *instrument.Definition) {
-			d.Items[6] = instrument.Item{ID: "place", Text: "Where?", Type: instrument.Choice}
+			d.Items[6] = choice()
 		}},
 		{"items[6].options[1].value", "", func(d *instrument.Definition) {
-			d.Items[6] = instrument.Item{ID: "place", Text: "Where?", Type: instrument.Choice, Options: []instrument.Option{{Value: "back"}, {Value: "back"}}}
+			d.Items[6] = choice(instrument.Option{Value: "back"}, instrument.Option{Value: "back"})
 		}},
 		{"items[6].options[0].value", "", func(d *instrument.Definition) {
-			d.Items[6] = instrument.Item{ID: "place", Text: "Where?", Type: instrument.Choice, Options: []instrument.Option{{Label: "back"}}}
+			d.Items[6] = choice(instrument.Option{Label: "back"})
 		}},
 		{"items[5].askedWhen", "invalid_rule", func(d *instrument.Definition) { d.Items[5].AskedWhen = "answers.rescue &&" }},
 		{"items[5].askedWhen", "invalid_rule", func(d *instrument.Definition) { d.Items[5].AskedWhen = "answers.interference > 3" }},
@@ -85,8 +90,8 @@ func TestValidate(t *testing.T) {
 		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) { d.RiskRules[0].When = "" }},
 		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) { d.RiskRules[0].When = "scores.total > 3" }},
 		{"riskRules[0].when", "invalid_rule", func(d *instrument.Definition) {
-			d.Items[6] = instrument.Item{ID: "place", Text: "Where?", Type: instrument.Choice, Options: []instrument.Option{{Value: "back"}, {Value: "leg"}}}
-			d.RiskRules[0].When = `answers.place in ["back", "legs"]`
+			d.Items[6] = choice(instrument.Option{Value: "back"}, instrument.Option{Value: "leg"})
+			d.RiskRules[0].When = `answers.region in ["back", "legs"]`
 		}},
 		{"items", "", func(d *instrument.Definition) { d.Items[0].Max = new(math.NaN()) }},
 
@@ -126,9 +131,13 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestValidateAcceptsWindowsThatTouch(t *testing.T) {
+func TestValidateAcceptsAdjacentWindows(t *testing.T) {
 	d := instrument.PainDiary()
-	d.Schedule.Windows = []instrument.DayWindow{{ID: "a", Opens: "08:00", Closes: "10:00"}, {ID: "b", Opens: "10:00", Closes: "20:00"}, {ID: "c", Opens: "20:00", Closes: "08:00"}}
+	d.Schedule.Windows = []instrument.DayWindow{
+		{ID: "a", Opens: "08:00", Closes: "10:00"},
+		{ID: "b", Opens: "10:00", Closes: "20:00"},
+		{ID: "c", Opens: "20:00", Closes: "08:00"},
+	}
 	if err := d.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -138,7 +147,7 @@ func TestValidateAcceptsWindowsThatTouch(t *testing.T) {
 	}
 }
 
-// An instrument is fixed: what its maker does to the definition afterwards does not reach it.
+// A change of the definition after Compile does not change the instrument.
 func TestCompileCopies(t *testing.T) {
 	d := instrument.PainDiary()
 	compiled, err := instrument.Compile(d)
@@ -147,7 +156,8 @@ func TestCompileCopies(t *testing.T) {
 	}
 	*d.Items[0].Max = 3
 	d.Items[0].ID = "strongest"
-	if _, err := compiled.Check(map[instrument.ItemID]any{"worst": 10.0, "least": 1.0, "average": 2.0, "now": 1.0, "rescue": false}); err != nil {
+	given := answers{"worst": 10.0, "least": 1.0, "average": 2.0, "now": 1.0, "rescue": false}
+	if _, err := compiled.Check(given); err != nil {
 		t.Error(err)
 	}
 	again, err := instrument.Compile(instrument.PainDiary())

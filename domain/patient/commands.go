@@ -21,18 +21,18 @@ type RecordConsent struct {
 	On             domain.Date `json:"on" doc:"Day of the signature"`
 }
 
-// RecordScreenFailure ends a patient's way before enrolment.
+// RecordScreenFailure records that a patient is not enrolled because of a screen failure.
 type RecordScreenFailure struct {
 	domain.OfPatient
 	On              domain.Date `json:"on" doc:"Day of the decision"`
 	domain.Reasoned `doc:"Criterion that was not met, or other reason"`
 }
 
-// EnrollPatient asks for the patient's enrolment. The enrolment process then confirms it, or says why not.
+// EnrollPatient requests the patient's enrolment. The enrolment process then sends ConfirmEnrollment or FailEnrollment.
 type EnrollPatient struct {
 	domain.OfPatient
 	On domain.Date `json:"on" doc:"Day of enrolment"`
-	// Criteria and Factors are what the protocol asks of every patient.
+	// Criteria and Factors have an answer for every criterion and every factor of the protocol.
 	Criteria map[string]bool   `json:"criteria,omitempty" doc:"Whether the patient meets each criterion of the protocol, by the criterion's id"`
 	Factors  map[string]string `json:"factors,omitempty" doc:"The patient's level of each factor of the randomisation, by the factor's id"`
 }
@@ -40,7 +40,7 @@ type EnrollPatient struct {
 // ConfirmEnrollment is sent by the enrolment process when the patient has a place.
 type ConfirmEnrollment struct {
 	domain.OfPatient
-	PatientNumber string `json:"patientNumber" doc:"The number given with the place"`
+	PatientNumber string `json:"patientNumber" doc:"The number given at the enrolment"`
 }
 
 // FailEnrollment is sent by the enrolment process when there is no place.
@@ -57,14 +57,14 @@ type RecordVisit struct {
 	On    domain.Date `json:"on" doc:"Day of the visit"`
 }
 
-// WithdrawConsent ends the patient's participation by the patient's own will.
+// WithdrawConsent ends the participation of a patient who withdraws consent.
 type WithdrawConsent struct {
 	domain.OfPatient
 	On     domain.Date `json:"on" doc:"Day of withdrawal"`
 	Reason string      `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
 }
 
-// DiscontinuePatient ends the patient's participation early for another reason.
+// DiscontinuePatient ends the patient's participation early, for another reason than a withdrawn consent.
 type DiscontinuePatient struct {
 	domain.OfPatient
 	On              domain.Date `json:"on" doc:"Day of discontinuation"`
@@ -82,5 +82,5 @@ func (c ScreenPatient) AboutPatient() domain.PatientID {
 	return domain.NewPatientID(c.Study, c.ScreeningNumber)
 }
 
-// GivenReason returns the reason, which patients need not give.
+// GivenReason returns the reason. It may be empty, because patients need not give one.
 func (c WithdrawConsent) GivenReason() string { return c.Reason }

@@ -8,12 +8,12 @@ import (
 	"casebook/domain/study"
 )
 
-// RequestEnrollment asks the enrolment process for the patient's place. After a failed enrolment it may be asked for
-// again. It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
-// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active and
-// consent_version_not_in_force: an amendment with a new consent has to be signed before the enrolment. By the protocol's
-// criteria and factors it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level and
-// unknown_factor.
+// RequestEnrollment begins the enrolment of a patient. It may be repeated after a failed enrolment. It refuses
+// malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
+// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, and
+// consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
+// and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level
+// and unknown_factor.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -34,7 +34,8 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		return nil, err
 	}
 	if s.Protocol == nil || p.ConsentVersion != s.Protocol.ConsentVersion {
-		return nil, refuse.Because("consent_version_not_in_force", "the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).
+		return nil, refuse.Because("consent_version_not_in_force",
+			"the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).
 			At("patient").Do("have the version of the protocol in force signed first (ICH E6(R3) 2.8)")
 	}
 	if err := eligible(s.Protocol.Criteria, cmd.Criteria); err != nil {
@@ -49,44 +50,47 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		Randomise: t.Randomised, Kits: t.Kits, Factors: cmd.Factors}}, nil
 }
 
-// eligible holds a patient to every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is confirmed before
-// enrolment).
+// eligible refuses a patient who does not satisfy every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is
+// confirmed before enrolment).
 func eligible(criteria []study.Criterion, met map[string]bool) error {
 	for _, c := range criteria {
 		answer, given := met[c.ID]
 		switch {
 		case !given:
-			return refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).At("criteria").Do("answer every criterion of the protocol")
+			return refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).
+				At("criteria").Do("answer every criterion of the protocol")
 		case answer == c.Exclusion:
 			return refuse.Because("not_eligible", "the patient is not eligible by criterion %s", c.ID).At("criteria").Do("record a screen failure")
 		}
 	}
 	for id := range met {
 		if !slices.ContainsFunc(criteria, func(c study.Criterion) bool { return c.ID == id }) {
-			return refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).At("criteria").Do("answer the protocol's criteria alone")
+			return refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).
+				At("criteria").Do("answer only the criteria of the protocol")
 		}
 	}
 	return nil
 }
 
-// stratified holds the factors to those of the protocol, so that no draw fails for a level that does not exist.
+// stratified refuses factors and levels that the protocol does not have, so that no draw fails because of them.
 func stratified(t study.Treatment, factors map[string]string) error {
 	for _, f := range t.Factors {
 		if !slices.Contains(f.Levels, factors[f.ID]) {
-			return refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, factors[f.ID]).At("factors").Do("give each factor of the protocol one of its levels")
+			return refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, factors[f.ID]).
+				At("factors").Do("give each factor of the protocol one of its levels")
 		}
 	}
 	for id := range factors {
 		if !slices.ContainsFunc(t.Factors, func(f study.Factor) bool { return f.ID == id }) {
-			return refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").Do("give the protocol's factors alone")
+			return refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").Do("give only the factors of the protocol")
 		}
 	}
 	return nil
 }
 
-// Confirm ends an enrolment well. The process may send it twice; the second time there is nothing to record. It refuses
-// value_missing, value_too_long, and, so that the process gives the place back, patient_not_found, patient_status and
-// patient_ended.
+// Confirm records that an enrolment succeeded. If it is sent twice, it records nothing the second time. It refuses
+// value_missing, value_too_long, patient_not_found, patient_status and patient_ended. After the last three, the process
+// releases the place.
 func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if p.Status == StatusEnrolled && p.PatientNumber == cmd.PatientNumber {
 		return nil, nil
@@ -100,8 +104,8 @@ func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	return []Event{Enrolled{Patient: p.ID, On: p.RequestedOn, PatientNumber: cmd.PatientNumber}}, nil
 }
 
-// Fail ends an enrolment that found no place, with the reason. The process may send it twice, or when the patient has
-// ended meanwhile: then there is nothing to record. It refuses patient_not_found.
+// Fail records that an enrolment failed, and why. It records nothing if the patient is not being enrolled, for example
+// when it is sent twice or the participation has ended in the meantime. It refuses patient_not_found.
 func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
 	if !p.Exists() {
 		return nil, patientNotFound()
@@ -112,11 +116,11 @@ func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
 	return []Event{EnrollmentFailed{Patient: cmd.Patient, Code: cmd.Code, Reason: cmd.Reason}}, nil
 }
 
-// Withdraw ends the participation by the patient's own will, at any time after a consent. It refuses patient_not_found,
-// patient_ended, malformed_date, captured_in_future, ended_before_enrolment, value_too_long, consent_missing, and
-// withdrawn_before_consent: what has not been given yet cannot be taken back.
+// Withdraw ends the participation of a patient who withdraws a consent. It refuses patient_not_found, patient_ended,
+// malformed_date, captured_in_future, ended_before_enrolment, value_too_long, consent_missing and
+// withdrawn_before_consent.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
-	if err := domain.First(p.mustGoOn(), p.mayEndOn(cmd.On, call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
+	if err := domain.First(p.mustNotHaveEnded(), p.mayEndOn(cmd.On, call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
 		return nil, err
 	}
 	if p.ConsentVersion == "" {
@@ -129,8 +133,9 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 	return []Event{ConsentWithdrawn{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
-// Discontinue ends the participation early for another reason. It refuses reason_required, value_too_long,
-// patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future and ended_before_enrolment.
+// Discontinue ends the participation early, for another reason than a withdrawn consent. It refuses reason_required,
+// value_too_long, patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future and
+// ended_before_enrolment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -138,8 +143,8 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
-// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status, malformed_date,
-// captured_in_future and ended_before_enrolment.
+// Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status,
+// malformed_date, captured_in_future and ended_before_enrolment.
 func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -147,6 +152,7 @@ func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error)
 	return []Event{Completed{Patient: cmd.Patient, On: cmd.On}}, nil
 }
 
+// mayEndOn refuses a day after today or before the enrolment.
 func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {
 	if err := on.NotAfterToday("on", call.At); err != nil {
 		return err

@@ -1,15 +1,15 @@
-// Package patient holds a patient's way through a study: screened, consented, enrolled, and how it ended. Identity data
-// (name, contact, birth date) has no place in it.
+// Package patient decides about a patient's way through a study: screening, consent, enrolment, visits and the end of
+// the participation. It has no identity data (name, contact, birth date).
 package patient
 
 import (
 	"casebook/domain"
 )
 
-// Event is what can happen to a patient.
+// Event is an event of a patient.
 type Event interface{ patientEvent() }
 
-// events are the events of the stream, under the names that the log knows them by.
+// events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[Screened]("PatientScreened"),
 	domain.Stored[ConsentRecorded]("ConsentRecorded"),
@@ -43,7 +43,7 @@ type ConsentRecorded struct {
 	On             domain.Date      `json:"on"`
 }
 
-// ScreenFailureRecorded ends a patient's way before enrolment.
+// ScreenFailureRecorded says that a patient is not enrolled because of a screen failure.
 type ScreenFailureRecorded struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
@@ -58,11 +58,12 @@ type EnrollmentRequested struct {
 	On      domain.Date      `json:"on"`
 	// Attempt counts the patient's requests, from 1; 0 in events from before it was counted.
 	Attempt int `json:"attempt,omitempty"`
-	// Protocol, ConsentVersion and Criteria are what the gate was passed with.
+	// Protocol, ConsentVersion and Criteria are those that made the patient eligible.
 	Protocol       int             `json:"protocol,omitempty"`
 	ConsentVersion string          `json:"consentVersion,omitempty"`
 	Criteria       map[string]bool `json:"criteria,omitempty"`
-	// Randomise and Kits say what the protocol has the enrolment do; Factors are what the draw is stratified by.
+	// Randomise and Kits say whether the protocol requires a draw and a kit. Factors are the patient's levels for the
+	// draw.
 	Randomise bool              `json:"randomise,omitempty"`
 	Kits      bool              `json:"kits,omitempty"`
 	Factors   map[string]string `json:"factors,omitempty"`
@@ -75,30 +76,30 @@ type Enrolled struct {
 	PatientNumber string           `json:"patientNumber"`
 }
 
-// EnrollmentFailed ends an enrolment that was asked for; it may be asked for again.
+// EnrollmentFailed ends a requested enrolment. It may be requested again.
 type EnrollmentFailed struct {
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
 }
 
-// VisitRecorded records that a planned visit took place.
+// VisitRecorded says that a planned visit took place.
 type VisitRecorded struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit"`
 	On      domain.Date      `json:"on"`
-	// Dispense says that the protocol has a kit given out at the visit.
+	// Dispense says that the patient gets a kit at the visit, according to the protocol.
 	Dispense bool `json:"dispense,omitempty"`
 }
 
-// ConsentWithdrawn ends a patient's participation by the patient's own will.
+// ConsentWithdrawn ends the participation of a patient who withdrew consent.
 type ConsentWithdrawn struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
 	Reason  string           `json:"reason,omitempty"`
 }
 
-// Discontinued ends a patient's participation early for another reason.
+// Discontinued ends a patient's participation early, for another reason than a withdrawn consent.
 type Discontinued struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`

@@ -20,9 +20,12 @@ const (
 	anna = domain.PatientID("PAIN1.S-1")
 )
 
-var call = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "crc"}
+var (
+	call   = domain.Call{At: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Actor: "crc"}
+	ofAnna = domain.ForPatient(anna)
+)
 
-// theStudy has the active site A, B that is only added, and consent version 1.0 in force.
+// theStudy has the active site A, the site B, which is not active, and consent version 1.0 in force.
 func theStudy() study.Study {
 	return study.Decider.Fold(
 		study.Created{Study: pain, Title: "Pain", Sponsor: "Nobody"},
@@ -44,48 +47,54 @@ func siteClosed() study.Study {
 type decision = func(patient.Patient) ([]patient.Event, error)
 
 func screening(s study.Study, change func(*patient.ScreenPatient)) decision {
-	cmd := patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: "S-1", On: "2026-02-01", Sex: patient.Female, AgeYears: 44}
+	cmd := patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: "S-1", On: "2026-02-01",
+		Sex: patient.Female, AgeYears: 44}
 	change(&cmd)
 	return scenario.SentWithFacts(patient.Screen, s, cmd, call)
 }
 
 func consenting(s study.Study, version string, on domain.Date) decision {
-	return scenario.SentWithFacts(patient.Consent, s, patient.RecordConsent{OfPatient: domain.ForPatient(anna), ConsentVersion: version, On: on}, call)
+	cmd := patient.RecordConsent{OfPatient: ofAnna, ConsentVersion: version, On: on}
+	return scenario.SentWithFacts(patient.Consent, s, cmd, call)
 }
 
-func failing(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.FailScreening, patient.RecordScreenFailure{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
+func failingScreening(on domain.Date, reason string) decision {
+	cmd := patient.RecordScreenFailure{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
+	return scenario.Sent(patient.FailScreening, cmd, call)
 }
 
 func enrolling(s study.Study, on domain.Date) decision {
-	return scenario.SentWithFacts(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: on}, call)
+	return scenario.SentWithFacts(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: ofAnna, On: on}, call)
 }
 
 func confirming(number string) decision {
-	return scenario.Sent(patient.Confirm, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(anna), PatientNumber: number}, call)
+	return scenario.Sent(patient.Confirm, patient.ConfirmEnrollment{OfPatient: ofAnna, PatientNumber: number}, call)
 }
 
-func givingUp() decision {
-	return scenario.Sent(patient.Fail, patient.FailEnrollment{OfPatient: domain.ForPatient(anna), Code: "study_cap_reached", Reasoned: domain.Because("full")}, call)
+func failingEnrolment() decision {
+	cmd := patient.FailEnrollment{OfPatient: ofAnna, Code: "study_cap_reached", Reasoned: domain.Because("full")}
+	return scenario.Sent(patient.Fail, cmd, call)
 }
 
 func withdrawing(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: domain.ForPatient(anna), On: on, Reason: reason}, call)
+	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: ofAnna, On: on, Reason: reason}, call)
 }
 
 func discontinuing(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Discontinue, patient.DiscontinuePatient{OfPatient: domain.ForPatient(anna), On: on, Reasoned: domain.Because(reason)}, call)
+	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
+	return scenario.Sent(patient.Discontinue, cmd, call)
 }
 
 func completing(on domain.Date) decision {
-	return scenario.Sent(patient.Complete, patient.CompletePatient{OfPatient: domain.ForPatient(anna), On: on}, call)
+	return scenario.Sent(patient.Complete, patient.CompletePatient{OfPatient: ofAnna, On: on}, call)
 }
 
 var (
-	screened     = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
+	screened = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01",
+		Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
 	consented    = patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
 	screenFailed = patient.ScreenFailureRecorded{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
-	requested    = asked("2026-02-03", 1, "1.0")
+	requested    = requestedOn("2026-02-03", 1, "1.0")
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
 	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
 	withdrawn    = patient.ConsentWithdrawn{Patient: anna, On: "2026-03-01"}
@@ -93,7 +102,7 @@ var (
 	completed    = patient.Completed{Patient: anna, On: "2026-03-01"}
 )
 
-// histories lead to every status.
+// histories has, for every status, events that lead to it.
 var histories = map[patient.Status][]patient.Event{
 	"":                             nil,
 	patient.StatusScreened:         {screened},
@@ -116,9 +125,11 @@ func in(t testing.TB, status patient.Status) scenario.Given[patient.Patient, pat
 	return given
 }
 
-// TestR8_EveryCommandInEveryStatus is the whole table: where a command is accepted it says the events, "" for none, and
-// where not, the code.
+// TestR8_EveryCommandInEveryStatus has a row for every status and a column for every command. A cell says whether the
+// command is accepted, records nothing, or is refused with a code.
 func TestR8_EveryCommandInEveryStatus(t *testing.T) {
+	signedAmendment := patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}
+	anotherNumber := patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00002"}
 	commands := []struct {
 		name   string
 		decide decision
@@ -126,19 +137,19 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 	}{
 		{"ScreenPatient", screening(theStudy(), func(*patient.ScreenPatient) {}), screened},
 		{"RecordConsent", consenting(theStudy(), "1.0", "2026-02-02"), consented},
-		{"RecordConsent of the amendment", consenting(amended(), "2.0", "2026-03-02"), patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}},
-		{"RecordScreenFailure", failing("2026-03-01", "criterion 3"), screenFailed},
+		{"RecordConsent of the amendment", consenting(amended(), "2.0", "2026-03-02"), signedAmendment},
+		{"RecordScreenFailure", failingScreening("2026-03-01", "criterion 3"), screenFailed},
 		{"EnrollPatient", enrolling(theStudy(), "2026-02-03"), requested},
 		{"ConfirmEnrollment", confirming("PAIN1-00001"), enrolled},
-		{"ConfirmEnrollment of another", confirming("PAIN1-00002"), patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00002"}},
-		{"FailEnrollment", givingUp(), failed},
+		{"ConfirmEnrollment of another", confirming("PAIN1-00002"), anotherNumber},
+		{"FailEnrollment", failingEnrolment(), failed},
 		{"WithdrawConsent", withdrawing("2026-03-01", ""), withdrawn},
 		{"DiscontinuePatient", discontinuing("2026-03-01", "ADVERSE EVENT"), discontinued},
 		{"CompletePatient", completing("2026-03-01"), completed},
 	}
 	const (
 		yes    = "accepted"
-		same   = "" // nothing has to be recorded
+		same   = "" // there is nothing to record
 		nobody = "patient_not_found"
 		ended  = "patient_ended"
 		wrong  = "patient_status"
@@ -161,18 +172,18 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 	} {
 		for i, command := range commands {
 			t.Run(string(status)+"/"+command.name, func(t *testing.T) {
-				asked := in(t, status).When(command.decide)
+				decided := in(t, status).When(command.decide)
 				switch want[i] {
 				case yes:
 					if again, ok := command.event.(patient.EnrollmentRequested); ok && status == patient.StatusEnrollmentFailed {
 						again.Attempt = 2
 						command.event = again
 					}
-					asked.Then(command.event)
+					decided.Then(command.event)
 				case same:
-					asked.Then()
+					decided.Then()
 				default:
-					asked.ThenRefused(want[i])
+					decided.ThenRefused(want[i])
 				}
 			})
 		}
@@ -202,10 +213,12 @@ func TestScreen(t *testing.T) {
 	nothing.When(screening(study.Study{}, same)).ThenRefused("study_not_found")
 	nothing.When(screening(siteClosed(), same)).ThenRefused("site_not_active")
 
-	// Who lives elsewhere has windows there; sex and age may be unknown.
+	// The patient may live in another zone, and sex and age may be unknown.
 	elsewhere := screened
 	elsewhere.Zone, elsewhere.Sex, elsewhere.AgeYears = "Asia/Shanghai", "", 0
-	nothing.When(screening(theStudy(), func(c *patient.ScreenPatient) { c.Zone, c.Sex, c.AgeYears = "Asia/Shanghai", "", 0 })).Then(elsewhere)
+	nothing.When(screening(theStudy(), func(c *patient.ScreenPatient) {
+		c.Zone, c.Sex, c.AgeYears = "Asia/Shanghai", "", 0
+	})).Then(elsewhere)
 	for _, sex := range []patient.Sex{patient.Female, patient.Male, patient.Undifferentiated, patient.SexUnknown} {
 		want := screened
 		want.Sex = sex
@@ -220,9 +233,10 @@ func TestConsent(t *testing.T) {
 	given.When(consenting(study.Study{}, "", "2026-02-02")).ThenRefused("consent_version_not_in_force")
 	given.When(consenting(theStudy(), "1.0", "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(consenting(theStudy(), "1.0", "x")).ThenRefused("malformed_date")
-	// It may be signed before the screening.
-	given.When(consenting(theStudy(), "1.0", "2026-01-15")).Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
-	// A later version is signed again and changes nothing about where the patient stands.
+	// The consent may be signed before the screening.
+	given.When(consenting(theStudy(), "1.0", "2026-01-15")).
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
+	// The signature of a later version does not change the patient's status.
 	again := in(t, patient.StatusEnrolled).When(consenting(amended(), "2.0", "2026-03-02")).
 		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}).State()
 	if again.Status != patient.StatusEnrolled || again.ConsentVersion != "2.0" || again.ConsentedOn != "2026-03-02" {
@@ -233,7 +247,7 @@ func TestConsent(t *testing.T) {
 func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 	given := in(t, patient.StatusConsented)
 	given.When(enrolling(theStudy(), "2026-02-01")).ThenRefused("enrolled_before_consent")
-	given.When(enrolling(theStudy(), "2026-02-02")).Then(asked("2026-02-02", 1, "1.0"))
+	given.When(enrolling(theStudy(), "2026-02-02")).Then(requestedOn("2026-02-02", 1, "1.0"))
 	given.When(enrolling(theStudy(), "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
 	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
@@ -245,10 +259,10 @@ func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 }
 
 func TestR18_ChangesOfStatusHaveAReason(t *testing.T) {
-	in(t, patient.StatusScreened).When(failing("2026-03-01", " ")).ThenRefused("reason_required")
+	in(t, patient.StatusScreened).When(failingScreening("2026-03-01", " ")).ThenRefused("reason_required")
 	in(t, patient.StatusEnrolled).When(discontinuing("2026-03-01", "")).ThenRefused("reason_required")
 	in(t, patient.StatusEnrolled).When(discontinuing("2026-03-01", strings.Repeat("x", 501))).ThenRefused("value_too_long")
-	// Nobody has to say why they take their consent back, and may.
+	// Patients may withdraw their consent with or without a reason.
 	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", "")).Then(withdrawn)
 	why := withdrawn
 	why.Reason = "too far to travel"
@@ -256,7 +270,7 @@ func TestR18_ChangesOfStatusHaveAReason(t *testing.T) {
 	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", strings.Repeat("x", 501))).ThenRefused("value_too_long")
 }
 
-func TestTheEndLiesBetweenEnrolmentAndToday(t *testing.T) {
+func TestEndIsBetweenEnrolmentAndToday(t *testing.T) {
 	for name, end := range map[string]func(domain.Date) decision{
 		"withdrawn":    func(on domain.Date) decision { return withdrawing(on, "") },
 		"discontinued": func(on domain.Date) decision { return discontinuing(on, "ADVERSE EVENT") },
@@ -276,27 +290,27 @@ func TestTheEndLiesBetweenEnrolmentAndToday(t *testing.T) {
 			}
 		})
 	}
-	in(t, patient.StatusScreened).When(failing("2026-03-12", "criterion 3")).ThenRefused("captured_in_future")
-	in(t, patient.StatusScreened).When(failing("2026-01-31", "criterion 3")).ThenRefused("ended_before_screening")
+	in(t, patient.StatusScreened).When(failingScreening("2026-03-12", "criterion 3")).ThenRefused("captured_in_future")
+	in(t, patient.StatusScreened).When(failingScreening("2026-01-31", "criterion 3")).ThenRefused("ended_before_screening")
 	onTheDay := screenFailed
 	onTheDay.On = screened.On
-	in(t, patient.StatusScreened).When(failing(screened.On, "criterion 3")).Then(onTheDay)
+	in(t, patient.StatusScreened).When(failingScreening(screened.On, "criterion 3")).Then(onTheDay)
 }
 
-func TestAConsentIsTakenBackAfterItWasGiven(t *testing.T) {
+func TestConsentIsNotWithdrawnBeforeItsSignature(t *testing.T) {
 	for _, status := range []patient.Status{patient.StatusConsented, patient.StatusEnrolling, patient.StatusEnrollmentFailed} {
 		in(t, status).When(withdrawing("2026-02-01", "")).ThenRefused("withdrawn_before_consent")
 		in(t, status).When(withdrawing(consented.On, "")).Then(patient.ConsentWithdrawn{Patient: anna, On: consented.On})
 	}
-	// Who signed again was in the study until then.
+	// The day of the latest signature counts.
 	again := in(t, patient.StatusEnrolled).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
 	again.When(withdrawing("2026-03-01", "")).ThenRefused("withdrawn_before_consent")
 	again.When(withdrawing("2026-03-02", "")).Then(patient.ConsentWithdrawn{Patient: anna, On: "2026-03-02"})
 }
 
-// The consent gate also holds for who failed to be enrolled once: the day is the new one.
-func TestAnEnrolmentMayBeAskedForAgain(t *testing.T) {
-	again := asked("2026-03-05", 2, "1.0")
+// After a failed enrolment, a second request has its own day and number of attempts.
+func TestEnrolmentMayBeRequestedAgain(t *testing.T) {
+	again := requestedOn("2026-03-05", 2, "1.0")
 	confirmed := enrolled
 	confirmed.On, confirmed.PatientNumber = "2026-03-05", "PAIN1-00007"
 	p := in(t, patient.StatusEnrollmentFailed).When(enrolling(theStudy(), "2026-03-05")).Then(again).
@@ -306,23 +320,27 @@ func TestAnEnrolmentMayBeAskedForAgain(t *testing.T) {
 	}
 }
 
-func asked(on domain.Date, attempt int, consent string) patient.EnrollmentRequested {
+func requestedOn(on domain.Date, attempt int, consent string) patient.EnrollmentRequested {
 	return patient.EnrollmentRequested{Patient: anna, Study: pain, Site: "A", On: on, Attempt: attempt, Protocol: 1, ConsentVersion: consent}
 }
 
-// The gate: every criterion is answered as it has to be, every factor has one of its levels, and what the patient was let
-// in with stands in the event.
-func TestR8_TheGateOfEligibility(t *testing.T) {
-	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+// A patient is enrolled only if every criterion is met and every factor has one of its levels. The event has the
+// answers.
+func TestR8_OnlyEligiblePatientsAreEnrolled(t *testing.T) {
+	severity := study.Factor{ID: "severity", Levels: []string{"mild", "severe"}}
+	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{
+		Version: 1, ConsentVersion: "1.0",
 		Arms:      []study.Arm{{ID: "x"}, {ID: "y"}},
 		Criteria:  []study.Criterion{{ID: "adult"}, {ID: "pregnant", Exclusion: true}},
-		Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{{ID: "severity", Levels: []string{"mild", "severe"}}}}}})
+		Treatment: &study.Treatment{Randomised: true, Kits: true, Factors: []study.Factor{severity}},
+	}})
 	given := in(t, patient.StatusConsented)
 	with := func(criteria map[string]bool, factors map[string]string) decision {
-		return scenario.SentWithFacts(patient.RequestEnrollment, s, patient.EnrollPatient{OfPatient: domain.ForPatient(anna), On: "2026-02-03", Criteria: criteria, Factors: factors}, call)
+		cmd := patient.EnrollPatient{OfPatient: ofAnna, On: "2026-02-03", Criteria: criteria, Factors: factors}
+		return scenario.SentWithFacts(patient.RequestEnrollment, s, cmd, call)
 	}
 	good, mild := map[string]bool{"adult": true, "pregnant": false}, map[string]string{"severity": "mild"}
-	want := asked("2026-02-03", 1, "1.0")
+	want := requestedOn("2026-02-03", 1, "1.0")
 	want.Criteria, want.Factors, want.Randomise, want.Kits = good, mild, true, true
 	given.When(with(good, mild)).Then(want)
 	for code, x := range map[string]struct {
@@ -340,7 +358,7 @@ func TestR8_TheGateOfEligibility(t *testing.T) {
 	given.When(with(map[string]bool{"adult": false, "pregnant": false}, mild)).ThenRefused("not_eligible")
 }
 
-// graph is every step that a patient can make from one status to another.
+// graph has, for every status, the statuses that can follow it.
 var graph = map[patient.Status][]patient.Status{
 	"":                             {patient.StatusScreened},
 	patient.StatusScreened:         {patient.StatusConsented, patient.StatusScreenFailed},
@@ -350,15 +368,15 @@ var graph = map[patient.Status][]patient.Status{
 	patient.StatusEnrolled:         {patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted},
 }
 
-// Whatever is asked in whatever order: only the steps of the graph are made, nobody participates without consent or
-// after the end, days never contradict one another, and Evolve leaves old states alone.
+// In every order of commands: statuses follow the graph, no patient participates without consent or after the end, days
+// never contradict one another, and Evolve does not change old states.
 func TestR8_PatientsStayOnTheGraph(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := patient.Patient{}
 		for range rapid.IntRange(1, 40).Draw(t, "commands") {
 			events, err := drawn(t)(p)
 			if _, refused := refuse.As(err); err != nil && !refused {
-				t.Fatalf("failed: %v", err)
+				t.Fatalf("an error that is not a refusal: %v", err)
 			}
 			for _, e := range events {
 				next := scenario.Evolve(t, patient.Decider, p, e)
@@ -370,7 +388,7 @@ func TestR8_PatientsStayOnTheGraph(t *testing.T) {
 			hasEnded := p.Exists() && len(graph[p.Status]) == 0
 			switch {
 			case hasEnded != (p.EndedOn != ""):
-				t.Fatalf("%s, and the end is %q", p.Status, p.EndedOn)
+				t.Fatalf("the status is %s, and the end is %q", p.Status, p.EndedOn)
 			case p.Participating() && (p.ConsentVersion == "" || p.PatientNumber == ""):
 				t.Fatalf("participates without consent or number: %+v", p)
 			case p.EnrolledOn != "" && p.EnrolledOn < p.ScreenedOn:
@@ -395,23 +413,26 @@ func drawn(t *rapid.T) decision {
 	return []decision{
 		screening(s, func(c *patient.ScreenPatient) { c.On = on }),
 		consenting(s, s.Protocol.ConsentVersion, on),
-		failing(on, "criterion 3"),
+		failingScreening(on, "criterion 3"),
 		enrolling(s, on), enrolling(s, on),
 		confirming(rapid.SampledFrom([]string{"1", "2", ""}).Draw(t, "number")),
-		givingUp(),
+		failingEnrolment(),
 		withdrawing(on, ""),
 		discontinuing(on, "ADVERSE EVENT"),
 		completing(on),
-	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}).Draw(t, "what")]
+	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}).Draw(t, "command")]
 }
 
-// TestASupersededConsentEnrollsNobody: between the signature and the enrolment an amendment may bring a new consent.
-func TestASupersededConsentEnrollsNobody(t *testing.T) {
+// Between the signature and the enrolment, an amendment may bring a new consent version, which must be signed first.
+func TestNoEnrolmentWithSupersededConsent(t *testing.T) {
 	screened := patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin"}
-	signed := scenario.For(t, patient.Decider).Given(screened, patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"})
+	consented := patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"}
+	signed := scenario.For(t, patient.Decider).Given(screened, consented)
+	want := requestedOn("2026-02-03", 1, "2.0")
+	want.Protocol = 2
 	signed.When(enrolling(amended(), "2026-02-03")).ThenRefused("consent_version_not_in_force")
 	signed.When(consenting(amended(), "2.0", "2026-02-02")).
 		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
 		When(enrolling(amended(), "2026-02-03")).
-		Then(func() patient.Event { e := asked("2026-02-03", 1, "2.0"); e.Protocol = 2; return e }())
+		Then(want)
 }

@@ -9,8 +9,8 @@ import (
 	"casebook/domain/study"
 )
 
-// Screen begins a patient's stream. It refuses malformed_id, malformed_date, captured_in_future, value_out_of_range,
-// unknown_code, study_not_found, site_not_found, site_not_active, patient_exists and unknown_zone.
+// Screen begins the stream of a patient who is screened. It refuses malformed_id, malformed_date, captured_in_future,
+// value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, patient_exists and unknown_zone.
 func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Event, error) {
 	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
 		domain.Between("ageYears", cmd.AgeYears, 0, 130), cmd.Sex.validate())
@@ -21,7 +21,8 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 		return nil, err
 	}
 	if p.Exists() {
-		return nil, refuse.WrongState("patient_exists", "study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).
+		return nil, refuse.WrongState("patient_exists",
+			"study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).
 			At("screeningNumber").Do("use a new screening number")
 	}
 	zone := cmd.Zone
@@ -35,15 +36,15 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 		ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears}}, nil
 }
 
-// Consent records the informed consent. It may be signed before or after the day of screening, but the version has to
-// be the one in force; a patient who participates signs again when a new version comes (ICH E6(R3) 2.8). It refuses
-// malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
+// Consent records an informed consent. It may be signed before or after the day of screening, but it must be the
+// version in force. A participating patient signs again when a new version comes into force (ICH E6(R3) 2.8). It
+// refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
 // consent_recorded.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}
-	if err := p.mustGoOn(); err != nil {
+	if err := p.mustNotHaveEnded(); err != nil {
 		return nil, err
 	}
 	if s.Protocol == nil || cmd.ConsentVersion != s.Protocol.ConsentVersion {
@@ -51,15 +52,16 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 			At("consentVersion").Do("have the version of the protocol in force signed")
 	}
 	if cmd.ConsentVersion == p.ConsentVersion {
-		return nil, refuse.WrongState("consent_recorded", "the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
+		return nil, refuse.WrongState("consent_recorded",
+			"the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
 			At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
 	return []Event{ConsentRecorded{Patient: cmd.Patient, ConsentVersion: cmd.ConsentVersion, On: cmd.On}}, nil
 }
 
-// FailScreening ends a patient's way before enrolment. It refuses reason_required, value_too_long, malformed_date,
-// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and patient_status once an enrolment has
-// been asked for.
+// FailScreening records a screen failure. It refuses reason_required, value_too_long, malformed_date,
+// captured_in_future, patient_not_found, patient_ended, ended_before_screening, and patient_status if the patient is
+// enrolled or is being enrolled.
 func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
 		return nil, err
@@ -94,7 +96,8 @@ func (sex Sex) validate() error {
 		Do("use F, M, U or UNDIFFERENTIATED")
 }
 
-// mustBe refuses (code patient_status) a step that the patient's status does not allow (21 CFR 11.10(f)).
+// mustBe refuses a step that the patient's status does not allow (21 CFR 11.10(f); codes patient_not_found,
+// patient_ended and patient_status).
 func (p Patient) mustBe(step string, allowed ...Status) error {
 	if slices.Contains(allowed, p.Status) {
 		return nil
@@ -103,9 +106,9 @@ func (p Patient) mustBe(step string, allowed ...Status) error {
 		return patientNotFound()
 	}
 	if p.ended() {
-		return p.mustGoOn()
+		return p.mustNotHaveEnded()
 	}
-	return refuse.WrongState("patient_status", "the patient is %s; that is not when to %s", p.Status, step).
+	return refuse.WrongState("patient_status", "the patient is %s; it is not possible to %s now", p.Status, step).
 		At("patient").Do("follow the order screened, consented, enrolled")
 }
 
@@ -117,14 +120,15 @@ func (p Patient) ended() bool {
 	return slices.Contains([]Status{StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted}, p.Status)
 }
 
-// mustGoOn refuses (codes patient_not_found, patient_ended) anything about a patient whose participation is over.
-func (p Patient) mustGoOn() error {
+// mustNotHaveEnded refuses commands on a patient whose participation has ended (codes patient_not_found,
+// patient_ended).
+func (p Patient) mustNotHaveEnded() error {
 	if !p.Exists() {
 		return patientNotFound()
 	}
 	if p.ended() {
 		return refuse.WrongState("patient_ended", "the patient's participation ended on %s: %s", p.EndedOn, p.Status).
-			At("patient").Do("nothing more can be recorded of this kind")
+			At("patient").Do("nothing more of this kind can be recorded")
 	}
 	return nil
 }

@@ -18,17 +18,17 @@ type Patient struct {
 	ConsentVersion  string
 	ScreenedOn      domain.Date
 	ConsentedOn     domain.Date
-	// RequestedOn is the day of the enrolment that was asked for last.
+	// RequestedOn is the day of enrolment in the last request.
 	RequestedOn domain.Date
-	// Attempts counts the enrolments that were asked for.
+	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
 	EndedOn    domain.Date
-	// Visits are the days of those that took place.
+	// Visits are the days of the visits that took place.
 	Visits map[string]domain.Date
 }
 
-// Decider is how a patient's stream works.
+// Decider decides on a patient's stream.
 var Decider = domain.Decider[Patient, Event]{Category: "patient", Key: domain.ByPatient, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
@@ -37,10 +37,10 @@ var Streams = []domain.StreamType{Decider.Streams()}
 // Exists says whether the patient has been screened.
 func (p Patient) Exists() bool { return p.ID != "" }
 
-// Participating says whether the patient is enrolled and has not ended.
+// Participating says whether the patient is enrolled and the participation has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
-// MayGetKits says whether the patient may be drawn and given kits: enrolled, or on the way there.
+// MayGetKits says whether the patient may be assigned to an arm and get kits: during and after the enrolment.
 func (p Patient) MayGetKits() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
 
 func evolve(p Patient, e Event) Patient {
@@ -70,7 +70,7 @@ func evolve(p Patient, e Event) Patient {
 		p.EndedOn = e.On
 	case Completed:
 		p.EndedOn = e.On
-	case EnrollmentFailed: // changes the status alone
+	case EnrollmentFailed: // changes only the status
 	}
 	return p
 }

@@ -2,7 +2,7 @@ package patient
 
 import "casebook/domain"
 
-// Status is how far a patient has come in the study; "" is nobody.
+// Status is the status of a patient in the study; "" before the screening.
 type Status string
 
 // The statuses of a patient.
@@ -31,7 +31,7 @@ func (s Status) After(event Event) Status {
 	case Screened:
 		return StatusScreened
 	case ConsentRecorded:
-		if s == StatusScreened { // a patient who has come further signs a new version
+		if s == StatusScreened { // a later signature of a new version does not change the status
 			return StatusConsented
 		}
 	case ScreenFailureRecorded:

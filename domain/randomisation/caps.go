@@ -34,7 +34,7 @@ func SetCaps(_ Randomisation, s study.Study, cmd SetCohortCaps, _ domain.Call) (
 		return nil, err
 	}
 	e := CohortCapsSet{Study: cmd.Study, Reason: cmd.Reason}
-	ofArms, seen := []CohortCap{}, map[CohortCap]bool{}
+	ofArms, seen := ArmCaps{}, map[CohortCap]bool{}
 	for _, c := range cmd.Caps {
 		if err := c.validate(factors, arms); err != nil {
 			return nil, err

@@ -9,7 +9,7 @@ import (
 type UploadRandomisationList struct {
 	domain.InStudy
 	Scheme string `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
-	CSV    string `json:"csv" minLength:"1" doc:"The list: a header with the id of every factor of the protocol's treatment and arm, then one row per place, in the order in which the places of a stratum are used"`
+	CSV    string `json:"csv" minLength:"1" doc:"The list: a header with the id of every factor of the protocol's treatment and arm, then one row per entry, in the order in which the entries of a stratum are used"`
 }
 
 // GenerateRandomisationList makes a list of permuted blocks, stratified by all combinations of the factors' levels.
@@ -20,7 +20,7 @@ type GenerateRandomisationList struct {
 	// BlockSizes are the sizes that a block may have; each is equally likely.
 	BlockSizes []int `json:"blockSizes" minItems:"1" doc:"Sizes of the blocks, each a multiple of the ratio's sum; several sizes make the end of a block hard to guess"`
 	// PerStratum is rounded up to whole blocks.
-	PerStratum int `json:"perStratum" minimum:"1" doc:"How many places each stratum has at least; the last block is always whole"`
+	PerStratum int `json:"perStratum" minimum:"1" doc:"How many entries each stratum has at least; the last block is always whole"`
 	// Seed is 32 random bytes in hex. The command's declaration sets it before the decision.
 	Seed string `json:"-"`
 }
@@ -53,14 +53,14 @@ type SetCohortCaps struct {
 }
 
 // RandomisePatient requests the draw of a patient. The enrolment process sends it. The answer is PatientRandomised or
-// RandomisationRefused. The requests of a patient are numbered from 1 (Ask): after one was refused, an earlier request
+// RandomisationRefused. The requests of a patient are numbered from 1 (Request): after one was refused, an earlier request
 // that arrives late draws nothing.
 type RandomisePatient struct {
 	domain.InStudy
 	Site domain.SiteID `json:"site" doc:"The patient's site"`
 	domain.OfPatient
 	Factors map[string]string `json:"factors,omitempty" doc:"The patient's level of every factor, by the factor's id"`
-	Request int               `json:"ask,omitempty" doc:"How often the patient's draw has been asked for, this time included"`
+	Request int               `json:"ask,omitempty" doc:"Which request for the patient's draw this is, counted from 1"`
 }
 
 // CorrectStratum records the true levels of a patient who was drawn with wrong ones. The assignment stays.

@@ -159,8 +159,8 @@ func TestSetCaps(t *testing.T) {
 	given := start(t)
 	given.When(capping(s, randomisation.CohortCap{Arm: verum, Most: 3}, randomisation.CohortCap{Factor: "sex", Level: "m", Most: 0})).
 		Then(randomisation.CohortCapsSet{Study: pain, Levels: []randomisation.CohortCap{{Factor: "sex", Level: "m"}},
-			Arms: blind.Of([]randomisation.CohortCap{{Arm: verum, Most: 3}}), Reason: "dose cohort"})
-	given.When(capping(s)).Then(randomisation.CohortCapsSet{Study: pain, Arms: blind.Of([]randomisation.CohortCap{}), Reason: "dose cohort"})
+			Arms: blind.Of(randomisation.ArmCaps{{Arm: verum, Most: 3}}), Reason: "dose cohort"})
+	given.When(capping(s)).Then(randomisation.CohortCapsSet{Study: pain, Arms: blind.Of(randomisation.ArmCaps{}), Reason: "dose cohort"})
 	for what, c := range map[string]randomisation.CohortCap{
 		"nothing":           {Most: 1},
 		"a negative cap":    {Arm: verum, Most: -1},

@@ -90,9 +90,9 @@ type SchemeActivated struct {
 type CohortCapsSet struct {
 	Study domain.StudyID `json:"study"`
 	// Levels are the caps of levels of factors, Arms those of arms.
-	Levels []CohortCap              `json:"levels,omitempty"`
-	Arms   blind.Value[[]CohortCap] `json:"arms"`
-	Reason string                   `json:"reason"`
+	Levels []CohortCap          `json:"levels,omitempty"`
+	Arms   blind.Value[ArmCaps] `json:"arms"`
+	Reason string               `json:"reason"`
 }
 
 // PatientRandomised assigns a patient to an arm. The assignment never changes.
@@ -120,7 +120,7 @@ type EntrySkipped struct {
 }
 
 // RandomisationRefused says why a patient was not drawn. Neither its code nor its reason depends on the arm that would
-// have been drawn. Ask is the number of the refused request.
+// have been drawn. Request is the number of the refused request.
 type RandomisationRefused struct { //nolint:revive // an event's type is its name in the log
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`

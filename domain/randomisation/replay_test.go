@@ -477,7 +477,7 @@ func tampering() changes {
 	add(w, "the minimisation's factors", func(e *randomisation.MinimisationDefined) bool { e.Factors = nil; return true })
 	add(w, "the activation", func(e *randomisation.SchemeActivated) bool { e.Scheme = "two"; return true })
 	add(w, "the caps of arms", func(e *randomisation.CohortCapsSet) bool {
-		return inside(&e.Arms, func(c *[]randomisation.CohortCap) bool { (*c)[0].Most = 0; return true })
+		return inside(&e.Arms, func(c *randomisation.ArmCaps) bool { (*c)[0].Most = 0; return true })
 	})
 	add(w, "the caps of levels", func(e *randomisation.CohortCapsSet) bool {
 		e.Levels = []randomisation.CohortCap{{Factor: "sex", Level: "m"}}

@@ -18,15 +18,15 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// rules and formulas keep what has been compiled, because the same few rules are met with every patient of a study.
+// rules and formulas cache compiled expressions, because every patient of a study has the same few rules.
 var (
 	rules    = bounded.New[string, *Rule](4096)
 	formulas = bounded.New[string, *Formula](1024)
 )
 
-// Compile checks an expression against the variables that it may name and makes it ready to run. It refuses, with the
-// code invalid_rule and the place of the fault, what is not CEL, names something that is not declared, does not come out
-// as true or false, or could cost too much.
+// Compile compiles an expression that may name the declared variables. It refuses, with the code invalid_rule and the
+// position of the fault, a text that is not CEL, names an undeclared variable, has another result than true or false,
+// or could cost too much.
 func Compile(text string, variables Variables) (*Rule, error) {
 	if err := refuseLength(text); err != nil {
 		return nil, err
@@ -47,7 +47,8 @@ func Compile(text string, variables Variables) (*Rule, error) {
 	return rules.Add(key, &Rule{expression: e}), nil
 }
 
-// CompileFormula is Compile for an expression that computes a value of one of these types; Texts is not among them.
+// CompileFormula is Compile for an expression that computes a value of one of these types. The type Texts is not
+// possible.
 func CompileFormula(text string, variables Variables, results ...Type) (*Formula, error) {
 	if err := refuseLength(text); err != nil {
 		return nil, err
@@ -84,8 +85,8 @@ func refuseLength(text string) error {
 	return nil
 }
 
-// compile hands the type of the expression's result to takes, which may refuse it.
-func compile(text string, variables Variables, takes func(result *cel.Type) error) (expression, error) {
+// compile compiles an expression. The function accept is called with the type of its result, and may refuse it.
+func compile(text string, variables Variables, accept func(result *cel.Type) error) (expression, error) {
 	env, err := environment(variables)
 	if err != nil {
 		return expression{}, err
@@ -94,7 +95,7 @@ func compile(text string, variables Variables, takes func(result *cel.Type) erro
 	if issues.Err() != nil {
 		return expression{}, notCEL(text, issues)
 	}
-	if err := takes(ast.OutputType()); err != nil {
+	if err := accept(ast.OutputType()); err != nil {
 		return expression{}, err
 	}
 	root := ast.NativeRep().Expr()
@@ -110,7 +111,7 @@ func compile(text string, variables Variables, takes func(result *cel.Type) erro
 	}
 	options := []cel.ProgramOption{cel.CostLimit(MaxRuntimeCost), cel.EvalOptions(cel.OptOptimize)}
 	if hasMoments(variables) {
-		options = append(options, cel.CustomDecoratorV2(unequalWhereKnown))
+		options = append(options, cel.CustomDecoratorV2(unequalIfKnown))
 	}
 	program, err := env.Program(ast, options...)
 	if err != nil {
@@ -127,8 +128,8 @@ func listed(types []Type) string {
 	return strings.Join(names, " or ")
 }
 
-// typeOf is the type of a result, where an item can have it.
-func typeOf(result *cel.Type) (Type, bool) {
+// typeOf returns the type of a result. ok is false if no item can have this type.
+func typeOf(result *cel.Type) (t Type, ok bool) {
 	for _, t := range []Type{Integer, Decimal, Boolean, Text, Date, Time} {
 		if result.IsExactType(celType(t)) {
 			return t, true
@@ -137,9 +138,9 @@ func typeOf(result *cel.Type) (Type, bool) {
 	return 0, false
 }
 
-// functions are the functions of CEL's standard library that rules can use. The others are left out because a rule over
-// answers does not need them and because they make its cost or its result hard to predict: regular expressions, time,
-// most conversions, and all macros except has, so that there are no loops.
+// functions are the functions of CEL's standard library that rules can use. Rules over answers do not need the others,
+// which make the cost or the result hard to predict: regular expressions, time, most conversions, and all macros except
+// has, so that there are no loops.
 var functions = []string{
 	"_&&_", "_||_", "!_", "_?_:_", "@not_strictly_false", "__not_strictly_false__",
 	"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "in", "_in_",
@@ -147,7 +148,7 @@ var functions = []string{
 	"size", "contains", "startsWith", "endsWith", "int", "double",
 }
 
-// base is the environment without variables. It is made only once, because that indexes the whole library.
+// base is the environment without variables. It is made only once, because this indexes the whole library.
 var base = sync.OnceValues(func() (*cel.Env, error) {
 	included := make([]*celenv.Function, len(functions))
 	for i, name := range functions {
@@ -177,23 +178,23 @@ func environment(variables Variables) (*cel.Env, error) {
 	return env.Extend(options...)
 }
 
-// longestAnswers tells the cost estimate how long texts can be, and how many there are where there can be several.
+// longestAnswers tells the cost estimate how long texts can be, and how many texts a list can have.
 type longestAnswers struct{}
 
-// EstimateSize returns the range of sizes of what is not written in the expression itself.
+// EstimateSize returns the range of sizes of a value that is not a literal in the expression.
 func (longestAnswers) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	switch {
 	case node.Type().Kind() == types.ListKind:
 		return &checker.SizeEstimate{Min: 0, Max: MaxTexts}
 	case node.Type().Kind() == types.StructKind:
-		return &checker.SizeEstimate{Min: 1, Max: 1} // a date, which is compared in one step
+		return &checker.SizeEstimate{Min: 1, Max: 1} // a date or time, which is compared in one step
 	default:
 		return &checker.SizeEstimate{Min: 0, Max: MaxTextChars}
 	}
 }
 
-// EstimateCallCost leaves the cost of calls to CEL's own table, but for texts that are looked for among several: the
-// table counts one for each of them, however long it is.
+// EstimateCallCost leaves the cost of calls to CEL's own table, except for the search for a text in a list: the table
+// counts one for each text of the list, regardless of its length.
 func (longestAnswers) EstimateCallCost(_, overload string, _ *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
 	if overload != overloads.InList || args[1].Expr().Kind() == celast.ListKind {
 		return nil
@@ -201,7 +202,7 @@ func (longestAnswers) EstimateCallCost(_, overload string, _ *checker.AstNode, a
 	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: 0, Max: MaxTexts * MaxTextsChars / 10}}
 }
 
-// notCEL names the first fault with its line and column, from 1.
+// notCEL refuses a text that is not CEL. It names the first fault with its line and column, which count from 1.
 func notCEL(expression string, issues *cel.Issues) error {
 	first := issues.Errors()[0]
 	return invalid(expression, "line %d, column %d: %s", first.Location.Line(), first.Location.Column()+1, first.Message)
@@ -213,7 +214,7 @@ func invalid(expression, format string, args ...any) error {
 	return r.Do("compare declared items, such as answers.worst >= 8; write decimals as 20.0")
 }
 
-// fingerprint is equal for equal expressions with equal variables, and different for all others.
+// fingerprint returns a key that is equal for equal expressions with equal variables only.
 func fingerprint(expression string, variables Variables) string {
 	var b strings.Builder
 	b.WriteString(expression)

@@ -41,9 +41,9 @@ func TestCompute(t *testing.T) {
 		if err != nil || !ok || got != tt.want || f.Result() != tt.result {
 			t.Errorf("%s is %v of type %s, %v, %v; want %v of type %s", tt.expression, got, f.Result(), ok, err, tt.want, tt.result)
 		}
-		// What is missing leaves it without a result.
+		// Without answers, the formula has no result.
 		if got, ok, err := f.Compute(values{}); err != nil || ok || got != nil {
-			t.Errorf("%s of nothing is %v, %v, %v", tt.expression, got, ok, err)
+			t.Errorf("without answers, %s is %v, %v, %v", tt.expression, got, ok, err)
 		}
 	}
 }
@@ -82,13 +82,13 @@ func TestRefusesFormulas(t *testing.T) {
 	} {
 		_, err := rule.CompileFormula(expression, computable, rule.Integer, rule.Decimal)
 		if r, ok := refuse.As(err); !ok || r.Code != "invalid_rule" || !strings.Contains(r.Sentence, says) {
-			t.Errorf("%s: %v; want something with %q", expression, err, says)
+			t.Errorf("%s: %v; want an error with %q", expression, err, says)
 		}
 	}
 }
 
-// A formula is compiled once for its variables, also when other results are asked for.
-func TestFormulasAreKept(t *testing.T) {
+// A formula with the same variables is compiled once, also if other types of results are allowed.
+func TestFormulasAreCached(t *testing.T) {
 	first, err := rule.CompileFormula(`answers.doses * 2`, computable, rule.Integer)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestSeveralTexts(t *testing.T) {
 			t.Errorf("%s with %v holds: %v, %v", tt.expression, tt.values, got, err)
 		}
 	}
-	// A look through the longest list costs what it costs, and is not counted as one step.
+	// The search in the longest list counts with its full cost, not as one step.
 	dear := `"fever" in answers.symptoms` + strings.Repeat(` || "fever" in answers.symptoms`, 25)
 	if _, err := rule.Compile(dear, computable); err == nil {
 		t.Error("many looks through a list are taken for cheap")
@@ -132,7 +132,7 @@ func TestSeveralTexts(t *testing.T) {
 	}
 }
 
-func TestWhatARuleNames(t *testing.T) {
+func TestVariablesAndComparisons(t *testing.T) {
 	f, err := rule.CompileFormula(`has(answers.doses) && "fever" in answers.symptoms ? answers.doses + answers.doses : size(answers.note)`,
 		computable, rule.Integer)
 	if err != nil {
@@ -140,9 +140,9 @@ func TestWhatARuleNames(t *testing.T) {
 	}
 	want := []rule.Variable{{Group: "answers", Name: "doses"}, {Group: "answers", Name: "symptoms"}, {Group: "answers", Name: "note"}}
 	if diff := cmp.Diff(want, f.Variables()); diff != "" {
-		t.Errorf("other variables (-want +got):\n%s", diff)
+		t.Errorf("variables differ (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]rule.Comparison{{Group: "answers", Name: "symptoms", Text: "fever"}}, f.Comparisons()); diff != "" {
-		t.Errorf("other comparisons (-want +got):\n%s", diff)
+		t.Errorf("comparisons differ (-want +got):\n%s", diff)
 	}
 }

@@ -25,7 +25,7 @@ func FuzzCompile(f *testing.F) {
 		r, err := rule.Compile(expression, declared)
 		if err != nil {
 			if refusal, ok := refuse.As(err); !ok || refusal.Code != "invalid_rule" || len(refusal.Sentence) > 4000 {
-				t.Fatalf("not a refusal of the rule: %v", err)
+				t.Fatalf("not a refusal with the code invalid_rule: %v", err)
 			}
 			return
 		}
@@ -38,32 +38,38 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// A formula over all types of variables: it compiles or is refused, and what it computes is a value that an item can have.
+// Every formula over all types of variables compiles or is refused, and computes only values that an item can have.
 func FuzzCompileFormula(f *testing.F) {
 	for _, seed := range []string{
-		`answers.weight / (answers.height * answers.height)`, `days(answers.end, answers.start) + 1`, `answers.end != answers.start`, `time("10:30") < answers.at`,
-		`date("2026-03") == answers.start ? answers.end : date("----15")`, `answers.symptoms[5]`, `"a" in answers.symptoms`, `size(answers.symptoms + ["b"])`, `date("x")`,
-		`answers.start in [answers.end]`, `1.0 / 0.0`, `-9223372036854775807 - 2`, `answers.symptoms == answers.symptoms`, `answers.start != answers.at`, `[1][0] * 9007199254740993`,
+		`answers.weight / (answers.height * answers.height)`, `1.0 / 0.0`, `-9223372036854775807 - 2`, `[1][0] * 9007199254740993`,
+		`days(answers.end, answers.start) + 1`, `answers.end != answers.start`, `answers.start != answers.at`, `time("10:30") < answers.at`,
+		`date("2026-03") == answers.start ? answers.end : date("----15")`, `date("x")`, `answers.start in [answers.end]`,
+		`answers.symptoms[5]`, `"a" in answers.symptoms`, `size(answers.symptoms + ["b"])`, `answers.symptoms == answers.symptoms`,
 	} {
 		f.Add(seed)
 	}
-	full := values{"answers.weight": 72.5, "answers.height": 0.0, "answers.doses": 3.0, "answers.smokes": true, "answers.note": "fall", "answers.symptoms": []string{"a"},
-		"answers.start": date(f, "2026-03"), "answers.end": date(f, "2026-03-15"), "answers.at": date(f, "10:30")}
+	full := values{
+		"answers.weight": 72.5, "answers.height": 0.0, "answers.doses": 3.0, "answers.smokes": true, "answers.note": "fall",
+		"answers.symptoms": []string{"a"},
+		"answers.start":    date(f, "2026-03"), "answers.end": date(f, "2026-03-15"), "answers.at": date(f, "10:30"),
+	}
 	f.Fuzz(func(t *testing.T, expression string) {
 		formula, err := rule.CompileFormula(expression, computable, rule.Integer, rule.Decimal, rule.Boolean, rule.Text, rule.Date, rule.Time)
 		if err != nil {
 			if refusal, ok := refuse.As(err); !ok || refusal.Code != "invalid_rule" || len(refusal.Sentence) > 4000 {
-				t.Fatalf("not a refusal of the rule: %v", err)
+				t.Fatalf("not a refusal with the code invalid_rule: %v", err)
 			}
 			return
 		}
 		for _, v := range []values{full, {}} {
 			value, ok, err := formula.Compute(v)
 			if ok != (value != nil) || ok && err != nil {
-				t.Fatalf("computes %v, %v, %v", value, ok, err)
+				t.Fatalf("the formula computes %v, %v, %v", value, ok, err)
 			}
-			if n, isNumber := value.(float64); isNumber && (math.IsNaN(n) || math.Abs(n) > 1<<53 || formula.Result() == rule.Integer && n != math.Trunc(n)) {
-				t.Fatalf("%v is no number of type %s", n, formula.Result())
+			n, isNumber := value.(float64)
+			notWhole := formula.Result() == rule.Integer && n != math.Trunc(n)
+			if isNumber && (math.IsNaN(n) || math.Abs(n) > 1<<53 || notWhole) {
+				t.Fatalf("%v is not a number of type %s", n, formula.Result())
 			}
 		}
 	})

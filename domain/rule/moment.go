@@ -21,7 +21,7 @@ var (
 	timeType = cel.ObjectType("casebook.Time", traits.ComparerType)
 )
 
-// readers read the texts of date("2026-03-01") and time("10:30") in expressions.
+// readers parse the texts in date("2026-03-01") and time("10:30").
 var readers = map[string]func(string) (partial.Moment, bool){
 	"date": func(text string) (partial.Moment, bool) {
 		if m, ok := partial.DayAndTime(text); ok {
@@ -61,13 +61,14 @@ var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) {
 	for _, t := range []*cel.Type{dateType, timeType} {
 		for name, operator := range map[string]string{"less": operators.Less, "less_equals": operators.LessEquals,
 			"greater": operators.Greater, "greater_equals": operators.GreaterEquals} {
-			// CEL's own operators call Compare of every traits.Comparer; they only have to know the types.
+			// CEL's own operators call Compare of every traits.Comparer. They only need overloads for these types.
 			options = append(options, cel.Function(operator, cel.Overload(name+"_"+t.TypeName(), []*cel.Type{t, t}, cel.BoolType)))
 		}
 	}
 	return env.Extend(options...)
 })
 
+// written returns the function that makes a date or time of a text.
 func written(function string, t *cel.Type) func(ref.Val) ref.Val {
 	return func(text ref.Val) ref.Val {
 		s, _ := text.Value().(string)
@@ -92,21 +93,21 @@ func daysBetween(end, start ref.Val) ref.Val {
 	return types.Int(days)
 }
 
-// noResult is what a comparison gives whose answer depends on what is unknown.
+// noResult is the result of a comparison that depends on an unknown part of a date.
 var noResult = types.WrapErr(errNoValue)
 
-// moment is a date or a time as CEL sees it.
+// moment is a date or a time as a CEL value.
 type moment struct {
 	partial.Moment
 	celType *cel.Type
 }
 
-// ConvertToNative refuses: nothing but this package looks into a moment.
+// ConvertToNative always fails: only this package uses the content of a moment.
 func (m moment) ConvertToNative(to reflect.Type) (any, error) {
 	return nil, fmt.Errorf("a date cannot become a %v", to)
 }
 
-// ConvertToType refuses but for the type that it has.
+// ConvertToType fails for every other type than its own.
 func (m moment) ConvertToType(to ref.Type) ref.Val {
 	if to == m.celType {
 		return m
@@ -114,7 +115,7 @@ func (m moment) ConvertToType(to ref.Type) ref.Val {
 	return types.NewErr("a date cannot become a %s", to.TypeName())
 }
 
-// Equal has no result where the answer depends on what is unknown.
+// Equal has no result if it depends on an unknown part of a date.
 func (m moment) Equal(other ref.Val) ref.Val {
 	order := m.Compare(other)
 	if types.IsError(order) {
@@ -123,7 +124,7 @@ func (m moment) Equal(other ref.Val) ref.Val {
 	return types.Bool(order == types.IntZero)
 }
 
-// Compare has no result where the answer depends on what is unknown.
+// Compare has no result if it depends on an unknown part of a date.
 func (m moment) Compare(other ref.Val) ref.Val {
 	o, ok := other.(moment)
 	if !ok {
@@ -136,14 +137,14 @@ func (m moment) Compare(other ref.Val) ref.Val {
 	return types.Int(order)
 }
 
-// Type returns CEL's type of a date or of a time.
+// Type returns the CEL type, of a date or of a time.
 func (m moment) Type() ref.Type { return m.celType }
 
 // Value returns the moment.
 func (m moment) Value() any { return m.Moment }
 
-// unequalWhereKnown replaces CEL's !=, which takes an equality without a result for inequality.
-func unequalWhereKnown(node interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+// unequalIfKnown replaces CEL's !=, which is true if the equality has no result.
+func unequalIfKnown(node interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	if call, ok := node.(interpreter.InterpretableCall); ok && call.Function() == operators.NotEquals {
 		return unequal{call}, nil
 	}

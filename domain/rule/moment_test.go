@@ -21,17 +21,17 @@ func date(t testing.TB, text string) partial.Moment {
 	}
 	m, ok := partial.Clock(text)
 	if !ok {
-		t.Fatalf("%q is no date", text)
+		t.Fatalf("%q is not a date", text)
 	}
 	return m
 }
 
-// What depends on what is unknown of a date has no result, and so has its negation.
-func TestDatesThatOverlapDecideNothing(t *testing.T) {
+// A comparison that depends on the unknown part of a date has no result, and neither has its negation.
+func TestComparisonsOfUnknownPartsHaveNoResult(t *testing.T) {
 	const visit = "2026-03-15"
 	for _, x := range []struct {
 		onset string
-		holds string // the rules that hold, of those below
+		holds string // which of the rules below hold
 	}{
 		{"2026-02", "< <= != !(>) !(==)"},
 		{"2026-03-14", "< <= != !(>) !(==) days"},
@@ -70,7 +70,7 @@ func TestDatesThatOverlapDecideNothing(t *testing.T) {
 			}
 		}
 		if want := x.holds; got != "" && got[1:] != want || got == "" && want != "" {
-			t.Errorf("onset %q, visit %s: these hold: %s; want %s", x.onset, visit, got, want)
+			t.Errorf("onset %q, visit %s: the rules %s hold; want %s", x.onset, visit, got, want)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestRulesOverDatesAndTimes(t *testing.T) {
 	}
 }
 
-func TestRefusesWhatIsNoRuleOverDates(t *testing.T) {
+func TestInvalidRulesOverDatesAreRefused(t *testing.T) {
 	for _, expression := range []string{
 		`answers.onset < "2026-03-01"`, `answers.onset == "2026-03-01"`, `answers.onset < answers.from`, `answers.onset == answers.from`,
 		`answers.onset in [date("2026-03-01")]`, `[answers.onset] == [answers.visit]`, `answers.onset > date("2026-02-30")`,
@@ -127,7 +127,7 @@ func TestRefusesWhatIsNoRuleOverDates(t *testing.T) {
 			t.Errorf("%s: %v", expression, err)
 		}
 	}
-	// Without dates among the variables the functions are not there: expressions of old stay what they were.
+	// Without dates among the variables, these functions do not exist, so that older expressions keep their meaning.
 	if _, err := rule.Compile(`days(date("2026-01-01"), date("2026-01-01")) == 0`, declared); err == nil {
 		t.Error("a rule over texts and numbers knows days")
 	}

@@ -11,7 +11,7 @@ import (
 	"casebook/domain/partial"
 )
 
-// provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled
+// provider tells CEL the types of the declared variables, so that a misspelt item is found when the rule is compiled,
 // and not when a patient submits a diary.
 type provider struct {
 	types.Provider
@@ -34,10 +34,10 @@ func newProvider(rest types.Provider, variables Variables) *provider {
 	return p
 }
 
-// typeName is the name of the CEL type of a group. The prefix keeps it different from CEL's own types.
+// typeName returns the name of a group's CEL type. The prefix distinguishes it from CEL's own types.
 func typeName(group string) string { return "casebook." + group }
 
-// FindStructType finds the type of a group.
+// FindStructType returns the type of a group.
 func (p *provider) FindStructType(name string) (*types.Type, bool) {
 	if _, ok := p.fields[name]; ok {
 		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
@@ -45,7 +45,7 @@ func (p *provider) FindStructType(name string) (*types.Type, bool) {
 	return p.Provider.FindStructType(name)
 }
 
-// FindStructFieldNames returns the names in a group.
+// FindStructFieldNames returns the names of a group's variables.
 func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 	fields, ok := p.fields[name]
 	if !ok {
@@ -58,7 +58,7 @@ func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 	return names, true
 }
 
-// FindStructFieldType finds a variable.
+// FindStructFieldType returns the type of a variable.
 func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
 	if fields, ok := p.fields[name]; ok {
 		f, found := fields[field]
@@ -135,11 +135,11 @@ func get(target any, group, name string, declared Type) (any, error) {
 	return nil, fmt.Errorf("%s.%s is of type %T, which was not declared", group, name, value)
 }
 
-// maxWhole is the largest number up to which a float64 holds every whole number.
+// maxWhole is the number up to which a float64 can hold every whole number exactly.
 const maxWhole = 1 << 53
 
-// goValue returns a result as Values would hold it. ok is false for a number that a float64 does not hold exactly or
-// that is none.
+// goValue returns a result in the form that Values has. ok is false for NaN, and for a number that a float64 cannot
+// hold exactly.
 func goValue(result ref.Val) (value any, ok bool) {
 	switch v := result.(type) {
 	case types.Int:

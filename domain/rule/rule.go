@@ -1,16 +1,16 @@
-// Package rule holds expressions over the answers and scores of a form: skip rules, risk rules and checks, which hold or
-// do not hold, and formulas, which compute an item. They are written in CEL (Common Expression Language), so that a
-// protocol can bring its rules as data, and so that a rule can do nothing but compute: it ends, it costs little, it
-// reaches nothing outside. Begin reading at Compile and Holds.
+// Package rule evaluates expressions over the answers and scores of a form: skip rules, risk rules and checks, which
+// are true or false, and formulas, which compute an item. They are written in CEL (Common Expression Language), so that
+// rules are data of the protocol, and can only compute: they end, cost little, and have no access to anything else.
+// Begin reading at Compile and Holds.
 //
-// # What is not answered
+// # Unanswered items
 //
-// A rule holds only when what was answered makes it true. A comparison with an unanswered item has no result, and
-// neither has its negation; what has no result does not hold. `a || b` holds when one side does, whatever is missing in
-// the other, and `a && b` is false when one side is. has(answers.worst) asks whether an item was answered. So a missing
-// answer never fails a diary, and never raises an alarm by itself. A formula without a result computes nothing.
+// A rule holds only if the given answers make it true. A comparison with an unanswered item has no result, and neither
+// has its negation. A rule without a result does not hold. `a || b` is true if one side is true, even if the other has
+// no result; `a && b` is false if one side is false. has(answers.worst) says whether an item was answered. So a missing
+// answer never makes a diary fail, and never raises an alarm. A formula without a result computes nothing.
 //
-// Dates of which a part is unknown are treated alike: a comparison that depends on what is unknown has no result.
+// Dates with an unknown part are treated in the same way: a comparison that depends on the unknown part has no result.
 package rule
 
 import (
@@ -23,33 +23,34 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Limits of a rule. The static limit is checked when a rule is compiled: it bounds the highest possible cost, with the
-// longest answers. The runtime limit stops evaluations that cost more than estimated. CEL counts about one for each
-// operation and one for every ten characters read.
+// Limits of a rule. The static limit is checked when a rule is compiled: it limits the highest possible cost, with the
+// longest answers. The runtime limit stops evaluations that cost more than estimated. CEL counts a cost of about one
+// for each operation, and one for every ten characters that it reads.
 const (
 	// MaxChars is the largest number of characters in an expression.
 	MaxChars = 1000
-	// MaxDepth is how deeply an expression may be nested.
+	// MaxDepth is the deepest nesting of an expression.
 	MaxDepth = 24
 	// MaxStaticCost is the highest estimated cost of an expression.
 	MaxStaticCost = 20_000
 	// MaxRuntimeCost is the cost at which an evaluation is stopped.
 	MaxRuntimeCost = 2 * MaxStaticCost
-	// MaxTextChars is the length of the longest text answer in the estimate.
+	// MaxTextChars is the length of the longest text answer that the estimate assumes.
 	MaxTextChars = 4000
-	// MaxTexts is how many texts a Texts variable holds at most.
+	// MaxTexts is the largest number of texts in a Texts variable.
 	MaxTexts = 100
-	// MaxTextsChars is how long each of them is.
+	// MaxTextsChars is the length of the longest of them that the estimate assumes.
 	MaxTextsChars = 100
 )
 
 // Type is the type of a variable.
 type Type int
 
-// The types of variables. In expressions, Integer and Decimal can be compared with one another by < <= > >=; for == and
-// for arithmetic they have to be the same: scores.total == 20.0, double(answers.worst) / 2.0. A Date, which is a day with
-// or without its time, is compared with other dates and with date("2026-03-01"); days(answers.end, answers.start) counts
-// the days between two. A Time is a time of the day, compared with other times and with time("10:30").
+// The types of variables. In expressions, Integer and Decimal can be compared with each other by < <= > >=. For == and
+// for arithmetic, both sides must have the same type: scores.total == 20.0, double(answers.worst) / 2.0. A Date, which
+// is a day with or without a time, can be compared with other dates and with date("2026-03-01"); days(answers.end,
+// answers.start) counts the days between two dates. A Time is a time of the day, and can be compared with other times
+// and with time("10:30").
 const (
 	Integer Type = iota + 1
 	Decimal
@@ -61,7 +62,7 @@ const (
 	Time
 )
 
-// String names the type as refusals do.
+// String returns the name of the type in refusals.
 func (t Type) String() string {
 	switch t {
 	case Integer:
@@ -85,8 +86,9 @@ func (t Type) String() string {
 // answers.worst.
 type Variables map[string]map[string]Type
 
-// Values gives the values of variables: float64 for Integer and Decimal, bool for Boolean, string for Text, []string for
-// Texts, partial.Moment for Date and Time. ok is false for a variable that has no value, such as an unanswered item.
+// Values gives the values of variables: float64 for Integer and Decimal, bool for Boolean, string for Text, []string
+// for Texts, partial.Moment for Date and Time. ok is false for a variable that has no value, such as an unanswered
+// item.
 type Values interface {
 	Value(group, name string) (value any, ok bool)
 }
@@ -100,7 +102,7 @@ type Formula struct {
 	result Type
 }
 
-// expression is what rules and formulas have in common.
+// expression is the common part of rules and formulas.
 type expression struct {
 	text        string
 	program     cel.Program
@@ -108,7 +110,7 @@ type expression struct {
 	variables   []Variable
 }
 
-// Variable is a variable that an expression names.
+// Variable is a variable in an expression.
 type Variable struct {
 	Group, Name string
 }
@@ -121,26 +123,26 @@ type Comparison struct {
 // String returns the expression as it was written.
 func (e *expression) String() string { return e.text }
 
-// Comparisons returns the texts that the expression compares variables with, by ==, != or in. Who declares a variable
-// that can only be one of a few texts can find a misspelt one with it.
+// Comparisons returns the texts that the expression compares variables with, by ==, != or in. They help to find
+// misspelt texts if a variable can have only a few values.
 func (e *expression) Comparisons() []Comparison { return slices.Clone(e.comparisons) }
 
 // Variables returns the variables that the expression names, each once, in the order of their first mention.
 func (e *expression) Variables() []Variable { return slices.Clone(e.variables) }
 
-// Holds says whether the rule is true for these values. A rule whose result depends on a value that is missing does not
-// hold (see the package's comment). The error is a failure of the computation itself, such as a division by zero.
+// Holds says whether the rule is true for these values. A rule whose result depends on a missing value does not hold
+// (see the package comment). An error means that the computation failed, for example by a division by zero.
 func (r *Rule) Holds(values Values) (bool, error) {
 	result, err := r.evaluate(values)
 	return result == types.True, err
 }
 
-// Result is the type of what the formula computes.
+// Result returns the type of the formula's value.
 func (f *Formula) Result() Type { return f.result }
 
-// Compute returns what the formula computes from these values, in the form that Values has it in. ok is false where the
-// result depends on a value that is missing. The error is a failure of the computation itself: a division by zero, or a
-// number that is too large to be kept exactly.
+// Compute returns the formula's value for these values, in the form that Values has. ok is false if the result depends
+// on a missing value. An error means that the computation failed: by a division by zero, or because a number is too
+// large to be stored exactly.
 func (f *Formula) Compute(values Values) (value any, ok bool, err error) {
 	result, err := f.evaluate(values)
 	if err != nil || result == nil {
@@ -153,7 +155,7 @@ func (f *Formula) Compute(values Values) (value any, ok bool, err error) {
 	return value, true, nil
 }
 
-// evaluate returns nil for an expression without a result.
+// evaluate returns the result of an expression, or nil if it has none.
 func (e *expression) evaluate(values Values) (ref.Val, error) {
 	result, _, err := e.program.Eval(&activation{values: values})
 	if err != nil {
@@ -165,16 +167,17 @@ func (e *expression) evaluate(values Values) (ref.Val, error) {
 	return result, nil
 }
 
-// errNoValue passes through CEL's logic like any error: && and || ignore it if the other side decides the result.
+// errNoValue says that a variable has no value. CEL handles it like every error: && and || ignore it if the other side
+// decides the result.
 var errNoValue = errors.New("has no value")
 
-// activation gives CEL the groups of variables.
+// activation gives CEL access to the groups of variables.
 type activation struct {
 	values Values
 }
 
-// ResolveName finds a group of variables.
+// ResolveName returns a group of variables.
 func (a *activation) ResolveName(string) (any, bool) { return a.values, true }
 
-// Parent returns nil: there are only the declared variables.
+// Parent returns nil, because there are no other variables.
 func (a *activation) Parent() cel.Activation { return nil }

@@ -43,7 +43,7 @@ func TestHolds(t *testing.T) {
 		{`size(answers.note) > 3`, values{"answers.note": "fall"}, true},
 		{`has(answers.worst) ? answers.worst > 3 : answers.rescue`, values{"answers.rescue": true}, true},
 
-		// An unanswered item decides nothing.
+		// A comparison with an unanswered item has no result.
 		{`answers.worst >= 8`, values{}, false},
 		{`!(answers.worst >= 8)`, values{}, false},
 		{`answers.worst != 3`, values{}, false},
@@ -65,7 +65,7 @@ func TestHolds(t *testing.T) {
 			}
 			got, err := r.Holds(tt.values)
 			if err != nil || got != tt.want {
-				t.Errorf("holds %v, %v; want %v", got, err, tt.want)
+				t.Errorf("Holds returns %v, %v; want %v", got, err, tt.want)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func TestRuntimeLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if holds, err := r.Holds(values{"answers.note": strings.Repeat("y", 10_000_000)}); err == nil || holds {
-		t.Errorf("holds %v, %v", holds, err)
+		t.Errorf("Holds returns %v, %v", holds, err)
 	}
 }
 
@@ -148,12 +148,12 @@ func TestFailures(t *testing.T) {
 			t.Fatal(err)
 		}
 		if holds, err := r.Holds(v); err == nil || holds {
-			t.Errorf("%s: holds %v, %v", expression, holds, err)
+			t.Errorf("%s: Holds returns %v, %v", expression, holds, err)
 		}
 	}
 }
 
-// The same rule with the same variables is compiled once; with other variables it is another rule.
+// A rule with the same variables is compiled once. With other variables it is another rule.
 func TestCompileReusesPrograms(t *testing.T) {
 	first, err := rule.Compile("answers.worst >= 8", declared)
 	if err != nil {
@@ -165,7 +165,7 @@ func TestCompileReusesPrograms(t *testing.T) {
 	}
 	other, err := rule.Compile("answers.worst >= 8", rule.Variables{"answers": {"worst": rule.Decimal}})
 	if err != nil || other == first {
-		t.Errorf("a rule over other variables is the same, %v", err)
+		t.Errorf("other variables do not make another rule, %v", err)
 	}
 }
 

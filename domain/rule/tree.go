@@ -6,8 +6,8 @@ import (
 	celast "cel.dev/cel-go/common/ast"
 )
 
-// faultIn finds what is CEL but no rule: what onlyVariables finds, and dates in lists, or made of anything but a written
-// text. It returns "" where there is none.
+// faultIn returns why an expression is CEL but not a rule, or "" if it is a rule. It finds the faults of onlyVariables,
+// dates in lists, and dates that are not made from a literal text.
 func faultIn(root celast.Expr, tree *celast.AST) string {
 	if fault := onlyVariables(root); fault != "" {
 		return fault
@@ -25,7 +25,7 @@ func faultIn(root celast.Expr, tree *celast.AST) string {
 	return fault
 }
 
-// faultInWritten refuses date(...) and time(...) of anything but a written date or time.
+// faultInWritten returns why a date(...) or time(...) is not allowed: its argument must be a literal date or time.
 func faultInWritten(call celast.CallExpr) string {
 	name := call.FunctionName()
 	if len(call.Args()) != 1 || call.Args()[0].Kind() != celast.LiteralKind {
@@ -38,7 +38,7 @@ func faultInWritten(call celast.CallExpr) string {
 	return ""
 }
 
-// variablesIn lists the variables that an expression names, each once.
+// variablesIn lists the variables in an expression, each once.
 func variablesIn(root celast.Expr) []Variable {
 	var found []Variable
 	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
@@ -53,8 +53,8 @@ func variablesIn(root celast.Expr) []Variable {
 	return found
 }
 
-// onlyVariables finds what is CEL but no rule over single answers: a group of variables as a whole, or an object or a
-// map that is made up. It returns "" where there is none.
+// onlyVariables returns a fault if an expression uses more than single variables: a group as a whole, a new object, or
+// a map. It returns "" if there is no such fault.
 func onlyVariables(e celast.Expr) string {
 	switch e.Kind() {
 	case celast.LiteralKind:
@@ -88,7 +88,7 @@ func onlyVariablesIn(parts []celast.Expr) string {
 	return ""
 }
 
-// comparisonsIn finds comparisons of variables with literal texts.
+// comparisonsIn lists the comparisons of variables with literal texts.
 func comparisonsIn(e celast.Expr) []Comparison {
 	switch e.Kind() {
 	case celast.ListKind:
@@ -123,7 +123,7 @@ func comparisonsInAll(parts []celast.Expr) []Comparison {
 	return found
 }
 
-// compared returns the comparison of a variable with a literal text, if the two expressions are these.
+// compared returns the comparison if the first expression is a variable and the second a literal text.
 func compared(variable, text celast.Expr) []Comparison {
 	if variable.Kind() != celast.SelectKind || text.Kind() != celast.LiteralKind {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Bounds of a protocol version. A definition that comes near them is no longer a protocol that people can follow.
+// Limits of a protocol version. People could not follow a protocol that comes close to them.
 const (
 	maxArms        = 20
 	maxVisits      = 500
@@ -20,11 +20,11 @@ const (
 	maxFormBytes   = 256 * 1024
 	maxIDChars     = 50
 	maxTitleChars  = 300
-	// maxVisitDays bounds planned days and allowances: a century, beyond the longest follow-up.
+	// maxVisitDays limits planned days and allowances. It is a century, longer than any follow-up.
 	maxVisitDays = 36_525
 )
 
-// Create begins a study. It refuses study_exists, malformed_id, value_missing and value_too_long.
+// Create creates a study. It refuses study_exists, malformed_id, value_missing and value_too_long.
 func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 	if s.Exists() {
 		return nil, refuse.WrongState("study_exists", "the study %s exists already", cmd.Study).At("study").Do("choose another id")
@@ -37,10 +37,10 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 	return []Event{Created{Study: cmd.Study, Title: cmd.Title, Sponsor: cmd.Sponsor, Phase: cmd.Phase}}, nil
 }
 
-// Publish puts a protocol version in force. Versions follow one another without gap, and an instrument whose content
-// changed has a higher version than before, also where a version of the protocol in between left it out, so that no
-// recorded answer changes its meaning. Instruments are brought by the protocol itself, or named by version and hash where
-// they were published by themselves; published holds the states of the streams of all of them (see NamedInstruments).
+// Publish puts a protocol version into force. The version numbers have no gaps. An instrument whose content changed
+// must have a higher version than before, even if a protocol version in between left it out, so that no recorded answer
+// changes its meaning. A protocol contains an instrument, or refers by version and hash to one that was published on
+// its own. published holds the states of the streams of all these instruments (see NamedInstruments).
 //
 // It refuses study_not_found, protocol_version_order, instrument_version_order, unknown_instrument_version,
 // instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long and
@@ -105,7 +105,8 @@ func (p Protocol) validateTreatment() error {
 		return err
 	}
 	if a := p.Alerts; a != nil {
-		err := domain.First(domain.Between("protocol.alerts.reviewMinutes", a.ReviewMinutes, 1, 7*24*60), domain.Between("protocol.alerts.missedInARow", a.MissedInARow, 1, 100))
+		err := domain.First(domain.Between("protocol.alerts.reviewMinutes", a.ReviewMinutes, 1, 7*24*60),
+			domain.Between("protocol.alerts.missedInARow", a.MissedInARow, 1, 100))
 		if err != nil {
 			return err
 		}
@@ -121,15 +122,18 @@ func (p Protocol) validateTreatment() error {
 	case t.Randomised && len(p.Arms) < 2:
 		return invalidProtocol("treatment", "patients are randomised among %d arms", len(p.Arms)).Do("give the protocol two arms or more")
 	case t.Kits && !t.Randomised && len(p.Arms) != 1:
-		return invalidProtocol("treatment", "there are kits, no randomisation, and %d arms", len(p.Arms)).Do("give the protocol the one arm that all patients are in")
+		return invalidProtocol("treatment", "there are kits, no randomisation, and %d arms", len(p.Arms)).
+			Do("give the protocol the one arm that all patients are in")
 	case t.ForcedAllocation && !(t.Randomised && t.Kits):
-		return invalidProtocol("treatment", "an allocation can only be forced where patients are randomised and get kits").Do("leave forcedAllocation out")
+		return invalidProtocol("treatment", "an allocation can only be forced where patients are randomised and get kits").
+			Do("leave forcedAllocation out")
 	case len(t.DispensingVisits) > 0 && !t.Kits:
 		return invalidProtocol("treatment", "visits dispense kits, and there are none").Do("set kits, or leave dispensingVisits out")
 	}
 	for _, id := range t.DispensingVisits {
 		if !slices.ContainsFunc(p.Visits, func(v Visit) bool { return v.ID == id }) {
-			return invalidProtocol("treatment", "kits are dispensed at the visit %.80q, which the protocol does not have", id).Do("add the visit, or take it from the list")
+			return invalidProtocol("treatment", "kits are dispensed at the visit %.80q, which the protocol does not have", id).
+				Do("add the visit, or take it from the list")
 		}
 	}
 	if err := domain.First(uniqueIDs("treatment.dispensingVisits", t.DispensingVisits, func(v string) (string, string) { return v, "" }),
@@ -203,7 +207,8 @@ func atMost(list string, n, most int) error {
 	return nil
 }
 
-// uniqueIDs refuses ids that are missing, too long or used twice in a list of the protocol, and titles that are too long.
+// uniqueIDs refuses ids that are missing, too long or used twice in a list of the protocol, and titles that are too
+// long.
 func uniqueIDs[T any](list string, all []T, of func(T) (id, title string)) error {
 	field := "protocol." + list
 	seen := map[string]bool{}

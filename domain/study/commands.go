@@ -4,7 +4,7 @@ import (
 	"casebook/domain"
 )
 
-// CreateStudy begins a study.
+// CreateStudy creates a study.
 type CreateStudy struct {
 	domain.InStudy `doc:"Id of the new study"`
 	Title          string `json:"title" minLength:"1" maxLength:"300" doc:"Full title"`
@@ -12,13 +12,13 @@ type CreateStudy struct {
 	Phase          string `json:"phase,omitempty" maxLength:"20" doc:"Clinical phase, such as II"`
 }
 
-// PublishProtocolVersion puts the first version of the protocol, or an amendment, in force.
+// PublishProtocolVersion puts the first version of the protocol, or an amendment, into force.
 type PublishProtocolVersion struct {
 	domain.InStudy
 	Protocol Protocol `json:"protocol" doc:"The whole version"`
 }
 
-// AddSite lets a site take part.
+// AddSite adds a site to a study.
 type AddSite struct {
 	domain.InStudy
 	Site    domain.SiteID `json:"site" doc:"Id of the site within the study"`
@@ -27,7 +27,7 @@ type AddSite struct {
 	Zone    string        `json:"zone" doc:"IANA time zone, such as Europe/Berlin"`
 }
 
-// ActivateSite lets a site screen and enrol.
+// ActivateSite allows a site to screen and enrol patients.
 type ActivateSite struct {
 	domain.InStudy
 	Site domain.SiteID `json:"site" doc:"The site"`

@@ -1,5 +1,5 @@
-// Package study holds what a trial is under its protocol: versions of the protocol with arms, visits, forms and
-// instruments, and the sites that take part. Whether and how many patients may enter is decided in domain/enrollment.
+// Package study decides about a study: the versions of its protocol, with arms, visits, forms and instruments, and its
+// sites. Package domain/enrollment decides whether and how many patients may enter.
 package study
 
 import (
@@ -9,14 +9,14 @@ import (
 	"casebook/domain/instrument"
 )
 
-// Event is what can happen to a study.
+// Event is an event of a study.
 type Event interface{ studyEvent() }
 
-// events are the events of the stream, under the names that the log knows them by.
+// events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
-	// From version 2 on, a protocol may refer to instruments that are published by themselves. An older program must stop
-	// there: it would read the protocol as one without these instruments.
+	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
+	// version 1 must not read such an event, because it would see a protocol without these instruments.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -24,7 +24,7 @@ var events = []domain.EventType{
 	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
 }
 
-// Created begins a study.
+// Created says that a study was created.
 type Created struct {
 	Study   domain.StudyID `json:"study"`
 	Title   string         `json:"title"`
@@ -32,13 +32,13 @@ type Created struct {
 	Phase   string         `json:"phase,omitempty"`
 }
 
-// ProtocolVersionPublished puts a version of the protocol, or an amendment, in force.
+// ProtocolVersionPublished puts the first version of the protocol, or an amendment, into force.
 type ProtocolVersionPublished struct {
 	Study    domain.StudyID `json:"study"`
 	Protocol Protocol       `json:"protocol"`
 }
 
-// SiteAdded lets a site take part; it can do nothing before it is activated.
+// SiteAdded adds a site to the study. The site may not screen or enrol before it is activated.
 type SiteAdded struct {
 	Study   domain.StudyID `json:"study"`
 	Site    domain.SiteID  `json:"site"`
@@ -48,7 +48,7 @@ type SiteAdded struct {
 	Zone string `json:"zone"`
 }
 
-// SiteActivated lets a site screen and enrol, after its approvals (ICH E6(R3) 4.3.5).
+// SiteActivated allows a site to screen and enrol patients, after its approvals (ICH E6(R3) 4.3.5).
 type SiteActivated struct {
 	Study domain.StudyID `json:"study"`
 	Site  domain.SiteID  `json:"site"`
@@ -77,7 +77,7 @@ func (SiteAdded) studyEvent()                {}
 func (SiteActivated) studyEvent()            {}
 func (SiteClosed) studyEvent()               {}
 
-// Protocol is one version of the plan. It is fixed once published.
+// Protocol is one version of the protocol. It does not change after its publication.
 type Protocol struct {
 	// Version is a number that grows by one with every amendment.
 	Version int `json:"version" minimum:"1" doc:"1 for the first, one more for each amendment"`
@@ -87,27 +87,27 @@ type Protocol struct {
 	Visits         []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
 	Forms          []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
 	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
-	// InstrumentReferences name instruments that have been published by themselves, beside those in Instruments.
+	// InstrumentReferences name instruments that were published on their own, in addition to those in Instruments.
 	InstrumentReferences []instrument.Reference `json:"instrumentReferences,omitempty" doc:"Instruments that were published by PublishInstrument, by version and hash"`
 	Criteria             []Criterion            `json:"criteria,omitempty" doc:"Who may be enrolled"`
 	Treatment            *Treatment             `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
-	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When somebody has to be told; 60 minutes and 3 windows where it is left out"`
+	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When people have to be notified; 60 minutes and 3 windows where it is left out"`
 }
 
 // AlertPolicy says how alerts are raised and escalated.
 type AlertPolicy struct {
-	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has looked at for so long is escalated"`
-	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site is told"`
+	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has reviewed for so long is escalated"`
+	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site gets an alert"`
 }
 
-// Criterion is one condition of eligibility; each is answered for each patient before the enrolment.
+// Criterion is one condition of eligibility. Every criterion is answered for every patient before the enrolment.
 type Criterion struct {
 	ID        string `json:"id" minLength:"1"`
 	Title     string `json:"title"`
 	Exclusion bool   `json:"exclusion,omitempty" doc:"Whether meeting it keeps the patient out"`
 }
 
-// Treatment says how patients are assigned and supplied.
+// Treatment says how patients are assigned to arms and supplied with kits.
 type Treatment struct {
 	// Randomised patients are drawn into one of the protocol's arms.
 	Randomised bool     `json:"randomised,omitempty" doc:"Whether patients are drawn into the arms"`
@@ -115,10 +115,10 @@ type Treatment struct {
 	// Kits says that drug comes in numbered kits.
 	Kits bool `json:"kits,omitempty" doc:"Whether drug comes in numbered kits"`
 	// ForcedAllocation allows a draw among the arms that are in stock when not all are.
-	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped place of the list is recorded"`
-	// DoNotDispenseDays is how long before its expiry a kit is not given out any more.
+	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped entry of the list is recorded"`
+	// DoNotDispenseDays is the number of days before its expiry in which a kit is not given out any more.
 	DoNotDispenseDays int `json:"doNotDispenseDays,omitempty" minimum:"0" doc:"A kit that expires within so many days is not allocated"`
-	// DispensingVisits are the visits at which the next kit is given out; the first comes with the enrolment.
+	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
 }
 
@@ -129,13 +129,13 @@ type Factor struct {
 	Levels []string `json:"levels" minItems:"1"`
 }
 
-// Arm is a treatment that patients can be assigned to. That arms exist is public; who is in one is not.
+// Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.
 type Arm struct {
 	ID    string `json:"id" minLength:"1"`
 	Title string `json:"title"`
 }
 
-// Visit is a planned contact; days count from enrolment, which is day 0.
+// Visit is a planned visit. Days count from the enrolment, which is day 0.
 type Visit struct {
 	ID         string   `json:"id" minLength:"1"`
 	Title      string   `json:"title"`
@@ -145,7 +145,7 @@ type Visit struct {
 	Forms      []string `json:"forms,omitempty" doc:"Ids of the forms filled in at the visit"`
 }
 
-// Form is a case report form; its definition is kept as it came.
+// Form is a case report form. Its definition is stored as it was sent.
 type Form struct {
 	ID         string          `json:"id" minLength:"1"`
 	Title      string          `json:"title"`

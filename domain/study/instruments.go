@@ -13,8 +13,9 @@ import (
 // PublishedInstruments are the states of instruments' own streams, by instrument.
 type PublishedInstruments map[instrument.ID]instrument.Versions
 
-// NamedInstruments are the instruments that the protocol brings or refers to, each once: those whose own streams Publish has
-// to know. A protocol that names more than it can have has none, because it is refused in any case.
+// NamedInstruments returns the instruments that the protocol contains or refers to, each once. Publish needs the states
+// of their streams. For a protocol with too many instruments it returns none, because Publish refuses the protocol
+// anyway.
 func (p Protocol) NamedInstruments() []instrument.ID {
 	if len(p.Instruments)+len(p.InstrumentReferences) > maxInstruments {
 		return nil
@@ -31,13 +32,13 @@ func (p Protocol) NamedInstruments() []instrument.ID {
 }
 
 var (
-	// instrumentName is the shape of an instrument's id; what else is sent as one is in no stream.
+	// instrumentName is the form of an instrument's id. No stream exists for an id of another form.
 	instrumentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	hashPattern    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// InstrumentReference returns how the protocol in force refers to an instrument that was published by itself. ok is false
-// where the protocol brings the instrument itself, or has none of the id.
+// InstrumentReference returns the reference of the protocol in force to an instrument that was published on its own. ok
+// is false if the protocol contains the instrument, or does not have it.
 func (s Study) InstrumentReference(id instrument.ID) (r instrument.Reference, ok bool) {
 	if s.Protocol == nil {
 		return instrument.Reference{}, false
@@ -50,13 +51,13 @@ func (s Study) InstrumentReference(id instrument.ID) (r instrument.Reference, ok
 	return instrument.Reference{}, false
 }
 
-// InstrumentInForce returns the definition of an instrument in the protocol in force, nil where it has none of the id. Where
-// the protocol refers to it (see InstrumentReference), it is found in published, the state of the instrument's own stream.
-// It fails where that state does not hold what the protocol refers to: it was read before it was published, or belongs to
-// another instrument.
+// InstrumentInForce returns the definition of an instrument in the protocol in force, or nil if the protocol does not
+// have it. If the protocol refers to the instrument (see InstrumentReference), the definition comes from published, the
+// state of the instrument's stream. It fails if that state lacks the version: the state is outdated or of another
+// instrument.
 func (s Study) InstrumentInForce(id instrument.ID, published instrument.Versions) (*instrument.Definition, error) {
-	r, referred := s.InstrumentReference(id)
-	if !referred {
+	r, isReference := s.InstrumentReference(id)
+	if !isReference {
 		return s.Instrument(id), nil
 	}
 	d := published.Definition(r.Version)
@@ -66,12 +67,12 @@ func (s Study) InstrumentInForce(id instrument.ID, published instrument.Versions
 	return d, nil
 }
 
-// Publication is what instrument.Publish has to know of the study.
+// Publication returns the facts that instrument.Publish needs from the study.
 func (s Study) Publication(id instrument.ID) instrument.Publication {
-	return instrument.Publication{StudyExists: s.Exists(), InProtocols: slices.Clone(s.instruments[id].brought)}
+	return instrument.Publication{StudyExists: s.Exists(), InProtocols: slices.Clone(s.instruments[id].contained)}
 }
 
-// using returns what the protocols have said of instruments, this one included.
+// using returns the uses of instruments after one more protocol version.
 func (s Study) using(p *Protocol) map[instrument.ID]usage {
 	if len(p.Instruments)+len(p.InstrumentReferences) == 0 {
 		return s.instruments
@@ -83,19 +84,19 @@ func (s Study) using(p *Protocol) map[instrument.ID]usage {
 	for i := range p.Instruments {
 		d := &p.Instruments[i]
 		u := next[d.ID]
-		brought := slices.DeleteFunc(slices.Clone(u.brought), func(before *instrument.Definition) bool { return before.Version == d.Version })
-		next[d.ID] = usage{brought: append(brought, d), newest: d.Version}
+		contained := slices.DeleteFunc(slices.Clone(u.contained), func(before *instrument.Definition) bool { return before.Version == d.Version })
+		next[d.ID] = usage{contained: append(contained, d), newest: d.Version}
 	}
 	for _, r := range p.InstrumentReferences {
-		next[r.ID] = usage{brought: next[r.ID].brought, newest: r.Version, sha256: r.SHA256}
+		next[r.ID] = usage{contained: next[r.ID].contained, newest: r.Version, sha256: r.SHA256}
 	}
 	return next
 }
 
-// mayUse refuses instruments of a protocol that change what was published before, and references to what is not published.
+// mayUse refuses instruments that change a published version, and references to versions that are not published.
 func (s Study) mayUse(p *Protocol, published PublishedInstruments) error {
 	for i := range p.Instruments {
-		if err := s.mayBring(&p.Instruments[i], published[p.Instruments[i].ID]); err != nil {
+		if err := s.mayContain(&p.Instruments[i], published[p.Instruments[i].ID]); err != nil {
 			return err
 		}
 	}
@@ -107,7 +108,7 @@ func (s Study) mayUse(p *Protocol, published PublishedInstruments) error {
 	return nil
 }
 
-func (s Study) mayBring(next *instrument.Definition, published instrument.Versions) error {
+func (s Study) mayContain(next *instrument.Definition, published instrument.Versions) error {
 	hash, err := next.SHA256()
 	if err != nil {
 		return err
@@ -118,26 +119,26 @@ func (s Study) mayBring(next *instrument.Definition, published instrument.Versio
 	case next.Version > newest:
 		return nil
 	case next.Version == before.newest && hash == before.hash() && (recorded == hash || recorded == ""):
-		return nil // what was in force, whether it is on record by itself yet or not
+		return nil // it was in force before, and its own stream has the same version or none yet
 	case next.Version > before.newest && recorded == hash:
-		return nil // what was published by itself, and is used for the first time
+		return nil // it was published on its own, and is used for the first time
 	}
 	return instrument.VersionOrder(next.ID, next.Version, newest).At("protocol.instruments")
 }
 
-// hash is that of the version that was used last.
+// hash returns the hash of the version that was used last, or "" if there is none.
 func (u usage) hash() string {
-	if u.sha256 != "" || len(u.brought) == 0 {
+	if u.sha256 != "" || len(u.contained) == 0 {
 		return u.sha256
 	}
-	hash, err := u.brought[len(u.brought)-1].SHA256()
+	hash, err := u.contained[len(u.contained)-1].SHA256()
 	if err != nil {
-		return "" // nothing that was ever published holds a number that cannot be written
+		return "" // cannot happen: a published definition has only numbers that JSON can hold
 	}
 	return hash
 }
 
-// mayRefer refuses with the field of the reference that is at fault.
+// mayRefer refuses a reference; the refusal names the faulty field within the reference.
 func (s Study) mayRefer(r instrument.Reference, published instrument.Versions) *refuse.Refusal {
 	before := s.instruments[r.ID]
 	if before.newest > r.Version || before.newest == r.Version && before.hash() != r.SHA256 {
@@ -156,7 +157,7 @@ func (s Study) mayRefer(r instrument.Reference, published instrument.Versions) *
 }
 
 func (p Protocol) validateInstruments() error {
-	// Titles of instruments are the instruments' own to bound.
+	// An instrument limits the length of its own title.
 	if err := uniqueIDs("instruments", p.Instruments, func(d instrument.Definition) (string, string) { return string(d.ID), "" }); err != nil {
 		return err
 	}
@@ -177,11 +178,12 @@ func (p Protocol) validateReferences() error {
 	for _, r := range p.InstrumentReferences {
 		switch {
 		case slices.ContainsFunc(p.Instruments, func(d instrument.Definition) bool { return d.ID == r.ID }):
-			return invalidProtocol(list, "the instrument %s is brought by the protocol as well", r.ID).Do("bring it, or refer to it")
+			return invalidProtocol(list, "the instrument %s is both contained in the protocol and referred to", r.ID).
+				Do("contain it or refer to it, not both")
 		case r.Version < 1:
 			return invalidProtocol(list, "the instrument %s is referred to in version %d", r.ID, r.Version).Do("versions count from 1")
 		case !hashPattern.MatchString(r.SHA256):
-			return invalidProtocol(list, "the instrument %s is referred to with a hash that is none", r.ID).
+			return invalidProtocol(list, "the instrument %s is referred to with a malformed hash", r.ID).
 				Do("use the sha256 of InstrumentPublished, 64 digits of lower-case hexadecimal")
 		}
 	}

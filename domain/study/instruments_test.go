@@ -21,8 +21,8 @@ func titled(version int, title string) instrument.Definition {
 	return d
 }
 
-// onRecord is the state of the stream of an instrument, published by itself in these versions.
-func onRecord(t failer, versions ...instrument.Definition) study.PublishedInstruments {
+// recorded returns the states of the streams of instruments that were published on their own in these versions.
+func recorded(t failer, versions ...instrument.Definition) study.PublishedInstruments {
 	t.Helper()
 	all := study.PublishedInstruments{}
 	for _, d := range versions {
@@ -54,36 +54,36 @@ func referring(t failer, version int, to ...instrument.Definition) study.Protoco
 	return p
 }
 
-func publishingKnowing(known study.PublishedInstruments, p study.Protocol) decision {
+func publishingWith(known study.PublishedInstruments, p study.Protocol) decision {
 	return scenario.SentWithFacts(study.Publish, known, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
 }
 
-func TestPublishTakesReferences(t *testing.T) {
+func TestPublishAcceptsReferences(t *testing.T) {
 	first, second, phq := titled(1, "First"), titled(2, "Second"), *instrument.PHQ9()
-	known := onRecord(t, first, second, phq)
-	given := begun(t).When(publishingKnowing(known, referring(t, 1, first, phq))).Then(published(referring(t, 1, first, phq)))
+	known := recorded(t, first, second, phq)
+	given := begun(t).When(publishingWith(known, referring(t, 1, first, phq))).Then(published(referring(t, 1, first, phq)))
 	s := given.State()
 	for _, want := range []instrument.Definition{first, phq} {
 		if r, ok := s.InstrumentReference(want.ID); !ok || r.Version != want.Version || r.SHA256 != hashOf(t, want) {
-			t.Errorf("%s is referred to as %+v, %v", want.ID, r, ok)
+			t.Errorf("the reference to %s is %+v, %v", want.ID, r, ok)
 		}
 		if d, err := s.InstrumentInForce(want.ID, known[want.ID]); err != nil || d == nil || d.Title != want.Title {
-			t.Errorf("in force is %v, %v; want %s", d, err, want.Title)
+			t.Errorf("the instrument in force is %v, %v; want %s", d, err, want.Title)
 		}
 		if s.Instrument(want.ID) != nil {
-			t.Errorf("the protocol is said to bring %s itself", want.ID)
+			t.Errorf("Instrument returns %s, which the protocol only refers to", want.ID)
 		}
 	}
-	// The instrument's state has to be that of the instrument, and new enough.
+	// An outdated state, and the state of another instrument, are errors.
 	for name, stale := range map[string]instrument.Versions{"none": {}, "another": known[phq.ID],
-		"changed": onRecord(t, titled(1, "Other"))[first.ID]} {
+		"changed": recorded(t, titled(1, "Other"))[first.ID]} {
 		if d, err := s.InstrumentInForce(first.ID, stale); err == nil || d != nil {
-			t.Errorf("%s: in force is %v", name, d)
+			t.Errorf("%s: the instrument in force is %v", name, d)
 		}
 	}
-	amended := given.When(publishingKnowing(known, referring(t, 2, second))).Then(published(referring(t, 2, second)))
+	amended := given.When(publishingWith(known, referring(t, 2, second))).Then(published(referring(t, 2, second)))
 	if d, err := amended.State().InstrumentInForce(first.ID, known[first.ID]); err != nil || d.Title != "Second" {
-		t.Errorf("in force is %v, %v", d, err)
+		t.Errorf("the instrument in force is %v, %v", d, err)
 	}
 	if d, err := amended.State().InstrumentInForce(phq.ID, known[phq.ID]); err != nil || d != nil {
 		t.Errorf("an instrument that was left out is in force: %v, %v", d, err)
@@ -91,19 +91,19 @@ func TestPublishTakesReferences(t *testing.T) {
 	if d, err := (study.Study{}).InstrumentInForce(first.ID, known[first.ID]); err != nil || d != nil {
 		t.Errorf("a study without a protocol has an instrument: %v, %v", d, err)
 	}
-	// An instrument that the protocol brings needs no state of its own.
+	// An instrument that the protocol contains needs no state of a stream.
 	inline := begun(t).Given(published(protocol(1, first))).State()
 	if d, err := inline.InstrumentInForce(first.ID, instrument.Versions{}); err != nil || d == nil || d.Title != "First" {
-		t.Errorf("in force is %v, %v", d, err)
+		t.Errorf("the instrument in force is %v, %v", d, err)
 	}
 	if _, ok := inline.InstrumentReference(first.ID); ok {
-		t.Error("what a protocol brings is taken for a reference")
+		t.Error("an instrument that a protocol contains is taken for a reference")
 	}
 }
 
 func TestPublishRefusesReferences(t *testing.T) {
 	first, second := titled(1, "First"), titled(2, "Second")
-	known := onRecord(t, first, second)
+	known := recorded(t, first, second)
 	many := func(n int) (all []instrument.Reference) {
 		for i := range n {
 			all = append(all, instrument.Reference{ID: instrument.ID(fmt.Sprint("i", i)), Version: 1, SHA256: strings.Repeat("a", 64)})
@@ -131,7 +131,7 @@ func TestPublishRefusesReferences(t *testing.T) {
 			func(p *study.Protocol) {
 				p.InstrumentReferences = append(p.InstrumentReferences, p.InstrumentReferences[0])
 			}},
-		"brought as well": {"invalid_protocol", "instrumentReferences",
+		"contained as well": {"invalid_protocol", "instrumentReferences",
 			func(p *study.Protocol) { p.Instruments = append(p.Instruments, titled(2, "Second")) }},
 		"too many": {"invalid_protocol", "instruments", func(p *study.Protocol) { p.InstrumentReferences = many(51) }},
 		"too many together": {"invalid_protocol", "instruments", func(p *study.Protocol) {
@@ -142,46 +142,46 @@ func TestPublishRefusesReferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := referring(t, 1, second)
 			x.change(&p)
-			if r := begun(t).When(publishingKnowing(known, p)).ThenRefused(x.code); r.Field != "protocol."+x.field {
-				t.Errorf("the fault is said to be in %s, not protocol.%s", r.Field, x.field)
+			if r := begun(t).When(publishingWith(known, p)).ThenRefused(x.code); r.Field != "protocol."+x.field {
+				t.Errorf("the field is %s, not protocol.%s", r.Field, x.field)
 			}
 		})
 	}
-	begun(t).When(publishingKnowing(nil, referring(t, 1, second))).ThenRefused("unknown_instrument_version")
+	begun(t).When(publishingWith(nil, referring(t, 1, second))).ThenRefused("unknown_instrument_version")
 }
 
-// An instrument keeps its meaning under its version, whether protocols bring it or refer to it.
-func TestVersionsOrderAcrossReferences(t *testing.T) {
+// A version of an instrument never changes its content, whether protocols contain it or refer to it.
+func TestVersionOrderWithReferences(t *testing.T) {
 	first, second, third := titled(1, "First"), titled(2, "Second"), titled(3, "Third")
 	other := titled(2, "Other")
-	known := onRecord(t, first, second)
-	brought := begun(t).Given(published(protocol(1, second)))
-	brought.When(publishingKnowing(known, referring(t, 2, second))).Then(published(referring(t, 2, second)))
-	brought.When(publishingKnowing(known, referring(t, 2, first))).ThenRefused("instrument_version_order")
-	brought.When(publishingKnowing(onRecord(t, other), referring(t, 2, other))).ThenRefused("instrument_version_order")
+	known := recorded(t, first, second)
+	contained := begun(t).Given(published(protocol(1, second)))
+	contained.When(publishingWith(known, referring(t, 2, second))).Then(published(referring(t, 2, second)))
+	contained.When(publishingWith(known, referring(t, 2, first))).ThenRefused("instrument_version_order")
+	contained.When(publishingWith(recorded(t, other), referring(t, 2, other))).ThenRefused("instrument_version_order")
 	referred := begun(t).Given(published(referring(t, 1, second)))
-	referred.When(publishingKnowing(known, protocol(2, second))).Then(published(protocol(2, second)))
-	referred.When(publishingKnowing(known, protocol(2, other))).ThenRefused("instrument_version_order")
-	referred.When(publishingKnowing(known, protocol(2, first))).ThenRefused("instrument_version_order")
-	referred.When(publishingKnowing(known, protocol(2, third))).Then(published(protocol(2, third)))
-	// Also where the instrument was only published by itself so far.
-	begun(t).When(publishingKnowing(known, protocol(1, other))).ThenRefused("instrument_version_order")
-	begun(t).When(publishingKnowing(known, protocol(1, second))).Then(published(protocol(1, second)))
-	begun(t).When(publishingKnowing(onRecord(t, first, third), protocol(1, second))).ThenRefused("instrument_version_order")
-	// What is in force may stay in force while a higher version is published by itself, and while it is not yet on record.
-	brought.When(publishingKnowing(onRecord(t, first, third), protocol(2, second))).Then(published(protocol(2, second)))
-	brought.When(publishingKnowing(nil, protocol(2, second))).Then(published(protocol(2, second)))
-	// Where both stand against each other, a higher version has to settle it.
-	brought.When(publishingKnowing(onRecord(t, other), protocol(2, second))).ThenRefused("instrument_version_order")
-	brought.When(publishingKnowing(onRecord(t, other), protocol(2, third))).Then(published(protocol(2, third)))
-	// In a protocol between, the instrument may have been left out.
+	referred.When(publishingWith(known, protocol(2, second))).Then(published(protocol(2, second)))
+	referred.When(publishingWith(known, protocol(2, other))).ThenRefused("instrument_version_order")
+	referred.When(publishingWith(known, protocol(2, first))).ThenRefused("instrument_version_order")
+	referred.When(publishingWith(known, protocol(2, third))).Then(published(protocol(2, third)))
+	// The same holds for an instrument that was only published on its own so far.
+	begun(t).When(publishingWith(known, protocol(1, other))).ThenRefused("instrument_version_order")
+	begun(t).When(publishingWith(known, protocol(1, second))).Then(published(protocol(1, second)))
+	begun(t).When(publishingWith(recorded(t, first, third), protocol(1, second))).ThenRefused("instrument_version_order")
+	// A version in force may stay in force if a higher version was published on its own, or if no stream has it yet.
+	contained.When(publishingWith(recorded(t, first, third), protocol(2, second))).Then(published(protocol(2, second)))
+	contained.When(publishingWith(nil, protocol(2, second))).Then(published(protocol(2, second)))
+	// If the protocol and the stream have different contents, a higher version is needed.
+	contained.When(publishingWith(recorded(t, other), protocol(2, second))).ThenRefused("instrument_version_order")
+	contained.When(publishingWith(recorded(t, other), protocol(2, third))).Then(published(protocol(2, third)))
+	// The same holds if a protocol version in between left the instrument out.
 	between := referred.Given(published(protocol(2)))
-	between.When(publishingKnowing(known, referring(t, 3, first))).ThenRefused("instrument_version_order")
-	between.When(publishingKnowing(known, protocol(3, other))).ThenRefused("instrument_version_order")
-	between.When(publishingKnowing(known, referring(t, 3, second))).Then(published(referring(t, 3, second)))
+	between.When(publishingWith(known, referring(t, 3, first))).ThenRefused("instrument_version_order")
+	between.When(publishingWith(known, protocol(3, other))).ThenRefused("instrument_version_order")
+	between.When(publishingWith(known, referring(t, 3, second))).Then(published(referring(t, 3, second)))
 }
 
-func TestPublicationHoldsWhatProtocolsBrought(t *testing.T) {
+func TestPublicationHasTheInstrumentsOfProtocols(t *testing.T) {
 	first, second := titled(1, "First"), titled(2, "Second")
 	if facts := (study.Study{}).Publication(first.ID); facts.StudyExists || len(facts.InProtocols) > 0 {
 		t.Errorf("got %+v", facts)
@@ -206,12 +206,12 @@ func TestNamedInstruments(t *testing.T) {
 	}
 	p.InstrumentReferences = make([]instrument.Reference, 49)
 	if got := p.NamedInstruments(); got != nil {
-		t.Errorf("a protocol that will be refused has %d streams read", len(got))
+		t.Errorf("a protocol with too many instruments names %d", len(got))
 	}
 }
 
-// A protocol in force always says what its instruments are: by themselves, or by a reference to what is on record. No version
-// of an instrument ever has two contents, in protocols and streams together.
+// Every instrument of the protocol in force has a definition, in the protocol or in its stream. No version of an
+// instrument has two contents, in protocols and streams together.
 func TestProtocolsAndStreamsAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, known, contents, next := study.Study{ID: pain}, instrument.Versions{}, map[int]string{}, 1
@@ -224,10 +224,11 @@ func TestProtocolsAndStreamsAgree(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			d := titled(rapid.IntRange(1, 4).Draw(t, "version"), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "title"))
 			p := protocol(next)
-			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0:
-				events, err := instrument.Publish(known, s.Publication(d.ID), instrument.PublishInstrument{InStudy: domain.ForStudy(pain), Instrument: d}, domain.Call{})
-				mustBeRefused(t, err)
+				cmd := instrument.PublishInstrument{InStudy: domain.ForStudy(pain), Instrument: d}
+				events, err := instrument.Publish(known, s.Publication(d.ID), cmd, domain.Call{})
+				mustBeRefusal(t, err)
 				for _, e := range events {
 					known = scenario.Evolve(t, instrument.Decider, known, e)
 					agree(&d)
@@ -238,8 +239,9 @@ func TestProtocolsAndStreamsAgree(t *testing.T) {
 			case 2:
 				p = referring(t, next, d)
 			}
-			events, err := study.Publish(s, study.PublishedInstruments{d.ID: known}, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}, call)
-			mustBeRefused(t, err)
+			cmd := study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: p}
+			events, err := study.Publish(s, study.PublishedInstruments{d.ID: known}, cmd, call)
+			mustBeRefusal(t, err)
 			for _, e := range events {
 				s, next = scenario.Evolve(t, study.Decider, s, e), next+1
 			}
@@ -257,8 +259,8 @@ func TestProtocolsAndStreamsAgree(t *testing.T) {
 	})
 }
 
-func mustBeRefused(t *rapid.T, err error) {
+func mustBeRefusal(t *rapid.T, err error) {
 	if _, refused := refuse.As(err); err != nil && !refused {
-		t.Fatalf("failed: %v", err)
+		t.Fatalf("an error that is not a refusal: %v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Add lets a site take part. It refuses study_not_found, malformed_id, value_missing, value_too_long, malformed_country,
+// Add adds a site. It refuses study_not_found, malformed_id, value_missing, value_too_long, malformed_country,
 // unknown_zone and site_exists.
 func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
@@ -27,9 +27,9 @@ func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 	return []Event{SiteAdded{Study: cmd.Study, Site: cmd.Site, Name: cmd.Name, Country: cmd.Country, Zone: cmd.Zone}}, nil
 }
 
-// Activate lets a site screen and enrol. It needs a protocol in force, because approvals are given to a version of it
-// (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, malformed_date, captured_in_future, no_protocol,
-// site_active and site_closed.
+// Activate allows a site to screen and enrol patients. It needs a protocol in force, because approvals are given for a
+// protocol version (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, malformed_date, captured_in_future,
+// no_protocol, site_active and site_closed.
 func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
@@ -51,7 +51,7 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	return []Event{SiteActivated{Study: cmd.Study, Site: cmd.Site, On: cmd.On}}, nil
 }
 
-// Close ends a site's screening and enrolment. A site that never was active may be closed too. It refuses
+// Close ends a site's screening and enrolment. A site that was never active can be closed too. It refuses
 // study_not_found, site_not_found, reason_required, value_too_long, malformed_date, captured_in_future, site_closed and
 // closed_before_activation.
 func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
@@ -77,12 +77,13 @@ func (s Study) site(study domain.StudyID, id domain.SiteID) (Site, error) {
 	}
 	site, ok := s.Sites[id]
 	if !ok {
-		return Site{}, refuse.NotFound("site_not_found", "study %s has no site %s", study, id).At("site").Do("check the id, or add the site first")
+		return Site{}, refuse.NotFound("site_not_found", "study %s has no site %s", study, id).
+			At("site").Do("check the id, or add the site first")
 	}
 	return site, nil
 }
 
-// country refuses what cannot be a code of ISO 3166-1: two or three capital letters.
+// country refuses a value that does not have the form of an ISO 3166-1 code: two or three capital letters.
 func country(code string) error {
 	if err := domain.Text("country", code, 3); err != nil {
 		return err

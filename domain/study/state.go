@@ -19,21 +19,22 @@ type Study struct {
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
-	// instruments holds what protocols have said of each instrument, those that the version in force left out included.
+	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
+	// leaves out.
 	instruments map[instrument.ID]usage
 }
 
-// usage is what the study's protocols have said of one instrument.
+// usage is how the study's protocol versions have used one instrument.
 type usage struct {
-	// brought are the versions that protocols brought themselves, in the order of the protocols, each once.
-	brought []*instrument.Definition
-	// newest is the version that was used last. sha256 is its hash where it was used by reference, "" where the protocol
-	// brought it; it is then the last of brought.
+	// contained are the versions that protocols contained, in the order of the protocols, each once.
+	contained []*instrument.Definition
+	// newest is the version that was used last. sha256 is its hash if it was used by reference; "" if the protocol
+	// contained it, and it is then the last of contained.
 	newest int
 	sha256 string
 }
 
-// Site is a site as it stands.
+// Site is the state of a site.
 type Site struct {
 	Name, Country string
 	// Zone is the site's IANA time zone.
@@ -43,7 +44,7 @@ type Site struct {
 	ClosedOn    domain.Date
 }
 
-// SiteStatus says what a site may do.
+// SiteStatus is the status of a site. Only an active site may screen and enrol patients.
 type SiteStatus string
 
 // The statuses of a site.
@@ -66,7 +67,7 @@ func (s SiteStatus) After(event Event) SiteStatus {
 	return s
 }
 
-// Decider is how a study's stream works.
+// Decider decides on a study's stream.
 var Decider = domain.Decider[Study, Event]{Category: "study", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
@@ -78,8 +79,8 @@ func (s Study) Exists() bool { return s.ID != "" }
 // SiteIsActive says whether the site may screen and enrol.
 func (s Study) SiteIsActive(id domain.SiteID) bool { return s.Sites[id].Status == SiteActive }
 
-// Instrument returns the definition that the protocol in force brings itself, nil where it has no instrument of the id or
-// refers to one that was published by itself (see InstrumentInForce).
+// Instrument returns the definition that the protocol in force contains. It returns nil if the protocol has no such
+// instrument, or refers to one that was published on its own (see InstrumentInForce).
 func (s Study) Instrument(id instrument.ID) *instrument.Definition {
 	if s.Protocol == nil {
 		return nil
@@ -124,7 +125,7 @@ func with(sites map[domain.SiteID]Site, id domain.SiteID, site Site) map[domain.
 	return sites
 }
 
-// AlertPolicy returns that of the protocol in force: 60 minutes and 3 windows where it says nothing.
+// AlertPolicy returns the alert policy of the protocol in force. The default is 60 minutes and 3 windows.
 func (s Study) AlertPolicy() AlertPolicy {
 	if s.Protocol == nil || s.Protocol.Alerts == nil {
 		return AlertPolicy{ReviewMinutes: 60, MissedInARow: 3}
@@ -132,12 +133,12 @@ func (s Study) AlertPolicy() AlertPolicy {
 	return *s.Protocol.Alerts
 }
 
-// ReviewWithin is how long an alert may wait for somebody to look.
+// ReviewWithin returns how long an alert may wait for its review.
 func (p AlertPolicy) ReviewWithin() time.Duration {
 	return time.Duration(p.ReviewMinutes) * time.Minute
 }
 
-// Treatment returns that of the protocol in force; none where it has none.
+// Treatment returns the treatment of the protocol in force. The default has no draw and no kits.
 func (s Study) Treatment() Treatment {
 	if s.Protocol == nil || s.Protocol.Treatment == nil {
 		return Treatment{}

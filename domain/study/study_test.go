@@ -92,7 +92,7 @@ func TestPublishVersionsFollowOneAnother(t *testing.T) {
 	given.When(publishing(protocol(3))).ThenRefused("protocol_version_order")
 	given = given.When(publishing(protocol(2))).Then(published(protocol(2)))
 	if p := given.State().Protocol; p.Version != 2 || p.ConsentVersion != "2.0" {
-		t.Errorf("in force is %+v", p)
+		t.Errorf("the protocol in force is %+v", p)
 	}
 }
 
@@ -143,29 +143,33 @@ func TestPublishChecksTheProtocol(t *testing.T) {
 		"a criterion twice":    {"invalid_protocol", func(p *study.Protocol) { p.Criteria[1].ID = "adult" }},
 		"too many criteria":    {"invalid_protocol", func(p *study.Protocol) { p.Criteria = make([]study.Criterion, 201) }},
 		"one arm to draw":      {"invalid_protocol", func(p *study.Protocol) { p.Arms = p.Arms[:1] }},
-		"kits of two arms":     {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Randomised, p.Treatment.ForcedAllocation = false, false }},
-		"forced without kits":  {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.DispensingVisits = false, nil }},
-		"visits without kits":  {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.ForcedAllocation = false, false }},
-		"an unknown visit":     {"invalid_protocol", func(p *study.Protocol) { p.Treatment.DispensingVisits = []string{"x"} }},
-		"a long margin":        {"value_out_of_range", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = 36_526 }},
-		"a factor twice":       {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors = append(p.Treatment.Factors, p.Treatment.Factors[0]) }},
-		"a level twice":        {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels[1] = "young" }},
-		"no level":             {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels = nil }},
-		"review in no time":    {"value_out_of_range", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 0 }},
-		"missed never":         {"value_out_of_range", func(p *study.Protocol) { p.Alerts.MissedInARow = 0 }},
-		"no instrument's id":   {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
+		"kits of two arms": {"invalid_protocol", func(p *study.Protocol) {
+			p.Treatment.Randomised, p.Treatment.ForcedAllocation = false, false
+		}},
+		"forced without kits": {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.DispensingVisits = false, nil }},
+		"visits without kits": {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.ForcedAllocation = false, false }},
+		"an unknown visit":    {"invalid_protocol", func(p *study.Protocol) { p.Treatment.DispensingVisits = []string{"x"} }},
+		"a long margin":       {"value_out_of_range", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = 36_526 }},
+		"a factor twice": {"invalid_protocol", func(p *study.Protocol) {
+			p.Treatment.Factors = append(p.Treatment.Factors, p.Treatment.Factors[0])
+		}},
+		"a level twice":       {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels[1] = "young" }},
+		"no level":            {"invalid_protocol", func(p *study.Protocol) { p.Treatment.Factors[0].Levels = nil }},
+		"review in 0 minutes": {"value_out_of_range", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 0 }},
+		"no missed windows":   {"value_out_of_range", func(p *study.Protocol) { p.Alerts.MissedInARow = 0 }},
+		"no instrument's id":  {"value_missing", func(p *study.Protocol) { p.Instruments[0].ID = "" }},
 	} {
 		p := whole()
 		x.change(&p)
 		t.Run(name, func(t *testing.T) {
 			if r := begun(t).When(publishing(p)).ThenRefused(x.code); !strings.HasPrefix(r.Field, "protocol.") && x.code != "invalid_instrument" {
-				t.Errorf("the fault is said to be in %s", r.Field)
+				t.Errorf("the field is %s", r.Field)
 			}
 		})
 	}
 }
 
-// An instrument keeps its meaning under its version for as long as the study lasts.
+// A version of an instrument never changes its content in a study.
 func TestAChangedInstrumentHasAHigherVersion(t *testing.T) {
 	first := *instrument.PainDiary()
 	changed := *instrument.PainDiary()
@@ -177,7 +181,7 @@ func TestAChangedInstrumentHasAHigherVersion(t *testing.T) {
 	given.When(publishing(protocol(2, changed))).ThenRefused("instrument_version_order")
 	amended := given.When(publishing(protocol(2, higher))).Then(published(protocol(2, higher)))
 	amended.When(publishing(protocol(3, first))).ThenRefused("instrument_version_order")
-	// Also where a version of the protocol in between did without it.
+	// The same holds if a protocol version in between left the instrument out.
 	without := given.Given(published(protocol(2)))
 	without.When(publishing(protocol(3, changed))).ThenRefused("instrument_version_order")
 	without.When(publishing(protocol(3, first))).Then(published(protocol(3, first)))
@@ -186,15 +190,15 @@ func TestAChangedInstrumentHasAHigherVersion(t *testing.T) {
 		t.Error("an instrument that was left out is in force")
 	}
 	if got := amended.State().Instrument(first.ID); got == nil || got.Version != higher.Version {
-		t.Errorf("in force is %+v", got)
+		t.Errorf("the instrument in force is %+v", got)
 	}
 	if (study.Study{}).Instrument(first.ID) != nil {
 		t.Error("a study without a protocol has an instrument")
 	}
 }
 
-// The log does not tell an empty list from none, so neither may the comparison.
-func TestAnInstrumentIsTheSameAfterItWasStored(t *testing.T) {
+// An empty list and no list are the same in the log, so the comparison must not distinguish them.
+func TestAStoredInstrumentIsUnchanged(t *testing.T) {
 	sent := *instrument.PainDiary()
 	sent.RiskRules = []instrument.RiskRule{}
 	raw, err := json.Marshal(sent)
@@ -216,15 +220,18 @@ func TestAddSite(t *testing.T) {
 		t.Error("a site is active before its activation")
 	}
 	for _, code := range []string{"FR", "FRA"} {
-		there := added
-		there.Country = code
-		begun(t).When(adding(func(c *study.AddSite) { c.Country = code })).Then(there)
+		want := added
+		want.Country = code
+		begun(t).When(adding(func(c *study.AddSite) { c.Country = code })).Then(want)
+	}
+	inCountry := func(code string) func(*study.AddSite) {
+		return func(c *study.AddSite) { c.Country = code }
 	}
 	for code, changes := range map[string][]func(*study.AddSite){
 		"malformed_id":      {func(c *study.AddSite) { c.Site = "" }, func(c *study.AddSite) { c.Site = "a b" }},
 		"value_missing":     {func(c *study.AddSite) { c.Name = "" }, func(c *study.AddSite) { c.Country = "" }},
 		"value_too_long":    {func(c *study.AddSite) { c.Name = strings.Repeat("x", 201) }, func(c *study.AddSite) { c.Country = "DEUT" }},
-		"malformed_country": {func(c *study.AddSite) { c.Country = "D" }, func(c *study.AddSite) { c.Country = "de" }, func(c *study.AddSite) { c.Country = "Ö" }, func(c *study.AddSite) { c.Country = "D1" }},
+		"malformed_country": {inCountry("D"), inCountry("de"), inCountry("Ö"), inCountry("D1")},
 		"unknown_zone":      {func(c *study.AddSite) { c.Zone = "Mars/Olympus" }, func(c *study.AddSite) { c.Zone = "" }},
 	} {
 		for _, change := range changes {
@@ -241,10 +248,10 @@ func TestR34_ASiteIsActivatedUnderAProtocol(t *testing.T) {
 	given.When(activating("B", "2026-03-01")).ThenRefused("site_not_found")
 	given.When(activating("A", "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(activating("A", "1 March")).ThenRefused("malformed_date")
-	on := given.When(activating("A", "2026-03-01")).Then(active)
-	on.When(activating("A", "2026-03-02")).ThenRefused("site_active")
-	on.Given(closed).When(activating("A", "2026-03-06")).ThenRefused("site_closed")
-	if s := on.State(); !s.SiteIsActive("A") || s.Sites["A"].ActivatedOn != "2026-03-01" || s.Sites["A"].Zone != "Europe/Berlin" {
+	activated := given.When(activating("A", "2026-03-01")).Then(active)
+	activated.When(activating("A", "2026-03-02")).ThenRefused("site_active")
+	activated.Given(closed).When(activating("A", "2026-03-06")).ThenRefused("site_closed")
+	if s := activated.State(); !s.SiteIsActive("A") || s.Sites["A"].ActivatedOn != "2026-03-01" || s.Sites["A"].Zone != "Europe/Berlin" {
 		t.Errorf("the site is %+v", s.Sites["A"])
 	}
 }
@@ -256,31 +263,31 @@ func TestCloseSite(t *testing.T) {
 	given.When(closing("A", "2026-03-05", "")).ThenRefused("reason_required")
 	given.When(closing("A", "2026-03-12", "no patients")).ThenRefused("captured_in_future")
 	given.When(closing("A", "", "no patients")).ThenRefused("malformed_date")
-	given.When(closing("A", "2026-03-05", "no patients")).Then(closed) // before it ever was active
+	given.When(closing("A", "2026-03-05", "no patients")).Then(closed) // although it was never active
 	given.Given(active).When(closing("A", "2026-02-28", "no patients")).ThenRefused("closed_before_activation")
-	off := given.Given(active).When(closing("A", "2026-03-05", "no patients")).Then(closed)
-	off.When(closing("A", "2026-03-05", "no patients")).ThenRefused("site_closed")
-	if s := off.State(); s.SiteIsActive("A") || s.Sites["A"].Status != study.SiteIsClosed || s.Sites["A"].ClosedOn != "2026-03-05" {
+	shut := given.Given(active).When(closing("A", "2026-03-05", "no patients")).Then(closed)
+	shut.When(closing("A", "2026-03-05", "no patients")).ThenRefused("site_closed")
+	if s := shut.State(); s.SiteIsActive("A") || s.Sites["A"].Status != study.SiteIsClosed || s.Sites["A"].ClosedOn != "2026-03-05" {
 		t.Errorf("the site is %+v", s.Sites["A"])
 	}
 }
 
-// Whatever is asked in whatever order: Evolve leaves old states alone, versions have no gap, an instrument never has two
-// contents under one version, and a closed site never opens again.
+// In every order of commands: Evolve does not change old states, protocol versions have no gaps, no version of an
+// instrument has two contents, and a closed site is never active again.
 func TestAStudyKeepsItsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, versions := study.Study{}, 0
-		contents, shut := map[string]string{}, map[domain.SiteID]bool{}
+		contents, closed := map[string]string{}, map[domain.SiteID]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "commands") {
 			events, err := drawn(t, s)(s)
 			if _, refused := refuse.As(err); err != nil && !refused {
-				t.Fatalf("failed: %v", err)
+				t.Fatalf("an error that is not a refusal: %v", err)
 			}
 			for _, e := range events {
 				switch e := e.(type) {
 				case study.ProtocolVersionPublished:
 					if versions++; e.Protocol.Version != versions {
-						t.Fatalf("version %d was published as the %dth", e.Protocol.Version, versions)
+						t.Fatalf("version %d was published as number %d", e.Protocol.Version, versions)
 					}
 					for _, d := range e.Protocol.Instruments {
 						key := fmt.Sprintf("%s %d", d.ID, d.Version)
@@ -290,11 +297,11 @@ func TestAStudyKeepsItsOrder(t *testing.T) {
 						contents[key] = d.Title
 					}
 				case study.SiteClosed:
-					shut[e.Site] = true
+					closed[e.Site] = true
 				}
 				s = scenario.Evolve(t, study.Decider, s, e)
 			}
-			for site := range shut {
+			for site := range closed {
 				if s.SiteIsActive(site) {
 					t.Fatalf("the closed site %s is active", site)
 				}
@@ -305,7 +312,7 @@ func TestAStudyKeepsItsOrder(t *testing.T) {
 
 func drawn(t *rapid.T, s study.Study) decision {
 	site := rapid.SampledFrom([]domain.SiteID{"A", "B"}).Draw(t, "site")
-	switch rapid.IntRange(0, 6).Draw(t, "what") {
+	switch rapid.IntRange(0, 6).Draw(t, "command") {
 	case 0:
 		return creating(same)
 	case 1:

@@ -10,19 +10,20 @@ import (
 	"casebook/domain/study"
 )
 
-// treated is a protocol with everything that a protocol can say of treatment, criteria and alerts.
+// treated is a protocol with a treatment, criteria and an alert policy that use every field.
 func treated() study.Protocol {
 	p := protocol(1)
 	p.Arms = []study.Arm{{ID: "active"}, {ID: "placebo"}}
 	p.Visits = []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}
 	p.Criteria = []study.Criterion{{ID: "adult", Title: "18 years or older"}, {ID: "pregnant", Exclusion: true}}
 	p.Alerts = &study.AlertPolicy{ReviewMinutes: 30, MissedInARow: 5}
-	p.Treatment = &study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, DoNotDispenseDays: 7, DispensingVisits: []string{"week-4", "week-8"},
-		Factors: []study.Factor{{ID: "sex", Levels: []string{"m", "f"}}, {ID: "country", Levels: []string{"DE"}}}}
+	p.Treatment = &study.Treatment{Randomised: true, Kits: true, ForcedAllocation: true, DoNotDispenseDays: 7,
+		DispensingVisits: []string{"week-4", "week-8"},
+		Factors:          []study.Factor{{ID: "sex", Levels: []string{"m", "f"}}, {ID: "country", Levels: []string{"DE"}}}}
 	return p
 }
 
-// named are n distinct ids.
+// named returns n distinct ids.
 func named(n int) (ids []string) {
 	for i := range n {
 		ids = append(ids, fmt.Sprint("id-", i))
@@ -30,10 +31,10 @@ func named(n int) (ids []string) {
 	return ids
 }
 
-func TestPublishTakesEveryKindOfTreatment(t *testing.T) {
+func TestPublishAcceptsEveryKindOfTreatment(t *testing.T) {
 	open := func(t *study.Treatment) { *t = study.Treatment{} }
 	for name, change := range map[string]func(*study.Protocol){
-		"all of it":               same[study.Protocol],
+		"everything":              same[study.Protocol],
 		"none":                    func(p *study.Protocol) { p.Treatment, p.Alerts, p.Criteria = nil, nil, nil },
 		"open, without kits":      func(p *study.Protocol) { open(p.Treatment) },
 		"open, without arms":      func(p *study.Protocol) { open(p.Treatment); p.Arms = nil },
@@ -69,34 +70,51 @@ func TestPublishChecksTheTreatment(t *testing.T) {
 		"too many criteria":      {"invalid_protocol", "criteria", func(p *study.Protocol) { p.Criteria = make([]study.Criterion, 201) }},
 		"a criterion twice":      {"invalid_protocol", "criteria", func(p *study.Protocol) { p.Criteria[1].ID = "adult" }},
 		"a criterion without id": {"value_missing", "criteria.id", func(p *study.Protocol) { p.Criteria[1].ID = "" }},
-		"a long criterion":       {"value_too_long", "criteria.title", func(p *study.Protocol) { p.Criteria[1].Title = strings.Repeat("x", 301) }},
+		"a long criterion": {"value_too_long", "criteria.title", func(p *study.Protocol) {
+			p.Criteria[1].Title = strings.Repeat("x", 301)
+		}},
 
-		"no review":        {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 0 }},
-		"a late review":    {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 10_081 }},
-		"none missed":      {"value_out_of_range", "alerts.missedInARow", func(p *study.Protocol) { p.Alerts.MissedInARow = 0 }},
-		"many missed":      {"value_out_of_range", "alerts.missedInARow", func(p *study.Protocol) { p.Alerts.MissedInARow = 101 }},
-		"no days":          {"value_out_of_range", "treatment.doNotDispenseDays", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = -1 }},
-		"too many days":    {"value_out_of_range", "treatment.doNotDispenseDays", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = 36_526 }},
-		"alerts of no use": {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) { p.Treatment, p.Alerts = nil, &study.AlertPolicy{} }},
+		"no review":     {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 0 }},
+		"a late review": {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) { p.Alerts.ReviewMinutes = 10_081 }},
+		"none missed":   {"value_out_of_range", "alerts.missedInARow", func(p *study.Protocol) { p.Alerts.MissedInARow = 0 }},
+		"many missed":   {"value_out_of_range", "alerts.missedInARow", func(p *study.Protocol) { p.Alerts.MissedInARow = 101 }},
+		"no days":       {"value_out_of_range", "treatment.doNotDispenseDays", func(p *study.Protocol) { p.Treatment.DoNotDispenseDays = -1 }},
+		"too many days": {"value_out_of_range", "treatment.doNotDispenseDays", func(p *study.Protocol) {
+			p.Treatment.DoNotDispenseDays = 36_526
+		}},
+		"an empty policy": {"value_out_of_range", "alerts.reviewMinutes", func(p *study.Protocol) {
+			p.Treatment, p.Alerts = nil, &study.AlertPolicy{}
+		}},
 
 		"a draw among one arm":      {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Arms = p.Arms[:1] }},
 		"a draw among none":         {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Arms = nil }},
 		"kits of two arms, no draw": {"invalid_protocol", "treatment", func(p *study.Protocol) { *p.Treatment = study.Treatment{Kits: true} }},
-		"kits of no arm":            {"invalid_protocol", "treatment", func(p *study.Protocol) { *p.Treatment = study.Treatment{Kits: true}; p.Arms = nil }},
+		"kits of no arm": {"invalid_protocol", "treatment", func(p *study.Protocol) {
+			*p.Treatment = study.Treatment{Kits: true}
+			p.Arms = nil
+		}},
 		"forced without kits": {"invalid_protocol", "treatment", func(p *study.Protocol) {
 			p.Treatment.Kits, p.Treatment.DispensingVisits = false, nil
 		}},
-		"forced without a draw": {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Treatment.Randomised, p.Arms = false, p.Arms[:1] }},
-		"visits without kits":   {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Treatment.Kits, p.Treatment.ForcedAllocation = false, false }},
-		"an unknown visit":      {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Treatment.DispensingVisits[1] = "week-9" }},
-		"a visit twice":         {"invalid_protocol", "treatment.dispensingVisits", func(p *study.Protocol) { p.Treatment.DispensingVisits[1] = "week-4" }},
+		"forced without a draw": {"invalid_protocol", "treatment", func(p *study.Protocol) {
+			p.Treatment.Randomised, p.Arms = false, p.Arms[:1]
+		}},
+		"visits without kits": {"invalid_protocol", "treatment", func(p *study.Protocol) {
+			p.Treatment.Kits, p.Treatment.ForcedAllocation = false, false
+		}},
+		"an unknown visit": {"invalid_protocol", "treatment", func(p *study.Protocol) { p.Treatment.DispensingVisits[1] = "week-9" }},
+		"a visit twice": {"invalid_protocol", "treatment.dispensingVisits", func(p *study.Protocol) {
+			p.Treatment.DispensingVisits[1] = "week-4"
+		}},
 
 		"too many factors": {"invalid_protocol", "treatment.factors", func(p *study.Protocol) { p.Treatment.Factors = make([]study.Factor, 11) }},
 		"a factor twice":   {"invalid_protocol", "treatment.factors", func(p *study.Protocol) { p.Treatment.Factors[1].ID = "sex" }},
 		"a nameless factor": {"value_missing", "treatment.factors.id", func(p *study.Protocol) {
 			p.Treatment.Factors[0].ID = " "
 		}},
-		"a long factor":   {"value_too_long", "treatment.factors.title", func(p *study.Protocol) { p.Treatment.Factors[0].Title = strings.Repeat("x", 301) }},
+		"a long factor": {"value_too_long", "treatment.factors.title", func(p *study.Protocol) {
+			p.Treatment.Factors[0].Title = strings.Repeat("x", 301)
+		}},
 		"no levels":       {"invalid_protocol", "treatment.factors", func(p *study.Protocol) { p.Treatment.Factors[0].Levels = nil }},
 		"too many levels": {"invalid_protocol", "treatment.factors", func(p *study.Protocol) { p.Treatment.Factors[0].Levels = named(51) }},
 		"a level twice":   {"invalid_protocol", "treatment.factors.levels", func(p *study.Protocol) { p.Treatment.Factors[0].Levels[1] = "m" }},
@@ -106,13 +124,13 @@ func TestPublishChecksTheTreatment(t *testing.T) {
 			p := treated()
 			x.change(&p)
 			if r := begun(t).When(publishing(p)).ThenRefused(x.code); r.Field != "protocol."+x.field {
-				t.Errorf("the fault is said to be in %s, not protocol.%s", r.Field, x.field)
+				t.Errorf("the field is %s, not protocol.%s", r.Field, x.field)
 			}
 		})
 	}
 }
 
-// What a study says of treatment and alerts is what its protocol in force says, and something sensible before there is one.
+// Treatment and alert policy are those of the protocol in force. Without one, they have defaults.
 func TestTreatmentAndAlertsInForce(t *testing.T) {
 	none := begun(t).State()
 	if got := none.AlertPolicy(); got != (study.AlertPolicy{ReviewMinutes: 60, MissedInARow: 3}) || got.ReviewWithin() != time.Hour {
@@ -123,7 +141,7 @@ func TestTreatmentAndAlertsInForce(t *testing.T) {
 	}
 	bare := begun(t).Given(published(protocol(1))).State()
 	if got := bare.AlertPolicy(); got != (study.AlertPolicy{ReviewMinutes: 60, MissedInARow: 3}) {
-		t.Errorf("where the protocol says nothing, alerts are %+v", got)
+		t.Errorf("the default policy is %+v", got)
 	}
 	p := treated()
 	p.Version = 2
@@ -131,7 +149,8 @@ func TestTreatmentAndAlertsInForce(t *testing.T) {
 	if got := s.AlertPolicy(); got != *p.Alerts || got.ReviewWithin() != 30*time.Minute {
 		t.Errorf("alerts are %+v", got)
 	}
-	if got := s.Treatment(); !got.Randomised || !got.Kits || got.DoNotDispenseDays != 7 || !slices.Equal(got.DispensingVisits, p.Treatment.DispensingVisits) {
+	got := s.Treatment()
+	if !got.Randomised || !got.Kits || got.DoNotDispenseDays != 7 || !slices.Equal(got.DispensingVisits, p.Treatment.DispensingVisits) {
 		t.Errorf("the treatment is %+v", got)
 	}
 }

@@ -56,7 +56,7 @@ func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {
 	return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
 }
 
-// OfKits implements OfKits. The kit that is replaced is among them.
+// OfKits implements OfKits. It includes the kit that is replaced.
 func (e KitAllocated) OfKits() (domain.StudyID, []KitNumber) {
 	if e.Replaces != "" && e.Replaces != e.Kit {
 		return e.Study, []KitNumber{e.Kit, e.Replaces}
@@ -85,13 +85,13 @@ func (e ShipmentReceived) OfShipment() (domain.StudyID, ShipmentID) { return e.S
 // OfShipment implements OfShipment.
 func (e ShipmentLost) OfShipment() (domain.StudyID, ShipmentID) { return e.Study, e.Shipment }
 
-// ReasonRevealsArm implements domain.ArmRevealing: a recall is about a lot, which may go with an arm.
+// ReasonRevealsArm implements domain.ArmRevealing: a recall is about a lot, and a lot may hold kits of one arm only.
 func (LotRecalled) ReasonRevealsArm() bool { return true }
 
 // ReasonRevealsArm implements domain.ArmRevealing.
 func (e KitsQuarantined) ReasonRevealsArm() bool { return e.Cause == CauseRecall }
 
-// ShownIn implements domain.ShownElsewhere: a shipment is shown at both ends of its way.
+// ShownIn implements domain.ShownElsewhere: a shipment is shown to its sender and to its receiver.
 func (e ShipmentCreated) ShownIn(sender domain.Scope) []domain.Scope { return bothEnds(sender, e.To) }
 
 // ShownIn implements domain.ShownElsewhere.

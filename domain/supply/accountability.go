@@ -7,37 +7,41 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Quarantine sets kits aside until somebody decides about them. It refuses reason_required, value_too_long, unknown_code,
-// value_out_of_range, kit_not_at_location, kit_named_twice and kit_status.
+// Quarantine puts kits into quarantine until somebody decides about them. It refuses reason_required, value_too_long,
+// unknown_code, value_out_of_range, kit_not_at_location, kit_named_twice and kit_status.
 func Quarantine(s Stock, cmd QuarantineKits, _ domain.Call) ([]StockEvent, error) {
 	if cmd.Cause != CauseExcursion && cmd.Cause != CauseOther {
-		return nil, refuse.Malformed("unknown_code", "%.40q is no cause of a quarantine", string(cmd.Cause)).At("cause").Do("use excursion or other")
+		return nil, refuse.Malformed("unknown_code", "%.40q is no cause of a quarantine", string(cmd.Cause)).
+			At("cause").Do("use excursion or other")
 	}
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
 		s.eachOnce("kits", "a quarantine", cmd.Kits, quarantinable)); err != nil {
 		return nil, err
 	}
-	return s.quarantined(OfStock{cmd.Study, cmd.Location}, cmd.Kits, cmd.Cause, cmd.Reason), nil
+	return s.quarantined(cmd.stock(), cmd.Kits, cmd.Cause, cmd.Reason), nil
 }
 
-// quarantinable says whether a kit could still go to somebody; what is packed to be sent back, used or expired, could not.
+// quarantinable says whether a patient could still get the kit. Used or expired kits that are packed to be sent back
+// cannot go to anybody.
 func quarantinable(k Kit) bool {
 	return k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitPacked && k.Packed == KitAvailable
 }
 
-// quarantined sets the kits aside. A kit that is held for a patient is not taken from its hold: the hold would show. What
-// is held and cannot be used is found out when it is allocated.
+// quarantined puts the kits into quarantine. A held kit stays in its hold, because releasing the hold would show that
+// the kit was held. The allocation skips a held kit that cannot be used.
 func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason string) []StockEvent {
-	return []StockEvent{KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}}
+	return []StockEvent{KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason,
+		Affected: s.slotsOf(kits)}}
 }
 
-// QuarantineKitsOfLot puts all kits of a recalled lot that are here, and were not given out, into quarantine, and names every
-// patient who got one of the lot. It may be sent twice: then it does something only where kits have come in since.
+// QuarantineKitsOfLot puts into quarantine all kits of a recalled lot that are in this stock and were not given out.
+// The event names every patient who got a kit of the lot. It may be sent again: then it has an effect only if kits of
+// the lot have arrived since.
 func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
 	kits, all := []KitNumber{}, []KitNumber{}
 	for n, k := range s.Kits.All() {
 		if !quarantinable(k) && k.Patient == "" {
-			continue // it goes to nobody, and nobody had it here
+			continue // no patient had it at this location, and none will get it
 		}
 		c, known := s.contents.Get(n)
 		if !known {
@@ -56,10 +60,11 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{KitsQuarantined{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot, Affected: affected}}, nil
+	return []StockEvent{KitsQuarantined{OfStock: cmd.stock(), Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot,
+		Affected: affected}}, nil
 }
 
-// ReleaseFromQuarantine puts kits back to where they stood. It refuses reason_required, value_too_long,
+// ReleaseFromQuarantine gives kits back the status that they had before. It refuses reason_required, value_too_long,
 // value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, lot_recalled and kit_replaced.
 func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
@@ -78,11 +83,11 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
 		}
 	}
-	return []StockEvent{KitsReleased{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
+	return []StockEvent{KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
-// Return takes a dispensed kit back. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient and kit_status.
+// Return records that a patient gave a dispensed kit back. It refuses malformed_date, captured_in_future,
+// kit_not_at_location, kit_not_allocated_to_patient and kit_status.
 func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -90,12 +95,13 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if _, err := s.ofPatient(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed); err != nil {
 		return nil, err
 	}
-	return []StockEvent{KitReturned{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
+	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
+	return []StockEvent{KitReturned{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
 }
 
-// Reconcile accounts for a returned kit: the doses that it held are those returned, used and lost (ICH E6(R3) 3.15.3(c);
-// R36). It refuses value_out_of_range, value_too_long, kit_not_at_location, kit_not_allocated_to_patient, kit_status,
-// kit_reconciled and doses_do_not_add_up.
+// Reconcile accounts for the doses of a returned kit: returned, used and lost doses together must be the doses that it
+// held (ICH E6(R3) 3.15.3(c); R36). It refuses value_out_of_range, value_too_long, kit_not_at_location,
+// kit_not_allocated_to_patient, kit_status, kit_reconciled and doses_do_not_add_up.
 func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Between("returned", cmd.Returned, 0, 10_000), domain.Between("used", cmd.Used, 0, 10_000),
 		domain.Between("lost", cmd.Lost, 0, 10_000), domain.OptionalText("note", cmd.Note, 500)); err != nil {
@@ -112,15 +118,17 @@ func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	case k.Reconciled:
 		return nil, refuse.WrongState("kit_reconciled", "kit %s is accounted for already", cmd.Kit).At("kit").Do("nothing is left to do")
 	case cmd.Returned+cmd.Used+cmd.Lost != c.Units:
-		// How many doses a kit holds may go with its arm, so the refusal does not say it.
+		// The number of doses in a kit may depend on its arm, so the refusal does not say it.
 		return nil, refuse.Because("doses_do_not_add_up", "returned, used and lost together are %d doses, which is not what kit %s held",
 			cmd.Returned+cmd.Used+cmd.Lost, cmd.Kit).At("used").Do("count again")
 	}
-	return []StockEvent{KitReconciled{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
+	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
+	return []StockEvent{KitReconciled{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit,
 		Returned: cmd.Returned, Used: cmd.Used, Lost: cmd.Lost, Note: cmd.Note}}, nil
 }
 
-// Expire takes out of stock what has run out. It may be sent twice, or where nothing has. It refuses malformed_date.
+// Expire takes expired kits out of stock. It may be sent at any time; without expired kits it has no effect. It refuses
+// malformed_date.
 func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 	if err := cmd.Through.Validate(); err != nil {
 		return nil, domain.At("through", err)
@@ -142,11 +150,11 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{KitsExpired{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: kits, Through: cmd.Through, Affected: s.slotsOf(kits)}}, nil
+	return []StockEvent{KitsExpired{OfStock: cmd.stock(), Kits: kits, Through: cmd.Through, Affected: s.slotsOf(kits)}}, nil
 }
 
-// Destroy ends kits of no more use. It refuses malformed_date, captured_in_future, value_missing, value_too_long,
-// value_out_of_range, kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
+// Destroy records that kits were destroyed. It refuses malformed_date, captured_in_future, value_missing,
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
 func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
 		domain.Between("kits", len(cmd.Kits), 1, 1000),
@@ -160,15 +168,17 @@ func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		}
 	}
-	return []StockEvent{KitsDestroyed{OfStock: OfStock{cmd.Study, cmd.Location}, Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On, Certificate: cmd.Certificate}}, nil
+	return []StockEvent{KitsDestroyed{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On,
+		Certificate: cmd.Certificate}}, nil
 }
 
-// RecordKitLoss ends a kit that cannot be found. It refuses reason_required, value_too_long, kit_not_at_location and kit_status.
+// RecordKitLoss records that a kit cannot be found. It refuses reason_required, value_too_long, kit_not_at_location and
+// kit_status.
 func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {
 		return k.Status != KitInTransit && k.Status != KitDestroyed && k.Status != KitIsLost
 	})); err != nil {
 		return nil, err
 	}
-	return []StockEvent{KitLost{OfStock: OfStock{cmd.Study, cmd.Location}, Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
+	return []StockEvent{KitLost{OfStock: cmd.stock(), Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
 }

@@ -10,20 +10,20 @@ import (
 	"casebook/domain/study"
 )
 
-// Hold keeps a kit of every arm for a patient until the draw, so that no draw is made for whose outcome there is no kit.
-// Where the protocol allows a forced allocation, kits of some arms are enough. It always answers: StockHeld, or
-// StockRefused with the code no_stock or site_not_active. Who has a hold is answered with it again; who has a kit gets no
-// hold.
+// Hold reserves a kit of every arm for a patient until the draw, so that the site has a kit for every outcome of the
+// draw. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
+// StockRefused with the code no_stock or site_not_active. A patient who has a hold already gets the same hold again;
+// for a patient who has a kit already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
-	place := OfStock{cmd.Study, LocationID(cmd.Site)}
+	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
-		return []StockEvent{hold}, nil // who asks again, such as for a second attempt, is answered again
+		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
 	if _, has := s.Allocated.Get(Slot{Patient: cmd.Patient}); has {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
-		return []StockEvent{StockRefused{OfStock: place, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
+		return []StockEvent{StockRefused{OfStock: at, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
 	if !f.Study.SiteIsActive(cmd.Site) || f.Study.Protocol == nil || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
@@ -41,10 +41,10 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if len(kits) == 0 || len(kits) < len(f.Study.Protocol.Arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
-	return []StockEvent{StockHeld{OfStock: place, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
+	return []StockEvent{StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
 }
 
-// usableFor lists the kits of every arm that could be given to the patient now.
+// usableFor lists, for every arm, the kits that the patient could get now.
 func (s Stock) usableFor(p domain.PatientID, f Facts, call domain.Call) (map[domain.ArmID][]KitNumber, error) {
 	held, err := s.held(p)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s Stock) usableFor(p domain.PatientID, f Facts, call domain.Call) (map[dom
 	return s.usable(f.Supply, today(call), keepDays(f.Study), held)
 }
 
-// ReleaseHeld ends a hold. It may be sent twice, or where nothing is held.
+// ReleaseHeld ends a hold. Without a hold it has no effect.
 func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) {
 	if _, held := s.Holds.Get(cmd.Patient); !held {
 		return nil, nil
@@ -61,11 +61,11 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 	return []StockEvent{HoldReleased{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
-// Allocate gives a patient a kit of the patient's arm: the one held, or else the one that expires first. It always
-// answers: KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. Who has a kit for the
-// visit gets no second one, unless it was never given out and cannot be any more: then it is replaced.
+// Allocate gives a patient a kit of the patient's arm: the held one, or else the one that expires first. The answer is
+// KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. A patient who has a kit
+// for the visit gets no second one, unless the first was never given out and no longer can be: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
-	place := OfStock{cmd.Study, LocationID(cmd.Site)}
+	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
 	replaces, got := s.Allocated.Get(slot)
 	if got {
@@ -75,9 +75,10 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		}
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
-		// Where nothing was drawn, an enrolment without a kit is given up; everybody else waits for one.
+		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
 		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got)
-		return []StockEvent{AllocationFailed{OfStock: place, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason, Waits: waits}}, nil
+		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
+			Waits: waits}}, nil
 	}
 	switch {
 	case !f.Participating:
@@ -99,16 +100,16 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	if len(of) == 0 {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
-	return []StockEvent{KitAllocated{OfStock: place, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
+	return []StockEvent{KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
 }
 
-// SetAside takes allocated kits that were never given out from a patient who has left, and ends a hold. It may be sent
-// twice.
+// SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
+// may be sent again.
 func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
-	place := OfStock{cmd.Study, LocationID(cmd.Site)}
+	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	var events []StockEvent
 	if _, held := s.Holds.Get(cmd.Patient); held {
-		events = append(events, HoldReleased{OfStock: place, Patient: cmd.Patient, Reason: cmd.Reason})
+		events = append(events, HoldReleased{OfStock: at, Patient: cmd.Patient, Reason: cmd.Reason})
 	}
 	var kits []KitNumber
 	for n, k := range s.Kits.All() {
@@ -118,15 +119,15 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	}
 	if len(kits) > 0 {
 		slices.Sort(kits)
-		events = append(events, KitsSetAside{OfStock: place, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
+		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
 	}
 	return events, nil
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon: a kit of which
-// the time has run out, or nearly has, goes to nobody (R37; ICH E6(R3) 3.15.3(c)), and nothing is dispensed before it is
-// drawn and allocated (R8).
+// kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon. No patient
+// gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
+// allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -136,7 +137,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, err
 	}
 	if !f.Participating {
-		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).At("patient").Do("set the kit aside")
+		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).
+			At("patient").Do("set the kit aside")
 	}
 	c, known := s.contents.Get(cmd.Kit)
 	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
@@ -146,11 +148,14 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	case f.Supply.Lots[c.Lot].Recalled:
 		return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
 	case daysLeft <= 0:
-		return nil, refuse.Because("kit_expired", "the time of kit %s has run out", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
+		return nil, refuse.Because("kit_expired", "the time of kit %s has run out", cmd.Kit).
+			At("kit").Do("set it aside; the patient gets another one")
 	case daysLeft <= keepDays(f.Study):
-		return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be given out", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
+		return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be given out", cmd.Kit).
+			At("kit").Do("set it aside; the patient gets another one")
 	}
-	return []StockEvent{KitDispensed{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
+	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
+	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
 }
 
 // ofPatient returns a kit that is in the status and was allocated to the patient.
@@ -160,15 +165,16 @@ func (s Stock) ofPatient(n KitNumber, p domain.PatientID, what string, want ...K
 	case !here:
 		return k, refuse.NotFound("kit_not_at_location", "kit %.40s is not at this site", n).At("kit").Do("check the number on the label")
 	case k.Patient != p:
-		// Whose it is, is not told.
-		return k, refuse.Because("kit_not_allocated_to_patient", "kit %s is not allocated to patient %s", n, p).At("kit").Do("give only the kit that was allocated to the patient")
+		// The refusal does not say whose kit it is.
+		return k, refuse.Because("kit_not_allocated_to_patient", "kit %s is not allocated to patient %s", n, p).
+			At("kit").Do("give only the kit that was allocated to the patient")
 	case !slices.Contains(want, k.Status):
 		return k, refuse.WrongState("kit_status", "kit %s is %s; %s is not possible", n, k.Status, what).At("kit").Do("check the kit's status")
 	}
 	return k, nil
 }
 
-// KitsOf lists the kits that were ever allocated to the patient here, in order.
+// KitsOf lists the kits that were ever allocated to the patient at this location, in ascending order.
 func (s Stock) KitsOf(p domain.PatientID) []KitNumber {
 	var all []KitNumber
 	for n, k := range s.Kits.All() {
@@ -180,7 +186,7 @@ func (s Stock) KitsOf(p domain.PatientID) []KitNumber {
 	return all
 }
 
-// ArmOfAll returns the only arm of a protocol that does not randomise.
+// ArmOfAll returns the only arm of a protocol that does not randomise, and "" for any other protocol.
 func ArmOfAll(p *study.Protocol) domain.ArmID {
 	if p == nil || p.Treatment == nil || p.Treatment.Randomised || len(p.Arms) != 1 {
 		return ""
@@ -188,7 +194,7 @@ func ArmOfAll(p *study.Protocol) domain.ArmID {
 	return domain.ArmID(p.Arms[0].ID)
 }
 
-// slotsOf lists to whom the kits were allocated, in order.
+// slotsOf lists the patients and visits that the kits were allocated to, in ascending order.
 func (s Stock) slotsOf(kits []KitNumber) []Slot {
 	var all []Slot
 	for _, n := range kits {

@@ -19,7 +19,7 @@ type RegisterKits struct {
 	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
 }
 
-// ReleaseBatch lets a lot's kits be shipped and given out.
+// ReleaseBatch allows the kits of a lot to be shipped and given out.
 type ReleaseBatch struct {
 	domain.InStudy
 	Lot         string `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
@@ -33,7 +33,7 @@ type RecallLot struct {
 	domain.Reasoned `doc:"Why it is recalled"`
 }
 
-// SetResupplyRule says when a site is sent kits; it takes the place of the site's rule before.
+// SetResupplyRule says when a site is sent kits. It replaces the site's previous rule.
 type SetResupplyRule struct {
 	domain.InStudy
 	Rule ResupplyRule `json:"rule" doc:"The rule"`
@@ -45,7 +45,7 @@ type TakeInDelivery struct {
 	Delivery int `json:"delivery" doc:"The registration"`
 }
 
-// CreateShipment sets kits aside for a way to another place.
+// CreateShipment packs kits for another location.
 type CreateShipment struct {
 	FromLocation    `doc:"The depot, or the site that sends kits back"`
 	To              LocationID  `json:"to" doc:"The site, or the depot that takes kits back"`
@@ -53,15 +53,15 @@ type CreateShipment struct {
 	domain.Reasoned `doc:"Why they are sent, such as initial supply"`
 }
 
-// PlanResupply is sent by the resupply process: it makes the shipment that the site's rule asks for now, if it asks for one.
+// PlanResupply is sent by the resupply process. It creates a shipment if the site's rule demands one now.
 type PlanResupply struct {
 	AtDepot `doc:"The depot of the site's rule"`
 	Site    domain.SiteID `json:"site" doc:"The site"`
 }
 
-// CancelShipment puts the kits of a shipment back that has not left.
+// CancelShipment puts the kits of a shipment that has not left back into stock.
 type CancelShipment struct {
-	FromLocation    `doc:"The place that made it"`
+	FromLocation    `doc:"The location that made it"`
 	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
 	domain.Reasoned `doc:"Why it is cancelled"`
 }
@@ -74,38 +74,38 @@ type DispatchShipment struct {
 	Carrier  string      `json:"carrier,omitempty" maxLength:"200" doc:"Carrier and reference"`
 }
 
-// ReceiveShipment takes a shipment in.
+// ReceiveShipment records that a shipment arrived, and in which condition.
 type ReceiveShipment struct {
-	AtLocation `doc:"The place that receives it"`
-	From       LocationID  `json:"from" doc:"The place that sent it"`
+	AtLocation `doc:"The location that receives it"`
+	From       LocationID  `json:"from" doc:"The location that sent it"`
 	Shipment   ShipmentID  `json:"shipment" doc:"The shipment"`
 	On         domain.Date `json:"on" doc:"Day of receipt"`
 	Damaged    []KitNumber `json:"damaged,omitempty" doc:"Kits that arrived damaged"`
 	Missing    []KitNumber `json:"missing,omitempty" doc:"Kits that were not in it"`
-	// Temperature is what the monitor in the parcel says.
+	// Temperature is the reading of the monitor in the parcel.
 	Temperature Temperature `json:"temperature" enum:"in_range,excursion,unknown" doc:"What the temperature monitor says; anything but in_range puts the whole shipment into quarantine"`
 	Note        string      `json:"note,omitempty" maxLength:"500" doc:"What was seen"`
 }
 
-// Temperature is what a shipment's temperature monitor says.
+// Temperature is the reading of a shipment's temperature monitor.
 type Temperature string
 
-// The findings of a temperature monitor.
+// The readings of a temperature monitor.
 const (
 	TemperatureInRange   Temperature = "in_range"
 	TemperatureExcursion Temperature = "excursion"
 	TemperatureUnknown   Temperature = "unknown"
 )
 
-// ReportShipmentLost ends a shipment that never arrived.
+// ReportShipmentLost records that a shipment never arrived.
 type ReportShipmentLost struct {
-	AtLocation      `doc:"The place that should have received it"`
-	From            LocationID `json:"from" doc:"The place that sent it"`
+	AtLocation      `doc:"The location that should have received it"`
+	From            LocationID `json:"from" doc:"The location that sent it"`
 	Shipment        ShipmentID `json:"shipment" doc:"The shipment"`
 	domain.Reasoned `doc:"What is known of it"`
 }
 
-// QuarantineKits sets kits aside until somebody decides about them.
+// QuarantineKits puts kits into quarantine until somebody decides about them.
 type QuarantineKits struct {
 	AtLocation
 	Kits  []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
@@ -120,21 +120,21 @@ type QuarantineLot struct {
 	domain.Reasoned `doc:"Why it was recalled"`
 }
 
-// ReleaseKits puts quarantined kits back.
+// ReleaseKits ends the quarantine of kits.
 type ReleaseKits struct {
 	AtLocation
 	Kits            []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
 	domain.Reasoned `doc:"On what grounds"`
 }
 
-// HoldStock is sent by the enrolment process before the draw; it is answered with StockHeld or StockRefused.
+// HoldStock is sent by the enrolment process before the draw. The answer is StockHeld or StockRefused.
 type HoldStock struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	domain.OfPatient
 }
 
-// ReleaseHold gives back what is held for a patient.
+// ReleaseHold releases the kits that are held for a patient.
 type ReleaseHold struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
@@ -142,9 +142,9 @@ type ReleaseHold struct {
 	domain.Reasoned
 }
 
-// AllocateKit sees to it that a patient has a kit of the patient's arm for a visit that can be given out: where there is
-// none yet, or where the one allocated cannot be given out any more. It is answered with KitAllocated or AllocationFailed.
-// It names no arm: the decision knows it.
+// AllocateKit allocates a kit of the patient's arm for a visit, if the patient has none yet or if the allocated one can
+// no longer be given out. The answer is KitAllocated or AllocationFailed. The command does not name the arm, which is
+// blinded; the decision reads it from its facts.
 type AllocateKit struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
@@ -152,7 +152,7 @@ type AllocateKit struct {
 	Visit string `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
 }
 
-// SetKitsAside is sent when a patient has left: allocated kits that were not given out go to nobody.
+// SetKitsAside is sent when a patient has left. Allocated kits that were not given out go to no other patient.
 type SetKitsAside struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
@@ -168,7 +168,7 @@ type DispenseKit struct {
 	On  domain.Date `json:"on" doc:"Day"`
 }
 
-// ReturnKit takes a dispensed kit back.
+// ReturnKit records that a patient gave a dispensed kit back.
 type ReturnKit struct {
 	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
 	domain.OfPatient
@@ -187,13 +187,13 @@ type ReconcileKit struct {
 	Note     string    `json:"note,omitempty" maxLength:"500" doc:"What was found"`
 }
 
-// ExpireKits is sent by the supply process every day: it takes out of stock what has run out.
+// ExpireKits is sent by the supply process every day. It takes expired kits out of stock.
 type ExpireKits struct {
 	AtLocation
 	Through domain.Date `json:"through" doc:"Kits that expire on this day or before are taken out"`
 }
 
-// DestroyKits ends kits that are of no more use.
+// DestroyKits records that kits were destroyed.
 type DestroyKits struct {
 	AtLocation
 	Kits        []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
@@ -201,23 +201,23 @@ type DestroyKits struct {
 	Certificate string      `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of destruction"`
 }
 
-// ReportKitLost ends a kit that cannot be found.
+// ReportKitLost records that a kit cannot be found.
 type ReportKitLost struct {
-	AtLocation      `doc:"The place, or the site of the patient who had it"`
+	AtLocation      `doc:"The location, or the site of the patient who had it"`
 	Kit             KitNumber `json:"kit" doc:"The kit"`
 	domain.Reasoned `doc:"What is known"`
 }
 
-// AtLocation is embedded by commands on the kits of a place.
+// AtLocation is embedded by commands on the kits of a location.
 type AtLocation struct {
 	Study    domain.StudyID `json:"study" doc:"The study"`
-	Location LocationID     `json:"location" doc:"The place"`
+	Location LocationID     `json:"location" doc:"The location"`
 }
 
-// FromLocation is embedded by commands on the kits of a place that sends them.
+// FromLocation is embedded by commands on shipments that a location sends.
 type FromLocation struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
-	From  LocationID     `json:"from" doc:"The place that sends it"`
+	From  LocationID     `json:"from" doc:"The location that sends it"`
 }
 
 // AtDepot is embedded by commands on the kits of a depot.
@@ -226,12 +226,12 @@ type AtDepot struct {
 	Depot LocationID     `json:"depot" doc:"The depot"`
 }
 
-// AboutSite returns the place as a site, which is how grants name it.
+// AboutSite returns the location as a site, which is how grants name it.
 func (a AtLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 	return a.Study, domain.SiteID(a.Location)
 }
 
-// AboutSite returns the place as a site, which is how grants name it.
+// AboutSite returns the location as a site, which is how grants name it.
 func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 	return f.Study, domain.SiteID(f.From)
 }
@@ -239,7 +239,11 @@ func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 // AboutSite returns the depot as a site, which is how grants name it.
 func (a AtDepot) AboutSite() (domain.StudyID, domain.SiteID) { return a.Study, domain.SiteID(a.Depot) }
 
-// atPatientsSite is a command on the kits that a site has for a patient.
+func (a AtLocation) stock() OfStock   { return OfStock{a.Study, a.Location} }
+func (f FromLocation) stock() OfStock { return OfStock{f.Study, f.From} }
+func (a AtDepot) stock() OfStock      { return OfStock{a.Study, a.Depot} }
+
+// atPatientsSite is a command on a patient's kits at a site.
 type atPatientsSite interface {
 	domain.AboutPatient
 	site() domain.SiteID
@@ -253,7 +257,7 @@ func (c DispenseKit) site() domain.SiteID  { return c.Site }
 func (c ReturnKit) site() domain.SiteID    { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
 
-// StockOf returns the place on whose kits a command is decided; ok is false for a command on no place's kits.
+// StockOf returns the stock on which a command is decided. It returns false for a command that is not about one stock.
 func StockOf(command any) (at OfStock, ok bool) {
 	switch c := command.(type) {
 	case atPatientsSite:
@@ -265,19 +269,19 @@ func StockOf(command any) (at OfStock, ok bool) {
 	return OfStock{}, false
 }
 
-// BetweenLocations is a command whose decision also looks at the kits of another place.
+// BetweenLocations is a command whose decision also needs the stock of another location.
 type BetweenLocations interface{ OtherLocation() LocationID }
 
-// OtherLocation returns the place that sent the shipment.
+// OtherLocation returns the location that sent the shipment.
 func (c ReceiveShipment) OtherLocation() LocationID { return c.From }
 
-// OtherLocation returns the place that sent the shipment.
+// OtherLocation returns the location that sent the shipment.
 func (c ReportShipmentLost) OtherLocation() LocationID { return c.From }
 
 // OtherLocation returns the site that is supplied.
 func (c PlanResupply) OtherLocation() LocationID { return LocationID(c.Site) }
 
-// byLocation is the key of the streams of places' kits.
+// byLocation returns the key of the stock's stream that a command is decided on.
 func byLocation(command any) (id string, ok bool) {
 	at, ok := StockOf(command)
 	if !ok {

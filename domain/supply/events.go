@@ -1,10 +1,11 @@
-// Package supply holds study drug: kits, the lots that they come from, and where each kit is. Two kinds of streams decide
-// it. One per study (category supply) knows every kit number, the lots and the resupply rules. One per place (category
-// stock), a depot or a site, knows the kits that lie there; who sends a shipment decides about it until it is dispatched,
-// who receives it from then on. So a kit is always in exactly one stream's hands, and never goes to two patients.
+// Package supply decides about study drug: kits, their lots, and where each kit is. There are two kinds of streams. The
+// stream of a study (category supply) knows every kit number, the lots and the resupply rules. The stream of a location
+// (category stock), which is a depot or a site, knows the kits that are there. A shipment is decided on its sender's
+// stream until it is dispatched, and on its receiver's stream from then on. So exactly one stream decides about a kit
+// at any time, and no kit goes to two patients.
 //
-// Which arm a kit holds, its lot and its expiry are blinded values: lots and expiry dates may go with an arm, and what
-// goes with an arm tells it.
+// The arm of a kit, its lot and its expiry are blinded values: a lot or an expiry date may occur in one arm only, and
+// would then reveal the arm.
 package supply
 
 import (
@@ -14,13 +15,13 @@ import (
 	"casebook/domain/blind"
 )
 
-// KitNumber is what is printed on a kit. It tells nothing of what the kit holds.
+// KitNumber is the number that is printed on a kit. It does not reveal what the kit contains.
 type KitNumber string
 
-// LocationID names a depot, or a site by its own id. Depots and sites of a study never share one.
+// LocationID is the id of a depot or a site. No depot of a study has the id of one of its sites.
 type LocationID string
 
-// ShipmentID names a shipment: the place that sends it, and a running number there.
+// ShipmentID consists of the location that sends the shipment and a running number at that location.
 type ShipmentID string
 
 // Validate refuses a malformed number (code malformed_id).
@@ -39,7 +40,7 @@ func (LocationID) Schema() domain.Schema {
 // Schema implements domain.HasSchema.
 func (ShipmentID) Schema() domain.Schema { return domain.Schema{Example: "DEPOT-0001"} }
 
-// Slot is one kit that a patient is to get: at the enrolment, or at a visit.
+// Slot says for whom a kit is: for a patient, at the enrolment or at a visit.
 type Slot struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
@@ -56,7 +57,7 @@ func PatientsOf(slots []Slot) []domain.PatientID {
 	return all
 }
 
-// Content is what blinded people must not learn of a kit.
+// Content is what blinded people must not learn about a kit.
 type Content struct {
 	Arm    domain.ArmID `json:"arm"`
 	Lot    string       `json:"lot"`
@@ -65,48 +66,50 @@ type Content struct {
 	Units int `json:"units"`
 }
 
-// Contents are those of several kits. They are sealed together: kits that are sealed one by one take more room.
+// Contents are the contents of several kits. They are sealed together, which takes less space than sealing each kit.
 type Contents = blind.Value[map[KitNumber]Content]
 
-// Event is what can happen to a study's supply as a whole.
+// Event is an event of a study's supply as a whole.
 type Event interface{ supplyEvent() }
 
-// events are the events of the stream, under the names that the log knows them by.
+// events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[DepotOpened]("DepotOpened").InNoView("decisions read it; the kits show where they are"),
 	domain.Stored[KitsRegistered]("KitsRegistered"),
-	domain.Stored[BatchReleased]("BatchReleased").InNoView("lots may go with an arm"),
-	domain.Stored[LotRecalled]("LotRecalled").InNoView("lots may go with an arm; the kits show that they are set aside"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show what comes of it"),
+	domain.Stored[BatchReleased]("BatchReleased").InNoView("a lot may reveal an arm"),
+	domain.Stored[LotRecalled]("LotRecalled").InNoView("a lot may reveal an arm; the kits show their quarantine"),
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show its effect"),
 }
 
-// DepotOpened adds a place that keeps kits and sends them to sites.
+// DepotOpened adds a location that stores kits and sends them to sites.
 type DepotOpened struct {
 	Study domain.StudyID `json:"study"`
 	Depot LocationID     `json:"depot"`
 	Name  string         `json:"name"`
 }
 
-// KitsRegistered makes kits known that have been delivered to a depot. Their numbers are in ascending order.
+// KitsRegistered registers kits that were delivered to a depot. Their numbers are in ascending order.
 type KitsRegistered struct {
 	Study domain.StudyID `json:"study"`
 	Depot LocationID     `json:"depot"`
 	// Delivery is the running number of the registration, from 1.
 	Delivery int         `json:"delivery"`
 	Kits     []KitNumber `json:"kits"`
-	// SHA256 is that of the file that told of them, in hex. It is blinded: who knows it could try what a short file says.
+	// SHA256 is the hash of the file of the delivery, in hex. It is blinded, because somebody who knows the hash of a
+	// short file could find its contents by trying.
 	SHA256   blind.Value[string] `json:"sha256"`
 	Contents Contents            `json:"contents"`
 }
 
-// BatchReleased lets the kits of a lot be shipped and given out, after its certification (EU GMP Annex 16; Annex 13).
+// BatchReleased allows the kits of a lot to be shipped and given out, after its certification (EU GMP Annex 16; Annex
+// 13).
 type BatchReleased struct {
 	Study       domain.StudyID `json:"study"`
 	Lot         string         `json:"lot"`
 	Certificate string         `json:"certificate"`
 }
 
-// LotRecalled stops every kit of a lot in the whole study. Locations are the places that have to set theirs aside.
+// LotRecalled stops every kit of a lot in the whole study. Each of the Locations has to quarantine its kits of the lot.
 type LotRecalled struct {
 	Study     domain.StudyID `json:"study"`
 	Lot       string         `json:"lot"`
@@ -126,10 +129,10 @@ func (BatchReleased) supplyEvent()   {}
 func (LotRecalled) supplyEvent()     {}
 func (ResupplyRuleSet) supplyEvent() {}
 
-// StockEvent is what can happen to the kits of one place.
+// StockEvent is an event of the stock of one location.
 type StockEvent interface{ stockEvent() }
 
-// stockEvents are the events of a place's kits, under the names that the log knows them by.
+// stockEvents are the events of a stock with their stored names.
 var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
@@ -140,9 +143,9 @@ var stockEvents = []domain.EventType{
 	domain.Stored[ShipmentLost]("ShipmentLost"),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
 	domain.Stored[KitsReleased]("KitsReleased"),
-	domain.Stored[StockHeld]("StockHeld").InNoView("which kits are held is blinded; the process monitor shows that some are"),
+	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
 	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
-	domain.Stored[HoldReleased]("HoldReleased").InNoView("which kits were held is blinded"),
+	domain.Stored[HoldReleased]("HoldReleased").InNoView("the held kits are blinded"),
 	domain.Stored[KitAllocated]("KitAllocated"),
 	domain.Stored[AllocationFailed]("AllocationFailed").InNoView("the process monitor and the alert show it"),
 	domain.Stored[KitsSetAside]("KitsSetAside"),
@@ -154,13 +157,13 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitLost]("KitLost"),
 }
 
-// OfStock is which place an event of a stock is about.
+// OfStock is embedded by the events of a stock. It names the location and its study.
 type OfStock struct {
 	Study    domain.StudyID `json:"study"`
 	Location LocationID     `json:"location"`
 }
 
-// AboutStock returns the place that the event is about.
+// AboutStock returns the stock that the event is about.
 func (p OfStock) AboutStock() OfStock { return p }
 
 // DeliveryTakenIn puts registered kits into a depot's stock.
@@ -171,19 +174,19 @@ type DeliveryTakenIn struct {
 	Contents Contents    `json:"contents"`
 }
 
-// ShipmentCreated sets kits aside for a way. Their numbers are in ascending order, which tells nothing of the arms.
+// ShipmentCreated packs kits for another location. Their numbers are in ascending order, which reveals no arm.
 type ShipmentCreated struct {
 	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	To       LocationID  `json:"to"`
 	Kits     []KitNumber `json:"kits"`
-	// Resupply says that a rule asked for it, not a person.
+	// Resupply says that it follows from a resupply rule, and was not requested by a person.
 	Resupply bool     `json:"resupply,omitempty"`
 	Reason   string   `json:"reason"`
 	Contents Contents `json:"contents"`
 }
 
-// ResupplyFellShort says that a rule asked for kits that the depot does not have.
+// ResupplyFellShort says that a resupply rule demands kits that the depot does not have.
 type ResupplyFellShort struct {
 	OfStock
 	To LocationID `json:"to"`
@@ -198,7 +201,7 @@ type ShipmentCancelled struct {
 	Reason   string     `json:"reason"`
 }
 
-// ShipmentDispatched hands a shipment to the carrier. From here on the receiving place decides about it.
+// ShipmentDispatched hands a shipment to the carrier. From now on the shipment is decided on the receiver's stream.
 type ShipmentDispatched struct {
 	OfStock
 	Shipment ShipmentID  `json:"shipment"`
@@ -207,26 +210,26 @@ type ShipmentDispatched struct {
 	Carrier  string      `json:"carrier,omitempty"`
 }
 
-// ShipmentReceived takes a shipment's kits into stock, each as it arrived.
+// ShipmentReceived takes the kits of a shipment into stock, each in the condition in which it arrived.
 type ShipmentReceived struct {
 	OfStock
 	Shipment ShipmentID  `json:"shipment"`
 	From     LocationID  `json:"from"`
 	On       domain.Date `json:"on"`
-	// Available can be given out; Damaged and Quarantined are set aside, Missing did not arrive.
+	// Available kits can be given out. Missing kits did not arrive.
 	Available   []KitNumber `json:"available,omitempty"`
 	Quarantined []KitNumber `json:"quarantined,omitempty"`
 	Damaged     []KitNumber `json:"damaged,omitempty"`
 	Missing     []KitNumber `json:"missing,omitempty"`
-	// Returned came back from a site and go to nobody any more.
+	// Returned kits came back from a site, and no patient gets them any more.
 	Returned []KitNumber `json:"returned,omitempty"`
-	// Excursion says that the temperature left its range on the way, or that nobody knows whether it did.
+	// Excursion says that the temperature left its range during the transport, or that this is unknown.
 	Excursion bool     `json:"excursion,omitempty"`
 	Note      string   `json:"note,omitempty"`
 	Contents  Contents `json:"contents"`
 }
 
-// ShipmentLost ends a shipment that never arrived.
+// ShipmentLost says that a shipment never arrived.
 type ShipmentLost struct {
 	OfStock
 	Shipment ShipmentID  `json:"shipment"`
@@ -235,7 +238,7 @@ type ShipmentLost struct {
 	Reason   string      `json:"reason"`
 }
 
-// KitsQuarantined sets kits aside until somebody decides about them.
+// KitsQuarantined puts kits into quarantine until somebody decides about them.
 type KitsQuarantined struct {
 	OfStock
 	Kits   []KitNumber `json:"kits"`
@@ -247,15 +250,15 @@ type KitsQuarantined struct {
 	Affected []Slot `json:"affected,omitempty"`
 }
 
-// KitsReleased puts quarantined kits back to where they stood.
+// KitsReleased ends the quarantine of kits and gives them back the status that they had before.
 type KitsReleased struct {
 	OfStock
 	Kits   []KitNumber `json:"kits"`
 	Reason string      `json:"reason"`
 }
 
-// StockHeld keeps a kit of every arm that the patient could get until the draw. Which kits is blinded: two kits that are
-// held together hold different arms.
+// StockHeld reserves, until the draw, a kit of every arm that the patient could get. The kit numbers are blinded,
+// because kits that are held together are of different arms.
 type StockHeld struct {
 	OfStock
 	Patient domain.PatientID                        `json:"patient"`
@@ -270,37 +273,37 @@ type StockRefused struct {
 	Reason  string           `json:"reason"`
 }
 
-// HoldReleased gives held kits back.
+// HoldReleased ends a hold, so that its kits are free again.
 type HoldReleased struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Reason  string           `json:"reason"`
 }
 
-// KitAllocated gives a kit to one patient for good; what else was held for the patient is free again.
+// KitAllocated reserves a kit for one patient for good. The other kits of the patient's hold are free again.
 type KitAllocated struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
-	// Visit is the visit at which it is given out; empty for the kit of the enrolment.
+	// Visit is the visit at which the kit is given out; empty for the kit of the enrolment.
 	Visit string `json:"visit,omitempty"`
-	// Replaces is the kit that cannot be given out any more.
+	// Replaces is the kit of the same patient and visit that can no longer be given out, if there was one.
 	Replaces KitNumber `json:"replaces,omitempty"`
 }
 
-// AllocationFailed says why a patient got no kit for now; what was held for the patient is free again.
+// AllocationFailed says why a patient gets no kit for now. The kits of the patient's hold are free again.
 type AllocationFailed struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
 	Code    string           `json:"code"`
 	Reason  string           `json:"reason"`
-	// Waits says that the patient gets a kit as soon as there is one.
+	// Waits says that the patient gets a kit as soon as the site has one.
 	Waits bool `json:"waits,omitempty"`
 }
 
-// KitsSetAside takes allocated kits that were never given out from a patient who needs them no more. They go to nobody
-// else: whatever was promised to one patient is not given to another.
+// KitsSetAside takes allocated kits that were never given out from a patient who no longer needs them. They go to no
+// other patient: a kit that was allocated once is never allocated again.
 type KitsSetAside struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
@@ -317,7 +320,7 @@ type KitDispensed struct {
 	On      domain.Date      `json:"on"`
 }
 
-// KitReturned takes a dispensed kit back from its patient.
+// KitReturned says that the patient gave a dispensed kit back.
 type KitReturned struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
@@ -325,7 +328,7 @@ type KitReturned struct {
 	On      domain.Date      `json:"on"`
 }
 
-// KitReconciled accounts for what a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).
+// KitReconciled accounts for the doses that a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).
 type KitReconciled struct {
 	OfStock
 	Patient  domain.PatientID `json:"patient"`
@@ -336,16 +339,16 @@ type KitReconciled struct {
 	Note     string           `json:"note,omitempty"`
 }
 
-// KitsExpired takes kits out of stock whose time has run out.
+// KitsExpired takes expired kits out of stock.
 type KitsExpired struct {
 	OfStock
 	Kits    []KitNumber `json:"kits"`
 	Through domain.Date `json:"through"`
-	// Affected are those to whom one of them had been allocated.
+	// Affected are the patients and visits that one of the kits was allocated to.
 	Affected []Slot `json:"affected,omitempty"`
 }
 
-// KitsDestroyed ends kits.
+// KitsDestroyed says that kits were destroyed.
 type KitsDestroyed struct {
 	OfStock
 	Kits        []KitNumber `json:"kits"`
@@ -353,11 +356,11 @@ type KitsDestroyed struct {
 	Certificate string      `json:"certificate"`
 }
 
-// KitLost ends a kit that cannot be found, at its place or at its patient's.
+// KitLost says that a kit cannot be found, at its location or with its patient.
 type KitLost struct {
 	OfStock
 	Kit KitNumber `json:"kit"`
-	// Affected is to whom it had been allocated, if anybody.
+	// Affected is the patient and visit that the kit was allocated to, if any.
 	Affected []Slot `json:"affected,omitempty"`
 	Reason   string `json:"reason"`
 }
@@ -396,7 +399,7 @@ func (e KitAllocated) AboutPatient() domain.PatientID { return e.Patient }
 // AboutPatient returns the patient that the event is about.
 func (e AllocationFailed) AboutPatient() domain.PatientID { return e.Patient }
 
-// Cause says what put a kit into quarantine.
+// Cause says why kits are in quarantine.
 type Cause string
 
 // The causes of a quarantine.
@@ -406,13 +409,14 @@ const (
 	CauseOther     Cause = "other"
 )
 
-// ResupplyRule says when a site is sent kits: as soon as of any arm fewer than Trigger can be given out or are under way,
-// every arm is filled up to Target. Filling all arms at once keeps a shipment from telling which arm ran low.
+// ResupplyRule says when a site is sent kits. As soon as the site has fewer than Trigger usable kits of any arm, with
+// those in transit, it is sent kits of every arm up to Target. All arms are filled at once, so that a shipment does not
+// reveal which arm ran low.
 type ResupplyRule struct {
 	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
 	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
 	Trigger int           `json:"trigger" minimum:"1" doc:"Fewer kits of an arm than this, those under way counted, and a shipment is made"`
 	Target  int           `json:"target" minimum:"1" doc:"To how many kits each arm is filled up"`
-	// OverdueDays is when a dispatched shipment that has not been received is reported.
+	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
 }

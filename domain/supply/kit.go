@@ -6,34 +6,34 @@ import (
 	"casebook/domain"
 )
 
-// Kit is a kit as one place knows it.
+// Kit is the state of a kit in the stock of one location.
 type Kit struct {
 	Status KitStatus
-	// Patient is the only one who may ever get the kit; "" for nobody yet.
+	// Patient is the only patient who may ever get the kit; "" before the allocation.
 	Patient domain.PatientID
 	Visit   string
-	// Shipment is the one that it leaves with, or left with.
+	// Shipment is the shipment that the kit leaves with, or left with.
 	Shipment ShipmentID
-	// Packed is what it was before it was set aside for a shipment, Before what it was before its quarantine.
+	// Packed is the status before the kit was packed, Before the status before its quarantine.
 	Packed, Before KitStatus
-	// Dispensed says that its patient has had it in hand.
+	// Dispensed says that the kit was handed to its patient.
 	Dispensed bool
-	// Replaced says that its patient got another one instead.
+	// Replaced says that its patient got another kit instead.
 	Replaced bool
-	// Reconciled says that its doses are accounted for.
+	// Reconciled says that the doses are accounted for.
 	Reconciled bool
 }
 
-// KitStatus is what has become of a kit.
+// KitStatus is the status of a kit in its life cycle.
 type KitStatus string
 
-// The statuses of a kit. At a depot, what is available is what the field calls in depot.
+// The statuses of a kit. The field calls an available kit of a depot "in depot".
 const (
-	// KitRegistered is known and not yet in its depot's stock, so that no stock has it.
+	// KitRegistered is the status before the depot takes the delivery in. No stock has the kit yet.
 	KitRegistered  KitStatus = "registered"
 	KitAvailable   KitStatus = "available"
-	KitPacked      KitStatus = "packed"     // set aside for a shipment that has not left
-	KitInTransit   KitStatus = "in_transit" // sent; the receiving place decides from here on
+	KitPacked      KitStatus = "packed"     // packed for a shipment that has not left
+	KitInTransit   KitStatus = "in_transit" // sent; from now on the receiver's stream decides about it
 	KitIsAllocated KitStatus = "allocated"
 	KitIsDispensed KitStatus = "dispensed"
 	KitIsReturned  KitStatus = "returned" // by its patient, or set aside for good
@@ -51,7 +51,7 @@ var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTrans
 // Schema implements domain.HasSchema.
 func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
 
-// After returns the kit with the number n after an event that is about it. Stocks and views both use it.
+// After returns the kit, whose number is n, after an event that is about it. Stocks and views both use it.
 func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	switch e := event.(type) {
 	case DeliveryTakenIn:
@@ -89,13 +89,13 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		k.Status = KitDestroyed
 	case KitLost:
 		k.Status = KitIsLost
-	case ResupplyFellShort, StockHeld, StockRefused, HoldReleased, AllocationFailed: // about no kit that blinded people may know of
+	case ResupplyFellShort, StockHeld, StockRefused, HoldReleased, AllocationFailed: // they name no kit openly
 	}
 	return k
 }
 
-// unpacked returns the kit after the shipment that it was packed for was cancelled. One that expired in it may have been
-// packed with another since.
+// unpacked returns the kit after a shipment that it was packed for was cancelled. A kit that expired in that shipment
+// may have been packed for another one since; then it does not change.
 func (k Kit) unpacked(from ShipmentID) Kit {
 	if k.Shipment != from {
 		return k
@@ -110,7 +110,7 @@ func (k Kit) unpacked(from ShipmentID) Kit {
 	return k
 }
 
-// arrived returns a kit of the shipment as the receiving place knows it.
+// arrived returns the state of a kit of the shipment in the stock of the receiver.
 func (e ShipmentReceived) arrived(n KitNumber) Kit {
 	switch {
 	case slices.Contains(e.Quarantined, n):

@@ -10,15 +10,16 @@ import (
 	"casebook/domain/refuse"
 )
 
-// falseAlarms bounds how often numbers that were dealt out at random are refused.
-const falseAlarms = 1.0 / 2000
+// maxFalseAlarms bounds the share of randomly assigned numbers that are refused.
+const maxFalseAlarms = 1.0 / 2000
 
-// tellNothing refuses kit numbers that give their arms away: by their form, because kits of one arm lie side by side when
-// all are put in order by any of their digits, or because the order of the arms repeats itself. Fewer runs of arms than
-// chance would make are found by the runs test of Wald and Wolfowitz (1940), for each arm against the others. More runs
-// than chance would make are no fault: kits numbered in permuted blocks have them.
-func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
-	reveals := func(how string) error {
+// mustNotRevealArms refuses kit numbers that reveal the arms: because the numbers of an arm have another form, because
+// kits of one arm are next to each other when the kits are sorted by a digit of their numbers, or because the sequence
+// of the arms is periodic. The runs test of Wald and Wolfowitz (1940), for each arm against the others, finds sequences
+// with fewer runs than chance would produce. More runs than by chance are accepted: kits numbered in permuted blocks
+// have them.
+func mustNotRevealArms(numbers []KitNumber, contents map[KitNumber]Content) error {
+	refused := func(how string) error {
 		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
 			Do("number the kits in random order over all arms, all in the same form")
 	}
@@ -31,14 +32,14 @@ func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
 	}
 	form := numbers[0].form()
 	if slices.ContainsFunc(numbers, func(n KitNumber) bool { return n.form() != form }) {
-		return reveals("they do not all have the same form")
+		return refused("they do not all have the same form")
 	}
-	ways := orders(numbers)
-	tests := len(ways) * len(count)
+	orders := sortedByEachDigit(numbers)
+	tests := len(orders) * len(count)
 	if len(count) == 2 {
-		tests = len(ways) // what one arm's runs say, the other's say too
+		tests = len(orders) // the runs of one arm determine those of the other
 	}
-	for _, order := range ways {
+	for _, order := range orders {
 		for arm, n := range count {
 			runs := 1
 			for i := 1; i < len(order); i++ {
@@ -46,8 +47,8 @@ func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
 					runs++
 				}
 			}
-			if chanceOfRuns(runs, n, len(order)-n) < falseAlarms/2/float64(tests) {
-				return reveals("in the order of their numbers, or of one digit of them, kits of one arm lie together")
+			if chanceOfRuns(runs, n, len(order)-n) < maxFalseAlarms/2/float64(tests) {
+				return refused("in the order of their numbers, or of one digit of them, kits of one arm lie together")
 			}
 		}
 	}
@@ -55,13 +56,13 @@ func tellNothing(numbers []KitNumber, contents map[KitNumber]Content) error {
 	for i, n := range numbers {
 		arms[i] = contents[n].Arm
 	}
-	if p, repeats := period(arms); repeats && chanceOfPeriod(p, count) < falseAlarms/2 {
-		return reveals("in the order of their numbers, the arms repeat themselves")
+	if p, repeats := period(arms); repeats && chanceOfPeriod(p, count) < maxFalseAlarms/2 {
+		return refused("in the order of their numbers, the arms repeat themselves")
 	}
 	return nil
 }
 
-// form is the number with every digit alike. Letters stay: one that differs may stand for an arm.
+// form returns the number with every digit replaced by 9. Letters stay, because a letter may stand for an arm.
 func (n KitNumber) form() string {
 	return strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -71,9 +72,10 @@ func (n KitNumber) form() string {
 	}, string(n))
 }
 
-// orders puts numbers of one form in order by each digit that differs, those with the same digit in ascending order: so
-// that a last digit that stands for the arm shows as a first one does.
-func orders(numbers []KitNumber) [][]KitNumber {
+// sortedByEachDigit returns the numbers, which have one form, once for each digit that is not the same in all of them:
+// sorted by this digit, and otherwise in ascending order. So a last digit that stands for the arm is found like a
+// first.
+func sortedByEachDigit(numbers []KitNumber) [][]KitNumber {
 	var all [][]KitNumber
 	for i := range len(numbers[0]) {
 		if slices.ContainsFunc(numbers, func(n KitNumber) bool { return n[i] != numbers[0][i] }) {
@@ -83,20 +85,20 @@ func orders(numbers []KitNumber) [][]KitNumber {
 	return all
 }
 
-// chanceOfRuns is how likely so few runs, or fewer, are when kits of an arm and others lie in random order. It is exact,
-// because the normal distribution is far off where an arm has few kits.
+// chanceOfRuns returns the probability of so few runs, or fewer, when kits of an arm and other kits are in random
+// order. It is exact, because the approximation by the normal distribution is poor for an arm with few kits.
 func chanceOfRuns(runs, arm, others int) float64 {
 	chance, all := 0.0, logChoose(arm+others, arm)
 	of := func(runsOfArm, runsOfOthers int) float64 {
 		return math.Exp(logChoose(arm-1, runsOfArm-1) + logChoose(others-1, runsOfOthers-1) - all)
 	}
 	for r := 2; r <= runs; r++ {
-		chance += of(r/2, (r+1)/2) + of((r+1)/2, r/2) // either may come first
+		chance += of(r/2, (r+1)/2) + of((r+1)/2, r/2) // the first run is of the others, or of the arm
 	}
 	return chance
 }
 
-// period is after how many kits the order of the arms repeats itself, where it does so at least once.
+// period returns the number of kits after which the sequence of the arms repeats, if it repeats at least once.
 func period(arms []domain.ArmID) (kits int, repeats bool) {
 	for p := 1; p <= len(arms)/2; p++ {
 		if slices.Equal(arms[p:], arms[:len(arms)-p]) {
@@ -106,7 +108,8 @@ func period(arms []domain.ArmID) (kits int, repeats bool) {
 	return 0, false
 }
 
-// chanceOfPeriod bounds how likely a random order repeats itself after so many kits, or fewer: it is told by its beginning.
+// chanceOfPeriod bounds the probability that a random sequence repeats after so many kits, or fewer. Such a sequence is
+// determined by its first kits.
 func chanceOfPeriod(period int, count map[domain.ArmID]int) float64 {
 	n, logOrders := 0, 0.0
 	for _, of := range count {

@@ -21,7 +21,7 @@ import (
 // Supply is the state of a study's supply as a whole.
 type Supply struct {
 	Depots map[LocationID]string
-	// Deliveries are the registrations, the first is number 1.
+	// Deliveries are the registrations. The first has the number 1.
 	Deliveries []KitsRegistered
 	Lots       map[string]Lot
 	Rules      map[domain.SiteID]ResupplyRule
@@ -29,13 +29,13 @@ type Supply struct {
 	numbers persistent.Map[KitNumber, int]
 }
 
-// Lot is how a lot stands.
+// Lot is the state of a lot.
 type Lot struct {
 	Released, Recalled bool
 	Reason             string
 }
 
-// Decider is how the stream of a study's supply works.
+// Decider decides on the stream of a study's supply.
 var Decider = domain.Decider[Supply, Event]{Category: "supply", Key: domain.ByStudy, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
@@ -77,10 +77,10 @@ func (s Supply) withLot(lot string, change func(Lot) Lot) Supply {
 	return s
 }
 
-// Registered says whether the kit is known, and with which delivery it came.
+// Registered says whether the kit is known, and in which delivery it came.
 func (s Supply) Registered(kit KitNumber) (delivery int, known bool) { return s.numbers.Get(kit) }
 
-// recalled lists the lots that were recalled, in order.
+// recalled lists the lots that were recalled, in ascending order.
 func (s Supply) recalled() []string {
 	var all []string
 	for name, lot := range s.Lots {
@@ -98,7 +98,8 @@ func (s Supply) usable(lot string) bool { return s.Lots[lot].Released && !s.Lots
 // Open adds a depot. It refuses malformed_id, value_missing, value_too_long, study_not_found, depot_exists and
 // location_is_site.
 func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, error) {
-	if err := domain.First(domain.At("depot", cmd.Depot.Validate()), domain.Text("name", cmd.Name, 200), studyMustExist(in, cmd.Study)); err != nil {
+	err := domain.First(domain.At("depot", cmd.Depot.Validate()), domain.Text("name", cmd.Name, 200), studyMustExist(in, cmd.Study))
+	if err != nil {
 		return nil, err
 	}
 	if _, exists := s.Depots[cmd.Depot]; exists {
@@ -110,12 +111,12 @@ func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, erro
 	return []Event{DepotOpened{Study: cmd.Study, Depot: cmd.Depot, Name: cmd.Name}}, nil
 }
 
-// maxKitsPerDelivery keeps a registration, and the delivery that follows from it, within one append.
+// maxKitsPerDelivery keeps the registration of a delivery, and the delivery's arrival in stock, within one append each.
 const maxKitsPerDelivery = 3_000
 
-// Register makes the kits of a delivery known. All of the file is taken, or nothing. It refuses depot_not_found,
-// malformed_csv, too_many_kits, unknown_arm, malformed_date, kit_exists, value_missing, value_too_long,
-// value_out_of_range and, where the numbers tell the arms, kit_numbers_reveal_arm.
+// Register registers the kits of a delivery: all kits of the file, or none. It refuses depot_not_found, malformed_csv,
+// too_many_kits, unknown_arm, malformed_date, kit_exists, value_missing, value_too_long, value_out_of_range and
+// kit_numbers_reveal_arm.
 func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Event, error) {
 	if err := studyMustExist(in, cmd.Study); err != nil {
 		return nil, err
@@ -130,10 +131,11 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 	numbers := slices.Sorted(maps.Keys(contents))
 	for _, n := range numbers {
 		if _, known := s.Registered(n); known {
-			return nil, refuse.WrongState("kit_exists", "kit %s is registered already", n).At("csv").Do("take it out of the file; nothing of the file was registered")
+			return nil, refuse.WrongState("kit_exists", "kit %s is registered already", n).
+				At("csv").Do("take it out of the file; nothing of the file was registered")
 		}
 	}
-	if err := tellNothing(numbers, contents); err != nil {
+	if err := mustNotRevealArms(numbers, contents); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))
@@ -141,10 +143,10 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents)}}, nil
 }
 
-// readKits reads the file of a delivery. Its refusals name lines and repeat nothing of the file: they are recorded too, and
-// where columns are mixed up, anything could be an arm.
+// readKits reads the file of a delivery. Its refusals name lines and never quote the file, because refusals are
+// recorded, and if columns are mixed up, any value could be an arm.
 func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, error) {
-	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write the mark
+	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
 	if err != nil {
@@ -185,13 +187,15 @@ func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, err
 			return nil, err
 		}
 		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
-			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).At("csv").Do("use the protocol's arm ids")
+			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).
+				At("csv").Do("use the protocol's arm ids")
 		}
 		if _, twice := contents[number]; twice {
 			return nil, malformedFile("the kit in line %d is in the file twice", line)
 		}
 		if contents[number] = c; len(contents) > maxKitsPerDelivery {
-			return nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).At("csv").Do("register them in several files")
+			return nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).
+				At("csv").Do("register them in several files")
 		}
 	}
 	if len(contents) == 0 {
@@ -205,7 +209,7 @@ func malformedFile(format string, args ...any) error {
 		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units")
 }
 
-// inLine returns the refusal of a value with the value's place instead of the value.
+// inLine returns the refusal of a value with its line instead of the value.
 func inLine(line int, what string, err error) error {
 	r, ok := refuse.As(err)
 	if !ok {
@@ -214,7 +218,8 @@ func inLine(line int, what string, err error) error {
 	return refuse.Malformed(r.Code, "%s in line %d cannot be taken", what, line).At("csv").Do(r.Remedy)
 }
 
-// Release lets a lot be used. It refuses value_missing, value_too_long, lot_recalled and batch_released.
+// Release allows the kits of a lot to be used. It refuses value_missing, value_too_long, lot_recalled and
+// batch_released.
 func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Text("certificate", cmd.Certificate, 200)); err != nil {
 		return nil, err
@@ -239,7 +244,7 @@ func Recall(s Supply, in study.Study, cmd RecallLot, _ domain.Call) ([]Event, er
 	return []Event{LotRecalled{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason, Locations: s.Locations(in)}}, nil
 }
 
-// Locations lists the depots and sites of a study, in order.
+// Locations lists the depots and sites of a study, in ascending order.
 func (s Supply) Locations(in study.Study) []LocationID {
 	all := slices.Collect(maps.Keys(s.Depots))
 	for id := range in.Sites {
@@ -265,7 +270,8 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, err
 	}
 	if r.Target < r.Trigger {
-		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).At("rule.target").Do("use a target from the trigger up")
+		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).
+			At("rule.target").Do("use a target from the trigger up")
 	}
 	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
 }
@@ -275,7 +281,8 @@ func (l LocationID) Validate() error { return domain.At("location", domain.SiteI
 
 func (n KitNumber) validate() error {
 	if err := domain.SiteID(n).Validate(); err != nil {
-		return refuse.Malformed("malformed_id", "%.80q is not a kit number", string(n)).At("kit").Do("use 1 to 32 letters, digits and hyphens, beginning with a letter or digit")
+		return refuse.Malformed("malformed_id", "%.80q is not a kit number", string(n)).
+			At("kit").Do("use 1 to 32 letters, digits and hyphens, beginning with a letter or digit")
 	}
 	return nil
 }

@@ -33,14 +33,15 @@ func releasing(lot, certificate string) supplyDecision {
 }
 
 func recalling(lot, reason string) supplyDecision {
-	return scenario.SentWithFacts(supply.Recall, theStudy(nil), supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}, call)
+	cmd := supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}
+	return scenario.SentWithFacts(supply.Recall, theStudy(nil), cmd, call)
 }
 
-func ruling(r supply.ResupplyRule) supplyDecision {
+func settingRule(r supply.ResupplyRule) supplyDecision {
 	return scenario.SentWithFacts(supply.SetRule, theStudy(nil), supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: r}, call)
 }
 
-// withDepot is a study with the depot D.
+// withDepot is the supply of a study with the depot D.
 func withDepot(t testing.TB) scenario.Given[supply.Supply, supply.Event] {
 	return scenario.For(t, supply.Decider).Strict().Given(supply.DepotOpened{Study: pain, Depot: "D", Name: "Central"})
 }
@@ -65,7 +66,7 @@ func TestReleaseAndRecall(t *testing.T) {
 	given.When(releasing(strings.Repeat("L", 51), "QP-7")).ThenRefused("value_too_long")
 	given.When(releasing("L1", strings.Repeat("Q", 201))).ThenRefused("value_too_long")
 
-	// A recall is for every place: the depots and the sites, those that are not active included.
+	// A recall is for every location: the depots and the sites, including sites that are not active.
 	recall := supply.LotRecalled{Study: pain, Lot: "L1", Reason: "impurity", Locations: []supply.LocationID{"A", "B", "D"}}
 	for _, g := range []scenario.Given[supply.Supply, supply.Event]{given, released} {
 		recalled := g.When(recalling("L1", "impurity")).Then(recall)
@@ -85,8 +86,8 @@ func TestResupplyRules(t *testing.T) {
 	given, good := withDepot(t), supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 2, OverdueDays: 365}
 	second := good
 	second.Target = 5
-	if s := given.When(ruling(good)).Then(supply.ResupplyRuleSet{Study: pain, Rule: good}).
-		When(ruling(second)).Then(supply.ResupplyRuleSet{Study: pain, Rule: second}).State(); s.Rules["A"] != second {
+	if s := given.When(settingRule(good)).Then(supply.ResupplyRuleSet{Study: pain, Rule: good}).
+		When(settingRule(second)).Then(supply.ResupplyRuleSet{Study: pain, Rule: second}).State(); s.Rules["A"] != second {
 		t.Errorf("the rule in force is %+v", s.Rules["A"])
 	}
 	for _, c := range []struct {
@@ -105,8 +106,8 @@ func TestResupplyRules(t *testing.T) {
 	} {
 		r := good
 		c.change(&r)
-		if got := given.When(ruling(r)).ThenRefused(c.code); got.Field != c.field {
-			t.Errorf("%s: the fault is said to be in %s, not %s", c.code, got.Field, c.field)
+		if got := given.When(settingRule(r)).ThenRefused(c.code); got.Field != c.field {
+			t.Errorf("%s: the field is %s, not %s", c.code, got.Field, c.field)
 		}
 	}
 }
@@ -114,7 +115,7 @@ func TestResupplyRules(t *testing.T) {
 func TestRegister(t *testing.T) {
 	given := withDepot(t)
 	file := "Lot, KIT ,arm,units,expiry\nL1,20,XQ-7,3,2027-01-01\nL2,10,XQ-7,1,2027-02-01\n"
-	first := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: []supply.KitNumber{"10", "20"},
+	first := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("10", "20"),
 		SHA256: blind.Of("49d2ee86c4a36d3b8b8e1a3f0d5c1a0a"), Contents: blind.Of(map[supply.KitNumber]supply.Content{
 			"10": {Arm: x, Lot: "L2", Expiry: "2027-02-01", Units: 1}, "20": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 3}})}
 	events, err := registering(theStudy(nil), "D", file)(given.State())
@@ -126,35 +127,37 @@ func TestRegister(t *testing.T) {
 		t.Errorf("the file's hash is %q", sum)
 	}
 	registered := given.When(registering(theStudy(nil), "D", file)).Then(first)
-	// The deliveries are counted, a mark that spreadsheets write does not count, and one dose is what a kit holds unless it is said.
+	// Deliveries are numbered, a byte order mark is skipped, and a kit has one dose if the file has no column of units.
 	next := registered.When(registering(theStudy(nil), "D", "\ufeffkit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n"))
 	if n, known := registered.State().Registered("20"); !known || n != 1 {
-		t.Errorf("kit 20 came with delivery %d, %v", n, known)
+		t.Errorf("kit 20 came in delivery %d, %v", n, known)
 	}
 	events, err = registering(theStudy(nil), "D", "\ufeffkit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n")(registered.State())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 2, Kits: []supply.KitNumber{"30"}, SHA256: events[0].(supply.KitsRegistered).SHA256,
+	second := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 2, Kits: kits("30"),
+		SHA256:   events[0].(supply.KitsRegistered).SHA256,
 		Contents: blind.Of(map[supply.KitNumber]supply.Content{"30": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 1}})}
 	next.Then(second)
 
-	registered.When(registering(theStudy(nil), "D", "kit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n20,XQ-7,L1,2027-01-01\n")).ThenRefused("kit_exists")
+	withKnownKit := "kit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n20,XQ-7,L1,2027-01-01\n"
+	registered.When(registering(theStudy(nil), "D", withKnownKit)).ThenRefused("kit_exists")
 	given.When(registering(study.Study{}, "D", file)).ThenRefused("study_not_found")
 	given.When(registering(theStudy(nil), "A", file)).ThenRefused("depot_not_found")
 	given.When(registering(study.Decider.Fold(study.Created{Study: pain}), "D", file)).ThenRefused("unknown_arm")
 }
 
-// Whatever is wrong with a file: it is refused with its code, and the refusal repeats nothing of the file. Where columns are
-// mixed up, anything in it can be an arm.
-func TestFilesThatAreRefusedAreNotRepeated(t *testing.T) {
+// Every faulty file is refused with its code, and the refusal does not quote the file: if columns are mixed up, any
+// value can be an arm.
+func TestRefusalsDoNotQuoteTheFile(t *testing.T) {
 	for name, c := range map[string]struct{ code, file string }{
 		"nothing":               {"malformed_csv", ""},
 		"no kits":               {"malformed_csv", "kit,arm,lot,expiry\n"},
 		"no column of arms":     {"malformed_csv", "kit,SECRET,lot,expiry\n1,SECRET,L1,2027-01-01\n"},
 		"two columns of arms":   {"malformed_csv", "kit,arm,lot,expiry,arm\n1,SECRET,L1,2027-01-01,XQ-7\n"},
 		"a quote in a kit":      {"malformed_csv", "kit,arm,lot,expiry\n1\"SECRET,XQ-7,L1,2027-01-01\n"},
-		"a quote that is open":  {"malformed_csv", "kit,arm,lot,expiry\n1,XQ-7,\"SECRET,2027-01-01\n"},
+		"an unclosed quote":     {"malformed_csv", "kit,arm,lot,expiry\n1,XQ-7,\"SECRET,2027-01-01\n"},
 		"a quote in the header": {"malformed_csv", "kit,arm,lot,expiry\"SECRET\n"},
 		"a row too short":       {"malformed_csv", "kit,arm,lot,expiry\n1,SECRET\n"},
 		"a row too long":        {"malformed_csv", "kit,arm,lot,expiry\n1,XQ-7,L1,2027-01-01,SECRET\n"},
@@ -179,16 +182,16 @@ func TestFilesThatAreRefusedAreNotRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := withDepot(t).When(registering(theStudy(nil), "D", c.file)).ThenRefused(c.code)
 			if r.Field != "csv" {
-				t.Errorf("the fault is said to be in %s", r.Field)
+				t.Errorf("the field is %s, not csv", r.Field)
 			}
 			if text := r.Error(); strings.Contains(text, "SECRET") || strings.Contains(text, "is 0") || strings.Contains(text, "10001") {
-				t.Errorf("the refusal repeats the file: %s", text)
+				t.Errorf("the refusal quotes the file: %s", text)
 			}
 		})
 	}
 }
 
-// Whatever is sent as a file, the answer is an event or a refusal.
+// For every file, the answer is an event or a refusal.
 func TestFilesNeverPanic(t *testing.T) {
 	s := theSupply()
 	rapid.Check(t, func(t *rapid.T) {
@@ -201,11 +204,13 @@ func TestFilesNeverPanic(t *testing.T) {
 	})
 }
 
-// numbered registers kits of these arms, in their order, under these numbers.
-func numbered(t testing.TB, number func(i int) string, arms []int) error {
+// registerArms registers kits of these arms, in this order, under the numbers that number returns. It returns the
+// refusal.
+func registerArms(t testing.TB, number func(i int) string, arms []int) error {
 	t.Helper()
 	all := []study.Arm{{ID: "T-1"}, {ID: "T-2"}, {ID: "T-3"}, {ID: "T-4"}, {ID: "T-5"}}
-	in := study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1, Arms: all}})
+	protocol := study.Protocol{Version: 1, Arms: all}
+	in := study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: protocol})
 	var text strings.Builder
 	w := csv.NewWriter(&text)
 	_ = w.Write([]string{"kit", "arm", "lot", "expiry"})
@@ -231,8 +236,11 @@ func numbered(t testing.TB, number func(i int) string, arms []int) error {
 
 func fromHundredThousand(i int) string { return fmt.Sprint(100_000 + i) }
 
-// counts of arms, in kits, of deliveries as they are made: large and small, balanced or hardly.
-var deliveries = [][]int{{1, 1}, {3, 3}, {10, 10}, {50, 50}, {1, 99}, {2, 98}, {400, 200}, {5, 5, 5}, {30, 30, 30}, {1, 1, 98}, {60, 20, 20, 20}, {20, 20, 20, 20, 20}}
+// deliveries has, for each delivery, the number of kits of each arm.
+var deliveries = [][]int{
+	{1, 1}, {3, 3}, {10, 10}, {50, 50}, {1, 99}, {2, 98}, {400, 200},
+	{5, 5, 5}, {30, 30, 30}, {1, 1, 98}, {60, 20, 20, 20}, {20, 20, 20, 20, 20},
+}
 
 func inOrder(counts []int) (arms []int) {
 	for arm, n := range counts {
@@ -243,15 +251,15 @@ func inOrder(counts []int) (arms []int) {
 	return arms
 }
 
-// Numbers that were dealt out at random are taken, whatever the delivery; fewer than one in a thousand are not.
-func TestRandomNumbersAreTaken(t *testing.T) {
+// Random numbers are accepted for every delivery. At most one in a thousand is refused.
+func TestRandomNumbersAreAccepted(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 7))
 	for _, counts := range deliveries {
 		refused, runs := 0, 1000
 		for range runs {
 			arms := inOrder(counts)
 			random.Shuffle(len(arms), func(i, j int) { arms[i], arms[j] = arms[j], arms[i] })
-			if numbered(t, fromHundredThousand, arms) != nil {
+			if registerArms(t, fromHundredThousand, arms) != nil {
 				refused++
 			}
 		}
@@ -259,27 +267,27 @@ func TestRandomNumbersAreTaken(t *testing.T) {
 			t.Errorf("of %v kits, %d of %d random numberings were refused", counts, refused, runs)
 		}
 	}
-	// So are numbers with gaps, and kits numbered in permuted blocks, where arms change more often than by chance.
+	// Numbers with gaps are accepted too, and so are permuted blocks, in which the arms change more often than by chance.
 	for range 100 {
 		var blocks []int
 		for range 100 {
 			blocks = append(blocks, random.Perm(2)...)
 		}
 		gaps := random.Perm(900_000)[:200]
-		if err := numbered(t, func(i int) string { return fmt.Sprint(100_000 + gaps[i]) }, blocks); err != nil {
+		if err := registerArms(t, func(i int) string { return fmt.Sprint(100_000 + gaps[i]) }, blocks); err != nil {
 			t.Errorf("random numbers with gaps: %v", err)
 		}
 		slices.Sort(gaps)
-		if err := numbered(t, func(i int) string { return fmt.Sprint(100_000 + gaps[i]) }, blocks); err != nil {
+		if err := registerArms(t, func(i int) string { return fmt.Sprint(100_000 + gaps[i]) }, blocks); err != nil {
 			t.Errorf("permuted blocks: %v", err)
 		}
 	}
-	if err := numbered(t, fromHundredThousand, inOrder([]int{20})); err != nil {
+	if err := registerArms(t, fromHundredThousand, inOrder([]int{20})); err != nil {
 		t.Errorf("kits of one arm: %v", err)
 	}
 }
 
-func TestNumbersThatTellTheArmsAreRefused(t *testing.T) {
+func TestNumbersThatRevealTheArmsAreRefused(t *testing.T) {
 	repeated := func(pattern []int, n int) (arms []int) {
 		for i := range n {
 			arms = append(arms, pattern[i%len(pattern)])
@@ -320,16 +328,16 @@ func TestNumbersThatTellTheArmsAreRefused(t *testing.T) {
 		"a hyphen": {func(i int) string {
 			return "7" + strings.Repeat("-", forty[i]) + strings.Repeat("1", 1-forty[i]) + fmt.Sprintf("%04d", i)
 		}, forty},
-		"different forms, no arm apart": {func(i int) string { return fmt.Sprint(i) }, forty},
+		"different forms of both arms": {func(i int) string { return fmt.Sprint(i) }, forty},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if numbered(t, c.number, c.arms) == nil {
-				t.Error("the numbers were taken")
+			if registerArms(t, c.number, c.arms) == nil {
+				t.Error("the numbers were accepted")
 			}
 		})
 	}
-	// Of very few kits nothing can be said: any order of theirs comes about by chance.
-	if err := numbered(t, fromHundredThousand, []int{0, 0, 1, 1}); err != nil {
+	// Very few kits can be in any order by chance, so they are accepted.
+	if err := registerArms(t, fromHundredThousand, []int{0, 0, 1, 1}); err != nil {
 		t.Error(err)
 	}
 }

@@ -17,7 +17,7 @@ type Sent struct {
 	DispatchedOn domain.Date
 }
 
-// ShipmentStatus is what has become of a shipment.
+// ShipmentStatus is the status of a shipment in its life cycle.
 type ShipmentStatus string
 
 // The statuses of a shipment.
@@ -52,8 +52,9 @@ func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
 	return s
 }
 
-// AcceptDelivery puts a registered delivery into the depot's stock; what is of a lot that was recalled by then is set aside at
-// once, because the recall may have been dealt with here already. It may be sent twice. It refuses delivery_not_found.
+// AcceptDelivery takes a registered delivery into the depot's stock. Kits of a lot that was recalled in the meantime
+// are quarantined at once, because the depot may have handled the recall already. It may be sent twice. It refuses
+// delivery_not_found.
 func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]StockEvent, error) {
 	if cmd.Delivery < 1 || cmd.Delivery > len(f.Supply.Deliveries) || f.Supply.Deliveries[cmd.Delivery-1].Depot != cmd.Depot {
 		return nil, refuse.NotFound("delivery_not_found", "depot %s of study %s has no delivery %d", cmd.Depot, cmd.Study, cmd.Delivery).
@@ -66,27 +67,31 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 	if d.Contents.Sealed() {
 		return nil, errSealed
 	}
-	events := []StockEvent{DeliveryTakenIn{OfStock: OfStock{cmd.Study, cmd.Depot}, Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
+	events := []StockEvent{DeliveryTakenIn{OfStock: cmd.stock(), Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
 	for _, lot := range f.Supply.recalled() {
-		aside, err := QuarantineKitsOfLot(s, QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot, Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}, call)
+		recall := QuarantineLot{AtLocation: AtLocation{Study: cmd.Study, Location: cmd.Depot}, Lot: lot,
+			Reasoned: domain.Because(f.Supply.Lots[lot].Reason)}
+		quarantined, err := QuarantineKitsOfLot(s, recall, call)
 		if err != nil {
 			return nil, err
 		}
-		events = append(events, aside...)
+		events = append(events, quarantined...)
 	}
 	return events, nil
 }
 
-// Create sets kits aside for a way to another place. A depot sends what can be given out; a site sends back what nobody
-// needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required, value_too_long, value_out_of_range,
-// kit_not_at_location, kit_named_twice, kit_status, kit_held, lot_not_released, kit_expires_soon and kit_not_reconciled.
+// Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
+// needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, kit_held, lot_not_released,
+// kit_expires_soon and kit_not_reconciled.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study)); err != nil {
+	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study))
+	if err != nil {
 		return nil, err
 	}
 	if cmd.From == cmd.To {
-		return nil, refuse.Because("shipment_to_itself", "%s cannot send kits to itself", cmd.From).At("to").Do("name another place")
+		return nil, refuse.Because("shipment_to_itself", "%s cannot send kits to itself", cmd.From).At("to").Do("name another location")
 	}
 	_, fromDepot := f.Supply.Depots[cmd.From]
 	may := func(k Kit) bool { return k.Status == KitAvailable }
@@ -113,7 +118,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 		k, _ := s.Kits.Get(n)
 		switch c := contents[n]; {
 		case held[n]:
-			// Whether a kit is held is blinded, so the refusal says no more than that it cannot leave now.
+			// Whether a kit is held is blinded, so the refusal only says that it cannot leave now.
 			return nil, refuse.WrongState("kit_held", "kit %s cannot leave now", n).At("kits").Do("try again later, or send another kit")
 		case k.Status == KitIsReturned && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
@@ -123,30 +128,32 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 			return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be sent", n).At("kits").Do("send another one")
 		}
 	}
-	return s.packed(OfStock{cmd.Study, cmd.From}, cmd.To, cmd.Kits, contents, cmd.Reason, false), nil
+	return []StockEvent{s.shipment(cmd.stock(), cmd.To, cmd.Kits, contents, cmd.Reason)}, nil
 }
 
-func (s Stock) packed(at OfStock, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string, resupply bool) []StockEvent {
-	return []StockEvent{ShipmentCreated{OfStock: at, Shipment: ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1)), To: to,
-		Kits: slices.Sorted(slices.Values(kits)), Resupply: resupply, Reason: reason, Contents: blind.Of(contents)}}
+// shipment returns the next shipment of the location.
+func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string) ShipmentCreated {
+	id := ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1))
+	return ShipmentCreated{OfStock: at, Shipment: id, To: to, Kits: slices.Sorted(slices.Values(kits)), Reason: reason,
+		Contents: blind.Of(contents)}
 }
 
-// Resupply makes the shipment that a site's rule asks for now, and says so where the depot lacks kits for it. Kits on
-// their way count as if they were there. It may be sent at any time: where the rule asks for nothing, it does nothing. The
-// depot sends what expires first of what still has some life in it.
+// Resupply creates the shipment that a site's rule demands now, and a ResupplyFellShort if the depot has not enough
+// kits for it. Kits in transit to the site count as its stock. It may be sent at any time; if the rule demands nothing,
+// it has no effect. Of the kits that do not expire too soon, the depot sends those that expire first.
 func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEvent, error) {
 	rule, ruled := f.Supply.Rules[cmd.Site]
 	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsActive(cmd.Site) {
 		return nil, nil
 	}
 	on, keep := today(call), keepDays(f.Study)
-	// What is held at the site counts as there: most of it is free again after the draw.
-	there, err := f.Other.usable(f.Supply, on, keep, nil)
+	// Held kits count as the site's stock, because most of them are free again after the draw.
+	atSite, err := f.Other.usable(f.Supply, on, keep, nil)
 	if err != nil {
 		return nil, err
 	}
 	have := map[domain.ArmID]int{}
-	for arm, kits := range there {
+	for arm, kits := range atSite {
 		have[arm] = len(kits)
 	}
 	to := LocationID(cmd.Site)
@@ -171,7 +178,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if !low {
 		return nil, nil
 	}
-	here, err := s.usable(f.Supply, on, keep, nil) // nothing is held at a depot
+	atDepot, err := s.usable(f.Supply, on, keep, nil) // a depot holds no kits for patients
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +187,8 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	for _, arm := range f.Study.Protocol.Arms {
 		id := domain.ArmID(arm.ID)
 		want := max(0, rule.Target-have[id])
-		got := min(want, len(here[id]))
-		kits = append(kits, here[id][:got]...)
+		got := min(want, len(atDepot[id]))
+		kits = append(kits, atDepot[id][:got]...)
 		if got < want {
 			missing[id] = want - got
 		}
@@ -192,15 +199,17 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		if err != nil {
 			return nil, err
 		}
-		events = s.packed(OfStock{cmd.Study, cmd.Depot}, to, kits, contents, "resupply", true)
+		shipment := s.shipment(cmd.stock(), to, kits, contents, "resupply")
+		shipment.Resupply = true
+		events = append(events, shipment)
 	}
 	if len(missing) > 0 {
-		events = append(events, ResupplyFellShort{OfStock: OfStock{cmd.Study, cmd.Depot}, To: to, Missing: blind.Of(missing)})
+		events = append(events, ResupplyFellShort{OfStock: cmd.stock(), To: to, Missing: blind.Of(missing)})
 	}
 	return events, nil
 }
 
-// Cancel puts the kits of a shipment back that has not left. It refuses reason_required, value_too_long,
+// Cancel puts the kits of a shipment that has not left back into stock. It refuses reason_required, value_too_long,
 // shipment_not_found and shipment_status.
 func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
@@ -209,12 +218,12 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 	if _, err := s.sent(cmd.Shipment, ShipmentPacked, "cancelling it"); err != nil {
 		return nil, err
 	}
-	return []StockEvent{ShipmentCancelled{OfStock: OfStock{cmd.Study, cmd.From}, Shipment: cmd.Shipment, Reason: cmd.Reason}}, nil
+	return []StockEvent{ShipmentCancelled{OfStock: cmd.stock(), Shipment: cmd.Shipment, Reason: cmd.Reason}}, nil
 }
 
-// Dispatch hands a shipment to the carrier. A kit whose lot was recalled, or that was set aside meanwhile, does not leave.
-// It refuses shipment_not_found, shipment_status, malformed_date, captured_in_future, value_too_long, kit_status and
-// lot_not_released.
+// Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
+// captured_in_future, value_too_long, lot_not_released for a kit whose lot was recalled in the meantime, and kit_status
+// for a kit that was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
 		return nil, err
@@ -226,36 +235,42 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	_, fromDepot := f.Supply.Depots[cmd.From]
 	for _, n := range sent.Kits {
 		k, _ := s.Kits.Get(n)
-		if k.Status != KitPacked || k.Shipment != cmd.Shipment { // what expired in it may be on its way back with another
-			return nil, refuse.WrongState("kit_status", "kit %s is %s, and not ready to leave with the shipment", n, k.Status).At("shipment").Do("cancel the shipment and make another")
+		if k.Status != KitPacked || k.Shipment != cmd.Shipment { // an expired kit may be in another shipment by now
+			return nil, refuse.WrongState("kit_status", "kit %s is %s, and not ready to leave with the shipment", n, k.Status).
+				At("shipment").Do("cancel the shipment and make another")
 		}
 		c, known := s.contents.Get(n)
 		if !known {
 			return nil, errSealed
 		}
 		if fromDepot && !f.Supply.usable(c.Lot) {
-			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).At("shipment").Do("cancel the shipment and make another")
+			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).
+				At("shipment").Do("cancel the shipment and make another")
 		}
 	}
-	return []StockEvent{ShipmentDispatched{OfStock: OfStock{cmd.Study, cmd.From}, Shipment: cmd.Shipment, To: sent.To, On: cmd.On, Carrier: cmd.Carrier}}, nil
+	return []StockEvent{ShipmentDispatched{OfStock: cmd.stock(), Shipment: cmd.Shipment, To: sent.To, On: cmd.On, Carrier: cmd.Carrier}}, nil
 }
 
+// sent returns a shipment of this location, which must have the status (codes shipment_not_found, shipment_status).
 func (s Stock) sent(id ShipmentID, want ShipmentStatus, what string) (Sent, error) {
 	sent, found := s.Sent.Get(id)
 	if !found {
-		return sent, refuse.NotFound("shipment_not_found", "there is no shipment %.60q from here", string(id)).At("shipment").Do("check id and place")
+		return sent, refuse.NotFound("shipment_not_found", "there is no shipment %.60q from here", string(id)).
+			At("shipment").Do("check the id and the location")
 	}
 	if sent.Status != want {
-		return sent, refuse.WrongState("shipment_status", "shipment %s is %s; %s is not possible", id, sent.Status, what).At("shipment").Do("check where it stands")
+		return sent, refuse.WrongState("shipment_status", "shipment %s is %s; %s is not possible", id, sent.Status, what).
+			At("shipment").Do("check its status")
 	}
 	return sent, nil
 }
 
-// arriving returns a shipment that is on its way here.
-func (s Stock) arriving(f Facts, id ShipmentID, here LocationID) (Sent, error) {
+// arriving returns a shipment that is in transit to the receiver (codes shipment_not_found, shipment_status).
+func (s Stock) arriving(f Facts, id ShipmentID, receiver LocationID) (Sent, error) {
 	sent, found := f.Other.Sent.Get(id)
-	if !found || sent.To != here {
-		return sent, refuse.NotFound("shipment_not_found", "no shipment %.60q is on its way to %s from there", string(id), here).At("shipment").Do("check id and places")
+	if !found || sent.To != receiver {
+		return sent, refuse.NotFound("shipment_not_found", "no shipment %.60q is on its way to %s from there", string(id), receiver).
+			At("shipment").Do("check the id and both locations")
 	}
 	if status, ended := s.Arrived.Get(id); ended {
 		return sent, refuse.WrongState("shipment_status", "shipment %s is %s already", id, status).At("shipment").Do("nothing is left to do")
@@ -266,12 +281,14 @@ func (s Stock) arriving(f Facts, id ShipmentID, here LocationID) (Sent, error) {
 	return sent, nil
 }
 
-// Receive takes a shipment in. After an excursion, or where nobody knows, the whole shipment is quarantined until somebody
-// releases it (R36; EU GDP 2013/C 343/01, 9.2); so are kits of a lot that was recalled on the way. What comes back to a
-// depot goes to nobody any more. It refuses shipment_not_found, shipment_status, malformed_date, captured_in_future,
-// received_before_dispatch, value_too_long, unknown_code, kit_not_in_shipment and kit_named_twice.
+// Receive takes a shipment into stock. If the temperature left its range or is unknown, the whole shipment is
+// quarantined until somebody releases it (R36; EU GDP 2013/C 343/01, 9.2). Kits of a lot that was recalled during the
+// transport are quarantined too. Kits that come back to a depot go to no patient any more. It refuses
+// shipment_not_found, shipment_status, malformed_date, captured_in_future, received_before_dispatch, value_too_long,
+// unknown_code, kit_not_in_shipment and kit_named_twice.
 func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note, 500), cmd.Temperature.validate()); err != nil {
+	err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note, 500), cmd.Temperature.validate())
+	if err != nil {
 		return nil, err
 	}
 	sent, err := s.arriving(f, cmd.Shipment, cmd.Location)
@@ -288,7 +305,8 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	}{{"damaged", cmd.Damaged}, {"missing", cmd.Missing}} {
 		for _, n := range named.kits {
 			if !slices.Contains(sent.Kits, n) {
-				return nil, refuse.Because("kit_not_in_shipment", "kit %.40s is not in shipment %s", n, cmd.Shipment).At(named.field).Do("check the number")
+				return nil, refuse.Because("kit_not_in_shipment", "kit %.40s is not in shipment %s", n, cmd.Shipment).
+					At(named.field).Do("check the number")
 			}
 			if special[n] != "" {
 				return nil, refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(named.field).Do("name every kit once")
@@ -300,7 +318,7 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	if err != nil {
 		return nil, err
 	}
-	e := ShipmentReceived{OfStock: OfStock{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, On: cmd.On,
+	e := ShipmentReceived{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, On: cmd.On,
 		Excursion: cmd.Temperature != TemperatureInRange, Note: cmd.Note, Contents: blind.Of(maps.Clone(contents))}
 	_, toDepot := f.Supply.Depots[cmd.Location]
 	for _, n := range sent.Kits {
@@ -320,8 +338,8 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	return []StockEvent{e}, nil
 }
 
-// RecordShipmentLoss ends a shipment that never arrived. It refuses reason_required, value_too_long, shipment_not_found and
-// shipment_status.
+// RecordShipmentLoss records that a shipment never arrived. It refuses reason_required, value_too_long,
+// shipment_not_found and shipment_status.
 func RecordShipmentLoss(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
@@ -330,7 +348,8 @@ func RecordShipmentLoss(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call)
 	if err != nil {
 		return nil, err
 	}
-	return []StockEvent{ShipmentLost{OfStock: OfStock{cmd.Study, cmd.Location}, Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits, Reason: cmd.Reason}}, nil
+	return []StockEvent{ShipmentLost{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits,
+		Reason: cmd.Reason}}, nil
 }
 
 func (t Temperature) validate() error {
@@ -338,10 +357,11 @@ func (t Temperature) validate() error {
 	case TemperatureInRange, TemperatureExcursion, TemperatureUnknown:
 		return nil
 	}
-	return refuse.Malformed("unknown_code", "%.40q is no finding of a temperature monitor", string(t)).At("temperature").Do("use in_range, excursion or unknown")
+	return refuse.Malformed("unknown_code", "%.40q is no finding of a temperature monitor", string(t)).
+		At("temperature").Do("use in_range, excursion or unknown")
 }
 
-// mustHave refuses a place that the study does not have (code location_not_found).
+// mustHave refuses a location that the study does not have (code location_not_found).
 func (f Facts) mustHave(l LocationID, field string, in domain.StudyID) error {
 	_, depot := f.Supply.Depots[l]
 	_, site := f.Study.Sites[domain.SiteID(l)]

@@ -13,40 +13,40 @@ import (
 	"casebook/domain/study"
 )
 
-// Stock is the state of one place's kits.
+// Stock is the state of the kits of one location.
 type Stock struct {
-	// Kits that are, or were last, in this place's hands.
+	// Kits are the kits that this stream decides about, and those that it sent away.
 	Kits persistent.Map[KitNumber, Kit]
-	// Holds are kept for patients until their draw.
+	// Holds reserve kits for patients until their draw.
 	Holds persistent.Map[domain.PatientID, StockHeld]
-	// Sent are the shipments made here; Arrived says of those made elsewhere how they ended here.
+	// Sent are the shipments that this location created. Arrived has the outcome of those that other locations sent to it.
 	Sent    persistent.Map[ShipmentID, Sent]
 	Arrived persistent.Map[ShipmentID, ShipmentStatus]
-	// Allocated are the kits of patients by patient and visit: the ones that count, without those that were replaced.
+	// Allocated are the patients' kits by patient and visit, without those that were replaced.
 	Allocated persistent.Map[Slot, KitNumber]
-	// Delivered are the deliveries that were taken in, Recalled the lots that were set aside.
+	// Delivered are the deliveries that were taken in, Recalled the lots whose recall was handled.
 	Delivered map[int]bool
 	Recalled  map[string]bool
-	// LastShipment is the running number of the last shipment made here.
+	// LastShipment is the running number of the last shipment that this location created.
 	LastShipment int
 	contents     persistent.Map[KitNumber, Content]
 }
 
-// StockDecider is how the stream of a place's kits works; its id is made by StockID.
+// StockDecider decides on the stream of a location's kits. StockID makes the stream's id.
 var StockDecider = domain.Decider[Stock, StockEvent]{Category: "stock", Key: byLocation, Events: stockEvents, Evolve: evolveStock}
 
-// StockID is the id of a place's stream.
+// StockID returns the id of a location's stream.
 func StockID(of domain.StudyID, at LocationID) string { return string(of) + "." + string(at) }
 
-// Facts are what decisions about a place's kits know besides.
+// Facts are what decisions about a stock need to know from other streams.
 type Facts struct {
 	Study  study.Study
 	Supply Supply
-	// Other is the stock of the place that a shipment comes from, or goes to.
+	// Other is the stock of the location that a shipment comes from or goes to.
 	Other Stock
-	// Arm is the patient's arm, where it has been drawn.
+	// Arm is the patient's arm; "" before the draw.
 	Arm domain.ArmID
-	// Participating says whether the patient is enrolled, or on the way to be.
+	// Participating says whether the patient is enrolled, or is being enrolled.
 	Participating bool
 }
 
@@ -85,8 +85,8 @@ func evolveStock(s Stock, event StockEvent) Stock {
 	return s
 }
 
-// moved returns the stock with the kits after an event that is about them: those that it names, or those of a shipment that
-// was made here.
+// moved returns the stock after an event has changed its kits: the kits that the event names, or those of the shipment
+// that it names.
 func (s Stock) moved(event StockEvent) Stock {
 	var kits []KitNumber
 	if e, names := event.(OfKits); names {
@@ -103,7 +103,7 @@ func (s Stock) moved(event StockEvent) Stock {
 	return s
 }
 
-// sentAfter returns the stock with a shipment that was made here after an event.
+// sentAfter returns the stock after an event has changed a shipment that this location created.
 func (s Stock) sentAfter(event StockEvent, id ShipmentID, dispatchedOn domain.Date) Stock {
 	sent, _ := s.Sent.Get(id)
 	sent.Status = sent.Status.After(event)
@@ -120,7 +120,7 @@ func with[K comparable](set map[K]bool, key K) map[K]bool {
 	return next
 }
 
-// take keeps what kits hold. Sealed contents are left out: who cannot open them cannot decide about the kits either.
+// take stores the contents of kits. A program without the blinding keys stores none, and cannot decide about the kits.
 func (s Stock) take(contents Contents) Stock {
 	plain, _ := contents.Open()
 	for n, c := range plain {
@@ -129,10 +129,10 @@ func (s Stock) take(contents Contents) Stock {
 	return s
 }
 
-// errSealed says that a decision needs to know what kits hold.
+// errSealed says that a decision needs contents that are sealed.
 var errSealed = errors.New("what the kits hold is sealed: this program runs without the blinding keys")
 
-// contentsOf returns what kits hold, for an event that hands them on.
+// contentsOf returns the contents of kits. It returns errSealed if the program cannot open them.
 func (s Stock) contentsOf(kits []KitNumber) (map[KitNumber]Content, error) {
 	all := make(map[KitNumber]Content, len(kits))
 	for _, n := range kits {
@@ -145,7 +145,8 @@ func (s Stock) contentsOf(kits []KitNumber) (map[KitNumber]Content, error) {
 	return all, nil
 }
 
-// held are the kits that are kept for patients, other than one.
+// held returns the kits that are held for patients other than the given one. It returns errSealed if the program cannot
+// open the holds.
 func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
 	all := map[KitNumber]bool{}
 	for patient, hold := range s.Holds.All() {
@@ -163,7 +164,7 @@ func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
 	return all, nil
 }
 
-// HeldArms lists the arms of which a kit is held for the patient, in order.
+// HeldArms lists the arms of which a kit is held for the patient, in ascending order.
 func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	hold, found := s.Holds.Get(p)
 	if !found {
@@ -181,8 +182,9 @@ func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	return arms, nil
 }
 
-// usable lists the kits of every arm that could be given out on the day, the earliest expiry first, then by number (first
-// expired, first out). keepDays is how long before its expiry a kit is not given out any more; held kits are left out.
+// usable lists, for every arm, the kits that could be given out on the day, without the held ones. The earliest expiry
+// comes first, then the lowest number (first expired, first out). A kit with keepDays or fewer days left until its
+// expiry is not given out any more.
 func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
 	all := map[domain.ArmID][]KitNumber{}
 	expiry := map[KitNumber]domain.Date{}
@@ -205,7 +207,7 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 	return all, nil
 }
 
-// today is the calendar day of a decision. A place's own zone would shift it by hours, which margins are not about.
+// today returns the day of a decision in UTC. The location's own zone would move it by hours, and the margins are days.
 func today(call domain.Call) domain.Date { return domain.DateOf(call.At.In(time.UTC)) }
 
 func keepDays(in study.Study) int {
@@ -215,15 +217,15 @@ func keepDays(in study.Study) int {
 	return in.Protocol.Treatment.DoNotDispenseDays
 }
 
-// eachOnce refuses kits that are named twice or are not here in one of the statuses (codes kit_not_at_location, kit_named_twice,
-// kit_status).
+// eachOnce refuses kits that are not in this stock, are named twice, or do not satisfy the condition (codes
+// kit_not_at_location, kit_named_twice, kit_status).
 func (s Stock) eachOnce(field, what string, kits []KitNumber, may func(Kit) bool) error {
 	seen := map[KitNumber]bool{}
 	for _, n := range kits {
 		k, here := s.Kits.Get(n)
 		switch {
 		case !here:
-			return refuse.NotFound("kit_not_at_location", "kit %.40s is not here", n).At(field).Do("check number and place")
+			return refuse.NotFound("kit_not_at_location", "kit %.40s is not at this location", n).At(field).Do("check the number and the location")
 		case seen[n]:
 			return refuse.Malformed("kit_named_twice", "kit %s is named twice", n).At(field).Do("name every kit once")
 		case !may(k):

@@ -30,6 +30,7 @@ func (r *request) hello() (doc, error) {
 		int32("maxWriteBatchSize", maxWriteBatch).date("localTime", time.Now().UnixMilli()).
 		int32("logicalSessionTimeoutMinutes", 30).int32("connectionId", int32(r.c.id)).
 		int32("minWireVersion", 0).int32("maxWireVersion", maxWireVersion).bool("readOnly", false)
+	r.mechanisms(w)
 	return w.ok().done(), nil
 }
 
@@ -77,8 +78,21 @@ func (r *request) getCmdLineOpts() (doc, error) {
 }
 
 func (r *request) connectionStatus() (doc, error) {
-	return newBuilder().doc("authInfo").array("authenticatedUsers").end().array("authenticatedUserRoles").end().end().
-		ok().done(), nil
+	w := newBuilder()
+	w.doc("authInfo").array("authenticatedUsers")
+	if u := r.c.user; u != nil {
+		w.doc("").str("user", u.Name).str("db", authDatabase).end()
+	}
+	w.end().array("authenticatedUserRoles")
+	if u := r.c.user; u != nil {
+		role := "readAnyDatabase"
+		if u.Role == ReadWrite {
+			role = "root"
+		}
+		w.doc("").str("role", role).str("db", authDatabase).end()
+	}
+	w.end().end()
+	return w.ok().done(), nil
 }
 
 func (r *request) whatsMyURI() (doc, error) {
@@ -271,7 +285,7 @@ func (r *request) startSession() (doc, error) {
 // needAdmin refuses a command about the whole server if it is not sent to the database admin.
 func (r *request) needAdmin() error {
 	if !strings.EqualFold(r.db, "admin") {
-		return refuse(13, "%s may only be run against the admin database.", r.name)
+		return refuse(codeUnauthorized, "%s may only be run against the admin database.", r.name)
 	}
 	return nil
 }

@@ -22,43 +22,52 @@ type request struct {
 
 type handler func(*request) (doc, error)
 
+// command is a supported command.
+type command struct {
+	run   handler
+	needs right
+}
+
 // commandTable holds the supported commands by name. init fills it, because some handlers use it.
-var commandTable map[string]handler
+var commandTable map[string]command
 
 func init() {
-	commandTable = map[string]handler{
+	commandTable = map[string]command{
 		// The handshake and information about the server.
-		"hello": (*request).hello, "isMaster": (*request).hello, "ismaster": (*request).hello,
-		"ping": (*request).ping, "buildInfo": (*request).buildInfo, "buildinfo": (*request).buildInfo,
-		"getParameter": (*request).getParameter, "getCmdLineOpts": (*request).getCmdLineOpts,
-		"connectionStatus": (*request).connectionStatus, "whatsmyuri": (*request).whatsMyURI,
-		"getLog": (*request).getLog, "hostInfo": (*request).hostInfo, "serverStatus": (*request).serverStatus,
-		"listCommands": (*request).listCommands, "dbStats": (*request).dbStats, "dbstats": (*request).dbStats,
-		"collStats": (*request).collStats, "collstats": (*request).collStats,
-		"endSessions": (*request).sessions, "refreshSessions": (*request).sessions, "killSessions": (*request).sessions,
-		"startSession": (*request).startSession,
+		"hello": {(*request).hello, forAll}, "isMaster": {(*request).hello, forAll}, "ismaster": {(*request).hello, forAll},
+		"ping":      {(*request).ping, forAll},
+		"saslStart": {(*request).saslStart, forAll}, "saslContinue": {(*request).saslContinue, forAll}, "logout": {(*request).logout, forAll},
+		"buildInfo": {(*request).buildInfo, forAll}, "buildinfo": {(*request).buildInfo, forAll},
+		"connectionStatus": {(*request).connectionStatus, forAll}, "whatsmyuri": {(*request).whatsMyURI, forAll},
+		"getParameter": {(*request).getParameter, forReaders}, "getCmdLineOpts": {(*request).getCmdLineOpts, forReaders},
+		"getLog": {(*request).getLog, forReaders}, "hostInfo": {(*request).hostInfo, forReaders},
+		"serverStatus": {(*request).serverStatus, forReaders}, "listCommands": {(*request).listCommands, forReaders},
+		"dbStats": {(*request).dbStats, forReaders}, "dbstats": {(*request).dbStats, forReaders},
+		"collStats": {(*request).collStats, forReaders}, "collstats": {(*request).collStats, forReaders},
+		"endSessions": {(*request).sessions, forAll}, "refreshSessions": {(*request).sessions, forReaders},
+		"killSessions": {(*request).sessions, forReaders}, "startSession": {(*request).startSession, forReaders},
 		// The catalog.
-		"listDatabases": (*request).listDatabases, "listCollections": (*request).listCollections,
-		"listIndexes": (*request).listIndexes, "create": (*request).create, "drop": (*request).drop,
-		"dropDatabase": (*request).dropDatabase, "renameCollection": (*request).renameCollection,
-		"createIndexes": (*request).createIndexes, "dropIndexes": (*request).dropIndexes,
+		"listDatabases": {(*request).listDatabases, forReaders}, "listCollections": {(*request).listCollections, forReaders},
+		"listIndexes": {(*request).listIndexes, forReaders},
+		"create":      {(*request).create, forWriters}, "drop": {(*request).drop, forWriters},
+		"dropDatabase": {(*request).dropDatabase, forWriters}, "renameCollection": {(*request).renameCollection, forWriters},
+		"createIndexes": {(*request).createIndexes, forWriters}, "dropIndexes": {(*request).dropIndexes, forWriters},
 		// Documents.
-		"insert": (*request).insert, "update": (*request).update, "delete": (*request).delete,
-		"findAndModify": (*request).findAndModify, "findandmodify": (*request).findAndModify,
-		"find": (*request).find, "getMore": (*request).getMore, "killCursors": (*request).killCursors,
-		"count": (*request).count, "distinct": (*request).distinct, "aggregate": (*request).aggregate,
-		"explain": (*request).explain,
+		"insert": {(*request).insert, forWriters}, "update": {(*request).update, forWriters}, "delete": {(*request).delete, forWriters},
+		"findAndModify": {(*request).findAndModify, forWriters}, "findandmodify": {(*request).findAndModify, forWriters},
+		"find": {(*request).find, forReaders}, "getMore": {(*request).getMore, forReaders},
+		"killCursors": {(*request).killCursors, forReaders}, "count": {(*request).count, forReaders},
+		"distinct": {(*request).distinct, forReaders}, "aggregate": {(*request).aggregate, forReaders},
+		"explain": {(*request).explain, forReaders},
 	}
 }
 
 // notSupported are MongoDB's commands that this server refuses, with the reason or an alternative.
 var notSupported = map[string]string{
-	"saslStart":    "there is no authentication here: connect without user name and password",
-	"saslContinue": "there is no authentication here", "authenticate": "there is no authentication here",
-	"logout": "there is no authentication here", "usersInfo": "there is no authentication here",
-	"createUser": "there is no authentication here", "updateUser": "there is no authentication here",
-	"dropUser": "there is no authentication here", "rolesInfo": "there is no authentication here",
-	"createRole": "there is no authentication here", "dropRole": "there is no authentication here",
+	"authenticate": "the only mechanism of authentication is SCRAM-SHA-256", "usersInfo": "users are given when the server is started",
+	"createUser": "users are given when the server is started", "updateUser": "users are given when the server is started",
+	"dropUser": "users are given when the server is started", "rolesInfo": "users are given when the server is started",
+	"createRole": "users are given when the server is started", "dropRole": "users are given when the server is started",
 	"commitTransaction": "transactions need a replica set", "abortTransaction": "transactions need a replica set",
 	"mapReduce": "use aggregate", "bulkWrite": "it is not part of server version 7.0: use insert, update and delete",
 	"replSetGetStatus": "this is a standalone server", "replSetInitiate": "this is a standalone server",
@@ -80,7 +89,7 @@ func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 		return nil, refuse(codeFailedToParse, "the message has an empty body: its first field must be the command")
 	}
 	r := &request{ctx: s.life, s: s, c: c, name: string(first.name), arg: first.value, db: m.db, body: m.body, seqs: m.seqs}
-	h, ok := commandTable[r.name]
+	known, ok := commandTable[r.name]
 	switch {
 	case m.legacy && r.name != "hello" && !strings.EqualFold(r.name, "isMaster"):
 		return nil, refuse(codeUnsupportedOpQueryCmd,
@@ -102,7 +111,10 @@ func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 		defer cancel()
 		r.ctx = ctx
 	}
-	answer, err := h(r)
+	if err := r.authorize(known.needs); err != nil {
+		return nil, err
+	}
+	answer, err := known.run(r)
 	if err == nil && len(answer) > maxDocSize+(16<<10) {
 		return nil, refuse(codeBSONObjectTooLarge, "the answer to %s has %d bytes, at most %d can be sent", r.name, len(answer), maxDocSize)
 	}

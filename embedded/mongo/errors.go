@@ -15,7 +15,11 @@ const (
 	codeInternalError            errCode = 1
 	codeBadValue                 errCode = 2
 	codeFailedToParse            errCode = 9
+	codeUnauthorized             errCode = 13
 	codeTypeMismatch             errCode = 14
+	codeProtocolError            errCode = 17
+	codeAuthenticationFailed     errCode = 18
+	codeMechanismUnavailable     errCode = 334
 	codeOverflow                 errCode = 15
 	codeIllegalOperation         errCode = 20
 	codeNamespaceNotFound        errCode = 26
@@ -68,7 +72,9 @@ const (
 
 var codeNames = map[errCode]string{
 	codeInternalError: "InternalError", codeBadValue: "BadValue", codeFailedToParse: "FailedToParse",
-	codeTypeMismatch: "TypeMismatch", codeOverflow: "Overflow", codeIllegalOperation: "IllegalOperation",
+	codeUnauthorized: "Unauthorized", codeProtocolError: "ProtocolError", codeAuthenticationFailed: "AuthenticationFailed",
+	codeMechanismUnavailable: "MechanismUnavailable",
+	codeTypeMismatch:         "TypeMismatch", codeOverflow: "Overflow", codeIllegalOperation: "IllegalOperation",
 	codeNamespaceNotFound: "NamespaceNotFound", codeIndexNotFound: "IndexNotFound", codePathNotViable: "PathNotViable",
 	codeConflictingUpdate: "ConflictingUpdateOperators", codeCursorNotFound: "CursorNotFound",
 	codeNamespaceExists: "NamespaceExists", codeMaxTimeMSExpired: "MaxTimeMSExpired",

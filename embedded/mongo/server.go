@@ -3,6 +3,7 @@ package mongo
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"casebook/embedded/loopback"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/semaphore"
@@ -43,6 +46,15 @@ type Options struct {
 	CursorTimeout time.Duration
 	// SortBytes bounds the memory of one sort without an index, and of one aggregation stage. Default 100 MiB.
 	SortBytes int
+	// Users are the accounts that may connect. If there are any, a client has to prove one of them with SCRAM-SHA-256
+	// before it can do anything. Without users everybody may do everything.
+	Users []User
+	// TLS, if set, encrypts all connections. It needs a certificate.
+	TLS *tls.Config
+	// Insecure allows an address that other machines can reach without Users or without TLS.
+	Insecure bool
+	// ReadOnly serves an existing store without changing it. Commands that would write are refused.
+	ReadOnly bool
 
 	// memTableBytes is the size of Pebble's memtables. Default 32 MiB. Tests set it.
 	memTableBytes int64
@@ -93,13 +105,14 @@ const (
 
 // Server is a running server. It is safe for concurrent use.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	ln      net.Listener
-	store   *store
-	cursors *cursorTable
-	large   *semaphore.Weighted // of largeBytes
-	started time.Time
+	opts     Options
+	log      *slog.Logger
+	ln       net.Listener
+	store    *store
+	cursors  *cursorTable
+	accounts *accounts
+	large    *semaphore.Weighted // of largeBytes
+	started  time.Time
 
 	// life ends when Close begins; running commands stop then.
 	life context.Context
@@ -125,17 +138,27 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	if o.Dir == "" {
 		return nil, errors.New("mongo: Options.Dir is empty, it must name the store's directory")
 	}
+	users, err := newAccounts(o.Users)
+	if err != nil {
+		return nil, fmt.Errorf("mongo: %w", err)
+	}
+	if !o.Insecure && (users == nil || o.TLS == nil) && !loopback.Address(o.Listen) {
+		return nil, fmt.Errorf("mongo: listen on %s: %w", o.Listen, ErrExposed)
+	}
 	// Listen before opening the store: a used port is the likely mistake, and then the store stays untouched.
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: %w on %s: %w", ErrListen, o.Listen, err)
 	}
+	if o.TLS != nil {
+		ln = tls.NewListener(ln, o.TLS)
+	}
 	st, err := openStore(&o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mongo: open the store in %s: %w", o.Dir, err), ln.Close())
 	}
-	s := &Server{opts: o, log: o.Logger, ln: ln, store: st, started: time.Now(), conns: map[*conn]struct{}{}}
+	s := &Server{opts: o, log: o.Logger, ln: ln, store: st, accounts: users, started: time.Now(), conns: map[*conn]struct{}{}}
 	s.large = semaphore.NewWeighted(largeBytes)
 	s.cursors = newCursorTable(o.MaxCursorsPerConn, o.CursorTimeout)
 	s.life, s.end = context.WithCancel(context.Background())
@@ -147,9 +170,13 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 // Addr returns the host:port that the server listens on.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// ConnectionString returns the connection string for drivers.
+// ConnectionString returns the connection string for drivers, without user and password.
 func (s *Server) ConnectionString() string {
-	return "mongodb://" + s.Addr() + "/?directConnection=true"
+	connection := "mongodb://" + s.Addr() + "/?directConnection=true"
+	if s.opts.TLS != nil {
+		connection += "&tls=true"
+	}
+	return connection
 }
 
 // Close stops listening, lets running commands finish for a few seconds, closes the connections and the store, and
@@ -237,6 +264,9 @@ type conn struct {
 	s  *Server
 	nc net.Conn
 	id int64
+
+	user           *User // nil before it has proved one
+	authentication *authentication
 }
 
 // interruptRead ends a read that waits for the next request.

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // The keys in Pebble. Ids of collections and indexes have 4 bytes, big endian; they come from one counter and are never
@@ -58,10 +60,12 @@ func spaceKey(space byte, id uint32) []byte {
 type store struct {
 	db    *pebble.DB
 	cache *pebble.Cache
+	lock  *pebble.Lock
 	wal   *walFS
 	log   *slog.Logger
 
 	syncAlways bool
+	readOnly   bool
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -126,15 +130,51 @@ func uuidValue(u [16]byte) value {
 	return value{tBinary, append([]byte{16, 0, 0, 0, 4}, u[:]...)}
 }
 
+// ErrLocked means that another process, or another server of this one, uses the directory.
+var ErrLocked = errors.New("the database's directory is in use, or cannot be written")
+
+// ErrNoStore means that the directory holds no database.
+var ErrNoStore = errors.New("the directory holds no database of the embedded MongoDB")
+
+// errReadOnly is the answer to a write while the store is open for reading only.
+var errReadOnly = refuse(codeIllegalOperation, "the database is open for reading only, so nothing was written")
+
+// Exists reports whether a directory holds the files of a database; fs is the file system, nil means the disk.
+func Exists(fs vfs.FS, dir string) bool {
+	if fs == nil {
+		fs = vfs.Default
+	}
+	names, err := fs.List(dir)
+	return err == nil && slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "MANIFEST-") })
+}
+
 func openStore(o *Options) (st *store, err error) {
+	if o.ReadOnly && !Exists(o.FS, o.Dir) {
+		return nil, ErrNoStore
+	}
+	if !o.ReadOnly {
+		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	st = &store{
-		wal: newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, dbs: map[string]map[string]*collection{},
+		lock: lock,
+		wal:  newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly, dbs: map[string]map[string]*collection{},
 	}
 	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
 	// room a busy writer would have hardly any cache.
 	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
 	po := &pebble.Options{
-		FS: st.wal, Cache: st.cache, Logger: pebbleLogger{o.Logger},
+		FS: st.wal, Lock: lock, ReadOnly: o.ReadOnly, Cache: st.cache, Logger: pebbleLogger{o.Logger},
 		// Later formats note in the log how much of it has been synced, and treat a gap before that point as damage. walFS
 		// syncs later than Pebble believes, so such a gap is normal after a crash of the machine.
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
@@ -172,6 +212,9 @@ func (st *store) load() error {
 	if err != nil {
 		return err
 	}
+	if version == nil && st.readOnly {
+		return ErrNoStore
+	}
 	if version == nil {
 		return st.db.Set([]byte{spaceVersion}, []byte{formatVersion}, pebble.Sync)
 	}
@@ -185,8 +228,10 @@ func (st *store) load() error {
 	if len(next) == 4 {
 		st.nextID = binary.BigEndian.Uint32(next)
 	}
-	if err := st.sweep(); err != nil {
-		return err
+	if !st.readOnly {
+		if err := st.sweep(); err != nil {
+			return err
+		}
 	}
 	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceCatalog}, UpperBound: []byte{spaceCatalog + 1}})
 	if err != nil {
@@ -275,7 +320,7 @@ func (st *store) close() error {
 	st.wg.Wait()
 	err := st.db.Close() // closes the log, which syncs it
 	st.cache.Unref()
-	return errors.Join(err, st.wal.failed())
+	return errors.Join(err, st.wal.failed(), st.lock.Close())
 }
 
 // get returns the value of a key; nil if it does not exist.
@@ -295,6 +340,9 @@ func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 
 // commit writes b to the log and applies it. It waits for a sync if durable is set, or with Options.SyncAlways.
 func (st *store) commit(b *pebble.Batch, durable bool) error {
+	if st.readOnly {
+		return errReadOnly
+	}
 	if err := st.wal.failed(); err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ const (
 	Admins = "$admins"
 	// Operators run the node: they manage groups of consumers and read statistics. They need no access to streams.
 	Operators = "$ops"
+	// Readers may read everything, and change nothing: they do not write, and do not take events out of groups.
+	Readers = "$readers"
 )
 
 // User is a name and password that a client may connect with, and the groups that it belongs to.
@@ -191,6 +193,7 @@ const (
 	toDelete    access = "$d"
 	toReadMeta  access = "$mr"
 	toWriteMeta access = "$mw"
+	toConsume   access = "consume" // in no access list
 )
 
 // authorize returns a failure if the caller has no such access to the stream. It reads the access list at every call,
@@ -202,6 +205,12 @@ func (n *Node) authorize(ctx context.Context, to access, stream string) *failure
 	who := callerOf(ctx)
 	if slices.Contains(who.groups, Admins) {
 		return nil
+	}
+	if slices.Contains(who.groups, Readers) {
+		if to == toRead || to == toReadMeta {
+			return nil
+		}
+		return forbidden(who, to, stream, "; it may only read")
 	}
 	subject := stream
 	if store.IsMetastream(stream) {
@@ -221,13 +230,25 @@ func (n *Node) authorize(ctx context.Context, to access, stream string) *failure
 	if who.isOneOf(allowed) {
 		return nil
 	}
+	return forbidden(who, to, subject, "; ask an administrator to change its access list")
+}
+
+// forbidden returns the failure of a caller who has no such access to a stream. remedy ends the sentence.
+func forbidden(who *caller, to access, stream, remedy string) *failure {
 	return &failure{
-		code: codes.PermissionDenied,
-		message: "user " + strconv.Quote(who.name) + " may not " + to.verb() + " stream " + strconv.Quote(subject) +
-			"; ask an administrator to change its access list",
-		trailer: metadata.Pairs(trailerException, exceptionAccessDenied, trailerStream, headerSafe(subject)),
+		code:    codes.PermissionDenied,
+		message: "user " + strconv.Quote(who.name) + " may not " + to.verb() + " stream " + strconv.Quote(stream) + remedy,
+		trailer: metadata.Pairs(trailerException, exceptionAccessDenied, trailerStream, headerSafe(stream)),
 		detail:  &shared.AccessDenied{},
 	}
+}
+
+// authorizeConsumer returns a failure if the caller may not take events out of the group of consumers of a source.
+func (n *Node) authorizeConsumer(ctx context.Context, source string) *failure {
+	if who := callerOf(ctx); n.users != nil && slices.Contains(who.groups, Readers) && !slices.Contains(who.groups, Admins) {
+		return forbidden(who, toConsume, source, ", because other consumers would miss them; subscribe to the stream instead")
+	}
+	return n.authorize(ctx, toRead, source)
 }
 
 // authorizeOperation returns a failure if the caller is neither an operator nor an administrator. The text what
@@ -262,6 +283,8 @@ func (a access) verb() string {
 		return "read the metadata of"
 	case toWriteMeta:
 		return "change the metadata of"
+	case toConsume:
+		return "take events out of a group of consumers of"
 	}
 	return "use"
 }

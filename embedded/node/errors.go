@@ -153,7 +153,7 @@ func storeFailure(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, store.ErrReserved):
+	case errors.Is(err, store.ErrReserved), errors.Is(err, store.ErrProtected), errors.Is(err, store.ErrReadOnly):
 		return &failure{
 			code: codes.PermissionDenied, message: err.Error(), trailer: metadata.Pairs(trailerException, exceptionAccessDenied),
 			detail: &shared.AccessDenied{},

@@ -53,9 +53,9 @@ func withoutBody(next http.Handler) http.Handler {
 // bodyTime is the time that an unwanted body may take to arrive.
 const bodyTime = time.Second
 
-// forOperators requires the credentials of an operator or administrator, if the node has users.
+// forOperators requires the credentials of an operator, a reader or an administrator, if the node has users.
 func (n *Node) forOperators(next http.Handler) http.Handler {
-	return n.forGroups(next, Admins, Operators)
+	return n.forGroups(next, Admins, Operators, Readers)
 }
 
 // forGroups requires the credentials of a member of one of the groups, if the node has users.

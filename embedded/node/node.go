@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casebook/embedded/loopback"
 	"casebook/embedded/node/groups"
 	"casebook/embedded/node/store"
 
@@ -56,6 +57,13 @@ type Options struct {
 	Users []User
 	// TLS, if set, encrypts all connections. It needs a certificate.
 	TLS *tls.Config
+	// Insecure allows an address that other machines can reach without Users or without TLS.
+	Insecure bool
+	// Protected lists prefixes of the names of streams that only grow: they cannot be deleted or truncated, and their
+	// metadata cannot be written, by anybody.
+	Protected []string
+	// ReadOnly serves an existing log without changing it. Whatever would write is refused.
+	ReadOnly bool
 
 	clock func() time.Time // nil means time.Now
 }
@@ -63,6 +71,9 @@ type Options struct {
 var (
 	// ErrListen means that the node cannot listen on its address, mostly because the port is in use.
 	ErrListen = errors.New("cannot listen")
+	// ErrExposed means that other machines could reach the node without credentials or without encryption.
+	ErrExposed = errors.New("other machines could reach the event store without credentials or without encryption, and read " +
+		"and forge everything; give it users and a certificate, or listen on a loopback address")
 	// ErrLocked means that another node uses the directory.
 	ErrLocked = store.ErrLocked
 )
@@ -141,6 +152,9 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the event store: %w", err)
 	}
+	if !o.Insecure && (accounts == nil || o.TLS == nil) && !loopback.Address(o.Listen) {
+		return nil, fmt.Errorf("listen on %s: %w", o.Listen, ErrExposed)
+	}
 	if o.TLS != nil {
 		o.TLS = o.TLS.Clone()
 		o.TLS.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
@@ -156,8 +170,8 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	st, err := store.Open(store.Options{
 		Dir: o.Dir, FS: o.FS, Logger: o.Logger, CacheBytes: o.CacheBytes,
 		QueueLength: o.QueueLength, QueueBytes: o.QueueBytes, TailEvents: o.TailEvents, TailBytes: o.TailBytes,
-		MinFreeBytes: o.MinFreeBytes,
-		Clock:        o.clock,
+		MinFreeBytes: o.MinFreeBytes, Protected: o.Protected, ReadOnly: o.ReadOnly,
+		Clock: o.clock,
 	})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -207,7 +221,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 // Addr returns the host:port that the node listens on.
 func (n *Node) Addr() string { return n.listener.Addr().String() }
 
-// ConnectionString returns the connection string for the official clients.
+// ConnectionString returns the connection string for the official clients, without user and password.
 func (n *Node) ConnectionString() string {
 	return "esdb://" + n.Addr() + "?tls=" + strconv.FormatBool(n.opts.TLS != nil)
 }

@@ -373,7 +373,7 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 	if o.GetAll() == nil {
 		source = string(o.GetStreamIdentifier().GetStreamName())
 	}
-	if f := s.node.authorize(stream.Context(), toRead, source); f != nil {
+	if f := s.node.authorizeConsumer(stream.Context(), source); f != nil {
 		return f
 	}
 	_, textIDs := o.GetUuidOption().GetContent().(*persistent.ReadReq_Options_UUIDOption_String_)

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"casebook/cmd/casebook/contexts"
-	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -43,7 +42,7 @@ func TestGoldenFilesAreWritten(t *testing.T) {
 		}
 		value := reflect.New(s.Go).Elem()
 		scenario.Fill(value, s.Name)
-		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
+		_, _, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +73,7 @@ func TestStoredBytesStillRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			event, err := registry.Decode(name, version, stored, goldenKeys(t), goldenStudy)
+			event, err := registry.Decode(name, version, stored, goldenKeys(t), goldenOrigin)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,6 +97,15 @@ func TestStoredBytesStillRead(t *testing.T) {
 			}
 		})
 	}
+	meanings, err := filepath.Glob("testdata/golden/*.meaning.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range meanings {
+		if !seen[strings.TrimSuffix(filepath.Base(file), ".meaning.json")] {
+			t.Errorf("%s has no stored bytes beside it: remove it", file)
+		}
+	}
 	for _, s := range registry.Schemas() {
 		for v := 1; v <= s.Version; v++ {
 			if key := fmt.Sprintf("%s.v%d", s.Name, v); !seen[key] {
@@ -114,11 +122,11 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 	for _, s := range registry.Schemas() {
 		value := reflect.New(s.Go).Elem()
 		scenario.Fill(value, s.Name)
-		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenStudy)
+		name, version, data, err := registry.Encode(value.Interface(), goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := registry.Decode(name, version, data, goldenKeys(t), goldenStudy)
+		back, err := registry.Decode(name, version, data, goldenKeys(t), goldenOrigin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +142,7 @@ func TestUnknownTypesAndVersionsAreRefused(t *testing.T) {
 		name    string
 		version int
 	}{{"DiarySubmitted", 99}, {"DiarySubmitted", 0}, {"SomethingNew", 1}} {
-		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, ""); err == nil {
+		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, eventlog.Origin{}); err == nil {
 			t.Errorf("%s version %d was decoded, and this program does not know it", c.name, c.version)
 		}
 	}
@@ -149,7 +157,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 			t.Errorf("%s has the category %q", s.Name, s.Category)
 		}
 	}
-	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, ""); err == nil {
+	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, eventlog.Origin{}); err == nil {
 		t.Error("an unregistered event was encoded")
 	}
 }
@@ -157,8 +165,9 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 // A version that changes nothing leaves the bytes alone: what a study stored as a form's definition is read as it came.
 func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 	const definition = `{"b": "<", "a": 1.0}`
-	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1,
-		[]byte(`{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":`+definition+`}]}}`), nil, "")
+	stored := `{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":` +
+		definition + `}]}}`
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, eventlog.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +179,7 @@ func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 func TestUpcastRefusesWhatItCannotRead(t *testing.T) {
 	registry := contexts.Registry()
 	for _, stored := range []string{`{"scores":[1]}`, `{"scores":"x"}`, `[`, `7`} {
-		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, ""); err == nil {
+		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, eventlog.Origin{}); err == nil {
 			t.Errorf("%s was read as %v", stored, event)
 		}
 	}
@@ -189,7 +198,8 @@ func nameAndVersion(t *testing.T, file string) (string, int) {
 	return parts[0], version
 }
 
-const goldenStudy = domain.StudyID("GOLDEN")
+// goldenOrigin is where the golden files' events are recorded.
+var goldenOrigin = eventlog.Origin{Study: "GOLDEN", Stream: "golden", CommandID: "golden"}
 
 // goldenKeys returns the keys with which the golden files' blinded values are sealed.
 func goldenKeys(t *testing.T) *eventlog.BlindingKeys {

@@ -36,7 +36,8 @@ func TestR21_EveryEventIsFolded(t *testing.T) {
 				changed = changed || picture(before) != picture(before, samples[i])
 			}
 			if changed == event.Stateless {
-				t.Errorf("%s changes the state: %v, want %v", event.Name, changed, !changed)
+				t.Errorf("%s changes the state: %v, want %v: fold it in Evolve, or declare it with ForReaders if no decision needs it",
+					event.Name, changed, !changed)
 			}
 		}
 	}

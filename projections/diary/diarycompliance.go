@@ -35,7 +35,7 @@ var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, projections.K
 	}),
 )
 
-// about sets what the document's figures are about, which its key tells.
+// about sets the document's level, study, site and patient. The level follows from the document's key.
 func about(c *compliance, at projections.Envelope) {
 	level, _, _ := strings.Cut(c.ID, "/")
 	c.Level, c.Study = diaryviews.Level(level), at.Metadata.Study

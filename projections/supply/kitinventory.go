@@ -11,9 +11,9 @@ import (
 
 type kit = supplyviews.Kit
 
-// KitInventory makes one document per kit, and one per shipment that names the shipment's kits. It shows what blinded people
-// may know: contents stay sealed, and of events that would tell them (which kits are held, which lot was recalled, which
-// kits expired on which day) it shows no more than the kit's status.
+// KitInventory makes one document per kit, and one per shipment, which names the shipment's kits. It shows only what blinded
+// people may know. Contents stay sealed. Some events could reveal contents: which kits are held, which lot was recalled,
+// which kits expired on which day. Of these it shows only the kit's status.
 var KitInventory = kitInventory.Replacing(formerKitInventory)
 
 var kitInventory = projections.New(supplyviews.KitInventories,

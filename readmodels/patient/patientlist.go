@@ -35,8 +35,8 @@ type PatientRow struct {
 	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
 	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
+	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the patient"`
 	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`

@@ -38,11 +38,11 @@ type PatientView struct {
 	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
 	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given with the place"`
+	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
 	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
 	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
 	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Where the patient stands"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the patient"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`

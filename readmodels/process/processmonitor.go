@@ -37,13 +37,13 @@ type Process struct {
 	Study             domain.StudyID  `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID   `bson:"site,omitempty" json:"site,omitempty" doc:"The site, or the depot, that it is about"`
 	Stage             string          `bson:"stage" json:"stage" doc:"What it waits for, or how it ended"`
-	Outcome           process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,completed,failed" doc:"How it stands; held waits for something that people have to see to"`
-	Note              string          `bson:"note,omitempty" json:"note,omitempty" doc:"Why it stands there"`
+	Outcome           process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,completed,failed" doc:"The outcome so far; held waits for something that people have to see to"`
+	Note              string          `bson:"note,omitempty" json:"note,omitempty" doc:"Why it is in this stage"`
 	Since             time.Time       `bson:"since" json:"since" doc:"When it came to this stage"`
 	Trigger           string          `bson:"trigger" json:"trigger" doc:"What set its last step off: an event's name, timer:NAME or refused:COMMAND"`
 	LastStepAt        time.Time       `bson:"lastStepAt" json:"lastStepAt" doc:"When it took its last step"`
 	Steps             int             `bson:"steps" json:"steps" doc:"How many steps it has taken"`
-	Asked             []string        `bson:"asked" json:"asked" doc:"The commands that the last step asked for, each named once"`
+	Asked             []string        `bson:"asked" json:"asked" doc:"The commands that the last step sent, each named once"`
 	Timers            []Timer         `bson:"timers" json:"timers" doc:"When it is called at the latest, the earliest first, at most 100"`
 }
 

@@ -62,7 +62,7 @@ type Alert struct {
 	ClosedBy      domain.UserID  `bson:"closedBy,omitempty" json:"closedBy,omitempty" doc:"Who has closed it"`
 	ClosedAt      *time.Time     `bson:"closedAt,omitempty" json:"closedAt,omitempty" doc:"When"`
 	Outcome       string         `bson:"outcome,omitempty" json:"outcome,omitempty" doc:"How it ended"`
-	Notifications []Notification `bson:"notifications" json:"notifications" doc:"Who was told by which channel, the newest last, at most 100"`
+	Notifications []Notification `bson:"notifications" json:"notifications" doc:"Which channel took which notification, the newest last, at most 100"`
 	// Order is the rank of the alert (see Ranks).
 	Order int `bson:"order" json:"-"`
 }

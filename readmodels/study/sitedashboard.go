@@ -44,7 +44,7 @@ type WaitingEnrollment struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	Stage   string           `json:"stage" doc:"What it waits for"`
 	Outcome process.Outcome  `json:"outcome" enum:"under_way,held" doc:"Whether it goes on by itself, or is held until people see to it"`
-	Note    string           `json:"note,omitempty" doc:"Why it stands there"`
+	Note    string           `json:"note,omitempty" doc:"Why it is in this stage"`
 	Since   time.Time        `json:"since" doc:"Since when"`
 }
 

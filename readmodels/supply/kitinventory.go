@@ -39,7 +39,7 @@ type KitRow struct {
 	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
 	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
 	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
-	Status            supply.KitStatus  `bson:"status" json:"status" doc:"How it stands"`
+	Status            supply.KitStatus  `bson:"status" json:"status" doc:"Status of the kit"`
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
@@ -92,8 +92,8 @@ func (k *Kit) Members() []string { return k.Shipped }
 // Custody is an entry of a chain of custody.
 type Custody struct {
 	What       string            `bson:"what" json:"what" doc:"The event's name"`
-	At         supply.LocationID `bson:"at" json:"at" doc:"The place where it happened"`
-	On         domain.Date       `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the place wrote it"`
+	At         supply.LocationID `bson:"at" json:"at" doc:"The location where it happened"`
+	On         domain.Date       `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the location wrote it"`
 	Shipment   supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment"`
 	Patient    domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
 	Note       string            `bson:"note,omitempty" json:"note,omitempty" doc:"What else was recorded"`

@@ -26,11 +26,11 @@ type Shipment struct {
 	readmodels.Header `bson:",inline"`
 	Shipment          supply.ShipmentID     `bson:"shipment" json:"shipment" doc:"The shipment"`
 	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	From              supply.LocationID     `bson:"from" json:"from" doc:"The place that sends it"`
-	To                supply.LocationID     `bson:"to" json:"to" doc:"The place that receives it"`
+	From              supply.LocationID     `bson:"from" json:"from" doc:"The location that sends it"`
+	To                supply.LocationID     `bson:"to" json:"to" doc:"The location that receives it"`
 	Kits              []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
-	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"How it stands"`
-	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"A resupply rule asked for it, not a person"`
+	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"Status of the shipment"`
+	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"Whether a resupply rule made it, not a person"`
 	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
 	// The next fields say when each step was recorded, and the days that the places wrote down.
 	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`

@@ -21,13 +21,13 @@ var Processes = []sagas.Process{FollowUp, Missed}
 
 // followed is what the follow-up knows of a patient.
 type followed struct {
-	// closeFrom is before when no window is closed; the zero time where that was long ago.
+	// closeFrom is the time before which no window is closed, because devices may still send in what they hold.
 	closeFrom time.Time
 }
 
-// FollowUp is the process that has patients reminded of windows that open, where the instrument's schedule asks for it,
-// and records windows that ran out unanswered. It works by the clock: for every patient with an instrument it knows when
-// the next window opens or runs out, and reads the diary then. A patient whose participation has ended is followed until
+// FollowUp is the process that reminds patients of open windows, if the instrument's schedule asks for reminders, and
+// records windows that ran out unanswered. It works by the clock: for every patient with an instrument it knows when the
+// next window opens or runs out, and reads the diary then. After the end of a participation it follows the patient until
 // the last window that opened before the end is recorded.
 var FollowUp = sagas.DefineByClock("diary-follow-up",
 	sagas.Sends(diary.CloseDiaryWindows{}, diary.RemindOfDiaries{}),
@@ -35,8 +35,8 @@ var FollowUp = sagas.DefineByClock("diary-follow-up",
 	sagas.Begin[diary.InstrumentAssigned](sagas.ByPatient, followed.assigned),
 )
 
-// assigned begins to follow a patient who was assigned an instrument: at once for reminders, and for closing when devices
-// have had their time to send in what they hold, counted from when the assignment was known.
+// assigned begins to follow a patient who was assigned an instrument. Reminders begin at once. Windows are closed only
+// after the devices' time to send in their diaries, counted from when the assignment was recorded.
 func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (followed, time.Time) {
 	if from := at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour); from.After(f.closeFrom) {
 		f.closeFrom = from
@@ -74,8 +74,8 @@ func takeTurn(ctx context.Context, d *sagas.Desk, of string, f followed) (next t
 	return next, nil
 }
 
-// read returns a diary and its patient as the log has them now. A window that a turn misses might never be recorded: the
-// patient may not be followed any more.
+// read returns a diary and its patient as the log has them now. With an older state, a turn could overlook a window and
+// stop following the patient, and the window would never be recorded.
 func read(ctx context.Context, d *sagas.Desk, id domain.PatientID) (diary.Diary, patient.Patient, error) {
 	state, err := commands.ReadNewest(ctx, d.Reader(), diary.Decider, string(id))
 	if err != nil {
@@ -88,8 +88,8 @@ func read(ctx context.Context, d *sagas.Desk, id domain.PatientID) (diary.Diary,
 	return state, who, nil
 }
 
-// closeRunOut has the patient's windows recorded that have run out, and returns when the next turn is due for that: at
-// once where something was due, never (the zero time) where no window is left.
+// closeRunOut records the patient's windows that have run out, and returns when the next turn is due: at once if a window
+// was due now, never (the zero time) if no window is left.
 func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
 	state diary.Diary, who patient.Patient) (next time.Time, err error) {
 	due, ok := state.NextDue(who)
@@ -100,7 +100,7 @@ func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
 	if due.After(now) {
 		return due, nil
 	}
-	// Sub-seconds are kept: rounded down, a window would not be closed at the moment that it is due.
+	// Fractions of a second are kept: if they were cut off, a window would not be closed at the moment when it is due.
 	through := now.Add(-state.SyncWait()).UTC()
 	_, err = d.Send(ctx, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(id), Through: through},
 		fmt.Sprintf("%s/%d/%d", id, due.Unix(), through.UnixNano()), nil)
@@ -111,7 +111,7 @@ func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
 	return due, err
 }
 
-// remind has the patient reminded of what is open since a moment. A refusal is left alone: the next turn comes anyway.
+// remind reminds the patient of the windows that are open since a moment. It ignores a refusal: the next turn tries again.
 func remind(ctx context.Context, d *sagas.Desk, id domain.PatientID, since time.Time) error {
 	_, err := d.Send(ctx, diary.RemindOfDiaries{OfPatient: domain.ForPatient(id)}, fmt.Sprintf("%s/remind/%d", id, since.Unix()), nil)
 	if _, refused := refuse.As(err); refused {

@@ -18,8 +18,8 @@ type dispensing struct {
 	Ended  bool     `json:"ended,omitempty"`
 }
 
-// Dispensing is the process that has a patient's next kit allocated at the visits that dispense one, and a new one where
-// the kit that was allocated cannot be given out any more.
+// Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
+// if the allocated one can no longer be given out.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
@@ -39,7 +39,7 @@ func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
 	return sagas.ByPatient(e, at)
 }
 
-// kitOfVisit names the instance of a patient whose kit is that of a visit: the first kit is the business of the enrolment.
+// kitOfVisit names the instance of a patient whose kit belongs to a visit. The enrolment handles the first kit.
 func kitOfVisit(e supply.KitAllocated, at eventlog.Recorded) []string {
 	if e.Visit == "" {
 		return nil
@@ -77,8 +77,8 @@ func (s dispensing) kitLost(e supply.KitLost, _ sagas.Occurrence) (sagas.Reactio
 	return s.replace(e.OfStock, e.Affected)
 }
 
-// replace asks for a new kit for each of those affected. The instances of all of them do: who has a kit that can be given
-// out gets no second one.
+// replace asks for a new kit for each affected patient. The instances of all affected patients ask, so a patient is asked
+// for several times. This does no harm: a patient who has a kit that can be given out gets no second one.
 func (s dispensing) replace(at supply.OfStock, affected []supply.Slot) (sagas.Reaction[dispensing], bool) {
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
 	for _, slot := range affected {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"casebook/cmd/casebook/contexts"
 )
@@ -99,6 +100,12 @@ func exports(files []*ast.File, name string) bool {
 // TestEveryContextIsListed checks that each sub-folder of a room exports what it adds, and that contexts.go lists it.
 func TestEveryContextIsListed(t *testing.T) {
 	all := listed(t)
+	picture, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, named, _ := strings.Cut(string(picture), "The contexts are ")
+	named, _, _ = strings.Cut(named, "\n")
 	for room, name := range rooms {
 		folders, err := os.ReadDir(filepath.Join(root, room))
 		if err != nil {
@@ -117,6 +124,8 @@ func TestEveryContextIsListed(t *testing.T) {
 				t.Errorf("%s adds nothing: declare what it adds to the room as %s", pkg, name)
 			case !all[pkg+"."+name]:
 				t.Errorf("%s is not listed: add its %s to the list of %s in cmd/casebook/contexts/contexts.go", pkg, name, name)
+			case !slices.Contains(strings.FieldsFunc(named, func(r rune) bool { return !unicode.IsLetter(r) }), folder.Name()):
+				t.Errorf("%s is a context: name it in docs/architecture.md, in the sentence that begins with \"The contexts are\"", folder.Name())
 			}
 		}
 	}
@@ -222,6 +231,25 @@ func TestEveryCommandIsDeclaredOnce(t *testing.T) {
 		seen[c.Name()] = true
 		if len(c.OpenTo()) == 0 && !c.OpenToOwner() {
 			t.Errorf("%s is allowed to no role: declare the roles with AllowedTo", c.Name())
+		}
+	}
+}
+
+// TestThePastOfAPatientIsComplete: where a view folds one patient for asOf, it reads the streams of all events that it folds.
+func TestThePastOfAPatientIsComplete(t *testing.T) {
+	for _, p := range contexts.Projections() {
+		read := map[string]bool{}
+		for _, stream := range p.PatientStreams("PAIN1.S-0001") {
+			category, _, _ := strings.Cut(stream, "-")
+			read[category] = true
+		}
+		for _, s := range contexts.Streams() {
+			for _, e := range s.Events {
+				if len(read) > 0 && p.Folds(e.Go) && !read[s.Category] {
+					t.Errorf("%s folds %s and does not read the patient's stream of the category %s for asOf: name it in OfPatient of %s",
+						p.View.Name, e.Name, s.Category, p.View.Name)
+				}
+			}
 		}
 	}
 }

@@ -174,7 +174,7 @@ func Restore(ctx context.Context, fs vfs.FS, dir string, r io.Reader) (_ VerifyR
 		return VerifyReport{}, fmt.Errorf("%w: %s", ErrNotEmpty, dir)
 	}
 	temporary := dir + restoreSuffix
-	if err := errors.Join(fs.RemoveAll(temporary), fs.MkdirAll(temporary, 0o755)); err != nil {
+	if err := errors.Join(fs.RemoveAll(temporary), fs.MkdirAll(temporary, 0o700)); err != nil {
 		return VerifyReport{}, fmt.Errorf("restore the event log: %w", err)
 	}
 	defer func() {

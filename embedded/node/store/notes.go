@@ -29,6 +29,9 @@ func (s *Store) changeNote(name string, change func(*pebble.Batch) error) error 
 		return ErrClosed
 	}
 	defer s.users.Done()
+	if s.opts.ReadOnly {
+		return ErrReadOnly
+	}
 	if failure := s.Failure(); failure != nil {
 		return failure
 	}

@@ -164,9 +164,15 @@ func subjectOf(name string) string {
 	return name
 }
 
+// protects reports whether a stream, or the stream that a metastream describes, only grows.
+func (s *Store) protects(name string) bool {
+	subject := subjectOf(name)
+	return slices.ContainsFunc(s.opts.Protected, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
+}
+
 func (g *scavenger) keeps(name string) bool {
 	subject := subjectOf(name)
-	return subject == ScavengeStream ||
+	return subject == ScavengeStream || g.store.protects(name) ||
 		slices.ContainsFunc(g.options.Keep, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
 }
 

@@ -71,13 +71,19 @@ var (
 )
 
 // Submit queues an append for the sequencer without waiting. If it returns an error, Done is not called. The errors are
-// ErrQueueFull, ErrReserved, ErrClosed and ErrStopped.
+// ErrQueueFull, ErrReserved, ErrProtected, ErrReadOnly, ErrClosed and ErrStopped.
 func (s *Store) Submit(a *Append) error {
 	if failure := s.Failure(); failure != nil {
 		return failure
 	}
 	if a.removal == nil && IsReserved(a.Stream) {
 		return ErrReserved
+	}
+	if a.removal == nil && (a.Kind != Events || IsMetastream(a.Stream)) && s.protects(a.Stream) {
+		return ErrProtected
+	}
+	if s.opts.ReadOnly {
+		return ErrReadOnly
 	}
 	s.submitting.RLock()
 	defer s.submitting.RUnlock()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +45,11 @@ type Options struct {
 	// MinFreeBytes is the free disk space below which appends are refused, before the storage engine runs out of space.
 	// Default 256 MiB; a negative value switches the check off.
 	MinFreeBytes int64
+	// Protected lists prefixes of the names of streams that only grow: they cannot be deleted or tombstoned, their
+	// metadata cannot be written, and Scavenge leaves them alone. A metastream counts as the stream that it describes.
+	Protected []string
+	// ReadOnly opens an existing log without changing any of its files. Appends and notes are refused with ErrReadOnly.
+	ReadOnly bool
 
 	// Clock returns the time of writing; nil means time.Now. Tests of maximum ages set it.
 	Clock func() time.Time
@@ -95,6 +102,13 @@ func (o *Options) setDefaults() {
 var (
 	// ErrLocked means that another process, or another Store of this one, uses the directory.
 	ErrLocked = errors.New("the event log's directory is in use")
+	// ErrReadOnly means that the store was opened for reading only.
+	ErrReadOnly = errors.New("the event log is open for reading only, so nothing was written")
+	// ErrProtected means that the stream only grows.
+	ErrProtected = errors.New("the stream holds records that must be kept: it cannot be deleted or truncated, and its " +
+		"metadata cannot be written, by anybody")
+	// ErrNoStore means that the directory holds no event log.
+	ErrNoStore = errors.New("the directory holds no event log")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("the event log is closed")
 	// ErrQueueFull means that too many appends are waiting. Nothing was written.
@@ -149,8 +163,13 @@ func Open(o Options) (_ *Store, err error) {
 	if o.Dir == "" {
 		return nil, errors.New("open event log: no directory was given")
 	}
-	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnwritable, err)
+	switch {
+	case !o.ReadOnly:
+		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnwritable, err)
+		}
+	case !Exists(o.FS, o.Dir):
+		return nil, fmt.Errorf("%w: %s", ErrNoStore, o.Dir)
 	}
 	lock, err := pebble.LockDirectory(o.Dir, o.FS)
 	if err != nil {
@@ -161,9 +180,10 @@ func Open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	// Remove the rest of a backup that a crash interrupted.
-	if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, backupDir)); err != nil {
-		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+	if !o.ReadOnly { // remove the rest of a backup that a crash interrupted
+		if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, backupDir)); err != nil {
+			return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
+		}
 	}
 	s := &Store{
 		opts: o, lock: lock,
@@ -200,6 +220,9 @@ func Open(o Options) (_ *Store, err error) {
 	s.durable.Store(st.next)
 	s.events.Store(st.events)
 	s.tail.base = st.next
+	if o.ReadOnly {
+		return s, nil
+	}
 
 	s.guard.armed.Store(true)
 	seq := newSequencer(s, st)
@@ -207,6 +230,15 @@ func Open(o Options) (_ *Store, err error) {
 	s.workers.Go(s.commitAll)
 	s.workers.Go(s.noteDurableEnd)
 	return s, nil
+}
+
+// Exists reports whether a directory holds the files of an event log; fs is the file system, nil means the disk.
+func Exists(fs vfs.FS, dir string) bool {
+	if fs == nil {
+		fs = vfs.Default
+	}
+	names, err := fs.List(dir)
+	return err == nil && slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "MANIFEST-") })
 }
 
 // openEngine opens Pebble, which panics through Fatalf if it cannot write some of its files.
@@ -222,6 +254,7 @@ func (s *Store) openEngine() (db *pebble.DB, err error) {
 func (s *Store) pebbleOptions() *pebble.Options {
 	opts := &pebble.Options{
 		FS:                 s.guard,
+		ReadOnly:           s.opts.ReadOnly,
 		Lock:               s.lock,
 		Cache:              s.cache,
 		FormatMajorVersion: pebble.FormatNewest,
@@ -261,6 +294,9 @@ func (s *Store) pebbleOptions() *pebble.Options {
 func (s *Store) loadState() (state, error) {
 	value, closer, err := s.db.Get(keyState)
 	if errors.Is(err, pebble.ErrNotFound) {
+		if s.opts.ReadOnly {
+			return state{}, ErrNoStore
+		}
 		st := state{next: FirstPosition}
 		rand.Read(st.nodeID[:])
 		st.nodeID[6] = st.nodeID[6]&0x0f | 0x40 // a random UUID
@@ -338,7 +374,7 @@ func (s *Store) Close() error {
 	s.workers.Wait()
 	s.users.Wait()
 	var err error
-	if s.Failure() == nil {
+	if s.Failure() == nil && !s.opts.ReadOnly {
 		err = s.db.Flush() // so that the next opening need not replay the log
 	}
 	err = errors.Join(err, s.db.Close())

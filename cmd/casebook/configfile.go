@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// configFile holds the values of a file that --config names, by the names of the flags, with hyphens.
+type configFile map[string]any
+
+// readConfig reads a JSON object whose members are named like flags. A name may be written with underscores. Names that
+// are given twice are refused; Validate refuses those that no flag has.
+func readConfig(r io.Reader) (kong.Resolver, error) {
+	decoder := json.NewDecoder(r)
+	decoder.UseNumber()
+	var values map[string]any
+	if err := decoder.Decode(&values); err != nil {
+		return nil, fmt.Errorf("it is not a JSON object with values for flags: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the JSON object")
+	}
+	c := configFile{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		flag := strings.ReplaceAll(name, "_", "-")
+		if _, twice := c[flag]; twice {
+			return nil, fmt.Errorf("it has %q twice", flag)
+		}
+		c[flag] = values[name]
+	}
+	return c, nil
+}
+
+// Validate refuses names that are no flag of any command: a misspelt one would be ignored silently. The same file may
+// serve several commands, so it may hold flags that the one that runs does not have.
+func (c configFile) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	err := kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, is := node.(*kong.Flag); is && flag.Name != "help" && flag.Name != "config" {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		if !known[name] {
+			return fmt.Errorf("the file of --config has the unknown name %q; its names are those of flags, such as \"blinding-key-file\"", name)
+		}
+	}
+	return nil
+}
+
+// Resolve returns the file's value for a flag, nil if it has none.
+func (c configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	value := c[flag.Name]
+	if n, is := value.(json.Number); is {
+		return n.String(), nil
+	}
+	return value, nil
+}

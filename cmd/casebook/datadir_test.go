@@ -1,0 +1,220 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/user"
+)
+
+// tree returns the names, modes and sizes of everything below a directory. Files that a running server changes by itself
+// are left out.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		line := info.Mode().String() + " " + strings.TrimPrefix(path, dir)
+		if !e.IsDir() {
+			line += " " + info.ModTime().String()
+		}
+		if e.Name() != "LOCK" { // taking the lock sets its time
+			all = append(all, line)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, "\n")
+}
+
+// stopped returns the data directory of a server that has run and was stopped, with the user anna.
+func stopped(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installation{server: s, t: t}.account("anna", user.Grant{Role: user.Admin})
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestReadingToolsCreateNothing runs tools that only read, on directories without data, on wrong ones, and on that of a
+// stopped server. None of them may change a file.
+func TestReadingToolsCreateNothing(t *testing.T) {
+	data := stopped(t)
+	empty, missing := t.TempDir(), filepath.Join(t.TempDir(), "missing")
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "letter.txt"), []byte("dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tools := [][]string{
+		{"users", "list"}, {"token", "--user", "anna"}, {"projections", "list"}, {"node", "verify"}, {"stores"},
+		{"node", "scavenge", "--dry-run"},
+	}
+	for _, dir := range []string{empty, missing, other, filepath.Join(data, eventStoreDir), filepath.Join(data, mongoDir),
+		filepath.Join(data, "sub"), filepath.Join(data, eventStoreDir, "sub")} {
+		before := tree(t, filepath.Dir(dir))
+		for _, args := range append(tools, []string{"node", "backup", "--to", "-"}, []string{"projections", "verify", "alerts"},
+			[]string{"users", "add", "eve", "--name", "Eve", "--no-password"}, []string{"projections", "reset"}) {
+			if printed := tool(t, exitFailure, append(args, "--data", dir)...); !strings.Contains(printed, "--data") &&
+				!strings.Contains(printed, errNoData.Error()) && !strings.Contains(printed, errKeyMissing.Error()) &&
+				!strings.Contains(printed, errNotRunning.Error()) {
+				t.Errorf("casebook %v on %s prints %s", args, dir, printed)
+			}
+		}
+		if after := tree(t, filepath.Dir(dir)); after != before {
+			t.Errorf("%s was changed from\n%s\nto\n%s", dir, before, after)
+		}
+	}
+	before := tree(t, data)
+	for _, args := range tools {
+		code := exitOK
+		if args[0] == "stores" {
+			code = exitFailure // no server runs
+		}
+		tool(t, code, append(args, "--data", data)...)
+	}
+	if after := tree(t, data); after != before {
+		t.Errorf("the data of the stopped server were changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// TestServersFillOnlyTheirOwnDirectory starts servers in directories that are not for them.
+func TestServersFillOnlyTheirOwnDirectory(t *testing.T) {
+	data := stopped(t)
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "letter.txt"), []byte("dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{home, filepath.Join(data, eventStoreDir), filepath.Join(data, "sub"), filepath.Join(data, mongoDir)} {
+		before := tree(t, dir)
+		for _, args := range [][]string{
+			{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0"},
+			{"demo", "--once", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0"},
+			{"node", "--listen", "127.0.0.1:0"},
+		} {
+			if printed := tool(t, exitFailure, append(args, "--data", dir)...); !strings.Contains(printed, "--data") {
+				t.Errorf("casebook %s in %s prints %s", args[0], dir, printed)
+			}
+		}
+		if after := tree(t, dir); after != before {
+			t.Errorf("%s was changed to\n%s", dir, after)
+		}
+	}
+	// The shell opens the file for the output before the server starts.
+	started := t.TempDir()
+	if err := os.WriteFile(filepath.Join(started, "out"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := dataDir(started).mayBeFilled(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDataAreTheirOwnersAlone opens a directory whose files everybody could read, as an earlier program left it.
+func TestDataAreTheirOwnersAlone(t *testing.T) {
+	dir := stopped(t)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			return os.Chmod(path, 0o755)
+		}
+		return os.Chmod(path, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keepFilesPrivate()()
+	in := startIn(t, dir)
+	in.account("berta")
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has the mode %s", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestToolsTalkToTheRunningServer gives the tools the server's own directory, as with CASEBOOK_DATA in the environment of
+// both.
+func TestToolsTalkToTheRunningServer(t *testing.T) {
+	in := install(t)
+	t.Setenv("CASEBOOK_DATA", in.dir)
+	tool(t, exitOK, "users", "add", "anna", "--name", "Anna", "--no-password", "--as", "Berta Braun")
+	if list := tool(t, exitOK, "users", "list"); !strings.Contains(list, "anna") {
+		t.Errorf("the list is %s", list)
+	}
+	for r, err := range in.log.ReadStream(t.Context(), user.Decider.Stream("anna"), 0) {
+		if err != nil || r.Metadata.Actor != "process:operator/Berta Braun" {
+			t.Errorf("%s was recorded by %s, %v", r.Type, r.Metadata.Actor, err)
+		}
+	}
+	tool(t, exitOK, "token", "--user", "anna")
+	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "anna", "--valid-for=-1h"}, {"--user", "anna", "--valid-for", "0s"}} {
+		if printed := tool(t, exitFailure, append([]string{"token"}, wrong...)...); strings.Count(printed, ".") > 4 {
+			t.Errorf("a token was printed for %v: %s", wrong, printed)
+		}
+	}
+	backup := filepath.Join(t.TempDir(), "log.tar")
+	tool(t, exitOK, "node", "backup", "--to", backup)
+	if printed := tool(t, exitFailure, "projections", "reset"); !strings.Contains(printed, errViewsInUse.Error()) {
+		t.Errorf("views are dropped below a running server: %s", printed)
+	}
+	// The drill: the backup and the keys in a new directory are a whole installation.
+	drill := filepath.Join(t.TempDir(), "drill")
+	tool(t, exitOK, "node", "restore", "--from", backup, "--data", drill)
+	for _, name := range []string{tokenKeyFile, blindingKeyFile} {
+		text, err := os.ReadFile(filepath.Join(in.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(drill, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored := startIn(t, drill)
+	if list := tool(t, exitOK, "users", "list", "--data", drill); !strings.Contains(list, "anna") {
+		t.Errorf("the restored installation has the users %s", list)
+	}
+	token, err := in.tokens.Sign("anna", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var me struct {
+		User domain.UserID `json:"user"`
+	}
+	if restored.query(token, "/api/v1/me", 0, &me); me.User != "anna" {
+		t.Errorf("the restored installation knows the caller as %q", me.User)
+	}
+}

@@ -1,0 +1,91 @@
+package commands
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"casebook/domain/canonical"
+	"casebook/eventlog"
+)
+
+// The algorithms of the hashes by which a repeated command is told from another command with the same id. Metadata that
+// name no algorithm are those of earlier programs, which recorded the SHA-256 of the name and of the body as it was sent.
+const (
+	// hmacOfCanonical is the HMAC-SHA-256 of name and canonical body. Nobody without the key can try out bodies.
+	hmacOfCanonical = "hmac-sha256-canonical"
+	// hashOfCanonical is used by programs without the blinding keys. They cannot record commands with blinded content.
+	hashOfCanonical = "sha256-canonical"
+)
+
+// commandHash is the hash of a command as its events record it.
+type commandHash struct{ algorithm, sum string }
+
+func recordedHash(m eventlog.Metadata) commandHash {
+	return commandHash{algorithm: m.CommandHashAlgorithm, sum: m.CommandHash}
+}
+
+// fingerprint identifies a command by its name and body.
+type fingerprint struct {
+	// sent is the name and the body as it was sent, canonical the name and the decoded body in its canonical form: with
+	// other blanks, members in another order, or 3.0 for 3, it is the same command. Both are only the name if the body
+	// holds a secret.
+	sent, canonical []byte
+}
+
+// fingerprintOf returns the fingerprint of a request with a decoded body. The body of a process is taken as it was
+// recorded and not as it is decoded, because it was recorded in the form of its own time.
+func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint, error) {
+	if d.secret {
+		return fingerprint{sent: []byte(d.name), canonical: []byte(d.name)}, nil
+	}
+	prefix := []byte(d.name + "\x00")
+	value := any(body)
+	if r.BodyVersion != 0 {
+		value = json.RawMessage(r.Body)
+	}
+	text, err := canonical.JSON(value)
+	if err != nil {
+		return fingerprint{}, fmt.Errorf("%s: %w", d.name, err)
+	}
+	return fingerprint{sent: append(prefix[:len(prefix):len(prefix)], r.Body...), canonical: append(prefix[:len(prefix):len(prefix)], text...)}, nil
+}
+
+// hash returns the hash to record.
+func (f fingerprint) hash(log *eventlog.Log) (commandHash, error) {
+	if !log.HasBlindingKeys() {
+		return f.by(log, hashOfCanonical)
+	}
+	return f.by(log, hmacOfCanonical)
+}
+
+// by returns the hash by an algorithm.
+func (f fingerprint) by(log *eventlog.Log, algorithm string) (commandHash, error) {
+	var sum []byte
+	var err error
+	switch algorithm {
+	case "":
+		plain := sha256.Sum256(f.sent)
+		sum = plain[:]
+	case hashOfCanonical:
+		plain := sha256.Sum256(f.canonical)
+		sum = plain[:]
+	case hmacOfCanonical:
+		sum, err = log.KeyedHash("command", f.canonical)
+	default:
+		err = errors.New("this version of the program does not know it")
+	}
+	if err != nil {
+		return commandHash{}, fmt.Errorf("hash the command by %q: %w", algorithm, err)
+	}
+	return commandHash{algorithm: algorithm, sum: base64.StdEncoding.EncodeToString(sum)}, nil
+}
+
+// isOf says whether a recorded hash is that of this command.
+func (f fingerprint) isOf(log *eventlog.Log, recorded commandHash) (bool, error) {
+	own, err := f.by(log, recorded.algorithm)
+	return hmac.Equal([]byte(own.sum), []byte(recorded.sum)), err
+}

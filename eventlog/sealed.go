@@ -1,0 +1,52 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+)
+
+// SealedEvents returns the first events of the log that hold blinded values, undecoded and at most the given number.
+// all reports whether these are all that the log has, or as many as were asked for; it is false if ctx ended before.
+func (l *Log) SealedEvents(ctx context.Context, atMost int) (found []Recorded, all bool, err error) {
+	var types []string
+	for _, s := range l.registry.Schemas() {
+		if s.Blinded() {
+			types = append(types, s.Name)
+		}
+	}
+	if len(types) == 0 {
+		return nil, true, nil
+	}
+	errEnough := errors.New("enough events were found")
+	err = l.Follow(ctx, Subscription{Types: types, Undecoded: true, MaxBatch: atMost}, func(_ context.Context, b Batch) error {
+		for _, r := range b.Events {
+			if s, ok := l.registry.Named(r.Type); ok && s.Blinded() && len(found) < atMost {
+				found = append(found, r)
+			}
+		}
+		if b.Live || len(found) >= atMost {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return found, true, nil
+	}
+	return found, false, err
+}
+
+// AnyOpens reports whether the keys open the blinded values of at least one of the events.
+func (l *Log) AnyOpens(events []Recorded, keys *BlindingKeys) bool {
+	with := &Log{registry: l.registry, keys: keys}
+	for _, r := range events {
+		stored := &esdb.RecordedEvent{
+			EventID: r.ID, EventType: r.Type, StreamID: r.Stream, EventNumber: r.Revision, Data: r.Data, UserMetadata: r.RawMetadata,
+		}
+		if _, err := with.decode(stored); err == nil {
+			return true
+		}
+	}
+	return false
+}
