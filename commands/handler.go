@@ -32,6 +32,8 @@ const (
 // Options of a Handler.
 type Options struct {
 	Log *eventlog.Log
+	// Verifier hears of damaged streams that commands read; nil for nobody.
+	Verifier *eventlog.Verifier
 	// Commands are all commands that the handler accepts.
 	Commands []Command
 	// Now is the server's clock; time.Now when nil.
@@ -76,7 +78,7 @@ func NewHandler(o Options) *Handler {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.CachedStreams, o.Logger), hashes: hashes,
+	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, o.CachedStreams, o.Logger), hashes: hashes,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
 	for _, c := range o.Commands {
@@ -107,6 +109,9 @@ const latestEvents = 10_000
 // rememberLatest remembers the commands that recorded the log's latest events.
 func (h *Handler) rememberLatest(ctx context.Context) error {
 	for r, err := range h.log.ReadLast(ctx, latestEvents) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -311,6 +316,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		if err != nil {
 			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
 		}
+		if snap.damage != nil {
+			return Answer{}, recordDamaged(*snap.damage)
+		}
 		if st.mayHold(id) {
 			if answer, found, err := h.firstAnswer(ctx, st, r.Key, id, of); found || err != nil {
 				return answer, err
@@ -363,6 +371,12 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 	}
 	return Answer{}, refuse.WrongState("conflict", "%s changed again and again while the command was decided on", name).
 		Do("send the command again")
+}
+
+// recordDamaged refuses a command on a damaged stream.
+func recordDamaged(d domain.Damage) error {
+	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
+		Do("tell those who run the system; nothing else is affected")
 }
 
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {

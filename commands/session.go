@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"casebook/access"
@@ -47,7 +48,10 @@ func ended(u user.User, proof access.Proof) bool {
 }
 
 func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Principal, user.User, error) {
-	u, err := Read(ctx, h.Reader(), user.Decider, string(id))
+	u, claimed, damaged, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
+	if err == nil && damaged {
+		u = restricted(u, claimed)
+	}
 	switch {
 	case err != nil:
 		return access.Principal{}, u, fmt.Errorf("load user %s: %w", id, err)
@@ -61,6 +65,20 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 	}
 	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, MustChangePassword: u.MustChangePassword,
 		Unconfirmed: u.Unconfirmed}, u, nil
+}
+
+// restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must
+// not give a role, and an altered event must not give one back that was taken away.
+func restricted(sound, claimed user.User) user.User {
+	sound.Locked = sound.Locked || claimed.Locked
+	sound.Deactivated = sound.Deactivated || claimed.Deactivated
+	sound.Grants = slices.DeleteFunc(slices.Clone(sound.Grants), func(g user.Grant) bool { return !slices.Contains(claimed.Grants, g) })
+	sound.MustChangePassword = sound.MustChangePassword || claimed.MustChangePassword
+	sound.Unconfirmed = sound.Unconfirmed || claimed.Unconfirmed
+	if claimed.Sessions > sound.Sessions {
+		sound.Sessions, sound.SessionsEndedAt = claimed.Sessions, claimed.SessionsEndedAt
+	}
+	return sound
 }
 
 // mustBePresent refuses a sender who may be somebody else than the owner of the account: account_not_confirmed,

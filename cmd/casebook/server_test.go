@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"casebook/commands"
 	"casebook/access"
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/eventlog"
