@@ -1,10 +1,12 @@
 package casebook_test
 
 import (
+	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
+	"os"
 	"path"
 	"reflect"
 	"slices"
@@ -34,9 +36,9 @@ type source struct {
 	lists     []enumeration
 }
 
-// TestEnumerationsAreWhole finds constants that were added to a type and not to a list of its values: the API would
-// refuse them, or not describe them.
-func TestEnumerationsAreWhole(t *testing.T) {
+// sourceOf parses the program.
+func sourceOf(t *testing.T) source {
+	t.Helper()
 	all := source{constants: map[string]map[string]string{}}
 	var files []parsedFile
 	for _, p := range packages(t) {
@@ -53,6 +55,50 @@ func TestEnumerationsAreWhole(t *testing.T) {
 	for _, f := range files {
 		all.addLists(f)
 	}
+	return all
+}
+
+// storedValues lists the values of the domain's enumerations, which events and documents hold.
+const storedValues = "eventlog/catalog/testdata/golden/values.txt"
+
+var update = flag.Bool("update", false, "add what is new to golden files")
+
+// TestStoredValuesOfEnumerationsStay: a value that was recorded once has to be understood for ever. New values are added
+// with go test . -run StoredValues -update; a value that is not used any more stays as a constant.
+func TestStoredValuesOfEnumerationsStay(t *testing.T) {
+	text, err := os.ReadFile(storedValues)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	now := map[string]bool{}
+	for of, constants := range sourceOf(t).constants {
+		for _, value := range constants {
+			if name, ok := strings.CutPrefix(of, "casebook/domain/"); ok {
+				now[name+" "+value] = true
+			}
+		}
+	}
+	for _, line := range lines {
+		if line != "" && !now[line] {
+			t.Errorf("there is no constant for %q any more: events that hold it could not be understood", line)
+		}
+		delete(now, line)
+	}
+	if added := slices.Sorted(maps.Keys(now)); *update && len(added) > 0 {
+		lines = slices.Sorted(slices.Values(append(lines, added...)))
+		if err := os.WriteFile(storedValues, []byte(strings.TrimSpace(strings.Join(lines, "\n"))+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if len(added) > 0 {
+		t.Errorf("%s lacks %q: add them with go test . -run StoredValues -update", storedValues, added)
+	}
+}
+
+// TestEnumerationsAreWhole finds constants that were added to a type and not to a list of its values: the API would
+// refuse them, or not describe them.
+func TestEnumerationsAreWhole(t *testing.T) {
+	all := sourceOf(t)
 	if len(all.lists) < 20 {
 		t.Fatalf("only %d enumerations are found", len(all.lists))
 	}

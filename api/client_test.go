@@ -51,7 +51,7 @@ func serve(t testing.TB, change func(*options)) client {
 	o := options{Options: Options{Handler: the.handler, Tokens: tokens, Ready: the.log.Ping, Build: "test"},
 		engine: readmodels.EngineOptions{Store: the.store, Queries: contexts.Queries(), ScopeOf: the.handler.PatientScope,
 			RecordRefusal: the.handler.RecordRefusal},
-		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.blinded, contexts.Projections()), Store: the.store,
+		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.verifier, contexts.Projections()), Store: the.store,
 			Queries: contexts.Queries()}}
 	if change != nil {
 		change(&o)

@@ -30,9 +30,11 @@ type world struct {
 	log     *eventlog.Log
 	blinded *eventlog.Log
 	store   *readmodels.Store
-	handler *commands.Handler
-	stop    context.CancelFunc
-	parts   *errgroup.Group
+	// verifier verifies the blinded log.
+	verifier *eventlog.Verifier
+	handler  *commands.Handler
+	stop     context.CancelFunc
+	parts    *errgroup.Group
 }
 
 var the world
@@ -84,12 +86,15 @@ func openWorld(dir string) (w world, err error) {
 	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
 		return w, err
 	}
-	w.handler = commands.NewHandler(commands.Options{Log: w.log, Commands: contexts.Commands(), Now: func() time.Time { return now },
+	w.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: w.blinded, Store: w.store})
+	w.handler = commands.NewHandler(commands.Options{Log: w.log, Verifier: w.verifier, Commands: contexts.Commands(), Now: func() time.Time { return now },
 		Build: "test"})
-	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections()})
+	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections(),
+		Verifier: w.verifier})
 	running, stop := context.WithCancel(ctx)
 	w.stop = stop
 	w.parts, running = errgroup.WithContext(running)
+	w.parts.Go(func() error { return w.verifier.Run(running) })
 	w.parts.Go(func() error { return w.handler.Run(running) })
 	w.parts.Go(func() error { return engine.Run(running) })
 	return w, w.handler.Ready(ctx)

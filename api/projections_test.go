@@ -28,7 +28,7 @@ func withPast(o *options) {
 			return nil, err
 		}
 		until := projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time}
-		return p.PatientAsOf(ctx, the.blinded, who, until)
+		return p.PatientAsOf(ctx, the.verifier, who, until)
 	}
 }
 

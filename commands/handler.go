@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ const (
 // Options of a Handler.
 type Options struct {
 	Log *eventlog.Log
+	// Verifier hears of damaged streams that commands read; nil for nobody.
+	Verifier *eventlog.Verifier
 	// Commands are all commands that the handler accepts.
 	Commands []Command
 	// Now is the server's clock; time.Now when nil.
@@ -72,7 +75,7 @@ func NewHandler(o Options) *Handler {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.CachedStreams, o.Logger), hashes: hashes,
+	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, o.CachedStreams, o.Logger), hashes: hashes,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog()}
 	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
@@ -102,6 +105,9 @@ const latestEvents = 10_000
 // rememberLatest remembers the commands that recorded the log's latest events.
 func (h *Handler) rememberLatest(ctx context.Context) error {
 	for r, err := range h.log.ReadLast(ctx, latestEvents) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -180,7 +186,10 @@ func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 // Principal returns the user with the grants that hold now. It refuses account_not_found, account_locked and
 // account_deactivated.
 func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
-	u, err := Read(ctx, h.Reader(), user.Decider, string(id))
+	u, claimed, damaged, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
+	if err == nil && damaged {
+		u = restricted(u, claimed)
+	}
 	switch {
 	case err != nil:
 		return access.Principal{}, fmt.Errorf("load user %s: %w", id, err)
@@ -193,6 +202,15 @@ func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Princ
 			Do("ask an administrator to set a new password")
 	}
 	return access.Principal{User: id, Grants: u.Grants}, nil
+}
+
+// restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must
+// not give a role, and an altered event must not give one back that was taken away.
+func restricted(sound, claimed user.User) user.User {
+	sound.Locked = sound.Locked || claimed.Locked
+	sound.Deactivated = sound.Deactivated || claimed.Deactivated
+	sound.Grants = slices.DeleteFunc(slices.Clone(sound.Grants), func(g user.Grant) bool { return !slices.Contains(claimed.Grants, g) })
+	return sound
 }
 
 // commandNamespace is the UUIDv5 namespace of command ids, which are derived from the caller and the caller's key.
@@ -324,6 +342,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		if err != nil {
 			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
 		}
+		if snap.damage != nil {
+			return Answer{}, recordDamaged(*snap.damage)
+		}
 		if st.mayHold(id) {
 			answer, at, err := h.firstAnswer(ctx, st, r.Key, id, of)
 			if err != nil {
@@ -409,6 +430,12 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
 	return revealed, nil
+}
+
+// recordDamaged refuses a command on a damaged stream.
+func recordDamaged(d domain.Damage) error {
+	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
+		Do("tell those who run the system; nothing else is affected")
 }
 
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {

@@ -561,3 +561,13 @@ func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
 		t.Errorf("Run ends with %v, and its context with %v", err, ctx.Err())
 	}
 }
+
+// TestStatesOfUnfollowedStreamsAreNotRead: such a state would be read once, kept, and miss every later event.
+func TestStatesOfUnfollowedStreamsAreNotRead(t *testing.T) {
+	stranger := diary.Decider
+	stranger.Category = "stranger"
+	_, err := commands.Read(t.Context(), run(t).Reader(), stranger, "PAIN1.S-1")
+	if !errors.Is(err, commands.ErrNotFollowed) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -22,9 +22,10 @@ import (
 // studies) stay fresh because the cache follows the log. While it cannot follow, every read first reads the stream's
 // new events.
 type stateCache struct {
-	log     *eventlog.Log
-	logger  *slog.Logger
-	streams *lru.Cache[string, *stream]
+	log      *eventlog.Log
+	verifier *eventlog.Verifier // hears of damaged streams; nil for nobody
+	logger   *slog.Logger
+	streams  *lru.Cache[string, *stream]
 	// following says that the cache follows the log: a cached state then lags behind the log only for the moment that an
 	// event takes to arrive.
 	following atomic.Bool
@@ -57,17 +58,21 @@ type snapshot struct {
 	state any
 	tail  eventlog.Tail
 	last  domain.Position
+	// damage says where the stream stops being part of the record; nil where it is sound. State and tail are those before.
+	damage *domain.Damage
+	// claimed is the state that the whole stream claims, with what is no part of the record. It is set with damage.
+	claimed any
 }
 
 // foldFunc returns the state after one more event: a decider's Evolve behind a type check.
 type foldFunc func(state any, event any) (any, error)
 
-func newStateCache(log *eventlog.Log, size int, logger *slog.Logger) *stateCache {
+func newStateCache(log *eventlog.Log, verifier *eventlog.Verifier, size int, logger *slog.Logger) *stateCache {
 	cache, err := lru.New[string, *stream](size)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	s := &stateCache{log: log, logger: logger, streams: cache, categories: map[string]bool{}}
+	s := &stateCache{log: log, verifier: verifier, logger: logger, streams: cache, categories: map[string]bool{}}
 	for _, category := range log.Registry().Categories() {
 		s.categories[category] = true
 	}
@@ -101,11 +106,9 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 		snap = &snapshot{state: initial, tail: eventlog.EmptyTail}
 	}
 	next := *snap
+	next.damage, next.claimed = nil, nil // the events behind the tail are read again
 	for r, err := range s.log.ReadStream(ctx, st.name, uint64(next.tail.Revision+1)) {
-		if err == nil {
-			err = st.add(&next, r, fold)
-		}
-		if err != nil {
+		if err = s.addRead(&next, st, r, err, fold); err != nil {
 			st.loadFailed.Store(true)
 			return nil, err
 		}
@@ -113,6 +116,33 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 	st.loadFailed.Store(false)
 	st.current.Store(&next)
 	return &next, nil
+}
+
+// addRead adds an event that was read, or the error of a read. Once the stream is damaged, events only change what it claims.
+func (s *stateCache) addRead(next *snapshot, st *stream, r eventlog.Recorded, err error, fold foldFunc) error {
+	undecodable := (*eventlog.UndecodableError)(nil)
+	if errors.As(err, &undecodable) {
+		r = undecodable.Event
+	} else if err != nil {
+		return err
+	}
+	if next.damage == nil {
+		next.damage = s.log.Registry().CheckNext(next.tail, r)
+		if next.damage == nil && err != nil {
+			return err // an event of a newer program
+		}
+		if next.damage == nil {
+			return st.add(next, r, fold)
+		}
+		next.claimed = next.state
+		s.verifier.Report(*next.damage)
+	}
+	if err == nil {
+		if claimed, err := fold(next.claimed, r.Event); err == nil {
+			next.claimed = claimed
+		}
+	}
+	return nil
 }
 
 // upToDate says whether the snapshot includes all events that the stream is known to have.
@@ -244,7 +274,8 @@ func (r Reader) waitUntilFollowed(ctx context.Context) bool {
 	return true
 }
 
-// Read returns the state of the decider's stream with this id. It may lack events of the last moment.
+// Read returns the state of the decider's stream with this id. It may lack events of the last moment. The state of a damaged
+// stream is that of its sound part.
 func Read[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (S, error) {
 	return readState(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 }
@@ -260,22 +291,39 @@ func ReadNewest[S, E any](ctx context.Context, reader Reader, decider domain.Dec
 var ErrNotFollowed = errors.New("its streams are not followed; declare the decider among the context's Streams")
 
 func readState[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string, refresh func() bool) (S, error) {
-	var none S
-	if !reader.states.categories[decider.Category] {
-		return none, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
-	}
-	snap, err := reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
+	snap, err := readSnapshot(ctx, reader, decider, id, refresh)
 	if err != nil {
+		var none S
 		return none, err
 	}
 	return snap.state.(S), nil
 }
 
-// ReadEvents returns all events of the decider's stream with this id, for the rare decision that needs more of the past
-// than the state keeps.
+func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string, refresh func() bool) (*snapshot, error) {
+	if !reader.states.categories[decider.Category] {
+		return nil, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
+	}
+	return reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
+}
+
+// ReadClaimed returns the state of the decider's stream like Read, and the state that the stream claims together with what
+// is no part of the record. They are the same where the stream is not damaged.
+func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (sound, claimed S, damaged bool, err error) {
+	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
+	switch {
+	case err != nil:
+		return sound, claimed, false, err
+	case snap.damage != nil:
+		return snap.state.(S), snap.claimed.(S), true, nil
+	}
+	return snap.state.(S), snap.state.(S), false, nil
+}
+
+// ReadEvents returns the events of the decider's stream with this id as far as the stream is sound, for the rare decision
+// that needs more of the past than the state keeps.
 func ReadEvents[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) ([]E, error) {
 	var events []E
-	for r, err := range reader.states.log.ReadStream(ctx, decider.Stream(id), 0) {
+	for r, err := range reader.states.log.ReadSound(ctx, decider.Stream(id)) {
 		if err != nil {
 			return nil, err
 		}

@@ -270,11 +270,33 @@ func (l *Log) appendOnce(ctx context.Context, stream string, revision int64, eve
 }
 
 // ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
-// events. Streams are small, so the whole stream is read before the first event is returned.
+// events. Streams are small, so the whole stream is read before the first event is returned. In place of an
+// event that cannot be decoded comes an UndecodableError; those who go on get the events after it.
 func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.Seq2[Recorded, error] {
 	return l.read(ctx, stream, func(ctx context.Context, client *esdb.Client) (*esdb.ReadStream, error) {
 		return client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(from), Direction: esdb.Forwards}, math.MaxInt64)
 	})
+}
+
+// ReadSound returns the events of a stream from its beginning as far as its hash chain is sound. What follows is no part of
+// the record, and is left out without an error.
+func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		tail := EmptyTail
+		for r, err := range l.ReadStream(ctx, stream, 0) {
+			next := r
+			if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
+				next = undecodable.Event
+			} else if err != nil {
+				yield(r, err)
+				return
+			}
+			if l.registry.CheckNext(tail, next) != nil || !yield(r, err) || err != nil {
+				return
+			}
+			tail = TailAfter(r)
+		}
+	}
 }
 
 // Last returns the last event of a stream, and false if the stream has no events.
@@ -290,35 +312,40 @@ func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found boo
 // MetadataOf returns the metadata of one event, and false if the event does not exist. The event may be of a type that
 // cannot be decoded.
 func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (meta Metadata, found bool, err error) {
+	r, found, err := l.rawAt(ctx, stream, revision)
+	if err != nil {
+		return Metadata{}, false, fmt.Errorf("read %s@%d: %w", stream, revision, err)
+	}
+	if found && json.Unmarshal(r.RawMetadata, &meta) != nil {
+		meta = Metadata{} // another program's event
+	}
+	return meta, found, nil
+}
+
+// rawAt returns one event undecoded, and false if the stream does not have it.
+func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Recorded, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	_, err = call(ctx, l, func(client *esdb.Client) (struct{}, error) {
+	e, err := call(ctx, l, func(client *esdb.Client) (*esdb.RecordedEvent, error) {
 		events, err := client.ReadStream(ctx, stream, esdb.ReadStreamOptions{From: esdb.Revision(revision), Direction: esdb.Forwards}, 1)
 		if err != nil {
-			return struct{}{}, err
+			return nil, err
 		}
 		defer events.Close()
 		next, err := events.Recv()
 		var e *esdb.Error
 		if errors.Is(err, io.EOF) || errors.As(err, &e) && e.Code() == esdb.ErrorCodeResourceNotFound {
-			return struct{}{}, nil
+			return nil, nil
 		}
 		if err != nil {
-			return struct{}{}, err
+			return nil, err
 		}
-		original := next.OriginalEvent()
-		if found = original.EventNumber == revision; !found {
-			return struct{}{}, nil
-		}
-		if json.Unmarshal(original.UserMetadata, &meta) != nil {
-			meta = Metadata{} // another program's event
-		}
-		return struct{}{}, nil
+		return next.OriginalEvent(), nil
 	})
-	if err != nil {
-		return Metadata{}, false, fmt.Errorf("read %s@%d: %w", stream, revision, err)
+	if err != nil || e == nil || e.EventNumber != revision {
+		return Recorded{}, false, err
 	}
-	return meta, found, nil
+	return undecoded(e), true, nil
 }
 
 // ReadLast reads up to count events from the end of the whole log, the newest first, and returns those of registered
@@ -337,7 +364,7 @@ func (l *Log) read(ctx context.Context, what string, open openRead) iter.Seq2[Re
 	return func(yield func(Recorded, error) bool) {
 		ctx, cancel := context.WithTimeout(ctx, l.timeout)
 		defer cancel()
-		events, err := call(ctx, l, func(client *esdb.Client) ([]Recorded, error) {
+		events, err := call(ctx, l, func(client *esdb.Client) ([]read, error) {
 			stream, err := open(ctx, client)
 			if err != nil {
 				return nil, err
@@ -345,8 +372,8 @@ func (l *Log) read(ctx context.Context, what string, open openRead) iter.Seq2[Re
 			defer stream.Close()
 			return l.collect(stream)
 		})
-		for _, r := range events {
-			if !yield(r, nil) {
+		for _, e := range events {
+			if !yield(e.event, e.err) {
 				return
 			}
 		}
@@ -356,9 +383,15 @@ func (l *Log) read(ctx context.Context, what string, open openRead) iter.Seq2[Re
 	}
 }
 
-// collect returns the events up to the end of the read, or up to the first event that cannot be decoded.
-func (l *Log) collect(stream *esdb.ReadStream) ([]Recorded, error) {
-	var events []Recorded
+// read is an event that was read, or why it cannot be decoded.
+type read struct {
+	event Recorded
+	err   error
+}
+
+// collect returns the events up to the end of the read.
+func (l *Log) collect(stream *esdb.ReadStream) ([]read, error) {
+	var events []read
 	for {
 		next, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -372,13 +405,14 @@ func (l *Log) collect(stream *esdb.ReadStream) ([]Recorded, error) {
 			return events, err
 		}
 		original := next.OriginalEvent()
-		if !l.registry.holds(original) {
+		if !l.registry.holds(original.StreamID) {
 			continue // the store's own events, or another program's
 		}
 		r, err := l.decode(original)
 		if err != nil {
-			return events, err
+			events = append(events, read{err: &UndecodableError{r, err}})
+			continue
 		}
-		events = append(events, r)
+		events = append(events, read{event: r})
 	}
 }

@@ -35,6 +35,22 @@ type Recorded struct {
 // Unreadable takes the place of an event that cannot be decoded, such as one of a type that this program does not know.
 type Unreadable struct{ Err error }
 
+// Damaged takes the place of an event that is no part of the record, because its stream's hash chain is broken there or
+// before it. What such an event and its metadata say is not to be believed.
+type Damaged struct{ Damage domain.Damage }
+
+// UndecodableError says that an event cannot be decoded.
+type UndecodableError struct {
+	// Event has all that could be read; its Event is nil.
+	Event Recorded
+	Err   error
+}
+
+func (e *UndecodableError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why the event cannot be decoded.
+func (e *UndecodableError) Unwrap() error { return e.Err }
+
 // StreamID returns the part of the stream's name after its category.
 func (r Recorded) StreamID() string {
 	_, id, _ := strings.Cut(r.Stream, "-")
@@ -72,15 +88,51 @@ func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// ErrBrokenChain is returned when an event does not hold the hash of the event before it.
+// ErrBrokenChain is returned when an event does not continue its stream's hash chain.
 var ErrBrokenChain = errors.New("the stream's hash chain is broken")
 
-// CheckChain returns an error that wraps ErrBrokenChain and names the event, if next does not hold the hash of after.
+// CheckChain returns an error that wraps ErrBrokenChain and names the event, if next does not continue the stream that ends
+// at after: if revisions are missing, if it has no metadata of ours, or if it does not hold the hash of after.
 func CheckChain(after Tail, next Recorded) error {
-	if next.Metadata.PreviousHash != after.Hash {
-		return fmt.Errorf("%w at %s@%d: it was altered, or the event before it was", ErrBrokenChain, next.Stream, next.Revision)
+	if wrong := wrongLink(after, next.Revision, next.Metadata.Schema, next.Metadata.PreviousHash); wrong != "" {
+		return fmt.Errorf("%w at %s@%d: %s", ErrBrokenChain, next.Stream, next.Revision, wrong)
 	}
 	return nil
+}
+
+// wrongLink says what is wrong with an event that is to follow after; nothing where it is sound.
+func wrongLink(after Tail, revision uint64, schema int, previousHash string) string {
+	switch {
+	case int64(revision) != after.Revision+1:
+		return fmt.Sprintf("the events between revisions %d and %d are missing", after.Revision, revision)
+	case schema < 1:
+		return "it has no metadata of this program"
+	case previousHash != after.Hash && revision == 0:
+		return "it names an event before it, and is the first of its stream"
+	case previousHash != after.Hash:
+		return "it does not hold the hash of the event before it: one of the two was altered, or it was put there"
+	}
+	return ""
+}
+
+// damageAt returns the damage of a stream that begins at an event.
+func damageAt(r Recorded, reason string) domain.Damage {
+	return domain.Damage{Stream: r.Stream, Revision: r.Revision, Position: r.Position, Type: r.Type, Reason: reason,
+		FoundAt: time.Now().UTC()}
+}
+
+// CheckNext returns the damage of the stream that begins at next, if next does not continue the stream that ends at after,
+// or if it is of a type that belongs into streams of another category; nil where it is sound.
+func (r *Registry) CheckNext(after Tail, next Recorded) *domain.Damage {
+	wrong := wrongLink(after, next.Revision, next.Metadata.Schema, next.Metadata.PreviousHash)
+	if wrong == "" && r.misplaced(next.Type, next.Stream) {
+		wrong = "events of its type belong into streams of another category"
+	}
+	if wrong == "" {
+		return nil
+	}
+	damage := damageAt(next, wrong)
+	return &damage
 }
 
 // EventID derives the id of a command's n-th event, so that an append that is sent again has the same ids. The id also
@@ -106,6 +158,7 @@ func undecoded(e *esdb.RecordedEvent) Recorded {
 func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 	r := undecoded(e)
 	if err := json.Unmarshal(e.UserMetadata, &r.Metadata); err != nil {
+		r.Metadata = Metadata{}
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}
 	event, err := l.registry.Decode(e.EventType, r.Metadata.Schema, e.Data, l.keys, r.Metadata.originIn(r.Stream))
@@ -116,5 +169,9 @@ func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 	return r, nil
 }
 
-// Decode decodes an event that was read from the store without this Log.
+// Holds says whether an event that was read from the store without this Log is in a stream of a registered category. Others
+// belong to other programs.
+func (l *Log) Holds(e *esdb.RecordedEvent) bool { return l.registry.holds(e.StreamID) }
+
+// Decode decodes an event that was read from the store without this Log. With an error it returns what could be read.
 func (l *Log) Decode(e *esdb.RecordedEvent) (Recorded, error) { return l.decode(e) }

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"casebook/domain"
-
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
 // Schema describes one type of event.
@@ -72,14 +70,18 @@ func (r *Registry) Schemas() []*Schema {
 // Categories returns the categories of all registered events, sorted.
 func (r *Registry) Categories() []string { return slices.Clone(r.categories) }
 
-// holds reports whether the event is of a registered type or in a registered category. Other events belong to the store
-// or to other programs. An unknown type in a registered category is an error when the event is decoded.
-func (r *Registry) holds(e *esdb.RecordedEvent) bool {
-	if s := r.byName[e.EventType]; s != nil {
-		return true
-	}
-	category, _, _ := strings.Cut(e.StreamID, "-")
-	return slices.Contains(r.categories, category)
+// holds reports whether the event is in a stream of a registered category. Other events belong to the store or to other
+// programs, whatever their types are called. An unknown type in a registered category is an error when the event is decoded.
+func (r *Registry) holds(stream string) bool {
+	category, _, dashed := strings.Cut(stream, "-")
+	_, ours := slices.BinarySearch(r.categories, category)
+	return dashed && ours
+}
+
+// misplaced says that events of a type belong into streams of another category.
+func (r *Registry) misplaced(eventType, stream string) bool {
+	s := r.byName[eventType]
+	return s != nil && !(strings.HasPrefix(stream, s.Category) && strings.HasPrefix(stream[len(s.Category):], "-"))
 }
 
 // Named returns the schema of the events with this stable name, and whether it is registered.

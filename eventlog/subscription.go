@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type Subscription struct {
 	After domain.Position
 	// Categories of the events; all registered categories when empty.
 	Categories []string
-	// Types selects events whose type begins with one of these names. If it is given, Categories is ignored.
+	// Types selects events of these types, in streams of registered categories. If it is given, Categories is ignored.
 	Types []string
 	// MaxBatch is the maximum number of events in a batch; 500 when 0.
 	MaxBatch int
@@ -187,7 +188,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			case a.caughtUp:
 				live = true
 			default:
-				if a.event != nil {
+				if a.event != nil && s.selects(l.registry, a.event) {
 					stored = append(stored, a.event)
 				}
 				b.Through = a.through
@@ -264,6 +265,12 @@ func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Record
 		}
 	}
 	return events, nil
+}
+
+// selects says whether an event that the server's filter has let through is meant: the filter compares beginnings of names,
+// and another program may call its events like ours.
+func (s *Subscription) selects(registry *Registry, e *esdb.RecordedEvent) bool {
+	return registry.holds(e.StreamID) && (len(s.Types) == 0 || slices.Contains(s.Types, e.EventType))
 }
 
 // filter returns the filter that the server applies. It uses prefixes, because servers differ in regular expressions.

@@ -16,29 +16,32 @@ const changeBatch = 5000
 // ChangeLog is the log as the feed of changes follows it: for each event the views that fold it, and the scopes in which
 // they show it.
 type ChangeLog struct {
-	log *eventlog.Log
+	log *eventlog.Verifier
 	all []Projection
 	// views holds the names of the views that fold each type of event.
 	views sync.Map
 }
 
 // NewChangeLog returns the log for a feed of the views that the projections make. The log needs no blinding keys.
-func NewChangeLog(log *eventlog.Log, all []Projection) *ChangeLog {
+func NewChangeLog(log *eventlog.Verifier, all []Projection) *ChangeLog {
 	return &ChangeLog{log: log, all: all}
 }
 
 var _ readmodels.ChangeLog = (*ChangeLog)(nil)
 
 // End implements readmodels.ChangeLog.
-func (c *ChangeLog) End(ctx context.Context) (domain.Position, error) { return c.log.End(ctx) }
+func (c *ChangeLog) End(ctx context.Context) (domain.Position, error) { return c.log.Log().End(ctx) }
 
-// Follow implements readmodels.ChangeLog. An event that cannot be read changes no view.
+// Follow implements readmodels.ChangeLog. An event that cannot be read changes no view, nor does a damaged one.
 func (c *ChangeLog) Follow(ctx context.Context, after domain.Position, give func(context.Context, readmodels.ChangeBatch) error) error {
-	subscription := eventlog.Subscription{After: after, MaxBatch: changeBatch, KeepUnreadable: true}
+	subscription := eventlog.Subscription{After: after, MaxBatch: changeBatch}
 	return c.log.Follow(ctx, subscription, func(ctx context.Context, b eventlog.Batch) error {
 		changes := readmodels.ChangeBatch{Events: make([]readmodels.RecordedChange, len(b.Events)), Through: b.Through, CaughtUp: b.Live}
 		for i, at := range b.Events {
 			changes.Events[i] = readmodels.RecordedChange{Views: c.viewsOf(at.Event), Scopes: scopesOf(at)}
+			if _, damaged := at.Event.(eventlog.Damaged); damaged {
+				changes.Events[i] = readmodels.RecordedChange{} // its scope is not to be believed
+			}
 		}
 		return give(ctx, changes)
 	})

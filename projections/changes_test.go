@@ -59,7 +59,7 @@ func TestAnEventChangesViewsWhereTheyShowIt(t *testing.T) {
 	}
 	var changes []readmodels.RecordedChange
 	errEnough := errors.New("all have come")
-	err = projections.NewChangeLog(w.log, contexts.Projections()).Follow(t.Context(), begun,
+	err = projections.NewChangeLog(w.verify(), contexts.Projections()).Follow(t.Context(), begun,
 		func(_ context.Context, b readmodels.ChangeBatch) error {
 			for _, e := range b.Events {
 				if len(e.Scopes) > 0 && e.Scopes[0].Study == w.study { // others may write the log too
@@ -95,7 +95,7 @@ func TestAnUnreadableEventChangesNoView(t *testing.T) {
 	}
 	defer func() { _ = narrow.Close() }()
 	errSeen := errors.New("seen")
-	err = projections.NewChangeLog(narrow, contexts.Projections()).Follow(t.Context(), begun,
+	err = projections.NewChangeLog(verified(t, narrow), contexts.Projections()).Follow(t.Context(), begun,
 		func(_ context.Context, b readmodels.ChangeBatch) error {
 			for _, e := range b.Events {
 				if e.Scopes[0].Study != w.study {

@@ -36,6 +36,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Projections to run.
 	Projections []Projection
+	// Verifier verifies the log, and is run by the caller. If it is nil, the engine runs one of its own.
+	Verifier *eventlog.Verifier
 	// Lease is how long the lease on a view outlives its holder; 10 seconds when 0.
 	Lease time.Duration
 	// Limits bound the memory that is used.
@@ -45,8 +47,12 @@ type Options struct {
 // Engine runs projections. Of several engines on one store, one at a time writes a view; another takes over when it ends
 // or dies.
 type Engine struct {
-	log     *eventlog.Log
-	store   *readmodels.Store
+	log   *eventlog.Log
+	store *readmodels.Store
+	// verifier keeps events that are no part of the record from the folds. ownVerifier says that the engine runs it.
+	verifier    *eventlog.Verifier
+	ownVerifier bool
+
 	logger  *slog.Logger
 	metrics *metrics
 	keepers []*keeper
@@ -69,7 +75,11 @@ func NewEngine(o Options) *Engine {
 		o.Lease = defaultLease
 	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		limits: o.Limits.orDefault(), decided: map[string]projection.State{}}
+		limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+	if e.verifier == nil {
+		e.ownVerifier = true
+		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})
+	}
 	for _, p := range o.Projections {
 		e.keepers = append(e.keepers, &keeper{Projection: p, engine: e, decided: make(chan struct{}, 1),
 			status: readmodels.Checkpoint{Collection: p.View.Collection(), View: p.View.Name, Version: p.View.Version,
@@ -85,6 +95,9 @@ func (e *Engine) Run(parent context.Context) error {
 	e.shared = newShared(e)
 	group, ctx := errgroup.WithContext(parent)
 	ready := make(chan struct{})
+	if e.ownVerifier {
+		group.Go(func() error { return e.verifier.Run(ctx) })
+	}
 	group.Go(func() error { return e.followDecisions(ctx, ready) })
 	group.Go(func() error { return e.shared.run(ctx) })
 	for _, k := range e.keepers {
@@ -111,7 +124,7 @@ func (e *Engine) followDecisions(ctx context.Context, ready chan<- struct{}) err
 	e.mu.Lock()
 	clear(e.decided)
 	e.mu.Unlock()
-	return e.log.Follow(ctx, eventlog.Subscription{Categories: []string{projection.Decider.Category}, KeepUnreadable: true,
+	return e.verifier.Follow(ctx, eventlog.Subscription{Categories: []string{projection.Decider.Category},
 		OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
 	}, func(_ context.Context, b eventlog.Batch) error {
 		e.mu.Lock()

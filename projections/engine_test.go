@@ -173,6 +173,28 @@ func (w *world) run(some ...projections.Projection) (stop func()) {
 	}
 }
 
+// verify runs a verifier of the world's log until the test ends.
+func (w *world) verify() *eventlog.Verifier {
+	w.t.Helper()
+	return verified(w.t, w.log)
+}
+
+// verified runs a verifier of a log until the test ends.
+func verified(t testing.TB, log *eventlog.Log) *eventlog.Verifier {
+	t.Helper()
+	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return v
+}
+
 func (w *world) record(stream string, who domain.PatientID, events ...any) {
 	w.t.Helper()
 	tail, ok := w.tails[stream]

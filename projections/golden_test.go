@@ -372,6 +372,8 @@ type goldenLine struct {
 	Type   string `json:"type"`
 	eventlog.Metadata
 	Data json.RawMessage `json:"data"`
+	// Damaged says what is wrong with an event that is no part of the record.
+	Damaged string `json:"damaged"`
 }
 
 // goldenEvents reads the golden events of a context through the registry, as the log does, without the keys of blinded
@@ -405,9 +407,13 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 			t.Fatalf("projections/%s:%d: %s is in the stream %s", file, i+1, g.Type, g.Stream)
 		}
 		position := uint64(100 * (i + 1))
-		all = append(all, projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event,
-			Metadata: g.Metadata,
-			Position: domain.Position{Commit: position, Prepare: position}})
+		at := projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event,
+			Metadata: g.Metadata, StoredAt: g.RecordedAt,
+			Position: domain.Position{Commit: position, Prepare: position}}
+		if g.Damaged != "" {
+			at.Event = eventlog.Damaged{Damage: domain.Damage{Stream: at.Stream, Revision: at.Revision, Reason: g.Damaged}}
+		}
+		all = append(all, at)
 		revisions[g.Stream]++
 	}
 	return all

@@ -20,16 +20,35 @@ import (
 // Until is a moment in the log: the last position, or the last time, that still counts. One of them is zero.
 type Until struct {
 	Position domain.Position
-	// Time is compared with the times at which events were recorded. The first event that was recorded later ends the past.
+	// Time is compared with the times at which events were recorded. The first event behind since that was recorded later ends
+	// the past.
 	Time time.Time
+	// since is the position of the last step of the clock to a time that is not after Time. Events before it count, whatever
+	// times they carry: something was recorded after them by then.
+	since domain.Position
 }
 
 // passed says that an event is later than the moment.
 func (u Until) passed(at Envelope) bool {
+	if _, damaged := at.Event.(eventlog.Damaged); damaged && !u.Time.IsZero() {
+		return false // the time in its metadata is not to be believed
+	}
 	if !u.Time.IsZero() {
-		return at.Metadata.RecordedAt.After(u.Time)
+		return !at.Position.Before(u.since) && at.Metadata.RecordedAt.After(u.Time)
 	}
 	return u.Position.Before(at.Position)
+}
+
+// resolved returns the moment with its since, for which all steps of the clock have to be known.
+func (u Until) resolved(ctx context.Context, v *eventlog.Verifier) (Until, error) {
+	if u.Time.IsZero() {
+		return u, nil
+	}
+	if err := v.AwaitEnd(ctx); err != nil {
+		return u, err
+	}
+	u.since = v.Found().StepBefore(u.Time)
+	return u, nil
 }
 
 // cut returns the part of a batch up to the moment. A batch that is cut is marked as the last.
@@ -66,6 +85,8 @@ func Named(all []Projection, view string) (Projection, error) {
 type scratch struct {
 	*runner
 	store *readmodels.Store
+	// stop stops the verifier and waits for its end.
+	stop func()
 }
 
 // newScratch returns a scratch that has folded nothing yet; remove drops it. progress is called after each checkpoint; it may
@@ -74,7 +95,7 @@ func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store,
 ) (*scratch, error) {
 	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
 	decided := projection.Decider.Initial
-	for at, err := range log.ReadStream(ctx, projection.Decider.Stream(p.View.Name), 0) {
+	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
 		if err != nil {
 			return nil, err
 		}
@@ -90,17 +111,31 @@ func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store,
 			progress(at)
 		}
 	}
-	return &scratch{r, store}, nil
+	verifying, cancel := context.WithCancel(ctx)
+	verified := make(chan struct{})
+	go func() {
+		defer close(verified)
+		_ = e.verifier.Run(verifying) // it returns nil
+	}()
+	return &scratch{r, store, func() {
+		cancel()
+		<-verified
+	}}, nil
 }
 
 // fold folds the log into the scratch, up to a moment.
 func (s *scratch) fold(ctx context.Context, until Until) error {
+	until, err := until.resolved(ctx, s.engine.verifier)
+	if err != nil {
+		return err
+	}
 	s.until = &until
 	return s.catchUp(ctx, func() bool { return true })
 }
 
 // remove drops the scratch's documents.
 func (s *scratch) remove(ctx context.Context) error {
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return s.store.DropBuild(ctx, s.collection.Name())
@@ -160,15 +195,20 @@ func (p Projection) PatientStreams(who domain.PatientID) (streams []string) {
 }
 
 // PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
-// documents of the view are folded from more than the patient's own streams.
-func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who domain.PatientID, until Until,
+// documents of the view are folded from more than the patient's own streams. The verifier tells where the clock has stepped.
+func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who domain.PatientID, until Until,
 ) (map[string]readmodels.Document, error) {
+	log := v.Log()
+	until, err := until.resolved(ctx, v)
+	if err != nil {
+		return nil, err
+	}
 	if len(p.streams) == 0 {
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
 	}
 	decided := projection.Decider.Initial
-	for at, err := range log.ReadStream(ctx, projection.Decider.Stream(p.View.Name), 0) {
+	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +218,7 @@ func (p Projection) PatientAsOf(ctx context.Context, log *eventlog.Log, who doma
 	}
 	var events []Envelope
 	for _, stream := range p.PatientStreams(who) {
-		for at, err := range log.ReadStream(ctx, stream, 0) {
+		for at, err := range log.ReadSound(ctx, stream) {
 			if err != nil {
 				return nil, err
 			}

@@ -462,8 +462,8 @@ func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
 	}
 	defer func() { _ = client.Close() }()
 	for kind, data := range map[string]string{"PatientScreened": `{"patient":7}`, "NobodyKnowsThis": `{}`} {
-		if _, err := client.AppendToStream(t.Context(), "patient-odd", esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
-			esdb.EventData{EventType: kind, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(`{}`)}); err != nil {
+		if _, err := client.AppendToStream(t.Context(), "patient-"+kind, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
+			esdb.EventData{EventType: kind, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(`{"schema":1}`)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -167,6 +167,9 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	}
 	errEnd := errors.New("at the log's end")
 	subscription := eventlog.Subscription{After: r.through, Types: r.types}
+	if r.alike {
+		subscription.Types = nil // it also shows damaged events, whose type may be any
+	}
 	err = pipe(ctx, r.engine, subscription, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
 			b = r.engine.withMore(b, fetched)

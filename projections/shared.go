@@ -130,18 +130,18 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	return nil
 }
 
-// pipe follows the log. It reads and folds at the same time: events that come while a batch is folded make the next batch,
+// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is folded make the next batch,
 // so that batches grow when there are many events.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
-	from.MaxBatch, from.KeepUnreadable = e.limits.Batch, true
+	from.MaxBatch = e.limits.Batch
 	from.OnError = func(err error) { e.logger.Warn("projections wait for the log", "error", err) }
 	fetched := make(chan eventlog.Batch, fetchAhead)
 	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {
 		defer close(fetched)
-		return e.log.Follow(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
+		return e.verifier.Follow(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
 			select {
 			case fetched <- b:
 				return nil

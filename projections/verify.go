@@ -295,6 +295,9 @@ func (s *scratch) attribute(ctx context.Context, described map[string]*Differenc
 	end := Until{Position: s.through}
 	errEnd := errors.New("at the end")
 	subscription := eventlog.Subscription{Types: s.types}
+	if s.alike {
+		subscription.Types = nil
+	}
 	err := pipe(ctx, s.engine, subscription, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
 		b = end.cut(b)
 		all, err := s.documentsOf(ctx, b.Events)

@@ -197,6 +197,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 	for _, p := range contexts.Projections() {
 		then[p.View.Name] = w.documents(w.store.Collection(p.View).Name())
 	}
+	verifier := w.verify()
 	time.Sleep(2 * time.Millisecond) // times of events are whole milliseconds
 	w.randomly(r, 200, patients...)
 	for _, p := range contexts.Projections() {
@@ -213,7 +214,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 		for _, who := range patients { // and the same for one patient, from the patient's streams alone
-			past, err := p.PatientAsOf(t.Context(), w.log, who, moment)
+			past, err := p.PatientAsOf(t.Context(), verifier, who, moment)
 			if err != nil {
 				continue // a view that more goes into
 			}
@@ -231,7 +232,7 @@ func TestAsOfShowsThePast(t *testing.T) {
 			}
 		}
 	}
-	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), w.log, patients[0], moment); err == nil {
+	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), verifier, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
 	}
 }

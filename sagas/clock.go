@@ -81,8 +81,8 @@ type Clock struct {
 func NewClock(p Process, r *Runner) *Clock { return &Clock{process: p, runner: r} }
 
 // Run follows the log and the clock until ctx ends.
-func (c *Clock) Run(ctx context.Context, log *eventlog.Log) error {
-	types, err := namesOf(log.Registry(), c.process.events)
+func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
+	types, err := namesOf(log.Log().Registry(), c.process.events)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ func (c *Clock) Run(ctx context.Context, log *eventlog.Log) error {
 		}}, clockTick,
 		func(b eventlog.Batch) {
 			for _, e := range b.Events {
+				warnUnreadable(c.runner.Logger, c.process.Name, e)
 				c.Take(e)
 			}
 		},

@@ -2,6 +2,7 @@ package sagas_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -308,7 +309,10 @@ func (w *world) run(who domain.PatientID, window string) {
 	defer stop()
 	ended := make(chan error, 1)
 	p := w.newPart()
-	go func() { ended <- w.followUp(p).Run(ctx, p.log) }()
+	verifier := eventlog.NewVerifier(eventlog.VerifierOptions{Log: p.log})
+	verified := make(chan error, 1)
+	go func() { verified <- verifier.Run(ctx) }()
+	go func() { ended <- w.followUp(p).Run(ctx, verifier) }()
 	found := false
 	err := w.log.Follow(ctx, eventlog.Subscription{Types: []string{"DiaryWindowMissed"}}, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
@@ -322,7 +326,7 @@ func (w *world) run(who domain.PatientID, window string) {
 	if err != nil || !found {
 		w.t.Fatalf("the window %s is not recorded: %v", window, err)
 	}
-	if err := <-ended; err != nil {
+	if err := errors.Join(<-ended, <-verified); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -31,6 +31,9 @@ type Drive struct {
 	URL     string
 	Log     *eventlog.Log
 	Handler *commands.Handler
+	// Verifier keeps events from the processes that are no part of the record, and is run by the caller. If it is nil, the
+	// drive runs one of its own.
+	Verifier *eventlog.Verifier
 	// Processes are those that it runs.
 	Processes []Process
 	Logger    *slog.Logger
@@ -57,6 +60,10 @@ const (
 
 // Run runs until ctx ends. It returns nil then, or what kept it from beginning.
 func (d *Drive) Run(ctx context.Context) error {
+	verifier := d.Verifier
+	if verifier == nil {
+		verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: d.Log, Logger: d.Logger})
+	}
 	runner := &Runner{Handler: d.Handler, Logger: d.Logger, Now: d.Now}
 	log := watermill.NewSlogLoggerWithLevelMapping(d.Logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	types, err := d.types()
@@ -96,7 +103,7 @@ func (d *Drive) Run(ctx context.Context) error {
 			continue
 		}
 		deal := func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
-		h := router.AddConsumerHandler(p.Name, p.Name, subscriber, d.consume(p.Name, types[p.Name], deal))
+		h := router.AddConsumerHandler(p.Name, p.Name, subscriber, d.consume(p.Name, types[p.Name], verifier, deal))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
 	for topic := range types {
@@ -108,6 +115,9 @@ func (d *Drive) Run(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	if d.Verifier == nil {
+		group.Go(func() error { return verifier.Run(ctx) })
+	}
 	over := make(chan struct{})
 	group.Go(func() error {
 		defer close(over)
@@ -124,11 +134,11 @@ func (d *Drive) Run(ctx context.Context) error {
 		return router.Close()
 	})
 	timers := &timers{processes: d.Processes, runner: runner, logger: d.Logger}
-	group.Go(func() error { return timers.run(ctx, d.Log) })
+	group.Go(func() error { return timers.run(ctx, verifier) })
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			group.Go(func() error {
-				if err := NewClock(p, runner).Run(ctx, d.Log); err != nil {
+				if err := NewClock(p, runner).Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)
 				}
 				return nil
@@ -188,18 +198,23 @@ func namesOf(registry *eventlog.Registry, events []reflect.Type) ([]string, erro
 }
 
 // consume turns a message into the event that it carries.
-func (d *Drive) consume(topic string, types []string, deal func(context.Context, eventlog.Recorded) error) message.NoPublishHandlerFunc {
+func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifier,
+	deal func(context.Context, eventlog.Recorded) error,
+) message.NoPublishHandlerFunc {
 	return func(msg *message.Message) error {
 		stored, ok := pubsub.RecordedEvent(msg.Context())
 		if !ok {
 			return Permanent(errors.New("the message carries no event of the store"))
 		}
-		if !slices.Contains(types, stored.EventType) {
-			return nil // the filter is by prefix, and another type may have the same
+		if !slices.Contains(types, stored.EventType) || !d.Log.Holds(stored) {
+			return nil // the filter is by prefix, and another program may call its events like ours
 		}
-		e, err := d.Log.Decode(stored)
-		if err != nil {
-			return Permanent(err)
+		e, undecodable := d.Log.Decode(stored)
+		if damaged, err := d.damaged(msg.Context(), verifier, e); damaged || err != nil {
+			return err
+		}
+		if undecodable != nil {
+			return Permanent(undecodable)
 		}
 		msg.Metadata.Set(studyKey, string(e.Metadata.Study))
 		middleware.SetCorrelationID(e.Metadata.CorrelationID, msg)
@@ -207,9 +222,14 @@ func (d *Drive) consume(topic string, types []string, deal func(context.Context,
 			if retried.Process != topic {
 				return nil
 			}
-			if e, err = d.find(msg.Context(), retried); err != nil {
+			found, err := d.find(msg.Context(), retried)
+			if err != nil {
 				return err
 			}
+			if damaged, err := d.damaged(msg.Context(), verifier, found); damaged || err != nil {
+				return err
+			}
+			e = found
 			// What fails again is parked again, as the message that it is.
 			msg.Metadata.Set(pubsub.KeyStream, e.Stream)
 			msg.Metadata.Set(pubsub.KeyRevision, strconv.FormatUint(e.Revision, 10))
@@ -218,6 +238,20 @@ func (d *Drive) consume(topic string, types []string, deal func(context.Context,
 		}
 		return deal(msg.Context(), e)
 	}
+}
+
+// damaged says whether an event is no part of the record. No process reacts to such an event; the verifier has raised the
+// alarm.
+func (d *Drive) damaged(ctx context.Context, verifier *eventlog.Verifier, e eventlog.Recorded) (bool, error) {
+	checked := []eventlog.Recorded{e}
+	if err := verifier.Check(ctx, checked); err != nil {
+		return false, err
+	}
+	_, is := checked[0].Event.(eventlog.Damaged)
+	if is {
+		d.Logger.Warn("a process leaves a damaged event out", "stream", e.Stream, "revision", e.Revision, "type", e.Type)
+	}
+	return is, nil
 }
 
 // find reads the event that a parked message is about.

@@ -176,16 +176,23 @@ func (r *Runner) setVersions(sent []process.Command) error {
 	return nil
 }
 
-// refusals derives the ids of the occurrences of refusals.
+// commandKey is the idempotency key of the n-th command of an instance's step. Steps that are recorded are sent again
+// after a restart, also by later versions of the program, so the form of the key never changes.
+func commandKey(i process.Instance, step, n int) string { return fmt.Sprintf("%s/%d/%d", i, step, n) }
+
+// refusals is the name space of the ids of the occurrences of refusals. Recorded steps hold such ids.
 var refusals = uuid.MustParse("0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55")
+
+// refusalID returns the id of the occurrence that the command with a key was refused.
+func refusalID(key string) string { return uuid.NewSHA1(refusals, []byte(key)).String() }
 
 // send sends the commands of a step. A command that was refused before, and whose refusal the instance has reacted to, is
 // not sent again: it might be accepted by now, against what the instance did about the refusal.
 func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State) error {
 	for n, c := range taken.Commands {
-		key := fmt.Sprintf("%s/%d/%d", i, taken.Number, n)
+		key := commandKey(i, taken.Number, n)
 		refused := o
-		refused.ID, refused.Type = uuid.NewSHA1(refusals, []byte(key)).String(), "refused:"+c.Name
+		refused.ID, refused.Type = refusalID(key), "refused:"+c.Name
 		if _, already := known.TakenFor(refused.ID); already {
 			if err := r.step(ctx, p, i, refused, nil); err != nil {
 				return err

@@ -41,8 +41,8 @@ var timerEvents = []reflect.Type{
 	reflect.TypeFor[process.TimerSet](), reflect.TypeFor[process.TimerFired](), reflect.TypeFor[process.TimerCancelled](),
 }
 
-func (t *timers) run(ctx context.Context, log *eventlog.Log) error {
-	types, err := namesOf(log.Registry(), timerEvents)
+func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
+	types, err := namesOf(log.Log().Registry(), timerEvents)
 	if err != nil {
 		return err
 	}
@@ -50,6 +50,7 @@ func (t *timers) run(ctx context.Context, log *eventlog.Log) error {
 		OnError: func(err error) { t.logger.Warn("the timers wait for the log", "error", err) }}, timerTick,
 		func(b eventlog.Batch) {
 			for _, e := range b.Events {
+				warnUnreadable(t.logger, "timers", e)
 				t.take(e)
 			}
 			t.live = t.live || b.Live
@@ -62,7 +63,7 @@ func (t *timers) run(ctx context.Context, log *eventlog.Log) error {
 }
 
 // followWithClock calls take with what is recorded and tick at intervals, both from one goroutine, until ctx ends.
-func followWithClock(ctx context.Context, log *eventlog.Log, s eventlog.Subscription, every time.Duration,
+func followWithClock(ctx context.Context, log *eventlog.Verifier, s eventlog.Subscription, every time.Duration,
 	take func(eventlog.Batch), tick func(context.Context)) error {
 	batches := make(chan eventlog.Batch)
 	group, ctx := errgroup.WithContext(ctx)
@@ -90,6 +91,14 @@ func followWithClock(ctx context.Context, log *eventlog.Log, s eventlog.Subscrip
 		}
 	})
 	return group.Wait()
+}
+
+// warnUnreadable says that a process cannot read an event, and does without it; all others go on.
+func warnUnreadable(logger *slog.Logger, process string, e eventlog.Recorded) {
+	if unreadable, is := e.Event.(eventlog.Unreadable); is {
+		logger.Error("a process cannot read an event, and goes on without it; a newer program has to take care of it",
+			"process", process, "stream", e.Stream, "revision", e.Revision, "type", e.Type, "error", unreadable.Err)
+	}
 }
 
 func (t *timers) take(e eventlog.Recorded) {

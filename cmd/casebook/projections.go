@@ -97,7 +97,7 @@ func (v views) do(ctx context.Context, as access.Principal, command any) error {
 // decisions returns the decisions about a view.
 func (v views) decisions(ctx context.Context, view string) (projection.State, error) {
 	state := projection.Decider.Initial
-	for at, err := range v.log.ReadStream(ctx, projection.Decider.Stream(view), 0) {
+	for at, err := range v.log.ReadSound(ctx, projection.Decider.Stream(view)) {
 		if err != nil {
 			return state, err
 		}

@@ -86,6 +86,8 @@ type server struct {
 	blindLog                  *eventlog.Log // without the blinding keys; the views are built from it
 	channels                  []notify.Channel
 	views                     *readmodels.Store
+	verifier                  *eventlog.Verifier
+	metrics                   *prometheus.Registry
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
 	scheme                    string // http or https
@@ -108,7 +110,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http"}
+	s := &server{scheme: "http", metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -137,14 +139,14 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		return nil, err
 	}
 
-	registry := prometheus.NewRegistry()
+	registry := s.metrics
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.stores.registerMetrics(registry)
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
-		Logger: logger, Registerer: registry})
+		Verifier: s.verifier, Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
 		RecordRefusal: s.handler.RecordRefusal, Past: s.past})
-	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.blindLog, contexts.Projections()),
+	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes,
@@ -158,14 +160,15 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	s.stop = stop
 	group, run := errgroup.WithContext(run)
 	s.parts = group
+	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
 	group.Go(func() error { return part("admin server", api.Serve(run, adminListener, web.Admin())) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
 	if roles["sagas"] {
-		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Processes: contexts.Processes(s.channels...),
-			Logger: logger, Registerer: registry}
+		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier,
+			Processes: contexts.Processes(s.channels...), Logger: logger, Registerer: registry}
 		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
 	s.adminAddress = adminListener.Addr().String()
@@ -275,7 +278,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 			return err
 		}
 	}
-	s.handler = commands.NewHandler(commands.Options{Log: s.log, Commands: contexts.Commands(), Build: buildID(), Logger: logger})
+	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Commands: contexts.Commands(), Build: buildID(), Logger: logger})
 	return nil
 }
 
@@ -288,7 +292,7 @@ func (s *server) past(
 		return nil, err
 	}
 	until := projections.Until{Position: domain.Position{Commit: at.Position, Prepare: at.Position}, Time: at.Time}
-	return p.PatientAsOf(ctx, s.blindLog, who, until)
+	return p.PatientAsOf(ctx, s.verifier, who, until)
 }
 
 // ready returns an error while requests cannot be served, or only slowly.

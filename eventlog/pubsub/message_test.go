@@ -114,4 +114,7 @@ func TestEventID(t *testing.T) {
 	if pubsub.EventID(id.String()) != id {
 		t.Error("a UUID becomes another id")
 	}
+	if got := pubsub.EventID("01ARZ3NDEKTSV4RRFFQ69G5FAV").String(); got != "fbbe5402-af4e-5c42-9562-71a50309c182" { // stored ids depend on it
+		t.Errorf("the id of a ULID's event is %s", got)
+	}
 }

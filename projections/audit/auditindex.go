@@ -1,8 +1,13 @@
 package audit
 
 import (
+	"fmt"
+	"strings"
+	"time"
+
 	"casebook/domain"
 	"casebook/domain/user"
+	"casebook/eventlog"
 	"casebook/projections"
 	auditviews "casebook/readmodels/audit"
 )
@@ -11,7 +16,8 @@ type audited = auditviews.AuditEvent
 
 // AuditIndex makes one document per event of the streams: what the log knows about the event, but not what the event says,
 // apart from a few words that are not blinded. Events of all types are folded alike. An event that needs more implements
-// domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened.
+// domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened. An event
+// that is no part of the record is marked as damaged, without what it claims.
 func AuditIndex(streams []domain.StreamType) projections.Projection {
 	var folds []projections.Fold[audited]
 	for _, stream := range streams {
@@ -21,6 +27,7 @@ func AuditIndex(streams []domain.StreamType) projections.Projection {
 			}
 		}
 	}
+	folds = append(folds, projections.On(func(a *audited, e eventlog.Damaged, at projections.Envelope) { indexDamaged(a, streams, e, at) }))
 	key := projections.KeyOf(func(_ any, at projections.Envelope) string { return auditviews.AuditKey(at.Position) })
 	return projections.New(auditviews.AuditIndex, key, folds...).BegunBy(func(projections.Envelope) bool { return true })
 }
@@ -71,4 +78,29 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 			a.Users = append(a.Users, u)
 		}
 	}
+}
+
+// indexDamaged shows that there is a damaged event, with its place in the log. Who it names as its author, when and why is
+// left out: nobody may be shown to have done what they did not.
+func indexDamaged(a *audited, streams []domain.StreamType, e eventlog.Damaged, at projections.Envelope) {
+	a.Type, a.Stream, a.RecordedAt, a.Damaged = at.Type, at.Stream, at.StoredAt.UTC().Truncate(time.Millisecond), e.Damage.Reason
+	if at.Revision != e.Damage.Revision {
+		a.Damaged = fmt.Sprintf("the stream is damaged from its event %d on", e.Damage.Revision)
+	}
+	category, id, _ := strings.Cut(at.Stream, "-")
+	study, _, _ := strings.Cut(id, ".")
+	a.Trails = []domain.StudyID{auditviews.AccountTrail, domain.StudyID(study)}
+	for _, stream := range streams {
+		switch {
+		case stream.Category != category:
+			continue
+		case stream.HidesRevisions: // what the type and the revision tell is left out as in sound events
+			a.Type = ""
+			return
+		case stream.Accounts:
+			a.Account, a.Users, a.Trails = domain.UserID(id), []domain.UserID{domain.UserID(id)}, a.Trails[:1]
+		}
+	}
+	revision := int64(at.Revision)
+	a.Revision = &revision
 }

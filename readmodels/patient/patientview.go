@@ -8,6 +8,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -173,8 +174,22 @@ type PatientQuery struct {
 	AsOf    readmodels.Moment `query:"asOf"`
 }
 
+// ShownPatient is a patient's document, with what is wrong with the patient's record.
+type ShownPatient struct {
+	PatientView
+	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
+}
+
 // LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
-func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
+func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (shown ShownPatient, err error) {
+	if shown.PatientView, err = loadPatient(ctx, r, q); err != nil {
+		return shown, err
+	}
+	shown.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
+	return shown, err
+}
+
+func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
 	if !q.AsOf.IsPresent() {
 		past, err := r.AsOf(ctx, PatientViews, q.Patient, q.AsOf)
 		if err != nil {

@@ -3,6 +3,7 @@ package projection
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"casebook/access"
@@ -39,6 +40,10 @@ type FailedAt struct {
 // ProjectionList lists all views.
 type ProjectionList struct {
 	Items []Projection `json:"items" doc:"The views"`
+	// Verified is the log position up to which the hash chains of all streams have been checked.
+	Verified uint64 `json:"verified" doc:"Log position up to which the record has been verified"`
+	// Damaged are left out for those who have no part in their study.
+	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Damaged streams: no view shows what they hold from there on"`
 }
 
 // Queries are those of this context.
@@ -60,7 +65,28 @@ func ListProjections(ctx context.Context, r readmodels.Request, _ ProjectionsQue
 	for _, c := range checkpoints {
 		list.Items = append(list.Items, shownTo(r.Caller.Principal, c))
 	}
+	if err != nil {
+		return list, err
+	}
+	verified, err := r.Store.LoadVerified(ctx)
+	list.Verified = verified.Through.Commit
+	for _, d := range verified.Damages {
+		if maySee(r.Caller.Principal, d) {
+			list.Damaged = append(list.Damaged, readmodels.Damaged(d))
+		}
+	}
 	return list, err
+}
+
+// maySee says whether a caller is shown a damaged stream: an administrator, and whoever works in the study that the
+// stream's name begins with.
+func maySee(who access.Principal, d domain.Damage) bool {
+	if _, err := who.Authorize("", access.Admins, domain.Scope{}); err == nil {
+		return true
+	}
+	_, id, _ := strings.Cut(d.Stream, "-")
+	study, _, _ := strings.Cut(id, ".")
+	return who.WorksIn(domain.StudyID(study))
 }
 
 // shownTo is what a caller is shown of a build.

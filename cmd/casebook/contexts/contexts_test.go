@@ -235,6 +235,35 @@ func TestEveryCommandIsDeclaredOnce(t *testing.T) {
 	}
 }
 
+// TestEveryProjectionAndQueryIsListed counts the declarations in the source: one that its package does not list would never
+// be made or answered.
+func TestEveryProjectionAndQueryIsListed(t *testing.T) {
+	listed := map[string]int{"projections": len(contexts.Projections()), "readmodels": len(contexts.Queries())}
+	for room, call := range map[string]string{"projections": "New", "readmodels": "Declare"} {
+		declared := 0
+		folders, err := os.ReadDir(filepath.Join(root, room))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, folder := range folders {
+			for _, file := range parseFolder(t, filepath.Join(root, room, folder.Name())) {
+				ast.Inspect(file, func(n ast.Node) bool {
+					if of, ok := n.(*ast.SelectorExpr); ok && of.Sel.Name == call {
+						if x, ok := of.X.(*ast.Ident); ok && x.Name == room {
+							declared++
+						}
+					}
+					return true
+				})
+			}
+		}
+		if declared != listed[room] {
+			t.Errorf("the contexts' packages call %s.%s %d times, and list %d: add the missing one to the package's list", room, call,
+				declared, listed[room])
+		}
+	}
+}
+
 // TestThePastOfAPatientIsComplete: where a view folds one patient for asOf, it reads the streams of all events that it folds.
 func TestThePastOfAPatientIsComplete(t *testing.T) {
 	for _, p := range contexts.Projections() {

@@ -1,0 +1,236 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/randomisation"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// Check names what a finding is about.
+type Check string
+
+// The checks.
+const (
+	// Chain is the hash chain of a stream, with its revisions.
+	Chain Check = "chain"
+	// EventID is the id of an event, which is derived from its command and its bytes.
+	EventID Check = "event-id"
+	// Schema is whether this program can read an event.
+	Schema Check = "schema"
+	// Metadata is who recorded an event, and when.
+	Metadata Check = "metadata"
+	// Draws is whether the draws of a study come out again as recorded, Kits whether the choices of kits at a location do.
+	Draws Check = "draws"
+	Kits  Check = "kits"
+	// Clock is whether recorded times follow one another.
+	Clock Check = "clock"
+)
+
+// Finding is something that is wrong with the record.
+type Finding struct {
+	Check    Check  `json:"check"`
+	Stream   string `json:"stream"`
+	Revision uint64 `json:"revision"`
+	Position uint64 `json:"position"`
+	Type     string `json:"type"`
+	Problem  string `json:"problem"`
+	// Notice says that the finding is worth knowing, and no sign that the record was touched.
+	Notice bool `json:"notice,omitempty"`
+}
+
+// Summary is the outcome of Verify.
+type Summary struct {
+	Events  int64 `json:"events"`
+	Streams int   `json:"streams"`
+	// Through is the position of the last event.
+	Through domain.Position `json:"through"`
+	// Studies counts the studies whose draws were repeated, Locations the locations whose choices of kits were. Sealed counts
+	// the studies and locations where they could not be, for want of the key.
+	Studies   int `json:"studies"`
+	Locations int `json:"locations"`
+	Sealed    int `json:"sealed"`
+	// Findings counts what is wrong, Notices what is worth knowing.
+	Findings int `json:"findings"`
+	Notices  int `json:"notices"`
+	// Damaged are the streams that are no part of the record from some event on.
+	Damaged int `json:"damaged"`
+}
+
+// Verify reads the whole log up to its present end, and reports what is wrong with it, in the order of the log. With the
+// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 150 bytes of each stream in memory,
+// and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
+func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
+	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
+		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
+	end, err := log.End(ctx)
+	if err != nil || end == (domain.Position{}) {
+		return v.summary, err
+	}
+	errEnd := errors.New("at the log's end")
+	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(_ context.Context, b eventlog.Batch) error {
+		for _, r := range b.Events {
+			v.take(r)
+		}
+		if b.Live || !b.Through.Before(end) {
+			return errEnd
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return v.summary, ctx.Err()
+	}
+	if !errors.Is(err, errEnd) {
+		return v.summary, err
+	}
+	v.repeatDraws()
+	v.repeatChoices()
+	v.summary.Streams = len(v.streams)
+	return v.summary, nil
+}
+
+type verification struct {
+	log     *eventlog.Log
+	report  func(Finding)
+	summary Summary
+	streams map[string]*stream
+	draws   map[string][]randomisation.Event
+	// supplies are the events of each study's supply, stocks those of each location.
+	supplies map[domain.StudyID][]supply.Event
+	stocks   map[string][]supply.StockEvent
+	latest   time.Time
+}
+
+// stream is what is known of a stream while its events are read.
+type stream struct {
+	tail    eventlog.Tail
+	damaged bool
+	// command is the command of the last event, and index that event's number among the command's events.
+	command string
+	index   int
+}
+
+func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem string, about ...any) {
+	f := Finding{Check: c, Stream: r.Stream, Revision: r.Revision, Position: r.Position.Commit, Type: r.Type,
+		Problem: fmt.Sprintf(problem, about...), Notice: notice}
+	if notice {
+		v.summary.Notices++
+	} else {
+		v.summary.Findings++
+	}
+	v.report(f)
+}
+
+// take checks the next event of the log.
+func (v *verification) take(r eventlog.Recorded) {
+	v.summary.Events++
+	v.summary.Through = r.Position
+	s := v.streams[r.Stream]
+	if s == nil {
+		s = &stream{tail: eventlog.EmptyTail}
+		v.streams[r.Stream] = s
+	}
+	if s.damaged {
+		v.find(Chain, r, false, "it follows an event that is no part of the record")
+		return
+	}
+	if d := v.log.Registry().CheckNext(s.tail, r); d != nil {
+		s.damaged = true
+		v.summary.Damaged++
+		v.find(Chain, r, false, "%s", d.Reason)
+		return
+	}
+	s.tail = eventlog.TailAfter(r)
+	v.checkID(s, r)
+	if u, is := r.Event.(eventlog.Unreadable); is {
+		v.find(Schema, r, false, "it cannot be read: %v", u.Err)
+	}
+	if r.Metadata.Actor == "" || r.Metadata.RecordedAt.IsZero() {
+		v.find(Metadata, r, false, "it does not say who recorded it, or when")
+	}
+	if back := v.latest.Sub(r.Metadata.RecordedAt); back > eventlog.ClockTolerance {
+		v.find(Clock, r, true, "the recorded times go back by %s, from %s to %s: the clock was set back, or had been ahead",
+			back.Round(time.Second), v.latest.Format(time.RFC3339), r.Metadata.RecordedAt.Format(time.RFC3339))
+		v.latest = r.Metadata.RecordedAt
+	} else if back < 0 {
+		v.latest = r.Metadata.RecordedAt
+	}
+	switch e := r.Event.(type) {
+	case randomisation.Event:
+		v.draws[r.Stream] = append(v.draws[r.Stream], e)
+	case supply.Event:
+		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
+	case supply.StockEvent:
+		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
+	}
+}
+
+// checkID checks that the event's id is that of its command, its number among the command's events, and its bytes.
+func (v *verification) checkID(s *stream, r eventlog.Recorded) {
+	id, err := uuid.Parse(r.Metadata.CommandID)
+	if err != nil {
+		v.find(EventID, r, false, "it names no command, from which its id would follow")
+		return
+	}
+	if s.index++; r.Metadata.CommandID != s.command {
+		s.command, s.index = r.Metadata.CommandID, 0
+	}
+	if r.ID != eventlog.EventID(id, s.index, r.Data, r.RawMetadata) {
+		v.find(EventID, r, false, "its id does not follow from its command and its bytes")
+	}
+}
+
+// repeatDraws repeats the draws of all studies.
+func (v *verification) repeatDraws() {
+	names := make([]string, 0, len(v.draws))
+	for name := range v.draws {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		err := randomisation.Replay(v.draws[name])
+		at := eventlog.Recorded{Stream: name, Revision: uint64(len(v.draws[name]) - 1)}
+		switch {
+		case errors.Is(err, randomisation.ErrKeysMissing):
+			v.summary.Sealed++
+			v.find(Draws, at, true, "the draws were not repeated: the key of blinded values is not there, or opens other values")
+		case err != nil:
+			v.summary.Studies++
+			v.find(Draws, at, false, "%v", err)
+		default:
+			v.summary.Studies++
+		}
+	}
+}
+
+// repeatChoices repeats the choices of kits at all locations.
+func (v *verification) repeatChoices() {
+	for _, name := range slices.Sorted(maps.Keys(v.stocks)) {
+		events := v.stocks[name]
+		of, is := events[0].(interface{ AboutStock() supply.OfStock })
+		if !is {
+			continue
+		}
+		err := supply.ReplayStock(v.supplies[of.AboutStock().Study], events)
+		at := eventlog.Recorded{Stream: name, Revision: uint64(len(events) - 1)}
+		switch {
+		case errors.Is(err, supply.ErrKeysMissing):
+			v.summary.Sealed++
+			v.find(Kits, at, true, "the choices of kits were not repeated: the key of blinded values is not there, or opens other values")
+		case err != nil:
+			v.summary.Locations++
+			v.find(Kits, at, false, "%v", err)
+		default:
+			v.summary.Locations++
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/audit"
+	"casebook/domain"
+	"casebook/domain/user"
+	"casebook/embedded/storetest"
+	"casebook/eventlog"
+	auditviews "casebook/readmodels/audit"
+	projectionviews "casebook/readmodels/projection"
+)
+
+// TestAuditVerifyFindsEveryForgery forges events in a running installation with the official client, looks at each way out,
+// and verifies the record against the running server and offline.
+func TestAuditVerifyFindsEveryForgery(t *testing.T) {
+	dir := t.TempDir()
+	verify := func(code int) (findings []audit.Finding, summary audit.Summary) {
+		t.Helper()
+		lines := bufio.NewScanner(strings.NewReader(tool(t, code, "audit", "verify", "--data", dir, "--json")))
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), `"events":`) {
+				if err := json.Unmarshal(lines.Bytes(), &summary); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			var f audit.Finding
+			if err := json.Unmarshal(lines.Bytes(), &f); err != nil {
+				t.Fatal(err)
+			}
+			findings = append(findings, f)
+		}
+		return findings, summary
+	}
+	t.Run("running", func(t *testing.T) {
+		in := startIn(t, dir)
+		admin := in.account("admin", user.Grant{Role: user.Admin})
+		mallory := in.account("mallory", user.Grant{Role: user.CRC, Study: "PAIN1", Site: "01"})
+		in.account("anna", user.Grant{Role: user.CRC, Study: "PAIN1", Site: "01"})
+		if findings, summary := verify(exitOK); len(findings) > 0 || summary.Events == 0 {
+			t.Fatalf("a sound record has %+v: %+v", findings, summary)
+		}
+		metadata, err := json.Marshal(eventlog.Metadata{Actor: "admin", Role: "admin", Reason: "as agreed", Command: "GrantRole",
+			CommandID: "0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55", RecordedAt: time.Now().UTC(), Schema: 1, PreviousHash: "bm8="})
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant, err := json.Marshal(user.RoleGranted{User: "mallory", Grant: user.Grant{Role: user.Auditor, Study: "PAIN1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		position, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-mallory", "RoleGranted", grant, metadata)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-anna", "PasswordSet", []byte(`{"digest":"x"}`), nil); err != nil {
+			t.Fatal(err)
+		}
+		// Another program's event is left alone.
+		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "crm-1", "ProcessTimerStarted", []byte(`{}`), nil); err != nil {
+			t.Fatal(err)
+		}
+		last := in.must(admin, user.RegisterUser{OfUser: domain.ForUser("other"), Name: "Other"})
+
+		var trail struct{ Items []auditviews.AuditEvent }
+		in.query(admin, "/api/v1/audit/accounts/events?user=mallory", last.Position, &trail)
+		marked := 0
+		for _, e := range trail.Items {
+			if e.Damaged != "" {
+				if marked++; e.Actor != "" || e.Reason != "" || e.Position != int64(position) {
+					t.Errorf("the audit index shows %+v", e)
+				}
+			}
+		}
+		if marked != 1 {
+			t.Errorf("%d events are marked as damaged: %+v", marked, trail.Items)
+		}
+		var list projectionviews.ProjectionList
+		in.query(admin, "/api/v1/projections", 0, &list)
+		if len(list.Damaged) != 2 || list.Damaged[0].Stream != "user-mallory" || list.Damaged[1].Stream != "user-anna" {
+			t.Errorf("the damaged streams are %+v", list.Damaged)
+		}
+		request, err := http.NewRequest(http.MethodGet, in.url+"/api/v1/audit/studies/PAIN1/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, text := in.do(request, mallory); status != http.StatusForbidden {
+			t.Errorf("the forged role reads the trail: %d %s", status, text)
+		}
+		if status, _, text := in.command(admin, "", user.RevokeRole{OfUser: domain.ForUser("mallory"),
+			Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "01"}, Reasoned: domain.Because("left")}); status != http.StatusConflict ||
+			!strings.Contains(text, "record_damaged") {
+			t.Errorf("a command on the damaged account is answered with %d %s", status, text)
+		}
+		if request, err = http.NewRequest(http.MethodGet, "http://"+in.adminAddress+"/metrics", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, text := in.do(request, ""); !strings.Contains(text, "\ncasebook_damaged_streams 2\n") {
+			t.Error("no metric says that two streams are damaged")
+		}
+		if findings, summary := verify(exitFailure); len(findings) != 2 || summary.Damaged != 2 {
+			t.Errorf("against the running server, verify finds %+v", findings)
+		}
+	})
+	if findings, _ := verify(exitFailure); len(findings) != 2 || findings[0].Stream != "user-mallory" || findings[0].Check != audit.Chain {
+		t.Errorf("offline, verify finds %+v", findings)
+	}
+	if printed := tool(t, exitFailure, "audit", "verify", "--data", dir); !strings.Contains(printed, "findings  2, in 2 damaged streams") {
+		t.Errorf("it prints %s", printed)
+	}
+}

@@ -1,0 +1,114 @@
+package commands_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+	"casebook/embedded/storetest"
+	"casebook/eventlog"
+)
+
+// forge appends an event with the official client, as somebody does who gets at the event store without the program.
+func forge(t *testing.T, stream, eventType string, event any, metadata string) {
+	t.Helper()
+	data, err := json.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storetest.Forge(t.Context(), theNode.ConnectionString(), stream, eventType, data, []byte(metadata)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgedMetadata are what somebody writes who knows what our metadata look like, but for the hash.
+func forgedMetadata(t *testing.T, previousHash string) string {
+	t.Helper()
+	raw, err := json.Marshal(eventlog.Metadata{Actor: "admin", Role: "admin", Command: "GrantRole",
+		CommandID: "0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55", RecordedAt: now, Schema: 1, PreviousHash: previousHash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// TestR1_CommandsOnADamagedStreamAreRefused: a forged event makes its stream take no commands any more, whether a program
+// knew the stream before or not, and nothing else is affected.
+func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
+	for name, metadata := range map[string]string{"no metadata": "", "empty metadata": "{}", "wrong hash": forgedMetadata(t, "bm8=")} {
+		t.Run(name, func(t *testing.T) {
+			p, other := run(t), run(t)
+			tr := newTrial(t, p)
+			tr.must(tr.crc, tr.entry(4, 5))
+			sound := newTrial(t, p)
+			forge(t, diary.Decider.Stream(string(tr.patient)), "DiaryWindowMissed", diary.WindowMissed{Patient: tr.patient}, metadata)
+			tr.refused("record_damaged", tr.crc, tr.entry(5, 5))
+			if _, err := other.as(tr.crc, "", tr.entry(6, 5)); !isDamaged(err) {
+				t.Errorf("another program gets %v", err)
+			}
+			sound.must(sound.crc, sound.entry(4, 5))
+			// The patient's other streams still take commands, and refuse them for reasons of their own.
+			tr.refused("consent_recorded", tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})
+		})
+	}
+}
+
+func isDamaged(err error) bool {
+	refusal, ok := refuse.As(err)
+	return ok && refusal.Code == "record_damaged" && refusal.Kind == refuse.KindState
+}
+
+// TestForgedRoleGivesNoRights: a damaged account has the roles of its sound part, and no others. An account in which an
+// event was altered does not get back what was taken away since.
+func TestForgedRoleGivesNoRights(t *testing.T) {
+	kept, taken := user.Grant{Role: user.CRC, Study: "ANY", Site: "01"}, user.Grant{Role: user.Monitor, Study: "ANY"}
+	wanted := user.Grant{Role: user.Investigator, Study: "ANY", Site: "01"}
+	p, admin := run(t), access.Process("operator")
+	account := func() domain.UserID {
+		name := domain.UserID(fmt.Sprintf("nurse%d", time.Now().UnixNano()))
+		p.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: "A nurse"})
+		p.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: kept})
+		p.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: taken})
+		return name
+	}
+	for name, metadata := range map[string]string{"no metadata": "", "wrong hash": forgedMetadata(t, "bm8=")} {
+		for _, known := range []bool{true, false} { // whether the program has read the account before
+			who := account()
+			stream := user.Decider.Stream(string(who))
+			if known {
+				if _, err := p.Principal(t.Context(), who); err != nil {
+					t.Fatal(err)
+				}
+			}
+			forge(t, stream, "RoleGranted", user.RoleGranted{User: who, Grant: wanted}, metadata)
+			reader := p
+			if !known {
+				reader = run(t)
+			}
+			principal, err := reader.Principal(t.Context(), who)
+			if err != nil {
+				t.Fatalf("%s: the account cannot be used any more: %v", name, err)
+			}
+			if len(principal.Grants) != 2 {
+				t.Errorf("%s: the account has %v", name, principal.Grants)
+			}
+			p.refused("record_damaged", admin, user.GrantRole{OfUser: domain.ForUser(who), Grant: wanted})
+		}
+	}
+	who := account()
+	stream := user.Decider.Stream(string(who))
+	forge(t, stream, "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))
+	forge(t, stream, "RoleRevoked", user.RoleRevoked{User: who, Grant: taken}, forgedMetadata(t, "bm8="))
+	forge(t, stream, "UserLocked", user.Locked{User: who}, forgedMetadata(t, "bm8="))
+	_, err := run(t).Principal(t.Context(), who)
+	if refusal, ok := refuse.As(err); !ok || refusal.Code != "account_locked" {
+		t.Errorf("an account that was locked after the damage gets %v", err)
+	}
+}

@@ -1,0 +1,530 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casebook/domain"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// VerifierStore keeps what a Verifier has found, so that the next one goes on from there. What several Verifiers save is the
+// same, whoever comes first.
+type VerifierStore interface {
+	LoadVerified(ctx context.Context) (domain.Verified, error)
+	SaveDamage(ctx context.Context, d domain.Damage) error
+	SaveClockStep(ctx context.Context, s domain.ClockStep) error
+	// SaveVerified saves how far the log has been verified; it is called after what was found up to there has been saved.
+	SaveVerified(ctx context.Context, through domain.Position, latest time.Time) error
+	// ForgetVerified drops all that was saved: it was found in another log.
+	ForgetVerified(ctx context.Context) error
+}
+
+// VerifierOptions of a Verifier.
+type VerifierOptions struct {
+	Log *Log
+	// Store keeps what was found; if it is nil, every Verifier begins at the beginning of the log.
+	Store VerifierStore
+	// Logger receives the alarms.
+	Logger *slog.Logger
+	// Registerer registers the metrics; nil for none.
+	Registerer prometheus.Registerer
+	// CachedTails bounds how many streams' ends are kept in memory, at about 300 bytes each; 100,000 when 0. The end of
+	// another stream is read from the log.
+	CachedTails int
+}
+
+// Verifier follows the whole log and checks the hash chain of every stream. Those who follow the log through it are not
+// given an event before it has been checked, and are given a Damaged in place of an event that is no part of the record.
+// A break of a chain is an alarm. It is safe for concurrent use.
+type Verifier struct {
+	log     *Log
+	store   VerifierStore
+	logger  *slog.Logger
+	metrics verifierMetrics
+	// reachedEnd closes atEnd, once.
+	reachedEnd func()
+	// tails are the ends of the streams as far as they have been verified.
+	tails *lru.Cache[string, Tail]
+
+	// damaged holds the damaged streams by their names. The map is replaced, never changed.
+	damaged atomic.Pointer[map[string]domain.Damage]
+
+	mu     sync.Mutex
+	found  domain.Verified // without Damages
+	loaded bool            // whether what the store keeps is known
+	moved  chan struct{}
+	// atEnd is closed when the end of the log was reached for the first time.
+	atEnd   chan struct{}
+	unsaved struct {
+		damages []domain.Damage
+		steps   []domain.ClockStep
+	}
+}
+
+// ClockTolerance is how far the times of consecutive events may go back: commands take their time before they are recorded,
+// and the clocks of several servers differ a little. What goes back further is a step of the clock.
+const ClockTolerance = time.Minute
+
+const (
+	defaultCachedTails = 100_000
+	// verifyBatch is how many events are checked together at most. A batch's first events of streams whose ends are not in
+	// memory have the ends read together.
+	verifyBatch = 2000
+	// verifiedEvery is how often it is saved how far the log has been verified.
+	verifiedEvery = 2 * time.Second
+	// readsAtOnce bounds the ends of streams that are read at the same time.
+	readsAtOnce = 8
+	// maxClockSteps bounds the steps that are kept; the clocks of two servers that differ by more than the tolerance make one
+	// again and again.
+	maxClockSteps = 1000
+	// lastSave bounds how long the end waits for the store.
+	lastSave = 2 * time.Second
+)
+
+// NewVerifier returns a verifier; Run starts it.
+func NewVerifier(o VerifierOptions) *Verifier {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CachedTails == 0 {
+		o.CachedTails = defaultCachedTails
+	}
+	tails, err := lru.New[string, Tail](o.CachedTails)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	v := &Verifier{log: o.Log, store: o.Store, logger: o.Logger, metrics: newVerifierMetrics(o.Registerer), tails: tails,
+		moved: make(chan struct{}), atEnd: make(chan struct{})}
+	v.reachedEnd = sync.OnceFunc(func() { close(v.atEnd) })
+	v.damaged.Store(&map[string]domain.Damage{})
+	return v
+}
+
+type verifierMetrics struct {
+	position prometheus.Gauge
+	damaged  prometheus.Gauge
+	steps    prometheus.Gauge
+	reads    prometheus.Counter
+}
+
+func newVerifierMetrics(r prometheus.Registerer) verifierMetrics {
+	m := verifierMetrics{
+		position: prometheus.NewGauge(prometheus.GaugeOpts{Name: "casebook_verified_position",
+			Help: "Log position up to which the hash chains of all streams have been checked."}),
+		damaged: prometheus.NewGauge(prometheus.GaugeOpts{Name: "casebook_damaged_streams",
+			Help: "Streams whose hash chain is broken. Anything but 0 is an alarm."}),
+		steps: prometheus.NewGauge(prometheus.GaugeOpts{Name: "casebook_log_clock_steps",
+			Help: "Places in the log at which the recorded times go back by more than a minute."}),
+		reads: prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_verifier_reads_total",
+			Help: "Ends of streams that were read from the log because they were not in memory."}),
+	}
+	if r != nil {
+		r.MustRegister(m.position, m.damaged, m.steps, m.reads)
+	}
+	return m
+}
+
+// Log returns the log that is verified.
+func (v *Verifier) Log() *Log { return v.log }
+
+// Run verifies the log until ctx ends, first what has not been verified before, then each new event.
+func (v *Verifier) Run(ctx context.Context) error {
+	for {
+		err := v.run(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the caller has stopped it
+		}
+		if errors.Is(err, ErrAheadOfLog) {
+			v.logger.Error("what was verified lies beyond the end of the log, which is verified again from its beginning", "error", err)
+			err = v.forget(ctx)
+		}
+		if err != nil {
+			v.logger.Warn("the log is not being verified", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(subscriptionRetry):
+		}
+	}
+}
+
+func (v *Verifier) run(ctx context.Context) error {
+	if err := v.load(ctx); err != nil {
+		return err
+	}
+	saved := time.Now()
+	v.tails.Purge()
+	err := v.log.Follow(ctx, Subscription{After: v.Through(), Undecoded: true, MaxBatch: verifyBatch,
+		OnError: func(err error) { v.logger.Warn("the verifier waits for the log", "error", err) },
+	}, func(ctx context.Context, b Batch) error {
+		latest, found, steps, err := v.verify(ctx, b.Events)
+		if err != nil {
+			return err
+		}
+		// What was found has to be known before followers may pass.
+		for _, d := range found {
+			v.note(d)
+		}
+		v.move(b.Through, latest, steps)
+		if b.Live {
+			v.reachedEnd()
+		}
+		if len(found)+len(steps) > 0 || time.Since(saved) > verifiedEvery {
+			saved = time.Now()
+			v.save(ctx)
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	defer cancel()
+	v.save(ctx)
+	return err
+}
+
+// load learns once what the store keeps.
+func (v *Verifier) load(ctx context.Context) error {
+	if v.store == nil {
+		return nil
+	}
+	v.mu.Lock()
+	loaded := v.loaded
+	v.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	kept, err := v.store.LoadVerified(ctx)
+	if err != nil {
+		return fmt.Errorf("load how far the log has been verified: %w", err)
+	}
+	for _, d := range kept.Damages {
+		v.add(d)
+	}
+	v.mu.Lock()
+	v.loaded = true
+	v.mu.Unlock()
+	v.move(kept.Through, kept.Latest, kept.Steps)
+	v.mu.Lock()
+	v.unsaved.steps = nil
+	v.mu.Unlock()
+	return nil
+}
+
+// forget drops what was found in another log.
+func (v *Verifier) forget(ctx context.Context) error {
+	if v.store != nil {
+		if err := v.store.ForgetVerified(ctx); err != nil {
+			return err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.found = domain.Verified{}
+	v.damaged.Store(&map[string]domain.Damage{})
+	return nil
+}
+
+// save stores what was found, and then how far the log has been verified. What cannot be stored is stored the next time.
+func (v *Verifier) save(ctx context.Context) {
+	if v.store == nil {
+		return
+	}
+	v.mu.Lock()
+	unsaved, through, latest := v.unsaved, v.found.Through, v.found.Latest
+	v.unsaved.damages, v.unsaved.steps = nil, nil
+	v.mu.Unlock()
+	err := func() error {
+		for ; len(unsaved.damages) > 0; unsaved.damages = unsaved.damages[1:] {
+			if err := v.store.SaveDamage(ctx, unsaved.damages[0]); err != nil {
+				return err
+			}
+		}
+		for ; len(unsaved.steps) > 0; unsaved.steps = unsaved.steps[1:] {
+			if err := v.store.SaveClockStep(ctx, unsaved.steps[0]); err != nil {
+				return err
+			}
+		}
+		return v.store.SaveVerified(ctx, through, latest)
+	}()
+	if err == nil {
+		return
+	}
+	v.logger.Warn("what was verified of the log could not be saved; it is tried again", "error", err)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.unsaved.damages = append(unsaved.damages, v.unsaved.damages...)
+	v.unsaved.steps = append(unsaved.steps, v.unsaved.steps...)
+}
+
+// link is what the check of an event needs to know about it.
+type link struct {
+	Schema       int       `json:"schema"`
+	PreviousHash string    `json:"previousHash"`
+	RecordedAt   time.Time `json:"recordedAt"`
+	hash         string
+}
+
+// verify checks the next events of the log. It returns the latest time that was recorded, and what it has found.
+func (v *Verifier) verify(ctx context.Context, events []Recorded) (
+	latest time.Time, found []domain.Damage, steps []domain.ClockStep, err error,
+) {
+	v.mu.Lock()
+	latest = v.found.Latest
+	known := len(v.found.Steps)
+	v.mu.Unlock()
+	links := linksOf(events)
+	if err := v.readTails(ctx, events); err != nil {
+		return latest, nil, nil, err
+	}
+	damaged := *v.damaged.Load()
+	broken := map[string]bool{} // streams that break in these events
+	for i, r := range events {
+		if d, is := damaged[r.Stream]; is && r.Revision >= d.Revision || broken[r.Stream] {
+			continue
+		}
+		tail, err := v.tailBefore(ctx, r)
+		if err != nil {
+			return latest, nil, nil, err
+		}
+		l := links[i]
+		wrong := wrongLink(tail, r.Revision, l.Schema, l.PreviousHash)
+		if wrong == "" && v.log.registry.misplaced(r.Type, r.Stream) {
+			wrong = "events of its type belong into streams of another category"
+		}
+		if wrong != "" {
+			broken[r.Stream] = true
+			found = append(found, damageAt(r, wrong))
+			continue
+		}
+		v.tails.Add(r.Stream, Tail{Revision: int64(r.Revision), Hash: l.hash})
+		switch {
+		case latest.Sub(l.RecordedAt) > ClockTolerance && known+len(steps) < maxClockSteps:
+			steps = append(steps, domain.ClockStep{Position: r.Position, From: latest, To: l.RecordedAt})
+			latest = l.RecordedAt
+		case l.RecordedAt.After(latest):
+			latest = l.RecordedAt
+		}
+	}
+	return latest, found, steps, nil
+}
+
+// linksOf reads the metadata of events and hashes them, in parallel: this is most of the work.
+func linksOf(events []Recorded) []link {
+	links := make([]link, len(events))
+	parts := max(1, min(runtime.GOMAXPROCS(0), len(events)/minDecodedPerGoroutine))
+	var wait sync.WaitGroup
+	for part := range parts {
+		wait.Go(func() {
+			for i := part * len(events) / parts; i < (part+1)*len(events)/parts; i++ {
+				r := &events[i]
+				if json.Unmarshal(r.RawMetadata, &links[i]) != nil {
+					links[i] = link{} // another program's event, in a stream of ours
+				}
+				links[i].hash = Hash(r.ID, r.Type, r.Data, r.RawMetadata)
+			}
+		})
+	}
+	wait.Wait()
+	return links
+}
+
+// readTails reads the ends of those streams of the events that are not in memory, several at a time.
+func (v *Verifier) readTails(ctx context.Context, events []Recorded) error {
+	missing := map[string]Recorded{}
+	for _, r := range events {
+		if _, seen := missing[r.Stream]; !seen && r.Revision > 0 && !v.tails.Contains(r.Stream) {
+			missing[r.Stream] = r
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readsAtOnce)
+	for _, r := range missing {
+		group.Go(func() error {
+			_, err := v.tailBefore(ctx, r)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// tailBefore returns the end of a stream before one of its events. If it is not in memory, the event before is read from the
+// log: all events before this one have been checked, so that event is sound unless the stream is known to be damaged.
+func (v *Verifier) tailBefore(ctx context.Context, r Recorded) (Tail, error) {
+	if r.Revision == 0 {
+		return EmptyTail, nil
+	}
+	if tail, ok := v.tails.Get(r.Stream); ok {
+		return tail, nil
+	}
+	before, found, err := v.log.rawAt(ctx, r.Stream, r.Revision-1)
+	if err != nil {
+		return EmptyTail, fmt.Errorf("read the event before %s@%d: %w", r.Stream, r.Revision, err)
+	}
+	v.metrics.reads.Inc()
+	if !found {
+		return EmptyTail, nil
+	}
+	tail := TailAfter(before)
+	v.tails.Add(r.Stream, tail)
+	return tail, nil
+}
+
+// note raises the alarm about a damaged stream, unless it is known.
+func (v *Verifier) note(d domain.Damage) {
+	if !v.add(d) {
+		return
+	}
+	v.logger.Error("the record is damaged: the events of this stream are no part of the record from here on, and commands on it are refused",
+		"stream", d.Stream, "revision", d.Revision, "position", d.Position.Commit, "type", d.Type, "reason", d.Reason)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.unsaved.damages = append(v.unsaved.damages, d)
+}
+
+// add adds a damaged stream, and returns whether it is new, or damaged from an earlier event on.
+func (v *Verifier) add(d domain.Damage) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := *v.damaged.Load()
+	if known, is := before[d.Stream]; is && known.Revision <= d.Revision {
+		return false
+	}
+	after := make(map[string]domain.Damage, len(before)+1)
+	for stream, damage := range before {
+		after[stream] = damage
+	}
+	after[d.Stream] = d
+	v.damaged.Store(&after)
+	v.metrics.damaged.Set(float64(len(after)))
+	return true
+}
+
+// Report raises the alarm about a damaged stream that somebody else has found, such as a command that read it. It does
+// nothing if v is nil.
+func (v *Verifier) Report(d domain.Damage) {
+	if v != nil {
+		v.note(d)
+	}
+}
+
+// move notes how far the log has been verified, and wakes those who wait for it.
+func (v *Verifier) move(through domain.Position, latest time.Time, steps []domain.ClockStep) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range steps {
+		v.logger.Warn("the recorded times go back: the clock was set, or had been ahead until then",
+			"position", s.Position.Commit, "from", s.From, "to", s.To)
+	}
+	if v.found.Through.Before(through) {
+		v.found.Through = through
+	}
+	v.found.Latest, v.found.Steps = latest, append(slices.Clip(v.found.Steps), steps...)
+	v.unsaved.steps = append(v.unsaved.steps, steps...)
+	v.metrics.position.Set(float64(v.found.Through.Commit))
+	v.metrics.steps.Set(float64(len(v.found.Steps)))
+	close(v.moved)
+	v.moved = make(chan struct{})
+}
+
+// Through returns the position up to which the log has been verified.
+func (v *Verifier) Through() domain.Position {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.found.Through
+}
+
+// Found returns what is known: how far the log has been verified, the damaged streams in the order of the log, and the steps
+// of the clock.
+func (v *Verifier) Found() domain.Verified {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	found := v.found
+	for _, d := range *v.damaged.Load() {
+		found.Damages = append(found.Damages, d)
+	}
+	slices.SortFunc(found.Damages, func(a, b domain.Damage) int {
+		if a.Position.Before(b.Position) {
+			return -1
+		}
+		return 1
+	})
+	return found
+}
+
+// Await waits until the log has been verified up to a position, or ctx ends.
+func (v *Verifier) Await(ctx context.Context, position domain.Position) error {
+	for {
+		v.mu.Lock()
+		reached, moved := !v.found.Through.Before(position), v.moved
+		v.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("the log is not verified up to position %d yet: %w", position.Commit, ctx.Err())
+		}
+	}
+}
+
+// AwaitEnd waits until the end of the log has been reached for the first time, or ctx ends.
+func (v *Verifier) AwaitEnd(ctx context.Context) error {
+	select {
+	case <-v.atEnd:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the log is not verified up to its end yet: %w", ctx.Err())
+	}
+}
+
+// DamageOf returns the damage of a stream; false where none is known.
+func (v *Verifier) DamageOf(stream string) (domain.Damage, bool) {
+	d, is := (*v.damaged.Load())[stream]
+	return d, is
+}
+
+// Check waits until events are verified, and puts a Damaged in place of those that are no part of the record. The events are
+// in the order of the log.
+func (v *Verifier) Check(ctx context.Context, events []Recorded) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if err := v.Await(ctx, events[len(events)-1].Position); err != nil {
+		return err
+	}
+	damaged := *v.damaged.Load()
+	if len(damaged) == 0 {
+		return nil
+	}
+	for i := range events {
+		if d, is := damaged[events[i].Stream]; is && events[i].Revision >= d.Revision {
+			events[i].Event = Damaged{d}
+		}
+	}
+	return nil
+}
+
+// Follow is Log.Follow for those who must not take for the record what is not. It waits until the events of a batch are
+// verified. An event that is no part of the record has a Damaged as its Event, one that cannot be decoded an Unreadable.
+func (v *Verifier) Follow(ctx context.Context, s Subscription, handle func(context.Context, Batch) error) error {
+	s.KeepUnreadable = true
+	return v.log.Follow(ctx, s, func(ctx context.Context, b Batch) error {
+		if err := v.Check(ctx, b.Events); err != nil {
+			return err
+		}
+		return handle(ctx, b)
+	})
+}
