@@ -278,6 +278,11 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err == nil {
 		h.hashes.Add(id, hash)
 	}
+	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
+		for i := range answer.Events {
+			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
+		}
+	}
 	return answer, err
 }
 
