@@ -1,6 +1,10 @@
 package security
 
-import "casebook/domain"
+import (
+	"fmt"
+
+	"casebook/domain"
+)
 
 // About implements domain.Described.
 func (e AccessRefused) About() string { return e.Action + ": " + e.Code }
@@ -16,3 +20,11 @@ func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope { return []domain.Sc
 // DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused
 // users.
 func (e AccessRefused) DoneBy() (actor domain.UserID, address string) { return e.Actor, e.Address }
+
+// About implements domain.Described.
+func (e RefusalsRepeated) About() string {
+	return fmt.Sprintf("%s: %s, %d more times", e.Action, e.Code, e.Count)
+}
+
+// DoneBy implements domain.Attributed.
+func (e RefusalsRepeated) DoneBy() (actor domain.UserID, address string) { return e.Actor, "" }
