@@ -201,6 +201,7 @@ func (l *Listener) add(changed map[domain.Scope]viewSet, behind viewSet, through
 	}
 	added := viewSet(0)
 	for scope, of := range changed {
+		scope = l.principal.Masked(scope)
 		if of &= l.of & l.may(scope); of == 0 || !l.wants(scope) {
 			continue
 		}

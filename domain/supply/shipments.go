@@ -66,7 +66,7 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 	}
 	d := f.Supply.Deliveries[cmd.Delivery-1]
 	if d.Contents.Sealed() {
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	}
 	events := []StockEvent{DeliveryTakenIn{OfStock: cmd.stock(), Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
@@ -177,7 +177,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		for _, n := range sent.Kits {
 			c, known := s.contents.Get(n)
 			if !known {
-				return nil, errSealed
+				return nil, ErrKeysMissing
 			}
 			if f.Supply.usable(c.Lot) {
 				have[c.Arm]++
@@ -255,7 +255,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		}
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		if fromDepot && !f.Supply.usable(c.Lot) {
 			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).
