@@ -198,7 +198,7 @@ func TestR16_ThePasswordOfAnAdministratorIsChangedFirst(t *testing.T) {
 
 	_, signedIn = p.signIn("")
 	signedIn.accepted(tr.entry(4)) // daily work goes on
-	unblind := randomisation.BreakBlind{InStudy: domain.ForStudy(tr.study), OfPatient: domain.ForPatient(tr.patient),
+	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
 		Reasoned: domain.Because("overdose")}
 	signedIn.command(unblind).refused(t, http.StatusForbidden, "account_not_confirmed")
 	admin.command(user.ConfirmAccount{OfUser: of}).refused(t, http.StatusUnprocessableEntity, "second_person_required")
@@ -251,7 +251,7 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
 	of := domain.ForUser(p.id)
-	unblind := randomisation.BreakBlind{InStudy: domain.ForStudy(tr.study), OfPatient: domain.ForPatient(tr.patient),
+	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
 		Reasoned: domain.Because("overdose")}
 	passes := func(c client) bool { return read[Problem](t, c.command(unblind)).Code != "second_factor_required" }
 	_, withPassword := p.signIn("")

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -61,10 +62,12 @@ type Declaration[S, E, F, C any] struct {
 	freshSignIn bool
 	// confirmed says that the sender's account must be in its owner's hands without doubt.
 	confirmed bool
-	// shown returns what the first answer alone shows to the sender of a command; nil means nothing.
-	shown func(C) any
-	// reveal returns what the first answer alone shows to the sender; nil means nothing.
-	reveal func(S, []E) (any, error)
+	// reveal returns what the answer shows to the sender besides the events; nil means nothing.
+	reveal func(context.Context, Reader, S, C) (any, error)
+	// showAgain makes of a command the one that is decided on when it is repeated within showAgainFor: that it is shown again
+	// is recorded. If it is nil, only the first answer shows it.
+	showAgain    func(C) C
+	showAgainFor time.Duration
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret  bool
 	upcasts domain.Upcasts
@@ -155,13 +158,6 @@ func (d *Declaration[S, E, F, C]) ByConfirmedAccounts() *Declaration[S, E, F, C]
 	return d
 }
 
-// Showing sets a function that returns something of the prepared command that is not recorded. Only the first answer
-// shows it.
-func (d *Declaration[S, E, F, C]) Showing(shown func(C) any) *Declaration[S, E, F, C] {
-	d.shown = shown
-	return d
-}
-
 // Reauthenticated says that the sender must have signed in within the last few minutes (see
 // access.Principal.MustHaveSignedInRecently), from an account that waits for no confirmation, and with a second factor
 // where the study asks for one.
@@ -171,9 +167,16 @@ func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 }
 
 // Revealing sets a function that returns something that the sender may see but that the events do not hold. Only the
-// first answer shows it; the answer to a repeat of the command does not.
-func (d *Declaration[S, E, F, C]) Revealing(reveal func(S, []E) (any, error)) *Declaration[S, E, F, C] {
+// first answer shows it; the answer to a repeat of the command does not, unless ShownAgain says so.
+func (d *Declaration[S, E, F, C]) Revealing(reveal func(context.Context, Reader, S, C) (any, error)) *Declaration[S, E, F, C] {
 	d.reveal = reveal
+	return d
+}
+
+// ShownAgain lets the answer to a repeat of the command reveal it as well, for a time after the first one: the first answer
+// may have been lost. Each time, the events of the decision on the command that again returns are recorded before.
+func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C) C) *Declaration[S, E, F, C] {
+	d.showAgainFor, d.showAgain = within, again
 	return d
 }
 
