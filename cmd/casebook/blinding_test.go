@@ -303,7 +303,7 @@ func (in installation) unblindInAnEmergency(t *testing.T, password string, s sim
 	t.Helper()
 	breakBlind := randomisation.BreakBlind{
 		OfPatient: domain.ForPatient(s.Patient),
-		Reasoned: domain.Because("overdose; treatment depends on it"),
+		Reasoned:  domain.Because("overdose; treatment depends on it"),
 	}
 	withoutSignIn, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {
