@@ -57,7 +57,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	for i := range rounds * each {
 		status := patient.Status("")
 		for began := time.Now(); status != patient.StatusEnrolled && time.Since(began) < 30*time.Second; {
-			var v patientviews.PatientView
+			var v patientviews.PatientDocument
 			in.query(crc, "/api/v1/patients/"+string(who(i)), 0, &v)
 			status = v.Status
 			time.Sleep(5 * time.Millisecond)
