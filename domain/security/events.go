@@ -3,6 +3,8 @@
 package security
 
 import (
+	"time"
+
 	"casebook/domain"
 )
 
@@ -13,6 +15,7 @@ type Event interface{ securityEvent() }
 var events = []domain.EventType{
 	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[ClockStepped]("ClockStepped").ForReaders().InNoView("the audit trail shows it"),
 }
 
 // AccessRefused records that somebody was refused a command or a query (21 CFR 11.10(d) and (g)).
@@ -35,5 +38,16 @@ type RefusalsDropped struct {
 	Count int `json:"count"`
 }
 
+// ClockStepped records that the clock of a server was set: it went from one time to another at once (ICH E6(R3) 4.2.2: the
+// audit trail's times are to be trusted).
+type ClockStepped struct {
+	// Host is the machine whose clock it is.
+	Host string `json:"host"`
+	// From is the time that the clock would have shown without the step, To the time that it showed.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
 func (AccessRefused) securityEvent()   {}
+func (ClockStepped) securityEvent()    {}
 func (RefusalsDropped) securityEvent() {}
