@@ -111,6 +111,10 @@ func TestAuditVerifyFindsEveryForgery(t *testing.T) {
 				t.Errorf("projections %v prints %s", args, printed)
 			}
 		}
+		if printed := tool(t, exitOK, "users", "list", "--data", dir); strings.Contains(printed, "auditor") ||
+			!strings.Contains(printed, "user-mallory is damaged from its event 2 on") {
+			t.Errorf("users list prints %s", printed)
+		}
 		if request, err = http.NewRequest(http.MethodGet, in.url+"/readyz", nil); err != nil {
 			t.Fatal(err)
 		}
