@@ -49,6 +49,8 @@ type PatientView struct {
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
 	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	// Damaged is not stored: it is known before the next event is folded, and holds for every version of the view.
+	Damaged []readmodels.DamagedRecord `bson:"-" json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
 }
 
 // Step is one step of a patient through the study.
@@ -174,19 +176,15 @@ type PatientQuery struct {
 	AsOf    readmodels.Moment `query:"asOf"`
 }
 
-// ShownPatient is a patient's document, with what is wrong with the patient's record.
-type ShownPatient struct {
-	PatientView
-	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
-}
-
-// LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
-func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (shown ShownPatient, err error) {
-	if shown.PatientView, err = loadPatient(ctx, r, q); err != nil {
-		return shown, err
+// LoadPatientView returns all that is known of a patient, and which streams of the patient are damaged. It refuses
+// patient_not_found.
+func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (PatientView, error) {
+	v, err := loadPatient(ctx, r, q)
+	if err != nil {
+		return v, err
 	}
-	shown.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
-	return shown, err
+	v.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
+	return v, err
 }
 
 func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
