@@ -25,7 +25,7 @@ import (
 )
 
 // newOpenTrial is a study in which all patients get the same drug, so that one of them can be given a kit: patient has
-// K-1 of site 01, which is left with K-2.
+// K-1 of site 01, which expires first; the site is left with K-2.
 func newOpenTrial(t testing.TB) trial {
 	t.Helper()
 	id := domain.StudyID(unique("T"))
@@ -39,8 +39,8 @@ func newOpenTrial(t testing.TB) trial {
 	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	do(t, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "DEPOT", Name: "Depot"})
 	do(t, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "DEPOT",
-		CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-07-09,28\n" +
-			"K-3,arm-a,LOT-SECRET,2031-07-09,28\n"})
+		CSV: "kit,arm,lot,expiry,units\nK-1,arm-a,LOT-SECRET,2031-07-09,28\nK-2,arm-a,LOT-SECRET,2031-08-09,28\n" +
+			"K-3,arm-a,LOT-SECRET,2031-08-09,28\n"})
 	do(t, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: id, Depot: "DEPOT"}, Delivery: 1})
 	do(t, supply.ReleaseBatch{InStudy: domain.ForStudy(id), Lot: "LOT-SECRET", Certificate: "C"})
 	tr.send(t, "DEPOT", "01", "K-1", "K-2")

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -57,8 +58,12 @@ type Declaration[S, E, F, C any] struct {
 	prepare func(context.Context, *C) error
 	// freshSignIn says that the sender must have signed in within the last few minutes.
 	freshSignIn bool
-	// reveal returns what the first answer alone shows to the sender; nil means nothing.
-	reveal func(S, []E) (any, error)
+	// reveal returns what the answer shows to the sender besides the events; nil means nothing.
+	reveal func(context.Context, Reader, S, C) (any, error)
+	// showAgain makes of a command the one that is decided on when it is repeated within showAgainFor: that it is shown again
+	// is recorded. If it is nil, only the first answer shows it.
+	showAgain    func(C) C
+	showAgainFor time.Duration
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret  bool
 	upcasts domain.Upcasts
@@ -145,9 +150,16 @@ func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 }
 
 // Revealing sets a function that returns something that the sender may see but that the events do not hold. Only the
-// first answer shows it; the answer to a repeat of the command does not.
-func (d *Declaration[S, E, F, C]) Revealing(reveal func(S, []E) (any, error)) *Declaration[S, E, F, C] {
+// first answer shows it; the answer to a repeat of the command does not, unless ShownAgain says so.
+func (d *Declaration[S, E, F, C]) Revealing(reveal func(context.Context, Reader, S, C) (any, error)) *Declaration[S, E, F, C] {
 	d.reveal = reveal
+	return d
+}
+
+// ShownAgain lets the answer to a repeat of the command reveal it as well, for a time after the first one: the first answer
+// may have been lost. Each time, the events of the decision on the command that again returns are recorded before.
+func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C) C) *Declaration[S, E, F, C] {
+	d.showAgainFor, d.showAgain = within, again
 	return d
 }
 

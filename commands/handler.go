@@ -184,8 +184,8 @@ type Answer struct {
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
 	Events   []AnsweredEvent `json:"events" doc:"What was recorded; empty where nothing had to be"`
-	// Revealed is shown once, to the sender of the command.
-	Revealed any `json:"revealed,omitempty" doc:"What the command reveals to its sender, in its first answer alone"`
+	// Revealed is shown to the sender of the command alone.
+	Revealed any `json:"revealed,omitempty" doc:"What the command reveals to its sender: in its first answer, and for BreakBlind also in the answers to repeats within ten minutes"`
 }
 
 // AnsweredEvent is one event of an answer.
@@ -370,7 +370,19 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			return Answer{}, recordDamaged(*snap.damage)
 		}
 		if st.mayHold(id) {
-			if answer, found, err := h.firstAnswer(ctx, st, r.Key, id, of); found || err != nil {
+			answer, at, err := h.firstAnswer(ctx, st, r.Key, id, of)
+			if err != nil {
+				return Answer{}, err
+			}
+			if !at.IsZero() {
+				if d.showAgain == nil || h.now().Sub(at) > d.showAgainFor {
+					return answer, nil
+				}
+				answer.Revealed, err = d.revealAgain(ctx, h, st, snap, body, call, meta)
+				if errors.Is(err, eventlog.ErrConflict) {
+					refresh = true
+					continue
+				}
 				return answer, err
 			}
 		}
@@ -406,11 +418,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		h.states.advance(st, snap, appended.Events, fold)
 		answer := h.answerOf(id, name, appended)
 		if d.reveal != nil {
-			decided := make([]E, len(events))
-			for i, e := range events {
-				decided[i] = e.(E)
-			}
-			if answer.Revealed, err = d.reveal(snap.state.(S), decided); err != nil {
+			if answer.Revealed, err = d.reveal(ctx, h.Reader(), snap.state.(S), body); err != nil {
 				return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 			}
 		}
@@ -424,6 +432,34 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 func recordDamaged(d domain.Damage) error {
 	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
 		Do("tell those who run the system; nothing else is affected")
+}
+
+// revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
+// eventlog.ErrConflict if the stream has events that snap lacks.
+func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, body C, call domain.Call,
+	meta eventlog.Metadata) (any, error) {
+	state := snap.state.(S)
+	events, err := d.decideOn(ctx, h.Reader(), state, d.showAgain(body), call)
+	if err != nil {
+		return nil, err
+	}
+	// The events are not the command's own, which are its first answer, but follow from it.
+	first := uuid.MustParse(meta.CommandID)
+	id := uuid.NewSHA1(first, fmt.Appendf(nil, "shown again/%d", snap.tail.Revision))
+	meta.CausationID, meta.CommandID, meta.CommandHash, meta.CommandHashAlgorithm = meta.CommandID, id.String(), "", ""
+	appended, err := h.log.Append(ctx, st.name, snap.tail, id, meta, events...)
+	if err != nil {
+		if !errors.Is(err, eventlog.ErrConflict) {
+			h.states.forget(st)
+		}
+		return nil, fmt.Errorf("%s: %w", d.name, err)
+	}
+	h.states.advance(st, snap, appended.Events, foldOf(d.decider))
+	revealed, err := d.reveal(ctx, h.Reader(), state, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.name, err)
+	}
+	return revealed, nil
 }
 
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {
@@ -459,24 +495,25 @@ func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 	return event
 }
 
-// firstAnswer rebuilds the first answer to a command from the events that it has recorded in the stream, and says
-// whether there are any. It refuses idempotency_key_reused if they are those of another command with the same key.
-func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, of fingerprint) (Answer, bool, error) {
-	a := Answer{CommandID: id.String(), Stream: st.name}
+// firstAnswer rebuilds the first answer to a command from the events that it has recorded in the stream, and returns when
+// they were recorded; the zero time if there are none. It refuses idempotency_key_reused if they are those of another
+// command with the same key.
+func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, of fingerprint) (Answer, time.Time, error) {
+	a, at := Answer{CommandID: id.String(), Stream: st.name}, time.Time{}
 	for r, err := range h.log.ReadStream(ctx, st.name, 0) {
 		if err != nil {
-			return Answer{}, false, fmt.Errorf("look for the command's events in %s: %w", st.name, err)
+			return Answer{}, at, fmt.Errorf("look for the command's events in %s: %w", st.name, err)
 		}
 		if r.Metadata.CommandID != a.CommandID {
 			continue
 		}
 		if same, err := of.isOf(h.log, recordedHash(r.Metadata)); err != nil || !same {
-			return Answer{}, true, cmp.Or(err, keyReused(key))
+			return Answer{}, at, cmp.Or(err, keyReused(key))
 		}
 		a.Events = append(a.Events, h.answeredEvent(r))
-		a.Revision, a.Position = int64(r.Revision), r.Position.Commit
+		a.Revision, a.Position, at = int64(r.Revision), r.Position.Commit, r.Metadata.RecordedAt
 	}
-	return a, len(a.Events) > 0, nil
+	return a, at, nil
 }
 
 func keyReused(key string) error {

@@ -25,6 +25,7 @@ type Log struct {
 	config   *esdb.Configuration
 	logger   *slog.Logger
 	timeout  time.Duration
+	patience time.Duration
 	batches  *batchAppender // nil when the server does not support BatchAppend
 	client   *esdb.Client
 
@@ -45,6 +46,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Timeout bounds each append and read of a stream; 10 seconds when 0.
 	Timeout time.Duration
+	// Patience is how long the leader of the event store is asked again before a position counts as beyond the end of the
+	// log: a new leader may not know its end yet. 30 seconds when 0.
+	Patience time.Duration
 }
 
 // ErrConflict is returned when the stream does not end where the append expected it to end.
@@ -70,9 +74,13 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 	// A client whose discovery fails never recovers, and blocks its callers. With this setting it never gives up: it finds
 	// the server as soon as it is back, and call lets callers wait no longer than their context.
 	config.MaxDiscoverAttempts = math.MaxInt32
-	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout}
+	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout,
+		patience: o.Patience}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
+	}
+	if l.patience == 0 {
+		l.patience = 30 * time.Second
 	}
 	if l.timeout == 0 {
 		l.timeout = 10 * time.Second
@@ -124,7 +132,7 @@ func (l *Log) begin() error {
 	return nil
 }
 
-func (l *Log) end() {
+func (l *Log) ended() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.calls--; l.closed && l.calls == 0 {
@@ -144,7 +152,7 @@ func call[T any](ctx context.Context, l *Log, request func(*esdb.Client) (T, err
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		defer l.end()
+		defer l.ended()
 		value, err := request(l.client)
 		done <- outcome{value, err}
 	}()
@@ -163,11 +171,36 @@ func (l *Log) Ping(ctx context.Context) error {
 }
 
 // End returns the position of the last event in the log; the zero Position for an empty log.
-func (l *Log) End(ctx context.Context) (domain.Position, error) {
+func (l *Log) End(ctx context.Context) (domain.Position, error) { return l.end(ctx, false) }
+
+// Reaches returns nil if the log reaches up to a position, and ErrAheadOfLog if it ends before. Followers of a leader may
+// lag behind, so it asks the leader, and it asks again for as long as the Log's patience lasts.
+func (l *Log) Reaches(ctx context.Context, at domain.Position) error {
+	return l.reaches(ctx, at, l.patience)
+}
+
+func (l *Log) reaches(ctx context.Context, at domain.Position, patience time.Duration) error {
+	for asked := time.Now(); ; {
+		end, err := l.end(ctx, true)
+		if err != nil || !end.Before(at) {
+			return err
+		}
+		if time.Since(asked) >= patience {
+			return fmt.Errorf("position %d was seen: %w, which ends at %d", at.Commit, ErrAheadOfLog, end.Commit)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(patience, time.Second)):
+		}
+	}
+}
+
+func (l *Log) end(ctx context.Context, leader bool) (domain.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	return call(ctx, l, func(client *esdb.Client) (domain.Position, error) {
-		stream, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards}, 1)
+		stream, err := client.ReadAll(ctx, esdb.ReadAllOptions{From: esdb.End{}, Direction: esdb.Backwards, RequiresLeader: leader}, 1)
 		if err != nil {
 			return domain.Position{}, err
 		}

@@ -329,11 +329,86 @@ func TestFollowBeginsAfterAPositionAndFiltersByType(t *testing.T) {
 }
 
 func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
-	log := connect(t, eventStoreURL)
-	beyond := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}
-	err := log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
+	patience := 1200 * time.Millisecond
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: eventStoreURL, Registry: registry(), Patience: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	beyond, began := domain.Position{Commit: 1 << 60, Prepare: 1 << 60}, time.Now()
+	err = log.Follow(t.Context(), eventlog.Subscription{After: beyond}, func(context.Context, eventlog.Batch) error { return nil })
 	if !errors.Is(err, eventlog.ErrAheadOfLog) {
 		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took < patience || took > patience+5*time.Second {
+		t.Errorf("the leader was asked for %s", took)
+	}
+}
+
+// TestAnOlderLogInTheMiddleIsTold follows a log, puts an older one in its place, and then the right one again.
+func TestAnOlderLogInTheMiddleIsTold(t *testing.T) {
+	dir, older := t.TempDir(), t.TempDir()
+	open := func(dir, address string) *node.Node {
+		t.Helper()
+		n, err := node.Open(context.Background(), node.Options{Dir: dir, Listen: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	n := open(dir, "127.0.0.1:0")
+	address := n.Addr()
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: registry(), Patience: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	name := stream("note")
+	appended, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), eventlog.Metadata{}, noted{"one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	seen, told, ended := make(chan int, 100), make(chan error, 1000), make(chan error, 1)
+	go func() {
+		ended <- log.Follow(ctx, eventlog.Subscription{OnError: func(err error) {
+			if errors.Is(err, eventlog.ErrAheadOfLog) {
+				told <- err
+			}
+		}}, func(_ context.Context, b eventlog.Batch) error {
+			seen <- len(b.Events)
+			return nil
+		})
+	}()
+	<-seen
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(older, address)
+	select {
+	case <-told:
+	case err := <-ended:
+		t.Fatalf("following ended with %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("nobody was told that the log is older")
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(dir, address)
+	for second, err := uuid.New(), errors.New("not yet"); err != nil; { // until the connection is back
+		_, err = log.Append(t.Context(), name, appended.Tail, second, eventlog.Metadata{}, noted{"two"})
+	}
+	for got := 0; got == 0; {
+		select {
+		case got = <-seen:
+		case <-time.After(time.Minute):
+			t.Fatal("it does not go on with the right log")
+		}
+	}
+	cancel()
+	if err := errors.Join(<-ended, n.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -54,7 +54,8 @@ const (
 // Follow passes all events after s.After to handle, in order and without gaps. It first delivers the events that exist,
 // in large batches, and then each new event as it arrives. After an interrupted connection it continues behind the last
 // batch. It returns nil when ctx ends, the error of handle when handle fails, and an error when an event cannot be
-// decoded or when s.After lies beyond the end of the log (ErrAheadOfLog).
+// decoded or when s.After lies beyond the end of the log (ErrAheadOfLog). If that happens only after it has begun to
+// follow, because an older backup took the log's place, it goes on asking, and passes ErrAheadOfLog to s.OnError.
 func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Context, Batch) error) error {
 	if s.MaxBatch == 0 {
 		s.MaxBatch = 500
@@ -63,11 +64,18 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		s.Categories = l.registry.Categories()
 	}
 	wait := subscriptionRetry
+	followed := false
 	for {
 		before := s.After
-		err := l.followOnce(ctx, &s, handle)
+		err := l.followOnce(ctx, &s, func(ctx context.Context, b Batch) error {
+			followed = true
+			return handle(ctx, b)
+		})
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is no failure
+		}
+		if errors.Is(err, ErrAheadOfLog) && followed {
+			err = &interruption{err}
 		}
 		var interrupted *interruption
 		if !errors.As(err, &interrupted) {
@@ -102,13 +110,11 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		From: esdb.Start{}, Filter: s.filter(), MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1,
 	}
 	if s.After != (domain.Position{}) {
-		end, err := l.End(ctx)
-		if err != nil {
+		switch err := l.Reaches(ctx, s.After); {
+		case errors.Is(err, ErrAheadOfLog):
+			return fmt.Errorf("%w; restore the log or rebuild what was made from it", err)
+		case err != nil:
 			return &interruption{err}
-		}
-		if end.Before(s.After) {
-			return fmt.Errorf("subscribe behind %d: %w, which ends at %d; restore the log or rebuild what was made from it",
-				s.After.Commit, ErrAheadOfLog, end.Commit)
 		}
 		options.From = esdb.Position{Commit: s.After.Commit, Prepare: s.After.Prepare}
 	}

@@ -32,7 +32,7 @@ func TestAnEventChangesViewsWhereTheyShowIt(t *testing.T) {
 	}
 	own, other := domain.Scope{Study: w.study, Site: "01"}, domain.Scope{Study: w.study, Site: "02"}
 	grant := user.Grant{Role: user.CRC, Study: w.study, Site: "02"}
-	contents := blind.Of(map[supply.KitNumber]supply.Content{})
+	contents := blind.Of(supply.KitContents{})
 	shipments, directory, audit := supplyviews.Shipments.Name, userviews.UserDirectory.Name, auditviews.AuditIndex.Name
 	cases := []struct {
 		event  any

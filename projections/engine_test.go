@@ -371,6 +371,55 @@ func TestTheStoreMayGoAway(t *testing.T) {
 	stop = func() {}
 }
 
+// TestAnOlderLogUnderRunningViewsIsAnAlarm puts an older log in the place of the one from which views are built. The engine
+// goes on, each view says why it has stopped, and all go on with the right log.
+func TestAnOlderLogUnderRunningViewsIsAnAlarm(t *testing.T) {
+	if os.Getenv(storetest.EventStoreVariable) != "" {
+		t.Skip("the given event store cannot be replaced")
+	}
+	dir := t.TempDir()
+	open := func(dir, address string) *node.Node {
+		t.Helper()
+		n, err := node.Open(context.Background(), node.Options{Dir: dir, Listen: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	n := open(dir, "127.0.0.1:0")
+	address := n.Addr()
+	w := newWorldOn(t, n.ConnectionString(), mongoURL)
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: w.url, Registry: contexts.Registry(), Patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	defer w.start(projections.NewEngine(projections.Options{Log: log, Store: w.store, Projections: contexts.Projections()}))()
+	w.screen(0)
+	for _, v := range contexts.Views() {
+		w.wait(v)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t.TempDir(), address)
+	for _, v := range contexts.Views() {
+		if c := w.stopped(v); !strings.Contains(c.Reason, eventlog.ErrAheadOfLog.Error()) {
+			t.Errorf("%s has stopped because of %q", v.Name, c.Reason)
+		}
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(dir, address)
+	defer func() { _ = n.Close() }()
+	for _, v := range contexts.Views() {
+		for c := w.checkpoint(v); c.State != readmodels.Live || c.Reason != ""; c = w.checkpoint(v) {
+			time.Sleep(time.Millisecond) // the test's own time-out is the bound
+		}
+	}
+}
+
 // BenchmarkEngine folds 20,000 diaries of 500 patients into all views, and into each by itself, from an empty store until
 // the last is seen.
 func BenchmarkEngine(b *testing.B) {

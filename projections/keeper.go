@@ -364,20 +364,22 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		return builds, context.Cause(ctx)
 	}
 	var at readmodels.Checkpoint
-	var end domain.Position
+	var ahead error
 	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() error {
 		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Active.Collection); err != nil {
 			return err
 		}
-		end, err = e.log.End(ctx)
+		if err = e.log.Reaches(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
+			ahead = err // it would take new events for those that it has seen
+			err = nil
+		}
 		return err
 	})
 	if err != nil {
 		return builds, err
 	}
-	if end.Before(at.Position) { // it would take new events for those that it has seen
-		return builds, fmt.Errorf("view %s has seen position %d: %w, which ends at %d; restore the log or drop the views",
-			k.View.Name, at.Position.Commit, eventlog.ErrAheadOfLog, end.Commit)
+	if ahead != nil {
+		return builds, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
 	}
 	builds.Token = token
 	return k.save(ctx, builds)

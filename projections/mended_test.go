@@ -330,7 +330,12 @@ func TestAViewAheadOfTheLogIsNotFoldedInto(t *testing.T) {
 	if err := w.store.SaveCheckpoint(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	err := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: contexts.Projections()}).Run(t.Context())
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: w.url, Registry: contexts.Registry(), Patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	err = projections.NewEngine(projections.Options{Log: log, Store: w.store, Projections: contexts.Projections()}).Run(t.Context())
 	if !errors.Is(err, eventlog.ErrAheadOfLog) || !strings.Contains(err.Error(), diaryviews.Diaries.Name) {
 		t.Errorf("the engine ended with %v", err)
 	}

@@ -509,6 +509,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	next.Position, next.State, next.At = r.through, state, now
 	next.Events += int64(r.folded)
 	next.Rate, next.RemainingMillis = 0, 0
+	next.Reason, next.FailedAt = "", nil
 	if r.folded > 0 {
 		recorded := r.last
 		next.Batch, next.LastEventAt, next.LagMillis = r.folded, &recorded, now.Sub(recorded).Milliseconds()

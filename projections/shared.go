@@ -2,11 +2,13 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"casebook/domain"
 	"casebook/eventlog"
+	"casebook/readmodels"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -91,7 +93,12 @@ func (s *shared) leave(m *member) {
 func (s *shared) run(ctx context.Context) error {
 	select {
 	case after := <-s.begun:
-		return pipe(ctx, s.engine, eventlog.Subscription{After: after},
+		alarm := func(err error) {
+			if errors.Is(err, eventlog.ErrAheadOfLog) {
+				s.alarm(ctx, err)
+			}
+		}
+		return pipe(ctx, s.engine, eventlog.Subscription{After: after, OnError: alarm},
 			func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 				if err := s.pace.Wait(ctx); err != nil {
 					return err
@@ -130,13 +137,43 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	return nil
 }
 
-// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is folded make the next batch,
-// so that batches grow when there are many events.
+// alarm notes in all members' checkpoints that they cannot go on: the log ends before what they have seen. They go on
+// when it no longer does.
+func (s *shared) alarm(ctx context.Context, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		r := m.runner
+		if r.at.State == readmodels.Stopped {
+			continue
+		}
+		at := r.at
+		at.State, at.Reason = readmodels.Stopped, reason.Error()
+		if err := s.engine.store.SaveCheckpoint(ctx, at); err != nil {
+			s.engine.logger.Warn("projections wait for the store", "doing", "note that "+r.View.Name+" has stopped", "error", err)
+			continue
+		}
+		s.engine.logger.Error("a view has seen more than the log holds; was the event store replaced by an older backup?",
+			"view", r.View.Name, "error", reason)
+		if r.at = at; r.saved != nil {
+			r.saved(0, at)
+		}
+	}
+}
+
+// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is
+// folded make the next batch, so that batches grow when there are many events.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
 	from.MaxBatch = e.limits.Batch
-	from.OnError = func(err error) { e.logger.Warn("projections wait for the log", "error", err) }
+	also := from.OnError
+	from.OnError = func(err error) {
+		e.logger.Warn("projections wait for the log", "error", err)
+		if also != nil {
+			also(err)
+		}
+	}
 	fetched := make(chan eventlog.Batch, fetchAhead)
 	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {

@@ -91,7 +91,7 @@ func newStocks(r *rapid.T) *stocks {
 		study.SiteActivated{Study: "S", Site: "02"})
 	w := &stocks{T: r, at: map[supply.LocationID]supply.Stock{}, now: recordedAt, story: newStory(),
 		kits: map[string]readmodels.Document{}, shipments: map[string]readmodels.Document{}}
-	contents := map[supply.KitNumber]supply.Content{}
+	contents := supply.KitContents{}
 	var numbers []supply.KitNumber
 	for n := range 24 {
 		number := supply.KitNumber(fmt.Sprintf("K-%02d", n))
@@ -189,7 +189,7 @@ func (w *stocks) acts() []func() {
 			On: on, Damaged: damaged, Missing: missing, Temperature: temperature})
 	}
 	allocate := func() {
-		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: siteID, OfPatient: ofPatient,
+		act(w, site, "", supply.Allocate, supply.AllocateKit{Study: "S", Site: siteID, OfPatient: ofPatient, Seed: strings.Repeat("5e", 32),
 			Visit: evenly([]string{"", "week-2", "week-4"}).Draw(w.T, "visit")})
 	}
 	cancel := func() {

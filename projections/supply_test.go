@@ -22,7 +22,7 @@ const secretLot, secretArm, secretDay = "LOT-77", "verum", domain.Date("2031-07-
 
 // delivered registers kits with what they hold, and takes them in.
 func delivered(kits ...supply.KitNumber) []any {
-	contents := map[supply.KitNumber]supply.Content{}
+	contents := supply.KitContents{}
 	for _, n := range kits {
 		contents[n] = supply.Content{Arm: secretArm, Lot: secretLot, Expiry: secretDay, Units: 4711}
 	}
@@ -34,7 +34,7 @@ func delivered(kits ...supply.KitNumber) []any {
 
 func shipped(id supply.ShipmentID, kits ...supply.KitNumber) supply.ShipmentCreated {
 	return supply.ShipmentCreated{OfStock: depot, Shipment: id, To: "01", Kits: kits, Reason: "initial supply",
-		Contents: blind.Of(map[supply.KitNumber]supply.Content{})}
+		Contents: blind.Of(supply.KitContents{})}
 }
 
 // kitAfter is the document of a kit after a story.
@@ -176,13 +176,13 @@ func TestAKitThatIsReplacedSaysByWhich(t *testing.T) {
 func TestR27_NoViewTellsWhatAKitHolds(t *testing.T) {
 	events := append(delivered("K-1", "K-2"),
 		supply.BatchReleased{Study: "S", Lot: secretLot, Certificate: "C"},
-		supply.StockHeld{OfStock: depot, Patient: "S.1", Kits: blind.Of(map[domain.ArmID]supply.KitNumber{secretArm: "K-1"})},
+		supply.StockHeld{OfStock: depot, Patient: "S.1", Kits: blind.Of(supply.HeldKits{secretArm: "K-1"})},
 		shipped("D-0001", "K-2"),
 		supply.LotRecalled{Study: "S", Lot: secretLot, Reason: "lot " + secretLot, Locations: []supply.LocationID{"D"}},
 		supply.KitsQuarantined{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, Cause: supply.CauseRecall, Reason: "lot " + secretLot,
 			Lot: secretLot},
 		supply.KitsExpired{OfStock: depot, Kits: []supply.KitNumber{"K-2"}, Through: secretDay},
-		supply.ResupplyFellShort{OfStock: depot, To: "01", Missing: blind.Of(map[domain.ArmID]int{secretArm: 4711})})
+		supply.ResupplyFellShort{OfStock: depot, To: "01", Missing: blind.Of(supply.MissingKits{secretArm: 4711})})
 	s := newStory().tell(events...)
 	for _, p := range contexts.Projections() {
 		for key, doc := range fold(t, p, s.events) {
@@ -252,7 +252,7 @@ func TestKitsFollowTheirShipmentHoweverTheLogIsCut(t *testing.T) {
 	for n := range 8 {
 		kits = append(kits, supply.KitNumber(fmt.Sprint("K-", n)))
 	}
-	sealed := blind.Of(map[supply.KitNumber]supply.Content{})
+	sealed := blind.Of(supply.KitContents{})
 	steps := []func(){
 		func() {
 			w.record("supply-"+string(w.study), "", supply.KitsRegistered{Study: w.study, Depot: "D", Delivery: 1, Kits: kits,

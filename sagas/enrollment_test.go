@@ -200,7 +200,7 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	who := w.request()
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
-	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated")
 	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
 	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The process's own stream holds the steps, each with the commands that it sent.
@@ -231,7 +231,7 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
 	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
 	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated")
-	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "no_stock" {
+	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "randomisation_not_possible" {
 		t.Errorf("it failed with %+v", f)
 	}
 }
@@ -337,7 +337,7 @@ func TestDispensingAndResupply(t *testing.T) {
 	c.mustSettle()
 	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
-	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockHeld", "KitAllocated", "AllocationFailed")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated", "AllocationFailed")
 	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
 		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
 	c.mustSettle()

@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,8 +50,8 @@ const (
 	sendAttempts   = 20
 )
 
-func newClient(base string) *client {
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 64}
+func newClient(base string, trusted *tls.Config) *client {
+	transport := &http.Transport{TLSClientConfig: trusted, MaxIdleConnsPerHost: 64, MaxConnsPerHost: 64}
 	return &client{base: base, http: &http.Client{Transport: transport, Timeout: requestTimeout}}
 }
 

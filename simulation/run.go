@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -16,6 +17,8 @@ import (
 type Options struct {
 	// BaseURL of the server, such as http://127.0.0.1:8080.
 	BaseURL string
+	// TLS says which certificates of the server are trusted; nil for those that the machine trusts.
+	TLS *tls.Config
 	// SignAs returns a token for a user of the installation.
 	SignAs func(domain.UserID) (string, error)
 	// Admin is an administrator's account. The simulation creates all others; Password is that of the staff.
@@ -105,7 +108,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		return Summary{}, err
 	}
 	s := &simulation{
-		Options: o, api: newClient(o.BaseURL), courses: courses,
+		Options: o, api: newClient(o.BaseURL, o.TLS), courses: courses,
 		accounts: map[domain.UserID]*Account{}, phones: map[domain.PatientID]string{},
 	}
 	if err := errors.Join(s.build(ctx), ctx.Err()); err != nil {

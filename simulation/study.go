@@ -88,11 +88,15 @@ func protocol() study.Protocol {
 	}
 	return study.Protocol{
 		Version: 1, ConsentVersion: consentVersion,
-		Arms: []study.Arm{{ID: string(verum), Title: "Relievo 60 mg twice daily"}, {ID: string(placebo), Title: "Placebo twice daily"}},
+		Arms: []study.Arm{
+			{ID: string(verum), Title: "Relievo", Dose: "60 mg twice daily", InEmergency: "There is no antidote. Monitor respiration for 12 hours."},
+			{ID: string(placebo), Title: "Placebo", Dose: "One capsule twice daily", InEmergency: "No action is needed because of the treatment."},
+		},
 		Criteria: []study.Criterion{{ID: "pain-4", Title: "Mean pain of 4 or more on the numerical rating scale"},
 			{ID: "opioids", Title: "Opioids within the last 30 days", Exclusion: true}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true, DoNotDispenseDays: 30, DispensingVisits: []string{secondVisit},
-			Factors: []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"}}}},
+			InEmergency: "Call the Poison Information Centre, +49 30 19240, and the medical monitor.",
+			Factors:     []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"}}}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 120, MissedInARow: 4},
 		Forms: []study.Form{
 			form("demographics", "Demographics", "birthYear", "sex", "ethnicity"),

@@ -96,19 +96,23 @@ func (d dataDir) isNoStore() error {
 		return fmt.Errorf("%s is the folder of a store; name the data directory that it is in, with --data %s", string(d), string(parent))
 	case isStore(string(parent)):
 		return fmt.Errorf("%s lies inside the folder of a store; name the data directory that this is in with --data", string(d))
-	case parent.hasEventStore():
+	case parent.isUsed():
 		return fmt.Errorf("%s lies inside the data directory %s; name that one, or a directory outside of it, with --data",
 			string(d), string(parent))
 	}
 	return nil
 }
 
-// protect lets only the owner into the directory and its files, whatever their modes were.
+// isUsed reports whether the directory is that of an installation, even if one of its stores is missing.
+func (d dataDir) isUsed() bool {
+	_, err := os.Stat(d.file(credentials.File))
+	return err == nil || d.hasEventStore() || d.hasMongo()
+}
+
+// protect lets only the owner into the directory and into what is ours in it, whatever the modes were. Other people's
+// files in it are left alone.
 func (d dataDir) protect() error {
-	err := filepath.WalkDir(string(d), func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a store has removed it meanwhile
-		}
+	protect := func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -123,11 +127,22 @@ func (d dataDir) protect() error {
 		if err == nil && info.Mode().Perm() != mode {
 			err = os.Chmod(path, mode) // #nosec G302 -- directories need the right to enter
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
 		return err
-	})
+	}
+	entries, err := os.ReadDir(string(d))
+	if err == nil {
+		err = os.Chmod(string(d), 0o700) // #nosec G302 -- a directory needs the right to enter
+	}
+	for _, e := range entries {
+		if err == nil && ours(e.Name()) {
+			err = filepath.WalkDir(d.file(e.Name()), func(path string, e fs.DirEntry, err error) error {
+				if err = protect(path, e, err); errors.Is(err, fs.ErrNotExist) {
+					err = nil // the store has removed the file meanwhile
+				}
+				return err
+			})
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("keep others out of %s: %w", string(d), err)
 	}

@@ -123,6 +123,14 @@ func TestServersFillOnlyTheirOwnDirectory(t *testing.T) {
 			t.Errorf("%s was changed to\n%s", dir, after)
 		}
 	}
+	// A restore into the folder of the store that was moved away would be found by no server.
+	damaged := stopped(t)
+	if err := os.Rename(filepath.Join(damaged, eventStoreDir), filepath.Join(t.TempDir(), "newer")); err != nil {
+		t.Fatal(err)
+	}
+	if err := dataDir(filepath.Join(damaged, eventStoreDir)).mayBeFilled(); err == nil || !strings.Contains(err.Error(), damaged) {
+		t.Errorf("the folder of the store may be filled as a data directory: %v", err)
+	}
 	// The shell opens the file for the output before the server starts.
 	started := t.TempDir()
 	if err := os.WriteFile(filepath.Join(started, "out"), nil, 0o600); err != nil {

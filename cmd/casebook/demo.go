@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,6 +83,7 @@ func (c demoCommand) simulate(ctx context.Context, s streams, server *server, lo
 	began := time.Now()
 	summary, err := simulation.Run(ctx, simulation.Options{
 		BaseURL: server.url(), SignAs: signAs, Admin: demoAdmin, Password: c.Password,
+		TLS:      &tls.Config{InsecureSkipVerify: c.TLSCert != ""}, // #nosec G402 -- it talks to this process
 		Patients: scenario.Patients, Days: scenario.Days, Seed: scenario.Seed, Today: scenario.Today, Workers: 8, Progress: report,
 	})
 	done()
@@ -150,6 +152,9 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("\nTry\n")
 	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}'"+
 		" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
+	if c.TLSCert != "" {
+		p("  # with --cacert FILE, or -k, if this machine does not trust the certificate\n")
+	}
 	get := "  curl -s -H \"Authorization: Bearer $TOKEN\" "
 	p(get+"'%s/api/v1/studies/%s/patients?site=%s'\n", base, summary.Study, summary.Site)
 	p(get+"%s/api/v1/patients/%s\n", base, summary.Patient)

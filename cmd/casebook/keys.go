@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/eventlog"
 )
 
@@ -65,20 +67,63 @@ func (f serverFlags) tokens(api bool) (*access.Tokens, error) {
 	return loadTokens(file, f.Stores.Eventstore == "")
 }
 
+// checkBlindingKey fails if the log needs another blinding key than the one that is there, or one that is missing. It looks
+// into the log without changing anything, before a server makes what it lacks. It does so where a key is missing, and in
+// the first start on a log, such as a restored one.
+func (f storeFlags) checkBlindingKey(ctx context.Context, logger *slog.Logger) error {
+	_, missing := os.Stat(f.blindingKeyFile())
+	switch {
+	case f.Eventstore != "":
+		_, err := loadKey(f.blindingKeyFile(), "--blinding-key-file", false)
+		return err
+	case !f.dir().hasEventStore(), missing == nil && f.dir().hasMongo():
+		return nil // there is no log yet, or a server has run on it with this key
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	stores := toolStores{data: f.dir(), logger: logger}
+	return stores.use(ctx, reads, unused, func(o opened) error {
+		log, err := eventlog.Connect(ctx, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+		if err != nil {
+			return err
+		}
+		_, err = f.keysFor(ctx, log, false)
+		if errors.Is(err, errKeyNotMade) {
+			err = nil
+		}
+		return errors.Join(err, log.Close())
+	})
+}
+
+func (f storeFlags) blindingKeyFile() string {
+	if f.BlindingKeyFile != "" {
+		return f.BlindingKeyFile
+	}
+	return f.dir().file(blindingKeyFile)
+}
+
+// errKeyNotMade means that a new key may be made, and was not asked for.
+var errKeyNotMade = errors.New("there is no blinding key yet")
+
 // blindingKeys returns the keys that seal arms and kit contents. A new key is made only for an embedded log that holds no
 // sealed value. A key that does not open what the log holds is refused.
 func (f storeFlags) blindingKeys(ctx context.Context, log *eventlog.Log) (*eventlog.BlindingKeys, error) {
-	file := f.BlindingKeyFile
-	if file == "" {
-		file = f.dir().file(blindingKeyFile)
-	}
+	return f.keysFor(ctx, log, true)
+}
+
+func (f storeFlags) keysFor(ctx context.Context, log *eventlog.Log, create bool) (*eventlog.BlindingKeys, error) {
+	file := f.blindingKeyFile()
 	searching, cancel := context.WithTimeout(ctx, sealedSearch)
 	defer cancel()
 	sealed, all, err := log.SealedEvents(searching, sealedToTry)
 	if err != nil {
 		return nil, fmt.Errorf("look for sealed values in the log: %w", err)
 	}
-	key, err := loadKey(file, "--blinding-key-file", f.Eventstore == "" && all && len(sealed) == 0)
+	mayCreate := f.Eventstore == "" && all && len(sealed) == 0
+	if _, missing := os.Stat(file); missing != nil && mayCreate && !create {
+		return nil, errKeyNotMade
+	}
+	key, err := loadKey(file, "--blinding-key-file", mayCreate)
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,7 @@ type server struct {
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
 	scheme                    string // http or https
+	viewsFlag                 string // which names the store of the views to a tool
 	httpAddress, adminAddress string
 
 	stop  context.CancelFunc
@@ -101,6 +102,10 @@ type server struct {
 // little behind, and the caches are bounded.
 const gcPercent = 200
 
+// ownPatience is how long an event store of this process is asked whether it really ends before what a view has seen. It
+// has no leader that might know more.
+const ownPatience = time.Second
+
 // startTimeout is how long the start may wait for the stores, and then for the handler.
 const startTimeout = 60 * time.Second
 
@@ -110,7 +115,10 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http", metrics: prometheus.NewRegistry()}
+	s := &server{scheme: "http", metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
+	if f.Stores.Mongo != "" {
+		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -197,7 +205,7 @@ func (s *server) awaitReady(run context.Context) error {
 		return nil
 	}
 	if failed := s.end(); failed != nil {
-		return failed
+		return s.remedy(failed)
 	}
 	return err
 }
@@ -245,12 +253,20 @@ func (f serverFlags) listen(ctx context.Context, withAPI bool) (httpListener, ad
 
 // connect opens the stores, and what the parts need to reach them.
 func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger) (err error) {
+	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
+		if err := f.Stores.checkBlindingKey(ctx, logger); err != nil {
+			return err
+		}
+	}
 	if s.stores, err = f.Stores.open(ctx, true, logger); err != nil {
 		return err
 	}
 	connect, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: contexts.Registry(), Logger: logger}
+	if s.stores.node != nil {
+		log.Patience = ownPatience
+	}
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}
@@ -312,7 +328,15 @@ func part(name string, err error) error {
 }
 
 // wait waits until all parts have ended, closes what they ran on, and returns the first error of a part.
-func (s *server) wait() error { return errors.Join(s.parts.Wait(), s.release()) }
+func (s *server) wait() error { return errors.Join(s.remedy(s.parts.Wait()), s.release()) }
+
+// remedy adds the command that helps to an error that has one.
+func (s *server) remedy(err error) error {
+	if errors.Is(err, eventlog.ErrAheadOfLog) {
+		return fmt.Errorf("%w; casebook projections reset %s drops all views, and the next start builds them from the log", err, s.viewsFlag)
+	}
+	return err
+}
 
 // close ends the parts, closes what they ran on, and returns the first error of a part.
 func (s *server) close() error { return errors.Join(s.end(), s.release()) }

@@ -296,8 +296,18 @@ func TestServingViewsAheadOfTheLogFails(t *testing.T) {
 	}
 	message := "\ncasebook: projections: "
 	if _, printed, found := strings.Cut("\n"+errOut.String(), message); code != exitFailure || !found ||
-		!strings.Contains(printed, eventlog.ErrAheadOfLog.Error()) || strings.Contains(printed, message) {
+		!strings.Contains(printed, eventlog.ErrAheadOfLog.Error()) || strings.Contains(printed, message) ||
+		!strings.Contains(printed, "casebook projections reset") {
 		t.Errorf("serve ends with %d and prints:\n%s", code, errOut.String())
+	}
+	// The command that the sentence names helps.
+	tool(t, exitOK, "projections", "reset", "--data", dir)
+	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
 	}
 }
 

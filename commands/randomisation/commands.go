@@ -3,9 +3,8 @@ package randomisation
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
+	"time"
 
 	"casebook/access"
 	"casebook/commands"
@@ -28,7 +27,7 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Generate).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.GenerateRandomisationList) (err error) {
-			c.Seed, err = newSeed()
+			c.Seed, err = commands.NewSeed()
 			return err
 		}).
 		Secret().
@@ -38,7 +37,7 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Minimise).
 		AllowedTo(access.Statisticians).
 		PreparedBy(func(_ context.Context, c *randomisation.DefineMinimisation) (err error) {
-			c.Seed, err = newSeed()
+			c.Seed, err = commands.NewSeed()
 			return err
 		}).
 		Described("Have patients drawn by minimisation",
@@ -66,17 +65,13 @@ var Commands = []commands.Command{
 	commands.Handle(randomisation.Decider, randomisation.Break).
 		AllowedTo(access.Investigators, access.SafetyOfficers).
 		Reauthenticated().
-		Revealing(func(r randomisation.Randomisation, events []randomisation.Event) (any, error) {
-			for _, e := range events {
-				if broken, ok := e.(randomisation.BlindBroken); ok {
-					return unblind(r, broken.Patient)
-				}
-			}
-			return nil, nil
+		Revealing(unblind).
+		ShownAgain(showBlindAgainFor, func(c randomisation.BreakBlind) randomisation.BreakBlind {
+			c.Again = true
+			return c
 		}).
-		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and shows the arm once",
-			randomisation.BreakBlind{InStudy: domain.ForStudy("PAIN1"),
-				OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
+		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and says what the patient takes and what to do",
+			randomisation.BreakBlind{OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
 	commands.HandleWithFacts(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
@@ -89,29 +84,58 @@ func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisat
 	return commands.ReadNewest(ctx, reader, enrollment.Decider, string(c.Study))
 }
 
+// showBlindAgainFor is how long a lost answer to BreakBlind is given again.
+const showBlindAgainFor = 10 * time.Minute
+
 // Unblinded is what BreakBlind reveals to its sender.
 type Unblinded struct {
-	Patient domain.PatientID `json:"patient" doc:"The patient"`
-	Arm     domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
+	Study      domain.StudyID   `json:"study" doc:"The study"`
+	StudyTitle string           `json:"studyTitle,omitempty" doc:"Its title"`
+	Patient    domain.PatientID `json:"patient" doc:"The patient"`
+	Arm        domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
+	Title      string           `json:"title,omitempty" doc:"What the arm is"`
+	Dose       string           `json:"dose,omitempty" doc:"What the patient takes, how much and how often, as the protocol says"`
+	ToDo       []string         `json:"toDo" doc:"What the protocol says to do, for this arm and for every patient"`
 }
 
-// unblind returns the arm of a patient who was drawn.
-func unblind(r randomisation.Randomisation, p domain.PatientID) (any, error) {
-	arm, _ := r.ArmOf(p)
-	plain, open := arm.Open()
+// unblind returns what somebody needs to know in an emergency about a patient who was drawn.
+func unblind(ctx context.Context, reader commands.Reader, r randomisation.Randomisation, c randomisation.BreakBlind) (any, error) {
+	drawn, _ := r.ArmOf(c.Patient)
+	arm, open := drawn.Open()
 	if !open {
 		return nil, errSealedArm
 	}
-	return Unblinded{Patient: p, Arm: plain}, nil
+	shown := Unblinded{Study: c.AboutStudy(), Patient: c.Patient, Arm: arm, ToDo: []string{}}
+	// The arm may have been dropped from the protocol since the patient was drawn. The last version that has it counts.
+	events, err := commands.ReadEvents(ctx, reader, study.Decider, string(shown.Study))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		switch e := e.(type) {
+		case study.Created:
+			shown.StudyTitle = e.Title
+		case study.ProtocolVersionPublished:
+			shown.asIn(e.Protocol)
+		}
+	}
+	return shown, nil
 }
 
-// newSeed returns 32 random bytes in hex.
-func newSeed() (string, error) {
-	seed := make([]byte, 32)
-	if _, err := rand.Read(seed); err != nil {
-		return "", err
+// asIn takes over what a version of the protocol says, if it has the arm.
+func (u *Unblinded) asIn(p study.Protocol) {
+	for _, a := range p.Arms {
+		if domain.ArmID(a.ID) != u.Arm {
+			continue
+		}
+		u.Title, u.Dose, u.ToDo = a.Title, a.Dose, []string{}
+		if a.InEmergency != "" {
+			u.ToDo = append(u.ToDo, a.InEmergency)
+		}
+		if t := p.Treatment; t != nil && t.InEmergency != "" {
+			u.ToDo = append(u.ToDo, t.InEmergency)
+		}
 	}
-	return hex.EncodeToString(seed), nil
 }
 
 // errSealedArm says that a decision needs an arm that this program cannot read.

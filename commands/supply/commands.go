@@ -44,7 +44,11 @@ var Commands = []commands.Command{
 		Described("Create a shipment of kits to another location",
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
 	onStock(supply.Resupply).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		PreparedBy(func(_ context.Context, c *supply.PlanResupply) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}),
 	commands.Handle(supply.StockDecider, supply.Cancel).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Cancel a shipment that has not left; its kits go back into stock",
@@ -86,11 +90,19 @@ var Commands = []commands.Command{
 		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
 	onPatientKits(supply.Hold).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		PreparedBy(func(_ context.Context, c *supply.HoldStock) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}),
 	commands.Handle(supply.StockDecider, supply.ReleaseHeld).
 		AllowedTo(access.Processes),
 	onPatientKits(supply.Allocate).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		PreparedBy(func(_ context.Context, c *supply.AllocateKit) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}),
 	commands.Handle(supply.StockDecider, supply.SetAside).
 		AllowedTo(access.Processes),
 	onPatientKits(supply.Dispense).

@@ -33,16 +33,25 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 		Reason: cmd.Reason}}, nil
 }
 
-// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. It
-// refuses reason_required, value_too_long and patient_not_randomised.
+// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. To the
+// same request again it records that the arm is shown again. It
+// refuses reason_required, value_too_long, malformed_id for a patient of another study, and patient_not_randomised.
 func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
-	if _, err := r.mustBeDrawn(cmd.Study, cmd.Patient); err != nil {
+	study := cmd.AboutStudy()
+	if cmd.Study != "" && cmd.Study != study {
+		return nil, refuse.Malformed("malformed_id", "patient %s is not of study %s", cmd.Patient, cmd.Study).At("study").
+			Do("leave the study out, or check the patient's id")
+	}
+	if _, err := r.mustBeDrawn(study, cmd.Patient); err != nil {
 		return nil, err
 	}
-	return []Event{BlindBroken{Study: cmd.Study, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
+	if cmd.Again {
+		return []Event{BlindShownAgain{Study: study, Patient: cmd.Patient}}, nil
+	}
+	return []Event{BlindBroken{Study: study, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
 // mustBeDrawn returns the drawn patient, or refuses patient_not_randomised.

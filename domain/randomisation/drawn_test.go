@@ -19,7 +19,7 @@ func correcting(who int, levels ...string) decision {
 }
 
 func breaking(who int, reason string) decision {
-	return scenario.Sent(randomisation.Break, randomisation.BreakBlind{InStudy: domain.ForStudy(pain),
+	return scenario.Sent(randomisation.Break, randomisation.BreakBlind{
 		OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
 }
 
@@ -102,6 +102,10 @@ func TestBreak(t *testing.T) {
 	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Reason: "overdose"}
 	// A second request is recorded too.
 	after := drawn.When(breaking(1, "overdose")).Then(broken).When(breaking(1, "overdose")).Then(broken)
+	again := randomisation.BreakBlind{OfPatient: domain.ForPatient(patient(1)), Reasoned: domain.Because("overdose"), Again: true}
+	after.When(scenario.Sent(randomisation.Break, again, call)).Then(randomisation.BlindShownAgain{Study: pain, Patient: patient(1)})
+	again.Study = "OTHER"
+	after.When(scenario.Sent(randomisation.Break, again, call)).ThenRefused("malformed_id")
 	if arm, ok := after.State().ArmOf(patient(1)); !ok || opened(t, arm) != verum {
 		t.Error("the state does not have the arm to show")
 	}

@@ -31,6 +31,7 @@ var events = []domain.EventType{
 	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
 	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
 	domain.Stored[BlindBroken]("BlindBroken").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[BlindShownAgain]("BlindShownAgain").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[SeedRevealed]("SeedRevealed").InNoView("the audit trail shows it"),
 }
 
@@ -147,6 +148,12 @@ type BlindBroken struct {
 	Reason  string           `json:"reason"`
 }
 
+// BlindShownAgain records that the arm was shown again to the person who had requested it shortly before.
+type BlindShownAgain struct {
+	Study   domain.StudyID   `json:"study"`
+	Patient domain.PatientID `json:"patient"`
+}
+
 // SeedRevealed makes the seed of a scheme public. From then on, no patient is drawn by the scheme.
 type SeedRevealed struct {
 	Study  domain.StudyID `json:"study"`
@@ -166,6 +173,7 @@ func (EntrySkipped) randomisationEvent()         {}
 func (RandomisationRefused) randomisationEvent() {}
 func (StratumCorrected) randomisationEvent()     {}
 func (BlindBroken) randomisationEvent()          {}
+func (BlindShownAgain) randomisationEvent()      {}
 func (SeedRevealed) randomisationEvent()         {}
 
 // AboutPatient returns the patient that the event is about.

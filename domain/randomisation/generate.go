@@ -1,10 +1,12 @@
 package randomisation
 
 import (
+	"fmt"
 	"slices"
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/chance"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -36,7 +38,7 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 	if n := strata * cmd.PerStratum; n > maxRows {
 		return nil, listTooLong("perStratum", "rows or more", n)
 	}
-	from, err := parseSeed(cmd.Seed)
+	from, err := chance.Parse(cmd.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +51,7 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 	events := make([]Event, len(parts))
 	for i, part := range parts {
 		e := ListGenerated{Study: cmd.Study, Scheme: cmd.Scheme, Part: i + 1, Parts: len(parts), Rows: len(l.rows), SHA256: hash,
-			SeedCommitment: from.commitment(), Seed: blind.Of(from.String()), Plan: blind.Of(plan), List: blind.Of(part)}
+			SeedCommitment: from.Commitment(), Seed: blind.Of(from.String()), Plan: blind.Of(plan), List: blind.Of(part)}
 		if i == 0 {
 			e.Factors = factors
 		}
@@ -59,18 +61,18 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 }
 
 // generateList makes the list that follows from plan, factors and seed.
-func generateList(plan Plan, factors []Factor, strata int, from seed) list {
+func generateList(plan Plan, factors []Factor, strata int, from chance.Seed) list {
 	l := list{factors: factors, arms: armsOf(plan.Shares)}
 	sum := sumOf(plan.Shares)
 	for stratum := range strata {
-		numbers := from.numbersOfStratum(stratum)
+		numbers := from.Numbers(fmt.Sprintf("list/%d", stratum))
 		for n := 0; n < plan.PerStratum; {
-			size := plan.BlockSizes[numbers.below(len(plan.BlockSizes))]
+			size := plan.BlockSizes[numbers.Below(len(plan.BlockSizes))]
 			block := make([]int, 0, size)
 			for arm, share := range plan.Shares {
 				block = append(block, slices.Repeat([]int{arm}, share.Ratio*(size/sum))...)
 			}
-			shuffle(block, numbers)
+			numbers.Shuffle(block)
 			for _, arm := range block {
 				l.rows = append(l.rows, Row{stratum, arm})
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"casebook/domain"
+	"casebook/domain/chance"
 	"casebook/domain/refuse"
 )
 
@@ -73,7 +74,7 @@ func (l list) canonical() string {
 
 // hash returns the SHA-256 of the canonical form. For a generated list, the seed's bytes are hashed before it, so that
 // nobody can find a short list by trying.
-func (l list) hash(from *seed) string {
+func (l list) hash(from *chance.Seed) string {
 	h := sha256.New()
 	if from != nil {
 		h.Write(from[:])

@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/chance"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -53,11 +54,11 @@ func Minimise(r Randomisation, s study.Study, cmd DefineMinimisation, _ domain.C
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
-	from, err := parseSeed(cmd.Seed)
+	from, err := chance.Parse(cmd.Seed)
 	if err != nil {
 		return nil, err
 	}
-	return []Event{MinimisationDefined{Study: cmd.Study, Scheme: cmd.Scheme, Factors: factors, SeedCommitment: from.commitment(),
+	return []Event{MinimisationDefined{Study: cmd.Study, Scheme: cmd.Scheme, Factors: factors, SeedCommitment: from.Commitment(),
 		Seed: blind.Of(from.String()), Minimisation: blind.Of(m)}}, nil
 }
 
@@ -90,7 +91,7 @@ func (r Randomisation) minimise(c choice, record *Draw) error {
 	if !open || !seedOpen {
 		return ErrKeysMissing
 	}
-	from, err := parseSeed(text)
+	from, err := chance.Parse(text)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (r Randomisation) minimise(c choice, record *Draw) error {
 	scores := imbalance(m.Metric, record.Counts, ratio, m.Weights)
 	preferred := lowest(scores, available)
 	probabilities := biasedCoin(m.P, ratio, preferred, available)
-	record.U = from.unit(record.Number)
+	record.U = from.Unit("draw", record.Number)
 	chosen := pick(probabilities, record.U)
 	for i, arm := range record.Arms {
 		record.Scores, record.Probabilities = append(record.Scores, float(scores[i])), append(record.Probabilities, float(probabilities[i]))

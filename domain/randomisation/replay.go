@@ -9,6 +9,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/chance"
 )
 
 // Replay repeats all draws of a stream from its lists and seeds, and compares the results with the recorded events. The
@@ -115,6 +116,10 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 			return errors.New("the patient had other levels before the correction")
 		}
 	case BlindBroken:
+		if _, ok := before.drawn.Get(e.Patient); !ok {
+			return errNotDrawn
+		}
+	case BlindShownAgain:
 		if _, ok := before.drawn.Get(e.Patient); !ok {
 			return errNotDrawn
 		}
@@ -266,14 +271,14 @@ func checkMinimisation(e MinimisationDefined) error {
 }
 
 // checkSeed opens the seed and compares it with its commitment.
-func checkSeed(blinded blind.Value[string], commitment string) (seed, error) {
+func checkSeed(blinded blind.Value[string], commitment string) (chance.Seed, error) {
 	text, open := blinded.Open()
 	if !open {
-		return seed{}, ErrKeysMissing
+		return chance.Seed{}, ErrKeysMissing
 	}
-	from, err := parseSeed(text)
-	if err != nil || from.commitment() != commitment {
-		return seed{}, errOtherSeed
+	from, err := chance.Parse(text)
+	if err != nil || from.Commitment() != commitment {
+		return chance.Seed{}, errOtherSeed
 	}
 	return from, nil
 }

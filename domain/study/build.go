@@ -20,6 +20,8 @@ const (
 	maxFormBytes   = 256 * 1024
 	maxIDChars     = 50
 	maxTitleChars  = 300
+	// maxInstructionChars bounds what the protocol says to do in an emergency.
+	maxInstructionChars = 2000
 	// maxVisitDays limits planned days and allowances. It is a century, longer than any follow-up.
 	maxVisitDays = 36_525
 )
@@ -115,7 +117,8 @@ func (p Protocol) validateTreatment() error {
 	if t == nil {
 		return nil
 	}
-	if err := domain.Between("protocol.treatment.doNotDispenseDays", t.DoNotDispenseDays, 0, maxVisitDays); err != nil {
+	if err := domain.First(domain.Between("protocol.treatment.doNotDispenseDays", t.DoNotDispenseDays, 0, maxVisitDays),
+		domain.OptionalText("protocol.treatment.inEmergency", t.InEmergency, maxInstructionChars)); err != nil {
 		return err
 	}
 	switch {
@@ -155,6 +158,12 @@ func (p Protocol) validateTreatment() error {
 func (p Protocol) validateArmsAndForms() error {
 	if err := uniqueIDs("arms", p.Arms, func(a Arm) (string, string) { return a.ID, a.Title }); err != nil {
 		return err
+	}
+	for _, a := range p.Arms {
+		if err := domain.First(domain.OptionalText("arms.dose", a.Dose, maxTitleChars),
+			domain.OptionalText("arms.inEmergency", a.InEmergency, maxInstructionChars)); err != nil {
+			return err
+		}
 	}
 	if err := uniqueIDs("forms", p.Forms, func(f Form) (string, string) { return f.ID, f.Title }); err != nil {
 		return err

@@ -111,6 +111,7 @@ type Treatment struct {
 	DoNotDispenseDays int `json:"doNotDispenseDays,omitempty" minimum:"0" doc:"A kit that expires within so many days is not allocated"`
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
+	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
 }
 
 // Factor is a property of patients with a few levels, such as a site's country or a grade of severity.
@@ -124,6 +125,9 @@ type Factor struct {
 type Arm struct {
 	ID    string `json:"id" minLength:"1"`
 	Title string `json:"title"`
+	// Dose and InEmergency are shown to somebody who unblinds a patient in an emergency.
+	Dose        string `json:"dose,omitempty" maxLength:"300" doc:"What a patient of the arm takes, how much and how often"`
+	InEmergency string `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient of the arm is unblinded in an emergency, such as the antidote"`
 }
 
 // Visit is a planned visit. Days count from the enrolment, which is day 0.

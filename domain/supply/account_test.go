@@ -132,7 +132,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			statuses = append(statuses, supply.KitIsReturned, supply.KitExpired, supply.KitDamaged)
 		}
 		for i, k := range a.of(t, e, e.Location, e.Kits, statuses...) {
-			if a.heldFor(e.Location, e.Kits[i], "") {
+			// A held kit that has expired meanwhile may leave: it cannot be given out any more.
+			if k.status() == supply.KitAvailable && a.heldFor(e.Location, e.Kits[i], "") {
 				t.Fatalf("kit %s is held and packed", e.Kits[i])
 			}
 			if e.Location == theDepot && exact && !a.usable(k) {
@@ -288,7 +289,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		all := a.of(t, e, e.Location, kits(e.Kit), supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitIsDispensed,
 			supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired)
 		end(all, supply.KitIsLost)
-	case supply.StockRefused, supply.ResupplyFellShort:
+	case supply.StockSeedRecorded, supply.StockRefused, supply.ResupplyFellShort:
 	default:
 		t.Fatalf("the account does not handle %T", e)
 	}

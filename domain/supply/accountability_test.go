@@ -234,22 +234,21 @@ func TestDecisionsFailWithoutBlindingKeys(t *testing.T) {
 		s      stock
 		decide stockDecision
 	}{
-		"taking in":             {scenario.For(t, supply.StockDecider), decisionWith(supply.AcceptDelivery, registered, takeIn)},
-		"creating":              {atSite, createShipment("A", "D", "r", "K1")},
-		"creating beside holds": {holds, createShipment("A", "D", "r", "K1")},
-		"dispatching":           {packed, dispatchShipment(facts(nil), "D", "D-0001", "2026-03-10")},
-		"receiving":             {scenario.For(t, supply.StockDecider), receiveShipment(senderFacts(sent), site, "D", nil)},
-		"planning":              {sealed(depot, "K1"), decisionWith(supply.Resupply, ruled(supply.Stock{}), plan)},
-		"planning for sealed":   {stockAt(t, depot, "K1"), decisionWith(supply.Resupply, ruled(atSite.State()), plan)},
-		"planning with sent":    {sent, decisionWith(supply.Resupply, ruled(supply.Stock{}), plan)},
-		"holding":               {sealed(site, "K1"), hold(facts(nil))},
-		"holding beside holds":  {holds, hold(facts(nil))},
-		"allocating":            {atSite, allocate(inArm(x), ben, "")},
-		"dispensing":            {atSite, decisionWith(supply.Dispense, facts(nil), dispenseKit(anna, "K2", "2026-03-10"))},
-		"quarantining a lot":    {atSite, quarantineLot("A", "L1", "")},
-		"releasing":             {quarantined, releaseKits(facts(nil), "A", "r", "K1")},
-		"reconciling":           {back, decision(supply.Reconcile, reconcile)},
-		"expiring":              {atSite, expire("A", "2030-01-01")},
+		"taking in":            {scenario.For(t, supply.StockDecider), decisionWith(supply.AcceptDelivery, registered, takeIn)},
+		"creating":             {atSite, createShipment("A", "D", "r", "K1")},
+		"dispatching":          {packed, dispatchShipment(facts(nil), "D", "D-0001", "2026-03-10")},
+		"receiving":            {scenario.For(t, supply.StockDecider), receiveShipment(senderFacts(sent), site, "D", nil)},
+		"planning":             {sealed(depot, "K1"), decisionWith(supply.Resupply, ruled(supply.Stock{}), plan)},
+		"planning for sealed":  {stockAt(t, depot, "K1"), decisionWith(supply.Resupply, ruled(atSite.State()), plan)},
+		"planning with sent":   {sent, decisionWith(supply.Resupply, ruled(supply.Stock{}), plan)},
+		"holding":              {sealed(site, "K1"), hold(facts(nil))},
+		"holding beside holds": {holds, hold(facts(nil))},
+		"allocating":           {atSite, allocate(inArm(x), ben, "")},
+		"dispensing":           {atSite, decisionWith(supply.Dispense, facts(nil), dispenseKit(anna, "K2", "2026-03-10"))},
+		"quarantining a lot":   {atSite, quarantineLot("A", "L1", "")},
+		"releasing":            {quarantined, releaseKits(facts(nil), "A", "r", "K1")},
+		"reconciling":          {back, decision(supply.Reconcile, reconcile)},
+		"expiring":             {atSite, expire("A", "2030-01-01")},
 	} {
 		events, err := outcome.decide(outcome.s.State())
 		if err == nil || !strings.Contains(err.Error(), "without the blinding keys") || len(events) > 0 {

@@ -28,11 +28,15 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if !f.Study.SiteIsActive(cmd.Site) || f.Study.Protocol == nil || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
 	}
-	usable, err := s.usableFor(cmd.Patient, f, call)
+	by, seeding, err := s.choosing(at, cmd.Seed, f, call)
 	if err != nil {
 		return nil, err
 	}
-	kits := map[domain.ArmID]KitNumber{}
+	usable, err := s.usableFor(cmd.Patient, f, by)
+	if err != nil {
+		return nil, err
+	}
+	kits := HeldKits{}
 	for _, arm := range f.Study.Protocol.Arms {
 		if of := usable[domain.ArmID(arm.ID)]; len(of) > 0 {
 			kits[domain.ArmID(arm.ID)] = of[0]
@@ -41,16 +45,16 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if len(kits) == 0 || len(kits) < len(f.Study.Protocol.Arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
-	return []StockEvent{StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits)}}, nil
+	return append(seeding, StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits), Choice: blind.Of(by.choice)}), nil
 }
 
-// usableFor lists, for every arm, the kits that the patient could get now.
-func (s Stock) usableFor(p domain.PatientID, f Facts, call domain.Call) (map[domain.ArmID][]KitNumber, error) {
+// usableFor lists, for every arm, the kits that the patient could get now, in the order of the choice.
+func (s Stock) usableFor(p domain.PatientID, f Facts, by chooser) (map[domain.ArmID][]KitNumber, error) {
 	held, err := s.held(p)
 	if err != nil {
 		return nil, err
 	}
-	return s.usable(f.Supply, today(call), keepDays(f.Study), held)
+	return s.usableInOrder(f.Supply, by, held)
 }
 
 // ReleaseHeld ends a hold. Without a hold it has no effect.
@@ -61,7 +65,7 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 	return []StockEvent{HoldReleased{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
-// Allocate gives a patient a kit of the patient's arm: the held one, or else the one that expires first. The answer is
+// Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
 // KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. A patient who has a kit
 // for the visit gets no second one, unless the first was never given out and no longer can be: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
@@ -86,21 +90,30 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	case f.Arm == "":
 		return failed("not_randomised", "the patient has not been randomised")
 	}
-	usable, err := s.usableFor(cmd.Patient, f, call)
+	by, seeding, err := s.choosing(at, cmd.Seed, f, call)
 	if err != nil {
 		return nil, err
 	}
-	of := usable[f.Arm]
-	if hold, held := s.Holds.Get(cmd.Patient); held {
-		kits, _ := hold.Kits.Open()
-		if n, some := kits[f.Arm]; some && slices.Contains(of, n) {
-			of = []KitNumber{n}
-		}
+	usable, err := s.usableFor(cmd.Patient, f, by)
+	if err != nil {
+		return nil, err
 	}
+	of := s.firstHeld(cmd.Patient, f.Arm, usable[f.Arm])
 	if len(of) == 0 {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
-	return []StockEvent{KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces}}, nil
+	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces,
+		Choice: blind.Of(by.choice)}), nil
+}
+
+// firstHeld returns the usable kits of an arm, or only the one that is held for the patient if it is still among them.
+func (s Stock) firstHeld(p domain.PatientID, arm domain.ArmID, usable []KitNumber) []KitNumber {
+	hold, _ := s.Holds.Get(p)
+	kits, _ := hold.Kits.Open()
+	if n, some := kits[arm]; some && slices.Contains(usable, n) {
+		return []KitNumber{n}
+	}
+	return usable
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It

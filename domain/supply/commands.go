@@ -57,6 +57,8 @@ type CreateShipment struct {
 type PlanResupply struct {
 	AtDepot `doc:"The depot of the site's rule"`
 	Site    domain.SiteID `json:"site" doc:"The site"`
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
 }
 
 // CancelShipment puts the kits of a shipment that has not left back into stock.
@@ -132,6 +134,8 @@ type HoldStock struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	domain.OfPatient
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
 }
 
 // ReleaseHold releases the kits that are held for a patient.
@@ -150,6 +154,8 @@ type AllocateKit struct {
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	domain.OfPatient
 	Visit string `json:"visit,omitempty" doc:"The visit; empty for the enrolment"`
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
 }
 
 // SetKitsAside is sent when a patient has left. Allocated kits that were not given out go to no other patient.

@@ -1,6 +1,8 @@
 package supply_test
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +38,7 @@ func fromLocation(l supply.LocationID) supply.FromLocation {
 
 func kits(numbers ...supply.KitNumber) []supply.KitNumber { return numbers }
 
-type kitsByArm = map[domain.ArmID]supply.KitNumber
+type kitsByArm = supply.HeldKits
 
 // theStudy has two arms, the active site A and the site B, which is not active.
 func theStudy(change func(*study.Treatment)) study.Study {
@@ -88,7 +90,7 @@ func senderFacts(sender stock) supply.Facts {
 // contents of the kits of these tests, by number: 1 and 2 are of arm x, 3 and 4 of arm y, and the even ones expire
 // first.
 // 5 is of an unreleased lot, 6 expires in a week, 7 in eight days.
-var contents = map[supply.KitNumber]supply.Content{
+var contents = supply.KitContents{
 	"K1": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 10}, "K2": {Arm: x, Lot: "L2", Expiry: "2026-06-01", Units: 10},
 	"K3": {Arm: y, Lot: "L1", Expiry: "2027-01-01", Units: 10}, "K4": {Arm: y, Lot: "L2", Expiry: "2026-06-01", Units: 10},
 	"K5": {Arm: x, Lot: "L3", Expiry: "2027-01-01", Units: 10}, "K6": {Arm: x, Lot: "L1", Expiry: "2026-03-17", Units: 10},
@@ -97,7 +99,7 @@ var contents = map[supply.KitNumber]supply.Content{
 
 // contentsOf returns the contents of these kits.
 func contentsOf(kits ...supply.KitNumber) supply.Contents {
-	all := map[supply.KitNumber]supply.Content{}
+	all := supply.KitContents{}
 	for _, n := range kits {
 		all[n] = contents[n]
 	}
@@ -126,8 +128,41 @@ func decision[C any](decide func(supply.Stock, C, domain.Call) ([]supply.StockEv
 	return scenario.Sent(decide, command, call)
 }
 
+// decisionWith decides about a command that needs facts. Seeds and the records of choices are left out of the events;
+// choice_test.go is about them.
 func decisionWith[C any](decide decisionWithFacts[C], f supply.Facts, command C) stockDecision {
-	return scenario.SentWithFacts(decide, f, command, call)
+	if seed := reflect.ValueOf(&command).Elem().FieldByName("Seed"); seed.IsValid() {
+		seed.SetString(theSeed)
+	}
+	return func(s supply.Stock) ([]supply.StockEvent, error) {
+		events, err := scenario.SentWithFacts(decide, f, command, call)(s)
+		return withoutChoices(events), err
+	}
+}
+
+// theSeed is what commands bring for a location that has no seed.
+var theSeed = strings.Repeat("5e", 32)
+
+// withoutChoices returns the events without seeds and records of choices.
+func withoutChoices(events []supply.StockEvent) []supply.StockEvent {
+	var all []supply.StockEvent
+	for _, event := range events {
+		switch e := event.(type) {
+		case supply.StockSeedRecorded:
+			continue
+		case supply.StockHeld:
+			e.Choice = blind.Value[supply.Choice]{}
+			event = e
+		case supply.KitAllocated:
+			e.Choice = blind.Value[supply.Choice]{}
+			event = e
+		case supply.ShipmentCreated:
+			e.Choice = blind.Value[supply.Choice]{}
+			event = e
+		}
+		all = append(all, event)
+	}
+	return all
 }
 
 // The commands that many tests send. Those on a patient's kits are about Anna and the site A, unless they have a

@@ -67,7 +67,7 @@ type Content struct {
 }
 
 // Contents are the contents of several kits. They are sealed together, which takes less space than sealing each kit.
-type Contents = blind.Value[map[KitNumber]Content]
+type Contents = blind.Value[KitContents]
 
 // Event is an event of a study's supply as a whole.
 type Event interface{ supplyEvent() }
@@ -134,6 +134,7 @@ type StockEvent interface{ stockEvent() }
 
 // stockEvents are the events of a stock with their stored names.
 var stockEvents = []domain.EventType{
+	domain.Stored[StockSeedRecorded]("StockSeedRecorded").InNoView("decisions read it"),
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
 	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
@@ -166,6 +167,15 @@ type OfStock struct {
 // AboutStock returns the stock that the event is about.
 func (p OfStock) AboutStock() OfStock { return p }
 
+// StockSeedRecorded fixes the seed from which the choices among equal kits follow at a location. It is recorded once, with
+// the first choice.
+type StockSeedRecorded struct {
+	OfStock
+	// Commitment is the SHA-256 of the seed's 32 bytes, in hex. It proves later that the seed was not changed.
+	Commitment string              `json:"commitment"`
+	Seed       blind.Value[string] `json:"seed"`
+}
+
 // DeliveryTakenIn puts registered kits into a depot's stock.
 type DeliveryTakenIn struct {
 	OfStock
@@ -184,6 +194,8 @@ type ShipmentCreated struct {
 	Resupply bool     `json:"resupply,omitempty"`
 	Reason   string   `json:"reason"`
 	Contents Contents `json:"contents"`
+	// Choice says how the kits of a resupply were chosen.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // ResupplyFellShort says that a resupply rule demands kits that the depot does not have.
@@ -191,7 +203,7 @@ type ResupplyFellShort struct {
 	OfStock
 	To LocationID `json:"to"`
 	// Missing counts the kits by arm.
-	Missing blind.Value[map[domain.ArmID]int] `json:"missing"`
+	Missing blind.Value[MissingKits] `json:"missing"`
 }
 
 // ShipmentCancelled puts the kits of a shipment that has not left back into stock.
@@ -261,8 +273,10 @@ type KitsReleased struct {
 // because kits that are held together are of different arms.
 type StockHeld struct {
 	OfStock
-	Patient domain.PatientID                        `json:"patient"`
-	Kits    blind.Value[map[domain.ArmID]KitNumber] `json:"kits"`
+	Patient domain.PatientID      `json:"patient"`
+	Kits    blind.Value[HeldKits] `json:"kits"`
+	// Choice says how the kits were chosen. Holds from before there were seeds have none.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // StockRefused says why no kits were held for a patient.
@@ -289,6 +303,8 @@ type KitAllocated struct {
 	Visit string `json:"visit,omitempty"`
 	// Replaces is the kit of the same patient and visit that can no longer be given out, if there was one.
 	Replaces KitNumber `json:"replaces,omitempty"`
+	// Choice says how the kit was chosen, or would have been if none had been held.
+	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
 
 // AllocationFailed says why a patient gets no kit for now. The kits of the patient's hold are free again.
@@ -365,6 +381,7 @@ type KitLost struct {
 	Reason   string `json:"reason"`
 }
 
+func (StockSeedRecorded) stockEvent()  {}
 func (DeliveryTakenIn) stockEvent()    {}
 func (ShipmentCreated) stockEvent()    {}
 func (ResupplyFellShort) stockEvent()  {}
@@ -409,13 +426,13 @@ const (
 	CauseOther     Cause = "other"
 )
 
-// ResupplyRule says when a site is sent kits. As soon as the site has fewer than Trigger usable kits of any arm, with
-// those in transit, it is sent kits of every arm up to Target. All arms are filled at once, so that a shipment does not
-// reveal which arm ran low.
+// ResupplyRule says when a site is sent kits. A shipment that fills every arm up to Target is made as soon as so many kits
+// are missing, of all arms together, that of one of them fewer than Trigger could be left. Kits in transit count as there.
+// Because all arms are counted together and filled together, the day of a shipment tells nothing of the arms.
 type ResupplyRule struct {
 	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
 	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
-	Trigger int           `json:"trigger" minimum:"1" doc:"Fewer kits of an arm than this, those under way counted, and a shipment is made"`
+	Trigger int           `json:"trigger" minimum:"1" doc:"A shipment is made before fewer kits of an arm than this can be left, those in transit counted; the kits of all arms are counted together"`
 	Target  int           `json:"target" minimum:"1" doc:"To how many kits each arm is filled up"`
 	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`

@@ -18,7 +18,7 @@ const maxFalseAlarms = 1.0 / 2000
 // of the arms is periodic. The runs test of Wald and Wolfowitz (1940), for each arm against the others, finds sequences
 // with fewer runs than chance would produce. More runs than by chance are accepted: kits numbered in permuted blocks
 // have them.
-func mustNotRevealArms(numbers []KitNumber, contents map[KitNumber]Content) error {
+func mustNotRevealArms(numbers []KitNumber, contents KitContents) error {
 	refused := func(how string) error {
 		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
 			Do("number the kits in random order over all arms, all in the same form")

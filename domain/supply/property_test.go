@@ -30,11 +30,11 @@ type machine struct {
 
 	// holder is where each kit is: "delivery 1", a location, "way D-0001", "destroyed" or "lost".
 	holder  map[supply.KitNumber]string
-	content map[supply.KitNumber]supply.Content
+	content supply.KitContents
 	patient map[supply.KitNumber]domain.PatientID
 	got     map[supply.Slot]supply.KitNumber
 	sent    map[supply.ShipmentID][]supply.KitNumber
-	held    map[domain.PatientID]map[domain.ArmID]supply.KitNumber
+	held    map[domain.PatientID]kitsByArm
 	recalls map[string]bool
 	given   map[supply.KitNumber]bool
 }
@@ -256,7 +256,7 @@ func (m *machine) act() {
 		events, err := supply.Create(m.stocks[at], facts, cmd, call)
 		m.decided(at, events, err)
 	case 4:
-		events, err := supply.Resupply(m.stocks["D"], m.facts(ownSite), supply.PlanResupply{AtDepot: atDepot, Site: site}, call)
+		events, err := supply.Resupply(m.stocks["D"], m.facts(ownSite), supply.PlanResupply{AtDepot: atDepot, Site: site, Seed: theSeed}, call)
 		m.decided("D", events, err)
 	case 5:
 		id, _ := m.shipment(at)
@@ -288,12 +288,12 @@ func (m *machine) act() {
 			m.decided(to, events, err)
 		}
 	case 11:
-		events, err := supply.Hold(m.stocks[ownSite], facts, supply.HoldStock{Study: pain, Site: site, OfPatient: of}, call)
+		events, err := supply.Hold(m.stocks[ownSite], facts, supply.HoldStock{Study: pain, Site: site, OfPatient: of, Seed: theSeed}, call)
 		m.decided(ownSite, events, err)
 	case 12, 20, 21, 22:
 		facts.Arm = armOf(who)
 		visit := rapid.SampledFrom([]string{"", "week-4"}).Draw(t, "visit")
-		cmd := supply.AllocateKit{Study: pain, Site: site, OfPatient: of, Visit: visit}
+		cmd := supply.AllocateKit{Study: pain, Site: site, OfPatient: of, Visit: visit, Seed: theSeed}
 		events, err := supply.Allocate(m.stocks[ownSite], facts, cmd, call)
 		m.decided(ownSite, events, err)
 	case 13, 23, 24, 25:
@@ -379,7 +379,7 @@ func (m *machine) supplySites() {
 
 // register registers twelve kits.
 func (m *machine) register() {
-	kits := map[supply.KitNumber]supply.Content{}
+	kits := supply.KitContents{}
 	for range 12 {
 		m.number++
 		n := supply.KitNumber(fmt.Sprintf("%04d", m.number))
@@ -403,7 +403,7 @@ func TestR36_KitsAddUpInEveryOrder(t *testing.T) {
 		m := &machine{
 			t: t, now: call.At, supply: theSupply(supply.ResupplyRuleSet{Study: pain, Rule: rule}),
 			stocks: map[supply.LocationID]supply.Stock{}, outdated: map[supply.LocationID]supply.Stock{},
-			holder: map[supply.KitNumber]string{}, content: map[supply.KitNumber]supply.Content{},
+			holder: map[supply.KitNumber]string{}, content: supply.KitContents{},
 			patient: map[supply.KitNumber]domain.PatientID{}, got: map[supply.Slot]supply.KitNumber{},
 			sent: map[supply.ShipmentID][]supply.KitNumber{}, held: map[domain.PatientID]kitsByArm{},
 			recalls: map[string]bool{}, given: map[supply.KitNumber]bool{},

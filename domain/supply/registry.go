@@ -25,6 +25,8 @@ type Supply struct {
 	Deliveries []KitsRegistered
 	Lots       map[string]Lot
 	Rules      map[domain.SiteID]ResupplyRule
+	// Events counts the events.
+	Events int
 
 	numbers persistent.Map[KitNumber, int]
 }
@@ -42,6 +44,7 @@ var Decider = domain.Decider[Supply, Event]{Category: "supply", Key: domain.BySt
 var Streams = []domain.StreamType{Decider.Streams(), StockDecider.Streams()}
 
 func evolve(s Supply, event Event) Supply {
+	s.Events++
 	switch e := event.(type) {
 	case DepotOpened:
 		s.Depots = maps.Clone(s.Depots)
@@ -145,7 +148,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 
 // readKits reads the file of a delivery. Its refusals name lines and never quote the file, because refusals are
 // recorded, and if columns are mixed up, any value could be an arm.
-func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, error) {
+func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
@@ -165,7 +168,7 @@ func readKits(text string, protocol *study.Protocol) (map[KitNumber]Content, err
 			return nil, malformedFile("the file has no column %q", name)
 		}
 	}
-	contents := map[KitNumber]Content{}
+	contents := KitContents{}
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {

@@ -8,6 +8,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 )
 
 // Sent is a shipment as its sender knows it.
@@ -83,8 +84,8 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
-// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, kit_held, lot_not_released,
-// kit_expires_soon and kit_not_reconciled.
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
+// lot_not_released, kit_expires_soon and kit_not_reconciled.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study))
 	if err != nil {
@@ -106,10 +107,6 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err := s.eachOnce("kits", "sending it", cmd.Kits, may); err != nil {
 		return nil, err
 	}
-	held, err := s.held("")
-	if err != nil {
-		return nil, err
-	}
 	contents, err := s.contentsOf(cmd.Kits)
 	if err != nil {
 		return nil, err
@@ -117,9 +114,11 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	for _, n := range cmd.Kits {
 		k, _ := s.Kits.Get(n)
 		switch c := contents[n]; {
-		case held[n]:
-			// Whether a kit is held is blinded, so the refusal only says that it cannot leave now.
-			return nil, refuse.WrongState("kit_held", "kit %s cannot leave now", n).At("kits").Do("try again later, or send another kit")
+		case k.Status == KitAvailable && s.Holds.Len() > 0:
+			// Which kits are held is blinded: two that are held together are of different arms. So no kit may leave that could
+			// be held, as long as any is.
+			return nil, refuse.WrongState("enrollment_under_way", "kits that can be given out do not leave while a patient is being enrolled here").
+				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Status == KitIsReturned && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		case fromDepot && !f.Supply.usable(c.Lot):
@@ -131,16 +130,30 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	return []StockEvent{s.shipment(cmd.stock(), cmd.To, cmd.Kits, contents, cmd.Reason)}, nil
 }
 
-// shipment returns the next shipment of the location.
-func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents map[KitNumber]Content, reason string) ShipmentCreated {
+// shipment returns the next shipment of the location. Its kits are in the order of their numbers, which says nothing of
+// what they hold.
+func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents KitContents, reason string) ShipmentCreated {
 	id := ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1))
 	return ShipmentCreated{OfStock: at, Shipment: id, To: to, Kits: slices.Sorted(slices.Values(kits)), Reason: reason,
 		Contents: blind.Of(contents)}
 }
 
+// demands says whether the rule demands a shipment for a site that has so many kits of each arm. It counts the kits of all
+// arms together: if a shipment were made when one arm is below the trigger, its day would tell how many of the kits that
+// were used since the last shipment, the last one among them, are of one arm. So a shipment is made as soon as so many kits
+// are missing that one arm could be below the trigger if they were all of this arm.
+func (r ResupplyRule) demands(arms []study.Arm, have map[domain.ArmID]int) bool {
+	missing := 0
+	for _, arm := range arms {
+		missing += max(0, r.Target-have[domain.ArmID(arm.ID)])
+	}
+	return missing > r.Target-r.Trigger
+}
+
 // Resupply creates the shipment that a site's rule demands now, and a ResupplyFellShort if the depot has not enough
 // kits for it. Kits in transit to the site count as its stock. It may be sent at any time; if the rule demands nothing,
-// it has no effect. Of the kits that do not expire too soon, the depot sends those that expire first.
+// it has no effect. Of the kits that do not expire too soon, the depot sends those that expire first, and among equals
+// those that chance decides for.
 func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEvent, error) {
 	rule, ruled := f.Supply.Rules[cmd.Site]
 	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsActive(cmd.Site) {
@@ -171,19 +184,19 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			}
 		}
 	}
-	low := false
-	for _, arm := range f.Study.Protocol.Arms {
-		low = low || have[domain.ArmID(arm.ID)] < rule.Trigger
-	}
-	if !low {
+	if !rule.demands(f.Study.Protocol.Arms, have) {
 		return nil, nil
 	}
-	atDepot, err := s.usable(f.Supply, on, keep, nil) // a depot holds no kits for patients
+	by, events, err := s.choosing(cmd.stock(), cmd.Seed, f, call)
+	if err != nil {
+		return nil, err
+	}
+	atDepot, err := s.usableInOrder(f.Supply, by, nil) // a depot holds no kits for patients
 	if err != nil {
 		return nil, err
 	}
 	var kits []KitNumber
-	missing := map[domain.ArmID]int{}
+	missing := MissingKits{}
 	for _, arm := range f.Study.Protocol.Arms {
 		id := domain.ArmID(arm.ID)
 		want := max(0, rule.Target-have[id])
@@ -193,14 +206,15 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			missing[id] = want - got
 		}
 	}
-	var events []StockEvent
-	if len(kits) > 0 {
+	if len(kits) == 0 {
+		events = nil // nothing was chosen, so no seed is recorded
+	} else {
 		contents, err := s.contentsOf(kits)
 		if err != nil {
 			return nil, err
 		}
 		shipment := s.shipment(cmd.stock(), to, kits, contents, "resupply")
-		shipment.Resupply = true
+		shipment.Resupply, shipment.Choice = true, blind.Of(by.choice)
 		events = append(events, shipment)
 	}
 	if len(missing) > 0 {

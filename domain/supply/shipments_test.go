@@ -52,7 +52,10 @@ func TestCreateShipment(t *testing.T) {
 
 	atSite := strictStockAt(t, site, "K1", "K2", "K3", "K4", "K6")
 	atSite.When(createShipment("A", "B", "r", "K1")).ThenRefused("shipment_between_sites")
-	atSite.Given(stockHeld(anna, kitsByArm{x: "K1", y: "K3"})).When(createShipment("A", "D", "r", "K1")).ThenRefused("kit_held")
+	// While kits are held, the answer is the same for those that are and for those that are not.
+	for _, kit := range kits("K1", "K2") {
+		atSite.Given(stockHeld(anna, kitsByArm{x: "K1", y: "K3"})).When(createShipment("A", "D", "r", kit)).ThenRefused("enrollment_under_way")
+	}
 	allocated := atSite.Given(kitAllocated(anna, "K1"))
 	allocated.When(createShipment("A", "D", "r", "K1")).ThenRefused("kit_status")
 	dispensed := allocated.Given(kitDispensed(anna, "K1", ""))
@@ -224,14 +227,14 @@ func TestResupplyCounts(t *testing.T) {
 	extra().When(plan(full, theStudy(nil), rule)).Then()
 	extra().When(plan(full.Given(stockHeld(anna, kitsByArm{x: "K1", y: "K3"})), theStudy(nil), rule)).Then()
 	one := supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: kits("M1"), Resupply: true, Reason: "resupply",
-		Contents: blind.Of(map[supply.KitNumber]supply.Content{"M1": more["M1"]})}
+		Contents: blind.Of(supply.KitContents{"M1": more["M1"]})}
 	low := full.Given(kitAllocated(anna, "K1"))
 	made := extra().When(plan(low, theStudy(nil), rule)).Then(one)
 	made.When(plan(low, theStudy(nil), rule)).Then()
 	second := one
 	second.Shipment = "D-0002"
 	made.Given(supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001"}).When(plan(low, theStudy(nil), rule)).Then(second)
-	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(map[domain.ArmID]int{x: 1})}
+	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(supply.MissingKits{x: 1})}
 	lost := low.Given(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", Kits: one.Kits})
 	made.Given(shipmentDispatched(depot, "D-0001", "A", "")).When(plan(lost, theStudy(nil), rule)).Then(short)
 	// The rule does not apply to another depot, or to a site that is not active. A shipment to another site does not
@@ -245,6 +248,6 @@ func TestResupplyCounts(t *testing.T) {
 }
 
 // more are other kits, one of each arm.
-var more = map[supply.KitNumber]supply.Content{
+var more = supply.KitContents{
 	"M1": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 10}, "M2": {Arm: y, Lot: "L1", Expiry: "2027-01-01", Units: 10},
 }

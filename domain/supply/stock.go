@@ -1,13 +1,13 @@
 package supply
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/chance"
 	"casebook/domain/persistent"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
@@ -30,6 +30,11 @@ type Stock struct {
 	// LastShipment is the running number of the last shipment that this location created.
 	LastShipment int
 	contents     persistent.Map[KitNumber, Content]
+	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
+	// the choices.
+	seed       *chance.Seed
+	seedSealed bool
+	choices    int
 }
 
 // StockDecider decides on the stream of a location's kits. StockID makes the stream's id.
@@ -53,11 +58,14 @@ type Facts struct {
 func evolveStock(s Stock, event StockEvent) Stock {
 	s = s.moved(event)
 	switch e := event.(type) {
+	case StockSeedRecorded:
+		s = s.seeded(e)
 	case DeliveryTakenIn:
 		s.Delivered = with(s.Delivered, e.Delivery)
 		s = s.take(e.Contents)
 	case ShipmentCreated:
 		s.LastShipment++
+		s = s.chosen(e.Choice)
 		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentStatus("").After(e)})
 	case ShipmentCancelled:
 		s = s.sentAfter(e, e.Shipment, "")
@@ -74,11 +82,13 @@ func evolveStock(s Stock, event StockEvent) Stock {
 		}
 	case StockHeld:
 		s.Holds = s.Holds.Set(e.Patient, e)
+		s = s.chosen(e.Choice)
 	case HoldReleased:
 		s.Holds = s.Holds.Delete(e.Patient)
 	case KitAllocated:
 		s.Holds = s.Holds.Delete(e.Patient)
 		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
+		s = s.chosen(e.Choice)
 	case AllocationFailed:
 		s.Holds = s.Holds.Delete(e.Patient)
 	}
@@ -133,8 +143,8 @@ func (s Stock) take(contents Contents) Stock {
 var errSealed = errors.New("what the kits hold is sealed: this program runs without the blinding keys")
 
 // contentsOf returns the contents of kits. It returns errSealed if the program cannot open them.
-func (s Stock) contentsOf(kits []KitNumber) (map[KitNumber]Content, error) {
-	all := make(map[KitNumber]Content, len(kits))
+func (s Stock) contentsOf(kits []KitNumber) (KitContents, error) {
+	all := make(KitContents, len(kits))
 	for _, n := range kits {
 		c, known := s.contents.Get(n)
 		if !known {
@@ -182,12 +192,10 @@ func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	return arms, nil
 }
 
-// usable lists, for every arm, the kits that could be given out on the day, without the held ones. The earliest expiry
-// comes first, then the lowest number (first expired, first out). A kit with keepDays or fewer days left until its
-// expiry is not given out any more.
+// usable lists, for every arm, the kits that could be given out on the day, without the held ones and in no order. A kit
+// with keepDays or fewer days left until its expiry is not given out any more.
 func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
 	all := map[domain.ArmID][]KitNumber{}
-	expiry := map[KitNumber]domain.Date{}
 	for n, k := range s.Kits.All() {
 		if k.Status != KitAvailable || held[n] {
 			continue
@@ -196,15 +204,23 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 		if !known {
 			return nil, errSealed
 		}
-		if !in.usable(c.Lot) || c.Expiry.DaysSince(on) <= keepDays {
-			continue
+		if in.usable(c.Lot) && c.Expiry.DaysSince(on) > keepDays {
+			all[c.Arm] = append(all[c.Arm], n)
 		}
-		all[c.Arm], expiry[n] = append(all[c.Arm], n), c.Expiry
-	}
-	for _, kits := range all {
-		slices.SortFunc(kits, func(a, b KitNumber) int { return cmp.Or(cmp.Compare(expiry[a], expiry[b]), cmp.Compare(a, b)) })
 	}
 	return all, nil
+}
+
+// usableInOrder lists, for every arm, the kits that could be given out, in the order in which the chooser takes them.
+func (s Stock) usableInOrder(in Supply, by chooser, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
+	all, err := s.usable(in, by.choice.On, by.choice.KeepDays, held)
+	for arm, kits := range all {
+		all[arm] = by.inOrder(kits, func(n KitNumber) domain.Date {
+			c, _ := s.contents.Get(n)
+			return c.Expiry
+		})
+	}
+	return all, err
 }
 
 // today returns the day of a decision in UTC. The location's own zone would move it by hours, and the margins are days.

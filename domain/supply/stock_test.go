@@ -192,17 +192,19 @@ func TestResupply(t *testing.T) {
 		e.Resupply, e.Reason = true, "resupply"
 		return e
 	}
-	short := func(missing map[domain.ArmID]int) supply.ResupplyFellShort {
+	short := func(missing supply.MissingKits) supply.ResupplyFellShort {
 		return supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(missing)}
 	}
 	all.When(plan(facts(nil))).Then() // there is no rule
 	nothing := scenario.For(t, supply.StockDecider)
 	on := all.When(plan(with(nothing))).Then(shipment("K1", "K2", "K3", "K4"))
-	on.When(plan(with(nothing))).Then()                                           // the kits are on their way
-	all.When(plan(with(stockAt(t, site, "K7", "K3")))).Then()                     // one kit of each arm is enough
+	on.When(plan(with(nothing))).Then()                             // the kits are on their way
+	all.When(plan(with(stockAt(t, site, "K7", "K2", "K3")))).Then() // one is missing, so that no arm can be below the trigger
+	// Two are missing altogether. They could have been of one arm; whether they were shows in nothing.
+	all.When(plan(with(stockAt(t, site, "K7", "K3")))).Then(shipment("K2", "K4"))
 	all.When(plan(with(stockAt(t, site, "K7")))).Then(shipment("K2", "K3", "K4")) // one arm is low, and both are filled up
-	stockAt(t, depot, "K1").When(plan(with(nothing))).Then(shipment("K1"), short(map[domain.ArmID]int{x: 1, y: 2}))
-	stockAt(t, depot, "K5", "K6").When(plan(with(nothing))).Then(short(map[domain.ArmID]int{x: 2, y: 2}))
+	stockAt(t, depot, "K1").When(plan(with(nothing))).Then(shipment("K1"), short(supply.MissingKits{x: 1, y: 2}))
+	stockAt(t, depot, "K5", "K6").When(plan(with(nothing))).Then(short(supply.MissingKits{x: 2, y: 2}))
 }
 
 func TestRecallAndExpiry(t *testing.T) {

@@ -16,8 +16,14 @@
 //
 // A request that MongoDB refuses is refused with the same error code. A request that MongoDB supports and this server
 // does not is refused with code 238 (NotImplemented), 115 (CommandNotSupported) or 67 (CannotCreateIndex) and a
-// sentence. Nothing is silently ignored. There is no authentication, no encryption in transit, no transactions, no
-// change streams and no collations: bind the server to the loopback address.
+// sentence. Nothing is silently ignored. There are no transactions, no
+// change streams and no collations.
+//
+// # Access
+//
+// With Options.Users a client proves one of them with SCRAM-SHA-256 before it can do anything; each may read everything,
+// or change everything. Without users everybody may do everything. An address that other machines can reach is refused
+// without users and encryption.
 //
 // # Concurrency
 //
@@ -40,7 +46,7 @@
 // # Files
 //
 // Start reading at server.go, the server and its connections; wire.go has the framing, commands.go the table of
-// commands and their common arguments. cmd_*.go and aggregate.go are the commands, group.go and unwind.go the longer
+// commands and their common arguments, access.go the users. cmd_*.go and aggregate.go are the commands, group.go and unwind.go the longer
 // stages of pipelines, expression.go their expressions, cursor.go their state between batches. raw.go reads and writes
 // BSON. filterparse.go, update.go, projection.go and sort.go compile the requests, filter.go and updateops.go apply
 // them. planner.go chooses an index, bounds.go computes the ranges to read, scan.go reads them. index.go builds index

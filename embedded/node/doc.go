@@ -38,7 +38,10 @@
 //   - The checkpoint of a group is kept beside the log, not in a stream. Replayed events stay parked until they are
 //     settled.
 //   - The users are given when the node is opened and cannot be changed by calls. Without users, credentials are
-//     accepted unchecked, so listen on a loopback address then.
+//     accepted unchecked. An address that other machines can reach is refused without users and encryption.
+//   - Members of $readers may read every stream, and nobody else's access list gives them more.
+//   - Streams whose names begin with one of Options.Protected cannot be deleted or truncated, and their metadata cannot be
+//     written, by anybody.
 //   - If an access list or the settings cannot be parsed, only administrators have access. A link is resolved only if
 //     the reader may read its target.
 //   - Events are removed only by Scavenge; until then $all keeps the events that stream metadata hide from stream

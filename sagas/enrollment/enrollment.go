@@ -151,7 +151,20 @@ func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reac
 	if s.Stage != stageStock {
 		return none()
 	}
-	return s.fail(e.Code, e.Reason), true
+	return s.notPossible(e.Code, e.Reason), true
+}
+
+// notPossible fails the enrolment. Who randomises is told only that it is not possible at present, as a pharmacy would say
+// it: want of stock beside kits that lie at the site would tell that these are all of one arm, and so would a full cohort
+// (ICH E6(R3) 4.1). The reason itself is in the log, in the events of the stock and of the randomisation.
+func (s enrolling) notPossible(code, reason string) reaction {
+	switch code {
+	case "no_stock", "cap_reached", "list_exhausted":
+		if s.Randomise {
+			return s.fail("randomisation_not_possible", "randomisation is not possible at the site at present; the sponsor can say when it is again")
+		}
+	}
+	return s.fail(code, reason)
 }
 
 func (s enrolling) randomised(_ randomisation.PatientRandomised, o sagas.Occurrence) (reaction, bool) {
@@ -168,7 +181,7 @@ func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ 
 	if s.Stage != stageDraw || e.Request != s.Asks {
 		return none()
 	}
-	return s.fail(e.Code, e.Reason), true
+	return s.notPossible(e.Code, e.Reason), true
 }
 
 func (s enrolling) kitAllocated(_ supply.KitAllocated, o sagas.Occurrence) (reaction, bool) {

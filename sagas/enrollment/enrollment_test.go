@@ -1,6 +1,7 @@
 package enrollment
 
 import (
+	"strings"
 	"testing"
 
 	"casebook/domain/patient"
@@ -39,5 +40,40 @@ func TestOnlyTheLastAskForADrawIsRefused(t *testing.T) {
 	r, reacted := failed.State.kitAllocated(supply.KitAllocated{}, o)
 	if !reacted || r.Commands[0].(supply.SetKitsAside).Patient != "PAIN1.S-1" {
 		t.Errorf("a kit that comes too late leads to %+v", r)
+	}
+}
+
+// TestR27_WantOfStockIsNotTold shows that people at the site hear the same whether stock, cohorts or the list stop a draw.
+func TestR27_WantOfStockIsNotTold(t *testing.T) {
+	waiting := enrolling{Attempt: 1, Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Randomise: true, Stage: stageStock, Number: 1}
+	told := func(r reaction) patient.FailEnrollment {
+		failed, ok := r.Commands[len(r.Commands)-1].(patient.FailEnrollment)
+		if !ok || !strings.Contains(r.Note, failed.Code) {
+			t.Fatalf("it reacts with %+v", r)
+		}
+		return failed
+	}
+	stock, _ := waiting.stockRefused(supply.StockRefused{Code: "no_stock", Reason: "the site has not enough kits"}, sagas.Occurrence{})
+	want := told(stock)
+	if want.Code != "randomisation_not_possible" || strings.Contains(want.Reason, "kit") {
+		t.Errorf("the site is told %+v", want)
+	}
+	drawing := waiting
+	drawing.Stage, drawing.Asks = stageDraw, 1
+	for _, code := range []string{"no_stock", "cap_reached", "list_exhausted"} {
+		r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: code, Reason: code, Request: 1}, sagas.Occurrence{})
+		if got := told(r); got != want {
+			t.Errorf("%s: the site is told %+v, want %+v", code, got, want)
+		}
+	}
+	// What the site can mend is told, and so is want of stock where there are no arms to tell.
+	r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: "invalid_factors", Reason: "sex is missing", Request: 1}, sagas.Occurrence{})
+	if got := told(r); got.Code != "invalid_factors" {
+		t.Errorf("the site is told %+v", got)
+	}
+	waiting.Randomise = false
+	r, _ = waiting.stockRefused(supply.StockRefused{Code: "no_stock", Reason: "no kits"}, sagas.Occurrence{})
+	if got := told(r); got.Code != "no_stock" {
+		t.Errorf("the site is told %+v", got)
 	}
 }

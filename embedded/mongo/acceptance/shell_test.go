@@ -7,6 +7,7 @@ package acceptance
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,12 @@ type shell struct {
 // startShell finds the shell and starts a server for it. Without the shell it skips the test, or fails it in CI.
 func startShell(t *testing.T) shell {
 	t.Helper()
+	return startShellOn(t, mongo.Options{})
+}
+
+// startShellOn is startShell for a server with options; its directory is a new one.
+func startShellOn(t *testing.T, o mongo.Options) shell {
+	t.Helper()
 	missing := t.Skipf
 	if os.Getenv("CI") == "true" {
 		missing = t.Fatalf
@@ -45,7 +52,8 @@ func startShell(t *testing.T) shell {
 	if _, err := os.Stat(program); err != nil {
 		missing("mongosh is not installed; run `npm ci --omit=optional --ignore-scripts` in embedded/mongo/acceptance/shell")
 	}
-	s, err := mongo.Open(t.Context(), mongo.Options{Dir: t.TempDir()})
+	o.Dir = t.TempDir()
+	s, err := mongo.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,6 +186,36 @@ func TestShellFunctions(t *testing.T) {
 		}
 		if got != step.want {
 			t.Errorf("%s\n got %s\nwant %s", step.script, got, step.want)
+		}
+	}
+}
+
+// TestShellOfAReader looks in as a user who may only read. Without a password the shell sees nothing.
+func TestShellOfAReader(t *testing.T) {
+	sh := startShellOn(t, mongo.Options{Users: []mongo.User{
+		{Name: "casebook", Password: "owner's", Role: mongo.ReadWrite}, {Name: "reader", Password: "reader's", Role: mongo.Read},
+	}})
+	as := func(user, password string) shell {
+		with := sh
+		with.connection = strings.Replace(sh.connection, "://", "://"+user+":"+url.PathEscape(password)+"@", 1) + "?authSource=admin"
+		return with
+	}
+	as("casebook", "owner's").eval(t, `db.patients.insertOne({_id: "p1", status: "enrolled"})`)
+	reader := as("reader", "reader's")
+	if out := reader.eval(t, `db.patients.findOne().status`); out != "enrolled" {
+		t.Errorf("the reader sees %q", out)
+	}
+	for _, script := range []string{
+		`db.patients.updateOne({_id: "p1"}, {$set: {status: "withdrawn"}})`, `db.patients.insertOne({})`, `db.patients.deleteMany({})`,
+		`db.patients.drop()`, `db.dropDatabase()`, `db.patients.createIndex({status: 1})`,
+	} {
+		if out, err := reader.run(t, "", "--quiet", "--eval", script); err == nil || !strings.Contains(out, "not authorized") {
+			t.Errorf("the reader runs %s: %s", script, out)
+		}
+	}
+	for _, stranger := range []shell{sh, as("reader", "owner's"), as("nobody", "reader's")} {
+		if out, err := stranger.run(t, "", "--quiet", "--eval", `db.patients.findOne().status`); err == nil || strings.Contains(out, "enrolled") {
+			t.Errorf("a stranger sees %s", out)
 		}
 	}
 }

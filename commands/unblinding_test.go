@@ -1,0 +1,147 @@
+package commands_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/cmd/casebook/contexts"
+	"casebook/commands"
+	randomisationcommands "casebook/commands/randomisation"
+	"casebook/domain"
+	"casebook/domain/enrollment"
+	"casebook/domain/patient"
+	"casebook/domain/randomisation"
+	"casebook/domain/study"
+	"casebook/domain/user"
+	"casebook/eventlog"
+)
+
+// clocked is a process whose clock the test sets.
+type clocked struct {
+	process
+	at *time.Time
+}
+
+func runClocked(t *testing.T) clocked {
+	t.Helper()
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := now
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: func() time.Time { return at }})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, log.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return clocked{process{Handler: h, t: t, log: log}, &at}
+}
+
+// drawnPatient is a patient of a new study who has been drawn, with the investigator.
+func (p clocked) drawnPatient() (domain.PatientID, access.Principal) {
+	trials++
+	id := domain.StudyID(fmt.Sprintf("U%d-%d", trials, time.Now().UnixNano()%1_000_000))
+	who, in := domain.NewPatientID(id, "S-1"), domain.ForStudy(id)
+	manager := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}}
+	crc := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
+	statistician := access.Principal{User: "statistician", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.Statistician, Study: id}}}
+	arm := func(id string) study.Arm {
+		return study.Arm{ID: id, Title: "The arm " + id, Dose: "60 mg twice daily", InEmergency: "Give naloxone"}
+	}
+	p.must(manager, study.CreateStudy{InStudy: in, Title: "Relief of pain", Sponsor: "Nobody"})
+	p.must(manager, study.PublishProtocolVersion{InStudy: in, Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
+		Arms: []study.Arm{arm("a"), arm("b")}, Treatment: &study.Treatment{Randomised: true, InEmergency: "Call the poison centre",
+			Factors: []study.Factor{{ID: "sex", Title: "Sex", Levels: []string{"m", "f"}}}}}})
+	p.must(manager, study.AddSite{InStudy: in, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(manager, study.ActivateSite{InStudy: in, Site: "01", On: "2026-01-01"})
+	p.must(manager, enrollment.OpenEnrollment{InStudy: in, Caps: enrollment.Caps{Target: 5, Study: 10}})
+	defined := p.must(statistician, randomisation.DefineMinimisation{InStudy: in, Scheme: "m", Ratio: map[domain.ArmID]int{"a": 1, "b": 1},
+		Metric: randomisation.MetricRange, P: 0.8})
+	p.must(statistician, randomisation.ActivateRandomisation{InStudy: in, Scheme: "m",
+		SHA256: defined.Events[0].Data.(randomisation.MinimisationDefined).SeedCommitment})
+	p.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
+	p.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: "2026-02-01"})
+	p.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-02", Factors: map[string]string{"sex": "m"}})
+	p.must(access.Process("enrollment"), randomisation.RandomisePatient{InStudy: in, Site: "01", OfPatient: domain.ForPatient(who),
+		Factors: map[string]string{"sex": "m"}, Request: 1})
+	return who, access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: id, Site: "01"}}}
+}
+
+// TestR28_AnEmergencyUnblindingSaysWhatToDo unblinds a patient without naming the study, and sends the command again as
+// somebody does who has not got the answer.
+func TestR28_AnEmergencyUnblindingSaysWhatToDo(t *testing.T) {
+	p := runClocked(t)
+	who, doctor := p.drawnPatient()
+	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	send := func(after time.Duration, key string, by access.Principal) (commands.Answer, error) {
+		*p.at = now.Add(after)
+		by.AuthenticatedAt = *p.at // everybody signs in again
+		return p.as(by, key, emergency)
+	}
+	first, err := send(0, "emergency", doctor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, ok := first.Revealed.(randomisationcommands.Unblinded)
+	if want := []string{"Give naloxone", "Call the poison centre"}; !ok || shown.Study != who.Study() || shown.StudyTitle != "Relief of pain" ||
+		shown.Patient != who || shown.Arm == "" || shown.Title != "The arm "+string(shown.Arm) || shown.Dose != "60 mg twice daily" ||
+		!reflect.DeepEqual(shown.ToDo, want) {
+		t.Errorf("the answer is %+v", first.Revealed)
+	}
+	for i, minutes := range []int{1, 9} {
+		again, err := send(time.Duration(minutes)*time.Minute, "emergency", doctor)
+		if err != nil || !reflect.DeepEqual(again.Revealed, first.Revealed) || again.Revision != first.Revision || !reflect.DeepEqual(again.Events, first.Events) {
+			t.Errorf("after %d minutes the answer is %+v, %v", minutes, again, err)
+		}
+		if n := p.count(first.Stream, "BlindShownAgain"); n != i+1 {
+			t.Errorf("it was shown again %d times, and that is recorded %d times", i+1, n)
+		}
+	}
+	late, err := send(11*time.Minute, "emergency", doctor)
+	if err != nil || late.Revealed != nil || late.Revision != first.Revision {
+		t.Errorf("after 11 minutes the answer is %+v, %v", late, err)
+	}
+	// Somebody else with the same key unblinds for themselves, which is recorded as such.
+	colleague := doctor
+	colleague.User = "colleague"
+	other, err := send(2*time.Minute, "emergency", colleague)
+	if err != nil || other.CommandID == first.CommandID || other.Revealed == nil || p.count(first.Stream, "BlindBroken") != 2 {
+		t.Errorf("a colleague's answer is %+v, %v", other, err)
+	}
+	if n := p.count(first.Stream, "BlindShownAgain"); n != 2 {
+		t.Errorf("it was shown again twice, and that is recorded %d times", n)
+	}
+	emergency.Study = "ANOTHER"
+	if _, err := send(0, "", doctor); code(err) != "malformed_id" {
+		t.Errorf("with another study: %v", err)
+	}
+}
+
+// count returns how many events of a type a stream has, and checks that their metadata name the person and the reason.
+func (p clocked) count(stream, name string) (n int) {
+	p.t.Helper()
+	for r, err := range p.log.ReadStream(p.t.Context(), stream, 0) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if r.Type == name {
+			if n++; r.Metadata.Actor == "" || r.Metadata.Reason != "overdose" || r.Metadata.Command != "BreakBlind" {
+				p.t.Errorf("the metadata of %s are %+v", name, r.Metadata)
+			}
+		}
+	}
+	return n
+}
