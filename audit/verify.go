@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/randomisation"
+	"casebook/domain/supply"
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
@@ -29,6 +31,8 @@ const (
 	Metadata Check = "metadata"
 	// Draws is whether the draws of a study come out again as recorded.
 	Draws Check = "draws"
+	// Kits is whether the choices of kits at a location come out again as recorded.
+	Kits Check = "kits"
 	// Clock is whether recorded times follow one another.
 	Clock Check = "clock"
 )
@@ -51,9 +55,11 @@ type Summary struct {
 	Streams int   `json:"streams"`
 	// Through is the position of the last event.
 	Through domain.Position `json:"through"`
-	// Studies counts the studies whose draws were repeated, Sealed those whose draws could not be, for want of the key.
-	Studies int `json:"studies"`
-	Sealed  int `json:"sealed"`
+	// Studies counts the studies whose draws were repeated, Locations the locations whose choices of kits were, and Sealed
+	// those of both kinds that could not be, for want of the key.
+	Studies   int `json:"studies"`
+	Locations int `json:"locations"`
+	Sealed    int `json:"sealed"`
 	// Findings counts what is wrong, Notices what is worth knowing.
 	Findings int `json:"findings"`
 	Notices  int `json:"notices"`
@@ -62,10 +68,11 @@ type Summary struct {
 }
 
 // Verify reads the whole log up to its present end, and reports what is wrong with it, in the order of the log. With the
-// blinding keys, the log also repeats the draws. It keeps about 150 bytes of each stream in memory, and the events of
-// randomisation. It cannot see that the last events of a stream, or a whole stream, were taken away.
+// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 150 bytes of each stream in memory,
+// and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
-	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{}}
+	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
+		supplies: map[string][]supply.Event{}, stocks: map[string][]supply.StockEvent{}, studies: map[string]domain.StudyID{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {
 		return v.summary, err
@@ -87,6 +94,7 @@ func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summa
 		return v.summary, err
 	}
 	v.repeatDraws()
+	v.repeatChoices()
 	v.summary.Streams = len(v.streams)
 	return v.summary, nil
 }
@@ -96,8 +104,12 @@ type verification struct {
 	report  func(Finding)
 	summary Summary
 	streams map[string]*stream
-	draws   map[string][]randomisation.Event
-	latest  time.Time
+	// These hold the events of randomisation, supply and stocks by their streams, and the studies of the stocks.
+	draws    map[string][]randomisation.Event
+	supplies map[string][]supply.Event
+	stocks   map[string][]supply.StockEvent
+	studies  map[string]domain.StudyID
+	latest   time.Time
 }
 
 // stream is what is known of a stream while its events are read.
@@ -154,8 +166,14 @@ func (v *verification) take(r eventlog.Recorded) {
 	} else if back < 0 {
 		v.latest = r.Metadata.RecordedAt
 	}
-	if e, is := r.Event.(randomisation.Event); is {
+	switch e := r.Event.(type) {
+	case randomisation.Event:
 		v.draws[r.Stream] = append(v.draws[r.Stream], e)
+	case supply.Event:
+		v.supplies[r.Stream] = append(v.supplies[r.Stream], e)
+	case supply.StockEvent:
+		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
+		v.studies[r.Stream] = r.Metadata.Study
 	}
 }
 
@@ -176,23 +194,29 @@ func (v *verification) checkID(s *stream, r eventlog.Recorded) {
 
 // repeatDraws repeats the draws of all studies.
 func (v *verification) repeatDraws() {
-	names := make([]string, 0, len(v.draws))
-	for name := range v.draws {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(v.draws)) {
+		v.repeated(Draws, name, len(v.draws[name]), &v.summary.Studies, randomisation.Replay(v.draws[name]))
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		err := randomisation.Replay(v.draws[name])
-		at := eventlog.Recorded{Stream: name, Revision: uint64(len(v.draws[name]) - 1)}
-		switch {
-		case errors.Is(err, randomisation.ErrKeysMissing):
-			v.summary.Sealed++
-			v.find(Draws, at, true, "the draws were not repeated: the key of blinded values is not there, or opens other values")
-		case err != nil:
-			v.summary.Studies++
-			v.find(Draws, at, false, "%v", err)
-		default:
-			v.summary.Studies++
-		}
+}
+
+// repeatChoices repeats the choices of kits at all locations.
+func (v *verification) repeatChoices() {
+	for _, name := range slices.Sorted(maps.Keys(v.stocks)) {
+		of := v.supplies[supply.Decider.Stream(string(v.studies[name]))]
+		v.repeated(Kits, name, len(v.stocks[name]), &v.summary.Locations, supply.ReplayStock(of, v.stocks[name]))
+	}
+}
+
+// repeated notes what has come of the repetition of a stream's draws or choices.
+func (v *verification) repeated(c Check, name string, events int, count *int, err error) {
+	at := eventlog.Recorded{Stream: name, Revision: uint64(events - 1)}
+	if errors.Is(err, randomisation.ErrKeysMissing) || errors.Is(err, supply.ErrSealed) {
+		v.summary.Sealed++
+		v.find(c, at, true, "nothing was repeated: the key of blinded values is not there, or opens other values")
+		return
+	}
+	*count++
+	if err != nil {
+		v.find(c, at, false, "%v", err)
 	}
 }

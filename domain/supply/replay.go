@@ -12,7 +12,7 @@ import (
 // ReplayStock repeats all choices of kits at a location from its recorded seed, and compares them with the recorded events.
 // It needs the events of the study's supply too, because they say which lots could be used. The error names the first
 // event that differs, by its number in the stock's stream from 0 and by its type, and never an arm. Choices from before the
-// location had a seed are taken as they are. ReplayStock fails if a value is sealed.
+// location had a seed are taken as they are. The error is ErrSealed if a value is sealed.
 func ReplayStock(supply []Event, stock []StockEvent) error {
 	r := stockReplay{supplies: []Supply{Decider.Initial}}
 	for _, e := range supply {
@@ -26,6 +26,9 @@ func ReplayStock(supply []Event, stock []StockEvent) error {
 	}
 	return nil
 }
+
+// ErrSealed is the error of ReplayStock if a value is sealed.
+var ErrSealed = errSealed
 
 // stockReplay is the progress of ReplayStock.
 type stockReplay struct {
