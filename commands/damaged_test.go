@@ -63,7 +63,8 @@ func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
 			}
 			sound.must(sound.crc, sound.entry(4, 5))
 			// The patient's other streams still take commands, and refuse them for reasons of their own.
-			tr.refused("consent_recorded", tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})
+			tr.refused("consent_recorded", tr.crc,
+				patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})
 		})
 	}
 }

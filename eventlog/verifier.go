@@ -37,7 +37,7 @@ type VerifierOptions struct {
 	Logger *slog.Logger
 	// Registerer registers the metrics; nil for none.
 	Registerer prometheus.Registerer
-	// CachedTails bounds how many streams' ends are kept in memory, at about 300 bytes each; 100,000 when 0. The end of
+	// CachedTails bounds how many streams' ends are kept in memory, at about 200 bytes each; 100,000 when 0. The end of
 	// another stream is read from the log.
 	CachedTails int
 }

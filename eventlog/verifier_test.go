@@ -101,7 +101,8 @@ func TestVerifierWithFewTailsInMemory(t *testing.T) {
 			if !known {
 				tail = eventlog.EmptyTail
 			}
-			out, err := log.Append(t.Context(), stream, tail, uuid.New(), eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"}, noted{"y"})
+			out, err := log.Append(t.Context(), stream, tail, uuid.New(),
+				eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"}, noted{"y"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +181,8 @@ func TestVerifierOfAnotherLog(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	out, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, uuid.New(), eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"})
+	out, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, uuid.New(),
+		eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"})
 	if err != nil {
 		t.Fatal(err)
 	}

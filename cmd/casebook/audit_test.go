@@ -60,7 +60,8 @@ func TestAuditVerifyFindsEveryForgery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-anna", "PasswordSet", []byte(`{"digest":"x"}`), nil); err != nil {
+		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-anna", "PasswordSet",
+			[]byte(`{"digest":"x"}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		// Another program's event is left alone.
