@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,13 +31,96 @@ func tokens(t *testing.T) *access.Tokens {
 }
 
 func TestATokenProvesItsUser(t *testing.T) {
-	token, err := tokens(t).Sign("anna", time.Now(), time.Hour)
+	now := time.Now().Truncate(time.Microsecond)
+	token, err := tokens(t).Sign("anna", now, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u, err := tokens(t).Verify(token); err != nil || u != (access.Proof{User: "anna"}) {
-		t.Errorf("got %q, %v", u, err)
+	p, err := tokens(t).Verify(token)
+	if err != nil || p.User != "anna" || !p.IssuedAt.Equal(now) || !p.AuthenticatedAt.IsZero() || p.InSession || p.SecondFactor {
+		t.Errorf("got %+v, %v", p, err)
 	}
+}
+
+// TestASessionKeepsItsSignIn: a refresh token continues its sign-in, and is good for nothing else.
+func TestASessionKeepsItsSignIn(t *testing.T) {
+	signedIn := time.Now().Add(-time.Hour).Truncate(time.Microsecond)
+	want := access.Proof{User: "anna", AuthenticatedAt: signedIn, InSession: true, Version: 3, SecondFactor: true}
+	refresh, err := tokens(t).SignRefresh(want, signedIn, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tokens(t).VerifyRefresh(refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := tokens(t).SignFor(p, time.Now(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tokens(t).Verify(token)
+	if err != nil || !got.AuthenticatedAt.Equal(signedIn) || got.Version != 3 || !got.InSession || !got.SecondFactor || got.User != "anna" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for what, verify := range map[string]func() (access.Proof, error){
+		"a refresh token as an access token": func() (access.Proof, error) { return tokens(t).Verify(refresh) },
+		"an access token as a refresh token": func() (access.Proof, error) { return tokens(t).VerifyRefresh(token) },
+	} {
+		if p, err := verify(); !refusedAs(err, "token_invalid") {
+			t.Errorf("%s: got %+v, %v", what, p, err)
+		}
+	}
+	old, err := tokens(t).SignRefresh(want, signedIn, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := tokens(t).VerifyRefresh(old); !refusedAs(err, "token_expired") {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+// TestTokensThatOtherProgramsReadOtherwiseAreRefused: a token means the same to everybody, or nothing.
+func TestTokensThatOtherProgramsReadOtherwiseAreRefused(t *testing.T) {
+	in := time.Now().Add(time.Hour).Unix()
+	sign := func(header, claims map[string]any) string {
+		all := jwt.MapClaims{"iss": access.Issuer, "aud": access.Issuer, "sub": "anna", "exp": in}
+		for name, value := range claims {
+			all[name] = value
+		}
+		token := jwt.NewWithClaims(jwt.SigningMethodHS256, all)
+		for name, value := range header {
+			token.Header[name] = value
+		}
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if _, err := tokens(t).Verify(sign(nil, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{
+		"exp as a string":         sign(nil, map[string]any{"exp": strconv.FormatInt(in, 10)}),
+		"nbf as a string":         sign(nil, map[string]any{"nbf": "1"}),
+		"iat as a string":         sign(nil, map[string]any{"iat": "1"}),
+		"auth_time as a string":   sign(nil, map[string]any{"auth_time": strconv.FormatInt(in, 10)}),
+		"exp that is no number":   sign(nil, map[string]any{"exp": true}),
+		"exp before all time":     sign(nil, map[string]any{"exp": -1}),
+		"a critical header":       sign(map[string]any{"crit": []string{"b64"}, "b64": true}, nil),
+		"an empty list of crit":   sign(map[string]any{"crit": []string{}}, nil),
+		"a critical null":         sign(map[string]any{"crit": nil}, nil),
+		"an account of no person": sign(nil, map[string]any{"sub": "process:operator.anna"}),
+	} {
+		if p, err := tokens(t).Verify(token); !refusedAs(err, "token_invalid") {
+			t.Errorf("%s: got %+v, %v", name, p, err)
+		}
+	}
+}
+
+func refusedAs(err error, code string) bool {
+	r, ok := refuse.As(err)
+	return ok && r.Code == code
 }
 
 func TestForgedAndOldTokensAreRefused(t *testing.T) {
@@ -78,7 +162,7 @@ func TestForgedAndOldTokensAreRefused(t *testing.T) {
 	} {
 		u, err := tokens(t).Verify(c.token)
 		if r, ok := refuse.As(err); !ok || r.Code != c.code {
-			t.Errorf("%s: got %q, %v, want %s", name, u, err, c.code)
+			t.Errorf("%s: got %+v, %v, want %s", name, u, err, c.code)
 		}
 	}
 }

@@ -61,6 +61,14 @@ type Principal struct {
 	Grants []user.Grant
 	// AuthenticatedAt is when the person last signed in; the zero time if the token proves no sign-in.
 	AuthenticatedAt time.Time
+	// SecondFactor says that the person proved a second factor at that sign-in.
+	SecondFactor bool
+	// Sessions is the version of the account's sessions.
+	Sessions int
+	// MustChangePassword says that somebody else chose the account's password.
+	MustChangePassword bool
+	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
+	Unconfirmed bool
 }
 
 // reauthenticateWithin is how long a sign-in proves that the person is present.
@@ -74,6 +82,39 @@ func (p Principal) MustHaveSignedInRecently(action string, now time.Time) error 
 			Do("sign in again, and send the command with the new token")
 	}
 	return nil
+}
+
+// MustBeConfirmed refuses (code account_not_confirmed) if the account may be in other hands than its owner's: an
+// administrator has reset its password or its second factor, and no second person has confirmed it since.
+func (p Principal) MustBeConfirmed(action string) error {
+	if p.Unconfirmed {
+		return refuse.Forbidden("account_not_confirmed", "the account %s was reset, and may not %s before a second person confirms it",
+			p.User, action).Do("ask another administrator to send ConfirmAccount; until then another person can do it")
+	}
+	return nil
+}
+
+// MustHaveOwnPassword refuses (code password_change_required) while somebody else has chosen the password.
+func (p Principal) MustHaveOwnPassword() error {
+	if p.MustChangePassword {
+		return refuse.Forbidden("password_change_required", "the password of %s was chosen by somebody else", p.User).
+			Do("change it with ChangePassword, and sign in again")
+	}
+	return nil
+}
+
+// MustHaveSecondFactor refuses (code second_factor_required) unless the person proved a second factor at the sign-in.
+func (p Principal) MustHaveSecondFactor(action string) error {
+	if p.SecondFactor {
+		return nil
+	}
+	return refuse.Forbidden("second_factor_required", "%s asks for a second factor in this study", action).
+		Do("sign in with a code of your app or a recovery code; who has none sends OfferSecondFactor, or asks another person to do it")
+}
+
+// IsPatient says that the principal has no other role than that of a patient.
+func (p Principal) IsPatient() bool {
+	return len(p.Grants) > 0 && !slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return g.Role != user.PatientRole })
 }
 
 // Process returns the principal of one of the product's own process managers. Its user id contains a colon, which no id

@@ -62,35 +62,47 @@ func (t *Tokens) TrustProvider(ctx context.Context, jwksURL, issuer, audience st
 	return nil
 }
 
-// claims are the contents of a token.
-type claims struct {
-	jwt.RegisteredClaims
-	// AuthTime is when the person signed in (OpenID Connect Core 1.0, section 2); nil in a token without a sign-in.
-	AuthTime *jwt.NumericDate `json:"auth_time,omitempty"`
-}
-
 // Proof is what a verified token proves.
 type Proof struct {
 	User domain.UserID
+	// IssuedAt is when the token was signed; the zero time if the token does not say it.
+	IssuedAt time.Time
 	// AuthenticatedAt is when the person signed in; the zero time in a token without a sign-in.
 	AuthenticatedAt time.Time
+	// InSession says that the token comes from a sign-in here, to the account's sessions of this Version. Other tokens, such
+	// as those of an identity provider, are compared with the account's sessions by time.
+	InSession bool
+	Version   int
+	// SecondFactor says that the person proved a second factor at the sign-in.
+	SecondFactor bool
 }
 
 // Sign returns a token for a program that acts as the user. It expires after validFor, and proves no sign-in.
 func (t *Tokens) Sign(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
-	return t.sign(u, now, validFor, nil)
+	return t.sign(claims{Audience: jwt.ClaimStrings{Issuer}, Subject: string(u), ExpiresAt: dateOf(now.Add(validFor))}, now)
 }
 
-// SignFor returns a token for a user who signed in now. It expires after validFor.
-func (t *Tokens) SignFor(u domain.UserID, now time.Time, validFor time.Duration) (string, error) {
-	return t.sign(u, now, validFor, jwt.NewNumericDate(now))
+// SignFor returns a token for a user who has signed in, as p says; p.IssuedAt has no meaning here. It expires after
+// validFor.
+func (t *Tokens) SignFor(p Proof, now time.Time, validFor time.Duration) (string, error) {
+	c := p.claims(Issuer)
+	c.ExpiresAt = dateOf(now.Add(validFor))
+	return t.sign(c, now)
 }
 
-func (t *Tokens) sign(u domain.UserID, now time.Time, validFor time.Duration, authTime *jwt.NumericDate) (string, error) {
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{RegisteredClaims: jwt.RegisteredClaims{
-		Issuer: Issuer, Audience: jwt.ClaimStrings{Issuer}, Subject: string(u), ID: uuid.NewString(),
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(validFor)),
-	}, AuthTime: authTime}).SignedString(t.key)
+// SignRefresh returns a token that proves nothing by itself, and is exchanged for tokens of the same sign-in. It expires
+// after validFor; with 0 it lasts as long as the account's sessions.
+func (t *Tokens) SignRefresh(p Proof, now time.Time, validFor time.Duration) (string, error) {
+	c := p.claims(refreshAudience)
+	if validFor > 0 {
+		c.ExpiresAt = dateOf(now.Add(validFor))
+	}
+	return t.sign(c, now)
+}
+
+func (t *Tokens) sign(c claims, now time.Time) (string, error) {
+	c.Issuer, c.ID, c.IssuedAt = Issuer, uuid.NewString(), dateOf(now)
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(t.key)
 }
 
 // Verify returns what the token proves, or refuses it (token_missing, token_expired, token_invalid).
@@ -99,41 +111,77 @@ func (t *Tokens) Verify(token string) (Proof, error) {
 		return Proof{}, refuse.Unauthenticated("token_missing", "the request carries no bearer token").
 			Do("sign in, and send the token in the header Authorization: Bearer ...")
 	}
-	claims, err := t.parse(token)
+	return proofOf(t.parse(token))
+}
+
+// VerifyRefresh returns the sign-in that a refresh token continues, or refuses it (token_expired, token_invalid).
+func (t *Tokens) VerifyRefresh(token string) (Proof, error) {
+	var parsed claims
+	_, err := refreshTokens.ParseWithClaims(token, &parsed, t.ownKey)
+	return proofOf(parsed, err)
+}
+
+func proofOf(c claims, err error) (Proof, error) {
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Proof{}, refuse.Unauthenticated("token_expired", "the token has expired").Do("sign in again")
 	}
 	if err != nil {
 		return Proof{}, refuse.Unauthenticated("token_invalid", "the token is not valid").Do("sign in again")
 	}
-	u := domain.UserID(claims.Subject)
+	u := domain.UserID(c.Subject)
 	if err := u.Validate(); err != nil {
 		return Proof{}, refuse.Unauthenticated("token_invalid", "the token's subject is not a user id").Do("sign in again")
 	}
-	proof := Proof{User: u}
-	if claims.AuthTime != nil {
-		proof.AuthenticatedAt = claims.AuthTime.Time
+	p := Proof{User: u, IssuedAt: c.IssuedAt.time(), AuthenticatedAt: c.AuthTime.time(), SecondFactor: c.hasSecondFactor()}
+	if c.Issuer == Issuer && c.Session != nil {
+		p.InSession, p.Version = true, *c.Session
 	}
-	return proof, nil
+	return p, nil
 }
 
 // parse verifies the token as one of ours, and then as one of the identity provider.
 func (t *Tokens) parse(token string) (claims, error) {
 	var parsed claims
-	_, err := ownTokens.ParseWithClaims(token, &parsed, func(*jwt.Token) (any, error) { return t.key, nil })
+	_, err := ownTokens.ParseWithClaims(token, &parsed, t.ownKey)
 	if err == nil || t.provider == nil || !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
 		return parsed, err
 	}
 	parsed = claims{}
-	_, err = jwt.ParseWithClaims(token, &parsed, t.provider.keys, jwt.WithValidMethods([]string{"RS256", "ES256"}),
+	_, err = jwt.ParseWithClaims(token, &parsed, t.provider.key, jwt.WithValidMethods([]string{"RS256", "ES256"}),
 		jwt.WithIssuer(t.provider.issuer), jwt.WithAudience(t.provider.audience), jwt.WithExpirationRequired(),
 		jwt.WithLeeway(clockSkew))
 	return parsed, err
 }
 
-// ownTokens verifies our own tokens. It accepts a single method, so that no token can choose how it is verified.
-var ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer),
-	jwt.WithExpirationRequired())
+// ownKey returns the key of our own tokens.
+func (t *Tokens) ownKey(token *jwt.Token) (any, error) { return t.key, understood(token) }
+
+// key returns the identity provider's key for the token.
+func (p *provider) key(token *jwt.Token) (any, error) {
+	if err := understood(token); err != nil {
+		return nil, err
+	}
+	return p.keys(token)
+}
+
+// understood refuses tokens with critical headers: the library knows none, and who does not understand one must not
+// accept the token (RFC 7515, section 4.1.11).
+func understood(token *jwt.Token) error {
+	if _, found := token.Header["crit"]; found {
+		return errors.New("the token has critical headers")
+	}
+	return nil
+}
+
+// refreshAudience keeps refresh tokens and access tokens apart.
+const refreshAudience = Issuer + "/refresh"
+
+// These verify our own tokens. They accept a single method, so that no token can choose how it is verified.
+var (
+	ownTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(Issuer),
+		jwt.WithExpirationRequired())
+	refreshTokens = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(Issuer), jwt.WithAudience(refreshAudience))
+)
 
 // LoadOrCreateKey returns the key of at least 32 bytes that the file holds in base64. If the file does not exist, it is
 // created with a random key, and only its owner can read it.

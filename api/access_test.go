@@ -101,6 +101,15 @@ var entitled = map[string]struct {
 	"GrantRole":            {theSystem, admins},
 	"RevokeRole":           {theSystem, admins},
 	"DeactivateUser":       {theSystem, admins},
+	"ConfirmRole":          {theSystem, admins},
+	"ConfirmAccount":       {theSystem, admins},
+	"SignOut":              {theSystem, admins},
+	"LockUser":             {theSystem, admins},
+	"UnlockUser":           {theSystem, admins},
+	"RemoveSecondFactor":   {theSystem, admins},
+	"OfferSecondFactor":    {theSystem, nil}, // open to the owner of the account alone
+	"EnrolSecondFactor":    {theSystem, nil},
+	"RequireSecondFactor":  {theStudy, managers},
 
 	"Me":                      {themselves, everyRole},
 	"Studies":                 {themselves, everyRole},
@@ -269,6 +278,42 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
 var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true}
+
+// TestR4_NoAdministratorReachesArms goes through the catalogue of commands and roles: whoever may send a command that shows
+// arms, or handles them, has a role that needs two people, and administrators can send nothing that concerns a trial.
+func TestR4_NoAdministratorReachesArms(t *testing.T) {
+	// handlesArms are the commands whose sender brings or learns what is in which arm.
+	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
+		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits"}
+	operations := []string{"projection", "user"} // keeping views and accounts
+	shown := 0
+	for _, declared := range contexts.Commands() {
+		if asksForPresence[declared.Name()] && !slices.Contains(handlesArms, declared.Name()) {
+			t.Errorf("%s asks for presence, and is not listed as a command on arms", declared.Name())
+		}
+		for _, role := range declared.OpenTo() {
+			if slices.Contains(handlesArms, declared.Name()) {
+				if shown++; !role.NeedsTwoPeople() {
+					t.Errorf("%s is open to the role %s, which one administrator alone can give", declared.Name(), role)
+				}
+			}
+			if role == user.Admin && !slices.Contains(operations, declared.Category()) {
+				t.Errorf("administrators may send %s", declared.Name())
+			}
+		}
+	}
+	if shown < len(handlesArms) {
+		t.Errorf("only %d roles of %d commands were looked at", shown, len(handlesArms))
+	}
+	if user.Admin.NeedsTwoPeople() || user.Admin.KnowsArms() || user.Admin.MayUnblind() {
+		t.Error("an administrator is taken for somebody who sees arms")
+	}
+	for _, role := range user.Roles {
+		if role.KnowsArms() && !role.NeedsTwoPeople() {
+			t.Errorf("the role %s knows arms, and one administrator alone can give it", role)
+		}
+	}
+}
 
 // bodyAbout makes a body that names the trial's study, site and patient and nothing else. A caller who may send it is
 // therefore refused by a rule, and not for lack of a role.

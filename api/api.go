@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,11 @@ type Options struct {
 	Now func() time.Time
 	// Limits bound what requests may take; each zero field takes its default.
 	Limits Limits
-	// TokenLifetime is how long a token from a sign-in is good; eight hours, a working day, when 0.
+	// TokenLifetime is how long an access token is good; ten minutes when 0.
 	TokenLifetime time.Duration
+	// SessionLifetime is how long a session of staff lasts without a new sign-in; twelve hours when 0. A patient's lasts
+	// until it is ended.
+	SessionLifetime time.Duration
 	// Changes is what GET /api/v1/events tells of; nil refuses it. Run has to run then.
 	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
@@ -47,8 +51,11 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 }
 
-// defaultTokenLifetime is a working day: who comes back the next day signs in again.
-const defaultTokenLifetime = 8 * time.Hour
+const (
+	defaultTokenLifetime = 10 * time.Minute
+	// defaultSessionLifetime is a long shift: who comes back the next day signs in again.
+	defaultSessionLifetime = 12 * time.Hour
+)
 
 // API serves the product over HTTP. It is safe for concurrent use.
 type API struct {
@@ -59,6 +66,7 @@ type API struct {
 	now      func() time.Time
 	limits   Limits
 	lifetime time.Duration
+	session  time.Duration
 	ready    func(context.Context) error
 	build    string
 
@@ -81,15 +89,13 @@ func New(o Options) (*API, error) {
 		return nil, errors.New("the API needs a command handler, an engine for queries and tokens")
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
-		lifetime: o.TokenLifetime, changes: o.Changes, ready: o.Ready, build: o.Build}
+		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: cmp.Or(o.SessionLifetime, defaultSessionLifetime),
+		changes: o.Changes, ready: o.Ready, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
 	if a.now == nil {
 		a.now = time.Now
-	}
-	if a.lifetime == 0 {
-		a.lifetime = defaultTokenLifetime
 	}
 	if o.Registerer == nil || o.Gatherer == nil {
 		own := prometheus.NewRegistry()
@@ -134,6 +140,7 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	a.route(e, http.MethodPost, "/api/v1/commands/{command}", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
 	a.route(e, http.MethodPost, "/api/v1/commands:batch", route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
 	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout}, a.postSignIn)
+	a.route(e, http.MethodPost, refreshRoute, route{action: "Refresh", timeout: a.limits.RequestTimeout}, a.postRefresh)
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,17 +32,22 @@ func (c *call) authenticate() error {
 		c.api.verified.remember(token, proof, c.api.now())
 	}
 	// Whoever holds a good token may have been deactivated or may have lost roles since (21 CFR 11.10(g)).
-	principal, err := c.api.handler.Principal(c.ctx(), proof.User)
+	principal, err := c.api.handler.Authenticated(c.ctx(), proof)
+	if err == nil && !slices.Contains(beforePasswordChange, c.action) {
+		err = principal.MustHaveOwnPassword()
+	}
 	if err != nil {
 		if isAccess(err) {
 			c.recordRefusal(proof.User, noScope, err)
 		}
 		return err
 	}
-	principal.AuthenticatedAt = proof.AuthenticatedAt
-	c.principal = principal
+	c.proof, c.principal = proof, principal
 	return nil
 }
+
+// beforePasswordChange is all that people may do while somebody else has chosen their password.
+var beforePasswordChange = []string{"ChangePassword", "SignOut"}
 
 // recordRefusal puts a refusal of access into the security log.
 func (c *call) recordRefusal(user domain.UserID, scope domain.Scope, why error) {
@@ -147,16 +153,3 @@ func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
 
 // noScope is the scope of what belongs to no study.
 var noScope domain.Scope
-
-// prefixOf returns the network of so many bits that an address is in; IPv4 addresses in IPv6 form stay whole.
-func prefixOf(address string, bits int) (string, error) {
-	parsed, err := netip.ParseAddr(address)
-	if err != nil {
-		return "", err
-	}
-	if parsed = parsed.Unmap().WithZone(""); parsed.Is4() {
-		return parsed.String(), nil
-	}
-	network, err := parsed.Prefix(bits)
-	return network.String(), err
-}

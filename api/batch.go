@@ -195,8 +195,8 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 	if err := c.ctx().Err(); err != nil {
 		return answer, name, errors.Join(err, errors.New("the batch ran out of time before this command"))
 	}
-	// A role may be revoked while a long batch runs: authority is checked at each act (21 CFR 11.10(g)).
-	principal, err := a.handler.Principal(c.ctx(), c.principal.User)
+	// A role may be revoked, or the session ended, while a long batch runs: authority is checked at each act (21 CFR 11.10(g)).
+	principal, err := a.handler.Authenticated(c.ctx(), c.proof)
 	if err != nil {
 		return answer, name, err
 	}

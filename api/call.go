@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +28,8 @@ type call struct {
 	pattern string
 	// action names what is asked for, in the security log.
 	action string
-	// principal is empty until the caller has been proven.
+	// proof and principal are empty until the caller has been proven.
+	proof     access.Proof
 	principal access.Principal
 	// code is the outcome, for the log.
 	code string
@@ -143,6 +146,9 @@ func (c *call) answerProblem(err error) {
 	}
 	header := c.Response().Header()
 	header.Del("Etag")
+	if delayed, ok := errors.AsType[*access.DelayedError](err); ok {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delayed.Wait.Seconds()))))
+	}
 	if err := p.write(c.Response()); err != nil {
 		c.api.logger.LogAttrs(c.ctx(), slog.LevelDebug, "a problem could not be sent", slog.String("traceId", c.trace), slog.Any("error", err))
 	}

@@ -263,7 +263,17 @@ func do(t testing.TB, command any) commands.Answer {
 	everybody.Grants = append(everybody.Grants, user.Grant{Role: user.DataManager, Study: about.Study},
 		user.Grant{Role: user.CRC, Study: about.Study},
 		user.Grant{Role: user.UnblindedSupplyManager, Study: about.Study})
-	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: everybody})
+	return doAs(t, everybody, command)
+}
+
+// doAs sends a command that has to be accepted.
+func doAs(t testing.TB, who access.Principal, command any) commands.Answer {
+	t.Helper()
+	body, err := json.Marshal(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := the.handler.Do(context.Background(), commands.Request{Name: nameOf(command), Body: body, Principal: who})
 	if err != nil {
 		t.Fatalf("%T: %v", command, err)
 	}
@@ -276,7 +286,21 @@ func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
 	id := domain.UserID(unique(name))
 	do(t, user.RegisterUser{OfUser: domain.ForUser(id), Name: "Somebody"})
 	for _, g := range grants {
-		do(t, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})
+		give(t, id, g)
 	}
 	return id
+}
+
+// give gives a role: two administrators do it together.
+func give(t testing.TB, id domain.UserID, g user.Grant) {
+	t.Helper()
+	of := domain.ForUser(id)
+	doAs(t, administrator("first.admin"), user.GrantRole{OfUser: of, Grant: g})
+	if g.Role.NeedsTwoPeople() {
+		doAs(t, administrator("second.admin"), user.ConfirmRole{OfUser: of, Grant: g})
+	}
+}
+
+func administrator(id domain.UserID) access.Principal {
+	return access.Principal{User: id, Grants: []user.Grant{{Role: user.Admin}}}
 }

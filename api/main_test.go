@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/embedded/mongo"
@@ -86,8 +87,13 @@ func openWorld(dir string) (w world, err error) {
 	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
 		return w, err
 	}
+	factors, err := access.NewFactors(bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		return w, err
+	}
 	w.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: w.blinded, Store: w.store})
-	w.handler = commands.NewHandler(commands.Options{Log: w.log, Verifier: w.verifier, Commands: contexts.Commands(), Now: func() time.Time { return now },
+	w.handler = commands.NewHandler(commands.Options{Log: w.log, Verifier: w.verifier, Factors: factors, Commands: contexts.Commands(),
+		Now:   func() time.Time { return now },
 		Build: "test"})
 	engine := projections.NewEngine(projections.Options{Log: w.blinded, Store: w.store, Projections: contexts.Projections(),
 		Verifier: w.verifier})

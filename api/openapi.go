@@ -170,11 +170,23 @@ func (d *description) session() {
 	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: tagSession, Description: "Signing in"})
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
-		Summary: "Sign in", Description: "Answers with a bearer token. Every attempt is recorded; repeated failures lock the account.",
+		Summary: "Sign in", Description: "Answers with an access token of ten minutes, and with a refresh token that gets further ones: for " +
+			"twelve hours, for patients until the session ends. SignOut, a new password and a lock end all sessions of an account at once. " +
+			"Every attempt is recorded; after repeated failures the next one has to wait.",
 		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
 				http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+		Security: []map[string][]string{},
+	})
+	d.document.AddOperation(&huma.Operation{
+		OperationID: "Refresh", Method: http.MethodPost, Path: refreshRoute, Tags: []string{tagSession},
+		Summary: "Get a new access token", Description: "For the refresh token of a session that has not ended. The time of the sign-in " +
+			"stays: what asks for a fresh sign-in still asks for it.",
+		RequestBody: d.jsonBody(reflect.TypeFor[Refresh](), Refresh{RefreshToken: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."}),
+		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The access token"),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
+				http.StatusUnsupportedMediaType}, always...)...),
 		Security: []map[string][]string{},
 	})
 }
@@ -199,7 +211,7 @@ func (d *description) commands(all []commands.Command) {
 		summary := summaryOf(c)
 		d.document.AddOperation(&huma.Operation{
 			OperationID: c.Name(), Method: http.MethodPost, Path: "/api/v1/commands/" + c.Name(), Tags: []string{context},
-			Summary: summary, Description: summary + ". " + openTo(c.OpenTo(), " in the scope that the command touches") +
+			Summary: summary, Description: summary + ". " + commandOpenTo(c) +
 				" A 200 means that the events are durable.",
 			Parameters:  []*huma.Param{keyParameter()},
 			RequestBody: d.jsonBody(c.Body(), exampleOf(c, d.schemas)),
@@ -325,6 +337,16 @@ func queryOpenTo(q readmodels.Query) string {
 		return openTo(q.OpenTo, " in the study, or at the site that is asked for; roles that are bound to sites have to name one")
 	}
 	return ""
+}
+
+func commandOpenTo(c commands.Command) string {
+	switch {
+	case len(c.OpenTo()) == 0:
+		return "Open to the owner of the account alone."
+	case c.OpenToOwner():
+		return openTo(c.OpenTo(), ", and to the owner of the account")
+	}
+	return openTo(c.OpenTo(), " in the scope that the command touches")
 }
 
 func openTo(p access.Permission, where string) string {

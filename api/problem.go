@@ -58,6 +58,7 @@ var statusOfCode = map[string]int{
 	"wrong_content_type": http.StatusUnsupportedMediaType,
 	"method_not_allowed": http.StatusMethodNotAllowed,
 	"too_many_sign_ins":  http.StatusTooManyRequests,
+	"sign_in_delayed":    http.StatusTooManyRequests,
 	"too_many_streams":   http.StatusTooManyRequests,
 	"overloaded":         http.StatusServiceUnavailable,
 }

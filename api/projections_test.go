@@ -45,7 +45,7 @@ func TestAPatientIsShownAsOfAMoment(t *testing.T) {
 		fmt.Sprint(screened.Position): patient.StatusScreened, fmt.Sprint(consented.Position): patient.StatusConsented,
 		now.Add(time.Hour).Format(time.RFC3339): patient.StatusConsented,
 	} {
-		v := read[patientviews.PatientView](t, crc.get(path+"?asOf="+asOf))
+		v := read[patientviews.PatientDocument](t, crc.get(path+"?asOf="+asOf))
 		if v.Status != want || v.Patient != id {
 			t.Errorf("as of %s the patient is %s", asOf, v.Status)
 		}

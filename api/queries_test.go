@@ -37,7 +37,7 @@ func TestQueriesSeeWhatTheirCallerHasJustWritten(t *testing.T) {
 	for day := 4; day < 9; day++ {
 		position = strconv.FormatUint(crc.accepted(tr.entry(day)).Position, 10)
 		r := crc.get(path, positionHeader, position)
-		view := read[patientviews.PatientView](t, r)
+		view := read[patientviews.PatientDocument](t, r)
 		if len(view.Instruments) != 1 || len(view.Instruments[0].Trend) != day-3 {
 			t.Fatalf("on day %d the view is %s", day, r.body)
 		}

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"casebook/access"
 	"casebook/commands"
 	usercommands "casebook/commands/user"
 	"casebook/domain"
@@ -17,53 +17,111 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// SignIn asks for a token.
+// SignIn asks for a session.
 type SignIn struct {
 	User     domain.UserID `json:"user" doc:"Id to sign in with" example:"nurse.weber"`
 	Password string        `json:"password" maxLength:"200" doc:"The password" format:"password"`
+	Code     string        `json:"code,omitempty" maxLength:"40" doc:"For accounts with a second factor: a code of the app, or a recovery code" example:"123456"`
 }
 
-// Session carries a bearer token.
+// Refresh asks for a new access token.
+type Refresh struct {
+	RefreshToken string `json:"refreshToken" maxLength:"4000" doc:"The refresh token of the sign-in"`
+}
+
+// Session carries the tokens of a sign-in.
 type Session struct {
-	Token     string        `json:"token" doc:"Send it in the header Authorization: Bearer ..."`
+	Token     string        `json:"token" doc:"The access token; send it in the header Authorization: Bearer ..."`
 	ExpiresAt time.Time     `json:"expiresAt" doc:"Until when it is good"`
 	User      domain.UserID `json:"user" doc:"Whom it proves"`
+	// RefreshToken is in the answer to a sign-in alone: a refresh does not make a session longer.
+	RefreshToken string `json:"refreshToken,omitempty" doc:"Gets a new access token at /api/v1/sign-in/refresh, until the session ends; it proves nothing else"`
+	// MustChangePassword tells people what to do first.
+	MustChangePassword bool `json:"mustChangePassword,omitempty" doc:"Whether ChangePassword has to be sent before anything else, because somebody else chose the password"`
 }
 
 // signInBytes bounds the body of a sign-in.
 const signInBytes = 4 << 10
 
-// postSignIn answers with a token for the right password. Every attempt is recorded.
+const refreshRoute = "/api/v1/sign-in/refresh"
+
+// postSignIn answers with the tokens of a session for the right password, and the right code if the account has a second
+// factor. Every attempt is recorded.
 func (a *API) postSignIn(c *call) error {
 	if wait, ok := a.signIns.allow(c.RealIP(), a.now()); !ok {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
 		return refuse.Overload("too_many_sign_ins", "too many sign-ins come from this address").Do("wait a moment before the next")
 	}
-	body, err := c.body(signInBytes)
-	if err != nil {
-		return err
-	}
-	defer returnBuffer(body)
-	defer clear(body.Bytes()) // the buffer is used again, and held a password
 	var ask SignIn
-	if err := commands.Decode(body.Bytes(), &ask); err != nil {
+	if err := c.secretBody(&ask); err != nil {
 		return err
 	}
-	principal, err := usercommands.SignIn(c.ctx(), a.handler, ask.User, ask.Password, c.RealIP(), c.trace)
+	principal, err := usercommands.SignIn(c.ctx(), a.handler, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code,
+		Address: c.RealIP(), TraceID: c.trace})
 	if err != nil {
 		return err
 	}
 	c.principal = principal
 	now := a.now()
-	token, err := a.tokens.SignFor(principal.User, now, a.lifetime)
+	proof := access.Proof{User: principal.User, AuthenticatedAt: now, InSession: true, Version: principal.Sessions,
+		SecondFactor: principal.SecondFactor}
+	lifetime := a.session
+	if principal.IsPatient() {
+		lifetime = 0 // a diary must not wait for a password; the session ends with SignOut, a lock or a new password
+	}
+	refresh, err := a.tokens.SignRefresh(proof, now, lifetime)
+	if err != nil {
+		return fmt.Errorf("sign a refresh token: %w", err)
+	}
+	return c.answerSession(proof, now, refresh)
+}
+
+// postRefresh answers with a new access token of a session that has not ended. The time of the sign-in stays.
+func (a *API) postRefresh(c *call) error {
+	var ask Refresh
+	if err := c.secretBody(&ask); err != nil {
+		return err
+	}
+	proof, err := a.tokens.VerifyRefresh(ask.RefreshToken)
+	if err == nil {
+		c.principal, err = a.handler.Authenticated(c.ctx(), proof)
+	}
+	now := a.now()
+	if err == nil && !c.principal.IsPatient() && now.Sub(proof.AuthenticatedAt) > a.session {
+		err = refuse.Unauthenticated("token_expired", "the session has expired").Do("sign in again") // a patient who has become staff
+	}
+	if err != nil {
+		if isAccess(err) {
+			c.recordRefusal(proof.User, noScope, err)
+		}
+		return err
+	}
+	return c.answerSession(proof, now, "")
+}
+
+// secretBody reads a body that holds a secret.
+func (c *call) secretBody(into any) error {
+	body, err := c.body(signInBytes)
+	if err != nil {
+		return err
+	}
+	defer returnBuffer(body)
+	defer clear(body.Bytes()) // the buffer is used again
+	return commands.Decode(body.Bytes(), into)
+}
+
+// answerSession answers with a new access token.
+func (c *call) answerSession(proof access.Proof, now time.Time, refresh string) error {
+	token, err := c.api.tokens.SignFor(proof, now, c.api.lifetime)
 	if err != nil {
 		return fmt.Errorf("sign a token: %w", err)
 	}
-	return c.answer(http.StatusOK, Session{Token: token, ExpiresAt: now.Add(a.lifetime).UTC().Truncate(time.Second), User: principal.User})
+	return c.answer(http.StatusOK, Session{Token: token, ExpiresAt: now.Add(c.api.lifetime).UTC().Truncate(time.Second), User: proof.User,
+		RefreshToken: refresh, MustChangePassword: c.principal.MustChangePassword})
 }
 
-// signInLimit bounds the sign-ins from each address, so that passwords cannot be tried in numbers across accounts; the
-// tries on one account are bounded by its lock.
+// signInLimit bounds the sign-ins from each address, so that passwords cannot be tried in numbers across accounts; those
+// on one account are delayed by access.Attempts.
 type signInLimit struct {
 	mu       sync.Mutex
 	limiters *lru.Cache[string, *rate.Limiter]
@@ -81,7 +139,7 @@ func newSignInLimit(l Limits) (*signInLimit, error) {
 
 // allow says whether the address may try now, and otherwise after which time.
 func (s *signInLimit) allow(address string, now time.Time) (wait time.Duration, ok bool) {
-	limiter := s.of(networkOf(address))
+	limiter := s.of(access.NetworkOf(address))
 	reserved := limiter.ReserveN(now, 1)
 	if wait = reserved.DelayFrom(now); wait > 0 {
 		reserved.CancelAt(now)
@@ -99,16 +157,4 @@ func (s *signInLimit) of(address string) *rate.Limiter {
 		s.limiters.Add(address, limiter)
 	}
 	return limiter
-}
-
-// networkOf takes an IPv6 address for the /64 that it is in: that is what one customer of a provider has to choose from.
-func networkOf(address string) string {
-	if !strings.Contains(address, ":") {
-		return address
-	}
-	prefix, err := prefixOf(address, 64)
-	if err != nil {
-		return address
-	}
-	return prefix
 }

@@ -38,8 +38,8 @@ const (
 	changesDoc     = "Tells which patients, sites and studies have changed in which views, once the views show it, as far as the caller may " +
 		"ask these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than " +
 		"can be told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the " +
-		"stream: token_expired, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the id of the last " +
-		"message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a " +
+		"stream: token_expired, session_ended, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the " +
+		"id of the last message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a " +
 		"browser's EventSource cannot send; read the answer of fetch as a stream instead."
 )
 
@@ -174,7 +174,7 @@ func (s *changeStream) remaining() time.Duration {
 func (s *changeStream) recheck() string {
 	ctx, cancel := context.WithTimeout(s.ctx(), streamStart)
 	defer cancel()
-	p, err := s.api.handler.Principal(ctx, s.principal.User)
+	p, err := s.api.handler.Authenticated(ctx, s.proof)
 	if err == nil {
 		err = s.listener.Recheck(p)
 	}

@@ -115,7 +115,7 @@ func TestForgedRoleGivesNoRights(t *testing.T) {
 	stream := user.Decider.Stream(string(who))
 	forge(t, stream, "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))
 	forge(t, stream, "RoleRevoked", user.RoleRevoked{User: who, Grant: taken}, forgedMetadata(t, "bm8="))
-	forge(t, stream, "UserLocked", user.Locked{User: who}, forgedMetadata(t, "bm8="))
+	forge(t, stream, "UserLocked", user.Locked{User: who, Reason: "stolen phone"}, forgedMetadata(t, "bm8="))
 	_, err := run(t).Principal(t.Context(), who)
 	if refusal, ok := refuse.As(err); !ok || refusal.Code != "account_locked" {
 		t.Errorf("an account that was locked after the damage gets %v", err)

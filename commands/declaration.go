@@ -22,6 +22,8 @@ type Command interface {
 	Body() reflect.Type
 	// OpenTo lists the roles that may send the command.
 	OpenTo() access.Permission
+	// OpenToOwner says that the command is also open to the owner of the account that it is about.
+	OpenToOwner() bool
 	// Internal says that only process managers send the command; the API does not offer it.
 	Internal() bool
 	// Summary says in one line what the command does; it is empty for commands that are not described.
@@ -55,9 +57,13 @@ type Declaration[S, E, F, C any] struct {
 	// openToSelf also allows the user whom the command is about, without any grant.
 	openToSelf bool
 	// prepare changes the body before the decision, for example a password into its digest.
-	prepare func(context.Context, *C) error
+	prepare func(context.Context, *Handler, Request, *C) error
 	// freshSignIn says that the sender must have signed in within the last few minutes.
 	freshSignIn bool
+	// confirmed says that the sender's account must be in its owner's hands without doubt.
+	confirmed bool
+	// shown returns what the first answer alone shows to the sender of a command; nil means nothing.
+	shown func(C) any
 	// reveal returns what the answer shows to the sender besides the events; nil means nothing.
 	reveal func(context.Context, Reader, S, C) (any, error)
 	// showAgain makes of a command the one that is decided on when it is repeated within showAgainFor: that it is shown again
@@ -138,12 +144,32 @@ func (d *Declaration[S, E, F, C]) AllowedToSelf() *Declaration[S, E, F, C] {
 
 // PreparedBy sets a function that changes the body before the decision.
 func (d *Declaration[S, E, F, C]) PreparedBy(prepare func(context.Context, *C) error) *Declaration[S, E, F, C] {
+	return d.PreparedWith(func(ctx context.Context, _ *Handler, _ Request, c *C) error { return prepare(ctx, c) })
+}
+
+// PreparedWith sets a function that checks or changes the body before the decision, and that needs to know the request.
+func (d *Declaration[S, E, F, C]) PreparedWith(prepare func(context.Context, *Handler, Request, *C) error) *Declaration[S, E, F, C] {
 	d.prepare = prepare
 	return d
 }
 
+// ByConfirmedAccounts says that the sender's account must not wait for a confirmation (see
+// access.Principal.MustBeConfirmed). It does not concern what people do with their own account.
+func (d *Declaration[S, E, F, C]) ByConfirmedAccounts() *Declaration[S, E, F, C] {
+	d.confirmed = true
+	return d
+}
+
+// Showing sets a function that returns something of the prepared command that is not recorded. Only the first answer
+// shows it.
+func (d *Declaration[S, E, F, C]) Showing(shown func(C) any) *Declaration[S, E, F, C] {
+	d.shown = shown
+	return d
+}
+
 // Reauthenticated says that the sender must have signed in within the last few minutes (see
-// access.Principal.MustHaveSignedInRecently).
+// access.Principal.MustHaveSignedInRecently), from an account that waits for no confirmation, and with a second factor
+// where the study asks for one.
 func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 	d.freshSignIn = true
 	return d
@@ -190,6 +216,9 @@ func (d *Declaration[S, E, F, C]) Body() reflect.Type { return reflect.TypeFor[C
 
 // OpenTo implements Command.
 func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
+
+// OpenToOwner implements Command.
+func (d *Declaration[S, E, F, C]) OpenToOwner() bool { return d.openToSelf }
 
 // Summary implements Command.
 func (d *Declaration[S, E, F, C]) Summary() string { return d.summary }

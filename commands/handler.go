@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +46,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// CachedStreams bounds the cache of folded states; 50,000 when 0.
 	CachedStreams int
+	// Factors checks second factors; nil in a program that takes no sign-ins.
+	Factors *access.Factors
 }
 
 // Handler runs commands. It is safe for concurrent use.
@@ -61,6 +62,8 @@ type Handler struct {
 	commands []Command
 	byName   map[string]Command
 	security securityLog
+	attempts *access.Attempts
+	factors  *access.Factors
 	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
@@ -83,7 +86,8 @@ func NewHandler(o Options) *Handler {
 		panic(err) // only for a size below 1
 	}
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, o.CachedStreams, o.Logger), hashes: hashes,
-		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog()}
+		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
+		attempts: access.NewAttempts(o.Now), factors: o.Factors}
 	h.clock = clock
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})
@@ -207,36 +211,6 @@ func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 	return c.run(ctx, h, r)
 }
 
-// Principal returns the user with the grants that hold now. It refuses account_not_found, account_locked and
-// account_deactivated.
-func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
-	u, claimed, damaged, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
-	if err == nil && damaged {
-		u = restricted(u, claimed)
-	}
-	switch {
-	case err != nil:
-		return access.Principal{}, fmt.Errorf("load user %s: %w", id, err)
-	case !u.Exists():
-		return access.Principal{}, refuse.Unauthenticated("account_not_found", "%s has no account here", id).Do("ask an administrator for one")
-	case u.Deactivated:
-		return access.Principal{}, refuse.Unauthenticated("account_deactivated", "the account %s is deactivated", id)
-	case u.Locked:
-		return access.Principal{}, refuse.Unauthenticated("account_locked", "the account %s is locked", id).
-			Do("ask an administrator to set a new password")
-	}
-	return access.Principal{User: id, Grants: u.Grants}, nil
-}
-
-// restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must
-// not give a role, and an altered event must not give one back that was taken away.
-func restricted(sound, claimed user.User) user.User {
-	sound.Locked = sound.Locked || claimed.Locked
-	sound.Deactivated = sound.Deactivated || claimed.Deactivated
-	sound.Grants = slices.DeleteFunc(slices.Clone(sound.Grants), func(g user.Grant) bool { return !slices.Contains(claimed.Grants, g) })
-	return sound
-}
-
 // commandNamespace is the UUIDv5 namespace of command ids, which are derived from the caller and the caller's key.
 var commandNamespace = uuid.MustParse("6f2d1c0a-54e8-4c57-9a0e-0d5f3b8f1c11")
 
@@ -283,7 +257,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		return Answer{}, err
 	}
 	if d.prepare != nil {
-		if err := d.prepare(ctx, &body); err != nil {
+		if err := d.prepare(ctx, h, r, &body); err != nil {
 			return Answer{}, err
 		}
 	}
@@ -324,8 +298,8 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		}
 	}
 	role, err := r.Principal.Authorize(d.name, openTo, scope)
-	if err == nil && d.freshSignIn {
-		err = r.Principal.MustHaveSignedInRecently(d.name, h.now())
+	if err == nil {
+		err = d.mustBePresent(ctx, h, r, scope)
 	}
 	if err != nil {
 		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
@@ -417,6 +391,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		}
 		h.states.advance(st, snap, appended.Events, fold)
 		answer := h.answerOf(id, name, appended)
+		if d.shown != nil {
+			answer.Revealed = d.shown(body)
+		}
 		if d.reveal != nil {
 			if answer.Revealed, err = d.reveal(ctx, h.Reader(), snap.state.(S), body); err != nil {
 				return Answer{}, fmt.Errorf("%s: %w", d.name, err)

@@ -60,6 +60,8 @@ type process struct {
 	*commands.Handler
 	t   testing.TB
 	log *eventlog.Log
+	// stop ends Run, and waits for it.
+	stop func()
 }
 
 var now = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
@@ -81,16 +83,22 @@ func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
-	t.Cleanup(func() {
+	stopped := sync.OnceFunc(func() {
 		stop()
-		if err := errors.Join(<-ended, log.Close()); err != nil {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		stopped()
+		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	if err := h.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return process{Handler: h, t: t, log: log}
+	return process{Handler: h, t: t, log: log, stop: stopped}
 }
 
 // as sends a command and returns its answer.
@@ -343,7 +351,7 @@ func TestR4_CommandsNeedAGrant(t *testing.T) {
 		t.Errorf("refused commands recorded %d events", n-before)
 	}
 	for _, c := range contexts.Commands() {
-		if len(c.OpenTo()) == 0 {
+		if len(c.OpenTo()) == 0 && !c.OpenToOwner() {
 			t.Errorf("%s is open to nobody", c.Name())
 		}
 	}
@@ -401,27 +409,173 @@ func TestR9_RevokedRoleEndsAtTheNextCommand(t *testing.T) {
 	}
 }
 
-func TestR16_RepeatedSignInFailuresLockTheAccount(t *testing.T) {
+func TestR16_FailuresDelayAStrangerAndLeaveTheOwnerAlone(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	const password = "correct horse battery"
 	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
-	if who, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); err != nil || who.User != name {
-		t.Fatalf("sign-in: %v, %v", who, err)
+	signIn := func(id domain.UserID, password, address string) (access.Principal, error) {
+		return usercommands.SignIn(t.Context(), p.Handler, usercommands.Entered{User: id, Password: password, Address: address})
 	}
-	for range 5 {
-		if _, err := usercommands.SignIn(t.Context(), p.Handler, name, "wrong", "", ""); code(err) != "sign_in_failed" {
+	who, err := signIn(name, password, "10.0.0.1")
+	if err != nil || who.User != name || !who.MustChangePassword || who.AuthenticatedAt.IsZero() {
+		t.Fatalf("sign-in: %+v, %v", who, err)
+	}
+	for range 4 {
+		if _, err := signIn(name, "wrong", "192.0.2.1"); code(err) != "sign_in_failed" {
 			t.Fatalf("got %v", err)
 		}
 	}
-	if _, err := usercommands.SignIn(t.Context(), p.Handler, name, password, "", ""); code(err) != "sign_in_failed" {
-		t.Errorf("sign-in to a locked account: got %v", err)
+	if _, err := signIn(name, password, "192.0.2.1"); code(err) != "sign_in_delayed" {
+		t.Errorf("after four failures: got %v", err)
 	}
-	if _, err := p.Principal(t.Context(), name); code(err) != "account_locked" {
-		t.Errorf("principal of a locked account: got %v", err)
+	if _, err := signIn(name, password, "10.0.0.1"); err != nil {
+		t.Errorf("the owner's sign-in: got %v", err)
 	}
-	if _, err := usercommands.SignIn(t.Context(), p.Handler, "nobody-at-all", password, "", ""); code(err) != "sign_in_failed" {
+	if _, err := p.Principal(t.Context(), name); err != nil {
+		t.Errorf("the owner's session: got %v", err)
+	}
+	if _, err := signIn("nobody-at-all", password, "10.0.0.1"); code(err) != "sign_in_failed" {
 		t.Errorf("sign-in to an unknown account: got %v", err)
+	}
+}
+
+// TestR9_TokensEndWithTheirSessions asks for tokens of every kind, before and after sessions end.
+func TestR9_TokensEndWithTheirSessions(t *testing.T) {
+	p := run(t)
+	operator := access.Process("operator")
+	before, later := now.Add(-time.Minute), now.Add(time.Minute)
+	for what, end := range map[string]func(domain.UserID){
+		"sign-out": func(u domain.UserID) { p.must(access.Principal{User: u}, user.SignOut{OfUser: domain.ForUser(u)}) },
+		"new password": func(u domain.UserID) {
+			p.must(operator, user.ChangePassword{OfUser: domain.ForUser(u), Password: "correct horse battery"})
+		},
+		"lock and unlock": func(u domain.UserID) {
+			p.must(operator, user.LockUser{OfUser: domain.ForUser(u), Reasoned: domain.Because("stolen")})
+			p.must(operator, user.UnlockUser{OfUser: domain.ForUser(u), Reasoned: domain.Because("found")})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			u := domain.UserID(fmt.Sprintf("nurse%d", time.Now().UnixNano()))
+			p.must(operator, user.RegisterUser{OfUser: domain.ForUser(u), Name: "A nurse"})
+			session := access.Proof{User: u, AuthenticatedAt: before, InSession: true}
+			ofProvider := access.Proof{User: u, IssuedAt: before, AuthenticatedAt: before}
+			ofOperator := access.Proof{User: u, IssuedAt: before}
+			for _, proof := range []access.Proof{session, ofProvider, ofOperator, {User: u}} {
+				if _, err := p.Authenticated(t.Context(), proof); err != nil {
+					t.Fatalf("%+v before the end: %v", proof, err)
+				}
+			}
+			end(u)
+			for _, proof := range []access.Proof{session, ofProvider, ofOperator, {User: u},
+				{User: u, IssuedAt: later, AuthenticatedAt: before}} { // refreshed by the provider, without a new sign-in
+				if _, err := p.Authenticated(t.Context(), proof); code(err) != "session_ended" {
+					t.Errorf("%+v after the end: %v", proof, err)
+				}
+			}
+			current, err := p.Principal(t.Context(), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, proof := range []access.Proof{{User: u, AuthenticatedAt: later, InSession: true, Version: current.Sessions},
+				{User: u, IssuedAt: later, AuthenticatedAt: later}, {User: u, IssuedAt: later}} {
+				if _, err := p.Authenticated(t.Context(), proof); err != nil {
+					t.Errorf("%+v of a new session: %v", proof, err)
+				}
+			}
+		})
+	}
+}
+
+// TestAStolenTokenDoesNotTakeTheAccount: owners prove their old password.
+func TestAStolenTokenDoesNotTakeTheAccount(t *testing.T) {
+	p := run(t)
+	const old, next = "correct horse battery", "gravel lantern oboe thicket"
+	u := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
+	of := domain.ForUser(u)
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: of, Name: "A doctor", Password: old})
+	thief := access.Principal{User: u, AuthenticatedAt: now} // a fresh sign-in is not enough where there is a password
+	change := func(who access.Principal, c user.ChangePassword) string {
+		_, err := p.as(who, "", c)
+		return code(err)
+	}
+	if got := change(thief, user.ChangePassword{OfUser: of, Password: next}); got != "current_password_required" {
+		t.Errorf("without the old password: %q", got)
+	}
+	if got := change(thief, user.ChangePassword{OfUser: of, Password: next, CurrentPassword: "wrong"}); got != "wrong_password" {
+		t.Errorf("with a wrong password: %q", got)
+	}
+	account, err := commands.ReadNewest(t.Context(), p.Reader(), user.Decider, string(u))
+	if err != nil || account.FailedSignIns != 1 {
+		t.Errorf("%d failures are counted, %v", account.FailedSignIns, err)
+	}
+	if got := change(thief, user.ChangePassword{OfUser: of, Password: "password1234", CurrentPassword: old}); got != "weak_password" {
+		t.Errorf("a common password: %q", got)
+	}
+	if got := change(thief, user.ChangePassword{OfUser: of, Password: next, CurrentPassword: old}); got != "" {
+		t.Errorf("the owner: %q", got)
+	}
+
+	without := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(without), Name: "A doctor"})
+	if got := change(access.Principal{User: without}, user.ChangePassword{OfUser: domain.ForUser(without), Password: next}); got !=
+		"reauthentication_required" {
+		t.Errorf("an account without a password, without a fresh sign-in: %q", got)
+	}
+}
+
+// TestR4_AResetAccountDoesNotAdminister: an administrator cannot reset the account of another one and be two people.
+func TestR4_AResetAccountDoesNotAdminister(t *testing.T) {
+	p := run(t)
+	puppet := access.Principal{User: "puppet", Grants: []user.Grant{{Role: user.Admin}}, Unconfirmed: true}
+	of := domain.ForUser("somebody")
+	g := user.Grant{Role: user.Statistician, Study: "ANY"}
+	for _, command := range []any{
+		user.RegisterUser{OfUser: of, Name: "x"}, user.ChangePassword{OfUser: of, Password: "correct horse battery"},
+		user.GrantRole{OfUser: of, Grant: g}, user.ConfirmRole{OfUser: of, Grant: g}, user.ConfirmAccount{OfUser: of},
+		user.UnlockUser{OfUser: of, Reasoned: domain.Because("x")}, user.RemoveSecondFactor{OfUser: of, Reasoned: domain.Because("x")},
+	} {
+		if _, err := p.as(puppet, "", command); code(err) != "account_not_confirmed" {
+			t.Errorf("%T: %v", command, err)
+		}
+	}
+}
+
+// TestRepeatedRefusalsAreCounted: a user's forbidden commands fill neither the log nor the auditor's time.
+func TestRepeatedRefusalsAreCounted(t *testing.T) {
+	p := run(t)
+	u := domain.UserID(fmt.Sprintf("patient%d", time.Now().UnixNano()))
+	patient := access.Principal{User: u}
+	for range 500 {
+		if _, err := p.as(patient, "", user.GrantRole{OfUser: domain.ForUser("x"), Grant: user.Grant{Role: user.Admin}}); code(err) != "not_allowed" {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.as(patient, "", user.DeactivateUser{OfUser: domain.ForUser("x")}); code(err) != "not_allowed" {
+		t.Fatal(err)
+	}
+	p.stop() // records what is counted
+	full, counted := map[string]int{}, 0
+	for r, err := range p.log.ReadStream(context.Background(), security.Decider.Stream(string(domain.DateOf(p.Now().UTC()))), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := r.Event.(type) {
+		case security.AccessRefused:
+			if e.Actor == u {
+				full[e.Action]++
+			}
+		case security.RefusalsRepeated:
+			if e.Actor == u {
+				counted += e.Count
+				if e.Action != "GrantRole" || e.Code != "not_allowed" {
+					t.Errorf("counted %+v", e)
+				}
+			}
+		}
+	}
+	if full["GrantRole"] != 1 || full["DeactivateUser"] != 1 || counted != 499 {
+		t.Errorf("recorded in full %v, counted %d", full, counted)
 	}
 }
 

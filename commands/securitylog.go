@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +23,12 @@ const (
 	// anonymousPerSecond is how many refusals a second of callers without a proven identity are recorded singly; the
 	// others are only counted.
 	anonymousPerSecond = 10
+	// A user's refusal is recorded in full once in repeatWindow for each action and code, and the others are counted.
+	// maxRepeated bounds how many such kinds of refusals are told apart at a time.
+	repeatWindow = time.Minute
+	maxRepeated  = 4096
+	// flushEvery is how often counts are looked at whose minute may be over.
+	flushEvery = 5 * time.Second
 	// maxRefusalWait bounds how long a caller waits for its refusal to be recorded; recordTimeout bounds the recording.
 	maxRefusalWait = 2 * time.Second
 	recordTimeout  = 5 * time.Second
@@ -33,6 +41,21 @@ type securityLog struct {
 	dropped *atomic.Int64
 	// anonymous limits how fast callers without a proven identity can make the log grow.
 	anonymous *rate.Limiter
+
+	mu *sync.Mutex
+	// repeated counts the refusals that repeat one that was recorded in full.
+	repeated map[refusalKind]*repeatedRefusals
+}
+
+// refusalKind is what refusals have in common of which only the first in a minute is recorded in full.
+type refusalKind struct {
+	actor        domain.UserID
+	action, code string
+}
+
+type repeatedRefusals struct {
+	since time.Time
+	count int
 }
 
 type queuedRefusal struct {
@@ -42,12 +65,50 @@ type queuedRefusal struct {
 
 func newSecurityLog() securityLog {
 	return securityLog{queue: make(chan queuedRefusal, maxQueuedRefusals), dropped: new(atomic.Int64),
-		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond)}
+		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond),
+		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}}
+}
+
+// isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one.
+func (l securityLog) isRepeated(kind refusalKind, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r, found := l.repeated[kind]; found {
+		if r.count == 0 && now.Sub(r.since) >= repeatWindow {
+			r.since = now
+			return false
+		}
+		r.count++ // where the minute is over, the next flush records the count
+		return true
+	}
+	if len(l.repeated) >= maxRepeated {
+		l.dropped.Add(1)
+		return true
+	}
+	l.repeated[kind] = &repeatedRefusals{since: now}
+	return false
+}
+
+// takeRepeated removes the kinds whose minute is over, or all of them, and returns those that have a count.
+func (l securityLog) takeRepeated(now time.Time, all bool) []security.RefusalsRepeated {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var counted []security.RefusalsRepeated
+	for kind, r := range l.repeated {
+		if len(counted) == refusalsPerCommand && !all || !all && now.Sub(r.since) < repeatWindow {
+			continue
+		}
+		if r.count > 0 {
+			counted = append(counted, security.RefusalsRepeated{Actor: kind.actor, Action: kind.action, Code: kind.code, Count: r.count})
+		}
+		delete(l.repeated, kind)
+	}
+	return counted
 }
 
 // RecordRefusal puts a refusal of access into the security log. If the user is proven, it waits up to two seconds until
 // the refusal is durable; other refusals are recorded soon after it returns. Refusals that come faster than the log can
-// take them are only counted, and the count is recorded.
+// take them are only counted, and the count is recorded; so are those that repeat one of the last minute.
 func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	event := security.AccessRefused{Actor: r.User, Action: r.Action, Study: r.Scope.Study, Site: r.Scope.Site,
 		Patient: r.Scope.Patient, Address: r.Address, Code: "failure", Reason: r.Why.Error()}
@@ -58,6 +119,9 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	h.logger.Warn("access refused", "user", r.User, "action", r.Action, "study", r.Scope.Study, "code", event.Code, "traceId", r.TraceID)
 	if r.User == "" && !h.security.anonymous.Allow() {
 		h.security.dropped.Add(1)
+		return
+	}
+	if r.User != "" && h.security.isRepeated(refusalKind{r.User, r.Action, event.Code}, time.Now()) {
 		return
 	}
 	q := queuedRefusal{event: event, recorded: make(chan struct{})}
@@ -78,18 +142,23 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	}
 }
 
-// recordRefusals records queued refusals until ctx ends, and then those that are still queued.
+// recordRefusals records queued and counted refusals until ctx ends, and then those that are still queued.
 func (h *Handler) recordRefusals(ctx context.Context) {
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
 	for {
 		select {
 		case q := <-h.security.queue:
 			h.recordBatch(context.WithoutCancel(ctx), q)
+		case <-flush.C:
+			h.recordRepeated(context.WithoutCancel(ctx), false)
 		case <-ctx.Done():
 			for {
 				select {
 				case q := <-h.security.queue:
 					h.recordBatch(context.WithoutCancel(ctx), q)
 				default:
+					h.recordRepeated(context.WithoutCancel(ctx), true)
 					return
 				}
 			}
@@ -97,10 +166,20 @@ func (h *Handler) recordRefusals(ctx context.Context) {
 	}
 }
 
+// recordRepeated records the counts of repeated refusals whose minute is over, or all of them.
+func (h *Handler) recordRepeated(ctx context.Context, all bool) {
+	repeated := h.security.takeRepeated(time.Now(), all)
+	for chunk := range slices.Chunk(repeated, refusalsPerCommand) {
+		lost := 0
+		for _, r := range chunk {
+			lost += r.Count
+		}
+		h.record(ctx, security.RecordAccessRefused{Repeated: chunk}, lost)
+	}
+}
+
 // recordBatch records a refusal together with those that wait behind it in the queue.
 func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
 	batch := []queuedRefusal{first}
 	for len(batch) < refusalsPerCommand {
 		select {
@@ -111,20 +190,33 @@ func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
 		}
 		break
 	}
-	record := security.RecordAccessRefused{Day: domain.DateOf(h.now().UTC()), Dropped: int(h.security.dropped.Swap(0))}
+	record := security.RecordAccessRefused{Dropped: int(h.security.dropped.Swap(0))}
 	for _, q := range batch {
 		record.Refusals = append(record.Refusals, q.event)
+	}
+	if !h.record(ctx, record, len(batch)+record.Dropped) {
+		return
+	}
+	for _, q := range batch {
+		close(q.recorded)
+	}
+}
+
+// record records refusals in the log of the day. Where it cannot, it counts them as dropped.
+func (h *Handler) record(ctx context.Context, record security.RecordAccessRefused, count int) (recorded bool) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	record.Day = domain.DateOf(h.now().UTC())
+	if record.Refusals == nil {
+		record.Refusals = []security.AccessRefused{}
 	}
 	body, err := json.Marshal(record)
 	if err == nil {
 		_, err = h.Do(ctx, Request{Name: "RecordAccessRefused", Body: body, Principal: access.Process("security")})
 	}
 	if err != nil {
-		h.security.dropped.Add(int64(len(batch) + record.Dropped))
-		h.logger.Error("refusals of access could not be recorded", "count", len(batch), "error", err)
-		return
+		h.security.dropped.Add(int64(count))
+		h.logger.Error("refusals of access could not be recorded", "count", count, "error", err)
 	}
-	for _, q := range batch {
-		close(q.recorded)
-	}
+	return err == nil
 }

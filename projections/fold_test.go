@@ -220,7 +220,7 @@ func TestHowPatientsEnd(t *testing.T) {
 	} {
 		s := aPatient(newStory()).tell(c.event)
 		row := fold(t, patientprojections.PatientList, s.events)["S.1"].(*patientviews.PatientRow)
-		view := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView)
+		view := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientDocument)
 		if row.Status != c.status || view.Status != c.status || row.EndReason != c.reason {
 			t.Errorf("after %T: %s and %s, because of %q", c.event, row.Status, view.Status, row.EndReason)
 		}
@@ -232,7 +232,7 @@ func TestHowPatientsEnd(t *testing.T) {
 
 func TestPatientView(t *testing.T) {
 	s := diaries(aPatient(newStory()))
-	v := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView)
+	v := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientDocument)
 	two, three, nine := 2.0, 3.0, 9.0
 	want := []patientviews.TrendPoint{{Window: window(2).ID, Opens: window(2).Opens, Score: &nine, Risk: true},
 		{Window: window(3).ID, Opens: window(3).Opens, Late: true, Score: &three},
@@ -249,7 +249,7 @@ func TestPatientView(t *testing.T) {
 			Window: diary.Window{ID: string(domain.Date("2026-04-01").AddDays(day)) + "/evening",
 				Opens: time.Date(2026, 4, 1+day, 18, 0, 0, 0, time.UTC)}})
 	}
-	trend := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientView).Instruments[0].Trend
+	trend := fold(t, patientprojections.PatientView, s.events)["S.1"].(*patientviews.PatientDocument).Instruments[0].Trend
 	if len(trend) != patientviews.TrendLength || trend[len(trend)-1].Window != "2026-10-17/evening" {
 		t.Errorf("the trend holds %d points, the last of %s", len(trend), trend[len(trend)-1].Window)
 	}

@@ -90,7 +90,7 @@ func TestR1_ForgedEventsAreLeftOutAndAlarmed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if shown.Status != patient.StatusScreened || len(shown.Steps) != 1 {
-				t.Errorf("%s, %s: the forged consent is shown: %+v", when, name, shown)
+				t.Errorf("%s, %s: the forged consent is shown: %+v", when, name, shown.PatientDocument)
 			}
 			if len(shown.Damaged) != 1 || shown.Damaged[0].Revision != 1 || shown.Damaged[0].Stream != "patient-"+string(id) {
 				t.Errorf("%s, %s: the patient is not marked: %+v", when, name, shown.Damaged)

@@ -182,7 +182,7 @@ func TestTheTrendFollowsTheClock(t *testing.T) {
 	}
 	late := submitted(1, 4)
 	late.Window, late.AfterMissed = at(2, 6, "morning"), true
-	v := fold(t, patientprojections.PatientView, s.tell(late).events)["S.1"].(*patientviews.PatientView)
+	v := fold(t, patientprojections.PatientView, s.tell(late).events)["S.1"].(*patientviews.PatientDocument)
 	var got []string
 	for _, p := range v.Instruments[0].Trend {
 		got = append(got, fmt.Sprint(p.Window, " ", p.Missed))

@@ -39,7 +39,7 @@ func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 			s.tell(e)
 			apply(t, patientprojections.PatientList, rows, s.events)
 			apply(t, patientprojections.PatientView, views, s.events)
-			row, view := rows["S.1"].(*patientviews.PatientRow), views["S.1"].(*patientviews.PatientView)
+			row, view := rows["S.1"].(*patientviews.PatientRow), views["S.1"].(*patientviews.PatientDocument)
 			if row.Status != state.Status || view.Status != state.Status {
 				r.Fatalf("after %T the patient is %q, and shown as %q in lists and as %q alone", e, state.Status, row.Status, view.Status)
 			}

@@ -29,15 +29,16 @@ func TestTheDirectoryShowsAccountsAndTheirGrants(t *testing.T) {
 		user.SignInFailed{User: "nurse", Code: "wrong_password"},
 		user.SignedIn{User: "nurse"}, user.RoleRevoked{User: "nurse", Grant: whole, Reason: "done"}, user.SignInFailed{User: "nurse"},
 		user.SignInFailed{User: "nurse"},
-		user.Locked{User: "nurse"},
+		user.Locked{User: "nurse"}, // by failed sign-ins, under an earlier version: it locks nothing any more
+		user.Locked{User: "nurse", Reason: "stolen phone"},
 	} {
 		e := envelope("user-nurse", event, eventlog.Metadata{Actor: "admin", RecordedAt: at(n)})
 		e.Position = domain.Position{Commit: uint64(100 + n), Prepare: uint64(100 + n)}
 		events = append(events, e)
 	}
 	failed, set := at(9), at(1)
-	want := &userviews.User{Header: readmodels.Header{ID: "nurse", Position: 110}, User: "nurse", Name: "A. Nurse",
-		Status: userviews.UserLocked, Since: at(10),
+	want := &userviews.User{Header: readmodels.Header{ID: "nurse", Position: 111}, User: "nurse", Name: "A. Nurse",
+		Status: userviews.UserLocked, Since: at(11), Reason: "stolen phone",
 		RegisteredAt: at(0), RegisteredBy: "admin", LastSignInAt: at(6), LastFailedAt: &failed, FailedSignIns: 2, PasswordSetAt: &set,
 		Grants:  []userviews.Granted{{Grant: site, By: "admin", At: at(2)}, {Grant: self, By: "admin", At: at(4)}},
 		StaffOf: []domain.StudyID{"S"}}

@@ -19,11 +19,12 @@ type Options struct {
 	BaseURL string
 	// TLS says which certificates of the server are trusted; nil for those that the machine trusts.
 	TLS *tls.Config
-	// SignAs returns a token for a user of the installation.
+	// SignAs returns a token that proves that a user of the installation has just signed in.
 	SignAs func(domain.UserID) (string, error)
-	// Admin is an administrator's account. The simulation creates all others; Password is that of the staff.
-	Admin    domain.UserID
-	Password string
+	// Admin and Deputy are the accounts of two administrators, because roles that see arms need two people. The simulation
+	// creates all others; Password is that of the staff.
+	Admin, Deputy domain.UserID
+	Password      string
 	// Patients is how many patients are screened, and Days how many days of diaries they have. The last of these days is
 	// two days before Today.
 	Patients, Days int
@@ -83,10 +84,11 @@ type Summary struct {
 // simulation is the state of a run.
 type simulation struct {
 	Options
-	api      *client
-	admin    string
-	accounts map[domain.UserID]*Account
-	courses  []*course
+	api *client
+	// admin and deputy are the tokens of the administrators.
+	admin, deputy string
+	accounts      map[domain.UserID]*Account
+	courses       []*course
 	// phones holds the tokens of the patients' phones.
 	phones map[domain.PatientID]string
 
@@ -132,6 +134,9 @@ func (s *simulation) build(ctx context.Context) (err error) {
 	if s.admin, err = s.SignAs(s.Admin); err != nil {
 		return err
 	}
+	if s.deputy, err = s.SignAs(s.Deputy); err != nil {
+		return err
+	}
 	people := staff()
 	for i, a := range people {
 		s.report("accounts and study", i, len(people)+10, nil)
@@ -154,15 +159,44 @@ func (s *simulation) build(ctx context.Context) (err error) {
 	return s.supplyStudy(ctx, s.Today.AddDays(-s.Days-9))
 }
 
-// register creates an account with its grants.
+// register creates an account with its grants. The administrator registers it, the person chooses the password, and the
+// deputy confirms roles that see arms.
 func (s *simulation) register(ctx context.Context, a *Account, password string) error {
-	registration := user.RegisterUser{OfUser: domain.ForUser(a.User), Name: a.name, Password: password}
-	err := s.send(ctx, s.admin, "register/"+string(a.User), registration)
+	of := domain.ForUser(a.User)
+	err := s.send(ctx, s.admin, "register/"+string(a.User), user.RegisterUser{OfUser: of, Name: a.name})
+	if err != nil {
+		return err
+	}
+	if err := s.choosePassword(ctx, a.User, password); err != nil {
+		return err
+	}
 	for i, g := range a.grants {
+		if err := s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{OfUser: of, Grant: g}); err != nil {
+			return err
+		}
+		if !g.Role.NeedsTwoPeople() {
+			continue
+		}
+		err := s.send(ctx, s.deputy, fmt.Sprintf("confirm/%s/%d", a.User, i), user.ConfirmRole{OfUser: of, Grant: g})
 		if err != nil {
 			return err
 		}
-		err = s.send(ctx, s.admin, fmt.Sprintf("grant/%s/%d", a.User, i), user.GrantRole{OfUser: domain.ForUser(a.User), Grant: g})
+	}
+	return nil
+}
+
+// choosePassword sets a person's own password, unless an earlier run has set it. Phones have none.
+func (s *simulation) choosePassword(ctx context.Context, id domain.UserID, password string) error {
+	if password == "" {
+		return nil
+	}
+	token, err := s.SignAs(id)
+	if err != nil {
+		return err
+	}
+	err = s.send(ctx, token, "password/"+string(id), user.ChangePassword{OfUser: domain.ForUser(id), Password: password})
+	if r, ok := errors.AsType[*refusal](err); ok && r.Code == "current_password_required" {
+		return nil
 	}
 	return err
 }

@@ -114,7 +114,7 @@ func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := server.bootstrapAdmin(ctx, "only-for-the-benchmark"); err != nil {
+	if err := server.bootstrapAdmins(ctx, "only-for-the-benchmark"); err != nil {
 		return errors.Join(err, server.close())
 	}
 	fmt.Fprintf(s.out, "%s%s\n", benchReady, server.url())

@@ -86,15 +86,15 @@ func (p *recorder) serve(t *testing.T) string {
 // field of a view separates the arms statistically.
 func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 	in := install(t)
-	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
+	if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
 	brokerMessages := subscribe(t, in)
 	proxy := &recorder{in: in}
 	o := simulation.Options{
-		BaseURL: proxy.serve(t), Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 60, Days: 20, Seed: 5,
+		BaseURL: proxy.serve(t), Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 60, Days: 20, Seed: 5,
 		Today: "2026-03-20", Workers: 4,
-		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+		SignAs: signedInAs(in.tokens, time.Hour),
 	}
 	summary, err := simulation.Run(t.Context(), o)
 	if err != nil {
@@ -303,7 +303,7 @@ func (in installation) unblindInAnEmergency(t *testing.T, password string, s sim
 	t.Helper()
 	breakBlind := randomisation.BreakBlind{
 		OfPatient: domain.ForPatient(s.Patient),
-		Reasoned: domain.Because("overdose; treatment depends on it"),
+		Reasoned:  domain.Because("overdose; treatment depends on it"),
 	}
 	withoutSignIn, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {

@@ -2,31 +2,55 @@ package main
 
 import (
 	"context"
+	"time"
 
+	"casebook/access"
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 )
 
-// demoAdmin is the administrator of the demo and the benchmarks.
-const demoAdmin domain.UserID = "admin"
+// demoAdmin and demoDeputy are the administrators of the demo and the benchmarks. There are two, because one alone cannot
+// give roles that see arms.
+const (
+	demoAdmin  domain.UserID = "admin"
+	demoDeputy domain.UserID = "admin.deputy"
+)
 
-// bootstrapAdmin creates the administrator demoAdmin, unless it exists.
-func (s *server) bootstrapAdmin(ctx context.Context, password string) error {
-	const key = "bootstrap/" + string(demoAdmin)
-	refusedAs := func(err error, code string) bool {
-		r, ok := refuse.As(err)
-		return ok && r.Code == code
-	}
-	of := domain.ForUser(demoAdmin)
-	registration := user.RegisterUser{OfUser: of, Name: "First administrator", Password: password}
-	if err := sendAs(ctx, s.handler, operator(), registration, key); err != nil && !refusedAs(err, "user_exists") {
-		return err
-	}
-	grant := user.GrantRole{OfUser: of, Grant: user.Grant{Role: user.Admin}}
-	err := sendAs(ctx, s.handler, operator(), grant, key+"/admin")
-	if err != nil && !refusedAs(err, "role_granted") {
-		return err
+// bootstrapAdmins creates the administrators, unless they exist. Their password is their own.
+func (s *server) bootstrapAdmins(ctx context.Context, password string) error {
+	for id, name := range map[domain.UserID]string{demoAdmin: "First administrator", demoDeputy: "Deputy administrator"} {
+		if err := s.bootstrapAdmin(ctx, id, name, password); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func (s *server) bootstrapAdmin(ctx context.Context, id domain.UserID, name, password string) error {
+	of, key := domain.ForUser(id), "bootstrap/"+string(id)
+	err := sendAs(ctx, s.handler, operator(), user.RegisterUser{OfUser: of, Name: name}, key)
+	if r, refused := refuse.As(err); err != nil && !(refused && r.Code == "user_exists") {
+		return err
+	}
+	err = sendAs(ctx, s.handler, operator(), user.GrantRole{OfUser: of, Grant: user.Grant{Role: user.Admin}}, key+"/admin")
+	if r, refused := refuse.As(err); err != nil && !(refused && r.Code == "role_granted") {
+		return err
+	}
+	account, err := commands.ReadNewest(ctx, s.handler.Reader(), user.Decider, string(id))
+	if err != nil || account.Digest != "" {
+		return err
+	}
+	themselves := access.Principal{User: id, AuthenticatedAt: time.Now()}
+	return sendAs(ctx, s.handler, themselves, user.ChangePassword{OfUser: of, Password: password}, "")
+}
+
+// signedInAs returns a function that signs tokens of people who have just signed in, where this program plays all of
+// them.
+func signedInAs(tokens *access.Tokens, validFor time.Duration) func(domain.UserID) (string, error) {
+	return func(u domain.UserID) (string, error) {
+		now := time.Now()
+		return tokens.SignFor(access.Proof{User: u, AuthenticatedAt: now}, now, validFor)
+	}
 }

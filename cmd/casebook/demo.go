@@ -71,10 +71,10 @@ func (demoCommand) servesUntilStopped() {}
 
 // simulate simulates the study on the server, and prints the summary.
 func (c demoCommand) simulate(ctx context.Context, s streams, server *server, logger *slog.Logger) error {
-	if err := server.bootstrapAdmin(ctx, c.Password); err != nil {
-		return fmt.Errorf("create the first administrator: %w", err)
+	if err := server.bootstrapAdmins(ctx, c.Password); err != nil {
+		return fmt.Errorf("create the administrators: %w", err)
 	}
-	signAs := func(u domain.UserID) (string, error) { return server.tokens.Sign(u, time.Now(), 24*time.Hour) }
+	signAs := signedInAs(server.tokens, 24*time.Hour)
 	scenario, err := c.scenario()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c demoCommand) simulate(ctx context.Context, s streams, server *server, lo
 	report, done := progressOn(s)
 	began := time.Now()
 	summary, err := simulation.Run(ctx, simulation.Options{
-		BaseURL: server.url(), SignAs: signAs, Admin: demoAdmin, Password: c.Password,
+		BaseURL: server.url(), SignAs: signAs, Admin: demoAdmin, Deputy: demoDeputy, Password: c.Password,
 		TLS:      &tls.Config{InsecureSkipVerify: c.TLSCert != ""}, // #nosec G402 -- it talks to this process
 		Patients: scenario.Patients, Days: scenario.Days, Seed: scenario.Seed, Today: scenario.Today, Workers: 8, Progress: report,
 	})
@@ -146,10 +146,11 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("\n")
 	p("Who can sign in, all with the password %s\n", c.Password)
 	p("  %-24s %s\n", demoAdmin, "administrator: users and grants, nothing clinical")
+	p("  %-24s %s\n", demoDeputy, "a second one, who confirms roles that see arms")
 	for _, a := range summary.Accounts {
 		p("  %-24s %s\n", a.User, a.Description)
 	}
-	p("\nTry\n")
+	p("\nTry (a token is good for ten minutes; the first line gets another one)\n")
 	p("  TOKEN=$(curl -s %s/api/v1/sign-in -H 'Content-Type: application/json' -d '{\"user\":\"%s\",\"password\":\"%s\"}'"+
 		" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')\n", base, summary.SiteStaff, c.Password)
 	if c.TLSCert != "" {

@@ -32,7 +32,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign := func(u domain.UserID) string {
-		token, err := tokens.SignFor(u, time.Now(), time.Hour)
+		token, err := signedInAs(tokens, time.Hour)(u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	for i := range rounds * each {
 		status := patient.Status("")
 		for began := time.Now(); status != patient.StatusEnrolled && time.Since(began) < 30*time.Second; {
-			var v patientviews.PatientView
+			var v patientviews.PatientDocument
 			in.query(crc, "/api/v1/patients/"+string(who(i)), 0, &v)
 			status = v.Status
 			time.Sleep(5 * time.Millisecond)
@@ -110,6 +110,9 @@ func setUpSupply(in installation, id domain.StudyID, sign func(domain.UserID) st
 	} {
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
 		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
+		if grant.Role.NeedsTwoPeople() {
+			in.must(sign(demoDeputy), user.ConfirmRole{OfUser: domain.ForUser(name), Grant: grant})
+		}
 	}
 	manager, inStudy := sign("manager"), domain.ForStudy(id)
 	for _, command := range []any{

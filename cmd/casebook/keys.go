@@ -52,19 +52,34 @@ func loadTokens(file string, create bool) (*access.Tokens, error) {
 	return access.NewTokens(key)
 }
 
-// tokens returns the tokens of a server. A process without the role api signs and verifies none. The processes on a real
+// loadFactors returns what checks second factors. Their secrets are encrypted with the key that signs tokens.
+func loadFactors(file string) (*access.Factors, error) {
+	key, err := loadKey(file, "--key-file", false)
+	if err != nil {
+		return nil, err
+	}
+	return access.NewFactors(key)
+}
+
+// tokens returns the tokens of a server, and what checks second factors. A process without the role api signs and verifies none. The processes on a real
 // event store share a key, so none of them may make one.
-func (f serverFlags) tokens(api bool) (*access.Tokens, error) {
+func (f serverFlags) tokens(api bool) (*access.Tokens, *access.Factors, error) {
 	if !api {
 		key := make([]byte, 32)
 		rand.Read(key)
-		return access.NewTokens(key)
+		tokens, err := access.NewTokens(key)
+		return tokens, nil, err
 	}
 	file := f.KeyFile
 	if file == "" {
 		file = f.Stores.keyFile()
 	}
-	return loadTokens(file, f.Stores.Eventstore == "")
+	tokens, err := loadTokens(file, f.Stores.Eventstore == "")
+	if err != nil {
+		return nil, nil, err
+	}
+	factors, err := loadFactors(file)
+	return tokens, factors, err
 }
 
 // checkBlindingKey fails if the log needs another blinding key than the one that is there, or one that is missing. It looks

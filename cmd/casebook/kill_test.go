@@ -32,13 +32,13 @@ import (
 // compares the views with what the simulation counted.
 func TestViewsShowTheSimulatedStudy(t *testing.T) {
 	in := install(t)
-	if err := in.bootstrapAdmin(t.Context(), "a password for a test"); err != nil {
+	if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
 	options := simulation.Options{
-		BaseURL: in.url, Admin: demoAdmin, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
+		BaseURL: in.url, Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
 		Today: "2026-03-20", Workers: 4,
-		SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+		SignAs: signedInAs(in.tokens, time.Hour),
 	}
 	first, err := simulation.Run(t.Context(), options)
 	if err != nil {

@@ -154,7 +154,7 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])
 	}
 	first := dm[0]
-	var view patientviews.PatientView
+	var view patientviews.PatientDocument
 	in.query(manager, "/api/v1/patients/"+string(domain.NewPatientID(id, first["SUBJID"])), position, &view)
 	if view.Steps[0].What != "PatientScreened" || string(view.Steps[0].On) != first["DMDTC"] {
 		t.Errorf("the first patient's first step is %+v, want the study's own date %s", view.Steps[0], first["DMDTC"])
@@ -165,7 +165,7 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 func (in installation) waitEnrolled(token string, who domain.PatientID, requested uint64) {
 	in.t.Helper()
 	for range 500 {
-		var v patientviews.PatientView
+		var v patientviews.PatientDocument
 		in.query(token, "/api/v1/patients/"+string(who), requested, &v)
 		if v.Status == patient.StatusEnrolled {
 			return

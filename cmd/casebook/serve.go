@@ -270,7 +270,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}
-	if s.tokens, err = f.tokens(slices.Contains(f.Roles, "api")); err != nil {
+	var factors *access.Factors
+	if s.tokens, factors, err = f.tokens(slices.Contains(f.Roles, "api")); err != nil {
 		return err
 	}
 	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
@@ -295,7 +296,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		}
 	}
 	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
-	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics, Commands: contexts.Commands(), Build: buildID(), Logger: logger})
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics,
+		Commands: contexts.Commands(), Build: buildID(), Logger: logger, Factors: factors})
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
@@ -74,13 +75,12 @@ func startIn(t testing.TB, dir string) installation {
 // account registers a user with grants, as the operator, and returns the user's token.
 func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.t.Helper()
-	commands := []any{user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)}}
+	of := domain.ForUser(id)
+	in.send(operator(), user.RegisterUser{OfUser: of, Name: string(id)})
 	for _, g := range grants {
-		commands = append(commands, user.GrantRole{OfUser: domain.ForUser(id), Grant: g})
-	}
-	for _, command := range commands {
-		if err := sendAs(context.Background(), in.handler, operator(), command, ""); err != nil {
-			in.t.Fatal(err)
+		in.send(administrator("first.admin"), user.GrantRole{OfUser: of, Grant: g})
+		if g.Role.NeedsTwoPeople() {
+			in.send(administrator("second.admin"), user.ConfirmRole{OfUser: of, Grant: g})
 		}
 	}
 	token, err := in.tokens.Sign(id, time.Now(), time.Hour)
@@ -88,6 +88,18 @@ func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 		in.t.Fatal(err)
 	}
 	return token
+}
+
+// send sends a command that has to be accepted.
+func (in installation) send(who access.Principal, command any) {
+	in.t.Helper()
+	if err := sendAs(context.Background(), in.handler, who, command, ""); err != nil {
+		in.t.Fatalf("%T: %v", command, err)
+	}
+}
+
+func administrator(id domain.UserID) access.Principal {
+	return access.Principal{User: id, Grants: []user.Grant{{Role: user.Admin}}}
 }
 
 // answered holds the fields of a command's answer that the tests need.

@@ -17,7 +17,8 @@ type tokenCommand struct {
 	KeyFile  string        `help:"File of the token key; the one in --data by default." type:"path" placeholder:"FILE"`
 }
 
-// Run prints a token. The token proves the user only; the user's grants are checked at each request.
+// Run prints a token. The token proves the user only, and no sign-in; the user's grants are checked at each request. It
+// ends with the account's sessions.
 func (c tokenCommand) Run(ctx context.Context, s streams) error {
 	if err := c.User.Validate(); err != nil {
 		return err

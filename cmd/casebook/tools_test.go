@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"casebook/api"
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
+	"casebook/domain/user"
 	"casebook/loadtest"
 )
 
@@ -33,26 +36,8 @@ func TestUsersAreManagedFromTheCommandLine(t *testing.T) {
 	in := install(t)
 	store := "--eventstore=" + in.stores.eventStoreURL
 	printed := tool(t, exitOK, "users", "add", "anna", "--name", "Anna Weber", "--role", "admin", store)
-	_, password, found := strings.Cut(printed, "password (shown once): ")
-	if !found {
-		t.Fatalf("no password was printed: %s", printed)
-	}
-	password, _, _ = strings.Cut(password, "\n")
-	body, err := json.Marshal(map[string]string{"user": "anna", "password": password})
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	status, text := in.do(request, "")
-	var signedIn struct {
-		Token string `json:"token"`
-	}
-	if err := json.Unmarshal([]byte(text), &signedIn); err != nil || status != http.StatusOK || signedIn.Token == "" {
-		t.Fatalf("sign-in is answered %d %s", status, text)
+	if status, session := in.signIn("anna", passwordIn(t, printed)); status != http.StatusOK || !session.MustChangePassword {
+		t.Fatalf("sign-in is answered %d %+v", status, session)
 	}
 	tool(t, exitOK, "users", "add", "berta", "--name", "Berta", "--no-password", "--role", "crc", "--study", "S1", "--site", "01", store)
 	tool(t, exitOK, "users", "grant", "berta", "--role", "monitor", "--study", "S1", store)
@@ -152,13 +137,13 @@ func (in installation) dataDir() string { return in.dir }
 // `casebook bench diary` runs the server in a process of its own.
 func BenchmarkSubmitDiary(b *testing.B) {
 	in := install(b)
-	if err := in.bootstrapAdmin(context.Background(), "a password for a test"); err != nil {
+	if err := in.bootstrapAdmins(context.Background(), "a password for a test"); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
 		report, err := loadtest.Diary(context.Background(), loadtest.Options{
 			BaseURL: in.url, Admin: demoAdmin, Connections: []int{1, 8, 64}, Duration: 3 * time.Second, Patients: 256,
-			SignAs: func(u domain.UserID) (string, error) { return in.tokens.Sign(u, time.Now(), time.Hour) },
+			SignAs: signedInAs(in.tokens, time.Hour),
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -213,4 +198,121 @@ func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 		projections(exitFailure, wrong...)
 	}
 	projections(exitUsage, "as-of", "alerts")
+}
+
+// TestR4_TwoAdministratorsGiveRolesThatSeeArms goes from an empty installation to the first investigator, on the machine.
+func TestR4_TwoAdministratorsGiveRolesThatSeeArms(t *testing.T) {
+	in := install(t)
+	store := "--eventstore=" + in.stores.eventStoreURL
+	own := map[domain.UserID]string{"anna": "gravel lantern oboe thicket", "boris": "marble ferry willow cobalt"}
+	handedOut := map[domain.UserID]string{}
+	for id := range own {
+		handedOut[id] = passwordIn(t, tool(t, exitOK, "users", "add", string(id), "--name", string(id), "--role", "admin", store))
+	}
+	tool(t, exitOK, "users", "add", "dr.shen", "--name", "Dr. Shen", "--no-password", store)
+	grant := []string{"users", "grant", "dr.shen", "--role", "investigator", "--study", "S1", "--site", "01", store}
+	two := append(slices.Clone(grant), "--as", "anna", "--confirmed-by", "boris")
+	refused := func(code string, args []string, lines ...string) {
+		t.Helper()
+		typed(t, lines...)
+		if printed := tool(t, exitFailure, args...); !strings.Contains(printed, code) {
+			t.Errorf("%v is answered: %s", args, printed)
+		}
+	}
+	refused("needs two people", grant)
+	refused("needs two people", append(slices.Clone(grant), "--as", "anna"))
+	refused("needs two people", []string{"users", "add", "dr.x", "--name", "X", "--role", "statistician", "--study", "S1", store})
+	refused("password_change_required", two, handedOut["anna"], handedOut["boris"])
+	for id, password := range own {
+		_, session := in.signIn(id, handedOut[id])
+		in.must(session.Token, user.ChangePassword{OfUser: domain.ForUser(id), Password: password, CurrentPassword: handedOut[id]})
+	}
+	refused("sign_in_failed", two, own["anna"], "wrong")
+	refused("second_person_required", append(slices.Clone(grant), "--as", "anna", "--confirmed-by", "anna"), own["anna"], own["anna"])
+	typed(t, own["anna"], own["boris"])
+	if printed := tool(t, exitOK, two...); !strings.Contains(printed, "by anna and boris") {
+		t.Errorf("it is answered: %s", printed)
+	}
+	if list := tool(t, exitOK, "users", "list", store); !strings.Contains(list, "investigator/S1/01") {
+		t.Errorf("the list is:\n%s", list)
+	}
+
+	// What the operator does names the person.
+	tool(t, exitOK, "users", "lock", "anna", "--reason", "the phone is lost", "--as", "carla", store)
+	tool(t, exitOK, "users", "unlock", "anna", "--reason", "the phone is found", "--as", "carla", store)
+	handedOut["anna"] = passwordIn(t, tool(t, exitOK, "users", "set-password", "anna", "--as", "carla", store))
+	by := map[string]domain.UserID{}
+	for r, err := range in.log.ReadStream(t.Context(), user.Decider.Stream("anna"), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		by[r.Type] = r.Metadata.Actor
+	}
+	for _, event := range []string{"UserLocked", "UserUnlocked", "PasswordHandedOut"} {
+		if by[event] != "process:operator/carla" {
+			t.Errorf("%s is recorded as of %s", event, by[event])
+		}
+	}
+	// After a reset the account administers nothing before the other administrator has confirmed it.
+	_, session := in.signIn("anna", handedOut["anna"])
+	in.must(session.Token, user.ChangePassword{OfUser: domain.ForUser("anna"), Password: "another phrase of words",
+		CurrentPassword: handedOut["anna"]})
+	_, session = in.signIn("anna", "another phrase of words")
+	register := user.RegisterUser{OfUser: domain.ForUser("dora"), Name: "Dora"}
+	if status, _, text := in.command(session.Token, "", register); status != http.StatusForbidden ||
+		!strings.Contains(text, "account_not_confirmed") {
+		t.Errorf("before the confirmation it is answered %d %s", status, text)
+	}
+	typed(t, own["boris"])
+	tool(t, exitOK, "users", "confirm", "anna", "--as", "boris", store)
+	in.must(session.Token, register)
+}
+
+// passwordIn returns the password that a tool has printed.
+func passwordIn(t *testing.T, printed string) string {
+	t.Helper()
+	_, password, found := strings.Cut(printed, "password (shown once): ")
+	if !found {
+		t.Fatalf("no password was printed: %s", printed)
+	}
+	password, _, _ = strings.Cut(password, "\n")
+	return password
+}
+
+// typed makes lines the standard input of the next tool.
+func typed(t *testing.T, lines ...string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "input")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	input, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := os.Stdin
+	os.Stdin = input
+	t.Cleanup(func() {
+		os.Stdin = before
+		_ = input.Close()
+	})
+}
+
+// signIn signs a user in over the API.
+func (in installation) signIn(id domain.UserID, password string) (status int, session api.Session) {
+	in.t.Helper()
+	body, err := json.Marshal(api.SignIn{User: id, Password: password})
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodPost, in.url+"/api/v1/sign-in", bytes.NewReader(body))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	status, text := in.do(request, "")
+	if err := json.Unmarshal([]byte(text), &session); err != nil {
+		in.t.Fatalf("sign-in is answered %d %s", status, text)
+	}
+	return status, session
 }

@@ -14,7 +14,9 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
+	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/eventlog"
 
@@ -22,10 +24,14 @@ import (
 )
 
 type usersCommand struct {
-	Add    usersAddCommand    `cmd:"" help:"Register a user, for instance the first administrator with --role admin."`
-	Grant  usersGrantCommand  `cmd:"" help:"Give a user a role."`
-	Revoke usersRevokeCommand `cmd:"" help:"Take a role from a user."`
-	List   usersListCommand   `cmd:"" help:"List users and their grants."`
+	Add         usersAddCommand         `cmd:"" help:"Register a user, for instance the first administrator with --role admin."`
+	Grant       usersGrantCommand       `cmd:"" help:"Give a user a role. A role that sees arms needs two administrators: --as and --confirmed-by."`
+	Revoke      usersRevokeCommand      `cmd:"" help:"Take a role from a user."`
+	SetPassword usersSetPasswordCommand `cmd:"" help:"Set a password that the user has to change before anything else."`
+	Lock        usersLockCommand        `cmd:"" help:"Lock an account and end its sessions."`
+	Unlock      usersUnlockCommand      `cmd:"" help:"Unlock an account."`
+	Confirm     usersConfirmCommand     `cmd:"" help:"Confirm, as a second administrator, that a reset account is in its owner's hands."`
+	List        usersListCommand        `cmd:"" help:"List users and their grants."`
 }
 
 // toolStore selects the event store that a tool works on.
@@ -36,7 +42,7 @@ type toolStore struct {
 
 // grantFlags describe one grant.
 type grantFlags struct {
-	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, safety_officer, statistician, auditor or admin."`
+	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, safety_officer, statistician, auditor or admin."`
 	Study   domain.StudyID   `help:"Study of the role; none for admin."`
 	Site    domain.SiteID    `help:"Site of the role, if it is limited to one."`
 	Patient domain.PatientID `help:"The patient, for the role patient."`
@@ -50,17 +56,25 @@ type usersAddCommand struct {
 	toolStore
 	operatorFlags
 	grantFlags
-	User          domain.UserID `arg:"" help:"Id to sign in with."`
-	Name          string        `help:"The person's name." required:""`
-	PasswordStdin bool          `help:"Read the password from standard input."`
-	NoPassword    bool          `help:"Register an account without a password, for an identity provider's users."`
+	passwordFlags
+	User       domain.UserID `arg:"" help:"Id to sign in with."`
+	Name       string        `help:"The person's name." required:""`
+	NoPassword bool          `help:"Register an account without a password, for an identity provider's users."`
 }
 
 // Run registers the user. Without a terminal and without --password-stdin it generates a password and prints it once.
-func (c usersAddCommand) Run(ctx context.Context, s streams) error {
-	password, generated, err := c.password()
-	if err != nil {
-		return err
+// Whoever gets the password has to change it at the first sign-in.
+func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
+	if c.Role.NeedsTwoPeople() {
+		return fmt.Errorf("the role %s sees arms and needs two people; register the user without it, and then use "+
+			"casebook users grant --as A --confirmed-by B", c.Role)
+	}
+	var password string
+	var generated bool
+	if !c.NoPassword {
+		if password, generated, err = c.read(); err != nil {
+			return err
+		}
 	}
 	return c.with(ctx, c.operator(), func(do doCommand) error {
 		if err := do(user.RegisterUser{OfUser: domain.ForUser(c.User), Name: c.Name, Password: password}); err != nil {
@@ -81,39 +95,181 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-func (c usersAddCommand) password() (password string, generated bool, err error) {
-	switch {
-	case c.NoPassword:
-		return "", false, nil
-	case c.PasswordStdin:
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			return "", false, errors.Join(errors.New("standard input holds no password"), err)
-		}
-		return line, false, nil
-	case term.IsTerminal(int(os.Stdin.Fd())):
-		fmt.Fprint(os.Stderr, "password (at least 12 characters): ")
+// passwordFlags say where a new password comes from.
+type passwordFlags struct {
+	PasswordStdin bool `help:"Read the password from standard input."`
+}
+
+// read returns a password from standard input or the terminal. Where there is neither, it makes one.
+func (f passwordFlags) read() (password string, generated bool, err error) {
+	if !f.PasswordStdin && !term.IsTerminal(int(os.Stdin.Fd())) {
+		return rand.Text(), true, nil
+	}
+	password, err = askSecret(bufio.NewReader(os.Stdin), "password (at least 12 characters)")
+	return password, false, err
+}
+
+// askSecret reads a secret: from the terminal without showing it, otherwise as a line of the input.
+func askSecret(input *bufio.Reader, what string) (string, error) {
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		fmt.Fprintf(os.Stderr, "%s: ", what)
 		typed, err := term.ReadPassword(int(os.Stdin.Fd()))
 		fmt.Fprintln(os.Stderr)
-		return string(typed), false, err
+		return string(typed), err
 	}
-	return rand.Text(), true, nil
+	line, err := input.ReadString('\n')
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", errors.Join(fmt.Errorf("standard input holds no %s", what), err)
+	}
+	return line, nil
 }
 
 type usersGrantCommand struct {
 	toolStore
 	operatorFlags
 	grantFlags
+	KeyFile     string        `help:"Token key of the installation, for people with a second factor; the one in --data by default." type:"path" placeholder:"FILE"`
+	ConfirmedBy domain.UserID `help:"Another administrator, for roles that see arms. The passwords of both --as and this one are asked for." placeholder:"USER"`
+	User        domain.UserID `arg:"" help:"The user."`
+}
+
+// Run grants the role. A role that sees arms is granted by two administrators, who both enter their passwords; on standard
+// input these are lines, first that of --as. Whoever has a second factor enters a code on the next line.
+func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
+	grant := user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}
+	if c.ConfirmedBy == "" {
+		if c.Role.NeedsTwoPeople() {
+			return fmt.Errorf("the role %s sees arms and needs two people: name two administrators with --as and --confirmed-by", c.Role)
+		}
+		return c.with(ctx, c.operator(), func(do doCommand) error {
+			if err := do(grant); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
+			return err
+		})
+	}
+	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+		input := bufio.NewReader(os.Stdin)
+		first, err := signInHere(ctx, h, input, domain.UserID(c.As))
+		if err != nil {
+			return err
+		}
+		second, err := signInHere(ctx, h, input, c.ConfirmedBy)
+		if err != nil {
+			return err
+		}
+		err = sendAs(ctx, h, first, grant, "")
+		if r, refused := refuse.As(err); err != nil && !(refused && r.Code == "role_proposed") { // the other one may confirm it all the same
+			return err
+		}
+		if c.Role.NeedsTwoPeople() {
+			if err := sendAs(ctx, h, second, user.ConfirmRole{OfUser: grant.OfUser, Grant: grant.Grant}, ""); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprintf(s.out, "granted %s to %s, by %s and %s\n", c.Role, c.User, c.As, c.ConfirmedBy)
+		return err
+	})
+}
+
+// signInHere has a person prove an account on this machine.
+func signInHere(ctx context.Context, h *commands.Handler, input *bufio.Reader, id domain.UserID) (access.Principal, error) {
+	password, err := askSecret(input, "password of "+string(id))
+	if err != nil {
+		return access.Principal{}, err
+	}
+	entered := usercommands.Entered{User: id, Password: password, Address: "localhost"}
+	who, err := usercommands.SignIn(ctx, h, entered)
+	if r, ok := refuse.As(err); ok && r.Code == "code_required" {
+		if entered.Code, err = askSecret(input, "code of "+string(id)); err != nil {
+			return access.Principal{}, err
+		}
+		who, err = usercommands.SignIn(ctx, h, entered)
+	}
+	if err != nil {
+		return access.Principal{}, fmt.Errorf("sign in %s: %w", id, err)
+	}
+	return who, who.MustHaveOwnPassword()
+}
+
+type usersConfirmCommand struct {
+	toolStore
+	KeyFile string        `help:"Token key of the installation, for people with a second factor; the one in --data by default." type:"path" placeholder:"FILE"`
+	As      domain.UserID `help:"The administrator who confirms it, whose password is asked for." required:"" placeholder:"USER"`
+	User    domain.UserID `arg:"" help:"The user."`
+}
+
+// Run confirms the account.
+func (c usersConfirmCommand) Run(ctx context.Context, s streams) error {
+	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+		who, err := signInHere(ctx, h, bufio.NewReader(os.Stdin), c.As)
+		if err != nil {
+			return err
+		}
+		if err := sendAs(ctx, h, who, user.ConfirmAccount{OfUser: domain.ForUser(c.User)}, ""); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, "confirmed", c.User)
+		return err
+	})
+}
+
+type usersSetPasswordCommand struct {
+	toolStore
+	operatorFlags
+	passwordFlags
 	User domain.UserID `arg:"" help:"The user."`
 }
 
-// Run grants the role.
-func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
+// Run sets the password. Without a terminal and without --password-stdin it generates one and prints it once.
+func (c usersSetPasswordCommand) Run(ctx context.Context, s streams) error {
+	password, generated, err := c.read()
+	if err != nil {
+		return err
+	}
 	return c.with(ctx, c.operator(), func(do doCommand) error {
-		if err := do(user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}); err != nil {
+		if err := do(user.ChangePassword{OfUser: domain.ForUser(c.User), Password: password}); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
+		fmt.Fprintln(s.out, "set the password of", c.User+"; it has to be changed at the next sign-in, and an administrator has to confirm the account")
+		if generated {
+			fmt.Fprintln(s.out, "password (shown once):", password)
+		}
+		return nil
+	})
+}
+
+// lockFlags are what locking and unlocking need.
+type lockFlags struct {
+	toolStore
+	operatorFlags
+	User   domain.UserID `arg:"" help:"The user."`
+	Reason string        `help:"Why." required:""`
+}
+
+type usersLockCommand struct{ lockFlags }
+
+// Run locks the account.
+func (c usersLockCommand) Run(ctx context.Context, s streams) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
+		if err := do(user.LockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "locked", c.User)
+		return err
+	})
+}
+
+type usersUnlockCommand struct{ lockFlags }
+
+// Run unlocks the account.
+func (c usersUnlockCommand) Run(ctx context.Context, s streams) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
+		if err := do(user.UnlockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "unlocked", c.User)
 		return err
 	})
 }
@@ -156,7 +312,7 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 			u := users[id]
 			if c.JSON {
 				line, err := json.Marshal(map[string]any{
-					"user": u.ID, "name": u.Name, "grants": u.Grants, "locked": u.Locked, "deactivated": u.Deactivated,
+					"user": u.ID, "name": u.Name, "grants": u.Grants, "locked": u.Locked, "deactivated": u.Deactivated, "unconfirmed": u.Unconfirmed,
 				})
 				if err != nil {
 					return err
@@ -220,6 +376,9 @@ func describeGrants(u user.User) string {
 	if u.Locked {
 		words = append(words, "(locked)")
 	}
+	if u.Unconfirmed {
+		words = append(words, "(to be confirmed by a second administrator)")
+	}
 	if u.Deactivated {
 		words = append(words, "(deactivated)")
 	}
@@ -238,7 +397,22 @@ func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCom
 	})
 }
 
-// operator returns the principal under which the tools of the command line send commands.
+// withHandler connects to the store and lets act use a handler, which checks second factors with the key of the file, or
+// of the directory; without either, only recovery codes count.
+func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*commands.Handler) error) error {
+	if keyFile == "" {
+		keyFile = dataDir(t.Data).file(tokenKeyFile)
+	}
+	factors, err := loadFactors(keyFile)
+	if err != nil && !errors.Is(err, errKeyMissing) {
+		return err
+	}
+	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
+		return act(commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID(), Factors: factors}))
+	})
+}
+
+// operator returns the principal of the tools of the command line where no person is known.
 func operator() access.Principal { return access.Process("operator") }
 
 // sendAs sends a command as a principal.

@@ -38,6 +38,10 @@ var Commands = []commands.Command{
 		AllowedTo(access.DataManagers).
 		Described("Close a site: end its screening and enrolment",
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
+	commands.Handle(study.Decider, study.SetSecondFactor).
+		AllowedTo(access.DataManagers).
+		Described("Ask for a second factor at signing and unblinding, or stop asking",
+			study.RequireSecondFactor{InStudy: domain.ForStudy("PAIN1"), Required: true, Reasoned: domain.Because("The protocol asks for it")}),
 }
 
 // publishedInstruments are the published versions of the instruments that a protocol names.

@@ -3,24 +3,24 @@ package user
 
 import (
 	"context"
-	"encoding/json"
 
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
-	"casebook/domain/refuse"
 	"casebook/domain/user"
 )
 
-// Commands are the commands on accounts and their grants.
+// Commands are the commands on accounts and their grants. Whoever administers accounts needs one that is in its owner's
+// hands without doubt: otherwise an administrator could reset the account of another one and be two people.
 var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Register).
 		AllowedTo(access.Admins, access.Processes).
+		ByConfirmedAccounts().
 		PreparedBy(func(ctx context.Context, c *user.RegisterUser) (err error) {
 			if c.Password == "" {
 				return nil
 			}
-			if err := c.CheckPassword(); err != nil {
+			if err := access.CheckPasswordOf(c.User, c.Name, c.Password); err != nil {
 				return err
 			}
 			c.PasswordDigest, err = access.DigestPassword(ctx, c.Password)
@@ -33,80 +33,88 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.SetPassword).
 		AllowedTo(access.Admins, access.Processes).
 		AllowedToSelf().
-		PreparedBy(func(ctx context.Context, c *user.ChangePassword) (err error) {
-			if err := c.CheckPassword(); err != nil {
-				return err
-			}
-			c.PasswordDigest, err = access.DigestPassword(ctx, c.Password)
-			c.Password = ""
-			return err
-		}).
+		ByConfirmedAccounts().
+		PreparedWith(prepareNewPassword).
 		Secret().
-		Described("Set a new password",
-			user.ChangePassword{OfUser: domain.ForUser("nurse.weber"), Password: examplePhrase}),
+		Described("Set a new password; for one's own account with the old one",
+			user.ChangePassword{OfUser: domain.ForUser("nurse.weber"), Password: examplePhrase, CurrentPassword: "a former pass phrase"}),
+	commands.Handle(user.Decider, user.Confirm).
+		AllowedTo(access.Admins).
+		ByConfirmedAccounts().
+		Described("Confirm as a second person that a reset account is in its owner's hands",
+			user.ConfirmAccount{OfUser: domain.ForUser("nurse.weber")}),
+	commands.Handle(user.Decider, user.EndSessions).
+		AllowedTo(access.Admins, access.Processes).
+		AllowedToSelf().
+		ByConfirmedAccounts().
+		Described("End all sessions of an account", user.SignOut{OfUser: domain.ForUser("nurse.weber")}),
+	commands.Handle(user.Decider, user.Lock).
+		AllowedTo(access.Admins, access.Processes).
+		ByConfirmedAccounts().
+		Described("Lock an account",
+			user.LockUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("The phone was stolen")}),
+	commands.Handle(user.Decider, user.Unlock).
+		AllowedTo(access.Admins, access.Processes).
+		ByConfirmedAccounts().
+		Described("Unlock an account",
+			user.UnlockUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("The phone was found")}),
 	commands.Handle(user.Decider, user.GiveRole).
 		AllowedTo(access.Admins, access.Processes).
-		Described("Give a user a role",
+		ByConfirmedAccounts().
+		Described("Give a user a role, or propose one that sees arms",
 			user.GrantRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}),
+	commands.Handle(user.Decider, user.ConfirmGrant).
+		AllowedTo(access.Admins).
+		ByConfirmedAccounts().
+		Described("Give a role that another administrator has proposed",
+			user.ConfirmRole{OfUser: domain.ForUser("dr.lindner"),
+				Grant: user.Grant{Role: user.Investigator, Study: "PAIN1", Site: "DE-01"}}),
 	commands.Handle(user.Decider, user.TakeRole).
 		AllowedTo(access.Admins, access.Processes).
-		Described("Take a role from a user",
+		ByConfirmedAccounts().
+		Described("Take a role from a user, or a proposal back",
 			user.RevokeRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"},
 				Reasoned: domain.Because("Has left the site")}),
 	commands.Handle(user.Decider, user.Deactivate).
 		AllowedTo(access.Admins, access.Processes).
+		ByConfirmedAccounts().
 		Described("End an account",
 			user.DeactivateUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("Has left the hospital")}),
+	commands.Handle(user.Decider, user.OfferFactor).
+		AllowedToSelf().
+		PreparedWith(prepareOffer).
+		Secret().
+		Showing(func(c user.OfferSecondFactor) any { return OfferedFactor{URL: c.URL} }).
+		Described("Make a second factor; asks for a fresh sign-in, and shows its secret once",
+			user.OfferSecondFactor{OfUser: domain.ForUser("dr.lindner")}),
+	commands.Handle(user.Decider, user.EnrolFactor).
+		AllowedToSelf().
+		PreparedWith(prepareEnrolment).
+		Secret().
+		Showing(func(c user.EnrolSecondFactor) any { return EnrolledFactor{RecoveryCodes: c.RecoveryCodes} }).
+		Described("Start to use the second factor; asks for a fresh sign-in, and shows recovery codes once",
+			user.EnrolSecondFactor{OfUser: domain.ForUser("dr.lindner"), Code: "123456"}),
+	commands.Handle(user.Decider, user.RemoveFactor).
+		AllowedTo(access.Admins, access.Processes).
+		ByConfirmedAccounts().
+		Described("Remove a lost second factor",
+			user.RemoveSecondFactor{OfUser: domain.ForUser("dr.lindner"), Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
-		return user.EnterPassword(s, user.PasswordCheck{Matches: c.Matches}, user.SignIn{User: c.User}, call)
+		entered := user.EnteredSecrets{Password: c.Password, Step: c.Step, RecoveryCode: c.RecoveryCode}
+		return user.EnterPassword(s, entered, user.SignIn{User: c.User}, call)
 	}).
+		Secret().
 		AllowedTo(access.Processes),
 }
 
-// signInAttempt is the internal command that SignIn sends.
-type signInAttempt struct {
-	domain.OfUser
-	Matches bool `json:"matches"`
+// OfferedFactor is what OfferSecondFactor shows to its sender.
+type OfferedFactor struct {
+	URL string `json:"url" doc:"The secret, as authenticator apps read it (otpauth://)"`
 }
 
-// SignIn checks a user's password and records the attempt. Every failure gets the same refusal (sign_in_failed), so
-// that the answer does not show which accounts exist.
-func SignIn(ctx context.Context, h *commands.Handler, id domain.UserID, password, address, traceID string) (access.Principal, error) {
-	failed := refuse.Unauthenticated("sign_in_failed", "user and password do not match an active account").
-		Do("check both; after repeated failures an account is locked until an administrator sets a new password")
-	refused := func() (access.Principal, error) {
-		h.RecordRefusal(ctx, access.Refused{Action: "SignIn", Address: address, TraceID: traceID, Why: failed})
-		return access.Principal{}, failed
-	}
-	if id.Validate() != nil {
-		return refused()
-	}
-	u, err := commands.Read(ctx, h.Reader(), user.Decider, string(id))
-	if err != nil {
-		return access.Principal{}, err
-	}
-	matches, err := access.PasswordMatches(ctx, u.Digest, password)
-	if err != nil {
-		return access.Principal{}, err
-	}
-	if !u.Exists() {
-		return refused()
-	}
-	body, err := json.Marshal(signInAttempt{OfUser: domain.ForUser(id), Matches: matches})
-	if err != nil {
-		return access.Principal{}, err
-	}
-	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
-		Address: address, TraceID: traceID})
-	if err != nil {
-		return access.Principal{}, err
-	}
-	for _, e := range answer.Events {
-		if _, ok := e.Data.(user.SignedIn); ok {
-			return h.Principal(ctx, id)
-		}
-	}
-	return access.Principal{}, failed
+// EnrolledFactor is what EnrolSecondFactor shows to its sender.
+type EnrolledFactor struct {
+	RecoveryCodes []string `json:"recoveryCodes" doc:"Each replaces a code of the app once; keep them apart from the phone"`
 }
 
 // examplePhrase is the password of the examples.

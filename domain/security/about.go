@@ -1,6 +1,7 @@
 package security
 
 import (
+	"fmt"
 	"time"
 
 	"casebook/domain"
@@ -25,3 +26,11 @@ func (e AccessRefused) ShownIn(domain.Scope) []domain.Scope { return []domain.Sc
 // DoneBy implements domain.Attributed. The metadata only name the program, which records refusals for the refused
 // users.
 func (e AccessRefused) DoneBy() (actor domain.UserID, address string) { return e.Actor, e.Address }
+
+// About implements domain.Described.
+func (e RefusalsRepeated) About() string {
+	return fmt.Sprintf("%s: %s, %d more times", e.Action, e.Code, e.Count)
+}
+
+// DoneBy implements domain.Attributed.
+func (e RefusalsRepeated) DoneBy() (actor domain.UserID, address string) { return e.Actor, "" }

@@ -14,6 +14,7 @@ type Event interface{ securityEvent() }
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
 	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[RefusalsRepeated]("RefusalsRepeated").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[ClockStepped]("ClockStepped").ForReaders().InNoView("the audit trail shows it"),
 }
@@ -32,6 +33,15 @@ type AccessRefused struct {
 	Address string           `json:"address,omitempty"`
 }
 
+// RefusalsRepeated counts the refusals that a user got within a minute after one that is recorded in full, for the same
+// action and with the same code.
+type RefusalsRepeated struct {
+	Actor  domain.UserID `json:"actor"`
+	Action string        `json:"action"`
+	Code   string        `json:"code"`
+	Count  int           `json:"count"`
+}
+
 // RefusalsDropped says how many refusals were not recorded singly, because they came faster than the log could take
 // them.
 type RefusalsDropped struct {
@@ -48,6 +58,7 @@ type ClockStepped struct {
 	To   time.Time `json:"to"`
 }
 
-func (AccessRefused) securityEvent()   {}
-func (ClockStepped) securityEvent()    {}
-func (RefusalsDropped) securityEvent() {}
+func (AccessRefused) securityEvent()    {}
+func (RefusalsRepeated) securityEvent() {}
+func (RefusalsDropped) securityEvent()  {}
+func (ClockStepped) securityEvent()     {}

@@ -18,17 +18,22 @@ type RecordAccessRefused struct {
 	// Day is the UTC day whose log records them.
 	Day      domain.Date     `json:"day"`
 	Refusals []AccessRefused `json:"refusals"`
+	// Repeated are refusals that repeat one that is recorded in full.
+	Repeated []RefusalsRepeated `json:"repeated,omitempty"`
 	// Dropped is how many refusals came faster than the log could take them.
 	Dropped int `json:"dropped"`
 }
 
-// Record records every refusal, and the number of dropped ones. It refuses malformed_date.
+// Record records every refusal, and the numbers of repeated and dropped ones. It refuses malformed_date.
 func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 	if err := cmd.Day.Validate(); err != nil {
 		return nil, domain.At("day", err)
 	}
-	events := make([]Event, 0, len(cmd.Refusals)+1)
+	events := make([]Event, 0, len(cmd.Refusals)+len(cmd.Repeated)+1)
 	for _, r := range cmd.Refusals {
+		events = append(events, r)
+	}
+	for _, r := range cmd.Repeated {
 		events = append(events, r)
 	}
 	if cmd.Dropped > 0 {

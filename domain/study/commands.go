@@ -40,3 +40,10 @@ type CloseSite struct {
 	On              domain.Date `json:"on" doc:"Day of closing"`
 	domain.Reasoned `doc:"Why it is closed"`
 }
+
+// RequireSecondFactor says whether signing and unblinding in the study ask for a second factor.
+type RequireSecondFactor struct {
+	domain.InStudy
+	Required        bool `json:"required" doc:"Whether a second factor is needed"`
+	domain.Reasoned `doc:"Why"`
+}

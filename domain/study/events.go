@@ -21,6 +21,7 @@ var events = []domain.EventType{
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
+	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
 }
 
 // Created says that a study was created.
@@ -62,6 +63,14 @@ type SiteClosed struct {
 	Reason string         `json:"reason"`
 }
 
+// SecondFactorRequired says whether signing and unblinding in the study ask for a second factor at the sign-in.
+type SecondFactorRequired struct {
+	Study    domain.StudyID `json:"study"`
+	Required bool           `json:"required"`
+	Reason   string         `json:"reason"`
+}
+
+func (SecondFactorRequired) studyEvent()     {}
 func (Created) studyEvent()                  {}
 func (ProtocolVersionPublished) studyEvent() {}
 func (SiteAdded) studyEvent()                {}

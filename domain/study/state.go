@@ -16,6 +16,8 @@ type Study struct {
 	// Protocol is the version in force; nil before the first is published.
 	Protocol *Protocol
 	Sites    map[domain.SiteID]Site
+	// SecondFactor says that signing and unblinding ask for a second factor.
+	SecondFactor bool
 
 	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
 	// leaves out.
@@ -98,6 +100,8 @@ func evolve(s Study, e Event) Study {
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
+	case SecondFactorRequired:
+		s.SecondFactor = e.Required
 	case SiteAdded:
 		s.Sites = with(s.Sites, e.Site, Site{Name: e.Name, Country: e.Country, Zone: e.Zone, Status: s.Sites[e.Site].Status.After(e)})
 	case SiteActivated:

@@ -335,3 +335,18 @@ func drawn(t *rapid.T, s study.Study) decision {
 		return publishing(p)
 	}
 }
+
+func TestR15_AStudyAsksForASecondFactor(t *testing.T) {
+	asking := func(required bool, reason string) decision {
+		return scenario.Sent(study.SetSecondFactor, study.RequireSecondFactor{InStudy: domain.ForStudy(pain), Required: required,
+			Reasoned: domain.Because(reason)}, call)
+	}
+	start := scenario.For(t, study.Decider)
+	start.When(asking(true, "protocol")).ThenRefused("study_not_found")
+	given := start.Given(study.Created{Study: pain, Title: "Pain at night", Sponsor: "Nobody"})
+	given.When(asking(true, " ")).ThenRefused("reason_required")
+	given.When(asking(false, "protocol")).ThenRefused("second_factor_set")
+	asked := given.When(asking(true, "protocol")).Then(study.SecondFactorRequired{Study: pain, Required: true, Reason: "protocol"})
+	asked.When(asking(true, "protocol")).ThenRefused("second_factor_set")
+	asked.When(asking(false, "amendment")).Then(study.SecondFactorRequired{Study: pain, Reason: "amendment"})
+}

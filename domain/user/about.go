@@ -1,6 +1,10 @@
 package user
 
-import "casebook/domain"
+import (
+	"strconv"
+
+	"casebook/domain"
+)
 
 // About implements domain.Described.
 func (e SignInFailed) About() string { return e.Code }
@@ -10,6 +14,20 @@ func (e RoleGranted) About() string { return string(e.Grant.Role) }
 
 // About implements domain.Described.
 func (e RoleRevoked) About() string { return string(e.Grant.Role) }
+
+// About implements domain.Described.
+func (e RoleProposed) About() string { return string(e.Grant.Role) }
+
+// About implements domain.Described.
+func (e SessionsEnded) About() string { return string(e.Cause) }
+
+// About implements domain.Described.
+func (e PasswordGuessingSuspected) About() string {
+	return strconv.Itoa(e.Failures) + " failed sign-ins"
+}
+
+// About implements domain.Described.
+func (e PasswordHandedOut) About() string { return "by " + string(e.By) }
 
 // Scope implements domain.Scoped, so that the auditor of a study sees who could act in it.
 func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }

@@ -1,25 +1,20 @@
 package user
 
 import (
-	"strings"
-	"unicode/utf8"
+	"slices"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
 )
 
-const (
-	// minPassword and maxPassword bound a password's length in characters. NIST SP 800-63B-4, section 3.1.1, requires 15,
-	// or 8 with a second factor.
-	minPassword = 12
-	maxPassword = 200
-	// lockAfter is how many failures in a row lock an account (21 CFR 11.300(d)).
-	lockAfter = 5
-)
+// suspectAfter is after how many failures in a row the alarm is raised (21 CFR 11.300(d)): then, and each time that the
+// number has doubled.
+const suspectAfter = 5
 
 // The reasons for a failed sign-in, as SignInFailed records them. Callers do not learn the reason.
 const (
 	wrongPassword      = "wrong_password"
+	wrongCode          = "wrong_code"
 	noPassword         = "no_password"
 	accountLocked      = "account_locked"
 	accountDeactivated = "account_deactivated"
@@ -27,7 +22,7 @@ const (
 
 // Register opens an account. It refuses user_exists, malformed_id, value_missing and value_too_long. The id of a
 // deactivated account still exists, because an id is never given to another person (21 CFR 11.100(a)).
-func Register(u User, cmd RegisterUser, _ domain.Call) ([]Event, error) {
+func Register(u User, cmd RegisterUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
 		return nil, err
 	}
@@ -37,74 +32,84 @@ func Register(u User, cmd RegisterUser, _ domain.Call) ([]Event, error) {
 	}
 	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
 	if cmd.PasswordDigest != "" {
-		events = append(events, PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest})
+		// The operator of the machine makes the first administrators, before there is anybody who could confirm them.
+		events = append(events, PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest},
+			PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: isPerson(call.Actor)})
 	}
 	return events, nil
 }
 
-// CheckPassword refuses a password that is too easy to guess (code weak_password).
-func (cmd RegisterUser) CheckPassword() error { return checkPassword(cmd.User, cmd.Password) }
+// isPerson says whether the actor of a command is a person: the ids of process managers are not those of people.
+func isPerson(id domain.UserID) bool { return id.Validate() == nil }
 
-// CheckPassword refuses a password that is too easy to guess (code weak_password).
-func (cmd ChangePassword) CheckPassword() error { return checkPassword(cmd.User, cmd.Password) }
-
-func checkPassword(id domain.UserID, password string) error {
-	n := utf8.RuneCountInString(password)
-	switch {
-	case n < minPassword:
-		return weakPassword("the password has %d characters", n)
-	case n > maxPassword:
-		return weakPassword("the password has %d characters", n)
-	case strings.Contains(strings.ToLower(password), string(id)) && n < minPassword+len(id):
-		return weakPassword("the password is little more than the user id")
-	case isOneCharacter(password):
-		return weakPassword("the password repeats one character")
-	}
-	return nil
-}
-
-// isOneCharacter says whether the password repeats one character. It compares characters, not bytes, because most
-// characters have several bytes.
-func isOneCharacter(password string) bool {
-	first, _ := utf8.DecodeRuneInString(password)
-	return strings.Trim(password, string(first)) == ""
-}
-
-func weakPassword(format string, args ...any) error {
-	return refuse.Because("weak_password", format, args...).At("password").Do("use 12 to 200 characters that nobody can guess")
-}
-
-// SetPassword sets a new password. If the account is locked, an administrator's new password also unlocks it; the owner
-// cannot unlock it. SetPassword refuses user_not_found, account_deactivated, value_missing and account_locked.
+// SetPassword sets a new password and ends all sessions. Where somebody else than the owner sets it, the owner has to
+// change it before anything else, and a second person has to confirm the account. A locked account stays locked.
+// SetPassword refuses user_not_found, account_deactivated, value_missing and password_unchanged.
 func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
 		return nil, err
 	}
 	if cmd.PasswordDigest == "" { // an empty digest would remove the account's password
-		return nil, domain.Text("password", "", maxPassword)
+		return nil, domain.Text("password", "", 1)
 	}
 	events := []Event{PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest}}
-	if !u.Locked {
-		return events, nil
-	}
 	if call.Actor == cmd.User {
-		return nil, refuse.WrongState(accountLocked, "the account %s is locked", cmd.User).At("user").
-			Do("ask an administrator to set a new password")
+		if cmd.CurrentPassword != "" && cmd.CurrentPassword == cmd.Password {
+			return nil, refuse.Because("password_unchanged", "the new password is the old one").At("password").Do("choose another one")
+		}
+		return append(events, u.endSessions(cmd.User, PasswordChanged, call)), nil
 	}
-	return append(events, Unlocked{User: cmd.User}), nil
+	return append(events, PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true},
+		u.endSessions(cmd.User, PasswordWasAssigned, call)), nil
 }
 
-// PasswordCheck is the facts of EnterPassword.
-type PasswordCheck struct {
-	// Matches says that the entered password is that of the account.
-	Matches bool
+func (u User) endSessions(id domain.UserID, cause EndCause, call domain.Call) Event {
+	return SessionsEnded{User: id, Version: u.Sessions + 1, At: call.At, Cause: cause}
 }
 
-// EnterPassword records a sign-in or a failed sign-in. The fifth wrong password in a row locks the account. It refuses
-// only user_not_found and malformed_id: recording these would start a stream for every name that somebody enters, and
-// the security log records them. An account without a password is never locked: there is no password to guess, and a
-// lock would prevent its owner from signing in through the identity provider.
-func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Event, error) {
+// Confirm confirms that an account whose password somebody else had chosen is in its owner's hands again. It refuses
+// user_not_found, account_deactivated, account_confirmed, password_not_changed and second_person_required.
+func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
+	if err := u.mustBeActive(cmd.User); err != nil {
+		return nil, err
+	}
+	switch {
+	case !u.Unconfirmed:
+		return nil, refuse.WrongState("account_confirmed", "the account %s needs no confirmation", cmd.User).At("user").Do("nothing is left to do")
+	case u.MustChangePassword:
+		return nil, refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", cmd.User).At("user").
+			Do("have the owner change it first")
+	}
+	if err := secondPerson(call.Actor, cmd.User, u.HandedOutBy); err != nil {
+		return nil, err
+	}
+	return []Event{AccountConfirmed{User: cmd.User}}, nil
+}
+
+// secondPerson refuses an actor who is one of those who must not decide alone, or who is no person.
+func secondPerson(actor domain.UserID, others ...domain.UserID) error {
+	if isPerson(actor) && !slices.Contains(others, actor) {
+		return nil
+	}
+	return refuse.Because("second_person_required", "%s cannot be the second person here", actor).At("user").
+		Do("ask an administrator who has no part in it")
+}
+
+// EnteredSecrets is the facts of EnterPassword: which of the entered secrets are right.
+type EnteredSecrets struct {
+	// Password says that the entered password is that of the account.
+	Password bool
+	// Step is the time step of the entered code, if it is one of the second factor; otherwise 0.
+	Step int
+	// RecoveryCode is the digest of the entered code.
+	RecoveryCode string
+}
+
+// EnterPassword records a sign-in or a failed sign-in. Failures never lock the account, because then anybody could lock
+// out anybody; they raise an alarm, and the caller delays further attempts. It refuses only user_not_found and
+// malformed_id: recording these would start a stream for every name that somebody enters, and the security log records
+// them.
+func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
 	case !u.Exists():
@@ -115,12 +120,60 @@ func EnterPassword(u User, check PasswordCheck, cmd SignIn, _ domain.Call) ([]Ev
 		return failed(accountLocked)
 	case u.Digest == "":
 		return failed(noPassword)
-	case check.Matches:
+	case !entered.Password:
+		return u.guessed(cmd.User, wrongPassword), nil
+	case !u.HasSecondFactor():
 		return []Event{SignedIn(cmd)}, nil
-	case u.FailedSignIns+1 >= lockAfter:
-		return []Event{SignInFailed{User: cmd.User, Code: wrongPassword}, Locked(cmd)}, nil
+	case entered.Step > u.LastStep:
+		return []Event{SignedIn(cmd), SecondFactorUsed{User: cmd.User, Step: entered.Step}}, nil
+	case slices.Contains(u.RecoveryCodes, entered.RecoveryCode):
+		return []Event{SignedIn(cmd), RecoveryCodeUsed{User: cmd.User, Digest: entered.RecoveryCode}}, nil
 	}
-	return failed(wrongPassword)
+	return u.guessed(cmd.User, wrongCode), nil
+}
+
+// guessed records a wrong password or code, and the alarm when it is due.
+func (u User) guessed(id domain.UserID, code string) []Event {
+	events := []Event{SignInFailed{User: id, Code: code}}
+	failures := u.FailedSignIns + 1
+	for due := suspectAfter; due <= failures; due *= 2 {
+		if due == failures {
+			events = append(events, PasswordGuessingSuspected{User: id, Failures: failures})
+		}
+	}
+	return events
+}
+
+// EndSessions ends all sessions of the account. It refuses user_not_found and account_deactivated.
+func EndSessions(u User, cmd SignOut, call domain.Call) ([]Event, error) {
+	if err := u.mustBeActive(cmd.User); err != nil {
+		return nil, err
+	}
+	return []Event{u.endSessions(cmd.User, SignedOut, call)}, nil
+}
+
+// Lock locks an account, and ends its sessions, until an administrator unlocks it. It refuses user_not_found,
+// account_deactivated, user_locked, reason_required, value_too_long and not_oneself.
+func Lock(u User, cmd LockUser, call domain.Call) ([]Event, error) {
+	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
+		return nil, err
+	}
+	if u.Locked {
+		return nil, refuse.WrongState("user_locked", "the account %s is locked already", cmd.User).At("user").Do("nothing is left to do")
+	}
+	return []Event{Locked{User: cmd.User, Reason: cmd.Reason}, u.endSessions(cmd.User, AccountLocked, call)}, nil
+}
+
+// Unlock unlocks an account. It refuses user_not_found, account_deactivated, user_not_locked, reason_required,
+// value_too_long and not_oneself.
+func Unlock(u User, cmd UnlockUser, call domain.Call) ([]Event, error) {
+	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
+		return nil, err
+	}
+	if !u.Locked {
+		return nil, refuse.WrongState("user_not_locked", "the account %s is not locked", cmd.User).At("user").Do("nothing is left to do")
+	}
+	return []Event{Unlocked{User: cmd.User, Reason: cmd.Reason}}, nil
 }
 
 // Deactivate deactivates an account for ever. It refuses user_not_found, account_deactivated, reason_required,
@@ -129,7 +182,7 @@ func Deactivate(u User, cmd DeactivateUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
 		return nil, err
 	}
-	return []Event{Deactivated{User: cmd.User, Reason: cmd.Reason}}, nil
+	return []Event{Deactivated{User: cmd.User, Reason: cmd.Reason}, u.endSessions(cmd.User, AccountDeactivated, call)}, nil
 }
 
 // mustBeActive refuses user_not_found, malformed_id and account_deactivated.
@@ -150,10 +203,11 @@ func userNotFound(id domain.UserID) error {
 	return refuse.NotFound("user_not_found", "there is no user %s", id).At("user").Do("check the id, or register the user first")
 }
 
-// notOneself refuses administrators who act on their own account, so that at least one administrator always remains.
+// notOneself refuses administrators who act on their own account: at least one administrator always remains, and nobody
+// gives a role to oneself.
 func notOneself(id domain.UserID, call domain.Call) error {
 	if call.Actor == id {
-		return refuse.Because("not_oneself", "administrators cannot take away their own account or role").At("user").
+		return refuse.Because("not_oneself", "administrators cannot act on their own account or role").At("user").
 			Do("ask another administrator")
 	}
 	return nil

@@ -2,6 +2,8 @@
 package user
 
 import (
+	"time"
+
 	"casebook/domain"
 )
 
@@ -16,10 +18,25 @@ var events = []domain.EventType{
 	domain.Stored[RoleRevoked]("RoleRevoked"),
 	domain.Stored[SignedIn]("SignedIn"),
 	domain.Stored[SignInFailed]("SignInFailed"),
-	domain.Stored[Locked]("UserLocked"),
-	domain.Stored[Unlocked]("UserUnlocked"),
+	// Version 1 of these two has no reason: earlier programs locked accounts after failed sign-ins.
+	domain.Stored[Locked]("UserLocked", domain.Unchanged),
+	domain.Stored[Unlocked]("UserUnlocked", domain.Unchanged),
 	domain.Stored[Deactivated]("UserDeactivated"),
+	domain.Stored[SessionsEnded]("SessionsEnded").InNoView(inTrail),
+	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected").ForReaders().InNoView(inTrail),
+	domain.Stored[PasswordHandedOut]("PasswordHandedOut"),
+	domain.Stored[AccountConfirmed]("AccountConfirmed"),
+	domain.Stored[RoleProposed]("RoleProposed"),
+	domain.Stored[RoleProposalWithdrawn]("RoleProposalWithdrawn"),
+	domain.Stored[SecondFactorOffered]("SecondFactorOffered").NeverShown().InNoView(inTrail),
+	domain.Stored[SecondFactorEnrolled]("SecondFactorEnrolled").NeverShown(),
+	domain.Stored[SecondFactorUsed]("SecondFactorUsed").InNoView(inTrail),
+	domain.Stored[RecoveryCodeUsed]("RecoveryCodeUsed").NeverShown().InNoView(inTrail),
+	domain.Stored[SecondFactorRemoved]("SecondFactorRemoved"),
 }
+
+// inTrail is why no view shows an event.
+const inTrail = "the audit trail of accounts shows it"
 
 // Registered opens an account. Its id is never given to another person (21 CFR 11.100(a)).
 type Registered struct {
@@ -55,18 +72,106 @@ type SignedIn struct {
 // SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	// Code is wrong_password, no_password, account_locked or account_deactivated.
+	// Code is wrong_password, wrong_code, no_password, account_locked or account_deactivated.
 	Code string `json:"code"`
 }
 
-// Locked says that repeated failures have locked the account (21 CFR 11.300(d)).
+// Locked says that an administrator has locked the account, and why. Where Reason is empty, an earlier program has locked
+// the account because sign-ins failed. Failures lock no account any more, so such an event has no effect: otherwise
+// anybody could have locked out anybody, for ever.
 type Locked struct {
+	User   domain.UserID `json:"user"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// Unlocked says that an administrator has unlocked the account. Where Reason is empty, an earlier program has unlocked
+// it together with a new password.
+type Unlocked struct {
+	User   domain.UserID `json:"user"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// SessionsEnded ends every session of the account: tokens of earlier versions, and those that were issued or
+// authenticated before At, prove nothing any more.
+type SessionsEnded struct {
+	User domain.UserID `json:"user"`
+	// Version is that of the sessions from now on. It grows by one each time.
+	Version int       `json:"version"`
+	At      time.Time `json:"at"`
+	Cause   EndCause  `json:"cause"`
+}
+
+// PasswordGuessingSuspected is the alarm about many failed sign-ins in a row (21 CFR 11.300(d)). It changes nothing: guesses are
+// delayed, and the owner can sign in.
+type PasswordGuessingSuspected struct {
+	User domain.UserID `json:"user"`
+	// Failures is how many sign-ins have failed since the last success.
+	Failures int `json:"failures"`
+}
+
+// PasswordHandedOut says that somebody else than the owner has chosen the password that was just set. The owner has to
+// change it before anything else.
+type PasswordHandedOut struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+	// Confirm says that a second person has to confirm that the account is in its owner's hands, before it can sign,
+	// unblind or administer.
+	Confirm bool `json:"confirm,omitempty"`
+}
+
+// AccountConfirmed says that a second person has confirmed that the account is in its owner's hands.
+type AccountConfirmed struct {
 	User domain.UserID `json:"user"`
 }
 
-// Unlocked says that an administrator has unlocked the account with a new password.
-type Unlocked struct {
+// RoleProposed says that an administrator wants to give a role that needs two people. It gives nothing before another
+// administrator confirms it.
+type RoleProposed struct {
+	User  domain.UserID `json:"user"`
+	Grant Grant         `json:"grant"`
+	By    domain.UserID `json:"by"`
+}
+
+// RoleProposalWithdrawn takes a proposal back.
+type RoleProposalWithdrawn struct {
+	User   domain.UserID `json:"user"`
+	Grant  Grant         `json:"grant"`
+	Reason string        `json:"reason"`
+}
+
+// SecondFactorOffered holds a secret that the owner's authenticator app shares, once a code of it has been entered.
+type SecondFactorOffered struct {
 	User domain.UserID `json:"user"`
+	// Secret is the secret of RFC 6238, encrypted.
+	Secret string `json:"secret"`
+}
+
+// SecondFactorEnrolled makes the offered secret the account's second factor.
+type SecondFactorEnrolled struct {
+	User domain.UserID `json:"user"`
+	// RecoveryCodes are the SHA-256 digests of the codes that the owner may use instead of the app, each once.
+	RecoveryCodes []string `json:"recoveryCodes"`
+}
+
+// SecondFactorUsed says which code was used, by the number of its time step, so that no code is used twice.
+type SecondFactorUsed struct {
+	User domain.UserID `json:"user"`
+	Step int           `json:"step"`
+}
+
+// RecoveryCodeUsed says that a recovery code was used instead of a code of the app.
+type RecoveryCodeUsed struct {
+	User domain.UserID `json:"user"`
+	// Digest is that of the code.
+	Digest string `json:"digest"`
+}
+
+// SecondFactorRemoved removes the second factor, for instance because the phone is lost. A second person has to confirm
+// the account afterwards.
+type SecondFactorRemoved struct {
+	User   domain.UserID `json:"user"`
+	By     domain.UserID `json:"by"`
+	Reason string        `json:"reason"`
 }
 
 // Deactivated says that the account is deactivated for ever.
@@ -84,6 +189,36 @@ func (SignInFailed) userEvent() {}
 func (Locked) userEvent()       {}
 func (Unlocked) userEvent()     {}
 func (Deactivated) userEvent()  {}
+
+func (SessionsEnded) userEvent()             {}
+func (PasswordGuessingSuspected) userEvent() {}
+func (PasswordHandedOut) userEvent()         {}
+func (AccountConfirmed) userEvent()          {}
+func (RoleProposed) userEvent()              {}
+func (RoleProposalWithdrawn) userEvent()     {}
+func (SecondFactorOffered) userEvent()       {}
+func (SecondFactorEnrolled) userEvent()      {}
+func (SecondFactorUsed) userEvent()          {}
+func (RecoveryCodeUsed) userEvent()          {}
+func (SecondFactorRemoved) userEvent()       {}
+
+// EndCause says why sessions ended.
+type EndCause string
+
+// The causes.
+const (
+	SignedOut           EndCause = "signed_out"
+	PasswordChanged     EndCause = "password_changed"
+	AccountLocked       EndCause = "account_locked"
+	AccountDeactivated  EndCause = "account_deactivated"
+	FactorWasRemoved    EndCause = "second_factor_removed"
+	PasswordWasAssigned EndCause = "password_handed_out"
+)
+
+// Schema implements domain.HasSchema.
+func (EndCause) Schema() domain.Schema {
+	return domain.OneOf(SignedOut, PasswordChanged, AccountLocked, AccountDeactivated, FactorWasRemoved, PasswordWasAssigned)
+}
 
 // Role is what a person does in a trial.
 type Role string
@@ -114,6 +249,12 @@ func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
 
 // KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
 func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
+
+// MayUnblind says that people in the role may have a patient's arm shown to them.
+func (r Role) MayUnblind() bool { return r == Investigator || r == SafetyOfficer }
+
+// NeedsTwoPeople says that the role sees arms, so that one administrator alone cannot give it.
+func (r Role) NeedsTwoPeople() bool { return r.KnowsArms() || r.MayUnblind() }
 
 // Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.
 // Patient is set only for the role patient.

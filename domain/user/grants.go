@@ -8,25 +8,72 @@ import (
 )
 
 // GiveRole gives a user a role in a scope. The study need not exist yet, because a data manager needs the role to
-// create it. GiveRole refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope,
-// malformed_id and role_granted.
-func GiveRole(u User, cmd GrantRole, _ domain.Call) ([]Event, error) {
-	if err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate()); err != nil {
+// create it. A role that needs two people is proposed, and an administrator has to propose it in person. GiveRole refuses
+// user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope, malformed_id, not_oneself,
+// role_granted, role_proposed, roles_exclusive and second_person_required.
+func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
+	err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate(), notOneself(cmd.User, call))
+	if err != nil {
 		return nil, err
 	}
 	if slices.Contains(u.Grants, cmd.Grant) {
 		return nil, refuse.WrongState("role_granted", "%s holds that role already", cmd.User).At("grant").
 			Do("nothing is left to do")
 	}
+	if err := u.mayHold(cmd.Grant.Role); err != nil {
+		return nil, err
+	}
+	if !cmd.Grant.Role.NeedsTwoPeople() {
+		return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
+	}
+	if err := secondPerson(call.Actor); err != nil { // the operator of the machine has to name the two people
+		return nil, err
+	}
+	if p, found := u.proposal(cmd.Grant); found {
+		return nil, refuse.WrongState("role_proposed", "%s has proposed that role for %s already", p.By, cmd.User).At("grant").
+			Do("have another administrator confirm it")
+	}
+	return []Event{RoleProposed{User: cmd.User, Grant: cmd.Grant, By: call.Actor}}, nil
+}
+
+// ConfirmGrant gives a proposed role. It refuses user_not_found, account_deactivated, grant_not_proposed,
+// roles_exclusive and second_person_required.
+func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
+	if err := u.mustBeActive(cmd.User); err != nil {
+		return nil, err
+	}
+	proposal, found := u.proposal(cmd.Grant)
+	if !found {
+		return nil, refuse.NotFound("grant_not_proposed", "nobody has proposed that role for %s", cmd.User).At("grant").
+			Do("name role and scope as they were proposed")
+	}
+	if err := domain.First(secondPerson(call.Actor, proposal.By, cmd.User), u.mayHold(cmd.Grant.Role)); err != nil {
+		return nil, err
+	}
 	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 }
 
-// TakeRole takes a role away, from the next request on (21 CFR 11.10(g)). It refuses user_not_found,
-// account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself if administrators take away
-// their own role admin.
+// mayHold keeps the administration of accounts apart from roles that see arms: nobody holds both.
+func (u User) mayHold(role Role) error {
+	clash := slices.ContainsFunc(u.Grants, func(g Grant) bool {
+		return g.Role == Admin && role.NeedsTwoPeople() || role == Admin && g.Role.NeedsTwoPeople()
+	})
+	if clash {
+		return refuse.Because("roles_exclusive", "an administrator cannot hold a role that sees arms").At("grant.role").
+			Do("use another account, of another person")
+	}
+	return nil
+}
+
+// TakeRole takes a role away, from the next request on (21 CFR 11.10(g)), or takes a proposal back. It refuses
+// user_not_found, account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself if administrators
+// take away their own role admin.
 func TakeRole(u User, cmd RevokeRole, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
+	}
+	if _, found := u.proposal(cmd.Grant); found {
+		return []Event{RoleProposalWithdrawn{User: cmd.User, Grant: cmd.Grant, Reason: cmd.Reason}}, nil
 	}
 	if !slices.Contains(u.Grants, cmd.Grant) {
 		return nil, refuse.NotFound("grant_not_found", "%s does not hold that role", cmd.User).At("grant").

@@ -2,6 +2,7 @@ package user
 
 import (
 	"slices"
+	"time"
 
 	"casebook/domain"
 )
@@ -13,10 +14,34 @@ type User struct {
 	// Digest is the argon2id digest of the password; empty for accounts of an identity provider.
 	Digest string
 	Grants []Grant
+	// Proposals are the grants that wait for a second administrator.
+	Proposals []Proposal
 	// FailedSignIns counts the failures since the last success. Failures while the account has no password do not count.
 	FailedSignIns int
 	Locked        bool
 	Deactivated   bool
+	// Sessions is the version of the account's sessions, and SessionsEndedAt when earlier ones ended; it is the zero time
+	// while none were ended.
+	Sessions        int
+	SessionsEndedAt time.Time
+	// MustChangePassword says that somebody else knows the password. HandedOutBy is who chose it, or removed the second
+	// factor.
+	MustChangePassword bool
+	HandedOutBy        domain.UserID
+	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
+	Unconfirmed bool
+	// Secret is the encrypted secret of the second factor, and OfferedSecret one that the owner has not confirmed yet.
+	Secret, OfferedSecret string
+	// LastStep is the time step of the last code that was used.
+	LastStep int
+	// RecoveryCodes are the digests of the recovery codes that are left.
+	RecoveryCodes []string
+}
+
+// Proposal is a grant that one administrator has proposed.
+type Proposal struct {
+	Grant Grant
+	By    domain.UserID
 }
 
 // Decider is the decider of accounts.
@@ -28,14 +53,35 @@ var Streams = []domain.StreamType{Decider.Streams().OfAccounts()}
 // Exists says whether the account has been registered.
 func (u User) Exists() bool { return u.ID != "" }
 
+// HasSecondFactor says whether sign-ins need a code besides the password.
+func (u User) HasSecondFactor() bool { return u.Secret != "" }
+
+func (u User) proposal(g Grant) (Proposal, bool) {
+	at := slices.IndexFunc(u.Proposals, func(p Proposal) bool { return p.Grant == g })
+	if at < 0 {
+		return Proposal{}, false
+	}
+	return u.Proposals[at], true
+}
+
 func evolve(u User, e Event) User {
 	switch e := e.(type) {
 	case Registered:
 		u.ID, u.Name = e.User, e.Name
 	case PasswordSet:
-		u.Digest = e.Digest
+		u.Digest, u.MustChangePassword, u.FailedSignIns = e.Digest, false, 0
+	case PasswordHandedOut:
+		u.MustChangePassword, u.HandedOutBy = true, e.By
+		u.Unconfirmed = u.Unconfirmed || e.Confirm
+	case AccountConfirmed:
+		u.Unconfirmed = false
+	case RoleProposed:
+		u.Proposals = append(slices.Clone(u.Proposals), Proposal{Grant: e.Grant, By: e.By})
+	case RoleProposalWithdrawn:
+		u.Proposals = u.proposalsWithout(e.Grant)
 	case RoleGranted:
 		u.Grants = append(slices.Clone(u.Grants), e.Grant)
+		u.Proposals = u.proposalsWithout(e.Grant)
 	case RoleRevoked:
 		u.Grants = slices.DeleteFunc(slices.Clone(u.Grants), func(g Grant) bool { return g == e.Grant })
 	case SignedIn:
@@ -45,11 +91,37 @@ func evolve(u User, e Event) User {
 			u.FailedSignIns++
 		}
 	case Locked:
-		u.Locked = true
+		u.Locked = u.Locked || e.Reason != "" // one without a reason is from failed sign-ins, which lock nothing
 	case Unlocked:
 		u.Locked, u.FailedSignIns = false, 0
 	case Deactivated:
 		u.Deactivated = true
+	case SessionsEnded:
+		u.Sessions, u.SessionsEndedAt = e.Version, e.At
+	default:
+		return u.evolveFactor(e)
 	}
 	return u
+}
+
+// evolveFactor folds the events of the second factor.
+func (u User) evolveFactor(e Event) User {
+	switch e := e.(type) {
+	case SecondFactorOffered:
+		u.OfferedSecret = e.Secret
+	case SecondFactorEnrolled:
+		u.Secret, u.OfferedSecret, u.RecoveryCodes = u.OfferedSecret, "", e.RecoveryCodes
+	case SecondFactorUsed:
+		u.LastStep = e.Step
+	case RecoveryCodeUsed:
+		u.RecoveryCodes = slices.DeleteFunc(slices.Clone(u.RecoveryCodes), func(digest string) bool { return digest == e.Digest })
+	case SecondFactorRemoved:
+		u.Secret, u.OfferedSecret, u.RecoveryCodes = "", "", nil
+		u.Unconfirmed, u.HandedOutBy = true, e.By
+	}
+	return u
+}
+
+func (u User) proposalsWithout(g Grant) []Proposal {
+	return slices.DeleteFunc(slices.Clone(u.Proposals), func(p Proposal) bool { return p.Grant == g })
 }

@@ -8,6 +8,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/scenario"
+	"casebook/domain/user"
 )
 
 // TestR21_EveryEventIsFolded folds every registered event into the state of an empty stream, and of a stream with one
@@ -59,6 +60,9 @@ func sample(goType reflect.Type) any {
 		return diary.ReminderDue{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.RiskFlagged]():
 		return diary.RiskFlagged{Instrument: pain.ID, Window: window}
+	case reflect.TypeFor[user.RecoveryCodeUsed]():
+		enrolled := sample(reflect.TypeFor[user.SecondFactorEnrolled]()).(user.SecondFactorEnrolled)
+		return user.RecoveryCodeUsed{Digest: enrolled.RecoveryCodes[0]}
 	}
 	value := reflect.New(goType).Elem()
 	scenario.Fill(value, "")

@@ -8,7 +8,7 @@ import (
 	patientviews "casebook/readmodels/patient"
 )
 
-type view = patientviews.PatientView
+type view = patientviews.PatientDocument
 
 // PatientView makes one document per patient, with all that is known of the patient.
 var PatientView = projections.New(patientviews.PatientViews, projections.ByPatient,

@@ -16,7 +16,19 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 		u.Become(userviews.UserActive, at.Metadata.RecordedAt)
 	}),
 	projections.On(func(u *account, _ user.PasswordSet, at projections.Envelope) {
-		u.PasswordSetAt = &at.Metadata.RecordedAt
+		u.PasswordSetAt, u.MustChangePassword, u.FailedSignIns = &at.Metadata.RecordedAt, false, 0
+	}),
+	projections.On(func(u *account, e user.PasswordHandedOut, _ projections.Envelope) {
+		u.MustChangePassword, u.Unconfirmed = true, u.Unconfirmed || e.Confirm
+	}),
+	projections.On(func(u *account, _ user.AccountConfirmed, _ projections.Envelope) { u.Unconfirmed = false }),
+	projections.On(func(u *account, e user.RoleProposed, at projections.Envelope) {
+		u.Proposed = append(u.Proposed, userviews.Granted{Grant: e.Grant, By: e.By, At: at.Metadata.RecordedAt})
+	}),
+	projections.On(func(u *account, e user.RoleProposalWithdrawn, _ projections.Envelope) { u.Withdraw(e.Grant) }),
+	projections.On(func(u *account, _ user.SecondFactorEnrolled, _ projections.Envelope) { u.SecondFactor = true }),
+	projections.On(func(u *account, _ user.SecondFactorRemoved, _ projections.Envelope) {
+		u.SecondFactor, u.Unconfirmed = false, true
 	}),
 	projections.On(func(u *account, e user.RoleGranted, at projections.Envelope) {
 		u.Give(userviews.Granted{Grant: e.Grant, By: at.Metadata.Actor, At: at.Metadata.RecordedAt})
@@ -29,12 +41,18 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 		u.LastFailedAt = &at.Metadata.RecordedAt
 		u.FailedSignIns++
 	}),
-	projections.On(func(u *account, _ user.Locked, at projections.Envelope) {
+	projections.On(func(u *account, e user.Locked, at projections.Envelope) {
+		if e.Reason == "" { // an earlier program locked it after failed sign-ins, which lock nothing any more
+			return
+		}
 		u.Become(userviews.UserLocked, at.Metadata.RecordedAt)
+		u.Reason = e.Reason
 	}),
 	projections.On(func(u *account, _ user.Unlocked, at projections.Envelope) {
-		u.Become(userviews.UserActive, at.Metadata.RecordedAt)
-		u.FailedSignIns = 0
+		if u.Status == userviews.UserLocked {
+			u.Become(userviews.UserActive, at.Metadata.RecordedAt)
+		}
+		u.Reason, u.FailedSignIns = "", 0
 	}),
 	projections.On(func(u *account, e user.Deactivated, at projections.Envelope) {
 		u.Become(userviews.UserDeactivated, at.Metadata.RecordedAt)

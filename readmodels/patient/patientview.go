@@ -32,8 +32,8 @@ const (
 	maxRisks = 100
 )
 
-// PatientView is all that is known of a patient except the identity, which is kept elsewhere.
-type PatientView struct {
+// PatientDocument is all that is known of a patient except the identity, which is kept elsewhere.
+type PatientDocument struct {
 	readmodels.Header `bson:",inline"`
 	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
 	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
@@ -49,8 +49,6 @@ type PatientView struct {
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
 	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
-	// Damaged is not stored: it is known before the next event is folded, and holds for every version of the view.
-	Damaged []readmodels.DamagedRecord `bson:"-" json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
 }
 
 // Step is one step of a patient through the study.
@@ -97,12 +95,12 @@ type Risk struct {
 }
 
 // Step adds a step of the patient.
-func (v *PatientView) Step(s Step) {
+func (v *PatientDocument) Step(s Step) {
 	v.Steps = readmodels.LatestOf(append(v.Steps, s), maxSteps)
 }
 
 // Flag adds a risk, to the list and to the trend.
-func (v *PatientView) Flag(r Risk) {
+func (v *PatientDocument) Flag(r Risk) {
 	v.Risks = readmodels.LatestOf(append(v.Risks, r), maxRisks)
 	if p := v.Point(r.Instrument, r.Window); p != nil {
 		p.Risk = true
@@ -110,7 +108,7 @@ func (v *PatientView) Flag(r Risk) {
 }
 
 // Assigned adds an instrument, or replaces the former version of it.
-func (v *PatientView) Assigned(a AnsweredBy) {
+func (v *PatientDocument) Assigned(a AnsweredBy) {
 	for i := range v.Instruments {
 		if v.Instruments[i].Instrument == a.Instrument {
 			a.Trend = v.Instruments[i].Trend
@@ -122,7 +120,7 @@ func (v *PatientView) Assigned(a AnsweredBy) {
 }
 
 // Point returns the trend's point of a window, or nil if the trend does not contain the window any more.
-func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
+func (v *PatientDocument) Point(id instrument.ID, window string) *TrendPoint {
 	for i := range v.Instruments {
 		if a := &v.Instruments[i]; a.Instrument == id {
 			if at := a.point(window); at >= 0 {
@@ -134,7 +132,7 @@ func (v *PatientView) Point(id instrument.ID, window string) *TrendPoint {
 }
 
 // Decided adds a decided window to the trend in the order of time, or replaces the point of the window.
-func (v *PatientView) Decided(id instrument.ID, p TrendPoint) {
+func (v *PatientDocument) Decided(id instrument.ID, p TrendPoint) {
 	for i := range v.Instruments {
 		a := &v.Instruments[i]
 		if a.Instrument != id {
@@ -176,24 +174,28 @@ type PatientQuery struct {
 	AsOf    readmodels.Moment `query:"asOf"`
 }
 
-// LoadPatientView returns all that is known of a patient, and which streams of the patient are damaged. It refuses
-// patient_not_found.
-func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (PatientView, error) {
-	v, err := loadPatient(ctx, r, q)
-	if err != nil {
-		return v, err
-	}
-	v.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
-	return v, err
+// PatientView is a patient's document, with what is wrong with the patient's record.
+type PatientView struct {
+	PatientDocument
+	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
 }
 
-func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientView, err error) {
+// LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
+func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (shown PatientView, err error) {
+	if shown.PatientDocument, err = loadPatient(ctx, r, q); err != nil {
+		return shown, err
+	}
+	shown.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
+	return shown, err
+}
+
+func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientDocument, err error) {
 	if !q.AsOf.IsPresent() {
 		past, err := r.AsOf(ctx, PatientViews, q.Patient, q.AsOf)
 		if err != nil {
 			return v, err
 		}
-		was, known := past[string(q.Patient)].(*PatientView)
+		was, known := past[string(q.Patient)].(*PatientDocument)
 		if !known {
 			return v, refuse.NotFound("patient_not_found", "there was no patient %s then", q.Patient).At("asOf").Do("ask for a later moment")
 		}

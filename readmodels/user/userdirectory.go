@@ -15,7 +15,7 @@ import (
 )
 
 // UserDirectory is the view of accounts, with one document per user. It never holds anything of a password.
-var UserDirectory = readmodels.View{Name: "user-directory", Version: 1, Indexes: []mongo.IndexModel{
+var UserDirectory = readmodels.View{Name: "user-directory", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("status", "_id"),
 	readmodels.IndexOn("status", "lastSignInAt", "_id"),
 	readmodels.IndexOn("staffOf", "status", "_id"),
@@ -45,7 +45,7 @@ type User struct {
 	Name              string        `bson:"name" json:"name" doc:"The person's name"`
 	Status            UserStatus    `bson:"status" json:"status" doc:"Whether it can be signed in to"`
 	Since             time.Time     `bson:"since" json:"since" doc:"Since when"`
-	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was deactivated"`
+	Reason            string        `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was locked or deactivated"`
 	RegisteredAt      time.Time     `bson:"registeredAt" json:"registeredAt" doc:"When it was registered"`
 	RegisteredBy      domain.UserID `bson:"registeredBy" json:"registeredBy" doc:"By whom"`
 	// LastSignInAt is the zero time before the first sign-in. It is stored as such, because lists are sorted by it.
@@ -54,6 +54,11 @@ type User struct {
 	FailedSignIns int        `bson:"failedSignIns" json:"failedSignIns" doc:"Sign-ins that have failed since the last success"`
 	PasswordSetAt *time.Time `bson:"passwordSetAt,omitempty" json:"passwordSetAt,omitempty" doc:"When the password was set; left out for accounts of an identity provider"`
 	Grants        []Granted  `bson:"grants" json:"grants" doc:"The roles that the user holds, in the order in which they were given"`
+	Proposed      []Granted  `bson:"proposed,omitempty" json:"proposed,omitempty" doc:"Roles that wait for a second administrator (ConfirmRole); by is who proposed each"`
+	// MustChangePassword and Unconfirmed are about resets by other people.
+	MustChangePassword bool `bson:"mustChangePassword,omitempty" json:"mustChangePassword,omitempty" doc:"Whether somebody else chose the password, so that the owner has to change it first"`
+	Unconfirmed        bool `bson:"unconfirmed,omitempty" json:"unconfirmed,omitempty" doc:"Whether a second person has to confirm that the account is in its owner's hands (ConfirmAccount)"`
+	SecondFactor       bool `bson:"secondFactor,omitempty" json:"secondFactor,omitempty" doc:"Whether signing in needs a code besides the password"`
 	// StaffOf are the studies in which the user holds another role than that of a patient. Only administrators see the
 	// accounts of patients, because their names are identity data.
 	StaffOf []domain.StudyID `bson:"staffOf,omitempty" json:"-"`
@@ -69,10 +74,16 @@ type Granted struct {
 // Become changes the status of the account.
 func (u *User) Become(status UserStatus, at time.Time) { u.Status, u.Since = status, at }
 
-// Give adds a role.
+// Give adds a role, and ends its proposal.
 func (u *User) Give(g Granted) {
 	u.Grants = append(u.Grants, g)
+	u.Withdraw(g.Grant)
 	u.staff()
+}
+
+// Withdraw ends the proposal of a role.
+func (u *User) Withdraw(g user.Grant) {
+	u.Proposed = slices.DeleteFunc(u.Proposed, func(p Granted) bool { return p.Grant == g })
 }
 
 // Take takes a role away.
@@ -92,7 +103,8 @@ func (u *User) staff() {
 
 // OnlyIn removes what members of a study may not see: roles outside of the study, and the roles of patients.
 func (u *User) OnlyIn(study domain.StudyID) {
-	u.Grants = slices.DeleteFunc(u.Grants, func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole })
+	hidden := func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole }
+	u.Grants, u.Proposed = slices.DeleteFunc(u.Grants, hidden), slices.DeleteFunc(u.Proposed, hidden)
 }
 
 var userOrders = []readmodels.Order[User]{

@@ -1,0 +1,194 @@
+package user
+
+import (
+	"context"
+	"encoding/json"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+)
+
+// Entered is what somebody enters to sign in, and from where.
+type Entered struct {
+	User     domain.UserID
+	Password string
+	// Code is a code of the second factor, or a recovery code; empty where none was entered.
+	Code             string
+	Address, TraceID string
+}
+
+// signInAttempt is the internal command that records an attempt.
+type signInAttempt struct {
+	domain.OfUser
+	Password     bool   `json:"password"`
+	Step         int    `json:"step,omitempty"`
+	RecoveryCode string `json:"recoveryCode,omitempty"`
+}
+
+// SignIn checks what was entered and records the attempt. Every failure gets the same refusal (sign_in_failed), so that
+// the answer does not show which accounts exist. It also refuses sign_in_delayed after repeated failures, and
+// code_required if the account has a second factor and no code was entered.
+func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Principal, error) {
+	failed := refuse.Unauthenticated("sign_in_failed", "what was entered does not match an active account").
+		Do("check user, password and code; after repeated failures each attempt has to wait longer")
+	refused := func() (access.Principal, error) {
+		h.RecordRefusal(ctx, access.Refused{Action: "SignIn", Address: e.Address, TraceID: e.TraceID, Why: failed})
+		return access.Principal{}, failed
+	}
+	if e.User.Validate() != nil {
+		return refused()
+	}
+	if err := h.Attempts().Begin(ctx, e.User, e.Address); err != nil {
+		return access.Principal{}, err
+	}
+	u, err := commands.Read(ctx, h.Reader(), user.Decider, string(e.User))
+	if err != nil {
+		return access.Principal{}, err
+	}
+	attempt := signInAttempt{OfUser: domain.ForUser(e.User)}
+	if attempt.Password, err = access.PasswordMatches(ctx, u.Digest, e.Password); err != nil {
+		return access.Principal{}, err
+	}
+	if !u.Exists() {
+		return refused()
+	}
+	if u.HasSecondFactor() && attempt.Password {
+		if e.Code == "" && !u.Locked && !u.Deactivated {
+			return access.Principal{}, refuse.Unauthenticated("code_required", "the account has a second factor").At("code").
+				Do("send a code of the app, or a recovery code, together with user and password")
+		}
+		if err := attempt.enter(h, u, e.Code); err != nil {
+			return access.Principal{}, err
+		}
+	}
+	signedIn, err := attempt.record(ctx, h, e)
+	if err != nil {
+		return access.Principal{}, err
+	}
+	if !signedIn {
+		return access.Principal{}, failed
+	}
+	h.Attempts().Succeeded(e.User, e.Address)
+	p, err := h.Principal(ctx, e.User)
+	// The password was compared with the account as it was read above: a session of a later version is not proven.
+	p.Sessions, p.AuthenticatedAt, p.SecondFactor = u.Sessions, h.Now(), u.HasSecondFactor()
+	return p, err
+}
+
+// enter checks the code of a second factor.
+func (a *signInAttempt) enter(h *commands.Handler, u user.User, code string) error {
+	if len(code) > codeLength {
+		a.RecoveryCode = access.RecoveryDigest(code)
+		return nil
+	}
+	factors, err := h.Factors()
+	if err != nil {
+		return err
+	}
+	a.Step, err = factors.StepOf(u.ID, u.Secret, code, h.Now())
+	return err
+}
+
+// codeLength is the length of an app's code; recovery codes are longer.
+const codeLength = 6
+
+// record records the attempt, and says whether it was a sign-in.
+func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, e Entered) (signedIn bool, err error) {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return false, err
+	}
+	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
+		Address: e.Address, TraceID: e.TraceID})
+	if err != nil {
+		return false, err
+	}
+	for _, event := range answer.Events {
+		if _, ok := event.Data.(user.SignedIn); ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// prepareNewPassword proves that owners know their old password, so that a stolen token does not take the account, and
+// replaces the new password by its digest. It refuses current_password_required, wrong_password, sign_in_delayed,
+// reauthentication_required and weak_password.
+func prepareNewPassword(ctx context.Context, h *commands.Handler, r commands.Request, c *user.ChangePassword) error {
+	u, err := commands.Read(ctx, h.Reader(), user.Decider, string(c.User))
+	if err != nil {
+		return err
+	}
+	if r.Principal.User == c.User {
+		if err := proveOwner(ctx, h, r, u, c.CurrentPassword); err != nil {
+			return err
+		}
+	}
+	if err := access.CheckPasswordOf(c.User, u.Name, c.Password); err != nil {
+		return err
+	}
+	c.PasswordDigest, err = access.DigestPassword(ctx, c.Password)
+	return err
+}
+
+// proveOwner proves that the sender knows the password of the own account, or has signed in just now where the account
+// has none.
+func proveOwner(ctx context.Context, h *commands.Handler, r commands.Request, u user.User, password string) error {
+	if u.Digest == "" {
+		return r.Principal.MustHaveSignedInRecently(r.Name, h.Now())
+	}
+	if password == "" {
+		return refuse.Forbidden("current_password_required", "the old password is missing").At("currentPassword").
+			Do("send it, or ask an administrator to set a new password")
+	}
+	if err := h.Attempts().Begin(ctx, u.ID, r.Address); err != nil {
+		return err
+	}
+	matches, err := access.PasswordMatches(ctx, u.Digest, password)
+	if err != nil {
+		return err
+	}
+	if matches {
+		h.Attempts().Succeeded(u.ID, r.Address)
+		return nil
+	}
+	attempt := signInAttempt{OfUser: domain.ForUser(u.ID)}
+	if _, err := attempt.record(ctx, h, Entered{User: u.ID, Address: r.Address, TraceID: r.TraceID}); err != nil {
+		return err
+	}
+	return refuse.Forbidden("wrong_password", "the old password is wrong").At("currentPassword").Do("send the old password")
+}
+
+// prepareOffer makes the secret of a second factor.
+func prepareOffer(_ context.Context, h *commands.Handler, r commands.Request, c *user.OfferSecondFactor) error {
+	factors, err := h.Factors()
+	if err != nil {
+		return err
+	}
+	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
+		return err
+	}
+	c.URL, c.SealedSecret, err = factors.Offer(c.User)
+	return err
+}
+
+// prepareEnrolment checks the code of a new second factor, and makes recovery codes.
+func prepareEnrolment(ctx context.Context, h *commands.Handler, r commands.Request, c *user.EnrolSecondFactor) error {
+	factors, err := h.Factors()
+	if err != nil {
+		return err
+	}
+	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
+		return err
+	}
+	u, err := commands.ReadNewest(ctx, h.Reader(), user.Decider, string(c.User))
+	if err != nil {
+		return err
+	}
+	c.Step, err = factors.StepOf(c.User, u.OfferedSecret, c.Code, h.Now())
+	c.RecoveryCodes, c.RecoveryDigests = access.NewRecoveryCodes()
+	return err
+}

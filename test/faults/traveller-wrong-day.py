@@ -1,0 +1,10 @@
+import os, sys; sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from casebook import *
+st = study([diary()])
+p = enrolled(st, '2026-11-01'); command('crc.berlin', 'AssignInstrument', patient=p, instrument='diary', **{'from': '2026-11-02', 'until': '2026-12-30'})
+print('Berlin, evening of the 20th     ', submit(p, '2026-11-20T20:00:00+01:00', 4))
+print('Auckland, evening of the 21st   ', submit(p, '2026-11-21T20:00:00+13:00', 9, zone='Pacific/Auckland'), '\n   expected: the window of the 21st, and RiskFlagged')
+print('Auckland, evening of the 22nd   ', submit(p, '2026-11-22T20:00:00+13:00', 5, zone='Pacific/Auckland'), '\n   expected: the window of the 22nd, in time')
+q = enrolled(st, '2026-11-01'); command('crc.berlin', 'AssignInstrument', patient=q, instrument='diary', **{'from': '2026-11-02', 'until': '2026-12-30'})
+print('New York, 20:00 on the 20th     ', submit(q, '2026-11-20T20:00:00-05:00', 5, zone='America/New_York'), '\n   expected: in time')
+print('offset +01:00 with Asia/Tokyo   ', submit(q, '2026-11-22T20:00:00+01:00', 5, zone='Asia/Tokyo'), '\n   expected: a refusal or a flag: the offset is not that zone\'s')
