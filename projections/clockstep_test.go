@@ -63,7 +63,9 @@ func TestATimeIsResolvedThoughTheClockStepped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, is := past[string(id)].(*patientviews.PatientView); !is || len(v.Steps) != want {
+		if v, is := past[string(id)].(*patientviews.PatientDocument); !is {
+			t.Fatalf("as of %s the patient is %T", clock, past[string(id)])
+		} else if len(v.Steps) != want {
 			t.Errorf("as of %s the patient shows %d steps, want %d", clock, len(v.Steps), want)
 		}
 		if _, err := projections.AsOf(t.Context(), w.log, w.store, patientprojections.PatientView, until, nil, func(raw bson.Raw) error {
