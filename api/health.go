@@ -27,6 +27,9 @@ type Health struct {
 type Readiness struct {
 	Ready  bool    `json:"ready" doc:"Whether every check passed"`
 	Checks []Check `json:"checks" doc:"The single checks"`
+	// DamagedStreams is an alarm, and no reason to send requests elsewhere: all other streams go on, and another server sees
+	// the same log.
+	DamagedStreams int `json:"damagedStreams" doc:"How many streams of the record are damaged; anything but 0 is an alarm"`
 }
 
 // Check is one check of readiness. It shows only its name and its result. The reason of a failure is in the program log.
@@ -61,6 +64,9 @@ func (a *API) getReadiness(c *call) error {
 			answer.Ready, status = false, http.StatusServiceUnavailable
 			a.logger.WarnContext(c.ctx(), "not ready", "check", check.name, "error", err, "traceId", c.trace)
 		}
+	}
+	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
+		answer.DamagedStreams = len(verified.Damages)
 	}
 	return c.answer(status, answer)
 }

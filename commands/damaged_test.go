@@ -1,19 +1,27 @@
 package commands_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/security"
 	"casebook/domain/user"
+	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
+
+	"github.com/google/uuid"
 )
 
 // forge appends an event with the official client, as somebody does who gets at the event store without the program.
@@ -55,7 +63,8 @@ func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
 			}
 			sound.must(sound.crc, sound.entry(4, 5))
 			// The patient's other streams still take commands, and refuse them for reasons of their own.
-			tr.refused("consent_recorded", tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})
+			tr.refused("consent_recorded", tr.crc,
+				patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})
 		})
 	}
 }
@@ -110,5 +119,53 @@ func TestForgedRoleGivesNoRights(t *testing.T) {
 	_, err := run(t).Principal(t.Context(), who)
 	if refusal, ok := refuse.As(err); !ok || refusal.Code != "account_locked" {
 		t.Errorf("an account that was locked after the damage gets %v", err)
+	}
+}
+
+// TestAStepOfTheClockIsRecorded: a program whose clock is behind what was recorded last says so in the security log.
+func TestAStepOfTheClockIsRecorded(t *testing.T) {
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: contexts.Registry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(log.Close(), n.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	ahead := time.Now().Add(time.Hour).UTC()
+	if _, err := log.Append(t.Context(), "user-a", eventlog.EmptyTail, uuid.New(), eventlog.Metadata{Actor: "a", RecordedAt: ahead},
+		user.Registered{User: "a", Name: "A"}); err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: "test"})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	for {
+		var steps []security.ClockStepped
+		for r, err := range log.ReadStream(t.Context(), security.Decider.Stream(string(domain.DateOf(time.Now().UTC()))), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, is := r.Event.(security.ClockStepped); is {
+				steps = append(steps, s)
+			}
+		}
+		if len(steps) > 0 {
+			if s := steps[0]; !s.From.Equal(ahead) || s.From.Sub(s.To) < 59*time.Minute {
+				t.Errorf("recorded is %+v", s)
+			}
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // the test's own time-out is the bound
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -41,6 +42,8 @@ type Options struct {
 	// Build is the version of the running program. It is recorded with every event (21 CFR 11.10(k)).
 	Build  string
 	Logger *slog.Logger
+	// Registerer registers the metrics; nil for none.
+	Registerer prometheus.Registerer
 	// CachedStreams bounds the cache of folded states; 50,000 when 0.
 	CachedStreams int
 	// Factors checks second factors; nil in a program that takes no sign-ins.
@@ -61,12 +64,16 @@ type Handler struct {
 	security securityLog
 	attempts *access.Attempts
 	factors  *access.Factors
+	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
+	clock      *clockWatch
+	clockSteps prometheus.Counter
 }
 
 // NewHandler returns a handler of the options' commands. It caches states and records refusals only while Run runs.
 func NewHandler(o Options) *Handler {
+	var clock *clockWatch
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now, clock = time.Now, machineClock()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -81,6 +88,12 @@ func NewHandler(o Options) *Handler {
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, o.CachedStreams, o.Logger), hashes: hashes,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
+	h.clock = clock
+	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
+		Help: "How often the clock of this machine was set by two seconds or more."})
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(h.clockSteps)
+	}
 	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
 	}
@@ -90,7 +103,8 @@ func NewHandler(o Options) *Handler {
 // Run follows the log and records refusals until ctx ends, or until the log can no longer be followed, which is an
 // error. Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
-	if err := h.rememberLatest(ctx); err != nil {
+	latest, err := h.rememberLatest(ctx)
+	if err != nil {
 		h.logger.Warn("the latest commands could not be read; a key that was used before the start may be accepted for another stream",
 			"error", err)
 	}
@@ -100,26 +114,36 @@ func (h *Handler) Run(ctx context.Context) error {
 		h.recordRefusals(ctx)
 		return nil
 	})
+	if h.clock != nil {
+		group.Go(func() error {
+			h.behindTheLog(ctx, latest)
+			h.watchClock(ctx, h.clock, clockChecked)
+			return nil
+		})
+	}
 	return group.Wait()
 }
 
 // latestEvents is how many events Run reads back to learn which keys were used before it started.
 const latestEvents = 10_000
 
-// rememberLatest remembers the commands that recorded the log's latest events.
-func (h *Handler) rememberLatest(ctx context.Context) error {
+// rememberLatest remembers the commands that recorded the log's latest events. It returns when the last one was recorded.
+func (h *Handler) rememberLatest(ctx context.Context) (latest time.Time, err error) {
 	for r, err := range h.log.ReadLast(ctx, latestEvents) {
 		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
 			continue
 		}
 		if err != nil {
-			return err
+			return latest, err
+		}
+		if latest.IsZero() {
+			latest = r.Metadata.RecordedAt
 		}
 		if id, err := uuid.Parse(r.Metadata.CommandID); err == nil && r.Metadata.CommandHash != "" {
 			h.hashes.Add(id, recordedHash(r.Metadata))
 		}
 	}
-	return nil
+	return latest, nil
 }
 
 // Ready waits until the cache follows the log, so that requests need no extra reads.

@@ -299,7 +299,9 @@ func readState[S, E any](ctx context.Context, reader Reader, decider domain.Deci
 	return snap.state.(S), nil
 }
 
-func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string, refresh func() bool) (*snapshot, error) {
+func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string,
+	refresh func() bool,
+) (*snapshot, error) {
 	if !reader.states.categories[decider.Category] {
 		return nil, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
 	}
@@ -308,7 +310,9 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 
 // ReadClaimed returns the state of the decider's stream like Read, and the state that the stream claims together with what
 // is no part of the record. They are the same where the stream is not damaged.
-func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (sound, claimed S, damaged bool, err error) {
+func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (
+	sound, claimed S, damaged bool, err error,
+) {
 	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 	switch {
 	case err != nil:

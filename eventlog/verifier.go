@@ -2,11 +2,9 @@ package eventlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +14,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 )
 
 // VerifierStore keeps what a Verifier has found, so that the next one goes on from there. What several Verifiers save is the
@@ -40,7 +37,7 @@ type VerifierOptions struct {
 	Logger *slog.Logger
 	// Registerer registers the metrics; nil for none.
 	Registerer prometheus.Registerer
-	// CachedTails bounds how many streams' ends are kept in memory, at about 300 bytes each; 100,000 when 0. The end of
+	// CachedTails bounds how many streams' ends are kept in memory, at about 200 bytes each; 100,000 when 0. The end of
 	// another stream is read from the log.
 	CachedTails int
 }
@@ -84,8 +81,6 @@ const (
 	verifyBatch = 2000
 	// verifiedEvery is how often it is saved how far the log has been verified.
 	verifiedEvery = 2 * time.Second
-	// readsAtOnce bounds the ends of streams that are read at the same time.
-	readsAtOnce = 8
 	// maxClockSteps bounds the steps that are kept; the clocks of two servers that differ by more than the tolerance make one
 	// again and again.
 	maxClockSteps = 1000
@@ -266,119 +261,6 @@ func (v *Verifier) save(ctx context.Context) {
 	defer v.mu.Unlock()
 	v.unsaved.damages = append(unsaved.damages, v.unsaved.damages...)
 	v.unsaved.steps = append(unsaved.steps, v.unsaved.steps...)
-}
-
-// link is what the check of an event needs to know about it.
-type link struct {
-	Schema       int       `json:"schema"`
-	PreviousHash string    `json:"previousHash"`
-	RecordedAt   time.Time `json:"recordedAt"`
-	hash         string
-}
-
-// verify checks the next events of the log. It returns the latest time that was recorded, and what it has found.
-func (v *Verifier) verify(ctx context.Context, events []Recorded) (
-	latest time.Time, found []domain.Damage, steps []domain.ClockStep, err error,
-) {
-	v.mu.Lock()
-	latest = v.found.Latest
-	known := len(v.found.Steps)
-	v.mu.Unlock()
-	links := linksOf(events)
-	if err := v.readTails(ctx, events); err != nil {
-		return latest, nil, nil, err
-	}
-	damaged := *v.damaged.Load()
-	broken := map[string]bool{} // streams that break in these events
-	for i, r := range events {
-		if d, is := damaged[r.Stream]; is && r.Revision >= d.Revision || broken[r.Stream] {
-			continue
-		}
-		tail, err := v.tailBefore(ctx, r)
-		if err != nil {
-			return latest, nil, nil, err
-		}
-		l := links[i]
-		wrong := wrongLink(tail, r.Revision, l.Schema, l.PreviousHash)
-		if wrong == "" && v.log.registry.misplaced(r.Type, r.Stream) {
-			wrong = "events of its type belong into streams of another category"
-		}
-		if wrong != "" {
-			broken[r.Stream] = true
-			found = append(found, damageAt(r, wrong))
-			continue
-		}
-		v.tails.Add(r.Stream, Tail{Revision: int64(r.Revision), Hash: l.hash})
-		switch {
-		case latest.Sub(l.RecordedAt) > ClockTolerance && known+len(steps) < maxClockSteps:
-			steps = append(steps, domain.ClockStep{Position: r.Position, From: latest, To: l.RecordedAt})
-			latest = l.RecordedAt
-		case l.RecordedAt.After(latest):
-			latest = l.RecordedAt
-		}
-	}
-	return latest, found, steps, nil
-}
-
-// linksOf reads the metadata of events and hashes them, in parallel: this is most of the work.
-func linksOf(events []Recorded) []link {
-	links := make([]link, len(events))
-	parts := max(1, min(runtime.GOMAXPROCS(0), len(events)/minDecodedPerGoroutine))
-	var wait sync.WaitGroup
-	for part := range parts {
-		wait.Go(func() {
-			for i := part * len(events) / parts; i < (part+1)*len(events)/parts; i++ {
-				r := &events[i]
-				if json.Unmarshal(r.RawMetadata, &links[i]) != nil {
-					links[i] = link{} // another program's event, in a stream of ours
-				}
-				links[i].hash = Hash(r.ID, r.Type, r.Data, r.RawMetadata)
-			}
-		})
-	}
-	wait.Wait()
-	return links
-}
-
-// readTails reads the ends of those streams of the events that are not in memory, several at a time.
-func (v *Verifier) readTails(ctx context.Context, events []Recorded) error {
-	missing := map[string]Recorded{}
-	for _, r := range events {
-		if _, seen := missing[r.Stream]; !seen && r.Revision > 0 && !v.tails.Contains(r.Stream) {
-			missing[r.Stream] = r
-		}
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(readsAtOnce)
-	for _, r := range missing {
-		group.Go(func() error {
-			_, err := v.tailBefore(ctx, r)
-			return err
-		})
-	}
-	return group.Wait()
-}
-
-// tailBefore returns the end of a stream before one of its events. If it is not in memory, the event before is read from the
-// log: all events before this one have been checked, so that event is sound unless the stream is known to be damaged.
-func (v *Verifier) tailBefore(ctx context.Context, r Recorded) (Tail, error) {
-	if r.Revision == 0 {
-		return EmptyTail, nil
-	}
-	if tail, ok := v.tails.Get(r.Stream); ok {
-		return tail, nil
-	}
-	before, found, err := v.log.rawAt(ctx, r.Stream, r.Revision-1)
-	if err != nil {
-		return EmptyTail, fmt.Errorf("read the event before %s@%d: %w", r.Stream, r.Revision, err)
-	}
-	v.metrics.reads.Inc()
-	if !found {
-		return EmptyTail, nil
-	}
-	tail := TailAfter(before)
-	v.tails.Add(r.Stream, tail)
-	return tail, nil
 }
 
 // note raises the alarm about a damaged stream, unless it is known.

@@ -110,7 +110,8 @@ func TestR1_ForgedEventsAreLeftOutAndAlarmed(t *testing.T) {
 		if named := w.count(auditviews.AuditIndex, bson.D{{Key: "actor", Value: "investigator.one"}}); named != 0 {
 			t.Errorf("%s: %d events in the audit index name the forged author", when, named)
 		}
-		if marked := w.count(auditviews.AuditIndex, bson.D{{Key: "damaged", Value: bson.D{{Key: "$exists", Value: true}}}}); marked != 2*len(forged) {
+		ofDamaged := bson.D{{Key: "damaged", Value: bson.D{{Key: "$exists", Value: true}}}}
+		if marked := w.count(auditviews.AuditIndex, ofDamaged); marked != 2*len(forged) {
 			t.Errorf("%s: %d events are marked as damaged in the audit index, of %d", when, marked, 2*len(forged))
 		}
 	}

@@ -39,13 +39,15 @@ func (u Until) passed(at Envelope) bool {
 	return u.Position.Before(at.Position)
 }
 
-// resolved returns the moment with its since, for which all steps of the clock have to be known.
+// resolved returns the moment with its since, for which all steps of the clock have to be known. It refuses
+// record_not_verified if ctx ends before they are.
 func (u Until) resolved(ctx context.Context, v *eventlog.Verifier) (Until, error) {
 	if u.Time.IsZero() {
 		return u, nil
 	}
 	if err := v.AwaitEnd(ctx); err != nil {
-		return u, err
+		return u, refuse.Overload("record_not_verified", "the log is not verified up to its end yet, and times cannot be resolved before").
+			Do("ask again later, or ask with a log position")
 	}
 	u.since = v.Found().StepBefore(u.Time)
 	return u, nil

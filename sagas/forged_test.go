@@ -44,7 +44,8 @@ func TestForgedEventsSetOffNothing(t *testing.T) {
 			On: "2026-02-02", Attempt: 1}, m)
 	}
 	// Events of another program, with names like ours.
-	for _, name := range []string{"ProcessTimerStarted", "ProcessTimerSet", "InstrumentAssignedToBoard", "InstrumentAssigned", "EnrollmentRequested"} {
+	for _, name := range []string{"ProcessTimerStarted", "ProcessTimerSet", "InstrumentAssignedToBoard", "InstrumentAssigned",
+		"EnrollmentRequested"} {
 		w.forge("crm-1", name, struct{}{}, "")
 	}
 	// Events of a newer program, and of nobody, that the timers and the processes by the clock follow.

@@ -60,7 +60,8 @@ func TestAuditVerifyFindsEveryForgery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-anna", "PasswordSet", []byte(`{"digest":"x"}`), nil); err != nil {
+		if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-anna", "PasswordSet",
+			[]byte(`{"digest":"x"}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		// Another program's event is left alone.
@@ -104,6 +105,22 @@ func TestAuditVerifyFindsEveryForgery(t *testing.T) {
 		}
 		if _, text := in.do(request, ""); !strings.Contains(text, "\ncasebook_damaged_streams 2\n") {
 			t.Error("no metric says that two streams are damaged")
+		}
+		for _, args := range [][]string{{"list"}, {"verify", "user-directory"}} {
+			if printed := tool(t, exitOK, append(append([]string{"projections"}, args...), "--data", dir)...); !strings.Contains(printed,
+				"user-mallory is damaged from its event 2 on") {
+				t.Errorf("projections %v prints %s", args, printed)
+			}
+		}
+		if printed := tool(t, exitOK, "users", "list", "--data", dir); strings.Contains(printed, "auditor") ||
+			!strings.Contains(printed, "user-mallory is damaged from its event 2 on") {
+			t.Errorf("users list prints %s", printed)
+		}
+		if request, err = http.NewRequest(http.MethodGet, in.url+"/readyz", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, text := in.do(request, ""); !strings.Contains(text, `"damagedStreams":2`) {
+			t.Errorf("readiness is %s", text)
 		}
 		if findings, summary := verify(exitFailure); len(findings) != 2 || summary.Damaged != 2 {
 			t.Errorf("against the running server, verify finds %+v", findings)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -170,6 +171,21 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		if b.State == readmodels.Stopped {
 			fmt.Fprintf(s.out, "\n%s has stopped: %s\n", b.Collection, b.Reason)
 		}
+	}
+	return warnDamaged(ctx, s.out, store)
+}
+
+// warnDamaged names the damaged streams, of which views leave events out.
+func warnDamaged(ctx context.Context, out io.Writer, store *readmodels.Store) error {
+	verified, err := store.LoadVerified(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range verified.Damages {
+		fmt.Fprintf(out, "\n%s is damaged from its event %d on, position %d: %s\n", d.Stream, d.Revision, d.Position.Commit, d.Reason)
+	}
+	if len(verified.Damages) > 0 {
+		fmt.Fprintln(out, "No view shows what these streams hold from there on. casebook audit verify checks the whole record.")
 	}
 	return nil
 }
@@ -428,6 +444,9 @@ func (c projectionsVerifyCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		if err := r.print(s.out, c.JSON); err != nil {
+			return err
+		}
+		if err := warnDamaged(ctx, s.err, v.store); err != nil {
 			return err
 		}
 		if !r.Same() {

@@ -296,8 +296,8 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		}
 	}
 	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
-	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Commands: contexts.Commands(), Build: buildID(), Logger: logger,
-		Factors: factors})
+	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics,
+		Commands: contexts.Commands(), Build: buildID(), Logger: logger, Factors: factors})
 	return nil
 }
 

@@ -301,9 +301,12 @@ type usersListCommand struct {
 // Run reads all streams of users, and prints the users.
 func (c usersListCommand) Run(ctx context.Context, s streams) error {
 	return c.reading(ctx, func(log *eventlog.Log) error {
-		users, order, err := readUsers(ctx, log)
+		users, order, damages, err := readUsers(ctx, log)
 		if err != nil {
 			return err
+		}
+		for _, d := range damages {
+			fmt.Fprintf(s.err, "%s is damaged from its event %d on, and listed as it was before: %s\n", d.Stream, d.Revision, d.Reason)
 		}
 		for _, id := range order {
 			u := users[id]
@@ -326,13 +329,21 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 // errCaughtUp ends a subscription at the end of the log.
 var errCaughtUp = errors.New("caught up")
 
-// readUsers returns all users by their ids, and the ids in the order of registration.
-func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, error) {
-	users, order := map[string]user.User{}, []string{}
-	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}}
+// readUsers returns all users by their ids, the ids in the order of registration, and the damaged accounts. Of these it reads
+// the sound part.
+func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, []domain.Damage, error) {
+	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log.Registry())
+	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}, KeepUnreadable: true}
 	err := log.Follow(ctx, ofUsers, func(_ context.Context, b eventlog.Batch) error {
+		chains.Check(b.Events)
 		for _, r := range b.Events {
+			if unreadable, is := r.Event.(eventlog.Unreadable); is {
+				return unreadable.Err
+			}
 			id := r.StreamID()
+			if _, damaged := r.Event.(eventlog.Damaged); damaged {
+				continue
+			}
 			if _, known := users[id]; !known {
 				order = append(order, id)
 			}
@@ -348,7 +359,7 @@ func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []
 	if errors.Is(err, errCaughtUp) {
 		err = nil
 	}
-	return users, order, err
+	return users, order, chains.Damages(), err
 }
 
 func describeGrants(u user.User) string {

@@ -7,8 +7,10 @@ import (
 	"casebook/domain/security"
 )
 
-// Commands are the commands that record refusals of access.
+// Commands are the commands that record refusals of access and steps of the clock.
 var Commands = []commands.Command{
 	commands.Handle(security.Decider, security.Record).
+		AllowedTo(access.Processes),
+	commands.Handle(security.Decider, security.RecordStep).
 		AllowedTo(access.Processes),
 }

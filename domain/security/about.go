@@ -2,12 +2,18 @@ package security
 
 import (
 	"fmt"
+	"time"
 
 	"casebook/domain"
 )
 
 // About implements domain.Described.
 func (e AccessRefused) About() string { return e.Action + ": " + e.Code }
+
+// About implements domain.Described.
+func (e ClockStepped) About() string {
+	return e.Host + ": by " + e.To.Sub(e.From).Round(time.Second).String()
+}
 
 // Scope implements domain.Scoped: a refusal belongs to the study, site and patient of the refused request.
 func (e AccessRefused) Scope() domain.Scope {

@@ -3,6 +3,8 @@
 package security
 
 import (
+	"time"
+
 	"casebook/domain"
 )
 
@@ -14,6 +16,7 @@ var events = []domain.EventType{
 	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsRepeated]("RefusalsRepeated").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[ClockStepped]("ClockStepped").ForReaders().InNoView("the audit trail shows it"),
 }
 
 // AccessRefused records that somebody was refused a command or a query (21 CFR 11.10(d) and (g)).
@@ -45,6 +48,17 @@ type RefusalsDropped struct {
 	Count int `json:"count"`
 }
 
+// ClockStepped records that the clock of a server was set: it went from one time to another at once (ICH E6(R3) 4.2.2: the
+// audit trail's times are to be trusted).
+type ClockStepped struct {
+	// Host is the machine whose clock it is.
+	Host string `json:"host"`
+	// From is the time that the clock would have shown without the step, To the time that it showed.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
 func (AccessRefused) securityEvent()    {}
 func (RefusalsRepeated) securityEvent() {}
 func (RefusalsDropped) securityEvent()  {}
+func (ClockStepped) securityEvent()     {}

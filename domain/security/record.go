@@ -42,8 +42,28 @@ func Record(_ Log, cmd RecordAccessRefused, _ domain.Call) ([]Event, error) {
 	return events, nil
 }
 
+// RecordClockStep records that the clock of a server was set. The product itself sends it.
+type RecordClockStep struct {
+	// Day is the UTC day whose log records it.
+	Day  domain.Date  `json:"day"`
+	Step ClockStepped `json:"step"`
+}
+
+// RecordStep records a step of the clock. It refuses malformed_date.
+func RecordStep(_ Log, cmd RecordClockStep, _ domain.Call) ([]Event, error) {
+	if err := cmd.Day.Validate(); err != nil {
+		return nil, domain.At("day", err)
+	}
+	return []Event{cmd.Step}, nil
+}
+
 // byDay is the Key of Decider.
 func byDay(command any) (id string, ok bool) {
-	c, ok := command.(RecordAccessRefused)
-	return string(c.Day), ok
+	switch c := command.(type) {
+	case RecordAccessRefused:
+		return string(c.Day), true
+	case RecordClockStep:
+		return string(c.Day), true
+	}
+	return "", false
 }

@@ -27,3 +27,13 @@ func TestRefusalsAreRecorded(t *testing.T) {
 	log.When(recording(security.RecordAccessRefused{Day: "2026-03-10"})).Then()
 	log.When(recording(security.RecordAccessRefused{Day: "today", Refusals: []security.AccessRefused{first}})).ThenRefused("malformed_date")
 }
+
+func TestStepsOfTheClockAreRecorded(t *testing.T) {
+	step := security.ClockStepped{Host: "a", From: call.At, To: call.At.Add(time.Hour)}
+	log := scenario.For(t, security.Decider).Strict()
+	log.When(scenario.Sent(security.RecordStep, security.RecordClockStep{Day: "2026-03-10", Step: step}, call)).Then(step)
+	log.When(scenario.Sent(security.RecordStep, security.RecordClockStep{Day: "today", Step: step}, call)).ThenRefused("malformed_date")
+	if about := step.About(); about != "a: by 1h0m0s" {
+		t.Errorf("it is described as %q", about)
+	}
+}

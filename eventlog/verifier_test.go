@@ -1,0 +1,199 @@
+package eventlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/embedded/node"
+	"casebook/embedded/storetest"
+	"casebook/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// kept is a VerifierStore in memory, which fails when it is told to.
+type kept struct {
+	mu    sync.Mutex
+	found domain.Verified
+	fails bool
+}
+
+var errKept = errors.New("the store is away")
+
+func (k *kept) do(act func()) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fails {
+		return errKept
+	}
+	act()
+	return nil
+}
+
+func (k *kept) LoadVerified(context.Context) (v domain.Verified, err error) {
+	err = k.do(func() { v = k.found })
+	return v, err
+}
+
+func (k *kept) SaveDamage(_ context.Context, d domain.Damage) error {
+	return k.do(func() { k.found.Damages = append(k.found.Damages, d) })
+}
+
+func (k *kept) SaveClockStep(_ context.Context, s domain.ClockStep) error {
+	return k.do(func() { k.found.Steps = append(k.found.Steps, s) })
+}
+
+func (k *kept) SaveVerified(_ context.Context, through domain.Position, latest time.Time) error {
+	return k.do(func() { k.found.Through, k.found.Latest = through, latest })
+}
+
+func (k *kept) ForgetVerified(context.Context) error {
+	return k.do(func() { k.found = domain.Verified{} })
+}
+
+// verifying runs a verifier until the function that it returns is called.
+func verifying(t *testing.T, o eventlog.VerifierOptions) (v *eventlog.Verifier, stop func()) {
+	t.Helper()
+	v = eventlog.NewVerifier(o)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(ctx) }()
+	return v, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func ownLog(t *testing.T) (*eventlog.Log, string) {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return connect(t, n.ConnectionString()), n.ConnectionString()
+}
+
+// TestVerifierWithFewTailsInMemory: with less memory than there are streams, and after restarts, nothing sound is taken for
+// damaged, a damaged stream stays so though the events behind the damage continue it, and the damage is saved when the store
+// is back.
+func TestVerifierWithFewTailsInMemory(t *testing.T) {
+	log, url := ownLog(t)
+	const streams, rounds = 20, 6
+	tails := map[string]eventlog.Tail{}
+	var last domain.Position
+	record := func() {
+		t.Helper()
+		for n := range streams {
+			stream := fmt.Sprintf("note-%d", n)
+			tail, known := tails[stream]
+			if !known {
+				tail = eventlog.EmptyTail
+			}
+			out, err := log.Append(t.Context(), stream, tail, uuid.New(),
+				eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"}, noted{"y"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tails[stream], last = out.Tail, out.Position
+		}
+	}
+	store := &kept{}
+	record()
+	v, stop := verifying(t, eventlog.VerifierOptions{Log: log, Store: store, CachedTails: 3})
+	if err := v.Await(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.do(func() { store.fails = true }); err != nil {
+		t.Fatal(err)
+	}
+	// A forged event, and one that continues it.
+	if _, err := storetest.Forge(t.Context(), url, "note-0", "Noted", []byte(`{"text":"z"}`), []byte(`{"schema":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	var forged eventlog.Recorded
+	for r, err := range log.ReadStream(t.Context(), "note-0", 2) {
+		if forged = r; err != nil {
+			t.Fatal(err)
+		}
+	}
+	delete(tails, "note-0")
+	tails["note-0"] = eventlog.TailAfter(forged)
+	for range rounds {
+		record()
+		if err := v.Await(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		store.mu.Lock()
+		store.fails = false // it comes back
+		store.mu.Unlock()
+		v, stop = verifying(t, eventlog.VerifierOptions{Log: log, Store: store, CachedTails: 3})
+	}
+	if err := v.Await(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	damages := v.Found().Damages
+	if len(damages) != 1 || damages[0].Stream != "note-0" || damages[0].Revision != 2 {
+		t.Errorf("the damages are %+v", damages)
+	}
+	err := v.Follow(t.Context(), eventlog.Subscription{}, func(_ context.Context, b eventlog.Batch) error {
+		for _, r := range b.Events {
+			_, damaged := r.Event.(eventlog.Damaged)
+			if want := r.Stream == "note-0" && r.Revision >= 2; damaged != want {
+				t.Errorf("%s@%d: damaged %v", r.Stream, r.Revision, damaged)
+			}
+		}
+		if !b.Through.Before(last) {
+			return errKept
+		}
+		return nil
+	})
+	if !errors.Is(err, errKept) {
+		t.Error(err)
+	}
+	stop()
+	if store.found.Through.Before(last) || len(store.found.Damages) != 1 {
+		t.Errorf("saved is %+v", store.found)
+	}
+}
+
+// TestVerifierOfAnotherLog: what was found in a log that is gone is forgotten, and the log is verified from its beginning.
+func TestVerifierOfAnotherLog(t *testing.T) {
+	_, url := ownLog(t)
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: url, Registry: registry(), Patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	out, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, uuid.New(),
+		eventlog.Metadata{Actor: "a", RecordedAt: time.Now()}, noted{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &kept{found: domain.Verified{Through: domain.Position{Commit: 1 << 40, Prepare: 1 << 40},
+		Damages: []domain.Damage{{Stream: "note-1", Revision: 0}}}}
+	v, stop := verifying(t, eventlog.VerifierOptions{Log: log, Store: store})
+	for v.Through().Commit != out.Position.Commit {
+		time.Sleep(time.Millisecond) // the test's own time-out is the bound
+	}
+	stop()
+	if found := v.Found(); len(found.Damages) > 0 {
+		t.Errorf("found is %+v", found)
+	}
+}
