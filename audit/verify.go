@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/randomisation"
+	"casebook/domain/supply"
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
@@ -27,8 +29,9 @@ const (
 	Schema Check = "schema"
 	// Metadata is who recorded an event, and when.
 	Metadata Check = "metadata"
-	// Draws is whether the draws of a study come out again as recorded.
+	// Draws is whether the draws of a study come out again as recorded, Kits whether the choices of kits at a location do.
 	Draws Check = "draws"
+	Kits  Check = "kits"
 	// Clock is whether recorded times follow one another.
 	Clock Check = "clock"
 )
@@ -51,9 +54,11 @@ type Summary struct {
 	Streams int   `json:"streams"`
 	// Through is the position of the last event.
 	Through domain.Position `json:"through"`
-	// Studies counts the studies whose draws were repeated, Sealed those whose draws could not be, for want of the key.
-	Studies int `json:"studies"`
-	Sealed  int `json:"sealed"`
+	// Studies counts the studies whose draws were repeated, Locations the locations whose choices of kits were. Sealed counts
+	// the studies and locations where they could not be, for want of the key.
+	Studies   int `json:"studies"`
+	Locations int `json:"locations"`
+	Sealed    int `json:"sealed"`
 	// Findings counts what is wrong, Notices what is worth knowing.
 	Findings int `json:"findings"`
 	Notices  int `json:"notices"`
@@ -62,10 +67,11 @@ type Summary struct {
 }
 
 // Verify reads the whole log up to its present end, and reports what is wrong with it, in the order of the log. With the
-// blinding keys, the log also repeats the draws. It keeps about 150 bytes of each stream in memory, and the events of
-// randomisation. It cannot see that the last events of a stream, or a whole stream, were taken away.
+// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 150 bytes of each stream in memory,
+// and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
-	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{}}
+	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
+		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {
 		return v.summary, err
@@ -87,6 +93,7 @@ func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summa
 		return v.summary, err
 	}
 	v.repeatDraws()
+	v.repeatChoices()
 	v.summary.Streams = len(v.streams)
 	return v.summary, nil
 }
@@ -97,7 +104,10 @@ type verification struct {
 	summary Summary
 	streams map[string]*stream
 	draws   map[string][]randomisation.Event
-	latest  time.Time
+	// supplies are the events of each study's supply, stocks those of each location.
+	supplies map[domain.StudyID][]supply.Event
+	stocks   map[string][]supply.StockEvent
+	latest   time.Time
 }
 
 // stream is what is known of a stream while its events are read.
@@ -154,8 +164,13 @@ func (v *verification) take(r eventlog.Recorded) {
 	} else if back < 0 {
 		v.latest = r.Metadata.RecordedAt
 	}
-	if e, is := r.Event.(randomisation.Event); is {
+	switch e := r.Event.(type) {
+	case randomisation.Event:
 		v.draws[r.Stream] = append(v.draws[r.Stream], e)
+	case supply.Event:
+		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
+	case supply.StockEvent:
+		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
 	}
 }
 
@@ -193,6 +208,29 @@ func (v *verification) repeatDraws() {
 			v.find(Draws, at, false, "%v", err)
 		default:
 			v.summary.Studies++
+		}
+	}
+}
+
+// repeatChoices repeats the choices of kits at all locations.
+func (v *verification) repeatChoices() {
+	for _, name := range slices.Sorted(maps.Keys(v.stocks)) {
+		events := v.stocks[name]
+		of, is := events[0].(interface{ AboutStock() supply.OfStock })
+		if !is {
+			continue
+		}
+		err := supply.ReplayStock(v.supplies[of.AboutStock().Study], events)
+		at := eventlog.Recorded{Stream: name, Revision: uint64(len(events) - 1)}
+		switch {
+		case errors.Is(err, supply.ErrKeysMissing):
+			v.summary.Sealed++
+			v.find(Kits, at, true, "the choices of kits were not repeated: the key of blinded values is not there, or opens other values")
+		case err != nil:
+			v.summary.Locations++
+			v.find(Kits, at, false, "%v", err)
+		default:
+			v.summary.Locations++
 		}
 	}
 }

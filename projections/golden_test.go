@@ -206,6 +206,9 @@ func fields(t reflect.Type, seen map[reflect.Type]bool) (all []string) {
 		}
 		seen[t] = true
 		for i := range t.NumField() {
+			if t.Field(i).Tag.Get("bson") == "-" {
+				continue // no document has it
+			}
 			all = append(all, t.String()+"."+t.Field(i).Name)
 			all = append(all, fields(t.Field(i).Type, seen)...)
 		}

@@ -47,7 +47,7 @@ func (r *stockReplay) check(e StockEvent) error {
 	case StockSeedRecorded:
 		text, open := e.Seed.Open()
 		if !open {
-			return errSealed
+			return ErrKeysMissing
 		}
 		if r.state.seed != nil {
 			return errSeedTwice
@@ -75,7 +75,7 @@ func (r *stockReplay) check(e StockEvent) error {
 func (r *stockReplay) again(choice Choice, recorded bool, patient domain.PatientID) (map[domain.ArmID][]KitNumber, error) {
 	switch {
 	case r.state.seedSealed:
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	case r.state.seed == nil && !recorded:
 		return nil, nil
 	case r.state.seed == nil || !recorded:
@@ -95,7 +95,7 @@ func (r *stockReplay) again(choice Choice, recorded bool, patient domain.Patient
 func (r *stockReplay) checkHold(e StockHeld) error {
 	kits, open := e.Kits.Open()
 	if !open {
-		return errSealed
+		return ErrKeysMissing
 	}
 	choice, recorded := e.Choice.Open()
 	usable, err := r.again(choice, recorded, e.Patient)
@@ -118,7 +118,7 @@ func (r *stockReplay) checkAllocation(e KitAllocated) error {
 	}
 	content, known := r.state.contents.Get(e.Kit)
 	if !known {
-		return errSealed
+		return ErrKeysMissing
 	}
 	of := r.state.firstHeld(e.Patient, content.Arm, usable[content.Arm])
 	if len(of) == 0 || of[0] != e.Kit {
@@ -135,7 +135,7 @@ func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 	}
 	contents, open := e.Contents.Open()
 	if !open {
-		return errSealed
+		return ErrKeysMissing
 	}
 	sent := map[domain.ArmID]int{}
 	for _, n := range e.Kits {
