@@ -62,8 +62,6 @@ type Declaration[S, E, F, C any] struct {
 	freshSignIn bool
 	// confirmed says that the sender's account must be in its owner's hands without doubt.
 	confirmed bool
-	// shown returns what the first answer alone shows to the sender of a command; nil means nothing.
-	shown func(C) any
 	// reveal returns what the answer shows to the sender besides the events; nil means nothing.
 	reveal func(context.Context, Reader, S, C) (any, error)
 	// showAgain makes of a command the one that is decided on when it is repeated within showAgainFor: that it is shown again
@@ -157,13 +155,6 @@ func (d *Declaration[S, E, F, C]) PreparedWith(prepare func(context.Context, *Ha
 // access.Principal.MustBeConfirmed). It does not concern what people do with their own account.
 func (d *Declaration[S, E, F, C]) ByConfirmedAccounts() *Declaration[S, E, F, C] {
 	d.confirmed = true
-	return d
-}
-
-// Showing sets a function that returns something of the prepared command that is not recorded. Only the first answer
-// shows it.
-func (d *Declaration[S, E, F, C]) Showing(shown func(C) any) *Declaration[S, E, F, C] {
-	d.shown = shown
 	return d
 }
 

@@ -372,9 +372,6 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		}
 		h.states.advance(st, snap, appended.Events, fold)
 		answer := h.answerOf(id, name, appended)
-		if d.shown != nil {
-			answer.Revealed = d.shown(body)
-		}
 		if d.reveal != nil {
 			if answer.Revealed, err = d.reveal(ctx, h.Reader(), snap.state.(S), body); err != nil {
 				return Answer{}, fmt.Errorf("%s: %w", d.name, err)

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -112,6 +113,9 @@ func (h *Handler) Factors() (*access.Factors, error) {
 	}
 	return h.factors, nil
 }
+
+// Logger is the program's log.
+func (h *Handler) Logger() *slog.Logger { return h.logger }
 
 // Now is the time by the handler's clock.
 func (h *Handler) Now() time.Time { return h.now() }

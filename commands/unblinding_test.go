@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	randomisationcommands "casebook/commands/randomisation"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
@@ -19,6 +21,9 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/eventlog"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
 )
 
 // clocked is a process whose clock the test sets.
@@ -35,7 +40,11 @@ func runClocked(t *testing.T) clocked {
 		t.Fatal(err)
 	}
 	at := now
-	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: func() time.Time { return at }})
+	factors, err := access.NewFactors(bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: func() time.Time { return at }, Factors: factors})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
@@ -131,6 +140,137 @@ func TestR28_AnEmergencyUnblindingSaysWhatToDo(t *testing.T) {
 	if _, err := send(0, "", doctor); code(err) != "malformed_id" {
 		t.Errorf("with another study: %v", err)
 	}
+}
+
+// TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor: whatever keeps one investigator out, the patient is unblinded within
+// minutes, by the same person or by another one, and it is recorded who asked.
+func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
+	p := runClocked(t)
+	who, _ := p.drawnPatient()
+	id, admin := who.Study(), access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
+	p.must(access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
+		study.RequireSecondFactor{InStudy: domain.ForStudy(id), Required: true, Reasoned: domain.Because("the protocol asks for it")})
+	caller := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
+	colleague := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
+	officer := p.newDoctor(user.Grant{Role: user.SafetyOfficer, Study: id})
+	of := domain.ForUser(caller.id)
+	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	forCaller := emergency
+	forCaller.AskedBy = "Dr. Lindner, by telephone"
+	unblinds := func(who access.Principal, c randomisation.BreakBlind) string {
+		answer, err := p.as(who, "", c)
+		if err == nil && answer.Revealed == nil {
+			return "nothing revealed"
+		}
+		return code(err)
+	}
+	othersUnblind := func(when string) {
+		t.Helper()
+		for name, d := range map[string]doctor{"a colleague": colleague, "the safety officer": officer} {
+			*p.at = p.at.Add(time.Minute) // the next code of the app
+			if got := unblinds(p.signIn(d, d.codeAt(*p.at)), forCaller); got != "" {
+				t.Errorf("%s, %s: %q", when, name, got)
+			}
+		}
+	}
+
+	*p.at = p.at.Add(time.Minute)
+	if got := unblinds(p.signIn(caller, caller.codeAt(*p.at)), emergency); got != "" {
+		t.Fatalf("with everything at hand: %q", got)
+	}
+	// The phone is lost: a recovery code counts as the factor.
+	if got := unblinds(p.signIn(caller, caller.recovery[0]), emergency); got != "" {
+		t.Errorf("with a recovery code: %q", got)
+	}
+	// Every factor is lost, and an administrator removes it.
+	othersUnblind("the factor is lost")
+	p.must(admin, user.RemoveSecondFactor{OfUser: of, Reasoned: domain.Because("phone and codes are lost")})
+	if got := unblinds(p.signIn(caller, ""), emergency); got != "account_not_confirmed" {
+		t.Errorf("with a removed factor: %q", got)
+	}
+	othersUnblind("the factor was removed")
+	// The password was reset.
+	p.must(admin, user.ChangePassword{OfUser: of, Password: "gravel lantern oboe thicket"})
+	if handedOut := p.signIn(doctor{id: caller.id, password: "gravel lantern oboe thicket"}, ""); !handedOut.MustChangePassword {
+		t.Error("a password that was handed out need not be changed")
+	}
+	othersUnblind("the password was reset")
+	// An administrator has locked the account.
+	p.must(admin, user.LockUser{OfUser: of, Reasoned: domain.Because("a mistake")})
+	othersUnblind("the account is locked")
+	// The identity provider is down: a local sign-in does not need it, and the session of somebody else neither.
+	ofProvider := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
+	*p.at = p.at.Add(2 * time.Hour)
+	signedInElsewhere, err := p.Authenticated(t.Context(), access.Proof{User: ofProvider.id, IssuedAt: *p.at, AuthenticatedAt: p.at.Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := unblinds(signedInElsewhere, emergency); got != "reauthentication_required" {
+		t.Errorf("with a sign-in of an hour ago: %q", got)
+	}
+	othersUnblind("the identity provider is down")
+
+	asked := 0
+	for r, err := range p.log.ReadStream(t.Context(), randomisation.Decider.Stream(string(id)), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := r.Event.(randomisation.BlindBroken); ok && e.AskedBy == forCaller.AskedBy && r.Metadata.Actor != caller.id {
+			asked++
+		}
+	}
+	if asked != 10 {
+		t.Errorf("it is recorded %d times who asked, want 10", asked)
+	}
+}
+
+// doctor is somebody with a password and an app of their own.
+type doctor struct {
+	id       domain.UserID
+	password string
+	codeAt   func(time.Time) string
+	recovery []string
+}
+
+// newDoctor registers a doctor with a second factor and a role, which two administrators give.
+func (p clocked) newDoctor(g user.Grant) doctor {
+	p.t.Helper()
+	d := doctor{id: domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano())), password: "correct horse battery"}
+	of, self := domain.ForUser(d.id), access.Principal{User: d.id, AuthenticatedAt: *p.at}
+	first := access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
+	second := access.Principal{User: "second.admin", Grants: []user.Grant{{Role: user.Admin}}}
+	p.must(first, user.RegisterUser{OfUser: of, Name: "A doctor"})
+	p.must(first, user.GrantRole{OfUser: of, Grant: g})
+	p.must(second, user.ConfirmRole{OfUser: of, Grant: g})
+	p.must(self, user.ChangePassword{OfUser: of, Password: d.password})
+	offered, _ := p.must(self, user.OfferSecondFactor{OfUser: of}).Revealed.(usercommands.OfferedFactor)
+	key, err := otp.NewKeyFromURL(offered.URL)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	d.codeAt = func(at time.Time) string {
+		code, err := totp.GenerateCode(key.Secret(), at)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return code
+	}
+	enrolled, _ := p.must(self, user.EnrolSecondFactor{OfUser: of, Code: d.codeAt(*p.at)}).Revealed.(usercommands.EnrolledFactor)
+	if d.recovery = enrolled.RecoveryCodes; len(d.recovery) == 0 {
+		p.t.Fatal("there are no recovery codes")
+	}
+	return d
+}
+
+// signIn signs a doctor in.
+func (p clocked) signIn(d doctor, code string) access.Principal {
+	p.t.Helper()
+	who, err := usercommands.SignIn(p.t.Context(), p.Handler, usercommands.Entered{User: d.id, Password: d.password, Code: code,
+		Address: "10.0.0.1"})
+	if err != nil {
+		p.t.Fatalf("sign in: %v", err)
+	}
+	return who
 }
 
 // count returns how many events of a type a stream has, and checks that their metadata name the person and the reason.

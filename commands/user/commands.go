@@ -84,14 +84,18 @@ var Commands = []commands.Command{
 		AllowedToSelf().
 		PreparedWith(prepareOffer).
 		Secret().
-		Showing(func(c user.OfferSecondFactor) any { return OfferedFactor{URL: c.URL} }).
+		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.OfferSecondFactor) (any, error) {
+			return OfferedFactor{URL: c.URL}, nil
+		}).
 		Described("Make a second factor; asks for a fresh sign-in, and shows its secret once",
 			user.OfferSecondFactor{OfUser: domain.ForUser("dr.lindner")}),
 	commands.Handle(user.Decider, user.EnrolFactor).
 		AllowedToSelf().
 		PreparedWith(prepareEnrolment).
 		Secret().
-		Showing(func(c user.EnrolSecondFactor) any { return EnrolledFactor{RecoveryCodes: c.RecoveryCodes} }).
+		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.EnrolSecondFactor) (any, error) {
+			return EnrolledFactor{RecoveryCodes: c.RecoveryCodes}, nil
+		}).
 		Described("Start to use the second factor; asks for a fresh sign-in, and shows recovery codes once",
 			user.EnrolSecondFactor{OfUser: domain.ForUser("dr.lindner"), Code: "123456"}),
 	commands.Handle(user.Decider, user.RemoveFactor).

@@ -95,23 +95,28 @@ func (a *signInAttempt) enter(h *commands.Handler, u user.User, code string) err
 // codeLength is the length of an app's code; recovery codes are longer.
 const codeLength = 6
 
-// record records the attempt, and says whether it was a sign-in.
-func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, e Entered) (signedIn bool, err error) {
+// record records the attempt, and says whether it was a sign-in. An alarm goes to the program's log as well, where those who
+// run the system look.
+func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, entered Entered) (signedIn bool, err error) {
 	body, err := json.Marshal(a)
 	if err != nil {
 		return false, err
 	}
 	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
-		Address: e.Address, TraceID: e.TraceID})
+		Address: entered.Address, TraceID: entered.TraceID})
 	if err != nil {
 		return false, err
 	}
 	for _, event := range answer.Events {
-		if _, ok := event.Data.(user.SignedIn); ok {
-			return true, nil
+		switch e := event.Data.(type) {
+		case user.SignedIn:
+			signedIn = true
+		case user.PasswordGuessingSuspected:
+			h.Logger().Warn("many sign-ins to an account have failed in a row", "user", e.User, "failures", e.Failures,
+				"traceId", entered.TraceID)
 		}
 	}
-	return false, nil
+	return signedIn, nil
 }
 
 // prepareNewPassword proves that owners know their old password, so that a stolen token does not take the account, and

@@ -76,6 +76,8 @@ type BreakBlind struct {
 	Study domain.StudyID `json:"study,omitempty" doc:"The patient's study; it follows from the patient where it is left out"`
 	domain.OfPatient
 	domain.Reasoned `doc:"Why the arm has to be known"`
+	// AskedBy may be somebody without an account, such as a physician of an emergency department.
+	AskedBy string `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, if it is done for somebody else"`
 	// Again says that the same request was accepted shortly before. The command's declaration sets it.
 	Again bool `json:"-"`
 }

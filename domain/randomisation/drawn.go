@@ -37,7 +37,7 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 // same request again it records that the arm is shown again. It
 // refuses reason_required, value_too_long, malformed_id for a patient of another study, and patient_not_randomised.
 func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
-	if err := domain.Reason(cmd.Reason); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), domain.OptionalText("askedBy", cmd.AskedBy, 200)); err != nil {
 		return nil, err
 	}
 	study := cmd.AboutStudy()
@@ -51,7 +51,7 @@ func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if cmd.Again {
 		return []Event{BlindShownAgain{Study: study, Patient: cmd.Patient}}, nil
 	}
-	return []Event{BlindBroken{Study: study, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
+	return []Event{BlindBroken{Study: study, Patient: cmd.Patient, Reason: cmd.Reason, AskedBy: cmd.AskedBy}}, nil
 }
 
 // mustBeDrawn returns the drawn patient, or refuses patient_not_randomised.

@@ -30,7 +30,7 @@ var events = []domain.EventType{
 	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex().InNoView("lists are blinded"),
 	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
 	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
-	domain.Stored[BlindBroken]("BlindBroken").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[BlindBroken]("BlindBroken", domain.Unchanged).ForReaders().InNoView("the alert that it raises is shown"),
 	domain.Stored[BlindShownAgain]("BlindShownAgain").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[SeedRevealed]("SeedRevealed").InNoView("the audit trail shows it"),
 }
@@ -146,6 +146,8 @@ type BlindBroken struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
 	Reason  string           `json:"reason"`
+	// AskedBy is who asked, if the requester did it for somebody else.
+	AskedBy string `json:"askedBy,omitempty"`
 }
 
 // BlindShownAgain records that the arm was shown again to the person who had requested it shortly before.

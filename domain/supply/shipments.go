@@ -25,13 +25,13 @@ type ShipmentStatus string
 const (
 	ShipmentPacked     ShipmentStatus = "packed"
 	ShipmentOnItsWay   ShipmentStatus = "dispatched"
-	ShipmentIsCanceled ShipmentStatus = "cancelled"
+	ShipmentIsCancelled ShipmentStatus = "cancelled"
 	ShipmentArrived    ShipmentStatus = "received"
 	ShipmentIsLost     ShipmentStatus = "lost"
 )
 
 // ShipmentStatuses are all statuses of a shipment.
-var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
+var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCancelled}
 
 // Schema implements domain.HasSchema.
 func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
@@ -42,7 +42,7 @@ func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
 	case ShipmentCreated:
 		return ShipmentPacked
 	case ShipmentCancelled:
-		return ShipmentIsCanceled
+		return ShipmentIsCancelled
 	case ShipmentDispatched:
 		return ShipmentOnItsWay
 	case ShipmentReceived:
@@ -171,7 +171,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	}
 	to := LocationID(cmd.Site)
 	for id, sent := range s.Sent.All() {
-		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCanceled {
+		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCancelled {
 			continue
 		}
 		for _, n := range sent.Kits {

@@ -32,7 +32,7 @@ type StudyOverview struct {
 	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
 	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
 	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
-	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // EnrollmentView says whether patients may enter.
