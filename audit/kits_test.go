@@ -28,7 +28,8 @@ func TestVerifyRepeatsChoicesOfKits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: url, Registry: eventlog.NewRegistry(supply.Streams...), BlindingKeys: keys})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: url, Registry: eventlog.NewRegistry(supply.Streams...),
+		BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"casebook/domain/canonical"
 	"casebook/eventlog"
@@ -51,7 +52,8 @@ func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint,
 	if err != nil {
 		return fingerprint{}, fmt.Errorf("%s: %w", d.name, err)
 	}
-	return fingerprint{sent: append(prefix[:len(prefix):len(prefix)], r.Body...), canonical: append(prefix[:len(prefix):len(prefix)], text...)}, nil
+	prefix = slices.Clip(prefix)
+	return fingerprint{sent: append(prefix, r.Body...), canonical: append(prefix, text...)}, nil
 }
 
 // hash returns the hash to record.

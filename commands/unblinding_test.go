@@ -34,7 +34,8 @@ type clocked struct {
 
 func runClocked(t *testing.T) clocked {
 	t.Helper()
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: blindingKeys(t)})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(),
+		BlindingKeys: blindingKeys(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,14 +106,16 @@ func TestR28_AnEmergencyUnblindingSaysWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown, ok := first.Revealed.(randomisationcommands.Unblinded)
-	if want := []string{"Give naloxone", "Call the poison centre"}; !ok || shown.Study != who.Study() || shown.StudyTitle != "Relief of pain" ||
+	if want := []string{"Give naloxone", "Call the poison centre"}; !ok || shown.Study != who.Study() ||
+		shown.StudyTitle != "Relief of pain" ||
 		shown.Patient != who || shown.Arm == "" || shown.Title != "The arm "+string(shown.Arm) || shown.Dose != "60 mg twice daily" ||
 		!reflect.DeepEqual(shown.ToDo, want) {
 		t.Errorf("the answer is %+v", first.Revealed)
 	}
 	for i, minutes := range []int{1, 9} {
 		again, err := send(time.Duration(minutes)*time.Minute, "emergency", doctor)
-		if err != nil || !reflect.DeepEqual(again.Revealed, first.Revealed) || again.Revision != first.Revision || !reflect.DeepEqual(again.Events, first.Events) {
+		if err != nil || !reflect.DeepEqual(again.Revealed, first.Revealed) || again.Revision != first.Revision ||
+			!reflect.DeepEqual(again.Events, first.Events) {
 			t.Errorf("after %d minutes the answer is %+v, %v", minutes, again, err)
 		}
 		if n := p.count(first.Stream, "BlindShownAgain"); n != i+1 {

@@ -120,8 +120,8 @@ func (k *BlindingKeys) open(at Origin, event string, field jsontext.Pointer, sea
 	}
 	plain, err := c.Open(nil, nil, raw, bound)
 	if err != nil {
-		return nil, fmt.Errorf("the sealed value %s of a %s in %s does not open: another blinding key is in use, or the value was altered, or it "+
-			"was copied from elsewhere: %w", field, event, at.Stream, err)
+		return nil, fmt.Errorf("the sealed value %s of a %s in %s does not open: another blinding key is in use, or it was altered, "+
+			"or copied from elsewhere: %w", field, event, at.Stream, err)
 	}
 	return plain, nil
 }

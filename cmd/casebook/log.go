@@ -18,10 +18,13 @@ func (f logFlags) logger(w io.Writer) *slog.Logger {
 
 // namedPatient finds patients in the names of streams, as errors quote them, and in sentences. The second group is the
 // study.
-var namedPatient = regexp.MustCompile(`((?:\b(?:patient|diary)-|\bsaga-[a-z-]+\.|\bpatient ))([A-Za-z0-9][A-Za-z0-9-]*)\.[A-Za-z0-9][A-Za-z0-9-]*`)
+var namedPatient = regexp.MustCompile(`(\b(?:patient-|diary-|saga-[a-z-]+\.|patient ))` + patientID)
 
 // instance finds the instance of a process, which may be a patient.
-var instance = regexp.MustCompile(`^()([A-Za-z0-9][A-Za-z0-9-]*)\.[A-Za-z0-9][A-Za-z0-9-]*$`)
+var instance = regexp.MustCompile(`^()` + patientID + `$`)
+
+// patientID matches a patient's id. Its group is the study.
+const patientID = `([A-Za-z0-9][A-Za-z0-9-]*)\.[A-Za-z0-9][A-Za-z0-9-]*`
 
 // maskPatients replaces the patients that an attribute of a log entry names.
 func maskPatients(_ []string, a slog.Attr) slog.Attr {

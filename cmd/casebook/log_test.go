@@ -24,7 +24,8 @@ func TestR27_TheLogNamesNoPatient(t *testing.T) {
 			t.Errorf("the log names a patient: %s", line)
 		}
 	}
-	for _, kept := range []string{"127.0.0.1:8080", "study-PAIN1", "casebook.log", "diary-follow-up", "patient-PAIN1.(patient)", "hash chain is broken",
+	for _, kept := range []string{"127.0.0.1:8080", "study-PAIN1", "casebook.log", "diary-follow-up", "patient-PAIN1.(patient)",
+		"hash chain is broken",
 		"diary-PAIN1.(patient)@7", "saga-enrollment.PAIN1.(patient)"} {
 		if !strings.Contains(out.String(), kept) {
 			t.Errorf("the log lacks %s:\n%s", kept, out.String())

@@ -71,7 +71,8 @@ var Commands = []commands.Command{
 			return c
 		}).
 		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and says what the patient takes and what to do",
-			randomisation.BreakBlind{OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
+			randomisation.BreakBlind{OfPatient: domain.ForPatient("PAIN1.S-0001"),
+				Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
 	commands.HandleWithFacts(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().

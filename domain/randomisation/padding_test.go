@@ -31,7 +31,8 @@ func TestR27_SealedDrawsHaveOneSize(t *testing.T) {
 	scheme := strings.Repeat("s", 50)
 	for what, values := range map[string][2]blind.Sealer{
 		"arms": {blind.Of(domain.ArmID("a")), blind.Of(long(1))},
-		"draws": {blind.Of(randomisation.Draw{}), blind.Of(randomisation.Draw{Method: randomisation.MethodMinimisation, Scheme: scheme, Number: 1_000_000,
+		"draws": {blind.Of(randomisation.Draw{}), blind.Of(randomisation.Draw{Method: randomisation.MethodMinimisation, Scheme: scheme,
+			Number:  1_000_000,
 			Stratum: 9999, Arms: arms, InStock: arms, Forced: true, Row: 40_000, Counts: counts, Scores: numbers, Preferred: arms,
 			Probabilities: numbers, U: 0.123456789012345678, Arm: long(1)})},
 		"skipped entries": {blind.Of(randomisation.Skipped{}), blind.Of(randomisation.Skipped{Scheme: scheme, Row: 40_000, Arm: long(1)})},

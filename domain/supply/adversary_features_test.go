@@ -324,7 +324,8 @@ func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
 	gains := a.gains(attacked)
 	t.Logf("right about %.2f %% of the pairs, %.1f standard errors from a coin, by %s", 100*share(gains, attacked), deviations(gains), a)
 	if deviations(gains) > chanceLimit {
-		t.Errorf("by %s, an adversary is right about %.1f %% of the pairs, %.1f standard errors from a coin", a, 100*share(gains, attacked), deviations(gains))
+		t.Errorf("by %s, an adversary is right about %.1f %% of the pairs, %.1f standard errors from a coin", a, 100*share(gains, attacked),
+			deviations(gains))
 	}
 }
 
@@ -350,7 +351,8 @@ func TestR27_HiddenFeaturesAddNothingToListedOnes(t *testing.T) {
 	}
 	t.Logf("by %s: %.2f %%, %.2f %% without the first", best, 100*share(with, attacked), 100*share(without, attacked))
 	if deviations(more) > chanceLimit {
-		t.Errorf("by %s, an adversary is right about %.1f %% of the pairs, and about %.1f %% without the first", best, 100*share(with, attacked), 100*share(without, attacked))
+		t.Errorf("by %s, an adversary is right about %.1f %% of the pairs, and about %.1f %% without the first", best, 100*share(with,
+			attacked), 100*share(without, attacked))
 	}
 }
 

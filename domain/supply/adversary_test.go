@@ -107,12 +107,14 @@ func (s *studied) register(t *testing.T) {
 		if attempt > 3 {
 			t.Fatal(err)
 		}
-		registered, err = supply.Register(s.supply, s.study, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: s.delivery()}, call)
+		registered, err = supply.Register(s.supply, s.study, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D",
+			CSV: s.delivery()}, call)
 	}
 	for _, e := range registered {
 		s.supply = supply.Decider.Evolve(s.supply, e)
 	}
-	s.depot = record(t, s, s.depot, supply.AcceptDelivery, supply.Facts{Supply: s.supply}, supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1})
+	s.depot = record(t, s, s.depot, supply.AcceptDelivery, supply.Facts{Supply: s.supply},
+		supply.TakeInDelivery{AtDepot: supply.AtDepot{Study: pain, Depot: "D"}, Delivery: 1})
 }
 
 // delivery is the list of a delivery, in random order over the arms.
@@ -127,8 +129,7 @@ func (s *studied) delivery() string {
 }
 
 // record decides about a command and lets blinded people see what follows. It returns the stock.
-func record[C any](t *testing.T, s *studied, stock supply.Stock, decide func(supply.Stock, supply.Facts, C, domain.Call) ([]supply.StockEvent, error),
-	f supply.Facts, command C) supply.Stock {
+func record[C any](t *testing.T, s *studied, stock supply.Stock, decide decisionWithFacts[C], f supply.Facts, command C) supply.Stock {
 	t.Helper()
 	if seed := reflect.ValueOf(&command).Elem().FieldByName("Seed"); seed.IsValid() {
 		bytes := make([]byte, 32)
@@ -181,7 +182,8 @@ func (s *studied) allocate(t *testing.T, p domain.PatientID, visit string) {
 	f := s.facts()
 	f.Arm = s.arms[p]
 	before := len(s.seen)
-	s.site = record(t, s, s.site, supply.Allocate, f, supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(p), Visit: visit})
+	s.site = record(t, s, s.site, supply.Allocate, f, supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(p),
+		Visit: visit})
 	if len(s.seen) > before {
 		if failed, is := s.seen[len(s.seen)-1].event.(supply.AllocationFailed); is && failed.Waits {
 			s.waiting = append(s.waiting, supply.Slot{Patient: p, Visit: visit})
@@ -209,8 +211,9 @@ func (s *studied) probe(t *testing.T) {
 func (s *studied) lose(t *testing.T) {
 	t.Helper()
 	if kits := available(s.site); len(kits) > 0 {
-		s.site = record(t, s, s.site, withoutFacts(supply.RecordKitLoss), s.facts(), supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"},
-			Kit: kits[s.random.IntN(len(kits))], Reasoned: domain.Because("r")})
+		s.site = record(t, s, s.site, withoutFacts(supply.RecordKitLoss), s.facts(),
+			supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"},
+				Kit: kits[s.random.IntN(len(kits))], Reasoned: domain.Because("r")})
 		s.resupply(t)
 	}
 }
@@ -224,7 +227,8 @@ func (s *studied) resupply(t *testing.T) {
 	if s.depot.LastShipment > before {
 		id := supply.ShipmentID(fmt.Sprintf("D-%04d", s.depot.LastShipment))
 		s.underway[id] = len(s.arms) + s.transit
-		s.depot = record(t, s, s.depot, supply.Dispatch, f, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id,
+		s.depot = record(t, s, s.depot, supply.Dispatch, f, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain,
+			From: "D"}, Shipment: id,
 			On: domain.DateOf(s.now.At)})
 	}
 }
@@ -239,7 +243,8 @@ func (s *studied) deliver(t *testing.T, drawn int) {
 		delete(s.underway, id)
 		f := s.facts()
 		f.Other = s.depot
-		s.site = record(t, s, s.site, supply.Receive, f, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id,
+		s.site = record(t, s, s.site, supply.Receive, f, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"},
+			From: "D", Shipment: id,
 			On: domain.DateOf(s.now.At), Temperature: supply.TemperatureInRange})
 		waiting := s.waiting
 		s.waiting = nil

@@ -48,7 +48,8 @@ func holdWith(p domain.PatientID, seed string) stockDecision {
 
 func allocateWith(p domain.PatientID, visit, seed string) stockDecision {
 	return func(s supply.Stock) ([]supply.StockEvent, error) {
-		return supply.Allocate(s, inArm(x), supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(p), Visit: visit, Seed: seed}, call)
+		return supply.Allocate(s, inArm(x), supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(p), Visit: visit,
+			Seed: seed}, call)
 	}
 }
 
@@ -75,7 +76,8 @@ func TestTheFirstChoiceRecordsTheSeed(t *testing.T) {
 	if len(second) != len(first)+1 {
 		t.Errorf("the second choice records %v", second[len(first):])
 	}
-	if other := grown(t, first, holdWith(ben, one)); fmt.Sprint(kitsOfHold(t, second[len(first)])) != fmt.Sprint(kitsOfHold(t, other[len(first)])) {
+	if other := grown(t, first, holdWith(ben, one)); fmt.Sprint(kitsOfHold(t, second[len(first)])) != fmt.Sprint(kitsOfHold(t,
+		other[len(first)])) {
 		t.Error("the choice follows from the command's seed and not from the recorded one")
 	}
 	if _, err := holdWith(anna, "")(supply.StockDecider.Fold(past...)); err == nil {
@@ -146,7 +148,8 @@ func TestResupplyChoosesByChance(t *testing.T) {
 			}
 		}
 		of, _ := shipment.Contents.Open()
-		of[shipment.Kits[0]] = supply.Content{Arm: of[events[len(events)-1].(supply.ShipmentCreated).Kits[0]].Arm, Lot: "L1", Expiry: "2027-01-01", Units: 10}
+		of[shipment.Kits[0]] = supply.Content{Arm: of[events[len(events)-1].(supply.ShipmentCreated).Kits[0]].Arm, Lot: "L1",
+			Expiry: "2027-01-01", Units: 10}
 		events[len(events)-1] = shipment
 		if supply.ReplayStock(supplyEvents, events) == nil {
 			t.Fatal("another kit was sent, and the replay does not notice")
@@ -236,13 +239,15 @@ func otherThan(n supply.KitNumber, from int) supply.KitNumber {
 func TestR27_SealedSizesTellNoArm(t *testing.T) {
 	long := domain.ArmID(strings.Repeat("a", 50))
 	kit := func(arm domain.ArmID) supply.KitContents {
-		return supply.KitContents{supply.KitNumber(strings.Repeat("9", 32)): {Arm: arm, Lot: strings.Repeat("L", 50), Expiry: "2027-01-01", Units: 10_000}}
+		return supply.KitContents{supply.KitNumber(strings.Repeat("9", 32)): {Arm: arm, Lot: strings.Repeat("L", 50), Expiry: "2027-01-01",
+			Units: 10_000}}
 	}
 	for what, values := range map[string][2]blind.Sealer{
 		"contents": {blind.Of(kit("a")), blind.Of(kit(long))},
 		"holds":    {blind.Of(supply.HeldKits{"a": "1"}), blind.Of(supply.HeldKits{long: "1", "b": "2"})},
 		"missing":  {blind.Of(supply.MissingKits{"a": 1}), blind.Of(supply.MissingKits{long: 1000, "b": 10})},
-		"choices":  {blind.Of(supply.Choice{Number: 1}), blind.Of(supply.Choice{Number: 1_000_000, On: "2027-01-01", KeepDays: 36_525, Supply: 1_000_000})},
+		"choices": {blind.Of(supply.Choice{Number: 1}), blind.Of(supply.Choice{Number: 1_000_000, On: "2027-01-01", KeepDays: 36_525,
+			Supply: 1_000_000})},
 	} {
 		var sizes [2]int
 		for i, v := range values {

@@ -379,7 +379,8 @@ func (w *world) receive() {
 
 func (w *world) hold() {
 	p := w.person()
-	events := decideOn(w, p.site, "", p, supply.Hold, supply.HoldStock{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Seed: theSeed})
+	events := decideOn(w, p.site, "", p, supply.Hold, supply.HoldStock{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id),
+		Seed: theSeed})
 	for _, e := range events {
 		if held, ok := e.(supply.StockHeld); ok && !p.drawn && !p.left && rapid.Bool().Draw(w.t, "draw") {
 			kits, _ := held.Kits.Open()

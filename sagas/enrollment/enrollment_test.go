@@ -67,7 +67,8 @@ func TestR27_WantOfStockIsNotTold(t *testing.T) {
 		}
 	}
 	// What the site can mend is told, and so is want of stock where there are no arms to tell.
-	r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: "invalid_factors", Reason: "sex is missing", Request: 1}, sagas.Occurrence{})
+	r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: "invalid_factors", Reason: "sex is missing",
+		Request: 1}, sagas.Occurrence{})
 	if got := told(r); got.Code != "invalid_factors" {
 		t.Errorf("the site is told %+v", got)
 	}
