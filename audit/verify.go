@@ -29,10 +29,9 @@ const (
 	Schema Check = "schema"
 	// Metadata is who recorded an event, and when.
 	Metadata Check = "metadata"
-	// Draws is whether the draws of a study come out again as recorded.
+	// Draws is whether the draws of a study come out again as recorded, Kits whether the choices of kits at a location do.
 	Draws Check = "draws"
-	// Kits is whether the choices of kits at a location come out again as recorded.
-	Kits Check = "kits"
+	Kits  Check = "kits"
 	// Clock is whether recorded times follow one another.
 	Clock Check = "clock"
 )
@@ -55,8 +54,8 @@ type Summary struct {
 	Streams int   `json:"streams"`
 	// Through is the position of the last event.
 	Through domain.Position `json:"through"`
-	// Studies counts the studies whose draws were repeated, Locations the locations whose choices of kits were, and Sealed
-	// those of both kinds that could not be, for want of the key.
+	// Studies counts the studies whose draws were repeated, Locations the locations whose choices of kits were. Sealed counts
+	// the studies and locations where they could not be, for want of the key.
 	Studies   int `json:"studies"`
 	Locations int `json:"locations"`
 	Sealed    int `json:"sealed"`
@@ -72,7 +71,7 @@ type Summary struct {
 // and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
 	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
-		supplies: map[string][]supply.Event{}, stocks: map[string][]supply.StockEvent{}, studies: map[string]domain.StudyID{}}
+		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {
 		return v.summary, err
@@ -104,11 +103,10 @@ type verification struct {
 	report  func(Finding)
 	summary Summary
 	streams map[string]*stream
-	// These hold the events of randomisation, supply and stocks by their streams, and the studies of the stocks.
-	draws    map[string][]randomisation.Event
-	supplies map[string][]supply.Event
+	draws   map[string][]randomisation.Event
+	// supplies are the events of each study's supply, stocks those of each location.
+	supplies map[domain.StudyID][]supply.Event
 	stocks   map[string][]supply.StockEvent
-	studies  map[string]domain.StudyID
 	latest   time.Time
 }
 
@@ -170,10 +168,9 @@ func (v *verification) take(r eventlog.Recorded) {
 	case randomisation.Event:
 		v.draws[r.Stream] = append(v.draws[r.Stream], e)
 	case supply.Event:
-		v.supplies[r.Stream] = append(v.supplies[r.Stream], e)
+		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
 	case supply.StockEvent:
 		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
-		v.studies[r.Stream] = r.Metadata.Study
 	}
 }
 
@@ -194,29 +191,46 @@ func (v *verification) checkID(s *stream, r eventlog.Recorded) {
 
 // repeatDraws repeats the draws of all studies.
 func (v *verification) repeatDraws() {
-	for _, name := range slices.Sorted(maps.Keys(v.draws)) {
-		v.repeated(Draws, name, len(v.draws[name]), &v.summary.Studies, randomisation.Replay(v.draws[name]))
+	names := make([]string, 0, len(v.draws))
+	for name := range v.draws {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		err := randomisation.Replay(v.draws[name])
+		at := eventlog.Recorded{Stream: name, Revision: uint64(len(v.draws[name]) - 1)}
+		switch {
+		case errors.Is(err, randomisation.ErrKeysMissing):
+			v.summary.Sealed++
+			v.find(Draws, at, true, "the draws were not repeated: the key of blinded values is not there, or opens other values")
+		case err != nil:
+			v.summary.Studies++
+			v.find(Draws, at, false, "%v", err)
+		default:
+			v.summary.Studies++
+		}
 	}
 }
 
 // repeatChoices repeats the choices of kits at all locations.
 func (v *verification) repeatChoices() {
 	for _, name := range slices.Sorted(maps.Keys(v.stocks)) {
-		of := v.supplies[supply.Decider.Stream(string(v.studies[name]))]
-		v.repeated(Kits, name, len(v.stocks[name]), &v.summary.Locations, supply.ReplayStock(of, v.stocks[name]))
-	}
-}
-
-// repeated notes what has come of the repetition of a stream's draws or choices.
-func (v *verification) repeated(c Check, name string, events int, count *int, err error) {
-	at := eventlog.Recorded{Stream: name, Revision: uint64(events - 1)}
-	if errors.Is(err, randomisation.ErrKeysMissing) || errors.Is(err, supply.ErrSealed) {
-		v.summary.Sealed++
-		v.find(c, at, true, "nothing was repeated: the key of blinded values is not there, or opens other values")
-		return
-	}
-	*count++
-	if err != nil {
-		v.find(c, at, false, "%v", err)
+		events := v.stocks[name]
+		of, is := events[0].(interface{ AboutStock() supply.OfStock })
+		if !is {
+			continue
+		}
+		err := supply.ReplayStock(v.supplies[of.AboutStock().Study], events)
+		at := eventlog.Recorded{Stream: name, Revision: uint64(len(events) - 1)}
+		switch {
+		case errors.Is(err, supply.ErrKeysMissing):
+			v.summary.Sealed++
+			v.find(Kits, at, true, "the choices of kits were not repeated: the key of blinded values is not there, or opens other values")
+		case err != nil:
+			v.summary.Locations++
+			v.find(Kits, at, false, "%v", err)
+		default:
+			v.summary.Locations++
+		}
 	}
 }

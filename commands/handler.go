@@ -276,6 +276,11 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err == nil {
 		h.hashes.Add(id, hash)
 	}
+	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
+		for i := range answer.Events {
+			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
+		}
+	}
 	return answer, err
 }
 
@@ -405,12 +410,6 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		Do("send the command again")
 }
 
-// recordDamaged refuses a command on a damaged stream.
-func recordDamaged(d domain.Damage) error {
-	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
-		Do("tell those who run the system; nothing else is affected")
-}
-
 // revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
 // eventlog.ErrConflict if the stream has events that snap lacks.
 func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, body C, call domain.Call,
@@ -437,6 +436,12 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
 	return revealed, nil
+}
+
+// recordDamaged refuses a command on a damaged stream.
+func recordDamaged(d domain.Damage) error {
+	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
+		Do("tell those who run the system; nothing else is affected")
 }
 
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {

@@ -358,7 +358,8 @@ func TestAnOlderLogInTheMiddleIsTold(t *testing.T) {
 	}
 	n := open(dir, "127.0.0.1:0")
 	address := n.Addr()
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: n.ConnectionString(), Registry: registry(), Patience: 10 * time.Millisecond})
+	options := eventlog.Options{URL: n.ConnectionString(), Registry: registry(), Patience: 10 * time.Millisecond}
+	log, err := eventlog.Connect(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -162,9 +162,11 @@ func TestStudyOverview(t *testing.T) {
 		patient.ConsentWithdrawn{Patient: "S.2"}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
 		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"},
 		study.SiteClosed{Study: "S", Site: "01"})
-	figures := studyviews.Figures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1, Discontinued: 1,
-		Completed: 1,
-		Diaries:   3, LateDiaries: 1, MissedWindows: 1, Risks: 1}
+	figures := studyviews.Figures{
+		EnrollmentFigures: studyviews.EnrollmentFigures{Screened: 2, ScreenFailures: 1, Enrolled: 1, EnrollmentsFailed: 1, Withdrawn: 1,
+			Discontinued: 1, Completed: 1},
+		ClinicalFigures: studyviews.ClinicalFigures{Diaries: 3, LateDiaries: 1, MissedWindows: 1, Risks: 1},
+	}
 	want := &studyviews.StudyOverview{Header: readmodels.Header{ID: "S", Position: int64(s.position)}, Study: "S", Title: "A study",
 		Sponsor: "Nobody",
 		Phase:   "II", ProtocolVersion: 1, ConsentVersion: "1.0", Enrollment: studyviews.EnrollmentView{Target: 6, Cap: 12},

@@ -207,7 +207,7 @@ func fields(t reflect.Type, seen map[reflect.Type]bool) (all []string) {
 		seen[t] = true
 		for i := range t.NumField() {
 			if t.Field(i).Tag.Get("bson") == "-" {
-				continue // it is not stored
+				continue // no document has it
 			}
 			all = append(all, t.String()+"."+t.Field(i).Name)
 			all = append(all, fields(t.Field(i).Type, seen)...)

@@ -139,7 +139,7 @@ func (w *stocks) acts() []func() {
 			locations = append(locations, at)
 		}
 		for id, shipment := range w.at[at].Sent.All() {
-			if _, ended := w.at[shipment.To].Arrived.Get(id); !ended && shipment.Status != supply.ShipmentIsCanceled {
+			if _, ended := w.at[shipment.To].Arrived.Get(id); !ended && shipment.Status != supply.ShipmentIsCancelled {
 				sent = append(sent, shipment)
 			}
 		}

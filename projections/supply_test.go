@@ -220,7 +220,7 @@ func TestShipments(t *testing.T) {
 	received.End(supply.ShipmentArrived, "warm", "crc", recordedAt)
 	received.ReceivedOn, received.Excursion, received.Damaged, received.Missing, received.Quarantined = "2026-02-02", true, 1, 1, 0
 	lost.End(supply.ShipmentIsLost, "gone", "crc", recordedAt)
-	cancelled.End(supply.ShipmentIsCanceled, "too early", "crc", recordedAt)
+	cancelled.End(supply.ShipmentIsCancelled, "too early", "crc", recordedAt)
 	for _, c := range []struct {
 		events []any
 		want   supplyviews.Shipment

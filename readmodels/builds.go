@@ -27,7 +27,7 @@ type Builds struct {
 	View string `bson:"_id" json:"view" doc:"The view"`
 	// Token is the token of the lease under which the document was written.
 	Token  int64 `bson:"token" json:"-"`
-	Active Build `bson:"live" json:"live" doc:"The build that is asked"`
+	Active Build `bson:"live" json:"live" doc:"The build that answers queries"`
 	// Building is nil while no new build is made.
 	Building *Build `bson:"building,omitempty" json:"building,omitempty" doc:"The build that is made beside it"`
 	// Kept are former builds, until they are dropped.
@@ -35,7 +35,7 @@ type Builds struct {
 	// Count is the number of builds so far. Request is the number of the last rebuild that was carried out.
 	Count   int       `bson:"count" json:"-"`
 	Request int       `bson:"request" json:"-"`
-	Since   time.Time `bson:"since" json:"since" doc:"Since when the live build is asked"`
+	Since   time.Time `bson:"since" json:"since" doc:"Since when the live build answers queries"`
 }
 
 // Next returns the builds with one more that is to be made.

@@ -21,7 +21,7 @@ type ChangesQuery struct {
 	Site    domain.SiteID    `query:"site" doc:"Only this site"`
 	Patient domain.PatientID `query:"patient" doc:"Only this patient"`
 	Views   ViewNames        `query:"view" doc:"Only this view, or several with commas between them"`
-	After   Bookmark         `query:"after" doc:"Also what was recorded behind this position; the header Last-Event-ID goes before it"`
+	After   Bookmark         `query:"after" doc:"Begin with what was recorded after this position; the header Last-Event-ID takes precedence"`
 }
 
 // Scope is the scope of the changes.
@@ -84,9 +84,9 @@ func (b *Bookmark) UnmarshalText(text []byte) (err error) {
 // Changes says which views have changed and what the changes are about. It does not hold what was recorded: for that, the
 // listener asks the views.
 type Changes struct {
-	Position uint64   `json:"position" doc:"Log position up to which this tells; a query that names it as Casebook-Position has seen all"`
-	Changes  []Change `json:"changes" doc:"What has changed since the message before"`
-	Behind   []string `json:"behind,omitempty" doc:"Views among them that do not show it yet"`
+	Position uint64   `json:"position" doc:"Log position that this message covers; a query that names it as Casebook-Position shows all of it"`
+	Changes  []Change `json:"changes" doc:"What has changed since the previous message"`
+	Behind   []string `json:"behind,omitempty" doc:"Those of the views that do not show it yet"`
 }
 
 // Change is a patient, site, study or account about which views have changed.
@@ -201,6 +201,7 @@ func (l *Listener) add(changed map[domain.Scope]viewSet, behind viewSet, through
 	}
 	added := viewSet(0)
 	for scope, of := range changed {
+		scope = l.principal.Masked(scope)
 		if of &= l.of & l.may(scope); of == 0 || !l.wants(scope) {
 			continue
 		}

@@ -30,7 +30,7 @@ type Page struct {
 	// Limit is the maximum number of items; DefaultLimit when 0. Code in this process may ask for up to MaxLimit.
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many items are wanted"`
 	// Cursor is the end of the page before; empty for the first page.
-	Cursor string `query:"cursor" maxLength:"500" doc:"The cursor that the page before names as next"`
+	Cursor string `query:"cursor" maxLength:"500" doc:"The value of next in the previous page"`
 }
 
 // List is one page of a list.

@@ -277,7 +277,7 @@ func TestWaitingForAPosition(t *testing.T) {
 }
 
 func TestOtherSitesAreTakenOut(t *testing.T) {
-	o := studyviews.StudyOverview{Figures: &studyviews.Figures{Screened: 9}}
+	o := studyviews.StudyOverview{Figures: &studyviews.Figures{EnrollmentFigures: studyviews.EnrollmentFigures{Screened: 9}}}
 	for _, site := range []domain.SiteID{"3", "1", "2"} {
 		o.SiteOf(site).Figures.Screened = 3
 	}

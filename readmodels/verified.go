@@ -112,7 +112,7 @@ func (s *Store) ForgetVerified(ctx context.Context) error {
 // DamagedRecord is a damaged stream, as it is shown to people.
 type DamagedRecord struct {
 	Stream   string    `json:"stream" doc:"The stream"`
-	Revision uint64    `json:"revision" doc:"Number of the first event that is no part of the record"`
+	Revision uint64    `json:"revision" doc:"Number of the first event that does not belong to the record"`
 	Position uint64    `json:"position" doc:"Its log position"`
 	Reason   string    `json:"reason" doc:"What is wrong with it"`
 	FoundAt  time.Time `json:"foundAt" doc:"When it was noticed"`

@@ -14,13 +14,13 @@ import (
 )
 
 type auditCommand struct {
-	Verify auditVerifyCommand `cmd:"" help:"Check that nothing in the record was altered or put there: hash chains, revisions, event ids, schemas, draws, and choices of kits."`
+	Verify auditVerifyCommand `cmd:"" help:"Check that nothing in the record was altered or put there: hash chains, revisions, event ids, schemas, the draws, and the choices of kits."`
 }
 
 type auditVerifyCommand struct {
 	Eventstore      string `help:"Address of the event store, esdb://... By default that of the data directory, whether a server runs on it or not." placeholder:"URL"`
 	Data            string `help:"Data directory; none of its files is changed." default:"casebook-data" type:"path" placeholder:"DIR"`
-	BlindingKeyFile string `help:"Key that seals arms and kit contents; that of the data directory by default. Without it neither draws nor choices of kits are repeated." type:"path" placeholder:"FILE"`
+	BlindingKeyFile string `help:"Key that seals arms and kit contents; that of the data directory by default. Without it draws and choices of kits are not repeated." type:"path" placeholder:"FILE"`
 	JSON            bool   `help:"Print JSON, one line per finding, and the summary as the last line."`
 }
 
@@ -85,8 +85,8 @@ func (c auditVerifyCommand) verify(ctx context.Context, s streams, log *eventlog
 		}
 	} else {
 		fmt.Fprintf(s.out, "events    %d in %d streams, up to position %d\n", summary.Events, summary.Streams, summary.Through.Commit)
-		fmt.Fprintf(s.out, "chance    draws of %d studies and choices of kits at %d locations repeated; %d sealed\n", summary.Studies,
-			summary.Locations, summary.Sealed)
+		fmt.Fprintf(s.out, "draws     repeated for %d studies, and choices of kits for %d locations; not repeated for %d, without the key\n",
+			summary.Studies, summary.Locations, summary.Sealed)
 		fmt.Fprintf(s.out, "findings  %d, in %d damaged streams; %d notices\n", summary.Findings, summary.Damaged, summary.Notices)
 		fmt.Fprintf(s.out, "time      %s\n", time.Since(began).Round(time.Millisecond))
 	}

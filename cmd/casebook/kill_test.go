@@ -62,8 +62,10 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 	var overview studyviews.StudyOverview
 	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
 	want := studyviews.Figures{
-		Screened: first.Screened, ScreenFailures: first.ScreenFailures, Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit,
-		Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed, Risks: first.Risks,
+		EnrollmentFigures: studyviews.EnrollmentFigures{Screened: first.Screened, ScreenFailures: first.ScreenFailures,
+			Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit},
+		ClinicalFigures: studyviews.ClinicalFigures{Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed,
+			Risks: first.Risks},
 	}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {

@@ -3,13 +3,40 @@ package main
 import (
 	"io"
 	"log/slog"
+	"regexp"
 )
 
 type logFlags struct {
 	Level slog.Level `help:"Lowest level that is logged: debug, info, warn or error." default:"info"`
 }
 
-// logger returns a logger that writes one line of JSON per entry.
+// logger returns a logger that writes one line of JSON per entry. People who may not know patients read the log, so no
+// entry names one.
 func (f logFlags) logger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: f.Level}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: f.Level, ReplaceAttr: maskPatients}))
+}
+
+// namedPatient finds patients in the names of streams, as errors quote them, and in sentences. The second group is the
+// study.
+var namedPatient = regexp.MustCompile(`((?:\b(?:patient|diary)-|\bsaga-[a-z-]+\.|\bpatient ))([A-Za-z0-9][A-Za-z0-9-]*)\.[A-Za-z0-9][A-Za-z0-9-]*`)
+
+// instance finds the instance of a process, which may be a patient.
+var instance = regexp.MustCompile(`^()([A-Za-z0-9][A-Za-z0-9-]*)\.[A-Za-z0-9][A-Za-z0-9-]*$`)
+
+// maskPatients replaces the patients that an attribute of a log entry names.
+func maskPatients(_ []string, a slog.Attr) slog.Attr {
+	pattern := namedPatient
+	if a.Key == "instance" {
+		pattern = instance
+	}
+	text := ""
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	default:
+		return a
+	}
+	return slog.String(a.Key, pattern.ReplaceAllString(text, "${1}${2}.(patient)"))
 }

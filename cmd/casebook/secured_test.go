@@ -73,7 +73,8 @@ func TestTheAPIIsServedOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusOK || answer.ProtoMajor != 2 || !strings.Contains(answer.Header.Get("Strict-Transport-Security"), "max-age=") {
+	hsts := answer.Header.Get("Strict-Transport-Security")
+	if answer.StatusCode != http.StatusOK || answer.ProtoMajor != 2 || !strings.Contains(hsts, "max-age=") {
 		t.Errorf("HTTPS answers %s over %s with %v", answer.Status, answer.Proto, answer.Header)
 	}
 	if plain, err := http.Get("http://" + s.httpAddress + "/openapi.json"); err == nil {

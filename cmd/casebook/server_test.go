@@ -421,7 +421,8 @@ func TestAnInterruptedToolDoesNotSucceed(t *testing.T) {
 			t.Errorf("casebook %v ends with %d", args, code)
 		}
 	}
-	if code := run(ended, []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}, io.Discard, io.Discard); code != exitOK {
+	node := []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--log-level", "error"}
+	if code := run(ended, node, io.Discard, io.Discard); code != exitOK {
 		t.Errorf("casebook node ends with %d", code)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// TestNobodyGetsIntoTheStoresWithoutCredentials attacks the stores of a running server as any user of the machine could:
+// TestR4_NobodyGetsIntoTheStoresWithoutCredentials attacks the stores of a running server as any user of the machine could:
 // without credentials, and with those that may only look in.
-func TestNobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
+func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 	in := install(t)
 	in.account("anna")
 	var urls struct{ EventStore, Mongo string }
@@ -35,7 +35,8 @@ func TestNobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 		if _, err := c.TombstoneStream(t.Context(), "user-anna", esdb.TombstoneStreamOptions{}); err == nil {
 			t.Errorf("%s tombstones a stream", name)
 		}
-		if sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "enrollment", esdb.SubscribeToPersistentSubscriptionOptions{}); err == nil {
+		sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "enrollment", esdb.SubscribeToPersistentSubscriptionOptions{})
+		if err == nil {
 			t.Errorf("%s joins a group of consumers", name)
 			_ = sub.Close()
 		}

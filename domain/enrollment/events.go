@@ -82,5 +82,5 @@ func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
 type Caps struct {
 	Target int                   `json:"target" minimum:"1" doc:"How many patients the study wants"`
 	Study  int                   `json:"study" minimum:"1" doc:"How many patients may hold a place at most"`
-	Sites  map[domain.SiteID]int `json:"sites,omitempty" doc:"The same for single sites"`
+	Sites  map[domain.SiteID]int `json:"sites,omitempty" doc:"The same, by site"`
 }

@@ -107,7 +107,7 @@ const (
 // RiskRule flags a risk if its expression is true.
 type RiskRule struct {
 	ID       string   `json:"id" doc:"Name of the rule"`
-	Severity Severity `json:"severity" enum:"watch,urgent" doc:"How soon somebody must look"`
+	Severity Severity `json:"severity" enum:"watch,urgent" doc:"How urgent a review is"`
 	When     string   `json:"when" doc:"CEL over answers and scores, true when there is a risk"`
 	Message  string   `json:"message" doc:"What the site reads"`
 }

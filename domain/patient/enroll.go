@@ -117,7 +117,7 @@ func Fail(p Patient, cmd FailEnrollment, _ domain.Call) ([]Event, error) {
 }
 
 // Withdraw ends the participation of a patient who withdraws a consent. It refuses patient_not_found, patient_ended,
-// malformed_date, captured_in_future, ended_before_enrolment, value_too_long, consent_missing and
+// malformed_date, captured_in_future, ended_before_enrollment, value_too_long, consent_missing and
 // withdrawn_before_consent.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustNotHaveEnded(), p.mayEndOn(cmd.On, call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
@@ -135,7 +135,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 
 // Discontinue ends the participation early, for another reason than a withdrawn consent. It refuses reason_required,
 // value_too_long, patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future and
-// ended_before_enrolment.
+// ended_before_enrollment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 }
 
 // Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status,
-// malformed_date, captured_in_future and ended_before_enrolment.
+// malformed_date, captured_in_future and ended_before_enrollment.
 func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(p.mustBe("complete", StatusEnrolled), p.mayEndOn(cmd.On, call)); err != nil {
 		return nil, err
@@ -157,5 +157,5 @@ func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {
 	if err := on.NotAfterToday("on", call.At); err != nil {
 		return err
 	}
-	return on.NotBefore(p.EnrolledOn, "ended_before_enrolment", "on", "the end", "the enrolment")
+	return on.NotBefore(p.EnrolledOn, "ended_before_enrollment", "on", "the end", "the enrolment")
 }

@@ -278,7 +278,7 @@ func TestEndIsBetweenEnrolmentAndToday(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			given := in(t, patient.StatusEnrolled)
-			given.When(end("2026-02-02")).ThenRefused("ended_before_enrolment")
+			given.When(end("2026-02-02")).ThenRefused("ended_before_enrollment")
 			given.When(end("2026-03-12")).ThenRefused("captured_in_future")
 			given.When(end("soon")).ThenRefused("malformed_date")
 			events, err := end("2026-02-03")(given.State())

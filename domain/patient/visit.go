@@ -9,7 +9,7 @@ import (
 )
 
 // RecordAttendance records that a planned visit took place. It refuses malformed_date, captured_in_future,
-// patient_not_found, patient_ended, patient_status, visit_before_enrolment, unknown_visit and visit_recorded.
+// patient_not_found, patient_ended, patient_status, visit_before_enrollment, unknown_visit and visit_recorded.
 func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -17,7 +17,7 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	if err := p.mustBe("record a visit", StatusEnrolled); err != nil {
 		return nil, err
 	}
-	if err := cmd.On.NotBefore(p.EnrolledOn, "visit_before_enrolment", "on", "the visit", "the enrolment"); err != nil {
+	if err := cmd.On.NotBefore(p.EnrolledOn, "visit_before_enrollment", "on", "the visit", "the enrolment"); err != nil {
 		return nil, err
 	}
 	if s.Protocol == nil || !slices.ContainsFunc(s.Protocol.Visits, func(v study.Visit) bool { return v.ID == cmd.Visit }) {

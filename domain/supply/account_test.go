@@ -146,7 +146,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			a.mustKeepTarget(t, e)
 		}
 	case supply.ShipmentCancelled:
-		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentIsCanceled)
+		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentIsCancelled)
 		for _, n := range s.kits {
 			if k := a.kits[n]; k.packed == e.Shipment {
 				k.packed = ""

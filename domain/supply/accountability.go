@@ -45,7 +45,7 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		}
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		if c.Lot != cmd.Lot {
 			continue
@@ -76,7 +76,7 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 		c, known := s.contents.Get(n)
 		switch {
 		case !known:
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		case f.Supply.Lots[c.Lot].Recalled:
 			return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
 		case k.Replaced:
@@ -114,7 +114,7 @@ func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	c, known := s.contents.Get(cmd.Kit)
 	switch {
 	case !known:
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	case k.Reconciled:
 		return nil, refuse.WrongState("kit_reconciled", "kit %s is accounted for already", cmd.Kit).At("kit").Do("nothing is left to do")
 	case cmd.Returned+cmd.Used+cmd.Lost != c.Units:
@@ -140,7 +140,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 		}
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		if c.Expiry <= cmd.Through {
 			kits = append(kits, n)

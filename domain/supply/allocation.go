@@ -157,7 +157,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
 	switch {
 	case !known:
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	case f.Supply.Lots[c.Lot].Recalled:
 		return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", cmd.Kit).At("kit").Do("set it aside; the patient gets another one")
 	case daysLeft <= 0:

@@ -37,7 +37,7 @@ func (s Stock) choosing(at OfStock, newSeed string, f Facts, call domain.Call) (
 		c.seed = *s.seed
 		return c, nil, nil
 	case s.seedSealed:
-		return c, nil, errSealed
+		return c, nil, ErrKeysMissing
 	}
 	seed, err := chance.Parse(newSeed)
 	if err != nil {

@@ -86,7 +86,7 @@ type ReceiveShipment struct {
 	Missing    []KitNumber `json:"missing,omitempty" doc:"Kits that were not in it"`
 	// Temperature is the reading of the monitor in the parcel.
 	Temperature Temperature `json:"temperature" enum:"in_range,excursion,unknown" doc:"What the temperature monitor says; anything but in_range puts the whole shipment into quarantine"`
-	Note        string      `json:"note,omitempty" maxLength:"500" doc:"What was seen"`
+	Note        string      `json:"note,omitempty" maxLength:"500" doc:"What was observed"`
 }
 
 // Temperature is the reading of a shipment's temperature monitor.

@@ -432,8 +432,8 @@ const (
 type ResupplyRule struct {
 	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
 	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
-	Trigger int           `json:"trigger" minimum:"1" doc:"A shipment is made before fewer kits of an arm than this can be left, those in transit counted; the kits of all arms are counted together"`
-	Target  int           `json:"target" minimum:"1" doc:"To how many kits each arm is filled up"`
+	Trigger int           `json:"trigger" minimum:"1" doc:"A shipment is made before fewer kits of an arm than this can be left. Kits in transit count, and the kits of all arms are counted together"`
+	Target  int           `json:"target" minimum:"1" doc:"The number of kits to which each arm is filled up"`
 	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
 }

@@ -12,7 +12,7 @@ import (
 // ReplayStock repeats all choices of kits at a location from its recorded seed, and compares them with the recorded events.
 // It needs the events of the study's supply too, because they say which lots could be used. The error names the first
 // event that differs, by its number in the stock's stream from 0 and by its type, and never an arm. Choices from before the
-// location had a seed are taken as they are. The error is ErrSealed if a value is sealed.
+// location had a seed are taken as they are. The error is ErrKeysMissing if a value is sealed.
 func ReplayStock(supply []Event, stock []StockEvent) error {
 	r := stockReplay{supplies: []Supply{Decider.Initial}}
 	for _, e := range supply {
@@ -26,9 +26,6 @@ func ReplayStock(supply []Event, stock []StockEvent) error {
 	}
 	return nil
 }
-
-// ErrSealed is the error of ReplayStock if a value is sealed.
-var ErrSealed = errSealed
 
 // stockReplay is the progress of ReplayStock.
 type stockReplay struct {
@@ -50,7 +47,7 @@ func (r *stockReplay) check(e StockEvent) error {
 	case StockSeedRecorded:
 		text, open := e.Seed.Open()
 		if !open {
-			return errSealed
+			return ErrKeysMissing
 		}
 		if r.state.seed != nil {
 			return errSeedTwice
@@ -78,7 +75,7 @@ func (r *stockReplay) check(e StockEvent) error {
 func (r *stockReplay) again(choice Choice, recorded bool, patient domain.PatientID) (map[domain.ArmID][]KitNumber, error) {
 	switch {
 	case r.state.seedSealed:
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	case r.state.seed == nil && !recorded:
 		return nil, nil
 	case r.state.seed == nil || !recorded:
@@ -98,7 +95,7 @@ func (r *stockReplay) again(choice Choice, recorded bool, patient domain.Patient
 func (r *stockReplay) checkHold(e StockHeld) error {
 	kits, open := e.Kits.Open()
 	if !open {
-		return errSealed
+		return ErrKeysMissing
 	}
 	choice, recorded := e.Choice.Open()
 	usable, err := r.again(choice, recorded, e.Patient)
@@ -121,7 +118,7 @@ func (r *stockReplay) checkAllocation(e KitAllocated) error {
 	}
 	content, known := r.state.contents.Get(e.Kit)
 	if !known {
-		return errSealed
+		return ErrKeysMissing
 	}
 	of := r.state.firstHeld(e.Patient, content.Arm, usable[content.Arm])
 	if len(of) == 0 || of[0] != e.Kit {
@@ -138,7 +135,7 @@ func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 	}
 	contents, open := e.Contents.Open()
 	if !open {
-		return errSealed
+		return ErrKeysMissing
 	}
 	sent := map[domain.ArmID]int{}
 	for _, n := range e.Kits {

@@ -25,13 +25,13 @@ type ShipmentStatus string
 const (
 	ShipmentPacked     ShipmentStatus = "packed"
 	ShipmentOnItsWay   ShipmentStatus = "dispatched"
-	ShipmentIsCanceled ShipmentStatus = "cancelled"
+	ShipmentIsCancelled ShipmentStatus = "cancelled"
 	ShipmentArrived    ShipmentStatus = "received"
 	ShipmentIsLost     ShipmentStatus = "lost"
 )
 
 // ShipmentStatuses are all statuses of a shipment.
-var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCanceled}
+var ShipmentStatuses = []ShipmentStatus{ShipmentPacked, ShipmentOnItsWay, ShipmentArrived, ShipmentIsLost, ShipmentIsCancelled}
 
 // Schema implements domain.HasSchema.
 func (ShipmentStatus) Schema() domain.Schema { return domain.OneOf(ShipmentStatuses...) }
@@ -42,7 +42,7 @@ func (s ShipmentStatus) After(event StockEvent) ShipmentStatus {
 	case ShipmentCreated:
 		return ShipmentPacked
 	case ShipmentCancelled:
-		return ShipmentIsCanceled
+		return ShipmentIsCancelled
 	case ShipmentDispatched:
 		return ShipmentOnItsWay
 	case ShipmentReceived:
@@ -66,7 +66,7 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 	}
 	d := f.Supply.Deliveries[cmd.Delivery-1]
 	if d.Contents.Sealed() {
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	}
 	events := []StockEvent{DeliveryTakenIn{OfStock: cmd.stock(), Delivery: d.Delivery, Kits: d.Kits, Contents: d.Contents}}
 	s = evolveStock(s, events[0])
@@ -171,13 +171,13 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	}
 	to := LocationID(cmd.Site)
 	for id, sent := range s.Sent.All() {
-		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCanceled {
+		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCancelled {
 			continue
 		}
 		for _, n := range sent.Kits {
 			c, known := s.contents.Get(n)
 			if !known {
-				return nil, errSealed
+				return nil, ErrKeysMissing
 			}
 			if f.Supply.usable(c.Lot) {
 				have[c.Arm]++
@@ -255,7 +255,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		}
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		if fromDepot && !f.Supply.usable(c.Lot) {
 			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).

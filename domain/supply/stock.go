@@ -139,23 +139,23 @@ func (s Stock) take(contents Contents) Stock {
 	return s
 }
 
-// errSealed says that a decision needs contents that are sealed.
-var errSealed = errors.New("what the kits hold is sealed: this program runs without the blinding keys")
+// ErrKeysMissing says that contents or a seed are sealed, and needed.
+var ErrKeysMissing = errors.New("what the kits hold is sealed: this program runs without the blinding keys")
 
-// contentsOf returns the contents of kits. It returns errSealed if the program cannot open them.
+// contentsOf returns the contents of kits. It returns ErrKeysMissing if the program cannot open them.
 func (s Stock) contentsOf(kits []KitNumber) (KitContents, error) {
 	all := make(KitContents, len(kits))
 	for _, n := range kits {
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		all[n] = c
 	}
 	return all, nil
 }
 
-// held returns the kits that are held for patients other than the given one. It returns errSealed if the program cannot
+// held returns the kits that are held for patients other than the given one. It returns ErrKeysMissing if the program cannot
 // open the holds.
 func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
 	all := map[KitNumber]bool{}
@@ -165,7 +165,7 @@ func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
 		}
 		kits, open := hold.Kits.Open()
 		if !open {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		for _, n := range kits {
 			all[n] = true
@@ -182,7 +182,7 @@ func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	}
 	kits, open := hold.Kits.Open()
 	if !open {
-		return nil, errSealed
+		return nil, ErrKeysMissing
 	}
 	arms := []domain.ArmID{}
 	for arm := range kits {
@@ -202,7 +202,7 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 		}
 		c, known := s.contents.Get(n)
 		if !known {
-			return nil, errSealed
+			return nil, ErrKeysMissing
 		}
 		if in.usable(c.Lot) && c.Expiry.DaysSince(on) > keepDays {
 			all[c.Arm] = append(all[c.Arm], n)

@@ -90,9 +90,10 @@ func TestConnectionStrings(t *testing.T) {
 	c := &Credentials{authorityFile: "/data of a trial/stores-ca.crt"}
 	who := Account{User: "casebook", Password: "p&w"}
 	for got, want := range map[string]string{
-		c.EventStoreURL("[::]:2113", who):             "esdb://casebook:p&w@127.0.0.1:2113?tls=true&tlsCaFile=%2Fdata+of+a+trial%2Fstores-ca.crt",
-		c.MongoURL("127.0.0.1:27017", who):            "mongodb://casebook:p&w@127.0.0.1:27017/?directConnection=true&authSource=admin",
-		c.MongoURL("es.example.org:27", who):          "mongodb://casebook:p&w@es.example.org:27/?directConnection=true&authSource=admin&tls=true&tlsCAFile=%2Fdata+of+a+trial%2Fstores-ca.crt",
+		c.EventStoreURL("[::]:2113", who):  "esdb://casebook:p&w@127.0.0.1:2113?tls=true&tlsCaFile=%2Fdata+of+a+trial%2Fstores-ca.crt",
+		c.MongoURL("127.0.0.1:27017", who): "mongodb://casebook:p&w@127.0.0.1:27017/?directConnection=true&authSource=admin",
+		c.MongoURL("m.org:27", who): "mongodb://casebook:p&w@m.org:27/?directConnection=true&authSource=admin&tls=true" +
+			"&tlsCAFile=%2Fdata+of+a+trial%2Fstores-ca.crt",
 		c.EventStoreURL("0.0.0.0:2113", c.Reader)[:7]: "esdb://",
 	} {
 		if got != want {

@@ -221,8 +221,8 @@ func (r *request) logout() (doc, error) {
 }
 
 func noAuthentication(command string) error {
-	return refuse(codeCommandNotSupported, "command %s is not supported: there is no authentication here, connect without user name and password",
-		command)
+	return refuse(codeCommandNotSupported,
+		"command %s is not supported: there is no authentication here, connect without user name and password", command)
 }
 
 // mechanisms adds the ways in which a user can authenticate, for which drivers ask in the first message.

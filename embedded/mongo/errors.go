@@ -72,7 +72,8 @@ const (
 
 var codeNames = map[errCode]string{
 	codeInternalError: "InternalError", codeBadValue: "BadValue", codeFailedToParse: "FailedToParse",
-	codeUnauthorized: "Unauthorized", codeProtocolError: "ProtocolError", codeAuthenticationFailed: "AuthenticationFailed",
+	codeUnauthorized:  "Unauthorized", //nolint:misspell // MongoDB's own name
+	codeProtocolError: "ProtocolError", codeAuthenticationFailed: "AuthenticationFailed",
 	codeMechanismUnavailable: "MechanismUnavailable",
 	codeTypeMismatch:         "TypeMismatch", codeOverflow: "Overflow", codeIllegalOperation: "IllegalOperation",
 	codeNamespaceNotFound: "NamespaceNotFound", codeIndexNotFound: "IndexNotFound", codePathNotViable: "PathNotViable",

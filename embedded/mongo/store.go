@@ -168,7 +168,8 @@ func openStore(o *Options) (st *store, err error) {
 	}()
 	st = &store{
 		lock: lock,
-		wal:  newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly, dbs: map[string]map[string]*collection{},
+		wal:  newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly,
+		dbs: map[string]map[string]*collection{},
 	}
 	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
 	// room a busy writer would have hardly any cache.

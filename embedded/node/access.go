@@ -220,7 +220,7 @@ func (n *Node) authorize(ctx context.Context, to access, stream string) *failure
 			to = toReadMeta
 		case toWrite, toDelete:
 			to = toWriteMeta
-		case toReadMeta, toWriteMeta:
+		case toReadMeta, toWriteMeta, toConsume:
 		}
 	}
 	allowed, err := n.accessList(subject, to)

@@ -107,7 +107,8 @@ func TestReadersOnlyRead(t *testing.T) {
 			t.Errorf("a reader tries to %s: %v", name, err)
 		}
 	}
-	_, err = c.SubscribeToPersistentSubscription(t.Context(), "patient-1", "g", esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: reader})
+	_, err = c.SubscribeToPersistentSubscription(t.Context(), "patient-1", "g",
+		esdb.SubscribeToPersistentSubscriptionOptions{Authenticated: reader})
 	if codeOf(err) != codes.PermissionDenied {
 		t.Errorf("a reader takes events out of a group: %v", err)
 	}
@@ -135,7 +136,8 @@ func TestOtherMachinesNeedCredentialsAndEncryption(t *testing.T) {
 // TestReadOnlyNodeServesAndDoesNotWrite serves a log for reading only.
 func TestReadOnlyNodeServesAndDoesNotWrite(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Open(context.Background(), Options{Dir: dir + "/none", Listen: "127.0.0.1:0", ReadOnly: true}); !errors.Is(err, store.ErrNoStore) {
+	_, err := Open(context.Background(), Options{Dir: dir + "/none", Listen: "127.0.0.1:0", ReadOnly: true})
+	if !errors.Is(err, store.ErrNoStore) {
 		t.Errorf("a missing directory: %v", err)
 	}
 	n, err := Open(context.Background(), Options{Dir: dir, Listen: "127.0.0.1:0"})

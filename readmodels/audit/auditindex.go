@@ -44,16 +44,16 @@ type AuditEvent struct {
 	Site     domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site or depot"`
 	Patient  domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
 	// Damaged is set where the event is no part of the record.
-	Damaged string `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"What is wrong, where the event is no part of the record: nobody is named as its author, and the time is that of the store"`
+	Damaged string `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"What is wrong if the event does not belong to the record; then nobody is named as its author, and the time is the store's"`
 	// About is a few words of the event that are not blinded.
 	About        string     `bson:"about,omitempty" json:"about,omitempty" doc:"What it is about, such as the window of a diary, a role, or what was refused and why"`
 	RecordedAt   time.Time  `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
 	CapturedAt   *time.Time `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When it was captured, by the device's clock"`
 	CapturedZone string     `bson:"capturedZone,omitempty" json:"capturedZone,omitempty" doc:"The device's time zone"`
-	Command      string     `bson:"command,omitempty" json:"command,omitempty" doc:"The command that it came of"`
+	Command      string     `bson:"command,omitempty" json:"command,omitempty" doc:"The command that recorded it"`
 	CommandID    string     `bson:"commandId,omitempty" json:"commandId,omitempty" doc:"The command's id"`
 	// CorrelationID and CausationID are only stored if they differ from the command's id, which is rare.
-	CorrelationID string `bson:"correlationId,omitempty" json:"correlationId,omitempty" doc:"The same for all that one request set off; left out where it is the command's id"`
+	CorrelationID string `bson:"correlationId,omitempty" json:"correlationId,omitempty" doc:"The same for everything that one request caused; left out if it is the command's id"`
 	CausationID   string `bson:"causationId,omitempty" json:"causationId,omitempty" doc:"The event that made a process send the command; left out where nothing did"`
 	Reason        string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why, where a reason was given; left out where it could tell of an arm"`
 	Address       string `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`

@@ -42,8 +42,8 @@ type Diary struct {
 	RecordedAt        time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
 	Late              bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
 	AfterMissed       bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
-	Answers           Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers as they stand"`
-	Scores            []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores as they stand"`
+	Answers           Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers, with all corrections"`
+	Scores            []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores, with all corrections"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
@@ -130,7 +130,7 @@ type DiariesQuery struct {
 	Patient    domain.PatientID  `path:"patient" doc:"The patient"`
 	AsOf       readmodels.Moment `query:"asOf"`
 	Instrument instrument.ID     `query:"instrument" doc:"Only this instrument"`
-	Only       DiaryEnd          `query:"only" doc:"Only windows that ended so; those that were answered late are answered too"`
+	Only       DiaryEnd          `query:"only" doc:"Only windows with this outcome; windows that were answered late are also answered"`
 	From       time.Time         `query:"from" doc:"Only windows that opened then or later"`
 	// To is the first moment that is not included.
 	To time.Time `query:"to" doc:"Only windows that opened before"`

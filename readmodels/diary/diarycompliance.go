@@ -81,7 +81,7 @@ func (c *Compliance) rate() {
 // DiaryCompliance counts the windows of a patient, a site or a study.
 type DiaryCompliance struct {
 	readmodels.Header `bson:",inline"`
-	Level             Level            `bson:"level" json:"level" doc:"What the figures are of"`
+	Level             Level            `bson:"level" json:"level" doc:"Whether the figures are those of a patient or of a site"`
 	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site"`
 	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`

@@ -68,7 +68,7 @@ var patients = readmodels.Declare(readmodels.Query{
 type PatientsQuery struct {
 	Study  domain.StudyID `path:"study" doc:"The study"`
 	Site   domain.SiteID  `query:"site" doc:"Only this site"`
-	Status patient.Status `query:"status" doc:"Only patients who stand there"`
+	Status patient.Status `query:"status" doc:"Only patients with this status"`
 	readmodels.Page
 }
 

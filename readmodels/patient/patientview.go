@@ -48,14 +48,14 @@ type PatientDocument struct {
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
-	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // Step is one step of a patient through the study.
 type Step struct {
 	What       string        `bson:"what" json:"what" doc:"The event's name"`
 	On         domain.Date   `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
-	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"Version that was signed, the visit, or the reason"`
+	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"The signed version, the visit, or the reason"`
 	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
@@ -89,7 +89,7 @@ type Risk struct {
 	Instrument instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
 	Window     string              `bson:"window" json:"window" doc:"The window"`
 	Rule       string              `bson:"rule" json:"rule" doc:"The rule that holds"`
-	Severity   instrument.Severity `bson:"severity" json:"severity" doc:"How soon somebody must look"`
+	Severity   instrument.Severity `bson:"severity" json:"severity" doc:"How urgent a review is"`
 	Message    string              `bson:"message" json:"message" doc:"What the site reads"`
 	RecordedAt time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }

@@ -68,7 +68,7 @@ var parkedMessages = readmodels.Declare(readmodels.Query{
 // ParkedMessagesQuery asks for a study's parked messages; an empty status does not narrow the list.
 type ParkedMessagesQuery struct {
 	Study  domain.StudyID `path:"study" doc:"The study"`
-	Status ParkedStatus   `query:"status" doc:"Only those that stand so"`
+	Status ParkedStatus   `query:"status" doc:"Only those with this status"`
 	readmodels.Page
 }
 

@@ -40,16 +40,16 @@ type Process struct {
 	Outcome           process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,completed,failed" doc:"The outcome so far; held waits for something that people have to see to"`
 	Note              string          `bson:"note,omitempty" json:"note,omitempty" doc:"Why it is in this stage"`
 	Since             time.Time       `bson:"since" json:"since" doc:"When it came to this stage"`
-	Trigger           string          `bson:"trigger" json:"trigger" doc:"What set its last step off: an event's name, timer:NAME or refused:COMMAND"`
+	Trigger           string          `bson:"trigger" json:"trigger" doc:"What caused its last step: an event's name, timer:NAME or refused:COMMAND"`
 	LastStepAt        time.Time       `bson:"lastStepAt" json:"lastStepAt" doc:"When it took its last step"`
 	Steps             int             `bson:"steps" json:"steps" doc:"How many steps it has taken"`
 	Asked             []string        `bson:"asked" json:"asked" doc:"The commands that the last step sent, each named once"`
-	Timers            []Timer         `bson:"timers" json:"timers" doc:"When it is called at the latest, the earliest first, at most 100"`
+	Timers            []Timer         `bson:"timers" json:"timers" doc:"The timers that are set, the earliest first, at most 100"`
 }
 
 // Timer is a time at which a process acts at the latest.
 type Timer struct {
-	Name string    `bson:"name" json:"name" doc:"What the time is for"`
+	Name string    `bson:"name" json:"name" doc:"The name of the timer"`
 	At   time.Time `bson:"at" json:"at" doc:"When it comes"`
 }
 
@@ -103,7 +103,7 @@ type ProcessesQuery struct {
 	Study   domain.StudyID  `path:"study" doc:"The study"`
 	Site    domain.SiteID   `query:"site" doc:"Only this site"`
 	Process string          `query:"process" example:"enrollment" doc:"Only runs of this process manager"`
-	Outcome process.Outcome `query:"outcome" enum:"under_way,held,completed,failed" doc:"Only those that stand so"`
+	Outcome process.Outcome `query:"outcome" enum:"under_way,held,completed,failed" doc:"Only those with this status"`
 	Stage   string          `query:"stage" example:"kit" doc:"Only those that wait for this"`
 	readmodels.Page
 }

@@ -15,7 +15,7 @@ import (
 type Projection struct {
 	View    string           `json:"view" doc:"Name of the view"`
 	Version int              `json:"version" doc:"Version of its fold"`
-	Build   string           `json:"build" doc:"Name of the build; a view is asked in the one that comes first"`
+	Build   string           `json:"build" doc:"Name of the build; the first one of a view answers queries"`
 	State   readmodels.State `json:"state" doc:"What it is doing"`
 	// Position and End bound what is left to do.
 	Position  uint64    `json:"position" doc:"Log position up to which it has folded"`

@@ -48,14 +48,14 @@ type Alert struct {
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site,omitempty" doc:"The site; none where it is about the study as a whole"`
 	Patient           domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient, for callers who may read clinical data"`
 	Kind              safety.Kind      `bson:"kind" json:"kind" doc:"What it is about"`
-	Severity          safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How soon somebody must look"`
+	Severity          safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How urgent a review is"`
 	Summary           string           `bson:"summary" json:"summary" doc:"What happened"`
 	OccurredAt        time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
 	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
 	Status            AlertStatus      `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
 	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
 	// ReviewBy is nil after the last level.
-	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless somebody has looked"`
+	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless it is reviewed before"`
 	ReviewedBy    domain.UserID  `bson:"reviewedBy,omitempty" json:"reviewedBy,omitempty" doc:"Who has looked"`
 	ReviewedAt    *time.Time     `bson:"reviewedAt,omitempty" json:"reviewedAt,omitempty" doc:"When"`
 	Note          string         `bson:"note,omitempty" json:"note,omitempty" doc:"What was found or done"`
@@ -70,7 +70,7 @@ type Alert struct {
 // Notification is the result of notifying a channel of a level of the alert.
 type Notification struct {
 	Channel string    `bson:"channel" json:"channel" doc:"The channel"`
-	Level   int       `bson:"level" json:"level" doc:"The level that it was about; 0 is the alert itself"`
+	Level   int       `bson:"level" json:"level" doc:"The escalation level of the message; 0 is the alert itself"`
 	Sent    bool      `bson:"sent" json:"sent" doc:"Whether the channel took it; otherwise it has refused it for good"`
 	Reason  string    `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was refused"`
 	At      time.Time `bson:"at" json:"at" doc:"When this was recorded"`
@@ -143,7 +143,7 @@ var Queries = []readmodels.Query{
 type AlertsQuery struct {
 	Study        domain.StudyID  `path:"study" doc:"The study"`
 	Site         domain.SiteID   `query:"site" doc:"Only this site"`
-	Status       AlertStatus     `query:"status" doc:"Only alerts that stand so"`
+	Status       AlertStatus     `query:"status" doc:"Only alerts with this status"`
 	Severity     safety.Severity `query:"severity" enum:"urgent,routine" doc:"Only alerts of this severity"`
 	Kind         safety.Kind     `query:"kind" doc:"Only alerts of this kind"`
 	RaisedBefore time.Time       `query:"raisedBefore" doc:"Only alerts that were raised before"`

@@ -31,10 +31,10 @@ type SiteDashboard struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	// Patients, OpenAlerts and Kits leave out zeros.
-	Patients   map[patient.Status]int   `json:"patients" doc:"How many patients stand where; those that there is none of are left out"`
-	OpenAlerts map[safety.Severity]int  `json:"openAlerts" doc:"How many alerts nobody has looked at, by severity; those that there is none of are left out"`
+	Patients   map[patient.Status]int   `json:"patients" doc:"Number of patients by status; a status without any is left out"`
+	OpenAlerts map[safety.Severity]int  `json:"openAlerts" doc:"Number of alerts that nobody has reviewed, by severity; a severity without any is left out"`
 	Compliance diaryviews.Compliance    `json:"compliance" doc:"How the site's patients keep their diaries"`
-	Kits       map[supply.KitStatus]int `json:"kits" doc:"How many kits stand how; those that there is none of are left out"`
+	Kits       map[supply.KitStatus]int `json:"kits" doc:"Number of kits by status; a status without any is left out"`
 	Awaited    []supplyviews.Shipment   `json:"awaited" doc:"Shipments to the site that have not arrived: those on their way, then those that are packed, the oldest first, at most 50"`
 	Waiting    []WaitingEnrollment      `json:"waiting" doc:"Enrolments that have not come to an end: those that are held, then those under way, the longest first, at most 50"`
 }

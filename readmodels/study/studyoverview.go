@@ -2,6 +2,7 @@ package study
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -31,7 +32,7 @@ type StudyOverview struct {
 	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
 	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
 	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
-	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // EnrollmentView says whether patients may enter.
@@ -52,9 +53,17 @@ type SiteOverview struct {
 	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
 }
 
-// Figures count everything that has happened. A patient who withdraws still counts as enrolled, as the intention-to-treat
-// principle requires.
+// Figures count everything that has happened.
 type Figures struct {
+	EnrollmentFigures `bson:",inline"`
+	ClinicalFigures   `bson:",inline"`
+	// Masked says that an answer leaves the clinical figures out. No document has it.
+	Masked bool `bson:"-" json:"-"`
+}
+
+// EnrollmentFigures count patients. A patient who withdraws still counts as enrolled, as the intention-to-treat principle
+// requires.
+type EnrollmentFigures struct {
 	Screened          int `bson:"screened" json:"screened" doc:"Patients screened"`
 	ScreenFailures    int `bson:"screenFailures" json:"screenFailures" doc:"Patients who failed screening"`
 	Enrolled          int `bson:"enrolled" json:"enrolled" doc:"Patients enrolled"`
@@ -62,10 +71,26 @@ type Figures struct {
 	Withdrawn         int `bson:"withdrawn" json:"withdrawn" doc:"Patients who withdrew their consent"`
 	Discontinued      int `bson:"discontinued" json:"discontinued" doc:"Patients who ended early for another reason"`
 	Completed         int `bson:"completed" json:"completed" doc:"Patients who completed the study"`
-	Diaries           int `bson:"diaries" json:"diaries" doc:"Diaries recorded"`
-	LateDiaries       int `bson:"lateDiaries" json:"lateDiaries" doc:"Of them captured after their window"`
-	MissedWindows     int `bson:"missedWindows" json:"missedWindows" doc:"Windows that passed unanswered"`
-	Risks             int `bson:"risks" json:"risks" doc:"Risks flagged"`
+}
+
+// ClinicalFigures count what patients report. Callers who may not read clinical data do not see them.
+type ClinicalFigures struct {
+	Diaries       int `bson:"diaries" json:"diaries" required:"false" doc:"Diaries recorded; left out, as the next three, for callers who may not read clinical data there"`
+	LateDiaries   int `bson:"lateDiaries" json:"lateDiaries" required:"false" doc:"Of them captured after their window"`
+	MissedWindows int `bson:"missedWindows" json:"missedWindows" required:"false" doc:"Windows that passed unanswered"`
+	Risks         int `bson:"risks" json:"risks" required:"false" doc:"Risks flagged"`
+}
+
+// withoutClinicalFigures leaves out what callers may not see who may not read clinical data.
+func (f *Figures) withoutClinicalFigures() { f.ClinicalFigures, f.Masked = ClinicalFigures{}, true }
+
+// MarshalJSON implements json.Marshaler: figures that are left out are not written as zeros.
+func (f Figures) MarshalJSON() ([]byte, error) {
+	if f.Masked {
+		return json.Marshal(f.EnrollmentFigures)
+	}
+	type plain Figures
+	return json.Marshal(plain(f))
 }
 
 // SiteOf returns the part of the overview about a site. It adds the part if there is none.
@@ -108,7 +133,7 @@ var (
 	studyOverview = readmodels.Declare(readmodels.Query{
 		Name: "StudyOverview", Path: "/api/v1/studies/{study}", Summary: "How a study stands",
 		Doc: "The study's facts and figures, as a whole and by site. Callers who see single sites get the facts and those sites' " +
-			"figures, and no totals.",
+			"figures, and no totals. Figures of diaries and risks are left out for callers who may not read clinical data there.",
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{StudyOverviews},
 	}, LoadStudyOverview)
 )
@@ -175,6 +200,14 @@ func LoadStudyOverview(ctx context.Context, r readmodels.Request, q StudyOvervie
 	}
 	if !r.WholeStudy {
 		o.OnlySites(r.Sites)
+	}
+	if o.Figures != nil && !r.MayKnowPatients(q.Study, "") {
+		o.Figures.withoutClinicalFigures()
+	}
+	for i := range o.Sites {
+		if at := &o.Sites[i]; !r.MayKnowPatients(q.Study, at.Site) {
+			at.Figures.withoutClinicalFigures()
+		}
 	}
 	return o, err
 }

@@ -17,8 +17,8 @@ import (
 // in a view of its own would need the former status of every kit, because the events do not say it.
 type Accountability struct {
 	Location supply.LocationID        `json:"location" doc:"The depot or site"`
-	Kits     int                      `json:"kits" doc:"Kits that it answers for, whatever became of them there"`
-	Statuses map[supply.KitStatus]int `json:"statuses" doc:"How many of them stand how"`
+	Kits     int                      `json:"kits" doc:"Kits that it has to account for, whatever happened to them there"`
+	Statuses map[supply.KitStatus]int `json:"statuses" doc:"Number of them by status"`
 }
 
 // PatientAccountability accounts for the kits that a site gave to a patient (ICH E6(R3) 3.15.3(c)).

@@ -38,14 +38,14 @@ type KitRow struct {
 	readmodels.Header `bson:",inline"`
 	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
 	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
-	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site in whose hands it is; its sender's until a shipment has arrived"`
+	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site that holds it; until a shipment has arrived, its sender"`
 	Status            supply.KitStatus  `bson:"status" json:"status" doc:"Status of the kit"`
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
 	// Replaced says that the patient got another kit instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
-	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the last of these facts was recorded"`
+	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // WithoutPatient removes the patient from the line, for callers who must not read clinical data.
@@ -159,7 +159,7 @@ var (
 type KitsQuery struct {
 	Study    domain.StudyID    `path:"study" doc:"The study"`
 	Location supply.LocationID `query:"location" doc:"Only kits in the hands of this depot or site"`
-	Status   supply.KitStatus  `query:"status" doc:"Only kits that stand so"`
+	Status   supply.KitStatus  `query:"status" doc:"Only kits with this status"`
 	readmodels.Page
 }
 

@@ -30,7 +30,7 @@ type Shipment struct {
 	To                supply.LocationID     `bson:"to" json:"to" doc:"The location that receives it"`
 	Kits              []supply.KitNumber    `bson:"kits" json:"kits" doc:"The kits, by number"`
 	Status            supply.ShipmentStatus `bson:"status" json:"status" doc:"Status of the shipment"`
-	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"Whether a resupply rule made it, not a person"`
+	Resupply          bool                  `bson:"resupply,omitempty" json:"resupply,omitempty" doc:"Whether a resupply rule made it and not a person"`
 	Reason            string                `bson:"reason" json:"reason" doc:"Why it was made"`
 	// The next fields say when each step was recorded, and the days that the places wrote down.
 	CreatedAt    time.Time     `bson:"createdAt" json:"createdAt" doc:"When it was made"`
@@ -75,7 +75,7 @@ type ShipmentsQuery struct {
 	Study  domain.StudyID        `path:"study" doc:"The study"`
 	To     supply.LocationID     `query:"to" doc:"Only shipments to this depot or site"`
 	From   supply.LocationID     `query:"from" doc:"Only shipments from this depot or site"`
-	Status supply.ShipmentStatus `query:"status" doc:"Only shipments that stand so"`
+	Status supply.ShipmentStatus `query:"status" doc:"Only shipments with this status"`
 	readmodels.Page
 }
 

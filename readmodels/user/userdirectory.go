@@ -133,7 +133,7 @@ var (
 
 // UsersQuery asks for accounts; empty fields do not narrow the list.
 type UsersQuery struct {
-	Status UserStatus `query:"status" doc:"Only accounts that stand so"`
+	Status UserStatus `query:"status" doc:"Only accounts with this status"`
 	Role   user.Role  `query:"role" doc:"Only holders of this role"`
 	readmodels.Page
 }
