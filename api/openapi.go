@@ -183,7 +183,7 @@ func (d *description) session() {
 		OperationID: "Refresh", Method: http.MethodPost, Path: refreshRoute, Tags: []string{tagSession},
 		Summary: "Get a new access token", Description: "For the refresh token of a session that has not ended. The time of the sign-in " +
 			"stays: what asks for a fresh sign-in still asks for it.",
-		RequestBody: d.jsonBody(reflect.TypeFor[Refresh](), Refresh{RefreshToken: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."}),
+		RequestBody: d.jsonBody(reflect.TypeFor[Refresh](), exampleOfRefresh),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The access token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
 				http.StatusUnsupportedMediaType}, always...)...),
@@ -388,3 +388,6 @@ func (d *description) operations() {
 		Summary: "Whether requests can be served well", Description: "Checks the event log, the followed states, the views and what fills them.",
 		Security: []map[string][]string{}, Responses: ready})
 }
+
+// exampleOfRefresh is an example of a request for a new access token.
+var exampleOfRefresh = Refresh{RefreshToken: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9..."} // #nosec G101 -- it is no token

@@ -39,8 +39,8 @@ const (
 		"ask these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than " +
 		"can be told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the " +
 		"stream: token_expired, session_ended, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the " +
-		"id of the last message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, which a " +
-		"browser's EventSource cannot send; read the answer of fetch as a stream instead."
+		"id of the last message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, " +
+		"which a browser's EventSource cannot send; read the answer of fetch as a stream instead."
 )
 
 // changesParameters are those of the stream of changes.

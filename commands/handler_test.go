@@ -547,7 +547,8 @@ func TestRepeatedRefusalsAreCounted(t *testing.T) {
 	u := domain.UserID(fmt.Sprintf("patient%d", time.Now().UnixNano()))
 	patient := access.Principal{User: u}
 	for range 500 {
-		if _, err := p.as(patient, "", user.GrantRole{OfUser: domain.ForUser("x"), Grant: user.Grant{Role: user.Admin}}); code(err) != "not_allowed" {
+		forbidden := user.GrantRole{OfUser: domain.ForUser("x"), Grant: user.Grant{Role: user.Admin}}
+		if _, err := p.as(patient, "", forbidden); code(err) != "not_allowed" {
 			t.Fatal(err)
 		}
 	}

@@ -201,7 +201,8 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 	// The identity provider is down: a local sign-in does not need it, and the session of somebody else neither.
 	ofProvider := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
 	*p.at = p.at.Add(2 * time.Hour)
-	signedInElsewhere, err := p.Authenticated(t.Context(), access.Proof{User: ofProvider.id, IssuedAt: *p.at, AuthenticatedAt: p.at.Add(-time.Hour)})
+	signedInElsewhere, err := p.Authenticated(t.Context(),
+		access.Proof{User: ofProvider.id, IssuedAt: *p.at, AuthenticatedAt: p.at.Add(-time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,8 +61,8 @@ func loadFactors(file string) (*access.Factors, error) {
 	return access.NewFactors(key)
 }
 
-// tokens returns the tokens of a server, and what checks second factors. A process without the role api signs and verifies none. The processes on a real
-// event store share a key, so none of them may make one.
+// tokens returns the tokens of a server, and what checks second factors. A process without the role api signs and verifies
+// none. The processes on a real event store share a key, so none of them may make one.
 func (f serverFlags) tokens(api bool) (*access.Tokens, *access.Factors, error) {
 	if !api {
 		key := make([]byte, 32)

@@ -32,7 +32,7 @@ func maskPatients(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "instance" {
 		pattern = instance
 	}
-	text := ""
+	var text string
 	switch v := a.Value.Any().(type) {
 	case string:
 		text = v

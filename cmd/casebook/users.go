@@ -164,7 +164,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		if c.Role.NeedsTwoPeople() {
-			if err := sendAs(ctx, h, second, user.ConfirmRole{OfUser: grant.OfUser, Grant: grant.Grant}, ""); err != nil {
+			if err := sendAs(ctx, h, second, user.ConfirmRole(grant), ""); err != nil {
 				return err
 			}
 		}
@@ -232,7 +232,8 @@ func (c usersSetPasswordCommand) Run(ctx context.Context, s streams) error {
 		if err := do(user.ChangePassword{OfUser: domain.ForUser(c.User), Password: password}); err != nil {
 			return err
 		}
-		fmt.Fprintln(s.out, "set the password of", c.User+"; it has to be changed at the next sign-in, and an administrator has to confirm the account")
+		fmt.Fprintln(s.out, "set the password of",
+			c.User+"; it has to be changed at the next sign-in, and an administrator has to confirm the account")
 		if generated {
 			fmt.Fprintln(s.out, "password (shown once):", password)
 		}

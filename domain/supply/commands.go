@@ -245,7 +245,7 @@ func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 // AboutSite returns the depot as a site, which is how grants name it.
 func (a AtDepot) AboutSite() (domain.StudyID, domain.SiteID) { return a.Study, domain.SiteID(a.Depot) }
 
-func (a AtLocation) stock() OfStock   { return OfStock{a.Study, a.Location} }
+func (a AtLocation) stock() OfStock   { return OfStock(a) }
 func (f FromLocation) stock() OfStock { return OfStock{f.Study, f.From} }
 func (a AtDepot) stock() OfStock      { return OfStock{a.Study, a.Depot} }
 

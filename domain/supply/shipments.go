@@ -23,11 +23,11 @@ type ShipmentStatus string
 
 // The statuses of a shipment.
 const (
-	ShipmentPacked     ShipmentStatus = "packed"
-	ShipmentOnItsWay   ShipmentStatus = "dispatched"
+	ShipmentPacked      ShipmentStatus = "packed"
+	ShipmentOnItsWay    ShipmentStatus = "dispatched"
 	ShipmentIsCancelled ShipmentStatus = "cancelled"
-	ShipmentArrived    ShipmentStatus = "received"
-	ShipmentIsLost     ShipmentStatus = "lost"
+	ShipmentArrived     ShipmentStatus = "received"
+	ShipmentIsLost      ShipmentStatus = "lost"
 )
 
 // ShipmentStatuses are all statuses of a shipment.

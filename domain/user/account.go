@@ -75,7 +75,8 @@ func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 	}
 	switch {
 	case !u.Unconfirmed:
-		return nil, refuse.WrongState("account_confirmed", "the account %s needs no confirmation", cmd.User).At("user").Do("nothing is left to do")
+		return nil, refuse.WrongState("account_confirmed", "the account %s needs no confirmation", cmd.User).At("user").
+			Do("nothing is left to do")
 	case u.MustChangePassword:
 		return nil, refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", cmd.User).At("user").
 			Do("have the owner change it first")

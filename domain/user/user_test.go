@@ -254,7 +254,8 @@ func TestR15_TheSecondFactor(t *testing.T) {
 			RecoveryDigests: []string{"one", "two"}}, by(anna))
 	}
 	removing := func(actor domain.UserID) decision {
-		return scenario.Sent(user.RemoveFactor, user.RemoveSecondFactor{OfUser: domain.ForUser(anna), Reasoned: domain.Because("lost")}, by(actor))
+		lost := user.RemoveSecondFactor{OfUser: domain.ForUser(anna), Reasoned: domain.Because("lost")}
+		return scenario.Sent(user.RemoveFactor, lost, by(actor))
 	}
 	account(t).When(enrolling(7)).ThenRefused("second_factor_not_offered")
 	account(t).When(removing(boss)).ThenRefused("second_factor_missing")
@@ -299,7 +300,8 @@ func TestSignInToUnknownAndDeactivatedAccounts(t *testing.T) {
 }
 
 func TestDeactivate(t *testing.T) {
-	account(t).When(deactivating("left", boss)).Then(deactivated, ended(1, user.AccountDeactivated)).When(deactivating("left", boss)).ThenRefused("account_deactivated")
+	account(t).When(deactivating("left", boss)).Then(deactivated, ended(1, user.AccountDeactivated)).
+		When(deactivating("left", boss)).ThenRefused("account_deactivated")
 	account(t).When(deactivating("left", anna)).ThenRefused("not_oneself")
 	account(t).When(deactivating(" ", boss)).ThenRefused("reason_required")
 	scenario.For(t, user.Decider).Strict().When(deactivating("left", boss)).ThenRefused("user_not_found")
