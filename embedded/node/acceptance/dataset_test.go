@@ -76,7 +76,7 @@ var populated = sync.OnceValues(func() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	dir := filepath.Join(sharedDir, "populated")
-	n, err := startNode(ctx, dir)
+	n, err := startNode(ctx, dir, withoutUsers)
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +216,7 @@ func TestReadsOfTheDataSet(t *testing.T) {
 	if err := populatedCopy(dir); err != nil {
 		t.Fatal(err)
 	}
-	c := connect(t, runNode(t, dir))
+	c := connect(t, runNode(t, dir, withoutUsers))
 
 	at := map[uuid.UUID]esdb.Position{} // positions of the first events
 	var position3386 esdb.Position      // the position that the suite knows as 3386

@@ -258,7 +258,7 @@ func runSuite(t *testing.T, binary, dir string, leftOut map[string]string, flags
 	suite := exec.CommandContext(t.Context(), binary,
 		"-test.v=test2json", "-test.timeout="+suiteTimeout.String(), "-test.skip="+skipPattern(leftOut))
 	suite.Dir = dir
-	insecure := strconv.FormatBool(len(flags) == 0)
+	insecure := strconv.FormatBool(slices.Contains(flags, withoutUsers))
 	suite.Env = append(os.Environ(), "ACCEPTANCE_NODES="+server.URL, "CLUSTER=false", "EVENTSTORE_INSECURE="+insecure)
 	var printed bytes.Buffer
 	suite.Stdout, suite.Stderr = &printed, &printed

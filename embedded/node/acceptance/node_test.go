@@ -95,7 +95,7 @@ func startNode(ctx context.Context, dir string, flags ...string) (*node, error) 
 		return nil, fmt.Errorf("the node did not start: it printed %q, %w, and ended with %w\n%s",
 			line, err, <-n.ended, n.output.String())
 	}
-	n.endpoint, _, _ = strings.Cut(address, "?")
+	n.endpoint, _, _ = strings.Cut(address[strings.LastIndex(address, "@")+1:], "?")
 	return n, nil
 }
 
@@ -117,6 +117,9 @@ func (n *node) stop() error {
 	}
 }
 
+// withoutUsers is the flag of a node that serves everybody over plain connections.
+const withoutUsers = "--insecure"
+
 // modes returns the flags of two kinds of nodes: one without users, over plain connections, and one with the users of
 // the client's suite, over TLS with the certificates in certs.
 func modes(t *testing.T, certs string) map[string][]string {
@@ -126,7 +129,7 @@ func modes(t *testing.T, certs string) map[string][]string {
 		t.Fatal(err)
 	}
 	return map[string][]string{
-		"plaintext": nil,
+		"plaintext": {withoutUsers},
 		"TLS": {
 			"--tls-cert", filepath.Join(certs, "node", "node.crt"), "--tls-key", filepath.Join(certs, "node", "node.key"),
 			"--admin-password-file", password, "--ops-password-file", password,

@@ -37,7 +37,7 @@ func TestNodeJSClient(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			n := runNode(t, t.TempDir(), flags...)
 			connection := "esdb://" + n.endpoint + "?tls=false"
-			if flags != nil {
+			if mode == "TLS" {
 				connection = "esdb://admin:changeit@" + n.endpoint + "?tls=true&tlsCAFile=" + filepath.Join(dir, "certs", "ca", "ca.crt")
 			}
 			out := inDir(ctx, t, dir, "node", "script.mjs", connection)
