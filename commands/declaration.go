@@ -69,7 +69,9 @@ type Declaration[S, E, F, C any] struct {
 	showAgain    func(C) C
 	showAgainFor time.Duration
 	// secret says that the body holds a secret, so that its hash is not recorded either.
-	secret  bool
+	secret bool
+	// blinded says that the body holds content that is sealed in the log.
+	blinded bool
 	upcasts domain.Upcasts
 	// required are the fields that a body must have.
 	required []string
@@ -183,6 +185,13 @@ func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C)
 // Secret says that the body holds a secret, so that not even its hash is recorded.
 func (d *Declaration[S, E, F, C]) Secret() *Declaration[S, E, F, C] {
 	d.secret = true
+	return d
+}
+
+// Blinded says that the body holds content that is sealed in the log. Its hash is recorded under a key. Earlier programs
+// recorded no hash of such a body, so that a repeat of what they recorded is recognised by its idempotency key alone.
+func (d *Declaration[S, E, F, C]) Blinded() *Declaration[S, E, F, C] {
+	d.blinded = true
 	return d
 }
 

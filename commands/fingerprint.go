@@ -53,6 +53,9 @@ func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint,
 		return fingerprint{}, fmt.Errorf("%s: %w", d.name, err)
 	}
 	prefix = slices.Clip(prefix)
+	if d.blinded {
+		return fingerprint{sent: []byte(d.name), canonical: append(prefix, text...)}, nil
+	}
 	return fingerprint{sent: append(prefix, r.Body...), canonical: append(prefix, text...)}, nil
 }
 

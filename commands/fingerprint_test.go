@@ -167,3 +167,23 @@ func TestFormerHashesAreCompared(t *testing.T) {
 		t.Errorf("another command: %v", err)
 	}
 }
+
+// TestAnotherBlindedCommandWithTheSameKeyIsRefused: answered like the first one, it would be lost without a word.
+func TestAnotherBlindedCommandWithTheSameKeyIsRefused(t *testing.T) {
+	p := runWith(t, blindingKeys(t))
+	id, statistician := minimised(p)
+	list := randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(id), Scheme: "l1", PerStratum: 8, BlockSizes: []int{4},
+		Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}}
+	first, err := p.as(statistician, "same", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := p.as(statistician, "same", list)
+	if err != nil || again.Position != first.Position {
+		t.Errorf("the repeat is answered with %+v, %v", again, err)
+	}
+	list.Scheme = "l2"
+	if _, err := p.as(statistician, "same", list); code(err) != "idempotency_key_reused" {
+		t.Errorf("another list with the same key: %v", err)
+	}
+}

@@ -43,7 +43,7 @@ func TestParametersAreDerivedFromAQuery(t *testing.T) {
 		{Name: "asOf", Doc: "A log position or a time (RFC 3339); the answer is what it was then", Example: "2026-03-01T12:00:00Z"},
 		// The list has one order, so it has no parameter sort.
 		{Name: "limit", Doc: "How many items are wanted", Min: 1, Max: 200, Default: 50},
-		{Name: "cursor", Doc: "The cursor that the page before names as next"},
+		{Name: "cursor", Doc: "The value of next in the previous page"},
 	}
 	if diff := cmp.Diff(want, readmodels.ParametersOf[aQuery](), cmpopts.IgnoreUnexported(readmodels.Parameter{}),
 		cmpopts.EquateEmpty()); diff != "" {

@@ -20,7 +20,7 @@ import (
 var Commands = []commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Upload).
 		AllowedTo(access.Statisticians).
-		Secret().
+		Blinded().
 		Described("Bring a randomisation list that was made elsewhere",
 			randomisation.UploadRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-1",
 				CSV: "age,arm\nunder-50,walk\nunder-50,usual\n"}),
@@ -30,7 +30,7 @@ var Commands = []commands.Command{
 			c.Seed, err = commands.NewSeed()
 			return err
 		}).
-		Secret().
+		Blinded().
 		Described("Make a randomisation list of permuted blocks",
 			randomisation.GenerateRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2",
 				Ratio: map[domain.ArmID]int{"walk": 1, "usual": 1}, BlockSizes: []int{2, 4}, PerStratum: 60}),
@@ -51,7 +51,7 @@ var Commands = []commands.Command{
 				SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}),
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.SetCaps).
 		AllowedTo(access.Statisticians).
-		Secret().
+		Blinded().
 		Described("Bound how many patients of an arm or a level are drawn",
 			randomisation.SetCohortCaps{InStudy: domain.ForStudy("PAIN1"),
 				Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reasoned: domain.Because("Amendment 2")}),

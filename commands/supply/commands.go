@@ -20,7 +20,7 @@ var Commands = []commands.Command{
 			supply.OpenDepot{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT", Name: "Central depot"}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Register).
 		AllowedTo(access.UnblindedSupply).
-		Secret().
+		Blinded().
 		Described("Register the kits of a delivery",
 			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
 				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),

@@ -81,7 +81,7 @@ func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", cmd.User).At("user").
 			Do("have the owner change it first")
 	}
-	if err := secondPerson(call.Actor, cmd.User, u.HandedOutBy); err != nil {
+	if err := secondPerson(call.Actor, append(slices.Clone(u.HandledBy), cmd.User)...); err != nil {
 		return nil, err
 	}
 	return []Event{AccountConfirmed{User: cmd.User}}, nil

@@ -23,7 +23,9 @@ func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 	if err := u.mayHold(cmd.Grant.Role); err != nil {
 		return nil, err
 	}
-	if !cmd.Grant.Role.NeedsTwoPeople() {
+	// An administrator who could appoint another one alone would be both of the two people. The operator of the machine makes
+	// the first ones.
+	if !cmd.Grant.Role.NeedsTwoPeople() && (cmd.Grant.Role != Admin || !isPerson(call.Actor)) {
 		return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 	}
 	if err := secondPerson(call.Actor); err != nil { // the operator of the machine has to name the two people
@@ -53,13 +55,14 @@ func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 }
 
-// mayHold keeps the administration of accounts apart from roles that see arms: nobody holds both.
+// mayHold keeps the administration of accounts apart from work in studies: nobody does both, so that an administrator and
+// whoever confirms a role are people who have no other part.
 func (u User) mayHold(role Role) error {
 	clash := slices.ContainsFunc(u.Grants, func(g Grant) bool {
-		return g.Role == Admin && role.NeedsTwoPeople() || role == Admin && g.Role.NeedsTwoPeople()
+		return (g.Role == Admin) != (role == Admin)
 	})
 	if clash {
-		return refuse.Because("roles_exclusive", "an administrator cannot hold a role that sees arms").At("grant.role").
+		return refuse.Because("roles_exclusive", "an administrator cannot hold a role in a study").At("grant.role").
 			Do("use another account, of another person")
 	}
 	return nil

@@ -24,10 +24,11 @@ type User struct {
 	// while none were ended.
 	Sessions        int
 	SessionsEndedAt time.Time
-	// MustChangePassword says that somebody else knows the password. HandedOutBy is who chose it, or removed the second
-	// factor.
+	// MustChangePassword says that somebody else knows the password.
 	MustChangePassword bool
-	HandedOutBy        domain.UserID
+	// HandledBy are those who have chosen a password of the account, or removed its second factor, since it was last
+	// confirmed.
+	HandledBy []domain.UserID
 	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
 	Unconfirmed bool
 	// Secret is the encrypted secret of the second factor, and OfferedSecret one that the owner has not confirmed yet.
@@ -71,10 +72,10 @@ func evolve(u User, e Event) User {
 	case PasswordSet:
 		u.Digest, u.MustChangePassword, u.FailedSignIns = e.Digest, false, 0
 	case PasswordHandedOut:
-		u.MustChangePassword, u.HandedOutBy = true, e.By
+		u.MustChangePassword, u.HandledBy = true, append(slices.Clone(u.HandledBy), e.By)
 		u.Unconfirmed = u.Unconfirmed || e.Confirm
 	case AccountConfirmed:
-		u.Unconfirmed = false
+		u.Unconfirmed, u.HandledBy = false, nil
 	case RoleProposed:
 		u.Proposals = append(slices.Clone(u.Proposals), Proposal{Grant: e.Grant, By: e.By})
 	case RoleProposalWithdrawn:
@@ -117,7 +118,7 @@ func (u User) evolveFactor(e Event) User {
 		u.RecoveryCodes = slices.DeleteFunc(slices.Clone(u.RecoveryCodes), func(digest string) bool { return digest == e.Digest })
 	case SecondFactorRemoved:
 		u.Secret, u.OfferedSecret, u.RecoveryCodes = "", "", nil
-		u.Unconfirmed, u.HandedOutBy = true, e.By
+		u.Unconfirmed, u.HandledBy = true, append(slices.Clone(u.HandledBy), e.By)
 	}
 	return u
 }
