@@ -164,8 +164,8 @@ func (p *provider) key(token *jwt.Token) (any, error) {
 	return p.keys(token)
 }
 
-// understood refuses tokens with critical headers: the library knows none, and who does not understand one must not
-// accept the token (RFC 7515, section 4.1.11).
+// understood refuses tokens with critical headers: the library understands none, and a token with a critical header that is
+// not understood must be refused (RFC 7515, section 4.1.11).
 func understood(token *jwt.Token) error {
 	if _, found := token.Header["crit"]; found {
 		return errors.New("the token has critical headers")

@@ -53,7 +53,7 @@ type Options struct {
 
 const (
 	defaultTokenLifetime = 10 * time.Minute
-	// defaultSessionLifetime is a long shift: who comes back the next day signs in again.
+	// defaultSessionLifetime is a long shift: people sign in again the next day.
 	defaultSessionLifetime = 12 * time.Hour
 )
 

@@ -44,7 +44,7 @@ type Finding struct {
 	Position uint64 `json:"position"`
 	Type     string `json:"type"`
 	Problem  string `json:"problem"`
-	// Notice says that the finding is worth knowing, and no sign that the record was touched.
+	// Notice says that the finding is for information, and is no sign that the record was touched.
 	Notice bool `json:"notice,omitempty"`
 }
 

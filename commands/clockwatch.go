@@ -22,7 +22,7 @@ const (
 
 // clockWatch notices when the clock is set: it then shows something else than the time that has passed since the last look.
 type clockWatch struct {
-	// wall returns what the clock shows, passed the time that has passed since some moment, which nobody can set.
+	// wall returns what the clock shows. passed returns the time since a fixed moment, by a clock that cannot be set.
 	wall   func() time.Time
 	passed func() time.Duration
 

@@ -47,7 +47,7 @@ type securityLog struct {
 	repeated map[refusalKind]*repeatedRefusals
 }
 
-// refusalKind is what refusals have in common of which only the first in a minute is recorded in full.
+// refusalKind is what repeated refusals have in common. Of each kind, only the first in a minute is recorded in full.
 type refusalKind struct {
 	actor        domain.UserID
 	action, code string

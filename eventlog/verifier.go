@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// VerifierStore keeps what a Verifier has found, so that the next one goes on from there. What several Verifiers save is the
-// same, whoever comes first.
+// VerifierStore keeps what a Verifier has found, so that the next one goes on from there. Several Verifiers save the
+// same, in any order.
 type VerifierStore interface {
 	LoadVerified(ctx context.Context) (domain.Verified, error)
 	SaveDamage(ctx context.Context, d domain.Damage) error
@@ -293,7 +293,7 @@ func (v *Verifier) add(d domain.Damage) bool {
 	return true
 }
 
-// Report raises the alarm about a damaged stream that somebody else has found, such as a command that read it. It does
+// Report raises the alarm about a damaged stream that another reader has found, such as a command. It does
 // nothing if v is nil.
 func (v *Verifier) Report(d domain.Damage) {
 	if v != nil {

@@ -109,8 +109,8 @@ func (d dataDir) isUsed() bool {
 	return err == nil || d.hasEventStore() || d.hasMongo()
 }
 
-// protect lets only the owner into the directory and into what is ours in it, whatever the modes were. Other people's
-// files in it are left alone.
+// protect makes the directory, and our files and folders in it, accessible to their owner only, no matter which modes they
+// had. It leaves other files alone.
 func (d dataDir) protect() error {
 	protect := func(path string, e fs.DirEntry, err error) error {
 		if err != nil {

@@ -44,7 +44,7 @@ const (
 	exitInterrupted = 130
 )
 
-// servesUntilStopped is a command that runs until somebody stops it, so that its interruption is its wished end.
+// servesUntilStopped is a command that runs until it is interrupted, so an interruption is its normal end.
 type servesUntilStopped interface{ servesUntilStopped() }
 
 func main() {

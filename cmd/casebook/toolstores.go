@@ -54,7 +54,8 @@ func (t toolStores) use(ctx context.Context, ofEventStore, ofMongo usage, act fu
 	if t.logger == nil {
 		t.logger = logFlags{Level: slog.LevelWarn}.logger(os.Stderr)
 	}
-	// A tool's own servers run for a moment and are nobody else's, so they get credentials of their own.
+	// The servers that a tool starts run only for the time of the command, and only the tool connects to them. So they get
+	// credentials of their own.
 	own, err := os.MkdirTemp("", "casebook-tool-")
 	if err != nil {
 		return err
@@ -167,8 +168,8 @@ type operatorFlags struct {
 	As string `help:"Who does this; the record names the person. The user of this machine by default." placeholder:"NAME"`
 }
 
-// operator returns the principal under which the tool sends commands. The name is the operator's own word: whoever has the
-// credentials of the stores could write anything.
+// operator returns the principal under which the tool sends commands. The name is not proven:
+// anybody with the credentials of the stores could write any name.
 func (f operatorFlags) operator() access.Principal {
 	name := f.As
 	if name == "" {

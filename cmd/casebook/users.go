@@ -63,7 +63,7 @@ type usersAddCommand struct {
 }
 
 // Run registers the user. Without a terminal and without --password-stdin it generates a password and prints it once.
-// Whoever gets the password has to change it at the first sign-in.
+// The user has to change the password at the first sign-in.
 func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Role.NeedsTwoPeople() {
 		return fmt.Errorf("the role %s sees arms and needs two people; register the user without it, and then use "+
@@ -134,7 +134,7 @@ type usersGrantCommand struct {
 }
 
 // Run grants the role. A role that sees arms is granted by two administrators, who both enter their passwords; on standard
-// input these are lines, first that of --as. Whoever has a second factor enters a code on the next line.
+// input these are lines, first that of --as. A person with a second factor enters a code on the next line.
 func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 	grant := user.GrantRole{OfUser: domain.ForUser(c.User), Grant: c.grant()}
 	if c.ConfirmedBy == "" {
@@ -389,7 +389,7 @@ func describeGrants(u user.User) string {
 // doCommand sends one command.
 type doCommand func(command any) error
 
-// with connects to the store and lets act send commands as the operator. Whoever has the store's credentials can do
+// with connects to the store and lets act send commands as the operator. Anybody with the store's credentials can do
 // anything, so the commands need no other permission; the log shows which operator sent them.
 func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCommand) error) error {
 	return t.withLog(ctx, writes, func(log *eventlog.Log) error {

@@ -10,8 +10,8 @@ import (
 	"casebook/domain/user"
 )
 
-// Commands are the commands on accounts and their grants. Whoever administers accounts needs one that is in its owner's
-// hands without doubt: otherwise an administrator could reset the account of another one and be two people.
+// Commands are the commands on accounts and their grants. An account that was reset and not confirmed yet cannot
+// administer others: otherwise an administrator could reset the account of another one and be two people.
 var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Register).
 		AllowedTo(access.Admins, access.Processes).

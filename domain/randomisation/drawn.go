@@ -33,9 +33,9 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 		Reason: cmd.Reason}}, nil
 }
 
-// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. To the
-// same request again it records that the arm is shown again. It
-// refuses reason_required, value_too_long, malformed_id for a patient of another study, and patient_not_randomised.
+// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. When the
+// same request is repeated, it records that the arm is shown again. It refuses reason_required, value_too_long, malformed_id
+// for a patient of another study, and patient_not_randomised.
 func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.OptionalText("askedBy", cmd.AskedBy, 200)); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 	"casebook/domain/supply"
 )
 
-// given is the first kit of a patient with all that was public when it was allocated.
+// givenKit is the first kit of a patient with all that was public when it was allocated.
 type givenKit struct {
 	patient domain.PatientID
 	kit     supply.KitNumber
@@ -100,7 +100,7 @@ var hidden = []feature{
 	{"the last digits", func(_ observed, a, b givenKit) int { return yes(a.kit[len(a.kit)-1]%2 == b.kit[len(b.kit)-1]%2) }},
 }
 
-// listed are the features that docs/adr/0026 says cannot be hidden: they follow from what is in stock.
+// listed are the features that docs/adr/0025 says cannot be hidden: they follow from what is in stock.
 var listed = []feature{
 	{"whether the later kit was there", func(_ observed, a, b givenKit) int { return yes(slices.Contains(a.available, b.kit)) }},
 	{"the shipments", func(o observed, a, b givenKit) int {
@@ -356,7 +356,7 @@ func TestR27_HiddenFeaturesAddNothingToListedOnes(t *testing.T) {
 	}
 }
 
-// TestR27_WhatCannotBeHiddenIsBounded measures what docs/adr/0026 lists, with the figures that it states.
+// TestR27_WhatCannotBeHiddenIsBounded measures what docs/adr/0025 lists, all of it together, against one bound.
 func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 	const most = 0.56
 	for name, change := range map[string]func(*conditions){

@@ -87,7 +87,7 @@ func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 	return []Event{AccountConfirmed{User: cmd.User}}, nil
 }
 
-// secondPerson refuses an actor who is one of those who must not decide alone, or who is no person.
+// secondPerson refuses an actor who is one of the others, because two people have to decide, or who is no person.
 func secondPerson(actor domain.UserID, others ...domain.UserID) error {
 	if isPerson(actor) && !slices.Contains(others, actor) {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// lifetime is how long certificates are valid. A lost directory is the usual end of an authority, not its age.
+// lifetime is how long certificates are valid. It is long, because an authority lasts as long as its data directory.
 const lifetime = 20 * 365 * 24 * time.Hour
 
 // authority signs the certificates that the stores show to their clients.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Restore of an older backup as the README has it: the server ends at once, without a word, with exit status 0.
-# usage: CASEBOOK_BIN=/path/to/casebook ./run.sh   (ports 22280 to 22284)
+# Restores an older backup of the log and leaves newer views in place. A server once ended then without a word, with exit status 0.
+# usage: CASEBOOK_BIN=/path/to/casebook ./restore-older-backup.sh   (ports 22280 to 22284)
 C=${CASEBOOK_BIN:-casebook}; D=$(mktemp -d); A="--data $D --http 127.0.0.1:22280 --admin 127.0.0.1:22281 --node-listen 127.0.0.1:22283 --mongo-listen 127.0.0.1:22284"
 serve() { "$C" serve $A >"$D/out" 2>"$D/err" & P=$!; sleep 3; }
 user() { "$C" users add "$1" --name "$1" --role admin --data "$D" >/dev/null 2>&1 || echo "no user $1"; }
