@@ -79,7 +79,7 @@ func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.send(operator(), user.RegisterUser{OfUser: of, Name: string(id)})
 	for _, g := range grants {
 		in.send(administrator("first.admin"), user.GrantRole{OfUser: of, Grant: g})
-		if g.Role.NeedsTwoPeople() {
+		if g.Role.NeedsTwoPeople() || g.Role == user.Admin {
 			in.send(administrator("second.admin"), user.ConfirmRole{OfUser: of, Grant: g})
 		}
 	}
