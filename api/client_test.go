@@ -295,8 +295,9 @@ func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
 func give(t testing.TB, id domain.UserID, g user.Grant) {
 	t.Helper()
 	of := domain.ForUser(id)
-	doAs(t, administrator("first.admin"), user.GrantRole{OfUser: of, Grant: g})
-	if g.Role.NeedsTwoPeople() || g.Role == user.Admin {
+	first := administrator("first.admin")
+	doAs(t, first, user.GrantRole{OfUser: of, Grant: g})
+	if g.Role.NeedsSecond(first.User) {
 		doAs(t, administrator("second.admin"), user.ConfirmRole{OfUser: of, Grant: g})
 	}
 }

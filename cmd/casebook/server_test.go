@@ -78,8 +78,9 @@ func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	of := domain.ForUser(id)
 	in.send(operator(), user.RegisterUser{OfUser: of, Name: string(id)})
 	for _, g := range grants {
-		in.send(administrator("first.admin"), user.GrantRole{OfUser: of, Grant: g})
-		if g.Role.NeedsTwoPeople() || g.Role == user.Admin {
+		first := administrator("first.admin")
+		in.send(first, user.GrantRole{OfUser: of, Grant: g})
+		if g.Role.NeedsSecond(first.User) {
 			in.send(administrator("second.admin"), user.ConfirmRole{OfUser: of, Grant: g})
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"casebook/api"
 	"casebook/cmd/casebook/contexts"
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/loadtest"
@@ -235,6 +236,15 @@ func TestR4_TwoAdministratorsGiveRolesThatSeeArms(t *testing.T) {
 	}
 	if list := tool(t, exitOK, "users", "list", store); !strings.Contains(list, "investigator/S1/01") {
 		t.Errorf("the list is:\n%s", list)
+	}
+
+	// Administrators appoint another one together.
+	tool(t, exitOK, "users", "add", "dora.admin", "--name", "Dora", "--no-password", store)
+	typed(t, own["anna"], own["boris"])
+	tool(t, exitOK, "users", "grant", "dora.admin", "--role", "admin", "--as", "anna", "--confirmed-by", "boris", store)
+	account, err := commands.Read(t.Context(), in.handler.Reader(), user.Decider, "dora.admin")
+	if err != nil || len(account.Grants) != 1 || len(account.Proposals) != 0 {
+		t.Errorf("the third administrator is %+v, %v", account, err)
 	}
 
 	// What the operator does names the person.

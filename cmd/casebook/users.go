@@ -163,7 +163,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 		if r, refused := refuse.As(err); err != nil && !(refused && r.Code == "role_proposed") { // the other one may confirm it all the same
 			return err
 		}
-		if c.Role.NeedsTwoPeople() {
+		if c.Role.NeedsSecond(first.User) {
 			if err := sendAs(ctx, h, second, user.ConfirmRole(grant), ""); err != nil {
 				return err
 			}

@@ -256,6 +256,12 @@ func (r Role) MayUnblind() bool { return r == Investigator || r == SafetyOfficer
 // NeedsTwoPeople says that the role sees arms, so that one administrator alone cannot give it.
 func (r Role) NeedsTwoPeople() bool { return r.KnowsArms() || r.MayUnblind() }
 
+// NeedsSecond says that the role is only proposed when by gives it, and that a second person has to confirm it. An
+// administrator who could appoint another one alone would be both people; the operator of the machine makes the first ones.
+func (r Role) NeedsSecond(by domain.UserID) bool {
+	return r.NeedsTwoPeople() || r == Admin && isPerson(by)
+}
+
 // Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.
 // Patient is set only for the role patient.
 type Grant struct {

@@ -23,9 +23,7 @@ func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 	if err := u.mayHold(cmd.Grant.Role); err != nil {
 		return nil, err
 	}
-	// An administrator who could appoint another one alone would be both of the two people. The operator of the machine makes
-	// the first ones.
-	if !cmd.Grant.Role.NeedsTwoPeople() && (cmd.Grant.Role != Admin || !isPerson(call.Actor)) {
+	if !cmd.Grant.Role.NeedsSecond(call.Actor) {
 		return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 	}
 	if err := secondPerson(call.Actor); err != nil { // the operator of the machine has to name the two people

@@ -353,7 +353,7 @@ func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 			g.Role = role
 			t.Run(fmt.Sprintf("%s/%s", role, name), func(t *testing.T) {
 				outcome := account(t).When(granting(g))
-				if slices.Contains(fit, name) && (role.NeedsTwoPeople() || role == user.Admin) {
+				if slices.Contains(fit, name) && role.NeedsSecond(boss) {
 					outcome.Then(user.RoleProposed{User: anna, Grant: g, By: boss})
 				} else if slices.Contains(fit, name) {
 					outcome.Then(user.RoleGranted{User: anna, Grant: g})
