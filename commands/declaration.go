@@ -74,7 +74,7 @@ type Declaration[S, E, F, C any] struct {
 	blinded bool
 	upcasts domain.Upcasts
 	// required are the fields that a body must have.
-	required []string
+	required []requiredField
 
 	summary string
 	example *C

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,36 +48,46 @@ func Decode(body []byte, into any) error {
 	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
 }
 
+// requiredField is a field of a command's body that every sender has to give: its name in JSON, and its place in the struct.
+type requiredField struct {
+	name  string
+	index []int
+}
+
 // requireFields refuses a JSON object that lacks a field, or has null for it (code value_missing). Decoded, an absent field
-// would be the empty value of its type, which may mean something else: no caps, no study.
-func requireFields(body []byte, required []string) error {
+// would be the empty value of its type, which may mean something else: no caps, no study. Only a field that is empty in
+// decoded can be absent, so that most bodies are not read a second time.
+func requireFields(body []byte, decoded reflect.Value, required []requiredField) error {
+	empty := slices.DeleteFunc(slices.Clone(required), func(f requiredField) bool { return !decoded.FieldByIndex(f.index).IsZero() })
+	if len(empty) == 0 {
+		return nil
+	}
 	var given map[string]jsontext.Value
 	if err := json.Unmarshal(body, &given); err != nil {
 		return fmt.Errorf("read the fields of a body that was decoded before: %w", err)
 	}
-	for _, name := range required {
-		if value, ok := given[name]; !ok || value.Kind() == 'n' {
-			return refuse.Malformed("value_missing", "the command has no field %q", name).At(name).
+	for _, f := range empty {
+		if value, ok := given[f.name]; !ok || value.Kind() == 'n' {
+			return refuse.Malformed("value_missing", "the command has no field %q", f.name).At(f.name).
 				Do("give it; /openapi.json lists the fields of every command")
 		}
 	}
 	return nil
 }
 
-// requiredFields are the fields of a command's body that every sender has to give: all but those that are left out of
-// the JSON when they are empty.
-func requiredFields(t reflect.Type) []string {
-	var names []string
+// requiredFields returns the required fields of a command's body: all but those that are left out of the JSON when they
+// are empty.
+func requiredFields(t reflect.Type) (required []requiredField) {
 	for _, field := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if field.Anonymous || !field.IsExported() || name == "-" {
 			continue
 		}
 		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && field.Tag.Get("required") != "false" {
-			names = append(names, name)
+			required = append(required, requiredField{name: name, index: field.Index})
 		}
 	}
-	return names
+	return required
 }
 
 // fieldOrBody quotes the field; without a field, the whole body is meant.

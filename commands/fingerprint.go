@@ -79,7 +79,7 @@ func (f fingerprint) by(log *eventlog.Log, algorithm string) (commandHash, error
 		plain := sha256.Sum256(f.canonical)
 		sum = plain[:]
 	case hmacOfCanonical:
-		sum, err = log.KeyedHash("command", f.canonical)
+		sum, err = log.HashCommand(f.canonical)
 	default:
 		err = errors.New("this version of the program does not know it")
 	}

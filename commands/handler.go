@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"time"
 
@@ -245,7 +246,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	}
 	// Bodies that a process has recorded may lack fields that have been added since.
 	if r.BodyVersion == 0 {
-		if missing := requireFields(current, d.required); missing != nil {
+		if missing := requireFields(current, reflect.ValueOf(body), d.required); missing != nil {
 			return Answer{}, missing
 		}
 	}

@@ -31,6 +31,8 @@ const BlindingKeyBytes = 32
 type BlindingKeys struct {
 	secret  []byte
 	ciphers sync.Map // domain.StudyID -> cipher.AEAD
+	// hashKey is the key of the hashes of commands.
+	hashKey []byte
 }
 
 // NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
@@ -38,7 +40,11 @@ func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 	if len(secret) != BlindingKeyBytes {
 		return nil, fmt.Errorf("the blinding key has %d bytes; it needs %d", len(secret), BlindingKeyBytes)
 	}
-	return &BlindingKeys{secret: bytes.Clone(secret)}, nil
+	hashKey, err := hkdf.Key(sha256.New, secret, nil, "casebook/hash/command", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &BlindingKeys{secret: bytes.Clone(secret), hashKey: hashKey}, nil
 }
 
 // ErrNoBlindingKeys is returned when a program without the keys would have to write a blinded value.
@@ -86,16 +92,13 @@ func (k *BlindingKeys) cipher(study domain.StudyID) (cipher.AEAD, error) {
 	return c, nil
 }
 
-// seal encrypts a value. The plain JSON is first filled up with blanks to a multiple of unit bytes, so that the length
-// of the sealed value tells nothing of its content.
+// seal encrypts a value whose plain JSON is first filled up to a multiple of unit bytes.
 func (k *BlindingKeys) seal(at Origin, event string, field jsontext.Pointer, plain []byte, unit int) (string, error) {
 	c, err := k.cipher(at.Study)
 	if err != nil {
 		return "", err
 	}
-	size := (len(plain) + unit - 1) / unit * unit
-	padded := append(make([]byte, 0, size), plain...)
-	padded = append(padded, bytes.Repeat([]byte{' '}, size-len(plain))...)
+	padded := blind.Fill(plain, unit)
 	// GCM with random nonces is safe for 2^32 values per key (NIST SP 800-38D, 8.3), which no study reaches.
 	sealed := c.Seal(nil, nil, padded, boundTo(at, event, field)) // #nosec G407 -- the cipher makes the nonce itself
 	return sealedPrefix + base64.StdEncoding.EncodeToString(sealed), nil
@@ -135,17 +138,13 @@ func boundTo(at Origin, event string, field jsontext.Pointer) []byte {
 // HasBlindingKeys reports whether blinded values can be read and written.
 func (l *Log) HasBlindingKeys() bool { return l.keys != nil }
 
-// KeyedHash returns the HMAC-SHA-256 of a message under a key of the purpose, which is derived from the secret of the
+// HashCommand returns the HMAC-SHA-256 of a command's name and body under a key that is derived from the secret of the
 // blinding keys. Without the keys it fails with ErrNoBlindingKeys.
-func (l *Log) KeyedHash(purpose string, message []byte) ([]byte, error) {
+func (l *Log) HashCommand(message []byte) ([]byte, error) {
 	if l.keys == nil {
 		return nil, ErrNoBlindingKeys
 	}
-	key, err := hkdf.Key(sha256.New, l.keys.secret, nil, "casebook/hash/"+purpose, sha256.Size)
-	if err != nil {
-		return nil, err
-	}
-	mac := hmac.New(sha256.New, key)
+	mac := hmac.New(sha256.New, l.keys.hashKey)
 	mac.Write(message)
 	return mac.Sum(nil), nil
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"strings"
 )
 
 type logFlags struct {
@@ -39,6 +40,9 @@ func maskPatients(_ []string, a slog.Attr) slog.Attr {
 	case error:
 		text = v.Error()
 	default:
+		return a
+	}
+	if !strings.Contains(text, ".") { // every id of a patient has one; the patterns cost more than the rest of an entry
 		return a
 	}
 	return slog.String(a.Key, pattern.ReplaceAllString(text, "${1}${2}.(patient)"))

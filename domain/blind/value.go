@@ -5,6 +5,7 @@
 package blind
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -91,6 +92,14 @@ func (v Value[T]) SealedUnit() int {
 		return p.PaddedTo()
 	}
 	return DefaultUnit
+}
+
+// Fill returns plain JSON with blanks behind it up to a multiple of unit bytes, so that the length of what is sealed tells
+// nothing of the content.
+func Fill(plain []byte, unit int) []byte {
+	size := (len(plain) + unit - 1) / unit * unit
+	filled := append(make([]byte, 0, size), plain...)
+	return append(filled, bytes.Repeat([]byte{' '}, size-len(plain))...)
 }
 
 // SealWith implements Sealer.
