@@ -34,9 +34,6 @@ type Options struct {
 	Limits Limits
 	// TokenLifetime is how long an access token is good; ten minutes when 0.
 	TokenLifetime time.Duration
-	// SessionLifetime is how long a session of staff lasts without a new sign-in; twelve hours when 0. A patient's lasts
-	// until it is ended.
-	SessionLifetime time.Duration
 	// Changes is what GET /api/v1/events tells of; nil refuses it. Run has to run then.
 	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
@@ -53,8 +50,8 @@ type Options struct {
 
 const (
 	defaultTokenLifetime = 10 * time.Minute
-	// defaultSessionLifetime is a long shift: people sign in again the next day.
-	defaultSessionLifetime = 12 * time.Hour
+	// sessionLifetime is a long shift: staff sign in again the next day. A patient's session lasts until it is ended.
+	sessionLifetime = 12 * time.Hour
 )
 
 // API serves the product over HTTP. It is safe for concurrent use.
@@ -89,7 +86,7 @@ func New(o Options) (*API, error) {
 		return nil, errors.New("the API needs a command handler, an engine for queries and tokens")
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
-		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: cmp.Or(o.SessionLifetime, defaultSessionLifetime),
+		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
 		changes: o.Changes, ready: o.Ready, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)

@@ -372,12 +372,6 @@ func (v *Verifier) AwaitEnd(ctx context.Context) error {
 	}
 }
 
-// DamageOf returns the damage of a stream; false where none is known.
-func (v *Verifier) DamageOf(stream string) (domain.Damage, bool) {
-	d, is := (*v.damaged.Load())[stream]
-	return d, is
-}
-
 // Check waits until events are verified, and puts a Damaged in place of those that are no part of the record. The events are
 // in the order of the log.
 func (v *Verifier) Check(ctx context.Context, events []Recorded) error {

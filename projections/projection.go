@@ -213,15 +213,3 @@ func (p Projection) touches(at Envelope) (keys []string, group string, err error
 func (p Projection) failed(what string, at Envelope, err error) error {
 	return fmt.Errorf("%s cannot %s %s of %s@%d: %w", p.View.Name, what, at.Type, at.Stream, at.Revision, err)
 }
-
-// ViewsOf returns a function that lists the views that fold events of the same type as an event.
-func ViewsOf(all []Projection) func(event any) []string {
-	return func(event any) (names []string) {
-		for _, p := range all {
-			if p.Folds(reflect.TypeOf(event)) {
-				names = append(names, p.View.Name)
-			}
-		}
-		return names
-	}
-}

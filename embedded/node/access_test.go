@@ -15,10 +15,10 @@ import (
 )
 
 // openWithUsers starts a node with users and TLS: without TLS the official client sends no credentials.
-func openWithUsers(t *testing.T) (*Node, *esdb.Client) {
+func openWithUsers(t *testing.T, users func(*Options)) (*Node, *esdb.Client) {
 	t.Helper()
 	config, pool := selfSigned(t)
-	n := openNode(t, withUsers, func(o *Options) { o.TLS = config })
+	n := openNode(t, users, func(o *Options) { o.TLS = config })
 	settings, err := esdb.ParseConnectionString(n.ConnectionString())
 	must(t, err)
 	settings.RootCAs, settings.Logger = pool, func(esdb.LogLevel, string, ...any) {}
@@ -50,7 +50,7 @@ func as(t *testing.T, n *Node, name string) *esdb.Credentials {
 
 // TestAccessLists tries every kind of access as every user, on streams of every kind.
 func TestAccessLists(t *testing.T) {
-	n, c := openWithUsers(t)
+	n, c := openWithUsers(t, withUsers)
 	admin := as(t, n, "admin")
 	appendAsAdmin := func(stream, eventType, data string) {
 		t.Helper()
@@ -174,7 +174,7 @@ func readAllAs(t *testing.T, c *esdb.Client, who *esdb.Credentials) (int, error)
 
 // TestLinksGiveNoAccess has a user write links to a stream that he may not read into a stream of his own.
 func TestLinksGiveNoAccess(t *testing.T) {
-	n, c := openWithUsers(t)
+	n, c := openWithUsers(t, withUsers)
 	admin, ben := as(t, n, "admin"), as(t, n, "ben")
 	for _, e := range []struct {
 		who               *esdb.Credentials
@@ -208,7 +208,7 @@ func TestLinksGiveNoAccess(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	n, c := openWithUsers(t)
+	n, c := openWithUsers(t, withUsers)
 	plain := openNode(t, withUsers)
 	for name, tc := range map[string]struct {
 		who  *esdb.Credentials

@@ -62,19 +62,11 @@ func TestProtectedStreamsOnlyGrow(t *testing.T) {
 
 // TestReadersOnlyRead lets a reader look at everything, and refuses whatever changes something, also for others.
 func TestReadersOnlyRead(t *testing.T) {
-	config, pool := selfSigned(t)
-	n := openNode(t, func(o *Options) {
-		o.TLS = config
+	n, c := openWithUsers(t, func(o *Options) {
 		o.Users = []User{{Name: "owner", Password: "o", Groups: []string{Admins}}, {Name: "reader", Password: "r", Groups: []string{Readers}}}
 	})
-	settings, err := esdb.ParseConnectionString(n.ConnectionString())
-	must(t, err)
-	settings.RootCAs, settings.Logger = pool, func(esdb.LogLevel, string, ...any) {}
-	c, err := esdb.NewClient(settings)
-	must(t, err)
-	t.Cleanup(func() { _ = c.Close() })
 	owner, reader := as(t, n, "owner"), as(t, n, "reader")
-	_, err = c.AppendToStream(t.Context(), "patient-1", esdb.AppendToStreamOptions{Authenticated: owner}, event("T", "{}"))
+	_, err := c.AppendToStream(t.Context(), "patient-1", esdb.AppendToStreamOptions{Authenticated: owner}, event("T", "{}"))
 	must(t, err)
 	must(t, c.CreatePersistentSubscription(t.Context(), "patient-1", "g", esdb.PersistentStreamSubscriptionOptions{Authenticated: owner}))
 
