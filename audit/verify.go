@@ -191,24 +191,9 @@ func (v *verification) checkID(s *stream, r eventlog.Recorded) {
 
 // repeatDraws repeats the draws of all studies.
 func (v *verification) repeatDraws() {
-	names := make([]string, 0, len(v.draws))
-	for name := range v.draws {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		err := randomisation.Replay(v.draws[name])
-		at := eventlog.Recorded{Stream: name, Revision: uint64(len(v.draws[name]) - 1)}
-		switch {
-		case errors.Is(err, randomisation.ErrKeysMissing):
-			v.summary.Sealed++
-			v.find(Draws, at, true, "the draws were not repeated: the key of blinded values is not there, or opens other values")
-		case err != nil:
-			v.summary.Studies++
-			v.find(Draws, at, false, "%v", err)
-		default:
-			v.summary.Studies++
-		}
+	for _, name := range slices.Sorted(maps.Keys(v.draws)) {
+		events := v.draws[name]
+		v.repeated(Draws, "draws", name, len(events), &v.summary.Studies, randomisation.Replay(events))
 	}
 }
 
@@ -216,21 +201,23 @@ func (v *verification) repeatDraws() {
 func (v *verification) repeatChoices() {
 	for _, name := range slices.Sorted(maps.Keys(v.stocks)) {
 		events := v.stocks[name]
-		of, is := events[0].(interface{ AboutStock() supply.OfStock })
-		if !is {
-			continue
+		if of, is := events[0].(interface{ AboutStock() supply.OfStock }); is {
+			err := supply.ReplayStock(v.supplies[of.AboutStock().Study], events)
+			v.repeated(Kits, "choices of kits", name, len(events), &v.summary.Locations, err)
 		}
-		err := supply.ReplayStock(v.supplies[of.AboutStock().Study], events)
-		at := eventlog.Recorded{Stream: name, Revision: uint64(len(events) - 1)}
-		switch {
-		case errors.Is(err, supply.ErrKeysMissing):
-			v.summary.Sealed++
-			v.find(Kits, at, true, "the choices of kits were not repeated: the key of blinded values is not there, or opens other values")
-		case err != nil:
-			v.summary.Locations++
-			v.find(Kits, at, false, "%v", err)
-		default:
-			v.summary.Locations++
-		}
+	}
+}
+
+// repeated notes how the repetition of what a stream of some events holds has ended, and counts it unless a key was missing.
+func (v *verification) repeated(c Check, what, stream string, events int, count *int, err error) {
+	at := eventlog.Recorded{Stream: stream, Revision: uint64(events - 1)}
+	if errors.Is(err, randomisation.ErrKeysMissing) || errors.Is(err, supply.ErrKeysMissing) {
+		v.summary.Sealed++
+		v.find(c, at, true, "the %s were not repeated: the key of blinded values is not there, or opens other values", what)
+		return
+	}
+	*count++
+	if err != nil {
+		v.find(c, at, false, "%v", err)
 	}
 }

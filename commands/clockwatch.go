@@ -2,11 +2,9 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"time"
 
-	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/security"
 	"casebook/eventlog"
@@ -79,14 +77,8 @@ func (h *Handler) clockStepped(ctx context.Context, from, to time.Time) {
 	if err != nil {
 		host = "unknown"
 	}
-	body, err := json.Marshal(security.RecordClockStep{Day: domain.DateOf(to.UTC()),
-		Step: security.ClockStepped{Host: host, From: from.UTC(), To: to.UTC()}})
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
-		defer cancel()
-		_, err = h.Do(ctx, Request{Name: "RecordClockStep", Body: body, Principal: access.Process("security")})
-	}
-	if err != nil {
+	step := security.RecordClockStep{Day: domain.DateOf(to.UTC()), Step: security.ClockStepped{Host: host, From: from.UTC(), To: to.UTC()}}
+	if err := h.recordSecurity(context.WithoutCancel(ctx), "RecordClockStep", step); err != nil {
 		h.logger.Error("a step of the clock could not be recorded", "error", err)
 	}
 }

@@ -204,19 +204,26 @@ func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
 
 // record records refusals in the log of the day. Where it cannot, it counts them as dropped.
 func (h *Handler) record(ctx context.Context, record security.RecordAccessRefused, count int) (recorded bool) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
 	record.Day = domain.DateOf(h.now().UTC())
 	if record.Refusals == nil {
 		record.Refusals = []security.AccessRefused{}
 	}
-	body, err := json.Marshal(record)
-	if err == nil {
-		_, err = h.Do(ctx, Request{Name: "RecordAccessRefused", Body: body, Principal: access.Process("security")})
-	}
+	err := h.recordSecurity(ctx, "RecordAccessRefused", record)
 	if err != nil {
 		h.security.dropped.Add(int64(count))
 		h.logger.Error("refusals of access could not be recorded", "count", count, "error", err)
 	}
 	return err == nil
+}
+
+// recordSecurity sends a command of the security log, and waits for it for a limited time.
+func (h *Handler) recordSecurity(ctx context.Context, name string, command any) error {
+	body, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	_, err = h.Do(ctx, Request{Name: name, Body: body, Principal: access.Process("security")})
+	return err
 }

@@ -47,11 +47,7 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 			return latest, nil, nil, err
 		}
 		l := links[i]
-		wrong := wrongLink(tail, r.Revision, l.Schema, l.PreviousHash)
-		if wrong == "" && v.log.registry.misplaced(r.Type, r.Stream) {
-			wrong = "events of its type belong into streams of another category"
-		}
-		if wrong != "" {
+		if wrong := v.log.registry.wrongNext(tail, r, l.Schema, l.PreviousHash); wrong != "" {
 			broken[r.Stream] = true
 			found = append(found, damageAt(r, wrong))
 			continue

@@ -124,15 +124,22 @@ func damageAt(r Recorded, reason string) domain.Damage {
 // CheckNext returns the damage of the stream that begins at next, if next does not continue the stream that ends at after,
 // or if it is of a type that belongs into streams of another category; nil where it is sound.
 func (r *Registry) CheckNext(after Tail, next Recorded) *domain.Damage {
-	wrong := wrongLink(after, next.Revision, next.Metadata.Schema, next.Metadata.PreviousHash)
-	if wrong == "" && r.misplaced(next.Type, next.Stream) {
-		wrong = "events of its type belong into streams of another category"
-	}
+	wrong := r.wrongNext(after, next, next.Metadata.Schema, next.Metadata.PreviousHash)
 	if wrong == "" {
 		return nil
 	}
 	damage := damageAt(next, wrong)
 	return &damage
+}
+
+// wrongNext says what is wrong with next, if it is to follow after in a stream; nothing where it is sound. Its metadata
+// need not be decoded.
+func (r *Registry) wrongNext(after Tail, next Recorded, schema int, previousHash string) string {
+	wrong := wrongLink(after, next.Revision, schema, previousHash)
+	if wrong == "" && r.misplaced(next.Type, next.Stream) {
+		wrong = "events of its type belong into streams of another category"
+	}
+	return wrong
 }
 
 // EventID derives the id of a command's n-th event, so that an append that is sent again has the same ids. The id also

@@ -134,11 +134,7 @@ func (d dataDir) runningEventStore(reader bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	who := access.Owner
-	if reader {
-		who = access.Reader
-	}
-	return access.EventStoreURL(address, who), nil
+	return access.EventStoreURL(address, account(access, reader)), nil
 }
 
 // runningMongo returns the address of the MongoDB that runs on the directory, for its owner or for a reader.
@@ -147,11 +143,15 @@ func (d dataDir) runningMongo(reader bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	who := access.Owner
+	return access.MongoURL(address, account(access, reader)), nil
+}
+
+// account returns the account that reads only, or the one that may do everything.
+func account(of *credentials.Credentials, reader bool) credentials.Account {
 	if reader {
-		who = access.Reader
+		return of.Reader
 	}
-	return access.MongoURL(address, who), nil
+	return of.Owner
 }
 
 func (d dataDir) running(file string) (*credentials.Credentials, string, error) {
