@@ -442,6 +442,17 @@ func recordDamaged(d domain.Damage) error {
 		Do("tell those who run the system; nothing else is affected")
 }
 
+// recordUnreadable refuses what needs the state of a stream with an event that this program cannot read. Where a newer
+// program has recorded the event, another server may be that program.
+func recordUnreadable(at eventlog.Recorded, err error) error {
+	if errors.Is(err, domain.ErrUnknownVersion) {
+		return refuse.Overload("record_newer", "the record %s holds an event, %d, of a newer program than this one", at.Stream, at.Revision).
+			Do("send the same again; if it lasts, tell those who run the system to replace this program by the newer one")
+	}
+	return refuse.WrongState("record_unreadable", "the record %s holds an event, %d, that cannot be read", at.Stream, at.Revision).
+		Do("tell those who run the system; nothing else is affected")
+}
+
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {
 	facts, err := d.facts(ctx, reader, body)
 	if err != nil {

@@ -129,7 +129,7 @@ func (s *stateCache) addRead(next *snapshot, st *stream, r eventlog.Recorded, er
 	if next.damage == nil {
 		next.damage = s.log.Registry().CheckNext(next.tail, r)
 		if next.damage == nil && err != nil {
-			return err // an event of a newer program
+			return recordUnreadable(r, err)
 		}
 		if next.damage == nil {
 			return st.add(next, r, fold)

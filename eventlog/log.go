@@ -324,10 +324,10 @@ func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, 
 				yield(r, err)
 				return
 			}
-			if l.registry.CheckNext(tail, next) != nil || !yield(r, err) || err != nil {
+			if l.registry.CheckNext(tail, next) != nil || !yield(next, err) {
 				return
 			}
-			tail = TailAfter(r)
+			tail = TailAfter(next)
 		}
 	}
 }

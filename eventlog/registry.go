@@ -132,13 +132,13 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, at Origin) (
 }
 
 // Decode decodes the JSON of a stored event of any schema version up to the current one. An unknown name or a later
-// version is an error: an older program must stop at an event of a newer one instead of skipping it. Blinded values are
+// version is a domain.ErrUnknownVersion: an older program must not take an event of a newer one for nothing. Blinded values are
 // opened with the study's key; without keys they stay sealed. They open only at the origin where they were sealed, and
 // under the field's name of that time: an upcast must not rename or move a blinded field.
 func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, at Origin) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
-		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
+		return nil, fmt.Errorf("event type %q: %w of the record; this program does not know such events", name, domain.ErrUnknownVersion)
 	}
 	data, err := s.Upcasts.Current(version, data)
 	if err != nil {
