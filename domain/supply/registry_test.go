@@ -59,7 +59,7 @@ func TestOpenDepot(t *testing.T) {
 
 func TestReleaseAndRecall(t *testing.T) {
 	given := withDepot(t)
-	released := given.When(releasing("L1", "QP-7")).Then(supply.BatchReleased{Study: pain, Lot: "L1", Certificate: "QP-7"})
+	released := given.When(releasing("L1", "QP-7")).Then(supply.BatchReleased{Study: pain, Lot: "L1", Certificate: "QP-7", Together: true})
 	released.When(releasing("L1", "QP-7")).ThenRefused("batch_released")
 	given.When(releasing("", "QP-7")).ThenRefused("value_missing")
 	given.When(releasing("L1", "")).ThenRefused("value_missing")
@@ -117,7 +117,8 @@ func TestRegister(t *testing.T) {
 	file := "Lot, KIT ,arm,units,expiry\nL1,20,XQ-7,3,2027-01-01\nL2,10,XQ-7,1,2027-02-01\n"
 	first := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("10", "20"),
 		SHA256: blind.Of("49d2ee86c4a36d3b8b8e1a3f0d5c1a0a"), Contents: blind.Of(supply.KitContents{
-			"10": {Arm: x, Lot: "L2", Expiry: "2027-02-01", Units: 1}, "20": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 3}})}
+			"10": {Arm: x, Lot: "L2", Expiry: "2027-02-01", Units: 1}, "20": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 3}}),
+		Together: true}
 	events, err := registering(theStudy(nil), "D", file)(given.State())
 	if err != nil || len(events) != 1 {
 		t.Fatalf("got %v, %v", events, err)
@@ -138,7 +139,7 @@ func TestRegister(t *testing.T) {
 	}
 	second := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 2, Kits: kits("30"),
 		SHA256:   events[0].(supply.KitsRegistered).SHA256,
-		Contents: blind.Of(supply.KitContents{"30": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 1}})}
+		Contents: blind.Of(supply.KitContents{"30": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 1}}), Together: true}
 	next.Then(second)
 
 	withKnownKit := "kit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n20,XQ-7,L1,2027-01-01\n"
