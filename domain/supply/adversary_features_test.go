@@ -251,17 +251,10 @@ func together(o observed, a, b givenKit) int {
 	return min(smallest, 15)
 }
 
+// answerCode says whether the answer about a kit that lay there was another one than about the kit that the patient got.
 func answerCode(k givenKit, n supply.KitNumber) int {
 	code, tried := k.tried[n]
-	switch {
-	case !tried:
-		return 0
-	case code == "":
-		return 1
-	case code == k.tried[k.kit]:
-		return 2 // the same answer as for the kit that the patient got
-	}
-	return 3
+	return yes(tried && code != k.tried[k.kit])
 }
 
 // pairOf is two patients of one study: what their features are, hidden ones before listed ones, and whether their arms are
@@ -377,10 +370,11 @@ func deviations(values []float64) float64 {
 	for _, v := range values {
 		sum, squares = sum+v, squares+v*v
 	}
-	if spread := math.Sqrt((squares/n - sum*sum/n/n) / n); spread > 0 {
-		return sum / n / spread
+	if sum == 0 {
+		return 0
 	}
-	return 0
+	// Whoever is right about every pair of every study is infinitely far from a coin.
+	return sum / n / math.Sqrt(max(0, squares/n-sum*sum/n/n)/n)
 }
 
 // studies returns simulated studies to learn from, and as many others to attack.
@@ -415,6 +409,11 @@ func suppliedOnce() conditions {
 		rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 70, OverdueDays: 7}}
 }
 
+// apart gives each arm a lot and an expiry of its own.
+func apart(c *conditions) {
+	c.apart, c.expiries = true, []domain.Date{"2027-06-30", "2027-12-31"}
+}
+
 // resupplied are the conditions of a study whose site is sent kits as it uses them, and whose depot has enough.
 func resupplied() conditions {
 	c := suppliedOnce()
@@ -423,9 +422,13 @@ func resupplied() conditions {
 }
 
 // TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin attacks studies with all that blinded people can see: numbers,
-// positions, times, and the answers to a coordinator who tries to send kits back.
+// positions, times, and the answers to a coordinator who tries to send kits back and to a supply manager who asks for each kit
+// of the depot by itself, between the releases of the lots of the two arms and after them.
 func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
-	learned, attacked := studies(t, suppliedOnce(), 100)
+	of := suppliedOnce()
+	apart(&of)
+	of.managing = true
+	learned, attacked := studies(t, of, 60)
 	a := strongest(learned, numbersUpTo(0, len(everything)))
 	gains := a.gains(attacked)
 	t.Logf("right about %.2f %% of the pairs, %.1f standard errors from a coin, by %s", 100*share(gains, attacked), deviations(gains), a)
@@ -470,6 +473,8 @@ func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 		"resupply of two expiries":  func(c *conditions) { c.expiries = append(c.expiries, "2027-12-31") },
 		"a depot that runs out":     func(c *conditions) { c.perArm = 22 },
 		"a site with a small stock": func(c *conditions) { c.rule.Trigger, c.rule.Target = 1, 3 },
+		"a lot for each arm, and a manager who tries everything": func(c *conditions) { apart(c); c.managing = true },
+		"two sites that are compared":                            func(c *conditions) { apart(c); c.sites = []domain.SiteID{"A", "B"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			conditions := resupplied()

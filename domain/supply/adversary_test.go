@@ -35,6 +35,8 @@ type conditions struct {
 	apart bool
 	// managing says that a supply manager asks for each kit of the depot by itself and changes the rules again and again.
 	managing bool
+	// visits is how many patients come to a visit after each enrolment; with 0, one after every third.
+	visits int
 	// sites are the sites; only A if there are none.
 	sites []domain.SiteID
 }
@@ -112,9 +114,14 @@ func simulate(t *testing.T, seed uint64, c conditions) course {
 			s.arms[p] = []domain.ArmID{x, y}[s.random.IntN(2)]
 			s.allocate(t, p, "")
 		}
-		if len(s.arms) > 0 && s.random.IntN(3) == 0 { // somebody comes to a visit
-			drawn := slices.Sorted(maps.Keys(s.arms))
-			s.allocate(t, drawn[s.random.IntN(len(drawn))], fmt.Sprint("v", i))
+		visits := c.visits
+		if visits == 0 && s.random.IntN(3) == 0 {
+			visits = 1
+		}
+		for v := range visits {
+			if drawn := slices.Sorted(maps.Keys(s.arms)); len(drawn) > 0 {
+				s.allocate(t, drawn[s.random.IntN(len(drawn))], fmt.Sprint("v", i, "-", v))
+			}
 		}
 		if s.random.IntN(10) == 0 {
 			s.lose(t, at)

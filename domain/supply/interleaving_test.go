@@ -495,7 +495,7 @@ func (w *world) expire() {
 func (w *world) rule(site supply.LocationID) {
 	trigger := between(1, 3).Draw(w.t, "trigger")
 	rule := supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot, Trigger: trigger,
-		Target: trigger + between(0, 2).Draw(w.t, "more"), OverdueDays: 5}
+		Target: trigger + between(2, 4).Draw(w.t, "more"), OverdueDays: 5}
 	cmd := supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: rule}
 	w.decideOnSupply(scenario.SentWithFacts(supply.SetRule, w.study, cmd, w.call()))
 }

@@ -317,8 +317,12 @@ func (s Supply) Locations(in study.Study) []LocationID {
 	return all
 }
 
-// SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range and
-// invalid_resupply_rule.
+// leastSpare is how far the target of a rule must lie above its trigger in a study with several arms. Then a shipment replaces
+// at least three kits. A shipment of one kit would tell that it is of the arm of the kit that was used last.
+const leastSpare = 2
+
+// SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range,
+// invalid_resupply_rule and resupply_rule_reveals_arms.
 func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Event, error) {
 	r := cmd.Rule
 	if _, exists := s.Depots[r.Depot]; !exists {
@@ -335,6 +339,10 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 	if r.Target < r.Trigger {
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).
 			At("rule.target").Do("use a target from the trigger up")
+	}
+	if in.Protocol != nil && len(in.Protocol.Arms) > 1 && r.Target < r.Trigger+leastSpare {
+		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, single kits would be replaced, each by "+
+			"one of the same arm", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}
 	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
 }

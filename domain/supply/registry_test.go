@@ -83,7 +83,7 @@ func TestReleaseAndRecall(t *testing.T) {
 }
 
 func TestResupplyRules(t *testing.T) {
-	given, good := withDepot(t), supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 2, OverdueDays: 365}
+	given, good := withDepot(t), supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 365}
 	second := good
 	second.Target = 5
 	if s := given.When(settingRule(good)).Then(supply.ResupplyRuleSet{Study: pain, Rule: good}).
@@ -103,6 +103,8 @@ func TestResupplyRules(t *testing.T) {
 		{"value_out_of_range", "rule.overdueDays", func(r *supply.ResupplyRule) { r.OverdueDays = 0 }},
 		{"value_out_of_range", "rule.overdueDays", func(r *supply.ResupplyRule) { r.OverdueDays = 366 }},
 		{"invalid_resupply_rule", "rule.target", func(r *supply.ResupplyRule) { r.Target = 1 }},
+		{"resupply_rule_reveals_arms", "rule.target", func(r *supply.ResupplyRule) { r.Target = 2 }},
+		{"resupply_rule_reveals_arms", "rule.target", func(r *supply.ResupplyRule) { r.Target = 3 }},
 	} {
 		r := good
 		c.change(&r)
