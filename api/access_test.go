@@ -70,9 +70,9 @@ var entitled = map[string]struct {
 	"RevealSeed":                {theStudy, statisticians},
 	"CorrectStratum":            {thePatient, []user.Role{user.Investigator, user.DataManager}},
 	"BreakBlind":                {thePatient, []user.Role{user.Investigator, user.SafetyOfficer}},
-	"RegisterKits":              {theStudy, []user.Role{user.UnblindedSupplyManager}},
-	"ReleaseBatch":              {theStudy, suppliers},
-	"RecallLot":                 {theStudy, suppliers},
+	"RegisterKits":              {theStudy, unblindedSuppliers},
+	"ReleaseBatch":              {theStudy, unblindedSuppliers},
+	"RecallLot":                 {theStudy, unblindedSuppliers},
 	"SetResupplyRule":           {theStudy, suppliers},
 	"CreateShipment":            {theSite, keepers},
 	"CancelShipment":            {theSite, keepers},
@@ -144,9 +144,10 @@ var (
 	statisticians = []user.Role{user.Statistician}
 	readers       = []user.Role{user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SafetyOfficer, user.Statistician,
 		user.Auditor}
-	suppliers = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
-	keepers   = append(slices.Clone(suppliers), siteStaff...)
-	members   = append(slices.Clone(suppliers), readers...)
+	suppliers          = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
+	unblindedSuppliers = []user.Role{user.UnblindedSupplyManager}
+	keepers            = append(slices.Clone(suppliers), siteStaff...)
+	members            = append(slices.Clone(suppliers), readers...)
 )
 
 // asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
@@ -284,7 +285,7 @@ var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind
 func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	// handlesArms are the commands whose sender brings or learns what is in which arm.
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
-		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits"}
+		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot"}
 	operations := []string{"projection", "user"} // keeping views and accounts
 	shown := 0
 	for _, declared := range contexts.Commands() {

@@ -68,6 +68,8 @@ type Declaration[S, E, F, C any] struct {
 	// is recorded. If it is nil, only the first answer shows it.
 	showAgain    func(C) C
 	showAgainFor time.Duration
+	// recorded are the codes of refusals by the decision that are put into the security log.
+	recorded []string
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret bool
 	// blinded says that the body holds content that is sealed in the log.
@@ -179,6 +181,13 @@ func (d *Declaration[S, E, F, C]) Revealing(reveal func(context.Context, Reader,
 // may have been lost. Each time, the events of the decision on the command that again returns are recorded before.
 func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C) C) *Declaration[S, E, F, C] {
 	d.showAgainFor, d.showAgain = within, again
+	return d
+}
+
+// RecordingRefusals puts refusals by the decision with these codes into the security log, like refusals of access: somebody
+// who tries out what is refused in order to learn what is blinded shows there.
+func (d *Declaration[S, E, F, C]) RecordingRefusals(codes ...string) *Declaration[S, E, F, C] {
+	d.recorded = codes
 	return d
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -277,6 +278,9 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err == nil {
 		h.hashes.Add(id, hash)
 	}
+	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
+		d.recordRefusal(ctx, h, r, scope, err)
+	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {
 			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
@@ -290,9 +294,9 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		return "", domain.Scope{}, nil
 	}
 	scope, err := d.scope(ctx, h.Reader(), body)
-	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
-		// Users without a role in a study must not learn which of its patients exist.
-		scope, err = domain.Scope{Study: scope.Study}, nil
+	var unknown *refuse.Refusal
+	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound {
+		unknown, scope, err = refusal, domain.Scope{Study: scope.Study, Patient: patientOf(body)}, nil
 	}
 	if err != nil {
 		return "", scope, err
@@ -304,14 +308,45 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		}
 	}
 	role, err := r.Principal.Authorize(d.name, openTo, scope)
-	if err == nil {
+	switch {
+	case err != nil:
+		err = r.Principal.NotAllowed(d.name, asNamed(body, r.Principal, scope))
+	case unknown != nil:
+		// Only those who may send the command about all patients of the study learn that there is no such patient.
+		err = unknown
+	default:
 		err = d.mustBePresent(ctx, h, r, scope)
 	}
 	if err != nil {
-		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
-			Address: r.Address, TraceID: r.TraceID, Why: err})
+		d.recordRefusal(ctx, h, r, scope, err)
 	}
 	return role, scope, err
+}
+
+// recordRefusal puts a refusal of the command into the security log.
+func (d *Declaration[S, E, F, C]) recordRefusal(ctx context.Context, h *Handler, r Request, scope domain.Scope, why error) {
+	h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
+		Address: r.Address, TraceID: r.TraceID, Why: why})
+}
+
+// patientOf returns the patient that a command names, or "".
+func patientOf(command any) domain.PatientID {
+	if c, ok := command.(domain.AboutPatient); ok {
+		return c.AboutPatient()
+	}
+	return ""
+}
+
+// asNamed returns the scope as the sentence of a refusal names it: by the patient if the command names one, whether there
+// is such a patient or not, and otherwise without what the caller may not know.
+func asNamed(command any, p access.Principal, scope domain.Scope) domain.Scope {
+	switch named := patientOf(command); {
+	case named != "":
+		return domain.Scope{Study: scope.Study, Patient: named}
+	case scope.Patient != "" && !p.MayKnowPatient(scope):
+		return domain.Scope{Study: scope.Study}
+	}
+	return scope
 }
 
 func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash commandHash,
