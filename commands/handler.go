@@ -65,6 +65,8 @@ type Handler struct {
 	security securityLog
 	attempts *access.Attempts
 	factors  *access.Factors
+
+	administrators administrators
 	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
 	clock      *clockWatch
 	clockSteps prometheus.Counter

@@ -244,6 +244,7 @@ func (p clocked) newDoctor(g user.Grant) doctor {
 	p.must(first, user.GrantRole{OfUser: of, Grant: g})
 	p.must(second, user.ConfirmRole{OfUser: of, Grant: g})
 	p.must(self, user.ChangePassword{OfUser: of, Password: d.password})
+	p.must(second, user.ConfirmAccount{OfUser: of})
 	offered, _ := p.must(self, user.OfferSecondFactor{OfUser: of}).Revealed.(usercommands.OfferedFactor)
 	key, err := otp.NewKeyFromURL(offered.URL)
 	if err != nil {

@@ -127,6 +127,9 @@ func prepareNewPassword(ctx context.Context, h *commands.Handler, r commands.Req
 	if err != nil {
 		return err
 	}
+	if c.Administrators, err = onMachine(ctx, h, r); err != nil {
+		return err
+	}
 	if r.Principal.User == c.User {
 		if err := proveOwner(ctx, h, r, u, c.CurrentPassword); err != nil {
 			return err

@@ -20,8 +20,10 @@ const (
 	accountDeactivated = "account_deactivated"
 )
 
-// Register opens an account. It refuses user_exists, malformed_id, value_missing and value_too_long. The id of a
-// deactivated account still exists, because an id is never given to another person (21 CFR 11.100(a)).
+// Register opens an account. Whoever opens it may be able to use it: by the password, or as the subject of an identity
+// provider. So it has to be confirmed before it can sign, unblind or administer. Register refuses user_exists,
+// malformed_id, value_missing and value_too_long. The id of a deactivated account still exists, because an id is never
+// given to another person (21 CFR 11.100(a)).
 func Register(u User, cmd RegisterUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
 		return nil, err
@@ -32,11 +34,24 @@ func Register(u User, cmd RegisterUser, call domain.Call) ([]Event, error) {
 	}
 	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
 	if cmd.PasswordDigest != "" {
-		// The operator of the machine makes the first administrators, before there is anybody who could confirm them.
 		events = append(events, PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest},
-			PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: isPerson(call.Actor)})
+			PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true})
+	}
+	if cmd.PasswordDigest == "" || !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
 	}
 	return events, nil
+}
+
+// toBeConfirmed says that the account is not in its owner's hands without doubt, because of what the caller does. The
+// operator of the machine is not counted as a person, because the record cannot tell the operator from one of the
+// administrators. So two administrators have to confirm what the operator has handled, where there are two others.
+func toBeConfirmed(id domain.UserID, administrators Administrators, call domain.Call) Event {
+	people := 1
+	if !isPerson(call.Actor) && administrators.besides(id) > 1 {
+		people = 2
+	}
+	return ConfirmationRequired{User: id, By: call.Actor, People: people}
 }
 
 // isPerson says whether the actor of a command is a person: the ids of process managers are not those of people.
@@ -59,15 +74,19 @@ func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) 
 		}
 		return append(events, u.endSessions(cmd.User, PasswordChanged, call)), nil
 	}
-	return append(events, PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true},
-		u.endSessions(cmd.User, PasswordWasAssigned, call)), nil
+	events = append(events, PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true})
+	if !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
+	}
+	return append(events, u.endSessions(cmd.User, PasswordWasAssigned, call)), nil
 }
 
 func (u User) endSessions(id domain.UserID, cause EndCause, call domain.Call) Event {
 	return SessionsEnded{User: id, Version: u.Sessions + 1, At: call.At, Cause: cause}
 }
 
-// Confirm confirms that an account whose password somebody else had chosen is in its owner's hands again. It refuses
+// Confirm confirms that an account which somebody else has opened, or whose password somebody else has chosen, is in its
+// owner's hands. Where two people have to confirm it, the first confirmation alone changes nothing. Confirm refuses
 // user_not_found, account_deactivated, account_confirmed, password_not_changed and second_person_required.
 func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
@@ -78,13 +97,21 @@ func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("account_confirmed", "the account %s needs no confirmation", cmd.User).At("user").
 			Do("nothing is left to do")
 	case u.MustChangePassword:
-		return nil, refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", cmd.User).At("user").
-			Do("have the owner change it first")
+		return nil, passwordNotChanged(cmd.User)
 	}
-	if err := secondPerson(call.Actor, append(slices.Clone(u.HandledBy), cmd.User)...); err != nil {
+	others := slices.Concat(u.HandledBy, u.ConfirmedBy, []domain.UserID{cmd.User})
+	if err := secondPerson(call.Actor, others...); err != nil {
 		return nil, err
 	}
+	if len(u.ConfirmedBy)+1 < u.Confirmers {
+		return []Event{ConfirmationGiven{User: cmd.User, By: call.Actor}}, nil
+	}
 	return []Event{AccountConfirmed{User: cmd.User}}, nil
+}
+
+func passwordNotChanged(id domain.UserID) error {
+	return refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", id).At("user").
+		Do("have the owner change it first")
 }
 
 // secondPerson refuses an actor who is one of the others, because two people have to decide, or who is no person.
@@ -165,7 +192,8 @@ func Lock(u User, cmd LockUser, call domain.Call) ([]Event, error) {
 	return []Event{Locked{User: cmd.User, Reason: cmd.Reason}, u.endSessions(cmd.User, AccountLocked, call)}, nil
 }
 
-// Unlock unlocks an account. It refuses user_not_found, account_deactivated, user_not_locked, reason_required,
+// Unlock unlocks an account. What the operator of the machine has unlocked has to be confirmed, because somebody may have
+// locked it for good reasons. Unlock refuses user_not_found, account_deactivated, user_not_locked, reason_required,
 // value_too_long and not_oneself.
 func Unlock(u User, cmd UnlockUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
@@ -174,7 +202,11 @@ func Unlock(u User, cmd UnlockUser, call domain.Call) ([]Event, error) {
 	if !u.Locked {
 		return nil, refuse.WrongState("user_not_locked", "the account %s is not locked", cmd.User).At("user").Do("nothing is left to do")
 	}
-	return []Event{Unlocked{User: cmd.User, Reason: cmd.Reason}}, nil
+	events := []Event{Unlocked{User: cmd.User, Reason: cmd.Reason}}
+	if !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
+	}
+	return events, nil
 }
 
 // Deactivate deactivates an account for ever. It refuses user_not_found, account_deactivated, reason_required,
