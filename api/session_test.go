@@ -258,8 +258,11 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 	if !passes(withPassword) {
 		t.Error("a second factor is asked for that the study does not ask for")
 	}
-	c.as(tr.manager).accepted(study.RequireSecondFactor{InStudy: domain.ForStudy(tr.study), Required: true,
-		Reasoned: domain.Because("the protocol asks for it")})
+	require := study.RequireSecondFactor{InStudy: domain.ForStudy(tr.study), Required: true,
+		Reasoned: domain.Because("the protocol asks for it")}
+	c.as(tr.manager).command(require).refused(t, http.StatusForbidden, "reauthentication_required")
+	_, manager := newPerson(t, c, user.Grant{Role: user.DataManager, Study: tr.study}).signIn("")
+	manager.accepted(require)
 	withPassword.command(unblind).refused(t, http.StatusForbidden, "second_factor_required")
 
 	offered := withPassword.accepted(user.OfferSecondFactor{OfUser: of})

@@ -289,7 +289,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
 	if d.isOpenToSelf(body, r.Principal.User) {
-		return "", domain.Scope{}, nil
+		return "", domain.Scope{}, d.ownersMustBePresent(ctx, h, r)
 	}
 	scope, err := d.scope(ctx, h.Reader(), body)
 	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {

@@ -148,7 +148,7 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 	p := runClocked(t)
 	who, _ := p.drawnPatient()
 	id, admin := who.Study(), access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
-	p.must(access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
+	p.must(access.Principal{User: "manager", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
 		study.RequireSecondFactor{InStudy: domain.ForStudy(id), Required: true, Reasoned: domain.Because("the protocol asks for it")})
 	caller := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
 	colleague := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})

@@ -98,6 +98,7 @@ var Commands = []commands.Command{
 			user.DeactivateUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("Has left the hospital")}),
 	commands.Handle(user.Decider, user.OfferFactor).
 		AllowedToSelf().
+		Reauthenticated().
 		PreparedWith(prepareOffer).
 		Secret().
 		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.OfferSecondFactor) (any, error) {
@@ -107,6 +108,7 @@ var Commands = []commands.Command{
 			user.OfferSecondFactor{OfUser: domain.ForUser("dr.lindner")}),
 	commands.Handle(user.Decider, user.EnrolFactor).
 		AllowedToSelf().
+		Reauthenticated().
 		PreparedWith(prepareEnrolment).
 		Secret().
 		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.EnrolSecondFactor) (any, error) {

@@ -171,12 +171,9 @@ func proveOwner(ctx context.Context, h *commands.Handler, r commands.Request, u 
 }
 
 // prepareOffer makes the secret of a second factor.
-func prepareOffer(_ context.Context, h *commands.Handler, r commands.Request, c *user.OfferSecondFactor) error {
+func prepareOffer(_ context.Context, h *commands.Handler, _ commands.Request, c *user.OfferSecondFactor) error {
 	factors, err := h.Factors()
 	if err != nil {
-		return err
-	}
-	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
 		return err
 	}
 	c.URL, c.SealedSecret, err = factors.Offer(c.User)
@@ -184,12 +181,9 @@ func prepareOffer(_ context.Context, h *commands.Handler, r commands.Request, c 
 }
 
 // prepareEnrolment checks the code of a new second factor, and makes recovery codes.
-func prepareEnrolment(ctx context.Context, h *commands.Handler, r commands.Request, c *user.EnrolSecondFactor) error {
+func prepareEnrolment(ctx context.Context, h *commands.Handler, _ commands.Request, c *user.EnrolSecondFactor) error {
 	factors, err := h.Factors()
 	if err != nil {
-		return err
-	}
-	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
 		return err
 	}
 	u, err := commands.ReadNewest(ctx, h.Reader(), user.Decider, string(c.User))
