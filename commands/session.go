@@ -49,9 +49,10 @@ func ended(u user.User, proof access.Proof) bool {
 }
 
 func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Principal, user.User, error) {
-	u, claimed, damaged, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
-	if err == nil && damaged {
-		u = restricted(u, claimed)
+	u, claimed, damage, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
+	var damaged error
+	if err == nil && damage != nil {
+		u, damaged = restricted(u, claimed), recordDamaged(*damage)
 	}
 	switch {
 	case err != nil:
@@ -65,7 +66,7 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 			Do("ask an administrator to unlock it")
 	}
 	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, MustChangePassword: u.MustChangePassword,
-		Unconfirmed: u.Unconfirmed}, u, nil
+		Unconfirmed: u.Unconfirmed, Damaged: damaged}, u, nil
 }
 
 // restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must

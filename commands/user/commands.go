@@ -126,7 +126,7 @@ var Commands = []commands.Command{
 		Described("Remove a lost second factor",
 			user.RemoveSecondFactor{OfUser: domain.ForUser("dr.lindner"), Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
-		entered := user.EnteredSecrets{Password: c.Password, Step: c.Step, RecoveryCode: c.RecoveryCode}
+		entered := user.EnteredSecrets{Password: c.Password, CodeMissing: c.CodeMissing, Step: c.Step, RecoveryCode: c.RecoveryCode}
 		return user.EnterPassword(s, entered, user.SignIn{User: c.User}, call)
 	}).
 		Secret().

@@ -2,19 +2,24 @@ package user
 
 import (
 	"slices"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
 )
 
-// suspectAfter is after how many failures in a row the alarm is raised (21 CFR 11.300(d)): then, and each time that the
-// number has doubled.
-const suspectAfter = 5
+const (
+	// suspectAfter is after how many failures in a row the alarm is raised (21 CFR 11.300(d)).
+	suspectAfter = 5
+	// suspectAgainAfter is after which time the alarm about an account may be raised again, because people are told of it.
+	suspectAgainAfter = time.Hour
+)
 
 // The reasons for a failed sign-in, as SignInFailed records them. Callers do not learn the reason.
 const (
 	wrongPassword      = "wrong_password"
 	wrongCode          = "wrong_code"
+	codeMissing        = "code_missing"
 	noPassword         = "no_password"
 	accountLocked      = "account_locked"
 	accountDeactivated = "account_deactivated"
@@ -127,6 +132,8 @@ func secondPerson(actor domain.UserID, others ...domain.UserID) error {
 type EnteredSecrets struct {
 	// Password says that the entered password is that of the account.
 	Password bool
+	// CodeMissing says that no code of a second factor was entered.
+	CodeMissing bool
 	// Step is the time step of the entered code, if it is one of the second factor; otherwise 0.
 	Step int
 	// RecoveryCode is the digest of the entered code.
@@ -137,7 +144,7 @@ type EnteredSecrets struct {
 // out anybody; they raise an alarm, and the caller delays further attempts. It refuses only user_not_found and
 // malformed_id: recording these would start a stream for every name that somebody enters, and the security log records
 // them.
-func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([]Event, error) {
+func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, call domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
 	case !u.Exists():
@@ -149,7 +156,7 @@ func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([
 	case u.Digest == "":
 		return failed(noPassword)
 	case !entered.Password:
-		return u.guessed(cmd.User, wrongPassword), nil
+		return u.guessed(cmd.User, wrongPassword, call), nil
 	case !u.HasSecondFactor():
 		return []Event{SignedIn(cmd)}, nil
 	case entered.Step > u.LastStep:
@@ -157,17 +164,18 @@ func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([
 	case slices.Contains(u.RecoveryCodes, entered.RecoveryCode):
 		return []Event{SignedIn(cmd), RecoveryCodeUsed{User: cmd.User, Digest: entered.RecoveryCode}}, nil
 	}
-	return u.guessed(cmd.User, wrongCode), nil
+	if entered.CodeMissing {
+		return u.guessed(cmd.User, codeMissing, call), nil
+	}
+	return u.guessed(cmd.User, wrongCode, call), nil
 }
 
-// guessed records a wrong password or code, and the alarm when it is due.
-func (u User) guessed(id domain.UserID, code string) []Event {
+// guessed records a wrong password, or a wrong or missing code, and the alarm when it is due.
+func (u User) guessed(id domain.UserID, code string, call domain.Call) []Event {
 	events := []Event{SignInFailed{User: id, Code: code}}
 	failures := u.FailedSignIns + 1
-	for due := suspectAfter; due <= failures; due *= 2 {
-		if due == failures {
-			events = append(events, PasswordGuessingSuspected{User: id, Failures: failures})
-		}
+	if failures >= suspectAfter && call.At.Sub(u.SuspectedAt) >= suspectAgainAfter {
+		events = append(events, PasswordGuessingSuspected{User: id, Failures: failures, At: call.At})
 	}
 	return events
 }

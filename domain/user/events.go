@@ -23,7 +23,8 @@ var events = []domain.EventType{
 	domain.Stored[Unlocked]("UserUnlocked", domain.Unchanged),
 	domain.Stored[Deactivated]("UserDeactivated"),
 	domain.Stored[SessionsEnded]("SessionsEnded").InNoView(inTrail),
-	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected").ForReaders().InNoView(inTrail),
+	// Version 1 has no time.
+	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected", domain.Unchanged).InNoView(inTrail),
 	domain.Stored[PasswordHandedOut]("PasswordHandedOut"),
 	domain.Stored[AccountConfirmed]("AccountConfirmed"),
 	domain.Stored[ConfirmationRequired]("ConfirmationRequired"),
@@ -76,7 +77,7 @@ type SignedIn struct {
 // SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	// Code is wrong_password, wrong_code, no_password, account_locked or account_deactivated.
+	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked or account_deactivated.
 	Code string `json:"code"`
 }
 
@@ -111,6 +112,8 @@ type PasswordGuessingSuspected struct {
 	User domain.UserID `json:"user"`
 	// Failures is how many sign-ins have failed since the last success.
 	Failures int `json:"failures"`
+	// At is when the alarm was raised; the zero time if an earlier program raised it.
+	At time.Time `json:"at,omitzero"`
 }
 
 // PasswordHandedOut says that somebody else than the owner has chosen the password that was just set. The owner has to

@@ -18,8 +18,10 @@ type User struct {
 	Proposals []Proposal
 	// FailedSignIns counts the failures since the last success. Failures while the account has no password do not count.
 	FailedSignIns int
-	Locked        bool
-	Deactivated   bool
+	// SuspectedAt is when the alarm about guessing was raised last; the zero time if it never was.
+	SuspectedAt time.Time
+	Locked      bool
+	Deactivated bool
 	// Sessions is the version of the account's sessions, and SessionsEndedAt when earlier ones ended; it is the zero time
 	// while none were ended.
 	Sessions        int
@@ -92,6 +94,8 @@ func evolve(u User, e Event) User {
 		if e.Code != noPassword { // without a password, nobody can have guessed at it
 			u.FailedSignIns++
 		}
+	case PasswordGuessingSuspected:
+		u.SuspectedAt = e.At
 	case Locked:
 		u.Locked = u.Locked || e.Reason != "" // one without a reason is from failed sign-ins, which lock nothing
 	case Unlocked:

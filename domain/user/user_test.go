@@ -128,12 +128,22 @@ func TestR16_FailuresRaiseAnAlarmAndLockNobodyOut(t *testing.T) {
 	given := account(t).When(signingIn(true)).Then(signedIn)
 	for n := 1; n <= 50; n++ {
 		outcome := given.When(signingIn(false))
-		switch n {
-		case 5, 10, 20, 40:
-			given = outcome.Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: n})
-		default:
+		if n == 5 {
+			given = outcome.Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: n, At: by(anna).At})
+		} else {
 			given = outcome.Then(wrong)
 		}
+	}
+	// The alarm is raised again after an hour, and not sooner, whether the owner has signed in meanwhile or not.
+	later := func(after time.Duration) decision {
+		call := domain.Call{At: by(anna).At.Add(after), Actor: "process:sign-in"}
+		return scenario.SentWithFacts(user.EnterPassword, user.EnteredSecrets{}, user.SignIn{User: anna}, call)
+	}
+	given.When(later(59 * time.Minute)).Then(wrong)
+	given.When(later(time.Hour)).Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: 51, At: by(anna).At.Add(time.Hour)})
+	again := given.When(signingIn(true)).Then(signedIn)
+	for range 10 {
+		again = again.When(later(30 * time.Minute)).Then(wrong)
 	}
 	given = given.When(signingIn(true)).Then(signedIn)
 	if s := given.State(); s.Locked || s.Sessions != 0 || s.FailedSignIns != 0 {
@@ -296,6 +306,8 @@ func TestR15_TheSecondFactor(t *testing.T) {
 
 	wrongCode := user.SignInFailed{User: anna, Code: "wrong_code"}
 	enrolled.When(signingIn(true)).Then(wrongCode)
+	enrolled.When(entering(user.EnteredSecrets{Password: true, CodeMissing: true})).Then(user.SignInFailed{User: anna, Code: "code_missing"})
+	enrolled.When(entering(user.EnteredSecrets{CodeMissing: true})).Then(wrong)
 	enrolled.When(signingIn(false)).Then(wrong)
 	enrolled.When(entering(user.EnteredSecrets{Password: false, Step: 8})).Then(wrong)
 	enrolled.When(entering(user.EnteredSecrets{Password: true, Step: 7})).Then(wrongCode) // no code is used twice
