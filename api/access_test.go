@@ -278,7 +278,44 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 }
 
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
-var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true}
+var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true,
+	"RequireSecondFactor": true, "OfferSecondFactor": true, "EnrolSecondFactor": true}
+
+// TestR15_APresentPersonIsAskedForInEveryWay goes through the catalogue: a command that asks for a fresh sign-in asks the
+// owner of the account too, and no command that is open to owners gets around it.
+func TestR15_APresentPersonIsAskedForInEveryWay(t *testing.T) {
+	c := serve(t, nil)
+	owner := account(t, "owner")
+	owners := 0
+	for _, declared := range contexts.Commands() {
+		name := declared.Name()
+		if declared.AsksForPresence() != asksForPresence[name] {
+			t.Errorf("%s: asks for presence: %v, and asksForPresence in access_test.go says %v", name, declared.AsksForPresence(),
+				asksForPresence[name])
+		}
+		if !declared.OpenToOwner() || !declared.AsksForPresence() {
+			continue
+		}
+		owners++
+		body, err := json.Marshal(declared.Example())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(body, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields["user"] = owner
+		if body, err = json.Marshal(fields); err != nil {
+			t.Fatal(err)
+		}
+		c.as(owner).post("/api/v1/commands/"+name, string(body)). // the token is of no sign-in
+										refused(t, http.StatusForbidden, "reauthentication_required")
+	}
+	if owners < 2 {
+		t.Errorf("only %d commands were tried", owners)
+	}
+}
 
 // TestR4_NoAdministratorReachesArms goes through the catalogue of commands and roles: whoever may send a command that shows
 // arms, or handles them, has a role that needs two people, and administrators can send nothing that concerns a trial.
@@ -289,7 +326,8 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	operations := []string{"projection", "user"} // keeping views and accounts
 	shown := 0
 	for _, declared := range contexts.Commands() {
-		if asksForPresence[declared.Name()] && !slices.Contains(handlesArms, declared.Name()) {
+		if asksForPresence[declared.Name()] && !slices.Contains(handlesArms, declared.Name()) &&
+			!strings.HasSuffix(declared.Name(), "SecondFactor") {
 			t.Errorf("%s asks for presence, and is not listed as a command on arms", declared.Name())
 		}
 		for _, role := range declared.OpenTo() {

@@ -11,6 +11,7 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -167,5 +168,25 @@ func TestAStepOfTheClockIsRecorded(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNobodyLearnsThatAnAccountIsDamaged but who knows its password.
+func TestNobodyLearnsThatAnAccountIsDamaged(t *testing.T) {
+	p := run(t)
+	const password = "correct horse battery"
+	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
+	forge(t, user.Decider.Stream(string(name)), "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))
+	signIn := func(password string) error {
+		_, err := usercommands.SignIn(t.Context(), p.Handler, usercommands.Entered{User: name, Password: password, Address: "10.0.0.1"})
+		return err
+	}
+	wrong, err := refuse.As(signIn("wrong"))
+	if !err || wrong.Code != "sign_in_failed" || wrong.Kind != refuse.KindUnauthenticated {
+		t.Errorf("a wrong password is answered %v", wrong)
+	}
+	if err := signIn(password); !isDamaged(err) {
+		t.Errorf("the right password is answered %v", err)
 	}
 }

@@ -22,6 +22,8 @@ type Command interface {
 	Body() reflect.Type
 	// OpenTo lists the roles that may send the command.
 	OpenTo() access.Permission
+	// AsksForPresence says that the sender must have signed in within the last few minutes.
+	AsksForPresence() bool
 	// OpenToOwner says that the command is also open to the owner of the account that it is about.
 	OpenToOwner() bool
 	// Internal says that only process managers send the command; the API does not offer it.
@@ -164,7 +166,7 @@ func (d *Declaration[S, E, F, C]) ByConfirmedAccounts() *Declaration[S, E, F, C]
 
 // Reauthenticated says that the sender must have signed in within the last few minutes (see
 // access.Principal.MustHaveSignedInRecently), from an account that waits for no confirmation, and with a second factor
-// where the study asks for one.
+// where the study asks for one. For what people do with their own account, only the sign-in is needed.
 func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 	d.freshSignIn = true
 	return d
@@ -228,6 +230,9 @@ func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
 
 // OpenToOwner implements Command.
 func (d *Declaration[S, E, F, C]) OpenToOwner() bool { return d.openToSelf }
+
+// AsksForPresence implements Command.
+func (d *Declaration[S, E, F, C]) AsksForPresence() bool { return d.freshSignIn }
 
 // Summary implements Command.
 func (d *Declaration[S, E, F, C]) Summary() string { return d.summary }

@@ -66,6 +66,8 @@ type Handler struct {
 	security securityLog
 	attempts *access.Attempts
 	factors  *access.Factors
+
+	administrators administrators
 	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
@@ -291,7 +293,7 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
 	if d.isOpenToSelf(body, r.Principal.User) {
-		return "", domain.Scope{}, nil
+		return "", domain.Scope{}, d.ownersMustBePresent(ctx, h, r)
 	}
 	scope, err := d.scope(ctx, h.Reader(), body)
 	var unknown *refuse.Refusal

@@ -309,18 +309,18 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 }
 
 // ReadClaimed returns the state of the decider's stream like Read, and the state that the stream claims together with what
-// is no part of the record. They are the same where the stream is not damaged.
+// is no part of the record. They are the same where the stream is not damaged, and damage is nil then.
 func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (
-	sound, claimed S, damaged bool, err error,
+	sound, claimed S, damage *domain.Damage, err error,
 ) {
 	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 	switch {
 	case err != nil:
-		return sound, claimed, false, err
+		return sound, claimed, nil, err
 	case snap.damage != nil:
-		return snap.state.(S), snap.claimed.(S), true, nil
+		return snap.state.(S), snap.claimed.(S), snap.damage, nil
 	}
-	return snap.state.(S), snap.state.(S), false, nil
+	return snap.state.(S), snap.state.(S), nil, nil
 }
 
 // ReadEvents returns the events of the decider's stream with this id as far as the stream is sound, for the rare decision

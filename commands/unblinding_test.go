@@ -148,7 +148,7 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 	p := runClocked(t)
 	who, _ := p.drawnPatient()
 	id, admin := who.Study(), access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
-	p.must(access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
+	p.must(access.Principal{User: "manager", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
 		study.RequireSecondFactor{InStudy: domain.ForStudy(id), Required: true, Reasoned: domain.Because("the protocol asks for it")})
 	caller := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
 	colleague := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
@@ -244,6 +244,7 @@ func (p clocked) newDoctor(g user.Grant) doctor {
 	p.must(first, user.GrantRole{OfUser: of, Grant: g})
 	p.must(second, user.ConfirmRole{OfUser: of, Grant: g})
 	p.must(self, user.ChangePassword{OfUser: of, Password: d.password})
+	p.must(second, user.ConfirmAccount{OfUser: of})
 	offered, _ := p.must(self, user.OfferSecondFactor{OfUser: of}).Revealed.(usercommands.OfferedFactor)
 	key, err := otp.NewKeyFromURL(offered.URL)
 	if err != nil {

@@ -60,6 +60,7 @@ import (
 	instrumentprocesses "casebook/sagas/instrument"
 	safetyprocesses "casebook/sagas/safety"
 	supplyprocesses "casebook/sagas/supply"
+	userprocesses "casebook/sagas/user"
 )
 
 // Streams are all kinds of streams that the log holds.
@@ -101,7 +102,7 @@ func Commands() []commands.Command {
 	)
 }
 
-// Processes are all processes that the program runs. Messages about alerts and reminders go to the channels.
+// Processes are all processes that the program runs. Messages about alerts, reminders and accounts go to the channels.
 func Processes(channels ...notify.Channel) []sagas.Process {
 	return slices.Concat(
 		enrollmentprocesses.Processes,
@@ -109,6 +110,7 @@ func Processes(channels ...notify.Channel) []sagas.Process {
 		supplyprocesses.Processes,
 		diaryprocesses.Processes,
 		safetyprocesses.Processes(channels),
+		userprocesses.Processes(channels),
 	)
 }
 
