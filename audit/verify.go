@@ -12,8 +12,6 @@ import (
 	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/eventlog"
-
-	"github.com/google/uuid"
 )
 
 // Check names what a finding is about.
@@ -21,10 +19,9 @@ type Check string
 
 // The checks.
 const (
-	// Chain is the hash chain of a stream, with its revisions.
+	// Chain is the hash chain of a stream, with its revisions and with the ids of events, which follow from their commands and
+	// bytes.
 	Chain Check = "chain"
-	// EventID is the id of an event, which is derived from its command and its bytes.
-	EventID Check = "event-id"
 	// Schema is whether this program can read an event.
 	Schema Check = "schema"
 	// Metadata is who recorded an event, and when.
@@ -114,9 +111,6 @@ type verification struct {
 type stream struct {
 	tail    eventlog.Tail
 	damaged bool
-	// command is the command of the last event, and index that event's number among the command's events.
-	command string
-	index   int
 }
 
 func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem string, about ...any) {
@@ -143,14 +137,13 @@ func (v *verification) take(r eventlog.Recorded) {
 		v.find(Chain, r, false, "it follows an event that is no part of the record")
 		return
 	}
-	if d := v.log.Registry().CheckNext(s.tail, r); d != nil {
+	var d *domain.Damage
+	if s.tail, d = v.log.Registry().CheckNext(s.tail, r); d != nil {
 		s.damaged = true
 		v.summary.Damaged++
 		v.find(Chain, r, false, "%s", d.Reason)
 		return
 	}
-	s.tail = eventlog.TailAfter(r)
-	v.checkID(s, r)
 	if u, is := r.Event.(eventlog.Unreadable); is {
 		v.find(Schema, r, false, "it cannot be read: %v", u.Err)
 	}
@@ -171,21 +164,6 @@ func (v *verification) take(r eventlog.Recorded) {
 		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
 	case supply.StockEvent:
 		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
-	}
-}
-
-// checkID checks that the event's id is that of its command, its number among the command's events, and its bytes.
-func (v *verification) checkID(s *stream, r eventlog.Recorded) {
-	id, err := uuid.Parse(r.Metadata.CommandID)
-	if err != nil {
-		v.find(EventID, r, false, "it names no command, from which its id would follow")
-		return
-	}
-	if s.index++; r.Metadata.CommandID != s.command {
-		s.command, s.index = r.Metadata.CommandID, 0
-	}
-	if r.ID != eventlog.EventID(id, s.index, r.Data, r.RawMetadata) {
-		v.find(EventID, r, false, "its id does not follow from its command and its bytes")
 	}
 }
 

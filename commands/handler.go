@@ -395,7 +395,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			h.states.forget(st) // the store may have taken the events or not, so the next decision has to read the stream
 			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 		}
-		h.states.advance(st, snap, appended.Events, fold)
+		h.states.advance(st, snap, appended, fold)
 		answer := h.answerOf(id, name, appended)
 		if d.reveal != nil {
 			if answer.Revealed, err = d.reveal(ctx, h.Reader(), snap.state.(S), body); err != nil {
@@ -428,7 +428,7 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 		}
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
-	h.states.advance(st, snap, appended.Events, foldOf(d.decider))
+	h.states.advance(st, snap, appended, foldOf(d.decider))
 	revealed, err := d.reveal(ctx, h.Reader(), state, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.name, err)

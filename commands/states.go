@@ -127,13 +127,14 @@ func (s *stateCache) addRead(next *snapshot, st *stream, r eventlog.Recorded, er
 		return err
 	}
 	if next.damage == nil {
-		next.damage = s.log.Registry().CheckNext(next.tail, r)
-		if next.damage == nil && err != nil {
+		tail, damage := s.log.Registry().CheckNext(next.tail, r)
+		if damage == nil && err != nil {
 			return err // an event of a newer program
 		}
-		if next.damage == nil {
-			return st.add(next, r, fold)
+		if damage == nil {
+			return st.add(next, r, tail, fold)
 		}
+		next.damage = damage
 		next.claimed = next.state
 		s.verifier.Report(*next.damage)
 	}
@@ -150,16 +151,13 @@ func (st *stream) upToDate(snap *snapshot) bool {
 	return snap != nil && !st.loadFailed.Load() && st.length.Load() <= uint64(snap.tail.Revision+1)
 }
 
-// add folds one more event into the snapshot. The caller holds st.loading.
-func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error {
-	if err := eventlog.CheckChain(snap.tail, r); err != nil {
-		return err
-	}
+// add folds one more event into the snapshot, whose tail is then that of the event. The caller holds st.loading.
+func (st *stream) add(snap *snapshot, r eventlog.Recorded, tail eventlog.Tail, fold foldFunc) error {
 	state, err := fold(snap.state, r.Event)
 	if err != nil {
 		return fmt.Errorf("fold %s@%d: %w", r.Stream, r.Revision, err)
 	}
-	snap.state, snap.tail, snap.last = state, eventlog.TailAfter(r), r.Position
+	snap.state, snap.tail, snap.last = state, tail, r.Position
 	if id, err := uuid.Parse(r.Metadata.CommandID); err == nil {
 		st.commandIDs[shortID(id)] = struct{}{}
 	}
@@ -167,15 +165,15 @@ func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error 
 }
 
 // advance adds events that have just been appended after the snapshot from.
-func (s *stateCache) advance(st *stream, from *snapshot, events []eventlog.Recorded, fold foldFunc) {
+func (s *stateCache) advance(st *stream, from *snapshot, appended eventlog.Appended, fold foldFunc) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
 	if st.current.Load() != from {
 		return // another snapshot has replaced it, and the events are or will be read from the log
 	}
 	next := *from
-	for _, r := range events {
-		if err := st.add(&next, r, fold); err != nil {
+	for _, r := range appended.Events {
+		if err := st.add(&next, r, appended.Tail, fold); err != nil {
 			s.logger.Error("an appended event could not be added to the cached state", "stream", st.name, "error", err)
 			st.current.Store(nil)
 			return

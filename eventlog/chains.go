@@ -27,7 +27,8 @@ func (c *Chains) Check(events []Recorded) {
 			if !known {
 				tail = EmptyTail
 			}
-			if found := c.registry.CheckNext(tail, *r); found != nil {
+			next, found := c.registry.CheckNext(tail, *r)
+			if c.tails[r.Stream] = next; found != nil {
 				damage, damaged = *found, true
 				c.damages[r.Stream] = damage
 				c.order = append(c.order, r.Stream)
@@ -35,9 +36,7 @@ func (c *Chains) Check(events []Recorded) {
 		}
 		if damaged {
 			r.Event = Damaged{damage}
-			continue
 		}
-		c.tails[r.Stream] = TailAfter(*r)
 	}
 }
 

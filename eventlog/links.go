@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"sync"
@@ -15,14 +14,6 @@ import (
 
 // readsAtOnce bounds the ends of streams that are read at the same time.
 const readsAtOnce = 8
-
-// link is what the check of an event needs to know about it.
-type link struct {
-	Schema       int       `json:"schema"`
-	PreviousHash string    `json:"previousHash"`
-	RecordedAt   time.Time `json:"recordedAt"`
-	hash         string
-}
 
 // verify checks the next events of the log. It returns the latest time that was recorded, and what it has found.
 func (v *Verifier) verify(ctx context.Context, events []Recorded) (
@@ -47,12 +38,13 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 			return latest, nil, nil, err
 		}
 		l := links[i]
-		if wrong := v.log.registry.wrongNext(tail, r, l.Schema, l.PreviousHash); wrong != "" {
+		tail, wrong := v.log.registry.checkLink(tail, &r, l)
+		if wrong != "" {
 			broken[r.Stream] = true
 			found = append(found, damageAt(r, wrong))
 			continue
 		}
-		v.tails.Add(r.Stream, Tail{Revision: int64(r.Revision), Hash: l.hash})
+		v.tails.Add(r.Stream, tail)
 		switch {
 		case latest.Sub(l.RecordedAt) > ClockTolerance && known+len(steps) < maxClockSteps:
 			steps = append(steps, domain.ClockStep{Position: r.Position, From: latest, To: l.RecordedAt})
@@ -64,7 +56,7 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 	return latest, found, steps, nil
 }
 
-// linksOf reads the metadata of events and hashes them, in parallel: this is most of the work.
+// linksOf returns the links of events. It works in parallel.
 func linksOf(events []Recorded) []link {
 	links := make([]link, len(events))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(events)/minDecodedPerGoroutine))
@@ -72,11 +64,7 @@ func linksOf(events []Recorded) []link {
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(events) / parts; i < (part+1)*len(events)/parts; i++ {
-				r := &events[i]
-				if json.Unmarshal(r.RawMetadata, &links[i]) != nil {
-					links[i] = link{} // another program's event, in a stream of ours
-				}
-				links[i].hash = Hash(r.ID, r.Type, r.Data, r.RawMetadata)
+				links[i] = linkOf(&events[i])
 			}
 		})
 	}

@@ -231,13 +231,14 @@ type Appended struct {
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
 // the events exceed about 1 MiB together, the error is ErrTooLarge.
 //
-// Event ids are derived from commandID and the events' bytes. An append that is sent again is therefore stored once,
+// Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is therefore stored once,
 // and a different append with the same commandID is a conflict. Events with blinded values differ each time they are
 // encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
+	meta.CommandID = commandID.String()
 	for i, event := range events {
 		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
@@ -252,7 +253,8 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event,
 		}
-		out.Events[i], out.Tail = r, TailAfter(r)
+		out.Events[i] = r
+		out.Tail = Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, name, data, raw), CommandID: meta.CommandID, Index: i}
 		size += len(data) + len(raw)
 	}
 	if size > maxAppendBytes {
@@ -324,10 +326,10 @@ func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, 
 				yield(r, err)
 				return
 			}
-			if l.registry.CheckNext(tail, next) != nil || !yield(r, err) || err != nil {
+			var damage *domain.Damage
+			if tail, damage = l.registry.CheckNext(tail, next); damage != nil || !yield(r, err) || err != nil {
 				return
 			}
-			tail = TailAfter(r)
 		}
 	}
 }
