@@ -66,7 +66,7 @@ func (a *API) getReadiness(c *call) error {
 		}
 	}
 	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
-		answer.DamagedStreams = len(verified.Damages)
+		answer.DamagedStreams = len(verified.Unresolved())
 	}
 	return c.answer(status, answer)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"casebook/domain"
@@ -59,24 +60,28 @@ type Summary struct {
 	// Findings counts what is wrong, Notices what is worth knowing.
 	Findings int `json:"findings"`
 	Notices  int `json:"notices"`
-	// Damaged are the streams that are no part of the record from some event on.
-	Damaged int `json:"damaged"`
+	// Damaged are the streams that are no part of the record from some event on, Resolved the damages that two people have
+	// resolved.
+	Damaged  int `json:"damaged"`
+	Resolved int `json:"resolved"`
 }
 
 // Verify reads the whole log up to its present end, and reports what is wrong with it, in the order of the log. With the
-// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 150 bytes of each stream in memory,
+// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 300 bytes of each stream in memory,
 // and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
-	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
+	v := &verification{log: log, report: report, streams: map[string]*eventlog.StreamCheck{}, damages: map[string]*domain.Damage{}, draws: map[string][]randomisation.Event{},
 		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {
 		return v.summary, err
 	}
 	errEnd := errors.New("at the log's end")
-	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(_ context.Context, b eventlog.Batch) error {
+	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(ctx context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
-			v.take(r)
+			if err := v.take(ctx, r); err != nil {
+				return err
+			}
 		}
 		if b.Live || !b.Through.Before(end) {
 			return errEnd
@@ -99,18 +104,14 @@ type verification struct {
 	log     *eventlog.Log
 	report  func(Finding)
 	summary Summary
-	streams map[string]*stream
+	streams map[string]*eventlog.StreamCheck
+	// damages are the last ones that were found in the damaged streams.
+	damages map[string]*domain.Damage
 	draws   map[string][]randomisation.Event
 	// supplies are the events of each study's supply, stocks those of each location.
 	supplies map[domain.StudyID][]supply.Event
 	stocks   map[string][]supply.StockEvent
 	latest   time.Time
-}
-
-// stream is what is known of a stream while its events are read.
-type stream struct {
-	tail    eventlog.Tail
-	damaged bool
 }
 
 func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem string, about ...any) {
@@ -125,24 +126,21 @@ func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem s
 }
 
 // take checks the next event of the log.
-func (v *verification) take(r eventlog.Recorded) {
+func (v *verification) take(ctx context.Context, r eventlog.Recorded) error {
 	v.summary.Events++
 	v.summary.Through = r.Position
 	s := v.streams[r.Stream]
 	if s == nil {
-		s = &stream{tail: eventlog.EmptyTail}
+		s = v.log.CheckStream(r.Stream, eventlog.EmptyTail)
 		v.streams[r.Stream] = s
 	}
-	if s.damaged {
-		v.find(Chain, r, false, "it follows an event that is no part of the record")
-		return
+	damage, err := s.Next(ctx, r)
+	if err != nil {
+		return err
 	}
-	var d *domain.Damage
-	if s.tail, d = v.log.Registry().CheckNext(s.tail, r); d != nil {
-		s.damaged = true
-		v.summary.Damaged++
-		v.find(Chain, r, false, "%s", d.Reason)
-		return
+	if damage != nil {
+		v.damaged(r, damage)
+		return nil
 	}
 	if u, is := r.Event.(eventlog.Unreadable); is {
 		v.find(Schema, r, false, "it cannot be read: %v", u.Err)
@@ -159,12 +157,37 @@ func (v *verification) take(r eventlog.Recorded) {
 	}
 	switch e := r.Event.(type) {
 	case randomisation.Event:
-		v.draws[r.Stream] = append(v.draws[r.Stream], e)
+		// What was recorded beside a damaged stream bears its name with a suffix.
+		study, _, _ := strings.Cut(r.Stream, ".")
+		v.draws[study] = append(v.draws[study], e)
 	case supply.Event:
 		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
 	case supply.StockEvent:
 		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
 	}
+	return nil
+}
+
+// damaged notes that an event is no part of the record. It is for information only, if two people have decided so.
+func (v *verification) damaged(r eventlog.Recorded, d *domain.Damage) {
+	first := v.damages[r.Stream] != d
+	v.damages[r.Stream] = d
+	problem := "it follows an event that is no part of the record"
+	if first {
+		problem = d.Reason
+	}
+	if d.Resolution == nil {
+		if first {
+			v.summary.Damaged++
+		}
+		v.find(Chain, r, false, "%s", problem)
+		return
+	}
+	if first {
+		v.summary.Resolved++
+	}
+	v.find(Chain, r, true, "%s; disregarded since %s, as %s and %s have decided: %s", problem, d.Resolution.At.Format(time.RFC3339),
+		d.Resolution.ProposedBy, d.Resolution.ConfirmedBy, d.Resolution.Reason)
 }
 
 // repeatDraws repeats the draws of all studies.

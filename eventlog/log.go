@@ -22,6 +22,7 @@ import (
 type Log struct {
 	registry *Registry
 	keys     *BlindingKeys // nil where blinded values stay sealed
+	proofKey []byte        // nil where the proofs of resolutions cannot be checked
 	config   *esdb.Configuration
 	logger   *slog.Logger
 	timeout  time.Duration
@@ -76,6 +77,9 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 	config.MaxDiscoverAttempts = math.MaxInt32
 	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout,
 		patience: o.Patience}
+	if o.BlindingKeys != nil {
+		l.CheckProofsWith(o.BlindingKeys)
+	}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -313,11 +317,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.S
 	})
 }
 
-// ReadSound returns the events of a stream from its beginning as far as its hash chain is sound. What follows is no part of
-// the record, and is left out without an error.
+// ReadSound returns the events of a stream from its beginning that are part of the record. What is not is left out without
+// an error.
 func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		tail := EmptyTail
+		check := l.CheckStream(stream, EmptyTail)
 		for r, err := range l.ReadStream(ctx, stream, 0) {
 			next := r
 			if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
@@ -326,8 +330,14 @@ func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, 
 				yield(r, err)
 				return
 			}
-			var damage *domain.Damage
-			if tail, damage = l.registry.CheckNext(tail, next); damage != nil || !yield(r, err) || err != nil {
+			damage, failed := check.Next(ctx, next)
+			switch {
+			case failed != nil:
+				yield(r, failed)
+				return
+			case damage != nil && damage.Resolution == nil:
+				return
+			case damage == nil && (!yield(r, err) || err != nil):
 				return
 			}
 		}

@@ -242,7 +242,7 @@ func TestForgedEventWithAMatchingHashIsDamage(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	chains := eventlog.NewChains(log.Registry())
+	chains := eventlog.NewChains(log)
 	for stream, revision := range want {
 		sound := uint64(0)
 		for _, err := range log.ReadSound(t.Context(), stream) {
@@ -254,7 +254,9 @@ func TestForgedEventWithAMatchingHashIsDamage(t *testing.T) {
 		if sound != revision {
 			t.Errorf("%d events of %s are read as sound", sound, stream)
 		}
-		chains.Check(readAll(t, log, stream))
+		if err := chains.Check(t.Context(), readAll(t, log, stream)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if damages := chains.Damages(); len(damages) != len(want) {
 		t.Errorf("the chains are %+v", damages)

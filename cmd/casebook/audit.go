@@ -87,7 +87,8 @@ func (c auditVerifyCommand) verify(ctx context.Context, s streams, log *eventlog
 		fmt.Fprintf(s.out, "events    %d in %d streams, up to position %d\n", summary.Events, summary.Streams, summary.Through.Commit)
 		fmt.Fprintf(s.out, "draws     repeated for %d studies, and choices of kits for %d locations; not repeated for %d, without the key\n",
 			summary.Studies, summary.Locations, summary.Sealed)
-		fmt.Fprintf(s.out, "findings  %d, in %d damaged streams; %d notices\n", summary.Findings, summary.Damaged, summary.Notices)
+		fmt.Fprintf(s.out, "findings  %d, in %d damaged streams; %d notices, with %d resolved damages\n", summary.Findings, summary.Damaged,
+			summary.Notices, summary.Resolved)
 		fmt.Fprintf(s.out, "time      %s\n", time.Since(began).Round(time.Millisecond))
 	}
 	if summary.Findings > 0 {

@@ -307,6 +307,9 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		for _, d := range damages {
+			if d.Resolution != nil {
+				continue
+			}
 			fmt.Fprintf(s.err, "%s is damaged from its event %d on, and listed as it was before: %s\n", d.Stream, d.Revision, d.Reason)
 		}
 		for _, id := range order {
@@ -333,10 +336,12 @@ var errCaughtUp = errors.New("caught up")
 // readUsers returns all users by their ids, the ids in the order of registration, and the damaged accounts. Of these it reads
 // the sound part.
 func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, []domain.Damage, error) {
-	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log.Registry())
+	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log)
 	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}, KeepUnreadable: true}
-	err := log.Follow(ctx, ofUsers, func(_ context.Context, b eventlog.Batch) error {
-		chains.Check(b.Events)
+	err := log.Follow(ctx, ofUsers, func(ctx context.Context, b eventlog.Batch) error {
+		if err := chains.Check(ctx, b.Events); err != nil {
+			return err
+		}
 		for _, r := range b.Events {
 			if unreadable, is := r.Event.(eventlog.Unreadable); is {
 				return unreadable.Err
