@@ -149,7 +149,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 			return err
 		})
 	}
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		input := bufio.NewReader(os.Stdin)
 		first, err := signInHere(ctx, h, input, domain.UserID(c.As))
 		if err != nil {
@@ -202,7 +202,7 @@ type usersConfirmCommand struct {
 
 // Run confirms the account.
 func (c usersConfirmCommand) Run(ctx context.Context, s streams) error {
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		who, err := signInHere(ctx, h, bufio.NewReader(os.Stdin), c.As)
 		if err != nil {
 			return err
@@ -404,8 +404,8 @@ func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCom
 }
 
 // withHandler connects to the store and lets act use a handler, which checks second factors with the key of the file, or
-// of the directory; without either, only recovery codes count.
-func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*commands.Handler) error) error {
+// of the directory; without either, only recovery codes count. prepare, if it is not nil, prepares the log.
+func (t toolStore) withHandler(ctx context.Context, keyFile string, prepare func(*eventlog.Log), act func(*commands.Handler) error) error {
 	if keyFile == "" {
 		keyFile = dataDir(t.Data).file(tokenKeyFile)
 	}
@@ -414,6 +414,9 @@ func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*co
 		return err
 	}
 	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
+		if prepare != nil {
+			prepare(log)
+		}
 		return act(commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID(), Factors: factors}))
 	})
 }
