@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // kept is a VerifierStore in memory, which fails when it is told to.
@@ -63,10 +64,16 @@ func (k *kept) ForgetVerified(context.Context) error {
 func verifying(t *testing.T, o eventlog.VerifierOptions) (v *eventlog.Verifier, stop func()) {
 	t.Helper()
 	v = eventlog.NewVerifier(o)
+	return v, runVerifier(t, v)
+}
+
+// runVerifier is verifying for a verifier that is there.
+func runVerifier(t *testing.T, v *eventlog.Verifier) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- v.Run(ctx) }()
-	return v, func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -190,14 +197,29 @@ func TestVerifierOfAnotherLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &kept{found: domain.Verified{Through: domain.Position{Commit: 1 << 40, Prepare: 1 << 40},
-		Damages: []domain.Damage{{Stream: "note-1", Revision: 0}}}}
-	v, stop := verifying(t, eventlog.VerifierOptions{Log: log, Store: store})
+		Damages: []domain.Damage{{Stream: "note-1", Revision: 0}}, Steps: []domain.ClockStep{{}}}}
+	metrics := prometheus.NewRegistry()
+	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Store: store, Registerer: metrics})
+	v.Report(domain.Damage{Stream: "note-2", Revision: 3}) // found in the other log, and not saved yet
+	stop := runVerifier(t, v)
 	for v.Through().Commit != out.Position.Commit {
 		time.Sleep(time.Millisecond) // the test's own time-out is the bound
 	}
 	stop()
-	if found := v.Found(); len(found.Damages) > 0 {
+	if found := v.Found(); len(found.Damages)+len(found.Steps) > 0 {
 		t.Errorf("found is %+v", found)
+	}
+	if len(store.found.Damages)+len(store.found.Steps) > 0 {
+		t.Errorf("saved is %+v", store.found)
+	}
+	gathered, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range gathered {
+		if value := m.Metric[0].GetGauge().GetValue(); value != 0 && m.GetName() != "casebook_verified_position" {
+			t.Errorf("%s is %v", m.GetName(), value)
+		}
 	}
 }
 
