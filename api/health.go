@@ -68,7 +68,7 @@ func (a *API) getReadiness(c *call) error {
 		}
 	}
 	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
-		answer.DamagedStreams = len(verified.Damages)
+		answer.DamagedStreams = len(verified.Unresolved())
 	}
 	if checkpoints, err := a.engine.Store().Checkpoints(c.ctx()); err == nil {
 		left := map[string]bool{}

@@ -29,6 +29,8 @@ type Registry struct {
 	byName     map[string]*Schema
 	byType     map[reflect.Type]*Schema
 	categories []string // sorted
+	// resolutions is the category of the streams whose events resolve damages; empty if there is none.
+	resolutions string
 }
 
 // NewRegistry returns the registry of all events of the given kinds of streams. It panics if a name or a Go type is
@@ -45,6 +47,9 @@ func NewRegistry(streams ...domain.StreamType) *Registry {
 				panic(fmt.Sprintf("eventlog: %s (%v) is declared twice", s.Name, s.Go))
 			}
 			r.byName[s.Name], r.byType[s.Go] = s, s
+			if s.Go.Implements(resolver) {
+				r.resolutions = stream.Category
+			}
 		}
 		if !slices.Contains(r.categories, stream.Category) {
 			r.categories = append(r.categories, stream.Category)

@@ -186,8 +186,12 @@ func warnDamaged(ctx context.Context, out io.Writer, store *readmodels.Store) er
 	}
 	for _, d := range verified.Damages {
 		fmt.Fprintf(out, "\n%s is damaged from its event %d on, position %d: %s\n", d.Stream, d.Revision, d.Position.Commit, d.Reason)
+		if r := d.Resolution; r != nil {
+			fmt.Fprintf(out, "It was resolved on %s by %s and %s, and the stream goes on: %s\n", r.At.UTC().Format(time.RFC3339), r.ProposedBy,
+				r.ConfirmedBy, r.Reason)
+		}
 	}
-	if len(verified.Damages) > 0 {
+	if len(verified.Unresolved()) > 0 {
 		fmt.Fprintln(out, "No view shows what these streams hold from there on. casebook audit verify checks the whole record.")
 	}
 	return nil

@@ -46,7 +46,7 @@ type ProjectionList struct {
 	// Verified is the log position up to which the hash chains of all streams have been checked.
 	Verified uint64 `json:"verified" doc:"Log position up to which the record has been verified"`
 	// Damaged are left out for those who have no part in their study.
-	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Damaged streams: no view shows what they hold from there on"`
+	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Damaged streams: no view shows what they hold from there on. A stream whose damage is resolved goes on behind it"`
 }
 
 // Queries are those of this context.
