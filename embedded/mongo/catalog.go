@@ -191,7 +191,8 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 func eraseInto(b *pebble.Batch, c *collection) error {
 	docs := spaceKey(spaceDocs, c.id)
 	err := errors.Join(
-		b.Delete(c.ns.Load().key(), nil), b.Delete(spaceKey(spaceCount, c.id), nil), b.DeleteRange(docs, successor(docs), nil))
+		b.Delete(c.ns.Load().key(), nil), b.Delete(spaceKey(spaceCount, c.id), nil),
+		b.Delete(spaceKey(spaceBytes, c.id), nil), b.DeleteRange(docs, successor(docs), nil))
 	for _, x := range *c.indexes.Load() {
 		err = errors.Join(err, b.DeleteRange(x.space, successor(x.space), nil))
 	}

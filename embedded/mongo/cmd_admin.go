@@ -165,11 +165,11 @@ func (r *request) dbStats() (doc, error) {
 	colls := r.s.store.collections(r.db)
 	for _, c := range colls {
 		objects += c.count.Load()
-		size += r.s.store.sizeOf(c.primary)
+		size += c.bytes.Load()
 		indexes++ // the _id index
 		for _, x := range *c.indexes.Load() {
 			indexes++
-			indexSize += r.s.store.sizeOf(x)
+			indexSize += r.s.store.sizeOf(c, x)
 		}
 	}
 	w := newBuilder()
@@ -210,11 +210,11 @@ func (r *request) storageStats(w *builder, c *collection, scale int64) {
 	sizes := newBuilder()
 	var indexes []*index
 	if c != nil {
-		count, size, indexes = c.count.Load(), r.s.store.sizeOf(c.primary), *c.indexes.Load()
+		count, size, indexes = c.count.Load(), c.bytes.Load(), *c.indexes.Load()
 		sizes.int64(c.primary.name, 0)
 	}
 	for _, x := range indexes {
-		n := r.s.store.sizeOf(x)
+		n := r.s.store.sizeOf(c, x)
 		indexSize += n
 		sizes.int64(x.name, n/scale)
 	}

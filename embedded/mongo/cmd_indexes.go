@@ -41,7 +41,7 @@ func parseIndexSpec(d doc) (*index, error) {
 		case "sparse", "partialFilterExpression", "expireAfterSeconds", "hidden", "storageEngine", "wildcardProjection",
 			"weights", "default_language", "language_override", "textIndexVersion", "2dsphereIndexVersion", "bits", "min",
 			"max", "prepareUnique", "clustered", "bucketSize":
-			if e.t == tBool && !e.truthy() {
+			if e.t == tBool && !e.truthy() || field == "sparse" && e.t == tNull { // some drivers' mappers send null for not given
 				continue
 			}
 			return nil, refuse(codeCannotCreateIndex, "index option %s is not provided here", field)

@@ -24,6 +24,7 @@ import (
 //	m                              the next id
 //	c <db> 0x00 <collection>       the collection: {id, uuid, indexes: [...]}
 //	n <collection id>              number of documents
+//	b <collection id>              bytes of the documents
 //	g <index id>                   marks an index that is being built; at start its entries are garbage
 //	d <collection id> <_id>        a document
 //	i <index id> <fields> <_id>    an index entry; the value is the length of the encoded _id
@@ -32,6 +33,7 @@ const (
 	spaceNext     = 'm'
 	spaceCatalog  = 'c'
 	spaceCount    = 'n'
+	spaceBytes    = 'b'
 	spaceBuilding = 'g'
 	spaceDocs     = 'd'
 	spaceIndex    = 'i'
@@ -98,6 +100,7 @@ type collection struct {
 	primary *index                   // the _id index, which is the documents themselves
 	indexes atomic.Pointer[[]*index] // the other indexes; the slice is replaced, never changed
 	count   atomic.Int64
+	bytes   atomic.Int64 // of all documents
 	dropped atomic.Bool
 }
 
@@ -120,7 +123,7 @@ func (c *collection) record(indexes []*index) []byte {
 	w.int64("id", int64(c.id)).val("uuid", uuidValue(c.uuid)).array("indexes")
 	for _, x := range indexes {
 		w.doc("").int64("id", int64(x.id)).str("name", x.name).rawDoc("key", x.key).bool("unique", x.unique).
-			int64("multikey", int64(x.multikey.Load())).end()
+			int64("multikey", int64(x.multikey.Load())).bool("nullEmpty", x.nullEmpty).end()
 	}
 	w.end()
 	return w.done()
@@ -281,6 +284,7 @@ func (st *store) loadCollection(ns namespace, record []byte) (*collection, error
 			mask, _ := spec.lookup("multikey").wholeNumber()
 			x.setID(uint32(xid))
 			x.multikey.Store(uint64(mask))
+			x.nullEmpty = spec.lookup("nullEmpty").truthy()
 			indexes = append(indexes, x)
 		}
 	}
@@ -292,7 +296,35 @@ func (st *store) loadCollection(ns namespace, record []byte) (*collection, error
 	if len(n) == 8 {
 		c.count.Store(int64(binary.BigEndian.Uint64(n)))
 	}
-	return c, nil
+	return c, st.loadBytes(c)
+}
+
+// loadBytes reads the bytes of a collection's documents. It adds them up if an earlier version wrote them last, which did
+// not keep the sum.
+func (st *store) loadBytes(c *collection) error {
+	kept, err := st.get(spaceKey(spaceBytes, c.id))
+	if err != nil {
+		return err
+	}
+	if len(kept) == 16 && int64(binary.BigEndian.Uint64(kept)) == c.count.Load() {
+		c.bytes.Store(int64(binary.BigEndian.Uint64(kept[8:])))
+		return nil
+	}
+	if c.count.Load() == 0 {
+		return nil
+	}
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: c.primary.space, UpperBound: successor(c.primary.space)})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	sum := int64(0)
+	for it.First(); it.Valid(); it.Next() {
+		v := it.LazyValue()
+		sum += int64(v.Len())
+	}
+	c.bytes.Store(sum)
+	return it.Error()
 }
 
 // sweep removes the entries of index builds that did not end.
@@ -397,13 +429,27 @@ func (st *store) stats() Stats {
 	return s
 }
 
-// sizeOf estimates the disk space of an index in bytes; for the primary index, of the documents.
-func (st *store) sizeOf(x *index) int64 {
-	n, err := st.db.EstimateDiskUsage(x.space, successor(x.space))
+// sampledEntries is how many entries of an index are read to estimate its size.
+const sampledEntries = 1000
+
+// sizeOf estimates the bytes of the entries of a collection's index. The disk space would be another number, which is zero
+// until Pebble has written its first tables.
+func (st *store) sizeOf(c *collection, x *index) int64 {
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: x.space, UpperBound: successor(x.space)})
 	if err != nil {
 		return 0
 	}
-	return int64(n)
+	defer it.Close()
+	n, sum := int64(0), int64(0)
+	for it.First(); it.Valid() && n < sampledEntries; it.Next() {
+		n++
+		v := it.LazyValue()
+		sum += int64(len(it.Key()) + v.Len())
+	}
+	if n < sampledEntries {
+		return sum
+	}
+	return sum / n * max(n, c.count.Load())
 }
 
 // pebbleLogger passes Pebble's messages to slog. Pebble calls Fatalf if it cannot go on, for example if it cannot write
