@@ -178,7 +178,10 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 	for _, c := range gone {
 		c.dropped.Store(true)
 	}
-	if err := st.commit(b, durable); err != nil {
+	if err := st.commitFreeing(b, durable); err != nil {
+		for _, c := range gone {
+			c.dropped.Store(false)
+		}
 		return nil, err
 	}
 	for _, c := range gone {
@@ -232,6 +235,9 @@ func (st *store) rename(from, to namespace, dropTarget, durable bool) error {
 		target.dropped.Store(true)
 	}
 	if err := st.commit(b, durable); err != nil {
+		if target != nil {
+			target.dropped.Store(false)
+		}
 		return err
 	}
 	st.remove(from)

@@ -34,7 +34,15 @@ func (r *request) hello() (doc, error) {
 	return w.ok().done(), nil
 }
 
-func (r *request) ping() (doc, error) { return newBuilder().ok().done(), nil }
+// ping fails while the server takes no writes, so that whoever asks for its health is told.
+func (r *request) ping() (doc, error) {
+	if !r.s.opts.ReadOnly {
+		if err := r.s.unwritable(); err != nil {
+			return nil, err
+		}
+	}
+	return newBuilder().ok().done(), nil
+}
 
 func (r *request) buildInfo() (doc, error) {
 	w := newBuilder()
@@ -112,7 +120,7 @@ func (r *request) hostInfo() (doc, error) {
 }
 
 func (r *request) serverStatus() (doc, error) {
-	st := r.s.Stats()
+	st := r.s.stats()
 	w := newBuilder()
 	w.str("host", r.s.Addr()).str("version", serverVersion).str("process", "casebook").
 		double("uptime", time.Since(r.s.started).Seconds()).date("localTime", time.Now().UnixMilli())

@@ -18,6 +18,7 @@ type writer struct {
 	delta   int64 // change of the number of documents
 	bytes   int64 // change of their bytes
 	marked  bool  // an index became multikey, so the catalog record changes
+	closed  bool
 
 	keys, oldKeys keySet
 	idBuf         []byte
@@ -47,10 +48,15 @@ func (st *store) writeTo(c *collection) *writer {
 	return &writer{st: st, c: c, b: st.db.NewIndexedBatch(), indexes: *c.indexes.Load()}
 }
 
-// close releases the collection's lock and drops changes that were not flushed.
+// close releases the collection's lock and drops changes that were not flushed. Whoever opens a writer defers it, so that
+// the lock is released on every path, also if the command panics. It may be called more than once.
 func (w *writer) close() {
+	if w == nil || w.closed {
+		return
+	}
+	w.closed = true
+	defer w.c.mu.Unlock()
 	w.b.Close()
-	w.c.mu.Unlock()
 }
 
 // view returns a view of the collection that includes the writer's changes.
