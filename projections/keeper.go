@@ -60,11 +60,42 @@ func (k *keeper) run(ctx context.Context) error {
 			return nil //nolint:nilerr // the caller has stopped it
 		case errors.Is(err, readmodels.ErrLeaseLost):
 			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
+		case errors.Is(err, readmodels.ErrRefused):
+			k.refused(ctx, lease, err)
 		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// refusedPause is how long a view waits before it asks again for what the store has refused for good.
+const refusedPause = 30 * time.Second
+
+// refused notes that the view has stopped, because the store refuses what it needs, and waits: for somebody to change that,
+// or for a decision about the view. Other views, and the process, go on.
+func (k *keeper) refused(ctx context.Context, lease readmodels.Lease, reason error) {
+	e := k.engine
+	e.logger.Error("a view has stopped, because the store refuses what it needs", "view", k.View.Name, "error", reason)
+	e.mu.Lock()
+	at := k.status
+	e.mu.Unlock()
+	at.State, at.Reason, at.At, at.Token = readmodels.Stopped, reason.Error(), time.Now().UTC(), lease.Token
+	if lease.Token != 0 {
+		noting, cancel := context.WithTimeout(ctx, e.lease)
+		if taken, err := e.store.TakeCheckpoint(noting, k.View, at.Collection, lease.Token); err == nil {
+			taken.State, taken.Reason, taken.At = at.State, at.Reason, at.At
+			at = taken
+			_ = e.store.SaveCheckpoint(noting, at) // the log has the reason too
+		}
+		cancel()
+	}
+	k.setStatus(at)
+	select {
+	case <-ctx.Done():
+	case <-k.decided:
+	case <-time.After(e.refusedPause):
+	}
 }
 
 // acquire waits for the lease, and takes it: when it is free, when its holder has died on this machine, or when its holder
@@ -89,6 +120,10 @@ func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool)
 					return taken, true
 				}
 			}
+		}
+		if refusal := readmodels.Refusal(err); refusal != nil && ctx.Err() == nil {
+			k.refused(ctx, readmodels.Lease{}, fmt.Errorf("take the lease on %s: %w", k.View.Name, refusal))
+			continue
 		}
 		if err != nil && !errors.Is(err, readmodels.ErrLeaseLost) && ctx.Err() == nil {
 			e.logger.Warn("projections wait for the store", "doing", "take the lease on "+k.View.Name, "error", err)
