@@ -9,6 +9,7 @@ import (
 
 	"casebook/eventlog/leader"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,6 +23,7 @@ import (
 type session struct {
 	node    leader.Node
 	streams streams.StreamsClient
+	groups  persistent.PersistentSubscriptionsClient
 	header  metadata.MD
 	batches *batchAppender
 	// suspected wakes the watch: a request has failed as if the node were lost.
@@ -84,7 +86,8 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", node.Address, err)
 	}
-	s := &session{node: node, streams: streams.NewStreamsClient(conn), suspected: make(chan struct{}, 1), header: metadata.MD{}}
+	s := &session{node: node, streams: streams.NewStreamsClient(conn), groups: persistent.NewPersistentSubscriptionsClient(conn),
+		suspected: make(chan struct{}, 1), header: metadata.MD{}}
 	if node.Settings.Username != "" {
 		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
 		s.header.Set("authorization", "Basic "+pair)
@@ -174,10 +177,14 @@ func (s *session) within(parent context.Context) (context.Context, context.Cance
 type request[T any] func(context.Context, streams.StreamsClient) (T, error)
 
 // once runs a request in a session.
-func once[T any](ctx context.Context, s *session, ask request[T]) (value T, err error) {
+func once[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
+	return onceIn(ctx, s, func(ctx context.Context, s *session) (T, error) { return ask(ctx, s.streams) })
+}
+
+func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *session) (T, error)) (value T, err error) {
 	within, done := s.within(ctx)
 	defer done()
-	value, err = ask(within, s.streams)
+	value, err = ask(within, s)
 	switch {
 	case err == nil:
 		return value, nil
@@ -191,6 +198,10 @@ func once[T any](ctx context.Context, s *session, ask request[T]) (value T, err 
 
 // call runs a request that changes nothing, again and again until it succeeds, fails for good, or ctx ends.
 func call[T any](ctx context.Context, l *Log, ask request[T]) (T, error) {
+	return callIn(ctx, l, func(ctx context.Context, s *session) (T, error) { return ask(ctx, s.streams) })
+}
+
+func callIn[T any](ctx context.Context, l *Log, ask func(context.Context, *session) (T, error)) (T, error) {
 	var none T
 	wait := retryLeast
 	for {
@@ -198,7 +209,7 @@ func call[T any](ctx context.Context, l *Log, ask request[T]) (T, error) {
 		if err != nil {
 			return none, err
 		}
-		value, err := once(ctx, s, ask)
+		value, err := onceIn(ctx, s, ask)
 		if err == nil || ctx.Err() != nil || !passing(err) {
 			return value, err
 		}

@@ -312,7 +312,8 @@ func (s *Subscription) selects(registry *Registry, e Recorded) bool {
 // request returns the request of the subscription. The filter that the server applies uses prefixes, because servers differ in
 // regular expressions.
 func (s *Subscription) request() *streams.ReadReq {
-	o := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}}
+	o := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Subscription{
+		Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}}
 	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
 	if s.After != (domain.Position{}) {
 		all.AllOption = &streams.ReadReq_Options_AllOptions_Position{

@@ -177,8 +177,8 @@ func (e *Engine) retry(ctx context.Context, what string, do func() error) error 
 	for {
 		err := do()
 		var failed *foldError
-		if err == nil || errors.As(err, &failed) || errors.Is(err, eventlog.ErrMissingRight) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
-			ctx.Err() != nil {
+		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
+			errors.Is(err, eventlog.ErrMissingRight) || ctx.Err() != nil {
 			return err
 		}
 		e.logger.Warn("projections wait for the store", "doing", what, "error", err)

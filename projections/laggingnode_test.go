@@ -89,7 +89,8 @@ func (n *laggingNode) connect(t *testing.T) *eventlog.Log {
 		server.Stop()
 		serving.Wait()
 	})
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: "esdb://" + listener.Addr().String() + "?tls=false", Registry: contexts.Registry()})
+	address := "esdb://" + listener.Addr().String() + "?tls=false"
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: address, Registry: contexts.Registry()})
 	if err != nil {
 		t.Fatal(err)
 	}
