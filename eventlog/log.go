@@ -133,10 +133,11 @@ func (l *Log) Await(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrMissingRight) || errors.Is(err, leader.ErrTooOld) || errors.Is(err, ErrClosed) {
 			return err
 		}
+		l.logger.Warn("waits for the event store", "error", err)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("event store %s does not answer: %w", leader.Addresses(l.settings), err)
-		case <-time.After(retryLeast):
+		case <-time.After(retryMost):
 		}
 	}
 }

@@ -44,7 +44,7 @@ const (
 	retryLeast = 50 * time.Millisecond
 	retryMost  = 500 * time.Millisecond
 	// pingTimeout bounds a Ping.
-	pingTimeout = time.Second
+	pingTimeout = 2 * time.Second
 	// maxMessage is the largest message that the official clients accept, and more than a server sends.
 	maxMessage = 17 << 20
 )
