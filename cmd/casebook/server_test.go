@@ -335,7 +335,7 @@ func TestAFailureAtTheStartIsReturned(t *testing.T) {
 	s.stop, s.parts = stop, group
 	failure := errors.New("the views are ahead of the log")
 	group.Go(func() error { return failure })
-	if err := s.awaitReady(ctx); !errors.Is(err, failure) || errors.Is(err, context.Canceled) {
+	if err := s.awaitReady(ctx, false); !errors.Is(err, failure) || errors.Is(err, context.Canceled) {
 		t.Errorf("it returns %v", err)
 	}
 	if err := s.release(); err != nil {
