@@ -337,9 +337,17 @@ type aboutView struct {
 }
 
 // send sends the command that command returns, and prints done.
-func (a aboutView) send(ctx context.Context, s streams, command func(views) (any, error), done string) error {
+func (a aboutView) send(ctx context.Context, s streams, command func(views, readmodels.Builds) (any, error), done string) error {
+	p, err := projections.Named(contexts.Projections(), a.Name)
+	if err != nil {
+		return err
+	}
 	return a.with(ctx, writes, func(v views) error {
-		c, err := command(v)
+		builds, err := v.store.BuildsOf(ctx, p.View)
+		if err != nil {
+			return err
+		}
+		c, err := command(v, builds)
 		if err != nil {
 			return err
 		}
@@ -351,11 +359,32 @@ func (a aboutView) send(ctx context.Context, s streams, command func(views) (any
 	})
 }
 
+// Decisions about a view that can have no effect are not recorded.
+var (
+	// errNoRebuild means that no rebuild of the view is waiting or under way.
+	errNoRebuild = errors.New("no rebuild is waiting or under way, so there is nothing to cancel")
+	// errNotStopped means that no build of the view has stopped at an event.
+	errNotStopped = errors.New("the view has not stopped at any event")
+	// errActiveBuild means that the build answers queries.
+	errActiveBuild = errors.New("the build is the active one, which answers queries, and is never dropped; rebuild the view first")
+	// errBuilding means that the build is being made.
+	errBuilding = errors.New("the build is being made; cancel the rebuild instead")
+	// errNoBuild means that the view has no such build.
+	errNoBuild = errors.New("the view has no such build; casebook projections list shows its builds")
+)
+
 type projectionsCancelCommand struct{ aboutView }
 
 // Run cancels the rebuild.
 func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		decided, err := v.decisions(ctx, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		if wanted := decided.Wanted(); builds.Building == nil && wanted <= builds.Request {
+			return nil, fmt.Errorf("%s: %w", c.Name, errNoRebuild)
+		}
 		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "cancelled")
 }
@@ -364,7 +393,10 @@ type projectionsRetryCommand struct{ aboutView }
 
 // Run lets the view try the event again.
 func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		if _, _, err := v.stopped(ctx, builds); err != nil {
+			return nil, err
+		}
 		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "requested; the view tries the event again")
 }
@@ -376,7 +408,16 @@ type projectionsDropCommand struct {
 
 // Run drops the build.
 func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(_ views, builds readmodels.Builds) (any, error) {
+		is := func(b readmodels.Build) bool { return b.Collection == c.Collection }
+		switch {
+		case is(builds.Active):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errActiveBuild)
+		case builds.Building != nil && is(*builds.Building):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errBuilding)
+		case !slices.ContainsFunc(builds.Kept, is):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errNoBuild)
+		}
 		return projection.DropProjectionBuild{
 			OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason),
 		}, nil
@@ -389,34 +430,36 @@ type projectionsSkipCommand struct {
 
 // Run lets the view skip the event at which its active build, or the build that is being made, has stopped.
 func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(contexts.Projections(), c.Name)
-	if err != nil {
-		return err
-	}
-	return c.send(ctx, s, func(v views) (any, error) {
-		builds, err := v.store.BuildsOf(ctx, p.View)
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		b, at, err := v.stopped(ctx, builds)
 		if err != nil {
 			return nil, err
 		}
-		all := []readmodels.Build{builds.Active}
-		if builds.Building != nil {
-			all = append(all, *builds.Building)
-		}
-		for _, b := range all {
-			at, err := v.store.LoadBuildCheckpoint(ctx, p.View, b.Collection)
-			if err != nil {
-				return nil, err
-			}
-			if at.State == readmodels.Stopped && at.FailedAt != nil {
-				fmt.Fprintf(s.out, "skips %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
-				return projection.SkipProjectionEvent{
-					OfView: projection.OfView{Projection: c.Name}, Version: b.Version,
-					Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason),
-				}, nil
-			}
-		}
-		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)
+		fmt.Fprintf(s.out, "skips %s of %s@%d\n", at.Type, at.Stream, at.Revision)
+		return projection.SkipProjectionEvent{
+			OfView: projection.OfView{Projection: c.Name}, Version: b.Version,
+			Stream: at.Stream, Revision: at.Revision, Reasoned: domain.Because(c.Reason),
+		}, nil
 	}, "skipped")
+}
+
+// stopped returns the build of a view that has stopped, the active one or the one that is being made, and the event at which
+// it has. The error is errNotStopped if there is none.
+func (v views) stopped(ctx context.Context, builds readmodels.Builds) (readmodels.Build, readmodels.FailedAt, error) {
+	all := []readmodels.Build{builds.Active}
+	if builds.Building != nil {
+		all = append(all, *builds.Building)
+	}
+	for _, b := range all {
+		at, err := v.store.LoadBuildCheckpoint(ctx, readmodels.View{Name: builds.View, Version: b.Version}, b.Collection)
+		if err != nil {
+			return readmodels.Build{}, readmodels.FailedAt{}, err
+		}
+		if at.State == readmodels.Stopped && at.FailedAt != nil {
+			return b, *at.FailedAt, nil
+		}
+	}
+	return readmodels.Build{}, readmodels.FailedAt{}, fmt.Errorf("%s: %w", builds.View, errNotStopped)
 }
 
 type projectionsVerifyCommand struct {
