@@ -41,6 +41,9 @@ type Options struct {
 	Commands []Command
 	// Now is the server's clock; time.Now when nil.
 	Now func() time.Time
+	// Passed returns the time since a fixed moment, by a clock that cannot be set. Steps of Now are noticed by it. Without Now it
+	// is the machine's; with Now and without Passed, nobody watches the clock.
+	Passed func() time.Duration
 	// Build is the version of the running program. It is recorded with every event (21 CFR 11.10(k)).
 	Build  string
 	Logger *slog.Logger
@@ -66,9 +69,9 @@ type Handler struct {
 	security securityLog
 	attempts *access.Attempts
 	factors  *access.Factors
-
 	administrators administrators
-	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
+
+	// clock is watched while Run runs; nil where there is nothing to compare Options.Now with.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
 }
@@ -76,8 +79,11 @@ type Handler struct {
 // NewHandler returns a handler of the options' commands. It caches states and records refusals only while Run runs.
 func NewHandler(o Options) *Handler {
 	var clock *clockWatch
-	if o.Now == nil {
+	switch {
+	case o.Now == nil:
 		o.Now, clock = time.Now, machineClock()
+	case o.Passed != nil:
+		clock = watching(o.Now, o.Passed)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
