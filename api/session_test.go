@@ -31,7 +31,7 @@ type person struct {
 // newPerson registers somebody whose password is their own, with grants.
 func newPerson(t *testing.T, c client, grants ...user.Grant) person {
 	t.Helper()
-	p := person{client: c, id: account(t, "person", grants...), password: "correct horse battery"}
+	p := person{client: c, id: account(t, "person", grants...), password: "velvet anchor copper mist"}
 	doAs(t, access.Principal{User: p.id, AuthenticatedAt: now}, user.ChangePassword{OfUser: domain.ForUser(p.id), Password: p.password})
 	return p
 }

@@ -128,6 +128,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	for _, r := range f.Roles {
 		roles[r] = true
 	}
+	f.warn(logger, roles["api"])
 	secured, err := f.certificate()
 	if err != nil {
 		return nil, err
