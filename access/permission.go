@@ -135,7 +135,12 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 			return g.Role, nil
 		}
 	}
-	return "", refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
+	return "", p.NotAllowed(action, scope)
+}
+
+// NotAllowed is the refusal of an action on a scope.
+func (p Principal) NotAllowed(action string, scope domain.Scope) error {
+	return refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
 		Do("ask an administrator for a role that allows it here")
 }
 

@@ -161,7 +161,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 			return nil
 		})
 	}
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		input := bufio.NewReader(os.Stdin)
 		first, err := signInHere(ctx, h, input, domain.UserID(c.As))
 		if err != nil {
@@ -214,7 +214,7 @@ type usersConfirmCommand struct {
 
 // Run confirms the account.
 func (c usersConfirmCommand) Run(ctx context.Context, s streams) error {
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		who, err := signInHere(ctx, h, bufio.NewReader(os.Stdin), c.As)
 		if err != nil {
 			return err
@@ -345,6 +345,9 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		for _, d := range damages {
+			if d.Resolution != nil {
+				continue
+			}
 			fmt.Fprintf(s.err, "%s is damaged from its event %d on, and listed as it was before: %s\n", d.Stream, d.Revision, d.Reason)
 		}
 		for _, id := range order {
@@ -371,10 +374,12 @@ var errCaughtUp = errors.New("caught up")
 // readUsers returns all users by their ids, the ids in the order of registration, and the damaged accounts. Of these it reads
 // the sound part.
 func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, []domain.Damage, error) {
-	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log.Registry())
+	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log)
 	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}, KeepUnreadable: true}
-	err := log.Follow(ctx, ofUsers, func(_ context.Context, b eventlog.Batch) error {
-		chains.Check(b.Events)
+	err := log.Follow(ctx, ofUsers, func(ctx context.Context, b eventlog.Batch) error {
+		if err := chains.Check(ctx, b.Events); err != nil {
+			return err
+		}
 		for _, r := range b.Events {
 			if unreadable, is := r.Event.(eventlog.Unreadable); is {
 				return unreadable.Err
@@ -437,8 +442,8 @@ func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCom
 }
 
 // withHandler connects to the store and lets act use a handler, which checks second factors with the key of the file, or
-// of the directory; without either, only recovery codes count.
-func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*commands.Handler) error) error {
+// of the directory; without either, only recovery codes count. prepare, if it is not nil, prepares the log.
+func (t toolStore) withHandler(ctx context.Context, keyFile string, prepare func(*eventlog.Log), act func(*commands.Handler) error) error {
 	if keyFile == "" {
 		keyFile = dataDir(t.Data).file(tokenKeyFile)
 	}
@@ -447,6 +452,9 @@ func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*co
 		return err
 	}
 	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
+		if prepare != nil {
+			prepare(log)
+		}
 		return act(commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID(), Factors: factors}))
 	})
 }

@@ -13,6 +13,7 @@ import (
 	processcommands "casebook/commands/process"
 	projectioncommands "casebook/commands/projection"
 	randomisationcommands "casebook/commands/randomisation"
+	recordcommands "casebook/commands/record"
 	safetycommands "casebook/commands/safety"
 	securitycommands "casebook/commands/security"
 	studycommands "casebook/commands/study"
@@ -26,6 +27,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/projection"
 	"casebook/domain/randomisation"
+	"casebook/domain/record"
 	"casebook/domain/safety"
 	"casebook/domain/security"
 	"casebook/domain/study"
@@ -78,6 +80,7 @@ func Streams() []domain.StreamType {
 		safety.Streams,
 		process.Streams,
 		projection.Streams,
+		record.Streams,
 	)
 }
 
@@ -99,6 +102,7 @@ func Commands() []commands.Command {
 		projectioncommands.Commands(viewNames()),
 		usercommands.Commands,
 		securitycommands.Commands,
+		recordcommands.Commands,
 	)
 }
 
