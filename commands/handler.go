@@ -249,6 +249,11 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err := Decode(current, &body); err != nil {
 		return Answer{}, err
 	}
+	if !access.IsProcess(r.Principal.User) { // what a process sends may hold texts of old events
+		if err := printableTexts(current, reflect.ValueOf(body), ""); err != nil {
+			return Answer{}, err
+		}
+	}
 	role, scope, err := d.authorize(ctx, h, r, body)
 	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {
 		return Answer{}, err

@@ -245,7 +245,7 @@ type doctor struct {
 // newDoctor registers a doctor with a second factor and a role, which two administrators give.
 func (p clocked) newDoctor(g user.Grant) doctor {
 	p.t.Helper()
-	d := doctor{id: domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano())), password: "correct horse battery"}
+	d := doctor{id: domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano())), password: "velvet anchor copper mist"}
 	of, self := domain.ForUser(d.id), access.Principal{User: d.id, AuthenticatedAt: *p.at}
 	first := access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
 	second := access.Principal{User: "second.admin", Grants: []user.Grant{{Role: user.Admin}}}

@@ -157,6 +157,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	for _, r := range f.Roles {
 		roles[r] = true
 	}
+	f.warn(logger, roles["api"])
 	secured, err := f.certificate()
 	if err != nil {
 		return nil, err
