@@ -214,6 +214,8 @@ type Checkpoint struct {
 	Token int64 `bson:"token" json:"-"`
 	// FailedAt is the event at which it has stopped.
 	FailedAt *FailedAt `bson:"failedAt,omitempty" json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+	// LeftOut are the streams that it leaves out, in the order of their names.
+	LeftOut []LeftOut `bson:"leftOut,omitempty" json:"leftOut,omitempty" doc:"Streams that it leaves out from an event on that it cannot show"`
 	// Rate and RemainingMillis are those of a build that catches up; 0 is not known.
 	Rate            float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Events folded a second, while it catches up"`
 	RemainingMillis int64   `bson:"remainingMillis,omitempty" json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
@@ -228,6 +230,19 @@ type FailedAt struct {
 	Revision uint64          `bson:"revision" json:"revision" doc:"Its revision there"`
 	Type     string          `bson:"type" json:"type" doc:"Its type"`
 	Position domain.Position `bson:"position" json:"position" doc:"Its log position"`
+}
+
+// LeftOut is a stream that a build leaves out from an event on, because the event cannot be read, or not be folded. All
+// other streams go on.
+type LeftOut struct {
+	FailedAt `bson:",inline"`
+	Reason   string    `bson:"reason" json:"reason" doc:"Why the event cannot be shown"`
+	Since    time.Time `bson:"since" json:"since" doc:"When this was noticed"`
+	// Unreadable is true if the event cannot be decoded. A program that can decode it builds the view anew.
+	Unreadable bool `bson:"unreadable,omitempty" json:"-"`
+	// Reconsidered is how often people had decided to skip an event of the view, or to try again. After the next such
+	// decision the view is built anew.
+	Reconsidered int `bson:"reconsidered,omitempty" json:"-"`
 }
 
 // LoadCheckpoint returns the checkpoint of the view's active build; its Position is zero if the build has not begun.
