@@ -69,6 +69,8 @@ type Principal struct {
 	MustChangePassword bool
 	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
 	Unconfirmed bool
+	// Damaged is the refusal of what the account's stream would have to take; nil while the stream is sound.
+	Damaged error
 }
 
 // reauthenticateWithin is how long a sign-in proves that the person is present.

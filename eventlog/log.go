@@ -22,6 +22,7 @@ import (
 type Log struct {
 	registry *Registry
 	keys     *BlindingKeys // nil where blinded values stay sealed
+	proofKey []byte        // nil where the proofs of resolutions cannot be checked
 	config   *esdb.Configuration
 	logger   *slog.Logger
 	timeout  time.Duration
@@ -76,6 +77,9 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 	config.MaxDiscoverAttempts = math.MaxInt32
 	l := &Log{registry: o.Registry, keys: o.BlindingKeys, config: config, logger: o.Logger, timeout: o.Timeout,
 		patience: o.Patience}
+	if o.BlindingKeys != nil {
+		l.CheckProofsWith(o.BlindingKeys)
+	}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -231,13 +235,14 @@ type Appended struct {
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
 // the events exceed about 1 MiB together, the error is ErrTooLarge.
 //
-// Event ids are derived from commandID and the events' bytes. An append that is sent again is therefore stored once,
+// Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is therefore stored once,
 // and a different append with the same commandID is a conflict. Events with blinded values differ each time they are
 // encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
+	meta.CommandID = commandID.String()
 	for i, event := range events {
 		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
@@ -252,7 +257,8 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event,
 		}
-		out.Events[i], out.Tail = r, TailAfter(r)
+		out.Events[i] = r
+		out.Tail = Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, name, data, raw), CommandID: meta.CommandID, Index: i}
 		size += len(data) + len(raw)
 	}
 	if size > maxAppendBytes {
@@ -311,11 +317,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.S
 	})
 }
 
-// ReadSound returns the events of a stream from its beginning as far as its hash chain is sound. What follows is no part of
-// the record, and is left out without an error.
+// ReadSound returns the events of a stream from its beginning that are part of the record. What is not is left out without
+// an error.
 func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		tail := EmptyTail
+		check := l.CheckStream(stream, EmptyTail)
 		for r, err := range l.ReadStream(ctx, stream, 0) {
 			next := r
 			if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
@@ -324,10 +330,16 @@ func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, 
 				yield(r, err)
 				return
 			}
-			if l.registry.CheckNext(tail, next) != nil || !yield(r, err) || err != nil {
+			damage, failed := check.Next(ctx, next)
+			switch {
+			case failed != nil:
+				yield(r, failed)
+				return
+			case damage != nil && damage.Resolution == nil:
+				return
+			case damage == nil && !yield(next, err):
 				return
 			}
-			tail = TailAfter(r)
 		}
 	}
 }
