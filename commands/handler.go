@@ -60,15 +60,15 @@ type Handler struct {
 	log    *eventlog.Log
 	states *stateCache
 	// hashes are the hashes of the commands that were accepted last, by the command's id.
-	hashes   *lru.Cache[uuid.UUID, commandHash]
-	now      func() time.Time
-	build    string
-	logger   *slog.Logger
-	commands []Command
-	byName   map[string]Command
-	security securityLog
-	attempts *access.Attempts
-	factors  *access.Factors
+	hashes         *lru.Cache[uuid.UUID, commandHash]
+	now            func() time.Time
+	build          string
+	logger         *slog.Logger
+	commands       []Command
+	byName         map[string]Command
+	security       securityLog
+	attempts       *access.Attempts
+	factors        *access.Factors
 	administrators administrators
 
 	// clock is watched while Run runs; nil where there is nothing to compare Options.Now with.

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
@@ -19,6 +20,18 @@ func Text(field, value string, most int) error {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
 	}
 	return OptionalText(field, value, most)
+}
+
+// SealedText refuses a text whose JSON, without the quotes, has more than most bytes (code value_too_long). Such a text becomes
+// part of sealed values, which have one size as long as each text in them has at most so many bytes: a character that is not
+// ASCII has up to four, and one that JSON escapes six.
+func SealedText(field, value string, most int) error {
+	text, err := json.Marshal(value)
+	if err != nil || len(text)-2 > most {
+		return refuse.Malformed("value_too_long", "%s has more than %d bytes", field, most).At(field).
+			Do(fmt.Sprintf("use at most %d bytes; letters that are not ASCII have several", most))
+	}
+	return nil
 }
 
 // OptionalText refuses a text that has more than most characters (code value_too_long), or has characters that nobody sees
