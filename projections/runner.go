@@ -129,9 +129,9 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
 	// A build that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
-	at.State, at.Reason, at.FailedAt = readmodels.CatchingUp, "", nil
+	at = at.Begun()
+	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
 	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position,
 		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false },
 		leftOut: map[string]readmodels.LeftOut{}}
@@ -582,7 +582,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		at := failedAt(r.stop.event)
 		next.FailedAt = &at
 	case readmodels.Live:
-		next.End = 0
+		next.End, next.Complete = 0, true
 	}
 	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 		return err

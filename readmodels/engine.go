@@ -91,8 +91,8 @@ type Question struct {
 	Position uint64
 }
 
-// Answer answers a question. It refuses wrong parameters, callers without a role in the scope, and a position that a view
-// does not see in time; the query itself may refuse too. Refusals of access are recorded. A list of the answer is only nil
+// Answer answers a question. It refuses wrong parameters, callers without a role in the scope, a view that is being built for
+// the first time, and a position that a view does not see in time; the query itself may refuse too. Refusals of access are recorded. A list of the answer is only nil
 // if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
@@ -106,6 +106,11 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, engine: e, query: q}
 	if err := r.authorize(ctx, parameters); err != nil {
 		return nil, err
+	}
+	for _, view := range q.Views {
+		if err := e.options.Store.Built(ctx, view); err != nil {
+			return nil, err
+		}
 	}
 	if err := e.waitFor(ctx, q, question.Position); err != nil {
 		return nil, err

@@ -177,10 +177,21 @@ func TestAPositionIsWaitedForWithinBounds(t *testing.T) {
 	}
 	engine := readmodels.NewEngine(readmodels.EngineOptions{Store: s, Queries: contexts.Queries(), PositionTimeout: 50 * time.Millisecond,
 		Waiting: 1})
-	if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(),
-		View:     patientviews.PatientLists.Name,
-		Position: domain.Position{Commit: 9}}); err != nil {
-		t.Fatal(err)
+	// A view that is built for the first time does not show all that there is, so it shows nothing.
+	begun := readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name,
+		Position: domain.Position{Commit: 9}, State: readmodels.CatchingUp}
+	caughtUp := begun
+	caughtUp.State = readmodels.Live
+	goesOn := caughtUp.Begun() // as after a restart
+	for at, want := range []string{"view_building", "view_building", "", ""} {
+		if at > 0 {
+			if err := s.SaveCheckpoint(t.Context(), []readmodels.Checkpoint{begun, caughtUp, goesOn}[at-1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := ask(engine, 0); got != want {
+			t.Errorf("at checkpoint %d: got %q, want %q", at, got, want)
+		}
 	}
 	for position, want := range map[uint64]string{0: "", 9: "", 10: "view_behind"} {
 		if got := ask(engine, position); got != want {

@@ -60,6 +60,12 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 		}
 	}}))
 	fill(t, s, r)
+	for _, v := range contexts.Views() {
+		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: v.Collection(), View: v.Name, Version: v.Version,
+			State: readmodels.Live}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	client, err := driver.Connect(options.Client().ApplyURI(mongoURL))
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,9 @@ type Store struct {
 
 	mu       sync.Mutex
 	progress map[string]*progress // by collection: two builds of a view go each at its own pace
-	active   activeBuilds         // guarded by mu too
+	// built holds the collections of builds that have caught up before.
+	built  map[string]bool
+	active activeBuilds // guarded by mu too
 }
 
 // progress is how far a build has folded the log, as this process knows it.
@@ -214,6 +216,8 @@ type Checkpoint struct {
 	Token int64 `bson:"token" json:"-"`
 	// FailedAt is the event at which it has stopped.
 	FailedAt *FailedAt `bson:"failedAt,omitempty" json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+	// Complete is true once the build has caught up with the log for the first time.
+	Complete bool `bson:"complete,omitempty" json:"-"`
 	// LeftOut are the streams that it leaves out, in the order of their names.
 	LeftOut []LeftOut `bson:"leftOut,omitempty" json:"leftOut,omitempty" doc:"Streams that it leaves out from an event on that it cannot show"`
 	// Rate and RemainingMillis are those of a build that catches up; 0 is not known.
@@ -258,6 +262,51 @@ func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection stri
 		err = nil
 	}
 	return c, err
+}
+
+// complete says whether the build has caught up with the log before. Earlier programs noted only that it has now.
+func (c Checkpoint) complete() bool { return c.Complete || c.State == Live }
+
+// Begun returns the checkpoint with which a fold goes on from c: it catches up, and tries again what it had stopped at.
+func (c Checkpoint) Begun() Checkpoint {
+	c.Complete = c.complete()
+	c.State, c.Reason, c.FailedAt = CatchingUp, "", nil
+	return c
+}
+
+// Built refuses (code view_building) while the view's first build has not caught up with the log: what it shows is not all
+// that there is, and what it does not show may exist.
+func (s *Store) Built(ctx context.Context, v View) error {
+	collection := s.activeCollection(v)
+	s.mu.Lock()
+	built := s.built[collection]
+	s.mu.Unlock()
+	if built {
+		return nil
+	}
+	c, err := s.LoadBuildCheckpoint(ctx, v, collection)
+	if err != nil {
+		return err
+	}
+	if !c.complete() {
+		left := "it has not begun"
+		switch {
+		case c.RemainingMillis > 0:
+			left = fmt.Sprintf("it has come to position %d of %d, and takes about %d s more", c.Position.Commit, c.End,
+				1+c.RemainingMillis/1000)
+		case !c.At.IsZero():
+			left = fmt.Sprintf("it has come to position %d", c.Position.Commit)
+		}
+		return refuse.Overload("view_building", "the view %s is being built for the first time: %s", v.Name, left).
+			Do("ask again later; the list of projections shows the progress")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.built == nil {
+		s.built = map[string]bool{}
+	}
+	s.built[collection] = true
+	return nil
 }
 
 // TakeCheckpoint returns the checkpoint of a build after it has put the token of a lease on it. From then on the former
