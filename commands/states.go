@@ -209,14 +209,32 @@ func (s *stateCache) forget(st *stream) {
 
 func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
+// followPause is how long follow waits before it begins again.
+const followPause = 200 * time.Millisecond
+
 // follow keeps cached states fresh until ctx ends. It begins at the current end of the log; load reads older events
-// when a state is needed.
+// when a state is needed. It begins anew where the log cannot be followed from there, as when a new leader lacks the end.
 func (s *stateCache) follow(ctx context.Context) error {
-	defer s.following.Store(false)
-	end, err := s.log.End(ctx)
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // that ctx has ended is not a failure
+	for {
+		err := s.followFromEnd(ctx)
+		s.following.Store(false)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // that ctx has ended is not a failure
+		}
+		if errors.Is(err, eventlog.ErrMissingRight) || errors.Is(err, eventlog.ErrClosed) {
+			return err
+		}
+		s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followPause):
+		}
 	}
+}
+
+func (s *stateCache) followFromEnd(ctx context.Context) error {
+	end, err := s.log.End(ctx)
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}

@@ -2,42 +2,31 @@ package eventlog
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"casebook/domain"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// batchAppender sends all appends of the process over one long-lived BatchAppend stream, so that an append costs one
-// message instead of a gRPC stream of its own. The official client does not use this call; batchAppender makes it with
-// the client's stubs. When the stream breaks, unanswered appends are sent again on a new one. Their event ids and
-// expected revisions stay the same, so the server recognises an append that it has already stored and does not store it
-// twice.
+// batchAppender sends all appends of a session over one long-lived BatchAppend stream, so that an append costs one message
+// instead of a gRPC stream of its own. The official client does not use this call; batchAppender makes it with the client's
+// stubs. An append whose answer did not come, or says nothing of the outcome, is sent again, if need be to another node. Its
+// event ids and its expected revision stay the same, so the server recognises an append that it has already stored and does
+// not store it twice.
 type batchAppender struct {
-	conn   *grpc.ClientConn
 	client streams.StreamsClient
 	header metadata.MD
-	logger *slog.Logger
 
 	mu     sync.Mutex // guards the fields below and Send, which a gRPC stream does not allow concurrently
 	stream streams.Streams_BatchAppendClient
@@ -55,94 +44,95 @@ type batchAnswer struct {
 	err      error
 }
 
-// After either of these errors the outcome of an append is unknown, and the append is sent again.
+// After these errors the outcome of an append is unknown, and the append is sent again.
 var (
 	// errStreamBroken means that the stream broke before the answer came.
 	errStreamBroken = errors.New("the append stream broke")
 	// errNoPosition means that the answer does not contain the position of the events.
 	errNoPosition = errors.New("the event store did not answer with a position")
+	// errWriteTimeout means that the server has not heard from enough nodes in time.
+	errWriteTimeout = errors.New("the event store has not written in time")
+	// errNotShown means that the append has met events that no read shows yet.
+	errNotShown = errors.New("the append has met events that are not replicated yet")
 )
 
 const (
-	batchAttempts = 8
-	batchBackoff  = 25 * time.Millisecond // doubled with each attempt
+	resendLeast = 25 * time.Millisecond // doubled with each attempt
+	resendMost  = 250 * time.Millisecond
 )
 
-// openBatchAppender returns nil and no error if appends have to use the official client: for a server before 21.10, and
-// for a cluster, where the client finds the leader.
-func openBatchAppender(ctx context.Context, config *esdb.Configuration, logger *slog.Logger) (*batchAppender, error) {
-	if len(config.GossipSeeds) > 0 || config.DnsDiscover || config.Address == "" {
-		return nil, nil
-	}
-	transport := insecure.NewCredentials()
-	if !config.DisableTLS {
-		tlsConfig := &tls.Config{
-			RootCAs:            config.RootCAs,
-			InsecureSkipVerify: config.SkipCertificateVerification, // #nosec G402 -- only when the connection string asks for it
-		}
-		if config.UserCertFile != "" {
-			pair, err := tls.LoadX509KeyPair(config.UserCertFile, config.UserKeyFile)
-			if err != nil {
-				return nil, err
-			}
-			tlsConfig.Certificates = []tls.Certificate{pair}
-		}
-		transport = credentials.NewTLS(tlsConfig)
-	}
-	conn, err := grpc.NewClient(config.Address, grpc.WithTransportCredentials(transport),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
-	if err != nil {
-		return nil, err
-	}
-	b := &batchAppender{conn: conn, client: streams.NewStreamsClient(conn), logger: logger, pending: map[uint64]chan batchAnswer{}}
-	if config.Username != "" {
-		pair := base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password))
-		b.header = metadata.Pairs("authorization", "Basic "+pair)
-	}
-	supported, err := b.supportedByServer(ctx)
-	if err != nil || !supported {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return b, nil
+func newBatchAppender(client streams.StreamsClient, header metadata.MD) *batchAppender {
+	return &batchAppender{client: client, header: header, pending: map[uint64]chan batchAnswer{}}
 }
 
-// supportedByServer reports whether the server supports BatchAppend.
-func (b *batchAppender) supportedByServer(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	methods, err := serverfeatures.NewServerFeaturesClient(b.conn).GetSupportedMethods(ctx, &shared.Empty{}, grpc.WaitForReady(true))
-	if status.Code(err) == codes.Unimplemented {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask for the server's features: %w", err)
-	}
-	for _, m := range methods.Methods {
-		if m.ServiceName == "event_store.client.streams.streams" && m.MethodName == "batchappend" {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// append appends events and returns the position of the last one. It sends them again when the stream breaks.
-func (b *batchAppender) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
-	request := batchRequest(ctx, stream, revision, events)
-	wait := batchBackoff
+// append appends events and returns the position of the last one. It sends them again until the outcome is known, or ctx
+// ends.
+func (l *Log) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
+	wait := resendLeast
+	var unknown error // why the outcome of what was sent is unknown
 	for attempt := 1; ; attempt++ {
-		position, err := b.appendOnce(ctx, request)
-		unknown := errors.Is(err, errStreamBroken) || errors.Is(err, errNoPosition)
-		if !unknown || attempt == batchAttempts {
-			return position, err
+		s, err := l.session(ctx, true)
+		if err != nil && unknown != nil {
+			err = fmt.Errorf("%w: %w; %w", ErrUnknownOutcome, unknown, err)
 		}
-		b.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
+		if err != nil {
+			return domain.Position{}, err
+		}
+		position, err := s.batches.appendOnce(ctx, batchRequest(ctx, stream, revision, events))
+		var conflict *ConflictError
+		if errors.As(err, &conflict) {
+			position, err = l.resolve(ctx, stream, revision, events, conflict)
+		}
+		if !resent(ctx, err) {
+			return position, l.explain("append to streams", err)
+		}
+		unknown = err
+		l.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
+		s.suspect()
 		select {
 		case <-ctx.Done():
-			return domain.Position{}, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
+			return domain.Position{}, fmt.Errorf("%w: %w; gave up: %w", ErrUnknownOutcome, err, ctx.Err())
 		case <-time.After(wait):
-			wait *= 2
+			wait = min(2*wait, resendMost)
 		}
 	}
+}
+
+// resolve finds out what an append has met: itself, events of others, or events that are not replicated yet. These may be its
+// own from an earlier attempt, and may still be given up, so the outcome is unknown then. After a conflict that is final,
+// reads show what it was with.
+func (l *Log) resolve(ctx context.Context, stream string, revision int64, events []Recorded, conflict *ConflictError,
+) (domain.Position, error) {
+	if conflict.Current <= revision {
+		return domain.Position{}, conflict
+	}
+	last := events[len(events)-1]
+	for _, at := range []uint64{uint64(conflict.Current), last.Revision} {
+		found, shown, err := l.rawAt(ctx, stream, at)
+		switch {
+		case err != nil:
+			return domain.Position{}, fmt.Errorf("%w: %w; look what it was with: %w", ErrUnknownOutcome, conflict, err)
+		case !shown && at == uint64(conflict.Current):
+			return domain.Position{}, fmt.Errorf("%w: the stream ends at revision %d, which is not shown yet", errNotShown, at)
+		case shown && found.ID == last.ID:
+			return found.Position, nil
+		}
+	}
+	return domain.Position{}, conflict
+}
+
+// resent says whether an append that ended with an error is sent again.
+func resent(ctx context.Context, err error) bool {
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return false
+	case status.Code(err) == codes.PermissionDenied, status.Code(err) == codes.Unauthenticated:
+		return false
+	case errors.Is(err, errStreamBroken), errors.Is(err, errNoPosition), errors.Is(err, errWriteTimeout),
+		errors.Is(err, errNotShown):
+		return true
+	}
+	return passing(err)
 }
 
 func batchRequest(ctx context.Context, stream string, revision int64, events []Recorded) *streams.BatchAppendReq {
@@ -184,7 +174,7 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 		b.mu.Lock()
 		delete(b.pending, correlation)
 		b.mu.Unlock()
-		return domain.Position{}, fmt.Errorf("no answer in time, the outcome is unknown: %w", ctx.Err())
+		return domain.Position{}, fmt.Errorf("%w: no answer in time: %w", ErrUnknownOutcome, ctx.Err())
 	}
 }
 
@@ -193,7 +183,7 @@ func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchA
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return 0, errors.New("the event log is closed")
+		return 0, fmt.Errorf("%w: the node was left", errStreamBroken)
 	}
 	if b.stream == nil {
 		if err := b.open(); err != nil {
@@ -215,9 +205,7 @@ func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchA
 // open begins a stream. b.mu is held.
 func (b *batchAppender) open() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	if b.header != nil {
-		ctx = metadata.NewOutgoingContext(ctx, b.header)
-	}
+	ctx = metadata.NewOutgoingContext(ctx, b.header)
 	stream, err := b.client.BatchAppend(ctx)
 	if err != nil {
 		cancel()
@@ -281,11 +269,20 @@ func correlationOf(id *shared.UUID) uint64 {
 func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 	if failure := resp.GetError(); failure != nil {
 		for _, detail := range failure.Details {
-			if detail.MessageIs(&shared.WrongExpectedVersion{}) {
-				return batchAnswer{err: ErrConflict}
-			}
-			if detail.MessageIs(&shared.MaximumAppendSizeExceeded{}) {
+			var wrong shared.WrongExpectedVersion
+			switch {
+			case detail.MessageIs(&wrong) && detail.UnmarshalTo(&wrong) == nil:
+				conflict := &ConflictError{Current: -1}
+				if at, is := wrong.GetCurrentStreamRevisionOption().(*shared.WrongExpectedVersion_CurrentStreamRevision); is {
+					conflict.Current = int64(at.CurrentStreamRevision)
+				}
+				return batchAnswer{err: conflict}
+			case detail.MessageIs(&shared.MaximumAppendSizeExceeded{}):
 				return batchAnswer{err: ErrTooLarge}
+			case detail.MessageIs(&shared.AccessDenied{}):
+				return batchAnswer{err: status.Error(codes.PermissionDenied, failure.Message)}
+			case detail.MessageIs(&shared.Timeout{}):
+				return batchAnswer{err: fmt.Errorf("%w: %w", errWriteTimeout, status.Error(codes.Unavailable, failure.Message))}
 			}
 		}
 		if codes.Code(failure.Code) == codes.OK {
@@ -307,7 +304,8 @@ func noPosition(why string) error {
 	return fmt.Errorf("%w: %w", errNoPosition, status.Error(codes.Unavailable, why))
 }
 
-func (b *batchAppender) close() error {
+// close ends the stream. Appends that have not been answered fail with errStreamBroken.
+func (b *batchAppender) close() {
 	b.mu.Lock()
 	b.closed = true
 	if b.cancel != nil {
@@ -315,5 +313,4 @@ func (b *batchAppender) close() error {
 	}
 	b.mu.Unlock()
 	b.receivers.Wait()
-	return b.conn.Close()
 }

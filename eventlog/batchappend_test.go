@@ -24,19 +24,14 @@ import (
 type answeringStore struct {
 	streams.UnimplementedStreamsServer
 	serverfeatures.UnimplementedServerFeaturesServer
-	batches bool // whether it supports BatchAppend
-
 	mu      sync.Mutex
 	answers []*streams.BatchAppendResp // in this order; the last one is repeated
 	ids     []string                   // id of the first event of each append
 }
 
 func (s *answeringStore) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
-	methods := &serverfeatures.SupportedMethods{EventStoreServerVersion: "23.10.8"}
-	if s.batches {
-		methods.Methods = []*serverfeatures.SupportedMethod{{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend"}}
-	}
-	return methods, nil
+	return &serverfeatures.SupportedMethods{EventStoreServerVersion: "23.10.8", Methods: []*serverfeatures.SupportedMethod{
+		{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend"}}}, nil
 }
 
 func (s *answeringStore) Read(*streams.ReadReq, streams.Streams_ReadServer) error { return nil }
@@ -58,15 +53,6 @@ func (s *answeringStore) BatchAppend(stream streams.Streams_BatchAppendServer) e
 			return err
 		}
 	}
-}
-
-func (s *answeringStore) Append(stream streams.Streams_AppendServer) error {
-	for {
-		if _, err := stream.Recv(); err != nil {
-			break
-		}
-	}
-	return stream.SendAndClose(&streams.AppendResp{})
 }
 
 func (s *answeringStore) connect(t *testing.T, timeout time.Duration) *eventlog.Log {
@@ -117,10 +103,9 @@ var (
 // nothing.
 func TestAppendWithoutAPositionFails(t *testing.T) {
 	for name, s := range map[string]*answeringStore{
-		"the node is not ready":        {batches: true, answers: []*streams.BatchAppendResp{notReady}},
-		"the answer is empty":          {batches: true, answers: []*streams.BatchAppendResp{{}}},
-		"the success has no position":  {batches: true, answers: []*streams.BatchAppendResp{withoutPosition}},
-		"the client's answer is empty": {},
+		"the node is not ready":       {answers: []*streams.BatchAppendResp{notReady}},
+		"the answer is empty":         {answers: []*streams.BatchAppendResp{{}}},
+		"the success has no position": {answers: []*streams.BatchAppendResp{withoutPosition}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := s.connect(t, 200*time.Millisecond)
@@ -134,7 +119,7 @@ func TestAppendWithoutAPositionFails(t *testing.T) {
 
 // TestUnansweredAppendIsSentAgain appends to an event store that is not ready at first.
 func TestUnansweredAppendIsSentAgain(t *testing.T) {
-	s := &answeringStore{batches: true, answers: []*streams.BatchAppendResp{notReady, withoutPosition, at42}}
+	s := &answeringStore{answers: []*streams.BatchAppendResp{notReady, withoutPosition, at42}}
 	out, err := s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"kept"})
 	if err != nil || out.Position.Commit != 42 {
 		t.Errorf("the append ended with %v, at position %v", err, out.Position)

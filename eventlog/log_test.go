@@ -76,12 +76,12 @@ func connect(t testing.TB, url string) *eventlog.Log {
 	return log
 }
 
-// withEachAppender runs a test twice: with appends over one BatchAppend stream, and with the official client's appends,
-// which serve clusters and servers without BatchAppend.
+// withEachAppender runs a test twice: with the address of one node, and with one under which nodes are found by what they tell
+// of each other.
 func withEachAppender(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
-	t.Run("BatchAppend", func(t *testing.T) { test(t, connect(t, eventStoreURL)) })
+	t.Run("address of a node", func(t *testing.T) { test(t, connect(t, eventStoreURL)) })
 	cluster := strings.Replace(eventStoreURL, "esdb://", "esdb+discover://", 1)
-	t.Run("official client", func(t *testing.T) { test(t, connect(t, cluster)) })
+	t.Run("found by gossip", func(t *testing.T) { test(t, connect(t, cluster)) })
 }
 
 // stream returns the name of a stream that no other test uses.

@@ -99,22 +99,13 @@ func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// undecoded returns the event with its position, type and bytes only.
-func undecoded(e *esdb.RecordedEvent) Recorded {
-	return Recorded{
-		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
-		Position: domain.Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
-		Type:     e.EventType, Data: e.Data, RawMetadata: e.UserMetadata,
-	}
-}
-
-func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
-	r := undecoded(e)
-	if err := json.Unmarshal(e.UserMetadata, &r.Metadata); err != nil {
+// decode decodes an event that was read.
+func (l *Log) decode(r Recorded) (Recorded, error) {
+	if err := json.Unmarshal(r.RawMetadata, &r.Metadata); err != nil {
 		r.Metadata = Metadata{}
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}
-	event, err := l.registry.Decode(e.EventType, r.Metadata.Schema, e.Data, l.keys, r.Metadata.originIn(r.Stream))
+	event, err := l.registry.Decode(r.Type, r.Metadata.Schema, r.Data, l.keys, r.Metadata.originIn(r.Stream))
 	if err != nil {
 		return r, fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)
 	}
@@ -127,4 +118,10 @@ func (l *Log) decode(e *esdb.RecordedEvent) (Recorded, error) {
 func (l *Log) Holds(e *esdb.RecordedEvent) bool { return l.registry.holds(e.StreamID) }
 
 // Decode decodes an event that was read from the store without this Log. With an error it returns what could be read.
-func (l *Log) Decode(e *esdb.RecordedEvent) (Recorded, error) { return l.decode(e) }
+func (l *Log) Decode(e *esdb.RecordedEvent) (Recorded, error) {
+	return l.decode(Recorded{
+		ID: e.EventID, Stream: e.StreamID, Revision: e.EventNumber, StoredAt: e.CreatedDate,
+		Position: domain.Position{Commit: e.Position.Commit, Prepare: e.Position.Prepare},
+		Type:     e.EventType, Data: e.Data, RawMetadata: e.UserMetadata,
+	})
+}

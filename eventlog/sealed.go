@@ -3,8 +3,6 @@ package eventlog
 import (
 	"context"
 	"errors"
-
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
 // SealedEvents returns the first events of the log that hold blinded values, undecoded and at most the given number.
@@ -41,10 +39,7 @@ func (l *Log) SealedEvents(ctx context.Context, atMost int) (found []Recorded, a
 func (l *Log) AnyOpens(events []Recorded, keys *BlindingKeys) bool {
 	with := &Log{registry: l.registry, keys: keys}
 	for _, r := range events {
-		stored := &esdb.RecordedEvent{
-			EventID: r.ID, EventType: r.Type, StreamID: r.Stream, EventNumber: r.Revision, Data: r.Data, UserMetadata: r.RawMetadata,
-		}
-		if _, err := with.decode(stored); err == nil {
+		if _, err := with.decode(r); err == nil {
 			return true
 		}
 	}

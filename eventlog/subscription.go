@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"casebook/domain"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 )
 
 // Batch holds consecutive events of a subscription, in the order of the log.
@@ -40,6 +42,12 @@ type Subscription struct {
 	// Undecoded returns events with stream, revision, position, type and bytes, but without Metadata and Event. Such
 	// events are never unreadable.
 	Undecoded bool
+	// Unfiltered has the server send the events that are not selected too, which are left out here. Then Through is the end of
+	// the log whenever a batch is Live. Otherwise it may lie before, because the events behind it are not selected.
+	Unfiltered bool
+	// WaitForLog lets Follow wait where After lies beyond the end of the log, instead of ending with ErrAheadOfLog. OnError
+	// hears of it.
+	WaitForLog bool
 	// OnError receives the error of each interruption before the subscription continues; it may be nil.
 	OnError func(error)
 }
@@ -47,7 +55,7 @@ type Subscription struct {
 const (
 	subscriptionBuffer       = 2048 // events read ahead, in addition to gRPC's own flow control
 	subscriptionRetry        = 200 * time.Millisecond
-	subscriptionRetryMax     = 5 * time.Second
+	subscriptionRetryMax     = time.Second
 	subscriptionSearchWindow = 256
 )
 
@@ -64,7 +72,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		s.Categories = l.registry.Categories()
 	}
 	wait := subscriptionRetry
-	followed := false
+	followed := s.WaitForLog
 	for {
 		before := s.After
 		err := l.followOnce(ctx, &s, func(ctx context.Context, b Batch) error {
@@ -78,7 +86,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 			err = &interruption{err}
 		}
 		var interrupted *interruption
-		if !errors.As(err, &interrupted) {
+		if !errors.As(err, &interrupted) || errors.Is(err, ErrMissingRight) {
 			return err
 		}
 		if s.OnError != nil {
@@ -96,35 +104,37 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 	}
 }
 
+// errSubscriptionOver means that no further messages of a subscription come.
+var errSubscriptionOver = errors.New("the subscription is over")
+
 // interruption is an error of the connection, after which the subscription continues.
 type interruption struct{ err error }
 
 func (i *interruption) Error() string { return "subscription interrupted: " + i.err.Error() }
 func (i *interruption) Unwrap() error { return i.err }
 
-// followOnce follows over one connection, and moves s.After behind each handled batch.
+// followOnce follows over one session, and moves s.After behind each handled batch. Everything is asked of the session's node:
+// another one may lag behind it.
 func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(context.Context, Batch) error) error {
-	ctx, cancel := context.WithCancel(parent)
-	defer cancel()
-	options := esdb.SubscribeToAllOptions{
-		From: esdb.Start{}, Filter: s.filter(), MaxSearchWindow: subscriptionSearchWindow, CheckpointInterval: 1,
+	node, err := l.session(parent, true)
+	if err != nil {
+		return l.interrupted(err)
 	}
+	ctx, done := node.within(parent)
+	defer done()
 	if s.After != (domain.Position{}) {
 		switch err := l.Reaches(ctx, s.After); {
 		case errors.Is(err, ErrAheadOfLog):
 			return fmt.Errorf("%w; restore the log or rebuild what was made from it", err)
 		case err != nil:
-			return &interruption{err}
+			return l.interrupted(err)
 		}
-		options.From = esdb.Position{Commit: s.After.Commit, Prepare: s.After.Prepare}
 	}
-	subscription, err := call(ctx, l, func(client *esdb.Client) (*esdb.Subscription, error) {
-		return client.SubscribeToAll(ctx, options)
-	})
+	subscription, err := node.streams.Read(ctx, s.request())
 	if err != nil {
-		return &interruption{err}
+		node.suspect()
+		return l.interrupted(err)
 	}
-	defer func() { _ = subscription.Close() }()
 
 	arrivals := make(chan arrival, subscriptionBuffer)
 	pumped := make(chan struct{})
@@ -133,38 +143,55 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		defer close(arrivals)
 		l.pump(ctx, subscription, arrivals)
 	}()
-	err = l.batch(ctx, s, arrivals, handle)
-	cancel()
+	err = l.batch(parent, s, arrivals, handle)
+	if errors.Is(err, errSubscriptionOver) {
+		err = &interruption{context.Cause(ctx)}
+	}
+	done()
 	<-pumped
-	return err
+	return l.interrupted(err)
+}
+
+// interrupted names the right that is missing, if that is why a subscription was interrupted: waiting does not help then.
+func (l *Log) interrupted(err error) error {
+	if explained := l.explain("read $all", err); errors.Is(explained, ErrMissingRight) {
+		return explained
+	}
+	var interrupted *interruption
+	if err == nil || errors.As(err, &interrupted) || !passing(err) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &interruption{err}
 }
 
 // arrival is one message of a subscription: an event, a checkpoint, the news that the subscription has caught up, or
 // the error that ended it.
 type arrival struct {
-	event    *esdb.RecordedEvent
+	event    Recorded
+	isEvent  bool
 	through  domain.Position
 	caughtUp bool
 	err      error
 }
 
 // pump passes the messages of the subscription to arrivals, until it ends or ctx ends.
-func (l *Log) pump(ctx context.Context, subscription *esdb.Subscription, arrivals chan<- arrival) {
+func (l *Log) pump(ctx context.Context, subscription streams.Streams_ReadClient, arrivals chan<- arrival) {
 	for {
 		var a arrival
-		message := subscription.Recv()
-		switch {
-		case message.EventAppeared != nil:
-			a.event = message.EventAppeared.OriginalEvent()
-			a.through = domain.Position{Commit: a.event.Position.Commit, Prepare: a.event.Position.Prepare}
-		case message.CheckPointReached != nil:
-			a.through = domain.Position{Commit: message.CheckPointReached.Commit, Prepare: message.CheckPointReached.Prepare}
-		case message.CaughtUp != nil:
+		message, err := subscription.Recv()
+		switch content := message.GetContent().(type) {
+		case *streams.ReadResp_Event:
+			a.event, a.isEvent = recordedFrom(content.Event), true
+			a.through = a.event.Position
+		case *streams.ReadResp_Checkpoint_:
+			a.through = domain.Position{Commit: content.Checkpoint.GetCommitPosition(), Prepare: content.Checkpoint.GetPreparePosition()}
+		case *streams.ReadResp_CaughtUp_:
 			a.caughtUp = true
-		case message.SubscriptionDropped != nil:
-			a.err = &interruption{message.SubscriptionDropped.Error}
 		default:
-			continue
+			if err == nil {
+				continue
+			}
+			a.err = &interruption{err}
 		}
 		select {
 		case arrivals <- a:
@@ -184,17 +211,17 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 	for {
 		var b Batch
 		var failure error
-		var stored []*esdb.RecordedEvent
+		var stored []Recorded
 		take := func(a arrival, open bool) bool {
 			switch {
 			case !open:
-				failure = ctx.Err()
+				failure = errSubscriptionOver
 			case a.err != nil:
 				failure = a.err
 			case a.caughtUp:
 				live = true
 			default:
-				if a.event != nil && s.selects(l.registry, a.event) {
+				if a.isEvent && s.selects(l.registry, a.event) {
 					stored = append(stored, a.event)
 				}
 				b.Through = a.through
@@ -202,7 +229,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			return failure == nil
 		}
 		a, open := <-arrivals
-		stored = make([]*esdb.RecordedEvent, 0, min(len(arrivals)+1, s.MaxBatch))
+		stored = make([]Recorded, 0, min(len(arrivals)+1, s.MaxBatch))
 		more := take(a, open)
 		for more && len(stored) < s.MaxBatch {
 			select {
@@ -244,13 +271,9 @@ const minDecodedPerGoroutine = 50
 
 // decodeAll decodes events in parallel, because decoding is most of the work of a large batch. With an error it returns
 // the events before the first that cannot be decoded.
-func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Recorded, error) {
+func (l *Log) decodeAll(stored []Recorded, s *Subscription) ([]Recorded, error) {
 	if s.Undecoded {
-		events := make([]Recorded, len(stored))
-		for i, e := range stored {
-			events[i] = undecoded(e)
-		}
-		return events, nil
+		return stored, nil
 	}
 	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/minDecodedPerGoroutine))
@@ -275,18 +298,44 @@ func (l *Log) decodeAll(stored []*esdb.RecordedEvent, s *Subscription) ([]Record
 
 // selects says whether an event that the server's filter has let through is meant: the filter compares beginnings of names,
 // and another program may call its events like ours.
-func (s *Subscription) selects(registry *Registry, e *esdb.RecordedEvent) bool {
-	return registry.holds(e.StreamID) && (len(s.Types) == 0 || slices.Contains(s.Types, e.EventType))
+func (s *Subscription) selects(registry *Registry, e Recorded) bool {
+	switch {
+	case !registry.holds(e.Stream):
+		return false
+	case len(s.Types) > 0:
+		return slices.Contains(s.Types, e.Type)
+	}
+	category, _, _ := strings.Cut(e.Stream, "-")
+	return !s.Unfiltered || slices.Contains(s.Categories, category)
 }
 
-// filter returns the filter that the server applies. It uses prefixes, because servers differ in regular expressions.
-func (s *Subscription) filter() *esdb.SubscriptionFilter {
+// request returns the request of the subscription. The filter that the server applies uses prefixes, because servers differ in
+// regular expressions.
+func (s *Subscription) request() *streams.ReadReq {
+	o := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Subscription{
+		Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}}
+	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
+	if s.After != (domain.Position{}) {
+		all.AllOption = &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: s.After.Commit, PreparePosition: s.After.Prepare}}
+	}
+	o.StreamOption = &streams.ReadReq_Options_All{All: all}
+	if s.Unfiltered {
+		return readRequest(o)
+	}
+	filter := &streams.ReadReq_Options_FilterOptions{CheckpointIntervalMultiplier: 1,
+		Window: &streams.ReadReq_Options_FilterOptions_Max{Max: subscriptionSearchWindow}}
 	if len(s.Types) > 0 {
-		return &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: s.Types}
+		filter.Filter = &streams.ReadReq_Options_FilterOptions_EventType{
+			EventType: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: s.Types}}
+	} else {
+		prefixes := make([]string, len(s.Categories))
+		for i, c := range s.Categories {
+			prefixes[i] = c + "-"
+		}
+		filter.Filter = &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
+			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: prefixes}}
 	}
-	prefixes := make([]string, len(s.Categories))
-	for i, c := range s.Categories {
-		prefixes[i] = c + "-"
-	}
-	return &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: prefixes}
+	o.FilterOption = &streams.ReadReq_Options_Filter{Filter: filter}
+	return readRequest(o)
 }

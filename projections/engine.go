@@ -20,9 +20,11 @@ import (
 
 const (
 	retryLeast = 50 * time.Millisecond
-	retryMost  = 5 * time.Second
+	retryMost  = time.Second
 	// defaultLease is how long a view is without a writer after a process has died on another machine.
 	defaultLease = 10 * time.Second
+	// startWindow is how long after the beginning of Run a view may be found to be ahead of the log, for Run to fail with it.
+	startWindow = time.Minute
 	// RenewsWithin is the time within which the holder of a lease of that length renews it.
 	RenewsWithin = 4 * time.Second
 )
@@ -63,6 +65,8 @@ type Engine struct {
 	// refusedPause is that of the package; tests shorten it.
 	refusedPause time.Duration
 
+	begun time.Time // when Run began
+
 	mu sync.Mutex // guards decided, and the status of each keeper
 	// decided holds what people have decided about each view.
 	decided map[string]projection.State
@@ -92,9 +96,10 @@ func NewEngine(o Options) *Engine {
 
 // Run folds until ctx ends. Each view whose lease this engine holds catches up with the log by itself; from then on one
 // subscription feeds all of them. A projection whose fold fails stops and names the event; the others go on. The error is
-// eventlog.ErrAheadOfLog where a view has seen more than the log holds.
+// eventlog.ErrAheadOfLog where a view has seen more than the log holds when Run begins. Later, such a view is said to have
+// stopped, and waits for the log.
 func (e *Engine) Run(parent context.Context) error {
-	e.shared = newShared(e)
+	e.shared, e.begun = newShared(e), time.Now()
 	group, ctx := errgroup.WithContext(parent)
 	ready := make(chan struct{})
 	if e.ownVerifier {
@@ -175,7 +180,7 @@ func (e *Engine) retry(ctx context.Context, what string, do func() error) error 
 		err := do()
 		var failed *foldError
 		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
-			ctx.Err() != nil {
+			errors.Is(err, eventlog.ErrMissingRight) || ctx.Err() != nil {
 			return err
 		}
 		if refused := readmodels.Refusal(err); refused != nil {

@@ -444,27 +444,40 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
 	}
-	var at readmodels.Checkpoint
-	var ahead error
-	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() error {
-		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, builds.Active.Collection); err != nil {
-			return err
-		}
-		if err = e.log.Reaches(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
-			ahead = err // it would take new events for those that it has seen
-			err = nil
-		}
-		return err
-	})
-	if err != nil {
+	if err := k.reached(ctx, builds.Active.Collection); err != nil {
 		return builds, err
 	}
-	if ahead != nil {
-		return builds, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
-	}
-	k.setStatus(at)
 	builds.Token = token
 	return k.save(ctx, builds)
+}
+
+// reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
+// the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun.
+func (k *keeper) reached(ctx context.Context, collection string) error {
+	e := k.engine
+	var at readmodels.Checkpoint
+	for {
+		var ahead error
+		err := e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
+			if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {
+				return err
+			}
+			if err = e.log.Reaches(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
+				ahead, err = err, nil
+			}
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case ahead == nil:
+			k.setStatus(at)
+			return nil
+		case time.Since(e.begun) < startWindow+e.log.Patience():
+			return fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
+		}
+		e.alarm(ctx, at, ahead)
+	}
 }
 
 func (k *keeper) save(ctx context.Context, builds readmodels.Builds) (readmodels.Builds, error) {

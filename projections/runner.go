@@ -167,20 +167,38 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 
 // toTheEnd folds up to the log's end, and returns what done returns there.
 func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err error) {
-	// The subscription delivers only the events of this view. When it has delivered all of them, the view has seen the log
-	// up to the end that was read before the subscription began, although other events lie between.
-	var end domain.Position
-	if err := r.engine.retry(ctx, "ask for the log's end", func() error {
-		end, err = r.engine.log.End(ctx)
-		return err
-	}); err != nil {
-		return false, err
-	}
-	errEnd := errors.New("at the log's end")
-	subscription := eventlog.Subscription{After: r.through, Types: r.types}
+	// The subscription delivers only the events of this view, so it may catch up at a position before the log's end. The rest
+	// is followed without a filter: the view has seen what a subscription has delivered, and nothing else. An end that was
+	// asked for says nothing, because another node may have answered, which is ahead of the one that is followed.
+	subscription := eventlog.Subscription{After: r.through, Types: r.types, WaitForLog: true, OnError: r.aheadOfLog(ctx)}
 	if r.alike {
 		subscription.Types = nil // it also shows damaged events, whose type may be any
 	}
+	if _, err := r.follow(ctx, subscription, func() bool { return true }); err != nil {
+		return false, err
+	}
+	subscription.After, subscription.Unfiltered = r.through, true
+	return r.follow(ctx, subscription, done)
+}
+
+// aheadOfLog returns what hears of interruptions, and raises the alarm where the log ends before what the runner has seen. It
+// is called while the runner folds, so it notes the checkpoint of now.
+func (r *runner) aheadOfLog(ctx context.Context) func(error) {
+	at, saved := r.at, r.saved
+	return func(err error) {
+		if !errors.Is(err, eventlog.ErrAheadOfLog) {
+			return
+		}
+		if noted, is := r.engine.alarm(ctx, at, err); is && saved != nil {
+			saved(0, noted)
+		}
+	}
+}
+
+// follow folds what a subscription delivers until it has caught up, and returns what done returns then. What is written on the
+// way counts as live only if the subscription has no filter.
+func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription, done func() bool) (is bool, err error) {
+	errEnd := errors.New("at the log's end")
 	err = pipe(ctx, r.engine, subscription, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
 			b = r.engine.withMore(b, fetched)
@@ -190,9 +208,8 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 				return err
 			}
 		}
-		if b.Live && b.Through.Before(end) {
-			b.Through = end
-		}
+		caughtUp := b.Live
+		b.Live = b.Live && subscription.Unfiltered
 		if r.until != nil {
 			if b = r.until.cut(b); b.Through.Before(r.through) {
 				b.Through = r.through
@@ -201,7 +218,7 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 		if err := r.take(ctx, b, false); err != nil {
 			return err
 		}
-		if b.Live {
+		if caughtUp || b.Live {
 			is = done()
 			return errEnd
 		}

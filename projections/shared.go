@@ -98,7 +98,7 @@ func (s *shared) run(ctx context.Context) error {
 				s.alarm(ctx, err)
 			}
 		}
-		return pipe(ctx, s.engine, eventlog.Subscription{After: after, OnError: alarm},
+		return pipe(ctx, s.engine, eventlog.Subscription{After: after, WaitForLog: true, OnError: alarm},
 			func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 				if err := s.pace.Wait(ctx); err != nil {
 					return err
@@ -143,22 +143,32 @@ func (s *shared) alarm(ctx context.Context, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.members {
-		r := m.runner
-		if r.at.State == readmodels.Stopped {
-			continue
-		}
-		at := r.at
-		at.State, at.Reason = readmodels.Stopped, reason.Error()
-		if err := s.engine.store.SaveCheckpoint(ctx, at); err != nil {
-			s.engine.logger.Warn("projections wait for the store", "doing", "note that "+r.View.Name+" has stopped", "error", err)
-			continue
-		}
-		s.engine.logger.Error("a view has seen more than the log holds; was the event store replaced by an older backup?",
-			"view", r.View.Name, "error", reason)
+		m.runner.alarm(ctx, reason)
+	}
+}
+
+// alarm notes in the runner's checkpoint that it cannot go on: the log ends before what it has seen.
+func (r *runner) alarm(ctx context.Context, reason error) {
+	if r.at.State == readmodels.Stopped {
+		return
+	}
+	if at, saved := r.engine.alarm(ctx, r.at, reason); saved {
 		if r.at = at; r.saved != nil {
 			r.saved(0, at)
 		}
 	}
+}
+
+// alarm notes in a checkpoint that its build has seen more than the log holds.
+func (e *Engine) alarm(ctx context.Context, at readmodels.Checkpoint, reason error) (_ readmodels.Checkpoint, saved bool) {
+	at.State, at.Reason = readmodels.Stopped, reason.Error()
+	if err := e.store.SaveCheckpoint(ctx, at); err != nil {
+		e.logger.Warn("projections wait for the store", "doing", "note that "+at.View+" has stopped", "error", err)
+		return at, false
+	}
+	e.logger.Error("a view has seen more than the log holds; was the event store replaced by an older backup?",
+		"view", at.View, "error", reason)
+	return at, true
 }
 
 // pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is

@@ -79,6 +79,7 @@ func (d *Drive) Run(ctx context.Context) error {
 	settings.MessageTimeout = int32(answerTime.Milliseconds())
 	settings.CheckpointAfter = 1000
 	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
+		WaitForServer: true,
 		Filter: func(topic string) esdb.SubscriptionFilter {
 			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
 		}}, log)

@@ -94,8 +94,20 @@ type server struct {
 	viewsFlag                 string // which names the store of the views to a tool
 	httpAddress, adminAddress string
 
+	// clock is what the commands' times are taken from; the machine's if it is empty.
+	clock clock
+
 	stop  context.CancelFunc
 	parts *errgroup.Group
+	ended bool // parts were waited for
+	// api and admin answer while the process waits for its stores.
+	api, admin *api.Starting
+}
+
+// clock shows the time. passed is the time since a fixed moment, by a clock that cannot be set.
+type clock struct {
+	now    func() time.Time
+	passed func() time.Duration
 }
 
 // gcPercent lets the heap grow to three times the live data before it is collected, unless GOGC is set. Requests leave
@@ -106,28 +118,46 @@ const gcPercent = 200
 // has no leader that might know more.
 const ownPatience = time.Second
 
-// startTimeout is how long the start may wait for the stores, and then for the handler.
+// startTimeout is how long the start may wait for stores of this process, and then for the handler. It waits for stores that are
+// given as long as it takes.
 const startTimeout = 60 * time.Second
 
+// The checks of readiness that a starting process shows: what it waits for.
+const (
+	waitsForLog   = "event-log"
+	waitsForViews = "views"
+)
+
 // start opens the stores and starts the parts of the process's roles. They run until ctx ends or one of them fails.
-func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, err error) {
+func start(ctx context.Context, f serverFlags, logger *slog.Logger) (*server, error) {
+	return startWith(ctx, f, clock{}, logger)
+}
+
+func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger) (_ *server, err error) {
 	slog.SetDefault(logger)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http", metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
+	s := &server{scheme: "http", clock: by, metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
 	if f.Stores.Mongo != "" {
 		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.release())
+		if err == nil {
+			return
 		}
+		if s.parts != nil && !s.ended {
+			if failed := s.end(); failed != nil && errors.Is(err, context.Canceled) {
+				err = failed // it ended the rest
+			}
+		}
+		err = errors.Join(err, s.release())
 	}()
 	roles := map[string]bool{}
 	for _, r := range f.Roles {
 		roles[r] = true
 	}
+	f.warn(logger, roles["api"])
 	secured, err := f.certificate()
 	if err != nil {
 		return nil, err
@@ -136,14 +166,22 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	if err != nil {
 		return nil, err
 	}
-	closeListeners := func() {
-		_ = adminListener.Close()
-		if httpListener != nil {
-			_ = httpListener.Close()
+	run, stop := context.WithCancel(ctx)
+	s.stop = stop
+	group, run := errgroup.WithContext(run)
+	s.parts = group
+	// Probes are answered from the beginning. The ports are open already, so that nothing is left behind when one is in use.
+	s.api, s.admin = api.NewStarting(buildID(), waitsForLog), api.NewStarting(buildID(), waitsForLog)
+	s.adminAddress = adminListener.Addr().String()
+	group.Go(func() error { return part("admin server", api.Serve(run, adminListener, s.admin)) })
+	if roles["api"] {
+		s.httpAddress = httpListener.Addr().String()
+		if secured != nil {
+			s.scheme, httpListener = "https", tls.NewListener(httpListener, secured)
 		}
+		group.Go(func() error { return part("API server", api.Serve(run, httpListener, s.api)) })
 	}
-	if err := s.connect(ctx, f, logger); err != nil {
-		closeListeners()
+	if err := s.connect(run, f, logger); err != nil {
 		return nil, err
 	}
 
@@ -160,17 +198,12 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes,
 		TrustedProxies: f.TrustedProxies})
 	if err != nil {
-		closeListeners()
 		return nil, err
 	}
-
-	run, stop := context.WithCancel(ctx)
-	s.stop = stop
-	group, run := errgroup.WithContext(run)
-	s.parts = group
+	s.api.Serve(web.Handler())
+	s.admin.Serve(web.Admin())
 	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
-	group.Go(func() error { return part("admin server", api.Serve(run, adminListener, web.Admin())) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
@@ -179,16 +212,10 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 			Processes: contexts.Processes(s.channels...), Logger: logger, Registerer: registry}
 		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
-	s.adminAddress = adminListener.Addr().String()
 	if roles["api"] {
-		s.httpAddress = httpListener.Addr().String()
-		if secured != nil {
-			s.scheme, httpListener = "https", tls.NewListener(httpListener, secured)
-		}
 		group.Go(func() error { return part("stream of changes", web.Run(run)) })
-		group.Go(func() error { return part("API server", api.Serve(run, httpListener, web.Handler())) })
 	}
-	if err := s.awaitReady(run); err != nil {
+	if err := s.awaitReady(run, f.Stores.Eventstore != ""); err != nil {
 		return nil, err
 	}
 	logger.Info("casebook is serving", "build", buildID(), "http", s.httpAddress, "admin", s.adminAddress, "roles", f.Roles)
@@ -196,9 +223,9 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 }
 
 // awaitReady waits until commands can be taken. If they cannot, it ends all parts. If a part failed meanwhile, its
-// failure is the reason, and is returned.
-func (s *server) awaitReady(run context.Context) error {
-	waiting, cancel := context.WithTimeout(run, startTimeout)
+// failure is the reason, and is returned. It waits for a log that is given as long as it takes.
+func (s *server) awaitReady(run context.Context, given bool) error {
+	waiting, cancel := starting(run, given)
 	defer cancel()
 	err := s.handler.Ready(waiting)
 	if err == nil {
@@ -251,6 +278,14 @@ func (f serverFlags) listen(ctx context.Context, withAPI bool) (httpListener, ad
 	return httpListener, adminListener, nil
 }
 
+// starting bounds the wait for a store, unless it is given.
+func starting(ctx context.Context, given bool) (context.Context, context.CancelFunc) {
+	if given {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, startTimeout)
+}
+
 // connect opens the stores, and what the parts need to reach them.
 func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger) (err error) {
 	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
@@ -261,7 +296,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.stores, err = f.Stores.open(ctx, true, logger); err != nil {
 		return err
 	}
-	connect, cancel := context.WithTimeout(ctx, startTimeout)
+	connect, cancel := starting(ctx, f.Stores.Eventstore != "")
 	defer cancel()
 	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: contexts.Registry(), Logger: logger}
 	if s.stores.node != nil {
@@ -269,6 +304,11 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err
+	}
+	if f.Stores.Eventstore != "" {
+		if err := checkRights(connect, s.blindLog, slices.Contains(f.Roles, "sagas"), logger); err != nil {
+			return err
+		}
 	}
 	var factors *access.Factors
 	if s.tokens, factors, err = f.tokens(slices.Contains(f.Roles, "api")); err != nil {
@@ -288,7 +328,9 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 			return err
 		}
 	}
-	if s.views, err = readmodels.Connect(connect, s.stores.mongoURL, f.Stores.MongoDatabase, contexts.Views()); err != nil {
+	s.api.WaitsFor(waitsForViews)
+	s.admin.WaitsFor(waitsForViews)
+	if s.views, err = f.Stores.connectViews(ctx, s.stores.mongoURL, logger); err != nil {
 		return err
 	}
 	if f.JWKSURL != "" {
@@ -298,7 +340,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
 	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics,
-		Commands: contexts.Commands(), Build: buildID(), Logger: logger, Factors: factors})
+		Commands: contexts.Commands(), Now: s.clock.now, Passed: s.clock.passed, Build: buildID(), Logger: logger, Factors: factors})
 	return nil
 }
 
@@ -314,12 +356,25 @@ func (s *server) past(
 	return p.PatientAsOf(ctx, s.verifier, who, until)
 }
 
-// ready returns an error while requests cannot be served, or only slowly.
+// checkRights fails if the account of the event store lacks a right that the roles need, and warns if it has one that nobody
+// needs and that endangers the record.
+func checkRights(ctx context.Context, log *eventlog.Log, groups bool, logger *slog.Logger) error {
+	rights, err := log.CheckRights(ctx, groups)
+	if errors.Is(err, eventlog.ErrMissingRight) {
+		return fmt.Errorf("%w; docs/stores.md says how to set up the account", err)
+	}
+	if err == nil && rights.Delete {
+		logger.Warn("the event store's account may delete streams of the record, which nothing needs; docs/stores.md says how to forbid it")
+	}
+	return err
+}
+
+// ready returns an error while no node of the event store leads, or the one that does does not answer.
 func (s *server) ready(ctx context.Context) error {
 	if err := s.log.Ping(ctx); err != nil {
 		return fmt.Errorf("event store: %w", err)
 	}
-	return s.handler.Ready(ctx)
+	return nil
 }
 
 // part adds the name of a part to its error.
@@ -346,6 +401,7 @@ func (s *server) close() error { return errors.Join(s.end(), s.release()) }
 
 // end stops all parts, waits for them, and returns the first error of a part.
 func (s *server) end() error {
+	s.ended = true
 	s.stop()
 	return s.parts.Wait()
 }

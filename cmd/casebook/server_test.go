@@ -49,11 +49,17 @@ func install(t testing.TB) installation {
 
 func startIn(t testing.TB, dir string) installation {
 	t.Helper()
+	return startBy(t, dir, clock{})
+}
+
+// startBy is startIn for a server with a clock of the test.
+func startBy(t testing.TB, dir string, by clock) installation {
+	t.Helper()
 	logFile, err := os.OpenFile(filepath.Join(dir, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := start(context.Background(), flagsFor(dir), slog.New(slog.NewJSONHandler(logFile, nil)))
+	s, err := startWith(context.Background(), flagsFor(dir), by, slog.New(slog.NewJSONHandler(logFile, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +341,7 @@ func TestAFailureAtTheStartIsReturned(t *testing.T) {
 	s.stop, s.parts = stop, group
 	failure := errors.New("the views are ahead of the log")
 	group.Go(func() error { return failure })
-	if err := s.awaitReady(ctx); !errors.Is(err, failure) || errors.Is(err, context.Canceled) {
+	if err := s.awaitReady(ctx, false); !errors.Is(err, failure) || errors.Is(err, context.Canceled) {
 		t.Errorf("it returns %v", err)
 	}
 	if err := s.release(); err != nil {

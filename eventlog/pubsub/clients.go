@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/eventlog/leader"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
@@ -19,11 +21,13 @@ var ErrClosed = errors.New("the event store's publisher or subscriber is closed"
 // that it replaces.
 type clients struct {
 	config  *esdb.Configuration
-	slots   chan struct{} // one for each call under way
-	closing chan struct{} // closed by close
-	ended   chan struct{} // closed after close, when no call is under way
+	finder  *leader.Finder // nil where the connection string names one node
+	slots   chan struct{}  // one for each call under way
+	closing chan struct{}  // closed by close
+	ended   chan struct{}  // closed after close, when no call is under way
 
 	mu     sync.Mutex
+	node   *leader.Node // the node that leads, as far as is known
 	idle   []*esdb.Client
 	closed bool
 	calls  sync.WaitGroup
@@ -31,23 +35,16 @@ type clients struct {
 
 // newClients returns a pool that allows so many calls at once. It does not connect yet.
 func newClients(config *esdb.Configuration, atOnce int) *clients {
-	return &clients{config: config, slots: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
+	c := &clients{config: config, slots: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
+	if len(config.GossipSeeds) > 0 || config.DnsDiscover {
+		c.finder = leader.NewFinder(config)
+	}
+	return c
 }
 
 // configuration parses a connection string.
 func configuration(url string) (*esdb.Configuration, error) {
-	config, err := esdb.ParseConnectionString(url)
-	if err != nil {
-		// The error repeats the connection string, which may hold a password.
-		return nil, errors.New("the event store's connection string is malformed; " +
-			"it should look like esdb://user:password@host:2113?tls=true")
-	}
-	if err := config.Validate(); err != nil {
-		return nil, fmt.Errorf("the event store's connection string: %w", err)
-	}
-	config.Logger = esdb.NoopLogging() // errors are returned anyway
-	config.MaxDiscoverAttempts = 1     // the next attempt uses another client
-	return config, nil
+	return leader.Settings(url)
 }
 
 // call runs do with a client, and returns when ctx ends, if not before. The client ignores ctx while it looks for its
@@ -65,7 +62,7 @@ func call[T any](ctx context.Context, c *clients, do func(*esdb.Client) (T, erro
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
-	client, err := c.take()
+	client, err := c.take(ctx)
 	if err != nil {
 		<-c.slots
 		return none, err
@@ -89,7 +86,15 @@ func call[T any](ctx context.Context, c *clients, do func(*esdb.Client) (T, erro
 	}
 }
 
-func (c *clients) take() (*esdb.Client, error) {
+func (c *clients) take(ctx context.Context) (*esdb.Client, error) {
+	config := c.config
+	if c.finder != nil {
+		node, err := c.leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		config = node.Settings
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -101,19 +106,56 @@ func (c *clients) take() (*esdb.Client, error) {
 		c.idle = c.idle[:n-1]
 		return client, nil
 	}
-	client, err := esdb.NewClient(c.config)
+	client, err := esdb.NewClient(config)
 	if err != nil {
 		c.calls.Done()
 	}
 	return client, err
 }
 
+// leader returns the node that leads. It looks for it where that is not known.
+func (c *clients) leader(ctx context.Context) (leader.Node, error) {
+	c.mu.Lock()
+	known := c.node
+	c.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	node, err := c.finder.Find(ctx, nil)
+	if err != nil {
+		return node, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node = &node
+	return node, nil
+}
+
+// watch returns a channel that receives, once, why the node that leads is to be left. It never does where the connection string
+// names one node.
+func (c *clients) watch(ctx context.Context) <-chan error {
+	lost := make(chan error, 1)
+	c.mu.Lock()
+	node := c.node
+	c.mu.Unlock()
+	if c.finder == nil || node == nil {
+		return lost
+	}
+	go func() {
+		if err := c.finder.Watch(ctx, *node, nil); err != nil {
+			lost <- err
+		}
+	}()
+	return lost
+}
+
 func (c *clients) giveBack(client *esdb.Client, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !answered(err):
+	case !answered(err) || codeOf(err) == esdb.ErrorCodeNotLeader && c.finder != nil:
 		_ = client.Close()
+		c.node = nil
 		c.closeIdle() // they are connected to the same server
 	case c.closed:
 		_ = client.Close()
@@ -126,6 +168,7 @@ func (c *clients) giveBack(client *esdb.Client, err error) {
 func (c *clients) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.node = nil
 	c.closeIdle()
 }
 
@@ -143,6 +186,9 @@ func (c *clients) close(wait time.Duration) error {
 	if !c.closed {
 		c.closed = true
 		close(c.closing)
+		if c.finder != nil {
+			_ = c.finder.Close() // calls that use it fail
+		}
 		go func() { // it ends, because every call does
 			c.calls.Wait()
 			close(c.ended)

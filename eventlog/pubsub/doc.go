@@ -1,5 +1,5 @@
 // Package pubsub is a Publisher and a Subscriber of Watermill over EventStoreDB. It does not know what the messages mean,
-// and does not depend on the rest of this code base.
+// and depends on nothing else of this code base than the package that finds the leader of a cluster.
 //
 // It promises:
 //   - Publish appends its messages in one append: all of them are stored in their order, or none is. A message that is

@@ -8,32 +8,55 @@ import (
 	"slices"
 	"strings"
 
+	"casebook/eventlog/leader"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/cenkalti/backoff/v5"
 )
 
+// ErrMissingRight means that the account may not make consumer groups, and that the group is not there.
+var ErrMissingRight = errors.New("the event store's account lacks a right")
+
 // prepareGroup makes the group if it is missing. While the server is away it tries again, until the time-out.
 func (u *subscription) prepareGroup() error {
+	until := backoff.WithMaxElapsedTime(u.config.Timeout)
+	if u.config.WaitForServer {
+		until = backoff.WithMaxElapsedTime(0)
+	}
 	_, err := backoff.Retry(u.stopped, func() (struct{}, error) {
 		err := u.makeGroup()
-		if u.stopped.Err() != nil {
+		switch {
+		case u.stopped.Err() != nil:
 			return struct{}{}, backoff.Permanent(u.ended())
-		}
-		if err == nil {
+		case err == nil:
 			return struct{}{}, nil
-		}
-		switch codeOf(err) {
-		case esdb.ErrorUnavailable, esdb.ErrorCodeNotLeader, esdb.ErrorCodeConnectionClosed:
-			return struct{}{}, err
-		default:
+		case !u.passing(err):
 			return struct{}{}, backoff.Permanent(err)
 		}
-	}, backoff.WithBackOff(reconnectPause()), backoff.WithMaxElapsedTime(u.config.Timeout))
+		if u.config.WaitForServer {
+			u.logger.Error("The consumer group cannot be made yet", err, nil)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(reconnectPause()), until)
 	if err != nil && u.stopped.Err() != nil {
 		return u.ended()
 	}
 	return err
+}
+
+// passing says whether the attempt to make the group may succeed later.
+func (u *subscription) passing(err error) bool {
+	switch codeOf(err) {
+	case esdb.ErrorUnavailable, esdb.ErrorCodeNotLeader, esdb.ErrorCodeConnectionClosed:
+		return true
+	case esdb.ErrorCodeDeadlineExceeded, esdb.ErrorAborted:
+		return u.config.WaitForServer
+	case esdb.ErrorCodeUnknown:
+		return u.config.WaitForServer && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, leader.ErrNoLeader))
+	default:
+		return false
+	}
 }
 
 // makeGroup makes the group, and leaves an existing one as it is. A user who may not make groups may still consume from
@@ -58,11 +81,25 @@ func (u *subscription) makeGroup() error {
 	case codeOf(err) == esdb.ErrorCodeResourceAlreadyExists:
 		u.compare(settings)
 	case codeOf(err) == esdb.ErrorCodeAccessDenied:
-		u.logger.Info("The user may not make consumer groups; assuming that the group exists", nil)
+		return u.mustExist()
 	default:
 		return fmt.Errorf("make the consumer group %q: %w", u.group, err)
 	}
 	return nil
+}
+
+// mustExist joins the group for a moment: a user who may not make it may consume from it, if it exists.
+func (u *subscription) mustExist() error {
+	c, err := u.join()
+	switch {
+	case err == nil:
+		c.abort()
+		u.logger.Info("The user may not make consumer groups, and uses the one that exists", nil)
+		return nil
+	case codeOf(err) == esdb.ErrorCodeResourceNotFound:
+		return fmt.Errorf("%w: the consumer group %q is not there, and the account may not make it", ErrMissingRight, u.group)
+	}
+	return fmt.Errorf("join the consumer group %q: %w", u.group, err)
 }
 
 // compare logs how the group differs from the settings. It does not change the group: a filter cannot be changed, and each

@@ -41,6 +41,9 @@ type SubscriberConfig struct {
 	NackPause func(retries int) time.Duration
 	// Timeout bounds each request to the server, and how long Subscribe waits for the server; 10 seconds when 0.
 	Timeout time.Duration
+	// WaitForServer lets Subscribe and SubscribeInitialize wait for the server as long as it takes. They still fail when the
+	// server refuses.
+	WaitForServer bool
 	// CloseTimeout bounds how long a Subscribe that ends waits for answers to its messages; 10 seconds when 0. Messages
 	// that are not answered by then are delivered again.
 	CloseTimeout time.Duration
@@ -167,8 +170,8 @@ func (s *Subscriber) begin() error {
 }
 
 // SubscribeInitialize makes the topic's group if it is missing. Messages that are published after it returns are delivered
-// to later subscribers, with FromEnd too. It fails with ErrClosed, or with an error of the client when the server refuses or
-// does not answer within the Timeout.
+// to later subscribers, with FromEnd too. It fails with ErrClosed, with ErrMissingRight, or with an error of the client when the
+// server refuses or does not answer within the Timeout.
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	if err := s.begin(); err != nil {
 		return fmt.Errorf("prepare the topic %q: %w", topic, err)

@@ -166,9 +166,13 @@ func (u *subscription) consume() (delivered bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	watching, stop := context.WithCancel(u.stopped)
+	defer stop()
+	left := u.clients.watch(watching)
 	for err == nil && u.stopped.Err() == nil {
 		select {
 		case <-u.stopped.Done():
+		case err = <-left:
 		case <-c.lost:
 			err = c.reason
 		case d := <-c.arrivals:

@@ -1,0 +1,92 @@
+package pubsub_test
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"casebook/embedded/node/clustertest"
+	"casebook/eventlog/pubsub"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+func startCluster(t *testing.T, o clustertest.Options) *clustertest.Cluster {
+	t.Helper()
+	o.Dir = t.TempDir()
+	c, err := clustertest.Start(t.Context(), o)
+	must(t, err)
+	t.Cleanup(func() { must(t, c.Close()) })
+	return c
+}
+
+// TestMessagesSurviveChangesOfLeader: the leader is moved and frozen while messages are published and delivered. Each arrives.
+func TestMessagesSurviveChangesOfLeader(t *testing.T) {
+	c := startCluster(t, clustertest.Options{Election: 200 * time.Millisecond})
+	topic := "orders-" + watermill.NewUUID()
+	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: c.URL(), WaitForServer: true}, nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, subscriber.Close()) })
+	c.LoseLeader()
+	time.AfterFunc(500*time.Millisecond, func() { c.MoveLeader(c.Members()[1]) })
+	messages, err := subscriber.Subscribe(t.Context(), topic)
+	must(t, err)
+	publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{URL: c.URL()}, nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, publisher.Close()) })
+	const rounds, each = 3, 5
+	arrived := make(chan map[string]bool)
+	go func() {
+		seen := map[string]bool{}
+		for len(seen) < rounds*each {
+			select {
+			case m := <-messages:
+				seen[string(m.Payload)] = true
+				m.Ack()
+			case <-time.After(20 * time.Second):
+				arrived <- seen
+				return
+			}
+		}
+		arrived <- seen
+	}()
+	for round := range rounds {
+		for n := range each {
+			m := message.NewMessage(watermill.NewUUID(), []byte(strconv.Itoa(round*each+n)))
+			for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+				if err = publisher.Publish(topic, m); err == nil || time.Since(begun) > 15*time.Second {
+					break
+				}
+			}
+			must(t, err)
+		}
+		if round%2 == 0 {
+			c.MoveLeader(c.Followers()[0])
+		} else {
+			frozen := c.Leader()
+			frozen.Freeze()
+			defer func() { must(t, frozen.Thaw()) }()
+		}
+		_, err := c.AwaitLeader(t.Context())
+		must(t, err)
+	}
+	if seen := <-arrived; len(seen) != rounds*each {
+		t.Errorf("%d of %d messages arrived", len(seen), rounds*each)
+	}
+}
+
+// TestGroupThatMayNotBeMadeIsNamed: a group that is missing, and that the account may not make, is an error and not a wait.
+func TestGroupThatMayNotBeMadeIsNamed(t *testing.T) {
+	c := startCluster(t, clustertest.Options{})
+	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: c.URL(), WaitForServer: true}, nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, subscriber.Close()) })
+	must(t, subscriber.SubscribeInitialize("there"))
+	c.Deny(clustertest.ManageGroups, true)
+	must(t, subscriber.SubscribeInitialize("there"))
+	if err := subscriber.SubscribeInitialize("missing"); !errors.Is(err, pubsub.ErrMissingRight) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,211 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"strconv"
+	"time"
+
+	"casebook/domain"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+)
+
+// ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
+// events. Streams are small, so the whole stream is read before the first event is returned. In place of an
+// event that cannot be decoded comes an UndecodableError; those who go on get the events after it.
+func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.Seq2[Recorded, error] {
+	return l.read(ctx, stream, streamRequest(stream, from, math.MaxInt64))
+}
+
+// ReadSound returns the events of a stream from its beginning that are part of the record. What is not is left out without
+// an error.
+func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		check := l.CheckStream(stream, EmptyTail)
+		for r, err := range l.ReadStream(ctx, stream, 0) {
+			next := r
+			if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
+				next = undecodable.Event
+			} else if err != nil {
+				yield(r, err)
+				return
+			}
+			damage, failed := check.Next(ctx, next)
+			switch {
+			case failed != nil:
+				yield(r, failed)
+				return
+			case damage != nil && damage.Resolution == nil:
+				return
+			case damage == nil && !yield(next, err):
+				return
+			}
+		}
+	}
+}
+
+// Last returns the last event of a stream, and false if the stream has no events.
+func (l *Log) Last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
+	for r, err := range l.read(ctx, stream, lastRequest(stream)) {
+		return r, err == nil, err
+	}
+	return Recorded{}, false, nil
+}
+
+// MetadataOf returns the metadata of one event, and false if the event does not exist. The event may be of a type that
+// cannot be decoded.
+func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (meta Metadata, found bool, err error) {
+	r, found, err := l.rawAt(ctx, stream, revision)
+	if err != nil {
+		return Metadata{}, false, fmt.Errorf("read %s@%d: %w", stream, revision, err)
+	}
+	if found && json.Unmarshal(r.RawMetadata, &meta) != nil {
+		meta = Metadata{} // another program's event
+	}
+	return meta, found, nil
+}
+
+// rawAt returns one event undecoded, and false if the stream does not have it.
+func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Recorded, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	events, err := call(ctx, l, allOf(streamRequest(stream, revision, 1)))
+	if err != nil || len(events) == 0 || events[0].Revision != revision {
+		return Recorded{}, false, err
+	}
+	return events[0], true, nil
+}
+
+// ReadLast reads up to count events from the end of the whole log, the newest first, and returns those of registered
+// categories.
+func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {
+	return l.read(ctx, "the log's end", backwardsRequest(count))
+}
+
+// read returns the events of a read. what names the events in an error.
+func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		defer cancel()
+		events, err := call(ctx, l, allOf(of))
+		if err != nil {
+			yield(Recorded{}, fmt.Errorf("read %s: %w", what, l.explain("read "+what, err)))
+			return
+		}
+		for _, e := range events {
+			if !l.registry.holds(e.Stream) {
+				continue // the store's own events, or another program's
+			}
+			r, err := l.decode(e)
+			if err != nil {
+				r, err = Recorded{}, &UndecodableError{r, err}
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// allOf reads all events of a read. A stream that does not exist has none.
+func allOf(of *streams.ReadReq) request[[]Recorded] {
+	return func(ctx context.Context, client streams.StreamsClient) ([]Recorded, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		answers, err := client.Read(ctx, of)
+		if err != nil {
+			return nil, err
+		}
+		var events []Recorded
+		for {
+			answer, err := answers.Recv()
+			if errors.Is(err, io.EOF) {
+				return events, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			if e := answer.GetEvent(); e != nil {
+				events = append(events, recordedFrom(e))
+			}
+		}
+	}
+}
+
+// endOf reads the position of the last event.
+func endOf(ctx context.Context, client streams.StreamsClient) (domain.Position, error) {
+	last, err := allOf(backwardsRequest(1))(ctx, client)
+	if err != nil || len(last) == 0 {
+		return domain.Position{}, err
+	}
+	return last[0].Position, nil
+}
+
+func readRequest(o *streams.ReadReq_Options) *streams.ReadReq {
+	o.UuidOption = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}}
+	if o.FilterOption == nil {
+		o.FilterOption = &streams.ReadReq_Options_NoFilter{NoFilter: &shared.Empty{}}
+	}
+	return &streams.ReadReq{Options: o}
+}
+
+// streamRequest reads a stream forwards, beginning with a revision.
+func streamRequest(stream string, from, count uint64) *streams.ReadReq {
+	return readRequest(&streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+			RevisionOption:   &streams.ReadReq_Options_StreamOptions_Revision{Revision: from}}},
+		CountOption: &streams.ReadReq_Options_Count{Count: count},
+	})
+}
+
+// lastRequest reads the last event of a stream.
+func lastRequest(stream string) *streams.ReadReq {
+	return readRequest(&streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+			RevisionOption:   &streams.ReadReq_Options_StreamOptions_End{End: &shared.Empty{}}}},
+		ReadDirection: streams.ReadReq_Options_Backwards,
+		CountOption:   &streams.ReadReq_Options_Count{Count: 1},
+	})
+}
+
+// backwardsRequest reads the last events of the whole log.
+func backwardsRequest(count uint64) *streams.ReadReq {
+	return readRequest(&streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+			AllOption: &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}}}},
+		ReadDirection: streams.ReadReq_Options_Backwards,
+		CountOption:   &streams.ReadReq_Options_Count{Count: count},
+	})
+}
+
+// recordedFrom returns an event as it was read, with its position, type and bytes only.
+func recordedFrom(answer *streams.ReadResp_ReadEvent) Recorded {
+	e := answer.GetEvent()
+	if answer.GetLink() != nil {
+		e = answer.GetLink()
+	}
+	r := Recorded{Stream: string(e.GetStreamIdentifier().GetStreamName()), Revision: e.GetStreamRevision(),
+		Position: domain.Position{Commit: e.GetCommitPosition(), Prepare: e.GetPreparePosition()},
+		Type:     e.GetMetadata()["type"], Data: e.GetData(), RawMetadata: e.GetCustomMetadata()}
+	if id := e.GetId().GetStructured(); id != nil {
+		binary.BigEndian.PutUint64(r.ID[:8], uint64(id.GetMostSignificantBits()))
+		binary.BigEndian.PutUint64(r.ID[8:], uint64(id.GetLeastSignificantBits()))
+	} else if id, err := uuid.Parse(e.GetId().GetString_()); err == nil {
+		r.ID = id
+	}
+	if ticks, err := strconv.ParseInt(e.GetMetadata()["created"], 10, 64); err == nil {
+		r.StoredAt = time.Unix(0, 100*ticks).UTC() // a tick has 100 nanoseconds
+	}
+	return r
+}

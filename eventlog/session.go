@@ -1,0 +1,249 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"casebook/eventlog/leader"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// session is the connection to the node that leads, for as long as it does. The official client is not used here: when it
+// loses its node it blocks its callers, whatever their contexts say, and it cannot ask for the leader.
+type session struct {
+	node    leader.Node
+	streams streams.StreamsClient
+	groups  persistent.PersistentSubscriptionsClient
+	header  metadata.MD
+	batches *batchAppender
+	// suspected wakes the watch: a request has failed as if the node were lost.
+	suspected chan struct{}
+	// over ends when the session ends; its cause is the reason.
+	over context.Context
+	end  context.CancelCauseFunc
+}
+
+// ErrClosed means that the log was closed.
+var ErrClosed = errors.New("the event log is closed")
+
+// ErrMissingRight is returned when the event store does not let the account do something. The error names the right.
+var ErrMissingRight = errors.New("the event store's account lacks a right")
+
+const (
+	// retryLeast and retryMost are the pauses between the attempts of a request.
+	retryLeast = 50 * time.Millisecond
+	retryMost  = 500 * time.Millisecond
+	// pingTimeout bounds a Ping.
+	pingTimeout = 2 * time.Second
+	// maxMessage is the largest message that the official clients accept, and more than a server sends.
+	maxMessage = 17 << 20
+)
+
+// supervise keeps a session with the node that leads, until ctx ends.
+func (l *Log) supervise(ctx context.Context) {
+	served := false
+	for ctx.Err() == nil {
+		node, err := l.finder.Find(ctx, func(err error) { l.setSession(nil, err, false) })
+		if err == nil {
+			served = true
+			err = l.serve(ctx, node)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		l.setSession(nil, err, errors.Is(err, leader.ErrTooOld) && !served)
+		if err != nil {
+			l.logger.Warn("the event store's node is left", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryLeast):
+		}
+	}
+	l.setSession(nil, ErrClosed, true)
+}
+
+// serve opens a session with a node, and keeps it until the node is lost, with the reason, or ctx ends.
+func (l *Log) serve(ctx context.Context, node leader.Node) error {
+	transport, err := leader.Transport(node.Settings)
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(node.Address, grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: node.Settings.KeepAliveInterval, Timeout: node.Settings.KeepAliveTimeout, PermitWithoutStream: true}))
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", node.Address, err)
+	}
+	s := &session{node: node, streams: streams.NewStreamsClient(conn), groups: persistent.NewPersistentSubscriptionsClient(conn),
+		suspected: make(chan struct{}, 1), header: metadata.MD{}}
+	if node.Settings.Username != "" {
+		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
+		s.header.Set("authorization", "Basic "+pair)
+	}
+	s.batches = newBatchAppender(s.streams, s.header.Copy())
+	if node.Clustered {
+		s.header.Set("requires-leader", "true")
+	}
+	s.over, s.end = context.WithCancelCause(context.Background())
+	l.setSession(s, nil, false)
+	reason := l.finder.Watch(ctx, node, s.suspected)
+	if reason == nil {
+		reason = ErrClosed
+	}
+	l.setSession(nil, reason, false)
+	s.end(reason)
+	s.batches.close()
+	return errors.Join(reason, conn.Close())
+}
+
+func (l *Log) setSession(s *session, failure error, lasting bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current, l.failure, l.lasting = s, failure, lasting
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// session returns the session with the node that leads. If wait is set, it waits until there is one, or ctx ends.
+func (l *Log) session(ctx context.Context, wait bool) (*session, error) {
+	for {
+		l.mu.Lock()
+		s, failure, lasting, changed := l.current, l.failure, l.lasting, l.changed
+		l.mu.Unlock()
+		switch {
+		case s != nil:
+			return s, nil
+		case lasting:
+			return nil, failure
+		case !wait:
+			return nil, l.waitsFor(failure)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", l.waitsFor(failure), ctx.Err())
+		}
+	}
+}
+
+// waitsFor returns the error of a request while there is no session. It has the code Unavailable.
+func (l *Log) waitsFor(failure error) error {
+	if failure == nil {
+		failure = leader.ErrNoLeader
+	}
+	return fmt.Errorf("event store %s: %w", leader.Addresses(l.settings), &unavailable{failure})
+}
+
+// unavailable is an error that passes.
+type unavailable struct{ err error }
+
+func (u *unavailable) Error() string { return u.err.Error() }
+func (u *unavailable) Unwrap() error { return u.err }
+
+// GRPCStatus returns the status by which others recognise the error.
+func (u *unavailable) GRPCStatus() *status.Status { return status.New(codes.Unavailable, u.Error()) }
+
+// suspect has the node watched more closely: a request has failed.
+func (s *session) suspect() {
+	select {
+	case s.suspected <- struct{}{}:
+	default:
+	}
+}
+
+// within returns a context for requests of the session. It also ends with the session.
+func (s *session) within(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(parent, s.header))
+	unlink := context.AfterFunc(s.over, func() { cancel(context.Cause(s.over)) })
+	return ctx, func() {
+		unlink()
+		cancel(nil)
+	}
+}
+
+// request is a request of the event store.
+type request[T any] func(context.Context, streams.StreamsClient) (T, error)
+
+// once runs a request in a session.
+func once[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
+	return onceIn(ctx, s, func(ctx context.Context, s *session) (T, error) { return ask(ctx, s.streams) })
+}
+
+func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *session) (T, error)) (value T, err error) {
+	within, done := s.within(ctx)
+	defer done()
+	value, err = ask(within, s)
+	switch {
+	case err == nil:
+		return value, nil
+	case ctx.Err() != nil:
+		return value, fmt.Errorf("%w: %w", ctx.Err(), err)
+	case s.over.Err() != nil:
+		return value, &unavailable{context.Cause(s.over)}
+	}
+	return value, err
+}
+
+// call runs a request that changes nothing, again and again until it succeeds, fails for good, or ctx ends.
+func call[T any](ctx context.Context, l *Log, ask request[T]) (T, error) {
+	return callIn(ctx, l, func(ctx context.Context, s *session) (T, error) { return ask(ctx, s.streams) })
+}
+
+func callIn[T any](ctx context.Context, l *Log, ask func(context.Context, *session) (T, error)) (T, error) {
+	var none T
+	wait := retryLeast
+	for {
+		s, err := l.session(ctx, true)
+		if err != nil {
+			return none, err
+		}
+		value, err := onceIn(ctx, s, ask)
+		if err == nil || ctx.Err() != nil || !passing(err) {
+			return value, err
+		}
+		s.suspect()
+		select {
+		case <-ctx.Done():
+			return none, fmt.Errorf("%w; gave up: %w", err, ctx.Err())
+		case <-time.After(wait):
+			wait = min(2*wait, retryMost)
+		}
+	}
+}
+
+// passing says whether a request that failed like this may succeed when it is sent again: the node was lost, or does not lead.
+func passing(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Aborted, codes.DeadlineExceeded:
+		return true
+	case codes.NotFound: // the node does not lead; a stream that is not there is no error
+		return true
+	default:
+		return false
+	}
+}
+
+// explain names the right that is missing, if that is why a request failed.
+func (l *Log) explain(right string, err error) error {
+	denied := status.Code(err) == codes.PermissionDenied || status.Code(err) == codes.Unauthenticated
+	if !denied || errors.Is(err, ErrMissingRight) {
+		return err
+	}
+	who := "a caller without an account"
+	if l.settings.Username != "" {
+		who = "the account " + l.settings.Username
+	}
+	return fmt.Errorf("%w: %s may not %s at %s (%w)", ErrMissingRight, who, right, leader.Addresses(l.settings), err)
+}
