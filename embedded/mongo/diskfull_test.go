@@ -138,7 +138,8 @@ func (l *diskLoad) check(t *testing.T, client *driver.Client) {
 	for w := range l.acked {
 		acked := l.acked[w].Load()
 		var d bson.D
-		err := client.Database("test").Collection(fmt.Sprint("c", w)).FindOne(t.Context(), D(), options.FindOne().SetSort(D("n", -1))).Decode(&d)
+		c := client.Database("test").Collection(fmt.Sprint("c", w))
+		err := c.FindOne(t.Context(), D(), options.FindOne().SetSort(D("n", -1))).Decode(&d)
 		if err != nil && acked > 0 {
 			t.Errorf("collection %d: %v", w, err)
 			continue
@@ -171,7 +172,8 @@ func TestFullDiskLosesNothingAcknowledged(t *testing.T) {
 		room.Store(1 << 40)
 		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 			switch op.Kind {
-			case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpFilePreallocate, errorfs.OpMkdirAll, errorfs.OpLink:
+			case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate,
+				errorfs.OpFilePreallocate, errorfs.OpMkdirAll, errorfs.OpLink:
 				if room.Add(-1) < 0 {
 					return syscall.ENOSPC
 				}
