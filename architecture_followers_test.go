@@ -12,11 +12,12 @@ import (
 
 // mayFollowUnverified are the files that may follow the log without the verifier, each for a reason.
 var mayFollowUnverified = map[string]string{
-	"eventlog/verifier.go":  "it is the verifier",
-	"eventlog/sealed.go":    "it looks for values to try a key on, before there is a verifier",
-	"commands/states.go":    "it reads which streams have grown, and checks their events when it reads them",
-	"audit/verify.go":       "it checks everything by itself",
-	"cmd/casebook/users.go": "it reads whole streams, and checks them by itself",
+	"eventlog/verifier.go":       "it is the verifier",
+	"eventlog/sealed.go":         "it looks for values to try a key on, before there is a verifier",
+	"commands/states.go":         "it reads which streams have grown, and checks their events when it reads them",
+	"commands/administrators.go": "it reads which accounts to look at, and reads their streams checked",
+	"audit/verify.go":            "it checks everything by itself",
+	"cmd/casebook/users.go":      "it reads whole streams, and checks them by itself",
 }
 
 // TestFollowersReadWhatIsVerified: a new follower that takes events as they come would show forged ones, or react to them. The

@@ -26,8 +26,9 @@ var mayImport = map[string][]string{
 	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
 	"api":         {"domain", "commands", "readmodels", "access"},
 	// The embedded stores know nothing of each other.
-	"embedded/node":        {"embedded/loopback"},
-	"embedded/mongo":       {"embedded/loopback"},
+	"embedded/node":        {"embedded/loopback", "embedded/diskguard"},
+	"embedded/mongo":       {"embedded/loopback", "embedded/diskguard"},
+	"embedded/diskguard":   {},
 	"embedded/loopback":    {},
 	"embedded/credentials": {"embedded/loopback"},
 	"embedded/storetest":   {"embedded/node", "embedded/mongo", "embedded/credentials"},

@@ -16,10 +16,13 @@ import (
 
 const (
 	// freeFailures is how many wrong passwords from one network to one account cost nothing. Each further one doubles the
-	// wait, from firstWait up to longestWait.
+	// wait, from firstWait up to longestWait, or longestWaitAtHome.
 	freeFailures = 3
 	firstWait    = time.Second
 	longestWait  = 5 * time.Minute
+	// longestWaitAtHome is the longest wait where the owner has signed in before: a whole hospital may share an address, and
+	// a colleague's failures must not keep the owner out for minutes.
+	longestWaitAtHome = 20 * time.Second
 	// An account takes accountBurst attempts at once from networks that its owner has never signed in from, and one more
 	// each accountInterval. Further ones are held, each for no longer than longestHold, so that the owner is not locked out.
 	accountBurst    = 20
@@ -107,10 +110,11 @@ func (a *Attempts) reserve(key attemptKey) (hold time.Duration, err error) {
 		return 0, &DelayedError{Wait: wait, refusal: refuse.Overload("sign_in_delayed",
 			"after repeated failures, the next attempt is possible in %s", wait.Round(time.Second)).Do("wait, and then try again")}
 	}
-	f.fail(now)
 	if a.trusted.Contains(key) {
+		f.fail(now, longestWaitAtHome)
 		return 0, nil
 	}
+	f.fail(now, longestWait)
 	limiter, found := a.accounts.Get(key.user)
 	if !found {
 		limiter = rate.NewLimiter(rate.Every(accountInterval), accountBurst)
@@ -124,10 +128,10 @@ func (a *Attempts) reserve(key attemptKey) (hold time.Duration, err error) {
 	return hold, nil
 }
 
-func (f *failures) fail(now time.Time) {
+func (f *failures) fail(now time.Time, longest time.Duration) {
 	f.count++
 	if f.count > freeFailures {
-		f.until = now.Add(min(longestWait, firstWait<<min(f.count-freeFailures-1, 16)))
+		f.until = now.Add(min(longest, firstWait<<min(f.count-freeFailures-1, 16)))
 	}
 }
 

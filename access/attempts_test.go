@@ -63,6 +63,14 @@ func TestR16_FailuresDelayTheirNetworkAndNobodyElse(t *testing.T) {
 		if waited, refusedFor := try("berta", "192.0.2.1"); waited != 0 || refusedFor != 0 {
 			t.Errorf("another account waits %s and %s", waited, refusedFor)
 		}
+		// Colleagues who share the owner's address keep the owner waiting for seconds, not minutes.
+		for range 100 {
+			_, refusedFor := try("anna", owner)
+			if refusedFor > 20*time.Second {
+				t.Fatalf("the owner has to wait %s where the owner has signed in before", refusedFor)
+			}
+			time.Sleep(max(time.Millisecond, refusedFor))
+		}
 		// All addresses of one customer of a provider are one network.
 		for i := range 4 {
 			try("carla", fmt.Sprintf("2001:db8:1:1::%x", i))
@@ -83,6 +91,28 @@ func TestAnAttemptThatNobodyWaitsForEnds(t *testing.T) {
 	}
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPasswordsAreCheckedAFewAtATime: a flood is refused instead of queued without end.
+func TestPasswordsAreCheckedAFewAtATime(t *testing.T) {
+	answers := make(chan error)
+	for range 60 {
+		go func() {
+			_, err := access.PasswordMatches(t.Context(), "", "a password")
+			answers <- err
+		}()
+	}
+	refused := 0
+	for range 60 {
+		if err := <-answers; refusedAs(err, "overloaded") {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused == 0 || refused > 28 {
+		t.Errorf("%d of 60 are refused", refused)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 
+	"casebook/domain/refuse"
+
 	"golang.org/x/crypto/argon2"
 )
 
@@ -20,8 +22,12 @@ const (
 	argonSaltBytes = 16
 )
 
-// argonSlots limits how many digests are computed at a time, because each takes 64 MiB.
-var argonSlots = make(chan struct{}, 2)
+// argonSlots limits how many digests are computed at a time, because each takes 64 MiB, and argonQueue how many requests
+// compute one or wait for it.
+var (
+	argonSlots = make(chan struct{}, 2)
+	argonQueue = make(chan struct{}, 32)
+)
 
 // DigestPassword returns the argon2id digest of a password in PHC string format, with a new random salt.
 func DigestPassword(ctx context.Context, password string) (string, error) {
@@ -73,8 +79,14 @@ func PasswordMatches(ctx context.Context, digest, password string) (bool, error)
 var noDigest = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
 	strings.Repeat("A", 22), strings.Repeat("A", 43))
 
-// argon computes an argon2id key, when a slot is free.
+// argon computes an argon2id key, when a slot is free. It refuses (code overloaded) when too many requests wait for one.
 func argon(ctx context.Context, password string, salt []byte, passes, memory int, lanes uint8) ([]byte, error) {
+	select {
+	case argonQueue <- struct{}{}:
+	default:
+		return nil, refuse.Overload("overloaded", "too many passwords are being checked").Do("send the same request again in a moment")
+	}
+	defer func() { <-argonQueue }()
 	select {
 	case argonSlots <- struct{}{}:
 	case <-ctx.Done():

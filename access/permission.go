@@ -69,6 +69,8 @@ type Principal struct {
 	MustChangePassword bool
 	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
 	Unconfirmed bool
+	// Damaged is the refusal of what the account's stream would have to take; nil while the stream is sound.
+	Damaged error
 }
 
 // reauthenticateWithin is how long a sign-in proves that the person is present.
@@ -133,7 +135,12 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 			return g.Role, nil
 		}
 	}
-	return "", refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
+	return "", p.NotAllowed(action, scope)
+}
+
+// NotAllowed is the refusal of an action on a scope.
+func (p Principal) NotAllowed(action string, scope domain.Scope) error {
+	return refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
 		Do("ask an administrator for a role that allows it here")
 }
 

@@ -70,9 +70,9 @@ var entitled = map[string]struct {
 	"RevealSeed":                {theStudy, statisticians},
 	"CorrectStratum":            {thePatient, []user.Role{user.Investigator, user.DataManager}},
 	"BreakBlind":                {thePatient, []user.Role{user.Investigator, user.SafetyOfficer}},
-	"RegisterKits":              {theStudy, []user.Role{user.UnblindedSupplyManager}},
-	"ReleaseBatch":              {theStudy, suppliers},
-	"RecallLot":                 {theStudy, suppliers},
+	"RegisterKits":              {theStudy, unblindedSuppliers},
+	"ReleaseBatch":              {theStudy, unblindedSuppliers},
+	"RecallLot":                 {theStudy, unblindedSuppliers},
 	"SetResupplyRule":           {theStudy, suppliers},
 	"CreateShipment":            {theSite, keepers},
 	"CancelShipment":            {theSite, keepers},
@@ -88,28 +88,31 @@ var entitled = map[string]struct {
 	"ReconcileKit":              {thePatient, siteStaff},
 	"ReviewAlert": {theAlert, append([]user.Role{user.SafetyOfficer},
 		siteStaff...)}, // a clinical one; those of supply are also for who moves drug
-	"CloseAlert":           {theAlert, append([]user.Role{user.SafetyOfficer}, siteStaff...)},
-	"RetryParkedMessage":   {theStudy, managers},
-	"AbandonParkedMessage": {theStudy, managers},
-	"RebuildProjection":    {theStudy, managers},
-	"CancelRebuild":        {theStudy, managers},
-	"SkipProjectionEvent":  {theStudy, managers},
-	"RetryProjection":      {theStudy, managers},
-	"DropProjectionBuild":  {theStudy, managers},
-	"RegisterUser":         {theSystem, admins},
-	"ChangePassword":       {theSystem, admins},
-	"GrantRole":            {theSystem, admins},
-	"RevokeRole":           {theSystem, admins},
-	"DeactivateUser":       {theSystem, admins},
-	"ConfirmRole":          {theSystem, admins},
-	"ConfirmAccount":       {theSystem, admins},
-	"SignOut":              {theSystem, admins},
-	"LockUser":             {theSystem, admins},
-	"UnlockUser":           {theSystem, admins},
-	"RemoveSecondFactor":   {theSystem, admins},
-	"OfferSecondFactor":    {theSystem, nil}, // open to the owner of the account alone
-	"EnrolSecondFactor":    {theSystem, nil},
-	"RequireSecondFactor":  {theStudy, managers},
+	"CloseAlert":              {theAlert, append([]user.Role{user.SafetyOfficer}, siteStaff...)},
+	"RetryParkedMessage":      {theStudy, managers},
+	"AbandonParkedMessage":    {theStudy, managers},
+	"RebuildProjection":       {theStudy, managers},
+	"CancelRebuild":           {theStudy, managers},
+	"SkipProjectionEvent":     {theStudy, managers},
+	"RetryProjection":         {theStudy, managers},
+	"DropProjectionBuild":     {theStudy, managers},
+	"ResolveDamage":           {theSystem, admins},
+	"ConfirmDamageResolution": {theSystem, admins},
+
+	"RegisterUser":        {theSystem, admins},
+	"ChangePassword":      {theSystem, admins},
+	"GrantRole":           {theSystem, admins},
+	"RevokeRole":          {theSystem, admins},
+	"DeactivateUser":      {theSystem, admins},
+	"ConfirmRole":         {theSystem, admins},
+	"ConfirmAccount":      {theSystem, admins},
+	"SignOut":             {theSystem, admins},
+	"LockUser":            {theSystem, admins},
+	"UnlockUser":          {theSystem, admins},
+	"RemoveSecondFactor":  {theSystem, admins},
+	"OfferSecondFactor":   {theSystem, nil}, // open to the owner of the account alone
+	"EnrolSecondFactor":   {theSystem, nil},
+	"RequireSecondFactor": {theStudy, managers},
 
 	"Me":                      {themselves, everyRole},
 	"Studies":                 {themselves, everyRole},
@@ -144,9 +147,10 @@ var (
 	statisticians = []user.Role{user.Statistician}
 	readers       = []user.Role{user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SafetyOfficer, user.Statistician,
 		user.Auditor}
-	suppliers = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
-	keepers   = append(slices.Clone(suppliers), siteStaff...)
-	members   = append(slices.Clone(suppliers), readers...)
+	suppliers          = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
+	unblindedSuppliers = []user.Role{user.UnblindedSupplyManager}
+	keepers            = append(slices.Clone(suppliers), siteStaff...)
+	members            = append(slices.Clone(suppliers), readers...)
 )
 
 // asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
@@ -277,18 +281,57 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 }
 
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
-var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true}
+var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true,
+	"RequireSecondFactor": true, "OfferSecondFactor": true, "EnrolSecondFactor": true,
+	"ResolveDamage": true, "ConfirmDamageResolution": true}
+
+// TestR15_APresentPersonIsAskedForInEveryWay goes through the catalogue: a command that asks for a fresh sign-in asks the
+// owner of the account too, and no command that is open to owners gets around it.
+func TestR15_APresentPersonIsAskedForInEveryWay(t *testing.T) {
+	c := serve(t, nil)
+	owner := account(t, "owner")
+	owners := 0
+	for _, declared := range contexts.Commands() {
+		name := declared.Name()
+		if declared.AsksForPresence() != asksForPresence[name] {
+			t.Errorf("%s: asks for presence: %v, and asksForPresence in access_test.go says %v", name, declared.AsksForPresence(),
+				asksForPresence[name])
+		}
+		if !declared.OpenToOwner() || !declared.AsksForPresence() {
+			continue
+		}
+		owners++
+		body, err := json.Marshal(declared.Example())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(body, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields["user"] = owner
+		if body, err = json.Marshal(fields); err != nil {
+			t.Fatal(err)
+		}
+		c.as(owner).post("/api/v1/commands/"+name, string(body)). // the token is of no sign-in
+										refused(t, http.StatusForbidden, "reauthentication_required")
+	}
+	if owners < 2 {
+		t.Errorf("only %d commands were tried", owners)
+	}
+}
 
 // TestR4_NoAdministratorReachesArms goes through the catalogue of commands and roles: whoever may send a command that shows
 // arms, or handles them, has a role that needs two people, and administrators can send nothing that concerns a trial.
 func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	// handlesArms are the commands whose sender brings or learns what is in which arm.
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
-		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits"}
-	operations := []string{"projection", "user"} // keeping views and accounts
+		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot"}
+	operations := []string{"projection", "user", "record"} // keeping views and accounts, and a damaged record going
 	shown := 0
 	for _, declared := range contexts.Commands() {
-		if asksForPresence[declared.Name()] && !slices.Contains(handlesArms, declared.Name()) {
+		if asksForPresence[declared.Name()] && !slices.Contains(handlesArms, declared.Name()) &&
+			!strings.HasSuffix(declared.Name(), "SecondFactor") && declared.Category() != "record" {
 			t.Errorf("%s asks for presence, and is not listed as a command on arms", declared.Name())
 		}
 		for _, role := range declared.OpenTo() {

@@ -74,6 +74,7 @@ type API struct {
 	streams  gate
 	inFlight gate
 	batches  gate
+	signing  gate
 	document []byte
 
 	public http.Handler
@@ -100,6 +101,7 @@ func New(o Options) (*API, error) {
 	}
 	a.streams = newGate(a.limits.Streams)
 	a.inFlight, a.batches = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight)
+	a.signing = newGate(a.limits.SignInsInFlight)
 	var err error
 	if a.metrics, err = newMetrics(o.Registerer, a.inFlight, a.streams); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -136,7 +138,7 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 
 	a.route(e, http.MethodPost, "/api/v1/commands/{command}", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
 	a.route(e, http.MethodPost, "/api/v1/commands:batch", route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
-	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout}, a.postSignIn)
+	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout, gate: a.signing}, a.postSignIn)
 	a.route(e, http.MethodPost, refreshRoute, route{action: "Refresh", timeout: a.limits.RequestTimeout}, a.postRefresh)
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))

@@ -280,11 +280,12 @@ func doAs(t testing.TB, who access.Principal, command any) commands.Answer {
 	return answer
 }
 
-// account registers a user with grants, without a password.
+// account registers a user with grants, without a password. Two administrators do it together.
 func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
 	t.Helper()
 	id := domain.UserID(unique(name))
-	do(t, user.RegisterUser{OfUser: domain.ForUser(id), Name: "Somebody"})
+	doAs(t, administrator("first.admin"), user.RegisterUser{OfUser: domain.ForUser(id), Name: "Somebody"})
+	doAs(t, administrator("second.admin"), user.ConfirmAccount{OfUser: domain.ForUser(id)})
 	for _, g := range grants {
 		give(t, id, g)
 	}

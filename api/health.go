@@ -30,6 +30,8 @@ type Readiness struct {
 	// DamagedStreams is an alarm, and no reason to send requests elsewhere: all other streams go on, and another server sees
 	// the same log.
 	DamagedStreams int `json:"damagedStreams" doc:"How many streams of the record are damaged; anything but 0 is an alarm"`
+	// LeftOutStreams is an alarm likewise: views do not show all that these streams hold.
+	LeftOutStreams int `json:"leftOutStreams" doc:"How many streams some view leaves out because of an event that it cannot show; anything but 0 is an alarm"`
 }
 
 // Check is one check of readiness. It shows only its name and its result. The reason of a failure is in the program log.
@@ -73,7 +75,16 @@ func (a *API) getReadiness(c *call) error {
 		}
 	}
 	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
-		answer.DamagedStreams = len(verified.Damages)
+		answer.DamagedStreams = len(verified.Unresolved())
+	}
+	if checkpoints, err := a.engine.Store().Checkpoints(c.ctx()); err == nil {
+		left := map[string]bool{}
+		for _, p := range checkpoints {
+			for _, stream := range p.LeftOut {
+				left[stream.Stream] = true
+			}
+		}
+		answer.LeftOutStreams = len(left)
 	}
 	return c.answer(status, answer)
 }

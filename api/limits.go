@@ -18,10 +18,13 @@ type Limits struct {
 	InFlight, BatchesInFlight int
 	// RequestTimeout and BatchTimeout bound the time that a request may take: 15 s and 60 s.
 	RequestTimeout, BatchTimeout time.Duration
-	// SignInsPerMinute and SignInBurst bound the sign-ins from one address: 60 a minute, 20 at once. A hospital's staff
-	// may share one.
+	// SignInsInFlight bounds the sign-ins that are under way or wait at a time, so that a flood of them leaves the API to
+	// others: 64.
+	SignInsInFlight int
+	// SignInsPerMinute and SignInBurst bound to how many accounts sign-ins from one address may fail: 60 a minute, 20 at
+	// once. A hospital's staff may share one.
 	SignInsPerMinute, SignInBurst int
-	// SignInAddresses bounds how many addresses are counted separately: 10,000.
+	// SignInAddresses bounds how many addresses are counted separately, and how many pairs of account and address: 10,000.
 	SignInAddresses int
 	// Streams bounds how many clients listen to changes at a time: 1000.
 	Streams int
@@ -38,6 +41,7 @@ func (l Limits) orDefaults() Limits {
 	orDefault(&l.BatchesInFlight, 32)
 	orDefault(&l.RequestTimeout, 15*time.Second)
 	orDefault(&l.BatchTimeout, 60*time.Second)
+	orDefault(&l.SignInsInFlight, 64)
 	orDefault(&l.SignInsPerMinute, 60)
 	orDefault(&l.SignInBurst, 20)
 	orDefault(&l.SignInAddresses, 10_000)

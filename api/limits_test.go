@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,32 +34,44 @@ func TestAGateLetsSoManyIn(t *testing.T) {
 }
 
 func TestSignInsAreLimitedByAddress(t *testing.T) {
-	limit, err := newSignInLimit(Limits{SignInsPerMinute: 6, SignInBurst: 2, SignInAddresses: 2})
+	limit, err := newSignInLimit(Limits{SignInsPerMinute: 6, SignInBurst: 2, SignInAddresses: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	allowed := func(address string, at time.Time) bool { _, ok := limit.allow(address, at); return ok }
-	for range 2 {
-		if !allowed("192.0.2.1", now) {
-			t.Fatal("the first two of an address are refused")
+	const hospital = "192.0.2.1"
+	allowed := func(u domain.UserID, address string, at time.Time) bool {
+		_, ok := limit.allow(u, address, at)
+		return ok
+	}
+	limit.succeeded("dr.lindner", hospital)
+	for range 100 { // one account that fails again and again, and what is no id, count once each
+		limit.failed("nurse.weber", hospital, now)
+		if !allowed("nurse.beck", hospital, now) {
+			t.Fatal("the failures of one account keep another one out")
 		}
 	}
-	wait, ok := limit.allow("192.0.2.1", now)
+	limit.failed("no id", hospital, now)
+	wait, ok := limit.allow("nurse.beck", hospital, now)
 	if ok || wait <= 0 || wait > 10*time.Second {
-		t.Errorf("the third is allowed, or is to wait %s", wait)
+		t.Errorf("after failures of several accounts another one is allowed, or is to wait %s", wait)
 	}
-	if !allowed("192.0.2.2", now) {
+	if !allowed("dr.lindner", hospital, now) {
+		t.Error("failures of others keep out an account that has been signed in to from there")
+	}
+	if !allowed("nurse.beck", "192.0.2.2", now) {
 		t.Error("another address is refused too")
 	}
-	if !allowed("192.0.2.1", now.Add(wait)) {
+	if !allowed("nurse.beck", hospital, now.Add(wait)) {
 		t.Error("after the time named it is still refused")
 	}
-	if !allowed("2001:db8:1:2::1", now) || !allowed("2001:db8:1:2::ffff", now) || allowed("2001:db8:1:2:3::7", now) {
+	limit.failed("a", "2001:db8:1:2::1", now)
+	limit.failed("b", "2001:db8:1:2::ffff", now)
+	if allowed("c", "2001:db8:1:2:3::7", now) {
 		t.Error("the addresses of one IPv6 network are not taken as one")
 	}
-	if limit.limiters.Len() > 2 {
-		t.Errorf("%d addresses are remembered", limit.limiters.Len())
+	if limit.networks.Len() > 3 || limit.known.Len() > 3 {
+		t.Errorf("%d addresses and %d accounts are remembered", limit.networks.Len(), limit.known.Len())
 	}
 }
 

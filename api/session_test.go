@@ -3,11 +3,13 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"casebook/access"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/randomisation"
 	"casebook/domain/study"
@@ -258,8 +260,11 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 	if !passes(withPassword) {
 		t.Error("a second factor is asked for that the study does not ask for")
 	}
-	c.as(tr.manager).accepted(study.RequireSecondFactor{InStudy: domain.ForStudy(tr.study), Required: true,
-		Reasoned: domain.Because("the protocol asks for it")})
+	require := study.RequireSecondFactor{InStudy: domain.ForStudy(tr.study), Required: true,
+		Reasoned: domain.Because("the protocol asks for it")}
+	c.as(tr.manager).command(require).refused(t, http.StatusForbidden, "reauthentication_required")
+	_, manager := newPerson(t, c, user.Grant{Role: user.DataManager, Study: tr.study}).signIn("")
+	manager.accepted(require)
 	withPassword.command(unblind).refused(t, http.StatusForbidden, "second_factor_required")
 
 	offered := withPassword.accepted(user.OfferSecondFactor{OfUser: of})
@@ -304,9 +309,69 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 
 func TestSignInsFromOneAddressAreLimited(t *testing.T) {
 	c := serve(t, func(o *options) { o.Limits.SignInBurst, o.Limits.SignInsPerMinute = 2, 1 })
-	for range 2 {
-		c.post("/api/v1/sign-in", `{"user":"nobody.at.all","password":"wrong"}`).refused(t, http.StatusUnauthorized, "sign_in_failed")
+	p := newPerson(t, c)
+	p.signIn("")
+	for _, one := range []string{"nobody.at.all", "nobody.else"} {
+		c.post("/api/v1/sign-in", `{"user":"`+one+`","password":"wrong"}`).refused(t, http.StatusUnauthorized, "sign_in_failed")
 	}
 	// Who is not a trusted proxy does not get another allowance by naming another address.
-	c.post("/api/v1/sign-in", `{}`, "X-Forwarded-For", "192.0.2.77").refused(t, http.StatusTooManyRequests, "too_many_sign_ins")
+	r := c.post("/api/v1/sign-in", `{"user":"nobody","password":"wrong"}`, "X-Forwarded-For", "192.0.2.77")
+	r.refused(t, http.StatusTooManyRequests, "too_many_sign_ins")
+	if r.Header.Get("Retry-After") == "" {
+		t.Error("nobody is told when to come back")
+	}
+	p.signIn("") // a colleague who has signed in from there before
+}
+
+// TestAFloodOfSignInsLeavesTheAPIToOthers: sign-ins that are under way do not take the places of other requests.
+func TestAFloodOfSignInsLeavesTheAPIToOthers(t *testing.T) {
+	c := serve(t, func(o *options) { o.Limits.InFlight, o.Limits.SignInsInFlight = 10, 3 })
+	p := newPerson(t, c)
+	for range 3 {
+		if err := c.api.signing.enter(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := p.trySignIn(p.password, "")
+	r.refused(t, http.StatusServiceUnavailable, "overloaded")
+	if r.Header.Get("Retry-After") != "1" {
+		t.Errorf("come back in %q", r.Header.Get("Retry-After"))
+	}
+	if r := c.as(p.id).get("/api/v1/me"); r.StatusCode != http.StatusOK {
+		t.Errorf("another request is answered %d: %s", r.StatusCode, r.body)
+	}
+	c.api.signing.leave()
+	p.signIn("")
+}
+
+// TestR16_TheFailedFactorIsRecorded: whoever knows the password and has no code is a stranger with a stolen password.
+func TestR16_TheFailedFactorIsRecorded(t *testing.T) {
+	c := serve(t, atTheHandlersTime)
+	p := newPerson(t, c)
+	of, self := domain.ForUser(p.id), access.Principal{User: p.id, AuthenticatedAt: now}
+	url := doAs(t, self, user.OfferSecondFactor{OfUser: of}).Revealed.(usercommands.OfferedFactor).URL
+	key, err := otp.NewKeyFromURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := totp.GenerateCode(key.Secret(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doAs(t, self, user.EnrolSecondFactor{OfUser: of, Code: code})
+	p.trySignIn(p.password, "").refused(t, http.StatusUnauthorized, "code_required")
+	p.trySignIn(p.password, "000000").refused(t, http.StatusUnauthorized, "sign_in_failed")
+	p.trySignIn("wrong", "").refused(t, http.StatusUnauthorized, "sign_in_failed")
+	var failures []string
+	for r, err := range the.log.ReadStream(t.Context(), user.Decider.Stream(string(p.id)), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, is := r.Event.(user.SignInFailed); is {
+			failures = append(failures, e.Code)
+		}
+	}
+	if want := []string{"code_missing", "wrong_code", "wrong_password"}; !slices.Equal(failures, want) {
+		t.Errorf("recorded are %v", failures)
+	}
 }

@@ -48,19 +48,24 @@ const refreshRoute = "/api/v1/sign-in/refresh"
 // postSignIn answers with the tokens of a session for the right password, and the right code if the account has a second
 // factor. Every attempt is recorded.
 func (a *API) postSignIn(c *call) error {
-	if wait, ok := a.signIns.allow(c.RealIP(), a.now()); !ok {
-		c.Response().Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
-		return refuse.Overload("too_many_sign_ins", "too many sign-ins come from this address").Do("wait a moment before the next")
-	}
 	var ask SignIn
 	if err := c.secretBody(&ask); err != nil {
 		return err
 	}
+	if wait, ok := a.signIns.allow(ask.User, c.RealIP(), a.now()); !ok {
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
+		return refuse.Overload("too_many_sign_ins", "sign-ins to many accounts have failed from this address").
+			Do("wait a moment before the next")
+	}
 	principal, err := usercommands.SignIn(c.ctx(), a.handler, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code,
 		Address: c.RealIP(), TraceID: c.trace})
 	if err != nil {
+		if r, is := refuse.As(err); is && r.Code == "sign_in_failed" {
+			a.signIns.failed(ask.User, c.RealIP(), a.now())
+		}
 		return err
 	}
+	a.signIns.succeeded(ask.User, c.RealIP())
 	c.principal = principal
 	now := a.now()
 	proof := access.Proof{User: principal.User, AuthenticatedAt: now, InSession: true, Version: principal.Sessions,
@@ -89,6 +94,9 @@ func (a *API) postRefresh(c *call) error {
 	now := a.now()
 	if err == nil && !c.principal.IsPatient() && now.Sub(proof.AuthenticatedAt) > a.session {
 		err = refuse.Unauthenticated("token_expired", "the session has expired").Do("sign in again") // a patient who has become staff
+	}
+	if err == nil {
+		err = c.principal.Damaged // such an account cannot be locked, so its sessions end by themselves
 	}
 	if err != nil {
 		if isAccess(err) {
@@ -120,41 +128,92 @@ func (c *call) answerSession(proof access.Proof, now time.Time, refresh string) 
 		RefreshToken: refresh, MustChangePassword: c.principal.MustChangePassword})
 }
 
-// signInLimit bounds the sign-ins from each address, so that passwords cannot be tried in numbers across accounts; those
-// on one account are delayed by access.Attempts.
+// signInLimit bounds to how many accounts sign-ins from one network may fail, so that passwords cannot be tried in numbers
+// across accounts; those on one account are delayed by access.Attempts. Accounts that have been signed in to from the
+// network are not bound: a colleague behind the same address keeps nobody out.
 type signInLimit struct {
 	mu       sync.Mutex
-	limiters *lru.Cache[string, *rate.Limiter]
-	every    rate.Limit
-	burst    int
+	networks *lru.Cache[string, *rate.Limiter]
+	// known are the pairs of account and network that have succeeded, or whose failure has been counted.
+	known *lru.Cache[signInPair, signInOutcome]
+	every rate.Limit
+	burst int
 }
 
+type signInPair struct {
+	user    domain.UserID
+	network string
+}
+
+type signInOutcome struct {
+	succeeded bool
+	// counted is when a failure was counted last. Further ones are not counted for countedFor.
+	counted time.Time
+}
+
+const countedFor = 10 * time.Minute
+
 func newSignInLimit(l Limits) (*signInLimit, error) {
-	limiters, err := lru.New[string, *rate.Limiter](l.SignInAddresses)
+	networks, err := lru.New[string, *rate.Limiter](l.SignInAddresses)
 	if err != nil {
 		return nil, fmt.Errorf("tell %d addresses apart: %w", l.SignInAddresses, err)
 	}
-	return &signInLimit{limiters: limiters, every: rate.Limit(float64(l.SignInsPerMinute) / time.Minute.Seconds()), burst: l.SignInBurst}, nil
-}
-
-// allow says whether the address may try now, and otherwise after which time.
-func (s *signInLimit) allow(address string, now time.Time) (wait time.Duration, ok bool) {
-	limiter := s.of(access.NetworkOf(address))
-	reserved := limiter.ReserveN(now, 1)
-	if wait = reserved.DelayFrom(now); wait > 0 {
-		reserved.CancelAt(now)
-		return wait, false
+	known, err := lru.New[signInPair, signInOutcome](l.SignInAddresses)
+	if err != nil {
+		return nil, fmt.Errorf("tell %d accounts and addresses apart: %w", l.SignInAddresses, err)
 	}
-	return 0, true
+	return &signInLimit{networks: networks, known: known, every: rate.Limit(float64(l.SignInsPerMinute) / time.Minute.Seconds()),
+		burst: l.SignInBurst}, nil
 }
 
-func (s *signInLimit) of(address string) *rate.Limiter {
+// allow says whether an account may be tried from the address now, and otherwise after which time.
+func (s *signInLimit) allow(u domain.UserID, address string, now time.Time) (wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limiter, ok := s.limiters.Get(address)
+	pair := pairOf(u, address)
+	if outcome, found := s.known.Get(pair); found && outcome.succeeded {
+		return 0, true
+	}
+	missing := 1 - s.of(pair.network).TokensAt(now)
+	if missing <= 0 {
+		return 0, true
+	}
+	return time.Duration(missing / float64(s.every) * float64(time.Second)), false
+}
+
+// failed counts a failure, unless one of this account from this network was counted just now.
+func (s *signInLimit) failed(u domain.UserID, address string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pair := pairOf(u, address)
+	outcome, _ := s.known.Get(pair)
+	if outcome.succeeded || now.Sub(outcome.counted) < countedFor {
+		return
+	}
+	s.of(pair.network).AllowN(now, 1)
+	s.known.Add(pair, signInOutcome{counted: now})
+}
+
+// succeeded remembers that the account is signed in to from this network.
+func (s *signInLimit) succeeded(u domain.UserID, address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known.Add(pairOf(u, address), signInOutcome{succeeded: true})
+}
+
+// pairOf returns the key of an attempt. What is no id stands for one account, and takes no room.
+func pairOf(u domain.UserID, address string) signInPair {
+	if u.Validate() != nil {
+		u = ""
+	}
+	return signInPair{user: u, network: access.NetworkOf(address)}
+}
+
+func (s *signInLimit) of(network string) *rate.Limiter {
+	limiter, ok := s.networks.Get(network)
 	if !ok {
 		limiter = rate.NewLimiter(s.every, s.burst)
-		s.limiters.Add(address, limiter)
+		s.networks.Add(network, limiter)
 	}
 	return limiter
 }

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/eventlog"
-
-	"github.com/google/uuid"
 )
 
 // Check names what a finding is about.
@@ -21,10 +20,9 @@ type Check string
 
 // The checks.
 const (
-	// Chain is the hash chain of a stream, with its revisions.
+	// Chain is the hash chain of a stream, with its revisions and with the ids of events, which follow from their commands and
+	// bytes.
 	Chain Check = "chain"
-	// EventID is the id of an event, which is derived from its command and its bytes.
-	EventID Check = "event-id"
 	// Schema is whether this program can read an event.
 	Schema Check = "schema"
 	// Metadata is who recorded an event, and when.
@@ -62,24 +60,28 @@ type Summary struct {
 	// Findings counts what is wrong, Notices what is worth knowing.
 	Findings int `json:"findings"`
 	Notices  int `json:"notices"`
-	// Damaged are the streams that are no part of the record from some event on.
-	Damaged int `json:"damaged"`
+	// Damaged are the streams that are no part of the record from some event on, Resolved the damages that two people have
+	// resolved.
+	Damaged  int `json:"damaged"`
+	Resolved int `json:"resolved"`
 }
 
 // Verify reads the whole log up to its present end, and reports what is wrong with it, in the order of the log. With the
-// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 150 bytes of each stream in memory,
+// blinding keys, the log also repeats the draws and the choices of kits. It keeps about 300 bytes of each stream in memory,
 // and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
-	v := &verification{log: log, report: report, streams: map[string]*stream{}, draws: map[string][]randomisation.Event{},
+	v := &verification{log: log, report: report, streams: map[string]*eventlog.StreamCheck{}, damages: map[string]*domain.Damage{}, draws: map[string][]randomisation.Event{},
 		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {
 		return v.summary, err
 	}
 	errEnd := errors.New("at the log's end")
-	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(_ context.Context, b eventlog.Batch) error {
+	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(ctx context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
-			v.take(r)
+			if err := v.take(ctx, r); err != nil {
+				return err
+			}
 		}
 		if b.Live || !b.Through.Before(end) {
 			return errEnd
@@ -102,21 +104,14 @@ type verification struct {
 	log     *eventlog.Log
 	report  func(Finding)
 	summary Summary
-	streams map[string]*stream
+	streams map[string]*eventlog.StreamCheck
+	// damages are the last ones that were found in the damaged streams.
+	damages map[string]*domain.Damage
 	draws   map[string][]randomisation.Event
 	// supplies are the events of each study's supply, stocks those of each location.
 	supplies map[domain.StudyID][]supply.Event
 	stocks   map[string][]supply.StockEvent
 	latest   time.Time
-}
-
-// stream is what is known of a stream while its events are read.
-type stream struct {
-	tail    eventlog.Tail
-	damaged bool
-	// command is the command of the last event, and index that event's number among the command's events.
-	command string
-	index   int
 }
 
 func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem string, about ...any) {
@@ -131,26 +126,22 @@ func (v *verification) find(c Check, r eventlog.Recorded, notice bool, problem s
 }
 
 // take checks the next event of the log.
-func (v *verification) take(r eventlog.Recorded) {
+func (v *verification) take(ctx context.Context, r eventlog.Recorded) error {
 	v.summary.Events++
 	v.summary.Through = r.Position
 	s := v.streams[r.Stream]
 	if s == nil {
-		s = &stream{tail: eventlog.EmptyTail}
+		s = v.log.CheckStream(r.Stream, eventlog.EmptyTail)
 		v.streams[r.Stream] = s
 	}
-	if s.damaged {
-		v.find(Chain, r, false, "it follows an event that is no part of the record")
-		return
+	damage, err := s.Next(ctx, r)
+	if err != nil {
+		return err
 	}
-	if d := v.log.Registry().CheckNext(s.tail, r); d != nil {
-		s.damaged = true
-		v.summary.Damaged++
-		v.find(Chain, r, false, "%s", d.Reason)
-		return
+	if damage != nil {
+		v.damaged(r, damage)
+		return nil
 	}
-	s.tail = eventlog.TailAfter(r)
-	v.checkID(s, r)
 	if u, is := r.Event.(eventlog.Unreadable); is {
 		v.find(Schema, r, false, "it cannot be read: %v", u.Err)
 	}
@@ -166,27 +157,37 @@ func (v *verification) take(r eventlog.Recorded) {
 	}
 	switch e := r.Event.(type) {
 	case randomisation.Event:
-		v.draws[r.Stream] = append(v.draws[r.Stream], e)
+		// What was recorded beside a damaged stream bears its name with a suffix.
+		study, _, _ := strings.Cut(r.Stream, ".")
+		v.draws[study] = append(v.draws[study], e)
 	case supply.Event:
 		v.supplies[r.Metadata.Study] = append(v.supplies[r.Metadata.Study], e)
 	case supply.StockEvent:
 		v.stocks[r.Stream] = append(v.stocks[r.Stream], e)
 	}
+	return nil
 }
 
-// checkID checks that the event's id is that of its command, its number among the command's events, and its bytes.
-func (v *verification) checkID(s *stream, r eventlog.Recorded) {
-	id, err := uuid.Parse(r.Metadata.CommandID)
-	if err != nil {
-		v.find(EventID, r, false, "it names no command, from which its id would follow")
+// damaged notes that an event is no part of the record. It is for information only, if two people have decided so.
+func (v *verification) damaged(r eventlog.Recorded, d *domain.Damage) {
+	first := v.damages[r.Stream] != d
+	v.damages[r.Stream] = d
+	problem := "it follows an event that is no part of the record"
+	if first {
+		problem = d.Reason
+	}
+	if d.Resolution == nil {
+		if first {
+			v.summary.Damaged++
+		}
+		v.find(Chain, r, false, "%s", problem)
 		return
 	}
-	if s.index++; r.Metadata.CommandID != s.command {
-		s.command, s.index = r.Metadata.CommandID, 0
+	if first {
+		v.summary.Resolved++
 	}
-	if r.ID != eventlog.EventID(id, s.index, r.Data, r.RawMetadata) {
-		v.find(EventID, r, false, "its id does not follow from its command and its bytes")
-	}
+	v.find(Chain, r, true, "%s; disregarded since %s, as %s and %s have decided: %s", problem, d.Resolution.At.Format(time.RFC3339),
+		d.Resolution.ProposedBy, d.Resolution.ConfirmedBy, d.Resolution.Reason)
 }
 
 // repeatDraws repeats the draws of all studies.

@@ -11,6 +11,7 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -87,7 +88,7 @@ func TestForgedRoleGivesNoRights(t *testing.T) {
 		p.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: taken})
 		return name
 	}
-	for name, metadata := range map[string]string{"no metadata": "", "wrong hash": forgedMetadata(t, "bm8=")} {
+	for name, metadata := range map[string]string{"no metadata": "", "wrong hash": forgedMetadata(t, "bm8="), "right hash": ""} {
 		for _, known := range []bool{true, false} { // whether the program has read the account before
 			who := account()
 			stream := user.Decider.Stream(string(who))
@@ -95,6 +96,13 @@ func TestForgedRoleGivesNoRights(t *testing.T) {
 				if _, err := p.Principal(t.Context(), who); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if name == "right hash" {
+				last, _, err := p.log.Last(t.Context(), stream)
+				if err != nil {
+					t.Fatal(err)
+				}
+				metadata = forgedMetadata(t, eventlog.TailAfter(last).Hash)
 			}
 			forge(t, stream, "RoleGranted", user.RoleGranted{User: who, Grant: wanted}, metadata)
 			reader := p
@@ -111,6 +119,14 @@ func TestForgedRoleGivesNoRights(t *testing.T) {
 			p.refused("record_damaged", admin, user.GrantRole{OfUser: domain.ForUser(who), Grant: wanted})
 		}
 	}
+	// A whole account, in a stream of its own: no hash has to match in its first event.
+	nobody := domain.UserID(fmt.Sprintf("nobody%d", time.Now().UnixNano()))
+	forge(t, user.Decider.Stream(string(nobody)), "UserRegistered", user.Registered{User: nobody, Name: "Nobody"}, forgedMetadata(t, ""))
+	if principal, err := run(t).Principal(t.Context(), nobody); err == nil {
+		t.Errorf("a forged account is %+v", principal)
+	}
+	p.refused("record_damaged", admin, user.GrantRole{OfUser: domain.ForUser(nobody), Grant: wanted})
+
 	who := account()
 	stream := user.Decider.Stream(string(who))
 	forge(t, stream, "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))
@@ -167,5 +183,25 @@ func TestAStepOfTheClockIsRecorded(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNobodyLearnsThatAnAccountIsDamaged but who knows its password.
+func TestNobodyLearnsThatAnAccountIsDamaged(t *testing.T) {
+	p := run(t)
+	const password = "correct horse battery"
+	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
+	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
+	forge(t, user.Decider.Stream(string(name)), "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))
+	signIn := func(password string) error {
+		_, err := usercommands.SignIn(t.Context(), p.Handler, usercommands.Entered{User: name, Password: password, Address: "10.0.0.1"})
+		return err
+	}
+	wrong, err := refuse.As(signIn("wrong"))
+	if !err || wrong.Code != "sign_in_failed" || wrong.Kind != refuse.KindUnauthenticated {
+		t.Errorf("a wrong password is answered %v", wrong)
+	}
+	if err := signIn(password); !isDamaged(err) {
+		t.Errorf("the right password is answered %v", err)
 	}
 }

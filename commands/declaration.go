@@ -22,6 +22,8 @@ type Command interface {
 	Body() reflect.Type
 	// OpenTo lists the roles that may send the command.
 	OpenTo() access.Permission
+	// AsksForPresence says that the sender must have signed in within the last few minutes.
+	AsksForPresence() bool
 	// OpenToOwner says that the command is also open to the owner of the account that it is about.
 	OpenToOwner() bool
 	// Internal says that only process managers send the command; the API does not offer it.
@@ -68,6 +70,10 @@ type Declaration[S, E, F, C any] struct {
 	// is recorded. If it is nil, only the first answer shows it.
 	showAgain    func(C) C
 	showAgainFor time.Duration
+	// recorded are the codes of refusals by the decision that are put into the security log.
+	recorded []string
+	// evenIfDamaged says that the command is also taken while its stream is damaged.
+	evenIfDamaged bool
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret bool
 	// blinded says that the body holds content that is sealed in the log.
@@ -162,7 +168,7 @@ func (d *Declaration[S, E, F, C]) ByConfirmedAccounts() *Declaration[S, E, F, C]
 
 // Reauthenticated says that the sender must have signed in within the last few minutes (see
 // access.Principal.MustHaveSignedInRecently), from an account that waits for no confirmation, and with a second factor
-// where the study asks for one.
+// where the study asks for one. For what people do with their own account, only the sign-in is needed.
 func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 	d.freshSignIn = true
 	return d
@@ -179,6 +185,22 @@ func (d *Declaration[S, E, F, C]) Revealing(reveal func(context.Context, Reader,
 // may have been lost. Each time, the events of the decision on the command that again returns are recorded before.
 func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C) C) *Declaration[S, E, F, C] {
 	d.showAgainFor, d.showAgain = within, again
+	return d
+}
+
+// RecordingRefusals puts refusals by the decision with these codes into the security log, like refusals of access: somebody
+// who tries out what is refused in order to learn what is blinded shows there.
+func (d *Declaration[S, E, F, C]) RecordingRefusals(codes ...string) *Declaration[S, E, F, C] {
+	d.recorded = codes
+	return d
+}
+
+// EvenIfDamaged says that the command is also taken while its stream is damaged: an emergency must not wait until two people
+// have resolved the damage. It is decided on the sound part of the stream, and recorded in a stream of its own beside it. A
+// refusal would come from a part of the record only, so the command is then refused as on any damaged stream. The events of
+// such a command must not change the state.
+func (d *Declaration[S, E, F, C]) EvenIfDamaged() *Declaration[S, E, F, C] {
+	d.evenIfDamaged = true
 	return d
 }
 
@@ -219,6 +241,9 @@ func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
 
 // OpenToOwner implements Command.
 func (d *Declaration[S, E, F, C]) OpenToOwner() bool { return d.openToSelf }
+
+// AsksForPresence implements Command.
+func (d *Declaration[S, E, F, C]) AsksForPresence() bool { return d.freshSignIn }
 
 // Summary implements Command.
 func (d *Declaration[S, E, F, C]) Summary() string { return d.summary }

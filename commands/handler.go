@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,8 @@ type Handler struct {
 	security securityLog
 	attempts *access.Attempts
 	factors  *access.Factors
+
+	administrators administrators
 	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
@@ -277,6 +280,9 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err == nil {
 		h.hashes.Add(id, hash)
 	}
+	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
+		d.recordRefusal(ctx, h, r, scope, err)
+	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {
 			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
@@ -287,12 +293,12 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
 	if d.isOpenToSelf(body, r.Principal.User) {
-		return "", domain.Scope{}, nil
+		return "", domain.Scope{}, d.ownersMustBePresent(ctx, h, r)
 	}
 	scope, err := d.scope(ctx, h.Reader(), body)
-	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound && !r.Principal.WorksIn(scope.Study) {
-		// Users without a role in a study must not learn which of its patients exist.
-		scope, err = domain.Scope{Study: scope.Study}, nil
+	var unknown *refuse.Refusal
+	if refusal, ok := refuse.As(err); ok && refusal.Kind == refuse.KindNotFound {
+		unknown, scope, err = refusal, domain.Scope{Study: scope.Study, Patient: patientOf(body)}, nil
 	}
 	if err != nil {
 		return "", scope, err
@@ -304,14 +310,45 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		}
 	}
 	role, err := r.Principal.Authorize(d.name, openTo, scope)
-	if err == nil {
+	switch {
+	case err != nil:
+		err = r.Principal.NotAllowed(d.name, asNamed(body, r.Principal, scope))
+	case unknown != nil:
+		// Only those who may send the command about all patients of the study learn that there is no such patient.
+		err = unknown
+	default:
 		err = d.mustBePresent(ctx, h, r, scope)
 	}
 	if err != nil {
-		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
-			Address: r.Address, TraceID: r.TraceID, Why: err})
+		d.recordRefusal(ctx, h, r, scope, err)
 	}
 	return role, scope, err
+}
+
+// recordRefusal puts a refusal of the command into the security log.
+func (d *Declaration[S, E, F, C]) recordRefusal(ctx context.Context, h *Handler, r Request, scope domain.Scope, why error) {
+	h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
+		Address: r.Address, TraceID: r.TraceID, Why: why})
+}
+
+// patientOf returns the patient that a command names, or "".
+func patientOf(command any) domain.PatientID {
+	if c, ok := command.(domain.AboutPatient); ok {
+		return c.AboutPatient()
+	}
+	return ""
+}
+
+// asNamed returns the scope as the sentence of a refusal names it: by the patient if the command names one, whether there
+// is such a patient or not, and otherwise without what the caller may not know.
+func asNamed(command any, p access.Principal, scope domain.Scope) domain.Scope {
+	switch named := patientOf(command); {
+	case named != "":
+		return domain.Scope{Study: scope.Study, Patient: named}
+	case scope.Patient != "" && !p.MayKnowPatient(scope):
+		return domain.Scope{Study: scope.Study}
+	}
+	return scope
 }
 
 func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uuid.UUID, hash commandHash,
@@ -336,18 +373,36 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 	meta eventlog.Metadata, of fingerprint) (Answer, error) {
 	name, fold := d.stream(body), foldOf(d.decider)
 	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
-	st := h.states.stream(name)
-	st.command.Lock()
-	defer st.command.Unlock()
+	own := h.states.stream(name)
+	own.command.Lock()
+	defer own.command.Unlock()
 
 	refresh := false
 	for range maxAttempts {
+		name, st := own.name, own
 		snap, err := h.states.load(ctx, st, d.decider.Initial, fold, refresh)
 		if err != nil {
 			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
 		}
-		if snap.damage != nil {
-			return Answer{}, recordDamaged(*snap.damage)
+		state := snap.state.(S)
+		if snap.damage != nil && !refresh {
+			refresh = true // two people may have resolved it
+			continue
+		}
+		damage := snap.damage
+		if damage != nil && !d.evenIfDamaged {
+			return Answer{}, recordDamaged(*damage)
+		}
+		if damage != nil {
+			// A stream for this command alone: nobody can have damaged it before.
+			name = own.name + "." + id.String()
+			st = h.states.stream(name)
+			if snap, err = h.states.load(ctx, st, d.decider.Initial, fold, true); err != nil {
+				return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
+			}
+			if snap.damage != nil {
+				return Answer{}, recordDamaged(*snap.damage)
+			}
 		}
 		if st.mayHold(id) {
 			answer, at, err := h.firstAnswer(ctx, st, r.Key, id, of)
@@ -358,7 +413,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				if d.showAgain == nil || h.now().Sub(at) > d.showAgainFor {
 					return answer, nil
 				}
-				answer.Revealed, err = d.revealAgain(ctx, h, st, snap, body, call, meta)
+				answer.Revealed, err = d.revealAgain(ctx, h, st, snap, state, body, call, meta)
 				if errors.Is(err, eventlog.ErrConflict) {
 					refresh = true
 					continue
@@ -366,7 +421,10 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				return answer, err
 			}
 		}
-		events, err := d.decideOn(ctx, h.ReaderAfter(r.CausePosition), snap.state.(S), body, call)
+		events, err := d.decideOn(ctx, h.ReaderAfter(r.CausePosition), state, body, call)
+		if _, refused := refuse.As(err); refused && damage != nil {
+			return Answer{}, recordDamaged(*damage)
+		}
 		if err != nil {
 			// The cached state may be old. Only a refusal on the newest state is final.
 			if _, refused := refuse.As(err); refused && !refresh {
@@ -395,10 +453,10 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			h.states.forget(st) // the store may have taken the events or not, so the next decision has to read the stream
 			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 		}
-		h.states.advance(st, snap, appended.Events, fold)
+		h.states.advance(st, snap, appended, fold)
 		answer := h.answerOf(id, name, appended)
 		if d.reveal != nil {
-			if answer.Revealed, err = d.reveal(ctx, h.Reader(), snap.state.(S), body); err != nil {
+			if answer.Revealed, err = d.reveal(ctx, h.Reader(), state, body); err != nil {
 				return Answer{}, fmt.Errorf("%s: %w", d.name, err)
 			}
 		}
@@ -410,9 +468,8 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 
 // revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
 // eventlog.ErrConflict if the stream has events that snap lacks.
-func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, body C, call domain.Call,
+func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, state S, body C, call domain.Call,
 	meta eventlog.Metadata) (any, error) {
-	state := snap.state.(S)
 	events, err := d.decideOn(ctx, h.Reader(), state, d.showAgain(body), call)
 	if err != nil {
 		return nil, err
@@ -428,7 +485,7 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 		}
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
-	h.states.advance(st, snap, appended.Events, foldOf(d.decider))
+	h.states.advance(st, snap, appended, foldOf(d.decider))
 	revealed, err := d.reveal(ctx, h.Reader(), state, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.name, err)
@@ -439,6 +496,17 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 // recordDamaged refuses a command on a damaged stream.
 func recordDamaged(d domain.Damage) error {
 	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
+		Do("tell those who run the system; two administrators can resolve it, and nothing else is affected")
+}
+
+// recordUnreadable refuses what needs the state of a stream with an event that this program cannot read. Where a newer
+// program has recorded the event, another server may be that program.
+func recordUnreadable(at eventlog.Recorded, err error) error {
+	if errors.Is(err, domain.ErrUnknownVersion) {
+		return refuse.Overload("record_newer", "the record %s holds an event, %d, of a newer program than this one", at.Stream, at.Revision).
+			Do("send the same again; if it lasts, tell those who run the system to replace this program by the newer one")
+	}
+	return refuse.WrongState("record_unreadable", "the record %s holds an event, %d, that cannot be read", at.Stream, at.Revision).
 		Do("tell those who run the system; nothing else is affected")
 }
 
@@ -480,7 +548,7 @@ func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 // command with the same key.
 func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, of fingerprint) (Answer, time.Time, error) {
 	a, at := Answer{CommandID: id.String(), Stream: st.name}, time.Time{}
-	for r, err := range h.log.ReadStream(ctx, st.name, 0) {
+	for r, err := range h.log.ReadSound(ctx, st.name) {
 		if err != nil {
 			return Answer{}, at, fmt.Errorf("look for the command's events in %s: %w", st.name, err)
 		}
@@ -506,6 +574,12 @@ func (h *Handler) Commands() []Command { return h.commands }
 
 // Registry returns the registry of the events that commands record.
 func (h *Handler) Registry() *eventlog.Registry { return h.log.Registry() }
+
+// ProveResolution returns the proof that this program resolves the damage of a stream; none if it runs without the keys of
+// blinded values.
+func (h *Handler) ProveResolution(stream string, revision uint64) string {
+	return h.log.ProveResolution(stream, revision)
+}
 
 // Find returns the declared command with this name. Names are case-sensitive.
 func (h *Handler) Find(name string) (Command, bool) {

@@ -49,9 +49,10 @@ func ended(u user.User, proof access.Proof) bool {
 }
 
 func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Principal, user.User, error) {
-	u, claimed, damaged, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
-	if err == nil && damaged {
-		u = restricted(u, claimed)
+	u, claimed, damage, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
+	var damaged error
+	if err == nil && damage != nil {
+		u, damaged = restricted(u, claimed), recordDamaged(*damage)
 	}
 	switch {
 	case err != nil:
@@ -65,7 +66,7 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 			Do("ask an administrator to unlock it")
 	}
 	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, MustChangePassword: u.MustChangePassword,
-		Unconfirmed: u.Unconfirmed}, u, nil
+		Unconfirmed: u.Unconfirmed, Damaged: damaged}, u, nil
 }
 
 // restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must
@@ -101,6 +102,19 @@ func (d *Declaration[S, E, F, C]) mustBePresent(ctx context.Context, h *Handler,
 		return err
 	}
 	return r.Principal.MustHaveSecondFactor(d.name)
+}
+
+// ownersMustBePresent refuses reauthentication_required, if the command on one's own account asks for a fresh sign-in: a
+// stolen token must not be enough. The account need not be confirmed, because its owner makes it safe with such commands.
+func (d *Declaration[S, E, F, C]) ownersMustBePresent(ctx context.Context, h *Handler, r Request) error {
+	if !d.freshSignIn {
+		return nil
+	}
+	err := r.Principal.MustHaveSignedInRecently(d.name, h.now())
+	if err != nil {
+		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Address: r.Address, TraceID: r.TraceID, Why: err})
+	}
+	return err
 }
 
 // Attempts delays attempts to guess passwords and codes.

@@ -107,8 +107,9 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 	}
 	next := *snap
 	next.damage, next.claimed = nil, nil // the events behind the tail are read again
+	check := s.log.CheckStream(st.name, next.tail)
 	for r, err := range s.log.ReadStream(ctx, st.name, uint64(next.tail.Revision+1)) {
-		if err = s.addRead(&next, st, r, err, fold); err != nil {
+		if err = s.addRead(ctx, &next, st, check, r, err, fold); err != nil {
 			st.loadFailed.Store(true)
 			return nil, err
 		}
@@ -119,7 +120,10 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 }
 
 // addRead adds an event that was read, or the error of a read. Once the stream is damaged, events only change what it claims.
-func (s *stateCache) addRead(next *snapshot, st *stream, r eventlog.Recorded, err error, fold foldFunc) error {
+// Damaged events that two people have decided to disregard are passed over.
+func (s *stateCache) addRead(ctx context.Context, next *snapshot, st *stream, check *eventlog.StreamCheck, r eventlog.Recorded, err error,
+	fold foldFunc,
+) error {
 	undecodable := (*eventlog.UndecodableError)(nil)
 	if errors.As(err, &undecodable) {
 		r = undecodable.Event
@@ -127,13 +131,19 @@ func (s *stateCache) addRead(next *snapshot, st *stream, r eventlog.Recorded, er
 		return err
 	}
 	if next.damage == nil {
-		next.damage = s.log.Registry().CheckNext(next.tail, r)
-		if next.damage == nil && err != nil {
-			return err // an event of a newer program
+		damage, failed := check.Next(ctx, r)
+		switch {
+		case failed != nil:
+			return failed
+		case damage == nil && err != nil:
+			return recordUnreadable(r, err)
+		case damage == nil:
+			return st.add(next, r, check.Tail(), fold)
+		case damage.Resolution != nil:
+			next.tail = check.Tail()
+			return nil
 		}
-		if next.damage == nil {
-			return st.add(next, r, fold)
-		}
+		next.damage = damage
 		next.claimed = next.state
 		s.verifier.Report(*next.damage)
 	}
@@ -150,16 +160,13 @@ func (st *stream) upToDate(snap *snapshot) bool {
 	return snap != nil && !st.loadFailed.Load() && st.length.Load() <= uint64(snap.tail.Revision+1)
 }
 
-// add folds one more event into the snapshot. The caller holds st.loading.
-func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error {
-	if err := eventlog.CheckChain(snap.tail, r); err != nil {
-		return err
-	}
+// add folds one more event into the snapshot, whose tail is then that of the event. The caller holds st.loading.
+func (st *stream) add(snap *snapshot, r eventlog.Recorded, tail eventlog.Tail, fold foldFunc) error {
 	state, err := fold(snap.state, r.Event)
 	if err != nil {
 		return fmt.Errorf("fold %s@%d: %w", r.Stream, r.Revision, err)
 	}
-	snap.state, snap.tail, snap.last = state, eventlog.TailAfter(r), r.Position
+	snap.state, snap.tail, snap.last = state, tail, r.Position
 	if id, err := uuid.Parse(r.Metadata.CommandID); err == nil {
 		st.commandIDs[shortID(id)] = struct{}{}
 	}
@@ -167,15 +174,15 @@ func (st *stream) add(snap *snapshot, r eventlog.Recorded, fold foldFunc) error 
 }
 
 // advance adds events that have just been appended after the snapshot from.
-func (s *stateCache) advance(st *stream, from *snapshot, events []eventlog.Recorded, fold foldFunc) {
+func (s *stateCache) advance(st *stream, from *snapshot, appended eventlog.Appended, fold foldFunc) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
 	if st.current.Load() != from {
 		return // another snapshot has replaced it, and the events are or will be read from the log
 	}
 	next := *from
-	for _, r := range events {
-		if err := st.add(&next, r, fold); err != nil {
+	for _, r := range appended.Events {
+		if err := st.add(&next, r, appended.Tail, fold); err != nil {
 			s.logger.Error("an appended event could not be added to the cached state", "stream", st.name, "error", err)
 			st.current.Store(nil)
 			return
@@ -243,6 +250,11 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 			if st, ok := s.streams.Peek(r.Stream); ok {
 				st.growTo(r.Revision + 1)
 			}
+			if of, is := s.log.ResolutionsOf(r.Stream); is {
+				if st, ok := s.streams.Peek(of); ok {
+					s.forget(st) // it may go on elsewhere
+				}
+			}
 		}
 		s.through.Store(b.Through.Commit)
 		if b.Live {
@@ -272,6 +284,24 @@ type Reader struct {
 // MetadataOf returns the metadata of one event, and whether the event exists.
 func (r Reader) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
 	return r.states.log.MetadataOf(ctx, stream, revision)
+}
+
+// Damage returns the damage of a stream that is not resolved, nil if there is none, and the study that its first event belongs
+// to, if that one is sound.
+func (r Reader) Damage(ctx context.Context, stream string) (*domain.Damage, domain.StudyID, error) {
+	all, err := r.states.log.Damages(ctx, stream)
+	if err != nil || len(all) == 0 || all[len(all)-1].Resolution != nil {
+		return nil, "", err
+	}
+	damage, study := all[len(all)-1], domain.StudyID("")
+	if all[0].Revision > 0 {
+		meta, _, err := r.MetadataOf(ctx, stream, 0)
+		if err != nil {
+			return nil, "", err
+		}
+		study = meta.Study
+	}
+	return &damage, study, nil
 }
 
 // maxFollowWait bounds how long Newest waits until the cache has followed far enough; after that it reads the stream.
@@ -327,18 +357,18 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 }
 
 // ReadClaimed returns the state of the decider's stream like Read, and the state that the stream claims together with what
-// is no part of the record. They are the same where the stream is not damaged.
+// is no part of the record. They are the same where the stream is not damaged, and damage is nil then.
 func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (
-	sound, claimed S, damaged bool, err error,
+	sound, claimed S, damage *domain.Damage, err error,
 ) {
 	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
 	switch {
 	case err != nil:
-		return sound, claimed, false, err
+		return sound, claimed, nil, err
 	case snap.damage != nil:
-		return snap.state.(S), snap.claimed.(S), true, nil
+		return snap.state.(S), snap.claimed.(S), snap.damage, nil
 	}
-	return snap.state.(S), snap.state.(S), false, nil
+	return snap.state.(S), snap.state.(S), nil, nil
 }
 
 // ReadEvents returns the events of the decider's stream with this id as far as the stream is sound, for the rare decision

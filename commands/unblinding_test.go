@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/randomisation"
+	"casebook/domain/record"
 	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/eventlog"
@@ -66,7 +68,6 @@ func (p clocked) drawnPatient() (domain.PatientID, access.Principal) {
 	id := domain.StudyID(fmt.Sprintf("U%d-%d", trials, time.Now().UnixNano()%1_000_000))
 	who, in := domain.NewPatientID(id, "S-1"), domain.ForStudy(id)
 	manager := access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}}
-	crc := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
 	statistician := access.Principal{User: "statistician", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.Statistician, Study: id}}}
 	arm := func(id string) study.Arm {
 		return study.Arm{ID: id, Title: "The arm " + id, Dose: "60 mg twice daily", InEmergency: "Give naloxone"}
@@ -82,12 +83,20 @@ func (p clocked) drawnPatient() (domain.PatientID, access.Principal) {
 		Metric: randomisation.MetricRange, P: 0.8})
 	p.must(statistician, randomisation.ActivateRandomisation{InStudy: in, Scheme: "m",
 		SHA256: defined.Events[0].Data.(randomisation.MinimisationDefined).SeedCommitment})
-	p.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
-	p.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: "2026-02-01"})
-	p.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-02", Factors: map[string]string{"sex": "m"}})
+	p.enrolled(who)
 	p.must(access.Process("enrollment"), randomisation.RandomisePatient{InStudy: in, Site: "01", OfPatient: domain.ForPatient(who),
 		Factors: map[string]string{"sex": "m"}, Request: 1})
 	return who, access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: id, Site: "01"}}}
+}
+
+// enrolled brings a patient as far as the draw.
+func (p clocked) enrolled(who domain.PatientID) {
+	p.t.Helper()
+	crc := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: who.Study(), Site: "01"}}}
+	_, number, _ := strings.Cut(string(who), ".")
+	p.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(who.Study(), "01"), ScreeningNumber: number, On: "2026-02-01"})
+	p.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(who), ConsentVersion: "1", On: "2026-02-01"})
+	p.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-02", Factors: map[string]string{"sex": "m"}})
 }
 
 // TestR28_AnEmergencyUnblindingSaysWhatToDo unblinds a patient without naming the study, and sends the command again as
@@ -148,7 +157,7 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 	p := runClocked(t)
 	who, _ := p.drawnPatient()
 	id, admin := who.Study(), access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
-	p.must(access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
+	p.must(access.Principal{User: "manager", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.DataManager, Study: id}}},
 		study.RequireSecondFactor{InStudy: domain.ForStudy(id), Required: true, Reasoned: domain.Because("the protocol asks for it")})
 	caller := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
 	colleague := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
@@ -244,6 +253,7 @@ func (p clocked) newDoctor(g user.Grant) doctor {
 	p.must(first, user.GrantRole{OfUser: of, Grant: g})
 	p.must(second, user.ConfirmRole{OfUser: of, Grant: g})
 	p.must(self, user.ChangePassword{OfUser: of, Password: d.password})
+	p.must(second, user.ConfirmAccount{OfUser: of})
 	offered, _ := p.must(self, user.OfferSecondFactor{OfUser: of}).Revealed.(usercommands.OfferedFactor)
 	key, err := otp.NewKeyFromURL(offered.URL)
 	if err != nil {
@@ -288,4 +298,70 @@ func (p clocked) count(stream, name string) (n int) {
 		}
 	}
 	return n
+}
+
+// TestR28_UnblindingWorksWhileTheDrawsAreDamaged: a damaged stream of draws stops draws, but no emergency of a patient who was
+// drawn before the damage. When two administrators have resolved it, everything goes on in the study's stream.
+func TestR28_UnblindingWorksWhileTheDrawsAreDamaged(t *testing.T) {
+	p := runClocked(t)
+	who, doctor := p.drawnPatient()
+	doctor.AuthenticatedAt = *p.at
+	stream := randomisation.Decider.Stream(string(who.Study()))
+	late := domain.NewPatientID(who.Study(), "S-2")
+	p.enrolled(late)
+	forge(t, stream, "PatientRandomised", randomisation.PatientRandomised{Study: who.Study(), Patient: late}, forgedMetadata(t, "bm8="))
+	draw := randomisation.RandomisePatient{InStudy: domain.ForStudy(who.Study()), Site: "01", OfPatient: domain.ForPatient(late),
+		Factors: map[string]string{"sex": "m"}, Request: 1}
+	p.refused("record_damaged", access.Process("enrollment"), draw)
+
+	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	first, err := p.as(doctor, string(who), emergency)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, ok := first.Revealed.(randomisationcommands.Unblinded)
+	if !ok || shown.Arm == "" || first.Stream == stream || p.count(first.Stream, "BlindBroken") != 1 {
+		t.Errorf("the answer is %+v", first)
+	}
+	again, err := p.as(doctor, string(who), emergency)
+	if err != nil || !reflect.DeepEqual(again.Revealed, first.Revealed) || p.count(first.Stream, "BlindShownAgain") != 1 {
+		t.Errorf("the repeat is answered with %+v, %v", again, err)
+	}
+	// Who was drawn behind the damage, or was not, is not known.
+	p.refused("record_damaged", doctor, randomisation.BreakBlind{OfPatient: domain.ForPatient(late), Reasoned: domain.Because("overdose")})
+
+	other, _ := p.drawnPatient()
+	emergency.Patient = other
+	doctor.Grants[0].Study = other.Study()
+	if answer := p.must(doctor, emergency); answer.Stream != randomisation.Decider.Stream(string(other.Study())) {
+		t.Errorf("without damage, the unblinding is recorded in %s", answer.Stream)
+	}
+
+	anna := access.Principal{User: "anna", AuthenticatedAt: *p.at, Grants: []user.Grant{{Role: user.Admin}}}
+	ben := anna
+	ben.User = "ben"
+	damage, study, err := p.Reader().Damage(t.Context(), stream)
+	if err != nil || damage == nil || study != who.Study() {
+		t.Fatalf("the damage is %+v in study %s, %v", damage, study, err)
+	}
+	of := record.OfStream{Stream: stream, Revision: damage.Revision}
+	p.must(anna, record.ResolveDamage{OfStream: of, Reasoned: domain.Because("stolen credentials")})
+	p.refused("second_person_required", anna, record.ConfirmDamageResolution{OfStream: of})
+	p.refused("record_damaged", access.Process("enrollment"), draw)
+	p.must(ben, record.ConfirmDamageResolution{OfStream: of})
+	p.refused("stream_not_damaged", ben, record.ConfirmDamageResolution{OfStream: of})
+	drawn := p.must(access.Process("enrollment"), draw)
+	if drawn.Revision != int64(damage.Revision)+1 || drawn.Stream != stream || len(drawn.Events) != 1 {
+		t.Errorf("behind the damage, the draw is answered with %+v", drawn)
+	}
+	// A program that knows nothing of it yet goes on, too, and so does an unblinding.
+	doctor.Grants[0].Study = who.Study()
+	emergency.Patient = late
+	if answer, err := runClocked(t).as(doctor, "", emergency); err != nil || answer.Stream != stream {
+		t.Errorf("another program answers %+v, %v", answer, err)
+	}
+	if all, err := p.log.Damages(t.Context(), stream); err != nil || len(all) != 1 || all[0].Resolution == nil ||
+		all[0].Resolution.ProposedBy != "anna" || all[0].Resolution.ConfirmedBy != "ben" {
+		t.Errorf("the damages are %+v, %v", all, err)
+	}
 }

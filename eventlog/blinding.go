@@ -31,8 +31,8 @@ const BlindingKeyBytes = 32
 type BlindingKeys struct {
 	secret  []byte
 	ciphers sync.Map // domain.StudyID -> cipher.AEAD
-	// hashKey is the key of the hashes of commands.
-	hashKey []byte
+	// hashKey is the key of the hashes of commands, proofKey that of the proofs of resolutions.
+	hashKey, proofKey []byte
 }
 
 // NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
@@ -44,7 +44,11 @@ func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &BlindingKeys{secret: bytes.Clone(secret), hashKey: hashKey}, nil
+	proofKey, err := hkdf.Key(sha256.New, secret, nil, "casebook/proof/resolution", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &BlindingKeys{secret: bytes.Clone(secret), hashKey: hashKey, proofKey: proofKey}, nil
 }
 
 // ErrNoBlindingKeys is returned when a program without the keys would have to write a blinded value.

@@ -156,8 +156,8 @@ func TestALogWithoutKeysIsBlinded(t *testing.T) {
 		if e.Patient != "P1" || open != hasKeys || hasKeys != (arm == "ARM-X") {
 			t.Errorf("with keys %v it reads %+v, %q", hasKeys, e, arm)
 		}
-		if err := eventlog.CheckChain(eventlog.EmptyTail, all[0]); err != nil {
-			t.Error(err)
+		if _, damage := log.Registry().CheckNext(eventlog.EmptyTail, all[0]); damage != nil {
+			t.Error(damage.Reason)
 		}
 	}
 	if _, err := blinded.Append(t.Context(), name, out.Tail, uuid.New(), m, drawn{Arm: blind.Of(domain.ArmID("ARM-Y"))}); err == nil {

@@ -21,6 +21,7 @@ import (
 type Log struct {
 	registry *Registry
 	keys     *BlindingKeys // nil where blinded values stay sealed
+	proofKey []byte        // nil where the proofs of resolutions cannot be checked
 	settings *esdb.Configuration
 	finder   *leader.Finder
 	logger   *slog.Logger
@@ -95,6 +96,9 @@ func Open(o Options) (*Log, error) {
 	}
 	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), logger: o.Logger,
 		timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{})}
+	if o.BlindingKeys != nil {
+		l.CheckProofsWith(o.BlindingKeys)
+	}
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
@@ -213,13 +217,14 @@ type Appended struct {
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
 // the events exceed about 1 MiB together, the error is ErrTooLarge.
 //
-// Event ids are derived from commandID and the events' bytes. An append that is sent again is therefore stored once,
+// Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is therefore stored once,
 // and a different append with the same commandID is a conflict. Events with blinded values differ each time they are
 // encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
+	meta.CommandID = commandID.String()
 	for i, event := range events {
 		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
@@ -234,7 +239,8 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event,
 		}
-		out.Events[i], out.Tail = r, TailAfter(r)
+		out.Events[i] = r
+		out.Tail = Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, name, data, raw), CommandID: meta.CommandID, Index: i}
 		size += len(data) + len(raw)
 	}
 	if size > maxAppendBytes {

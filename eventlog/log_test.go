@@ -216,23 +216,22 @@ func TestR1_AnAlteredEventBreaksTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	events := readAll(t, log, name)
-	check := func() error {
+	check := func() (damage *domain.Damage) {
 		tail := eventlog.EmptyTail
 		for _, r := range events {
-			if err := eventlog.CheckChain(tail, r); err != nil {
-				return err
+			if tail, damage = log.Registry().CheckNext(tail, r); damage != nil {
+				return damage
 			}
-			tail = eventlog.TailAfter(r)
 		}
 		return nil
 	}
-	if err := check(); err != nil {
-		t.Fatal(err)
+	if damage := check(); damage != nil {
+		t.Fatal(damage.Reason)
 	}
 	for i := range events[1].Data {
 		events[1].Data[i] ^= 1
-		if err := check(); !errors.Is(err, eventlog.ErrBrokenChain) {
-			t.Errorf("byte %d was altered, and CheckChain returns %v", i, err)
+		if damage := check(); damage == nil || damage.Revision != 1 {
+			t.Errorf("byte %d was altered, and CheckNext returns %+v", i, damage)
 		}
 		events[1].Data[i] ^= 1
 	}
@@ -485,13 +484,14 @@ func TestLastAndEnd(t *testing.T) {
 
 func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 	at := time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
+	command := uuid.New()
 	want := eventlog.Metadata{
 		CorrelationID: "c", CausationID: "d", Actor: "a", Role: "crc", Study: "S", Site: "T", Patient: "S.1", Reason: "r",
-		Command: "X", CommandID: "i", CommandHash: "h", CapturedAt: &at, CapturedZone: "Europe/Berlin", RecordedAt: at,
+		Command: "X", CommandID: command.String(), CommandHash: "h", CapturedAt: &at, CapturedZone: "Europe/Berlin", RecordedAt: at,
 		Address: "1.2.3.4", App: "app", TraceID: "t", Build: "b", Schema: 1, PreviousHash: "",
 	}
 	log, name := connect(t, eventStoreURL), stream("note")
-	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), want, noted{"x"}); err != nil {
+	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, command, want, noted{"x"}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, readAll(t, log, name)[0].Metadata); diff != "" {

@@ -26,11 +26,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.S
 	return l.read(ctx, stream, streamRequest(stream, from, math.MaxInt64))
 }
 
-// ReadSound returns the events of a stream from its beginning as far as its hash chain is sound. What follows is no part of
-// the record, and is left out without an error.
+// ReadSound returns the events of a stream from its beginning that are part of the record. What is not is left out without
+// an error.
 func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		tail := EmptyTail
+		check := l.CheckStream(stream, EmptyTail)
 		for r, err := range l.ReadStream(ctx, stream, 0) {
 			next := r
 			if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
@@ -39,10 +39,16 @@ func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, 
 				yield(r, err)
 				return
 			}
-			if l.registry.CheckNext(tail, next) != nil || !yield(r, err) || err != nil {
+			damage, failed := check.Next(ctx, next)
+			switch {
+			case failed != nil:
+				yield(r, failed)
+				return
+			case damage != nil && damage.Resolution == nil:
+				return
+			case damage == nil && !yield(next, err):
 				return
 			}
-			tail = TailAfter(r)
 		}
 	}
 }

@@ -29,6 +29,8 @@ type Registry struct {
 	byName     map[string]*Schema
 	byType     map[reflect.Type]*Schema
 	categories []string // sorted
+	// resolutions is the category of the streams whose events resolve damages; empty if there is none.
+	resolutions string
 }
 
 // NewRegistry returns the registry of all events of the given kinds of streams. It panics if a name or a Go type is
@@ -45,6 +47,9 @@ func NewRegistry(streams ...domain.StreamType) *Registry {
 				panic(fmt.Sprintf("eventlog: %s (%v) is declared twice", s.Name, s.Go))
 			}
 			r.byName[s.Name], r.byType[s.Go] = s, s
+			if s.Go.Implements(resolver) {
+				r.resolutions = stream.Category
+			}
 		}
 		if !slices.Contains(r.categories, stream.Category) {
 			r.categories = append(r.categories, stream.Category)
@@ -132,13 +137,13 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, at Origin) (
 }
 
 // Decode decodes the JSON of a stored event of any schema version up to the current one. An unknown name or a later
-// version is an error: an older program must stop at an event of a newer one instead of skipping it. Blinded values are
+// version is a domain.ErrUnknownVersion: an older program must not take an event of a newer one for nothing. Blinded values are
 // opened with the study's key; without keys they stay sealed. They open only at the origin where they were sealed, and
 // under the field's name of that time: an upcast must not rename or move a blinded field.
 func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, at Origin) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
-		return nil, fmt.Errorf("event type %q is unknown to this version of the program", name)
+		return nil, fmt.Errorf("event type %q: %w of the record; this program does not know such events", name, domain.ErrUnknownVersion)
 	}
 	data, err := s.Upcasts.Current(version, data)
 	if err != nil {

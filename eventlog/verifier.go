@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,8 +56,8 @@ type Verifier struct {
 	// tails are the ends of the streams as far as they have been verified.
 	tails *lru.Cache[string, Tail]
 
-	// damaged holds the damaged streams by their names. The map is replaced, never changed.
-	damaged atomic.Pointer[map[string]domain.Damage]
+	// damaged holds the damages of the damaged streams, by the streams' names. The map is replaced, never changed.
+	damaged atomic.Pointer[map[string]damages]
 
 	mu     sync.Mutex
 	found  domain.Verified // without Damages
@@ -103,7 +104,7 @@ func NewVerifier(o VerifierOptions) *Verifier {
 	v := &Verifier{log: o.Log, store: o.Store, logger: o.Logger, metrics: newVerifierMetrics(o.Registerer), tails: tails,
 		moved: make(chan struct{}), atEnd: make(chan struct{})}
 	v.reachedEnd = sync.OnceFunc(func() { close(v.atEnd) })
-	v.damaged.Store(&map[string]domain.Damage{})
+	v.damaged.Store(&map[string]damages{})
 	return v
 }
 
@@ -170,8 +171,8 @@ func (v *Verifier) run(ctx context.Context) error {
 			return err
 		}
 		// What was found has to be known before followers may pass.
-		for _, d := range found {
-			v.note(d)
+		for stream, d := range found {
+			v.replace(stream, d)
 		}
 		v.move(b.Through, latest, steps)
 		if b.Live {
@@ -204,8 +205,9 @@ func (v *Verifier) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load how far the log has been verified: %w", err)
 	}
+	kept.Damages = slices.Clone(kept.Damages)
 	for _, d := range kept.Damages {
-		v.add(d)
+		v.change(d.Stream, func(known damages) damages { return known.with(d) })
 	}
 	v.mu.Lock()
 	v.loaded = true
@@ -227,7 +229,11 @@ func (v *Verifier) forget(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.found = domain.Verified{}
-	v.damaged.Store(&map[string]domain.Damage{})
+	v.damaged.Store(&map[string]damages{})
+	v.unsaved.damages, v.unsaved.steps = nil, nil
+	v.metrics.position.Set(0)
+	v.metrics.damaged.Set(0)
+	v.metrics.steps.Set(0)
 	return nil
 }
 
@@ -263,41 +269,58 @@ func (v *Verifier) save(ctx context.Context) {
 	v.unsaved.steps = append(unsaved.steps, v.unsaved.steps...)
 }
 
-// note raises the alarm about a damaged stream, unless it is known.
-func (v *Verifier) note(d domain.Damage) {
-	if !v.add(d) {
-		return
+// replace sets the damages of a stream, and says and saves which of them are new.
+func (v *Verifier) replace(stream string, found damages) {
+	before, after := v.change(stream, func(known damages) damages {
+		for _, d := range found {
+			known = known.with(d)
+		}
+		return known
+	})
+	for _, d := range after {
+		if slices.ContainsFunc(before, func(known domain.Damage) bool {
+			return known.Revision == d.Revision && (known.Resolution == nil) == (d.Resolution == nil)
+		}) {
+			continue
+		}
+		if r := d.Resolution; r == nil {
+			v.logger.Error("the record is damaged: the events of this stream are no part of the record from here on, and commands on it are refused",
+				"stream", d.Stream, "revision", d.Revision, "position", d.Position.Commit, "type", d.Type, "reason", d.Reason)
+		} else {
+			v.logger.Warn("damage of the record is resolved: the damaged events of this stream are disregarded, and it goes on behind them",
+				"stream", d.Stream, "revision", d.Revision, "proposedBy", r.ProposedBy, "confirmedBy", r.ConfirmedBy, "why", r.Reason)
+		}
+		v.mu.Lock()
+		v.unsaved.damages = append(v.unsaved.damages, d)
+		v.mu.Unlock()
 	}
-	v.logger.Error("the record is damaged: the events of this stream are no part of the record from here on, and commands on it are refused",
-		"stream", d.Stream, "revision", d.Revision, "position", d.Position.Commit, "type", d.Type, "reason", d.Reason)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.unsaved.damages = append(v.unsaved.damages, d)
 }
 
-// add adds a damaged stream, and returns whether it is new, or damaged from an earlier event on.
-func (v *Verifier) add(d domain.Damage) bool {
+// change changes the damages of a stream, and returns those before and after.
+func (v *Verifier) change(stream string, to func(damages) damages) (before, after damages) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before := *v.damaged.Load()
-	if known, is := before[d.Stream]; is && known.Revision <= d.Revision {
-		return false
+	all := maps.Clone(*v.damaged.Load())
+	before = all[stream]
+	if after = to(before); len(after) > 0 {
+		all[stream] = after
 	}
-	after := make(map[string]domain.Damage, len(before)+1)
-	for stream, damage := range before {
-		after[stream] = damage
+	v.damaged.Store(&all)
+	unresolved := 0
+	for _, of := range all {
+		if of.unresolved() != nil {
+			unresolved++
+		}
 	}
-	after[d.Stream] = d
-	v.damaged.Store(&after)
-	v.metrics.damaged.Set(float64(len(after)))
-	return true
+	v.metrics.damaged.Set(float64(unresolved))
+	return before, after
 }
 
 // Report raises the alarm about a damaged stream that another reader has found, such as a command. It does
 // nothing if v is nil.
 func (v *Verifier) Report(d domain.Damage) {
 	if v != nil {
-		v.note(d)
+		v.replace(d.Stream, damages{d})
 	}
 }
 
@@ -333,8 +356,8 @@ func (v *Verifier) Found() domain.Verified {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	found := v.found
-	for _, d := range *v.damaged.Load() {
-		found.Damages = append(found.Damages, d)
+	for _, of := range *v.damaged.Load() {
+		found.Damages = append(found.Damages, of...)
 	}
 	slices.SortFunc(found.Damages, func(a, b domain.Damage) int {
 		if a.Position.Before(b.Position) {
@@ -386,8 +409,8 @@ func (v *Verifier) Check(ctx context.Context, events []Recorded) error {
 		return nil
 	}
 	for i := range events {
-		if d, is := damaged[events[i].Stream]; is && events[i].Revision >= d.Revision {
-			events[i].Event = Damaged{d}
+		if d := damaged[events[i].Stream].of(events[i]); d != nil {
+			events[i].Event = Damaged{*d}
 		}
 	}
 	return nil

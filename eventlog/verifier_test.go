@@ -2,8 +2,10 @@ package eventlog_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +15,9 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // kept is a VerifierStore in memory, which fails when it is told to.
@@ -60,10 +64,16 @@ func (k *kept) ForgetVerified(context.Context) error {
 func verifying(t *testing.T, o eventlog.VerifierOptions) (v *eventlog.Verifier, stop func()) {
 	t.Helper()
 	v = eventlog.NewVerifier(o)
+	return v, runVerifier(t, v)
+}
+
+// runVerifier is verifying for a verifier that is there.
+func runVerifier(t *testing.T, v *eventlog.Verifier) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- v.Run(ctx) }()
-	return v, func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -187,13 +197,133 @@ func TestVerifierOfAnotherLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &kept{found: domain.Verified{Through: domain.Position{Commit: 1 << 40, Prepare: 1 << 40},
-		Damages: []domain.Damage{{Stream: "note-1", Revision: 0}}}}
-	v, stop := verifying(t, eventlog.VerifierOptions{Log: log, Store: store})
+		Damages: []domain.Damage{{Stream: "note-1", Revision: 0}}, Steps: []domain.ClockStep{{}}}}
+	metrics := prometheus.NewRegistry()
+	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Store: store, Registerer: metrics})
+	v.Report(domain.Damage{Stream: "note-2", Revision: 3}) // found in the other log, and not saved yet
+	stop := runVerifier(t, v)
 	for v.Through().Commit != out.Position.Commit {
 		time.Sleep(time.Millisecond) // the test's own time-out is the bound
 	}
 	stop()
-	if found := v.Found(); len(found.Damages) > 0 {
+	if found := v.Found(); len(found.Damages)+len(found.Steps) > 0 {
 		t.Errorf("found is %+v", found)
+	}
+	if len(store.found.Damages)+len(store.found.Steps) > 0 {
+		t.Errorf("saved is %+v", store.found)
+	}
+	gathered, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range gathered {
+		if value := m.Metric[0].GetGauge().GetValue(); value != 0 && m.GetName() != "casebook_verified_position" {
+			t.Errorf("%s is %v", m.GetName(), value)
+		}
+	}
+}
+
+// TestForgedEventWithAMatchingHashIsDamage: at the first revision there is no hash that has to match, and later the hash can
+// be computed. The event's id gives the forgery away to every reader.
+func TestForgedEventWithAMatchingHashIsDamage(t *testing.T) {
+	log, url := ownLog(t)
+	command := uuid.New()
+	out, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, command, meta("x"), noted{"one"}, noted{"two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(stream string, previous, command string) {
+		t.Helper()
+		raw, err := json.Marshal(eventlog.Metadata{Actor: "a", CommandID: command, RecordedAt: time.Now(), Schema: 1, PreviousHash: previous})
+		if err != nil {
+			t.Fatal(err)
+		}
+		position, err := storetest.Forge(t.Context(), url, stream, "Noted", []byte(`{"text":"x"}`), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Position = domain.Position{Commit: position, Prepare: position}
+	}
+	forge("note-1", out.Tail.Hash, command.String())
+	forge("note-2", "", uuid.New().String())
+	forge("note-3", "", "")
+	want := map[string]uint64{"note-1": 2, "note-2": 0, "note-3": 0}
+
+	// The verifier has to find the end of a stream with few ends in memory, too.
+	for _, tails := range []int{1, 100} {
+		v, stop := verifying(t, eventlog.VerifierOptions{Log: log, CachedTails: tails})
+		if err := v.Await(t.Context(), out.Position); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		found := map[string]uint64{}
+		for _, d := range v.Found().Damages {
+			found[d.Stream] = d.Revision
+		}
+		if diff := cmp.Diff(want, found); diff != "" {
+			t.Error(diff)
+		}
+	}
+	chains := eventlog.NewChains(log)
+	for stream, revision := range want {
+		sound := uint64(0)
+		for _, err := range log.ReadSound(t.Context(), stream) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			sound++
+		}
+		if sound != revision {
+			t.Errorf("%d events of %s are read as sound", sound, stream)
+		}
+		if err := chains.Check(t.Context(), readAll(t, log, stream)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if damages := chains.Damages(); len(damages) != len(want) {
+		t.Errorf("the chains are %+v", damages)
+	}
+}
+
+// TestTailOfAStreamThatWasNotRead: the end of a stream, taken from its last event alone, is the one that all events give.
+func TestTailOfAStreamThatWasNotRead(t *testing.T) {
+	log, _ := ownLog(t)
+	first, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := log.Append(t.Context(), "note-1", first.Tail, uuid.New(), meta("x"), noted{"a"}, noted{"b"}, noted{"c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := eventlog.EmptyTail
+	for _, r := range readAll(t, log, "note-1") {
+		var damage *domain.Damage
+		if tail, damage = log.Registry().CheckNext(tail, r); damage != nil || tail != eventlog.TailAfter(r) {
+			t.Errorf("revision %d: %+v, the event alone gives %+v; %+v", r.Revision, tail, eventlog.TailAfter(r), damage)
+		}
+	}
+	if tail != second.Tail {
+		t.Errorf("Append returned %+v, the stream ends at %+v", second.Tail, tail)
+	}
+}
+
+// BenchmarkCheckNext measures the check of one event as the log holds it.
+func BenchmarkCheckNext(b *testing.B) {
+	r := eventlog.Recorded{Stream: "note-1", Type: "Noted", Data: []byte(`{"text":"` + strings.Repeat("x", 600) + `"}`)}
+	command := uuid.New()
+	raw, err := json.Marshal(eventlog.Metadata{CorrelationID: command.String(), CausationID: command.String(), Actor: "crc.berlin",
+		Role: "crc", Study: "PAIN1", Site: "01", Patient: "PAIN1.S-0001", Command: "SubmitDiary", CommandID: command.String(),
+		CommandHash: strings.Repeat("h", 44), CommandHashAlgorithm: "hmac", RecordedAt: time.Now(), Address: "127.0.0.1", Schema: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.RawMetadata = raw
+	r.ID = eventlog.EventID(command, 0, r.Data, raw)
+	events := registry()
+	for b.Loop() {
+		if _, damage := events.CheckNext(eventlog.EmptyTail, r); damage != nil {
+			b.Fatal(damage.Reason)
+		}
 	}
 }

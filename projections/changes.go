@@ -32,7 +32,8 @@ var _ readmodels.ChangeLog = (*ChangeLog)(nil)
 // End implements readmodels.ChangeLog.
 func (c *ChangeLog) End(ctx context.Context) (domain.Position, error) { return c.log.Log().End(ctx) }
 
-// Follow implements readmodels.ChangeLog. An event that cannot be read changes no view, nor does a damaged one.
+// Follow implements readmodels.ChangeLog. An event that cannot be read changes only the view of all
+// events, and so does a damaged one.
 func (c *ChangeLog) Follow(ctx context.Context, after domain.Position, give func(context.Context, readmodels.ChangeBatch) error) error {
 	subscription := eventlog.Subscription{After: after, MaxBatch: changeBatch}
 	return c.log.Follow(ctx, subscription, func(ctx context.Context, b eventlog.Batch) error {

@@ -62,6 +62,8 @@ type Engine struct {
 	name    string
 	lease   time.Duration
 	limits  Limits
+	// refusedPause is that of the package; tests shorten it.
+	refusedPause time.Duration
 
 	begun time.Time // when Run began
 
@@ -79,7 +81,7 @@ func NewEngine(o Options) *Engine {
 		o.Lease = defaultLease
 	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+		refusedPause: refusedPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})
@@ -171,7 +173,7 @@ func (e *Engine) Status() []readmodels.Checkpoint {
 }
 
 // retry repeats an action until it succeeds, with growing pauses. It gives up when ctx ends, and on errors that another
-// attempt does not mend: those of a fold, duplicates, and a lost lease.
+// attempt does not mend: those of a fold, duplicates, a lost lease, and what the store refuses for good.
 func (e *Engine) retry(ctx context.Context, what string, do func() error) error {
 	wait := retryLeast
 	for {
@@ -180,6 +182,9 @@ func (e *Engine) retry(ctx context.Context, what string, do func() error) error 
 		if err == nil || errors.As(err, &failed) || errors.Is(err, errDuplicates) || errors.Is(err, readmodels.ErrLeaseLost) ||
 			errors.Is(err, eventlog.ErrMissingRight) || ctx.Err() != nil {
 			return err
+		}
+		if refused := readmodels.Refusal(err); refused != nil {
+			return fmt.Errorf("%s: %w", what, refused)
 		}
 		e.logger.Warn("projections wait for the store", "doing", what, "error", err)
 		select {

@@ -301,42 +301,6 @@ func TestACrashBeforeTheCheckpointChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAProjectionThatFailsStopsAloneAndCanBeMended(t *testing.T) {
-	w := newWorld(t)
-	view := readmodels.View{Name: "fragile", Version: 1}
-	fragile := func(breaks bool) projections.Projection {
-		return projections.New(view, projections.ByStudy,
-			projections.On(func(_ *patientviews.PatientRow, e patient.Screened, at projections.Envelope) {
-				if breaks && e.ScreeningNumber == "P0003" && at.Metadata.Study == w.study {
-					panic("cannot show P0003")
-				}
-			}))
-	}
-	stop := w.run(patientprojections.PatientList, fragile(true))
-	for n := range 6 {
-		w.screen(n)
-	}
-	w.wait(patientviews.PatientLists) // the others go on
-	if rows := w.rows(); len(rows) != 6 {
-		t.Errorf("the list holds %d patients", len(rows))
-	}
-	var c readmodels.Checkpoint
-	for c.State != readmodels.Stopped {
-		var err error
-		if c, err = w.store.LoadCheckpoint(t.Context(), view); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond) // the test's own time-out is the bound
-	}
-	if !strings.Contains(c.Reason, "PatientScreened") || !strings.Contains(c.Reason, "P0003") {
-		t.Errorf("it stopped because of %q", c.Reason)
-	}
-	stop()
-	stop = w.run(patientprojections.PatientList, fragile(false))
-	defer stop()
-	w.wait(view)
-}
-
 func TestTheStoreMayGoAway(t *testing.T) {
 	dir := t.TempDir()
 	store, err := mongo.Open(t.Context(), mongo.Options{Dir: dir, Listen: "127.0.0.1:0"})

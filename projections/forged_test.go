@@ -62,6 +62,9 @@ func TestR1_ForgedEventsAreLeftOutAndAlarmed(t *testing.T) {
 		"hash of another's": func(id domain.PatientID) {
 			w.forge("patient-"+string(id), "ConsentRecorded", consent(id), w.metadataOf(id, hashOfOther))
 		},
+		"right hash": func(id domain.PatientID) {
+			w.forge("patient-"+string(id), "ConsentRecorded", consent(id), w.metadataOf(id, w.tails["patient-"+string(id)].Hash))
+		},
 		"unknown type": func(id domain.PatientID) {
 			w.forge("patient-"+string(id), "PatientCured", consent(id), w.metadataOf(id, ""))
 		},
@@ -78,6 +81,9 @@ func TestR1_ForgedEventsAreLeftOutAndAlarmed(t *testing.T) {
 		// What follows is no part of the record either, though it continues the forged event.
 		w.forge("patient-"+string(id), "ConsentRecorded", consent(id), w.metadataOf(id, "aGFzaA=="))
 	}
+	// A patient who was never screened, in a stream of their own: no hash has to match in its first event.
+	never := domain.PatientID(string(w.study) + ".S-9999")
+	w.forge("patient-"+string(never), "PatientScreened", patient.Screened{Patient: never, Study: w.study, Site: "01"}, w.metadataOf(never, ""))
 	late := w.screen(len(forged) + 1)
 	for _, p := range contexts.Projections() {
 		w.wait(p.View)
@@ -104,15 +110,18 @@ func TestR1_ForgedEventsAreLeftOutAndAlarmed(t *testing.T) {
 		}
 		list, err := projectionviews.ListProjections(t.Context(), readmodels.Request{Store: w.store, Caller: readmodels.Caller{
 			Principal: access.Principal{User: "admin", Grants: []user.Grant{{Role: user.Admin}}}}}, projectionviews.ProjectionsQuery{})
-		if err != nil || len(list.Damaged) != len(forged) {
-			t.Errorf("%s: %d of %d damaged streams are listed, %v", when, len(list.Damaged), len(forged), err)
+		if err != nil || len(list.Damaged) != len(forged)+1 {
+			t.Errorf("%s: %d of %d damaged streams are listed, %v", when, len(list.Damaged), len(forged)+1, err)
 		}
 		if named := w.count(auditviews.AuditIndex, bson.D{{Key: "actor", Value: "investigator.one"}}); named != 0 {
 			t.Errorf("%s: %d events in the audit index name the forged author", when, named)
 		}
 		ofDamaged := bson.D{{Key: "damaged", Value: bson.D{{Key: "$exists", Value: true}}}}
-		if marked := w.count(auditviews.AuditIndex, ofDamaged); marked != 2*len(forged) {
-			t.Errorf("%s: %d events are marked as damaged in the audit index, of %d", when, marked, 2*len(forged))
+		if marked := w.count(auditviews.AuditIndex, ofDamaged); marked != 2*len(forged)+1 {
+			t.Errorf("%s: %d events are marked as damaged in the audit index, of %d", when, marked, 2*len(forged)+1)
+		}
+		if shown := w.count(patientviews.PatientViews, bson.D{{Key: "_id", Value: never}}); shown != 0 {
+			t.Errorf("%s: a patient is shown who was forged from the first event on", when)
 		}
 	}
 	check("live")

@@ -377,6 +377,8 @@ type goldenLine struct {
 	Data json.RawMessage `json:"data"`
 	// Damaged says what is wrong with an event that is no part of the record.
 	Damaged string `json:"damaged"`
+	// Unreadable says that the program cannot read what the event says.
+	Unreadable bool `json:"unreadable"`
 }
 
 // goldenEvents reads the golden events of a context through the registry, as the log does, without the keys of blinded
@@ -415,6 +417,9 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 			Position: domain.Position{Commit: position, Prepare: position}}
 		if g.Damaged != "" {
 			at.Event = eventlog.Damaged{Damage: domain.Damage{Stream: at.Stream, Revision: at.Revision, Reason: g.Damaged}}
+		}
+		if g.Unreadable {
+			at.Event = eventlog.Unreadable{Err: domain.ErrUnknownVersion}
 		}
 		all = append(all, at)
 		revisions[g.Stream]++

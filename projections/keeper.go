@@ -60,11 +60,42 @@ func (k *keeper) run(ctx context.Context) error {
 			return nil //nolint:nilerr // the caller has stopped it
 		case errors.Is(err, readmodels.ErrLeaseLost):
 			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
+		case errors.Is(err, readmodels.ErrRefused):
+			k.refused(ctx, lease, err)
 		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// refusedPause is how long a view waits before it asks again for what the store has refused for good.
+const refusedPause = 30 * time.Second
+
+// refused notes that the view has stopped, because the store refuses what it needs, and waits: for somebody to change that,
+// or for a decision about the view. Other views, and the process, go on.
+func (k *keeper) refused(ctx context.Context, lease readmodels.Lease, reason error) {
+	e := k.engine
+	e.logger.Error("a view has stopped, because the store refuses what it needs", "view", k.View.Name, "error", reason)
+	e.mu.Lock()
+	at := k.status
+	e.mu.Unlock()
+	at.State, at.Reason, at.At, at.Token = readmodels.Stopped, reason.Error(), time.Now().UTC(), lease.Token
+	if lease.Token != 0 {
+		noting, cancel := context.WithTimeout(ctx, e.lease)
+		if taken, err := e.store.TakeCheckpoint(noting, k.View, at.Collection, lease.Token); err == nil {
+			taken.State, taken.Reason, taken.At = at.State, at.Reason, at.At
+			at = taken
+			_ = e.store.SaveCheckpoint(noting, at) // the log has the reason too
+		}
+		cancel()
+	}
+	k.setStatus(at)
+	select {
+	case <-ctx.Done():
+	case <-k.decided:
+	case <-time.After(e.refusedPause):
+	}
 }
 
 // acquire waits for the lease, and takes it: when it is free, when its holder has died on this machine, or when its holder
@@ -89,6 +120,10 @@ func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool)
 					return taken, true
 				}
 			}
+		}
+		if refusal := readmodels.Refusal(err); refusal != nil && ctx.Err() == nil {
+			k.refused(ctx, readmodels.Lease{}, fmt.Errorf("take the lease on %s: %w", k.View.Name, refusal))
+			continue
 		}
 		if err != nil && !errors.Is(err, readmodels.ErrLeaseLost) && ctx.Err() == nil {
 			e.logger.Warn("projections wait for the store", "doing", "take the lease on "+k.View.Name, "error", err)
@@ -203,6 +238,10 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 	}()
 	stopped := -1 // how many decisions there were when the active build stopped; it is tried again after the next one
 	failed := -1  // the same for the build that is being made
+	mended, err := k.readsMore(ctx)
+	if err != nil {
+		return err
+	}
 	for {
 		decided := k.engine.decisions(k.View.Name)
 		if fold, known := k.inVersion(builds.Active.Version); live == nil && known && decided.Decisions != stopped {
@@ -212,7 +251,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			}
 			live, stopped = k.keepLive(ctx, r), -1
 		}
-		needed := builds.Active.Version != k.View.Version || decided.Wanted() > builds.Request
+		needed := builds.Active.Version != k.View.Version || decided.Wanted() > builds.Request || mended || k.reconsidered(decided)
 		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() &&
 			decided.Wanted() > builds.Request) {
 			building.end()
@@ -234,6 +273,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if n := decided.EventsPerSecond; n > 0 && builds.Building.Request > 0 {
 				r.pace = rate.NewLimiter(rate.Limit(n), max(1, n/4))
 			}
+			r.mayLeaveOut = k.activeLeavesOut
 			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection,
 				"from", r.at.Position.Commit)
 			building = k.begin(ctx, r, func(ctx context.Context) error { return r.catchUp(ctx, func() bool { return true }) })
@@ -285,10 +325,52 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 				return err
 			}
 			k.engine.logger.Info("a new build of the view is active", "view", k.View.Name, "collection", builds.Active.Collection)
-			built.pace = nil
-			live, stopped = k.keepLive(ctx, built), -1
+			built.pace, built.mayLeaveOut = nil, nil
+			live, stopped, mended = k.keepLive(ctx, built), -1, false
 		}
 	}
+}
+
+// reconsidered says whether people have decided to skip an event or to try again since the active build left a stream out.
+// Its documents may have seen later events of other streams, so that the view has to be built anew.
+func (k *keeper) reconsidered(decided projection.State) bool {
+	k.engine.mu.Lock()
+	defer k.engine.mu.Unlock()
+	return slices.ContainsFunc(k.status.LeftOut, func(left readmodels.LeftOut) bool { return left.Reconsidered < decided.Reconsidered })
+}
+
+// activeLeavesOut says whether the active build leaves out the stream of an event, or has not come to the event yet. A build
+// that is made beside it must not leave out more: nobody may see less than before.
+func (k *keeper) activeLeavesOut(at Envelope) bool {
+	k.engine.mu.Lock()
+	defer k.engine.mu.Unlock()
+	return k.status.Position.Before(at.Position) ||
+		slices.ContainsFunc(k.status.LeftOut, func(left readmodels.LeftOut) bool { return left.Stream == at.Stream })
+}
+
+// readsMore says whether this program can read an event that the active build could not: a newer program than the one that
+// folded it has come.
+func (k *keeper) readsMore(ctx context.Context) (more bool, err error) {
+	k.engine.mu.Lock()
+	all := k.status.LeftOut
+	k.engine.mu.Unlock()
+	err = k.engine.retry(ctx, "read again what could not be read for "+k.View.Name, func() error {
+		for _, left := range all {
+			if !left.Unreadable {
+				continue
+			}
+			for _, err := range k.engine.log.ReadStream(ctx, left.Stream, left.Revision) {
+				undecodable := (*eventlog.UndecodableError)(nil)
+				if err != nil && !errors.As(err, &undecodable) {
+					return err
+				}
+				more = more || err == nil
+				break
+			}
+		}
+		return nil
+	})
+	return more, err
 }
 
 // skipsMore says whether a later decision skips more events.
@@ -314,8 +396,7 @@ func (k *keeper) keepLive(ctx context.Context, r *runner) *job {
 				var failed *foldError
 				switch {
 				case errors.As(err, &failed):
-					r.forget()
-					r.stop = failed
+					r.getPast(failed)
 				case errors.Is(err, errDuplicates):
 					r.suspect()
 				default:
@@ -363,21 +444,22 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
 	}
-	if err := k.reached(ctx, builds.Active.Collection); err != nil {
+	at, err := k.reached(ctx, builds.Active.Collection)
+	if err != nil {
 		return builds, err
 	}
+	k.setStatus(at)
 	builds.Token = token
 	return k.save(ctx, builds)
 }
 
 // reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
 // the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun.
-func (k *keeper) reached(ctx context.Context, collection string) error {
+func (k *keeper) reached(ctx context.Context, collection string) (at readmodels.Checkpoint, err error) {
 	e := k.engine
-	var at readmodels.Checkpoint
 	for {
 		var ahead error
-		err := e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
+		err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
 			if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {
 				return err
 			}
@@ -388,9 +470,9 @@ func (k *keeper) reached(ctx context.Context, collection string) error {
 		})
 		switch {
 		case err != nil || ahead == nil:
-			return err
+			return at, err
 		case time.Since(e.begun) < startWindow+e.log.Patience():
-			return fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
+			return at, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
 		}
 		e.alarm(ctx, at, ahead)
 	}

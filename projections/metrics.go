@@ -15,6 +15,7 @@ type metrics struct {
 	lag      *prometheus.HistogramVec
 	position *prometheus.GaugeVec
 	stopped  *prometheus.GaugeVec
+	leftOut  *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -30,9 +31,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Log position up to which a view has folded."}, []string{"view"}),
 		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_stopped",
 			Help: "1 where a projection has stopped at an event."}, []string{"view"}),
+		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_left_out_streams",
+			Help: "Streams that a view leaves out from an event on that it cannot show. Anything but 0 is an alarm."}, []string{"view"}),
 	}
 	if r != nil {
-		r.MustRegister(m.events, m.batches, m.lag, m.position, m.stopped)
+		r.MustRegister(m.events, m.batches, m.lag, m.position, m.stopped, m.leftOut)
 	}
 	return m
 }
@@ -45,6 +48,7 @@ func (m *metrics) batch(view string, folded int, at readmodels.Checkpoint) {
 		stopped = 1
 	}
 	m.stopped.WithLabelValues(view).Set(stopped)
+	m.leftOut.WithLabelValues(view).Set(float64(len(at.LeftOut)))
 	if folded > 0 {
 		m.batches.WithLabelValues(view).Observe(float64(folded))
 		m.lag.WithLabelValues(view).Observe((time.Duration(at.LagMillis) * time.Millisecond).Seconds())

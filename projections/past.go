@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -198,6 +199,7 @@ func (p Projection) PatientStreams(who domain.PatientID) (streams []string) {
 
 // PatientAsOf folds the documents of one patient up to a moment, and returns them by their keys. It refuses no_past where
 // documents of the view are folded from more than the patient's own streams. The verifier tells where the clock has stepped.
+// A stream is left out from an event on that cannot be read or folded, as in the view.
 func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who domain.PatientID, until Until,
 ) (map[string]readmodels.Document, error) {
 	log := v.Log()
@@ -221,15 +223,20 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 	var events []Envelope
 	for _, stream := range p.PatientStreams(who) {
 		for at, err := range log.ReadSound(ctx, stream) {
-			if err != nil {
+			undecodable := (*eventlog.UndecodableError)(nil)
+			if err != nil && !errors.As(err, &undecodable) {
 				return nil, err
 			}
 			if until.passed(at) {
 				break
 			}
-			if !decided.Skips(p.View.Version, at.Stream, at.Revision) {
-				events = append(events, at)
+			if decided.Skips(p.View.Version, at.Stream, at.Revision) {
+				continue
 			}
+			if err != nil {
+				break
+			}
+			events = append(events, at)
 		}
 	}
 	slices.SortFunc(events, func(a, b Envelope) int {
@@ -238,18 +245,29 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 		}
 		return 1
 	})
-	documents := map[string]readmodels.Document{}
-	for _, at := range events {
+	for {
+		documents, failed := p.foldAll(events)
+		if failed == nil {
+			return documents, nil
+		}
+		events = slices.DeleteFunc(events, func(at Envelope) bool { return at.Stream == failed.Stream && at.Revision >= failed.Revision })
+	}
+}
+
+// foldAll folds events into the documents that they are about. It returns the event that cannot be folded, if there is one.
+func (p Projection) foldAll(events []Envelope) (documents map[string]readmodels.Document, failed *Envelope) {
+	documents = map[string]readmodels.Document{}
+	for i, at := range events {
 		keys, _, err := p.touches(at)
 		if err != nil {
-			return nil, err
+			return nil, &events[i]
 		}
 		for _, key := range keys {
 			if documents[key] == nil {
 				documents[key] = p.Blank(key)
 			}
 			if _, err := p.Apply(documents[key], at); err != nil {
-				return nil, err
+				return nil, &events[i]
 			}
 		}
 	}

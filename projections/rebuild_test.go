@@ -1,23 +1,25 @@
 package projections_test
 
 import (
-	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/projection"
 	"casebook/eventlog"
 	"casebook/projections"
+	auditprojections "casebook/projections/audit"
 	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
 	patientviews "casebook/readmodels/patient"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -249,7 +251,7 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 		w.wait(newer)
 		shows(n+1, "one")
 	}
-	// What the former fold stops at holds up nobody but itself, and can be skipped for its version alone.
+	// What the former fold cannot show holds up nobody but itself, and can be skipped for its version alone.
 	refused := patient.Decider.Stream(string(w.screen(12)))
 	stands := func() readmodels.Checkpoint {
 		at, err := w.store.LoadCheckpoint(t.Context(), newer)
@@ -258,13 +260,12 @@ func TestAFormerFoldGoesOnUntilTheNewOneIsAsked(t *testing.T) {
 		}
 		return at
 	}
-	until(t, func() bool { return stands().State == readmodels.Stopped })
-	if at := stands(); at.FailedAt.Stream != refused || at.Version != 1 {
-		t.Errorf("it has stopped at %+v", at)
+	w.wait(newer)
+	if at := stands(); len(at.LeftOut) != 1 || at.LeftOut[0].Stream != refused || at.Version != 1 {
+		t.Errorf("it leaves out %+v", at)
 	}
 	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: refused, Revision: 0,
 		Reason: "the new version can"})
-	until(t, func() bool { return stands().State == readmodels.Live })
 	w.screen(13)
 	w.wait(newer)
 	shows(13, "one")
@@ -333,8 +334,8 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	}
 }
 
-// TestAnEventIsSkippedOrTriedAgain: what has stopped goes on when somebody has decided about it, and a skipped event stays
-// skipped when the view is built anew.
+// TestAnEventIsSkippedOrTriedAgain: a view is built anew when somebody has decided about an event that it cannot show, and a
+// skipped event stays skipped.
 func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "fragile", Version: 3})
@@ -348,30 +349,24 @@ func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {
 	}
 	stop := w.run(p, patientprojections.PatientList)
 	defer func() { stop() }()
-	c := w.stopped(view)
-	if c.FailedAt == nil || c.FailedAt.Type != "PatientScreened" || !strings.HasSuffix(c.FailedAt.Stream, "P0003") {
-		t.Fatalf("it has stopped at %+v", c.FailedAt)
+	w.wait(view)
+	c := w.checkpoint(view)
+	if len(c.LeftOut) != 2 || c.LeftOut[0].Type != "PatientScreened" || !strings.HasSuffix(c.LeftOut[0].Stream, "P0003") ||
+		!strings.HasSuffix(c.LeftOut[1].Stream, "P0005") {
+		t.Fatalf("it leaves out %+v", c.LeftOut)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := w.store.WaitFor(ctx, view, w.last); err == nil || ctx.Err() != nil {
-		t.Errorf("who waits for a view that has stopped is told %v", err)
-	}
+	before := w.builds(view).Active.Collection
 	w.decide(view.Name, projection.Retried{Projection: view.Name, Reason: "perhaps"}) // it fails again
-	until(t, func() bool {
-		return w.checkpoint(view).At.After(c.At) && w.checkpoint(view).State == readmodels.Stopped
-	})
-	skip := func(at *readmodels.FailedAt) {
-		w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 3, Stream: at.Stream, Revision: at.Revision,
-			Reason: "seen to"})
+	until(t, func() bool { return w.builds(view).Active.Collection != before })
+	if again := w.checkpoint(view).LeftOut; len(again) != 2 {
+		t.Errorf("built anew it leaves out %+v", again)
 	}
-	skip(c.FailedAt)
-	until(t, func() bool {
-		c = w.checkpoint(view)
-		return c.State == readmodels.Stopped && strings.HasSuffix(c.FailedAt.Stream, "P0005")
-	})
-	skip(c.FailedAt)
-	until(t, func() bool { return w.checkpoint(view).Position.Commit >= w.last })
+	for n, left := range c.LeftOut {
+		w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 3, Stream: left.Stream, Revision: left.Revision,
+			Reason: "seen to"})
+		until(t, func() bool { return len(w.checkpoint(view).LeftOut) == 1-n })
+	}
+	w.wait(view)
 	shown := w.documents(w.store.Collection(view).Name())
 	if len(shown) != 6 {
 		t.Errorf("%d patients are shown", len(shown))
@@ -447,47 +442,107 @@ func TestAnotherEngineTakesOver(t *testing.T) {
 	}
 }
 
-func TestAnEventThatCannotBeReadStopsOnlyThoseThatShowIt(t *testing.T) {
+// future is an event that only a newer program knows.
+type future struct{}
+
+// newer returns the log as a newer program opens it: the program knows one more event of patients, and has a new version of
+// PatientScreened, which it records from now on.
+func (w *world) newer() *eventlog.Log {
+	w.t.Helper()
+	streams := slices.Clone(contexts.Streams())
+	of := slices.IndexFunc(streams, func(s domain.StreamType) bool { return s.Category == patient.Decider.Category })
+	streams[of].Events = append(slices.Clone(streams[of].Events), domain.Stored[future]("NobodyKnowsThis"))
+	for i, event := range streams[of].Events {
+		if event.Name == "PatientScreened" {
+			streams[of].Events[i].Upcasts = append(slices.Clone(event.Upcasts), domain.Unchanged)
+		}
+	}
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.url, Registry: eventlog.NewRegistry(streams...),
+		BlindingKeys: blindingKeys(w.t)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return log
+}
+
+// TestEventsOfANewerProgramStopNothing: a view of the older program leaves out the streams of the events that it shows and
+// cannot read, and goes on with all others. The audit index shows that the events are there. The newer program builds the
+// view anew by itself.
+func TestEventsOfANewerProgramStopNothing(t *testing.T) {
 	w := newWorldAlone(t) // others could not read it either
 	view := named(readmodels.View{Name: "reads", Version: 1})
 	other := named(readmodels.View{Name: "reads-other", Version: 1})
 	w.screen(0)
-	settings, err := esdb.ParseConnectionString(w.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := esdb.NewClient(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	for kind, data := range map[string]string{"PatientScreened": `{"patient":7}`, "NobodyKnowsThis": `{}`} {
-		if _, err := client.AppendToStream(t.Context(), "patient-"+kind, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
-			esdb.EventData{EventType: kind, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(`{"schema":1}`)}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	older, newer := w.writer, w.newer()
+	w.writer = newer
 	w.screen(1)
+	w.record("patient-"+string(w.study)+".F1", "", future{})
+	w.writer = older
+	id := w.screen(2)
+	w.keep(id, 0, 3)
+	patients := ofPatients(view, func(*patientviews.PatientRow) {})
 	diaries := projections.New(other, projections.ByStudy,
 		projections.On(func(r *patientviews.PatientRow, _ diary.WindowMissed, at projections.Envelope) {
 			r.Study = at.Metadata.Study
 		}))
-	id := w.screen(2)
-	w.keep(id, 0, 3)
-	stop := w.run(ofPatients(view, func(*patientviews.PatientRow) {}), diaries)
+	stop := w.run(patients, diaries, auditprojections.AuditIndex(contexts.Streams()))
+	for _, v := range []readmodels.View{view, other, auditviews.AuditIndex} {
+		w.wait(v)
+	}
+	if len(w.documents(other.Collection())) != 1 || len(w.checkpoint(other).LeftOut) != 0 {
+		t.Error("the other view shows nothing, or leaves something out")
+	}
+	c := w.checkpoint(view)
+	if len(c.LeftOut) != 1 || c.LeftOut[0].Type != "PatientScreened" || !strings.HasSuffix(c.LeftOut[0].Stream, "P0001") ||
+		len(w.documents(view.Collection())) != 2 {
+		t.Errorf("it leaves out %+v, and shows %v", c.LeftOut, w.documents(view.Collection()))
+	}
+	if n := w.count(auditviews.AuditIndex, bson.D{{Key: "unreadable", Value: true}, {Key: "actor", Value: "crc"}}); n != 2 {
+		t.Errorf("the audit index shows %d of the events that cannot be read", n)
+	}
+	if n := w.count(auditviews.AuditIndex, bson.D{{Key: "type", Value: "NobodyKnowsThis"}}); n != 0 {
+		t.Error("the audit index tells the type of an event of which it is not known whether it may be told")
+	}
+	if difference := w.compare(patients, w.active(view)); !difference.Same() {
+		t.Errorf("a fresh fold differs: %+v", difference)
+	}
+	stop()
+
+	w.log = newer
+	stop = w.run(patients)
 	defer stop()
-	w.wait(other)
-	if len(w.documents(other.Collection())) != 1 {
-		t.Error("the other view shows nothing")
+	until(t, func() bool { return len(w.checkpoint(view).LeftOut) == 0 })
+	if shown := w.documents(w.builds(view).Active.Collection); len(shown) != 3 {
+		t.Errorf("the newer program shows %d patients", len(shown))
 	}
-	c := w.stopped(view)
-	if c.FailedAt.Type != "PatientScreened" || len(w.documents(view.Collection())) != 1 {
-		t.Errorf("it stopped at %+v", c.FailedAt)
+}
+
+// TestWhatCannotBeReadIsSkipped by a decision of people, with the rest of its stream shown.
+func TestWhatCannotBeReadIsSkipped(t *testing.T) {
+	w := newWorldAlone(t)
+	view := named(readmodels.View{Name: "reads", Version: 1})
+	older, newer := w.writer, w.newer()
+	id := w.screen(0)
+	w.writer = newer
+	w.record("patient-"+string(id), id, patient.Screened{Patient: id, Study: w.study, Site: "01", ScreeningNumber: "again"})
+	w.writer = older
+	w.record("patient-"+string(id), id, patient.ConsentRecorded{Patient: id, ConsentVersion: "9", On: "2026-01-02"})
+	stop := w.run(ofPatients(view, func(*patientviews.PatientRow) {}))
+	defer stop()
+	w.wait(view)
+	c := w.checkpoint(view)
+	if shown := w.stored(view); len(c.LeftOut) != 1 || c.LeftOut[0].Revision != 1 || strings.Contains(shown[view.Name+" "+string(id)], `"9"`) {
+		t.Fatalf("it leaves out %+v, and shows %v", c.LeftOut, shown)
 	}
-	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: c.FailedAt.Stream,
-		Revision: c.FailedAt.Revision, Reason: "rubbish"})
-	until(t, func() bool { return w.checkpoint(view).Position.Commit >= w.last })
-	if shown := w.documents(view.Collection()); len(shown) != 3 {
-		t.Errorf("%d patients are shown", len(shown))
+	w.decide(view.Name, projection.EventSkipped{Projection: view.Name, Version: 1, Stream: c.LeftOut[0].Stream,
+		Revision: c.LeftOut[0].Revision, Reason: "rubbish"})
+	until(t, func() bool { return len(w.checkpoint(view).LeftOut) == 0 })
+	if shown := w.documents(w.builds(view).Active.Collection)[string(id)]; !strings.Contains(shown, `"9"`) {
+		t.Errorf("it shows %s", shown)
 	}
 }

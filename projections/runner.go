@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"time"
@@ -51,6 +52,8 @@ const (
 	parallelFrom = 200
 	// maxDocument is the size of the largest document that a MongoDB stores.
 	maxDocument = 16 << 20
+	// maxLeftOut bounds the streams that a build leaves out. With more, the fault is not in single events, and the view stops.
+	maxLeftOut = 100
 )
 
 // runner folds the log into one build of a view. One goroutine at a time may use it.
@@ -84,6 +87,10 @@ type runner struct {
 	suspected domain.Position
 	// stop is the event before which it has to stop, because it cannot fold it; nil for none.
 	stop *foldError
+	// leftOut are the streams that it leaves out, by their names: each from the event on that cannot be shown.
+	leftOut map[string]readmodels.LeftOut
+	// mayLeaveOut says whether the stream of an event may be left out from there on; nil for always.
+	mayLeaveOut func(Envelope) bool
 	// written is the time of the last checkpoint while it catches up, rated the smoothed pace since then.
 	written time.Time
 	rated   float64
@@ -102,6 +109,9 @@ type unwritten struct {
 type foldError struct {
 	event Envelope
 	err   error
+	// ofEvent says that this event is the reason. A stored document that cannot be read is not the fault of an event, and a
+	// document that cannot be stored may have been changed by several.
+	ofEvent bool
 }
 
 func (e *foldError) Error() string { return e.err.Error() }
@@ -123,7 +133,11 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 	// A build that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
 	at.State, at.Reason, at.FailedAt = readmodels.CatchingUp, "", nil
 	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position,
-		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false }}
+		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false },
+		leftOut: map[string]readmodels.LeftOut{}}
+	for _, left := range at.LeftOut {
+		r.leftOut[left.Stream] = left
+	}
 	for event := range p.folds {
 		if name, ok := e.log.Registry().NameOfType(event); ok {
 			r.types = append(r.types, name)
@@ -142,10 +156,7 @@ func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 		var failed *foldError
 		switch {
 		case errors.As(err, &failed):
-			// The events before the one that cannot be folded are still shown, so that what a view shows when it stops does
-			// not depend on the batches. Everything since the last checkpoint is folded again, up to that event.
-			r.forget()
-			r.stop = failed
+			r.getPast(failed)
 		case errors.Is(err, errDuplicates):
 			r.suspect()
 		case err != nil || caughtUp:
@@ -224,6 +235,34 @@ func (r *runner) forget() {
 	r.documents.Purge()
 	clear(r.unwritten)
 	r.through, r.folded = r.at.Position, 0
+}
+
+// getPast goes back to the last checkpoint, and arranges how the view goes on from there although an event cannot be folded.
+// If the fault is the event's, its stream is left out from there on. Otherwise the view stops right before the event: the
+// events before it are still shown, so that what a view shows when it stops does not depend on the batches.
+func (r *runner) getPast(failed *foldError) {
+	r.forget()
+	if !failed.ofEvent || r.alike || len(r.leftOut) >= maxLeftOut || r.mayLeaveOut != nil && !r.mayLeaveOut(failed.event) {
+		r.stop = failed
+		return
+	}
+	r.stop = nil
+	at := failed.event
+	_, unreadable := at.Event.(eventlog.Unreadable)
+	r.leftOut[at.Stream] = readmodels.LeftOut{FailedAt: failedAt(at), Reason: failed.Error(), Since: time.Now().UTC(),
+		Unreadable: unreadable, Reconsidered: r.engine.decisions(r.View.Name).Reconsidered}
+	r.engine.logger.Error("a view leaves a stream out from an event on that it cannot show, until the event is skipped, or tried again",
+		"view", r.View.Name, "stream", at.Stream, "revision", at.Revision, "reason", failed.Error())
+}
+
+func failedAt(at Envelope) readmodels.FailedAt {
+	return readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type, Position: at.Position}
+}
+
+// leavesOut says whether the event cannot be shown, or comes after one of its stream that cannot.
+func (r *runner) leavesOut(at Envelope) bool {
+	from, is := r.leftOut[at.Stream]
+	return is && at.Revision >= from.Revision
 }
 
 // suspect goes back to the last checkpoint. All documents of the events since then will be loaded.
@@ -397,7 +436,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 			_, err = r.encode(doc, events[i]) // this tells exactly which event cannot be shown
 		}
 		if err != nil {
-			return &foldError{events[i], err}
+			return &foldError{event: events[i], err: err, ofEvent: true}
 		}
 		if did {
 			changed[key] = i
@@ -426,15 +465,15 @@ func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string
 	made, unknown := map[string][]string{}, map[string][]int{} // members of groups; events about groups that are not in made
 	var groups []string
 	for i, at := range events {
-		if r.skips(at) {
+		if r.skips(at) || r.leavesOut(at) {
 			continue
 		}
 		keys, group, err := r.touches(at)
-		if unreadable, is := at.Event.(eventlog.Unreadable); is && slices.Contains(r.types, at.Type) {
+		if unreadable, is := at.Event.(eventlog.Unreadable); is && !r.alike && slices.Contains(r.types, at.Type) {
 			err = r.failed("read", at, unreadable.Err)
 		}
 		if err != nil {
-			return nil, &foldError{at, err}
+			return nil, &foldError{event: at, err: err, ofEvent: true}
 		}
 		switch {
 		case group == "":
@@ -501,7 +540,7 @@ func (r *runner) load(ctx context.Context, keys []string, touched map[string][]i
 		if err != nil {
 			at := events[touched[key][0]]
 			err = fmt.Errorf("%s holds a document %q that cannot be read: %w", r.collection.Name(), key, err)
-			return nil, &foldError{at, r.failed("fold", at, err)}
+			return nil, &foldError{event: at, err: r.failed("fold", at, err)}
 		}
 		documents[key] = doc
 	}
@@ -526,7 +565,10 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	next.Position, next.State, next.At = r.through, state, now
 	next.Events += int64(r.folded)
 	next.Rate, next.RemainingMillis = 0, 0
-	next.Reason, next.FailedAt = "", nil
+	next.Reason, next.FailedAt, next.LeftOut = "", nil, nil
+	for _, stream := range slices.Sorted(maps.Keys(r.leftOut)) {
+		next.LeftOut = append(next.LeftOut, r.leftOut[stream])
+	}
 	if r.folded > 0 {
 		recorded := r.last
 		next.Batch, next.LastEventAt, next.LagMillis = r.folded, &recorded, now.Sub(recorded).Milliseconds()
@@ -537,9 +579,8 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		r.progress(&next, now)
 	case readmodels.Stopped:
 		next.Reason = r.stop.Error()
-		at := r.stop.event
-		next.FailedAt = &readmodels.FailedAt{Study: at.Metadata.Study, Stream: at.Stream, Revision: at.Revision, Type: at.Type,
-			Position: at.Position}
+		at := failedAt(r.stop.event)
+		next.FailedAt = &at
 	case readmodels.Live:
 		next.End = 0
 	}
@@ -611,7 +652,7 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 				w := r.unwritten[key]
 				raw, err := r.encode(w.document, w.by)
 				if err != nil {
-					return &foldError{w.by, err}
+					return &foldError{event: w.by, err: err}
 				}
 				writes = append(writes, write{w.document.Head().Guard(), raw, w.fresh})
 			}

@@ -26,6 +26,9 @@ var bookkeeping = map[string]string{
 		"at":{"$date":"2026-03-01T12:00:00Z"},"token":{"$numberLong":"7"},
 		"failedAt":{"study":"PAIN1","stream":"patient-PAIN1.S-0001","revision":{"$numberLong":"4"},"type":"Enrolled",
 			"position":{"commit":{"$numberLong":"48211"},"prepare":{"$numberLong":"48211"}}},
+		"leftOut":[{"study":"PAIN1","stream":"patient-PAIN1.S-0002","revision":{"$numberLong":"3"},"type":"Enrolled",
+			"position":{"commit":{"$numberLong":"48000"},"prepare":{"$numberLong":"48000"}},"reason":"it cannot be read",
+			"since":{"$date":"2026-03-01T12:00:00Z"},"unreadable":true,"reconsidered":2}],
 		"rate":150.5,"remainingMillis":{"$numberLong":"900"},"end":{"$numberLong":"50000"}}`,
 	"leases": `{"_id":"patient-list","holder":"host/17/5d9e1b0c","token":{"$numberLong":"7"},"beat":{"$numberLong":"19"}}`,
 }

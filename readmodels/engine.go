@@ -213,13 +213,16 @@ func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope 
 	return scope, r.namingSites(study, err)
 }
 
-// orForbidden hides from callers without a role in the study which of its patients do not exist.
+// orForbidden hides which patients do not exist from callers who may not ask about all patients of the study: they get the
+// same answer as for a patient who exists. The error for a patient who does not exist is recorded, whichever it is.
 func (r *Request) orForbidden(ctx context.Context, patient domain.PatientID, err error) error {
-	sites, whole := r.Caller.Sites(r.query.OpenTo, patient.Study())
-	if refusal, ok := refuse.As(err); !ok || refusal.Kind != refuse.KindNotFound || whole || len(sites) > 0 {
+	if refusal, ok := refuse.As(err); !ok || refusal.Kind != refuse.KindNotFound {
 		return err
 	}
-	scope, err := r.may(nil, domain.Scope{Study: patient.Study(), Patient: patient})
+	scope, forbidden := r.may(r.query.OpenTo, domain.Scope{Study: patient.Study(), Patient: patient})
+	if forbidden != nil {
+		err = forbidden
+	}
 	return r.recorded(ctx, scope, err)
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
@@ -92,12 +93,21 @@ const (
 	// waitPollHere is for a process that has projected the view, and may have left that to another.
 	waitPollHere = time.Second
 	storeTimeout = 15 * time.Second
+	// indexTimeout is longer than any index takes to build. Without a deadline of its own a call has that of the client.
+	indexTimeout = 7 * 24 * time.Hour
+	// routerMessage is how a mongos, the router of a sharded cluster, says that it is one.
+	routerMessage = "isdbgrid"
 )
 
-// Connect returns the store of views in a database of a MongoDB, embedded or real. Against a replica set, writes wait for the
-// majority and reads see what the majority has.
+// Connect returns the store of views in a database of a MongoDB, embedded or real. Against a replica set or a sharded
+// cluster, writes wait for the majority and reads see what the majority has. An address that reads from secondaries is
+// refused, because what a view has written must be seen by its next read.
 func Connect(ctx context.Context, url, database string, views []View, more ...*options.ClientOptions) (*Store, error) {
 	own := options.Client().ApplyURI(url).SetAppName("casebook").SetTimeout(storeTimeout)
+	if p := own.ReadPreference; p != nil && p.Mode() != readpref.PrimaryMode {
+		return nil, fmt.Errorf("read models: the address asks for readPreference=%s, but views have to be read where they are written; "+
+			"leave it out, or give primary", p.Mode())
+	}
 	client, err := mongo.Connect(append([]*options.ClientOptions{own}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read models: %w", err) // the address may hold a password
@@ -106,11 +116,15 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	db := options.Database()
 	var hello struct {
 		SetName string `bson:"setName"`
+		Message string `bson:"msg"`
 	}
 	if err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
+		if refused := Refusal(err); refused != nil {
+			return nil, errors.Join(refused, client.Disconnect(ctx))
+		}
 		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
 	}
-	if hello.SetName != "" {
+	if hello.SetName != "" || hello.Message == routerMessage {
 		db.SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority())
 	}
 	s.db = client.Database(database, db)
@@ -150,10 +164,15 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 	return nil
 }
 
-// IndexBuild makes the indexes of a view in the collection of one of its builds.
+// IndexBuild makes the indexes of a view in the collection of one of its builds. It waits as long as that takes.
 func (s *Store) IndexBuild(ctx context.Context, v View, collection string) error {
 	if len(v.Indexes) == 0 {
 		return nil
+	}
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, indexTimeout)
+		defer cancel()
 	}
 	if _, err := s.db.Collection(collection).Indexes().CreateMany(ctx, v.Indexes); err != nil {
 		return fmt.Errorf("make the indexes of %s: %w", v.Name, err)
@@ -195,6 +214,8 @@ type Checkpoint struct {
 	Token int64 `bson:"token" json:"-"`
 	// FailedAt is the event at which it has stopped.
 	FailedAt *FailedAt `bson:"failedAt,omitempty" json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+	// LeftOut are the streams that it leaves out, in the order of their names.
+	LeftOut []LeftOut `bson:"leftOut,omitempty" json:"leftOut,omitempty" doc:"Streams that it leaves out from an event on that it cannot show"`
 	// Rate and RemainingMillis are those of a build that catches up; 0 is not known.
 	Rate            float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Events folded a second, while it catches up"`
 	RemainingMillis int64   `bson:"remainingMillis,omitempty" json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
@@ -209,6 +230,19 @@ type FailedAt struct {
 	Revision uint64          `bson:"revision" json:"revision" doc:"Its revision there"`
 	Type     string          `bson:"type" json:"type" doc:"Its type"`
 	Position domain.Position `bson:"position" json:"position" doc:"Its log position"`
+}
+
+// LeftOut is a stream that a build leaves out from an event on, because the event cannot be read, or not be folded. All
+// other streams go on.
+type LeftOut struct {
+	FailedAt `bson:",inline"`
+	Reason   string    `bson:"reason" json:"reason" doc:"Why the event cannot be shown"`
+	Since    time.Time `bson:"since" json:"since" doc:"When this was noticed"`
+	// Unreadable is true if the event cannot be decoded. A program that can decode it builds the view anew.
+	Unreadable bool `bson:"unreadable,omitempty" json:"-"`
+	// Reconsidered is how often people had decided to skip an event of the view, or to try again. After the next such
+	// decision the view is built anew.
+	Reconsidered int `bson:"reconsidered,omitempty" json:"-"`
 }
 
 // LoadCheckpoint returns the checkpoint of the view's active build; its Position is zero if the build has not begun.

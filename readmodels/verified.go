@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// verifiedCollection holds how far the log has been verified, in one document, and one document per damaged stream and per
-// step of the clock. The names of the keys begin with what they are.
+// verifiedCollection holds how far the log has been verified, in one document, and one document per damaged stream, per
+// resolved damage and per step of the clock. The names of the keys begin with what they are.
 const (
 	verifiedCollection = "verified"
 	throughKey         = "through"
 	damageKey          = "damage:"
+	resolvedKey        = "resolved:"
 	stepKey            = "step:"
 )
 
@@ -37,6 +39,8 @@ type verifiedDocument struct {
 	// From and To are set in the document of a step of the clock.
 	From time.Time `bson:"from,omitempty"`
 	To   time.Time `bson:"to,omitempty"`
+	// Resolution is set in the document of a damage that is resolved.
+	Resolution *domain.Resolution `bson:"resolution,omitempty"`
 }
 
 // LoadVerified returns how far the log has been verified, and what was found. The times are in UTC, in milliseconds.
@@ -54,25 +58,48 @@ func (s *Store) LoadVerified(ctx context.Context) (v domain.Verified, err error)
 		switch {
 		case d.ID == throughKey:
 			v.Through, v.Latest = d.Position, d.Latest.UTC()
-		case strings.HasPrefix(d.ID, damageKey):
+		case strings.HasPrefix(d.ID, damageKey), strings.HasPrefix(d.ID, resolvedKey):
 			v.Damages = append(v.Damages, d.damage())
 		case strings.HasPrefix(d.ID, stepKey):
 			v.Steps = append(v.Steps, domain.ClockStep{Position: d.Position, From: d.From.UTC(), To: d.To.UTC()})
 		}
 	}
+	v.Damages = withoutResolved(v.Damages)
 	return v, found.Err()
+}
+
+// withoutResolved leaves out the damages that are also there as resolved: a program that lags behind may have saved them again.
+func withoutResolved(all []domain.Damage) []domain.Damage {
+	return slices.DeleteFunc(all, func(d domain.Damage) bool {
+		return d.Resolution == nil && slices.ContainsFunc(all, func(other domain.Damage) bool {
+			return other.Stream == d.Stream && other.Revision == d.Revision && other.Resolution != nil
+		})
+	})
 }
 
 func (d verifiedDocument) damage() domain.Damage {
 	return domain.Damage{Stream: d.Stream, Revision: uint64(d.Revision), Position: d.Position, Type: d.Type, Reason: d.Reason,
-		FoundAt: d.FoundAt.UTC()}
+		FoundAt: d.FoundAt.UTC(), Resolution: d.Resolution}
 }
 
-// SaveDamage saves that a stream is damaged, unless it is known to be damaged from an earlier event on.
+// SaveDamage saves that a stream is damaged, unless it is known to be damaged from an earlier event on, or that a damage is
+// resolved.
 func (s *Store) SaveDamage(ctx context.Context, d domain.Damage) error {
 	key, revision := damageKey+d.Stream, int64(d.Revision)
 	document := verifiedDocument{ID: key, Position: d.Position, Stream: d.Stream, Revision: revision, Type: d.Type, Reason: d.Reason,
-		FoundAt: d.FoundAt}
+		FoundAt: d.FoundAt, Resolution: d.Resolution}
+	if d.Resolution != nil {
+		document.ID = fmt.Sprintf("%s%s@%d", resolvedKey, d.Stream, revision)
+		if err := s.saveVerified(ctx, document); err != nil {
+			return err
+		}
+		same := bson.D{{Key: "_id", Value: key}, {Key: "revision", Value: revision}}
+		if revision == 0 { // a zero is not stored
+			same = bson.D{{Key: "_id", Value: key}, {Key: "revision", Value: bson.D{{Key: "$exists", Value: false}}}}
+		}
+		_, err := s.db.Collection(verifiedCollection).DeleteOne(ctx, same)
+		return err
+	}
 	later := bson.D{{Key: "_id", Value: key}, {Key: "revision", Value: bson.D{{Key: "$gt", Value: revision}}}}
 	_, err := s.db.Collection(verifiedCollection).ReplaceOne(ctx, later, document, options.Replace().SetUpsert(true))
 	if mongo.IsDuplicateKeyError(err) {
@@ -116,20 +143,33 @@ type DamagedRecord struct {
 	Position uint64    `json:"position" doc:"Its log position"`
 	Reason   string    `json:"reason" doc:"What is wrong with it"`
 	FoundAt  time.Time `json:"foundAt" doc:"When it was noticed"`
+	// Resolution is left out while the damage is not resolved.
+	Resolution *DamageResolution `json:"resolution,omitempty" doc:"That two people have decided to disregard the damaged events; the stream goes on behind them"`
+}
+
+// DamageResolution is how a damage was resolved, as it is shown to people.
+type DamageResolution struct {
+	Position    uint64        `json:"position" doc:"Log position of the resolution; damaged events before it are disregarded"`
+	ProposedBy  domain.UserID `json:"proposedBy" doc:"Who proposed it"`
+	ConfirmedBy domain.UserID `json:"confirmedBy" doc:"Who confirmed it"`
+	Reason      string        `json:"reason" doc:"What was found out, and what was done"`
+	At          time.Time     `json:"at" doc:"When it was confirmed"`
 }
 
 // Damaged returns a damage as it is shown.
 func Damaged(d domain.Damage) DamagedRecord {
-	return DamagedRecord{Stream: d.Stream, Revision: d.Revision, Position: d.Position.Commit, Reason: d.Reason, FoundAt: d.FoundAt}
+	shown := DamagedRecord{Stream: d.Stream, Revision: d.Revision, Position: d.Position.Commit, Reason: d.Reason, FoundAt: d.FoundAt}
+	if r := d.Resolution; r != nil {
+		shown.Resolution = &DamageResolution{Position: r.Position.Commit, ProposedBy: r.ProposedBy, ConfirmedBy: r.ConfirmedBy,
+			Reason: r.Reason, At: r.At.UTC()}
+	}
+	return shown
 }
 
-// DamagedRecords returns those of some streams that are damaged, as far as the log has been verified.
+// DamagedRecords returns those of some streams that are damaged, as far as the log has been verified. Those whose damage is
+// resolved are not among them.
 func (s *Store) DamagedRecords(ctx context.Context, streams ...string) ([]DamagedRecord, error) {
-	keys := make(bson.A, len(streams))
-	for i, stream := range streams {
-		keys[i] = damageKey + stream
-	}
-	found, err := s.db.Collection(verifiedCollection).Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}})
+	found, err := s.db.Collection(verifiedCollection).Find(ctx, bson.D{{Key: "stream", Value: bson.D{{Key: "$in", Value: streams}}}})
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +177,14 @@ func (s *Store) DamagedRecords(ctx context.Context, streams ...string) ([]Damage
 	if err := found.All(ctx, &documents); err != nil {
 		return nil, err
 	}
-	var damaged []DamagedRecord
+	var of domain.Verified
 	for _, d := range documents {
-		damaged = append(damaged, Damaged(d.damage()))
+		of.Damages = append(of.Damages, d.damage())
+	}
+	of.Damages = withoutResolved(of.Damages)
+	var damaged []DamagedRecord
+	for _, d := range of.Unresolved() {
+		damaged = append(damaged, Damaged(d))
 	}
 	return damaged, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casebook/commands"
+	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
@@ -214,7 +215,10 @@ func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifie
 		if damaged, err := d.damaged(msg.Context(), verifier, e); damaged || err != nil {
 			return err
 		}
-		if undecodable != nil {
+		switch {
+		case errors.Is(undecodable, domain.ErrUnknownVersion):
+			return undecodable // a newer program that shares the group deals with it
+		case undecodable != nil:
 			return Permanent(undecodable)
 		}
 		msg.Metadata.Set(studyKey, string(e.Metadata.Study))

@@ -311,7 +311,7 @@ func TestALostOrExpiredKitIsReplaced(t *testing.T) {
 			c := w.courier(w.part)
 			c.mustSettle()
 			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
-				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
 			w.ship("1001", "1002", "1003", "1004")
 			who := w.request()
 			c.mustSettle()
@@ -339,7 +339,7 @@ func TestDispensingAndResupply(t *testing.T) {
 	c.mustSettle()
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated", "AllocationFailed")
 	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
-		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 3}})
+		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
 	c.mustSettle()
 	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
 	if len(sent) != 2 || !sent[1].Resupply {

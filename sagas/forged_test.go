@@ -43,6 +43,10 @@ func TestForgedEventsSetOffNothing(t *testing.T) {
 		w.forge("patient-"+string(id), "EnrollmentRequested", patient.EnrollmentRequested{Patient: id, Study: pain, Site: "A",
 			On: "2026-02-02", Attempt: 1}, m)
 	}
+	// A patient of whom there is nothing else: no hash has to match in the first event of a stream.
+	forged["PAIN1.S-776"] = "first event"
+	w.forge("patient-PAIN1.S-776", "EnrollmentRequested", patient.EnrollmentRequested{Patient: "PAIN1.S-776", Study: pain, Site: "A",
+		On: "2026-02-02", Attempt: 1}, metadata("", 1))
 	// Events of another program, with names like ours.
 	for _, name := range []string{"ProcessTimerStarted", "ProcessTimerSet", "InstrumentAssignedToBoard", "InstrumentAssigned",
 		"EnrollmentRequested"} {

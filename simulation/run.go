@@ -160,7 +160,7 @@ func (s *simulation) build(ctx context.Context) (err error) {
 }
 
 // register creates an account with its grants. The administrator registers it, the person chooses the password, and the
-// deputy confirms roles that see arms.
+// deputy confirms the account, unless it is that of a phone, and roles that see arms.
 func (s *simulation) register(ctx context.Context, a *Account, password string) error {
 	of := domain.ForUser(a.User)
 	err := s.send(ctx, s.admin, "register/"+string(a.User), user.RegisterUser{OfUser: of, Name: a.name})
@@ -168,6 +168,9 @@ func (s *simulation) register(ctx context.Context, a *Account, password string) 
 		return err
 	}
 	if err := s.choosePassword(ctx, a.User, password); err != nil {
+		return err
+	}
+	if err := s.confirmAccount(ctx, a.User, password); err != nil {
 		return err
 	}
 	for i, g := range a.grants {
@@ -196,6 +199,18 @@ func (s *simulation) choosePassword(ctx context.Context, id domain.UserID, passw
 	}
 	err = s.send(ctx, token, "password/"+string(id), user.ChangePassword{OfUser: domain.ForUser(id), Password: password})
 	if r, ok := errors.AsType[*refusal](err); ok && r.Code == "current_password_required" {
+		return nil
+	}
+	return err
+}
+
+// confirmAccount confirms a person's account, unless an earlier run has done so.
+func (s *simulation) confirmAccount(ctx context.Context, id domain.UserID, password string) error {
+	if password == "" {
+		return nil
+	}
+	err := s.send(ctx, s.deputy, "confirm-account/"+string(id), user.ConfirmAccount{OfUser: domain.ForUser(id)})
+	if r, ok := errors.AsType[*refusal](err); ok && r.Code == "account_confirmed" {
 		return nil
 	}
 	return err

@@ -59,7 +59,7 @@ func staff() []*Account {
 			grants: []user.Grant{{Role: user.Monitor, Study: studyID, Site: "01"}, {Role: user.Monitor, Study: studyID, Site: "02"}}},
 		{User: supplyManagerID, Description: "supply manager: depots, shipments, kits, without knowing what they hold",
 			name: "Jonas Wirth", grants: across(user.SupplyManager)},
-		{User: unblindedManagerID, Description: "unblinded supply manager: registers kits", name: "Agnes Moreau",
+		{User: unblindedManagerID, Description: "unblinded supply manager: registers kits, releases and recalls lots", name: "Agnes Moreau",
 			grants: across(user.UnblindedSupplyManager)},
 		{User: statisticianID, Description: "statistician: randomisation list", name: "Kenji Mori", grants: across(user.Statistician)},
 		{User: "safety.officer", Description: "safety officer", name: "Ines Carvalho", grants: across(user.SafetyOfficer)},

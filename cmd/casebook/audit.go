@@ -14,7 +14,8 @@ import (
 )
 
 type auditCommand struct {
-	Verify auditVerifyCommand `cmd:"" help:"Check that nothing in the record was altered or put there: hash chains, revisions, event ids, schemas, the draws, and the choices of kits."`
+	Verify  auditVerifyCommand  `cmd:"" help:"Check that nothing in the record was altered or put there: hash chains, revisions, event ids, schemas, the draws, and the choices of kits."`
+	Resolve auditResolveCommand `cmd:"" help:"Decide, as two administrators, that the damaged events of a stream are disregarded, so that it can go on. The log is not changed."`
 }
 
 type auditVerifyCommand struct {
@@ -31,7 +32,7 @@ var errFindings = errors.New("the record is not as it was recorded; keep this re
 func (c auditVerifyCommand) Run(ctx context.Context, s streams) error {
 	stores := toolStores{data: dataDir(c.Data), eventStore: c.Eventstore}
 	return stores.use(ctx, reads, unused, func(o opened) (err error) {
-		keys, err := c.keys()
+		keys, err := blindingKeysIn(c.BlindingKeyFile, dataDir(c.Data), c.Eventstore)
 		if err != nil {
 			return err
 		}
@@ -46,11 +47,11 @@ func (c auditVerifyCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-// keys returns the keys of blinded values; nil where there is none.
-func (c auditVerifyCommand) keys() (*eventlog.BlindingKeys, error) {
-	file := c.BlindingKeyFile
+// blindingKeysIn returns the keys of blinded values for a tool: those of a file, or of the data directory unless the tool works
+// on another event store; nil where there are none.
+func blindingKeysIn(file string, dir dataDir, eventStore string) (*eventlog.BlindingKeys, error) {
 	if file == "" {
-		if file = dataDir(c.Data).file(blindingKeyFile); c.Eventstore != "" {
+		if file = dir.file(blindingKeyFile); eventStore != "" {
 			return nil, nil
 		}
 		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
@@ -87,7 +88,8 @@ func (c auditVerifyCommand) verify(ctx context.Context, s streams, log *eventlog
 		fmt.Fprintf(s.out, "events    %d in %d streams, up to position %d\n", summary.Events, summary.Streams, summary.Through.Commit)
 		fmt.Fprintf(s.out, "draws     repeated for %d studies, and choices of kits for %d locations; not repeated for %d, without the key\n",
 			summary.Studies, summary.Locations, summary.Sealed)
-		fmt.Fprintf(s.out, "findings  %d, in %d damaged streams; %d notices\n", summary.Findings, summary.Damaged, summary.Notices)
+		fmt.Fprintf(s.out, "findings  %d, in %d damaged streams; %d notices, with %d resolved damages\n", summary.Findings, summary.Damaged,
+			summary.Notices, summary.Resolved)
 		fmt.Fprintf(s.out, "time      %s\n", time.Since(began).Round(time.Millisecond))
 	}
 	if summary.Findings > 0 {

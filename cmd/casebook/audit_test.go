@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +132,84 @@ func TestAuditVerifyFindsEveryForgery(t *testing.T) {
 	}
 	if printed := tool(t, exitFailure, "audit", "verify", "--data", dir); !strings.Contains(printed, "findings  2, in 2 damaged streams") {
 		t.Errorf("it prints %s", printed)
+	}
+}
+
+// TestDamageIsResolvedOnTheMachine forges the account of a nurse, resolves the damage as two administrators, and looks at each
+// way out.
+func TestDamageIsResolvedOnTheMachine(t *testing.T) {
+	in := install(t)
+	own := map[domain.UserID]string{"anna": "gravel lantern oboe thicket", "boris": "marble ferry willow cobalt"}
+	var admin string
+	for id, password := range own {
+		handedOut := passwordIn(t, tool(t, exitOK, "users", "add", string(id), "--name", string(id), "--role", "admin", "--data", in.dir))
+		_, session := in.signIn(id, handedOut)
+		in.must(session.Token, user.ChangePassword{OfUser: domain.ForUser(id), Password: password, CurrentPassword: handedOut})
+		_, session = in.signIn(id, password)
+		admin = session.Token
+	}
+	in.account("mallory", user.Grant{Role: user.CRC, Study: "PAIN1", Site: "01"})
+	grant, err := json.Marshal(user.RoleGranted{User: "mallory", Grant: user.Grant{Role: user.Auditor, Study: "PAIN1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storetest.Forge(t.Context(), in.stores.eventStoreURL, "user-mallory", "RoleGranted", grant, nil); err != nil {
+		t.Fatal(err)
+	}
+	revoke := user.RevokeRole{OfUser: domain.ForUser("mallory"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "01"},
+		Reasoned: domain.Because("left")}
+	if status, _, text := in.command(admin, "", revoke); status != http.StatusConflict || !strings.Contains(text, "record_damaged") {
+		t.Errorf("a command on the damaged account is answered with %d %s", status, text)
+	}
+	resolve := []string{"audit", "resolve", "user-mallory", "--revision", "2", "--reason", "The credentials were stolen, and are replaced",
+		"--as", "anna", "--confirmed-by", "boris", "--data", in.dir}
+	typed(t, own["anna"], "wrong")
+	tool(t, exitFailure, resolve...)
+	typed(t, own["anna"], own["anna"])
+	if printed := tool(t, exitFailure, append(slices.Clone(resolve), "--confirmed-by", "anna")...); !strings.Contains(printed, "second_person_required") {
+		t.Errorf("one person alone is answered: %s", printed)
+	}
+	typed(t, own["anna"], own["boris"])
+	tool(t, exitOK, resolve...)
+
+	last := in.must(admin, revoke)
+	var list projectionviews.ProjectionList
+	in.query(admin, "/api/v1/projections", last.Position, &list)
+	if len(list.Damaged) != 1 || list.Damaged[0].Resolution == nil || list.Damaged[0].Resolution.ConfirmedBy != "boris" {
+		t.Errorf("the damaged streams are %+v", list.Damaged)
+	}
+	var trail struct{ Items []auditviews.AuditEvent }
+	in.query(admin, "/api/v1/audit/accounts/events?user=mallory", last.Position, &trail)
+	marked, revoked := 0, 0
+	for _, e := range trail.Items {
+		switch {
+		case e.Damaged != "":
+			marked++
+		case e.Type == "RoleRevoked":
+			revoked++
+		}
+	}
+	if marked != 1 || revoked != 1 {
+		t.Errorf("the trail of the account is %+v", trail.Items)
+	}
+	for address, want := range map[string]string{"http://" + in.adminAddress + "/metrics": "\ncasebook_damaged_streams 0\n",
+		in.url + "/readyz": `"damagedStreams":0`} {
+		request, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, text := in.do(request, ""); !strings.Contains(text, want) {
+			t.Errorf("%s does not say %s", address, want)
+		}
+	}
+	for _, args := range [][]string{{"projections", "verify", "user-directory"}, {"projections", "verify", "audit-index"}, {"users", "list"}} {
+		tool(t, exitOK, append(args, "--data", in.dir)...)
+	}
+	if printed := tool(t, exitOK, "projections", "list", "--data", in.dir); !strings.Contains(printed, "by anna and boris") {
+		t.Errorf("projections list prints %s", printed)
+	}
+	if printed := tool(t, exitOK, "audit", "verify", "--data", in.dir); !strings.Contains(printed, "as anna and boris have decided") ||
+		!strings.Contains(printed, "findings  0, in 0 damaged streams") {
+		t.Errorf("audit verify prints %s", printed)
 	}
 }

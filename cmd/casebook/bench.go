@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"casebook/access"
@@ -127,8 +125,6 @@ type benchServerCommand struct {
 
 // Run serves until it is interrupted, and prints its address.
 func (c benchServerCommand) Run(ctx context.Context, s streams) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	server, err := start(ctx, c.serverFlags, c.Log.logger(s.err))
 	if err != nil {
 		return err

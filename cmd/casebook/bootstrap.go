@@ -18,12 +18,22 @@ const (
 	demoDeputy domain.UserID = "admin.deputy"
 )
 
-// bootstrapAdmins creates the administrators, unless they exist. Their password is their own.
+// bootstrapAdmins creates the administrators, unless they exist, as an operator and two people would do it: the operator
+// makes the first one, and the first one confirms the second. Their password is their own.
 func (s *server) bootstrapAdmins(ctx context.Context, password string) error {
-	for id, name := range map[domain.UserID]string{demoAdmin: "First administrator", demoDeputy: "Deputy administrator"} {
-		if err := s.bootstrapAdmin(ctx, id, name, password); err != nil {
-			return err
-		}
+	if err := s.bootstrapAdmin(ctx, demoAdmin, "First administrator", password); err != nil {
+		return err
+	}
+	if err := s.bootstrapAdmin(ctx, demoDeputy, "Deputy administrator", password); err != nil {
+		return err
+	}
+	first, err := s.handler.Principal(ctx, demoAdmin)
+	if err != nil {
+		return err
+	}
+	err = sendAs(ctx, s.handler, first, user.ConfirmAccount{OfUser: domain.ForUser(demoDeputy)}, "bootstrap/confirm")
+	if r, refused := refuse.As(err); err != nil && !(refused && r.Code == "account_confirmed") {
+		return err
 	}
 	return nil
 }

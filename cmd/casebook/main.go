@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -48,11 +49,31 @@ const (
 type servesUntilStopped interface{ servesUntilStopped() }
 
 func main() {
+	os.Exit(runUntilSignal())
+}
+
+func runUntilSignal() int {
 	keepFilesPrivate()
+	ctx, stop := untilSignal(endLimit)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+}
+
+// endLimit is the longest time from a signal to the end of the process.
+const endLimit = time.Minute
+
+// untilSignal returns a context that ends with the first signal, which asks for an orderly end. From then on a second
+// signal ends the process at once, and so does the limit.
+func untilSignal(limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, func() {
+		stop() // the next signal has its usual effect
+		time.AfterFunc(limit, func() {
+			fmt.Fprintf(os.Stderr, "casebook: the process had not ended %s after the signal, so it stopped as it was\n", limit)
+			os.Exit(exitFailure)
+		})
+	})
+	return ctx, stop
 }
 
 // streams are the outputs of a command: results go to out, everything else to err.

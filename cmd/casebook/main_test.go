@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -14,9 +14,25 @@ import (
 // process.
 const asMain = "CASEBOOK_TEST_RUNS_MAIN"
 
+// asHanging is a variable of the environment. If it is set to a duration, the test's binary runs as a process that does
+// not end after a signal, unless the duration ends it.
+const asHanging = "CASEBOOK_TEST_HANGS"
+
+func hangAfterSignal(limit time.Duration) {
+	ctx, stop := untilSignal(limit)
+	defer stop()
+	fmt.Println("ready")
+	<-ctx.Done()
+	fmt.Println("ending")
+	select {}
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(runUntilSignal())
+	}
+	if limit, err := time.ParseDuration(os.Getenv(asHanging)); err == nil {
+		hangAfterSignal(limit)
 	}
 	code := m.Run()
 	if code == 0 {

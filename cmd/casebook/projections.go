@@ -31,8 +31,8 @@ type projectionsCommand struct {
 	Verify  projectionsVerifyCommand  `cmd:"" help:"Fold the log again, and compare the view document by document."`
 	Diff    projectionsDiffCommand    `cmd:"" help:"Compare an old build of a view with what this version makes of the same log, for a release's validation file."`
 	AsOf    projectionsAsOfCommand    `cmd:"" help:"Print a view as it was at a log position or a time."`
-	Retry   projectionsRetryCommand   `cmd:"" help:"Let a stopped view try its event again."`
-	Skip    projectionsSkipCommand    `cmd:"" help:"Let a stopped view skip the event at which it has stopped."`
+	Retry   projectionsRetryCommand   `cmd:"" help:"Let a view try again to show the events that it could not show."`
+	Skip    projectionsSkipCommand    `cmd:"" help:"Let a view skip an event that it cannot show."`
 	Drop    projectionsDropCommand    `cmd:"" help:"Drop an old build of a view."`
 	Reset   projectionsResetCommand   `cmd:"" help:"Drop all views while no server runs. The next start builds them from the log."`
 }
@@ -172,6 +172,9 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		if b.State == readmodels.Stopped {
 			fmt.Fprintf(s.out, "\n%s has stopped: %s\n", b.Collection, b.Reason)
 		}
+		for _, left := range b.LeftOut {
+			fmt.Fprintf(s.out, "\n%s leaves out %s from its event %d on: %s\n", b.Collection, left.Stream, left.Revision, left.Reason)
+		}
 	}
 	return warnDamaged(ctx, s.out, store)
 }
@@ -184,8 +187,12 @@ func warnDamaged(ctx context.Context, out io.Writer, store *readmodels.Store) er
 	}
 	for _, d := range verified.Damages {
 		fmt.Fprintf(out, "\n%s is damaged from its event %d on, position %d: %s\n", d.Stream, d.Revision, d.Position.Commit, d.Reason)
+		if r := d.Resolution; r != nil {
+			fmt.Fprintf(out, "It was resolved on %s by %s and %s, and the stream goes on: %s\n", r.At.UTC().Format(time.RFC3339), r.ProposedBy,
+				r.ConfirmedBy, r.Reason)
+		}
 	}
-	if len(verified.Damages) > 0 {
+	if len(verified.Unresolved()) > 0 {
 		fmt.Fprintln(out, "No view shows what these streams hold from there on. casebook audit verify checks the whole record.")
 	}
 	return nil
@@ -382,9 +389,11 @@ func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
 
 type projectionsSkipCommand struct {
 	aboutView
+	Event string `help:"The event, if the view cannot show several." placeholder:"STREAM@REVISION"`
 }
 
-// Run lets the view skip the event at which its active build, or the build that is being made, has stopped.
+// Run lets the view skip an event at which its active build, or the build that is being made, has stopped, or from which on
+// it leaves a stream out.
 func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 	p, err := projections.Named(contexts.Projections(), c.Name)
 	if err != nil {
@@ -404,17 +413,38 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 			if err != nil {
 				return nil, err
 			}
+			var faulty []readmodels.FailedAt
 			if at.State == readmodels.Stopped && at.FailedAt != nil {
-				fmt.Fprintf(s.out, "skips %s of %s@%d\n", at.FailedAt.Type, at.FailedAt.Stream, at.FailedAt.Revision)
+				faulty = append(faulty, *at.FailedAt)
+			}
+			for _, left := range at.LeftOut {
+				faulty = append(faulty, left.FailedAt)
+			}
+			if c.Event != "" {
+				faulty = slices.DeleteFunc(faulty, func(f readmodels.FailedAt) bool { return nameOf(f) != c.Event })
+			}
+			switch len(faulty) {
+			case 0:
+				continue
+			case 1:
+				fmt.Fprintf(s.out, "skips %s of %s\n", faulty[0].Type, nameOf(faulty[0]))
 				return projection.SkipProjectionEvent{
 					OfView: projection.OfView{Projection: c.Name}, Version: b.Version,
-					Stream: at.FailedAt.Stream, Revision: at.FailedAt.Revision, Reasoned: domain.Because(c.Reason),
+					Stream: faulty[0].Stream, Revision: faulty[0].Revision, Reasoned: domain.Because(c.Reason),
 				}, nil
 			}
+			return nil, fmt.Errorf("%s cannot show %d events; name one of them with --event, such as %s", b.Collection, len(faulty),
+				nameOf(faulty[0]))
 		}
-		return nil, fmt.Errorf("%s has not stopped at any event", c.Name)
+		if c.Event != "" {
+			return nil, fmt.Errorf("%s is not an event that %s cannot show", c.Event, c.Name)
+		}
+		return nil, fmt.Errorf("there is no event that %s cannot show", c.Name)
 	}, "skipped")
 }
+
+// nameOf names an event as people do on the command line.
+func nameOf(at readmodels.FailedAt) string { return fmt.Sprintf("%s@%d", at.Stream, at.Revision) }
 
 type projectionsVerifyCommand struct {
 	viewStores

@@ -304,6 +304,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		if log.BlindingKeys, err = f.Stores.blindingKeys(connect, s.blindLog); err != nil {
 			return err
 		}
+		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
 		return err

@@ -72,11 +72,12 @@ func startIn(t testing.TB, dir string) installation {
 	return in
 }
 
-// account registers a user with grants, as the operator, and returns the user's token.
+// account registers a user with grants, as two administrators, and returns the user's token.
 func (in installation) account(id domain.UserID, grants ...user.Grant) string {
 	in.t.Helper()
 	of := domain.ForUser(id)
-	in.send(operator(), user.RegisterUser{OfUser: of, Name: string(id)})
+	in.send(administrator("first.admin"), user.RegisterUser{OfUser: of, Name: string(id)})
+	in.send(administrator("second.admin"), user.ConfirmAccount{OfUser: of})
 	for _, g := range grants {
 		first := administrator("first.admin")
 		in.send(first, user.GrantRole{OfUser: of, Grant: g})

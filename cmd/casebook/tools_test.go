@@ -207,7 +207,7 @@ func TestR4_TwoAdministratorsGiveRolesThatSeeArms(t *testing.T) {
 	store := "--eventstore=" + in.stores.eventStoreURL
 	own := map[domain.UserID]string{"anna": "gravel lantern oboe thicket", "boris": "marble ferry willow cobalt"}
 	handedOut := map[domain.UserID]string{}
-	for id := range own {
+	for _, id := range []domain.UserID{"anna", "boris"} {
 		handedOut[id] = passwordIn(t, tool(t, exitOK, "users", "add", string(id), "--name", string(id), "--role", "admin", store))
 	}
 	tool(t, exitOK, "users", "add", "dr.shen", "--name", "Dr. Shen", "--no-password", store)
@@ -229,6 +229,9 @@ func TestR4_TwoAdministratorsGiveRolesThatSeeArms(t *testing.T) {
 		in.must(session.Token, user.ChangePassword{OfUser: domain.ForUser(id), Password: password, CurrentPassword: handedOut[id]})
 	}
 	refused("sign_in_failed", two, own["anna"], "wrong")
+	refused("account_not_confirmed", two, own["anna"], own["boris"])
+	typed(t, own["anna"])
+	tool(t, exitOK, "users", "confirm", "boris", "--as", "anna", store)
 	refused("second_person_required", append(slices.Clone(grant), "--as", "anna", "--confirmed-by", "anna"), own["anna"], own["anna"])
 	typed(t, own["anna"], own["boris"])
 	if printed := tool(t, exitOK, two...); !strings.Contains(printed, "by anna and boris") {

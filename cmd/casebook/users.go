@@ -29,7 +29,8 @@ type usersCommand struct {
 	SetPassword usersSetPasswordCommand `cmd:"" help:"Set a password that the user has to change before anything else."`
 	Lock        usersLockCommand        `cmd:"" help:"Lock an account and end its sessions."`
 	Unlock      usersUnlockCommand      `cmd:"" help:"Unlock an account."`
-	Confirm     usersConfirmCommand     `cmd:"" help:"Confirm, as a second administrator, that a reset account is in its owner's hands."`
+	Confirm     usersConfirmCommand     `cmd:"" help:"Confirm, as a second administrator, that a new or reset account is in its owner's hands."`
+	Recover     usersRecoverCommand     `cmd:"" help:"Confirm an administrator alone, when no administrator can use an account any more."`
 	List        usersListCommand        `cmd:"" help:"List users and their grants."`
 }
 
@@ -62,7 +63,8 @@ type usersAddCommand struct {
 }
 
 // Run registers the user. Without a terminal and without --password-stdin it generates a password and prints it once.
-// The user has to change the password at the first sign-in.
+// The user has to change the password at the first sign-in. The first administrator of a record needs nobody else; every
+// other account has to be confirmed by administrators before it can sign, unblind or administer.
 func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 	if c.Role.NeedsTwoPeople() {
 		return fmt.Errorf("the role %s sees arms and needs two people; register the user without it, and then use "+
@@ -90,9 +92,16 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 		fmt.Fprintln(s.out, "granted", c.Role)
+		if c.Role == user.Admin {
+			fmt.Fprintln(s.out, adminHint)
+		}
 		return nil
 	})
 }
+
+// adminHint tells the operator what is left to do for an administrator who was made on the machine.
+const adminHint = "the first administrator can begin at once; every further one can administer when those who can have confirmed " +
+	"the account (ConfirmAccount, or casebook users confirm)"
 
 // passwordFlags say where a new password comes from.
 type passwordFlags struct {
@@ -144,11 +153,14 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 			if err := do(grant); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
-			return err
+			fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
+			if c.Role == user.Admin {
+				fmt.Fprintln(s.out, adminHint)
+			}
+			return nil
 		})
 	}
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		input := bufio.NewReader(os.Stdin)
 		first, err := signInHere(ctx, h, input, domain.UserID(c.As))
 		if err != nil {
@@ -163,7 +175,7 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		if c.Role.NeedsSecond(first.User) {
-			if err := sendAs(ctx, h, second, user.ConfirmRole(grant), ""); err != nil {
+			if err := sendAs(ctx, h, second, user.ConfirmRole{OfUser: grant.OfUser, Grant: grant.Grant}, ""); err != nil {
 				return err
 			}
 		}
@@ -201,7 +213,7 @@ type usersConfirmCommand struct {
 
 // Run confirms the account.
 func (c usersConfirmCommand) Run(ctx context.Context, s streams) error {
-	return c.withHandler(ctx, c.KeyFile, func(h *commands.Handler) error {
+	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
 		who, err := signInHere(ctx, h, bufio.NewReader(os.Stdin), c.As)
 		if err != nil {
 			return err
@@ -209,7 +221,33 @@ func (c usersConfirmCommand) Run(ctx context.Context, s streams) error {
 		if err := sendAs(ctx, h, who, user.ConfirmAccount{OfUser: domain.ForUser(c.User)}, ""); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(s.out, "confirmed", c.User)
+		account, err := commands.ReadNewest(ctx, h.Reader(), user.Decider, string(c.User))
+		if err != nil {
+			return err
+		}
+		if account.Unconfirmed {
+			_, err = fmt.Fprintln(s.out, "confirmed", c.User+"; a second administrator has to confirm the account too")
+		} else {
+			_, err = fmt.Fprintln(s.out, "confirmed", c.User)
+		}
+		return err
+	})
+}
+
+type usersRecoverCommand struct {
+	toolStore
+	operatorFlags
+	User   domain.UserID `arg:"" help:"The administrator."`
+	Reason string        `help:"Why nobody else can confirm the account." required:""`
+}
+
+// Run confirms the administrator.
+func (c usersRecoverCommand) Run(ctx context.Context, s streams) error {
+	return c.with(ctx, c.operator(), func(do doCommand) error {
+		if err := do(user.RecoverAdministration{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "confirmed", c.User, "alone; the audit trail of accounts shows it, with your name and this machine's")
 		return err
 	})
 }
@@ -232,7 +270,7 @@ func (c usersSetPasswordCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		fmt.Fprintln(s.out, "set the password of",
-			c.User+"; it has to be changed at the next sign-in, and an administrator has to confirm the account")
+			c.User+"; it has to be changed at the next sign-in, and administrators have to confirm the account")
 		if generated {
 			fmt.Fprintln(s.out, "password (shown once):", password)
 		}
@@ -306,6 +344,9 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		for _, d := range damages {
+			if d.Resolution != nil {
+				continue
+			}
 			fmt.Fprintf(s.err, "%s is damaged from its event %d on, and listed as it was before: %s\n", d.Stream, d.Revision, d.Reason)
 		}
 		for _, id := range order {
@@ -332,10 +373,12 @@ var errCaughtUp = errors.New("caught up")
 // readUsers returns all users by their ids, the ids in the order of registration, and the damaged accounts. Of these it reads
 // the sound part.
 func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, []domain.Damage, error) {
-	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log.Registry())
+	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log)
 	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}, KeepUnreadable: true}
-	err := log.Follow(ctx, ofUsers, func(_ context.Context, b eventlog.Batch) error {
-		chains.Check(b.Events)
+	err := log.Follow(ctx, ofUsers, func(ctx context.Context, b eventlog.Batch) error {
+		if err := chains.Check(ctx, b.Events); err != nil {
+			return err
+		}
 		for _, r := range b.Events {
 			if unreadable, is := r.Event.(eventlog.Unreadable); is {
 				return unreadable.Err
@@ -398,8 +441,8 @@ func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCom
 }
 
 // withHandler connects to the store and lets act use a handler, which checks second factors with the key of the file, or
-// of the directory; without either, only recovery codes count.
-func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*commands.Handler) error) error {
+// of the directory; without either, only recovery codes count. prepare, if it is not nil, prepares the log.
+func (t toolStore) withHandler(ctx context.Context, keyFile string, prepare func(*eventlog.Log), act func(*commands.Handler) error) error {
 	if keyFile == "" {
 		keyFile = dataDir(t.Data).file(tokenKeyFile)
 	}
@@ -408,6 +451,9 @@ func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*co
 		return err
 	}
 	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
+		if prepare != nil {
+			prepare(log)
+		}
 		return act(commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID(), Factors: factors}))
 	})
 }
@@ -415,14 +461,18 @@ func (t toolStore) withHandler(ctx context.Context, keyFile string, act func(*co
 // operator returns the principal of the tools of the command line where no person is known.
 func operator() access.Principal { return access.Process("operator") }
 
-// sendAs sends a command as a principal.
+// sendAs sends a command as a principal. The events name this machine.
 func sendAs(ctx context.Context, handler *commands.Handler, who access.Principal, command any, key string) error {
 	body, err := json.Marshal(command)
 	if err != nil {
 		return err
 	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "localhost"
+	}
 	_, err = handler.Do(ctx, commands.Request{
-		Name: commandName(command), Body: body, Principal: who, Key: key, App: "casebook command line",
+		Name: commandName(command), Body: body, Principal: who, Key: key, Address: machine, App: "casebook command line",
 	})
 	return err
 }

@@ -65,6 +65,7 @@ var Commands = []commands.Command{
 	commands.Handle(randomisation.Decider, randomisation.Break).
 		AllowedTo(access.Investigators, access.SafetyOfficers).
 		Reauthenticated().
+		EvenIfDamaged().
 		Revealing(unblind).
 		ShownAgain(showBlindAgainFor, func(c randomisation.BreakBlind) randomisation.BreakBlind {
 			c.Again = true

@@ -40,7 +40,8 @@ var Commands = []commands.Command{
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 	commands.Handle(study.Decider, study.SetSecondFactor).
 		AllowedTo(access.DataManagers).
-		Described("Ask for a second factor at signing and unblinding, or stop asking",
+		Reauthenticated().
+		Described("Ask for a second factor at signing and unblinding, or stop asking; asks for a fresh sign-in",
 			study.RequireSecondFactor{InStudy: domain.ForStudy("PAIN1"), Required: true, Reasoned: domain.Because("The protocol asks for it")}),
 }
 

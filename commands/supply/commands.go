@@ -25,11 +25,11 @@ var Commands = []commands.Command{
 			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
 				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),
 	commands.Handle(supply.Decider, supply.Release).
-		AllowedTo(access.SupplyManagers).
-		Described("Allow the kits of a lot to be shipped and given out",
+		AllowedTo(access.UnblindedSupply).
+		Described("Release a lot; its kits can be shipped and given out once every lot of their delivery is released or recalled",
 			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
-		AllowedTo(access.SupplyManagers).
+		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
 			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
@@ -41,6 +41,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	onStock(supply.Create).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		RecordingRefusals("kits_not_sendable", "enrollment_under_way").
 		Described("Create a shipment of kits to another location",
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
 	onStock(supply.Resupply).
@@ -55,6 +56,7 @@ var Commands = []commands.Command{
 			supply.CancelShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", Reasoned: domain.Because("The site is not open yet")}),
 	onStock(supply.Dispatch).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		RecordingRefusals("kits_not_sendable").
 		Described("Hand a shipment to the carrier",
 			supply.DispatchShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
 	onStock(supply.Receive).
@@ -76,6 +78,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	onStock(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
+		RecordingRefusals("lot_recalled").
 		Described("Release kits from quarantine",
 			supply.ReleaseKits{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
 	commands.Handle(supply.StockDecider, supply.Expire).

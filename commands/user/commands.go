@@ -16,9 +16,9 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Register).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
-		PreparedBy(func(ctx context.Context, c *user.RegisterUser) (err error) {
-			if c.Password == "" {
-				return nil
+		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.RegisterUser) (err error) {
+			if c.Administrators, err = onMachine(ctx, h, r); err != nil || c.Password == "" {
+				return err
 			}
 			if err := access.CheckPasswordOf(c.User, c.Name, c.Password); err != nil {
 				return err
@@ -41,8 +41,14 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Confirm).
 		AllowedTo(access.Admins).
 		ByConfirmedAccounts().
-		Described("Confirm as a second person that a reset account is in its owner's hands",
+		Described("Confirm as a second person that a new or reset account is in its owner's hands",
 			user.ConfirmAccount{OfUser: domain.ForUser("nurse.weber")}),
+	commands.Handle(user.Decider, user.Recover).
+		AllowedTo(access.Processes).
+		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.RecoverAdministration) (err error) {
+			c.Administrators, err = onMachine(ctx, h, r)
+			return err
+		}),
 	commands.Handle(user.Decider, user.EndSessions).
 		AllowedTo(access.Admins, access.Processes).
 		AllowedToSelf().
@@ -56,11 +62,21 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Unlock).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
+		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.UnlockUser) (err error) {
+			c.Administrators, err = onMachine(ctx, h, r)
+			return err
+		}).
 		Described("Unlock an account",
 			user.UnlockUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("The phone was found")}),
 	commands.Handle(user.Decider, user.GiveRole).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
+		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.GrantRole) (err error) {
+			if c.Grant.Role == user.Admin {
+				c.Administrators, err = onMachine(ctx, h, r)
+			}
+			return err
+		}).
 		Described("Give a user a role, or propose one that sees arms",
 			user.GrantRole{OfUser: domain.ForUser("nurse.weber"), Grant: user.Grant{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}}),
 	commands.Handle(user.Decider, user.ConfirmGrant).
@@ -82,6 +98,7 @@ var Commands = []commands.Command{
 			user.DeactivateUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("Has left the hospital")}),
 	commands.Handle(user.Decider, user.OfferFactor).
 		AllowedToSelf().
+		Reauthenticated().
 		PreparedWith(prepareOffer).
 		Secret().
 		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.OfferSecondFactor) (any, error) {
@@ -91,6 +108,7 @@ var Commands = []commands.Command{
 			user.OfferSecondFactor{OfUser: domain.ForUser("dr.lindner")}),
 	commands.Handle(user.Decider, user.EnrolFactor).
 		AllowedToSelf().
+		Reauthenticated().
 		PreparedWith(prepareEnrolment).
 		Secret().
 		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.EnrolSecondFactor) (any, error) {
@@ -101,10 +119,14 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.RemoveFactor).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
+		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.RemoveSecondFactor) (err error) {
+			c.Administrators, err = onMachine(ctx, h, r)
+			return err
+		}).
 		Described("Remove a lost second factor",
 			user.RemoveSecondFactor{OfUser: domain.ForUser("dr.lindner"), Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
-		entered := user.EnteredSecrets{Password: c.Password, Step: c.Step, RecoveryCode: c.RecoveryCode}
+		entered := user.EnteredSecrets{Password: c.Password, CodeMissing: c.CodeMissing, Step: c.Step, RecoveryCode: c.RecoveryCode}
 		return user.EnterPassword(s, entered, user.SignIn{User: c.User}, call)
 	}).
 		Secret().

@@ -3,6 +3,7 @@ package user
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"casebook/access"
 	"casebook/commands"
@@ -24,13 +25,15 @@ type Entered struct {
 type signInAttempt struct {
 	domain.OfUser
 	Password     bool   `json:"password"`
+	CodeMissing  bool   `json:"codeMissing,omitempty"`
 	Step         int    `json:"step,omitempty"`
 	RecoveryCode string `json:"recoveryCode,omitempty"`
 }
 
 // SignIn checks what was entered and records the attempt. Every failure gets the same refusal (sign_in_failed), so that
-// the answer does not show which accounts exist. It also refuses sign_in_delayed after repeated failures, and
-// code_required if the account has a second factor and no code was entered.
+// the answer does not show which accounts exist. It also refuses sign_in_delayed after repeated failures, and, to those who
+// know the password, code_required if the account has a second factor and no code was entered, and record_damaged if
+// nothing can be recorded in the account's stream.
 func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Principal, error) {
 	failed := refuse.Unauthenticated("sign_in_failed", "what was entered does not match an active account").
 		Do("check user, password and code; after repeated failures each attempt has to wait longer")
@@ -56,17 +59,26 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 		return refused()
 	}
 	if u.HasSecondFactor() && attempt.Password {
-		if e.Code == "" && !u.Locked && !u.Deactivated {
-			return access.Principal{}, refuse.Unauthenticated("code_required", "the account has a second factor").At("code").
-				Do("send a code of the app, or a recovery code, together with user and password")
-		}
-		if err := attempt.enter(h, u, e.Code); err != nil {
-			return access.Principal{}, err
+		if attempt.CodeMissing = e.Code == ""; !attempt.CodeMissing {
+			if err := attempt.enter(h, u, e.Code); err != nil {
+				return access.Principal{}, err
+			}
 		}
 	}
+	asksForCode := attempt.CodeMissing && !u.Locked && !u.Deactivated
 	signedIn, err := attempt.record(ctx, h, e)
-	if err != nil {
+	if r, is := refuse.As(err); is && r.Code == "record_damaged" && !asksForCode {
+		if !attempt.proves(u) { // a stranger learns nothing of the account
+			return refused()
+		}
+		h.RecordRefusal(ctx, access.Refused{User: e.User, Action: "SignIn", Address: e.Address, TraceID: e.TraceID, Why: err})
+	}
+	if err != nil && !asksForCode {
 		return access.Principal{}, err
+	}
+	if asksForCode {
+		return access.Principal{}, refuse.Unauthenticated("code_required", "the account has a second factor").At("code").
+			Do("send a code of the app, or a recovery code, together with user and password")
 	}
 	if !signedIn {
 		return access.Principal{}, failed
@@ -76,6 +88,13 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 	// The password was compared with the account as it was read above: a session of a later version is not proven.
 	p.Sessions, p.AuthenticatedAt, p.SecondFactor = u.Sessions, h.Now(), u.HasSecondFactor()
 	return p, err
+}
+
+// proves says that the attempt would be a sign-in to the account.
+func (a *signInAttempt) proves(u user.User) bool {
+	entered := user.EnteredSecrets{Password: a.Password, CodeMissing: a.CodeMissing, Step: a.Step, RecoveryCode: a.RecoveryCode}
+	events, err := user.EnterPassword(u, entered, user.SignIn{User: u.ID}, domain.Call{})
+	return err == nil && slices.ContainsFunc(events, func(e user.Event) bool { return e == user.SignedIn{User: u.ID} })
 }
 
 // enter checks the code of a second factor.
@@ -127,6 +146,9 @@ func prepareNewPassword(ctx context.Context, h *commands.Handler, r commands.Req
 	if err != nil {
 		return err
 	}
+	if c.Administrators, err = onMachine(ctx, h, r); err != nil {
+		return err
+	}
 	if r.Principal.User == c.User {
 		if err := proveOwner(ctx, h, r, u, c.CurrentPassword); err != nil {
 			return err
@@ -168,12 +190,9 @@ func proveOwner(ctx context.Context, h *commands.Handler, r commands.Request, u 
 }
 
 // prepareOffer makes the secret of a second factor.
-func prepareOffer(_ context.Context, h *commands.Handler, r commands.Request, c *user.OfferSecondFactor) error {
+func prepareOffer(_ context.Context, h *commands.Handler, _ commands.Request, c *user.OfferSecondFactor) error {
 	factors, err := h.Factors()
 	if err != nil {
-		return err
-	}
-	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
 		return err
 	}
 	c.URL, c.SealedSecret, err = factors.Offer(c.User)
@@ -181,12 +200,9 @@ func prepareOffer(_ context.Context, h *commands.Handler, r commands.Request, c 
 }
 
 // prepareEnrolment checks the code of a new second factor, and makes recovery codes.
-func prepareEnrolment(ctx context.Context, h *commands.Handler, r commands.Request, c *user.EnrolSecondFactor) error {
+func prepareEnrolment(ctx context.Context, h *commands.Handler, _ commands.Request, c *user.EnrolSecondFactor) error {
 	factors, err := h.Factors()
 	if err != nil {
-		return err
-	}
-	if err := r.Principal.MustHaveSignedInRecently(r.Name, h.Now()); err != nil {
 		return err
 	}
 	u, err := commands.ReadNewest(ctx, h.Reader(), user.Decider, string(c.User))

@@ -86,8 +86,9 @@ type State struct {
 	Skipped map[int][]EventPlace
 	// Dropped are the builds that were dropped.
 	Dropped []string
-	// Decisions counts all events, so that the engine of views notices a new one.
-	Decisions int
+	// Decisions counts all events, so that the engine of views notices a new one. Reconsidered counts those that let a view
+	// skip an event, or try again.
+	Decisions, Reconsidered int
 }
 
 // Wanted returns the number of the last rebuild if it was not cancelled; 0 means that no rebuild is wanted.
@@ -124,9 +125,11 @@ func evolve(s State, event Event) State {
 		}
 		all[e.Version] = append(all[e.Version], EventPlace{e.Stream, e.Revision})
 		s.Skipped = all
+		s.Reconsidered++
 	case BuildDropped:
 		s.Dropped = append(slices.Clone(s.Dropped), e.Collection)
-	case Retried: // only Decisions changes
+	case Retried:
+		s.Reconsidered++
 	}
 	return s
 }

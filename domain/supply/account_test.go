@@ -13,10 +13,12 @@ import (
 // account is a simple account of a study's kits, kept from the events alone. It checks for every event whether it may
 // happen, and to these kits.
 type account struct {
-	today     domain.Date
-	keepDays  int
-	kits      map[supply.KitNumber]*entry
-	released  map[string]bool
+	today    domain.Date
+	keepDays int
+	kits     map[supply.KitNumber]*entry
+	released map[string]bool
+	// lotsOf are the lots of each delivery.
+	lotsOf    map[int]map[string]bool
 	recalled  map[string]bool
 	rules     map[domain.SiteID]supply.ResupplyRule
 	taken     map[int]bool
@@ -50,7 +52,7 @@ type shipmentEntry struct {
 func newAccount(keepDays int, today domain.Date) *account {
 	return &account{
 		today: today, keepDays: keepDays, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
-		released: map[string]bool{}, recalled: map[string]bool{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
+		released: map[string]bool{}, lotsOf: map[int]map[string]bool{}, recalled: map[string]bool{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
 		holds: map[supply.LocationID]map[domain.PatientID]kitsByArm{},
 	}
 }
@@ -68,7 +70,17 @@ func (e *entry) status() supply.KitStatus {
 
 // usable says whether the lot and the expiry of a kit allow it to be given out today.
 func (a *account) usable(e *entry) bool {
-	return a.released[e.Lot] && !a.recalled[e.Lot] && e.Expiry.DaysSince(a.today) > a.keepDays
+	return a.inUse(e) && e.Expiry.DaysSince(a.today) > a.keepDays
+}
+
+// inUse says whether the kit's lot is in use: no lot of its delivery waits for a decision, and its own was not recalled.
+func (a *account) inUse(e *entry) bool {
+	for lot := range a.lotsOf[e.delivery] {
+		if !a.released[lot] && !a.recalled[lot] {
+			return false
+		}
+	}
+	return a.released[e.Lot] && !a.recalled[e.Lot]
 }
 
 // of returns the kits of an event. They must be at the location in one of the statuses, and named in ascending order.
@@ -93,6 +105,10 @@ func (a *account) followSupply(e supply.Event) {
 		contents, _ := e.Contents.Open()
 		for _, n := range e.Kits {
 			a.kits[n] = &entry{Content: contents[n], delivery: e.Delivery}
+			if a.lotsOf[e.Delivery] == nil {
+				a.lotsOf[e.Delivery] = map[string]bool{}
+			}
+			a.lotsOf[e.Delivery][contents[n].Lot] = true
 		}
 	case supply.BatchReleased:
 		a.released[e.Lot] = true
@@ -155,7 +171,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.ShipmentDispatched:
 		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentOnItsWay)
 		for i, k := range a.of(t, e, e.Location, s.kits, supply.KitPacked) {
-			if k.packed != e.Shipment || exact && e.Location == theDepot && (!a.released[k.Lot] || a.recalled[k.Lot]) {
+			if k.packed != e.Shipment || exact && e.Location == theDepot && !a.inUse(k) {
 				t.Fatalf("kit %s, %+v, leaves with shipment %s", s.kits[i], k, e.Shipment)
 			}
 			k.at, k.packed, k.inTransit = "", "", e.Shipment
@@ -353,7 +369,7 @@ func (a *account) mustKeepTarget(t *rapid.T, e supply.ShipmentCreated) {
 			continue
 		}
 		for _, n := range s.kits {
-			if k := a.kits[n]; a.released[k.Lot] && !a.recalled[k.Lot] {
+			if k := a.kits[n]; a.inUse(k) {
 				have[k.Arm]++
 			}
 		}

@@ -78,7 +78,8 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 		case !known:
 			return nil, ErrKeysMissing
 		case f.Supply.Lots[c.Lot].Recalled:
-			return nil, refuse.WrongState("lot_recalled", "kit %s is recalled", n).At("kits").Do("have it destroyed")
+			return nil, refuse.WrongState("lot_recalled", "some of the kits are recalled").At("kits").
+				Do("leave them in quarantine; an unblinded supply manager knows which they are")
 		case k.Replaced:
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
 		}

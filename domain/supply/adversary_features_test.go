@@ -2,6 +2,7 @@ package supply_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -11,10 +12,11 @@ import (
 	"casebook/domain/supply"
 )
 
-// givenKit is the first kit of a patient with all that was public when it was allocated.
+// givenKit is the first kit of a patient with all that was public when it was allocated, and the kits of later visits.
 type givenKit struct {
 	patient domain.PatientID
 	kit     supply.KitNumber
+	at      supply.LocationID
 	// after counts the kits that were given before.
 	after int
 	// available are the kits that lay at the site, this one included, in the order of their numbers.
@@ -23,58 +25,88 @@ type givenKit struct {
 	triggered, afterRefusal bool
 	// tried holds the answers to attempts to send kits back while the patient was on the way to the draw.
 	tried map[supply.KitNumber]string
+	// later are the kits of later visits, whose arm is the same.
+	later []givenKit
 }
 
-// arrival is where a kit was in which shipment.
-type arrival struct{ shipment, position int }
+// all returns the patient's kits, the first one in front.
+func (k givenKit) all() []givenKit { return append([]givenKit{k}, k.later...) }
+
+// arrival is where a kit was in which shipment, and how many kits were in it.
+type arrival struct{ shipment, position, of int }
 
 // observed is what somebody concludes from a course without having to guess.
 type observed struct {
-	kits     []givenKit
+	kits     []*givenKit
 	arrivals map[supply.KitNumber]arrival
+	// replaced has the shipment that was made next for the site after the kit was used there, with kits of the same arms as
+	// those that were used.
+	replaced map[supply.KitNumber]int
+	// asked holds the answers of the depot about kits, by attempt.
+	asked []map[supply.KitNumber]string
 }
 
 // observe reads a course as a blinded person can.
 func observe(c course) observed {
-	o := observed{arrivals: map[supply.KitNumber]arrival{}}
-	here := map[supply.KitNumber]bool{}
+	o := observed{arrivals: map[supply.KitNumber]arrival{}, replaced: map[supply.KitNumber]int{}}
+	here, used := map[supply.LocationID]map[supply.KitNumber]bool{}, map[supply.LocationID][]supply.KitNumber{}
 	tried, answers := map[domain.PatientID]map[supply.KitNumber]string{}, map[supply.KitNumber]string{}
+	of := map[domain.PatientID]*givenKit{}
 	given, refused, shipments := 0, math.MinInt/2, 0
-	latest := -1
+	var latest *givenKit
+	take := func(at supply.LocationID, n supply.KitNumber) {
+		delete(here[at], n)
+		used[at] = append(used[at], n)
+	}
 	for _, seen := range c.seen {
 		switch e := seen.event.(type) {
 		case nil:
-			answers[seen.tried] = seen.code
+			if seen.from != "D" {
+				answers[seen.tried] = seen.code
+				continue
+			}
+			if seen.first {
+				o.asked = append(o.asked, map[supply.KitNumber]string{})
+			}
+			o.asked[len(o.asked)-1][seen.tried] = seen.code
 		case supply.StockHeld:
 			answers = map[supply.KitNumber]string{}
 			tried[e.Patient] = answers
 		case supply.StockRefused, supply.AllocationFailed:
 			refused = given
 		case supply.ShipmentCreated:
-			if shipments++; latest >= 0 {
-				o.kits[latest].triggered = true
+			if shipments++; latest != nil && latest.at == e.To {
+				latest.triggered = true
 			}
 			for i, n := range e.Kits {
-				o.arrivals[n] = arrival{shipments, i}
+				o.arrivals[n] = arrival{shipments, i, len(e.Kits)}
 			}
+			for _, n := range used[e.To] {
+				o.replaced[n] = shipments
+			}
+			delete(used, e.To)
 		case supply.ShipmentReceived:
+			if here[e.Location] == nil {
+				here[e.Location] = map[supply.KitNumber]bool{}
+			}
 			for _, n := range e.Available {
-				here[n] = true
+				here[e.Location][n] = true
 			}
 		case supply.KitLost:
-			delete(here, e.Kit)
+			take(e.Location, e.Kit)
 		case supply.KitAllocated:
-			latest = -1
-			if e.Visit == "" {
-				k := givenKit{patient: e.Patient, kit: e.Kit, after: given, afterRefusal: given-refused <= 2, tried: tried[e.Patient]}
-				for n := range here {
-					k.available = append(k.available, n)
-				}
-				slices.Sort(k.available)
-				o.kits, latest = append(o.kits, k), len(o.kits)
-			}
-			delete(here, e.Kit)
+			k := givenKit{patient: e.Patient, kit: e.Kit, at: e.Location, after: given, afterRefusal: given-refused <= 2, tried: tried[e.Patient]}
+			k.available = slices.Sorted(maps.Keys(here[e.Location]))
+			take(e.Location, e.Kit)
 			given++
+			if first := of[e.Patient]; first != nil {
+				first.later = append(first.later, k)
+				latest = &first.later[len(first.later)-1]
+				continue
+			}
+			latest = &k
+			of[e.Patient] = latest
+			o.kits = append(o.kits, latest)
 		}
 	}
 	return o
@@ -98,6 +130,13 @@ var hidden = []feature{
 	{"the later number among those there", func(_ observed, _, b givenKit) int { return rank(b) }},
 	{"the answer about the later kit", func(_ observed, a, b givenKit) int { return answerCode(a, b.kit) }},
 	{"the last digits", func(_ observed, a, b givenKit) int { return yes(a.kit[len(a.kit)-1]%2 == b.kit[len(b.kit)-1]%2) }},
+	{"the depot's answers about the two", depotAnswers},
+	{"whether the two are at one site", func(_ observed, a, b givenKit) int { return yes(a.at == b.at) }},
+	{"whether the numbers of the last kits fall", func(_ observed, a, b givenKit) int { return yes(lastOf(b).kit < lastOf(a).kit) }},
+	{"whether the positions of the last kits fall", func(o observed, a, b givenKit) int {
+		return yes(o.arrivals[lastOf(b).kit].position < o.arrivals[lastOf(a).kit].position)
+	}},
+	{"how many later kits there are", func(_ observed, a, b givenKit) int { return min(len(a.later), 3) + 4*min(len(b.later), 3) }},
 }
 
 // listed are the features that docs/adr/0025 says cannot be hidden: they follow from what is in stock.
@@ -115,6 +154,9 @@ var listed = []feature{
 	{"whether the later kit was left of an earlier shipment", func(o observed, a, b givenKit) int {
 		return yes(slices.Contains(a.available, b.kit) && o.arrivals[b.kit].shipment < o.arrivals[a.kit].shipment)
 	}},
+	{"whether a kit of one lay there when the other got one", lay},
+	{"the shipment that replaced a kit of one and brought one of the other", replacement},
+	{"the smallest shipment that brought kits of both", together},
 }
 
 func yes(is bool) int {
@@ -149,17 +191,70 @@ func older(o observed, k givenKit) bool {
 	return slices.ContainsFunc(k.available, func(n supply.KitNumber) bool { return o.arrivals[n].shipment < o.arrivals[k.kit].shipment })
 }
 
+func lastOf(k givenKit) givenKit { all := k.all(); return all[len(all)-1] }
+
+// depotAnswers compares what the depot answered about the kits of two patients: never about both, always the same, or not.
+func depotAnswers(o observed, a, b givenKit) int {
+	is := 0
+	for _, answers := range o.asked {
+		for _, one := range a.all() {
+			for _, other := range b.all() {
+				first, about := answers[one.kit]
+				second, both := answers[other.kit]
+				if about && both {
+					is = max(is, 1+yes(first != second))
+				}
+			}
+		}
+	}
+	return is
+}
+
+// lay counts when kits of one patient lay there while the other got another kit.
+func lay(_ observed, a, b givenKit) int {
+	count := func(one, other givenKit) (n int) {
+		for _, k := range one.all() {
+			for _, l := range other.all() {
+				n += yes(k.kit != l.kit && slices.Contains(k.available, l.kit))
+			}
+		}
+		return min(n, 3)
+	}
+	return count(a, b) + 4*count(b, a)
+}
+
+// replacement is the size of the smallest shipment that replaced a kit of one patient and brought a kit of the other.
+func replacement(o observed, a, b givenKit) int {
+	smallest := 0
+	for _, pair := range [][2]givenKit{{a, b}, {b, a}} {
+		for _, k := range pair[0].all() {
+			for _, l := range pair[1].all() {
+				if by := o.arrivals[l.kit]; by.shipment > 0 && o.replaced[k.kit] == by.shipment && (smallest == 0 || by.of < smallest) {
+					smallest = by.of
+				}
+			}
+		}
+	}
+	return min(smallest, 15)
+}
+
+// together is the size of the smallest shipment that brought a kit of each patient.
+func together(o observed, a, b givenKit) int {
+	smallest := 0
+	for _, k := range a.all() {
+		for _, l := range b.all() {
+			if by := o.arrivals[l.kit]; by.shipment == o.arrivals[k.kit].shipment && (smallest == 0 || by.of < smallest) {
+				smallest = by.of
+			}
+		}
+	}
+	return min(smallest, 15)
+}
+
+// answerCode says whether the answer about a kit that lay there was another one than about the kit that the patient got.
 func answerCode(k givenKit, n supply.KitNumber) int {
 	code, tried := k.tried[n]
-	switch {
-	case !tried:
-		return 0
-	case code == "":
-		return 1
-	case code == k.tried[k.kit]:
-		return 2 // the same answer as for the kit that the patient got
-	}
-	return 3
+	return yes(tried && code != k.tried[k.kit])
 }
 
 // pairOf is two patients of one study: what their features are, hidden ones before listed ones, and whether their arms are
@@ -180,7 +275,7 @@ func pairs(c course) []pairOf {
 		for _, a := range o.kits[:j] {
 			p := pairOf{same: c.arms[a.patient] == c.arms[b.patient]}
 			for _, f := range everything {
-				p.features = append(p.features, f.of(o, a, b))
+				p.features = append(p.features, f.of(o, *a, *b))
 			}
 			all = append(all, p)
 		}
@@ -194,12 +289,16 @@ type adversary struct {
 	// looksAt are the numbers of its features.
 	looksAt []int
 	// same counts, for each combination, the pairs of one arm less the others.
-	same map[[3]int]int
+	same []int
 }
 
-func (a adversary) cell(p pairOf) (cell [3]int) {
-	for i, f := range a.looksAt {
-		cell[i] = p.features[f]
+// maxValues bounds the values of a feature.
+const maxValues = 16
+
+// cell numbers the combinations of up to three features.
+func (a adversary) cell(p pairOf) (cell int) {
+	for _, f := range a.looksAt {
+		cell = maxValues*cell + p.features[f]
 	}
 	return cell
 }
@@ -214,7 +313,7 @@ func (a adversary) String() string {
 
 // trained returns the adversary who has learned from the studies to look at some features, and how often it was right.
 func trained(studies [][]pairOf, looksAt ...int) (adversary, int) {
-	a := adversary{looksAt: looksAt, same: map[[3]int]int{}}
+	a := adversary{looksAt: looksAt, same: make([]int, maxValues*maxValues*maxValues)}
 	for _, study := range studies {
 		for _, p := range study {
 			a.same[a.cell(p)] += 2*yes(p.same) - 1
@@ -271,10 +370,11 @@ func deviations(values []float64) float64 {
 	for _, v := range values {
 		sum, squares = sum+v, squares+v*v
 	}
-	if spread := math.Sqrt((squares/n - sum*sum/n/n) / n); spread > 0 {
-		return sum / n / spread
+	if sum == 0 {
+		return 0
 	}
-	return 0
+	// Whoever is right about every pair of every study is infinitely far from a coin.
+	return sum / n / math.Sqrt(max(0, squares/n-sum*sum/n/n)/n)
 }
 
 // studies returns simulated studies to learn from, and as many others to attack.
@@ -309,6 +409,11 @@ func suppliedOnce() conditions {
 		rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 70, OverdueDays: 7}}
 }
 
+// apart gives each arm a lot and an expiry of its own.
+func apart(c *conditions) {
+	c.apart, c.expiries = true, []domain.Date{"2027-06-30", "2027-12-31"}
+}
+
 // resupplied are the conditions of a study whose site is sent kits as it uses them, and whose depot has enough.
 func resupplied() conditions {
 	c := suppliedOnce()
@@ -317,9 +422,13 @@ func resupplied() conditions {
 }
 
 // TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin attacks studies with all that blinded people can see: numbers,
-// positions, times, and the answers to a coordinator who tries to send kits back.
+// positions, times, and the answers to a coordinator who tries to send kits back and to a supply manager who asks for each kit
+// of the depot by itself, between the releases of the lots of the two arms and after them.
 func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
-	learned, attacked := studies(t, suppliedOnce(), 100)
+	of := suppliedOnce()
+	apart(&of)
+	of.managing = true
+	learned, attacked := studies(t, of, 60)
 	a := strongest(learned, numbersUpTo(0, len(everything)))
 	gains := a.gains(attacked)
 	t.Logf("right about %.2f %% of the pairs, %.1f standard errors from a coin, by %s", 100*share(gains, attacked), deviations(gains), a)
@@ -364,6 +473,8 @@ func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 		"resupply of two expiries":  func(c *conditions) { c.expiries = append(c.expiries, "2027-12-31") },
 		"a depot that runs out":     func(c *conditions) { c.perArm = 22 },
 		"a site with a small stock": func(c *conditions) { c.rule.Trigger, c.rule.Target = 1, 3 },
+		"a lot for each arm, and a manager who tries everything": func(c *conditions) { apart(c); c.managing = true },
+		"two sites that are compared":                            func(c *conditions) { apart(c); c.sites = []domain.SiteID{"A", "B"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			conditions := resupplied()

@@ -19,7 +19,7 @@ type RegisterKits struct {
 	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
 }
 
-// ReleaseBatch allows the kits of a lot to be shipped and given out.
+// ReleaseBatch releases a lot. Its kits can be shipped and given out once every lot of their delivery is released or recalled.
 type ReleaseBatch struct {
 	domain.InStudy
 	Lot         string `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`

@@ -99,14 +99,19 @@ type KitsRegistered struct {
 	// short file could find its contents by trying.
 	SHA256   blind.Value[string] `json:"sha256"`
 	Contents Contents            `json:"contents"`
+	// Together says that no kit may be used before a decision has been made about every lot of the delivery. It is false in
+	// registrations by earlier programs: of their deliveries, lots that an earlier program released are used alone.
+	Together bool `json:"together,omitempty"`
 }
 
-// BatchReleased allows the kits of a lot to be shipped and given out, after its certification (EU GMP Annex 16; Annex
-// 13).
+// BatchReleased releases a lot, after its certification (EU GMP Annex 16; Annex 13). Its kits may be shipped and given out
+// once a decision has been made about every lot that came in the same delivery.
 type BatchReleased struct {
 	Study       domain.StudyID `json:"study"`
 	Lot         string         `json:"lot"`
 	Certificate string         `json:"certificate"`
+	// Together is false in releases by earlier programs, which let the kits of each lot be used at once (see KitsRegistered).
+	Together bool `json:"together,omitempty"`
 }
 
 // LotRecalled stops every kit of a lot in the whole study. Each of the Locations has to quarantine its kits of the lot.

@@ -180,6 +180,9 @@ func (w *world) mustBeRefusal(events int, err error) {
 // compares the result with the account. It returns the events.
 func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide decisionWithFacts[C], cmd C) []supply.StockEvent {
 	known, exact := maybeOutdated(w.t, w.supply)
+	if len(known.Deliveries) < len(last(w.supply).Deliveries) {
+		known, exact = last(w.supply), true // no kit is in a stock before its registration is known
+	}
 	f := supply.Facts{Study: w.study, Supply: known}
 	if other != "" {
 		stock, current := maybeOutdated(w.t, w.stocks[other])
@@ -425,11 +428,13 @@ func (w *world) allocate() {
 	}
 }
 
-// maybeUnreleased says whether the kit's lot is unreleased in one of the versions that a decision may have used.
+// maybeUnreleased says whether a lot of the kit's delivery is unreleased in one of the versions that a decision may have used.
 func (w *world) maybeUnreleased(k *entry) bool {
 	for _, s := range w.supply[max(0, len(w.supply)-9):] {
-		if !s.Lots[k.Lot].Released {
-			return true
+		for lot := range w.account.lotsOf[k.delivery] {
+			if !s.Lots[lot].Released && !s.Lots[lot].Recalled {
+				return true
+			}
 		}
 	}
 	return false
@@ -490,7 +495,7 @@ func (w *world) expire() {
 func (w *world) rule(site supply.LocationID) {
 	trigger := between(1, 3).Draw(w.t, "trigger")
 	rule := supply.ResupplyRule{Site: domain.SiteID(site), Depot: theDepot, Trigger: trigger,
-		Target: trigger + between(0, 2).Draw(w.t, "more"), OverdueDays: 5}
+		Target: trigger + between(2, 4).Draw(w.t, "more"), OverdueDays: 5}
 	cmd := supply.SetResupplyRule{InStudy: domain.ForStudy(pain), Rule: rule}
 	w.decideOnSupply(scenario.SentWithFacts(supply.SetRule, w.study, cmd, w.call()))
 }

@@ -29,12 +29,24 @@ type Supply struct {
 	Events int
 
 	numbers persistent.Map[KitNumber, int]
+	// within is what is known of each delivery, by its number. Deliveries whose contents are sealed are missing.
+	within map[int]delivered
+}
+
+// delivered says which lots came in a delivery, and on which days its kits expire.
+type delivered struct {
+	lots     []string
+	expiries []domain.Date
+	// together says that no lot of it was ever used alone.
+	together bool
 }
 
 // Lot is the state of a lot.
 type Lot struct {
 	Released, Recalled bool
-	Reason             string
+	// Alone says that the lot was released by an earlier program, which did not wait for the other lots of the delivery.
+	Alone  bool
+	Reason string
 }
 
 // Decider decides on the stream of a study's supply.
@@ -57,8 +69,9 @@ func evolve(s Supply, event Event) Supply {
 		for _, n := range e.Kits {
 			s.numbers = s.numbers.Set(n, e.Delivery)
 		}
+		s = s.withContents(e)
 	case BatchReleased:
-		s = s.withLot(e.Lot, func(l Lot) Lot { l.Released = true; return l })
+		s = s.withLot(e.Lot, func(l Lot) Lot { l.Released, l.Alone = true, !e.Together; return l })
 	case LotRecalled:
 		s = s.withLot(e.Lot, func(l Lot) Lot { l.Recalled, l.Reason = true, e.Reason; return l })
 	case ResupplyRuleSet:
@@ -95,8 +108,55 @@ func (s Supply) recalled() []string {
 	return all
 }
 
-// usable says whether kits of the lot may be shipped and given out.
-func (s Supply) usable(lot string) bool { return s.Lots[lot].Released && !s.Lots[lot].Recalled }
+// withContents returns the supply with the lots and expiries of a delivery. Deliveries from before lots were used together
+// hold them too.
+func (s Supply) withContents(e KitsRegistered) Supply {
+	contents, open := e.Contents.Open()
+	if !open {
+		return s
+	}
+	in := delivered{together: e.Together}
+	for _, c := range contents {
+		in.lots, in.expiries = append(in.lots, c.Lot), append(in.expiries, c.Expiry)
+	}
+	slices.Sort(in.lots)
+	slices.Sort(in.expiries)
+	in.lots, in.expiries = slices.Compact(in.lots), slices.Compact(in.expiries)
+	within := map[int]delivered{e.Delivery: in}
+	maps.Copy(within, s.within)
+	s.within = within
+	return s
+}
+
+// usable says whether a kit, which is of the lot, may be shipped and given out. If each lot could be used as soon as it is
+// released, and the lots of a delivery were of one arm each, then blinded people would see which kits are of one arm.
+func (s Supply) usable(kit KitNumber, lot string) bool {
+	of := s.Lots[lot]
+	delivery, _ := s.numbers.Get(kit)
+	return of.Released && !of.Recalled && (of.Alone && !s.within[delivery].together || s.decidedAll(kit))
+}
+
+// decidedAll says whether every lot of the kit's delivery is released or recalled.
+func (s Supply) decidedAll(kit KitNumber) bool {
+	delivery, registered := s.numbers.Get(kit)
+	if !registered {
+		return true // there is no other lot; every kit of a stock has been registered before
+	}
+	in, open := s.within[delivery]
+	return open && !slices.ContainsFunc(in.lots, func(lot string) bool { return !s.Lots[lot].Released && !s.Lots[lot].Recalled })
+}
+
+// sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not
+// in the last days before any kit of the delivery expires. So the answer is the same for all kits of a delivery, except
+// those of a recalled lot.
+func (s Supply) sendable(kit KitNumber, c Content, on domain.Date, keepDays int) bool {
+	delivery, _ := s.numbers.Get(kit)
+	return s.usable(kit, c.Lot) && s.decidedAll(kit) && c.Expiry.DaysSince(on) > keepDays &&
+		!slices.ContainsFunc(s.within[delivery].expiries, func(expiry domain.Date) bool {
+			left := expiry.DaysSince(on)
+			return left > 0 && left <= keepDays // what has expired is taken out every day, and does not stop the others
+		})
+}
 
 // Open adds a depot. It refuses malformed_id, value_missing, value_too_long, study_not_found, depot_exists and
 // location_is_site.
@@ -143,7 +203,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))
 	return []Event{KitsRegistered{Study: cmd.Study, Depot: cmd.Depot, Delivery: len(s.Deliveries) + 1, Kits: numbers,
-		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents)}}, nil
+		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents), Together: true}}, nil
 }
 
 // readKits reads the file of a delivery. Its refusals name lines and never quote the file, because refusals are
@@ -221,7 +281,7 @@ func inLine(line int, what string, err error) error {
 	return refuse.Malformed(r.Code, "%s in line %d cannot be taken", what, line).At("csv").Do(r.Remedy)
 }
 
-// Release allows the kits of a lot to be used. It refuses value_missing, value_too_long, lot_recalled and
+// Release releases a lot. Its kits can be used once every lot that came in the same delivery is released or recalled. It refuses value_missing, value_too_long, lot_recalled and
 // batch_released.
 func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Text("certificate", cmd.Certificate, 200)); err != nil {
@@ -233,7 +293,7 @@ func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	case lot.Released:
 		return nil, refuse.WrongState("batch_released", "lot %s is released already", cmd.Lot).At("lot").Do("nothing is left to do")
 	}
-	return []Event{BatchReleased{Study: cmd.Study, Lot: cmd.Lot, Certificate: cmd.Certificate}}, nil
+	return []Event{BatchReleased{Study: cmd.Study, Lot: cmd.Lot, Certificate: cmd.Certificate, Together: true}}, nil
 }
 
 // Recall stops a lot. It refuses value_missing, value_too_long, reason_required and lot_recalled.
@@ -257,8 +317,12 @@ func (s Supply) Locations(in study.Study) []LocationID {
 	return all
 }
 
-// SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range and
-// invalid_resupply_rule.
+// leastSpare is how far the target of a rule must lie above its trigger in a study with several arms. Then a shipment replaces
+// at least three kits. A shipment of one kit would tell that it is of the arm of the kit that was used last.
+const leastSpare = 2
+
+// SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range,
+// invalid_resupply_rule and resupply_rule_reveals_arms.
 func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Event, error) {
 	r := cmd.Rule
 	if _, exists := s.Depots[r.Depot]; !exists {
@@ -275,6 +339,10 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 	if r.Target < r.Trigger {
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).
 			At("rule.target").Do("use a target from the trigger up")
+	}
+	if in.Protocol != nil && len(in.Protocol.Arms) > 1 && r.Target < r.Trigger+leastSpare {
+		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, single kits would be replaced, each by "+
+			"one of the same arm", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}
 	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
 }

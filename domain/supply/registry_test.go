@@ -59,7 +59,7 @@ func TestOpenDepot(t *testing.T) {
 
 func TestReleaseAndRecall(t *testing.T) {
 	given := withDepot(t)
-	released := given.When(releasing("L1", "QP-7")).Then(supply.BatchReleased{Study: pain, Lot: "L1", Certificate: "QP-7"})
+	released := given.When(releasing("L1", "QP-7")).Then(supply.BatchReleased{Study: pain, Lot: "L1", Certificate: "QP-7", Together: true})
 	released.When(releasing("L1", "QP-7")).ThenRefused("batch_released")
 	given.When(releasing("", "QP-7")).ThenRefused("value_missing")
 	given.When(releasing("L1", "")).ThenRefused("value_missing")
@@ -83,7 +83,7 @@ func TestReleaseAndRecall(t *testing.T) {
 }
 
 func TestResupplyRules(t *testing.T) {
-	given, good := withDepot(t), supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 2, OverdueDays: 365}
+	given, good := withDepot(t), supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 365}
 	second := good
 	second.Target = 5
 	if s := given.When(settingRule(good)).Then(supply.ResupplyRuleSet{Study: pain, Rule: good}).
@@ -103,6 +103,8 @@ func TestResupplyRules(t *testing.T) {
 		{"value_out_of_range", "rule.overdueDays", func(r *supply.ResupplyRule) { r.OverdueDays = 0 }},
 		{"value_out_of_range", "rule.overdueDays", func(r *supply.ResupplyRule) { r.OverdueDays = 366 }},
 		{"invalid_resupply_rule", "rule.target", func(r *supply.ResupplyRule) { r.Target = 1 }},
+		{"resupply_rule_reveals_arms", "rule.target", func(r *supply.ResupplyRule) { r.Target = 2 }},
+		{"resupply_rule_reveals_arms", "rule.target", func(r *supply.ResupplyRule) { r.Target = 3 }},
 	} {
 		r := good
 		c.change(&r)
@@ -117,7 +119,8 @@ func TestRegister(t *testing.T) {
 	file := "Lot, KIT ,arm,units,expiry\nL1,20,XQ-7,3,2027-01-01\nL2,10,XQ-7,1,2027-02-01\n"
 	first := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("10", "20"),
 		SHA256: blind.Of("49d2ee86c4a36d3b8b8e1a3f0d5c1a0a"), Contents: blind.Of(supply.KitContents{
-			"10": {Arm: x, Lot: "L2", Expiry: "2027-02-01", Units: 1}, "20": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 3}})}
+			"10": {Arm: x, Lot: "L2", Expiry: "2027-02-01", Units: 1}, "20": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 3}}),
+		Together: true}
 	events, err := registering(theStudy(nil), "D", file)(given.State())
 	if err != nil || len(events) != 1 {
 		t.Fatalf("got %v, %v", events, err)
@@ -138,7 +141,7 @@ func TestRegister(t *testing.T) {
 	}
 	second := supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 2, Kits: kits("30"),
 		SHA256:   events[0].(supply.KitsRegistered).SHA256,
-		Contents: blind.Of(supply.KitContents{"30": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 1}})}
+		Contents: blind.Of(supply.KitContents{"30": {Arm: x, Lot: "L1", Expiry: "2027-01-01", Units: 1}}), Together: true}
 	next.Then(second)
 
 	withKnownKit := "kit,arm,lot,expiry\n30,XQ-7,L1,2027-01-01\n20,XQ-7,L1,2027-01-01\n"

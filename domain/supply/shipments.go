@@ -85,7 +85,7 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
-// lot_not_released, kit_expires_soon and kit_not_reconciled.
+// kit_not_reconciled and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study))
 	if err != nil {
@@ -121,13 +121,17 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Status == KitIsReturned && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case fromDepot && !f.Supply.usable(c.Lot):
-			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).At("kits").Do("wait for the batch release")
-		case fromDepot && c.Expiry.DaysSince(today(call)) <= keepDays(f.Study):
-			return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be sent", n).At("kits").Do("send another one")
+		case fromDepot && !f.Supply.sendable(n, c, today(call), keepDays(f.Study)):
+			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}
 	return []StockEvent{s.shipment(cmd.stock(), cmd.To, cmd.Kits, contents, cmd.Reason)}, nil
+}
+
+// notSendable is the only refusal of a shipment because of what kits hold. It names no kit and no cause.
+func notSendable(field, remedy string) error {
+	return refuse.Because("kits_not_sendable", "some of the kits cannot be sent: a delivery is sent when all its lots are released, and not "+
+		"in the last days before kits of it expire").At(field).Do(remedy)
 }
 
 // shipment returns the next shipment of the location. Its kits are in the order of their numbers, which says nothing of
@@ -179,7 +183,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			if !known {
 				return nil, ErrKeysMissing
 			}
-			if f.Supply.usable(c.Lot) {
+			if f.Supply.usable(n, c.Lot) {
 				have[c.Arm]++
 			}
 		}
@@ -236,8 +240,8 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, lot_not_released for a kit whose lot was recalled in the meantime, and kit_status
-// for a kit that was quarantined, lost or expired in the meantime.
+// captured_in_future, value_too_long, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a kit that
+// was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
 		return nil, err
@@ -257,9 +261,8 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		if fromDepot && !f.Supply.usable(c.Lot) {
-			return nil, refuse.Because("lot_not_released", "kit %s is of a lot that is not released", n).
-				At("shipment").Do("cancel the shipment and make another")
+		if fromDepot && !f.Supply.usable(n, c.Lot) {
+			return nil, notSendable("shipment", "cancel the shipment and make another")
 		}
 	}
 	return []StockEvent{ShipmentDispatched{OfStock: cmd.stock(), Shipment: cmd.Shipment, To: sent.To, On: cmd.On, Carrier: cmd.Carrier}}, nil

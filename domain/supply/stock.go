@@ -204,7 +204,7 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		if in.usable(c.Lot) && c.Expiry.DaysSince(on) > keepDays {
+		if in.usable(n, c.Lot) && c.Expiry.DaysSince(on) > keepDays {
 			all[c.Arm] = append(all[c.Arm], n)
 		}
 	}

@@ -125,8 +125,8 @@ func TestShipments(t *testing.T) {
 	stockAt(t, depot, "K1").When(create("D", "K1")).ThenRefused("shipment_to_itself")
 	stockAt(t, depot, "K1").When(create("A", "K2")).ThenRefused("kit_not_at_location")
 	stockAt(t, depot, "K1").When(create("A", "K1", "K1")).ThenRefused("kit_named_twice")
-	stockAt(t, depot, "K5").When(create("A", "K5")).ThenRefused("lot_not_released")
-	stockAt(t, depot, "K6").When(create("A", "K6")).ThenRefused("kit_expires_soon")
+	stockAt(t, depot, "K5").When(create("A", "K5")).ThenRefused("kits_not_sendable")
+	stockAt(t, depot, "K6").When(create("A", "K6")).ThenRefused("kits_not_sendable")
 	made := shipmentCreated(depot, "D-0001", "A", "K1", "K3")
 	packed := stockAt(t, depot, "K1", "K3").When(create("A", "K3", "K1")).Then(made) // in the order of the numbers, which reveals no arm
 	packed.When(create("A", "K1")).ThenRefused("kit_status")
@@ -136,7 +136,7 @@ func TestShipments(t *testing.T) {
 	dispatch := func(f supply.Facts) stockDecision {
 		return dispatchShipment(f, "D", "D-0001", "2026-03-09")
 	}
-	packed.When(dispatch(facts(withRecalled("L1")))).ThenRefused("lot_not_released")
+	packed.When(dispatch(facts(withRecalled("L1")))).ThenRefused("kits_not_sendable")
 	sent := packed.When(dispatch(facts(nil))).Then(shipmentDispatched(depot, "D-0001", "A", "2026-03-09"))
 	sent.When(cancel).ThenRefused("shipment_status")
 

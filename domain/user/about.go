@@ -29,6 +29,26 @@ func (e PasswordGuessingSuspected) About() string {
 // About implements domain.Described.
 func (e PasswordHandedOut) About() string { return "by " + string(e.By) }
 
+// About implements domain.Described.
+func (e ConfirmationRequired) About() string { return "because of " + string(e.By) }
+
+// About implements domain.Described.
+func (e ConfirmationGiven) About() string { return "by " + string(e.By) }
+
+// About implements domain.Described.
+func (e FirstAdministratorAppointed) About() string { return "by " + string(e.By) + on(e.Machine) }
+
+// About implements domain.Described.
+func (e AdministrationRecovered) About() string { return "by " + string(e.By) + on(e.Machine) }
+
+// on names a machine.
+func on(machine string) string {
+	if machine == "" {
+		return ""
+	}
+	return " on " + machine
+}
+
 // Scope implements domain.Scoped, so that the auditor of a study sees who could act in it.
 func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }
 

@@ -2,26 +2,33 @@ package user
 
 import (
 	"slices"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
 )
 
-// suspectAfter is after how many failures in a row the alarm is raised (21 CFR 11.300(d)): then, and each time that the
-// number has doubled.
-const suspectAfter = 5
+const (
+	// suspectAfter is after how many failures in a row the alarm is raised (21 CFR 11.300(d)).
+	suspectAfter = 5
+	// suspectAgainAfter is after which time the alarm about an account may be raised again, because people are told of it.
+	suspectAgainAfter = time.Hour
+)
 
 // The reasons for a failed sign-in, as SignInFailed records them. Callers do not learn the reason.
 const (
 	wrongPassword      = "wrong_password"
 	wrongCode          = "wrong_code"
+	codeMissing        = "code_missing"
 	noPassword         = "no_password"
 	accountLocked      = "account_locked"
 	accountDeactivated = "account_deactivated"
 )
 
-// Register opens an account. It refuses user_exists, malformed_id, value_missing and value_too_long. The id of a
-// deactivated account still exists, because an id is never given to another person (21 CFR 11.100(a)).
+// Register opens an account. Whoever opens it may be able to use it: by the password, or as the subject of an identity
+// provider. So it has to be confirmed before it can sign, unblind or administer. Register refuses user_exists,
+// malformed_id, value_missing and value_too_long. The id of a deactivated account still exists, because an id is never
+// given to another person (21 CFR 11.100(a)).
 func Register(u User, cmd RegisterUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.User.Validate(), domain.Text("name", cmd.Name, 200)); err != nil {
 		return nil, err
@@ -32,11 +39,24 @@ func Register(u User, cmd RegisterUser, call domain.Call) ([]Event, error) {
 	}
 	events := []Event{Registered{User: cmd.User, Name: cmd.Name}}
 	if cmd.PasswordDigest != "" {
-		// The operator of the machine makes the first administrators, before there is anybody who could confirm them.
 		events = append(events, PasswordSet{User: cmd.User, Digest: cmd.PasswordDigest},
-			PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: isPerson(call.Actor)})
+			PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true})
+	}
+	if cmd.PasswordDigest == "" || !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
 	}
 	return events, nil
+}
+
+// toBeConfirmed says that the account is not in its owner's hands without doubt, because of what the caller does. The
+// operator of the machine is not counted as a person, because the record cannot tell the operator from one of the
+// administrators. So two administrators have to confirm what the operator has handled, where there are two others.
+func toBeConfirmed(id domain.UserID, administrators Administrators, call domain.Call) Event {
+	people := 1
+	if !isPerson(call.Actor) && administrators.besides(id) > 1 {
+		people = 2
+	}
+	return ConfirmationRequired{User: id, By: call.Actor, People: people}
 }
 
 // isPerson says whether the actor of a command is a person: the ids of process managers are not those of people.
@@ -59,15 +79,19 @@ func SetPassword(u User, cmd ChangePassword, call domain.Call) ([]Event, error) 
 		}
 		return append(events, u.endSessions(cmd.User, PasswordChanged, call)), nil
 	}
-	return append(events, PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true},
-		u.endSessions(cmd.User, PasswordWasAssigned, call)), nil
+	events = append(events, PasswordHandedOut{User: cmd.User, By: call.Actor, Confirm: true})
+	if !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
+	}
+	return append(events, u.endSessions(cmd.User, PasswordWasAssigned, call)), nil
 }
 
 func (u User) endSessions(id domain.UserID, cause EndCause, call domain.Call) Event {
 	return SessionsEnded{User: id, Version: u.Sessions + 1, At: call.At, Cause: cause}
 }
 
-// Confirm confirms that an account whose password somebody else had chosen is in its owner's hands again. It refuses
+// Confirm confirms that an account which somebody else has opened, or whose password somebody else has chosen, is in its
+// owner's hands. Where two people have to confirm it, the first confirmation alone changes nothing. Confirm refuses
 // user_not_found, account_deactivated, account_confirmed, password_not_changed and second_person_required.
 func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
@@ -78,13 +102,21 @@ func Confirm(u User, cmd ConfirmAccount, call domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("account_confirmed", "the account %s needs no confirmation", cmd.User).At("user").
 			Do("nothing is left to do")
 	case u.MustChangePassword:
-		return nil, refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", cmd.User).At("user").
-			Do("have the owner change it first")
+		return nil, passwordNotChanged(cmd.User)
 	}
-	if err := secondPerson(call.Actor, append(slices.Clone(u.HandledBy), cmd.User)...); err != nil {
+	others := slices.Concat(u.HandledBy, u.ConfirmedBy, []domain.UserID{cmd.User})
+	if err := secondPerson(call.Actor, others...); err != nil {
 		return nil, err
 	}
+	if len(u.ConfirmedBy)+1 < u.Confirmers {
+		return []Event{ConfirmationGiven{User: cmd.User, By: call.Actor}}, nil
+	}
 	return []Event{AccountConfirmed{User: cmd.User}}, nil
+}
+
+func passwordNotChanged(id domain.UserID) error {
+	return refuse.WrongState("password_not_changed", "%s still has the password that somebody else chose", id).At("user").
+		Do("have the owner change it first")
 }
 
 // secondPerson refuses an actor who is one of the others, because two people have to decide, or who is no person.
@@ -100,6 +132,8 @@ func secondPerson(actor domain.UserID, others ...domain.UserID) error {
 type EnteredSecrets struct {
 	// Password says that the entered password is that of the account.
 	Password bool
+	// CodeMissing says that no code of a second factor was entered.
+	CodeMissing bool
 	// Step is the time step of the entered code, if it is one of the second factor; otherwise 0.
 	Step int
 	// RecoveryCode is the digest of the entered code.
@@ -110,7 +144,7 @@ type EnteredSecrets struct {
 // out anybody; they raise an alarm, and the caller delays further attempts. It refuses only user_not_found and
 // malformed_id: recording these would start a stream for every name that somebody enters, and the security log records
 // them.
-func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([]Event, error) {
+func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, call domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
 	case !u.Exists():
@@ -122,7 +156,7 @@ func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([
 	case u.Digest == "":
 		return failed(noPassword)
 	case !entered.Password:
-		return u.guessed(cmd.User, wrongPassword), nil
+		return u.guessed(cmd.User, wrongPassword, call), nil
 	case !u.HasSecondFactor():
 		return []Event{SignedIn(cmd)}, nil
 	case entered.Step > u.LastStep:
@@ -130,17 +164,18 @@ func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, _ domain.Call) ([
 	case slices.Contains(u.RecoveryCodes, entered.RecoveryCode):
 		return []Event{SignedIn(cmd), RecoveryCodeUsed{User: cmd.User, Digest: entered.RecoveryCode}}, nil
 	}
-	return u.guessed(cmd.User, wrongCode), nil
+	if entered.CodeMissing {
+		return u.guessed(cmd.User, codeMissing, call), nil
+	}
+	return u.guessed(cmd.User, wrongCode, call), nil
 }
 
-// guessed records a wrong password or code, and the alarm when it is due.
-func (u User) guessed(id domain.UserID, code string) []Event {
+// guessed records a wrong password, or a wrong or missing code, and the alarm when it is due.
+func (u User) guessed(id domain.UserID, code string, call domain.Call) []Event {
 	events := []Event{SignInFailed{User: id, Code: code}}
 	failures := u.FailedSignIns + 1
-	for due := suspectAfter; due <= failures; due *= 2 {
-		if due == failures {
-			events = append(events, PasswordGuessingSuspected{User: id, Failures: failures})
-		}
+	if failures >= suspectAfter && call.At.Sub(u.SuspectedAt) >= suspectAgainAfter {
+		events = append(events, PasswordGuessingSuspected{User: id, Failures: failures, At: call.At})
 	}
 	return events
 }
@@ -165,7 +200,8 @@ func Lock(u User, cmd LockUser, call domain.Call) ([]Event, error) {
 	return []Event{Locked{User: cmd.User, Reason: cmd.Reason}, u.endSessions(cmd.User, AccountLocked, call)}, nil
 }
 
-// Unlock unlocks an account. It refuses user_not_found, account_deactivated, user_not_locked, reason_required,
+// Unlock unlocks an account. What the operator of the machine has unlocked has to be confirmed, because somebody may have
+// locked it for good reasons. Unlock refuses user_not_found, account_deactivated, user_not_locked, reason_required,
 // value_too_long and not_oneself.
 func Unlock(u User, cmd UnlockUser, call domain.Call) ([]Event, error) {
 	if err := domain.First(u.mustBeActive(cmd.User), domain.Reason(cmd.Reason), notOneself(cmd.User, call)); err != nil {
@@ -174,7 +210,11 @@ func Unlock(u User, cmd UnlockUser, call domain.Call) ([]Event, error) {
 	if !u.Locked {
 		return nil, refuse.WrongState("user_not_locked", "the account %s is not locked", cmd.User).At("user").Do("nothing is left to do")
 	}
-	return []Event{Unlocked{User: cmd.User, Reason: cmd.Reason}}, nil
+	events := []Event{Unlocked{User: cmd.User, Reason: cmd.Reason}}
+	if !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
+	}
+	return events, nil
 }
 
 // Deactivate deactivates an account for ever. It refuses user_not_found, account_deactivated, reason_required,

@@ -12,6 +12,8 @@ type RegisterUser struct {
 	Password string `json:"password,omitempty" maxLength:"200" doc:"At least 12 characters; leave out for accounts of an identity provider"`
 	// PasswordDigest is the argon2id digest of Password. The command's declaration sets it before the decision.
 	PasswordDigest string `json:"-"`
+	// Administrators are those of the record, where the operator of the machine sends the command. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
 // ChangePassword sets a new password, and ends all sessions. The owner proves the old password; an account without one
@@ -24,12 +26,23 @@ type ChangePassword struct {
 	CurrentPassword string `json:"currentPassword,omitempty" maxLength:"200" doc:"The old password; needed for one's own account"`
 	// PasswordDigest is the argon2id digest of Password. The command's declaration sets it before the decision.
 	PasswordDigest string `json:"-"`
+	// Administrators are those of the record, where the operator of the machine sends the command. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
-// ConfirmAccount confirms, as a second person, that an account whose password or second factor an administrator has
-// reset is in its owner's hands.
+// ConfirmAccount confirms, as a second person, that an account that somebody else has opened, or whose password or second
+// factor somebody else has reset, is in its owner's hands.
 type ConfirmAccount struct {
 	domain.OfUser
+}
+
+// RecoverAdministration confirms an administrator alone, when no administrator can use an account. Only the operator of
+// the machine can send it.
+type RecoverAdministration struct {
+	domain.OfUser
+	domain.Reasoned `doc:"Why nobody else can confirm the account"`
+	// Administrators are those of the record. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
 // SignOut ends all sessions of an account, on every device.
@@ -47,6 +60,8 @@ type LockUser struct {
 type UnlockUser struct {
 	domain.OfUser
 	domain.Reasoned `doc:"Why it is unlocked"`
+	// Administrators are those of the record, where the operator of the machine sends the command. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
 // OfferSecondFactor makes the secret of a second factor (TOTP, RFC 6238). The first answer shows it.
@@ -72,6 +87,8 @@ type EnrolSecondFactor struct {
 type RemoveSecondFactor struct {
 	domain.OfUser
 	domain.Reasoned `doc:"Why it is removed"`
+	// Administrators are those of the record, where the operator of the machine sends the command. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
 // SignIn is an attempt to sign in. Which secrets were right is in EnteredSecrets.
@@ -84,6 +101,8 @@ type SignIn struct {
 type GrantRole struct {
 	domain.OfUser
 	Grant Grant `json:"grant" doc:"Role and scope"`
+	// Administrators are those of the record, where the operator of the machine sends the command. The declaration sets them.
+	Administrators Administrators `json:"-"`
 }
 
 // ConfirmRole gives a role that another administrator has proposed.

@@ -23,9 +23,14 @@ var events = []domain.EventType{
 	domain.Stored[Unlocked]("UserUnlocked", domain.Unchanged),
 	domain.Stored[Deactivated]("UserDeactivated"),
 	domain.Stored[SessionsEnded]("SessionsEnded").InNoView(inTrail),
-	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected").ForReaders().InNoView(inTrail),
+	// Version 1 has no time.
+	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected", domain.Unchanged).InNoView(inTrail),
 	domain.Stored[PasswordHandedOut]("PasswordHandedOut"),
 	domain.Stored[AccountConfirmed]("AccountConfirmed"),
+	domain.Stored[ConfirmationRequired]("ConfirmationRequired"),
+	domain.Stored[ConfirmationGiven]("ConfirmationGiven").InNoView(inTrail),
+	domain.Stored[FirstAdministratorAppointed]("FirstAdministratorAppointed"),
+	domain.Stored[AdministrationRecovered]("AdministrationRecovered"),
 	domain.Stored[RoleProposed]("RoleProposed"),
 	domain.Stored[RoleProposalWithdrawn]("RoleProposalWithdrawn"),
 	domain.Stored[SecondFactorOffered]("SecondFactorOffered").NeverShown().InNoView(inTrail),
@@ -72,7 +77,7 @@ type SignedIn struct {
 // SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	// Code is wrong_password, wrong_code, no_password, account_locked or account_deactivated.
+	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked or account_deactivated.
 	Code string `json:"code"`
 }
 
@@ -107,6 +112,8 @@ type PasswordGuessingSuspected struct {
 	User domain.UserID `json:"user"`
 	// Failures is how many sign-ins have failed since the last success.
 	Failures int `json:"failures"`
+	// At is when the alarm was raised; the zero time if an earlier program raised it.
+	At time.Time `json:"at,omitzero"`
 }
 
 // PasswordHandedOut says that somebody else than the owner has chosen the password that was just set. The owner has to
@@ -119,9 +126,43 @@ type PasswordHandedOut struct {
 	Confirm bool `json:"confirm,omitempty"`
 }
 
-// AccountConfirmed says that a second person has confirmed that the account is in its owner's hands.
+// ConfirmationRequired says that other people have to confirm that the account is in its owner's hands, before it can
+// sign, unblind or administer: By has opened it, or has handled it on the machine.
+type ConfirmationRequired struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+	// People is how many have to confirm it, 1 or 2.
+	People int `json:"people"`
+}
+
+// ConfirmationGiven is the first of two confirmations.
+type ConfirmationGiven struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+}
+
+// AccountConfirmed says that so many people have confirmed that the account is in its owner's hands as had to.
 type AccountConfirmed struct {
 	User domain.UserID `json:"user"`
+}
+
+// FirstAdministratorAppointed says that the operator of the machine has made the first administrator of this record
+// alone, when there was nobody who could have confirmed it. That happens once.
+type FirstAdministratorAppointed struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+	// Machine is where; empty if it is not known.
+	Machine string `json:"machine,omitempty"`
+}
+
+// AdministrationRecovered says that the operator of the machine has confirmed an administrator alone, when no other
+// administrator could use an account any more.
+type AdministrationRecovered struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+	// Machine is where; empty if it is not known.
+	Machine string `json:"machine,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // RoleProposed says that an administrator wants to give a role that needs two people. It gives nothing before another
@@ -194,6 +235,8 @@ func (SessionsEnded) userEvent()             {}
 func (PasswordGuessingSuspected) userEvent() {}
 func (PasswordHandedOut) userEvent()         {}
 func (AccountConfirmed) userEvent()          {}
+func (ConfirmationRequired) userEvent()      {}
+func (ConfirmationGiven) userEvent()         {}
 func (RoleProposed) userEvent()              {}
 func (RoleProposalWithdrawn) userEvent()     {}
 func (SecondFactorOffered) userEvent()       {}
@@ -201,6 +244,9 @@ func (SecondFactorEnrolled) userEvent()      {}
 func (SecondFactorUsed) userEvent()          {}
 func (RecoveryCodeUsed) userEvent()          {}
 func (SecondFactorRemoved) userEvent()       {}
+
+func (FirstAdministratorAppointed) userEvent() {}
+func (AdministrationRecovered) userEvent()     {}
 
 // EndCause says why sessions ended.
 type EndCause string
@@ -257,7 +303,8 @@ func (r Role) MayUnblind() bool { return r == Investigator || r == SafetyOfficer
 func (r Role) NeedsTwoPeople() bool { return r.KnowsArms() || r.MayUnblind() }
 
 // NeedsSecond says that the role is only proposed when by gives it, and that a second person has to confirm it. An
-// administrator who could appoint another one alone would be both people; the operator of the machine makes the first ones.
+// administrator who could appoint another one alone would be both people. The operator of the machine may give the role
+// admin, but the account has to be confirmed by administrators before it can be used for that (see GiveRole).
 func (r Role) NeedsSecond(by domain.UserID) bool {
 	return r.NeedsTwoPeople() || r == Admin && isPerson(by)
 }

@@ -8,8 +8,9 @@ import (
 )
 
 // GiveRole gives a user a role in a scope. The study need not exist yet, because a data manager needs the role to
-// create it. A role that needs two people is proposed, and an administrator has to propose it in person. GiveRole refuses
-// user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope, malformed_id, not_oneself,
+// create it. A role that needs two people is proposed, and an administrator has to propose it in person. An account that the
+// operator of the machine makes an administrator's has to be confirmed by administrators, unless it is the first one. GiveRole
+// refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope, malformed_id, not_oneself,
 // role_granted, role_proposed, roles_exclusive and second_person_required.
 func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 	err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate(), notOneself(cmd.User, call))
@@ -24,7 +25,11 @@ func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 		return nil, err
 	}
 	if !cmd.Grant.Role.NeedsSecond(call.Actor) {
-		return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
+		events := []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}
+		if cmd.Grant.Role == Admin {
+			events = append(events, cmd.Administrators.appoint(cmd.User, call))
+		}
+		return events, nil
 	}
 	if err := secondPerson(call.Actor); err != nil { // the operator of the machine has to name the two people
 		return nil, err

@@ -46,6 +46,9 @@ func RemoveFactor(u User, cmd RemoveSecondFactor, call domain.Call) ([]Event, er
 	if !u.HasSecondFactor() {
 		return nil, refuse.WrongState("second_factor_missing", "%s has no second factor", cmd.User).At("user").Do("nothing is left to do")
 	}
-	return []Event{SecondFactorRemoved{User: cmd.User, Reason: cmd.Reason, By: call.Actor},
-		u.endSessions(cmd.User, FactorWasRemoved, call)}, nil
+	events := []Event{SecondFactorRemoved{User: cmd.User, Reason: cmd.Reason, By: call.Actor}}
+	if !isPerson(call.Actor) {
+		events = append(events, toBeConfirmed(cmd.User, cmd.Administrators, call))
+	}
+	return append(events, u.endSessions(cmd.User, FactorWasRemoved, call)), nil
 }

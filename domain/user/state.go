@@ -18,19 +18,24 @@ type User struct {
 	Proposals []Proposal
 	// FailedSignIns counts the failures since the last success. Failures while the account has no password do not count.
 	FailedSignIns int
-	Locked        bool
-	Deactivated   bool
+	// SuspectedAt is when the alarm about guessing was raised last; the zero time if it never was.
+	SuspectedAt time.Time
+	Locked      bool
+	Deactivated bool
 	// Sessions is the version of the account's sessions, and SessionsEndedAt when earlier ones ended; it is the zero time
 	// while none were ended.
 	Sessions        int
 	SessionsEndedAt time.Time
 	// MustChangePassword says that somebody else knows the password.
 	MustChangePassword bool
-	// HandledBy are those who have chosen a password of the account, or removed its second factor, since it was last
-	// confirmed.
+	// HandledBy are those who have opened the account, chosen a password of it, removed its second factor, or changed it on
+	// the machine, since it was last confirmed.
 	HandledBy []domain.UserID
-	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
+	// Unconfirmed says that Confirmers people have to confirm that the account is in its owner's hands; 0 means one.
+	// ConfirmedBy are those who have done so.
 	Unconfirmed bool
+	Confirmers  int
+	ConfirmedBy []domain.UserID
 	// Secret is the encrypted secret of the second factor, and OfferedSecret one that the owner has not confirmed yet.
 	Secret, OfferedSecret string
 	// LastStep is the time step of the last code that was used.
@@ -72,10 +77,8 @@ func evolve(u User, e Event) User {
 	case PasswordSet:
 		u.Digest, u.MustChangePassword, u.FailedSignIns = e.Digest, false, 0
 	case PasswordHandedOut:
-		u.MustChangePassword, u.HandledBy = true, append(slices.Clone(u.HandledBy), e.By)
-		u.Unconfirmed = u.Unconfirmed || e.Confirm
-	case AccountConfirmed:
-		u.Unconfirmed, u.HandledBy = false, nil
+		u.MustChangePassword = true
+		u = u.handled(e.By, e.Confirm)
 	case RoleProposed:
 		u.Proposals = append(slices.Clone(u.Proposals), Proposal{Grant: e.Grant, By: e.By})
 	case RoleProposalWithdrawn:
@@ -91,6 +94,8 @@ func evolve(u User, e Event) User {
 		if e.Code != noPassword { // without a password, nobody can have guessed at it
 			u.FailedSignIns++
 		}
+	case PasswordGuessingSuspected:
+		u.SuspectedAt = e.At
 	case Locked:
 		u.Locked = u.Locked || e.Reason != "" // one without a reason is from failed sign-ins, which lock nothing
 	case Unlocked:
@@ -100,8 +105,29 @@ func evolve(u User, e Event) User {
 	case SessionsEnded:
 		u.Sessions, u.SessionsEndedAt = e.Version, e.At
 	default:
-		return u.evolveFactor(e)
+		return u.evolveConfirmation(e).evolveFactor(e)
 	}
+	return u
+}
+
+// evolveConfirmation folds the events that say who vouches for the account.
+func (u User) evolveConfirmation(e Event) User {
+	switch e := e.(type) {
+	case ConfirmationRequired:
+		u = u.handled(e.By, true)
+		u.Confirmers = max(u.Confirmers, e.People)
+	case ConfirmationGiven:
+		u.ConfirmedBy = append(slices.Clone(u.ConfirmedBy), e.By)
+	case AccountConfirmed, FirstAdministratorAppointed, AdministrationRecovered:
+		u.Unconfirmed, u.Confirmers, u.HandledBy, u.ConfirmedBy = false, 0, nil, nil
+	}
+	return u
+}
+
+// handled notes that somebody else than the owner may be able to use the account. Confirmations from before do not count.
+func (u User) handled(by domain.UserID, confirm bool) User {
+	u.HandledBy, u.ConfirmedBy = append(slices.Clone(u.HandledBy), by), nil
+	u.Unconfirmed = u.Unconfirmed || confirm
 	return u
 }
 
@@ -118,7 +144,7 @@ func (u User) evolveFactor(e Event) User {
 		u.RecoveryCodes = slices.DeleteFunc(slices.Clone(u.RecoveryCodes), func(digest string) bool { return digest == e.Digest })
 	case SecondFactorRemoved:
 		u.Secret, u.OfferedSecret, u.RecoveryCodes = "", "", nil
-		u.Unconfirmed, u.HandledBy = true, append(slices.Clone(u.HandledBy), e.By)
+		u = u.handled(e.By, true)
 	}
 	return u
 }

@@ -104,10 +104,13 @@ func lockedAccount(t testing.TB) scenario.Given[user.User, user.Event] {
 func TestRegister(t *testing.T) {
 	start := scenario.For(t, user.Decider).Strict()
 	start.When(registering(anna, "Anna Beck", "digest-1")).Then(registered, passwordSet, handedOut)
+	byRoot := domain.UserID("process:operator/root")
 	byOperator := user.RegisterUser{OfUser: domain.ForUser(anna), Name: "Anna Beck", PasswordDigest: "digest-1"}
-	start.When(scenario.Sent(user.Register, byOperator, by("process:operator.root"))).
-		Then(registered, passwordSet, user.PasswordHandedOut{User: anna, By: "process:operator.root"})
-	start.When(registering(anna, "Anna Beck", "")).Then(registered) // an identity provider has the password
+	start.When(scenario.Sent(user.Register, byOperator, by(byRoot))).
+		Then(registered, passwordSet, user.PasswordHandedOut{User: anna, By: byRoot, Confirm: true},
+			user.ConfirmationRequired{User: anna, By: byRoot, People: 1})
+	start.When(registering(anna, "Anna Beck", "")). // an identity provider has the password
+							Then(registered, user.ConfirmationRequired{User: anna, By: boss, People: 1})
 	start.When(registering("Anna", "Anna Beck", "")).ThenRefused("malformed_id")
 	start.When(registering("process:x", "Anna Beck", "")).ThenRefused("malformed_id")
 	start.When(registering(anna, " ", "")).ThenRefused("value_missing")
@@ -125,12 +128,22 @@ func TestR16_FailuresRaiseAnAlarmAndLockNobodyOut(t *testing.T) {
 	given := account(t).When(signingIn(true)).Then(signedIn)
 	for n := 1; n <= 50; n++ {
 		outcome := given.When(signingIn(false))
-		switch n {
-		case 5, 10, 20, 40:
-			given = outcome.Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: n})
-		default:
+		if n == 5 {
+			given = outcome.Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: n, At: by(anna).At})
+		} else {
 			given = outcome.Then(wrong)
 		}
+	}
+	// The alarm is raised again after an hour, and not sooner, whether the owner has signed in meanwhile or not.
+	later := func(after time.Duration) decision {
+		call := domain.Call{At: by(anna).At.Add(after), Actor: "process:sign-in"}
+		return scenario.SentWithFacts(user.EnterPassword, user.EnteredSecrets{}, user.SignIn{User: anna}, call)
+	}
+	given.When(later(59 * time.Minute)).Then(wrong)
+	given.When(later(time.Hour)).Then(wrong, user.PasswordGuessingSuspected{User: anna, Failures: 51, At: by(anna).At.Add(time.Hour)})
+	again := given.When(signingIn(true)).Then(signedIn)
+	for range 10 {
+		again = again.When(later(30 * time.Minute)).Then(wrong)
 	}
 	given = given.When(signingIn(true)).Then(signedIn)
 	if s := given.State(); s.Locked || s.Sessions != 0 || s.FailedSignIns != 0 {
@@ -210,7 +223,11 @@ func TestR4_OneAdministratorMakesNoOther(t *testing.T) {
 	proposed.When(confirmingRole(admin, boss)).ThenRefused("second_person_required")
 	proposed.When(confirmingRole(admin, "deputy")).Then(user.RoleGranted{User: anna, Grant: admin}).
 		When(granting(crc)).ThenRefused("roles_exclusive")
-	account(t).When(grantingBy(admin, "process:operator.root")).Then(user.RoleGranted{User: anna, Grant: admin})
+	byOperator := account(t).When(grantingBy(admin, "process:operator/root")).
+		Then(user.RoleGranted{User: anna, Grant: admin}, user.ConfirmationRequired{User: anna, By: "process:operator/root", People: 1})
+	if byOperator.State().CanAdminister() {
+		t.Error("the operator alone has made an administrator")
+	}
 	account(t).Given(user.RoleGranted{User: anna, Grant: crc}).When(granting(admin)).ThenRefused("roles_exclusive")
 }
 
@@ -289,6 +306,8 @@ func TestR15_TheSecondFactor(t *testing.T) {
 
 	wrongCode := user.SignInFailed{User: anna, Code: "wrong_code"}
 	enrolled.When(signingIn(true)).Then(wrongCode)
+	enrolled.When(entering(user.EnteredSecrets{Password: true, CodeMissing: true})).Then(user.SignInFailed{User: anna, Code: "code_missing"})
+	enrolled.When(entering(user.EnteredSecrets{CodeMissing: true})).Then(wrong)
 	enrolled.When(signingIn(false)).Then(wrong)
 	enrolled.When(entering(user.EnteredSecrets{Password: false, Step: 8})).Then(wrong)
 	enrolled.When(entering(user.EnteredSecrets{Password: true, Step: 7})).Then(wrongCode) // no code is used twice
@@ -481,4 +500,91 @@ func TestAccountsKeepTheirRules(t *testing.T) {
 			}
 		}
 	})
+}
+
+// onMachine is the call of the operator of the machine.
+var onMachine = by("process:operator/root")
+
+// TestR4_TheOperatorMakesTheFirstAdministratorAlone, and no other one.
+func TestR4_TheOperatorMakesTheFirstAdministratorAlone(t *testing.T) {
+	appointing := func(all user.Administrators) decision {
+		return scenario.Sent(user.GiveRole, user.GrantRole{OfUser: domain.ForUser(anna), Grant: admin, Administrators: all}, onMachine)
+	}
+	required := func(people int) user.ConfirmationRequired {
+		return user.ConfirmationRequired{User: anna, By: onMachine.Actor, People: people}
+	}
+	granted := user.RoleGranted{User: anna, Grant: admin}
+	first := account(t).Given(handedOut, newPassword).When(appointing(user.Administrators{None: true, Machine: "trial1"})).
+		Then(granted, user.FirstAdministratorAppointed{User: anna, By: onMachine.Actor, Machine: "trial1"})
+	if !first.State().CanAdminister() {
+		t.Error("the first administrator cannot administer")
+	}
+	for people, usable := range map[int][]domain.UserID{1: {boss, anna}, 2: {boss, "deputy"}} {
+		given := account(t).When(appointing(user.Administrators{Usable: usable})).Then(granted, required(people))
+		if given.State().CanAdminister() {
+			t.Error("the operator alone has made another administrator")
+		}
+	}
+	account(t).When(appointing(user.Administrators{})).Then(granted, required(1)) // all administrators are locked
+}
+
+// TestR4_TheOperatorIsNotOneOfTwoPeople: the record cannot tell the operator from one of the administrators, so that what
+// the operator has handled needs two of them where there are two.
+func TestR4_TheOperatorIsNotOneOfTwoPeople(t *testing.T) {
+	two := user.Administrators{Usable: []domain.UserID{boss, "deputy", anna}}
+	reset := user.ChangePassword{OfUser: domain.ForUser(anna), PasswordDigest: "digest-2", Administrators: two}
+	unlock := user.UnlockUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because("found"), Administrators: two}
+	lost := user.RemoveSecondFactor{OfUser: domain.ForUser(anna), Reasoned: domain.Because("lost"), Administrators: two}
+	for what, decided := range map[string]func() ([]user.Event, error){
+		"a new account": func() ([]user.Event, error) {
+			return user.Register(user.User{}, user.RegisterUser{OfUser: domain.ForUser(anna), Name: "Anna", Administrators: two}, onMachine)
+		},
+		"a new password": func() ([]user.Event, error) { return user.SetPassword(account(t).State(), reset, onMachine) },
+		"unlocking":      func() ([]user.Event, error) { return user.Unlock(lockedAccount(t).State(), unlock, onMachine) },
+		"removing a second factor": func() ([]user.Event, error) {
+			return user.RemoveFactor(account(t).Given(user.SecondFactorOffered{User: anna, Secret: "x"},
+				user.SecondFactorEnrolled{User: anna}).State(), lost, onMachine)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			events, err := decided()
+			if err != nil {
+				t.Fatal(err)
+			}
+			given := scenario.For(t, user.Decider).Strict().Given(registered).Given(events...).Given(newPassword)
+			for _, one := range []domain.UserID{anna, onMachine.Actor} {
+				given.When(confirming(one)).ThenRefused("second_person_required")
+			}
+			once := given.When(confirming(boss)).Then(user.ConfirmationGiven{User: anna, By: boss})
+			if !once.State().Unconfirmed {
+				t.Error("one administrator has confirmed it")
+			}
+			once.When(confirming(boss)).ThenRefused("second_person_required")
+			once.When(confirming("deputy")).Then(user.AccountConfirmed{User: anna})
+			// What happens after the first confirmation is not confirmed by it.
+			once.Given(user.ConfirmationRequired{User: anna, By: onMachine.Actor, People: 1}).
+				When(confirming("deputy")).Then(user.ConfirmationGiven{User: anna, By: "deputy"})
+		})
+	}
+}
+
+// TestR4_AdministrationIsRecoveredWhenNobodyIsLeft, by the operator alone, and for everybody to see.
+func TestR4_AdministrationIsRecoveredWhenNobodyIsLeft(t *testing.T) {
+	recovering := func(reason string, usable ...domain.UserID) decision {
+		return scenario.Sent(user.Recover, user.RecoverAdministration{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason),
+			Administrators: user.Administrators{Usable: usable, Machine: "trial1"}}, onMachine)
+	}
+	given := account(t).Given(user.RoleGranted{User: anna, Grant: admin}, handedOut)
+	given.When(recovering("nobody is left")).ThenRefused("password_not_changed")
+	given = given.Given(newPassword)
+	given.When(recovering("nobody is left", boss)).ThenRefused("administrators_exist")
+	given.When(recovering(" ")).ThenRefused("reason_required")
+	given.Given(locked).When(recovering("nobody is left")).ThenRefused("user_locked")
+	given.Given(deactivated).When(recovering("nobody is left")).ThenRefused("account_deactivated")
+	account(t).When(recovering("nobody is left")).ThenRefused("not_an_administrator")
+	recovered := given.When(recovering("nobody is left")).
+		Then(user.AdministrationRecovered{User: anna, By: onMachine.Actor, Machine: "trial1", Reason: "nobody is left"})
+	if !recovered.State().CanAdminister() {
+		t.Error("nobody administers")
+	}
 }

@@ -178,7 +178,10 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 	for _, c := range gone {
 		c.dropped.Store(true)
 	}
-	if err := st.commit(b, durable); err != nil {
+	if err := st.commitFreeing(b, durable); err != nil {
+		for _, c := range gone {
+			c.dropped.Store(false)
+		}
 		return nil, err
 	}
 	for _, c := range gone {
@@ -191,7 +194,8 @@ func (st *store) drop(names []namespace, durable bool) ([]*collection, error) {
 func eraseInto(b *pebble.Batch, c *collection) error {
 	docs := spaceKey(spaceDocs, c.id)
 	err := errors.Join(
-		b.Delete(c.ns.Load().key(), nil), b.Delete(spaceKey(spaceCount, c.id), nil), b.DeleteRange(docs, successor(docs), nil))
+		b.Delete(c.ns.Load().key(), nil), b.Delete(spaceKey(spaceCount, c.id), nil),
+		b.Delete(spaceKey(spaceBytes, c.id), nil), b.DeleteRange(docs, successor(docs), nil))
 	for _, x := range *c.indexes.Load() {
 		err = errors.Join(err, b.DeleteRange(x.space, successor(x.space), nil))
 	}
@@ -231,6 +235,9 @@ func (st *store) rename(from, to namespace, dropTarget, durable bool) error {
 		target.dropped.Store(true)
 	}
 	if err := st.commit(b, durable); err != nil {
+		if target != nil {
+			target.dropped.Store(false)
+		}
 		return err
 	}
 	st.remove(from)

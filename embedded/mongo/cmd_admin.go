@@ -34,7 +34,15 @@ func (r *request) hello() (doc, error) {
 	return w.ok().done(), nil
 }
 
-func (r *request) ping() (doc, error) { return newBuilder().ok().done(), nil }
+// ping fails while the server takes no writes, so that whoever asks for its health is told.
+func (r *request) ping() (doc, error) {
+	if !r.s.opts.ReadOnly {
+		if err := r.s.unwritable(); err != nil {
+			return nil, err
+		}
+	}
+	return newBuilder().ok().done(), nil
+}
 
 func (r *request) buildInfo() (doc, error) {
 	w := newBuilder()
@@ -112,7 +120,7 @@ func (r *request) hostInfo() (doc, error) {
 }
 
 func (r *request) serverStatus() (doc, error) {
-	st := r.s.Stats()
+	st := r.s.stats()
 	w := newBuilder()
 	w.str("host", r.s.Addr()).str("version", serverVersion).str("process", "casebook").
 		double("uptime", time.Since(r.s.started).Seconds()).date("localTime", time.Now().UnixMilli())
@@ -165,11 +173,11 @@ func (r *request) dbStats() (doc, error) {
 	colls := r.s.store.collections(r.db)
 	for _, c := range colls {
 		objects += c.count.Load()
-		size += r.s.store.sizeOf(c.primary)
+		size += c.bytes.Load()
 		indexes++ // the _id index
 		for _, x := range *c.indexes.Load() {
 			indexes++
-			indexSize += r.s.store.sizeOf(x)
+			indexSize += r.s.store.sizeOf(c, x)
 		}
 	}
 	w := newBuilder()
@@ -210,11 +218,11 @@ func (r *request) storageStats(w *builder, c *collection, scale int64) {
 	sizes := newBuilder()
 	var indexes []*index
 	if c != nil {
-		count, size, indexes = c.count.Load(), r.s.store.sizeOf(c.primary), *c.indexes.Load()
+		count, size, indexes = c.count.Load(), c.bytes.Load(), *c.indexes.Load()
 		sizes.int64(c.primary.name, 0)
 	}
 	for _, x := range indexes {
-		n := r.s.store.sizeOf(x)
+		n := r.s.store.sizeOf(c, x)
 		indexSize += n
 		sizes.int64(x.name, n/scale)
 	}

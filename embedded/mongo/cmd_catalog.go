@@ -37,7 +37,10 @@ func (r *request) listDatabases() (doc, error) {
 		size := int64(0)
 		if !nameOnly {
 			for _, c := range r.s.store.collections(name) {
-				size += r.s.store.sizeOf(c.primary)
+				size += c.bytes.Load()
+				for _, x := range *c.indexes.Load() {
+					size += r.s.store.sizeOf(c, x)
+				}
 			}
 			one.int64("sizeOnDisk", size).bool("empty", false)
 		}

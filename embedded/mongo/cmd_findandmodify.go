@@ -66,6 +66,7 @@ func (r *request) findAndModify() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	var res updateResult
 	if w != nil {
 		res, err = r.modifyOne(w, st, sort, remove)

@@ -41,7 +41,7 @@ func parseIndexSpec(d doc) (*index, error) {
 		case "sparse", "partialFilterExpression", "expireAfterSeconds", "hidden", "storageEngine", "wildcardProjection",
 			"weights", "default_language", "language_override", "textIndexVersion", "2dsphereIndexVersion", "bits", "min",
 			"max", "prepareUnique", "clustered", "bucketSize":
-			if e.t == tBool && !e.truthy() {
+			if e.t == tBool && !e.truthy() || field == "sparse" && e.t == tNull { // some drivers' mappers send null for not given
 				continue
 			}
 			return nil, refuse(codeCannotCreateIndex, "index option %s is not provided here", field)
@@ -185,7 +185,7 @@ func (st *store) createIndexes(r *request, ns namespace, wanted []*index) (befor
 		}
 	}
 	if err != nil {
-		if e := st.commit(b, false); e != nil {
+		if e := st.commitFreeing(b, false); e != nil {
 			err = fmt.Errorf("%w (and: %w)", err, e)
 		}
 		return before, before, err
@@ -396,5 +396,10 @@ func (st *store) dropIndexes(c *collection, which value, durable bool) (before i
 		}
 	}
 	c.indexes.Store(&keep) // before the entries are deleted, because view relies on it
-	return before, st.commit(b, durable)
+	if err := st.commitFreeing(b, durable); err != nil {
+		all := w.indexes
+		c.indexes.Store(&all)
+		return before, err
+	}
+	return before, nil
 }

@@ -95,11 +95,11 @@ func (r *request) insert() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	n := int32(0)
 	for i, d := range docs {
 		if i%aheadStatements == 0 {
 			if err := w.readAhead(idsOf(docs[i:])); err != nil {
-				w.close()
 				return nil, err
 			}
 		}
@@ -110,7 +110,6 @@ func (r *request) insert() (doc, error) {
 		}
 		stop, fatal := errs.add(i, err)
 		if fatal != nil {
-			w.close()
 			return nil, fatal
 		}
 		if stop {
@@ -243,6 +242,7 @@ func (r *request) update() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	var matched, modified int32
 	var upserted *builder
 	var next ahead
@@ -267,7 +267,6 @@ func (r *request) update() (doc, error) {
 		}
 		stop, fatal := errs.add(i, err)
 		if fatal != nil {
-			w.close()
 			return nil, fatal
 		}
 		if stop {
@@ -468,6 +467,7 @@ func (r *request) delete() (doc, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	n := int32(0)
 	var next ahead
 	for i := range stmts {
@@ -479,7 +479,6 @@ func (r *request) delete() (doc, error) {
 		}
 		stop, fatal := errs.add(i, err)
 		if fatal != nil {
-			w.close()
 			return nil, fatal
 		}
 		if stop {

@@ -82,6 +82,12 @@ var notSupported = map[string]string{
 	"shutdown": "end the server's process", "top": "use serverStatus", "dataSize": "use collStats",
 }
 
+// aboutServer holds the commands that do not touch the store.
+var aboutServer = map[string]bool{
+	"hello": true, "isMaster": true, "ismaster": true, "ping": true, "saslStart": true, "saslContinue": true, "logout": true,
+	"buildInfo": true, "buildinfo": true, "connectionStatus": true, "whatsmyuri": true, "endSessions": true,
+}
+
 // dispatch runs the command in m and returns its answer.
 func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 	first, _ := m.body.first()
@@ -113,6 +119,9 @@ func (s *Server) dispatch(c *conn, m *message) (doc, error) {
 	}
 	if err := r.authorize(known.needs); err != nil {
 		return nil, err
+	}
+	if s.shut != nil && !aboutServer[r.name] {
+		return nil, s.shut
 	}
 	answer, err := known.run(r)
 	if err == nil && len(answer) > maxDocSize+(16<<10) {

@@ -67,6 +67,7 @@ const (
 	codeMatchNotDocument         errCode = 15959
 	codeSortNotDocument          errCode = 15973
 	codeUnsupportedOpQueryCmd    errCode = 352
+	codeOutOfDiskSpace           errCode = 14031
 	codeNotExactValueFieldUpsert errCode = 54
 )
 
@@ -89,6 +90,7 @@ var codeNames = map[errCode]string{
 	codeInvalidPipelineOperator: "InvalidPipelineOperator", codeInvalidIndexSpec: "InvalidIndexSpecificationOption",
 	codeNotImplemented: "NotImplemented", codeSortMemoryExceeded: "QueryExceededMemoryLimitNoDiskUseAllowed",
 	codeOpNotInTransaction: "OperationNotSupportedInTransaction",
+	codeOutOfDiskSpace:     "OutOfDiskSpace",
 	codeBSONObjectTooLarge: "BSONObjectTooLarge", codeDuplicateKey: "DuplicateKey",
 	codeInterruptedAtShutdown: "InterruptedAtShutdown",
 	codeUnsupportedOpQueryCmd: "UnsupportedOpQueryCommand", codeNotExactValueFieldUpsert: "NotExactValueField",

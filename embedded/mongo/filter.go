@@ -1,7 +1,6 @@
 package mongo
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -93,7 +92,9 @@ func (l *leaf) at(v value, i int) bool {
 			if e.t == tDocument && l.at(e.doc().lookup(l.parts[i+1]), i+1) {
 				return true
 			}
-			if pos == l.nums[i+1] && l.at(e.value, i+1) {
+			// A value at the position has no fields of its own, so that a longer path has no value there.
+			ends := i+1 == len(l.parts)-1 || e.t == tDocument || e.t == tArray
+			if pos == l.nums[i+1] && ends && l.at(e.value, i+1) {
 				return true
 			}
 			pos++
@@ -183,7 +184,7 @@ func (t *inTest) holds(v value) bool {
 }
 
 type regexTest struct {
-	re               *regexp.Regexp
+	re               *pcre
 	pattern, options string
 	prefix           string // with which every match begins, for the planner
 }
@@ -192,7 +193,7 @@ func (t *regexTest) whole() bool { return false }
 func (t *regexTest) holds(v value) bool {
 	switch v.t {
 	case tString, tSymbol:
-		return t.re.Match(v.strBytes())
+		return t.re.match(v.strBytes())
 	case tRegex:
 		p, o := v.regex()
 		return p == t.pattern && o == t.options

@@ -10,7 +10,7 @@ func TestFilters(t *testing.T) {
 	d := rawJSON(`{"_id": 1, "i": 7, "d": 7.5, "s": "Hello\nWorld", "n": null, "b": true, "t": {"$date": {"$numberLong": "1000"}},
 		"o": {"$oid": "0102030405060708090a0b0c"}, "dec": {"$numberDecimal": "7.50"},
 		"re": {"$regularExpression": {"pattern": "^a", "options": "i"}},
-		"a": [1, "x", {"k": 1, "v": [5, 6]}, {"k": 2}], "nested": [[1, 2], [3]], "sub": {"x": {"y": 1}}, "empty": []}`)
+		"a": [1, "x", {"k": 1, "v": [5, 6]}, {"k": 2}], "nested": [[1, 2], [3]], "sub": {"x": {"y": 1}}, "empty": [], "p": [1]}`)
 	for filter, want := range map[string]bool{
 		`{}`: true, `{"i": 7.0}`: true, `{"i": {"$numberLong": "7"}}`: true, `{"d": {"$numberDecimal": "7.5"}}`: true,
 		`{"dec": 7.5}`: true, `{"dec": {"$gt": 7, "$lt": 8}}`: true, `{"i": {"$gt": "a"}}`: false, `{"s": {"$gt": 5}}`: false,
@@ -44,6 +44,11 @@ func TestFilters(t *testing.T) {
 		`{"a.v": 6}`:                                       true,
 		`{"a.2.v.1": 6}`:                                   true,
 		`{"a.2.v.1": 5}`:                                   false,
+		`{"p.0.b": null}`:                                  false,
+		`{"p.0.b": {"$ne": null}}`:                         true,
+		`{"p.0.b": {"$exists": false}}`:                    true,
+		`{"a.2.b": null}`:                                  true,
+		`{"nested.0.b": null}`:                             false,
 		`{"a": {"$elemMatch": {"k": 1, "v": {"$gt": 5}}}}`: true,
 		`{"a": {"$elemMatch": {"k": 2, "v": 5}}}`:          false,
 		`{"a": {"$all": [{"$elemMatch": {"k": 1}}, {"$elemMatch": {"k": 2}}]}}`: true,

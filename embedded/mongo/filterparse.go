@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -483,7 +482,7 @@ func regexOf(v value, options string) (*regexTest, error) {
 	if flags != "" {
 		full = "(?" + flags + ")" + pattern
 	}
-	re, err := regexp.Compile(full)
+	re, err := compilePCRE(full)
 	if err != nil {
 		return nil, refuse(codeBadRegex, "Regular expression is invalid: %s (patterns are RE2: no look-around, no back-references)", err)
 	}

@@ -20,6 +20,9 @@ type index struct {
 	unique  bool
 	primary bool   // the index is the documents themselves, in order of _id
 	space   []byte // prefix of all its keys in Pebble
+	// nullEmpty says that a path through an empty array leads to null, as in MongoDB. In the indexes of earlier versions it
+	// leads to undefined.
+	nullEmpty bool
 
 	// multikey has a bit for each field whose path has met an array in any document, also in deleted ones.
 	multikey atomic.Uint64
@@ -33,7 +36,7 @@ type indexField struct {
 
 // newIndex returns an index with the given key, without an id.
 func newIndex(name string, key doc, unique bool) (*index, error) {
-	x := &index{name: name, key: bytes.Clone(key), unique: unique}
+	x := &index{name: name, key: bytes.Clone(key), unique: unique, nullEmpty: true}
 	for e, rest := key.first(); e.t != 0; e, rest = nextElem(rest) {
 		f := indexField{path: string(e.name), parts: strings.Split(string(e.name), ".")}
 		if e.t == tString {
@@ -254,6 +257,8 @@ func (x *index) expand(fields []fieldCursor, s *keySet, i int) error {
 				continue
 			}
 			switch {
+			case empty && len(next[f].parts) > 0 && x.nullEmpty:
+				next[f] = fieldCursor{done: true}
 			case empty:
 				next[f] = fieldCursor{v: value{t: tUndefined}, done: true}
 			case len(next[f].parts) == 0:

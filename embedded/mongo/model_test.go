@@ -95,7 +95,9 @@ func modelAt(v any, parts []string) []any {
 			if d, ok := e.(bson.D); ok {
 				all = append(all, modelAt(d, parts)...)
 			}
-			if strconv.Itoa(i) == parts[0] {
+			_, isDoc := e.(bson.D)
+			_, isArray := e.(bson.A)
+			if strconv.Itoa(i) == parts[0] && (len(parts) == 1 || isDoc || isArray) {
 				all = append(all, modelAt(e, parts[1:])...)
 			}
 		}
@@ -156,7 +158,7 @@ type condition struct {
 	match func(bson.D) bool
 }
 
-var modelPaths = []string{"a", "b", "b", "c", "c", "a.x", "a.x", "a.y", "a.y", "b.x", "a.0", "a.x.y", "_id"}
+var modelPaths = []string{"a", "b", "b", "c", "c", "a.x", "a.x", "a.y", "a.y", "b.x", "a.0", "a.0.x", "b.1.x", "a.x.y", "_id"}
 
 // modelValue draws from few values, so that filters often match documents.
 func modelValue(depth int) *rapid.Generator[any] {
@@ -371,55 +373,95 @@ type modelOrder struct {
 // emptyArray is the sort value of an empty array. It sorts before null.
 type emptyArray struct{}
 
-// sortKey returns the values by which a document is sorted: of each field the smallest value, in descending order the
-// largest.
-func (o modelOrder) sortKey(d bson.D) []any {
-	var key []any
-	for _, k := range o.keys {
-		var best any
-		for i, v := range modelSortValues(d, strings.Split(k.path, ".")) {
-			c := 0
-			if i > 0 {
-				c = modelSortCompare(v, best)
-			}
-			if i == 0 || c < 0 && !k.desc || c > 0 && k.desc {
-				best = v
-			}
-		}
-		key = append(key, best)
+// sortKey returns the values by which a document is sorted: the first of all combinations of the fields' values. It
+// reports false if two fields meet different arrays, which cannot be sorted by.
+func (o modelOrder) sortKey(d bson.D) ([]any, bool) {
+	cursors := make([]modelCursor, len(o.keys))
+	for i, k := range o.keys {
+		cursors[i] = modelCursor{v: d, parts: strings.Split(k.path, ".")}
 	}
-	return key
+	keys, ok := modelSortKeys(cursors)
+	if !ok {
+		return nil, false
+	}
+	return slices.MinFunc(keys, o.compare), true
 }
 
-func modelSortValues(v any, parts []string) []any {
-	a, isArray := v.(bson.A)
-	if !isArray {
-		switch d, isDoc := v.(bson.D); {
-		case len(parts) == 0:
-			if _, none := v.(absent); none {
-				return []any{nil}
+// modelCursor is how far the path of one sort field has been followed.
+type modelCursor struct {
+	v     any
+	parts []string
+	array string // the path of the array that v is
+	done  bool
+}
+
+func modelSortKeys(cursors []modelCursor) (keys [][]any, ok bool) {
+	cursors = slices.Clone(cursors)
+	var array bson.A
+	path, met := "", false
+	for i := range cursors {
+		c := &cursors[i]
+		for !c.done {
+			a, isArray := c.v.(bson.A)
+			if isArray {
+				if met && c.array != path {
+					return nil, false
+				}
+				array, path, met = a, c.array, true
+				break
 			}
-			return []any{v}
-		case isDoc:
-			return modelSortValues(modelGet(d, parts[0]), parts[1:])
-		}
-		return []any{nil}
-	}
-	if len(a) == 0 {
-		return []any{emptyArray{}}
-	}
-	var all []any
-	for _, e := range a {
-		switch d, isDoc := e.(bson.D); {
-		case len(parts) == 0:
-			all = append(all, e)
-		case isDoc:
-			all = append(all, modelSortValues(modelGet(d, parts[0]), parts[1:])...)
-		default:
-			all = append(all, nil)
+			d, isDoc := c.v.(bson.D)
+			switch {
+			case len(c.parts) == 0:
+				c.done = true
+			case isDoc:
+				c.v, c.array, c.parts = modelGet(d, c.parts[0]), c.array+"."+c.parts[0], c.parts[1:]
+				continue
+			default:
+				c.v, c.done = nil, true
+			}
+			if _, none := c.v.(absent); none {
+				c.v = nil
+			}
 		}
 	}
-	return all
+	if !met {
+		var key []any
+		for _, c := range cursors {
+			key = append(key, c.v)
+		}
+		return [][]any{key}, true
+	}
+	follow := func(number int, e any) bool {
+		next := slices.Clone(cursors)
+		for i := range next {
+			c := &next[i]
+			if c.done {
+				continue
+			}
+			_, isDoc := e.(bson.D)
+			switch {
+			case len(c.parts) == 0:
+				c.v, c.done = e, true
+			case isDoc:
+				c.v, c.array = e, c.array+"#"+strconv.Itoa(number)
+			default:
+				c.v, c.done = nil, true
+			}
+		}
+		more, ok := modelSortKeys(next)
+		keys = append(keys, more...)
+		return ok
+	}
+	if len(array) == 0 {
+		array = bson.A{emptyArray{}}
+	}
+	for i, e := range array {
+		if !follow(i, e) {
+			return nil, false
+		}
+	}
+	return keys, true
 }
 
 func modelSortCompare(a, b any) int {
@@ -451,7 +493,7 @@ func (o modelOrder) compare(a, b []any) int {
 func drawOrder() *rapid.Generator[modelOrder] {
 	return rapid.Custom(func(t *rapid.T) modelOrder {
 		var o modelOrder
-		for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "a.x", "_id"}), 0, 3, rapid.ID).Draw(t, "sort") {
+		for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "a.x", "a.y", "b.x", "_id"}), 0, 3, rapid.ID).Draw(t, "sort") {
 			desc := rapid.Bool().Draw(t, "desc")
 			o.keys = append(o.keys, struct {
 				path string

@@ -53,6 +53,9 @@ type Options struct {
 	TLS *tls.Config
 	// Insecure allows an address that other machines can reach without Users or without TLS.
 	Insecure bool
+	// MinFreeBytes is the free disk space below which writes are refused with OutOfDiskSpace. Default 384 MiB; a negative
+	// value switches the check off.
+	MinFreeBytes int64
 	// ReadOnly serves an existing store without changing it. Commands that would write are refused.
 	ReadOnly bool
 
@@ -81,6 +84,9 @@ func (o *Options) setDefaults() {
 	if o.memTableBytes == 0 {
 		o.memTableBytes = 32 << 20
 	}
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = defaultMinFree
+	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = 100 * time.Millisecond
 	}
@@ -97,6 +103,8 @@ const (
 	frameTimeout = 2 * time.Minute
 	// closeGrace is the time that running commands have to finish before Close cuts their connections.
 	closeGrace = 5 * time.Second
+	// closeLimit is the longest time that Close takes.
+	closeLimit = 15 * time.Second
 	// keepBuffer is the largest buffer that a connection keeps between messages.
 	keepBuffer = 512 << 10
 	// largeBytes bounds the total of the messages larger than keepBuffer that are in memory; others wait.
@@ -108,11 +116,16 @@ type Server struct {
 	opts     Options
 	log      *slog.Logger
 	ln       net.Listener
-	store    *store
 	cursors  *cursorTable
 	accounts *accounts
 	large    *semaphore.Weighted // of largeBytes
 	started  time.Time
+
+	// opening is held by every command while it runs, and by heal while it replaces the store.
+	opening sync.RWMutex
+	store   *store
+	// shut is why there is no open store at the moment; nil otherwise.
+	shut error
 
 	// life ends when Close begins; running commands stop then.
 	life context.Context
@@ -164,6 +177,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.wg.Go(s.accept)
 	s.wg.Go(func() { s.cursors.reap(s.life) })
+	s.wg.Go(s.heal)
 	return s, nil
 }
 
@@ -180,16 +194,30 @@ func (s *Server) ConnectionString() string {
 }
 
 // Close stops listening, lets running commands finish for a few seconds, closes the connections and the store, and
-// waits for all goroutines. When it returns, every acknowledged write is on disk.
+// waits for all goroutines. When it returns without an error, every acknowledged write is on disk. It returns after
+// closeLimit at the latest.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
 		err := s.ln.Close()
 		s.end()
 		s.eachConn(func(c *conn) { c.interruptRead() })
 		cut := time.AfterFunc(closeGrace, func() { s.eachConn(func(c *conn) { c.nc.Close() }) })
-		s.wg.Wait()
-		cut.Stop()
-		s.closeErr = errors.Join(err, s.store.close())
+		closed := make(chan error, 1)
+		go func() {
+			s.wg.Wait()
+			cut.Stop()
+			if s.shut != nil {
+				closed <- nil
+				return
+			}
+			closed <- s.store.close()
+		}()
+		select {
+		case failed := <-closed:
+			s.closeErr = errors.Join(err, failed)
+		case <-time.After(closeLimit):
+			s.closeErr = errors.Join(err, fmt.Errorf("the store was not closed within %s; the next start recovers it from its log", closeLimit))
+		}
 	})
 	return s.closeErr
 }
@@ -220,7 +248,14 @@ type Stats struct {
 
 // Stats returns the current statistics.
 func (s *Server) Stats() Stats {
-	st := s.store.stats()
+	s.opening.RLock()
+	defer s.opening.RUnlock()
+	return s.stats()
+}
+
+// stats is Stats for a caller that holds opening.
+func (s *Server) stats() Stats {
+	st := s.storeStats()
 	s.mu.Lock()
 	st.Connections = len(s.conns)
 	s.mu.Unlock()
@@ -349,6 +384,8 @@ func (s *Server) handle(c *conn, m *message) (answer doc) {
 		}
 	}()
 	s.commands.Add(1)
+	s.opening.RLock()
+	defer s.opening.RUnlock()
 	answer, err := s.dispatch(c, m)
 	if err != nil {
 		s.failed.Add(1)

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"container/heap"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // sortSpec is a compiled sort document; nil means that no order is requested.
 type sortSpec struct {
 	fields []indexField
+	// through reports that a path may go through a position in an array.
+	through bool
 }
 
 func parseSort(d doc) (*sortSpec, error) {
@@ -34,6 +37,7 @@ func parseSort(d doc) (*sortSpec, error) {
 		}
 		s.fields = append(s.fields, indexField{path: path, parts: strings.Split(path, "."), desc: n < 0})
 	}
+	s.through = slices.ContainsFunc(s.fields, func(f indexField) bool { return throughPosition(f.parts) })
 	if len(s.fields) > maxIndexFields {
 		return nil, refuse(codeBadValue, "too many sort keys: %d, at most %d", len(s.fields), maxIndexFields)
 	}
@@ -59,9 +63,43 @@ func checkPath(path string) error {
 	return nil
 }
 
-// appendSortKey appends the sort key of d, whose bytes are compared. An array is sorted by its smallest element, in
-// descending order by its largest.
-func (s *sortSpec) appendSortKey(dst []byte, d doc) []byte {
+// appendSortKey appends the sort key of d, whose bytes are compared. A document with an array has a key for each element,
+// as in an index, and is sorted by the least one; so by the smallest element, in descending order by the largest. A
+// document in which two fields meet different arrays is refused.
+func (s *sortSpec) appendSortKey(dst []byte, d doc) ([]byte, error) {
+	if s.through {
+		return s.appendFieldKeys(dst, d), nil
+	}
+	start := len(dst)
+	for i := range s.fields {
+		v, array := leafAt(d, s.fields[i].parts)
+		if !array {
+			dst = s.fields[i].append(dst, v)
+			continue
+		}
+		x := index{fields: s.fields, nullEmpty: true}
+		var keys keySet
+		keys.reset(1)
+		if err := x.arrayKeys(d, &keys, 0); err != nil {
+			return nil, refuse(codeBadValue, "cannot sort with keys that are parallel arrays: %s", s.paths())
+		}
+		return append(dst[:start], keys.of(0)[0]...), nil
+	}
+	return dst, nil
+}
+
+// paths returns the paths of the fields for people.
+func (s *sortSpec) paths() string {
+	paths := make([]string, len(s.fields))
+	for i, f := range s.fields {
+		paths[i] = strconv.Quote(f.path)
+	}
+	return strings.Join(paths, ", ")
+}
+
+// appendFieldKeys is appendSortKey for paths that may go through positions, and for elements of an array: each field is
+// sorted by its own least value.
+func (s *sortSpec) appendFieldKeys(dst []byte, d doc) []byte {
 	for i := range s.fields {
 		f := &s.fields[i]
 		v, array := leafAt(d, f.parts)
@@ -87,7 +125,7 @@ func throughPosition(parts []string) bool {
 }
 
 // eachAt calls f with each value at a path, for an array with each element, and at least once. For an empty array it
-// calls f with undefined.
+// calls f with undefined, but with a missing value if the path goes on behind it.
 func eachAt(v value, parts []string, f func(value)) {
 	if v.t != tArray {
 		switch {
@@ -113,7 +151,11 @@ func eachAt(v value, parts []string, f func(value)) {
 		}
 	}
 	if v.doc().isEmpty() {
-		f(value{t: tUndefined})
+		if len(parts) > 0 {
+			f(value{})
+		} else {
+			f(value{t: tUndefined})
+		}
 		return
 	}
 	for e, rest := v.doc().first(); e.t != 0; e, rest = nextElem(rest) {
@@ -167,7 +209,11 @@ func (s *sorter) Pop() any {
 
 // add adds a document; it copies the document if it keeps it.
 func (s *sorter) add(d doc) error {
-	s.buf = s.spec.appendSortKey(s.buf[:0], d)
+	key, err := s.spec.appendSortKey(s.buf[:0], d)
+	if err != nil {
+		return err
+	}
+	s.buf = key
 	s.seq++
 	if s.limit > 0 && len(s.items) == s.limit {
 		if bytes.Compare(s.buf, s.items[0].key) >= 0 {

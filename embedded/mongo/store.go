@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"casebook/embedded/diskguard"
+
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +26,7 @@ import (
 //	m                              the next id
 //	c <db> 0x00 <collection>       the collection: {id, uuid, indexes: [...]}
 //	n <collection id>              number of documents
+//	b <collection id>              bytes of the documents
 //	g <index id>                   marks an index that is being built; at start its entries are garbage
 //	d <collection id> <_id>        a document
 //	i <index id> <fields> <_id>    an index entry; the value is the length of the encoded _id
@@ -32,6 +35,7 @@ const (
 	spaceNext     = 'm'
 	spaceCatalog  = 'c'
 	spaceCount    = 'n'
+	spaceBytes    = 'b'
 	spaceBuilding = 'g'
 	spaceDocs     = 'd'
 	spaceIndex    = 'i'
@@ -67,6 +71,16 @@ type store struct {
 	syncAlways bool
 	readOnly   bool
 
+	fs       vfs.FS
+	dir      string
+	minFree  int64
+	memTable int64
+	guard    *diskguard.Guard
+	// failure is why the store takes no more writes until it is opened again; broken is closed then.
+	failure atomic.Pointer[error]
+	broken  chan struct{}
+	engine  engineRoom
+
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -98,6 +112,7 @@ type collection struct {
 	primary *index                   // the _id index, which is the documents themselves
 	indexes atomic.Pointer[[]*index] // the other indexes; the slice is replaced, never changed
 	count   atomic.Int64
+	bytes   atomic.Int64 // of all documents
 	dropped atomic.Bool
 }
 
@@ -120,7 +135,7 @@ func (c *collection) record(indexes []*index) []byte {
 	w.int64("id", int64(c.id)).val("uuid", uuidValue(c.uuid)).array("indexes")
 	for _, x := range indexes {
 		w.doc("").int64("id", int64(x.id)).str("name", x.name).rawDoc("key", x.key).bool("unique", x.unique).
-			int64("multikey", int64(x.multikey.Load())).end()
+			int64("multikey", int64(x.multikey.Load())).bool("nullEmpty", x.nullEmpty).end()
 	}
 	w.end()
 	return w.done()
@@ -166,11 +181,19 @@ func openStore(o *Options) (st *store, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
+	defer func() {
+		if p := recover(); p != nil { // Pebble panics if it cannot write some of its files
+			st, err = nil, fmt.Errorf("the engine failed: %v", p)
+		}
+	}()
 	st = &store{
-		lock: lock,
-		wal:  newWALFS(o.FS, o.SyncEvery), log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly,
+		lock: lock, fs: o.FS, dir: o.Dir, minFree: o.MinFreeBytes, memTable: o.memTableBytes, broken: make(chan struct{}),
+		log: o.Logger, syncAlways: o.SyncAlways, readOnly: o.ReadOnly,
 		dbs: map[string]map[string]*collection{},
 	}
+	st.guard = diskguard.New(o.FS, st.fail, errFrozen)
+	st.wal = newWALFS(st.guard, o.SyncEvery)
+	st.engine.init()
 	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
 	// room a busy writer would have hardly any cache.
 	st.cache = pebble.NewCache(o.CacheBytes + memTables*o.memTableBytes)
@@ -178,20 +201,28 @@ func openStore(o *Options) (st *store, err error) {
 		FS: st.wal, Lock: lock, ReadOnly: o.ReadOnly, Cache: st.cache, Logger: pebbleLogger{o.Logger},
 		// Later formats note in the log how much of it has been synced, and treat a gap before that point as damage. walFS
 		// syncs later than Pebble believes, so such a gap is normal after a crash of the machine.
-		FormatMajorVersion:          pebble.FormatColumnarBlocks,
-		MemTableSize:                uint64(o.memTableBytes),
-		MemTableStopWritesThreshold: memTables,
-		LBaseMaxBytes:               64 << 20,
-		L0StopWritesThreshold:       24,
+		FormatMajorVersion: pebble.FormatColumnarBlocks,
+		MemTableSize:       uint64(o.memTableBytes),
+		LBaseMaxBytes:      64 << 20,
+		// Writers wait in awaitEngine. Pebble's own waiting, which these limits switch off, does not end on a full disk.
+		MemTableStopWritesThreshold: 1 << 20,
+		L0StopWritesThreshold:       1 << 20,
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		// Without a DataCorruption listener Pebble ends the process when it reads a damaged block; with it the read fails.
-		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-			o.Logger.Error("a file of the database is damaged", "file", info.Path, "error", info.Details)
-		}},
+		EventListener: &pebble.EventListener{
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				o.Logger.Error("a file of the database is damaged", "file", info.Path, "error", info.Details)
+			},
+			// A flush or a merge failed. The engine would try again without end while writes fill the memory.
+			BackgroundError: func(err error) { _ = st.guard.Freeze(err) },
+			WALCreated:      func(pebble.WALCreateInfo) { st.engine.crowded.Store(true) },
+			FlushEnd:        func(pebble.FlushInfo) { st.engine.crowded.Store(true); st.engine.relieve() },
+			CompactionEnd:   func(pebble.CompactionInfo) { st.engine.relieve() },
+		},
 	}
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // so that point reads search few tables; other levels inherit it
-	st.db, err = pebble.Open(o.Dir, po)
+	st.db, err = openEngine(o.Dir, po)
 	if err != nil {
 		st.cache.Unref()
 		return nil, err
@@ -201,6 +232,7 @@ func openStore(o *Options) (st *store, err error) {
 		st.cache.Unref()
 		return nil, err
 	}
+	st.guard.Arm()
 	ctx, cancel := context.WithCancel(context.Background())
 	st.stop = cancel
 	st.wg.Go(func() { st.wal.run(ctx) })
@@ -281,6 +313,7 @@ func (st *store) loadCollection(ns namespace, record []byte) (*collection, error
 			mask, _ := spec.lookup("multikey").wholeNumber()
 			x.setID(uint32(xid))
 			x.multikey.Store(uint64(mask))
+			x.nullEmpty = spec.lookup("nullEmpty").truthy()
 			indexes = append(indexes, x)
 		}
 	}
@@ -292,7 +325,35 @@ func (st *store) loadCollection(ns namespace, record []byte) (*collection, error
 	if len(n) == 8 {
 		c.count.Store(int64(binary.BigEndian.Uint64(n)))
 	}
-	return c, nil
+	return c, st.loadBytes(c)
+}
+
+// loadBytes reads the bytes of a collection's documents. It adds them up if an earlier version wrote them last, which did
+// not keep the sum.
+func (st *store) loadBytes(c *collection) error {
+	kept, err := st.get(spaceKey(spaceBytes, c.id))
+	if err != nil {
+		return err
+	}
+	if len(kept) == 16 && int64(binary.BigEndian.Uint64(kept)) == c.count.Load() {
+		c.bytes.Store(int64(binary.BigEndian.Uint64(kept[8:])))
+		return nil
+	}
+	if c.count.Load() == 0 {
+		return nil
+	}
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: c.primary.space, UpperBound: successor(c.primary.space)})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	sum := int64(0)
+	for it.First(); it.Valid(); it.Next() {
+		v := it.LazyValue()
+		sum += int64(v.Len())
+	}
+	c.bytes.Store(sum)
+	return it.Error()
 }
 
 // sweep removes the entries of index builds that did not end.
@@ -339,21 +400,35 @@ func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 	return v, closer.Close()
 }
 
-// commit writes b to the log and applies it. It waits for a sync if durable is set, or with Options.SyncAlways.
+// commit writes b to the log and applies it. It waits for a sync if durable is set, or with Options.SyncAlways. It is
+// refused while the disk is almost full.
 func (st *store) commit(b *pebble.Batch, durable bool) error {
 	if st.readOnly {
 		return errReadOnly
 	}
-	if err := st.wal.failed(); err != nil {
+	if err := st.diskSpace(); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.Sync); err != nil { // walFS postpones the sync
+	return st.commitFreeing(b, durable)
+}
+
+// commitFreeing is commit for changes that free disk space.
+func (st *store) commitFreeing(b *pebble.Batch, durable bool) error {
+	if st.readOnly {
+		return errReadOnly
+	}
+	if err := st.awaitEngine(); err != nil {
+		return err
+	}
+	if err := st.apply(b); err != nil {
 		return err
 	}
 	if durable || st.syncAlways {
-		return st.wal.sync()
+		if err := st.wal.sync(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return st.failed() // the guard may have hidden a failure from the engine
 }
 
 // view is a consistent state of one collection: the snapshot has the entries of exactly these indexes.
@@ -397,13 +472,27 @@ func (st *store) stats() Stats {
 	return s
 }
 
-// sizeOf estimates the disk space of an index in bytes; for the primary index, of the documents.
-func (st *store) sizeOf(x *index) int64 {
-	n, err := st.db.EstimateDiskUsage(x.space, successor(x.space))
+// sampledEntries is how many entries of an index are read to estimate its size.
+const sampledEntries = 1000
+
+// sizeOf estimates the bytes of the entries of a collection's index. The disk space would be another number, which is zero
+// until Pebble has written its first tables.
+func (st *store) sizeOf(c *collection, x *index) int64 {
+	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: x.space, UpperBound: successor(x.space)})
 	if err != nil {
 		return 0
 	}
-	return int64(n)
+	defer it.Close()
+	n, sum := int64(0), int64(0)
+	for it.First(); it.Valid() && n < sampledEntries; it.Next() {
+		n++
+		v := it.LazyValue()
+		sum += int64(len(it.Key()) + v.Len())
+	}
+	if n < sampledEntries {
+		return sum
+	}
+	return sum / n * max(n, c.count.Load())
 }
 
 // pebbleLogger passes Pebble's messages to slog. Pebble calls Fatalf if it cannot go on, for example if it cannot write

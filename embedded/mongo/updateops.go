@@ -241,9 +241,9 @@ func applyPush(t *tree, c *change) error {
 // elementKey returns the sort key of an array's element. An element that is not a document counts as an empty one.
 func (s *sortSpec) elementKey(v value) []byte {
 	if v.t != tDocument {
-		return s.appendSortKey(nil, emptyDoc)
+		return s.appendFieldKeys(nil, emptyDoc)
 	}
-	return s.appendSortKey(nil, v.doc())
+	return s.appendFieldKeys(nil, v.doc())
 }
 
 func applyAddToSet(t *tree, c *change) error {

@@ -245,7 +245,7 @@ func FuzzFilter(f *testing.F) {
 			}
 		}
 		if s, err := parseSort(d); err == nil && s != nil {
-			s.appendSortKey(nil, target)
+			_, _ = s.appendSortKey(nil, target)
 		}
 		if p, err := parseProjection(d); err == nil {
 			if _, err := validate(p.apply(target)); err != nil {

@@ -16,7 +16,9 @@ type writer struct {
 	b       *pebble.Batch
 	indexes []*index
 	delta   int64 // change of the number of documents
+	bytes   int64 // change of their bytes
 	marked  bool  // an index became multikey, so the catalog record changes
+	closed  bool
 
 	keys, oldKeys keySet
 	idBuf         []byte
@@ -46,10 +48,15 @@ func (st *store) writeTo(c *collection) *writer {
 	return &writer{st: st, c: c, b: st.db.NewIndexedBatch(), indexes: *c.indexes.Load()}
 }
 
-// close releases the collection's lock and drops changes that were not flushed.
+// close releases the collection's lock and drops changes that were not flushed. Whoever opens a writer defers it, so that
+// the lock is released on every path, also if the command panics. It may be called more than once.
 func (w *writer) close() {
+	if w == nil || w.closed {
+		return
+	}
+	w.closed = true
+	defer w.c.mu.Unlock()
 	w.b.Close()
-	w.c.mu.Unlock()
 }
 
 // view returns a view of the collection that includes the writer's changes.
@@ -60,9 +67,16 @@ func (w *writer) flush() error {
 	if w.b.Empty() {
 		return nil
 	}
-	if w.delta != 0 {
-		n := uint64(w.c.count.Load() + w.delta)
+	if n := uint64(w.c.count.Load() + w.delta); w.delta != 0 {
 		if err := w.b.Set(spaceKey(spaceCount, w.c.id), binary.BigEndian.AppendUint64(nil, n), nil); err != nil {
+			return err
+		}
+	}
+	if w.delta != 0 || w.bytes != 0 {
+		// With the number of documents, by which a later start sees whether an earlier version has written meanwhile.
+		sum := binary.BigEndian.AppendUint64(nil, uint64(w.c.count.Load()+w.delta))
+		sum = binary.BigEndian.AppendUint64(sum, uint64(w.c.bytes.Load()+w.bytes))
+		if err := w.b.Set(spaceKey(spaceBytes, w.c.id), sum, nil); err != nil {
 			return err
 		}
 	}
@@ -75,7 +89,8 @@ func (w *writer) flush() error {
 		return err
 	}
 	w.c.count.Add(w.delta)
-	w.delta, w.marked = 0, false
+	w.c.bytes.Add(w.bytes)
+	w.delta, w.bytes, w.marked = 0, 0, false
 	w.b.Close()
 	w.b = w.st.db.NewIndexedBatch()
 	return nil
@@ -131,6 +146,7 @@ func (w *writer) insert(d doc) error {
 		return err
 	}
 	w.delta++
+	w.bytes += int64(len(d))
 	w.wrote(id, d)
 	return w.b.Set(w.c.docKey(id), d, nil)
 }
@@ -147,6 +163,7 @@ func (w *writer) replace(old, d doc) error {
 	if err := w.reindex(id, old, d); err != nil {
 		return err
 	}
+	w.bytes += int64(len(d) - len(old))
 	w.wrote(id, d)
 	return w.b.Set(w.c.docKey(id), d, nil)
 }
@@ -161,6 +178,7 @@ func (w *writer) remove(old doc) error {
 		return err
 	}
 	w.delta--
+	w.bytes -= int64(len(old))
 	w.wrote(id, nil)
 	return w.b.Delete(w.c.docKey(id), nil)
 }

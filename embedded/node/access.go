@@ -91,7 +91,10 @@ func (u *users) authenticate(header string) (*caller, *failure) {
 		return &failure{code: codes.Unauthenticated, message: message, detail: &shared.AccessDenied{}}
 	}
 	if header == "" {
-		return nil, unauthenticated("no credentials were given; connect with a user name and password")
+		return nil, &failure{
+			code: codes.PermissionDenied, message: "no credentials were given; connect with a user name and password",
+			trailer: metadata.Pairs(trailerException, exceptionAccessDenied), detail: &shared.AccessDenied{},
+		}
 	}
 	wrong := unauthenticated("the user name or the password is wrong")
 	scheme, encoded, _ := strings.Cut(header, " ")
@@ -127,7 +130,7 @@ var publicMethods = []string{
 }
 
 // identify authenticates a call and adds its caller to the context.
-func (u *users) identify(ctx context.Context, method string) (context.Context, error) {
+func (u *users) identify(ctx context.Context, method string) (context.Context, *failure) {
 	if slices.Contains(publicMethods, method) {
 		return ctx, nil
 	}
@@ -143,18 +146,19 @@ func (u *users) identify(ctx context.Context, method string) (context.Context, e
 }
 
 func (u *users) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, err := u.identify(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
+	identified, f := u.identify(ctx, info.FullMethod)
+	if f != nil {
+		return nil, refuse(ctx, f)
 	}
-	return next(ctx, req)
+	return next(identified, req)
 }
 
 func (u *users) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	ctx, err := u.identify(stream.Context(), info.FullMethod)
-	if err != nil {
+	ctx, f := u.identify(stream.Context(), info.FullMethod)
+	if f != nil {
 		drainRequest(stream, info)
-		return err
+		stream.SetTrailer(f.trailer)
+		return f
 	}
 	return next(srv, identified{stream, ctx})
 }

@@ -214,7 +214,7 @@ func TestCredentials(t *testing.T) {
 		who  *esdb.Credentials
 		want codes.Code
 	}{
-		"none":           {nil, codes.Unauthenticated},
+		"none":           {nil, codes.PermissionDenied},
 		"wrong password": {&esdb.Credentials{Login: "admin", Password: "change"}, codes.Unauthenticated},
 		"no password":    {&esdb.Credentials{Login: "admin"}, codes.Unauthenticated},
 		"nobody":         {&esdb.Credentials{Login: "nobody", Password: "changeit"}, codes.Unauthenticated},

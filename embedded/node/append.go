@@ -40,7 +40,7 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 		stream.SetTrailer(f.trailer)
 		return f
 	}
-	return stream.SendAndClose(successResp(len(a.Events) > 0, result))
+	return stream.SendAndClose(successResp(result))
 }
 
 // receiveAppend reads the request to its end, even if it is refused: a client that is refused while it is still sending
@@ -50,6 +50,7 @@ func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append,
 		a       *store.Append
 		refused *failure
 		drained int
+		data    int
 		message appendRequest
 	)
 	for {
@@ -75,7 +76,7 @@ func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append,
 		case !message.hasEvent:
 			refused = badRequest("a message after the first holds no event")
 		default:
-			refused = s.node.addEvent(a, &message.event)
+			refused = s.node.addEvent(a, &data, &message.event)
 		}
 	}
 	if a == nil {
@@ -90,10 +91,17 @@ func (s *streamsService) receiveAppend(stream grpc.ServerStream) (*store.Append,
 	return a, nil, nil
 }
 
-// addEvent encodes an event into the append, within the size limit.
-func (n *Node) addEvent(a *store.Append, e *wireEvent) *failure {
-	if a.Size += e.size(); a.Size > n.opts.MaxAppendBytes {
+// maxAppendTotal bounds the data, metadata and types of one append together.
+const maxAppendTotal = 16 << 20
+
+// addEvent encodes an event into the append, within the size limits. data is the size of the append's data so far; as
+// clients expect, the configured limit is for that alone.
+func (n *Node) addEvent(a *store.Append, data *int, e *wireEvent) *failure {
+	if *data += len(e.event); *data > n.opts.MaxAppendBytes {
 		return tooLarge(n.opts.MaxAppendBytes)
+	}
+	if a.Size += e.size(); a.Size > max(maxAppendTotal, n.opts.MaxAppendBytes) {
+		return badRequest("the events of the append have more than 16 MiB together with their metadata, so nothing was written; split it")
 	}
 	p, f := e.propose(a.Stream)
 	if f != nil {
@@ -118,18 +126,15 @@ func (n *Node) append(gone <-chan struct{}, why func() error, a *store.Append) (
 	}
 }
 
-func successResp(wrote bool, r store.Result) *streams.AppendResp {
+func successResp(r store.Result) *streams.AppendResp {
 	success := &streams.AppendResp_Success{
 		CurrentRevisionOption: &streams.AppendResp_Success_NoStream{NoStream: &shared.Empty{}},
-		PositionOption:        &streams.AppendResp_Success_NoPosition{NoPosition: &shared.Empty{}},
+		PositionOption: &streams.AppendResp_Success_Position{
+			Position: &streams.AppendResp_Position{CommitPosition: r.Position, PreparePosition: r.Position},
+		},
 	}
 	if r.Revision >= 0 {
 		success.CurrentRevisionOption = &streams.AppendResp_Success_CurrentRevision{CurrentRevision: uint64(r.Revision)}
-	}
-	if wrote {
-		success.PositionOption = &streams.AppendResp_Success_Position{
-			Position: &streams.AppendResp_Position{CommitPosition: r.Position, PreparePosition: r.Position},
-		}
 	}
 	return &streams.AppendResp{Result: &streams.AppendResp_Success_{Success: success}}
 }

@@ -51,6 +51,7 @@ type batchedAppend struct {
 	refused *failure
 	result  store.Result
 	size    int // in bytes
+	data    int // bytes of the events' data
 }
 
 // BatchAppend serves many appends over one gRPC stream, which costs less per append than Append.
@@ -155,7 +156,7 @@ func (c *batchCall) take(m *batchRequest) error {
 	before := a.size
 	if a.refused == nil {
 		for i := range m.events {
-			if a.refused = c.node.addEvent(&a.Append, &m.events[i]); a.refused != nil {
+			if a.refused = c.node.addEvent(&a.Append, &a.data, &m.events[i]); a.refused != nil {
 				break
 			}
 		}
@@ -273,17 +274,13 @@ func (a *batchedAppend) encode() frame {
 	} else {
 		s = append(s, 2<<3|2, 0) // no_stream
 	}
-	if len(a.Append.Events) > 0 {
-		n := 2 + 2*protowire.SizeVarint(a.result.Position)
-		s = protowire.AppendTag(s, 3, protowire.BytesType)
-		s = protowire.AppendVarint(s, uint64(n))
-		s = protowire.AppendTag(s, 1, protowire.VarintType)
-		s = protowire.AppendVarint(s, a.result.Position)
-		s = protowire.AppendTag(s, 2, protowire.VarintType)
-		s = protowire.AppendVarint(s, a.result.Position)
-	} else {
-		s = append(s, 4<<3|2, 0) // no_position
-	}
+	n := 2 + 2*protowire.SizeVarint(a.result.Position)
+	s = protowire.AppendTag(s, 3, protowire.BytesType)
+	s = protowire.AppendVarint(s, uint64(n))
+	s = protowire.AppendTag(s, 1, protowire.VarintType)
+	s = protowire.AppendVarint(s, a.result.Position)
+	s = protowire.AppendTag(s, 2, protowire.VarintType)
+	s = protowire.AppendVarint(s, a.result.Position)
 	b = protowire.AppendBytes(b, s)
 	return append(b, a.echo...)
 }

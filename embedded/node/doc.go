@@ -25,8 +25,9 @@
 //
 // Protocol: ServerFeatures.GetSupportedMethods and Gossip.Read; of Streams the methods Read (streams and $all,
 // forwards, backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and
-// Tombstone; all of PersistentSubscriptions. The streams by category ($ce-), by type ($et-) and of all streams
-// ($streams) can be read and subscribed to. Other methods answer Unimplemented and are not announced. The same port
+// Tombstone; all of PersistentSubscriptions; of Operations what a node that is alone has, that is all but Shutdown. The
+// streams by category ($ce-), by type ($et-) and of all streams ($streams) can be read and subscribed to. Other methods
+// answer Unimplemented and are not announced. The same port
 // serves, over HTTP/1, /health/live, /health/ready, /info, /stats, /metrics and /admin/backup.
 //
 // Intended differences from EventStoreDB:
@@ -35,10 +36,11 @@
 //     belongs to another log or to a restored one, and waiting would skip events.
 //   - The links of $ce-, $et- and $streams are generated when they are read and have the positions of their events.
 //     They are not in $all, cannot be written, and are always up to date.
-//   - The checkpoint of a group is kept beside the log, not in a stream. Replayed events stay parked until they are
-//     settled.
+//   - A group starts from a checkpoint beside the log. The checkpoint stream, which clients may read, is written after it.
+//     Replayed events stay parked until they are settled.
 //   - The users are given when the node is opened and cannot be changed by calls. Without users, credentials are
 //     accepted unchecked. An address that other machines can reach is refused without users and encryption.
+//   - An append without events answers with the position of the log's last event, and writes nothing.
 //   - Members of $readers may read every stream, and nobody else's access list gives them more.
 //   - Streams whose names begin with one of Options.Protected cannot be deleted or truncated, and their metadata cannot be
 //     written, by anybody.

@@ -33,6 +33,7 @@ const (
 	exceptionWrongVersion = "wrong-expected-version"
 	exceptionTooLarge     = "maximum-append-size-exceeded"
 	exceptionAccessDenied = "access-denied"
+	exceptionGroupFailed  = "persistent-subscription-failed"
 )
 
 // failure is an error for a client: a status with trailers, or an error inside a BatchAppend answer.
@@ -124,10 +125,13 @@ func wrongVersion(stream string, expected, current int64) *failure {
 	default:
 		detail.ExpectedStreamPositionOption = &shared.WrongExpectedVersion_ExpectedStreamPosition{ExpectedStreamPosition: uint64(expected)}
 	}
+	message := "stream " + strconv.Quote(stream) + " is at revision " + store.ExpectedString(current) +
+		", not at " + store.ExpectedString(expected) + ", so nothing was written; read it and decide again"
+	if current < 0 && (expected == store.Any || expected == store.NoStream) {
+		message = "stream " + strconv.Quote(stream) + " does not exist, so there is nothing to delete"
+	}
 	return &failure{
-		code: codes.FailedPrecondition, batchCode: codes.AlreadyExists,
-		message: "stream " + strconv.Quote(stream) + " is at revision " + store.ExpectedString(current) +
-			", not at " + store.ExpectedString(expected) + ", so nothing was written; read it and decide again",
+		code: codes.FailedPrecondition, batchCode: codes.AlreadyExists, message: message,
 		trailer: metadata.Pairs(trailerException, exceptionWrongVersion, trailerStream, headerSafe(stream),
 			trailerExpected, strconv.FormatInt(expected, 10), trailerActual, strconv.FormatInt(current, 10)),
 		detail: detail,

@@ -18,6 +18,7 @@ type featuresService struct {
 func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
 	const (
 		streams = "event_store.client.streams.streams"
+		ops     = "event_store.client.operations.operations"
 		groups  = "event_store.client.persistent_subscriptions.persistentsubscriptions"
 	)
 	method := func(service, name string, features ...string) *serverfeatures.SupportedMethod {
@@ -39,6 +40,12 @@ func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*ser
 			method(groups, "replayparked", "stream", "all"),
 			method(groups, "list", "stream", "all"),
 			method(groups, "restartsubsystem"),
+			method(ops, "startscavenge"),
+			method(ops, "stopscavenge"),
+			method(ops, "mergeindexes"),
+			method(ops, "resignnode"),
+			method(ops, "setnodepriority"),
+			method(ops, "restartpersistentsubscriptions"),
 			method("event_store.client.gossip.gossip", "read"),
 			method("event_store.client.server_features.serverfeatures", "getsupportedmethods"),
 		},

@@ -62,14 +62,15 @@ func (n *Node) forOperators(next http.Handler) http.Handler {
 func (n *Node) forGroups(next http.Handler, groups ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.users != nil {
-			who, f := n.users.authenticate(r.Header.Get("Authorization"))
+			header := r.Header.Get("Authorization")
+			who, f := n.users.authenticate(header)
 			if f == nil {
 				r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 				f = n.authorizeGroups(r.Context(), "do this", groups...)
 			}
 			if f != nil {
 				status := http.StatusForbidden
-				if f.code == codes.Unauthenticated {
+				if header == "" || f.code == codes.Unauthenticated {
 					w.Header().Set("WWW-Authenticate", `Basic realm="event store", charset="UTF-8"`)
 					status = http.StatusUnauthorized
 				}

@@ -40,7 +40,8 @@ type Options struct {
 	Logger *slog.Logger
 	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
 	CacheBytes int64
-	// MaxAppendBytes bounds one append: the data, metadata and types of its events. Default 1 MiB, as clients expect.
+	// MaxAppendBytes bounds the data of the events of one append. Default 1 MiB, as clients expect. Their metadata and
+	// types may make the append larger, up to 16 MiB.
 	MaxAppendBytes int
 	// QueueLength and QueueBytes bound the waiting appends. Beyond them an append is refused with Unavailable. Default
 	// 8192 appends and 64 MiB.
@@ -120,6 +121,8 @@ type Node struct {
 	closeOnce sync.Once
 	closeErr  error
 	workers   sync.WaitGroup
+
+	scavenges scavenges
 
 	subscriptions, batchStreams, reads atomic.Int64
 	sent                               atomic.Uint64
@@ -212,6 +215,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	gossip.RegisterGossipServer(n.server, gossipService{node: n})
 	streams.RegisterStreamsServer(n.server, &streamsService{node: n})
 	persistent.RegisterPersistentSubscriptionsServer(n.server, &persistentService{node: n})
+	n.server.RegisterService(&operations, operationsService{node: n})
 	n.web = n.newWeb()
 	n.serve()
 	n.logger.Info("event store is open", "address", n.Addr(), "end", st.End())
@@ -230,6 +234,7 @@ func (n *Node) ConnectionString() string {
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		close(n.stopping)
+		n.scavenges.cancelRunning()
 		// A silent client with an open call must not delay the closing for longer.
 		force := time.AfterFunc(closeGrace, n.server.Stop)
 		ended, cancel := context.WithTimeout(context.Background(), closeGrace)
@@ -264,7 +269,7 @@ func Restore(ctx context.Context, dir string, r io.Reader) (VerifyReport, error)
 // Scavenge irreversibly removes the events that stream metadata hide, while the node is running. The node never
 // scavenges by itself.
 func (n *Node) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport, error) {
-	return n.store.Scavenge(ctx, o)
+	return n.scavenges.run(ctx, func(ctx context.Context) (ScavengeReport, error) { return n.store.Scavenge(ctx, o) })
 }
 
 // Stats returns the node's statistics.

@@ -35,7 +35,7 @@ func groupFailure(err error) *failure {
 	case !errors.As(err, &e):
 		return storeFailure(err)
 	}
-	code, exception := codes.InvalidArgument, "persistent-subscription-failed"
+	code, exception := codes.InvalidArgument, exceptionGroupFailed
 	switch e.Kind {
 	case groups.NotFound:
 		code, exception = codes.NotFound, "persistent-subscription-does-not-exist"
@@ -150,10 +150,11 @@ func (s *persistentService) allStart(end bool, commit, prepare uint64) (groups.S
 	switch {
 	case prepare > commit:
 		return groups.Start{}, badRequest("the prepare position lies behind the commit position; take both from the same event")
-	case commit > s.node.store.End():
-		return groups.Start{}, badRequest(fmt.Sprintf(
-			"the position %d lies beyond the log's end, at %d: it belongs to another log, or to one that was restored",
-			commit, s.node.store.End()))
+	case commit > s.node.store.LastPosition():
+		reason := fmt.Sprintf("the position %d lies beyond the last event's, %d: it belongs to another log, or to one that was restored",
+			commit, s.node.store.LastPosition())
+		return groups.Start{}, &failure{code: codes.Internal, message: reason, trailer: metadata.Pairs(
+			trailerException, exceptionGroupFailed, trailerStream, headerSafe(groups.All), trailerReason, headerSafe(reason))}
 	}
 	return groups.Start{End: end, At: commit}, nil
 }
@@ -398,7 +399,7 @@ func (s *persistentService) consume(stream persistent.PersistentSubscriptions_Re
 			if !open {
 				return groupFailure(consumer.Reason())
 			}
-			if d.Link != nil {
+			if d.Link != nil && d.Event != nil {
 				// A link must not give access to a stream that the consumer may not read.
 				if f := s.node.authorize(stream.Context(), toRead, string(d.Event.Stream())); f != nil {
 					return f

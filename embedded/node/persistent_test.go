@@ -129,7 +129,7 @@ func TestGroupRefusals(t *testing.T) {
 		"time-out": {settings(func(s *persistent.CreateReq_Settings) {
 			s.MessageTimeout = &persistent.CreateReq_Settings_MessageTimeoutTicks{MessageTimeoutTicks: -1}
 		}), codes.InvalidArgument, failed, "time-out"},
-		"beyond the end": {from(1<<40, 1<<40), codes.InvalidArgument, "", "beyond the log's end"},
+		"beyond the end": {from(1<<40, 1<<40), codes.Internal, failed, "beyond the last event's"},
 		"prepare behind": {from(1, 2), codes.InvalidArgument, "", "prepare position"},
 		"empty filter":   {filtered(&persistent.CreateReq_AllOptions_FilterOptions{}), codes.InvalidArgument, "", "filter is empty"},
 		"look-around": {filtered(&persistent.CreateReq_AllOptions_FilterOptions{

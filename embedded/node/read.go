@@ -234,7 +234,8 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 	}
 	now := r.store.Now()
 	first, last := uint64(st.First), uint64(st.Last)
-	if r.extended && at < first && !backwards {
+	// Clients are told the first position only if a page of the size below, with which other servers read, is empty.
+	if r.extended && !backwards && at < first && first-at >= min(count, firstPage) {
 		if f := r.sendMessage(&streams.ReadResp{Content: &streams.ReadResp_FirstStreamPosition{FirstStreamPosition: first}}); f != nil {
 			return f
 		}
@@ -262,7 +263,7 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 			return storeFailure(err)
 		}
 		if len(r.records) == 0 {
-			return r.endOfStream(last) // the remaining events were scavenged
+			break // the remaining events were scavenged
 		}
 		for _, e := range r.records {
 			if e.Revision > last || e.Revision < first {
@@ -286,11 +287,11 @@ func (r *reader) readStream(backwards bool, count uint64) *failure {
 			}
 		}
 	}
-	if backwards && at >= first || !backwards && at <= last {
-		return nil // the count was reached
-	}
 	return r.endOfStream(last)
 }
+
+// firstPage is the number of events that other servers read at a time.
+const firstPage = 32
 
 func (r *reader) endOfStream(last uint64) *failure {
 	if !r.extended {
@@ -302,7 +303,7 @@ func (r *reader) endOfStream(last uint64) *failure {
 // send delivers one event. If the client wants links resolved, a link is delivered together with its event.
 func (r *reader) send(e *store.Record) *failure {
 	r.node.sent.Add(1)
-	if r.options.ResolveLinks && string(e.Type()) == store.LinkType {
+	if r.options.ResolveLinks && store.IsLink(e) {
 		target, err := r.store.Resolve(e, r.store.Now())
 		if err != nil {
 			return storeFailure(err)

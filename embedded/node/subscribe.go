@@ -147,8 +147,9 @@ func (r *reader) subscribeStream() *failure {
 		return streamDeleted(r.stream)
 	}
 	next := uint64(0)
+	fromEnd := at == math.MaxUint64
 	switch _, fromRevision := r.options.GetStream().GetRevisionOption().(*streams.ReadReq_Options_StreamOptions_Revision); {
-	case at == math.MaxUint64:
+	case fromEnd:
 		next = uint64(st.Last + 1)
 	case fromRevision:
 		next = at + 1 // the client has already seen the event at the revision
@@ -177,6 +178,9 @@ func (r *reader) subscribeStream() *failure {
 		now := r.store.Now()
 		for _, e := range r.records {
 			if e.IsTombstone() {
+				if f := r.send(e); f != nil {
+					return f
+				}
 				return streamDeleted(r.stream)
 			}
 			next = e.Revision + 1
@@ -190,7 +194,8 @@ func (r *reader) subscribeStream() *failure {
 		if len(r.records) > 0 {
 			continue
 		}
-		if !caughtUp {
+		// As long as the stream does not exist, only a subscription from the end has caught up.
+		if exists := st.Last >= 0 && !st.Deleted; !caughtUp && (fromEnd || exists) {
 			caughtUp = true
 			if f := r.caughtUp(); f != nil {
 				return f

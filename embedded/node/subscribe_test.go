@@ -179,7 +179,7 @@ func TestLiveSubscriptions(t *testing.T) {
 	})
 	must(t, err)
 	defer all.Close()
-	one, err := c.SubscribeToStream(t.Context(), "b-1", esdb.SubscribeToStreamOptions{From: esdb.Start{}})
+	one, err := c.SubscribeToStream(t.Context(), "b-1", esdb.SubscribeToStreamOptions{From: esdb.End{}})
 	must(t, err)
 	defer one.Close()
 	for _, sub := range []*esdb.Subscription{all, one} {
@@ -202,6 +202,10 @@ func TestLiveSubscriptions(t *testing.T) {
 	_, err = c.TombstoneStream(t.Context(), "b-1", esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}})
 	must(t, err)
 	e := one.Recv()
+	if e.EventAppeared == nil || e.EventAppeared.Event.EventType != "$streamDeleted" {
+		t.Fatalf("before the subscription to a tombstoned stream ended came %+v", e)
+	}
+	e = one.Recv()
 	if e.SubscriptionDropped == nil || status.Code(e.SubscriptionDropped.Error) != codes.FailedPrecondition {
 		t.Fatalf("a subscription to a tombstoned stream: %+v", e)
 	}

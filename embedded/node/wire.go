@@ -241,6 +241,9 @@ func (o *wireOptions) target() (stream string, expected int64, f *failure) {
 	}
 	switch o.expected {
 	case 2:
+		if o.revision == math.MaxUint64 {
+			return stream, store.NoStream, nil // so some clients write it
+		}
 		if o.revision > math.MaxInt64 {
 			return "", 0, badRequest(fmt.Sprintf("the expected revision %d is larger than any", o.revision))
 		}

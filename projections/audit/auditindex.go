@@ -17,18 +17,34 @@ type audited = auditviews.AuditEvent
 // AuditIndex makes one document per event of the streams: what the log knows about the event, but not what the event says,
 // apart from a few words that are not blinded. Events of all types are folded alike. An event that needs more implements
 // domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened. An event
-// that is no part of the record is marked as damaged, without what it claims.
+// that is no part of the record is marked as damaged, without what it claims. One that this program cannot read, such as one
+// of a newer program, is shown without what it says.
 func AuditIndex(streams []domain.StreamType) projections.Projection {
 	var folds []projections.Fold[audited]
+	known := map[string]domain.StreamType{} // by category
+	listed := map[string]bool{}             // by the names of the events
 	for _, stream := range streams {
+		known[stream.Category] = stream
 		for _, event := range stream.Events {
+			listed[event.Name] = !event.Unlisted
 			if !event.Unlisted {
 				folds = append(folds, projections.OnEventType(event, func(a *audited, at projections.Envelope) { index(a, stream, at) }))
 			}
 		}
 	}
 	folds = append(folds, projections.On(func(a *audited, e eventlog.Damaged, at projections.Envelope) { indexDamaged(a, streams, e, at) }))
-	key := projections.KeyOf(func(_ any, at projections.Envelope) string { return auditviews.AuditKey(at.Position) })
+	folds = append(folds, projections.On(func(a *audited, _ eventlog.Unreadable, at projections.Envelope) {
+		category, _, _ := strings.Cut(at.Stream, "-")
+		indexUnreadable(a, known[category], listed[at.Type], at)
+	}))
+	key := projections.KeysOf(func(e any, at projections.Envelope) []string {
+		if shown, named := listed[at.Type]; named && !shown {
+			if _, unreadable := e.(eventlog.Unreadable); unreadable {
+				return nil
+			}
+		}
+		return []string{auditviews.AuditKey(at.Position)}
+	})
 	return projections.New(auditviews.AuditIndex, key, folds...).BegunBy(func(projections.Envelope) bool { return true })
 }
 
@@ -77,6 +93,16 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 		if u != "" && (len(a.Users) == 0 || a.Users[0] != u) {
 			a.Users = append(a.Users, u)
 		}
+	}
+}
+
+// indexUnreadable shows that there is an event, and who recorded it when. Its reason could tell of an arm, and so could its
+// type where no revisions are shown, or where this program does not know it.
+func indexUnreadable(a *audited, stream domain.StreamType, known bool, at projections.Envelope) {
+	index(a, stream, at)
+	a.Unreadable, a.Reason = true, ""
+	if stream.HidesRevisions || !known {
+		a.Type = ""
 	}
 }
 

@@ -21,7 +21,10 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 	projections.On(func(u *account, e user.PasswordHandedOut, _ projections.Envelope) {
 		u.MustChangePassword, u.Unconfirmed = true, u.Unconfirmed || e.Confirm
 	}),
+	projections.On(func(u *account, _ user.ConfirmationRequired, _ projections.Envelope) { u.Unconfirmed = true }),
 	projections.On(func(u *account, _ user.AccountConfirmed, _ projections.Envelope) { u.Unconfirmed = false }),
+	projections.On(func(u *account, _ user.FirstAdministratorAppointed, _ projections.Envelope) { u.Unconfirmed = false }),
+	projections.On(func(u *account, _ user.AdministrationRecovered, _ projections.Envelope) { u.Unconfirmed = false }),
 	projections.On(func(u *account, e user.RoleProposed, at projections.Envelope) {
 		u.Proposed = append(u.Proposed, userviews.Granted{Grant: e.Grant, By: e.By, At: at.Metadata.RecordedAt})
 	}),

@@ -19,7 +19,7 @@ import (
 // AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
 // which command and why. What the event says is only in the log. Documents never change, so each index costs one entry per
 // event. A list uses the index of one of its filters, and checks the other filters in the documents that it finds.
-var AuditIndex = readmodels.View{Name: "audit-index", Version: 2, Indexes: []mongo.IndexModel{
+var AuditIndex = readmodels.View{Name: "audit-index", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("trails", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "type", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "site", "recordedAt", "_id"),
@@ -45,6 +45,8 @@ type AuditEvent struct {
 	Patient  domain.PatientID `bson:"patient,omitempty" json:"patient,omitempty" doc:"The patient"`
 	// Damaged is set where the event is no part of the record.
 	Damaged string `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"What is wrong if the event does not belong to the record; then nobody is named as its author, and the time is the store's"`
+	// Unreadable is true for an event of a newer program, or of one that is at fault.
+	Unreadable bool `bson:"unreadable,omitempty" json:"unreadable,omitempty" doc:"Whether this program cannot read what the event says; it is part of the record all the same"`
 	// About is a few words of the event that are not blinded.
 	About        string     `bson:"about,omitempty" json:"about,omitempty" doc:"What it is about, such as the window of a diary, a role, or what was refused and why"`
 	RecordedAt   time.Time  `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`

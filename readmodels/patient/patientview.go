@@ -178,6 +178,14 @@ type PatientQuery struct {
 type PatientView struct {
 	PatientDocument
 	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Streams of the patient that are damaged: what they hold from there on is not shown, and commands on them are refused"`
+	LeftOut []LeftOut                  `json:"leftOut,omitempty" doc:"Streams of the patient of which an event cannot be shown: what they hold from there on is missing here, and is in the audit trail"`
+}
+
+// LeftOut is a stream of which a view cannot show an event, nor what follows it.
+type LeftOut struct {
+	Stream   string    `json:"stream" doc:"The stream"`
+	Revision uint64    `json:"revision" doc:"Its first event that is not shown"`
+	Since    time.Time `json:"since" doc:"When this was noticed"`
 }
 
 // LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
@@ -185,7 +193,16 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	if shown.PatientDocument, err = loadPatient(ctx, r, q); err != nil {
 		return shown, err
 	}
-	shown.Damaged, err = r.Store.DamagedRecords(ctx, patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient)))
+	streams := []string{patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient))}
+	if shown.Damaged, err = r.Store.DamagedRecords(ctx, streams...); err != nil {
+		return shown, err
+	}
+	at, err := r.Store.LoadCheckpoint(ctx, PatientViews)
+	for _, left := range at.LeftOut {
+		if slices.Contains(streams, left.Stream) {
+			shown.LeftOut = append(shown.LeftOut, LeftOut{Stream: left.Stream, Revision: left.Revision, Since: left.Since})
+		}
+	}
 	return shown, err
 }
 

@@ -27,9 +27,12 @@ type Projection struct {
 	At        time.Time `json:"at" doc:"When this was noted"`
 	// FailedAt is left out for those who have no part in its study.
 	FailedAt *FailedAt `json:"failedAt,omitempty" doc:"The event at which it has stopped"`
+	// LeftOut are shown without those in whose study a caller has no part; LeftOutStreams counts them all.
+	LeftOut        []FailedAt `json:"leftOut,omitempty" doc:"Events that the build cannot show; it leaves out their streams from there on"`
+	LeftOutStreams int        `json:"leftOutStreams" doc:"How many streams it leaves out; anything but 0 is an alarm"`
 }
 
-// FailedAt is an event at which a view has stopped.
+// FailedAt is an event that a view cannot show.
 type FailedAt struct {
 	Study    domain.StudyID `json:"study,omitempty" doc:"The study that it belongs to"`
 	Stream   string         `json:"stream" doc:"Its stream"`
@@ -43,7 +46,7 @@ type ProjectionList struct {
 	// Verified is the log position up to which the hash chains of all streams have been checked.
 	Verified uint64 `json:"verified" doc:"Log position up to which the record has been verified"`
 	// Damaged are left out for those who have no part in their study.
-	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Damaged streams: no view shows what they hold from there on"`
+	Damaged []readmodels.DamagedRecord `json:"damaged,omitempty" doc:"Damaged streams: no view shows what they hold from there on. A stream whose damage is resolved goes on behind it"`
 }
 
 // Queries are those of this context.
@@ -51,7 +54,7 @@ var Queries = []readmodels.Query{
 	readmodels.Declare(readmodels.Query{
 		Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands",
 		Doc: "How far each view has folded the log; a build that is made beside the one that is asked comes behind it, with its progress. " +
-			"The event at which a view has stopped is shown to those who work in its study, and to administrators; why is in the server's log.",
+			"The events that a view cannot show are named to those who work in their study, and to administrators; why is in the server's log.",
 		OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Reach: readmodels.ReachAnywhere,
 	}, ListProjections),
 }
@@ -93,11 +96,20 @@ func maySee(who access.Principal, d domain.Damage) bool {
 func shownTo(who access.Principal, c readmodels.Checkpoint) Projection {
 	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End,
 		Events: c.Events, Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
-	if f := c.FailedAt; f != nil {
-		_, err := who.Authorize("", access.Admins, domain.Scope{})
-		if err == nil || f.Study != "" && who.WorksIn(f.Study) {
-			p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
+	if f := c.FailedAt; f != nil && maySeeEvent(who, *f) {
+		p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
+	}
+	for _, left := range c.LeftOut {
+		if p.LeftOutStreams++; maySeeEvent(who, left.FailedAt) {
+			p.LeftOut = append(p.LeftOut, FailedAt{Study: left.Study, Stream: left.Stream, Revision: left.Revision, Type: left.Type})
 		}
 	}
 	return p
+}
+
+// maySeeEvent says whether an event that a view cannot show is named to a caller: to an administrator, and to whoever works
+// in its study.
+func maySeeEvent(who access.Principal, at readmodels.FailedAt) bool {
+	_, err := who.Authorize("", access.Admins, domain.Scope{})
+	return err == nil || at.Study != "" && who.WorksIn(at.Study)
 }

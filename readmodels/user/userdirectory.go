@@ -15,7 +15,7 @@ import (
 )
 
 // UserDirectory is the view of accounts, with one document per user. It never holds anything of a password.
-var UserDirectory = readmodels.View{Name: "user-directory", Version: 2, Indexes: []mongo.IndexModel{
+var UserDirectory = readmodels.View{Name: "user-directory", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("status", "_id"),
 	readmodels.IndexOn("status", "lastSignInAt", "_id"),
 	readmodels.IndexOn("staffOf", "status", "_id"),
@@ -55,7 +55,7 @@ type User struct {
 	PasswordSetAt *time.Time `bson:"passwordSetAt,omitempty" json:"passwordSetAt,omitempty" doc:"When the password was set; left out for accounts of an identity provider"`
 	Grants        []Granted  `bson:"grants" json:"grants" doc:"The roles that the user holds, in the order in which they were given"`
 	Proposed      []Granted  `bson:"proposed,omitempty" json:"proposed,omitempty" doc:"Roles that wait for a second administrator (ConfirmRole); by is who proposed each"`
-	// MustChangePassword and Unconfirmed are about resets by other people.
+	// MustChangePassword and Unconfirmed are about what other people have done with the account.
 	MustChangePassword bool `bson:"mustChangePassword,omitempty" json:"mustChangePassword,omitempty" doc:"Whether somebody else chose the password, so that the owner has to change it first"`
 	Unconfirmed        bool `bson:"unconfirmed,omitempty" json:"unconfirmed,omitempty" doc:"Whether a second person has to confirm that the account is in its owner's hands (ConfirmAccount)"`
 	SecondFactor       bool `bson:"secondFactor,omitempty" json:"secondFactor,omitempty" doc:"Whether signing in needs a code besides the password"`

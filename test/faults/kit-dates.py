@@ -10,7 +10,7 @@ while True:
     arms = random.sample(['A', 'B'] * 6, 12)
     status, a = command('supply.unblinded', 'RegisterKits', must=False, study=st, depot='D', csv='kit,arm,lot,expiry\n' + ''.join(f'{k},{x},L1,{day(300)}\n' for k, x in zip(kits, arms)))
     if status == 200: break
-command('supply.manager', 'ReleaseBatch', study=st, lot='L1', certificate='c')
+command('supply.unblinded', 'ReleaseBatch', study=st, lot='L1', certificate='c')
 for _ in range(50):
     status, a = command('supply.manager', 'CreateShipment', must=False, **{'study': st, 'from': 'D', 'to': '01', 'kits': kits, 'reason': 'initial'})
     if status == 200: break

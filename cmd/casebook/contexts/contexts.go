@@ -13,6 +13,7 @@ import (
 	processcommands "casebook/commands/process"
 	projectioncommands "casebook/commands/projection"
 	randomisationcommands "casebook/commands/randomisation"
+	recordcommands "casebook/commands/record"
 	safetycommands "casebook/commands/safety"
 	securitycommands "casebook/commands/security"
 	studycommands "casebook/commands/study"
@@ -26,6 +27,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/projection"
 	"casebook/domain/randomisation"
+	"casebook/domain/record"
 	"casebook/domain/safety"
 	"casebook/domain/security"
 	"casebook/domain/study"
@@ -60,6 +62,7 @@ import (
 	instrumentprocesses "casebook/sagas/instrument"
 	safetyprocesses "casebook/sagas/safety"
 	supplyprocesses "casebook/sagas/supply"
+	userprocesses "casebook/sagas/user"
 )
 
 // Streams are all kinds of streams that the log holds.
@@ -77,6 +80,7 @@ func Streams() []domain.StreamType {
 		safety.Streams,
 		process.Streams,
 		projection.Streams,
+		record.Streams,
 	)
 }
 
@@ -98,10 +102,11 @@ func Commands() []commands.Command {
 		projectioncommands.Commands(viewNames()),
 		usercommands.Commands,
 		securitycommands.Commands,
+		recordcommands.Commands,
 	)
 }
 
-// Processes are all processes that the program runs. Messages about alerts and reminders go to the channels.
+// Processes are all processes that the program runs. Messages about alerts, reminders and accounts go to the channels.
 func Processes(channels ...notify.Channel) []sagas.Process {
 	return slices.Concat(
 		enrollmentprocesses.Processes,
@@ -109,6 +114,7 @@ func Processes(channels ...notify.Channel) []sagas.Process {
 		supplyprocesses.Processes,
 		diaryprocesses.Processes,
 		safetyprocesses.Processes(channels),
+		userprocesses.Processes(channels),
 	)
 }
 

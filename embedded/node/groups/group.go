@@ -21,7 +21,7 @@ type message struct {
 	// before is the checkpoint of a group that has settled everything below this message.
 	before checkpoint
 
-	event *store.Record // the event that the consumer processes
+	event *store.Record // the event that the consumer processes; nil if the link has no target
 	link  *store.Record // the link that was resolved to it; nil if there was none
 
 	retries  int
@@ -74,6 +74,7 @@ type group struct {
 
 	settledSince int        // number of events settled since the checkpoint was saved
 	saved        checkpoint // the durable one
+	published    bool       // the checkpoint stream exists
 	saveAt       time.Time
 	parkAgain    []func() // appends to the group's own streams that have to be tried again
 	parkAt       time.Time
@@ -236,12 +237,20 @@ const (
 // readyBytes returns the size of the buffered events.
 func (g *group) readyBytes() (n int) {
 	for _, m := range g.fresh {
-		n += m.event.Size()
+		n += m.size()
 	}
 	for _, m := range g.retry {
-		n += m.event.Size()
+		n += m.size()
 	}
 	return n
+}
+
+// size returns the bytes of the event, or of the link if it has no target.
+func (m *message) size() int {
+	if m.event == nil {
+		return m.link.Size()
+	}
+	return m.event.Size()
 }
 
 // fill reads at most a page, from the parked stream during a replay, else from the source. It reports true if there may
@@ -276,7 +285,7 @@ func (g *group) fill() bool {
 		if e.first {
 			m.before.LastSettled, m.before.AnySettled = before.LastSettled, before.AnySettled
 		}
-		if g.def.Settings.ResolveLinks && string(e.record.Type()) == store.LinkType {
+		if g.def.Settings.ResolveLinks && store.IsLink(e.record) {
 			m.link = e.record
 			if m.event, err = g.store.Resolve(e.record, g.store.Now()); err != nil {
 				g.logger.Error("resolving a link failed, trying again", "at", e.at, "error", err)
@@ -285,10 +294,6 @@ func (g *group) fill() bool {
 			}
 		}
 		g.read = checkpoint{Next: e.at + 1, LastSettled: e.at, AnySettled: true}
-		if m.event == nil {
-			g.settledSince++ // a link without a target needs no consumer
-			continue
-		}
 		m.unsettled = g.unsettled.PushBack(m)
 		g.fresh = append(g.fresh, m)
 	}
@@ -325,7 +330,7 @@ type Consumer struct {
 	times           observed
 }
 
-// Delivery is an event for a consumer. If Link is set, Event is the event that it names.
+// Delivery is an event for a consumer. If Link is set, Event is the event that it names, nil if there is none.
 type Delivery struct {
 	Event, Link *store.Record
 	Retries     int
@@ -660,7 +665,27 @@ func (g *group) save() {
 		}
 		return
 	}
+	if g.settledSince > 0 { // otherwise writing a checkpoint would lead to the next one
+		g.publish(at)
+	}
 	g.saved, g.settledSince = at, 0
+}
+
+// readsAll reports whether the group's buffers have room for all events of its source that are not settled.
+func (g *group) readsAll() bool {
+	if g.live && len(g.consumers) > 0 {
+		return true
+	}
+	room := g.room()
+	last, any, err := g.source.last()
+	if err != nil || room <= 0 {
+		return false
+	}
+	if !any || last < g.read.Next {
+		return true
+	}
+	read, err := g.source.read(g.read.Next, store.Page{Events: room, Bytes: maxReadyBytes}, g.def.Filter)
+	return err == nil && read.next > last
 }
 
 func (g *group) info() (Info, error) {
@@ -671,7 +696,7 @@ func (g *group) info() (Info, error) {
 	err := g.do(func() {
 		info = Info{
 			Source: g.def.Source, Name: g.def.Name, Settings: g.def.Settings, Start: g.def.Start, FromEnd: g.def.FromEnd,
-			Live: g.live, Checkpoint: g.saved.LastSettled, HasCheckpoint: g.saved.AnySettled, Created: g.def.Created,
+			Live: g.readsAll(), Checkpoint: g.saved.LastSettled, HasCheckpoint: g.saved.AnySettled, Created: g.def.Created,
 			Settled: g.settled, Recent: g.recent, PerSecond: perSecond(g.settled, g.started),
 			Buffered: len(g.fresh), Retrying: len(g.retry), InFlight: g.inFlight.Len(),
 			Outstanding: g.unsettled.Len() + g.replaying.Len(),

@@ -210,9 +210,9 @@ func (gs *Groups) Delete(source, name string) error {
 		return err
 	}
 	delete(gs.byName, noteName(source, name))
-	g.stop(refusal(NotFound, source, name,
+	g.stop(refusal(Dropped, source, name,
 		"the consumer was dropped, because the group %q of %q was deleted", name, source), false)
-	return g.deleteParked()
+	return g.deleteStreams()
 }
 
 func (gs *Groups) find(source, name string) (*group, error) {

@@ -17,7 +17,7 @@ const parkDelay = 250 * time.Millisecond
 // durable, so that a crash cannot lose it.
 func (g *group) park(m *message, reason string) {
 	target := m.event
-	if m.parked < 0 && m.link != nil {
+	if target == nil || m.parked < 0 && m.link != nil {
 		target = m.link // a replay resolves the link again
 	}
 	// A message that is parked again gets a new link with the new reason.
@@ -26,6 +26,9 @@ func (g *group) park(m *message, reason string) {
 		metadata = nil // three plain values always encode
 	}
 	data := fmt.Appendf(nil, "%d@%s", target.Revision, target.Stream())
+	if m.parked >= 0 && m.event == nil {
+		data = m.link.Data() // the parked link itself will be truncated
+	}
 	link := store.Propose(g.def.parkedStream(), store.NewID(), store.LinkType, false, metadata, data)
 	a := &store.Append{
 		Stream: g.def.parkedStream(), Expected: store.Any, Events: []store.Proposed{link}, Size: len(data) + len(metadata),
@@ -109,7 +112,8 @@ func (g *group) fillFromParked(room int) error {
 	}
 	for _, link := range links {
 		event, err := g.store.Resolve(link, g.store.Now())
-		if err == nil && g.def.Settings.ResolveLinks && event != nil && string(event.Type()) == store.LinkType {
+		deleted := event == nil
+		if err == nil && g.def.Settings.ResolveLinks && event != nil && store.IsLink(event) {
 			event, err = g.store.Resolve(event, g.store.Now())
 		}
 		if err != nil {
@@ -118,7 +122,7 @@ func (g *group) fillFromParked(room int) error {
 		m := &message{parked: int64(link.Revision), link: link, event: event}
 		m.unsettled = g.replaying.PushBack(m)
 		g.replay.read = link.Revision + 1
-		if event == nil {
+		if deleted {
 			g.settle(m) // the parked event has been deleted since
 			continue
 		}
@@ -162,16 +166,20 @@ func (g *group) parkedCount() (int64, error) {
 	return max(0, st.Last+1-max(st.First, int64(g.replay.truncateTo))), nil
 }
 
-// deleteParked deletes the parked stream of a group that has ended.
-func (g *group) deleteParked() error {
-	st, err := g.store.Stream(g.def.parkedStream())
-	if err != nil || st.ID == 0 || st.Deleted || st.Tombstoned {
-		return err
+// deleteStreams deletes the streams of a group that has ended.
+func (g *group) deleteStreams() error {
+	for _, stream := range []string{g.def.parkedStream(), g.def.checkpointStream()} {
+		// What the group submitted before it ended may still be queued, so that a look at the stream could miss it. Deleting a
+		// stream that does not exist is refused.
+		done := make(chan error, 1)
+		a := &store.Append{Stream: stream, Expected: store.Any, Kind: store.Delete, Done: func(r store.Result) { done <- r.Err }}
+		if err := g.store.Submit(a); err != nil {
+			return fmt.Errorf("delete the stream %q of a group: %w", stream, err)
+		}
+		err := <-done
+		if err != nil && !errors.Is(err, store.ErrWrongRevision) && !errors.Is(err, store.ErrStreamDeleted) {
+			return fmt.Errorf("delete the stream %q of a group: %w", stream, err)
+		}
 	}
-	done := make(chan error, 1)
-	a := &store.Append{Stream: g.def.parkedStream(), Expected: store.Any, Kind: store.Delete, Done: func(r store.Result) { done <- r.Err }}
-	if err := g.store.Submit(a); err != nil {
-		return fmt.Errorf("delete the parked events of a group: %w", err)
-	}
-	return <-done
+	return nil
 }

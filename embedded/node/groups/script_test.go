@@ -266,7 +266,7 @@ func (s *script) idOf(c *Consumer, name string) store.ID {
 	id := s.id(name)
 	s.must(c.group.do(func() {
 		for e := c.group.inFlight.Front(); e != nil; e = e.Next() {
-			if m := e.Value.(*message); m.consumer == c && m.link != nil && m.event.ID == id {
+			if m := e.Value.(*message); m.consumer == c && m.link != nil && m.event != nil && m.event.ID == id {
 				id = m.id()
 				return
 			}
@@ -288,7 +288,11 @@ func (s *script) receive(c *Consumer) string {
 				}
 				return b.String() + "closed: " + e.Reason + "\n"
 			}
-			b.WriteString(s.nameOf(d.Event))
+			if d.Event == nil {
+				b.WriteString("nothing")
+			} else {
+				b.WriteString(s.nameOf(d.Event))
+			}
 			if d.Link != nil {
 				fmt.Fprintf(&b, " by %s of %s", s.nameOf(d.Link), d.Link.Stream())
 			}

@@ -190,6 +190,11 @@ func (d *definition) parkedStream() string {
 	return parkedPrefix + d.Source + "::" + d.Name + "-parked"
 }
 
+// checkpointStream returns the name of the stream in which clients find the group's checkpoint.
+func (d *definition) checkpointStream() string {
+	return parkedPrefix + d.Source + "::" + d.Name + "-checkpoint"
+}
+
 const (
 	parkedPrefix = "$persistentsubscription-"
 	// internalPrefix is the prefix of the streams that groups of $all write to. Their events are not delivered to such

@@ -67,13 +67,17 @@ func (c *Consumer) holds(pin uint64) bool { return c.pins[pin] > 0 }
 // pinOf returns the text that pins a message: its correlation id, or the stream that the event was written to, not the
 // stream that links to it.
 func (g *group) pinOf(m *message) string {
-	if g.def.Settings.Strategy == PinnedByCorrelation {
+	if g.def.Settings.Strategy == PinnedByCorrelation && m.event != nil {
 		var metadata struct {
 			Correlation string `json:"$correlationId"`
 		}
 		if json.Unmarshal(m.event.CustomMetadata(), &metadata) == nil && metadata.Correlation != "" {
 			return "c" + metadata.Correlation
 		}
+	}
+	if m.event == nil {
+		_, stream, _ := strings.Cut(string(m.link.Data()), "@")
+		return "s" + stream
 	}
 	if m.link == nil && string(m.event.Type()) == store.LinkType {
 		if _, stream, ok := strings.Cut(string(m.event.Data()), "@"); ok {
@@ -118,6 +122,7 @@ func (o *observed) measurements() []Measurement {
 	at := func(q float64) int64 { return sorted[min(n-1, int(q*float64(n)))] }
 	return []Measurement{
 		{"Mean", sum / int64(n)}, {"Median", at(0.5)}, {"Fastest", sorted[0]},
+		{"Quintile 1", at(0.2)}, {"Quintile 2", at(0.4)}, {"Quintile 3", at(0.6)}, {"Quintile 4", at(0.8)}, {"Quintile 5", at(1)},
 		{"90%", at(0.9)}, {"95%", at(0.95)}, {"99%", at(0.99)}, {"99.5%", at(0.995)}, {"99.9%", at(0.999)},
 		{"Highest", sorted[n-1]},
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -278,6 +280,17 @@ func streamEntry(iter *pebble.Iterator) (revision int64, pos uint64, err error) 
 	}
 	pos, err = position(value)
 	return int64(binary.BigEndian.Uint64(key[9:])), pos, err
+}
+
+// IsLink reports whether an event names another one, as a link whose data begin with a revision. Like other servers the
+// store treats a link with other data as a plain event.
+func IsLink(r *Record) bool {
+	if string(r.Type()) != LinkType {
+		return false
+	}
+	revision, _, _ := strings.Cut(string(r.Data()), "@")
+	_, err := strconv.ParseInt(strings.TrimSpace(revision), 10, 64)
+	return err == nil
 }
 
 // Resolve returns the event that a link names as revision@stream. It returns nil without an error if the link is

@@ -62,6 +62,12 @@ func parseLimits(data []byte) limits {
 	return l
 }
 
+// isObject reports whether metadata are a JSON object.
+func isObject(data []byte) bool {
+	var fields map[string]json.RawMessage
+	return json.Unmarshal(data, &fields) == nil && fields != nil
+}
+
 // withBefore returns the metadata with another truncation point ($tb); other fields stay.
 func withBefore(data []byte, before int64) []byte {
 	fields := map[string]json.RawMessage{}

@@ -57,7 +57,8 @@ type Result struct {
 	Err error
 	// Revision is the stream's revision, after a success the one of the append's last event; -1 means no events.
 	Revision int64
-	// Position is the position of the last event that was written or found stored; 0 if there was none to write.
+	// Position is the position of the last event that was written or found stored. After an append without events it is
+	// the position of the log's last event, 0 if the log is empty.
 	Position uint64
 }
 
@@ -120,7 +121,8 @@ type sequencer struct {
 	recent  *recent
 	state   state
 	chain   *chain
-	created int64 // time of the last event
+	last    uint64 // position of the last event
+	created int64  // time of the last event
 	chunk   []byte
 	current *batch
 	noSpace error // the last result of diskSpace
@@ -129,7 +131,7 @@ type sequencer struct {
 func newSequencer(s *Store, st state) *sequencer {
 	return &sequencer{
 		store: s, heads: newHeads(s.opts.HeadStreams), recent: newRecent(s.opts.RecentEvents),
-		state: st, chain: newChain(st.hash), current: &batch{},
+		state: st, chain: newChain(st.hash), current: &batch{}, last: s.lastPosition.Load(),
 	}
 }
 
@@ -215,14 +217,18 @@ func (q *sequencer) decide(a *Append) Result {
 	if a.removal != nil {
 		return q.remove(a.removal)
 	}
+	var subject *head
 	if IsMetastream(a.Stream) {
-		subject, err := q.head(Described(a.Stream))
+		subject, err = q.head(Described(a.Stream))
 		if err != nil {
 			return Result{Err: err, Revision: -1}
 		}
 		if subject.tombstoned() {
 			return Result{Err: ErrStreamDeleted, Revision: h.last}
 		}
+	}
+	if a.Kind == Delete && h.last < 0 {
+		return Result{Err: ErrWrongRevision, Revision: h.last}
 	}
 	if answered, result := q.check(h, a); answered {
 		return result
@@ -241,13 +247,13 @@ func (q *sequencer) decide(a *Append) Result {
 		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, data)
 		return q.appendTo(metaPrefix+a.Stream, []Proposed{meta})
 	case Tombstone:
-		p := Propose(a.Stream, NewID(), TombstoneType, true, nil, []byte("{}"))
+		p := Propose(a.Stream, NewID(), TombstoneType, false, nil, nil)
 		pos := q.write(h, &p, TombstoneRevision)
 		return Result{Revision: h.last, Position: pos}
 	case Events:
 	}
 	if len(a.Events) == 0 {
-		return Result{Revision: h.last}
+		return Result{Revision: h.last, Position: q.last}
 	}
 	if h.limits.deleted() {
 		meta := Propose(metaPrefix+a.Stream, NewID(), MetadataType, true, nil, withBefore(h.meta, h.last+1))
@@ -255,7 +261,24 @@ func (q *sequencer) decide(a *Append) Result {
 			return r
 		}
 	}
-	return q.appendAll(h, a.Events)
+	hidden := subject != nil && subject.limits.deleted()
+	result := q.appendAll(h, a.Events)
+	if hidden && result.Err == nil {
+		q.keepHidden(subject)
+	}
+	return result
+}
+
+// keepHidden completes metadata that were written for a deleted stream: another metadata event sets the truncation point,
+// so that the deleted events stay hidden and later ones are visible. Metadata that are no JSON object stay as they are.
+func (q *sequencer) keepHidden(subject *head) {
+	if !isObject(subject.meta) {
+		return
+	}
+	stream := metaPrefix + subject.name
+	meta := Propose(stream, NewID(), MetadataType, true, nil, withBefore(subject.meta, subject.last+1))
+	// Without this event the stream is as its metadata say, so a failure to load a head loses nothing that was answered.
+	_ = q.appendTo(stream, []Proposed{meta})
 }
 
 // check applies the rules for expected revisions and repeated appends. It reports true, with the answer, if nothing is
@@ -286,7 +309,7 @@ func (q *sequencer) check(h *head, a *Append) (bool, Result) {
 		return true, wrong
 	}
 	if len(a.Events) == 0 {
-		return true, Result{Revision: h.last}
+		return true, wrong
 	}
 	result, err := q.stored(h, a.Events, a.Expected+1)
 	if err == nil && result == nil && a.Expected == NoStream && h.limits.before > 0 {
@@ -303,29 +326,25 @@ func (q *sequencer) check(h *head, a *Append) (bool, Result) {
 	return true, *result
 }
 
-// checkRecent is check for appends without an exact revision: it recognises repetitions by the ids in memory.
+// checkRecent is check for appends without an exact revision: it recognises repetitions by the ids in memory. An append
+// whose ids are all stored, in whatever order, repeats earlier ones.
 func (q *sequencer) checkRecent(h *head, a *Append) (bool, Result) {
 	if h.id == 0 || len(a.Events) == 0 {
 		return false, Result{}
 	}
-	first, found := q.recent.find(h.id, a.Events[0].id)
 	known := 0
-	last := first
-	consecutive := found
+	var last recentEvent
 	for i := range a.Events {
 		e, ok := q.recent.find(h.id, a.Events[i].id)
 		if ok {
 			known++
 		}
-		if !ok || e.revision != first.revision+int64(i) {
-			consecutive = false
-		}
 		last = e
 	}
-	switch {
-	case known == 0:
+	switch known {
+	case 0:
 		return false, Result{}
-	case consecutive:
+	case len(a.Events):
 		q.store.counters.repeated.Add(1)
 		return true, Result{Revision: last.revision, Position: last.position}
 	}
@@ -455,7 +474,7 @@ func (q *sequencer) write(h *head, p *Proposed, revision int64) uint64 {
 		nameOff: p.nameOff, nameLen: p.nameLen, typeOff: p.typeOff, typeLen: p.typeLen,
 	})
 	b.bytes += len(raw)
-	h.last, h.changedBy = revision, pos
+	h.last, h.changedBy, q.last = revision, pos, pos
 	q.heads.put(h, durable)
 	q.recent.add(h.id, p.id, recentEvent{revision, pos}, durable)
 	q.state.next += uint64(len(raw))

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casebook/embedded/diskguard"
+
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -124,7 +126,7 @@ type Store struct {
 	db     *pebble.DB
 	lock   *pebble.Lock
 	cache  *pebble.Cache
-	guard  *guard
+	guard  *diskguard.Guard
 	nodeID [16]byte
 
 	// durable is the watermark: the position behind the last event that is known to be on stable storage. Reads end there.
@@ -199,7 +201,7 @@ func Open(o Options) (_ *Store, err error) {
 			s.cache.Unref()
 		}
 	}()
-	s.guard = &guard{FS: o.FS, failed: s.fail}
+	s.guard = diskguard.New(o.FS, s.fail, ErrStopped)
 	s.db, err = s.openEngine()
 	if err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", o.Dir, err)
@@ -224,7 +226,7 @@ func Open(o Options) (_ *Store, err error) {
 		return s, nil
 	}
 
-	s.guard.armed.Store(true)
+	s.guard.Arm()
 	seq := newSequencer(s, st)
 	s.workers.Go(seq.run)
 	s.workers.Go(s.commitAll)
@@ -277,7 +279,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 			s.opts.Logger.Error("a file of the event log is damaged", "file", info.Path, "error", info.Details)
 		},
 		// A flush or a merge failed. The engine would try again without end while appends fill the memory.
-		BackgroundError: func(err error) { _ = s.guard.freeze(err) },
+		BackgroundError: func(err error) { _ = s.guard.Freeze(err) },
 		WALCreated:      func(pebble.WALCreateInfo) { s.crowded.Store(true) },
 		FlushEnd:        func(pebble.FlushInfo) { s.crowded.Store(true); s.relieve() },
 		CompactionEnd:   func(pebble.CompactionInfo) { s.relieve() },

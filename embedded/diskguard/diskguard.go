@@ -1,4 +1,5 @@
-package store
+// Package diskguard keeps a storage engine running for its readers when its disk fails or fills up.
+package diskguard
 
 import (
 	"io/fs"
@@ -12,20 +13,29 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guard is the file system that the storage engine uses. Pebble ends the process if it cannot write its log or the list
+// Guard is the file system that the storage engine uses. Pebble ends the process if it cannot write its log or the list
 // of its files; then not even reads would go on. The guard passes the first such error to the store, which accepts no
-// more appends, and freezes the directory: it discards the engine's further writes to these files, and removes or
+// more writes, and freezes the directory: it discards the engine's further writes to these files, and removes or
 // renames nothing. So the directory stays as the last good write left it, and opening it again recovers from that.
 // Writes of tables, which the engine can do without, fail normally.
-type guard struct {
+type Guard struct {
 	vfs.FS
-	// armed is set when the engine is open. Until then errors are returned to Open.
-	armed  atomic.Bool
-	frozen atomic.Bool
-	once   sync.Once
-	// failed is called with the first error.
-	failed func(error)
+	// armed is set when the engine is open. Until then errors are returned to the engine.
+	armed     atomic.Bool
+	frozen    atomic.Bool
+	once      sync.Once
+	failed    func(error)
+	frozenErr error
 }
+
+// New returns a guard of a file system. failed is called with the first error that freezes the directory; frozen is the
+// error of what is refused from then on.
+func New(disk vfs.FS, failed func(error), frozen error) *Guard {
+	return &Guard{FS: disk, failed: failed, frozenErr: frozen}
+}
+
+// Arm lets errors freeze the directory. Call it when the engine is open.
+func (g *Guard) Arm() { g.armed.Store(true) }
 
 // essential reports whether the engine cannot go on without the file.
 func essential(name string) bool {
@@ -34,8 +44,8 @@ func essential(name string) bool {
 		strings.HasPrefix(base, "OPTIONS-") || strings.HasPrefix(base, "marker.")
 }
 
-// freeze freezes the directory after an error, and returns the error that the engine gets: nil once the guard is armed.
-func (g *guard) freeze(err error) error {
+// Freeze freezes the directory after an error, and returns the error that the engine gets: nil once the guard is armed.
+func (g *Guard) Freeze(err error) error {
 	if err == nil || !g.armed.Load() {
 		return err
 	}
@@ -50,17 +60,17 @@ func (g *guard) freeze(err error) error {
 // tablePause slows down the engine, which would try again and again to write a table.
 const tablePause = 200 * time.Millisecond
 
-func (g *guard) create(name string, create func() (vfs.File, error)) (vfs.File, error) {
+func (g *Guard) create(name string, create func() (vfs.File, error)) (vfs.File, error) {
 	switch {
 	case !essential(name):
 		if g.frozen.Load() {
 			time.Sleep(tablePause)
-			return nil, &fs.PathError{Op: "create", Path: name, Err: ErrStopped}
+			return nil, &fs.PathError{Op: "create", Path: name, Err: g.frozenErr}
 		}
 		f, err := create()
 		if err != nil && g.armed.Load() {
 			// A single table may fail, but if one cannot even be created, the disk has no space.
-			_ = g.freeze(err)
+			_ = g.Freeze(err)
 		}
 		return f, err
 	case g.frozen.Load():
@@ -68,51 +78,51 @@ func (g *guard) create(name string, create func() (vfs.File, error)) (vfs.File, 
 	}
 	f, err := create()
 	if err != nil {
-		return nowhere{}, g.freeze(err)
+		return nowhere{}, g.Freeze(err)
 	}
 	return &guarded{File: f, guard: g}, nil
 }
 
-func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+func (g *Guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.create(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
-func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+func (g *Guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.create(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
 
-func (g *guard) Remove(name string) error {
+func (g *Guard) Remove(name string) error {
 	if g.frozen.Load() {
 		return nil
 	}
 	return g.FS.Remove(name)
 }
 
-func (g *guard) Rename(old, name string) error {
+func (g *Guard) Rename(old, name string) error {
 	if g.frozen.Load() {
 		return nil
 	}
 	return g.FS.Rename(old, name)
 }
 
-func (g *guard) OpenDir(name string) (vfs.File, error) {
+func (g *Guard) OpenDir(name string) (vfs.File, error) {
 	if g.frozen.Load() {
 		return nowhere{}, nil
 	}
 	f, err := g.FS.OpenDir(name)
 	if err != nil {
-		return nowhere{}, g.freeze(err)
+		return nowhere{}, g.Freeze(err)
 	}
 	return &guarded{File: f, guard: g}, nil
 }
 
 // Unwrap returns the file system beneath.
-func (g *guard) Unwrap() vfs.FS { return g.FS }
+func (g *Guard) Unwrap() vfs.FS { return g.FS }
 
 // guarded is an essential file whose errors freeze the directory.
 type guarded struct {
 	vfs.File
-	guard *guard
+	guard *Guard
 }
 
 // do calls write unless the directory is frozen.
@@ -120,7 +130,7 @@ func (f *guarded) do(write func() error) error {
 	if f.guard.frozen.Load() {
 		return nil
 	}
-	return f.guard.freeze(write())
+	return f.guard.Freeze(write())
 }
 
 func (f *guarded) Write(b []byte) (n int, err error) {
@@ -151,7 +161,7 @@ func (f *guarded) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
-func (f *guarded) Close() error { return f.guard.freeze(f.File.Close()) }
+func (f *guarded) Close() error { return f.guard.Freeze(f.File.Close()) }
 
 // nowhere is a file of a frozen directory. It discards writes.
 type nowhere struct{}
