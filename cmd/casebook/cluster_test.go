@@ -185,6 +185,59 @@ func TestServeNamesAMissingRight(t *testing.T) {
 	}
 }
 
+// TestLostQuorumRefusesNothing: without a quorum a diary is answered 503 with Retry-After, and nothing is refused or
+// acknowledged. The same key gets 200 when the quorum is back, and the diary is shown once.
+func TestLostQuorumRefusesNothing(t *testing.T) {
+	c := startCluster(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond})
+	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
+		t.Fatal(err)
+	}
+	sign := func(u domain.UserID) string {
+		signed, err := s.tokens.Sign(u, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	setUp(in, "C2", sign, 1)
+	who, crc := domain.NewPatientID("C2", "0"), sign("crc")
+	for _, m := range c.Followers() {
+		m.Kill()
+	}
+	if status, answer := post(t.Context(), in.url, crc, who, "2020-01-01"); status != http.StatusServiceUnavailable ||
+		!strings.Contains(answer, "store_unreachable") {
+		t.Errorf("without a quorum, a diary is answered %d: %s", status, answer)
+	}
+	for _, m := range c.Members()[1:] {
+		if err := m.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.AwaitLeader(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	status, answer := post(t.Context(), in.url, crc, who, "2020-01-01")
+	var recorded answered
+	if err := json.Unmarshal([]byte(answer), &recorded); err != nil || status != http.StatusOK {
+		t.Fatalf("with the quorum back, the same diary is answered %d: %s", status, answer)
+	}
+	var page readmodels.List[diaryviews.Diary]
+	in.query(crc, fmt.Sprintf("/api/v1/patients/%s/diaries", who), recorded.Position, &page)
+	if len(page.Items) != 1 {
+		t.Errorf("%d diaries are shown, want 1", len(page.Items))
+	}
+}
+
 // accounts notes what was acknowledged, and what was refused although it had to be accepted.
 type accounts struct {
 	mu           sync.Mutex
