@@ -185,10 +185,10 @@ func TestServeNamesAMissingRight(t *testing.T) {
 	}
 }
 
-// TestLostQuorumRefusesNothing: without a quorum a diary is answered 503 with Retry-After, and nothing is refused or
-// acknowledged. The same key gets 200 when the quorum is back, and the diary is shown once.
+// TestLostQuorumRefusesNothing: without a quorum nothing is refused or acknowledged, however often it is sent. The same key gets
+// 200 when the quorum is back, and the diary is shown once.
 func TestLostQuorumRefusesNothing(t *testing.T) {
-	c := startCluster(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond})
+	c := startCluster(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond, Election: time.Minute})
 	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -214,17 +214,19 @@ func TestLostQuorumRefusesNothing(t *testing.T) {
 	for _, m := range c.Followers() {
 		m.Kill()
 	}
-	if status, answer := post(t.Context(), in.url, crc, who, "2020-01-01"); status != http.StatusServiceUnavailable ||
-		!strings.Contains(answer, "store_unreachable") {
-		t.Errorf("without a quorum, a diary is answered %d: %s", status, answer)
+	// The second request meets what the first one has written, which no read shows.
+	for range 2 {
+		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		status, answer := post(impatient, in.url, crc, who, "2020-01-01")
+		cancel()
+		if status != 0 && status != http.StatusServiceUnavailable {
+			t.Errorf("without a quorum, a diary is answered %d: %s", status, answer)
+		}
 	}
 	for _, m := range c.Members()[1:] {
 		if err := m.Restart(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := c.AwaitLeader(t.Context()); err != nil {
-		t.Fatal(err)
 	}
 	status, answer := post(t.Context(), in.url, crc, who, "2020-01-01")
 	var recorded answered
@@ -343,8 +345,10 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 	for _, e := range c.Elections() {
 		longest = max(longest, e)
 	}
-	t.Logf("%d faults; the longest silence was %s, the longest election %s; %d requests were sent again", faults,
-		noted.silence, longest, noted.again)
+	if noted.again > 0 {
+		t.Errorf("%d requests were answered with an error, where they had to wait", noted.again)
+	}
+	t.Logf("%d faults; the longest silence was %s, the longest election %s", faults, noted.silence, longest)
 }
 
 // fault lets something happen to the leader, and undoes it when there is another one.
@@ -392,7 +396,9 @@ func (a *accounts) load(ctx context.Context, url, token string, who domain.Patie
 			continue
 		case 0, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			a.mu.Lock()
-			a.again++
+			if ctx.Err() == nil {
+				a.again++
+			}
 			a.mu.Unlock()
 			time.Sleep(20 * time.Millisecond)
 		default:
