@@ -192,15 +192,15 @@ func TestOnlyTheOwnerCanReadAKeyFile(t *testing.T) {
 }
 
 func TestPasswordsMatchOnlyTheirOwnDigest(t *testing.T) {
-	digest, err := access.DigestPassword(t.Context(), "correct horse battery")
+	digest, err := access.DigestPassword(t.Context(), "velvet anchor copper mist")
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := access.DigestPassword(t.Context(), "correct horse battery")
+	other, err := access.DigestPassword(t.Context(), "velvet anchor copper mist")
 	if err != nil || other == digest {
 		t.Errorf("the same password got the same digest twice: %v", err)
 	}
-	for password, want := range map[string]bool{"correct horse battery": true, "correct horse batterY": false, "": false} {
+	for password, want := range map[string]bool{"velvet anchor copper mist": true, "correct horse batterY": false, "": false} {
 		if got, err := access.PasswordMatches(t.Context(), digest, password); err != nil || got != want {
 			t.Errorf("%q matches: %v, %v", password, got, err)
 		}

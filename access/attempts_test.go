@@ -96,50 +96,65 @@ func TestAnAttemptThatNobodyWaitsForEnds(t *testing.T) {
 
 // TestPasswordsAreCheckedAFewAtATime: a flood is refused instead of queued without end.
 func TestPasswordsAreCheckedAFewAtATime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	answers := make(chan error)
 	for range 60 {
 		go func() {
-			_, err := access.PasswordMatches(t.Context(), "", "a password")
+			_, err := access.PasswordMatches(ctx, "", "a password")
 			answers <- err
 		}()
 	}
-	refused := 0
-	for range 60 {
-		if err := <-answers; refusedAs(err, "overloaded") {
-			refused++
-		} else if err != nil {
+	for range 20 { // 32 wait or are being checked, and those that are refused answer at once
+		if err := <-answers; err != nil && !refusedAs(err, "overloaded") {
 			t.Error(err)
 		}
 	}
-	if refused == 0 || refused > 28 {
-		t.Errorf("%d of 60 are refused", refused)
+	cancel()
+	refused := 0
+	for range 40 {
+		if err := <-answers; refusedAs(err, "overloaded") {
+			refused++
+		} else if err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	if refused > 28 {
+		t.Errorf("%d are refused", refused)
 	}
 }
 
 func TestPasswordRules(t *testing.T) {
 	for password, good := range map[string]bool{
-		"correct horse battery":         true,
-		"gravel lantern oboe thicket":   true, // words alone are enough
-		"casebook-demo-2026":            true,
-		"ÄÖÜ-ßéêèàñçøå":                 true,
-		"x7#kQ9vBz2Lm":                  true,
-		"":                              false,
-		"short":                         false,
-		"elevenchars":                   false,
-		strings.Repeat("ab", 100) + "a": false,
-		strings.Repeat("ab", 100):       false,
-		"password1234":                  false,
-		"Password123456!":               false,
-		"qwertyuiopasdf":                false,
-		"iloveyou12345":                 false,
-		"administrator":                 false,
-		"anna12345678":                  false, // the id and eight characters
-		"12345ANNA678":                  false,
-		"lindnerlindner":                false, // the person's name
-		"aaaaaaaaaaaaaaaa":              false,
-		"éééééééééééééééé":              false,
-		"中中中中中中中中中中中中":                  false,
-		"            ":                  false,
+		"velvet anchor copper mist":                true,
+		"correcthorsebatterystaple":                false, // known to everybody
+		"Correct Horse Battery Staple!":            false,
+		"c0rrect-h0rse-battery":                    false,
+		"horse staple battery correct":             false,
+		"to be or not to be, that is the question": false,
+		"maytheforcebewithyou2026":                 false,
+		"good pass\x1bword of mine now":            false,
+		"gravel lantern oboe thicket":              true, // words alone are enough
+		"casebook-demo-2026":                       true,
+		"ÄÖÜ-ßéêèàñçøå":                            true,
+		"x7#kQ9vBz2Lm":                             true,
+		"":                                         false,
+		"short":                                    false,
+		"elevenchars":                              false,
+		strings.Repeat("ab", 100) + "a":            false,
+		strings.Repeat("ab", 100):                  false,
+		"password1234":                             false,
+		"Password123456!":                          false,
+		"qwertyuiopasdf":                           false,
+		"iloveyou12345":                            false,
+		"administrator":                            false,
+		"anna12345678":                             false, // the id and eight characters
+		"12345ANNA678":                             false,
+		"lindnerlindner":                           false, // the person's name
+		"aaaaaaaaaaaaaaaa":                         false,
+		"éééééééééééééééé":                         false,
+		"中中中中中中中中中中中中":                             false,
+		"            ":                             false,
 	} {
 		err := access.CheckPasswordOf("anna", "Dr. Anna Lindner", password)
 		if good != (err == nil) || err != nil && !refusedAs(err, "weak_password") {

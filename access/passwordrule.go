@@ -1,7 +1,10 @@
 package access
 
 import (
+	_ "embed" // for famous.txt
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"casebook/domain"
@@ -22,8 +25,15 @@ const (
 	judgedPassword = 64
 )
 
+//go:embed famous.txt
+var famousText string
+
+// famous are passphrases that everybody knows, as letters alone, and the words of the best known one. A guesser tries them
+// before anything else, and zxcvbn takes each for words that nobody would put together.
+var famous = strings.Fields(famousText)
+
 // CheckPassword refuses a password that is too easy to guess (code weak_password). What guessers try first is what they
-// know of the person.
+// know of the person, and famous passphrases, with spaces or without.
 func CheckPassword(password string, known ...string) error {
 	n := utf8.RuneCountInString(password)
 	if n < minPassword || n > maxPassword {
@@ -33,10 +43,29 @@ func CheckPassword(password string, known ...string) error {
 	if strings.Trim(password, string(judged[:1])) == "" { // zxcvbn counts bytes here, so that it misses other letters than ASCII
 		return weakPassword("the password repeats one character")
 	}
-	if zxcvbn.PasswordStrength(string(judged[:min(n, judgedPassword)]), append(known, Issuer)).Score < minScore {
+	if strings.ContainsFunc(password, unicode.IsControl) {
+		return weakPassword("the password has a character that nobody can type")
+	}
+	known = slices.Concat(known, []string{Issuer}, famous)
+	if zxcvbn.PasswordStrength(string(judged[:min(n, judgedPassword)]), known).Score < minScore || isFamous(password) {
 		return weakPassword("the password is a common one, or made of parts that guessers try first")
 	}
 	return nil
+}
+
+// isFamous says that hardly anything is left of a password without famous passphrases, however its words are written.
+func isFamous(password string) bool {
+	letters := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, password)
+	left := letters
+	for _, phrase := range famous {
+		left = strings.ReplaceAll(left, phrase, "")
+	}
+	return left != letters && utf8.RuneCountInString(left) < minPassword
 }
 
 // CheckPasswordOf refuses a password of the user that is too easy to guess (code weak_password).

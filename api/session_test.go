@@ -14,6 +14,7 @@ import (
 	"casebook/domain/randomisation"
 	"casebook/domain/study"
 	"casebook/domain/user"
+	"casebook/embedded/storetest"
 	"casebook/readmodels"
 	userviews "casebook/readmodels/user"
 
@@ -31,7 +32,7 @@ type person struct {
 // newPerson registers somebody whose password is their own, with grants.
 func newPerson(t *testing.T, c client, grants ...user.Grant) person {
 	t.Helper()
-	p := person{client: c, id: account(t, "person", grants...), password: "correct horse battery"}
+	p := person{client: c, id: account(t, "person", grants...), password: "velvet anchor copper mist"}
 	doAs(t, access.Principal{User: p.id, AuthenticatedAt: now}, user.ChangePassword{OfUser: domain.ForUser(p.id), Password: p.password})
 	return p
 }
@@ -374,4 +375,26 @@ func TestR16_TheFailedFactorIsRecorded(t *testing.T) {
 	if want := []string{"code_missing", "wrong_code", "wrong_password"}; !slices.Equal(failures, want) {
 		t.Errorf("recorded are %v", failures)
 	}
+}
+
+// TestADamagedAccountGetsNoNewTokens: it cannot be locked any more, so its sessions end by themselves.
+func TestADamagedAccountGetsNoNewTokens(t *testing.T) {
+	c := serve(t, nil)
+	p := newPerson(t, c)
+	session, _ := p.signIn("")
+	if r := p.refresh(session.RefreshToken); r.StatusCode != http.StatusOK {
+		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
+	}
+	if _, err := storetest.Forge(t.Context(), the.node.ConnectionString(), user.Decider.Stream(string(p.id)), "UserRenamed", []byte(`{}`),
+		nil); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		if p.refresh(session.RefreshToken).StatusCode != http.StatusOK { // the program learns of the event from the log
+			break
+		}
+	}
+	p.refresh(session.RefreshToken).refused(t, http.StatusConflict, "record_damaged")
+	p.trySignIn("wrong", "").refused(t, http.StatusUnauthorized, "sign_in_failed")
+	p.trySignIn(p.password, "").refused(t, http.StatusConflict, "record_damaged")
 }

@@ -189,7 +189,7 @@ func TestAStepOfTheClockIsRecorded(t *testing.T) {
 // TestNobodyLearnsThatAnAccountIsDamaged but who knows its password.
 func TestNobodyLearnsThatAnAccountIsDamaged(t *testing.T) {
 	p := run(t)
-	const password = "correct horse battery"
+	const password = "velvet anchor copper mist"
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
 	forge(t, user.Decider.Stream(string(name)), "UserRenamed", struct{}{}, forgedMetadata(t, "bm8="))

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	"github.com/go-json-experiment/json"
@@ -46,6 +48,49 @@ func Decode(body []byte, into any) error {
 			Do("send one JSON object")
 	}
 	return refuse.Malformed("malformed_json", "the body cannot be read as this command").Do("send one JSON object")
+}
+
+// printableTexts refuses a body with a text that has characters which nobody sees (code value_unprintable; see
+// domain.Printable), in whatever field. Most bodies have no byte that could begin such a character, and are not looked
+// through.
+func printableTexts(body []byte, decoded reflect.Value, field string) error {
+	suspicious := bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || domain.Printable("", string(r)) != nil })
+	if !suspicious {
+		return nil
+	}
+	return textsIn(decoded, field)
+}
+
+// textsIn walks through a decoded value. field is the name of the outermost field.
+func textsIn(v reflect.Value, field string) error {
+	switch v.Kind() {
+	case reflect.String:
+		return domain.Printable(field, v.String())
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return textsIn(v.Elem(), field)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := textsIn(v.Index(i), field); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entry := v.MapRange(); entry.Next(); {
+			if err := cmp.Or(textsIn(entry.Key(), field), textsIn(entry.Value(), field)); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if err := textsIn(v.Field(i), cmp.Or(field, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // requiredField is a field of a command's body that every sender has to give: its name in JSON, and its place in the struct.

@@ -1,9 +1,12 @@
 package commands_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
+	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain/diary"
 	"casebook/domain/refuse"
@@ -68,4 +71,63 @@ func FuzzDecode(f *testing.F) {
 		decode(&diary.CorrectDiary{})
 		decode(&study.PublishProtocolVersion{})
 	})
+}
+
+// TestNoTextFieldTakesWhatNobodySees goes through every field of every command.
+func TestNoTextFieldTakesWhatNobodySees(t *testing.T) {
+	p := run(t)
+	fields := 0
+	for _, declared := range contexts.Commands() {
+		if declared.Example() == nil {
+			continue
+		}
+		body, err := json.Marshal(declared.Example())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"\u202e", "\x1b"} {
+			var whole any
+			if err := json.Unmarshal(body, &whole); err != nil {
+				t.Fatal(err)
+			}
+			eachString(whole, text, func() {
+				changed, err := json.Marshal(whole)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fields++
+				_, err = p.Do(t.Context(), commands.Request{Name: declared.Name(), Body: changed, Principal: access.Principal{User: "nobody"}})
+				if got := code(err); got != "value_unprintable" && got != "wrong_type" { // a time is no text
+					t.Errorf("%s takes %s: %v", declared.Name(), changed, err)
+				}
+			})
+		}
+	}
+	if fields < 200 {
+		t.Errorf("only %d fields were tried", fields)
+	}
+}
+
+// eachString appends a text to every string in a decoded JSON object, one after the other, and calls visit each time.
+func eachString(value any, appended string, visit func()) {
+	try := func(v any, set func(any)) {
+		text, is := v.(string)
+		if !is {
+			eachString(v, appended, visit)
+			return
+		}
+		set(text + appended)
+		visit()
+		set(text)
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			try(member, func(to any) { v[name] = to })
+		}
+	case []any:
+		for i, member := range v {
+			try(member, func(to any) { v[i] = to })
+		}
+	}
 }

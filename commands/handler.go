@@ -41,6 +41,9 @@ type Options struct {
 	Commands []Command
 	// Now is the server's clock; time.Now when nil.
 	Now func() time.Time
+	// Passed returns the time since a fixed moment, by a clock that cannot be set. Steps of Now are noticed by it. Without Now it
+	// is the machine's; with Now and without Passed, nobody watches the clock.
+	Passed func() time.Duration
 	// Build is the version of the running program. It is recorded with every event (21 CFR 11.10(k)).
 	Build  string
 	Logger *slog.Logger
@@ -57,18 +60,18 @@ type Handler struct {
 	log    *eventlog.Log
 	states *stateCache
 	// hashes are the hashes of the commands that were accepted last, by the command's id.
-	hashes   *lru.Cache[uuid.UUID, commandHash]
-	now      func() time.Time
-	build    string
-	logger   *slog.Logger
-	commands []Command
-	byName   map[string]Command
-	security securityLog
-	attempts *access.Attempts
-	factors  *access.Factors
-
+	hashes         *lru.Cache[uuid.UUID, commandHash]
+	now            func() time.Time
+	build          string
+	logger         *slog.Logger
+	commands       []Command
+	byName         map[string]Command
+	security       securityLog
+	attempts       *access.Attempts
+	factors        *access.Factors
 	administrators administrators
-	// clock is watched while Run runs; nil where Options.Now is not the clock of the machine.
+
+	// clock is watched while Run runs; nil where there is nothing to compare Options.Now with.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
 }
@@ -76,8 +79,11 @@ type Handler struct {
 // NewHandler returns a handler of the options' commands. It caches states and records refusals only while Run runs.
 func NewHandler(o Options) *Handler {
 	var clock *clockWatch
-	if o.Now == nil {
+	switch {
+	case o.Now == nil:
 		o.Now, clock = time.Now, machineClock()
+	case o.Passed != nil:
+		clock = watching(o.Now, o.Passed)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -242,6 +248,11 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	var body C
 	if err := Decode(current, &body); err != nil {
 		return Answer{}, err
+	}
+	if !access.IsProcess(r.Principal.User) { // what a process sends may hold texts of old events
+		if err := printableTexts(current, reflect.ValueOf(body), ""); err != nil {
+			return Answer{}, err
+		}
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
 	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {

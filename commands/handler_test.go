@@ -413,7 +413,7 @@ func TestR9_RevokedRoleEndsAtTheNextCommand(t *testing.T) {
 func TestR16_FailuresDelayAStrangerAndLeaveTheOwnerAlone(t *testing.T) {
 	p := run(t)
 	name := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
-	const password = "correct horse battery"
+	const password = "velvet anchor copper mist"
 	p.must(access.Process("operator"), user.RegisterUser{OfUser: domain.ForUser(name), Name: "A doctor", Password: password})
 	signIn := func(id domain.UserID, password, address string) (access.Principal, error) {
 		return usercommands.SignIn(t.Context(), p.Handler, usercommands.Entered{User: id, Password: password, Address: address})
@@ -449,7 +449,7 @@ func TestR9_TokensEndWithTheirSessions(t *testing.T) {
 	for what, end := range map[string]func(domain.UserID){
 		"sign-out": func(u domain.UserID) { p.must(access.Principal{User: u}, user.SignOut{OfUser: domain.ForUser(u)}) },
 		"new password": func(u domain.UserID) {
-			p.must(operator, user.ChangePassword{OfUser: domain.ForUser(u), Password: "correct horse battery"})
+			p.must(operator, user.ChangePassword{OfUser: domain.ForUser(u), Password: "velvet anchor copper mist"})
 		},
 		"lock and unlock": func(u domain.UserID) {
 			p.must(operator, user.LockUser{OfUser: domain.ForUser(u), Reasoned: domain.Because("stolen")})
@@ -491,7 +491,7 @@ func TestR9_TokensEndWithTheirSessions(t *testing.T) {
 // TestAStolenTokenDoesNotTakeTheAccount: owners prove their old password.
 func TestAStolenTokenDoesNotTakeTheAccount(t *testing.T) {
 	p := run(t)
-	const old, next = "correct horse battery", "gravel lantern oboe thicket"
+	const old, next = "velvet anchor copper mist", "gravel lantern oboe thicket"
 	u := domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano()))
 	of := domain.ForUser(u)
 	p.must(access.Process("operator"), user.RegisterUser{OfUser: of, Name: "A doctor", Password: old})
@@ -532,7 +532,7 @@ func TestR4_AResetAccountDoesNotAdminister(t *testing.T) {
 	of := domain.ForUser("somebody")
 	g := user.Grant{Role: user.Statistician, Study: "ANY"}
 	for _, command := range []any{
-		user.RegisterUser{OfUser: of, Name: "x"}, user.ChangePassword{OfUser: of, Password: "correct horse battery"},
+		user.RegisterUser{OfUser: of, Name: "x"}, user.ChangePassword{OfUser: of, Password: "velvet anchor copper mist"},
 		user.GrantRole{OfUser: of, Grant: g}, user.ConfirmRole{OfUser: of, Grant: g}, user.ConfirmAccount{OfUser: of},
 		user.UnlockUser{OfUser: of, Reasoned: domain.Because("x")}, user.RemoveSecondFactor{OfUser: of, Reasoned: domain.Because("x")},
 	} {

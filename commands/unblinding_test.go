@@ -204,8 +204,16 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 		t.Error("a password that was handed out need not be changed")
 	}
 	othersUnblind("the password was reset")
-	// An administrator has locked the account.
+	// An administrator has locked the account: its owner can neither sign in nor use a session, and asks others.
+	session := access.Proof{User: caller.id, IssuedAt: *p.at, AuthenticatedAt: *p.at}
 	p.must(admin, user.LockUser{OfUser: of, Reasoned: domain.Because("a mistake")})
+	if _, err := usercommands.SignIn(t.Context(), p.Handler, usercommands.Entered{User: caller.id, Password: "gravel lantern oboe thicket",
+		Address: "10.0.0.1"}); code(err) == "" {
+		t.Error("the owner of a locked account signs in")
+	}
+	if _, err := p.Authenticated(t.Context(), session); code(err) == "" {
+		t.Error("the session of a locked account goes on")
+	}
 	othersUnblind("the account is locked")
 	// The identity provider is down: a local sign-in does not need it, and the session of somebody else neither.
 	ofProvider := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
@@ -245,7 +253,7 @@ type doctor struct {
 // newDoctor registers a doctor with a second factor and a role, which two administrators give.
 func (p clocked) newDoctor(g user.Grant) doctor {
 	p.t.Helper()
-	d := doctor{id: domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano())), password: "correct horse battery"}
+	d := doctor{id: domain.UserID(fmt.Sprintf("doctor%d", time.Now().UnixNano())), password: "velvet anchor copper mist"}
 	of, self := domain.ForUser(d.id), access.Principal{User: d.id, AuthenticatedAt: *p.at}
 	first := access.Principal{User: "first.admin", Grants: []user.Grant{{Role: user.Admin}}}
 	second := access.Principal{User: "second.admin", Grants: []user.Grant{{Role: user.Admin}}}

@@ -250,3 +250,25 @@ func TestDecider(t *testing.T) {
 		t.Errorf("the stream's name is %s", got)
 	}
 }
+
+// TestTextsShowWhatIsRecorded: what a reader sees is what is there.
+func TestTextsShowWhatIsRecorded(t *testing.T) {
+	for _, unseen := range []string{"\x00", "\x1b[2J", "\x7f", "\u0085", "\u202e", "\u2066", "\u2069", "\u2028", "\r", "a\rb"} {
+		for name, check := range map[string]error{
+			"text": domain.Text("note", "one "+unseen+" two", 1000), "optional": domain.OptionalText("note", unseen, 1000),
+			"reason": domain.Reason("because" + unseen + "of it"), "name": domain.Text("note", "x"+unseen, 100),
+		} {
+			if r, is := refuse.As(check); !is || r.Code != "value_unprintable" || r.Kind != refuse.KindMalformed || r.Field == "" {
+				t.Errorf("%s with %q: %v", name, unseen, check)
+			}
+		}
+	}
+	for _, fine := range []string{"two\nlines\tand more", "two\r\nlines", "שלום \u200f مرحبا", "👩‍⚕️ ok", "naïve, Ω≤3"} {
+		if err := domain.Text("note", fine, 1000); err != nil {
+			t.Errorf("%q: %v", fine, err)
+		}
+	}
+	if err := domain.Text("name", "Anna\nWeber", 200); err == nil {
+		t.Error("a name has two lines")
+	}
+}

@@ -1,15 +1,20 @@
 package domain
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"casebook/domain/refuse"
 )
 
-// Text refuses a text that is missing or blank (code value_missing) or has more than most characters (code
-// value_too_long).
+// singleLine is up to how many characters a text is one line: a name or a number. Longer ones may have several lines.
+const singleLine = 200
+
+// Text refuses a text that is missing or blank (code value_missing), has more than most characters (code value_too_long), or
+// has characters that nobody sees (code value_unprintable).
 func Text(field, value string, most int) error {
 	if strings.TrimSpace(value) == "" {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
@@ -17,16 +22,50 @@ func Text(field, value string, most int) error {
 	return OptionalText(field, value, most)
 }
 
-// OptionalText refuses a text that has more than most characters (code value_too_long). An empty text is allowed.
-func OptionalText(field, value string, most int) error {
-	if n := utf8.RuneCountInString(value); n > most {
-		return refuse.Malformed("value_too_long", "%s has %d characters", field, n).At(field).Do(fmt.Sprintf("use at most %d", most))
+// SealedText refuses a text whose JSON, without the quotes, has more than most bytes (code value_too_long). Such a text becomes
+// part of sealed values, which have one size as long as each text in them has at most so many bytes: a character that is not
+// ASCII has up to four, and one that JSON escapes six.
+func SealedText(field, value string, most int) error {
+	text, err := json.Marshal(value)
+	if err != nil || len(text)-2 > most {
+		return refuse.Malformed("value_too_long", "%s has more than %d bytes", field, most).At(field).
+			Do(fmt.Sprintf("use at most %d bytes; letters that are not ASCII have several", most))
 	}
 	return nil
 }
 
+// OptionalText refuses a text that has more than most characters (code value_too_long), or has characters that nobody sees
+// (code value_unprintable). An empty text is allowed.
+func OptionalText(field, value string, most int) error {
+	if n := utf8.RuneCountInString(value); n > most {
+		return refuse.Malformed("value_too_long", "%s has %d characters", field, n).At(field).Do(fmt.Sprintf("use at most %d", most))
+	}
+	if most <= singleLine && strings.ContainsAny(value, "\r\n\t") {
+		return unprintable(field).Do("write it in one line")
+	}
+	return Printable(field, value)
+}
+
+// Printable refuses a text with characters that nobody sees and that change how the text around them is shown (code
+// value_unprintable): control characters other than tabs and line breaks, and those that turn the direction of writing.
+// With the latter, what is recorded is not what its reader sees (Unicode Technical Report 36, section 2.5).
+func Printable(field, value string) error {
+	for i, r := range value {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r' && strings.HasPrefix(value[i:], "\r\n"):
+		case unicode.IsControl(r) || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u2028' || r == '\u2029':
+			return unprintable(field).Do(fmt.Sprintf("remove the character U+%04X", r))
+		}
+	}
+	return nil
+}
+
+func unprintable(field string) *refuse.Refusal {
+	return refuse.Malformed("value_unprintable", "%s has a character that nobody sees", field).At(field)
+}
+
 // Reason refuses a reason that is missing or blank (code reason_required; ICH E6(R3) 4.2.2(a)(ii)) or has more than 500
-// characters (code value_too_long).
+// characters (code value_too_long), or characters that nobody sees (code value_unprintable).
 func Reason(value string) error {
 	if strings.TrimSpace(value) == "" {
 		return refuse.Because("reason_required", "the change has no reason").At("reason").Do("say why, in a sentence")

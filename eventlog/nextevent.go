@@ -2,13 +2,13 @@ package eventlog
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 
 	"casebook/domain"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 )
 
@@ -23,7 +23,9 @@ type link struct {
 	content [sha256.Size]byte
 }
 
-// linkOf reads the metadata of an event that need not be decoded, and hashes it. This is most of the work of a check.
+// linkOf reads the metadata of an event that need not be decoded, and hashes it. This is most of the work of a check, so the
+// metadata are read by the newer package for JSON, which takes half the time of the older one. It is also stricter: it accepts
+// no name twice.
 func linkOf(r *Recorded) link {
 	var l link
 	if json.Unmarshal(r.RawMetadata, &l) != nil {

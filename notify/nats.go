@@ -28,7 +28,7 @@ type NATSConfig struct {
 	// Provision creates a stream for a topic if the server has none for it. Without Provision the stream has to be created
 	// in another way, and messages fail until it exists. An existing stream is never changed.
 	Provision bool
-	// Replicas of a created stream; 0 means 1.
+	// Replicas of a created stream; 0 means 3 on a cluster of at least three servers, and 1 otherwise.
 	Replicas int
 	// Duplicates is how long a created stream remembers ids, to drop repeats; 0 means a day.
 	Duplicates time.Duration
@@ -39,9 +39,6 @@ type NATSConfig struct {
 func (c NATSConfig) withDefaults() (NATSConfig, error) {
 	if c.Replicas < 0 || c.Duplicates < 0 || c.MaxAge < 0 {
 		return c, refused("nats_settings_invalid", "the settings of NATS have a number below zero").do("leave it 0 for the default")
-	}
-	if c.Replicas == 0 {
-		c.Replicas = 1
 	}
 	if c.MaxAge == 0 {
 		c.MaxAge = defaultMaxAge
@@ -56,6 +53,7 @@ func (c NATSConfig) withDefaults() (NATSConfig, error) {
 
 type natsPublisher struct {
 	*wmnats.Publisher
+	conn     *nats.Conn
 	streams  jetstream.JetStream
 	settings NATSConfig
 	known    sync.Map // topics that have a stream
@@ -99,7 +97,7 @@ func connectNATS(address brokerAddress, settings NATSConfig, secured *tls.Config
 			JetStream: wmnats.JetStreamConfig{TrackMsgId: true, ConnectOptions: []nats.JSOpt{nats.MaxWait(natsAckWithin)}},
 		}, watermillLogger(logger))
 		if err == nil {
-			return &natsPublisher{Publisher: publisher, streams: streams, settings: settings}, nil
+			return &natsPublisher{Publisher: publisher, conn: conn, streams: streams, settings: settings}, nil
 		}
 	}
 	conn.Close()
@@ -128,7 +126,7 @@ func (p *natsPublisher) provision(ctx context.Context, topic string) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = p.streams.CreateStream(ctx, jetstream.StreamConfig{
 			Name: strings.ReplaceAll(topic, ".", "_"), Subjects: []string{topic},
-			Replicas: p.settings.Replicas, Duplicates: p.settings.Duplicates, MaxAge: p.settings.MaxAge,
+			Replicas: p.replicas(), Duplicates: p.settings.Duplicates, MaxAge: p.settings.MaxAge,
 		})
 	}
 	if err != nil {
@@ -136,6 +134,19 @@ func (p *natsPublisher) provision(ctx context.Context, topic string) error {
 	}
 	p.known.Store(topic, true)
 	return nil
+}
+
+// clusterReplicas is how many servers of a cluster keep a stream, so that one of them may fail.
+const clusterReplicas = 3
+
+func (p *natsPublisher) replicas() int {
+	switch {
+	case p.settings.Replicas > 0:
+		return p.settings.Replicas
+	case len(p.conn.Servers()) >= clusterReplicas: // those of the address, and those that the server knows
+		return clusterReplicas
+	}
+	return 1
 }
 
 func (p *natsPublisher) rejects(err error) bool { return errors.Is(err, nats.ErrMaxPayload) }

@@ -444,22 +444,21 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		<-ctx.Done()
 		return builds, context.Cause(ctx)
 	}
-	at, err := k.reached(ctx, builds.Active.Collection)
-	if err != nil {
+	if err := k.reached(ctx, builds.Active.Collection); err != nil {
 		return builds, err
 	}
-	k.setStatus(at)
 	builds.Token = token
 	return k.save(ctx, builds)
 }
 
 // reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
 // the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun.
-func (k *keeper) reached(ctx context.Context, collection string) (at readmodels.Checkpoint, err error) {
+func (k *keeper) reached(ctx context.Context, collection string) error {
+	var at readmodels.Checkpoint
 	e := k.engine
 	for {
 		var ahead error
-		err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
+		err := e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
 			if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {
 				return err
 			}
@@ -469,10 +468,13 @@ func (k *keeper) reached(ctx context.Context, collection string) (at readmodels.
 			return err
 		})
 		switch {
-		case err != nil || ahead == nil:
-			return at, err
+		case err != nil:
+			return err
+		case ahead == nil:
+			k.setStatus(at)
+			return nil
 		case time.Since(e.begun) < startWindow+e.log.Patience():
-			return at, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
+			return fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
 		}
 		e.alarm(ctx, at, ahead)
 	}

@@ -135,12 +135,27 @@ func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 		blinded[fmt.Sprint("broker message ", i)] = m
 	}
 	in.storedEvents(t, blinded)
+	ofSupply := 0
 	for origin, text := range blinded {
+		// Supply managers hear of no patient. A refusal repeats the patient whom they asked about.
+		if strings.HasSuffix(origin, " as supply.manager") {
+			told := strings.ReplaceAll(text, string(summary.Patient), "")
+			if !strings.Contains(text, `"urn:casebook:problem:not_allowed"`) {
+				told = text
+			}
+			if i := strings.Index(told, string(summary.Study)+".S-"); i >= 0 {
+				t.Errorf("%s names a patient: ...%s...", origin, told[max(0, i-200):min(len(told), i+100)])
+			}
+			ofSupply++
+		}
 		for _, arm := range armIDs {
 			if i := strings.Index(text, arm); i >= 0 {
 				t.Errorf("%s shows an arm: ...%s...", origin, text[max(0, i-200):min(len(text), i+100)])
 			}
 		}
+	}
+	if ofSupply < len(contexts.Queries()) {
+		t.Errorf("only %d answers to a supply manager were searched, of %d queries", ofSupply, len(contexts.Queries()))
 	}
 	total := 0
 	for _, d := range documents {

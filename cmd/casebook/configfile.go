@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // configFile holds the values of a file that --config names, by the names of the flags, with hyphens.
@@ -18,14 +20,24 @@ type configFile map[string]any
 // readConfig reads a JSON object whose members are named like flags. A name may be written with underscores. Names that
 // are given twice are refused; Validate refuses those that no flag has.
 func readConfig(r io.Reader) (kong.Resolver, error) {
-	decoder := json.NewDecoder(r)
-	decoder.UseNumber()
-	var values map[string]any
-	if err := decoder.Decode(&values); err != nil {
-		return nil, fmt.Errorf("it is not a JSON object with values for flags: %w", err)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+	// This decoder refuses names that are given twice, and anything after the object.
+	var given map[string]jsontext.Value
+	if err := jsonv2.Unmarshal(text, &given); err != nil {
+		return nil, fmt.Errorf("it is not one JSON object with values for flags: %w", err)
+	}
+	values := map[string]any{}
+	for name, value := range given {
+		decoder := json.NewDecoder(bytes.NewReader(value))
+		decoder.UseNumber()
+		var decoded any
+		if err := decoder.Decode(&decoded); err != nil {
+			return nil, fmt.Errorf("read the value of %q: %w", name, err)
+		}
+		values[name] = decoded
 	}
 	c := configFile{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -179,7 +179,7 @@ func TestDataAreTheirOwnersAlone(t *testing.T) {
 func TestToolsTalkToTheRunningServer(t *testing.T) {
 	in := install(t)
 	t.Setenv("CASEBOOK_DATA", in.dir)
-	tool(t, exitOK, "users", "add", "anna", "--name", "Anna", "--no-password", "--as", "Berta Braun")
+	tool(t, exitOK, "users", "add", "anna", "--name", "Anna", "--no-password", "--role", "admin", "--as", "Berta Braun")
 	if list := tool(t, exitOK, "users", "list"); !strings.Contains(list, "anna") {
 		t.Errorf("the list is %s", list)
 	}
@@ -188,7 +188,15 @@ func TestToolsTalkToTheRunningServer(t *testing.T) {
 			t.Errorf("%s was recorded by %s, %v", r.Type, r.Metadata.Actor, err)
 		}
 	}
-	tool(t, exitOK, "token", "--user", "anna")
+	tool(t, exitOK, "token", "--user", "anna", "--valid-for", "2h", "--as", "Berta Braun")
+	issued, recorded, err := in.log.Last(t.Context(), user.Decider.Stream("anna"))
+	if err != nil || !recorded {
+		t.Fatal(err)
+	}
+	if e, is := issued.Event.(user.TokenIssued); !is || e.By != "process:operator/Berta Braun" || issued.Metadata.Actor != e.By ||
+		e.Until.Sub(issued.Metadata.RecordedAt).Round(time.Minute) != 2*time.Hour {
+		t.Errorf("recorded is %+v", issued.Event)
+	}
 	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "anna", "--valid-for=-1h"}, {"--user", "anna", "--valid-for", "0s"}} {
 		if printed := tool(t, exitFailure, append([]string{"token"}, wrong...)...); strings.Count(printed, ".") > 4 {
 			t.Errorf("a token was printed for %v: %s", wrong, printed)

@@ -111,6 +111,7 @@ func setUpSupply(in installation, id domain.StudyID, sign func(domain.UserID) st
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
 		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 		if grant.Role.NeedsTwoPeople() {
+			in.must(sign(demoDeputy), user.ConfirmAccount{OfUser: domain.ForUser(name)})
 			in.must(sign(demoDeputy), user.ConfirmRole{OfUser: domain.ForUser(name), Grant: grant})
 		}
 	}

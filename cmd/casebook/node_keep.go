@@ -85,7 +85,7 @@ type nodeBackupCommand struct {
 func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 	write := func(w io.Writer) error { return c.fetch(ctx, w) }
 	if c.Node == "" {
-		st, err := openOffline(dataDir(c.Data), false, s)
+		st, err := openOffline(dataDir(c.Data), true, s)
 		switch {
 		case errors.Is(err, store.ErrLocked):
 			write = func(w io.Writer) error { return c.fetchRunning(ctx, w) }

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/embedded/node/store"
 )
 
 type nodeScavengeCommand struct {
-	Data   string   `help:"Data directory; the store is in its folder eventstore." required:"" type:"path" placeholder:"DIR"`
-	Keep   []string `help:"Prefixes of the names of further streams to keep; those of trials are always kept." placeholder:"PREFIX"`
-	By     string   `help:"Who removes the events; the store records it. The user of this machine by default." placeholder:"NAME"`
-	DryRun bool     `help:"Count what would be removed, and remove nothing."`
+	Data string   `help:"Data directory; the store is in its folder eventstore." required:"" type:"path" placeholder:"DIR"`
+	Keep []string `help:"Prefixes of the names of further streams to keep; those of trials are always kept." placeholder:"PREFIX"`
+	operatorFlags
+	DryRun bool `help:"Count what would be removed, and remove nothing."`
 }
 
 // trialStreams returns the prefixes of the streams that hold records of trials, or of who may see and change them. They
@@ -31,17 +30,12 @@ func trialStreams() []string {
 
 // Run scavenges the store and prints what was removed.
 func (c nodeScavengeCommand) Run(ctx context.Context, s streams) (err error) {
-	if c.By == "" {
-		if me, err := user.Current(); err == nil {
-			c.By = me.Username
-		}
-	}
 	st, err := openOffline(dataDir(c.Data), c.DryRun, s)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	report, err := st.Scavenge(ctx, store.ScavengeOptions{Keep: append(trialStreams(), c.Keep...), By: c.By, DryRun: c.DryRun})
+	report, err := st.Scavenge(ctx, store.ScavengeOptions{Keep: append(trialStreams(), c.Keep...), By: c.person(), DryRun: c.DryRun})
 	verb := "removed"
 	if c.DryRun {
 		verb = "would be removed"

@@ -70,7 +70,7 @@ func TestScavengeKeepsTheTrial(t *testing.T) {
 	kept := fmt.Sprintf("%d kept", 2*len(categories)) // not those of processes, but those of notes
 	prints(exitOK, "events   9 of 6 streams would be removed", "--data", data, "--dry-run")
 	prints(exitOK, "events   6 of 4 streams would be removed", "--data", data, "--dry-run", "--keep", "notes")
-	prints(exitOK, kept, "--data", data, "--keep", "notes-", "--keep", "other", "--by", "anna")
+	prints(exitOK, kept, "--data", data, "--keep", "notes-", "--keep", "other", "--as", "anna")
 	prints(exitOK, "events   0 of 0 streams", "--data", data, "--keep", "notes-")
 
 	s = open()

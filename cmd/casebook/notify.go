@@ -14,6 +14,9 @@ import (
 type notifyFlags struct {
 	Broker string `help:"Broker that alerts are published to: inprocess:, nats://HOST:PORT or kafka://HOST:PORT,HOST:PORT (nats+tls, kafka+tls over TLS)." default:"inprocess:" placeholder:"URL"`
 
+	NATSCreateStream bool `name:"nats-create-stream" help:"Create a stream for the alerts on a NATS broker that has none for them." default:"true" negatable:""`
+	NATSReplicas     int  `name:"nats-replicas" help:"Servers that keep a created stream; by default 3 on a cluster of three or more, and 1 otherwise." placeholder:"N"`
+
 	WebhookURL        string `name:"webhook-url" help:"Address that alerts are posted to, signed according to Standard Webhooks." placeholder:"URL"`
 	WebhookSecretFile string `help:"File with the secret that signs them, whsec_..." type:"path" placeholder:"FILE"`
 
@@ -36,7 +39,7 @@ func (f notifyFlags) open(ctx context.Context, logger *slog.Logger) ([]notify.Ch
 		return nil, err
 	}
 	return notify.Open(ctx, notify.Config{
-		Broker: f.Broker, Logger: logger,
+		Broker: f.Broker, Logger: logger, NATS: notify.NATSConfig{Provision: f.NATSCreateStream, Replicas: f.NATSReplicas},
 		Webhook: notify.WebhookConfig{URL: f.WebhookURL, Secret: secret},
 		Email: notify.EmailConfig{
 			SMTP: f.SMTP, User: f.SMTPUser, Password: password, TLS: notify.TLSPolicy(f.SMTPTLS), From: f.MailFrom, To: f.MailTo,

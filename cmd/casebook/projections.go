@@ -341,9 +341,17 @@ type aboutView struct {
 }
 
 // send sends the command that command returns, and prints done.
-func (a aboutView) send(ctx context.Context, s streams, command func(views) (any, error), done string) error {
+func (a aboutView) send(ctx context.Context, s streams, command func(views, readmodels.Builds) (any, error), done string) error {
+	p, err := projections.Named(contexts.Projections(), a.Name)
+	if err != nil {
+		return err
+	}
 	return a.with(ctx, writes, func(v views) error {
-		c, err := command(v)
+		builds, err := v.store.BuildsOf(ctx, p.View)
+		if err != nil {
+			return err
+		}
+		c, err := command(v, builds)
 		if err != nil {
 			return err
 		}
@@ -355,11 +363,32 @@ func (a aboutView) send(ctx context.Context, s streams, command func(views) (any
 	})
 }
 
+// Decisions about a view that can have no effect are not recorded.
+var (
+	// errNoRebuild means that no rebuild of the view is waiting or under way.
+	errNoRebuild = errors.New("no rebuild is waiting or under way, so there is nothing to cancel")
+	// errShowsAll means that there is no event that a build of the view cannot show.
+	errShowsAll = errors.New("there is no event that the view cannot show")
+	// errActiveBuild means that the build answers queries.
+	errActiveBuild = errors.New("the build is the active one, which answers queries, and is never dropped; rebuild the view first")
+	// errBuilding means that the build is being made.
+	errBuilding = errors.New("the build is being made; cancel the rebuild instead")
+	// errNoBuild means that the view has no such build.
+	errNoBuild = errors.New("the view has no such build; casebook projections list shows its builds")
+)
+
 type projectionsCancelCommand struct{ aboutView }
 
 // Run cancels the rebuild.
 func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		decided, err := v.decisions(ctx, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		if wanted := decided.Wanted(); builds.Building == nil && wanted <= builds.Request {
+			return nil, fmt.Errorf("%s: %w", c.Name, errNoRebuild)
+		}
 		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "cancelled")
 }
@@ -368,7 +397,10 @@ type projectionsRetryCommand struct{ aboutView }
 
 // Run lets the view try the event again.
 func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		if _, err := v.cannotShow(ctx, builds); err != nil {
+			return nil, err
+		}
 		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "requested; the view tries the event again")
 }
@@ -380,7 +412,16 @@ type projectionsDropCommand struct {
 
 // Run drops the build.
 func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
-	return c.send(ctx, s, func(views) (any, error) {
+	return c.send(ctx, s, func(_ views, builds readmodels.Builds) (any, error) {
+		is := func(b readmodels.Build) bool { return b.Collection == c.Collection }
+		switch {
+		case is(builds.Active):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errActiveBuild)
+		case builds.Building != nil && is(*builds.Building):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errBuilding)
+		case !slices.ContainsFunc(builds.Kept, is):
+			return nil, fmt.Errorf("%s: %w", c.Collection, errNoBuild)
+		}
 		return projection.DropProjectionBuild{
 			OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason),
 		}, nil
@@ -395,56 +436,65 @@ type projectionsSkipCommand struct {
 // Run lets the view skip an event at which its active build, or the build that is being made, has stopped, or from which on
 // it leaves a stream out.
 func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
-	p, err := projections.Named(contexts.Projections(), c.Name)
-	if err != nil {
-		return err
-	}
-	return c.send(ctx, s, func(v views) (any, error) {
-		builds, err := v.store.BuildsOf(ctx, p.View)
+	return c.send(ctx, s, func(v views, builds readmodels.Builds) (any, error) {
+		cannot, err := v.cannotShow(ctx, builds)
 		if err != nil {
 			return nil, err
 		}
-		all := []readmodels.Build{builds.Active}
-		if builds.Building != nil {
-			all = append(all, *builds.Building)
+		switch {
+		case c.Event != "":
+			cannot = slices.DeleteFunc(cannot, func(e cannotShow) bool { return nameOf(e.at) != c.Event })
+			if len(cannot) == 0 {
+				return nil, fmt.Errorf("%s is not an event that %s cannot show", c.Event, c.Name)
+			}
+		case len(cannot) > 1:
+			return nil, fmt.Errorf("%s cannot show %d events; name one of them with --event, such as %s", c.Name, len(cannot),
+				nameOf(cannot[0].at))
 		}
-		for _, b := range all {
-			at, err := v.store.LoadBuildCheckpoint(ctx, p.View, b.Collection)
-			if err != nil {
-				return nil, err
-			}
-			var faulty []readmodels.FailedAt
-			if at.State == readmodels.Stopped && at.FailedAt != nil {
-				faulty = append(faulty, *at.FailedAt)
-			}
-			for _, left := range at.LeftOut {
-				faulty = append(faulty, left.FailedAt)
-			}
-			if c.Event != "" {
-				faulty = slices.DeleteFunc(faulty, func(f readmodels.FailedAt) bool { return nameOf(f) != c.Event })
-			}
-			switch len(faulty) {
-			case 0:
-				continue
-			case 1:
-				fmt.Fprintf(s.out, "skips %s of %s\n", faulty[0].Type, nameOf(faulty[0]))
-				return projection.SkipProjectionEvent{
-					OfView: projection.OfView{Projection: c.Name}, Version: b.Version,
-					Stream: faulty[0].Stream, Revision: faulty[0].Revision, Reasoned: domain.Because(c.Reason),
-				}, nil
-			}
-			return nil, fmt.Errorf("%s cannot show %d events; name one of them with --event, such as %s", b.Collection, len(faulty),
-				nameOf(faulty[0]))
-		}
-		if c.Event != "" {
-			return nil, fmt.Errorf("%s is not an event that %s cannot show", c.Event, c.Name)
-		}
-		return nil, fmt.Errorf("there is no event that %s cannot show", c.Name)
+		at := cannot[0].at
+		fmt.Fprintf(s.out, "skips %s of %s\n", at.Type, nameOf(at))
+		return projection.SkipProjectionEvent{
+			OfView: projection.OfView{Projection: c.Name}, Version: cannot[0].version,
+			Stream: at.Stream, Revision: at.Revision, Reasoned: domain.Because(c.Reason),
+		}, nil
 	}, "skipped")
 }
 
 // nameOf names an event as people do on the command line.
 func nameOf(at readmodels.FailedAt) string { return fmt.Sprintf("%s@%d", at.Stream, at.Revision) }
+
+// cannotShow is an event that a build of a version of a view cannot show.
+type cannotShow struct {
+	version int
+	at      readmodels.FailedAt
+}
+
+// cannotShow returns the events that the builds of a view cannot show: the active one, and the one that is being made. The
+// error is errShowsAll if there are none.
+func (v views) cannotShow(ctx context.Context, builds readmodels.Builds) (all []cannotShow, err error) {
+	of := []readmodels.Build{builds.Active}
+	if builds.Building != nil {
+		of = append(of, *builds.Building)
+	}
+	for _, b := range of {
+		at, err := v.store.LoadBuildCheckpoint(ctx, readmodels.View{Name: builds.View, Version: b.Version}, b.Collection)
+		if err != nil {
+			return nil, err
+		}
+		if at.State == readmodels.Stopped && at.FailedAt != nil {
+			all = append(all, cannotShow{b.Version, *at.FailedAt})
+		}
+		for _, left := range at.LeftOut {
+			if c := (cannotShow{b.Version, left.FailedAt}); !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s: %w", builds.View, errShowsAll)
+	}
+	return all, nil
+}
 
 type projectionsVerifyCommand struct {
 	viewStores

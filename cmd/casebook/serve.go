@@ -94,11 +94,20 @@ type server struct {
 	viewsFlag                 string // which names the store of the views to a tool
 	httpAddress, adminAddress string
 
+	// clock is what the commands' times are taken from; the machine's if it is empty.
+	clock clock
+
 	stop  context.CancelFunc
 	parts *errgroup.Group
 	ended bool // parts were waited for
 	// api and admin answer while the process waits for its stores.
 	api, admin *api.Starting
+}
+
+// clock shows the time. passed is the time since a fixed moment, by a clock that cannot be set.
+type clock struct {
+	now    func() time.Time
+	passed func() time.Duration
 }
 
 // gcPercent lets the heap grow to three times the live data before it is collected, unless GOGC is set. Requests leave
@@ -120,12 +129,16 @@ const (
 )
 
 // start opens the stores and starts the parts of the process's roles. They run until ctx ends or one of them fails.
-func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, err error) {
+func start(ctx context.Context, f serverFlags, logger *slog.Logger) (*server, error) {
+	return startWith(ctx, f, clock{}, logger)
+}
+
+func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger) (_ *server, err error) {
 	slog.SetDefault(logger)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	s := &server{scheme: "http", metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
+	s := &server{scheme: "http", clock: by, metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
 	if f.Stores.Mongo != "" {
 		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
 	}
@@ -144,6 +157,7 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (_ *server, 
 	for _, r := range f.Roles {
 		roles[r] = true
 	}
+	f.warn(logger, roles["api"])
 	secured, err := f.certificate()
 	if err != nil {
 		return nil, err
@@ -326,7 +340,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	}
 	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
 	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics,
-		Commands: contexts.Commands(), Build: buildID(), Logger: logger, Factors: factors})
+		Commands: contexts.Commands(), Now: s.clock.now, Passed: s.clock.passed, Build: buildID(), Logger: logger, Factors: factors})
 	return nil
 }
 

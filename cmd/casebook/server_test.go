@@ -49,11 +49,17 @@ func install(t testing.TB) installation {
 
 func startIn(t testing.TB, dir string) installation {
 	t.Helper()
+	return startBy(t, dir, clock{})
+}
+
+// startBy is startIn for a server with a clock of the test.
+func startBy(t testing.TB, dir string, by clock) installation {
+	t.Helper()
 	logFile, err := os.OpenFile(filepath.Join(dir, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := start(context.Background(), flagsFor(dir), slog.New(slog.NewJSONHandler(logFile, nil)))
+	s, err := startWith(context.Background(), flagsFor(dir), by, slog.New(slog.NewJSONHandler(logFile, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,6 +199,24 @@ func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 		projections(exitFailure, wrong...)
 	}
 	projections(exitUsage, "as-of", "alerts")
+	// Decisions that can have no effect are refused and not recorded.
+	prints(errNoRebuild.Error(), exitFailure, "cancel", "study-overview", "--reason", "it is done already")
+	prints(errShowsAll.Error(), exitFailure, "retry", "alerts", "--reason", "x")
+	prints(errShowsAll.Error(), exitFailure, "skip", "alerts", "--reason", "x")
+	prints(errActiveBuild.Error(), exitFailure, "drop", "study-overview", "study-overview_v1_b2", "--reason", "x")
+	prints(errNoBuild.Error(), exitFailure, "drop", "study-overview", "study-overview_v9", "--reason", "x")
+	for view, want := range map[string]int{"study-overview": 2, "alerts": 0} {
+		recorded := 0
+		for _, err := range in.log.ReadStream(t.Context(), "projection-"+view, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			recorded++
+		}
+		if recorded != want {
+			t.Errorf("%d decisions about %s are recorded, of %d", recorded, view, want)
+		}
+	}
 }
 
 // TestR4_TwoAdministratorsGiveRolesThatSeeArms goes from an empty installation to the first investigator, on the machine.

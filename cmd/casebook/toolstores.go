@@ -175,14 +175,21 @@ type operatorFlags struct {
 // operator returns the principal under which the tool sends commands. The name is not proven:
 // anybody with the credentials of the stores could write any name.
 func (f operatorFlags) operator() access.Principal {
-	name := f.As
-	if name == "" {
-		if me, err := osuser.Current(); err == nil {
-			name = me.Username
-		}
-	}
+	name := f.person()
 	if name == "" {
 		return operator()
 	}
 	return access.Process("operator/" + name)
+}
+
+// person returns the name of who uses the tool; empty if it is not known.
+func (f operatorFlags) person() string {
+	if f.As != "" {
+		return f.As
+	}
+	me, err := osuser.Current()
+	if err != nil {
+		return ""
+	}
+	return me.Username
 }

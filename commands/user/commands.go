@@ -49,6 +49,8 @@ var Commands = []commands.Command{
 			c.Administrators, err = onMachine(ctx, h, r)
 			return err
 		}),
+	commands.Handle(user.Decider, user.Issue).
+		AllowedTo(access.Processes),
 	commands.Handle(user.Decider, user.EndSessions).
 		AllowedTo(access.Admins, access.Processes).
 		AllowedToSelf().

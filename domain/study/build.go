@@ -160,6 +160,9 @@ func (p Protocol) validateArmsAndForms() error {
 		return err
 	}
 	for _, a := range p.Arms {
+		if err := domain.SealedText("protocol.arms.id", a.ID, maxIDChars); err != nil {
+			return err
+		}
 		if err := domain.First(domain.OptionalText("arms.dose", a.Dose, maxTitleChars),
 			domain.OptionalText("arms.inEmergency", a.InEmergency, maxInstructionChars)); err != nil {
 			return err

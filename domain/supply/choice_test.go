@@ -8,7 +8,9 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/refuse"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 )
 
@@ -236,15 +238,46 @@ func otherThan(n supply.KitNumber, from int) supply.KitNumber {
 	}
 }
 
-// TestR27_SealedSizesTellNoArm seals contents with arms of the shortest and the longest name.
+// TestR27_SealedSizesTellNoArm seals contents with arms of the shortest and the longest name, in ASCII and in other letters,
+// and with lots in other letters. Longer ones are refused when the protocol is published and when the kits are registered.
 func TestR27_SealedSizesTellNoArm(t *testing.T) {
-	long := domain.ArmID(strings.Repeat("a", 50))
+	for _, letter := range []string{"a", "é", "試", "💊", "<"} {
+		t.Run(letter, func(t *testing.T) { sealedSizesTellNoArm(t, letter) })
+	}
+}
+
+func codeOf(err error) string {
+	r, ok := refuse.As(err)
+	if !ok {
+		return ""
+	}
+	return r.Code
+}
+
+func sealedSizesTellNoArm(t *testing.T, letter string) {
+	name := ""
+	for domain.SealedText("arm", name+letter, 50) == nil {
+		name += letter
+	}
+	for id, want := range map[string]string{name: "", name + letter: "value_too_long"} {
+		_, err := study.Publish(theStudy(nil), study.PublishedInstruments{}, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{
+			Version: 2, ConsentVersion: "1", Arms: []study.Arm{{ID: id, Title: "t"}, {ID: "b", Title: "b"}}}}, call)
+		if got := codeOf(err); got != want {
+			t.Errorf("an arm %q: %v", id, err)
+		}
+	}
+	withDepot(t).When(registering(theStudy(nil), "D", "kit,arm,lot,expiry\n1,XQ-7,"+name+letter+",2027-01-01\n")).ThenRefused("value_too_long")
+	if _, err := registering(theStudy(nil), "D", "kit,arm,lot,expiry\n1,XQ-7,"+name+",2027-01-01\n")(withDepot(t).State()); err != nil {
+		t.Error(err)
+	}
+	long := domain.ArmID(name)
 	kit := func(arm domain.ArmID) supply.KitContents {
-		return supply.KitContents{supply.KitNumber(strings.Repeat("9", 32)): {Arm: arm, Lot: strings.Repeat("L", 50), Expiry: "2027-01-01",
+		return supply.KitContents{supply.KitNumber(strings.Repeat("9", 32)): {Arm: arm, Lot: name, Expiry: "2027-01-01",
 			Units: 10_000}}
 	}
 	scenario.SealedAlike(t, map[string][2]blind.Sealer{
 		"contents": {blind.Of(kit("a")), blind.Of(kit(long))},
+		"arms":     {blind.Of(domain.ArmID("a")), blind.Of(long)},
 		"holds":    {blind.Of(supply.HeldKits{"a": "1"}), blind.Of(supply.HeldKits{long: "1", "b": "2"})},
 		"missing":  {blind.Of(supply.MissingKits{"a": 1}), blind.Of(supply.MissingKits{long: 1000, "b": 10})},
 		"choices": {blind.Of(supply.Choice{Number: 1}), blind.Of(supply.Choice{Number: 1_000_000, On: "2027-01-01", KeepDays: 36_525,

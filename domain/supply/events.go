@@ -196,7 +196,10 @@ type ShipmentCreated struct {
 	To       LocationID  `json:"to"`
 	Kits     []KitNumber `json:"kits"`
 	// Resupply says that it follows from a resupply rule, and was not requested by a person.
-	Resupply bool     `json:"resupply,omitempty"`
+	Resupply bool `json:"resupply,omitempty"`
+	// Raises is by how many kits, of all arms together, a resupply raises the stock that the receiver is kept at. Earlier
+	// resupplies filled up each arm, and raised nothing.
+	Raises   int      `json:"raises,omitempty"`
 	Reason   string   `json:"reason"`
 	Contents Contents `json:"contents"`
 	// Choice says how the kits of a resupply were chosen.
@@ -431,14 +434,16 @@ const (
 	CauseOther     Cause = "other"
 )
 
-// ResupplyRule says when a site is sent kits. A shipment that fills every arm up to Target is made as soon as so many kits
-// are missing, of all arms together, that of one of them fewer than Trigger could be left. Kits in transit count as there.
-// Because all arms are counted together and filled together, the day of a shipment tells nothing of the arms.
+// ResupplyRule says when a site is sent kits. An empty site gets Target kits of each arm. After that, a shipment is made as soon
+// as so many kits are missing, of all arms together, that of one of them fewer than Trigger could be left. Kits in transit
+// count as there. Chance decides of which arms the new kits are, so that neither the day nor the kits of a shipment tell which
+// kits were used. If fewer than Trigger are left of an arm all the same, the site's stock is raised by as many kits of each arm
+// as bring this one up to Target.
 type ResupplyRule struct {
 	Site    domain.SiteID `json:"site" doc:"The site that is supplied"`
 	Depot   LocationID    `json:"depot" doc:"The depot that supplies it"`
-	Trigger int           `json:"trigger" minimum:"1" doc:"A shipment is made before fewer kits of an arm than this can be left. Kits in transit count, and the kits of all arms are counted together"`
-	Target  int           `json:"target" minimum:"1" doc:"The number of kits to which each arm is filled up"`
+	Trigger int           `json:"trigger" minimum:"1" doc:"Fewer kits of an arm than this are never left, as long as the depot has some. Kits in transit count"`
+	Target  int           `json:"target" minimum:"1" doc:"The number of kits of each arm that an empty site gets; at least 2 above the trigger where there are several arms. Later on there are as many kits altogether, of which arms chance decides, and more where one arm is used more than another"`
 	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
 }

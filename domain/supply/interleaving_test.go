@@ -74,7 +74,7 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	opened := supply.Decider.Fold(opening)
 	w := &world{
 		t: t, study: study.Decider.Fold(events...), now: call.At, arms: arms, supply: []supply.Supply{opened},
-		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, domain.DateOf(call.At)), seen: seen,
+		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, len(arms), domain.DateOf(call.At)), seen: seen,
 		supplyEvents: []supply.Event{opening}, stockEvents: map[supply.LocationID][]supply.StockEvent{},
 	}
 	for _, l := range theLocations {

@@ -245,7 +245,7 @@ func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 				return nil, malformedFile("units in line %d are no whole number", line)
 			}
 		}
-		if err := domain.First(inLine(line, "the kit number", number.validate()), inLine(line, "the lot", domain.Text("lot", c.Lot, 50)),
+		if err := domain.First(inLine(line, "the kit number", number.validate()), inLine(line, "the lot", domain.First(domain.Text("lot", c.Lot, 50), domain.SealedText("lot", c.Lot, 50))),
 			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
 			return nil, err
 		}
@@ -317,8 +317,9 @@ func (s Supply) Locations(in study.Study) []LocationID {
 	return all
 }
 
-// leastSpare is how far the target of a rule must lie above its trigger in a study with several arms. Then a shipment replaces
-// at least three kits. A shipment of one kit would tell that it is of the arm of the kit that was used last.
+// leastSpare is how far the target of a rule must lie above its trigger in a study with several arms. Without it, each used kit
+// would leave less than the trigger of its arm, and whether the stock is raised would tell whether the kit that replaces it is
+// of the same arm.
 const leastSpare = 2
 
 // SetRule says when a site is sent kits. It refuses depot_not_found, site_not_found, value_out_of_range,
@@ -341,8 +342,8 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 			At("rule.target").Do("use a target from the trigger up")
 	}
 	if in.Protocol != nil && len(in.Protocol.Arms) > 1 && r.Target < r.Trigger+leastSpare {
-		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, single kits would be replaced, each by "+
-			"one of the same arm", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
+		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, the shipments would follow the arm of "+
+			"each kit that is used", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}
 	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
 }

@@ -142,22 +142,100 @@ func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents Ki
 		Contents: blind.Of(contents)}
 }
 
-// demands says whether the rule demands a shipment for a site that has so many kits of each arm. It counts the kits of all
-// arms together: if a shipment were made when one arm is below the trigger, its day would tell how many of the kits that
-// were used since the last shipment, the last one among them, are of one arm. So a shipment is made as soon as so many kits
-// are missing that one arm could be below the trigger if they were all of this arm.
-func (r ResupplyRule) demands(arms []study.Arm, have map[domain.ArmID]int) bool {
-	missing := 0
-	for _, arm := range arms {
-		missing += max(0, r.Target-have[domain.ArmID(arm.ID)])
+// filling is what a rule demands for a site now: kits of each arm, by how many kits of all arms they raise the stock that the
+// site is kept at, and the kits that the depot lacks to raise it enough.
+type filling struct {
+	want    map[domain.ArmID]int
+	raises  int
+	missing MissingKits
+}
+
+// fill says what the rule demands for a site that has so many kits of each arm, if the depot has so many. An empty site gets
+// the target of each arm. After that, kits are replaced when as many are missing as one arm may lose, all arms counted
+// together, and chance decides of which arm each new kit is: shipments that replaced each kit by one of its own arm would
+// tell, taken together, the arms of all patients with several visits. So a site has at times more of one arm and less of
+// another. Before less than the trigger is left of one, the stock is raised by as many kits of each arm as bring this one up
+// to the target. That happens the more rarely, the more there is.
+func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int, raised int, chance func(i int) uint64) filling {
+	there := 0
+	for _, n := range have {
+		there += n
 	}
-	return missing > r.Target-r.Trigger
+	f := filling{want: map[domain.ArmID]int{}, missing: MissingKits{}}
+	missing := len(arms)*r.Target + raised - there
+	switch {
+	case there == 0:
+		for _, arm := range arms {
+			id := domain.ArmID(arm.ID)
+			f.want[id] = min(r.Target, atDepot[id])
+			if lacks := r.Target - f.want[id]; lacks > 0 {
+				f.missing[id] = lacks
+			}
+			missing -= f.want[id]
+		}
+		for i := range missing {
+			f.addOne(arms, atDepot, chance(i))
+		}
+	case missing > r.Target-r.Trigger:
+		for i := range missing {
+			if !f.addOne(arms, atDepot, chance(i)) {
+				f.missing[domain.ArmID(arms[chance(i)%uint64(len(arms))].ID)]++
+			}
+		}
+	}
+	lowest := r.Target
+	short := map[domain.ArmID]bool{}
+	for _, arm := range arms {
+		id := domain.ArmID(arm.ID)
+		lowest = min(lowest, have[id]+f.want[id])
+		short[id] = have[id]+f.want[id] < r.Trigger
+	}
+	if lowest >= r.Trigger {
+		return f
+	}
+	needed, raise := r.Target-lowest, 0
+	add := func(id domain.ArmID, most int) int {
+		n := min(most, max(0, atDepot[id]-f.want[id]))
+		f.want[id] += n
+		f.raises += n
+		return n
+	}
+	for _, arm := range arms {
+		if id := domain.ArmID(arm.ID); short[id] {
+			n := add(id, needed)
+			if raise = max(raise, n); n < needed {
+				f.missing[id] = max(f.missing[id], needed-n)
+			}
+		}
+	}
+	for _, arm := range arms {
+		if id := domain.ArmID(arm.ID); !short[id] {
+			add(id, raise) // nothing, if the depot has none of the arm that is short
+		}
+	}
+	return f
+}
+
+// addOne adds a kit of the arm that chance decides for, among those of which the depot has kits left. It returns false if there
+// are none.
+func (f filling) addOne(arms []study.Arm, atDepot map[domain.ArmID]int, chance uint64) bool {
+	var left []domain.ArmID
+	for _, arm := range arms {
+		if id := domain.ArmID(arm.ID); atDepot[id] > f.want[id] {
+			left = append(left, id)
+		}
+	}
+	if len(left) == 0 {
+		return false
+	}
+	f.want[left[chance%uint64(len(left))]]++
+	return true
 }
 
 // Resupply creates the shipment that a site's rule demands now, and a ResupplyFellShort if the depot has not enough
 // kits for it. Kits in transit to the site count as its stock. It may be sent at any time; if the rule demands nothing,
-// it has no effect. Of the kits that do not expire too soon, the depot sends those that expire first, and among equals
-// those that chance decides for.
+// it has no effect. Of the kits of an arm that do not expire too soon, the depot sends those that expire first, and among
+// equals those that chance decides for.
 func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEvent, error) {
 	rule, ruled := f.Supply.Rules[cmd.Site]
 	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsActive(cmd.Site) {
@@ -188,26 +266,30 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			}
 		}
 	}
-	if !rule.demands(f.Study.Protocol.Arms, have) {
-		return nil, nil
-	}
 	by, events, err := s.choosing(cmd.stock(), cmd.Seed, f, call)
 	if err != nil {
 		return nil, err
 	}
-	atDepot, err := s.usableInOrder(f.Supply, by, nil) // a depot holds no kits for patients
+	atDepot, err := s.usable(f.Supply, on, keep, nil) // a depot holds no kits for patients
 	if err != nil {
 		return nil, err
 	}
+	there := map[domain.ArmID]int{}
+	for arm, kits := range atDepot {
+		there[arm] = len(kits)
+	}
+	demanded := rule.fill(f.Study.Protocol.Arms, have, there, s.Raised[to], func(i int) uint64 {
+		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
+	})
 	var kits []KitNumber
-	missing := MissingKits{}
-	for _, arm := range f.Study.Protocol.Arms {
-		id := domain.ArmID(arm.ID)
-		want := max(0, rule.Target-have[id])
-		got := min(want, len(atDepot[id]))
-		kits = append(kits, atDepot[id][:got]...)
-		if got < want {
-			missing[id] = want - got
+	missing := demanded.missing
+	for arm, count := range demanded.want {
+		got := min(count, there[arm])
+		if got < count {
+			missing[arm] += count - got
+		}
+		if got > 0 {
+			kits = append(kits, by.inOrder(atDepot[arm], s.expiryOf)[:got]...)
 		}
 	}
 	if len(kits) == 0 {
@@ -218,7 +300,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 			return nil, err
 		}
 		shipment := s.shipment(cmd.stock(), to, kits, contents, "resupply")
-		shipment.Resupply, shipment.Choice = true, blind.Of(by.choice)
+		shipment.Resupply, shipment.Raises, shipment.Choice = true, demanded.raises, blind.Of(by.choice)
 		events = append(events, shipment)
 	}
 	if len(missing) > 0 {

@@ -229,12 +229,15 @@ func TestResupplyCounts(t *testing.T) {
 	one := supply.ShipmentCreated{OfStock: depot, Shipment: "D-0001", To: "A", Kits: kits("M1"), Resupply: true, Reason: "resupply",
 		Contents: blind.Of(supply.KitContents{"M1": more["M1"]})}
 	low := full.Given(kitAllocated(anna, "K1"))
-	made := extra().When(plan(low, theStudy(nil), rule)).Then(one)
+	both := one // chance decides for arm y, and one kit more of arm x keeps it at the trigger
+	both.Kits, both.Contents, both.Raises = kits("M1", "M2"), blind.Of(more), 1
+	made := extra().When(plan(low, theStudy(nil), rule)).Then(both)
 	made.When(plan(low, theStudy(nil), rule)).Then()
-	second := one
-	second.Shipment = "D-0002"
-	made.Given(supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001"}).When(plan(low, theStudy(nil), rule)).Then(second)
-	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(supply.MissingKits{x: 1})}
+	again, second := both, one
+	again.Shipment, second.Shipment = "D-0002", "D-0002"
+	again.Raises = 0 // the stock has been raised already
+	made.Given(supply.ShipmentCancelled{OfStock: depot, Shipment: "D-0001"}).When(plan(low, theStudy(nil), rule)).Then(again)
+	short := supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(supply.MissingKits{x: 1, y: 1})}
 	lost := low.Given(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", Kits: one.Kits})
 	made.Given(shipmentDispatched(depot, "D-0001", "A", "")).When(plan(lost, theStudy(nil), rule)).Then(short)
 	// The rule does not apply to another depot, or to a site that is not active. A shipment to another site does not

@@ -29,7 +29,9 @@ type Stock struct {
 	Recalled  map[string]bool
 	// LastShipment is the running number of the last shipment that this location created.
 	LastShipment int
-	contents     persistent.Map[KitNumber, Content]
+	// Raised is by how many kits, of all arms together, the stocks are raised that this location's resupplies keep.
+	Raised   map[LocationID]int
+	contents persistent.Map[KitNumber, Content]
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
 	// the choices.
 	seed       *chance.Seed
@@ -66,6 +68,12 @@ func evolveStock(s Stock, event StockEvent) Stock {
 	case ShipmentCreated:
 		s.LastShipment++
 		s = s.chosen(e.Choice)
+		if e.Raises > 0 {
+			raised := map[LocationID]int{}
+			maps.Copy(raised, s.Raised)
+			raised[e.To] += e.Raises
+			s.Raised = raised
+		}
 		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentStatus("").After(e)})
 	case ShipmentCancelled:
 		s = s.sentAfter(e, e.Shipment, "")
@@ -215,12 +223,15 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 func (s Stock) usableInOrder(in Supply, by chooser, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
 	all, err := s.usable(in, by.choice.On, by.choice.KeepDays, held)
 	for arm, kits := range all {
-		all[arm] = by.inOrder(kits, func(n KitNumber) domain.Date {
-			c, _ := s.contents.Get(n)
-			return c.Expiry
-		})
+		all[arm] = by.inOrder(kits, s.expiryOf)
 	}
 	return all, err
+}
+
+// expiryOf returns the expiry of a kit whose content is known.
+func (s Stock) expiryOf(n KitNumber) domain.Date {
+	c, _ := s.contents.Get(n)
+	return c.Expiry
 }
 
 // today returns the day of a decision in UTC. The location's own zone would move it by hours, and the margins are days.

@@ -2,6 +2,7 @@ package user
 
 import (
 	"strconv"
+	"time"
 
 	"casebook/domain"
 )
@@ -31,6 +32,11 @@ func (e PasswordHandedOut) About() string { return "by " + string(e.By) }
 
 // About implements domain.Described.
 func (e ConfirmationRequired) About() string { return "because of " + string(e.By) }
+
+// About implements domain.Described.
+func (e TokenIssued) About() string {
+	return "to " + string(e.By) + ", until " + e.Until.Format(time.RFC3339)
+}
 
 // About implements domain.Described.
 func (e ConfirmationGiven) About() string { return "by " + string(e.By) }

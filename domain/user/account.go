@@ -180,6 +180,24 @@ func (u User) guessed(id domain.UserID, code string, call domain.Call) []Event {
 	return events
 }
 
+// Issue records that a token is made for a program that acts as the user. It refuses user_not_found, account_deactivated,
+// user_locked, password_not_changed and confirmation_pending.
+func Issue(u User, cmd IssueToken, call domain.Call) ([]Event, error) {
+	if err := u.mustBeActive(cmd.User); err != nil {
+		return nil, err
+	}
+	switch {
+	case u.Locked:
+		return nil, refuse.WrongState("user_locked", "the account %s is locked", cmd.User).At("user").Do("unlock it first")
+	case u.MustChangePassword:
+		return nil, passwordNotChanged(cmd.User)
+	case u.Unconfirmed:
+		return nil, refuse.WrongState("confirmation_pending", "the account %s waits for a confirmation", cmd.User).At("user").
+			Do("have an administrator send ConfirmAccount first")
+	}
+	return []Event{TokenIssued{User: cmd.User, By: call.Actor, Until: cmd.Until}}, nil
+}
+
 // EndSessions ends all sessions of the account. It refuses user_not_found and account_deactivated.
 func EndSessions(u User, cmd SignOut, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {

@@ -1,6 +1,8 @@
 package user
 
 import (
+	"time"
+
 	"casebook/domain"
 )
 
@@ -43,6 +45,12 @@ type RecoverAdministration struct {
 	domain.Reasoned `doc:"Why nobody else can confirm the account"`
 	// Administrators are those of the record. The declaration sets them.
 	Administrators Administrators `json:"-"`
+}
+
+// IssueToken records that the operator of the machine gets a token for a program that acts as the user.
+type IssueToken struct {
+	domain.OfUser
+	Until time.Time `json:"until" doc:"When the token expires"`
 }
 
 // SignOut ends all sessions of an account, on every device.

@@ -27,6 +27,7 @@ var events = []domain.EventType{
 	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected", domain.Unchanged).InNoView(inTrail),
 	domain.Stored[PasswordHandedOut]("PasswordHandedOut"),
 	domain.Stored[AccountConfirmed]("AccountConfirmed"),
+	domain.Stored[TokenIssued]("TokenIssued").ForReaders().InNoView(inTrail),
 	domain.Stored[ConfirmationRequired]("ConfirmationRequired"),
 	domain.Stored[ConfirmationGiven]("ConfirmationGiven").InNoView(inTrail),
 	domain.Stored[FirstAdministratorAppointed]("FirstAdministratorAppointed"),
@@ -135,6 +136,14 @@ type ConfirmationRequired struct {
 	People int `json:"people"`
 }
 
+// TokenIssued says that the operator of the machine has got a token for a program that acts as the user.
+type TokenIssued struct {
+	User domain.UserID `json:"user"`
+	By   domain.UserID `json:"by"`
+	// Until is when the token expires.
+	Until time.Time `json:"until"`
+}
+
 // ConfirmationGiven is the first of two confirmations.
 type ConfirmationGiven struct {
 	User domain.UserID `json:"user"`
@@ -237,6 +246,7 @@ func (PasswordHandedOut) userEvent()         {}
 func (AccountConfirmed) userEvent()          {}
 func (ConfirmationRequired) userEvent()      {}
 func (ConfirmationGiven) userEvent()         {}
+func (TokenIssued) userEvent()               {}
 func (RoleProposed) userEvent()              {}
 func (RoleProposalWithdrawn) userEvent()     {}
 func (SecondFactorOffered) userEvent()       {}

@@ -588,3 +588,16 @@ func TestR4_AdministrationIsRecoveredWhenNobodyIsLeft(t *testing.T) {
 		t.Error("nobody administers")
 	}
 }
+
+// TestNoTokenForWhoCannotWork: the operator gets no token for an account that could not be used otherwise, or is not in its
+// owner's hands without doubt.
+func TestNoTokenForWhoCannotWork(t *testing.T) {
+	until := by(anna).At.Add(time.Hour)
+	issuing := scenario.Sent(user.Issue, user.IssueToken{OfUser: domain.ForUser(anna), Until: until}, onMachine)
+	account(t).When(issuing).Then(user.TokenIssued{User: anna, By: onMachine.Actor, Until: until})
+	lockedAccount(t).When(issuing).ThenRefused("user_locked")
+	account(t).Given(deactivated).When(issuing).ThenRefused("account_deactivated")
+	account(t).Given(handedOut).When(issuing).ThenRefused("password_not_changed")
+	account(t).Given(handedOut, newPassword).When(issuing).ThenRefused("confirmation_pending")
+	scenario.For(t, user.Decider).Strict().When(issuing).ThenRefused("user_not_found")
+}

@@ -68,6 +68,17 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 	}
 	defer s.backup.Unlock()
 	made := s.Now().UTC()
+	if s.opts.ReadOnly { // nothing changes the files meanwhile, so they need not be copied before
+		m, err := describe(s.db, s.opts.FS, s.opts.Dir)
+		if err == nil {
+			m.Made = made
+			err = s.writeArchive(ctx, w, s.opts.Dir, &m)
+		}
+		if err != nil {
+			return Manifest{}, fmt.Errorf("back up the event log: %w", err)
+		}
+		return m, nil
+	}
 	dir := s.opts.FS.PathJoin(s.opts.Dir, backupDir)
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return Manifest{}, fmt.Errorf("back up the event log: %w", errors.Join(err, s.opts.FS.RemoveAll(dir)))
@@ -93,6 +104,11 @@ func describeCopy(fs vfs.FS, dir string) (m Manifest, err error) {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	return describe(db, fs, dir)
+}
+
+// describe returns the manifest of an opened log, without the time.
+func describe(db *pebble.DB, fs vfs.FS, dir string) (m Manifest, err error) {
 	value, closer, err := db.Get(keyState)
 	if err != nil {
 		return m, err
@@ -111,7 +127,7 @@ func describeCopy(fs vfs.FS, dir string) (m Manifest, err error) {
 		if err != nil {
 			return m, err
 		}
-		if !info.IsDir() && name != "LOCK" {
+		if !info.IsDir() && name != "LOCK" && name != durableEndFile {
 			m.Files = append(m.Files, BackupFile{Name: name, Size: info.Size()})
 		}
 	}

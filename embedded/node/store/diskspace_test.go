@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -258,4 +259,46 @@ func TestAppendsWaitForTheEngine(t *testing.T) {
 		check(t, <-done)
 	}
 	check(t, s.Close())
+}
+
+// TestCloseOnAFullDiskEnds fills the disk between the last append and the closing. The next opening has every event.
+func TestCloseOnAFullDiskEnds(t *testing.T) {
+	for name, measured := range map[string]bool{"known to be full": true, "not known to be full": false} {
+		t.Run(name, func(t *testing.T) {
+			disk := &limitedDisk{FS: vfs.NewMem()}
+			disk.free.Store(1 << 40)
+			full := atomic.Bool{}
+			fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				switch op.Kind {
+				case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpFilePreallocate:
+					if full.Load() {
+						return syscall.ENOSPC
+					}
+				}
+				return nil
+			}))
+			s, err := Open(Options{Dir: "log", FS: fs})
+			check(t, err)
+			for i := range 50 {
+				mustAppend(t, s, "s", int64(i)-1, i)
+			}
+			full.Store(true)
+			if measured {
+				disk.free.Store(0)
+			}
+			closed := make(chan struct{})
+			go func() { defer close(closed); _ = s.Close() }()
+			select {
+			case <-closed:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the store does not close")
+			}
+			full.Store(false)
+			disk.free.Store(1 << 40)
+			again := openStore(t, Options{FS: fs})
+			if got := readAll(t, again); len(got) != 50 {
+				t.Errorf("%d events are left", len(got))
+			}
+		})
+	}
 }

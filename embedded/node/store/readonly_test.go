@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -42,6 +43,13 @@ func TestReadOnlyOpenChangesNoFile(t *testing.T) {
 	}
 	if report, err := s.Verify(context.Background()); err != nil || report.Damage != nil || report.Events != 3 {
 		t.Errorf("%+v, %v", report, err)
+	}
+	var archive bytes.Buffer
+	if m, err := s.Backup(context.Background(), &archive); err != nil || m.Events != 3 {
+		t.Errorf("a backup: %+v, %v", m, err)
+	}
+	if report, err := Restore(context.Background(), nil, filepath.Join(t.TempDir(), "restored"), &archive); err != nil || report.Events != 3 {
+		t.Errorf("its restore: %+v, %v", report, err)
 	}
 	if err := s.Submit(&Append{Stream: "s-1", Expected: Any, Done: func(Result) {}}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("an append: %v", err)

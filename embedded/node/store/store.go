@@ -375,13 +375,36 @@ func (s *Store) Close() error {
 	s.submitting.Unlock()
 	s.workers.Wait()
 	s.users.Wait()
-	var err error
-	if s.Failure() == nil && !s.opts.ReadOnly {
-		err = s.db.Flush() // so that the next opening need not replay the log
-	}
-	err = errors.Join(err, s.db.Close())
+	err := errors.Join(s.flush(), s.db.Close())
 	s.cache.Unref()
 	return errors.Join(err, s.lock.Close())
+}
+
+// flushPoll is how often flush looks whether the store has failed.
+const flushPoll = 20 * time.Millisecond
+
+// flush writes out what is in memory, so that the next opening need not replay the log. On a full disk that does not
+// succeed, and is not waited for.
+func (s *Store) flush() error {
+	if s.opts.ReadOnly || s.Failure() != nil || s.diskSpace() != nil {
+		return nil
+	}
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(flushPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-flushed:
+			return nil
+		case <-ticker.C:
+			if s.Failure() != nil {
+				return nil
+			}
+		}
+	}
 }
 
 // use keeps the database open until users.Done is called. It reports false if the store is closed.
