@@ -6,27 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
-	"casebook/embedded/mongo"
-	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/projections"
 	"casebook/readmodels"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 )
 
 // world is the running product behind the API: stores, handler and projections. All tests share it.
 type world struct {
-	node  *node.Node
-	mongo *mongo.Server
+	eventStoreURL string
+	closeStores   func() error
 	// log has the blinding keys, as decisions need them; blinded has none, as views are made.
 	log     *eventlog.Log
 	blinded *eventlog.Log
@@ -67,24 +66,28 @@ func runAll(m *testing.M) int {
 
 func openWorld(dir string) (w world, err error) {
 	ctx := context.Background()
-	if w.node, err = node.Open(ctx, node.Options{Dir: filepath.Join(dir, "node"), Listen: "127.0.0.1:0"}); err != nil {
+	eventStore, closeEventStore, _, err := storetest.Own(ctx, dir)
+	if err != nil {
 		return w, err
 	}
-	if w.mongo, err = mongo.Open(ctx, mongo.Options{Dir: filepath.Join(dir, "mongo"), Listen: "127.0.0.1:0"}); err != nil {
+	mongo, closeMongo, err := storetest.Mongo(ctx, dir)
+	if err != nil {
 		return w, err
 	}
+	w.eventStoreURL = eventStore
+	w.closeStores = func() error { return errors.Join(closeMongo(), closeEventStore()) }
 	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
 	if err != nil {
 		return w, err
 	}
-	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry(),
+	if w.log, err = eventlog.Connect(ctx, eventlog.Options{URL: eventStore, Registry: contexts.Registry(),
 		BlindingKeys: keys}); err != nil {
 		return w, err
 	}
-	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: w.node.ConnectionString(), Registry: contexts.Registry()}); err != nil {
+	if w.blinded, err = eventlog.Connect(ctx, eventlog.Options{URL: eventStore, Registry: contexts.Registry()}); err != nil {
 		return w, err
 	}
-	if w.store, err = readmodels.Connect(ctx, w.mongo.ConnectionString(), "casebook", contexts.Views()); err != nil {
+	if w.store, err = readmodels.Connect(ctx, mongo, "casebook-"+uuid.NewString()[:8], contexts.Views()); err != nil {
 		return w, err
 	}
 	factors, err := access.NewFactors(bytes.Repeat([]byte("k"), 32))
@@ -114,5 +117,5 @@ func (w world) close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return errors.Join(err, w.log.Close(), w.blinded.Close(), w.store.Close(ctx), w.mongo.Close(), w.node.Close())
+	return errors.Join(err, w.log.Close(), w.blinded.Close(), w.store.DropAll(ctx), w.store.Close(ctx), w.closeStores())
 }

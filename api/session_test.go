@@ -385,7 +385,7 @@ func TestADamagedAccountGetsNoNewTokens(t *testing.T) {
 	if r := p.refresh(session.RefreshToken); r.StatusCode != http.StatusOK {
 		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
 	}
-	if _, err := storetest.Forge(t.Context(), the.node.ConnectionString(), user.Decider.Stream(string(p.id)), "UserRenamed", []byte(`{}`),
+	if _, err := storetest.Forge(t.Context(), the.eventStoreURL, user.Decider.Stream(string(p.id)), "UserRenamed", []byte(`{}`),
 		nil); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func forge(t *testing.T, stream, eventType string, event any, metadata string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storetest.Forge(t.Context(), theNode.ConnectionString(), stream, eventType, data, []byte(metadata)); err != nil {
+	if _, err := storetest.Forge(t.Context(), eventStoreURL, stream, eventType, data, []byte(metadata)); err != nil {
 		t.Fatal(err)
 	}
 }

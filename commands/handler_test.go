@@ -24,7 +24,7 @@ import (
 	"casebook/domain/security"
 	"casebook/domain/study"
 	"casebook/domain/user"
-	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,19 +32,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var theNode *node.Node
+// eventStoreURL is the address of the event store that the tests share.
+var eventStoreURL string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "commands")
 	if err != nil {
 		panic(err)
 	}
-	theNode, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: "127.0.0.1:0"})
-	if err != nil {
+	var closeStore func() error
+	if eventStoreURL, closeStore, _, err = storetest.Own(context.Background(), dir); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	if err := errors.Join(theNode.Close(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(closeStore(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -75,7 +76,7 @@ func run(t testing.TB) process {
 func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
 	t.Helper()
 	log, err := eventlog.Connect(context.Background(),
-		eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(), BlindingKeys: keys})
+		eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -702,7 +703,7 @@ func TestUsersOfOtherStudiesDoNotLearnWhichPatientsExist(t *testing.T) {
 
 // TestRunEndsWhenTheLogCannotBeFollowed runs a handler with a closed log.
 func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry()})
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry()})
 	if err != nil {
 		t.Fatal(err)
 	}

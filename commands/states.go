@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -302,6 +303,12 @@ func (r Reader) Damage(ctx context.Context, stream string) (*domain.Damage, doma
 		study = meta.Study
 	}
 	return &damage, study, nil
+}
+
+// ReadRecorded returns the events of a stream that are part of the record. In place of an event that cannot be decoded comes an
+// eventlog.UndecodableError.
+func (r Reader) ReadRecorded(ctx context.Context, stream string) iter.Seq2[eventlog.Recorded, error] {
+	return r.states.log.ReadSound(ctx, stream)
 }
 
 // maxFollowWait bounds how long Newest waits until the cache has followed far enough; after that it reads the stream.

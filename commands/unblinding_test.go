@@ -36,7 +36,7 @@ type clocked struct {
 
 func runClocked(t *testing.T) clocked {
 	t.Helper()
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: theNode.ConnectionString(), Registry: contexts.Registry(),
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(),
 		BlindingKeys: blindingKeys(t)})
 	if err != nil {
 		t.Fatal(err)

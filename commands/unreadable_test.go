@@ -25,7 +25,7 @@ func recordNewer(t *testing.T, tr trial) {
 		}
 	}
 	newer, err := eventlog.Connect(t.Context(),
-		eventlog.Options{URL: theNode.ConnectionString(), Registry: eventlog.NewRegistry(streams...)})
+		eventlog.Options{URL: eventStoreURL, Registry: eventlog.NewRegistry(streams...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casebook/embedded/node/clustertest"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/eventlog/leader"
 
@@ -301,6 +302,30 @@ func TestMissingRightIsNamed(t *testing.T) {
 	named("follow", log.Follow(t.Context(), eventlog.Subscription{}, func(context.Context, eventlog.Batch) error { return nil }), "read $all")
 	_, err = eventlog.Connect(t.Context(), eventlog.Options{URL: c.URL(), Registry: registry()})
 	named("connect", err, "read $all")
+}
+
+// TestLastEventsAreOursAlone: events of the store itself, and of other programs, do not count among the last ones.
+func TestLastEventsAreOursAlone(t *testing.T) {
+	c := startCluster(t, clustertest.Options{})
+	log := connect(t, c.URL())
+	if _, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := storetest.Forge(t.Context(), c.NodeURL(), stream("stranger"), "Noted", []byte(`{}`), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := 0
+	for r, err := range log.ReadLast(t.Context(), 2) {
+		if err != nil || r.Event != (noted{"one"}) {
+			t.Errorf("got %v, %v", r.Event, err)
+		}
+		found++
+	}
+	if found != 1 {
+		t.Errorf("%d events, want 1", found)
+	}
 }
 
 // TestOldServerIsRefused: a server that never tells that a subscription has caught up is refused by name.

@@ -85,10 +85,12 @@ func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Reco
 	return events[0], true, nil
 }
 
-// ReadLast reads up to count events from the end of the whole log, the newest first, and returns those of registered
-// categories.
+// ReadLast returns the last count events of registered categories, the newest first. Events of the store itself, and links, do
+// not count.
 func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, error] {
-	return l.read(ctx, "the log's end", backwardsRequest(count))
+	last := backwardsRequest(count)
+	last.Options.FilterOption = &streams.ReadReq_Options_Filter{Filter: ofCategories(l.registry.Categories())}
+	return l.read(ctx, "the log's end", last)
 }
 
 // read returns the events of a read. what names the events in an error.

@@ -323,19 +323,23 @@ func (s *Subscription) request() *streams.ReadReq {
 	if s.Unfiltered {
 		return readRequest(o)
 	}
-	filter := &streams.ReadReq_Options_FilterOptions{CheckpointIntervalMultiplier: 1,
-		Window: &streams.ReadReq_Options_FilterOptions_Max{Max: subscriptionSearchWindow}}
+	filter := ofCategories(s.Categories)
 	if len(s.Types) > 0 {
 		filter.Filter = &streams.ReadReq_Options_FilterOptions_EventType{
 			EventType: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: s.Types}}
-	} else {
-		prefixes := make([]string, len(s.Categories))
-		for i, c := range s.Categories {
-			prefixes[i] = c + "-"
-		}
-		filter.Filter = &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
-			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: prefixes}}
 	}
 	o.FilterOption = &streams.ReadReq_Options_Filter{Filter: filter}
 	return readRequest(o)
+}
+
+// ofCategories returns the filter that lets the streams of categories through.
+func ofCategories(categories []string) *streams.ReadReq_Options_FilterOptions {
+	prefixes := make([]string, len(categories))
+	for i, c := range categories {
+		prefixes[i] = c + "-"
+	}
+	return &streams.ReadReq_Options_FilterOptions{CheckpointIntervalMultiplier: 1,
+		Window: &streams.ReadReq_Options_FilterOptions_Max{Max: subscriptionSearchWindow},
+		Filter: &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
+			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: prefixes}}}
 }

@@ -454,8 +454,8 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 // reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
 // the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun.
 func (k *keeper) reached(ctx context.Context, collection string) error {
-	e := k.engine
 	var at readmodels.Checkpoint
+	e := k.engine
 	for {
 		var ahead error
 		err := e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {

@@ -72,7 +72,7 @@ func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 	w.t.Helper()
 	p := w.newPart()
 	ctx, cancel := context.WithCancel(context.Background())
-	d := sagas.Drive{URL: w.node.ConnectionString(), Log: p.log, Handler: p.handler, Processes: processes,
+	d := sagas.Drive{URL: w.url, Log: p.log, Handler: p.handler, Processes: processes,
 		Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()

@@ -18,6 +18,7 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/sagas"
+	enrollmentprocess "casebook/sagas/enrollment"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -383,4 +384,40 @@ func TestDispensingAndResupply(t *testing.T) {
 	withdraw := patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-06"}
 	w.must(crc, withdraw)
 	c.mustSettle()
+}
+
+// TestMissedAnswersAreHeardOfByAskingAgain: a stranger takes the answers to an enrolment out of its group, so that they never
+// come. When the enrolment has waited too long it asks again, hears what was recorded, and ends with one draw and one kit.
+func TestMissedAnswersAreHeardOfByAskingAgain(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(nil, twoOfEach)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004")
+	c.arrange = func(events []eventlog.Recorded) (rest []eventlog.Recorded) {
+		for _, e := range events {
+			switch e.Event.(type) {
+			case randomisation.PatientRandomised, supply.KitAllocated:
+			default:
+				rest = append(rest, e)
+			}
+		}
+		return rest
+	}
+	who := w.request()
+	c.mustSettle()
+	for range 3 {
+		w.clock.set(w.clock.Now().Add(enrollmentprocess.AnswerWithin + time.Minute))
+		c.fire()
+		c.mustSettle()
+	}
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
+	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
+	if n := len(ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))); n != 1 {
+		t.Errorf("%d kits were allocated, want 1", n)
+	}
+	steps := ofType[process.StepTaken](w.events("saga-enrollment." + string(who)))
+	if last := steps[len(steps)-1]; last.Stage != "enrolled" {
+		t.Errorf("the enrolment stands at %s: %s", last.Stage, last.Note)
+	}
 }

@@ -18,7 +18,7 @@ func (w *world) forge(stream, eventType string, event any, metadata string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := storetest.Forge(w.t.Context(), w.node.ConnectionString(), stream, eventType, data, []byte(metadata)); err != nil {
+	if _, err := storetest.Forge(w.t.Context(), w.url, stream, eventType, data, []byte(metadata)); err != nil {
 		w.t.Fatal(err)
 	}
 }

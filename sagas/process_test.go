@@ -243,7 +243,7 @@ func TestDeliveredEventsMeanNothing(t *testing.T) {
 func TestDriveRefusesTwoProcessesOfOneName(t *testing.T) {
 	w := newWorld(t, 10)
 	p := sagas.Define[struct{}]("p", nil)
-	d := sagas.Drive{URL: w.node.ConnectionString(), Log: w.log, Handler: w.handler, Processes: []sagas.Process{p, p},
+	d := sagas.Drive{URL: w.url, Log: w.log, Handler: w.handler, Processes: []sagas.Process{p, p},
 		Logger: w.runner(w.part).Logger}
 	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "two processes are named p") {
 		t.Errorf("it ran: %v", err)

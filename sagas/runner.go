@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"casebook/access"
@@ -202,7 +203,7 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("before " + c.Name); err != nil {
 			return err
 		}
-		_, err := r.do(ctx, p, o, c.Name, max(1, c.Version), c.Body, key)
+		answer, err := r.do(ctx, p, o, c.Name, max(1, c.Version), c.Body, key)
 		if refusal, ok := refuse.As(err); ok {
 			switch {
 			case refusal.Kind == refuse.KindOverload || refusal.Code == "conflict":
@@ -224,8 +225,41 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("after " + c.Name); err != nil {
 			return err
 		}
+		if len(answer.Events) == 0 {
+			if err := r.hear(ctx, p, i, answer.Stream); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// hear lets an instance react to the last event of a stream that it listens to and that is about it, unless it has. A command
+// that records nothing has asked for what is done: the instance may have missed that, and nothing would tell it again.
+func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream string) error {
+	var last eventlog.Recorded
+	for e, err := range r.Handler.Reader().ReadRecorded(ctx, stream) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("process %s: look for what is done: %w", i, err)
+		}
+		if p.ListensTo(e.Event) && slices.Contains(p.About(e), i.Of) {
+			last = e
+		}
+	}
+	if last.Event == nil {
+		return nil
+	}
+	state, err := commands.ReadNewest(ctx, r.Handler.Reader(), process.Decider, i.String())
+	if err != nil {
+		return fmt.Errorf("process %s: %w", i, err)
+	}
+	if _, already := state.TakenFor(last.ID.String()); already {
+		return nil
+	}
+	return r.step(ctx, p, i, occurrenceOf(last), nil)
 }
 
 // sendTimeout bounds one command.

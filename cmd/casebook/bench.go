@@ -11,8 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/loadtest"
+
+	"github.com/google/uuid"
 )
 
 type benchCommand struct {
@@ -29,6 +32,8 @@ type benchDiaryCommand struct {
 	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
 	Data        string        `help:"Directory for the server's data; a temporary one by default." type:"path" placeholder:"DIR"`
+	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own." placeholder:"URL"`
+	Mongo       string        `help:"Address of a real MongoDB to measure with, mongodb://..." placeholder:"URL"`
 	JSON        bool          `help:"Print JSON."`
 }
 
@@ -47,6 +52,11 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 	tokens, err := loadTokens(storeFlags{Data: dir}.keyFile(), true)
 	if err != nil {
 		return err
+	}
+	if c.Eventstore != "" { // with it, a server makes no key by itself
+		if _, err := access.LoadOrCreateKey(storeFlags{Data: dir}.blindingKeyFile()); err != nil {
+			return err
+		}
 	}
 	base, process, err := c.startServer(ctx, dir, s)
 	if err != nil {
@@ -80,8 +90,17 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 	if err != nil {
 		return "", nil, err
 	}
-	process = exec.CommandContext(ctx, program, "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn") // #nosec G204 -- this program itself
+	flags := []string{"bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn"}
+	process = exec.CommandContext(ctx, program, flags...) // #nosec G204 -- this program itself
+	// Addresses may hold passwords, which the arguments of a process show to everybody.
+	process.Env = os.Environ()
+	if c.Eventstore != "" {
+		process.Env = append(process.Env, "CASEBOOK_EVENTSTORE="+c.Eventstore)
+	}
+	if c.Mongo != "" {
+		process.Env = append(process.Env, "CASEBOOK_MONGO="+c.Mongo, "CASEBOOK_MONGO_DATABASE=casebook-bench-"+uuid.NewString()[:8])
+	}
 	process.Stderr = s.err
 	out, err := process.StdoutPipe()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // looking are the commands that only look, with what they need to look at something. They change no file of the data.
 var looking = map[string][]string{
-	"users list": nil, "token": {"--user", "anna"}, "stores": nil, "node verify": nil, "node backup": {"--to", "-"},
+	"users list": nil, "stores": nil, "node verify": nil, "node backup": {"--to", "-"},
 	"projections list": nil, "projections verify": {"alerts"}, "projections diff": {"alerts"},
 	"projections as-of": {"alerts", "--time", "2026-01-01T00:00:00Z"}, "audit verify": nil, "openapi": nil, "version": nil,
 }

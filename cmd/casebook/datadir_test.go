@@ -70,14 +70,15 @@ func TestReadingToolsCreateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	tools := [][]string{
-		{"users", "list"}, {"token", "--user", "anna"}, {"projections", "list"}, {"node", "verify"}, {"stores"},
+		{"users", "list"}, {"projections", "list"}, {"node", "verify"}, {"stores"},
 		{"node", "scavenge", "--dry-run"},
 	}
 	for _, dir := range []string{empty, missing, other, filepath.Join(data, eventStoreDir), filepath.Join(data, mongoDir),
 		filepath.Join(data, "sub"), filepath.Join(data, eventStoreDir, "sub")} {
 		before := tree(t, filepath.Dir(dir))
 		for _, args := range append(tools, []string{"node", "backup", "--to", "-"}, []string{"projections", "verify", "alerts"},
-			[]string{"users", "add", "eve", "--name", "Eve", "--no-password"}, []string{"projections", "reset"}) {
+			[]string{"users", "add", "eve", "--name", "Eve", "--no-password"}, []string{"projections", "reset"},
+			[]string{"token", "--user", "anna"}) {
 			if printed := tool(t, exitFailure, append(args, "--data", dir)...); !strings.Contains(printed, "--data") &&
 				!strings.Contains(printed, errNoData.Error()) && !strings.Contains(printed, errKeyMissing.Error()) &&
 				!strings.Contains(printed, errNotRunning.Error()) {

@@ -57,13 +57,14 @@ func (c nodeVerifyCommand) Run(ctx context.Context, s streams) (err error) {
 	if report.Damage != nil {
 		return fmt.Errorf("%w: %w", errDamaged, report.Damage)
 	}
+	fmt.Fprintln(s.out, "Whether this program wrote them is checked by casebook audit verify.")
 	return nil
 }
 
 func printReport(out io.Writer, r *node.VerifyReport) {
-	sound := "all sound"
+	sound := "all stored as they were written"
 	if r.Damage != nil {
-		sound = "all before the first damaged one are sound"
+		sound = "all before the first damaged one stored as they were written"
 	}
 	fmt.Fprintf(out, "events   %d in %d streams, %s\n", r.Events, r.Streams, sound)
 	if r.Scavenged > 0 {

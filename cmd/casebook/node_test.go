@@ -85,7 +85,7 @@ func TestBackupRestoreAndVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	fillStore(t, at("data/eventstore"), 1000)
-	prints(exitOK, "events   1000 in 10 streams, all sound", "verify", "--data", at("data"))
+	prints(exitOK, "events   1000 in 10 streams, all stored as they were written", "verify", "--data", at("data"))
 	prints(exitFailure, "no data of Casebook", "verify", "--data", at("nothing"))
 	prints(exitOK, "offline.tar", "backup", "--data", at("data"), "--to", at("offline.tar"))
 	prints(exitOK, "events   0", "restore", "--from", at("online.tar"), "--data", at("empty"))

@@ -39,8 +39,10 @@ func TestNATSBrokerNeedsNoStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = channels[0].Close() }()
-		return channels[0].Send(t.Context(), notify.Message{ID: "0b6d1c3e-54d0-4f0a-9d43-6f1f4f0a7c11", Topic: "casebook.alerts", Subject: "Severe pain reported",
-			Text: "A patient reports severe pain.", Payload: json.RawMessage(`{}`), OccurredAt: time.Now()})
+		return channels[0].Send(t.Context(), notify.Message{
+			ID: "0b6d1c3e-54d0-4f0a-9d43-6f1f4f0a7c11", Topic: "casebook.alerts", Subject: "Severe pain reported",
+			Text: "A patient reports severe pain.", Payload: json.RawMessage(`{}`), OccurredAt: time.Now(),
+		})
 	}
 	if err := send("--no-nats-create-stream"); err == nil {
 		t.Error("a message was accepted without a stream")

@@ -56,9 +56,10 @@ type views struct {
 // with connects to the log and to the read models, and closes them after act. ofLog says whether act appends to the log.
 func (v viewStores) with(ctx context.Context, ofLog usage, act func(views) error) error {
 	return v.stores().use(ctx, ofLog, writes, func(o opened) (err error) {
-		connecting, stop := context.WithTimeout(ctx, 10*time.Second)
+		connecting, stop := context.WithTimeout(ctx, toolTimeout)
 		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+		log, err := eventlog.Connect(connecting, eventlog.Options{
+			URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
 		if err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 	if only := tool(t, exitOK, "stores", "--data", in.dir, "--only", "mongo"); strings.TrimSpace(only) != urls.Mongo {
 		t.Errorf("--only mongo prints %s", only)
 	}
+	group := contexts.Processes()[0].Group()
 	event := esdb.EventData{EventType: "RoleGranted", ContentType: esdb.ContentTypeJson, Data: []byte("{}")}
 	for name, url := range map[string]string{
 		"nobody": withoutUser(urls.EventStore), "unencrypted": "esdb://" + in.stores.node.Addr() + "?tls=false", "reader": urls.EventStore,
@@ -35,7 +36,7 @@ func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 		if _, err := c.TombstoneStream(t.Context(), "user-anna", esdb.TombstoneStreamOptions{}); err == nil {
 			t.Errorf("%s tombstones a stream", name)
 		}
-		sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "enrollment", esdb.SubscribeToPersistentSubscriptionOptions{})
+		sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), group, esdb.SubscribeToPersistentSubscriptionOptions{})
 		if err == nil {
 			t.Errorf("%s joins a group of consumers", name)
 			_ = sub.Close()
@@ -52,6 +53,12 @@ func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 	owner := strings.TrimSpace(tool(t, exitOK, "stores", "--data", in.dir, "--owner", "--only", "eventstore"))
 	if _, err := esdbClient(t, owner).TombstoneStream(t.Context(), "user-anna", esdb.TombstoneStreamOptions{}); err == nil {
 		t.Error("the owner tombstones a stream of the trial")
+	}
+	sub, err := esdbClient(t, owner).SubscribeToPersistentSubscriptionToAll(t.Context(), group, esdb.SubscribeToPersistentSubscriptionOptions{})
+	if err != nil {
+		t.Errorf("the owner cannot join the group %s, so that the refusals above prove nothing: %v", group, err)
+	} else {
+		_ = sub.Close()
 	}
 	for name, url := range map[string]string{"nobody": withoutUser(urls.Mongo), "reader": urls.Mongo} {
 		c, err := mongo.Connect(options.Client().ApplyURI(url))

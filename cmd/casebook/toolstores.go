@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	osuser "os/user"
+	"time"
 
 	"casebook/access"
 	"casebook/embedded/credentials"
@@ -21,6 +22,9 @@ type toolStores struct {
 	eventStore, mongo string // addresses of real stores; empty for those of the data directory
 	logger            *slog.Logger
 }
+
+// toolTimeout bounds each request of a tool. It is longer than the election of a new leader takes.
+const toolTimeout = 30 * time.Second
 
 // usage says what a tool does with a store.
 type usage int

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
@@ -494,9 +493,10 @@ func (t toolStore) withLog(ctx context.Context, how usage, act func(*eventlog.Lo
 	defer cancel()
 	stores := toolStores{data: dataDir(t.Data), eventStore: t.Eventstore}
 	return stores.use(ctx, how, unused, func(o opened) (err error) {
-		connecting, stop := context.WithTimeout(ctx, 5*time.Second)
+		connecting, stop := context.WithTimeout(ctx, toolTimeout)
 		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+		log, err := eventlog.Connect(connecting, eventlog.Options{
+			URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
 		if err != nil {
 			return err
 		}

@@ -28,8 +28,8 @@ func (st *store) diskSpace() error {
 		return nil //nolint:nilerr // if the free space is unknown, writes go on
 	}
 	if usage.AvailBytes < uint64(st.minFree) {
-		return refuse(codeOutOfDiskSpace, "the disk is almost full, so nothing was written: %d MiB are free, but %d are needed; make room on it",
-			usage.AvailBytes>>20, st.minFree>>20)
+		return refuse(codeOutOfDiskSpace, "the disk is almost full, so nothing was written: %d MiB are free, but %d are needed; "+
+			"make room on it", usage.AvailBytes>>20, st.minFree>>20)
 	}
 	return nil
 }

@@ -216,7 +216,8 @@ func (s *Server) Close() error {
 		case failed := <-closed:
 			s.closeErr = errors.Join(err, failed)
 		case <-time.After(closeLimit):
-			s.closeErr = errors.Join(err, fmt.Errorf("the store was not closed within %s; the next start recovers it from its log", closeLimit))
+			s.closeErr = errors.Join(err,
+				fmt.Errorf("the store was not closed within %s; the next start recovers it from its log", closeLimit))
 		}
 	})
 	return s.closeErr

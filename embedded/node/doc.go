@@ -27,8 +27,8 @@
 // forwards, backwards, filters, links, catch-up subscriptions with checkpoints), Append, BatchAppend, Delete and
 // Tombstone; all of PersistentSubscriptions; of Operations what a node that is alone has, that is all but Shutdown. The
 // streams by category ($ce-), by type ($et-) and of all streams ($streams) can be read and subscribed to. Other methods
-// answer Unimplemented and are not announced. The same port
-// serves, over HTTP/1, /health/live, /health/ready, /info, /stats, /metrics and /admin/backup.
+// answer Unimplemented and are not announced. The same port serves, over HTTP/1, /health/live,
+// /health/ready, /info, /stats, /metrics and /admin/backup.
 //
 // Intended differences from EventStoreDB:
 //   - Regular expressions are RE2, so look-around and back-references are refused with InvalidArgument.

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
 const (
 	// watchEvery is how often a node is asked whether it still leads, and watchElection how often while it does not.
-	watchEvery    = 500 * time.Millisecond
+	watchEvery    = 300 * time.Millisecond
 	watchElection = 100 * time.Millisecond
 )
 
@@ -26,14 +27,9 @@ func (f *Finder) Watch(ctx context.Context, node Node, suspected <-chan struct{}
 		case <-suspected:
 		case <-time.After(wait):
 		}
+		members, other, err := f.probe(ctx, node)
 		wait = watchEvery
-		timeout := f.settings.KeepAliveTimeout
-		if timeout <= 0 {
-			timeout = keepAliveTimeout
-		}
-		asking, cancel := context.WithTimeout(ctx, timeout)
-		members, err := f.gossip(asking, node.Address)
-		cancel()
+		leads := told{by: node.Address, members: members}.leader()
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the caller has stopped it
@@ -41,23 +37,55 @@ func (f *Finder) Watch(ctx context.Context, node Node, suspected <-chan struct{}
 			continue // it has no others beside it
 		case err != nil:
 			return fmt.Errorf("%s does not answer: %w", node.Address, err)
-		case !node.Clustered && len(members) <= 1:
+		case other == "" && (!node.Clustered && len(members) <= 1 || leads == node.Address):
 			continue
-		}
-		t := told{by: node.Address, members: members}
-		switch leads := t.leader(); {
-		case leads == node.Address:
-		case leads != "" && (len(members) > 1 || node.Clustered):
-			return fmt.Errorf("%s does not lead any more, and %s does", node.Address, leads)
-		default:
+		case other == "" && leads != "":
+			other = leads
+		case other == "":
 			// There is an election, or the node is cut off from the others: somebody else may know the leader.
-			attempting, cancel := context.WithTimeout(ctx, f.timeout())
-			other, err := f.attempt(attempting)
-			cancel()
-			if err == nil && other.Address != node.Address {
-				return fmt.Errorf("%s does not lead any more, and %s does", node.Address, other.Address)
-			}
-			wait = watchElection
+			other, wait = f.otherLeader(ctx, node), watchElection
+		}
+		if other != "" {
+			return fmt.Errorf("%s does not lead any more, and %s does", node.Address, other)
 		}
 	}
+}
+
+// probe asks a node for the members. If the answer takes long, it asks the other nodes meanwhile, and returns the address of
+// another one that leads.
+func (f *Finder) probe(ctx context.Context, node Node) (members []*gossip.MemberInfo, other string, err error) {
+	timeout := f.settings.KeepAliveTimeout
+	if timeout <= 0 {
+		timeout = keepAliveTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	answered := make(chan told, 1)
+	go func() {
+		members, err := f.gossip(ctx, node.Address)
+		answered <- told{members: members, err: err}
+	}()
+	for {
+		select {
+		case t := <-answered:
+			return t.members, "", t.err
+		case <-time.After(watchEvery):
+		}
+		if !node.Clustered {
+			continue
+		}
+		if other := f.otherLeader(ctx, node); other != "" {
+			return nil, other, nil
+		}
+	}
+}
+
+// otherLeader returns the address of another node that leads; empty for none.
+func (f *Finder) otherLeader(ctx context.Context, node Node) string {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout())
+	defer cancel()
+	if found, err := f.attempt(ctx); err == nil && found.Address != node.Address {
+		return found.Address
+	}
+	return ""
 }

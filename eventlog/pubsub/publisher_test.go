@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"casebook/embedded/node"
 	"casebook/eventlog/pubsub"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -17,7 +16,7 @@ import (
 )
 
 // stored returns the events of a stream.
-func stored(t *testing.T, n *node.Node, stream string) (events []*esdb.RecordedEvent) {
+func stored(t *testing.T, n server, stream string) (events []*esdb.RecordedEvent) {
 	t.Helper()
 	read, err := clientOf(t, n).ReadStream(t.Context(), stream, esdb.ReadStreamOptions{From: esdb.Start{}}, math.MaxInt64)
 	must(t, err)

@@ -182,7 +182,7 @@ func TestReconnect(t *testing.T) {
 // TestMessageArrivesBeforePublishReturns holds back the server's answer until the message has been handled. At that moment
 // one message less is published than received, though nothing is lost.
 func TestMessageArrivesBeforePublishReturns(t *testing.T) {
-	a, proxy := newAccount(uuid.NewString()), openProxy(t, theNode)
+	a, proxy := newAccount(uuid.NewString()), openProxy(t, embeddedNode(t))
 	p, s := proxy.newPublisher(t), newSubscriber(t, theNode)
 	messages := subscribe(t, s, a.topic)
 	var publishing, receiving errgroup.Group
@@ -208,7 +208,7 @@ func TestMessageArrivesBeforePublishReturns(t *testing.T) {
 
 // TestAnswerToPublishIsLost breaks the connection after the message was stored and before the publisher gets the answer.
 func TestAnswerToPublishIsLost(t *testing.T) {
-	topic, proxy := uuid.NewString(), openProxy(t, theNode)
+	topic, proxy := uuid.NewString(), openProxy(t, embeddedNode(t))
 	p := proxy.newPublisher(t)
 	messages := subscribe(t, newSubscriber(t, theNode), topic)
 	expect(t, messages, publish(t, p, topic, 1)...)
@@ -232,7 +232,7 @@ func TestAnswerToPublishIsLost(t *testing.T) {
 // TestAcknowledgementIsLost breaks the connection after a message was acknowledged and before the server learns of it. That
 // message comes again. The server also sends the unanswered message again, but the subscriber does not deliver it twice.
 func TestAcknowledgementIsLost(t *testing.T) {
-	topic, proxy, p := uuid.NewString(), openProxy(t, theNode), newPublisher(t, theNode)
+	topic, proxy, p := uuid.NewString(), openProxy(t, embeddedNode(t)), newPublisher(t, theNode)
 	messages := subscribe(t, proxy.newSubscriber(t), topic)
 	ids := publish(t, p, topic, 2)
 	held, acked := next(t, messages), next(t, messages)

@@ -32,7 +32,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func newPublisher(t testing.TB, n *node.Node, change ...func(*pubsub.PublisherConfig)) *pubsub.Publisher {
+func newPublisher(t testing.TB, n server, change ...func(*pubsub.PublisherConfig)) *pubsub.Publisher {
 	t.Helper()
 	config := pubsub.PublisherConfig{URL: n.ConnectionString()}
 	for _, f := range change {
@@ -44,13 +44,13 @@ func newPublisher(t testing.TB, n *node.Node, change ...func(*pubsub.PublisherCo
 	return p
 }
 
-func newSubscriber(t testing.TB, n *node.Node, change ...func(*pubsub.SubscriberConfig)) *pubsub.Subscriber {
+func newSubscriber(t testing.TB, n server, change ...func(*pubsub.SubscriberConfig)) *pubsub.Subscriber {
 	t.Helper()
 	return newLoggedSubscriber(t, n, nil, change...)
 }
 
 func newLoggedSubscriber(
-	t testing.TB, n *node.Node, logger watermill.LoggerAdapter, change ...func(*pubsub.SubscriberConfig),
+	t testing.TB, n server, logger watermill.LoggerAdapter, change ...func(*pubsub.SubscriberConfig),
 ) *pubsub.Subscriber {
 	t.Helper()
 	config := pubsub.SubscriberConfig{URL: n.ConnectionString(), NackPause: func(int) time.Duration { return 0 }}
@@ -125,7 +125,7 @@ func expectClosed(t testing.TB, messages <-chan *message.Message) {
 	}
 }
 
-func clientOf(t testing.TB, n *node.Node) *esdb.Client {
+func clientOf(t testing.TB, n server) *esdb.Client {
 	t.Helper()
 	config, err := esdb.ParseConnectionString(n.ConnectionString())
 	must(t, err)

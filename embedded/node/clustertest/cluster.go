@@ -61,6 +61,7 @@ type Cluster struct {
 	log     streams.StreamsClient
 	appends *upstream
 	stop    context.CancelFunc
+	stopped <-chan struct{} // closed by stop
 	workers sync.WaitGroup
 
 	mu      sync.Mutex
@@ -104,7 +105,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c.log = streams.NewStreamsClient(c.up)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c.stop = stop
+	c.stop, c.stopped = stop, running.Done()
 	if c.appends, err = newUpstream(running, c.log); err != nil {
 		return nil, err
 	}
@@ -260,6 +261,14 @@ func (c *Cluster) noLeader() {
 // reachable says whether the other members hear of m. c.mu is held.
 func (m *Member) reachable() bool { return !m.dead && !m.frozen && !m.cutOff }
 
+// sleep waits, but no longer than the cluster runs.
+func (c *Cluster) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.stopped:
+	}
+}
+
 // hasQuorum says whether enough members hear of each other. c.mu is held.
 func (c *Cluster) hasQuorum() bool {
 	n := 0
@@ -278,7 +287,7 @@ func (c *Cluster) elect(preferred *Member) {
 	c.notify()
 	epoch := c.epoch
 	c.workers.Go(func() {
-		time.Sleep(c.options.Election)
+		c.sleep(c.options.Election)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.epoch == epoch && c.hasQuorum() {
@@ -315,7 +324,7 @@ func (c *Cluster) changedMembers() {
 		// The leader finds out after a while that the others do not answer.
 		epoch := c.epoch
 		c.workers.Go(func() {
-			time.Sleep(c.options.Election / 2)
+			c.sleep(c.options.Election / 2)
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if c.epoch == epoch && !c.hasQuorum() {
