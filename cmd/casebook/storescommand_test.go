@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/cmd/casebook/contexts"
+
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
