@@ -279,7 +279,7 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	switch {
 	case b.Through.Before(r.through):
 		return nil // the other members are still behind this one
-	case b.Live && !r.through.Before(b.Through) && r.at.State == readmodels.Live && r.folded == 0:
+	case b.Live && !r.through.Before(b.Through) && r.at.State == readmodels.Live && r.folded == 0 && !r.at.Position.Before(r.through):
 		return nil
 	}
 	events, through := unseen(b.Events, r.through), b.Through
