@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"casebook/domain/user"
+
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -27,6 +29,9 @@ type claims struct {
 	Methods []string `json:"amr,omitempty"`
 	// Session is the version of the account's sessions; nil in a token that comes from no sign-in here.
 	Session *int `json:"casebook_session,omitempty"`
+	// Device and Enrolment are the patient's device that the sign-in enrolled, if it did.
+	Device    user.DeviceID `json:"casebook_device,omitempty"`
+	Enrolment int           `json:"casebook_enrolment,omitempty"`
 }
 
 // The methods of RFC 8176 that we write, and those that prove a second factor.
@@ -42,7 +47,7 @@ func (p Proof) claims(audience string) claims {
 	c := claims{Audience: jwt.ClaimStrings{audience}, Subject: string(p.User), AuthTime: dateOf(p.AuthenticatedAt),
 		Methods: []string{methodPassword}}
 	if p.InSession {
-		c.Session = &p.Version
+		c.Session, c.Device, c.Enrolment = &p.Version, p.Device, p.Enrolment
 	}
 	if p.SecondFactor {
 		c.Methods = append(c.Methods, methodOneTime)

@@ -65,6 +65,10 @@ type Principal struct {
 	SecondFactor bool
 	// Sessions is the version of the account's sessions.
 	Sessions int
+	// Devices are the enrolled devices of a patient's account.
+	Devices []user.Device
+	// Device is the device that this sign-in has enrolled; the zero value for other sign-ins, and for tokens.
+	Device user.Device
 	// MustChangePassword says that somebody else chose the account's password.
 	MustChangePassword bool
 	// Unconfirmed says that a second person has to confirm that the account is in its owner's hands.
@@ -116,7 +120,7 @@ func (p Principal) MustHaveSecondFactor(action string) error {
 
 // IsPatient says that the principal has no other role than that of a patient.
 func (p Principal) IsPatient() bool {
-	return len(p.Grants) > 0 && !slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return g.Role != user.PatientRole })
+	return user.OnlyPatient(p.Grants)
 }
 
 // Process returns the principal of one of the product's own process managers. Its user id contains a colon, which no id

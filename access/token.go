@@ -12,6 +12,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
@@ -73,6 +74,9 @@ type Proof struct {
 	// as those of an identity provider, are compared with the account's sessions by time.
 	InSession bool
 	Version   int
+	// Device is the patient's device that the sign-in enrolled, by the enrolment of this number; empty for other sign-ins.
+	Device    user.DeviceID
+	Enrolment int
 	// SecondFactor says that the person proved a second factor at the sign-in.
 	SecondFactor bool
 }
@@ -91,7 +95,7 @@ func (t *Tokens) SignFor(p Proof, now time.Time, validFor time.Duration) (string
 }
 
 // SignRefresh returns a token that proves nothing by itself, and is exchanged for tokens of the same sign-in. It expires
-// after validFor; with 0 it lasts as long as the account's sessions.
+// after validFor; with 0 it lasts as long as the account's sessions and the enrolment of its device.
 func (t *Tokens) SignRefresh(p Proof, now time.Time, validFor time.Duration) (string, error) {
 	c := p.claims(refreshAudience)
 	if validFor > 0 {
@@ -134,7 +138,7 @@ func proofOf(c claims, err error) (Proof, error) {
 	}
 	p := Proof{User: u, IssuedAt: c.IssuedAt.time(), AuthenticatedAt: c.AuthTime.time(), SecondFactor: c.hasSecondFactor()}
 	if c.Issuer == Issuer && c.Session != nil {
-		p.InSession, p.Version = true, *c.Session
+		p.InSession, p.Version, p.Device, p.Enrolment = true, *c.Session, c.Device, c.Enrolment
 	}
 	return p, nil
 }

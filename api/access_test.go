@@ -110,6 +110,7 @@ var entitled = map[string]struct {
 	"LockUser":            {theSystem, admins},
 	"UnlockUser":          {theSystem, admins},
 	"RemoveSecondFactor":  {theSystem, admins},
+	"RevokeDevice":        {theSystem, admins},
 	"OfferSecondFactor":   {theSystem, nil}, // open to the owner of the account alone
 	"EnrolSecondFactor":   {theSystem, nil},
 	"RequireSecondFactor": {theStudy, managers},

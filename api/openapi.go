@@ -171,12 +171,12 @@ func (d *description) session() {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
 		Summary: "Sign in", Description: "Answers with an access token of ten minutes, and with a refresh token that gets further ones: for " +
-			"twelve hours, for patients until the session ends. SignOut, a new password and a lock end all sessions of an account at once. " +
+			"twelve hours, or until RevokeDevice for a patient who names the device. SignOut, a new password and a lock end all sessions of an account at once. " +
 			"Every attempt is recorded; after repeated failures the next one has to wait.",
 		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
-			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
-				http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestTimeout,
+				http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},
 	})
 	d.document.AddOperation(&huma.Operation{

@@ -84,17 +84,18 @@ func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
 	signedIn.accepted(tr.entry(4))
 }
 
-// TestR9_SessionsAreRefreshedUntilTheyEnd: twelve hours for staff, as long as they like for patients, and never past the
-// end of the account's sessions.
+// TestR9_SessionsAreRefreshedUntilTheyEnd: twelve hours for staff and without a device, as long as they like for patients on
+// an enrolled device, and never past the end of the account's sessions.
 func TestR9_SessionsAreRefreshedUntilTheyEnd(t *testing.T) {
 	clock := time.Now()
 	c := serve(t, func(o *options) { o.Now = func() time.Time { return clock } })
 	tr := newTrial(t)
 	staff := newPerson(t, c, user.Grant{Role: user.Monitor, Study: tr.study})
 	self := newPerson(t, c, user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.patient})
-	ofStaff, _ := staff.signIn("")
-	ofPatient, _ := self.signIn("")
-	for _, s := range []Session{ofStaff, ofPatient} {
+	ofStaff, _ := staff.signInOn("laptop")
+	ofPatient, _ := self.signInOn("phone")
+	withoutDevice, _ := self.signIn("")
+	for _, s := range []Session{ofStaff, ofPatient, withoutDevice} {
 		again := read[Session](t, staff.refresh(s.RefreshToken))
 		if again.User != s.User || again.RefreshToken != "" {
 			t.Errorf("a refresh is answered %+v", again)
@@ -118,6 +119,7 @@ func TestR9_SessionsAreRefreshedUntilTheyEnd(t *testing.T) {
 
 	clock = clock.Add(13 * time.Hour)
 	staff.refresh(ofStaff.RefreshToken).refused(t, http.StatusUnauthorized, "token_expired")
+	self.refresh(withoutDevice.RefreshToken).refused(t, http.StatusUnauthorized, "token_expired")
 	clock = clock.Add(300 * 24 * time.Hour)
 	last := read[Session](t, self.refresh(ofPatient.RefreshToken))
 	last2 := c
@@ -133,7 +135,7 @@ func TestAPatientWhoBecomesStaffHasASessionOfStaff(t *testing.T) {
 	c := serve(t, func(o *options) { o.Now = func() time.Time { return clock } })
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.patient})
-	session, _ := p.signIn("")
+	session, _ := p.signInOn("phone")
 	give(t, p.id, user.Grant{Role: user.Monitor, Study: tr.study})
 	clock = clock.Add(13 * time.Hour)
 	p.refresh(session.RefreshToken).refused(t, http.StatusUnauthorized, "token_expired")

@@ -22,6 +22,8 @@ type SignIn struct {
 	User     domain.UserID `json:"user" doc:"Id to sign in with" example:"nurse.weber"`
 	Password string        `json:"password" maxLength:"200" doc:"The password" format:"password"`
 	Code     string        `json:"code,omitempty" maxLength:"40" doc:"For accounts with a second factor: a code of the app, or a recovery code" example:"123456"`
+	// Device is enrolled at the sign-in of a patient.
+	Device usercommands.Device `json:"device,omitzero" doc:"For patients: the device to enrol, whose session lasts until it is revoked; without one the session ends after twelve hours. Counts for no other account"`
 }
 
 // Refresh asks for a new access token.
@@ -46,7 +48,7 @@ const signInBytes = 4 << 10
 const refreshRoute = "/api/v1/sign-in/refresh"
 
 // postSignIn answers with the tokens of a session for the right password, and the right code if the account has a second
-// factor. Every attempt is recorded.
+// factor. The session of a patient's enrolled device lasts until the device is revoked. Every attempt is recorded.
 func (a *API) postSignIn(c *call) error {
 	var ask SignIn
 	if err := c.secretBody(&ask); err != nil {
@@ -58,7 +60,7 @@ func (a *API) postSignIn(c *call) error {
 			Do("wait a moment before the next")
 	}
 	principal, err := usercommands.SignIn(c.ctx(), a.handler, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code,
-		Address: c.RealIP(), TraceID: c.trace})
+		Device: ask.Device, Address: c.RealIP(), TraceID: c.trace})
 	if err != nil {
 		if r, is := refuse.As(err); is && r.Code == "sign_in_failed" {
 			a.signIns.failed(ask.User, c.RealIP(), a.now())
@@ -69,10 +71,10 @@ func (a *API) postSignIn(c *call) error {
 	c.principal = principal
 	now := a.now()
 	proof := access.Proof{User: principal.User, AuthenticatedAt: now, InSession: true, Version: principal.Sessions,
-		SecondFactor: principal.SecondFactor}
+		Device: principal.Device.ID, Enrolment: principal.Device.Enrolment, SecondFactor: principal.SecondFactor}
 	lifetime := a.session
-	if principal.IsPatient() {
-		lifetime = 0 // a diary must not wait for a password; the session ends with SignOut, a lock or a new password
+	if proof.Device != "" {
+		lifetime = 0 // a diary must not wait for a password; the session ends with RevokeDevice, SignOut, a lock or a new password
 	}
 	refresh, err := a.tokens.SignRefresh(proof, now, lifetime)
 	if err != nil {
@@ -92,8 +94,9 @@ func (a *API) postRefresh(c *call) error {
 		c.principal, err = a.handler.Authenticated(c.ctx(), proof)
 	}
 	now := a.now()
-	if err == nil && !c.principal.IsPatient() && now.Sub(proof.AuthenticatedAt) > a.session {
-		err = refuse.Unauthenticated("token_expired", "the session has expired").Do("sign in again") // a patient who has become staff
+	onDevice := proof.Device != "" && c.principal.IsPatient() // not of a patient who has become staff
+	if err == nil && !onDevice && now.Sub(proof.AuthenticatedAt) > a.session {
+		err = refuse.Unauthenticated("token_expired", "the session has expired").Do("sign in again")
 	}
 	if err == nil {
 		err = c.principal.Damaged // such an account cannot be locked, so its sessions end by themselves

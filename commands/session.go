@@ -35,11 +35,11 @@ func (h *Handler) Authenticated(ctx context.Context, proof access.Proof) (access
 	return p, nil
 }
 
-// ended says whether a token belongs to a session that has ended. A token of an identity provider, or of the operator,
+// ended says whether a token belongs to a session that has ended, or to a device that was revoked or enrolled anew. A token of an identity provider, or of the operator,
 // names no session: it has to be younger than the end of the account's sessions, and so does the sign-in behind it.
 func ended(u user.User, proof access.Proof) bool {
 	if proof.InSession {
-		return proof.Version != u.Sessions
+		return proof.Version != u.Sessions || proof.Device != "" && !u.HasDevice(proof.Device, proof.Enrolment)
 	}
 	if u.SessionsEndedAt.IsZero() {
 		return false
@@ -65,8 +65,8 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 		return access.Principal{}, u, refuse.Unauthenticated("account_locked", "the account %s is locked", id).
 			Do("ask an administrator to unlock it")
 	}
-	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, MustChangePassword: u.MustChangePassword,
-		Unconfirmed: u.Unconfirmed, Damaged: damaged}, u, nil
+	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, Devices: u.Devices,
+		MustChangePassword: u.MustChangePassword, Unconfirmed: u.Unconfirmed, Damaged: damaged}, u, nil
 }
 
 // restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must
@@ -77,6 +77,7 @@ func restricted(sound, claimed user.User) user.User {
 	sound.Grants = slices.DeleteFunc(slices.Clone(sound.Grants), func(g user.Grant) bool { return !slices.Contains(claimed.Grants, g) })
 	sound.MustChangePassword = sound.MustChangePassword || claimed.MustChangePassword
 	sound.Unconfirmed = sound.Unconfirmed || claimed.Unconfirmed
+	sound.Devices = slices.DeleteFunc(slices.Clone(sound.Devices), func(d user.Device) bool { return !slices.Contains(claimed.Devices, d) })
 	if claimed.Sessions > sound.Sessions {
 		sound.Sessions, sound.SessionsEndedAt = claimed.Sessions, claimed.SessionsEndedAt
 	}

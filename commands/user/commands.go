@@ -56,6 +56,13 @@ var Commands = []commands.Command{
 		AllowedToSelf().
 		ByConfirmedAccounts().
 		Described("End all sessions of an account", user.SignOut{OfUser: domain.ForUser("nurse.weber")}),
+	commands.Handle(user.Decider, user.Revoke).
+		AllowedTo(access.Admins, access.Processes).
+		AllowedToSelf().
+		ByConfirmedAccounts().
+		Described("End the sessions of one device of a patient's account",
+			user.RevokeDevice{OfUser: domain.ForUser("patient.0001"), Device: "3f2b8c1e-6d0a-4b57-9a43-c5e1f07d2b88",
+				Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, user.Lock).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
@@ -129,7 +136,7 @@ var Commands = []commands.Command{
 			user.RemoveSecondFactor{OfUser: domain.ForUser("dr.lindner"), Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
 		entered := user.EnteredSecrets{Password: c.Password, CodeMissing: c.CodeMissing, Step: c.Step, RecoveryCode: c.RecoveryCode}
-		return user.EnterPassword(s, entered, user.SignIn{User: c.User}, call)
+		return user.EnterPassword(s, entered, user.SignIn{User: c.User, Device: c.Device}, call)
 	}).
 		Secret().
 		AllowedTo(access.Processes),

@@ -12,28 +12,34 @@ import (
 	"casebook/domain/user"
 )
 
+// Device is the device that a sign-in names.
+type Device = user.DeviceAtSignIn
+
 // Entered is what somebody enters to sign in, and from where.
 type Entered struct {
 	User     domain.UserID
 	Password string
 	// Code is a code of the second factor, or a recovery code; empty where none was entered.
-	Code             string
+	Code string
+	// Device is the device to enrol, which counts for the accounts of patients.
+	Device           Device
 	Address, TraceID string
 }
 
 // signInAttempt is the internal command that records an attempt.
 type signInAttempt struct {
 	domain.OfUser
-	Password     bool   `json:"password"`
-	CodeMissing  bool   `json:"codeMissing,omitempty"`
-	Step         int    `json:"step,omitempty"`
-	RecoveryCode string `json:"recoveryCode,omitempty"`
+	Password     bool                `json:"password"`
+	CodeMissing  bool                `json:"codeMissing,omitempty"`
+	Step         int                 `json:"step,omitempty"`
+	RecoveryCode string              `json:"recoveryCode,omitempty"`
+	Device       user.DeviceAtSignIn `json:"device,omitzero"`
 }
 
 // SignIn checks what was entered and records the attempt. Every failure gets the same refusal (sign_in_failed), so that
 // the answer does not show which accounts exist. It also refuses sign_in_delayed after repeated failures, and, to those who
-// know the password, code_required if the account has a second factor and no code was entered, and record_damaged if
-// nothing can be recorded in the account's stream.
+// know the password, code_required if the account has a second factor and no code was entered, record_damaged if nothing can
+// be recorded in the account's stream, and too_many_devices; and malformed_id and what else a device cannot be named.
 func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Principal, error) {
 	failed := refuse.Unauthenticated("sign_in_failed", "what was entered does not match an active account").
 		Do("check user, password and code; after repeated failures each attempt has to wait longer")
@@ -44,6 +50,9 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 	if e.User.Validate() != nil {
 		return refused()
 	}
+	if err := e.Device.Validate(); err != nil {
+		return access.Principal{}, err
+	}
 	if err := h.Attempts().Begin(ctx, e.User, e.Address); err != nil {
 		return access.Principal{}, err
 	}
@@ -51,7 +60,7 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 	if err != nil {
 		return access.Principal{}, err
 	}
-	attempt := signInAttempt{OfUser: domain.ForUser(e.User)}
+	attempt := signInAttempt{OfUser: domain.ForUser(e.User), Device: e.Device}
 	if attempt.Password, err = access.PasswordMatches(ctx, u.Digest, e.Password); err != nil {
 		return access.Principal{}, err
 	}
@@ -66,7 +75,7 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 		}
 	}
 	asksForCode := attempt.CodeMissing && !u.Locked && !u.Deactivated
-	signedIn, err := attempt.record(ctx, h, e)
+	recorded, err := attempt.record(ctx, h, e)
 	if r, is := refuse.As(err); is && r.Code == "record_damaged" && !asksForCode {
 		if !attempt.proves(u) { // a stranger learns nothing of the account
 			return refused()
@@ -80,13 +89,18 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 		return access.Principal{}, refuse.Unauthenticated("code_required", "the account has a second factor").At("code").
 			Do("send a code of the app, or a recovery code, together with user and password")
 	}
-	if !signedIn {
+	if !recorded.signedIn && !recorded.tooManyDevices {
 		return access.Principal{}, failed
 	}
 	h.Attempts().Succeeded(e.User, e.Address)
+	if recorded.tooManyDevices {
+		return access.Principal{}, refuse.WrongState(user.TooManyDevices, "the account has as many devices as it may have").At("device").
+			Do("sign in without a device, and send RevokeDevice for one of the devices that /api/v1/me shows, or SignOut for all")
+	}
 	p, err := h.Principal(ctx, e.User)
 	// The password was compared with the account as it was read above: a session of a later version is not proven.
 	p.Sessions, p.AuthenticatedAt, p.SecondFactor = u.Sessions, h.Now(), u.HasSecondFactor()
+	p.Device = recorded.device
 	return p, err
 }
 
@@ -114,28 +128,39 @@ func (a *signInAttempt) enter(h *commands.Handler, u user.User, code string) err
 // codeLength is the length of an app's code; recovery codes are longer.
 const codeLength = 6
 
-// record records the attempt, and says whether it was a sign-in. An alarm goes to the program's log as well, where those who
+// recordedAttempt is what an attempt came to.
+type recordedAttempt struct {
+	signedIn, tooManyDevices bool
+	// device is the device that was enrolled, if one was.
+	device user.Device
+}
+
+// record records the attempt, and says what it came to. An alarm goes to the program's log as well, where those who
 // run the system look.
-func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, entered Entered) (signedIn bool, err error) {
+func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, entered Entered) (outcome recordedAttempt, err error) {
 	body, err := json.Marshal(a)
 	if err != nil {
-		return false, err
+		return outcome, err
 	}
 	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
 		Address: entered.Address, TraceID: entered.TraceID})
 	if err != nil {
-		return false, err
+		return outcome, err
 	}
 	for _, event := range answer.Events {
 		switch e := event.Data.(type) {
 		case user.SignedIn:
-			signedIn = true
+			outcome.signedIn = true
+		case user.SignInFailed:
+			outcome.tooManyDevices = e.Code == user.TooManyDevices
+		case user.DeviceEnrolled:
+			outcome.device = user.Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment}
 		case user.PasswordGuessingSuspected:
 			h.Logger().Warn("many sign-ins to an account have failed in a row", "user", e.User, "failures", e.Failures,
 				"traceId", entered.TraceID)
 		}
 	}
-	return signedIn, nil
+	return outcome, nil
 }
 
 // prepareNewPassword proves that owners know their old password, so that a stolen token does not take the account, and

@@ -23,6 +23,12 @@ func (e RoleProposed) About() string { return string(e.Grant.Role) }
 func (e SessionsEnded) About() string { return string(e.Cause) }
 
 // About implements domain.Described.
+func (e DeviceEnrolled) About() string { return string(e.Device) }
+
+// About implements domain.Described.
+func (e DeviceRevoked) About() string { return string(e.Device) }
+
+// About implements domain.Described.
 func (e PasswordGuessingSuspected) About() string {
 	return strconv.Itoa(e.Failures) + " failed sign-ins"
 }

@@ -15,7 +15,7 @@ const (
 	suspectAgainAfter = time.Hour
 )
 
-// The reasons for a failed sign-in, as SignInFailed records them. Callers do not learn the reason.
+// The reasons for a failed sign-in, as SignInFailed records them. Callers learn of too_many_devices alone.
 const (
 	wrongPassword      = "wrong_password"
 	wrongCode          = "wrong_code"
@@ -143,7 +143,7 @@ type EnteredSecrets struct {
 // EnterPassword records a sign-in or a failed sign-in. Failures never lock the account, because then anybody could lock
 // out anybody; they raise an alarm, and the caller delays further attempts. It refuses only user_not_found and
 // malformed_id: recording these would start a stream for every name that somebody enters, and the security log records
-// them.
+// them. A patient's sign-in that names a device enrols it; the caller has validated the device.
 func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, call domain.Call) ([]Event, error) {
 	failed := func(code string) ([]Event, error) { return []Event{SignInFailed{User: cmd.User, Code: code}}, nil }
 	switch {
@@ -157,17 +157,23 @@ func EnterPassword(u User, entered EnteredSecrets, cmd SignIn, call domain.Call)
 		return failed(noPassword)
 	case !entered.Password:
 		return u.guessed(cmd.User, wrongPassword, call), nil
+	}
+	proven := []Event{SignedIn{User: cmd.User}}
+	switch {
 	case !u.HasSecondFactor():
-		return []Event{SignedIn(cmd)}, nil
 	case entered.Step > u.LastStep:
-		return []Event{SignedIn(cmd), SecondFactorUsed{User: cmd.User, Step: entered.Step}}, nil
+		proven = append(proven, SecondFactorUsed{User: cmd.User, Step: entered.Step})
 	case slices.Contains(u.RecoveryCodes, entered.RecoveryCode):
-		return []Event{SignedIn(cmd), RecoveryCodeUsed{User: cmd.User, Digest: entered.RecoveryCode}}, nil
-	}
-	if entered.CodeMissing {
+		proven = append(proven, RecoveryCodeUsed{User: cmd.User, Digest: entered.RecoveryCode})
+	case entered.CodeMissing:
 		return u.guessed(cmd.User, codeMissing, call), nil
+	default:
+		return u.guessed(cmd.User, wrongCode, call), nil
 	}
-	return u.guessed(cmd.User, wrongCode, call), nil
+	if u.enrols(cmd.Device) && !u.hasRoomFor(cmd.Device.ID) {
+		return failed(TooManyDevices)
+	}
+	return append(proven, u.devicesEnrolled(cmd.User, cmd.Device)...), nil
 }
 
 // guessed records a wrong password, or a wrong or missing code, and the alarm when it is due.

@@ -58,6 +58,13 @@ type SignOut struct {
 	domain.OfUser
 }
 
+// RevokeDevice ends the sessions of one device of a patient's account, for instance of a lost phone.
+type RevokeDevice struct {
+	domain.OfUser
+	Device          DeviceID `json:"device" doc:"The enrolled device"`
+	domain.Reasoned `doc:"Why it is revoked"`
+}
+
 // LockUser locks an account and ends its sessions.
 type LockUser struct {
 	domain.OfUser
@@ -101,7 +108,8 @@ type RemoveSecondFactor struct {
 
 // SignIn is an attempt to sign in. Which secrets were right is in EnteredSecrets.
 type SignIn struct {
-	User domain.UserID `json:"user" doc:"The user"`
+	User   domain.UserID  `json:"user" doc:"The user"`
+	Device DeviceAtSignIn `json:"device,omitzero" doc:"The device to enrol; counts for the accounts of patients"`
 }
 
 // GrantRole gives a role in a scope. A role that sees arms is only proposed, and given when another administrator

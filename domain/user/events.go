@@ -22,7 +22,9 @@ var events = []domain.EventType{
 	domain.Stored[Locked]("UserLocked", domain.Unchanged),
 	domain.Stored[Unlocked]("UserUnlocked", domain.Unchanged),
 	domain.Stored[Deactivated]("UserDeactivated"),
-	domain.Stored[SessionsEnded]("SessionsEnded").InNoView(inTrail),
+	domain.Stored[SessionsEnded]("SessionsEnded"),
+	domain.Stored[DeviceEnrolled]("DeviceEnrolled"),
+	domain.Stored[DeviceRevoked]("DeviceRevoked"),
 	// Version 1 has no time.
 	domain.Stored[PasswordGuessingSuspected]("PasswordGuessingSuspected", domain.Unchanged).InNoView(inTrail),
 	domain.Stored[PasswordHandedOut]("PasswordHandedOut"),
@@ -78,7 +80,7 @@ type SignedIn struct {
 // SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked or account_deactivated.
+	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked, account_deactivated or too_many_devices.
 	Code string `json:"code"`
 }
 
@@ -97,7 +99,24 @@ type Unlocked struct {
 	Reason string        `json:"reason,omitempty"`
 }
 
-// SessionsEnded ends every session of the account: tokens of earlier versions, and those that were issued or
+// DeviceEnrolled says that a patient has signed in on a device, whose session lasts until the device is revoked or all
+// sessions of the account end. Earlier tokens of the device end.
+type DeviceEnrolled struct {
+	User   domain.UserID `json:"user"`
+	Device DeviceID      `json:"device"`
+	Name   string        `json:"name,omitempty"`
+	// Enrolment numbers the enrolments of the account. It grows by one each time.
+	Enrolment int `json:"enrolment"`
+}
+
+// DeviceRevoked ends the sessions of one device.
+type DeviceRevoked struct {
+	User   domain.UserID `json:"user"`
+	Device DeviceID      `json:"device"`
+	Reason string        `json:"reason"`
+}
+
+// SessionsEnded ends every session of the account, and with them the enrolments of its devices: tokens of earlier versions, and those that were issued or
 // authenticated before At, prove nothing any more.
 type SessionsEnded struct {
 	User domain.UserID `json:"user"`
@@ -241,6 +260,8 @@ func (Unlocked) userEvent()     {}
 func (Deactivated) userEvent()  {}
 
 func (SessionsEnded) userEvent()             {}
+func (DeviceEnrolled) userEvent()            {}
+func (DeviceRevoked) userEvent()             {}
 func (PasswordGuessingSuspected) userEvent() {}
 func (PasswordHandedOut) userEvent()         {}
 func (AccountConfirmed) userEvent()          {}

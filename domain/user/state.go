@@ -26,6 +26,9 @@ type User struct {
 	// while none were ended.
 	Sessions        int
 	SessionsEndedAt time.Time
+	// Devices are the enrolled devices, and Enrolments is the number of the last enrolment.
+	Devices    []Device
+	Enrolments int
 	// MustChangePassword says that somebody else knows the password.
 	MustChangePassword bool
 	// HandledBy are those who have opened the account, chosen a password of it, removed its second factor, or changed it on
@@ -91,7 +94,7 @@ func evolve(u User, e Event) User {
 	case SignedIn:
 		u.FailedSignIns = 0
 	case SignInFailed:
-		if e.Code != noPassword { // without a password, nobody can have guessed at it
+		if e.Code != noPassword && e.Code != TooManyDevices { // in neither case has anybody guessed at a password
 			u.FailedSignIns++
 		}
 	case PasswordGuessingSuspected:
@@ -103,9 +106,9 @@ func evolve(u User, e Event) User {
 	case Deactivated:
 		u.Deactivated = true
 	case SessionsEnded:
-		u.Sessions, u.SessionsEndedAt = e.Version, e.At
+		u.Sessions, u.SessionsEndedAt, u.Devices = e.Version, e.At, nil
 	default:
-		return u.evolveConfirmation(e).evolveFactor(e)
+		return u.evolveConfirmation(e).evolveFactor(e).evolveDevices(e)
 	}
 	return u
 }

@@ -40,6 +40,11 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 	projections.On(func(u *account, _ user.SignedIn, at projections.Envelope) {
 		u.LastSignInAt, u.FailedSignIns = at.Metadata.RecordedAt, 0
 	}),
+	projections.On(func(u *account, e user.DeviceEnrolled, at projections.Envelope) {
+		u.Enrol(userviews.Device{Device: e.Device, Name: e.Name, EnrolledAt: at.Metadata.RecordedAt})
+	}),
+	projections.On(func(u *account, e user.DeviceRevoked, _ projections.Envelope) { u.Revoke(e.Device) }),
+	projections.On(func(u *account, _ user.SessionsEnded, _ projections.Envelope) { u.Devices = nil }),
 	projections.On(func(u *account, _ user.SignInFailed, at projections.Envelope) {
 		u.LastFailedAt = &at.Metadata.RecordedAt
 		u.FailedSignIns++

@@ -15,7 +15,7 @@ import (
 )
 
 // UserDirectory is the view of accounts, with one document per user. It never holds anything of a password.
-var UserDirectory = readmodels.View{Name: "user-directory", Version: 3, Indexes: []mongo.IndexModel{
+var UserDirectory = readmodels.View{Name: "user-directory", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("status", "_id"),
 	readmodels.IndexOn("status", "lastSignInAt", "_id"),
 	readmodels.IndexOn("staffOf", "status", "_id"),
@@ -56,9 +56,10 @@ type User struct {
 	Grants        []Granted  `bson:"grants" json:"grants" doc:"The roles that the user holds, in the order in which they were given"`
 	Proposed      []Granted  `bson:"proposed,omitempty" json:"proposed,omitempty" doc:"Roles that wait for a second administrator (ConfirmRole); by is who proposed each"`
 	// MustChangePassword and Unconfirmed are about what other people have done with the account.
-	MustChangePassword bool `bson:"mustChangePassword,omitempty" json:"mustChangePassword,omitempty" doc:"Whether somebody else chose the password, so that the owner has to change it first"`
-	Unconfirmed        bool `bson:"unconfirmed,omitempty" json:"unconfirmed,omitempty" doc:"Whether a second person has to confirm that the account is in its owner's hands (ConfirmAccount)"`
-	SecondFactor       bool `bson:"secondFactor,omitempty" json:"secondFactor,omitempty" doc:"Whether signing in needs a code besides the password"`
+	MustChangePassword bool     `bson:"mustChangePassword,omitempty" json:"mustChangePassword,omitempty" doc:"Whether somebody else chose the password, so that the owner has to change it first"`
+	Unconfirmed        bool     `bson:"unconfirmed,omitempty" json:"unconfirmed,omitempty" doc:"Whether a second person has to confirm that the account is in its owner's hands (ConfirmAccount)"`
+	SecondFactor       bool     `bson:"secondFactor,omitempty" json:"secondFactor,omitempty" doc:"Whether signing in needs a code besides the password"`
+	Devices            []Device `bson:"devices,omitempty" json:"devices,omitempty" doc:"The enrolled devices of a patient, in the order in which they were enrolled (RevokeDevice)"`
 	// StaffOf are the studies in which the user holds another role than that of a patient. Only administrators see the
 	// accounts of patients, because their names are identity data.
 	StaffOf []domain.StudyID `bson:"staffOf,omitempty" json:"-"`
@@ -69,6 +70,24 @@ type Granted struct {
 	Grant user.Grant    `bson:"grant" json:"grant" doc:"Role and scope"`
 	By    domain.UserID `bson:"by" json:"by" doc:"Who has given it"`
 	At    time.Time     `bson:"at" json:"at" doc:"When"`
+}
+
+// Device is a device on which a patient has signed in, and whose session has not ended.
+type Device struct {
+	Device     user.DeviceID `bson:"device" json:"device" doc:"The device"`
+	Name       string        `bson:"name,omitempty" json:"name,omitempty" doc:"Name by which people know it"`
+	EnrolledAt time.Time     `bson:"enrolledAt" json:"enrolledAt" doc:"When it was signed in on last"`
+}
+
+// Enrol adds a device, or enrols it anew.
+func (u *User) Enrol(d Device) {
+	u.Revoke(d.Device)
+	u.Devices = append(u.Devices, d)
+}
+
+// Revoke removes a device.
+func (u *User) Revoke(id user.DeviceID) {
+	u.Devices = slices.DeleteFunc(u.Devices, func(d Device) bool { return d.Device == id })
 }
 
 // Become changes the status of the account.
@@ -101,9 +120,10 @@ func (u *User) staff() {
 	}
 }
 
-// OnlyIn removes what members of a study may not see: roles outside of the study, and the roles of patients.
+// OnlyIn removes what members of a study may not see: roles outside of the study, the roles of patients, and devices.
 func (u *User) OnlyIn(study domain.StudyID) {
 	hidden := func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole }
+	u.Devices = nil
 	u.Grants, u.Proposed = slices.DeleteFunc(u.Grants, hidden), slices.DeleteFunc(u.Proposed, hidden)
 }
 
