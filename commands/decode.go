@@ -93,6 +93,58 @@ func textsIn(v reflect.Value, field string) error {
 	return nil
 }
 
+// maxName bounds names and ids in a body, in bytes. The longest that any context allows is shorter; what is longer names
+// nothing, and is refused before a stream of that name is looked for.
+const maxName = 300
+
+// boundedNames refuses a name or an id that is longer than any can be (code value_too_long): the id of the command's stream,
+// and every string with a type of its own.
+func (d *Declaration[S, E, F, C]) boundedNames(raw []byte, body C) error {
+	if len(raw) <= maxName {
+		return nil
+	}
+	if id, ok := d.decider.Key(body); ok && len(id) > 2*maxName { // some are made of two names
+		return refuse.Malformed("value_too_long", "the name of what the command is about has %d bytes", len(id)).
+			Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
+	}
+	return namesIn(reflect.ValueOf(body), "")
+}
+
+// namesIn walks through a decoded value. field is the name of the outermost field.
+func namesIn(v reflect.Value, field string) error {
+	switch v.Kind() {
+	case reflect.String:
+		if v.Type() != reflect.TypeFor[string]() && v.Len() > maxName {
+			return refuse.Malformed("value_too_long", "%s has %d bytes", field, v.Len()).At(field).
+				Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
+		}
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return namesIn(v.Elem(), field)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := namesIn(v.Index(i), field); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entry := v.MapRange(); entry.Next(); {
+			if err := cmp.Or(namesIn(entry.Key(), field), namesIn(entry.Value(), field)); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if err := namesIn(v.Field(i), cmp.Or(field, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // requiredField is a field of a command's body that every sender has to give: its name in JSON, and its place in the struct.
 type requiredField struct {
 	name  string

@@ -254,6 +254,9 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 			return Answer{}, err
 		}
 	}
+	if err := d.boundedNames(current, body); err != nil {
+		return Answer{}, err
+	}
 	role, scope, err := d.authorize(ctx, h, r, body)
 	if refusal, ok := refuse.As(err); err != nil && !(ok && refusal.Kind == refuse.KindMalformed) {
 		return Answer{}, err

@@ -101,11 +101,16 @@ func (r *Registry) resolvedBy(stream string) (of string, is bool) {
 // ResolutionsOf returns the name of the stream whose damages are resolved in a stream, and false if the stream is no such one.
 func (l *Log) ResolutionsOf(stream string) (of string, is bool) { return l.registry.resolvedBy(stream) }
 
+// maxResolvable bounds the names, in bytes, of streams whose damages can be resolved. Names of this program's streams are
+// shorter. A forger may make longer ones, up to what the store allows: their resolutions would have no stream to be in, and
+// those of resolutions of resolutions would be looked for for ever.
+const maxResolvable = 512
+
 // resolutions returns the resolutions of a stream's damages, by the revisions at which the damages begin. The first one of
 // each damage counts.
 func (l *Log) resolutions(ctx context.Context, stream string) (map[uint64]domain.Resolution, error) {
 	found := map[uint64]domain.Resolution{}
-	if l.registry.resolutions == "" {
+	if l.registry.resolutions == "" || len(stream) > maxResolvable {
 		return found, nil
 	}
 	for r, err := range l.ReadSound(ctx, l.registry.resolutions+"-"+stream) {

@@ -189,8 +189,15 @@ func TestToolsTalkToTheRunningServer(t *testing.T) {
 			t.Errorf("%s was recorded by %s, %v", r.Type, r.Metadata.Actor, err)
 		}
 	}
-	tool(t, exitOK, "token", "--user", "anna", "--valid-for", "2h", "--as", "Berta Braun")
-	issued, recorded, err := in.log.Last(t.Context(), user.Decider.Stream("anna"))
+	in.account("script", user.Grant{Role: user.DataManager, Study: "PAIN1"})
+	if printed := tool(t, exitFailure, "token", "--user", "anna"); !strings.Contains(printed, "role_needs_sign_in") {
+		t.Errorf("a token of an administrator is answered: %s", printed)
+	}
+	if printed := tool(t, exitUsage, "token", "--user", "script", "--as", "a\u202eb"); !strings.Contains(printed, "value_unprintable") {
+		t.Errorf("a name that nobody can read is answered: %s", printed)
+	}
+	tool(t, exitOK, "token", "--user", "script", "--valid-for", "2h", "--as", "Berta Braun")
+	issued, recorded, err := in.log.Last(t.Context(), user.Decider.Stream("script"))
 	if err != nil || !recorded {
 		t.Fatal(err)
 	}
@@ -198,7 +205,7 @@ func TestToolsTalkToTheRunningServer(t *testing.T) {
 		e.Until.Sub(issued.Metadata.RecordedAt).Round(time.Minute) != 2*time.Hour {
 		t.Errorf("recorded is %+v", issued.Event)
 	}
-	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "anna", "--valid-for=-1h"}, {"--user", "anna", "--valid-for", "0s"}} {
+	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "script", "--valid-for=-1h"}, {"--user", "script", "--valid-for", "48h"}} {
 		if printed := tool(t, exitFailure, append([]string{"token"}, wrong...)...); strings.Count(printed, ".") > 4 {
 			t.Errorf("a token was printed for %v: %s", wrong, printed)
 		}

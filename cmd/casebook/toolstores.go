@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/domain"
 	"casebook/embedded/credentials"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
@@ -170,6 +171,11 @@ func (d dataDir) running(file string) (*credentials.Credentials, string, error) 
 // operatorFlags say who uses a tool that changes something.
 type operatorFlags struct {
 	As string `help:"Who does this; the record names the person. The user of this machine by default." placeholder:"NAME"`
+}
+
+// AfterApply refuses a name that the record could not show as it is. Kong calls it.
+func (f operatorFlags) AfterApply() error {
+	return domain.OptionalText("--as", f.As, 100)
 }
 
 // operator returns the principal under which the tool sends commands. The name is not proven:

@@ -3,6 +3,7 @@ package record
 
 import (
 	"context"
+	"strings"
 
 	"casebook/access"
 	"casebook/commands"
@@ -38,6 +39,9 @@ func ofTheSystem[C any](context.Context, commands.Reader, C) (domain.Scope, erro
 
 // damage returns the facts of a decision about the damage of a stream.
 func damage[C interface{ DamagedStream() string }](ctx context.Context, reader commands.Reader, c C) (record.Facts, error) {
+	if stream := c.DamagedStream(); stream == "" || strings.HasPrefix(stream, "$") { // the event store's own
+		return record.Facts{}, nil
+	}
 	found, study, err := reader.Damage(ctx, c.DamagedStream())
 	return record.Facts{Damage: found, Study: study}, err
 }

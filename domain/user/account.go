@@ -186,8 +186,13 @@ func (u User) guessed(id domain.UserID, code string, call domain.Call) []Event {
 	return events
 }
 
-// Issue records that a token is made for a program that acts as the user. It refuses user_not_found, account_deactivated,
-// user_locked, password_not_changed and confirmation_pending.
+// maxTokenLife bounds tokens for which nobody signs in.
+const maxTokenLife = 24 * time.Hour
+
+// Issue records that a token is made for a program that acts as the user. Nobody signs in for such a token, so whoever makes
+// it acts as the user: accounts that administer, or whose roles need two people, have none, and it lasts a day at most. It
+// refuses user_not_found, account_deactivated, user_locked, password_not_changed, confirmation_pending, role_needs_sign_in and
+// value_out_of_range.
 func Issue(u User, cmd IssueToken, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
 		return nil, err
@@ -200,6 +205,16 @@ func Issue(u User, cmd IssueToken, call domain.Call) ([]Event, error) {
 	case u.Unconfirmed:
 		return nil, refuse.WrongState("confirmation_pending", "the account %s waits for a confirmation", cmd.User).At("user").
 			Do("have an administrator send ConfirmAccount first")
+	}
+	for _, g := range u.Grants {
+		if g.Role == Admin || g.Role.NeedsTwoPeople() {
+			return nil, refuse.WrongState("role_needs_sign_in", "the account %s has the role %s, for which people sign in themselves",
+				cmd.User, g.Role).At("user").Do("make an account for the program, with the role that it needs")
+		}
+	}
+	if cmd.Until.Sub(call.At) > maxTokenLife {
+		return nil, refuse.Malformed("value_out_of_range", "the token would last until %s", cmd.Until.Format(time.RFC3339)).At("until").
+			Do("make one for a day at most")
 	}
 	return []Event{TokenIssued{User: cmd.User, By: call.Actor, Until: cmd.Until}}, nil
 }

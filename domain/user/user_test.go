@@ -600,4 +600,10 @@ func TestNoTokenForWhoCannotWork(t *testing.T) {
 	account(t).Given(handedOut).When(issuing).ThenRefused("password_not_changed")
 	account(t).Given(handedOut, newPassword).When(issuing).ThenRefused("confirmation_pending")
 	scenario.For(t, user.Decider).Strict().When(issuing).ThenRefused("user_not_found")
+	// With such a token the operator would be one of two people, and see arms.
+	for _, role := range []user.Role{user.Admin, user.Investigator, user.SafetyOfficer, user.Statistician, user.UnblindedSupplyManager} {
+		account(t).Given(user.RoleGranted{User: anna, Grant: user.Grant{Role: role, Study: "S"}}).When(issuing).ThenRefused("role_needs_sign_in")
+	}
+	tooLong := scenario.Sent(user.Issue, user.IssueToken{OfUser: domain.ForUser(anna), Until: onMachine.At.Add(25 * time.Hour)}, onMachine)
+	account(t).When(tooLong).ThenRefused("value_out_of_range")
 }
