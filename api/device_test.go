@@ -20,7 +20,8 @@ import (
 )
 
 func (p person) trySignInOn(device string) reply {
-	return p.post("/api/v1/sign-in", fmt.Sprintf(`{"user":%q,"password":%q,"device":{"id":%q,"name":"A telephone"}}`, p.id, p.password, device))
+	return p.post("/api/v1/sign-in",
+		fmt.Sprintf(`{"user":%q,"password":%q,"device":{"id":%q,"name":"A telephone"}}`, p.id, p.password, device))
 }
 
 // signInOn returns the session of a device, and a client that uses it.

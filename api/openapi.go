@@ -171,7 +171,8 @@ func (d *description) session() {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "SignIn", Method: http.MethodPost, Path: "/api/v1/sign-in", Tags: []string{tagSession},
 		Summary: "Sign in", Description: "Answers with an access token of ten minutes, and with a refresh token that gets further ones: for " +
-			"twelve hours, or until RevokeDevice for a patient who names the device. SignOut, a new password and a lock end all sessions of an account at once. " +
+			"twelve hours, or until RevokeDevice for a patient who names the device. SignOut, a new password and a lock end " +
+			"all sessions of an account at once. " +
 			"Every attempt is recorded; after repeated failures the next one has to wait.",
 		RequestBody: d.jsonBody(reflect.TypeFor[SignIn](), SignIn{User: "nurse.weber", Password: examplePhrase}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),

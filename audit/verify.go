@@ -70,7 +70,8 @@ type Summary struct {
 // blinding keys, the log also repeats the draws and the choices of kits. It keeps about 300 bytes of each stream in memory,
 // and the events of randomisation and supply. It cannot see that the last events of a stream, or a whole stream, were taken away.
 func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summary, error) {
-	v := &verification{log: log, report: report, streams: map[string]*eventlog.StreamCheck{}, damages: map[string]*domain.Damage{}, draws: map[string][]randomisation.Event{},
+	v := &verification{log: log, report: report, streams: map[string]*eventlog.StreamCheck{}, damages: map[string]*domain.Damage{},
+		draws:    map[string][]randomisation.Event{},
 		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
 	end, err := log.End(ctx)
 	if err != nil || end == (domain.Position{}) {

@@ -58,37 +58,39 @@ func printableTexts(body []byte, decoded reflect.Value, field string) error {
 	if !suspicious {
 		return nil
 	}
-	return textsIn(decoded, field)
+	return eachString(decoded, field, func(v reflect.Value, field string) error { return domain.Printable(field, v.String()) })
 }
 
-// textsIn walks through a decoded value. field is the name of the outermost field.
-func textsIn(v reflect.Value, field string) error {
+// eachString calls check with every string in a decoded value and the name of the outermost field that it is in, until check
+// returns an error.
+func eachString(v reflect.Value, field string, check func(v reflect.Value, field string) error) error {
 	switch v.Kind() {
 	case reflect.String:
-		return domain.Printable(field, v.String())
+		return check(v, field)
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
-			return textsIn(v.Elem(), field)
+			return eachString(v.Elem(), field, check)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			if err := textsIn(v.Index(i), field); err != nil {
+			if err := eachString(v.Index(i), field, check); err != nil {
 				return err
 			}
 		}
 	case reflect.Map:
 		for entry := v.MapRange(); entry.Next(); {
-			if err := cmp.Or(textsIn(entry.Key(), field), textsIn(entry.Value(), field)); err != nil {
+			if err := cmp.Or(eachString(entry.Key(), field, check), eachString(entry.Value(), field, check)); err != nil {
 				return err
 			}
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			if err := textsIn(v.Field(i), cmp.Or(field, name)); err != nil {
+			if err := eachString(v.Field(i), cmp.Or(field, name), check); err != nil {
 				return err
 			}
 		}
+	default: // the others hold no strings
 	}
 	return nil
 }
@@ -107,42 +109,13 @@ func (d *Declaration[S, E, F, C]) boundedNames(raw []byte, body C) error {
 		return refuse.Malformed("value_too_long", "the name of what the command is about has %d bytes", len(id)).
 			Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
 	}
-	return namesIn(reflect.ValueOf(body), "")
-}
-
-// namesIn walks through a decoded value. field is the name of the outermost field.
-func namesIn(v reflect.Value, field string) error {
-	switch v.Kind() {
-	case reflect.String:
-		if v.Type() != reflect.TypeFor[string]() && v.Len() > maxName {
-			return refuse.Malformed("value_too_long", "%s has %d bytes", field, v.Len()).At(field).
-				Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
+	return eachString(reflect.ValueOf(body), "", func(v reflect.Value, field string) error {
+		if v.Type() == reflect.TypeFor[string]() || v.Len() <= maxName {
+			return nil
 		}
-	case reflect.Pointer, reflect.Interface:
-		if !v.IsNil() {
-			return namesIn(v.Elem(), field)
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			if err := namesIn(v.Index(i), field); err != nil {
-				return err
-			}
-		}
-	case reflect.Map:
-		for entry := v.MapRange(); entry.Next(); {
-			if err := cmp.Or(namesIn(entry.Key(), field), namesIn(entry.Value(), field)); err != nil {
-				return err
-			}
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			if err := namesIn(v.Field(i), cmp.Or(field, name)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return refuse.Malformed("value_too_long", "%s has %d bytes", field, v.Len()).At(field).
+			Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
+	})
 }
 
 // requiredField is a field of a command's body that every sender has to give: its name in JSON, and its place in the struct.

@@ -482,8 +482,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 
 // revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
 // eventlog.ErrConflict if the stream has events that snap lacks.
-func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, state S, body C, call domain.Call,
-	meta eventlog.Metadata) (any, error) {
+func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, state S, body C,
+	call domain.Call, meta eventlog.Metadata,
+) (any, error) {
 	events, err := d.decideOn(ctx, h.Reader(), state, d.showAgain(body), call)
 	if err != nil {
 		return nil, err

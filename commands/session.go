@@ -35,8 +35,9 @@ func (h *Handler) Authenticated(ctx context.Context, proof access.Proof) (access
 	return p, nil
 }
 
-// ended says whether a token belongs to a session that has ended, or to a device that was revoked or enrolled anew. A token of an identity provider, or of the operator,
-// names no session: it has to be younger than the end of the account's sessions, and so does the sign-in behind it.
+// ended says whether a token belongs to a session that has ended, or to a device that was revoked or enrolled anew. A token of
+// an identity provider, or of the operator, names no session: it has to be younger than the end of the account's sessions, and
+// so does the sign-in behind it.
 func ended(u user.User, proof access.Proof) bool {
 	if proof.InSession {
 		return proof.Version != u.Sessions || proof.Device != "" && !u.HasDevice(proof.Device, proof.Enrolment)

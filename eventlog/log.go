@@ -217,9 +217,9 @@ type Appended struct {
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
 // the events exceed about 1 MiB together, the error is ErrTooLarge.
 //
-// Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is therefore stored once,
-// and a different append with the same commandID is a conflict. Events with blinded values differ each time they are
-// encoded, because the values are sealed anew.
+// Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is
+// therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each
+// time they are encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()

@@ -109,7 +109,8 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 		{query: "Patient", path: "S.1", grants: []user.Grant{second}, code: "not_allowed", about: domain.Scope{Study: "S", Site: "01",
 			Patient: "S.1"}},
 		{query: "Patient", path: "S.2", grants: []user.Grant{second}, code: "not_allowed", about: domain.Scope{Study: "S", Patient: "S.2"}},
-		{query: "Patient", path: "S.2", grants: []user.Grant{manager}, code: "patient_not_found", about: domain.Scope{Study: "S", Patient: "S.2"}},
+		{query: "Patient", path: "S.2", grants: []user.Grant{manager}, code: "patient_not_found",
+			about: domain.Scope{Study: "S", Patient: "S.2"}},
 		{query: "Patient", path: "S.2", grants: []user.Grant{stranger}, code: "not_allowed", about: domain.Scope{Study: "S", Patient: "S.2"}},
 		{query: "Nothing", code: "query_not_found"},
 	} {

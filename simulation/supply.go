@@ -72,7 +72,8 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 	}
 	for _, lot := range []string{"LOT-71", "LOT-72"} {
 		if err == nil {
-			err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/release/"+lot, supply.ReleaseBatch{InStudy: in, Lot: lot, Certificate: "QP-2026-" + lot})
+			err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/release/"+lot,
+				supply.ReleaseBatch{InStudy: in, Lot: lot, Certificate: "QP-2026-" + lot})
 		}
 	}
 	if err != nil {

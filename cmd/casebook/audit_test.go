@@ -170,7 +170,8 @@ func TestDamageIsResolvedOnTheMachine(t *testing.T) {
 	typed(t, own["anna"], "wrong")
 	tool(t, exitFailure, resolve...)
 	typed(t, own["anna"], own["anna"])
-	if printed := tool(t, exitFailure, append(slices.Clone(resolve), "--confirmed-by", "anna")...); !strings.Contains(printed, "second_person_required") {
+	printed := tool(t, exitFailure, append(slices.Clone(resolve), "--confirmed-by", "anna")...)
+	if !strings.Contains(printed, "second_person_required") {
 		t.Errorf("one person alone is answered: %s", printed)
 	}
 	typed(t, own["anna"], own["boris"])

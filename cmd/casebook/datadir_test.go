@@ -205,7 +205,8 @@ func TestToolsTalkToTheRunningServer(t *testing.T) {
 		e.Until.Sub(issued.Metadata.RecordedAt).Round(time.Minute) != 2*time.Hour {
 		t.Errorf("recorded is %+v", issued.Event)
 	}
-	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "script", "--valid-for=-1h"}, {"--user", "script", "--valid-for", "48h"}} {
+	for _, wrong := range [][]string{{"--user", "nobody"}, {"--user", "script", "--valid-for=-1h"},
+		{"--user", "script", "--valid-for", "48h"}} {
 		if printed := tool(t, exitFailure, append([]string{"token"}, wrong...)...); strings.Count(printed, ".") > 4 {
 			t.Errorf("a token was printed for %v: %s", wrong, printed)
 		}

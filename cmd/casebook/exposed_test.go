@@ -15,11 +15,12 @@ func TestAnExposedServerWarns(t *testing.T) {
 		flags serverFlags
 		want  []string
 	}{
-		"the defaults":    {serverFlags{HTTP: "127.0.0.1:8080", Admin: "127.0.0.1:8081"}, nil},
-		"with TLS":        {serverFlags{HTTP: ":8443", Admin: "10.0.0.1:8081", TLSCert: "x.crt", TrustedProxies: []netip.Prefix{some}}, nil},
-		"without TLS":     {serverFlags{HTTP: "0.0.0.0:8080", Admin: "[::1]:8081"}, []string{"without TLS"}},
-		"a public admin":  {serverFlags{HTTP: "localhost:8080", Admin: ":8081"}, []string{"--admin"}},
-		"a trusted world": {serverFlags{HTTP: "127.0.0.1:1", Admin: "127.0.0.1:2", TrustedProxies: []netip.Prefix{some, all}}, []string{"--trusted-proxies"}},
+		"the defaults":   {serverFlags{HTTP: "127.0.0.1:8080", Admin: "127.0.0.1:8081"}, nil},
+		"with TLS":       {serverFlags{HTTP: ":8443", Admin: "10.0.0.1:8081", TLSCert: "x.crt", TrustedProxies: []netip.Prefix{some}}, nil},
+		"without TLS":    {serverFlags{HTTP: "0.0.0.0:8080", Admin: "[::1]:8081"}, []string{"without TLS"}},
+		"a public admin": {serverFlags{HTTP: "localhost:8080", Admin: ":8081"}, []string{"--admin"}},
+		"a trusted world": {serverFlags{HTTP: "127.0.0.1:1", Admin: "127.0.0.1:2", TrustedProxies: []netip.Prefix{some, all}},
+			[]string{"--trusted-proxies"}},
 		"all of it at once": {serverFlags{HTTP: ":1", Admin: "192.0.2.1:2", TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::/0")}},
 			[]string{"without TLS", "--admin", "--trusted-proxies"}},
 	} {
@@ -40,7 +41,8 @@ func TestAnExposedServerWarns(t *testing.T) {
 func TestDoubledNamesInTheConfigAreRefused(t *testing.T) {
 	for text, good := range map[string]bool{
 		`{"http": ":1", "node-listen": "x", "patients": 5}`: true, `{"http": ":1", "http": ":2"}`: false,
-		`{"node-listen": "x", "node_listen": "x"}`: false, `{"http": ":1"} {}`: false, `[]`: false, ``: false, `{"http": {"a": 1, "a": 2}}`: false,
+		`{"node-listen": "x", "node_listen": "x"}`: false, `{"http": ":1"} {}`: false, `[]`: false, ``: false,
+		`{"http": {"a": 1, "a": 2}}`: false,
 	} {
 		values, err := readConfig(strings.NewReader(text))
 		if good != (err == nil) {

@@ -56,7 +56,8 @@ func TestR4_NobodyGetsIntoTheStoresWithoutCredentials(t *testing.T) {
 	if _, err := esdbClient(t, owner).TombstoneStream(t.Context(), "user-anna", esdb.TombstoneStreamOptions{}); err == nil {
 		t.Error("the owner tombstones a stream of the trial")
 	}
-	sub, err := esdbClient(t, owner).SubscribeToPersistentSubscriptionToAll(t.Context(), group, esdb.SubscribeToPersistentSubscriptionOptions{})
+	sub, err := esdbClient(t, owner).SubscribeToPersistentSubscriptionToAll(t.Context(), group,
+		esdb.SubscribeToPersistentSubscriptionOptions{})
 	if err != nil {
 		t.Errorf("the owner cannot join the group %s, so that the refusals above prove nothing: %v", group, err)
 	} else {

@@ -131,7 +131,8 @@ func (f Facts) mustBeDamagedAt(of OfStream) error {
 		return refuse.WrongState("stream_not_damaged", "no damage of the stream %s waits for a decision", of.Stream).At("stream").
 			Do("take the name from the list of projections")
 	case f.Damage.Revision != of.Revision:
-		return refuse.WrongState("damage_elsewhere", "the stream %s is damaged from its event %d on", of.Stream, f.Damage.Revision).At("revision").
+		return refuse.WrongState("damage_elsewhere", "the stream %s is damaged from its event %d on", of.Stream, f.Damage.Revision).
+			At("revision").
 			Do("look at that event, and name its number")
 	}
 	return nil

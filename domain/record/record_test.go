@@ -13,7 +13,8 @@ const damaged = "randomisation-PAIN1"
 var (
 	ofDamage = record.OfStream{Stream: damaged, Revision: 7}
 	facts    = record.Facts{Damage: &domain.Damage{Stream: damaged, Revision: 7, Reason: "put there"}, Study: "PAIN1"}
-	proposed = record.DamageResolutionProposed{Stream: damaged, Revision: 7, Study: "PAIN1", Damage: "put there", Reason: "credentials stolen", By: "anna"}
+	proposed = record.DamageResolutionProposed{Stream: damaged, Revision: 7, Study: "PAIN1", Damage: "put there",
+		Reason: "credentials stolen", By: "anna"}
 )
 
 type decision = func(record.Resolutions) ([]record.Event, error)

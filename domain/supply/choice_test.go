@@ -260,8 +260,9 @@ func sealedSizesTellNoArm(t *testing.T, letter string) {
 		name += letter
 	}
 	for id, want := range map[string]string{name: "", name + letter: "value_too_long"} {
-		_, err := study.Publish(theStudy(nil), study.PublishedInstruments{}, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{
-			Version: 2, ConsentVersion: "1", Arms: []study.Arm{{ID: id, Title: "t"}, {ID: "b", Title: "b"}}}}, call)
+		_, err := study.Publish(theStudy(nil), study.PublishedInstruments{}, study.PublishProtocolVersion{
+			InStudy: domain.ForStudy(pain), Protocol: study.Protocol{
+				Version: 2, ConsentVersion: "1", Arms: []study.Arm{{ID: id, Title: "t"}, {ID: "b", Title: "b"}}}}, call)
 		if got := codeOf(err); got != want {
 			t.Errorf("an arm %q: %v", id, err)
 		}

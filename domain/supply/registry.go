@@ -245,7 +245,8 @@ func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 				return nil, malformedFile("units in line %d are no whole number", line)
 			}
 		}
-		if err := domain.First(inLine(line, "the kit number", number.validate()), inLine(line, "the lot", domain.First(domain.Text("lot", c.Lot, 50), domain.SealedText("lot", c.Lot, 50))),
+		if err := domain.First(inLine(line, "the kit number", number.validate()),
+			inLine(line, "the lot", domain.First(domain.Text("lot", c.Lot, 50), domain.SealedText("lot", c.Lot, 50))),
 			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
 			return nil, err
 		}
@@ -281,8 +282,8 @@ func inLine(line int, what string, err error) error {
 	return refuse.Malformed(r.Code, "%s in line %d cannot be taken", what, line).At("csv").Do(r.Remedy)
 }
 
-// Release releases a lot. Its kits can be used once every lot that came in the same delivery is released or recalled. It refuses value_missing, value_too_long, lot_recalled and
-// batch_released.
+// Release releases a lot. Its kits can be used once every lot that came in the same delivery is released or recalled. It refuses
+// value_missing, value_too_long, lot_recalled and batch_released.
 func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Text("certificate", cmd.Certificate, 200)); err != nil {
 		return nil, err

@@ -116,8 +116,8 @@ type DeviceRevoked struct {
 	Reason string        `json:"reason"`
 }
 
-// SessionsEnded ends every session of the account, and with them the enrolments of its devices: tokens of earlier versions, and those that were issued or
-// authenticated before At, prove nothing any more.
+// SessionsEnded ends every session of the account, and with them the enrolments of its devices: tokens of earlier versions,
+// and those that were issued or authenticated before At, prove nothing any more.
 type SessionsEnded struct {
 	User domain.UserID `json:"user"`
 	// Version is that of the sessions from now on. It grows by one each time.

@@ -83,14 +83,17 @@ func (g *Guard) create(name string, create func() (vfs.File, error)) (vfs.File, 
 	return &guarded{File: f, guard: g}, nil
 }
 
+// Create implements vfs.FS.
 func (g *Guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.create(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
+// ReuseForWrite implements vfs.FS.
 func (g *Guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.create(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
 
+// Remove implements vfs.FS. Once the guard is frozen it does nothing.
 func (g *Guard) Remove(name string) error {
 	if g.frozen.Load() {
 		return nil
@@ -98,6 +101,7 @@ func (g *Guard) Remove(name string) error {
 	return g.FS.Remove(name)
 }
 
+// Rename implements vfs.FS. Once the guard is frozen it does nothing.
 func (g *Guard) Rename(old, name string) error {
 	if g.frozen.Load() {
 		return nil
@@ -105,6 +109,7 @@ func (g *Guard) Rename(old, name string) error {
 	return g.FS.Rename(old, name)
 }
 
+// OpenDir implements vfs.FS.
 func (g *Guard) OpenDir(name string) (vfs.File, error) {
 	if g.frozen.Load() {
 		return nowhere{}, nil

@@ -493,7 +493,8 @@ func (o modelOrder) compare(a, b []any) int {
 func drawOrder() *rapid.Generator[modelOrder] {
 	return rapid.Custom(func(t *rapid.T) modelOrder {
 		var o modelOrder
-		for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "a.x", "a.y", "b.x", "_id"}), 0, 3, rapid.ID).Draw(t, "sort") {
+		paths := rapid.SampledFrom([]string{"a", "b", "c", "a.x", "a.y", "b.x", "_id"})
+		for _, path := range rapid.SliceOfNDistinct(paths, 0, 3, rapid.ID).Draw(t, "sort") {
 			desc := rapid.Bool().Draw(t, "desc")
 			o.keys = append(o.keys, struct {
 				path string

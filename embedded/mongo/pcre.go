@@ -214,6 +214,7 @@ func (m *machine) add(pc uint32, flags syntax.EmptyOp) bool {
 		return syntax.EmptyOp(in.Arg)&^flags == 0 && m.add(in.Out, flags)
 	case syntax.InstFail:
 		return false
+	default: // one that reads a character
 	}
 	m.threads = append(m.threads, pc)
 	return false

@@ -24,12 +24,12 @@ func TestSizesAreThoseOfBSON(t *testing.T) {
 		d := D("_id", i, "text", strings.Repeat("x", 4*i))
 		_, err := c.InsertOne(ctx, d)
 		must(t, err)
-		switch {
-		case i%10 == 3:
+		switch i % 10 {
+		case 3:
 			_, err = c.DeleteOne(ctx, D("_id", i))
 			must(t, err)
 			continue
-		case i%10 == 5:
+		case 5:
 			d = D("_id", i, "text", "short", "more", 1)
 			_, err = c.ReplaceOne(ctx, D("_id", i), d)
 			must(t, err)

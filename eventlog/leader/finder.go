@@ -177,7 +177,7 @@ func (f *Finder) attempt(ctx context.Context) (Node, error) {
 	for _, address := range candidates {
 		ask(address)
 	}
-	votes, claims, last := map[string]int{}, map[string]bool{}, error(ErrNoLeader)
+	votes, claims, last := map[string]int{}, map[string]bool{}, ErrNoLeader
 	members := 0
 	for ; open > 0; open-- {
 		t := <-answers
