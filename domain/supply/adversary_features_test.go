@@ -428,7 +428,7 @@ func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
 	of := suppliedOnce()
 	apart(&of)
 	of.managing = true
-	learned, attacked := studies(t, of, 60)
+	learned, attacked := studies(t, of, 40)
 	a := strongest(learned, numbersUpTo(0, len(everything)))
 	gains := a.gains(attacked)
 	t.Logf("right about %.2f %% of the pairs, %.1f standard errors from a coin, by %s", 100*share(gains, attacked), deviations(gains), a)
@@ -441,7 +441,7 @@ func TestR27_WhatBlindedPeopleSeeOfKitsIsNoBetterThanACoin(t *testing.T) {
 // TestR27_HiddenFeaturesAddNothingToListedOnes shows that who looks at what cannot be hidden learns nothing more from
 // numbers, positions, times and answers.
 func TestR27_HiddenFeaturesAddNothingToListedOnes(t *testing.T) {
-	learned, attacked := studies(t, resupplied(), 100)
+	learned, attacked := studies(t, resupplied(), 60)
 	var best adversary
 	with, without, most := []float64(nil), []float64(nil), math.MinInt
 	for i := len(hidden); i < len(everything); i++ {
@@ -479,7 +479,7 @@ func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conditions := resupplied()
 			change(&conditions)
-			learned, attacked := studies(t, conditions, 60)
+			learned, attacked := studies(t, conditions, 40)
 			a := strongest(learned, numbersUpTo(0, len(everything)))
 			right := share(a.gains(attacked), attacked)
 			t.Logf("right about %.1f %% of the pairs, by %s", 100*right, a)

@@ -63,7 +63,9 @@ func (m *Member) listen(address string) error {
 	if err != nil {
 		return err
 	}
-	m.address = listener.Addr().String()
+	if m.address == "" { // a restarted member keeps its own
+		m.address = listener.Addr().String()
+	}
 	m.server = grpc.NewServer(grpc.ForceServerCodec(codec{}), grpc.MaxRecvMsgSize(maxMessage), grpc.UnknownServiceHandler(m.forward),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	streams.RegisterStreamsServer(m.server, m)
