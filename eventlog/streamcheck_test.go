@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,6 +192,27 @@ func TestForgedFirstEventIsResolved(t *testing.T) {
 	d.record("one")
 	d.record("two")
 	d.check("resolved", v, []uint64{0}, []uint64{0})
+}
+
+// TestALongNameStopsNoVerifier: damages of a stream whose name leaves no room for the name of their resolutions cannot be
+// resolved, and everything else goes on.
+func TestALongNameStopsNoVerifier(t *testing.T) {
+	d := newDamagedLog(t)
+	v, stop := verifying(t, eventlog.VerifierOptions{Log: d.log})
+	defer stop()
+	long := "note-" + strings.Repeat("x", 4090)
+	if _, err := storetest.Forge(t.Context(), d.url, long, "Noted", []byte(`{}`), []byte(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	d.record("one")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := v.Await(ctx, d.last); err != nil {
+		t.Fatal(err)
+	}
+	if found := v.Found().Damages; len(found) != 1 || found[0].Stream != long {
+		t.Errorf("%d damages are found", len(found))
+	}
 }
 
 func lastOf(t *testing.T, log *eventlog.Log, stream string) eventlog.Recorded {
