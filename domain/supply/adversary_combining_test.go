@@ -135,7 +135,7 @@ func combining(c course, target int, seed uint64) (gain, pairs int) {
 
 // TestR27_CombiningShipmentsIsBounded lets a supply manager set the tightest rules and combine all shipments.
 func TestR27_CombiningShipmentsIsBounded(t *testing.T) {
-	const most, count = 0.56, 6
+	const most, count = 0.56, 4
 	for name, change := range map[string]func(*conditions){
 		"the rule of most sites":     func(*conditions) {},
 		"a site with a small stock":  func(c *conditions) { c.rule.Trigger, c.rule.Target = 1, 3 },

@@ -479,7 +479,7 @@ func TestR27_WhatCannotBeHiddenIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conditions := resupplied()
 			change(&conditions)
-			learned, attacked := studies(t, conditions, 40)
+			learned, attacked := studies(t, conditions, 30)
 			a := strongest(learned, numbersUpTo(0, len(everything)))
 			right := share(a.gains(attacked), attacked)
 			t.Logf("right about %.1f %% of the pairs, by %s", 100*right, a)
