@@ -1,8 +1,6 @@
 package audit_test
 
 import (
-	"bytes"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
 	"casebook/domain/study"
-	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
@@ -21,24 +18,7 @@ import (
 // TestVerifyFindsAnAlteredDraw records the draws of two studies, one of which does not follow from the seed. Somebody with all
 // keys could do that: the hash chain and the ids are as they should be.
 func TestVerifyFindsAnAlteredDraw(t *testing.T) {
-	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, stop, err := storetest.EventStore(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: url, Registry: eventlog.NewRegistry(randomisation.Streams...),
-		BlindingKeys: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(log.Close(), stop()); err != nil {
-			t.Error(err)
-		}
-	})
+	log := sealedLog(t, randomisation.Streams)
 	for _, id := range []domain.StudyID{"HONEST", "ALTERED"} {
 		tail := eventlog.EmptyTail
 		for _, e := range drawsOf(t, id) {

@@ -1,8 +1,6 @@
 package audit_test
 
 import (
-	"bytes"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"casebook/domain/blind"
 	"casebook/domain/study"
 	"casebook/domain/supply"
-	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
@@ -20,24 +17,7 @@ import (
 
 // TestVerifyRepeatsChoicesOfKits records a choice of kits as decided, and one that does not follow from the seed.
 func TestVerifyRepeatsChoicesOfKits(t *testing.T) {
-	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, stop, err := storetest.EventStore(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: url, Registry: eventlog.NewRegistry(supply.Streams...),
-		BlindingKeys: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(log.Close(), stop()); err != nil {
-			t.Error(err)
-		}
-	})
+	log := sealedLog(t, supply.Streams)
 	record := func(stream string, events ...any) {
 		t.Helper()
 		id := uuid.New()

@@ -17,21 +17,6 @@ import (
 	"github.com/google/uuid"
 )
 
-func startCluster(t *testing.T, o clustertest.Options) *clustertest.Cluster {
-	t.Helper()
-	o.Dir = t.TempDir()
-	c, err := clustertest.Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // faults are what can happen to a leader. Each returns how the member comes back.
 var faults = map[string]func(c *clustertest.Cluster, m *clustertest.Member) (back func() error){
 	"killed": func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Kill(); return m.Restart },
@@ -57,7 +42,7 @@ func TestSilenceOfAFault(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, clustertest.Options{Election: 3 * time.Second})
+			c := clustertest.Run(t, clustertest.Options{Election: 3 * time.Second})
 			log := connect(t, c.URL())
 			tail, longest, written := eventlog.EmptyTail, time.Duration(0), 0
 			stream, over := stream("count"), time.Now().Add(6*time.Second)
@@ -93,7 +78,7 @@ func TestSilenceOfAFault(t *testing.T) {
 // TestLostQuorumIsNoSuccess: with the address of one node whose cluster has lost its quorum, no append succeeds. The same
 // append succeeds when the quorum is back, and is stored once.
 func TestLostQuorumIsNoSuccess(t *testing.T) {
-	c := startCluster(t, clustertest.Options{WriteTimeout: 100 * time.Millisecond})
+	c := clustertest.Run(t, clustertest.Options{WriteTimeout: 100 * time.Millisecond})
 	log := connectFor(t, c.Leader().URL(), time.Second)
 	for _, follower := range c.Followers() {
 		follower.Kill()
@@ -128,7 +113,7 @@ func TestLostQuorumIsNoSuccess(t *testing.T) {
 // TestAppendMeetsWhatReadsDoNotShow: without a quorum, an append that is sent again meets its own first try, which no read
 // shows yet. That is no conflict: when the quorum is back, the append has succeeded.
 func TestAppendMeetsWhatReadsDoNotShow(t *testing.T) {
-	c := startCluster(t, clustertest.Options{WriteTimeout: 100 * time.Millisecond, Election: 2 * time.Second})
+	c := clustertest.Run(t, clustertest.Options{WriteTimeout: 100 * time.Millisecond, Election: 2 * time.Second})
 	log := connect(t, c.URL())
 	for _, follower := range c.Followers() {
 		follower.Kill()
@@ -152,7 +137,7 @@ func TestAppendMeetsWhatReadsDoNotShow(t *testing.T) {
 
 // TestBusyNodeIsAskedAgain: an answer without a code is no success.
 func TestBusyNodeIsAskedAgain(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	log := connect(t, c.URL())
 	c.Busy(true)
 	time.AfterFunc(300*time.Millisecond, func() { c.Busy(false) })
@@ -165,7 +150,7 @@ func TestBusyNodeIsAskedAgain(t *testing.T) {
 // TestFollowingAcrossLeadersSkipsNothing: a subscription goes on at the new leader, not at a follower that lags behind, and
 // delivers each event once.
 func TestFollowingAcrossLeadersSkipsNothing(t *testing.T) {
-	c := startCluster(t, clustertest.Options{Election: 200 * time.Millisecond})
+	c := clustertest.Run(t, clustertest.Options{Election: 200 * time.Millisecond})
 	log := connect(t, c.URL())
 	name := stream("count")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -231,7 +216,7 @@ func TestFollowingAcrossLeadersSkipsNothing(t *testing.T) {
 
 // TestOneAddressLeadsToTheLeader: with the address of a follower, requests go to the leader, which the follower names.
 func TestOneAddressLeadsToTheLeader(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	writer := connect(t, c.Leader().URL())
 	follower := c.Followers()[0]
 	follower.StopReplicating()
@@ -246,7 +231,7 @@ func TestOneAddressLeadsToTheLeader(t *testing.T) {
 
 // TestElectionOnlyDelaysReads: reads wait for a leader, and are answered then.
 func TestElectionOnlyDelaysReads(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	log := connect(t, c.URL())
 	name := stream("note")
 	if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}); err != nil {
@@ -261,7 +246,7 @@ func TestElectionOnlyDelaysReads(t *testing.T) {
 
 // TestStartWithoutALeader: the log waits for a leader, and says what it waits for.
 func TestStartWithoutALeader(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	c.LoseLeader()
 	log, err := eventlog.Open(eventlog.Options{URL: c.URL(), Registry: registry()})
 	if err != nil {
@@ -285,7 +270,7 @@ func TestStartWithoutALeader(t *testing.T) {
 
 // TestMissingRightIsNamed: a right that the account lacks ends a request at once, and the error names it.
 func TestMissingRightIsNamed(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	log := connect(t, c.URL())
 	c.Deny(clustertest.Append, true)
 	c.Deny(clustertest.ReadAll, true)
@@ -306,7 +291,7 @@ func TestMissingRightIsNamed(t *testing.T) {
 
 // TestLastEventsAreOursAlone: events of the store itself, and of other programs, do not count among the last ones.
 func TestLastEventsAreOursAlone(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	log := connect(t, c.URL())
 	if _, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}); err != nil {
 		t.Fatal(err)
@@ -330,7 +315,7 @@ func TestLastEventsAreOursAlone(t *testing.T) {
 
 // TestOldServerIsRefused: a server that never tells that a subscription has caught up is refused by name.
 func TestOldServerIsRefused(t *testing.T) {
-	c := startCluster(t, clustertest.Options{Version: "22.10.5"})
+	c := clustertest.Run(t, clustertest.Options{Version: "22.10.5"})
 	_, err := eventlog.Connect(t.Context(), eventlog.Options{URL: c.URL(), Registry: registry()})
 	if !errors.Is(err, leader.ErrTooOld) || !strings.Contains(err.Error(), "22.10.5") || !strings.Contains(err.Error(), leader.OldestVersion) {
 		t.Errorf("got %v", err)

@@ -11,7 +11,7 @@ import (
 
 // TestRightsAreChecked: what an account may do is found out without changing anything, and a missing right is named.
 func TestRightsAreChecked(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	log := connect(t, c.URL())
 	before, err := log.End(t.Context())
 	if err != nil {

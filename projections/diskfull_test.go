@@ -2,15 +2,13 @@ package projections_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"casebook/cmd/casebook/contexts"
+	"casebook/embedded/diskguard/disktest"
 	"casebook/embedded/mongo"
 	patientprojections "casebook/projections/patient"
 	"casebook/readmodels"
@@ -23,11 +21,7 @@ import (
 func TestAFullDiskUnderABuild(t *testing.T) {
 	for name, minFree := range map[string]int64{"with room kept free": 16 << 20, "to the last byte": -1} {
 		t.Run(name, func(t *testing.T) {
-			disk := t.TempDir()
-			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", 192<<20)); err != nil {
-				t.Skipf("a small disk cannot be mounted here, which needs root: %v", err)
-			}
-			defer func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) }()
+			disk := disktest.Mount(t, 192<<20)
 			store, err := mongo.Open(t.Context(), mongo.Options{Dir: filepath.Join(disk, "mongo"), Listen: "127.0.0.1:0", MinFreeBytes: minFree})
 			if err != nil {
 				t.Fatal(err)
@@ -48,7 +42,7 @@ func TestAFullDiskUnderABuild(t *testing.T) {
 			for n := range 20 {
 				w.screen(n)
 			}
-			ballast := fillDisk(t, disk)
+			ballast := disktest.Fill(t, disk)
 			stop := w.run(patientprojections.PatientList) // the first build
 			awaitFull()
 			if err := os.Remove(ballast); err != nil {
@@ -60,7 +54,7 @@ func TestAFullDiskUnderABuild(t *testing.T) {
 				t.Errorf("the list holds %d patients", len(rows))
 			}
 
-			ballast = fillDisk(t, disk)
+			ballast = disktest.Fill(t, disk)
 			for n := 20; n < 40; n++ {
 				w.screen(n)
 			}
@@ -74,7 +68,7 @@ func TestAFullDiskUnderABuild(t *testing.T) {
 				t.Errorf("the list holds %d patients", len(rows))
 			}
 
-			fillDisk(t, disk)
+			disktest.Fill(t, disk)
 			w.screen(40)
 			awaitFull()
 			closed := make(chan struct{})
@@ -106,24 +100,4 @@ func awaitPing(t *testing.T, s *readmodels.Store, well bool) {
 			t.Fatalf("the store answers %v", err)
 		}
 	}
-}
-
-// fillDisk fills the disk to its last byte and returns the file that does it.
-func fillDisk(t *testing.T, dir string) string {
-	t.Helper()
-	name := filepath.Join(dir, "ballast")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; {
-		if _, err := f.Write(make([]byte, size)); err != nil {
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Fatal(err)
-			}
-			size /= 2
-		}
-	}
-	return name
 }

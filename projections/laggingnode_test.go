@@ -133,11 +133,7 @@ func TestViewFoldsWhatALaggingNodeDeliversLater(t *testing.T) {
 // TestChangesOfLeaderLoseNoView: while leaders are frozen and followers lag, views go on, and no view is stopped or lacks
 // anything.
 func TestChangesOfLeaderLoseNoView(t *testing.T) {
-	c, err := clustertest.Start(t.Context(), clustertest.Options{Dir: t.TempDir(), Election: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
+	c := clustertest.Run(t, clustertest.Options{Election: 100 * time.Millisecond})
 	w := newWorldOn(t, c.URL(), mongoURL)
 	defer w.run(patientprojections.PatientList)()
 	const rounds, each = 3, 5

@@ -28,21 +28,6 @@ import (
 	diaryviews "casebook/readmodels/diary"
 )
 
-func startCluster(t *testing.T, o clustertest.Options) *clustertest.Cluster {
-	t.Helper()
-	o.Dir = t.TempDir()
-	c, err := clustertest.Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // flagsOn are those of a server on a cluster, with the keys that it needs.
 func flagsOn(t *testing.T, c *clustertest.Cluster) serverFlags {
 	t.Helper()
@@ -100,7 +85,7 @@ func probe(t *testing.T, address, path string) (status int, failed []string) {
 // TestServeWaitsForALeader: started without a leader, the server answers probes, says what it waits for, and begins when there
 // is one. When the leader is lost again, no check that depends on the log says that all is well.
 func TestServeWaitsForALeader(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	c.LoseLeader()
 	f := flagsOn(t, c)
 	f.HTTP = freePort(t)
@@ -169,7 +154,7 @@ func TestServeWaitsForALeader(t *testing.T) {
 
 // TestServeNamesAMissingRight: a server whose account lacks a right ends, and names it.
 func TestServeNamesAMissingRight(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	for right, named := range map[clustertest.Right]string{
 		clustertest.Append: "append to streams", clustertest.ReadAll: "read $all", clustertest.ManageGroups: "$ops",
 	} {
@@ -188,7 +173,7 @@ func TestServeNamesAMissingRight(t *testing.T) {
 // TestLostQuorumRefusesNothing: without a quorum nothing is refused or acknowledged, however often it is sent. The same key gets
 // 200 when the quorum is back, and the diary is shown once.
 func TestLostQuorumRefusesNothing(t *testing.T) {
-	c := startCluster(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond, Election: time.Minute})
+	c := clustertest.Run(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond, Election: time.Minute})
 	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +265,7 @@ func clusterRun(t *testing.T) time.Duration {
 // TestLeadersMoveUnderLoad kills, freezes, cuts off and moves leaders at random while phones submit diaries. Each diary that
 // was acknowledged is shown once, none is refused, all views equal a fresh fold, and no part of the server ends.
 func TestLeadersMoveUnderLoad(t *testing.T) {
-	c := startCluster(t, clustertest.Options{Election: time.Second, WriteTimeout: 500 * time.Millisecond})
+	c := clustertest.Run(t, clustertest.Options{Election: time.Second, WriteTimeout: 500 * time.Millisecond})
 	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

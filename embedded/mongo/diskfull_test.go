@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,22 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"casebook/embedded/diskguard/disktest"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
-
-// limitedDisk is a file system with a given amount of free space.
-type limitedDisk struct {
-	vfs.FS
-	free atomic.Uint64
-}
-
-func (d *limitedDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
-}
 
 func pingFails(t *testing.T, c *driver.Client) bool {
 	t.Helper()
@@ -55,15 +46,15 @@ func within(t *testing.T, limit time.Duration, what string, f func()) {
 
 func TestAlmostFullDiskRefusesWrites(t *testing.T) {
 	ctx := context.Background()
-	disk := &limitedDisk{FS: vfs.NewMem()}
-	disk.free.Store(1 << 30)
+	disk := &disktest.Limited{FS: vfs.NewMem()}
+	disk.Free.Store(1 << 30)
 	s := startServer(t, func(o *Options) { o.FS, o.MinFreeBytes = disk, 1<<29 })
 	client := connect(t, s)
 	c := client.Database("test").Collection("c")
 	_, err := c.InsertOne(ctx, D("_id", 1))
 	must(t, err)
 	must(t, client.Database("test").CreateCollection(ctx, "second"))
-	disk.free.Store(1<<29 - 1)
+	disk.Free.Store(1<<29 - 1)
 	_, err = c.InsertOne(ctx, D("_id", 2))
 	wantCode(t, err, codeOutOfDiskSpace)
 	_, err = c.UpdateOne(ctx, D("_id", 1), D("$set", D("x", 1)))
@@ -76,7 +67,7 @@ func TestAlmostFullDiskRefusesWrites(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	must(t, client.Database("test").Collection("second").Drop(ctx)) // which frees space
-	disk.free.Store(1 << 29)
+	disk.Free.Store(1 << 29)
 	_, err = c.InsertOne(ctx, D("_id", 2))
 	must(t, err)
 	if pingFails(t, client) || s.Failure() != nil {
@@ -202,40 +193,11 @@ func TestFullDiskLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// tmpfs mounts a file system of the given size in memory.
-func tmpfs(t *testing.T, bytes int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		t.Skipf("a small disk cannot be mounted here, which needs root: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
-
-// fillDisk fills the disk to its last byte and returns the file that does it.
-func fillDisk(t *testing.T, dir string) string {
-	t.Helper()
-	name := filepath.Join(dir, "ballast")
-	f, err := os.Create(name)
-	must(t, err)
-	defer f.Close()
-	for size := 1 << 20; size > 0; {
-		if _, err := f.Write(make([]byte, size)); err != nil {
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Fatal(err)
-			}
-			size /= 2
-		}
-	}
-	return name
-}
-
 // TestRealFullDisk fills a small disk under a load, once with the check of free space and once without.
 func TestRealFullDisk(t *testing.T) {
 	for name, minFree := range map[string]int64{"with room kept free": 8 << 20, "to the last byte": -1} {
 		t.Run(name, func(t *testing.T) {
-			disk := tmpfs(t, 96<<20)
+			disk := disktest.Mount(t, 96<<20)
 			dir := filepath.Join(disk, "data")
 			s := startServer(t, func(o *Options) { o.FS, o.Dir, o.MinFreeBytes, o.memTableBytes = vfs.Default, dir, minFree, 2<<20 })
 			client := connect(t, s)
@@ -243,7 +205,7 @@ func TestRealFullDisk(t *testing.T) {
 			eventually(t, patience, "the first writes", func() bool { return l.total() > 50 })
 			for range 3 {
 				refused := l.failed.Load()
-				ballast := fillDisk(t, disk)
+				ballast := disktest.Fill(t, disk)
 				eventually(t, patience, "the refusals", func() bool { return l.failed.Load() > refused+20 })
 				if !pingFails(t, client) || s.Failure() == nil {
 					t.Error("the server says nothing of its full disk")
@@ -255,7 +217,7 @@ func TestRealFullDisk(t *testing.T) {
 				eventually(t, patience, "further writes", func() bool { return l.total() > before+50 })
 			}
 			// A server that closes on a full disk closes all the same.
-			fillDisk(t, disk)
+			disktest.Fill(t, disk)
 			eventually(t, patience, "the refusals", func() bool { return s.Failure() != nil })
 			l.stop()
 			l.wg.Wait()

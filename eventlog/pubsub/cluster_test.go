@@ -13,18 +13,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-func startCluster(t *testing.T, o clustertest.Options) *clustertest.Cluster {
-	t.Helper()
-	o.Dir = t.TempDir()
-	c, err := clustertest.Start(t.Context(), o)
-	must(t, err)
-	t.Cleanup(func() { must(t, c.Close()) })
-	return c
-}
-
 // TestMessagesSurviveChangesOfLeader: the leader is moved and frozen while messages are published and delivered. Each arrives.
 func TestMessagesSurviveChangesOfLeader(t *testing.T) {
-	c := startCluster(t, clustertest.Options{Election: 200 * time.Millisecond})
+	c := clustertest.Run(t, clustertest.Options{Election: 200 * time.Millisecond})
 	topic := "orders-" + watermill.NewUUID()
 	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: c.URL(), WaitForServer: true}, nil)
 	must(t, err)
@@ -79,7 +70,7 @@ func TestMessagesSurviveChangesOfLeader(t *testing.T) {
 
 // TestGroupThatMayNotBeMadeIsNamed: a group that is missing, and that the account may not make, is an error and not a wait.
 func TestGroupThatMayNotBeMadeIsNamed(t *testing.T) {
-	c := startCluster(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: c.URL(), WaitForServer: true}, nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, subscriber.Close()) })

@@ -13,21 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-func start(t *testing.T, o clustertest.Options) *clustertest.Cluster {
-	t.Helper()
-	o.Dir = t.TempDir()
-	c, err := clustertest.Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 func client(t *testing.T, url string) *esdb.Client {
 	t.Helper()
 	config, err := esdb.ParseConnectionString(url)
@@ -71,7 +56,7 @@ func count(t *testing.T, c *esdb.Client, stream string) (n int) {
 
 // TestOfficialClientFindsTheLeader: the client finds the leader by gossip, and the next one when it is killed.
 func TestOfficialClientFindsTheLeader(t *testing.T) {
-	c := start(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	if err := write(t, client(t, c.URL()), "note-1"); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +78,7 @@ func TestOfficialClientFindsTheLeader(t *testing.T) {
 
 // TestLaggingFollowerShowsLess: reads and the end of $all stop at what a follower has replicated.
 func TestLaggingFollowerShowsLess(t *testing.T) {
-	c := start(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	leader, lagging := client(t, c.Leader().URL()), c.Followers()[0]
 	if err := write(t, leader, "note-1"); err != nil {
 		t.Fatal(err)
@@ -135,7 +120,7 @@ func TestLaggingFollowerShowsLess(t *testing.T) {
 // TestAppendWaitsForAQuorum: without a quorum an append is not answered, and not shown; it is there when the quorum is back,
 // and gone when the leader was cut off and another leads.
 func TestAppendWaitsForAQuorum(t *testing.T) {
-	c := start(t, clustertest.Options{WriteTimeout: 10 * time.Second, Election: time.Second})
+	c := clustertest.Run(t, clustertest.Options{WriteTimeout: 10 * time.Second, Election: time.Second})
 	leader := client(t, c.Leader().URL())
 	for _, follower := range c.Followers() {
 		follower.Freeze()
@@ -179,7 +164,7 @@ func TestAppendWaitsForAQuorum(t *testing.T) {
 
 // TestDeniedRights: what is denied is refused as a real node does.
 func TestDeniedRights(t *testing.T) {
-	c := start(t, clustertest.Options{})
+	c := clustertest.Run(t, clustertest.Options{})
 	c.Deny(clustertest.Append, true)
 	c.Deny(clustertest.ReadAll, true)
 	c.Deny(clustertest.ManageGroups, true)

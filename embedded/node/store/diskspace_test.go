@@ -12,27 +12,19 @@ import (
 	"testing"
 	"time"
 
+	"casebook/embedded/diskguard/disktest"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// limitedDisk is a file system with a given amount of free space.
-type limitedDisk struct {
-	vfs.FS
-	free atomic.Uint64
-}
-
-func (d *limitedDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
-}
-
 // TestAlmostFullDiskRefusesAppends: with little free space appends are refused, and all other requests are served.
 func TestAlmostFullDiskRefusesAppends(t *testing.T) {
-	disk := &limitedDisk{FS: vfs.NewMem()}
-	disk.free.Store(1 << 30)
+	disk := &disktest.Limited{FS: vfs.NewMem()}
+	disk.Free.Store(1 << 30)
 	s := openStore(t, Options{FS: disk, MinFreeBytes: 1 << 29})
 	mustAppend(t, s, "s", NoStream, 1)
-	disk.free.Store(1<<29 - 1)
+	disk.Free.Store(1<<29 - 1)
 	for _, a := range []Append{
 		{Stream: "s", Expected: 0, Events: events("s", 2)},
 		{Stream: "s", Expected: Any, Kind: Delete},
@@ -52,10 +44,10 @@ func TestAlmostFullDiskRefusesAppends(t *testing.T) {
 	if got := readAll(t, s); len(got) != 1 || s.Failure() != nil {
 		t.Errorf("%d events, %v", len(got), s.Failure())
 	}
-	disk.free.Store(1 << 29)
+	disk.Free.Store(1 << 29)
 	mustAppend(t, s, "s", 0, 2)
 	unlimited := openStore(t, Options{Dir: "other", FS: disk, MinFreeBytes: -1})
-	disk.free.Store(0)
+	disk.Free.Store(0)
 	mustAppend(t, unlimited, "s", NoStream, 1)
 }
 
@@ -265,8 +257,8 @@ func TestAppendsWaitForTheEngine(t *testing.T) {
 func TestCloseOnAFullDiskEnds(t *testing.T) {
 	for name, measured := range map[string]bool{"known to be full": true, "not known to be full": false} {
 		t.Run(name, func(t *testing.T) {
-			disk := &limitedDisk{FS: vfs.NewMem()}
-			disk.free.Store(1 << 40)
+			disk := &disktest.Limited{FS: vfs.NewMem()}
+			disk.Free.Store(1 << 40)
 			full := atomic.Bool{}
 			fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				switch op.Kind {
@@ -284,7 +276,7 @@ func TestCloseOnAFullDiskEnds(t *testing.T) {
 			}
 			full.Store(true)
 			if measured {
-				disk.free.Store(0)
+				disk.Free.Store(0)
 			}
 			closed := make(chan struct{})
 			go func() { defer close(closed); _ = s.Close() }()
@@ -294,7 +286,7 @@ func TestCloseOnAFullDiskEnds(t *testing.T) {
 				t.Fatal("the store does not close")
 			}
 			full.Store(false)
-			disk.free.Store(1 << 40)
+			disk.Free.Store(1 << 40)
 			again := openStore(t, Options{FS: fs})
 			if got := readAll(t, again); len(got) != 50 {
 				t.Errorf("%d events are left", len(got))

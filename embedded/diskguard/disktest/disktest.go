@@ -1,0 +1,58 @@
+// Package disktest has disks for tests of stores: ones that seem to fill up, and small real ones.
+package disktest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Limited is a file system that says it has a given amount of free space.
+type Limited struct {
+	vfs.FS
+	// Free is the free space in bytes.
+	Free atomic.Uint64
+}
+
+// GetDiskUsage implements vfs.FS.
+func (d *Limited) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: d.Free.Load(), TotalBytes: 1 << 40}, nil
+}
+
+// Mount mounts a real file system of a size in bytes, which is kept in memory, for as long as the test runs. It skips the test
+// where nothing can be mounted.
+func Mount(t testing.TB, size int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+		t.Skipf("a small disk cannot be mounted here, which needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// Fill fills a disk to its last byte and returns the file that does it.
+func Fill(t testing.TB, dir string) (ballast string) {
+	t.Helper()
+	ballast = filepath.Join(dir, "ballast")
+	f, err := os.Create(ballast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			size /= 2
+		}
+	}
+	return ballast
+}
