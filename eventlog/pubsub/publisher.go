@@ -145,6 +145,9 @@ func (p *Publisher) publish(topic string, messages []*message.Message) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(messages[0].Context()), p.config.Timeout)
 	defer cancel()
 	for _, msg := range messages {
+		if err := msg.Context().Err(); err != nil { // AfterFunc cancels a moment later, and the server's answer may come before
+			return err
+		}
 		defer context.AfterFunc(msg.Context(), cancel)()
 	}
 	err := p.append(ctx, stream, events)
