@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"casebook/readmodels"
@@ -46,6 +48,7 @@ func (a *API) getHealth(c *call) error {
 
 // getReadiness answers 200 when every check passes and 503 otherwise, so that a load balancer sends requests elsewhere.
 func (a *API) getReadiness(c *call) error {
+	checkpoints := sync.OnceValues(func() ([]readmodels.Checkpoint, error) { return a.engine.Store().Checkpoints(c.ctx()) })
 	checks := []struct {
 		name string
 		run  func(context.Context) error
@@ -53,7 +56,10 @@ func (a *API) getReadiness(c *call) error {
 		{"event-log", a.ready},
 		{"states", a.statesFollowed},
 		{"views", a.engine.Store().Ping},
-		{"projections", a.projectionsRun},
+		{"projections", func(context.Context) error {
+			all, err := checkpoints()
+			return cmp.Or(err, projectionsRun(all))
+		}},
 	}
 	answer, status := Readiness{Ready: true}, http.StatusOK
 	var away error // why the log is away
@@ -77,9 +83,9 @@ func (a *API) getReadiness(c *call) error {
 	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
 		answer.DamagedStreams = len(verified.Unresolved())
 	}
-	if checkpoints, err := a.engine.Store().Checkpoints(c.ctx()); err == nil {
+	if all, err := checkpoints(); err == nil {
 		left := map[string]bool{}
-		for _, p := range checkpoints {
+		for _, p := range all {
 			for _, stream := range p.LeftOut {
 				left[stream.Stream] = true
 			}
@@ -121,11 +127,7 @@ func (a *API) healthRoutes(e *echo.Echo) {
 }
 
 // projectionsRun refuses readiness while a view has stopped: what it shows grows old without anybody noticing.
-func (a *API) projectionsRun(ctx context.Context) error {
-	checkpoints, err := a.engine.Store().Checkpoints(ctx)
-	if err != nil {
-		return err
-	}
+func projectionsRun(checkpoints []readmodels.Checkpoint) error {
 	for _, p := range checkpoints {
 		if p.State == readmodels.Stopped {
 			return fmt.Errorf("the view %s has stopped", p.View)
