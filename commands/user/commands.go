@@ -45,10 +45,7 @@ var Commands = []commands.Command{
 			user.ConfirmAccount{OfUser: domain.ForUser("nurse.weber")}),
 	commands.Handle(user.Decider, user.Recover).
 		AllowedTo(access.Processes).
-		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.RecoverAdministration) (err error) {
-			c.Administrators, err = onMachine(ctx, h, r)
-			return err
-		}),
+		PreparedWith(withAdministrators(func(c *user.RecoverAdministration) *user.Administrators { return &c.Administrators })),
 	commands.Handle(user.Decider, user.Issue).
 		AllowedTo(access.Processes),
 	commands.Handle(user.Decider, user.EndSessions).
@@ -71,10 +68,7 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.Unlock).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
-		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.UnlockUser) (err error) {
-			c.Administrators, err = onMachine(ctx, h, r)
-			return err
-		}).
+		PreparedWith(withAdministrators(func(c *user.UnlockUser) *user.Administrators { return &c.Administrators })).
 		Described("Unlock an account",
 			user.UnlockUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("The phone was found")}),
 	commands.Handle(user.Decider, user.GiveRole).
@@ -128,15 +122,11 @@ var Commands = []commands.Command{
 	commands.Handle(user.Decider, user.RemoveFactor).
 		AllowedTo(access.Admins, access.Processes).
 		ByConfirmedAccounts().
-		PreparedWith(func(ctx context.Context, h *commands.Handler, r commands.Request, c *user.RemoveSecondFactor) (err error) {
-			c.Administrators, err = onMachine(ctx, h, r)
-			return err
-		}).
+		PreparedWith(withAdministrators(func(c *user.RemoveSecondFactor) *user.Administrators { return &c.Administrators })).
 		Described("Remove a lost second factor",
 			user.RemoveSecondFactor{OfUser: domain.ForUser("dr.lindner"), Reasoned: domain.Because("The phone is lost")}),
 	commands.Handle(user.Decider, func(s user.User, c signInAttempt, call domain.Call) ([]user.Event, error) {
-		entered := user.EnteredSecrets{Password: c.Password, CodeMissing: c.CodeMissing, Step: c.Step, RecoveryCode: c.RecoveryCode}
-		return user.EnterPassword(s, entered, user.SignIn{User: c.User, Device: c.Device}, call)
+		return user.EnterPassword(s, c.entered(), user.SignIn{User: c.User, Device: c.Device}, call)
 	}).
 		Secret().
 		AllowedTo(access.Processes),

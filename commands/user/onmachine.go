@@ -18,3 +18,11 @@ func onMachine(ctx context.Context, h *commands.Handler, r commands.Request) (us
 	all.Machine = r.Address
 	return all, err
 }
+
+// withAdministrators returns what sets a field of a command to what onMachine returns.
+func withAdministrators[C any](field func(*C) *user.Administrators) func(context.Context, *commands.Handler, commands.Request, *C) error {
+	return func(ctx context.Context, h *commands.Handler, r commands.Request, c *C) (err error) {
+		*field(c), err = onMachine(ctx, h, r)
+		return err
+	}
+}

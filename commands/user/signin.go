@@ -104,10 +104,14 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 	return p, err
 }
 
+// entered is what the attempt has entered.
+func (a *signInAttempt) entered() user.EnteredSecrets {
+	return user.EnteredSecrets{Password: a.Password, CodeMissing: a.CodeMissing, Step: a.Step, RecoveryCode: a.RecoveryCode}
+}
+
 // proves says that the attempt would be a sign-in to the account.
 func (a *signInAttempt) proves(u user.User) bool {
-	entered := user.EnteredSecrets{Password: a.Password, CodeMissing: a.CodeMissing, Step: a.Step, RecoveryCode: a.RecoveryCode}
-	events, err := user.EnterPassword(u, entered, user.SignIn{User: u.ID}, domain.Call{})
+	events, err := user.EnterPassword(u, a.entered(), user.SignIn{User: u.ID}, domain.Call{})
 	return err == nil && slices.ContainsFunc(events, func(e user.Event) bool { return e == user.SignedIn{User: u.ID} })
 }
 
