@@ -73,26 +73,16 @@ func Verify(ctx context.Context, log *eventlog.Log, report func(Finding)) (Summa
 	v := &verification{log: log, report: report, streams: map[string]*eventlog.StreamCheck{}, damages: map[string]*domain.Damage{},
 		draws:    map[string][]randomisation.Event{},
 		supplies: map[domain.StudyID][]supply.Event{}, stocks: map[string][]supply.StockEvent{}}
-	end, err := log.End(ctx)
-	if err != nil || end == (domain.Position{}) {
-		return v.summary, err
-	}
-	errEnd := errors.New("at the log's end")
-	err = log.Follow(ctx, eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}, func(ctx context.Context, b eventlog.Batch) error {
+	all := eventlog.Subscription{KeepUnreadable: true, MaxBatch: 2000}
+	err := log.FollowToEnd(ctx, all, func(ctx context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			if err := v.take(ctx, r); err != nil {
 				return err
 			}
 		}
-		if b.Live || !b.Through.Before(end) {
-			return errEnd
-		}
 		return nil
 	})
-	if ctx.Err() != nil {
-		return v.summary, ctx.Err()
-	}
-	if !errors.Is(err, errEnd) {
+	if err != nil {
 		return v.summary, err
 	}
 	v.repeatDraws()

@@ -1,9 +1,7 @@
 package commands
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,15 +18,12 @@ type administrators struct {
 	ever    []string
 }
 
-// errReadUntilNow ends a subscription at the present end of the log.
-var errReadUntilNow = errors.New("the log has been read until now")
-
 // read reads the grants that were recorded since the last time, and returns the ids of all who ever held the role admin.
 func (a *administrators) read(ctx context.Context, log *eventlog.Log) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	granted := eventlog.Subscription{After: a.through, Types: []string{"RoleGranted"}, KeepUnreadable: true}
-	err := log.Follow(ctx, granted, func(_ context.Context, b eventlog.Batch) error {
+	err := log.FollowToEnd(ctx, granted, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			e, ok := r.Event.(user.RoleGranted)
 			if ok && e.Grant.Role == user.Admin && !slices.Contains(a.ever, r.StreamID()) {
@@ -36,16 +31,9 @@ func (a *administrators) read(ctx context.Context, log *eventlog.Log) ([]string,
 			}
 		}
 		a.through = b.Through
-		if b.Live {
-			return errReadUntilNow
-		}
 		return nil
 	})
-	if errors.Is(err, errReadUntilNow) {
-		err = nil
-	}
-	// A subscription that ends because ctx has ended has not read everything.
-	return slices.Clone(a.ever), cmp.Or(err, ctx.Err())
+	return slices.Clone(a.ever), err
 }
 
 // Administrators returns what the log holds of administrators now.

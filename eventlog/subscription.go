@@ -107,6 +107,31 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 // errSubscriptionOver means that no further messages of a subscription come.
 var errSubscriptionOver = errors.New("the subscription is over")
 
+// FollowToEnd is Follow up to where the log ends now. It fails with the error of ctx if ctx ends before.
+func (l *Log) FollowToEnd(ctx context.Context, s Subscription, handle func(context.Context, Batch) error) error {
+	end, err := l.End(ctx)
+	if err != nil {
+		return err
+	}
+	errEnd := errors.New("at the log's end")
+	err = l.Follow(ctx, s, func(ctx context.Context, b Batch) error {
+		if err := handle(ctx, b); err != nil {
+			return err
+		}
+		if b.Live || !b.Through.Before(end) {
+			return errEnd
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnd):
+		return nil
+	case err == nil:
+		return ctx.Err()
+	}
+	return err
+}
+
 // interruption is an error of the connection, after which the subscription continues.
 type interruption struct{ err error }
 

@@ -367,15 +367,12 @@ func (c usersListCommand) Run(ctx context.Context, s streams) error {
 	})
 }
 
-// errCaughtUp ends a subscription at the end of the log.
-var errCaughtUp = errors.New("caught up")
-
 // readUsers returns all users by their ids, the ids in the order of registration, and the damaged accounts. Of these it reads
 // the sound part.
 func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []string, []domain.Damage, error) {
 	users, order, chains := map[string]user.User{}, []string{}, eventlog.NewChains(log)
 	ofUsers := eventlog.Subscription{Categories: []string{user.Decider.Category}, KeepUnreadable: true}
-	err := log.Follow(ctx, ofUsers, func(ctx context.Context, b eventlog.Batch) error {
+	err := log.FollowToEnd(ctx, ofUsers, func(ctx context.Context, b eventlog.Batch) error {
 		if err := chains.Check(ctx, b.Events); err != nil {
 			return err
 		}
@@ -394,14 +391,8 @@ func readUsers(ctx context.Context, log *eventlog.Log) (map[string]user.User, []
 				users[id] = user.Decider.Evolve(users[id], e)
 			}
 		}
-		if b.Live {
-			return errCaughtUp
-		}
 		return nil
 	})
-	if errors.Is(err, errCaughtUp) {
-		err = nil
-	}
 	return users, order, chains.Damages(), err
 }
 
