@@ -142,8 +142,8 @@ func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents Ki
 		Contents: blind.Of(contents)}
 }
 
-// filling is what a rule demands for a site now: kits of each arm, by how many kits of all arms they raise the stock that the
-// site is kept at, and the kits that the depot lacks to raise it enough.
+// filling is what a rule demands for a site now: kits of each arm, never more than the depot has; by how many kits of all arms
+// they raise the stock that the site is kept at; and the kits that the depot lacks to raise it enough.
 type filling struct {
 	want    map[domain.ArmID]int
 	raises  int
@@ -247,10 +247,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	have := map[domain.ArmID]int{}
-	for arm, kits := range atSite {
-		have[arm] = len(kits)
-	}
+	have := counted(atSite)
 	to := LocationID(cmd.Site)
 	for id, sent := range s.Sent.All() {
 		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCancelled {
@@ -274,22 +271,13 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	there := map[domain.ArmID]int{}
-	for arm, kits := range atDepot {
-		there[arm] = len(kits)
-	}
-	demanded := rule.fill(f.Study.Protocol.Arms, have, there, s.Raised[to], func(i int) uint64 {
+	demanded := rule.fill(f.Study.Protocol.Arms, have, counted(atDepot), s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
 	var kits []KitNumber
-	missing := demanded.missing
 	for arm, count := range demanded.want {
-		got := min(count, there[arm])
-		if got < count {
-			missing[arm] += count - got
-		}
-		if got > 0 {
-			kits = append(kits, by.inOrder(atDepot[arm], s.expiryOf)[:got]...)
+		if count > 0 {
+			kits = append(kits, by.inOrder(atDepot[arm], s.expiryOf)[:count]...)
 		}
 	}
 	if len(kits) == 0 {
@@ -303,10 +291,19 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		shipment.Resupply, shipment.Raises, shipment.Choice = true, demanded.raises, blind.Of(by.choice)
 		events = append(events, shipment)
 	}
-	if len(missing) > 0 {
-		events = append(events, ResupplyFellShort{OfStock: cmd.stock(), To: to, Missing: blind.Of(missing)})
+	if len(demanded.missing) > 0 {
+		events = append(events, ResupplyFellShort{OfStock: cmd.stock(), To: to, Missing: blind.Of(demanded.missing)})
 	}
 	return events, nil
+}
+
+// counted returns how many kits there are of each arm.
+func counted(kits map[domain.ArmID][]KitNumber) map[domain.ArmID]int {
+	counts := map[domain.ArmID]int{}
+	for arm, of := range kits {
+		counts[arm] = len(of)
+	}
+	return counts
 }
 
 // Cancel puts the kits of a shipment that has not left back into stock. It refuses reason_required, value_too_long,
