@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -40,8 +39,7 @@ func Mount(t testing.TB, size int) (dir string) {
 // Fill fills a disk to its last byte and returns the file that does it.
 func Fill(t testing.TB, dir string) (ballast string) {
 	t.Helper()
-	ballast = filepath.Join(dir, "ballast")
-	f, err := os.Create(ballast)
+	f, err := os.CreateTemp(dir, "ballast")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,5 +52,5 @@ func Fill(t testing.TB, dir string) (ballast string) {
 			size /= 2
 		}
 	}
-	return ballast
+	return f.Name()
 }
