@@ -419,7 +419,8 @@ func TestAnotherEngineTakesOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "a third", time.Minute); !errors.Is(err, readmodels.ErrLeaseLost) {
+	_, err = w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "a third", time.Minute)
+	if !errors.Is(err, readmodels.ErrLeaseLost) {
 		t.Errorf("a lease that is held is given to another: %v", err)
 	}
 	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Lease: 200 * time.Millisecond,

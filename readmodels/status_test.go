@@ -17,7 +17,9 @@ import (
 )
 
 // seenAll is the end of a log that has nothing behind any position.
-func seenAll(context.Context, domain.Position) (time.Time, bool, error) { return time.Time{}, false, nil }
+func seenAll(context.Context, domain.Position) (time.Time, bool, error) {
+	return time.Time{}, false, nil
+}
 
 // statusOf returns what becomes of the active build of the patient list.
 func statusOf(t *testing.T, s *readmodels.Store, after readmodels.FirstAfter) readmodels.BuildStatus {
