@@ -204,7 +204,8 @@ func (tr *trial) openLog() *eventlog.Log {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	log, err := eventlog.Connect(tr.t.Context(), eventlog.Options{URL: tr.cluster.NodeURL(), Registry: contexts.Registry(), BlindingKeys: keys})
+	log, err := eventlog.Connect(tr.t.Context(),
+		eventlog.Options{URL: tr.cluster.NodeURL(), Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		tr.t.Fatal(err)
 	}
