@@ -21,8 +21,10 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 	switch {
 	case day == c.screenedOn:
 		return s.screen(ctx, c)
-	case c.failure != "" || c.enrolledOn == "" || day < c.enrolledOn:
+	case c.failure != "" || c.enrolledOn == "" || day < c.enrolledOn || c.enrolledOn > s.lastDay():
 		return nil
+	case day > s.lastDay():
+		return s.answer(ctx, c, day)
 	case day == c.enrolledOn:
 		if err := s.enrol(ctx, c); err != nil || c.enrolledOn != day {
 			return err

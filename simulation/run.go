@@ -223,8 +223,10 @@ func (s *simulation) runDays(ctx context.Context) error {
 	days := last.DaysSince(first) + 1
 	for day := first; day <= last; day = day.AddDays(1) {
 		s.report("day "+string(day), day.DaysSince(first), days, nil)
-		if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+quarantineDays)); err != nil {
-			return err
+		if day <= s.lastDay() { // the days after it only do what the days before have left open
+			if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+quarantineDays)); err != nil {
+				return err
+			}
 		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(s.Workers)

@@ -113,11 +113,7 @@ func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 	}
 	in.refusals(t, summary, blinded)
 	in.unblindInAnEmergency(t, o.Password, summary)
-	end, err := in.log.End(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.waitForViews(t, end.Commit)
+	in.waitForViews(t, lastRecorded(t, in.log))
 	documents := in.documents(t, blinded)
 	text, err := os.ReadFile(filepath.Join(in.dir, "casebook.log"))
 	if err != nil {

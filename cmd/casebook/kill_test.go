@@ -36,8 +36,8 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := simulation.Options{
-		BaseURL: in.url, Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 14, Days: 16, Seed: 7,
-		Today: "2026-03-20", Workers: 4,
+		BaseURL: in.url, Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 24, Days: 14, Seed: 1,
+		Today: domain.DateOf(time.Now().UTC()), Workers: 4,
 		SignAs: signedInAs(in.tokens, time.Hour),
 	}
 	first, err := simulation.Run(t.Context(), options)
@@ -55,12 +55,9 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end, err := in.log.End(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	end := lastRecorded(t, in.log)
 	var overview studyviews.StudyOverview
-	in.query(manager, "/api/v1/studies/PAIN1", end.Commit, &overview)
+	in.query(manager, "/api/v1/studies/PAIN1", end, &overview)
 	want := studyviews.Figures{
 		EnrollmentFigures: studyviews.EnrollmentFigures{Screened: first.Screened, ScreenFailures: first.ScreenFailures,
 			Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit},
@@ -80,7 +77,7 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 		t.Errorf("the simulation lacks variety: %+v", first.Counts)
 	}
 	var compliance readmodels.List[diaryviews.DiaryCompliance]
-	in.query(manager, "/api/v1/studies/PAIN1/compliance/sites", end.Commit, &compliance)
+	in.query(manager, "/api/v1/studies/PAIN1/compliance/sites", end, &compliance)
 	completed, missed := 0, 0
 	for _, c := range compliance.Items {
 		completed += c.Completed

@@ -211,6 +211,51 @@ func TestLiveSubscriptions(t *testing.T) {
 	}
 }
 
+// TestCheckpointsReachNoFurtherThanReaders: a group of $all writes events that readers of $all are not shown. A filtered
+// subscription does not report a checkpoint at one of them: it would lie beyond the last event that a reader finds.
+func TestCheckpointsReachNoFurtherThanReaders(t *testing.T) {
+	n := openNode(t)
+	c := connect(t, n)
+	mustAppend(t, c, "a-1", esdb.NoStream{}, numbered("T", 0, 1)...)
+	settings := esdb.SubscriptionSettingsDefault()
+	settings.CheckpointLowerBound, settings.CheckpointUpperBound, settings.CheckpointAfter = 1, 1, 1
+	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}}))
+	group, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "g", esdb.SubscribeToPersistentSubscriptionOptions{})
+	must(t, err)
+	defer group.Close()
+	const checkpoints = "$persistentsubscription-$all::g-checkpoint"
+	published := n.store.WatchStream(checkpoints)
+	defer published.Close()
+	acknowledged := group.Recv()
+	must(t, group.Ack(acknowledged.EventAppeared.Event))
+	for {
+		if st, err := n.store.Stream(checkpoints); err != nil || st.Last >= 0 {
+			must(t, err)
+			break
+		}
+		<-published.C
+	}
+	read, err := c.ReadAll(t.Context(), esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}, 1)
+	must(t, err)
+	defer read.Close()
+	last, err := read.Recv()
+	must(t, err)
+	for name, o := range map[string]esdb.SubscribeToAllOptions{
+		"at the end":      {MaxSearchWindow: 1000, CheckpointInterval: 1000},
+		"in every window": {MaxSearchWindow: 1, CheckpointInterval: 1},
+	} {
+		o.From, o.Filter = esdb.Start{}, &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"none-"}}
+		all, err := c.SubscribeToAll(t.Context(), o)
+		must(t, err)
+		for e := all.Recv(); e.CaughtUp == nil; e = all.Recv() {
+			if e.CheckPointReached == nil || e.CheckPointReached.Commit > last.Event.Position.Commit {
+				t.Errorf("%s: %+v came, and the last event that is read is at %d", name, e, last.Event.Position.Commit)
+			}
+		}
+		must(t, all.Close())
+	}
+}
+
 func TestCloseEndsSubscriptions(t *testing.T) {
 	n := openNode(t)
 	c := connect(t, n)
