@@ -18,7 +18,6 @@ import (
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
@@ -28,8 +27,6 @@ const (
 	maxAttempts = 8
 	// defaultCachedStreams bounds the cached states; the state of a patient's diary takes some kilobytes.
 	defaultCachedStreams = 50_000
-	// rememberedCommands is how many command ids of all streams are remembered, to refuse a key that is used twice.
-	rememberedCommands = 100_000
 )
 
 // Options of a Handler.
@@ -57,10 +54,9 @@ type Options struct {
 
 // Handler runs commands. It is safe for concurrent use.
 type Handler struct {
-	log    *eventlog.Log
-	states *stateCache
-	// hashes are the hashes of the commands that were accepted last, by the command's id.
-	hashes         *lru.Cache[uuid.UUID, commandHash]
+	log            *eventlog.Log
+	states         *stateCache
+	keys           *usedKeys
 	now            func() time.Time
 	build          string
 	logger         *slog.Logger
@@ -91,18 +87,15 @@ func NewHandler(o Options) *Handler {
 	if o.CachedStreams == 0 {
 		o.CachedStreams = defaultCachedStreams
 	}
-	hashes, err := lru.New[uuid.UUID, commandHash](rememberedCommands)
-	if err != nil {
-		panic(err) // only for a size below 1
-	}
-	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, o.CachedStreams, o.Logger), hashes: hashes,
+	keys := newUsedKeys(o.Logger)
+	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, keys, o.CachedStreams, o.Logger), keys: keys,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
 	h.clock = clock
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})
 	if o.Registerer != nil {
-		o.Registerer.MustRegister(h.clockSteps)
+		o.Registerer.MustRegister(h.clockSteps, keys.twice)
 	}
 	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
@@ -150,7 +143,7 @@ func (h *Handler) rememberLatest(ctx context.Context) (latest time.Time, err err
 			latest = r.Metadata.RecordedAt
 		}
 		if id, err := uuid.Parse(r.Metadata.CommandID); err == nil && r.Metadata.CommandHash != "" {
-			h.hashes.Add(id, recordedHash(r.Metadata))
+			h.keys.remember(id, recordedHash(r.Metadata))
 		}
 	}
 	return latest, nil
@@ -284,15 +277,17 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 	if err != nil {
 		return Answer{}, err
 	}
-	if first, ok := h.hashes.Get(id); ok {
-		if same, err := of.isOf(h.log, first); err != nil || !same {
-			return Answer{}, cmp.Or(err, keyReused(r.Key))
+	if r.Key != "" {
+		release, err := h.keys.claim(ctx, id)
+		if err != nil {
+			return Answer{}, fmt.Errorf("%s: wait for another request with the same key: %w", d.name, err)
 		}
+		defer release()
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
 	answer, err := d.decideAndAppend(ctx, h, r, body, id, meta, of)
 	if err == nil {
-		h.hashes.Add(id, hash)
+		h.keys.remember(id, hash)
 	}
 	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
 		d.recordRefusal(ctx, h, r, scope, err)
@@ -387,6 +382,9 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 	meta eventlog.Metadata, of fingerprint) (Answer, error) {
 	name, fold := d.stream(body), foldOf(d.decider)
 	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
+	if err := h.keyMustBeOf(id, r.Key, of); err != nil {
+		return Answer{}, err
+	}
 	own := h.states.stream(name)
 	own.command.Lock()
 	defer own.command.Unlock()
@@ -441,19 +439,36 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		}
 		if err != nil {
 			// The cached state may be old. Only a refusal on the newest state is final.
-			if _, refused := refuse.As(err); refused && !refresh {
+			if _, refused := refuse.As(err); !refused {
+				return Answer{}, err
+			}
+			if !refresh {
 				refresh = true
 				continue
 			}
-			return Answer{}, err
+			done, failed := d.doneElsewhere(ctx, h, st, r.Key, id)
+			if done {
+				continue
+			}
+			return Answer{}, cmp.Or(failed, err)
 		}
 		if len(events) == 0 && !refresh {
 			refresh = true // without an append, nothing else checks that the cached state is the newest
 			continue
 		}
 		if len(events) == 0 {
+			done, err := d.doneElsewhere(ctx, h, st, r.Key, id)
+			if err != nil {
+				return Answer{}, err
+			}
+			if done {
+				continue
+			}
 			return Answer{CommandID: id.String(), Stream: name, Revision: snap.tail.Revision, Position: snap.last.Commit,
 				Events: []AnsweredEvent{}}, nil
+		}
+		if err := h.keyMustBeOf(id, r.Key, of); err != nil {
+			return Answer{}, err
 		}
 		appended, err := h.log.Append(ctx, name, snap.tail, id, meta, events...)
 		if errors.Is(err, eventlog.ErrConflict) {
@@ -478,6 +493,18 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 	}
 	return Answer{}, refuse.WrongState("conflict", "%s changed again and again while the command was decided on", name).
 		Do("send the command again")
+}
+
+// doneElsewhere says whether the stream has taken the command, sent by another process, since the state was read on which it was
+// decided. What was read after the state may already show what the command has done, so that it would seem to be refused.
+func (d *Declaration[S, E, F, C]) doneElsewhere(ctx context.Context, h *Handler, st *stream, key string, id uuid.UUID) (bool, error) {
+	if key == "" {
+		return false, nil // nobody else has this command's id
+	}
+	if _, err := h.states.load(ctx, st, d.decider.Initial, foldOf(d.decider), true); err != nil {
+		return false, fmt.Errorf("%s: load %s: %w", d.name, st.name, err)
+	}
+	return st.mayHold(id), nil
 }
 
 // revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
@@ -577,11 +604,6 @@ func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uu
 		a.Revision, a.Position, at = int64(r.Revision), r.Position.Commit, r.Metadata.RecordedAt
 	}
 	return a, at, nil
-}
-
-func keyReused(key string) error {
-	return refuse.WrongState("idempotency_key_reused", "the Idempotency-Key %q was used for another command", shortened(key)).
-		Do("use a new key for every command, and the same key only to send the same command again")
 }
 
 // Commands returns the handler's commands, in the order of its options.

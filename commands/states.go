@@ -25,6 +25,7 @@ import (
 type stateCache struct {
 	log      *eventlog.Log
 	verifier *eventlog.Verifier // hears of damaged streams; nil for nobody
+	keys     *usedKeys          // hears of the commands of all processes
 	logger   *slog.Logger
 	streams  *lru.Cache[string, *stream]
 	// following says that the cache follows the log: a cached state then lags behind the log only for the moment that an
@@ -68,12 +69,12 @@ type snapshot struct {
 // foldFunc returns the state after one more event: a decider's Evolve behind a type check.
 type foldFunc func(state any, event any) (any, error)
 
-func newStateCache(log *eventlog.Log, verifier *eventlog.Verifier, size int, logger *slog.Logger) *stateCache {
+func newStateCache(log *eventlog.Log, verifier *eventlog.Verifier, keys *usedKeys, size int, logger *slog.Logger) *stateCache {
 	cache, err := lru.New[string, *stream](size)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	s := &stateCache{log: log, verifier: verifier, logger: logger, streams: cache, categories: map[string]bool{}}
+	s := &stateCache{log: log, verifier: verifier, keys: keys, logger: logger, streams: cache, categories: map[string]bool{}}
 	for _, category := range log.Registry().Categories() {
 		s.categories[category] = true
 	}
@@ -248,6 +249,7 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 		},
 	}, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
+			s.keys.follow(r)
 			if st, ok := s.streams.Peek(r.Stream); ok {
 				st.growTo(r.Revision + 1)
 			}

@@ -482,6 +482,37 @@ func TestLastAndEnd(t *testing.T) {
 	}
 }
 
+// TestFirstAfterFindsTheNextEvent behind a position, also one of a type that this program does not know.
+func TestFirstAfterFindsTheNextEvent(t *testing.T) {
+	log, name := connect(t, eventStoreURL), stream("note")
+	begun := time.Now().Add(-time.Second)
+	out, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}, noted{"two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := readAll(t, log, name)[0].Position
+	unseen := func(when string, after domain.Position, want bool) {
+		t.Helper()
+		stored, is, err := log.FirstAfter(t.Context(), after)
+		if err != nil || is != want || is && (stored.Before(begun) || time.Since(stored) < 0) {
+			t.Errorf("%s: %v, stored at %s, %v", when, is, stored, err)
+		}
+	}
+	if _, is, err := log.FirstAfter(t.Context(), domain.Position{}); err != nil || !is {
+		t.Errorf("at the beginning: %v, %v", is, err)
+	}
+	unseen("behind the first of two events", first, true)
+	unseen("at the end", out.Position, false)
+	if _, err := storetest.Forge(t.Context(), eventStoreURL, "elsewhere-"+uuid.NewString(), "Noted", []byte("{}"), nil); err != nil {
+		t.Fatal(err)
+	}
+	unseen("before an event of another program", out.Position, false)
+	if _, err := storetest.Forge(t.Context(), eventStoreURL, stream("note"), "OfANewerProgram", []byte("{}"), nil); err != nil {
+		t.Fatal(err)
+	}
+	unseen("before an event of a newer program", out.Position, true)
+}
+
 func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 	at := time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)
 	command := uuid.New()

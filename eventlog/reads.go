@@ -93,6 +93,39 @@ func (l *Log) ReadLast(ctx context.Context, count uint64) iter.Seq2[Recorded, er
 	return l.read(ctx, "the log's end", last)
 }
 
+// firstAfterCount is enough events to find the first behind a position, where a read begins with the event at the position.
+const firstAfterCount = 2
+
+// FirstAfter returns when the first event of a registered category behind a position was stored, and false if there is none. The
+// event need not be one that can be decoded.
+func (l *Log) FirstAfter(ctx context.Context, at domain.Position) (stored time.Time, is bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	options := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Count{Count: firstAfterCount}}
+	options.StreamOption = allAfter(at)
+	options.FilterOption = &streams.ReadReq_Options_Filter{Filter: ofCategories(l.registry.Categories())}
+	events, err := call(ctx, l, allOf(readRequest(options)))
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("read behind position %d: %w", at.Commit, l.explain("read $all", err))
+	}
+	for _, e := range events {
+		if at.Before(e.Position) {
+			return e.StoredAt, true, nil
+		}
+	}
+	return time.Time{}, false, nil
+}
+
+// allAfter selects the whole log from a position on; the zero Position is its beginning.
+func allAfter(at domain.Position) *streams.ReadReq_Options_All {
+	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
+	if at != (domain.Position{}) {
+		all.AllOption = &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: at.Commit, PreparePosition: at.Prepare}}
+	}
+	return &streams.ReadReq_Options_All{All: all}
+}
+
 // read returns the events of a read. what names the events in an error.
 func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {

@@ -12,6 +12,7 @@ import (
 	"casebook/domain"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 )
 
@@ -97,6 +98,21 @@ func Hash(id uuid.UUID, eventType string, data, metadata []byte) string {
 		h.Write(part)
 	}
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
+}
+
+// CommandMark tells a command from others: its id, and its hash by an algorithm, see Metadata.
+type CommandMark struct {
+	ID            uuid.UUID `json:"commandId"`
+	Hash          string    `json:"commandHash"`
+	HashAlgorithm string    `json:"commandHashAlgorithm"`
+}
+
+// CommandMark returns the mark of the command that recorded an event that need not be decoded; false if it has none.
+func (r Recorded) CommandMark() (m CommandMark, ok bool) {
+	if jsonv2.Unmarshal(r.RawMetadata, &m) != nil {
+		return CommandMark{}, false // another program's event
+	}
+	return m, m.ID != uuid.Nil && m.Hash != ""
 }
 
 // decode decodes an event that was read.

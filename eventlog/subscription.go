@@ -12,7 +12,6 @@ import (
 
 	"casebook/domain"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 )
 
@@ -339,12 +338,7 @@ func (s *Subscription) selects(registry *Registry, e Recorded) bool {
 func (s *Subscription) request() *streams.ReadReq {
 	o := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Subscription{
 		Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}}
-	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
-	if s.After != (domain.Position{}) {
-		all.AllOption = &streams.ReadReq_Options_AllOptions_Position{
-			Position: &streams.ReadReq_Options_Position{CommitPosition: s.After.Commit, PreparePosition: s.After.Prepare}}
-	}
-	o.StreamOption = &streams.ReadReq_Options_All{All: all}
+	o.StreamOption = allAfter(s.After)
 	if s.Unfiltered {
 		return readRequest(o)
 	}

@@ -202,5 +202,5 @@ func processName() string {
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), uuid.NewString()[:8])
+	return readmodels.HolderName(host, os.Getpid(), uuid.NewString()[:8])
 }

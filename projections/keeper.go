@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +26,8 @@ type keeper struct {
 	decided chan struct{}
 	// status is the checkpoint of the active build; guarded by engine.mu.
 	status readmodels.Checkpoint
+	// leftAlone is true once it was logged that a newer program keeps the view.
+	leftAlone bool
 }
 
 // notify tells the keeper that something was decided. It never blocks: the keeper reads all decisions at once.
@@ -43,6 +43,9 @@ func (k *keeper) setStatus(at readmodels.Checkpoint) {
 	defer k.engine.mu.Unlock()
 	k.status = at
 }
+
+// errNewerProgram says that a newer program has folded the view.
+var errNewerProgram = errors.New("a newer program keeps the view")
 
 // run keeps the view whenever this engine holds the lease.
 func (k *keeper) run(ctx context.Context) error {
@@ -60,6 +63,7 @@ func (k *keeper) run(ctx context.Context) error {
 			return nil //nolint:nilerr // the caller has stopped it
 		case errors.Is(err, readmodels.ErrLeaseLost):
 			k.engine.logger.Warn("another process keeps the view now", "view", k.View.Name)
+		case errors.Is(err, errNewerProgram): // mayKeep waits
 		case errors.Is(err, readmodels.ErrRefused):
 			k.refused(ctx, lease, err)
 		case err != nil:
@@ -98,27 +102,24 @@ func (k *keeper) refused(ctx context.Context, lease readmodels.Lease, reason err
 	}
 }
 
-// acquire waits for the lease, and takes it: when it is free, when its holder has died on this machine, or when its holder
-// has not renewed it for as long as a lease lasts. Only the end of ctx ends the waiting.
+// acquire waits for the lease, and takes it when it is free. Only the end of ctx ends the waiting.
 func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool) {
 	e := k.engine
-	var seen readmodels.Lease
-	var since time.Time
+	watched := leaseWatch{engine: e}
 	for {
 		lease, err := e.store.LeaseOf(ctx, k.View.Name)
-		if err == nil {
-			if lease != seen || since.IsZero() {
-				seen, since = lease, time.Now()
-			}
-			if lease.Holder == "" || diedHere(lease.Holder) || time.Since(since) > e.lease {
-				// This must not be interrupted: a lease that was taken without our knowing would be used by nobody until it runs out.
-				taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
-				var taken readmodels.Lease
-				taken, err = e.store.TakeLease(taking, lease, e.name)
-				cancel()
-				if err == nil {
-					return taken, true
-				}
+		free := err == nil && watched.free(ctx, lease)
+		if free {
+			free, err = k.mayKeep(ctx)
+		}
+		if free {
+			// This must not be interrupted: a lease that was taken without our knowing would be used by nobody until it runs out.
+			taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
+			var taken readmodels.Lease
+			taken, err = e.store.TakeLease(taking, lease, e.name, e.lease)
+			cancel()
+			if err == nil {
+				return taken, true
 			}
 		}
 		if refusal := readmodels.Refusal(err); refusal != nil && ctx.Err() == nil {
@@ -131,21 +132,62 @@ func (k *keeper) acquire(ctx context.Context) (lease readmodels.Lease, got bool)
 		select {
 		case <-ctx.Done():
 			return readmodels.Lease{}, false
-		case <-time.After(min(e.lease/10, time.Second)):
+		case <-time.After(e.leasePoll()):
 		}
 	}
+}
+
+// leasePoll is how often those that wait for a lease look at it.
+func (e *Engine) leasePoll() time.Duration { return min(e.lease/10, time.Second) }
+
+// leaseWatch watches a lease that another process may hold.
+type leaseWatch struct {
+	engine *Engine
+	seen   readmodels.Lease
+	// since is when the beat of the lease was seen to change last, and looked when it was last looked at.
+	since, looked time.Time
+}
+
+// free says whether the lease may be taken: when its holder has left it, or has died on this machine, when the holder is this
+// engine, which lost sight of it, or when the holder has not renewed it for as long as a lease lasts. That is so if it had run
+// out, by the store's clock, when it was first looked at, or if it was watched for that long by this machine's clock. Time in
+// which the store did not answer does not count: the holder could not renew it either.
+func (w *leaseWatch) free(ctx context.Context, lease readmodels.Lease) bool {
+	e, now, first := w.engine, time.Now(), w.looked.IsZero()
+	if first || !lease.SameBeat(w.seen) || now.Sub(w.looked) > max(e.lease/2, 2*time.Second) {
+		w.seen, w.since = lease, now
+	}
+	w.looked = now
+	if lease.Holder == "" || lease.Holder == e.name || diedHere(lease.Holder) || now.Sub(w.since) > e.lease {
+		return true
+	}
+	if !first {
+		return false
+	}
+	clock, err := e.store.Now(ctx)
+	return err == nil && lease.RunOut(clock)
+}
+
+// mayKeep says whether this program may keep the view. One that a newer program has folded is left to newer programs.
+func (k *keeper) mayKeep(ctx context.Context) (bool, error) {
+	builds, err := k.engine.store.BuildsOf(ctx, k.View)
+	if err != nil || builds.Active.Version <= k.View.Version {
+		return err == nil, err
+	}
+	if !k.leftAlone {
+		k.leftAlone = true
+		k.engine.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name,
+			"version", builds.Active.Version, "ours", k.View.Version)
+	}
+	return false, nil
 }
 
 // diedHere says that the holder was a process of this machine that has ended. A wrong guess does no harm, because the token
 // keeps the former holder from writing; it only makes two processes take turns.
 func diedHere(holder string) bool {
-	parts := strings.Split(holder, "/")
+	on, pid, ok := readmodels.HolderOf(holder)
 	host, err := os.Hostname()
-	if len(parts) != 3 || err != nil || parts[0] != host {
-		return false
-	}
-	pid, err := strconv.Atoi(parts[1])
-	if err != nil || pid == os.Getpid() {
+	if !ok || err != nil || on != host || pid == os.Getpid() {
 		return false
 	}
 	process, err := os.FindProcess(pid)
@@ -170,10 +212,9 @@ func (k *keeper) hold(parent context.Context, lease readmodels.Lease) error {
 	return err
 }
 
-// renew renews the lease again and again. When that has not worked for as long as a lease lasts, another process may have
-// taken it, and it is lost.
+// renew renews the lease again and again, until another process has taken it. While the store does not answer, nobody can take
+// it, and what is written meanwhile is refused if somebody has.
 func (k *keeper) renew(ctx context.Context, lease readmodels.Lease, lost context.CancelCauseFunc) {
-	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -183,11 +224,8 @@ func (k *keeper) renew(ctx context.Context, lease readmodels.Lease, lost context
 		asking, cancel := context.WithTimeout(ctx, k.engine.lease/2)
 		err := k.engine.store.KeepLease(asking, lease)
 		cancel()
-		switch {
-		case err == nil:
-			last = time.Now()
-		case errors.Is(err, readmodels.ErrLeaseLost), time.Since(last) > k.engine.lease:
-			lost(fmt.Errorf("%w: %w", readmodels.ErrLeaseLost, err))
+		if errors.Is(err, readmodels.ErrLeaseLost) {
+			lost(err)
 			return
 		}
 	}
@@ -439,10 +477,7 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		return builds, err
 	}
 	if builds.Active.Version > k.View.Version {
-		e.logger.Warn("a newer program keeps the view; this one leaves it alone", "view", k.View.Name, "version", builds.Active.Version,
-			"ours", k.View.Version)
-		<-ctx.Done()
-		return builds, context.Cause(ctx)
+		return builds, errNewerProgram // it has taken over since mayKeep was asked
 	}
 	if err := k.reached(ctx, builds.Active.Collection); err != nil {
 		return builds, err

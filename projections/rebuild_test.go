@@ -415,11 +415,12 @@ func TestARebuildThatFailsLeavesTheViewAlone(t *testing.T) {
 func TestAnotherEngineTakesOver(t *testing.T) {
 	w := newWorld(t)
 	view := named(readmodels.View{Name: "held", Version: 1})
-	dead, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "another-machine/1/x")
+	dead, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "another-machine/1/x", 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "a third"); !errors.Is(err, readmodels.ErrLeaseLost) {
+	_, err = w.store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "a third", time.Minute)
+	if !errors.Is(err, readmodels.ErrLeaseLost) {
 		t.Errorf("a lease that is held is given to another: %v", err)
 	}
 	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Lease: 200 * time.Millisecond,

@@ -583,6 +583,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		next.FailedAt = &at
 	case readmodels.Live:
 		next.End, next.Complete = 0, true
+	case readmodels.NotKept: // whoever writes keeps the view
 	}
 	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 		return err

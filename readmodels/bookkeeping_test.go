@@ -30,7 +30,8 @@ var bookkeeping = map[string]string{
 			"position":{"commit":{"$numberLong":"48000"},"prepare":{"$numberLong":"48000"}},"reason":"it cannot be read",
 			"since":{"$date":"2026-03-01T12:00:00Z"},"unreadable":true,"reconsidered":2}],
 		"complete":true,"rate":150.5,"remainingMillis":{"$numberLong":"900"},"end":{"$numberLong":"50000"}}`,
-	"leases": `{"_id":"patient-list","holder":"host/17/5d9e1b0c","token":{"$numberLong":"7"},"beat":{"$numberLong":"19"}}`,
+	"leases": `{"_id":"patient-list","holder":"host/17/5d9e1b0c","token":{"$numberLong":"7"},"beat":{"$numberLong":"19"},
+		"since":{"$date":"2026-03-01T10:00:00Z"},"renewed":{"$date":"2026-03-01T12:00:00Z"},"lastsMillis":{"$numberLong":"10000"}}`,
 }
 
 // TestStoredBookkeepingStillReads stores it as earlier programs did, reads it, and looks for values that were not found.

@@ -77,19 +77,24 @@ func (s *Store) BuildsOf(ctx context.Context, v View) (Builds, error) {
 	if !errors.Is(err, mongo.ErrNoDocuments) {
 		return b, err
 	}
-	b.Kept = []Build{}
+	return firstBuilds(v, func(older View) (Checkpoint, error) { return s.LoadBuildCheckpoint(ctx, older, older.Collection()) })
+}
+
+// firstBuilds returns the builds of a view of which nothing is stored but checkpoints.
+func firstBuilds(v View, checkpoint func(View) (Checkpoint, error)) (Builds, error) {
+	b := Builds{View: v.Name, Kept: []Build{}, Count: 1}
 	for version := v.Version; version > 0; version-- {
 		older := View{Name: v.Name, Version: version}
-		c, err := s.LoadBuildCheckpoint(ctx, older, older.Collection())
+		c, err := checkpoint(older)
 		if err != nil {
 			return b, err
 		}
 		if !c.At.IsZero() {
-			b.Active, b.Count = Build{Collection: older.Collection(), Version: version}, 1
+			b.Active = Build{Collection: older.Collection(), Version: version}
 			return b, nil
 		}
 	}
-	b.Active, b.Count = Build{Collection: v.Collection(), Version: v.Version}, 1
+	b.Active = Build{Collection: v.Collection(), Version: v.Version}
 	return b, nil
 }
 

@@ -24,6 +24,8 @@ type EngineOptions struct {
 	RecordRefusal func(context.Context, access.Refused)
 	// Past folds documents of the past. If it is nil, queries about the past are refused.
 	Past Past
+	// FirstAfter tells from the log how far views lag behind. If it is nil, they lag as far as they noted last.
+	FirstAfter FirstAfter
 	// ReadTimeout bounds how long a query waits for the store: 5 s when 0.
 	ReadTimeout time.Duration
 	// PositionTimeout bounds how long a query waits for a log position, Waiting how many queries wait at a time, and
@@ -69,6 +71,11 @@ func NewEngine(o EngineOptions) *Engine {
 
 // Queries returns the queries that the engine answers, in the order in which they were given.
 func (e *Engine) Queries() []Query { return slices.Clone(e.options.Queries) }
+
+// Status returns what becomes of the builds of all views.
+func (e *Engine) Status(ctx context.Context) ([]BuildStatus, error) {
+	return e.options.Store.Status(ctx, e.options.FirstAfter)
+}
 
 // Store returns the store that the engine reads.
 func (e *Engine) Store() *Store { return e.options.Store }
@@ -295,6 +302,14 @@ func (r Request) AsOf(ctx context.Context, view View, patient domain.PatientID, 
 		return nil, refuse.Malformed("no_past", "this process cannot show the past").At("asOf").Do("ask without asOf")
 	}
 	return r.Past(ctx, view.Name, patient, at)
+}
+
+// Status returns what becomes of the builds of all views.
+func (r Request) Status(ctx context.Context) ([]BuildStatus, error) {
+	if r.engine == nil {
+		return r.Store.Status(ctx, nil)
+	}
+	return r.engine.Status(ctx)
 }
 
 // PatientsLeftOut is part of the description of answers in which only some callers see patients.

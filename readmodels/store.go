@@ -196,10 +196,12 @@ const (
 	CatchingUp State = "catching-up"
 	Live       State = "live"
 	Stopped    State = "stopped"
+	// NotKept is never stored: it says that no process keeps the view.
+	NotKept State = "not-kept"
 )
 
 // Schema implements domain.HasSchema.
-func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped) }
+func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped, NotKept) }
 
 // Checkpoint is how far a build has folded the log. It is written after the documents, so that after a crash in between
 // some events are folded again, which changes nothing.
@@ -350,32 +352,6 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	close(p.moved)
 	p.moved = make(chan struct{})
 	return nil
-}
-
-// Checkpoints returns the checkpoints of all views, in the order in which the views were given, the active build of each
-// before the one that is made beside it. Builds that have not begun are left out.
-func (s *Store) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
-	all := []Checkpoint{}
-	for _, v := range s.views {
-		builds, err := s.BuildsOf(ctx, v)
-		if err != nil {
-			return nil, err
-		}
-		collections := []string{builds.Active.Collection}
-		if builds.Building != nil {
-			collections = append(collections, builds.Building.Collection)
-		}
-		for _, collection := range collections {
-			c, err := s.LoadBuildCheckpoint(ctx, v, collection)
-			if err != nil {
-				return nil, err
-			}
-			if !c.At.IsZero() {
-				all = append(all, c)
-			}
-		}
-	}
-	return all, nil
 }
 
 // WaitFor waits until the view has folded the log up to a commit position. It refuses (code view_behind) if ctx ends

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,21 +181,29 @@ func supplySite(in installation, id domain.StudyID, supplier, crc string, count 
 	}
 	in.must(supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: csv.String()})
 	in.must(supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "c"})
-	shipment := supply.CreateShipment{FromLocation: fromDepot, To: "01", Kits: kits, Reasoned: domain.Because("x")}
+	number := 0
+	for shipped := range slices.Chunk(kits, 1_000) { // no shipment is larger
+		number++
+		shipment := fmt.Sprintf("D-%04d", number)
+		in.ship(supplier, supply.CreateShipment{FromLocation: fromDepot, To: "01", Kits: shipped, Reasoned: domain.Because("x")})
+		in.must(supplier, supply.DispatchShipment{FromLocation: fromDepot, Shipment: supply.ShipmentID(shipment), On: "2026-01-01"})
+		in.must(crc, supply.ReceiveShipment{
+			AtLocation: supply.AtLocation{Study: id, Location: "01"}, From: "D", Shipment: supply.ShipmentID(shipment), On: "2026-01-01",
+			Temperature: supply.TemperatureInRange,
+		})
+	}
+}
+
+// ship creates a shipment as soon as a process has taken the delivery into stock.
+func (in installation) ship(supplier string, shipment supply.CreateShipment) {
+	in.t.Helper()
 	var status int
 	var text string
-	for range 200 { // until a process has taken the delivery into stock
+	for range 200 {
 		if status, _, text = in.command(supplier, "", shipment); status == http.StatusOK {
-			break
+			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if status != http.StatusOK {
-		in.t.Fatal(text)
-	}
-	in.must(supplier, supply.DispatchShipment{FromLocation: fromDepot, Shipment: "D-0001", On: "2026-01-01"})
-	in.must(crc, supply.ReceiveShipment{
-		AtLocation: supply.AtLocation{Study: id, Location: "01"}, From: "D", Shipment: "D-0001", On: "2026-01-01",
-		Temperature: supply.TemperatureInRange,
-	})
+	in.t.Fatal(text)
 }

@@ -121,16 +121,52 @@ type listedBuild struct {
 	Collection string    `json:"collection"`
 	Role       string    `json:"role"`
 	Begun      time.Time `json:"begun,omitzero"`
+	// Keeper and NotKeptSince are those of the view.
+	Keeper       *readmodels.Keeper `json:"keeper,omitempty"`
+	NotKeptSince time.Time          `json:"notKeptSince,omitzero"`
+}
+
+// keptBy names the process that keeps the view, for people.
+func (b listedBuild) keptBy() string {
+	switch {
+	case !b.NotKeptSince.IsZero():
+		return "nobody since " + b.NotKeptSince.Format(time.RFC3339)
+	case b.Keeper == nil:
+		return "nobody"
+	}
+	return b.Keeper.Process
 }
 
 // Run prints all builds.
 func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
-	return c.stores().use(ctx, unused, reads, func(o opened) error {
-		return c.withStore(ctx, o.mongoURL, func(store *readmodels.Store) error { return c.list(ctx, s, store) })
+	ofLog := reads
+	if c.Eventstore == "" && c.Mongo != "" {
+		ofLog = unused // only the views were named
+	}
+	return c.stores().use(ctx, ofLog, reads, func(o opened) error {
+		return c.withStore(ctx, o.mongoURL, func(store *readmodels.Store) (err error) {
+			if ofLog == unused {
+				return c.list(ctx, s, store, nil)
+			}
+			log, err := eventlog.Open(eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, log.Close()) }()
+			return c.list(ctx, s, store, log.FirstAfter)
+		})
 	})
 }
 
-func (c projectionsListCommand) list(ctx context.Context, s streams, store *readmodels.Store) error {
+func (c projectionsListCommand) list(ctx context.Context, s streams, store *readmodels.Store, after readmodels.FirstAfter) error {
+	now, err := store.Status(ctx, after)
+	if err != nil {
+		return err
+	}
+	status := map[string]readmodels.BuildStatus{}
+	for _, b := range now {
+		status[b.Checkpoint.Collection] = b
+	}
 	var all []listedBuild
 	for _, view := range contexts.Views() {
 		builds, err := store.BuildsOf(ctx, view)
@@ -142,7 +178,11 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 			if at.Version = b.Version; role == "kept" {
 				at.State = "-"
 			}
-			all = append(all, listedBuild{at, b.Collection, role, b.Begun})
+			listed := listedBuild{Checkpoint: at, Collection: b.Collection, Role: role, Begun: b.Begun}
+			if is, known := status[b.Collection]; known {
+				listed.State, listed.LagMillis, listed.Keeper, listed.NotKeptSince = is.State, is.Lag.Milliseconds(), is.Keeper, is.NotKeptSince
+			}
+			all = append(all, listed)
 			return err
 		}
 		errs := []error{add("live", builds.Active)}
@@ -160,10 +200,14 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		return printLines(s, all)
 	}
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tUPDATED")
+	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tLAG\tUPDATED\tKEPT BY")
 	for _, b := range all {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\n",
-			b.View, b.Version, b.Role, b.Collection, b.State, b.Position.Commit, b.Events, b.At.Format(time.RFC3339))
+		lag, keptBy := time.Duration(b.LagMillis)*time.Millisecond, "-"
+		if b.Role != "kept" {
+			keptBy = b.keptBy()
+		}
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", b.View, b.Version, b.Role, b.Collection, b.State,
+			b.Position.Commit, b.Events, lag, b.At.Format(time.RFC3339), keptBy)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -219,7 +219,8 @@ func TestCheckpointsReachNoFurtherThanReaders(t *testing.T) {
 	mustAppend(t, c, "a-1", esdb.NoStream{}, numbered("T", 0, 1)...)
 	settings := esdb.SubscriptionSettingsDefault()
 	settings.CheckpointLowerBound, settings.CheckpointUpperBound, settings.CheckpointAfter = 1, 1, 1
-	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}}))
+	options := esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}}
+	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", options))
 	group, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "g", esdb.SubscribeToPersistentSubscriptionOptions{})
 	must(t, err)
 	defer group.Close()

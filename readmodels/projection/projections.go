@@ -1,4 +1,4 @@
-// Package projection holds what is shown of the views themselves: how far each has come.
+// Package projection holds what is shown of the views themselves: how far each has come, and who keeps it.
 package projection
 
 import (
@@ -16,15 +16,18 @@ type Projection struct {
 	View    string           `json:"view" doc:"Name of the view"`
 	Version int              `json:"version" doc:"Version of its fold"`
 	Build   string           `json:"build" doc:"Name of the build; the first one of a view answers queries"`
-	State   readmodels.State `json:"state" doc:"What it is doing"`
+	State   readmodels.State `json:"state" doc:"What it is doing, found out when it is asked; not-kept: no process keeps the view, so it stays as it is"`
 	// Position and End bound what is left to do.
 	Position  uint64    `json:"position" doc:"Log position up to which it has folded"`
 	End       uint64    `json:"end,omitempty" doc:"Where the log ended when this was noted, while it catches up"`
 	Events    int64     `json:"events" doc:"Events folded so far"`
 	Rate      float64   `json:"rate,omitempty" doc:"Events folded a second, while it catches up"`
 	Remaining int64     `json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
-	LagMillis int64     `json:"lagMillis" doc:"Milliseconds from recorded to visible, at the last batch"`
-	At        time.Time `json:"at" doc:"When this was noted"`
+	LagMillis int64     `json:"lagMillis" doc:"How many milliseconds ago the first event was stored that it has not seen; 0 if it has seen all"`
+	At        time.Time `json:"at" doc:"When it last noted how far it has come"`
+	// Keeper is left out if no process has taken the lease on the view, or if the last one has left it.
+	Keeper       *readmodels.Keeper `json:"keeper,omitempty" doc:"The process that keeps the view, or kept it last"`
+	NotKeptSince time.Time          `json:"notKeptSince,omitzero" doc:"Since when no process keeps the view; left out while one does, and if none ever has"`
 	// FailedAt is left out for those who have no part in its study.
 	FailedAt *FailedAt `json:"failedAt,omitempty" doc:"The event at which it has stopped"`
 	// LeftOut are shown without those in whose study a caller has no part; LeftOutStreams counts them all.
@@ -53,7 +56,8 @@ type ProjectionList struct {
 var Queries = []readmodels.Query{
 	readmodels.Declare(readmodels.Query{
 		Name: "Projections", Path: "/api/v1/projections", Summary: "Where each view stands",
-		Doc: "How far each view has folded the log; a build that is made beside the one that is asked comes behind it, with its progress. " +
+		Doc: "How far each view has folded the log, and which process keeps it; a build that is made beside the active one comes behind it, " +
+			"with its progress. State and lag are those of the moment of the question. " +
 			"The events that a view cannot show are named to those who work in their study, and to administrators; why is in the server's log.",
 		OpenTo: access.To(access.DataManagers, access.Admins, access.Auditors), Reach: readmodels.ReachAnywhere,
 	}, ListProjections),
@@ -64,9 +68,9 @@ type ProjectionsQuery struct{}
 
 // ListProjections returns the builds of all views.
 func ListProjections(ctx context.Context, r readmodels.Request, _ ProjectionsQuery) (list ProjectionList, err error) {
-	checkpoints, err := r.Store.Checkpoints(ctx)
-	for _, c := range checkpoints {
-		list.Items = append(list.Items, shownTo(r.Caller.Principal, c))
+	builds, err := r.Status(ctx)
+	for _, b := range builds {
+		list.Items = append(list.Items, shownTo(r.Caller.Principal, b))
 	}
 	if err != nil {
 		return list, err
@@ -93,13 +97,14 @@ func maySee(who access.Principal, d domain.Damage) bool {
 }
 
 // shownTo is what a caller is shown of a build.
-func shownTo(who access.Principal, c readmodels.Checkpoint) Projection {
-	p := Projection{View: c.View, Version: c.Version, Build: c.Collection, State: c.State, Position: c.Position.Commit, End: c.End,
-		Events: c.Events, Rate: c.Rate, Remaining: c.RemainingMillis, LagMillis: c.LagMillis, At: c.At.UTC()}
-	if f := c.FailedAt; f != nil && maySeeEvent(who, *f) {
+func shownTo(who access.Principal, b readmodels.BuildStatus) Projection {
+	p := Projection{View: b.View, Version: b.Version, Build: b.Collection, State: b.State, Position: b.Position.Commit, End: b.End,
+		Events: b.Events, Rate: b.Rate, Remaining: b.RemainingMillis, LagMillis: b.Lag.Milliseconds(), At: b.At.UTC(), Keeper: b.Keeper,
+		NotKeptSince: b.NotKeptSince}
+	if f := b.FailedAt; f != nil && maySeeEvent(who, *f) {
 		p.FailedAt = &FailedAt{Study: f.Study, Stream: f.Stream, Revision: f.Revision, Type: f.Type}
 	}
-	for _, left := range c.LeftOut {
+	for _, left := range b.LeftOut {
 		if p.LeftOutStreams++; maySeeEvent(who, left.FailedAt) {
 			p.LeftOut = append(p.LeftOut, FailedAt{Study: left.Study, Stream: left.Stream, Revision: left.Revision, Type: left.Type})
 		}

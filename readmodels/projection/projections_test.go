@@ -10,8 +10,8 @@ import (
 
 // TestWhereAViewStoppedIsShownToThoseItConcerns and to nobody else.
 func TestWhereAViewStoppedIsShownToThoseItConcerns(t *testing.T) {
-	at := readmodels.Checkpoint{View: "v", State: readmodels.Stopped,
-		FailedAt: &readmodels.FailedAt{Study: "S", Stream: "patient-S.1", Type: "PatientScreened"}}
+	at := readmodels.BuildStatus{Checkpoint: readmodels.Checkpoint{View: "v", State: readmodels.Stopped,
+		FailedAt: &readmodels.FailedAt{Study: "S", Stream: "patient-S.1", Type: "PatientScreened"}}}
 	for _, c := range []struct {
 		grant user.Grant
 		shown bool

@@ -297,7 +297,7 @@ func (c *Cluster) elect(preferred *Member) {
 }
 
 // install makes a member the leader. The one that has written what is not replicated is preferred, because its log is the
-// longest. c.mu is held.
+// longest. No member leads before it has everything that was replicated, so a lagging one catches up first. c.mu is held.
 func (c *Cluster) install(preferred *Member) {
 	candidates := append([]*Member{preferred, c.writer}, c.members...)
 	for _, m := range candidates {
@@ -305,6 +305,7 @@ func (c *Cluster) install(preferred *Member) {
 			continue
 		}
 		c.leader = m
+		m.stopsAt, m.lag = nil, 0
 		c.elections = append(c.elections, time.Since(c.leaderless))
 		break
 	}

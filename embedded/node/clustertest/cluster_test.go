@@ -117,6 +117,23 @@ func TestLaggingFollowerShowsLess(t *testing.T) {
 	}
 }
 
+// TestElectedMemberShowsAll: a follower that lags when it is elected shows everything that was acknowledged before.
+func TestElectedMemberShowsAll(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{})
+	lagging := c.Followers()[0]
+	lagging.StopReplicating()
+	if err := write(t, client(t, c.URL()), "note-1"); err != nil {
+		t.Fatal(err)
+	}
+	c.MoveLeader(lagging)
+	if leader, err := c.AwaitLeader(t.Context()); err != nil || leader != lagging {
+		t.Fatalf("member %d leads (%v), want %d", leader.Number, err, lagging.Number)
+	}
+	if n := count(t, client(t, lagging.URL()), "note-1"); n != 1 {
+		t.Errorf("the new leader shows %d events, want 1", n)
+	}
+}
+
 // TestAppendWaitsForAQuorum: without a quorum an append is not answered, and not shown; it is there when the quorum is back,
 // and gone when the leader was cut off and another leads.
 func TestAppendWaitsForAQuorum(t *testing.T) {
