@@ -26,8 +26,9 @@ type Bounds struct {
 	Wait  time.Duration
 }
 
-// DefaultBounds returns the bounds of a class for a server of any size. Diaries and unblinding have a limit of their own
-// that no query takes from them. Of diaries a whole study's may wait, because patients are reminded at the same minute.
+// DefaultBounds returns the bounds of a class for a server of any size. Each class has a limit of its own, so that queries
+// take no capacity from diaries and unblinding. The queue of diaries is long, because the patients of a study are reminded
+// at the same minute.
 func DefaultBounds(c Class) Bounds {
 	switch c {
 	case Queries, classes:
@@ -53,11 +54,11 @@ const (
 
 // Options of a Control.
 type Options struct {
-	// Bounds are those of classes that shall not have the DefaultBounds.
+	// Bounds replace the DefaultBounds of the classes that they name.
 	Bounds map[Class]Bounds
 	// OfUser bounds the requests of one user that are served or wait at a time: 64 when 0.
 	OfUser int
-	// Logger hears, now and then, that requests are refused; nil for nobody.
+	// Logger is told, every ten seconds at most, that requests of a class are refused; nil for none.
 	Logger *slog.Logger
 	// Registerer registers the metrics; nil for none.
 	Registerer prometheus.Registerer
@@ -117,9 +118,9 @@ type Place struct {
 	who     string
 }
 
-// Enter admits a request of somebody, who is a user or an address, or "" where nobody counts. It waits while the limit of the class is reached. It
-// refuses overloaded where too many wait already, in this class or in more important ones, and too_many_requests where one
-// user has too many requests under way. After it has returned no error, Leave or GiveUp has to be called.
+// Enter admits a request of a user or an address. If who is empty, the request counts for nobody. Enter waits while the limit
+// of the class is reached. It refuses overloaded if too many requests wait, in this class or in a more important one, and
+// too_many_requests if the user has too many requests under way. If it returns no error, Leave or GiveUp has to be called.
 func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error) {
 	p := a.pools[c]
 	if a.Sheds(c) {
@@ -164,13 +165,13 @@ func (a *Control) queue(ctx context.Context, p *pool) (adaptivelimiter.Permit, e
 	case errors.Is(err, context.Canceled):
 		return nil, err
 	}
-	return nil, a.refuse(p) // it has waited in vain; nothing of it was done
+	return nil, a.refuse(p) // the request has waited as long as it may, and nothing of it was done
 }
 
-// Sheds says whether requests of the class are refused at present. The fuller the queue of a class is, or the longer its
-// requests wait, the more of the less important classes are refused: of n classes up to this one, the least important from
-// an nth of the queue on, and the class itself when its queue is full. So whenever requests of a class are refused for this
-// reason, those of all less important classes are refused too.
+// Sheds says whether requests of the class are refused at present. A class refuses its own requests when its queue is full,
+// or when its requests wait as long as they may. It refuses those of less important classes earlier: commands, for example,
+// are the third class, so queries are refused when a third of the queue of commands is full, and exports when two thirds
+// are. Whenever a class is refused because of the queue of a more important one, all less important classes are refused too.
 func (a *Control) Sheds(c Class) bool {
 	for k := c; k < classes; k++ {
 		p := a.pools[k]
@@ -238,7 +239,8 @@ func (a *Control) register(r prometheus.Registerer) error {
 		}
 		gauge("casebook_http_class_in_flight", "Requests of the class that are being served.", func(s Stats) int { return s.InFlight })
 		gauge("casebook_http_class_waiting", "Requests of the class that wait for a place.", func(s Stats) int { return s.Waiting })
-		gauge("casebook_http_class_limit", "How many requests of the class are served at a time at present.", func(s Stats) int { return s.Limit })
+		gauge("casebook_http_class_limit", "How many requests of the class are served at a time at present.",
+			func(s Stats) int { return s.Limit })
 		errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_http_class_shed_total",
 			Help: "Requests of the class that were refused because more came than could be served.", ConstLabels: label},
 			func() float64 { return float64(a.Stats(c).Shed) })))

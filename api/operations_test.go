@@ -246,8 +246,8 @@ func TestAFullServerTurnsAwayAndStaysHealthy(t *testing.T) {
 	c.as(tr.self).accepted(tr.entry(4))
 }
 
-// TestLessImportantRequestsAreShedFirst: while diaries wait, queries are refused, and what is more important is served. A query
-// that is full refuses nothing else.
+// TestLessImportantRequestsAreShedFirst: while diaries wait, queries are refused and unblinding is served. A full queue of
+// queries refuses queries alone.
 func TestLessImportantRequestsAreShedFirst(t *testing.T) {
 	c := serve(t, func(o *options) {
 		o.Limits.Classes = map[admission.Class]admission.Bounds{admission.Diaries: one, admission.Queries: one}

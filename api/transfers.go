@@ -45,9 +45,9 @@ type transferBounds struct {
 	bytes [3]int64
 }
 
-// transfers holds what clients send and receive at their own pace. If there are too many of a user, of a network or of all,
-// the oldest of them is ended. What a client drags out becomes the oldest, so that honest clients get through beside any
-// number of slow ones, even those of the same user or address. It is safe for concurrent use.
+// transfers holds the bodies that clients send, or the answers that they receive, at their own pace. If a user, a network or
+// all together have too many, the oldest is ended. A transfer that a slow client prolongs becomes the oldest, so clients of
+// usual speed are served beside any number of slow ones, even of the same user or address. It is safe for concurrent use.
 type transfers struct {
 	bounds transferBounds
 
@@ -94,7 +94,7 @@ func (r *transfers) grow(t *transfer, bytes int64) bool {
 	defer r.mu.Unlock()
 	for level, s := range t.in {
 		for s.bytes+bytes > r.bounds.bytes[level] {
-			if s.oldest == nil {
+			if s.oldest == nil || t.ended {
 				return false
 			}
 			r.endOldest(s)
@@ -110,8 +110,8 @@ func (r *transfers) grow(t *transfer, bytes int64) bool {
 	return true
 }
 
-// arrived says that the transfer no longer goes at its client's pace, so that nothing ends it any more. What it holds still
-// counts. arrived returns false if the transfer had been ended.
+// arrived says that a body has come, so that it can no longer be ended to make room. The bytes that it holds count until
+// over. arrived returns false if the transfer had been ended before.
 func (r *transfers) arrived(t *transfer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +141,7 @@ func (r *transfers) over(t *transfer) {
 	t.in = [3]*shelf{}
 }
 
-// drop counts what a transfer holds no longer.
+// drop subtracts the bytes of a transfer.
 func (*transfers) drop(t *transfer) {
 	for _, s := range t.in {
 		s.bytes -= t.bytes
@@ -149,7 +149,7 @@ func (*transfers) drop(t *transfer) {
 	t.bytes = 0
 }
 
-// endOldest ends the oldest transfer of a shelf. It is called with r.mu held, like all below.
+// endOldest ends the oldest transfer of a shelf. It is called with r.mu held, as are drop, takeOff, shelf, add and remove.
 func (r *transfers) endOldest(s *shelf) {
 	t := s.oldest
 	if t == nil {

@@ -103,14 +103,14 @@ type Question struct {
 	Given map[string][]string
 	// Position is a log position that the views must have seen before the answer; 0 means none.
 	Position uint64
-	// Aside runs the wait for the position; nil runs it as it is. A caller who answers only so many questions at a time may
-	// let another one in meanwhile.
+	// Aside runs the wait for the position, so that a caller who bounds how many questions are answered at a time can give
+	// the place of this one to another meanwhile. If Aside is nil, the wait keeps its place.
 	Aside func(wait func() error) error
 }
 
 // Answer answers a question. It refuses wrong parameters, callers without a role in the scope, a view that is being built for
-// the first time, a position behind the end of the log, and one that a view does not see in time; the query itself may refuse too. Refusals of access are
-// recorded. A list of the answer is only nil if JSON leaves it out.
+// the first time, a position behind the end of the log, and one that a view does not see in time; the query itself may
+// refuse too. Refusals of access are recorded. A list of the answer is only nil if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
 	if !ok {
@@ -142,7 +142,7 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error {
 	position := question.Position
 	if position == 0 || e.options.Store.reached(ctx, q.Views, position) {
-		return nil // whoever names what is seen waits neither for it nor for those who wait
+		return nil // a query for a position that the views have seen needs no place among those that wait
 	}
 	// The number of waiting queries is bounded, so that positions that are long in coming cannot block the process.
 	user := string(question.Caller.User)
