@@ -61,7 +61,7 @@ func (a *API) postSignIn(c *call) error {
 			Do("wait a moment before the next")
 	}
 	c.startTimeout()
-	leave, err := a.signing.enter(c.network(), a.signIns.knows(ask.User, c.RealIP()))
+	leave, err := a.signing.enter(c.network(), a.handler.Attempts().Trusts(ask.User, c.RealIP()))
 	if err != nil {
 		return err
 	}
@@ -193,14 +193,6 @@ func (s *signInLimit) allow(u domain.UserID, address string, now time.Time) (wai
 		return 0, true
 	}
 	return time.Duration(missing / float64(s.every) * float64(time.Second)), false
-}
-
-// knows says whether the account has been signed in to from the address.
-func (s *signInLimit) knows(u domain.UserID, address string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	outcome, _ := s.known.Get(pairOf(u, address))
-	return outcome.succeeded
 }
 
 // failed counts a failure, unless one of this account from this network was counted just now.
