@@ -201,18 +201,18 @@ func TestPasswordsMatchOnlyTheirOwnDigest(t *testing.T) {
 		t.Errorf("the same password got the same digest twice: %v", err)
 	}
 	for password, want := range map[string]bool{"velvet anchor copper mist": true, "correct horse batterY": false, "": false} {
-		if got, err := access.PasswordMatches(t.Context(), digest, password); err != nil || got != want {
+		if got, err := access.PasswordMatches(t.Context(), access.OfOwners, digest, password); err != nil || got != want {
 			t.Errorf("%q matches: %v, %v", password, got, err)
 		}
 	}
-	if got, err := access.PasswordMatches(t.Context(), "", ""); err != nil || got {
+	if got, err := access.PasswordMatches(t.Context(), access.OfOwners, "", ""); err != nil || got {
 		t.Errorf("a password matches the empty digest: %v, %v", got, err)
 	}
 	for _, broken := range []string{
 		"x", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=1$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=1$AA$AA",
 		"$argon2id$v=19$m=8,t=1,p=1$!!$AA",
 	} {
-		if _, err := access.PasswordMatches(t.Context(), broken, "x"); err == nil {
+		if _, err := access.PasswordMatches(t.Context(), access.OfOwners, broken, "x"); err == nil {
 			t.Errorf("%s was accepted as a digest", broken)
 		}
 	}

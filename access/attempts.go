@@ -80,24 +80,47 @@ func (d *DelayedError) Error() string { return d.refusal.Error() }
 // Unwrap returns the refusal.
 func (d *DelayedError) Unwrap() error { return d.refusal }
 
+// Attempt is one attempt that has begun.
+type Attempt struct {
+	attempts *Attempts
+	failures *failures
+	// until is the end of the wait that the attempt has caused.
+	until time.Time
+	share Share
+}
+
+// Share is the share of the pool of digests that the attempt uses.
+func (t Attempt) Share() Share { return t.share }
+
+// Withdraw takes back that the attempt counts as a failure. It is called for attempts whose password was not compared.
+func (t Attempt) Withdraw() {
+	t.attempts.mu.Lock()
+	defer t.attempts.mu.Unlock()
+	t.failures.count--
+	if t.failures.until.Equal(t.until) {
+		t.failures.until = time.Time{} // the wait before it was over when the attempt began
+	}
+}
+
 // Begin waits until the attempt may be made, or refuses it with a DelayedError. Of attempts that run at the same time,
-// each counts as a failure until it succeeds, so that many at once gain nothing.
-func (a *Attempts) Begin(ctx context.Context, u domain.UserID, address string) error {
-	hold, err := a.reserve(attemptKey{u, NetworkOf(address)})
+// each counts as a failure until it succeeds or is withdrawn, so that many at once gain nothing.
+func (a *Attempts) Begin(ctx context.Context, u domain.UserID, address string) (Attempt, error) {
+	attempt, hold, err := a.reserve(attemptKey{u, NetworkOf(address)})
 	if err != nil || hold <= 0 {
-		return err
+		return attempt, err
 	}
 	timer := time.NewTimer(hold)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return attempt, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		attempt.Withdraw()
+		return Attempt{}, ctx.Err()
 	}
 }
 
-func (a *Attempts) reserve(key attemptKey) (hold time.Duration, err error) {
+func (a *Attempts) reserve(key attemptKey) (attempt Attempt, hold time.Duration, err error) {
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -107,14 +130,15 @@ func (a *Attempts) reserve(key attemptKey) (hold time.Duration, err error) {
 		a.pairs.Add(key, f)
 	}
 	if wait := f.until.Sub(now); wait > 0 {
-		return 0, &DelayedError{Wait: wait, refusal: refuse.Overload("sign_in_delayed",
+		return Attempt{}, 0, &DelayedError{Wait: wait, refusal: refuse.Overload("sign_in_delayed",
 			"after repeated failures, the next attempt is possible in %s", wait.Round(time.Second)).Do("wait, and then try again")}
 	}
 	if a.trusted.Contains(key) {
 		f.fail(now, longestWaitAtHome)
-		return 0, nil
+		return Attempt{attempts: a, failures: f, until: f.until, share: OfOwners}, 0, nil
 	}
 	f.fail(now, longestWait)
+	attempt = Attempt{attempts: a, failures: f, until: f.until, share: OfStrangers}
 	limiter, found := a.accounts.Get(key.user)
 	if !found {
 		limiter = rate.NewLimiter(rate.Every(accountInterval), accountBurst)
@@ -125,7 +149,14 @@ func (a *Attempts) reserve(key attemptKey) (hold time.Duration, err error) {
 		reserved.CancelAt(now) // otherwise a flood would fill the limiter for hours
 		hold = longestHold
 	}
-	return hold, nil
+	return attempt, hold, nil
+}
+
+// Trusts says whether the owner of an account has signed in from the network of an address.
+func (a *Attempts) Trusts(u domain.UserID, address string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.trusted.Contains(attemptKey{u, NetworkOf(address)})
 }
 
 func (f *failures) fail(now time.Time, longest time.Duration) {

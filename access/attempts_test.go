@@ -22,7 +22,7 @@ func TestR16_FailuresDelayTheirNetworkAndNobodyElse(t *testing.T) {
 		a := access.NewAttempts(time.Now)
 		try := func(u domain.UserID, address string) (waited, refusedFor time.Duration) {
 			began := time.Now()
-			err := a.Begin(t.Context(), u, address)
+			_, err := a.Begin(t.Context(), u, address)
 			var delayed *access.DelayedError
 			if err != nil && (!errors.As(err, &delayed) || !refusedAs(err, "sign_in_delayed")) {
 				t.Fatal(err)
@@ -87,7 +87,8 @@ func TestAnAttemptThatNobodyWaitsForEnds(t *testing.T) {
 	cancel()
 	var err error
 	for i := range 30 {
-		err = errors.Join(err, a.Begin(ctx, "anna", fmt.Sprintf("192.0.2.%d", i)))
+		_, refused := a.Begin(ctx, "anna", fmt.Sprintf("192.0.2.%d", i))
+		err = errors.Join(err, refused)
 	}
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -101,7 +102,7 @@ func TestPasswordsAreCheckedAFewAtATime(t *testing.T) {
 	answers := make(chan error)
 	for range 60 {
 		go func() {
-			_, err := access.PasswordMatches(ctx, "", "a password")
+			_, err := access.PasswordMatches(ctx, access.OfStrangers, "", "a password")
 			answers <- err
 		}()
 	}
@@ -121,6 +122,71 @@ func TestPasswordsAreCheckedAFewAtATime(t *testing.T) {
 	}
 	if refused > 28 {
 		t.Errorf("%d are refused", refused)
+	}
+}
+
+// TestStrangersLeaveOwnersAShare: while strangers fill their queue, the password of an owner is checked.
+func TestStrangersLeaveOwnersAShare(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answers := make(chan error)
+	const strangers = 40 // more than may wait
+	for range strangers {
+		go func() {
+			_, err := access.PasswordMatches(ctx, access.OfStrangers, "", "a password")
+			answers <- err
+		}()
+	}
+	left, full := strangers, false
+	for ; left > 0 && !full; left-- {
+		full = refusedAs(<-answers, "overloaded")
+	}
+	if !full {
+		t.Error("the strangers' queue takes everybody")
+	}
+	if _, err := access.PasswordMatches(t.Context(), access.OfOwners, "", "a password"); err != nil {
+		t.Errorf("an owner: %v", err)
+	}
+	cancel()
+	for ; left > 0; left-- {
+		if err := <-answers; err != nil && !errors.Is(err, context.Canceled) && !refusedAs(err, "overloaded") {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAWithdrawnAttemptIsNoFailure, neither in the count nor in the wait that it has caused.
+func TestAWithdrawnAttemptIsNoFailure(t *testing.T) {
+	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	a := access.NewAttempts(func() time.Time { return now })
+	begin := func() access.Attempt {
+		t.Helper()
+		attempt, err := a.Begin(t.Context(), "anna", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attempt
+	}
+	for range 10 {
+		begin().Withdraw()
+	}
+	for range 3 {
+		begin() // three failures cost nothing
+	}
+	for range 10 {
+		begin().Withdraw()
+	}
+	begin()
+	if _, err := a.Begin(t.Context(), "anna", "192.0.2.1"); !refusedAs(err, "sign_in_delayed") {
+		t.Errorf("after four failures: %v", err)
+	}
+	now = now.Add(time.Second)
+	slow := begin()
+	now = now.Add(2 * time.Second)
+	begin()
+	slow.Withdraw() // the wait after the later failure stays
+	if _, err := a.Begin(t.Context(), "anna", "192.0.2.1"); !refusedAs(err, "sign_in_delayed") {
+		t.Errorf("beside a withdrawn attempt: %v", err)
 	}
 }
 

@@ -22,20 +22,32 @@ const (
 	argonSaltBytes = 16
 )
 
-// argonSlots limits how many digests are computed at a time, because each takes 64 MiB, and argonQueue how many requests
-// compute one or wait for it.
-var (
-	argonSlots = make(chan struct{}, 2)
-	argonQueue = make(chan struct{}, 32)
+// Share is the share of the pool of digests that a request uses.
+type Share uint8
+
+const (
+	// OfStrangers is for sign-ins to accounts that have not been signed in to from the network of the request.
+	OfStrangers Share = iota
+	// OfOwners is for all others. Strangers never use the whole pool, so that a flood of them does not delay owners.
+	OfOwners
 )
 
-// DigestPassword returns the argon2id digest of a password in PHC string format, with a new random salt.
+// argonSlots limits how many digests are computed at a time, because each takes 64 MiB and four threads. Strangers compute one
+// at a time. argonQueues limit how many requests of a share compute a digest or wait for it.
+var (
+	argonSlots    = make(chan struct{}, 2)
+	argonStranger = make(chan struct{}, 1)
+	argonQueues   = [...]chan struct{}{OfStrangers: make(chan struct{}, 32), OfOwners: make(chan struct{}, 32)}
+)
+
+// DigestPassword returns the argon2id digest of a password in PHC string format, with a new random salt. It uses the share of
+// owners, because only people who are proven set passwords.
 func DigestPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, argonSaltBytes)
 	if _, err := rand.Read(salt); err != nil {
 		return "", fmt.Errorf("make a salt: %w", err)
 	}
-	key, err := argon(ctx, password, salt, argonPasses, argonMemoryKiB, argonLanes)
+	key, err := argon(ctx, OfOwners, password, salt, argonPasses, argonMemoryKiB, argonLanes)
 	if err != nil {
 		return "", err
 	}
@@ -46,7 +58,7 @@ func DigestPassword(ctx context.Context, password string) (string, error) {
 
 // PasswordMatches reports whether the digest is that of the password. An empty digest matches no password, and takes as
 // long to check.
-func PasswordMatches(ctx context.Context, digest, password string) (bool, error) {
+func PasswordMatches(ctx context.Context, share Share, digest, password string) (bool, error) {
 	known := digest != ""
 	if !known {
 		digest = noDigest
@@ -68,7 +80,7 @@ func PasswordMatches(ctx context.Context, digest, password string) (bool, error)
 	if err1 != nil || err2 != nil || len(want) != argonKeyBytes {
 		return false, fmt.Errorf("the stored digest is damaged")
 	}
-	got, err := argon(ctx, password, salt, passes, memory, lanes)
+	got, err := argon(ctx, share, password, salt, passes, memory, lanes)
 	if err != nil {
 		return false, err
 	}
@@ -79,14 +91,23 @@ func PasswordMatches(ctx context.Context, digest, password string) (bool, error)
 var noDigest = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
 	strings.Repeat("A", 22), strings.Repeat("A", 43))
 
-// argon computes an argon2id key, when a slot is free. It refuses (code overloaded) when too many requests wait for one.
-func argon(ctx context.Context, password string, salt []byte, passes, memory int, lanes uint8) ([]byte, error) {
+// argon computes an argon2id key, when a slot is free. It refuses (code overloaded) when too many requests of the share wait.
+func argon(ctx context.Context, share Share, password string, salt []byte, passes, memory int, lanes uint8) ([]byte, error) {
+	queue := argonQueues[share]
 	select {
-	case argonQueue <- struct{}{}:
+	case queue <- struct{}{}:
 	default:
 		return nil, refuse.Overload("overloaded", "too many passwords are being checked").Do("send the same request again in a moment")
 	}
-	defer func() { <-argonQueue }()
+	defer func() { <-queue }()
+	if share == OfStrangers {
+		select {
+		case argonStranger <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		defer func() { <-argonStranger }()
+	}
 	select {
 	case argonSlots <- struct{}{}:
 	case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/commands"
 	"casebook/readmodels"
 
@@ -67,15 +68,17 @@ type API struct {
 	ready    func(context.Context) error
 	build    string
 
-	metrics  *metrics
-	verified *verifiedTokens
-	signIns  *signInLimit
-	changes  *readmodels.ChangeFeed
-	streams  gate
-	inFlight gate
-	batches  gate
-	signing  gate
-	document []byte
+	metrics   *metrics
+	verified  *verifiedTokens
+	signIns   *signInLimit
+	changes   *readmodels.ChangeFeed
+	admission *admission.Control
+	bodies    *transfers
+	answers   *transfers
+	streams   gate
+	batches   *admission.Tally
+	signing   signInPlaces
+	document  []byte
 
 	public http.Handler
 	admin  http.Handler
@@ -99,11 +102,15 @@ func New(o Options) (*API, error) {
 		own := prometheus.NewRegistry()
 		o.Registerer, o.Gatherer = own, own
 	}
-	a.streams = newGate(a.limits.Streams)
-	a.inFlight, a.batches = newGate(a.limits.InFlight), newGate(a.limits.BatchesInFlight)
-	a.signing = newGate(a.limits.SignInsInFlight)
+	a.streams, a.signing = newGate(a.limits.Streams), newSignInPlaces(a.limits)
+	a.batches = admission.NewTally(a.limits.BatchesOfUser, a.limits.BatchesInFlight)
+	a.bodies, a.answers = newTransfers(bodyBounds), newTransfers(answerBounds)
 	var err error
-	if a.metrics, err = newMetrics(o.Registerer, a.inFlight, a.streams); err != nil {
+	if a.admission, err = admission.NewControl(admission.Options{Bounds: a.limits.Classes, OfUser: a.limits.OfUser, Logger: a.logger,
+		Registerer: o.Registerer}); err != nil {
+		return nil, fmt.Errorf("bound the API's requests: %w", err)
+	}
+	if a.metrics, err = newMetrics(o.Registerer, a); err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
 	if a.verified, err = newVerifiedTokens(a.limits.VerifiedTokens); err != nil {
@@ -136,14 +143,17 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	e.IPExtractor = clientAddress(proxies)
 	e.HTTPErrorHandler = a.unrouted
 
-	a.route(e, http.MethodPost, "/api/v1/commands/{command}", route{action: "Command", timeout: a.limits.RequestTimeout}, a.postCommand)
-	a.route(e, http.MethodPost, "/api/v1/commands:batch", route{action: "Batch", timeout: a.limits.BatchTimeout, gate: a.batches}, a.postBatch)
-	a.route(e, http.MethodPost, "/api/v1/sign-in", route{action: "SignIn", timeout: a.limits.RequestTimeout, gate: a.signing}, a.postSignIn)
-	a.route(e, http.MethodPost, refreshRoute, route{action: "Refresh", timeout: a.limits.RequestTimeout}, a.postRefresh)
+	bounded := func(action string, timeout time.Duration) route {
+		return route{action: action, timeout: timeout, body: true}
+	}
+	a.route(e, http.MethodPost, "/api/v1/commands/{command}", bounded("Command", a.limits.RequestTimeout), a.postCommand)
+	a.route(e, http.MethodPost, "/api/v1/commands:batch", bounded("Batch", a.limits.BatchTimeout), a.postBatch)
+	a.route(e, http.MethodPost, "/api/v1/sign-in", bounded("SignIn", a.limits.RequestTimeout), a.postSignIn)
+	a.route(e, http.MethodPost, refreshRoute, bounded("Refresh", a.limits.RequestTimeout), a.postRefresh)
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))
 	}
-	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams, longLived: true}, a.getChanges)
+	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)

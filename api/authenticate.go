@@ -19,8 +19,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// authenticate proves who asks, and loads the grants that hold now. Its refusals are recorded in the security log.
-func (c *call) authenticate() error {
+// prove proves who asks, by the token alone. It needs no store, so it comes before a place is taken. Its refusals are
+// recorded in the security log.
+func (c *call) prove() error {
 	token := bearerToken(c.Request().Header.Get(echo.HeaderAuthorization))
 	proof, ok := c.api.verified.lookUp(token, c.api.now())
 	if !ok {
@@ -31,6 +32,13 @@ func (c *call) authenticate() error {
 		}
 		c.api.verified.remember(token, proof, c.api.now())
 	}
+	c.proof = proof
+	return nil
+}
+
+// authenticate loads the grants that hold now, after prove. Its refusals are recorded in the security log.
+func (c *call) authenticate() error {
+	proof := c.proof
 	// Whoever holds a good token may have been deactivated or may have lost roles since (21 CFR 11.10(g)).
 	principal, err := c.api.handler.Authenticated(c.ctx(), proof)
 	if err == nil && !slices.Contains(beforePasswordChange, c.action) {
@@ -42,7 +50,7 @@ func (c *call) authenticate() error {
 		}
 		return err
 	}
-	c.proof, c.principal = proof, principal
+	c.principal = principal
 	return nil
 }
 

@@ -44,7 +44,7 @@ type BatchItem struct {
 
 // postBatch takes commands together. Whatever becomes of one, the others are done.
 func (a *API) postBatch(c *call) error {
-	if err := c.authenticate(); err != nil {
+	if err := c.prove(); err != nil {
 		return err
 	}
 	body, err := c.body(a.limits.BatchBytes)
@@ -52,6 +52,14 @@ func (a *API) postBatch(c *call) error {
 		return err
 	}
 	defer returnBuffer(body)
+	c.startTimeout()
+	if !a.batches.Take(c.who()) {
+		return overloaded()
+	}
+	defer a.batches.Give(c.who())
+	if err := c.authenticate(); err != nil {
+		return err
+	}
 	raw, err := readBatch(body.Bytes(), a.limits.BatchCommands)
 	if err != nil {
 		return err
@@ -200,6 +208,11 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 	if err != nil {
 		return answer, name, err
 	}
+	place, err := a.admission.Enter(c.ctx(), declared.Class(), "") // the batch counts for its user, not its commands
+	if err != nil {
+		return answer, name, err
+	}
+	defer place.Leave()
 	request := c.request(name, j.command.Key, j.command.Body)
 	request.Principal = principal
 	answer, err = a.handler.Do(c.ctx(), request)

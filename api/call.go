@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/domain/refuse"
 
 	"github.com/labstack/echo/v4"
@@ -33,6 +34,18 @@ type call struct {
 	principal access.Principal
 	// code is the outcome, for the log.
 	code string
+
+	// timeout bounds the work; it begins when the body is there. cancel frees its context.
+	timeout time.Duration
+	cancel  context.CancelFunc
+	// place is the place among the served requests of a class, if it is placed.
+	place  admission.Place
+	placed bool
+	class  admission.Class
+	// incoming is the body, and outgoing the answer.
+	incoming, outgoing transfer
+	bodyRead           bool
+	from               string
 }
 
 // route is what holds for all requests of a route.
@@ -41,12 +54,10 @@ type route struct {
 	action string
 	// timeout bounds the request; none when 0.
 	timeout time.Duration
-	// gate bounds the requests of the route, besides the gate of all.
+	// gate bounds the requests of the route.
 	gate gate
-	// longLived requests are bounded by the gate of the route alone.
-	longLived bool
-	// unbounded routes are answered even when all other requests are turned away.
-	unbounded bool
+	// body says that the timeout begins when the body is there.
+	body bool
 }
 
 // route adds a route. The pattern holds parameters in braces, as the description writes them.
@@ -70,7 +81,7 @@ func (a *API) unrouted(err error, c echo.Context) {
 			Do("the header Allow lists what it takes")
 		pattern = "(method)"
 	}
-	a.serve(c, pattern, route{action: "Unrouted", unbounded: true}, func(*call) error { return answer })
+	a.serve(c, pattern, route{action: "Unrouted"}, func(*call) error { return answer })
 }
 
 func notFound() *refuse.Refusal {
@@ -96,32 +107,88 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
-	if r.timeout > 0 {
-		ctx, cancel := context.WithTimeout(request.Context(), r.timeout)
-		defer cancel() // after the answer: why the work ended is read from the context
-		c.SetRequest(request.WithContext(ctx))
+	cl.timeout = r.timeout
+	if !r.body {
+		cl.startTimeout()
 	}
 	if err := cl.bounded(r, work); err != nil {
 		cl.answerProblem(err)
 	}
+	a.bodies.over(&cl.incoming)
 	cl.finish(started)
+	if cl.cancel != nil {
+		cl.cancel() // after the answer: why the work ended is read from the context
+	}
 }
 
-// bounded does the work within the bounds of the route. A panic becomes an error here, so that the gates are left and the
-// answer is a problem.
-func (c *call) bounded(r route, work func(*call) error) (err error) {
-	if !r.unbounded {
-		if !r.longLived {
-			if err := c.api.inFlight.enter(); err != nil {
-				return err
-			}
-			defer c.api.inFlight.leave()
-		}
-		if err := r.gate.enter(); err != nil {
-			return err
-		}
-		defer r.gate.leave()
+// startTimeout bounds the time of the work, unless it is bounded already.
+func (c *call) startTimeout() {
+	if c.timeout <= 0 || c.cancel != nil {
+		return
 	}
+	ctx, cancel := context.WithTimeout(c.ctx(), c.timeout)
+	c.cancel = cancel
+	c.SetRequest(c.Request().WithContext(ctx))
+}
+
+// enter takes a place among the served requests of a class. It is given back before the answer is sent.
+func (c *call) enter(class admission.Class) (err error) {
+	c.startTimeout()
+	c.class = class
+	c.place, err = c.api.admission.Enter(c.ctx(), class, c.who())
+	c.placed = err == nil
+	return err
+}
+
+// leave gives the place back, if there is one.
+func (c *call) leave() {
+	if !c.placed {
+		return
+	}
+	c.placed = false
+	if errors.Is(c.ctx().Err(), context.Canceled) { // the client has gone; how long it took tells nothing
+		c.place.GiveUp()
+		return
+	}
+	c.place.Leave()
+}
+
+// aside runs a wait without a place, and then takes one again.
+func (c *call) aside(wait func() error) error {
+	if c.placed {
+		c.placed = false
+		c.place.GiveUp()
+	}
+	if err := wait(); err != nil {
+		return err
+	}
+	return c.enter(c.class)
+}
+
+// who is for whom the request counts: the proven user, or the network.
+func (c *call) who() string {
+	if u := c.proof.User; u != "" {
+		return string(u)
+	}
+	return "\x00" + c.network()
+}
+
+// network is where the request comes from.
+func (c *call) network() string {
+	if c.from == "" {
+		c.from = access.NetworkOf(c.RealIP())
+	}
+	return c.from
+}
+
+// bounded does the work within the bounds of the route. A panic becomes an error here, so that what is held is given back
+// and the answer is a problem.
+func (c *call) bounded(r route, work func(*call) error) (err error) {
+	if err := r.gate.enter(); err != nil {
+		return err
+	}
+	defer r.gate.leave()
+	defer c.leave()
 	defer recovered(&err)
 	return work(c)
 }
@@ -144,6 +211,7 @@ func (c *call) answerProblem(err error) {
 			slog.String("traceId", c.trace), slog.Any("error", err))
 		return
 	}
+	c.skipBody()
 	header := c.Response().Header()
 	header.Del("Etag")
 	if delayed, ok := errors.AsType[*access.DelayedError](err); ok {

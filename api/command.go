@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"casebook/admission"
 	"casebook/commands"
 	"casebook/domain/refuse"
 
@@ -24,13 +25,17 @@ const maxAppName = 200
 func (a *API) postCommand(c *call) error {
 	name := c.Param("command")
 	declared, known := a.handler.Find(name)
+	class := admission.Commands
 	if known = known && !declared.Internal(); known {
-		c.action = declared.Name()
+		c.action, class = declared.Name(), declared.Class()
 	}
-	if err := c.authenticate(); err != nil {
+	if err := c.prove(); err != nil {
 		return err
 	}
 	if !known {
+		if err := c.authenticate(); err != nil {
+			return err
+		}
 		return unknownCommand(name)
 	}
 	body, err := c.body(a.limits.CommandBytes)
@@ -38,6 +43,12 @@ func (a *API) postCommand(c *call) error {
 		return c.commanded(c.action, err)
 	}
 	defer returnBuffer(body)
+	if err := c.enter(class); err != nil {
+		return c.commanded(c.action, err)
+	}
+	if err := c.authenticate(); err != nil {
+		return err
+	}
 	answer, err := a.handler.Do(c.ctx(), c.request(c.action, c.Request().Header.Get(keyHeader), body.Bytes()))
 	if err != nil {
 		return c.commanded(c.action, err)
@@ -78,7 +89,7 @@ func (c *call) answer(status int, value any) error {
 	if err := encodeTo(b, value); err != nil {
 		return err
 	}
-	return c.Blob(status, echo.MIMEApplicationJSON, b.Bytes())
+	return c.send(status, echo.MIMEApplicationJSON, b.Bytes())
 }
 
 // encodeTo writes a value as JSON. Characters that mean something in HTML stay as they are: the answer is no page.

@@ -43,7 +43,9 @@ func (a *API) docsRoutes(e *echo.Echo) error {
 			return c.Blob(http.StatusOK, echo.MIMETextHTMLCharsetUTF8, page)
 		}
 		asset := assetWriter{ResponseWriter: c.Response()}
-		ui.ServeHTTP(&asset, c.Request())
+		if err := c.sending(0, func() error { ui.ServeHTTP(&asset, c.Request()); return nil }); err != nil {
+			return err
+		}
 		if asset.missing {
 			header.Del("Content-Encoding")
 			header.Set("Cache-Control", "no-store")

@@ -121,8 +121,8 @@ func (a *API) adminRoutes(gatherer prometheus.Gatherer) http.Handler {
 
 func (a *API) healthRoutes(e *echo.Echo) {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		a.route(e, method, "/healthz", route{action: "Health", unbounded: true}, a.getHealth)
-		a.route(e, method, "/readyz", route{action: "Ready", unbounded: true, timeout: readinessTimeout}, a.getReadiness)
+		a.route(e, method, "/healthz", route{action: "Health"}, a.getHealth)
+		a.route(e, method, "/readyz", route{action: "Ready", timeout: readinessTimeout}, a.getReadiness)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/admission"
 	"casebook/domain"
 	"casebook/domain/refuse"
 
@@ -76,7 +77,8 @@ func TestSignInsAreLimitedByAddress(t *testing.T) {
 }
 
 func TestLabelsStayBounded(t *testing.T) {
-	m, err := newMetrics(prometheus.NewRegistry(), newGate(1), nil)
+	a := &API{bodies: newTransfers(bodyBounds), answers: newTransfers(answerBounds), batches: admission.NewTally(1, 1)}
+	m, err := newMetrics(prometheus.NewRegistry(), a)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"casebook/admission"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -21,7 +23,7 @@ type metrics struct {
 // maxCodes bounds how many codes are counted separately. The program has more than a hundred codes, and will get more.
 const maxCodes = 400
 
-func newMetrics(r prometheus.Registerer, inFlight, streams gate) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "casebook_http_request_duration_seconds", Help: "How long requests took, by route, method and class of status.",
@@ -35,13 +37,30 @@ func newMetrics(r prometheus.Registerer, inFlight, streams gate) (*metrics, erro
 		}, []string{"code"}),
 		codes: boundedLabels{known: map[string]struct{}{}, max: maxCodes},
 	}
-	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "casebook_http_requests_in_flight", Help: "Requests that are being served.",
-	}, func() float64 { return float64(len(inFlight)) })
-	listening := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "casebook_change_streams", Help: "Clients that listen to changes.",
-	}, func() float64 { return float64(len(streams)) })
-	return m, errors.Join(r.Register(m.requests), r.Register(m.commands), r.Register(m.refusals), r.Register(gauge), r.Register(listening))
+	errs := []error{r.Register(m.requests), r.Register(m.commands), r.Register(m.refusals)}
+	gauge := func(name, help string, of func() float64) {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, of)))
+	}
+	gauge("casebook_http_requests_in_flight", "Requests of all classes that are being served.", func() (n float64) {
+		for _, c := range admission.Classes() {
+			n += float64(a.admission.Stats(c).InFlight)
+		}
+		return n
+	})
+	gauge("casebook_change_streams", "Clients that listen to changes.", func() float64 { return float64(len(a.streams)) })
+	gauge("casebook_sign_ins_in_flight", "Sign-ins that are under way or wait.", func() float64 { return float64(a.signing.taken()) })
+	gauge("casebook_http_batches_in_flight", "Batches of commands that are under way.", func() float64 { return float64(a.batches.Total()) })
+	for _, t := range []struct {
+		name, what string
+		of         *transfers
+	}{{"bodies", "Bodies that clients are sending", a.bodies}, {"answers", "Large answers that clients are receiving", a.answers}} {
+		gauge("casebook_http_"+t.name, t.what+".", func() float64 { count, _, _ := t.of.figures(); return float64(count) })
+		gauge("casebook_http_"+t.name+"_bytes", t.what+": their bytes beyond 16 KiB each.",
+			func() float64 { _, bytes, _ := t.of.figures(); return float64(bytes) })
+		errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_http_" + t.name + "_cut_total",
+			Help: t.what + ", and that were ended to make room for others."}, func() float64 { _, _, cut := t.of.figures(); return float64(cut) })))
+	}
+	return m, errors.Join(errs...)
 }
 
 func (m *metrics) served(route, method string, status int, took time.Duration) {

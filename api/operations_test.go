@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"casebook/admission"
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
@@ -173,7 +174,12 @@ func broken(t *testing.T, log io.Writer, work func(*call) error) (*API, client) 
 	t.Helper()
 	c := serve(t, func(o *options) { o.Logger = slog.New(slog.NewJSONHandler(log, nil)) })
 	e := echo.New()
-	c.api.route(e, http.MethodGet, "/broken", route{action: "Broken", timeout: time.Minute}, work)
+	c.api.route(e, http.MethodGet, "/broken", route{action: "Broken", timeout: time.Minute}, func(c *call) error {
+		if err := c.enter(admission.Queries); err != nil {
+			return err
+		}
+		return work(c)
+	})
 	return c.api, listen(t, c.api, e)
 }
 
@@ -193,25 +199,112 @@ func TestFailuresTellTheirDetailToTheLogAlone(t *testing.T) {
 			if text := log.String(); !strings.Contains(text, "/secret/path") || !strings.Contains(text, p.TraceID) {
 				t.Errorf("the log says %s", text)
 			}
-			if len(a.inFlight) != 0 {
-				t.Error("the gate was not left")
+			if n := a.admission.Stats(admission.Queries).InFlight; n != 0 {
+				t.Error("the place was not given back")
 			}
 		})
 	}
 }
 
+// one is a class that serves one request at a time, while one more waits.
+var one = admission.Bounds{Least: 1, First: 1, Most: 1, Queue: 1, Wait: time.Minute}
+
+// fill takes the places of a class, and lets as many requests wait as may, until the returned function is called.
+func fill(t *testing.T, a *API, class admission.Class) (free func()) {
+	t.Helper()
+	served, err := a.admission.Enter(t.Context(), class, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if p, err := a.admission.Enter(ctx, class, ""); err == nil {
+			p.Leave()
+		}
+	}()
+	for a.admission.Stats(class).Waiting == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return func() { cancel(); <-gone; served.Leave() }
+}
+
 func TestAFullServerTurnsAwayAndStaysHealthy(t *testing.T) {
-	c := serve(t, func(o *options) { o.Limits.InFlight, o.Limits.BatchesInFlight = 1, 1 })
+	c := serve(t, func(o *options) {
+		o.Limits.BatchesInFlight, o.Limits.Classes = 1, map[admission.Class]admission.Bounds{admission.Diaries: one}
+	})
 	tr := newTrial(t)
-	c.api.inFlight <- struct{}{}
+	free := fill(t, c.api, admission.Diaries)
 	c.as(tr.self).command(tr.entry(4)).refused(t, http.StatusServiceUnavailable, "overloaded")
 	if r := c.get("/healthz"); r.StatusCode != http.StatusOK {
 		t.Errorf("health is answered %d", r.StatusCode)
 	}
-	<-c.api.inFlight
-	c.api.batches <- struct{}{}
+	free()
+	c.api.batches.Take("somebody")
 	c.as(tr.self).post("/api/v1/commands:batch", `{"commands":[]}`).refused(t, http.StatusServiceUnavailable, "overloaded")
 	c.as(tr.self).accepted(tr.entry(4))
+}
+
+// TestLessImportantRequestsAreShedFirst: while diaries wait, queries are refused and unblinding is served. A full queue of
+// queries refuses queries alone.
+func TestLessImportantRequestsAreShedFirst(t *testing.T) {
+	c := serve(t, func(o *options) {
+		o.Limits.Classes = map[admission.Class]admission.Bounds{admission.Diaries: one, admission.Queries: one}
+	})
+	tr := newTrial(t)
+	free := fill(t, c.api, admission.Queries)
+	c.as(tr.crc).get("/api/v1/me").refused(t, http.StatusServiceUnavailable, "overloaded")
+	c.as(tr.self).accepted(tr.entry(4)) // its capacity is its own
+	free()
+	free = fill(t, c.api, admission.Diaries)
+	defer free()
+	c.as(tr.crc).get("/api/v1/me").refused(t, http.StatusServiceUnavailable, "overloaded")
+	c.as(tr.crc).get("/api/v1/events").refused(t, http.StatusServiceUnavailable, "overloaded")
+	if c.api.admission.Sheds(admission.Unblinding) {
+		t.Error("unblinding is refused because of diaries")
+	}
+}
+
+// TestSlowBodiesHoldNobodyUp: however many bodies of one user, or of strangers, do not come, everybody else is served, those of
+// the same user and of the same address too.
+func TestSlowBodiesHoldNobodyUp(t *testing.T) {
+	c := serve(t, nil)
+	tr, p := newTrial(t), newPerson(t, c)
+	const slow = 100 // more than one user or network of strangers may send at a time
+	for path, token := range map[string]string{submit: c.as(tr.self).token, "/api/v1/sign-in": ""} {
+		for range slow {
+			connection, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = connection.Close() }()
+			if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", path,
+				token); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for { // until all have begun: those beyond the bounds are ended
+		count, _, cut := c.api.bodies.figures()
+		if int64(count)+cut == 2*slow {
+			if count > bodyBounds.count[ofUser]*2 {
+				t.Errorf("%d bodies are read at a time", count)
+			}
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for _, class := range admission.Classes() {
+		if s := c.api.admission.Stats(class); s.InFlight != 0 {
+			t.Errorf("%d slow bodies hold places of %s", s.InFlight, class)
+		}
+	}
+	c.as(tr.self).accepted(tr.entry(4))
+	p.signIn("")
+	if r := c.as(tr.crc).get("/api/v1/me"); r.StatusCode != http.StatusOK {
+		t.Errorf("another request is answered %d: %s", r.StatusCode, r.body)
+	}
 }
 
 func TestARequestThatTakesTooLongIsEnded(t *testing.T) {
@@ -221,7 +314,7 @@ func TestARequestThatTakesTooLongIsEnded(t *testing.T) {
 }
 
 func TestABodyThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
-	c := serve(t, func(o *options) { o.Limits.RequestTimeout = 100 * time.Millisecond })
+	c := serve(t, func(o *options) { o.Limits.BodyTimeout = 100 * time.Millisecond })
 	c = c.as(newTrial(t).crc)
 	connection, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
 	if err != nil {

@@ -60,6 +60,7 @@ var statusOfCode = map[string]int{
 	"too_many_sign_ins":  http.StatusTooManyRequests,
 	"sign_in_delayed":    http.StatusTooManyRequests,
 	"too_many_streams":   http.StatusTooManyRequests,
+	"too_many_requests":  http.StatusTooManyRequests,
 	"overloaded":         http.StatusServiceUnavailable,
 }
 

@@ -14,10 +14,16 @@ import (
 // getQuery serves a query: it proves who asks, hands the question to the engine, and sends what that answers.
 func (a *API) getQuery(q readmodels.Query) func(*call) error {
 	return func(c *call) error {
+		if err := c.prove(); err != nil {
+			return err
+		}
+		if err := c.enter(q.Class); err != nil {
+			return err
+		}
 		if err := c.authenticate(); err != nil {
 			return err
 		}
-		question := readmodels.Question{Query: q.Name, Caller: c.caller(), Path: map[string]string{}, Given: c.QueryParams()}
+		question := readmodels.Question{Query: q.Name, Caller: c.caller(), Path: map[string]string{}, Given: c.QueryParams(), Aside: c.aside}
 		for _, p := range q.Parameters {
 			if p.InPath {
 				question.Path[p.Name] = c.Param(p.Name)
@@ -66,7 +72,7 @@ func (c *call) sendTagged(body []byte, mediaType string) error {
 	if matches(c.Request().Header.Values("If-None-Match"), tag) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.Blob(http.StatusOK, mediaType, body)
+	return c.send(http.StatusOK, mediaType, body)
 }
 
 // matches says whether one of the tags is ours (RFC 9110, 13.1.2: compared without regard to weakness).

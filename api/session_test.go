@@ -328,10 +328,12 @@ func TestSignInsFromOneAddressAreLimited(t *testing.T) {
 
 // TestAFloodOfSignInsLeavesTheAPIToOthers: sign-ins that are under way do not take the places of other requests.
 func TestAFloodOfSignInsLeavesTheAPIToOthers(t *testing.T) {
-	c := serve(t, func(o *options) { o.Limits.InFlight, o.Limits.SignInsInFlight = 10, 3 })
+	c := serve(t, func(o *options) { o.Limits.SignInsInFlight = 3 })
 	p := newPerson(t, c)
-	for range 3 {
-		if err := c.api.signing.enter(); err != nil {
+	var leave func()
+	for i := range 3 {
+		var err error
+		if leave, err = c.api.signing.enter(fmt.Sprint("192.0.2.", i), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -343,8 +345,12 @@ func TestAFloodOfSignInsLeavesTheAPIToOthers(t *testing.T) {
 	if r := c.as(p.id).get("/api/v1/me"); r.StatusCode != http.StatusOK {
 		t.Errorf("another request is answered %d: %s", r.StatusCode, r.body)
 	}
-	c.api.signing.leave()
+	leave()
 	p.signIn("")
+	if _, err := c.api.signing.enter("192.0.2.9", false); err != nil {
+		t.Fatal(err)
+	}
+	p.signIn("") // strangers take no place of an account that has been signed in to from its network
 }
 
 // TestR16_TheFailedFactorIsRecorded: whoever knows the password and has no code is a stranger with a stolen password.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/commands"
 	usercommands "casebook/commands/user"
 	"casebook/domain"
@@ -59,6 +60,12 @@ func (a *API) postSignIn(c *call) error {
 		return refuse.Overload("too_many_sign_ins", "sign-ins to many accounts have failed from this address").
 			Do("wait a moment before the next")
 	}
+	c.startTimeout()
+	leave, err := a.signing.enter(c.network(), a.handler.Attempts().Trusts(ask.User, c.RealIP()))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	principal, err := usercommands.SignIn(c.ctx(), a.handler, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code,
 		Device: ask.Device, Address: c.RealIP(), TraceID: c.trace})
 	if err != nil {
@@ -90,6 +97,10 @@ func (a *API) postRefresh(c *call) error {
 		return err
 	}
 	proof, err := a.tokens.VerifyRefresh(ask.RefreshToken)
+	if err == nil {
+		c.proof.User = proof.User
+		err = c.enter(admission.Diaries) // a phone needs it before it can hand in a diary
+	}
 	if err == nil {
 		c.principal, err = a.handler.Authenticated(c.ctx(), proof)
 	}
@@ -203,6 +214,38 @@ func (s *signInLimit) succeeded(u domain.UserID, address string) {
 	defer s.mu.Unlock()
 	s.known.Add(pairOf(u, address), signInOutcome{succeeded: true})
 }
+
+// signInPlaces are the places of the sign-ins that are under way. Accounts that have been signed in to from their network
+// have places of their own, so that strangers keep nobody out.
+type signInPlaces struct {
+	known, strange gate
+	networks       *admission.Tally
+}
+
+func newSignInPlaces(l Limits) signInPlaces {
+	return signInPlaces{known: newGate(l.SignInsInFlight), strange: newGate(l.SignInsInFlight),
+		networks: admission.NewTally(l.SignInsOfNetwork, l.SignInsInFlight)}
+}
+
+// enter refuses with the code overloaded, or returns what gives the place back.
+func (p signInPlaces) enter(network string, known bool) (leave func(), err error) {
+	if known && p.known.enter() == nil {
+		return p.known.leave, nil
+	}
+	if !p.networks.Take(network) {
+		return nil, overloaded()
+	}
+	if err := p.strange.enter(); err != nil {
+		p.networks.Give(network)
+		return nil, err
+	}
+	return func() {
+		p.strange.leave()
+		p.networks.Give(network)
+	}, nil
+}
+
+func (p signInPlaces) taken() int { return len(p.known) + len(p.strange) }
 
 // pairOf returns the key of an attempt. What is no id stands for one account, and takes no room.
 func pairOf(u domain.UserID, address string) signInPair {

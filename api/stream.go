@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"time"
 
+	"casebook/admission"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
@@ -58,6 +59,12 @@ func (a *API) Run(ctx context.Context) error {
 
 // getChanges tells the caller of changes until either side has enough.
 func (a *API) getChanges(c *call) error {
+	if err := c.prove(); err != nil {
+		return err
+	}
+	if a.admission.Sheds(admission.Queries) { // a stream is long, so it takes no place
+		return a.admission.Refused(admission.Queries)
+	}
 	if err := c.authenticate(); err != nil {
 		return err
 	}

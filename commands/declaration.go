@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/eventlog"
@@ -26,6 +27,8 @@ type Command interface {
 	AsksForPresence() bool
 	// OpenToOwner says that the command is also open to the owner of the account that it is about.
 	OpenToOwner() bool
+	// Class says how important the command is while the server has more to do than it can.
+	Class() admission.Class
 	// Internal says that only process managers send the command; the API does not offer it.
 	Internal() bool
 	// Summary says in one line what the command does; it is empty for commands that are not described.
@@ -60,6 +63,8 @@ type Declaration[S, E, F, C any] struct {
 	openToSelf bool
 	// prepare changes the body before the decision, for example a password into its digest.
 	prepare func(context.Context, *Handler, Request, *C) error
+	// class is Commands unless InClass says otherwise.
+	class admission.Class
 	// freshSignIn says that the sender must have signed in within the last few minutes.
 	freshSignIn bool
 	// confirmed says that the sender's account must be in its owner's hands without doubt.
@@ -115,7 +120,7 @@ func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, fact
 		panic(fmt.Sprintf("commands: %s embeds nothing that says on which stream of the category %s it runs", name, decider.Category))
 	}
 	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts,
-		scope: scopeOf[C](), required: requiredFields(reflect.TypeFor[C]())}
+		scope: scopeOf[C](), class: admission.Commands, required: requiredFields(reflect.TypeFor[C]())}
 }
 
 // nameOfFunction returns a function's name as package.Function.
@@ -145,6 +150,13 @@ func (d *Declaration[S, E, F, C]) Narrowed(narrow func(context.Context, Reader, 
 // AllowedToSelf also allows the command to the user whom it is about. The command has to embed domain.OfUser.
 func (d *Declaration[S, E, F, C]) AllowedToSelf() *Declaration[S, E, F, C] {
 	d.openToSelf = true
+	return d
+}
+
+// InClass says that the command is more important than others, or less, while the server has more to do than it can. Without
+// it, the command belongs to admission.Commands.
+func (d *Declaration[S, E, F, C]) InClass(class admission.Class) *Declaration[S, E, F, C] {
+	d.class = class
 	return d
 }
 
@@ -241,6 +253,9 @@ func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
 
 // OpenToOwner implements Command.
 func (d *Declaration[S, E, F, C]) OpenToOwner() bool { return d.openToSelf }
+
+// Class implements Command.
+func (d *Declaration[S, E, F, C]) Class() admission.Class { return d.class }
 
 // AsksForPresence implements Command.
 func (d *Declaration[S, E, F, C]) AsksForPresence() bool { return d.freshSignIn }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/domain"
 	"casebook/domain/refuse"
 )
@@ -27,10 +28,13 @@ type EngineOptions struct {
 	FirstAfter FirstAfter
 	// ReadTimeout bounds how long a query waits for the store: 5 s when 0.
 	ReadTimeout time.Duration
-	// PositionTimeout bounds how long a query waits for a log position, and Waiting how many queries wait at a time: 5 s
-	// and 256 when 0.
-	PositionTimeout time.Duration
-	Waiting         int
+	// PositionTimeout bounds how long a query waits for a log position, Waiting how many queries wait at a time, and
+	// WaitingOfUser how many of them are one user's: 5 s, 1024 and 16 when 0.
+	PositionTimeout        time.Duration
+	Waiting, WaitingOfUser int
+	// End returns the position at which the log ends. A query that names a later one is refused at once. If End is nil, it
+	// waits like any other.
+	End func(context.Context) (uint64, error)
 }
 
 // Past folds the documents of one patient in a view up to a moment, and returns them by their keys.
@@ -39,7 +43,8 @@ type Past func(ctx context.Context, view string, patient domain.PatientID, at Mo
 const (
 	defaultReadTimeout     = 5 * time.Second
 	defaultPositionTimeout = 5 * time.Second
-	defaultWaiting         = 256
+	defaultWaiting         = 1024
+	defaultWaitingOfUser   = 16
 )
 
 // Engine answers queries for every kind of caller: the API, pages, exports. It is safe for concurrent use.
@@ -47,7 +52,8 @@ type Engine struct {
 	options EngineOptions
 	byName  map[string]Query
 	// waiting bounds how many queries wait for a log position.
-	waiting chan struct{}
+	waiting *admission.Tally
+	end     *logEnd
 }
 
 // NewEngine returns an engine for declared queries.
@@ -55,7 +61,8 @@ func NewEngine(o EngineOptions) *Engine {
 	orDefault(&o.ReadTimeout, defaultReadTimeout)
 	orDefault(&o.PositionTimeout, defaultPositionTimeout)
 	orDefault(&o.Waiting, defaultWaiting)
-	e := &Engine{options: o, byName: map[string]Query{}, waiting: make(chan struct{}, o.Waiting)}
+	orDefault(&o.WaitingOfUser, defaultWaitingOfUser)
+	e := &Engine{options: o, byName: map[string]Query{}, waiting: admission.NewTally(o.WaitingOfUser, o.Waiting), end: newLogEnd(o.End)}
 	for _, q := range o.Queries {
 		e.byName[q.Name] = q
 	}
@@ -96,11 +103,14 @@ type Question struct {
 	Given map[string][]string
 	// Position is a log position that the views must have seen before the answer; 0 means none.
 	Position uint64
+	// Aside runs the wait for the position, so that a caller who bounds how many questions are answered at a time can give
+	// the place of this one to another meanwhile. If Aside is nil, the wait keeps its place.
+	Aside func(wait func() error) error
 }
 
 // Answer answers a question. It refuses wrong parameters, callers without a role in the scope, a view that is being built for
-// the first time, and a position that a view does not see in time; the query itself may refuse too. Refusals of access are
-// recorded. A list of the answer is only nil if JSON leaves it out.
+// the first time, a position behind the end of the log, and one that a view does not see in time; the query itself may
+// refuse too. Refusals of access are recorded. A list of the answer is only nil if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
 	if !ok {
@@ -119,7 +129,7 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 			return nil, err
 		}
 	}
-	if err := e.waitFor(ctx, q, question.Position); err != nil {
+	if err := e.waitFor(ctx, q, question); err != nil {
 		return nil, err
 	}
 	// The time-out is shorter than that of the request, so that the caller still gets an answer.
@@ -128,27 +138,37 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	return q.read(ctx, r, parameters)
 }
 
-// waitFor waits for a bounded time until the query's views have seen a position.
-func (e *Engine) waitFor(ctx context.Context, q Query, position uint64) error {
-	if position == 0 || len(q.Views) == 0 {
-		return nil
+// waitFor waits for a bounded time until the query's views have seen the position that the question names.
+func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error {
+	position := question.Position
+	if position == 0 || e.options.Store.reached(ctx, q.Views, position) {
+		return nil // a query for a position that the views have seen needs no place among those that wait
 	}
-	// The number of waiting queries is bounded, so that positions from the future cannot block the process.
-	select {
-	case e.waiting <- struct{}{}:
-	default:
+	// The number of waiting queries is bounded, so that positions that are long in coming cannot block the process.
+	user := string(question.Caller.User)
+	if !e.waiting.Take(user) {
 		return refuse.Overload("overloaded", "the server has as many requests under way as it takes").
 			Do("send the same request again in a moment, with the same Idempotency-Key")
 	}
-	defer func() { <-e.waiting }()
-	ctx, cancel := context.WithTimeout(ctx, e.options.PositionTimeout)
-	defer cancel()
-	for _, view := range q.Views {
-		if err := e.options.Store.WaitFor(ctx, view, position); err != nil {
-			return err
+	defer e.waiting.Give(user)
+	wait := func() error {
+		if e.end.isBefore(ctx, position) {
+			return refuse.Overload("position_ahead", "the log ends before position %d", position).
+				Do("ask again in a moment; if this lasts, the position is of another log, and to be left out")
 		}
+		ctx, cancel := context.WithTimeout(ctx, e.options.PositionTimeout)
+		defer cancel()
+		for _, view := range q.Views {
+			if err := e.options.Store.WaitFor(ctx, view, position); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
+	if question.Aside == nil {
+		return wait()
+	}
+	return question.Aside(wait)
 }
 
 // Request is what the function of a query knows besides the parameters: the store, the caller, and how much of the study

@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"casebook/access"
+	"casebook/admission"
 )
 
 // Query is the declaration of a query; Declare completes it. The route, the authorisation, the description and the access
@@ -26,6 +27,8 @@ type Query struct {
 	Within []string
 	// Views are the views that the answer is made of. A query with a log position waits for all of them.
 	Views []View
+	// Class says how important the query is while the server has more to do than it can; admission.Queries if it is not set.
+	Class admission.Class
 	// Sort names the orders of a list; empty if the list has only one order.
 	Sort Sorting
 

@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"golang.org/x/sync/singleflight"
 )
 
 // View names one kind of document, with the version of the fold that makes it. A new version is filled into a
@@ -79,6 +80,8 @@ type Store struct {
 	// built holds the collections of builds that have caught up before.
 	built  map[string]bool
 	active activeBuilds // guarded by mu too
+	// reading reads checkpoints, each at most once at a time.
+	reading singleflight.Group
 }
 
 // progress is how far a build has folded the log, as this process knows it.
@@ -87,6 +90,9 @@ type progress struct {
 	moved  chan struct{}
 	// projectedHere says that this process projects the view, and so knows its progress without reading it.
 	projectedHere bool
+	// read is the checkpoint as it was read last, at readAt.
+	read   Checkpoint
+	readAt time.Time
 }
 
 const (
@@ -367,7 +373,7 @@ func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 			return nil
 		}
 		if read {
-			c, err := s.LoadBuildCheckpoint(ctx, v, collection)
+			c, err := s.recentCheckpoint(ctx, v, collection)
 			if err == nil && c.Position.Commit >= commit {
 				return nil
 			}

@@ -191,7 +191,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
 		Verifier: s.verifier, Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
-		RecordRefusal: s.handler.RecordRefusal, Past: s.past, FirstAfter: s.blindLog.FirstAfter})
+		RecordRefusal: s.handler.RecordRefusal, Past: s.past, FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
@@ -375,6 +375,12 @@ func (s *server) ready(ctx context.Context) error {
 		return fmt.Errorf("event store: %w", err)
 	}
 	return nil
+}
+
+// logEnd returns the position at which the log ends.
+func (s *server) logEnd(ctx context.Context) (uint64, error) {
+	end, err := s.log.End(ctx)
+	return end.Commit, err
 }
 
 // part adds the name of a part to its error.

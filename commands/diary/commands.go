@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
@@ -22,6 +23,7 @@ var Commands = []commands.Command{
 			diary.AssignInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-02-04", Until: "2026-08-01"}),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Submit).
 		AllowedTo(access.ThePatient, access.SiteStaff).
+		InClass(admission.Diaries).
 		Described("Hand in one filled-in instrument",
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
 				CapturedAt: exampleMoment, Zone: "Europe/Berlin",

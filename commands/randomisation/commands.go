@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -65,6 +66,7 @@ var Commands = []commands.Command{
 	commands.Handle(randomisation.Decider, randomisation.Break).
 		AllowedTo(access.Investigators, access.SafetyOfficers).
 		Reauthenticated().
+		InClass(admission.Unblinding).
 		EvenIfDamaged().
 		Revealing(unblind).
 		ShownAgain(showBlindAgainFor, func(c randomisation.BreakBlind) randomisation.BreakBlind {

@@ -53,15 +53,18 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 	if err := e.Device.Validate(); err != nil {
 		return access.Principal{}, err
 	}
-	if err := h.Attempts().Begin(ctx, e.User, e.Address); err != nil {
+	begun, err := h.Attempts().Begin(ctx, e.User, e.Address)
+	if err != nil {
 		return access.Principal{}, err
 	}
 	u, err := commands.Read(ctx, h.Reader(), user.Decider, string(e.User))
 	if err != nil {
+		begun.Withdraw()
 		return access.Principal{}, err
 	}
 	attempt := signInAttempt{OfUser: domain.ForUser(e.User), Device: e.Device}
-	if attempt.Password, err = access.PasswordMatches(ctx, u.Digest, e.Password); err != nil {
+	if attempt.Password, err = access.PasswordMatches(ctx, begun.Share(), u.Digest, e.Password); err != nil {
+		begun.Withdraw()
 		return access.Principal{}, err
 	}
 	if !u.Exists() {
@@ -200,11 +203,13 @@ func proveOwner(ctx context.Context, h *commands.Handler, r commands.Request, u 
 		return refuse.Forbidden("current_password_required", "the old password is missing").At("currentPassword").
 			Do("send it, or ask an administrator to set a new password")
 	}
-	if err := h.Attempts().Begin(ctx, u.ID, r.Address); err != nil {
+	begun, err := h.Attempts().Begin(ctx, u.ID, r.Address)
+	if err != nil {
 		return err
 	}
-	matches, err := access.PasswordMatches(ctx, u.Digest, password)
+	matches, err := access.PasswordMatches(ctx, access.OfOwners, u.Digest, password)
 	if err != nil {
+		begun.Withdraw()
 		return err
 	}
 	if matches {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/admission"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
@@ -100,13 +101,14 @@ var Queries = []readmodels.Query{
 			"newest in front. What an event says is not in it. Roles given in the study and access that was refused are in it too " +
 			"(21 CFR 11.10(e)).",
 		OpenTo: access.To(access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy,
-		Views: []readmodels.View{AuditIndex}, Sort: trailSort,
+		Views: []readmodels.View{AuditIndex}, Class: admission.Exports, Sort: trailSort,
 	}, ListStudyTrail),
 	readmodels.Declare(readmodels.Query{
 		Name: "AccountTrail", Path: "/api/v1/audit/accounts/events", Summary: "What was recorded of accounts, by whom and when",
 		Doc: "The audit index of what belongs to no study: accounts, grants, sign-ins and their failures, and access that was refused outside " +
 			"of studies, the newest in front.",
-		OpenTo: access.Admins, Reach: readmodels.ReachAnywhere, Views: []readmodels.View{AuditIndex}, Sort: trailSort,
+		OpenTo: access.Admins, Reach: readmodels.ReachAnywhere, Views: []readmodels.View{AuditIndex}, Class: admission.Exports,
+		Sort: trailSort,
 	}, ListAccountTrail),
 }
 

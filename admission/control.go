@@ -1,0 +1,249 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"casebook/domain/refuse"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+)
+
+// Bounds are the bounds of a class.
+type Bounds struct {
+	// The limit, which is how many requests of the class are served at a time, begins at First and moves between Least and
+	// Most: down while requests take longer than they used to, and up while more of them do not slow them down.
+	Least, First, Most uint
+	// Queue is how many requests wait beyond the limit, and Wait how long each of them waits at most.
+	Queue int
+	Wait  time.Duration
+}
+
+// DefaultBounds returns the bounds of a class for a server of any size. Each class has a limit of its own, so that queries
+// take no capacity from diaries and unblinding. The queue of diaries is long, because the patients of a study are reminded
+// at the same minute.
+func DefaultBounds(c Class) Bounds {
+	switch c {
+	case Queries, classes:
+		return Bounds{Least: 8, First: 32, Most: 512, Queue: 256, Wait: 3 * time.Second}
+	case Exports:
+		return Bounds{Least: 2, First: 8, Most: 64, Queue: 32, Wait: 5 * time.Second}
+	case Commands:
+		return Bounds{Least: 32, First: 64, Most: 512, Queue: 512, Wait: 5 * time.Second}
+	case Diaries:
+		return Bounds{Least: 64, First: 128, Most: 1024, Queue: 2048, Wait: 10 * time.Second}
+	case Unblinding:
+		return Bounds{Least: 16, First: 32, Most: 128, Queue: 128, Wait: 10 * time.Second}
+	}
+	return Bounds{}
+}
+
+const (
+	// defaultOfUser is how many requests of one user are served or wait at a time.
+	defaultOfUser = 64
+	// shedLogInterval is the least time between two log lines about refused requests of a class.
+	shedLogInterval = 10 * time.Second
+)
+
+// Options of a Control.
+type Options struct {
+	// Bounds replace the DefaultBounds of the classes that they name.
+	Bounds map[Class]Bounds
+	// OfUser bounds the requests of one user that are served or wait at a time: 64 when 0.
+	OfUser int
+	// Logger is told, every ten seconds at most, that requests of a class are refused; nil for none.
+	Logger *slog.Logger
+	// Registerer registers the metrics; nil for none.
+	Registerer prometheus.Registerer
+}
+
+// Control admits requests. It is safe for concurrent use.
+type Control struct {
+	pools  [classes]*pool
+	users  *Tally
+	logger *slog.Logger
+}
+
+// pool serves the requests of a class.
+type pool struct {
+	Bounds
+	class   Class
+	limiter adaptivelimiter.AdaptiveLimiter[any]
+	waiting atomic.Int64
+	// waited is how long the request that left the queue last had waited, in nanoseconds; 0 while nobody waits.
+	waited atomic.Int64
+	// shed counts the refused requests, and unlogged those since the last log line.
+	shed, unlogged atomic.Int64
+	line           rate.Sometimes
+}
+
+// NewControl returns a Control.
+func NewControl(o Options) (*Control, error) {
+	if o.OfUser == 0 {
+		o.OfUser = defaultOfUser
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Control{users: NewTally(o.OfUser, math.MaxInt), logger: o.Logger}
+	for _, c := range Classes() {
+		b, given := o.Bounds[c]
+		if !given {
+			b = DefaultBounds(c)
+		}
+		if b.Least == 0 || b.First < b.Least || b.Most < b.First || b.Queue < 1 || b.Wait <= 0 {
+			return nil, fmt.Errorf("the class %s cannot have the bounds %+v", c, b)
+		}
+		a.pools[c] = &pool{Bounds: b, class: c, line: rate.Sometimes{Interval: shedLogInterval},
+			limiter: adaptivelimiter.NewBuilder[any]().WithLimits(b.Least, b.Most, b.First).Build()}
+	}
+	if o.Registerer == nil {
+		return a, nil
+	}
+	return a, a.register(o.Registerer)
+}
+
+// Place is the place of a request among those that are served.
+type Place struct {
+	control *Control
+	pool    *pool
+	permit  adaptivelimiter.Permit
+	who     string
+}
+
+// Enter admits a request of a user or an address. If who is empty, the request counts for nobody. Enter waits while the limit
+// of the class is reached. It refuses overloaded if too many requests wait, in this class or in a more important one, and
+// too_many_requests if the user has too many requests under way. If it returns no error, Leave or GiveUp has to be called.
+func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error) {
+	p := a.pools[c]
+	if a.Sheds(c) {
+		return Place{}, a.refuse(p)
+	}
+	if who != "" && !a.users.Take(who) {
+		return Place{}, refuse.Overload("too_many_requests", "too many requests of the same user are under way").
+			Do("send fewer at a time, and this one again in a moment, with the same Idempotency-Key")
+	}
+	permit, ok := p.limiter.TryAcquirePermit()
+	if !ok {
+		var err error
+		if permit, err = a.queue(ctx, p); err != nil {
+			a.forget(who)
+			return Place{}, err
+		}
+	}
+	return Place{control: a, pool: p, permit: permit, who: who}, nil
+}
+
+func (a *Control) forget(who string) {
+	if who != "" {
+		a.users.Give(who)
+	}
+}
+
+// queue waits for a place.
+func (a *Control) queue(ctx context.Context, p *pool) (adaptivelimiter.Permit, error) {
+	if p.waiting.Add(1) > int64(p.Queue) {
+		p.waiting.Add(-1)
+		return nil, a.refuse(p)
+	}
+	began := time.Now()
+	permit, err := p.limiter.AcquirePermitWithMaxWait(ctx, p.Wait)
+	p.waited.Store(int64(time.Since(began)))
+	if p.waiting.Add(-1) == 0 {
+		p.waited.Store(0)
+	}
+	switch {
+	case err == nil:
+		return permit, nil
+	case errors.Is(err, context.Canceled):
+		return nil, err
+	}
+	return nil, a.refuse(p) // the request has waited as long as it may, and nothing of it was done
+}
+
+// Sheds says whether requests of the class are refused at present. A class refuses its own requests when its queue is full,
+// or when its requests wait as long as they may. It refuses those of less important classes earlier: commands, for example,
+// are the third class, so queries are refused when a third of the queue of commands is full, and exports when two thirds
+// are. Whenever a class is refused because of the queue of a more important one, all less important classes are refused too.
+func (a *Control) Sheds(c Class) bool {
+	for k := c; k < classes; k++ {
+		p := a.pools[k]
+		waiting := p.waiting.Load()
+		if waiting == 0 {
+			continue
+		}
+		share, of := int64(c)+1, int64(k)+1
+		if waiting*of >= int64(p.Queue)*share || p.waited.Load()*of >= int64(p.Wait)*share {
+			return true
+		}
+	}
+	return false
+}
+
+// Refused counts a request of the class that is refused for what Sheds says, and returns the refusal.
+func (a *Control) Refused(c Class) error { return a.refuse(a.pools[c]) }
+
+func (a *Control) refuse(p *pool) error {
+	p.shed.Add(1)
+	p.unlogged.Add(1)
+	p.line.Do(func() {
+		s := a.Stats(p.class)
+		a.logger.Warn("requests are refused because more come than can be served", "class", p.class.String(),
+			"refused", p.unlogged.Swap(0), "waiting", s.Waiting, "inFlight", s.InFlight, "limit", s.Limit)
+	})
+	return refuse.Overload("overloaded", "the server has as many requests of the class %s under way as it takes", p.class).
+		Do("send the same request again in a moment, with the same Idempotency-Key")
+}
+
+// Leave gives the place back, and tells the limit how long the request has taken.
+func (p Place) Leave() {
+	p.permit.Record()
+	p.control.forget(p.who)
+}
+
+// GiveUp gives the place back where the time since Enter says nothing about the server: the client has gone, or the request
+// now waits for something else.
+func (p Place) GiveUp() {
+	p.permit.Drop()
+	p.control.forget(p.who)
+}
+
+// Stats are the figures of a class.
+type Stats struct {
+	// InFlight requests are served, Waiting ones wait, and Limit is how many are served at most at present.
+	InFlight, Waiting, Limit int
+	// Shed requests have been refused since the start.
+	Shed int64
+}
+
+// Stats returns the figures of a class.
+func (a *Control) Stats(c Class) Stats {
+	p := a.pools[c]
+	return Stats{InFlight: p.limiter.Inflight(), Waiting: int(p.waiting.Load()), Limit: p.limiter.Limit(), Shed: p.shed.Load()}
+}
+
+func (a *Control) register(r prometheus.Registerer) error {
+	var errs []error
+	for _, c := range Classes() {
+		label := prometheus.Labels{"class": c.String()}
+		gauge := func(name, help string, of func(Stats) int) {
+			errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: label},
+				func() float64 { return float64(of(a.Stats(c))) })))
+		}
+		gauge("casebook_http_class_in_flight", "Requests of the class that are being served.", func(s Stats) int { return s.InFlight })
+		gauge("casebook_http_class_waiting", "Requests of the class that wait for a place.", func(s Stats) int { return s.Waiting })
+		gauge("casebook_http_class_limit", "How many requests of the class are served at a time at present.",
+			func(s Stats) int { return s.Limit })
+		errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_http_class_shed_total",
+			Help: "Requests of the class that were refused because more came than could be served.", ConstLabels: label},
+			func() float64 { return float64(a.Stats(c).Shed) })))
+	}
+	return errors.Join(errs...)
+}
