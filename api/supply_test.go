@@ -73,7 +73,6 @@ func TestSupplyManagersAreNotToldWhoGotAKit(t *testing.T) {
 	tr := newOpenTrial(t)
 	caughtUp(t, tr.position)
 	base := "/api/v1/studies/" + string(tr.study)
-	site := user.Grant{Role: user.CRC, Study: tr.study, Site: "01"}
 	for _, x := range []struct {
 		who   domain.UserID
 		knows bool
@@ -81,7 +80,6 @@ func TestSupplyManagersAreNotToldWhoGotAKit(t *testing.T) {
 		{tr.crc, true}, {tr.manager, true},
 		{account(t, "supply", user.Grant{Role: user.SupplyManager, Study: tr.study}), false},
 		{account(t, "unblinded", user.Grant{Role: user.UnblindedSupplyManager, Study: tr.study}), false},
-		{account(t, "both", user.Grant{Role: user.SupplyManager, Study: tr.study}, site), true},
 	} {
 		asker := c.as(x.who)
 		for _, path := range []string{"/kits?location=01", "/kits/K-1", "/alerts?site=01", "/shipments?to=01", "/accountability",
@@ -230,7 +228,6 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 	base := "/api/v1/studies/" + string(tr.study) + "/alerts"
 	officer := account(t, "officer", user.Grant{Role: user.SafetyOfficer, Study: tr.study})
 	supplier := account(t, "supply", user.Grant{Role: user.SupplyManager, Study: tr.study})
-	both := account(t, "both", user.Grant{Role: user.SupplyManager, Study: tr.study}, user.Grant{Role: user.CRC, Study: tr.study, Site: "01"})
 	for _, x := range []struct {
 		who   domain.UserID
 		query string
@@ -244,8 +241,6 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 		{supplier, "", []safety.Kind{safety.KitsAffected, safety.ResupplyShort}},
 		{supplier, "?site=01", []safety.Kind{safety.KitsAffected}},
 		{supplier, "?kind=risk_flagged", nil},
-		{both, "", []safety.Kind{safety.KitsAffected, safety.ResupplyShort}},
-		{both, "?site=01", []safety.Kind{safety.RiskFlagged, safety.KitsAffected}},
 	} {
 		var kinds []safety.Kind
 		for _, a := range answered[readmodels.List[safetyviews.Alert]](c.as(x.who), base+x.query).Items {

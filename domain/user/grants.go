@@ -21,7 +21,7 @@ func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("role_granted", "%s holds that role already", cmd.User).At("grant").
 			Do("nothing is left to do")
 	}
-	if err := u.mayHold(cmd.Grant.Role); err != nil {
+	if err := u.mayHold(cmd.Grant); err != nil {
 		return nil, err
 	}
 	if !cmd.Grant.Role.NeedsSecond(call.Actor) {
@@ -52,24 +52,31 @@ func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 		return nil, refuse.NotFound("grant_not_proposed", "nobody has proposed that role for %s", cmd.User).At("grant").
 			Do("name role and scope as they were proposed")
 	}
-	if err := domain.First(secondPerson(call.Actor, proposal.By, cmd.User), u.mayHold(cmd.Grant.Role)); err != nil {
+	if err := domain.First(secondPerson(call.Actor, proposal.By, cmd.User), u.mayHold(cmd.Grant)); err != nil {
 		return nil, err
 	}
 	return []Event{RoleGranted{User: cmd.User, Grant: cmd.Grant}}, nil
 }
 
 // mayHold keeps the administration of accounts apart from work in studies: nobody does both, so that an administrator and
-// whoever confirms a role are people who have no other part.
-func (u User) mayHold(role Role) error {
-	clash := slices.ContainsFunc(u.Grants, func(g Grant) bool {
-		return (g.Role == Admin) != (role == Admin)
-	})
-	if clash {
-		return refuse.Because("roles_exclusive", "an administrator cannot hold a role in a study").At("grant.role").
-			Do("use another account, of another person")
+// whoever confirms a role are people who have no other part. It also keeps a study's supply apart from its patients: who
+// manages kits is not shown to whom they went, and would learn it with a second role.
+func (u User) mayHold(grant Grant) error {
+	for _, held := range u.Grants {
+		if (held.Role == Admin) != (grant.Role == Admin) {
+			return refuse.Because("roles_exclusive", "an administrator cannot hold a role in a study").At("grant.role").
+				Do("use another account, of another person")
+		}
+		if held.Study == grant.Study && held.Role.managesSupply() != grant.Role.managesSupply() {
+			return refuse.Because("roles_exclusive", "who manages the supply of a study cannot hold the role %s in it", grant.Role).
+				At("grant.role").Do("use another account, of another person")
+		}
 	}
 	return nil
 }
+
+// managesSupply reports whether the role manages kits without knowing the patients.
+func (r Role) managesSupply() bool { return r == SupplyManager || r == UnblindedSupplyManager }
 
 // TakeRole takes a role away, from the next request on (21 CFR 11.10(g)), or takes a proposal back. It refuses
 // user_not_found, account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself if administrators

@@ -231,6 +231,23 @@ func TestR4_OneAdministratorMakesNoOther(t *testing.T) {
 	account(t).Given(user.RoleGranted{User: anna, Grant: crc}).When(granting(admin)).ThenRefused("roles_exclusive")
 }
 
+// TestR27_WhoManagesSupplyHasNoPatients: who is shown kits without their patients would learn them with a second role.
+func TestR27_WhoManagesSupplyHasNoPatients(t *testing.T) {
+	in := func(role user.Role, study domain.StudyID) user.Grant { return user.Grant{Role: role, Study: study} }
+	supply, unblinded := in(user.SupplyManager, "PAIN1"), in(user.UnblindedSupplyManager, "PAIN1")
+	manager := in(user.DataManager, "PAIN1")
+	account(t).Given(user.RoleGranted{User: anna, Grant: supply}).When(granting(manager)).ThenRefused("roles_exclusive")
+	account(t).Given(user.RoleGranted{User: anna, Grant: supply}).When(granting(in(user.DataManager, "OTHER"))).
+		Then(user.RoleGranted{User: anna, Grant: in(user.DataManager, "OTHER")})
+	with := account(t).Given(user.RoleGranted{User: anna, Grant: manager})
+	with.When(granting(supply)).ThenRefused("roles_exclusive")
+	with.When(granting(unblinded)).ThenRefused("roles_exclusive")
+	proposed := account(t).When(granting(unblinded)).Then(user.RoleProposed{User: anna, Grant: unblinded, By: boss})
+	proposed.Given(user.RoleGranted{User: anna, Grant: manager}).When(confirmingRole(unblinded, "deputy")).ThenRefused("roles_exclusive")
+	account(t).Given(user.RoleGranted{User: anna, Grant: supply}).When(granting(unblinded)).
+		Then(user.RoleProposed{User: anna, Grant: unblinded, By: boss})
+}
+
 // TestR16_APasswordOfSomebodyElseIsGoodForNothingElse: nobody takes over an account by a reset.
 func TestR16_APasswordOfSomebodyElseIsGoodForNothingElse(t *testing.T) {
 	given := account(t).When(changing(boss)).Then(newPassword, handedOut, ended(1, user.PasswordWasAssigned))
