@@ -190,10 +190,17 @@ func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *s
 		return value, nil
 	case ctx.Err() != nil:
 		return value, fmt.Errorf("%w: %w", ctx.Err(), err)
-	case s.over.Err() != nil:
-		return value, &unavailable{context.Cause(s.over)}
 	}
-	return value, err
+	return value, s.reason(err)
+}
+
+// reason returns why the session is over, if it is, and otherwise err: a request that meets the closed connection fails with a code that does not
+// pass.
+func (s *session) reason(err error) error {
+	if s.over.Err() != nil {
+		return &unavailable{context.Cause(s.over)}
+	}
+	return err
 }
 
 // call runs a request that changes nothing, again and again until it succeeds, fails for good, or ctx ends.

@@ -151,13 +151,13 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		case errors.Is(err, ErrAheadOfLog):
 			return fmt.Errorf("%w; restore the log or rebuild what was made from it", err)
 		case err != nil:
-			return l.interrupted(err)
+			return l.interrupted(node.reason(err))
 		}
 	}
 	subscription, err := node.streams.Read(ctx, s.request())
 	if err != nil {
 		node.suspect()
-		return l.interrupted(err)
+		return l.interrupted(node.reason(err))
 	}
 
 	arrivals := make(chan arrival, subscriptionBuffer)
