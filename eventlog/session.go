@@ -194,8 +194,8 @@ func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *s
 	return value, s.reason(err)
 }
 
-// reason returns why the session is over, if it is, and otherwise err: a request that meets the closed connection fails with a code that does not
-// pass.
+// reason returns why the session is over, if it is, and otherwise err. A request that meets the closed connection fails with a
+// code that does not pass.
 func (s *session) reason(err error) error {
 	if s.over.Err() != nil {
 		return &unavailable{context.Cause(s.over)}
