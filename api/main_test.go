@@ -115,7 +115,7 @@ func (w world) close() error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return errors.Join(err, w.log.Close(), w.blinded.Close(), w.store.DropAll(ctx), w.store.Close(ctx), w.closeStores())
 }

@@ -711,7 +711,7 @@ func TestRunEndsWhenTheLogCannotBeFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands()})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := h.Run(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("Run ends with %v, and its context with %v", err, ctx.Err())

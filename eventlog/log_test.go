@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 
 func connect(t testing.TB, url string) *eventlog.Log {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	log, err := eventlog.Connect(ctx, eventlog.Options{URL: url, Registry: registry()})
 	if err != nil {

@@ -205,7 +205,7 @@ func TestALongNameStopsNoVerifier(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.record("one")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := v.Await(ctx, d.last); err != nil {
 		t.Fatal(err)

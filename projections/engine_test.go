@@ -222,7 +222,7 @@ func (w *world) screen(n int) domain.PatientID {
 // wait waits until a view has seen everything that was recorded.
 func (w *world) wait(v readmodels.View) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // a busy machine is slow
 	defer cancel()
 	if err := w.store.WaitFor(ctx, v, w.last); err != nil {
 		w.t.Fatal(err)

@@ -196,7 +196,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes,
-		TrustedProxies: f.TrustedProxies})
+		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err
 	}
