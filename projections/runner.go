@@ -16,7 +16,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
@@ -627,13 +626,6 @@ func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
 	}
 }
 
-// write is a document that is to be stored, with the filter that finds the stored one unless that has seen more.
-type write struct {
-	guard    bson.D
-	document bson.Raw
-	fresh    bool
-}
-
 // writeDocuments stores the changed documents in chunks: while the store writes one chunk, the next is encoded.
 func (r *runner) writeDocuments(ctx context.Context) error {
 	if len(r.unwritten) == 0 {
@@ -648,16 +640,20 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	group.SetLimit(2)
 	for chunk := range slices.Chunk(keys, writeBatch) {
 		group.Go(func() error {
-			writes := make([]write, 0, len(chunk))
+			var fresh, known []readmodels.Encoded
 			for _, key := range chunk {
 				w := r.unwritten[key]
 				raw, err := r.encode(w.document, w.by)
 				if err != nil {
 					return &foldError{event: w.by, err: err}
 				}
-				writes = append(writes, write{w.document.Head().Guard(), raw, w.fresh})
+				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: raw}); w.fresh {
+					fresh = append(fresh, encoded)
+				} else {
+					known = append(known, encoded)
+				}
 			}
-			return r.save(ctx, writes)
+			return r.save(ctx, fresh, known)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -667,52 +663,15 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 }
 
 // save stores documents. Fresh ones are inserted, which costs a store least; it fails with errDuplicates where they are not
-// new after all. The others replace what is stored, unless that has seen more.
-func (r *runner) save(ctx context.Context, writes []write) error {
-	var fresh []any
-	var known []write
-	for _, w := range writes {
-		if w.fresh {
-			fresh = append(fresh, w.document)
-		} else {
-			known = append(known, w)
-		}
+// new after all. The others replace what is stored, unless that has seen more: then it has their events already.
+func (r *runner) save(ctx context.Context, fresh, known []readmodels.Encoded) error {
+	duplicates, err := r.engine.store.Insert(ctx, r.collection.Name(), fresh)
+	if err != nil {
+		return err
 	}
-	if len(fresh) > 0 {
-		_, err := r.collection.InsertMany(ctx, fresh, options.InsertMany().SetOrdered(false))
-		duplicates, err := collisions(err)
-		if err != nil {
-			return err
-		}
-		if duplicates > 0 {
-			return errDuplicates
-		}
+	if duplicates > 0 {
+		return errDuplicates
 	}
-	if len(known) == 0 {
-		return nil
-	}
-	models := make([]mongo.WriteModel, len(known))
-	for i, w := range known {
-		models[i] = mongo.NewReplaceOneModel().SetFilter(w.guard).SetReplacement(w.document).SetUpsert(true)
-	}
-	_, err := r.collection.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	// A stored document that has seen more is not found, so that the upsert collides with it: it has these events already.
-	_, err = collisions(err)
+	_, err = r.engine.store.Replace(ctx, r.collection.Name(), known)
 	return err
-}
-
-// collisions returns how many writes of a bulk failed because of a document with the same key, and err where any write
-// failed for another reason.
-func collisions(err error) (duplicates int, _ error) {
-	var bulk mongo.BulkWriteException
-	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
-		return 0, err
-	}
-	for _, e := range bulk.WriteErrors {
-		if !mongo.IsDuplicateKeyError(e) {
-			return 0, err
-		}
-		duplicates++
-	}
-	return duplicates, nil
 }

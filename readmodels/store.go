@@ -52,17 +52,6 @@ func (h *Header) See(p domain.Position) {
 	h.Position, h.Prepared = int64(p.Commit), int64(p.Commit)-int64(p.Prepare)
 }
 
-// Guard is the filter that finds the document only where what is stored has not seen more.
-func (h *Header) Guard() bson.D {
-	if h.Prepared == 0 { // nothing comes behind it at the same commit position
-		return bson.D{{Key: "_id", Value: h.ID}, {Key: "_position", Value: bson.D{{Key: "$lte", Value: h.Position}}}}
-	}
-	return bson.D{{Key: "_id", Value: h.ID}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "_position", Value: bson.D{{Key: "$lt", Value: h.Position}}}},
-		bson.D{{Key: "_position", Value: h.Position}, {Key: "_prepared", Value: bson.D{{Key: "$gte", Value: h.Prepared}}}},
-	}}}
-}
-
 // Head returns the header; it makes every document with a Header a Document.
 func (h *Header) Head() *Header { return h }
 
@@ -74,6 +63,8 @@ type Store struct {
 	client *mongo.Client
 	db     *mongo.Database
 	views  []View
+	// majority says that writes wait for the majority of a replica set.
+	majority bool
 
 	mu       sync.Mutex
 	progress map[string]*progress // by collection: two builds of a view go each at its own pace
@@ -133,6 +124,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
 	}
 	if hello.SetName != "" || hello.Message == routerMessage {
+		s.majority = true
 		db.SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority())
 	}
 	s.db = client.Database(database, db)

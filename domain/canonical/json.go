@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // JSON returns the canonical JSON of a value. Like every reader of JSON that RFC 8785 counts on, it holds numbers as
@@ -66,7 +67,9 @@ func write(b *bytes.Buffer, value any) {
 		b.WriteByte(']')
 	case map[string]any:
 		b.WriteByte('{')
-		for i, name := range slices.SortedFunc(maps.Keys(v), byCodeUnits) {
+		names := slices.AppendSeq(make([]string, 0, len(v)), maps.Keys(v))
+		slices.SortFunc(names, byCodeUnits)
+		for i, name := range names {
 			if i > 0 {
 				b.WriteByte(',')
 			}
@@ -78,9 +81,21 @@ func write(b *bytes.Buffer, value any) {
 	}
 }
 
-// byCodeUnits orders names as RFC 8785 does, by their UTF-16 code units.
+// byCodeUnits orders names as RFC 8785 does, by their UTF-16 code units. The bytes of names in ASCII have the same order.
 func byCodeUnits(a, b string) int {
+	if isASCII(a) && isASCII(b) {
+		return cmp.Compare(a, b)
+	}
 	return cmp.Or(slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b))), cmp.Compare(a, b))
+}
+
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // writeNumber writes a number as ECMAScript does: in exponents below 1e-6 and from 1e21 on, and zero without a sign.
