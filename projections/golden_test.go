@@ -265,7 +265,7 @@ func steps(t *testing.T, p projections.Projection, events []projections.Envelope
 			if key == "" {
 				t.Errorf("%s folds %s into a document without a key", p.View.Name, at.Type)
 			}
-			raw, err := bson.Marshal(documents[key])
+			raw, err := readmodels.Encode(documents[key])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -329,6 +329,9 @@ func (v view) render(t *testing.T, events []projections.Envelope) string {
 func extended(t *testing.T, v any) bson.Raw {
 	t.Helper()
 	raw, err := bson.Marshal(v)
+	if doc, is := v.(readmodels.Document); is {
+		raw, err = readmodels.Encode(doc)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

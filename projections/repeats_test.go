@@ -101,7 +101,7 @@ func at(site domain.SiteID) supply.OfStock {
 }
 
 // facts are what a document says, but for how new it is.
-func facts(doc readmodels.Document) any {
+func facts(doc readmodels.Document) readmodels.Document {
 	is := reflect.New(reflect.TypeOf(doc).Elem()).Elem()
 	is.Set(reflect.ValueOf(doc).Elem())
 	for _, name := range []string{"Header", "UpdatedAt"} {
@@ -109,7 +109,7 @@ func facts(doc readmodels.Document) any {
 			f.SetZero()
 		}
 	}
-	return is.Interface()
+	return is.Addr().Interface().(readmodels.Document)
 }
 
 // TestR25_AnySequenceFoldsOnce delivers random events, some with one commit position in common, in random batches with
@@ -157,7 +157,7 @@ func TestR25_AnySequenceFoldsOnce(t *testing.T) {
 // stored is the document as it is read back.
 func stored(t testing.TB, doc readmodels.Document) readmodels.Document {
 	t.Helper()
-	raw, err := bson.Marshal(doc)
+	raw, err := readmodels.Encode(doc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -447,7 +447,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 // encode returns a document as it is stored. A document that cannot be stored is found here, because an error of the store
 // would be taken for one that passes.
 func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) {
-	raw, err := bson.Marshal(doc)
+	raw, err := readmodels.Encode(doc)
 	if err == nil && len(raw) > maxDocument {
 		err = fmt.Errorf("it has %d bytes of at most %d", len(raw), maxDocument)
 	}

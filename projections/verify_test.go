@@ -219,11 +219,11 @@ func TestAsOfShowsThePast(t *testing.T) {
 				continue // a view that more goes into
 			}
 			for key, d := range past {
-				raw, err := bson.Marshal(d)
+				raw, err := readmodels.Encode(d)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := bson.Raw(raw).String(); then[p.View.Name][key] != got {
+				if got := raw.String(); then[p.View.Name][key] != got {
 					t.Errorf("%s of %s is\n%s, and was\n%s", p.View.Name, key, got, then[p.View.Name][key])
 				}
 			}

@@ -2,7 +2,6 @@ package diary
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -51,15 +50,6 @@ type Diary struct {
 
 // Answers are the answers of a diary, by item.
 type Answers map[string]any
-
-// MarshalBSON writes the answers in the order of their items, so that every build of the view stores the same bytes.
-func (a Answers) MarshalBSON() ([]byte, error) {
-	ordered := make(bson.D, 0, len(a))
-	for _, item := range slices.Sorted(maps.Keys(a)) {
-		ordered = append(ordered, bson.E{Key: item, Value: a[item]})
-	}
-	return bson.Marshal(ordered)
-}
 
 // Correction is one change of a recorded diary.
 type Correction struct {
