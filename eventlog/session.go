@@ -194,8 +194,8 @@ func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *s
 	return value, s.reason(err)
 }
 
-// reason returns why the session is over, if it is, and otherwise err: a request that meets the closed connection fails with a code that does not
-// pass.
+// reason returns why the session is over, if it is, and otherwise err: a request that meets the closed connection fails with a
+// code that does not pass.
 func (s *session) reason(err error) error {
 	if s.over.Err() != nil {
 		return &unavailable{context.Cause(s.over)}
@@ -240,6 +240,15 @@ func passing(err error) bool {
 	default:
 		return false
 	}
+}
+
+// IsAway says whether a request failed because no answer of the event store came in time.
+func IsAway(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted
 }
 
 // explain names the right that is missing, if that is why a request failed.
