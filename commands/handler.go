@@ -114,6 +114,10 @@ func (h *Handler) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return h.states.follow(ctx) })
 	group.Go(func() error {
+		h.states.askWhenWanted(ctx)
+		return nil
+	})
+	group.Go(func() error {
 		h.recordRefusals(ctx)
 		return nil
 	})

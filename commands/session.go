@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,17 +13,18 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 	"casebook/domain/user"
+	"casebook/eventlog"
 )
 
-// Principal returns the user with the grants that hold now. It refuses account_not_found, account_locked and
-// account_deactivated.
+// Principal returns the user with the grants that hold now, or held within the last second. It refuses account_not_found,
+// account_locked and account_deactivated, and rights_not_known if the event store cannot be asked.
 func (h *Handler) Principal(ctx context.Context, id domain.UserID) (access.Principal, error) {
 	p, _, err := h.principal(ctx, id)
 	return p, err
 }
 
-// Authenticated returns the user of a verified token with the grants that hold now. It refuses account_not_found,
-// account_locked, account_deactivated, and session_ended if the token belongs to a session that has ended.
+// Authenticated returns the user of a verified token with the grants of Principal, and refuses what Principal refuses, and
+// session_ended if the token belongs to a session that has ended.
 func (h *Handler) Authenticated(ctx context.Context, proof access.Proof) (access.Principal, error) {
 	p, u, err := h.principal(ctx, proof.User)
 	if err != nil {
@@ -56,6 +58,10 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 		u, damaged = restricted(u, claimed), recordDamaged(*damage)
 	}
 	switch {
+	case eventlog.IsAway(err) && !errors.Is(ctx.Err(), context.Canceled): // otherwise nobody waits for an answer
+		away := refuse.Overload("rights_not_known", "the event store cannot be asked at present whether %s still has the same rights", id).
+			Do("send the same again in a moment, a command with the same Idempotency-Key")
+		return access.Principal{}, u, fmt.Errorf("%w: %w", away, err)
 	case err != nil:
 		return access.Principal{}, u, fmt.Errorf("load user %s: %w", id, err)
 	case !u.Exists():

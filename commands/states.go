@@ -20,8 +20,8 @@ import (
 
 // stateCache is a bounded cache of the states of streams. A command trusts the cached state of its own stream, because
 // its append names the revision that it expects. The states of other streams that a decision needs (users, patients,
-// studies) stay fresh because the cache follows the log. While it cannot follow, every read first reads the stream's
-// new events.
+// studies) stay fresh because the cache follows the log, and asks twice a second whether it holds all of it. Where it does
+// not, every read first reads the stream's new events.
 type stateCache struct {
 	log      *eventlog.Log
 	verifier *eventlog.Verifier // hears of damaged streams; nil for nobody
@@ -35,6 +35,8 @@ type stateCache struct {
 	categories map[string]bool
 	// through is the commit position up to which the log has been followed.
 	through atomic.Uint64
+	// fresh says since when the followed states hold all of the log.
+	fresh *freshness
 }
 
 // stream is a cached stream. Its snapshot is replaced, never changed.
@@ -74,7 +76,8 @@ func newStateCache(log *eventlog.Log, verifier *eventlog.Verifier, keys *usedKey
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	s := &stateCache{log: log, verifier: verifier, keys: keys, logger: logger, streams: cache, categories: map[string]bool{}}
+	s := &stateCache{log: log, verifier: verifier, keys: keys, logger: logger, streams: cache, categories: map[string]bool{},
+		fresh: newFreshness()}
 	for _, category := range log.Registry().Categories() {
 		s.categories[category] = true
 	}
@@ -316,6 +319,9 @@ func (r Reader) ReadRecorded(ctx context.Context, stream string) iter.Seq2[event
 // maxFollowWait bounds how long Newest waits until the cache has followed far enough; after that it reads the stream.
 const maxFollowWait = 200 * time.Millisecond
 
+// followPoll is how often somebody who waits for an event looks whether it has been followed.
+const followPoll = 200 * time.Microsecond
+
 // waitUntilFollowed waits until the cache has followed the log up to r.after. It returns false if that takes too long,
 // or if there is no such position.
 func (r Reader) waitUntilFollowed(ctx context.Context) bool {
@@ -326,15 +332,15 @@ func (r Reader) waitUntilFollowed(ctx context.Context) bool {
 		if ctx.Err() != nil || time.Since(begun) > maxFollowWait || !r.states.following.Load() {
 			return false
 		}
-		time.Sleep(200 * time.Microsecond)
+		time.Sleep(followPoll)
 	}
 	return true
 }
 
-// Read returns the state of the decider's stream with this id. It may lack events of the last moment. The state of a damaged
+// Read returns the state of the decider's stream with this id. It may lack events of the last second. The state of a damaged
 // stream is that of its sound part.
 func Read[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (S, error) {
-	return readState(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
+	return readState(ctx, reader, decider, id, func() bool { return !reader.states.trusted(ctx) })
 }
 
 // ReadNewest returns the state of the decider's stream with this id, for decisions that must not miss what another process
@@ -370,7 +376,7 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (
 	sound, claimed S, damage *domain.Damage, err error,
 ) {
-	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.following.Load() })
+	snap, err := readSnapshot(ctx, reader, decider, id, func() bool { return !reader.states.trusted(ctx) })
 	switch {
 	case err != nil:
 		return sound, claimed, nil, err

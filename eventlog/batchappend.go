@@ -72,6 +72,9 @@ func (l *Log) append(ctx context.Context, stream string, revision int64, events 
 	var unknown error // why the outcome of what was sent is unknown
 	for attempt := 1; ; attempt++ {
 		s, err := l.session(ctx, true)
+		if err == nil {
+			err = ctx.Err() // what nobody waits for any more is not sent
+		}
 		if err != nil && unknown != nil {
 			err = fmt.Errorf("%w: %w; %w", ErrUnknownOutcome, unknown, err)
 		}

@@ -33,6 +33,7 @@ type BlindingKeys struct {
 	ciphers sync.Map // domain.StudyID -> cipher.AEAD
 	// hashKey is the key of the hashes of commands, proofKey that of the proofs of resolutions.
 	hashKey, proofKey []byte
+	check             string
 }
 
 // NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
@@ -48,8 +49,16 @@ func NewBlindingKeys(secret []byte) (*BlindingKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &BlindingKeys{secret: bytes.Clone(secret), hashKey: hashKey, proofKey: proofKey}, nil
+	check, err := hkdf.Key(sha256.New, secret, nil, "casebook/check/blinding", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &BlindingKeys{secret: bytes.Clone(secret), hashKey: hashKey, proofKey: proofKey,
+		check: base64.StdEncoding.EncodeToString(check)}, nil
 }
+
+// Check returns a value that is derived from the secret and does not reveal it. Other keys have another one.
+func (k *BlindingKeys) Check() string { return k.check }
 
 // ErrNoBlindingKeys is returned when a program without the keys would have to write a blinded value.
 var ErrNoBlindingKeys = errors.New("this program runs without the blinding keys")
@@ -141,6 +150,14 @@ func boundTo(at Origin, event string, field jsontext.Pointer) []byte {
 
 // HasBlindingKeys reports whether blinded values can be read and written.
 func (l *Log) HasBlindingKeys() bool { return l.keys != nil }
+
+// BlindingKeyCheck returns the Check of the log's keys. Without the keys it fails with ErrNoBlindingKeys.
+func (l *Log) BlindingKeyCheck() (string, error) {
+	if l.keys == nil {
+		return "", ErrNoBlindingKeys
+	}
+	return l.keys.Check(), nil
+}
 
 // HashCommand returns the HMAC-SHA-256 of a command's name and body under a key that is derived from the secret of the
 // blinding keys. Without the keys it fails with ErrNoBlindingKeys.

@@ -13,6 +13,7 @@ import (
 	"casebook/eventlog/leader"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 )
 
@@ -178,6 +179,20 @@ func (l *Log) End(ctx context.Context) (domain.Position, error) {
 	defer cancel()
 	end, err := call(ctx, l, endOf)
 	return end, l.explain("read $all", err)
+}
+
+// NewestEvent returns the position of the last event of registered categories; the zero Position if there is none. A subscription
+// to them that has delivered it lacks nothing.
+func (l *Log) NewestEvent(ctx context.Context) (domain.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	last := backwardsRequest(1)
+	last.Options.FilterOption = &streams.ReadReq_Options_Filter{Filter: ofCategories(l.registry.Categories())}
+	events, err := call(ctx, l, allOf(last))
+	if err != nil || len(events) == 0 {
+		return domain.Position{}, l.explain("read $all", err)
+	}
+	return events[0].Position, nil
 }
 
 // Reaches returns nil if the log reaches up to a position, and ErrAheadOfLog if it ends before. It believes the latter only

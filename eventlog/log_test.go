@@ -543,6 +543,24 @@ func TestEveryFieldOfMetadataIsKept(t *testing.T) {
 	}
 }
 
+func TestAnAppendThatNobodyWaitsForIsNotSent(t *testing.T) {
+	withEachAppender(t, func(t *testing.T, log *eventlog.Log) {
+		name := stream("note")
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 {
+			_, err := log.Append(gone, name, eventlog.EmptyTail, uuid.New(), meta("because"), noted{"one"})
+			if !errors.Is(err, context.Canceled) || errors.Is(err, eventlog.ErrUnknownOutcome) {
+				t.Fatalf("the append ends with: %v", err)
+			}
+		}
+		// An append that was sent before this one would make it a conflict.
+		if _, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), meta("because"), noted{"one"}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func BenchmarkAppend(b *testing.B) {
 	for _, writers := range []int{1, 8, 64, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {

@@ -242,6 +242,15 @@ func passing(err error) bool {
 	}
 }
 
+// IsAway says whether a request failed because no answer of the event store came in time.
+func IsAway(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted
+}
+
 // explain names the right that is missing, if that is why a request failed.
 func (l *Log) explain(right string, err error) error {
 	denied := status.Code(err) == codes.PermissionDenied || status.Code(err) == codes.Unauthenticated

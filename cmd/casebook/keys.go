@@ -12,6 +12,8 @@ import (
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
+	"casebook/commands"
+	"casebook/domain/refuse"
 	"casebook/eventlog"
 )
 
@@ -102,7 +104,7 @@ func (f storeFlags) checkBlindingKey(ctx context.Context, logger *slog.Logger) e
 		if err != nil {
 			return err
 		}
-		_, err = f.keysFor(ctx, log, false)
+		_, err = f.keyFor(ctx, log, false)
 		if errors.Is(err, errKeyNotMade) {
 			err = nil
 		}
@@ -120,37 +122,71 @@ func (f storeFlags) blindingKeyFile() string {
 // errKeyNotMade means that a new key may be made, and was not asked for.
 var errKeyNotMade = errors.New("there is no blinding key yet")
 
-// blindingKeys returns the keys that seal arms and kit contents. A new key is made only for an embedded log that holds no
-// sealed value. A key that does not open what the log holds is refused.
-func (f storeFlags) blindingKeys(ctx context.Context, log *eventlog.Log) (*eventlog.BlindingKeys, error) {
-	return f.keysFor(ctx, log, true)
+// blindingKey is the blinding key of a process, as it fits its log.
+type blindingKey struct {
+	keys *eventlog.BlindingKeys
+	// replaces is the check of the recorded key, if that one is lost and no value was sealed with it; empty otherwise.
+	replaces string
 }
 
-func (f storeFlags) keysFor(ctx context.Context, log *eventlog.Log, create bool) (*eventlog.BlindingKeys, error) {
+// blindingKey returns the key that seals arms and kit contents. A new key is made only for an embedded log that holds no
+// sealed value. A key is refused that is not the one that the log records, or that does not open what the log holds.
+func (f storeFlags) blindingKey(ctx context.Context, log *eventlog.Log) (blindingKey, error) {
+	return f.keyFor(ctx, log, true)
+}
+
+func (f storeFlags) keyFor(ctx context.Context, log *eventlog.Log, create bool) (key blindingKey, err error) {
 	file := f.blindingKeyFile()
-	searching, cancel := context.WithTimeout(ctx, sealedSearch)
-	defer cancel()
-	sealed, all, err := log.SealedEvents(searching, sealedToTry)
+	recorded, err := commands.RecordedBlindingKey(ctx, log)
 	if err != nil {
-		return nil, fmt.Errorf("look for sealed values in the log: %w", err)
+		return key, fmt.Errorf("look which blinding key is recorded: %w", err)
 	}
-	mayCreate := f.Eventstore == "" && all && len(sealed) == 0
-	if _, missing := os.Stat(file); missing != nil && mayCreate && !create {
-		return nil, errKeyNotMade
+	_, err = os.Stat(file)
+	missing := errors.Is(err, fs.ErrNotExist)
+	var sealed []eventlog.Recorded
+	mayCreate := false
+	if recorded == "" || missing {
+		searching, cancel := context.WithTimeout(ctx, sealedSearch)
+		defer cancel()
+		var all bool
+		if sealed, all, err = log.SealedEvents(searching, sealedToTry); err != nil {
+			return key, fmt.Errorf("look for sealed values in the log: %w", err)
+		}
+		mayCreate = f.Eventstore == "" && all && len(sealed) == 0
 	}
-	key, err := loadKey(file, "--blinding-key-file", mayCreate)
+	if missing && mayCreate {
+		if !create {
+			return key, errKeyNotMade
+		}
+		key.replaces = recorded
+	}
+	secret, err := loadKey(file, "--blinding-key-file", mayCreate)
 	if err != nil {
-		return nil, err
+		return key, err
 	}
-	keys, err := eventlog.NewBlindingKeys(key)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	if key.keys, err = eventlog.NewBlindingKeys(secret); err != nil {
+		return key, fmt.Errorf("%s: %w", file, err)
 	}
-	if len(sealed) > 0 && !log.AnyOpens(sealed, keys) {
-		return nil, fmt.Errorf("%w: the key in %s opens none of the sealed values of the log, so it is another installation's key; "+
-			"put the right one back from your backup", errKeyMissing, file)
+	if recorded != key.replaces && recorded != key.keys.Check() || len(sealed) > 0 && !log.AnyOpens(sealed, key.keys) {
+		return key, f.wrongKey()
 	}
-	return keys, nil
+	return key, nil
+}
+
+// wrongKey is the error of a start with a key that is not the one of the log.
+func (f storeFlags) wrongKey() error {
+	return fmt.Errorf("%w: the key in %s is not the one that the values of the log are sealed with, so it is another installation's; "+
+		"put the right one back from your backup", errKeyMissing, f.blindingKeyFile())
+}
+
+// recordBlindingKey records the blinding key in a log without a record of it. Of two processes with different keys, which start
+// at the same time, one is refused.
+func (f storeFlags) recordBlindingKey(ctx context.Context, handler *commands.Handler, key blindingKey) error {
+	err := handler.RecordBlindingKey(ctx, key.replaces)
+	if refusal, refused := refuse.As(err); refused && refusal.Code == "blinding_key_differs" {
+		return f.wrongKey()
+	}
+	return part("record the blinding key", err)
 }
 
 const (

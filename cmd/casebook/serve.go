@@ -314,10 +314,12 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.tokens, factors, err = f.tokens(slices.Contains(f.Roles, "api")); err != nil {
 		return err
 	}
+	var key blindingKey
 	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
-		if log.BlindingKeys, err = f.Stores.blindingKeys(connect, s.blindLog); err != nil {
+		if key, err = f.Stores.blindingKey(connect, s.blindLog); err != nil {
 			return err
 		}
+		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
@@ -341,7 +343,12 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	s.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: s.blindLog, Store: s.views, Logger: logger, Registerer: s.metrics})
 	s.handler = commands.NewHandler(commands.Options{Log: s.log, Verifier: s.verifier, Registerer: s.metrics,
 		Commands: contexts.Commands(), Now: s.clock.now, Passed: s.clock.passed, Build: buildID(), Logger: logger, Factors: factors})
-	return nil
+	if key.keys == nil {
+		return nil
+	}
+	recording, cancel := starting(ctx, f.Stores.Eventstore != "")
+	defer cancel()
+	return f.Stores.recordBlindingKey(recording, s.handler, key)
 }
 
 // past folds one patient's documents up to a moment, without the keys of blinded values.

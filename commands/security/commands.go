@@ -7,10 +7,12 @@ import (
 	"casebook/domain/security"
 )
 
-// Commands are the commands that record refusals of access and steps of the clock.
+// Commands are the commands that record refusals of access, steps of the clock, and the blinding key.
 var Commands = []commands.Command{
 	commands.Handle(security.Decider, security.Record).
 		AllowedTo(access.Processes),
 	commands.Handle(security.Decider, security.RecordStep).
+		AllowedTo(access.Processes),
+	commands.Handle(security.KeyDecider, security.RecordKey).
 		AllowedTo(access.Processes),
 }

@@ -1,5 +1,5 @@
 // Package security holds the security log: who was refused what. It has one stream for each day, so that refusals are
-// kept apart from the record of a patient.
+// kept apart from the record of a patient. A stream of its own records the blinding key.
 package security
 
 import (

@@ -11,7 +11,7 @@ type Log struct{}
 var Decider = domain.Decider[Log, Event]{Category: "security", Key: byDay, Events: events, Evolve: func(l Log, _ Event) Log { return l }}
 
 // Streams are the kinds of streams in this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams(), KeyDecider.Streams()}
 
 // RecordAccessRefused records refusals of access. The product itself sends it.
 type RecordAccessRefused struct {

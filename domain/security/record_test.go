@@ -37,3 +37,22 @@ func TestStepsOfTheClockAreRecorded(t *testing.T) {
 		t.Errorf("it is described as %q", about)
 	}
 }
+
+func TestOneBlindingKeyIsRecorded(t *testing.T) {
+	sent := func(check, replaces string) func(security.Key) ([]security.KeyEvent, error) {
+		return scenario.Sent(security.RecordKey, security.RecordBlindingKey{Check: check, Replaces: replaces}, call)
+	}
+	key := scenario.For(t, security.KeyDecider).Strict()
+	key.When(sent("a", "")).Then(security.BlindingKeyRecorded{Check: "a"}).
+		When(sent("a", "")).Then()
+	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "")).ThenRefused("blinding_key_differs")
+	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "c")).ThenRefused("blinding_key_differs")
+	// A key that was lost before it sealed anything is replaced, and is then another installation's key.
+	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "a")).Then(security.BlindingKeyRecorded{Check: "b"}).
+		When(sent("a", "")).ThenRefused("blinding_key_differs")
+	key.When(sent("b", "a")).ThenRefused("blinding_key_differs")
+	key.When(sent("", "")).ThenRefused("value_missing")
+	if about := (security.BlindingKeyRecorded{Check: "a"}).About(); about != "the blinding key" {
+		t.Errorf("it is described as %q", about)
+	}
+}

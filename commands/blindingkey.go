@@ -1,0 +1,63 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"casebook/domain/refuse"
+	"casebook/domain/security"
+	"casebook/eventlog"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// keyRecordPause is how long RecordBlindingKey waits before it asks an event store again that does not answer.
+const keyRecordPause = 500 * time.Millisecond
+
+// RecordedBlindingKey returns the check of the blinding key that the log's values are sealed with, empty where none is recorded.
+func RecordedBlindingKey(ctx context.Context, log *eventlog.Log) (check string, err error) {
+	for r, err := range log.ReadSound(ctx, security.KeyDecider.Stream(security.BlindingKey)) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if e, is := r.Event.(security.BlindingKeyRecorded); is {
+			check = e.Check
+		}
+	}
+	return check, nil
+}
+
+// RecordBlindingKey records which blinding key the log's values are sealed with, unless it is recorded already. replaces is the
+// check of a key that was lost before it sealed any value; empty for none. It refuses blinding_key_differs if another key is
+// recorded. It waits for the event store until ctx ends.
+func (h *Handler) RecordBlindingKey(ctx context.Context, replaces string) error {
+	check, err := h.log.BlindingKeyCheck()
+	if err != nil {
+		return err
+	}
+	for {
+		err := h.recordSecurity(ctx, "RecordBlindingKey", security.RecordBlindingKey{Check: check, Replaces: replaces})
+		refusal, refused := refuse.As(err)
+		switch {
+		case err == nil, refused && refusal.Code == "blinding_key_differs":
+			return err
+		case refused, status.Code(err) == codes.ResourceExhausted:
+			// A store that is full, or a record that is damaged, must not keep the program from what it can still do.
+			h.logger.Warn("the blinding key could not be recorded; a process with another key would not be noticed", "error", err)
+			return nil
+		case !eventlog.IsAway(err):
+			return err
+		}
+		h.logger.Warn("waits for the event store to record the blinding key", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(keyRecordPause):
+		}
+	}
+}

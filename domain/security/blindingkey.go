@@ -1,0 +1,70 @@
+package security
+
+import (
+	"casebook/domain"
+	"casebook/domain/refuse"
+)
+
+// KeyEvent is an event of the record of a key.
+type KeyEvent interface{ keyEvent() }
+
+// BlindingKeyRecorded records which blinding key the values of the log are sealed with. A process with another key does not
+// start: it would seal values that the others cannot open.
+type BlindingKeyRecorded struct {
+	// Check is derived from the key, and does not reveal it. Another key has another check.
+	Check string `json:"check"`
+}
+
+func (BlindingKeyRecorded) keyEvent() {}
+
+// About implements domain.Described.
+func (BlindingKeyRecorded) About() string { return "the blinding key" }
+
+// Key is the state of the record of a key. Its check is empty where none is recorded.
+type Key struct {
+	Check string
+}
+
+// KeyDecider is the decider of the record of keys. The only one that is recorded is the blinding key.
+var KeyDecider = domain.Decider[Key, KeyEvent]{Category: "key", Key: ofKey, Evolve: evolveKey, Events: []domain.EventType{
+	domain.Stored[BlindingKeyRecorded]("BlindingKeyRecorded").InNoView("the audit trail shows it"),
+}}
+
+// BlindingKey is the id of the stream that records the blinding key.
+const BlindingKey = "blinding"
+
+// RecordBlindingKey records which blinding key the log's values are sealed with. The product itself sends it.
+type RecordBlindingKey struct {
+	Check string `json:"check"`
+	// Replaces is the check of a key that was lost before it sealed any value; empty for none.
+	Replaces string `json:"replaces,omitempty"`
+}
+
+// RecordKey records the blinding key, unless it is recorded already. It refuses value_missing,
+// value_too_long, and blinding_key_differs if another key is recorded that is not replaced.
+func RecordKey(recorded Key, cmd RecordBlindingKey, _ domain.Call) ([]KeyEvent, error) {
+	if err := domain.Text("check", cmd.Check, 100); err != nil {
+		return nil, err
+	}
+	switch recorded.Check {
+	case cmd.Check:
+		return nil, nil
+	case cmd.Replaces:
+		return []KeyEvent{BlindingKeyRecorded{Check: cmd.Check}}, nil
+	}
+	return nil, refuse.WrongState("blinding_key_differs", "the values of the log are sealed with another blinding key").
+		At("check").Do("put the right one back from your backup")
+}
+
+func evolveKey(k Key, e KeyEvent) Key {
+	if e, is := e.(BlindingKeyRecorded); is {
+		k.Check = e.Check
+	}
+	return k
+}
+
+// ofKey is the Key of KeyDecider.
+func ofKey(command any) (id string, ok bool) {
+	_, ok = command.(RecordBlindingKey)
+	return BlindingKey, ok
+}
