@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"casebook/commands"
@@ -44,6 +45,43 @@ type Drive struct {
 	Now func() time.Time
 	// InFlight bounds the events that each process deals with at once; 32 when 0.
 	InFlight int
+
+	// mu guards what Check tells of.
+	mu      sync.Mutex
+	members subscribers
+	clocks  map[string]error
+}
+
+// errNotBegun means that a process does not run yet.
+var errNotBegun = errors.New("it does not run yet")
+
+// Check returns nil while a process takes part: it is a member of its consumer group, or follows the log and the clock. Otherwise
+// it returns why the process does not.
+func (d *Drive) Check(p Process) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.ByClock() {
+		if why, known := d.clocks[p.Name]; known {
+			return why
+		}
+		return errNotBegun
+	}
+	if d.members.fromStart == nil {
+		return errNotBegun
+	}
+	return d.members.of(p).Delivers(p.Name)
+}
+
+// noteClock notes why a process that works by the clock does not follow the log; nil when it does.
+func (d *Drive) noteClock(name string) func(error) {
+	return func(why error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.clocks == nil {
+			d.clocks = map[string]error{}
+		}
+		d.clocks[name] = why
+	}
 }
 
 const (
@@ -87,6 +125,9 @@ func (d *Drive) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("processes: %w", err)
 	}
+	d.mu.Lock()
+	d.members = subscribers
+	d.mu.Unlock()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTime}, log)
 	if err != nil {
 		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
@@ -144,7 +185,9 @@ func (d *Drive) Run(ctx context.Context) error {
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			group.Go(func() error {
-				if err := NewClock(p, runner).Run(ctx, verifier); err != nil {
+				c := NewClock(p, runner)
+				c.note = d.noteClock(p.Name)
+				if err := c.Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)
 				}
 				return nil
