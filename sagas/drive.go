@@ -52,8 +52,8 @@ type Drive struct {
 	clocks  map[string]error
 }
 
-// errNotBegun means that a process does not run yet.
-var errNotBegun = errors.New("it does not run yet")
+// errNotRunning means that a process does not run.
+var errNotRunning = errors.New("it does not run")
 
 // Check returns nil while a process takes part: it is a member of its consumer group, or follows the log and the clock. Otherwise
 // it returns why the process does not.
@@ -64,10 +64,10 @@ func (d *Drive) Check(p Process) error {
 		if why, known := d.clocks[p.Name]; known {
 			return why
 		}
-		return errNotBegun
+		return errNotRunning
 	}
 	if d.members.fromStart == nil {
-		return errNotBegun
+		return errNotRunning
 	}
 	return d.members.of(p).Delivers(p.Name)
 }
@@ -187,6 +187,7 @@ func (d *Drive) Run(ctx context.Context) error {
 			group.Go(func() error {
 				c := NewClock(p, runner)
 				c.note = d.noteClock(p.Name)
+				defer c.note(errNotRunning)
 				if err := c.Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)
 				}
