@@ -386,7 +386,9 @@ func (d *description) operations() {
 	ready := d.responses(d.jsonAnswer(reflect.TypeFor[Readiness](), "Requests can be served well"))
 	ready["503"] = d.jsonAnswer(reflect.TypeFor[Readiness](), "A check does not pass that the API needs")
 	d.document.AddOperation(&huma.Operation{OperationID: "Ready", Method: http.MethodGet, Path: "/readyz", Tags: []string{tagOperations},
-		Summary: "Whether requests can be served well", Description: "Checks what the API needs: the event log, the followed states and the store of the views. It also shows each view and each process manager.",
+		Summary: "Whether requests can be served well",
+		Description: "Checks what the API needs: the event log, the followed states and the store of the views. " +
+			"It also shows each view and each process manager.",
 		Security: []map[string][]string{}, Responses: ready})
 }
 
