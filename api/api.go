@@ -39,6 +39,8 @@ type Options struct {
 	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
+	// Parts are parts of the process that the API does not need. Readiness shows them.
+	Parts []Part
 	// Build names the running program in the description and at /healthz.
 	Build string
 	// Registerer takes the metrics, and Gatherer gives all of the process's for /metrics. Where either is nil, the API
@@ -66,6 +68,8 @@ type API struct {
 	lifetime time.Duration
 	session  time.Duration
 	ready    func(context.Context) error
+	parts    []Part
+	faults   faults
 	build    string
 
 	metrics   *metrics
@@ -91,7 +95,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, build: o.Build}
+		changes: o.Changes, ready: o.Ready, parts: o.Parts, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

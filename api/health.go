@@ -1,14 +1,16 @@
 package api
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"sync"
 	"time"
 
+	"casebook/domain"
 	"casebook/readmodels"
 
 	"github.com/labstack/echo/v4"
@@ -16,8 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readinessTimeout bounds all checks together. It is short, because health checks come every few seconds.
-const readinessTimeout = 3 * time.Second
+const (
+	// readinessTimeout bounds the answer about readiness. It is short, because health checks come every few seconds.
+	readinessTimeout = 3 * time.Second
+	// checkTimeout bounds the checks, so that there is time for the answer.
+	checkTimeout = 2 * time.Second
+)
 
 // Health says that the process lives.
 type Health struct {
@@ -25,9 +31,9 @@ type Health struct {
 	Build  string `json:"build,omitempty" doc:"The running program"`
 }
 
-// Readiness says whether requests can be served well.
+// Readiness says whether requests can be served well, and which parts are at fault.
 type Readiness struct {
-	Ready  bool    `json:"ready" doc:"Whether every check passed"`
+	Ready  bool    `json:"ready" doc:"Whether every check passed that the API needs"`
 	Checks []Check `json:"checks" doc:"The single checks"`
 	// DamagedStreams is an alarm, and no reason to send requests elsewhere: all other streams go on, and another server sees
 	// the same log.
@@ -38,61 +44,143 @@ type Readiness struct {
 
 // Check is one check of readiness. It shows only its name and its result. The reason of a failure is in the program log.
 type Check struct {
-	Name string `json:"name" doc:"What is checked"`
-	OK   bool   `json:"ok" doc:"Whether it passed"`
+	Name   string           `json:"name" doc:"What is checked"`
+	OK     bool             `json:"ok" doc:"Whether it passed"`
+	Needed bool             `json:"needed,omitempty" doc:"Whether the API needs it: requests are sent elsewhere if it does not pass"`
+	State  readmodels.State `json:"state,omitempty" doc:"What a view is doing"`
+}
+
+// Part is a part of the process that the API does not need, such as a process manager. Readiness shows whether it works.
+type Part struct {
+	// Name is that of the check.
+	Name string
+	// Check returns why the part does not work; nil if it does.
+	Check func(context.Context) error
 }
 
 func (a *API) getHealth(c *call) error {
 	return c.answer(http.StatusOK, Health{Status: "ok", Build: a.build})
 }
 
-// getReadiness answers 200 when every check passes and 503 otherwise, so that a load balancer sends requests elsewhere.
+// getReadiness answers 200 when every check passes that the API needs, and 503 otherwise, so that a load balancer sends requests
+// elsewhere. What the API does not need is shown, and takes no requests away: another server would serve them no better.
 func (a *API) getReadiness(c *call) error {
-	checkpoints := sync.OnceValues(func() ([]readmodels.Checkpoint, error) { return a.engine.Store().Checkpoints(c.ctx()) })
-	checks := []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"event-log", a.ready},
-		{"states", a.statesFollowed},
-		{"views", a.engine.Store().Ping},
-		{"projections", func(context.Context) error {
-			all, err := checkpoints()
-			return cmp.Or(err, projectionsRun(all))
-		}},
-	}
-	answer, status := Readiness{Ready: true}, http.StatusOK
-	var away error // why the log is away
-	for _, check := range checks {
-		if check.run == nil {
-			continue
-		}
-		err := away // without the log the others hear of nothing: what they know grows old
-		if away == nil {
-			err = check.run(c.ctx())
-		}
-		if check.name == "event-log" && err != nil {
-			away = fmt.Errorf("it hears of nothing: %w", err)
-		}
-		answer.Checks = append(answer.Checks, Check{Name: check.name, OK: err == nil})
-		if err != nil {
-			answer.Ready, status = false, http.StatusServiceUnavailable
-			a.logger.WarnContext(c.ctx(), "not ready", "check", check.name, "error", err, "traceId", c.trace)
-		}
-	}
-	if verified, err := a.engine.Store().LoadVerified(c.ctx()); err == nil {
-		answer.DamagedStreams = len(verified.Unresolved())
-	}
-	if all, err := checkpoints(); err == nil {
-		left := map[string]bool{}
-		for _, p := range all {
-			for _, stream := range p.LeftOut {
-				left[stream.Stream] = true
-			}
-		}
-		answer.LeftOutStreams = len(left)
+	answer, status := a.readiness(c.ctx()), http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
 	}
 	return c.answer(status, answer)
+}
+
+// checked is a check and why it did not pass.
+type checked struct {
+	Check
+	err error
+}
+
+// readiness makes all checks at the same time.
+func (a *API) readiness(ctx context.Context) Readiness {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	parts := append([]Part{{"event-log", a.ready}, {"commands", a.statesFollowed}, {"views", a.engine.Store().Ping}}, a.parts...)
+	needed := len(parts) - len(a.parts)
+	all := make([]checked, len(parts))
+	var views []readmodels.BuildStatus
+	var unknown error // why nothing is known of the views
+	var verified domain.Verified
+	var wait sync.WaitGroup
+	for i, p := range parts {
+		all[i].Name, all[i].Needed = p.Name, i < needed
+		if p.Check != nil {
+			wait.Go(func() { all[i].err = p.Check(ctx) })
+		}
+	}
+	wait.Go(func() { views, unknown = a.engine.Status(ctx) })
+	wait.Go(func() { verified, _ = a.engine.Store().LoadVerified(ctx) }) // the check of the store says that it is away
+	wait.Wait()
+	all = append(all, a.checkViews(views, unknown)...)
+	if a.ready == nil {
+		all = all[1:]
+	} else if away := all[0].err; away != nil {
+		for i := range all[1:] {
+			all[i+1].err = fmt.Errorf("it hears of nothing: %w", away)
+		}
+	}
+	answer := Readiness{Ready: true, DamagedStreams: len(verified.Unresolved())}
+	for i := range all {
+		all[i].OK = all[i].err == nil
+		answer.Ready = answer.Ready && (all[i].OK || !all[i].Needed)
+		answer.Checks = append(answer.Checks, all[i].Check)
+	}
+	left := map[string]bool{}
+	for _, b := range views {
+		for _, stream := range b.LeftOut {
+			left[stream.Stream] = true
+		}
+	}
+	answer.LeftOutStreams = len(left)
+	a.faults.note(ctx, a.logger, all)
+	return answer
+}
+
+// checkViews returns a check for each view, and one for all of them. A view passes when it is kept and shows all that is recorded.
+func (a *API) checkViews(builds []readmodels.BuildStatus, unknown error) []checked {
+	together := checked{Check: Check{Name: "projections"}, err: unknown}
+	var each []checked
+	for _, v := range a.engine.Store().Views() {
+		c := checked{Check: Check{Name: "view " + v.Name}, err: unknown}
+		for _, b := range builds {
+			if b.View != v.Name || !b.Active && b.State != readmodels.Stopped {
+				continue // a build that is made beside the active one may take its time
+			}
+			c.State = b.State
+			if c.err = faultOf(b); c.err != nil && together.err == nil {
+				together.err = fmt.Errorf("the view %s: %w", v.Name, c.err)
+			}
+		}
+		each = append(each, c)
+	}
+	return append([]checked{together}, each...)
+}
+
+// faultOf returns why a build does not show what is recorded; nil if it does.
+func faultOf(b readmodels.BuildStatus) error {
+	switch b.State {
+	case readmodels.Live:
+		return nil
+	case readmodels.Stopped:
+		return fmt.Errorf("it has stopped: %s", b.Reason)
+	case readmodels.NotKept:
+		return errors.New("no process keeps it")
+	case readmodels.CatchingUp:
+		return fmt.Errorf("it lags %s behind the log", b.Lag.Round(time.Millisecond))
+	}
+	return fmt.Errorf("it is %s", b.State)
+}
+
+// faults are the checks that did not pass the last time. Their reasons are logged when that changes.
+type faults struct {
+	mu  sync.Mutex
+	now map[string]bool
+}
+
+func (f *faults) note(ctx context.Context, logger *slog.Logger, all []checked) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.now == nil {
+		f.now = map[string]bool{}
+	}
+	for _, c := range all {
+		switch before := f.now[c.Name]; {
+		case c.err != nil && !before && c.Needed:
+			logger.WarnContext(ctx, "not ready", "check", c.Name, "error", c.err)
+		case c.err != nil && !before:
+			logger.WarnContext(ctx, "a part is at fault, and requests are served", "check", c.Name, "error", c.err)
+		case c.err == nil && before:
+			logger.InfoContext(ctx, "well again", "check", c.Name)
+		}
+		f.now[c.Name] = c.err != nil
+	}
 }
 
 // statesFollowed asks only whether the log is followed now; it waits a moment for what is about to be.
@@ -124,14 +212,4 @@ func (a *API) healthRoutes(e *echo.Echo) {
 		a.route(e, method, "/healthz", route{action: "Health"}, a.getHealth)
 		a.route(e, method, "/readyz", route{action: "Ready", timeout: readinessTimeout}, a.getReadiness)
 	}
-}
-
-// projectionsRun refuses readiness while a view has stopped: what it shows grows old without anybody noticing.
-func projectionsRun(checkpoints []readmodels.Checkpoint) error {
-	for _, p := range checkpoints {
-		if p.State == readmodels.Stopped {
-			return fmt.Errorf("the view %s has stopped", p.View)
-		}
-	}
-	return nil
 }

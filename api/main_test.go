@@ -25,6 +25,7 @@ import (
 // world is the running product behind the API: stores, handler and projections. All tests share it.
 type world struct {
 	eventStoreURL string
+	mongoURL      string
 	closeStores   func() error
 	// log has the blinding keys, as decisions need them; blinded has none, as views are made.
 	log     *eventlog.Log
@@ -78,7 +79,7 @@ func openWorld(dir string) (w world, err error) {
 	if err != nil {
 		return w, err
 	}
-	w.eventStoreURL = eventStore
+	w.eventStoreURL, w.mongoURL = eventStore, mongo
 	w.closeStores = func() error { return errors.Join(closeMongo(), closeEventStore()) }
 	keys, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{7}, eventlog.BlindingKeyBytes))
 	if err != nil {

@@ -384,9 +384,11 @@ func (d *description) operations() {
 		Summary: "Whether the process lives", Description: "Answers as long as the process serves requests.", Security: []map[string][]string{},
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Health](), "It lives"))})
 	ready := d.responses(d.jsonAnswer(reflect.TypeFor[Readiness](), "Requests can be served well"))
-	ready["503"] = d.jsonAnswer(reflect.TypeFor[Readiness](), "A check does not pass")
+	ready["503"] = d.jsonAnswer(reflect.TypeFor[Readiness](), "A check does not pass that the API needs")
 	d.document.AddOperation(&huma.Operation{OperationID: "Ready", Method: http.MethodGet, Path: "/readyz", Tags: []string{tagOperations},
-		Summary: "Whether requests can be served well", Description: "Checks the event log, the followed states, the views and what fills them.",
+		Summary: "Whether requests can be served well",
+		Description: "Checks what the API needs: the event log, the followed states and the store of the views. " +
+			"It also shows each view and each process manager.",
 		Security: []map[string][]string{}, Responses: ready})
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,10 @@ import (
 	"casebook/domain/user"
 	"casebook/embedded/node"
 	"casebook/eventlog"
+	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"google.golang.org/grpc/codes"
@@ -41,8 +45,17 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 	r := c.get("/readyz")
 	ready := read[Readiness](t, r)
-	if r.StatusCode != http.StatusOK || !ready.Ready || len(ready.Checks) != 4 {
+	if r.StatusCode != http.StatusOK || !ready.Ready {
 		t.Errorf("readiness is %d %s", r.StatusCode, r.body)
+	}
+	names, needed := namesOf(ready.Checks, func(Check) bool { return true }), namesOf(ready.Checks, func(c Check) bool { return c.Needed })
+	if want := []string{"event-log", "commands", "views"}; !slices.Equal(needed, want) {
+		t.Errorf("the API needs %q", needed)
+	}
+	for _, v := range append([]string{"projections"}, viewChecks()...) {
+		if !slices.Contains(names, v) {
+			t.Errorf("there is no check %s in %q", v, names)
+		}
 	}
 	if r := c.send(http.MethodHead, "/healthz", nil); r.StatusCode != http.StatusOK || len(r.body) > 0 {
 		t.Errorf("HEAD is answered %d with %d bytes", r.StatusCode, len(r.body))
@@ -54,6 +67,85 @@ func TestHealthAndReadiness(t *testing.T) {
 	if ready = read[Readiness](t, r); r.StatusCode != http.StatusServiceUnavailable || ready.Ready ||
 		strings.Contains(string(r.body), "10.0.0.1") {
 		t.Errorf("without the log readiness is %d %s", r.StatusCode, r.body)
+	}
+	if failed := namesOf(ready.Checks, func(c Check) bool { return !c.OK }); !slices.Equal(failed, names) {
+		t.Errorf("without the log only %q have failed", failed)
+	}
+}
+
+// namesOf returns the names of some checks.
+func namesOf(checks []Check, some func(Check) bool) (names []string) {
+	for _, c := range checks {
+		if some(c) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// viewChecks are the names of the checks of the views.
+func viewChecks() (names []string) {
+	for _, v := range contexts.Views() {
+		names = append(names, "view "+v.Name)
+	}
+	return names
+}
+
+// TestReadinessNamesThePartsAtFault: a process manager that waits, a view that has stopped and views that nobody keeps are named,
+// and take no requests away. A store of views that does not answer does.
+func TestReadinessNamesThePartsAtFault(t *testing.T) {
+	database := "casebook-" + uuid.NewString()[:8]
+	open := func() *readmodels.Store {
+		s, err := readmodels.Connect(t.Context(), the.mongoURL, database, contexts.Views())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	store, served := open(), open()
+	t.Cleanup(func() {
+		if err := errors.Join(store.DropAll(context.Background()), store.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	c := serve(t, func(o *options) {
+		o.engine.Store = served
+		o.changes = nil
+		o.Parts = []Part{{Name: "process enrollment", Check: func(context.Context) error { return errors.New("at 10.0.0.1 nobody answers") }},
+			{Name: "process safety", Check: func(context.Context) error { return nil }}}
+	})
+	view := patientviews.PatientLists
+	lease, err := store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "machine/1/x", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: view.Collection(), View: view.Name, Version: view.Version,
+		State: readmodels.Stopped, Reason: "an event of 10.0.0.1", At: time.Now(), Token: lease.Token}); err != nil {
+		t.Fatal(err)
+	}
+	r := c.get("/readyz")
+	ready := read[Readiness](t, r)
+	if r.StatusCode != http.StatusOK || !ready.Ready || strings.Contains(string(r.body), "10.0.0.1") {
+		t.Errorf("readiness is %d %s", r.StatusCode, r.body)
+	}
+	want := append([]string{"process enrollment", "projections"}, viewChecks()...)
+	if failed := namesOf(ready.Checks, func(c Check) bool { return !c.OK }); !slices.Equal(failed, want) {
+		t.Errorf("%q have failed", failed)
+	}
+	for _, check := range ready.Checks {
+		is, of := strings.CutPrefix(check.Name, "view ")
+		if state := map[bool]readmodels.State{true: readmodels.Stopped, false: readmodels.NotKept}[is == view.Name]; of && check.State != state {
+			t.Errorf("%s is %q", check.Name, check.State)
+		}
+	}
+	if err := served.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r = c.get("/readyz")
+	want = append([]string{"views", "process enrollment", "projections"}, viewChecks()...)
+	if failed := namesOf(read[Readiness](t, r).Checks, func(c Check) bool { return !c.OK }); r.StatusCode != http.StatusServiceUnavailable ||
+		!slices.Equal(failed, want) {
+		t.Errorf("without the store of the views readiness is %d, and %q have failed", r.StatusCode, failed)
 	}
 }
 

@@ -42,7 +42,7 @@ func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/healthz":
 		answer(http.StatusOK, Health{Status: "ok", Build: s.build})
 	case "/readyz":
-		answer(http.StatusServiceUnavailable, Readiness{Checks: []Check{{Name: *s.waits.Load()}}})
+		answer(http.StatusServiceUnavailable, Readiness{Checks: []Check{{Name: *s.waits.Load(), Needed: true}}})
 	default:
 		p := failure(http.StatusServiceUnavailable, "store_unreachable",
 			"the server is starting and waits for its stores; send the same request again in a moment", 1)

@@ -350,6 +350,24 @@ func (v *Verifier) Through() domain.Position {
 	return v.found.Through
 }
 
+// standsStill is how long an event may wait to be verified.
+const standsStill = 5 * time.Second
+
+// KeepsUp returns an error if the first event that is not verified was stored some time ago: those who follow the log through the
+// verifier hear of nothing behind it.
+func (v *Verifier) KeepsUp(ctx context.Context) error {
+	through := v.Through()
+	stored, is, err := v.log.FirstAfter(ctx, through)
+	if err != nil || !is {
+		return err
+	}
+	if waits := time.Since(stored); waits > standsStill && v.Through() == through {
+		return fmt.Errorf("the log is verified up to position %d; the event behind it has waited for %s", through.Commit,
+			waits.Round(time.Millisecond))
+	}
+	return nil
+}
+
 // Found returns what is known: how far the log has been verified, the damaged streams in the order of the log, and the steps
 // of the clock.
 func (v *Verifier) Found() domain.Verified {

@@ -327,3 +327,37 @@ func BenchmarkCheckNext(b *testing.B) {
 		}
 	}
 }
+
+// TestAVerifierThatStandsStillSaysSo: it cannot load how far it has come, so that nobody hears of the event behind.
+func TestAVerifierThatStandsStillSaysSo(t *testing.T) {
+	t.Parallel()
+	log, url := ownLog(t)
+	store := &kept{fails: true}
+	v, stop := verifying(t, eventlog.VerifierOptions{Log: log, Store: store})
+	defer stop()
+	if err := v.KeepsUp(t.Context()); err != nil {
+		t.Errorf("with an empty log: %v", err)
+	}
+	if _, err := storetest.Forge(t.Context(), url, "elsewhere-1", "Noted", []byte("{}"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(t.Context(), "note-1", eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.KeepsUp(t.Context()); err != nil {
+		t.Errorf("with an event that was stored just now: %v", err)
+	}
+	await := func(want bool) {
+		t.Helper()
+		for began := time.Now(); (v.KeepsUp(t.Context()) == nil) != want; time.Sleep(50 * time.Millisecond) {
+			if time.Since(began) > 15*time.Second {
+				t.Fatalf("it says: %v", v.KeepsUp(t.Context()))
+			}
+		}
+	}
+	await(false)
+	store.mu.Lock()
+	store.fails = false
+	store.mu.Unlock()
+	await(true)
+}

@@ -300,7 +300,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		}
 		if needed && building == nil && decided.Decisions != failed {
 			if builds.Building == nil {
-				if builds, err = k.save(ctx, builds.Next(k.View, decided.Wanted(), time.Now().UTC())); err != nil {
+				if builds, err = k.save(ctx, builds.Next(k.View, decided.Wanted(), decided.Dropped, time.Now().UTC())); err != nil {
 					return err
 				}
 			}
@@ -479,17 +479,23 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 	if builds.Active.Version > k.View.Version {
 		return builds, errNewerProgram // it has taken over since mayKeep was asked
 	}
-	if err := k.reached(ctx, builds.Active.Collection); err != nil {
+	at, err := k.reached(ctx, builds.Active.Collection)
+	if err != nil {
 		return builds, err
+	}
+	if builds.Token == 0 && at.At.IsZero() {
+		// Nothing is stored of the view, as after a restore of the log alone. Its first build does what was asked before.
+		decided := e.decisions(k.View.Name)
+		builds = builds.Fresh(k.View, decided.Requests, decided.Dropped)
 	}
 	builds.Token = token
 	return k.save(ctx, builds)
 }
 
 // reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
-// the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun.
-func (k *keeper) reached(ctx context.Context, collection string) error {
-	var at readmodels.Checkpoint
+// the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun. Otherwise it
+// returns the checkpoint of the build.
+func (k *keeper) reached(ctx context.Context, collection string) (at readmodels.Checkpoint, err error) {
 	e := k.engine
 	for {
 		var ahead error
@@ -504,12 +510,12 @@ func (k *keeper) reached(ctx context.Context, collection string) error {
 		})
 		switch {
 		case err != nil:
-			return err
+			return at, err
 		case ahead == nil:
 			k.setStatus(at)
-			return nil
+			return at, nil
 		case time.Since(e.begun) < startWindow+e.log.Patience():
-			return fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
+			return at, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
 		}
 		e.alarm(ctx, at, ahead)
 	}

@@ -32,17 +32,37 @@ type Builds struct {
 	Building *Build `bson:"building,omitempty" json:"building,omitempty" doc:"The build that is made beside it"`
 	// Kept are former builds, until they are dropped.
 	Kept []Build `bson:"kept" json:"kept" doc:"Old builds, until they are dropped"`
-	// Count is the number of builds so far. Request is the number of the last rebuild that was carried out.
+	// Count is the number of names that builds have had so far. Request is the number of the last rebuild that was carried out.
 	Count   int       `bson:"count" json:"-"`
 	Request int       `bson:"request" json:"-"`
 	Since   time.Time `bson:"since" json:"since" doc:"Since when the live build answers queries"`
 }
 
-// Next returns the builds with one more that is to be made.
-func (b Builds) Next(v View, request int, at time.Time) Builds {
-	b.Count++
-	b.Building = &Build{Collection: fmt.Sprintf("%s_b%d", v.Collection(), b.Count), Version: v.Version, Request: request, Begun: at}
+// Next returns the builds with one more that is to be made. Its collection has none of the names of builds that people have
+// dropped: such a name may come again after all views were lost.
+func (b Builds) Next(v View, request int, dropped []string, at time.Time) Builds {
+	collection := b.next(v, dropped)
+	b.Building = &Build{Collection: collection, Version: v.Version, Request: request, Begun: at}
 	return b
+}
+
+// Fresh returns the builds of a view of which nothing is stored: its first build counts as all rebuilds that were asked for
+// so far.
+func (b Builds) Fresh(v View, requests int, dropped []string) Builds {
+	b.Request = requests
+	if slices.Contains(dropped, b.Active.Collection) {
+		b.Active.Collection = b.next(v, dropped)
+	}
+	return b
+}
+
+// next counts one more build, and returns the name of its collection.
+func (b *Builds) next(v View, dropped []string) (collection string) {
+	for collection == "" || slices.Contains(dropped, collection) {
+		b.Count++
+		collection = fmt.Sprintf("%s_b%d", v.Collection(), b.Count)
+	}
+	return collection
 }
 
 // Switched returns the builds with the new build as the active one. The former active build is kept.

@@ -264,12 +264,12 @@ func (s *Store) LoadBuildCheckpoint(ctx context.Context, v View, collection stri
 	return c, err
 }
 
-// complete says whether the build has caught up with the log before. Earlier programs noted only that it has now.
-func (c Checkpoint) complete() bool { return c.Complete || c.State == Live }
+// HasCaughtUp says whether the build has ever caught up with the log. Earlier programs noted only whether it has now.
+func (c Checkpoint) HasCaughtUp() bool { return c.Complete || c.State == Live }
 
 // Begun returns the checkpoint with which a fold goes on from c: it catches up, and tries again what it had stopped at.
 func (c Checkpoint) Begun() Checkpoint {
-	c.Complete = c.complete()
+	c.Complete = c.HasCaughtUp()
 	c.State, c.Reason, c.FailedAt = CatchingUp, "", nil
 	return c
 }
@@ -288,7 +288,7 @@ func (s *Store) Built(ctx context.Context, v View) error {
 	if err != nil {
 		return err
 	}
-	if !c.complete() {
+	if !c.HasCaughtUp() {
 		left := "it has not begun"
 		switch {
 		case c.RemainingMillis > 0:

@@ -114,6 +114,9 @@ func catalogue(t *testing.T, registry *eventlog.Registry, p sagas.Process) strin
 		t.Fatal(err)
 	}
 	fmt.Fprintf(&page, "consumer group %s: %s\n", p.Group(), strings.Join(filter, ", "))
+	if p.BeginsAtEnd() {
+		fmt.Fprintf(&page, "a new group begins at the end of the log\n")
+	}
 	if state == nil {
 		return page.String()
 	}

@@ -75,10 +75,14 @@ type Clock struct {
 	process Process
 	runner  *Runner
 	turns   agenda[string, any]
+	// note notes why the log is not being followed; nil when it is.
+	note func(error)
 }
 
 // NewClock returns a clock for a process that DefineByClock made.
-func NewClock(p Process, r *Runner) *Clock { return &Clock{process: p, runner: r} }
+func NewClock(p Process, r *Runner) *Clock {
+	return &Clock{process: p, runner: r, note: func(error) {}}
+}
 
 // Run follows the log and the clock until ctx ends.
 func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
@@ -89,8 +93,12 @@ func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
 	return followWithClock(ctx, log, eventlog.Subscription{Types: types,
 		OnError: func(err error) {
 			c.runner.Logger.Warn("a process waits for the log", "process", c.process.Name, "error", err)
+			c.note(err)
 		}}, clockTick,
 		func(b eventlog.Batch) {
+			if b.Live {
+				c.note(nil)
+			}
 			for _, e := range b.Events {
 				warnUnreadable(c.runner.Logger, c.process.Name, e)
 				c.Take(e)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"casebook/commands"
@@ -44,6 +45,43 @@ type Drive struct {
 	Now func() time.Time
 	// InFlight bounds the events that each process deals with at once; 32 when 0.
 	InFlight int
+
+	// mu guards what Check tells of.
+	mu      sync.Mutex
+	members subscribers
+	clocks  map[string]error
+}
+
+// errNotRunning means that a process does not run.
+var errNotRunning = errors.New("it does not run")
+
+// Check returns nil while a process takes part: it is a member of its consumer group, or follows the log and the clock. Otherwise
+// it returns why the process does not.
+func (d *Drive) Check(p Process) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.ByClock() {
+		if why, known := d.clocks[p.Name]; known {
+			return why
+		}
+		return errNotRunning
+	}
+	if d.members.fromStart == nil {
+		return errNotRunning
+	}
+	return d.members.of(p).Delivers(p.Name)
+}
+
+// noteClock notes why a process that works by the clock does not follow the log; nil when it does.
+func (d *Drive) noteClock(name string) func(error) {
+	return func(why error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.clocks == nil {
+			d.clocks = map[string]error{}
+		}
+		d.clocks[name] = why
+	}
 }
 
 const (
@@ -78,24 +116,28 @@ func (d *Drive) Run(ctx context.Context) error {
 	settings := pubsub.DefaultSettings()
 	settings.MessageTimeout = int32(answerTime.Milliseconds())
 	settings.CheckpointAfter = 1000
-	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
+	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
 		WaitForServer: true,
 		Filter: func(topic string) esdb.SubscriptionFilter {
 			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
-		}}, log)
+		}}
+	subscribers, err := newSubscribers(config, log)
 	if err != nil {
 		return fmt.Errorf("processes: %w", err)
 	}
+	d.mu.Lock()
+	d.members = subscribers
+	d.mu.Unlock()
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTime}, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("processes: %w", err), subscriber.Close())
+		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
 	}
 	if d.Registerer != nil {
 		metrics.NewPrometheusMetricsBuilder(d.Registerer, "casebook", "process").AddPrometheusRouterMetrics(router)
 	}
 	parked, err := middleware.PoisonQueueWithFilter(&parking{handler: d.Handler}, "parked", IsPermanent)
 	if err != nil {
-		return errors.Join(fmt.Errorf("processes: %w", err), subscriber.Close())
+		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
 	}
 	retry := middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second, Multiplier: 2,
 		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}
@@ -105,15 +147,18 @@ func (d *Drive) Run(ctx context.Context) error {
 			continue
 		}
 		deal := func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
-		h := router.AddConsumerHandler(p.Name, p.Name, subscriber, d.consume(p.Name, types[p.Name], verifier, deal))
+		h := router.AddConsumerHandler(p.Name, p.Name, subscribers.of(p), d.consume(p.Name, types[p.Name], verifier, deal))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
-	for topic := range types {
-		if err := subscriber.SubscribeInitialize(topic); err != nil || ctx.Err() != nil {
+	for _, p := range d.Processes {
+		if p.ByClock() {
+			continue
+		}
+		if err := subscribers.of(p).SubscribeInitialize(p.Name); err != nil || ctx.Err() != nil {
 			if ctx.Err() != nil {
 				err = nil
 			}
-			return errors.Join(err, subscriber.Close())
+			return errors.Join(err, subscribers.close())
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -140,15 +185,41 @@ func (d *Drive) Run(ctx context.Context) error {
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			group.Go(func() error {
-				if err := NewClock(p, runner).Run(ctx, verifier); err != nil {
+				c := NewClock(p, runner)
+				c.note = d.noteClock(p.Name)
+				defer c.note(errNotRunning)
+				if err := c.Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)
 				}
 				return nil
 			})
 		}
 	}
-	return errors.Join(group.Wait(), subscriber.Close())
+	return errors.Join(group.Wait(), subscribers.close())
 }
+
+// subscribers receive messages for processes whose groups begin at the start of the log, and at its end.
+type subscribers struct{ fromStart, fromEnd *pubsub.Subscriber }
+
+func newSubscribers(c pubsub.SubscriberConfig, log watermill.LoggerAdapter) (s subscribers, err error) {
+	if s.fromStart, err = pubsub.NewSubscriber(c, log); err != nil {
+		return s, err
+	}
+	c.FromEnd = true
+	if s.fromEnd, err = pubsub.NewSubscriber(c, log); err != nil {
+		return s, errors.Join(err, s.fromStart.Close())
+	}
+	return s, nil
+}
+
+func (s subscribers) of(p Process) *pubsub.Subscriber {
+	if p.BeginsAtEnd() {
+		return s.fromEnd
+	}
+	return s.fromStart
+}
+
+func (s subscribers) close() error { return errors.Join(s.fromStart.Close(), s.fromEnd.Close()) }
 
 // groupOf names the consumer group of the process of a topic.
 func (d *Drive) groupOf(topic string) string {

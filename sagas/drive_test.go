@@ -23,6 +23,8 @@ import (
 	"casebook/notify"
 	"casebook/sagas"
 	safetyprocesses "casebook/sagas/safety"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
 // recorder is a channel that keeps the messages that it is sent, and fails where fail says so.
@@ -86,7 +88,45 @@ func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 		})
 	}
 	w.t.Cleanup(stop)
+	for _, process := range processes {
+		for began := time.Now(); process.BeginsAtEnd() && !w.hasGroup(process.Group()); time.Sleep(5 * time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				w.t.Fatalf("the group %s is not made", process.Group())
+			}
+		}
+	}
 	return stop
+}
+
+// hasGroup says whether the event store has a consumer group.
+func (w *world) hasGroup(name string) bool {
+	w.t.Helper()
+	_, err := w.client().GetPersistentSubscriptionInfoToAll(w.t.Context(), name, esdb.GetPersistentSubscriptionOptions{})
+	return err == nil
+}
+
+// client is a client of the event store, as somebody has who manages it.
+func (w *world) client() *esdb.Client {
+	w.t.Helper()
+	if w.ofManager != nil {
+		return w.ofManager
+	}
+	settings, err := esdb.ParseConnectionString(w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	settings.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(settings)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.ofManager = client
+	return client
 }
 
 // wait waits until the log holds an event of these types for which is returns true, and returns it.
@@ -250,6 +290,53 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	}
 	if f := ofType[safety.NotificationFailed](w.events("alert-PAIN1.x")); len(f) != 1 || refusing.sent != 1 {
 		t.Errorf("failed: %+v, sent %d times", f, refusing.sent)
+	}
+}
+
+// TestAChannelThatIsAddedLaterGetsNothingOfThePast: neither when its consumer group is new, nor when the group was deleted.
+func TestAChannelThatIsAddedLaterGetsNothingOfThePast(t *testing.T) {
+	w := newWorld(t, 10)
+	raise := func(id string) {
+		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)}, Study: pain, Site: "A",
+			Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: id, Source: id, OccurredAt: w.clock.Now()})
+	}
+	sent := func(id, channel string) bool {
+		return slices.ContainsFunc(ofType[safety.NotificationSent](w.events("alert-PAIN1."+id)), func(n safety.NotificationSent) bool {
+			return n.Channel == channel
+		})
+	}
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for began := time.Now(); !holds(); time.Sleep(5 * time.Millisecond) {
+			if time.Since(began) > 30*time.Second {
+				t.Fatalf("it never came to this: %s", what)
+			}
+		}
+	}
+	webhook := &recorder{name: "webhook"}
+	const group = "casebook-notify-webhook"
+	stop := w.drive(&recorder{name: "broker"})
+	raise("before")
+	until("the broker has the first alert", func() bool { return sent("before", "broker") })
+	stop()
+
+	stop = w.drive(&recorder{name: "broker"}, webhook)
+	raise("with")
+	until("the webhook has the second alert", func() bool { return sent("with", "webhook") })
+	stop()
+	raise("meanwhile") // a group that is there keeps its place
+	stop = w.drive(&recorder{name: "broker"}, webhook)
+	until("the webhook has the third alert", func() bool { return sent("meanwhile", "webhook") })
+
+	if err := w.client().DeletePersistentSubscriptionToAll(t.Context(), group, esdb.DeletePersistentSubscriptionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until("the webhook's group is made again", func() bool { return w.hasGroup(group) })
+	raise("after")
+	until("the webhook has the fourth alert", func() bool { return sent("after", "webhook") })
+	stop()
+	if n := len(webhook.ids()); n != 3 || sent("before", "webhook") {
+		t.Errorf("the webhook has %d messages, and that of before: %v", n, sent("before", "webhook"))
 	}
 }
 

@@ -22,9 +22,10 @@ type Process struct {
 	// events' metadata are made of it.
 	Name string
 
-	group  string
-	events []reflect.Type
-	sends  []reflect.Type
+	group   string
+	fromEnd bool
+	events  []reflect.Type
+	sends   []reflect.Type
 
 	// One of these says of which kind it is.
 	stateful *stateful
@@ -48,6 +49,16 @@ func (p Process) InGroup(name string) Process {
 	p.group = name
 	return p
 }
+
+// FromEnd returns the process with a consumer group that begins at the end of the log when it is made: what was recorded before
+// does not concern the process. That is so too when the group was deleted and is made again.
+func (p Process) FromEnd() Process {
+	p.fromEnd = true
+	return p
+}
+
+// BeginsAtEnd says whether the process's consumer group begins at the end of the log when it is made.
+func (p Process) BeginsAtEnd() bool { return p.fromEnd }
 
 // Group names the consumer group of the process; groups keep their place in the store under it.
 func (p Process) Group() string {

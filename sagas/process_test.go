@@ -1,11 +1,13 @@
 package sagas_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
@@ -248,4 +250,31 @@ func TestDriveRefusesTwoProcessesOfOneName(t *testing.T) {
 	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "two processes are named p") {
 		t.Errorf("it ran: %v", err)
 	}
+}
+
+// TestADriveTellsWhichProcessesTakePart, those that consume and those that work by the clock.
+func TestADriveTellsWhichProcessesTakePart(t *testing.T) {
+	w := newWorld(t, 10)
+	d := sagas.Drive{URL: w.url, Log: w.log, Handler: w.handler, Processes: contexts.Processes(&recorder{name: "broker"}),
+		Logger: w.runner(w.part).Logger}
+	await := func(want bool) {
+		t.Helper()
+		for _, p := range d.Processes {
+			for began := time.Now(); (d.Check(p) == nil) != want; time.Sleep(5 * time.Millisecond) {
+				if time.Since(began) > 20*time.Second {
+					t.Fatalf("the process %s says: %v", p.Name, d.Check(p))
+				}
+			}
+		}
+	}
+	await(false)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	await(true)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	await(false)
 }

@@ -25,6 +25,7 @@ import (
 	"casebook/eventlog"
 	"casebook/sagas"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"go.uber.org/goleak"
 )
 
@@ -63,7 +64,8 @@ type world struct {
 	clock *clock
 	url   string
 	*part
-	screened int
+	screened  int
+	ofManager *esdb.Client // see client
 }
 
 // part is one process of the product: its own connection, its own cached states.

@@ -137,7 +137,7 @@ func TestServeWaitsForALeader(t *testing.T) {
 	for _, m := range c.Members() {
 		m.Kill()
 	}
-	if failed := ready(http.StatusServiceUnavailable); strings.Join(failed, ",") != "event-log,states,views,projections" {
+	if failed := ready(http.StatusServiceUnavailable); !all("event-log", "commands", "views", "verifier", "projections")(failed) {
 		t.Errorf("without the event store, only %v have failed", failed)
 	}
 	for _, m := range c.Members() {

@@ -339,22 +339,27 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 		switch {
 		case err != nil:
 			return err
-		case builds.Request >= request:
-			bar.end()
-			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Active.Collection)
+		case builds.Request < request && decisions.Cancelled >= request:
+			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
+		}
+		// The first build of a view is active while it is made, and does what was asked before it began.
+		made, done := builds.Building, builds.Request >= request
+		if done {
+			made = &builds.Active
+		}
+		if made != nil {
+			at, err := v.store.LoadBuildCheckpoint(ctx, view, made.Collection)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "the active build of %s is now %s: %d events in %s\n",
-				view.Name, builds.Active.Collection, at.Events, time.Since(began).Round(time.Millisecond))
-			return err
-		case decisions.Cancelled >= request:
-			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
-		}
-		if builds.Building != nil {
-			at, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Building.Collection)
-			if err != nil {
+			if done && at.HasCaughtUp() {
+				bar.end()
+				_, err = fmt.Fprintf(s.out, "the active build of %s is now %s: %d events in %s\n",
+					view.Name, made.Collection, at.Events, time.Since(began).Round(time.Millisecond))
 				return err
+			}
+			if at.State == readmodels.Stopped && done {
+				return fmt.Errorf("%s; retry or skip the event", at.Reason)
 			}
 			if at.State == readmodels.Stopped {
 				return fmt.Errorf("%s; the old build stays active. Retry or skip the event, or cancel the rebuild", at.Reason)

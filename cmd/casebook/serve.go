@@ -194,8 +194,13 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		RecordRefusal: s.handler.RecordRefusal, Past: s.past, FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
+	drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier, Logger: logger,
+		Registerer: registry}
+	if roles["sagas"] {
+		drive.Processes = contexts.Processes(s.channels...)
+	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Changes: changes,
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Parts: s.otherParts(&drive), Changes: changes,
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err
@@ -208,8 +213,6 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
 	if roles["sagas"] {
-		drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier,
-			Processes: contexts.Processes(s.channels...), Logger: logger, Registerer: registry}
 		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
 	if roles["api"] {
@@ -382,6 +385,15 @@ func (s *server) ready(ctx context.Context) error {
 		return fmt.Errorf("event store: %w", err)
 	}
 	return nil
+}
+
+// otherParts are the parts that readiness shows beside what the API needs: what verifies the log, and each process manager.
+func (s *server) otherParts(drive *sagas.Drive) []api.Part {
+	parts := []api.Part{{Name: "verifier", Check: s.verifier.KeepsUp}}
+	for _, p := range drive.Processes {
+		parts = append(parts, api.Part{Name: "process " + p.Name, Check: func(context.Context) error { return drive.Check(p) }})
+	}
+	return parts
 }
 
 // logEnd returns the position at which the log ends.

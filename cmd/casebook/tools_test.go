@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +22,8 @@ import (
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/loadtest"
+	"casebook/readmodels"
+	userviews "casebook/readmodels/user"
 )
 
 // tool runs a command line, which has to end with the code, and returns what it printed.
@@ -216,6 +221,51 @@ func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 		if recorded != want {
 			t.Errorf("%d decisions about %s are recorded, of %d", recorded, view, want)
 		}
+	}
+}
+
+// TestARebuildOfAViewThatWasNeverBuiltWaitsForItsFirstBuild: nothing has folded the log when the rebuild is asked for.
+func TestARebuildOfAViewThatWasNeverBuiltWaitsForItsFirstBuild(t *testing.T) {
+	flags := flagsFor(t.TempDir())
+	flags.Roles = []string{"api"}
+	s, err := start(context.Background(), flags, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := installation{server: s, t: t, url: s.url()}
+	for n := range 5 {
+		in.account(domain.UserID(fmt.Sprintf("user-%d", n)))
+	}
+	// The build that does what was asked has begun, and has not caught up.
+	begun := readmodels.Builds{View: "user-directory", Token: 1, Request: 1,
+		Active: readmodels.Build{Collection: userviews.UserDirectory.Collection(), Version: userviews.UserDirectory.Version}}
+	at := readmodels.Checkpoint{Collection: begun.Active.Collection, View: begun.View, Version: begun.Active.Version, Token: 1,
+		State: readmodels.CatchingUp, At: time.Now()}
+	if err := errors.Join(s.views.SaveBuilds(t.Context(), begun), s.views.SaveCheckpoint(t.Context(), at)); err != nil {
+		t.Fatal(err)
+	}
+	watched := make(chan error, 1)
+	go func() {
+		watched <- views{store: s.views, log: s.log}.watch(t.Context(), streams{out: io.Discard, err: io.Discard}, userviews.UserDirectory, 1)
+	}()
+	select {
+	case err := <-watched:
+		t.Fatalf("the rebuild is done before the build has caught up: %v", err)
+	case <-time.After(2 * watchEvery):
+	}
+	at.Complete = true
+	if err := errors.Join(s.views.SaveCheckpoint(t.Context(), at), <-watched, s.views.DropAll(t.Context()), s.close()); err != nil {
+		t.Fatal(err)
+	}
+	view := func(command ...string) string {
+		return tool(t, exitOK, slices.Concat([]string{"projections"}, command, []string{"user-directory", "--data", flags.Stores.Data})...)
+	}
+	printed := view("rebuild", "--reason", "to see")
+	if !strings.Contains(printed, "the active build of user-directory is now user-directory_v4:") || strings.Contains(printed, " 0 events") {
+		t.Errorf("the rebuild prints: %s", printed)
+	}
+	if printed := view("verify"); !strings.Contains(printed, "differing  0") {
+		t.Errorf("verify prints: %s", printed)
 	}
 }
 

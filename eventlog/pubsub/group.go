@@ -34,6 +34,7 @@ func (u *subscription) prepareGroup() error {
 		case !u.passing(err):
 			return struct{}{}, backoff.Permanent(err)
 		}
+		u.note(err)
 		if u.config.WaitForServer {
 			u.logger.Error("The consumer group cannot be made yet", err, nil)
 		}

@@ -132,6 +132,8 @@ type Subscriber struct {
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
+	// waits says why topics are not being delivered; nil for those that are.
+	waits map[string]error
 }
 
 var (
@@ -153,9 +155,29 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (*Su
 	if logger == nil {
 		logger = watermill.NopLogger{}
 	}
-	s := &Subscriber{config: config, connection: connection, logger: logger}
+	s := &Subscriber{config: config, connection: connection, logger: logger, waits: map[string]error{}}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
+}
+
+// errNotSubscribed means that nobody has subscribed to a topic.
+var errNotSubscribed = errors.New("it has not joined its consumer group yet")
+
+// Delivers returns nil while a Subscribe of the topic is a member of its group, and otherwise why it is not.
+func (s *Subscriber) Delivers(topic string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why, known := s.waits[topic]; known {
+		return why
+	}
+	return errNotSubscribed
+}
+
+// note notes why a topic is not being delivered; nil when it is.
+func (s *Subscriber) note(topic string, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits[topic] = why
 }
 
 // begin counts a call that Close waits for. The caller ends it with s.running.Done.

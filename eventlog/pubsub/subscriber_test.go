@@ -301,7 +301,17 @@ func TestServerRestarts(t *testing.T) {
 	n := openNode(t)
 	p, s := newPublisher(t, n.Node), newSubscriber(t, n.Node)
 	first := publish(t, p, "topic", 10)
+	delivers := func(want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(tooLong); (s.Delivers("topic") == nil) != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the subscriber says: %v", s.Delivers("topic"))
+			}
+		}
+	}
+	delivers(false)
 	messages := subscribe(t, s, "topic")
+	delivers(true)
 	expect(t, messages, first[:9]...)
 	held := next(t, messages)
 	expected := publish(t, p, "topic", 5)
@@ -310,7 +320,9 @@ func TestServerRestarts(t *testing.T) {
 	if err := p.Publish("topic", message.NewMessage(uuid.NewString(), nil)); err == nil {
 		t.Error("a message was published while the server was away")
 	}
+	delivers(false)
 	must(t, n.start())
+	delivers(true)
 	expected = append(expected, publish(t, p, "topic", 10)...)
 	// The held message is being handled, so it does not come again, however often the server delivers it. Messages that
 	// were acknowledged or delivered just before the connection broke may come again.

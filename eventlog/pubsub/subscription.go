@@ -22,6 +22,7 @@ type subscription struct {
 	filter  esdb.SubscriptionFilter
 	clients *clients
 	logger  watermill.LoggerAdapter
+	note    func(error) // notes why nothing is delivered; nil when it is
 
 	ctx     context.Context // Subscribe's; the contexts of messages derive from it
 	stopped context.Context // ends with ctx or with Close; then no more messages are delivered
@@ -63,7 +64,7 @@ func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscr
 	}
 	u := &subscription{
 		config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
-		clients: newClients(s.connection, 1), ctx: ctx, out: make(chan *message.Message),
+		clients: newClients(s.connection, 1), note: func(why error) { s.note(topic, why) }, ctx: ctx, out: make(chan *message.Message),
 		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), known: map[eventKey]*delivery{},
 	}
 	if u.group == "" {
@@ -105,6 +106,7 @@ func reconnectPause() *backoff.ExponentialBackOff {
 // run delivers messages until the subscription is stopped.
 func (u *subscription) run() {
 	defer close(u.out)
+	defer u.note(errNotSubscribed)
 	defer u.release()
 	defer u.collect() // if the subscription was stopped while it had no connection
 	pause := reconnectPause()
@@ -113,6 +115,7 @@ func (u *subscription) run() {
 		if u.stopped.Err() != nil {
 			return
 		}
+		u.note(err)
 		u.clients.drop()
 		if delivered {
 			pause.Reset()
@@ -166,6 +169,7 @@ func (u *subscription) consume() (delivered bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	u.note(nil)
 	watching, stop := context.WithCancel(u.stopped)
 	defer stop()
 	left := u.clients.watch(watching)

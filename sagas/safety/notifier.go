@@ -26,7 +26,7 @@ const ReminderTopic = "casebook.reminders"
 
 // Notifier is the process that sends the messages of one channel: about alerts, and to the broker reminders too. It reads
 // whether the message was sent, sends it, and records that. After a crash in between, it sends the message again under the
-// same id, by which the receiver knows it.
+// same id, by which the receiver knows it. A channel that is added later is sent nothing about the past.
 func Notifier(channel notify.Channel) sagas.Process {
 	n := notifier{channel}
 	return sagas.DefineRelay("notify-"+channel.Name(),
@@ -34,7 +34,7 @@ func Notifier(channel notify.Channel) sagas.Process {
 		sagas.Pass(n.alertRaised),
 		sagas.Pass(n.alertEscalated),
 		sagas.Pass(n.reminderDue),
-	)
+	).FromEnd()
 }
 
 type notifier struct{ channel notify.Channel }
