@@ -53,8 +53,11 @@ const (
 	deliveries = 10
 	// perSecond bounds what one process deals with.
 	perSecond = 5000
-	// answerTime is how long the store waits for an answer before it delivers an event to somebody else.
-	answerTime = 2 * time.Minute
+	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
+	// a frozen program holds an event. Where an event takes longer, two deal with it at once, and its step is taken once.
+	answerTime = 10 * time.Second
+	// relayTime is answerTime for relays: two programs at once would send a message twice.
+	relayTime = 2 * time.Minute
 	// closeTime bounds how long the end waits for events under way.
 	closeTime = 20 * time.Second
 )
@@ -75,45 +78,63 @@ func (d *Drive) Run(ctx context.Context) error {
 	if inFlight == 0 {
 		inFlight = 32
 	}
-	settings := pubsub.DefaultSettings()
-	settings.MessageTimeout = int32(answerTime.Milliseconds())
-	settings.CheckpointAfter = 1000
-	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
-		WaitForServer: true,
-		Filter: func(topic string) esdb.SubscriptionFilter {
-			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
-		}}, log)
+	subscribe := func(answerTime time.Duration) (*pubsub.Subscriber, error) {
+		settings := pubsub.DefaultSettings()
+		settings.MessageTimeout = int32(answerTime.Milliseconds())
+		settings.CheckpointAfter = 1000
+		return pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
+			UpdateGroup: true, WaitForServer: true,
+			OnUpdate: func(group string, differences []string) {
+				d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
+					"differences", differences)
+			},
+			Filter: func(topic string) esdb.SubscriptionFilter {
+				return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
+			}}, log)
+	}
+	stepping, err := subscribe(answerTime)
 	if err != nil {
 		return fmt.Errorf("processes: %w", err)
 	}
+	relaying, err := subscribe(relayTime)
+	if err != nil {
+		return errors.Join(fmt.Errorf("processes: %w", err), stepping.Close())
+	}
+	closeBoth := func() error { return errors.Join(stepping.Close(), relaying.Close()) }
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTime}, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("processes: %w", err), subscriber.Close())
+		return errors.Join(fmt.Errorf("processes: %w", err), closeBoth())
 	}
 	if d.Registerer != nil {
 		metrics.NewPrometheusMetricsBuilder(d.Registerer, "casebook", "process").AddPrometheusRouterMetrics(router)
 	}
 	parked, err := middleware.PoisonQueueWithFilter(&parking{handler: d.Handler}, "parked", IsPermanent)
 	if err != nil {
-		return errors.Join(fmt.Errorf("processes: %w", err), subscriber.Close())
+		return errors.Join(fmt.Errorf("processes: %w", err), closeBoth())
 	}
 	retry := middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second, Multiplier: 2,
 		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}
 	router.AddMiddleware(parked, tooOften, retry.Middleware, recovered)
+	subscribers := map[string]*pubsub.Subscriber{}
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			continue
 		}
 		deal := func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
+		subscriber := stepping
+		if p.relay != nil {
+			subscriber = relaying
+		}
+		subscribers[p.Name] = subscriber
 		h := router.AddConsumerHandler(p.Name, p.Name, subscriber, d.consume(p.Name, types[p.Name], verifier, deal))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
-	for topic := range types {
+	for topic, subscriber := range subscribers {
 		if err := subscriber.SubscribeInitialize(topic); err != nil || ctx.Err() != nil {
 			if ctx.Err() != nil {
 				err = nil
 			}
-			return errors.Join(err, subscriber.Close())
+			return errors.Join(err, closeBoth())
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -147,7 +168,7 @@ func (d *Drive) Run(ctx context.Context) error {
 			})
 		}
 	}
-	return errors.Join(group.Wait(), subscriber.Close())
+	return errors.Join(group.Wait(), closeBoth())
 }
 
 // groupOf names the consumer group of the process of a topic.
