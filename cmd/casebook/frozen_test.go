@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/process"
@@ -20,7 +22,10 @@ import (
 	"casebook/domain/supply"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
+	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
+	projectionviews "casebook/readmodels/projection"
 )
 
 // freezer is an installation whose stores and roles run in processes of their own, each of which can be frozen.
@@ -213,4 +218,155 @@ func TestFrozenSagaProcessDoesNotHoldEnrolments(t *testing.T) {
 	if err := z.fleet.stopAll(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestViewsGoOnWhenAFrozenStoreWakesUp freezes the event store, and then MongoDB, for longer than a lease lasts, while phones
+// submit diaries. All views go on within a moment of the thaw, whichever process keeps them, and nothing is shown twice.
+func TestViewsGoOnWhenAFrozenStoreWakesUp(t *testing.T) {
+	const id, phones, frozen, limit = domain.StudyID("Z2"), 4, 14 * time.Second, 5 * time.Second
+	z := newFreezer(t, map[string]int{"api": 1, "projections": 2, "sagas": 1})
+	setUp(z.in, id, z.token, phones)
+	for _, store := range []*worker{z.eventStore, z.mongo} {
+		loaded, stop := context.WithCancel(t.Context())
+		patience, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var load sync.WaitGroup
+		for i := range phones {
+			load.Go(func() { z.phone(loaded, patience, store.name, domain.NewPatientID(id, fmt.Sprint(i))) })
+		}
+		time.Sleep(2 * time.Second)
+		store.freeze(t.Context(), frozen)
+		thawed := time.Now()
+		position := z.acknowledgedSince(patience, thawed)
+		acknowledged := time.Since(thawed)
+		late := z.awaitViews(patience, position)
+		took := time.Since(thawed)
+		t.Logf("%s was frozen for %s: a command was acknowledged %s after the thaw, all views showed it after %s", store.name, frozen,
+			acknowledged.Round(time.Millisecond), took.Round(time.Millisecond))
+		if took > limit {
+			t.Errorf("after %s was frozen, the views went on %s after the thaw; the last was %s", store.name, took.Round(time.Millisecond), late)
+		}
+		time.Sleep(time.Second)
+		stop()
+		load.Wait()
+		cancel()
+	}
+	if err := z.fleet.awaitReady(t.Context(), 30*time.Second); err != nil {
+		t.Error(err)
+	}
+	z.checkShown(id, phones)
+	if err := z.fleet.stopAll(); err != nil {
+		t.Error(err)
+	}
+	log := z.openLog()
+	var events []eventlog.Recorded
+	(installation{server: &server{log: log}, t: t}).eachEvent(t, func(e eventlog.Recorded) { events = append(events, e) })
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	z.check(t, events)
+}
+
+// phone submits a diary for one day after the other, from a first day that the round chooses.
+func (z *freezer) phone(loaded, patience context.Context, round string, who domain.PatientID) {
+	day := domain.Date("2020-01-01")
+	if round == z.mongo.name {
+		day = "2023-01-01"
+	}
+	crc := z.token("crc")
+	for ; loaded.Err() == nil; day = day.AddDays(1) {
+		at, err := time.Parse(time.RFC3339, string(day)+"T20:30:00Z")
+		if err != nil {
+			z.t.Error(err)
+			return
+		}
+		if _, accepted := z.send(patience, crc, string(who)+string(day), diary.SubmitDiary{OfPatient: domain.ForPatient(who),
+			Instrument: "pain-diary", CapturedAt: at, Zone: "UTC",
+			Answers: diary.Answers{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}}); !accepted {
+			return
+		}
+		pause(loaded, 50*time.Millisecond)
+	}
+}
+
+// acknowledgedSince waits for the first command that is acknowledged after a moment, and returns its position.
+func (z *freezer) acknowledgedSince(patience context.Context, moment time.Time) uint64 {
+	z.t.Helper()
+	newest := func() (position uint64, last time.Time) {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		for _, r := range z.receipts {
+			position = max(position, r.Position)
+		}
+		if n := len(z.acknowledged); n > 0 {
+			last = z.acknowledged[n-1]
+		}
+		return position, last
+	}
+	for patience.Err() == nil {
+		if position, last := newest(); last.After(moment) {
+			return position
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	z.t.Fatal("no command was acknowledged")
+	return 0
+}
+
+// awaitViews waits until all views have come to a position, and returns the name of the last one that had not.
+func (z *freezer) awaitViews(patience context.Context, position uint64) (last string) {
+	z.t.Helper()
+	admin := z.token(demoAdmin)
+	for patience.Err() == nil {
+		var list projectionviews.ProjectionList
+		behind := ""
+		if err := z.ask(patience, admin, "/api/v1/projections", 0, &list); err != nil {
+			z.t.Fatal(err)
+		}
+		for _, p := range list.Items {
+			if p.Position < position {
+				behind = p.View
+			}
+		}
+		if behind == "" {
+			return last
+		}
+		last = behind
+		time.Sleep(20 * time.Millisecond)
+	}
+	z.t.Fatalf("the view %s does not go on", last)
+	return last
+}
+
+// checkShown checks that each acknowledged diary is shown once, and that each view equals a fresh fold.
+func (z *freezer) checkShown(id domain.StudyID, phones int) {
+	z.t.Helper()
+	eventStore, _ := z.eventStore.addresses()
+	mongo, _ := z.mongo.addresses()
+	shown := 0
+	for i := range phones {
+		seen := map[string]int{}
+		path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", domain.NewPatientID(id, fmt.Sprint(i)))
+		for next := path; next != ""; {
+			var page readmodels.List[diaryviews.Diary]
+			if err := z.ask(z.t.Context(), z.token("crc"), next, 0, &page); err != nil {
+				z.t.Fatal(err)
+			}
+			for _, d := range page.Items {
+				if seen[d.Window]++; seen[d.Window] > 1 {
+					z.t.Errorf("%s of patient %d is shown %d times", d.Window, i, seen[d.Window])
+				}
+			}
+			if next = ""; page.Next != "" {
+				next = path + "&cursor=" + page.Next
+			}
+		}
+		shown += len(seen)
+	}
+	if acknowledged := z.commands["SubmitDiary"]; shown != acknowledged {
+		z.t.Errorf("%d diaries are shown, and %d were acknowledged", shown, acknowledged)
+	}
+	for _, view := range contexts.Views() {
+		tool(z.t, exitOK, "projections", "verify", view.Name, "--json", "--eventstore", eventStore, "--mongo", mongo)
+	}
+	z.t.Logf("%d diaries are shown once each, and all views equal a fresh fold", shown)
 }
