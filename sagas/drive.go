@@ -66,7 +66,7 @@ func (d *Drive) Check(p Process) error {
 		}
 		return errNotRunning
 	}
-	if d.members.fromStart == nil {
+	if d.members == nil {
 		return errNotRunning
 	}
 	return d.members.of(p).Delivers(p.Name)
@@ -91,8 +91,11 @@ const (
 	deliveries = 10
 	// perSecond bounds what one process deals with.
 	perSecond = 5000
-	// answerTime is how long the store waits for an answer before it delivers an event to somebody else.
-	answerTime = 2 * time.Minute
+	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
+	// a frozen program holds an event. Where an event takes longer, two deal with it at once, and its step is taken once.
+	answerTime = 10 * time.Second
+	// relayTime is answerTime for relays: two programs at once would send a message twice.
+	relayTime = 2 * time.Minute
 	// closeTime bounds how long the end waits for events under way.
 	closeTime = 20 * time.Second
 )
@@ -114,10 +117,13 @@ func (d *Drive) Run(ctx context.Context) error {
 		inFlight = 32
 	}
 	settings := pubsub.DefaultSettings()
-	settings.MessageTimeout = int32(answerTime.Milliseconds())
 	settings.CheckpointAfter = 1000
 	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
-		WaitForServer: true,
+		UpdateGroup: true, WaitForServer: true,
+		OnUpdate: func(group string, differences []string) {
+			d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
+				"differences", differences)
+		},
 		Filter: func(topic string) esdb.SubscriptionFilter {
 			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
 		}}
@@ -198,28 +204,42 @@ func (d *Drive) Run(ctx context.Context) error {
 	return errors.Join(group.Wait(), subscribers.close())
 }
 
-// subscribers receive messages for processes whose groups begin at the start of the log, and at its end.
-type subscribers struct{ fromStart, fromEnd *pubsub.Subscriber }
+// subscribers receive the messages of processes, one for each kind of process.
+type subscribers map[subscriberKind]*pubsub.Subscriber
 
-func newSubscribers(c pubsub.SubscriberConfig, log watermill.LoggerAdapter) (s subscribers, err error) {
-	if s.fromStart, err = pubsub.NewSubscriber(c, log); err != nil {
-		return s, err
+// subscriberKind says how a process receives its messages: whether it relays them, which may take long, and whether its group begins
+// at the end of the log.
+type subscriberKind struct{ relays, fromEnd bool }
+
+func newSubscribers(c pubsub.SubscriberConfig, log watermill.LoggerAdapter) (subscribers, error) {
+	all := subscribers{}
+	for _, kind := range []subscriberKind{{}, {relays: true}, {fromEnd: true}, {relays: true, fromEnd: true}} {
+		config, settings := c, *c.Settings
+		wait := answerTime
+		if kind.relays {
+			wait = relayTime
+		}
+		settings.MessageTimeout = int32(wait.Milliseconds())
+		config.Settings, config.FromEnd = &settings, kind.fromEnd
+		subscriber, err := pubsub.NewSubscriber(config, log)
+		if err != nil {
+			return nil, errors.Join(err, all.close())
+		}
+		all[kind] = subscriber
 	}
-	c.FromEnd = true
-	if s.fromEnd, err = pubsub.NewSubscriber(c, log); err != nil {
-		return s, errors.Join(err, s.fromStart.Close())
-	}
-	return s, nil
+	return all, nil
 }
 
 func (s subscribers) of(p Process) *pubsub.Subscriber {
-	if p.BeginsAtEnd() {
-		return s.fromEnd
-	}
-	return s.fromStart
+	return s[subscriberKind{relays: p.relay != nil, fromEnd: p.BeginsAtEnd()}]
 }
 
-func (s subscribers) close() error { return errors.Join(s.fromStart.Close(), s.fromEnd.Close()) }
+func (s subscribers) close() (err error) {
+	for _, subscriber := range s {
+		err = errors.Join(err, subscriber.Close())
+	}
+	return err
+}
 
 // groupOf names the consumer group of the process of a topic.
 func (d *Drive) groupOf(topic string) string {

@@ -20,8 +20,10 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/safety"
 	"casebook/eventlog"
+	"casebook/eventlog/pubsub"
 	"casebook/notify"
 	"casebook/sagas"
+	enrollmentprocesses "casebook/sagas/enrollment"
 	safetyprocesses "casebook/sagas/safety"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -171,6 +173,42 @@ func TestDriveEnrolsWithTwoPrograms(t *testing.T) {
 	})
 	for _, p := range who {
 		w.verify(p)
+	}
+}
+
+// An earlier version of the program let the store wait two minutes for the answer to an event. A frozen program would hold it for
+// as long.
+func TestDriveUpdatesGroupsOfEarlierVersions(t *testing.T) {
+	w := newWorld(t, 10)
+	settings, group := pubsub.DefaultSettings(), enrollmentprocesses.Enrollment.Group()
+	settings.MessageTimeout = 120_000
+	config, err := esdb.ParseConnectionString(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	types, err := sagas.GroupFilter(w.log.Registry(), enrollmentprocesses.Enrollment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CreatePersistentSubscriptionToAll(t.Context(), group, esdb.PersistentAllSubscriptionOptions{Settings: &settings,
+		StartFrom: esdb.Start{}, Filter: &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types}}); err != nil {
+		t.Fatal(err)
+	}
+	w.drive()
+	who := w.request()
+	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == who })
+	info, err := client.GetPersistentSubscriptionInfoToAll(t.Context(), group, esdb.GetPersistentSubscriptionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Settings.MessageTimeout > 10_000 {
+		t.Errorf("the store waits %d ms for an answer", info.Settings.MessageTimeout)
 	}
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -46,7 +48,9 @@ type worker struct {
 	fleet      *fleet
 	name, role string
 	flags      []string
-	logFile    string
+	// env is the variable of the environment that says as what the test's binary runs; asMain where it is empty.
+	env     string
+	logFile string
 
 	mu        sync.Mutex
 	condition condition
@@ -54,7 +58,7 @@ type worker struct {
 	// wanted says that the process was told to end; ended is closed when it has.
 	wanted *atomic.Bool
 	ended  chan struct{}
-	// api and admin are its addresses, empty until it serves.
+	// api and admin are its addresses, empty until it serves. A store has its connection string in api, and no admin.
 	api, admin string
 	// unwell is set while the process does not answer probes.
 	unwell atomic.Bool
@@ -63,9 +67,15 @@ type worker struct {
 // newFleet starts processes of each role with the flags that all of them need, and ends them when the test is over.
 func newFleet(t testing.TB, each int, flags ...string) *fleet {
 	t.Helper()
+	return newFleetOf(t, map[string]int{"api": each, "projections": each, "sagas": each}, flags...)
+}
+
+// newFleetOf is newFleet for different numbers of processes of each role.
+func newFleetOf(t testing.TB, processes map[string]int, flags ...string) *fleet {
+	t.Helper()
 	f := &fleet{t: t}
-	for _, role := range []string{"api", "projections", "sagas"} {
-		for i := range each {
+	for _, role := range slices.Sorted(maps.Keys(processes)) {
+		for i := range processes[role] {
 			w := &worker{fleet: f, name: fmt.Sprintf("%s-%d", role, i+1), role: role, condition: down}
 			w.logFile = filepath.Join(t.ArtifactDir(), w.name+".log")
 			w.flags = append([]string{"serve", "--roles", role, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warn",
@@ -92,7 +102,7 @@ func (w *worker) start() {
 		return
 	}
 	process := exec.Command(os.Args[0], w.flags...)
-	process.Env = append(os.Environ(), asMain+"=1")
+	process.Env = append(os.Environ(), cmp.Or(w.env, asMain+"=1"))
 	log, err := os.OpenFile(w.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		w.fleet.t.Error(err)
@@ -133,7 +143,7 @@ func (w *worker) readAddresses(printed io.Reader, began time.Time) {
 		address, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 		w.mu.Lock()
 		switch name {
-		case "API":
+		case "API", "event store", "MongoDB":
 			w.api = address
 		case "admin":
 			w.admin = strings.TrimSuffix(address, "/metrics")

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"casebook/embedded/storetest"
+
 	"go.uber.org/goleak"
 )
 
@@ -17,6 +19,27 @@ const asMain = "CASEBOOK_TEST_RUNS_MAIN"
 // asHanging is a variable of the environment. If it is set to a duration, the test's binary runs as a process that does
 // not end after a signal, unless the duration ends it.
 const asHanging = "CASEBOOK_TEST_HANGS"
+
+// asMongo is a variable of the environment. If it is set to a directory, the test's binary runs the embedded MongoDB in it, for
+// tests that freeze it.
+const asMongo = "CASEBOOK_TEST_RUNS_MONGO"
+
+func runMongo(dir string) int {
+	ctx, stop := untilSignal(endLimit)
+	defer stop()
+	url, stopStore, err := storetest.Mongo(ctx, dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailure
+	}
+	fmt.Println("MongoDB:", url)
+	<-ctx.Done()
+	if err := stopStore(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailure
+	}
+	return exitOK
+}
 
 func hangAfterSignal(limit time.Duration) {
 	ctx, stop := untilSignal(limit)
@@ -30,6 +53,9 @@ func hangAfterSignal(limit time.Duration) {
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
 		os.Exit(runUntilSignal())
+	}
+	if dir := os.Getenv(asMongo); dir != "" {
+		os.Exit(runMongo(dir))
 	}
 	if limit, err := time.ParseDuration(os.Getenv(asHanging)); err == nil {
 		hangAfterSignal(limit)

@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
+	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -35,5 +38,25 @@ func TestIdleConnectionIsKept(t *testing.T) {
 				acknowledged = f.IsAck() && f.Data[0] == i
 			}
 		}
+	}
+}
+
+// TestSilentConnectionIsEnded: a client that is frozen answers no pings, and would hold the events of its groups until then.
+func TestSilentConnectionIsEnded(t *testing.T) {
+	t.Parallel()
+	n := openNode(t)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", n.Addr())
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte(http2.ClientPreface))
+	must(t, err)
+	must(t, http2.NewFramer(conn, conn).WriteSettings())
+	began := time.Now()
+	must(t, conn.SetReadDeadline(began.Add(30*time.Second)))
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the connection of a silent client is kept")
+	}
+	if after := time.Since(began); after > 10*time.Second {
+		t.Errorf("the connection was ended after %s", after)
 	}
 }

@@ -135,6 +135,10 @@ const (
 	maxMessage = 17 << 20
 	// maxCalls bounds the open calls of one connection, including subscriptions.
 	maxCalls = 16384
+	// A connection on which nothing came for keepaliveTime is pinged, and closed if no answer comes within keepaliveTimeout. A real
+	// server takes 10 seconds for each.
+	keepaliveTime    = 4 * time.Second
+	keepaliveTimeout = 4 * time.Second
 	// closeGrace is the time that running calls have to end when the node closes.
 	closeGrace = 2 * time.Second
 )
@@ -208,7 +212,8 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		grpc.WaitForHandlers(true),
 		// Clients ping every ten seconds, also while idle; some are set to ping more often.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+		// A client that is frozen holds the events of its groups until its connection ends.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...),
 	)
 	serverfeatures.RegisterServerFeaturesServer(n.server, featuresService{})

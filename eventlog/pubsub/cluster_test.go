@@ -3,6 +3,7 @@ package pubsub_test
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,5 +80,20 @@ func TestGroupThatMayNotBeMadeIsNamed(t *testing.T) {
 	must(t, subscriber.SubscribeInitialize("there"))
 	if err := subscriber.SubscribeInitialize("missing"); !errors.Is(err, pubsub.ErrMissingRight) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestGroupThatMayNotBeUpdatedIsNamed: an account that may not update groups uses one with other settings, and the difference is
+// logged.
+func TestGroupThatMayNotBeUpdatedIsNamed(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{})
+	must(t, newSubscriber(t, given(c.URL())).SubscribeInitialize("there"))
+	c.Deny(clustertest.ManageGroups, true)
+	logger := watermill.NewCaptureLogger()
+	subscriber := newLoggedSubscriber(t, given(c.URL()), logger, updating(5000, nil))
+	must(t, subscriber.SubscribeInitialize("there"))
+	logged := strings.Join(loggedErrors(logger), "; ")
+	if !strings.Contains(logged, "message time-out is 30000 instead of 5000") || !strings.Contains(logged, "may not update") {
+		t.Errorf("logged %q", logged)
 	}
 }

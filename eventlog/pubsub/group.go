@@ -60,8 +60,8 @@ func (u *subscription) passing(err error) bool {
 	}
 }
 
-// makeGroup makes the group, and leaves an existing one as it is. A user who may not make groups may still consume from
-// those that others made.
+// makeGroup makes the group. It leaves the settings of an existing one as they are. A user who may not make groups may still
+// consume from those that others made.
 func (u *subscription) makeGroup() error {
 	settings := *u.config.Settings
 	if settings.MaxSubscriberCount == 0 {
@@ -80,9 +80,12 @@ func (u *subscription) makeGroup() error {
 	case err == nil:
 		u.logger.Info("Made the consumer group", nil)
 	case codeOf(err) == esdb.ErrorCodeResourceAlreadyExists:
-		u.compare(settings)
+		return u.compare(settings)
 	case codeOf(err) == esdb.ErrorCodeAccessDenied:
-		return u.mustExist()
+		if err := u.mustExist(); err != nil {
+			return err
+		}
+		return u.compare(settings)
 	default:
 		return fmt.Errorf("make the consumer group %q: %w", u.group, err)
 	}
@@ -103,19 +106,87 @@ func (u *subscription) mustExist() error {
 	return fmt.Errorf("join the consumer group %q: %w", u.group, err)
 }
 
-// compare logs how the group differs from the settings. It does not change the group: a filter cannot be changed, and each
-// change of settings breaks the connections of all consumers. Subscribers with different settings would do so in turn.
-func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) {
+// compare updates a group whose settings differ, where the subscriber is configured to, and logs how it differs otherwise. It
+// returns an error if the update may succeed later.
+func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) error {
+	info := u.describe()
+	if info == nil {
+		return nil
+	}
+	if filterDiffers(settings, *info.Settings) {
+		u.logger.Error("The consumer group differs from the configuration and is left as it is",
+			errors.New("the filter is a different one, so messages are missing or others are delivered; "+
+				"name another group, or delete this one to have it made anew"), nil)
+	}
+	found := differences(settings, *info.Settings)
+	if len(found) == 0 {
+		return nil
+	}
+	why := errors.New("update the group, or delete it to have it made anew")
+	if u.config.UpdateGroup {
+		switch why = u.update(settings, info); {
+		case why == nil:
+			u.logger.Info("Updated the consumer group, because it differed from the configuration", watermill.LogFields{"differences": found})
+			if u.config.OnUpdate != nil {
+				u.config.OnUpdate(u.group, found)
+			}
+			return nil
+		case u.passing(why):
+			return fmt.Errorf("update the consumer group %q: %w", u.group, why)
+		}
+	}
+	for _, difference := range found {
+		u.logger.Error("The consumer group differs from the configuration and is left as it is", fmt.Errorf("%s; %w", difference, why), nil)
+	}
+	return nil
+}
+
+// describe asks the server for the group. It returns nil, and logs why, if the group cannot be compared with the configuration.
+func (u *subscription) describe() *esdb.PersistentSubscriptionInfo {
 	info, err := ask(u, func(ctx context.Context, client *esdb.Client) (*esdb.PersistentSubscriptionInfo, error) {
 		return client.GetPersistentSubscriptionInfoToAll(ctx, u.group, esdb.GetPersistentSubscriptionOptions{Deadline: &u.config.Timeout})
 	})
 	if err != nil || info.Settings == nil {
 		u.logger.Debug("Could not compare the consumer group's settings", watermill.LogFields{"error": err})
-		return
+		return nil
 	}
-	for _, difference := range differences(settings, *info.Settings) {
-		u.logger.Error("The consumer group differs from the configuration and is left as it is", errors.New(difference), nil)
+	return info
+}
+
+var (
+	errUpdatedBefore = errors.New("this subscriber has updated the group before, and another program has changed it back")
+	errNoPlace       = errors.New("the group has no checkpoint yet, and would begin at the start of the log")
+	errMayNotUpdate  = errors.New("the account may not update consumer groups; have an administrator update the group")
+)
+
+// update gives the group the settings. A server lets all consumers of a group connect again then, so a Subscriber does it once
+// for each group: two versions of a program that run side by side would do it in turn for ever.
+func (u *subscription) update(settings esdb.PersistentSubscriptionSettings, info *esdb.PersistentSubscriptionInfo) error {
+	switch {
+	case u.config.FromEnd && (info.Stats == nil || info.Stats.LastCheckpointedPosition == nil):
+		// The client's update cannot name the end of the log. A group that has a checkpoint keeps it.
+		return errNoPlace
+	case u.subscriber.hasUpdated(u.group):
+		return errUpdatedBefore
 	}
+	if marked(settings.MaxSubscriberCount) {
+		// An update does not change the filter, so the group keeps the mark of the one that it has.
+		settings.MaxSubscriberCount = 0
+		if marked(info.Settings.MaxSubscriberCount) {
+			settings.MaxSubscriberCount = info.Settings.MaxSubscriberCount
+		}
+	}
+	options := esdb.PersistentAllSubscriptionOptions{Settings: &settings, StartFrom: esdb.Start{}, Deadline: &u.config.Timeout}
+	_, err := ask(u, func(ctx context.Context, client *esdb.Client) (struct{}, error) {
+		return struct{}{}, client.UpdatePersistentSubscriptionToAll(ctx, u.group, options)
+	})
+	switch {
+	case err == nil:
+		u.subscriber.noteUpdated(u.group)
+	case codeOf(err) == esdb.ErrorCodeAccessDenied:
+		return errMayNotUpdate
+	}
+	return err
 }
 
 // leastMark is the lowest mark. The server does not report a group's filter. So a group without a bound on its subscribers,
@@ -128,25 +199,27 @@ func filterMark(f esdb.SubscriptionFilter) int32 {
 	return int32(leastMark | h.Sum32()&(leastMark-1))
 }
 
-// differences describes how a group differs from the wanted settings, marks included.
+// marked says whether a bound on the subscribers is the mark of a filter.
+func marked(bound int32) bool { return bound >= leastMark }
+
+// filterDiffers says whether the marks of the wanted settings and of a group are those of two filters.
+func filterDiffers(want, have esdb.PersistentSubscriptionSettings) bool {
+	return marked(want.MaxSubscriberCount) && marked(have.MaxSubscriberCount) && want.MaxSubscriberCount != have.MaxSubscriberCount
+}
+
+// differences describes how a group differs from the wanted settings.
 func differences(want, have esdb.PersistentSubscriptionSettings) []string {
 	var found []string
 	differ := func(name string, want, have any) {
 		if want != have {
-			found = append(found, fmt.Sprintf("%s is %v instead of %v; update the group, or delete it to have it made anew",
-				name, have, want))
+			found = append(found, fmt.Sprintf("%s is %v instead of %v", name, have, want))
 		}
 	}
-	marked := func(n int32) bool { return n >= leastMark }
 	bound := func(n int32) int32 {
 		if marked(n) {
 			return 0
 		}
 		return n
-	}
-	if marked(want.MaxSubscriberCount) && marked(have.MaxSubscriberCount) && want.MaxSubscriberCount != have.MaxSubscriberCount {
-		found = append(found, "the filter is a different one, so messages are missing or others are delivered; "+
-			"name another group, or delete this one to have it made anew")
 	}
 	differ("the maximum subscriber count", bound(want.MaxSubscriberCount), bound(have.MaxSubscriberCount))
 	differ("the message time-out", want.MessageTimeout, have.MessageTimeout)

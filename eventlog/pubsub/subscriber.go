@@ -31,6 +31,12 @@ type SubscriberConfig struct {
 	FromEnd bool
 	// Settings are the settings of a new group; DefaultSettings when nil. StartFrom is ignored, see FromEnd.
 	Settings *esdb.PersistentSubscriptionSettings
+	// UpdateGroup lets a Subscriber give an existing group the Settings if it has others. It does so once for each group, when
+	// it first subscribes: an update interrupts all consumers of the group, and two programs with different settings must not do
+	// so in turn. Where it is false, or where the account lacks the right, a difference is logged as an error.
+	UpdateGroup bool
+	// OnUpdate is called after an update, with how the group differed; it may be nil.
+	OnUpdate func(group string, differences []string)
 	// InFlight bounds the unanswered messages of each Subscribe; 64 when 0. Each message should be answered within the
 	// settings' MessageTimeout; after it the server delivers the message to another subscriber too.
 	InFlight int
@@ -131,9 +137,24 @@ type Subscriber struct {
 
 	mu      sync.Mutex
 	closed  bool
+	updated map[string]bool // the groups that it has updated
 	running sync.WaitGroup
 	// waits says why topics are not being delivered; nil for those that are.
 	waits map[string]error
+}
+
+// hasUpdated says whether the Subscriber has updated a group, or found that it may not.
+func (s *Subscriber) hasUpdated(group string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.updated[group]
+}
+
+// noteUpdated notes that the Subscriber has updated a group.
+func (s *Subscriber) noteUpdated(group string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updated[group] = true
 }
 
 var (
@@ -155,7 +176,7 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (*Su
 	if logger == nil {
 		logger = watermill.NopLogger{}
 	}
-	s := &Subscriber{config: config, connection: connection, logger: logger, waits: map[string]error{}}
+	s := &Subscriber{config: config, connection: connection, logger: logger, waits: map[string]error{}, updated: map[string]bool{}}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }

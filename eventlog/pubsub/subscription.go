@@ -23,6 +23,8 @@ type subscription struct {
 	clients *clients
 	logger  watermill.LoggerAdapter
 	note    func(error) // notes why nothing is delivered; nil when it is
+	// subscriber remembers for all its subscriptions which groups it has updated.
+	subscriber *Subscriber
 
 	ctx     context.Context // Subscribe's; the contexts of messages derive from it
 	stopped context.Context // ends with ctx or with Close; then no more messages are delivered
@@ -63,7 +65,7 @@ func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscr
 		return nil, errors.New("the topic is empty; name one")
 	}
 	u := &subscription{
-		config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
+		subscriber: s, config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
 		clients: newClients(s.connection, 1), note: func(why error) { s.note(topic, why) }, ctx: ctx, out: make(chan *message.Message),
 		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), known: map[eventKey]*delivery{},
 	}

@@ -67,7 +67,9 @@ func (m *Member) listen(address string) error {
 		m.address = listener.Addr().String()
 	}
 	m.server = grpc.NewServer(grpc.ForceServerCodec(codec{}), grpc.MaxRecvMsgSize(maxMessage), grpc.UnknownServiceHandler(m.forward),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		// as a real server does, unless it is told otherwise
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}))
 	streams.RegisterStreamsServer(m.server, m)
 	gossip.RegisterGossipServer(m.server, gossipServer{member: m})
 	serverfeatures.RegisterServerFeaturesServer(m.server, m)
