@@ -91,13 +91,15 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 // child is a server in a process of its own.
 type child struct {
 	process *exec.Cmd
-	url     string
+	// url is the address of the API, admin that of metrics and profiles.
+	url, admin string
 }
 
 // spawn starts a server on the stores in a directory.
 func spawn(t *testing.T, dir string) child {
 	t.Helper()
-	process := exec.Command(os.Args[0], "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+	admin := freePort(t)
+	process := exec.Command(os.Args[0], "bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", admin,
 		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "error")
 	process.Env = append(os.Environ(), asMain+"=1")
 	process.Stderr = os.Stderr
@@ -117,7 +119,7 @@ func spawn(t *testing.T, dir string) child {
 	if err != nil || !ready {
 		t.Fatalf("the server printed %q: %v", line, err)
 	}
-	return child{process, url}
+	return child{process: process, url: url, admin: "http://" + admin}
 }
 
 // kill ends the process without a chance to finish anything.
