@@ -59,7 +59,12 @@ var beforePasswordChange = []string{"ChangePassword", "SignOut"}
 
 // recordRefusal puts a refusal of access into the security log.
 func (c *call) recordRefusal(user domain.UserID, scope domain.Scope, why error) {
-	c.api.handler.RecordRefusal(c.ctx(), access.Refused{User: user, Action: c.action, Scope: scope, Address: c.RealIP(), TraceID: c.trace,
+	c.recordRefusalOf(c.action, user, scope, why)
+}
+
+// recordRefusalOf is recordRefusal for one of several actions of a request.
+func (c *call) recordRefusalOf(action string, user domain.UserID, scope domain.Scope, why error) {
+	c.api.handler.RecordRefusal(c.ctx(), access.Refused{User: user, Action: action, Scope: scope, Address: c.RealIP(), TraceID: c.trace,
 		Why: why})
 }
 

@@ -58,6 +58,9 @@ func (a *API) postBatch(c *call) error {
 	}
 	defer a.batches.Give(c.who())
 	if err := c.authenticate(); err != nil {
+		if isAccess(err) {
+			a.recordRefusedBatch(c, body.Bytes(), err)
+		}
 		return err
 	}
 	raw, err := readBatch(body.Bytes(), a.limits.BatchCommands)
@@ -85,6 +88,22 @@ func (a *API) postBatch(c *call) error {
 		}
 	}
 	return c.answer(http.StatusOK, answer)
+}
+
+// recordRefusedBatch puts the commands of a batch that is refused as a whole into the security log. An account that was locked
+// does not get fewer refusals counted by sending its commands together.
+func (a *API) recordRefusedBatch(c *call, body []byte, why error) {
+	raw, err := readBatch(body, a.limits.BatchCommands)
+	if err != nil {
+		return // it names no commands
+	}
+	for i, text := range raw {
+		if j := a.newBatchJob(i, text); j.refused == nil {
+			if declared, known := a.handler.Find(j.command.Command); known && !declared.Internal() {
+				c.recordRefusalOf(declared.Name(), c.proof.User, noScope, why)
+			}
+		}
+	}
 }
 
 // readBatch splits a batch into its commands. Only what makes the batch as a whole unreadable is refused here; names
@@ -206,6 +225,9 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 	// A role may be revoked, or the session ended, while a long batch runs: authority is checked at each act (21 CFR 11.10(g)).
 	principal, err := a.handler.Authenticated(c.ctx(), c.proof)
 	if err != nil {
+		if isAccess(err) {
+			c.recordRefusalOf(name, c.proof.User, noScope, err)
+		}
 		return answer, name, err
 	}
 	place, err := a.admission.Enter(c.ctx(), declared.Class(), "") // the batch counts for its user, not its commands

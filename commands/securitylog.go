@@ -53,14 +53,34 @@ type refusalKind struct {
 	action, code string
 }
 
+// repeatedRefusals are the refusals of a kind since the one that was recorded in full.
 type repeatedRefusals struct {
+	// since is when the minute began.
 	since time.Time
-	count int
+	// first and last are when the first and the last of the counted refusals happened.
+	first, last time.Time
+	count       int
+}
+
+// add counts refusals that happened between two moments.
+func (r *repeatedRefusals) add(count int, first, last time.Time) {
+	if r.count == 0 || first.Before(r.first) {
+		r.first = first
+	}
+	if r.count == 0 || last.After(r.last) {
+		r.last = last
+	}
+	r.count += count
 }
 
 type queuedRefusal struct {
 	event    security.AccessRefused
+	at       time.Time
 	recorded chan struct{}
+}
+
+func (q queuedRefusal) kind() refusalKind {
+	return refusalKind{q.event.Actor, q.event.Action, q.event.Code}
 }
 
 func newSecurityLog() securityLog {
@@ -69,8 +89,9 @@ func newSecurityLog() securityLog {
 		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}}
 }
 
-// isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one.
-func (l securityLog) isRepeated(kind refusalKind, now time.Time) bool {
+// isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one, which happened
+// at a moment.
+func (l securityLog) isRepeated(kind refusalKind, now, at time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r, found := l.repeated[kind]; found {
@@ -78,7 +99,7 @@ func (l securityLog) isRepeated(kind refusalKind, now time.Time) bool {
 			r.since = now
 			return false
 		}
-		r.count++ // where the minute is over, the next flush records the count
+		r.add(1, at, at) // where the minute is over, the next flush records the count
 		return true
 	}
 	if len(l.repeated) >= maxRepeated {
@@ -87,6 +108,23 @@ func (l securityLog) isRepeated(kind refusalKind, now time.Time) bool {
 	}
 	l.repeated[kind] = &repeatedRefusals{since: now}
 	return false
+}
+
+// count counts refusals of a kind that could not be recorded now, so that they are recorded later, without their details.
+func (l securityLog) count(kind refusalKind, count int, first, last time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, found := l.repeated[kind]
+	switch {
+	case found:
+	case kind.actor == "" || len(l.repeated) >= maxRepeated:
+		l.dropped.Add(int64(count))
+		return
+	default:
+		r = &repeatedRefusals{since: time.Now()}
+		l.repeated[kind] = r
+	}
+	r.add(count, first, last)
 }
 
 // takeRepeated removes the kinds whose minute is over, or all of them, and returns those that have a count.
@@ -99,7 +137,8 @@ func (l securityLog) takeRepeated(now time.Time, all bool) []security.RefusalsRe
 			continue
 		}
 		if r.count > 0 {
-			counted = append(counted, security.RefusalsRepeated{Actor: kind.actor, Action: kind.action, Code: kind.code, Count: r.count})
+			counted = append(counted, security.RefusalsRepeated{Actor: kind.actor, Action: kind.action, Code: kind.code, Count: r.count,
+				First: r.first, Last: r.last})
 		}
 		delete(l.repeated, kind)
 	}
@@ -108,7 +147,8 @@ func (l securityLog) takeRepeated(now time.Time, all bool) []security.RefusalsRe
 
 // RecordRefusal puts a refusal of access into the security log. If the user is proven, it waits up to two seconds until
 // the refusal is durable; other refusals are recorded soon after it returns. Refusals that come faster than the log can
-// take them are only counted, and the count is recorded; so are those that repeat one of the last minute.
+// take them are only counted, and the count is recorded; so are those that repeat one of the last minute. The counts of proven
+// users say whose they are.
 func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 	event := security.AccessRefused{Actor: r.User, Action: r.Action, Study: r.Scope.Study, Site: r.Scope.Site,
 		Patient: r.Scope.Patient, Address: r.Address, Code: "failure", Reason: r.Why.Error()}
@@ -121,14 +161,14 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 		h.security.dropped.Add(1)
 		return
 	}
-	if r.User != "" && h.security.isRepeated(refusalKind{r.User, r.Action, event.Code}, time.Now()) {
+	q := queuedRefusal{event: event, at: h.now().UTC(), recorded: make(chan struct{})}
+	if r.User != "" && h.security.isRepeated(q.kind(), time.Now(), q.at) {
 		return
 	}
-	q := queuedRefusal{event: event, recorded: make(chan struct{})}
 	select {
 	case h.security.queue <- q:
 	default:
-		h.security.dropped.Add(1)
+		h.security.count(q.kind(), 1, q.at, q.at)
 		return
 	}
 	if r.User == "" {
@@ -166,15 +206,22 @@ func (h *Handler) recordRefusals(ctx context.Context) {
 	}
 }
 
-// recordRepeated records the counts of repeated refusals whose minute is over, or all of them.
+// recordRepeated records the counts of repeated refusals whose minute is over, or all of them, and of dropped ones.
 func (h *Handler) recordRepeated(ctx context.Context, all bool) {
 	repeated := h.security.takeRepeated(time.Now(), all)
+	dropped := int(h.security.dropped.Swap(0))
+	if len(repeated) == 0 && dropped > 0 {
+		h.record(ctx, security.RecordAccessRefused{Dropped: dropped})
+	}
 	for chunk := range slices.Chunk(repeated, refusalsPerCommand) {
-		lost := 0
-		for _, r := range chunk {
-			lost += r.Count
+		recorded := h.record(ctx, security.RecordAccessRefused{Repeated: chunk, Dropped: dropped})
+		dropped = 0
+		if recorded {
+			continue
 		}
-		h.record(ctx, security.RecordAccessRefused{Repeated: chunk}, lost)
+		for _, r := range chunk {
+			h.security.count(refusalKind{r.Actor, r.Action, r.Code}, r.Count, r.First, r.Last)
+		}
 	}
 }
 
@@ -194,24 +241,27 @@ func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
 	for _, q := range batch {
 		record.Refusals = append(record.Refusals, q.event)
 	}
-	if !h.record(ctx, record, len(batch)+record.Dropped) {
-		return
-	}
+	recorded := h.record(ctx, record)
 	for _, q := range batch {
-		close(q.recorded)
+		if recorded {
+			close(q.recorded)
+		} else {
+			h.security.count(q.kind(), 1, q.at, q.at)
+		}
 	}
 }
 
-// record records refusals in the log of the day. Where it cannot, it counts them as dropped.
-func (h *Handler) record(ctx context.Context, record security.RecordAccessRefused, count int) (recorded bool) {
+// record records refusals in the log of the day. Where it cannot, it counts the dropped ones again; the caller counts the others.
+func (h *Handler) record(ctx context.Context, record security.RecordAccessRefused) (recorded bool) {
 	record.Day = domain.DateOf(h.now().UTC())
 	if record.Refusals == nil {
 		record.Refusals = []security.AccessRefused{}
 	}
 	err := h.recordSecurity(ctx, "RecordAccessRefused", record)
 	if err != nil {
-		h.security.dropped.Add(int64(count))
-		h.logger.Error("refusals of access could not be recorded", "count", count, "error", err)
+		h.security.dropped.Add(int64(record.Dropped))
+		h.logger.Error("refusals of access could not be recorded, and are counted", "refusals", len(record.Refusals),
+			"counted", len(record.Repeated), "dropped", record.Dropped, "error", err)
 	}
 	return err == nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -115,6 +116,16 @@ func TestOfTwoKeysOnANewLogOneIsRefused(t *testing.T) {
 	if err := in.startWithKey(keys[right]); err != nil {
 		t.Errorf("later, with the right key: %v", err)
 	}
+	// If it is lost, the operator replaces it, because nothing was sealed with it.
+	lost := filepath.Join(t.TempDir(), "lost.key")
+	tool(t, exitFailure, "key", lost, "--replace-lost") // in which log?
+	tool(t, exitOK, "key", lost, "--replace-lost", "--eventstore", in.stores.eventStoreURL, "--as", "Carla Ruiz")
+	if err := in.startWithKey(lost); err != nil {
+		t.Errorf("with the key that replaces a lost one: %v", err)
+	}
+	if err := in.startWithKey(keys[right]); !isWrongKey(err, keys[right]) {
+		t.Errorf("with the key that was replaced, a process starts or fails with: %v", err)
+	}
 }
 
 // TestTheKeyOfAnOlderLogIsRecorded starts processes on a log with a sealed value that an older program wrote, which recorded no
@@ -153,6 +164,14 @@ func TestTheKeyOfAnOlderLogIsRecorded(t *testing.T) {
 	}
 	if check, times := in.recordedKey(t); times != 1 || check != keys.Check() {
 		t.Errorf("recorded %d times is %q, want %q", times, check, keys.Check())
+	}
+	lost := filepath.Join(t.TempDir(), "lost.key")
+	printed := tool(t, exitFailure, "key", lost, "--replace-lost", "--eventstore", in.stores.eventStoreURL)
+	if !strings.Contains(printed, "backup") {
+		t.Errorf("the key of sealed values is replaced, or it says %s", printed)
+	}
+	if _, err := os.Stat(lost); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a key is left behind: %v", err)
 	}
 }
 

@@ -14,23 +14,58 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain/refuse"
+	"casebook/domain/security"
 	"casebook/eventlog"
 )
 
 type keyCommand struct {
-	File string `arg:"" help:"File to write. It must not exist." type:"path" placeholder:"FILE"`
+	operatorFlags
+	File        string `arg:"" help:"File to write. It must not exist." type:"path" placeholder:"FILE"`
+	ReplaceLost bool   `help:"Record the new key as the blinding key of the log at --eventstore, in place of one that is lost and has sealed no value of it."`
+	Eventstore  string `help:"Address of the event store, esdb://..., for --replace-lost." placeholder:"URL"`
 }
 
 // Run makes a new random key, for --key-file or --blinding-key-file of processes on real stores.
-func (c keyCommand) Run(s streams) error {
+func (c keyCommand) Run(ctx context.Context, s streams) error {
+	if c.ReplaceLost && c.Eventstore == "" {
+		return errors.New("--replace-lost needs --eventstore; an embedded event store gets a new key at the next start")
+	}
 	if _, err := os.Lstat(c.File); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s exists; a key is never overwritten", c.File), err)
 	}
-	if _, err := access.LoadOrCreateKey(c.File); err != nil {
+	secret, err := access.LoadOrCreateKey(c.File)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(s.out, c.File)
+	if c.ReplaceLost {
+		if err := c.replaceLost(ctx, secret); err != nil {
+			return errors.Join(err, os.Remove(c.File))
+		}
+	}
+	_, err = fmt.Fprintln(s.out, c.File)
 	return err
+}
+
+// replaceLost records the new key as the blinding key of a log that holds no value which the lost one has sealed.
+func (c keyCommand) replaceLost(ctx context.Context, secret []byte) error {
+	keys, err := eventlog.NewBlindingKeys(secret)
+	if err != nil {
+		return err
+	}
+	return toolStore{Eventstore: c.Eventstore}.withLog(ctx, writes, func(log *eventlog.Log) error {
+		switch sealed, all, err := log.SealedEvents(ctx, 1); {
+		case err != nil:
+			return fmt.Errorf("look for sealed values in the log: %w", err)
+		case len(sealed) > 0 || !all:
+			return errors.New("the log holds values that are sealed with its key, and no other key opens them; look for a backup of the key")
+		}
+		recorded, err := commands.RecordedBlindingKey(ctx, log)
+		if err != nil {
+			return err
+		}
+		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
+		return sendAs(ctx, handler, c.operator(), security.RecordBlindingKey{Check: keys.Check(), Replaces: recorded}, "")
+	})
 }
 
 // errKeyMissing means that a key that is needed is not there, and that a new one would not be the right one.

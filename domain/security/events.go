@@ -14,7 +14,8 @@ type Event interface{ securityEvent() }
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
 	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
-	domain.Stored[RefusalsRepeated]("RefusalsRepeated").ForReaders().InNoView("the audit trail shows it"),
+	// Version 1 has no moments.
+	domain.Stored[RefusalsRepeated]("RefusalsRepeated", domain.Unchanged).ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[ClockStepped]("ClockStepped").ForReaders().InNoView("the audit trail shows it"),
 }
@@ -34,12 +35,15 @@ type AccessRefused struct {
 }
 
 // RefusalsRepeated counts the refusals that a user got within a minute after one that is recorded in full, for the same
-// action and with the same code.
+// action and with the same code. It also counts those that could not be recorded in full when they happened.
 type RefusalsRepeated struct {
 	Actor  domain.UserID `json:"actor"`
 	Action string        `json:"action"`
 	Code   string        `json:"code"`
 	Count  int           `json:"count"`
+	// First and Last are when the first and the last of the counted refusals happened; zero in what earlier programs recorded.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
 }
 
 // RefusalsDropped says how many refusals were not recorded singly, because they came faster than the log could take
