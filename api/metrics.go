@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"sync"
@@ -50,6 +51,13 @@ func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 	gauge("casebook_change_streams", "Clients that listen to changes.", func() float64 { return float64(len(a.streams)) })
 	gauge("casebook_sign_ins_in_flight", "Sign-ins that are under way or wait.", func() float64 { return float64(a.signing.taken()) })
 	gauge("casebook_http_batches_in_flight", "Batches of commands that are under way.", func() float64 { return float64(a.batches.Total()) })
+	for _, v := range a.engine.Store().Views() {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_not_kept",
+			Help:        "1 where no process keeps the view, so that what it shows grows old. Anything but 0 is an alarm.",
+			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
+			return float64(len(a.engine.Store().NotKept(context.Background(), v)))
+		})))
+	}
 	for _, t := range []struct {
 		name, what string
 		of         *transfers
