@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/admission"
+	"casebook/readmodels"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -51,13 +52,6 @@ func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 	gauge("casebook_change_streams", "Clients that listen to changes.", func() float64 { return float64(len(a.streams)) })
 	gauge("casebook_sign_ins_in_flight", "Sign-ins that are under way or wait.", func() float64 { return float64(a.signing.taken()) })
 	gauge("casebook_http_batches_in_flight", "Batches of commands that are under way.", func() float64 { return float64(a.batches.Total()) })
-	for _, v := range a.engine.Store().Views() {
-		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_not_kept",
-			Help:        "1 where no process keeps the view, so that what it shows grows old. Anything but 0 is an alarm.",
-			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
-			return float64(len(a.engine.Store().NotKept(context.Background(), v)))
-		})))
-	}
 	for _, t := range []struct {
 		name, what string
 		of         *transfers
@@ -69,6 +63,19 @@ func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 			Help: t.what + ", and that were ended to make room for others."}, func() float64 { _, _, cut := t.of.figures(); return float64(cut) })))
 	}
 	return m, errors.Join(errs...)
+}
+
+// registerViews registers what is known of the views that the engine reads.
+func registerViews(r prometheus.Registerer, store *readmodels.Store) error {
+	var errs []error
+	for _, v := range store.Views() {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_not_kept",
+			Help:        "1 where no process keeps the view, so that what it shows grows old. Anything but 0 is an alarm.",
+			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
+			return float64(len(store.NotKept(context.Background(), v)))
+		})))
+	}
+	return errors.Join(errs...)
 }
 
 func (m *metrics) served(route, method string, status int, took time.Duration) {

@@ -356,7 +356,8 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 }
 
 // WaitFor waits until the view has folded the log up to a commit position. It refuses if ctx ends before: with the code
-// view_not_kept where no process keeps the view, and with view_behind otherwise. A process that projects the view itself continues at once; others read the checkpoint every 20 milliseconds.
+// view_not_kept where no process keeps the view, and with view_behind otherwise. A process that projects the view itself continues
+// at once; others read the checkpoint every 20 milliseconds.
 func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 	read := false
 	for {

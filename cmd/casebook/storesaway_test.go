@@ -90,7 +90,8 @@ func apart(t *testing.T) (stores, all *serving, address string) {
 		"--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}}
 	all = &serving{t: t, name: "process", flags: []string{"--data", t.TempDir(), "--http", address, "--admin", "127.0.0.1:0",
 		"--blinding-key-file", filepath.Join(dir, blindingKeyFile), "--key-file", filepath.Join(dir, tokenKeyFile)},
-		env: []string{"CASEBOOK_EVENTSTORE=" + access.EventStoreURL(ofLog, access.Owner), "CASEBOOK_MONGO=" + access.MongoURL(ofViews, access.Owner)}}
+		env: []string{"CASEBOOK_EVENTSTORE=" + access.EventStoreURL(ofLog, access.Owner),
+			"CASEBOOK_MONGO=" + access.MongoURL(ofViews, access.Owner)}}
 	return stores, all, address
 }
 
