@@ -17,6 +17,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 )
 
 // Options of an API.
@@ -70,6 +71,7 @@ type API struct {
 	ready    func(context.Context) error
 	parts    []Part
 	faults   faults
+	asked    singleflight.Group // for readiness
 	build    string
 
 	metrics   *metrics
@@ -114,7 +116,10 @@ func New(o Options) (*API, error) {
 		Registerer: o.Registerer}); err != nil {
 		return nil, fmt.Errorf("bound the API's requests: %w", err)
 	}
-	if a.metrics, err = newMetrics(o.Registerer, a); err != nil {
+	if a.metrics, err = newMetrics(o.Registerer, a); err == nil {
+		err = registerViews(o.Registerer, a.engine.Store())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
 	if a.verified, err = newVerifiedTokens(a.limits.VerifiedTokens); err != nil {

@@ -65,7 +65,9 @@ func (a *API) getHealth(c *call) error {
 // getReadiness answers 200 when every check passes that the API needs, and 503 otherwise, so that a load balancer sends requests
 // elsewhere. What the API does not need is shown, and takes no requests away: another server would serve them no better.
 func (a *API) getReadiness(c *call) error {
-	answer, status := a.readiness(c.ctx()), http.StatusOK
+	// However many ask, the checks are made once at a time: nobody has to prove who asks.
+	asked, _, _ := a.asked.Do("", func() (any, error) { return a.readiness(context.WithoutCancel(c.ctx())), nil })
+	answer, status := asked.(Readiness), http.StatusOK //nolint:forcetypeassert // it is what was returned
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}

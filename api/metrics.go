@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"sync"
 	"time"
 
 	"casebook/admission"
+	"casebook/readmodels"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -61,6 +63,19 @@ func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 			Help: t.what + ", and that were ended to make room for others."}, func() float64 { _, _, cut := t.of.figures(); return float64(cut) })))
 	}
 	return m, errors.Join(errs...)
+}
+
+// registerViews registers what is known of the views that the engine reads.
+func registerViews(r prometheus.Registerer, store *readmodels.Store) error {
+	var errs []error
+	for _, v := range store.Views() {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_not_kept",
+			Help:        "1 where no process keeps the view, so that what it shows grows old. Anything but 0 is an alarm.",
+			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
+			return float64(len(store.NotKept(context.Background(), v)))
+		})))
+	}
+	return errors.Join(errs...)
 }
 
 func (m *metrics) served(route, method string, status int, took time.Duration) {

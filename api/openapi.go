@@ -313,6 +313,10 @@ func (d *description) query(q readmodels.Query) {
 		Description: "An ETag that was answered before; 304 when it still holds"})
 	answer := d.jsonAnswer(q.Answer, q.Summary)
 	answer.Headers["Etag"] = &huma.Param{Description: "Tag of the answer", Schema: &huma.Schema{Type: huma.TypeString}}
+	if len(q.Views) > 0 {
+		answer.Headers[notKeptHeader] = &huma.Param{Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "Names of the views that no process keeps; what the answer shows of them grows old"}
+	}
 	responses := d.responses(answer, statuses...)
 	responses["304"] = &huma.Response{Description: "The answer has not changed"}
 	d.document.AddOperation(&huma.Operation{

@@ -45,9 +45,15 @@ func (a *API) getQuery(q readmodels.Query) func(*call) error {
 		if named != "" && len(q.Views) > 0 {
 			c.Response().Header().Set(positionHeader, named)
 		}
+		if not := a.engine.NotKept(c.ctx(), q.Name); len(not) > 0 {
+			c.Response().Header().Set(notKeptHeader, strings.Join(not, ", "))
+		}
 		return c.answerTagged(answer)
 	}
 }
+
+// notKeptHeader names the views of an answer that no process keeps: what it shows grows old.
+const notKeptHeader = "Casebook-Not-Kept"
 
 // caller is who sent the request.
 func (c *call) caller() readmodels.Caller {

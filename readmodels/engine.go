@@ -77,6 +77,11 @@ func (e *Engine) Status(ctx context.Context) ([]BuildStatus, error) {
 	return e.options.Store.Status(ctx, e.options.FirstAfter)
 }
 
+// NotKept returns the names of those views of a query that no process keeps: what is answered from them grows old.
+func (e *Engine) NotKept(ctx context.Context, query string) []string {
+	return e.options.Store.NotKept(ctx, e.byName[query].Views...)
+}
+
 // Store returns the store that the engine reads.
 func (e *Engine) Store() *Store { return e.options.Store }
 

@@ -194,6 +194,21 @@ func TestAPositionIsWaitedForWithinBounds(t *testing.T) {
 			t.Errorf("at checkpoint %d: got %q, want %q", at, got, want)
 		}
 	}
+	if got := ask(engine, 10); got != "view_not_kept" {
+		t.Errorf("where nobody keeps the view: got %q", got)
+	}
+	if not := engine.NotKept(t.Context(), "Patients"); !slices.Equal(not, []string{patientviews.PatientLists.Name}) {
+		t.Errorf("%q are not kept", not)
+	}
+	lease, err := s.TakeLease(t.Context(), readmodels.Lease{View: patientviews.PatientLists.Name}, "somebody", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); len(engine.NotKept(t.Context(), "Patients")) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatalf("the view is not kept by %+v", lease)
+		}
+	}
 	for position, want := range map[uint64]string{0: "", 9: "", 10: "view_behind"} {
 		if got := ask(engine, position); got != want {
 			t.Errorf("position %d: got %q, want %q", position, got, want)

@@ -71,7 +71,8 @@ type Store struct {
 	// built holds the collections of builds that have caught up before.
 	built  map[string]bool
 	active activeBuilds // guarded by mu too
-	// reading reads checkpoints, each at most once at a time.
+	kept   keptViews    // guarded by mu too
+	// reading reads checkpoints and leases, each at most once at a time.
 	reading singleflight.Group
 }
 
@@ -346,8 +347,9 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	return nil
 }
 
-// WaitFor waits until the view has folded the log up to a commit position. It refuses (code view_behind) if ctx ends
-// before. A process that projects the view itself continues at once; others read the checkpoint every 20 milliseconds.
+// WaitFor waits until the view has folded the log up to a commit position. It refuses if ctx ends before: with the code
+// view_not_kept where no process keeps the view, and with view_behind otherwise. A process that projects the view itself continues
+// at once; others read the checkpoint every 20 milliseconds.
 func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 	read := false
 	for {
@@ -377,6 +379,10 @@ func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 		read = false
 		select {
 		case <-ctx.Done():
+			if len(s.NotKept(context.WithoutCancel(ctx), v)) > 0 {
+				return refuse.Overload("view_not_kept", "no process keeps the view %s, so that it has not seen position %d", v.Name, commit).
+					Do("ask without Casebook-Position for what it knows; those who run the system see this in its readiness")
+			}
 			return refuse.Overload("view_behind", "the view %s has not seen position %d yet", v.Name, commit).
 				Do("ask again in a moment, or without Casebook-Position for what is known now")
 		case <-moved:

@@ -248,6 +248,9 @@ func TestWaitingForAPosition(t *testing.T) {
 		return readmodels.Checkpoint{Collection: patientviews.PatientLists.Collection(), View: patientviews.PatientLists.Name, Version: 1,
 			Position: domain.Position{Commit: commit, Prepare: commit}, At: time.Now()}
 	}
+	if _, err := here.TakeLease(t.Context(), readmodels.Lease{View: patientviews.PatientLists.Name}, "somebody", time.Minute); err != nil {
+		t.Fatal(err)
+	}
 	short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	if r, ok := refuse.As(here.WaitFor(short, patientviews.PatientLists, 7)); !ok || r.Code != "view_behind" || r.Kind != refuse.KindOverload {

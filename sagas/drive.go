@@ -14,6 +14,7 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
+	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
 
@@ -89,6 +90,9 @@ const (
 	// delivers it before it is parked.
 	tries      = 5
 	deliveries = 10
+	// deliveriesToNewer is deliveries for an event that only a newer program can deal with: the store may give it to older ones
+	// first, as often as there are more of them. While it waits it is delivered every ten seconds.
+	deliveriesToNewer = 100
 	// perSecond bounds what one process deals with.
 	perSecond = 5000
 	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
@@ -146,7 +150,7 @@ func (d *Drive) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
 	}
 	retry := middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second, Multiplier: 2,
-		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) }}
+		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) && !needsNewer(p.Err) }}
 	router.AddMiddleware(parked, tooOften, retry.Middleware, recovered)
 	for _, p := range d.Processes {
 		if p.ByClock() {
@@ -361,11 +365,22 @@ func (d *Drive) find(ctx context.Context, m process.ParkedMessageRetried) (event
 	return eventlog.Recorded{}, Permanent(fmt.Errorf("the event %s is not at %s@%d", m.Event, m.Stream, m.Revision))
 }
 
+// needsNewer says that only a newer program can deal with an event: the event, or the record that it is about, is of one. Another
+// attempt of this program fails as well.
+func needsNewer(err error) bool {
+	refusal, refused := refuse.As(err)
+	return errors.Is(err, domain.ErrUnknownVersion) || refused && refusal.Code == "record_newer"
+}
+
 // tooOften gives a message up that the store has delivered again and again.
 func tooOften(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := h(msg)
-		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); err != nil && n >= deliveries && msg.Context().Err() == nil {
+		most := deliveries
+		if needsNewer(err) {
+			most = deliveriesToNewer
+		}
+		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); err != nil && n >= most && msg.Context().Err() == nil {
 			err = Permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
 		}
 		return out, err

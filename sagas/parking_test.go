@@ -1,9 +1,12 @@
 package sagas_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/eventlog/pubsub"
 	"casebook/sagas"
@@ -24,5 +27,24 @@ func TestRefusedParkingIsAnError(t *testing.T) {
 	err := sagas.Parking(w.handler).Publish("parked", msg)
 	if _, refused := refuse.As(err); !refused {
 		t.Errorf("parking ended with %v", err)
+	}
+}
+
+// TestWhatANewerProgramHasToDealWithWaitsLonger: while processes are replaced one after the other, the older ones may be given an
+// event many times before a newer one is.
+func TestWhatANewerProgramHasToDealWithWaitsLonger(t *testing.T) {
+	newer := fmt.Errorf("process x: %w", refuse.Overload("record_newer", "it is of a newer program"))
+	for _, c := range []struct {
+		err     error
+		often   int
+		givenUp bool
+	}{
+		{errors.New("away"), 9, false}, {errors.New("away"), 10, true}, {nil, 1000, false},
+		{newer, 10, false}, {newer, 99, false}, {newer, 100, true},
+		{fmt.Errorf("decode: %w", domain.ErrUnknownVersion), 99, false},
+	} {
+		if got := sagas.GivesUp(c.often, c.err); got != c.givenUp {
+			t.Errorf("delivered %d times before, with %v, it is given up: %v", c.often, c.err, got)
+		}
 	}
 }

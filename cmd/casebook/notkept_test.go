@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,9 +73,62 @@ func TestAViewThatNobodyKeepsIsNamed(t *testing.T) {
 			}
 		}
 	}
+	// warned returns the views that an answer names as kept by nobody, and the code of a query that waits for a position.
+	warned := func() (views, code string) {
+		t.Helper()
+		answer := func(position string) *http.Response {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.url+"/api/v1/users", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			request.Header.Set("Casebook-Position", position)
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return response
+		}
+		plain := answer("1")
+		_ = plain.Body.Close()
+		end, err := s.log.End(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := answer(strconv.FormatUint(end.Commit, 10))
+		defer func() { _ = waiting.Body.Close() }()
+		var problem struct{ Code string }
+		if err := json.NewDecoder(waiting.Body).Decode(&problem); err != nil {
+			t.Fatal(err)
+		}
+		return plain.Header.Get("Casebook-Not-Kept"), problem.Code
+	}
+	metric := func() string {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.adminAddress+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := in.do(request, "")
+		_, text, _ = strings.Cut(text, `casebook_view_not_kept{view="user-directory"} `)
+		value, _, _ := strings.Cut(text, "\n")
+		return value
+	}
 	if p := await(readmodels.Live, 2*time.Minute); p.Keeper.PID != keeper.Process.Pid || !p.NotKeptSince.IsZero() {
 		t.Errorf("it is kept by %+v, and not since %s", p.Keeper, p.NotKeptSince)
 	}
+	warns := func(when, views, code, value string) {
+		t.Helper()
+		for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+			v, c := warned()
+			if m := metric(); v == views && c == code && m == value {
+				return
+			} else if time.Since(begun) > 20*time.Second {
+				t.Fatalf("%s, an answer warns of %q, a position is refused with %q, and the metric is %s", when, v, c, m)
+			}
+		}
+	}
+	warns("while it is kept", "", "", "0")
 	if err := keeper.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +136,10 @@ func TestAViewThatNobodyKeepsIsNamed(t *testing.T) {
 	p := await(readmodels.NotKept, 2*time.Minute)
 	if p.Keeper.PID != keeper.Process.Pid || p.NotKeptSince.IsZero() || p.LagMillis < 1000 {
 		t.Errorf("it is kept by %+v, not since %s, and lags %d ms", p.Keeper, p.NotKeptSince, p.LagMillis)
+	}
+	warns("when nobody keeps it", "user-directory", "view_not_kept", "1")
+	if status, failed := probe(t, s.httpAddress, "/readyz"); status != http.StatusOK || !all("projections", "view user-directory")(failed) {
+		t.Errorf("/readyz answers %d, and %q have failed", status, failed)
 	}
 	printed := tool(t, exitOK, "projections", "list", "--eventstore", s.stores.eventStoreURL, "--mongo", s.stores.mongoURL)
 	if !strings.Contains(printed, " not-kept ") || !strings.Contains(printed, "nobody since") {
@@ -89,4 +149,5 @@ func TestAViewThatNobodyKeepsIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(readmodels.Live, 2*time.Minute)
+	warns("when it is kept again", "", "", "0")
 }

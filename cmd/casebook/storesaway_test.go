@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -21,17 +22,17 @@ import (
 
 // serving is a process that runs the test's binary as casebook serve.
 type serving struct {
-	t     *testing.T
-	name  string
-	flags []string
-	env   []string
+	t *testing.T
+	// program is the file that is run; the test's binary if it is empty.
+	program, name string
+	flags, env    []string
 	*exec.Cmd
 }
 
 // begin starts the process. It does not wait until the process serves.
 func (s *serving) begin() {
 	s.t.Helper()
-	s.Cmd = exec.Command(os.Args[0], append([]string{"serve", "--log-level", "error"}, s.flags...)...)
+	s.Cmd = exec.Command(cmp.Or(s.program, os.Args[0]), append([]string{"serve", "--log-level", "error"}, s.flags...)...)
 	s.Env = append(append(os.Environ(), asMain+"=1"), s.env...)
 	log, err := os.OpenFile(filepath.Join(s.t.ArtifactDir(), s.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -89,7 +90,8 @@ func apart(t *testing.T) (stores, all *serving, address string) {
 		"--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}}
 	all = &serving{t: t, name: "process", flags: []string{"--data", t.TempDir(), "--http", address, "--admin", "127.0.0.1:0",
 		"--blinding-key-file", filepath.Join(dir, blindingKeyFile), "--key-file", filepath.Join(dir, tokenKeyFile)},
-		env: []string{"CASEBOOK_EVENTSTORE=" + access.EventStoreURL(ofLog, access.Owner), "CASEBOOK_MONGO=" + access.MongoURL(ofViews, access.Owner)}}
+		env: []string{"CASEBOOK_EVENTSTORE=" + access.EventStoreURL(ofLog, access.Owner),
+			"CASEBOOK_MONGO=" + access.MongoURL(ofViews, access.Owner)}}
 	return stores, all, address
 }
 
