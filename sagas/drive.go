@@ -13,6 +13,7 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
+	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
 
@@ -23,6 +24,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Drive runs processes. Those that take events do so on Watermill's router: each is a consumer group of the event store,
@@ -55,7 +58,7 @@ const (
 	perSecond = 5000
 	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
 	// a frozen program holds an event. Where an event takes longer, two deal with it at once, and its step is taken once.
-	answerTime = 10 * time.Second
+	answerTime = 5 * time.Second
 	// relayTime is answerTime for relays: two programs at once would send a message twice.
 	relayTime = 2 * time.Minute
 	// closeTime bounds how long the end waits for events under way.
@@ -291,14 +294,34 @@ func (d *Drive) find(ctx context.Context, m process.ParkedMessageRetried) (event
 	return eventlog.Recorded{}, Permanent(fmt.Errorf("the event %s is not at %s@%d", m.Event, m.Stream, m.Revision))
 }
 
-// tooOften gives a message up that the store has delivered again and again.
+// tooOften gives a message up that the store has delivered again and again. As long as the store does not answer, that is no
+// fault of the message.
 func tooOften(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := h(msg)
-		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); err != nil && n >= deliveries && msg.Context().Err() == nil {
+		if err == nil || storeAway(err) || msg.Context().Err() != nil {
+			return out, err
+		}
+		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); n >= deliveries {
 			err = Permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
 		}
 		return out, err
+	}
+}
+
+// storeAway says whether something failed because the event store did not answer, or takes nothing at present.
+func storeAway(err error) bool {
+	if refusal, ok := refuse.As(err); ok {
+		return refusal.Kind == refuse.KindOverload
+	}
+	if errors.As(err, &errNoAnswer{}) {
+		return true
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
+		return true
+	default:
+		return false
 	}
 }
 

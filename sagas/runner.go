@@ -292,6 +292,11 @@ func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream
 // sendTimeout bounds one command.
 const sendTimeout = 15 * time.Second
 
+// errNoAnswer marks the error of a command that was not answered within sendTimeout.
+type errNoAnswer struct{ error }
+
+func (e errNoAnswer) Unwrap() error { return e.error }
+
 // do sends a command in the name of the process. version is that of the command's shape, 0 for the present one.
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	name string, version int, command any, key string) (commands.Answer, error) {
@@ -299,8 +304,13 @@ func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	if err != nil {
 		return commands.Answer{}, Permanent(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key, Principal: access.Process(p.Name),
-		CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position, TraceID: cause.trace})
+	answer, err := r.Handler.Do(bounded, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key,
+		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
+		TraceID: cause.trace})
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = errNoAnswer{err}
+	}
+	return answer, err
 }

@@ -94,7 +94,7 @@ func TestPersonRetriesAProcess(t *testing.T) {
 		t.Error("a coordinator may retry a process")
 	}
 	settings := pubsub.DefaultSettings()
-	settings.MessageTimeout, settings.CheckpointAfter = 10_000, 1000              // as a drive wants them
+	settings.MessageTimeout, settings.CheckpointAfter = 5_000, 1000               // as a drive wants them
 	w.makeGroup(w.client(), enrollmentprocesses.Enrollment, settings, esdb.End{}) // it has delivered all that is recorded
 	w.drive()
 	w.must(manager, retry)
