@@ -91,6 +91,7 @@ func (d *Drive) Run(ctx context.Context) error {
 				d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
 					"differences", differences)
 			},
+			OnForeign: d.reportForeign,
 			Filter: func(topic string) esdb.SubscriptionFilter {
 				return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
 			}}, log)
@@ -172,6 +173,17 @@ func (d *Drive) Run(ctx context.Context) error {
 		}
 	}
 	return errors.Join(group.Wait(), closeBoth())
+}
+
+// reportForeign says that foreign programs take part in a consumer group, or that they have left it.
+func (d *Drive) reportForeign(group string, connections []string) {
+	if len(connections) == 0 {
+		d.Logger.Warn("no foreign program takes part in the consumer group any more; "+
+			"the events that one has taken come again when the group is deleted and made anew", "group", group)
+		return
+	}
+	d.Logger.Error("a foreign program takes part in a consumer group, and takes events that no process gets", "group", group,
+		"connections", connections)
 }
 
 // groupOf names the consumer group of the process of a topic.

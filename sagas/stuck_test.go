@@ -145,3 +145,53 @@ func TestRetryGivesTheAnswerThatWasMissed(t *testing.T) {
 		})
 	}
 }
+
+// TestGroupMadeAnewRepairsWhatAStrangerTook: a foreign program takes the request of an enrolment out of the group, so that no
+// process is begun. When it has left, an operator deletes the group, which the program makes anew.
+func TestGroupMadeAnewRepairsWhatAStrangerTook(t *testing.T) {
+	w := newWorld(t, 10)
+	client, group := w.client(), enrollmentprocesses.Enrollment.Group()
+	w.makeGroup(client, enrollmentprocesses.Enrollment, pubsub.DefaultSettings(), esdb.Start{})
+	stranger, err := client.SubscribeToPersistentSubscriptionToAll(t.Context(), group, esdb.SubscribeToPersistentSubscriptionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.request()
+	for taken := false; !taken; {
+		e := stranger.Recv().EventAppeared
+		if e == nil {
+			t.Fatal("the stranger was dropped")
+		}
+		if err := stranger.Ack(e.Event); err != nil {
+			t.Fatal(err)
+		}
+		taken = e.Event.Event.EventType == "EnrollmentRequested"
+	}
+	for processed := int64(0); processed == 0; time.Sleep(5 * time.Millisecond) {
+		info, err := client.GetPersistentSubscriptionInfoToAll(t.Context(), group, esdb.GetPersistentSubscriptionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		processed = info.Connections[0].TotalItemsProcessed
+	}
+	if err := stranger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.drive()
+	after := w.request()
+	enrolled := func(who domain.PatientID) {
+		t.Helper()
+		w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == who })
+	}
+	enrolled(after)
+	if steps := w.events("saga-enrollment." + string(before)); len(steps) != 0 {
+		t.Fatalf("the stranger has left the process %d steps", len(steps))
+	}
+	if err := client.DeletePersistentSubscriptionToAll(t.Context(), group, esdb.DeletePersistentSubscriptionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	enrolled(before)
+	if n := len(ofType[patient.Enrolled](w.events("patient-" + string(after)))); n != 1 {
+		t.Errorf("the other patient was enrolled %d times", n)
+	}
+}
