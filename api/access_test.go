@@ -91,6 +91,7 @@ var entitled = map[string]struct {
 	"CloseAlert":              {theAlert, append([]user.Role{user.SafetyOfficer}, siteStaff...)},
 	"RetryParkedMessage":      {theStudy, managers},
 	"AbandonParkedMessage":    {theStudy, managers},
+	"RetryProcess":            {theStudy, managers},
 	"RebuildProjection":       {theStudy, managers},
 	"CancelRebuild":           {theStudy, managers},
 	"SkipProjectionEvent":     {theStudy, managers},

@@ -66,7 +66,7 @@ func anybody(r *rapid.T, s *readmodels.Store) (request readmodels.Request, ofSup
 
 func TestProcessesAreListedTheLastToMoveFirst(t *testing.T) {
 	s := connect(t, newDatabase())
-	outcomes := []process.Outcome{process.UnderWay, process.Held, process.Completed, process.Failed}
+	outcomes := slices.Clone(process.Outcomes)
 	names := []string{"enrollment", "resupply", "safety"}
 	var all []processviews.Process
 	for n := range documents {

@@ -25,6 +25,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Drive runs processes. Those that take events do so on Watermill's router: each is a consumer group of the event store,
@@ -97,7 +99,7 @@ const (
 	perSecond = 5000
 	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
 	// a frozen program holds an event. Where an event takes longer, two deal with it at once, and its step is taken once.
-	answerTime = 10 * time.Second
+	answerTime = 5 * time.Second
 	// relayTime is answerTime for relays: two programs at once would send a message twice.
 	relayTime = 2 * time.Minute
 	// closeTime bounds how long the end waits for events under way.
@@ -128,6 +130,7 @@ func (d *Drive) Run(ctx context.Context) error {
 			d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
 				"differences", differences)
 		},
+		OnForeign: d.reportForeign,
 		Filter: func(topic string) esdb.SubscriptionFilter {
 			return esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types[topic]}
 		}}
@@ -243,6 +246,17 @@ func (s subscribers) close() (err error) {
 		err = errors.Join(err, subscriber.Close())
 	}
 	return err
+}
+
+// reportForeign says that foreign programs take part in a consumer group, or that they have left it.
+func (d *Drive) reportForeign(group string, connections []string) {
+	if len(connections) == 0 {
+		d.Logger.Warn("no foreign program takes part in the consumer group any more; "+
+			"the events that one has taken come again when the group is deleted and made anew", "group", group)
+		return
+	}
+	d.Logger.Error("a foreign program takes part in a consumer group, and takes events that no process gets", "group", group,
+		"connections", connections)
 }
 
 // groupOf names the consumer group of the process of a topic.
@@ -372,18 +386,40 @@ func needsNewer(err error) bool {
 	return errors.Is(err, domain.ErrUnknownVersion) || refused && refusal.Code == "record_newer"
 }
 
-// tooOften gives a message up that the store has delivered again and again.
+// tooOften gives a message up that the store has delivered again and again. As long as the store does not answer, that is no
+// fault of the message.
 func tooOften(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		out, err := h(msg)
 		most := deliveries
-		if needsNewer(err) {
+		switch {
+		case err == nil || msg.Context().Err() != nil:
+			return out, err
+		case needsNewer(err):
 			most = deliveriesToNewer
+		case storeAway(err):
+			return out, err
 		}
-		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); err != nil && n >= most && msg.Context().Err() == nil {
+		if n, _ := strconv.Atoi(msg.Metadata.Get(pubsub.KeyRetryCount)); n >= most {
 			err = Permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
 		}
 		return out, err
+	}
+}
+
+// storeAway says whether something failed because the event store did not answer, or takes nothing at present.
+func storeAway(err error) bool {
+	if refusal, ok := refuse.As(err); ok {
+		return refusal.Kind == refuse.KindOverload
+	}
+	if errors.As(err, &errNoAnswer{}) {
+		return true
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
+		return true
+	default:
+		return false
 	}
 }
 

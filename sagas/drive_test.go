@@ -176,30 +176,27 @@ func TestDriveEnrolsWithTwoPrograms(t *testing.T) {
 	}
 }
 
+// makeGroup makes the consumer group of a process.
+func (w *world) makeGroup(client *esdb.Client, p sagas.Process, settings esdb.PersistentSubscriptionSettings, from esdb.AllPosition) {
+	w.t.Helper()
+	types, err := sagas.GroupFilter(w.log.Registry(), p)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := client.CreatePersistentSubscriptionToAll(w.t.Context(), p.Group(), esdb.PersistentAllSubscriptionOptions{Settings: &settings,
+		StartFrom: from, Filter: &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types}}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // An earlier version of the program let the store wait two minutes for the answer to an event. A frozen program would hold it for
 // as long.
 func TestDriveUpdatesGroupsOfEarlierVersions(t *testing.T) {
 	w := newWorld(t, 10)
 	settings, group := pubsub.DefaultSettings(), enrollmentprocesses.Enrollment.Group()
 	settings.MessageTimeout = 120_000
-	config, err := esdb.ParseConnectionString(w.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	types, err := sagas.GroupFilter(w.log.Registry(), enrollmentprocesses.Enrollment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := client.CreatePersistentSubscriptionToAll(t.Context(), group, esdb.PersistentAllSubscriptionOptions{Settings: &settings,
-		StartFrom: esdb.Start{}, Filter: &esdb.SubscriptionFilter{Type: esdb.EventFilterType, Prefixes: types}}); err != nil {
-		t.Fatal(err)
-	}
+	client := w.client()
+	w.makeGroup(client, enrollmentprocesses.Enrollment, settings, esdb.Start{})
 	w.drive()
 	who := w.request()
 	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == who })

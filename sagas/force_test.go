@@ -372,8 +372,9 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 		"EnrollmentRequested", "PatientEnrolled")
 }
 
-// An answer that never comes: before the draw the enrolment gives up, and gives back what comes too late.
-func TestAnEnrolmentThatGetsNoAnswerGivesUp(t *testing.T) {
+// TestEnrolmentAsksAgainForAMissingAnswer: before the draw too, an enrolment asks again for an answer that does not come in time.
+// The answer that comes later changes nothing.
+func TestEnrolmentAsksAgainForAMissingAnswer(t *testing.T) {
 	w, c := stocked(t, 2)
 	who := w.request()
 	var held []eventlog.Recorded
@@ -387,8 +388,8 @@ func TestAnEnrolmentThatGetsNoAnswerGivesUp(t *testing.T) {
 	}
 	c.mustSettle()
 	c.fire()
-	if got := w.patientEvents(who); got[len(got)-1] != "EnrollmentRequested" {
-		t.Fatalf("it gave up before its time: %v", got)
+	if steps := ofType[process.StepTaken](w.events("saga-enrollment." + string(who))); steps[len(steps)-1].Stage != "stock" {
+		t.Fatalf("it did not wait for its time: %+v", steps)
 	}
 	w.clock.set(w.clock.Now().Add(enrollmentprocesses.AnswerWithin))
 	c.fire()
@@ -402,10 +403,14 @@ func TestAnEnrolmentThatGetsNoAnswerGivesUp(t *testing.T) {
 	}
 	c.mustSettle()
 	w.verify(who)
-	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who))); len(f) != 1 || f[0].Code != "enrollment_timed_out" {
-		t.Errorf("it ended with %+v", f)
-	}
-	if n := len(ofType[process.TimerFired](w.events("saga-enrollment." + string(who)))); n != 1 {
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
+	saga := w.events("saga-enrollment." + string(who))
+	if n := len(ofType[process.TimerFired](saga)); n != 1 {
 		t.Errorf("%d timers fired", n)
+	}
+	for _, step := range ofType[process.StepTaken](saga) {
+		if step.Outcome == process.Stuck {
+			t.Errorf("it was stuck at %s", step.Stage)
+		}
 	}
 }

@@ -8,12 +8,15 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
 	"casebook/sagas"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // TestRefusedParkingIsAnError parks a message that cannot be recorded. Without an error the router would acknowledge the
@@ -46,5 +49,27 @@ func TestWhatANewerProgramHasToDealWithWaitsLonger(t *testing.T) {
 		if got := sagas.GivesUp(c.often, c.err); got != c.givenUp {
 			t.Errorf("delivered %d times before, with %v, it is given up: %v", c.often, c.err, got)
 		}
+	}
+}
+
+// TestOutageParksNothing: the store delivers the messages again and again whose commands it does not take. They are not to blame.
+func TestOutageParksNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err    error
+		parked bool
+	}{
+		"does not answer": {fmt.Errorf("process x: %w", status.Error(codes.DeadlineExceeded, "context deadline exceeded")), false},
+		"has gone":        {fmt.Errorf("process x: %w", status.Error(codes.Unavailable, "the log")), false},
+		"is full":         {errors.Join(status.Error(codes.ResourceExhausted, "no space")), false},
+		"unknown outcome": {fmt.Errorf("process x: %w", eventlog.ErrUnknownOutcome), false},
+		"overloaded":      {refuse.Overload("busy", "come back later"), false},
+		"a refusal":       {refuse.WrongState("x", "it may not"), true},
+		"its own mistake": {errors.New("it broke"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := sagas.GivesUp(50, tc.err); got != tc.parked {
+				t.Errorf("%v is given up: %v, want %v", tc.err, got, tc.parked)
+			}
+		})
 	}
 }

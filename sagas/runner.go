@@ -108,7 +108,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			return fmt.Errorf("process %s: %w", i, err)
 		}
 		if taken, already := state.TakenFor(o.ID); already {
-			return r.send(ctx, p, i, o, taken, state)
+			return r.send(ctx, p, i, o, taken, state, unheard)
 		}
 		step, reacted, err := p.React(state.Data, state.DataVersion, o)
 		if err != nil {
@@ -158,7 +158,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			}
 			continue // somebody else took the step just now
 		}
-		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: step.Commands}, process.State{})
+		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: step.Commands}, process.State{}, unheard)
 	}
 	return fmt.Errorf("process %s: others take its steps all the time", i)
 }
@@ -187,9 +187,37 @@ var refusals = uuid.MustParse("0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55")
 // refusalID returns the id of the occurrence that the command with a key was refused.
 func refusalID(key string) string { return uuid.NewSHA1(refusals, []byte(key)).String() }
 
+// answers says which answers to its commands an instance is given at once. All others come to it as events.
+type answers bool
+
+const (
+	// unheard are the answers that record nothing, because what was asked for is done: nothing else would tell the instance.
+	unheard answers = false
+	// every is every answer, for an instance that may have missed some.
+	every answers = true
+)
+
+// Retry has an instance ask again for what it waits for, if a person has decided that since its last step: the commands of its
+// last step are sent again with their keys, and it reacts to the answers that it has missed.
+func (r *Runner) Retry(ctx context.Context, p Process, t eventlog.Recorded) error {
+	retried, ok := t.Event.(process.Retried)
+	if !ok {
+		return Permanent(fmt.Errorf("%s retries no process", t.Type))
+	}
+	state, err := commands.ReadNewest(ctx, r.Handler.ReaderAfter(t.Position.Commit), process.Decider, retried.Instance.String())
+	if err != nil {
+		return fmt.Errorf("process %s: %w", retried.Instance, err)
+	}
+	if !state.Retried {
+		return nil
+	}
+	return r.send(ctx, p, retried.Instance, occurrenceOf(t), state.Last, state, every)
+}
+
 // send sends the commands of a step. A command that was refused before, and whose refusal the instance has reacted to, is
 // not sent again: it might be accepted by now, against what the instance did about the refusal.
-func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State) error {
+func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State,
+	give answers) error {
 	for n, c := range taken.Commands {
 		key := commandKey(i, taken.Number, n)
 		refused := o
@@ -225,7 +253,7 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("after " + c.Name); err != nil {
 			return err
 		}
-		if len(answer.Events) == 0 {
+		if give == every || len(answer.Events) == 0 {
 			if err := r.hear(ctx, p, i, answer.Stream); err != nil {
 				return err
 			}
@@ -234,8 +262,7 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 	return nil
 }
 
-// hear lets an instance react to the last event of a stream that it listens to and that is about it, unless it has. A command
-// that records nothing has asked for what is done: the instance may have missed that, and nothing would tell it again.
+// hear lets an instance react to the last event of a stream that it listens to and that is about it, unless it has.
 func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream string) error {
 	var last eventlog.Recorded
 	for e, err := range r.Handler.Reader().ReadRecorded(ctx, stream) {
@@ -265,6 +292,11 @@ func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream
 // sendTimeout bounds one command.
 const sendTimeout = 15 * time.Second
 
+// errNoAnswer marks the error of a command that was not answered within sendTimeout.
+type errNoAnswer struct{ error }
+
+func (e errNoAnswer) Unwrap() error { return e.error }
+
 // do sends a command in the name of the process. version is that of the command's shape, 0 for the present one.
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	name string, version int, command any, key string) (commands.Answer, error) {
@@ -272,8 +304,13 @@ func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	if err != nil {
 		return commands.Answer{}, Permanent(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	return r.Handler.Do(ctx, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key, Principal: access.Process(p.Name),
-		CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position, TraceID: cause.trace})
+	answer, err := r.Handler.Do(bounded, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key,
+		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
+		TraceID: cause.trace})
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = errNoAnswer{err}
+	}
+	return answer, err
 }

@@ -12,14 +12,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// timers calls instances of processes when their timers are due. The log holds which timers are set, so they survive a
-// restart. The step that a timer causes also records that it has fired, so it fires once, even if several programs run.
+// timers calls instances of processes when their timers are due, and when a person has decided to retry them. The log holds which
+// timers are set, so they survive a restart. The step that a timer causes also records that it has fired, so it fires once, even
+// if several programs run.
 type timers struct {
 	processes []Process
 	runner    *Runner
 	logger    *slog.Logger
 
 	set agenda[timerName, eventlog.Recorded]
+	// retries are the instances that people have had retried.
+	retries agenda[process.Instance, eventlog.Recorded]
 	// live says that the log's end was reached: what was set before may have fired or been cancelled since.
 	live bool
 }
@@ -39,6 +42,7 @@ const (
 // timerEvents are the events that the timers follow.
 var timerEvents = []reflect.Type{
 	reflect.TypeFor[process.TimerSet](), reflect.TypeFor[process.TimerFired](), reflect.TypeFor[process.TimerCancelled](),
+	reflect.TypeFor[process.Retried](),
 }
 
 func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
@@ -58,6 +62,7 @@ func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
 		func(ctx context.Context) {
 			if t.live {
 				t.fire(ctx)
+				t.retry(ctx)
 			}
 		})
 }
@@ -109,6 +114,8 @@ func (t *timers) take(e eventlog.Recorded) {
 		t.set.remove(timerName{event.Process, event.Of, event.Name})
 	case process.TimerCancelled:
 		t.set.remove(timerName{event.Process, event.Of, event.Name})
+	case process.Retried:
+		t.retries.put(event.Instance, e, time.Time{})
 	}
 }
 
@@ -133,4 +140,21 @@ func (t *timers) fire(ctx context.Context) {
 		}
 	}
 	_ = group.Wait()
+}
+
+// retry has instances retried that people have decided about. What fails is tried again after a rest.
+func (t *timers) retry(ctx context.Context) {
+	now := t.runner.now()
+	for retried, ok := t.retries.due(now); ok && ctx.Err() == nil; retried, ok = t.retries.due(now) {
+		t.retries.remove(retried.key)
+		for _, p := range t.processes {
+			if p.Name != retried.key.Process || p.stateful == nil {
+				continue
+			}
+			if err := t.runner.Retry(ctx, p, retried.value); err != nil && ctx.Err() == nil {
+				t.logger.Error("a process could not be retried; it is tried again", "process", p.Name, "instance", retried.key.Of, "error", err)
+				t.retries.put(retried.key, retried.value, now.Add(timerRest))
+			}
+		}
+	}
 }

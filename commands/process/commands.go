@@ -22,6 +22,11 @@ var Commands = []commands.Command{
 		Described("Give a parked message up",
 			process.AbandonParkedMessage{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Event: exampleEvent,
 				Reasoned: domain.Because("The site has enrolled the patient by hand")}),
+	commands.Handle(process.Decider, process.RetryInstance).
+		AllowedTo(access.DataManagers).
+		Described("Have a process ask again for what it waits for",
+			process.RetryProcess{InStudy: domain.ForStudy("PAIN1"), Process: "enrollment", Of: "PAIN1.S-0001",
+				Reasoned: domain.Because("The event store was restored")}),
 	commands.Handle(process.Decider, process.Take).
 		Scoped(func(_ context.Context, _ commands.Reader, c process.TakeStep) (domain.Scope, error) {
 			return domain.Scope{Study: c.Step.Study, Site: c.Step.Site}, nil

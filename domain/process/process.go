@@ -36,6 +36,7 @@ var events = []domain.EventType{
 	domain.Stored[TimerSet]("ProcessTimerSet"),
 	domain.Stored[TimerFired]("ProcessTimerFired"),
 	domain.Stored[TimerCancelled]("ProcessTimerCancelled"),
+	domain.Stored[Retried]("ProcessRetried"),
 }
 
 // Instance names one instance of a process, such as the enrolment of one patient.
@@ -86,10 +87,13 @@ const (
 	Failed    Outcome = "failed"
 	// Held says that the instance waits for something that people have to provide, such as stock.
 	Held Outcome = "held"
+	// Stuck says that the instance has waited beyond its time for something that should have come by itself. It goes on when
+	// that comes.
+	Stuck Outcome = "stuck"
 )
 
 // Outcomes are all outcomes of an instance.
-var Outcomes = []Outcome{UnderWay, Held, Completed, Failed}
+var Outcomes = []Outcome{UnderWay, Held, Stuck, Completed, Failed}
 
 // TimerSet sets a timer. It replaces an earlier timer with the same name.
 type TimerSet struct {
@@ -121,6 +125,13 @@ type State struct {
 	Steps   int
 	Stage   string
 	Outcome Outcome
+	// Study and Site are those of the last step.
+	Study domain.StudyID
+	Site  domain.SiteID
+	// Last is the last step that has sent commands.
+	Last Taken
+	// Retried says that a person has had the instance retried since its last step.
+	Retried bool
 	// Data is what the instance remembers; DataVersion is its schema version, from 1.
 	Data        json.RawMessage
 	DataVersion int
@@ -149,11 +160,16 @@ func evolve(s State, event Event) State {
 	switch e := event.(type) {
 	case StepTaken:
 		s.taken = s.taken.Set(e.Trigger, Taken{Number: s.Steps, Commands: e.Commands})
+		if len(e.Commands) > 0 {
+			s.Last = Taken{Number: s.Steps, Commands: e.Commands}
+		}
 		s.Steps++
-		s.Stage, s.Outcome = e.Stage, e.Outcome
+		s.Stage, s.Outcome, s.Study, s.Site, s.Retried = e.Stage, e.Outcome, e.Study, e.Site, false
 		if len(e.State) > 0 {
 			s.Data, s.DataVersion = e.State, max(1, e.StateVersion)
 		}
+	case Retried:
+		s.Retried = true
 	case TimerSet:
 		s.Timers = maps.Clone(s.Timers)
 		if s.Timers == nil {
@@ -224,6 +240,11 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 
 // byInstance is the Key of Decider.
 func byInstance(command any) (id string, ok bool) {
-	c, ok := command.(TakeStep)
-	return c.Step.Instance.String(), ok
+	switch c := command.(type) {
+	case TakeStep:
+		return c.Step.Instance.String(), true
+	case RetryProcess:
+		return Instance{c.Process, c.Of}.String(), true
+	}
+	return "", false
 }

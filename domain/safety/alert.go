@@ -35,10 +35,13 @@ const (
 	KitsAffected Kind = "kits_affected"
 	// BlindBroken is an emergency unblinding.
 	BlindBroken Kind = "blind_broken"
+	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
+	ProcessStuck Kind = "process_stuck"
 )
 
 // Kinds are all kinds of alerts.
-var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, BlindBroken}
+var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, BlindBroken,
+	ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }

@@ -37,6 +37,11 @@ type SubscriberConfig struct {
 	UpdateGroup bool
 	// OnUpdate is called after an update, with how the group differed; it may be nil.
 	OnUpdate func(group string, differences []string)
+	// OnForeign is called with the names of a group's connections that are no Subscribers, when there are others than before. Such
+	// a connection takes messages that no Subscriber gets. It may be nil. The group is looked at every MembersEvery; 15 seconds
+	// when 0.
+	OnForeign    func(group string, connections []string)
+	MembersEvery time.Duration
 	// InFlight bounds the unanswered messages of each Subscribe; 64 when 0. Each message should be answered within the
 	// settings' MessageTimeout; after it the server delivers the message to another subscriber too.
 	InFlight int
@@ -96,6 +101,9 @@ func (c *SubscriberConfig) setDefaults() {
 	}
 	if c.NackPause == nil {
 		c.NackPause = doublingPause
+	}
+	if c.MembersEvery == 0 {
+		c.MembersEvery = 15 * time.Second
 	}
 	if c.InFlight == 0 {
 		c.InFlight = 64

@@ -38,6 +38,8 @@ type subscription struct {
 
 	mu    sync.Mutex
 	known map[eventKey]*delivery // events that have arrived and are not answered
+
+	foreign []string // the group's connections that are no Subscribers, when it was looked at last
 }
 
 // eventKey identifies an event. An id alone is not enough: it may occur in several streams.
@@ -173,7 +175,12 @@ func (u *subscription) consume() (delivered bool, err error) {
 	}
 	u.note(nil)
 	watching, stop := context.WithCancel(u.stopped)
+	var members sync.WaitGroup
+	defer members.Wait()
 	defer stop()
+	if u.config.OnForeign != nil {
+		members.Go(func() { u.watchMembers(watching) })
+	}
 	left := u.clients.watch(watching)
 	for err == nil && u.stopped.Err() == nil {
 		select {
@@ -305,7 +312,7 @@ func (u *subscription) connect() (*consumer, error) {
 func (u *subscription) join() (*consumer, error) {
 	// The stream must outlive u.ctx, because the last answers are sent after its end.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(u.ctx))
-	name := "watermill-" + uuid.NewString()
+	name := memberPrefix + uuid.NewString()
 	ctx = metadata.AppendToOutgoingContext(ctx, "connection-name", name)
 	options := esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: uint32(u.config.InFlight)}
 	stream, err := ask(u, func(_ context.Context, client *esdb.Client) (*esdb.PersistentSubscription, error) {

@@ -16,14 +16,15 @@ import (
 
 // ProcessMonitors is the view of process managers, with one document per instance: its stage, what it waits for, and what
 // went wrong. A document changes with every step, so there are few indexes. All contain the outcome: a list without an
-// outcome asks for all four outcomes, and the store merges them. A site has few enough instances of one outcome to check
+// outcome asks for all outcomes, and the store merges them. A site has few enough instances of one outcome to check
 // process and stage in each document.
-var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 1, Indexes: []mongo.IndexModel{
+var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "outcome", "since", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
+	readmodels.IndexOn("study", "process", "outcome", "since", "_id"),
 }}
 
 // maxTimers bounds the open timers that a document holds. A site has one for each shipment on its way.
@@ -37,7 +38,7 @@ type Process struct {
 	Study             domain.StudyID  `bson:"study" json:"study" doc:"The study"`
 	Site              domain.SiteID   `bson:"site,omitempty" json:"site,omitempty" doc:"The site, or the depot, that it is about"`
 	Stage             string          `bson:"stage" json:"stage" doc:"What it waits for, or how it ended"`
-	Outcome           process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,completed,failed" doc:"The outcome so far; held waits for something that people have to see to"`
+	Outcome           process.Outcome `bson:"outcome" json:"outcome" enum:"under_way,held,stuck,completed,failed" doc:"The outcome so far; held waits for something that people have to see to, stuck has waited beyond its time"`
 	Note              string          `bson:"note,omitempty" json:"note,omitempty" doc:"Why it is in this stage"`
 	Since             time.Time       `bson:"since" json:"since" doc:"When it came to this stage"`
 	Trigger           string          `bson:"trigger" json:"trigger" doc:"What caused its last step: an event's name, timer:NAME or refused:COMMAND"`
@@ -45,6 +46,10 @@ type Process struct {
 	Steps             int             `bson:"steps" json:"steps" doc:"How many steps it has taken"`
 	Asked             []string        `bson:"asked" json:"asked" doc:"The commands that the last step sent, each named once"`
 	Timers            []Timer         `bson:"timers" json:"timers" doc:"The timers that are set, the earliest first, at most 100"`
+	// RetriedBy, RetriedAt and RetryReason are those of the last time that somebody had it retried.
+	RetriedBy   domain.UserID `bson:"retriedBy,omitempty" json:"retriedBy,omitempty" doc:"Who had it retried last"`
+	RetriedAt   *time.Time    `bson:"retriedAt,omitempty" json:"retriedAt,omitempty" doc:"When"`
+	RetryReason string        `bson:"retryReason,omitempty" json:"retryReason,omitempty" doc:"The reason given"`
 }
 
 // Timer is a time at which a process acts at the latest.
@@ -103,7 +108,7 @@ type ProcessesQuery struct {
 	Study   domain.StudyID  `path:"study" doc:"The study"`
 	Site    domain.SiteID   `query:"site" doc:"Only this site"`
 	Process string          `query:"process" example:"enrollment" doc:"Only runs of this process manager"`
-	Outcome process.Outcome `query:"outcome" enum:"under_way,held,completed,failed" doc:"Only those with this status"`
+	Outcome process.Outcome `query:"outcome" enum:"under_way,held,stuck,completed,failed" doc:"Only those with this status"`
 	Stage   string          `query:"stage" example:"kit" doc:"Only those that wait for this"`
 	readmodels.Page
 }

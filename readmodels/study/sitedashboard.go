@@ -43,7 +43,7 @@ type SiteDashboard struct {
 type WaitingEnrollment struct {
 	Patient domain.PatientID `json:"patient" doc:"The patient"`
 	Stage   string           `json:"stage" doc:"What it waits for"`
-	Outcome process.Outcome  `json:"outcome" enum:"under_way,held" doc:"Whether it goes on by itself, or is held until people see to it"`
+	Outcome process.Outcome  `json:"outcome" enum:"under_way,held,stuck" doc:"Whether it goes on by itself, is held until people see to it, or has waited beyond its time"`
 	Note    string           `json:"note,omitempty" doc:"Why it is in this stage"`
 	Since   time.Time        `json:"since" doc:"Since when"`
 }
@@ -109,7 +109,7 @@ func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboar
 		d.Awaited = append(d.Awaited, coming.Items...)
 	}
 	d.Awaited = d.Awaited[:min(len(d.Awaited), dashboardItems)]
-	for _, outcome := range []process.Outcome{process.Held, process.UnderWay} {
+	for _, outcome := range []process.Outcome{process.Stuck, process.Held, process.UnderWay} {
 		waiting, err := processviews.ListProcesses(ctx, r, processviews.ProcessesQuery{Study: q.Study, Site: q.Site, Process: enrolling,
 			Outcome: outcome, Page: readmodels.Page{Limit: dashboardItems, Sort: "longest"}})
 		if err != nil {

@@ -11,9 +11,11 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
+	"casebook/domain/safety"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
+	safetyprocesses "casebook/sagas/safety"
 )
 
 // Processes are the processes of this context.
@@ -31,8 +33,8 @@ const (
 	stageEnded        = "ended"
 )
 
-// AnswerWithin is how long each answer may take before the enrolment gives up, or, once a draw may have been made, asks
-// again.
+// AnswerWithin is how long each answer may take before the enrolment asks again. When it has asked again, and has got no answer
+// for as long once more, it is stuck.
 const AnswerWithin = 10 * time.Minute
 
 // enrolling is what an enrolment remembers. It never knows an arm.
@@ -64,7 +66,8 @@ type reaction = sagas.Reaction[enrolling]
 // treat), and the enrolment waits for a kit.
 var Enrollment = sagas.Define("enrollment",
 	sagas.Sends(enrollment.ReservePlace{}, enrollment.ReleasePlace{}, supply.HoldStock{}, supply.ReleaseHold{},
-		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{}),
+		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{},
+		safety.RaiseAlert{}),
 	sagas.On[patient.EnrollmentRequested](sagas.ByPatient, enrolling.requested),
 	sagas.On[enrollment.PlaceReserved](sagas.ByPatient, enrolling.placeReserved),
 	sagas.On[enrollment.PlaceRefused](sagas.ByPatient, enrolling.placeRefused),
@@ -86,7 +89,15 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
 )
 
-const answerTimer = "answer"
+// The timers of an answer: it has not come in time; it has not come in time after it was asked for again; the enrolment is stuck.
+const (
+	answerTimer = "answer"
+	askedTimer  = "asked again"
+	stuckTimer  = "stuck"
+)
+
+// noAnswerAwaited cancels the timers of an answer.
+func noAnswerAwaited() []string { return []string{answerTimer, askedTimer, stuckTimer} }
 
 // firstKit names the instance of a patient who gets the kit of the enrolment. Kits of visits are the business of the
 // dispensing.
@@ -114,8 +125,7 @@ func (s enrolling) requested(e patient.EnrollmentRequested, o sagas.Occurrence) 
 	}
 	s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
 		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
-	reserve := enrollment.ReservePlace{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
-	return s.await(stagePlace, reserve, o), true
+	return s.await(stagePlace, s.reserve(), o), true
 }
 
 func (s enrolling) placeReserved(e enrollment.PlaceReserved, o sagas.Occurrence) (reaction, bool) {
@@ -206,7 +216,7 @@ func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrenc
 		return s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed), true
 	}
 	// The site's resupply asks for a kit again as soon as there are kits.
-	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held, Cancel: []string{answerTimer}}, true
+	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held, Cancel: noAnswerAwaited()}, true
 }
 
 func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool) {
@@ -232,12 +242,32 @@ func (s enrolling) patientLeft() (reaction, bool) {
 	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
 }
 
-// waitedTooLong gives up where nothing can have been drawn. Later it asks again, because only the stream of the
-// randomisation knows whether there was a draw.
-func (s enrolling) waitedTooLong(_ sagas.Fired, o sagas.Occurrence) (reaction, bool) {
+// waitedTooLong asks again: only the streams that were asked know what they have done, and whoever asks again for what is done
+// is given it. If that does not help either, the enrolment is stuck, which raises an alert once.
+func (s enrolling) waitedTooLong(f sagas.Fired, o sagas.Occurrence) (reaction, bool) {
+	r, waits := s.askAgain(o)
+	if !waits {
+		return none()
+	}
+	r.Cancel = nil // the timer that has fired was the only one
+	if f.Timer == answerTimer {
+		r.Note, r.Set[0].Name = "the answer did not come in time, and is asked for again", askedTimer
+		return r, true
+	}
+	r.Outcome, r.Note, r.Set[0].Name = process.Stuck, "the answer does not come", stuckTimer
+	if f.Timer == askedTimer {
+		r.Commands = append([]any{s.alert(o)}, r.Commands...)
+	}
+	return r, true
+}
+
+// askAgain asks again for what the stage waits for; false where it waits for nothing.
+func (s enrolling) askAgain(o sagas.Occurrence) (reaction, bool) {
 	switch s.Stage {
-	case stagePlace, stageStock:
-		return s.fail("enrollment_timed_out", "the enrolment got no answer in time"), true
+	case stagePlace:
+		return s.await(s.Stage, s.reserve(), o), true
+	case stageStock:
+		return s.await(s.Stage, s.hold(), o), true
 	case stageDraw:
 		return s.draw(o), true
 	case stageKit:
@@ -246,6 +276,13 @@ func (s enrolling) waitedTooLong(_ sagas.Fired, o sagas.Occurrence) (reaction, b
 		return s.await(s.Stage, s.confirm(), o), true
 	}
 	return none()
+}
+
+// alert raises the alert that the enrolment is stuck.
+func (s enrolling) alert(o sagas.Occurrence) any {
+	return safety.RaiseAlert{OfAlert: safetyprocesses.AlertFrom(s.Study, o.ID), Study: s.Study, Site: s.Site, Patient: s.Patient,
+		Kind: safety.ProcessStuck, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
+		Summary: fmt.Sprintf("The enrolment of patient %s waits beyond its time.", s.Patient)}
 }
 
 func (s enrolling) refusedBeforeDraw(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
@@ -284,7 +321,7 @@ func (s enrolling) next(o sagas.Occurrence) reaction {
 	case s.Ended && !s.Drawn:
 		return s.fail("patient_ended", "the patient has left before the enrolment was through")
 	case s.Stage == stagePlace && s.Kits:
-		return s.await(stageStock, supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}, o)
+		return s.await(stageStock, s.hold(), o)
 	case s.Randomise && !s.Drawn:
 		return s.draw(o)
 	case s.Kits:
@@ -297,13 +334,22 @@ func (s enrolling) next(o sagas.Occurrence) reaction {
 // one.
 func (s enrolling) await(stage string, command any, o sagas.Occurrence) reaction {
 	s.Stage = stage
-	return reaction{State: s, Stage: stage, Commands: []any{command}, Set: []process.Timer{{Name: answerTimer, At: o.At.Add(AnswerWithin)}}}
+	return reaction{State: s, Stage: stage, Commands: []any{command}, Set: []process.Timer{{Name: answerTimer, At: o.At.Add(AnswerWithin)}},
+		Cancel: []string{askedTimer, stuckTimer}}
 }
 
 func (s enrolling) draw(o sagas.Occurrence) reaction {
 	s.Asks++
 	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site,
 		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Request: s.Asks}, o)
+}
+
+func (s enrolling) reserve() any {
+	return enrollment.ReservePlace{InStudy: domain.ForStudy(s.Study), Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
+}
+
+func (s enrolling) hold() any {
+	return supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
 }
 
 func (s enrolling) allocate() any {
@@ -342,7 +388,7 @@ func (s enrolling) fail(code, reason string) reaction {
 
 func (s enrolling) end(stage, note string, outcome process.Outcome) reaction {
 	s.Stage = stage
-	return reaction{State: s, Stage: stage, Note: note, Outcome: outcome, Cancel: []string{answerTimer}}
+	return reaction{State: s, Stage: stage, Note: note, Outcome: outcome, Cancel: noAnswerAwaited()}
 }
 
 // giveBack gives back what came too late, where the enrolment has ended.
