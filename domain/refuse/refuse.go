@@ -97,6 +97,9 @@ func Overload(code, format string, args ...any) *Refusal {
 
 // As returns the refusal in err's chain, or nil and false if there is none.
 func As(err error) (*Refusal, bool) {
+	if err == nil {
+		return nil, false // most calls; what is below takes room on the heap
+	}
 	var r *Refusal
 	ok := errors.As(err, &r)
 	return r, ok

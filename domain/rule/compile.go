@@ -109,7 +109,11 @@ func compile(text string, variables Variables, accept func(result *cel.Type) err
 	if cost.Max > MaxStaticCost {
 		return expression{}, invalid(text, "it could cost %d, more than %d", cost.Max, MaxStaticCost)
 	}
-	options := []cel.ProgramOption{cel.CostLimit(MaxRuntimeCost), cel.EvalOptions(cel.OptOptimize)}
+	named := variablesIn(root)
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if namesTexts(named, variables) {
+		options = append(options, cel.CostLimit(MaxRuntimeCost))
+	}
 	if hasMoments(variables) {
 		options = append(options, cel.CustomDecoratorV2(unequalIfKnown))
 	}
@@ -117,7 +121,16 @@ func compile(text string, variables Variables, accept func(result *cel.Type) err
 	if err != nil {
 		return expression{}, invalid(text, "%v", err)
 	}
-	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: variablesIn(root)}, nil
+	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: named}, nil
+}
+
+// namesTexts says whether one of the named variables holds texts. Only then can an evaluation cost more than was estimated: texts
+// may be longer than assumed, and everything else costs what it costs. Counting the cost takes as long as the evaluation itself.
+func namesTexts(named []Variable, declared Variables) bool {
+	return slices.ContainsFunc(named, func(v Variable) bool {
+		t := declared[v.Group][v.Name]
+		return t == Text || t == Texts
+	})
 }
 
 func listed(types []Type) string {
