@@ -30,7 +30,6 @@ var nameless = map[string]string{
 	"serve":             "it serves",
 	"node serve":        "it serves",
 	"node restore":      "it fills an empty directory; the record names who recorded what is in it",
-	"key":               "it makes a file",
 	"projections reset": "it drops what is built again from the record, and changes no record",
 	"bench diary":       "it works on stores of its own",
 	"bench rebuild":     "it works on stores of its own",
