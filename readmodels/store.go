@@ -298,6 +298,9 @@ func (s *Store) Built(ctx context.Context, v View) error {
 		case !c.At.IsZero():
 			left = fmt.Sprintf("it has come to position %d", c.Position.Commit)
 		}
+		if len(s.NotKept(ctx, v)) > 0 {
+			left += ", and no process keeps it"
+		}
 		return refuse.Overload("view_building", "the view %s is being built for the first time: %s", v.Name, left).
 			Do("ask again later; the list of projections shows the progress")
 	}

@@ -64,15 +64,30 @@ func (d *Drive) Check(p Process) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if p.ByClock() {
-		if why, known := d.clocks[p.Name]; known {
-			return why
-		}
-		return errNotRunning
+		return d.checkClock(p.Name)
 	}
 	if d.members == nil {
 		return errNotRunning
 	}
 	return d.members.of(p).Delivers(p.Name)
+}
+
+// timersName names the timers among what works by the clock.
+const timersName = "timers"
+
+// CheckTimers returns nil while the timers of all processes follow the log and the clock.
+func (d *Drive) CheckTimers() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.checkClock(timersName)
+}
+
+// checkClock is called with d.mu held.
+func (d *Drive) checkClock(name string) error {
+	if why, known := d.clocks[name]; known {
+		return why
+	}
+	return errNotRunning
 }
 
 // noteClock notes why a process that works by the clock does not follow the log; nil when it does.
@@ -193,8 +208,11 @@ func (d *Drive) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return router.Close()
 	})
-	timers := &timers{processes: d.Processes, runner: runner, logger: d.Logger}
-	group.Go(func() error { return timers.run(ctx, verifier) })
+	timers := &timers{processes: d.Processes, runner: runner, logger: d.Logger, note: d.noteClock(timersName)}
+	group.Go(func() error {
+		defer timers.note(errNotRunning)
+		return timers.run(ctx, verifier)
+	})
 	for _, p := range d.Processes {
 		if p.ByClock() {
 			group.Go(func() error {

@@ -259,6 +259,11 @@ func TestADriveTellsWhichProcessesTakePart(t *testing.T) {
 		Logger: w.runner(w.part).Logger}
 	await := func(want bool) {
 		t.Helper()
+		for began := time.Now(); (d.CheckTimers() == nil) != want; time.Sleep(5 * time.Millisecond) {
+			if time.Since(began) > 20*time.Second {
+				t.Fatalf("the timers say: %v", d.CheckTimers())
+			}
+		}
 		for _, p := range d.Processes {
 			for began := time.Now(); (d.Check(p) == nil) != want; time.Sleep(5 * time.Millisecond) {
 				if time.Since(began) > 20*time.Second {

@@ -19,6 +19,8 @@ type timers struct {
 	processes []Process
 	runner    *Runner
 	logger    *slog.Logger
+	// note notes why the log is not being followed; nil when it is.
+	note func(error)
 
 	set agenda[timerName, eventlog.Recorded]
 	// retries are the instances that people have had retried.
@@ -51,13 +53,18 @@ func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
 		return err
 	}
 	return followWithClock(ctx, log, eventlog.Subscription{Types: types,
-		OnError: func(err error) { t.logger.Warn("the timers wait for the log", "error", err) }}, timerTick,
+		OnError: func(err error) {
+			t.logger.Warn("the timers wait for the log", "error", err)
+			t.note(err)
+		}}, timerTick,
 		func(b eventlog.Batch) {
 			for _, e := range b.Events {
 				warnUnreadable(t.logger, "timers", e)
 				t.take(e)
 			}
-			t.live = t.live || b.Live
+			if t.live = t.live || b.Live; b.Live {
+				t.note(nil)
+			}
 		},
 		func(ctx context.Context) {
 			if t.live {

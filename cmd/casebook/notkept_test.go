@@ -36,6 +36,13 @@ func TestAViewThatNobodyKeepsIsNamed(t *testing.T) {
 	in := installation{server: s, t: t, url: s.url()}
 	token := in.account("admin", user.Grant{Role: user.Admin})
 
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.url+"/api/v1/users", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, text := in.do(request, token); !strings.Contains(text, "view_building") || !strings.Contains(text, "no process keeps it") {
+		t.Errorf("before any process has kept it, a query is answered %s", text)
+	}
 	keeper := exec.Command(os.Args[0], "serve", "--data", t.TempDir(), "--admin", "127.0.0.1:0", "--roles", "projections",
 		"--log-level", "error")
 	keeper.Env = append(os.Environ(), asMain+"=1", "CASEBOOK_EVENTSTORE="+s.stores.eventStoreURL, "CASEBOOK_MONGO="+s.stores.mongoURL)

@@ -390,6 +390,9 @@ func (s *server) ready(ctx context.Context) error {
 // otherParts are the parts that readiness shows beside what the API needs: what verifies the log, and each process manager.
 func (s *server) otherParts(drive *sagas.Drive) []api.Part {
 	parts := []api.Part{{Name: "verifier", Check: s.verifier.KeepsUp}}
+	if len(drive.Processes) > 0 {
+		parts = append(parts, api.Part{Name: "timers", Check: func(context.Context) error { return drive.CheckTimers() }})
+	}
 	for _, p := range drive.Processes {
 		parts = append(parts, api.Part{Name: "process " + p.Name, Check: func(context.Context) error { return drive.Check(p) }})
 	}
