@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"casebook/domain"
+
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // Schema describes one type of event.
@@ -153,7 +155,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 		if s.blinded {
 			return keys.unmarshal(at, name, data, into)
 		}
-		return json.Unmarshal(data, into)
+		return jsonv1.Unmarshal(data, into)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", name, err)

@@ -219,3 +219,54 @@ var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encod
 	}
 	return enc.WriteValue(jsontext.Value(plain))
 }))
+
+// TestEventsAreReadAsTheStandardLibraryReadsThem reads the events of today, and what damage or another program may make of them, by
+// encoding/json and by the library that reads the log. Both find the same event, or refuse.
+func TestEventsAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
+	for _, s := range contexts.Registry().Schemas() {
+		if s.Blinded() {
+			continue // only one library can open what is sealed
+		}
+		stored, err := os.ReadFile(fmt.Sprintf("testdata/golden/%s.v%d.stored.json", s.Name, s.Version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		readAlike(t, s.Name, stored, s.Read)
+	}
+	var filled eventlog.Metadata
+	scenario.Fill(reflect.ValueOf(&filled).Elem(), "metadata")
+	stored, err := json.Marshal(filled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readAlike(t, "metadata", stored, func(decode func(any) error) (any, error) {
+		var m eventlog.Metadata
+		err := decode(&m)
+		return m, err
+	})
+}
+
+// readAlike has two libraries read a text, and what may become of each of its members.
+func readAlike(t *testing.T, name string, stored []byte, read func(decode func(into any) error) (any, error)) {
+	t.Helper()
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(stored, &members); err != nil {
+		t.Fatal(err)
+	}
+	variants := [][]byte{stored, []byte(`null`), []byte(`[]`), []byte(`{}`), stored[:len(stored)/2]}
+	for member, value := range members {
+		rest := fmt.Sprintf(`{%q:%s,"unknown":[1,{"a":null}]`, member, value)
+		for _, other := range []string{`null`, `"text"`, `""`, `3`, `-0.5e3`, `1e400`, `true`, `[]`, `[null]`, `{}`, `{"a":1}`,
+			`"2026-11-29T09:00:00.123+01:00"`, `"\ud800"`, "\"\xff\"", string(value)} {
+			variants = append(variants, fmt.Appendf(nil, `{%q:%s}`, member, other), fmt.Appendf(nil, `%s,%q:%s}`, rest, member, other),
+				fmt.Appendf(nil, `{%q:%s}`, strings.ToUpper(member), other))
+		}
+	}
+	for _, text := range variants {
+		want, refused := read(func(into any) error { return json.Unmarshal(text, into) })
+		got, err := read(func(into any) error { return jsonv1.Unmarshal(text, into) })
+		if (refused == nil) != (err == nil) || refused == nil && !reflect.DeepEqual(want, got) {
+			t.Errorf("%s in %.300s: encoding/json finds %+v, %v, and the other %+v, %v", name, text, want, refused, got, err)
+		}
+	}
+}
