@@ -190,7 +190,7 @@ func TestANewVersionIsBuiltBesideTheOld(t *testing.T) {
 	if b.Active.Version != 2 || len(b.Kept) != 1 || b.Kept[0].Version != 1 {
 		t.Errorf("the builds are %+v", b)
 	}
-	shown := w.documents(w.store.Collection(newer).Name())
+	shown := w.documents(b.Active.Collection)
 	if len(shown) != 10 {
 		t.Errorf("%d patients are shown", len(shown))
 	}
