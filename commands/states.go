@@ -220,13 +220,15 @@ const followPause = 200 * time.Millisecond
 // follow keeps cached states fresh until ctx ends. It begins at the current end of the log; load reads older events
 // when a state is needed. It begins anew where the log cannot be followed from there, as when a new leader lacks the end.
 func (s *stateCache) follow(ctx context.Context) error {
+	followed := false // then it has the right, and misses it for a moment only
 	for {
 		err := s.followFromEnd(ctx)
 		s.following.Store(false)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // that ctx has ended is not a failure
 		}
-		if errors.Is(err, eventlog.ErrMissingRight) || errors.Is(err, eventlog.ErrClosed) {
+		followed = followed || s.through.Load() > 0
+		if errors.Is(err, eventlog.ErrMissingRight) && !followed || errors.Is(err, eventlog.ErrClosed) {
 			return err
 		}
 		s.logger.Warn("the log is not being followed; states are read for every request", "error", err)

@@ -235,6 +235,9 @@ func passing(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Aborted, codes.DeadlineExceeded:
 		return true
+	case codes.Unknown: // "No leader info available in response"
+		_, ofServer := status.FromError(err)
+		return ofServer
 	case codes.NotFound: // the node does not lead; a stream that is not there is no error
 		return true
 	default:

@@ -13,6 +13,7 @@ import (
 	"casebook/domain"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/status"
 )
 
 // Batch holds consecutive events of a subscription, in the order of the log.
@@ -85,8 +86,8 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 			err = &interruption{err}
 		}
 		var interrupted *interruption
-		if !errors.As(err, &interrupted) || errors.Is(err, ErrMissingRight) {
-			return err
+		if !errors.As(err, &interrupted) && !(errors.Is(err, ErrMissingRight) && followed) {
+			return err // a right that was there before may be missing for the moment of an election
 		}
 		if s.OnError != nil {
 			s.OnError(err)
@@ -182,7 +183,8 @@ func (l *Log) interrupted(err error) error {
 		return explained
 	}
 	var interrupted *interruption
-	if err == nil || errors.As(err, &interrupted) || !passing(err) && !errors.Is(err, context.Canceled) {
+	_, ofServer := status.FromError(err) // whatever it says: a node that loses its leader uses many codes
+	if err == nil || errors.As(err, &interrupted) || !ofServer && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return &interruption{err}

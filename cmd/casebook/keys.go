@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"time"
 
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
@@ -181,13 +181,12 @@ func (f storeFlags) keyFor(ctx context.Context, log *eventlog.Log, create bool) 
 	var sealed []eventlog.Recorded
 	mayCreate := false
 	if recorded == "" || missing {
-		searching, cancel := context.WithTimeout(ctx, sealedSearch)
-		defer cancel()
+		// The search goes through the whole log where nothing is sealed. It is made once: then the key is recorded.
 		var all bool
-		if sealed, all, err = log.SealedEvents(searching, sealedToTry); err != nil {
-			return key, fmt.Errorf("look for sealed values in the log: %w", err)
+		if sealed, all, err = log.SealedEvents(ctx, sealedToTry); err != nil || !all {
+			return key, fmt.Errorf("look for sealed values in the log: %w", cmp.Or(err, ctx.Err()))
 		}
-		mayCreate = f.Eventstore == "" && all && len(sealed) == 0
+		mayCreate = f.Eventstore == "" && len(sealed) == 0
 	}
 	if missing && mayCreate {
 		if !create {
@@ -227,6 +226,4 @@ func (f storeFlags) recordBlindingKey(ctx context.Context, handler *commands.Han
 const (
 	// sealedToTry is how many events with sealed values a key is tried on: a single one might have been altered.
 	sealedToTry = 20
-	// sealedSearch bounds the search for them in a long log that has few.
-	sealedSearch = 10 * time.Second
 )

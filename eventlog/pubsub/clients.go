@@ -21,7 +21,7 @@ var ErrClosed = errors.New("the event store's publisher or subscriber is closed"
 // that it replaces.
 type clients struct {
 	config  *esdb.Configuration
-	finder  *leader.Finder // nil where the connection string names one node
+	finder  *leader.Finder // also where the connection string names one node, which may have others beside it
 	slots   chan struct{}  // one for each call under way
 	closing chan struct{}  // closed by close
 	ended   chan struct{}  // closed after close, when no call is under way
@@ -35,11 +35,8 @@ type clients struct {
 
 // newClients returns a pool that allows so many calls at once. It does not connect yet.
 func newClients(config *esdb.Configuration, atOnce int) *clients {
-	c := &clients{config: config, slots: make(chan struct{}, atOnce), closing: make(chan struct{}), ended: make(chan struct{})}
-	if len(config.GossipSeeds) > 0 || config.DnsDiscover {
-		c.finder = leader.NewFinder(config)
-	}
-	return c
+	return &clients{config: config, finder: leader.NewFinder(config), slots: make(chan struct{}, atOnce), closing: make(chan struct{}),
+		ended: make(chan struct{})}
 }
 
 // configuration parses a connection string.
@@ -131,14 +128,14 @@ func (c *clients) leader(ctx context.Context) (leader.Node, error) {
 	return node, nil
 }
 
-// watch returns a channel that receives, once, why the node that leads is to be left. It never does where the connection string
-// names one node.
+// watch returns a channel that receives, once, why the node that leads is to be left. It never does where that node has no others
+// beside it.
 func (c *clients) watch(ctx context.Context) <-chan error {
 	lost := make(chan error, 1)
 	c.mu.Lock()
 	node := c.node
 	c.mu.Unlock()
-	if c.finder == nil || node == nil {
+	if node == nil || !node.Clustered {
 		return lost
 	}
 	go func() {
@@ -153,7 +150,7 @@ func (c *clients) giveBack(client *esdb.Client, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !answered(err) || codeOf(err) == esdb.ErrorCodeNotLeader && c.finder != nil:
+	case !answered(err) || codeOf(err) == esdb.ErrorCodeNotLeader:
 		_ = client.Close()
 		c.node = nil
 		c.closeIdle() // they are connected to the same server

@@ -188,6 +188,8 @@ func (m *Member) shows() (limit uint64, bounded bool, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case m.cutOff && time.Now().Before(m.ledUntil):
+		// It still takes itself for the leader, and shows all that it has acknowledged. Nobody else writes meanwhile.
 	case m.stopsAt != nil:
 		return *m.stopsAt, true, c.changed
 	case m.lag > 0:
