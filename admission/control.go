@@ -24,6 +24,9 @@ type Bounds struct {
 	// Queue is how many requests wait beyond the limit, and Wait how long each of them waits at most.
 	Queue int
 	Wait  time.Duration
+	// OfUser bounds the requests of one user that are served or wait, beside Options.OfUser: 0 for no bound of the class's own.
+	// Without it a user's exports would fill the queue, for which queries of everybody else are refused.
+	OfUser int
 }
 
 // DefaultBounds returns the bounds of a class for a server of any size. Each class has a limit of its own, so that queries
@@ -34,7 +37,7 @@ func DefaultBounds(c Class) Bounds {
 	case Queries, classes:
 		return Bounds{Least: 8, First: 32, Most: 512, Queue: 256, Wait: 3 * time.Second}
 	case Exports:
-		return Bounds{Least: 2, First: 8, Most: 64, Queue: 32, Wait: 5 * time.Second}
+		return Bounds{Least: 2, First: 8, Most: 64, Queue: 32, Wait: 5 * time.Second, OfUser: 4}
 	case Commands:
 		return Bounds{Least: 32, First: 64, Most: 512, Queue: 512, Wait: 5 * time.Second}
 	case Diaries:
@@ -76,6 +79,7 @@ type pool struct {
 	Bounds
 	class   Class
 	limiter adaptivelimiter.AdaptiveLimiter[any]
+	users   *Tally // nil where the class has no bound of its own for a user
 	waiting atomic.Int64
 	// waited is how long the request that left the queue last had waited, in nanoseconds; 0 while nobody waits.
 	waited atomic.Int64
@@ -103,6 +107,9 @@ func NewControl(o Options) (*Control, error) {
 		}
 		a.pools[c] = &pool{Bounds: b, class: c, line: rate.Sometimes{Interval: shedLogInterval},
 			limiter: adaptivelimiter.NewBuilder[any]().WithLimits(b.Least, b.Most, b.First).Build()}
+		if b.OfUser > 0 {
+			a.pools[c].users = NewTally(b.OfUser, math.MaxInt)
+		}
 	}
 	if o.Registerer == nil {
 		return a, nil
@@ -126,7 +133,7 @@ func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error)
 	if a.Sheds(c) {
 		return Place{}, a.refuse(p)
 	}
-	if who != "" && !a.users.Take(who) {
+	if !a.take(p, who) {
 		return Place{}, refuse.Overload("too_many_requests", "too many requests of the same user are under way").
 			Do("send fewer at a time, and this one again in a moment, with the same Idempotency-Key")
 	}
@@ -134,16 +141,34 @@ func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error)
 	if !ok {
 		var err error
 		if permit, err = a.queue(ctx, p); err != nil {
-			a.forget(who)
+			a.forget(p, who)
 			return Place{}, err
 		}
 	}
 	return Place{control: a, pool: p, permit: permit, who: who}, nil
 }
 
-func (a *Control) forget(who string) {
-	if who != "" {
+// take counts a request of a user, and reports whether the user may have one more.
+func (a *Control) take(p *pool, who string) bool {
+	switch {
+	case who == "":
+		return true
+	case !a.users.Take(who):
+		return false
+	case p.users != nil && !p.users.Take(who):
 		a.users.Give(who)
+		return false
+	}
+	return true
+}
+
+func (a *Control) forget(p *pool, who string) {
+	if who == "" {
+		return
+	}
+	a.users.Give(who)
+	if p.users != nil {
+		p.users.Give(who)
 	}
 }
 
@@ -205,14 +230,14 @@ func (a *Control) refuse(p *pool) error {
 // Leave gives the place back, and tells the limit how long the request has taken.
 func (p Place) Leave() {
 	p.permit.Record()
-	p.control.forget(p.who)
+	p.control.forget(p.pool, p.who)
 }
 
 // GiveUp gives the place back where the time since Enter says nothing about the server: the client has gone, or the request
 // now waits for something else.
 func (p Place) GiveUp() {
 	p.permit.Drop()
-	p.control.forget(p.who)
+	p.control.forget(p.pool, p.who)
 }
 
 // Stats are the figures of a class.

@@ -283,3 +283,38 @@ func BenchmarkTally(b *testing.B) {
 		t.Give("somebody")
 	}
 }
+
+// TestExportsOfOneUserLeaveQueriesToOthers: a user's exports do not fill the queue for which queries are refused.
+func TestExportsOfOneUserLeaveQueriesToOthers(t *testing.T) {
+	a, err := admission.NewControl(admission.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	refused := make(chan error, 60)
+	for range 60 {
+		go func() {
+			place, err := a.Enter(ctx, admission.Exports, "auditor")
+			if err != nil {
+				refused <- err
+				return
+			}
+			<-ctx.Done()
+			place.GiveUp()
+		}()
+	}
+	for range 56 {
+		if refusal, is := refuse.As(<-refused); !is || refusal.Code != "too_many_requests" {
+			t.Fatalf("an export is refused with %v", refusal)
+		}
+	}
+	if a.Sheds(admission.Queries) {
+		t.Error("queries of others are refused")
+	}
+	place, err := a.Enter(ctx, admission.Queries, "auditor")
+	if err != nil {
+		t.Fatalf("a query of the same user is refused: %v", err)
+	}
+	place.GiveUp()
+}

@@ -32,6 +32,29 @@ func RecordedBlindingKey(ctx context.Context, log *eventlog.Log) (check string, 
 	return check, nil
 }
 
+// ErrKeyReplaced means that the log records another blinding key than the one that this program seals values with: it was replaced
+// while the program ran. The program has to end, because what it seals would be lost.
+var ErrKeyReplaced = errors.New("the blinding key of the log was replaced while this program ran; " +
+	"stop all programs of the installation, and start them with the new key")
+
+// keyMustBeRecorded fails with ErrKeyReplaced if the log does not record this program's blinding key any more.
+func (s *stateCache) keyMustBeRecorded(ctx context.Context) error {
+	own, err := s.log.BlindingKeyCheck()
+	if err != nil {
+		return nil //nolint:nilerr // the program has no key, and seals nothing
+	}
+	recorded, err := RecordedBlindingKey(ctx, s.log)
+	switch {
+	case err != nil:
+		return err
+	case recorded == own:
+		s.keyRecorded.Store(true)
+	case s.keyRecorded.Load(): // otherwise the program is just about to record its own
+		return ErrKeyReplaced
+	}
+	return nil
+}
+
 // RecordBlindingKey records which blinding key the log's values are sealed with, unless it is recorded already. replaces is the
 // check of a key that was lost before it sealed any value; empty for none. It refuses blinding_key_differs if another key is
 // recorded. It waits for the event store until ctx ends.

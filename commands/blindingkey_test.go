@@ -75,3 +75,35 @@ func TestAnotherBlindingKeyThanTheRecordedOneIsRefused(t *testing.T) {
 		t.Errorf("without an event store: %v", err)
 	}
 }
+
+// TestAProgramEndsWhenItsKeyIsReplaced: what it sealed from then on would open for nobody.
+func TestAProgramEndsWhenItsKeyIsReplaced(t *testing.T) {
+	n, err := node.Open(t.Context(), node.Options{Dir: filepath.Join(t.TempDir(), "node"), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	running, replacing := recorder(t, n.ConnectionString(), 1), recorder(t, n.ConnectionString(), 2)
+	if err := running.RecordBlindingKey(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- running.Run(t.Context()) }()
+	if err := running.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lost, err := eventlog.NewBlindingKeys(bytes.Repeat([]byte{1}, eventlog.BlindingKeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replacing.RecordBlindingKey(t.Context(), lost.Check()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, commands.ErrKeyReplaced) {
+		t.Errorf("it ends with %v", err)
+	}
+}

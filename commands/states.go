@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/security"
 	"casebook/eventlog"
 
 	"github.com/google/uuid"
@@ -35,6 +36,8 @@ type stateCache struct {
 	categories map[string]bool
 	// through is the commit position up to which the log has been followed.
 	through atomic.Uint64
+	// keyRecorded says that the log was seen to record the blinding key of this program.
+	keyRecorded atomic.Bool
 	// fresh says since when the followed states hold all of the log.
 	fresh *freshness
 }
@@ -228,7 +231,7 @@ func (s *stateCache) follow(ctx context.Context) error {
 			return nil //nolint:nilerr // that ctx has ended is not a failure
 		}
 		followed = followed || s.through.Load() > 0
-		if errors.Is(err, eventlog.ErrMissingRight) && !followed || errors.Is(err, eventlog.ErrClosed) {
+		if errors.Is(err, eventlog.ErrMissingRight) && !followed || errors.Is(err, eventlog.ErrClosed) || errors.Is(err, ErrKeyReplaced) {
 			return err
 		}
 		s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
@@ -245,6 +248,9 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
+	if err := s.keyMustBeRecorded(ctx); err != nil { // it may have been replaced while nobody followed
+		return err
+	}
 	s.streams.Purge() // streams that were cached earlier may lack events before that end
 	return s.log.Follow(ctx, eventlog.Subscription{
 		After: end, Undecoded: true,
@@ -252,8 +258,13 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 			s.following.Store(false)
 			s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
 		},
-	}, func(_ context.Context, b eventlog.Batch) error {
+	}, func(ctx context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
+			if r.Stream == security.KeyDecider.Stream(security.BlindingKey) {
+				if err := s.keyMustBeRecorded(ctx); err != nil {
+					return err
+				}
+			}
 			s.keys.follow(r)
 			if st, ok := s.streams.Peek(r.Stream); ok {
 				st.growTo(r.Revision + 1)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,9 +32,9 @@ type benchDiaryCommand struct {
 	Patients    int           `help:"Patients who send diaries in turn." default:"2000"`
 	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
-	Data        string        `help:"Directory for the server's data; a temporary one by default." type:"path" placeholder:"DIR"`
-	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own." placeholder:"URL"`
-	Mongo       string        `help:"Address of a real MongoDB to measure with, mongodb://..." placeholder:"URL"`
+	Data        string        `help:"New directory for the server's data; a temporary one by default." type:"path" env:"CASEBOOK_BENCH_DATA" placeholder:"DIR"`
+	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own." env:"CASEBOOK_BENCH_EVENTSTORE" placeholder:"URL"`
+	Mongo       string        `help:"Address of a real MongoDB to measure with, mongodb://..." env:"CASEBOOK_BENCH_MONGO" placeholder:"URL"`
 	JSON        bool          `help:"Print JSON."`
 }
 
@@ -43,6 +44,9 @@ const benchReady = "bench server at "
 // Run starts a server in a process of its own, on embedded stores and free ports, and measures it.
 func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 	dir := c.Data
+	if dir != "" && dataDir(dir).hasEventStore() {
+		return fmt.Errorf("%s holds a log, and a benchmark would write into it; name a new directory with --data", dir)
+	}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "casebook-bench-"); err != nil {
 			return err
@@ -94,7 +98,10 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn"}
 	process = exec.CommandContext(ctx, program, flags...) // #nosec G204 -- this program itself
 	// Addresses may hold passwords, which the arguments of a process show to everybody.
-	process.Env = os.Environ()
+	// The server is to have none of the settings of the installation that the shell works with.
+	process.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "CASEBOOK_") && !strings.HasPrefix(v, "CASEBOOK_TEST_")
+	})
 	if c.Eventstore != "" {
 		process.Env = append(process.Env, "CASEBOOK_EVENTSTORE="+c.Eventstore)
 	}

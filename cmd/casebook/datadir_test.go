@@ -243,3 +243,41 @@ func TestToolsTalkToTheRunningServer(t *testing.T) {
 		t.Errorf("the restored installation knows the caller as %q", me.User)
 	}
 }
+
+// TestNothingIsTriedOutOnARecord: neither the demo nor a benchmark writes into a log that serve has begun, wherever the settings of
+// the shell point.
+func TestNothingIsTriedOutOnARecord(t *testing.T) {
+	dir := t.TempDir()
+	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	before := storeSize(t, dir)
+	tool(t, exitFailure, "demo", "--data", dir, "--patients", "1", "--days", "1", "--once")
+	tool(t, exitFailure, "bench", "diary", "--data", dir, "--duration", "10ms", "--rounds", "1", "--patients", "1")
+	if after := storeSize(t, dir); after != before {
+		t.Errorf("the log had %d bytes, and has %d", before, after)
+	}
+}
+
+// storeSize is the size of the files of the embedded event store.
+func storeSize(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(dir, eventStoreDir), func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -41,6 +42,9 @@ func (c demoCommand) Run(ctx context.Context, s streams) (err error) {
 	}
 	if err := c.Stores.dir().mayBeFilled(); err != nil {
 		return err
+	}
+	if _, err := os.Stat(c.Stores.dir().file(demoLogFile)); c.Stores.dir().hasEventStore() && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s holds a log that the demo did not begin; choose another directory with --data", c.Stores.Data)
 	}
 	if err := os.MkdirAll(c.Stores.Data, 0o700); err != nil {
 		return err
