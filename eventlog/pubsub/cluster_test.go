@@ -97,3 +97,32 @@ func TestGroupThatMayNotBeUpdatedIsNamed(t *testing.T) {
 		t.Errorf("logged %q", logged)
 	}
 }
+
+// TestGroupsFollowTheLeaderFromOneAddress: the address names one node of a cluster, and the leader is moved away from it.
+func TestGroupsFollowTheLeaderFromOneAddress(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{Election: 200 * time.Millisecond})
+	one := c.Leader().URL()
+	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{URL: one, WaitForServer: true}, nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, subscriber.Close()) })
+	topic := "orders-" + watermill.NewUUID()
+	messages, err := subscriber.Subscribe(t.Context(), topic)
+	must(t, err)
+	publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{URL: one}, nil)
+	must(t, err)
+	t.Cleanup(func() { must(t, publisher.Close()) })
+	for n := range 3 {
+		m := message.NewMessage(watermill.NewUUID(), []byte(strconv.Itoa(n)))
+		for publisher.Publish(topic, m) != nil { // otherwise the test's own time-out ends the loop
+			time.Sleep(50 * time.Millisecond)
+		}
+		for arrived := ""; arrived != strconv.Itoa(n); {
+			m := <-messages
+			arrived = string(m.Payload)
+			m.Ack()
+		}
+		c.MoveLeader(c.Followers()[0])
+		_, err := c.AwaitLeader(t.Context())
+		must(t, err)
+	}
+}
