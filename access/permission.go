@@ -144,7 +144,7 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 
 // NotAllowed is the refusal of an action on a scope.
 func (p Principal) NotAllowed(action string, scope domain.Scope) error {
-	return refuse.Forbidden("not_allowed", "%s may not %s %s", p.User, action, scope).
+	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).
 		Do("ask an administrator for a role that allows it here")
 }
 

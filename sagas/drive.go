@@ -269,8 +269,11 @@ func (s subscribers) close() (err error) {
 // reportForeign says that foreign programs take part in a consumer group, or that they have left it.
 func (d *Drive) reportForeign(group string, connections []string) {
 	if len(connections) == 0 {
-		d.Logger.Warn("no foreign program takes part in the consumer group any more; "+
-			"the events that one has taken come again when the group is deleted and made anew", "group", group)
+		hint := "the events that it has taken come again when the group is deleted and made anew"
+		if i := slices.IndexFunc(d.Processes, func(p Process) bool { return p.Group() == group }); i >= 0 && d.Processes[i].BeginsAtEnd() {
+			hint = "do not delete the group, which would begin at the end of the log; look for alerts without a notification"
+		}
+		d.Logger.Warn("no foreign program takes part in the consumer group any more; "+hint, "group", group)
 		return
 	}
 	d.Logger.Error("a foreign program takes part in a consumer group, and takes events that no process gets", "group", group,

@@ -139,7 +139,7 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 	p("  %d diaries: %d late, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
 		summary.Diaries, summary.Late, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
 	p("Where to look\n")
-	p("  %-34s the API, described and to be tried\n", base+"/docs")
+	p("  %-34s the API, described, to try out\n", base+"/docs")
 	p("  %-34s metrics\n", "http://"+server.adminAddress+"/metrics")
 	if server.stores.node != nil {
 		p("  the log, for any EventStoreDB client that only reads\n    %s\n", server.stores.readerEventStoreURL)

@@ -60,7 +60,7 @@ func (in installation) startWithKey(file string) error {
 
 // isWrongKey says that a start was refused because of the key in a file.
 func isWrongKey(err error, file string) bool {
-	return errors.Is(err, errKeyMissing) && strings.Contains(err.Error(), file) && strings.Contains(err.Error(), "another installation's")
+	return errors.Is(err, errWrongKey) && strings.Contains(err.Error(), file) && strings.Contains(err.Error(), "another installation's")
 }
 
 // recordedKey returns the check of the key that the log records, and how often a key is recorded.

@@ -71,6 +71,9 @@ func (c keyCommand) replaceLost(ctx context.Context, secret []byte) error {
 // errKeyMissing means that a key that is needed is not there, and that a new one would not be the right one.
 var errKeyMissing = errors.New("a key is missing")
 
+// errWrongKey means that a key is there, and that the values of the log are sealed with another one.
+var errWrongKey = errors.New("wrong key")
+
 // loadKey returns the key in a file. If there is none, it makes one only if create is set.
 func loadKey(file, flag string, create bool) ([]byte, error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && !create {
@@ -210,7 +213,7 @@ func (f storeFlags) keyFor(ctx context.Context, log *eventlog.Log, create bool) 
 // wrongKey is the error of a start with a key that is not the one of the log.
 func (f storeFlags) wrongKey() error {
 	return fmt.Errorf("%w: the key in %s is not the one that the values of the log are sealed with, so it is another installation's; "+
-		"put the right one back from your backup", errKeyMissing, f.blindingKeyFile())
+		"put the right one back from your backup", errWrongKey, f.blindingKeyFile())
 }
 
 // recordBlindingKey records the blinding key in a log without a record of it. Of two processes with different keys, which start

@@ -61,7 +61,11 @@ func TestNoKeyIsMadeForALogThatAnotherKeySealed(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"missing": nil, "misnamed": {"--blinding-key-file", filepath.Join(t.TempDir(), "nothing.key")}, "another": {"--blinding-key-file", other},
 	} {
-		if code, printed := serve(t.Context(), flags...); code != exitFailure || !strings.Contains(printed, errKeyMissing.Error()) {
+		want := errKeyMissing
+		if name == "another" {
+			want = errWrongKey
+		}
+		if code, printed := serve(t.Context(), flags...); code != exitFailure || !strings.Contains(printed, want.Error()) {
 			t.Errorf("with the key %s, serve ends with %d and prints %s", name, code, printed)
 		}
 		if after := tree(t, restored); after != before {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -104,6 +105,9 @@ func (c nodeBackupCommand) Run(ctx context.Context, s streams) (err error) {
 		return write(s.out)
 	}
 	size, err := writeNewFile(c.To, write)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists; a backup is never overwritten", c.To)
+	}
 	if err != nil {
 		return fmt.Errorf("back up to %s: %w", c.To, err)
 	}

@@ -77,7 +77,7 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 	}
-	return c.with(ctx, c.operator(), func(do doCommand) error {
+	return c.withOperator(ctx, c.operator(), func(h *commands.Handler, do doCommand) error {
 		if err := do(user.RegisterUser{OfUser: domain.ForUser(c.User), Name: c.Name, Password: password}); err != nil {
 			return err
 		}
@@ -92,16 +92,22 @@ func (c usersAddCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 		fmt.Fprintln(s.out, "granted", c.Role)
-		if c.Role == user.Admin {
-			fmt.Fprintln(s.out, adminHint)
-		}
-		return nil
+		return hintToConfirm(ctx, s, h, c.User, c.Role)
 	})
 }
 
-// adminHint tells the operator what is left to do for an administrator who was made on the machine.
-const adminHint = "the first administrator can begin at once; every further one can administer when those who can have confirmed " +
-	"the account (ConfirmAccount, or casebook users confirm)"
+// hintToConfirm tells the operator what is left to do for a new administrator whose account others have to confirm.
+func hintToConfirm(ctx context.Context, s streams, h *commands.Handler, id domain.UserID, role user.Role) error {
+	if role != user.Admin {
+		return nil
+	}
+	account, err := commands.ReadNewest(ctx, h.Reader(), user.Decider, string(id))
+	if err == nil && account.Unconfirmed {
+		_, err = fmt.Fprintln(s.out, id, "can administer once other administrators have confirmed the account "+
+			"(ConfirmAccount, or casebook users confirm)")
+	}
+	return err
+}
 
 // passwordFlags say where a new password comes from.
 type passwordFlags struct {
@@ -149,15 +155,12 @@ func (c usersGrantCommand) Run(ctx context.Context, s streams) error {
 		if c.Role.NeedsTwoPeople() {
 			return fmt.Errorf("the role %s sees arms and needs two people: name two administrators with --as and --confirmed-by", c.Role)
 		}
-		return c.with(ctx, c.operator(), func(do doCommand) error {
+		return c.withOperator(ctx, c.operator(), func(h *commands.Handler, do doCommand) error {
 			if err := do(grant); err != nil {
 				return err
 			}
 			fmt.Fprintln(s.out, "granted", c.Role, "to", c.User)
-			if c.Role == user.Admin {
-				fmt.Fprintln(s.out, adminHint)
-			}
-			return nil
+			return hintToConfirm(ctx, s, h, c.User, c.Role)
 		})
 	}
 	return c.withHandler(ctx, c.KeyFile, nil, func(h *commands.Handler) error {
@@ -411,7 +414,7 @@ func describeGrants(u user.User) string {
 		words = append(words, "(locked)")
 	}
 	if u.Unconfirmed {
-		words = append(words, "(to be confirmed by a second administrator)")
+		words = append(words, "(account not confirmed)")
 	}
 	if u.Deactivated {
 		words = append(words, "(deactivated)")
@@ -425,9 +428,14 @@ type doCommand func(command any) error
 // with connects to the store and lets act send commands as the operator. Anybody with the store's credentials can do
 // anything, so the commands need no other permission; the log shows which operator sent them.
 func (t toolStore) with(ctx context.Context, as access.Principal, act func(doCommand) error) error {
+	return t.withOperator(ctx, as, func(_ *commands.Handler, do doCommand) error { return act(do) })
+}
+
+// withOperator does the same for an act that also reads what the commands have made.
+func (t toolStore) withOperator(ctx context.Context, as access.Principal, act func(*commands.Handler, doCommand) error) error {
 	return t.withLog(ctx, writes, func(log *eventlog.Log) error {
 		handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
-		return act(func(command any) error { return sendAs(ctx, handler, as, command, "") })
+		return act(handler, func(command any) error { return sendAs(ctx, handler, as, command, "") })
 	})
 }
 

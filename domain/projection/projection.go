@@ -224,11 +224,11 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 	}
 	if !event.Exists || cmd.Study != "" && event.Study != cmd.Study {
 		return nil, refuse.NotFound("event_not_found", "there is no event %d in the stream %s of the study", cmd.Revision, cmd.Stream).
-			At("stream").Do("use the stream and revision at which the view has stopped")
+			At("stream").Do("use the stream and revision at which the view has stopped, or that it leaves out")
 	}
 	if s.Skips(cmd.Version, cmd.Stream, cmd.Revision) {
 		return nil, refuse.WrongState("event_skipped", "version %d of %s skips %s@%d already",
-			cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).At("revision").Do("see at which event the view has stopped now")
+			cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).At("revision").Do("see at which event the view has stopped now, or which ones it leaves out")
 	}
 	return []Event{EventSkipped{Projection: cmd.Projection, Study: cmd.Study, Version: cmd.Version,
 		Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
