@@ -229,7 +229,7 @@ func Skip(s State, event SkippedEvent, cmd SkipProjectionEvent, _ domain.Call) (
 	if s.Skips(cmd.Version, cmd.Stream, cmd.Revision) {
 		return nil, refuse.WrongState("event_skipped", "version %d of %s skips %s@%d already",
 			cmd.Version, cmd.Projection, cmd.Stream, cmd.Revision).At("revision").
-				Do("see at which event the view has stopped now, or which ones it leaves out")
+			Do("see at which event the view has stopped now, or which ones it leaves out")
 	}
 	return []Event{EventSkipped{Projection: cmd.Projection, Study: cmd.Study, Version: cmd.Version,
 		Stream: cmd.Stream, Revision: cmd.Revision, Reason: cmd.Reason}}, nil
