@@ -289,6 +289,44 @@ func TestMissingRightIsNamed(t *testing.T) {
 	named("connect", err, "read $all")
 }
 
+// TestARightThatIsMissingForAMomentEndsNoSubscription: while a leader is elected, nodes may not know the accounts.
+func TestARightThatIsMissingForAMomentEndsNoSubscription(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{Election: 200 * time.Millisecond})
+	log := connect(t, c.URL())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	live, missing := make(chan struct{}), make(chan struct{})
+	begun, told := sync.OnceFunc(func() { close(live) }), sync.OnceFunc(func() { close(missing) })
+	ended := make(chan error, 1)
+	go func() {
+		ended <- log.Follow(ctx, eventlog.Subscription{OnError: func(err error) {
+			if errors.Is(err, eventlog.ErrMissingRight) {
+				told()
+			}
+		}}, func(_ context.Context, b eventlog.Batch) error {
+			if begun(); len(b.Events) > 0 {
+				cancel()
+			}
+			return nil
+		})
+	}()
+	<-live
+	c.Deny(clustertest.ReadAll, true)
+	c.MoveLeader(c.Followers()[0])
+	select {
+	case <-missing:
+	case err := <-ended:
+		t.Fatalf("the subscription has ended with %v", err)
+	}
+	c.Deny(clustertest.ReadAll, false)
+	if _, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the subscription has ended with %v", err)
+	}
+}
+
 // TestLastEventsAreOursAlone: events of the store itself, and of other programs, do not count among the last ones.
 func TestLastEventsAreOursAlone(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{})

@@ -86,8 +86,10 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 			err = &interruption{err}
 		}
 		var interrupted *interruption
-		if !errors.As(err, &interrupted) && !(errors.Is(err, ErrMissingRight) && followed) {
-			return err // a right that was there before may be missing for the moment of an election
+		switch missing := errors.Is(err, ErrMissingRight); {
+		case missing && followed: // a right that was there before may be missing for the moment of an election
+		case missing, !errors.As(err, &interrupted):
+			return err
 		}
 		if s.OnError != nil {
 			s.OnError(err)
