@@ -5,14 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"casebook/eventlog/leader"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -101,15 +98,9 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	}
 	s.over, s.end = context.WithCancelCause(context.Background())
 	l.setSession(s, nil, false)
-	watching, stopWatching := context.WithCancelCause(ctx)
-	var probing sync.WaitGroup
-	probing.Go(func() { s.probe(watching, conn, stopWatching) })
-	reason := l.finder.Watch(watching, node, s.suspected)
-	if silent := context.Cause(watching); reason == nil && ctx.Err() == nil {
-		reason = silent
-	}
-	stopWatching(nil)
-	probing.Wait()
+	// Asked over this connection, because it may be silent while others are not. gRPC's keepalive notices that too, but never in
+	// less than ten seconds.
+	reason := l.finder.Watch(ctx, node, conn, s.suspected)
 	if reason == nil {
 		reason = ErrClosed
 	}
@@ -117,30 +108,6 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	s.end(reason)
 	s.batches.close()
 	return errors.Join(reason, conn.Close())
-}
-
-// probe asks something of the node over the session's own connection again and again, and stops the watch with the reason if no
-// answer comes. gRPC's keepalive does that as well, but never in less than ten seconds.
-func (s *session) probe(ctx context.Context, conn *grpc.ClientConn, stop context.CancelCauseFunc) {
-	interval, timeout := s.node.Settings.KeepAliveInterval, s.node.Settings.KeepAliveTimeout
-	if interval <= 0 || timeout <= 0 {
-		return // the address turns it off
-	}
-	asking := gossip.NewGossipClient(conn)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(interval):
-		}
-		within, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, s.header), timeout)
-		_, err := asking.Read(within, &shared.Empty{})
-		cancel()
-		if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil {
-			stop(fmt.Errorf("%s has not answered over the connection for %s", s.node.Address, timeout))
-			return
-		}
-	}
 }
 
 func (l *Log) setSession(s *session, failure error, lasting bool) {

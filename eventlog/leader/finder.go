@@ -170,7 +170,7 @@ func (f *Finder) attempt(ctx context.Context) (Node, error) {
 		asked[address] = true
 		open++
 		go func() {
-			members, err := f.gossip(asking, address)
+			members, err := f.gossip(asking, address, nil)
 			answers <- told{address, members, err}
 		}()
 	}
@@ -236,13 +236,16 @@ func (f *Finder) timeout() time.Duration {
 	return time.Duration(max(1, f.settings.GossipTimeout)) * time.Second
 }
 
-// gossip asks a node for the members.
-func (f *Finder) gossip(ctx context.Context, address string) ([]*gossip.MemberInfo, error) {
-	conn, err := f.conn(address)
-	if err != nil {
-		return nil, err
+// gossip asks a node for the members, over a connection to it, or over the finder's own if that is nil.
+func (f *Finder) gossip(ctx context.Context, address string, over grpc.ClientConnInterface) ([]*gossip.MemberInfo, error) {
+	if over == nil {
+		own, err := f.conn(address)
+		if err != nil {
+			return nil, err
+		}
+		over = own
 	}
-	info, err := gossip.NewGossipClient(conn).Read(ctx, &shared.Empty{})
+	info, err := gossip.NewGossipClient(over).Read(ctx, &shared.Empty{})
 	return info.GetMembers(), err
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -17,8 +18,9 @@ const (
 )
 
 // Watch returns when a node is to be left, with the reason: it does not answer, or another node leads. It returns nil when
-// ctx ends. Watch asks at once when suspected receives a value.
-func (f *Finder) Watch(ctx context.Context, node Node, suspected <-chan struct{}) error {
+// ctx ends. Watch asks at once when suspected receives a value. It asks over the given connection to the node, or over one of the
+// finder's own if that is nil.
+func (f *Finder) Watch(ctx context.Context, node Node, over grpc.ClientConnInterface, suspected <-chan struct{}) error {
 	wait := watchEvery
 	for {
 		select {
@@ -27,7 +29,7 @@ func (f *Finder) Watch(ctx context.Context, node Node, suspected <-chan struct{}
 		case <-suspected:
 		case <-time.After(wait):
 		}
-		members, other, err := f.probe(ctx, node)
+		members, other, err := f.probe(ctx, node, over)
 		wait = watchEvery
 		leads := told{by: node.Address, members: members}.leader()
 		switch {
@@ -53,7 +55,7 @@ func (f *Finder) Watch(ctx context.Context, node Node, suspected <-chan struct{}
 
 // probe asks a node for the members. If the answer takes long, it asks the other nodes meanwhile, and returns the address of
 // another one that leads.
-func (f *Finder) probe(ctx context.Context, node Node) (members []*gossip.MemberInfo, other string, err error) {
+func (f *Finder) probe(ctx context.Context, node Node, over grpc.ClientConnInterface) (members []*gossip.MemberInfo, other string, err error) {
 	timeout := f.settings.KeepAliveTimeout
 	if timeout <= 0 {
 		timeout = keepAliveTimeout
@@ -62,7 +64,7 @@ func (f *Finder) probe(ctx context.Context, node Node) (members []*gossip.Member
 	defer cancel()
 	answered := make(chan told, 1)
 	go func() {
-		members, err := f.gossip(ctx, node.Address)
+		members, err := f.gossip(ctx, node.Address, over)
 		answered <- told{members: members, err: err}
 	}()
 	for {
