@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"casebook/domain"
 )
@@ -29,17 +27,7 @@ const (
 // machine. The race detector lets programs allocate more.
 func TestADiaryCostsNoMoreThanItDid(t *testing.T) {
 	dir := t.TempDir()
-	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := func(u domain.UserID) string {
-		token, err := tokens.Sign(u, time.Now(), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return token
-	}
+	sign := signer(t, dir)
 	const id = domain.StudyID("COST")
 	const phones, before, counted = 8, 50, 200
 	c := spawn(t, dir)

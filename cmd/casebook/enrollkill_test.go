@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,17 +27,7 @@ func TestKilledWhileEnrolling(t *testing.T) {
 	const id = domain.StudyID("K2")
 	const rounds, each = 6, 5
 	dir := t.TempDir()
-	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := func(u domain.UserID) string {
-		token, err := signedInAs(tokens, time.Hour)(u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return token
-	}
+	sign := signer(t, dir)
 	c := spawn(t, dir)
 	in := installation{t: t, url: c.url}
 	setUpSupply(in, id, sign, rounds*each)

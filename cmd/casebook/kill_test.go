@@ -122,6 +122,22 @@ func spawn(t *testing.T, dir string) child {
 	return child{process: process, url: url, admin: "http://" + admin}
 }
 
+// signer returns what makes the tokens of people who have just signed in to the server of a data directory.
+func signer(t *testing.T, dir string) func(domain.UserID) string {
+	t.Helper()
+	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(u domain.UserID) string {
+		token, err := signedInAs(tokens, time.Hour)(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+}
+
 // kill ends the process without a chance to finish anything.
 func (c child) kill() {
 	_ = c.process.Process.Kill()
@@ -132,17 +148,7 @@ func (c child) kill() {
 // views have to show every acknowledged diary exactly once.
 func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 	dir := t.TempDir()
-	tokens, err := loadTokens(filepath.Join(dir, "token.key"), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := func(u domain.UserID) string {
-		token, err := tokens.Sign(u, time.Now(), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return token
-	}
+	sign := signer(t, dir)
 	const id = domain.StudyID("K1")
 	const phones = 6
 	c := spawn(t, dir)
