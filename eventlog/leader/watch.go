@@ -55,7 +55,9 @@ func (f *Finder) Watch(ctx context.Context, node Node, over grpc.ClientConnInter
 
 // probe asks a node for the members. If the answer takes long, it asks the other nodes meanwhile, and returns the address of
 // another one that leads.
-func (f *Finder) probe(ctx context.Context, node Node, over grpc.ClientConnInterface) (members []*gossip.MemberInfo, other string, err error) {
+func (f *Finder) probe(ctx context.Context, node Node, over grpc.ClientConnInterface) (
+	members []*gossip.MemberInfo, other string, err error,
+) {
 	timeout := f.settings.KeepAliveTimeout
 	if timeout <= 0 {
 		timeout = keepAliveTimeout
