@@ -15,6 +15,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 )
 
 // Log is the connection to the event store: to the node that leads, if it is a cluster. When that node is lost, requests wait
@@ -25,6 +26,7 @@ type Log struct {
 	proofKey []byte        // nil where the proofs of resolutions cannot be checked
 	settings *esdb.Configuration
 	finder   *leader.Finder
+	inside   grpc.ClientConnInterface // nil where the event store is reached over the network
 	logger   *slog.Logger
 	timeout  time.Duration
 	patience time.Duration
@@ -46,6 +48,9 @@ type Log struct {
 type Options struct {
 	// URL is the connection string, such as esdb://127.0.0.1:2113?tls=false.
 	URL string
+	// InProcess is the connection to an event store of one node that runs in this process; nil for one that is reached over the
+	// network.
+	InProcess grpc.ClientConnInterface
 	// Registry holds the types of events that can be read and written.
 	Registry *Registry
 	// BlindingKeys seal and open blinded values. If nil, these values are read sealed and cannot be written.
@@ -95,7 +100,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), logger: o.Logger,
+	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess, logger: o.Logger,
 		timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{})}
 	if o.BlindingKeys != nil {
 		l.CheckProofsWith(o.BlindingKeys)

@@ -75,14 +75,7 @@ func (l *Log) supervise(ctx context.Context) {
 
 // serve opens a session with a node, and keeps it until the node is lost, with the reason, or ctx ends.
 func (l *Log) serve(ctx context.Context, node leader.Node) error {
-	transport, err := leader.Transport(node.Settings)
-	if err != nil {
-		return err
-	}
-	conn, err := grpc.NewClient(node.Address, grpc.WithTransportCredentials(transport),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: node.Settings.KeepAliveInterval, Timeout: node.Settings.KeepAliveTimeout, PermitWithoutStream: true}))
+	conn, disconnect, err := l.connect(node)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", node.Address, err)
 	}
@@ -107,7 +100,26 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	l.setSession(nil, reason, false)
 	s.end(reason)
 	s.batches.close()
-	return errors.Join(reason, conn.Close())
+	return errors.Join(reason, disconnect())
+}
+
+// connect returns a connection to a node, and how to close it.
+func (l *Log) connect(node leader.Node) (_ grpc.ClientConnInterface, disconnect func() error, err error) {
+	if l.inside != nil {
+		return l.inside, func() error { return nil }, nil
+	}
+	transport, err := leader.Transport(node.Settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := grpc.NewClient(node.Address, grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: node.Settings.KeepAliveInterval, Timeout: node.Settings.KeepAliveTimeout, PermitWithoutStream: true}))
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, conn.Close, nil
 }
 
 func (l *Log) setSession(s *session, failure error, lasting bool) {

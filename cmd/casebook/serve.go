@@ -303,7 +303,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	defer cancel()
 	log := eventlog.Options{URL: s.stores.eventStoreURL, Registry: contexts.Registry(), Logger: logger}
 	if s.stores.node != nil {
-		log.Patience = ownPatience
+		log.Patience, log.InProcess = ownPatience, s.stores.node.InProcess()
 	}
 	if s.blindLog, err = eventlog.Connect(connect, log); err != nil {
 		return err

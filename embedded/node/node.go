@@ -112,6 +112,7 @@ type Node struct {
 	users    *users
 	listener net.Listener
 	server   *grpc.Server
+	inside   *inProcess
 	web      *http.Server
 	metrics  *metrics
 	opened   time.Time
@@ -216,15 +217,21 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...),
 	)
-	serverfeatures.RegisterServerFeaturesServer(n.server, featuresService{})
-	gossip.RegisterGossipServer(n.server, gossipService{node: n})
-	streams.RegisterStreamsServer(n.server, &streamsService{node: n})
-	persistent.RegisterPersistentSubscriptionsServer(n.server, &persistentService{node: n})
-	n.server.RegisterService(&operations, operationsService{node: n})
+	n.register(n.server)
+	n.inside = newInProcess(n.register, unary, stream)
 	n.web = n.newWeb()
 	n.serve()
 	n.logger.Info("event store is open", "address", n.Addr(), "end", st.End())
 	return n, nil
+}
+
+// register adds the node's services to a server.
+func (n *Node) register(to grpc.ServiceRegistrar) {
+	serverfeatures.RegisterServerFeaturesServer(to, featuresService{})
+	gossip.RegisterGossipServer(to, gossipService{node: n})
+	streams.RegisterStreamsServer(to, &streamsService{node: n})
+	persistent.RegisterPersistentSubscriptionsServer(to, &persistentService{node: n})
+	to.RegisterService(&operations, operationsService{node: n})
 }
 
 // Addr returns the host:port that the node listens on.
@@ -248,6 +255,7 @@ func (n *Node) Close() error {
 			n.closeErr = errors.Join(n.closeErr, n.web.Close())
 		}
 		cancel()
+		n.inside.close(closeGrace)
 		n.server.GracefulStop()
 		force.Stop()
 		n.workers.Wait()
