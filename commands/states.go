@@ -265,7 +265,9 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 					return err
 				}
 			}
-			s.keys.follow(r)
+			if mark, is := s.log.CommandMark(r); is {
+				s.keys.follow(mark, r)
+			}
 			if st, ok := s.streams.Peek(r.Stream); ok {
 				st.growTo(r.Revision + 1)
 			}

@@ -71,11 +71,7 @@ func (k *usedKeys) claim(ctx context.Context, id uuid.UUID) (release func(), err
 func (k *usedKeys) remember(id uuid.UUID, hash commandHash) { k.hashes.Add(id, hash) }
 
 // follow remembers the command that recorded an event.
-func (k *usedKeys) follow(r eventlog.Recorded) {
-	mark, ok := r.CommandMark()
-	if !ok {
-		return
-	}
+func (k *usedKeys) follow(mark eventlog.CommandMark, r eventlog.Recorded) {
 	hash := commandHash{algorithm: mark.HashAlgorithm, sum: mark.Hash}
 	first, known, _ := k.hashes.PeekOrAdd(mark.ID, hash)
 	if known && first.algorithm == hash.algorithm && first.sum != hash.sum {

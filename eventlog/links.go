@@ -86,7 +86,7 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 	latest = v.found.Latest
 	known := len(v.found.Steps)
 	v.mu.Unlock()
-	links := linksOf(events)
+	links := v.log.registry.linksOf(events)
 	if err := v.readTails(ctx, events); err != nil {
 		return latest, nil, nil, err
 	}
@@ -139,14 +139,14 @@ func (v *Verifier) verify(ctx context.Context, events []Recorded) (
 }
 
 // linksOf returns the links of events. It works in parallel.
-func linksOf(events []Recorded) []link {
+func (r *Registry) linksOf(events []Recorded) []link {
 	links := make([]link, len(events))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(events)/minDecodedPerGoroutine))
 	var wait sync.WaitGroup
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(events) / parts; i < (part+1)*len(events)/parts; i++ {
-				links[i] = linkOf(&events[i])
+				links[i] = r.linkOf(&events[i])
 			}
 		})
 	}

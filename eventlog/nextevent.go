@@ -31,9 +31,24 @@ func linkOf(r *Recorded) link {
 	if json.Unmarshal(r.RawMetadata, &l) != nil {
 		l = link{} // another program's event, in a stream of ours
 	}
+	l.sum(r)
+	return l
+}
+
+// linkOf is the function linkOf for an event that other subscriptions of the process meet too.
+func (r *Registry) linkOf(e *Recorded) link {
+	meta, ok := r.recent.of(e)
+	if !ok {
+		return linkOf(e)
+	}
+	l := link{Schema: meta.Schema, PreviousHash: meta.PreviousHash, CommandID: meta.CommandID, RecordedAt: meta.RecordedAt}
+	l.sum(e)
+	return l
+}
+
+func (l *link) sum(r *Recorded) {
 	l.hash = Hash(r.ID, r.Type, r.Data, r.RawMetadata)
 	l.content = contentHash(r.Data, r.RawMetadata)
-	return l
 }
 
 // CheckNext checks an event that was read from the log after the event at the end of a stream, and returns the new end. It
@@ -41,7 +56,7 @@ func linkOf(r *Recorded) link {
 // out, if it has no metadata of ours, if it does not hold the hash of the event before it, if its type belongs into streams
 // of another category, or if its id does not follow from its command and its bytes. The event need not be decoded.
 func (r *Registry) CheckNext(after Tail, next Recorded) (Tail, *domain.Damage) {
-	tail, wrong := r.checkLink(after, &next, linkOf(&next))
+	tail, wrong := r.checkLink(after, &next, r.linkOf(&next))
 	if wrong == "" {
 		return tail, nil
 	}

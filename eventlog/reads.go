@@ -2,21 +2,18 @@ package eventlog
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math"
-	"strconv"
 	"time"
 
 	"casebook/domain"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/google/uuid"
 )
 
 // ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
@@ -153,31 +150,31 @@ func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.S
 
 // allOf reads all events of a read. A stream that does not exist has none.
 func allOf(of *streams.ReadReq) request[[]Recorded] {
-	return func(ctx context.Context, client streams.StreamsClient) ([]Recorded, error) {
+	return func(ctx context.Context, client client) ([]Recorded, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		answers, err := client.Read(ctx, of)
+		answers, err := client.read(ctx, of)
 		if err != nil {
 			return nil, err
 		}
 		var events []Recorded
 		for {
-			answer, err := answers.Recv()
+			answer, err := answers.next()
 			if errors.Is(err, io.EOF) {
 				return events, nil
 			}
 			if err != nil {
 				return nil, err
 			}
-			if e := answer.GetEvent(); e != nil {
-				events = append(events, recordedFrom(e))
+			if answer.isEvent {
+				events = append(events, answer.event)
 			}
 		}
 	}
 }
 
 // endOf reads the position of the last event.
-func endOf(ctx context.Context, client streams.StreamsClient) (domain.Position, error) {
+func endOf(ctx context.Context, client client) (domain.Position, error) {
 	last, err := allOf(backwardsRequest(1))(ctx, client)
 	if err != nil || len(last) == 0 {
 		return domain.Position{}, err
@@ -222,25 +219,4 @@ func backwardsRequest(count uint64) *streams.ReadReq {
 		ReadDirection: streams.ReadReq_Options_Backwards,
 		CountOption:   &streams.ReadReq_Options_Count{Count: count},
 	})
-}
-
-// recordedFrom returns an event as it was read, with its position, type and bytes only.
-func recordedFrom(answer *streams.ReadResp_ReadEvent) Recorded {
-	e := answer.GetEvent()
-	if answer.GetLink() != nil {
-		e = answer.GetLink()
-	}
-	r := Recorded{Stream: string(e.GetStreamIdentifier().GetStreamName()), Revision: e.GetStreamRevision(),
-		Position: domain.Position{Commit: e.GetCommitPosition(), Prepare: e.GetPreparePosition()},
-		Type:     e.GetMetadata()["type"], Data: e.GetData(), RawMetadata: e.GetCustomMetadata()}
-	if id := e.GetId().GetStructured(); id != nil {
-		binary.BigEndian.PutUint64(r.ID[:8], uint64(id.GetMostSignificantBits()))
-		binary.BigEndian.PutUint64(r.ID[8:], uint64(id.GetLeastSignificantBits()))
-	} else if id, err := uuid.Parse(e.GetId().GetString_()); err == nil {
-		r.ID = id
-	}
-	if ticks, err := strconv.ParseInt(e.GetMetadata()["created"], 10, 64); err == nil {
-		r.StoredAt = time.Unix(0, 100*ticks).UTC() // a tick has 100 nanoseconds
-	}
-	return r
 }

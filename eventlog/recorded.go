@@ -108,18 +108,24 @@ type CommandMark struct {
 }
 
 // CommandMark returns the mark of the command that recorded an event that need not be decoded; false if it has none.
-func (r Recorded) CommandMark() (m CommandMark, ok bool) {
-	if jsonv2.Unmarshal(r.RawMetadata, &m) != nil {
-		return CommandMark{}, false // another program's event
+func (l *Log) CommandMark(of Recorded) (m CommandMark, ok bool) {
+	if meta, known := l.registry.recent.of(&of); known {
+		id, err := uuid.Parse(meta.CommandID)
+		m, ok = CommandMark{id, meta.CommandHash, meta.CommandHashAlgorithm}, err == nil
+	} else {
+		ok = jsonv2.Unmarshal(of.RawMetadata, &m) == nil // otherwise another program's event
 	}
-	return m, m.ID != uuid.Nil && m.Hash != ""
+	return m, ok && m.ID != uuid.Nil && m.Hash != ""
 }
 
 // decode decodes an event that was read.
 //
 // It reads JSON by a library that reads it as encoding/json does, in half the time.
 func (l *Log) decode(r Recorded) (Recorded, error) {
-	if err := jsonv1.Unmarshal(r.RawMetadata, &r.Metadata); err != nil {
+	var known bool
+	if r.Metadata, known = l.registry.recent.of(&r); known {
+		// What other subscriptions need too is decoded once.
+	} else if err := jsonv1.Unmarshal(r.RawMetadata, &r.Metadata); err != nil {
 		r.Metadata = Metadata{}
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}

@@ -25,7 +25,7 @@ type Schema struct {
 	blinded bool
 }
 
-// Registry maps events to their stored form. It is made at start-up and then only read.
+// Registry maps events to their stored form. It is made at start-up, and safe for concurrent use.
 type Registry struct {
 	streams    []domain.StreamType
 	byName     map[string]*Schema
@@ -33,6 +33,8 @@ type Registry struct {
 	categories []string // sorted
 	// resolutions is the category of the streams whose events resolve damages; empty if there is none.
 	resolutions string
+
+	recent recentMetadata
 }
 
 // NewRegistry returns the registry of all events of the given kinds of streams. It panics if a name or a Go type is

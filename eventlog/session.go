@@ -10,7 +10,6 @@ import (
 	"casebook/eventlog/leader"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -22,7 +21,7 @@ import (
 // loses its node it blocks its callers, whatever their contexts say, and it cannot ask for the leader.
 type session struct {
 	node    leader.Node
-	streams streams.StreamsClient
+	streams client
 	groups  persistent.PersistentSubscriptionsClient
 	header  metadata.MD
 	batches *batchAppender
@@ -79,7 +78,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", node.Address, err)
 	}
-	s := &session{node: node, streams: streams.NewStreamsClient(conn), groups: persistent.NewPersistentSubscriptionsClient(conn),
+	s := &session{node: node, streams: newClient(conn), groups: persistent.NewPersistentSubscriptionsClient(conn),
 		suspected: make(chan struct{}, 1), header: metadata.MD{}}
 	if node.Settings.Username != "" {
 		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
@@ -188,7 +187,7 @@ func (s *session) within(parent context.Context) (context.Context, context.Cance
 }
 
 // request is a request of the event store.
-type request[T any] func(context.Context, streams.StreamsClient) (T, error)
+type request[T any] func(context.Context, client) (T, error)
 
 // once runs a request in a session.
 func once[T any](ctx context.Context, s *session, ask request[T]) (T, error) {

@@ -19,7 +19,7 @@ func TestARequestOfAClosedSessionIsMadeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{streams: streams.NewStreamsClient(conn), suspected: make(chan struct{}, 1), header: metadata.MD{}}
+	s := &session{streams: newClient(conn), suspected: make(chan struct{}, 1), header: metadata.MD{}}
 	s.over, s.end = context.WithCancelCause(context.Background())
 	s.end(left)
 	if err := conn.Close(); err != nil {
@@ -37,8 +37,8 @@ func TestARequestOfAClosedSessionIsMadeAgain(t *testing.T) {
 	if err != nil || !errors.Is(heard, left) {
 		t.Errorf("the subscription ended with %v, and was told of %v", err, heard)
 	}
-	_, err = once(t.Context(), s, func(ctx context.Context, c streams.StreamsClient) (struct{}, error) {
-		_, err := c.Read(ctx, &streams.ReadReq{})
+	_, err = once(t.Context(), s, func(ctx context.Context, c client) (struct{}, error) {
+		_, err := c.read(ctx, &streams.ReadReq{})
 		return struct{}{}, err
 	})
 	if !passing(err) || !errors.Is(err, left) {

@@ -157,7 +157,7 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 			return l.interrupted(node.reason(err))
 		}
 	}
-	subscription, err := node.streams.Read(ctx, s.request())
+	subscription, err := node.streams.read(ctx, s.request())
 	if err != nil {
 		node.suspect()
 		return l.interrupted(node.reason(err))
@@ -195,31 +195,20 @@ func (l *Log) interrupted(err error) error {
 // arrival is one message of a subscription: an event, a checkpoint, the news that the subscription has caught up, or
 // the error that ended it.
 type arrival struct {
-	event    Recorded
-	isEvent  bool
-	through  domain.Position
-	caughtUp bool
-	err      error
+	readMessage
+	err error
 }
 
 // pump passes the messages of the subscription to arrivals, until it ends or ctx ends.
-func (l *Log) pump(ctx context.Context, subscription streams.Streams_ReadClient, arrivals chan<- arrival) {
+func (l *Log) pump(ctx context.Context, subscription reading, arrivals chan<- arrival) {
 	for {
-		var a arrival
-		message, err := subscription.Recv()
-		switch content := message.GetContent().(type) {
-		case *streams.ReadResp_Event:
-			a.event, a.isEvent = recordedFrom(content.Event), true
-			a.through = a.event.Position
-		case *streams.ReadResp_Checkpoint_:
-			a.through = domain.Position{Commit: content.Checkpoint.GetCommitPosition(), Prepare: content.Checkpoint.GetPreparePosition()}
-		case *streams.ReadResp_CaughtUp_:
-			a.caughtUp = true
-		default:
-			if err == nil {
-				continue
-			}
-			a.err = &interruption{err}
+		message, err := subscription.next()
+		a := arrival{readMessage: message}
+		switch {
+		case err != nil:
+			a = arrival{err: &interruption{err}}
+		case message.through == domain.Position{} && !message.caughtUp:
+			continue
 		}
 		select {
 		case arrivals <- a:

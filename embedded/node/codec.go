@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding"
 	"fmt"
 
 	"google.golang.org/grpc/mem"
@@ -22,25 +23,35 @@ type request interface {
 func (codec) Name() string { return "proto" }
 
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := encoded(v)
+	if err != nil {
+		return nil, err
+	}
+	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+}
+
+func (codec) Unmarshal(data mem.BufferSlice, v any) error { return decode(data.Materialize(), v) }
+
+// encoded returns a message as bytes that nobody changes any more.
+func encoded(v any) (frame, error) {
 	switch m := v.(type) {
 	case frame:
-		return mem.BufferSlice{mem.SliceBuffer(m)}, nil
+		return m, nil
 	case proto.Message:
-		b, err := proto.Marshal(m)
-		if err != nil {
-			return nil, err
-		}
-		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+		return proto.Marshal(m)
 	}
 	return nil, fmt.Errorf("cannot encode a %T", v)
 }
 
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+// decode decodes a message, which may keep the bytes.
+func decode(b []byte, v any) error {
 	switch m := v.(type) {
 	case request:
-		return m.parse(data.Materialize())
+		return m.parse(b)
+	case encoding.BinaryUnmarshaler: // of a client in this process
+		return m.UnmarshalBinary(b)
 	case proto.Message:
-		return proto.Unmarshal(data.Materialize(), m)
+		return proto.Unmarshal(b, m)
 	}
 	return fmt.Errorf("cannot decode a %T", v)
 }

@@ -2,14 +2,12 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 )
 
@@ -33,7 +31,7 @@ func (n *Node) InProcess() grpc.ClientConnInterface { return n.inside }
 func newInProcess(register func(grpc.ServiceRegistrar), unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) *inProcess {
 	c := &inProcess{}
 	c.forced, c.force = context.WithCancel(context.Background())
-	c.channel.WithCloner(encoded{}).WithServerUnaryInterceptor(chainUnary(unary)).WithServerStreamInterceptor(c.chainStream(stream))
+	c.channel.WithCloner(copied{}).WithServerUnaryInterceptor(chainUnary(unary)).WithServerStreamInterceptor(c.chainStream(stream))
 	register(&c.channel)
 	return c
 }
@@ -123,32 +121,17 @@ func (c *inProcess) chainStream(list []grpc.StreamServerInterceptor) grpc.Stream
 	}
 }
 
-// encoded passes messages in their encoded form, so that client and server share none, and the server's short cuts apply.
-type encoded struct{}
+// copied passes messages in their encoded form, so that client and server share none, and the server's short cuts apply.
+type copied struct{}
 
 // Clone encodes a message that is sent.
-func (encoded) Clone(message any) (any, error) {
-	if f, is := message.(frame); is {
-		return f, nil // nobody changes it any more
-	}
-	b, err := codec{}.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	return frame(b.Materialize()), nil
-}
+func (copied) Clone(message any) (any, error) { return encoded(message) }
 
-// Copy decodes a message that was sent.
-func (e encoded) Copy(into, message any) error {
-	f, is := message.(frame)
-	if !is { // the request of a call with one answer
-		cloned, err := e.Clone(message)
-		if err != nil {
-			return err
-		}
-		if f, is = cloned.(frame); !is {
-			return fmt.Errorf("cannot encode a %T", message)
-		}
+// Copy decodes a message that was sent. The request of a call with one answer comes as it is.
+func (copied) Copy(into, message any) error {
+	b, err := encoded(message)
+	if err != nil {
+		return err
 	}
-	return codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(f)}, into)
+	return decode(b, into)
 }
