@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -114,6 +115,13 @@ type clock struct {
 // little behind, and the caches are bounded.
 const gcPercent = 200
 
+const (
+	// mutexSampled is the number of waits for a lock of which one is sampled on average.
+	mutexSampled = 100
+	// blockSampled is the time, in nanoseconds, of waiting for which one sample is taken on average.
+	blockSampled = int(10 * time.Millisecond)
+)
+
 // ownPatience is how long an event store of this process is asked whether it really ends before what a view has seen. It
 // has no leader that might know more.
 const ownPatience = time.Second
@@ -138,6 +146,9 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	// Of what waits, as much is sampled for /debug/pprof/mutex and /debug/pprof/block as costs nothing that could be measured.
+	runtime.SetMutexProfileFraction(mutexSampled)
+	runtime.SetBlockProfileRate(blockSampled)
 	s := &server{scheme: "http", clock: by, metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
 	if f.Stores.Mongo != "" {
 		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)

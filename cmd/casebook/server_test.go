@@ -248,7 +248,17 @@ func TestHealthAndMetrics(t *testing.T) {
 		time.Sleep(20 * time.Millisecond) // a view has this metric from its first batch on
 		_, text = in.do(request, "")
 	}
-	for _, name := range []string{"casebook_node_commits_total", "casebook_mongo_documents", "casebook_projection_position", "go_goroutines"} {
+	if strings.Contains(text, "\ncasebook_node_sync_seconds_count 0\n") {
+		t.Error("commits were made, and none is in casebook_node_sync_seconds")
+	}
+	request, err = http.NewRequest(http.MethodGet, "http://"+in.adminAddress+"/debug/pprof/block?debug=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, blocked := in.do(request, ""); !strings.Contains(blocked, " @ ") {
+		t.Errorf("nothing is sampled of what waits: %s", blocked)
+	}
+	for _, name := range []string{"casebook_node_sync_seconds_count", "casebook_mongo_sync_seconds_count", "casebook_node_commits_total", "casebook_mongo_documents", "casebook_projection_position", "go_goroutines"} {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("the metrics lack %s", name)
 		}

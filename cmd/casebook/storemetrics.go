@@ -1,6 +1,19 @@
 package main
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// syncHistogram returns a histogram of the times from 100 us to 3 s that a disk takes.
+func syncHistogram(name, help string) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16)})
+}
+
+func observe(h prometheus.Histogram) func(time.Duration) {
+	return func(took time.Duration) { h.Observe(took.Seconds()) }
+}
 
 // registerMetrics adds the figures of the embedded stores to the process's metrics.
 func (s *stores) registerMetrics(r prometheus.Registerer) {
@@ -11,6 +24,7 @@ func (s *stores) registerMetrics(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	if n := s.node; n != nil {
+		r.MustRegister(s.nodeSyncs)
 		counter("casebook_node_appends_total", "Appends that the embedded event store accepted.",
 			func() float64 { return float64(n.Stats().Appends) })
 		counter("casebook_node_events_total", "Events that it has made durable since it was opened.",
@@ -28,6 +42,7 @@ func (s *stores) registerMetrics(r prometheus.Registerer) {
 		gauge("casebook_node_disk_bytes", "Bytes on disk.", func() float64 { return float64(n.Stats().DiskBytes) })
 	}
 	if m := s.mongo; m != nil {
+		r.MustRegister(s.mongoSyncs)
 		counter("casebook_mongo_commands_total", "Commands that the embedded MongoDB has answered.",
 			func() float64 { return float64(m.Stats().Commands) })
 		counter("casebook_mongo_failed_commands_total", "Commands that it answered with an error.",

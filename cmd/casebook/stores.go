@@ -18,6 +18,7 @@ import (
 	"casebook/embedded/node"
 	"casebook/readmodels"
 
+	"github.com/prometheus/client_golang/prometheus"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 )
 
@@ -41,7 +42,9 @@ type stores struct {
 
 	node  *node.Node
 	mongo *mongo.Server
-	notes []string // files with the addresses of the embedded stores
+	// nodeSyncs and mongoSyncs hold how long the embedded stores take to have something on disk.
+	nodeSyncs, mongoSyncs prometheus.Histogram
+	notes                 []string // files with the addresses of the embedded stores
 }
 
 func (f storeFlags) dir() dataDir { return dataDir(f.Data) }
@@ -50,7 +53,9 @@ func (f storeFlags) keyFile() string { return f.dir().file(tokenKeyFile) }
 
 // open starts the embedded stores that are needed. If a port is in use, the error names the flag that changes it.
 func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logger) (_ *stores, err error) {
-	s := &stores{eventStoreURL: f.Eventstore, mongoURL: f.Mongo}
+	s := &stores{eventStoreURL: f.Eventstore, mongoURL: f.Mongo,
+		nodeSyncs:  syncHistogram("casebook_node_sync_seconds", "How long commits of the embedded event store take to be on disk."),
+		mongoSyncs: syncHistogram("casebook_mongo_sync_seconds", "How long the embedded MongoDB's log of writes takes to be on disk.")}
 	needMongo = needMongo && f.Mongo == ""
 	if f.Eventstore != "" && !needMongo {
 		return s, nil
@@ -71,7 +76,7 @@ func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logge
 		return nil, err
 	}
 	if f.Eventstore == "" {
-		o := node.Options{Dir: f.dir().file(eventStoreDir), Listen: f.NodeListen, Logger: logger, Protected: keptStreams()}
+		o := node.Options{Dir: f.dir().file(eventStoreDir), Listen: f.NodeListen, Logger: logger, Protected: keptStreams(), OnSync: observe(s.nodeSyncs)}
 		if s.node, err = openNode(ctx, o, access, "--node-listen"); err != nil {
 			return nil, err
 		}
@@ -82,7 +87,7 @@ func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logge
 		}
 	}
 	if needMongo {
-		o := mongo.Options{Dir: f.dir().file(mongoDir), Listen: f.MongoListen, Logger: logger}
+		o := mongo.Options{Dir: f.dir().file(mongoDir), Listen: f.MongoListen, Logger: logger, OnSync: observe(s.mongoSyncs)}
 		if s.mongo, err = openMongo(ctx, o, access, "--mongo-listen"); err != nil {
 			return nil, err
 		}

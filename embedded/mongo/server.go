@@ -38,6 +38,8 @@ type Options struct {
 	SyncAlways bool
 	// SyncEvery is the longest time between the acknowledgement of a write and its sync. Default 100 ms.
 	SyncEvery time.Duration
+	// OnSync is told how long each sync of the log of writes took; nil for nobody.
+	OnSync func(time.Duration)
 	// MaxConns bounds the open connections; further ones are closed at once. Default 1000.
 	MaxConns int
 	// MaxCursorsPerConn bounds the open cursors of one connection. Default 500.

@@ -192,7 +192,7 @@ func openStore(o *Options) (st *store, err error) {
 		dbs: map[string]map[string]*collection{},
 	}
 	st.guard = diskguard.New(o.FS, st.fail, errFrozen)
-	st.wal = newWALFS(st.guard, o.SyncEvery)
+	st.wal = newWALFS(st.guard, o.SyncEvery, o.OnSync)
 	st.engine.init()
 	// Pebble takes the memory of its memtables, including those that wait to be written, out of the cache. Without extra
 	// room a busy writer would have hardly any cache.

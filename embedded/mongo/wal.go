@@ -29,11 +29,12 @@ type walFS struct {
 	open map[*walFile]struct{}
 	err  error // of the first failed sync; no write is acknowledged afterwards
 
-	syncs atomic.Int64
+	syncs  atomic.Int64
+	onSync func(time.Duration) // nil, or is told how long each took
 }
 
-func newWALFS(fs vfs.FS, every time.Duration) *walFS {
-	return &walFS{FS: fs, every: every, kick: make(chan struct{}, 1), open: map[*walFile]struct{}{}}
+func newWALFS(fs vfs.FS, every time.Duration, onSync func(time.Duration)) *walFS {
+	return &walFS{FS: fs, every: every, onSync: onSync, kick: make(chan struct{}, 1), open: map[*walFile]struct{}{}}
 }
 
 // run syncs the log after each interval in which it was written, until ctx ends.
@@ -155,7 +156,12 @@ func (f *walFile) syncLocked() error {
 		return nil
 	}
 	f.fs.syncs.Add(1)
-	return f.File.SyncData()
+	begun := time.Now()
+	err := f.File.SyncData()
+	if f.fs.onSync != nil {
+		f.fs.onSync(time.Since(begun))
+	}
+	return err
 }
 
 func (f *walFile) Close() error {

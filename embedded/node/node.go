@@ -53,6 +53,8 @@ type Options struct {
 	// MinFreeBytes is the free disk space below which appends are refused with ResourceExhausted. Default 256 MiB; a
 	// negative value switches the check off.
 	MinFreeBytes int64
+	// OnSync is told how long each commit took to be on disk; nil for nobody.
+	OnSync func(time.Duration)
 	// Users are the accounts that may connect. If there are any, every call needs the name and password of one of them,
 	// and access lists of streams apply. Without users everybody may do everything.
 	Users []User
@@ -178,7 +180,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	st, err := store.Open(store.Options{
 		Dir: o.Dir, FS: o.FS, Logger: o.Logger, CacheBytes: o.CacheBytes,
 		QueueLength: o.QueueLength, QueueBytes: o.QueueBytes, TailEvents: o.TailEvents, TailBytes: o.TailBytes,
-		MinFreeBytes: o.MinFreeBytes, Protected: o.Protected, ReadOnly: o.ReadOnly,
+		MinFreeBytes: o.MinFreeBytes, Protected: o.Protected, ReadOnly: o.ReadOnly, OnSync: o.OnSync,
 		Clock: o.clock,
 	})
 	if err != nil {

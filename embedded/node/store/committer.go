@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -115,12 +116,16 @@ func (s *Store) apply(w *pebble.Batch, durably bool) (err error) {
 	if !durably {
 		return errors.Join(s.db.Apply(w, pebble.NoSync), w.Close())
 	}
+	begun := time.Now()
 	// Apply and wait in two steps: Pebble's one-step form ends the process if the sync fails.
 	if err := s.db.ApplyNoSyncWait(w, pebble.Sync); err != nil {
 		return fmt.Errorf("apply batch: %w", err)
 	}
 	if err := w.SyncWait(); err != nil {
 		return fmt.Errorf("sync batch: %w", err)
+	}
+	if s.opts.OnSync != nil {
+		s.opts.OnSync(time.Since(begun))
 	}
 	return w.Close()
 }

@@ -47,6 +47,8 @@ type Options struct {
 	// MinFreeBytes is the free disk space below which appends are refused, before the storage engine runs out of space.
 	// Default 256 MiB; a negative value switches the check off.
 	MinFreeBytes int64
+	// OnSync is told how long each commit took to be on disk; nil for nobody.
+	OnSync func(time.Duration)
 	// Protected lists prefixes of the names of streams that only grow: they cannot be deleted or tombstoned, their
 	// metadata cannot be written, and Scavenge leaves them alone. A metastream counts as the stream that it describes.
 	Protected []string
