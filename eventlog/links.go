@@ -186,6 +186,9 @@ func (v *Verifier) tailBefore(ctx context.Context, r Recorded, known damages) (T
 	tail := EmptyTail
 	for revision := r.Revision; revision > 0; {
 		before, found, err := v.log.rawAt(ctx, r.Stream, revision-1)
+		if isDeleted(err) {
+			found, err = false, nil
+		}
 		if err != nil {
 			return EmptyTail, fmt.Errorf("read the event before %s@%d: %w", r.Stream, revision, err)
 		}

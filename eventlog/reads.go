@@ -14,6 +14,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
@@ -70,6 +72,9 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 	}
 	return meta, found, nil
 }
+
+// isDeleted says whether a read failed because the stream was deleted for good.
+func isDeleted(err error) bool { return status.Code(err) == codes.FailedPrecondition }
 
 // rawAt returns one event undecoded, and false if the stream does not have it.
 func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Recorded, found bool, err error) {

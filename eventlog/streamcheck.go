@@ -68,12 +68,14 @@ func (c *StreamCheck) leaveOut(r Recorded) {
 }
 
 // Damages reads a stream from its beginning and returns its damages: those that are resolved, and at most one, the last, that
-// is not.
+// is not. A stream that was deleted for good has nothing left that could be damaged.
 func (l *Log) Damages(ctx context.Context, stream string) (damages []domain.Damage, err error) {
 	check := l.CheckStream(stream, EmptyTail)
 	for r, err := range l.ReadStream(ctx, stream, 0) {
 		if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
 			r = undecodable.Event
+		} else if isDeleted(err) {
+			return nil, nil
 		} else if err != nil {
 			return nil, err
 		}

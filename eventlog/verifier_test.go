@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -360,4 +362,48 @@ func TestAVerifierThatStandsStillSaysSo(t *testing.T) {
 	store.fails = false
 	store.mu.Unlock()
 	await(true)
+}
+
+// TestADeletedStreamStopsNoVerifier: a stream of the record was deleted for good, and the event before its newest cannot be read any
+// more. That is a damage of the one stream, and all others go on.
+func TestADeletedStreamStopsNoVerifier(t *testing.T) {
+	log, url := ownLog(t)
+	first, err := log.Append(t.Context(), "note-deleted", eventlog.EmptyTail, uuid.New(), meta("x"), noted{"one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(t.Context(), "note-deleted", first.Tail, uuid.New(), meta("x"), noted{"two"}); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := esdb.ParseConnectionString(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := esdb.NewClient(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if _, err := client.TombstoneStream(t.Context(), "note-deleted", esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	last, err := log.Append(t.Context(), "note-sound", eventlog.EmptyTail, uuid.New(), meta("x"), noted{"three"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Logger: slog.Default(), Store: &kept{found: domain.Verified{Through: first.Position}}})
+	stop := runVerifier(t, v)
+	defer stop()
+	if err := v.Await(t.Context(), last.Position); err != nil {
+		t.Fatal(err)
+	}
+	found := v.Found().Damages
+	if len(found) == 0 || found[0].Stream != "note-deleted" || found[0].Revision != 1 {
+		t.Errorf("found is %+v", found)
+	}
+	for _, d := range found {
+		if d.Stream != "note-deleted" {
+			t.Errorf("another stream is damaged: %+v", d)
+		}
+	}
 }
