@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/projection"
 	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/readmodels"
@@ -97,14 +96,9 @@ type scratch struct {
 func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint),
 ) (*scratch, error) {
 	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
-	decided := projection.Decider.Initial
-	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
-		if err != nil {
-			return nil, err
-		}
-		if decision, ok := at.Event.(projection.Event); ok {
-			decided = projection.Decider.Evolve(decided, decision)
-		}
+	decided, err := decisionsIn(ctx, log, p.View.Name)
+	if err != nil {
+		return nil, err
 	}
 	e.decided[p.View.Name] = decided
 	r := e.newRunner(p, fmt.Sprintf("%s_scratch_%s", p.View.Name, uuid.NewString()[:8]), readmodels.Checkpoint{}, 0)
@@ -211,14 +205,9 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
 	}
-	decided := projection.Decider.Initial
-	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
-		if err != nil {
-			return nil, err
-		}
-		if decision, ok := at.Event.(projection.Event); ok {
-			decided = projection.Decider.Evolve(decided, decision)
-		}
+	decided, err := decisionsIn(ctx, log, p.View.Name)
+	if err != nil {
+		return nil, err
 	}
 	var events []Envelope
 	for _, stream := range p.PatientStreams(who) {

@@ -213,8 +213,13 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		return err
 	}
 	for _, b := range all {
-		if b.State == readmodels.Stopped {
+		switch b.State {
+		case readmodels.Stopped:
 			fmt.Fprintf(s.out, "\n%s has stopped: %s\n", b.Collection, b.Reason)
+		case readmodels.OtherPast:
+			fmt.Fprintf(s.out, "\n%s was made from another log, and is not shown: %s\n", b.Collection, b.Reason)
+			fmt.Fprintf(s.out, "Put the right log back, or rebuild the view from this one: casebook projections rebuild %s\n", b.View)
+		case readmodels.CatchingUp, readmodels.Live, readmodels.NotKept:
 		}
 		for _, left := range b.LeftOut {
 			fmt.Fprintf(s.out, "\n%s leaves out %s from its event %d on: %s\n", b.Collection, left.Stream, left.Revision, left.Reason)
@@ -343,7 +348,12 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
 		}
 		// The first build of a view is active while it is made, and does what was asked before it began.
-		made, done := builds.Building, builds.Request >= request
+		active, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Active.Collection)
+		if err != nil {
+			return err
+		}
+		// A build that was made from another log has done what that one held, not what is asked now.
+		made, done := builds.Building, builds.Request >= request && active.Lost == nil
 		if done {
 			made = &builds.Active
 		}
