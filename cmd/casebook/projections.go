@@ -56,10 +56,7 @@ type views struct {
 // with connects to the log and to the read models, and closes them after act. ofLog says whether act appends to the log.
 func (v viewStores) with(ctx context.Context, ofLog usage, act func(views) error) error {
 	return v.stores().use(ctx, ofLog, writes, func(o opened) (err error) {
-		connecting, stop := context.WithTimeout(ctx, toolTimeout)
-		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{
-			URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
+		log, err := toolLog(ctx, eventlog.Options{URL: o.eventStoreURL})
 		if err != nil {
 			return err
 		}
@@ -76,7 +73,7 @@ func (v viewStores) stores() toolStores {
 
 // withStore connects to the read models, and closes them after act.
 func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readmodels.Store) error) (err error) {
-	connecting, stop := context.WithTimeout(ctx, 10*time.Second)
+	connecting, stop := context.WithTimeout(ctx, toolTimeout)
 	defer stop()
 	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase, contexts.Views())
 	if err != nil {
@@ -148,7 +145,7 @@ func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
 			if ofLog == unused {
 				return c.list(ctx, s, store, nil)
 			}
-			log, err := eventlog.Open(eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+			log, err := eventlog.Open(eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
 			if err != nil {
 				return err
 			}
