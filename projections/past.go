@@ -139,7 +139,8 @@ func (s *scratch) remove(ctx context.Context) error {
 }
 
 // AsOf folds the log up to a moment. It calls yield with each document as it was then, in the order of the keys, and returns
-// the position up to which it has folded. progress is called after each checkpoint; it may be nil.
+// the moment as a position: that of the last event up to a time that the view could show, which is zero for none. progress is
+// called after each checkpoint; it may be nil.
 func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until,
 	progress func(readmodels.Checkpoint), yield func(bson.Raw) error,
 ) (through domain.Position, err error) {
@@ -165,7 +166,10 @@ func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Pro
 			return through, err
 		}
 	}
-	return s.through, found.Err()
+	if until.Time.IsZero() {
+		return s.through, found.Err()
+	}
+	return s.counted, found.Err()
 }
 
 // explain returns the error of the event at which the fold has stopped, or else err.

@@ -67,8 +67,10 @@ type runner struct {
 	skips func(Envelope) bool
 	// saved is called after each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
-	// until is the moment at which a runner stops that shows the past; nil for none.
-	until *Until
+	// until is the moment at which a runner stops that shows the past; nil for none. counted is the position of the last event of
+	// the view's types up to there.
+	until   *Until
+	counted domain.Position
 	// pace bounds the events per second; nil where they are not bounded.
 	pace *rate.Limiter
 
@@ -202,6 +204,7 @@ func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription,
 			if b = r.until.cut(b); b.Through.Before(r.through) {
 				b.Through = r.through
 			}
+			r.count(b.Events)
 		}
 		if err := r.take(ctx, b, false); err != nil {
 			return err
@@ -216,6 +219,17 @@ func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription,
 		err = nil
 	}
 	return is, err
+}
+
+// count notes the last of some events that is of the view's types. It depends on nothing but the log: where events end that count
+// for nothing, or how the server has answered, says nothing of the view.
+func (r *runner) count(events []Envelope) {
+	for _, at := range slices.Backward(events) {
+		if r.alike || slices.Contains(r.types, at.Type) {
+			r.counted = at.Position
+			return
+		}
+	}
 }
 
 // forget goes back to the last checkpoint, and drops what has not been written.
