@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -123,7 +124,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 		if refused := Refusal(err); refused != nil {
 			return nil, errors.Join(refused, client.Disconnect(ctx))
 		}
-		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrAway, err), client.Disconnect(context.WithoutCancel(ctx)))
 	}
 	if hello.SetName != "" || hello.Message == routerMessage {
 		s.majority = true
@@ -131,6 +132,29 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	}
 	s.db = client.Database(database, db)
 	return s, nil
+}
+
+// ErrAway means that the store of the read models does not answer, or answers with an error that may pass.
+var ErrAway = errors.New("the store of the read models does not answer")
+
+// awaitPause is how long Await waits before it tries again.
+const awaitPause = time.Second
+
+// Await is Connect that waits for the store, until ctx ends. It fails at once with what no waiting changes: an address that is
+// wrong, and an ErrRefused.
+func Await(ctx context.Context, logger *slog.Logger, url, database string, views []View) (*Store, error) {
+	for {
+		s, err := Connect(ctx, url, database, views)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrAway) {
+			return s, err
+		}
+		logger.Warn("waits for the store of the read models", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(awaitPause):
+		}
+	}
 }
 
 // Views returns the views that the store holds, in the order in which they were given.
