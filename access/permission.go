@@ -75,6 +75,9 @@ type Principal struct {
 	Unconfirmed bool
 	// Damaged is the refusal of what the account's stream would have to take; nil while the stream is sound.
 	Damaged error
+	// Past is the number of the log's past from which the grants were read; 0 where they were not read from the log. In another
+	// past the account may have other grants.
+	Past uint64
 }
 
 // reauthenticateWithin is how long a sign-in proves that the person is present.

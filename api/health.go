@@ -132,7 +132,7 @@ func (a *API) checkViews(builds []readmodels.BuildStatus, unknown error) []check
 	for _, v := range a.engine.Store().Views() {
 		c := checked{Check: Check{Name: "view " + v.Name}, err: unknown}
 		for _, b := range builds {
-			if b.View != v.Name || !b.Active && b.State != readmodels.Stopped {
+			if b.View != v.Name || !b.Active && b.State != readmodels.Stopped && b.State != readmodels.OtherPast {
 				continue // a build that is made beside the active one may take its time
 			}
 			c.State = b.State
@@ -152,6 +152,8 @@ func faultOf(b readmodels.BuildStatus) error {
 		return nil
 	case readmodels.Stopped:
 		return fmt.Errorf("it has stopped: %s", b.Reason)
+	case readmodels.OtherPast:
+		return fmt.Errorf("it was made from another log, and waits until it is rebuilt, or until the right log is back: %s", b.Reason)
 	case readmodels.NotKept:
 		return errors.New("no process keeps it")
 	case readmodels.CatchingUp:

@@ -73,6 +73,10 @@ func registerViews(r prometheus.Registerer, store *readmodels.Store) error {
 			Help:        "1 where no process keeps the view, so that what it shows grows old. Anything but 0 is an alarm.",
 			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
 			return float64(len(store.NotKept(context.Background(), v)))
+		})), r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_other_past",
+			Help:        "1 where a view was made from another log than the one that is there now, so that it is not shown. Anything but 0 is an alarm.",
+			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
+			return float64(len(store.Lost(context.Background(), v)))
 		})))
 	}
 	return errors.Join(errs...)

@@ -14,7 +14,9 @@ import (
 // administrators remembers who has ever been given the role admin, as far as the log has been read.
 type administrators struct {
 	mu      sync.Mutex
+	past    eventlog.Past
 	through domain.Position
+	last    domain.Mark
 	ever    []string
 }
 
@@ -22,7 +24,10 @@ type administrators struct {
 func (a *administrators) read(ctx context.Context, log *eventlog.Log) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	granted := eventlog.Subscription{After: a.through, Types: []string{"RoleGranted"}, KeepUnreadable: true}
+	if past := log.Past(); a.past != past {
+		a.past, a.through, a.last, a.ever = past, domain.Position{}, domain.Mark{}, nil
+	}
+	granted := eventlog.Subscription{After: a.through, Last: a.last, Types: []string{"RoleGranted"}, KeepUnreadable: true}
 	err := log.FollowToEnd(ctx, granted, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
 			e, ok := r.Event.(user.RoleGranted)
@@ -30,7 +35,7 @@ func (a *administrators) read(ctx context.Context, log *eventlog.Log) ([]string,
 				a.ever = append(a.ever, r.StreamID())
 			}
 		}
-		a.through = b.Through
+		a.through, a.last = b.Through, b.Last
 		return nil
 	})
 	return slices.Clone(a.ever), err

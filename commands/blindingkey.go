@@ -37,7 +37,8 @@ func RecordedBlindingKey(ctx context.Context, log *eventlog.Log) (check string, 
 var ErrKeyReplaced = errors.New("the blinding key of the log was replaced while this program ran; " +
 	"stop all programs of the installation, and start them with the new key")
 
-// keyMustBeRecorded fails with ErrKeyReplaced if the log does not record this program's blinding key any more.
+// keyMustBeRecorded fails with ErrKeyReplaced if the log records another blinding key than this program's. An older log that was put
+// in the place of the right one may record none; then this program's key is recorded again.
 func (s *stateCache) keyMustBeRecorded(ctx context.Context) error {
 	own, err := s.log.BlindingKeyCheck()
 	if err != nil {
@@ -49,7 +50,10 @@ func (s *stateCache) keyMustBeRecorded(ctx context.Context) error {
 		return err
 	case recorded == own:
 		s.keyRecorded.Store(true)
-	case s.keyRecorded.Load(): // otherwise the program is just about to record its own
+	case !s.keyRecorded.Load(): // the program is just about to record its own
+	case recorded == "":
+		return s.recordKey(ctx)
+	default:
 		return ErrKeyReplaced
 	}
 	return nil

@@ -91,6 +91,7 @@ func NewHandler(o Options) *Handler {
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, keys, o.CachedStreams, o.Logger), keys: keys,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
+	h.states.recordKey = func(ctx context.Context) error { return h.RecordBlindingKey(ctx, "") }
 	h.clock = clock
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})
@@ -106,11 +107,7 @@ func NewHandler(o Options) *Handler {
 // Run follows the log and records refusals until ctx ends, or until the log can no longer be followed, which is an
 // error. Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
-	latest, err := h.rememberLatest(ctx)
-	if err != nil {
-		h.logger.Warn("the latest commands could not be read; a key that was used before the start may be accepted for another stream",
-			"error", err)
-	}
+	latest := h.states.rememberLatest(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return h.states.follow(ctx) })
 	group.Go(func() error {
@@ -129,28 +126,6 @@ func (h *Handler) Run(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
-}
-
-// latestEvents is how many events Run reads back to learn which keys were used before it started.
-const latestEvents = 10_000
-
-// rememberLatest remembers the commands that recorded the log's latest events. It returns when the last one was recorded.
-func (h *Handler) rememberLatest(ctx context.Context) (latest time.Time, err error) {
-	for r, err := range h.log.ReadLast(ctx, latestEvents) {
-		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
-			continue
-		}
-		if err != nil {
-			return latest, err
-		}
-		if latest.IsZero() {
-			latest = r.Metadata.RecordedAt
-		}
-		if id, err := uuid.Parse(r.Metadata.CommandID); err == nil && r.Metadata.CommandHash != "" {
-			h.keys.remember(id, recordedHash(r.Metadata))
-		}
-	}
-	return latest, nil
 }
 
 // Ready waits until the cache follows the log, so that requests need no extra reads.
@@ -184,6 +159,8 @@ type Request struct {
 	// log position.
 	CausationID   string
 	CausePosition uint64
+	// Past is the log's past in which that event was read; 0 for any.
+	Past eventlog.Past
 }
 
 // Answer says what a command has recorded. The events are durable before the answer is given.
@@ -230,8 +207,27 @@ func (r Request) commandID() uuid.UUID {
 
 const maxKeyLength = 200
 
-// run is the path that every command takes.
+// run is the path that every command takes. What it answers holds in the past of the log that it has begun in: if that is lost
+// meanwhile, what was read is not, and what was found to be recorded may not be.
 func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request) (Answer, error) {
+	past := h.log.Past()
+	if r.Past != 0 && r.Past != past || r.Principal.Past != 0 && r.Principal.Past != uint64(past) {
+		return Answer{}, logReplaced(d.name + " was sent")
+	}
+	answer, err := d.runIn(ctx, h, r, past)
+	if h.log.Past() != past {
+		return Answer{}, logReplaced(d.name + " was decided")
+	}
+	return answer, err
+}
+
+// logReplaced refuses what was begun in a past of the log that is lost.
+func logReplaced(while string) error {
+	return refuse.Overload("log_replaced", "the event store was given another log while %s", while).
+		Do("send the same again, a command with the same Idempotency-Key")
+}
+
+func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Request, past eventlog.Past) (Answer, error) {
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
@@ -289,8 +285,8 @@ func (d *Declaration[S, E, F, C]) run(ctx context.Context, h *Handler, r Request
 		defer release()
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
-	answer, err := d.decideAndAppend(ctx, h, r, body, id, meta, of)
-	if err == nil {
+	answer, err := d.decideAndAppend(ctx, h, r, past, body, id, meta, of)
+	if err == nil && h.log.Past() == past {
 		h.keys.remember(id, hash)
 	}
 	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
@@ -382,8 +378,8 @@ func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uui
 	return meta
 }
 
-func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, body C, id uuid.UUID,
-	meta eventlog.Metadata, of fingerprint) (Answer, error) {
+func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, past eventlog.Past, body C,
+	id uuid.UUID, meta eventlog.Metadata, of fingerprint) (Answer, error) {
 	name, fold := d.stream(body), foldOf(d.decider)
 	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
 	if err := h.keyMustBeOf(id, r.Key, of); err != nil {
@@ -429,7 +425,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 				if d.showAgain == nil || h.now().Sub(at) > d.showAgainFor {
 					return answer, nil
 				}
-				answer.Revealed, err = d.revealAgain(ctx, h, st, snap, state, body, call, meta)
+				answer.Revealed, err = d.revealAgain(ctx, h, past, st, snap, state, body, call, meta)
 				if errors.Is(err, eventlog.ErrConflict) {
 					refresh = true
 					continue
@@ -474,7 +470,7 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 		if err := h.keyMustBeOf(id, r.Key, of); err != nil {
 			return Answer{}, err
 		}
-		appended, err := h.log.Append(ctx, name, snap.tail, id, meta, events...)
+		appended, err := h.log.AppendIn(ctx, past, name, snap.tail, id, meta, events...)
 		if errors.Is(err, eventlog.ErrConflict) {
 			refresh = true
 			continue
@@ -513,8 +509,8 @@ func (d *Declaration[S, E, F, C]) doneElsewhere(ctx context.Context, h *Handler,
 
 // revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
 // eventlog.ErrConflict if the stream has events that snap lacks.
-func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, st *stream, snap *snapshot, state S, body C,
-	call domain.Call, meta eventlog.Metadata,
+func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, past eventlog.Past, st *stream, snap *snapshot, state S,
+	body C, call domain.Call, meta eventlog.Metadata,
 ) (any, error) {
 	events, err := d.decideOn(ctx, h.Reader(), state, d.showAgain(body), call)
 	if err != nil {
@@ -524,7 +520,7 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 	first := uuid.MustParse(meta.CommandID)
 	id := uuid.NewSHA1(first, fmt.Appendf(nil, "shown again/%d", snap.tail.Revision))
 	meta.CausationID, meta.CommandID, meta.CommandHash, meta.CommandHashAlgorithm = meta.CommandID, id.String(), "", ""
-	appended, err := h.log.Append(ctx, st.name, snap.tail, id, meta, events...)
+	appended, err := h.log.AppendIn(ctx, past, st.name, snap.tail, id, meta, events...)
 	if err != nil {
 		if !errors.Is(err, eventlog.ErrConflict) {
 			h.states.forget(st)

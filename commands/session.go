@@ -52,12 +52,15 @@ func ended(u user.User, proof access.Proof) bool {
 }
 
 func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Principal, user.User, error) {
+	past := h.log.Past()
 	u, claimed, damage, err := ReadClaimed(ctx, h.Reader(), user.Decider, string(id))
 	var damaged error
 	if err == nil && damage != nil {
 		u, damaged = restricted(u, claimed), recordDamaged(*damage)
 	}
 	switch {
+	case h.log.Past() != past:
+		return access.Principal{}, u, logReplaced("it was asked what the rights of " + string(id) + " are")
 	case eventlog.IsAway(err) && !errors.Is(ctx.Err(), context.Canceled): // otherwise nobody waits for an answer
 		away := refuse.Overload("rights_not_known", "the event store cannot be asked at present whether %s still has the same rights", id).
 			Do("send the same again in a moment, a command with the same Idempotency-Key")
@@ -73,7 +76,7 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 			Do("ask an administrator to unlock it")
 	}
 	return access.Principal{User: id, Grants: u.Grants, Sessions: u.Sessions, Devices: u.Devices,
-		MustChangePassword: u.MustChangePassword, Unconfirmed: u.Unconfirmed, Damaged: damaged}, u, nil
+		MustChangePassword: u.MustChangePassword, Unconfirmed: u.Unconfirmed, Damaged: damaged, Past: uint64(past)}, u, nil
 }
 
 // restricted returns a damaged account as far as both its sound part and its whole stream allow it: what was put there must

@@ -40,6 +40,12 @@ type stateCache struct {
 	keyRecorded atomic.Bool
 	// fresh says since when the followed states hold all of the log.
 	fresh *freshness
+	// recordKey records the blinding key of this program, in a past of the log that lacks it.
+	recordKey func(context.Context) error
+
+	// past is the past of the log that everything above is of; renewing guards its change.
+	past     atomic.Uint64
+	renewing sync.Mutex
 }
 
 // stream is a cached stream. Its snapshot is replaced, never changed.
@@ -81,13 +87,33 @@ func newStateCache(log *eventlog.Log, verifier *eventlog.Verifier, keys *usedKey
 	}
 	s := &stateCache{log: log, verifier: verifier, keys: keys, logger: logger, streams: cache, categories: map[string]bool{},
 		fresh: newFreshness()}
+	s.past.Store(uint64(log.Past()))
 	for _, category := range log.Registry().Categories() {
 		s.categories[category] = true
 	}
 	return s
 }
 
+// renew drops what was read in a past of the log that is lost. A request that still holds a stream from then changes nothing by
+// it: its append names its past.
+func (s *stateCache) renew() {
+	if s.past.Load() == uint64(s.log.Past()) {
+		return
+	}
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	past := uint64(s.log.Past())
+	if s.past.Load() == past {
+		return
+	}
+	s.following.Store(false)
+	s.streams.Purge()
+	s.keys.forget()
+	s.past.Store(past)
+}
+
 func (s *stateCache) stream(name string) *stream {
+	s.renew()
 	if st, ok := s.streams.Get(name); ok {
 		return st
 	}
@@ -221,7 +247,7 @@ func shortID(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 const followPause = 200 * time.Millisecond
 
 // follow keeps cached states fresh until ctx ends. It begins at the current end of the log; load reads older events
-// when a state is needed. It begins anew where the log cannot be followed from there, as when a new leader lacks the end.
+// when a state is needed. It begins anew where the log has another past than what was followed.
 func (s *stateCache) follow(ctx context.Context) error {
 	followed := false // then it has the right, and misses it for a moment only
 	for {
@@ -231,6 +257,10 @@ func (s *stateCache) follow(ctx context.Context) error {
 			return nil //nolint:nilerr // that ctx has ended is not a failure
 		}
 		followed = followed || s.through.Load() > 0
+		if errors.Is(err, eventlog.ErrOtherPast) {
+			s.renew()
+			s.rememberLatest(ctx)
+		}
 		if errors.Is(err, eventlog.ErrMissingRight) && !followed || errors.Is(err, eventlog.ErrClosed) || errors.Is(err, ErrKeyReplaced) {
 			return err
 		}
@@ -243,22 +273,36 @@ func (s *stateCache) follow(ctx context.Context) error {
 	}
 }
 
-func (s *stateCache) followFromEnd(ctx context.Context) error {
+func (s *stateCache) followFromEnd(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	past := s.log.Past()
 	end, err := s.log.End(ctx)
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
+	last, err := s.log.MarkAt(ctx, end)
+	if err != nil {
+		return fmt.Errorf("find the last event of the log: %w", err)
+	}
 	if err := s.keyMustBeRecorded(ctx); err != nil { // it may have been replaced while nobody followed
 		return err
 	}
+	s.renew()
 	s.streams.Purge() // streams that were cached earlier may lack events before that end
-	return s.log.Follow(ctx, eventlog.Subscription{
-		After: end, Undecoded: true,
+	err = s.log.Follow(ctx, eventlog.Subscription{
+		After: end, Last: last, Undecoded: true,
 		OnError: func(err error) {
 			s.following.Store(false)
 			s.logger.Warn("the log is not being followed; states are read for every request", "error", err)
+			if s.log.Past() != past {
+				cancel(eventlog.ErrOtherPast) // sooner than a subscription believes it
+			}
 		},
 	}, func(ctx context.Context, b eventlog.Batch) error {
+		if s.log.Past() != past {
+			return eventlog.ErrOtherPast
+		}
 		for _, r := range b.Events {
 			if r.Stream == security.KeyDecider.Stream(security.BlindingKey) {
 				if err := s.keyMustBeRecorded(ctx); err != nil {
@@ -283,6 +327,34 @@ func (s *stateCache) followFromEnd(ctx context.Context) error {
 		}
 		return nil
 	})
+	if cause := context.Cause(ctx); cause != nil && parent.Err() == nil {
+		return cause
+	}
+	return err
+}
+
+// latestEvents is how many events are read back to learn which keys were used before.
+const latestEvents = 10_000
+
+// rememberLatest remembers the commands that recorded the log's latest events. It returns when the last one was recorded; the
+// zero time where that is not known.
+func (s *stateCache) rememberLatest(ctx context.Context) (latest time.Time) {
+	for r, err := range s.log.ReadLast(ctx, latestEvents) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
+		if err != nil {
+			s.logger.Warn("the latest commands could not be read; a key that was used before may be accepted for another stream", "error", err)
+			return latest
+		}
+		if latest.IsZero() {
+			latest = r.Metadata.RecordedAt
+		}
+		if id, err := uuid.Parse(r.Metadata.CommandID); err == nil && r.Metadata.CommandHash != "" {
+			s.keys.remember(id, recordedHash(r.Metadata))
+		}
+	}
+	return latest
 }
 
 // growTo records that the stream is known to have at least this many events. The newest may be this process's own, from

@@ -70,6 +70,9 @@ func (k *usedKeys) claim(ctx context.Context, id uuid.UUID) (release func(), err
 // remember remembers an accepted command.
 func (k *usedKeys) remember(id uuid.UUID, hash commandHash) { k.hashes.Add(id, hash) }
 
+// forget forgets all commands: they were accepted in a past of the log that is lost.
+func (k *usedKeys) forget() { k.hashes.Purge() }
+
 // follow remembers the command that recorded an event.
 func (k *usedKeys) follow(mark eventlog.CommandMark, r eventlog.Recorded) {
 	hash := commandHash{algorithm: mark.HashAlgorithm, sum: mark.Hash}

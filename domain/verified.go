@@ -60,6 +60,8 @@ type ClockStep struct {
 type Verified struct {
 	// Through is the position up to which every stream's hash chain has been checked.
 	Through Position `json:"through"`
+	// Last is the mark of the last event up to there; zero where it is not known.
+	Last Mark `json:"last,omitzero"`
 	// Latest is the latest time that was recorded since the last step of the clock.
 	Latest time.Time `json:"latest"`
 	// Damages are the damaged streams, also those whose damage is resolved, and Steps the steps of the clock, both in the order

@@ -25,8 +25,10 @@ import (
 // event ids and its expected revision stay the same, so the server recognises an append that it has already stored and does
 // not store it twice.
 type batchAppender struct {
-	client streams.StreamsClient
-	header metadata.MD
+	// session is the context of the session, with which its streams end.
+	session context.Context
+	client  streams.StreamsClient
+	header  metadata.MD
 
 	mu     sync.Mutex // guards the fields below and Send, which a gRPC stream does not allow concurrently
 	stream streams.Streams_BatchAppendClient
@@ -61,19 +63,23 @@ const (
 	resendMost  = 250 * time.Millisecond
 )
 
-func newBatchAppender(client streams.StreamsClient, header metadata.MD) *batchAppender {
-	return &batchAppender{client: client, header: header, pending: map[uint64]chan batchAnswer{}}
+func newBatchAppender(session context.Context, client streams.StreamsClient, header metadata.MD) *batchAppender {
+	return &batchAppender{session: session, client: client, header: header, pending: map[uint64]chan batchAnswer{}}
 }
 
-// append appends events and returns the position of the last one. It sends them again until the outcome is known, or ctx
-// ends.
-func (l *Log) append(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
+// append appends events and returns the position of the last one. It sends them again until the outcome is known, ctx ends, or
+// the log has another past than the given one.
+func (l *Log) append(ctx context.Context, past Past, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	wait := resendLeast
 	var unknown error // why the outcome of what was sent is unknown
 	for attempt := 1; ; attempt++ {
 		s, err := l.session(ctx, true)
 		if err == nil {
 			err = ctx.Err() // what nobody waits for any more is not sent
+		}
+		if err == nil && s.past != past {
+			// What an earlier attempt has stored was stored in a past that is lost.
+			return domain.Position{}, ErrPastChanged
 		}
 		if err != nil && unknown != nil {
 			err = fmt.Errorf("%w: %w; %w", ErrUnknownOutcome, unknown, err)
@@ -207,7 +213,7 @@ func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchA
 
 // open begins a stream. b.mu is held.
 func (b *batchAppender) open() error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.session)
 	ctx = metadata.NewOutgoingContext(ctx, b.header)
 	stream, err := b.client.BatchAppend(ctx)
 	if err != nil {

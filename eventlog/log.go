@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"casebook/domain"
@@ -42,6 +43,11 @@ type Log struct {
 	// failure is why there is no session; lasting says that waiting does not help.
 	failure error
 	lasting bool
+	// newest is the mark of the newest event that was seen in the log.
+	newest domain.Mark
+
+	// past is how often the log was found to have another past.
+	past atomic.Uint64
 }
 
 // Options say how to reach the event store.
@@ -59,8 +65,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Timeout bounds each append and read of a stream; 10 seconds when 0.
 	Timeout time.Duration
-	// Patience is how long the leader of the event store is asked again before a position counts as beyond the end of the
-	// log: a new leader may not know its end yet. 30 seconds when 0.
+	// Patience is how long the leader of the event store is asked again before the log counts as one with another past: a new
+	// leader may not know its end yet. 30 seconds when 0.
 	Patience time.Duration
 }
 
@@ -89,10 +95,6 @@ var ErrTooLarge = errors.New("the events are too large for one append")
 
 // maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what the store adds.
 const maxAppendBytes = 1<<20 - 16<<10
-
-// ErrAheadOfLog is returned when a position lies beyond the end of the log, as after the restore of an older backup.
-// What was built from the log up to this position has to be rebuilt.
-var ErrAheadOfLog = errors.New("the position lies beyond the end of the log")
 
 // Open returns a Log on the event store without waiting for it. Requests wait until a node leads.
 func Open(o Options) (*Log, error) {
@@ -152,7 +154,7 @@ func (l *Log) Await(ctx context.Context) error {
 	}
 }
 
-// Patience is how long Reaches asks before it says that a position lies beyond the end of the log.
+// Patience is how long a follower asks before it believes that the log has another past.
 func (l *Log) Patience() time.Duration { return l.patience }
 
 // Registry returns the registry of events that the log reads and writes.
@@ -200,29 +202,6 @@ func (l *Log) NewestEvent(ctx context.Context) (domain.Position, error) {
 	return events[0].Position, nil
 }
 
-// Reaches returns nil if the log reaches up to a position, and ErrAheadOfLog if it ends before. It believes the latter only
-// when the node that leads has said so for as long as the Log's patience lasts.
-func (l *Log) Reaches(ctx context.Context, at domain.Position) error {
-	return l.reaches(ctx, at, l.patience)
-}
-
-func (l *Log) reaches(ctx context.Context, at domain.Position, patience time.Duration) error {
-	for asked := time.Now(); ; {
-		end, err := l.End(ctx)
-		if err != nil || !end.Before(at) {
-			return err
-		}
-		if time.Since(asked) >= patience {
-			return fmt.Errorf("position %d was seen: %w, which ends at %d", at.Commit, ErrAheadOfLog, end.Commit)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(min(patience, time.Second)):
-		}
-	}
-}
-
 // Appended is the outcome of an append.
 type Appended struct {
 	// Events are the events as they were stored. All have the Position of the last one.
@@ -241,6 +220,13 @@ type Appended struct {
 // therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each
 // time they are encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
+	return l.AppendIn(ctx, l.Past(), stream, tail, commandID, meta, events...)
+}
+
+// AppendIn is Append for events that were decided on what was read in a past of the log. It fails with ErrPastChanged, and nothing
+// is stored, if the log has another past by then.
+func (l *Log) AppendIn(ctx context.Context, past Past, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any,
+) (Appended, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
@@ -267,11 +253,14 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 		return Appended{}, fmt.Errorf("append to %s: %w: %d bytes of at most %d", stream, ErrTooLarge, size, maxAppendBytes)
 	}
 	var err error
-	if out.Position, err = l.append(ctx, stream, tail.Revision, out.Events); err != nil {
+	if out.Position, err = l.append(ctx, past, stream, tail.Revision, out.Events); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
 	}
 	for i := range out.Events {
 		out.Events[i].Position = out.Position
+	}
+	if n := len(out.Events); n > 0 {
+		l.note(out.Events[n-1].Mark())
 	}
 	return out, nil
 }

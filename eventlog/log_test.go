@@ -344,70 +344,41 @@ func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
 	}
 }
 
-// TestAnOlderLogInTheMiddleIsTold follows a log, puts an older one in its place, and then the right one again.
-func TestAnOlderLogInTheMiddleIsTold(t *testing.T) {
-	dir, older := t.TempDir(), t.TempDir()
-	open := func(dir, address string) *node.Node {
-		t.Helper()
-		n, err := node.Open(context.Background(), node.Options{Dir: dir, Listen: address})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	n := open(dir, "127.0.0.1:0")
-	address := n.Addr()
-	options := eventlog.Options{URL: n.ConnectionString(), Registry: registry(), Patience: 10 * time.Millisecond}
-	log, err := eventlog.Connect(t.Context(), options)
+// TestAnOlderLogForAMomentIsWaitedOut follows a log, puts an older one in its place, and then the right one again before the
+// patience is over.
+func TestAnOlderLogForAMomentIsWaitedOut(t *testing.T) {
+	store := openReplaceable(t)
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: store.ConnectionString(), Registry: registry(), Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = log.Close() })
-	name := stream("note")
-	appended, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), eventlog.Metadata{}, noted{"one"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	noteOn(t, log, "one")
 	ctx, cancel := context.WithCancel(t.Context())
-	seen, told, ended := make(chan int, 100), make(chan error, 1000), make(chan error, 1)
+	seen, ended := make(chan int, 100), make(chan error, 1)
 	go func() {
-		ended <- log.Follow(ctx, eventlog.Subscription{OnError: func(err error) {
-			if errors.Is(err, eventlog.ErrAheadOfLog) {
-				told <- err
-			}
-		}}, func(_ context.Context, b eventlog.Batch) error {
+		ended <- log.Follow(ctx, eventlog.Subscription{}, func(_ context.Context, b eventlog.Batch) error {
 			seen <- len(b.Events)
 			return nil
 		})
 	}()
 	<-seen
-	if err := n.Close(); err != nil {
-		t.Fatal(err)
-	}
-	n = open(older, address)
-	select {
-	case <-told:
-	case err := <-ended:
-		t.Fatalf("following ended with %v", err)
-	case <-time.After(time.Minute):
-		t.Fatal("nobody was told that the log is older")
-	}
-	if err := n.Close(); err != nil {
-		t.Fatal(err)
-	}
-	n = open(dir, address)
-	for second, err := uuid.New(), errors.New("not yet"); err != nil; { // until the connection is back
-		_, err = log.Append(t.Context(), name, appended.Tail, second, eventlog.Metadata{}, noted{"two"})
-	}
+	right := store.dir
+	store.restart(t.TempDir())
+	time.Sleep(2 * time.Second) // until it has asked the older log
+	store.restart(right)
+	noteOn(t, log, "two")
 	for got := 0; got == 0; {
 		select {
 		case got = <-seen:
+		case err := <-ended:
+			t.Fatalf("following ended with %v", err)
 		case <-time.After(time.Minute):
 			t.Fatal("it does not go on with the right log")
 		}
 	}
 	cancel()
-	if err := errors.Join(<-ended, n.Close()); err != nil {
+	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }

@@ -84,6 +84,7 @@ func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Reco
 	if err != nil || len(events) == 0 || events[0].Revision != revision {
 		return Recorded{}, false, err
 	}
+	l.noteAll(events)
 	return events[0], true, nil
 }
 
@@ -138,6 +139,7 @@ func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.S
 			yield(Recorded{}, fmt.Errorf("read %s: %w", what, l.explain("read "+what, err)))
 			return
 		}
+		l.noteAll(events)
 		for _, e := range events {
 			if !l.registry.holds(e.Stream) {
 				continue // the store's own events, or another program's

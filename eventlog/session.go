@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"casebook/eventlog/leader"
@@ -14,13 +15,16 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 )
 
-// session is the connection to the node that leads, for as long as it does. The official client is not used here: when it
+// session is the connection to the node that leads, for as long as it does. It never outlives the connection: behind the next one
+// may be a node with another log. The official client is not used here: when it
 // loses its node it blocks its callers, whatever their contexts say, and it cannot ask for the leader.
 type session struct {
 	node    leader.Node
+	past    Past // the past of the log that the node has
 	streams client
 	groups  persistent.PersistentSubscriptionsClient
 	header  metadata.MD
@@ -74,26 +78,36 @@ func (l *Log) supervise(ctx context.Context) {
 
 // serve opens a session with a node, and keeps it until the node is lost, with the reason, or ctx ends.
 func (l *Log) serve(ctx context.Context, node leader.Node) error {
-	conn, disconnect, err := l.connect(node)
+	s := &session{node: node, suspected: make(chan struct{}, 1), header: metadata.MD{}}
+	s.over, s.end = context.WithCancelCause(context.Background())
+	conn, disconnect, err := l.connect(node, s.end)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", node.Address, err)
 	}
-	s := &session{node: node, streams: newClient(conn), groups: persistent.NewPersistentSubscriptionsClient(conn),
-		suspected: make(chan struct{}, 1), header: metadata.MD{}}
+	s.streams, s.groups = newClient(conn), persistent.NewPersistentSubscriptionsClient(conn)
 	if node.Settings.Username != "" {
 		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
 		s.header.Set("authorization", "Basic "+pair)
 	}
-	s.batches = newBatchAppender(s.streams, s.header.Copy())
+	s.batches = newBatchAppender(s.over, s.streams, s.header.Copy())
 	if node.Clustered {
 		s.header.Set("requires-leader", "true")
 	}
-	s.over, s.end = context.WithCancelCause(context.Background())
-	l.setSession(s, nil, false)
-	// Asked over this connection, because it may be silent while others are not. gRPC's keepalive notices that too, but never in
-	// less than ten seconds.
-	reason := l.finder.Watch(ctx, node, conn, s.suspected)
-	if reason == nil {
+	reason := l.meet(ctx, s)
+	if s.past = l.Past(); reason == nil {
+		l.setSession(s, nil, false)
+		watching, ended := context.WithCancel(ctx)
+		unlink := context.AfterFunc(s.over, ended)
+		// Asked over this connection, because it may be silent while others are not. gRPC's keepalive notices that too, but never
+		// in less than ten seconds.
+		reason = l.finder.Watch(watching, node, conn, s.suspected)
+		unlink()
+		ended()
+	}
+	switch {
+	case reason == nil && s.over.Err() != nil:
+		reason = context.Cause(s.over)
+	case reason == nil:
 		reason = ErrClosed
 	}
 	l.setSession(nil, reason, false)
@@ -102,8 +116,8 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	return errors.Join(reason, disconnect())
 }
 
-// connect returns a connection to a node, and how to close it.
-func (l *Log) connect(node leader.Node) (_ grpc.ClientConnInterface, disconnect func() error, err error) {
+// connect returns a connection to a node, and how to close it. It calls end when the connection has to be made a second time.
+func (l *Log) connect(node leader.Node, end context.CancelCauseFunc) (_ grpc.ClientConnInterface, disconnect func() error, err error) {
 	if l.inside != nil {
 		return l.inside, func() error { return nil }, nil
 	}
@@ -113,6 +127,7 @@ func (l *Log) connect(node leader.Node) (_ grpc.ClientConnInterface, disconnect 
 	}
 	conn, err := grpc.NewClient(node.Address, grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithStatsHandler(&oneConnection{end: end}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: node.Settings.KeepAliveInterval, Timeout: node.Settings.KeepAliveTimeout, PermitWithoutStream: true}))
 	if err != nil {
@@ -120,6 +135,31 @@ func (l *Log) connect(node leader.Node) (_ grpc.ClientConnInterface, disconnect 
 	}
 	return conn, conn.Close, nil
 }
+
+// oneConnection ends a session when a second connection is made. It does so before the first request is sent over it.
+type oneConnection struct {
+	end  context.CancelCauseFunc
+	made atomic.Bool
+}
+
+// errReconnected ends a session whose connection broke: the node behind the next one may have another log.
+var errReconnected error = &unavailable{errors.New("the connection broke")}
+
+// HandleConn implements stats.Handler.
+func (o *oneConnection) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, begins := s.(*stats.ConnBegin); begins && o.made.Swap(true) {
+		o.end(errReconnected)
+	}
+}
+
+// TagConn implements stats.Handler.
+func (*oneConnection) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// TagRPC implements stats.Handler.
+func (*oneConnection) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// HandleRPC implements stats.Handler.
+func (*oneConnection) HandleRPC(context.Context, stats.RPCStats) {}
 
 func (l *Log) setSession(s *session, failure error, lasting bool) {
 	l.mu.Lock()
@@ -198,17 +238,14 @@ func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *s
 	within, done := s.within(ctx)
 	defer done()
 	value, err = ask(within, s)
-	switch {
-	case err == nil:
-		return value, nil
-	case ctx.Err() != nil:
-		return value, fmt.Errorf("%w: %w", ctx.Err(), err)
+	if err = s.reason(err); err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
-	return value, s.reason(err)
+	return value, err
 }
 
 // reason returns why the session is over, if it is, and otherwise err. A request that meets the closed connection fails with a
-// code that does not pass.
+// code that does not pass, and one that succeeds may have been answered by another node.
 func (s *session) reason(err error) error {
 	if s.over.Err() != nil {
 		return &unavailable{context.Cause(s.over)}

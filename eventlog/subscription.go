@@ -3,7 +3,6 @@ package eventlog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,12 +23,18 @@ type Batch struct {
 	Through domain.Position
 	// Live is true if no further event was waiting when the batch was made.
 	Live bool
+	// Last is the mark of the last event of registered categories up to Through that is known. Where a subscription selects events
+	// by type, it may be an earlier one while the subscription catches up. It is never zero behind an event.
+	Last domain.Mark
 }
 
 // Subscription selects the events to follow.
 type Subscription struct {
 	// After is the position after which to begin; the zero Position is the beginning of the log.
 	After domain.Position
+	// Last is the mark of the last event that was seen up to After. Where the log does not hold it any more, Follow fails with
+	// ErrOtherPast. The zero Mark is not looked for.
+	Last domain.Mark
 	// Categories of the events; all registered categories when empty.
 	Categories []string
 	// Types selects events of these types, in streams of registered categories. If it is given, Categories is ignored.
@@ -45,9 +50,6 @@ type Subscription struct {
 	// Unfiltered has the server send the events that are not selected too, which are left out here. Then Through is the end of
 	// the log whenever a batch is Live. Otherwise it may lie before, because the events behind it are not selected.
 	Unfiltered bool
-	// WaitForLog lets Follow wait where After lies beyond the end of the log, instead of ending with ErrAheadOfLog. OnError
-	// hears of it.
-	WaitForLog bool
 	// OnError receives the error of each interruption before the subscription continues; it may be nil.
 	OnError func(error)
 }
@@ -62,8 +64,8 @@ const (
 // Follow passes all events after s.After to handle, in order and without gaps. It first delivers the events that exist,
 // in large batches, and then each new event as it arrives. After an interrupted connection it continues behind the last
 // batch. It returns nil when ctx ends, the error of handle when handle fails, and an error when an event cannot be
-// decoded or when s.After lies beyond the end of the log (ErrAheadOfLog). If that happens only after it has begun to
-// follow, because an older backup took the log's place, it goes on asking, and passes ErrAheadOfLog to s.OnError.
+// decoded. It returns ErrOtherPast when the log does not hold the last event that was seen, or ends before: at the beginning, or
+// after an interruption, because an older backup took the log's place.
 func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Context, Batch) error) error {
 	if s.MaxBatch == 0 {
 		s.MaxBatch = 500
@@ -72,7 +74,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		s.Categories = l.registry.Categories()
 	}
 	wait := subscriptionRetry
-	followed := s.WaitForLog
+	followed := false
 	for {
 		before := s.After
 		err := l.followOnce(ctx, &s, func(ctx context.Context, b Batch) error {
@@ -81,9 +83,6 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 		})
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is no failure
-		}
-		if errors.Is(err, ErrAheadOfLog) && followed {
-			err = &interruption{err}
 		}
 		var interrupted *interruption
 		switch missing := errors.Is(err, ErrMissingRight); {
@@ -150,12 +149,14 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 	ctx, done := node.within(parent)
 	defer done()
 	if s.After != (domain.Position{}) {
-		switch err := l.Reaches(ctx, s.After); {
-		case errors.Is(err, ErrAheadOfLog):
-			return fmt.Errorf("%w; restore the log or rebuild what was made from it", err)
+		after, err := l.recogniseAfter(ctx, s.After, s.Last, l.patience)
+		switch {
+		case errors.Is(err, ErrOtherPast):
+			return err
 		case err != nil:
 			return l.interrupted(node.reason(err))
 		}
+		s.After = after
 	}
 	subscription, err := node.streams.read(ctx, s.request())
 	if err != nil {
@@ -170,7 +171,8 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		defer close(arrivals)
 		l.pump(ctx, subscription, arrivals)
 	}()
-	err = l.batch(parent, s, arrivals, handle)
+	markAt := func(at domain.Position) (domain.Mark, error) { return once(parent, node, l.markAt(at)) }
+	err = l.batch(parent, s, arrivals, markAt, handle)
 	if errors.Is(err, errSubscriptionOver) {
 		err = &interruption{context.Cause(ctx)}
 	}
@@ -221,14 +223,20 @@ func (l *Log) pump(ctx context.Context, subscription reading, arrivals chan<- ar
 	}
 }
 
+// markEvery is how often a subscription that selects events by type asks for the mark of the last event while it catches up.
+const markEvery = time.Second
+
 // batch passes the arrivals to handle in batches. A batch takes everything that has arrived, up to s.MaxBatch events.
 // Batches are therefore small when few events arrive, and grow when handle is slower than the arrivals.
-func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, handle func(context.Context, Batch) error) error {
-	live := false
+func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, markAt func(domain.Position) (domain.Mark, error),
+	handle func(context.Context, Batch) error,
+) error {
+	live, marked := false, time.Now()
 	for {
-		var b Batch
+		b := Batch{Last: s.Last}
 		var failure error
 		var stored []Recorded
+		var last Recorded // the last event of a registered category
 		take := func(a arrival, open bool) bool {
 			switch {
 			case !open:
@@ -238,6 +246,9 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			case a.caughtUp:
 				live = true
 			default:
+				if a.isEvent && l.registry.holds(a.event.Stream) {
+					last = a.event
+				}
 				if a.isEvent && s.selects(l.registry, a.event) {
 					stored = append(stored, a.event)
 				}
@@ -257,19 +268,31 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			}
 			break
 		}
+		if last.Stream != "" {
+			b.Last = last.Mark()
+		}
 		var unreadable error
 		if b.Events, unreadable = l.decodeAll(stored, s); unreadable != nil {
 			failure, live = unreadable, false
-			if b.Through = s.After; len(b.Events) > 0 {
-				b.Through = b.Events[len(b.Events)-1].Position
+			if b.Through, b.Last = s.After, s.Last; len(b.Events) > 0 {
+				last := b.Events[len(b.Events)-1]
+				b.Through, b.Last = last.Position, last.Mark()
 			}
 		}
 		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
 			b.Live = live && len(arrivals) == 0
+			if len(s.Types) > 0 && !s.Unfiltered && (b.Live || time.Since(marked) > markEvery) {
+				last, err := markAt(b.Through)
+				if err != nil {
+					return err
+				}
+				b.Last, marked = last, time.Now()
+			}
+			l.note(b.Last)
 			if err := handle(ctx, b); err != nil {
 				return err
 			}
-			s.After = b.Through
+			s.After, s.Last = b.Through, b.Last
 		} else if live && failure == nil && len(arrivals) == 0 {
 			// The subscription has caught up without a new event: an empty batch reports it.
 			b.Through, b.Live = s.After, true

@@ -23,8 +23,9 @@ type VerifierStore interface {
 	LoadVerified(ctx context.Context) (domain.Verified, error)
 	SaveDamage(ctx context.Context, d domain.Damage) error
 	SaveClockStep(ctx context.Context, s domain.ClockStep) error
-	// SaveVerified saves how far the log has been verified; it is called after what was found up to there has been saved.
-	SaveVerified(ctx context.Context, through domain.Position, latest time.Time) error
+	// SaveVerified saves how far the log has been verified, the mark of the last event up to there, and the latest time; it is
+	// called after what was found up to there has been saved.
+	SaveVerified(ctx context.Context, through domain.Position, last domain.Mark, latest time.Time) error
 	// ForgetVerified drops all that was saved: it was found in another log.
 	ForgetVerified(ctx context.Context) error
 }
@@ -142,8 +143,8 @@ func (v *Verifier) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the caller has stopped it
 		}
-		if errors.Is(err, ErrAheadOfLog) {
-			v.logger.Error("what was verified lies beyond the end of the log, which is verified again from its beginning", "error", err)
+		if errors.Is(err, ErrOtherPast) {
+			v.logger.Error("what was verified is not what the log holds, which is verified again from its beginning", "error", err)
 			err = v.forget(ctx)
 		}
 		if err != nil {
@@ -163,7 +164,7 @@ func (v *Verifier) run(ctx context.Context) error {
 	}
 	saved := time.Now()
 	v.tails.Purge()
-	err := v.log.Follow(ctx, Subscription{After: v.Through(), Undecoded: true, MaxBatch: verifyBatch,
+	err := v.log.Follow(ctx, Subscription{After: v.Through(), Last: v.last(), Undecoded: true, MaxBatch: verifyBatch,
 		OnError: func(err error) { v.logger.Warn("the verifier waits for the log", "error", err) },
 	}, func(ctx context.Context, b Batch) error {
 		latest, found, steps, err := v.verify(ctx, b.Events)
@@ -174,7 +175,7 @@ func (v *Verifier) run(ctx context.Context) error {
 		for stream, d := range found {
 			v.replace(stream, d)
 		}
-		v.move(b.Through, latest, steps)
+		v.move(b.Through, b.Last, latest, steps)
 		if b.Live {
 			v.reachedEnd()
 		}
@@ -212,7 +213,7 @@ func (v *Verifier) load(ctx context.Context) error {
 	v.mu.Lock()
 	v.loaded = true
 	v.mu.Unlock()
-	v.move(kept.Through, kept.Latest, kept.Steps)
+	v.move(kept.Through, kept.Last, kept.Latest, kept.Steps)
 	v.mu.Lock()
 	v.unsaved.steps = nil
 	v.mu.Unlock()
@@ -243,7 +244,7 @@ func (v *Verifier) save(ctx context.Context) {
 		return
 	}
 	v.mu.Lock()
-	unsaved, through, latest := v.unsaved, v.found.Through, v.found.Latest
+	unsaved, through, last, latest := v.unsaved, v.found.Through, v.found.Last, v.found.Latest
 	v.unsaved.damages, v.unsaved.steps = nil, nil
 	v.mu.Unlock()
 	err := func() error {
@@ -257,7 +258,7 @@ func (v *Verifier) save(ctx context.Context) {
 				return err
 			}
 		}
-		return v.store.SaveVerified(ctx, through, latest)
+		return v.store.SaveVerified(ctx, through, last, latest)
 	}()
 	if err == nil {
 		return
@@ -325,7 +326,7 @@ func (v *Verifier) Report(d domain.Damage) {
 }
 
 // move notes how far the log has been verified, and wakes those who wait for it.
-func (v *Verifier) move(through domain.Position, latest time.Time, steps []domain.ClockStep) {
+func (v *Verifier) move(through domain.Position, last domain.Mark, latest time.Time, steps []domain.ClockStep) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, s := range steps {
@@ -333,7 +334,7 @@ func (v *Verifier) move(through domain.Position, latest time.Time, steps []domai
 			"position", s.Position.Commit, "from", s.From, "to", s.To)
 	}
 	if v.found.Through.Before(through) {
-		v.found.Through = through
+		v.found.Through, v.found.Last = through, last
 	}
 	v.found.Latest, v.found.Steps = latest, append(slices.Clip(v.found.Steps), steps...)
 	v.unsaved.steps = append(v.unsaved.steps, steps...)
@@ -348,6 +349,13 @@ func (v *Verifier) Through() domain.Position {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.found.Through
+}
+
+// last returns the mark of the last event that has been verified.
+func (v *Verifier) last() domain.Mark {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.found.Last
 }
 
 // standsStill is how long an event may wait to be verified.

@@ -54,8 +54,8 @@ func (k *kept) SaveClockStep(_ context.Context, s domain.ClockStep) error {
 	return k.do(func() { k.found.Steps = append(k.found.Steps, s) })
 }
 
-func (k *kept) SaveVerified(_ context.Context, through domain.Position, latest time.Time) error {
-	return k.do(func() { k.found.Through, k.found.Latest = through, latest })
+func (k *kept) SaveVerified(_ context.Context, through domain.Position, last domain.Mark, latest time.Time) error {
+	return k.do(func() { k.found.Through, k.found.Last, k.found.Latest = through, last, latest })
 }
 
 func (k *kept) ForgetVerified(context.Context) error {
@@ -221,6 +221,30 @@ func TestVerifierOfAnotherLog(t *testing.T) {
 	for _, m := range gathered {
 		if value := m.Metric[0].GetGauge().GetValue(); value != 0 && m.GetName() != "casebook_verified_position" {
 			t.Errorf("%s is %v", m.GetName(), value)
+		}
+	}
+}
+
+// TestAnotherPastIsVerifiedFromItsBeginning: the log reaches as far as what was verified, but is another one.
+func TestAnotherPastIsVerifiedFromItsBeginning(t *testing.T) {
+	log := impatient(t, eventStoreURL)
+	mark := noteOn(t, log, "one")
+	found := domain.Verified{Through: mark.Position, Last: mark, Damages: []domain.Damage{{Stream: "note-x"}}}
+	for _, c := range []struct {
+		name  string
+		id    string
+		found int
+	}{{"the same past", mark.ID, 1}, {"another past", uuid.NewString(), 0}} {
+		store := &kept{found: found}
+		store.found.Last.ID = c.id
+		v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Store: store})
+		stop := runVerifier(t, v)
+		if err := v.AwaitEnd(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if n := len(v.Found().Damages); n != c.found || store.found.Last.IsZero() {
+			t.Errorf("%s: %d damages are known, want %d, up to %v", c.name, n, c.found, store.found.Last)
 		}
 	}
 }

@@ -23,8 +23,8 @@ const (
 	retryMost  = time.Second
 	// defaultLease is how long a view is without a writer after a process has died on another machine.
 	defaultLease = 10 * time.Second
-	// startWindow is how long after the beginning of Run a view may be found to be ahead of the log, for Run to fail with it.
-	startWindow = time.Minute
+	// lostPause is how often a view that was made from another log looks whether the right one is back.
+	lostPause = 5 * time.Second
 	// RenewsWithin is the time within which the holder of a lease of that length renews it.
 	RenewsWithin = 4 * time.Second
 )
@@ -62,14 +62,13 @@ type Engine struct {
 	name    string
 	lease   time.Duration
 	limits  Limits
-	// refusedPause is that of the package; tests shorten it.
-	refusedPause time.Duration
+	// refusedPause and lostPause are those of the package; tests shorten them.
+	refusedPause, lostPause time.Duration
 
-	begun time.Time // when Run began
-
-	mu sync.Mutex // guards decided, and the status of each keeper
-	// decided holds what people have decided about each view.
-	decided map[string]projection.State
+	mu sync.Mutex // guards decided, decidedIn, and the status of each keeper
+	// decided holds what people have decided about each view, as it was read in a past of the log.
+	decided   map[string]projection.State
+	decidedIn eventlog.Past
 }
 
 // NewEngine returns an engine; Run starts it.
@@ -81,7 +80,7 @@ func NewEngine(o Options) *Engine {
 		o.Lease = defaultLease
 	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		refusedPause: refusedPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+		refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})
@@ -95,11 +94,10 @@ func NewEngine(o Options) *Engine {
 }
 
 // Run folds until ctx ends. Each view whose lease this engine holds catches up with the log by itself; from then on one
-// subscription feeds all of them. A projection whose fold fails stops and names the event; the others go on. The error is
-// eventlog.ErrAheadOfLog where a view has seen more than the log holds when Run begins. Later, such a view is said to have
-// stopped, and waits for the log.
+// subscription feeds all of them. A projection whose fold fails stops and names the event; the others go on. So does a view that
+// was made from another log than the one that is there: it waits until it is rebuilt, or until the right log is back.
 func (e *Engine) Run(parent context.Context) error {
-	e.shared, e.begun = newShared(e), time.Now()
+	e.shared = newShared(e)
 	group, ctx := errgroup.WithContext(parent)
 	ready := make(chan struct{})
 	if e.ownVerifier {
@@ -125,32 +123,58 @@ func (e *Engine) Run(parent context.Context) error {
 }
 
 // followDecisions follows what people decide about views, and tells the keepers. It closes ready when it has read all that
-// was decided before.
+// was decided before. Where the log gets another past, it reads again what was decided.
 func (e *Engine) followDecisions(ctx context.Context, ready chan<- struct{}) error {
 	once := sync.OnceFunc(func() { close(ready) })
-	e.mu.Lock()
-	clear(e.decided)
-	e.mu.Unlock()
-	return e.verifier.Follow(ctx, eventlog.Subscription{Categories: []string{projection.Decider.Category},
-		OnError: func(err error) { e.logger.Warn("projections wait for the log", "error", err) },
+	for {
+		err := e.followDecisionsOf(ctx, e.log.Past(), once)
+		if ctx.Err() != nil || !errors.Is(err, eventlog.ErrOtherPast) {
+			return err
+		}
+	}
+}
+
+// followDecisionsOf follows decisions while the log has a past. It fails with eventlog.ErrOtherPast when it has another one.
+func (e *Engine) followDecisionsOf(parent context.Context, past eventlog.Past, ready func()) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	read, published := map[string]projection.State{}, false // read replaces what is known when it is complete
+	err := e.verifier.Follow(ctx, eventlog.Subscription{Categories: []string{projection.Decider.Category},
+		OnError: func(err error) {
+			e.logger.Warn("projections wait for the log", "error", err)
+			if e.log.Past() != past {
+				cancel(eventlog.ErrOtherPast)
+			}
+		},
 	}, func(_ context.Context, b eventlog.Batch) error {
+		if e.log.Past() != past {
+			return eventlog.ErrOtherPast
+		}
 		e.mu.Lock()
 		for _, at := range b.Events {
 			if decision, ok := at.Event.(projection.Event); ok {
-				e.decided[at.StreamID()] = projection.Decider.Evolve(e.decided[at.StreamID()], decision)
+				read[at.StreamID()] = projection.Decider.Evolve(read[at.StreamID()], decision)
 			}
+		}
+		news := published && len(b.Events) > 0 || !published && b.Live
+		if b.Live && !published {
+			e.decided, e.decidedIn, published = read, past, true
 		}
 		e.mu.Unlock()
 		if b.Live {
-			once()
+			ready()
 		}
 		for _, k := range e.keepers {
-			if len(b.Events) > 0 {
+			if news {
 				k.notify()
 			}
 		}
 		return nil
 	})
+	if cause := context.Cause(ctx); parent.Err() == nil && errors.Is(cause, eventlog.ErrOtherPast) {
+		return cause
+	}
+	return err
 }
 
 // decisions returns what people have decided about a view.
@@ -158,6 +182,13 @@ func (e *Engine) decisions(view string) projection.State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.decided[view]
+}
+
+// decisionsAreOfThisPast says whether the decisions that are known are those of the log's present past.
+func (e *Engine) decisionsAreOfThisPast() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.decidedIn == e.log.Past()
 }
 
 // Status returns the checkpoints of the active builds as far as this engine knows, in the order of its projections. A view

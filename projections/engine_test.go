@@ -368,7 +368,8 @@ func TestAnOlderLogUnderRunningViewsIsAnAlarm(t *testing.T) {
 	}
 	n = open(t.TempDir(), address)
 	for _, v := range contexts.Views() {
-		if c := w.stopped(v); !strings.Contains(c.Reason, eventlog.ErrAheadOfLog.Error()) {
+		until(t, func() bool { return w.checkpoint(v).State == readmodels.OtherPast })
+		if c := w.checkpoint(v); !strings.Contains(c.Reason, eventlog.ErrOtherPast.Error()) {
 			t.Errorf("%s has stopped because of %q", v.Name, c.Reason)
 		}
 	}

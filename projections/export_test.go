@@ -8,5 +8,5 @@ func (p Projection) Former() *Projection { return p.former }
 // Alike says that the projection folds events of all types alike.
 func (p Projection) Alike() bool { return p.alike }
 
-// AskAgainAfter sets how long a view waits before it asks again for what the store has refused.
-func (e *Engine) AskAgainAfter(pause time.Duration) { e.refusedPause = pause }
+// AskAgainAfter sets how long a view waits before it asks again for what the store has refused, or whether the right log is back.
+func (e *Engine) AskAgainAfter(pause time.Duration) { e.refusedPause, e.lostPause = pause, pause }

@@ -265,7 +265,8 @@ func endOf(j *job) <-chan error {
 
 // keep brings the view up to date and keeps it so, until ctx ends.
 func (k *keeper) keep(ctx context.Context, token int64) error {
-	builds, err := k.builds(ctx, token)
+	// lost is set while the log has another past than the one from which the active build was made.
+	builds, lost, err := k.builds(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -276,22 +277,34 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 	}()
 	stopped := -1 // how many decisions there were when the active build stopped; it is tried again after the next one
 	failed := -1  // the same for the build that is being made
-	mended, err := k.readsMore(ctx)
-	if err != nil {
+	mended := false
+	if lost == nil {
+		if mended, err = k.readsMore(ctx); err != nil {
+			return err
+		}
+	}
+	// recognise looks again whether the log has the past of the active build.
+	recognise := func(patience time.Duration) (err error) {
+		at, err := k.recognise(ctx, builds.Active.Collection, token, patience)
+		lost = at.Lost
 		return err
 	}
 	for {
 		decided := k.engine.decisions(k.View.Name)
-		if fold, known := k.inVersion(builds.Active.Version); live == nil && known && decided.Decisions != stopped {
+		if fold, known := k.inVersion(builds.Active.Version); lost == nil && live == nil && known && decided.Decisions != stopped {
 			r, err := k.runnerOf(ctx, fold, builds.Active.Collection, token)
 			if err != nil {
 				return err
 			}
 			live, stopped = k.keepLive(ctx, r), -1
 		}
-		needed := builds.Active.Version != k.View.Version || decided.Wanted() > builds.Request || mended || k.reconsidered(decided)
-		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() &&
-			decided.Wanted() > builds.Request) {
+		asked := decided.Wanted() > builds.Request
+		needed := builds.Active.Version != k.View.Version || asked || mended || k.reconsidered(decided)
+		if lost != nil {
+			asked = k.engine.decisionsAreOfThisPast() && decided.Wanted() > lost.Requests
+			needed = builds.Active.Version != k.View.Version || asked
+		}
+		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() && asked) {
 			building.end()
 			building = nil
 			if builds, err = k.drop(ctx, builds, *old); err != nil {
@@ -300,6 +313,9 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		}
 		if needed && building == nil && decided.Decisions != failed {
 			if builds.Building == nil {
+				if lost != nil {
+					builds.Request = lost.Requests // those that the lost past held do not count
+				}
 				if builds, err = k.save(ctx, builds.Next(k.View, decided.Wanted(), decided.Dropped, time.Now().UTC())); err != nil {
 					return err
 				}
@@ -311,7 +327,9 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			if n := decided.EventsPerSecond; n > 0 && builds.Building.Request > 0 {
 				r.pace = rate.NewLimiter(rate.Limit(n), max(1, n/4))
 			}
-			r.mayLeaveOut = k.activeLeavesOut
+			if lost == nil {
+				r.mayLeaveOut = k.activeLeavesOut
+			}
 			k.engine.logger.Info("a view is built", "view", k.View.Name, "collection", builds.Building.Collection,
 				"from", r.at.Position.Commit)
 			building = k.begin(ctx, r, func(ctx context.Context) error { return r.catchUp(ctx, func() bool { return true }) })
@@ -320,9 +338,17 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		if err != nil {
 			return err
 		}
+		var look <-chan time.Time
+		if lost != nil {
+			look = time.After(k.engine.lostPause)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-look:
+			if err := recognise(0); err != nil {
+				return err
+			}
 		case <-k.decided:
 			if now := k.engine.decisions(k.View.Name); live != nil && now.Decisions != decided.Decisions && live.skipsMore(decided, now) {
 				live.end() // it begins again with the events that have to be skipped
@@ -332,7 +358,13 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		case err := <-endOf(live):
 			stopped = live.decisions
 			live = nil
-			if !errors.Is(err, errStopped) {
+			switch {
+			case errors.Is(err, eventlog.ErrOtherPast):
+				stopped = -1
+				if err := recognise(k.engine.log.Patience()); err != nil {
+					return err
+				}
+			case !errors.Is(err, errStopped):
 				return err
 			}
 		case err := <-endOf(building):
@@ -342,6 +374,11 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			case errors.Is(err, errStopped):
 				failed = begun
 				continue
+			case errors.Is(err, eventlog.ErrOtherPast):
+				if builds, err = k.drop(ctx, builds, *builds.Building); err != nil {
+					return err
+				}
+				continue // it is begun again, with what the log holds
 			case err != nil:
 				return err
 			}
@@ -356,6 +393,11 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			case errors.Is(err, errStopped):
 				failed = begun
 				continue
+			case errors.Is(err, eventlog.ErrOtherPast):
+				if builds, err = k.drop(ctx, builds, *builds.Building); err != nil {
+					return err
+				}
+				continue
 			case err != nil:
 				return err
 			}
@@ -364,7 +406,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 			}
 			k.engine.logger.Info("a new build of the view is active", "view", k.View.Name, "collection", builds.Active.Collection)
 			built.pace, built.mayLeaveOut = nil, nil
-			live, stopped, mended = k.keepLive(ctx, built), -1, false
+			live, stopped, mended, lost = k.keepLive(ctx, built), -1, false, nil
 		}
 	}
 }
@@ -466,22 +508,23 @@ func (k *keeper) join(ctx context.Context, r *runner) (*member, error) {
 	return k.engine.shared.wait(ctx, r)
 }
 
-// builds loads the builds of the view, and saves them under this lease.
-func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Builds, err error) {
+// builds loads the builds of the view, and saves them under this lease. lost is set if the log has another past than the one from
+// which the active build was made.
+func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Builds, lost *readmodels.Lost, err error) {
 	e := k.engine
 	err = e.retry(ctx, "load the builds of "+k.View.Name, func() error {
 		builds, err = e.store.BuildsOf(ctx, k.View)
 		return err
 	})
 	if err != nil {
-		return builds, err
+		return builds, nil, err
 	}
 	if builds.Active.Version > k.View.Version {
-		return builds, errNewerProgram // it has taken over since mayKeep was asked
+		return builds, nil, errNewerProgram // it has taken over since mayKeep was asked
 	}
-	at, err := k.reached(ctx, builds.Active.Collection)
+	at, err := k.recognise(ctx, builds.Active.Collection, token, e.log.Patience())
 	if err != nil {
-		return builds, err
+		return builds, nil, err
 	}
 	if builds.Token == 0 && at.At.IsZero() {
 		// Nothing is stored of the view, as after a restore of the log alone. Its first build does what was asked before.
@@ -489,36 +532,75 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 		builds = builds.Fresh(k.View, decided.Requests, decided.Dropped)
 	}
 	builds.Token = token
-	return k.save(ctx, builds)
+	builds, err = k.save(ctx, builds)
+	return builds, at.Lost, err
 }
 
-// reached waits until the log reaches up to what the view has seen: it would take new events for those that it has seen. While
-// the log does not, the view is said to have stopped. It fails where that is found when the engine has just begun. Otherwise it
-// returns the checkpoint of the build.
-func (k *keeper) reached(ctx context.Context, collection string) (at readmodels.Checkpoint, err error) {
+// recognise looks whether the log has the past from which a build was made, and returns the build's checkpoint. If the log has
+// another past, the checkpoint says so from then on. The build would take new events for those that it has seen, so it is not
+// folded any further until somebody has the view rebuilt, or the right log is back.
+func (k *keeper) recognise(ctx context.Context, collection string, token int64, patience time.Duration) (at readmodels.Checkpoint, err error) {
+	e, other := k.engine, error(nil)
+	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
+		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {
+			return err
+		}
+		if other = e.log.Recognise(ctx, at.Position, at.Last, patience); errors.Is(other, eventlog.ErrOtherPast) {
+			return nil
+		}
+		return other
+	})
+	switch {
+	case err != nil:
+		return at, err
+	case other != nil:
+		return k.lose(ctx, at, token, other)
+	case at.Lost != nil && at.Last.IsZero(): // nothing tells whether the right log is back
+	case at.Lost != nil:
+		e.logger.Info("the log from which a view was made is back, and the view goes on", "view", k.View.Name)
+		at = at.Begun()
+	}
+	k.setStatus(at)
+	return at, nil
+}
+
+// lose notes that the log has another past than the one from which a build was made.
+func (k *keeper) lose(ctx context.Context, at readmodels.Checkpoint, token int64, why error) (readmodels.Checkpoint, error) {
 	e := k.engine
-	for {
-		var ahead error
-		err := e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
-			if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {
-				return err
-			}
-			if err = e.log.Reaches(ctx, at.Position); errors.Is(err, eventlog.ErrAheadOfLog) {
-				ahead, err = err, nil
-			}
+	if at.Lost == nil {
+		e.logger.Error("a view was made from another log than the one that is there, and stands still; put the right log back, or rebuild it",
+			"view", k.View.Name, "error", why)
+		var decided projection.State
+		err := e.retry(ctx, "read what was decided about "+k.View.Name, func() (err error) {
+			decided, err = decisionsIn(ctx, e.log, k.View.Name)
 			return err
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return at, err
-		case ahead == nil:
-			k.setStatus(at)
-			return at, nil
-		case time.Since(e.begun) < startWindow+e.log.Patience():
-			return at, fmt.Errorf("view %s is ahead of the log: %w; restore the right log, or drop the views", k.View.Name, ahead)
 		}
-		e.alarm(ctx, at, ahead)
+		at.Lost = &readmodels.Lost{Since: time.Now().UTC(), Requests: decided.Requests}
 	}
+	at.State, at.Reason, at.FailedAt, at.At, at.Token = readmodels.OtherPast, why.Error(), nil, time.Now().UTC(), token
+	err := e.retry(ctx, "note that "+k.View.Name+" was made from another log", func() error { return e.store.SaveCheckpoint(ctx, at) })
+	if err == nil {
+		k.setStatus(at)
+		e.metrics.batch(k.View.Name, 0, at)
+	}
+	return at, err
+}
+
+// decisionsIn reads from the log what people have decided about a view.
+func decisionsIn(ctx context.Context, log *eventlog.Log, view string) (projection.State, error) {
+	decided := projection.Decider.Initial
+	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(view)) {
+		if err != nil {
+			return decided, err
+		}
+		if decision, ok := at.Event.(projection.Event); ok {
+			decided = projection.Decider.Evolve(decided, decision)
+		}
+	}
+	return decided, nil
 }
 
 func (k *keeper) save(ctx context.Context, builds readmodels.Builds) (readmodels.Builds, error) {
@@ -533,6 +615,9 @@ func (k *keeper) runnerOf(ctx context.Context, p Projection, collection string, 
 			return err
 		}
 		at, err := e.store.TakeCheckpoint(ctx, p.View, collection, token)
+		if err == nil && at.Last.IsZero() { // an earlier program has written it
+			at.Last, err = e.log.MarkAt(ctx, at.Position)
+		}
 		r = e.newRunner(p, collection, at, token)
 		return err
 	})

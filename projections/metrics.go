@@ -30,7 +30,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		position: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_position",
 			Help: "Log position up to which a view has folded."}, []string{"view"}),
 		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_stopped",
-			Help: "1 where a projection has stopped at an event."}, []string{"view"}),
+			Help: "1 where a projection has stopped: at an event, or because the log is another one."}, []string{"view"}),
 		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_left_out_streams",
 			Help: "Streams that a view leaves out from an event on that it cannot show. Anything but 0 is an alarm."}, []string{"view"}),
 	}
@@ -44,7 +44,7 @@ func (m *metrics) batch(view string, folded int, at readmodels.Checkpoint) {
 	m.events.WithLabelValues(view).Add(float64(folded))
 	m.position.WithLabelValues(view).Set(float64(at.Position.Commit))
 	stopped := 0.0
-	if at.State == readmodels.Stopped {
+	if at.State == readmodels.Stopped || at.State == readmodels.OtherPast {
 		stopped = 1
 	}
 	m.stopped.WithLabelValues(view).Set(stopped)

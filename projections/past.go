@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/projection"
 	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/readmodels"
@@ -97,14 +96,9 @@ type scratch struct {
 func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint),
 ) (*scratch, error) {
 	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
-	decided := projection.Decider.Initial
-	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
-		if err != nil {
-			return nil, err
-		}
-		if decision, ok := at.Event.(projection.Event); ok {
-			decided = projection.Decider.Evolve(decided, decision)
-		}
+	decided, err := decisionsIn(ctx, log, p.View.Name)
+	if err != nil {
+		return nil, err
 	}
 	e.decided[p.View.Name] = decided
 	r := e.newRunner(p, fmt.Sprintf("%s_scratch_%s", p.View.Name, uuid.NewString()[:8]), readmodels.Checkpoint{}, 0)
@@ -145,7 +139,8 @@ func (s *scratch) remove(ctx context.Context) error {
 }
 
 // AsOf folds the log up to a moment. It calls yield with each document as it was then, in the order of the keys, and returns
-// the position up to which it has folded. progress is called after each checkpoint; it may be nil.
+// the moment as a position: that of the last event up to a time that the view could show, which is zero for none. progress is
+// called after each checkpoint; it may be nil.
 func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, until Until,
 	progress func(readmodels.Checkpoint), yield func(bson.Raw) error,
 ) (through domain.Position, err error) {
@@ -171,7 +166,10 @@ func AsOf(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Pro
 			return through, err
 		}
 	}
-	return s.through, found.Err()
+	if until.Time.IsZero() {
+		return s.through, found.Err()
+	}
+	return s.counted, found.Err()
 }
 
 // explain returns the error of the event at which the fold has stopped, or else err.
@@ -211,14 +209,9 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
 	}
-	decided := projection.Decider.Initial
-	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(p.View.Name)) {
-		if err != nil {
-			return nil, err
-		}
-		if decision, ok := at.Event.(projection.Event); ok {
-			decided = projection.Decider.Evolve(decided, decision)
-		}
+	decided, err := decisionsIn(ctx, log, p.View.Name)
+	if err != nil {
+		return nil, err
 	}
 	var events []Envelope
 	for _, stream := range p.PatientStreams(who) {

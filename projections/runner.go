@@ -67,8 +67,10 @@ type runner struct {
 	skips func(Envelope) bool
 	// saved is called after each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
-	// until is the moment at which a runner stops that shows the past; nil for none.
-	until *Until
+	// until is the moment at which a runner stops that shows the past; nil for none. counted is the position of the last event of
+	// the view's types up to there.
+	until   *Until
+	counted domain.Position
 	// pace bounds the events per second; nil where they are not bounded.
 	pace *rate.Limiter
 
@@ -78,6 +80,8 @@ type runner struct {
 	through domain.Position
 	folded  int
 	last    time.Time // when the last folded event was recorded
+	// mark is that of the last event of the log up to through, as far as it is known.
+	mark domain.Mark
 	// documents holds documents as they were last written, unwritten those that have changed since. Both are valid only
 	// while nobody else writes, and are dropped when the runner starts again.
 	documents *lru.Cache[string, readmodels.Document]
@@ -131,7 +135,7 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 	// A build that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
 	at = at.Begun()
 	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
-	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position,
+	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position, mark: at.Last,
 		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false },
 		leftOut: map[string]readmodels.LeftOut{}}
 	for _, left := range at.LeftOut {
@@ -147,7 +151,8 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 }
 
 // catchUp folds the log from the runner's position. At the log's end, when everything is written, it calls done, and goes
-// on unless that returns true. It fails with errStopped at an event that cannot be folded.
+// on unless that returns true. It fails with errStopped at an event that cannot be folded, and with eventlog.ErrOtherPast where the
+// log is not the one that was folded before.
 func (r *runner) catchUp(ctx context.Context, done func() bool) error {
 	r.written, r.rated = time.Now(), 0
 	for {
@@ -169,29 +174,15 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	// The subscription delivers only the events of this view, so it may catch up at a position before the log's end. The rest
 	// is followed without a filter: the view has seen what a subscription has delivered, and nothing else. An end that was
 	// asked for says nothing, because another node may have answered, which is ahead of the one that is followed.
-	subscription := eventlog.Subscription{After: r.through, Types: r.types, WaitForLog: true, OnError: r.aheadOfLog(ctx)}
+	subscription := eventlog.Subscription{After: r.through, Last: r.mark, Types: r.types}
 	if r.alike {
 		subscription.Types = nil // it also shows damaged events, whose type may be any
 	}
 	if _, err := r.follow(ctx, subscription, func() bool { return true }); err != nil {
 		return false, err
 	}
-	subscription.After, subscription.Unfiltered = r.through, true
+	subscription.After, subscription.Last, subscription.Unfiltered = r.through, r.mark, true
 	return r.follow(ctx, subscription, done)
-}
-
-// aheadOfLog returns what hears of interruptions, and raises the alarm where the log ends before what the runner has seen. It
-// is called while the runner folds, so it notes the checkpoint of now.
-func (r *runner) aheadOfLog(ctx context.Context) func(error) {
-	at, saved := r.at, r.saved
-	return func(err error) {
-		if !errors.Is(err, eventlog.ErrAheadOfLog) {
-			return
-		}
-		if noted, is := r.engine.alarm(ctx, at, err); is && saved != nil {
-			saved(0, noted)
-		}
-	}
 }
 
 // follow folds what a subscription delivers until it has caught up, and returns what done returns then. What is written on the
@@ -213,6 +204,7 @@ func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription,
 			if b = r.until.cut(b); b.Through.Before(r.through) {
 				b.Through = r.through
 			}
+			r.count(b.Events)
 		}
 		if err := r.take(ctx, b, false); err != nil {
 			return err
@@ -229,11 +221,22 @@ func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription,
 	return is, err
 }
 
+// count notes the last of some events that is of the view's types. It depends on nothing but the log: where events end that count
+// for nothing, or how the server has answered, says nothing of the view.
+func (r *runner) count(events []Envelope) {
+	for _, at := range slices.Backward(events) {
+		if r.alike || slices.Contains(r.types, at.Type) {
+			r.counted = at.Position
+			return
+		}
+	}
+}
+
 // forget goes back to the last checkpoint, and drops what has not been written.
 func (r *runner) forget() {
 	r.documents.Purge()
 	clear(r.unwritten)
-	r.through, r.folded = r.at.Position, 0
+	r.through, r.mark, r.folded = r.at.Position, r.at.Last, 0
 }
 
 // getPast goes back to the last checkpoint, and arranges how the view goes on from there although an event cannot be folded.
@@ -281,13 +284,13 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	case b.Live && !r.through.Before(b.Through) && r.at.State == readmodels.Live && r.folded == 0 && !r.at.Position.Before(r.through):
 		return nil
 	}
-	events, through := unseen(b.Events, r.through), b.Through
+	events, through, mark := unseen(b.Events, r.through), b.Through, b.Last
 	stops := r.stop != nil && !b.Through.Before(r.stop.event.Position)
 	if stops {
 		events = before(events, r.stop.event.Position)
-		through = r.through
+		through, mark = r.through, r.mark
 		if len(events) > 0 {
-			through = events[len(events)-1].Position
+			through, mark = events[len(events)-1].Position, events[len(events)-1].Mark()
 		}
 	}
 	var folded int
@@ -298,7 +301,7 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	if err != nil {
 		return err
 	}
-	r.through, r.folded = through, r.folded+folded
+	r.through, r.mark, r.folded = through, mark, r.folded+folded
 	if folded > 0 {
 		r.last = events[len(events)-1].Metadata.RecordedAt
 	}
@@ -561,7 +564,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	}
 	now := time.Now().UTC()
 	next := r.at
-	next.Position, next.State, next.At = r.through, state, now
+	next.Position, next.Last, next.State, next.At = r.through, r.mark, state, now
 	next.Events += int64(r.folded)
 	next.Rate, next.RemainingMillis = 0, 0
 	next.Reason, next.FailedAt, next.LeftOut = "", nil, nil
@@ -582,7 +585,7 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		next.FailedAt = &at
 	case readmodels.Live:
 		next.End, next.Complete = 0, true
-	case readmodels.NotKept: // whoever writes keeps the view
+	case readmodels.NotKept, readmodels.OtherPast: // whoever writes keeps the view, and folds what the log holds
 	}
 	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 		return err

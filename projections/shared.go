@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"casebook/domain"
@@ -29,7 +30,10 @@ const (
 type shared struct {
 	engine *Engine
 	pace   *rate.Limiter
-	begun  chan domain.Position // receives the position of the first member
+	begun  chan readmodels.Checkpoint // receives the checkpoint of the first member
+
+	// over says that the members' past is lost, and that they are about to be removed.
+	over atomic.Bool
 
 	mu      sync.Mutex
 	started bool
@@ -44,7 +48,7 @@ type member struct {
 }
 
 func newShared(e *Engine) *shared {
-	return &shared{engine: e, pace: rate.NewLimiter(rate.Every(batchApart), 1), begun: make(chan domain.Position, 1)}
+	return &shared{engine: e, pace: rate.NewLimiter(rate.Every(batchApart), 1), begun: make(chan readmodels.Checkpoint, 1)}
 }
 
 // join adds a runner, unless the members are ahead of it. From then on until leave, only the shared subscription uses the
@@ -52,29 +56,43 @@ func newShared(e *Engine) *shared {
 func (s *shared) join(r *runner) (*member, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.started && r.at.Position.Before(s.at) {
+		return nil, false
+	}
+	return s.add(r), true
+}
+
+// add adds a runner. The first one begins the subscription. s.mu is held.
+func (s *shared) add(r *runner) *member {
 	if !s.started {
 		s.started, s.at = true, r.at.Position
-		s.begun <- r.at.Position
-	}
-	if r.at.Position.Before(s.at) {
-		return nil, false
+		s.begun <- r.at
 	}
 	m := &member{runner: r, left: make(chan error, 1)}
 	s.members = append(s.members, m)
-	return m, true
+	return m
 }
 
 // wait stops the members until a runner that has nearly caught up has reached their position, and adds it. Without the stop
-// a runner would never reach them while many events come.
+// a runner would never reach them while many events come. It fails with eventlog.ErrOtherPast if the log turns out to have another
+// past than that of the members: their position may lie beyond its end.
 func (s *shared) wait(ctx context.Context, r *runner) (*member, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := r.catchUp(ctx, func() bool { return !r.through.Before(s.at) }); err != nil {
+	err := r.catchUp(ctx, func() bool {
+		if s.over.Load() || !s.started || !r.through.Before(s.at) {
+			return true
+		}
+		time.Sleep(batchApart)
+		return false
+	})
+	switch {
+	case err != nil:
 		return nil, err
+	case s.over.Load():
+		return nil, eventlog.ErrOtherPast
 	}
-	m := &member{runner: r, left: make(chan error, 1)}
-	s.members = append(s.members, m)
-	return m, nil
+	return s.add(r), nil
 }
 
 // leave removes a member. When it returns, the shared subscription does not use its runner any more.
@@ -89,31 +107,49 @@ func (s *shared) leave(m *member) {
 	}
 }
 
-// run reads the log from the position of the first member, until ctx ends.
+// run reads the log from the position of the first member, until ctx ends. Where the log is found to have another past, all members
+// are removed, and it begins again with the next first one.
 func (s *shared) run(ctx context.Context) error {
-	select {
-	case after := <-s.begun:
-		alarm := func(err error) {
-			if errors.Is(err, eventlog.ErrAheadOfLog) {
-				s.alarm(ctx, err)
+	for {
+		select {
+		case at := <-s.begun:
+			err := s.follow(ctx, at)
+			if ctx.Err() != nil || !errors.Is(err, eventlog.ErrOtherPast) {
+				return err
 			}
+			s.over.Store(true) // whoever waits for the members' position holds the lock
+			s.lose(err)
+		case <-ctx.Done():
+			return nil
 		}
-		return pipe(ctx, s.engine, eventlog.Subscription{After: after, WaitForLog: true, OnError: alarm},
-			func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
-				if err := s.pace.Wait(ctx); err != nil {
-					return err
-				}
-				b = s.engine.withMore(b, fetched)
-				if b.Live {
-					s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
-				} else {
-					s.pace.SetLimit(rate.Inf) // the members are behind the log
-				}
-				return s.deliver(ctx, b)
-			})
-	case <-ctx.Done():
-		return nil
 	}
+}
+
+func (s *shared) follow(ctx context.Context, at readmodels.Checkpoint) error {
+	return pipe(ctx, s.engine, eventlog.Subscription{After: at.Position, Last: at.Last},
+		func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+			if err := s.pace.Wait(ctx); err != nil {
+				return err
+			}
+			b = s.engine.withMore(b, fetched)
+			if b.Live {
+				s.pace.SetLimit(rate.Every(min(batchApart+time.Duration(len(b.Events))*batchPerEvent, batchApartMost)))
+			} else {
+				s.pace.SetLimit(rate.Inf) // the members are behind the log
+			}
+			return s.deliver(ctx, b)
+		})
+}
+
+// lose removes all members, with the reason.
+func (s *shared) lose(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		m.left <- why
+	}
+	s.members, s.started = nil, false
+	s.over.Store(false)
 }
 
 // deliver lets the members fold a batch one after the other, so that commands get processor time too. A member that fails
@@ -137,53 +173,13 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	return nil
 }
 
-// alarm notes in all members' checkpoints that they cannot go on: the log ends before what they have seen. They go on
-// when it no longer does.
-func (s *shared) alarm(ctx context.Context, reason error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.members {
-		m.runner.alarm(ctx, reason)
-	}
-}
-
-// alarm notes in the runner's checkpoint that it cannot go on: the log ends before what it has seen.
-func (r *runner) alarm(ctx context.Context, reason error) {
-	if r.at.State == readmodels.Stopped {
-		return
-	}
-	if at, saved := r.engine.alarm(ctx, r.at, reason); saved {
-		if r.at = at; r.saved != nil {
-			r.saved(0, at)
-		}
-	}
-}
-
-// alarm notes in a checkpoint that its build has seen more than the log holds.
-func (e *Engine) alarm(ctx context.Context, at readmodels.Checkpoint, reason error) (_ readmodels.Checkpoint, saved bool) {
-	at.State, at.Reason = readmodels.Stopped, reason.Error()
-	if err := e.store.SaveCheckpoint(ctx, at); err != nil {
-		e.logger.Warn("projections wait for the store", "doing", "note that "+at.View+" has stopped", "error", err)
-		return at, false
-	}
-	e.logger.Error("a view has seen more than the log holds; was the event store replaced by an older backup?",
-		"view", at.View, "error", reason)
-	return at, true
-}
-
 // pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is
 // folded make the next batch, so that batches grow when there are many events.
 func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
 	from.MaxBatch = e.limits.Batch
-	also := from.OnError
-	from.OnError = func(err error) {
-		e.logger.Warn("projections wait for the log", "error", err)
-		if also != nil {
-			also(err)
-		}
-	}
+	from.OnError = func(err error) { e.logger.Warn("projections wait for the log", "error", err) }
 	fetched := make(chan eventlog.Batch, fetchAhead)
 	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {
@@ -220,7 +216,7 @@ func (e *Engine) withMore(b eventlog.Batch, fetched <-chan eventlog.Batch) event
 			if !open {
 				return b
 			}
-			b.Events, b.Through, b.Live = append(b.Events, next.Events...), next.Through, next.Live
+			b.Events, b.Through, b.Last, b.Live = append(b.Events, next.Events...), next.Through, next.Last, next.Live
 		default:
 			return b
 		}

@@ -9,6 +9,8 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
+	"casebook/domain/projection"
+	"casebook/embedded/storetest"
 	"casebook/projections"
 	diaryprojections "casebook/projections/diary"
 	patientprojections "casebook/projections/patient"
@@ -234,5 +236,35 @@ func TestAsOfShowsThePast(t *testing.T) {
 	}
 	if _, err := processprojections.ProcessMonitor.PatientAsOf(t.Context(), verifier, patients[0], moment); err == nil {
 		t.Error("processes are folded of one patient")
+	}
+}
+
+// TestATimeIsAlwaysTheSamePosition: the position of a time is that of the last event of the view up to then, whatever was recorded
+// since, also of other programs, and however the log is read.
+func TestATimeIsAlwaysTheSamePosition(t *testing.T) {
+	w := newWorldAlone(t)
+	for n := range 3 {
+		w.screen(n)
+	}
+	last := w.last
+	w.decide("alerts", projection.RebuildRequested{Projection: "alerts", Reason: "the view does not show this"})
+	at := time.Now().Add(time.Millisecond)
+	time.Sleep(5 * time.Millisecond)
+	for round := range 4 {
+		through, err := projections.AsOf(t.Context(), w.log, w.store, patientprojections.PatientList, projections.Until{Time: at}, nil,
+			func(bson.Raw) error { return nil })
+		if err != nil || through.Commit != last {
+			t.Errorf("round %d: the time is position %d, %v, want %d", round, through.Commit, err, last)
+		}
+		switch round {
+		case 0:
+			if _, err := storetest.Forge(t.Context(), w.url, "stranger-1", "Strange", []byte(`{}`), nil); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			w.decide("alerts", projection.RebuildRequested{Projection: "alerts", Reason: "nor this"})
+		case 2:
+			w.screen(10)
+		}
 	}
 }

@@ -29,7 +29,10 @@ var bookkeeping = map[string]string{
 		"leftOut":[{"study":"PAIN1","stream":"patient-PAIN1.S-0002","revision":{"$numberLong":"3"},"type":"Enrolled",
 			"position":{"commit":{"$numberLong":"48000"},"prepare":{"$numberLong":"48000"}},"reason":"it cannot be read",
 			"since":{"$date":"2026-03-01T12:00:00Z"},"unreadable":true,"reconsidered":2}],
-		"complete":true,"rate":150.5,"remainingMillis":{"$numberLong":"900"},"end":{"$numberLong":"50000"}}`,
+		"complete":true,"rate":150.5,"remainingMillis":{"$numberLong":"900"},"end":{"$numberLong":"50000"},
+		"last":{"stream":"patient-PAIN1.S-0001","revision":{"$numberLong":"3"},"id":"8d9c6a52-7a53-5f0e-9a53-6f1de7a3c6b1",
+			"position":{"commit":{"$numberLong":"48205"},"prepare":{"$numberLong":"48205"}}},
+		"lost":{"since":{"$date":"2026-03-01T12:30:00Z"},"requests":1}}`,
 	"leases": `{"_id":"patient-list","holder":"host/17/5d9e1b0c","token":{"$numberLong":"7"},"beat":{"$numberLong":"19"},
 		"since":{"$date":"2026-03-01T10:00:00Z"},"renewed":{"$date":"2026-03-01T12:00:00Z"},"lastsMillis":{"$numberLong":"10000"}}`,
 }

@@ -114,7 +114,7 @@ type Question struct {
 }
 
 // Answer answers a question. It refuses wrong parameters, callers without a role in the scope, a view that is being built for
-// the first time, a position behind the end of the log, and one that a view does not see in time; the query itself may
+// the first time or was made from another log, a position behind the end of the log, and one that a view does not see in time; the query itself may
 // refuse too. Refusals of access are recorded. A list of the answer is only nil if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
@@ -131,6 +131,9 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	}
 	for _, view := range q.Views {
 		if err := e.options.Store.Built(ctx, view); err != nil {
+			return nil, err
+		}
+		if err := e.options.Store.OfThisLog(ctx, view); err != nil {
 			return nil, err
 		}
 	}

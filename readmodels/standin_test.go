@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ import (
 // to, and everything else with ok.
 type standIn struct {
 	hello bson.D
+	// failures are the codes of the errors with which it answers the first commands hello that are no handshake.
+	failures []int32
 	// slow delays the answer to the command of a name.
 	slow map[string]time.Duration
 
@@ -96,6 +100,9 @@ func (s *standIn) answer(command bson.Raw) bson.D {
 		return bson.D{{Key: "ok", Value: 0}}
 	}
 	name := first.Key()
+	if failed := s.fails(name, command); failed != nil {
+		return failed
+	}
 	if name == "hello" || strings.EqualFold(name, "isMaster") {
 		return append(bson.D{{Key: "ok", Value: 1}, {Key: "isWritablePrimary", Value: true}, {Key: "ismaster", Value: true},
 			{Key: "helloOk", Value: true}, {Key: "maxBsonObjectSize", Value: 16 << 20}, {Key: "maxMessageSizeBytes", Value: 48_000_000},
@@ -110,6 +117,45 @@ func (s *standIn) answer(command bson.Raw) bson.D {
 	time.Sleep(s.slow[name])
 	return bson.D{{Key: "ok", Value: 1}, {Key: "n", Value: 1}, {Key: "nModified", Value: 1},
 		{Key: "cursor", Value: bson.D{{Key: "firstBatch", Value: bson.A{}}, {Key: "id", Value: int64(0)}, {Key: "ns", Value: "db.x"}}}}
+}
+
+// fails returns the error of the next command hello that is to fail; nil for none.
+func (s *standIn) fails(name string, command bson.Raw) bson.D {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, handshake := command.Lookup("client").DocumentOK(); name != "hello" || handshake || len(s.failures) == 0 {
+		return nil
+	}
+	code := s.failures[0]
+	s.failures = s.failures[1:]
+	return bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: code}, {Key: "codeName", Value: "AnError"}, {Key: "errmsg", Value: "an error"}}
+}
+
+// TestOnlyWhatLastsIsNotWaitedFor: a server that starts, stops or elects a primary answers with many codes. What somebody has to
+// change is an error at once.
+func TestOnlyWhatLastsIsNotWaitedFor(t *testing.T) {
+	// InternalError, HostUnreachable, ShutdownInProgress, NotPrimaryNoSecondaryOk, and one that nobody knows.
+	passing := &standIn{failures: []int32{1, 6, 91, 13435, 999_999}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	store, err := readmodels.Await(ctx, slog.New(slog.DiscardHandler), passing.start(t), "views", nil)
+	if err != nil {
+		t.Fatalf("it ends with %v", err)
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, code := range []int32{13, 18} { // Unauthorized, AuthenticationFailed
+		lasting := &standIn{failures: []int32{code, code, code, code}}
+		if _, err := readmodels.Await(ctx, slog.New(slog.DiscardHandler), lasting.start(t), "views", nil); !errors.Is(err, readmodels.ErrRefused) {
+			t.Errorf("with code %d it ends with %v", code, err)
+		}
+	}
+	for _, address := range []string{"mongodb:/nowhere", "mongodb://127.0.0.1:1/?readPreference=secondary"} {
+		if _, err := readmodels.Await(ctx, slog.New(slog.DiscardHandler), address, "views", nil); err == nil || ctx.Err() != nil {
+			t.Errorf("%s: it ends with %v", address, err)
+		}
+	}
 }
 
 // concerns returns write and read concern of the last command of a name.

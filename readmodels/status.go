@@ -100,7 +100,7 @@ func (s *Store) Status(ctx context.Context, firstAfter FirstAfter) ([]BuildStatu
 			b.Lag = lag
 		}
 		switch {
-		case b.State == Stopped:
+		case b.State == Stopped, b.State == OtherPast:
 		case !b.Kept:
 			b.State = NotKept
 		case b.Lag > liveWithin:

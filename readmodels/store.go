@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -72,6 +73,7 @@ type Store struct {
 	built  map[string]bool
 	active activeBuilds // guarded by mu too
 	kept   keptViews    // guarded by mu too
+	lost   lostViews    // guarded by mu too
 	// reading reads checkpoints and leases, each at most once at a time.
 	reading singleflight.Group
 }
@@ -122,7 +124,7 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 		if refused := Refusal(err); refused != nil {
 			return nil, errors.Join(refused, client.Disconnect(ctx))
 		}
-		return nil, errors.Join(fmt.Errorf("the store of the read models does not answer: %w", err), client.Disconnect(ctx))
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrAway, err), client.Disconnect(context.WithoutCancel(ctx)))
 	}
 	if hello.SetName != "" || hello.Message == routerMessage {
 		s.majority = true
@@ -130,6 +132,29 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	}
 	s.db = client.Database(database, db)
 	return s, nil
+}
+
+// ErrAway means that the store of the read models does not answer, or answers with an error that may pass.
+var ErrAway = errors.New("the store of the read models does not answer")
+
+// awaitPause is how long Await waits before it tries again.
+const awaitPause = time.Second
+
+// Await is Connect that waits for the store, until ctx ends. It fails at once with what no waiting changes: an address that is
+// wrong, and an ErrRefused.
+func Await(ctx context.Context, logger *slog.Logger, url, database string, views []View) (*Store, error) {
+	for {
+		s, err := Connect(ctx, url, database, views)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrAway) {
+			return s, err
+		}
+		logger.Warn("waits for the store of the read models", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(awaitPause):
+		}
+	}
 }
 
 // Views returns the views that the store holds, in the order in which they were given.
@@ -189,12 +214,17 @@ const (
 	CatchingUp State = "catching-up"
 	Live       State = "live"
 	Stopped    State = "stopped"
+	// OtherPast says that the log has another past than the one from which the view was made, as after the restore of an older
+	// backup. The view stands still until somebody has it rebuilt, or puts the right log back.
+	OtherPast State = "other-past"
 	// NotKept is never stored: it says that no process keeps the view.
 	NotKept State = "not-kept"
 )
 
 // Schema implements domain.HasSchema.
-func (State) Schema() domain.Schema { return domain.OneOf(CatchingUp, Live, Stopped, NotKept) }
+func (State) Schema() domain.Schema {
+	return domain.OneOf(CatchingUp, Live, Stopped, OtherPast, NotKept)
+}
 
 // Checkpoint is how far a build has folded the log. It is written after the documents, so that after a crash in between
 // some events are folded again, which changes nothing.
@@ -204,6 +234,11 @@ type Checkpoint struct {
 	Version    int             `bson:"version" json:"version" doc:"Version of its fold"`
 	Position   domain.Position `bson:"position" json:"position" doc:"Log position up to which it has folded"`
 	State      State           `bson:"state" json:"state" doc:"What it is doing"`
+	// Last is the mark of the last event of the log up to Position; zero where it is not known. By it the log is recognised
+	// later.
+	Last domain.Mark `bson:"last,omitempty" json:"-"`
+	// Lost is set while the log has another past than the one that was folded.
+	Lost *Lost `bson:"lost,omitempty" json:"-"`
 	// Reason says why it stopped: the event, and what went wrong.
 	Reason string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it stopped"`
 	Events int64  `bson:"events" json:"events" doc:"Events folded so far"`
@@ -226,6 +261,14 @@ type Checkpoint struct {
 	RemainingMillis int64   `bson:"remainingMillis,omitempty" json:"remainingMillis,omitempty" doc:"Milliseconds until it has caught up, at this pace"`
 	// End is the log's end as it was known last.
 	End uint64 `bson:"end,omitempty" json:"end,omitempty" doc:"Position of the log's end, as it was known last"`
+}
+
+// Lost says that a view was made from a past that the log does not have.
+type Lost struct {
+	// Since is when this was found.
+	Since time.Time `bson:"since"`
+	// Requests is how many rebuilds of the view the log held then. A later one makes the view anew.
+	Requests int `bson:"requests"`
 }
 
 // FailedAt names an event that a projection cannot get past.
@@ -271,7 +314,7 @@ func (c Checkpoint) HasCaughtUp() bool { return c.Complete || c.State == Live }
 // Begun returns the checkpoint with which a fold goes on from c: it catches up, and tries again what it had stopped at.
 func (c Checkpoint) Begun() Checkpoint {
 	c.Complete = c.HasCaughtUp()
-	c.State, c.Reason, c.FailedAt = CatchingUp, "", nil
+	c.State, c.Reason, c.FailedAt, c.Lost = CatchingUp, "", nil, nil
 	return c
 }
 
@@ -343,6 +386,9 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if lost := c.State == OtherPast; lost != s.lost.collections[c.Collection] {
+		s.lost.note(c.Collection, lost)
+	}
 	p := s.progressOf(c.Collection)
 	p.commit, p.projectedHere = c.Position.Commit, true
 	close(p.moved)
@@ -373,6 +419,9 @@ func (s *Store) WaitFor(ctx context.Context, v View, commit uint64) error {
 			c, err := s.recentCheckpoint(ctx, v, collection)
 			if err == nil && c.Position.Commit >= commit {
 				return nil
+			}
+			if err == nil && c.State == OtherPast {
+				return refuseLost(v)
 			}
 			if err == nil && c.State == Stopped {
 				return refuse.Overload("view_stopped", "the view %s has stopped, and will not see position %d before it is mended", v.Name, commit).

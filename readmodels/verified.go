@@ -28,8 +28,9 @@ const (
 type verifiedDocument struct {
 	ID       string          `bson:"_id"`
 	Position domain.Position `bson:"position"`
-	// Latest is set in the document of how far the log has been verified.
-	Latest time.Time `bson:"latest,omitempty"`
+	// Latest and Last are set in the document of how far the log has been verified.
+	Latest time.Time    `bson:"latest,omitempty"`
+	Last   *domain.Mark `bson:"last,omitempty"`
 	// Stream and what follows are set in the document of a damaged stream.
 	Stream   string    `bson:"stream,omitempty"`
 	Revision int64     `bson:"revision,omitempty"`
@@ -57,7 +58,9 @@ func (s *Store) LoadVerified(ctx context.Context) (v domain.Verified, err error)
 		}
 		switch {
 		case d.ID == throughKey:
-			v.Through, v.Latest = d.Position, d.Latest.UTC()
+			if v.Through, v.Latest = d.Position, d.Latest.UTC(); d.Last != nil {
+				v.Last = *d.Last
+			}
 		case strings.HasPrefix(d.ID, damageKey), strings.HasPrefix(d.ID, resolvedKey):
 			v.Damages = append(v.Damages, d.damage())
 		case strings.HasPrefix(d.ID, stepKey):
@@ -115,14 +118,22 @@ func (s *Store) SaveClockStep(ctx context.Context, step domain.ClockStep) error 
 }
 
 // SaveVerified saves how far the log has been verified, unless it is known to be verified further.
-func (s *Store) SaveVerified(ctx context.Context, through domain.Position, latest time.Time) error {
+func (s *Store) SaveVerified(ctx context.Context, through domain.Position, last domain.Mark, latest time.Time) error {
 	further := bson.D{{Key: "_id", Value: throughKey}, {Key: "position.commit", Value: bson.D{{Key: "$lte", Value: int64(through.Commit)}}}}
 	_, err := s.db.Collection(verifiedCollection).ReplaceOne(ctx, further,
-		verifiedDocument{ID: throughKey, Position: through, Latest: latest}, options.Replace().SetUpsert(true))
+		verifiedDocument{ID: throughKey, Position: through, Last: known(last), Latest: latest}, options.Replace().SetUpsert(true))
 	if mongo.IsDuplicateKeyError(err) {
 		return nil
 	}
 	return err
+}
+
+// known returns a mark as it is stored; nil for none.
+func known(m domain.Mark) *domain.Mark {
+	if m.IsZero() {
+		return nil
+	}
+	return &m
 }
 
 func (s *Store) saveVerified(ctx context.Context, d verifiedDocument) error {

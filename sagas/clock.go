@@ -107,7 +107,8 @@ func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
 		func(ctx context.Context) {
 			for ctx.Err() == nil && c.TakeTurn(ctx) {
 			}
-		})
+		},
+		func() { c.turns = agenda[string, any]{} })
 }
 
 // Take takes an event that may begin instances.

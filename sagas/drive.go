@@ -342,6 +342,11 @@ func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifie
 			return nil // the filter is by prefix, and another program may call its events like ours
 		}
 		e, undecodable := d.Log.Decode(stored)
+		ctx, is, err := d.stillThere(msg.Context(), e)
+		if !is || err != nil {
+			return err
+		}
+		msg.SetContext(ctx)
 		if damaged, err := d.damaged(msg.Context(), verifier, e); damaged || err != nil {
 			return err
 		}

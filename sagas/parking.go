@@ -43,7 +43,8 @@ func (p *parking) Publish(_ string, messages ...*message.Message) error {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(m.Context()), sendTimeout)
-		_, err = p.handler.Do(ctx, commands.Request{Name: "ParkMessage", Body: body, Principal: access.Process(topic)})
+		_, err = p.handler.Do(ctx, commands.Request{Name: "ParkMessage", Body: body, Principal: access.Process(topic),
+			Past: pastOf(m.Context())})
 		cancel()
 		if err != nil {
 			// A refusal too, such as a conflict: a message that is not recorded as parked must not be acknowledged.

@@ -308,7 +308,7 @@ func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	defer cancel()
 	answer, err := r.Handler.Do(bounded, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key,
 		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
-		TraceID: cause.trace})
+		TraceID: cause.trace, Past: pastOf(ctx)})
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		err = errNoAnswer{err}
 	}

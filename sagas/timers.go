@@ -2,6 +2,7 @@ package sagas
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"reflect"
 	"time"
@@ -71,16 +72,47 @@ func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
 				t.fire(ctx)
 				t.retry(ctx)
 			}
+		},
+		func() {
+			t.set, t.retries, t.live = agenda[timerName, eventlog.Recorded]{}, agenda[process.Instance, eventlog.Recorded]{}, false
 		})
 }
 
-// followWithClock calls take with what is recorded and tick at intervals, both from one goroutine, until ctx ends.
+// followWithClock calls take with what is recorded and tick at intervals, both from one goroutine, until ctx ends. Where the log
+// gets another past, it calls reset, and follows from the beginning of what the log holds now. What tick does counts for the past
+// that was followed alone.
 func followWithClock(ctx context.Context, log *eventlog.Verifier, s eventlog.Subscription, every time.Duration,
+	take func(eventlog.Batch), tick func(context.Context), reset func()) error {
+	for {
+		err := followOnePast(ctx, log, s, every, take, tick)
+		if ctx.Err() != nil || !errors.Is(err, eventlog.ErrOtherPast) {
+			return err
+		}
+		reset()
+	}
+}
+
+// followOnePast is followWithClock until the log gets another past, with eventlog.ErrOtherPast then.
+func followOnePast(ctx context.Context, log *eventlog.Verifier, s eventlog.Subscription, every time.Duration,
 	take func(eventlog.Batch), tick func(context.Context)) error {
-	batches := make(chan eventlog.Batch)
-	group, ctx := errgroup.WithContext(ctx)
+	past := log.Log().Past()
+	batches, lost := make(chan eventlog.Batch), make(chan struct{}, 1)
+	told := s.OnError
+	s.OnError = func(err error) {
+		told(err)
+		if log.Log().Past() != past { // sooner than the subscription believes it
+			select {
+			case lost <- struct{}{}:
+			default:
+			}
+		}
+	}
+	group, ctx := errgroup.WithContext(withPast(ctx, past))
 	group.Go(func() error {
 		return log.Follow(ctx, s, func(ctx context.Context, b eventlog.Batch) error {
+			if log.Log().Past() != past {
+				return eventlog.ErrOtherPast
+			}
 			select {
 			case batches <- b:
 			case <-ctx.Done():
@@ -95,6 +127,8 @@ func followWithClock(ctx context.Context, log *eventlog.Verifier, s eventlog.Sub
 			select {
 			case <-ctx.Done():
 				return nil
+			case <-lost:
+				return eventlog.ErrOtherPast
 			case b := <-batches:
 				take(b)
 			case <-ticker.C:

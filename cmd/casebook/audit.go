@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"casebook/audit"
-	"casebook/cmd/casebook/contexts"
 	"casebook/eventlog"
 )
 
@@ -36,9 +35,7 @@ func (c auditVerifyCommand) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		connecting, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		log, err := eventlog.Connect(connecting, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry(), BlindingKeys: keys})
+		log, err := toolLog(ctx, eventlog.Options{URL: o.eventStoreURL, BlindingKeys: keys})
 		if err != nil {
 			return err
 		}

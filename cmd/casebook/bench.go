@@ -3,16 +3,18 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"casebook/access"
 	"casebook/domain"
 	"casebook/loadtest"
 
@@ -33,7 +35,7 @@ type benchDiaryCommand struct {
 	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
 	Data        string        `help:"New directory for the server's data; a temporary one by default." type:"path" env:"CASEBOOK_BENCH_DATA" placeholder:"DIR"`
-	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own." env:"CASEBOOK_BENCH_EVENTSTORE" placeholder:"URL"`
+	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own, and must hold nothing but benchmarks." env:"CASEBOOK_BENCH_EVENTSTORE" placeholder:"URL"`
 	Mongo       string        `help:"Address of a real MongoDB to measure with, mongodb://..." env:"CASEBOOK_BENCH_MONGO" placeholder:"URL"`
 	JSON        bool          `help:"Print JSON."`
 }
@@ -58,7 +60,7 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	if c.Eventstore != "" { // with it, a server makes no key by itself
-		if _, err := access.LoadOrCreateKey(storeFlags{Data: dir}.blindingKeyFile()); err != nil {
+		if err := writeBenchKey(storeFlags{Data: dir}.blindingKeyFile()); err != nil {
 			return err
 		}
 	}
@@ -86,6 +88,28 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 		return json.NewEncoder(s.out).Encode(report)
 	}
 	return report.WriteTable(s.out)
+}
+
+// benchKey is the blinding key of the benchmarks on event stores that are given. It is no secret: one benchmark after the other works
+// on a store that holds benchmarks alone. The log of an installation records another key, so that the server refuses it.
+var benchKey = sha256.Sum256([]byte("the key of casebook bench, which is no secret"))
+
+// errOtherKey means that a directory for a benchmark holds a key of somebody else.
+var errOtherKey = errors.New("it holds the blinding key of an installation, and a benchmark would write into its log; name a new directory with --data")
+
+// writeBenchKey makes the file of the blinding key for a benchmark.
+func writeBenchKey(file string) error {
+	own := base64.StdEncoding.EncodeToString(benchKey[:])
+	switch found, err := os.ReadFile(file); { // #nosec G304 -- the user names the directory
+	case err == nil && string(found) != own:
+		return fmt.Errorf("%s: %w", filepath.Dir(file), errOtherKey)
+	case err == nil || !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(own), 0o600)
 }
 
 // startServer starts this program again as the server, so that load and server do not share a heap.

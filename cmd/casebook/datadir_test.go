@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/user"
+	"casebook/embedded/node"
 )
 
 // tree returns the names, modes and sizes of everything below a directory. Files that a running server changes by itself
@@ -261,6 +263,54 @@ func TestNothingIsTriedOutOnARecord(t *testing.T) {
 	if after := storeSize(t, dir); after != before {
 		t.Errorf("the log had %d bytes, and has %d", before, after)
 	}
+}
+
+// TestABenchmarkRunsAgainOnItsStore: an event store that is given takes one benchmark after the other, with a new directory each
+// time. The log of an installation is refused, with a directory of the benchmark's own and with that of the installation.
+func TestABenchmarkRunsAgainOnItsStore(t *testing.T) {
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = n.Close() }()
+	bench := func(want int, url string, more ...string) {
+		t.Helper()
+		args := append([]string{"bench", "diary", "--eventstore", url, "--duration", "50ms", "--rounds", "1", "--patients", "2",
+			"--connections", "1"}, more...)
+		process := exec.CommandContext(t.Context(), os.Args[0], args...) //nolint:gosec // this program itself
+		process.Env = append(os.Environ(), asMain+"=1")
+		out, err := process.CombinedOutput()
+		if got := process.ProcessState.ExitCode(); got != want {
+			t.Errorf("casebook %v ends with %d, want %d: %v\n%s", args, got, want, err, out)
+		}
+	}
+	for range 2 {
+		bench(exitOK, n.ConnectionString())
+	}
+	in := install(t)
+	if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
+		t.Fatal(err)
+	}
+	before := lastRecorded(t, in.log)
+	bench(exitFailure, in.stores.eventStoreURL)
+	bench(exitFailure, in.stores.eventStoreURL, "--data", copied(t, in.dir, blindingKeyFile))
+	if after := lastRecorded(t, in.log); after != before {
+		t.Errorf("a benchmark has written into the log, which ended at %d and ends at %d", before, after)
+	}
+}
+
+// copied returns a new directory with a copy of a file.
+func copied(t *testing.T, dir, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	if err := os.WriteFile(filepath.Join(to, file), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 // storeSize is the size of the files of the embedded event store.

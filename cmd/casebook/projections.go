@@ -56,10 +56,7 @@ type views struct {
 // with connects to the log and to the read models, and closes them after act. ofLog says whether act appends to the log.
 func (v viewStores) with(ctx context.Context, ofLog usage, act func(views) error) error {
 	return v.stores().use(ctx, ofLog, writes, func(o opened) (err error) {
-		connecting, stop := context.WithTimeout(ctx, toolTimeout)
-		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{
-			URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
+		log, err := toolLog(ctx, eventlog.Options{URL: o.eventStoreURL})
 		if err != nil {
 			return err
 		}
@@ -76,7 +73,7 @@ func (v viewStores) stores() toolStores {
 
 // withStore connects to the read models, and closes them after act.
 func (v viewStores) withStore(ctx context.Context, mongo string, act func(*readmodels.Store) error) (err error) {
-	connecting, stop := context.WithTimeout(ctx, 10*time.Second)
+	connecting, stop := context.WithTimeout(ctx, toolTimeout)
 	defer stop()
 	store, err := readmodels.Connect(connecting, mongo, v.MongoDatabase, contexts.Views())
 	if err != nil {
@@ -148,7 +145,7 @@ func (c projectionsListCommand) Run(ctx context.Context, s streams) error {
 			if ofLog == unused {
 				return c.list(ctx, s, store, nil)
 			}
-			log, err := eventlog.Open(eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry()})
+			log, err := eventlog.Open(eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
 			if err != nil {
 				return err
 			}
@@ -213,8 +210,13 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		return err
 	}
 	for _, b := range all {
-		if b.State == readmodels.Stopped {
+		switch b.State {
+		case readmodels.Stopped:
 			fmt.Fprintf(s.out, "\n%s has stopped: %s\n", b.Collection, b.Reason)
+		case readmodels.OtherPast:
+			fmt.Fprintf(s.out, "\n%s was made from another log, and is not shown: %s\n", b.Collection, b.Reason)
+			fmt.Fprintf(s.out, "Put the right log back, or rebuild the view from this one: casebook projections rebuild %s\n", b.View)
+		case readmodels.CatchingUp, readmodels.Live, readmodels.NotKept:
 		}
 		for _, left := range b.LeftOut {
 			fmt.Fprintf(s.out, "\n%s leaves out %s from its event %d on: %s\n", b.Collection, left.Stream, left.Revision, left.Reason)
@@ -343,7 +345,12 @@ func (v views) watch(ctx context.Context, s streams, view readmodels.View, reque
 			return fmt.Errorf("the rebuild of %s was cancelled", view.Name)
 		}
 		// The first build of a view is active while it is made, and does what was asked before it began.
-		made, done := builds.Building, builds.Request >= request
+		active, err := v.store.LoadBuildCheckpoint(ctx, view, builds.Active.Collection)
+		if err != nil {
+			return err
+		}
+		// A build that was made from another log has done what that one held, not what is asked now.
+		made, done := builds.Building, builds.Request >= request && active.Lost == nil
 		if done {
 			made = &builds.Active
 		}

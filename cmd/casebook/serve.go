@@ -92,7 +92,6 @@ type server struct {
 	handler                   *commands.Handler
 	tokens                    *access.Tokens
 	scheme                    string // http or https
-	viewsFlag                 string // which names the store of the views to a tool
 	httpAddress, adminAddress string
 
 	// clock is what the commands' times are taken from; the machine's if it is empty.
@@ -149,10 +148,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	// Of what waits, as much is sampled for /debug/pprof/mutex and /debug/pprof/block as costs nothing that could be measured.
 	runtime.SetMutexProfileFraction(mutexSampled)
 	runtime.SetBlockProfileRate(blockSampled)
-	s := &server{scheme: "http", clock: by, metrics: prometheus.NewRegistry(), viewsFlag: "--data " + f.Stores.Data}
-	if f.Stores.Mongo != "" {
-		s.viewsFlag = "--mongo " + withoutPassword(f.Stores.Mongo)
-	}
+	s := &server{scheme: "http", clock: by, metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err == nil {
 			return
@@ -246,7 +242,7 @@ func (s *server) awaitReady(run context.Context, given bool) error {
 		return nil
 	}
 	if failed := s.end(); failed != nil {
-		return s.remedy(failed)
+		return failed
 	}
 	return err
 }
@@ -425,15 +421,7 @@ func part(name string, err error) error {
 }
 
 // wait waits until all parts have ended, closes what they ran on, and returns the first error of a part.
-func (s *server) wait() error { return errors.Join(s.remedy(s.parts.Wait()), s.release()) }
-
-// remedy adds the command that helps to an error that has one.
-func (s *server) remedy(err error) error {
-	if errors.Is(err, eventlog.ErrAheadOfLog) {
-		return fmt.Errorf("%w; casebook projections reset %s drops all views, and the next start builds them from the log", err, s.viewsFlag)
-	}
-	return err
-}
+func (s *server) wait() error { return errors.Join(s.parts.Wait(), s.release()) }
 
 // close ends the parts, closes what they ran on, and returns the first error of a part.
 func (s *server) close() error { return errors.Join(s.end(), s.release()) }

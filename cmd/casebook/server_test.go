@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/user"
 	"casebook/eventlog"
+	"casebook/readmodels"
 	userviews "casebook/readmodels/user"
 
 	"golang.org/x/sync/errgroup"
@@ -331,29 +333,71 @@ func viewsAheadOfTheLog(t *testing.T) (dir string) {
 	return dir
 }
 
-func TestServingViewsAheadOfTheLogFails(t *testing.T) {
+// TestServingViewsOfAnotherLog: a server whose views were made from another log than the one that is there serves. It takes
+// commands, names the views in its readiness, in the list and in a metric, and answers no query from them, until they are rebuilt
+// or dropped.
+func TestServingViewsOfAnotherLog(t *testing.T) {
 	dir := viewsAheadOfTheLog(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	var out, errOut lockedBuffer
-	code := run(ctx, []string{"serve", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0"}, &out, &errOut)
-	if ctx.Err() != nil {
-		t.Fatal("the server did not end")
+	serve := func() installation {
+		t.Helper()
+		s, err := start(context.Background(), flagsFor(dir), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return installation{server: s, t: t, url: s.url(), dir: dir}
 	}
-	message := "\ncasebook: projections: "
-	if _, printed, found := strings.Cut("\n"+errOut.String(), message); code != exitFailure || !found ||
-		!strings.Contains(printed, eventlog.ErrAheadOfLog.Error()) || strings.Contains(printed, message) ||
-		!strings.Contains(printed, "casebook projections reset") {
-		t.Errorf("serve ends with %d and prints:\n%s", code, errOut.String())
+	in := serve()
+	token := in.account("berta", user.Grant{Role: user.Admin})
+	get := func(address string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in.do(request, token)
 	}
-	// The command that the sentence names helps.
-	tool(t, exitOK, "projections", "reset", "--data", dir)
-	s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
-	if err != nil {
+	await := func(what string, holds func() bool) {
+		t.Helper()
+		for begun := time.Now(); !holds(); time.Sleep(50 * time.Millisecond) {
+			if time.Since(begun) > time.Minute {
+				t.Fatal(what)
+			}
+		}
+	}
+	name := "view " + userviews.UserDirectory.Name
+	await("readiness does not name the view", func() bool {
+		status, failed := probe(t, in.httpAddress, "/readyz")
+		return status == http.StatusOK && slices.Contains(failed, name)
+	})
+	await("the query is not refused", func() bool {
+		status, text := get(in.url + "/api/v1/users")
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "view_other_past")
+	})
+	if _, text := get("http://" + in.adminAddress + "/metrics"); !strings.Contains(text, `casebook_view_other_past{view="user-directory"} 1`) {
+		t.Error("the metric does not tell of the view")
+	}
+	printed := tool(t, exitOK, "projections", "list", "--data", dir)
+	if !strings.Contains(printed, string(readmodels.OtherPast)) || !strings.Contains(printed, "casebook projections rebuild user-directory") {
+		t.Errorf("the list says:\n%s", printed)
+	}
+	tool(t, exitOK, "projections", "rebuild", "user-directory", "--data", dir)
+	await("the rebuilt view is not shown", func() bool {
+		status, text := get(in.url + "/api/v1/users")
+		return status == http.StatusOK && strings.Contains(text, "berta") && !strings.Contains(text, "anna")
+	})
+	if status, text := get(in.url + "/api/v1/projections"); status != http.StatusOK || !strings.Contains(text, string(readmodels.OtherPast)) {
+		t.Errorf("the other views are shown as %d %s", status, text)
+	}
+	if err := in.close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.close(); err != nil {
+	tool(t, exitOK, "projections", "reset", "--data", dir)
+	in = serve()
+	await("not all views are well", func() bool {
+		_, failed := probe(t, in.httpAddress, "/readyz")
+		return len(failed) == 0
+	})
+	if err := in.close(); err != nil {
 		t.Error(err)
 	}
 }

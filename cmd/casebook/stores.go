@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/embedded/credentials"
@@ -19,7 +18,6 @@ import (
 	"casebook/readmodels"
 
 	"github.com/prometheus/client_golang/prometheus"
-	driver "go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // storeFlags select the stores: real ones by their addresses, embedded ones by their directory.
@@ -103,18 +101,7 @@ func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logge
 func (f storeFlags) connectViews(ctx context.Context, url string, logger *slog.Logger) (*readmodels.Store, error) {
 	ctx, cancel := starting(ctx, f.Mongo != "")
 	defer cancel()
-	for {
-		views, err := readmodels.Connect(ctx, url, f.MongoDatabase, contexts.Views())
-		if err == nil || ctx.Err() != nil || !driver.IsTimeout(err) && !driver.IsNetworkError(err) {
-			return views, err
-		}
-		logger.Warn("waits for the store of the read models", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(time.Second):
-		}
-	}
+	return readmodels.Await(ctx, logger, url, f.MongoDatabase, contexts.Views())
 }
 
 // note writes the address of an embedded store for the tools on this machine.

@@ -74,3 +74,43 @@ func TestToolsOutliveAChangeOfLeader(t *testing.T) {
 	}
 	t.Logf("%d tools were run during %d elections", runs, len(c.Elections()))
 }
+
+// TestToolsWaitForALeader starts tools while nobody leads: each waits until there is a leader again, however long an election takes
+// that goes well.
+func TestToolsWaitForALeader(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{Election: 12 * time.Second})
+	f := flagsOn(t, c)
+	s, err := start(context.Background(), f, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	in.account("anna")
+	log, views := "--eventstore="+c.URL(), "--mongo="+s.stores.mongoURL
+	c.Leader().Kill()
+	begun := time.Now()
+	var tools sync.WaitGroup
+	for _, c := range []struct{ args, prints string }{
+		{"audit verify " + log + " --blinding-key-file " + f.Stores.blindingKeyFile(), "findings  0"},
+		{"projections list " + log + " " + views, "user-directory"},
+		{"projections as-of user-directory --time 2100-01-01T00:00:00Z " + log + " " + views, "anna"},
+		{"users list " + log, "anna"},
+	} {
+		tools.Go(func() {
+			var out, errOut bytes.Buffer
+			code := run(t.Context(), strings.Fields(c.args), &out, &errOut)
+			if code != exitOK || !strings.Contains(out.String(), c.prints) {
+				t.Errorf("after %s casebook %s ends with %d: %s%s", time.Since(begun), c.args, code, out.String(), errOut.String())
+			}
+		})
+	}
+	tools.Wait()
+	if elections := c.Elections(); len(elections) != 1 || elections[0] < 11*time.Second {
+		t.Errorf("the elections took %s", elections)
+	}
+}

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/embedded/credentials"
 	"casebook/embedded/mongo"
 	"casebook/embedded/node"
+	"casebook/eventlog"
 )
 
 // toolStores are the stores that a tool works on: real ones by their addresses, or those of a data directory, whether a
@@ -26,6 +28,14 @@ type toolStores struct {
 
 // toolTimeout bounds each request of a tool. It is longer than the election of a new leader takes.
 const toolTimeout = 30 * time.Second
+
+// toolLog connects to the event store for a tool, whose requests outlive a change of leader.
+func toolLog(ctx context.Context, o eventlog.Options) (*eventlog.Log, error) {
+	connecting, stop := context.WithTimeout(ctx, toolTimeout)
+	defer stop()
+	o.Registry, o.Timeout = contexts.Registry(), toolTimeout
+	return eventlog.Connect(connecting, o)
+}
 
 // usage says what a tool does with a store.
 type usage int

@@ -492,10 +492,7 @@ func (t toolStore) withLog(ctx context.Context, how usage, act func(*eventlog.Lo
 	defer cancel()
 	stores := toolStores{data: dataDir(t.Data), eventStore: t.Eventstore}
 	return stores.use(ctx, how, unused, func(o opened) (err error) {
-		connecting, stop := context.WithTimeout(ctx, toolTimeout)
-		defer stop()
-		log, err := eventlog.Connect(connecting, eventlog.Options{
-			URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
+		log, err := toolLog(ctx, eventlog.Options{URL: o.eventStoreURL})
 		if err != nil {
 			return err
 		}

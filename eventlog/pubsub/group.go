@@ -13,6 +13,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/cenkalti/backoff/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // ErrMissingRight means that the account may not make consumer groups, and that the group is not there.
@@ -46,17 +48,44 @@ func (u *subscription) prepareGroup() error {
 	return err
 }
 
-// passing says whether the attempt to make the group may succeed later.
+// passing says whether the attempt to make the group may succeed later. Where it waits for the server, it goes on whatever the server
+// says: a node that has lost its leader, or has just started, uses many codes. Only what somebody has to change ends it.
 func (u *subscription) passing(err error) bool {
+	return away(err) || u.config.WaitForServer && !lasting(err)
+}
+
+// away says that the server is away.
+func away(err error) bool {
 	switch codeOf(err) {
 	case esdb.ErrorUnavailable, esdb.ErrorCodeNotLeader, esdb.ErrorCodeConnectionClosed:
 		return true
+	default:
+		return false
+	}
+}
+
+// lasting says that making the group fails until somebody changes something: the rights of the account, the server, or the program.
+func lasting(err error) bool {
+	if errors.Is(err, ErrMissingRight) || errors.Is(err, leader.ErrTooOld) || errors.Is(err, ErrClosed) {
+		return true
+	}
+	switch codeOf(err) {
+	case esdb.ErrorCodeAccessDenied, esdb.ErrorCodeUnauthenticated, esdb.ErrorCodeUnsupportedFeature:
+		return true
+	default:
+		return status.Code(err) == codes.InvalidArgument // the server does not understand the filter or the settings
+	}
+}
+
+// delayed says that an update may succeed later. Other failures leave the group as it is, which then works with its former settings.
+func (u *subscription) delayed(err error) bool {
+	switch codeOf(err) {
 	case esdb.ErrorCodeDeadlineExceeded, esdb.ErrorAborted:
 		return u.config.WaitForServer
 	case esdb.ErrorCodeUnknown:
 		return u.config.WaitForServer && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, leader.ErrNoLeader))
 	default:
-		return false
+		return away(err)
 	}
 }
 
@@ -131,7 +160,7 @@ func (u *subscription) compare(settings esdb.PersistentSubscriptionSettings) err
 				u.config.OnUpdate(u.group, found)
 			}
 			return nil
-		case u.passing(why):
+		case u.delayed(why):
 			return fmt.Errorf("update the consumer group %q: %w", u.group, why)
 		}
 	}
