@@ -40,6 +40,10 @@ type Log struct {
 	// failure is why there is no session; lasting says that waiting does not help.
 	failure error
 	lasting bool
+	// lost is when the latest time without a leader began, and found when it ended; zero while it lasts. withoutLeader is how long
+	// those lasted that are over.
+	lost, found   time.Time
+	withoutLeader time.Duration
 }
 
 // Options say how to reach the event store.
@@ -52,7 +56,7 @@ type Options struct {
 	BlindingKeys *BlindingKeys
 	// Logger receives warnings about broken connections; nil for none.
 	Logger *slog.Logger
-	// Timeout bounds each append and read of a stream; 10 seconds when 0.
+	// Timeout bounds each append and read whose context has no deadline; 10 seconds when 0.
 	Timeout time.Duration
 	// Patience is how long the leader of the event store is asked again before a position counts as beyond the end of the
 	// log: a new leader may not know its end yet. 30 seconds when 0.
@@ -96,7 +100,8 @@ func Open(o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), logger: o.Logger,
-		timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{})}
+		timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{}),
+		lost: time.Now()}
 	if o.BlindingKeys != nil {
 		l.CheckProofsWith(o.BlindingKeys)
 	}
@@ -133,8 +138,14 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 
 // Await waits until the event store answers, or ctx ends. It fails at once where waiting does not help.
 func (l *Log) Await(ctx context.Context) error {
-	for {
+	ask := func() error {
+		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		defer cancel()
 		_, err := l.End(ctx)
+		return err
+	}
+	for {
+		err := ask()
 		if err == nil || errors.Is(err, ErrMissingRight) || errors.Is(err, leader.ErrTooOld) || errors.Is(err, ErrClosed) {
 			return err
 		}
@@ -173,9 +184,25 @@ func (l *Log) Ping(ctx context.Context) error {
 	return l.explain("read $all", err)
 }
 
+// bounded bounds a request: by its own deadline, so that it waits as long for a leader as its caller does for an answer, and
+// otherwise by the Log's timeout. A little time remains before the deadline, in which the caller can say what happened.
+func (l *Log) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, set := ctx.Deadline()
+	if !set {
+		return context.WithTimeout(ctx, l.timeout)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/answerShare, answerTime)))
+}
+
+// The time that remains is a share of the time before the deadline, and answerTime at most.
+const (
+	answerShare = 10
+	answerTime  = 500 * time.Millisecond
+)
+
 // End returns the position of the last event in the log; the zero Position for an empty log.
 func (l *Log) End(ctx context.Context) (domain.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	end, err := call(ctx, l, endOf)
 	return end, l.explain("read $all", err)
@@ -184,7 +211,7 @@ func (l *Log) End(ctx context.Context) (domain.Position, error) {
 // NewestEvent returns the position of the last event of registered categories; the zero Position if there is none. A subscription
 // to them that has delivered it lacks nothing.
 func (l *Log) NewestEvent(ctx context.Context) (domain.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	last := backwardsRequest(1)
 	last.Options.FilterOption = &streams.ReadReq_Options_Filter{Filter: ofCategories(l.registry.Categories())}
@@ -236,7 +263,7 @@ type Appended struct {
 // therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each
 // time they are encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	meta.CommandID = commandID.String()

@@ -76,7 +76,7 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 
 // rawAt returns one event undecoded, and false if the stream does not have it.
 func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Recorded, found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	events, err := call(ctx, l, allOf(streamRequest(stream, revision, 1)))
 	if err != nil || len(events) == 0 || events[0].Revision != revision {
@@ -99,7 +99,7 @@ const firstAfterCount = 2
 // FirstAfter returns when the first event of a registered category behind a position was stored, and false if there is none. The
 // event need not be one that can be decoded.
 func (l *Log) FirstAfter(ctx context.Context, at domain.Position) (stored time.Time, is bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	options := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Count{Count: firstAfterCount}}
 	options.StreamOption = allAfter(at)
@@ -129,7 +129,7 @@ func allAfter(at domain.Position) *streams.ReadReq_Options_All {
 // read returns the events of a read. what names the events in an error.
 func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		ctx, cancel := l.bounded(ctx)
 		defer cancel()
 		events, err := call(ctx, l, allOf(of))
 		if err != nil {

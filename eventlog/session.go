@@ -100,7 +100,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	l.setSession(s, nil, false)
 	// Asked over this connection, because it may be silent while others are not. gRPC's keepalive notices that too, but never in
 	// less than ten seconds.
-	reason := l.finder.Watch(ctx, node, conn, s.suspected)
+	reason := l.finder.Watch(ctx, node, leader.Watched{Over: conn, Suspected: s.suspected, Heard: l.heard})
 	if reason == nil {
 		reason = ErrClosed
 	}
@@ -114,8 +114,34 @@ func (l *Log) setSession(s *session, failure error, lasting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current, l.failure, l.lasting = s, failure, lasting
+	l.leads(s != nil)
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// Leaderless returns since when and until when no node of the event store led the last time, as far as the Log knows; until is zero
+// while none does. The first such time begins when the Log is opened.
+func (l *Log) Leaderless() (since, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost, l.found
+}
+
+func (l *Log) heard(leads bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads(leads && l.current != nil)
+}
+
+// leads notes whether a node leads. l.mu is held.
+func (l *Log) leads(leads bool) {
+	switch lost := l.found.IsZero(); {
+	case leads && lost:
+		l.found = time.Now()
+		l.withoutLeader += l.found.Sub(l.lost)
+	case !leads && !lost:
+		l.lost, l.found = time.Now(), time.Time{}
+	}
 }
 
 // session returns the session with the node that leads. If wait is set, it waits until there is one, or ctx ends.

@@ -15,36 +15,54 @@ const (
 	// watchEvery is how often a node is asked whether it still leads, and watchElection how often while it does not.
 	watchEvery    = 300 * time.Millisecond
 	watchElection = 100 * time.Millisecond
+	// silentFor is after which time a node of a cluster that does not answer no longer counts as the leader. It is longer than an
+	// answer takes where this process is short of processor time.
+	silentFor = time.Second
 )
 
+// Watched says how a node is watched. The zero value asks over a connection of the finder's own.
+type Watched struct {
+	// Over is the connection to the node that is asked over; nil for one of the finder's own.
+	Over grpc.ClientConnInterface
+	// Suspected has the node asked at once when it receives a value; nil for never.
+	Suspected <-chan struct{}
+	// Heard is called after each question, with whether the node leads: not if it does not answer for a while; nil for nobody.
+	Heard func(leads bool)
+}
+
 // Watch returns when a node is to be left, with the reason: it does not answer, or another node leads. It returns nil when
-// ctx ends. Watch asks at once when suspected receives a value. It asks over the given connection to the node, or over one of the
-// finder's own if that is nil.
-func (f *Finder) Watch(ctx context.Context, node Node, over grpc.ClientConnInterface, suspected <-chan struct{}) error {
+// ctx ends.
+func (f *Finder) Watch(ctx context.Context, node Node, w Watched) error {
+	if w.Heard == nil {
+		w.Heard = func(bool) {}
+	}
 	wait := watchEvery
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-suspected:
+		case <-w.Suspected:
 		case <-time.After(wait):
 		}
-		members, other, err := f.probe(ctx, node, over)
+		members, other, err := f.probe(ctx, node, w)
 		wait = watchEvery
 		leads := told{by: node.Address, members: members}.leader()
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the caller has stopped it
 		case status.Code(err) == codes.Unimplemented:
-			continue // it has no others beside it
+			w.Heard(true) // it has no others beside it
+			continue
 		case err != nil:
 			return fmt.Errorf("%s does not answer: %w", node.Address, err)
 		case other == "" && (!node.Clustered && len(members) <= 1 || leads == node.Address):
+			w.Heard(true)
 			continue
 		case other == "" && leads != "":
 			other = leads
 		case other == "":
 			// There is an election, or the node is cut off from the others: somebody else may know the leader.
+			w.Heard(false)
 			other, wait = f.otherLeader(ctx, node), watchElection
 		}
 		if other != "" {
@@ -55,9 +73,7 @@ func (f *Finder) Watch(ctx context.Context, node Node, over grpc.ClientConnInter
 
 // probe asks a node for the members. If the answer takes long, it asks the other nodes meanwhile, and returns the address of
 // another one that leads.
-func (f *Finder) probe(ctx context.Context, node Node, over grpc.ClientConnInterface) (
-	members []*gossip.MemberInfo, other string, err error,
-) {
+func (f *Finder) probe(ctx context.Context, node Node, w Watched) (members []*gossip.MemberInfo, other string, err error) {
 	timeout := f.settings.KeepAliveTimeout
 	if timeout <= 0 {
 		timeout = keepAliveTimeout
@@ -66,9 +82,13 @@ func (f *Finder) probe(ctx context.Context, node Node, over grpc.ClientConnInter
 	defer cancel()
 	answered := make(chan told, 1)
 	go func() {
-		members, err := f.gossip(ctx, node.Address, over)
+		members, err := f.gossip(ctx, node.Address, w.Over)
 		answered <- told{members: members, err: err}
 	}()
+	if node.Clustered {
+		silent := time.AfterFunc(silentFor, func() { w.Heard(false) })
+		defer silent.Stop()
+	}
 	for {
 		select {
 		case t := <-answered:
