@@ -75,8 +75,13 @@ func run(t testing.TB) process {
 // runWith is run for a process with blinding keys.
 func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(),
-		eventlog.Options{URL: eventStoreURL, Registry: contexts.Registry(), BlindingKeys: keys})
+	return runOn(t, eventStoreURL, keys)
+}
+
+// runOn is runWith on an event store of the test's own.
+func runOn(t testing.TB, url string, keys *eventlog.BlindingKeys) process {
+	t.Helper()
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: url, Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,8 @@ type session struct {
 	batches *batchAppender
 	// suspected wakes the watch: a request has failed as if the node were lost.
 	suspected chan struct{}
+	// confirming are the questions whether the node still leads.
+	confirming confirmations
 	// over ends when the session ends; its cause is the reason.
 	over context.Context
 	end  context.CancelCauseFunc
@@ -92,6 +94,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
 		s.header.Set("authorization", "Basic "+pair)
 	}
+	s.confirming.ask = func() error { return l.finder.Leads(s.over, node) }
 	s.batches = newBatchAppender(s.streams, s.header.Copy())
 	if node.Clustered {
 		s.header.Set("requires-leader", "true")
@@ -107,6 +110,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	l.setSession(nil, reason, false)
 	s.end(reason)
 	s.batches.close()
+	s.confirming.close()
 	return errors.Join(reason, conn.Close())
 }
 

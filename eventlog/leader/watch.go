@@ -3,6 +3,7 @@ package leader
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
@@ -38,13 +39,18 @@ func (f *Finder) Watch(ctx context.Context, node Node, w Watched) error {
 	}
 	wait := watchEvery
 	for {
+		suspected := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.Suspected:
+			suspected = node.Clustered
 		case <-time.After(wait):
 		}
 		members, other, err := f.probe(ctx, node, w)
+		if err == nil && other == "" && suspected {
+			other = f.otherLeader(ctx, node) // the node may not know yet that it was replaced
+		}
 		wait = watchEvery
 		leads := told{by: node.Address, members: members}.leader()
 		switch {
@@ -69,6 +75,43 @@ func (f *Finder) Watch(ctx context.Context, node Node, w Watched) error {
 			return fmt.Errorf("%s does not lead any more, and %s does", node.Address, other)
 		}
 	}
+}
+
+// Leads returns nil if most members say that the node leads, so that no other had been elected before they were asked. A node that
+// was frozen, or cut off from the others, may take itself for the leader for a while.
+func (f *Finder) Leads(ctx context.Context, node Node) error {
+	if !node.Clustered {
+		return nil
+	}
+	f.mu.Lock()
+	known := slices.Clone(f.known)
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, f.timeout())
+	defer cancel()
+	answers := make(chan told, len(known))
+	for _, address := range known {
+		go func() {
+			members, err := f.gossip(ctx, address, nil)
+			answers <- told{address, members, err}
+		}()
+	}
+	votes, electors, last := 0, 0, ErrNoLeader
+	for range known {
+		t := <-answers
+		electors = max(electors, t.electors())
+		switch leads := t.onlyLeader(); {
+		case t.err != nil:
+			last = fmt.Errorf("%s: %w", t.by, t.err)
+		case leads == node.Address && t.elects():
+			votes++
+		case leads != "" && leads != node.Address:
+			last = fmt.Errorf("%s says that %s leads", t.by, leads)
+		}
+		if 2*votes > electors {
+			return nil
+		}
+	}
+	return fmt.Errorf("most members of the event store do not say that %s leads: %w", node.Address, last)
 }
 
 // probe asks a node for the members. If the answer takes long, it asks the other nodes meanwhile, and returns the address of

@@ -36,6 +36,8 @@ type Member struct {
 	dead, frozen, cutOff bool
 	// ledUntil is how long a node that was cut off believes that it leads.
 	ledUntil time.Time
+	// replaced says that another member has been elected while it was cut off.
+	replaced bool
 	// stopsAt is the position up to which a follower that does not replicate shows the log; nil while it replicates.
 	stopsAt *uint64
 	// lag is how many bytes a follower is behind the log's end.
@@ -131,7 +133,7 @@ func (m *Member) CutOff() {
 	defer c.mu.Unlock()
 	m.cutOff = true
 	if c.leader == m {
-		m.ledUntil = time.Now().Add(c.options.Election / 2)
+		m.ledUntil = time.Now().Add(c.options.Belief)
 	}
 	end := c.end
 	m.stopsAt = &end
@@ -139,7 +141,9 @@ func (m *Member) CutOff() {
 }
 
 // Rejoin ends CutOff. A former leader that has written what the new one lacks ends itself and starts again.
-func (m *Member) Rejoin() error { return m.back(func() { m.cutOff, m.ledUntil = false, time.Time{} }) }
+func (m *Member) Rejoin() error {
+	return m.back(func() { m.cutOff, m.replaced, m.ledUntil = false, false, time.Time{} })
+}
 
 func (m *Member) back(change func()) error {
 	c := m.cluster
@@ -188,7 +192,7 @@ func (m *Member) shows() (limit uint64, bounded bool, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case m.cutOff && time.Now().Before(m.ledUntil):
+	case m.cutOff && !m.replaced && time.Now().Before(m.ledUntil):
 		// It still takes itself for the leader, and shows all that it has acknowledged. Nobody else writes meanwhile.
 	case m.stopsAt != nil:
 		return *m.stopsAt, true, c.changed
