@@ -9,6 +9,8 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/user"
 	"casebook/embedded/node/clustertest"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
 
 // TestDeposedLeaderRefusesNothing: a leader that is cut off takes itself for the leader for a while, and answers reads with what the
@@ -74,4 +76,42 @@ func TestTwoOfThreeNodesRefuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAppendsThatAreNotTakenAreNamed: a command whose events the event store will not store is refused with what is the matter.
+func TestAppendsThatAreNotTakenAreNamed(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{})
+	p := runOn(t, c.URL(), nil)
+	admin := access.Principal{User: "admin", Grants: []user.Grant{{Role: user.Admin}}}
+	register := func(u domain.UserID) user.RegisterUser {
+		return user.RegisterUser{OfUser: domain.ForUser(u), Name: string(u)}
+	}
+
+	c.Deny(clustertest.Append, true)
+	p.refused("store_refuses", admin, register("anna"))
+	c.Deny(clustertest.Append, false)
+	p.must(admin, register("anna"))
+
+	client, err := esdb.NewClient(must(t, c.NodeURL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	if _, err := client.TombstoneStream(t.Context(), user.Decider.Stream("anna"), esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}}); err != nil {
+		t.Fatal(err)
+	}
+	p.refused("record_deleted", admin, user.LockUser{OfUser: domain.ForUser("anna"), Reasoned: domain.Because("a test")})
+	p.refused("record_deleted", admin, user.LockUser{OfUser: domain.ForUser("anna"), Reasoned: domain.Because("a test")})
+	p.must(admin, register("bert"))
+}
+
+// must returns the settings of a connection string.
+func must(t *testing.T, url string) *esdb.Configuration {
+	t.Helper()
+	settings, err := esdb.ParseConnectionString(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings.Logger = esdb.NoopLogging()
+	return settings
 }

@@ -522,6 +522,14 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			refresh = true
 			continue
 		}
+		if errors.Is(err, eventlog.ErrStreamDeleted) {
+			return Answer{}, recordDeleted(name)
+		}
+		if errors.Is(err, eventlog.ErrMissingRight) {
+			h.logger.Error("the event store does not let this program record", "command", d.name, "stream", name, "error", err)
+			return Answer{}, refuse.Overload("store_refuses", "the event store lets this server record nothing at present").
+				Do("keep the entry, tell those who run the system, and send the same command again later, with the same Idempotency-Key")
+		}
 		if errors.Is(err, eventlog.ErrTooLarge) {
 			return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", d.name).Do("stay below a megabyte")
 		}
@@ -586,6 +594,12 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, s
 func recordDamaged(d domain.Damage) error {
 	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
 		Do("tell those who run the system; two administrators can resolve it, and nothing else is affected")
+}
+
+// recordDeleted refuses what needs a stream that somebody has deleted from the event store.
+func recordDeleted(stream string) error {
+	return refuse.WrongState("record_deleted", "the record %s was deleted from the event store, and takes no commands", stream).
+		Do("tell those who run the system; nothing else is affected")
 }
 
 // recordUnreadable refuses what needs the state of a stream with an event that this program cannot read. Where a newer

@@ -86,6 +86,13 @@ var ErrUnknownOutcome error = &unavailable{errors.New("whether the events are st
 // ErrTooLarge is returned when the events of an append exceed its maximum size.
 var ErrTooLarge = errors.New("the events are too large for one append")
 
+// ErrStreamDeleted is returned when somebody has deleted the stream from the event store for good. Nothing was stored.
+var ErrStreamDeleted = errors.New("the stream was deleted from the event store")
+
+// ErrRejected is returned when the event store does not take events, and would not take them if they were sent again. Nothing was
+// stored.
+var ErrRejected = errors.New("the event store does not take these events")
+
 // maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what the store adds.
 const maxAppendBytes = 1<<20 - 16<<10
 
@@ -257,7 +264,8 @@ type Appended struct {
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
-// the events exceed about 1 MiB together, the error is ErrTooLarge.
+// the events exceed about 1 MiB together, the error is ErrTooLarge. It is ErrStreamDeleted, ErrMissingRight or ErrRejected if the
+// event store will not store them, and ErrUnknownOutcome if it is not known whether it has.
 //
 // Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is
 // therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -165,6 +166,9 @@ func allOf(of *streams.ReadReq) request[[]Recorded] {
 			answer, err := answers.Recv()
 			if errors.Is(err, io.EOF) {
 				return events, nil
+			}
+			if deleted := answers.Trailer()["exception"]; err != nil && slices.Contains(deleted, "stream-deleted") {
+				return nil, fmt.Errorf("%w: %w", ErrStreamDeleted, err)
 			}
 			if err != nil {
 				return nil, err

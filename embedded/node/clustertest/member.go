@@ -96,7 +96,25 @@ func (m *Member) Kill() {
 	m.stopServing()
 }
 
-// Restart starts a killed member again, on the same port.
+// stopTime is how long a member that stops waits until its clients have gone.
+const stopTime = 200 * time.Millisecond
+
+// Stop ends the member as a shutdown does: it does not lead any more, answers for a while that it is not ready, tells its clients to
+// connect elsewhere, and closes its connections.
+func (m *Member) Stop() {
+	c := m.cluster
+	c.mu.Lock()
+	m.dead = true
+	c.changedMembers()
+	c.mu.Unlock()
+	m.gate.open()
+	closes := time.AfterFunc(stopTime, m.server.Stop)
+	defer closes.Stop()
+	m.server.GracefulStop()
+	m.serving.Wait()
+}
+
+// Restart starts a killed or stopped member again, on the same port.
 func (m *Member) Restart() error {
 	if err := m.listen(m.address); err != nil {
 		return err
@@ -206,6 +224,8 @@ func (m *Member) shows() (limit uint64, bounded bool, changed <-chan struct{}) {
 func (m *Member) state() gossip.MemberInfo_VNodeState {
 	c := m.cluster
 	switch {
+	case m.dead:
+		return gossip.MemberInfo_ShuttingDown
 	case m.cutOff && time.Now().Before(m.ledUntil), !m.cutOff && c.leader == m:
 		return gossip.MemberInfo_Leader
 	case m.cutOff || c.leader == nil:
@@ -253,7 +273,11 @@ func (m *Member) GetSupportedMethods(ctx context.Context, in *shared.Empty) (*se
 	return methods, err
 }
 
-var errNotReady = status.Error(codes.Unavailable, "Server Is Not Ready")
+// What a node answers that does not lead and knows no leader: one that is cut off or ends, and one that takes part in an election.
+var (
+	errNotReady     = status.Error(codes.Unavailable, "Server Is Not Ready")
+	errNoLeaderInfo = status.Error(codes.Unknown, "No leader info available in response")
+)
 
 // refuse sets the exception's trailers and returns its status.
 func refuse(ctx context.Context, code codes.Code, message string, trailers ...string) error {
@@ -283,6 +307,15 @@ func (m *Member) mayAnswer(ctx context.Context) error {
 		return nil
 	case state == gossip.MemberInfo_Follower && leader != nil:
 		return notLeader(ctx, leader)
+	case state == gossip.MemberInfo_Unknown && m.takesPart():
+		return errNoLeaderInfo
 	}
 	return errNotReady
+}
+
+// takesPart says whether the member takes part in elections.
+func (m *Member) takesPart() bool {
+	m.cluster.mu.Lock()
+	defer m.cluster.mu.Unlock()
+	return m.reachable()
 }
