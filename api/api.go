@@ -123,7 +123,7 @@ func New(o Options) (*API, error) {
 		return nil, fmt.Errorf("bound the API's requests: %w", err)
 	}
 	if a.metrics, err = newMetrics(o.Registerer, a); err == nil {
-		err = registerViews(o.Registerer, a.engine.Store())
+		err = errors.Join(registerViews(o.Registerer, a.engine.Store()), o.Registerer.Register(newChecks(a)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)

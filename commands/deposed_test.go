@@ -97,7 +97,8 @@ func TestAppendsThatAreNotTakenAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	if _, err := client.TombstoneStream(t.Context(), user.Decider.Stream("anna"), esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}}); err != nil {
+	_, err = client.TombstoneStream(t.Context(), user.Decider.Stream("anna"), esdb.TombstoneStreamOptions{ExpectedRevision: esdb.Any{}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	p.refused("record_deleted", admin, user.LockUser{OfUser: domain.ForUser("anna"), Reasoned: domain.Because("a test")})

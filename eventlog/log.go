@@ -15,6 +15,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Log is the connection to the event store: to the node that leads, if it is a cluster. When that node is lost, requests wait
@@ -58,6 +59,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Timeout bounds each append and read whose context has no deadline; 10 seconds when 0.
 	Timeout time.Duration
+	// Registerer registers the metrics; nil for none.
+	Registerer prometheus.Registerer
 	// Patience is how long the leader of the event store is asked again before a position counts as beyond the end of the
 	// log: a new leader may not know its end yet. 30 seconds when 0.
 	Patience time.Duration
@@ -120,6 +123,11 @@ func Open(o Options) (*Log, error) {
 	}
 	if l.timeout == 0 {
 		l.timeout = 10 * time.Second
+	}
+	if o.Registerer != nil {
+		if err := l.register(o.Registerer); err != nil {
+			return nil, fmt.Errorf("register the event log's metrics: %w", err)
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop

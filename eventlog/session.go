@@ -11,6 +11,7 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -129,6 +130,29 @@ func (l *Log) Leaderless() (since, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost, l.found
+}
+
+// register registers how long there is, and was, no leader.
+func (l *Log) register(r prometheus.Registerer) error {
+	lasts := func() (now, before time.Duration) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.found.IsZero() {
+			now = time.Since(l.lost)
+		}
+		return now, l.withoutLeader
+	}
+	return errors.Join(
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_eventstore_leaderless_seconds",
+			Help: "For how long no node of the event store leads, or answers; 0 while one does."}, func() float64 {
+			now, _ := lasts()
+			return now.Seconds()
+		})),
+		r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_eventstore_leaderless_seconds_total",
+			Help: "For how long no node of the event store led, or answered, since the start."}, func() float64 {
+			now, before := lasts()
+			return (now + before).Seconds()
+		})))
 }
 
 func (l *Log) heard(leads bool) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,16 @@ func TestServeWaitsForALeader(t *testing.T) {
 	for _, m := range c.Members() {
 		m.Kill()
 	}
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) { // for a while it may be an election
+		status, failed := probe(t, f.HTTP, "/readyz")
+		if status == http.StatusOK && all("event-log", "commands", "views", "verifier", "projections")(failed) {
+			break
+		}
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("without the event store, /readyz answers %d, and only %v have failed", status, failed)
+		}
+	}
+	time.Sleep(5 * time.Second)
 	if failed := ready(http.StatusServiceUnavailable); !all("event-log", "commands", "views", "verifier", "projections")(failed) {
 		t.Errorf("without the event store, only %v have failed", failed)
 	}
@@ -150,6 +161,29 @@ func TestServeWaitsForALeader(t *testing.T) {
 	if took := time.Since(back); took > 5*time.Second {
 		t.Errorf("it was ready again after %s", took)
 	}
+	text := string(metricsOf(t, o.s.adminAddress))
+	if !strings.Contains(text, "\ncasebook_eventstore_leaderless_seconds 0\n") ||
+		!regexp.MustCompile(`\ncasebook_eventstore_leaderless_seconds_total [1-9]`).MatchString(text) {
+		t.Errorf("the metrics do not say for how long there was no leader")
+	}
+}
+
+func metricsOf(t *testing.T, admin string) []byte {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // TestServeNamesAMissingRight: a server whose account lacks a right ends, and names it.

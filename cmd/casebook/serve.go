@@ -325,6 +325,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
+	log.Registerer = s.metrics
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ const (
 	// watchEvery is how often a node is asked whether it still leads, and watchElection how often while it does not.
 	watchEvery    = 300 * time.Millisecond
 	watchElection = 100 * time.Millisecond
-	// silentFor is after which time a node of a cluster that does not answer no longer counts as the leader. It is longer than an
-	// answer takes where this process is short of processor time.
+	// silentFor is after which time a node that does not answer no longer counts as the leader. It is longer than an answer takes
+	// where this process is short of processor time.
 	silentFor = time.Second
 )
 
@@ -128,10 +128,8 @@ func (f *Finder) probe(ctx context.Context, node Node, w Watched) (members []*go
 		members, err := f.gossip(ctx, node.Address, w.Over)
 		answered <- told{members: members, err: err}
 	}()
-	if node.Clustered {
-		silent := time.AfterFunc(silentFor, func() { w.Heard(false) })
-		defer silent.Stop()
-	}
+	silent := time.AfterFunc(silentFor, func() { w.Heard(false) })
+	defer silent.Stop()
 	for {
 		select {
 		case t := <-answered:
