@@ -24,6 +24,9 @@ type Bounds struct {
 	// Queue is how many requests wait beyond the limit, and Wait how long each of them waits at most.
 	Queue int
 	Wait  time.Duration
+	// QueueInPause takes the place of Queue in a pause (see Options.Pause): 0 for Queue. It bounds the memory that waiting
+	// requests take.
+	QueueInPause int
 	// OfUser bounds the requests of one user that are served or wait, beside Options.OfUser: 0 for no bound of the class's own.
 	// Without it a user's exports would fill the queue, for which queries of everybody else are refused.
 	OfUser int
@@ -31,19 +34,19 @@ type Bounds struct {
 
 // DefaultBounds returns the bounds of a class for a server of any size. Each class has a limit of its own, so that queries
 // take no capacity from diaries and unblinding. The queue of diaries is long, because the patients of a study are reminded
-// at the same minute.
+// at the same minute. Ten seconds of a pause fill the queue for it with some hundred requests a second.
 func DefaultBounds(c Class) Bounds {
 	switch c {
 	case Queries, classes:
-		return Bounds{Least: 8, First: 32, Most: 512, Queue: 256, Wait: 3 * time.Second}
+		return Bounds{Least: 8, First: 32, Most: 512, Queue: 256, Wait: 3 * time.Second, QueueInPause: 1024}
 	case Exports:
-		return Bounds{Least: 2, First: 8, Most: 64, Queue: 32, Wait: 5 * time.Second, OfUser: 4}
+		return Bounds{Least: 2, First: 8, Most: 64, Queue: 32, Wait: 5 * time.Second, QueueInPause: 128, OfUser: 4}
 	case Commands:
-		return Bounds{Least: 32, First: 64, Most: 512, Queue: 512, Wait: 5 * time.Second}
+		return Bounds{Least: 32, First: 64, Most: 512, Queue: 512, Wait: 5 * time.Second, QueueInPause: 2048}
 	case Diaries:
-		return Bounds{Least: 64, First: 128, Most: 1024, Queue: 2048, Wait: 10 * time.Second}
+		return Bounds{Least: 64, First: 128, Most: 1024, Queue: 2048, Wait: 10 * time.Second, QueueInPause: 4096}
 	case Unblinding:
-		return Bounds{Least: 16, First: 32, Most: 128, Queue: 128, Wait: 10 * time.Second}
+		return Bounds{Least: 16, First: 32, Most: 128, Queue: 128, Wait: 10 * time.Second, QueueInPause: 512}
 	}
 	return Bounds{}
 }
@@ -53,6 +56,8 @@ const (
 	defaultOfUser = 64
 	// shedLogInterval is the least time between two log lines about refused requests of a class.
 	shedLogInterval = 10 * time.Second
+	// longestPause is how long requests wait for the end of a pause. What lasts longer is no pause but an outage.
+	longestPause = 30 * time.Second
 )
 
 // Options of a Control.
@@ -61,6 +66,11 @@ type Options struct {
 	Bounds map[Class]Bounds
 	// OfUser bounds the requests of one user that are served or wait at a time: 64 when 0.
 	OfUser int
+	// Pause returns the latest time in which something was away that all requests need, such as the leader of the event store;
+	// until is zero while it is away. Waiting for that is no load: in a pause, and for a class's Wait after it, requests of the
+	// class wait until they are served or their contexts end, up to QueueInPause of them. Pause is called for every request; nil
+	// for no pauses.
+	Pause func() (since, until time.Time)
 	// Logger is told, every ten seconds at most, that requests of a class are refused; nil for none.
 	Logger *slog.Logger
 	// Registerer registers the metrics; nil for none.
@@ -71,6 +81,7 @@ type Options struct {
 type Control struct {
 	pools  [classes]*pool
 	users  *Tally
+	pause  func() (since, until time.Time)
 	logger *slog.Logger
 }
 
@@ -96,15 +107,19 @@ func NewControl(o Options) (*Control, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Control{users: NewTally(o.OfUser, math.MaxInt), logger: o.Logger}
+	if o.Pause == nil {
+		o.Pause = func() (since, until time.Time) { return since, until }
+	}
+	a := &Control{users: NewTally(o.OfUser, math.MaxInt), pause: o.Pause, logger: o.Logger}
 	for _, c := range Classes() {
 		b, given := o.Bounds[c]
 		if !given {
 			b = DefaultBounds(c)
 		}
-		if b.Least == 0 || b.First < b.Least || b.Most < b.First || b.Queue < 1 || b.Wait <= 0 {
+		if b.Least == 0 || b.First < b.Least || b.Most < b.First || b.Queue < 1 || b.Wait <= 0 || b.QueueInPause < 0 {
 			return nil, fmt.Errorf("the class %s cannot have the bounds %+v", c, b)
 		}
+		b.QueueInPause = max(b.QueueInPause, b.Queue)
 		a.pools[c] = &pool{Bounds: b, class: c, line: rate.Sometimes{Interval: shedLogInterval},
 			limiter: adaptivelimiter.NewBuilder[any]().WithLimits(b.Least, b.Most, b.First).Build()}
 		if b.OfUser > 0 {
@@ -126,8 +141,9 @@ type Place struct {
 }
 
 // Enter admits a request of a user or an address. If who is empty, the request counts for nobody. Enter waits while the limit
-// of the class is reached. It refuses overloaded if too many requests wait, in this class or in a more important one, and
-// too_many_requests if the user has too many requests under way. If it returns no error, Leave or GiveUp has to be called.
+// of the class is reached, in a pause as long as that lasts. It refuses overloaded if too many requests wait, in this class or
+// in a more important one, and too_many_requests if the user has too many requests under way. If it returns no error, Leave or
+// GiveUp has to be called.
 func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error) {
 	p := a.pools[c]
 	if a.Sheds(c) {
@@ -174,29 +190,78 @@ func (a *Control) forget(p *pool, who string) {
 
 // queue waits for a place.
 func (a *Control) queue(ctx context.Context, p *pool) (adaptivelimiter.Permit, error) {
-	if p.waiting.Add(1) > int64(p.Queue) {
+	if p.waiting.Add(1) > int64(a.queueOf(p)) {
 		p.waiting.Add(-1)
 		return nil, a.refuse(p)
 	}
-	began := time.Now()
-	permit, err := p.limiter.AcquirePermitWithMaxWait(ctx, p.Wait)
+	began, wait := time.Now(), p.Wait
+	var permit adaptivelimiter.Permit
+	var err error
+	for wait > 0 && ctx.Err() == nil {
+		permit, err = p.limiter.AcquirePermitWithMaxWait(ctx, wait)
+		if !errors.Is(err, adaptivelimiter.ErrExceeded) {
+			break
+		}
+		wait = a.waitsOn(p, began)
+	}
 	p.waited.Store(int64(time.Since(began)))
 	if p.waiting.Add(-1) == 0 {
 		p.waited.Store(0)
 	}
 	switch {
-	case err == nil:
+	case permit != nil:
 		return permit, nil
-	case errors.Is(err, context.Canceled):
-		return nil, err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, ctx.Err()
 	}
 	return nil, a.refuse(p) // the request has waited as long as it may, and nothing of it was done
 }
+
+// pauseSlice is how often a request in the queue looks whether the pause goes on.
+const pauseSlice = time.Second
+
+// waitsOn returns how much longer a request that began to wait then may do so because of a pause; 0 for no longer.
+func (a *Control) waitsOn(p *pool, began time.Time) time.Duration {
+	since, until := a.pause()
+	switch {
+	case since.IsZero():
+		return 0
+	case until.IsZero() && time.Since(since) < longestPause:
+		return pauseSlice
+	case until.After(began):
+		return p.Wait - time.Since(until)
+	}
+	return 0
+}
+
+// paused says whether there is a pause, or was one just before, so that the requests that have waited for its end are still served.
+func (a *Control) paused(p *pool) bool {
+	since, until := a.pause()
+	switch {
+	case since.IsZero():
+		return false
+	case until.IsZero():
+		return time.Since(since) < longestPause
+	}
+	return time.Since(until) < p.Wait && until.Sub(since) < longestPause
+}
+
+// queueOf is how many requests may wait at present.
+func (a *Control) queueOf(p *pool) int {
+	if a.paused(p) {
+		return p.QueueInPause
+	}
+	return p.Queue
+}
+
+// Pauses says whether requests of the class wait for the end of a pause, or have just done so.
+func (a *Control) Pauses(c Class) bool { return a.paused(a.pools[c]) }
 
 // Sheds says whether requests of the class are refused at present. A class refuses its own requests when its queue is full,
 // or when its requests wait as long as they may. It refuses those of less important classes earlier: commands, for example,
 // are the third class, so queries are refused when a third of the queue of commands is full, and exports when two thirds
 // are. Whenever a class is refused because of the queue of a more important one, all less important classes are refused too.
+// In a pause the queues are longer, and how long requests wait tells nothing.
 func (a *Control) Sheds(c Class) bool {
 	for k := c; k < classes; k++ {
 		p := a.pools[k]
@@ -206,7 +271,9 @@ func (a *Control) Sheds(c Class) bool {
 		}
 		share, of := int64(c)+1, int64(k)+1
 		if waiting*of >= int64(p.Queue)*share || p.waited.Load()*of >= int64(p.Wait)*share {
-			return true
+			if !a.paused(p) || waiting*of >= int64(p.QueueInPause)*share {
+				return true
+			}
 		}
 	}
 	return false
@@ -227,9 +294,13 @@ func (a *Control) refuse(p *pool) error {
 		Do("send the same request again in a moment, with the same Idempotency-Key")
 }
 
-// Leave gives the place back, and tells the limit how long the request has taken.
+// Leave gives the place back, and tells the limit how long the request has taken, unless it may have waited for the end of a pause.
 func (p Place) Leave() {
-	p.permit.Record()
+	if p.control.paused(p.pool) {
+		p.permit.Drop()
+	} else {
+		p.permit.Record()
+	}
 	p.control.forget(p.pool, p.who)
 }
 

@@ -40,6 +40,9 @@ type Options struct {
 	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
+	// Leaderless returns since when and until when the event store had no leader the last time; until is zero while it has none.
+	// Requests wait for a leader, up to their time-outs. If Leaderless is nil, waiting counts as load.
+	Leaderless func() (since, until time.Time)
 	// Parts are parts of the process that the API does not need. Readiness shows them.
 	Parts []Part
 	// Build names the running program in the description and at /healthz.
@@ -69,6 +72,7 @@ type API struct {
 	lifetime time.Duration
 	session  time.Duration
 	ready    func(context.Context) error
+	leads    func() (since, until time.Time)
 	parts    []Part
 	faults   faults
 	asked    singleflight.Group // for readiness
@@ -83,6 +87,7 @@ type API struct {
 	answers   *transfers
 	streams   gate
 	batches   *admission.Tally
+	pausing   *admission.Tally // what waits for the end of a pause without being in a class
 	signing   signInPlaces
 	document  []byte
 
@@ -97,7 +102,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, parts: o.Parts, build: o.Build}
+		changes: o.Changes, ready: o.Ready, leads: o.Leaderless, parts: o.Parts, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -110,14 +115,15 @@ func New(o Options) (*API, error) {
 	}
 	a.streams, a.signing = newGate(a.limits.Streams), newSignInPlaces(a.limits)
 	a.batches = admission.NewTally(a.limits.BatchesOfUser, a.limits.BatchesInFlight)
+	a.pausing = admission.NewTally(pausingOfUser, pausingInAll)
 	a.bodies, a.answers = newTransfers(bodyBounds), newTransfers(answerBounds)
 	var err error
 	if a.admission, err = admission.NewControl(admission.Options{Bounds: a.limits.Classes, OfUser: a.limits.OfUser, Logger: a.logger,
-		Registerer: o.Registerer}); err != nil {
+		Pause: o.Leaderless, Registerer: o.Registerer}); err != nil {
 		return nil, fmt.Errorf("bound the API's requests: %w", err)
 	}
 	if a.metrics, err = newMetrics(o.Registerer, a); err == nil {
-		err = registerViews(o.Registerer, a.engine.Store())
+		err = errors.Join(registerViews(o.Registerer, a.engine.Store()), o.Registerer.Register(newChecks(a)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)

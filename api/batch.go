@@ -53,8 +53,14 @@ func (a *API) postBatch(c *call) error {
 	}
 	defer returnBuffer(body)
 	c.startTimeout()
-	if !a.batches.Take(c.who()) {
-		return overloaded()
+	err = c.inPause(func() error {
+		if !a.batches.Take(c.who()) {
+			return overloaded()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	defer a.batches.Give(c.who())
 	if err := c.authenticate(); err != nil {

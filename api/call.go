@@ -140,6 +140,34 @@ func (c *call) enter(class admission.Class) (err error) {
 	return err
 }
 
+// How many requests that are in no class wait for the end of a pause, of one user and in all.
+const (
+	pausingOfUser = 16
+	pausingInAll  = 512
+	// pausePoll is how often such a request tries again.
+	pausePoll = 50 * time.Millisecond
+	// pauseNoticed is how long it may take until it is known that the event store has no leader.
+	pauseNoticed = 1500 * time.Millisecond
+)
+
+// inPause takes what a request needs that is in no class. While the event store has no leader, and until those that have waited
+// for one are served, it tries again until the request's time is over: what others hold meanwhile is no load.
+func (c *call) inPause(take func() error) error {
+	err, a, began := take(), c.api, time.Now()
+	if err == nil || a.leads == nil || !a.pausing.Take(c.who()) {
+		return err
+	}
+	defer a.pausing.Give(c.who())
+	for err != nil && c.ctx().Err() == nil && (time.Since(began) < pauseNoticed || a.admission.Pauses(admission.Commands)) {
+		select {
+		case <-c.ctx().Done():
+		case <-time.After(pausePoll):
+		}
+		err = take()
+	}
+	return err
+}
+
 // leave gives the place back, if there is one.
 func (c *call) leave() {
 	if !c.placed {

@@ -31,9 +31,9 @@ type Health struct {
 	Build  string `json:"build,omitempty" doc:"The running program"`
 }
 
-// Readiness says whether requests can be served well, and which parts are at fault.
+// Readiness says whether commands can be taken, and which parts are at fault.
 type Readiness struct {
-	Ready  bool    `json:"ready" doc:"Whether every check passed that the API needs"`
+	Ready  bool    `json:"ready" doc:"Whether every check passed that commands need, or they wait for the election of a leader"`
 	Checks []Check `json:"checks" doc:"The single checks"`
 	// DamagedStreams is an alarm, and no reason to send requests elsewhere: all other streams go on, and another server sees
 	// the same log.
@@ -46,7 +46,7 @@ type Readiness struct {
 type Check struct {
 	Name   string           `json:"name" doc:"What is checked"`
 	OK     bool             `json:"ok" doc:"Whether it passed"`
-	Needed bool             `json:"needed,omitempty" doc:"Whether the API needs it: requests are sent elsewhere if it does not pass"`
+	Needed bool             `json:"needed,omitempty" doc:"Whether commands need it: requests are sent elsewhere if it does not pass"`
 	State  readmodels.State `json:"state,omitempty" doc:"What a view is doing"`
 }
 
@@ -62,16 +62,21 @@ func (a *API) getHealth(c *call) error {
 	return c.answer(http.StatusOK, Health{Status: "ok", Build: a.build})
 }
 
-// getReadiness answers 200 when every check passes that the API needs, and 503 otherwise, so that a load balancer sends requests
-// elsewhere. What the API does not need is shown, and takes no requests away: another server would serve them no better.
+// getReadiness answers 200 when every check passes that commands need, and 503 otherwise, so that a load balancer sends requests
+// elsewhere. It also answers 200 while the event store elects a leader, for which requests wait. What commands do not need is shown,
+// and takes no requests away: another server would serve them no better.
 func (a *API) getReadiness(c *call) error {
-	// However many ask, the checks are made once at a time: nobody has to prove who asks.
-	asked, _, _ := a.asked.Do("", func() (any, error) { return a.readiness(context.WithoutCancel(c.ctx())), nil })
-	answer, status := asked.(Readiness), http.StatusOK //nolint:forcetypeassert // it is what was returned
+	answer, status := a.currentReadiness(c.ctx()), http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	return c.answer(status, answer)
+}
+
+// currentReadiness makes all checks. However many ask, the checks are made once at a time: nobody has to prove who asks.
+func (a *API) currentReadiness(ctx context.Context) Readiness {
+	asked, _, _ := a.asked.Do("", func() (any, error) { return a.readiness(context.WithoutCancel(ctx)), nil })
+	return asked.(Readiness) //nolint:forcetypeassert // it is what was returned
 }
 
 // checked is a check and why it did not pass.
@@ -84,8 +89,9 @@ type checked struct {
 func (a *API) readiness(ctx context.Context) Readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	// Without the store of the views there are no answers to queries, and commands are taken all the same.
 	parts := append([]Part{{"event-log", a.ready}, {"commands", a.statesFollowed}, {"views", a.engine.Store().Ping}}, a.parts...)
-	needed := len(parts) - len(a.parts)
+	const needed = 2
 	all := make([]checked, len(parts))
 	var views []readmodels.BuildStatus
 	var unknown error // why nothing is known of the views
@@ -109,9 +115,10 @@ func (a *API) readiness(ctx context.Context) Readiness {
 		}
 	}
 	answer := Readiness{Ready: true, DamagedStreams: len(verified.Unresolved())}
+	elects := a.elects()
 	for i := range all {
 		all[i].OK = all[i].err == nil
-		answer.Ready = answer.Ready && (all[i].OK || !all[i].Needed)
+		answer.Ready = answer.Ready && (all[i].OK || !all[i].Needed || elects)
 		answer.Checks = append(answer.Checks, all[i].Check)
 	}
 	left := map[string]bool{}
@@ -123,6 +130,26 @@ func (a *API) readiness(ctx context.Context) Readiness {
 	answer.LeftOutStreams = len(left)
 	a.faults.note(ctx, a.logger, all)
 	return answer
+}
+
+const (
+	// electionTime is how long the event store may have no leader before requests are sent elsewhere. They wait for a leader
+	// meanwhile, and other servers have none either.
+	electionTime = 10 * time.Second
+	// afterElection is how long it may take afterwards until everything follows the new leader.
+	afterElection = 3 * time.Second
+)
+
+// elects says whether the event store elects a leader, or has just done so.
+func (a *API) elects() bool {
+	if a.leads == nil {
+		return false
+	}
+	since, until := a.leads()
+	if until.IsZero() {
+		return time.Since(since) < electionTime
+	}
+	return until.Sub(since) < electionTime && time.Since(until) < afterElection
 }
 
 // checkViews returns a check for each view, and one for all of them. A view passes when it is kept and shows all that is recorded.

@@ -65,6 +65,31 @@ func newMetrics(r prometheus.Registerer, a *API) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
+// checks tells at every scrape which checks of readiness fail.
+type checks struct {
+	of     *API
+	failed *prometheus.Desc
+}
+
+func newChecks(a *API) checks {
+	return checks{of: a, failed: prometheus.NewDesc("casebook_check_failed",
+		"1 where a check of readiness does not pass. Requests are sent elsewhere if commands need it.", []string{"check", "needed"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (c checks) Describe(to chan<- *prometheus.Desc) { to <- c.failed }
+
+// Collect implements prometheus.Collector.
+func (c checks) Collect(to chan<- prometheus.Metric) {
+	for _, check := range c.of.currentReadiness(context.Background()).Checks {
+		failed := 0.0
+		if !check.OK {
+			failed = 1
+		}
+		to <- prometheus.MustNewConstMetric(c.failed, prometheus.GaugeValue, failed, check.Name, strconv.FormatBool(check.Needed))
+	}
+}
+
 // registerViews registers what is known of the views that the engine reads.
 func registerViews(r prometheus.Registerer, store *readmodels.Store) error {
 	var errs []error

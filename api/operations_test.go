@@ -49,8 +49,8 @@ func TestHealthAndReadiness(t *testing.T) {
 		t.Errorf("readiness is %d %s", r.StatusCode, r.body)
 	}
 	names, needed := namesOf(ready.Checks, func(Check) bool { return true }), namesOf(ready.Checks, func(c Check) bool { return c.Needed })
-	if want := []string{"event-log", "commands", "views"}; !slices.Equal(needed, want) {
-		t.Errorf("the API needs %q", needed)
+	if want := []string{"event-log", "commands"}; !slices.Equal(needed, want) {
+		t.Errorf("commands need %q", needed)
 	}
 	for _, v := range append([]string{"projections"}, viewChecks()...) {
 		if !slices.Contains(names, v) {
@@ -91,8 +91,38 @@ func viewChecks() (names []string) {
 	return names
 }
 
-// TestReadinessNamesThePartsAtFault: a process manager that waits, a view that has stopped and views that nobody keeps are named,
-// and take no requests away. A store of views that does not answer does.
+// TestElectionTakesNoRequestsAway: while the event store elects a leader, for which requests wait, and just after it, readiness names
+// what fails and stays. After a time that no election takes it does not.
+func TestElectionTakesNoRequestsAway(t *testing.T) {
+	now := time.Now()
+	for name, leaderless := range map[string]struct {
+		since, until time.Duration // ago
+		want         int
+	}{
+		"an election":              {since: 5 * time.Second, until: -1, want: http.StatusOK},
+		"just after an election":   {since: 5 * time.Second, until: time.Second, want: http.StatusOK},
+		"long after an election":   {since: time.Minute, until: 55 * time.Second, want: http.StatusServiceUnavailable},
+		"an outage":                {since: 11 * time.Second, until: -1, want: http.StatusServiceUnavailable},
+		"just after a long outage": {since: time.Minute, until: time.Second, want: http.StatusServiceUnavailable},
+	} {
+		c := serve(t, func(o *options) {
+			o.Ready = func(context.Context) error { return errors.New("no node leads") }
+			o.Leaderless = func() (since, until time.Time) {
+				if leaderless.until >= 0 {
+					until = now.Add(-leaderless.until)
+				}
+				return now.Add(-leaderless.since), until
+			}
+		})
+		r := c.get("/readyz")
+		if ready := read[Readiness](t, r); r.StatusCode != leaderless.want || ready.Checks[0].OK {
+			t.Errorf("in %s, readiness is %d %s", name, r.StatusCode, r.body)
+		}
+	}
+}
+
+// TestReadinessNamesThePartsAtFault: a process manager that waits, a view that has stopped, views that nobody keeps and a store of
+// views that does not answer are named, in metrics too, and take no requests away: diaries are taken.
 func TestReadinessNamesThePartsAtFault(t *testing.T) {
 	database := "casebook-" + uuid.NewString()[:8]
 	open := func() *readmodels.Store {
@@ -143,9 +173,21 @@ func TestReadinessNamesThePartsAtFault(t *testing.T) {
 	}
 	r = c.get("/readyz")
 	want = append([]string{"views", "process enrollment", "projections"}, viewChecks()...)
-	if failed := namesOf(read[Readiness](t, r).Checks, func(c Check) bool { return !c.OK }); r.StatusCode != http.StatusServiceUnavailable ||
+	if failed := namesOf(read[Readiness](t, r).Checks, func(c Check) bool { return !c.OK }); r.StatusCode != http.StatusOK ||
 		!slices.Equal(failed, want) {
 		t.Errorf("without the store of the views readiness is %d, and %q have failed", r.StatusCode, failed)
+	}
+	text := string(listen(t, c.api, c.api.Admin()).get("/metrics").body)
+	for _, line := range []string{`casebook_check_failed{check="views",needed="false"} 1`,
+		`casebook_check_failed{check="commands",needed="true"} 0`, `casebook_check_failed{check="process enrollment",needed="false"} 1`} {
+		if !strings.Contains(text, line) {
+			t.Errorf("the metrics do not say %s", line)
+		}
+	}
+	tr := newTrial(t)
+	c.as(tr.self).accepted(tr.entry(4))
+	if r := c.as(tr.manager).get("/api/v1/studies/" + string(tr.study) + "/patients"); r.StatusCode < http.StatusInternalServerError {
+		t.Errorf("a query is answered %d: %s", r.StatusCode, r.body)
 	}
 }
 

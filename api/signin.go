@@ -61,7 +61,11 @@ func (a *API) postSignIn(c *call) error {
 			Do("wait a moment before the next")
 	}
 	c.startTimeout()
-	leave, err := a.signing.enter(c.network(), a.handler.Attempts().Trusts(ask.User, c.RealIP()))
+	var leave func()
+	err := c.inPause(func() (err error) {
+		leave, err = a.signing.enter(c.network(), a.handler.Attempts().Trusts(ask.User, c.RealIP()))
+		return err
+	})
 	if err != nil {
 		return err
 	}

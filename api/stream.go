@@ -23,8 +23,6 @@ const (
 	heartbeat = 15 * time.Second
 	// messageTimeout bounds how long a listener may take to receive one message.
 	messageTimeout = 10 * time.Second
-	// streamStart bounds how long a listener waits until it begins to receive changes.
-	streamStart = 5 * time.Second
 	// longestStream bounds a stream whose token does not say when it expires.
 	longestStream = time.Hour
 
@@ -97,7 +95,7 @@ func (a *API) getChanges(c *call) error {
 
 // begin waits until the listener hears of changes.
 func (c *call) begin(l *readmodels.Listener, after readmodels.Bookmark) error {
-	ctx, cancel := context.WithTimeout(c.ctx(), streamStart)
+	ctx, cancel := context.WithTimeout(c.ctx(), c.api.limits.RequestTimeout) // an election must not end it
 	defer cancel()
 	if l.Begin(ctx, after) == nil {
 		return nil
@@ -179,7 +177,7 @@ func (s *changeStream) remaining() time.Duration {
 
 // recheck looks whether the caller may still listen (21 CFR 11.10(g)), and returns the code why not.
 func (s *changeStream) recheck() string {
-	ctx, cancel := context.WithTimeout(s.ctx(), streamStart)
+	ctx, cancel := context.WithTimeout(s.ctx(), s.api.limits.RequestTimeout) // an election must not end it
 	defer cancel()
 	p, err := s.api.handler.Authenticated(ctx, s.proof)
 	if err == nil {

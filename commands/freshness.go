@@ -18,7 +18,8 @@ const (
 
 // freshness says how fresh followed states are: since when they certainly hold all that the log held. It is measured by the
 // monotonic clock. A message of the subscription does not count, because others may wait behind it, in this process or in front of
-// it. What counts is a question for the end of the log: once the states hold that end, they are as fresh as the question.
+// it. What counts is a question for the end of the log: once the states hold that end, they are as fresh as the question, if the
+// node that told it leads.
 type freshness struct {
 	begun time.Time
 	// since is when the last such question was asked, as a duration after begun; 0 for never.
@@ -43,6 +44,9 @@ func (f *freshness) age() time.Duration {
 	}
 	return time.Since(f.begun) - time.Duration(since)
 }
+
+// doubt takes back that the states are fresh: they may be those of a node that does not lead any more.
+func (f *freshness) doubt() { f.since.Store(0) }
 
 // await returns whether the states are fresh. Where they are not, it has the log asked and waits for the answer, for about
 // trustedFor at most.
@@ -89,22 +93,32 @@ func (s *stateCache) askWhenWanted(ctx context.Context) {
 }
 
 // ask asks for the end of the log, and waits until the states hold it. It gives up after trustedFor, when the answer would be
-// of no use.
+// of no use. If the node that told the end may have been replaced, its successor is asked.
 func (s *stateCache) ask(ctx context.Context) {
-	asked := time.Since(s.fresh.begun)
 	ctx, cancel := context.WithTimeout(ctx, trustedFor)
 	defer cancel()
-	end, err := s.log.NewestEvent(ctx)
-	if err != nil {
-		return
-	}
-	for s.through.Load() < end.Commit {
-		if ctx.Err() != nil || !s.following.Load() {
+	for asked := time.Since(s.fresh.begun); ; asked = time.Since(s.fresh.begun) {
+		leadership := s.log.Leadership()
+		end, err := s.log.NewestEvent(ctx)
+		if err != nil {
 			return
 		}
-		time.Sleep(followPoll)
+		for s.through.Load() < end.Commit {
+			if ctx.Err() != nil || !s.following.Load() {
+				return
+			}
+			time.Sleep(followPoll)
+		}
+		if leadership.Confirm(ctx) == nil {
+			s.fresh.since.Store(int64(asked))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(confirmPause):
+		}
 	}
-	s.fresh.since.Store(int64(asked))
 }
 
 // trusted says whether the states of followed streams can be used as they are. Otherwise the events of the stream have to be read.

@@ -161,6 +161,9 @@ type Request struct {
 	CausePosition uint64
 	// Past is the log's past in which that event was read; 0 for any.
 	Past eventlog.Past
+
+	// refused collects the refusals that are recorded if the outcome is final.
+	refused *[]access.Refused
 }
 
 // Answer says what a command has recorded. The events are durable before the answer is given.
@@ -185,14 +188,54 @@ type AnsweredEvent struct {
 }
 
 // Do runs a command. After a refusal (package refuse) nothing has been recorded, except the refusal itself where the
-// caller was not allowed. Any other error is a failure; the same request with the same Key may be sent again.
+// caller was not allowed. Any other error is a failure; the same request with the same Key may be sent again. On a cluster, a
+// refusal, or an answer without events, is only given when the nodes have confirmed that the node that was read from leads.
 func (h *Handler) Do(ctx context.Context, r Request) (Answer, error) {
 	c, ok := h.byName[r.Name]
 	if !ok || c.Internal() && !access.IsProcess(r.Principal.User) {
 		return Answer{}, refuse.NotFound("command_not_found", "there is no command %q", shortened(r.Name)).
 			Do("/openapi.json lists the commands")
 	}
-	return c.run(ctx, h, r)
+	for began := time.Now(); ; {
+		var refused []access.Refused
+		r.refused = &refused
+		leadership := h.log.Leadership()
+		answer, err := c.run(ctx, h, r)
+		var doubt error
+		if len(answer.Events) == 0 && dependsOnState(err) {
+			doubt = leadership.Confirm(ctx)
+		}
+		if doubt == nil {
+			for _, r := range refused {
+				h.RecordRefusal(ctx, r)
+			}
+			return answer, err
+		}
+		// A node that does not lead any more may have told an old state. Nothing that it has led to is final.
+		h.states.fresh.doubt()
+		h.logger.Warn("a command is decided on again, because the event store may have another leader", "command", r.Name, "error", doubt)
+		select {
+		case <-ctx.Done():
+			return Answer{}, fmt.Errorf("%s: %w; gave up: %w", r.Name, doubt, ctx.Err())
+		case <-time.After(confirmPause):
+		}
+		if time.Since(began) > confirmFor {
+			return Answer{}, fmt.Errorf("%s: %w", r.Name, doubt)
+		}
+	}
+}
+
+const (
+	// confirmPause is how long Do waits before it decides again.
+	confirmPause = 50 * time.Millisecond
+	// confirmFor is how long Do tries to get an outcome that is final.
+	confirmFor = 12 * time.Second
+)
+
+// dependsOnState says whether the outcome of a command that has recorded nothing depends on what was read from the log.
+func dependsOnState(err error) bool {
+	refusal, refused := refuse.As(err)
+	return err == nil || refused && refusal.Kind != refuse.KindMalformed && refusal.Kind != refuse.KindOverload
 }
 
 // commandNamespace is the UUIDv5 namespace of command ids, which are derived from the caller and the caller's key.
@@ -290,7 +333,7 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 		h.keys.remember(id, hash)
 	}
 	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
-		d.recordRefusal(ctx, h, r, scope, err)
+		d.recordRefusal(r, scope, err)
 	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {
@@ -302,7 +345,7 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {
 	if d.isOpenToSelf(body, r.Principal.User) {
-		return "", domain.Scope{}, d.ownersMustBePresent(ctx, h, r)
+		return "", domain.Scope{}, d.ownersMustBePresent(h, r)
 	}
 	scope, err := d.scope(ctx, h.Reader(), body)
 	var unknown *refuse.Refusal
@@ -329,14 +372,14 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		err = d.mustBePresent(ctx, h, r, scope)
 	}
 	if err != nil {
-		d.recordRefusal(ctx, h, r, scope, err)
+		d.recordRefusal(r, scope, err)
 	}
 	return role, scope, err
 }
 
-// recordRefusal puts a refusal of the command into the security log.
-func (d *Declaration[S, E, F, C]) recordRefusal(ctx context.Context, h *Handler, r Request, scope domain.Scope, why error) {
-	h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
+// recordRefusal has a refusal of the command put into the security log, if it is final.
+func (d *Declaration[S, E, F, C]) recordRefusal(r Request, scope domain.Scope, why error) {
+	*r.refused = append(*r.refused, access.Refused{User: r.Principal.User, Action: d.name, Scope: scope,
 		Address: r.Address, TraceID: r.TraceID, Why: why})
 }
 
@@ -475,6 +518,14 @@ func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handle
 			refresh = true
 			continue
 		}
+		if errors.Is(err, eventlog.ErrStreamDeleted) {
+			return Answer{}, recordDeleted(name)
+		}
+		if errors.Is(err, eventlog.ErrMissingRight) {
+			h.logger.Error("the event store does not let this program record", "command", d.name, "stream", name, "error", err)
+			return Answer{}, refuse.Overload("store_refuses", "the event store lets this server record nothing at present").
+				Do("keep the entry, tell those who run the system, and send the same command again later, with the same Idempotency-Key")
+		}
 		if errors.Is(err, eventlog.ErrTooLarge) {
 			return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", d.name).Do("stay below a megabyte")
 		}
@@ -539,6 +590,12 @@ func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, p
 func recordDamaged(d domain.Damage) error {
 	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
 		Do("tell those who run the system; two administrators can resolve it, and nothing else is affected")
+}
+
+// recordDeleted refuses what needs a stream that somebody has deleted from the event store.
+func recordDeleted(stream string) error {
+	return refuse.WrongState("record_deleted", "the record %s was deleted from the event store, and takes no commands", stream).
+		Do("tell those who run the system; nothing else is affected")
 }
 
 // recordUnreadable refuses what needs the state of a stream with an event that this program cannot read. Where a newer

@@ -78,11 +78,10 @@ func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
 	return runOn(t, eventStoreURL, keys)
 }
 
-// runOn is runWith on an event store of its own.
+// runOn is runWith on an event store of the test's own.
 func runOn(t testing.TB, url string, keys *eventlog.BlindingKeys) process {
 	t.Helper()
-	log, err := eventlog.Connect(context.Background(),
-		eventlog.Options{URL: url, Registry: contexts.Registry(), BlindingKeys: keys})
+	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: url, Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,13 +117,13 @@ func (d *Declaration[S, E, F, C]) mustBePresent(ctx context.Context, h *Handler,
 
 // ownersMustBePresent refuses reauthentication_required, if the command on one's own account asks for a fresh sign-in: a
 // stolen token must not be enough. The account need not be confirmed, because its owner makes it safe with such commands.
-func (d *Declaration[S, E, F, C]) ownersMustBePresent(ctx context.Context, h *Handler, r Request) error {
+func (d *Declaration[S, E, F, C]) ownersMustBePresent(h *Handler, r Request) error {
 	if !d.freshSignIn {
 		return nil
 	}
 	err := r.Principal.MustHaveSignedInRecently(d.name, h.now())
 	if err != nil {
-		h.RecordRefusal(ctx, access.Refused{User: r.Principal.User, Action: d.name, Address: r.Address, TraceID: r.TraceID, Why: err})
+		d.recordRefusal(r, domain.Scope{}, err)
 	}
 	return err
 }

@@ -161,6 +161,8 @@ func (s *stateCache) addRead(ctx context.Context, next *snapshot, st *stream, ch
 	undecodable := (*eventlog.UndecodableError)(nil)
 	if errors.As(err, &undecodable) {
 		r = undecodable.Event
+	} else if errors.Is(err, eventlog.ErrStreamDeleted) {
+		return recordDeleted(st.name)
 	} else if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -54,6 +56,8 @@ var (
 	errNoPosition = errors.New("the event store did not answer with a position")
 	// errWriteTimeout means that the server has not heard from enough nodes in time.
 	errWriteTimeout = errors.New("the event store has not written in time")
+	// errNoOutcome means that the answer says nothing of the outcome, as after a fault inside the server.
+	errNoOutcome = errors.New("the event store does not say what became of the append")
 	// errNotShown means that the append has met events that no read shows yet.
 	errNotShown = errors.New("the append has met events that are not replicated yet")
 )
@@ -93,7 +97,11 @@ func (l *Log) append(ctx context.Context, past Past, stream string, revision int
 			position, err = l.resolve(ctx, stream, revision, events, conflict)
 		}
 		if !resent(ctx, err) {
-			return position, l.explain("append to streams", err)
+			err = l.explain("append to streams", err)
+			if err != nil && unknown != nil && !errors.Is(err, ErrConflict) { // an earlier attempt may have been stored
+				err = fmt.Errorf("%w: %w; sent again: %s", ErrUnknownOutcome, unknown, err.Error())
+			}
+			return position, err
 		}
 		unknown = err
 		l.logger.Warn("append is sent again", "stream", stream, "attempt", attempt, "error", err)
@@ -138,7 +146,7 @@ func resent(ctx context.Context, err error) bool {
 	case status.Code(err) == codes.PermissionDenied, status.Code(err) == codes.Unauthenticated:
 		return false
 	case errors.Is(err, errStreamBroken), errors.Is(err, errNoPosition), errors.Is(err, errWriteTimeout),
-		errors.Is(err, errNotShown):
+		errors.Is(err, errNoOutcome), errors.Is(err, errNotShown):
 		return true
 	}
 	return passing(err)
@@ -286,25 +294,44 @@ func answerOf(resp *streams.BatchAppendResp) batchAnswer {
 					conflict.Current = int64(at.CurrentStreamRevision)
 				}
 				return batchAnswer{err: conflict}
-			case detail.MessageIs(&shared.MaximumAppendSizeExceeded{}):
+			case detail.MessageIs(&shared.MaximumAppendSizeExceeded{}), strings.HasSuffix(detail.GetTypeUrl(), tooLargeEvent):
 				return batchAnswer{err: ErrTooLarge}
+			case detail.MessageIs(&shared.StreamDeleted{}):
+				return batchAnswer{err: ErrStreamDeleted}
 			case detail.MessageIs(&shared.AccessDenied{}):
 				return batchAnswer{err: status.Error(codes.PermissionDenied, failure.Message)}
 			case detail.MessageIs(&shared.Timeout{}):
 				return batchAnswer{err: fmt.Errorf("%w: %w", errWriteTimeout, status.Error(codes.Unavailable, failure.Message))}
 			}
 		}
-		if codes.Code(failure.Code) == codes.OK {
-			// A busy node, or one whose cluster has lost its quorum, answers with a message but no code.
-			return batchAnswer{err: noPosition(failure.Message)}
-		}
-		return batchAnswer{err: status.Error(codes.Code(failure.Code), failure.Message)}
+		return batchAnswer{err: failureOf(failure)}
 	}
 	p := resp.GetSuccess().GetPosition()
 	if p.GetCommitPosition() == 0 {
 		return batchAnswer{err: noPosition("it gave no reason")}
 	}
 	return batchAnswer{position: domain.Position{Commit: p.GetCommitPosition(), Prepare: p.GetPreparePosition()}}
+}
+
+// tooLargeEvent ends the name of a detail that later servers send and the client's stubs lack.
+const tooLargeEvent = "MaximumAppendEventSizeExceeded"
+
+// failureOf returns the error of an answer without a detail that decides. Only codes by which a server says that it has not taken
+// the append are final. After all others the outcome is unknown.
+func failureOf(failure *spb.Status) error {
+	code := codes.Code(failure.Code)
+	answered := status.Error(code, failure.Message)
+	switch code {
+	case codes.OK:
+		// A busy node, or one whose cluster has lost its quorum, answers with a message but no code.
+		return noPosition(failure.Message)
+	case codes.PermissionDenied, codes.Unauthenticated, codes.ResourceExhausted:
+		return answered
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
+		return fmt.Errorf("%w: %w", ErrRejected, answered)
+	default:
+		return fmt.Errorf("%w: %w", errNoOutcome, &unavailable{answered})
+	}
 }
 
 // noPosition returns the error of an answer without a position. Such an answer must not count as a success. The error

@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -18,6 +19,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // answeringStore is a fake of an empty event store. It stores nothing and gives prepared answers to appends.
@@ -128,5 +132,98 @@ func TestUnansweredAppendIsSentAgain(t *testing.T) {
 	defer s.mu.Unlock()
 	if len(s.ids) != 3 || len(slices.Compact(s.ids)) != 1 {
 		t.Errorf("the append was sent as %v", s.ids)
+	}
+}
+
+// refusal is an answer with a code and a detail, as servers give it.
+func refusal(code codes.Code, message string, detail proto.Message) *streams.BatchAppendResp {
+	packed, err := anypb.New(detail)
+	if err != nil {
+		panic(err) // only for a message that cannot be encoded
+	}
+	return &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Error{
+		Error: &spb.Status{Code: int32(code), Message: message, Details: []*anypb.Any{packed}}}}
+}
+
+// unclear are the answers of servers that tell nothing of the outcome, and final those after which nothing is stored.
+var (
+	unclear = map[string]*streams.BatchAppendResp{
+		"not ready":               refusal(codes.OK, "Server Is Not Ready", &shared.Empty{}),
+		"busy":                    refusal(codes.OK, "Server Is Busy", &shared.Empty{}),
+		"no leader":               refusal(codes.OK, "No leader info available in response", &shared.Empty{}),
+		"unknown reason":          refusal(codes.OK, "Unknown NotHandledReason (7)", &shared.Empty{}),
+		"time-out":                refusal(codes.DeadlineExceeded, "Timeout", &shared.Timeout{}),
+		"unknown":                 refusal(codes.Unknown, "Unknown", &shared.Unknown{}),
+		"internal":                refusal(codes.Internal, "Envelope callback expected either ...", &shared.Empty{}),
+		"cancelled":               refusal(codes.Canceled, "cancelled", &shared.Empty{}),
+		"aborted":                 refusal(codes.Aborted, "Operation timed out", &shared.Empty{}),
+		"unavailable":             refusal(codes.Unavailable, "the node is closing", &shared.Empty{}),
+		"data loss":               refusal(codes.DataLoss, "lost", &shared.Empty{}),
+		"leader elsewhere":        refusal(codes.NotFound, "Leader info available", &shared.Empty{}),
+		"a code of later servers": refusal(codes.Code(99), "?", &shared.Empty{}),
+	}
+	final = map[string]struct {
+		answer *streams.BatchAppendResp
+		want   error
+	}{
+		"access denied":       {refusal(codes.PermissionDenied, "AccessDenied", &shared.AccessDenied{}), eventlog.ErrMissingRight},
+		"stream deleted":      {refusal(codes.NotFound, "StreamDeleted", &shared.StreamDeleted{}), eventlog.ErrStreamDeleted},
+		"append too large":    {refusal(codes.InvalidArgument, "x", &shared.MaximumAppendSizeExceeded{MaxAppendSize: 1}), eventlog.ErrTooLarge},
+		"bad request":         {refusal(codes.InvalidArgument, "BadRequest", &shared.BadRequest{Message: "x"}), eventlog.ErrRejected},
+		"invalid transaction": {refusal(codes.FailedPrecondition, "x", &shared.InvalidTransaction{}), eventlog.ErrRejected},
+		"wrong version": {refusal(codes.AlreadyExists, "WrongExpectedVersion", &shared.WrongExpectedVersion{
+			CurrentStreamRevisionOption: &shared.WrongExpectedVersion_CurrentNoStream{CurrentNoStream: &emptypb.Empty{}}}), eventlog.ErrConflict},
+		"event too large": {&streams.BatchAppendResp{Result: &streams.BatchAppendResp_Error{Error: &spb.Status{
+			Code: int32(codes.InvalidArgument), Details: []*anypb.Any{
+				{TypeUrl: "type.googleapis.com/event_store.client.MaximumAppendEventSizeExceeded"}}}}}, eventlog.ErrTooLarge},
+	}
+)
+
+// TestUnclearAnswersAreSentAgain: after an answer that tells nothing of the outcome, the append is sent again, with the same ids.
+// If no clear answer comes in time, the outcome is unknown, with the code Unavailable.
+func TestUnclearAnswersAreSentAgain(t *testing.T) {
+	for name, answer := range unclear {
+		t.Run(name, func(t *testing.T) {
+			s := &answeringStore{answers: []*streams.BatchAppendResp{answer, at42}}
+			out, err := s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"kept"})
+			if err != nil || out.Position.Commit != 42 {
+				t.Errorf("the append ended with %v, at position %v", err, out.Position)
+			}
+			s = &answeringStore{answers: []*streams.BatchAppendResp{answer}}
+			_, err = s.connect(t, 100*time.Millisecond).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"lost"})
+			if !errors.Is(err, eventlog.ErrUnknownOutcome) || status.Code(err) != codes.Unavailable {
+				t.Errorf("without a clear answer, the append ended with %v", err)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.ids) < 2 || len(slices.Compact(s.ids)) != 1 {
+				t.Errorf("the append was sent as %v", s.ids)
+			}
+		})
+	}
+}
+
+// TestFinalAnswersAreNamed: an answer after which nothing is stored is an error with a name. The append is not sent again. If an
+// earlier attempt may have been stored, the outcome is unknown all the same.
+func TestFinalAnswersAreNamed(t *testing.T) {
+	for name, c := range final {
+		t.Run(name, func(t *testing.T) {
+			s := &answeringStore{answers: []*streams.BatchAppendResp{c.answer}}
+			_, err := s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"lost"})
+			s.mu.Lock()
+			sent := len(s.ids)
+			s.mu.Unlock()
+			if !errors.Is(err, c.want) || errors.Is(err, eventlog.ErrUnknownOutcome) || sent != 1 {
+				t.Errorf("sent %d times, the append ended with %v", sent, err)
+			}
+			s = &answeringStore{answers: []*streams.BatchAppendResp{unclear["time-out"], c.answer}}
+			_, err = s.connect(t, 0).Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), meta("x"), noted{"lost"})
+			if errors.Is(c.want, eventlog.ErrConflict) { // reads tell what it was with
+				return
+			}
+			if !errors.Is(err, eventlog.ErrUnknownOutcome) || errors.Is(err, c.want) || status.Code(err) != codes.Unavailable {
+				t.Errorf("after a time-out, the append ended with %v", err)
+			}
+		})
 	}
 }

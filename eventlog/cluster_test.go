@@ -19,8 +19,9 @@ import (
 
 // faults are what can happen to a leader. Each returns how the member comes back.
 var faults = map[string]func(c *clustertest.Cluster, m *clustertest.Member) (back func() error){
-	"killed": func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Kill(); return m.Restart },
-	"frozen": func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Freeze(); return m.Thaw },
+	"killed":  func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Kill(); return m.Restart },
+	"stopped": func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Stop(); return m.Restart },
+	"frozen":  func(_ *clustertest.Cluster, m *clustertest.Member) func() error { m.Freeze(); return m.Thaw },
 	"cut off": func(_ *clustertest.Cluster, m *clustertest.Member) func() error {
 		m.CutOff()
 		return m.Rejoin

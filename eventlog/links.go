@@ -3,6 +3,7 @@ package eventlog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -186,7 +187,7 @@ func (v *Verifier) tailBefore(ctx context.Context, r Recorded, known damages) (T
 	tail := EmptyTail
 	for revision := r.Revision; revision > 0; {
 		before, found, err := v.log.rawAt(ctx, r.Stream, revision-1)
-		if isDeleted(err) {
+		if errors.Is(err, ErrStreamDeleted) {
 			found, err = false, nil
 		}
 		if err != nil {

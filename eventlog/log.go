@@ -16,6 +16,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 )
 
@@ -48,6 +49,10 @@ type Log struct {
 
 	// past is how often the log was found to have another past.
 	past atomic.Uint64
+	// lost is when the latest time without a leader began, and found when it ended; zero while it lasts. withoutLeader is how long
+	// those lasted that are over.
+	lost, found   time.Time
+	withoutLeader time.Duration
 }
 
 // Options say how to reach the event store.
@@ -63,8 +68,10 @@ type Options struct {
 	BlindingKeys *BlindingKeys
 	// Logger receives warnings about broken connections; nil for none.
 	Logger *slog.Logger
-	// Timeout bounds each append and read of a stream; 10 seconds when 0.
+	// Timeout bounds each append and read whose context has no deadline; 10 seconds when 0.
 	Timeout time.Duration
+	// Registerer registers the metrics; nil for none.
+	Registerer prometheus.Registerer
 	// Patience is how long the leader of the event store is asked again before the log counts as one with another past: a new
 	// leader may not know its end yet. 30 seconds when 0.
 	Patience time.Duration
@@ -93,6 +100,13 @@ var ErrUnknownOutcome error = &unavailable{errors.New("whether the events are st
 // ErrTooLarge is returned when the events of an append exceed its maximum size.
 var ErrTooLarge = errors.New("the events are too large for one append")
 
+// ErrStreamDeleted is returned when somebody has deleted the stream from the event store for good. Nothing was stored.
+var ErrStreamDeleted = errors.New("the stream was deleted from the event store")
+
+// ErrRejected is returned when the event store does not take events, and would not take them if they were sent again. Nothing was
+// stored.
+var ErrRejected = errors.New("the event store does not take these events")
+
 // maxAppendBytes keeps an append below the event store's own limit of 1 MiB, with room for what the store adds.
 const maxAppendBytes = 1<<20 - 16<<10
 
@@ -102,8 +116,9 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess, logger: o.Logger,
-		timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{})}
+	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess,
+		logger: o.Logger, timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{}),
+		lost: time.Now()}
 	if o.BlindingKeys != nil {
 		l.CheckProofsWith(o.BlindingKeys)
 	}
@@ -115,6 +130,11 @@ func Open(o Options) (*Log, error) {
 	}
 	if l.timeout == 0 {
 		l.timeout = 10 * time.Second
+	}
+	if o.Registerer != nil {
+		if err := l.register(o.Registerer); err != nil {
+			return nil, fmt.Errorf("register the event log's metrics: %w", err)
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
@@ -140,8 +160,14 @@ func Connect(ctx context.Context, o Options) (*Log, error) {
 
 // Await waits until the event store answers, or ctx ends. It fails at once where waiting does not help.
 func (l *Log) Await(ctx context.Context) error {
-	for {
+	ask := func() error {
+		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		defer cancel()
 		_, err := l.End(ctx)
+		return err
+	}
+	for {
+		err := ask()
 		if err == nil || errors.Is(err, ErrMissingRight) || errors.Is(err, leader.ErrTooOld) || errors.Is(err, ErrClosed) {
 			return err
 		}
@@ -180,9 +206,25 @@ func (l *Log) Ping(ctx context.Context) error {
 	return l.explain("read $all", err)
 }
 
+// bounded bounds a request: by its own deadline, so that it waits as long for a leader as its caller does for an answer, and
+// otherwise by the Log's timeout. A little time remains before the deadline, in which the caller can say what happened.
+func (l *Log) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, set := ctx.Deadline()
+	if !set {
+		return context.WithTimeout(ctx, l.timeout)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Until(deadline)/answerShare, answerTime)))
+}
+
+// The time that remains is a share of the time before the deadline, and answerTime at most.
+const (
+	answerShare = 10
+	answerTime  = 500 * time.Millisecond
+)
+
 // End returns the position of the last event in the log; the zero Position for an empty log.
 func (l *Log) End(ctx context.Context) (domain.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	end, err := call(ctx, l, endOf)
 	return end, l.explain("read $all", err)
@@ -191,7 +233,7 @@ func (l *Log) End(ctx context.Context) (domain.Position, error) {
 // NewestEvent returns the position of the last event of registered categories; the zero Position if there is none. A subscription
 // to them that has delivered it lacks nothing.
 func (l *Log) NewestEvent(ctx context.Context) (domain.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	last := backwardsRequest(1)
 	last.Options.FilterOption = &streams.ReadReq_Options_Filter{Filter: ofCategories(l.registry.Categories())}
@@ -214,7 +256,8 @@ type Appended struct {
 
 // Append stores events at the end of a stream, all or none, and returns when they are durable. tail is the end of the
 // stream as the caller knows it. If the stream has a different end, nothing is stored and the error is ErrConflict. If
-// the events exceed about 1 MiB together, the error is ErrTooLarge.
+// the events exceed about 1 MiB together, the error is ErrTooLarge. It is ErrStreamDeleted, ErrMissingRight or ErrRejected if the
+// event store will not store them, and ErrUnknownOutcome if it is not known whether it has.
 //
 // Event ids are derived from commandID, which the metadata get, and the events' bytes. An append that is sent again is
 // therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each
@@ -227,7 +270,7 @@ func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uu
 // is stored, if the log has another past by then.
 func (l *Log) AppendIn(ctx context.Context, past Past, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any,
 ) (Appended, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
 	meta.CommandID = commandID.String()

@@ -8,14 +8,13 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"casebook/domain"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // ReadStream returns the events of a stream, beginning with the revision from. A stream that does not exist has no
@@ -73,12 +72,9 @@ func (l *Log) MetadataOf(ctx context.Context, stream string, revision uint64) (m
 	return meta, found, nil
 }
 
-// isDeleted says whether a read failed because the stream was deleted for good.
-func isDeleted(err error) bool { return status.Code(err) == codes.FailedPrecondition }
-
 // rawAt returns one event undecoded, and false if the stream does not have it.
 func (l *Log) rawAt(ctx context.Context, stream string, revision uint64) (r Recorded, found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	events, err := call(ctx, l, allOf(streamRequest(stream, revision, 1)))
 	if err != nil || len(events) == 0 || events[0].Revision != revision {
@@ -102,7 +98,7 @@ const firstAfterCount = 2
 // FirstAfter returns when the first event of a registered category behind a position was stored, and false if there is none. The
 // event need not be one that can be decoded.
 func (l *Log) FirstAfter(ctx context.Context, at domain.Position) (stored time.Time, is bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	options := &streams.ReadReq_Options{CountOption: &streams.ReadReq_Options_Count{Count: firstAfterCount}}
 	options.StreamOption = allAfter(at)
@@ -132,7 +128,7 @@ func allAfter(at domain.Position) *streams.ReadReq_Options_All {
 // read returns the events of a read. what names the events in an error.
 func (l *Log) read(ctx context.Context, what string, of *streams.ReadReq) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		ctx, cancel := context.WithTimeout(ctx, l.timeout)
+		ctx, cancel := l.bounded(ctx)
 		defer cancel()
 		events, err := call(ctx, l, allOf(of))
 		if err != nil {
@@ -169,6 +165,9 @@ func allOf(of *streams.ReadReq) request[[]Recorded] {
 			answer, err := answers.next()
 			if errors.Is(err, io.EOF) {
 				return events, nil
+			}
+			if deleted := answers.Trailer()["exception"]; err != nil && slices.Contains(deleted, "stream-deleted") {
+				return nil, fmt.Errorf("%w: %w", ErrStreamDeleted, err)
 			}
 			if err != nil {
 				return nil, err

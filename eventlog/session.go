@@ -11,6 +11,7 @@ import (
 	"casebook/eventlog/leader"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -31,6 +32,8 @@ type session struct {
 	batches *batchAppender
 	// suspected wakes the watch: a request has failed as if the node were lost.
 	suspected chan struct{}
+	// confirming are the questions whether the node still leads.
+	confirming confirmations
 	// over ends when the session ends; its cause is the reason.
 	over context.Context
 	end  context.CancelCauseFunc
@@ -89,6 +92,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 		pair := base64.StdEncoding.EncodeToString([]byte(node.Settings.Username + ":" + node.Settings.Password))
 		s.header.Set("authorization", "Basic "+pair)
 	}
+	s.confirming.ask = func() error { return l.finder.Leads(s.over, node) }
 	s.batches = newBatchAppender(s.over, s.streams, s.header.Copy())
 	if node.Clustered {
 		s.header.Set("requires-leader", "true")
@@ -100,7 +104,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 		unlink := context.AfterFunc(s.over, ended)
 		// Asked over this connection, because it may be silent while others are not. gRPC's keepalive notices that too, but never
 		// in less than ten seconds.
-		reason = l.finder.Watch(watching, node, conn, s.suspected)
+		reason = l.finder.Watch(watching, node, leader.Watched{Over: conn, Suspected: s.suspected, Heard: l.heard})
 		unlink()
 		ended()
 	}
@@ -113,6 +117,7 @@ func (l *Log) serve(ctx context.Context, node leader.Node) error {
 	l.setSession(nil, reason, false)
 	s.end(reason)
 	s.batches.close()
+	s.confirming.close()
 	return errors.Join(reason, disconnect())
 }
 
@@ -165,8 +170,57 @@ func (l *Log) setSession(s *session, failure error, lasting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current, l.failure, l.lasting = s, failure, lasting
+	l.leads(s != nil)
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// Leaderless returns since when and until when no node of the event store led the last time, as far as the Log knows; until is zero
+// while none does. The first such time begins when the Log is opened.
+func (l *Log) Leaderless() (since, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost, l.found
+}
+
+// register registers how long there is, and was, no leader.
+func (l *Log) register(r prometheus.Registerer) error {
+	lasts := func() (now, before time.Duration) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.found.IsZero() {
+			now = time.Since(l.lost)
+		}
+		return now, l.withoutLeader
+	}
+	return errors.Join(
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_eventstore_leaderless_seconds",
+			Help: "For how long no node of the event store leads, or answers; 0 while one does."}, func() float64 {
+			now, _ := lasts()
+			return now.Seconds()
+		})),
+		r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_eventstore_leaderless_seconds_total",
+			Help: "For how long no node of the event store led, or answered, since the start."}, func() float64 {
+			now, before := lasts()
+			return (now + before).Seconds()
+		})))
+}
+
+func (l *Log) heard(leads bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads(leads && l.current != nil)
+}
+
+// leads notes whether a node leads. l.mu is held.
+func (l *Log) leads(leads bool) {
+	switch lost := l.found.IsZero(); {
+	case leads && lost:
+		l.found = time.Now()
+		l.withoutLeader += l.found.Sub(l.lost)
+	case !leads && !lost:
+		l.lost, l.found = time.Now(), time.Time{}
+	}
 }
 
 // session returns the session with the node that leads. If wait is set, it waits until there is one, or ctx ends.

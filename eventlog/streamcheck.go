@@ -74,7 +74,7 @@ func (l *Log) Damages(ctx context.Context, stream string) (damages []domain.Dama
 	for r, err := range l.ReadStream(ctx, stream, 0) {
 		if undecodable := (*UndecodableError)(nil); errors.As(err, &undecodable) {
 			r = undecodable.Event
-		} else if isDeleted(err) {
+		} else if errors.Is(err, ErrStreamDeleted) {
 			return nil, nil
 		} else if err != nil {
 			return nil, err

@@ -77,6 +77,8 @@ const (
 	buildCollection = "builds"
 	// activeFor is how long this process reads a build without checking whether another one has taken its place.
 	activeFor = time.Second
+	// activeTimeout bounds how long a query waits for that check.
+	activeTimeout = 2 * time.Second
 	// KeptAtLeast is how long a former build is kept in any case, because other processes may still read it.
 	KeptAtLeast = 10 * activeFor
 )
@@ -179,7 +181,7 @@ func (s *Store) activeCollection(v View) string {
 }
 
 func (s *Store) checkActive() {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), activeTimeout)
 	defer cancel()
 	found, err := s.db.Collection(buildCollection).Find(ctx, bson.D{},
 		options.Find().SetProjection(bson.D{{Key: "live.collection", Value: 1}}))

@@ -129,13 +129,8 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := r.authorize(ctx, parameters); err != nil {
 		return nil, err
 	}
-	for _, view := range q.Views {
-		if err := e.options.Store.Built(ctx, view); err != nil {
-			return nil, err
-		}
-		if err := e.options.Store.OfThisLog(ctx, view); err != nil {
-			return nil, err
-		}
+	if err := e.mustBeBuilt(ctx, q.Views); err != nil {
+		return nil, err
 	}
 	if err := e.waitFor(ctx, q, question); err != nil {
 		return nil, err
@@ -144,6 +139,21 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.options.ReadTimeout)
 	defer cancel()
 	return q.read(ctx, r, parameters)
+}
+
+// mustBeBuilt refuses a view that is being built for the first time, or was made from another log.
+func (e *Engine) mustBeBuilt(ctx context.Context, views []View) error {
+	ctx, cancel := context.WithTimeout(ctx, e.options.ReadTimeout)
+	defer cancel()
+	for _, view := range views {
+		if err := e.options.Store.Built(ctx, view); err != nil {
+			return err
+		}
+		if err := e.options.Store.OfThisLog(ctx, view); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waitFor waits for a bounded time until the query's views have seen the position that the question names.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,16 @@ func TestServeWaitsForALeader(t *testing.T) {
 	for _, m := range c.Members() {
 		m.Kill()
 	}
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) { // for a while it may be an election
+		status, failed := probe(t, f.HTTP, "/readyz")
+		if status == http.StatusOK && all("event-log", "commands", "views", "verifier", "projections")(failed) {
+			break
+		}
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("without the event store, /readyz answers %d, and only %v have failed", status, failed)
+		}
+	}
+	time.Sleep(5 * time.Second)
 	if failed := ready(http.StatusServiceUnavailable); !all("event-log", "commands", "views", "verifier", "projections")(failed) {
 		t.Errorf("without the event store, only %v have failed", failed)
 	}
@@ -150,6 +161,29 @@ func TestServeWaitsForALeader(t *testing.T) {
 	if took := time.Since(back); took > 5*time.Second {
 		t.Errorf("it was ready again after %s", took)
 	}
+	text := string(metricsOf(t, o.s.adminAddress))
+	if !strings.Contains(text, "\ncasebook_eventstore_leaderless_seconds 0\n") ||
+		!regexp.MustCompile(`\ncasebook_eventstore_leaderless_seconds_total [1-9]`).MatchString(text) {
+		t.Errorf("the metrics do not say for how long there was no leader")
+	}
+}
+
+func metricsOf(t *testing.T, admin string) []byte {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // TestServeNamesAMissingRight: a server whose account lacks a right ends, and names it.
@@ -248,6 +282,18 @@ func (a *accounts) note(who domain.PatientID, day domain.Date) {
 	a.last = time.Now()
 }
 
+// await waits until a diary was acknowledged after a moment, for half a minute at most.
+func (a *accounts) await(after time.Time) {
+	for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+		a.mu.Lock()
+		last := a.last
+		a.mu.Unlock()
+		if last.After(after) {
+			return
+		}
+	}
+}
+
 // clusterRun is how long the leaders are moved; CASEBOOK_TEST_CLUSTER=10m makes it longer.
 func clusterRun(t *testing.T) time.Duration {
 	t.Helper()
@@ -262,8 +308,33 @@ func clusterRun(t *testing.T) time.Duration {
 	return d
 }
 
-// TestLeadersMoveUnderLoad kills, freezes, cuts off and moves leaders at random while phones submit diaries. Each diary that
-// was acknowledged is shown once, none is refused, all views equal a fresh fold, and no part of the server ends.
+// silenceBeyond is how much longer than elections nobody may be answered, where the machine does not stall. It is a multiple of what
+// is seen: a second. What a connection that is believed too long would cost is more: twenty.
+const silenceBeyond = 5 * time.Second
+
+// measureStalls measures how late this process gets the processor, until the returned function is called. That returns an allowance
+// for what a busy machine adds to a silence.
+func measureStalls(t *testing.T) func() time.Duration {
+	ctx, stop := context.WithCancel(t.Context())
+	measured := make(chan time.Duration, 1)
+	go func() {
+		const step = 10 * time.Millisecond
+		longest := time.Duration(0)
+		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+			time.Sleep(step)
+			longest = max(longest, time.Since(last)-step)
+		}
+		measured <- longest
+	}()
+	return func() time.Duration {
+		stop()
+		return 10 * <-measured
+	}
+}
+
+// TestLeadersMoveUnderLoad kills, stops, freezes, cuts off and moves leaders at random while phones submit diaries. Each diary that
+// was acknowledged is shown once, none is refused, all views equal a fresh fold, no part of the server ends, and silences are about as
+// long as elections.
 func TestLeadersMoveUnderLoad(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{Election: time.Second, WriteTimeout: 500 * time.Millisecond})
 	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
@@ -296,6 +367,7 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 	setUp(in, id, sign, phones)
 	crc := sign("crc")
 
+	stalls := measureStalls(t)
 	noted := accounts{acknowledged: map[domain.PatientID]map[string]bool{}}
 	loaded, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
@@ -305,7 +377,7 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 	faults := 0
 	for over := time.Now().Add(clusterRun(t)); time.Now().Before(over); faults++ {
 		time.Sleep(time.Duration(300+rand.IntN(900)) * time.Millisecond)
-		fault(t, c, rand.IntN(4))
+		fault(t, c, rand.IntN(5), noted.await)
 	}
 	time.Sleep(time.Second)
 	stop()
@@ -333,11 +405,16 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 	if noted.again > 0 {
 		t.Errorf("%d requests were answered with an error, where they had to wait", noted.again)
 	}
+	// Faults follow each other so closely that one silence may hold two elections.
+	if most := 2*longest + silenceBeyond + stalls(); noted.silence > most {
+		t.Errorf("the longest silence was %s, at most %s is allowed; the longest election took %s", noted.silence, most, longest)
+	}
 	t.Logf("%d faults; the longest silence was %s, the longest election %s", faults, noted.silence, longest)
 }
 
-// fault lets something happen to the leader, and undoes it when there is another one.
-func fault(t *testing.T, c *clustertest.Cluster, kind int) {
+// fault lets something happen to the leader. It undoes it when there is another one and await has returned, which is called with the
+// time of the election: what await waits for must not need the former leader.
+func fault(t *testing.T, c *clustertest.Cluster, kind int, await func(elected time.Time)) {
 	t.Helper()
 	leader, err := c.AwaitLeader(t.Context())
 	if err != nil {
@@ -356,10 +433,14 @@ func fault(t *testing.T, c *clustertest.Cluster, kind int) {
 	case 2:
 		leader.CutOff()
 		back = leader.Rejoin
+	case 3:
+		leader.Stop()
+		back = leader.Restart
 	default:
 		c.MoveLeader(c.Followers()[rand.IntN(2)])
 	}
 	if _, err = c.AwaitLeader(t.Context()); err == nil {
+		await(time.Now())
 		time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond)
 		lagging.CatchUp()
 		err = back()

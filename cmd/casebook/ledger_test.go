@@ -251,6 +251,13 @@ func (l *ledger) check(t *testing.T, events []eventlog.Recorded) {
 	}
 }
 
+// acknowledgedAfter says whether a command was acknowledged after a moment.
+func (l *ledger) acknowledgedAfter(at time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acknowledged) > 0 && l.acknowledged[len(l.acknowledged)-1].After(at)
+}
+
 // silence returns the longest time between two answers that overlaps the time from begin to end.
 func (l *ledger) silence(begin, end time.Time) (longest time.Duration) {
 	l.mu.Lock()

@@ -207,7 +207,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		drive.Processes = contexts.Processes(s.channels...)
 	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Parts: s.otherParts(&drive), Changes: changes,
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive), Changes: changes,
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err
@@ -332,6 +332,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
+	log.Registerer = s.metrics
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"casebook/cmd/casebook/contexts"
+	"casebook/domain/user"
 	"casebook/embedded/credentials"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -66,8 +68,9 @@ func (s *serving) end() {
 	}
 }
 
-// apart returns a process that only holds the stores, and one that does all the rest. Neither is started.
-func apart(t *testing.T) (stores, all *serving, address string) {
+// apart returns a process that only holds the stores, and one that does all the rest. Neither is started. token is an
+// administrator's.
+func apart(t *testing.T) (stores, all *serving, address, token string) {
 	t.Helper()
 	dir, ofLog, ofViews := t.TempDir(), freePort(t), freePort(t)
 	flags := flagsFor(dir)
@@ -77,7 +80,7 @@ func apart(t *testing.T) (stores, all *serving, address string) {
 		t.Fatal(err)
 	}
 	in := installation{server: s, t: t, url: s.url()}
-	in.account("anna")
+	token = in.account("anna", user.Grant{Role: user.Admin})
 	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +95,7 @@ func apart(t *testing.T) (stores, all *serving, address string) {
 		"--blinding-key-file", filepath.Join(dir, blindingKeyFile), "--key-file", filepath.Join(dir, tokenKeyFile)},
 		env: []string{"CASEBOOK_EVENTSTORE=" + access.EventStoreURL(ofLog, access.Owner),
 			"CASEBOOK_MONGO=" + access.MongoURL(ofViews, access.Owner)}}
-	return stores, all, address
+	return stores, all, address, token
 }
 
 // awaitReadiness waits until /readyz answers with a status, and the checks that have failed are those that are meant.
@@ -131,8 +134,9 @@ func all(names ...string) func([]string) bool {
 // it. It answers probes all the time, names what it waits for, ends for none of this, and is well again seconds after the stores
 // are.
 func TestAProcessWaitsForItsStores(t *testing.T) {
-	stores, process, address := apart(t)
+	stores, process, address, _ := apart(t)
 	const soon = 5 * time.Second
+	const afterElections = 15 * time.Second // it could be one until then
 	process.begin()
 	awaitReadiness(t, address, "without stores", soon, http.StatusServiceUnavailable, only(waitsForLog))
 	time.Sleep(3 * time.Second)
@@ -145,12 +149,13 @@ func TestAProcessWaitsForItsStores(t *testing.T) {
 	for _, v := range contexts.Views() {
 		parts = append(parts, "view "+v.Name)
 	}
-	awaitReadiness(t, address, "when the stores are frozen", soon, http.StatusServiceUnavailable, all(parts...))
+	awaitReadiness(t, address, "when the stores are frozen", soon, http.StatusOK, all(parts...))
+	awaitReadiness(t, address, "when the stores stay frozen", afterElections, http.StatusServiceUnavailable, all(parts...))
 	stores.signal(syscall.SIGCONT)
 	awaitReadiness(t, address, "when the stores are thawed", soon, http.StatusOK, none)
 
 	stores.end()
-	awaitReadiness(t, address, "when the stores have ended", soon, http.StatusServiceUnavailable, all(parts...))
+	awaitReadiness(t, address, "when the stores have ended", afterElections, http.StatusServiceUnavailable, all(parts...))
 	stores.begin()
 	awaitReadiness(t, address, "when the stores have started again", 2*soon, http.StatusOK, none)
 
@@ -166,9 +171,10 @@ func TestAProcessWaitsForItsStores(t *testing.T) {
 	stores.end()
 }
 
-// TestAProcessWaitsForTheStoreOfItsViews starts a process without a MongoDB, and takes the MongoDB away later.
+// TestAProcessWaitsForTheStoreOfItsViews starts a process without a MongoDB, and takes the MongoDB away later. That takes no requests
+// away: commands are taken.
 func TestAProcessWaitsForTheStoreOfItsViews(t *testing.T) {
-	stores, process, address := apart(t)
+	stores, process, address, token := apart(t)
 	const soon = 5 * time.Second
 	// The stores' process has its MongoDB under another address, so that it can be taken away alone.
 	of := slices.Index(stores.flags, "--mongo-listen") + 1
@@ -188,10 +194,21 @@ func TestAProcessWaitsForTheStoreOfItsViews(t *testing.T) {
 	for _, v := range contexts.Views() {
 		want = append(want, "view "+v.Name)
 	}
-	awaitReadiness(t, address, "when MongoDB is gone", 2*soon, http.StatusServiceUnavailable, func(failed []string) bool {
+	awaitReadiness(t, address, "when MongoDB is gone", 2*soon, http.StatusOK, func(failed []string) bool {
 		return all(want...)(failed) && !slices.Contains(failed, "event-log") && !slices.Contains(failed, "commands")
 	})
-	time.Sleep(3 * time.Second)
+	for _, id := range []string{"bert", "carl"} {
+		status, answer := ask(t.Context(), token, http.MethodPost, "http://"+address+"/api/v1/commands/RegisterUser",
+			fmt.Sprintf(`{"user":%q,"name":%q}`, id, id))
+		if status != http.StatusOK {
+			t.Errorf("without MongoDB, a command is answered %d: %s", status, answer)
+		}
+		time.Sleep(2 * time.Second) // what was known of rights and states is asked again
+	}
+	status, answer := ask(t.Context(), token, http.MethodGet, "http://"+address+"/api/v1/users", "")
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("without MongoDB, a query is answered %d: %s", status, answer)
+	}
 	if err := mongo.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,8 @@ func TestToolsOutliveAChangeOfLeader(t *testing.T) {
 	failing, stop := context.WithCancel(t.Context())
 	var faults sync.WaitGroup
 	faults.Go(func() {
-		for kind := 0; failing.Err() == nil; kind = (kind + 1) % 4 {
-			fault(t, c, kind)
+		for kind := 0; failing.Err() == nil; kind = (kind + 1) % 5 {
+			fault(t, c, kind, func(time.Time) {})
 			pause(failing, 700*time.Millisecond)
 		}
 	})

@@ -93,7 +93,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 		t.Skip("it builds a program")
 	}
 	const id = domain.StudyID("UP1")
-	stores, process, address := apart(t)
+	stores, process, address, _ := apart(t)
 	process.program = buildNext(t)
 	stores.begin()
 	older := func() installation {

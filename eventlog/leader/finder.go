@@ -149,6 +149,51 @@ func (t told) leader() string {
 	return ""
 }
 
+// onlyLeader returns the address of the member that leads; empty for none, and where several are said to.
+func (t told) onlyLeader() (address string) {
+	for _, m := range t.members {
+		if m.GetState() != gossip.MemberInfo_Leader || !m.GetIsAlive() {
+			continue
+		}
+		if address != "" {
+			return ""
+		}
+		address = addressOf(m)
+	}
+	return address
+}
+
+// elects says whether the member that was asked has a vote in elections, as far as it says.
+func (t told) elects() bool {
+	for _, m := range t.members {
+		if addressOf(m) == t.by {
+			return elects(m)
+		}
+	}
+	return true
+}
+
+// electors counts the members that have a vote.
+func (t told) electors() (n int) {
+	for _, m := range t.members {
+		if elects(m) {
+			n++
+		}
+	}
+	return n
+}
+
+// elects says whether a member has a vote: replicas that only read have none.
+func elects(m *gossip.MemberInfo) bool {
+	switch m.GetState() {
+	case gossip.MemberInfo_ReadOnlyReplica, gossip.MemberInfo_PreReadOnlyReplica, gossip.MemberInfo_ReadOnlyLeaderless,
+		gossip.MemberInfo_Manager:
+		return false
+	default:
+		return true
+	}
+}
+
 func addressOf(m *gossip.MemberInfo) string {
 	return net.JoinHostPort(m.GetHttpEndPoint().GetAddress(), strconv.Itoa(int(m.GetHttpEndPoint().GetPort())))
 }
@@ -178,7 +223,7 @@ func (f *Finder) attempt(ctx context.Context) (Node, error) {
 		ask(address)
 	}
 	votes, claims, last := map[string]int{}, map[string]bool{}, ErrNoLeader
-	members := 0
+	members, electors := 0, 0
 	for ; open > 0; open-- {
 		t := <-answers
 		switch {
@@ -188,7 +233,7 @@ func (f *Finder) attempt(ctx context.Context) (Node, error) {
 			last = fmt.Errorf("%s: %w", t.by, t.err)
 			continue
 		}
-		members = max(members, len(t.members))
+		members, electors = max(members, len(t.members)), max(electors, t.electors())
 		f.remember(t.members)
 		leads := t.leader()
 		if leads == "" {
@@ -197,14 +242,17 @@ func (f *Finder) attempt(ctx context.Context) (Node, error) {
 		if len(t.members) == 1 {
 			leads = t.by // it has no other nodes beside it, whatever address it tells
 		}
-		if votes[leads]++; leads == t.by {
+		if t.elects() {
+			votes[leads]++
+		}
+		if leads == t.by {
 			claims[leads] = true
 		} else {
 			ask(leads)
 		}
 		// A leader that was cut off from the others may still take itself for one: most nodes have to say the same.
 		for address := range claims {
-			if 2*votes[address] > members {
+			if 2*votes[address] > electors {
 				return f.describe(ctx, address, members > 1)
 			}
 		}

@@ -139,7 +139,7 @@ func (c *clients) watch(ctx context.Context) <-chan error {
 		return lost
 	}
 	go func() {
-		if err := c.finder.Watch(ctx, *node, nil, nil); err != nil {
+		if err := c.finder.Watch(ctx, *node, leader.Watched{}); err != nil {
 			lost <- err
 		}
 	}()

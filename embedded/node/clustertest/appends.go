@@ -76,7 +76,7 @@ func (m *Member) BatchAppend(stream streams.Streams_BatchAppendServer) error {
 		running.Go(func() {
 			answer, err := m.append(ctx, request)
 			if err != nil {
-				cancel(err) // the node ends, and its connections with it
+				cancel(err)
 				return
 			}
 			answer, _ = proto.Clone(answer).(*streams.BatchAppendResp)
@@ -180,7 +180,7 @@ func failed(code codes.Code, message string, detail proto.Message) *streams.Batc
 		Error: &spb.Status{Code: int32(code), Message: message, Details: []*anypb.Any{packed}}}}
 }
 
-// append does what the member does with an append in its role. An error means that the node ends.
+// append does what the member does with an append in its role. An error ends the stream of appends.
 func (m *Member) append(ctx context.Context, request *streams.BatchAppendReq) (*streams.BatchAppendResp, error) {
 	c := m.cluster
 	c.mu.Lock()
@@ -196,10 +196,13 @@ func (m *Member) append(ctx context.Context, request *streams.BatchAppendReq) (*
 	case state == gossip.MemberInfo_Follower && leader != nil && leader != m:
 		c.mu.Unlock()
 		if requiresLeader(ctx) {
-			return withoutCode("Leader info available"), nil
+			return nil, notLeader(ctx, leader) // real nodes end the stream with it
 		}
 		leader.gate.pass()
 		return leader.append(ctx, request)
+	case state == gossip.MemberInfo_Unknown && m.reachable():
+		c.mu.Unlock()
+		return withoutCode("No leader info available in response"), nil
 	case state != gossip.MemberInfo_Leader:
 		c.mu.Unlock()
 		return withoutCode("Server Is Not Ready"), nil

@@ -30,6 +30,9 @@ type Options struct {
 	Dir string
 	// Election is how long the nodes take to agree on a new leader; 300 milliseconds when 0.
 	Election time.Duration
+	// Belief is how long a leader that is cut off from the others takes itself for the leader; half of Election when 0. If it is
+	// longer than Election, two nodes say that they lead.
+	Belief time.Duration
 	// WriteTimeout is how long an append waits for a quorum before it is answered with a time-out; 1 second when 0.
 	WriteTimeout time.Duration
 	// Version is the server version that the nodes report; that of the embedded node when empty.
@@ -85,6 +88,9 @@ type Cluster struct {
 func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if o.Election == 0 {
 		o.Election = 300 * time.Millisecond
+	}
+	if o.Belief == 0 {
+		o.Belief = o.Election / 2
 	}
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = time.Second
@@ -305,6 +311,12 @@ func (c *Cluster) install(preferred *Member) {
 			continue
 		}
 		c.leader = m
+		for _, former := range c.members {
+			if former.cutOff { // it has shown all of the log until now, and gets nothing that the new leader takes
+				end := c.end
+				former.stopsAt, former.replaced = &end, true
+			}
+		}
 		m.stopsAt, m.lag = nil, 0
 		c.elections = append(c.elections, time.Since(c.leaderless))
 		break

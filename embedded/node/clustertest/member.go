@@ -36,6 +36,8 @@ type Member struct {
 	dead, frozen, cutOff bool
 	// ledUntil is how long a node that was cut off believes that it leads.
 	ledUntil time.Time
+	// replaced says that another member has been elected while it was cut off.
+	replaced bool
 	// stopsAt is the position up to which a follower that does not replicate shows the log; nil while it replicates.
 	stopsAt *uint64
 	// lag is how many bytes a follower is behind the log's end.
@@ -94,7 +96,25 @@ func (m *Member) Kill() {
 	m.stopServing()
 }
 
-// Restart starts a killed member again, on the same port.
+// stopTime is how long a member that stops waits until its clients have gone.
+const stopTime = 200 * time.Millisecond
+
+// Stop ends the member as a shutdown does: it does not lead any more, answers for a while that it is not ready, tells its clients to
+// connect elsewhere, and closes its connections.
+func (m *Member) Stop() {
+	c := m.cluster
+	c.mu.Lock()
+	m.dead = true
+	c.changedMembers()
+	c.mu.Unlock()
+	m.gate.open()
+	closes := time.AfterFunc(stopTime, m.server.Stop)
+	defer closes.Stop()
+	m.server.GracefulStop()
+	m.serving.Wait()
+}
+
+// Restart starts a killed or stopped member again, on the same port.
 func (m *Member) Restart() error {
 	if err := m.listen(m.address); err != nil {
 		return err
@@ -131,7 +151,7 @@ func (m *Member) CutOff() {
 	defer c.mu.Unlock()
 	m.cutOff = true
 	if c.leader == m {
-		m.ledUntil = time.Now().Add(c.options.Election / 2)
+		m.ledUntil = time.Now().Add(c.options.Belief)
 	}
 	end := c.end
 	m.stopsAt = &end
@@ -139,7 +159,9 @@ func (m *Member) CutOff() {
 }
 
 // Rejoin ends CutOff. A former leader that has written what the new one lacks ends itself and starts again.
-func (m *Member) Rejoin() error { return m.back(func() { m.cutOff, m.ledUntil = false, time.Time{} }) }
+func (m *Member) Rejoin() error {
+	return m.back(func() { m.cutOff, m.replaced, m.ledUntil = false, false, time.Time{} })
+}
 
 func (m *Member) back(change func()) error {
 	c := m.cluster
@@ -188,7 +210,7 @@ func (m *Member) shows() (limit uint64, bounded bool, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case m.cutOff && time.Now().Before(m.ledUntil):
+	case m.cutOff && !m.replaced && time.Now().Before(m.ledUntil):
 		// It still takes itself for the leader, and shows all that it has acknowledged. Nobody else writes meanwhile.
 	case m.stopsAt != nil:
 		return *m.stopsAt, true, c.changed
@@ -202,6 +224,8 @@ func (m *Member) shows() (limit uint64, bounded bool, changed <-chan struct{}) {
 func (m *Member) state() gossip.MemberInfo_VNodeState {
 	c := m.cluster
 	switch {
+	case m.dead:
+		return gossip.MemberInfo_ShuttingDown
 	case m.cutOff && time.Now().Before(m.ledUntil), !m.cutOff && c.leader == m:
 		return gossip.MemberInfo_Leader
 	case m.cutOff || c.leader == nil:
@@ -249,7 +273,11 @@ func (m *Member) GetSupportedMethods(ctx context.Context, in *shared.Empty) (*se
 	return methods, err
 }
 
-var errNotReady = status.Error(codes.Unavailable, "Server Is Not Ready")
+// What a node answers that does not lead and knows no leader: one that is cut off or ends, and one that takes part in an election.
+var (
+	errNotReady     = status.Error(codes.Unavailable, "Server Is Not Ready")
+	errNoLeaderInfo = status.Error(codes.Unknown, "No leader info available in response")
+)
 
 // refuse sets the exception's trailers and returns its status.
 func refuse(ctx context.Context, code codes.Code, message string, trailers ...string) error {
@@ -279,6 +307,15 @@ func (m *Member) mayAnswer(ctx context.Context) error {
 		return nil
 	case state == gossip.MemberInfo_Follower && leader != nil:
 		return notLeader(ctx, leader)
+	case state == gossip.MemberInfo_Unknown && m.takesPart():
+		return errNoLeaderInfo
 	}
 	return errNotReady
+}
+
+// takesPart says whether the member takes part in elections.
+func (m *Member) takesPart() bool {
+	m.cluster.mu.Lock()
+	defer m.cluster.mu.Unlock()
+	return m.reachable()
 }
