@@ -42,6 +42,8 @@ type Options struct {
 	Ready func(context.Context) error
 	// Parts are parts of the process that the API does not need. Readiness shows them.
 	Parts []Part
+	// Waiting counts what waits for people in processes, which readiness shows; nil where this process runs none.
+	Waiting func() Waiting
 	// Build names the running program in the description and at /healthz.
 	Build string
 	// Registerer takes the metrics, and Gatherer gives all of the process's for /metrics. Where either is nil, the API
@@ -70,6 +72,7 @@ type API struct {
 	session  time.Duration
 	ready    func(context.Context) error
 	parts    []Part
+	waiting  func() Waiting
 	faults   faults
 	asked    singleflight.Group // for readiness
 	build    string
@@ -97,7 +100,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, parts: o.Parts, build: o.Build}
+		changes: o.Changes, ready: o.Ready, parts: o.Parts, waiting: o.Waiting, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

@@ -196,11 +196,16 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier, Logger: logger,
 		Registerer: registry}
+	var waiting func() api.Waiting
 	if roles["sagas"] {
 		drive.Processes = contexts.Processes(s.channels...)
+		waiting = func() (w api.Waiting) {
+			w.StuckProcesses, w.ParkedMessages, w.UnreadableEvents = drive.Waiting().Total()
+			return w
+		}
 	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Parts: s.otherParts(&drive), Changes: changes,
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Parts: s.otherParts(&drive), Waiting: waiting, Changes: changes,
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err
