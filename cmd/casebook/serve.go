@@ -327,6 +327,10 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		if key, err = f.Stores.blindingKey(connect, s.blindLog); err != nil {
 			return err
 		}
+		if key.replaces != "" {
+			logger.Warn("the blinding key that the log records is not there; no value was sealed with it, so a new one was made, "+
+				"which is recorded in its place; back it up", "file", f.Stores.blindingKeyFile())
+		}
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
