@@ -214,6 +214,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	s.admin.Serve(web.Admin())
 	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
+	group.Go(func() error { return s.views.NoteVersions(run, logger) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
