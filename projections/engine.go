@@ -86,8 +86,8 @@ func NewEngine(o Options) *Engine {
 	if o.KeptFor == 0 {
 		o.KeptFor = readmodels.KeptFor
 	}
-	e := &Engine{log: o.Log, keptFor: o.KeptFor, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		refusedPause: refusedPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
+		keptFor: o.KeptFor, refusedPause: refusedPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})

@@ -55,9 +55,8 @@ func (s *smallDiskServer) start() {
 	}
 	lines := bufio.NewScanner(out)
 	lines.Scan()
-	ready := false
-	s.url, ready = strings.CutPrefix(lines.Text(), benchReady)
-	s.admin = "http://" + admin
+	url, ready := strings.CutPrefix(lines.Text(), benchReady)
+	s.url, s.admin = url, "http://"+admin
 	ended := make(chan struct{})
 	go func() {
 		for lines.Scan() {

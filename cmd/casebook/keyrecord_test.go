@@ -246,7 +246,8 @@ func TestAKeyIsNotReplacedWhileProgramsRun(t *testing.T) {
 	if printed := replaceKey(t, in, exitFailure, lost); !strings.Contains(printed, "stop all processes") {
 		t.Errorf("it says %s", printed)
 	}
-	if printed := tool(t, exitFailure, "key", lost, "--replace-lost", "--data", in.dir, "--reason", "x"); !strings.Contains(printed, "stop it") {
+	printed := tool(t, exitFailure, "key", lost, "--replace-lost", "--data", in.dir, "--reason", "x")
+	if !strings.Contains(printed, "stop it") {
 		t.Errorf("with the directory, it says %s", printed)
 	}
 	if _, err := os.Stat(lost); !errors.Is(err, fs.ErrNotExist) {

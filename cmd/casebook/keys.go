@@ -134,7 +134,8 @@ func (c keyCommand) record(ctx context.Context, s streams, log *eventlog.Log, ke
 		return is, nil
 	}
 	if opened < all {
-		fmt.Fprintf(s.err, "the key opens %d of %d events with sealed values; the others were sealed with another key, and stay sealed\n", opened, all)
+		fmt.Fprintf(s.err, "the key opens %d of %d events with sealed values; the others were sealed with another key, and stay sealed\n",
+			opened, all)
 	}
 	handler := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Build: buildID()})
 	err = sendAs(ctx, handler, c.operator(), security.RecordBlindingKey{Check: keys.Check(), Replaces: before, Reason: c.Reason}, "")
@@ -321,8 +322,8 @@ func (f storeFlags) otherKeyRecorded(ctx context.Context, log *eventlog.Log, key
 	if f.Eventstore == "" {
 		where = "--data " + f.Data
 	}
-	return fmt.Errorf("%w: the log records another key than the one in %[2]s, which opens its values; if the other one was recorded by mistake, "+
-		"stop all programs, and record this one: casebook key %[2]s --replace-lost %[3]s --reason TEXT", errWrongKey, f.blindingKeyFile(), where)
+	return fmt.Errorf("%w: the log records another key than the one in %[2]s, which opens its values; if the other one was recorded by "+
+		"mistake, stop all programs, and record this one: casebook key %[2]s --replace-lost %[3]s --reason TEXT", errWrongKey, f.blindingKeyFile(), where)
 }
 
 // wrongKey is the error of a start with a key that is not the one of the log.

@@ -25,7 +25,8 @@ func TestMountIsNotListed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disk, "file"), []byte("hello"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "cat", filepath.Join(disk, "file")).CombinedOutput(); err != nil || string(out) != "hello" {
+	out, err := exec.CommandContext(t.Context(), "cat", filepath.Join(disk, "file")).CombinedOutput()
+	if err != nil || string(out) != "hello" {
 		t.Errorf("another process reads %q: %v", out, err)
 	}
 	if after := mounts(); after != before {
