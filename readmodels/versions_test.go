@@ -24,13 +24,13 @@ func TestFormerBuildsThatNobodyNeedsAreOutlived(t *testing.T) {
 		seen map[int]time.Time
 		want []string
 	}{
-		"just replaced":                       {[]readmodels.Build{build("a", 2, ago(time.Minute))}, nil, nil},
-		"of an older version, long replaced":  {[]readmodels.Build{build("a", 2, ago(8*day))}, nil, []string{"a"}},
-		"of a version that runs":              {[]readmodels.Build{build("a", 2, ago(80*day))}, map[int]time.Time{2: ago(time.Minute)}, nil},
+		"just replaced":                      {[]readmodels.Build{build("a", 2, ago(time.Minute))}, nil, nil},
+		"of an older version, long replaced": {[]readmodels.Build{build("a", 2, ago(8*day))}, nil, []string{"a"}},
+		"of a version that runs":             {[]readmodels.Build{build("a", 2, ago(80*day))}, map[int]time.Time{2: ago(time.Minute)}, nil},
 		"of a version that was seen long ago": {[]readmodels.Build{build("a", 2, ago(80*day))}, map[int]time.Time{2: ago(8 * day)},
 			[]string{"a"}},
-		"of the active version":               {[]readmodels.Build{build("a", 3, ago(8*day))}, map[int]time.Time{3: now}, []string{"a"}},
-		"of the active version, fresh":        {[]readmodels.Build{build("a", 3, ago(day))}, map[int]time.Time{3: now}, nil},
+		"of the active version":        {[]readmodels.Build{build("a", 3, ago(8*day))}, map[int]time.Time{3: now}, []string{"a"}},
+		"of the active version, fresh": {[]readmodels.Build{build("a", 3, ago(day))}, map[int]time.Time{3: now}, nil},
 		"several of one version": {[]readmodels.Build{build("a", 3, ago(time.Hour)), build("b", 2, ago(time.Hour)),
 			build("c", 3, ago(time.Minute))}, map[int]time.Time{2: now, 3: now}, []string{"a"}},
 		"of an earlier program": {[]readmodels.Build{build("a", 2, time.Time{})}, nil, []string{"a"}},

@@ -16,6 +16,11 @@ func Parking(h *commands.Handler) message.Publisher {
 	return &parking{handler: h, logger: slog.New(slog.DiscardHandler), now: time.Now}
 }
 
+// ReportForeign notes the foreign members of a group, as a subscriber does.
+func (d *Drive) ReportForeign(group string, connections []string) {
+	d.reportForeign(group, connections)
+}
+
 // ParkingWith has a clock park what keeps failing.
 func (c *Clock) ParkingWith(r *Runner) *Clock {
 	c.parking = &parking{handler: r.Handler, logger: r.Logger, now: r.now}

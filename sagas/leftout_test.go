@@ -276,6 +276,15 @@ func TestStuckProcessesAreCounted(t *testing.T) {
 			t.Errorf("the group %s has foreign members", p.Group())
 		}
 	}
+	group := contexts.Processes()[0].Group()
+	d.ReportForeign(group, []string{"a stranger", "another one"})
+	if n := gauge(t, registry, "casebook_process_foreign_members", group); n != 2 {
+		t.Errorf("the metric says that %s has %v foreign members", group, n)
+	}
+	d.ReportForeign(group, nil)
+	if n := gauge(t, registry, "casebook_process_foreign_members", group); n != 0 {
+		t.Errorf("when they have left, the metric says that %s has %v foreign members", group, n)
+	}
 	take("b", 1, "")
 	until(t, "none is stuck", func() bool { return d.Waiting().Stuck["dispensing"] == 0 })
 }

@@ -323,7 +323,8 @@ func (f storeFlags) otherKeyRecorded(ctx context.Context, log *eventlog.Log, key
 		where = "--data " + f.Data
 	}
 	return fmt.Errorf("%w: the log records another key than the one in %[2]s, which opens its values; if the other one was recorded by "+
-		"mistake, stop all programs, and record this one: casebook key %[2]s --replace-lost %[3]s --reason TEXT", errWrongKey, f.blindingKeyFile(), where)
+		"mistake, stop all programs, and record this one: casebook key %[2]s --replace-lost %[3]s --reason TEXT",
+		errWrongKey, f.blindingKeyFile(), where)
 }
 
 // wrongKey is the error of a start with a key that is not the one of the log.

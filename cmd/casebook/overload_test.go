@@ -213,8 +213,8 @@ func TestOverloadFigures(t *testing.T) {
 	}
 	var enrolled readmodels.List[patientviews.PatientRow]
 	in.query(managers[0], "/api/v1/studies/PAIN1/patients?site=01&status=enrolled", 0, &enrolled)
-	if len(enrolled.Items) == 0 {
-		t.Fatal("nobody is enrolled at the site")
+	if len(enrolled.Items) < 2 {
+		t.Fatal("too few are enrolled at the site")
 	}
 	doctors := []string{sign("dr.lindner")}
 
@@ -230,9 +230,12 @@ func TestOverloadFigures(t *testing.T) {
 				CapturedAt: time.Date(2020, 1, 1, 20, 30, 0, 0, time.UTC).AddDate(0, 0, int(n/phones)),
 				Answers:    diary.Answers{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}}
 	}
-	unblinded := func(_ context.Context, n int64) (string, string, string, string, any) {
+	unblinding := func(who domain.PatientID, n int64) (string, string, string, string, any) {
 		return http.MethodPost, "/api/v1/commands/BreakBlind", of(doctors, n), fmt.Sprintf("blind-%d-%d", n, time.Now().UnixNano()),
-			randomisation.BreakBlind{OfPatient: domain.ForPatient(enrolled.Items[0].Patient), Reasoned: domain.Because("overdose")}
+			randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	}
+	unblinded := func(_ context.Context, n int64) (string, string, string, string, any) {
+		return unblinding(enrolled.Items[0].Patient, n)
 	}
 	var screened atomic.Int64
 	loads := []struct {
@@ -252,7 +255,10 @@ func TestOverloadFigures(t *testing.T) {
 				patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: number, On: "2020-01-01"}
 		}},
 		{"diaries", 1024, submitted},
-		{"unblinding", 56, unblinded},
+		{"unblinding", 56, func(_ context.Context, n int64) (string, string, string, string, any) {
+			others := enrolled.Items[1:]
+			return unblinding(others[n%int64(len(others))].Patient, n)
+		}},
 	}
 
 	run := func(name string, begin ...func(context.Context)) {
