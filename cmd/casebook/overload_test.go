@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,22 +68,22 @@ func (m *measured) percentiles() string {
 // request is one request of a kind; n is different each time.
 type request func(ctx context.Context, n int64) (method, path, token, key string, body any)
 
-// send sends a request and notes its answer.
-func (o *overloading) send(ctx context.Context, m *measured, n int64, of request) {
+// send sends a request and notes its answer. It returns how long the client is asked to wait.
+func (o *overloading) send(ctx context.Context, m *measured, n int64, of request) (wait time.Duration) {
 	method, path, token, key, body := of(ctx, n)
 	var content io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
 			o.t.Error(err)
-			return
+			return 0
 		}
 		content = bytes.NewReader(encoded)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, o.url+path, content)
 	if err != nil {
 		o.t.Error(err)
-		return
+		return 0
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
@@ -92,7 +93,7 @@ func (o *overloading) send(ctx context.Context, m *measured, n int64, of request
 	began := time.Now()
 	response, err := o.client.Do(r)
 	if ctx.Err() != nil {
-		return // the run is over
+		return 0 // the run is over
 	}
 	code := "no answer"
 	if err == nil {
@@ -101,6 +102,8 @@ func (o *overloading) send(ctx context.Context, m *measured, n int64, of request
 		}
 		text, _ := io.ReadAll(response.Body)
 		_ = response.Body.Close()
+		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+		wait = time.Duration(seconds) * time.Second
 		if code = ""; response.StatusCode != http.StatusOK {
 			_ = json.Unmarshal(text, &p)
 			code = fmt.Sprintf("%d %s", response.StatusCode, p.Code)
@@ -110,21 +113,26 @@ func (o *overloading) send(ctx context.Context, m *measured, n int64, of request
 	defer m.mu.Unlock()
 	if code != "" {
 		m.refused[code]++
-		return
+		return wait
 	}
 	m.answered++
 	_ = m.took.RecordValue(time.Since(began).Microseconds())
+	return 0
 }
 
-// flood sends requests over a number of connections, each as soon as the one before is answered, until ctx ends.
-func (o *overloading) flood(ctx context.Context, connections int, of request) *measured {
+// flood sends requests over a number of connections, each as soon as the one before is answered, until ctx ends. Patient clients wait
+// as long as a refusal asks them to.
+func (o *overloading) flood(ctx context.Context, connections int, patient bool, of request) *measured {
 	m := newMeasured()
 	var wait sync.WaitGroup
 	var n atomic.Int64
 	for range connections {
 		wait.Go(func() {
 			for ctx.Err() == nil {
-				o.send(ctx, m, n.Add(1), of)
+				wait := o.send(ctx, m, n.Add(1), of)
+				if patient && wait > 0 {
+					pause(ctx, wait)
+				}
 			}
 		})
 	}
@@ -144,7 +152,7 @@ func (o *overloading) pace(ctx context.Context, perSecond int, first int64, of r
 			wait.Wait()
 			return m
 		case <-ticker.C:
-			wait.Go(func() { o.send(context.WithoutCancel(ctx), m, n, of) })
+			wait.Go(func() { _ = o.send(context.WithoutCancel(ctx), m, n, of) })
 		}
 	}
 }
@@ -276,20 +284,20 @@ func TestOverloadFigures(t *testing.T) {
 			diaries.refused, breaks.percentiles(), breaks.share(), breaks.refused)
 		time.Sleep(2 * time.Second)
 	}
-	flooding := func(connections int, name string, of request) func(context.Context) {
+	flooding := func(connections int, patient bool, name string, of request) func(context.Context) {
 		return func(ctx context.Context) {
-			m := o.flood(ctx, connections, of)
+			m := o.flood(ctx, connections, patient, of)
 			t.Logf("  %-26s %d connections: %.0f/s answered, %s, %.1f %% refused %v", name, connections,
 				float64(m.answered)/length.Seconds(), m.percentiles(), m.share(), m.refused)
 		}
 	}
 	run("nothing else")
 	for _, load := range loads {
-		run(load.name, flooding(load.connections, load.name, load.of))
+		run(load.name, flooding(load.connections, true, load.name, load.of))
 	}
 	var all []func(context.Context)
 	for _, load := range loads {
-		all = append(all, flooding(load.connections/2, load.name, load.of))
+		all = append(all, flooding(load.connections/2, true, load.name, load.of))
 	}
 	run("all classes together", all...)
 	attacker := "POST /api/v1/commands/SubmitDiary HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + coordinators[0] +
@@ -297,9 +305,6 @@ func TestOverloadFigures(t *testing.T) {
 	nobody := "POST /api/v1/sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 	run("1,030 slow bodies of one user", func(ctx context.Context) { o.slowBodies(ctx, 1030, attacker) })
 	run("1,030 slow bodies of nobody", func(ctx context.Context) { o.slowBodies(ctx, 1030, nobody) })
-	ahead := func(_ context.Context, n int64) (string, string, string, string, any) {
-		return http.MethodGet, "/api/v1/studies/PAIN1/patients", of(managers, n), "", nil
-	}
 	run("both, and 1,024 queries", func(ctx context.Context) { o.slowBodies(ctx, 1030, attacker) },
-		func(ctx context.Context) { o.slowBodies(ctx, 1030, nobody) }, flooding(1024, "queries", ahead))
+		func(ctx context.Context) { o.slowBodies(ctx, 1030, nobody) }, flooding(1024, false, "queries", loads[0].of))
 }
