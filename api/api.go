@@ -45,6 +45,8 @@ type Options struct {
 	Leaderless func() (since, until time.Time)
 	// Parts are parts of the process that the API does not need. Readiness shows them.
 	Parts []Part
+	// Waiting counts what waits for people in processes, which readiness shows; nil where this process runs none.
+	Waiting func() Waiting
 	// Build names the running program in the description and at /healthz.
 	Build string
 	// Registerer takes the metrics, and Gatherer gives all of the process's for /metrics. Where either is nil, the API
@@ -74,6 +76,7 @@ type API struct {
 	ready    func(context.Context) error
 	leads    func() (since, until time.Time)
 	parts    []Part
+	waiting  func() Waiting
 	faults   faults
 	asked    singleflight.Group // for readiness
 	build    string
@@ -102,7 +105,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, leads: o.Leaderless, parts: o.Parts, build: o.Build}
+		changes: o.Changes, ready: o.Ready, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

@@ -40,6 +40,15 @@ type Readiness struct {
 	DamagedStreams int `json:"damagedStreams" doc:"How many streams of the record are damaged; anything but 0 is an alarm"`
 	// LeftOutStreams is an alarm likewise: views do not show all that these streams hold.
 	LeftOutStreams int `json:"leftOutStreams" doc:"How many streams some view leaves out because of an event that it cannot show; anything but 0 is an alarm"`
+	// Waiting is what waits for people in process managers, an alarm likewise. Only a process that runs them knows.
+	Waiting *Waiting `json:"waiting,omitempty" doc:"What waits for people in process managers; only of a process with the role sagas"`
+}
+
+// Waiting counts what waits for people in process managers.
+type Waiting struct {
+	StuckProcesses   int `json:"stuckProcesses" doc:"How many processes wait beyond their time; anything but 0 is an alarm"`
+	ParkedMessages   int `json:"parkedMessages" doc:"How many events a process could not handle, or leaves out, until somebody decides; anything but 0 is an alarm"`
+	UnreadableEvents int `json:"unreadableEvents" doc:"How many events this program leaves out because only a newer program can read them"`
 }
 
 // Check is one check of readiness. It shows only its name and its result. The reason of a failure is in the program log.
@@ -128,6 +137,10 @@ func (a *API) readiness(ctx context.Context) Readiness {
 		}
 	}
 	answer.LeftOutStreams = len(left)
+	if a.waiting != nil {
+		waiting := a.waiting()
+		answer.Waiting = &waiting
+	}
 	a.faults.note(ctx, a.logger, all)
 	return answer
 }

@@ -143,6 +143,7 @@ func TestReadinessNamesThePartsAtFault(t *testing.T) {
 		o.changes = nil
 		o.Parts = []Part{{Name: "process enrollment", Check: func(context.Context) error { return errors.New("at 10.0.0.1 nobody answers") }},
 			{Name: "process safety", Check: func(context.Context) error { return nil }}}
+		o.Waiting = func() Waiting { return Waiting{StuckProcesses: 1, ParkedMessages: 2} }
 	})
 	view := patientviews.PatientLists
 	lease, err := store.TakeLease(t.Context(), readmodels.Lease{View: view.Name}, "machine/1/x", time.Minute)
@@ -157,6 +158,9 @@ func TestReadinessNamesThePartsAtFault(t *testing.T) {
 	ready := read[Readiness](t, r)
 	if r.StatusCode != http.StatusOK || !ready.Ready || strings.Contains(string(r.body), "10.0.0.1") {
 		t.Errorf("readiness is %d %s", r.StatusCode, r.body)
+	}
+	if ready.Waiting == nil || *ready.Waiting != (Waiting{StuckProcesses: 1, ParkedMessages: 2}) {
+		t.Errorf("what waits for people is %+v", ready.Waiting)
 	}
 	want := append([]string{"process enrollment", "projections"}, viewChecks()...)
 	if failed := namesOf(ready.Checks, func(c Check) bool { return !c.OK }); !slices.Equal(failed, want) {

@@ -60,15 +60,15 @@ func (s *stateCache) keyMustBeRecorded(ctx context.Context) error {
 }
 
 // RecordBlindingKey records which blinding key the log's values are sealed with, unless it is recorded already. replaces is the
-// check of a key that was lost before it sealed any value; empty for none. It refuses blinding_key_differs if another key is
-// recorded. It waits for the event store until ctx ends.
-func (h *Handler) RecordBlindingKey(ctx context.Context, replaces string) error {
+// check of a key that was lost before it sealed any value, and reason says what happened; both are empty for none. It refuses
+// blinding_key_differs if another key is recorded. It waits for the event store until ctx ends.
+func (h *Handler) RecordBlindingKey(ctx context.Context, replaces, reason string) error {
 	check, err := h.log.BlindingKeyCheck()
 	if err != nil {
 		return err
 	}
 	for {
-		err := h.recordSecurity(ctx, "RecordBlindingKey", security.RecordBlindingKey{Check: check, Replaces: replaces})
+		err := h.recordSecurity(ctx, "RecordBlindingKey", security.RecordBlindingKey{Check: check, Replaces: replaces, Reason: reason})
 		refusal, refused := refuse.As(err)
 		switch {
 		case err == nil, refused && refusal.Code == "blinding_key_differs":

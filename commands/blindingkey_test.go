@@ -50,10 +50,10 @@ func TestAnotherBlindingKeyThanTheRecordedOneIsRefused(t *testing.T) {
 	url := n.ConnectionString()
 	right, other := recorder(t, url, 1), recorder(t, url, 2)
 	for range 2 {
-		if err := right.RecordBlindingKey(t.Context(), ""); err != nil {
+		if err := right.RecordBlindingKey(t.Context(), "", ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := other.RecordBlindingKey(t.Context(), ""); !isOtherKey(err) {
+		if err := other.RecordBlindingKey(t.Context(), "", ""); !isOtherKey(err) {
 			t.Errorf("another key is recorded, or fails with: %v", err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnotherBlindingKeyThanTheRecordedOneIsRefused(t *testing.T) {
 	if _, err := storetest.Forge(t.Context(), url, stream, "BlindingKeyRecorded", []byte(`{"check":"x"}`), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := right.RecordBlindingKey(t.Context(), ""); err != nil {
+	if err := right.RecordBlindingKey(t.Context(), "", ""); err != nil {
 		t.Errorf("with a damaged record: %v", err)
 	}
 	// While the event store is away, it is waited for.
@@ -71,7 +71,7 @@ func TestAnotherBlindingKeyThanTheRecordedOneIsRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	if err := right.RecordBlindingKey(ctx, ""); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() == nil {
+	if err := right.RecordBlindingKey(ctx, "", ""); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() == nil {
 		t.Errorf("without an event store: %v", err)
 	}
 }
@@ -88,7 +88,7 @@ func TestAProgramEndsWhenItsKeyIsReplaced(t *testing.T) {
 		}
 	})
 	running, replacing := recorder(t, n.ConnectionString(), 1), recorder(t, n.ConnectionString(), 2)
-	if err := running.RecordBlindingKey(t.Context(), ""); err != nil {
+	if err := running.RecordBlindingKey(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -100,7 +100,7 @@ func TestAProgramEndsWhenItsKeyIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := replacing.RecordBlindingKey(t.Context(), lost.Check()); err != nil {
+	if err := replacing.RecordBlindingKey(t.Context(), lost.Check(), "lost"); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; !errors.Is(err, commands.ErrKeyReplaced) {

@@ -91,7 +91,7 @@ func NewHandler(o Options) *Handler {
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, keys, o.CachedStreams, o.Logger), keys: keys,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
-	h.states.recordKey = func(ctx context.Context) error { return h.RecordBlindingKey(ctx, "") }
+	h.states.recordKey = func(ctx context.Context) error { return h.RecordBlindingKey(ctx, "", "") }
 	h.clock = clock
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})

@@ -23,10 +23,13 @@ const (
 	// anonymousPerSecond is how many refusals a second of callers without a proven identity are recorded singly; the
 	// others are only counted.
 	anonymousPerSecond = 10
-	// A user's refusal is recorded in full once in repeatWindow for each action and code, and the others are counted.
+	// A user's refusal is recorded in full once in repeatWindow for each action, code, study and kind of subject, and the others are
+	// counted.
 	// maxRepeated bounds how many such kinds of refusals are told apart at a time.
 	repeatWindow = time.Minute
 	maxRepeated  = 4096
+	// maxSubjects bounds how many subjects of counted refusals are told apart at a time, of all users together.
+	maxSubjects = 200_000
 	// flushEvery is how often counts are looked at whose minute may be over.
 	flushEvery = 5 * time.Second
 	// maxRefusalWait bounds how long a caller waits for its refusal to be recorded; recordTimeout bounds the recording.
@@ -45,12 +48,16 @@ type securityLog struct {
 	mu *sync.Mutex
 	// repeated counts the refusals that repeat one that was recorded in full.
 	repeated map[refusalKind]*repeatedRefusals
+	// subjects is how many subjects all of them tell apart.
+	subjects *int
 }
 
 // refusalKind is what repeated refusals have in common. Of each kind, only the first in a minute is recorded in full.
 type refusalKind struct {
 	actor        domain.UserID
 	action, code string
+	study        domain.StudyID
+	about        security.SubjectKind
 }
 
 // repeatedRefusals are the refusals of a kind since the one that was recorded in full.
@@ -60,6 +67,10 @@ type repeatedRefusals struct {
 	// first and last are when the first and the last of the counted refusals happened.
 	first, last time.Time
 	count       int
+	// subjects are what the counted refusals were about, and named the first of them. more says that there were others.
+	subjects map[string]struct{}
+	named    []string
+	more     bool
 }
 
 // add counts refusals that happened between two moments.
@@ -73,33 +84,69 @@ func (r *repeatedRefusals) add(count int, first, last time.Time) {
 	r.count += count
 }
 
+// addSubject notes what a counted refusal was about. It is called with l.mu held.
+func (l securityLog) addSubject(r *repeatedRefusals, subject string) {
+	if subject == "" {
+		return
+	}
+	if _, known := r.subjects[subject]; known {
+		return
+	}
+	if *l.subjects >= maxSubjects {
+		r.more = true
+		return
+	}
+	if r.subjects == nil {
+		r.subjects = map[string]struct{}{}
+	}
+	r.subjects[subject] = struct{}{}
+	*l.subjects++
+	if len(r.named) < security.MaxNamed {
+		r.named = append(r.named, subject)
+	}
+}
+
+// counted is a kind of refusals with those that were counted.
+type counted struct {
+	kind refusalKind
+	*repeatedRefusals
+}
+
+func (c counted) event() security.RefusalsRepeated {
+	return security.RefusalsRepeated{Actor: c.kind.actor, Action: c.kind.action, Code: c.kind.code, Count: c.count, First: c.first,
+		Last: c.last, Study: c.kind.study, Kind: c.kind.about, Subjects: len(c.subjects), AtLeast: c.more, Named: c.named}
+}
+
 type queuedRefusal struct {
 	event    security.AccessRefused
 	at       time.Time
 	recorded chan struct{}
 }
 
-func (q queuedRefusal) kind() refusalKind {
-	return refusalKind{q.event.Actor, q.event.Action, q.event.Code}
+// kind returns the kind of the refusal, and what it is about.
+func (q queuedRefusal) kind() (kind refusalKind, subject string) {
+	about, subject := security.SubjectOf(q.event.Scope())
+	return refusalKind{q.event.Actor, q.event.Action, q.event.Code, q.event.Study, about}, subject
 }
 
 func newSecurityLog() securityLog {
 	return securityLog{queue: make(chan queuedRefusal, maxQueuedRefusals), dropped: new(atomic.Int64),
 		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond),
-		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}}
+		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}, subjects: new(int)}
 }
 
-// isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one, which happened
-// at a moment.
-func (l securityLog) isRepeated(kind refusalKind, now, at time.Time) bool {
+// isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one.
+func (l securityLog) isRepeated(q queuedRefusal, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	kind, subject := q.kind()
 	if r, found := l.repeated[kind]; found {
 		if r.count == 0 && now.Sub(r.since) >= repeatWindow {
 			r.since = now
 			return false
 		}
-		r.add(1, at, at) // where the minute is over, the next flush records the count
+		r.add(1, q.at, q.at) // where the minute is over, the next flush records the count
+		l.addSubject(r, subject)
 		return true
 	}
 	if len(l.repeated) >= maxRepeated {
@@ -110,39 +157,64 @@ func (l securityLog) isRepeated(kind refusalKind, now, at time.Time) bool {
 	return false
 }
 
-// count counts refusals of a kind that could not be recorded now, so that they are recorded later, without their details.
-func (l securityLog) count(kind refusalKind, count int, first, last time.Time) {
+// count counts a refusal that could not be recorded now, so that it is recorded later, without its details.
+func (l securityLog) count(q queuedRefusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, found := l.repeated[kind]
-	switch {
-	case found:
-	case kind.actor == "" || len(l.repeated) >= maxRepeated:
-		l.dropped.Add(int64(count))
+	kind, subject := q.kind()
+	if r := l.ofKind(kind); r != nil {
+		r.add(1, q.at, q.at)
+		l.addSubject(r, subject)
 		return
-	default:
+	}
+	l.dropped.Add(1)
+}
+
+// countAgain counts refusals again that were taken out and could not be recorded.
+func (l securityLog) countAgain(c counted) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.ofKind(c.kind)
+	if r == nil {
+		l.dropped.Add(int64(c.count))
+		return
+	}
+	r.add(c.count, c.first, c.last)
+	r.more = r.more || c.more
+	for _, subject := range c.named {
+		l.addSubject(r, subject) // these first, so that they are named
+	}
+	for subject := range c.subjects {
+		l.addSubject(r, subject)
+	}
+}
+
+// ofKind returns the counted refusals of a kind; nil if no more kinds are told apart. It is called with l.mu held.
+func (l securityLog) ofKind(kind refusalKind) *repeatedRefusals {
+	r, found := l.repeated[kind]
+	if !found && kind.actor != "" && len(l.repeated) < maxRepeated {
 		r = &repeatedRefusals{since: time.Now()}
 		l.repeated[kind] = r
 	}
-	r.add(count, first, last)
+	return r
 }
 
 // takeRepeated removes the kinds whose minute is over, or all of them, and returns those that have a count.
-func (l securityLog) takeRepeated(now time.Time, all bool) []security.RefusalsRepeated {
+func (l securityLog) takeRepeated(now time.Time, all bool) []counted {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var counted []security.RefusalsRepeated
+	var taken []counted
 	for kind, r := range l.repeated {
-		if len(counted) == refusalsPerCommand && !all || !all && now.Sub(r.since) < repeatWindow {
+		if len(taken) == refusalsPerCommand && !all || !all && now.Sub(r.since) < repeatWindow {
 			continue
 		}
 		if r.count > 0 {
-			counted = append(counted, security.RefusalsRepeated{Actor: kind.actor, Action: kind.action, Code: kind.code, Count: r.count,
-				First: r.first, Last: r.last})
+			taken = append(taken, counted{kind, r})
 		}
+		*l.subjects -= len(r.subjects)
 		delete(l.repeated, kind)
 	}
-	return counted
+	return taken
 }
 
 // RecordRefusal puts a refusal of access into the security log. If the user is proven, it waits up to two seconds until
@@ -162,13 +234,13 @@ func (h *Handler) RecordRefusal(ctx context.Context, r access.Refused) {
 		return
 	}
 	q := queuedRefusal{event: event, at: h.now().UTC(), recorded: make(chan struct{})}
-	if r.User != "" && h.security.isRepeated(q.kind(), time.Now(), q.at) {
+	if r.User != "" && h.security.isRepeated(q, time.Now()) {
 		return
 	}
 	select {
 	case h.security.queue <- q:
 	default:
-		h.security.count(q.kind(), 1, q.at, q.at)
+		h.security.count(q)
 		return
 	}
 	if r.User == "" {
@@ -214,13 +286,17 @@ func (h *Handler) recordRepeated(ctx context.Context, all bool) {
 		h.record(ctx, security.RecordAccessRefused{Dropped: dropped})
 	}
 	for chunk := range slices.Chunk(repeated, refusalsPerCommand) {
-		recorded := h.record(ctx, security.RecordAccessRefused{Repeated: chunk, Dropped: dropped})
+		events := make([]security.RefusalsRepeated, len(chunk))
+		for i, c := range chunk {
+			events[i] = c.event()
+		}
+		recorded := h.record(ctx, security.RecordAccessRefused{Repeated: events, Dropped: dropped})
 		dropped = 0
 		if recorded {
 			continue
 		}
-		for _, r := range chunk {
-			h.security.count(refusalKind{r.Actor, r.Action, r.Code}, r.Count, r.First, r.Last)
+		for _, c := range chunk {
+			h.security.countAgain(c)
 		}
 	}
 }
@@ -246,7 +322,7 @@ func (h *Handler) recordBatch(ctx context.Context, first queuedRefusal) {
 		if recorded {
 			close(q.recorded)
 		} else {
-			h.security.count(q.kind(), 1, q.at, q.at)
+			h.security.count(q)
 		}
 	}
 }

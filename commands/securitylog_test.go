@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -43,9 +44,58 @@ func TestRepeatedRefusalsSayWhen(t *testing.T) {
 		t.Fatalf("recorded %+v", got)
 	}
 	want := security.RefusalsRepeated{Actor: who, Action: "SubmitDiary", Code: "failure", Count: 4, First: got.Repeated[0].First,
-		Last: got.Repeated[0].Last}
+		Last: got.Repeated[0].Last, Kind: security.AboutNothing}
 	if diff := cmp.Diff(want, got.Repeated[0]); diff != "" || len(got.Full) != 1 {
 		t.Errorf("recorded %+v\n%s", got, diff)
+	}
+}
+
+// TestRepeatedRefusalsSayAboutWhom: an account that walks over the patients of two studies is seen with how many they were, and with the
+// first of them; what it was refused about a site is told apart.
+func TestRepeatedRefusalsSayAboutWhom(t *testing.T) {
+	log, h, stop := recorderOfRefusals(t, eventStoreURL)
+	who, begun := domain.UserID("walking"), h.Now()
+	refuse := func(scope domain.Scope) {
+		h.RecordRefusal(t.Context(), access.Refused{User: who, Action: "Patient", Scope: scope, Why: errors.New("no")})
+	}
+	const patients = 5000
+	for range 2 {
+		for n := range patients {
+			refuse(domain.Scope{Study: "S1", Site: "01", Patient: domain.PatientID(fmt.Sprintf("S1.P-%04d", n))})
+		}
+	}
+	for n := range 3 {
+		refuse(domain.Scope{Study: "S2", Patient: domain.PatientID(fmt.Sprintf("S2.P-%04d", n))})
+		refuse(domain.Scope{Study: "S1", Site: domain.SiteID(fmt.Sprintf("0%d", n))})
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	var got refused
+	for day := range 10 { // the clock moves on by a minute for each refusal
+		in := refusalsIn(t, log, who, begun.AddDate(0, 0, day))
+		got.Full, got.Repeated = append(got.Full, in.Full...), append(got.Repeated, in.Repeated...)
+	}
+	type breadth struct {
+		Study           domain.StudyID
+		Kind            security.SubjectKind
+		Count, Subjects int
+		Named           int
+	}
+	found := map[breadth]bool{}
+	for _, r := range got.Repeated {
+		found[breadth{r.Study, r.Kind, r.Count, r.Subjects, len(r.Named)}] = true
+		if r.Study == "S1" && r.Kind == security.AboutPatients && (r.Named[0] != "S1.P-0001" || r.AtLeast ||
+			r.About() != "Patient: failure, 9999 more times, about 5000 different patients") {
+			t.Errorf("recorded is %s: %v", r.About(), r.Named[0])
+		}
+	}
+	want := map[breadth]bool{
+		{"S1", security.AboutPatients, 2*patients - 1, patients, security.MaxNamed}: true,
+		{"S2", security.AboutPatients, 2, 2, 2}:                                     true, {"S1", security.AboutSites, 2, 2, 2}: true,
+	}
+	if diff := cmp.Diff(want, found); diff != "" || len(got.Full) != 3 {
+		t.Errorf("recorded are %d in full, and (-want +got):\n%s", len(got.Full), diff)
 	}
 }
 
@@ -62,9 +112,11 @@ func TestRefusalsCountWhileTheEventStoreIsAway(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
+	var refusals atomic.Int64
 	who, begun := domain.UserID("patient"), h.Now()
 	for range 7 {
-		h.RecordRefusal(t.Context(), access.Refused{User: who, Action: "SubmitDiary", Why: errors.New("no")})
+		h.RecordRefusal(t.Context(), access.Refused{User: who, Action: "SubmitDiary", Why: errors.New("no"),
+			Scope: domain.Scope{Study: "S1", Patient: domain.PatientID(fmt.Sprint("S1.P-", refusals.Add(1)))}})
 	}
 	time.Sleep(time.Second) // until the handler has given up to record the first one
 	if n, err = node.Open(t.Context(), at); err != nil {
@@ -76,11 +128,12 @@ func TestRefusalsCountWhileTheEventStoreIsAway(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	got, count := refusalsIn(t, log, who, begun), 0
+	got, count, subjects := refusalsIn(t, log, who, begun), 0, 0
 	for _, r := range got.Repeated {
 		count += r.Count
+		subjects += r.Subjects
 	}
-	if len(got.Full)+count != 7 || got.Dropped > 0 {
+	if len(got.Full)+count != 7 || subjects != count || got.Dropped > 0 {
 		t.Errorf("of 7 refusals are recorded %+v", got)
 	}
 	if err := n.Close(); err != nil {

@@ -1,8 +1,10 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 )
 
 // SealedEvents returns the first events of the log that hold blinded values, undecoded and at most the given number.
@@ -18,7 +20,7 @@ func (l *Log) SealedEvents(ctx context.Context, atMost int) (found []Recorded, a
 		return nil, true, nil
 	}
 	errEnough := errors.New("enough events were found")
-	err = l.Follow(ctx, Subscription{Types: types, Undecoded: true, MaxBatch: atMost}, func(_ context.Context, b Batch) error {
+	err = l.Follow(ctx, Subscription{Types: types, Undecoded: true, MaxBatch: min(atMost, 500)}, func(_ context.Context, b Batch) error {
 		for _, r := range b.Events {
 			if s, ok := l.registry.Named(r.Type); ok && s.Blinded() && len(found) < atMost {
 				found = append(found, r)
@@ -44,4 +46,19 @@ func (l *Log) AnyOpens(events []Recorded, keys *BlindingKeys) bool {
 		}
 	}
 	return false
+}
+
+// CountOpened reads all events of the log that hold blinded values, and returns how many there are and how many of them the keys open.
+func (l *Log) CountOpened(ctx context.Context, keys *BlindingKeys) (opened, all int, err error) {
+	events, complete, err := l.SealedEvents(ctx, math.MaxInt32)
+	if err != nil || !complete {
+		return 0, 0, cmp.Or(err, ctx.Err())
+	}
+	with := &Log{registry: l.registry, keys: keys}
+	for _, r := range events {
+		if _, err := with.decode(r); err == nil {
+			opened++
+		}
+	}
+	return opened, len(events), nil
 }

@@ -42,6 +42,8 @@ type Options struct {
 	Verifier *eventlog.Verifier
 	// Lease is how long the lease on a view outlives its holder; 10 seconds when 0.
 	Lease time.Duration
+	// KeptFor is how long the last former build of a version is kept; readmodels.KeptFor when 0.
+	KeptFor time.Duration
 	// Limits bound the memory that is used.
 	Limits Limits
 }
@@ -61,6 +63,7 @@ type Engine struct {
 	shared  *shared
 	name    string
 	lease   time.Duration
+	keptFor time.Duration
 	limits  Limits
 	// refusedPause and lostPause are those of the package; tests shorten them.
 	refusedPause, lostPause time.Duration
@@ -79,8 +82,12 @@ func NewEngine(o Options) *Engine {
 	if o.Lease == 0 {
 		o.Lease = defaultLease
 	}
+	if o.KeptFor == 0 {
+		o.KeptFor = readmodels.KeptFor
+	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+		keptFor: o.KeptFor, refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{},
+		verifier: o.Verifier}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})

@@ -160,8 +160,14 @@ func (w *world) run(some ...projections.Projection) (stop func()) {
 	if len(some) == 0 {
 		some = contexts.Projections()
 	}
+	return w.runWith(projections.Options{Log: w.log, Store: w.store, Projections: some})
+}
+
+// runWith runs an engine with options until the function that it returns is called.
+func (w *world) runWith(o projections.Options) (stop func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	engine := projections.NewEngine(projections.Options{Log: w.log, Store: w.store, Projections: some})
+	engine := projections.NewEngine(o)
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 	return func() {

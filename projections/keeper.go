@@ -649,15 +649,25 @@ func (k *keeper) drop(ctx context.Context, builds readmodels.Builds, build readm
 	return builds, k.engine.retry(ctx, "drop "+build.Collection, func() error { return k.engine.store.DropBuild(ctx, build.Collection) })
 }
 
-// dropOld drops the old builds that people have decided to drop. A build that was active a moment ago is kept for a while:
-// again receives a value when it can be dropped.
+// dropOld drops the old builds that people have decided to drop, and those that nobody needs any more. A build that was active a moment
+// ago is kept for a while: again receives a value when builds have to be looked at once more.
 func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided projection.State) (again <-chan time.Time, err error) {
+	if len(builds.Kept) == 0 {
+		return nil, nil
+	}
+	outlived, err := k.outlived(ctx, *builds)
+	if err != nil {
+		return nil, err
+	}
+	wait := min(time.Hour, max(k.engine.keptFor/10, time.Millisecond))
 	for _, old := range builds.Kept {
-		if !slices.Contains(decided.Dropped, old.Collection) {
+		left := slices.ContainsFunc(outlived, func(b readmodels.Build) bool { return b.Collection == old.Collection })
+		if !left && !slices.Contains(decided.Dropped, old.Collection) {
 			continue
 		}
-		if wait := time.Until(builds.Since.Add(readmodels.KeptAtLeast)); wait > 0 {
-			return time.After(wait), nil
+		if young := time.Until(builds.Since.Add(readmodels.KeptAtLeast)); young > 0 {
+			wait = min(wait, young)
+			break
 		}
 		rest := *builds
 		rest.Kept = slices.DeleteFunc(slices.Clone(builds.Kept), func(b readmodels.Build) bool { return b.Collection == old.Collection })
@@ -668,6 +678,23 @@ func (k *keeper) dropOld(ctx context.Context, builds *readmodels.Builds, decided
 		if *builds, err = k.save(ctx, rest); err != nil {
 			return nil, err
 		}
+		k.engine.logger.Info("an old build of a view is dropped", "view", k.View.Name, "collection", old.Collection, "version", old.Version,
+			"decided", !left)
 	}
-	return nil, nil
+	return time.After(wait), nil
+}
+
+// outlived returns the old builds that nobody needs any more, by the clock of the store.
+func (k *keeper) outlived(ctx context.Context, builds readmodels.Builds) (outlived []readmodels.Build, err error) {
+	e := k.engine
+	err = e.retry(ctx, "look which builds of "+k.View.Name+" are needed", func() error {
+		now, err := e.store.Now(ctx)
+		if err != nil {
+			return err
+		}
+		seen, err := e.store.VersionsSeen(ctx, k.View.Name)
+		outlived = builds.Outlived(now, seen, e.keptFor)
+		return err
+	})
+	return outlived, err
 }

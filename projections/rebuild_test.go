@@ -334,6 +334,53 @@ func TestARebuildCanBeGivenUpAndOldBuildsDropped(t *testing.T) {
 	}
 }
 
+// TestOldBuildsDoNotPileUp: of many rebuilds the last former build is kept, and that one for a limited time.
+func TestOldBuildsDoNotPileUp(t *testing.T) {
+	w := newWorld(t)
+	view := named(readmodels.View{Name: "piling", Version: 1})
+	for n := range 3 {
+		w.screen(n)
+	}
+	p := ofPatients(view, func(*patientviews.PatientRow) {})
+	stop := w.run(p)
+	w.wait(view)
+	for n := range 3 {
+		w.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "again"})
+		until(t, func() bool { return len(w.builds(view).Kept) == n+1 })
+	}
+	stop()
+	age := func(by time.Duration) (b readmodels.Builds) {
+		b = w.builds(view)
+		b.Since = b.Since.Add(-by)
+		for i := range b.Kept {
+			b.Kept[i].Until = b.Kept[i].Until.Add(-by)
+		}
+		if err := w.store.SaveBuilds(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	before := age(readmodels.KeptAtLeast)
+	stop = w.run(p)
+	until(t, func() bool { return len(w.builds(view).Kept) == 1 })
+	if now := w.builds(view); now.Kept[0].Collection != before.Kept[2].Collection || now.Active.Collection != before.Active.Collection {
+		t.Errorf("the builds are %+v", now)
+	}
+	for _, old := range before.Kept[:2] {
+		if left := w.documents(old.Collection); len(left) != 0 {
+			t.Errorf("%d documents are left of %s", len(left), old.Collection)
+		}
+	}
+	stop()
+	age(time.Hour)
+	stop = w.runWith(projections.Options{Log: w.log, Store: w.store, Projections: []projections.Projection{p}, KeptFor: time.Hour})
+	defer func() { stop() }()
+	until(t, func() bool { return len(w.builds(view).Kept) == 0 })
+	if shown := w.documents(before.Active.Collection); len(shown) != 3 {
+		t.Errorf("the active build has %d documents", len(shown))
+	}
+}
+
 // TestAnEventIsSkippedOrTriedAgain: a view is built anew when somebody has decided about an event that it cannot show, and a
 // skipped event stays skipped.
 func TestAnEventIsSkippedOrTriedAgain(t *testing.T) {

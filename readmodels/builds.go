@@ -19,6 +19,8 @@ type Build struct {
 	// Request is the number of the rebuild that asked for it; 0 if none did.
 	Request int       `bson:"request" json:"-"`
 	Begun   time.Time `bson:"begun" json:"begun" doc:"When it was begun"`
+	// Until is when another build took its place; zero in what earlier programs stored.
+	Until time.Time `bson:"until,omitempty" json:"until,omitzero" doc:"When another build took its place"`
 }
 
 // Builds says which builds a view has. It is one document, so that a new build takes the place of the active one in one
@@ -67,10 +69,30 @@ func (b *Builds) next(v View, dropped []string) (collection string) {
 
 // Switched returns the builds with the new build as the active one. The former active build is kept.
 func (b Builds) Switched(at time.Time) Builds {
-	b.Kept = append(slices.Clone(b.Kept), b.Active)
+	former := b.Active
+	former.Until = at
+	b.Kept = append(slices.Clone(b.Kept), former)
 	b.Active, b.Building, b.Since = *b.Building, nil, at
 	b.Request = max(b.Request, b.Active.Request)
 	return b
+}
+
+// Outlived returns those kept builds that nobody needs any more. Of each version one former build is kept, the last. It is kept for
+// some time after another build has taken its place, and as long as a process of its version has been seen within that time. seen says
+// when one was seen last, by version.
+func (b Builds) Outlived(now time.Time, seen map[int]time.Time, keptFor time.Duration) (outlived []Build) {
+	for i, old := range b.Kept {
+		replaced := old.Until
+		if replaced.IsZero() {
+			replaced = b.Since
+		}
+		again := slices.ContainsFunc(b.Kept[i+1:], func(later Build) bool { return later.Version == old.Version })
+		used := old.Version != b.Active.Version && now.Sub(seen[old.Version]) < keptFor
+		if again || !used && now.Sub(replaced) >= keptFor {
+			outlived = append(outlived, old)
+		}
+	}
+	return outlived
 }
 
 const (
@@ -81,6 +103,9 @@ const (
 	activeTimeout = 2 * time.Second
 	// KeptAtLeast is how long a former build is kept in any case, because other processes may still read it.
 	KeptAtLeast = 10 * activeFor
+	// KeptFor is how long the last former build of a version is kept after another one has taken its place, and after a process of
+	// that version was seen last.
+	KeptFor = 7 * 24 * time.Hour
 )
 
 // activeBuilds are the collections of the active builds, as this process knows them.

@@ -18,6 +18,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/process"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/eventlog"
@@ -154,9 +155,10 @@ type observed struct {
 
 // situation is a stage that an instance can reach, with its state and timers.
 type situation struct {
-	stage  string
-	state  json.RawMessage
-	timers map[string]bool
+	stage   string
+	outcome process.Outcome
+	state   json.RawMessage
+	timers  map[string]bool
 	// sent are the commands of the last step; they may be refused.
 	sent []string
 }
@@ -169,7 +171,7 @@ func (s situation) shape() string {
 			panic(err)
 		}
 	}
-	return fmt.Sprint(s.stage, shapeOf(state), s.timers)
+	return fmt.Sprint(s.stage, s.outcome, shapeOf(state), s.timers)
 }
 
 func shapeOf(v any) any {
@@ -210,7 +212,10 @@ func explore(t *testing.T, registry *eventlog.Registry, p sagas.Process) []obser
 			if !reacts {
 				continue
 			}
-			to := situation{stage: number.ReplaceAllString(step.Stage, "N"), state: step.State, timers: map[string]bool{}}
+			to := situation{stage: number.ReplaceAllString(step.Stage, "N"), outcome: step.Outcome, state: step.State, timers: map[string]bool{}}
+			if len(step.State) == 0 {
+				to.state = from.state
+			}
 			maps.Copy(to.timers, from.timers)
 			if _, fired := o.Event.(sagas.Fired); fired {
 				delete(to.timers, strings.TrimPrefix(o.Type, "timer:"))
@@ -265,7 +270,8 @@ func describe(from situation, o sagas.Occurrence, to situation, step sagas.Step)
 // occurrences are what can happen to an instance.
 func occurrences(registry *eventlog.Registry, p sagas.Process, in situation) []sagas.Occurrence {
 	base := sagas.Occurrence{ID: "7b3f1a52-9a0c-4c53-b0f9-0d8f6f0f1f11", At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
-		Study: "PAIN1", Site: "A"}
+		Study: "PAIN1", Site: "A", Of: "PAIN1.S-1", Stage: in.stage, Outcome: in.outcome,
+		Awaits: in.timers["answer"] || in.timers["asked again"] || in.timers["stuck"]}
 	var all []sagas.Occurrence
 	for _, goType := range p.Events() {
 		o := base

@@ -53,6 +53,9 @@ type Drive struct {
 	mu      sync.Mutex
 	members subscribers
 	clocks  map[string]error
+	foreign map[string]int
+
+	waiting waiting
 }
 
 // errNotRunning means that a process does not run.
@@ -71,6 +74,9 @@ func (d *Drive) Check(p Process) error {
 	}
 	return d.members.of(p).Delivers(p.Name)
 }
+
+// Waiting returns what waits for people, as far as the timers have followed the log.
+func (d *Drive) Waiting() Waiting { return d.waiting.count() }
 
 // timersName names the timers among what works by the clock.
 const timersName = "timers"
@@ -162,8 +168,10 @@ func (d *Drive) Run(ctx context.Context) error {
 	}
 	if d.Registerer != nil {
 		metrics.NewPrometheusMetricsBuilder(d.Registerer, "casebook", "process").AddPrometheusRouterMetrics(router)
+		d.Registerer.MustRegister(d.gauges())
 	}
-	parked, err := middleware.PoisonQueueWithFilter(&parking{handler: d.Handler}, "parked", IsPermanent)
+	setAside := &parking{handler: d.Handler, logger: d.Logger, now: runner.now, processes: d.Processes}
+	parked, err := middleware.PoisonQueueWithFilter(setAside, "parked", IsPermanent)
 	if err != nil {
 		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
 	}
@@ -208,7 +216,8 @@ func (d *Drive) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return router.Close()
 	})
-	timers := &timers{processes: d.Processes, runner: runner, logger: d.Logger, note: d.noteClock(timersName)}
+	timers := &timers{runner: runner, logger: d.Logger, note: d.noteClock(timersName), waiting: &d.waiting,
+		unfinished: &unfinished{processes: d.Processes, runner: runner, parking: setAside, logger: d.Logger}}
 	group.Go(func() error {
 		defer timers.note(errNotRunning)
 		return timers.run(ctx, verifier)
@@ -217,7 +226,7 @@ func (d *Drive) Run(ctx context.Context) error {
 		if p.ByClock() {
 			group.Go(func() error {
 				c := NewClock(p, runner)
-				c.note = d.noteClock(p.Name)
+				c.note, c.parking, c.waiting = d.noteClock(p.Name), setAside, &d.waiting
 				defer c.note(errNotRunning)
 				if err := c.Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)
@@ -268,6 +277,12 @@ func (s subscribers) close() (err error) {
 
 // reportForeign says that foreign programs take part in a consumer group, or that they have left it.
 func (d *Drive) reportForeign(group string, connections []string) {
+	d.mu.Lock()
+	if d.foreign == nil {
+		d.foreign = map[string]int{}
+	}
+	d.foreign[group] = len(connections)
+	d.mu.Unlock()
 	if len(connections) == 0 {
 		hint := "the events that it has taken come again when the group is deleted and made anew"
 		if i := slices.IndexFunc(d.Processes, func(p Process) bool { return p.Group() == group }); i >= 0 && d.Processes[i].BeginsAtEnd() {

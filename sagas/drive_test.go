@@ -75,9 +75,14 @@ func (w *world) drive(channels ...notify.Channel) (stop func()) {
 func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 	w.t.Helper()
 	p := w.newPart()
+	return w.runDrive(&sagas.Drive{URL: w.url, Log: p.log, Handler: p.handler, Processes: processes,
+		Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now})
+}
+
+// runDrive runs a drive until the function that it returns is called.
+func (w *world) runDrive(d *sagas.Drive) (stop func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	d := sagas.Drive{URL: w.url, Log: p.log, Handler: p.handler, Processes: processes,
-		Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now}
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	var once sync.Once
@@ -90,7 +95,7 @@ func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 		})
 	}
 	w.t.Cleanup(stop)
-	for _, process := range processes {
+	for _, process := range d.Processes {
 		for began := time.Now(); process.BeginsAtEnd() && !w.hasGroup(process.Group()); time.Sleep(5 * time.Millisecond) {
 			if time.Since(began) > time.Minute {
 				w.t.Fatalf("the group %s is not made", process.Group())

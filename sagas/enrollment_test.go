@@ -18,7 +18,6 @@ import (
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/sagas"
-	enrollmentprocess "casebook/sagas/enrollment"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -407,7 +406,7 @@ func TestMissedAnswersAreHeardOfByAskingAgain(t *testing.T) {
 	who := w.request()
 	c.mustSettle()
 	for range 3 {
-		w.clock.set(w.clock.Now().Add(enrollmentprocess.AnswerWithin + time.Minute))
+		w.clock.set(w.clock.Now().Add(sagas.AnswerWithin + time.Minute))
 		c.fire()
 		c.mustSettle()
 	}

@@ -1,7 +1,9 @@
 package sagas
 
 import (
+	"log/slog"
 	"strconv"
+	"time"
 
 	"casebook/commands"
 	"casebook/eventlog/pubsub"
@@ -10,7 +12,20 @@ import (
 )
 
 // Parking returns the publisher that records messages which no process could deal with.
-func Parking(h *commands.Handler) message.Publisher { return &parking{handler: h} }
+func Parking(h *commands.Handler) message.Publisher {
+	return &parking{handler: h, logger: slog.New(slog.DiscardHandler), now: time.Now}
+}
+
+// ReportForeign notes the foreign members of a group, as a subscriber does.
+func (d *Drive) ReportForeign(group string, connections []string) {
+	d.reportForeign(group, connections)
+}
+
+// ParkingWith has a clock park what keeps failing.
+func (c *Clock) ParkingWith(r *Runner) *Clock {
+	c.parking = &parking{handler: r.Handler, logger: r.Logger, now: r.now}
+	return c
+}
 
 // GivesUp says whether a message is given up that was delivered so often before, and could not be dealt with again.
 func GivesUp(deliveries int, err error) bool {

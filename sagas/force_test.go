@@ -17,7 +17,7 @@ import (
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
-	enrollmentprocesses "casebook/sagas/enrollment"
+	"casebook/sagas"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -391,7 +391,7 @@ func TestEnrolmentAsksAgainForAMissingAnswer(t *testing.T) {
 	if steps := ofType[process.StepTaken](w.events("saga-enrollment." + string(who))); steps[len(steps)-1].Stage != "stock" {
 		t.Fatalf("it did not wait for its time: %+v", steps)
 	}
-	w.clock.set(w.clock.Now().Add(enrollmentprocesses.AnswerWithin))
+	w.clock.set(w.clock.Now().Add(sagas.AnswerWithin))
 	c.fire()
 	c.fire() // the second time there is nothing to fire
 	c.arrange = nil

@@ -22,10 +22,11 @@ type Process struct {
 	// events' metadata are made of it.
 	Name string
 
-	group   string
-	fromEnd bool
-	events  []reflect.Type
-	sends   []reflect.Type
+	group      string
+	fromEnd    bool
+	ofPatients bool
+	events     []reflect.Type
+	sends      []reflect.Type
 
 	// One of these says of which kind it is.
 	stateful *stateful
@@ -54,6 +55,12 @@ func (p Process) InGroup(name string) Process {
 // does not concern the process. That is so too when the group was deleted and is made again.
 func (p Process) FromEnd() Process {
 	p.fromEnd = true
+	return p
+}
+
+// OfPatients returns the process with instances that are named after patients, so that an alert about one names the patient.
+func (p Process) OfPatients() Process {
+	p.ofPatients = true
 	return p
 }
 
@@ -123,9 +130,16 @@ type Occurrence struct {
 	// Study and Site are those of the event.
 	Study domain.StudyID
 	Site  domain.SiteID
+	// Of is the id of the instance that reacts. Stage and Outcome are those that it is in, and Awaits says that it awaits an answer.
+	Of      string
+	Stage   string
+	Outcome process.Outcome
+	Awaits  bool
 
 	correlation, trace string
 	position           uint64
+	// now is when the instance reacts, which may be long after At.
+	now time.Time
 }
 
 // occurrenceOf is the occurrence of a recorded event.
@@ -152,6 +166,9 @@ type Reaction[S any] struct {
 	Outcome     process.Outcome
 	// Commands are sent in their order, each once.
 	Commands []any
+	// Awaits says that the stage waits for an answer, which has to come within AnswerWithin. The instance then asks again, and is
+	// stuck when that does not help. A step to another stage, or to an outcome, ends the wait unless it awaits an answer too.
+	Awaits bool
 	// Set and Cancel are timers.
 	Set    []process.Timer
 	Cancel []string
@@ -248,6 +265,10 @@ func Define[S any](name string, sends []reflect.Type, listeners ...Listener[S]) 
 		reactions[to] = l.react
 	}
 	p.stateful.react = func(remembered json.RawMessage, o Occurrence) (Step, bool, error) {
+		if isOverdue(o) {
+			step, waits := overdue(o)
+			return step, waits, nil
+		}
 		react := reactions[kindOf(o)]
 		if react == nil {
 			return Step{}, false, nil
@@ -297,6 +318,7 @@ func recordable[S any](p Process, r Reaction[S], o Occurrence) (Step, error) {
 		}
 		step.Commands = append(step.Commands, process.Command{Name: reflect.TypeOf(c).Name(), Body: body})
 	}
+	step.setAnswerTimers(o, r.Awaits)
 	return step, nil
 }
 
@@ -324,7 +346,7 @@ func (p Process) React(remembered json.RawMessage, version int, o Occurrence) (s
 		}
 	}
 	step, reacted, err = p.stateful.react(remembered, o)
-	if v := p.stateful.upcasts.Version(); reacted && v > 1 {
+	if v := p.stateful.upcasts.Version(); reacted && v > 1 && len(step.State) > 0 {
 		step.StateVersion = v
 	}
 	return step, reacted, err

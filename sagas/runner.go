@@ -108,7 +108,14 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			return fmt.Errorf("process %s: %w", i, err)
 		}
 		if taken, already := state.TakenFor(o.ID); already {
+			if isOverdue(o) {
+				return r.askAgain(ctx, p, i, o, state)
+			}
 			return r.send(ctx, p, i, o, taken, state, unheard)
+		}
+		o.Of, o.Stage, o.Outcome, o.Awaits, o.now = i.Of, state.Stage, state.Outcome, awaits(state.Timers), r.now()
+		if isOverdue(o) {
+			o.Study, o.Site = state.Study, state.Site
 		}
 		step, reacted, err := p.React(state.Data, state.DataVersion, o)
 		if err != nil {
@@ -158,6 +165,12 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			}
 			continue // somebody else took the step just now
 		}
+		if isOverdue(o) {
+			if state, err = r.newest(ctx, i); err != nil {
+				return err
+			}
+			return r.askAgain(ctx, p, i, o, state)
+		}
 		return r.send(ctx, p, i, o, process.Taken{Number: state.Steps, Commands: step.Commands}, process.State{}, unheard)
 	}
 	return fmt.Errorf("process %s: others take its steps all the time", i)
@@ -198,7 +211,7 @@ const (
 )
 
 // Retry has an instance ask again for what it waits for, if a person has decided that since its last step: the commands of its
-// last step are sent again with their keys, and it reacts to the answers that it has missed.
+// stage are sent again with their keys, and it reacts to the answers that it has missed.
 func (r *Runner) Retry(ctx context.Context, p Process, t eventlog.Recorded) error {
 	retried, ok := t.Event.(process.Retried)
 	if !ok {
@@ -211,7 +224,7 @@ func (r *Runner) Retry(ctx context.Context, p Process, t eventlog.Recorded) erro
 	if !state.Retried {
 		return nil
 	}
-	return r.send(ctx, p, retried.Instance, occurrenceOf(t), state.Last, state, every)
+	return r.sendAgain(ctx, p, retried.Instance, occurrenceOf(t), state)
 }
 
 // send sends the commands of a step. A command that was refused before, and whose refusal the instance has reacted to, is
@@ -254,7 +267,7 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 			return err
 		}
 		if give == every || len(answer.Events) == 0 {
-			if err := r.hear(ctx, p, i, answer.Stream); err != nil {
+			if err := r.hear(ctx, p, i, answer, key); err != nil {
 				return err
 			}
 		}
@@ -262,10 +275,12 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 	return nil
 }
 
-// hear lets an instance react to the last event of a stream that it listens to and that is about it, unless it has.
-func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream string) error {
+// hear lets an instance react to the last event of the answer's stream that it listens to and that is about it, unless it has. An
+// instance that awaits an answer, and whose command has recorded nothing because all is done, is told of that event once more: it
+// may have heard of it before it asked.
+func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, answer commands.Answer, key string) error {
 	var last eventlog.Recorded
-	for e, err := range r.Handler.Reader().ReadRecorded(ctx, stream) {
+	for e, err := range r.Handler.Reader().ReadRecorded(ctx, answer.Stream) {
 		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
 			continue
 		}
@@ -279,14 +294,18 @@ func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, stream
 	if last.Event == nil {
 		return nil
 	}
-	state, err := commands.ReadNewest(ctx, r.Handler.Reader(), process.Decider, i.String())
+	state, err := r.newest(ctx, i)
 	if err != nil {
-		return fmt.Errorf("process %s: %w", i, err)
+		return err
 	}
-	if _, already := state.TakenFor(last.ID.String()); already {
-		return nil
+	o := occurrenceOf(last)
+	if _, already := state.TakenFor(o.ID); already {
+		if len(answer.Events) > 0 || !awaits(state.Timers) {
+			return nil
+		}
+		o.ID = uuid.NewSHA1(last.ID, []byte(key)).String()
 	}
-	return r.step(ctx, p, i, occurrenceOf(last), nil)
+	return r.step(ctx, p, i, o, nil)
 }
 
 // sendTimeout bounds one command.

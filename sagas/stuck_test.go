@@ -1,19 +1,26 @@
 package sagas_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
+	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
+	"casebook/sagas"
 	enrollmentprocesses "casebook/sagas/enrollment"
+	safetyprocesses "casebook/sagas/safety"
+	supplyprocesses "casebook/sagas/supply"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
@@ -38,22 +45,25 @@ func (w *world) stuckAlerts(c *courier) (all []safety.AlertRaised) {
 	return all
 }
 
-// TestStuckEnrolmentRaisesOneAlert: a stranger takes the answers to an enrolment out of its group. It asks again; when that does
-// not help either it is stuck, which raises one alert, however long it lasts. It goes on by itself when an answer comes.
+// TestStuckEnrolmentRaisesOneAlert: a command of an enrolment cannot be sent. It asks again; when that does not help either it is
+// stuck, which raises one alert, however long it lasts. It goes on by itself when the command can be sent.
 func TestStuckEnrolmentRaisesOneAlert(t *testing.T) {
 	w, c := stocked(t, 2)
-	c.arrange = func(events []eventlog.Recorded) []eventlog.Recorded {
-		return slices.DeleteFunc(slices.Clone(events), func(e eventlog.Recorded) bool { return e.Type == "StockHeld" })
+	c.runner.Fault = func(point string) error {
+		if point == "before HoldStock" {
+			return errKilled
+		}
+		return nil
 	}
 	who := w.request()
-	c.mustSettle()
+	c.settleWithout(errKilled)
 	wait := func() {
 		t.Helper()
-		w.clock.set(w.clock.Now().Add(enrollmentprocesses.AnswerWithin + time.Second))
-		c.fire()
-		c.mustSettle()
+		w.clock.set(w.clock.Now().Add(sagas.AnswerWithin + time.Second))
+		c.fireWithout(errKilled)
+		c.settleWithout(errKilled)
 	}
-	wait() // it asks again, and the answer, which records the hold once more, is taken too
+	wait()
 	if last := w.lastStep(who); last.Outcome == process.Stuck || len(w.stuckAlerts(c)) != 0 {
 		t.Errorf("after the first time it is %+v, with %d alerts", last, len(w.stuckAlerts(c)))
 	}
@@ -64,16 +74,150 @@ func TestStuckEnrolmentRaisesOneAlert(t *testing.T) {
 		}
 	}
 	alerts := w.stuckAlerts(c)
-	if len(alerts) != 1 || alerts[0].Patient != who || alerts[0].Site != "A" || alerts[0].Study != pain {
+	if len(alerts) != 1 || alerts[0].Patient != who || alerts[0].Site != "A" || alerts[0].Study != pain ||
+		alerts[0].Severity != safety.Urgent {
 		t.Errorf("the alerts are %+v", alerts)
 	}
-	c.arrange = nil
+	c.runner.Fault = nil
 	wait()
 	w.verify(who)
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
 	if last := w.lastStep(who); last.Outcome != process.Completed {
 		t.Errorf("it has ended with %+v", last)
 	}
+}
+
+// settleWithout settles, and goes on where a process ends with an error.
+func (c *courier) settleWithout(expected error) {
+	c.w.t.Helper()
+	for {
+		events := c.fresh()
+		if len(events) == 0 {
+			return
+		}
+		for _, e := range events {
+			c.past = append(c.past, e)
+			if err := c.deal(e); err != nil && !errors.Is(err, expected) {
+				c.w.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// fireWithout is fire, and goes on where a process ends with an error.
+func (c *courier) fireWithout(expected error) {
+	c.w.t.Helper()
+	for _, e := range c.past {
+		set, ok := e.Event.(process.TimerSet)
+		if !ok || set.At.After(c.w.clock.Now()) {
+			continue
+		}
+		for _, p := range contexts.Processes() {
+			if p.Name != set.Process {
+				continue
+			}
+			if err := c.runner.Fire(c.w.t.Context(), p, e); err != nil && !errors.Is(err, expected) {
+				c.w.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestEveryProcessThatWaitsIsStuckAndRetried: the answers to a dispensing, a raised alert and an escalated one do not come, because
+// the commands cannot be sent. Each is stuck after its time, raises one alert and goes on when a person has it retried.
+func TestEveryProcessThatWaitsIsStuckAndRetried(t *testing.T) {
+	visit := func(w *world, who domain.PatientID) {
+		w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
+	}
+	risk := func(w *world, who domain.PatientID) {
+		doctor := access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: pain, Site: "A"}},
+			AuthenticatedAt: w.clock.Now()}
+		w.must(doctor, randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")})
+	}
+	for _, c := range []struct {
+		command string
+		process sagas.Process
+		happens func(*world, domain.PatientID)
+		// before passes before the command is sent; stuck and after are the stages.
+		before       time.Duration
+		stuck, after string
+	}{
+		{"AllocateKit", supplyprocesses.Dispensing, visit, 0, "kit asked for", "kit allocated"},
+		{"RaiseAlert", safetyprocesses.Alerts, risk, 0, "raising", "waits for somebody to look"},
+		{"EscalateAlert", safetyprocesses.Alerts, risk, 2 * time.Hour, "nobody has looked in time", "waits for somebody to look"},
+	} {
+		t.Run(c.command, func(t *testing.T) {
+			w, courier := stocked(t, 4)
+			who := w.request()
+			courier.mustSettle()
+			courier.runner.Fault = func(point string) error {
+				if point == "before "+c.command {
+					return errKilled
+				}
+				return nil
+			}
+			c.happens(w, who)
+			courier.settleWithout(errKilled)
+			pass := func(d time.Duration) {
+				w.clock.set(w.clock.Now().Add(d))
+				courier.fireWithout(errKilled)
+				courier.settleWithout(errKilled)
+			}
+			pass(c.before)
+			for range 4 {
+				pass(sagas.AnswerWithin + time.Second)
+			}
+			stuck := w.stuckInstances(courier, c.process)
+			alerts := w.stuckAlerts(courier)
+			if len(stuck) != 1 || len(alerts) != 1 || alerts[0].Severity != safety.Urgent || alerts[0].Study != pain {
+				t.Fatalf("%v are stuck, and the alerts are %+v", stuck, alerts)
+			}
+			last := w.lastStepOf(stuck[0])
+			if last.Stage != c.stuck {
+				t.Errorf("it is stuck at %s", last.Stage)
+			}
+			courier.runner.Fault = nil
+			w.must(manager, process.RetryProcess{InStudy: domain.ForStudy(pain), Process: stuck[0].Process, Of: stuck[0].Of,
+				Reasoned: domain.Because("the store is back")})
+			retried := w.wait("ProcessRetried", func(any) bool { return true })
+			if err := courier.runner.Retry(t.Context(), c.process, retried); err != nil {
+				t.Fatal(err)
+			}
+			courier.mustSettle()
+			if last = w.lastStepOf(stuck[0]); last.Stage != c.after || last.Outcome == process.Stuck {
+				t.Errorf("after the retry it is %+v", last)
+			}
+			for range 3 {
+				pass(sagas.AnswerWithin + time.Second)
+			}
+			if stuck := w.stuckInstances(courier, c.process); len(stuck) != 0 {
+				t.Errorf("later %v are stuck", stuck)
+			}
+		})
+	}
+}
+
+// lastStepOf returns the last step of an instance.
+func (w *world) lastStepOf(i process.Instance) process.StepTaken {
+	w.t.Helper()
+	steps := ofType[process.StepTaken](w.events("saga-" + i.String()))
+	return steps[len(steps)-1]
+}
+
+// stuckInstances are the instances of a process that are stuck now.
+func (w *world) stuckInstances(c *courier, p sagas.Process) (all []process.Instance) {
+	w.t.Helper()
+	seen := map[process.Instance]bool{}
+	for _, e := range c.past {
+		step, is := e.Event.(process.StepTaken)
+		if is && step.Process == p.Name && !seen[step.Instance] {
+			seen[step.Instance] = true
+			if w.lastStepOf(step.Instance).Outcome == process.Stuck {
+				all = append(all, step.Instance)
+			}
+		}
+	}
+	return all
 }
 
 // TestPersonRetriesAProcess: an enrolment whose answer was taken by a stranger goes on when a person has it retried, before its

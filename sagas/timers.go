@@ -5,8 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/eventlog"
 
@@ -15,37 +18,33 @@ import (
 
 // timers calls instances of processes when their timers are due, and when a person has decided to retry them. The log holds which
 // timers are set, so they survive a restart. The step that a timer causes also records that it has fired, so it fires once, even
-// if several programs run.
+// if several programs run. A timer whose step keeps failing is parked, like an event that a process cannot handle.
 type timers struct {
-	processes []Process
-	runner    *Runner
-	logger    *slog.Logger
+	runner *Runner
+	logger *slog.Logger
 	// note notes why the log is not being followed; nil when it is.
 	note func(error)
+	// waiting is told what waits for people.
+	waiting *waiting
 
 	set agenda[timerName, eventlog.Recorded]
-	// retries are the instances that people have had retried.
-	retries agenda[process.Instance, eventlog.Recorded]
+	// unfinished is what has to be dealt with now.
+	unfinished *unfinished
 	// live says that the log's end was reached: what was set before may have fired or been cancelled since.
 	live bool
 }
 
 type timerName struct{ process, of, name string }
 
-const (
-	// timerTick is how often timers read the clock. A waiting timer would not notice when the clock is set, or the
-	// machine was suspended.
-	timerTick = 100 * time.Millisecond
-	// timerRest is how long a timer is left alone whose step failed.
-	timerRest = 5 * time.Second
-	// timersAtOnce bounds the steps that timers lead to at the same time.
-	timersAtOnce = 16
-)
+// timerTick is how often timers read the clock. A waiting timer would not notice when the clock is set, or the machine was
+// suspended.
+const timerTick = 100 * time.Millisecond
 
 // timerEvents are the events that the timers follow.
 var timerEvents = []reflect.Type{
 	reflect.TypeFor[process.TimerSet](), reflect.TypeFor[process.TimerFired](), reflect.TypeFor[process.TimerCancelled](),
-	reflect.TypeFor[process.Retried](),
+	reflect.TypeFor[process.Retried](), reflect.TypeFor[process.StepTaken](), reflect.TypeFor[process.MessageParked](),
+	reflect.TypeFor[process.ParkedMessageRetried](), reflect.TypeFor[process.ParkedMessageAbandoned](),
 }
 
 func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
@@ -60,7 +59,6 @@ func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
 		}}, timerTick,
 		func(b eventlog.Batch) {
 			for _, e := range b.Events {
-				warnUnreadable(t.logger, "timers", e)
 				t.take(e)
 			}
 			if t.live = t.live || b.Live; b.Live {
@@ -69,12 +67,14 @@ func (t *timers) run(ctx context.Context, log *eventlog.Verifier) error {
 		},
 		func(ctx context.Context) {
 			if t.live {
-				t.fire(ctx)
-				t.retry(ctx)
+				t.fire()
+				t.unfinished.deal(ctx)
 			}
 		},
 		func() {
-			t.set, t.retries, t.live = agenda[timerName, eventlog.Recorded]{}, agenda[process.Instance, eventlog.Recorded]{}, false
+			t.set, t.live = agenda[timerName, eventlog.Recorded]{}, false
+			t.unfinished.reset()
+			t.waiting.reset()
 		})
 }
 
@@ -147,55 +147,55 @@ func warnUnreadable(logger *slog.Logger, process string, e eventlog.Recorded) {
 	}
 }
 
+// take takes an event of a process.
 func (t *timers) take(e eventlog.Recorded) {
+	t.waiting.take(e)
 	switch event := e.Event.(type) {
 	case process.TimerSet:
 		t.set.put(timerName{event.Process, event.Of, event.Name}, e, event.At)
 	case process.TimerFired:
-		t.set.remove(timerName{event.Process, event.Of, event.Name})
+		name := timerName{event.Process, event.Of, event.Name}
+		set, is := t.set.get(name)
+		if is && !t.live && e.Metadata.RecordedAt.After(t.runner.now().Add(-resentWithin)) {
+			t.unfinished.add(event.Process, set)
+		}
+		t.set.remove(name)
 	case process.TimerCancelled:
 		t.set.remove(timerName{event.Process, event.Of, event.Name})
 	case process.Retried:
-		t.retries.put(event.Instance, e, time.Time{})
+		t.unfinished.add(event.Process, e)
+	case process.MessageParked:
+		t.forget(event.Event)
+	case process.ParkedMessageAbandoned:
+		t.forget(event.Event)
+	case process.ParkedMessageRetried:
+		if strings.HasPrefix(event.Stream, process.Decider.Category+"-") {
+			t.unfinished.add(event.Process, e)
+		}
+	case eventlog.Unreadable:
+		name := processOf(e.Stream)
+		ours := slices.ContainsFunc(t.unfinished.processes, func(p Process) bool { return p.Name == name })
+		if warnUnreadable(t.logger, "timers", e); ours && !errors.Is(event.Err, domain.ErrUnknownVersion) {
+			t.unfinished.addUnreadable(name, e, event.Err)
+		}
 	}
 }
 
-// fire fires what is due. What fails is tried again after a rest; what fires is removed when the log says so.
-func (t *timers) fire(ctx context.Context) {
-	var group errgroup.Group
-	group.SetLimit(timersAtOnce)
-	now := t.runner.now()
-	for timer, ok := t.set.due(now); ok && ctx.Err() == nil; timer, ok = t.set.due(now) {
-		t.set.put(timer.key, timer.value, now.Add(timerRest))
-		for _, p := range t.processes {
-			if p.Name != timer.key.process {
-				continue
-			}
-			group.Go(func() error {
-				if err := t.runner.Fire(ctx, p, timer.value); err != nil && ctx.Err() == nil {
-					t.logger.Error("a timer's step failed; it is tried again", "process", timer.key.process, "instance", timer.key.of,
-						"timer", timer.key.name, "error", err)
-				}
-				return nil
-			})
+// forget forgets an event that is parked, or that somebody has given up.
+func (t *timers) forget(event string) {
+	t.unfinished.remove(event)
+	for name, of := range t.set.of {
+		if of.value.ID.String() == event {
+			t.set.remove(name)
+			return
 		}
 	}
-	_ = group.Wait()
 }
 
-// retry has instances retried that people have decided about. What fails is tried again after a rest.
-func (t *timers) retry(ctx context.Context) {
-	now := t.runner.now()
-	for retried, ok := t.retries.due(now); ok && ctx.Err() == nil; retried, ok = t.retries.due(now) {
-		t.retries.remove(retried.key)
-		for _, p := range t.processes {
-			if p.Name != retried.key.Process || p.stateful == nil {
-				continue
-			}
-			if err := t.runner.Retry(ctx, p, retried.value); err != nil && ctx.Err() == nil {
-				t.logger.Error("a process could not be retried; it is tried again", "process", p.Name, "instance", retried.key.Of, "error", err)
-				t.retries.put(retried.key, retried.value, now.Add(timerRest))
-			}
-		}
+// fire has those timers dealt with that are due.
+func (t *timers) fire() {
+	for timer, ok := t.set.due(t.runner.now()); ok; timer, ok = t.set.due(t.runner.now()) {
+		t.set.remove(timer.key)
+		t.unfinished.add(timer.key.process, timer.value)
 	}
 }

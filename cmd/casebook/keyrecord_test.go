@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -14,7 +16,10 @@ import (
 	"casebook/commands"
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
+	"casebook/domain/security"
+	"casebook/embedded/node/clustertest"
 	"casebook/eventlog"
+	"casebook/eventlog/pubsub"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -118,8 +123,9 @@ func TestOfTwoKeysOnANewLogOneIsRefused(t *testing.T) {
 	}
 	// If it is lost, the operator replaces it, because nothing was sealed with it.
 	lost := filepath.Join(t.TempDir(), "lost.key")
-	tool(t, exitFailure, "key", lost, "--replace-lost") // in which log?
-	tool(t, exitOK, "key", lost, "--replace-lost", "--eventstore", in.stores.eventStoreURL, "--as", "Carla Ruiz")
+	tool(t, exitFailure, "key", lost, "--replace-lost", "--reason", "lost")                      // in which log?
+	tool(t, exitFailure, "key", lost, "--replace-lost", "--eventstore", in.stores.eventStoreURL) // why?
+	replaceKey(t, in, exitOK, lost)
 	if err := in.startWithKey(lost); err != nil {
 		t.Errorf("with the key that replaces a lost one: %v", err)
 	}
@@ -166,23 +172,158 @@ func TestTheKeyOfAnOlderLogIsRecorded(t *testing.T) {
 		t.Errorf("recorded %d times is %q, want %q", times, check, keys.Check())
 	}
 	lost := filepath.Join(t.TempDir(), "lost.key")
-	printed := tool(t, exitFailure, "key", lost, "--replace-lost", "--eventstore", in.stores.eventStoreURL)
+	printed := replaceKey(t, in, exitFailure, lost)
 	if !strings.Contains(printed, "backup") {
 		t.Errorf("the key of sealed values is replaced, or it says %s", printed)
 	}
 	if _, err := os.Stat(lost); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a key is left behind: %v", err)
 	}
+	// Somebody has recorded a wrong key all the same. The right one does not win by itself, and is not lost either.
+	in.recordKeyOf(t, other)
+	err = in.startWithKey(file)
+	if !isWrongKey(err, file) && (err == nil || !strings.Contains(err.Error(), "casebook key "+file+" --replace-lost")) {
+		t.Errorf("with the right key, while a wrong one is recorded: %v", err)
+	}
+	if printed := replaceKey(t, in, exitOK, file); !strings.Contains(printed, file) {
+		t.Errorf("it prints %s", printed)
+	}
+	if err := in.startWithKey(file); err != nil {
+		t.Errorf("with the right key, which is recorded again: %v", err)
+	}
+	if printed := replaceKey(t, in, exitFailure, other); !strings.Contains(printed, "opens none") {
+		t.Errorf("the wrong key is recorded, or it says %s", printed)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("a key that was there before is removed: %v", err)
+	}
+	var replaced []security.BlindingKeyReplaced
+	in.eachEvent(t, func(e eventlog.Recorded) {
+		if r, is := e.Event.(security.BlindingKeyReplaced); is {
+			replaced = append(replaced, r)
+		}
+	})
+	if len(replaced) != 2 || replaced[1].Check != keys.Check() || replaced[1].Reason != "the file was lost" {
+		t.Errorf("the record of what was replaced is %+v", replaced)
+	}
+}
+
+// replaceKey records the key in a file in place of a lost one.
+func replaceKey(t *testing.T, in installation, want int, file string) string {
+	t.Helper()
+	return tool(t, want, "key", file, "--replace-lost", "--eventstore", in.stores.eventStoreURL, "--as", "Carla Ruiz", "--reason",
+		"the file was lost", "--settle", "100ms")
+}
+
+// recordKeyOf records the key in a file, whatever it opens.
+func (in installation) recordKeyOf(t *testing.T, file string) {
+	t.Helper()
+	secret, err := loadKey(file, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := eventlog.NewBlindingKeys(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _ := in.recordedKey(t)
+	in.send(operator(), security.RecordBlindingKey{Check: keys.Check(), Replaces: before, Reason: "by mistake"})
+}
+
+// TestAKeyIsNotReplacedWhileProgramsRun: they would seal values with the key that is replaced.
+func TestAKeyIsNotReplacedWhileProgramsRun(t *testing.T) {
+	in := install(t)
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		members, err := pubsub.Members(t.Context(), in.stores.eventStoreURL, "casebook-")
+		if err != nil || time.Since(began) > 30*time.Second {
+			t.Fatalf("no program joins a group: %v", err)
+		}
+		if len(members) > 0 {
+			break
+		}
+	}
+	lost := filepath.Join(t.TempDir(), "lost.key")
+	if printed := replaceKey(t, in, exitFailure, lost); !strings.Contains(printed, "stop all processes") {
+		t.Errorf("it says %s", printed)
+	}
+	printed := tool(t, exitFailure, "key", lost, "--replace-lost", "--data", in.dir, "--reason", "x")
+	if !strings.Contains(printed, "stop it") {
+		t.Errorf("with the directory, it says %s", printed)
+	}
+	if _, err := os.Stat(lost); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a key is left behind: %v", err)
+	}
+}
+
+// TestANewKeyIsKeptWhileItIsNotKnownWhetherItIsRecorded: the cluster does not say whether it has taken the record of the key. The
+// file is kept, and the same command completes it.
+func TestANewKeyIsKeptWhileItIsNotKnownWhetherItIsRecorded(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{Election: 500 * time.Millisecond, WriteTimeout: 500 * time.Millisecond})
+	replace := func(ctx context.Context, file string) (int, string) {
+		var out, errOut bytes.Buffer
+		code := run(ctx, []string{"key", file, "--replace-lost", "--eventstore", c.URL(), "--reason", "lost", "--settle", "100ms"}, &out, &errOut)
+		return code, out.String() + errOut.String()
+	}
+	first, second := filepath.Join(t.TempDir(), "first.key"), filepath.Join(t.TempDir(), "second.key")
+	if code, printed := replace(t.Context(), first); code != exitOK {
+		t.Fatal(printed)
+	}
+	c.Busy(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if code, printed := replace(ctx, second); code != exitFailure || !strings.Contains(printed, "keep the file") {
+		t.Errorf("it ends with %d, and prints %s", code, printed)
+	}
+	before, err := os.ReadFile(second)
+	if err != nil {
+		t.Fatalf("the key is not kept: %v", err)
+	}
+	c.Busy(false)
+	if code, printed := replace(t.Context(), second); code != exitOK {
+		t.Errorf("the second time it ends with %d, and prints %s", code, printed)
+	}
+	if after, err := os.ReadFile(second); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the key has changed: %v", err)
+	}
+	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: c.URL(), Registry: contexts.Registry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := eventlog.NewBlindingKeys(mustLoad(t, second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check, err := commands.RecordedBlindingKey(t.Context(), log)
+	if err := errors.Join(err, log.Close()); err != nil || check != keys.Check() {
+		t.Errorf("recorded is %q, want %q: %v", check, keys.Check(), err)
+	}
+}
+
+func mustLoad(t *testing.T, file string) []byte {
+	t.Helper()
+	secret, err := loadKey(file, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
 }
 
 // TestAnEmbeddedLogKeepsItsKey exchanges the key of an embedded log without a sealed value. Only a key that was lost is replaced.
 func TestAnEmbeddedLogKeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
+	var said lockedBuffer
+	replaced := 0
 	try := func() error {
-		s, err := start(t.Context(), flagsFor(dir), slog.New(slog.DiscardHandler))
+		s, err := start(t.Context(), flagsFor(dir), slog.New(slog.NewTextHandler(&said, nil)))
 		if err != nil {
 			return err
 		}
+		replaced = 0
+		installation{server: s, t: t}.eachEvent(t, func(e eventlog.Recorded) {
+			if r, is := e.Event.(security.BlindingKeyReplaced); is && r.Reason != "" {
+				replaced++
+			}
+		})
 		return s.close()
 	}
 	file := filepath.Join(dir, blindingKeyFile)
@@ -218,8 +359,14 @@ func TestAnEmbeddedLogKeepsItsKey(t *testing.T) {
 	if err := try(); err != nil {
 		t.Errorf("with the key lost: %v", err)
 	}
+	if !strings.Contains(said.String(), "a new one was made") || !strings.Contains(said.String(), file) {
+		t.Errorf("with the key lost, the program only says %s", said.String())
+	}
 	put(first)
 	if err := try(); !isWrongKey(err, file) {
 		t.Errorf("with the key that was replaced, the server starts or fails with: %v", err)
+	}
+	if replaced != 1 {
+		t.Errorf("the record says %d times why the key was replaced", replaced)
 	}
 }

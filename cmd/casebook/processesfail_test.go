@@ -35,7 +35,7 @@ import (
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
-	enrollmentprocesses "casebook/sagas/enrollment"
+	"casebook/sagas"
 )
 
 // trialRun is how a run with failing processes is sized. CASEBOOK_TEST_PROCESSES=10m makes it longer, and CASEBOOK_TEST_SEED
@@ -548,7 +548,7 @@ func (tr *trial) failProcesses(ctx context.Context) {
 // again after a while, so it waits longer than that.
 func (tr *trial) awaitEnrolled() {
 	tr.t.Helper()
-	patience, cancel := context.WithTimeout(tr.t.Context(), enrollmentprocesses.AnswerWithin+2*time.Minute)
+	patience, cancel := context.WithTimeout(tr.t.Context(), sagas.AnswerWithin+2*time.Minute)
 	defer cancel()
 	late := 0
 	for who, requested := range tr.requested {

@@ -118,6 +118,9 @@ type listedBuild struct {
 	Collection string    `json:"collection"`
 	Role       string    `json:"role"`
 	Begun      time.Time `json:"begun,omitzero"`
+	// Bytes is what its documents and indexes take on the disk. Until is when another build took its place.
+	Bytes int64     `json:"bytes"`
+	Until time.Time `json:"until,omitzero"`
 	// Keeper and NotKeptSince are those of the view.
 	Keeper       *readmodels.Keeper `json:"keeper,omitempty"`
 	NotKeptSince time.Time          `json:"notKeptSince,omitzero"`
@@ -175,7 +178,9 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 			if at.Version = b.Version; role == "kept" {
 				at.State = "-"
 			}
-			listed := listedBuild{Checkpoint: at, Collection: b.Collection, Role: role, Begun: b.Begun}
+			listed := listedBuild{Checkpoint: at, Collection: b.Collection, Role: role, Begun: b.Begun, Until: b.Until}
+			size, unknown := store.SizeOf(ctx, b.Collection)
+			listed.Bytes, err = size, errors.Join(err, unknown)
 			if is, known := status[b.Collection]; known {
 				listed.State, listed.LagMillis, listed.Keeper, listed.NotKeptSince = is.State, is.Lag.Milliseconds(), is.Keeper, is.NotKeptSince
 			}
@@ -197,14 +202,14 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		return printLines(s, all)
 	}
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tLAG\tUPDATED\tKEPT BY")
+	fmt.Fprintln(table, "VIEW\tVERSION\tBUILD\tCOLLECTION\tSTATE\tPOSITION\tEVENTS\tSIZE\tLAG\tUPDATED\tKEPT BY")
 	for _, b := range all {
 		lag, keptBy := time.Duration(b.LagMillis)*time.Millisecond, "-"
 		if b.Role != "kept" {
 			keptBy = b.keptBy()
 		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", b.View, b.Version, b.Role, b.Collection, b.State,
-			b.Position.Commit, b.Events, lag, b.At.Format(time.RFC3339), keptBy)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", b.View, b.Version, b.Role, b.Collection, b.State,
+			b.Position.Commit, b.Events, inUnits(b.Bytes), lag, b.At.Format(time.RFC3339), keptBy)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -223,6 +228,15 @@ func (c projectionsListCommand) list(ctx context.Context, s streams, store *read
 		}
 	}
 	return warnDamaged(ctx, s.out, store)
+}
+
+// inUnits returns a number of bytes for people.
+func inUnits(bytes int64) string {
+	const kib, mib = 1 << 10, 1 << 20
+	if bytes < mib {
+		return fmt.Sprintf("%d KiB", (bytes+kib-1)/kib)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(bytes)/mib)
 }
 
 // warnDamaged names the damaged streams, of which views leave events out.

@@ -203,11 +203,17 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier, Logger: logger,
 		Registerer: registry}
+	var waiting func() api.Waiting
 	if roles["sagas"] {
 		drive.Processes = contexts.Processes(s.channels...)
+		waiting = func() (w api.Waiting) {
+			w.StuckProcesses, w.ParkedMessages, w.UnreadableEvents = drive.Waiting().Total()
+			return w
+		}
 	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive), Changes: changes,
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive),
+		Waiting: waiting, Changes: changes,
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err
@@ -216,6 +222,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	s.admin.Serve(web.Admin())
 	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
+	group.Go(func() error { return s.views.NoteVersions(run, logger) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
@@ -328,6 +335,10 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "sagas") {
 		if key, err = f.Stores.blindingKey(connect, s.blindLog); err != nil {
 			return err
+		}
+		if key.replaces != "" {
+			logger.Warn("the blinding key that the log records is not there; no value was sealed with it, so a new one was made, "+
+				"which is recorded in its place; back it up", "file", f.Stores.blindingKeyFile())
 		}
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)

@@ -128,8 +128,8 @@ type State struct {
 	// Study and Site are those of the last step.
 	Study domain.StudyID
 	Site  domain.SiteID
-	// Last is the last step that has sent commands.
-	Last Taken
+	// Asked are the steps that have sent commands in the stage in which the last of them was taken, at most the last maxAsked.
+	Asked []Taken
 	// Retried says that a person has had the instance retried since its last step.
 	Retried bool
 	// Data is what the instance remembers; DataVersion is its schema version, from 1.
@@ -161,7 +161,7 @@ func evolve(s State, event Event) State {
 	case StepTaken:
 		s.taken = s.taken.Set(e.Trigger, Taken{Number: s.Steps, Commands: e.Commands})
 		if len(e.Commands) > 0 {
-			s.Last = Taken{Number: s.Steps, Commands: e.Commands}
+			s.Asked = s.askedWith(e)
 		}
 		s.Steps++
 		s.Stage, s.Outcome, s.Study, s.Site, s.Retried = e.Stage, e.Outcome, e.Study, e.Site, false
@@ -184,6 +184,18 @@ func evolve(s State, event Event) State {
 		delete(s.Timers, e.Name)
 	}
 	return s
+}
+
+// maxAsked bounds State.Asked.
+const maxAsked = 16
+
+// askedWith returns Asked with a step that has sent commands.
+func (s State) askedWith(e StepTaken) []Taken {
+	var before []Taken
+	if e.Stage == s.Stage {
+		before = s.Asked[max(0, len(s.Asked)-maxAsked+1):]
+	}
+	return append(slices.Clone(before), Taken{Number: s.Steps, Commands: e.Commands})
 }
 
 // TakeStep records a step. The runner of processes sends it after a process has reacted.

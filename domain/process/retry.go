@@ -23,7 +23,7 @@ type RetryProcess struct {
 	domain.Reasoned `doc:"Why it is retried"`
 }
 
-// RetryInstance decides about RetryProcess. The commands of the instance's last step are then sent again with their keys, so
+// RetryInstance decides about RetryProcess. The commands of the instance's stage are then sent again with their keys, so
 // nothing is done twice, and the instance is given the answers that it may have missed. RetryInstance refuses reason_required,
 // value_too_long, process_not_found and process_ended.
 func RetryInstance(s State, cmd RetryProcess, _ domain.Call) ([]Event, error) {

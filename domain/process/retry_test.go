@@ -41,10 +41,10 @@ func TestRetryWaitsUntilTheNextStep(t *testing.T) {
 	for _, e := range events {
 		state = process.Decider.Evolve(state, e)
 	}
-	if !state.Retried || state.Last.Number != 0 || len(state.Last.Commands) != 1 {
+	if !state.Retried || len(state.Asked) != 1 || state.Asked[0].Number != 0 || len(state.Asked[0].Commands) != 1 {
 		t.Errorf("the state is %+v", state)
 	}
-	if state = process.Decider.Evolve(state, step("e3", "goes on")); state.Retried || state.Last.Number != 2 {
+	if state = process.Decider.Evolve(state, step("e3", "goes on")); state.Retried || len(state.Asked) != 1 || state.Asked[0].Number != 2 {
 		t.Errorf("after the next step it is %+v", state)
 	}
 }

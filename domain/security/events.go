@@ -14,8 +14,8 @@ type Event interface{ securityEvent() }
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
 	domain.Stored[AccessRefused]("AccessRefused").ForReaders().InNoView("the audit trail shows it"),
-	// Version 1 has no moments.
-	domain.Stored[RefusalsRepeated]("RefusalsRepeated", domain.Unchanged).ForReaders().InNoView("the audit trail shows it"),
+	// Version 1 has no moments, version 2 does not say what the refused requests were about.
+	domain.Stored[RefusalsRepeated]("RefusalsRepeated", domain.Unchanged, domain.Unchanged).ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[RefusalsDropped]("RefusalsDropped").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[ClockStepped]("ClockStepped").ForReaders().InNoView("the audit trail shows it"),
 }
@@ -35,7 +35,8 @@ type AccessRefused struct {
 }
 
 // RefusalsRepeated counts the refusals that a user got within a minute after one that is recorded in full, for the same
-// action and with the same code. It also counts those that could not be recorded in full when they happened.
+// action, with the same code, and about subjects of the same kind in the same study. It also counts those that could not be recorded
+// in full when they happened.
 type RefusalsRepeated struct {
 	Actor  domain.UserID `json:"actor"`
 	Action string        `json:"action"`
@@ -44,6 +45,42 @@ type RefusalsRepeated struct {
 	// First and Last are when the first and the last of the counted refusals happened; zero in what earlier programs recorded.
 	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last,omitzero"`
+	// Study is the study of the refused requests; empty for those outside of studies. What follows is about what the requests were
+	// about; it is empty in what earlier programs recorded.
+	Study domain.StudyID `json:"study,omitempty"`
+	// Kind is the kind of the subjects, and Subjects how many different ones there were; at least as many if AtLeast is true.
+	Kind     SubjectKind `json:"kind,omitempty"`
+	Subjects int         `json:"subjects,omitempty"`
+	AtLeast  bool        `json:"atLeast,omitempty"`
+	// Named are the ids of the first subjects, at most MaxNamed.
+	Named []string `json:"named,omitempty"`
+}
+
+// MaxNamed bounds RefusalsRepeated.Named.
+const MaxNamed = 50
+
+// SubjectKind is the kind of what a request is about.
+type SubjectKind string
+
+// The kinds of subjects.
+const (
+	AboutPatients SubjectKind = "patient"
+	AboutSites    SubjectKind = "site"
+	AboutStudies  SubjectKind = "study"
+	AboutNothing  SubjectKind = "none"
+)
+
+// SubjectOf returns the kind and the id of what a request in a scope is about.
+func SubjectOf(s domain.Scope) (kind SubjectKind, id string) {
+	switch {
+	case s.Patient != "":
+		return AboutPatients, string(s.Patient)
+	case s.Site != "":
+		return AboutSites, string(s.Site)
+	case s.Study != "":
+		return AboutStudies, string(s.Study)
+	}
+	return AboutNothing, ""
 }
 
 // RefusalsDropped says how many refusals were not recorded singly, because they came faster than the log could take

@@ -40,7 +40,7 @@ func TestStepsOfTheClockAreRecorded(t *testing.T) {
 
 func TestOneBlindingKeyIsRecorded(t *testing.T) {
 	sent := func(check, replaces string) func(security.Key) ([]security.KeyEvent, error) {
-		return scenario.Sent(security.RecordKey, security.RecordBlindingKey{Check: check, Replaces: replaces}, call)
+		return scenario.Sent(security.RecordKey, security.RecordBlindingKey{Check: check, Replaces: replaces, Reason: "lost"}, call)
 	}
 	key := scenario.For(t, security.KeyDecider).Strict()
 	key.When(sent("a", "")).Then(security.BlindingKeyRecorded{Check: "a"}).
@@ -48,8 +48,14 @@ func TestOneBlindingKeyIsRecorded(t *testing.T) {
 	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "")).ThenRefused("blinding_key_differs")
 	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "c")).ThenRefused("blinding_key_differs")
 	// A key that was lost before it sealed anything is replaced, and is then another installation's key.
-	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "a")).Then(security.BlindingKeyRecorded{Check: "b"}).
+	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(sent("b", "a")).
+		Then(security.BlindingKeyReplaced{Check: "b", Replaced: "a", Reason: "lost"}, security.BlindingKeyRecorded{Check: "b"}).
 		When(sent("a", "")).ThenRefused("blinding_key_differs")
+	key.Given(security.BlindingKeyRecorded{Check: "a"}).When(scenario.Sent(security.RecordKey,
+		security.RecordBlindingKey{Check: "b", Replaces: "a"}, call)).ThenRefused("reason_required")
+	if about := (security.BlindingKeyReplaced{Reason: "lost"}).About(); about != "the blinding key: lost" {
+		t.Errorf("a replaced key is described as %q", about)
+	}
 	key.When(sent("b", "a")).ThenRefused("blinding_key_differs")
 	key.When(sent("", "")).ThenRefused("value_missing")
 	if about := (security.BlindingKeyRecorded{Check: "a"}).About(); about != "the blinding key" {

@@ -2,6 +2,8 @@ package pubsub
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -49,4 +51,36 @@ func (u *subscription) lookForForeign(ctx context.Context) {
 		u.foreign = foreign
 		u.config.OnForeign(u.group, foreign)
 	}
+}
+
+// Members returns the connections of Subscribers to the consumer groups whose names begin with a prefix, each with its group.
+func Members(ctx context.Context, url, prefix string) (members []string, err error) {
+	connection, err := configuration(url)
+	if err != nil {
+		return nil, err
+	}
+	client, err := esdb.NewClient(connection)
+	if err != nil {
+		return nil, fmt.Errorf("list the members of consumer groups: %w", err)
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	groups, err := client.ListPersistentSubscriptionsToAll(ctx, esdb.ListPersistentSubscriptionsOptions{})
+	if esdbErr, ok := esdb.FromError(err); !ok && esdbErr.Code() == esdb.ErrorCodeResourceNotFound {
+		return nil, nil // there are no groups
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the members of consumer groups: %w", err)
+	}
+	for _, g := range groups {
+		if !strings.HasPrefix(g.GroupName, prefix) {
+			continue
+		}
+		for _, c := range g.Connections {
+			if strings.HasPrefix(c.ConnectionName, memberPrefix) {
+				members = append(members, g.GroupName+": "+c.ConnectionName+" from "+c.From)
+			}
+		}
+	}
+	slices.Sort(members)
+	return members, nil
 }

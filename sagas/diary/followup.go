@@ -11,7 +11,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
-	"casebook/domain/refuse"
 	"casebook/eventlog"
 	"casebook/sagas"
 )
@@ -104,18 +103,11 @@ func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
 	through := now.Add(-state.SyncWait()).UTC()
 	_, err = d.Send(ctx, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(id), Through: through},
 		fmt.Sprintf("%s/%d/%d", id, due.Unix(), through.UnixNano()), nil)
-	if refusal, ok := refuse.As(err); ok {
-		d.Logger().Warn("a diary's windows could not be closed", "patient", id, "code", refusal.Code, "reason", refusal.Sentence)
-		return due, nil
-	}
 	return due, err
 }
 
-// remind reminds the patient of the windows that are open since a moment. It ignores a refusal: the next turn tries again.
+// remind reminds the patient of the windows that are open since a moment.
 func remind(ctx context.Context, d *sagas.Desk, id domain.PatientID, since time.Time) error {
 	_, err := d.Send(ctx, diary.RemindOfDiaries{OfPatient: domain.ForPatient(id)}, fmt.Sprintf("%s/remind/%d", id, since.Unix()), nil)
-	if _, refused := refuse.As(err); refused {
-		return nil
-	}
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"casebook/domain/safety"
 	"casebook/eventlog"
 	"casebook/sagas"
-	safetyprocesses "casebook/sagas/safety"
 )
 
 // missed is what the follow-up of a missed window remembers: nothing.
@@ -22,12 +21,12 @@ var Missed = sagas.Define("missed-diaries",
 )
 
 func byNewAlert(_ diary.WindowMissed, at eventlog.Recorded) []string {
-	return sagas.Instance(safetyprocesses.AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
+	return sagas.Instance(sagas.AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
 }
 
 func (s missed) windowMissed(e diary.WindowMissed, o sagas.Occurrence) (sagas.Reaction[missed], bool) {
 	return sagas.Reaction[missed]{State: s, Stage: "looked at", Outcome: process.Completed, Commands: []any{
-		safety.RaiseAlert{OfAlert: safetyprocesses.AlertFrom(o.Study, o.ID), Study: o.Study, Site: o.Site, Patient: e.Patient,
+		safety.RaiseAlert{OfAlert: sagas.AlertFrom(o.Study, o.ID), Study: o.Study, Site: o.Site, Patient: e.Patient,
 			Kind: safety.DiariesMissed, Severity: safety.Routine, Summary: fmt.Sprintf("Patient %s misses one diary after another.", e.Patient),
 			Source: o.ID, OccurredAt: o.At, Instrument: e.Instrument, Window: e.Window.ID}}}, true
 }

@@ -3,7 +3,6 @@ package enrollment
 
 import (
 	"fmt"
-	"time"
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -11,11 +10,9 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
-	"casebook/domain/safety"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
-	safetyprocesses "casebook/sagas/safety"
 )
 
 // Processes are the processes of this context.
@@ -32,10 +29,6 @@ const (
 	stageFailed       = "enrolment failed"
 	stageEnded        = "ended"
 )
-
-// AnswerWithin is how long each answer may take before the enrolment asks again. When it has asked again, and has got no answer
-// for as long once more, it is stuck.
-const AnswerWithin = 10 * time.Minute
 
 // enrolling is what an enrolment remembers. It never knows an arm.
 type enrolling struct {
@@ -66,8 +59,7 @@ type reaction = sagas.Reaction[enrolling]
 // treat), and the enrolment waits for a kit.
 var Enrollment = sagas.Define("enrollment",
 	sagas.Sends(enrollment.ReservePlace{}, enrollment.ReleasePlace{}, supply.HoldStock{}, supply.ReleaseHold{},
-		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{},
-		safety.RaiseAlert{}),
+		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{}),
 	sagas.On[patient.EnrollmentRequested](sagas.ByPatient, enrolling.requested),
 	sagas.On[enrollment.PlaceReserved](sagas.ByPatient, enrolling.placeReserved),
 	sagas.On[enrollment.PlaceRefused](sagas.ByPatient, enrolling.placeRefused),
@@ -81,23 +73,12 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.Delivered[patient.EnrollmentFailed, enrolling](), // the process itself has an enrolment fail
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, enrolling.discontinued),
-	sagas.OnTimer(enrolling.waitedTooLong),
 	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[patient.ConfirmEnrollment](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-)
-
-// The timers of an answer: it has not come in time; it has not come in time after it was asked for again; the enrolment is stuck.
-const (
-	answerTimer = "answer"
-	askedTimer  = "asked again"
-	stuckTimer  = "stuck"
-)
-
-// noAnswerAwaited cancels the timers of an answer.
-func noAnswerAwaited() []string { return []string{answerTimer, askedTimer, stuckTimer} }
+).OfPatients()
 
 // firstKit names the instance of a patient who gets the kit of the enrolment. Kits of visits are the business of the
 // dispensing.
@@ -119,20 +100,20 @@ func noFirstKit(e supply.AllocationFailed, at eventlog.Recorded) []string {
 // none says that an occurrence means nothing to the enrolment.
 func none() (reaction, bool) { return reaction{}, false }
 
-func (s enrolling) requested(e patient.EnrollmentRequested, o sagas.Occurrence) (reaction, bool) {
+func (s enrolling) requested(e patient.EnrollmentRequested, _ sagas.Occurrence) (reaction, bool) {
 	if s.underWay() || e.Attempt != 0 && e.Attempt <= s.Attempt {
 		return none() // an older request that comes late
 	}
 	s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
 		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
-	return s.await(stagePlace, s.reserve(), o), true
+	return s.await(stagePlace, s.reserve()), true
 }
 
-func (s enrolling) placeReserved(e enrollment.PlaceReserved, o sagas.Occurrence) (reaction, bool) {
+func (s enrolling) placeReserved(e enrollment.PlaceReserved, _ sagas.Occurrence) (reaction, bool) {
 	switch {
 	case s.Stage == stagePlace:
 		s.Number = e.Number
-		return s.next(o), true
+		return s.next(), true
 	case s.Stage == stageFailed && s.Number == 0: // the answer came after the enrolment had given up
 		return s.giveBack("a place came too late, and is given back", s.releasePlace("the enrolment had given up")), true
 	}
@@ -146,11 +127,11 @@ func (s enrolling) placeRefused(e enrollment.PlaceRefused, _ sagas.Occurrence) (
 	return s.fail(e.Code, e.Reason), true
 }
 
-func (s enrolling) stockHeld(_ supply.StockHeld, o sagas.Occurrence) (reaction, bool) {
+func (s enrolling) stockHeld(supply.StockHeld, sagas.Occurrence) (reaction, bool) {
 	switch {
 	case s.Stage == stageStock:
 		s.Held = true
-		return s.next(o), true
+		return s.next(), true
 	case s.Stage == stageFailed && !s.Held:
 		return s.giveBack("kits were held too late, and are given back", s.releaseHold("the enrolment had given up")), true
 	}
@@ -177,12 +158,12 @@ func (s enrolling) notPossible(code, reason string) reaction {
 	return s.fail(code, reason)
 }
 
-func (s enrolling) randomised(_ randomisation.PatientRandomised, o sagas.Occurrence) (reaction, bool) {
+func (s enrolling) randomised(randomisation.PatientRandomised, sagas.Occurrence) (reaction, bool) {
 	if s.Stage != stageDraw {
 		return none()
 	}
 	s.Drawn = true
-	return s.next(o), true
+	return s.next(), true
 }
 
 // randomisationRefused fails the enrolment. Only the answer to the last ask says that nothing was drawn, and that nothing
@@ -194,10 +175,10 @@ func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ 
 	return s.notPossible(e.Code, e.Reason), true
 }
 
-func (s enrolling) kitAllocated(_ supply.KitAllocated, o sagas.Occurrence) (reaction, bool) {
+func (s enrolling) kitAllocated(supply.KitAllocated, sagas.Occurrence) (reaction, bool) {
 	switch s.Stage {
 	case stageKit:
-		return s.await(stageConfirmation, s.confirm(), o), true
+		return s.await(stageConfirmation, s.confirm()), true
 	case stageFailed:
 		return s.giveBack("a kit was allocated too late, and is set aside", s.setAside("the enrolment had given up")), true
 	}
@@ -216,7 +197,7 @@ func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrenc
 		return s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed), true
 	}
 	// The site's resupply asks for a kit again as soon as there are kits.
-	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held, Cancel: noAnswerAwaited()}, true
+	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held}, true
 }
 
 func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool) {
@@ -240,49 +221,6 @@ func (s enrolling) patientLeft() (reaction, bool) {
 	}
 	s.Ended = true
 	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
-}
-
-// waitedTooLong asks again: only the streams that were asked know what they have done, and whoever asks again for what is done
-// is given it. If that does not help either, the enrolment is stuck, which raises an alert once.
-func (s enrolling) waitedTooLong(f sagas.Fired, o sagas.Occurrence) (reaction, bool) {
-	r, waits := s.askAgain(o)
-	if !waits {
-		return none()
-	}
-	r.Cancel = nil // the timer that has fired was the only one
-	if f.Timer == answerTimer {
-		r.Note, r.Set[0].Name = "the answer did not come in time, and is asked for again", askedTimer
-		return r, true
-	}
-	r.Outcome, r.Note, r.Set[0].Name = process.Stuck, "the answer does not come", stuckTimer
-	if f.Timer == askedTimer {
-		r.Commands = append([]any{s.alert(o)}, r.Commands...)
-	}
-	return r, true
-}
-
-// askAgain asks again for what the stage waits for; false where it waits for nothing.
-func (s enrolling) askAgain(o sagas.Occurrence) (reaction, bool) {
-	switch s.Stage {
-	case stagePlace:
-		return s.await(s.Stage, s.reserve(), o), true
-	case stageStock:
-		return s.await(s.Stage, s.hold(), o), true
-	case stageDraw:
-		return s.draw(o), true
-	case stageKit:
-		return s.await(s.Stage, s.allocate(), o), true
-	case stageConfirmation:
-		return s.await(s.Stage, s.confirm(), o), true
-	}
-	return none()
-}
-
-// alert raises the alert that the enrolment is stuck.
-func (s enrolling) alert(o sagas.Occurrence) any {
-	return safety.RaiseAlert{OfAlert: safetyprocesses.AlertFrom(s.Study, o.ID), Study: s.Study, Site: s.Site, Patient: s.Patient,
-		Kind: safety.ProcessStuck, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
-		Summary: fmt.Sprintf("The enrolment of patient %s waits beyond its time.", s.Patient)}
 }
 
 func (s enrolling) refusedBeforeDraw(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
@@ -316,32 +254,30 @@ func (s enrolling) underWay() bool {
 }
 
 // next goes on from a good answer to the next stage that the protocol has.
-func (s enrolling) next(o sagas.Occurrence) reaction {
+func (s enrolling) next() reaction {
 	switch {
 	case s.Ended && !s.Drawn:
 		return s.fail("patient_ended", "the patient has left before the enrolment was through")
 	case s.Stage == stagePlace && s.Kits:
-		return s.await(stageStock, s.hold(), o)
+		return s.await(stageStock, s.hold())
 	case s.Randomise && !s.Drawn:
-		return s.draw(o)
+		return s.draw()
 	case s.Kits:
-		return s.await(stageKit, s.allocate(), o)
+		return s.await(stageKit, s.allocate())
 	}
-	return s.await(stageConfirmation, s.confirm(), o)
+	return s.await(stageConfirmation, s.confirm())
 }
 
-// await moves on to a stage, sends the command whose answer the stage waits for, and sets the time by which there has to be
-// one.
-func (s enrolling) await(stage string, command any, o sagas.Occurrence) reaction {
+// await moves on to a stage, and sends the command whose answer the stage waits for.
+func (s enrolling) await(stage string, command any) reaction {
 	s.Stage = stage
-	return reaction{State: s, Stage: stage, Commands: []any{command}, Set: []process.Timer{{Name: answerTimer, At: o.At.Add(AnswerWithin)}},
-		Cancel: []string{askedTimer, stuckTimer}}
+	return reaction{State: s, Stage: stage, Commands: []any{command}, Awaits: true}
 }
 
-func (s enrolling) draw(o sagas.Occurrence) reaction {
+func (s enrolling) draw() reaction {
 	s.Asks++
 	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site,
-		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Request: s.Asks}, o)
+		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Request: s.Asks})
 }
 
 func (s enrolling) reserve() any {
@@ -388,7 +324,7 @@ func (s enrolling) fail(code, reason string) reaction {
 
 func (s enrolling) end(stage, note string, outcome process.Outcome) reaction {
 	s.Stage = stage
-	return reaction{State: s, Stage: stage, Note: note, Outcome: outcome, Cancel: noAnswerAwaited()}
+	return reaction{State: s, Stage: stage, Note: note, Outcome: outcome}
 }
 
 // giveBack gives back what came too late, where the enrolment has ended.

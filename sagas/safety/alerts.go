@@ -48,7 +48,7 @@ func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
 
 // byNewAlert names the instance of the alert that an event raises.
 func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
-	return sagas.Instance(AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
+	return sagas.Instance(sagas.AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
 }
 
 func patientWaits(e supply.AllocationFailed, at eventlog.Recorded) []string {
@@ -98,8 +98,8 @@ func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (
 
 // raise raises an alert about the event of the occurrence.
 func (s watching) raise(a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
-	a.OfAlert, a.Study, a.Source, a.OccurredAt = AlertFrom(o.Study, o.ID), o.Study, o.ID, o.At
-	return reaction{State: s, Stage: "raising", Commands: []any{a}}, true
+	a.OfAlert, a.Study, a.Source, a.OccurredAt = sagas.AlertFrom(o.Study, o.ID), o.Study, o.ID, o.At
+	return reaction{State: s, Stage: "raising", Commands: []any{a}, Awaits: true}, true
 }
 
 func (s watching) raised(e safety.AlertRaised, _ sagas.Occurrence) (reaction, bool) {
@@ -130,5 +130,5 @@ func (s watching) closed(safety.AlertClosed, sagas.Occurrence) (reaction, bool) 
 
 func (s watching) notReviewed(sagas.Fired, sagas.Occurrence) (reaction, bool) {
 	escalate := safety.EscalateAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Level: s.Level + 1}
-	return reaction{State: s, Stage: "nobody has looked in time", Commands: []any{escalate}}, true
+	return reaction{State: s, Stage: "nobody has looked in time", Commands: []any{escalate}, Awaits: true}, true
 }

@@ -90,6 +90,9 @@ func (n notifier) notify(ctx context.Context, d *sagas.Desk, id safety.AlertID, 
 	return err
 }
 
+// messages derives the ids of messages.
+var messages = uuid.MustParse("a3a3f2de-7c43-4c07-8f43-a5fdb8b05a1e")
+
 // brokerChannel is the name of the channel that reminders go to; patients are not written to.
 const brokerChannel = "broker"
 
@@ -122,7 +125,7 @@ func (n notifier) compose(a safety.Alert, level int, at eventlog.Recorded) (noti
 	if level > 0 {
 		subject = fmt.Sprintf("[%s] escalated: %s", a.Study, a.Summary)
 	}
-	return notify.Message{ID: uuid.NewSHA1(alerts, fmt.Appendf(nil, "%s/%d/%s", a.Alert, level, n.channel.Name())).String(),
+	return notify.Message{ID: uuid.NewSHA1(messages, fmt.Appendf(nil, "%s/%d/%s", a.Alert, level, n.channel.Name())).String(),
 		Topic: AlertTopic, Subject: subject, Text: fmt.Sprintf("%s\n\nAlert %s of study %s, recorded %s.\nPlease look at it by %s.\n",
 			a.Summary, a.Alert, a.Study, a.OccurredAt.Format(time.RFC3339), a.ReviewBy.Format(time.RFC3339)),
 		Payload: payload, OccurredAt: a.OccurredAt, TraceID: at.Metadata.TraceID, CorrelationID: at.Metadata.CorrelationID}, nil

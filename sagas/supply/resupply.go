@@ -10,7 +10,6 @@ import (
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
-	safetyprocesses "casebook/sagas/safety"
 )
 
 // resupplying is what the resupply of one site remembers.
@@ -129,7 +128,7 @@ func (s resupplying) timeHasCome(e sagas.Fired, o sagas.Occurrence) (sagas.React
 }
 
 func (s resupplying) overdueAlert(id supply.ShipmentID, o sagas.Occurrence) safety.RaiseAlert {
-	return safety.RaiseAlert{OfAlert: safetyprocesses.AlertFrom(s.Study, o.ID), Study: s.Study, Site: s.Site,
+	return safety.RaiseAlert{OfAlert: sagas.AlertFrom(s.Study, o.ID), Study: s.Study, Site: s.Site,
 		Kind: safety.ShipmentOverdue, Severity: safety.Routine,
 		Summary: fmt.Sprintf("Shipment %s has not arrived at site %s in time.", id, s.Site), Source: o.ID, OccurredAt: o.At}
 }

@@ -24,16 +24,17 @@ func (d *Limited) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: d.Free.Load(), TotalBytes: 1 << 40}, nil
 }
 
-// Mount mounts a real file system of a size in bytes, which is kept in memory, for as long as the test runs. It skips the test
-// where nothing can be mounted.
+// Mount returns the directory of a real file system of a size in bytes, which is kept in memory, for as long as the test runs. It is
+// mounted nowhere: only this process holds it, and other processes reach it through the directory. So nothing is left behind
+// however the process ends. Mount skips the test where there can be no such file system.
 func Mount(t testing.TB, size int) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Skipf("a small disk cannot be mounted here, which needs root: %v", err)
+	held, err := mount(size)
+	if err != nil {
+		t.Skipf("there can be no small disk here, which needs root and Linux 5.2: %v", err)
 	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
+	t.Cleanup(func() { _ = held.Close() })
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), held.Fd())
 }
 
 // Fill fills a disk to its last byte and returns the file that does it.
