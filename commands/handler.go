@@ -68,6 +68,8 @@ type Handler struct {
 
 	// background are the goroutines that send the appends of streams.
 	background background
+	// appendEncoded is the log's; tests replace it.
+	appendEncoded func(context.Context, eventlog.Encoded) (eventlog.Appended, error)
 
 	// clock is watched while Run runs; nil where there is nothing to compare Options.Now with.
 	clock      *clockWatch
@@ -93,7 +95,7 @@ func NewHandler(o Options) *Handler {
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, keys, o.CachedStreams, o.Logger), keys: keys,
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
-	h.clock = clock
+	h.clock, h.appendEncoded = clock, o.Log.AppendEncoded
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})
 	if o.Registerer != nil {

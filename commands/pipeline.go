@@ -155,7 +155,7 @@ func (b *batch) hasFailed() bool {
 // lead sends a batch in the goroutine of a command that waits for it, and what is behind it in another one. If the command no
 // longer waits, the outcome is found out in another goroutine.
 func (h *Handler) lead(ctx context.Context, st *stream, b *batch) {
-	appended, err := h.log.AppendEncoded(ctx, b.encoded)
+	appended, err := h.appendEncoded(ctx, b.encoded)
 	if ctx.Err() != nil && errors.Is(err, eventlog.ErrUnknownOutcome) {
 		h.inBackground(func() { h.sendAll(context.WithoutCancel(ctx), st, b) })
 		return
@@ -168,7 +168,7 @@ func (h *Handler) lead(ctx context.Context, st *stream, b *batch) {
 // sendAll sends a batch and those behind it.
 func (h *Handler) sendAll(ctx context.Context, st *stream, b *batch) {
 	for b != nil {
-		appended, err := h.log.AppendEncoded(ctx, b.encoded)
+		appended, err := h.appendEncoded(ctx, b.encoded)
 		b = h.settle(st, b, appended, err)
 	}
 }

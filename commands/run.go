@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/eventlog"
@@ -189,7 +190,10 @@ func (c *run[S, E, F, C]) append(ctx context.Context, st *stream, after *batch, 
 		return Answer{}, fmt.Errorf("%s: %w", c.d.name, err)
 	}
 	for i := range encoded.Events {
-		encoded.Events[i].Position = b.positionOf(ctx, c.h.log, encoded.Events[i].Revision)
+		encoded.Events[i].Position = b.position
+		if !access.IsProcess(c.r.Principal.User) { // a process only wants to know what it has to wait for
+			encoded.Events[i].Position = b.positionOf(ctx, c.h.log, encoded.Events[i].Revision)
+		}
 	}
 	c.tell(encoded.Events)
 	answer := c.h.answerOf(c.id, encoded.Events)
