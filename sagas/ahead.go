@@ -2,6 +2,8 @@ package sagas
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,9 @@ type ahead struct {
 	mu sync.Mutex
 	// busy holds the instances that are taking steps, with how many wait for each or take them.
 	busy map[process.Instance]*busyInstance
+	// coming holds the events that an instance of this program is about to deal with, or deals with. A channel is closed when it
+	// has, or does not.
+	coming map[dealtEvent]chan struct{}
 	// dealt holds the latest events that a process has dealt with: all steps that they led to are taken, and the commands of
 	// these are answered.
 	dealt *lru.Cache[dealtEvent, struct{}]
@@ -55,7 +60,7 @@ func newAhead(working int) *ahead {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &ahead{busy: map[process.Instance]*busyInstance{}, dealt: dealt, working: make(chan struct{}, working)}
+	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, dealt: dealt, working: make(chan struct{}, working)}
 }
 
 // begin waits until no other event of the instance is dealt with in this program, and returns what ends the work on this one.
@@ -95,7 +100,50 @@ func (a *ahead) work(ctx context.Context) (done func(), err error) {
 	}
 }
 
-func (a *ahead) knows(p Process, event uuid.UUID) bool {
+// knows says whether the process has dealt with an event. If an instance is about to, knows waits for it.
+func (a *ahead) knows(ctx context.Context, p Process, event uuid.UUID) bool {
+	if a == nil {
+		return false
+	}
+	e := dealtEvent{p.Name, event}
+	if a.dealt.Contains(e) {
+		return true
+	}
+	a.mu.Lock()
+	coming := a.coming[e]
+	a.mu.Unlock()
+	if coming == nil {
+		return false
+	}
+	select {
+	case <-coming:
+	case <-ctx.Done():
+	}
+	return a.dealt.Contains(e)
+}
+
+// announce notes that an instance is about to deal with events, and returns what ends that for one of them.
+func (a *ahead) announce(p Process, events []eventlog.Recorded) (over func(eventlog.Recorded)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range events {
+		if key := (dealtEvent{p.Name, e.ID}); a.coming[key] == nil {
+			a.coming[key] = make(chan struct{})
+		}
+	}
+	return func(e eventlog.Recorded) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		key := dealtEvent{p.Name, e.ID}
+		if coming := a.coming[key]; coming != nil {
+			close(coming)
+			delete(a.coming, key)
+		}
+	}
+}
+
+// dealtWith says whether the process has dealt with an event.
+func (a *ahead) dealtWith(p Process, event uuid.UUID) bool {
 	return a != nil && a.dealt.Contains(dealtEvent{p.Name, event})
 }
 
@@ -108,7 +156,7 @@ func (a *ahead) remember(p Process, event uuid.UUID) {
 // deal deals with an event for one instance.
 func (r *Runner) deal(ctx context.Context, p Process, i process.Instance, e eventlog.Recorded) error {
 	end := r.ahead.begin(i)
-	if r.ahead != nil && !r.ahead.knows(p, e.ID) && e.Metadata.Actor == access.Process(p.Name).User {
+	if r.ahead != nil && !r.ahead.dealtWith(p, e.ID) && e.Metadata.Actor == access.Process(p.Name).User {
 		end()
 		select { // another program has recorded it for this process
 		case <-time.After(elsewhere):
@@ -117,7 +165,7 @@ func (r *Runner) deal(ctx context.Context, p Process, i process.Instance, e even
 		end = r.ahead.begin(i)
 	}
 	defer end()
-	if r.ahead.knows(p, e.ID) {
+	if r.ahead.dealtWith(p, e.ID) {
 		return nil
 	}
 	done, err := r.ahead.work(ctx)
@@ -125,7 +173,7 @@ func (r *Runner) deal(ctx context.Context, p Process, i process.Instance, e even
 		return err
 	}
 	defer done()
-	return r.step(ctx, p, i, occurrenceOf(e), nil)
+	return r.step(withTime(ctx), p, i, occurrenceOf(e), nil)
 }
 
 // goOn lets the instance react to what its commands have recorded. If it cannot, the events wait until they are delivered.
@@ -133,18 +181,46 @@ func (r *Runner) goOn(ctx context.Context, p Process, i process.Instance, record
 	if r.ahead == nil {
 		return
 	}
+	recorded = slices.DeleteFunc(recorded, func(e eventlog.Recorded) bool {
+		about := p.About(e)
+		return !p.ListensTo(e.Event) || len(about) != 1 || about[0] != i.Of
+	})
+	over := r.ahead.announce(p, recorded)
+	goesOn := true
 	for _, e := range recorded {
-		if !p.ListensTo(e.Event) {
-			continue
+		if goesOn = goesOn && stillTime(ctx); goesOn {
+			err := r.stepOrRecover(ctx, p, i, occurrenceOf(e))
+			if goesOn = err == nil; goesOn {
+				r.ahead.remember(p, e.ID)
+			} else {
+				r.Logger.Debug("a process did not react at once to what it has recorded", "process", p.Name, "instance", i.Of,
+					"type", e.Type, "error", err)
+			}
 		}
-		if about := p.About(e); len(about) != 1 || about[0] != i.Of {
-			continue
-		}
-		if err := r.step(ctx, p, i, occurrenceOf(e), nil); err != nil {
-			r.Logger.Debug("a process did not react at once to what it has recorded", "process", p.Name, "instance", i.Of, "type", e.Type,
-				"error", err)
-			return
-		}
-		r.ahead.remember(p, e.ID)
+		over(e)
 	}
+}
+
+// stepOrRecover is step with an error in place of a panic: the message that is being dealt with is not at fault.
+func (r *Runner) stepOrRecover(ctx context.Context, p Process, i process.Instance, o Occurrence) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("process %s: %s: %v", i, o.Type, v)
+		}
+	}()
+	return r.step(ctx, p, i, o, nil)
+}
+
+// goOnUntil is the key of the time after which an instance does not go on: the store gives a message to another program that is not
+// answered within answerTime.
+type goOnUntil struct{}
+
+// withTime returns a context in which instances go on for half of the time that the store waits for an answer.
+func withTime(ctx context.Context) context.Context {
+	return context.WithValue(ctx, goOnUntil{}, time.Now().Add(answerTime/2))
+}
+
+func stillTime(ctx context.Context) bool {
+	until, bounded := ctx.Value(goOnUntil{}).(time.Time)
+	return ctx.Err() == nil && (!bounded || time.Now().Before(until))
 }

@@ -341,8 +341,15 @@ func (d *Drive) consume(p Process, types []string, verifier *eventlog.Verifier, 
 		if !slices.Contains(types, stored.EventType) || !d.Log.Holds(stored) {
 			return nil // the filter is by prefix, and another program may call its events like ours
 		}
-		if runner.ahead.knows(p, stored.EventID) {
+		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
 			return nil
+		}
+		position := domain.Position{Commit: stored.Position.Commit, Prepare: stored.Position.Prepare}
+		if err := verifier.Await(msg.Context(), position); err != nil {
+			return err
+		}
+		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
+			return nil // meanwhile
 		}
 		e, undecodable := d.Log.Decode(stored)
 		if damaged, err := d.damaged(msg.Context(), verifier, e); damaged || err != nil {

@@ -60,7 +60,7 @@ func IsPermanent(err error) bool {
 // without an error, all steps and commands are recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
 	switch {
-	case !p.ListensTo(e.Event), r.ahead.knows(p, e.ID):
+	case !p.ListensTo(e.Event), r.ahead.dealtWith(p, e.ID):
 		return nil
 	case p.relay != nil:
 		return p.pass(ctx, r, e)

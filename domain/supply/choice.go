@@ -24,16 +24,12 @@ type Choice struct {
 	Method ChoiceMethod `json:"method,omitempty"`
 }
 
-// ChoiceMethod is how chance decides among equal kits.
+// ChoiceMethod is how chance decides among equal kits. Without a name, it puts all of them in a random order, and takes the first
+// ones: so resupplies are chosen, and so earlier programs chose everything.
 type ChoiceMethod string
 
-const (
-	// ByOrder puts all of them in a random order, and takes the first ones. Resupplies use it, and earlier programs used it for
-	// every choice.
-	ByOrder ChoiceMethod = ""
-	// ByPlace draws one number below their count, and takes the kit at this place, in the order of lots and kit numbers.
-	ByPlace ChoiceMethod = "place"
-)
+// ByPlace draws one number below their count, and takes the kit at this place, in the order of lots and kit numbers.
+const ByPlace ChoiceMethod = "place"
 
 // chooser makes one choice among the kits of a location.
 type chooser struct {
