@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +66,11 @@ type Handler struct {
 	factors        *access.Factors
 	administrators administrators
 
+	// background are the goroutines that send the appends of streams.
+	background background
+	// appendEncoded is the log's; tests replace it.
+	appendEncoded func(context.Context, eventlog.Encoded) (eventlog.Appended, error)
+
 	// clock is watched while Run runs; nil where there is nothing to compare Options.Now with.
 	clock      *clockWatch
 	clockSteps prometheus.Counter
@@ -92,7 +96,7 @@ func NewHandler(o Options) *Handler {
 		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
 	h.states.recordKey = func(ctx context.Context) error { return h.RecordBlindingKey(ctx, "", "") }
-	h.clock = clock
+	h.clock, h.appendEncoded = clock, o.Log.AppendEncoded
 	h.clockSteps = prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_clock_steps_total",
 		Help: "How often the clock of this machine was set by two seconds or more."})
 	if o.Registerer != nil {
@@ -108,6 +112,7 @@ func NewHandler(o Options) *Handler {
 // error. Refusals that are queued by then are still recorded.
 func (h *Handler) Run(ctx context.Context) error {
 	latest := h.states.rememberLatest(ctx)
+	defer h.background.wait()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return h.states.follow(ctx) })
 	group.Go(func() error {
@@ -161,6 +166,9 @@ type Request struct {
 	CausePosition uint64
 	// Past is the log's past in which that event was read; 0 for any.
 	Past eventlog.Past
+	// Recorded is called with the events that the command has recorded, now or when it was sent before, if there are any; it
+	// may be nil.
+	Recorded func([]eventlog.Recorded)
 
 	// refused collects the refusals that are recorded if the outcome is final.
 	refused *[]access.Refused
@@ -328,7 +336,9 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 		defer release()
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
-	answer, err := d.decideAndAppend(ctx, h, r, past, body, id, meta, of)
+	run := &run[S, E, F, C]{d: d, h: h, r: r, past: past, body: body, id: id, meta: meta, of: of, own: h.states.stream(d.stream(body)),
+		call: domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}}
+	answer, err := run.decideAndAppend(ctx)
 	if err == nil && h.log.Past() == past {
 		h.keys.remember(id, hash)
 	}
@@ -421,171 +431,6 @@ func (d *Declaration[S, E, F, C]) metadata(h *Handler, r Request, body C, id uui
 	return meta
 }
 
-func (d *Declaration[S, E, F, C]) decideAndAppend(ctx context.Context, h *Handler, r Request, past eventlog.Past, body C,
-	id uuid.UUID, meta eventlog.Metadata, of fingerprint) (Answer, error) {
-	name, fold := d.stream(body), foldOf(d.decider)
-	call := domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}
-	if err := h.keyMustBeOf(id, r.Key, of); err != nil {
-		return Answer{}, err
-	}
-	own := h.states.stream(name)
-	own.command.Lock()
-	defer own.command.Unlock()
-
-	refresh := false
-	for range maxAttempts {
-		name, st := own.name, own
-		snap, err := h.states.load(ctx, st, d.decider.Initial, fold, refresh)
-		if err != nil {
-			return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
-		}
-		state := snap.state.(S)
-		if snap.damage != nil && !refresh {
-			refresh = true // two people may have resolved it
-			continue
-		}
-		damage := snap.damage
-		if damage != nil && !d.evenIfDamaged {
-			return Answer{}, recordDamaged(*damage)
-		}
-		if damage != nil {
-			// A stream for this command alone: nobody can have damaged it before.
-			name = own.name + "." + id.String()
-			st = h.states.stream(name)
-			if snap, err = h.states.load(ctx, st, d.decider.Initial, fold, true); err != nil {
-				return Answer{}, fmt.Errorf("%s: load %s: %w", d.name, name, err)
-			}
-			if snap.damage != nil {
-				return Answer{}, recordDamaged(*snap.damage)
-			}
-		}
-		if st.mayHold(id) {
-			answer, at, err := h.firstAnswer(ctx, st, r.Key, id, of)
-			if err != nil {
-				return Answer{}, err
-			}
-			if !at.IsZero() {
-				if d.showAgain == nil || h.now().Sub(at) > d.showAgainFor {
-					return answer, nil
-				}
-				answer.Revealed, err = d.revealAgain(ctx, h, past, st, snap, state, body, call, meta)
-				if errors.Is(err, eventlog.ErrConflict) {
-					refresh = true
-					continue
-				}
-				return answer, err
-			}
-		}
-		events, err := d.decideOn(ctx, h.ReaderAfter(r.CausePosition), state, body, call)
-		if _, refused := refuse.As(err); refused && damage != nil {
-			return Answer{}, recordDamaged(*damage)
-		}
-		if err != nil {
-			// The cached state may be old. Only a refusal on the newest state is final.
-			if _, refused := refuse.As(err); !refused {
-				return Answer{}, err
-			}
-			if !refresh {
-				refresh = true
-				continue
-			}
-			done, failed := d.doneElsewhere(ctx, h, st, r.Key, id)
-			if done {
-				continue
-			}
-			return Answer{}, cmp.Or(failed, err)
-		}
-		if len(events) == 0 && !refresh {
-			refresh = true // without an append, nothing else checks that the cached state is the newest
-			continue
-		}
-		if len(events) == 0 {
-			done, err := d.doneElsewhere(ctx, h, st, r.Key, id)
-			if err != nil {
-				return Answer{}, err
-			}
-			if done {
-				continue
-			}
-			return Answer{CommandID: id.String(), Stream: name, Revision: snap.tail.Revision, Position: snap.last.Commit,
-				Events: []AnsweredEvent{}}, nil
-		}
-		if err := h.keyMustBeOf(id, r.Key, of); err != nil {
-			return Answer{}, err
-		}
-		appended, err := h.log.AppendIn(ctx, past, name, snap.tail, id, meta, events...)
-		if errors.Is(err, eventlog.ErrConflict) {
-			refresh = true
-			continue
-		}
-		if errors.Is(err, eventlog.ErrStreamDeleted) {
-			return Answer{}, recordDeleted(name)
-		}
-		if errors.Is(err, eventlog.ErrMissingRight) {
-			h.logger.Error("the event store does not let this program record", "command", d.name, "stream", name, "error", err)
-			return Answer{}, refuse.Overload("store_refuses", "the event store lets this server record nothing at present").
-				Do("keep the entry, tell those who run the system, and send the same command again later, with the same Idempotency-Key")
-		}
-		if errors.Is(err, eventlog.ErrTooLarge) {
-			return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", d.name).Do("stay below a megabyte")
-		}
-		if err != nil {
-			h.states.forget(st) // the store may have taken the events or not, so the next decision has to read the stream
-			return Answer{}, fmt.Errorf("%s: %w", d.name, err)
-		}
-		h.states.advance(st, snap, appended, fold)
-		answer := h.answerOf(id, name, appended)
-		if d.reveal != nil {
-			if answer.Revealed, err = d.reveal(ctx, h.Reader(), state, body); err != nil {
-				return Answer{}, fmt.Errorf("%s: %w", d.name, err)
-			}
-		}
-		return answer, nil
-	}
-	return Answer{}, refuse.WrongState("conflict", "%s changed again and again while the command was decided on", name).
-		Do("send the command again")
-}
-
-// doneElsewhere says whether the stream has taken the command, sent by another process, since the state was read on which it was
-// decided. What was read after the state may already show what the command has done, so that it would seem to be refused.
-func (d *Declaration[S, E, F, C]) doneElsewhere(ctx context.Context, h *Handler, st *stream, key string, id uuid.UUID) (bool, error) {
-	if key == "" {
-		return false, nil // nobody else has this command's id
-	}
-	if _, err := h.states.load(ctx, st, d.decider.Initial, foldOf(d.decider), true); err != nil {
-		return false, fmt.Errorf("%s: load %s: %w", d.name, st.name, err)
-	}
-	return st.mayHold(id), nil
-}
-
-// revealAgain records that a repeat of a command shows what the first answer showed, and returns it. The error is
-// eventlog.ErrConflict if the stream has events that snap lacks.
-func (d *Declaration[S, E, F, C]) revealAgain(ctx context.Context, h *Handler, past eventlog.Past, st *stream, snap *snapshot, state S,
-	body C, call domain.Call, meta eventlog.Metadata,
-) (any, error) {
-	events, err := d.decideOn(ctx, h.Reader(), state, d.showAgain(body), call)
-	if err != nil {
-		return nil, err
-	}
-	// The events are not the command's own, which are its first answer, but follow from it.
-	first := uuid.MustParse(meta.CommandID)
-	id := uuid.NewSHA1(first, fmt.Appendf(nil, "shown again/%d", snap.tail.Revision))
-	meta.CausationID, meta.CommandID, meta.CommandHash, meta.CommandHashAlgorithm = meta.CommandID, id.String(), "", ""
-	appended, err := h.log.AppendIn(ctx, past, st.name, snap.tail, id, meta, events...)
-	if err != nil {
-		if !errors.Is(err, eventlog.ErrConflict) {
-			h.states.forget(st)
-		}
-		return nil, fmt.Errorf("%s: %w", d.name, err)
-	}
-	h.states.advance(st, snap, appended, foldOf(d.decider))
-	revealed, err := d.reveal(ctx, h.Reader(), state, body)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.name, err)
-	}
-	return revealed, nil
-}
-
 // recordDamaged refuses a command on a damaged stream.
 func recordDamaged(d domain.Damage) error {
 	return refuse.WrongState("record_damaged", "the record %s is damaged from its event %d on, and takes no commands", d.Stream, d.Revision).
@@ -625,10 +470,12 @@ func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, s
 	return events, nil
 }
 
-func (h *Handler) answerOf(id uuid.UUID, stream string, appended eventlog.Appended) Answer {
-	a := Answer{CommandID: id.String(), Stream: stream, Revision: appended.Tail.Revision, Position: appended.Position.Commit,
-		Events: make([]AnsweredEvent, len(appended.Events))}
-	for i, e := range appended.Events {
+// answerOf is the answer to a command that has recorded events.
+func (h *Handler) answerOf(id uuid.UUID, recorded []eventlog.Recorded) Answer {
+	last := recorded[len(recorded)-1]
+	a := Answer{CommandID: id.String(), Stream: last.Stream, Revision: int64(last.Revision), Position: last.Position.Commit,
+		Events: make([]AnsweredEvent, len(recorded))}
+	for i, e := range recorded {
 		a.Events[i] = h.answeredEvent(e)
 	}
 	return a
@@ -640,27 +487,6 @@ func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
 		event.Data = nil
 	}
 	return event
-}
-
-// firstAnswer rebuilds the first answer to a command from the events that it has recorded in the stream, and returns when
-// they were recorded; the zero time if there are none. It refuses idempotency_key_reused if they are those of another
-// command with the same key.
-func (h *Handler) firstAnswer(ctx context.Context, st *stream, key string, id uuid.UUID, of fingerprint) (Answer, time.Time, error) {
-	a, at := Answer{CommandID: id.String(), Stream: st.name}, time.Time{}
-	for r, err := range h.log.ReadSound(ctx, st.name) {
-		if err != nil {
-			return Answer{}, at, fmt.Errorf("look for the command's events in %s: %w", st.name, err)
-		}
-		if r.Metadata.CommandID != a.CommandID {
-			continue
-		}
-		if same, err := of.isOf(h.log, recordedHash(r.Metadata)); err != nil || !same {
-			return Answer{}, at, cmp.Or(err, keyReused(key))
-		}
-		a.Events = append(a.Events, h.answeredEvent(r))
-		a.Revision, a.Position, at = int64(r.Revision), r.Position.Commit, r.Metadata.RecordedAt
-	}
-	return a, at, nil
 }
 
 // Commands returns the handler's commands, in the order of its options.

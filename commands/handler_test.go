@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -81,11 +82,18 @@ func runWith(t testing.TB, keys *eventlog.BlindingKeys) process {
 // runOn is runWith on an event store of the test's own.
 func runOn(t testing.TB, url string, keys *eventlog.BlindingKeys) process {
 	t.Helper()
+	return runHandler(t, url, keys, func(*commands.Handler) {})
+}
+
+// runHandler is runOn for a handler that is changed before it takes commands.
+func runHandler(t testing.TB, url string, keys *eventlog.BlindingKeys, change func(*commands.Handler)) process {
+	t.Helper()
 	log, err := eventlog.Connect(context.Background(), eventlog.Options{URL: url, Registry: contexts.Registry(), BlindingKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := commands.NewHandler(commands.Options{Log: log, Commands: contexts.Commands(), Now: func() time.Time { return now }, Build: "test"})
+	change(h)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
@@ -110,18 +118,19 @@ func runOn(t testing.TB, url string, keys *eventlog.BlindingKeys) process {
 // as sends a command and returns its answer.
 func (p process) as(who access.Principal, key string, command any) (commands.Answer, error) {
 	p.t.Helper()
+	body, name := encoded(p.t, command)
+	return p.Do(context.Background(), commands.Request{Name: name, Body: body, Key: key, Principal: who})
+}
+
+// encoded returns the body and the name of a command.
+func encoded(t testing.TB, command any) (body []byte, name string) {
+	t.Helper()
 	body, err := json.Marshal(command)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	name := fmt.Sprintf("%T", command)
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '.' {
-			name = name[i+1:]
-			break
-		}
-	}
-	return p.Do(context.Background(), commands.Request{Name: name, Body: body, Key: key, Principal: who})
+	name = fmt.Sprintf("%T", command)
+	return body, name[strings.LastIndex(name, ".")+1:]
 }
 
 // must sends a command that has to be accepted.

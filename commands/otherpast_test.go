@@ -152,4 +152,3 @@ func TestARestartOfTheStoreLosesNoPast(t *testing.T) {
 		}
 	}
 }
-

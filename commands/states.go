@@ -51,20 +51,24 @@ type stateCache struct {
 // stream is a cached stream. Its snapshot is replaced, never changed.
 type stream struct {
 	name string
-	// command is held by the command that runs on the stream, so that commands of one process do not conflict with one
-	// another. Reads of the state do not wait for it.
-	command sync.Mutex
+	// pipeline puts the commands of this process on the stream in order, so that they do not conflict with one another.
+	pipeline pipeline
 
-	// loading guards changes of current and commandIDs.
+	// loading guards changes of current and commands.
 	loading sync.Mutex
 	current atomic.Pointer[snapshot]
 	// length is how many events the stream is known to have. A snapshot with fewer events is out of date.
 	length atomic.Uint64
-	// loadFailed says that the last load failed, so that the snapshot may be out of date.
-	loadFailed atomic.Bool
-	// commandIDs holds the first bytes of the ids of all commands that recorded events in the stream, to find repeats.
-	commandIDs map[uint64]struct{}
+	// outdated says that the snapshot may be out of date, because the last load failed, or the outcome of an append is unknown.
+	outdated atomic.Bool
+	// commands says where the events of each command are that recorded some in the stream, by the first bytes of its id, to
+	// find repeats.
+	commands map[uint64]span
 }
+
+// span says where the events of a command are in its stream: count of them from a revision on. With a count of 0 they may be
+// anywhere, because the ids of two commands begin alike.
+type span struct{ first, count uint32 }
 
 // snapshot is the state of a stream after the event at its tail.
 type snapshot struct {
@@ -117,7 +121,7 @@ func (s *stateCache) stream(name string) *stream {
 	if st, ok := s.streams.Get(name); ok {
 		return st
 	}
-	st := &stream{name: name, commandIDs: map[uint64]struct{}{}}
+	st := &stream{name: name, commands: map[uint64]span{}}
 	if previous, ok, _ := s.streams.PeekOrAdd(name, st); ok {
 		return previous
 	}
@@ -129,6 +133,13 @@ func (s *stateCache) stream(name string) *stream {
 func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
 	if snap := st.current.Load(); !refresh && st.upToDate(snap) {
 		return snap, nil
+	}
+	if under := st.pipeline.covering(st.length.Load()); !refresh && under != nil {
+		select { // the events that the snapshot lacks are this process's own
+		case <-under.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for an append to %s: %w", st.name, ctx.Err())
+		}
 	}
 	st.loading.Lock()
 	defer st.loading.Unlock()
@@ -144,11 +155,11 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 	check := s.log.CheckStream(st.name, next.tail)
 	for r, err := range s.log.ReadStream(ctx, st.name, uint64(next.tail.Revision+1)) {
 		if err = s.addRead(ctx, &next, st, check, r, err, fold); err != nil {
-			st.loadFailed.Store(true)
+			st.outdated.Store(true)
 			return nil, err
 		}
 	}
-	st.loadFailed.Store(false)
+	st.outdated.Store(false)
 	st.current.Store(&next)
 	return &next, nil
 }
@@ -193,7 +204,7 @@ func (s *stateCache) addRead(ctx context.Context, next *snapshot, st *stream, ch
 
 // upToDate says whether the snapshot includes all events that the stream is known to have.
 func (st *stream) upToDate(snap *snapshot) bool {
-	return snap != nil && !st.loadFailed.Load() && st.length.Load() <= uint64(snap.tail.Revision+1)
+	return snap != nil && !st.outdated.Load() && st.length.Load() <= uint64(snap.tail.Revision+1)
 }
 
 // add folds one more event into the snapshot, whose tail is then that of the event. The caller holds st.loading.
@@ -203,39 +214,67 @@ func (st *stream) add(snap *snapshot, r eventlog.Recorded, tail eventlog.Tail, f
 		return fmt.Errorf("fold %s@%d: %w", r.Stream, r.Revision, err)
 	}
 	snap.state, snap.tail, snap.last = state, tail, r.Position
-	if id, err := uuid.Parse(r.Metadata.CommandID); err == nil {
-		st.commandIDs[shortID(id)] = struct{}{}
-	}
+	st.note(r)
 	return nil
 }
 
-// advance adds events that have just been appended after the snapshot from.
-func (s *stateCache) advance(st *stream, from *snapshot, appended eventlog.Appended, fold foldFunc) {
+// note notes which command recorded an event. The caller holds st.loading.
+func (st *stream) note(r eventlog.Recorded) {
+	id, err := uuid.Parse(r.Metadata.CommandID)
+	if err != nil {
+		return
+	}
+	at, known := st.commands[shortID(id)]
+	switch revision := uint32(r.Revision); {
+	case !known:
+		at = span{first: revision, count: 1}
+	case at.count > 0 && revision == at.first+at.count:
+		at.count++
+	case at.count > 0 && (revision < at.first || revision > at.first+at.count):
+		at.count = 0
+	}
+	st.commands[shortID(id)] = at
+}
+
+// foldAll returns the snapshot after events that are about to be appended. Its position is not known yet.
+func foldAll(from *snapshot, e eventlog.Encoded, fold foldFunc) (*snapshot, error) {
+	next := *from
+	for _, r := range e.Events {
+		state, err := fold(next.state, r.Event)
+		if err != nil {
+			return nil, fmt.Errorf("fold %s@%d: %w", r.Stream, r.Revision, err)
+		}
+		next.state = state
+	}
+	next.tail = e.Tail
+	return &next, nil
+}
+
+// advance makes the state after a durable batch the present one, unless the present one is newer.
+func (s *stateCache) advance(st *stream, b *batch) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	if st.current.Load() != from {
-		return // another snapshot has replaced it, and the events are or will be read from the log
+	for _, r := range b.encoded.Events {
+		st.note(r)
 	}
-	next := *from
-	for _, r := range appended.Events {
-		if err := st.add(&next, r, appended.Tail, fold); err != nil {
-			s.logger.Error("an appended event could not be added to the cached state", "stream", st.name, "error", err)
-			st.current.Store(nil)
-			return
-		}
+	now := st.current.Load()
+	if now == nil || now.damage != nil || now.tail.Revision < b.from.tail.Revision || now.tail.Revision >= b.end.tail.Revision {
+		return // what it lacks is read from the log
 	}
+	next := *b.end
+	next.last = b.position
 	st.current.Store(&next)
 }
 
-// mayHold says whether the stream may hold events of the command.
-func (st *stream) mayHold(id uuid.UUID) bool {
+// mayHold says whether the stream may hold events of the command, and where.
+func (st *stream) mayHold(id uuid.UUID) (span, bool) {
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	_, ok := st.commandIDs[shortID(id)]
-	return ok
+	at, ok := st.commands[shortID(id)]
+	return at, ok
 }
 
-// forget drops the snapshot. It keeps the command ids: they stay true, and repeats must be found even without a
+// forget drops the snapshot. It keeps where commands are: that stays true, and repeats must be found even without a
 // snapshot.
 func (s *stateCache) forget(st *stream) {
 	st.loading.Lock()
@@ -374,16 +413,34 @@ type Reader struct {
 	states *stateCache
 	// after is the log position up to which Newest includes all events; 0 means the end of the log.
 	after uint64
+	// own notes whether the stream of the command is read whose decision the reader is for; nil where it is for none.
+	own *ownStream
+}
+
+// ownStream is the stream that a command runs on.
+type ownStream struct {
+	name string
+	// read says that the command's facts hold something of the stream.
+	read bool
+}
+
+// reads notes that a stream is read.
+func (r Reader) reads(stream string) {
+	if r.own != nil && r.own.name == stream {
+		r.own.read = true
+	}
 }
 
 // MetadataOf returns the metadata of one event, and whether the event exists.
 func (r Reader) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {
+	r.reads(stream)
 	return r.states.log.MetadataOf(ctx, stream, revision)
 }
 
 // Damage returns the damage of a stream that is not resolved, nil if there is none, and the study that its first event belongs
 // to, if that one is sound.
 func (r Reader) Damage(ctx context.Context, stream string) (*domain.Damage, domain.StudyID, error) {
+	r.reads(stream)
 	all, err := r.states.log.Damages(ctx, stream)
 	if err != nil || len(all) == 0 || all[len(all)-1].Resolution != nil {
 		return nil, "", err
@@ -402,6 +459,7 @@ func (r Reader) Damage(ctx context.Context, stream string) (*domain.Damage, doma
 // ReadRecorded returns the events of a stream that are part of the record. In place of an event that cannot be decoded comes an
 // eventlog.UndecodableError.
 func (r Reader) ReadRecorded(ctx context.Context, stream string) iter.Seq2[eventlog.Recorded, error] {
+	r.reads(stream)
 	return r.states.log.ReadSound(ctx, stream)
 }
 
@@ -457,6 +515,7 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 	if !reader.states.categories[decider.Category] {
 		return nil, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
 	}
+	reader.reads(decider.Stream(id))
 	return reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
 }
 
@@ -479,6 +538,7 @@ func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.De
 // that needs more of the past than the state keeps.
 func ReadEvents[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) ([]E, error) {
 	var events []E
+	reader.reads(decider.Stream(id))
 	for r, err := range reader.states.log.ReadSound(ctx, decider.Stream(id)) {
 		if err != nil {
 			return nil, err

@@ -263,26 +263,44 @@ type Appended struct {
 // therefore stored once, and a different append with the same commandID is a conflict. Events with blinded values differ each
 // time they are encoded, because the values are sealed anew.
 func (l *Log) Append(ctx context.Context, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Appended, error) {
-	return l.AppendIn(ctx, l.Past(), stream, tail, commandID, meta, events...)
+	encoded, err := l.Encode(stream, tail, commandID, meta, events...)
+	if err != nil {
+		return Appended{}, err
+	}
+	return l.AppendEncoded(ctx, encoded)
 }
 
-// AppendIn is Append for events that were decided on what was read in a past of the log. It fails with ErrPastChanged, and nothing
-// is stored, if the log has another past by then.
-func (l *Log) AppendIn(ctx context.Context, past Past, stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any,
-) (Appended, error) {
-	ctx, cancel := l.bounded(ctx)
-	defer cancel()
-	out, size := Appended{Events: make([]Recorded, len(events)), Tail: tail}, 0
+// Encoded are events that were encoded to follow one another in a stream, and are not stored yet.
+type Encoded struct {
+	// After is the end of the stream that the first event follows.
+	After Tail
+	// Tail is the end of the stream behind the last one.
+	Tail Tail
+	// Events have no Position yet.
+	Events []Recorded
+	// Size is what counts against the maximum size of an append.
+	Size int
+	// Past is the past of the log in which they were decided. They are stored in no other.
+	Past Past
+}
+
+// MaxAppend is how large the events of an append may be together, by Encoded.Size.
+const MaxAppend = maxAppendBytes
+
+// Encode encodes the events of a command that follow an end of a stream, which need not be stored yet. AppendEncoded stores
+// them. If they are too large for one append, the error is ErrTooLarge.
+func (l *Log) Encode(stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Encoded, error) {
+	out := Encoded{After: tail, Tail: tail, Events: make([]Recorded, len(events)), Past: l.Past()}
 	meta.CommandID = commandID.String()
 	for i, event := range events {
 		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
 		if err != nil {
-			return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
+			return Encoded{}, fmt.Errorf("append to %s: %w", stream, err)
 		}
 		meta.Schema, meta.PreviousHash = version, out.Tail.Hash
 		raw, err := json.Marshal(meta)
 		if err != nil {
-			return Appended{}, fmt.Errorf("append to %s: encode metadata: %w", stream, err)
+			return Encoded{}, fmt.Errorf("append to %s: encode metadata: %w", stream, err)
 		}
 		r := Recorded{
 			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
@@ -290,20 +308,47 @@ func (l *Log) AppendIn(ctx context.Context, past Past, stream string, tail Tail,
 		}
 		out.Events[i] = r
 		out.Tail = Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, name, data, raw), CommandID: meta.CommandID, Index: i}
-		size += len(data) + len(raw)
+		out.Size += len(data) + len(raw)
 	}
-	if size > maxAppendBytes {
-		return Appended{}, fmt.Errorf("append to %s: %w: %d bytes of at most %d", stream, ErrTooLarge, size, maxAppendBytes)
-	}
-	var err error
-	if out.Position, err = l.append(ctx, past, stream, tail.Revision, out.Events); err != nil {
-		return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
-	}
-	for i := range out.Events {
-		out.Events[i].Position = out.Position
-	}
-	if n := len(out.Events); n > 0 {
-		l.note(out.Events[n-1].Mark())
+	if out.Size > maxAppendBytes {
+		return Encoded{}, fmt.Errorf("append to %s: %w: %d bytes of at most %d", stream, ErrTooLarge, out.Size, maxAppendBytes)
 	}
 	return out, nil
+}
+
+// Followed returns the events with those of another command behind them, which were encoded to follow them.
+func (e Encoded) Followed(by Encoded) Encoded {
+	return Encoded{After: e.After, Tail: by.Tail, Events: append(e.Events, by.Events...), Size: e.Size + by.Size, Past: e.Past}
+}
+
+// AppendEncoded stores encoded events, all or none, like Append. They may be those of several commands. There has to be at
+// least one. It fails with ErrPastChanged, and nothing is stored, if the log has another past by then.
+func (l *Log) AppendEncoded(ctx context.Context, e Encoded) (Appended, error) {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	stream := e.Events[0].Stream
+	position, err := l.append(ctx, e.Past, stream, e.After.Revision, e.Events)
+	if err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", stream, err)
+	}
+	for i := range e.Events {
+		e.Events[i].Position = position
+	}
+	l.note(e.Events[len(e.Events)-1].Mark())
+	return Appended{Events: e.Events, Tail: e.Tail, Position: position}, nil
+}
+
+// PositionsOf returns the positions of events of a stream, count of them from a revision on, in their order.
+func (l *Log) PositionsOf(ctx context.Context, stream string, from, count uint64) ([]domain.Position, error) {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	events, err := call(ctx, l, allOf(streamRequest(stream, from, count)))
+	if err != nil {
+		return nil, fmt.Errorf("read %s@%d: %w", stream, from, err)
+	}
+	positions := make([]domain.Position, len(events))
+	for i, e := range events {
+		positions[i] = e.Position
+	}
+	return positions, nil
 }

@@ -259,13 +259,21 @@ func TestAnAppendIsNotStoredInAnotherPast(t *testing.T) {
 	older := store.backup()
 	noteOn(t, log, "lost")
 	past := log.Past()
+	decided := func(stream string) eventlog.Encoded {
+		encoded, err := log.Encode(stream, eventlog.EmptyTail, uuid.New(), eventlog.Metadata{}, noted{"x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded.Past = past
+		return encoded
+	}
 	store.restart(store.dir)
-	if _, err := log.AppendIn(t.Context(), past, stream("note"), eventlog.EmptyTail, uuid.New(), eventlog.Metadata{}, noted{"x"}); err != nil {
+	if _, err := log.AppendEncoded(t.Context(), decided(stream("note"))); err != nil {
 		t.Errorf("after a restart the append ends with %v", err)
 	}
 	store.restart(older)
 	name := stream("note")
-	if _, err := log.AppendIn(t.Context(), past, name, eventlog.EmptyTail, uuid.New(), eventlog.Metadata{}, noted{"x"}); !errors.Is(err, eventlog.ErrPastChanged) {
+	if _, err := log.AppendEncoded(t.Context(), decided(name)); !errors.Is(err, eventlog.ErrPastChanged) {
 		t.Errorf("in another past the append ends with %v", err)
 	}
 	if found := readAll(t, log, name); len(found) != 0 || log.Past() == past {

@@ -24,6 +24,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from uint64) iter.S
 	return l.read(ctx, stream, streamRequest(stream, from, math.MaxInt64))
 }
 
+// ReadSome is ReadStream for count events at most.
+func (l *Log) ReadSome(ctx context.Context, stream string, from, count uint64) iter.Seq2[Recorded, error] {
+	return l.read(ctx, stream, streamRequest(stream, from, count))
+}
+
 // ReadSound returns the events of a stream from its beginning that are part of the record. What is not is left out without
 // an error.
 func (l *Log) ReadSound(ctx context.Context, stream string) iter.Seq2[Recorded, error] {

@@ -112,7 +112,7 @@ func (r *Runner) raiseStuck(ctx context.Context, p Process, i process.Instance, 
 	if p.ofPatients {
 		alert.Patient = domain.PatientID(i.Of)
 	}
-	_, err := r.do(ctx, p, o, "RaiseAlert", 0, alert, source)
+	_, err := r.do(ctx, p, o, "RaiseAlert", 0, alert, source, nil)
 	if refusal, refused := refuse.As(err); refused && refusal.Kind != refuse.KindOverload && refusal.Code != "conflict" {
 		r.Logger.Error("the alert that a process is stuck was refused", "process", i.Process, "instance", i.Of, "error", err)
 		return nil

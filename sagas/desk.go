@@ -48,7 +48,7 @@ func (d *Desk) Send(ctx context.Context, command any, key string, cause *eventlo
 	if cause != nil {
 		o = occurrenceOf(*cause)
 	}
-	answer, err := d.runner.do(ctx, d.process, o, reflect.TypeOf(command).Name(), 0, command, key)
+	answer, err := d.runner.do(ctx, d.process, o, reflect.TypeOf(command).Name(), 0, command, key, nil)
 	if err != nil {
 		return answer, fmt.Errorf("process %s: %w", d.process.Name, err)
 	}

@@ -46,7 +46,7 @@ type Drive struct {
 	Registerer prometheus.Registerer
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
-	// InFlight bounds the events that each process deals with at once; 32 when 0.
+	// InFlight bounds the instances that take steps at once; 64 when 0. Of each process, more events may be waiting for them.
 	InFlight int
 
 	// mu guards what Check tells of.
@@ -116,6 +116,9 @@ const (
 	// deliveriesToNewer is deliveries for an event that only a newer program can deal with: the store may give it to older ones
 	// first, as often as there are more of them. While it waits it is delivered every ten seconds.
 	deliveriesToNewer = 100
+	// waitingFor is how many events of a process may wait for each instance that takes steps: the group delivers what an
+	// instance has dealt with already while it goes on.
+	waitingFor = 8
 	// perSecond bounds what one process deals with.
 	perSecond = 5000
 	// answerTime is how long the store waits for an answer before it delivers an event to another program. So it bounds how long
@@ -133,19 +136,19 @@ func (d *Drive) Run(ctx context.Context) error {
 	if verifier == nil {
 		verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: d.Log, Logger: d.Logger})
 	}
-	runner := &Runner{Handler: d.Handler, Logger: d.Logger, Now: d.Now}
+	inFlight := d.InFlight
+	if inFlight == 0 {
+		inFlight = 64
+	}
+	runner := (&Runner{Handler: d.Handler, Logger: d.Logger, Now: d.Now}).Ahead(inFlight)
 	log := watermill.NewSlogLoggerWithLevelMapping(d.Logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	types, err := d.types()
 	if err != nil {
 		return err
 	}
-	inFlight := d.InFlight
-	if inFlight == 0 {
-		inFlight = 32
-	}
 	settings := pubsub.DefaultSettings()
 	settings.CheckpointAfter = 1000
-	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: inFlight, Settings: &settings,
+	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: waitingFor * inFlight, Settings: &settings,
 		UpdateGroup: true, WaitForServer: true,
 		OnUpdate: func(group string, differences []string) {
 			d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
@@ -182,8 +185,7 @@ func (d *Drive) Run(ctx context.Context) error {
 		if p.ByClock() {
 			continue
 		}
-		deal := func(ctx context.Context, e eventlog.Recorded) error { return runner.Deal(ctx, p, e) }
-		h := router.AddConsumerHandler(p.Name, p.Name, subscribers.of(p), d.consume(p.Name, types[p.Name], verifier, deal))
+		h := router.AddConsumerHandler(p.Name, p.Name, subscribers.of(p), d.consume(p, types[p.Name], verifier, runner))
 		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
 	}
 	for _, p := range d.Processes {
@@ -345,9 +347,7 @@ func namesOf(registry *eventlog.Registry, events []reflect.Type) ([]string, erro
 }
 
 // consume turns a message into the event that it carries.
-func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifier,
-	deal func(context.Context, eventlog.Recorded) error,
-) message.NoPublishHandlerFunc {
+func (d *Drive) consume(p Process, types []string, verifier *eventlog.Verifier, runner *Runner) message.NoPublishHandlerFunc {
 	return func(msg *message.Message) error {
 		stored, ok := pubsub.RecordedEvent(msg.Context())
 		if !ok {
@@ -355,6 +355,16 @@ func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifie
 		}
 		if !slices.Contains(types, stored.EventType) || !d.Log.Holds(stored) {
 			return nil // the filter is by prefix, and another program may call its events like ours
+		}
+		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
+			return nil
+		}
+		position := domain.Position{Commit: stored.Position.Commit, Prepare: stored.Position.Prepare}
+		if err := verifier.Await(msg.Context(), position); err != nil {
+			return err
+		}
+		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
+			return nil // meanwhile
 		}
 		e, undecodable := d.Log.Decode(stored)
 		ctx, is, err := d.stillThere(msg.Context(), e)
@@ -374,7 +384,7 @@ func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifie
 		msg.Metadata.Set(studyKey, string(e.Metadata.Study))
 		middleware.SetCorrelationID(e.Metadata.CorrelationID, msg)
 		if retried, ok := e.Event.(process.ParkedMessageRetried); ok {
-			if retried.Process != topic {
+			if retried.Process != p.Name {
 				return nil
 			}
 			found, err := d.find(msg.Context(), retried)
@@ -391,7 +401,7 @@ func (d *Drive) consume(topic string, types []string, verifier *eventlog.Verifie
 			msg.Metadata.Set(pubsub.KeyType, e.Type)
 			msg.UUID = e.ID.String()
 		}
-		return deal(msg.Context(), e)
+		return runner.Deal(msg.Context(), p, e)
 	}
 }
 

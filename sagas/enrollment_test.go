@@ -52,7 +52,7 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	if t.Randomised {
 		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list",
 			Ratio:      map[domain.ArmID]int{blue: 1, green: 1},
-			BlockSizes: []int{2, 4, 6}, PerStratum: 600})
+			BlockSizes: []int{2, 4, 6}, PerStratum: max(600, w.perStratum)})
 		if err != nil {
 			w.t.Fatal(err)
 		}

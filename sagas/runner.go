@@ -28,6 +28,15 @@ type Runner struct {
 	Now func() time.Time
 	// Fault is called at every point at which a crash would matter, with its name; nil outside of tests.
 	Fault func(point string) error
+
+	// ahead lets instances react to what their commands have recorded before it is delivered; nil where they do not.
+	ahead *ahead
+}
+
+// Ahead returns the runner with instances that react at once to what their commands have recorded, so many at a time.
+func (r *Runner) Ahead(working int) *Runner {
+	r.ahead = newAhead(working)
+	return r
 }
 
 // stepAttempts is how often an instance reacts anew when others take its steps meanwhile.
@@ -51,7 +60,7 @@ func IsPermanent(err error) bool {
 // without an error, all steps and commands are recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {
 	switch {
-	case !p.ListensTo(e.Event):
+	case !p.ListensTo(e.Event), r.ahead.dealtWith(p, e.ID):
 		return nil
 	case p.relay != nil:
 		return p.pass(ctx, r, e)
@@ -61,7 +70,7 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	var lasting, passing []error
 	for _, of := range p.About(e) {
 		// An instance that fails does not keep the others from their steps.
-		switch err := r.step(ctx, p, process.Instance{Process: p.Name, Of: of}, occurrenceOf(e), nil); {
+		switch err := r.deal(ctx, p, process.Instance{Process: p.Name, Of: of}, e); {
 		case IsPermanent(err):
 			lasting = append(lasting, err)
 		case err != nil:
@@ -70,6 +79,9 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	}
 	if len(passing) > 0 {
 		return errors.Join(passing...) // the event is parked when all other instances have taken their steps
+	}
+	if len(lasting) == 0 {
+		r.ahead.remember(p, e.ID)
 	}
 	return errors.Join(lasting...)
 }
@@ -82,6 +94,7 @@ func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error
 	}
 	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(),
 		Study: t.Metadata.Study, Site: t.Metadata.Site, correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
+	defer r.ahead.begin(set.Instance)()
 	return r.step(ctx, p, set.Instance, o, &process.Timer{Name: set.Name, At: set.At})
 }
 
@@ -149,7 +162,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 			return err
 		}
 		from = r.Handler.Reader()
-		answer, err := r.do(ctx, p, o, "TakeStep", 0, take, "")
+		answer, err := r.do(ctx, p, o, "TakeStep", 0, take, "", nil)
 		if refusal, ok := refuse.As(err); ok && (refusal.Code == "step_out_of_date" || refusal.Code == "conflict") {
 			continue
 		}
@@ -217,6 +230,7 @@ func (r *Runner) Retry(ctx context.Context, p Process, t eventlog.Recorded) erro
 	if !ok {
 		return Permanent(fmt.Errorf("%s retries no process", t.Type))
 	}
+	defer r.ahead.begin(retried.Instance)()
 	state, err := commands.ReadNewest(ctx, r.Handler.ReaderAfter(t.Position.Commit), process.Decider, retried.Instance.String())
 	if err != nil {
 		return fmt.Errorf("process %s: %w", retried.Instance, err)
@@ -231,6 +245,7 @@ func (r *Runner) Retry(ctx context.Context, p Process, t eventlog.Recorded) erro
 // not sent again: it might be accepted by now, against what the instance did about the refusal.
 func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occurrence, taken process.Taken, known process.State,
 	give answers) error {
+	var recorded []eventlog.Recorded
 	for n, c := range taken.Commands {
 		key := commandKey(i, taken.Number, n)
 		refused := o
@@ -244,7 +259,8 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("before " + c.Name); err != nil {
 			return err
 		}
-		answer, err := r.do(ctx, p, o, c.Name, max(1, c.Version), c.Body, key)
+		answer, err := r.do(ctx, p, o, c.Name, max(1, c.Version), c.Body, key,
+			func(events []eventlog.Recorded) { recorded = append(recorded, events...) })
 		if refusal, ok := refuse.As(err); ok {
 			switch {
 			case refusal.Kind == refuse.KindOverload || refusal.Code == "conflict":
@@ -271,6 +287,9 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 				return err
 			}
 		}
+	}
+	if give == unheard {
+		r.goOn(ctx, p, i, recorded)
 	}
 	return nil
 }
@@ -316,9 +335,10 @@ type errNoAnswer struct{ error }
 
 func (e errNoAnswer) Unwrap() error { return e.error }
 
-// do sends a command in the name of the process. version is that of the command's shape, 0 for the present one.
+// do sends a command in the name of the process. version is that of the command's shape, 0 for the present one. recorded is called
+// with what it has recorded; it may be nil.
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
-	name string, version int, command any, key string) (commands.Answer, error) {
+	name string, version int, command any, key string, recorded func([]eventlog.Recorded)) (commands.Answer, error) {
 	body, err := json.Marshal(command)
 	if err != nil {
 		return commands.Answer{}, Permanent(err)
@@ -327,7 +347,7 @@ func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	defer cancel()
 	answer, err := r.Handler.Do(bounded, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key,
 		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
-		TraceID: cause.trace, Past: pastOf(ctx)})
+		TraceID: cause.trace, Past: pastOf(ctx), Recorded: recorded})
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		err = errNoAnswer{err}
 	}

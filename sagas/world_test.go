@@ -64,8 +64,10 @@ type world struct {
 	clock *clock
 	url   string
 	*part
-	screened  int
-	ofManager *esdb.Client // see client
+	screened int
+	// perStratum is how many places a randomisation list has at least.
+	perStratum int
+	ofManager  *esdb.Client // see client
 }
 
 // part is one process of the product: its own connection, its own cached states.

@@ -32,29 +32,20 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if err != nil {
 		return nil, err
 	}
-	usable, err := s.usableFor(cmd.Patient, f, by)
-	if err != nil {
-		return nil, err
+	if s.shelves.sealed {
+		return nil, ErrKeysMissing
 	}
+	by.choice.Method = ByPlace
 	kits := HeldKits{}
 	for _, arm := range f.Study.Protocol.Arms {
-		if of := usable[domain.ArmID(arm.ID)]; len(of) > 0 {
-			kits[domain.ArmID(arm.ID)] = of[0]
+		if n, some := s.choose(f.Supply, by, domain.ArmID(arm.ID)); some {
+			kits[domain.ArmID(arm.ID)] = n
 		}
 	}
 	if len(kits) == 0 || len(kits) < len(f.Study.Protocol.Arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
 	return append(seeding, StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits), Choice: blind.Of(by.choice)}), nil
-}
-
-// usableFor lists, for every arm, the kits that the patient could get now, in the order of the choice.
-func (s Stock) usableFor(p domain.PatientID, f Facts, by chooser) (map[domain.ArmID][]KitNumber, error) {
-	held, err := s.held(p)
-	if err != nil {
-		return nil, err
-	}
-	return s.usableInOrder(f.Supply, by, held)
 }
 
 // ReleaseHeld ends a hold. Without a hold it has no effect.
@@ -94,15 +85,18 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	usable, err := s.usableFor(cmd.Patient, f, by)
-	if err != nil {
-		return nil, err
+	if s.shelves.sealed {
+		return nil, ErrKeysMissing
 	}
-	of := s.firstHeld(cmd.Patient, f.Arm, usable[f.Arm])
-	if len(of) == 0 {
+	by.choice.Method = ByPlace
+	kit, some := s.heldFor(cmd.Patient, f.Supply, by.choice, f.Arm)
+	if !some {
+		kit, some = s.choose(f.Supply, by, f.Arm)
+	}
+	if !some {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
-	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: of[0], Visit: cmd.Visit, Replaces: replaces,
+	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Replaces: replaces,
 		Choice: blind.Of(by.choice)}), nil
 }
 

@@ -20,7 +20,16 @@ type Choice struct {
 	KeepDays int         `json:"keepDays"`
 	// Supply counts the events of the study's supply that were known: they say which lots could be used.
 	Supply int `json:"supply"`
+	// Method says how chance decided.
+	Method ChoiceMethod `json:"method,omitempty"`
 }
+
+// ChoiceMethod is how chance decides among equal kits. Without a name, it puts all of them in a random order, and takes the first
+// ones: so resupplies are chosen, and so earlier programs chose everything.
+type ChoiceMethod string
+
+// ByPlace draws one number below their count, and takes the kit at this place, in the order of lots and kit numbers.
+const ByPlace ChoiceMethod = "place"
 
 // chooser makes one choice among the kits of a location.
 type chooser struct {

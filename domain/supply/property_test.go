@@ -73,6 +73,9 @@ func (m *machine) decided(at supply.LocationID, events []supply.StockEvent, err 
 	for _, e := range events {
 		m.stocks[at] = scenario.Evolve(m.t, supply.StockDecider, m.stocks[at], e)
 		m.book(at, e)
+		if err := supply.CompareShelves(m.stocks[at], m.supply, domain.DateOf(m.now), 7); err != nil {
+			m.t.Fatalf("after %T: %v", e, err)
+		}
 	}
 }
 

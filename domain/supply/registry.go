@@ -143,7 +143,12 @@ func (s Supply) decidedAll(kit KitNumber) bool {
 		return true // there is no other lot; every kit of a stock has been registered before
 	}
 	in, open := s.within[delivery]
-	return open && !slices.ContainsFunc(in.lots, func(lot string) bool { return !s.Lots[lot].Released && !s.Lots[lot].Recalled })
+	return open && s.decidedLots(in)
+}
+
+// decidedLots says whether every lot of a delivery is released or recalled.
+func (s Supply) decidedLots(in delivered) bool {
+	return !slices.ContainsFunc(in.lots, func(lot string) bool { return !s.Lots[lot].Released && !s.Lots[lot].Recalled })
 }
 
 // sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not

@@ -70,9 +70,15 @@ func (r *stockReplay) check(e StockEvent) error {
 	return nil
 }
 
-// again returns what could have been chosen from, in the order of the choice; nothing for a choice from before there was
-// a seed.
-func (r *stockReplay) again(choice Choice, recorded bool, patient domain.PatientID) (map[domain.ArmID][]KitNumber, error) {
+// repeated is a choice that is made again.
+type repeated struct {
+	choice Choice
+	by     chooser
+	supply Supply
+}
+
+// again returns a choice that was recorded; nil for one from before there was a seed.
+func (r *stockReplay) again(choice Choice, recorded bool) (*repeated, error) {
 	switch {
 	case r.state.seedSealed:
 		return nil, ErrKeysMissing
@@ -85,11 +91,24 @@ func (r *stockReplay) again(choice Choice, recorded bool, patient domain.Patient
 	case choice.Supply < 0 || choice.Supply >= len(r.supplies):
 		return nil, errOtherKit
 	}
+	return &repeated{choice: choice, by: chooser{seed: *r.state.seed, choice: choice}, supply: r.supplies[choice.Supply]}, nil
+}
+
+// first returns the kit of an arm that the choice takes for a patient, without regard to what is held for that one.
+func (r *stockReplay) first(c *repeated, patient domain.PatientID, arm domain.ArmID) (KitNumber, error) {
+	if c.choice.Method == ByPlace {
+		n, _ := r.state.choose(c.supply, c.by, arm)
+		return n, nil
+	}
 	held, err := r.state.held(patient)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return r.state.usableInOrder(r.supplies[choice.Supply], chooser{seed: *r.state.seed, choice: choice}, held)
+	usable, err := r.state.usableInOrder(c.supply, c.by, held)
+	if err != nil || len(usable[arm]) == 0 {
+		return "", err
+	}
+	return usable[arm][0], nil
 }
 
 func (r *stockReplay) checkHold(e StockHeld) error {
@@ -98,12 +117,16 @@ func (r *stockReplay) checkHold(e StockHeld) error {
 		return ErrKeysMissing
 	}
 	choice, recorded := e.Choice.Open()
-	usable, err := r.again(choice, recorded, e.Patient)
-	if err != nil || usable == nil {
+	c, err := r.again(choice, recorded)
+	if err != nil || c == nil {
 		return err
 	}
 	for arm, n := range kits {
-		if of := usable[arm]; len(of) == 0 || of[0] != n {
+		first, err := r.first(c, e.Patient, arm)
+		if err != nil {
+			return err
+		}
+		if first != n {
 			return errOtherKit
 		}
 	}
@@ -112,16 +135,21 @@ func (r *stockReplay) checkHold(e StockHeld) error {
 
 func (r *stockReplay) checkAllocation(e KitAllocated) error {
 	choice, recorded := e.Choice.Open()
-	usable, err := r.again(choice, recorded, e.Patient)
-	if err != nil || usable == nil {
+	c, err := r.again(choice, recorded)
+	if err != nil || c == nil {
 		return err
 	}
 	content, known := r.state.contents.Get(e.Kit)
 	if !known {
 		return ErrKeysMissing
 	}
-	of := r.state.firstHeld(e.Patient, content.Arm, usable[content.Arm])
-	if len(of) == 0 || of[0] != e.Kit {
+	kit, some := r.state.heldFor(e.Patient, c.supply, choice, content.Arm)
+	if !some {
+		if kit, err = r.first(c, e.Patient, content.Arm); err != nil {
+			return err
+		}
+	}
+	if kit != e.Kit {
 		return errOtherKit
 	}
 	return nil
@@ -129,8 +157,16 @@ func (r *stockReplay) checkAllocation(e KitAllocated) error {
 
 func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 	choice, recorded := e.Choice.Open()
-	usable, err := r.again(choice, recorded, "")
-	if err != nil || usable == nil {
+	c, err := r.again(choice, recorded)
+	if err != nil || c == nil {
+		return err
+	}
+	held, err := r.state.held("")
+	if err != nil {
+		return err
+	}
+	usable, err := r.state.usableInOrder(c.supply, c.by, held)
+	if err != nil {
 		return err
 	}
 	contents, open := e.Contents.Open()

@@ -243,11 +243,10 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	}
 	on, keep := today(call), keepDays(f.Study)
 	// Held kits count as the site's stock, because most of them are free again after the draw.
-	atSite, err := f.Other.usable(f.Supply, on, keep, nil)
+	have, err := f.Other.countUsable(f.Supply, on, keep)
 	if err != nil {
 		return nil, err
 	}
-	have := counted(atSite)
 	to := LocationID(cmd.Site)
 	for id, sent := range s.Sent.All() {
 		if _, ended := f.Other.Arrived.Get(id); sent.To != to || ended || sent.Status == ShipmentIsCancelled {
@@ -267,18 +266,16 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	atDepot, err := s.usable(f.Supply, on, keep, nil) // a depot holds no kits for patients
+	atDepot, err := s.countUsable(f.Supply, on, keep) // a depot holds no kits for patients
 	if err != nil {
 		return nil, err
 	}
-	demanded := rule.fill(f.Study.Protocol.Arms, have, counted(atDepot), s.Raised[to], func(i int) uint64 {
+	demanded := rule.fill(f.Study.Protocol.Arms, have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
-	var kits []KitNumber
-	for arm, count := range demanded.want {
-		if count > 0 {
-			kits = append(kits, by.inOrder(atDepot[arm], s.expiryOf)[:count]...)
-		}
+	kits, err := s.firstOf(demanded.want, f.Supply, by)
+	if err != nil {
+		return nil, err
 	}
 	if len(kits) == 0 {
 		events = nil // nothing was chosen, so no seed is recorded
@@ -297,13 +294,21 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	return events, nil
 }
 
-// counted returns how many kits there are of each arm.
-func counted(kits map[domain.ArmID][]KitNumber) map[domain.ArmID]int {
-	counts := map[domain.ArmID]int{}
-	for arm, of := range kits {
-		counts[arm] = len(of)
+// firstOf returns as many usable kits of each arm as are wanted, those that the chooser takes first.
+func (s Stock) firstOf(want map[domain.ArmID]int, in Supply, by chooser) (kits []KitNumber, err error) {
+	var usable map[domain.ArmID][]KitNumber
+	for arm, count := range want {
+		if count == 0 {
+			continue
+		}
+		if usable == nil {
+			if usable, err = s.usable(in, by.choice.On, by.choice.KeepDays, nil); err != nil {
+				return nil, err
+			}
+		}
+		kits = append(kits, by.inOrder(usable[arm], s.expiryOf)[:count]...)
 	}
-	return counts
+	return kits, nil
 }
 
 // Cancel puts the kits of a shipment that has not left back into stock. It refuses reason_required, value_too_long,

@@ -32,6 +32,7 @@ type Stock struct {
 	// Raised is by how many kits, of all arms together, the stocks are raised that this location's resupplies keep.
 	Raised   map[LocationID]int
 	contents persistent.Map[KitNumber, Content]
+	shelves  shelves
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
 	// the choices.
 	seed       *chance.Seed
@@ -58,7 +59,14 @@ type Facts struct {
 }
 
 func evolveStock(s Stock, event StockEvent) Stock {
-	s = s.moved(event)
+	was, kits := s, s.changed(event)
+	s, held := s.after(event, kits)
+	return s.arranged(was, append(slices.Clip(kits), held...))
+}
+
+// after returns the stock after an event, which is about the kits, and the kits that are held or not held any more.
+func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNumber) {
+	s = s.moved(event, kits)
 	switch e := event.(type) {
 	case StockSeedRecorded:
 		s = s.seeded(e)
@@ -89,31 +97,22 @@ func evolveStock(s Stock, event StockEvent) Stock {
 			s.Recalled = with(s.Recalled, e.Lot)
 		}
 	case StockHeld:
-		s.Holds = s.Holds.Set(e.Patient, e)
+		s, held = s.holding(e.Patient, &e)
 		s = s.chosen(e.Choice)
 	case HoldReleased:
-		s.Holds = s.Holds.Delete(e.Patient)
+		s, held = s.holding(e.Patient, nil)
 	case KitAllocated:
-		s.Holds = s.Holds.Delete(e.Patient)
+		s, held = s.holding(e.Patient, nil)
 		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
 		s = s.chosen(e.Choice)
 	case AllocationFailed:
-		s.Holds = s.Holds.Delete(e.Patient)
+		s, held = s.holding(e.Patient, nil)
 	}
-	return s
+	return s, held
 }
 
-// moved returns the stock after an event has changed its kits: the kits that the event names, or those of the shipment
-// that it names.
-func (s Stock) moved(event StockEvent) Stock {
-	var kits []KitNumber
-	if e, names := event.(OfKits); names {
-		_, kits = e.OfKits()
-	} else if e, is := event.(OfShipment); is {
-		_, id := e.OfShipment()
-		sent, _ := s.Sent.Get(id)
-		kits = sent.Kits
-	}
+// moved returns the stock after an event has changed its kits.
+func (s Stock) moved(event StockEvent, kits []KitNumber) Stock {
 	for _, n := range kits {
 		k, _ := s.Kits.Get(n)
 		s.Kits = s.Kits.Set(n, k.After(n, event))
@@ -140,7 +139,8 @@ func with[K comparable](set map[K]bool, key K) map[K]bool {
 
 // take stores the contents of kits. A program without the blinding keys stores none, and cannot decide about the kits.
 func (s Stock) take(contents Contents) Stock {
-	plain, _ := contents.Open()
+	plain, open := contents.Open()
+	s.shelves.sealed = s.shelves.sealed || !open
 	for n, c := range plain {
 		s.contents = s.contents.Set(n, c)
 	}
