@@ -80,7 +80,8 @@ func NewEngine(o Options) *Engine {
 		o.Lease = defaultLease
 	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{}, verifier: o.Verifier}
+		refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), verifier: o.Verifier,
+		decided: map[string]projection.State{}}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})

@@ -30,7 +30,7 @@ func berlin(day, hour, minute, second int) time.Time {
 	return time.Date(2026, 2, day, hour-1, minute, second, 0, time.UTC)
 }
 
-// due is when the w.study diary of a day's evening is recorded as missed: it closes at midnight, takes late entries for 12
+// due is when the pain diary of a day's evening is recorded as missed: it closes at midnight, takes late entries for 12
 // hours, and waits 36 hours for devices.
 func due(day int) time.Time { return berlin(day+3, 0, 0, 0) }
 
@@ -44,14 +44,15 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	return who
 }
 
-// amend publishes a protocol with both instruments as they are by themselves, but that patients are reminded of the w.study
+// amend publishes a protocol with both instruments as they are by themselves, but that patients are reminded of the pain
 // diary or not.
 func (w *world) amend(remind bool) {
 	w.t.Helper()
 	diary, questionnaire := *instrument.PainDiary(), *instrument.PHQ9()
 	diary.Schedule.Remind, diary.Version, questionnaire.Version = remind, 2, 2
-	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
-		Instruments: []instrument.Definition{diary, questionnaire}}})
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2,
+		ConsentVersion: "1.0",
+		Instruments:    []instrument.Definition{diary, questionnaire}}})
 }
 
 func (w *world) submit(who domain.PatientID, day int) {
@@ -217,7 +218,7 @@ func TestDevicesGetTheLongestTimeOfTwoAssignments(t *testing.T) {
 	w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
 	f := w.followUp(w.part)
 	f.takeAll(who)
-	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the w.study diary 36
+	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the pain diary 36
 	w.expectMissed(who)
 	f.at(due(20).Add(48 * time.Hour))
 	w.expectMissed(who, "2026-02-03/day", "2026-02-03/evening")

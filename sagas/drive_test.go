@@ -162,7 +162,8 @@ func (w *world) wait(types string, is func(any) bool) eventlog.Recorded {
 	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
 	defer stop()
 	var found *eventlog.Recorded
-	err := w.log.Follow(ctx, eventlog.Subscription{Types: []string{types}, KeepUnreadable: w.shared}, func(_ context.Context, b eventlog.Batch) error {
+	of := eventlog.Subscription{Types: []string{types}, KeepUnreadable: w.shared}
+	err := w.log.Follow(ctx, of, func(_ context.Context, b eventlog.Batch) error {
 		for _, e := range b.Events {
 			if found == nil && w.holds(e) && is(e.Event) {
 				found = &e
@@ -248,7 +249,8 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	who := w.assign(phq9)
 	w.drive(broker, mail)
 	w.clock.set(berlin(3, 20, 30, 0))
-	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
+	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0),
+		Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||
 		!raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
@@ -313,7 +315,8 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A", Kind: safety.RiskFlagged,
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A",
+		Kind:     safety.RiskFlagged,
 		Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
 	var raised eventlog.Recorded
@@ -358,11 +361,13 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 func TestAChannelThatIsAddedLaterGetsNothingOfThePast(t *testing.T) {
 	w := newWorld(t, 10)
 	raise := func(id string) {
-		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(string(w.study) + "." + id)}, Study: w.study, Site: "A",
+		of := safety.OfAlert{Alert: safety.AlertID(string(w.study) + "." + id)}
+		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: of, Study: w.study, Site: "A",
 			Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: id, Source: id, OccurredAt: w.clock.Now()})
 	}
 	sent := func(id, channel string) bool {
-		return slices.ContainsFunc(ofType[safety.NotificationSent](w.events("alert-"+string(w.study)+"."+id)), func(n safety.NotificationSent) bool {
+		all := ofType[safety.NotificationSent](w.events("alert-" + string(w.study) + "." + id))
+		return slices.ContainsFunc(all, func(n safety.NotificationSent) bool {
 			return n.Channel == channel
 		})
 	}

@@ -137,7 +137,8 @@ func TestStatesOfEarlierVersionsAreRead(t *testing.T) {
 // has another shape, sends what was recorded; and each knows what the other has sent.
 func TestRecordedCommandsOfEarlierVersionsAreSent(t *testing.T) {
 	w := newWorld(t, 10)
-	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Kind: safety.RiskFlagged,
+	of := safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: of, Study: w.study, Kind: safety.RiskFlagged,
 		Severity: safety.Urgent,
 		Summary:  "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	earlier, earlierProcess := w.remarking(t)
@@ -162,7 +163,8 @@ func TestRecordedCommandsOfEarlierVersionsAreSent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := ofType[safety.AlertReviewed](w.events("alert-" + string(w.study) + ".x")); len(got) != 1 || got[0].Note != "seen (said by an earlier program)" {
+	got := ofType[safety.AlertReviewed](w.events("alert-" + string(w.study) + ".x"))
+	if len(got) != 1 || got[0].Note != "seen (said by an earlier program)" {
 		t.Errorf("recorded were %+v", got)
 	}
 

@@ -91,8 +91,14 @@ func newWorld(t testing.TB, most int) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, url: url, study: "PAIN1"}
-	if w.shared = !own; w.shared {
+	return newWorldOn(t, url, !own, most)
+}
+
+// newWorldOn is newWorld on an event store, which it shares with other worlds or not.
+func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
+	t.Helper()
+	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, url: url, study: "PAIN1", shared: shared}
+	if shared {
 		w.study = domain.StudyID(fmt.Sprintf("P%d-%d", time.Now().UnixMilli()%100_000_000, worlds.Add(1)))
 	}
 	w.manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: w.study}}}
@@ -132,7 +138,7 @@ func (w *world) newPart() *part {
 func (w *world) newPartWith(all []commands.Command) *part {
 	w.t.Helper()
 	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.url, Registry: contexts.Registry(),
-		BlindingKeys: blindingKeys(w.t)})
+		BlindingKeys: blindingKeys(w.t), Patience: time.Second})
 	if err != nil {
 		w.t.Fatal(err)
 	}
