@@ -162,7 +162,7 @@ func (w *world) wait(types string, is func(any) bool) eventlog.Recorded {
 	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
 	defer stop()
 	var found *eventlog.Recorded
-	of := eventlog.Subscription{Types: []string{types}, KeepUnreadable: w.shared}
+	of := eventlog.Subscription{After: w.begun, Types: []string{types}, KeepUnreadable: w.shared}
 	err := w.log.Follow(ctx, of, func(_ context.Context, b eventlog.Batch) error {
 		for _, e := range b.Events {
 			if found == nil && w.holds(e) && is(e.Event) {

@@ -101,7 +101,7 @@ type courier struct {
 }
 
 func (w *world) courier(p *part) *courier {
-	return &courier{w: w, runner: w.runner(p)}
+	return &courier{w: w, runner: w.runner(p), seen: w.begun}
 }
 
 // fresh returns the events that came since the last call.

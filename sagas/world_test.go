@@ -61,6 +61,8 @@ type world struct {
 	// study is the world's own, manager and crc work in it.
 	study        domain.StudyID
 	manager, crc access.Principal
+	// begun is where a shared log ended when the world began.
+	begun domain.Position
 	// shared says that other worlds write the log too.
 	shared    bool
 	screened  int
@@ -104,6 +106,12 @@ func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
 	w.manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: w.study}}}
 	w.crc = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: w.study, Site: "A"}}}
 	w.part = w.newPart()
+	if shared {
+		var err error
+		if w.begun, err = w.log.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	quick := *instrument.PHQ9()
 	quick.Schedule.Late = instrument.LatePolicy{}
 	w.must(w.manager, study.CreateStudy{InStudy: domain.ForStudy(w.study), Title: "Pain", Sponsor: "Nobody"})
