@@ -99,7 +99,7 @@ func registerViews(r prometheus.Registerer, store *readmodels.Store) error {
 			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
 			return float64(len(store.NotKept(context.Background(), v)))
 		})), r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_view_other_past",
-			Help:        "1 where a view was made from another log than the one that is there now, so that it is not shown. Anything but 0 is an alarm.",
+			Help:        "1 where a view was made from another log than the one that is there, and is not shown. Anything but 0 is an alarm.",
 			ConstLabels: prometheus.Labels{"view": v.Name}}, func() float64 {
 			return float64(len(store.Lost(context.Background(), v)))
 		})))

@@ -105,7 +105,8 @@ func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
 	if _, err := tr.sent(tr.self, "", tr.entry(7, 5)); err != nil {
 		t.Errorf("a diary is answered %v", err)
 	}
-	if _, err := tr.sent(tr.crc, "", patient.RecordConsent{OfPatient: domain.ForPatient(second), ConsentVersion: "1.0", On: "2026-02-01"}); err == nil {
+	consent := patient.RecordConsent{OfPatient: domain.ForPatient(second), ConsentVersion: "1.0", On: "2026-02-01"}
+	if _, err := tr.sent(tr.crc, "", consent); err == nil {
 		t.Error("a patient has consented who was never screened")
 	}
 	if again, err := tr.sent(tr.self, "fifth", tr.entry(5, 5)); err != nil || again.Revision <= lost.Revision {

@@ -124,10 +124,11 @@ func sight(m domain.Mark) request[sighting] {
 			return sighting{held: true}, nil
 		}
 		metadata, err := allOf(lastRequest("$$"+m.Stream))(ctx, client)
-		if err != nil && status.Code(err) != codes.FailedPrecondition {
+		deleted := status.Code(err) == codes.FailedPrecondition
+		if err != nil && !deleted {
 			return sighting{}, err
 		}
-		if err != nil || len(metadata) > 0 && hides(metadata[0].Data) {
+		if deleted || len(metadata) > 0 && hides(metadata[0].Data) {
 			return sighting{}, nil
 		}
 		return sighting{missing: fmt.Sprintf("the event %s@%d, at position %d, is not there", m.Stream, m.Revision, m.Position.Commit)}, nil

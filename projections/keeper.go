@@ -539,7 +539,8 @@ func (k *keeper) builds(ctx context.Context, token int64) (builds readmodels.Bui
 // recognise looks whether the log has the past from which a build was made, and returns the build's checkpoint. If the log has
 // another past, the checkpoint says so from then on. The build would take new events for those that it has seen, so it is not
 // folded any further until somebody has the view rebuilt, or the right log is back.
-func (k *keeper) recognise(ctx context.Context, collection string, token int64, patience time.Duration) (at readmodels.Checkpoint, err error) {
+func (k *keeper) recognise(ctx context.Context, collection string, token int64, patience time.Duration,
+) (at readmodels.Checkpoint, err error) {
 	e, other := k.engine, error(nil)
 	err = e.retry(ctx, "load the checkpoint of "+k.View.Name, func() (err error) {
 		if at, err = e.store.LoadBuildCheckpoint(ctx, k.View, collection); err != nil {

@@ -181,7 +181,7 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 	time.Sleep(time.Second) // long enough to go on
 	check("in another process", p.awaitState(readmodels.OtherPast))
 
-	p.decide(patientviews.PatientLists.Name, projection.RebuildRequested{Projection: patientviews.PatientLists.Name, Reason: "the log is restored"})
+	p.decide(patientviews.PatientLists.Name, projection.RebuildRequested{Projection: patientviews.PatientLists.Name, Reason: "restored"})
 	until(t, func() bool { return p.checkpoint(patientviews.PatientLists).State == readmodels.Live })
 	p.wait(patientviews.PatientLists)
 	if rows := p.rows(); len(rows) != 22 || p.store.OfThisLog(t.Context(), patientviews.PatientLists) != nil {

@@ -135,7 +135,8 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 	// A build that has stopped tries again: the program may have been mended meanwhile, or the event be skipped.
 	at = at.Begun()
 	at.Collection, at.View, at.Version, at.Token = collection, p.View.Name, p.View.Version, token
-	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token, at: at, through: at.Position, mark: at.Last,
+	r := &runner{Projection: p, engine: e, collection: e.store.CollectionNamed(collection), token: token,
+		at: at, through: at.Position, mark: at.Last,
 		documents: documents, unwritten: map[string]*unwritten{}, skips: func(Envelope) bool { return false },
 		leftOut: map[string]readmodels.LeftOut{}}
 	for _, left := range at.LeftOut {

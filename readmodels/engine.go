@@ -114,8 +114,8 @@ type Question struct {
 }
 
 // Answer answers a question. It refuses wrong parameters, callers without a role in the scope, a view that is being built for
-// the first time or was made from another log, a position behind the end of the log, and one that a view does not see in time; the query itself may
-// refuse too. Refusals of access are recorded. A list of the answer is only nil if JSON leaves it out.
+// the first time or was made from another log, a position behind the end of the log, and one that a view does not see in time; the
+// query itself may refuse too. Refusals of access are recorded. A list of the answer is only nil if JSON leaves it out.
 func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	q, ok := e.byName[question.Query]
 	if !ok {

@@ -145,9 +145,10 @@ func TestOnlyWhatLastsIsNotWaitedFor(t *testing.T) {
 	if err := store.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	for _, code := range []int32{13, 18} { // Unauthorized, AuthenticationFailed
+	for _, code := range []int32{13, 18} { // a right is missing, the password is wrong
 		lasting := &standIn{failures: []int32{code, code, code, code}}
-		if _, err := readmodels.Await(ctx, slog.New(slog.DiscardHandler), lasting.start(t), "views", nil); !errors.Is(err, readmodels.ErrRefused) {
+		_, err := readmodels.Await(ctx, slog.New(slog.DiscardHandler), lasting.start(t), "views", nil)
+		if !errors.Is(err, readmodels.ErrRefused) {
 			t.Errorf("with code %d it ends with %v", code, err)
 		}
 	}

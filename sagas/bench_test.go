@@ -57,7 +57,7 @@ func (w *world) stocked(perArm int) {
 			w.treated(nil, text)
 			w.drive()
 		} else {
-			w.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n" + text})
+			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "D", CSV: "kit,arm,lot,expiry\n" + text})
 		}
 		w.wait("DeliveryTakenIn", func(e any) bool { return e.(supply.DeliveryTakenIn).Delivery == from/most+1 })
 		w.ship(numbers...)
@@ -110,7 +110,7 @@ func BenchmarkEnrollment(b *testing.B) {
 					mu.Lock()
 					asked[p] = time.Now()
 					mu.Unlock()
-					if _, err := w.do(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-02"}); err != nil {
+					if _, err := w.do(w.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-02"}); err != nil {
 						b.Error(err)
 					}
 				})
@@ -137,8 +137,8 @@ func BenchmarkAlert(b *testing.B) {
 	var who []domain.PatientID
 	for range perSecond {
 		p := w.enroll()
-		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: painDiary, From: "2026-02-03", Until: "2026-03-03"})
-		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: phq9, From: "2026-02-03", Until: "2026-03-03"})
+		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: painDiary, From: "2026-02-03", Until: "2026-03-03"})
+		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(p), Instrument: phq9, From: "2026-02-03", Until: "2026-03-03"})
 		who = append(who, p)
 	}
 	broker := &recorder{name: "broker"}
@@ -172,11 +172,11 @@ func BenchmarkAlert(b *testing.B) {
 							mu.Lock()
 							accepted[p] = time.Now()
 							mu.Unlock()
-							w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0),
+							w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0),
 								Answers: riskyPHQ9()})
 							return
 						}
-						w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
+						w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
 							Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 					})
 				}

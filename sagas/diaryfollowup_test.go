@@ -39,7 +39,7 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	w.t.Helper()
 	who := w.enroll()
 	for _, id := range ids {
-		w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
+		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
 	}
 	return who
 }
@@ -50,13 +50,14 @@ func (w *world) amend(remind bool) {
 	w.t.Helper()
 	diary, questionnaire := *instrument.PainDiary(), *instrument.PHQ9()
 	diary.Schedule.Remind, diary.Version, questionnaire.Version = remind, 2, 2
-	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
-		Instruments: []instrument.Definition{diary, questionnaire}}})
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2,
+		ConsentVersion: "1.0",
+		Instruments:    []instrument.Definition{diary, questionnaire}}})
 }
 
 func (w *world) submit(who domain.PatientID, day int) {
 	w.t.Helper()
-	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
+	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
 		Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 }
 
@@ -174,7 +175,7 @@ func TestNobodyMissesWindowsAfterTheEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	who, stays := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(4, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-04"})
+	w.must(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-04"})
 	f := w.followUp(w.part, who, stays)
 	f.at(due(3))
 	w.expectMissed(who, "2026-02-03/evening")
@@ -214,7 +215,7 @@ func TestDevicesGetTheLongestTimeOfTwoAssignments(t *testing.T) {
 	w.clock.set(due(20)) // long after the days that are assigned
 	who := w.assign(phq9)
 	w.clock.set(due(20).Add(time.Hour))
-	w.must(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
+	w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
 	f := w.followUp(w.part)
 	f.takeAll(who)
 	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the pain diary 36
@@ -255,7 +256,7 @@ func TestTheFollowUpMissesNothingThatAnotherProgramRecords(t *testing.T) {
 		date := domain.DateOf(berlin(day, 12, 0, 0))
 		want = append(want, string(date)+"/evening")
 		w.clock.set(due(day).Add(-36 * time.Hour))
-		answer, err := w.do(crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date})
+		answer, err := w.do(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +337,7 @@ func TestDiaryFollowUpEndToEnd(t *testing.T) {
 	w := newWorld(t, 10)
 	first, gone := w.assign(painDiary), w.assign(painDiary)
 	w.clock.set(berlin(3, 12, 0, 0))
-	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(gone), On: "2026-02-03"})
+	w.must(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(gone), On: "2026-02-03"})
 	last := w.assign(painDiary) // whose turn comes behind the others'
 	w.clock.set(due(3))
 	w.run(last, "2026-02-03/evening")

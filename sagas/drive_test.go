@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"casebook/sagas"
 	enrollmentprocesses "casebook/sagas/enrollment"
 	safetyprocesses "casebook/sagas/safety"
+	userprocesses "casebook/sagas/user"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 )
@@ -36,6 +38,8 @@ type recorder struct {
 	got  []notify.Message
 	fail func(n int) error
 	sent int
+	// of is the study of whose messages it takes note; empty for all.
+	of string
 }
 
 func (r *recorder) Name() string { return r.name }
@@ -43,6 +47,9 @@ func (r *recorder) Close() error { return nil }
 func (r *recorder) Send(_ context.Context, m notify.Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m.Topic != userprocesses.AccountTopic && !strings.Contains(m.Subject+m.Text+string(m.Payload), r.of) {
+		return nil
+	}
 	r.sent++
 	if r.fail != nil {
 		if err := r.fail(r.sent); err != nil {
@@ -69,6 +76,13 @@ func (r *recorder) ids() []string {
 // drive runs all processes on a part of their own until the function that it returns is called.
 func (w *world) drive(channels ...notify.Channel) (stop func()) {
 	w.t.Helper()
+	for _, c := range channels {
+		if r, is := c.(*recorder); is && w.shared {
+			r.mu.Lock()
+			r.of = string(w.study)
+			r.mu.Unlock()
+		}
+	}
 	return w.driveThese(contexts.Processes(channels...))
 }
 
@@ -112,6 +126,17 @@ func (w *world) hasGroup(name string) bool {
 	return err == nil
 }
 
+// withoutGroup deletes a consumer group that other worlds have left behind.
+func (w *world) withoutGroup(name string) {
+	w.t.Helper()
+	if !w.shared || !w.hasGroup(name) {
+		return
+	}
+	if err := w.client().DeletePersistentSubscriptionToAll(w.t.Context(), name, esdb.DeletePersistentSubscriptionOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // client is a client of the event store, as somebody has who manages it.
 func (w *world) client() *esdb.Client {
 	w.t.Helper()
@@ -142,9 +167,10 @@ func (w *world) wait(types string, is func(any) bool) eventlog.Recorded {
 	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
 	defer stop()
 	var found *eventlog.Recorded
-	err := w.log.Follow(ctx, eventlog.Subscription{Types: []string{types}}, func(_ context.Context, b eventlog.Batch) error {
+	of := eventlog.Subscription{After: w.begun, Types: []string{types}, KeepUnreadable: w.shared}
+	err := w.log.Follow(ctx, of, func(_ context.Context, b eventlog.Batch) error {
 		for _, e := range b.Events {
-			if found == nil && is(e.Event) {
+			if found == nil && w.holds(e) && is(e.Event) {
 				found = &e
 				stop()
 			}
@@ -201,6 +227,7 @@ func TestDriveUpdatesGroupsOfEarlierVersions(t *testing.T) {
 	settings, group := pubsub.DefaultSettings(), enrollmentprocesses.Enrollment.Group()
 	settings.MessageTimeout = 120_000
 	client := w.client()
+	w.withoutGroup(group)
 	w.makeGroup(client, enrollmentprocesses.Enrollment, settings, esdb.Start{})
 	w.drive()
 	who := w.request()
@@ -227,7 +254,8 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	who := w.assign(phq9)
 	w.drive(broker, mail)
 	w.clock.set(berlin(3, 20, 30, 0))
-	w.must(crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0), Answers: riskyPHQ9()})
+	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0),
+		Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||
 		!raised.ReviewBy.Equal(w.clock.Now().Add(time.Hour)) {
@@ -248,7 +276,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	}
 	w.clock.set(raised.ReviewBy)
 	told("broker", 1)
-	w.must(crc, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: raised.Alert}, Note: "called the patient"})
+	w.must(w.crc, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: raised.Alert}, Note: "called the patient"})
 	w.wait("ProcessTimerCancelled", func(any) bool { return true })
 	w.clock.set(raised.ReviewBy.Add(2 * time.Hour))
 	told("email", 1)
@@ -292,11 +320,12 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A", Kind: safety.RiskFlagged,
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A",
+		Kind:     safety.RiskFlagged,
 		Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
 	var raised eventlog.Recorded
-	for e, err := range w.log.ReadStream(t.Context(), "alert-PAIN1.x", 0) {
+	for e, err := range w.log.ReadStream(t.Context(), "alert-"+string(w.study)+".x", 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,7 +347,7 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	if ids := channel.ids(); len(ids) != 1 || channel.sent != 2 {
 		t.Errorf("it was sent %d times, under the ids %v", channel.sent, ids)
 	}
-	if n := len(ofType[safety.NotificationSent](w.events("alert-PAIN1.x"))); n != 1 {
+	if n := len(ofType[safety.NotificationSent](w.events("alert-" + string(w.study) + ".x"))); n != 1 {
 		t.Errorf("it is recorded %d times", n)
 	}
 	// What the receiver will never take is recorded, and not sent again.
@@ -328,7 +357,7 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f := ofType[safety.NotificationFailed](w.events("alert-PAIN1.x")); len(f) != 1 || refusing.sent != 1 {
+	if f := ofType[safety.NotificationFailed](w.events("alert-" + string(w.study) + ".x")); len(f) != 1 || refusing.sent != 1 {
 		t.Errorf("failed: %+v, sent %d times", f, refusing.sent)
 	}
 }
@@ -337,11 +366,13 @@ func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 func TestAChannelThatIsAddedLaterGetsNothingOfThePast(t *testing.T) {
 	w := newWorld(t, 10)
 	raise := func(id string) {
-		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)}, Study: pain, Site: "A",
+		of := safety.OfAlert{Alert: safety.AlertID(string(w.study) + "." + id)}
+		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: of, Study: w.study, Site: "A",
 			Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: id, Source: id, OccurredAt: w.clock.Now()})
 	}
 	sent := func(id, channel string) bool {
-		return slices.ContainsFunc(ofType[safety.NotificationSent](w.events("alert-PAIN1."+id)), func(n safety.NotificationSent) bool {
+		all := ofType[safety.NotificationSent](w.events("alert-" + string(w.study) + "." + id))
+		return slices.ContainsFunc(all, func(n safety.NotificationSent) bool {
 			return n.Channel == channel
 		})
 	}
@@ -355,6 +386,7 @@ func TestAChannelThatIsAddedLaterGetsNothingOfThePast(t *testing.T) {
 	}
 	webhook := &recorder{name: "webhook"}
 	const group = "casebook-notify-webhook"
+	w.withoutGroup(group)
 	stop := w.drive(&recorder{name: "broker"})
 	raise("before")
 	until("the broker has the first alert", func() bool { return sent("before", "broker") })
@@ -432,10 +464,10 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 		return nil
 	}}
 	w.drive(channel)
-	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Site: "A",
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A",
 		Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
-	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != pain || parked.Reason == "" {
+	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != w.study || parked.Reason == "" {
 		t.Errorf("parked was %+v", parked)
 	}
 	who := w.request() // the others go on
@@ -443,10 +475,10 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 	mu.Lock()
 	broken = false
 	mu.Unlock()
-	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event,
+	w.must(w.manager, process.RetryParkedMessage{InStudy: domain.ForStudy(w.study), Process: parked.Process, Event: parked.Event,
 		Reasoned: domain.Because("mended")})
 	w.wait("NotificationSent", func(any) bool { return true })
-	if _, err := w.do(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process,
+	if _, err := w.do(w.manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(w.study), Process: parked.Process,
 		Event: parked.Event, Reasoned: domain.Because("x")}); err == nil {
 		t.Error("a message that was retried could be abandoned")
 	}

@@ -30,10 +30,13 @@ const (
 
 // statistician has just signed in.
 func (w *world) statistician() access.Principal {
-	return access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: pain}}, AuthenticatedAt: w.clock.Now()}
+	return access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: w.study}}, AuthenticatedAt: w.clock.Now()}
 }
 
-var supplier = access.Principal{User: "supplier", Grants: []user.Grant{{Role: user.UnblindedSupplyManager, Study: pain}}}
+// supplier ships kits.
+func (w *world) supplier() access.Principal {
+	return access.Principal{User: "supplier", Grants: []user.Grant{{Role: user.UnblindedSupplyManager, Study: w.study}}}
+}
 
 // treated publishes a protocol that randomises between two arms and gives kits, opens a depot, and registers and releases
 // kits there.
@@ -47,21 +50,21 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	if !t.Randomised {
 		arms = arms[:1]
 	}
-	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
 		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
 	if t.Randomised {
-		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(pain), Scheme: "list",
+		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(w.study), Scheme: "list",
 			Ratio:      map[domain.ArmID]int{blue: 1, green: 1},
 			BlockSizes: []int{2, 4, 6}, PerStratum: max(600, w.perStratum)})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(pain), Scheme: "list",
+		w.must(w.statistician(), randomisation.ActivateRandomisation{InStudy: domain.ForStudy(w.study), Scheme: "list",
 			SHA256: made.Events[0].Data.(randomisation.ListGenerated).SHA256})
 	}
-	w.must(supplier, supply.OpenDepot{InStudy: domain.ForStudy(pain), Depot: "D", Name: "Depot"})
-	w.must(supplier, supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
-	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L1", Certificate: "C-1"})
+	w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "D", Name: "Depot"})
+	w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "D", CSV: "kit,arm,lot,expiry\n" + kits})
+	w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L1", Certificate: "C-1"})
 }
 
 const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n" +
@@ -70,7 +73,7 @@ const twoOfEach = "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n
 // ship sends kits from the depot to site A, where they arrive well.
 func (w *world) ship(kits ...supply.KitNumber) {
 	w.t.Helper()
-	answer, err := w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits,
+	answer, err := w.do(w.supplier(), supply.CreateShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, To: "A", Kits: kits,
 		Reasoned: domain.Because("initial supply")})
 	if err != nil {
 		w.t.Fatal(err)
@@ -80,8 +83,8 @@ func (w *world) ship(kits ...supply.KitNumber) {
 
 func (w *world) receive(id supply.ShipmentID) {
 	w.t.Helper()
-	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: id, On: "2026-02-03"})
-	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: id,
+	w.must(w.supplier(), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, Shipment: id, On: "2026-02-03"})
+	w.must(w.crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, From: "D", Shipment: id,
 		On: "2026-02-03", Temperature: supply.TemperatureInRange})
 }
 
@@ -97,7 +100,7 @@ type courier struct {
 }
 
 func (w *world) courier(p *part) *courier {
-	return &courier{w: w, runner: w.runner(p)}
+	return &courier{w: w, runner: w.runner(p), seen: w.begun}
 }
 
 // fresh returns the events that came since the last call.
@@ -106,8 +109,12 @@ func (c *courier) fresh() []eventlog.Recorded {
 	var events []eventlog.Recorded
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	err := c.w.log.Follow(ctx, eventlog.Subscription{After: c.seen}, func(_ context.Context, b eventlog.Batch) error {
-		events = append(events, b.Events...)
+	err := c.w.log.Follow(ctx, eventlog.Subscription{After: c.seen, KeepUnreadable: c.w.shared}, func(_ context.Context, b eventlog.Batch) error {
+		for _, e := range b.Events {
+			if c.w.holds(e) {
+				events = append(events, e)
+			}
+		}
 		c.seen = b.Through
 		if b.Live {
 			stop()
@@ -181,7 +188,7 @@ func (w *world) patientEvents(p domain.PatientID) []string {
 }
 
 func (w *world) stockEvents(at supply.LocationID) []string {
-	return w.types(supply.StockDecider.Stream(supply.StockID(pain, at)))
+	return w.types(supply.StockDecider.Stream(supply.StockID(w.study, at)))
 }
 
 func (w *world) expect(what string, got []string, want ...string) {
@@ -201,8 +208,8 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated")
-	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved")
-	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(w.study))), "EnrollmentOpened", "PlaceReserved")
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "PatientRandomised")
 	// The process's own stream holds the steps, each with the commands that it sent.
 	var stages, asked []string
 	for _, e := range ofType[process.StepTaken](w.events("saga-enrollment." + string(who))) {
@@ -214,7 +221,7 @@ func TestEnrollmentWithDrawAndKit(t *testing.T) {
 	w.expect("stages", stages, "place", "stock", "draw", "kit", "confirmation", "enrolled")
 	w.expect("commands", asked, "ReservePlace", "HoldStock", "RandomisePatient", "AllocateKit", "ConfirmEnrollment")
 	// The earliest expiry goes first.
-	if kit := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))[0].Kit; kit != "1003" && kit != "1004" {
+	if kit := ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))[0].Kit; kit != "1003" && kit != "1004" {
 		t.Errorf("kit %s was allocated", kit)
 	}
 }
@@ -229,8 +236,8 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused")
-	w.expect("places", w.types(enrollment.Decider.Stream(string(pain))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
-	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated")
+	w.expect("places", w.types(enrollment.Decider.Stream(string(w.study))), "EnrollmentOpened", "PlaceReserved", "PlaceReleased")
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated")
 	if f := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who)))[0]; f.Code != "randomisation_not_possible" {
 		t.Errorf("it failed with %+v", f)
 	}
@@ -269,15 +276,15 @@ func TestARecalledKitIsReplaced(t *testing.T) {
 	w := newWorld(t, 10)
 	w.treated(nil, "1001,BLUE-7f31,L1,2027-01-31\n1002,GREEN-c204,L1,2027-01-31\n"+
 		"1003,GREEN-c204,L2,2027-12-31\n1004,BLUE-7f31,L2,2027-12-31\n")
-	w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
+	w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L2", Certificate: "C-2"})
 	c := w.courier(w.part)
 	c.mustSettle()
 	w.ship("1001", "1002", "1003", "1004")
 	who := w.request()
 	c.mustSettle()
-	w.must(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L1", Reasoned: domain.Because("impurity")})
+	w.must(w.supplier(), supply.RecallLot{InStudy: domain.ForStudy(w.study), Lot: "L1", Reasoned: domain.Because("impurity")})
 	c.mustSettle()
-	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+	allocated := ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))
 	if len(allocated) != 2 || allocated[1].Replaces != allocated[0].Kit || allocated[1].Patient != who {
 		t.Errorf("allocated were %+v", allocated)
 	}
@@ -296,7 +303,7 @@ func TestARecalledKitIsReplaced(t *testing.T) {
 func TestALostOrExpiredKitIsReplaced(t *testing.T) {
 	for name, lose := range map[string]func(w *world, c *courier, kit supply.KitNumber){
 		"lost": func(w *world, _ *courier, kit supply.KitNumber) {
-			w.must(crc, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kit: kit,
+			w.must(w.crc, supply.ReportKitLost{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kit: kit,
 				Reasoned: domain.Because("not found")})
 		},
 		"expired": func(w *world, c *courier, _ supply.KitNumber) {
@@ -310,15 +317,15 @@ func TestALostOrExpiredKitIsReplaced(t *testing.T) {
 				"1003,GREEN-c204,L1,2027-12-31\n1004,BLUE-7f31,L1,2027-12-31\n")
 			c := w.courier(w.part)
 			c.mustSettle()
-			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
 				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
 			w.ship("1001", "1002", "1003", "1004")
 			who := w.request()
 			c.mustSettle()
-			first := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))[0]
+			first := ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))[0]
 			lose(w, c, first.Kit)
 			c.mustSettle()
-			allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+			allocated := ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))
 			if len(allocated) != 2 || allocated[1].Replaces != first.Kit || allocated[1].Patient != who {
 				t.Errorf("allocated were %+v", allocated)
 			}
@@ -335,17 +342,17 @@ func TestDispensingAndResupply(t *testing.T) {
 	w.ship("1003", "1004") // one of each arm
 	who := w.request()
 	c.mustSettle()
-	w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
+	w.must(w.crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockSeedRecorded", "StockHeld", "KitAllocated", "AllocationFailed")
-	w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+	w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
 		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
 	c.mustSettle()
-	sent := ofType[supply.ShipmentCreated](w.events("stock-PAIN1.D"))
+	sent := ofType[supply.ShipmentCreated](w.events("stock-" + string(w.study) + ".D"))
 	if len(sent) != 2 || !sent[1].Resupply {
 		t.Fatalf("shipments are %+v", sent)
 	}
-	w.must(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: sent[1].Shipment,
+	w.must(w.supplier(), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, Shipment: sent[1].Shipment,
 		On: "2026-02-03"})
 	c.mustSettle()
 	w.clock.set(w.clock.Now().AddDate(0, 0, 3)) // it is overdue
@@ -362,26 +369,26 @@ func TestDispensingAndResupply(t *testing.T) {
 	}
 	for _, e := range c.past { // who moves drug sees to alerts about drug
 		if a, ok := e.Event.(safety.AlertRaised); ok {
-			if _, err := w.do(supplier, safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}}); err != nil {
+			if _, err := w.do(w.supplier(), safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}}); err != nil {
 				t.Errorf("the supply manager looks at %s: %v", a.Kind, err)
 			}
 		}
 	}
-	w.must(crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: sent[1].Shipment,
+	w.must(w.crc, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, From: "D", Shipment: sent[1].Shipment,
 		On: "2026-02-05", Temperature: supply.TemperatureInRange})
 	c.mustSettle()
-	allocated := ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))
+	allocated := ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))
 	if len(allocated) != 2 || allocated[1].Visit != "week-4" || allocated[1].Patient != who {
 		t.Errorf("allocated were %+v", allocated)
 	}
 	// Kits that expire are taken out by the clock.
 	w.clock.set(w.clock.Now().AddDate(2, 0, 0))
 	c.fire()
-	if expired := ofType[supply.KitsExpired](w.events("stock-PAIN1.A")); len(expired) == 0 {
+	if expired := ofType[supply.KitsExpired](w.events("stock-" + string(w.study) + ".A")); len(expired) == 0 {
 		t.Error("nothing has expired after two years")
 	}
 	withdraw := patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-06"}
-	w.must(crc, withdraw)
+	w.must(w.crc, withdraw)
 	c.mustSettle()
 }
 
@@ -411,8 +418,8 @@ func TestMissedAnswersAreHeardOfByAskingAgain(t *testing.T) {
 		c.mustSettle()
 	}
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
-	w.expect("draws", w.types("randomisation-PAIN1"), "ListGenerated", "SchemeActivated", "PatientRandomised")
-	if n := len(ofType[supply.KitAllocated](w.events("stock-PAIN1.A"))); n != 1 {
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "PatientRandomised")
+	if n := len(ofType[supply.KitAllocated](w.events("stock-" + string(w.study) + ".A"))); n != 1 {
 		t.Errorf("%d kits were allocated, want 1", n)
 	}
 	steps := ofType[process.StepTaken](w.events("saga-enrollment." + string(who)))

@@ -43,7 +43,7 @@ type outcome struct{ places, draws, kits, holds int }
 func (w *world) look(p domain.PatientID) outcome {
 	w.t.Helper()
 	var o outcome
-	for _, e := range w.events(enrollment.Decider.Stream(string(pain))) {
+	for _, e := range w.events(enrollment.Decider.Stream(string(w.study))) {
 		switch e := e.(type) {
 		case enrollment.PlaceReserved:
 			if e.Patient == p {
@@ -55,12 +55,12 @@ func (w *world) look(p domain.PatientID) outcome {
 			}
 		}
 	}
-	for _, e := range w.events(randomisation.Decider.Stream(string(pain))) {
+	for _, e := range w.events(randomisation.Decider.Stream(string(w.study))) {
 		if e, ok := e.(randomisation.PatientRandomised); ok && e.Patient == p {
 			o.draws++
 		}
 	}
-	for _, e := range w.events(supply.StockDecider.Stream(supply.StockID(pain, "A"))) {
+	for _, e := range w.events(supply.StockDecider.Stream(supply.StockID(w.study, "A"))) {
 		switch e := e.(type) {
 		case supply.StockHeld:
 			if e.Patient == p {
@@ -127,7 +127,7 @@ func (w *world) verify(p domain.PatientID) {
 func (w *world) verifyKits() {
 	w.t.Helper()
 	of := map[supply.KitNumber]domain.PatientID{}
-	for _, e := range ofType[supply.KitAllocated](w.events(supply.StockDecider.Stream(supply.StockID(pain, "A")))) {
+	for _, e := range ofType[supply.KitAllocated](w.events(supply.StockDecider.Stream(supply.StockID(w.study, "A")))) {
 		if other, has := of[e.Kit]; has && other != e.Patient {
 			w.t.Errorf("kit %s has two patients, %s and %s", e.Kit, other, e.Patient)
 		}
@@ -164,14 +164,14 @@ func quarantineAll(w *world, _ domain.PatientID) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all,
+		w.must(w.crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kits: all,
 			Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")})
 	}
 }
 
 func stockOf(w *world, at supply.LocationID) []supply.StockEvent {
 	var all []supply.StockEvent
-	for _, e := range w.events(supply.StockDecider.Stream(supply.StockID(pain, at))) {
+	for _, e := range w.events(supply.StockDecider.Stream(supply.StockID(w.study, at))) {
 		all = append(all, e.(supply.StockEvent))
 	}
 	return all
@@ -188,7 +188,7 @@ func restock(w *world) {
 		}
 	}
 	if len(all) > 0 {
-		w.must(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: all,
+		w.must(w.supplier(), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kits: all,
 			Reasoned: domain.Because("still good")})
 	}
 }
@@ -200,7 +200,7 @@ func courses() []course {
 		{name: "the last kit goes before the hold", at: once("before HoldStock", quarantineAll), ends: "EnrollmentFailed"},
 		{name: "the last kit goes after the draw", at: once("before AllocateKit", quarantineAll), ends: "EnrollmentRequested"},
 		{name: "the last place goes", at: once("before ReservePlace", func(w *world, _ domain.PatientID) {
-			w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1}})
+			w.must(w.manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: 1}})
 		}), ends: "EnrollmentFailed"},
 		{name: "the patient withdraws before the draw", at: once("before HoldStock", withdraw), ends: "ConsentWithdrawn"},
 		{name: "the patient withdraws at the draw", at: once("before RandomisePatient", withdraw), ends: "ConsentWithdrawn"},
@@ -211,7 +211,7 @@ func courses() []course {
 
 func withdraw(w *world, p domain.PatientID) {
 	w.t.Helper()
-	w.must(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"})
+	w.must(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"})
 }
 
 // stocked is a world with n kits of each arm at site A.
@@ -235,7 +235,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Parallel()
 			w, c := stocked(t, 30)
 			for point := 0; ; point++ {
-				w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 1000}})
+				w.must(w.manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: 1000}})
 				restock(w)
 				c.mustSettle()
 				who := w.request()
@@ -298,7 +298,7 @@ func TestTwiceLateInAnyOrderAndByTwo(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 7))
 			w, first := stocked(t, 6) // too few for all: some fail, some are held
-			w.must(manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: 8}})
+			w.must(w.manager, enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: 8}})
 			first.mustSettle()
 			second := w.courier(w.newPart())
 			second.seen = first.seen
@@ -366,7 +366,7 @@ func TestWithoutRandomisationAFailedAllocationGoesBack(t *testing.T) {
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed")
 	c.runner.Fault = nil
 	restock(w)
-	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
+	w.must(w.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2026-02-03"})
 	c.mustSettle()
 	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "EnrollmentFailed",
 		"EnrollmentRequested", "PatientEnrolled")

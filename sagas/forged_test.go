@@ -30,7 +30,8 @@ func TestForgedEventsSetOffNothing(t *testing.T) {
 	stop := w.drive()
 	forged := map[domain.PatientID]string{}
 	metadata := func(previousHash string, schema int) string {
-		raw, err := json.Marshal(eventlog.Metadata{Actor: "crc", Role: "crc", Study: pain, Site: "A", RecordedAt: w.clock.Now(), Schema: schema,
+		raw, err := json.Marshal(eventlog.Metadata{Actor: "crc", Role: "crc", Study: w.study, Site: "A", RecordedAt: w.clock.Now(),
+			Schema:    schema,
 			CommandID: "0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55", PreviousHash: previousHash})
 		if err != nil {
 			t.Fatal(err)
@@ -40,12 +41,13 @@ func TestForgedEventsSetOffNothing(t *testing.T) {
 	for name, m := range map[string]string{"no metadata": "", "empty metadata": "{}", "wrong hash": metadata("bm8=", 1)} {
 		id := w.consented()
 		forged[id] = name
-		w.forge("patient-"+string(id), "EnrollmentRequested", patient.EnrollmentRequested{Patient: id, Study: pain, Site: "A",
+		w.forge("patient-"+string(id), "EnrollmentRequested", patient.EnrollmentRequested{Patient: id, Study: w.study, Site: "A",
 			On: "2026-02-02", Attempt: 1}, m)
 	}
 	// A patient of whom there is nothing else: no hash has to match in the first event of a stream.
-	forged["PAIN1.S-776"] = "first event"
-	w.forge("patient-PAIN1.S-776", "EnrollmentRequested", patient.EnrollmentRequested{Patient: "PAIN1.S-776", Study: pain, Site: "A",
+	alone, never := domain.PatientID(w.study+".S-776"), domain.PatientID(w.study+".S-777")
+	forged[alone] = "first event"
+	w.forge("patient-"+string(alone), "EnrollmentRequested", patient.EnrollmentRequested{Patient: alone, Study: w.study, Site: "A",
 		On: "2026-02-02", Attempt: 1}, metadata("", 1))
 	// Events of another program, with names like ours.
 	for _, name := range []string{"ProcessTimerStarted", "ProcessTimerSet", "InstrumentAssignedToBoard", "InstrumentAssigned",
@@ -53,10 +55,10 @@ func TestForgedEventsSetOffNothing(t *testing.T) {
 		w.forge("crm-1", name, struct{}{}, "")
 	}
 	// Events of a newer program, and of nobody, that the timers and the processes by the clock follow.
-	w.forge("diary-PAIN1.S-777", "InstrumentAssigned", diary.InstrumentAssigned{Patient: "PAIN1.S-777"}, metadata("", 99))
-	w.forge("diary-PAIN1.S-778", "InstrumentAssigned", 7, metadata("", 1))
-	w.forge("saga-enrollment.PAIN1.S-779", "ProcessTimerSet", 7, metadata("", 1))
-	w.forge("saga-enrollment.PAIN1.S-780", "ProcessTimerSet", process.TimerSet{}, "")
+	w.forge("diary-"+string(never), "InstrumentAssigned", diary.InstrumentAssigned{Patient: never}, metadata("", 99))
+	w.forge("diary-"+string(w.study)+".S-778", "InstrumentAssigned", 7, metadata("", 1))
+	w.forge("saga-enrollment."+string(w.study)+".S-779", "ProcessTimerSet", 7, metadata("", 1))
+	w.forge("saga-enrollment."+string(w.study)+".S-780", "ProcessTimerSet", process.TimerSet{}, "")
 	enrolled := func() {
 		t.Helper()
 		who := w.request()

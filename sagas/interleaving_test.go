@@ -134,8 +134,8 @@ func TestR36_RandomInterleavings(t *testing.T) {
 					[]string{"2026-02-20", "2027-06-30"}[k/4%2])
 			}
 			w.treated(nil, lines.String())
-			w.must(supplier, supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: "L2", Certificate: "C-2"})
-			w.must(supplier, supply.SetResupplyRule{InStudy: domain.ForStudy(pain),
+			w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L2", Certificate: "C-2"})
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
 				Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 2, Target: 4, OverdueDays: 3}})
 			c := w.courier(w.newPart())
 			var pending []eventlog.Recorded
@@ -217,20 +217,20 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 		*who = append(*who, w.request())
 	case n < 8:
 		if kits := some(depot, 1+r.IntN(6), available); len(kits) > 0 {
-			try(w.do(supplier, supply.CreateShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, To: "A", Kits: kits,
+			try(w.do(w.supplier(), supply.CreateShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, To: "A", Kits: kits,
 				Reasoned: domain.Because("by hand")}))
 		}
 	case n < 13 && shipment != "":
 		switch {
 		case status == supply.ShipmentPacked && r.IntN(6) == 0:
-			try(w.do(supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment,
+			try(w.do(w.supplier(), supply.CancelShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, Shipment: shipment,
 				Reasoned: domain.Because("not needed")}))
 		case status == supply.ShipmentPacked:
-			try(w.do(supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: pain, From: "D"}, Shipment: shipment,
+			try(w.do(w.supplier(), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: w.study, From: "D"}, Shipment: shipment,
 				On: domain.DateOf(w.clock.Now())}))
 		default:
 			sent, _ := depot.Sent.Get(shipment)
-			receive := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, From: "D", Shipment: shipment,
+			receive := supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, From: "D", Shipment: shipment,
 				On: domain.DateOf(w.clock.Now()), Temperature: supply.TemperatureInRange}
 			if r.IntN(4) == 0 {
 				receive.Temperature = supply.TemperatureExcursion
@@ -238,25 +238,25 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 			if r.IntN(4) == 0 {
 				receive.Damaged = sent.Kits[:1]
 			}
-			try(w.do(crc, receive))
+			try(w.do(w.crc, receive))
 		}
 	case n == 13:
 		if kits := some(stock, 3, func(k supply.Kit) bool { return available(k) || k.Status == supply.KitIsAllocated }); len(kits) > 0 {
-			try(w.do(crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits,
+			try(w.do(w.crc, supply.QuarantineKits{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kits: kits,
 				Cause: supply.CauseExcursion, Reasoned: domain.Because("the fridge failed")}))
 		}
 	case n == 14:
 		if kits := some(stock, 4, func(k supply.Kit) bool { return k.Status == supply.KitQuarantined && !k.Replaced }); len(kits) > 0 {
-			try(w.do(supplier, supply.ReleaseKits{AtLocation: supply.AtLocation{Study: pain, Location: "A"}, Kits: kits,
+			try(w.do(w.supplier(), supply.ReleaseKits{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kits: kits,
 				Reasoned: domain.Because("still good")}))
 		}
 	case n == 15 && r.IntN(6) == 0:
-		try(w.do(supplier, supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: "L2", Reasoned: domain.Because("impurity")}))
+		try(w.do(w.supplier(), supply.RecallLot{InStudy: domain.ForStudy(w.study), Lot: "L2", Reasoned: domain.Because("impurity")}))
 	case n == 16 && len(*who) > 0:
 		if p := (*who)[r.IntN(len(*who))]; r.IntN(2) == 0 {
-			try(w.do(crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"}))
+			try(w.do(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(p), On: "2026-02-03"}))
 		} else {
-			try(w.do(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-03"})) // after a failure
+			try(w.do(w.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-03"})) // after a failure
 		}
 	case n == 17:
 		w.clock.set(w.clock.Now().Add(time.Duration(r.IntN(20)) * time.Hour))
@@ -264,7 +264,7 @@ func (w *world) act(r *rand.Rand, c *courier, who *[]domain.PatientID) {
 	default:
 		if kits := some(stock, 1, func(k supply.Kit) bool { return k.Status == supply.KitIsAllocated }); len(kits) > 0 {
 			k, _ := stock.Kits.Get(kits[0])
-			try(w.do(crc, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(k.Patient), Kit: kits[0], On: domain.DateOf(w.clock.Now())}))
+			try(w.do(w.crc, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(k.Patient), Kit: kits[0], On: domain.DateOf(w.clock.Now())}))
 		}
 	}
 	if _, refused := refuse.As(err); err != nil && !refused {

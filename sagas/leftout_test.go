@@ -61,12 +61,12 @@ func TestTimerThatFailsIsParkedAndRetried(t *testing.T) {
 	stop := w.driveThese([]sagas.Process{ticking(&broken, &steps)})
 	who := w.screen()
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
-	if parked.Process != "ticking" || parked.Type != "ProcessTimerSet" || parked.Study != pain ||
+	if parked.Process != "ticking" || parked.Type != "ProcessTimerSet" || parked.Study != w.study ||
 		!strings.Contains(parked.Reason, "AllocateKit") || parked.Stream != "saga-ticking."+string(who) {
 		t.Errorf("parked was %+v", parked)
 	}
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
-	if raised.Kind != safety.ProcessStuck || raised.Severity != safety.Urgent || raised.Study != pain || raised.Source != parked.Event {
+	if raised.Kind != safety.ProcessStuck || raised.Severity != safety.Urgent || raised.Study != w.study || raised.Source != parked.Event {
 		t.Errorf("raised was %+v", raised)
 	}
 	stop()
@@ -81,7 +81,7 @@ func TestTimerThatFailsIsParkedAndRetried(t *testing.T) {
 	if n := steps.Load(); n != 0 {
 		t.Errorf("a parked timer has fired %d times", n)
 	}
-	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event,
+	w.must(w.manager, process.RetryParkedMessage{InStudy: domain.ForStudy(w.study), Process: parked.Process, Event: parked.Event,
 		Reasoned: domain.Because("mended")})
 	w.wait("ProcessTimerFired", func(any) bool { return true })
 	until(t, "nothing is parked", func() bool { return d.Waiting().Parked["ticking"] == 0 })
@@ -96,7 +96,7 @@ func TestTimerThatIsGivenUpDoesNotFire(t *testing.T) {
 	stop := w.driveThese([]sagas.Process{ticking(&broken, &steps)})
 	w.screen()
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
-	w.must(manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(pain), Process: parked.Process, Event: parked.Event,
+	w.must(w.manager, process.AbandonParkedMessage{InStudy: domain.ForStudy(w.study), Process: parked.Process, Event: parked.Event,
 		Reasoned: domain.Because("done by hand")})
 	stop()
 	broken.Store(false)
@@ -117,8 +117,8 @@ func TestTimerCommandsAreSentAfterACrash(t *testing.T) {
 			return sagas.Reaction[nothing]{State: s, Stage: "set", Set: []process.Timer{{Name: "tick", At: o.At}}}, true
 		}),
 		sagas.OnTimer(func(s nothing, _ sagas.Fired, o sagas.Occurrence) (sagas.Reaction[nothing], bool) {
-			return sagas.Reaction[nothing]{State: s, Stage: "ticked", Commands: []any{safety.RaiseAlert{OfAlert: sagas.AlertFrom(pain, o.ID),
-				Study: pain, Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "It ticks.", Source: o.ID, OccurredAt: o.At}}}, true
+			return sagas.Reaction[nothing]{State: s, Stage: "ticked", Commands: []any{safety.RaiseAlert{OfAlert: sagas.AlertFrom(w.study, o.ID),
+				Study: w.study, Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "It ticks.", Source: o.ID, OccurredAt: o.At}}}, true
 		}))
 	dying := w.runner(w.part)
 	dying.Fault = func(point string) error {
@@ -201,7 +201,7 @@ func TestTurnThatFailsIsParkedAndRetried(t *testing.T) {
 		follow()
 	}
 	parked := ofType[process.MessageParked](w.parkedEvents())
-	if len(parked) != 1 || parked[0].Process != "by-clock" || parked[0].Type != "InstrumentAssigned" || parked[0].Study != pain ||
+	if len(parked) != 1 || parked[0].Process != "by-clock" || parked[0].Type != "InstrumentAssigned" || parked[0].Study != w.study ||
 		parked[0].Stream != "diary-"+string(first) || !strings.Contains(parked[0].Reason, "does not work") ||
 		!strings.Contains(parked[0].Reason, string(first)) {
 		t.Fatalf("parked are %+v", parked)
@@ -215,7 +215,7 @@ func TestTurnThatFailsIsParkedAndRetried(t *testing.T) {
 		t.Errorf("after a restart they took turns: %v", turns)
 	}
 	broken = false
-	w.must(manager, process.RetryParkedMessage{InStudy: domain.ForStudy(pain), Process: parked[0].Process, Event: parked[0].Event,
+	w.must(w.manager, process.RetryParkedMessage{InStudy: domain.ForStudy(w.study), Process: parked[0].Process, Event: parked[0].Event,
 		Reasoned: domain.Because("mended")})
 	follow()
 	if turns[string(first)] != 1 {
@@ -239,7 +239,7 @@ func TestMessageThatIsParkedRaisesOneAlert(t *testing.T) {
 	channel := &recorder{name: "broker", fail: func(int) error { panic("a mistake of ours") }}
 	w.drive(channel)
 	for _, id := range []string{"x", "y", "z"} {
-		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)}, Study: pain, Site: "A",
+		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)}, Study: w.study, Site: "A",
 			Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: id, OccurredAt: w.clock.Now()})
 	}
 	raised := w.wait("AlertRaised", func(e any) bool { return e.(safety.AlertRaised).Kind == safety.ProcessStuck }).Event.(safety.AlertRaised)
@@ -263,7 +263,7 @@ func TestStuckProcessesAreCounted(t *testing.T) {
 	d := w.driveWith(registry, contexts.Processes()...)
 	take := func(trigger string, after int, outcome process.Outcome) {
 		w.must(access.Process("dispensing"), process.TakeStep{After: after, Step: process.StepTaken{
-			Instance: process.Instance{Process: "dispensing", Of: "PAIN1.S-9"}, Study: pain, Trigger: trigger, TriggerType: "x", Stage: "s",
+			Instance: process.Instance{Process: "dispensing", Of: "PAIN1.S-9"}, Study: w.study, Trigger: trigger, TriggerType: "x", Stage: "s",
 			Outcome: outcome}})
 	}
 	take("a", 0, process.Stuck)

@@ -25,13 +25,14 @@ import (
 )
 
 // occurs is an event about a patient that comes to the processes of a test.
-func occurs(id string, event any) eventlog.Recorded {
+func (w *world) occurs(id string, event any) eventlog.Recorded {
 	name, _ := contexts.Registry().NameOf(event)
-	return eventlog.Recorded{ID: uuid.NewSHA1(uuid.Nil, []byte(id)), Type: name, Event: event,
-		Metadata: eventlog.Metadata{Study: pain, Site: "A"}}
+	return eventlog.Recorded{ID: uuid.NewSHA1(uuid.Nil, []byte(string(w.study)+id)), Type: name, Event: event,
+		Metadata: eventlog.Metadata{Study: w.study, Site: "A"}}
 }
 
-const someone = domain.PatientID("PAIN1.S-1")
+// someone is a patient of whom the record knows nothing.
+func (w *world) someone() domain.PatientID { return domain.PatientID(w.study + ".S-1") }
 
 // A command that a process has not declared is a mistake in the process: nothing is recorded, and the message is parked.
 func TestAProcessSendsOnlyWhatItDeclares(t *testing.T) {
@@ -42,11 +43,11 @@ func TestAProcessSendsOnlyWhatItDeclares(t *testing.T) {
 			return sagas.Reaction[nothing]{State: s, Stage: "sent",
 				Commands: []any{supply.AllocateKit{OfPatient: domain.ForPatient(e.Patient)}}}, true
 		}))
-	err := w.runner(w.part).Deal(t.Context(), p, occurs("1", patient.Completed{Patient: someone}))
+	err := w.runner(w.part).Deal(t.Context(), p, w.occurs("1", patient.Completed{Patient: w.someone()}))
 	if !sagas.IsPermanent(err) || !strings.Contains(err.Error(), "AllocateKit") {
 		t.Errorf("it was dealt with: %v", err)
 	}
-	if steps := w.events("saga-careless." + string(someone)); len(steps) > 0 {
+	if steps := w.events("saga-careless." + string(w.someone())); len(steps) > 0 {
 		t.Errorf("recorded were %v", steps)
 	}
 }
@@ -105,12 +106,12 @@ func TestStatesOfEarlierVersionsAreRead(t *testing.T) {
 		})
 	runner := w.runner(w.part)
 	deal := func(p sagas.Process, id string) error {
-		return runner.Deal(t.Context(), p, occurs(id, patient.VisitRecorded{Patient: someone}))
+		return runner.Deal(t.Context(), p, w.occurs(id, patient.VisitRecorded{Patient: w.someone()}))
 	}
 	if err := errors.Join(deal(earlier, "1"), deal(earlier, "2"), deal(later, "3"), deal(later, "4")); err != nil {
 		t.Fatal(err)
 	}
-	steps := ofType[process.StepTaken](w.events("saga-counting." + string(someone)))
+	steps := ofType[process.StepTaken](w.events("saga-counting." + string(w.someone())))
 	for i, want := range []process.StepTaken{{State: json.RawMessage(`{"count":1}`)}, {State: json.RawMessage(`{"count":2}`)},
 		{State: json.RawMessage(`{"times":3,"since":"2026-01-01"}`),
 			StateVersion: 2}, {State: json.RawMessage(`{"times":4,"since":"2026-01-01"}`), StateVersion: 2}} {
@@ -122,7 +123,7 @@ func TestStatesOfEarlierVersionsAreRead(t *testing.T) {
 	if !errors.Is(err, domain.ErrUnknownVersion) || sagas.IsPermanent(err) {
 		t.Errorf("the earlier program dealt with the state of a later one: %v", err)
 	}
-	for r, err := range w.log.ReadStream(t.Context(), "saga-counting."+string(someone), 0) {
+	for r, err := range w.log.ReadStream(t.Context(), "saga-counting."+string(w.someone()), 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,12 +137,13 @@ func TestStatesOfEarlierVersionsAreRead(t *testing.T) {
 // has another shape, sends what was recorded; and each knows what the other has sent.
 func TestRecordedCommandsOfEarlierVersionsAreSent(t *testing.T) {
 	w := newWorld(t, 10)
-	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: "PAIN1.x"}, Study: pain, Kind: safety.RiskFlagged,
+	of := safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: of, Study: w.study, Kind: safety.RiskFlagged,
 		Severity: safety.Urgent,
 		Summary:  "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	earlier, earlierProcess := w.remarking(t)
 	later, laterProcess := w.remarkingLater(t)
-	raised := occurs("1", safety.AlertRaised{Alert: "PAIN1.x"})
+	raised := w.occurs("1", safety.AlertRaised{Alert: safety.AlertID(w.study + ".x")})
 
 	dying := w.runner(earlier)
 	dying.Fault = func(point string) error {
@@ -161,12 +163,13 @@ func TestRecordedCommandsOfEarlierVersionsAreSent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := ofType[safety.AlertReviewed](w.events("alert-PAIN1.x")); len(got) != 1 || got[0].Note != "seen (said by an earlier program)" {
+	got := ofType[safety.AlertReviewed](w.events("alert-" + string(w.study) + ".x"))
+	if len(got) != 1 || got[0].Note != "seen (said by an earlier program)" {
 		t.Errorf("recorded were %+v", got)
 	}
 
 	// What a later program has recorded, an earlier one leaves to it.
-	other := occurs("2", safety.AlertRaised{Alert: "PAIN1.x"})
+	other := w.occurs("2", safety.AlertRaised{Alert: safety.AlertID(w.study + ".x")})
 	dying = w.runner(later)
 	dying.Fault = func(point string) error {
 		if point == "before Remark" {
@@ -233,10 +236,10 @@ func TestDeliveredEventsMeanNothing(t *testing.T) {
 		[]string{"PatientCompleted", "ParkedMessageRetried"}) {
 		t.Errorf("the filter is %v, %v", filter, err)
 	}
-	if err := w.runner(w.part).Deal(t.Context(), p, occurs("1", patient.Completed{Patient: someone})); err != nil {
+	if err := w.runner(w.part).Deal(t.Context(), p, w.occurs("1", patient.Completed{Patient: w.someone()})); err != nil {
 		t.Error(err)
 	}
-	if steps := w.events("saga-resting." + string(someone)); len(steps) > 0 {
+	if steps := w.events("saga-resting." + string(w.someone())); len(steps) > 0 {
 		t.Errorf("recorded were %v", steps)
 	}
 }

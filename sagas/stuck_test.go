@@ -74,7 +74,7 @@ func TestStuckEnrolmentRaisesOneAlert(t *testing.T) {
 		}
 	}
 	alerts := w.stuckAlerts(c)
-	if len(alerts) != 1 || alerts[0].Patient != who || alerts[0].Site != "A" || alerts[0].Study != pain ||
+	if len(alerts) != 1 || alerts[0].Patient != who || alerts[0].Site != "A" || alerts[0].Study != w.study ||
 		alerts[0].Severity != safety.Urgent {
 		t.Errorf("the alerts are %+v", alerts)
 	}
@@ -127,10 +127,10 @@ func (c *courier) fireWithout(expected error) {
 // the commands cannot be sent. Each is stuck after its time, raises one alert and goes on when a person has it retried.
 func TestEveryProcessThatWaitsIsStuckAndRetried(t *testing.T) {
 	visit := func(w *world, who domain.PatientID) {
-		w.must(crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
+		w.must(w.crc, patient.RecordVisit{OfPatient: domain.ForPatient(who), Visit: "week-4", On: "2026-02-03"})
 	}
 	risk := func(w *world, who domain.PatientID) {
-		doctor := access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: pain, Site: "A"}},
+		doctor := access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: w.study, Site: "A"}},
 			AuthenticatedAt: w.clock.Now()}
 		w.must(doctor, randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")})
 	}
@@ -169,7 +169,7 @@ func TestEveryProcessThatWaitsIsStuckAndRetried(t *testing.T) {
 			}
 			stuck := w.stuckInstances(courier, c.process)
 			alerts := w.stuckAlerts(courier)
-			if len(stuck) != 1 || len(alerts) != 1 || alerts[0].Severity != safety.Urgent || alerts[0].Study != pain {
+			if len(stuck) != 1 || len(alerts) != 1 || alerts[0].Severity != safety.Urgent || alerts[0].Study != w.study {
 				t.Fatalf("%v are stuck, and the alerts are %+v", stuck, alerts)
 			}
 			last := w.lastStepOf(stuck[0])
@@ -177,7 +177,7 @@ func TestEveryProcessThatWaitsIsStuckAndRetried(t *testing.T) {
 				t.Errorf("it is stuck at %s", last.Stage)
 			}
 			courier.runner.Fault = nil
-			w.must(manager, process.RetryProcess{InStudy: domain.ForStudy(pain), Process: stuck[0].Process, Of: stuck[0].Of,
+			w.must(w.manager, process.RetryProcess{InStudy: domain.ForStudy(w.study), Process: stuck[0].Process, Of: stuck[0].Of,
 				Reasoned: domain.Because("the store is back")})
 			retried := w.wait("ProcessRetried", func(any) bool { return true })
 			if err := courier.runner.Retry(t.Context(), c.process, retried); err != nil {
@@ -232,26 +232,26 @@ func TestPersonRetriesAProcess(t *testing.T) {
 	if last := w.lastStep(who); last.Stage != "draw" {
 		t.Fatalf("it does not wait for the draw: %+v", last)
 	}
-	retry := process.RetryProcess{InStudy: domain.ForStudy(pain), Process: "enrollment", Of: string(who),
+	retry := process.RetryProcess{InStudy: domain.ForStudy(w.study), Process: "enrollment", Of: string(who),
 		Reasoned: domain.Because("a test program took part in the consumer group")}
-	if _, err := w.do(crc, retry); err == nil {
+	if _, err := w.do(w.crc, retry); err == nil {
 		t.Error("a coordinator may retry a process")
 	}
 	settings := pubsub.DefaultSettings()
 	settings.MessageTimeout, settings.CheckpointAfter = 5_000, 1000               // as a drive wants them
 	w.makeGroup(w.client(), enrollmentprocesses.Enrollment, settings, esdb.End{}) // it has delivered all that is recorded
 	w.drive()
-	w.must(manager, retry)
+	w.must(w.manager, retry)
 	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == who })
 	w.verify(who)
-	if n := len(ofType[randomisation.PatientRandomised](w.events("randomisation-PAIN1"))); n != 2 {
+	if n := len(ofType[randomisation.PatientRandomised](w.events("randomisation-" + string(w.study)))); n != 2 {
 		t.Errorf("%d arms were drawn for two patients", n)
 	}
 	w.wait("ProcessStepTaken", func(e any) bool {
 		s, ok := e.(process.StepTaken)
 		return ok && s.Of == string(who) && s.Stage == "enrolled"
 	})
-	_, err := w.do(manager, retry)
+	_, err := w.do(w.manager, retry)
 	if refusal, ok := refuse.As(err); !ok || refusal.Code != "process_ended" {
 		t.Errorf("an enrolment that has ended is retried: %v", err)
 	}
@@ -269,7 +269,7 @@ func TestRetryGivesTheAnswerThatWasMissed(t *testing.T) {
 			who := w.request()
 			c.mustSettle()
 			before := w.lastStep(who)
-			w.must(manager, process.RetryProcess{InStudy: domain.ForStudy(pain), Process: "enrollment", Of: string(who),
+			w.must(w.manager, process.RetryProcess{InStudy: domain.ForStudy(w.study), Process: "enrollment", Of: string(who),
 				Reasoned: domain.Because("it waits")})
 			retried := w.wait("ProcessRetried", func(any) bool { return true })
 			for range 2 { // as two programs do
@@ -283,7 +283,7 @@ func TestRetryGivesTheAnswerThatWasMissed(t *testing.T) {
 			c.mustSettle()
 			w.verify(who)
 			w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled")
-			if who := retried.Metadata.Actor; who != manager.User {
+			if who := retried.Metadata.Actor; who != w.manager.User {
 				t.Errorf("%s had it retried", who)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,13 +33,6 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
-
-const pain = domain.StudyID("PAIN1")
-
-var (
-	manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: pain}}}
-	crc     = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: pain, Site: "A"}}}
-)
 
 // clock is set by hand.
 type clock struct {
@@ -64,6 +58,13 @@ type world struct {
 	clock *clock
 	url   string
 	*part
+	// study is the world's own, manager and crc work in it.
+	study        domain.StudyID
+	manager, crc access.Principal
+	// begun is where a shared log ended when the world began.
+	begun domain.Position
+	// shared says that other worlds write the log too.
+	shared   bool
 	screened int
 	// perStratum is how many places a randomisation list has at least.
 	perStratum int
@@ -78,33 +79,54 @@ type part struct {
 	crashed bool
 }
 
-// newWorld opens an event store of its own, with the active site A and enrolment open up to the cap.
+// worlds counts the worlds of this program.
+var worlds atomic.Int64
+
+// newWorld opens an event store of its own, with the active site A and enrolment open up to the cap. On a server that is given, the
+// worlds have studies of their own, and share everything else.
 func newWorld(t testing.TB, most int) *world {
 	t.Helper()
 	url, stop, own, err := storetest.Own(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !own {
-		t.Skip("each world needs a log of its own: its processes take everything that they find for theirs")
-	}
 	t.Cleanup(func() {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, url: url}
+	return newWorldOn(t, url, !own, most)
+}
+
+// newWorldOn is newWorld on an event store, which it shares with other worlds or not.
+func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
+	t.Helper()
+	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, url: url, study: "PAIN1", shared: shared}
+	if shared {
+		w.study = domain.StudyID(fmt.Sprintf("P%d-%d", time.Now().UnixMilli()%100_000_000, worlds.Add(1)))
+	}
+	w.manager = access.Principal{User: "manager", Grants: []user.Grant{{Role: user.DataManager, Study: w.study}}}
+	w.crc = access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: w.study, Site: "A"}}}
 	w.part = w.newPart()
+	if shared {
+		var err error
+		if w.begun, err = w.log.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	quick := *instrument.PHQ9()
 	quick.Schedule.Late = instrument.LatePolicy{}
-	w.must(manager, study.CreateStudy{InStudy: domain.ForStudy(pain), Title: "Pain", Sponsor: "Nobody"})
-	w.must(manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(pain), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+	w.must(w.manager, study.CreateStudy{InStudy: domain.ForStudy(w.study), Title: "Pain", Sponsor: "Nobody"})
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
-	w.must(manager, study.AddSite{InStudy: domain.ForStudy(pain), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(manager, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: "A", On: "2026-01-01"})
-	w.must(manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(pain), Caps: enrollment.Caps{Target: 1, Study: most}})
+	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "A", On: "2026-01-01"})
+	w.must(w.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: most}})
 	return w
 }
+
+// holds says that an event is of this world.
+func (w *world) holds(e eventlog.Recorded) bool { return !w.shared || e.Metadata.Study == w.study }
 
 // blindingKeys are those of all tests.
 func blindingKeys(t testing.TB) *eventlog.BlindingKeys {
@@ -126,7 +148,7 @@ func (w *world) newPart() *part {
 func (w *world) newPartWith(all []commands.Command) *part {
 	w.t.Helper()
 	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.url, Registry: contexts.Registry(),
-		BlindingKeys: blindingKeys(w.t)})
+		BlindingKeys: blindingKeys(w.t), Patience: time.Second})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -174,15 +196,15 @@ func (w *world) screen() domain.PatientID {
 	w.t.Helper()
 	w.screened++
 	number := fmt.Sprintf("S-%03d", w.screened)
-	w.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: number, On: "2026-02-01"})
-	return domain.NewPatientID(pain, number)
+	w.must(w.crc, patient.ScreenPatient{AtSite: domain.ForSite(w.study, "A"), ScreeningNumber: number, On: "2026-02-01"})
+	return domain.NewPatientID(w.study, number)
 }
 
 // consented returns a new patient whose enrolment can be asked for.
 func (w *world) consented() domain.PatientID {
 	w.t.Helper()
 	id := w.screen()
-	w.must(crc, patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1.0", On: "2026-02-01"})
+	w.must(w.crc, patient.RecordConsent{OfPatient: domain.ForPatient(id), ConsentVersion: "1.0", On: "2026-02-01"})
 	return id
 }
 
@@ -190,7 +212,7 @@ func (w *world) consented() domain.PatientID {
 func (w *world) request() domain.PatientID {
 	w.t.Helper()
 	id := w.consented()
-	w.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: "2026-02-02"})
+	w.must(w.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: "2026-02-02"})
 	return id
 }
 
@@ -198,7 +220,7 @@ func (w *world) request() domain.PatientID {
 func (w *world) enroll() domain.PatientID {
 	w.t.Helper()
 	id := w.request()
-	w.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(id)})
+	w.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(w.study), Site: "A", OfPatient: domain.ForPatient(id)})
 	w.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: "1"})
 	return id
 }

@@ -95,7 +95,8 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 var benchKey = sha256.Sum256([]byte("the key of casebook bench, which is no secret"))
 
 // errOtherKey means that a directory for a benchmark holds a key of somebody else.
-var errOtherKey = errors.New("it holds the blinding key of an installation, and a benchmark would write into its log; name a new directory with --data")
+var errOtherKey = errors.New("it holds the blinding key of an installation, and a benchmark would write into its log; " +
+	"name a new directory with --data")
 
 // writeBenchKey makes the file of the blinding key for a benchmark.
 func writeBenchKey(file string) error {

@@ -33,7 +33,8 @@ func (s *starting) GetSupportedMethods(context.Context, *shared.Empty) (*serverf
 		{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend"}}}
 	for _, name := range []string{"create", "update", "read"} {
 		methods.Methods = append(methods.Methods, &serverfeatures.SupportedMethod{
-			ServiceName: "event_store.client.persistent_subscriptions.persistentsubscriptions", MethodName: name, Features: []string{"stream", "all"}})
+			ServiceName: "event_store.client.persistent_subscriptions.persistentsubscriptions", MethodName: name,
+			Features: []string{"stream", "all"}})
 	}
 	return methods, nil
 }

@@ -1,0 +1,67 @@
+package sagas_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/embedded/node"
+)
+
+// TestProcessesGoOnInAnotherPast puts an older copy in the place of the log while processes run. What the lost past held is not
+// waited for, and what is recorded from then on is dealt with, although the log is shorter than the lost one was.
+func TestProcessesGoOnInAnotherPast(t *testing.T) {
+	dir, address := t.TempDir(), "127.0.0.1:0"
+	var n *node.Node
+	open := func(dir string) {
+		t.Helper()
+		var err error
+		if n, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: address}); err != nil {
+			t.Fatal(err)
+		}
+		address = n.Addr()
+	}
+	stop := func() {
+		t.Helper()
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(dir)
+	t.Cleanup(func() { _ = n.Close() })
+	w := newWorldOn(t, n.ConnectionString(), false, 100)
+	kept := w.assign(painDiary)
+	w.drive()
+	older := t.TempDir()
+	stop()
+	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	open(dir)
+	var lost []domain.PatientID
+	for range 5 {
+		lost = append(lost, w.assign(painDiary))
+	}
+	past := w.log.Past()
+	stop()
+	open(older)
+	for begun := time.Now(); w.log.Past() == past; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("nobody notices that the log is another one")
+		}
+	}
+	w.screened += 100 // a patient whom the lost past did not have
+	after := w.assign(painDiary)
+	w.clock.set(berlin(20, 12, 0, 0))
+	for _, who := range []domain.PatientID{kept, after} {
+		w.wait("DiaryWindowMissed", func(e any) bool { return e.(diary.WindowMissed).Patient == who })
+	}
+	for _, who := range lost {
+		if found := w.events(diary.Decider.Stream(string(who))); len(found) > 0 {
+			t.Errorf("%d events are recorded of %s, who was lost", len(found), who)
+		}
+	}
+}
