@@ -294,7 +294,22 @@ func (f *Finder) gossip(ctx context.Context, address string, over grpc.ClientCon
 		over = own
 	}
 	info, err := gossip.NewGossipClient(over).Read(ctx, &shared.Empty{})
+	f.dropSilent(address, over, err)
 	return info.GetMembers(), err
+}
+
+// dropSilent closes the finder's own connection to a node, if no answer came over it in time. It may be silent while a new one is
+// not, and would be believed for a long time.
+func (f *Finder) dropSilent(address string, over grpc.ClientConnInterface, err error) {
+	if status.Code(err) != codes.DeadlineExceeded {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if own := f.conns[address]; own != nil && own == over {
+		delete(f.conns, address)
+		_ = own.Close() // only fails if it is closed
+	}
 }
 
 // describe asks the node that leads for its version and its methods.
@@ -309,6 +324,7 @@ func (f *Finder) describe(ctx context.Context, address string, clustered bool) (
 	ctx, cancel := context.WithTimeout(ctx, f.timeout())
 	defer cancel()
 	supported, err := serverfeatures.NewServerFeaturesClient(conn).GetSupportedMethods(ctx, &shared.Empty{})
+	f.dropSilent(address, conn, err)
 	if status.Code(err) == codes.Unimplemented {
 		return node, fmt.Errorf("%w: %s does not tell its version, and has to be %s or later", ErrTooOld, address, OldestVersion)
 	}
