@@ -76,9 +76,9 @@ func impatient(t *testing.T, url string) *eventlog.Log {
 }
 
 // rawClient returns a client that may do what no Log does.
-func rawClient(t *testing.T) *esdb.Client {
+func rawClient(t *testing.T, url string) *esdb.Client {
 	t.Helper()
-	settings, err := esdb.ParseConnectionString(eventStoreURL)
+	settings, err := esdb.ParseConnectionString(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,8 @@ func TestAnInterruptedSubscriptionEndsInAnotherPast(t *testing.T) {
 
 // TestWhatProvesNothing: an event that was deleted or truncated, and lost events of the store itself, are no sign of another past.
 func TestWhatProvesNothing(t *testing.T) {
-	log, client := impatient(t, eventStoreURL), rawClient(t)
+	store := openReplaceable(t)
+	log, client := impatient(t, store.ConnectionString()), rawClient(t, store.ConnectionString())
 	gone, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), eventlog.Metadata{},
 		noted{"a"}, noted{"b"}, noted{"c"})
 	if err != nil {
@@ -235,7 +236,7 @@ func TestWhatProvesNothing(t *testing.T) {
 
 // TestTheMarkOfAPosition is that of the last event of ours, whoever else has written since.
 func TestTheMarkOfAPosition(t *testing.T) {
-	log, client := connect(t, eventStoreURL), rawClient(t)
+	log, client := connect(t, eventStoreURL), rawClient(t, eventStoreURL)
 	mark := noteOn(t, log, "one")
 	if _, err := client.AppendToStream(t.Context(), stream("stranger"), esdb.AppendToStreamOptions{}, esdb.EventData{
 		EventID: uuid.New(), EventType: "x", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`)}); err != nil {

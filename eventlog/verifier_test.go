@@ -232,9 +232,9 @@ func TestAnotherPastIsVerifiedFromItsBeginning(t *testing.T) {
 	mark := noteOn(t, log, "one")
 	found := domain.Verified{Through: mark.Position, Last: mark, Damages: []domain.Damage{{Stream: "note-x"}}}
 	for _, c := range []struct {
-		name string
-		id   string
-		kept bool
+		name  string
+		id    string
+		found bool
 	}{{"the same past", mark.ID, true}, {"another past", uuid.NewString(), false}} {
 		store := &kept{found: found}
 		store.found.Last.ID = c.id
@@ -244,9 +244,9 @@ func TestAnotherPastIsVerifiedFromItsBeginning(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop()
-		kept := slices.ContainsFunc(v.Found().Damages, func(d domain.Damage) bool { return d.Stream == "note-x" }) // others are of other tests
-		if kept != c.kept || store.found.Last.IsZero() {
-			t.Errorf("%s: %v, up to %v", c.name, v.Found().Damages, store.found.Last)
+		known := slices.ContainsFunc(v.Found().Damages, func(d domain.Damage) bool { return d.Stream == "note-x" })
+		if known != c.found || store.found.Last.IsZero() {
+			t.Errorf("%s: that the damage is known is %t, want %t, up to %v", c.name, known, c.found, store.found.Last)
 		}
 	}
 }
