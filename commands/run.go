@@ -83,22 +83,21 @@ func (c *run[S, E, F, C]) reader() Reader {
 	return reader
 }
 
-// takeTurn takes the turn on the stream. Before it waits for others, it reads the facts, so that it need not wait for them while
-// others wait for the turn.
+// takeTurn takes the turn on the stream. If it has to wait for others, or its facts for the log, it reads the facts before, so that
+// nobody waits for them while it has the turn.
 func (c *run[S, E, F, C]) takeTurn(ctx context.Context) {
-	reader := c.reader()
-	reader.waitUntilFollowed(ctx)
-	if c.own.pipeline.turn.TryLock() {
+	turn := &c.own.pipeline.turn
+	if c.r.CausePosition == 0 && turn.TryLock() {
 		return
 	}
-	_, _ = c.d.facts(ctx, reader, c.body) // the decision reads them again, and fails where they cannot be read
-	c.own.pipeline.turn.Lock()
+	_, _ = c.d.facts(ctx, c.reader(), c.body) // the decision reads them again, and fails where they cannot be read
+	turn.Lock()
 }
 
 // decide decides on the command on the newest state that this process knows: that after the appends under way, if there are
 // any. It returns when the events are durable.
 func (c *run[S, E, F, C]) decide(ctx context.Context) (Answer, error) {
-	if answer, err, known := c.known(ctx); known {
+	if answer, known, err := c.known(ctx); known || err != nil {
 		return answer, err
 	}
 	pipeline := &c.own.pipeline
@@ -370,17 +369,16 @@ func (c *run[S, E, F, C]) doneElsewhere(ctx context.Context, st *stream) (bool, 
 }
 
 // known returns the first answer to a command that this process knows to be a repeat, without waiting for a turn.
-func (c *run[S, E, F, C]) known(ctx context.Context) (Answer, error, bool) {
+func (c *run[S, E, F, C]) known(ctx context.Context) (Answer, bool, error) {
 	if c.r.Key == "" || c.d.showAgain != nil {
-		return Answer{}, nil, false
+		return Answer{}, false, nil
 	}
 	snap := c.own.current.Load()
 	at, may := c.own.mayHold(c.id)
 	if !may || !c.own.upToDate(snap) || snap.damage != nil {
-		return Answer{}, nil, false
+		return Answer{}, false, nil
 	}
-	answer, found, err := c.recall(ctx, c.own, at, snap, snap.state.(S))
-	return answer, err, found || err != nil
+	return c.recall(ctx, c.own, at, snap, snap.state.(S))
 }
 
 // recall returns the first answer to a command that was recorded before, and false if it was not. Some commands then show again

@@ -100,16 +100,6 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		Choice: blind.Of(by.choice)}), nil
 }
 
-// firstHeld returns the usable kits of an arm, or only the one that is held for the patient if it is still among them.
-func (s Stock) firstHeld(p domain.PatientID, arm domain.ArmID, usable []KitNumber) []KitNumber {
-	hold, _ := s.Holds.Get(p)
-	kits, _ := hold.Kits.Open()
-	if n, some := kits[arm]; some && slices.Contains(usable, n) {
-		return []KitNumber{n}
-	}
-	return usable
-}
-
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
 // may be sent again.
 func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
