@@ -417,7 +417,8 @@ func TestADeletedStreamStopsNoVerifier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Logger: slog.Default(), Store: &kept{found: domain.Verified{Through: first.Position}}})
+	v := eventlog.NewVerifier(eventlog.VerifierOptions{Log: log, Logger: slog.Default(),
+		Store: &kept{found: domain.Verified{Through: first.Position}}})
 	stop := runVerifier(t, v)
 	defer stop()
 	if err := v.Await(t.Context(), last.Position); err != nil {

@@ -86,8 +86,8 @@ func NewEngine(o Options) *Engine {
 		o.KeptFor = readmodels.KeptFor
 	}
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
-		keptFor: o.KeptFor, refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(), decided: map[string]projection.State{},
-		verifier: o.Verifier}
+		keptFor: o.KeptFor, refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(),
+		decided: map[string]projection.State{}, verifier: o.Verifier}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})

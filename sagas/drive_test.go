@@ -320,7 +320,8 @@ func TestPatientsAreRemindedOnce(t *testing.T) {
 // The program dies before the message, after it, and before it is recorded: each channel has the message, under one id.
 func TestExactlyOneNotificationWhateverDies(t *testing.T) {
 	w := newWorld(t, 10)
-	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A",
+	alert := safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")},
+		Study: w.study, Site: "A",
 		Kind:     safety.RiskFlagged,
 		Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()}
 	w.must(access.Process("safety"), alert)
@@ -464,7 +465,8 @@ func TestAPoisonedMessageIsParkedAndRetried(t *testing.T) {
 		return nil
 	}}
 	w.drive(channel)
-	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")}, Study: w.study, Site: "A",
+	w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(w.study + ".x")},
+		Study: w.study, Site: "A",
 		Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "x", OccurredAt: w.clock.Now()})
 	parked := w.wait("MessageParked", func(any) bool { return true }).Event.(process.MessageParked)
 	if parked.Process != "notify-broker" || parked.Type != "AlertRaised" || parked.Study != w.study || parked.Reason == "" {

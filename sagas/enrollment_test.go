@@ -30,7 +30,8 @@ const (
 
 // statistician has just signed in.
 func (w *world) statistician() access.Principal {
-	return access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: w.study}}, AuthenticatedAt: w.clock.Now()}
+	return access.Principal{User: "statistician", Grants: []user.Grant{{Role: user.Statistician, Study: w.study}},
+		AuthenticatedAt: w.clock.Now()}
 }
 
 // supplier ships kits.
@@ -50,8 +51,9 @@ func (w *world) treated(change func(*study.Treatment), kits string) {
 	if !t.Randomised {
 		arms = arms[:1]
 	}
-	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
-		Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study),
+		Protocol: study.Protocol{Version: 2, ConsentVersion: "1.0",
+			Arms: arms, Treatment: &t, Visits: []study.Visit{{ID: "week-4", Day: 28}}}})
 	if t.Randomised {
 		made, err := w.do(w.statistician(), randomisation.GenerateRandomisationList{InStudy: domain.ForStudy(w.study), Scheme: "list",
 			Ratio:      map[domain.ArmID]int{blue: 1, green: 1},
@@ -109,18 +111,19 @@ func (c *courier) fresh() []eventlog.Recorded {
 	var events []eventlog.Recorded
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	err := c.w.log.Follow(ctx, eventlog.Subscription{After: c.seen, KeepUnreadable: c.w.shared}, func(_ context.Context, b eventlog.Batch) error {
-		for _, e := range b.Events {
-			if c.w.holds(e) {
-				events = append(events, e)
+	err := c.w.log.Follow(ctx, eventlog.Subscription{After: c.seen, KeepUnreadable: c.w.shared},
+		func(_ context.Context, b eventlog.Batch) error {
+			for _, e := range b.Events {
+				if c.w.holds(e) {
+					events = append(events, e)
+				}
 			}
-		}
-		c.seen = b.Through
-		if b.Live {
-			stop()
-		}
-		return nil
-	})
+			c.seen = b.Through
+			if b.Live {
+				stop()
+			}
+			return nil
+		})
 	if err != nil {
 		c.w.t.Fatal(err)
 	}

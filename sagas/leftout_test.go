@@ -239,7 +239,8 @@ func TestMessageThatIsParkedRaisesOneAlert(t *testing.T) {
 	channel := &recorder{name: "broker", fail: func(int) error { panic("a mistake of ours") }}
 	w.drive(channel)
 	for _, id := range []string{"x", "y", "z"} {
-		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)}, Study: w.study, Site: "A",
+		w.must(access.Process("safety"), safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID("PAIN1." + id)},
+			Study: w.study, Site: "A",
 			Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: id, OccurredAt: w.clock.Now()})
 	}
 	raised := w.wait("AlertRaised", func(e any) bool { return e.(safety.AlertRaised).Kind == safety.ProcessStuck }).Event.(safety.AlertRaised)

@@ -117,8 +117,9 @@ func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
 	quick := *instrument.PHQ9()
 	quick.Schedule.Late = instrument.LatePolicy{}
 	w.must(w.manager, study.CreateStudy{InStudy: domain.ForStudy(w.study), Title: "Pain", Sponsor: "Nobody"})
-	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
-		Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study),
+		Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+			Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
 	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
 	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "A", On: "2026-01-01"})
 	w.must(w.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: most}})
@@ -220,7 +221,8 @@ func (w *world) request() domain.PatientID {
 func (w *world) enroll() domain.PatientID {
 	w.t.Helper()
 	id := w.request()
-	w.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(w.study), Site: "A", OfPatient: domain.ForPatient(id)})
+	w.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(w.study), Site: "A",
+		OfPatient: domain.ForPatient(id)})
 	w.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: "1"})
 	return id
 }

@@ -260,7 +260,8 @@ func TestHealthAndMetrics(t *testing.T) {
 	if _, blocked := in.do(request, ""); !strings.Contains(blocked, " @ ") {
 		t.Errorf("nothing is sampled of what waits: %s", blocked)
 	}
-	for _, name := range []string{"casebook_node_sync_seconds_count", "casebook_mongo_sync_seconds_count", "casebook_node_commits_total", "casebook_mongo_documents", "casebook_projection_position", "go_goroutines"} {
+	for _, name := range []string{"casebook_node_sync_seconds_count", "casebook_mongo_sync_seconds_count",
+		"casebook_node_commits_total", "casebook_mongo_documents", "casebook_projection_position", "go_goroutines"} {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("the metrics lack %s", name)
 		}

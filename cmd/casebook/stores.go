@@ -74,7 +74,8 @@ func (f storeFlags) open(ctx context.Context, needMongo bool, logger *slog.Logge
 		return nil, err
 	}
 	if f.Eventstore == "" {
-		o := node.Options{Dir: f.dir().file(eventStoreDir), Listen: f.NodeListen, Logger: logger, Protected: keptStreams(), OnSync: observe(s.nodeSyncs)}
+		o := node.Options{Dir: f.dir().file(eventStoreDir), Listen: f.NodeListen, Logger: logger, Protected: keptStreams(),
+			OnSync: observe(s.nodeSyncs)}
 		if s.node, err = openNode(ctx, o, access, "--node-listen"); err != nil {
 			return nil, err
 		}

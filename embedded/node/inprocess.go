@@ -28,7 +28,9 @@ type inProcess struct {
 // InProcess returns a connection to the node for clients in its own process. It needs no closing, and ends with the node.
 func (n *Node) InProcess() grpc.ClientConnInterface { return n.inside }
 
-func newInProcess(register func(grpc.ServiceRegistrar), unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor) *inProcess {
+func newInProcess(
+	register func(grpc.ServiceRegistrar), unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor,
+) *inProcess {
 	c := &inProcess{}
 	c.forced, c.force = context.WithCancel(context.Background())
 	c.channel.WithCloner(copied{}).WithServerUnaryInterceptor(chainUnary(unary)).WithServerStreamInterceptor(c.chainStream(stream))

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func readAllFrom(t *testing.T, ctx context.Context, c streams.StreamsClient) []*
 	var answers []*streams.ReadResp
 	for {
 		answer, err := reading.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return answers
 		}
 		if err != nil {
@@ -65,7 +66,7 @@ func TestInProcessClientsMeetTheSameNode(t *testing.T) {
 		t.Errorf("the append was answered with %v", answer)
 	}
 	must(t, appending.CloseSend())
-	if _, err := appending.Recv(); err != io.EOF {
+	if _, err := appending.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("a call that the client closed ended with %v", err)
 	}
 
